@@ -1,0 +1,7 @@
+//! Layer 0: what every other module may use and what knows nothing of inspection.
+
+pub mod backoff;
+pub mod exit;
+pub mod problems;
+pub mod stop;
+pub mod telemetry;

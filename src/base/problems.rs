@@ -1,0 +1,93 @@
+//! All problems of one input, told at once: a person who mends a configuration wants one round, not five.
+
+use std::fmt;
+
+/// Problems found so far, in the order in which they were found.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes `place: words`, for example `reject_above: must be between 0 and 1, got 1.5`.
+    pub fn note(&mut self, place: impl fmt::Display, words: impl fmt::Display) {
+        self.0.push(format!("{place}: {words}"));
+    }
+
+    /// Takes a result's value, or notes its error and gives nothing.
+    pub fn check<T, E: fmt::Display>(&mut self, place: impl fmt::Display, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.note(place, error);
+                None
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Nothing when nothing was noted, else all that was.
+    pub fn into_result(self) -> Result<(), Problems> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            f.write_str(problem)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// `unknown key "treshold"; did you mean "threshold"?`: the words for a key that nobody knows.
+pub fn unknown_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let nearest = known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
+        .min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((distance, candidate)) if distance <= 1 + candidate.len() / 3 => {
+            format!("unknown key {key:?}; did you mean {candidate:?}?")
+        }
+        _ => format!("unknown key {key:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_are_told_in_order() {
+        let mut problems = Problems::new();
+        problems.note("a", "wrong");
+        assert_eq!(problems.check("b", "x".parse::<u8>()), None);
+        assert_eq!(problems.to_string(), "a: wrong\nb: invalid digit found in string");
+        assert!(problems.into_result().is_err());
+    }
+
+    #[test]
+    fn the_nearest_known_key_is_offered_unless_it_is_far() {
+        assert_eq!(
+            unknown_key("treshold", ["station", "threshold"]),
+            "unknown key \"treshold\"; did you mean \"threshold\"?"
+        );
+        assert_eq!(unknown_key("zzzzzzzz", ["station"]), "unknown key \"zzzzzzzz\"");
+    }
+}

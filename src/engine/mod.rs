@@ -1,0 +1,80 @@
+//! Layer 3: the seam between the algorithm and whatever runs the network: pixels in, features out.
+//!
+//! One implementation so far: [`onnx`] (ONNX Runtime on the CPU). TensorRT will be the second.
+
+pub mod onnx;
+
+use ndarray::{Array2, Array3};
+
+/// Normalised pixels of one picture, `[3, side, side]` (channel, row, column), RGB.
+pub type Pixels = Array3<f32>;
+
+/// Which patch tokens a recipe compares with its gallery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchLayer {
+    /// What stands after the b-th block, counted from 1, before any final norm. The last block is the default.
+    Block(usize),
+    /// The last block's tokens after the tower's final norm (anomalib's choice).
+    AfterFinalNorm,
+}
+
+/// What an encoder computes for each picture; fixed when it is opened, because it decides which graph is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodePlan {
+    /// Input side in pixels: the model's own for CLIP, any multiple of the patch side for DINOv2.
+    pub side: usize,
+    /// The whole picture's embedding (CLIP: class token, ln_post, projection; DINOv2: class token after the final norm).
+    pub image: bool,
+    pub patches: Option<PatchLayer>,
+    /// Window scales in patches, for example `[2, 3]`; empty for none.
+    pub scales: Vec<usize>,
+}
+
+/// What was computed for one picture. Raw: not normalised to unit length.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// Patches along one side.
+    pub grid: usize,
+    /// `[E]`
+    pub image: Option<Vec<f32>>,
+    /// Class token first, then the patches in row-major order: `[1 + P, D]`.
+    pub tokens: Option<Array2<f32>>,
+    /// One entry a scale, in the plan's order.
+    pub windows: Vec<WindowFeatures>,
+}
+
+/// The embeddings of all windows of `scale * scale` patches, in row-major order of their top-left patch: `[W, E]`,
+/// `W = (grid - scale + 1)^2`.
+#[derive(Debug, Clone)]
+pub struct WindowFeatures {
+    pub scale: usize,
+    pub features: Array2<f32>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The library, the device or the plan cannot be had: exit 69.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The plan asks for what the model cannot do (scale beyond the grid, block beyond the last): exit 78.
+    #[error("{0}")]
+    Plan(String),
+    /// The model folder does not hold what it says: exit 65.
+    #[error("{0}")]
+    Model(String),
+    /// One call failed; the next may not.
+    #[error("the engine failed on a picture: {0}")]
+    Run(String),
+}
+
+/// Runs the network. The thread that owns it owns it for life.
+pub trait Encoder: Send {
+    /// For `birth` and the log, for example `onnx-fp32`.
+    fn backend(&self) -> &str;
+
+    /// Features of each picture, in order; all finite. Each picture is `[3, side, side]` of the plan.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] when the network failed or produced a value that is not finite.
+    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Features>, EngineError>;
+}

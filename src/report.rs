@@ -1,0 +1,52 @@
+//! Layer 2: everything that is known of one judged part. What the store keeps and the publisher turns into a message.
+
+use crate::frame::{CapturedBy, Picture};
+use crate::verdict::{Map, Reason, Region, Verdict};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One part's result. `seq` is unique and gap-free per (run, camera), from 1.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub seq: u64,
+    pub run_id: Arc<str>,
+    pub part_id: Option<String>,
+    pub camera: Arc<str>,
+    pub verdict: Verdict,
+    pub reason: Option<Reason>,
+    pub score: Option<f32>,
+    pub threshold: Option<f32>,
+    pub captured_at: Timestamp,
+    pub captured_by: CapturedBy,
+    /// Our monotonic clock at arrival: deadline and total latency count from here.
+    pub arrived: Instant,
+    pub took: Took,
+    pub deadline: Duration,
+    /// `name@revision` of the recipe that judged it.
+    pub recipe: Arc<str>,
+    pub regions: Vec<Region>,
+    pub map: Option<Map>,
+}
+
+/// Working and waiting time of one part, apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct Took {
+    /// From arrival until the inspector took it.
+    pub queue: Duration,
+    /// In the camera: decoding and colour conversion, where it can tell.
+    pub decode: Option<Duration>,
+    /// Resize and normalisation.
+    pub pixels: Duration,
+    pub encode: Duration,
+    pub score: Duration,
+    /// From arrival until the verdict stood.
+    pub total: Duration,
+}
+
+/// A judged picture for people: what a heat map is drawn from. May be dropped, never waited for.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    pub report: Arc<Report>,
+    pub picture: Arc<Picture>,
+}

@@ -2,8 +2,12 @@
 //!
 //! One implementation so far: [`onnx`] (ONNX Runtime on the CPU). TensorRT will be the second.
 
+mod attention;
 pub mod onnx;
+mod positions;
 
+use crate::base::problems::Problems;
+use crate::model::{Family, ModelSpec};
 use ndarray::{Array2, Array3};
 
 /// Normalised pixels of one picture, `[3, side, side]` (channel, row, column), RGB.
@@ -67,6 +71,15 @@ pub enum EngineError {
     Run(String),
 }
 
+/// The text tower; lives only while a recipe is prepared.
+pub trait TextEncoder {
+    /// Raw embeddings `[N, E]` of the prompts, in order.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] for a prompt with more tokens than the model reads.
+    fn encode(&mut self, prompts: &[String]) -> Result<Array2<f32>, EngineError>;
+}
+
 /// Runs the network. The thread that owns it owns it for life.
 pub trait Encoder: Send {
     /// For `birth` and the log, for example `onnx-fp32`.
@@ -77,4 +90,37 @@ pub trait Encoder: Send {
     /// # Errors
     /// [`EngineError::Run`] when the network failed or produced a value that is not finite.
     fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Features>, EngineError>;
+}
+
+impl EncodePlan {
+    /// What of the plan the model cannot do, with the limits.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`]
+    pub fn check(&self, spec: &ModelSpec) -> Result<(), EngineError> {
+        let mut problems = Problems::new();
+        let fixed = spec.family != Family::Dinov2;
+        if fixed && self.side != spec.side {
+            problems.note("size", format!("this model reads {0} x {0} pixels only, got {1}", spec.side, self.side));
+        }
+        let grid = self.side / spec.patch;
+        if !fixed && (!self.side.is_multiple_of(spec.patch) || grid == 0 || grid > 128) {
+            let patch = spec.patch;
+            problems.note(
+                "size",
+                format!("must be a multiple of {patch}, from {patch} to {}, got {}", 128 * patch, self.side),
+            );
+        }
+        if let Some(PatchLayer::Block(block)) = self.patches
+            && (block == 0 || block > spec.blocks)
+        {
+            problems.note("block", format!("must be 1 to {}, got {block}", spec.blocks));
+        }
+        for scale in &self.scales {
+            if *scale == 0 || *scale > grid {
+                problems.note("scales", format!("a window must be 1 to {grid} patches wide, got {scale}"));
+            }
+        }
+        problems.into_result().map_err(|p| EngineError::Plan(p.to_string()))
+    }
 }

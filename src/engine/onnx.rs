@@ -1,1 +1,381 @@
+//! ONNX Runtime on the CPU: the encoder and the text encoder of a model folder.
+//!
+//! A graph is cut at load to what the plan asks for, so that a patch bank of block 9 does not pay for blocks 10 to 12.
+//! The trunk and the windows share one copy of the weights and one packed copy. Every value that leaves is finite.
 
+use super::attention;
+use super::{EncodePlan, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures};
+use crate::model::graph::cut;
+use crate::model::proto::{self, FLOAT};
+use crate::model::tokenizer::Tokenizer;
+use crate::model::{ModelFolder, ModelSpec};
+use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::value::{DynValue, Tensor, TensorRef};
+use prost::Message;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The library, loaded. Holding one is proof that calls into it can work.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    environment: ort::environment::Environment,
+}
+
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+const LIBRARY: &str = "libonnxruntime.so";
+
+impl Runtime {
+    /// Loads libonnxruntime: the configured file, else one beside the executable, else `engines/lib` in the folders
+    /// above the executable and above the current directory.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] with the places that were looked at.
+    pub fn load(configured: Option<&Path>) -> Result<Self, EngineError> {
+        // The library allows one environment a process: the first load decides, later ones share it.
+        let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if loaded.is_none() {
+            *loaded = Some(Self::load_first(configured)?);
+        }
+        Ok(loaded.clone().expect("set above"))
+    }
+
+    fn load_first(configured: Option<&Path>) -> Result<Self, EngineError> {
+        let places = match configured {
+            Some(path) => vec![path.to_owned()],
+            None => places(),
+        };
+        let Some(path) = places.iter().find(|path| path.is_file()) else {
+            let listed: Vec<String> = places.iter().map(|p| format!("  {}", p.display())).collect();
+            return Err(EngineError::Unavailable(format!(
+                "no {LIBRARY}; looked at\n{}\nrun tools/setup, or name the file: onnxruntime = \"...\"",
+                listed.join("\n")
+            )));
+        };
+        let unusable = |error: String| EngineError::Unavailable(format!("{}: {error}", path.display()));
+        let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?;
+        let environment = builder.build().map_err(|error| unusable(error.to_string()))?;
+        Ok(Runtime { environment })
+    }
+}
+
+fn places() -> Vec<PathBuf> {
+    let executable = std::env::current_exe().ok();
+    let mut places: Vec<PathBuf> = executable.iter().filter_map(|e| Some(e.parent()?.join(LIBRARY))).collect();
+    for start in [executable, std::env::current_dir().ok().map(|d| d.join("."))].into_iter().flatten() {
+        places.extend(start.ancestors().skip(1).map(|folder| folder.join("engines/lib").join(LIBRARY)));
+    }
+    places.dedup();
+    places
+}
+
+/// Where the time of the last [`Encoder::encode`] went.
+#[derive(Debug, Clone, Default)]
+pub struct EncodeTook {
+    pub trunk: Duration,
+    pub gather: Duration,
+    /// One entry a scale.
+    pub windows: Vec<Duration>,
+}
+
+/// The vision tower on the CPU.
+pub struct OnnxEncoder {
+    trunk: Session,
+    /// Nothing when the plan has no scales.
+    windows: Option<Session>,
+    plan: EncodePlan,
+    grid: usize,
+    width: usize,
+    /// The trunk's outputs, by what they are for.
+    tokens_output: Option<&'static str>,
+    patches_output: Option<String>,
+    took: EncodeTook,
+}
+
+impl OnnxEncoder {
+    /// `threads`: nothing means one a core.
+    ///
+    /// # Errors
+    /// When the model cannot do what the plan asks, or its files cannot be run.
+    pub fn open(
+        runtime: &Runtime,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+        threads: Option<usize>,
+    ) -> Result<Self, EngineError> {
+        plan.check(&model.spec)?;
+        let grid = plan.side / model.spec.patch;
+        let patches_output = plan.patches.map(|layer| match layer {
+            PatchLayer::Block(block) => format!("block{block}"),
+            PatchLayer::AfterFinalNorm => "after_norm".to_owned(),
+        });
+        let tokens_output = (!plan.scales.is_empty()).then_some("tokens");
+        let mut outputs: Vec<&str> = patches_output.iter().map(String::as_str).collect();
+        outputs.extend(tokens_output);
+        outputs.extend(plan.image.then_some("image"));
+
+        let mut loader = Loader::new(runtime, model, threads);
+        let trunk = loader.session("trunk.onnx", &outputs, (grid != model.spec.grid()).then_some(grid))?;
+        let windows = match plan.scales.is_empty() {
+            true => None,
+            false => Some(loader.session("windows.onnx", &["embedding"], None)?),
+        };
+        Ok(OnnxEncoder {
+            trunk,
+            windows,
+            plan: plan.clone(),
+            grid,
+            width: model.spec.width,
+            tokens_output,
+            patches_output,
+            took: EncodeTook::default(),
+        })
+    }
+
+    /// Where the time of the last call went.
+    pub fn took(&self) -> &EncodeTook {
+        &self.took
+    }
+
+    fn encode_one(&mut self, pixels: &Pixels) -> Result<Features, EngineError> {
+        self.took = EncodeTook::default();
+        let started = Instant::now();
+        let input = TensorRef::from_array_view(pixels.view().insert_axis(Axis(0))).map_err(run_error)?;
+        let outputs = self.trunk.run(ort::inputs!["pixels" => input]).map_err(run_error)?;
+        self.took.trunk = started.elapsed();
+
+        let rows = |name: &str| -> Result<Array2<f32>, EngineError> {
+            let view = outputs[name].try_extract_array::<f32>().map_err(run_error)?;
+            let rows = view.into_shape_with_order((1 + self.grid * self.grid, self.width)).map_err(run_error)?;
+            finite(name, rows.to_owned())
+        };
+        let tokens = self.patches_output.as_deref().map(rows).transpose()?;
+        let image = match self.plan.image {
+            true => {
+                let view = outputs["image"].try_extract_array::<f32>().map_err(run_error)?;
+                Some(finite("image", view.to_owned())?.into_iter().collect())
+            }
+            false => None,
+        };
+        let embedded = self.tokens_output.map(rows).transpose()?;
+        drop(outputs);
+
+        let mut windows = Vec::new();
+        if let (Some(session), Some(embedded)) = (&mut self.windows, embedded) {
+            for &scale in &self.plan.scales {
+                let started = Instant::now();
+                let gathered = gather(&embedded, self.grid, scale);
+                self.took.gather += started.elapsed();
+                let started = Instant::now();
+                windows.push(WindowFeatures { scale, features: run_windows(session, gathered.view())? });
+                self.took.windows.push(started.elapsed());
+            }
+        }
+        Ok(Features { grid: self.grid, image, tokens, windows })
+    }
+}
+
+impl Encoder for OnnxEncoder {
+    fn backend(&self) -> &str {
+        "onnx-fp32"
+    }
+
+    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Features>, EngineError> {
+        pictures.iter().map(|pixels| self.encode_one(pixels)).collect()
+    }
+}
+
+/// Rows of the token matrix that one run of the windows graph takes at most: bounds the memory of its activations
+/// (the widest is four times the width, 14 kB a row for ViT-B-16-plus), far above what the matrix products need to
+/// run at full speed.
+const WINDOW_ROWS: usize = 2048;
+
+fn run_windows(session: &mut Session, gathered: ArrayView3<f32>) -> Result<Array2<f32>, EngineError> {
+    let (windows, tokens, _) = gathered.dim();
+    let step = (WINDOW_ROWS / tokens).max(1);
+    let mut parts = Vec::new();
+    for start in (0..windows).step_by(step) {
+        let part = gathered.slice(s![start..(start + step).min(windows), .., ..]);
+        let input = TensorRef::from_array_view(part).map_err(run_error)?;
+        let outputs = session.run(ort::inputs!["tokens" => input]).map_err(run_error)?;
+        let view = outputs["embedding"].try_extract_array::<f32>().map_err(run_error)?;
+        let embed = view.len() / part.len_of(Axis(0));
+        parts.push(view.into_shape_with_order((part.len_of(Axis(0)), embed)).map_err(run_error)?.to_owned());
+    }
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    finite("windows", ndarray::concatenate(Axis(0), &views).map_err(run_error)?)
+}
+
+/// `{class token, scale x scale patch tokens}` of each window, `[W, 1 + scale^2, D]`, windows in row-major order of
+/// their top-left patch (WinCLIP, section 4.1). `tokens` is `[1 + grid^2, D]`, the class token first.
+pub fn gather(tokens: &Array2<f32>, grid: usize, scale: usize) -> Array3<f32> {
+    let places = grid - scale + 1;
+    let mut gathered = Array3::zeros((places * places, 1 + scale * scale, tokens.ncols()));
+    for (index, mut window) in gathered.outer_iter_mut().enumerate() {
+        let (top, left) = (index / places, index % places);
+        window.row_mut(0).assign(&tokens.row(0));
+        for row in 0..scale {
+            let from = 1 + (top + row) * grid + left;
+            window
+                .slice_mut(s![1 + row * scale..1 + (row + 1) * scale, ..])
+                .assign(&tokens.slice(s![from..from + scale, ..]));
+        }
+    }
+    gathered
+}
+
+/// The text tower on the CPU. Dropping it releases its memory.
+pub struct OnnxTextEncoder {
+    session: Session,
+    tokenizer: Tokenizer,
+    context: usize,
+}
+
+/// Prompts that one run takes: bounds the memory of the activations.
+const PROMPTS_AT_ONCE: usize = 32;
+
+impl OnnxTextEncoder {
+    /// # Errors
+    /// [`EngineError::Plan`] for a model without text.
+    pub fn open(runtime: &Runtime, model: &ModelFolder, threads: Option<usize>) -> Result<Self, EngineError> {
+        let Some(text) = &model.spec.text else {
+            return Err(EngineError::Plan(format!("the model {} has no text tower", model.name)));
+        };
+        let session = Loader::new(runtime, model, threads).session("text.onnx", &["features"], None)?;
+        Ok(OnnxTextEncoder { session, tokenizer: Tokenizer::new(text.context), context: text.context })
+    }
+}
+
+impl TextEncoder for OnnxTextEncoder {
+    fn encode(&mut self, prompts: &[String]) -> Result<Array2<f32>, EngineError> {
+        let mut parts = Vec::new();
+        for batch in prompts.chunks(PROMPTS_AT_ONCE) {
+            let mut ids = Vec::with_capacity(batch.len() * self.context);
+            for prompt in batch {
+                ids.extend(self.tokenizer.ids(prompt).map_err(|error| EngineError::Plan(error.to_string()))?);
+            }
+            let ids = Array2::from_shape_vec((batch.len(), self.context), ids).expect("each prompt has context ids");
+            let input = TensorRef::from_array_view(&ids).map_err(run_error)?;
+            let outputs = self.session.run(ort::inputs!["ids" => input]).map_err(run_error)?;
+            let view = outputs["features"].try_extract_array::<f32>().map_err(run_error)?;
+            let embed = view.len() / batch.len();
+            parts.push(view.into_shape_with_order((batch.len(), embed)).map_err(run_error)?.to_owned());
+        }
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        finite("text", ndarray::concatenate(Axis(0), &views).map_err(run_error)?)
+    }
+}
+
+/// Opens a model folder's graphs; weights that several graphs use are read and packed once.
+struct Loader<'a> {
+    runtime: &'a Runtime,
+    model: &'a ModelFolder,
+    threads: usize,
+    weights: HashMap<String, Arc<DynValue>>,
+    packed: PrepackedWeights,
+}
+
+impl<'a> Loader<'a> {
+    fn new(runtime: &'a Runtime, model: &'a ModelFolder, threads: Option<usize>) -> Self {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.unwrap_or_else(cores);
+        Loader { runtime, model, threads, weights: HashMap::new(), packed: PrepackedWeights::new() }
+    }
+
+    /// The graph of `file`, cut to `outputs`, its positions enlarged or shrunk to `grid` where one is given.
+    fn session(&mut self, file: &str, outputs: &[&str], grid: Option<usize>) -> Result<Session, EngineError> {
+        let mut onnx = self.graph(file, outputs)?;
+        let graph = onnx.graph.as_mut().ok_or_else(|| self.broken(file, "no graph in it"))?;
+        if file != "text.onnx" {
+            attention::fuse(graph, self.model.spec.heads);
+            onnx.opset_import.push(attention::domain());
+        }
+        let graph = onnx.graph.as_mut().ok_or_else(|| self.broken(file, "no graph in it"))?;
+        let folder = self.model.path.display().to_string();
+        let mut builder = Session::builder(&self.runtime.environment)
+            .and_then(|b| Ok(b.with_optimization_level(GraphOptimizationLevel::All)?))
+            .and_then(|b| Ok(b.with_intra_threads(self.threads)?))
+            // Nothing is read from there (the weights are handed over below), but the names are checked against it.
+            .and_then(|b| Ok(b.with_config_entry("session.model_external_initializers_file_folder_path", &folder)?))
+            .and_then(|b| Ok(b.with_prepacked_weights(&self.packed)?))
+            .map_err(|error| EngineError::Unavailable(error.to_string()))?;
+        for tensor in &mut graph.initializer {
+            let Some((location, offset, length)) = tensor.external() else { continue };
+            let (location, grid) = (location.to_owned(), grid.filter(|_| tensor.name == "positions"));
+            let value = match (grid, self.weights.get(&tensor.name)) {
+                (None, Some(value)) => value.clone(),
+                _ => {
+                    let values = self.read(&location, offset, length)?;
+                    let (dims, values) = placed(tensor, values, &self.model.spec, grid);
+                    let value = Tensor::from_array((dims.clone(), values))
+                        .map_err(|error| self.broken(file, &error.to_string()))?;
+                    let value = Arc::new(value.into_dyn());
+                    tensor.dims = dims.iter().map(|&d| d as i64).collect();
+                    self.weights.insert(tensor.name.clone(), value.clone());
+                    value
+                }
+            };
+            builder =
+                builder.with_initializer(&tensor.name, value).map_err(|error| self.broken(file, &error.to_string()))?;
+        }
+        builder.commit_from_memory(&onnx.encode_to_vec()).map_err(|error| self.broken(file, &error.to_string()))
+    }
+
+    fn graph(&self, file: &str, outputs: &[&str]) -> Result<proto::Model, EngineError> {
+        let bytes = std::fs::read(self.model.path.join(file)).map_err(|error| self.broken(file, &error.to_string()))?;
+        let mut onnx = proto::Model::decode(bytes.as_slice()).map_err(|error| self.broken(file, &error.to_string()))?;
+        let graph = onnx.graph.as_mut().ok_or_else(|| self.broken(file, "no graph in it"))?;
+        let mut wanted = Vec::new();
+        for name in outputs {
+            let found = graph.output.iter().find(|output| output.name == *name);
+            wanted.push(found.cloned().ok_or_else(|| self.broken(file, &format!("no output {name:?}")))?);
+        }
+        cut(graph, wanted);
+        Ok(onnx)
+    }
+
+    fn read(&self, location: &str, offset: usize, length: usize) -> Result<Vec<f32>, EngineError> {
+        use std::os::unix::fs::FileExt;
+        let path = self.model.path.join(location);
+        let mut bytes = vec![0; length];
+        std::fs::File::open(&path)
+            .and_then(|file| file.read_exact_at(&mut bytes, offset as u64))
+            .map_err(|error| EngineError::Model(format!("{}: {error}", path.display())))?;
+        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+
+    fn broken(&self, file: &str, why: &str) -> EngineError {
+        EngineError::Model(format!("{}: {why}; import the model again", self.model.path.join(file).display()))
+    }
+}
+
+/// A weight as the graph needs it: positions fitted to `grid`, everything else as it is.
+fn placed(tensor: &proto::Tensor, values: Vec<f32>, spec: &ModelSpec, grid: Option<usize>) -> (Vec<usize>, Vec<f32>) {
+    debug_assert_eq!(tensor.data_type, FLOAT);
+    match grid {
+        Some(grid) => {
+            (vec![1, grid * grid, spec.width], super::positions::resampled(&values, spec.grid(), grid, spec.width))
+        }
+        None => (tensor.dims.iter().map(|&d| d as usize).collect(), values),
+    }
+}
+
+fn run_error(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Run(error.to_string())
+}
+
+/// # Errors
+/// When a value is not finite: it must not reach a score.
+fn finite<D: ndarray::Dimension>(
+    name: &str,
+    values: ndarray::Array<f32, D>,
+) -> Result<ndarray::Array<f32, D>, EngineError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(values),
+        Some(value) => Err(EngineError::Run(format!("{name} holds {value}"))),
+    }
+}

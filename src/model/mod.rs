@@ -1,16 +1,29 @@
 //! Layer 3: model folders. [`import`] turns an open_clip, transformers CLIP or transformers DINOv2 folder into ours;
 //! [`ModelFolder`] is an imported one, opened and checked.
+//!
+//! A model folder holds `model.toml` (what it is), `trunk.onnx`, `windows.onnx` and their shared `vision.weights`,
+//! and for models with text `text.onnx` with `text.weights`. It appears whole or not at all.
 
-use std::path::PathBuf;
+pub mod graph;
+mod import;
+pub mod proto;
+mod source;
+pub mod tokenizer;
+mod tower;
+mod weights;
 
-/// What a model is and can do; `model.toml` in memory.
+pub use import::import;
+
+use std::path::{Path, PathBuf};
+
+/// What a model is and can do.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     pub family: Family,
     /// The side in pixels that the model was trained for.
     pub side: usize,
-    /// Patch side in pixels; `side` is a multiple of it.
+    /// Patch side in pixels.
     pub patch: usize,
     /// Vision width D.
     pub width: usize,
@@ -24,6 +37,13 @@ pub struct ModelSpec {
     pub std: [f32; 3],
     /// The text tower; nothing for DINOv2.
     pub text: Option<TextSpec>,
+}
+
+impl ModelSpec {
+    /// Patches along one side of the native input.
+    pub fn grid(&self) -> usize {
+        self.side / self.patch
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -43,6 +63,24 @@ pub struct TextSpec {
     pub width: usize,
 }
 
+/// `model.toml`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    /// Raised when the graphs change; an older folder must be imported again.
+    format: u32,
+    /// Hex SHA-256 of the source's weights.
+    source_sha256: String,
+    source: String,
+    licence: String,
+    /// Bytes of each file beside this one: a folder that was cut short is found at once.
+    files: std::collections::BTreeMap<String, u64>,
+    model: ModelSpec,
+}
+
+const FORMAT: u32 = 1;
+const MANIFEST: &str = "model.toml";
+
 /// An imported model: its folder, opened and checked.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
@@ -50,6 +88,81 @@ pub struct ModelFolder {
     pub spec: ModelSpec,
     /// The folder's name, for people: `vit-b-16-plus-240`.
     pub name: String,
-    /// Hex SHA-256 over the weights and the spec; the first four digits stand in results as `name@fa8e`.
+    /// Hex SHA-256 of the source's weights; the first four digits stand in results as `name@fa8e`.
     pub hash: String,
+    /// Where it came from and under which licence, as far as the source said.
+    pub source: String,
+    pub licence: String,
+    /// Name and size in bytes of its files.
+    pub files: Vec<(String, u64)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("{path}: {error}")]
+    Read { path: String, error: std::io::Error },
+    #[error("cannot write {path}: {error}")]
+    Write { path: String, error: std::io::Error },
+    /// What is wrong with the content, in words.
+    #[error("{0}")]
+    Content(String),
+}
+
+impl ModelError {
+    fn read(path: &Path, error: std::io::Error) -> Self {
+        ModelError::Read { path: path.display().to_string(), error }
+    }
+
+    fn write(path: &Path, error: std::io::Error) -> Self {
+        ModelError::Write { path: path.display().to_string(), error }
+    }
+}
+
+impl ModelFolder {
+    /// Opens an imported folder: the manifest is read, and every file must be there with its size.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let file = path.join(MANIFEST);
+        let text = std::fs::read_to_string(&file).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ModelError::Content(format!(
+                "{}: no imported model is there ({MANIFEST} is missing); make one with: winspect model import SOURCE {}",
+                path.display(),
+                path.display()
+            )),
+            _ => ModelError::read(&file, error),
+        })?;
+        let manifest: Manifest =
+            toml::from_str(&text).map_err(|e| ModelError::Content(format!("{}: {e}", file.display())))?;
+        if manifest.format != FORMAT {
+            return Err(ModelError::Content(format!(
+                "{}: format {} was written by another version, this one reads {FORMAT}; import the model again",
+                file.display(),
+                manifest.format
+            )));
+        }
+        for (name, size) in &manifest.files {
+            let part = path.join(name);
+            let found = std::fs::metadata(&part).map_err(|error| ModelError::read(&part, error))?.len();
+            if found != *size {
+                let part = part.display();
+                return Err(ModelError::Content(format!(
+                    "{part}: {found} bytes, {size} were written; import the model again"
+                )));
+            }
+        }
+        let name = path.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
+        Ok(ModelFolder {
+            path: path.to_owned(),
+            spec: manifest.model,
+            name: name.unwrap_or_else(|| "model".to_owned()),
+            hash: manifest.source_sha256,
+            source: manifest.source,
+            licence: manifest.licence,
+            files: manifest.files.into_iter().collect(),
+        })
+    }
+
+    /// `name@fa8e`: what a result says of its model.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.name, self.hash.get(..4).unwrap_or(&self.hash))
+    }
 }

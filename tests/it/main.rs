@@ -1,0 +1,5 @@
+//! The one integration-test binary: what needs files, a broker or a camera. Shared helpers live in [`support`].
+
+mod golden_encoder;
+mod models;
+mod support;

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod intake;
 pub mod line;
 pub mod model;
+pub mod picture_file;
 pub mod publish;
 pub mod report;
 pub mod store;

@@ -1,5 +1,8 @@
 //! Layer 7: the command line.
 
+mod inspect;
+mod model;
+
 use crate::base::exit::{Exit, Failure};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -13,7 +16,13 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Import models, tell what they are
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Judge picture files
+    Inspect(Box<inspect::InspectArguments>),
+}
 
 /// Parses, runs, reports: the whole of `main`.
 pub fn main() -> ExitCode {
@@ -35,5 +44,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    match command {}
+    match command {
+        Command::Model(command) => model::run(command),
+        Command::Inspect(arguments) => inspect::run(*arguments),
+    }
 }

@@ -29,7 +29,8 @@ pub struct EncodePlan {
     pub side: usize,
     /// The whole picture's embedding (CLIP: class token, ln_post, projection; DINOv2: class token after the final norm).
     pub image: bool,
-    pub patches: Option<PatchLayer>,
+    /// Layers whose tokens are wanted; the recipe's own first.
+    pub patches: Vec<PatchLayer>,
     /// Window scales in patches, for example `[2, 3]`; empty for none.
     pub scales: Vec<usize>,
 }
@@ -41,8 +42,8 @@ pub struct Features {
     pub grid: usize,
     /// `[E]`
     pub image: Option<Vec<f32>>,
-    /// Class token first, then the patches in row-major order: `[1 + P, D]`.
-    pub tokens: Option<Array2<f32>>,
+    /// One entry a layer, in the plan's order: class token first, then the patches in row-major order, `[1 + P, D]`.
+    pub tokens: Vec<Array2<f32>>,
     /// One entry a scale, in the plan's order.
     pub windows: Vec<WindowFeatures>,
 }
@@ -111,10 +112,12 @@ impl EncodePlan {
                 format!("must be a multiple of {patch}, from {patch} to {}, got {}", 128 * patch, self.side),
             );
         }
-        if let Some(PatchLayer::Block(block)) = self.patches
-            && (block == 0 || block > spec.blocks)
-        {
-            problems.note("block", format!("must be 1 to {}, got {block}", spec.blocks));
+        for layer in &self.patches {
+            if let PatchLayer::Block(block) = layer
+                && !(1..=spec.blocks).contains(block)
+            {
+                problems.note("block", format!("must be 1 to {}, got {block}", spec.blocks));
+            }
         }
         for scale in &self.scales {
             if *scale == 0 || *scale > grid {

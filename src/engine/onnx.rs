@@ -92,7 +92,7 @@ pub struct OnnxEncoder {
     width: usize,
     /// The trunk's outputs, by what they are for.
     tokens_output: Option<&'static str>,
-    patches_output: Option<String>,
+    patches_outputs: Vec<String>,
     took: EncodeTook,
 }
 
@@ -109,12 +109,13 @@ impl OnnxEncoder {
     ) -> Result<Self, EngineError> {
         plan.check(&model.spec)?;
         let grid = plan.side / model.spec.patch;
-        let patches_output = plan.patches.map(|layer| match layer {
+        let name = |layer: &PatchLayer| match layer {
             PatchLayer::Block(block) => format!("block{block}"),
             PatchLayer::AfterFinalNorm => "after_norm".to_owned(),
-        });
+        };
+        let patches_outputs: Vec<String> = plan.patches.iter().map(name).collect();
         let tokens_output = (!plan.scales.is_empty()).then_some("tokens");
-        let mut outputs: Vec<&str> = patches_output.iter().map(String::as_str).collect();
+        let mut outputs: Vec<&str> = patches_outputs.iter().map(String::as_str).collect();
         outputs.extend(tokens_output);
         outputs.extend(plan.image.then_some("image"));
 
@@ -131,7 +132,7 @@ impl OnnxEncoder {
             grid,
             width: model.spec.width,
             tokens_output,
-            patches_output,
+            patches_outputs,
             took: EncodeTook::default(),
         })
     }
@@ -153,7 +154,7 @@ impl OnnxEncoder {
             let rows = view.into_shape_with_order((1 + self.grid * self.grid, self.width)).map_err(run_error)?;
             finite(name, rows.to_owned())
         };
-        let tokens = self.patches_output.as_deref().map(rows).transpose()?;
+        let tokens = self.patches_outputs.iter().map(|name| rows(name)).collect::<Result<Vec<_>, _>>()?;
         let image = match self.plan.image {
             true => {
                 let view = outputs["image"].try_extract_array::<f32>().map_err(run_error)?;

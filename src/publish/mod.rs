@@ -1,1 +1,3 @@
-//! Layer 3: the line on MQTT: messages ([`message`]) and the loop that owns the client ([`mqtt`]).
+//! Layer 3: the line on MQTT: messages and the loop that owns the client; [`heatmap`] draws for people.
+
+pub mod heatmap;

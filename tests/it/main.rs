@@ -1,5 +1,6 @@
 //! The one integration-test binary: what needs files, a broker or a camera. Shared helpers live in [`support`].
 
 mod golden_encoder;
+mod golden_scores;
 mod models;
 mod support;

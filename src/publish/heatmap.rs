@@ -1,0 +1,142 @@
+//! Drawing: the anomaly map over the camera's picture, for people.
+//!
+//! Normal areas stay as the camera saw them; the more anomalous, the more they glow. The scale is the caller's, so
+//! that pictures of one line can be compared.
+
+use crate::frame::Picture;
+use crate::verdict::{Map, Region, Verdict};
+
+/// Overlays are shrunk to this many pixels on the long side.
+const LONG_SIDE_MAX: usize = 960;
+
+type Rgb = [u8; 3];
+
+/// Dark red through orange to pale yellow, from the middle of the scale to its top.
+const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 150]];
+
+/// The overlay: `scale` is the map value of "nothing to see" and that of "full glow".
+pub fn draw(picture: &Picture, map: &Map, scale: (f32, f32), frame: Option<Verdict>, regions: &[Region]) -> Picture {
+    let shrink = (picture.width().max(picture.height()) as f64 / LONG_SIDE_MAX as f64).max(1.0);
+    let size = |n: usize| ((n as f64 / shrink).round() as usize).max(1);
+    let (width, height) = (size(picture.width()), size(picture.height()));
+    let mut canvas = Canvas { width, height, rgb: Vec::with_capacity(3 * width * height) };
+    let span = (scale.1 - scale.0).max(f32::EPSILON);
+    for row in 0..height {
+        let source_row = row * picture.height() / height;
+        for column in 0..width {
+            let at = 3 * (source_row * picture.width() + column * picture.width() / width);
+            let heat = (enlarged(map, column, row, width, height) - scale.0) / span;
+            canvas.rgb.extend(glow(&picture.rgb()[at..at + 3], heat));
+        }
+    }
+    for region in regions {
+        let fit = |n: usize| (n as f64 / shrink) as usize;
+        canvas.outline([fit(region.x), fit(region.y), fit(region.w), fit(region.h)], 2, [255, 255, 255]);
+    }
+    if let Some(verdict) = frame {
+        let thick = (width.min(height) / 60).max(3);
+        canvas.outline([0, 0, width, height], thick, colour(verdict));
+    }
+    Picture::new(width, height, canvas.rgb).expect("filled row by row")
+}
+
+/// PNG bytes with tEXt chunks.
+pub fn png(picture: &Picture, texts: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, picture.width() as u32, picture.height() as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    for (key, words) in texts {
+        // tEXt holds Latin-1 only.
+        let latin: String = words.chars().map(|c| if u32::from(c) < 256 { c } else { '?' }).collect();
+        let _ = encoder.add_text_chunk((*key).to_owned(), latin);
+    }
+    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(picture.rgb()));
+    written.expect("memory takes all, and a picture has all its bytes");
+    bytes
+}
+
+/// The map enlarged bilinearly, align_corners = false, at the middle of an output pixel.
+fn enlarged(map: &Map, column: usize, row: usize, width: usize, height: usize) -> f32 {
+    let side = map.side();
+    let position =
+        |at: usize, of: usize| ((at as f32 + 0.5) * side as f32 / of as f32 - 0.5).clamp(0.0, (side - 1) as f32);
+    let (x, y) = (position(column, width), position(row, height));
+    let (left, top) = (x as usize, y as usize);
+    let (right, bottom) = ((left + 1).min(side - 1), (top + 1).min(side - 1));
+    let (a, b) = (x - left as f32, y - top as f32);
+    let cell = |row: usize, column: usize| map.values()[row * side + column];
+    let upper = cell(top, left) * (1.0 - a) + cell(top, right) * a;
+    let lower = cell(bottom, left) * (1.0 - a) + cell(bottom, right) * a;
+    upper * (1.0 - b) + lower * b
+}
+
+fn glow(seen: &[u8], heat: f32) -> Rgb {
+    let heat = heat.clamp(0.0, 1.0);
+    let place = heat * (GLOW.len() - 1) as f32;
+    let (low, high) = (place as usize, (place as usize + 1).min(GLOW.len() - 1));
+    let share = place - low as f32;
+    // Squared, so that the lower half of the scale leaves the picture almost untouched.
+    let opacity = 0.85 * heat * heat;
+    std::array::from_fn(|c| {
+        let tint = f32::from(GLOW[low][c]) * (1.0 - share) + f32::from(GLOW[high][c]) * share;
+        (f32::from(seen[c]) * (1.0 - opacity) + tint * opacity) as u8
+    })
+}
+
+fn colour(verdict: Verdict) -> Rgb {
+    match verdict {
+        Verdict::Pass => [40, 170, 70],
+        Verdict::Fail => [215, 40, 40],
+        Verdict::Undecided => [240, 170, 20],
+    }
+}
+
+struct Canvas {
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Canvas {
+    /// A frame of `thick` pixels inside `[x, y, w, h]`.
+    fn outline(&mut self, [x, y, w, h]: [usize; 4], thick: usize, colour: Rgb) {
+        let (right, bottom) = ((x + w).min(self.width), (y + h).min(self.height));
+        for row in y..bottom {
+            for column in x..right {
+                let inside = row >= y + thick && row + thick < bottom && column >= x + thick && column + thick < right;
+                if !inside {
+                    let at = 3 * (row * self.width + column);
+                    self.rgb[at..at + 3].copy_from_slice(&colour);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hot_corner_glows_and_the_cold_one_is_as_the_camera_saw_it() {
+        let picture = Picture::new(40, 40, vec![90; 3 * 1600]).expect("its bytes");
+        let map = Map::new(2, vec![0.0, 0.0, 0.0, 1.0]);
+        let drawn = draw(&picture, &map, (0.0, 1.0), None, &[]);
+        assert_eq!(drawn.rgb()[..3], [90, 90, 90]);
+        let hot = &drawn.rgb()[3 * 1599..];
+        assert!(hot[0] > 200 && hot[1] > 180, "{hot:?}");
+    }
+
+    #[test]
+    fn png_carries_its_texts_and_a_flat_map_divides_by_nothing() {
+        let picture = Picture::new(2000, 1, vec![7; 6000]).expect("its bytes");
+        let drawn = draw(&picture, &Map::new(1, vec![0.5]), (0.5, 0.5), Some(Verdict::Fail), &[]);
+        assert_eq!(drawn.width(), 960);
+        let bytes = png(&drawn, &[("seq", "7"), ("part_id", "Ä→")]);
+        let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a PNG");
+        let texts = &reader.info().uncompressed_latin1_text;
+        assert_eq!((texts[0].text.as_str(), texts[1].text.as_str()), ("7", "Ä?"));
+    }
+}

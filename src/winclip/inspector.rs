@@ -1,0 +1,127 @@
+//! The inspector: an encoder and a scorer for one recipe. Pictures in, judgements out.
+
+use super::pixels::{PixelMaker, TooLong};
+use super::prompts::{ensemble, prototypes};
+use super::recipe::Recipe;
+use super::scorer::Scorer;
+use crate::base::problems::Problems;
+use crate::engine::{EncodePlan, Encoder, EngineError, Features, Pixels, TextEncoder};
+use crate::frame::Picture;
+use crate::model::ModelSpec;
+use crate::verdict::Map;
+use ndarray::Array2;
+use std::time::{Duration, Instant};
+
+/// The algorithm's word on one picture. Both finite.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    pub score: f32,
+    pub map: Map,
+    pub pixels_took: Duration,
+    pub encode_took: Duration,
+    pub score_took: Duration,
+}
+
+/// A judgement with everything that it was made from.
+#[derive(Debug)]
+pub struct Detailed {
+    pub judgement: Judgement,
+    pub pixels: Pixels,
+    pub features: Features,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error("{0}")]
+    Recipe(#[from] Problems),
+    #[error(transparent)]
+    Picture(#[from] TooLong),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Judges pictures by one recipe. The thread that owns it owns it for life.
+pub struct Inspector {
+    encoder: Box<dyn Encoder>,
+    pixels: PixelMaker,
+    scorer: Scorer,
+    references: Vec<Features>,
+    /// Raw text prototypes `[2, E]` (normal, anomalous).
+    prototypes: Option<Array2<f32>>,
+}
+
+impl Inspector {
+    /// Encodes prompts and references. `plan` is what `encoder` was opened with (a superset of the recipe's own is
+    /// fine); `text` is needed for models with text and may be dropped afterwards; `progress` hears how many
+    /// references of how many are done.
+    pub fn prepare(
+        recipe: &Recipe,
+        spec: &ModelSpec,
+        plan: &EncodePlan,
+        mut encoder: Box<dyn Encoder>,
+        text: Option<&mut dyn TextEncoder>,
+        references: &[Picture],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, InspectError> {
+        recipe.encode_plan(spec, !references.is_empty())?;
+        let parameters = recipe.parameters(spec);
+        let prototypes = match (text, &recipe.class_name) {
+            (Some(text), Some(class)) => Some(prototypes(&ensemble(class, recipe, &parameters), &parameters, text)?),
+            _ => None,
+        };
+        let mut pixels = PixelMaker::new(recipe.fit, plan.side, spec);
+        let mut features = Vec::with_capacity(references.len());
+        for (done, reference) in references.iter().enumerate() {
+            progress(done, references.len());
+            features.push(encode(encoder.as_mut(), pixels.make(reference)?)?.1);
+        }
+        progress(references.len(), references.len());
+        let scorer = Scorer::new(parameters, &recipe.scales, prototypes.as_ref().map(|p| p.view()), &features);
+        Ok(Inspector { encoder, pixels, scorer, references: features, prototypes })
+    }
+
+    pub fn backend(&self) -> &str {
+        self.encoder.backend()
+    }
+
+    /// Raw text prototypes `[2, E]`, for those who compare.
+    pub fn prototypes(&self) -> Option<&Array2<f32>> {
+        self.prototypes.as_ref()
+    }
+
+    pub fn judge(&mut self, picture: &Picture) -> Result<Judgement, InspectError> {
+        self.judge_in_detail(picture).map(|detailed| detailed.judgement)
+    }
+
+    /// [`Inspector::judge`], with the tensors on the way.
+    pub fn judge_in_detail(&mut self, picture: &Picture) -> Result<Detailed, InspectError> {
+        let started = Instant::now();
+        let pixels = self.pixels.make(picture)?;
+        let pixels_took = started.elapsed();
+        let started = Instant::now();
+        let (pixels, features) = encode(self.encoder.as_mut(), pixels)?;
+        let encode_took = started.elapsed();
+        let started = Instant::now();
+        let (score, map) = self.scorer.score(&features);
+        let score_took = started.elapsed();
+        let judgement = Judgement { score, map, pixels_took, encode_took, score_took };
+        Ok(Detailed { judgement, pixels, features })
+    }
+
+    /// The score of each reference against all others: what good parts score. Empty with fewer than two.
+    pub fn leave_one_out(&self) -> Vec<f32> {
+        if self.references.len() < 2 {
+            return vec![];
+        }
+        let score = |(i, features)| self.scorer.score_without(features, Some(i)).0;
+        self.references.iter().enumerate().map(score).collect()
+    }
+}
+
+fn encode(encoder: &mut dyn Encoder, pixels: Pixels) -> Result<(Pixels, Features), EngineError> {
+    let pictures = [pixels];
+    let features = encoder.encode(&pictures)?.pop();
+    let features = features.ok_or_else(|| EngineError::Run("no features came back".to_owned()))?;
+    let [pixels] = pictures;
+    Ok((pixels, features))
+}

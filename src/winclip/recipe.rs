@@ -1,0 +1,172 @@
+//! What a recipe asks of the algorithm, and what that needs from an encoder.
+
+use super::preset::Parameters;
+use crate::base::problems::Problems;
+use crate::engine::{EncodePlan, PatchLayer};
+use crate::model::ModelSpec;
+
+/// Presets are parameters of one code path; everything else here overrides one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// Goes into the prompts exactly as given; needed for models with text.
+    pub class_name: Option<String>,
+    pub preset: Preset,
+    pub fit: Fit,
+    /// Input side; nothing means the model's own.
+    pub side: Option<usize>,
+    /// Patches from the b-th block, counted from 1; nothing means what the preset says (the last).
+    pub block: Option<usize>,
+    /// Which visual maps are averaged; nothing means what the preset says (DINOv2: patch alone).
+    pub maps: Option<Vec<MapKind>>,
+    /// Window scales of the language map, in patches.
+    pub scales: Vec<usize>,
+    /// States of the recipe's own, added to the ensemble's, each with one `{}`.
+    pub normal_states: Vec<String>,
+    pub anomalous_states: Vec<String>,
+    /// Templates that replace the preset's, each with one `{}`; empty for the preset's.
+    pub templates: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    #[default]
+    Paper,
+    Anomalib,
+    Zqhang,
+    Caoyunkang,
+}
+
+/// How a camera picture becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Both sides to the input side; the aspect is not kept.
+    #[default]
+    Squash,
+    /// The shorter side to the input side, then the centre.
+    Crop,
+}
+
+/// One visual map: `patch`, or the windows of a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapKind {
+    Patch,
+    Windows(usize),
+}
+
+impl std::str::FromStr for MapKind {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match (word.trim(), word.trim().parse::<usize>()) {
+            ("patch", _) => Ok(MapKind::Patch),
+            (_, Ok(scale)) if scale > 0 => Ok(MapKind::Windows(scale)),
+            _ => Err(format!("must be \"patch\" or a window scale such as 2, got {word:?}")),
+        }
+    }
+}
+
+impl Recipe {
+    /// The paper's reading at the model's own size.
+    pub fn new(class_name: Option<String>) -> Self {
+        Recipe {
+            class_name,
+            preset: Preset::Paper,
+            fit: Fit::Squash,
+            side: None,
+            block: None,
+            maps: None,
+            scales: vec![2, 3],
+            normal_states: vec![],
+            anomalous_states: vec![],
+            templates: vec![],
+        }
+    }
+
+    /// The preset's parameters with what the recipe and the model change.
+    pub fn parameters(&self, spec: &ModelSpec) -> Parameters {
+        let mut parameters = self.preset.parameters(&self.scales);
+        if spec.text.is_none() {
+            parameters.maps = vec![MapKind::Patch];
+            parameters.patches = None;
+        }
+        if let Some(maps) = &self.maps {
+            parameters.maps = maps.clone();
+        }
+        if let Some(block) = self.block {
+            parameters.patches = Some(PatchLayer::Block(block));
+        }
+        parameters
+    }
+
+    /// What the encoder must compute for this recipe.
+    ///
+    /// # Errors
+    /// Everything that the model lacks or that does not make sense, at once.
+    pub fn encode_plan(&self, spec: &ModelSpec, with_references: bool) -> Result<EncodePlan, Problems> {
+        let parameters = self.parameters(spec);
+        let mut problems = self.own_problems();
+        let language = spec.text.is_some();
+        if language && self.class_name.as_deref().is_none_or(|name| name.trim().is_empty()) {
+            problems
+                .note("class_name", "this model compares with words; say what the part is, for example \"metal nut\"");
+        }
+        if !language && !with_references {
+            problems.note("references", "this model has no text; it needs at least one picture of a good part");
+        }
+        let mut scales: Vec<usize> = if language { self.scales.clone() } else { vec![] };
+        if with_references {
+            let of_maps = parameters.maps.iter().filter_map(|map| match map {
+                MapKind::Windows(scale) => Some(*scale),
+                MapKind::Patch => None,
+            });
+            of_maps.for_each(|scale| {
+                if !scales.contains(&scale) {
+                    scales.push(scale)
+                }
+            });
+        }
+        let patches = with_references && parameters.maps.contains(&MapKind::Patch);
+        let plan = EncodePlan {
+            side: self.side.unwrap_or(spec.side),
+            image: language,
+            patches: patches
+                .then(|| parameters.patches.unwrap_or(PatchLayer::Block(spec.blocks)))
+                .into_iter()
+                .collect(),
+            scales,
+        };
+        if let Err(error) = plan.check(spec) {
+            error.to_string().lines().for_each(|line| {
+                let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
+                problems.note(place, words);
+            });
+        }
+        problems.into_result().map(|()| plan)
+    }
+
+    fn own_problems(&self) -> Problems {
+        let mut problems = Problems::new();
+        let lists = [
+            ("normal_states", &self.normal_states),
+            ("anomalous_states", &self.anomalous_states),
+            ("templates", &self.templates),
+        ];
+        for (key, list) in lists {
+            for words in list.iter().filter(|words| words.matches("{}").count() != 1) {
+                problems.note(key, format!("each needs {{}} once, where the part's name goes; got {words:?}"));
+            }
+        }
+        if self.maps.as_ref().is_some_and(Vec::is_empty) {
+            problems.note("maps", "must name at least one: patch, or window scales such as 2 and 3");
+        }
+        let twice = |list: &[usize]| list.iter().enumerate().any(|(i, s)| list[..i].contains(s));
+        if twice(&self.scales)
+            || self.maps.as_ref().is_some_and(|m| m.iter().enumerate().any(|(i, k)| m[..i].contains(k)))
+        {
+            problems.note("maps and scales", "each may be named once");
+        }
+        problems
+    }
+}

@@ -1,0 +1,173 @@
+//! From features to a score and a map: sections 4.2, 4.3 and 5 of WinCLIP with the parameters of a preset.
+
+use super::gallery::Gallery;
+use super::preset::{FewShotMap, ImageScore, LanguageMap, Mean, Parameters};
+use super::vectors::{harmonic, unit, unit_rows};
+use super::windows::scattered;
+use super::{MapKind, windows};
+use crate::engine::Features;
+use crate::verdict::Map;
+use ndarray::{Array1, Array2, ArrayView2, s};
+
+/// The language half: two unit prototypes `[2, E]` (normal, anomalous).
+#[derive(Debug, Clone)]
+struct Language {
+    prototypes: Array2<f32>,
+    temperature: f32,
+}
+
+/// Compares features with prototypes and references. Scores and maps are finite for finite features.
+#[derive(Debug, Clone)]
+pub struct Scorer {
+    parameters: Parameters,
+    language: Option<Language>,
+    /// One gallery for each of `parameters.maps`; empty for zero-shot.
+    galleries: Vec<Gallery>,
+    language_scales: Vec<usize>,
+}
+
+impl Scorer {
+    /// `prototypes` are raw, `[2, E]`, nothing for a model without text; `references` are features of good parts.
+    pub fn new(
+        parameters: Parameters,
+        language_scales: &[usize],
+        prototypes: Option<ArrayView2<f32>>,
+        references: &[Features],
+    ) -> Self {
+        let gallery = |map: &MapKind| {
+            let features: Vec<_> = references.iter().map(|reference| rows_of(reference, *map)).collect();
+            Gallery::new(&features)
+        };
+        let galleries = if references.is_empty() { vec![] } else { parameters.maps.iter().map(gallery).collect() };
+        let temperature = parameters.temperature;
+        let language = prototypes.map(|raw| Language { prototypes: unit_rows(raw), temperature });
+        Scorer { parameters, language, galleries, language_scales: language_scales.to_vec() }
+    }
+
+    /// The score and the `grid x grid` map of one picture.
+    pub fn score(&self, features: &Features) -> (f32, Map) {
+        self.score_without(features, None)
+    }
+
+    /// The same against a gallery without one of its references.
+    pub fn score_without(&self, features: &Features, but: Option<usize>) -> (f32, Map) {
+        let visual = (!self.galleries.is_empty()).then(|| self.visual_map(features, but));
+        let whole = self.language.as_ref().map(|language| language.of_image(features));
+        let map = match (&self.language, &visual) {
+            (None, Some(visual)) => visual.clone(),
+            (Some(_), Some(visual)) if self.parameters.few_shot == FewShotMap::Visual => visual.clone(),
+            (Some(language), Some(visual)) => {
+                mixed(self.parameters.few_shot, &self.language_map(language, features), visual)
+            }
+            (Some(language), None) => self
+                .language_map(language, features)
+                .into_iter()
+                .map(|v| v * self.parameters.zero_shot_factor)
+                .collect(),
+            (None, None) => vec![0.0; features.grid * features.grid],
+        };
+        let score = match (self.parameters.image, whole, &visual) {
+            (_, None, _) => mean_of_highest(&map),
+            (ImageScore::MapMaximum, Some(_), _) => highest(&map),
+            (ImageScore::Embedding, Some(whole), None) => whole,
+            (ImageScore::Embedding, Some(whole), Some(visual)) => (whole + highest(visual)) / 2.0,
+        };
+        (score, Map::new(features.grid, map))
+    }
+
+    fn visual_map(&self, features: &Features, but: Option<usize>) -> Vec<f32> {
+        let maps = self.parameters.maps.iter().zip(&self.galleries).map(|(map, gallery)| {
+            let distances = gallery.distances(rows_of(features, *map), but);
+            match map {
+                MapKind::Patch => distances,
+                MapKind::Windows(scale) => scattered(&distances, features.grid, *scale, self.parameters.windows),
+            }
+        });
+        let maps: Vec<Vec<f32>> = maps.collect();
+        (0..features.grid * features.grid)
+            .map(|cell| maps.iter().map(|m| m[cell]).sum::<f32>() / maps.len() as f32)
+            .collect()
+    }
+
+    fn language_map(&self, language: &Language, features: &Features) -> Vec<f32> {
+        let scales: Vec<(usize, Vec<f32>)> = features
+            .windows
+            .iter()
+            .filter(|w| self.language_scales.contains(&w.scale))
+            .map(|w| (w.scale, language.of_rows(w.features.view())))
+            .collect();
+        match self.parameters.language {
+            LanguageMap::Harmonic => {
+                let mut maps: Vec<Vec<f32>> = scales
+                    .iter()
+                    .map(|(scale, values)| scattered(values, features.grid, *scale, Mean::Harmonic))
+                    .collect();
+                maps.push(vec![language.of_image(features); features.grid * features.grid]);
+                (0..features.grid * features.grid).map(|cell| harmonic(maps.iter().map(|map| map[cell]))).collect()
+            }
+            LanguageMap::OddsMean => {
+                (0..features.grid * features.grid).map(|cell| odds_mean(&scales, features.grid, cell)).collect()
+            }
+        }
+    }
+}
+
+/// caoyunkang: `u = mean of 1/(1 - s)` over the windows of a scale, then `1 - 1/mean(u)` over the scales.
+fn odds_mean(scales: &[(usize, Vec<f32>)], grid: usize, cell: usize) -> f32 {
+    let odds = scales.iter().map(|(scale, values)| {
+        let over = windows::over(grid, *scale, cell / grid, cell % grid);
+        let (sum, count) = over.fold((0.0, 0), |(sum, count), w| (sum + 1.0 / (1.0 - values[w]), count + 1));
+        sum / count as f32
+    });
+    let mean = odds.sum::<f32>() / scales.len().max(1) as f32;
+    // A window with s = 1 makes the mean infinite, and the cell as anomalous as can be.
+    if mean > 0.0 { 1.0 - 1.0 / mean } else { 0.0 }
+}
+
+fn mixed(how: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
+    let mix = |(&l, &v): (&f32, &f32)| match how {
+        FewShotMap::Visual => v,
+        FewShotMap::Mean => (l + v) / 2.0,
+        FewShotMap::Sum => l + v,
+        FewShotMap::Parallel => harmonic([l, v].into_iter()) / 2.0,
+    };
+    language.iter().zip(visual).map(mix).collect()
+}
+
+/// The raw feature rows that a visual map compares: patches without the class token, or a scale's windows.
+fn rows_of(features: &Features, map: MapKind) -> ArrayView2<'_, f32> {
+    match map {
+        MapKind::Patch => features.tokens.first().expect("the plan asks for patches").slice(s![1.., ..]),
+        MapKind::Windows(scale) => {
+            let windows = features.windows.iter().find(|w| w.scale == scale);
+            windows.expect("the plan asks for every scale of the maps").features.view()
+        }
+    }
+}
+
+fn highest(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// AnomalyDINO's image score (Damm et al., arXiv 2405.14529): the mean of the highest 1 % of the cells, rounded down, at least one.
+fn mean_of_highest(values: &[f32]) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let count = (values.len() / 100).max(1);
+    sorted[..count].iter().sum::<f32>() / count as f32
+}
+
+impl Language {
+    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each row (WinCLIP, equation 1).
+    fn of_rows(&self, rows: ArrayView2<f32>) -> Vec<f32> {
+        let similarities = unit_rows(rows).dot(&self.prototypes.t());
+        let softmax = |row: ndarray::ArrayView1<f32>| 1.0 / (1.0 + ((row[0] - row[1]) / self.temperature).exp());
+        similarities.rows().into_iter().map(softmax).collect()
+    }
+
+    fn of_image(&self, features: &Features) -> f32 {
+        let mut image = Array1::from(features.image.clone().expect("the plan asks for the picture's embedding"));
+        unit(&mut image.view_mut());
+        self.of_rows(image.insert_axis(ndarray::Axis(0)).view())[0]
+    }
+}

@@ -1,0 +1,154 @@
+//! Scores and maps of every preset against the golden ones: from golden features, and from the pictures.
+
+use crate::support::{Golden, assert_close, golden, imported, runtime};
+use ndarray::{Array2, Ix2, arr1};
+use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
+use winspect::engine::{Features, PatchLayer, WindowFeatures};
+use winspect::frame::Picture;
+use winspect::picture_file;
+use winspect::verdict::Map;
+use winspect::winclip::pixels::PixelMaker;
+use winspect::winclip::scorer::Scorer;
+use winspect::winclip::{Fit, Inspector, Preset, Recipe};
+
+const MODELS: [&str; 2] = ["open-clip-tiny", "open-clip-tiny-quickgelu"];
+const PICTURES: [&str; 4] = ["good_a", "good_b", "good_c", "bad"];
+const PRESETS: [Preset; 4] = [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang];
+
+fn matrix(golden: &Golden, name: &str) -> Array2<f32> {
+    golden.tensor(name).into_dimensionality::<Ix2>().expect("two axes")
+}
+
+/// Features as open_clip computed them.
+fn golden_features(golden: &Golden, picture: &str, patches: &str) -> Features {
+    let patches = matrix(golden, &format!("encode.{patches}.{picture}"));
+    let class = Array2::zeros((1, patches.ncols()));
+    let windows = [2, 3]
+        .map(|scale| WindowFeatures { scale, features: matrix(golden, &format!("encode.windows{scale}.{picture}")) });
+    Features {
+        grid: (patches.nrows() as f64).sqrt() as usize,
+        image: Some(golden.tensor(&format!("encode.image.{picture}")).into_iter().collect()),
+        tokens: vec![ndarray::concatenate![ndarray::Axis(0), class, patches]],
+        windows: windows.into(),
+    }
+}
+
+#[track_caller]
+fn assert_judged(golden: &Golden, run: &str, picture: &str, score: f32, map: &Map, tolerance: f32) {
+    assert_close(
+        &format!("{run} score {picture}"),
+        arr1(&[score]).into_dyn(),
+        &golden.tensor(&format!("{run}.score.{picture}")),
+        tolerance,
+    );
+    let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec()).expect("square");
+    assert_close(
+        &format!("{run} grid {picture}"),
+        grid.into_dyn(),
+        &golden.tensor(&format!("{run}.grid.{picture}")),
+        tolerance,
+    );
+}
+
+#[test]
+fn every_preset_gives_the_golden_scores_from_golden_features() {
+    for name in MODELS {
+        let golden = Golden::open(name);
+        for preset in PRESETS {
+            let parameters = preset.parameters(&[2, 3]);
+            let patches = match parameters.patches {
+                Some(PatchLayer::AfterFinalNorm) => "patches_after_ln_post",
+                _ => "patches",
+            };
+            // zqhang's prototypes are anomalib's.
+            let prompts = if preset == Preset::Zqhang { "anomalib" } else { preset.name() };
+            let text = matrix(&golden, &format!("{prompts}.text.features"));
+            let references = ["good_a", "good_b"].map(|r| golden_features(&golden, r, patches));
+            for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
+                let scorer = Scorer::new(parameters.clone(), &[2, 3], Some(text.view()), references);
+                for picture in PICTURES {
+                    let (score, map) = scorer.score(&golden_features(&golden, picture, patches));
+                    assert_judged(&golden, &format!("{}.{run}", preset.name()), picture, score, &map, 1e-4);
+                }
+            }
+        }
+    }
+}
+
+fn picture(model: &str, name: &str) -> Picture {
+    picture_file::read(&golden(model).join(format!("{name}.png"))).expect("a golden picture")
+}
+
+#[test]
+fn every_preset_gives_the_golden_scores_from_the_pictures() {
+    for name in MODELS {
+        let golden = Golden::open(name);
+        let (_guard, model) = imported(name);
+        for preset in PRESETS {
+            let recipe = Recipe { preset, ..Recipe::new(Some("metal nut".to_owned())) };
+            let references = ["good_a", "good_b"].map(|r| picture(name, r));
+            for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
+                let plan = recipe.encode_plan(&model.spec, !references.is_empty()).expect("fits");
+                let encoder = OnnxEncoder::open(&runtime(), &model, &plan, Some(2)).expect("opens");
+                let mut text = OnnxTextEncoder::open(&runtime(), &model, Some(2)).expect("a text tower");
+                let mut inspector = Inspector::prepare(
+                    &recipe,
+                    &model.spec,
+                    &plan,
+                    Box::new(encoder),
+                    Some(&mut text),
+                    references,
+                    &mut |_, _| (),
+                )
+                .expect("prepares");
+                for shown in PICTURES {
+                    let judged = inspector.judge(&picture(name, shown)).expect("judged");
+                    assert_judged(&golden, &format!("{}.{run}", preset.name()), shown, judged.score, &judged.map, 1e-3);
+                }
+                let prompts = if preset == Preset::Zqhang { "anomalib" } else { preset.name() };
+                let unit = |rows: &Array2<f32>| winspect::winclip::vectors::unit_rows(rows.view()).into_dyn();
+                let ours = unit(inspector.prototypes().expect("has text"));
+                assert_close("text features", ours, &unit(&matrix(&golden, &format!("{prompts}.text.features"))), 1e-4);
+            }
+        }
+    }
+}
+
+#[test]
+fn pixels_are_pillows_in_all_but_one_of_a_thousand() {
+    for name in MODELS {
+        let golden = Golden::open(name);
+        let (_guard, model) = imported(name);
+        for (fit, tensor) in [(Fit::Squash, "squash"), (Fit::Crop, "crop")] {
+            for shown in PICTURES {
+                let ours =
+                    PixelMaker::new(fit, model.spec.side, &model.spec).make(&picture(name, shown)).expect("made");
+                let pillow = golden.tensor(&format!("{tensor}.{shown}"));
+                // Half a grey level, normalised.
+                let same = ours.iter().zip(&pillow).filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28).count();
+                assert!(
+                    same as f64 >= 0.999 * pillow.len() as f64,
+                    "{name} {tensor} {shown}: {same} of {}",
+                    pillow.len()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn leaving_a_reference_out_scores_it_against_the_others() {
+    let name = "dinov2-tiny";
+    let (_guard, model) = imported(name);
+    let recipe = Recipe { side: Some(70), ..Recipe::new(None) };
+    let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+    let encoder = OnnxEncoder::open(&runtime(), &model, &plan, Some(2)).expect("opens");
+    let references = [picture("open-clip-tiny", "good_a"), picture("open-clip-tiny", "good_b")];
+    let mut inspector =
+        Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, &references, &mut |_, _| ())
+            .expect("prepares");
+    let left_out = inspector.leave_one_out();
+    assert_eq!(left_out.len(), 2);
+    assert!(left_out.iter().all(|s| *s > 1e-4 && s.is_finite()), "{left_out:?}");
+    assert!(inspector.judge(&references[0]).expect("judged").score < 1e-5, "a reference matches itself");
+}

@@ -1,1 +1,400 @@
-//! Layer 6: the line.
+//! Layer 6: the line: builds the stages, wires them, watches, stops, joins. The only place that starts threads.
+//!
+//! ```text
+//! camera-<name> (one each) --newest wins--> inspector --> store --> publisher --> broker
+//!                                               \--may drop--> artist --may drop--/
+//! ```
+//! Stopping flows like data: the stop ends the cameras, their leaving ends the inspector, its leaving ends the artist,
+//! and when both have left the publisher drains the store and says goodbye. A finite source ends a line the same way.
+
+use crate::base::backoff::Backoff;
+use crate::base::exit::{Exit, Failure, chain};
+use crate::base::stop::{Stop, Stopper, stop_pair};
+use crate::camera::{self, Sink, Status};
+use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::frame::{Frame, Outcome, Picture, Tally, TallyCount};
+use crate::intake::{Intake, Place, Waiting, intake};
+use crate::publish::message::Identity;
+use crate::publish::mqtt::{self, Side};
+use crate::publish::{Heatmaps, heatmap};
+use crate::report::{Evidence, Report, Took};
+use crate::store::{MemoryStore, Store};
+use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
+use crate::winclip::Inspector;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Pictures that may wait for the artist; when full, the newest is not drawn.
+const EVIDENCE_WAITING: usize = 2;
+/// Heat maps and changes of state that may wait for the publisher; when full, heat maps are dropped.
+const SIDE_WAITING: usize = 64;
+/// Overlays kept for each camera in the overlays folder.
+const OVERLAYS_KEPT: u64 = 200;
+/// Engine failures in a row after which the device is presumed lost.
+const FAILURES_MAX: u32 = 3;
+
+/// A running line.
+pub struct Line {
+    stopper: Option<Stopper>,
+    cameras: Vec<Stage>,
+    others: Vec<Stage>,
+    tallies: BTreeMap<String, Arc<Tally>>,
+    store: Arc<dyn Store>,
+}
+
+struct Stage {
+    name: String,
+    thread: JoinHandle<Result<(), Failure>>,
+}
+
+/// How a run ended, in numbers.
+#[derive(Debug, serde::Serialize)]
+pub struct Summary {
+    pub cameras: BTreeMap<String, TallyCount>,
+    /// Every captured frame had exactly one outcome.
+    pub balanced: bool,
+    pub results: u64,
+    pub acknowledged: u64,
+    pub given_up: u64,
+    pub undelivered: u64,
+}
+
+/// The threshold that a recipe asks for: a number, or from the references by leaving each out once.
+pub fn threshold(asked: Threshold, inspector: &Inspector) -> Option<f32> {
+    match asked {
+        Threshold::Fixed(threshold) => Some(threshold),
+        Threshold::None => None,
+        Threshold::Auto { factor } => {
+            let scores = inspector.leave_one_out();
+            scores.into_iter().reduce(f32::max).map(|highest| highest * factor)
+        }
+    }
+}
+
+impl Line {
+    /// Starts every stage. `inspector` judges for all cameras; `references` is how many pictures it compares with.
+    ///
+    /// # Errors
+    /// When a camera's description cannot work.
+    pub fn start(config: &LineConfig, inspector: Inspector, model: &str, run_id: &str) -> Result<Line, Failure> {
+        let (stopper, stop) = stop_pair();
+        let threshold = threshold(config.recipe.threshold, &inspector);
+        match threshold {
+            Some(threshold) => tracing::info!("threshold {threshold:.4}"),
+            None => tracing::warn!(
+                "no threshold (\"auto\" needs at least 2 references): every part will be undecided(not_ready)"
+            ),
+        }
+        let recipe = format!("{}@{}", config.recipe.name, config.recipe.revision);
+        let identity = Identity {
+            prefix: config.prefix.clone(),
+            station: config.station.clone(),
+            run_id: run_id.to_owned(),
+            version: env!("CARGO_PKG_VERSION"),
+            cameras: config.cameras.iter().map(|c| c.camera.name.to_string()).collect(),
+            recipe: recipe.clone(),
+            model: model.to_owned(),
+            backend: inspector.backend().to_owned(),
+            device: "cpu".to_owned(),
+            references: inspector.reference_count(),
+            threshold,
+        };
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(config.mqtt.waiting_max));
+        let (side, side_end) = mpsc::channel(SIDE_WAITING);
+        let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
+        let (intake, places) = intake(config.cameras.len());
+
+        let tallies: BTreeMap<String, Arc<Tally>> =
+            config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect();
+        let mut cameras = vec![];
+        for (camera, place) in config.cameras.iter().zip(places) {
+            let source = camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
+            let tally = tallies[&*camera.camera.name].clone();
+            cameras.push(camera_stage(camera, source, place, tally, side.clone(), stop.clone()));
+        }
+        let desk = Desk {
+            inspector,
+            rule: Rule { threshold },
+            run_id: run_id.into(),
+            recipe: recipe.into(),
+            deadlines: config.cameras.iter().map(|c| (c.camera.name.clone(), c.deadline)).collect(),
+            seqs: HashMap::new(),
+            store: store.clone(),
+            evidence,
+            failures: 0,
+        };
+        let artist = Artist { heatmaps: config.mqtt.heatmaps, folder: config.overlays.clone(), side };
+        let (settings, waiting) = (config.mqtt.clone(), store.clone());
+        let others = vec![
+            stage("inspector", move || desk.inspect(&intake)),
+            stage("artist", move || artist.draw_all(&evidence_end)),
+            stage("publisher", move || {
+                mqtt::run(settings, identity, waiting, side_end).map_err(|error| Failure::new(Exit::Software, error))
+            }),
+        ];
+        Ok(Line { stopper: Some(stopper), cameras, others, tallies, store })
+    }
+
+    /// Tells every camera to stop; the rest ends by itself.
+    pub fn stop(&mut self) {
+        self.stopper = None;
+    }
+
+    /// True when a stage has ended: all cameras, or one that never should while the others run.
+    pub fn has_ended(&self) -> bool {
+        let ended = |stage: &Stage| stage.thread.is_finished();
+        self.cameras.iter().all(ended) || self.others.iter().any(ended)
+    }
+
+    /// Stops what still runs, joins all, and tells how it ended: the first failure, named by its stage.
+    pub fn finish(mut self) -> (Summary, Result<(), Failure>) {
+        self.stop();
+        let mut outcome = Ok(());
+        for stage in self.cameras.into_iter().chain(self.others) {
+            let ended = stage.thread.join().unwrap_or_else(|_| Err(Failure::words(Exit::Software, "panicked")));
+            if let Err(failure) = ended {
+                tracing::error!("{} ended the line: {failure}", stage.name);
+                let message = format!("{}: {}", stage.name, failure.message);
+                outcome = outcome.and(Err(Failure { exit: failure.exit, message }));
+            }
+        }
+        let cameras: BTreeMap<_, _> = self.tallies.iter().map(|(name, tally)| (name.clone(), tally.count())).collect();
+        let count = self.store.count();
+        let summary = Summary {
+            balanced: cameras.values().all(TallyCount::balances),
+            cameras,
+            results: count.put,
+            acknowledged: count.acked,
+            given_up: count.given_up,
+            undelivered: count.waiting,
+        };
+        (summary, outcome)
+    }
+}
+
+/// Starts a thread with a name; a panic in it stops the process (see [`name_the_stage_that_panics`]).
+fn stage(name: &str, work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Stage {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started");
+    Stage { name: name.to_owned(), thread }
+}
+
+/// From now on a panic names its stage and ends the process with 70; systemd starts it again.
+pub fn name_the_stage_that_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        eprintln!("winspect: a bug in the stage {}: {panic}; please report it", thread.name().unwrap_or("unnamed"));
+        std::process::exit(Exit::Software as i32);
+    }));
+}
+
+fn camera_stage(
+    config: &CameraConfig,
+    mut source: Box<dyn camera::Source>,
+    place: Place,
+    tally: Arc<Tally>,
+    side: mpsc::Sender<Side>,
+    stop: Stop,
+) -> Stage {
+    let name = config.camera.name.clone();
+    stage(&format!("camera-{name}"), move || {
+        let mut sink = CameraSink { name: name.clone(), place, tally, side };
+        let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+        camera::watch(source.as_mut(), &name, &stop, backoff, &mut sink)
+            .map_err(|error| Failure::new(Exit::Config, error))
+    })
+}
+
+/// One camera's way into the line.
+struct CameraSink {
+    name: Arc<str>,
+    place: Place,
+    tally: Arc<Tally>,
+    side: mpsc::Sender<Side>,
+}
+
+impl Sink for CameraSink {
+    fn frame(&mut self, frame: Frame) {
+        self.place.put(Waiting { frame, ticket: self.tally.captured() });
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.place.is_waiting()
+    }
+
+    fn status(&mut self, status: Status) {
+        // Changes of state are rare; the publisher being gone means that the line is ending.
+        let _ = self.side.try_send(Side::Camera { name: self.name.clone(), status });
+    }
+}
+
+/// The inspector's stage: takes, judges, hands over, accounts.
+struct Desk {
+    inspector: Inspector,
+    rule: Rule,
+    run_id: Arc<str>,
+    recipe: Arc<str>,
+    deadlines: HashMap<Arc<str>, Duration>,
+    /// The last `seq` of each camera.
+    seqs: HashMap<Arc<str>, u64>,
+    store: Arc<dyn Store>,
+    evidence: Sender<Evidence>,
+    /// In a row.
+    failures: u32,
+}
+
+impl Desk {
+    /// The loop that everybody reads first.
+    fn inspect(mut self, intake: &Intake) -> Result<(), Failure> {
+        loop {
+            let batch = intake.take(1);
+            if batch.is_empty() {
+                return Ok(()); // every camera has left
+            }
+            for Waiting { frame, ticket } in batch {
+                let picture = frame.picture.clone();
+                let (report, error) = self.judge(frame);
+                ticket.settle(if error.is_some() { Outcome::Failed } else { Outcome::Judged });
+                // Full means that the artist is behind: this picture is not drawn.
+                let _ = self.evidence.try_send(Evidence { report: Arc::new(report.clone()), picture });
+                self.store.put(report);
+                self.note(error)?;
+            }
+        }
+    }
+
+    /// One part: its report, and what the engine said when it could not judge.
+    fn judge(&mut self, frame: Frame) -> (Report, Option<String>) {
+        let queue = frame.arrived.elapsed();
+        let judged = self.inspector.judge(&frame.picture);
+        let mut report = self.blank(&frame, queue);
+        let error = match judged {
+            Ok(judgement) => {
+                (report.verdict, report.reason) = self.rule.decide(judgement.score);
+                report.score = Some(judgement.score);
+                if report.verdict == Verdict::Fail {
+                    report.regions = suspicious(&judgement.map, &frame.picture);
+                }
+                report.map = Some(judgement.map);
+                report.took.pixels = judgement.pixels_took;
+                report.took.encode = judgement.encode_took;
+                report.took.score = judgement.score_took;
+                None
+            }
+            Err(error) => Some(chain(&error)),
+        };
+        report.took.total = frame.arrived.elapsed();
+        (report, error)
+    }
+
+    /// The report of a part that nobody could judge; `seq` is spent on it.
+    fn blank(&mut self, frame: &Frame, queue: Duration) -> Report {
+        let seq = self.seqs.entry(frame.camera.clone()).or_default();
+        *seq += 1;
+        Report {
+            seq: *seq,
+            run_id: self.run_id.clone(),
+            part_id: frame.part_id.clone(),
+            camera: frame.camera.clone(),
+            verdict: Verdict::Undecided,
+            reason: Some(Reason::EngineError),
+            score: None,
+            threshold: self.rule.threshold,
+            captured_at: frame.captured_at,
+            captured_by: frame.captured_by,
+            arrived: frame.arrived,
+            took: Took { queue, decode: frame.decode, ..Took::default() },
+            deadline: self.deadlines.get(&frame.camera).copied().unwrap_or_default(),
+            recipe: self.recipe.clone(),
+            regions: vec![],
+            map: None,
+        }
+    }
+
+    fn note(&mut self, error: Option<String>) -> Result<(), Failure> {
+        let Some(error) = error else {
+            self.failures = 0;
+            return Ok(());
+        };
+        self.failures += 1;
+        tracing::error!("a picture could not be judged ({} in a row): {error}", self.failures);
+        if self.failures < FAILURES_MAX { Ok(()) } else { Err(Failure::words(Exit::Software, error)) }
+    }
+}
+
+/// Where a person should look: the areas in the upper half between the map's median and its peak.
+fn suspicious(map: &Map, picture: &Picture) -> Vec<Region> {
+    let mut sorted = map.values().to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let level = (sorted[sorted.len() / 2] + map.max()) / 2.0;
+    regions(map, level, picture.width(), picture.height(), 3)
+}
+
+/// Draws heat maps for people; never in a verdict's way.
+struct Artist {
+    heatmaps: Heatmaps,
+    folder: Option<PathBuf>,
+    side: mpsc::Sender<Side>,
+}
+
+impl Artist {
+    fn draw_all(self, waiting: &Receiver<Evidence>) -> Result<(), Failure> {
+        let mut told = false;
+        for Evidence { report, picture } in waiting {
+            let wanted = match self.heatmaps {
+                Heatmaps::All => true,
+                Heatmaps::Fail => report.verdict != Verdict::Pass,
+                Heatmaps::None => false,
+            };
+            let Some(map) = report.map.as_ref().filter(|_| wanted) else { continue };
+            let drawn = heatmap::draw(&picture, map, scale(&report, map), Some(report.verdict), &report.regions);
+            let seq = report.seq.to_string();
+            let part = report.part_id.as_deref().unwrap_or("");
+            let png = heatmap::png(&drawn, &[("seq", &seq), ("part_id", part), ("camera", &report.camera)]);
+            if let Some(folder) = &self.folder
+                && let Err(error) = keep(folder, &report, &png)
+                && !std::mem::replace(&mut told, true)
+            {
+                tracing::warn!("overlays cannot be written to {}: {error}", folder.display());
+            }
+            let _ = self.side.try_send(Side::Heatmap { report, png });
+        }
+        Ok(())
+    }
+}
+
+/// The map values of "nothing to see" and "full glow": the same for all parts of a line that has a threshold on the
+/// scale of its maps, else the picture's own range.
+fn scale(report: &Report, map: &Map) -> (f32, f32) {
+    match report.threshold {
+        Some(threshold) if report.score.is_some_and(|score| score <= map.max()) => (0.4 * threshold, 1.6 * threshold),
+        _ => (map.min(), map.max()),
+    }
+}
+
+/// Writes one overlay and takes the oldest away.
+fn keep(folder: &Path, report: &Report, png: &[u8]) -> std::io::Result<()> {
+    let path = |seq: u64| folder.join(format!("{}-{seq:08}.png", report.camera));
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(path(report.seq), png)?;
+    if let Some(old) = report.seq.checked_sub(OVERLAYS_KEPT) {
+        let _ = std::fs::remove_file(path(old)); // it may never have been drawn
+    }
+    Ok(())
+}
+
+/// How often the main thread looks for signals and ended stages.
+pub const WATCH: Duration = Duration::from_millis(50);
+
+/// Waits until `has_ended`, or until `stop_asked` says so. Gives the time that it took.
+pub fn wait(line: &Line, mut stop_asked: impl FnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !line.has_ended() && !stop_asked() {
+        std::thread::sleep(WATCH);
+    }
+    started.elapsed()
+}

@@ -50,3 +50,30 @@ pub struct Evidence {
     pub report: Arc<Report>,
     pub picture: Arc<Picture>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A plausible report, for tests of what handles reports.
+    pub(crate) fn report(seq: u64) -> Report {
+        Report {
+            seq,
+            run_id: "01TEST".into(),
+            part_id: None,
+            camera: "top".into(),
+            verdict: Verdict::Fail,
+            reason: None,
+            score: Some(0.412),
+            threshold: Some(0.337),
+            captured_at: Timestamp::UNIX_EPOCH,
+            captured_by: CapturedBy::Arrival,
+            arrived: Instant::now(),
+            took: Took::default(),
+            deadline: Duration::from_millis(80),
+            recipe: "nut@7".into(),
+            regions: vec![Region { x: 1, y: 2, w: 3, h: 4, peak: 0.5 }; 5],
+            map: Some(Map::new(37, (0..37 * 37).map(|i| i as f32 / 1369.0).collect())),
+        }
+    }
+}

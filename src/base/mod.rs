@@ -3,5 +3,6 @@
 pub mod backoff;
 pub mod exit;
 pub mod problems;
+pub mod secret;
 pub mod stop;
 pub mod telemetry;

@@ -4,14 +4,34 @@
 //! (folder, file) ends; a live one never does until the stop is heard. What the source is doing is told by
 //! [`Status`], once per change.
 
+mod folder;
+#[cfg(feature = "gstreamer")]
+mod gst;
+pub mod pipelines;
+
+use crate::base::backoff::Backoff;
+use crate::base::stop::Stop;
 use crate::frame::Frame;
-use std::time::{Duration, SystemTime};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One camera of a configuration; `values` fill its kind's pipeline and were checked by [`pipelines::check`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub name: Arc<str>,
+    pub kind: String,
+    pub values: BTreeMap<String, String>,
+    /// No frame for this long: the camera is opened again.
+    pub stall: Duration,
+}
 
 /// What a camera is doing: `camera/<name>/status`.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     pub state: State,
-    pub since: SystemTime,
+    pub since: Timestamp,
     /// Tries to get it back since it was last online.
     pub retries: u64,
     /// Why it last went; kept when it is back.
@@ -22,29 +42,27 @@ pub struct Status {
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Online,
-    Idle,
     Stalled,
     Offline,
+    /// A finite source that came to its end, or a line that stopped.
     Disabled,
 }
 
-/// Where a camera's frames and changes of state go. `frame` must not block: the hand-over is newest-wins.
+/// Where a camera's frames and changes of state go.
 pub trait Sink {
+    /// Must not block: the hand-over is newest-wins.
     fn frame(&mut self, frame: Frame);
+    /// False while the last frame still waits for the inspector: a source that can wait (a folder, a file) does.
+    fn is_ready(&self) -> bool;
     fn status(&mut self, status: Status);
 }
 
-/// One kind of source, opened anew for every try; the seam for tests.
-pub trait Source {
-    /// Opens, reads and hands over frames until the source ends, fails or the stop is heard. `online` is for the first
-    /// frame of each try to announce itself; the implementation calls `sink.frame` for every frame.
-    fn run_once(
-        &mut self,
-        stop: &crate::base::stop::Stop,
-        on_frame: &mut dyn FnMut(Frame),
-    ) -> Result<Ended, CameraError>;
+/// One try at a source; the seam for tests.
+pub trait Source: Send {
+    /// Opens, reads and hands over frames until the source ends, fails or the stop is heard.
+    fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError>;
 
-    /// A folder or file: its end is the end of the run, not a fault.
+    /// Its end is the end of the run, not a fault.
     fn is_finite(&self) -> bool;
 }
 
@@ -57,7 +75,7 @@ pub enum Ended {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CameraError {
-    /// The description cannot work: syntax error, missing element, a folder without pictures. Exit 78, not retried.
+    /// The description cannot work: a syntax error, a missing element, a folder without pictures. Not tried again.
     #[error("{0}")]
     Pipeline(String),
     /// It went, or did not come; tried again after a wait.
@@ -65,4 +83,194 @@ pub enum CameraError {
     Lost(String),
     #[error("no frame for {} s", .0.as_secs_f32())]
     Stalled(Duration),
+}
+
+/// The source that the settings describe. Nothing is opened yet.
+///
+/// # Errors
+/// When this build cannot read the kind.
+pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
+    let kind = &settings.kind;
+    let pipeline =
+        pipelines::pipeline(kind).ok_or_else(|| CameraError::Pipeline(format!("unknown camera kind {kind:?}")))?;
+    match pipeline.launch {
+        None => Ok(Box::new(folder::Folder::new(settings))),
+        #[cfg(feature = "gstreamer")]
+        Some(launch) => {
+            Ok(Box::new(gst::Launch::new(settings, pipelines::filled(&launch, &settings.values), pipeline.live)?))
+        }
+        #[cfg(not(feature = "gstreamer"))]
+        Some(_) => {
+            Err(CameraError::Pipeline(format!("camera kind {kind:?} needs GStreamer, which this build has not")))
+        }
+    }
+}
+
+/// Keeps one source running until it ends, cannot work, or the stop is heard.
+///
+/// # Errors
+/// [`CameraError::Pipeline`]: trying again would not help.
+pub fn watch(
+    source: &mut dyn Source,
+    name: &str,
+    stop: &Stop,
+    mut backoff: Backoff,
+    sink: &mut dyn Sink,
+) -> Result<(), CameraError> {
+    let mut telling = Telling { sink, name, state: None, retries: 0, last_reason: None, gone: None };
+    loop {
+        let ended = source.run_once(stop, &mut telling);
+        let error = match ended {
+            Ok(Ended::Stopped) => break,
+            Ok(Ended::EndOfStream) if source.is_finite() => break,
+            Ok(Ended::EndOfStream) => CameraError::Lost("the stream ended".to_owned()),
+            Err(error @ CameraError::Pipeline(_)) => {
+                telling.went(State::Offline, &error);
+                return Err(error);
+            }
+            Err(error) => error,
+        };
+        if telling.state == Some(State::Online) {
+            backoff.reset();
+        }
+        telling.went(if matches!(error, CameraError::Stalled(_)) { State::Stalled } else { State::Offline }, &error);
+        if stop.stopped_within(backoff.next_wait()) {
+            break;
+        }
+        telling.retries += 1;
+    }
+    telling.tell(State::Disabled);
+    Ok(())
+}
+
+/// Tells changes of state once each: online with the first frame of a try, away with its reason.
+struct Telling<'a> {
+    sink: &'a mut dyn Sink,
+    name: &'a str,
+    state: Option<State>,
+    retries: u64,
+    last_reason: Option<String>,
+    gone: Option<Instant>,
+}
+
+impl Telling<'_> {
+    fn went(&mut self, state: State, error: &CameraError) {
+        self.last_reason = Some(error.to_string());
+        if self.gone.is_none() {
+            self.gone = Some(Instant::now());
+            tracing::warn!("camera {} lost: {error}", self.name);
+        } else {
+            tracing::debug!("camera {}: {error}", self.name);
+        }
+        if self.state != Some(state) {
+            self.tell(state);
+        }
+    }
+
+    fn tell(&mut self, state: State) {
+        self.state = Some(state);
+        let status =
+            Status { state, since: Timestamp::now(), retries: self.retries, last_reason: self.last_reason.clone() };
+        self.sink.status(status);
+    }
+}
+
+impl Sink for Telling<'_> {
+    fn frame(&mut self, frame: Frame) {
+        if self.state != Some(State::Online) {
+            match self.gone.take() {
+                Some(gone) => tracing::info!("camera {} back after {} s", self.name, gone.elapsed().as_secs()),
+                None => tracing::info!(
+                    "camera {} online, {} x {}",
+                    self.name,
+                    frame.picture.width(),
+                    frame.picture.height()
+                ),
+            }
+            self.tell(State::Online);
+            self.retries = 0;
+        }
+        self.sink.frame(frame);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.sink.is_ready()
+    }
+
+    fn status(&mut self, status: Status) {
+        self.sink.status(status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::stop::stop_pair;
+    use crate::frame::{CapturedBy, Picture};
+
+    #[derive(Default)]
+    struct Seen {
+        frames: usize,
+        states: Vec<(State, u64, Option<String>)>,
+    }
+
+    impl Sink for Seen {
+        fn frame(&mut self, _: Frame) {
+            self.frames += 1;
+        }
+        fn is_ready(&self) -> bool {
+            true
+        }
+        fn status(&mut self, status: Status) {
+            self.states.push((status.state, status.retries, status.last_reason));
+        }
+    }
+
+    /// Each try gives so many frames and then ends so.
+    struct Script(Vec<(usize, Result<Ended, CameraError>)>);
+
+    impl Source for Script {
+        fn run_once(&mut self, _: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
+            let (frames, ended) = self.0.remove(0);
+            (0..frames).for_each(|_| sink.frame(frame()));
+            ended
+        }
+        fn is_finite(&self) -> bool {
+            false
+        }
+    }
+
+    fn frame() -> Frame {
+        Frame {
+            camera: "top".into(),
+            picture: Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")),
+            captured_at: Timestamp::UNIX_EPOCH,
+            captured_by: CapturedBy::Arrival,
+            arrived: Instant::now(),
+            decode: None,
+            part_id: None,
+        }
+    }
+
+    #[test]
+    fn a_lost_camera_is_told_once_and_again_when_it_is_back() {
+        let lost = || Err(CameraError::Lost("unplugged".to_owned()));
+        let mut source = Script(vec![(2, lost()), (0, lost()), (0, lost()), (1, Ok(Ended::Stopped))]);
+        let (_stopper, stop) = stop_pair();
+        let mut seen = Seen::default();
+        let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
+        watch(&mut source, "top", &stop, no_wait, &mut seen).expect("ends with the stop");
+        assert_eq!(seen.frames, 3);
+        let states: Vec<(State, u64)> = seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
+        assert_eq!(states, [(State::Online, 0), (State::Offline, 0), (State::Online, 3), (State::Disabled, 0)]);
+        assert_eq!(seen.states[1].2.as_deref(), Some("unplugged"));
+    }
+
+    #[test]
+    fn a_description_that_cannot_work_is_not_tried_again() {
+        let mut source = Script(vec![(0, Err(CameraError::Pipeline("no such element".to_owned())))]);
+        let (_stopper, stop) = stop_pair();
+        let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
+        assert!(watch(&mut source, "top", &stop, no_wait, &mut Seen::default()).is_err());
+    }
 }

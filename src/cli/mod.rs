@@ -2,6 +2,7 @@
 
 mod inspect;
 mod model;
+mod run;
 
 use crate::base::exit::{Exit, Failure};
 use clap::{Parser, Subcommand};
@@ -20,6 +21,8 @@ enum Command {
     /// Import models, tell what they are
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Run a line: cameras in, verdicts out over MQTT
+    Run(run::RunArguments),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Model(command) => model::run(command),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Inspect(arguments) => inspect::run(*arguments),
     }
 }

@@ -3,11 +3,19 @@
 //! The file first, then the environment (`WINSPECT__MQTT__HOST=...`). Unknown keys are refused with the nearest
 //! known one. Paths in the file are relative to the file.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+mod table;
 
-/// A whole line, checked: holding one is proof that every value is in its range and every named file was there.
+use crate::base::problems::Problems;
+use crate::base::secret::Secret;
+use crate::camera::{self, pipelines};
+use crate::publish::{self, Heatmaps};
+use crate::winclip::{MapKind, Recipe};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use table::Table;
+
+/// A whole line, checked: holding one is proof that every value is in its range.
 #[derive(Debug, Clone)]
 pub struct LineConfig {
     /// `<prefix>/<station>` begins every topic.
@@ -23,8 +31,8 @@ pub struct LineConfig {
     pub recipe: RecipeConfig,
     /// At least one; names are unique.
     pub cameras: Vec<CameraConfig>,
-    pub mqtt: MqttConfig,
-    /// Where overlays are also written as files (newest kept, bounded); nothing for none.
+    pub mqtt: publish::Settings,
+    /// A folder that heat-map overlays are also written to, the newest of each camera kept.
     pub overlays: Option<PathBuf>,
 }
 
@@ -36,7 +44,6 @@ pub enum Backend {
     Onnx,
 }
 
-/// `threshold`: a number, or `auto` times `auto_factor`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Threshold {
     Fixed(f32),
@@ -51,71 +58,286 @@ pub enum Threshold {
 #[derive(Debug, Clone)]
 pub struct RecipeConfig {
     pub name: String,
-    pub revision: u32,
-    /// What is inspected, the algorithm's side of the recipe.
-    pub winclip: crate::winclip::Recipe,
+    pub revision: u64,
+    pub winclip: Recipe,
     /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
     pub references: Vec<PathBuf>,
     pub threshold: Threshold,
 }
 
-/// One camera: which pipeline, and what fills its places.
 #[derive(Debug, Clone)]
 pub struct CameraConfig {
-    pub name: String,
-    /// `rtsp`, `file`, `folder`, `test`: a file of `pipelines/`.
-    pub kind: String,
-    /// Values for the pipeline's parameters, checked against its file.
-    pub values: BTreeMap<String, String>,
-    /// A verdict later than this after arrival is late.
+    pub camera: camera::Settings,
+    /// A verdict later than this after the frame's arrival is late.
     pub deadline: Duration,
-    /// No frame for this long: the camera is asked again (a live camera only).
-    pub stall: Duration,
 }
 
-#[derive(Debug, Clone)]
-pub struct MqttConfig {
-    pub host: String,
-    pub port: u16,
-    pub client_id: String,
-    pub user: Option<String>,
-    pub password: Option<Secret>,
-    /// Plain TCP to another machine than this one.
-    pub allow_insecure: bool,
-    /// Results that may wait while the broker is away; the oldest are given up beyond it, counted and reported.
-    pub waiting_max: usize,
-    pub heatmaps: Heatmaps,
-    /// Which MQTT client-side time a late verdict is still of use to the gate: added to the deadline for expiry.
-    pub reject_window: Duration,
+/// Reads, overlays the environment, checks.
+///
+/// # Errors
+/// All problems, each with the path of its key.
+pub fn load(path: &Path) -> Result<LineConfig, Problems> {
+    let environment = config::Environment::with_prefix("WINSPECT").prefix_separator("__").separator("__");
+    read(path, environment)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Heatmaps {
-    /// `fail` and `undecided` parts.
-    #[default]
-    Fail,
-    All,
-    None,
+fn read(path: &Path, environment: config::Environment) -> Result<LineConfig, Problems> {
+    let mut problems = Problems::new();
+    let file = config::File::from(path).format(config::FileFormat::Toml);
+    let merged = config::Config::builder().add_source(file).add_source(environment).build();
+    let value = merged.and_then(config::Config::try_deserialize::<Value>);
+    let Some(value) = problems.check(path.display(), value) else { return Err(problems) };
+    let base = path.parent().unwrap_or(Path::new(".")).to_owned();
+    let line = line(value, &base, &mut problems);
+    problems.into_result().map(|()| line)
 }
 
-/// A password: `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
+    let mut table = Table::new("", value, problems);
+    let prefix = table.required("prefix");
+    let station = table.required("station");
+    for (key, words, levels) in [("prefix", &prefix, true), ("station", &station, false)] {
+        if let Err(why) = check_topic(words, levels) {
+            table.note(key, why);
+        }
+    }
+    let model = base.join(table.required("model"));
+    let backend = table.choice("backend", "\"auto\", \"onnx\"").unwrap_or_default();
+    let onnxruntime = table.path("onnxruntime", base);
+    let threads = table.whole("threads", 1, 1024).map(|n| n as usize);
+    let overlays = table.path("overlays", base);
+    let (recipe, cameras, mqtt) = (table.take("recipe"), table.take("camera"), table.take("mqtt"));
+    table.finish();
 
-impl Secret {
-    pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
+    let recipe = recipe_of(recipe, base, problems);
+    let cameras = cameras_of(cameras, base, problems);
+    let mqtt = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
+    LineConfig { prefix, station, model, backend, onnxruntime, threads, recipe, cameras, mqtt, overlays }
+}
+
+/// One level of a topic, or several.
+fn check_topic(words: &str, levels: bool) -> Result<(), String> {
+    let bad = |c: char| matches!(c, '+' | '#' | '\0') || c.is_control() || (c == '/' && !levels);
+    let empty_level = words.split('/').any(str::is_empty);
+    match words {
+        "" => Ok(()), // its absence is told already
+        _ if words.chars().any(bad) || empty_level || words.starts_with('$') => {
+            let slash = if levels { "an empty level" } else { "/" };
+            Err(format!("must be part of a topic, without +, #, {slash} or a leading $; got {words:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeConfig {
+    let value = match value {
+        Some(Value::String(file)) => {
+            let path = base.join(file);
+            let read = std::fs::read_to_string(&path).map_err(|e| e.to_string());
+            let parsed = read.and_then(|text| toml::from_str::<Value>(&text).map_err(|e| e.to_string()));
+            problems.check(format!("recipe {}", path.display()), parsed).unwrap_or(Value::Null)
+        }
+        Some(value) => value,
+        None => {
+            problems.note("recipe", "missing");
+            return empty_recipe();
+        }
+    };
+    let mut table = Table::new("recipe", value, problems);
+    let name = table.required("name");
+    let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
+    let mut winclip = Recipe::new(table.text("class_name"));
+    winclip.preset = table.choice("preset", "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"").unwrap_or_default();
+    winclip.fit = table.choice("fit", "\"squash\", \"crop\"").unwrap_or_default();
+    winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
+    winclip.block = table.whole("block", 1, 1000).map(|n| n as usize);
+    winclip.maps = table.items::<MapKind>("maps");
+    winclip.scales = table.items::<usize>("scales").unwrap_or_else(|| vec![2, 3]);
+    winclip.normal_states = table.texts("normal_states");
+    winclip.anomalous_states = table.texts("anomalous_states");
+    winclip.templates = table.texts("templates");
+    let references: Vec<PathBuf> = table.texts("references").into_iter().map(|path| base.join(path)).collect();
+    for path in references.iter().filter(|path| !path.exists()) {
+        table.note("references", format!("{} is not there", path.display()));
+    }
+    let threshold = threshold(&mut table);
+    table.finish();
+    RecipeConfig { name, revision, winclip, references, threshold }
+}
+
+fn empty_recipe() -> RecipeConfig {
+    let winclip = Recipe::new(None);
+    RecipeConfig { name: String::new(), revision: 1, winclip, references: vec![], threshold: Threshold::None }
+}
+
+/// Scores of good parts vary; the factor leaves room above the highest of the references.
+const AUTO_FACTOR: f64 = 1.1;
+
+fn threshold(table: &mut Table) -> Threshold {
+    let factor = table.number("auto_factor", 0.01, 100.0).unwrap_or(AUTO_FACTOR) as f32;
+    match table.take("threshold") {
+        None => Threshold::None,
+        Some(Value::String(word)) if word == "auto" => Threshold::Auto { factor },
+        Some(value) => {
+            let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
+            match number {
+                Some(number) if (0.0..=2.0).contains(&number) => Threshold::Fixed(number as f32),
+                _ => {
+                    table.note("threshold", format!("must be \"auto\" or a number from 0 to 2, got {value}"));
+                    Threshold::None
+                }
+            }
+        }
+    }
+}
+
+fn cameras_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Vec<CameraConfig> {
+    let list = match value {
+        Some(Value::Array(list)) if !list.is_empty() => list,
+        Some(other) if !other.is_array() => {
+            problems.note("camera", format!("must be [[camera]] tables, got {other}"));
+            return vec![];
+        }
+        _ => {
+            problems.note("camera", "at least one [[camera]] is needed");
+            return vec![];
+        }
+    };
+    let mut cameras: Vec<CameraConfig> = vec![];
+    for (i, value) in list.into_iter().enumerate() {
+        let place = format!("camera[{i}]");
+        let camera = camera_of(&place, value, base, problems);
+        if cameras.iter().any(|other| other.camera.name == camera.camera.name) {
+            problems.note(format!("{place}.name"), format!("{:?} is another camera's name", camera.camera.name));
+        }
+        cameras.push(camera);
+    }
+    cameras
+}
+
+fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) -> CameraConfig {
+    let mut table = Table::new(place, value, problems);
+    let name = table.required("name");
+    if let Err(why) = check_topic(&name, false) {
+        table.note("name", why);
+    }
+    let kind = table.required("kind");
+    let deadline = table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000);
+    let stall = table.number("stall_s", 0.1, 3600.0).unwrap_or(5.0);
+    let values = table.rest();
+    table.finish();
+    let mut camera = camera::Settings { name: name.into(), kind, values, stall: Duration::from_secs_f64(stall) };
+    if !camera.kind.is_empty() {
+        pipelines::check(&mut camera, base, place, problems);
+    }
+    CameraConfig { camera, deadline: Duration::from_millis(deadline) }
+}
+
+fn mqtt_of(value: Value, station: &str, base: &Path, problems: &mut Problems) -> publish::Settings {
+    let mut table = Table::new("mqtt", value, problems);
+    let host = table.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
+    let port = table.whole("port", 1, 65535).unwrap_or(1883) as u16;
+    let client_id = table.text("client_id").unwrap_or_else(|| format!("winspect-{station}"));
+    let user = table.text("user");
+    let password = table.path("password_file", base).and_then(|path| match std::fs::read_to_string(&path) {
+        Ok(words) => Some(Secret::new(words.trim_end_matches(['\r', '\n']))),
+        Err(error) => {
+            table.note("password_file", format!("{}: {error}", path.display()));
+            None
+        }
+    });
+    if password.is_some() && user.is_none() {
+        table.note("password_file", "needs user as well");
+    }
+    let allow_insecure = table.flag("allow_insecure").unwrap_or(false);
+    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !local && !allow_insecure {
+        table.note(
+            "host",
+            format!(
+                "{host:?} is another machine and the link is plain TCP; say allow_insecure = true if that is meant"
+            ),
+        );
+    }
+    let waiting_max = table.whole("waiting_max", 1, 10_000_000).unwrap_or(10_000) as usize;
+    let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"").unwrap_or_default();
+    let reject_window = Duration::from_millis(table.whole("reject_window_ms", 0, 3_600_000).unwrap_or(2000));
+    table.finish();
+    publish::Settings { host, port, client_id, user, password, waiting_max, heatmaps, reject_window }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<LineConfig, Problems> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("line.toml");
+        std::fs::write(&path, text).expect("written");
+        load(&path)
     }
 
-    /// The one way to the words themselves.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
+    const SMALL: &str = r#"
+prefix = "plant/press"
+station = "box"
+model = "m"
+[recipe]
+name = "nut"
+maps = ["patch", 2]
+threshold = "auto"
+[[camera]]
+name = "top"
+kind = "test"
+"#;
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(hidden)")
+    #[test]
+    fn a_small_file_is_enough_and_the_rest_has_defaults() {
+        let line = read_text(SMALL).expect("fits");
+        assert_eq!(line.mqtt.client_id, "winspect-box");
+        assert_eq!(line.recipe.threshold, Threshold::Auto { factor: 1.1 });
+        assert_eq!(line.recipe.winclip.maps, Some(vec![MapKind::Patch, MapKind::Windows(2)]));
+        assert!(line.model.is_absolute() && line.model.ends_with("m"));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_with_the_way_out() {
+        let text = SMALL
+            .replace("\"plant/press\"", "\"plant/+\"")
+            .replace("\"auto\"", "nan")
+            .replace("kind = \"test\"", "kind = \"tset\"\nnoise = 1")
+            + "[mqtt]\nhost = \"10.0.0.1\"\nprot = 1\n[extra]\n";
+        let problems = read_text(&text).expect_err("many").to_string();
+        for words in [
+            "prefix: must be part of a topic",
+            "recipe.threshold: must be \"auto\" or a number from 0 to 2",
+            "camera[0].kind: ",
+            "did you mean \"test\"?",
+            "mqtt.host: \"10.0.0.1\" is another machine",
+            "mqtt.prot: unknown key \"prot\"; did you mean \"port\"?",
+            "extra: unknown key \"extra\"",
+        ] {
+            assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("line.toml");
+        std::fs::write(&path, SMALL).expect("written");
+        let variables = [("WINSPECT__MQTT__PORT", "1999"), ("WINSPECT__RECIPE__THRESHOLD", "0.4")];
+        let source = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let environment =
+            config::Environment::with_prefix("WINSPECT").prefix_separator("__").separator("__").source(Some(source));
+        let line = read(&path, environment).expect("fits");
+        assert_eq!((line.mqtt.port, line.recipe.threshold), (1999, Threshold::Fixed(0.4)));
+    }
+
+    #[test]
+    fn two_cameras_of_one_name_are_refused() {
+        let text = format!("{SMALL}[[camera]]\nname = \"top\"\nkind = \"test\"\n");
+        assert!(
+            read_text(&text).is_err_and(|p| p.to_string().contains("camera[1].name: \"top\" is another camera's name"))
+        );
     }
 }

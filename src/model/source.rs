@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// CLIP's own normalisation (openai/CLIP, `_transform`).
 const CLIP_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
+#[expect(clippy::excessive_precision, reason = "as published")]
 const CLIP_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 /// ImageNet's, which DINOv2 was trained with.
 const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];

@@ -1,6 +1,10 @@
 //! Layer 3: results waiting for the broker's PUBACK. In memory for now ([`MemoryStore`]); a durable store will stand
 //! behind the same seam.
 
+mod memory;
+
+pub use memory::MemoryStore;
+
 use crate::report::Report;
 use std::sync::Arc;
 

@@ -84,6 +84,11 @@ impl Inspector {
         self.encoder.backend()
     }
 
+    /// How many pictures of good parts it compares with.
+    pub fn reference_count(&self) -> usize {
+        self.references.len()
+    }
+
     /// Raw text prototypes `[2, E]`, for those who compare.
     pub fn prototypes(&self) -> Option<&Array2<f32>> {
         self.prototypes.as_ref()

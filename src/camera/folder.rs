@@ -1,0 +1,94 @@
+//! The pictures of a folder as a camera: in the order of their names, at a rate or as fast as they are judged.
+//!
+//! A finite source loses nothing: it waits until the inspector has taken the last picture.
+
+use super::{CameraError, Ended, Settings, Sink, Source};
+use crate::base::stop::Stop;
+use crate::frame::{CapturedBy, Frame};
+use crate::picture_file;
+use jiff::Timestamp;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub struct Folder {
+    camera: Arc<str>,
+    folder: PathBuf,
+    /// Zero: no pause.
+    pause: Duration,
+    again: bool,
+}
+
+impl Folder {
+    pub fn new(settings: &Settings) -> Self {
+        let value = |key: &str| settings.values.get(key).map_or("", String::as_str);
+        let fps: u32 = value("fps").parse().unwrap_or(0);
+        let pause = if fps == 0 { Duration::ZERO } else { Duration::from_secs(1) / fps };
+        Folder {
+            camera: settings.name.clone(),
+            folder: value("location").into(),
+            pause,
+            again: value("loop") == "true",
+        }
+    }
+
+    fn frame(&self, path: &std::path::Path) -> Option<Frame> {
+        let started = Instant::now();
+        let picture = match picture_file::read(path) {
+            Ok(picture) => Arc::new(picture),
+            Err(error) => {
+                tracing::warn!("camera {}: {error}; skipped", self.camera);
+                return None;
+            }
+        };
+        Some(Frame {
+            camera: self.camera.clone(),
+            picture,
+            captured_at: Timestamp::now(),
+            captured_by: CapturedBy::Arrival,
+            arrived: Instant::now(),
+            decode: Some(started.elapsed()),
+            part_id: path.file_name().map(|name| name.to_string_lossy().into_owned()),
+        })
+    }
+}
+
+/// How often a waiting folder looks whether the inspector is free.
+const LOOK: Duration = Duration::from_millis(2);
+
+impl Source for Folder {
+    fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
+        let files = picture_file::list(&self.folder).map_err(|error| CameraError::Pipeline(error.to_string()))?;
+        loop {
+            let mut shown = 0;
+            for path in &files {
+                let due = Instant::now() + self.pause;
+                while !sink.is_ready() {
+                    if stop.stopped_within(LOOK) {
+                        return Ok(Ended::Stopped);
+                    }
+                }
+                if let Some(frame) = self.frame(path) {
+                    sink.frame(frame);
+                    shown += 1;
+                }
+                if stop.stopped_within(due.saturating_duration_since(Instant::now())) {
+                    return Ok(Ended::Stopped);
+                }
+            }
+            if shown == 0 {
+                return Err(CameraError::Pipeline(format!(
+                    "{}: none of its pictures can be read",
+                    self.folder.display()
+                )));
+            }
+            if !self.again {
+                return Ok(Ended::EndOfStream);
+            }
+        }
+    }
+
+    fn is_finite(&self) -> bool {
+        true
+    }
+}

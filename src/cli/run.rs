@@ -1,0 +1,96 @@
+//! `winspect run line.toml`: the daemon. First signal drains, second exits at once. Ends with one JSON line of counters.
+
+use super::inspect::engine_failure;
+use crate::base::exit::{Exit, Failure};
+use crate::config::{self, LineConfig};
+use crate::engine::TextEncoder;
+use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
+use crate::line::{self, Line};
+use crate::model::ModelFolder;
+use crate::picture_file;
+use crate::winclip::Inspector;
+use crate::winclip::inspector::InspectError;
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The line's configuration
+    line: PathBuf,
+}
+
+/// The shell's code for a process that a signal ended: 128 + SIGTERM.
+const AT_ONCE: i32 = 143;
+
+pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    line::name_the_stage_that_panics();
+    let stop = stop_flag()?;
+    let config = config::load(&arguments.line).map_err(|problems| {
+        Failure::words(
+            Exit::Config,
+            format!("{}:\n  {}", arguments.line.display(), problems.to_string().replace('\n', "\n  ")),
+        )
+    })?;
+    let model = ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
+    let inspector = prepare(&config, &model)?;
+    let run_id = ulid::Ulid::generate().to_string();
+    tracing::info!(
+        "run {run_id}: model {}, backend {}, recipe {}",
+        model.label(),
+        inspector.backend(),
+        config.recipe.name
+    );
+
+    let line = Line::start(&config, inspector, &model.label(), &run_id)?;
+    line::wait(&line, || stop.load(Ordering::Relaxed));
+    let (summary, outcome) = line.finish();
+    println!("{}", serde_json::to_string(&summary).expect("counters are plain values"));
+    outcome
+}
+
+/// Set by the first SIGINT or SIGTERM; the second ends the process at once.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset, arms it, and the second ends the process.
+        let armed = signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
+        armed.map_err(|error| Failure::new(Exit::Software, error))?;
+    }
+    Ok(stop)
+}
+
+fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Inspector, Failure> {
+    let recipe = &config.recipe.winclip;
+    let files = picture_file::expand(&config.recipe.references).map_err(|error| Failure::new(Exit::Config, error))?;
+    let read: Result<Vec<_>, _> = files.iter().map(|file| picture_file::read(file)).collect();
+    let references = read.map_err(|error| Failure::new(Exit::Data, error))?;
+    let plan = recipe.encode_plan(&model.spec, !references.is_empty()).map_err(|problems| {
+        Failure::words(
+            Exit::Config,
+            format!("recipe {}:\n  {}", config.recipe.name, problems.to_string().replace('\n', "\n  ")),
+        )
+    })?;
+    let runtime = Runtime::load(config.onnxruntime.as_deref()).map_err(engine_failure)?;
+    let encoder = OnnxEncoder::open(&runtime, model, &plan, config.threads).map_err(engine_failure)?;
+    let mut text = match model.spec.text {
+        Some(_) => Some(OnnxTextEncoder::open(&runtime, model, config.threads).map_err(engine_failure)?),
+        None => None,
+    };
+    let text = text.as_mut().map(|text| text as &mut dyn TextEncoder);
+    let mut progress = |done, of| {
+        if done == of {
+            tracing::info!("{of} references taught");
+        }
+    };
+    Inspector::prepare(recipe, &model.spec, &plan, Box::new(encoder), text, &references, &mut progress).map_err(
+        |error| match error {
+            InspectError::Recipe(problems) => Failure::words(Exit::Config, problems.to_string()),
+            InspectError::Picture(error) => Failure::new(Exit::Data, error),
+            InspectError::Engine(error) => engine_failure(error),
+        },
+    )
+}

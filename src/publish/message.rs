@@ -1,0 +1,225 @@
+//! The messages as the broker sees them: JSON, flat at the top, every key always there, null where not computed.
+
+use crate::camera::Status;
+use crate::frame::CapturedBy;
+use crate::report::Report;
+use crate::verdict::{Map, Reason, Region, Verdict};
+use base64::Engine;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Raised when a key changes its meaning.
+pub const SCHEMA: u32 = 1;
+/// A result stays small: a larger map is max-pooled to this side, more regions stay with the heat map.
+const MAP_SIDE_MAX: usize = 16;
+const REGIONS_MAX: usize = 3;
+
+/// What is the same in every message of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Identity {
+    pub prefix: String,
+    pub station: String,
+    pub run_id: String,
+    pub version: &'static str,
+    pub cameras: Vec<String>,
+    pub recipe: String,
+    pub model: String,
+    pub backend: String,
+    pub device: String,
+    pub references: usize,
+    pub threshold: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Birth<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    identity: &'a Identity,
+    at: String,
+    /// Where the last run ended; known once results are stored on disk.
+    previous: Option<()>,
+}
+
+#[derive(Serialize)]
+struct ResultMessage<'a> {
+    schema: u32,
+    seq: u64,
+    run_id: &'a str,
+    part_id: Option<&'a str>,
+    station: &'a str,
+    camera: &'a str,
+    verdict: Verdict,
+    evaluation: u8,
+    score: Option<f32>,
+    threshold: Option<f32>,
+    margin: Option<f32>,
+    captured_at: String,
+    captured_by: CapturedBy,
+    latency_ms: Latency,
+    deadline_ms: u64,
+    deadline_met: bool,
+    reject_in_ms: Option<f64>,
+    recipe: &'a str,
+    model: &'a str,
+    backend: &'a str,
+    reason: Option<Reason>,
+    regions: &'a [Region],
+    map: Option<SmallMap>,
+    historical: bool,
+    dropped_before: u64,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    queue: f64,
+    decode: Option<f64>,
+    pixels: f64,
+    encode: f64,
+    score: f64,
+    total: f64,
+}
+
+/// `u8 / 255 x scale`, row-major from the top left.
+#[derive(Serialize)]
+struct SmallMap {
+    side: usize,
+    scale: f32,
+    u8: String,
+}
+
+#[derive(Serialize)]
+struct CameraStatus<'a> {
+    schema: u32,
+    state: crate::camera::State,
+    since: String,
+    retries: u64,
+    last_reason: Option<&'a str>,
+}
+
+pub fn birth(identity: &Identity) -> Vec<u8> {
+    json(&Birth { schema: SCHEMA, identity, at: time(Timestamp::now()), previous: None })
+}
+
+pub fn camera_status(status: &Status) -> Vec<u8> {
+    json(&CameraStatus {
+        schema: SCHEMA,
+        state: status.state,
+        since: time(status.since),
+        retries: status.retries,
+        last_reason: status.last_reason.as_deref(),
+    })
+}
+
+/// A result; `historical` when it could not be sent in time.
+pub fn result(report: &Report, identity: &Identity, historical: bool, dropped_before: u64) -> Vec<u8> {
+    let took = &report.took;
+    let latency_ms = Latency {
+        queue: ms(took.queue),
+        decode: took.decode.map(ms),
+        pixels: ms(took.pixels),
+        encode: ms(took.encode),
+        score: ms(took.score),
+        total: ms(took.total),
+    };
+    json(&ResultMessage {
+        schema: SCHEMA,
+        seq: report.seq,
+        run_id: &report.run_id,
+        part_id: report.part_id.as_deref(),
+        station: &identity.station,
+        camera: &report.camera,
+        verdict: report.verdict,
+        evaluation: report.verdict.evaluation(),
+        score: report.score,
+        threshold: report.threshold,
+        margin: report.score.zip(report.threshold).map(|(score, threshold)| score - threshold),
+        captured_at: time(report.captured_at),
+        captured_by: report.captured_by,
+        latency_ms,
+        deadline_ms: report.deadline.as_millis() as u64,
+        deadline_met: took.total <= report.deadline,
+        reject_in_ms: None,
+        recipe: &report.recipe,
+        model: &identity.model,
+        backend: &identity.backend,
+        reason: report.reason,
+        regions: &report.regions[..report.regions.len().min(REGIONS_MAX)],
+        map: report.map.as_ref().map(small),
+        historical,
+        dropped_before,
+    })
+}
+
+fn small(map: &Map) -> SmallMap {
+    let side = map.side().min(MAP_SIDE_MAX);
+    let mut pooled = vec![0.0f32; side * side];
+    for (at, value) in map.values().iter().enumerate() {
+        let (row, column) = (at / map.side() * side / map.side(), at % map.side() * side / map.side());
+        let cell = &mut pooled[row * side + column];
+        *cell = cell.max(*value);
+    }
+    let scale = pooled.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let bytes: Vec<u8> = pooled.iter().map(|v| (v / scale * 255.0).round() as u8).collect();
+    SmallMap { side, scale, u8: base64::engine::general_purpose::STANDARD.encode(bytes) }
+}
+
+/// RFC 3339, UTC, milliseconds.
+pub fn time(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+/// Milliseconds, to a tenth.
+fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e4).round() / 10.0
+}
+
+fn json(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).expect("messages are plain values")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            prefix: "acme/plant1".into(),
+            station: "cam-box-3".into(),
+            run_id: "01TEST".into(),
+            version: "0",
+            cameras: vec!["top".into()],
+            recipe: "nut@7".into(),
+            model: "vit@fa8e".into(),
+            backend: "onnx-fp32".into(),
+            device: "cpu".into(),
+            references: 0,
+            threshold: None,
+        }
+    }
+
+    #[test]
+    fn a_result_has_every_key_and_stays_small() {
+        let bytes = result(&crate::report::tests::report(u64::MAX), &identity(), true, 3);
+        assert!(bytes.len() < 1536, "{} bytes", bytes.len());
+        let value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        for key in ["part_id", "reason", "reject_in_ms"] {
+            assert_eq!(value.get(key), Some(&serde_json::Value::Null), "{key}");
+        }
+        assert_eq!(value["captured_at"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(value["verdict"], "fail");
+        assert_eq!(value["regions"].as_array().map(Vec::len), Some(3));
+        assert_eq!(value["map"]["side"], 16);
+        assert_eq!(value["historical"], true);
+    }
+
+    #[test]
+    fn a_larger_map_is_pooled_by_its_maximum() {
+        let mut values = vec![0.0; 32 * 32];
+        values[5 * 32 + 9] = 2.0;
+        let small = small(&Map::new(32, values));
+        let bytes = base64::engine::general_purpose::STANDARD.decode(small.u8).expect("base64");
+        assert_eq!((bytes[2 * 16 + 4], small.scale), (255, 2.0));
+        assert_eq!(bytes.iter().filter(|b| **b > 0).count(), 1);
+    }
+}

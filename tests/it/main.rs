@@ -1,6 +1,8 @@
 //! The one integration-test binary: what needs files, a broker or a camera. Shared helpers live in [`support`].
 
+mod broker;
 mod golden_encoder;
 mod golden_scores;
+mod line;
 mod models;
 mod support;

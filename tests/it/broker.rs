@@ -1,0 +1,86 @@
+//! A real mosquitto of the test's own, on a free loopback port, and a foreign client that listens.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+pub struct Broker {
+    pub port: u16,
+    child: Child,
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+impl Broker {
+    pub fn start(port: u16) -> Self {
+        let mut command = Command::new("mosquitto");
+        command.args(["-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("mosquitto is installed by tools/setup");
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "mosquitto does not listen on {port}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Broker { port, child }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `mosquitto_sub` on everything: lines of `topic payload`.
+pub struct Listener {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Listener {
+    pub fn start(port: u16, topic: &str) -> Self {
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-p", &port.to_string(), "-q", "1", "-t", topic, "-F", "%t %p"]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("mosquitto-clients is installed by tools/setup");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = channel();
+        // Heat maps are no text.
+        let lossy = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
+        std::thread::spawn(move || {
+            out.split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(lossy(line)))
+        });
+        // mosquitto_sub says nothing when it is subscribed.
+        std::thread::sleep(Duration::from_millis(500));
+        Listener { child, lines }
+    }
+
+    /// The payloads of `topic` until `count` have come.
+    #[track_caller]
+    pub fn wait_for(&self, topic: &str, count: usize) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut found = vec![];
+        while found.len() < count {
+            let left = until.saturating_duration_since(Instant::now());
+            let line =
+                self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("{} of {count} on {topic}", found.len()));
+            if let Some((at, payload)) = line.split_once(' ')
+                && at.ends_with(topic)
+            {
+                found.push(payload.to_owned());
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

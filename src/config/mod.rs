@@ -85,6 +85,10 @@ fn read(path: &Path, environment: config::Environment) -> Result<LineConfig, Pro
     let mut problems = Problems::new();
     let file = config::File::from(path).format(config::FileFormat::Toml);
     let merged = config::Config::builder().add_source(file).add_source(environment).build();
+    // JSON has no NaN and would turn it into "not given".
+    if let Ok(Ok(raw)) = merged.as_ref().map(|config| config.clone().try_deserialize::<toml::Value>()) {
+        refuse_not_finite("", &raw, &mut problems);
+    }
     let value = merged.and_then(config::Config::try_deserialize::<Value>);
     let Some(value) = problems.check(path.display(), value) else { return Err(problems) };
     let base = path.parent().unwrap_or(Path::new(".")).to_owned();
@@ -113,6 +117,24 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let cameras = cameras_of(cameras, base, problems);
     let mqtt = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
     LineConfig { prefix, station, model, backend, onnxruntime, threads, recipe, cameras, mqtt, overlays }
+}
+
+fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => {
+            problems.note(place, format!("must be a finite number, got {number}"));
+        }
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                refuse_not_finite(&place, value, problems);
+            }
+        }
+        toml::Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, item)| refuse_not_finite(&format!("{place}[{i}]"), item, problems));
+        }
+        _ => {}
+    }
 }
 
 /// One level of a topic, or several.
@@ -309,7 +331,7 @@ kind = "test"
         let problems = read_text(&text).expect_err("many").to_string();
         for words in [
             "prefix: must be part of a topic",
-            "recipe.threshold: must be \"auto\" or a number from 0 to 2",
+            "recipe.threshold: must be a finite number, got NaN",
             "camera[0].kind: ",
             "did you mean \"test\"?",
             "mqtt.host: \"10.0.0.1\" is another machine",

@@ -1,5 +1,6 @@
 //! Layer 7: the command line.
 
+mod bench;
 mod inspect;
 mod model;
 mod run;
@@ -23,6 +24,8 @@ enum Command {
     Model(model::ModelCommand),
     /// Run a line: cameras in, verdicts out over MQTT
     Run(run::RunArguments),
+    /// Measure this machine: every stage of a picture, the floor under it, and the memory
+    Bench(bench::BenchArguments),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -50,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Model(command) => model::run(command),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(*arguments),
     }
 }

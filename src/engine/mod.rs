@@ -3,12 +3,15 @@
 //! One implementation so far: [`onnx`] (ONNX Runtime on the CPU). TensorRT will be the second.
 
 mod attention;
+pub mod flop;
+pub mod gemm;
 pub mod onnx;
 mod positions;
 
 use crate::base::problems::Problems;
 use crate::model::{Family, ModelSpec};
 use ndarray::{Array2, Array3};
+use std::time::Duration;
 
 /// Normalised pixels of one picture, `[3, side, side]` (channel, row, column), RGB.
 pub type Pixels = Array3<f32>;
@@ -81,6 +84,15 @@ pub trait TextEncoder {
     fn encode(&mut self, prompts: &[String]) -> Result<Array2<f32>, EngineError>;
 }
 
+/// Where the time of one [`Encoder::encode`] went.
+#[derive(Debug, Clone, Default)]
+pub struct EncodeTook {
+    pub trunk: Duration,
+    pub gather: Duration,
+    /// One entry a scale.
+    pub windows: Vec<Duration>,
+}
+
 /// Runs the network. The thread that owns it owns it for life.
 pub trait Encoder: Send {
     /// For `birth` and the log, for example `onnx-fp32`.
@@ -91,6 +103,9 @@ pub trait Encoder: Send {
     /// # Errors
     /// [`EngineError::Run`] when the network failed or produced a value that is not finite.
     fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Features>, EngineError>;
+
+    /// Where the time of the last picture went.
+    fn took(&self) -> &EncodeTook;
 }
 
 impl EncodePlan {

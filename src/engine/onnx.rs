@@ -4,20 +4,20 @@
 //! The trunk and the windows share one copy of the weights and one packed copy. Every value that leaves is finite.
 
 use super::attention;
-use super::{EncodePlan, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures};
+use super::{EncodePlan, EncodeTook, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures};
 use crate::model::graph::cut;
 use crate::model::proto::{self, FLOAT};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{ModelFolder, ModelSpec};
 use ndarray::{Array2, Array3, ArrayView3, Axis, s};
 use ort::session::Session;
-use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, Tensor, TensorRef};
 use prost::Message;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The library, loaded. Holding one is proof that calls into it can work.
 #[derive(Debug, Clone)]
@@ -61,6 +61,17 @@ impl Runtime {
         let environment = builder.build().map_err(|error| unusable(error.to_string()))?;
         Ok(Runtime { environment })
     }
+
+    /// A session to be; `threads`: nothing means one a core.
+    pub(super) fn builder(&self, threads: Option<usize>) -> ort::Result<SessionBuilder> {
+        Ok(Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(threads.unwrap_or_else(cores))?)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn places() -> Vec<PathBuf> {
@@ -71,15 +82,6 @@ fn places() -> Vec<PathBuf> {
     }
     places.dedup();
     places
-}
-
-/// Where the time of the last [`Encoder::encode`] went.
-#[derive(Debug, Clone, Default)]
-pub struct EncodeTook {
-    pub trunk: Duration,
-    pub gather: Duration,
-    /// One entry a scale.
-    pub windows: Vec<Duration>,
 }
 
 /// The vision tower on the CPU.
@@ -137,11 +139,6 @@ impl OnnxEncoder {
         })
     }
 
-    /// Where the time of the last call went.
-    pub fn took(&self) -> &EncodeTook {
-        &self.took
-    }
-
     fn encode_one(&mut self, pixels: &Pixels) -> Result<Features, EngineError> {
         self.took = EncodeTook::default();
         let started = Instant::now();
@@ -187,6 +184,10 @@ impl Encoder for OnnxEncoder {
 
     fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Features>, EngineError> {
         pictures.iter().map(|pixels| self.encode_one(pixels)).collect()
+    }
+
+    fn took(&self) -> &EncodeTook {
+        &self.took
     }
 }
 
@@ -275,15 +276,13 @@ impl TextEncoder for OnnxTextEncoder {
 struct Loader<'a> {
     runtime: &'a Runtime,
     model: &'a ModelFolder,
-    threads: usize,
+    threads: Option<usize>,
     weights: HashMap<String, Arc<DynValue>>,
     packed: PrepackedWeights,
 }
 
 impl<'a> Loader<'a> {
     fn new(runtime: &'a Runtime, model: &'a ModelFolder, threads: Option<usize>) -> Self {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads.unwrap_or_else(cores);
         Loader { runtime, model, threads, weights: HashMap::new(), packed: PrepackedWeights::new() }
     }
 
@@ -297,9 +296,9 @@ impl<'a> Loader<'a> {
         }
         let graph = onnx.graph.as_mut().ok_or_else(|| self.broken(file, "no graph in it"))?;
         let folder = self.model.path.display().to_string();
-        let mut builder = Session::builder(&self.runtime.environment)
-            .and_then(|b| Ok(b.with_optimization_level(GraphOptimizationLevel::All)?))
-            .and_then(|b| Ok(b.with_intra_threads(self.threads)?))
+        let mut builder = self
+            .runtime
+            .builder(self.threads)
             // Nothing is read from there (the weights are handed over below), but the names are checked against it.
             .and_then(|b| Ok(b.with_config_entry("session.model_external_initializers_file_folder_path", &folder)?))
             .and_then(|b| Ok(b.with_prepacked_weights(&self.packed)?))
@@ -365,7 +364,7 @@ fn placed(tensor: &proto::Tensor, values: Vec<f32>, spec: &ModelSpec, grid: Opti
     }
 }
 
-fn run_error(error: impl std::fmt::Display) -> EngineError {
+pub(super) fn run_error(error: impl std::fmt::Display) -> EngineError {
     EngineError::Run(error.to_string())
 }
 

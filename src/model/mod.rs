@@ -30,6 +30,8 @@ pub struct ModelSpec {
     /// Blocks L of the vision tower.
     pub blocks: usize,
     pub heads: usize,
+    /// Hidden width of a block's MLP.
+    pub mlp: usize,
     /// Length E of the image (and window) embedding; D for a model without text.
     pub embed: usize,
     /// Pixel normalisation, RGB.
@@ -78,7 +80,12 @@ struct Manifest {
     model: ModelSpec,
 }
 
-const FORMAT: u32 = 1;
+#[derive(serde::Deserialize)]
+struct Format {
+    format: u32,
+}
+
+const FORMAT: u32 = 2;
 const MANIFEST: &str = "model.toml";
 
 /// An imported model: its folder, opened and checked.
@@ -130,15 +137,16 @@ impl ModelFolder {
             )),
             _ => ModelError::read(&file, error),
         })?;
-        let manifest: Manifest =
-            toml::from_str(&text).map_err(|e| ModelError::Content(format!("{}: {e}", file.display())))?;
-        if manifest.format != FORMAT {
+        let unreadable = |error: toml::de::Error| ModelError::Content(format!("{}: {error}", file.display()));
+        // First, because the rest of another format may be called otherwise.
+        let Format { format } = toml::from_str(&text).map_err(unreadable)?;
+        if format != FORMAT {
             return Err(ModelError::Content(format!(
-                "{}: format {} was written by another version, this one reads {FORMAT}; import the model again",
-                file.display(),
-                manifest.format
+                "{}: format {format} was written by another version, this one reads {FORMAT}; import the model again",
+                file.display()
             )));
         }
+        let manifest: Manifest = toml::from_str(&text).map_err(unreadable)?;
         for (name, size) in &manifest.files {
             let part = path.join(name);
             let found = std::fs::metadata(&part).map_err(|error| ModelError::read(&part, error))?.len();

@@ -24,7 +24,6 @@ pub struct Layout {
     /// The weights' file name.
     pub weights: &'static str,
     vision: Shape,
-    vision_mlp: usize,
     /// Heads, layers, activation and MLP of the text tower.
     text: Option<(Shape, usize, usize)>,
     causal: bool,
@@ -230,6 +229,7 @@ fn open_clip_layout(config: &Value, path: &Path) -> Result<Layout, ModelError> {
             width,
             blocks,
             heads,
+            mlp,
             embed,
             mean,
             std,
@@ -237,7 +237,6 @@ fn open_clip_layout(config: &Value, path: &Path) -> Result<Layout, ModelError> {
         },
         weights: "open_clip_model.safetensors",
         vision: shape(width, heads),
-        vision_mlp: mlp,
         text: Some((shape(text_width, text_heads), text_blocks, text_mlp)),
         causal,
     })
@@ -283,6 +282,7 @@ fn clip_layout(config: &Value, preprocessor: &Value, path: &Path) -> Result<Layo
             width,
             blocks,
             heads,
+            mlp,
             embed,
             mean,
             std,
@@ -290,7 +290,6 @@ fn clip_layout(config: &Value, preprocessor: &Value, path: &Path) -> Result<Layo
         },
         weights: "model.safetensors",
         vision,
-        vision_mlp: mlp,
         text: Some((text, text_blocks, text_mlp)),
         causal: true,
     })
@@ -334,6 +333,7 @@ fn dinov2_layout(config: &Value, preprocessor: &Value, path: &Path) -> Result<La
             width,
             blocks,
             heads,
+            mlp,
             embed: width,
             mean,
             std,
@@ -341,7 +341,6 @@ fn dinov2_layout(config: &Value, preprocessor: &Value, path: &Path) -> Result<La
         },
         weights: "model.safetensors",
         vision: Shape { width, heads, activation, epsilon },
-        vision_mlp: mlp,
         text: None,
         causal: false,
     })
@@ -442,7 +441,7 @@ impl Layout {
             class: class.iter().zip(&positions).map(|(token, position)| token + position).collect(),
             positions: positions[split..].to_vec(),
             norm_pre: pre.map(|name| r.norm(name, width)),
-            blocks: self.blocks(r, prefix, self.vision, self.spec.blocks, self.vision_mlp),
+            blocks: self.blocks(r, prefix, self.vision, self.spec.blocks, self.spec.mlp),
             norm_post: r.norm(post, width),
             projection: projection.map(|weight| Linear { rows: width, columns: embed, weight, bias: None }),
         }

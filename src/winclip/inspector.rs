@@ -5,7 +5,7 @@ use super::prompts::{ensemble, prototypes};
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::{EncodePlan, Encoder, EngineError, Features, Pixels, TextEncoder};
+use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels, TextEncoder};
 use crate::frame::Picture;
 use crate::model::ModelSpec;
 use crate::verdict::Map;
@@ -82,6 +82,11 @@ impl Inspector {
 
     pub fn backend(&self) -> &str {
         self.encoder.backend()
+    }
+
+    /// Where the encoder's time for the last picture went.
+    pub fn encode_took(&self) -> &EncodeTook {
+        self.encoder.took()
     }
 
     /// How many pictures of good parts it compares with.

@@ -148,6 +148,7 @@ mod tests {
             width: 8,
             blocks: 1,
             heads: 1,
+            mlp: 32,
             embed: 8,
             mean: [0.5; 3],
             std: [0.5; 3],

@@ -1,0 +1,246 @@
+//! `winspect bench`: every stage of a picture on this machine, beside the floor under it. The table is for people, on
+//! standard error; the JSON line on standard output is for those who keep figures.
+//!
+//! Method: a picture of 1280 x 720 pixels of smooth noise and as many references as asked, drawn by a fixed seed; one
+//! picture to warm up; each stage timed apart on the same run; medians. The floor is the plan's operations over the
+//! speed of one large matrix product of the same library on the same threads, measured in the same process.
+
+use super::inspect::engine_failure;
+use crate::base::exit::{Exit, Failure};
+use crate::engine::flop::flop;
+use crate::engine::gemm::gemm_speed;
+use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
+use crate::engine::{EncodePlan, TextEncoder};
+use crate::frame::{CapturedBy, Picture};
+use crate::model::ModelFolder;
+use crate::publish::{heatmap, message};
+use crate::report::{Report, Took};
+use crate::store::{MemoryStore, Store};
+use crate::verdict::Rule;
+use crate::winclip::{Inspector, Judgement, MapKind, Preset, Recipe};
+use clap::Args;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::json;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Args)]
+pub struct BenchArguments {
+    /// An imported model folder
+    #[arg(long)]
+    model: PathBuf,
+    /// References to compare with; 0 is zero-shot, for models with text
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    references: u16,
+    #[arg(long, value_enum, default_value_t)]
+    preset: Preset,
+    /// Input side in pixels; the model's own unless given
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Patches from the b-th block, counted from 1
+    #[arg(long, value_name = "B")]
+    block: Option<usize>,
+    /// Visual maps to average: patch, or window scales; for example patch,2,3
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    maps: Vec<MapKind>,
+    /// Threads of the encoder; one a core unless given
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Pictures that are timed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Where libonnxruntime is
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+}
+
+/// The camera picture's size.
+const WIDTH: usize = 1280;
+const HEIGHT: usize = 720;
+
+pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
+    let model = ModelFolder::open(&arguments.model).map_err(|error| Failure::new(Exit::Data, error))?;
+    let recipe = Recipe {
+        preset: arguments.preset,
+        side: arguments.size,
+        block: arguments.block,
+        maps: (!arguments.maps.is_empty()).then(|| arguments.maps.clone()),
+        ..Recipe::new(model.spec.text.as_ref().map(|_| "metal nut".to_owned()))
+    };
+    let plan = recipe
+        .encode_plan(&model.spec, arguments.references > 0)
+        .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
+    let runtime = Runtime::load(arguments.onnxruntime.as_deref()).map_err(engine_failure)?;
+    let threads = arguments.threads.map(usize::from);
+    let gemm = gemm_speed(&runtime, threads).map_err(engine_failure)?;
+    let mut inspector = {
+        let encoder = OnnxEncoder::open(&runtime, &model, &plan, threads).map_err(engine_failure)?;
+        let mut text = model.spec.text.as_ref().map(|_| OnnxTextEncoder::open(&runtime, &model, threads));
+        let text = text.as_mut().map(|text| text.as_mut().map(|text| text as &mut dyn TextEncoder));
+        let text = text.transpose().map_err(|error| Failure::words(Exit::Data, error.to_string()))?;
+        let references: Vec<Picture> = (0..arguments.references).map(|seed| noise(1 + u64::from(seed))).collect();
+        Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), text, &references, &mut |_, _| ())
+            .map_err(|error| Failure::new(Exit::Software, error))?
+    };
+    let picture = noise(0);
+    let mut stages = Stages::default();
+    let failed = |error| Failure::new(Exit::Software, error);
+    inspector.judge(&picture).map_err(failed)?;
+    for done in 1..=arguments.runs {
+        let judgement = inspector.judge(&picture).map_err(failed)?;
+        stages.add(&inspector, &judgement, &plan.scales);
+        stages.publish(judgement, &picture);
+        tracing::debug!("{done} of {}", arguments.runs);
+    }
+    tell(arguments, &model, &plan, gemm, &stages);
+    Ok(())
+}
+
+/// Smooth noise: a coarse random grid enlarged, so that neighbours are alike as in a photo.
+fn noise(seed: u64) -> Picture {
+    const CELL: usize = 40;
+    let mut random = StdRng::seed_from_u64(seed);
+    let (columns, rows) = (WIDTH / CELL, HEIGHT / CELL);
+    let coarse: Vec<u8> = (0..3 * columns * rows).map(|_| random.random()).collect();
+    let mut rgb = Vec::with_capacity(3 * WIDTH * HEIGHT);
+    for row in 0..HEIGHT {
+        for column in 0..WIDTH {
+            let at = 3 * (row / CELL * columns + column / CELL);
+            rgb.extend(coarse[at..at + 3].iter().map(|v| v / 2 + random.random_range(0..32)));
+        }
+    }
+    Picture::new(WIDTH, HEIGHT, rgb).expect("filled row by row")
+}
+
+/// Times of each stage, one entry a picture.
+#[derive(Default)]
+struct Stages(Vec<(String, Vec<Duration>)>);
+
+impl Stages {
+    fn put(&mut self, name: &str, took: Duration) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, times)) => times.push(took),
+            None => self.0.push((name.to_owned(), vec![took])),
+        }
+    }
+
+    fn add(&mut self, inspector: &Inspector, judgement: &Judgement, scales: &[usize]) {
+        let encode = inspector.encode_took();
+        self.put("pixels", judgement.pixels_took);
+        self.put("trunk", encode.trunk);
+        self.put("gather", encode.gather);
+        for (scale, took) in scales.iter().zip(&encode.windows) {
+            self.put(&format!("windows{scale}"), *took);
+        }
+        self.put("encode", judgement.encode_took);
+        self.put("score", judgement.score_took);
+    }
+
+    /// What the line does with a judgement: the message through the store, and (apart) the heat map for people.
+    fn publish(&mut self, judgement: Judgement, picture: &Picture) {
+        let map = judgement.map.clone();
+        let started = Instant::now();
+        let store = MemoryStore::new(10);
+        store.put(report(judgement));
+        let waiting = store.next().expect("just put");
+        let payload = message::result(&waiting.report, &identity(), false, 0);
+        store.acked(waiting.key);
+        self.put("message", started.elapsed());
+        std::hint::black_box(payload);
+        let started = Instant::now();
+        std::hint::black_box(heatmap::png(&heatmap::draw(picture, &map, (map.min(), map.max()), None, &[]), &[]));
+        self.put("heatmap", started.elapsed());
+    }
+
+    /// Milliseconds.
+    fn median(&self, name: &str) -> f64 {
+        let Some((_, times)) = self.0.iter().find(|(known, _)| known == name) else { return 0.0 };
+        let mut sorted = times.clone();
+        sorted.sort();
+        sorted[sorted.len() / 2].as_secs_f64() * 1e3
+    }
+}
+
+fn identity() -> message::Identity {
+    message::Identity {
+        prefix: "bench".to_owned(),
+        station: "box".to_owned(),
+        run_id: "bench".to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        cameras: vec![],
+        recipe: "bench@1".to_owned(),
+        model: "bench".to_owned(),
+        backend: "onnx-fp32".to_owned(),
+        device: "cpu".to_owned(),
+        references: 0,
+        threshold: Some(0.5),
+    }
+}
+
+fn report(judgement: Judgement) -> Report {
+    let rule = Rule { threshold: Some(0.5) };
+    let (verdict, reason) = rule.decide(judgement.score);
+    Report {
+        seq: 1,
+        run_id: "bench".into(),
+        part_id: None,
+        camera: "bench".into(),
+        verdict,
+        reason,
+        score: Some(judgement.score),
+        threshold: rule.threshold,
+        captured_at: jiff::Timestamp::now(),
+        captured_by: CapturedBy::Arrival,
+        arrived: Instant::now(),
+        took: Took::default(),
+        deadline: Duration::from_secs(1),
+        recipe: "bench@1".into(),
+        regions: vec![],
+        map: Some(judgement.map),
+    }
+}
+
+fn tell(arguments: &BenchArguments, model: &ModelFolder, plan: &EncodePlan, gemm: f64, stages: &Stages) {
+    let flop = flop(plan, &model.spec);
+    let scales = plan.scales.iter().zip(&flop.windows).map(|(scale, work)| (format!("windows{scale}"), *work));
+    let mut works: HashMap<String, f64> = scales.collect();
+    works.extend([("trunk".to_owned(), flop.trunk), ("encode".to_owned(), flop.total())]);
+    eprintln!(
+        "{}, {} references, medians of {} pictures of {WIDTH} x {HEIGHT}; matrix products: {:.0} GFLOP/s",
+        model.label(),
+        arguments.references,
+        arguments.runs,
+        gemm / 1e9
+    );
+    eprintln!("{:<10} {:>9} {:>9} {:>9} {:>7}", "stage", "ms", "GFLOP", "floor ms", "ratio");
+    let mut rows = serde_json::Map::new();
+    for (name, _) in &stages.0 {
+        let ms = stages.median(name);
+        let floor = works.get(name).map(|work| (work / 1e9, work / gemm * 1e3));
+        match floor {
+            Some((work, floor)) => eprintln!("{name:<10} {ms:>9.2} {work:>9.1} {floor:>9.2} {:>7.2}", ms / floor),
+            None => eprintln!("{name:<10} {ms:>9.2}"),
+        }
+        rows.insert(name.clone(), json!({"ms": ms, "gflop": floor.map(|f| f.0), "floor_ms": floor.map(|f| f.1)}));
+    }
+    let ours: f64 = ["pixels", "gather", "score", "message"].iter().map(|name| stages.median(name)).sum();
+    let frame: f64 = ["pixels", "encode", "score", "message"].iter().map(|name| stages.median(name)).sum();
+    let (now, peak) = (status_mb("VmRSS:"), status_mb("VmHWM:"));
+    eprintln!("pixels, gather, score and message together {ours:.2} ms; a frame {frame:.1} ms, {:.1} frames/s", 1e3 / frame);
+    eprintln!("resident {now:.0} MB, at most {peak:.0} MB (while the model was loaded)");
+    let line = json!({
+        "model": model.label(), "references": arguments.references, "runs": arguments.runs,
+        "threads": arguments.threads, "gemm_gflops": gemm / 1e9, "stages": rows,
+        "ours_ms": ours, "frame_ms": frame, "rss_mb": now, "rss_peak_mb": peak,
+    });
+    println!("{line}");
+}
+
+/// A line of /proc/self/status; NaN where there is none.
+fn status_mb(key: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let kb = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
+    kb.map_or(f64::NAN, |kb| kb / 1e3)
+}

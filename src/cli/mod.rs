@@ -2,7 +2,10 @@
 
 mod inspect;
 mod model;
+mod prepare;
 mod run;
+mod tensors;
+mod terminal;
 
 use crate::base::exit::{Exit, Failure};
 use clap::{Parser, Subcommand};
@@ -40,7 +43,7 @@ pub fn main() -> ExitCode {
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("winspect: {failure}");
+            terminal::say(&failure);
             failure.exit.into()
         }
     }

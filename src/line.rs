@@ -64,15 +64,25 @@ pub struct Summary {
     pub undelivered: u64,
 }
 
-/// The threshold that a recipe asks for: a number, or from the references by leaving each out once.
-pub fn threshold(asked: Threshold, inspector: &Inspector) -> Option<f32> {
+/// The threshold that a recipe asks for: a number, or from the references by leaving each out once; else why there is
+/// none, and what to do.
+pub fn threshold(asked: Threshold, inspector: &Inspector) -> Result<f32, &'static str> {
     match asked {
-        Threshold::Fixed(threshold) => Some(threshold),
-        Threshold::None => None,
-        Threshold::Auto { factor } => {
-            let scores = inspector.leave_one_out();
-            scores.into_iter().reduce(f32::max).map(|highest| highest * factor)
+        Threshold::Fixed(threshold) => Ok(threshold),
+        Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
+        Threshold::Auto { factor } => automatic(&inspector.leave_one_out(), factor),
+    }
+}
+
+/// `good` are scores of good parts.
+fn automatic(good: &[f32], factor: f32) -> Result<f32, &'static str> {
+    match good.iter().copied().reduce(f32::max) {
+        None => Err("\"auto\" needs at least 2 different references; give more, or a number"),
+        // Every part would fail.
+        Some(highest) if highest * factor <= 0.0 => {
+            Err("\"auto\" finds no difference between the references; give other ones, or a number")
         }
+        Some(highest) => Ok(highest * factor),
     }
 }
 
@@ -85,11 +95,10 @@ impl Line {
         let (stopper, stop) = stop_pair();
         let threshold = threshold(config.recipe.threshold, &inspector);
         match threshold {
-            Some(threshold) => tracing::info!("threshold {threshold:.4}"),
-            None => tracing::warn!(
-                "no threshold (\"auto\" needs at least 2 references): every part will be undecided(not_ready)"
-            ),
+            Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
+            Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
         }
+        let threshold = threshold.ok();
         let recipe = format!("{}@{}", config.recipe.name, config.recipe.revision);
         let identity = Identity {
             prefix: config.prefix.clone(),
@@ -397,4 +406,16 @@ pub fn wait(line: &Line, mut stop_asked: impl FnMut() -> bool) -> Duration {
         std::thread::sleep(WATCH);
     }
     started.elapsed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_that_do_not_differ_give_no_threshold_instead_of_one_that_fails_every_part() {
+        assert_eq!(automatic(&[0.25, 0.5], 1.5), Ok(0.75));
+        assert!(automatic(&[], 1.1).is_err_and(|why| why.contains("at least 2 different references")));
+        assert!(automatic(&[0.0, 0.0], 1.1).is_err_and(|why| why.contains("no difference")));
+    }
 }

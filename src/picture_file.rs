@@ -1,67 +1,135 @@
 //! Layer 1: picture files: PNG, JPEG, BMP, TIFF, WebP to an 8-bit RGB [`Picture`].
 //!
-//! What is decided here: 16-bit values are scaled to 8, grey becomes RGB, transparency is dropped, a camera's
-//! orientation tag is applied, an animation is refused (which picture would be meant?).
+//! What is decided here: the content says what a file is, not its name; 16-bit values are scaled to 8, grey becomes
+//! RGB, transparency is dropped, a camera's orientation tag is applied. Refused, because the result would silently be
+//! another picture than the one meant: a file cut short, an animation, several pages, CMYK, floating-point values.
 
-use crate::frame::Picture;
-use image::{DynamicImage, ImageDecoder, ImageReader};
+mod jpeg;
+
+use crate::frame::{Picture, PictureError};
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-/// A side beyond this is no camera picture but a decompression bomb.
-const SIDE_MAX: u32 = 32_768;
-/// Bytes that a decoder may allocate.
+/// More is no camera picture but a decompression bomb: the largest industrial sensors have 150 megapixels.
+const PIXELS_MAX: u64 = 200_000_000;
+/// Bytes that a decoded picture may have; 200 megapixels of 8-bit RGB are 0.6 GB.
 const DECODED_MAX: u64 = 1 << 30;
+/// Bytes that a file may have: it is read whole.
+const FILE_MAX: u64 = 1 << 30;
 const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum PictureFileError {
     #[error("{path}: {error}")]
     Read { path: String, error: std::io::Error },
-    #[error("{path}: not a readable picture: {error}")]
-    Decode { path: String, error: image::ImageError },
-    #[error("{path}: an animation; give one picture")]
-    Animated { path: String },
+    #[error("{path}: {why}")]
+    Unfit { path: String, why: Unfit },
     #[error("{path}: no pictures in it (looked for {})", EXTENSIONS.join(", "))]
     Empty { path: String },
+}
+
+/// Why the bytes of a file are no picture to judge.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    #[error("not a file")]
+    NotAFile,
+    #[error("{bytes} bytes are too many, at most {FILE_MAX} are read; make the picture smaller")]
+    LargeFile { bytes: u64 },
+    #[error("not a picture: neither PNG, JPEG, BMP, TIFF nor WebP")]
+    Unknown,
+    #[error("a {0:?} cannot be read; save it as PNG, JPEG, BMP, TIFF or WebP")]
+    Format(ImageFormat),
+    #[error("not a readable picture: {0}")]
+    Decode(#[from] image::ImageError),
+    #[error("a JPEG without its end: the file was cut short; copy or take it again")]
+    CutShort,
+    #[error("an animation; give one picture")]
+    Animated,
+    #[error("a TIFF of several pages; give one picture a file")]
+    Pages,
+    #[error("a CMYK picture; save it as RGB")]
+    Cmyk,
+    #[error("a picture of floating-point values, whose white is not known; save it with 8 or 16 bits a channel")]
+    Float,
+    #[error(
+        "a picture of {width} x {height} pixels ({decoded} bytes decoded) is too large, at most {PIXELS_MAX} pixels and {DECODED_MAX} bytes are read; make it smaller"
+    )]
+    TooLarge { width: u32, height: u32, decoded: u64 },
+    #[error(transparent)]
+    Size(#[from] PictureError),
 }
 
 /// Reads one picture.
 pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
     let name = || path.display().to_string();
-    let failed = |error| PictureFileError::Decode { path: name(), error };
     let reading = |error| PictureFileError::Read { path: name(), error };
-    let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(reading)?;
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(SIDE_MAX);
-    limits.max_image_height = Some(SIDE_MAX);
+    let unfit = |why| PictureFileError::Unfit { path: name(), why };
+    // Asked before it is opened: opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(reading)?;
+    if !metadata.is_file() {
+        return Err(unfit(Unfit::NotAFile));
+    }
+    if metadata.len() > FILE_MAX {
+        return Err(unfit(Unfit::LargeFile { bytes: metadata.len() }));
+    }
+    decode(&std::fs::read(path).map_err(reading)?).map_err(unfit)
+}
+
+/// The picture in the bytes of a file.
+pub fn decode(bytes: &[u8]) -> Result<Picture, Unfit> {
+    let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
+    match format {
+        ImageFormat::Png if is_animated_png(bytes) => return Err(Unfit::Animated),
+        ImageFormat::WebP if is_animated_webp(bytes) => return Err(Unfit::Animated),
+        ImageFormat::Tiff if has_pages(bytes) => return Err(Unfit::Pages),
+        ImageFormat::Jpeg => match jpeg::walk(bytes) {
+            jpeg::Walk { is_whole: false, .. } => return Err(Unfit::CutShort),
+            jpeg::Walk { components: 4, .. } => return Err(Unfit::Cmyk),
+            _ => {}
+        },
+        ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff | ImageFormat::Bmp => {}
+        other => return Err(Unfit::Format(other)),
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(DECODED_MAX);
     reader.limits(limits);
-    if is_animated(path, reader.format()) {
-        return Err(PictureFileError::Animated { path: name() });
-    }
-    let mut decoder = reader.into_decoder().map_err(failed)?;
-    let orientation = decoder.orientation().map_err(failed)?;
-    let mut decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let mut decoder = reader.into_decoder()?;
+    check(&decoder)?;
+    let orientation = decoder.orientation()?;
+    let mut decoded = DynamicImage::from_decoder(decoder)?;
     decoded.apply_orientation(orientation);
     let rgb = decoded.into_rgb8();
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    Picture::new(width, height, rgb.into_raw()).map_err(|error| PictureFileError::Read {
-        path: name(),
-        error: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
-    })
+    Ok(Picture::new(width, height, rgb.into_raw())?)
 }
 
-/// True for an animated PNG or WebP.
-fn is_animated(path: &Path, format: Option<image::ImageFormat>) -> bool {
-    let Ok(file) = std::fs::File::open(path) else { return false };
-    let file = std::io::BufReader::new(file);
-    match format {
-        Some(image::ImageFormat::Png) => {
-            image::codecs::png::PngDecoder::new(file).is_ok_and(|d| d.is_apng().unwrap_or(false))
-        }
-        Some(image::ImageFormat::WebP) => image::codecs::webp::WebPDecoder::new(file).is_ok_and(|d| d.has_animation()),
-        _ => false,
+/// What the header says, before anything is allocated for it: the decoders themselves check their inner buffers only.
+fn check(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
+    let ((width, height), decoded) = (decoder.dimensions(), decoder.total_bytes());
+    if u64::from(width) * u64::from(height) > PIXELS_MAX || decoded > DECODED_MAX {
+        return Err(Unfit::TooLarge { width, height, decoded });
     }
+    if matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16) {
+        return Err(Unfit::Cmyk);
+    }
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err(Unfit::Float);
+    }
+    Ok(())
+}
+
+fn is_animated_png(bytes: &[u8]) -> bool {
+    image::codecs::png::PngDecoder::new(Cursor::new(bytes)).is_ok_and(|d| d.is_apng().unwrap_or(false))
+}
+
+fn is_animated_webp(bytes: &[u8]) -> bool {
+    image::codecs::webp::WebPDecoder::new(Cursor::new(bytes)).is_ok_and(|d| d.has_animation())
+}
+
+fn has_pages(bytes: &[u8]) -> bool {
+    tiff::decoder::Decoder::new(Cursor::new(bytes)).is_ok_and(|d| d.more_images())
 }
 
 /// The pictures of a folder, by extension, numbers in names in their natural order (`2.png` before `10.png`).
@@ -85,13 +153,16 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
     Ok(found)
 }
 
-/// A file is itself, a folder is its pictures.
-pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, PictureFileError> {
-    let mut all = Vec::new();
+/// A file is itself, a folder is its pictures; a folder without any is a problem beside them.
+pub fn expand(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PictureFileError>) {
+    let (mut files, mut problems) = (vec![], vec![]);
     for path in paths {
-        if path.is_dir() { all.extend(list(path)?) } else { all.push(path.clone()) }
+        match if path.is_dir() { list(path) } else { Ok(vec![path.clone()]) } {
+            Ok(found) => files.extend(found),
+            Err(problem) => problems.push(problem),
+        }
     }
-    Ok(all)
+    (files, problems)
 }
 
 /// Runs of digits, as numbers, between runs of other characters.
@@ -123,21 +194,18 @@ mod tests {
     fn what_is_no_picture_is_named() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         assert!(list(folder.path()).is_err_and(|e| e.to_string().contains("no pictures in it")));
-        let path = folder.path().join("cut.png");
-        image::RgbImage::new(64, 64).save(&path).expect("written");
-        let bytes = std::fs::read(&path).expect("there");
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
-        assert!(read(&path).is_err_and(|e| e.to_string().contains("cut.png: not a readable picture")));
+        let path = folder.path().join("words.png");
         std::fs::write(&path, b"hello").expect("written");
-        assert!(read(&path).is_err());
+        assert!(read(&path).is_err_and(|e| e.to_string().contains("words.png: not a picture")));
         assert!(read(&folder.path().join("none.png")).is_err_and(|e| e.to_string().contains("none.png")));
+        assert!(read(folder.path()).is_err_and(|e| e.to_string().ends_with("not a file")));
     }
 
     #[test]
-    fn sixteen_bit_and_grey_pictures_become_eight_bit_rgb() {
+    fn an_empty_folder_is_a_problem_beside_the_good_ones() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("deep.png");
-        image::ImageBuffer::from_pixel(2, 1, image::Luma([65535u16])).save(&path).expect("written");
-        assert_eq!(read(&path).expect("readable").rgb(), [255; 6]);
+        let file = folder.path().join("a.png");
+        let (files, problems) = expand(&[folder.path().to_owned(), file.clone()]);
+        assert_eq!((files, problems.len()), (vec![file], 1));
     }
 }

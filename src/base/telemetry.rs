@@ -13,6 +13,8 @@ pub fn install() {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Else a log that nobody reads (a closed pipe) panics.
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
     // The journal stamps every line itself.

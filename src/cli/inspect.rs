@@ -1,18 +1,23 @@
 //! `winspect inspect`: judge picture files; one JSON line a picture on standard output, all else on standard error.
+//!
+//! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
+//! judged, and the command ends with 65.
 
+use super::prepare::{References, Setting};
+use super::tensors::{self, Tensors};
+use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
-use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
-use crate::engine::{EncodePlan, EngineError, PatchLayer, TextEncoder};
+use crate::base::problems::Problems;
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::publish::heatmap;
-use crate::winclip::inspector::{Detailed, InspectError};
+use crate::verdict::Map;
+use crate::winclip::inspector::Detailed;
 use crate::winclip::{Fit, Inspector, MapKind, Preset, Recipe};
 use clap::Args;
-use ndarray::{ArrayD, Axis, s};
 use serde_json::json;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -65,53 +70,48 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     }
     let model = ModelFolder::open(&arguments.model).map_err(|error| Failure::new(Exit::Data, error))?;
     let recipe = recipe(&arguments);
-    let (references, reference_problems) = pictures(&arguments.reference)?;
-    if let Some(problem) = reference_problems.first() {
-        return Err(Failure::words(Exit::Data, format!("a reference cannot be used: {problem}")));
-    }
     let mut plan = recipe
-        .encode_plan(&model.spec, !references.is_empty())
-        .map_err(|problems| Failure::words(Exit::Config, problems.to_string()))?;
+        .encode_plan(&model.spec, !arguments.reference.is_empty())
+        .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems)))?;
     if arguments.tensors.is_some() {
-        add_tensor_layers(&mut plan, &model);
+        plan = tensors::plan(plan, &recipe, &model.spec);
     }
-    let mut inspector = prepare(&arguments, &model, &recipe, &plan, &references)?;
-    let (pictures, mut problems) = pictures(&arguments.pictures)?;
-    problems.iter().for_each(|problem| eprintln!("winspect: {problem}"));
+    let (files, problems) = picture_file::expand(&arguments.pictures);
+    check_outputs(&arguments, &files)?;
 
-    let mut tensors = Tensors::new(&recipe, &plan, references.len(), inspector.prototypes().cloned());
-    let mut stems = HashSet::new();
-    for (path, picture) in &pictures {
-        for (reference, _) in references.iter().filter(|(_, reference)| reference == picture) {
-            eprintln!(
-                "winspect: warning: {} is also the reference {}: its score says little",
-                path.display(),
-                reference.display()
-            );
+    let mut terminal = Terminal::new();
+    let references = References::read(&arguments.reference, &mut |words| terminal.say(format!("warning: {words}")))?;
+    let setting = Setting {
+        model: &model,
+        recipe: &recipe,
+        plan: &plan,
+        onnxruntime: arguments.onnxruntime.as_deref(),
+        threads: arguments.threads.map(usize::from),
+        wrong_recipe: Exit::Usage,
+    };
+    terminal.begin("references", references.pictures.len());
+    let inspector = setting.inspector(&references, &mut |done, _| terminal.done(done))?;
+
+    terminal.begin("pictures", files.len());
+    let prototypes = inspector.prototypes();
+    let tensors = Tensors::new(&recipe, &model.spec, &plan, references.pictures.len(), prototypes);
+    let mut inspection = Inspection {
+        overlays: arguments.overlay.map(|folder| Overlays::new(folder, &inspector.left_out_maps(), &terminal)),
+        tensors: arguments.tensors.is_some().then_some(tensors),
+        inspector,
+        references,
+        terminal,
+        stems: HashSet::new(),
+        problems: 0,
+    };
+    problems.iter().for_each(|problem| inspection.note(&chain(problem)));
+    for (done, file) in files.iter().enumerate() {
+        if !inspection.inspect(file)? {
+            return Ok(()); // nobody reads on
         }
-        match judge(&mut inspector, path, picture) {
-            Ok(detailed) => {
-                let stem = unique_stem(path, &mut stems);
-                if let Some(folder) = &arguments.overlay {
-                    write_overlay(folder, &stem, picture, &detailed)?;
-                }
-                if arguments.tensors.is_some() {
-                    tensors.add(&stem, detailed);
-                }
-            }
-            Err(problem) => {
-                eprintln!("winspect: {problem}");
-                problems.push(problem);
-            }
-        }
+        inspection.terminal.done(done + 1);
     }
-    if let Some(file) = &arguments.tensors {
-        tensors.write(file)?;
-    }
-    match problems.len() {
-        0 => Ok(()),
-        n => Err(Failure::words(Exit::Data, format!("{n} of {} pictures could not be judged", n + stems.len()))),
-    }
+    inspection.finish(arguments.tensors.as_deref())
 }
 
 fn recipe(arguments: &InspectArguments) -> Recipe {
@@ -125,78 +125,134 @@ fn recipe(arguments: &InspectArguments) -> Recipe {
     }
 }
 
-/// Files and folders to pictures; what cannot be read is told apart.
-#[expect(clippy::type_complexity, reason = "read once, here")]
-fn pictures(paths: &[PathBuf]) -> Result<(Vec<(PathBuf, Picture)>, Vec<String>), Failure> {
-    let files = picture_file::expand(paths).map_err(|error| Failure::new(Exit::Data, error))?;
-    let (mut read, mut problems) = (vec![], vec![]);
-    for file in files {
-        match picture_file::read(&file) {
-            Ok(picture) => read.push((file, picture)),
-            Err(error) => problems.push(chain(&error)),
+/// A recipe's problems under the names of the command line.
+fn as_flags(problems: &Problems) -> String {
+    let flag = |line: &str| match line.split_once(": ") {
+        Some(("references", words)) => format!("--reference: {words}"),
+        Some(("scales", words)) => format!("--maps: {words}"),
+        Some((key, words)) => format!("--{}: {words}", key.replace('_', "-")),
+        None => line.to_owned(),
+    };
+    problems.to_string().lines().map(flag).collect::<Vec<_>>().join("\n")
+}
+
+/// Before anything is judged: can the outputs be written, and do they spare the inputs?
+fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), Failure> {
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    if let Some(file) = &arguments.tensors
+        && (file.is_dir() || !parent(file).is_dir())
+    {
+        let words = format!("--tensors: {}: must be a file in a folder that is there", file.display());
+        return Err(Failure::words(Exit::Usage, words));
+    }
+    let Some(folder) = &arguments.overlay else { return Ok(()) };
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::words(Exit::Usage, format!("--overlay: {}: {error}", folder.display())))?;
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    if let Some(file) = files.iter().find(|file| real(&parent(file)) == real(folder)) {
+        let words = format!(
+            "--overlay: {} holds the picture {}, which would be overwritten; give another folder",
+            folder.display(),
+            file.display()
+        );
+        return Err(Failure::words(Exit::Usage, words));
+    }
+    Ok(())
+}
+
+/// One run of the command over its pictures.
+struct Inspection {
+    inspector: Inspector,
+    references: References,
+    overlays: Option<Overlays>,
+    tensors: Option<Tensors>,
+    terminal: Terminal,
+    /// Names of the pictures judged so far, for overlays and tensors.
+    stems: HashSet<String>,
+    /// How many were told.
+    problems: usize,
+}
+
+impl Inspection {
+    /// Reads, judges and prints one picture; false when nobody reads the lines any more.
+    fn inspect(&mut self, file: &Path) -> Result<bool, Failure> {
+        let picture = match picture_file::read(file) {
+            Ok(picture) => picture,
+            Err(error) => {
+                self.note(&chain(&error));
+                return Ok(true);
+            }
+        };
+        if let Some(reference) = self.references.same_as(&picture) {
+            self.terminal.say(format!(
+                "warning: {} is also the reference {}: its score says little",
+                file.display(),
+                reference.display()
+            ));
+        }
+        let detailed = match self.inspector.judge_in_detail(&picture) {
+            Ok(detailed) => detailed,
+            Err(error) => {
+                self.note(&format!("{}: {}", file.display(), chain(&error)));
+                return Ok(true);
+            }
+        };
+        let stem = self.unique_stem(file);
+        if let Some(overlays) = &self.overlays {
+            overlays.write(&stem, &picture, &detailed)?;
+        }
+        let reads_on = self.terminal.print(json_line(file, &detailed))?;
+        if let Some(tensors) = &mut self.tensors {
+            tensors.add(&stem, detailed);
+        }
+        Ok(reads_on)
+    }
+
+    fn note(&mut self, problem: &str) {
+        self.terminal.say(problem);
+        self.problems += 1;
+    }
+
+    /// The file's stem; with a number when another picture has it already.
+    fn unique_stem(&mut self, file: &Path) -> String {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut unique = stem.clone();
+        let mut number = 1;
+        while !self.stems.insert(unique.clone()) {
+            number += 1;
+            unique = format!("{stem}_{number}");
+        }
+        if unique != stem && (self.overlays.is_some() || self.tensors.is_some()) {
+            let words =
+                format!("warning: another picture is called {stem:?}; {} is written as {unique:?}", file.display());
+            self.terminal.say(words);
+        }
+        unique
+    }
+
+    fn finish(self, tensors_file: Option<&Path>) -> Result<(), Failure> {
+        if let (Some(tensors), Some(file)) = (&self.tensors, tensors_file) {
+            tensors.write(file).map_err(|words| Failure::words(Exit::Data, words))?;
+        }
+        match self.problems {
+            0 => Ok(()),
+            n => Err(Failure::words(
+                Exit::Data,
+                format!("{} pictures judged, {n} problems told above", self.stems.len()),
+            )),
         }
     }
-    Ok((read, problems))
 }
 
-/// For `--tensors`, patches are written even where the recipe does not need them; the recipe's own stay first.
-fn add_tensor_layers(plan: &mut EncodePlan, model: &ModelFolder) {
-    let last = PatchLayer::Block(model.spec.blocks);
-    if model.spec.text.is_some() && !plan.patches.contains(&last) {
-        plan.patches.push(last);
-    }
-}
-
-fn prepare(
-    arguments: &InspectArguments,
-    model: &ModelFolder,
-    recipe: &Recipe,
-    plan: &EncodePlan,
-    references: &[(PathBuf, Picture)],
-) -> Result<Inspector, Failure> {
-    let threads = arguments.threads.map(usize::from);
-    let runtime = Runtime::load(arguments.onnxruntime.as_deref()).map_err(engine_failure)?;
-    let encoder = OnnxEncoder::open(&runtime, model, plan, threads).map_err(engine_failure)?;
-    let mut text = match model.spec.text {
-        Some(_) => Some(OnnxTextEncoder::open(&runtime, model, threads).map_err(engine_failure)?),
-        None => None,
-    };
-    let text = text.as_mut().map(|text| text as &mut dyn TextEncoder);
-    let pictures: Vec<Picture> = references.iter().map(|(_, picture)| picture.clone()).collect();
-    let mut progress = |done, of| {
-        if of > 0 {
-            tracing::debug!("references: {done} of {of}");
-        }
-    };
-    Inspector::prepare(recipe, &model.spec, plan, Box::new(encoder), text, &pictures, &mut progress).map_err(|error| {
-        match error {
-            InspectError::Recipe(problems) => Failure::words(Exit::Config, problems.to_string()),
-            InspectError::Picture(error) => Failure::new(Exit::Data, error),
-            InspectError::Engine(error) => engine_failure(error),
-        }
-    })
-}
-
-/// The exit code that goes with an engine's error.
-pub fn engine_failure(error: EngineError) -> Failure {
-    let exit = match error {
-        EngineError::Unavailable(_) => Exit::Unavailable,
-        EngineError::Plan(_) => Exit::Config,
-        EngineError::Model(_) => Exit::Data,
-        EngineError::Run(_) => Exit::Software,
-    };
-    Failure::new(exit, error)
-}
-
-/// Judges and prints the JSON line.
-fn judge(inspector: &mut Inspector, path: &Path, picture: &Picture) -> Result<Detailed, String> {
-    let detailed =
-        inspector.judge_in_detail(picture).map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
+fn json_line(file: &Path, detailed: &Detailed) -> serde_json::Value {
     let judgement = &detailed.judgement;
     let ms = |took: std::time::Duration| (took.as_secs_f64() * 1e6).round() / 1e3;
     let total = judgement.pixels_took + judgement.encode_took + judgement.score_took;
-    let line = json!({
-        "path": path.display().to_string(),
+    json!({
+        "path": file.display().to_string(),
         "score": judgement.score,
         "map_min": judgement.map.min(),
         "map_max": judgement.map.max(),
@@ -206,101 +262,56 @@ fn judge(inspector: &mut Inspector, path: &Path, picture: &Picture) -> Result<De
             "score": ms(judgement.score_took),
             "total": ms(total),
         },
-    });
-    println!("{line}");
-    Ok(detailed)
+    })
 }
 
-/// The file's stem; with a number when another picture has it already.
-fn unique_stem(path: &Path, taken: &mut HashSet<String>) -> String {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut unique = stem.clone();
-    let mut number = 1;
-    while !taken.insert(unique.clone()) {
-        number += 1;
-        unique = format!("{stem}_{number}");
-    }
-    if unique != stem {
-        eprintln!("winspect: warning: another picture is called {stem:?}; {} is written as {unique:?}", path.display());
-    }
-    unique
+/// Heat maps over the pictures.
+struct Overlays {
+    folder: PathBuf,
+    /// The map values of "nothing to see" and "full glow", one for all pictures; nothing means each picture's own range.
+    scale: Option<(f32, f32)>,
 }
 
-fn write_overlay(folder: &Path, stem: &str, picture: &Picture, detailed: &Detailed) -> Result<(), Failure> {
-    let map = &detailed.judgement.map;
-    let drawn = heatmap::draw(picture, map, (map.min(), map.max()), None, &[]);
-    let png = heatmap::png(&drawn, &[("score", &detailed.judgement.score.to_string())]);
-    let path = folder.join(format!("{stem}.png"));
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&path, png))
-        .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
-}
-
-/// What `--tensors` writes, under the names of the golden files.
-struct Tensors {
-    run: String,
-    fit: &'static str,
-    preset: &'static str,
-    plan: EncodePlan,
-    all: BTreeMap<String, ArrayD<f32>>,
-}
-
-impl Tensors {
-    fn new(recipe: &Recipe, plan: &EncodePlan, references: usize, prototypes: Option<ndarray::Array2<f32>>) -> Self {
-        let preset = recipe.preset.name();
-        let run = if references == 0 { "zero_shot".to_owned() } else { format!("few_shot{references}") };
-        let features = prototypes.map(|p| (format!("{preset}.text.features"), p.into_dyn()));
-        let fit = match recipe.fit {
-            Fit::Squash => "squash",
-            Fit::Crop => "crop",
-        };
-        Tensors { run, fit, preset, plan: plan.clone(), all: features.into_iter().collect() }
-    }
-
-    fn add(&mut self, stem: &str, detailed: Detailed) {
-        let Detailed { judgement, pixels, features } = detailed;
-        let (preset, run) = (self.preset, self.run.clone());
-        let mut put = |name: String, tensor: ArrayD<f32>| self.all.insert(name, tensor);
-        put(format!("{}.{stem}", self.fit), pixels.into_dyn());
-        let clip = features.image.is_some();
-        if let Some(image) = features.image {
-            put(format!("encode.image.{stem}"), ndarray::Array1::from(image).into_dyn());
-        }
-        for (layer, tokens) in self.plan.patches.iter().zip(features.tokens) {
-            match layer {
-                PatchLayer::Block(block) if !clip => put(format!("block{block}.{stem}"), tokens.into_dyn()),
-                PatchLayer::Block(_) => {
-                    put(format!("encode.patches.{stem}"), tokens.slice_move(s![1.., ..]).into_dyn())
-                }
-                PatchLayer::AfterFinalNorm => {
-                    put(format!("encode.patches_after_ln_post.{stem}"), tokens.slice_move(s![1.., ..]).into_dyn())
-                }
-            };
-        }
-        for windows in features.windows {
-            put(format!("encode.windows{}.{stem}", windows.scale), windows.features.into_dyn());
-        }
-        let side = judgement.map.side();
-        let grid = ndarray::Array1::from(judgement.map.values().to_vec());
-        put(
-            format!("{preset}.{run}.grid.{stem}"),
-            grid.into_shape_with_order((side, side)).expect("a square").into_dyn(),
-        );
-        let score = ndarray::arr0(judgement.score).insert_axis(Axis(0));
-        put(format!("{preset}.{run}.score.{stem}"), score.into_dyn());
-    }
-
-    fn write(&self, file: &Path) -> Result<(), Failure> {
-        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = self
-            .all
-            .iter()
-            .map(|(name, t)| (name.clone(), t.shape().to_vec(), t.iter().flat_map(|v| v.to_le_bytes()).collect()))
-            .collect();
-        let views = bytes.iter().map(|(name, shape, data)| {
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data);
-            (name.as_str(), view.expect("four bytes a value"))
+impl Overlays {
+    /// `good` are maps of good parts.
+    fn new(folder: PathBuf, good: &[Map], terminal: &Terminal) -> Self {
+        let scale = common_scale(good);
+        terminal.say(match scale {
+            Some((low, high)) => format!(
+                "overlays: nothing to see at {low:.4}, full glow at {high:.4}, for all pictures (each reference against the others)"
+            ),
+            None => "overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one".to_owned(),
         });
-        safetensors::serialize_to_file(views, None, file)
-            .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", file.display())))
+        Overlays { folder, scale }
+    }
+
+    fn write(&self, stem: &str, picture: &Picture, detailed: &Detailed) -> Result<(), Failure> {
+        let map = &detailed.judgement.map;
+        let drawn = heatmap::draw(picture, map, self.scale.unwrap_or((map.min(), map.max())), None, &[]);
+        let png = heatmap::png(&drawn, &[("score", &detailed.judgement.score.to_string())]);
+        let path = self.folder.join(format!("{stem}.png"));
+        std::fs::write(&path, png).map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
+    }
+}
+
+/// From what good parts show: nothing to see at their mean, half the glow at their maximum.
+fn common_scale(good: &[Map]) -> Option<(f32, f32)> {
+    let cells: usize = good.iter().map(|map| map.values().len()).sum();
+    let low = good.iter().flat_map(Map::values).sum::<f32>() / cells.max(1) as f32;
+    let highest = good.iter().map(Map::max).reduce(f32::max)?;
+    (highest > low).then_some((low, 2.0 * highest - low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_scale_leaves_good_parts_in_its_lower_half() {
+        let good = [Map::new(1, vec![0.1]), Map::new(1, vec![0.3])];
+        let (low, high) = common_scale(&good).expect("two maps");
+        assert!((low - 0.2).abs() < 1e-6 && (high - 0.4).abs() < 1e-6, "{low} {high}");
+        assert_eq!(common_scale(&[]), None);
+        assert_eq!(common_scale(&[Map::new(1, vec![0.0]), Map::new(1, vec![0.0])]), None);
     }
 }

@@ -3,7 +3,10 @@
 mod bench;
 mod inspect;
 mod model;
+mod prepare;
 mod run;
+mod tensors;
+mod terminal;
 
 use crate::base::exit::{Exit, Failure};
 use clap::{Parser, Subcommand};
@@ -43,7 +46,7 @@ pub fn main() -> ExitCode {
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("winspect: {failure}");
+            terminal::say(&failure);
             failure.exit.into()
         }
     }

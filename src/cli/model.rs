@@ -1,5 +1,6 @@
 //! `winspect model`: import a model, tell what an imported one is.
 
+use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::model::{self, ModelFolder};
 use clap::Subcommand;
@@ -21,30 +22,33 @@ pub enum ModelCommand {
 pub fn run(command: ModelCommand) -> Result<(), Failure> {
     match command {
         ModelCommand::Import { source, folder } => {
-            let model = model::import(&source, &folder, &|step| eprintln!("winspect: {step}"))
-                .map_err(|error| Failure::new(Exit::Data, error))?;
-            print(&model);
+            let model =
+                model::import(&source, &folder, &|step| say(step)).map_err(|error| Failure::new(Exit::Data, error))?;
+            print(describe(&model))?;
         }
         ModelCommand::Info { folder } => {
-            print(&ModelFolder::open(&folder).map_err(|error| Failure::new(Exit::Data, error))?);
+            print(describe(&ModelFolder::open(&folder).map_err(|error| Failure::new(Exit::Data, error))?))?;
         }
     }
     Ok(())
 }
 
-fn print(model: &ModelFolder) {
+fn describe(model: &ModelFolder) -> String {
     let spec = &model.spec;
     let abilities = if spec.text.is_some() { "text, windows, patches" } else { "windows, patches (needs references)" };
-    println!("model      {} ({:?})", model.label(), spec.family);
-    println!("input      {0} x {0} pixels, patches of {1}: a grid of {2} x {2}", spec.side, spec.patch, spec.grid());
-    println!("vision     width {}, {} blocks, {} heads, embedding {}", spec.width, spec.blocks, spec.heads, spec.embed);
-    if let Some(text) = &spec.text {
-        println!("text       width {}, at most {} tokens", text.width, text.context);
-    }
-    println!("abilities  {abilities}");
-    println!("source     {}, licence: {}", model.source, model.licence);
-    println!("sha256     {}", model.hash);
-    for (name, size) in &model.files {
-        println!("file       {name}, {:.1} MB", *size as f64 / 1e6);
-    }
+    let text = spec.text.as_ref().map(|t| format!("text       width {}, at most {} tokens", t.width, t.context));
+    let mut lines = vec![
+        format!("model      {} ({:?})", model.label(), spec.family),
+        format!("input      {0} x {0} pixels, patches of {1}: a grid of {2} x {2}", spec.side, spec.patch, spec.grid()),
+        format!(
+            "vision     width {}, {} blocks, {} heads, embedding {}",
+            spec.width, spec.blocks, spec.heads, spec.embed
+        ),
+    ];
+    lines.extend(text);
+    lines.push(format!("abilities  {abilities}"));
+    lines.push(format!("source     {}, licence: {}", model.source, model.licence));
+    lines.push(format!("sha256     {}", model.hash));
+    lines.extend(model.files.iter().map(|(name, size)| format!("file       {name}, {:.1} MB", *size as f64 / 1e6)));
+    lines.join("\n")
 }

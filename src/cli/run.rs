@@ -1,15 +1,12 @@
 //! `winspect run line.toml`: the daemon. First signal drains, second exits at once. Ends with one JSON line of counters.
 
-use super::inspect::engine_failure;
+use super::prepare::{References, Setting};
+use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::config::{self, LineConfig};
-use crate::engine::TextEncoder;
-use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
 use crate::line::{self, Line};
 use crate::model::ModelFolder;
-use crate::picture_file;
 use crate::winclip::Inspector;
-use crate::winclip::inspector::InspectError;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::PathBuf;
@@ -47,8 +44,8 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let line = Line::start(&config, inspector, &model.label(), &run_id)?;
     line::wait(&line, || stop.load(Ordering::Relaxed));
     let (summary, outcome) = line.finish();
-    println!("{}", serde_json::to_string(&summary).expect("counters are plain values"));
-    outcome
+    let printed = print(serde_json::to_string(&summary).expect("counters are plain values"));
+    outcome.and(printed.map(|_| ()))
 }
 
 /// Set by the first SIGINT or SIGTERM; the second ends the process at once.
@@ -65,32 +62,24 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 
 fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Inspector, Failure> {
     let recipe = &config.recipe.winclip;
-    let files = picture_file::expand(&config.recipe.references).map_err(|error| Failure::new(Exit::Config, error))?;
-    let read: Result<Vec<_>, _> = files.iter().map(|file| picture_file::read(file)).collect();
-    let references = read.map_err(|error| Failure::new(Exit::Data, error))?;
-    let plan = recipe.encode_plan(&model.spec, !references.is_empty()).map_err(|problems| {
+    let plan = recipe.encode_plan(&model.spec, !config.recipe.references.is_empty()).map_err(|problems| {
         Failure::words(
             Exit::Config,
             format!("recipe {}:\n  {}", config.recipe.name, problems.to_string().replace('\n', "\n  ")),
         )
     })?;
-    let runtime = Runtime::load(config.onnxruntime.as_deref()).map_err(engine_failure)?;
-    let encoder = OnnxEncoder::open(&runtime, model, &plan, config.threads).map_err(engine_failure)?;
-    let mut text = match model.spec.text {
-        Some(_) => Some(OnnxTextEncoder::open(&runtime, model, config.threads).map_err(engine_failure)?),
-        None => None,
+    let references = References::read(&config.recipe.references, &mut |words| tracing::warn!("{words}"))?;
+    let setting = Setting {
+        model,
+        recipe,
+        plan: &plan,
+        onnxruntime: config.onnxruntime.as_deref(),
+        threads: config.threads,
+        wrong_recipe: Exit::Config,
     };
-    let text = text.as_mut().map(|text| text as &mut dyn TextEncoder);
-    let mut progress = |done, of| {
+    setting.inspector(&references, &mut |done, of| {
         if done == of {
             tracing::info!("{of} references taught");
         }
-    };
-    Inspector::prepare(recipe, &model.spec, &plan, Box::new(encoder), text, &references, &mut progress).map_err(
-        |error| match error {
-            InspectError::Recipe(problems) => Failure::words(Exit::Config, problems.to_string()),
-            InspectError::Picture(error) => Failure::new(Exit::Data, error),
-            InspectError::Engine(error) => engine_failure(error),
-        },
-    )
+    })
 }

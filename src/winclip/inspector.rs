@@ -36,6 +36,9 @@ pub enum InspectError {
     Recipe(#[from] Problems),
     #[error(transparent)]
     Picture(#[from] TooLong),
+    /// `index` counts the references from 0.
+    #[error("reference {index}: {error}")]
+    Reference { index: usize, error: TooLong },
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -54,6 +57,9 @@ impl Inspector {
     /// Encodes prompts and references. `plan` is what `encoder` was opened with (a superset of the recipe's own is
     /// fine); `text` is needed for models with text and may be dropped afterwards; `progress` hears how many
     /// references of how many are done.
+    ///
+    /// # Errors
+    /// When the recipe does not fit the model, a reference does not fit the recipe, or the engine fails.
     pub fn prepare(
         recipe: &Recipe,
         spec: &ModelSpec,
@@ -65,15 +71,22 @@ impl Inspector {
     ) -> Result<Self, InspectError> {
         recipe.encode_plan(spec, !references.is_empty())?;
         let parameters = recipe.parameters(spec);
-        let prototypes = match (text, &recipe.class_name) {
-            (Some(text), Some(class)) => Some(prototypes(&ensemble(class, recipe, &parameters), &parameters, text)?),
-            _ => None,
+        let prototypes = match (&spec.text, &recipe.class_name, text) {
+            (None, ..) => None,
+            (Some(_), Some(class), Some(text)) => {
+                Some(prototypes(&ensemble(class, recipe, &parameters), &parameters, text)?)
+            }
+            _ => {
+                let words = "this model compares with words, and no text encoder was given to read them";
+                return Err(EngineError::Plan(words.to_owned()).into());
+            }
         };
         let mut pixels = PixelMaker::new(recipe.fit, plan.side, spec);
         let mut features = Vec::with_capacity(references.len());
-        for (done, reference) in references.iter().enumerate() {
-            progress(done, references.len());
-            features.push(encode(encoder.as_mut(), pixels.make(reference)?)?.1);
+        for (index, reference) in references.iter().enumerate() {
+            progress(index, references.len());
+            let made = pixels.make(reference).map_err(|error| InspectError::Reference { index, error })?;
+            features.push(encode(encoder.as_mut(), made)?.1);
         }
         progress(references.len(), references.len());
         let scorer = Scorer::new(parameters, &recipe.scales, prototypes.as_ref().map(|p| p.view()), &features);
@@ -120,11 +133,18 @@ impl Inspector {
 
     /// The score of each reference against all others: what good parts score. Empty with fewer than two.
     pub fn leave_one_out(&self) -> Vec<f32> {
-        if self.references.len() < 2 {
-            return vec![];
-        }
-        let score = |(i, features)| self.scorer.score_without(features, Some(i)).0;
-        self.references.iter().enumerate().map(score).collect()
+        self.left_out().map(|(score, _)| score).collect()
+    }
+
+    /// The maps that go with [`Inspector::leave_one_out`].
+    pub fn left_out_maps(&self) -> Vec<Map> {
+        self.left_out().map(|(_, map)| map).collect()
+    }
+
+    fn left_out(&self) -> impl Iterator<Item = (f32, Map)> {
+        let others = self.references.len() > 1;
+        let references = self.references.iter().enumerate().filter(move |_| others);
+        references.map(|(i, features)| self.scorer.score_without(features, Some(i)))
     }
 }
 

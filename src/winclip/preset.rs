@@ -70,6 +70,19 @@ pub struct Parameters {
     pub few_shot: FewShotMap,
 }
 
+impl Parameters {
+    /// Are windows compared with words? Not where the references alone make the map.
+    pub fn needs_language_map(&self, with_references: bool) -> bool {
+        !with_references || self.few_shot != FewShotMap::Visual
+    }
+
+    /// Is the whole picture compared with words: for the score, or as the language map's coarsest scale?
+    pub fn needs_whole_image(&self, with_references: bool) -> bool {
+        self.image == ImageScore::Embedding
+            || (self.needs_language_map(with_references) && self.language == LanguageMap::Harmonic)
+    }
+}
+
 impl Preset {
     /// The preset's name in files and on the command line.
     pub fn name(self) -> &'static str {

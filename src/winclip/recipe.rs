@@ -115,28 +115,32 @@ impl Recipe {
         if !language && !with_references {
             problems.note("references", "this model has no text; it needs at least one picture of a good part");
         }
-        let mut scales: Vec<usize> = if language { self.scales.clone() } else { vec![] };
-        if with_references {
-            let of_maps = parameters.maps.iter().filter_map(|map| match map {
-                MapKind::Windows(scale) => Some(*scale),
-                MapKind::Patch => None,
-            });
-            of_maps.for_each(|scale| {
-                if !scales.contains(&scale) {
-                    scales.push(scale)
-                }
-            });
+        let language_map = language && parameters.needs_language_map(with_references);
+        if language_map && self.scales.is_empty() {
+            problems.note("scales", "must name at least one window scale, such as 2; the language map is made of them");
         }
-        let patches = with_references && parameters.maps.contains(&MapKind::Patch);
-        let plan = EncodePlan {
-            side: self.side.unwrap_or(spec.side),
-            image: language,
-            patches: patches
-                .then(|| parameters.patches.unwrap_or(PatchLayer::Block(spec.blocks)))
-                .into_iter()
-                .collect(),
-            scales,
-        };
+        let mut scales = if language_map { self.scales.clone() } else { vec![] };
+        let mut patches = vec![];
+        for map in parameters.maps.iter().filter(|_| with_references) {
+            match map {
+                MapKind::Windows(scale) if scales.contains(scale) => {}
+                MapKind::Windows(scale) => scales.push(*scale),
+                MapKind::Patch => patches.push(parameters.patches.unwrap_or(PatchLayer::Block(spec.blocks))),
+            }
+        }
+        if self.maps.as_ref().is_some_and(Vec::is_empty) || (with_references && parameters.maps.is_empty()) {
+            problems.note("maps", "must name at least one: patch, or window scales such as 2 and 3");
+        }
+        // Where a patch map is made, the plan's own check tells it.
+        if let Some(block) = self.block
+            && patches.is_empty()
+            && !(1..=spec.blocks).contains(&block)
+        {
+            problems.note("block", format!("must be 1 to {}, got {block}", spec.blocks));
+        }
+        let side = self.side.unwrap_or(spec.side);
+        let image = language && parameters.needs_whole_image(with_references);
+        let plan = EncodePlan { side, image, patches, scales };
         if let Err(error) = plan.check(spec) {
             error.to_string().lines().for_each(|line| {
                 let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
@@ -158,15 +162,16 @@ impl Recipe {
                 problems.note(key, format!("each needs {{}} once, where the part's name goes; got {words:?}"));
             }
         }
-        if self.maps.as_ref().is_some_and(Vec::is_empty) {
-            problems.note("maps", "must name at least one: patch, or window scales such as 2 and 3");
+        if self.maps.as_ref().is_some_and(|maps| has_doubles(maps)) {
+            problems.note("maps", "each may be named once");
         }
-        let twice = |list: &[usize]| list.iter().enumerate().any(|(i, s)| list[..i].contains(s));
-        if twice(&self.scales)
-            || self.maps.as_ref().is_some_and(|m| m.iter().enumerate().any(|(i, k)| m[..i].contains(k)))
-        {
-            problems.note("maps and scales", "each may be named once");
+        if has_doubles(&self.scales) {
+            problems.note("scales", "each may be named once");
         }
         problems
     }
+}
+
+fn has_doubles<T: PartialEq>(list: &[T]) -> bool {
+    list.iter().enumerate().any(|(i, item)| list[..i].contains(item))
 }

@@ -52,10 +52,9 @@ impl Scorer {
     /// The same against a gallery without one of its references.
     pub fn score_without(&self, features: &Features, but: Option<usize>) -> (f32, Map) {
         let visual = (!self.galleries.is_empty()).then(|| self.visual_map(features, but));
-        let whole = self.language.as_ref().map(|language| language.of_image(features));
         let map = match (&self.language, &visual) {
             (None, Some(visual)) => visual.clone(),
-            (Some(_), Some(visual)) if self.parameters.few_shot == FewShotMap::Visual => visual.clone(),
+            (Some(_), Some(visual)) if !self.parameters.needs_language_map(true) => visual.clone(),
             (Some(language), Some(visual)) => {
                 mixed(self.parameters.few_shot, &self.language_map(language, features), visual)
             }
@@ -66,11 +65,13 @@ impl Scorer {
                 .collect(),
             (None, None) => vec![0.0; features.grid * features.grid],
         };
-        let score = match (self.parameters.image, whole, &visual) {
+        let score = match (self.parameters.image, &self.language, &visual) {
             (_, None, _) => mean_of_highest(&map),
             (ImageScore::MapMaximum, Some(_), _) => highest(&map),
-            (ImageScore::Embedding, Some(whole), None) => whole,
-            (ImageScore::Embedding, Some(whole), Some(visual)) => (whole + highest(visual)) / 2.0,
+            (ImageScore::Embedding, Some(language), None) => language.of_image(features),
+            (ImageScore::Embedding, Some(language), Some(visual)) => {
+                (language.of_image(features) + highest(visual)) / 2.0
+            }
         };
         (score, Map::new(features.grid, map))
     }
@@ -169,5 +170,63 @@ impl Language {
         let mut image = Array1::from(features.image.clone().expect("the plan asks for the picture's embedding"));
         unit(&mut image.view_mut());
         self.of_rows(image.insert_axis(ndarray::Axis(0)).view())[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::WindowFeatures;
+    use crate::winclip::Preset;
+    use proptest::prelude::*;
+
+    const GRID: usize = 3;
+    const SIZE: usize = 4;
+
+    /// Values that break arithmetic: none, the largest, the smallest, and plain ones; rows often repeat.
+    fn rows(count: usize) -> impl Strategy<Value = Array2<f32>> {
+        let value = prop_oneof![
+            Just(0.0f32),
+            Just(f32::MAX),
+            Just(f32::MIN),
+            Just(f32::MIN_POSITIVE),
+            Just(f32::from_bits(1)),
+            -10.0f32..10.0
+        ];
+        let row = prop_oneof![Just(vec![0.0; SIZE]), Just(vec![1.0; SIZE]), prop::collection::vec(value, SIZE)];
+        prop::collection::vec(row, count)
+            .prop_map(move |rows| Array2::from_shape_vec((count, SIZE), rows.concat()).expect("count rows"))
+    }
+
+    fn features() -> impl Strategy<Value = Features> {
+        (rows(1), rows(1 + GRID * GRID), rows(4), rows(1)).prop_map(|(image, tokens, two, three)| Features {
+            grid: GRID,
+            image: Some(image.into_iter().collect()),
+            tokens: vec![tokens],
+            windows: vec![WindowFeatures { scale: 2, features: two }, WindowFeatures { scale: 3, features: three }],
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn scores_and_maps_are_finite_for_any_finite_features(
+            references in prop::collection::vec(features(), 0..3),
+            twice: bool,
+            prototypes in prop::option::of(rows(2)),
+            shown in features(),
+        ) {
+            let mut references = references;
+            references.extend(twice.then(|| shown.clone()));
+            for preset in [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang] {
+                let prototypes = prototypes.as_ref().map(|p| p.view());
+                let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references);
+                let left_out = (0..references.len()).filter(|_| references.len() > 1).map(Some);
+                for but in left_out.chain([None]) {
+                    let (score, map) = scorer.score_without(&shown, but);
+                    prop_assert!(score.is_finite(), "{preset:?} {score}");
+                    prop_assert!(map.values().iter().all(|v| v.is_finite()), "{preset:?} {map:?}");
+                }
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod broker;
 mod golden_encoder;
 mod golden_scores;
+mod inspect;
 mod line;
 mod models;
+mod pictures;
 mod support;

@@ -15,7 +15,12 @@ pub struct Golden(Vec<u8>);
 
 impl Golden {
     pub fn open(name: &str) -> Self {
-        Golden(std::fs::read(golden(name).join("golden.safetensors")).expect("golden tensors are part of the project"))
+        Self::read(&golden(name).join("golden.safetensors"))
+    }
+
+    /// Any file of tensors.
+    pub fn read(file: &Path) -> Self {
+        Golden(std::fs::read(file).expect("a file of tensors is there"))
     }
 
     pub fn tensor(&self, name: &str) -> ArrayD<f32> {

@@ -1,0 +1,65 @@
+//! What a command prints: lines for programs on standard output, words and a progress bar for people on standard error.
+//!
+//! Nobody has to listen: `println!` and `eprintln!` panic when a reader such as `head -1` has left, these do not.
+
+use crate::base::exit::{Exit, Failure};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
+/// The progress bar, with lines and words printed above it. Nothing is drawn when standard error is no terminal.
+pub struct Terminal {
+    bar: ProgressBar,
+}
+
+impl Terminal {
+    pub fn new() -> Self {
+        Terminal { bar: ProgressBar::hidden() }
+    }
+
+    /// A new bar of `steps` steps, in place of the last one.
+    pub fn begin(&mut self, what: &'static str, steps: usize) {
+        self.bar.finish_and_clear();
+        let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {eta}").expect("the template is right");
+        self.bar = ProgressBar::new(steps as u64).with_style(style).with_message(what);
+    }
+
+    pub fn done(&self, steps: usize) {
+        self.bar.set_position(steps as u64);
+    }
+
+    /// Words for a person.
+    pub fn say(&self, words: impl Display) {
+        self.bar.suspend(|| say(words));
+    }
+
+    /// A line for a program; see [`print`].
+    pub fn print(&self, line: impl Display) -> Result<bool, Failure> {
+        self.bar.suspend(|| print(line))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Words for a person, on standard error.
+pub fn say(words: impl Display) {
+    // Where nobody reads there is nobody to tell that nobody reads.
+    let _ = writeln!(std::io::stderr(), "winspect: {words}");
+}
+
+/// A line for a program, on standard output; false when its reader has left and wants no more.
+///
+/// # Errors
+/// When the line cannot be written for another reason: a full disk.
+pub fn print(line: impl Display) -> Result<bool, Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::words(Exit::Unavailable, format!("standard output: {error}"))),
+    }
+}

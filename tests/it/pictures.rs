@@ -1,0 +1,166 @@
+//! Picture files of every kind: what is read comes out right, what is not meant to be read is refused in words.
+
+use image::{ColorType, ImageFormat};
+use proptest::prelude::*;
+use std::io::Cursor;
+use std::path::Path;
+use winspect::frame::Picture;
+use winspect::picture_file::decode;
+
+fn file(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name);
+    std::fs::read(path).expect("part of the project")
+}
+
+fn pixel(picture: &Picture, x: usize, y: usize) -> [u8; 3] {
+    let at = 3 * (y * picture.width() + x);
+    picture.rgb()[at..at + 3].try_into().expect("three")
+}
+
+/// 64 x 48 pixels that no codec makes tiny.
+fn noise(format: ImageFormat) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let picture = image::RgbImage::from_fn(64, 48, |_, _| image::Rgb([next(), next(), next()]));
+    let mut bytes = Cursor::new(vec![]);
+    picture.write_to(&mut bytes, format).expect("encodes");
+    bytes.into_inner()
+}
+
+fn encoded(values: &[u8], width: u32, height: u32, colour: ColorType) -> Vec<u8> {
+    let mut bytes = Cursor::new(vec![]);
+    image::write_buffer_with_format(&mut bytes, values, width, height, colour, ImageFormat::Png).expect("encodes");
+    bytes.into_inner()
+}
+
+const FORMATS: [ImageFormat; 5] =
+    [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP];
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let own = FORMATS.map(|format| (format!("{format:?}"), noise(format)));
+    let foreign = ["progressive.jpg", "restarts.jpg", "thumbnail.jpg", "still.webp", "lzw.tif", "palette.png"]
+        .map(|name| (name.to_owned(), file(name)));
+    for (name, whole) in own.into_iter().chain(foreign) {
+        decode(&whole).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for sixteenth in 0..16 {
+            let cut = &whole[..whole.len() * sixteenth / 16];
+            assert!(decode(cut).is_err(), "{name}: {} of {} bytes were read", cut.len(), whole.len());
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_cut_by_one_byte_is_refused_and_one_with_padding_is_read() {
+    for name in ["progressive.jpg", "restarts.jpg", "thumbnail.jpg"] {
+        let mut bytes = file(name);
+        let error = decode(&bytes[..bytes.len() - 1]).expect_err(name).to_string();
+        assert!(error.contains("cut short"), "{name}: {error}");
+        bytes.extend([0; 64]);
+        decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn what_would_be_another_picture_than_the_one_meant_is_refused() {
+    let cases = [
+        ("animated.png", "an animation; give one picture"),
+        ("animated.webp", "an animation; give one picture"),
+        ("animated.gif", "a Gif cannot be read; save it as PNG"),
+        ("pages.tif", "a TIFF of several pages; give one picture a file"),
+        ("cmyk.tif", "a CMYK picture; save it as RGB"),
+        ("cmyk.jpg", "a CMYK picture; save it as RGB"),
+    ];
+    for (name, words) in cases {
+        let error = decode(&file(name)).expect_err(name).to_string();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+    let mut float = Cursor::new(vec![]);
+    let white = image::Rgb32FImage::from_pixel(2, 2, image::Rgb([255.0; 3]));
+    image::DynamicImage::ImageRgb32F(white).write_to(&mut float, ImageFormat::Tiff).expect("encodes");
+    let error = decode(&float.into_inner()).expect_err("whose white is 255?").to_string();
+    assert!(error.contains("floating-point"), "{error}");
+    for bytes in [&b""[..], b"hello", &[0; 1000]] {
+        assert!(decode(bytes).is_err_and(|e| e.to_string().contains("neither PNG, JPEG")), "{bytes:?}");
+    }
+}
+
+/// A few bytes that claim to be huge must cost nothing.
+#[test]
+fn a_bomb_is_refused_before_it_is_decoded() {
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, 30_000, 30_000);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().expect("memory takes all");
+    writer.write_chunk(png::chunk::IDAT, &[0x78, 0x9c, 0, 0]).expect("memory takes all");
+    drop(writer);
+    let error = decode(&bytes).expect_err("2.7 GB").to_string();
+    let words = "a picture of 30000 x 30000 pixels (2700000000 bytes decoded) is too large, at most 200000000 pixels";
+    assert!(error.contains(words), "{error}");
+
+    let mut jpeg = file("restarts.jpg");
+    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a baseline frame header");
+    jpeg[frame + 5..frame + 9].fill(0xFF);
+    assert!(decode(&jpeg).is_err_and(|e| e.to_string().contains("65535 x 65535 pixels")));
+}
+
+#[test]
+fn every_depth_and_layout_comes_out_as_eight_bit_rgb() {
+    let sixteen: Vec<u8> = [0u16, 32_896, 65_535].iter().flat_map(|v| v.to_ne_bytes()).collect();
+    let cases = [
+        ("16-bit grey", encoded(&sixteen, 3, 1, ColorType::L16), [0, 128, 255].map(|v| [v; 3]).concat()),
+        ("16-bit RGB", encoded(&sixteen, 1, 1, ColorType::Rgb16), vec![0, 128, 255]),
+        ("grey", encoded(&[7], 1, 1, ColorType::L8), vec![7; 3]),
+        // Transparency is dropped, not blended.
+        ("grey and alpha", encoded(&[9, 0], 1, 1, ColorType::La8), vec![9; 3]),
+        ("RGBA", encoded(&[1, 2, 3, 0], 1, 1, ColorType::Rgba8), vec![1, 2, 3]),
+    ];
+    for (name, bytes, rgb) in cases {
+        assert_eq!(decode(&bytes).unwrap_or_else(|e| panic!("{name}: {e}")).rgb(), rgb, "{name}");
+    }
+    let narrow = decode(&encoded(&vec![5; 3 * 4000], 1, 4000, ColorType::Rgb8)).expect("1 x 4000");
+    assert_eq!((narrow.width(), narrow.height()), (1, 4000));
+}
+
+#[test]
+fn pictures_of_other_encoders_come_out_right() {
+    for name in ["progressive.jpg", "restarts.jpg", "still.webp", "lzw.tif", "palette.png", "grey_alpha.png"] {
+        let picture = decode(&file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((picture.width(), picture.height()), (32, 24), "{name}");
+        let (dark, light) = (pixel(&picture, 0, 0), pixel(&picture, 31, 23));
+        assert!(dark[1] < 60 && light[1] > dark[1] + 60, "{name}: {dark:?} {light:?}");
+    }
+    // Turned by a quarter to the right, as its orientation says: what was at the left is at the top.
+    let turned = decode(&file("thumbnail.jpg")).expect("readable");
+    assert_eq!((turned.width(), turned.height()), (24, 32));
+    let (top, bottom) = (pixel(&turned, 23, 0), pixel(&turned, 23, 31));
+    assert!(top[0] < 40 && bottom[0] > 200, "{top:?} {bottom:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_damage_makes_it_panic(
+        which in 0..FORMATS.len() + 4,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let names = ["progressive.jpg", "thumbnail.jpg", "lzw.tif", "palette.png"];
+        let mut bytes = match which.checked_sub(FORMATS.len()) {
+            Some(foreign) => file(names[foreign]),
+            None => noise(FORMATS[which]),
+        };
+        for (place, value) in &damage {
+            let at = place.index(bytes.len());
+            bytes[at] = *value;
+        }
+        if damage.len() % 2 == 0 {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let _ = decode(&bytes);
+    }
+}

@@ -8,6 +8,8 @@ mod folder;
 #[cfg(feature = "gstreamer")]
 mod gst;
 pub mod pipelines;
+#[cfg(feature = "gstreamer")]
+mod stopwatch;
 
 use crate::base::backoff::Backoff;
 use crate::base::stop::Stop;
@@ -90,17 +92,14 @@ pub enum CameraError {
 /// # Errors
 /// When this build cannot read the kind.
 pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
-    let kind = &settings.kind;
-    let pipeline =
-        pipelines::pipeline(kind).ok_or_else(|| CameraError::Pipeline(format!("unknown camera kind {kind:?}")))?;
-    match pipeline.launch {
+    let pipeline = pipelines::pipeline(&settings.kind).map_err(CameraError::Pipeline)?;
+    match &pipeline.launch {
         None => Ok(Box::new(folder::Folder::new(settings))),
         #[cfg(feature = "gstreamer")]
-        Some(launch) => {
-            Ok(Box::new(gst::Launch::new(settings, pipelines::filled(&launch, &settings.values), pipeline.live)?))
-        }
+        Some(launch) => Ok(Box::new(gst::Launch::new(settings, launch, &pipeline)?)),
         #[cfg(not(feature = "gstreamer"))]
         Some(_) => {
+            let kind = &settings.kind;
             Err(CameraError::Pipeline(format!("camera kind {kind:?} needs GStreamer, which this build has not")))
         }
     }

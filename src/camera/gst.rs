@@ -1,7 +1,7 @@
 //! Cameras through GStreamer: a launch string ending in our appsink. The only file that knows GStreamer.
 //!
-//! Frames are pulled by the camera's own thread, so nothing of ours runs on a GStreamer thread. A live camera's
-//! newest frame wins; a file waits until the inspector is free. Every path out sets the pipeline to Null.
+//! Frames are pulled by the camera's own thread; on GStreamer's threads runs nothing of ours but a note of the time. A
+//! live camera's newest frame wins; a file waits until the inspector is free. Every path out sets the pipeline to Null.
 //!
 //! When was a frame captured? An RTSP camera's sender reports (RTCP) say which NTP time belongs to which frame, and
 //! rtspsrc (since 1.22) hangs that time on every frame from the first report on. Before it, and for a camera whose
@@ -96,7 +96,8 @@ impl Launch {
         stop: &Stop,
         sink: &mut dyn Sink,
     ) -> Result<Ended, CameraError> {
-        let stopwatch = timed(pipeline, appsink);
+        let stopwatch = timed(pipeline);
+        keep_only_errors(pipeline);
         pipeline.set_state(gst::State::Playing).map_err(|_| first_error(pipeline))?;
         let mut last = Instant::now();
         let mut patience = self.stall.max(FIRST_FRAME);
@@ -122,7 +123,7 @@ impl Launch {
                     if appsink.is_eos() {
                         return Ok(Ended::EndOfStream);
                     }
-                    if last.elapsed() > patience {
+                    if self.live && last.elapsed() > patience {
                         return Err(CameraError::Stalled(patience));
                     }
                 }
@@ -155,7 +156,10 @@ impl Launch {
             captured_at,
             captured_by,
             arrived,
-            decode: buffer.pts().and_then(|pts| stopwatch.took(pts.nseconds())),
+            decode: buffer
+                .pts()
+                .and_then(|pts| stopwatch.started_at(pts.nseconds()))
+                .map(|began| arrived.saturating_duration_since(began)),
             part_id: None,
         })
     }
@@ -185,25 +189,29 @@ fn sender_time(buffer: &gst::BufferRef) -> Option<Timestamp> {
     Timestamp::UNIX_EPOCH.checked_add(since_1900 - NTP_TO_UNIX).ok()
 }
 
-/// Times each frame from the element named `decoder`, where the pipeline has one, to the sink.
-fn timed(pipeline: &gst::Pipeline, appsink: &AppSink) -> Arc<Stopwatch> {
+/// Times each frame from the element named `decoder`, where the pipeline has one.
+fn timed(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
     let stopwatch = Arc::new(Stopwatch::default());
-    let decoder = pipeline.by_name("decoder").and_then(|decoder| decoder.static_pad("sink"));
-    if let (Some(start), Some(end)) = (decoder, appsink.static_pad("sink")) {
-        let (started, ended) = (stopwatch.clone(), stopwatch.clone());
-        on_each_frame(&start, move |pts| started.start(pts, Instant::now()));
-        on_each_frame(&end, move |pts| ended.stop(pts, Instant::now()));
+    if let Some(entry) = pipeline.by_name("decoder").and_then(|decoder| decoder.static_pad("sink")) {
+        let started = stopwatch.clone();
+        entry.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) {
+                started.start(pts.nseconds(), Instant::now());
+            }
+            gst::PadProbeReturn::Ok
+        });
     }
     stopwatch
 }
 
-fn on_each_frame(pad: &gst::Pad, note: impl Fn(u64) + Send + Sync + 'static) {
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        if let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) {
-            note(pts.nseconds());
-        }
-        gst::PadProbeReturn::Ok
-    });
+/// Nobody reads the bus while frames come: what is not an error would pile up there.
+fn keep_only_errors(pipeline: &gst::Pipeline) {
+    if let Some(bus) = pipeline.bus() {
+        bus.set_sync_handler(|_, message| match message.type_() {
+            gst::MessageType::Error => gst::BusSyncReply::Pass,
+            _ => gst::BusSyncReply::Drop,
+        });
+    }
 }
 
 impl Source for Launch {
@@ -212,11 +220,7 @@ impl Source for Launch {
         let ended = self.read(&pipeline, &appsink, stop, sink);
         // Null gives everything back; its only failure is an element that is gone already.
         let _ = pipeline.set_state(gst::State::Null);
-        match ended {
-            // Playing a file again would judge its parts twice.
-            Err(CameraError::Lost(why)) if !self.live => Err(CameraError::Pipeline(why)),
-            ended => ended,
-        }
+        ended
     }
 
     fn is_finite(&self) -> bool {

@@ -59,7 +59,8 @@ enum Type {
 pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
     if is_own_file(kind) {
         let text = std::fs::read_to_string(kind).map_err(|error| format!("{kind}: {error}"))?;
-        return read(&text).map_err(|error| format!("{kind}: {error}"));
+        let own = read(&text).map_err(|error| format!("{kind}: {error}"))?;
+        return if own.launch.is_some() { Ok(own) } else { Err(format!("{kind}: missing field `launch`")) };
     }
     match BUILT_IN.iter().find(|(name, _)| *name == kind) {
         Some((_, text)) => Ok(read(text).expect("a test reads every built-in file")),
@@ -153,11 +154,14 @@ fn places<'a>(launch: &'a str) -> Vec<&'a str> {
     std::iter::successors(next_place(launch), following).map(|(_, name, _)| name).collect()
 }
 
-/// What stands before the next `{name}`, the name, and what follows.
+/// What stands before the next `{name}`, the name, and what follows. Other braces are GStreamer's: `format={RGB,BGR}`.
 fn next_place(text: &str) -> Option<(&str, &str, &str)> {
-    let (before, rest) = text.split_once('{')?;
-    let (name, after) = rest.split_once('}')?;
-    Some((before, name, after))
+    text.match_indices('{').find_map(|(at, _)| {
+        let (name, after) = text[at + 1..].split_once('}')?;
+        let is_name =
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        is_name.then_some((&text[..at], name, after))
+    })
 }
 
 /// Plain words as they are, everything else in double quotes.
@@ -204,10 +208,12 @@ mod tests {
         let own = |text: &str| std::fs::write(folder.path().join("own.toml"), text).expect("written");
         own("live = true\nendless = true\nlaunch = \"v4l2src device={device}\"\n");
         assert!(checked("own.toml", &[], folder.path()).expect_err("no parameter").contains("{device}"));
-        own("live = true\nendless = true\nlaunch = \"v4l2src device={device}\"\n\
+        own("live = true\nendless = true\nlaunch = \"v4l2src device={device} ! video/x-raw,format={RGB,BGR}\"\n\
              [parameters.device]\ntype = \"text\"\nabout = \"the device\"\n");
         let settings = checked("own.toml", &[("device", "/dev/video0")], folder.path()).expect("whole");
         assert!(pipeline(&settings.kind).is_ok_and(|p| p.live && p.launch.is_some()));
+        own("live = true\nendless = true\n");
+        assert!(checked("own.toml", &[], folder.path()).expect_err("no launch").contains("launch"));
         assert!(checked("none.toml", &[], folder.path()).expect_err("missing").contains("none.toml"));
     }
 

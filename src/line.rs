@@ -10,7 +10,7 @@
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::{Stop, Stopper, stop_pair};
-use crate::camera::{self, Sink, Status};
+use crate::camera::{self, CameraError, Sink, Status};
 use crate::config::{CameraConfig, LineConfig, Threshold};
 use crate::frame::{Frame, Outcome, Picture, Tally, TallyCount};
 use crate::intake::{Intake, Place, Waiting, intake};
@@ -213,8 +213,11 @@ fn camera_stage(
     stage(&format!("camera-{name}"), move || {
         let mut sink = CameraSink { name: name.clone(), place, tally, side };
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
-        camera::watch(source.as_mut(), &name, &stop, backoff, &mut sink)
-            .map_err(|error| Failure::new(Exit::Config, error))
+        camera::watch(source.as_mut(), &name, &stop, backoff, &mut sink).map_err(|error| match error {
+            CameraError::Pipeline(_) => Failure::new(Exit::Config, error),
+            // An endless source is tried again; a finite one cannot be read to its end.
+            CameraError::Lost(_) | CameraError::Stalled(_) => Failure::new(Exit::Data, error),
+        })
     })
 }
 

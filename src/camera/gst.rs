@@ -1,8 +1,14 @@
 //! Cameras through GStreamer: a launch string ending in our appsink. The only file that knows GStreamer.
 //!
-//! Frames are pulled by the camera's own thread, so nothing of ours runs on a GStreamer thread. A live camera's
-//! newest frame wins; a file waits until the inspector is free. Every path out sets the pipeline to Null.
+//! Frames are pulled by the camera's own thread; on GStreamer's threads runs nothing of ours but a note of the time. A
+//! live camera's newest frame wins; a file waits until the inspector is free. Every path out sets the pipeline to Null.
+//!
+//! When was a frame captured? An RTSP camera's sender reports (RTCP) say which NTP time belongs to which frame, and
+//! rtspsrc (since 1.22) hangs that time on every frame from the first report on. Before it, and for a camera whose
+//! clock is far off, it is the time of arrival. Messages never hold an address's user and password.
 
+use super::pipelines::{Pipeline, filled};
+use super::stopwatch::Stopwatch;
 use super::{CameraError, Ended, Settings, Sink, Source};
 use crate::base::stop::Stop;
 use crate::frame::{CapturedBy, Frame, Picture};
@@ -10,26 +16,57 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub struct Launch {
     camera: Arc<str>,
+    /// Filled in; may hold a password.
     launch: String,
+    /// As its file says it: for messages.
+    template: String,
     live: bool,
+    endless: bool,
     stall: Duration,
+    /// The camera's clock was found far off, and that was told.
+    clock_told: Cell<bool>,
 }
 
 /// How long one wait for a frame takes at most: how soon a stop or an error is heard.
 const LISTEN: Duration = Duration::from_millis(50);
 /// A camera may take this long to its first frame: connecting, the first key frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// A camera's clock that differs more from ours is not set: its times mean nothing.
+const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// From NTP's epoch (1900) to Unix's, RFC 868.
+const NTP_TO_UNIX: SignedDuration = SignedDuration::from_secs(2_208_988_800);
+/// Elements that live outside Debian's gstreamer1.0-plugins-base, and where.
+const PACKAGES: [(&str, &str); 9] = [
+    ("avdec_", "gstreamer1.0-libav"),
+    ("x264enc", "gstreamer1.0-plugins-ugly"),
+    ("rtspsrc", "gstreamer1.0-plugins-good"),
+    ("rtp", "gstreamer1.0-plugins-good"),
+    ("v4l2src", "gstreamer1.0-plugins-good"),
+    ("h264parse", "gstreamer1.0-plugins-bad"),
+    ("h265parse", "gstreamer1.0-plugins-bad"),
+    ("aravissrc", "gstreamer1.0-plugins-aravis"),
+    ("video", "gstreamer1.0-plugins-base"),
+];
 
 impl Launch {
-    pub fn new(settings: &Settings, launch: String, live: bool) -> Result<Self, CameraError> {
+    pub fn new(settings: &Settings, template: &str, pipeline: &Pipeline) -> Result<Self, CameraError> {
         gst::init().map_err(|error| CameraError::Pipeline(format!("GStreamer cannot start: {error}")))?;
-        Ok(Launch { camera: settings.name.clone(), launch, live, stall: settings.stall })
+        Ok(Launch {
+            camera: settings.name.clone(),
+            launch: filled(template, &settings.values),
+            template: template.split_whitespace().collect::<Vec<_>>().join(" "),
+            live: pipeline.live,
+            endless: pipeline.endless,
+            stall: settings.stall,
+            clock_told: Cell::new(false),
+        })
     }
 
     fn build(&self) -> Result<(gst::Pipeline, AppSink), CameraError> {
@@ -42,16 +79,13 @@ impl Launch {
     }
 
     fn wrong(&self, why: &str) -> CameraError {
-        CameraError::Pipeline(format!("the pipeline {why}: {}", self.launch.trim()))
+        CameraError::Pipeline(format!("the pipeline {why}: {}", self.template))
     }
 
     fn described(&self, error: &gst::glib::Error) -> CameraError {
-        let hint = if error.matches(gst::ParseError::NoSuchElement) {
-            "; install the GStreamer plugin that has it (Debian: gstreamer1.0-plugins-good, -bad, -ugly or gstreamer1.0-libav)"
-        } else {
-            ""
-        };
-        CameraError::Pipeline(format!("{}{hint} in: {}", error.message(), self.launch.trim()))
+        let message = without_credentials(error.message());
+        let hint = if error.matches(gst::ParseError::NoSuchElement) { package_hint(&message) } else { String::new() };
+        CameraError::Pipeline(format!("{message}{hint} in: {}", self.template))
     }
 
     /// Reads until something ends it.
@@ -62,6 +96,8 @@ impl Launch {
         stop: &Stop,
         sink: &mut dyn Sink,
     ) -> Result<Ended, CameraError> {
+        let stopwatch = timed(pipeline);
+        keep_only_errors(pipeline);
         pipeline.set_state(gst::State::Playing).map_err(|_| first_error(pipeline))?;
         let mut last = Instant::now();
         let mut patience = self.stall.max(FIRST_FRAME);
@@ -76,7 +112,7 @@ impl Launch {
             }
             match appsink.try_pull_sample(gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64)) {
                 Some(sample) => {
-                    sink.frame(self.frame(&sample)?);
+                    sink.frame(self.frame(&sample, &stopwatch)?);
                     last = Instant::now();
                     patience = self.stall;
                 }
@@ -87,7 +123,7 @@ impl Launch {
                     if appsink.is_eos() {
                         return Ok(Ended::EndOfStream);
                     }
-                    if last.elapsed() > patience {
+                    if self.live && last.elapsed() > patience {
                         return Err(CameraError::Stalled(patience));
                     }
                 }
@@ -96,7 +132,7 @@ impl Launch {
     }
 
     /// Rows packed tightly, whatever the stride; the size is each sample's own, so that caps may change.
-    fn frame(&self, sample: &gst::Sample) -> Result<Frame, CameraError> {
+    fn frame(&self, sample: &gst::Sample, stopwatch: &Stopwatch) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         let bad = |why: &str| CameraError::Lost(format!("a frame that cannot be read: {why}"));
         let caps = sample.caps().ok_or_else(|| bad("no caps"))?;
@@ -113,15 +149,68 @@ impl Launch {
             );
         }
         let picture = Picture::new(width, height, rgb).map_err(|error| bad(&error.to_string()))?;
+        let (captured_at, captured_by) = self.captured(buffer);
         Ok(Frame {
             camera: self.camera.clone(),
             picture: Arc::new(picture),
-            captured_at: Timestamp::now(),
-            captured_by: CapturedBy::Arrival,
+            captured_at,
+            captured_by,
             arrived,
-            decode: None,
+            decode: buffer
+                .pts()
+                .and_then(|pts| stopwatch.started_at(pts.nseconds()))
+                .map(|began| arrived.saturating_duration_since(began)),
             part_id: None,
         })
+    }
+
+    fn captured(&self, buffer: &gst::BufferRef) -> (Timestamp, CapturedBy) {
+        let now = Timestamp::now();
+        let Some(sent) = sender_time(buffer) else { return (now, CapturedBy::Arrival) };
+        let off = now.duration_since(sent);
+        if off.abs() <= CLOCK_OFF_MAX {
+            return (sent, CapturedBy::Sender);
+        }
+        if !self.clock_told.replace(true) {
+            let camera = &self.camera;
+            tracing::warn!("camera {camera}: its clock is off by {off:#}; set it (NTP). Times of arrival are used");
+        }
+        (now, CapturedBy::Arrival)
+    }
+}
+
+/// The sender's NTP time of a frame, once its first report has come.
+fn sender_time(buffer: &gst::BufferRef) -> Option<Timestamp> {
+    let is_ntp = |meta: &gst::meta::MetaRef<'_, gst::ReferenceTimestampMeta>| {
+        meta.reference().structure(0).is_some_and(|caps| caps.name() == "timestamp/x-ntp")
+    };
+    let meta = buffer.iter_meta::<gst::ReferenceTimestampMeta>().find(is_ntp)?;
+    let since_1900 = SignedDuration::from_nanos(i64::try_from(meta.timestamp().nseconds()).ok()?);
+    Timestamp::UNIX_EPOCH.checked_add(since_1900 - NTP_TO_UNIX).ok()
+}
+
+/// Times each frame from the element named `decoder`, where the pipeline has one.
+fn timed(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
+    let stopwatch = Arc::new(Stopwatch::default());
+    if let Some(entry) = pipeline.by_name("decoder").and_then(|decoder| decoder.static_pad("sink")) {
+        let started = stopwatch.clone();
+        entry.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) {
+                started.start(pts.nseconds(), Instant::now());
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+    stopwatch
+}
+
+/// Nobody reads the bus while frames come: what is not an error would pile up there.
+fn keep_only_errors(pipeline: &gst::Pipeline) {
+    if let Some(bus) = pipeline.bus() {
+        bus.set_sync_handler(|_, message| match message.type_() {
+            gst::MessageType::Error => gst::BusSyncReply::Pass,
+            _ => gst::BusSyncReply::Drop,
+        });
     }
 }
 
@@ -135,23 +224,81 @@ impl Source for Launch {
     }
 
     fn is_finite(&self) -> bool {
-        !self.live
+        !self.endless
     }
 }
 
 fn error_on(pipeline: &gst::Pipeline) -> Option<CameraError> {
     let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
-    match message.view() {
-        gst::MessageView::Error(error) => {
-            let source = error.src().map_or_else(String::new, |s| format!("{}: ", s.name()));
-            let missing = error.error().matches(gst::CoreError::MissingPlugin);
-            let words = format!("{source}{}", error.error().message());
-            Some(if missing { CameraError::Pipeline(words) } else { CameraError::Lost(words) })
-        }
-        _ => None,
-    }
+    let gst::MessageView::Error(error) = message.view() else { return None };
+    let source = error.src().map_or_else(String::new, |s| format!("{}: ", s.name()));
+    let debug = error.debug().map(|debug| detail(&debug)).unwrap_or_default();
+    let words = without_credentials(&format!("{source}{}{debug}", error.error().message()));
+    let error = error.error();
+    let is_missing = error.matches(gst::CoreError::MissingPlugin) || error.matches(gst::StreamError::CodecNotFound);
+    Some(if is_missing { CameraError::Pipeline(words) } else { CameraError::Lost(words) })
 }
 
 fn first_error(pipeline: &gst::Pipeline) -> CameraError {
     error_on(pipeline).unwrap_or_else(|| CameraError::Lost("the pipeline does not start".to_owned()))
+}
+
+/// The last line of GStreamer's debug text, which says what happened; the others say where in its source.
+fn detail(debug: &str) -> String {
+    match debug.trim().rsplit_once('\n') {
+        Some((_, last)) => format!(" ({})", last.trim()),
+        None => String::new(),
+    }
+}
+
+/// Which Debian package has the element that the message names.
+fn package_hint(message: &str) -> String {
+    let element = message.split('"').nth(1).unwrap_or(message);
+    match PACKAGES.iter().find(|(start, _)| element.starts_with(start)) {
+        Some((_, package)) => format!("; install the Debian package {package}"),
+        None => "; install the GStreamer plugin that has it, or correct its name".to_owned(),
+    }
+}
+
+/// `rtsp://user:password@host` becomes `rtsp://***@host`.
+fn without_credentials(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let host_end = part.find(|c: char| c == '/' || c.is_whitespace() || c == '"').unwrap_or(part.len());
+        let from = part[..host_end].rfind('@');
+        clean.push_str("://");
+        clean.push_str(if from.is_some() { "***" } else { "" });
+        clean.push_str(&part[from.unwrap_or(0)..]);
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_hold_no_password() {
+        let said = "cannot open rtsp://me:secret@10.0.0.7/a@b, nor rtsp://10.0.0.8/x";
+        assert_eq!(without_credentials(said), "cannot open rtsp://***@10.0.0.7/a@b, nor rtsp://10.0.0.8/x");
+    }
+
+    #[test]
+    fn a_missing_element_is_named_with_its_package() {
+        assert!(package_hint("no element \"avdec_h264\"").ends_with("gstreamer1.0-libav"));
+        assert!(package_hint("no element \"nosuch\"").contains("correct its name"));
+    }
+
+    #[test]
+    fn a_value_of_any_characters_arrives_as_it_is_in_its_element() {
+        gst::init().expect("GStreamer is installed");
+        for value in ["a b", "x\" ! fakesink name=\"y", "back\\slash", "{fps}", "a=b,c;d", "ü '!' #", "$HOME"] {
+            let values = [("location".to_owned(), value.to_owned()), ("fps".to_owned(), "9".to_owned())].into();
+            let launch = filled("filesrc name=it location={location} ! fakesink", &values);
+            let pipeline = gst::parse::launch(&launch).expect("still a pipeline").downcast::<gst::Pipeline>();
+            let it = pipeline.expect("two elements").by_name("it").expect("as named");
+            assert_eq!(it.property::<String>("location"), value);
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! Layer 3: cameras: frames with their capture time out of GStreamer pipelines or image folders, watched and retried.
 //!
 //! [`watch`] is the loop round one source: open, read until it ends or fails, wait, open again. A finite source
-//! (folder, file) ends; a live one never does until the stop is heard. What the source is doing is told by
-//! [`Status`], once per change.
+//! (folder, file) is read once: its end, or its fault, ends the loop; an endless one is opened again until the stop is
+//! heard. What the source is doing is told by [`Status`], once per change.
 
 mod folder;
 #[cfg(feature = "gstreamer")]
 mod gst;
 pub mod pipelines;
+#[cfg(feature = "gstreamer")]
+mod stopwatch;
 
 use crate::base::backoff::Backoff;
 use crate::base::stop::Stop;
@@ -62,7 +64,7 @@ pub trait Source: Send {
     /// Opens, reads and hands over frames until the source ends, fails or the stop is heard.
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError>;
 
-    /// Its end is the end of the run, not a fault.
+    /// Its end is the end of the run, not a fault; nor is it opened again after one, which would judge parts twice.
     fn is_finite(&self) -> bool;
 }
 
@@ -78,7 +80,7 @@ pub enum CameraError {
     /// The description cannot work: a syntax error, a missing element, a folder without pictures. Not tried again.
     #[error("{0}")]
     Pipeline(String),
-    /// It went, or did not come; tried again after a wait.
+    /// It went, or did not come; an endless source is tried again after a wait.
     #[error("{0}")]
     Lost(String),
     #[error("no frame for {} s", .0.as_secs_f32())]
@@ -90,17 +92,14 @@ pub enum CameraError {
 /// # Errors
 /// When this build cannot read the kind.
 pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
-    let kind = &settings.kind;
-    let pipeline =
-        pipelines::pipeline(kind).ok_or_else(|| CameraError::Pipeline(format!("unknown camera kind {kind:?}")))?;
-    match pipeline.launch {
+    let pipeline = pipelines::pipeline(&settings.kind).map_err(CameraError::Pipeline)?;
+    match &pipeline.launch {
         None => Ok(Box::new(folder::Folder::new(settings))),
         #[cfg(feature = "gstreamer")]
-        Some(launch) => {
-            Ok(Box::new(gst::Launch::new(settings, pipelines::filled(&launch, &settings.values), pipeline.live)?))
-        }
+        Some(launch) => Ok(Box::new(gst::Launch::new(settings, launch, &pipeline)?)),
         #[cfg(not(feature = "gstreamer"))]
         Some(_) => {
+            let kind = &settings.kind;
             Err(CameraError::Pipeline(format!("camera kind {kind:?} needs GStreamer, which this build has not")))
         }
     }
@@ -109,7 +108,7 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
 /// Keeps one source running until it ends, cannot work, or the stop is heard.
 ///
 /// # Errors
-/// [`CameraError::Pipeline`]: trying again would not help.
+/// [`CameraError::Pipeline`]: trying again would not help; of a finite source every fault.
 pub fn watch(
     source: &mut dyn Source,
     name: &str,
@@ -119,21 +118,19 @@ pub fn watch(
 ) -> Result<(), CameraError> {
     let mut telling = Telling { sink, name, state: None, retries: 0, last_reason: None, gone: None };
     loop {
-        let ended = source.run_once(stop, &mut telling);
-        let error = match ended {
+        let error = match source.run_once(stop, &mut telling) {
             Ok(Ended::Stopped) => break,
             Ok(Ended::EndOfStream) if source.is_finite() => break,
             Ok(Ended::EndOfStream) => CameraError::Lost("the stream ended".to_owned()),
-            Err(error @ CameraError::Pipeline(_)) => {
-                telling.went(State::Offline, &error);
-                return Err(error);
-            }
             Err(error) => error,
         };
         if telling.state == Some(State::Online) {
             backoff.reset();
         }
-        telling.went(if matches!(error, CameraError::Stalled(_)) { State::Stalled } else { State::Offline }, &error);
+        telling.went(&error);
+        if source.is_finite() || matches!(error, CameraError::Pipeline(_)) {
+            return Err(error);
+        }
         if stop.stopped_within(backoff.next_wait()) {
             break;
         }
@@ -154,17 +151,16 @@ struct Telling<'a> {
 }
 
 impl Telling<'_> {
-    fn went(&mut self, state: State, error: &CameraError) {
-        self.last_reason = Some(error.to_string());
-        if self.gone.is_none() {
-            self.gone = Some(Instant::now());
-            tracing::warn!("camera {} lost: {error}", self.name);
-        } else {
+    /// The first fault since it was last online is told; what tries after it run into is for a debugging person.
+    fn went(&mut self, error: &CameraError) {
+        if self.gone.is_some() {
             tracing::debug!("camera {}: {error}", self.name);
+            return;
         }
-        if self.state != Some(state) {
-            self.tell(state);
-        }
+        self.gone = Some(Instant::now());
+        self.last_reason = Some(error.to_string());
+        tracing::warn!("camera {} lost: {error}", self.name);
+        self.tell(if matches!(error, CameraError::Stalled(_)) { State::Stalled } else { State::Offline });
     }
 
     fn tell(&mut self, state: State) {
@@ -227,17 +223,28 @@ mod tests {
     }
 
     /// Each try gives so many frames and then ends so.
-    struct Script(Vec<(usize, Result<Ended, CameraError>)>);
+    struct Script {
+        tries: Vec<(usize, Result<Ended, CameraError>)>,
+        finite: bool,
+    }
 
     impl Source for Script {
         fn run_once(&mut self, _: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
-            let (frames, ended) = self.0.remove(0);
+            let (frames, ended) = self.tries.remove(0);
             (0..frames).for_each(|_| sink.frame(frame()));
             ended
         }
         fn is_finite(&self) -> bool {
-            false
+            self.finite
         }
+    }
+
+    fn watched(finite: bool, tries: Vec<(usize, Result<Ended, CameraError>)>) -> (Seen, Result<(), CameraError>) {
+        let (_stopper, stop) = stop_pair();
+        let mut seen = Seen::default();
+        let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
+        let ended = watch(&mut Script { tries, finite }, "top", &stop, no_wait, &mut seen);
+        (seen, ended)
     }
 
     fn frame() -> Frame {
@@ -255,11 +262,10 @@ mod tests {
     #[test]
     fn a_lost_camera_is_told_once_and_again_when_it_is_back() {
         let lost = || Err(CameraError::Lost("unplugged".to_owned()));
-        let mut source = Script(vec![(2, lost()), (0, lost()), (0, lost()), (1, Ok(Ended::Stopped))]);
-        let (_stopper, stop) = stop_pair();
-        let mut seen = Seen::default();
-        let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
-        watch(&mut source, "top", &stop, no_wait, &mut seen).expect("ends with the stop");
+        let stalled = Err(CameraError::Stalled(Duration::from_secs(5)));
+        let (seen, ended) =
+            watched(false, vec![(2, lost()), (0, stalled), (0, Ok(Ended::EndOfStream)), (1, Ok(Ended::Stopped))]);
+        ended.expect("ends with the stop");
         assert_eq!(seen.frames, 3);
         let states: Vec<(State, u64)> = seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
         assert_eq!(states, [(State::Online, 0), (State::Offline, 0), (State::Online, 3), (State::Disabled, 0)]);
@@ -268,9 +274,17 @@ mod tests {
 
     #[test]
     fn a_description_that_cannot_work_is_not_tried_again() {
-        let mut source = Script(vec![(0, Err(CameraError::Pipeline("no such element".to_owned())))]);
-        let (_stopper, stop) = stop_pair();
-        let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
-        assert!(watch(&mut source, "top", &stop, no_wait, &mut Seen::default()).is_err());
+        let (_, ended) = watched(false, vec![(0, Err(CameraError::Pipeline("no such element".to_owned())))]);
+        assert!(matches!(ended, Err(CameraError::Pipeline(_))));
+    }
+
+    #[test]
+    fn a_finite_source_is_read_once_even_when_it_breaks() {
+        let (seen, ended) = watched(true, vec![(2, Ok(Ended::EndOfStream))]);
+        ended.expect("its end is in order");
+        assert_eq!(seen.frames, 2);
+        let (seen, ended) = watched(true, vec![(2, Err(CameraError::Lost("cut off".to_owned())))]);
+        assert!(matches!(ended, Err(CameraError::Lost(_))));
+        assert_eq!(seen.states.last().map(|(state, ..)| *state), Some(State::Offline));
     }
 }

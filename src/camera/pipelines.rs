@@ -1,4 +1,5 @@
-//! Camera kinds: the files of `pipelines/`, one kind each, filled in with a configuration's values.
+//! Camera kinds: the files of `pipelines/`, one kind each, filled in with a configuration's values. A kind that ends in
+//! `.toml` is a plant's own file of the same form, relative to the configuration.
 //!
 //! A value can not break out of its place: it is quoted as GStreamer's launch syntax wants it.
 
@@ -19,8 +20,10 @@ const BUILT_IN: [(&str, &str); 4] = [
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
-    /// A live source never ends by itself; its end is a fault.
+    /// Pictures come when they come, and the newest wins; otherwise the source waits for the inspector.
     pub live: bool,
+    /// It never ends by itself: its end is a fault, and it is opened again.
+    pub endless: bool,
     /// GStreamer's launch syntax with `{parameter}` places; nothing for a kind without GStreamer.
     pub launch: Option<String>,
     #[serde(default)]
@@ -50,18 +53,47 @@ enum Type {
 }
 
 /// The kind's file.
-pub fn pipeline(kind: &str) -> Option<Pipeline> {
-    let (_, text) = BUILT_IN.iter().find(|(name, _)| *name == kind)?;
-    Some(toml::from_str(text).expect("a test reads every built-in file"))
+///
+/// # Errors
+/// In words, when there is no such kind, or its file cannot be read or does not make sense.
+pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
+    if is_own_file(kind) {
+        let text = std::fs::read_to_string(kind).map_err(|error| format!("{kind}: {error}"))?;
+        let own = read(&text).map_err(|error| format!("{kind}: {error}"))?;
+        return if own.launch.is_some() { Ok(own) } else { Err(format!("{kind}: missing field `launch`")) };
+    }
+    match BUILT_IN.iter().find(|(name, _)| *name == kind) {
+        Some((_, text)) => Ok(read(text).expect("a test reads every built-in file")),
+        None => {
+            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            let words = unknown_key(kind, names.iter().copied()).replace("unknown key", "unknown kind");
+            Err(format!("{words} (there are {}, or a file of your own that ends in .toml)", names.join(", ")))
+        }
+    }
+}
+
+fn is_own_file(kind: &str) -> bool {
+    Path::new(kind).extension().is_some_and(|extension| extension == "toml")
+}
+
+fn read(text: &str) -> Result<Pipeline, String> {
+    let pipeline: Pipeline = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    for place in places(pipeline.launch.as_deref().unwrap_or_default()) {
+        if !pipeline.parameters.contains_key(place) {
+            return Err(format!("the launch string has a place {{{place}}} but there is no [parameters.{place}]"));
+        }
+    }
+    Ok(pipeline)
 }
 
 /// Checks a camera's values against its kind, fills in defaults, makes paths absolute.
 pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut Problems) {
-    let Some(pipeline) = pipeline(&settings.kind) else {
-        let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-        let words = unknown_key(&settings.kind, known.iter().copied()).replace("unknown key", "unknown kind");
-        problems.note(format!("{place}.kind"), format!("{words} (there are {})", known.join(", ")));
-        return;
+    if is_own_file(&settings.kind) {
+        settings.kind = base.join(&settings.kind).display().to_string();
+    }
+    let pipeline = match pipeline(&settings.kind) {
+        Ok(pipeline) => pipeline,
+        Err(why) => return problems.note(format!("{place}.kind"), why),
     };
     for key in settings.values.keys().filter(|key| !pipeline.parameters.contains_key(*key)) {
         let known = pipeline.parameters.keys().map(String::as_str).chain(["name", "kind", "deadline_ms", "stall_s"]);
@@ -105,9 +137,31 @@ impl Parameter {
     }
 }
 
-/// The launch string with every place filled in.
+/// The launch string with every place filled in; in one pass, so that a value's own braces stay as they are.
 pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
-    values.iter().fold(launch.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), &quoted(value)))
+    let mut text = String::new();
+    let mut rest = launch;
+    while let Some((before, name, after)) = next_place(rest) {
+        text.push_str(before);
+        text.push_str(&values.get(name).map(|value| quoted(value)).unwrap_or_default());
+        rest = after;
+    }
+    text + rest
+}
+
+fn places<'a>(launch: &'a str) -> Vec<&'a str> {
+    let following = |(_, _, after): &(&'a str, &'a str, &'a str)| next_place(after);
+    std::iter::successors(next_place(launch), following).map(|(_, name, _)| name).collect()
+}
+
+/// What stands before the next `{name}`, the name, and what follows. Other braces are GStreamer's: `format={RGB,BGR}`.
+fn next_place(text: &str) -> Option<(&str, &str, &str)> {
+    text.match_indices('{').find_map(|(at, _)| {
+        let (name, after) = text[at + 1..].split_once('}')?;
+        let is_name =
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        is_name.then_some((&text[..at], name, after))
+    })
 }
 
 /// Plain words as they are, everything else in double quotes.
@@ -124,12 +178,43 @@ mod tests {
 
     #[test]
     fn every_built_in_file_is_whole_and_all_its_places_are_parameters() {
-        for (name, _) in BUILT_IN {
-            let pipeline = pipeline(name).expect("built in");
-            let values = pipeline.parameters.keys().map(|key| (key.clone(), "1".to_owned())).collect();
-            let launch = filled(&pipeline.launch.unwrap_or_default(), &values);
-            assert!(!launch.contains('{'), "{name}: {launch}");
+        for (name, text) in BUILT_IN {
+            read(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
+    }
+
+    fn checked(kind: &str, values: &[(&str, &str)], base: &Path) -> Result<Settings, String> {
+        let values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let stall = std::time::Duration::from_secs(5);
+        let mut settings = Settings { name: "top".into(), kind: kind.to_owned(), values, stall };
+        let mut problems = Problems::new();
+        check(&mut settings, base, "camera[0]", &mut problems);
+        if problems.is_empty() { Ok(settings) } else { Err(problems.to_string()) }
+    }
+
+    #[test]
+    fn all_problems_of_a_camera_are_told_at_once() {
+        let said = checked("rtsp", &[("latency", "5"), ("latency_ms", "-1"), ("protocol", "tpc")], Path::new("/"));
+        let said = said.expect_err("four problems");
+        for part in ["latency_ms", "0 to 10000", "tcp, udp", "camera[0].location"] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert!(checked("rstp", &[], Path::new("/")).expect_err("unknown").contains("rtsp"));
+    }
+
+    #[test]
+    fn a_plant_may_bring_its_own_pipeline_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let own = |text: &str| std::fs::write(folder.path().join("own.toml"), text).expect("written");
+        own("live = true\nendless = true\nlaunch = \"v4l2src device={device}\"\n");
+        assert!(checked("own.toml", &[], folder.path()).expect_err("no parameter").contains("{device}"));
+        own("live = true\nendless = true\nlaunch = \"v4l2src device={device} ! video/x-raw,format={RGB,BGR}\"\n\
+             [parameters.device]\ntype = \"text\"\nabout = \"the device\"\n");
+        let settings = checked("own.toml", &[("device", "/dev/video0")], folder.path()).expect("whole");
+        assert!(pipeline(&settings.kind).is_ok_and(|p| p.live && p.launch.is_some()));
+        own("live = true\nendless = true\n");
+        assert!(checked("own.toml", &[], folder.path()).expect_err("no launch").contains("launch"));
+        assert!(checked("none.toml", &[], folder.path()).expect_err("missing").contains("none.toml"));
     }
 
     #[test]

@@ -167,14 +167,17 @@ impl Link {
                 },
                 () = store.notified(), if session.connected => {}
                 side = self.side.recv(), if self.ending.is_none() => {
-                    let status_changed = matches!(side, Some(Side::Camera { .. }));
+                    let changed = match &side {
+                        Some(Side::Camera { name, .. }) => Some(name.clone()),
+                        _ => None,
+                    };
                     let heatmap = self.side_message(side);
                     if let Some((topic, payload, properties)) = heatmap.filter(|_| session.connected) {
                         // Full means that results need the room: the picture is dropped.
                         let _ = session.client.try_publish_with_properties(topic, QoS::AtMostOnce, false, payload, properties);
                     }
-                    if session.connected && status_changed {
-                        self.publish_cameras(session);
+                    if let Some(name) = changed.filter(|_| session.connected) {
+                        self.publish_camera(session, &name);
                     }
                 }
                 _ = tick.tick() => {
@@ -226,18 +229,13 @@ impl Link {
     fn greet(&self, session: &mut Session) {
         session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
         session.publish(self.topic("availability"), true, b"online".to_vec(), None, None);
-        self.publish_cameras(session);
+        self.cameras.keys().for_each(|name| self.publish_camera(session, name));
     }
 
-    fn publish_cameras(&self, session: &mut Session) {
-        for (name, status) in &self.cameras {
-            session.publish(
-                self.topic(&format!("camera/{name}/status")),
-                true,
-                message::camera_status(status),
-                None,
-                None,
-            );
+    fn publish_camera(&self, session: &mut Session, name: &str) {
+        if let Some(status) = self.cameras.get(name) {
+            let topic = self.topic(&format!("camera/{name}/status"));
+            session.publish(topic, true, message::camera_status(status), None, None);
         }
     }
 

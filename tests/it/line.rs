@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 /// A line on the golden pictures; `camera` is the text of its camera.
-fn write_line(folder: &Path, port: u16, camera: &str) {
+pub fn write_line(folder: &Path, port: u16, camera: &str) {
     let pictures = golden("open-clip-tiny");
     let text = format!(
         "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
@@ -19,7 +19,7 @@ fn write_line(folder: &Path, port: u16, camera: &str) {
     std::fs::write(folder.join("line.toml"), text).expect("written");
 }
 
-fn start(folder: &Path) -> Child {
+pub fn start(folder: &Path) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
     command.arg("run").arg(folder.join("line.toml")).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the binary was built")
@@ -32,7 +32,7 @@ fn ask_to_stop(child: &Child) {
 
 /// The JSON line at the end, after an orderly end.
 #[track_caller]
-fn summary(output: &Output) -> serde_json::Value {
+pub fn summary(output: &Output) -> serde_json::Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,6 +1,7 @@
 //! The one integration-test binary: what needs files, a broker or a camera. Shared helpers live in [`support`].
 
 mod broker;
+mod camera;
 mod golden_encoder;
 mod golden_scores;
 mod inspect;

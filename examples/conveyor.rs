@@ -1,0 +1,237 @@
+//! Pictures played as an H.264 RTSP camera: a production line for whoever has none. A tool for the demo and the tests.
+//!
+//! The belt starts with the first viewer and moves on by the clock, whether anybody looks or not; all viewers see the
+//! same belt. Every frame is stamped with the planned moment of its place on the belt, in the realtime clock that the
+//! RTCP sender reports carry. The schedule file (one JSON line a picture, appended) says from when until when a
+//! picture's frames are stamped; its bounds lie half a frame before the first and half a frame after the last stamp,
+//! so a receiver's `captured_at` finds its picture as long as the clocks agree within half a frame.
+//!
+//! All pictures are held in memory, scaled: 0.75 MB each at 512 x 512.
+
+use clap::Parser;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{PixelType, Resizer};
+use gstreamer as gst;
+use gstreamer::glib;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSrc;
+use gstreamer_rtsp_server as rtsp;
+use gstreamer_rtsp_server::prelude::*;
+use jiff::{SignedDuration, Timestamp};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use winspect::picture_file;
+
+/// Plays pictures as an H.264 RTSP camera. Prints the URL on standard output when it listens; SIGTERM ends it.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Pictures and folders of pictures, in the order of the belt
+    #[arg(required = true)]
+    pictures: Vec<PathBuf>,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=240))]
+    fps: u32,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    frames_per_picture: u32,
+    /// Width and height of the stream; the pictures are squashed to it
+    #[arg(long, default_value = "512x512", value_parser = size)]
+    size: (u32, u32),
+    /// 0 takes a free one
+    #[arg(long, default_value_t = 8554)]
+    port: u16,
+    #[arg(long, default_value = "/line")]
+    path: String,
+    /// Start again after the last picture; otherwise the stream ends with it
+    #[arg(long = "loop")]
+    again: bool,
+    /// Where to append which picture was stamped from when until when
+    #[arg(long)]
+    schedule: Option<PathBuf>,
+}
+
+/// H.264 in its common profile has half as many colour pixels: sides must be even.
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let good = |side: &u32| (16..=4096).contains(side) && side.is_multiple_of(2);
+    let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    parsed
+        .filter(|(w, h)| good(w) && good(h))
+        .ok_or_else(|| format!("WIDTHxHEIGHT, both even and from 16 to 4096, got {text:?}"))
+}
+
+/// Where the belt's frames go: the running stream's entry, if anybody looks.
+type Entry = Arc<Mutex<Option<AppSrc>>>;
+
+fn main() -> ExitCode {
+    match play(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conveyor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    gst::init()?;
+    let files = picture_file::expand(&arguments.pictures)?;
+    let mut belt = Belt {
+        pictures: files.into_iter().map(|file| read(file, arguments.size)).collect::<Result<_, _>>()?,
+        frame_time: Duration::from_secs(1) / arguments.fps,
+        frames_per_picture: arguments.frames_per_picture,
+        again: arguments.again,
+        schedule: arguments
+            .schedule
+            .as_deref()
+            .map(|f| File::options().append(true).create(true).open(f))
+            .transpose()?,
+    };
+    let entry = Entry::default();
+    let (first_viewer, started) = crossbeam::channel::bounded(1);
+    let server = rtsp::RTSPServer::new();
+    server.set_address("127.0.0.1");
+    server.set_service(&arguments.port.to_string());
+    let factory = factory(arguments, entry.clone(), first_viewer);
+    server.mount_points().ok_or("the server has no mount points")?.add_factory(&arguments.path, factory);
+    let _listening = server.attach(None)?;
+    println!("rtsp://127.0.0.1:{}{}", server.bound_port(), arguments.path);
+    std::io::stdout().flush()?;
+
+    let main_loop = glib::MainLoop::new(None, false);
+    let quitting = main_loop.clone();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if signals.forever().next().is_some() {
+            quitting.quit();
+        }
+    })?;
+    let ended = main_loop.clone();
+    std::thread::Builder::new().name("belt".to_owned()).spawn(move || {
+        if started.recv().is_ok()
+            && let Err(error) = belt.run(&entry)
+        {
+            eprintln!("conveyor: the schedule cannot be written: {error}");
+        }
+        ended.quit();
+    })?;
+    main_loop.run();
+    Ok(())
+}
+
+fn factory(
+    arguments: &Arguments,
+    entry: Entry,
+    first_viewer: crossbeam::channel::Sender<()>,
+) -> rtsp::RTSPMediaFactory {
+    let (width, height) = arguments.size;
+    let fps = arguments.fps;
+    let factory = rtsp::RTSPMediaFactory::new();
+    factory.set_launch(&format!(
+        "( appsrc name=belt is-live=true format=time \
+           caps=video/x-raw,format=RGB,width={width},height={height},framerate={fps}/1 \
+         ! videoconvert ! video/x-raw,format=I420 \
+         ! x264enc tune=zerolatency speed-preset=veryfast pass=quant quantizer=18 key-int-max={fps} \
+         ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+    ));
+    factory.set_shared(true);
+    factory.connect_media_configure(move |_, media| {
+        stamp_by_capture(media);
+        let element = media.element();
+        let belt = element.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("belt"));
+        *entry.lock().unwrap_or_else(PoisonError::into_inner) = belt.and_then(|b| b.downcast::<AppSrc>().ok());
+        let _ = first_viewer.try_send(()); // full: the belt runs already
+    });
+    factory
+}
+
+/// Sender reports tell the clock of a frame's own time stamp, not that of its sending, which is some milliseconds later.
+fn stamp_by_capture(media: &rtsp::RTSPMedia) {
+    let Some(pipeline) = media.element().parent().and_then(|parent| parent.downcast::<gst::Bin>().ok()) else { return };
+    pipeline.connect_deep_element_added(|_, _, element| {
+        if element.factory().is_some_and(|factory| factory.name() == "rtpbin") {
+            element.set_property("rtcp-sync-send-time", false);
+        }
+    });
+}
+
+type Loaded = (gst::Buffer, PathBuf);
+
+fn read(file: PathBuf, (width, height): (u32, u32)) -> Result<Loaded, Box<dyn std::error::Error>> {
+    let picture = picture_file::read(&file)?;
+    let (from_width, from_height) = (picture.width() as u32, picture.height() as u32);
+    let from = ImageRef::new(from_width, from_height, picture.rgb(), PixelType::U8x3)?;
+    let mut fitted = Image::new(width, height, PixelType::U8x3);
+    Resizer::new().resize(&from, &mut fitted, None)?;
+    Ok((gst::Buffer::from_slice(padded(fitted.buffer(), 3 * width as usize)), file))
+}
+
+/// GStreamer's rows of RGB start at multiples of 4 bytes.
+fn padded(rgb: &[u8], row_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rgb.len() / row_bytes * row_bytes.next_multiple_of(4));
+    for row in rgb.chunks_exact(row_bytes) {
+        out.extend_from_slice(row);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
+}
+
+struct Belt {
+    pictures: Vec<Loaded>,
+    frame_time: Duration,
+    frames_per_picture: u32,
+    again: bool,
+    schedule: Option<File>,
+}
+
+impl Belt {
+    /// Pushes frame after frame at its planned moment.
+    fn run(&mut self, entry: &Entry) -> std::io::Result<()> {
+        let mut planned = Instant::now();
+        loop {
+            for index in 0..self.pictures.len() {
+                self.tell(index, planned)?;
+                for _ in 0..self.frames_per_picture {
+                    std::thread::sleep(planned.saturating_duration_since(Instant::now()));
+                    self.push(entry, index, planned);
+                    planned += self.frame_time;
+                }
+            }
+            if !self.again {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stamps with the planned moment; a viewer that is gone or not ready yet misses the frame.
+    fn push(&self, entry: &Entry, index: usize, planned: Instant) {
+        let entry = entry.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((entry, running)) = entry.and_then(|e| e.current_running_time().map(|time| (e, time))) else { return };
+        let late = gst::ClockTime::from_nseconds(planned.elapsed().as_nanos() as u64);
+        let mut buffer = self.pictures[index].0.clone();
+        let stamped = buffer.make_mut();
+        stamped.set_pts(running.saturating_sub(late));
+        stamped.set_duration(gst::ClockTime::from_nseconds(self.frame_time.as_nanos() as u64));
+        let _ = entry.push_buffer(buffer); // refused when the last viewer has just gone
+    }
+
+    fn tell(&mut self, index: usize, planned: Instant) -> std::io::Result<()> {
+        let Some(schedule) = &mut self.schedule else { return Ok(()) };
+        let half = self.frame_time / 2;
+        let ahead = planned.saturating_duration_since(Instant::now());
+        let behind = planned.elapsed();
+        let first = Timestamp::now() + signed(ahead) - signed(behind);
+        let from = first - signed(half);
+        let until = from + signed(self.frame_time * self.frames_per_picture);
+        let picture = self.pictures[index].1.display().to_string();
+        let line = serde_json::json!({ "picture": picture, "from": from.to_string(), "until": until.to_string() });
+        writeln!(schedule, "{line}")
+    }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::from_nanos(duration.as_nanos() as i64)
+}

@@ -1,0 +1,312 @@
+//! Cameras against real pipelines, files and an RTSP server of our own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+use winspect::base::backoff::Backoff;
+use winspect::base::problems::Problems;
+use winspect::base::stop::{Stopper, stop_pair};
+use winspect::camera::{self, CameraError, Settings, Sink, State, Status, pipelines};
+use winspect::frame::Frame;
+
+/// All that a camera gave.
+#[derive(Default)]
+struct Seen {
+    frames: Vec<Frame>,
+    states: Vec<State>,
+    reasons: Vec<String>,
+}
+
+/// Stops the camera when `enough` says so, which is asked after every frame and change of state.
+struct Collector<E> {
+    seen: Seen,
+    enough: E,
+    stopper: Option<Stopper>,
+}
+
+impl<E: FnMut(&Seen) -> bool> Collector<E> {
+    fn ask(&mut self) {
+        if (self.enough)(&self.seen) {
+            self.stopper = None;
+        }
+    }
+}
+
+impl<E: FnMut(&Seen) -> bool> Sink for Collector<E> {
+    fn frame(&mut self, frame: Frame) {
+        self.seen.frames.push(frame);
+        self.ask();
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn status(&mut self, status: Status) {
+        self.seen.states.push(status.state);
+        self.seen.reasons.extend(status.last_reason);
+        self.ask();
+    }
+}
+
+fn until_its_end(_: &Seen) -> bool {
+    false
+}
+
+/// Checks, opens and watches a camera of these values until it ends or there is enough.
+fn watched(kind: &str, values: &[(&str, &str)], enough: impl FnMut(&Seen) -> bool) -> (Seen, Result<(), CameraError>) {
+    let values: BTreeMap<_, _> = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let stall = Duration::from_secs(5);
+    let mut settings = Settings { name: "top".into(), kind: kind.to_owned(), values, stall };
+    let mut problems = Problems::new();
+    pipelines::check(&mut settings, Path::new("/"), "camera[0]", &mut problems);
+    assert!(problems.is_empty(), "{problems}");
+    let (stopper, stop) = stop_pair();
+    let mut collector = Collector { seen: Seen::default(), enough, stopper: Some(stopper) };
+    let backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    let ended = camera::open(&settings)
+        .and_then(|mut source| camera::watch(source.as_mut(), "top", &stop, backoff, &mut collector));
+    (collector.seen, ended)
+}
+
+fn solid(path: &Path, grey: u8) {
+    image::RgbImage::from_pixel(64, 48, image::Rgb([grey; 3])).save(path).expect("written");
+}
+
+#[test]
+fn a_folder_is_played_once_in_natural_order_and_unreadable_pictures_are_left_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["10.png", "2.png"] {
+        solid(&folder.path().join(name), 7);
+    }
+    std::fs::write(folder.path().join("3.png"), b"no picture").expect("written");
+    let location = folder.path().display().to_string();
+    let (seen, ended) = watched("folder", &[("location", &location), ("fps", "0")], until_its_end);
+    ended.expect("a finite source ends in order");
+    let parts: Vec<_> = seen.frames.iter().filter_map(|f| f.part_id.as_deref()).collect();
+    assert_eq!(parts, ["2.png", "10.png"]);
+    assert_eq!(seen.states, [State::Online, State::Disabled]);
+}
+
+#[cfg(feature = "gstreamer")]
+mod gstreamer {
+    use super::*;
+    use crate::line;
+    use crate::support::imported;
+    use std::process::Command;
+    use winspect::frame::CapturedBy;
+
+    /// A plant's own pipeline file; its path is the kind.
+    fn own_pipeline(folder: &Path, live: bool, launch: &str) -> String {
+        let path = folder.join("own.toml");
+        std::fs::write(&path, format!("live = {live}\nendless = {live}\nlaunch = {launch:?}\n")).expect("written");
+        path.display().to_string()
+    }
+
+    /// An H.264 video of so many frames, with B-frames, so that they are decoded in another order than shown.
+    fn record(file: &Path, frames: u32) {
+        let launch = format!(
+            "videotestsrc num-buffers={frames} ! video/x-raw,width=64,height=48,framerate=30/1 ! x264enc bframes=2 \
+             ! matroskamux ! filesink location={}",
+            file.display()
+        );
+        let made = Command::new("gst-launch-1.0").args(launch.split_whitespace()).output();
+        assert!(made.expect("tools/setup installs gst-launch-1.0").status.success());
+    }
+
+    #[test]
+    fn the_test_source_ends_after_its_frames_and_gives_whole_ones_of_sizes_whose_rows_are_padded() {
+        let values = [("width", "322"), ("height", "241"), ("frames", "3"), ("fps", "100"), ("pattern", "white")];
+        let (seen, ended) = watched("test", &values, until_its_end);
+        ended.expect("it ends after its frames");
+        assert!(!seen.frames.is_empty());
+        for frame in &seen.frames {
+            assert_eq!((frame.picture.width(), frame.picture.height()), (322, 241));
+            assert!(frame.picture.rgb().iter().all(|v| *v >= 254), "white to the last row");
+            assert_eq!(frame.captured_by, CapturedBy::Arrival);
+        }
+        assert_eq!(seen.states, [State::Online, State::Disabled]);
+    }
+
+    #[test]
+    fn a_camera_that_changes_its_size_gives_frames_of_the_new_size() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, width, height) in [("p0.png", 64, 48), ("p1.png", 33, 21)] {
+            image::RgbImage::from_pixel(width, height, image::Rgb([200, 10, 10]))
+                .save(folder.path().join(name))
+                .expect("written");
+        }
+        let launch = format!("multifilesrc location={}/p%d.png ! pngdec ! videoconvert", folder.path().display());
+        let (seen, ended) = watched(&own_pipeline(folder.path(), false, &launch), &[], until_its_end);
+        ended.expect("the pictures end");
+        let sizes: Vec<_> = seen.frames.iter().map(|f| (f.picture.width(), f.picture.height())).collect();
+        assert_eq!(sizes, [(64, 48), (33, 21)]);
+        assert!(seen.frames.iter().all(|f| f.picture.rgb().chunks(3).all(|rgb| rgb == [200, 10, 10])));
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_offline_and_its_password_stays_secret() {
+        let gone = |seen: &Seen| seen.states.contains(&State::Offline);
+        let (seen, ended) = watched("rtsp", &[("location", "rtsp://me:secret@127.0.0.1:9/x")], gone);
+        ended.expect("stopped at the first report");
+        assert_eq!(seen.states, [State::Offline, State::Disabled]);
+        assert!(seen.reasons.iter().all(|said| !said.contains("secret")), "{:?}", seen.reasons);
+    }
+
+    #[test]
+    fn every_frame_of_a_video_file_is_judged_and_then_the_run_ends_in_order() {
+        let (folder, _model) = imported("dinov2-tiny");
+        record(&folder.path().join("video.mkv"), 30);
+        let broker = crate::broker::Broker::start(crate::broker::free_port());
+        line::write_line(folder.path(), broker.port, "kind = \"file\"\nlocation = \"video.mkv\"\nrealtime = \"false\"");
+        let summary = line::summary(&line::start(folder.path()).wait_with_output().expect("ends"));
+        let top = &summary["cameras"]["top"];
+        assert_eq!((&top["captured"], &top["judged"]), (&30.into(), &30.into()), "{summary}");
+        assert_eq!((&summary["balanced"], &summary["acknowledged"]), (&true.into(), &30.into()), "{summary}");
+    }
+
+    #[test]
+    fn a_video_file_that_breaks_off_ends_the_run_as_bad_data_and_is_not_played_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("video.mkv");
+        std::fs::write(&file, "no video").expect("written");
+        let (seen, ended) = watched("file", &[("location", &file.display().to_string())], until_its_end);
+        assert!(matches!(ended, Err(CameraError::Lost(_))), "{ended:?}");
+        assert_eq!(seen.states, [State::Offline]);
+    }
+
+    #[test]
+    fn a_pipeline_that_cannot_work_ends_the_run_with_78_and_words_to_act_on() {
+        let (folder, _model) = imported("dinov2-tiny");
+        let cases = [
+            ("videotestsrc ! nosuchelement", ["no element \"nosuchelement\"", "correct its name"]),
+            ("videotestsrc ! avdec_nosuch", ["no element \"avdec_nosuch\"", "Debian package gstreamer1.0-libav"]),
+            ("videotestsrc ! ! videoconvert", ["syntax error", "videotestsrc ! ! videoconvert"]),
+            ("videotestsrc colour=red", ["no property \"colour\"", "videotestsrc colour=red"]),
+        ];
+        for (launch, words) in cases {
+            own_pipeline(folder.path(), true, launch);
+            line::write_line(folder.path(), 1, "kind = \"own.toml\"");
+            let output = line::start(folder.path()).wait_with_output().expect("ends");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{launch}: {errors}");
+            for part in words {
+                assert!(errors.contains(part), "{launch}: {part:?} is not in {errors}");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "conveyor")]
+mod rtsp {
+    use super::*;
+    use crate::broker::free_port;
+    use jiff::Timestamp;
+    use std::io::{BufRead, BufReader};
+    use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
+    use winspect::frame::CapturedBy;
+
+    /// `examples/conveyor.rs` on pictures of one grey each, which is their name.
+    struct Conveyor {
+        child: Child,
+        url: String,
+    }
+
+    impl Drop for Conveyor {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    impl Conveyor {
+        fn start(folder: &Path, port: u16) -> Self {
+            let here = std::env::current_exe().expect("a test is a file");
+            let program =
+                here.parent().and_then(Path::parent).expect("target/<profile>/deps").join("examples/conveyor");
+            let mut child = Command::new(&program)
+                .arg(pictures(folder))
+                .args(["--port", &port.to_string(), "--loop", "--fps", "20", "--frames-per-picture", "4"])
+                .args(["--size", "64x48", "--schedule"])
+                .arg(schedule(folder))
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|error| panic!("{}: {error}; cargo build --example conveyor", program.display()));
+            let mut url = String::new();
+            BufReader::new(child.stdout.take().expect("piped")).read_line(&mut url).expect("the URL");
+            Conveyor { child, url: url.trim().to_owned() }
+        }
+    }
+
+    fn pictures(folder: &Path) -> PathBuf {
+        let pictures = folder.join("pictures");
+        if !pictures.exists() {
+            std::fs::create_dir(&pictures).expect("made");
+            [20, 60, 100, 140, 180, 220].iter().for_each(|grey| solid(&pictures.join(format!("{grey}.png")), *grey));
+        }
+        pictures
+    }
+
+    fn schedule(folder: &Path) -> PathBuf {
+        folder.join("schedule.jsonl")
+    }
+
+    struct Shown {
+        grey: u8,
+        from: Timestamp,
+        until: Timestamp,
+    }
+
+    fn shown(folder: &Path) -> Vec<Shown> {
+        let text = std::fs::read_to_string(schedule(folder)).expect("the conveyor writes it");
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let time = |value: &serde_json::Value| value.as_str().and_then(|s| s.parse().ok()).expect("RFC 3339");
+        let grey = |value: &serde_json::Value| {
+            let stem = Path::new(value.as_str().expect("a path")).file_stem().expect("a name").to_owned();
+            stem.to_string_lossy().parse().expect("named by its grey")
+        };
+        lines.map(|v| Shown { grey: grey(&v["picture"]), from: time(&v["from"]), until: time(&v["until"]) }).collect()
+    }
+
+    #[test]
+    fn an_rtsp_frame_is_captured_when_its_sender_says_so() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let conveyor = Conveyor::start(folder.path(), 0);
+        // The first sender report comes within about 5 s.
+        let sent = |seen: &Seen| seen.frames.iter().filter(|f| f.captured_by == CapturedBy::Sender).count();
+        let (seen, ended) =
+            watched("rtsp", &[("location", &conveyor.url)], |seen| sent(seen) >= 60 || seen.frames.len() >= 400);
+        ended.expect("stopped with enough");
+        drop(conveyor);
+        assert_eq!(sent(&seen), 60, "of {} frames", seen.frames.len());
+        let shown = shown(folder.path());
+        for frame in seen.frames.iter().filter(|f| f.captured_by == CapturedBy::Sender) {
+            let at = frame.captured_at;
+            let named = shown.iter().find(|s| s.from <= at && at < s.until);
+            let grey = named.unwrap_or_else(|| panic!("nothing was shown at {at}")).grey;
+            let found = frame.picture.rgb()[0];
+            assert!(found.abs_diff(grey) <= 12, "at {at} {grey} was shown, the frame has {found}");
+            assert!(frame.decode.is_some());
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_killed_and_comes_back_is_told_once_each() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = free_port();
+        let mut server = Some(Conveyor::start(folder.path(), port));
+        let url = server.as_ref().expect("just started").url.clone();
+        let (seen, ended) = watched("rtsp", &[("location", &url)], |seen| {
+            match seen.states[..] {
+                [State::Online] if seen.frames.len() == 20 => server = None,
+                [State::Online, State::Offline] => server = Some(Conveyor::start(folder.path(), port)),
+                [State::Online, State::Offline, State::Online] => return seen.frames.len() >= 60,
+                _ => {}
+            }
+            false
+        });
+        ended.expect("stopped with enough");
+        assert_eq!(seen.states, [State::Online, State::Offline, State::Online, State::Disabled], "{:?}", seen.reasons);
+    }
+}

@@ -78,7 +78,10 @@ fn main() -> ExitCode {
 
 fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
-    let files = picture_file::expand(&arguments.pictures)?;
+    let (files, problems) = picture_file::expand(&arguments.pictures);
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(problem.into());
+    }
     let mut belt = Belt {
         pictures: files.into_iter().map(|file| read(file, arguments.size)).collect::<Result<_, _>>()?,
         frame_time: Duration::from_secs(1) / arguments.fps,

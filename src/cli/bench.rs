@@ -5,12 +5,13 @@
 //! picture to warm up; each stage timed apart on the same run; medians. The floor is the plan's operations over the
 //! speed of one large matrix product of the same library on the same threads, measured in the same process.
 
-use super::inspect::engine_failure;
+use super::prepare::{References, Setting};
+use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
+use crate::engine::EncodePlan;
 use crate::engine::flop::flop;
 use crate::engine::gemm::gemm_speed;
-use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
-use crate::engine::{EncodePlan, TextEncoder};
+use crate::engine::onnx::Runtime;
 use crate::frame::{CapturedBy, Picture};
 use crate::model::ModelFolder;
 use crate::publish::{heatmap, message};
@@ -71,18 +72,21 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
     let plan = recipe
         .encode_plan(&model.spec, arguments.references > 0)
         .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
-    let runtime = Runtime::load(arguments.onnxruntime.as_deref()).map_err(engine_failure)?;
     let threads = arguments.threads.map(usize::from);
-    let gemm = gemm_speed(&runtime, threads).map_err(engine_failure)?;
-    let mut inspector = {
-        let encoder = OnnxEncoder::open(&runtime, &model, &plan, threads).map_err(engine_failure)?;
-        let mut text = model.spec.text.as_ref().map(|_| OnnxTextEncoder::open(&runtime, &model, threads));
-        let text = text.as_mut().map(|text| text.as_mut().map(|text| text as &mut dyn TextEncoder));
-        let text = text.transpose().map_err(|error| Failure::words(Exit::Data, error.to_string()))?;
-        let references: Vec<Picture> = (0..arguments.references).map(|seed| noise(1 + u64::from(seed))).collect();
-        Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), text, &references, &mut |_, _| ())
-            .map_err(|error| Failure::new(Exit::Software, error))?
+    let unavailable = |error| Failure::new(Exit::Unavailable, error);
+    let runtime = Runtime::load(arguments.onnxruntime.as_deref()).map_err(unavailable)?;
+    let gemm = gemm_speed(&runtime, threads).map_err(unavailable)?;
+    let setting = Setting {
+        model: &model,
+        recipe: &recipe,
+        plan: &plan,
+        onnxruntime: arguments.onnxruntime.as_deref(),
+        threads,
+        wrong_recipe: Exit::Usage,
     };
+    let pictures: Vec<Picture> = (0..arguments.references).map(|seed| noise(1 + u64::from(seed))).collect();
+    let files = (0..arguments.references).map(|seed| PathBuf::from(format!("noise {seed}"))).collect();
+    let mut inspector = setting.inspector(&References { pictures, files }, &mut |_, _| ())?;
     let picture = noise(0);
     let mut stages = Stages::default();
     let failed = |error| Failure::new(Exit::Software, error);
@@ -93,8 +97,7 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         stages.publish(judgement, &picture);
         tracing::debug!("{done} of {}", arguments.runs);
     }
-    tell(arguments, &model, &plan, gemm, &stages);
-    Ok(())
+    tell(arguments, &model, &plan, gemm, &stages)
 }
 
 /// Smooth noise: a coarse random grid enlarged, so that neighbours are alike as in a photo.
@@ -201,7 +204,13 @@ fn report(judgement: Judgement) -> Report {
     }
 }
 
-fn tell(arguments: &BenchArguments, model: &ModelFolder, plan: &EncodePlan, gemm: f64, stages: &Stages) {
+fn tell(
+    arguments: &BenchArguments,
+    model: &ModelFolder,
+    plan: &EncodePlan,
+    gemm: f64,
+    stages: &Stages,
+) -> Result<(), Failure> {
     let flop = flop(plan, &model.spec);
     let scales = plan.scales.iter().zip(&flop.windows).map(|(scale, work)| (format!("windows{scale}"), *work));
     let mut works: HashMap<String, f64> = scales.collect();
@@ -227,14 +236,17 @@ fn tell(arguments: &BenchArguments, model: &ModelFolder, plan: &EncodePlan, gemm
     let ours: f64 = ["pixels", "gather", "score", "message"].iter().map(|name| stages.median(name)).sum();
     let frame: f64 = ["pixels", "encode", "score", "message"].iter().map(|name| stages.median(name)).sum();
     let (now, peak) = (status_mb("VmRSS:"), status_mb("VmHWM:"));
-    eprintln!("pixels, gather, score and message together {ours:.2} ms; a frame {frame:.1} ms, {:.1} frames/s", 1e3 / frame);
+    eprintln!(
+        "pixels, gather, score and message together {ours:.2} ms; a frame {frame:.1} ms, {:.1} frames/s",
+        1e3 / frame
+    );
     eprintln!("resident {now:.0} MB, at most {peak:.0} MB (while the model was loaded)");
     let line = json!({
         "model": model.label(), "references": arguments.references, "runs": arguments.runs,
         "threads": arguments.threads, "gemm_gflops": gemm / 1e9, "stages": rows,
         "ours_ms": ours, "frame_ms": frame, "rss_mb": now, "rss_peak_mb": peak,
     });
-    println!("{line}");
+    print(line.to_string()).map(|_| ())
 }
 
 /// A line of /proc/self/status; NaN where there is none.

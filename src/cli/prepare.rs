@@ -2,12 +2,12 @@
 
 use crate::base::exit::{Exit, Failure, chain};
 use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
-use crate::engine::{EncodePlan, EngineError, TextEncoder};
+use crate::engine::{EncodePlan, EngineError};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::winclip::inspector::InspectError;
-use crate::winclip::{Inspector, Recipe};
+use crate::winclip::{Inspector, Recipe, prompts};
 use std::path::{Path, PathBuf};
 
 /// Pictures of good parts and where they come from.
@@ -84,23 +84,26 @@ impl Setting<'_> {
     ) -> Result<Inspector, Failure> {
         let engine = |error| self.engine_failure(error);
         let runtime = Runtime::load(self.onnxruntime).map_err(engine)?;
-        let encoder = OnnxEncoder::open(&runtime, self.model, self.plan, self.threads).map_err(engine)?;
-        let mut text = match self.model.spec.text {
-            Some(_) => Some(OnnxTextEncoder::open(&runtime, self.model, self.threads).map_err(engine)?),
+        // The text tower first, and away before the vision tower comes: together they would need half as much again.
+        let prototypes = match self.model.spec.text {
+            Some(_) => {
+                let mut text = OnnxTextEncoder::open(&runtime, self.model, self.threads).map_err(engine)?;
+                prompts::taught(self.recipe, &self.model.spec, &mut text).map_err(engine)?
+            }
             None => None,
         };
-        let text = text.as_mut().map(|text| text as &mut dyn TextEncoder);
+        let encoder = OnnxEncoder::open(&runtime, self.model, self.plan, self.threads).map_err(engine)?;
         let (spec, pictures) = (&self.model.spec, &references.pictures);
-        Inspector::prepare(self.recipe, spec, self.plan, Box::new(encoder), text, pictures, progress).map_err(|error| {
-            match error {
+        Inspector::prepare(self.recipe, spec, self.plan, Box::new(encoder), prototypes, pictures, progress).map_err(
+            |error| match error {
                 InspectError::Recipe(problems) => Failure::words(self.wrong_recipe, problems.to_string()),
                 InspectError::Picture(error) => Failure::new(Exit::Data, error),
                 InspectError::Reference { index, error } => {
                     Failure::words(Exit::Data, format!("{}: {error}", references.files[index].display()))
                 }
                 InspectError::Engine(error) => self.engine_failure(error),
-            }
-        })
+            },
+        )
     }
 
     fn engine_failure(&self, error: EngineError) -> Failure {

@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn an_early_block_costs_its_share() {
-        let plan = |block| EncodePlan { side: 240, image: false, patches: vec![PatchLayer::Block(block)], scales: vec![] };
+        let plan =
+            |block| EncodePlan { side: 240, image: false, patches: vec![PatchLayer::Block(block)], scales: vec![] };
         let (half, whole) = (flop(&plan(6), &spec()).trunk, flop(&plan(12), &spec()).trunk);
         assert!((half / whole - 0.5).abs() < 0.01);
     }

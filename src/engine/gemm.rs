@@ -1,8 +1,8 @@
 //! How fast this machine multiplies matrices through the engine's own library: what the floor of every measured time
 //! is reckoned with.
 
-use super::onnx::{Runtime, run_error};
 use super::EngineError;
+use super::onnx::{Runtime, run_error};
 use crate::model::graph::{Dim, GraphBuilder};
 use crate::model::proto::{FLOAT, Tensor};
 use ndarray::Array2;

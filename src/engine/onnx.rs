@@ -9,7 +9,7 @@ use crate::model::graph::cut;
 use crate::model::proto::{self, FLOAT};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{ModelFolder, ModelSpec};
-use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+use ndarray::{Array2, ArrayView3, Axis, s};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, Tensor, TensorRef};
@@ -95,6 +95,8 @@ pub struct OnnxEncoder {
     /// The trunk's outputs, by what they are for.
     tokens_output: Option<&'static str>,
     patches_outputs: Vec<String>,
+    /// The windows of one scale, gathered; kept because fresh memory costs more than the copying.
+    gathered: Vec<f32>,
     took: EncodeTook,
 }
 
@@ -135,6 +137,7 @@ impl OnnxEncoder {
             width: model.spec.width,
             tokens_output,
             patches_outputs,
+            gathered: vec![],
             took: EncodeTook::default(),
         })
     }
@@ -166,10 +169,10 @@ impl OnnxEncoder {
         if let (Some(session), Some(embedded)) = (&mut self.windows, embedded) {
             for &scale in &self.plan.scales {
                 let started = Instant::now();
-                let gathered = gather(&embedded, self.grid, scale);
+                let gathered = gather(&embedded, self.grid, scale, &mut self.gathered);
                 self.took.gather += started.elapsed();
                 let started = Instant::now();
-                windows.push(WindowFeatures { scale, features: run_windows(session, gathered.view())? });
+                windows.push(WindowFeatures { scale, features: run_windows(session, gathered)? });
                 self.took.windows.push(started.elapsed());
             }
         }
@@ -213,21 +216,21 @@ fn run_windows(session: &mut Session, gathered: ArrayView3<f32>) -> Result<Array
 }
 
 /// `{class token, scale x scale patch tokens}` of each window, `[W, 1 + scale^2, D]`, windows in row-major order of
-/// their top-left patch (WinCLIP, section 4.1). `tokens` is `[1 + grid^2, D]`, the class token first.
-pub fn gather(tokens: &Array2<f32>, grid: usize, scale: usize) -> Array3<f32> {
-    let places = grid - scale + 1;
-    let mut gathered = Array3::zeros((places * places, 1 + scale * scale, tokens.ncols()));
-    for (index, mut window) in gathered.outer_iter_mut().enumerate() {
-        let (top, left) = (index / places, index % places);
-        window.row_mut(0).assign(&tokens.row(0));
-        for row in 0..scale {
-            let from = 1 + (top + row) * grid + left;
-            window
-                .slice_mut(s![1 + row * scale..1 + (row + 1) * scale, ..])
-                .assign(&tokens.slice(s![from..from + scale, ..]));
+/// their top-left patch (WinCLIP, section 4.1). `tokens` is `[1 + grid^2, D]`, row-major, the class token first.
+/// `memory` is what the windows are written to, kept from picture to picture.
+fn gather<'m>(tokens: &Array2<f32>, grid: usize, scale: usize, memory: &'m mut Vec<f32>) -> ArrayView3<'m, f32> {
+    let (places, width) = (grid - scale + 1, tokens.ncols());
+    let all = tokens.as_slice().expect("the engine's outputs are row-major");
+    let rows = |from: usize, count: usize| &all[from * width..(from + count) * width];
+    memory.clear();
+    for window in 0..places * places {
+        let (top, left) = (window / places, window % places);
+        memory.extend_from_slice(rows(0, 1));
+        for row in top..top + scale {
+            memory.extend_from_slice(rows(1 + row * grid + left, scale));
         }
     }
-    gathered
+    ArrayView3::from_shape((places * places, 1 + scale * scale, width), memory).expect("filled window by window")
 }
 
 /// The text tower on the CPU. Dropping it releases its memory.

@@ -28,7 +28,7 @@ impl Gallery {
             // In blocks whose products stay in the cache.
             for start in part.clone().step_by(BLOCK) {
                 let block = self.rows.slice(s![start..(start + BLOCK).min(part.end), ..]);
-                let products = queries.dot(&block.t());
+                let products = products(queries.view(), block);
                 for (best, row) in best.iter_mut().zip(products.rows()) {
                     *best = row.iter().fold(*best, |a, &b| a.max(b));
                 }
@@ -39,6 +39,42 @@ impl Gallery {
 }
 
 const BLOCK: usize = 512;
+
+/// `queries` `[Q, D]` times the transpose of `references` `[R, D]`: `[Q, R]`. Through the crate `gemm`, which is several
+/// times as fast here as what stands behind ndarray's `dot` (AVX-512, all cores).
+fn products(queries: ArrayView2<f32>, references: ArrayView2<f32>) -> Array2<f32> {
+    let ((rows, inner), columns) = (queries.dim(), references.nrows());
+    assert_eq!(inner, references.ncols(), "features of one encoder have one length");
+    let mut out = Array2::zeros((rows, columns));
+    let stride = |of: &[isize], axis: usize| of[axis];
+    let (to, left, right) = (out.strides().to_owned(), queries.strides(), references.strides());
+    // SAFETY: the pointers and strides are those of arrays of these shapes, whose inner lengths were just compared, and
+    // `out` is borrowed by nobody else.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            inner,
+            out.as_mut_ptr(),
+            stride(&to, 1),
+            stride(&to, 0),
+            false,
+            queries.as_ptr(),
+            stride(left, 1),
+            stride(left, 0),
+            references.as_ptr(),
+            stride(right, 0),
+            stride(right, 1),
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+    out
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,10 @@
 //! The inspector: an encoder and a scorer for one recipe. Pictures in, judgements out.
 
 use super::pixels::{PixelMaker, TooLong};
-use super::prompts::{ensemble, prototypes};
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels, TextEncoder};
+use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels};
 use crate::frame::Picture;
 use crate::model::ModelSpec;
 use crate::verdict::Map;
@@ -54,9 +53,11 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Encodes prompts and references. `plan` is what `encoder` was opened with (a superset of the recipe's own is
-    /// fine); `text` is needed for models with text and may be dropped afterwards; `progress` hears how many
-    /// references of how many are done.
+    /// Encodes the references. `plan` is what `encoder` was opened with (a superset of the recipe's own is fine);
+    /// `prototypes` are those of [`prompts::taught`], needed for models with text; `progress` hears how many references
+    /// of how many are done.
+    ///
+    /// [`prompts::taught`]: super::prompts::taught
     ///
     /// # Errors
     /// When the recipe does not fit the model, a reference does not fit the recipe, or the engine fails.
@@ -65,22 +66,16 @@ impl Inspector {
         spec: &ModelSpec,
         plan: &EncodePlan,
         mut encoder: Box<dyn Encoder>,
-        text: Option<&mut dyn TextEncoder>,
+        prototypes: Option<Array2<f32>>,
         references: &[Picture],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, InspectError> {
         recipe.encode_plan(spec, !references.is_empty())?;
         let parameters = recipe.parameters(spec);
-        let prototypes = match (&spec.text, &recipe.class_name, text) {
-            (None, ..) => None,
-            (Some(_), Some(class), Some(text)) => {
-                Some(prototypes(&ensemble(class, recipe, &parameters), &parameters, text)?)
-            }
-            _ => {
-                let words = "this model compares with words, and no text encoder was given to read them";
-                return Err(EngineError::Plan(words.to_owned()).into());
-            }
-        };
+        if spec.text.is_some() && prototypes.is_none() {
+            let words = "this model compares with words, and no prototypes were made of them";
+            return Err(EngineError::Plan(words.to_owned()).into());
+        }
         let mut pixels = PixelMaker::new(recipe.fit, plan.side, spec);
         let mut features = Vec::with_capacity(references.len());
         for (index, reference) in references.iter().enumerate() {

@@ -9,6 +9,7 @@ pub mod pixels;
 pub mod preset;
 pub mod prompts;
 pub mod recipe;
+mod resample;
 pub mod scorer;
 pub mod vectors;
 pub mod windows;

@@ -1,15 +1,10 @@
 //! From a camera's picture to the encoder's pixels, as Pillow and torchvision do it.
-//!
-//! Pillow resizes 8-bit pictures horizontally, rounds and clamps to 8 bits, then vertically, and rounds again. A
-//! one-call resize differs by a grey level in a fifth of the values and moves embeddings; two calls on floats with the
-//! rounding between them agree in all but a few values in a million.
 
 use super::Fit;
+use super::resample::{Taps, across, down};
 use crate::engine::Pixels;
 use crate::frame::Picture;
 use crate::model::ModelSpec;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use ndarray::Array3;
 
 /// A picture that would be enlarged beyond this many pixels on its long side by `fit = "crop"` is refused.
@@ -26,91 +21,66 @@ pub struct TooLong {
     long: usize,
 }
 
-/// Makes pixels; owns the resizer's memory so that a frame allocates little.
+/// Makes pixels. Weights and memory are kept from picture to picture: a camera's are all of one size.
 pub struct PixelMaker {
     fit: Fit,
     side: usize,
     mean: [f32; 3],
     std: [f32; 3],
-    resizer: Resizer,
+    taps: Option<(Taps, Taps)>,
+    wide: Vec<f32>,
+    small: Vec<f32>,
 }
 
 impl PixelMaker {
     /// `side` is the encoder's input side in pixels.
     pub fn new(fit: Fit, side: usize, spec: &ModelSpec) -> Self {
-        PixelMaker { fit, side, mean: spec.mean, std: spec.std, resizer: Resizer::new() }
+        PixelMaker { fit, side, mean: spec.mean, std: spec.std, taps: None, wide: vec![], small: vec![] }
     }
 
     /// Normalised pixels `[3, side, side]`.
     pub fn make(&mut self, picture: &Picture) -> Result<Pixels, TooLong> {
-        let (width, height) = (picture.width(), picture.height());
-        let side = self.side;
-        let (to_width, to_height) = match self.fit {
-            Fit::Squash => (side, side),
-            Fit::Crop => crop_size(width, height, side)?,
+        let from = (picture.width(), picture.height());
+        let to = match self.fit {
+            Fit::Squash => (self.side, self.side),
+            Fit::Crop => crop_size(from.0, from.1, self.side)?,
         };
-        let wide = self.pass(Plane::Bytes(picture.rgb()), (width, height), (to_width, height));
-        let small = match &wide {
-            Some(wide) => self.pass(Plane::Floats(wide), (to_width, height), (to_width, to_height)),
-            None => self.pass(Plane::Bytes(picture.rgb()), (width, height), (to_width, to_height)),
+        let fits = |(a, b): &(Taps, Taps)| (a.from, b.from) == from && (a.to, b.to) == to;
+        let (horizontal, vertical) = match self.taps.take().filter(fits) {
+            Some(taps) => taps,
+            None => (Taps::new(from.0, to.0), Taps::new(from.1, to.1)),
         };
-        let (left, top) = (centred(to_width, side), centred(to_height, side));
-        let at = |row: usize, column: usize| ((top + row) * to_width + left + column) * 3;
-        Ok(match small.or(wide) {
-            Some(values) => self.normalised(|row, column, channel| floats(&values)[at(row, column) + channel]),
-            None => self.normalised(|row, column, channel| f32::from(picture.rgb()[at(row, column) + channel])),
-        })
-    }
-
-    /// One direction of the resize, rounded to grey levels; nothing when the size is right already, as in Pillow.
-    fn pass(&mut self, plane: Plane, from: (usize, usize), to: (usize, usize)) -> Option<Image<'static>> {
-        if from == to {
-            return None;
+        // A direction whose size is right is left alone, as in Pillow.
+        if from.0 == to.0 {
+            self.wide.clear();
+            self.wide.extend(picture.rgb().iter().map(|byte| f32::from(*byte)));
+        } else {
+            across(picture.rgb(), &horizontal, &mut self.wide);
         }
-        let owned;
-        let source = match plane {
-            Plane::Bytes(bytes) => {
-                let mut image = Image::new(from.0 as u32, from.1 as u32, PixelType::F32x3);
-                floats_mut(&mut image).iter_mut().zip(bytes).for_each(|(f, b)| *f = f32::from(*b));
-                owned = image;
-                owned.buffer()
-            }
-            Plane::Floats(image) => image.buffer(),
-        };
-        let source = ImageRef::new(from.0 as u32, from.1 as u32, source, PixelType::F32x3).expect("its size is from");
-        let mut target = Image::new(to.0 as u32, to.1 as u32, PixelType::F32x3);
-        // CatmullRom is the cubic convolution with a = -0.5, Pillow's BICUBIC; wider when shrinking.
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
-        self.resizer.resize(&source, &mut target, &options).expect("both are F32x3 and not empty");
-        floats_mut(&mut target).iter_mut().for_each(|v| *v = (*v + 0.5).floor().clamp(0.0, 255.0));
-        Some(target)
+        if from.1 == to.1 {
+            std::mem::swap(&mut self.wide, &mut self.small);
+        } else {
+            down(&self.wide, 3 * to.0, &vertical, &mut self.small);
+        }
+        self.taps = Some((horizontal, vertical));
+        Ok(self.normalised(to))
     }
 
-    fn normalised(&self, grey: impl Fn(usize, usize, usize) -> f32) -> Pixels {
+    /// The middle of `small`, which is `width` x `height`.
+    fn normalised(&self, (width, height): (usize, usize)) -> Pixels {
+        let (left, top) = (centred(width, self.side), centred(height, self.side));
         let mut pixels = Array3::zeros((3, self.side, self.side));
         for (channel, mut plane) in pixels.outer_iter_mut().enumerate() {
             let (mean, std) = (self.mean[channel], self.std[channel]);
             for (row, mut line) in plane.outer_iter_mut().enumerate() {
-                for (column, value) in line.iter_mut().enumerate() {
-                    *value = (grey(row, column, channel) / 255.0 - mean) / std;
+                let source = &self.small[3 * ((top + row) * width + left)..][..3 * self.side];
+                for (value, pixel) in line.iter_mut().zip(source.chunks_exact(3)) {
+                    *value = (pixel[channel] / 255.0 - mean) / std;
                 }
             }
         }
         pixels
     }
-}
-
-enum Plane<'a> {
-    Bytes(&'a [u8]),
-    Floats(&'a Image<'static>),
-}
-
-fn floats<'a>(image: &'a Image<'_>) -> &'a [f32] {
-    bytemuck::cast_slice(image.buffer())
-}
-
-fn floats_mut<'a>(image: &'a mut Image<'_>) -> &'a mut [f32] {
-    bytemuck::cast_slice_mut(image.buffer_mut())
 }
 
 /// torchvision's `Resize(side)`: the shorter side to `side`, the long one to `floor(side * long / short)`.

@@ -5,6 +5,7 @@ use super::Recipe;
 use super::preset::{Parameters, Templates};
 use super::vectors::unit;
 use crate::engine::{EngineError, TextEncoder};
+use crate::model::ModelSpec;
 use ndarray::{Array1, Array2, Axis};
 
 const NORMAL: [&str; 7] =
@@ -60,8 +61,22 @@ fn built_in(templates: Templates) -> Vec<String> {
     }
 }
 
+/// The prototypes of a recipe, or nothing where it names no class. The text encoder is not needed afterwards.
+///
+/// # Errors
+/// When a prompt has more tokens than the model reads, or the engine fails.
+pub fn taught(
+    recipe: &Recipe,
+    spec: &ModelSpec,
+    text: &mut dyn TextEncoder,
+) -> Result<Option<Array2<f32>>, EngineError> {
+    let parameters = recipe.parameters(spec);
+    let prompts = recipe.class_name.as_ref().map(|class| ensemble(class, recipe, &parameters));
+    prompts.map(|prompts| prototypes(&prompts, &parameters, text)).transpose()
+}
+
 /// What normal and what anomalous looks like in the joint space, raw as the preset pools them: `[2, E]`.
-pub fn prototypes(
+fn prototypes(
     prompts: &Prompts,
     parameters: &Parameters,
     text: &mut dyn TextEncoder,

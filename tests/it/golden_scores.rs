@@ -9,7 +9,7 @@ use winspect::picture_file;
 use winspect::verdict::Map;
 use winspect::winclip::pixels::PixelMaker;
 use winspect::winclip::scorer::Scorer;
-use winspect::winclip::{Fit, Inspector, Preset, Recipe};
+use winspect::winclip::{Fit, Inspector, Preset, Recipe, prompts};
 
 const MODELS: [&str; 2] = ["open-clip-tiny", "open-clip-tiny-quickgelu"];
 const PICTURES: [&str; 4] = ["good_a", "good_b", "good_c", "bad"];
@@ -91,12 +91,14 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                 let plan = recipe.encode_plan(&model.spec, !references.is_empty()).expect("fits");
                 let encoder = OnnxEncoder::open(&runtime(), &model, &plan, Some(2)).expect("opens");
                 let mut text = OnnxTextEncoder::open(&runtime(), &model, Some(2)).expect("a text tower");
+                let prototypes = prompts::taught(&recipe, &model.spec, &mut text).expect("short prompts");
+                drop(text);
                 let mut inspector = Inspector::prepare(
                     &recipe,
                     &model.spec,
                     &plan,
                     Box::new(encoder),
-                    Some(&mut text),
+                    prototypes,
                     references,
                     &mut |_, _| (),
                 )

@@ -15,7 +15,8 @@ fn an_encoder_computes_what_is_compared_and_no_more() {
     let patch = Some(vec![MapKind::Patch]);
     let three = Some(vec![MapKind::Windows(3)]);
     // preset, maps, with references -> the whole picture, patches, scales
-    let cases: [(Preset, Option<Vec<MapKind>>, bool, bool, &[PatchLayer], &[usize]); 13] = [
+    type Case<'a> = (Preset, Option<Vec<MapKind>>, bool, bool, &'a [PatchLayer], &'a [usize]);
+    let cases: [Case; 13] = [
         (Preset::Paper, None, false, true, &[], &[2, 3]),
         (Preset::Anomalib, None, false, true, &[], &[2, 3]),
         (Preset::Zqhang, None, false, true, &[], &[2, 3]),

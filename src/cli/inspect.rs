@@ -241,7 +241,7 @@ impl Inspection {
             0 => Ok(()),
             n => Err(Failure::words(
                 Exit::Data,
-                format!("{} pictures judged, {n} problems told above", self.stems.len()),
+                format!("pictures judged: {}, problems told above: {n}", self.stems.len()),
             )),
         }
     }

@@ -271,7 +271,7 @@ fn good_pictures_are_judged_beside_bad_ones_and_the_command_ends_with_65() {
         "cut.jpg: a JPEG without its end",
         "words.png: not a picture",
         "none.png: ",
-        "1 pictures judged, 4 problems told above",
+        "pictures judged: 1, problems told above: 4",
     ] {
         assert!(errors.contains(words), "{words:?} is not in {errors}");
     }

@@ -8,4 +8,5 @@ mod inspect;
 mod line;
 mod models;
 mod pictures;
+mod recipes;
 mod support;

@@ -5,12 +5,13 @@ import collections
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+
+from processes import end, end_all, free_port, listens, start, until
 
 SETTLED_S, GROWTH_MAX_MB = 60, 20  # memory may grow by so much after so long
 AWAY_S = 3  # how long a killed server stays away
@@ -28,45 +29,8 @@ seconds, restarts = arguments.seconds, arguments.restarts
 if restarts < 0 or seconds < RESTART_NEEDS_S * (restarts + 1):
     sys.exit(f"rtsp-check: {restarts} restarts need --seconds {RESTART_NEEDS_S * (max(restarts, 0) + 1)} or more, got {seconds}")
 
-children = []
-
-
 def say(words):
     print(f"rtsp-check: {words}", file=sys.stderr, flush=True)
-
-
-def start(command, **options):
-    # In a session of its own, so that Ctrl-C reaches this script alone, which ends all in order; setpriv ends the child
-    # even where this script is killed.
-    command = ["setpriv", "--pdeathsig", "KILL", *command]
-    child = subprocess.Popen(command, start_new_session=True, text=True, **options)
-    children.append(child)
-    return child
-
-
-def end(child):
-    child.kill()
-    child.wait()
-    children.remove(child)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(holds, timeout_s, what):
-    limit = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > limit:
-            raise SystemExit(f"rtsp-check: {what} within {timeout_s} s")
-        time.sleep(0.05)
-
-
-def listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Heard:
@@ -159,7 +123,7 @@ def check(folder):
     model_folder, recipe = model(folder)
     broker_port, rtsp_port = free_port(), free_port()
     start(["mosquitto", "-p", str(broker_port)], stderr=subprocess.DEVNULL)
-    until(lambda: listens(broker_port), 20, "mosquitto did not listen")
+    until(lambda: listens(broker_port), 20, "rtsp-check: mosquitto did not listen")
     listener = start(["mosquitto_sub", "-p", str(broker_port), "-q", "1", "-F", "%t %p", "-t", "check/box/availability",
                       "-t", "check/box/camera/+/status", "-t", "check/box/result", "-t", "check/box/result/late"],
                      stdout=subprocess.PIPE)
@@ -176,7 +140,7 @@ def check(folder):
     settled, rss_end = watch(daemon, server, rtsp_port)
     daemon.send_signal(signal.SIGTERM)
     counters = json.loads(daemon.communicate(timeout=30)[0])
-    until(lambda: heard.stopped, 10, "the client did not hear that the line stopped")
+    until(lambda: heard.stopped, 10, "rtsp-check: the client did not hear that the line stopped")
     end(listener)
     reader.join()
 
@@ -205,7 +169,6 @@ try:
 except KeyboardInterrupt:
     sys.exit("rtsp-check: interrupted")
 finally:
-    for child in children[:]:
-        end(child)
+    end_all()
 print(json.dumps(verdict), flush=True)
 sys.exit(not verdict["ok"])

@@ -65,7 +65,7 @@ fn a_model_with_words_is_not_prepared_without_them() {
     let encoder = OnnxEncoder::open(&runtime(), &model, &plan, Some(1)).expect("opens");
     let prepared = Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, &[], &mut |_, _| ());
     let error = prepared.err().expect("no words").to_string();
-    assert!(error.contains("no text encoder was given"), "{error}");
+    assert!(error.contains("no prototypes were made of them"), "{error}");
 }
 
 /// "auto" from a picture compared with itself would be 0, and every part would fail.

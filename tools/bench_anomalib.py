@@ -65,7 +65,8 @@ class Anomalib:
     def __init__(self, threads):
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         command = [sys.executable, "-W", "ignore", __file__, "--worker", "--threads", str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, **pipes, env=environment)
         self.life_mb = self.answer()["ready"]
 
     def answer(self):
@@ -85,8 +86,8 @@ class Anomalib:
 def winspect_once(few, threads):
     """ms.total and score of the second time, and the peaks of the process's life and of judging, in MB."""
     references = [w for i in range(SHOTS if few else 0) for w in ("--reference", WORK / f"good_{i}.png")]
-    command = [WINSPECT, "inspect", "--model", WORK / "model", "--class-name", CLASS, "--preset", "anomalib", "--threads",
-               threads, *references, WORK / "picture.png", WORK / "again.png"]  # fmt: skip
+    command = [WINSPECT, "inspect", "--model", WORK / "model", "--class-name", CLASS, "--preset", "anomalib",
+               "--threads", threads, *references, WORK / "picture.png", WORK / "again.png"]  # fmt: skip
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     peaks = {"life": 0.0, "judging": 0.0}
 

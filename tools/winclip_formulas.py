@@ -11,7 +11,8 @@ import numpy as np
 PRESETS = ["paper", "anomalib", "zqhang", "caoyunkang"]
 SCALES = (2, 3)
 
-NORMAL = ["{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect", "{} without damage"]
+NORMAL = ["{}", "flawless {}", "perfect {}", "unblemished {}"]
+NORMAL += ["{} without flaw", "{} without defect", "{} without damage"]
 ANOMALOUS = ["damaged {}", "{} with flaw", "{} with defect", "{} with damage"]
 SCENES = ["a cropped photo of", "a close-up photo of", "a bright photo of", "a dark photo of",
           "a jpeg corrupted photo of", "a blurry photo of", "a photo of"]  # fmt: skip

@@ -24,7 +24,7 @@ impl Tokenizer {
 
     pub fn ids(&self, prompt: &str) -> Result<Vec<i64>, TooLong> {
         let mut tokens = vec![self.inner.start_of_text()];
-        self.inner.encode(&unescaped(prompt), &mut tokens);
+        self.inner.encode(&typed(&unescaped(prompt)), &mut tokens);
         tokens.push(self.inner.end_of_text());
         if tokens.len() > self.context {
             let mut short: String = prompt.chars().take(80).collect();
@@ -43,6 +43,39 @@ impl Tokenizer {
 fn unescaped(prompt: &str) -> String {
     let once = html_escape::decode_html_entities(prompt);
     html_escape::decode_html_entities(&once).trim().to_owned()
+}
+
+/// Typographers' characters as a keyboard has them, and none that controls: open_clip sends every prompt through ftfy,
+/// and this is the part of it that a class name can need. Its repair of wrongly decoded text and its composing of
+/// accents (NFC) are left out.
+fn typed(prompt: &str) -> String {
+    let mut out = String::with_capacity(prompt.len());
+    for c in prompt.chars() {
+        match c {
+            '\u{2bc}' | '\u{2018}'..='\u{201b}' => out.push('\''),
+            '\u{201c}'..='\u{201f}' => out.push('"'),
+            'ŉ' => out.push_str("'n"),
+            'Ĳ' | 'ĳ' => out.push_str("ij"),
+            'Ǆ'..='ǆ' => out.push_str("dž"),
+            'Ǉ'..='ǉ' => out.push_str("lj"),
+            'Ǌ'..='ǌ' => out.push_str("nj"),
+            'Ǳ'..='ǳ' => out.push_str("dz"),
+            'ﬀ' => out.push_str("ff"),
+            'ﬁ' => out.push_str("fi"),
+            'ﬂ' => out.push_str("fl"),
+            'ﬃ' => out.push_str("ffi"),
+            'ﬄ' => out.push_str("ffl"),
+            'ﬅ' => out.push_str("ſt"),
+            'ﬆ' => out.push_str("st"),
+            '\u{3000}' => out.push(' '),
+            // Full width: `！` to `～`, in the order of ASCII.
+            '\u{ff01}'..='\u{ff5e}' => out.extend(char::from_u32(c as u32 - 0xfee0)),
+            '\u{0}'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' => {}
+            '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}' => {}
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -67,5 +100,24 @@ mod tests {
     fn html_entities_are_unescaped_as_open_clip_does() {
         let tokenizer = Tokenizer::new(77);
         assert_eq!(tokenizer.ids("nut &amp;amp; bolt"), tokenizer.ids("nut & bolt"));
+    }
+
+    /// Ids from open_clip 2.24 with ftfy 6.
+    #[test]
+    fn typographers_characters_are_those_of_a_keyboard_as_in_open_clip() {
+        let tokenizer = Tokenizer::new(8);
+        let table: [(&str, &[i64]); 6] = [
+            ("operator\u{2019}s cap", &[15972, 568, 3938]),
+            ("\u{201c}cap\u{201d}", &[257, 3938, 257]),
+            ("\u{fb01}tting", &[11769]),
+            ("\u{ff2d}8\u{3000}screw", &[332, 279, 14225]),
+            ("\u{feff}cap\u{7}", &[3938]),
+            ("\u{133}zer", &[7337, 3716]),
+        ];
+        for (prompt, golden) in table {
+            let ids = tokenizer.ids(prompt).expect("short");
+            assert_eq!(ids[1..=golden.len()], *golden, "{prompt:?}");
+            assert_eq!(ids[golden.len() + 1], 49407, "{prompt:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ import collections
 import datetime
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -104,6 +105,7 @@ def auroc(scores):
 
 
 def run():
+    shutil.rmtree("demo/overlays", ignore_errors=True)
     for stale in ("schedule.jsonl", "mosquitto.log"):
         open(f"demo/{stale}", "w").close()
     port = free_port()

@@ -209,10 +209,12 @@ impl Belt {
         }
     }
 
-    /// Stamps with the planned moment; a viewer that is gone or not ready yet misses the frame.
+    /// Stamps with the planned moment; a viewer that is gone or not ready yet misses the frame. Not ready: an element
+    /// that does not play yet may have the clock but no base time, and its running time is then the machine's uptime.
     fn push(&self, entry: &Entry, index: usize, planned: Instant) {
         let entry = entry.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some((entry, running)) = entry.and_then(|e| e.current_running_time().map(|time| (e, time))) else { return };
+        let Some(entry) = entry.filter(|entry| entry.current_state() == gst::State::Playing) else { return };
+        let Some(running) = entry.current_running_time() else { return };
         let late = gst::ClockTime::from_nseconds(planned.elapsed().as_nanos() as u64);
         let mut buffer = self.pictures[index].0.clone();
         let stamped = buffer.make_mut();

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod exit;
+pub mod memory;
 pub mod problems;
 pub mod secret;
 pub mod stop;

@@ -3,6 +3,7 @@
 use super::prepare::{References, Setting};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
+use crate::base::memory;
 use crate::config::{self, LineConfig};
 use crate::line::{self, Line};
 use crate::model::ModelFolder;
@@ -23,6 +24,7 @@ pub struct RunArguments {
 const AT_ONCE: i32 = 143;
 
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    memory::bound_arenas();
     line::name_the_stage_that_panics();
     let stop = stop_flag()?;
     let config = config::load(&arguments.line).map_err(|problems| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use winspect::base::backoff::Backoff;
 use winspect::base::problems::Problems;
@@ -21,13 +22,14 @@ struct Seen {
 struct Collector<E> {
     seen: Seen,
     enough: E,
-    stopper: Option<Stopper>,
+    /// Nothing after the stop.
+    stopper: Arc<Mutex<Option<Stopper>>>,
 }
 
 impl<E: FnMut(&Seen) -> bool> Collector<E> {
     fn ask(&mut self) {
         if (self.enough)(&self.seen) {
-            self.stopper = None;
+            stop_now(&self.stopper);
         }
     }
 }
@@ -49,6 +51,13 @@ impl<E: FnMut(&Seen) -> bool> Sink for Collector<E> {
     }
 }
 
+fn stop_now(stopper: &Mutex<Option<Stopper>>) {
+    drop(stopper.lock().expect("nobody panics while holding it").take());
+}
+
+/// A camera that never gives enough is stopped then, and the test sees what it gave.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn until_its_end(_: &Seen) -> bool {
     false
 }
@@ -62,7 +71,13 @@ fn watched(kind: &str, values: &[(&str, &str)], enough: impl FnMut(&Seen) -> boo
     pipelines::check(&mut settings, Path::new("/"), "camera[0]", &mut problems);
     assert!(problems.is_empty(), "{problems}");
     let (stopper, stop) = stop_pair();
-    let mut collector = Collector { seen: Seen::default(), enough, stopper: Some(stopper) };
+    let stopper = Arc::new(Mutex::new(Some(stopper)));
+    let overdue = stopper.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(PATIENCE);
+        stop_now(&overdue);
+    });
+    let mut collector = Collector { seen: Seen::default(), enough, stopper };
     let backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
     let ended = camera::open(&settings)
         .and_then(|mut source| camera::watch(source.as_mut(), "top", &stop, backoff, &mut collector));
@@ -166,7 +181,7 @@ mod gstreamer {
     }
 
     #[test]
-    fn a_video_file_that_breaks_off_ends_the_run_as_bad_data_and_is_not_played_again() {
+    fn a_file_that_is_no_video_is_told_once_and_not_tried_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("video.mkv");
         std::fs::write(&file, "no video").expect("written");
@@ -178,6 +193,7 @@ mod gstreamer {
     #[test]
     fn a_pipeline_that_cannot_work_ends_the_run_with_78_and_words_to_act_on() {
         let (folder, _model) = imported("dinov2-tiny");
+        let broker = crate::broker::Broker::start(crate::broker::free_port());
         let cases = [
             ("videotestsrc ! nosuchelement", ["no element \"nosuchelement\"", "correct its name"]),
             ("videotestsrc ! avdec_nosuch", ["no element \"avdec_nosuch\"", "Debian package gstreamer1.0-libav"]),
@@ -186,7 +202,7 @@ mod gstreamer {
         ];
         for (launch, words) in cases {
             own_pipeline(folder.path(), true, launch);
-            line::write_line(folder.path(), 1, "kind = \"own.toml\"");
+            line::write_line(folder.path(), broker.port, "kind = \"own.toml\"");
             let output = line::start(folder.path()).wait_with_output().expect("ends");
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(78), "{launch}: {errors}");

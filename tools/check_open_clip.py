@@ -329,7 +329,7 @@ def main():
     checks = [(name, check) for name, check in checks if name in wanted]
 
     print("worst absolute differences; png: from Pillow's pixels (limits 3e-2 and 1e-3), own: from winspect's")
-    print("(2e-3 and 1e-4); pixels: per cent equal (limit 99.9); spread: of the golden map, so that agreement means something")
+    print("(2e-3 and 1e-4); pixels: per cent equal (limit 99.9); spread: of the golden map (none would prove nothing)")
     print(f"{'model':<14}" + "".join(f"{c:>9}" for c in ["pixels %", *(title for _, title in COLUMNS), "spread"]))
     off, absent = [], set()
     for name, check in checks:

@@ -28,8 +28,8 @@ pub struct PixelMaker {
     mean: [f32; 3],
     std: [f32; 3],
     taps: Option<(Taps, Taps)>,
-    wide: Vec<f32>,
-    small: Vec<f32>,
+    wide: Vec<u8>,
+    small: Vec<u8>,
 }
 
 impl PixelMaker {
@@ -53,7 +53,7 @@ impl PixelMaker {
         // A direction whose size is right is left alone, as in Pillow.
         if from.0 == to.0 {
             self.wide.clear();
-            self.wide.extend(picture.rgb().iter().map(|byte| f32::from(*byte)));
+            self.wide.extend_from_slice(picture.rgb());
         } else {
             across(picture.rgb(), &horizontal, &mut self.wide);
         }
@@ -75,7 +75,7 @@ impl PixelMaker {
             for (row, mut line) in plane.outer_iter_mut().enumerate() {
                 let source = &self.small[3 * ((top + row) * width + left)..][..3 * self.side];
                 for (value, pixel) in line.iter_mut().zip(source.chunks_exact(3)) {
-                    *value = (pixel[channel] / 255.0 - mean) / std;
+                    *value = (f32::from(pixel[channel]) / 255.0 - mean) / std;
                 }
             }
         }

@@ -20,6 +20,11 @@ KEYS = ("schema seq run_id part_id station camera verdict evaluation score thres
         "latency_ms deadline_ms deadline_met reject_in_ms recipe model backend reason regions map historical "
         "dropped_before").split()
 
+
+def say(words):
+    print(f"rtsp-check: {words}", file=sys.stderr, flush=True)
+
+
 parser = argparse.ArgumentParser(prog="tools/rtsp-check")
 parser.add_argument("--seconds", type=int, required=True)
 parser.add_argument("--restarts", type=int, required=True)
@@ -27,10 +32,8 @@ parser.add_argument("pictures")
 arguments = parser.parse_args()
 seconds, restarts = arguments.seconds, arguments.restarts
 if restarts < 0 or seconds < RESTART_NEEDS_S * (restarts + 1):
-    sys.exit(f"rtsp-check: {restarts} restarts need --seconds {RESTART_NEEDS_S * (max(restarts, 0) + 1)} or more, got {seconds}")
-
-def say(words):
-    print(f"rtsp-check: {words}", file=sys.stderr, flush=True)
+    say(f"{restarts} restarts need --seconds {RESTART_NEEDS_S * (max(restarts, 0) + 1)} or more, got {seconds}")
+    sys.exit(64)
 
 
 class Heard:

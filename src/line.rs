@@ -239,8 +239,9 @@ impl Sink for CameraSink {
     }
 
     fn status(&mut self, status: Status) {
-        // Changes of state are rare; the publisher being gone means that the line is ending.
-        let _ = self.side.try_send(Side::Camera { name: self.name.clone(), status });
+        // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
+        // being gone means that the line is ending.
+        let _ = self.side.blocking_send(Side::Camera { name: self.name.clone(), status });
     }
 }
 

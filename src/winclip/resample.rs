@@ -3,7 +3,7 @@
 //! Source: `Resample.c` of Pillow 12 and older (coefficients of 22 fractional bits, the order of the passes, a = -0.5,
 //! the kernel widened when shrinking); Pillow 13 shrinks tall pictures vertically first. Sums in floats fall on the other
 //! side of a half in one value of a thousand where many averages lie between two grey levels. Our own, because the
-//! library we had (`fast_image_resize`) has no such arithmetic, and took longer.
+//! library we had (`fast_image_resize`) has no such arithmetic.
 
 use multiversion::multiversion;
 

@@ -12,6 +12,7 @@ use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::camera::{self, CameraError, Sink, Status};
 use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::engine::EngineError;
 use crate::frame::{Frame, Outcome, Picture, Tally, TallyCount};
 use crate::intake::{Intake, Place, Waiting, intake};
 use crate::publish::message::Identity;
@@ -66,12 +67,18 @@ pub struct Summary {
 
 /// The threshold that a recipe asks for: a number, or from the references by leaving each out once; else why there is
 /// none, and what to do.
-pub fn threshold(asked: Threshold, inspector: &Inspector) -> Result<f32, &'static str> {
-    match asked {
+///
+/// # Errors
+/// When the engine fails to compare the references.
+pub fn threshold(asked: Threshold, inspector: &mut Inspector) -> Result<Result<f32, &'static str>, EngineError> {
+    Ok(match asked {
         Threshold::Fixed(threshold) => Ok(threshold),
         Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
-        Threshold::Auto { factor } => automatic(&inspector.leave_one_out(), factor),
-    }
+        Threshold::Auto { factor } => {
+            let good: Vec<f32> = inspector.leave_one_out()?.into_iter().map(|(score, _)| score).collect();
+            automatic(&good, factor)
+        }
+    })
 }
 
 /// `good` are scores of good parts.
@@ -90,10 +97,11 @@ impl Line {
     /// Starts every stage. `inspector` judges for all cameras; `references` is how many pictures it compares with.
     ///
     /// # Errors
-    /// When a camera's description cannot work.
-    pub fn start(config: &LineConfig, inspector: Inspector, model: &str, run_id: &str) -> Result<Line, Failure> {
+    /// When a camera's description cannot work, or the engine fails to compare the references.
+    pub fn start(config: &LineConfig, mut inspector: Inspector, model: &str, run_id: &str) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
-        let threshold = threshold(config.recipe.threshold, &inspector);
+        let threshold = threshold(config.recipe.threshold, &mut inspector)
+            .map_err(|error| Failure::new(Exit::Software, error))?;
         match threshold {
             Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
             Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),

@@ -74,8 +74,8 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
     let threads = arguments.threads.map(usize::from);
     let unavailable = |error| Failure::new(Exit::Unavailable, error);
-    let runtime = Runtime::load(arguments.onnxruntime.as_deref()).map_err(unavailable)?;
-    let gemm = gemm_speed(&runtime, threads).map_err(unavailable)?;
+    let runtime = Runtime::load(arguments.onnxruntime.as_deref(), threads).map_err(unavailable)?;
+    let gemm = gemm_speed(&runtime).map_err(unavailable)?;
     let setting = Setting {
         model: &model,
         recipe: &recipe,

@@ -90,13 +90,20 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         wrong_recipe: Exit::Usage,
     };
     terminal.begin("references", references.pictures.len());
-    let inspector = setting.inspector(&references, &mut |done, _| terminal.done(done))?;
+    let mut inspector = setting.inspector(&references, &mut |done, _| terminal.done(done))?;
+    let overlays = match arguments.overlay {
+        Some(folder) => {
+            let good = inspector.leave_one_out().map_err(|error| Failure::new(Exit::Software, error))?;
+            Some(Overlays::new(folder, &good, &terminal))
+        }
+        None => None,
+    };
 
     terminal.begin("pictures", files.len());
     let prototypes = inspector.prototypes();
     let tensors = Tensors::new(&recipe, &model.spec, &plan, references.pictures.len(), prototypes);
     let mut inspection = Inspection {
-        overlays: arguments.overlay.map(|folder| Overlays::new(folder, &inspector.left_out_maps(), &terminal)),
+        overlays,
         tensors: arguments.tensors.is_some().then_some(tensors),
         inspector,
         references,
@@ -274,8 +281,8 @@ struct Overlays {
 
 impl Overlays {
     /// `good` are maps of good parts.
-    fn new(folder: PathBuf, good: &[Map], terminal: &Terminal) -> Self {
-        let scale = common_scale(good);
+    fn new(folder: PathBuf, good: &[(f32, Map)], terminal: &Terminal) -> Self {
+        let scale = common_scale(good.iter().map(|(_, map)| map));
         terminal.say(match scale {
             Some((low, high)) => format!(
                 "overlays: nothing to see at {low:.4}, full glow at {high:.4}, for all pictures (each reference against the others)"
@@ -296,8 +303,8 @@ impl Overlays {
 
 /// From what good parts show at their worst place, m in the median (one odd reference must not dim all pictures):
 /// nothing to see at m/2, full glow at 2 m.
-fn common_scale(good: &[Map]) -> Option<(f32, f32)> {
-    let mut worst: Vec<f32> = good.iter().map(Map::max).collect();
+fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
+    let mut worst: Vec<f32> = good.map(Map::max).collect();
     worst.sort_by(f32::total_cmp);
     let median = *worst.get(worst.len() / 2)?;
     (median > 0.0).then_some((median / 2.0, 2.0 * median))

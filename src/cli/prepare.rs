@@ -83,16 +83,16 @@ impl Setting<'_> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Inspector, Failure> {
         let engine = |error| self.engine_failure(error);
-        let runtime = Runtime::load(self.onnxruntime).map_err(engine)?;
+        let runtime = Runtime::load(self.onnxruntime, self.threads).map_err(engine)?;
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = match self.model.spec.text {
             Some(_) => {
-                let mut text = OnnxTextEncoder::open(&runtime, self.model, self.threads).map_err(engine)?;
+                let mut text = OnnxTextEncoder::open(&runtime, self.model).map_err(engine)?;
                 prompts::taught(self.recipe, &self.model.spec, &mut text).map_err(engine)?
             }
             None => None,
         };
-        let encoder = OnnxEncoder::open(&runtime, self.model, self.plan, self.threads).map_err(engine)?;
+        let encoder = OnnxEncoder::open(&runtime, self.model, self.plan).map_err(engine)?;
         let (spec, pictures) = (&self.model.spec, &references.pictures);
         Inspector::prepare(self.recipe, spec, self.plan, Box::new(encoder), prototypes, pictures, progress).map_err(
             |error| match error {

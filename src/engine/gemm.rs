@@ -19,7 +19,7 @@ const RUNS: usize = 7;
 ///
 /// # Errors
 /// When the library cannot run one matrix product.
-pub fn gemm_speed(runtime: &Runtime, threads: Option<usize>) -> Result<f64, EngineError> {
+pub fn gemm_speed(runtime: &Runtime) -> Result<f64, EngineError> {
     let [rows, inner, columns] = SIZES;
     // A weight of the graph, as in the towers: the library packs it once.
     let weight = Tensor {
@@ -35,7 +35,7 @@ pub fn gemm_speed(runtime: &Runtime, threads: Option<usize>) -> Result<f64, Engi
     graph.node("MatMul", "product", &[&left, "weight"], vec![]);
     graph.output("product", &[Dim::Of(rows), Dim::Of(columns)]);
     let mut session = runtime
-        .builder(threads)
+        .builder()
         .and_then(|mut builder| builder.commit_from_memory(&graph.finish().encode_to_vec()))
         .map_err(|error| EngineError::Unavailable(error.to_string()))?;
     let left = Array2::<f32>::ones((rows, inner));

@@ -5,6 +5,7 @@
 mod attention;
 pub mod flop;
 pub mod gemm;
+pub mod nearest;
 pub mod onnx;
 mod positions;
 
@@ -94,7 +95,7 @@ pub struct EncodeTook {
 }
 
 /// Runs the network. The thread that owns it owns it for life.
-pub trait Encoder: Send {
+pub trait Encoder: nearest::Nearest + Send {
     /// For `birth` and the log, for example `onnx-fp32`.
     fn backend(&self) -> &str;
 

@@ -4,20 +4,23 @@
 //! The trunk and the windows share one copy of the weights and one packed copy. Every value that leaves is finite.
 
 use super::attention;
+use super::nearest::{Nearest, OnnxNearest};
 use super::{EncodePlan, EncodeTook, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures};
 use crate::model::graph::cut;
 use crate::model::proto::{self, FLOAT};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{ModelFolder, ModelSpec};
-use ndarray::{Array2, ArrayView3, Axis, s};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use ort::environment::GlobalThreadPoolOptions;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, Tensor, TensorRef};
 use prost::Message;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The library, loaded. Holding one is proof that calls into it can work.
 #[derive(Debug, Clone)]
@@ -31,20 +34,21 @@ const LIBRARY: &str = "libonnxruntime.so";
 
 impl Runtime {
     /// Loads libonnxruntime: the configured file, else one beside the executable, else `engines/lib` in the folders
-    /// above the executable and above the current directory.
+    /// above the executable and above the current directory. `threads` (nothing: one a core) are shared by all that
+    /// runs: what follows a run finds them awake.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the places that were looked at.
-    pub fn load(configured: Option<&Path>) -> Result<Self, EngineError> {
+    pub fn load(configured: Option<&Path>, threads: Option<usize>) -> Result<Self, EngineError> {
         // The library allows one environment a process: the first load decides, later ones share it.
         let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if loaded.is_none() {
-            *loaded = Some(Self::load_first(configured)?);
+            *loaded = Some(Self::load_first(configured, threads)?);
         }
         Ok(loaded.clone().expect("set above"))
     }
 
-    fn load_first(configured: Option<&Path>) -> Result<Self, EngineError> {
+    fn load_first(configured: Option<&Path>, threads: Option<usize>) -> Result<Self, EngineError> {
         let places = match configured {
             Some(path) => vec![path.to_owned()],
             None => places(),
@@ -58,15 +62,16 @@ impl Runtime {
         };
         let unusable = |error: String| EngineError::Unavailable(format!("{}: {error}", path.display()));
         let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?;
-        let environment = builder.build().map_err(|error| unusable(error.to_string()))?;
+        let environment = GlobalThreadPoolOptions::default()
+            .with_intra_threads(threads.unwrap_or_else(cores))
+            .and_then(|threads| builder.with_global_thread_pool(threads).build())
+            .map_err(|error| unusable(error.to_string()))?;
         Ok(Runtime { environment })
     }
 
-    /// A session to be; `threads`: nothing means one a core.
-    pub(super) fn builder(&self, threads: Option<usize>) -> ort::Result<SessionBuilder> {
-        Ok(Session::builder(&self.environment)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(threads.unwrap_or_else(cores))?)
+    /// A session to be.
+    pub(super) fn builder(&self) -> ort::Result<SessionBuilder> {
+        Ok(Session::builder(&self.environment)?.with_optimization_level(GraphOptimizationLevel::All)?)
     }
 }
 
@@ -89,6 +94,7 @@ pub struct OnnxEncoder {
     trunk: Session,
     /// Nothing when the plan has no scales.
     windows: Option<Session>,
+    nearest: OnnxNearest,
     plan: EncodePlan,
     grid: usize,
     width: usize,
@@ -101,16 +107,9 @@ pub struct OnnxEncoder {
 }
 
 impl OnnxEncoder {
-    /// `threads`: nothing means one a core.
-    ///
     /// # Errors
     /// When the model cannot do what the plan asks, or its files cannot be run.
-    pub fn open(
-        runtime: &Runtime,
-        model: &ModelFolder,
-        plan: &EncodePlan,
-        threads: Option<usize>,
-    ) -> Result<Self, EngineError> {
+    pub fn open(runtime: &Runtime, model: &ModelFolder, plan: &EncodePlan) -> Result<Self, EngineError> {
         plan.check(&model.spec)?;
         let grid = plan.side / model.spec.patch;
         let name = |layer: &PatchLayer| match layer {
@@ -123,7 +122,7 @@ impl OnnxEncoder {
         outputs.extend(tokens_output);
         outputs.extend(plan.image.then_some("image"));
 
-        let mut loader = Loader::new(runtime, model, threads);
+        let mut loader = Loader::new(runtime, model);
         let trunk = loader.session("trunk.onnx", &outputs, (grid != model.spec.grid()).then_some(grid))?;
         let windows = match plan.scales.is_empty() {
             true => None,
@@ -132,6 +131,7 @@ impl OnnxEncoder {
         Ok(OnnxEncoder {
             trunk,
             windows,
+            nearest: OnnxNearest::open(runtime)?,
             plan: plan.clone(),
             grid,
             width: model.spec.width,
@@ -169,11 +169,23 @@ impl OnnxEncoder {
         if let (Some(session), Some(embedded)) = (&mut self.windows, embedded) {
             for &scale in &self.plan.scales {
                 let started = Instant::now();
-                let gathered = gather(&embedded, self.grid, scale, &mut self.gathered);
-                self.took.gather += started.elapsed();
-                let started = Instant::now();
-                windows.push(WindowFeatures { scale, features: run_windows(session, gathered)? });
-                self.took.windows.push(started.elapsed());
+                let places = (self.grid - scale + 1).pow(2);
+                let step = (WINDOW_ROWS / (1 + scale * scale)).max(1);
+                let mut features = Vec::new();
+                let mut gathering = Duration::ZERO;
+                for start in (0..places).step_by(step) {
+                    let started = Instant::now();
+                    let part = start..(start + step).min(places);
+                    let gathered = gather(&embedded, self.grid, scale, part, &mut self.gathered);
+                    gathering += started.elapsed();
+                    let input = TensorRef::from_array_view(gathered).map_err(run_error)?;
+                    let outputs = session.run(ort::inputs!["tokens" => input]).map_err(run_error)?;
+                    features.extend(outputs["embedding"].try_extract_array::<f32>().map_err(run_error)?.iter());
+                }
+                let features = Array2::from_shape_vec((places, features.len() / places), features);
+                windows.push(WindowFeatures { scale, features: finite("windows", features.map_err(run_error)?)? });
+                self.took.gather += gathering;
+                self.took.windows.push(started.elapsed() - gathering);
             }
         }
         Ok(Features { grid: self.grid, image, tokens, windows })
@@ -194,43 +206,44 @@ impl Encoder for OnnxEncoder {
     }
 }
 
+impl Nearest for OnnxEncoder {
+    fn similarities(
+        &mut self,
+        queries: ArrayView2<f32>,
+        references: ArrayView2<f32>,
+        rows_each: usize,
+    ) -> Result<Array2<f32>, EngineError> {
+        self.nearest.similarities(queries, references, rows_each)
+    }
+}
+
 /// Rows of the token matrix that one run of the windows graph takes at most: bounds the memory of its activations
 /// (the widest is four times the width, 14 kB a row for ViT-B-16-plus), far above what the matrix products need to
 /// run at full speed.
-const WINDOW_ROWS: usize = 2048;
-
-fn run_windows(session: &mut Session, gathered: ArrayView3<f32>) -> Result<Array2<f32>, EngineError> {
-    let (windows, tokens, _) = gathered.dim();
-    let step = (WINDOW_ROWS / tokens).max(1);
-    let mut parts = Vec::new();
-    for start in (0..windows).step_by(step) {
-        let part = gathered.slice(s![start..(start + step).min(windows), .., ..]);
-        let input = TensorRef::from_array_view(part).map_err(run_error)?;
-        let outputs = session.run(ort::inputs!["tokens" => input]).map_err(run_error)?;
-        let view = outputs["embedding"].try_extract_array::<f32>().map_err(run_error)?;
-        let embed = view.len() / part.len_of(Axis(0));
-        parts.push(view.into_shape_with_order((part.len_of(Axis(0)), embed)).map_err(run_error)?.to_owned());
-    }
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    finite("windows", ndarray::concatenate(Axis(0), &views).map_err(run_error)?)
-}
+const WINDOW_ROWS: usize = 1024;
 
 /// `{class token, scale x scale patch tokens}` of each window, `[W, 1 + scale^2, D]`, windows in row-major order of
 /// their top-left patch (WinCLIP, section 4.1). `tokens` is `[1 + grid^2, D]`, row-major, the class token first.
-/// `memory` is what the windows are written to, kept from picture to picture.
-fn gather<'m>(tokens: &Array2<f32>, grid: usize, scale: usize, memory: &'m mut Vec<f32>) -> ArrayView3<'m, f32> {
+/// `windows` says which; `memory` is what they are written to, kept from picture to picture.
+fn gather<'m>(
+    tokens: &Array2<f32>,
+    grid: usize,
+    scale: usize,
+    windows: Range<usize>,
+    memory: &'m mut Vec<f32>,
+) -> ArrayView3<'m, f32> {
     let (places, width) = (grid - scale + 1, tokens.ncols());
     let all = tokens.as_slice().expect("the engine's outputs are row-major");
     let rows = |from: usize, count: usize| &all[from * width..(from + count) * width];
     memory.clear();
-    for window in 0..places * places {
+    for window in windows.clone() {
         let (top, left) = (window / places, window % places);
         memory.extend_from_slice(rows(0, 1));
         for row in top..top + scale {
             memory.extend_from_slice(rows(1 + row * grid + left, scale));
         }
     }
-    ArrayView3::from_shape((places * places, 1 + scale * scale, width), memory).expect("filled window by window")
+    ArrayView3::from_shape((windows.len(), 1 + scale * scale, width), memory).expect("filled window by window")
 }
 
 /// The text tower on the CPU. Dropping it releases its memory.
@@ -246,11 +259,11 @@ const PROMPTS_AT_ONCE: usize = 32;
 impl OnnxTextEncoder {
     /// # Errors
     /// [`EngineError::Plan`] for a model without text.
-    pub fn open(runtime: &Runtime, model: &ModelFolder, threads: Option<usize>) -> Result<Self, EngineError> {
+    pub fn open(runtime: &Runtime, model: &ModelFolder) -> Result<Self, EngineError> {
         let Some(text) = &model.spec.text else {
             return Err(EngineError::Plan(format!("the model {} has no text tower", model.name)));
         };
-        let session = Loader::new(runtime, model, threads).session("text.onnx", &["features"], None)?;
+        let session = Loader::new(runtime, model).session("text.onnx", &["features"], None)?;
         Ok(OnnxTextEncoder { session, tokenizer: Tokenizer::new(text.context), context: text.context })
     }
 }
@@ -279,14 +292,13 @@ impl TextEncoder for OnnxTextEncoder {
 struct Loader<'a> {
     runtime: &'a Runtime,
     model: &'a ModelFolder,
-    threads: Option<usize>,
     weights: HashMap<String, Arc<DynValue>>,
     packed: PrepackedWeights,
 }
 
 impl<'a> Loader<'a> {
-    fn new(runtime: &'a Runtime, model: &'a ModelFolder, threads: Option<usize>) -> Self {
-        Loader { runtime, model, threads, weights: HashMap::new(), packed: PrepackedWeights::new() }
+    fn new(runtime: &'a Runtime, model: &'a ModelFolder) -> Self {
+        Loader { runtime, model, weights: HashMap::new(), packed: PrepackedWeights::new() }
     }
 
     /// The graph of `file`, cut to `outputs`, its positions enlarged or shrunk to `grid` where one is given.
@@ -301,7 +313,7 @@ impl<'a> Loader<'a> {
         let folder = self.model.path.display().to_string();
         let mut builder = self
             .runtime
-            .builder(self.threads)
+            .builder()
             // Nothing is read from there (the weights are handed over below), but the names are checked against it.
             .and_then(|b| Ok(b.with_config_entry("session.model_external_initializers_file_folder_path", &folder)?))
             .and_then(|b| Ok(b.with_prepacked_weights(&self.packed)?))

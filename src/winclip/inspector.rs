@@ -4,6 +4,7 @@ use super::pixels::{PixelMaker, TooLong};
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
+use crate::engine::nearest::Nearest;
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels};
 use crate::frame::Picture;
 use crate::model::ModelSpec;
@@ -120,26 +121,21 @@ impl Inspector {
         let (pixels, features) = encode(self.encoder.as_mut(), pixels)?;
         let encode_took = started.elapsed();
         let started = Instant::now();
-        let (score, map) = self.scorer.score(&features);
+        let (score, map) = self.scorer.score(self.encoder.as_mut(), &features)?;
         let score_took = started.elapsed();
         let judgement = Judgement { score, map, pixels_took, encode_took, score_took };
         Ok(Detailed { judgement, pixels, features })
     }
 
-    /// The score of each reference against all others: what good parts score. Empty with fewer than two.
-    pub fn leave_one_out(&self) -> Vec<f32> {
-        self.left_out().map(|(score, _)| score).collect()
-    }
-
-    /// The maps that go with [`Inspector::leave_one_out`].
-    pub fn left_out_maps(&self) -> Vec<Map> {
-        self.left_out().map(|(_, map)| map).collect()
-    }
-
-    fn left_out(&self) -> impl Iterator<Item = (f32, Map)> {
+    /// The score and map of each reference against all others: what good parts score. Empty with fewer than two.
+    ///
+    /// # Errors
+    /// When the engine fails to compare.
+    pub fn leave_one_out(&mut self) -> Result<Vec<(f32, Map)>, EngineError> {
         let others = self.references.len() > 1;
         let references = self.references.iter().enumerate().filter(move |_| others);
-        references.map(|(i, features)| self.scorer.score_without(features, Some(i)))
+        let nearest: &mut dyn Nearest = self.encoder.as_mut();
+        references.map(|(i, features)| self.scorer.score_without(nearest, features, Some(i))).collect()
     }
 }
 

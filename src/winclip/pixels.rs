@@ -25,8 +25,8 @@ pub struct TooLong {
 pub struct PixelMaker {
     fit: Fit,
     side: usize,
-    mean: [f32; 3],
-    std: [f32; 3],
+    /// What each grey level of a channel becomes.
+    levels: [[f32; 256]; 3],
     taps: Option<(Taps, Taps)>,
     wide: Vec<u8>,
     small: Vec<u8>,
@@ -35,7 +35,9 @@ pub struct PixelMaker {
 impl PixelMaker {
     /// `side` is the encoder's input side in pixels.
     pub fn new(fit: Fit, side: usize, spec: &ModelSpec) -> Self {
-        PixelMaker { fit, side, mean: spec.mean, std: spec.std, taps: None, wide: vec![], small: vec![] }
+        let level = |channel: usize, grey: usize| (grey as f32 / 255.0 - spec.mean[channel]) / spec.std[channel];
+        let levels = [0, 1, 2].map(|channel| std::array::from_fn(|grey| level(channel, grey)));
+        PixelMaker { fit, side, levels, taps: None, wide: vec![], small: vec![] }
     }
 
     /// Normalised pixels `[3, side, side]`.
@@ -71,11 +73,11 @@ impl PixelMaker {
         let (left, top) = (centred(width, self.side), centred(height, self.side));
         let mut pixels = Array3::zeros((3, self.side, self.side));
         for (channel, mut plane) in pixels.outer_iter_mut().enumerate() {
-            let (mean, std) = (self.mean[channel], self.std[channel]);
+            let levels = &self.levels[channel];
             for (row, mut line) in plane.outer_iter_mut().enumerate() {
                 let source = &self.small[3 * ((top + row) * width + left)..][..3 * self.side];
                 for (value, pixel) in line.iter_mut().zip(source.chunks_exact(3)) {
-                    *value = (f32::from(pixel[channel]) / 255.0 - mean) / std;
+                    *value = levels[usize::from(pixel[channel])];
                 }
             }
         }

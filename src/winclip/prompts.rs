@@ -3,7 +3,7 @@
 
 use super::Recipe;
 use super::preset::{Parameters, Templates};
-use super::vectors::unit;
+use super::vectors::unit_rows;
 use crate::engine::{EngineError, TextEncoder};
 use crate::model::ModelSpec;
 use ndarray::{Array1, Array2, Axis};
@@ -81,20 +81,12 @@ fn prototypes(
     parameters: &Parameters,
     text: &mut dyn TextEncoder,
 ) -> Result<Array2<f32>, EngineError> {
-    let normal = pooled(text.encode(&prompts.normal)?, parameters.unit_prompts);
-    let anomalous = pooled(text.encode(&prompts.anomalous)?, parameters.unit_prompts);
-    Ok(ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long"))
-}
-
-fn pooled(mut embeddings: Array2<f32>, unit_prompts: bool) -> Array1<f32> {
-    if unit_prompts {
-        embeddings.rows_mut().into_iter().for_each(|mut row| unit(&mut row));
-    }
-    let mut mean = embeddings.mean_axis(Axis(0)).expect("the ensemble is never empty");
-    if unit_prompts {
-        unit(&mut mean.view_mut());
-    }
-    mean
+    let unit = |rows: Array2<f32>| if parameters.unit_prompts { unit_rows(rows.view()) } else { rows };
+    let mut mean = |prompts: &[String]| -> Result<Array1<f32>, EngineError> {
+        Ok(unit(text.encode(prompts)?).mean_axis(Axis(0)).expect("the ensemble is never empty"))
+    };
+    let (normal, anomalous) = (mean(&prompts.normal)?, mean(&prompts.anomalous)?);
+    Ok(unit(ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long")))
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@
 
 use multiversion::multiversion;
 
-/// Pixels that are summed side by side, three values each: whole vector registers on every machine.
-const ABREAST: usize = 8;
-const LANES: usize = 3 * ABREAST;
+/// Rows of a picture that are resized side by side: vector registers are full, and a strip of them stays in the cache.
+const ROWS: usize = 32;
+
 
 /// The source pixels of each output pixel along one direction, with their weights, which sum to 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,8 +23,6 @@ pub struct Taps {
 struct Tap {
     first: usize,
     weights: Vec<i32>,
-    /// Each weight three times, for R, G and B, and zeros up to a multiple of [`LANES`].
-    wide: Vec<i32>,
 }
 
 /// Fractional bits of a weight: with 8 bits of grey and 2 of room (the kernel's lobes) they fill an i32.
@@ -41,10 +39,7 @@ impl Taps {
             let end = ((centre + support + 0.5) as usize).min(from);
             let raw: Vec<f64> = (first..end).map(|x| cubic((x as f64 - centre + 0.5) / stretch)).collect();
             let sum: f64 = raw.iter().sum();
-            let weights: Vec<i32> = raw.iter().map(|w| fixed(w / sum)).collect();
-            let mut wide: Vec<i32> = weights.iter().flat_map(|w| [*w; 3]).collect();
-            wide.resize(wide.len().next_multiple_of(LANES), 0);
-            Tap { first, weights, wide }
+            Tap { first, weights: raw.iter().map(|w| fixed(w / sum)).collect() }
         });
         Taps { from, to, each: each.collect() }
     }
@@ -66,30 +61,54 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// Rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`.
+/// Rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`. Strips of rows are turned on their side, so
+/// that both directions are the same sums over contiguous values.
 pub fn across(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
-    let rows = rgb.len() / (3 * taps.from);
-    out.resize(rows * 3 * taps.to, 0);
-    // The last taps read beyond the row, with weights of zero.
-    let mut row = vec![0; 3 * taps.from + taps.each.iter().map(|tap| tap.wide.len()).max().unwrap_or(0)];
-    for (bytes, out) in rgb.chunks_exact(3 * taps.from).zip(out.chunks_exact_mut(3 * taps.to)) {
-        row_across(bytes, &mut row, &taps.each, out);
+    let (from, to) = (3 * taps.from, 3 * taps.to);
+    let rows = rgb.len() / from;
+    // Whole strips; what is beyond the last row is dropped at the end.
+    out.resize(rows.next_multiple_of(ROWS) * to, 0);
+    let (mut fours, mut wide) = (vec![[0; 4]; ROWS / 4 * from], vec![[0; ROWS]; from]);
+    let mut small = vec![[0; ROWS]; to];
+    for (rgb, out) in rgb.chunks(ROWS * from).zip(out.chunks_exact_mut(ROWS * to)) {
+        on_side(rgb, &mut fours, &mut wide);
+        for (tap, out) in taps.each.iter().zip(small.as_chunks_mut::<3>().0) {
+            weighted(wide[3 * tap.first..].as_flattened(), 3 * ROWS, &tap.weights, out.as_flattened_mut());
+        }
+        upright(&small, out);
+    }
+    out.truncate(rows * to);
+}
+
+/// At most [`ROWS`] rows to columns, through `fours`, which holds four rows of each column in a place.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn on_side(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
+    let width = columns.len();
+    let (whole, rest) = rows.split_at(rows.len() / (4 * width) * (4 * width));
+    for (rows, fours) in whole.chunks_exact(4 * width).zip(fours.chunks_exact_mut(width)) {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|row| &rows[row * width..][..width]);
+        for ((((four, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *four = [*a, *b, *c, *d];
+        }
+    }
+    for (row, values) in rest.chunks_exact(width).enumerate() {
+        fours[whole.len() / 4..].iter_mut().zip(values).for_each(|(four, value)| four[row] = *value);
+    }
+    for (x, column) in columns.iter_mut().enumerate() {
+        for (group, to) in column.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *to = fours[group * width + x];
+        }
     }
 }
 
+/// The way back: columns to [`ROWS`] rows.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn row_across(bytes: &[u8], row: &mut [i32], taps: &[Tap], out: &mut [u8]) {
-    row.iter_mut().zip(bytes).for_each(|(value, byte)| *value = i32::from(*byte));
-    for (tap, out) in taps.iter().zip(out.chunks_exact_mut(3)) {
-        let mut sums = [0i32; LANES];
-        let source = &row[3 * tap.first..][..tap.wide.len()];
-        for (values, weights) in source.chunks_exact(LANES).zip(tap.wide.chunks_exact(LANES)) {
-            for lane in 0..LANES {
-                sums[lane] += values[lane] * weights[lane];
-            }
-        }
-        for (channel, out) in out.iter_mut().enumerate() {
-            *out = grey((0..ABREAST).map(|pixel| sums[3 * pixel + channel]).sum());
+fn upright(columns: &[[u8; ROWS]], rows: &mut [u8]) {
+    for (four, rows) in rows.chunks_exact_mut(4 * columns.len()).enumerate() {
+        let (ab, cd) = rows.split_at_mut(2 * columns.len());
+        let ((a, b), (c, d)) = (ab.split_at_mut(columns.len()), cd.split_at_mut(columns.len()));
+        for ((((column, a), b), c), d) in columns.iter().zip(a).zip(b).zip(c).zip(d) {
+            [*a, *b, *c, *d] = column.as_chunks::<4>().0[four];
         }
     }
 }
@@ -97,19 +116,35 @@ fn row_across(bytes: &[u8], row: &mut [i32], taps: &[Tap], out: &mut [u8]) {
 /// `taps.from` rows of `row_values` grey levels to `taps.to` rows, written to `out`.
 pub fn down(values: &[u8], row_values: usize, taps: &Taps, out: &mut Vec<u8>) {
     out.resize(taps.to * row_values, 0);
-    let mut sums = vec![0; row_values];
     for (tap, out) in taps.each.iter().zip(out.chunks_exact_mut(row_values)) {
-        row_down(&values[tap.first * row_values..], &tap.weights, &mut sums, out);
+        weighted(&values[tap.first * row_values..], row_values, &tap.weights, out);
     }
 }
 
+/// Values of a row that are summed side by side: two vector registers of i32 on the widest machines.
+const LANES: usize = 32;
+
+/// One row from as many rows as there are weights.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn row_down(values: &[u8], weights: &[i32], sums: &mut [i32], out: &mut [u8]) {
-    sums.fill(0);
-    for (row, weight) in values.chunks_exact(sums.len()).zip(weights) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += i32::from(*value) * weight);
+fn weighted(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8]) {
+    let (blocks, rest) = out.as_chunks_mut::<LANES>();
+    let beyond = blocks.len() * LANES;
+    for (i, block) in blocks.iter_mut().enumerate() {
+        sum(&values[i * LANES..], row_values, weights, block);
     }
-    out.iter_mut().zip(sums).for_each(|(out, sum)| *out = grey(*sum));
+    for (i, value) in rest.iter_mut().enumerate() {
+        sum(&values[beyond + i..], row_values, weights, std::array::from_mut(value));
+    }
+}
+
+/// The first `N` values of each row; a fixed number, so that the sums stay in registers.
+#[inline(always)]
+fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8; N]) {
+    let mut sums = [0; N];
+    for (row, weight) in values.chunks(row_values).zip(weights) {
+        sums.iter_mut().zip(&row[..N]).for_each(|(sum, value)| *sum += i32::from(*value) * weight);
+    }
+    *out = sums.map(grey);
 }
 
 #[inline(always)]
@@ -134,13 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn both_directions_agree() {
-        let column: Vec<u8> = (0..50u32).map(|i| (i * i % 251) as u8).collect();
-        let rgb: Vec<u8> = column.iter().flat_map(|v| [*v; 3]).collect();
+    fn both_directions_agree_on_any_number_of_rows() {
         let taps = Taps::new(50, 17);
-        let (mut wide, mut tall) = (vec![], vec![]);
-        across(&rgb, &taps, &mut wide);
-        down(&column, 1, &taps, &mut tall);
-        assert_eq!(wide.chunks_exact(3).map(|p| p[0]).collect::<Vec<_>>(), tall);
+        for rows in [1, ROWS, 2 * ROWS + 5] {
+            let value = |row: usize, x: usize, channel: usize| (x * x * (row + 1) + 77 * channel) as u8;
+            let order = |width: usize| (0..rows).flat_map(move |r| (0..width).map(move |x| (r, x)));
+            let rgb: Vec<u8> = order(50).flat_map(|(r, x)| [0, 1, 2].map(|c| value(r, x, c))).collect();
+            let turned: Vec<u8> =
+                (0..50).flat_map(|x| (0..rows).flat_map(move |r| [0, 1, 2].map(|c| value(r, x, c)))).collect();
+            let (mut wide, mut tall) = (vec![], vec![]);
+            across(&rgb, &taps, &mut wide);
+            down(&turned, 3 * rows, &taps, &mut tall);
+            let turned_back: Vec<u8> =
+                order(17).flat_map(|(r, x)| [0, 1, 2].map(|c| tall[3 * (x * rows + r) + c])).collect();
+            assert_eq!(wide, turned_back, "{rows} rows");
+        }
     }
 }

@@ -2,17 +2,18 @@
 
 use super::gallery::Gallery;
 use super::preset::{FewShotMap, ImageScore, LanguageMap, Mean, Parameters};
-use super::vectors::{harmonic, unit, unit_rows};
+use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::scattered;
 use super::{MapKind, windows};
-use crate::engine::Features;
+use crate::engine::nearest::Nearest;
+use crate::engine::{EngineError, Features};
 use crate::verdict::Map;
-use ndarray::{Array1, Array2, ArrayView2, s};
+use ndarray::{ArrayView2, s};
 
-/// The language half: two unit prototypes `[2, E]` (normal, anomalous).
+/// The language half: two unit prototypes `[E]` (normal, anomalous).
 #[derive(Debug, Clone)]
 struct Language {
-    prototypes: Array2<f32>,
+    prototypes: [Vec<f32>; 2],
     temperature: f32,
 }
 
@@ -40,18 +41,35 @@ impl Scorer {
         };
         let galleries = if references.is_empty() { vec![] } else { parameters.maps.iter().map(gallery).collect() };
         let temperature = parameters.temperature;
-        let language = prototypes.map(|raw| Language { prototypes: unit_rows(raw), temperature });
+        let language = prototypes.map(|raw| {
+            let unit = unit_rows(raw);
+            Language { prototypes: [0, 1].map(|i| unit.row(i).to_vec()), temperature }
+        });
         Scorer { parameters, language, galleries, language_scales: language_scales.to_vec() }
     }
 
     /// The score and the `grid x grid` map of one picture.
-    pub fn score(&self, features: &Features) -> (f32, Map) {
-        self.score_without(features, None)
+    ///
+    /// # Errors
+    /// When the engine fails to compare.
+    pub fn score(&self, nearest: &mut dyn Nearest, features: &Features) -> Result<(f32, Map), EngineError> {
+        self.score_without(nearest, features, None)
     }
 
     /// The same against a gallery without one of its references.
-    pub fn score_without(&self, features: &Features, but: Option<usize>) -> (f32, Map) {
-        let visual = (!self.galleries.is_empty()).then(|| self.visual_map(features, but));
+    ///
+    /// # Errors
+    /// When the engine fails to compare.
+    pub fn score_without(
+        &self,
+        nearest: &mut dyn Nearest,
+        features: &Features,
+        but: Option<usize>,
+    ) -> Result<(f32, Map), EngineError> {
+        let visual = match self.galleries.is_empty() {
+            true => None,
+            false => Some(self.visual_map(nearest, features, but)?),
+        };
         let map = match (&self.language, &visual) {
             (None, Some(visual)) => visual.clone(),
             (Some(_), Some(visual)) if !self.parameters.needs_language_map(true) => visual.clone(),
@@ -73,21 +91,25 @@ impl Scorer {
                 (language.of_image(features) + highest(visual)) / 2.0
             }
         };
-        (score, Map::new(features.grid, map))
+        Ok((score, Map::new(features.grid, map)))
     }
 
-    fn visual_map(&self, features: &Features, but: Option<usize>) -> Vec<f32> {
-        let maps = self.parameters.maps.iter().zip(&self.galleries).map(|(map, gallery)| {
-            let distances = gallery.distances(rows_of(features, *map), but);
-            match map {
+    fn visual_map(
+        &self,
+        nearest: &mut dyn Nearest,
+        features: &Features,
+        but: Option<usize>,
+    ) -> Result<Vec<f32>, EngineError> {
+        let mut maps = Vec::with_capacity(self.galleries.len());
+        for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
+            let distances = gallery.distances(nearest, rows_of(features, *map), but)?;
+            maps.push(match map {
                 MapKind::Patch => distances,
                 MapKind::Windows(scale) => scattered(&distances, features.grid, *scale, self.parameters.windows),
-            }
-        });
-        let maps: Vec<Vec<f32>> = maps.collect();
-        (0..features.grid * features.grid)
-            .map(|cell| maps.iter().map(|m| m[cell]).sum::<f32>() / maps.len() as f32)
-            .collect()
+            });
+        }
+        let mean = |cell: usize| maps.iter().map(|map| map[cell]).sum::<f32>() / maps.len() as f32;
+        Ok((0..features.grid * features.grid).map(mean).collect())
     }
 
     fn language_map(&self, language: &Language, features: &Features) -> Vec<f32> {
@@ -159,17 +181,20 @@ fn mean_of_highest(values: &[f32]) -> f32 {
 }
 
 impl Language {
-    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each row (WinCLIP, equation 1).
+    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP, equation 1).
     fn of_rows(&self, rows: ArrayView2<f32>) -> Vec<f32> {
-        let similarities = unit_rows(rows).dot(&self.prototypes.t());
-        let softmax = |row: ndarray::ArrayView1<f32>| 1.0 / (1.0 + ((row[0] - row[1]) / self.temperature).exp());
-        similarities.rows().into_iter().map(softmax).collect()
+        let rows_major = rows.as_standard_layout();
+        let values = rows_major.as_slice().expect("standard layout");
+        values.chunks_exact(rows.ncols().max(1)).map(|row| self.of_row(row)).collect()
+    }
+
+    fn of_row(&self, row: &[f32]) -> f32 {
+        let [normal, anomalous] = [0, 1].map(|i| cosine(row, &self.prototypes[i]));
+        1.0 / (1.0 + ((normal - anomalous) / self.temperature).exp())
     }
 
     fn of_image(&self, features: &Features) -> f32 {
-        let mut image = Array1::from(features.image.clone().expect("the plan asks for the picture's embedding"));
-        unit(&mut image.view_mut());
-        self.of_rows(image.insert_axis(ndarray::Axis(0)).view())[0]
+        self.of_row(features.image.as_ref().expect("the plan asks for the picture's embedding"))
     }
 }
 
@@ -177,8 +202,11 @@ impl Language {
 mod tests {
     use super::*;
     use crate::engine::WindowFeatures;
+    use crate::winclip::gallery::tests::Plain;
     use crate::winclip::Preset;
     use proptest::prelude::*;
+
+    use ndarray::Array2;
 
     const GRID: usize = 3;
     const SIZE: usize = 4;
@@ -222,7 +250,7 @@ mod tests {
                 let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references);
                 let left_out = (0..references.len()).filter(|_| references.len() > 1).map(Some);
                 for but in left_out.chain([None]) {
-                    let (score, map) = scorer.score_without(&shown, but);
+                    let (score, map) = scorer.score_without(&mut Plain, &shown, but).expect("plain arithmetic");
                     prop_assert!(score.is_finite(), "{preset:?} {score}");
                     prop_assert!(map.values().iter().all(|v| v.is_finite()), "{preset:?} {map:?}");
                 }

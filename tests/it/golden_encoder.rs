@@ -11,7 +11,7 @@ fn pixels(golden: &Golden, name: &str) -> Array3<f32> {
 }
 
 fn encode(model: &ModelFolder, plan: &EncodePlan, picture: Array3<f32>) -> Features {
-    let mut encoder = OnnxEncoder::open(&runtime(), model, plan, Some(2)).expect("the plan fits");
+    let mut encoder = OnnxEncoder::open(&runtime(), model, plan).expect("the plan fits");
     encoder.encode(&[picture]).expect("runs").remove(0)
 }
 
@@ -51,7 +51,7 @@ fn text_towers_give_open_clips_embeddings() {
     for name in ["open-clip-tiny", "open-clip-tiny-quickgelu"] {
         let golden = Golden::open(name);
         let (_guard, model) = imported(name);
-        let mut text = OnnxTextEncoder::open(&runtime(), &model, Some(2)).expect("a text tower");
+        let mut text = OnnxTextEncoder::open(&runtime(), &model).expect("a text tower");
         let prompts =
             ["a cropped photo of the metal nut.", "a cropped photo of the damaged metal nut."].map(str::to_owned);
         let features = text.encode(&prompts).expect("short prompts");
@@ -78,7 +78,7 @@ fn a_transformers_clip_gives_transformers_tensors() {
     assert_close("patches", patches, &golden.tensor("encode.patches.picture"), 2e-3);
     let prompts =
         ["a photo of a flawless metal nut.", "a close-up photo of the metal nut with damage."].map(str::to_owned);
-    let mut text = OnnxTextEncoder::open(&runtime(), &model, None).expect("a text tower");
+    let mut text = OnnxTextEncoder::open(&runtime(), &model).expect("a text tower");
     assert_close("text", text.encode(&prompts).expect("short").into_dyn(), &golden.tensor("text.encode"), 2e-3);
 }
 
@@ -113,7 +113,7 @@ fn windows_differ_from_each_other() {
 fn a_plan_beyond_the_model_is_refused_with_every_limit() {
     let (_guard, model) = imported("open-clip-tiny");
     let plan = EncodePlan { side: 96, image: true, patches: vec![PatchLayer::Block(4)], scales: vec![0, 9] };
-    let error = OnnxEncoder::open(&runtime(), &model, &plan, None).err().expect("too much").to_string();
+    let error = OnnxEncoder::open(&runtime(), &model, &plan).err().expect("too much").to_string();
     for words in ["80 x 80 pixels only, got 96", "block: must be 1 to 3, got 4", "patches wide, got 0", "got 9"] {
         assert!(error.contains(words), "{words:?} is not in {error:?}");
     }

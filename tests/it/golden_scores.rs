@@ -2,6 +2,7 @@
 
 use crate::support::{Golden, assert_close, golden, imported, runtime};
 use ndarray::{Array2, Ix2, arr1};
+use winspect::engine::nearest::OnnxNearest;
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
 use winspect::engine::{Features, PatchLayer, WindowFeatures};
 use winspect::frame::Picture;
@@ -52,6 +53,7 @@ fn assert_judged(golden: &Golden, run: &str, picture: &str, score: f32, map: &Ma
 
 #[test]
 fn every_preset_gives_the_golden_scores_from_golden_features() {
+    let mut nearest = OnnxNearest::open(&runtime()).expect("one product");
     for name in MODELS {
         let golden = Golden::open(name);
         for preset in PRESETS {
@@ -67,7 +69,8 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
                 let scorer = Scorer::new(parameters.clone(), &[2, 3], Some(text.view()), references);
                 for picture in PICTURES {
-                    let (score, map) = scorer.score(&golden_features(&golden, picture, patches));
+                    let features = golden_features(&golden, picture, patches);
+                    let (score, map) = scorer.score(&mut nearest, &features).expect("compared");
                     assert_judged(&golden, &format!("{}.{run}", preset.name()), picture, score, &map, 1e-4);
                 }
             }
@@ -89,8 +92,8 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
             let references = ["good_a", "good_b"].map(|r| picture(name, r));
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
                 let plan = recipe.encode_plan(&model.spec, !references.is_empty()).expect("fits");
-                let encoder = OnnxEncoder::open(&runtime(), &model, &plan, Some(2)).expect("opens");
-                let mut text = OnnxTextEncoder::open(&runtime(), &model, Some(2)).expect("a text tower");
+                let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
+                let mut text = OnnxTextEncoder::open(&runtime(), &model).expect("a text tower");
                 let prototypes = prompts::taught(&recipe, &model.spec, &mut text).expect("short prompts");
                 drop(text);
                 let mut inspector = Inspector::prepare(
@@ -140,13 +143,13 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
     let (_guard, model) = imported(name);
     let recipe = Recipe { side: Some(70), ..Recipe::new(None) };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
-    let encoder = OnnxEncoder::open(&runtime(), &model, &plan, Some(2)).expect("opens");
+    let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
     let references = [picture("open-clip-tiny", "good_a"), picture("open-clip-tiny", "good_b")];
     let mut inspector =
         Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, &references, &mut |_, _| ())
             .expect("prepares");
-    let left_out = inspector.leave_one_out();
+    let left_out = inspector.leave_one_out().expect("compared");
     assert_eq!(left_out.len(), 2);
-    assert!(left_out.iter().all(|s| *s > 1e-4 && s.is_finite()), "{left_out:?}");
+    assert!(left_out.iter().all(|(s, _)| *s > 1e-4 && s.is_finite()), "{left_out:?}");
     assert!(inspector.judge(&references[0]).expect("judged").score < 1e-5, "a reference matches itself");
 }

@@ -62,7 +62,7 @@ fn a_model_with_words_is_not_prepared_without_them() {
     let (_guard, model) = imported("open-clip-tiny");
     let recipe = Recipe::new(Some("nut".to_owned()));
     let plan = recipe.encode_plan(&model.spec, false).expect("fits");
-    let encoder = OnnxEncoder::open(&runtime(), &model, &plan, Some(1)).expect("opens");
+    let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
     let prepared = Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, &[], &mut |_, _| ());
     let error = prepared.err().expect("no words").to_string();
     assert!(error.contains("no prototypes were made of them"), "{error}");

@@ -39,7 +39,7 @@ pub fn imported(name: &str) -> (tempfile::TempDir, ModelFolder) {
 }
 
 pub fn runtime() -> Runtime {
-    Runtime::load(None).expect("tools/setup puts libonnxruntime into engines/lib")
+    Runtime::load(None, Some(2)).expect("tools/setup puts libonnxruntime into engines/lib")
 }
 
 /// The largest absolute difference; panics when the shapes differ.

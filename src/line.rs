@@ -100,8 +100,8 @@ impl Line {
     /// When a camera's description cannot work, or the engine fails to compare the references.
     pub fn start(config: &LineConfig, mut inspector: Inspector, model: &str, run_id: &str) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
-        let threshold = threshold(config.recipe.threshold, &mut inspector)
-            .map_err(|error| Failure::new(Exit::Software, error))?;
+        let threshold =
+            threshold(config.recipe.threshold, &mut inspector).map_err(|error| Failure::new(Exit::Software, error))?;
         match threshold {
             Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
             Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),

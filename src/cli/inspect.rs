@@ -317,8 +317,8 @@ mod tests {
     #[test]
     fn one_odd_reference_does_not_dim_the_overlays() {
         let good = [0.1, 0.9, 0.2].map(|worst| Map::new(1, vec![worst]));
-        assert_eq!(common_scale(&good), Some((0.1, 0.4)));
-        assert_eq!(common_scale(&[]), None);
-        assert_eq!(common_scale(&[Map::new(1, vec![0.0]), Map::new(1, vec![0.0])]), None);
+        assert_eq!(common_scale(good.iter()), Some((0.1, 0.4)));
+        assert_eq!(common_scale([].iter()), None);
+        assert_eq!(common_scale([Map::new(1, vec![0.0]), Map::new(1, vec![0.0])].iter()), None);
     }
 }

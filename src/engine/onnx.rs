@@ -6,18 +6,17 @@
 use super::attention;
 use super::nearest::{Nearest, OnnxNearest};
 use super::{EncodePlan, EncodeTook, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures};
-use crate::model::graph::cut;
-use crate::model::proto::{self, FLOAT};
+use crate::model::graph::{Dim, GraphBuilder, cut, int};
+use crate::model::proto::{self, FLOAT, INT64};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{ModelFolder, ModelSpec};
-use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use ort::environment::GlobalThreadPoolOptions;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, Tensor, TensorRef};
 use prost::Message;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -93,7 +92,7 @@ fn places() -> Vec<PathBuf> {
 pub struct OnnxEncoder {
     trunk: Session,
     /// Nothing when the plan has no scales.
-    windows: Option<Session>,
+    windows: Option<Windows>,
     nearest: OnnxNearest,
     plan: EncodePlan,
     grid: usize,
@@ -101,8 +100,6 @@ pub struct OnnxEncoder {
     /// The trunk's outputs, by what they are for.
     tokens_output: Option<&'static str>,
     patches_outputs: Vec<String>,
-    /// The windows of one scale, gathered; kept because fresh memory costs more than the copying.
-    gathered: Vec<f32>,
     took: EncodeTook,
 }
 
@@ -126,7 +123,7 @@ impl OnnxEncoder {
         let trunk = loader.session("trunk.onnx", &outputs, (grid != model.spec.grid()).then_some(grid))?;
         let windows = match plan.scales.is_empty() {
             true => None,
-            false => Some(loader.session("windows.onnx", &["embedding"], None)?),
+            false => Some(Windows::open(runtime, &mut loader, plan, grid)?),
         };
         Ok(OnnxEncoder {
             trunk,
@@ -137,7 +134,6 @@ impl OnnxEncoder {
             width: model.spec.width,
             tokens_output,
             patches_outputs,
-            gathered: vec![],
             took: EncodeTook::default(),
         })
     }
@@ -162,32 +158,10 @@ impl OnnxEncoder {
             }
             false => None,
         };
-        let embedded = self.tokens_output.map(rows).transpose()?;
-        drop(outputs);
-
-        let mut windows = Vec::new();
-        if let (Some(session), Some(embedded)) = (&mut self.windows, embedded) {
-            for &scale in &self.plan.scales {
-                let started = Instant::now();
-                let places = (self.grid - scale + 1).pow(2);
-                let step = (WINDOW_ROWS / (1 + scale * scale)).max(1);
-                let mut features = Vec::new();
-                let mut gathering = Duration::ZERO;
-                for start in (0..places).step_by(step) {
-                    let started = Instant::now();
-                    let part = start..(start + step).min(places);
-                    let gathered = gather(&embedded, self.grid, scale, part, &mut self.gathered);
-                    gathering += started.elapsed();
-                    let input = TensorRef::from_array_view(gathered).map_err(run_error)?;
-                    let outputs = session.run(ort::inputs!["tokens" => input]).map_err(run_error)?;
-                    features.extend(outputs["embedding"].try_extract_array::<f32>().map_err(run_error)?.iter());
-                }
-                let features = Array2::from_shape_vec((places, features.len() / places), features);
-                windows.push(WindowFeatures { scale, features: finite("windows", features.map_err(run_error)?)? });
-                self.took.gather += gathering;
-                self.took.windows.push(started.elapsed() - gathering);
-            }
-        }
+        let windows = match (&mut self.windows, self.tokens_output) {
+            (Some(windows), Some(name)) => windows.encode(rows(name)?.view(), &mut self.took)?,
+            _ => vec![],
+        };
         Ok(Features { grid: self.grid, image, tokens, windows })
     }
 }
@@ -222,28 +196,74 @@ impl Nearest for OnnxEncoder {
 /// run at full speed.
 const WINDOW_ROWS: usize = 1024;
 
-/// `{class token, scale x scale patch tokens}` of each window, `[W, 1 + scale^2, D]`, windows in row-major order of
-/// their top-left patch (WinCLIP, section 4.1). `tokens` is `[1 + grid^2, D]`, row-major, the class token first.
-/// `windows` says which; `memory` is what they are written to, kept from picture to picture.
-fn gather<'m>(
-    tokens: &Array2<f32>,
-    grid: usize,
-    scale: usize,
-    windows: Range<usize>,
-    memory: &'m mut Vec<f32>,
-) -> ArrayView3<'m, f32> {
-    let (places, width) = (grid - scale + 1, tokens.ncols());
-    let all = tokens.as_slice().expect("the engine's outputs are row-major");
-    let rows = |from: usize, count: usize| &all[from * width..(from + count) * width];
-    memory.clear();
-    for window in windows.clone() {
-        let (top, left) = (window / places, window % places);
-        memory.extend_from_slice(rows(0, 1));
-        for row in top..top + scale {
-            memory.extend_from_slice(rows(1 + row * grid + left, scale));
-        }
+/// The tower over windows of the trunk's tokens.
+struct Windows {
+    /// Tokens `[1 + P, D]` and rows `[N, T]` to `[N, T, D]`: on all threads, since it is bound by memory.
+    gather: Session,
+    tower: Session,
+    /// The rows of each window, for each scale, in parts of at most [`WINDOW_ROWS`].
+    scales: Vec<(usize, Vec<Array2<i64>>)>,
+}
+
+impl Windows {
+    fn open(runtime: &Runtime, loader: &mut Loader, plan: &EncodePlan, grid: usize) -> Result<Self, EngineError> {
+        let mut graph = GraphBuilder::new("gather", &[]);
+        let tokens = graph.input("tokens", FLOAT, &[Dim::Any("R"), Dim::Any("D")]);
+        let rows = graph.input("rows", INT64, &[Dim::Any("N"), Dim::Any("T")]);
+        graph.node("Gather", "gathered", &[&tokens, &rows], vec![int("axis", 0)]);
+        graph.output("gathered", &[Dim::Any("N"), Dim::Any("T"), Dim::Any("D")]);
+        let gather = runtime.builder().and_then(|mut b| b.commit_from_memory(&graph.finish().encode_to_vec()));
+        let parts = |scale: usize| {
+            let rows = window_rows(grid, scale);
+            let step = (WINDOW_ROWS / rows.ncols()).max(1);
+            (scale, rows.axis_chunks_iter(Axis(0), step).map(|part| part.to_owned()).collect())
+        };
+        Ok(Windows {
+            gather: gather.map_err(|error| EngineError::Unavailable(error.to_string()))?,
+            tower: loader.session("windows.onnx", &["embedding"], None)?,
+            scales: plan.scales.iter().map(|&scale| parts(scale)).collect(),
+        })
     }
-    ArrayView3::from_shape((windows.len(), 1 + scale * scale, width), memory).expect("filled window by window")
+
+    /// `tokens` is `[1 + P, D]`, the class token first.
+    fn encode(&mut self, tokens: ArrayView2<f32>, took: &mut EncodeTook) -> Result<Vec<WindowFeatures>, EngineError> {
+        let mut all = Vec::with_capacity(self.scales.len());
+        for (scale, parts) in &self.scales {
+            let (mut features, mut count, mut gathering) = (Vec::new(), 0, Duration::ZERO);
+            let started = Instant::now();
+            for rows in parts {
+                let started = Instant::now();
+                let inputs = ort::inputs![
+                    "tokens" => TensorRef::from_array_view(tokens).map_err(run_error)?,
+                    "rows" => TensorRef::from_array_view(rows).map_err(run_error)?
+                ];
+                let gathered = self.gather.run(inputs).map_err(run_error)?.remove("gathered");
+                let gathered = gathered.ok_or_else(|| run_error("nothing was gathered"))?;
+                gathering += started.elapsed();
+                let outputs = self.tower.run(ort::inputs!["tokens" => gathered]).map_err(run_error)?;
+                features.extend(outputs["embedding"].try_extract_array::<f32>().map_err(run_error)?.iter());
+                count += rows.nrows();
+            }
+            took.gather += gathering;
+            took.windows.push(started.elapsed() - gathering);
+            let features = Array2::from_shape_vec((count, features.len() / count), features).map_err(run_error)?;
+            all.push(WindowFeatures { scale: *scale, features: finite("windows", features)? });
+        }
+        Ok(all)
+    }
+}
+
+/// The rows of the token matrix that each window takes (WinCLIP, section 4.1): `{class token, scale x scale patches}`,
+/// `[W, 1 + scale^2]`, windows in row-major order of their top-left patch. The class token is row 0.
+fn window_rows(grid: usize, scale: usize) -> Array2<i64> {
+    let places = grid - scale + 1;
+    Array2::from_shape_fn((places * places, 1 + scale * scale), |(window, token)| match token.checked_sub(1) {
+        None => 0,
+        Some(patch) => {
+            let (row, column) = (window / places + patch / scale, window % places + patch % scale);
+            (1 + row * grid + column) as i64
+        }
+    })
 }
 
 /// The text tower on the CPU. Dropping it releases its memory.
@@ -392,5 +412,18 @@ fn finite<D: ndarray::Dimension>(
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(values),
         Some(value) => Err(EngineError::Run(format!("{name} holds {value}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_takes_the_class_token_and_its_patches() {
+        let rows = window_rows(4, 3);
+        assert_eq!(rows.dim(), (4, 10));
+        assert_eq!(rows.row(0).to_vec(), [0, 1, 2, 3, 5, 6, 7, 9, 10, 11]);
+        assert_eq!(rows.row(3).to_vec(), [0, 6, 7, 8, 10, 11, 12, 14, 15, 16]);
     }
 }

@@ -72,13 +72,15 @@ impl PixelMaker {
     fn normalised(&self, (width, height): (usize, usize)) -> Pixels {
         let (left, top) = (centred(width, self.side), centred(height, self.side));
         let mut pixels = Array3::zeros((3, self.side, self.side));
-        for (channel, mut plane) in pixels.outer_iter_mut().enumerate() {
-            let levels = &self.levels[channel];
-            for (row, mut line) in plane.outer_iter_mut().enumerate() {
-                let source = &self.small[3 * ((top + row) * width + left)..][..3 * self.side];
-                for (value, pixel) in line.iter_mut().zip(source.chunks_exact(3)) {
-                    *value = levels[usize::from(pixel[channel])];
-                }
+        let plane = self.side * self.side;
+        let (red, rest) = pixels.as_slice_mut().expect("just made").split_at_mut(plane);
+        let (green, blue) = rest.split_at_mut(plane);
+        let lines = |plane| <[f32]>::chunks_exact_mut(plane, self.side);
+        for (row, ((red, green), blue)) in lines(red).zip(lines(green)).zip(lines(blue)).enumerate() {
+            let source = &self.small[3 * ((top + row) * width + left)..][..3 * self.side];
+            for (((pixel, red), green), blue) in source.as_chunks::<3>().0.iter().zip(red).zip(green).zip(blue) {
+                [*red, *green, *blue] =
+                    std::array::from_fn(|channel| self.levels[channel][usize::from(pixel[channel])]);
             }
         }
         pixels

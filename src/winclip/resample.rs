@@ -10,7 +10,6 @@ use multiversion::multiversion;
 /// Rows of a picture that are resized side by side: vector registers are full, and a strip of them stays in the cache.
 const ROWS: usize = 32;
 
-
 /// The source pixels of each output pixel along one direction, with their weights, which sum to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taps {
@@ -68,14 +67,14 @@ pub fn across(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     let rows = rgb.len() / from;
     // Whole strips; what is beyond the last row is dropped at the end.
     out.resize(rows.next_multiple_of(ROWS) * to, 0);
-    let (mut fours, mut wide) = (vec![[0; 4]; ROWS / 4 * from], vec![[0; ROWS]; from]);
+    let (mut fours, mut wide) = (vec![[0; 4]; ROWS / 4 * from.max(to)], vec![[0; ROWS]; from]);
     let mut small = vec![[0; ROWS]; to];
     for (rgb, out) in rgb.chunks(ROWS * from).zip(out.chunks_exact_mut(ROWS * to)) {
         on_side(rgb, &mut fours, &mut wide);
         for (tap, out) in taps.each.iter().zip(small.as_chunks_mut::<3>().0) {
             weighted(wide[3 * tap.first..].as_flattened(), 3 * ROWS, &tap.weights, out.as_flattened_mut());
         }
-        upright(&small, out);
+        upright(&small, &mut fours, out);
     }
     out.truncate(rows * to);
 }
@@ -103,12 +102,18 @@ fn on_side(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
 
 /// The way back: columns to [`ROWS`] rows.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn upright(columns: &[[u8; ROWS]], rows: &mut [u8]) {
-    for (four, rows) in rows.chunks_exact_mut(4 * columns.len()).enumerate() {
-        let (ab, cd) = rows.split_at_mut(2 * columns.len());
-        let ((a, b), (c, d)) = (ab.split_at_mut(columns.len()), cd.split_at_mut(columns.len()));
-        for ((((column, a), b), c), d) in columns.iter().zip(a).zip(b).zip(c).zip(d) {
-            [*a, *b, *c, *d] = column.as_chunks::<4>().0[four];
+fn upright(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
+    let width = columns.len();
+    for (x, column) in columns.iter().enumerate() {
+        for (group, four) in column.as_chunks::<4>().0.iter().enumerate() {
+            fours[group * width + x] = *four;
+        }
+    }
+    for (rows, fours) in rows.chunks_exact_mut(4 * width).zip(fours.chunks_exact(width)) {
+        let (ab, cd) = rows.split_at_mut(2 * width);
+        let ((a, b), (c, d)) = (ab.split_at_mut(width), cd.split_at_mut(width));
+        for ((((four, a), b), c), d) in fours.iter().zip(a).zip(b).zip(c).zip(d) {
+            [*a, *b, *c, *d] = *four;
         }
     }
 }

@@ -202,8 +202,8 @@ impl Language {
 mod tests {
     use super::*;
     use crate::engine::WindowFeatures;
-    use crate::winclip::gallery::tests::Plain;
     use crate::winclip::Preset;
+    use crate::winclip::gallery::tests::Plain;
     use proptest::prelude::*;
 
     use ndarray::Array2;

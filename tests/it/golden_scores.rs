@@ -2,7 +2,7 @@
 
 use crate::support::{Golden, assert_close, golden, imported, runtime};
 use ndarray::{Array2, Ix2, arr1};
-use winspect::engine::nearest::OnnxNearest;
+use winspect::engine::nearest::{Nearest, OnnxNearest};
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
 use winspect::engine::{Features, PatchLayer, WindowFeatures};
 use winspect::frame::Picture;
@@ -152,4 +152,22 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
     assert_eq!(left_out.len(), 2);
     assert!(left_out.iter().all(|(s, _)| *s > 1e-4 && s.is_finite()), "{left_out:?}");
     assert!(inspector.judge(&references[0]).expect("judged").score < 1e-5, "a reference matches itself");
+}
+
+#[test]
+fn the_engine_finds_the_nearest_row_of_each_reference_however_many_there_are() {
+    let mut nearest = OnnxNearest::open(&runtime()).expect("one product");
+    let value = |i: usize, j: usize| ((i * 31 + j * 17) % 23) as f32 / 23.0 - 0.5;
+    let queries = Array2::from_shape_fn((700, 3), |(i, j)| value(i, j));
+    // 700 queries of 300 rows each: several runs.
+    for count in [1, 2, 7] {
+        let references = Array2::from_shape_fn((count * 300, 3), |(i, j)| value(i + 7, j * j));
+        let found = nearest.similarities(queries.view(), references.view(), 300).expect("compared");
+        let highest = |q: usize, k: usize| {
+            let products = (k * 300..(k + 1) * 300).map(|r| queries.row(q).dot(&references.row(r)));
+            products.fold(f32::NEG_INFINITY, f32::max)
+        };
+        let defined = Array2::from_shape_fn((700, count), |(q, k)| highest(q, k));
+        assert_close(&format!("{count} references"), found.into_dyn(), &defined.into_dyn(), 1e-6);
+    }
 }

@@ -80,6 +80,8 @@ pub struct Frame {
     pub captured_by: CapturedBy,
     /// Our monotonic clock when the frame arrived: latencies and deadlines count from here.
     pub arrived: Instant,
+    /// The decoder lacked data for it.
+    pub corrupt: bool,
     /// What the camera spent on decoding and colour conversion, where it can tell.
     pub decode: Option<Duration>,
     /// The file's name for a folder camera; nothing for live cameras.

@@ -125,6 +125,7 @@ mod tests {
             captured_at: jiff::Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
+            corrupt: false,
             decode: None,
             part_id: Some(number.to_string()),
         }

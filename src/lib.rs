@@ -13,6 +13,7 @@ pub mod line;
 pub mod model;
 pub mod picture_file;
 pub mod publish;
+pub mod quality;
 pub mod report;
 pub mod store;
 pub mod verdict;

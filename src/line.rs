@@ -18,6 +18,7 @@ use crate::intake::{Intake, Place, Waiting, intake};
 use crate::publish::message::Identity;
 use crate::publish::mqtt::{self, Side};
 use crate::publish::{Heatmaps, heatmap};
+use crate::quality::{Flaw, Gate, Repeats};
 use crate::report::{Evidence, Report, Took};
 use crate::store::{MemoryStore, Store};
 use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
@@ -94,11 +95,17 @@ fn automatic(good: &[f32], factor: f32) -> Result<f32, &'static str> {
 }
 
 impl Line {
-    /// Starts every stage. `inspector` judges for all cameras; `references` is how many pictures it compares with.
+    /// Starts every stage. `inspector` judges for all cameras what `gate` lets through.
     ///
     /// # Errors
     /// When a camera's description cannot work, or the engine fails to compare the references.
-    pub fn start(config: &LineConfig, mut inspector: Inspector, model: &str, run_id: &str) -> Result<Line, Failure> {
+    pub fn start(
+        config: &LineConfig,
+        mut inspector: Inspector,
+        gate: Gate,
+        model: &str,
+        run_id: &str,
+    ) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
         let threshold =
             threshold(config.recipe.threshold, &mut inspector).map_err(|error| Failure::new(Exit::Software, error))?;
@@ -134,8 +141,16 @@ impl Line {
             let tally = tallies[&*camera.camera.name].clone();
             cameras.push(camera_stage(camera, source, place, tally, side.clone(), stop.clone()));
         }
+        let live = config
+            .cameras
+            .iter()
+            .filter(|c| camera::is_live(&c.camera))
+            .map(|c| (c.camera.name.clone(), Watched::default()));
         let desk = Desk {
             inspector,
+            gate,
+            frozen_frames: config.recipe.bad_image.frozen_frames,
+            watched: live.collect(),
             rule: Rule { threshold },
             run_id: run_id.into(),
             recipe: recipe.into(),
@@ -253,9 +268,21 @@ impl Sink for CameraSink {
     }
 }
 
+/// What the desk remembers of a live camera's pictures.
+#[derive(Default)]
+struct Watched {
+    repeats: Repeats,
+    /// Its last picture was bad, and that was told.
+    bad: bool,
+}
+
 /// The inspector's stage: takes, judges, hands over, accounts.
 struct Desk {
     inspector: Inspector,
+    gate: Gate,
+    frozen_frames: u64,
+    /// The live cameras: those of others may repeat themselves.
+    watched: HashMap<Arc<str>, Watched>,
     rule: Rule,
     run_id: Arc<str>,
     recipe: Arc<str>,
@@ -291,9 +318,13 @@ impl Desk {
     /// One part: its report, and what the engine said when it could not judge.
     fn judge(&mut self, frame: Frame) -> (Report, Option<String>) {
         let queue = frame.arrived.elapsed();
-        let judged = self.inspector.judge(&frame.picture);
         let mut report = self.blank(&frame, queue);
-        let error = match judged {
+        if let Some(flaw) = self.flaw(&frame) {
+            (report.reason, report.detail) = (Some(Reason::BadImage), Some(flaw.to_string()));
+            report.took.total = frame.arrived.elapsed();
+            return (report, None);
+        }
+        let error = match self.inspector.judge(&frame.picture) {
             Ok(judgement) => {
                 (report.verdict, report.reason) = self.rule.decide(judgement.score);
                 report.score = Some(judgement.score);
@@ -306,10 +337,31 @@ impl Desk {
                 report.took.score = judgement.score_took;
                 None
             }
-            Err(error) => Some(chain(&error)),
+            Err(error) => {
+                let error = chain(&error);
+                report.detail = Some(error.clone());
+                Some(error)
+            }
         };
         report.took.total = frame.arrived.elapsed();
         (report, error)
+    }
+
+    /// Why a picture must not be judged; a live camera's first of a row is told, and the first good one after it.
+    fn flaw(&mut self, frame: &Frame) -> Option<Flaw> {
+        let mut watched = self.watched.get_mut(&frame.camera);
+        let frozen = watched.as_mut().and_then(|watched| watched.repeats.flaw(&frame.picture, self.frozen_frames));
+        let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
+        let flaw = corrupt.or(frozen).or_else(|| self.gate.flaw(&frame.picture));
+        if let Some(watched) = watched
+            && std::mem::replace(&mut watched.bad, flaw.is_some()) != flaw.is_some()
+        {
+            match &flaw {
+                Some(flaw) => tracing::warn!("camera {}: bad pictures: {flaw}", frame.camera),
+                None => tracing::info!("camera {}: its pictures are good again", frame.camera),
+            }
+        }
+        flaw
     }
 
     /// The report of a part that nobody could judge; `seq` is spent on it.
@@ -323,6 +375,7 @@ impl Desk {
             camera: frame.camera.clone(),
             verdict: Verdict::Undecided,
             reason: Some(Reason::EngineError),
+            detail: None,
             score: None,
             threshold: self.rule.threshold,
             captured_at: frame.captured_at,

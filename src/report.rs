@@ -15,6 +15,8 @@ pub struct Report {
     pub camera: Arc<str>,
     pub verdict: Verdict,
     pub reason: Option<Reason>,
+    /// What the reason found, in words for a person.
+    pub detail: Option<String>,
     pub score: Option<f32>,
     pub threshold: Option<f32>,
     pub captured_at: Timestamp,
@@ -64,6 +66,7 @@ pub(crate) mod tests {
             camera: "top".into(),
             verdict: Verdict::Fail,
             reason: None,
+            detail: None,
             score: Some(0.412),
             threshold: Some(0.337),
             captured_at: Timestamp::UNIX_EPOCH,

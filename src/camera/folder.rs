@@ -47,6 +47,7 @@ impl Folder {
             captured_at: Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
+            corrupt: false,
             decode: Some(started.elapsed()),
             part_id: path.file_name().map(|name| name.to_string_lossy().into_owned()),
         })

@@ -97,6 +97,7 @@ impl Launch {
         sink: &mut dyn Sink,
     ) -> Result<Ended, CameraError> {
         let stopwatch = timed(pipeline);
+        tell_of_losses(pipeline);
         keep_only_errors(pipeline);
         pipeline.set_state(gst::State::Playing).map_err(|_| first_error(pipeline))?;
         let mut last = Instant::now();
@@ -156,6 +157,7 @@ impl Launch {
             captured_at,
             captured_by,
             arrived,
+            corrupt: buffer.flags().contains(gst::BufferFlags::CORRUPTED),
             decode: buffer
                 .pts()
                 .and_then(|pts| stopwatch.started_at(pts.nseconds()))
@@ -202,6 +204,19 @@ fn timed(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
         });
     }
     stopwatch
+}
+
+/// An RTSP source named `source` says downstream when packets are lost: only then can a decoder mark what lacks them.
+fn tell_of_losses(pipeline: &gst::Pipeline) {
+    if let Some(source) = pipeline.by_name("source").filter(|source| source.has_property("do-rtcp")) {
+        source.connect("new-manager", false, |values| {
+            let manager = values.get(1).and_then(|value| value.get::<gst::Element>().ok());
+            if let Some(manager) = manager.filter(|manager| manager.has_property("do-lost")) {
+                manager.set_property("do-lost", true);
+            }
+            None
+        });
+    }
 }
 
 /// Nobody reads the bus while frames come: what is not an error would pile up there.

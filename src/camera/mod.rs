@@ -105,6 +105,11 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
     }
 }
 
+/// Whether its pictures come when they come; else the source waits for the inspector.
+pub fn is_live(settings: &Settings) -> bool {
+    pipelines::pipeline(&settings.kind).is_ok_and(|pipeline| pipeline.live)
+}
+
 /// Keeps one source running until it ends, cannot work, or the stop is heard.
 ///
 /// # Errors
@@ -254,6 +259,7 @@ mod tests {
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
+            corrupt: false,
             decode: None,
             part_id: None,
         }

@@ -15,6 +15,7 @@ use crate::engine::onnx::Runtime;
 use crate::frame::{CapturedBy, Picture};
 use crate::model::ModelFolder;
 use crate::publish::{heatmap, message};
+use crate::quality::{Gate, Limits};
 use crate::report::{Report, Took};
 use crate::store::{MemoryStore, Store};
 use crate::verdict::Rule;
@@ -86,12 +87,17 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
     };
     let pictures: Vec<Picture> = (0..arguments.references).map(|seed| noise(1 + u64::from(seed))).collect();
     let files = (0..arguments.references).map(|seed| PathBuf::from(format!("noise {seed}"))).collect();
-    let mut inspector = setting.inspector(&References { pictures, files }, &mut |_, _| ())?;
+    let references = References { pictures, files };
+    let mut inspector = setting.inspector(&references, &mut |_, _| ())?;
+    let gate = Gate::new(Limits::default(), &references.pictures);
     let picture = noise(0);
     let mut stages = Stages::default();
     let failed = |error| Failure::new(Exit::Software, error);
     inspector.judge(&picture).map_err(failed)?;
     for done in 1..=arguments.runs {
+        let started = Instant::now();
+        std::hint::black_box(gate.flaw(&picture));
+        stages.put("bad image", started.elapsed());
         let judgement = inspector.judge(&picture).map_err(failed)?;
         stages.add(&inspector, &judgement, &plan.scales);
         stages.publish(judgement, &picture);
@@ -191,6 +197,7 @@ fn report(judgement: Judgement) -> Report {
         camera: "bench".into(),
         verdict,
         reason,
+        detail: None,
         score: Some(judgement.score),
         threshold: rule.threshold,
         captured_at: jiff::Timestamp::now(),
@@ -234,7 +241,7 @@ fn tell(
         rows.insert(name.clone(), json!({"ms": ms, "gflop": floor.map(|f| f.0), "floor_ms": floor.map(|f| f.1)}));
     }
     let ours: f64 = ["pixels", "gather", "score", "message"].iter().map(|name| stages.median(name)).sum();
-    let frame: f64 = ["pixels", "encode", "score", "message"].iter().map(|name| stages.median(name)).sum();
+    let frame: f64 = ["bad image", "pixels", "encode", "score", "message"].iter().map(|name| stages.median(name)).sum();
     let (now, peak) = (status_mb("VmRSS:"), status_mb("VmHWM:"));
     eprintln!(
         "pixels, gather, score and message together {ours:.2} ms; a frame {frame:.1} ms, {:.1} frames/s",

@@ -7,6 +7,7 @@ use crate::base::memory;
 use crate::config::{self, LineConfig};
 use crate::line::{self, Line};
 use crate::model::ModelFolder;
+use crate::quality::Gate;
 use crate::winclip::Inspector;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -34,7 +35,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         )
     })?;
     let model = ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
-    let inspector = prepare(&config, &model)?;
+    let (inspector, gate) = prepare(&config, &model)?;
     let run_id = ulid::Ulid::generate().to_string();
     tracing::info!(
         "run {run_id}: model {}, backend {}, recipe {}",
@@ -43,7 +44,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         config.recipe.name
     );
 
-    let line = Line::start(&config, inspector, &model.label(), &run_id)?;
+    let line = Line::start(&config, inspector, gate, &model.label(), &run_id)?;
     line::wait(&line, || stop.load(Ordering::Relaxed));
     let (summary, outcome) = line.finish();
     let printed = print(serde_json::to_string(&summary).expect("counters are plain values"));
@@ -62,7 +63,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Inspector, Failure> {
+fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<(Inspector, Gate), Failure> {
     let recipe = &config.recipe.winclip;
     let plan = recipe.encode_plan(&model.spec, !config.recipe.references.is_empty()).map_err(|problems| {
         Failure::words(
@@ -79,9 +80,10 @@ fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Inspector, Failur
         threads: config.threads,
         wrong_recipe: Exit::Config,
     };
-    setting.inspector(&references, &mut |done, of| {
+    let inspector = setting.inspector(&references, &mut |done, of| {
         if done == of {
             tracing::info!("{of} references taught");
         }
-    })
+    })?;
+    Ok((inspector, Gate::new(config.recipe.bad_image, &references.pictures)))
 }

@@ -9,6 +9,7 @@ use crate::base::problems::Problems;
 use crate::base::secret::Secret;
 use crate::camera::{self, pipelines};
 use crate::publish::{self, Heatmaps};
+use crate::quality;
 use crate::winclip::{MapKind, Recipe};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ pub struct RecipeConfig {
     /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
     pub references: Vec<PathBuf>,
     pub threshold: Threshold,
+    /// What makes a picture bad.
+    pub bad_image: quality::Limits,
 }
 
 #[derive(Debug, Clone)]
@@ -183,13 +186,35 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
         table.note("references", format!("{} is not there", path.display()));
     }
     let threshold = threshold(&mut table);
+    let bad_image = table.take("bad_image").unwrap_or(Value::Null);
     table.finish();
-    RecipeConfig { name, revision, winclip, references, threshold }
+    let bad_image = limits_of(bad_image, problems);
+    RecipeConfig { name, revision, winclip, references, threshold, bad_image }
 }
 
 fn empty_recipe() -> RecipeConfig {
     let winclip = Recipe::new(None);
-    RecipeConfig { name: String::new(), revision: 1, winclip, references: vec![], threshold: Threshold::None }
+    let bad_image = quality::Limits::default();
+    RecipeConfig {
+        name: String::new(),
+        revision: 1,
+        winclip,
+        references: vec![],
+        threshold: Threshold::None,
+        bad_image,
+    }
+}
+
+/// 0 switches a check off.
+fn limits_of(value: Value, problems: &mut Problems) -> quality::Limits {
+    let mut table = Table::new("recipe.bad_image", value, problems);
+    let usual = quality::Limits::default();
+    let mut share = |key, usual: f32| table.number(key, 0.0, 1.0).map_or(usual, |share| share as f32);
+    let (black, saturated) = (share("black", usual.black), share("saturated", usual.saturated));
+    let blurred = share("blurred", usual.blurred);
+    let frozen_frames = table.whole("frozen_frames", 0, 1_000_000).unwrap_or(usual.frozen_frames);
+    table.finish();
+    quality::Limits { frozen_frames, black, saturated, blurred }
 }
 
 /// Scores of good parts vary; the factor leaves room above the highest of the references.

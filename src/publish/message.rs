@@ -14,6 +14,8 @@ pub const SCHEMA: u32 = 1;
 /// A result stays small: a larger map is max-pooled to this side, more regions stay with the heat map.
 const MAP_SIDE_MAX: usize = 16;
 const REGIONS_MAX: usize = 3;
+/// Bytes.
+const DETAIL_MAX: usize = 160;
 
 /// What is the same in every message of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -64,6 +66,7 @@ struct ResultMessage<'a> {
     model: &'a str,
     backend: &'a str,
     reason: Option<Reason>,
+    detail: Option<&'a str>,
     regions: &'a [Region],
     map: Option<SmallMap>,
     historical: bool,
@@ -144,6 +147,7 @@ pub fn result(report: &Report, identity: &Identity, historical: bool, dropped_be
         model: &identity.model,
         backend: &identity.backend,
         reason: report.reason,
+        detail: report.detail.as_deref().map(|words| &words[..words.floor_char_boundary(DETAIL_MAX)]),
         regions: &report.regions[..report.regions.len().min(REGIONS_MAX)],
         map: report.map.as_ref().map(small),
         historical,
@@ -203,7 +207,7 @@ mod tests {
         let bytes = result(&crate::report::tests::report(u64::MAX), &identity(), true, 3);
         assert!(bytes.len() < 1536, "{} bytes", bytes.len());
         let value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-        for key in ["part_id", "reason", "reject_in_ms"] {
+        for key in ["part_id", "reason", "detail", "reject_in_ms"] {
             assert_eq!(value.get(key), Some(&serde_json::Value::Null), "{key}");
         }
         assert_eq!(value["captured_at"], "1970-01-01T00:00:00.000Z");

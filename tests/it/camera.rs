@@ -130,6 +130,20 @@ mod gstreamer {
     }
 
     #[test]
+    fn frames_that_the_decoder_lacked_data_for_are_marked() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // Packets are lost on the way, as from a network camera over UDP.
+        let launch = "videotestsrc is-live=true pattern=ball num-buffers=60 ! video/x-raw,width=320,height=240,framerate=30/1 \
+                      ! x264enc key-int-max=30 tune=zerolatency ! rtph264pay mtu=400 ! identity drop-probability=0.05 \
+                      ! rtpjitterbuffer latency=50 do-lost=true ! rtph264depay ! h264parse \
+                      ! avdec_h264 max-threads=1 automatic-request-sync-points=true ! videoconvert";
+        let (seen, ended) = watched(&own_pipeline(folder.path(), false, launch), &[], until_its_end);
+        ended.expect("it ends");
+        let corrupt = seen.frames.iter().filter(|frame| frame.corrupt).count();
+        assert!(corrupt > 0, "none of {} frames", seen.frames.len());
+    }
+
+    #[test]
     fn the_test_source_ends_after_its_frames_and_gives_whole_ones_of_sizes_whose_rows_are_padded() {
         let values = [("width", "322"), ("height", "241"), ("frames", "3"), ("fps", "100"), ("pattern", "white")];
         let (seen, ended) = watched("test", &values, until_its_end);

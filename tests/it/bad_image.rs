@@ -1,0 +1,60 @@
+//! Pictures that must not be judged, through the whole line: each kind of bad stream ends as `undecided(bad_image)`.
+
+use crate::broker::{Broker, Listener, free_port};
+use crate::line::{start, summary, write_line};
+use crate::support::{golden, imported};
+use serde_json::Value;
+use std::path::Path;
+
+/// What the first `count` results of this camera say: verdict, reason, the first word of the detail.
+fn verdicts(camera: &str, count: usize) -> Vec<(String, Option<String>, Option<String>)> {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let listener = Listener::start(broker.port, "plant/box/result");
+    write_line(folder.path(), broker.port, camera);
+    summary(&start(folder.path()).wait_with_output().expect("ends"));
+    let word = |value: &Value| value.as_str().map(str::to_owned);
+    let of = |line: &String| {
+        let value: Value = serde_json::from_str(line).expect("JSON");
+        let detail = word(&value["detail"]).map(|words| words.split(':').next().unwrap_or_default().to_owned());
+        (word(&value["verdict"]).expect("always there"), word(&value["reason"]), detail)
+    };
+    listener.wait_for("result", count).iter().map(of).collect()
+}
+
+fn bad(why: &str) -> (String, Option<String>, Option<String>) {
+    ("undecided".to_owned(), Some("bad_image".to_owned()), Some(why.to_owned()))
+}
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn a_black_and_a_saturated_stream_are_never_judged_from_the_first_frame_on() {
+    for (pattern, why) in [("black", "black"), ("white", "saturated")] {
+        let camera = format!("kind = \"test\"\npattern = {pattern:?}\nframes = 3\nfps = 4");
+        assert!(verdicts(&camera, 1).iter().all(|found| *found == bad(why)), "{why}");
+    }
+}
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn a_frozen_stream_is_told_at_the_stated_number_of_frames() {
+    let found = verdicts("kind = \"test\"\npattern = \"gradient\"\nframes = 30\nfps = 10", 25);
+    let frozen = found.iter().position(|found| *found == bad("frozen")).expect("it stands still");
+    // Frames that a newer one replaced are not looked at.
+    assert_eq!(frozen, 19, "{found:?}");
+    assert!(found[..19].iter().all(|(_, reason, _)| reason.is_none()), "{found:?}");
+    assert!(found[19..].iter().all(|found| *found == bad("frozen")), "{found:?}");
+}
+
+#[test]
+fn a_blurred_picture_of_the_references_size_is_not_judged() {
+    let pictures = tempfile::tempdir().expect("a temporary folder");
+    let sharp = image::open(golden("open-clip-tiny").join("good_a.png")).expect("a golden picture");
+    sharp.save(pictures.path().join("1.png")).expect("written");
+    sharp.blur(6.0).save(pictures.path().join("2.png")).expect("written");
+    let camera =
+        |location: &Path| format!("kind = \"folder\"\nfps = 0\nlocation = {:?}", location.display().to_string());
+    let found = verdicts(&camera(pictures.path()), 2);
+    assert_eq!(found[0], ("pass".to_owned(), None, None));
+    assert_eq!(found[1], bad("blurred"));
+}

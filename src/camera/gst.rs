@@ -15,7 +15,7 @@ use crate::frame::{CapturedBy, Frame, Picture};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
-use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
+use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo, VideoInterlaceMode};
 use jiff::{SignedDuration, Timestamp};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub struct Launch {
     live: bool,
     endless: bool,
     stall: Duration,
+    triggered: bool,
     /// The camera's clock was found far off, and that was told.
     clock_told: Cell<bool>,
 }
@@ -43,7 +44,7 @@ const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// From NTP's epoch (1900) to Unix's, RFC 868.
 const NTP_TO_UNIX: SignedDuration = SignedDuration::from_secs(2_208_988_800);
 /// Elements that live outside Debian's gstreamer1.0-plugins-base, and where.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("avdec_", "gstreamer1.0-libav"),
     ("x264enc", "gstreamer1.0-plugins-ugly"),
     ("rtspsrc", "gstreamer1.0-plugins-good"),
@@ -51,7 +52,11 @@ const PACKAGES: [(&str, &str); 9] = [
     ("v4l2src", "gstreamer1.0-plugins-good"),
     ("h264parse", "gstreamer1.0-plugins-bad"),
     ("h265parse", "gstreamer1.0-plugins-bad"),
-    ("aravissrc", "gstreamer1.0-plugins-aravis"),
+    ("aravissrc", "libaravis-0.8-0"),
+    ("bayer2rgb", "gstreamer1.0-plugins-bad"),
+    ("jpegdec", "gstreamer1.0-plugins-good"),
+    ("nvarguscamerasrc", "nvidia-l4t-gstreamer (JetPack)"),
+    ("nvvidconv", "nvidia-l4t-gstreamer (JetPack)"),
     ("video", "gstreamer1.0-plugins-base"),
 ];
 
@@ -65,6 +70,7 @@ impl Launch {
             live: pipeline.live,
             endless: pipeline.endless,
             stall: settings.stall,
+            triggered: settings.triggered,
             clock_told: Cell::new(false),
         })
     }
@@ -119,13 +125,17 @@ impl Launch {
                 }
                 None => {
                     if let Some(error) = error_on(pipeline) {
-                        return Err(error);
+                        return if self.triggered && gave_up_waiting(&error) { Ok(Ended::Quiet) } else { Err(error) };
                     }
                     if appsink.is_eos() {
                         return Ok(Ended::EndOfStream);
                     }
                     if self.live && last.elapsed() > patience {
-                        return Err(CameraError::Stalled(patience));
+                        if !self.triggered {
+                            return Err(CameraError::Stalled(patience));
+                        }
+                        sink.quiet();
+                        last = Instant::now();
                     }
                 }
             }
@@ -138,6 +148,10 @@ impl Launch {
         let bad = |why: &str| CameraError::Lost(format!("a frame that cannot be read: {why}"));
         let caps = sample.caps().ok_or_else(|| bad("no caps"))?;
         let info = VideoInfo::from_caps(caps).map_err(|error| bad(&error.to_string()))?;
+        if info.interlace_mode() != VideoInterlaceMode::Progressive {
+            let mode = info.interlace_mode().to_str();
+            return Err(self.wrong(&format!("gives interlaced pictures ({mode}), two moments in one; set the camera to progressive, or put \"! deinterlace\" into a pipeline file of your own")));
+        }
         let buffer = sample.buffer().ok_or_else(|| bad("no buffer"))?;
         let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|error| bad(&error.to_string()))?;
         let (width, height) = (info.width() as usize, info.height() as usize);
@@ -252,6 +266,11 @@ fn error_on(pipeline: &gst::Pipeline) -> Option<CameraError> {
     let error = error.error();
     let is_missing = error.matches(gst::CoreError::MissingPlugin) || error.matches(gst::StreamError::CodecNotFound);
     Some(if is_missing { CameraError::Pipeline(words) } else { CameraError::Lost(words) })
+}
+
+/// aravissrc gives up after 2 s without a frame, which is how a standing line looks to it.
+fn gave_up_waiting(error: &CameraError) -> bool {
+    matches!(error, CameraError::Lost(words) if words.contains("reason error (-5)"))
 }
 
 fn first_error(pipeline: &gst::Pipeline) -> CameraError {

@@ -27,6 +27,8 @@ pub struct Settings {
     pub values: BTreeMap<String, String>,
     /// No frame for this long: the camera is opened again.
     pub stall: Duration,
+    /// Frames come when the line triggers them: without one it is idle, not stalled.
+    pub triggered: bool,
 }
 
 /// What a camera is doing: `camera/<name>/status`.
@@ -44,6 +46,8 @@ pub struct Status {
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Online,
+    /// A triggered camera that waits: the line stands.
+    Idle,
     Stalled,
     Offline,
     /// A finite source that came to its end, or a line that stopped.
@@ -57,6 +61,8 @@ pub trait Sink {
     /// False while the last frame still waits for the inspector: a source that can wait (a folder, a file) does.
     fn is_ready(&self) -> bool;
     fn status(&mut self, status: Status);
+    /// It runs, and nothing has triggered it for a while.
+    fn quiet(&mut self) {}
 }
 
 /// One try at a source; the seam for tests.
@@ -73,6 +79,8 @@ pub trait Source: Send {
 pub enum Ended {
     EndOfStream,
     Stopped,
+    /// A triggered camera's driver gave up waiting: opened again at once, and nobody need know.
+    Quiet,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -127,9 +135,16 @@ pub fn watch(
             Ok(Ended::Stopped) => break,
             Ok(Ended::EndOfStream) if source.is_finite() => break,
             Ok(Ended::EndOfStream) => CameraError::Lost("the stream ended".to_owned()),
+            Ok(Ended::Quiet) => {
+                telling.quiet();
+                if stop.is_stopped() {
+                    break;
+                }
+                continue;
+            }
             Err(error) => error,
         };
-        if telling.state == Some(State::Online) {
+        if matches!(telling.state, Some(State::Online | State::Idle)) {
             backoff.reset();
         }
         telling.went(&error);
@@ -180,6 +195,7 @@ impl Sink for Telling<'_> {
     fn frame(&mut self, frame: Frame) {
         if self.state != Some(State::Online) {
             match self.gone.take() {
+                None if self.state == Some(State::Idle) => {}
                 Some(gone) => tracing::info!("camera {} back after {} s", self.name, gone.elapsed().as_secs()),
                 None => tracing::info!(
                     "camera {} online, {} x {}",
@@ -196,6 +212,16 @@ impl Sink for Telling<'_> {
 
     fn is_ready(&self) -> bool {
         self.sink.is_ready()
+    }
+
+    fn quiet(&mut self) {
+        if self.state != Some(State::Idle) {
+            if let Some(gone) = self.gone.take() {
+                tracing::info!("camera {} back after {} s, idle", self.name, gone.elapsed().as_secs());
+            }
+            self.tell(State::Idle);
+            self.retries = 0;
+        }
     }
 
     fn status(&mut self, status: Status) {
@@ -276,6 +302,16 @@ mod tests {
         let states: Vec<(State, u64)> = seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
         assert_eq!(states, [(State::Online, 0), (State::Offline, 0), (State::Online, 3), (State::Disabled, 0)]);
         assert_eq!(seen.states[1].2.as_deref(), Some("unplugged"));
+    }
+
+    #[test]
+    fn a_triggered_camera_that_waits_is_idle_and_never_lost() {
+        let quiet = || Ok(Ended::Quiet);
+        let (seen, ended) = watched(false, vec![(1, quiet()), (0, quiet()), (2, quiet()), (0, Ok(Ended::Stopped))]);
+        ended.expect("ends with the stop");
+        let states: Vec<State> = seen.states.iter().map(|(state, ..)| *state).collect();
+        assert_eq!(states, [State::Online, State::Idle, State::Online, State::Idle, State::Disabled]);
+        assert!(seen.states.iter().all(|(_, retries, reason)| *retries == 0 && reason.is_none()));
     }
 
     #[test]

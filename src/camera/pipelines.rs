@@ -9,8 +9,13 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("rtsp", include_str!("../../pipelines/rtsp.toml")),
+    ("v4l2", include_str!("../../pipelines/v4l2.toml")),
+    ("v4l2-mjpeg", include_str!("../../pipelines/v4l2-mjpeg.toml")),
+    ("genicam", include_str!("../../pipelines/genicam.toml")),
+    ("genicam-bayer", include_str!("../../pipelines/genicam-bayer.toml")),
+    ("csi", include_str!("../../pipelines/csi.toml")),
     ("file", include_str!("../../pipelines/file.toml")),
     ("folder", include_str!("../../pipelines/folder.toml")),
     ("test", include_str!("../../pipelines/test.toml")),
@@ -96,7 +101,13 @@ pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut P
         Err(why) => return problems.note(format!("{place}.kind"), why),
     };
     for key in settings.values.keys().filter(|key| !pipeline.parameters.contains_key(*key)) {
-        let known = pipeline.parameters.keys().map(String::as_str).chain(["name", "kind", "deadline_ms", "stall_s"]);
+        let known = pipeline.parameters.keys().map(String::as_str).chain([
+            "name",
+            "kind",
+            "deadline_ms",
+            "stall_s",
+            "triggered",
+        ]);
         problems.note(format!("{place}.{key}"), unknown_key(key, known));
     }
     for (name, parameter) in &pipeline.parameters {
@@ -186,7 +197,7 @@ mod tests {
     fn checked(kind: &str, values: &[(&str, &str)], base: &Path) -> Result<Settings, String> {
         let values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let stall = std::time::Duration::from_secs(5);
-        let mut settings = Settings { name: "top".into(), kind: kind.to_owned(), values, stall };
+        let mut settings = Settings { name: "top".into(), kind: kind.to_owned(), values, stall, triggered: false };
         let mut problems = Problems::new();
         check(&mut settings, base, "camera[0]", &mut problems);
         if problems.is_empty() { Ok(settings) } else { Err(problems.to_string()) }

@@ -64,9 +64,15 @@ fn until_its_end(_: &Seen) -> bool {
 
 /// Checks, opens and watches a camera of these values until it ends or there is enough.
 fn watched(kind: &str, values: &[(&str, &str)], enough: impl FnMut(&Seen) -> bool) -> (Seen, Result<(), CameraError>) {
+    watched_as(settings(kind, values), enough)
+}
+
+fn settings(kind: &str, values: &[(&str, &str)]) -> Settings {
     let values: BTreeMap<_, _> = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let stall = Duration::from_secs(5);
-    let mut settings = Settings { name: "top".into(), kind: kind.to_owned(), values, stall };
+    Settings { name: "top".into(), kind: kind.to_owned(), values, stall: Duration::from_secs(5), triggered: false }
+}
+
+fn watched_as(mut settings: Settings, enough: impl FnMut(&Seen) -> bool) -> (Seen, Result<(), CameraError>) {
     let mut problems = Problems::new();
     pipelines::check(&mut settings, Path::new("/"), "camera[0]", &mut problems);
     assert!(problems.is_empty(), "{problems}");
@@ -180,6 +186,83 @@ mod gstreamer {
         ended.expect("stopped at the first report");
         assert_eq!(seen.states, [State::Offline, State::Disabled]);
         assert!(seen.reasons.iter().all(|said| !said.contains("secret")), "{:?}", seen.reasons);
+    }
+
+    #[test]
+    fn a_triggered_camera_is_idle_while_the_line_stands_and_online_with_the_next_part() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let launch = "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=1/3 ! videoconvert";
+        let own = settings(&own_pipeline(folder.path(), true, launch), &[]);
+        let triggered = Settings { triggered: true, stall: Duration::from_millis(500), ..own };
+        // The first frame may take longer than the stall time.
+        let (seen, ended) = watched_as(triggered, |seen| seen.states.len() >= 4);
+        ended.expect("stopped with enough");
+        let [first, rest @ ..] = &seen.states[..] else { panic!("no state") };
+        assert_eq!((first, &rest[..3]), (&State::Online, &[State::Idle, State::Online, State::Idle][..]));
+        assert!(seen.reasons.is_empty(), "{:?}", seen.reasons);
+    }
+
+    /// One picture in every format that cameras send, both standards and ranges: the same colours. A wrong range would
+    /// be 16 grey levels away, a wrong matrix 10.
+    #[test]
+    fn every_format_and_range_gives_the_same_picture() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let shot = |pattern: &str, caps: &str| {
+            let launch = format!(
+                "videotestsrc pattern={pattern} num-buffers=1 ! video/x-raw,format=RGB,width=320,height=240 \
+                 ! videoconvert ! {caps} ! videoconvert"
+            );
+            let (mut seen, ended) = watched(&own_pipeline(folder.path(), false, &launch), &[], until_its_end);
+            ended.expect("it ends");
+            seen.frames.remove(0).picture
+        };
+        // Mean, in grey levels: at the edges of colours, subsampled chroma differs.
+        let apart = |pattern: &str, caps: &str| {
+            let (plain, got) = (shot(pattern, "video/x-raw,format=RGB"), shot(pattern, caps));
+            let sum: u64 = plain.rgb().iter().zip(got.rgb()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            sum as f64 / plain.rgb().len() as f64
+        };
+        // SD and HD with video range, and both with full range (MJPEG).
+        for colour in ["bt601", "bt709", "1:4:5:1", "1:3:5:1"] {
+            for format in ["YUY2", "UYVY", "NV12", "NV21", "I420", "Y42B", "Y444"] {
+                let found = apart("smpte75", &format!("video/x-raw,format={format},colorimetry={colour}"));
+                assert!(found < 4.0, "{format} {colour}: {found:.2} grey levels apart");
+            }
+        }
+        for (format, pattern) in
+            [("BGRx", "smpte75"), ("RGB16", "smpte75"), ("GRAY8", "gradient"), ("GRAY16_LE", "gradient")]
+        {
+            let found = apart(pattern, &format!("video/x-raw,format={format}"));
+            assert!(found < 4.0, "{format}: {found:.2} grey levels apart");
+        }
+    }
+
+    #[test]
+    fn interlaced_pictures_are_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let launch =
+            "videotestsrc num-buffers=9 ! video/x-raw,width=64,height=48,framerate=30/1 ! interlace ! videoconvert";
+        let (_, ended) = watched(&own_pipeline(folder.path(), false, launch), &[], until_its_end);
+        let said = ended.expect_err("two moments in one picture").to_string();
+        assert!(said.contains("interlaced") && said.contains("deinterlace"), "{said}");
+    }
+
+    /// The kinds whose hardware no test machine has: their pipelines are read, and what is missing is named.
+    #[test]
+    fn kinds_without_their_hardware_say_what_is_missing() {
+        let size = [("width", "640"), ("height", "480")];
+        let cases: [(&str, &[(&str, &str)], &[&str]); 5] = [
+            ("v4l2", &size, &["/dev/video0"]),
+            ("v4l2-mjpeg", &size, &["/dev/video0"]),
+            ("csi", &[], &["nvarguscamerasrc", "JetPack", "no such device"]),
+            ("genicam", &[("camera", "Nobody-1")], &["Nobody-1", "libaravis-0.8-0"]),
+            ("genicam-bayer", &[("camera", "Nobody-1")], &["Nobody-1", "libaravis-0.8-0"]),
+        ];
+        for (kind, values, words) in cases {
+            let (seen, ended) = watched(kind, values, |seen| !seen.reasons.is_empty());
+            let said = ended.err().map_or_else(|| seen.reasons.join("\n"), |error| error.to_string());
+            assert!(words.iter().any(|word| said.contains(word)), "{kind}: {said}");
+        }
     }
 
     #[test]

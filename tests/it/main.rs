@@ -3,6 +3,8 @@
 mod bad_image;
 mod broker;
 mod camera;
+#[cfg(feature = "gstreamer")]
+mod genicam;
 mod golden_encoder;
 mod golden_scores;
 mod inspect;

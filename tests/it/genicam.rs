@@ -1,0 +1,76 @@
+//! A GigE Vision camera through the whole line: aravis' own fake camera on loopback.
+//!
+//! The line runs without CAP_NET_RAW: with it (as root) aravis listens on a packet socket, which hears nothing on loopback.
+
+use crate::broker::{Broker, Listener, free_port};
+use crate::line::write_line;
+use crate::support::imported;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn fake_camera(serial: &str) -> Killed {
+    let mut command = Command::new("arv-fake-gv-camera-0.8");
+    command.args(["-i", "127.0.0.1", "-s", serial]).stdout(Stdio::null()).stderr(Stdio::null());
+    let camera = Killed(command.spawn().expect("aravis-tools is installed by tools/setup"));
+    std::thread::sleep(Duration::from_secs(1));
+    camera
+}
+
+fn start(folder: &Path) -> Killed {
+    let winspect = env!("CARGO_BIN_EXE_winspect");
+    let user = Command::new("id").arg("-u").output().expect("id is everywhere");
+    let mut command = match user.stdout.as_slice() {
+        b"0\n" => Command::new("setpriv"),
+        _ => Command::new("env"), // it has no such capability
+    };
+    if command.get_program() == "setpriv" {
+        command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
+    }
+    command.args([winspect, "run"]).arg(folder.join("line.toml")).stdout(Stdio::null());
+    Killed(command.spawn().expect("util-linux is everywhere"))
+}
+
+fn states(lines: &[String]) -> Vec<String> {
+    let state = |line: &String| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"].clone();
+    lines.iter().map(|line| state(line).as_str().expect("text").to_owned()).collect()
+}
+
+/// One test: two fake cameras on one address would fight for the discovery port.
+#[test]
+fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it_is_gone() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let camera = fake_camera("GV07");
+    let free = "kind = \"genicam\"\ncamera = \"Aravis-Fake-GV07\"\nfeatures = \"TriggerMode=Off\"";
+
+    let listener = Listener::start(broker.port, "plant/box/#");
+    write_line(folder.path(), broker.port, free);
+    let line = start(folder.path());
+    listener.wait_for("box/result", 5);
+    drop(line);
+    drop(listener);
+    std::thread::sleep(Duration::from_secs(4)); // the camera's heartbeat: it belongs to nobody again
+
+    // aravissrc gives up every 2 s without a frame; nobody may hear of it.
+    let listener = Listener::start(broker.port, "plant/box/camera/top/status");
+    let waiting = free.replace("TriggerMode=Off", "TriggerSelector=FrameStart TriggerMode=On TriggerSource=Software");
+    write_line(folder.path(), broker.port, &format!("{waiting}\ntriggered = true\nstall_s = 1"));
+    let line = start(folder.path());
+    // The first is what the line before left.
+    assert_eq!(states(&listener.wait_for("status", 2))[1], "idle");
+    std::thread::sleep(Duration::from_secs(10));
+    drop(camera);
+    let gone = states(&listener.wait_for("status", 1));
+    assert_eq!(gone, ["offline"], "10 s of nothing were told as something");
+    drop(line);
+}

@@ -251,7 +251,8 @@ mod gstreamer {
     #[test]
     fn kinds_without_their_hardware_say_what_is_missing() {
         let size = [("width", "640"), ("height", "480")];
-        let cases: [(&str, &[(&str, &str)], &[&str]); 5] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case; 5] = [
             ("v4l2", &size, &["/dev/video0"]),
             ("v4l2-mjpeg", &size, &["/dev/video0"]),
             ("csi", &[], &["nvarguscamerasrc", "JetPack", "no such device"]),

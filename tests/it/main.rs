@@ -2,6 +2,7 @@
 
 mod broker;
 mod camera;
+mod evaluate;
 mod golden_encoder;
 mod golden_scores;
 mod inspect;

@@ -33,6 +33,31 @@ impl Map {
     pub fn max(&self) -> f32 {
         self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
     }
+
+    /// The map over a picture of `width` x `height` pixels, row-major: bilinear between the middles of the cells, flat
+    /// beyond the outermost (torch's `interpolate` with `align_corners = False`).
+    pub fn enlarged(&self, width: usize, height: usize) -> Vec<f32> {
+        let columns: Vec<_> = (0..width).map(|column| self.between(column, width)).collect();
+        let mut all = Vec::with_capacity(width * height);
+        for row in 0..height {
+            let (top, bottom, down) = self.between(row, height);
+            let [upper, lower] = [top, bottom].map(|row| &self.values[row * self.side..][..self.side]);
+            all.extend(columns.iter().map(|&(left, right, across)| {
+                let upper = upper[left] * (1.0 - across) + upper[right] * across;
+                let lower = lower[left] * (1.0 - across) + lower[right] * across;
+                upper * (1.0 - down) + lower * down
+            }));
+        }
+        all
+    }
+
+    /// The two cells around the middle of the pixel `at` of `of`, and how far it is from the first to the second.
+    fn between(&self, at: usize, of: usize) -> (usize, usize, f32) {
+        let last = self.side - 1;
+        let place = ((at as f32 + 0.5) * self.side as f32 / of as f32 - 0.5).clamp(0.0, last as f32);
+        let first = place as usize;
+        (first, (first + 1).min(last), place - first as f32)
+    }
 }
 
 /// What the PLC acts on.

@@ -16,6 +16,11 @@ impl Problems {
         self.0.push(format!("{place}: {words}"));
     }
 
+    /// A problem that names its place itself.
+    pub fn add(&mut self, problem: impl fmt::Display) {
+        self.0.push(problem.to_string());
+    }
+
     /// Takes a result's value, or notes its error and gives nothing.
     pub fn check<T, E: fmt::Display>(&mut self, place: impl fmt::Display, result: Result<T, E>) -> Option<T> {
         match result {

@@ -3,11 +3,10 @@
 //! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
 //! judged, and the command ends with 65.
 
-use super::prepare::{References, Setting};
+use super::prepare::{References, Setting, as_flags, check_output_file, parent};
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
-use crate::base::problems::Problems;
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::picture_file;
@@ -72,7 +71,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let recipe = recipe(&arguments);
     let mut plan = recipe
         .encode_plan(&model.spec, !arguments.reference.is_empty())
-        .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems)))?;
+        .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n")))?;
     if arguments.tensors.is_some() {
         plan = tensors::plan(plan, &recipe, &model.spec);
     }
@@ -132,28 +131,10 @@ fn recipe(arguments: &InspectArguments) -> Recipe {
     }
 }
 
-/// A recipe's problems under the names of the command line.
-fn as_flags(problems: &Problems) -> String {
-    let flag = |line: &str| match line.split_once(": ") {
-        Some(("references", words)) => format!("--reference: {words}"),
-        Some(("scales", words)) => format!("--maps: {words}"),
-        Some((key, words)) => format!("--{}: {words}", key.replace('_', "-")),
-        None => line.to_owned(),
-    };
-    problems.to_string().lines().map(flag).collect::<Vec<_>>().join("\n")
-}
-
 /// Before anything is judged: can the outputs be written, and do they spare the inputs?
 fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), Failure> {
-    let parent = |path: &Path| match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    if let Some(file) = &arguments.tensors
-        && (file.is_dir() || !parent(file).is_dir())
-    {
-        let words = format!("--tensors: {}: must be a file in a folder that is there", file.display());
-        return Err(Failure::words(Exit::Usage, words));
+    if let Some(file) = &arguments.tensors {
+        check_output_file("tensors", file)?;
     }
     let Some(folder) = &arguments.overlay else { return Ok(()) };
     std::fs::create_dir_all(folder)

@@ -1,6 +1,7 @@
 //! Layer 7: the command line.
 
 mod bench;
+mod eval;
 mod inspect;
 mod model;
 mod prepare;
@@ -29,6 +30,8 @@ enum Command {
     Run(run::RunArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
     Bench(bench::BenchArguments),
+    /// Measure how well good and bad parts are told apart, on a labelled data set
+    Eval(eval::EvalArguments),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -57,6 +60,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Model(command) => model::run(command),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Inspect(arguments) => inspect::run(*arguments),
     }
 }

@@ -1,13 +1,15 @@
-//! What `inspect` and `run` do before the first picture: read the references, open the engine, teach the inspector.
+//! What the commands that judge do before the first picture: read the references, open the engine, teach the inspector.
 
 use crate::base::exit::{Exit, Failure, chain};
+use crate::base::problems::Problems;
 use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
-use crate::engine::{EncodePlan, EngineError};
+use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::winclip::inspector::InspectError;
 use crate::winclip::{Inspector, Recipe, prompts};
+use ndarray::Array2;
 use std::path::{Path, PathBuf};
 
 /// Pictures of good parts and where they come from.
@@ -75,6 +77,9 @@ pub struct Setting<'a> {
     pub wrong_recipe: Exit,
 }
 
+/// The encoder, and the raw text prototypes `[2, E]` of a model with text.
+type Engine = (Box<dyn Encoder>, Option<Array2<f32>>);
+
 impl Setting<'_> {
     /// Opens the engine and teaches an inspector the references; `progress` hears how many of how many are done.
     pub fn inspector(
@@ -82,37 +87,72 @@ impl Setting<'_> {
         references: &References,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Inspector, Failure> {
-        let engine = |error| self.engine_failure(error);
-        let runtime = Runtime::load(self.onnxruntime, self.threads).map_err(engine)?;
+        let (encoder, prototypes) = self.engine().map_err(|error| self.failure(error.into(), &[]))?;
+        let (spec, pictures) = (&self.model.spec, &references.pictures);
+        Inspector::prepare(self.recipe, spec, self.plan, encoder, prototypes, pictures, progress)
+            .map_err(|error| self.failure(error, &references.files))
+    }
+
+    /// Opens the engine for an inspector that learns its references later.
+    pub fn untaught(&self) -> Result<Inspector, Failure> {
+        let made = self.engine().map_err(InspectError::from).and_then(|(encoder, prototypes)| {
+            Inspector::untaught(self.recipe, &self.model.spec, self.plan, encoder, prototypes)
+        });
+        made.map_err(|error| self.failure(error, &[]))
+    }
+
+    fn engine(&self) -> Result<Engine, EngineError> {
+        let runtime = Runtime::load(self.onnxruntime, self.threads)?;
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = match self.model.spec.text {
             Some(_) => {
-                let mut text = OnnxTextEncoder::open(&runtime, self.model).map_err(engine)?;
-                prompts::taught(self.recipe, &self.model.spec, &mut text).map_err(engine)?
+                let mut text = OnnxTextEncoder::open(&runtime, self.model)?;
+                prompts::taught(self.recipe, &self.model.spec, &mut text)?
             }
             None => None,
         };
-        let encoder = OnnxEncoder::open(&runtime, self.model, self.plan).map_err(engine)?;
-        let (spec, pictures) = (&self.model.spec, &references.pictures);
-        Inspector::prepare(self.recipe, spec, self.plan, Box::new(encoder), prototypes, pictures, progress).map_err(
-            |error| match error {
-                InspectError::Recipe(problems) => Failure::words(self.wrong_recipe, problems.to_string()),
-                InspectError::Picture(error) => Failure::new(Exit::Data, error),
-                InspectError::Reference { index, error } => {
-                    Failure::words(Exit::Data, format!("{}: {error}", references.files[index].display()))
-                }
-                InspectError::Engine(error) => self.engine_failure(error),
-            },
-        )
+        Ok((Box::new(OnnxEncoder::open(&runtime, self.model, self.plan)?), prototypes))
     }
 
-    fn engine_failure(&self, error: EngineError) -> Failure {
-        let exit = match error {
-            EngineError::Unavailable(_) => Exit::Unavailable,
-            EngineError::Plan(_) => self.wrong_recipe,
-            EngineError::Model(_) => Exit::Data,
-            EngineError::Run(_) => Exit::Software,
+    /// `files` are the references'.
+    fn failure(&self, error: InspectError, files: &[PathBuf]) -> Failure {
+        let exit = match &error {
+            InspectError::Recipe(_) | InspectError::Engine(EngineError::Plan(_)) => self.wrong_recipe,
+            InspectError::Engine(EngineError::Unavailable(_)) => Exit::Unavailable,
+            InspectError::Engine(EngineError::Run(_)) => Exit::Software,
+            InspectError::Picture(_) | InspectError::Engine(EngineError::Model(_)) => Exit::Data,
+            InspectError::Reference { index, error } => {
+                return Failure::words(Exit::Data, format!("{}: {error}", files[*index].display()));
+            }
         };
         Failure::new(exit, error)
+    }
+}
+
+/// A recipe's problems under the names of the command line.
+pub fn as_flags(problems: &Problems) -> Vec<String> {
+    let flag = |line: &str| match line.split_once(": ") {
+        Some(("references", words)) => format!("--reference: {words}"),
+        Some(("scales", words)) => format!("--maps: {words}"),
+        Some((key, words)) => format!("--{}: {words}", key.replace('_', "-")),
+        None => line.to_owned(),
+    };
+    problems.to_string().lines().map(flag).collect()
+}
+
+/// Can this file be written, as far as one sees beforehand?
+pub fn check_output_file(flag: &str, file: &Path) -> Result<(), Failure> {
+    if file.is_dir() || !parent(file).is_dir() {
+        let words = format!("--{flag}: {}: must be a file in a folder that is there", file.display());
+        return Err(Failure::words(Exit::Usage, words));
+    }
+    Ok(())
+}
+
+/// The folder that a file is in.
+pub fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
     }
 }

@@ -20,12 +20,13 @@ pub fn draw(picture: &Picture, map: &Map, scale: (f32, f32), frame: Option<Verdi
     let size = |n: usize| ((n as f64 / shrink).round() as usize).max(1);
     let (width, height) = (size(picture.width()), size(picture.height()));
     let mut canvas = Canvas { width, height, rgb: Vec::with_capacity(3 * width * height) };
+    let heats = map.enlarged(width, height);
     let span = (scale.1 - scale.0).max(f32::EPSILON);
     for row in 0..height {
         let source_row = row * picture.height() / height;
         for column in 0..width {
             let at = 3 * (source_row * picture.width() + column * picture.width() / width);
-            let heat = (enlarged(map, column, row, width, height) - scale.0) / span;
+            let heat = (heats[row * width + column] - scale.0) / span;
             canvas.rgb.extend(glow(&picture.rgb()[at..at + 3], heat));
         }
     }
@@ -55,21 +56,6 @@ pub fn png(picture: &Picture, texts: &[(&str, &str)]) -> Vec<u8> {
     let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(picture.rgb()));
     written.expect("memory takes all, and a picture has all its bytes");
     bytes
-}
-
-/// The map enlarged bilinearly, align_corners = false, at the middle of an output pixel.
-fn enlarged(map: &Map, column: usize, row: usize, width: usize, height: usize) -> f32 {
-    let side = map.side();
-    let position =
-        |at: usize, of: usize| ((at as f32 + 0.5) * side as f32 / of as f32 - 0.5).clamp(0.0, (side - 1) as f32);
-    let (x, y) = (position(column, width), position(row, height));
-    let (left, top) = (x as usize, y as usize);
-    let (right, bottom) = ((left + 1).min(side - 1), (top + 1).min(side - 1));
-    let (a, b) = (x - left as f32, y - top as f32);
-    let cell = |row: usize, column: usize| map.values()[row * side + column];
-    let upper = cell(top, left) * (1.0 - a) + cell(top, right) * a;
-    let lower = cell(bottom, left) * (1.0 - a) + cell(bottom, right) * a;
-    upper * (1.0 - b) + lower * b
 }
 
 fn glow(seen: &[u8], heat: f32) -> Rgb {

@@ -1,6 +1,7 @@
 //! The inspector: an encoder and a scorer for one recipe. Pictures in, judgements out.
 
 use super::pixels::{PixelMaker, TooLong};
+use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
@@ -47,6 +48,9 @@ pub enum InspectError {
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
     pixels: PixelMaker,
+    parameters: Parameters,
+    /// Window scales of the language map.
+    scales: Vec<usize>,
     scorer: Scorer,
     references: Vec<Features>,
     /// Raw text prototypes `[2, E]` (normal, anomalous).
@@ -66,27 +70,67 @@ impl Inspector {
         recipe: &Recipe,
         spec: &ModelSpec,
         plan: &EncodePlan,
-        mut encoder: Box<dyn Encoder>,
+        encoder: Box<dyn Encoder>,
         prototypes: Option<Array2<f32>>,
         references: &[Picture],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, InspectError> {
         recipe.encode_plan(spec, !references.is_empty())?;
-        let parameters = recipe.parameters(spec);
+        let mut inspector = Self::untaught(recipe, spec, plan, encoder, prototypes)?;
+        let mut features = Vec::with_capacity(references.len());
+        for (index, reference) in references.iter().enumerate() {
+            progress(index, references.len());
+            features.push(inspector.encode(reference).map_err(|error| match error {
+                InspectError::Picture(error) => InspectError::Reference { index, error },
+                other => other,
+            })?);
+        }
+        progress(references.len(), references.len());
+        inspector.teach(features);
+        Ok(inspector)
+    }
+
+    /// Without references so far: a model with text judges by words, one without finds nothing anomalous. For the
+    /// arguments see [`Inspector::prepare`].
+    ///
+    /// # Errors
+    /// When a model with text comes without prototypes.
+    pub fn untaught(
+        recipe: &Recipe,
+        spec: &ModelSpec,
+        plan: &EncodePlan,
+        encoder: Box<dyn Encoder>,
+        prototypes: Option<Array2<f32>>,
+    ) -> Result<Self, InspectError> {
         if spec.text.is_some() && prototypes.is_none() {
             let words = "this model compares with words, and no prototypes were made of them";
             return Err(EngineError::Plan(words.to_owned()).into());
         }
-        let mut pixels = PixelMaker::new(recipe.fit, plan.side, spec);
-        let mut features = Vec::with_capacity(references.len());
-        for (index, reference) in references.iter().enumerate() {
-            progress(index, references.len());
-            let made = pixels.make(reference).map_err(|error| InspectError::Reference { index, error })?;
-            features.push(encode(encoder.as_mut(), made)?.1);
-        }
-        progress(references.len(), references.len());
-        let scorer = Scorer::new(parameters, &recipe.scales, prototypes.as_ref().map(|p| p.view()), &features);
-        Ok(Inspector { encoder, pixels, scorer, references: features, prototypes })
+        let pixels = PixelMaker::new(recipe.fit, plan.side, spec);
+        let (parameters, scales) = (recipe.parameters(spec), recipe.scales.clone());
+        let scorer = Scorer::new(parameters.clone(), &scales, prototypes.as_ref().map(|p| p.view()), &[]);
+        Ok(Inspector { encoder, pixels, parameters, scales, scorer, references: vec![], prototypes })
+    }
+
+    /// From now on it compares with these, from its own [`Inspector::encode`], and with no others.
+    pub fn teach(&mut self, references: Vec<Features>) {
+        let prototypes = self.prototypes.as_ref().map(|p| p.view());
+        self.scorer = Scorer::new(self.parameters.clone(), &self.scales, prototypes, &references);
+        self.references = references;
+    }
+
+    /// The half of [`Inspector::judge`] that does not depend on the references.
+    pub fn encode(&mut self, picture: &Picture) -> Result<Features, InspectError> {
+        let pixels = self.pixels.make(picture)?;
+        Ok(encode(self.encoder.as_mut(), pixels)?.1)
+    }
+
+    /// The other half: the score and the map, both finite.
+    ///
+    /// # Errors
+    /// When the engine fails to compare.
+    pub fn score(&mut self, features: &Features) -> Result<(f32, Map), EngineError> {
+        self.scorer.score(self.encoder.as_mut(), features)
     }
 
     pub fn backend(&self) -> &str {
@@ -121,7 +165,7 @@ impl Inspector {
         let (pixels, features) = encode(self.encoder.as_mut(), pixels)?;
         let encode_took = started.elapsed();
         let started = Instant::now();
-        let (score, map) = self.scorer.score(self.encoder.as_mut(), &features)?;
+        let (score, map) = self.score(&features)?;
         let score_took = started.elapsed();
         let judgement = Judgement { score, map, pixels_took, encode_took, score_took };
         Ok(Detailed { judgement, pixels, features })

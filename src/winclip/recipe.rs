@@ -55,6 +55,15 @@ pub enum MapKind {
     Windows(usize),
 }
 
+impl std::fmt::Display for MapKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MapKind::Patch => f.write_str("patch"),
+            MapKind::Windows(scale) => write!(f, "{scale}"),
+        }
+    }
+}
+
 impl std::str::FromStr for MapKind {
     type Err = String;
 

@@ -5,6 +5,7 @@ mod broker;
 mod camera;
 #[cfg(feature = "gstreamer")]
 mod genicam;
+mod evaluate;
 mod golden_encoder;
 mod golden_scores;
 mod inspect;

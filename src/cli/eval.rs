@@ -1,0 +1,330 @@
+//! `winspect eval`: how well good and bad parts of a labelled data set are told apart, with few references drawn at
+//! random. One JSON line for each number of references on standard output, a table for people on standard error.
+//!
+//! Every picture is encoded once: features do not depend on the references, only scores do. In memory: the features of
+//! all test pictures and drawn references (0.4 MB a picture for a ViT-S/14 at 224 pixels, 1.7 MB for
+//! ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
+
+use super::prepare::{Setting, as_flags, check_output_file};
+use super::terminal::Terminal;
+use crate::base::exit::{Exit, Failure};
+use crate::engine::{EncodePlan, Features};
+use crate::evaluate::dataset::{Dataset, Truth};
+use crate::evaluate::ranking::Scores;
+use crate::evaluate::{draw, mean_and_std};
+use crate::model::{ModelFolder, ModelSpec};
+use crate::picture_file;
+use crate::winclip::inspector::InspectError;
+use crate::winclip::{Fit, Inspector, MapKind, Preset, Recipe};
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct EvalArguments {
+    /// A folder with train/good, test/good, test/<defect> and ground_truth/<defect>/<stem>_mask.png
+    dataset: PathBuf,
+    /// An imported model folder
+    #[arg(long)]
+    model: PathBuf,
+    /// What the part is, for models with text: "metal nut"
+    #[arg(long)]
+    class_name: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    preset: Preset,
+    #[arg(long, value_enum, default_value_t)]
+    fit: Fit,
+    /// Input side in pixels; the model's own unless given
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Patches from the b-th block, counted from 1
+    #[arg(long, value_name = "B")]
+    block: Option<usize>,
+    /// Visual maps to average: patch, or window scales; for example patch,2,3
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    maps: Vec<MapKind>,
+    /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    shots: Vec<usize>,
+    /// How often references are drawn for each number of them
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: u16,
+    /// Write settings and results into this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Threads of the encoder; one a core unless given
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Where libonnxruntime is
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+}
+
+/// Limit of the false positive rate for AUPRO.
+const AUPRO_LIMIT: f64 = 0.3;
+const MEASURES: [&str; 7] =
+    ["image_AUROC", "image_F1Max", "image_AP", "pixel_AUROC", "pixel_F1Max", "pixel_AP", "AUPRO"];
+/// In the order of [`MEASURES`]; nothing where it is not defined.
+type Measured = [Option<f64>; 7];
+
+pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
+    let model = ModelFolder::open(&arguments.model).map_err(|error| Failure::new(Exit::Data, error))?;
+    let recipe = Recipe {
+        preset: arguments.preset,
+        fit: arguments.fit,
+        side: arguments.size,
+        block: arguments.block,
+        maps: (!arguments.maps.is_empty()).then(|| arguments.maps.clone()),
+        ..Recipe::new(arguments.class_name.clone())
+    };
+    let shots = shots(&arguments.shots, &model.spec);
+    let plan = plan(&recipe, &model.spec, &shots)?;
+    if let Some(file) = &arguments.json {
+        check_output_file("json", file)?;
+    }
+    let dataset = Dataset::open(&arguments.dataset).map_err(|problems| unusable(arguments, problems.iter()))?;
+    check_shots(&shots, dataset.references.len())?;
+    let draws = Draws::new(&shots, dataset.references.len(), u64::from(arguments.seeds));
+
+    let mut terminal = Terminal::new();
+    let references: Vec<&Path> = draws.drawn().map(|index| dataset.references[index].as_path()).collect();
+    terminal.begin("reading", references.len() + dataset.tests.len());
+    let truths = dataset
+        .read(&references, recipe.fit == Fit::Crop, &mut |done| terminal.done(done))
+        .map_err(|problems| unusable(arguments, problems.iter()))?;
+    if truths.is_none() {
+        terminal.say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
+    }
+    let setting = Setting {
+        model: &model,
+        recipe: &recipe,
+        plan: &plan,
+        onnxruntime: arguments.onnxruntime.as_deref(),
+        threads: arguments.threads.map(usize::from),
+        wrong_recipe: Exit::Usage,
+    };
+    let inspector = setting.untaught()?;
+    let mut evaluation = Evaluation::encoded(inspector, &dataset, truths, &draws, &mut terminal)?;
+    let lines = evaluation.measured(&draws, &mut terminal)?;
+    match &arguments.json {
+        Some(file) => write(file, arguments, &model, &recipe, &plan, lines),
+        None => Ok(()),
+    }
+}
+
+fn shots(asked: &[usize], spec: &ModelSpec) -> Vec<usize> {
+    match (asked, &spec.text) {
+        ([], Some(_)) => vec![0, 1, 2, 4],
+        ([], None) => vec![1, 2, 4],
+        (asked, _) => asked.to_vec(),
+    }
+}
+
+/// What is needed with references, without, or for both, whatever `shots` asks for.
+fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan, Failure> {
+    let mut problems: Vec<String> = vec![];
+    if (1..shots.len()).any(|i| shots[..i].contains(&shots[i])) {
+        problems.push("--shots: each number may be named once".to_owned());
+    }
+    let has_text = spec.text.is_some();
+    if !has_text && shots.contains(&0) {
+        problems.push("--shots: 0 needs a model with text, and this one has none; ask for 1 or more".to_owned());
+    }
+    let is_asked = |with_references: &bool| match has_text {
+        true => shots.iter().any(|shots| (*shots > 0) == *with_references),
+        false => *with_references,
+    };
+    let mut plans = vec![];
+    for with_references in [true, false].into_iter().filter(is_asked) {
+        match recipe.encode_plan(spec, with_references) {
+            Ok(plan) => plans.push(plan),
+            Err(found) => problems.extend(as_flags(&found)),
+        }
+    }
+    // Both plans can have the same ones.
+    let mut told = BTreeSet::new();
+    problems.retain(|problem| told.insert(problem.clone()));
+    let all = plans.into_iter().reduce(|mut all, other| {
+        all.image |= other.image;
+        let new: Vec<usize> = other.scales.into_iter().filter(|scale| !all.scales.contains(scale)).collect();
+        all.scales.extend(new);
+        all
+    });
+    all.filter(|_| problems.is_empty()).ok_or_else(|| Failure::words(Exit::Usage, problems.join("\n")))
+}
+
+fn check_shots(shots: &[usize], references: usize) -> Result<(), Failure> {
+    let most = shots.iter().copied().max().unwrap_or_default();
+    if most > references {
+        let words = format!(
+            "--shots: {most} references are asked for, train/good has {references}; ask for fewer or put more there"
+        );
+        return Err(Failure::words(Exit::Usage, words));
+    }
+    Ok(())
+}
+
+fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a str>) -> Failure {
+    let lines: Vec<&str> = problems.collect();
+    let words = format!("{} cannot be used:\n  {}", arguments.dataset.display(), lines.join("\n  "));
+    Failure::words(Exit::Data, words)
+}
+
+/// Which references each run compares with.
+struct Draws(Vec<(usize, Vec<Vec<usize>>)>);
+
+impl Draws {
+    /// Seeds 0, 1, 2 and so on; one draw where all would be the same: of none, and of all.
+    fn new(shots: &[usize], count: usize, seeds: u64) -> Self {
+        let seeds = |shots| if shots == 0 || shots == count { 1 } else { seeds };
+        let draws = |shots| (0..seeds(shots)).map(|seed| draw(count, shots, seed)).collect();
+        Draws(shots.iter().map(|&shots| (shots, draws(shots))).collect())
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(|(_, draws)| draws.len()).sum()
+    }
+
+    /// Every index that is drawn at all, once.
+    fn drawn(&self) -> impl Iterator<Item = usize> + use<> {
+        let all = self.0.iter().flat_map(|(_, draws)| draws.iter().flatten().copied());
+        all.collect::<BTreeSet<_>>().into_iter()
+    }
+}
+
+/// All that does not change from draw to draw.
+struct Evaluation {
+    inspector: Inspector,
+    /// By index in train/good.
+    references: BTreeMap<usize, Features>,
+    /// Features, and whether the part is bad.
+    tests: Vec<(Features, bool)>,
+    /// As many as `tests`.
+    truths: Option<Vec<Truth>>,
+    /// Good and bad, of all pictures.
+    pixels: (usize, usize),
+}
+
+impl Evaluation {
+    fn encoded(
+        mut inspector: Inspector,
+        dataset: &Dataset,
+        truths: Option<Vec<Truth>>,
+        draws: &Draws,
+        terminal: &mut Terminal,
+    ) -> Result<Self, Failure> {
+        let drawn: Vec<usize> = draws.drawn().collect();
+        terminal.begin("pictures", drawn.len() + dataset.tests.len());
+        let (mut references, mut tests) = (BTreeMap::new(), Vec::with_capacity(dataset.tests.len()));
+        for index in drawn {
+            references.insert(index, encode(&mut inspector, &dataset.references[index])?);
+            terminal.done(references.len());
+        }
+        for test in &dataset.tests {
+            tests.push((encode(&mut inspector, &test.file)?, test.is_bad));
+            terminal.done(references.len() + tests.len());
+        }
+        let all: usize = truths.iter().flatten().map(|truth| truth.regions.pixels()).sum();
+        let bad = truths.iter().flatten().map(|truth| truth.regions.bad_pixels()).sum();
+        Ok(Evaluation { inspector, references, tests, truths, pixels: (all - bad, bad) })
+    }
+
+    /// Scores and measures each draw; prints a line and tells a row for each number of references.
+    fn measured(&mut self, draws: &Draws, terminal: &mut Terminal) -> Result<Vec<Value>, Failure> {
+        terminal.say(format!("{:>5} {:>5}{}", "shots", "seeds", MEASURES.map(|name| format!("{name:>17}")).concat()));
+        terminal.begin("draws", draws.count());
+        let (mut lines, mut done) = (vec![], 0);
+        for (shots, draws) in &draws.0 {
+            let mut all = Vec::with_capacity(draws.len());
+            for draw in draws {
+                all.push(self.measure(draw)?);
+                done += 1;
+                terminal.done(done);
+            }
+            terminal.say(row(*shots, &all));
+            let line = line(*shots, self.tests.len(), &all);
+            // The table goes on where nobody reads the lines.
+            terminal.print(&line)?;
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    fn measure(&mut self, draw: &[usize]) -> Result<Measured, Failure> {
+        self.inspector.teach(draw.iter().map(|index| self.references[index].clone()).collect());
+        let (mut pictures, mut pixels) = (Scores::default(), Scores::with_capacity(self.pixels.0, self.pixels.1));
+        for (index, (features, is_bad)) in self.tests.iter().enumerate() {
+            let (score, map) = self.inspector.score(features).map_err(|error| Failure::new(Exit::Software, error))?;
+            if *is_bad {
+                pictures.bad(score)
+            } else {
+                pictures.good(score)
+            }
+            if let Some(truth) = self.truths.as_ref().map(|truths| &truths[index]) {
+                pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
+            }
+        }
+        let (pictures, pixels) = (pictures.ranked(), pixels.ranked());
+        let [image, pixel] = [&pictures, &pixels].map(|r| [r.auroc(), r.f1_max(), r.average_precision()]);
+        Ok([image[0], image[1], image[2], pixel[0], pixel[1], pixel[2], pixels.aupro(AUPRO_LIMIT)])
+    }
+}
+
+fn encode(inspector: &mut Inspector, file: &Path) -> Result<Features, Failure> {
+    let picture = picture_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
+    inspector.encode(&picture).map_err(|error| {
+        let exit = if matches!(error, InspectError::Engine(_)) { Exit::Software } else { Exit::Data };
+        Failure::words(exit, format!("{}: {error}", file.display()))
+    })
+}
+
+/// The values of one measure in all draws, where it is defined.
+fn each(all: &[Measured], measure: usize) -> Vec<f64> {
+    all.iter().filter_map(|measured| measured[measure]).collect()
+}
+
+fn row(shots: usize, all: &[Measured]) -> String {
+    let cell = |measure| match mean_and_std(&each(all, measure)) {
+        None => "-".to_owned(),
+        Some((mean, None)) => format!("{mean:.4}"),
+        Some((mean, Some(std))) => format!("{mean:.4} ± {std:.4}"),
+    };
+    let cells: String = (0..MEASURES.len()).map(|measure| format!("{:>17}", cell(measure))).collect();
+    format!("{shots:>5} {:>5}{cells}", all.len())
+}
+
+fn line(shots: usize, pictures: usize, all: &[Measured]) -> Value {
+    let mut line = json!({"shots": shots, "seeds": all.len(), "pictures": pictures});
+    for (measure, name) in MEASURES.iter().enumerate() {
+        let each = each(all, measure);
+        line[name] =
+            mean_and_std(&each).map_or(Value::Null, |(mean, std)| json!({"mean": mean, "std": std, "each": each}));
+    }
+    line
+}
+
+fn write(
+    file: &Path,
+    arguments: &EvalArguments,
+    model: &ModelFolder,
+    recipe: &Recipe,
+    plan: &EncodePlan,
+    lines: Vec<Value>,
+) -> Result<(), Failure> {
+    let maps: Vec<String> = recipe.parameters(&model.spec).maps.iter().map(ToString::to_string).collect();
+    let all = json!({
+        "winspect": env!("CARGO_PKG_VERSION"),
+        "dataset": arguments.dataset.display().to_string(),
+        "model": model.label(),
+        "class_name": recipe.class_name,
+        "preset": recipe.preset,
+        "fit": recipe.fit,
+        "size": plan.side,
+        "block": recipe.block,
+        "maps": maps,
+        "results": lines,
+    });
+    let written = std::fs::write(file, format!("{all:#}\n"));
+    written.map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", file.display())))
+}

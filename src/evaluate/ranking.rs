@@ -1,0 +1,208 @@
+//! Exact measures of scores against labels, over every distinct threshold: AUROC, average precision, F1-max, AUPRO.
+//!
+//! A sample (a picture, or a pixel) is good, or bad and part of a region. Scores are kept as 32-bit keys in the order
+//! of the scores, so that sorting in place is all the work and loses nothing. Memory: 4 bytes a good sample, 8 a bad
+//! one, 8 a region. 1,000 pictures of 512 x 512 pixels (262 million) are 1.2 GB when a tenth is bad; the bound is 8
+//! bytes a pixel, 2.1 GB, when everything is.
+
+use super::regions::Regions;
+
+/// Labelled scores, gathered in any order. Higher is worse.
+#[derive(Debug, Default)]
+pub struct Scores {
+    good: Vec<u32>,
+    /// Key and region.
+    bad: Vec<(u32, u32)>,
+    /// Regions so far; they are numbered from 0.
+    regions: u32,
+}
+
+/// The same, sorted.
+#[derive(Debug)]
+pub struct Ranking {
+    /// Highest first, both.
+    good: Vec<u32>,
+    bad: Vec<(u32, u32)>,
+    /// What one sample of a region adds to the mean overlap: one over its size and over the number of regions.
+    weights: Vec<f64>,
+}
+
+/// What scores as high as a threshold or higher.
+#[derive(Default, Clone, Copy)]
+struct Level {
+    good: usize,
+    bad: usize,
+    /// Mean over the regions of the share found.
+    overlap: f64,
+}
+
+impl Scores {
+    /// Memory for as many samples, so that none is wasted in growing.
+    pub fn with_capacity(good: usize, bad: usize) -> Self {
+        Scores { good: Vec::with_capacity(good), bad: Vec::with_capacity(bad), regions: 0 }
+    }
+
+    /// A good sample. Its score must be finite, as all scores and maps are; NaN would rank above everything.
+    pub fn good(&mut self, score: f32) {
+        self.good.push(key(score));
+    }
+
+    /// A bad sample that is a region by itself, such as a picture. Its score must be finite.
+    pub fn bad(&mut self, score: f32) {
+        self.bad.push((key(score), self.regions));
+        self.regions += 1;
+    }
+
+    /// A picture's pixels, row-major, as many as `regions` says. Their scores must be finite.
+    pub fn picture(&mut self, scores: &[f32], regions: &Regions) {
+        debug_assert_eq!(scores.len(), regions.pixels());
+        for (&score, region) in scores.iter().zip(regions.labels()) {
+            match region {
+                None => self.good.push(key(score)),
+                Some(region) => self.bad.push((key(score), self.regions + region)),
+            }
+        }
+        self.regions += regions.count();
+    }
+
+    /// Sorts, in place.
+    pub fn ranked(mut self) -> Ranking {
+        self.good.sort_unstable_by(|a, b| b.cmp(a));
+        self.bad.sort_unstable_by(|a, b| b.cmp(a));
+        let mut weights = vec![0.0; self.regions as usize];
+        self.bad.iter().for_each(|(_, region)| weights[*region as usize] += 1.0);
+        weights.iter_mut().for_each(|size| *size = 1.0 / (*size * f64::from(self.regions)));
+        Ranking { good: self.good, bad: self.bad, weights }
+    }
+}
+
+/// Keys are in the order of finite scores and equal where these are: the two zeros have one.
+fn key(score: f32) -> u32 {
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+impl Ranking {
+    /// Area under the ROC curve: the share of (bad, good) pairs in which the bad one scores higher, ties counting half
+    /// (Mann-Whitney; scikit-learn's `roc_auc_score`). Nothing without good or without bad samples.
+    pub fn auroc(&self) -> Option<f64> {
+        let pairs = self.good.len() as f64 * self.bad.len() as f64;
+        let (area, _) = self.levels().fold((0.0, Level::default()), |(area, last), level| {
+            let step = (level.good - last.good) as f64 * (last.bad + level.bad) as f64 / 2.0;
+            (area + step, level)
+        });
+        (pairs > 0.0).then(|| area / pairs)
+    }
+
+    /// Average precision: the sum of `(R_n - R_(n-1)) P_n` over the distinct thresholds, without interpolation
+    /// (scikit-learn's `average_precision_score`). Nothing without bad samples.
+    pub fn average_precision(&self) -> Option<f64> {
+        let all = self.bad.len() as f64;
+        let (sum, _) = self.levels().fold((0.0, 0), |(sum, last), level| {
+            let precision = level.bad as f64 / (level.good + level.bad) as f64;
+            (sum + (level.bad - last) as f64 / all * precision, level.bad)
+        });
+        (all > 0.0).then_some(sum)
+    }
+
+    /// The highest F1 of all distinct thresholds, `2 TP / (2 TP + FP + FN)`. Nothing without bad samples.
+    pub fn f1_max(&self) -> Option<f64> {
+        let f1 = |level: Level| 2.0 * level.bad as f64 / (level.good + level.bad + self.bad.len()) as f64;
+        (!self.bad.is_empty()).then(|| self.levels().map(f1).fold(0.0, f64::max))
+    }
+
+    /// Area under the per-region overlap (Bergmann et al., IJCV 2021): the mean over the regions of the share found
+    /// against the share of all good pixels (of all pictures together) found with them, from 0 to `limit` of the
+    /// latter, over `limit`; straight between thresholds, at the limit too. anomalib 2.7's `AUPRO`, whose limit is 0.3
+    /// and whose regions are eight-connected. Nothing without good or without bad samples.
+    pub fn aupro(&self, limit: f64) -> Option<f64> {
+        let all_good = self.good.len() as f64;
+        let (mut area, mut last) = (0.0, (0.0, 0.0));
+        for level in self.levels().filter(|_| all_good > 0.0) {
+            let (rate, overlap) = (level.good as f64 / all_good, level.overlap);
+            let end = rate.min(limit);
+            if end > last.0 {
+                let at_end = last.1 + (overlap - last.1) * (end - last.0) / (rate - last.0);
+                area += (end - last.0) * (last.1 + at_end) / 2.0;
+            }
+            if rate > limit {
+                break;
+            }
+            last = (rate, overlap);
+        }
+        (all_good > 0.0 && !self.bad.is_empty()).then(|| area / limit)
+    }
+
+    /// One level for each distinct score, from the highest.
+    fn levels(&self) -> impl Iterator<Item = Level> + '_ {
+        let mut level = Level::default();
+        std::iter::from_fn(move || {
+            let bad = |at: usize| self.bad.get(at).map(|(key, _)| *key);
+            let key = bad(level.bad).max(self.good.get(level.good).copied())?;
+            while self.good.get(level.good) == Some(&key) {
+                level.good += 1;
+            }
+            while bad(level.bad) == Some(key) {
+                level.overlap += self.weights[self.bad[level.bad].1 as usize];
+                level.bad += 1;
+            }
+            Some(level)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranking(good: &[f32], bad: &[f32]) -> Ranking {
+        let mut scores = Scores::default();
+        good.iter().for_each(|score| scores.good(*score));
+        bad.iter().for_each(|score| scores.bad(*score));
+        scores.ranked()
+    }
+
+    fn all(ranking: &Ranking) -> [Option<f64>; 4] {
+        [ranking.auroc(), ranking.average_precision(), ranking.f1_max(), ranking.aupro(0.3)]
+    }
+
+    #[test]
+    fn auroc_counts_pairs_and_halves_ties() {
+        assert_eq!(ranking(&[1.0, 2.0], &[3.0]).auroc(), Some(1.0));
+        assert_eq!(ranking(&[1.0, 3.0], &[2.0]).auroc(), Some(0.5));
+        assert_eq!(ranking(&[-0.0, 0.0], &[0.0]).auroc(), Some(0.5));
+        assert_eq!(ranking(&[-1.0, f32::MIN], &[-0.5]).auroc(), Some(1.0));
+    }
+
+    #[test]
+    fn what_is_not_defined_is_nothing() {
+        assert_eq!(all(&ranking(&[], &[])), [None; 4]);
+        assert_eq!(all(&ranking(&[1.0, 2.0], &[])), [None; 4]);
+        assert_eq!(all(&ranking(&[], &[1.0, 2.0])), [None, Some(1.0), Some(1.0), None]);
+    }
+
+    #[test]
+    fn equal_scores_tell_nothing() {
+        // One threshold: a straight line from (0, 0) to (1, 1), under which 0.3 * 0.3 / 2 lies up to 0.3.
+        let [auroc, precision, f1, aupro] = all(&ranking(&[1.0; 3], &[1.0]));
+        assert_eq!([auroc, precision, f1], [Some(0.5), Some(0.25), Some(0.4)]);
+        assert!(aupro.is_some_and(|area| (area - 0.15).abs() < 1e-12), "{aupro:?}");
+    }
+
+    #[test]
+    fn a_small_region_counts_as_much_as_a_large_one() {
+        let mut scores = Scores::default();
+        let mask = [true, true, true, false, false, true];
+        scores.picture(&[0.9, 0.9, 0.9, 0.5, 0.4, 0.1], &Regions::of(&mask, 6));
+        let ranking = scores.ranked();
+        assert!(ranking.aupro(0.3).is_some_and(|area| (area - 0.5).abs() < 1e-12));
+        assert_eq!(ranking.auroc(), Some(0.75));
+    }
+
+    #[test]
+    fn a_mask_over_the_whole_picture_leaves_no_good_pixel() {
+        let mut scores = Scores::default();
+        scores.picture(&[0.1; 4], &Regions::of(&[true; 4], 2));
+        assert_eq!(all(&scores.ranked()), [None, Some(1.0), Some(1.0), None]);
+    }
+}

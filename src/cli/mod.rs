@@ -1,6 +1,7 @@
 //! Layer 7: the command line.
 
 mod bench;
+mod check;
 mod eval;
 mod inspect;
 mod model;
@@ -26,6 +27,8 @@ enum Command {
     /// Import models, tell what they are
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Try everything that a line needs, and say what to mend
+    Check(check::CheckArguments),
     /// Run a line: cameras in, verdicts out over MQTT
     Run(run::RunArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Model(command) => model::run(command),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),

@@ -11,7 +11,7 @@ use crate::quality::Gate;
 use crate::winclip::Inspector;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,12 +28,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     memory::bound_arenas();
     line::name_the_stage_that_panics();
     let stop = stop_flag()?;
-    let config = config::load(&arguments.line).map_err(|problems| {
-        Failure::words(
-            Exit::Config,
-            format!("{}:\n  {}", arguments.line.display(), problems.to_string().replace('\n', "\n  ")),
-        )
-    })?;
+    let config = configuration(&arguments.line)?;
     let model = ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
     let (inspector, gate) = prepare(&config, &model)?;
     let run_id = ulid::Ulid::generate().to_string();
@@ -51,6 +46,14 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     outcome.and(printed.map(|_| ()))
 }
 
+/// Reads and checks a line's file.
+pub fn configuration(path: &Path) -> Result<LineConfig, Failure> {
+    config::load(path).map_err(|problems| {
+        let words = problems.to_string().replace('\n', "\n  ");
+        Failure::words(Exit::Config, format!("{}:\n  {words}", path.display()))
+    })
+}
+
 /// Set by the first SIGINT or SIGTERM; the second ends the process at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -63,7 +66,8 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<(Inspector, Gate), Failure> {
+/// The inspector with its references learnt, and the gate before it.
+pub fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<(Inspector, Gate), Failure> {
     let recipe = &config.recipe.winclip;
     let plan = recipe.encode_plan(&model.spec, !config.recipe.references.is_empty()).map_err(|problems| {
         Failure::words(

@@ -3,9 +3,9 @@
 mod bad_image;
 mod broker;
 mod camera;
+mod evaluate;
 #[cfg(feature = "gstreamer")]
 mod genicam;
-mod evaluate;
 mod golden_encoder;
 mod golden_scores;
 mod inspect;

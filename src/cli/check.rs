@@ -1,0 +1,255 @@
+//! `winspect check line.toml`: would this line run, and what should be mended before it does? Everything is tried: the
+//! configuration, the model with its references, every camera, the broker. One line each on standard output; ends with
+//! the exit code that `winspect run` would have ended with, or 0.
+
+use super::run::{configuration, prepare};
+use super::terminal::{print, say};
+use crate::base::backoff::Backoff;
+use crate::base::exit::{Exit, Failure, chain};
+use crate::base::stop::stop_pair;
+use crate::camera::{self, CameraError, Sink, Status};
+use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::frame::{CapturedBy, Frame};
+use crate::line;
+use crate::model::ModelFolder;
+use crate::publish::mqtt;
+use crate::quality::Gate;
+use crate::winclip::{Fit, Inspector};
+use clap::Args;
+use crossbeam::channel::{Sender, bounded};
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// The line's configuration
+    line: PathBuf,
+    /// Seconds that a camera may take to show frames
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+}
+
+/// Frames of a camera that are enough to know it.
+const FRAMES: usize = 20;
+
+pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
+    let config = configuration(&arguments.line)?;
+    let mut told = Told::default();
+    told.well(format!("configuration: {} camera(s), recipe {}", config.cameras.len(), config.recipe.name))?;
+    let eye = inspector(&config, &mut told)?;
+    let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
+    for (camera, probe) in config.cameras.iter().zip(probes) {
+        told.camera(camera, &probe, eye.as_ref())?;
+    }
+    let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
+    match mqtt::probe(&config.mqtt, &format!("{}/{}", config.prefix, config.station)) {
+        Ok(words) => told.well(format!("{broker}: {words}"))?,
+        Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
+    }
+    told.end()
+}
+
+/// Model, references and threshold; what was wrong is told, and then there is nothing to look with.
+fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failure> {
+    let model = match ModelFolder::open(&config.model) {
+        Ok(model) => model,
+        Err(error) => {
+            told.fault(Exit::Config, format!("model {}: {}", config.model.display(), chain(&error)))?;
+            return Ok(None);
+        }
+    };
+    say("opening the model and learning the references");
+    let (mut inspector, gate) = match prepare(config, &model) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;
+            return Ok(None);
+        }
+    };
+    let (backend, references) = (inspector.backend(), inspector.reference_count());
+    told.well(format!("model: {}, {backend}, {references} references", model.label()))?;
+    threshold(config.recipe.threshold, &mut inspector, told)?;
+    let recipe = &config.recipe.winclip;
+    let side = recipe.side.unwrap_or(model.spec.side);
+    Ok(Some(Eye { gate, fit: recipe.fit, side, patch: model.spec.patch }))
+}
+
+fn threshold(asked: Threshold, inspector: &mut Inspector, told: &mut Told) -> Result<(), Failure> {
+    match line::threshold(asked, inspector).map_err(|error| Failure::new(Exit::Software, error))? {
+        Ok(threshold) => told.well(format!("threshold: {threshold:.4}")),
+        Err(why) => told.warn(format!("threshold: {why}; until then every part is undecided(not_ready)")),
+    }
+}
+
+/// What one camera showed.
+#[derive(Default)]
+struct Probe {
+    frames: Vec<Frame>,
+    lost: Option<(Exit, String)>,
+    /// Dropped when it is known well enough.
+    looking: Option<Sender<()>>,
+}
+
+impl Sink for Probe {
+    fn frame(&mut self, frame: Frame) {
+        self.frames.push(frame);
+        if self.frames.len() >= FRAMES {
+            self.looking = None;
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn status(&mut self, status: Status) {
+        if let Some(reason) = status.last_reason {
+            self.lost = Some((Exit::Unavailable, reason));
+            self.looking = None;
+        }
+    }
+}
+
+/// All cameras at the same time, each until it is known, gone, or the time is over.
+fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<Probe> {
+    say(format!("looking at the cameras for at most {} s", patience.as_secs()));
+    std::thread::scope(|scope| {
+        let probes: Vec<_> = cameras.iter().map(|camera| scope.spawn(move || probe(camera, patience))).collect();
+        probes.into_iter().map(|probe| probe.join().unwrap_or_default()).collect()
+    })
+}
+
+fn probe(config: &CameraConfig, patience: Duration) -> Probe {
+    let (stopper, stop) = stop_pair();
+    let (looking, known) = bounded(0);
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(move || {
+            let mut probe = Probe { looking: Some(looking), ..Probe::default() };
+            let watched = camera::open(&config.camera).and_then(|mut source| {
+                let once = Backoff::new(patience, patience);
+                camera::watch(source.as_mut(), &config.camera.name, &stop, once, &mut probe)
+            });
+            if let Err(error) = watched {
+                let exit = if matches!(error, CameraError::Pipeline(_)) { Exit::Config } else { Exit::Unavailable };
+                probe.lost = Some((exit, error.to_string()));
+            }
+            probe.looking = None;
+            probe
+        });
+        let _ = known.recv_timeout(patience); // its end is as good as the time's
+        drop(stopper);
+        watching.join().unwrap_or_default()
+    })
+}
+
+/// What was said so far, and the worst of it.
+#[derive(Default)]
+struct Told {
+    faults: usize,
+    warnings: usize,
+    exit: Option<Exit>,
+}
+
+impl Told {
+    fn well(&self, words: impl Display) -> Result<(), Failure> {
+        print(format_args!("ok    {words}")).map(drop)
+    }
+
+    fn warn(&mut self, words: impl Display) -> Result<(), Failure> {
+        self.warnings += 1;
+        print(format_args!("warn  {words}")).map(drop)
+    }
+
+    fn fault(&mut self, exit: Exit, words: impl Display) -> Result<(), Failure> {
+        self.faults += 1;
+        self.exit = self.exit.or(Some(exit));
+        print(format_args!("FAIL  {words}")).map(drop)
+    }
+
+    fn camera(&mut self, config: &CameraConfig, probe: &Probe, eye: Option<&Eye>) -> Result<(), Failure> {
+        let camera = format!("camera {}", config.camera.name);
+        let Some(last) = probe.frames.last() else {
+            return match &probe.lost {
+                Some((exit, why)) => self.fault(*exit, format!("{camera}: {why}")),
+                None if config.camera.triggered => {
+                    self.warn(format!("{camera}: it waits for a trigger; trigger a part while this looks"))
+                }
+                None => self.fault(Exit::Unavailable, format!("{camera}: it runs and shows no frame")),
+            };
+        };
+        self.well(format!("{camera}: {}", seen(&probe.frames)))?;
+        if let Some((_, why)) = &probe.lost {
+            self.warn(format!("{camera}: lost while looking: {why}"))?;
+        }
+        let Some(eye) = eye else { return Ok(()) };
+        if let Some(flaw) = eye.gate.flaw(&last.picture) {
+            self.warn(format!("{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"))?;
+        }
+        self.well(format!("{camera}: {}", eye.sight(last.picture.width(), last.picture.height())))
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        match self.exit {
+            None => {
+                say(format!("this line can run ({} warnings)", self.warnings));
+                Ok(())
+            }
+            Some(exit) => Err(Failure::words(
+                exit,
+                format!("this line cannot run: {} faults, {} warnings; see above", self.faults, self.warnings),
+            )),
+        }
+    }
+}
+
+/// Size, rate, clock and decoding, as measured.
+fn seen(frames: &[Frame]) -> String {
+    let (first, last) = (&frames[0], &frames[frames.len() - 1]);
+    let seconds = last.arrived.duration_since(first.arrived).as_secs_f64();
+    let rate = match frames.len() {
+        1 => "1 frame".to_owned(),
+        n => format!("{:.1} frames/s", (n - 1) as f64 / seconds.max(1e-3)),
+    };
+    let clock = match last.captured_by {
+        CapturedBy::Sender => "its own clock",
+        CapturedBy::Arrival => "times of arrival",
+    };
+    let decode = last.decode.map(|d| format!(", decoding {:.1} ms", d.as_secs_f64() * 1e3)).unwrap_or_default();
+    format!("{} x {}, {rate}, {clock}{decode}", last.picture.width(), last.picture.height())
+}
+
+/// How a recipe looks at a picture.
+struct Eye {
+    gate: Gate,
+    fit: Fit,
+    /// Input side and patch side, in the encoder's pixels.
+    side: usize,
+    patch: usize,
+}
+
+impl Eye {
+    /// What a camera's picture of this size loses on the way into the encoder.
+    fn sight(&self, width: usize, height: usize) -> String {
+        let across = match self.fit {
+            Fit::Squash => (width, height),
+            Fit::Crop => (width.min(height), width.min(height)),
+        };
+        let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
+        let (w, h) = (cell(across.0), cell(across.1));
+        format!("a cell of the map is {w:.0} x {h:.0} of its pixels; what is much smaller will not be seen")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_told_in_the_cameras_pixels() {
+        let gate = Gate::new(crate::quality::Limits::default(), &[]);
+        let eye = |fit| Eye { gate: gate.clone(), fit, side: 224, patch: 14 };
+        assert!(eye(Fit::Squash).sight(1920, 1080).contains("120 x 68 of its pixels"));
+        assert!(eye(Fit::Crop).sight(1920, 1080).contains("68 x 68 of its pixels"));
+    }
+}

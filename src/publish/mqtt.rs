@@ -12,6 +12,7 @@
 use super::Settings;
 use super::message::{self, Identity};
 use crate::base::backoff::Backoff;
+use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
 use crate::report::Report;
 use crate::store::{Store, Waiting};
@@ -44,7 +45,13 @@ const PACKET_MAX: u32 = 8 << 20;
 const REQUESTS: usize = 2 * IN_FLIGHT;
 
 /// Publishes until the senders of `side` are gone and the store is drained. Blocks; for a thread of its own.
-pub fn run(settings: Settings, identity: Identity, store: Arc<dyn Store>, side: Receiver<Side>) -> std::io::Result<()> {
+pub fn run(
+    settings: Settings,
+    identity: Identity,
+    store: Arc<dyn Store>,
+    side: Receiver<Side>,
+    pulse: Pulse,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let topics = format!("{}/{}", identity.prefix, identity.station);
     let mut link = Link {
@@ -53,6 +60,7 @@ pub fn run(settings: Settings, identity: Identity, store: Arc<dyn Store>, side: 
         topics,
         store,
         side,
+        pulse,
         cameras: HashMap::new(),
         ending: None,
         gone: None,
@@ -68,6 +76,7 @@ struct Link {
     topics: String,
     store: Arc<dyn Store>,
     side: Receiver<Side>,
+    pulse: Pulse,
     /// The newest status of each camera, for every new connection.
     cameras: HashMap<Arc<str>, Status>,
     /// Set when the producers have gone: until then everything must be out.
@@ -94,6 +103,7 @@ impl Link {
     async fn keep(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
+            self.pulse.beat();
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             let mut session = Session {
                 client,
@@ -150,9 +160,10 @@ impl Link {
         events: &mut EventLoop,
         backoff: &mut Backoff,
     ) -> Option<String> {
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let mut tick = tokio::time::interval(SIGN);
         let store = self.store.clone();
         loop {
+            self.pulse.beat();
             if session.connected {
                 self.hand_over(session);
                 if self.is_finished(session) {

@@ -7,6 +7,7 @@ mod golden_scores;
 mod inspect;
 mod line;
 mod models;
+mod notify;
 mod pictures;
 mod recipes;
 mod support;

@@ -9,17 +9,17 @@
 //!    +------- wait (backoff) <--- rewind the store <--- error, silence -+
 //! ```
 
-use super::Settings;
 use super::message::{self, Identity};
+use super::{Settings, tls};
 use crate::base::backoff::Backoff;
 use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
 use crate::report::Report;
 use crate::store::{Store, Waiting};
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAckReason, PublishProperties};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,6 +143,9 @@ impl Link {
         options.set_max_packet_size(Some(PACKET_MAX));
         let will = LastWill::new(self.topic("availability"), "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
+        if let Some(tls) = &self.settings.tls {
+            options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));
+        }
         if let Some(user) = &self.settings.user {
             options.set_credentials(user, self.settings.password.as_ref().map_or("", |p| p.reveal()));
         }
@@ -174,7 +177,7 @@ impl Link {
                 event = events.poll() => match event {
                     Ok(event) => self.handle(event, session, backoff),
                     Err(_) if session.stopping => return None,
-                    Err(error) => return Some(reason(&error)),
+                    Err(error) => return Some(reason(&error, &self.settings.host)),
                 },
                 () = store.notified(), if session.connected => {}
                 side = self.side.recv(), if self.ending.is_none() => {
@@ -359,8 +362,19 @@ impl Session {
 }
 
 /// Words for a person: what the broker said, or why it cannot be reached.
-fn reason(error: &ConnectionError) -> String {
+fn reason(error: &ConnectionError, host: &str) -> String {
+    // It quotes what it wraps, but does not give it as its source.
+    let cause: &(dyn std::error::Error + 'static) = match error {
+        ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
+        other => other,
+    };
+    if let Some(words) = tls::reason(cause, host) {
+        return words;
+    }
     match error {
+        ConnectionError::Tls(rumqttc::TlsError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "it ended the TLS handshake without a word; correct mqtt.port, or look into its log".to_owned()
+        }
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
         ConnectionError::Io(error) => error.to_string(),
         other => other.to_string(),

@@ -43,7 +43,7 @@ pub fn summary(output: &Output) -> serde_json::Value {
     serde_json::from_str(text.lines().last().expect("one line")).expect("JSON")
 }
 
-fn folder_camera() -> String {
+pub fn folder_camera() -> String {
     format!("kind = \"folder\"\nlocation = {:?}\nfps = 0", golden("open-clip-tiny"))
 }
 

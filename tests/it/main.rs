@@ -11,3 +11,4 @@ mod notify;
 mod pictures;
 mod recipes;
 mod support;
+mod tls;

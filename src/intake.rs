@@ -3,8 +3,9 @@
 //! When full: a newer frame of the same camera replaces the waiting one, whose ticket is settled as `replaced`.
 //! Cameras take turns: [`Intake::take`] starts with the camera after the one that was served last.
 
+use crate::base::notify::{Pulse, SIGN};
 use crate::frame::{Frame, Outcome, Ticket};
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::{Arc, Mutex};
 
 /// A frame and the duty to account for it.
@@ -68,13 +69,15 @@ impl Place {
 
 impl Intake {
     /// Waits for frames and takes at most `limit`, one a camera, in turn. Empty means that every camera has left.
-    pub fn take(&self, limit: usize) -> Vec<Waiting> {
+    /// Waiting is a sign of life.
+    pub fn take(&self, limit: usize, pulse: &Pulse) -> Vec<Waiting> {
         loop {
+            pulse.beat();
             let taken = self.take_now(limit);
             if !taken.is_empty() {
                 return taken;
             }
-            if self.bell.recv().is_err() {
+            if self.bell.recv_timeout(SIGN) == Err(RecvTimeoutError::Disconnected) {
                 // A camera may have put its last frame just before it left.
                 return self.take_now(limit);
             }
@@ -138,7 +141,7 @@ mod tests {
         for number in 0..3 {
             places[0].put(Waiting { frame: frame("a", number), ticket: tally.captured() });
         }
-        let taken = intake.take(8);
+        let taken = intake.take(8, &Pulse::default());
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].frame.part_id.as_deref(), Some("2"));
         for waiting in taken {
@@ -155,10 +158,10 @@ mod tests {
         let (intake, places) = intake(2);
         places[1].put(Waiting { frame: frame("b", 0), ticket: tally.captured() });
         drop(places);
-        let taken = intake.take(1);
+        let taken = intake.take(1, &Pulse::default());
         assert_eq!(taken.len(), 1);
         taken.into_iter().for_each(|w| w.ticket.settle(Outcome::Judged));
-        assert!(intake.take(1).is_empty());
+        assert!(intake.take(1, &Pulse::default()).is_empty());
     }
 
     #[test]
@@ -170,7 +173,7 @@ mod tests {
             for (camera, place) in places.iter().enumerate() {
                 place.put(Waiting { frame: frame(&camera.to_string(), 0), ticket: tally.captured() });
             }
-            for waiting in intake.take(1) {
+            for waiting in intake.take(1, &Pulse::default()) {
                 served.push(waiting.frame.camera.to_string());
                 waiting.ticket.settle(Outcome::Judged);
             }

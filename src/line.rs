@@ -9,9 +9,10 @@
 
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
+use crate::base::notify::Pulse;
 use crate::base::stop::{Stop, Stopper, stop_pair};
-use crate::camera::{self, CameraError, Sink, Status};
-use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::camera::{self, CameraError, Sink, State, Status};
+use crate::config::{LineConfig, Threshold};
 use crate::engine::EngineError;
 use crate::frame::{Frame, Outcome, Picture, Tally, TallyCount};
 use crate::intake::{Intake, Place, Waiting, intake};
@@ -26,7 +27,7 @@ use crate::winclip::Inspector;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -46,11 +47,17 @@ pub struct Line {
     cameras: Vec<Stage>,
     others: Vec<Stage>,
     tallies: BTreeMap<String, Arc<Tally>>,
+    states: States,
     store: Arc<dyn Store>,
 }
 
+/// What each camera is doing, once it has told.
+type States = Arc<Mutex<BTreeMap<Arc<str>, State>>>;
+
 struct Stage {
     name: String,
+    /// Where its being stuck means that the line is.
+    pulse: Option<Pulse>,
     thread: JoinHandle<Result<(), Failure>>,
 }
 
@@ -135,11 +142,18 @@ impl Line {
 
         let tallies: BTreeMap<String, Arc<Tally>> =
             config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect();
-        let mut cameras = vec![];
+        let (mut cameras, states) = (vec![], States::default());
         for (camera, place) in config.cameras.iter().zip(places) {
             let source = camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
             let tally = tallies[&*camera.camera.name].clone();
-            cameras.push(camera_stage(camera, source, place, tally, side.clone(), stop.clone()));
+            let sink = CameraSink {
+                name: camera.camera.name.clone(),
+                place,
+                tally,
+                states: states.clone(),
+                side: side.clone(),
+            };
+            cameras.push(camera_stage(source, sink, stop.clone()));
         }
         let live = config
             .cameras
@@ -158,18 +172,21 @@ impl Line {
             seqs: HashMap::new(),
             store: store.clone(),
             evidence,
+            pulse: Pulse::default(),
             failures: 0,
         };
         let artist = Artist { heatmaps: config.mqtt.heatmaps, folder: config.overlays.clone(), side };
-        let (settings, waiting) = (config.mqtt.clone(), store.clone());
+        let (settings, waiting, pulse) = (config.mqtt.clone(), store.clone(), Pulse::default());
         let others = vec![
-            stage("inspector", move || desk.inspect(&intake)),
-            stage("artist", move || artist.draw_all(&evidence_end)),
-            stage("publisher", move || {
-                mqtt::run(settings, identity, waiting, side_end).map_err(|error| Failure::new(Exit::Software, error))
+            stage("inspector", Some(desk.pulse.clone()), move || desk.inspect(&intake)),
+            // No verdict waits for the artist.
+            stage("artist", None, move || artist.draw_all(&evidence_end)),
+            stage("publisher", Some(pulse.clone()), move || {
+                let ended = mqtt::run(settings, identity, waiting, side_end, pulse);
+                ended.map_err(|error| Failure::new(Exit::Software, error))
             }),
         ];
-        Ok(Line { stopper: Some(stopper), cameras, others, tallies, store })
+        Ok(Line { stopper: Some(stopper), cameras, others, tallies, states, store })
     }
 
     /// Tells every camera to stop; the rest ends by itself.
@@ -181,6 +198,24 @@ impl Line {
     pub fn has_ended(&self) -> bool {
         let ended = |stage: &Stage| stage.thread.is_finished();
         self.cameras.iter().all(ended) || self.others.iter().any(ended)
+    }
+
+    /// The signs of life of the stages that still run, and must give them.
+    pub fn pulses(&self) -> Vec<(&str, &Pulse)> {
+        let running = self.cameras.iter().chain(&self.others).filter(|stage| !stage.thread.is_finished());
+        running.filter_map(|stage| Some((stage.name.as_str(), stage.pulse.as_ref()?))).collect()
+    }
+
+    /// How it goes, in a line for a person.
+    pub fn status(&self) -> String {
+        let judged: u64 = self.tallies.values().map(|tally| tally.count().judged).sum();
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let cameras = self.tallies.keys().map(|name| {
+            let state = states.get(name.as_str()).map_or("starting", |state| state.word());
+            format!("{name} {state}")
+        });
+        let cameras: Vec<String> = cameras.collect();
+        format!("{judged} judged, {} waiting for the broker; {}", self.store.count().waiting, cameras.join(", "))
     }
 
     /// Stops what still runs, joins all, and tells how it ended: the first failure, named by its stage.
@@ -210,9 +245,9 @@ impl Line {
 }
 
 /// Starts a thread with a name; a panic in it stops the process (see [`name_the_stage_that_panics`]).
-fn stage(name: &str, work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Stage {
+fn stage(name: &str, pulse: Option<Pulse>, work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Stage {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started");
-    Stage { name: name.to_owned(), thread }
+    Stage { name: name.to_owned(), pulse, thread }
 }
 
 /// From now on a panic names its stage and ends the process with 70; systemd starts it again.
@@ -224,17 +259,10 @@ pub fn name_the_stage_that_panics() {
     }));
 }
 
-fn camera_stage(
-    config: &CameraConfig,
-    mut source: Box<dyn camera::Source>,
-    place: Place,
-    tally: Arc<Tally>,
-    side: mpsc::Sender<Side>,
-    stop: Stop,
-) -> Stage {
-    let name = config.camera.name.clone();
-    stage(&format!("camera-{name}"), move || {
-        let mut sink = CameraSink { name: name.clone(), place, tally, side };
+fn camera_stage(mut source: Box<dyn camera::Source>, mut sink: CameraSink, stop: Stop) -> Stage {
+    let (name, pulse) = (sink.name.clone(), Pulse::default());
+    let stop = stop.with_pulse(pulse.clone());
+    stage(&format!("camera-{name}"), Some(pulse), move || {
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         camera::watch(source.as_mut(), &name, &stop, backoff, &mut sink).map_err(|error| match error {
             CameraError::Pipeline(_) => Failure::new(Exit::Config, error),
@@ -249,6 +277,7 @@ struct CameraSink {
     name: Arc<str>,
     place: Place,
     tally: Arc<Tally>,
+    states: States,
     side: mpsc::Sender<Side>,
 }
 
@@ -262,6 +291,7 @@ impl Sink for CameraSink {
     }
 
     fn status(&mut self, status: Status) {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone(), status.state);
         // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
         // being gone means that the line is ending.
         let _ = self.side.blocking_send(Side::Camera { name: self.name.clone(), status });
@@ -291,6 +321,7 @@ struct Desk {
     seqs: HashMap<Arc<str>, u64>,
     store: Arc<dyn Store>,
     evidence: Sender<Evidence>,
+    pulse: Pulse,
     /// In a row.
     failures: u32,
 }
@@ -299,7 +330,7 @@ impl Desk {
     /// The loop that everybody reads first.
     fn inspect(mut self, intake: &Intake) -> Result<(), Failure> {
         loop {
-            let batch = intake.take(1);
+            let batch = intake.take(1, &self.pulse);
             if batch.is_empty() {
                 return Ok(()); // every camera has left
             }

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod exit;
 pub mod memory;
+pub mod notify;
 pub mod problems;
 pub mod secret;
 pub mod stop;

@@ -1,7 +1,9 @@
 //! Stopping flows like data: whoever holds the [`Stopper`] drops it, and every wait on a [`Stop`] ends.
 //!
-//! Sources listen to a `Stop`; every other stage ends because its input has ended.
+//! Sources listen to a `Stop`; every other stage ends because its input has ended. Listening is a source's sign of life:
+//! one that does not could not be stopped either.
 
+use super::notify::Pulse;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::time::Duration;
 
@@ -11,21 +13,30 @@ pub struct Stopper(#[expect(dead_code, reason = "held for its drop")] Sender<std
 
 /// Hears the stop; cheap to clone, one for each source.
 #[derive(Debug, Clone)]
-pub struct Stop(Receiver<std::convert::Infallible>);
+pub struct Stop {
+    stopped: Receiver<std::convert::Infallible>,
+    pulse: Pulse,
+}
 
 pub fn stop_pair() -> (Stopper, Stop) {
     let (sender, receiver) = bounded(0);
-    (Stopper(sender), Stop(receiver))
+    (Stopper(sender), Stop { stopped: receiver, pulse: Pulse::default() })
 }
 
 impl Stop {
+    /// Listening to it is `pulse`'s sign of life from now on.
+    pub fn with_pulse(self, pulse: Pulse) -> Self {
+        Stop { pulse, ..self }
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped_within(Duration::ZERO)
     }
 
     /// Waits at most `wait`; true as soon as the stop is heard. The interruptible sleep of every retry.
     pub fn stopped_within(&self, wait: Duration) -> bool {
-        match self.0.recv_timeout(wait) {
+        self.pulse.beat();
+        match self.stopped.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => true,
             Ok(never) => match never {},
@@ -34,7 +45,7 @@ impl Stop {
 
     /// For `select!`: becomes ready (disconnected) at the stop.
     pub fn channel(&self) -> &Receiver<std::convert::Infallible> {
-        &self.0
+        &self.stopped
     }
 }
 

@@ -54,6 +54,18 @@ pub enum State {
     Disabled,
 }
 
+impl State {
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Online => "online",
+            State::Idle => "idle",
+            State::Stalled => "stalled",
+            State::Offline => "offline",
+            State::Disabled => "disabled",
+        }
+    }
+}
+
 /// Where a camera's frames and changes of state go.
 pub trait Sink {
     /// Must not block: the hand-over is newest-wins.

@@ -3,7 +3,8 @@
 use super::prepare::{References, Setting};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
-use crate::base::memory;
+use crate::base::notify::Systemd;
+use crate::base::{memory, notify};
 use crate::config::{self, LineConfig};
 use crate::line::{self, Line};
 use crate::model::ModelFolder;
@@ -14,6 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -29,6 +31,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     line::name_the_stage_that_panics();
     let stop = stop_flag()?;
     let config = configuration(&arguments.line)?;
+    notify::starting("loading the model");
     let model = ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
     let (inspector, gate) = prepare(&config, &model)?;
     let run_id = ulid::Ulid::generate().to_string();
@@ -40,7 +43,12 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     );
 
     let line = Line::start(&config, inspector, gate, &model.label(), &run_id)?;
-    line::wait(&line, || stop.load(Ordering::Relaxed));
+    let mut systemd = Systemd::ready(line.status(), Instant::now());
+    line::wait(&line, || {
+        systemd.look(Instant::now(), &line.pulses(), || line.status());
+        stop.load(Ordering::Relaxed)
+    });
+    notify::stopping("what was captured is judged and delivered");
     let (summary, outcome) = line.finish();
     let printed = print(serde_json::to_string(&summary).expect("counters are plain values"));
     outcome.and(printed.map(|_| ()))

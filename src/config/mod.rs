@@ -3,10 +3,10 @@
 //! The file first, then the environment (`WINSPECT__MQTT__HOST=...`). Unknown keys are refused with the nearest
 //! known one. Paths in the file are relative to the file.
 
+mod link;
 mod table;
 
 use crate::base::problems::Problems;
-use crate::base::secret::Secret;
 use crate::camera::{self, pipelines};
 use crate::publish::{self, Heatmaps};
 use crate::quality;
@@ -285,34 +285,21 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
 fn mqtt_of(value: Value, station: &str, base: &Path, problems: &mut Problems) -> publish::Settings {
     let mut table = Table::new("mqtt", value, problems);
     let host = table.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
-    let port = table.whole("port", 1, 65535).unwrap_or(1883) as u16;
+    let tls = table.take("tls");
+    let port = table.whole("port", 1, 65535).unwrap_or(if tls.is_some() { 8883 } else { 1883 }) as u16;
     let client_id = table.text("client_id").unwrap_or_else(|| format!("winspect-{station}"));
     let user = table.text("user");
-    let password = table.path("password_file", base).and_then(|path| match std::fs::read_to_string(&path) {
-        Ok(words) => Some(Secret::new(words.trim_end_matches(['\r', '\n']))),
-        Err(error) => {
-            table.note("password_file", format!("{}: {error}", path.display()));
-            None
-        }
-    });
+    let password = link::password(&mut table, base);
     if password.is_some() && user.is_none() {
         table.note("password_file", "needs user as well");
     }
-    let allow_insecure = table.flag("allow_insecure").unwrap_or(false);
-    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !local && !allow_insecure {
-        table.note(
-            "host",
-            format!(
-                "{host:?} is another machine and the link is plain TCP; say allow_insecure = true if that is meant"
-            ),
-        );
-    }
+    link::check_host(&mut table, &host, tls.is_some());
     let waiting_max = table.whole("waiting_max", 1, 10_000_000).unwrap_or(10_000) as usize;
     let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"").unwrap_or_default();
     let reject_window = Duration::from_millis(table.whole("reject_window_ms", 0, 3_600_000).unwrap_or(2000));
     table.finish();
-    publish::Settings { host, port, client_id, user, password, waiting_max, heatmaps, reject_window }
+    let tls = tls.and_then(|value| link::tls(value, base, problems));
+    publish::Settings { host, port, client_id, user, password, tls, waiting_max, heatmaps, reject_window }
 }
 
 #[cfg(test)]

@@ -32,6 +32,16 @@ impl<'a> Table<'a> {
         self.problems.note(place, words);
     }
 
+    /// Takes a result's value, or notes its error and gives nothing.
+    pub fn check<T>(&mut self, key: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.note(key, error)).ok()
+    }
+
+    /// It was given, and nobody took it yet.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|value| !value.is_null())
+    }
+
     pub fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.values.remove(key).filter(|value| !value.is_null())

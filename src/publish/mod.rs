@@ -1,8 +1,10 @@
-//! Layer 3: the line on MQTT: messages ([`message`]), the loop that owns the client ([`mqtt`]), drawing ([`heatmap`]).
+//! Layer 3: the line on MQTT: messages ([`message`]), the loop that owns the client ([`mqtt`]), its security ([`tls`]),
+//! drawing ([`heatmap`]).
 
 pub mod heatmap;
 pub mod message;
 pub mod mqtt;
+pub mod tls;
 
 use crate::base::secret::Secret;
 use std::time::Duration;
@@ -15,6 +17,8 @@ pub struct Settings {
     pub client_id: String,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    /// Plain TCP without it.
+    pub tls: Option<tls::Tls>,
     /// Results that may wait while the broker is away; the oldest are given up beyond it, counted and reported.
     pub waiting_max: usize,
     pub heatmaps: Heatmaps,

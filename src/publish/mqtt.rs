@@ -9,16 +9,17 @@
 //!    +------- wait (backoff) <--- rewind the store <--- error, silence -+
 //! ```
 
-use super::Settings;
 use super::message::{self, Identity};
+use super::{Settings, tls};
 use crate::base::backoff::Backoff;
+use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
 use crate::report::Report;
 use crate::store::{Store, Waiting};
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAckReason, PublishProperties};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, LastWill, Packet, PubAckReason, PublishProperties};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,11 +41,19 @@ const DRAIN: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A heat map is the largest packet.
 const PACKET_MAX: u32 = 8 << 20;
+/// A result's payload and topic.
+const RESULT_MAX: u32 = 2048;
 /// Requests that rumqttc may hold: those in flight and a little beside them.
 const REQUESTS: usize = 2 * IN_FLIGHT;
 
 /// Publishes until the senders of `side` are gone and the store is drained. Blocks; for a thread of its own.
-pub fn run(settings: Settings, identity: Identity, store: Arc<dyn Store>, side: Receiver<Side>) -> std::io::Result<()> {
+pub fn run(
+    settings: Settings,
+    identity: Identity,
+    store: Arc<dyn Store>,
+    side: Receiver<Side>,
+    pulse: Pulse,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let topics = format!("{}/{}", identity.prefix, identity.station);
     let mut link = Link {
@@ -53,6 +62,7 @@ pub fn run(settings: Settings, identity: Identity, store: Arc<dyn Store>, side: 
         topics,
         store,
         side,
+        pulse,
         cameras: HashMap::new(),
         ending: None,
         gone: None,
@@ -68,6 +78,7 @@ struct Link {
     topics: String,
     store: Arc<dyn Store>,
     side: Receiver<Side>,
+    pulse: Pulse,
     /// The newest status of each camera, for every new connection.
     cameras: HashMap<Arc<str>, Status>,
     /// Set when the producers have gone: until then everything must be out.
@@ -94,6 +105,7 @@ impl Link {
     async fn keep(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
+            self.pulse.beat();
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             let mut session = Session {
                 client,
@@ -126,16 +138,9 @@ impl Link {
     }
 
     fn options(&self) -> MqttOptions {
-        let mut options = MqttOptions::new(&self.settings.client_id, &self.settings.host, self.settings.port);
-        options.set_keep_alive(KEEP_ALIVE);
-        options.set_clean_start(true);
-        options.set_connection_timeout(5);
-        options.set_max_packet_size(Some(PACKET_MAX));
+        let mut options = options(&self.settings, &self.settings.client_id);
         let will = LastWill::new(self.topic("availability"), "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
-        if let Some(user) = &self.settings.user {
-            options.set_credentials(user, self.settings.password.as_ref().map_or("", |p| p.reveal()));
-        }
         options
     }
 
@@ -150,9 +155,10 @@ impl Link {
         events: &mut EventLoop,
         backoff: &mut Backoff,
     ) -> Option<String> {
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let mut tick = tokio::time::interval(SIGN);
         let store = self.store.clone();
         loop {
+            self.pulse.beat();
             if session.connected {
                 self.hand_over(session);
                 if self.is_finished(session) {
@@ -163,7 +169,7 @@ impl Link {
                 event = events.poll() => match event {
                     Ok(event) => self.handle(event, session, backoff),
                     Err(_) if session.stopping => return None,
-                    Err(error) => return Some(reason(&error)),
+                    Err(error) => return Some(reason(&error, &self.settings.host)),
                 },
                 () = store.notified(), if session.connected => {}
                 side = self.side.recv(), if self.ending.is_none() => {
@@ -347,9 +353,89 @@ impl Session {
     }
 }
 
+/// Who and where, as every connection says it.
+fn options(settings: &Settings, client_id: &str) -> MqttOptions {
+    let mut options = MqttOptions::new(client_id, &settings.host, settings.port);
+    options.set_keep_alive(KEEP_ALIVE);
+    options.set_clean_start(true);
+    options.set_connection_timeout(5);
+    options.set_max_packet_size(Some(PACKET_MAX));
+    if let Some(tls) = &settings.tls {
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));
+    }
+    if let Some(user) = &settings.user {
+        options.set_credentials(user, settings.password.as_ref().map_or("", |p| p.reveal()));
+    }
+    options
+}
+
+/// Would the broker take this line's messages? Connects under a name of its own, beside a line that runs, and publishes
+/// one message at QoS 1 to `<topics>/check`. What it said in words.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn probe(settings: &Settings, topics: &str) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let client_id = format!("{}-check", settings.client_id);
+    let (client, mut events) = AsyncClient::new(options(settings, &client_id), REQUESTS);
+    let talk = async {
+        loop {
+            match events.poll().await.map_err(|error| reason(&error, &settings.host))? {
+                Event::Incoming(Packet::ConnAck(ack)) => {
+                    suits(ack.properties.as_ref())?;
+                    let sent = client.try_publish(format!("{topics}/check"), QoS::AtLeastOnce, false, b"{}".to_vec());
+                    sent.map_err(|error| error.to_string())?;
+                }
+                Event::Incoming(Packet::PubAck(ack)) => {
+                    return match ack.reason {
+                        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(format!(
+                            "{} and takes messages to {topics}/#",
+                            if settings.tls.is_some() { "TLS" } else { "plain TCP" }
+                        )),
+                        refused => Err(format!("it refuses a message: {refused:?}; let this user write to {topics}/#")),
+                    };
+                }
+                _ => {}
+            }
+        }
+    };
+    runtime.block_on(async {
+        let told = tokio::time::timeout(SILENCE, talk).await;
+        told.unwrap_or_else(|_| Err(format!("no acknowledgement for {} s", SILENCE.as_secs())))
+    })
+}
+
+/// Can it keep retained messages, and acknowledge?
+fn suits(properties: Option<&ConnAckProperties>) -> Result<(), String> {
+    let Some(properties) = properties else { return Ok(()) };
+    if properties.retain_available == Some(0) {
+        return Err("it keeps no retained messages: availability and birth would be lost; allow them there".to_owned());
+    }
+    if properties.max_qos == Some(0) {
+        return Err("it acknowledges nothing (QoS 0 only): results could be lost; allow QoS 1 there".to_owned());
+    }
+    match properties.max_packet_size {
+        Some(limit) if limit < RESULT_MAX => {
+            Err(format!("it takes packets of {limit} bytes at most; a result may have {RESULT_MAX}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Words for a person: what the broker said, or why it cannot be reached.
-fn reason(error: &ConnectionError) -> String {
+fn reason(error: &ConnectionError, host: &str) -> String {
+    // It quotes what it wraps, but does not give it as its source.
+    let cause: &(dyn std::error::Error + 'static) = match error {
+        ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
+        other => other,
+    };
+    if let Some(words) = tls::reason(cause, host) {
+        return words;
+    }
     match error {
+        ConnectionError::Tls(rumqttc::TlsError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "it ended the TLS handshake without a word; correct mqtt.port, or look into its log".to_owned()
+        }
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
         ConnectionError::Io(error) => error.to_string(),
         other => other.to_string(),

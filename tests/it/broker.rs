@@ -17,8 +17,13 @@ pub fn free_port() -> u16 {
 
 impl Broker {
     pub fn start(port: u16) -> Self {
+        Self::with(port, &["-p", &port.to_string()])
+    }
+
+    /// `arguments` make it listen on `port`.
+    pub fn with(port: u16, arguments: &[&str]) -> Self {
         let mut command = Command::new("mosquitto");
-        command.args(["-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("mosquitto is installed by tools/setup");
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -44,8 +49,16 @@ pub struct Listener {
 
 impl Listener {
     pub fn start(port: u16, topic: &str) -> Self {
+        Self::with(port, topic, &[])
+    }
+
+    /// `arguments` say who it is and whom it believes.
+    pub fn with(port: u16, topic: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new("mosquitto_sub");
-        command.args(["-p", &port.to_string(), "-q", "1", "-t", topic, "-F", "%t %p"]).stdout(Stdio::piped());
+        command
+            .args(["-p", &port.to_string(), "-q", "1", "-t", topic, "-F", "%t %p"])
+            .args(arguments)
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("mosquitto-clients is installed by tools/setup");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = channel();

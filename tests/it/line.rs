@@ -19,13 +19,17 @@ pub fn write_line(folder: &Path, port: u16, camera: &str) {
     std::fs::write(folder.join("line.toml"), text).expect("written");
 }
 
-pub fn start(folder: &Path) -> Child {
+pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
     command.arg("run").arg(folder.join("line.toml")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the binary was built")
+    command
 }
 
-fn ask_to_stop(child: &Child) {
+pub fn start(folder: &Path) -> Child {
+    command(folder).spawn().expect("the binary was built")
+}
+
+pub fn ask_to_stop(child: &Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is everywhere").success());
 }
@@ -39,7 +43,7 @@ pub fn summary(output: &Output) -> serde_json::Value {
     serde_json::from_str(text.lines().last().expect("one line")).expect("JSON")
 }
 
-fn folder_camera() -> String {
+pub fn folder_camera() -> String {
     format!("kind = \"folder\"\nlocation = {:?}\nfps = 0", golden("open-clip-tiny"))
 }
 

@@ -3,6 +3,7 @@
 mod bad_image;
 mod broker;
 mod camera;
+mod check;
 mod evaluate;
 #[cfg(feature = "gstreamer")]
 mod genicam;
@@ -11,6 +12,8 @@ mod golden_scores;
 mod inspect;
 mod line;
 mod models;
+mod notify;
 mod pictures;
 mod recipes;
 mod support;
+mod tls;

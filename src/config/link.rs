@@ -1,0 +1,70 @@
+//! The security of the link to the broker, out of `[mqtt]`: TLS, secrets out of files, and no plain TCP by accident.
+
+use super::table::Table;
+use crate::base::problems::Problems;
+use crate::base::secret::Secret;
+use crate::publish::tls::{self, Tls};
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// The password; line ends after it are no part of it.
+pub fn password(table: &mut Table, base: &Path) -> Option<Secret> {
+    let path = secret_file(table, "password_file", base)?;
+    let read = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
+    let words = table.check("password_file", read)?;
+    Some(Secret::new(words.trim_end_matches(['\r', '\n'])))
+}
+
+/// A file that may be a systemd credential: a name that is one there is that; else it is relative to `base`.
+fn secret_file(table: &mut Table, key: &'static str, base: &Path) -> Option<PathBuf> {
+    let name = table.text(key)?;
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(&name));
+    Some(credential.filter(|path| path.is_file()).unwrap_or_else(|| base.join(name)))
+}
+
+/// Plain TCP to another machine must be meant; with TLS the host must be what a certificate can be for.
+pub fn check_host(table: &mut Table, host: &str, is_tls: bool) {
+    let allow_insecure = table.flag("allow_insecure").unwrap_or(false);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_tls && ServerName::try_from(host).is_err() {
+        table.note("host", format!("{host:?} is neither a name nor an address, so no certificate can be for it"));
+    } else if !is_tls && !is_local && !allow_insecure {
+        table.note(
+            "host",
+            format!(
+                "{host:?} is another machine and the link is plain TCP; give tls = {{ ca = \"ca.pem\" }}, or say \
+                 allow_insecure = true if that is meant"
+            ),
+        );
+    }
+}
+
+/// `tls = { ca, certificate, key }`; the last two come together, for a broker that wants a client's certificate.
+pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
+    let mut table = Table::new("mqtt.tls", value, problems);
+    if !table.has("ca") {
+        table.note("ca", "missing: the certificate of whoever signed the broker's, in PEM");
+    }
+    let roots = pem(&mut table, "ca", base, |path| tls::certificates(path).and_then(tls::roots));
+    let is_half = table.has("certificate") != table.has("key");
+    if is_half {
+        table.note("certificate", "certificate and key come together; give both or none");
+    }
+    let chain = pem(&mut table, "certificate", base, tls::certificates);
+    let key = pem(&mut table, "key", base, tls::key);
+    let client = roots.and_then(|roots| table.check("key", tls::client(roots, chain.zip(key))));
+    table.finish();
+    client
+}
+
+fn pem<T>(
+    table: &mut Table,
+    key: &'static str,
+    base: &Path,
+    read: impl FnOnce(&Path) -> Result<T, String>,
+) -> Option<T> {
+    let path = secret_file(table, key, base)?;
+    table.check(key, read(&path))
+}

@@ -30,9 +30,9 @@ impl Default for Limits {
 /// What a picture shows, whatever is on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measures {
-    /// Share of pixels whose brightest channel is at most [`DARK`].
+    /// Share of pixels whose brightest channel is at most 20 of 255.
     pub dark: f32,
-    /// Share of pixels with a channel of at least [`BRIGHT`].
+    /// Share of pixels with a channel of at least 250 of 255.
     pub bright: f32,
     /// Variance of the Laplacian of green (Pech-Pacheco et al. 2000, "LAPV" of Pertuz et al. 2013), in squared grey
     /// levels; 0 for pictures less than 3 pixels wide or high.

@@ -1,7 +1,7 @@
 //! Pictures that must not be judged, through the whole line: each kind of bad stream ends as `undecided(bad_image)`.
 
 use crate::broker::{Broker, Listener, free_port};
-use crate::line::{start, summary, write_line};
+use crate::line::{ask_to_stop, start, summary, write_line};
 use crate::support::{golden, imported};
 use serde_json::Value;
 use std::path::Path;
@@ -12,14 +12,17 @@ fn verdicts(camera: &str, count: usize) -> Vec<(String, Option<String>, Option<S
     let broker = Broker::start(free_port());
     let listener = Listener::start(broker.port, "plant/box/result");
     write_line(folder.path(), broker.port, camera);
-    summary(&start(folder.path()).wait_with_output().expect("ends"));
+    let line = start(folder.path());
+    let lines = listener.wait_for("result", count);
+    ask_to_stop(&line);
+    summary(&line.wait_with_output().expect("ends"));
     let word = |value: &Value| value.as_str().map(str::to_owned);
     let of = |line: &String| {
         let value: Value = serde_json::from_str(line).expect("JSON");
         let detail = word(&value["detail"]).map(|words| words.split(':').next().unwrap_or_default().to_owned());
         (word(&value["verdict"]).expect("always there"), word(&value["reason"]), detail)
     };
-    listener.wait_for("result", count).iter().map(of).collect()
+    lines.iter().map(of).collect()
 }
 
 fn bad(why: &str) -> (String, Option<String>, Option<String>) {
@@ -30,7 +33,7 @@ fn bad(why: &str) -> (String, Option<String>, Option<String>) {
 #[test]
 fn a_black_and_a_saturated_stream_are_never_judged_from_the_first_frame_on() {
     for (pattern, why) in [("black", "black"), ("white", "saturated")] {
-        let camera = format!("kind = \"test\"\npattern = {pattern:?}\nframes = 3\nfps = 4");
+        let camera = format!("kind = \"test\"\npattern = {pattern:?}\nfps = 4");
         assert!(verdicts(&camera, 1).iter().all(|found| *found == bad(why)), "{why}");
     }
 }
@@ -38,7 +41,7 @@ fn a_black_and_a_saturated_stream_are_never_judged_from_the_first_frame_on() {
 #[cfg(feature = "gstreamer")]
 #[test]
 fn a_frozen_stream_is_told_at_the_stated_number_of_frames() {
-    let found = verdicts("kind = \"test\"\npattern = \"gradient\"\nframes = 30\nfps = 10", 25);
+    let found = verdicts("kind = \"test\"\npattern = \"gradient\"\nfps = 10", 25);
     let frozen = found.iter().position(|found| *found == bad("frozen")).expect("it stands still");
     // Frames that a newer one replaced are not looked at.
     assert_eq!(frozen, 19, "{found:?}");

@@ -29,7 +29,7 @@ pub fn start(folder: &Path) -> Child {
     command(folder).spawn().expect("the binary was built")
 }
 
-pub pub fn ask_to_stop(child: &Child) {
+pub fn ask_to_stop(child: &Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is everywhere").success());
 }

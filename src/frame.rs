@@ -55,6 +55,52 @@ impl Picture {
     }
 }
 
+/// A rectangle of a picture, in its pixels from the top left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Area {
+    pub x: usize,
+    pub y: usize,
+    /// At least 1, as is `h`.
+    pub w: usize,
+    pub h: usize,
+}
+
+impl Area {
+    /// All of a picture of `width` x `height` pixels.
+    pub fn whole(width: usize, height: usize) -> Self {
+        Area { x: 0, y: 0, w: width, h: height }
+    }
+
+    /// The largest square in its middle.
+    pub fn middle_square(self) -> Self {
+        let side = self.w.min(self.h);
+        Area { x: self.x + (self.w - side) / 2, y: self.y + (self.h - side) / 2, w: side, h: side }
+    }
+
+    pub fn is_inside(&self, width: usize, height: usize) -> bool {
+        let ends = (self.x.checked_add(self.w), self.y.checked_add(self.h));
+        matches!(ends, (Some(right), Some(bottom)) if right <= width && bottom <= height)
+    }
+}
+
+impl std::fmt::Display for Area {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{},{},{},{}", self.x, self.y, self.w, self.h)
+    }
+}
+
+impl std::str::FromStr for Area {
+    type Err = String;
+
+    fn from_str(words: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<usize>> = words.split(',').map(|number| number.trim().parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[x, y, w, h]) if w > 0 && h > 0 => Ok(Area { x, y, w, h }),
+            _ => Err(format!("must be x,y,width,height in whole pixels, the sides at least 1; got {words:?}")),
+        }
+    }
+}
+
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Picture({} x {})", self.width, self.height)

@@ -14,7 +14,7 @@ use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::camera::{self, CameraError, Sink, State, Status};
 use crate::config::{LineConfig, Threshold};
 use crate::engine::EngineError;
-use crate::frame::{Frame, Outcome, Picture, Tally, TallyCount};
+use crate::frame::{Area, Frame, Outcome, Tally, TallyCount};
 use crate::intake::{Intake, Place, Waiting, intake};
 use crate::publish::message::Identity;
 use crate::publish::mqtt::{self, Side};
@@ -24,6 +24,7 @@ use crate::report::{Evidence, Report, Took};
 use crate::store::{MemoryStore, Store};
 use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
 use crate::winclip::Inspector;
+use crate::winclip::inspector::InspectError;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -360,12 +361,17 @@ impl Desk {
                 (report.verdict, report.reason) = self.rule.decide(judgement.score);
                 report.score = Some(judgement.score);
                 if report.verdict == Verdict::Fail {
-                    report.regions = suspicious(&judgement.map, &frame.picture);
+                    report.regions = suspicious(&judgement.map, judgement.area);
                 }
-                report.map = Some(judgement.map);
+                (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
                 report.took.pixels = judgement.pixels_took;
                 report.took.encode = judgement.encode_took;
                 report.took.score = judgement.score_took;
+                None
+            }
+            // A picture that the recipe cannot look at is the camera's fault, not the engine's.
+            Err(InspectError::Picture(error)) => {
+                (report.reason, report.detail) = (Some(Reason::BadImage), Some(error.to_string()));
                 None
             }
             Err(error) => {
@@ -417,6 +423,7 @@ impl Desk {
             recipe: self.recipe.clone(),
             regions: vec![],
             map: None,
+            area: None,
         }
     }
 
@@ -432,11 +439,11 @@ impl Desk {
 }
 
 /// Where a person should look: the areas in the upper half between the map's median and its peak.
-fn suspicious(map: &Map, picture: &Picture) -> Vec<Region> {
+fn suspicious(map: &Map, area: Area) -> Vec<Region> {
     let mut sorted = map.values().to_vec();
     sorted.sort_by(f32::total_cmp);
     let level = (sorted[sorted.len() / 2] + map.max()) / 2.0;
-    regions(map, level, picture.width(), picture.height(), 3)
+    regions(map, level, area, 3)
 }
 
 /// Draws heat maps for people; never in a verdict's way.
@@ -455,8 +462,9 @@ impl Artist {
                 Heatmaps::Fail => report.verdict != Verdict::Pass,
                 Heatmaps::None => false,
             };
-            let Some(map) = report.map.as_ref().filter(|_| wanted) else { continue };
-            let drawn = heatmap::draw(&picture, map, scale(&report, map), Some(report.verdict), &report.regions);
+            let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else { continue };
+            let drawn =
+                heatmap::draw(&picture, (map, area), scale(&report, map), Some(report.verdict), &report.regions);
             let seq = report.seq.to_string();
             let part = report.part_id.as_deref().unwrap_or("");
             let png = heatmap::png(&drawn, &[("seq", &seq), ("part_id", part), ("camera", &report.camera)]);

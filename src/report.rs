@@ -1,6 +1,6 @@
 //! Layer 2: everything that is known of one judged part. What the store keeps and the publisher turns into a message.
 
-use crate::frame::{CapturedBy, Picture};
+use crate::frame::{Area, CapturedBy, Picture};
 use crate::verdict::{Map, Reason, Region, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Report {
     pub recipe: Arc<str>,
     pub regions: Vec<Region>,
     pub map: Option<Map>,
+    /// The part of the picture that the map covers.
+    pub area: Option<Area>,
 }
 
 /// Working and waiting time of one part, apart.
@@ -76,6 +78,7 @@ pub(crate) mod tests {
             deadline: Duration::from_millis(80),
             recipe: "nut@7".into(),
             regions: vec![Region { x: 1, y: 2, w: 3, h: 4, peak: 0.5 }; 5],
+            area: None,
             map: Some(Map::new(37, (0..37 * 37).map(|i| i as f32 / 1369.0).collect())),
         }
     }

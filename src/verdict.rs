@@ -1,5 +1,6 @@
 //! Layer 2: from a score and a map to pass, fail or undecided, and the regions that a person should look at.
 
+use crate::frame::Area;
 use serde::Serialize;
 
 /// A square anomaly map: `side * side` finite values, row-major from the top left, larger is more anomalous.
@@ -123,8 +124,8 @@ impl Rule {
 }
 
 /// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes in a picture of
-/// `width` x `height` pixels (the map covers the whole picture).
-pub fn regions(map: &Map, level: f32, width: usize, height: usize, limit: usize) -> Vec<Region> {
+/// of which the map covers `area`.
+pub fn regions(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Region> {
     let side = map.side;
     let mut seen = vec![false; side * side];
     let mut found = Vec::new();
@@ -154,8 +155,9 @@ pub fn regions(map: &Map, level: f32, width: usize, height: usize, limit: usize)
                 }
             }
         }
-        let (x, x_end) = (left * width / side, (right + 1) * width / side);
-        let (y, y_end) = (top * height / side, (bottom + 1) * height / side);
+        let across = |cell: usize| area.x + cell * area.w / side;
+        let down = |cell: usize| area.y + cell * area.h / side;
+        let ((x, x_end), (y, y_end)) = ((across(left), across(right + 1)), (down(top), down(bottom + 1)));
         found.push(Region { x, y, w: x_end - x, h: y_end - y, peak });
     }
     found.sort_by(|a, b| b.peak.total_cmp(&a.peak));
@@ -187,10 +189,12 @@ mod tests {
                 0.0, 0.0, 0.0, 1.0, //
             ],
         );
-        let found = regions(&map, 0.5, 400, 200, 3);
+        let found = regions(&map, 0.5, Area::whole(400, 200), 3);
         assert_eq!(found[0], Region { x: 300, y: 150, w: 100, h: 50, peak: 1.0 });
         assert_eq!(found[1], Region { x: 0, y: 0, w: 200, h: 50, peak: 0.9 });
-        assert_eq!(regions(&map, 0.5, 400, 200, 1).len(), 1);
-        assert_eq!(regions(&map, 2.0, 400, 200, 3), vec![]);
+        assert_eq!(regions(&map, 0.5, Area::whole(400, 200), 1).len(), 1);
+        assert_eq!(regions(&map, 2.0, Area::whole(400, 200), 3), vec![]);
+        let part = Area { x: 1000, y: 10, w: 40, h: 40 };
+        assert_eq!(regions(&map, 0.5, part, 1), [Region { x: 1030, y: 40, w: 10, h: 10, peak: 1.0 }]);
     }
 }

@@ -148,7 +148,7 @@ impl Stages {
 
     /// What the line does with a judgement: the message through the store, and (apart) the heat map for people.
     fn publish(&mut self, judgement: Judgement, picture: &Picture) {
-        let map = judgement.map.clone();
+        let (map, area) = (judgement.map.clone(), judgement.area);
         let started = Instant::now();
         let store = MemoryStore::new(10);
         store.put(report(judgement));
@@ -158,7 +158,10 @@ impl Stages {
         self.put("message", started.elapsed());
         std::hint::black_box(payload);
         let started = Instant::now();
-        std::hint::black_box(heatmap::png(&heatmap::draw(picture, &map, (map.min(), map.max()), None, &[]), &[]));
+        std::hint::black_box(heatmap::png(
+            &heatmap::draw(picture, (&map, area), (map.min(), map.max()), None, &[]),
+            &[],
+        ));
         self.put("heatmap", started.elapsed());
     }
 
@@ -207,6 +210,7 @@ fn report(judgement: Judgement) -> Report {
         deadline: Duration::from_secs(1),
         recipe: "bench@1".into(),
         regions: vec![],
+        area: Some(judgement.area),
         map: Some(judgement.map),
     }
 }

@@ -9,11 +9,12 @@ use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
 use crate::camera::{self, CameraError, Sink, Status};
 use crate::config::{CameraConfig, LineConfig, Threshold};
-use crate::frame::{CapturedBy, Frame};
+use crate::frame::{Area, CapturedBy, Frame};
 use crate::line;
 use crate::model::ModelFolder;
 use crate::publish::mqtt;
 use crate::quality::Gate;
+use crate::winclip::pixels::area;
 use crate::winclip::{Fit, Inspector};
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
@@ -72,7 +73,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
     threshold(config.recipe.threshold, &mut inspector, told)?;
     let recipe = &config.recipe.winclip;
     let side = recipe.side.unwrap_or(model.spec.side);
-    Ok(Some(Eye { gate, fit: recipe.fit, side, patch: model.spec.patch }))
+    Ok(Some(Eye { gate, crop: recipe.crop, fit: recipe.fit, side, patch: model.spec.patch }))
 }
 
 fn threshold(asked: Threshold, inspector: &mut Inspector, told: &mut Told) -> Result<(), Failure> {
@@ -183,10 +184,15 @@ impl Told {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
         let Some(eye) = eye else { return Ok(()) };
+        let (width, height) = (last.picture.width(), last.picture.height());
+        if let Some(crop) = eye.crop.filter(|crop| !crop.is_inside(width, height)) {
+            let words = format!("{camera}: recipe.crop {crop} is beyond its picture of {width} x {height} pixels");
+            return self.fault(Exit::Config, words);
+        }
         if let Some(flaw) = eye.gate.flaw(&last.picture) {
             self.warn(format!("{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"))?;
         }
-        self.well(format!("{camera}: {}", eye.sight(last.picture.width(), last.picture.height())))
+        self.well(format!("{camera}: {}", eye.sight(width, height)))
     }
 
     fn end(self) -> Result<(), Failure> {
@@ -222,6 +228,7 @@ fn seen(frames: &[Frame]) -> String {
 /// How a recipe looks at a picture.
 struct Eye {
     gate: Gate,
+    crop: Option<Area>,
     fit: Fit,
     /// Input side and patch side, in the encoder's pixels.
     side: usize,
@@ -231,12 +238,9 @@ struct Eye {
 impl Eye {
     /// What a camera's picture of this size loses on the way into the encoder.
     fn sight(&self, width: usize, height: usize) -> String {
-        let across = match self.fit {
-            Fit::Squash => (width, height),
-            Fit::Crop => (width.min(height), width.min(height)),
-        };
+        let seen = area(self.crop, self.fit, width, height);
         let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
-        let (w, h) = (cell(across.0), cell(across.1));
+        let (w, h) = (cell(seen.w), cell(seen.h));
         format!("a cell of the map is {w:.0} x {h:.0} of its pixels; what is much smaller will not be seen")
     }
 }
@@ -248,7 +252,7 @@ mod tests {
     #[test]
     fn a_cell_is_told_in_the_cameras_pixels() {
         let gate = Gate::new(crate::quality::Limits::default(), &[]);
-        let eye = |fit| Eye { gate: gate.clone(), fit, side: 224, patch: 14 };
+        let eye = |fit| Eye { gate: gate.clone(), crop: None, fit, side: 224, patch: 14 };
         assert!(eye(Fit::Squash).sight(1920, 1080).contains("120 x 68 of its pixels"));
         assert!(eye(Fit::Crop).sight(1920, 1080).contains("68 x 68 of its pixels"));
     }

@@ -7,7 +7,7 @@ use super::prepare::{References, Setting, as_flags, check_output_file, parent};
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
-use crate::frame::Picture;
+use crate::frame::{Area, Picture};
 use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::publish::heatmap;
@@ -32,6 +32,9 @@ pub struct InspectArguments {
     reference: Vec<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     preset: Preset,
+    /// The part of each picture that is looked at, references included
+    #[arg(long, value_name = "X,Y,W,H")]
+    crop: Option<Area>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
     /// Input side in pixels; the model's own unless given
@@ -123,6 +126,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
 fn recipe(arguments: &InspectArguments) -> Recipe {
     Recipe {
         preset: arguments.preset,
+        crop: arguments.crop,
         fit: arguments.fit,
         side: arguments.size,
         block: arguments.block,
@@ -275,7 +279,8 @@ impl Overlays {
 
     fn write(&self, stem: &str, picture: &Picture, detailed: &Detailed) -> Result<(), Failure> {
         let map = &detailed.judgement.map;
-        let drawn = heatmap::draw(picture, map, self.scale.unwrap_or((map.min(), map.max())), None, &[]);
+        let area = detailed.judgement.area;
+        let drawn = heatmap::draw(picture, (map, area), self.scale.unwrap_or((map.min(), map.max())), None, &[]);
         let png = heatmap::png(&drawn, &[("score", &detailed.judgement.score.to_string())]);
         let path = self.folder.join(format!("{stem}.png"));
         std::fs::write(&path, png).map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))

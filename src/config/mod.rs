@@ -173,6 +173,10 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
     let mut winclip = Recipe::new(table.text("class_name"));
     winclip.preset = table.choice("preset", "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"").unwrap_or_default();
+    winclip.crop = table.take("crop").and_then(|value| {
+        let words = value.as_str().map_or_else(|| value.to_string().replace(['[', ']'], ""), str::to_owned);
+        words.parse().map_err(|why: String| table.note("crop", why)).ok()
+    });
     winclip.fit = table.choice("fit", "\"squash\", \"crop\"").unwrap_or_default();
     winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
     winclip.block = table.whole("block", 1, 1000).map(|n| n as usize);

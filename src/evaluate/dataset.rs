@@ -10,7 +10,7 @@
 use super::regions::Regions;
 use crate::base::exit::chain;
 use crate::base::problems::Problems;
-use crate::frame::Picture;
+use crate::frame::{Area, Picture};
 use crate::picture_file;
 use std::path::{Path, PathBuf};
 
@@ -98,7 +98,8 @@ impl Test {
         let mask = self.mask.as_ref().map(|file| (file, readable(file, problems)));
         let picture = picture?;
         let size = (picture.width(), picture.height());
-        let [left, top, width, height] = seen(size, squares);
+        let whole = Area::whole(size.0, size.1);
+        let Area { x: left, y: top, w: width, h: height } = if squares { whole.middle_square() } else { whole };
         let Some((file, mask)) = mask else {
             return Some(Truth { width, height, regions: Regions::none(width * height) });
         };
@@ -127,12 +128,6 @@ fn check(mask: &Picture, (width, height): (usize, usize), file: &Path) -> Result
         ));
     }
     Ok(())
-}
-
-/// The part of a picture of `width` x `height` that the model sees: `[left, top, width, height]`.
-fn seen((width, height): (usize, usize), squares: bool) -> [usize; 4] {
-    let side = width.min(height);
-    if squares { [(width - side) / 2, (height - side) / 2, side, side] } else { [0, 0, width, height] }
 }
 
 fn listed(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {

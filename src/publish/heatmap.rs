@@ -3,7 +3,7 @@
 //! Normal areas stay as the camera saw them; the more anomalous, the more they glow. The scale is the caller's, so
 //! that pictures of one line can be compared.
 
-use crate::frame::Picture;
+use crate::frame::{Area, Picture};
 use crate::verdict::{Map, Region, Verdict};
 
 /// Overlays are shrunk to this many pixels on the long side.
@@ -14,24 +14,37 @@ type Rgb = [u8; 3];
 /// Dark red through orange to pale yellow, from the middle of the scale to its top.
 const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 150]];
 
-/// The overlay: `scale` is the map value of "nothing to see" and that of "full glow".
-pub fn draw(picture: &Picture, map: &Map, scale: (f32, f32), frame: Option<Verdict>, regions: &[Region]) -> Picture {
+/// The overlay: the map glows over the area of the picture that it covers, which is outlined where it is not all of it.
+/// `scale` is the map value of "nothing to see" and that of "full glow".
+pub fn draw(
+    picture: &Picture,
+    (map, area): (&Map, Area),
+    scale: (f32, f32),
+    frame: Option<Verdict>,
+    regions: &[Region],
+) -> Picture {
     let shrink = (picture.width().max(picture.height()) as f64 / LONG_SIDE_MAX as f64).max(1.0);
     let size = |n: usize| ((n as f64 / shrink).round() as usize).max(1);
     let (width, height) = (size(picture.width()), size(picture.height()));
     let mut canvas = Canvas { width, height, rgb: Vec::with_capacity(3 * width * height) };
-    let heats = map.enlarged(width, height);
+    let fit = |n: usize| (n as f64 / shrink) as usize;
+    let (left, top) = (fit(area.x).min(width - 1), fit(area.y).min(height - 1));
+    let (right, bottom) = (fit(area.x + area.w).clamp(left + 1, width), fit(area.y + area.h).clamp(top + 1, height));
+    let heats = map.enlarged(right - left, bottom - top);
     let span = (scale.1 - scale.0).max(f32::EPSILON);
     for row in 0..height {
         let source_row = row * picture.height() / height;
         for column in 0..width {
             let at = 3 * (source_row * picture.width() + column * picture.width() / width);
-            let heat = (heats[row * width + column] - scale.0) / span;
-            canvas.rgb.extend(glow(&picture.rgb()[at..at + 3], heat));
+            let is_seen = (left..right).contains(&column) && (top..bottom).contains(&row);
+            let heat = is_seen.then(|| (heats[(row - top) * (right - left) + column - left] - scale.0) / span);
+            canvas.rgb.extend(glow(&picture.rgb()[at..at + 3], heat.unwrap_or(0.0)));
         }
     }
+    if area != Area::whole(picture.width(), picture.height()) {
+        canvas.outline([left, top, right - left, bottom - top], 1, [120, 170, 255]);
+    }
     for region in regions {
-        let fit = |n: usize| (n as f64 / shrink) as usize;
         canvas.outline([fit(region.x), fit(region.y), fit(region.w), fit(region.h)], 2, [255, 255, 255]);
     }
     if let Some(verdict) = frame {
@@ -109,16 +122,27 @@ mod tests {
     fn the_hot_corner_glows_and_the_cold_one_is_as_the_camera_saw_it() {
         let picture = Picture::new(40, 40, vec![90; 3 * 1600]).expect("its bytes");
         let map = Map::new(2, vec![0.0, 0.0, 0.0, 1.0]);
-        let drawn = draw(&picture, &map, (0.0, 1.0), None, &[]);
+        let drawn = draw(&picture, (&map, Area::whole(40, 40)), (0.0, 1.0), None, &[]);
         assert_eq!(drawn.rgb()[..3], [90, 90, 90]);
         let hot = &drawn.rgb()[3 * 1599..];
         assert!(hot[0] > 200 && hot[1] > 180, "{hot:?}");
     }
 
     #[test]
+    fn a_map_of_a_part_of_the_picture_glows_there_and_nowhere_else() {
+        let picture = Picture::new(40, 40, vec![90; 3 * 1600]).expect("its bytes");
+        let area = Area { x: 20, y: 10, w: 8, h: 8 };
+        let drawn = draw(&picture, (&Map::new(1, vec![1.0]), area), (0.0, 1.0), None, &[]);
+        let at = |x: usize, y: usize| drawn.rgb()[3 * (40 * y + x)];
+        assert_eq!((at(19, 14), at(28, 14), at(24, 9), at(24, 18)), (90, 90, 90, 90));
+        assert!(at(24, 14) > 200);
+    }
+
+    #[test]
     fn png_carries_its_texts_and_a_flat_map_divides_by_nothing() {
         let picture = Picture::new(2000, 1, vec![7; 6000]).expect("its bytes");
-        let drawn = draw(&picture, &Map::new(1, vec![0.5]), (0.5, 0.5), Some(Verdict::Fail), &[]);
+        let drawn =
+            draw(&picture, (&Map::new(1, vec![0.5]), Area::whole(2000, 1)), (0.5, 0.5), Some(Verdict::Fail), &[]);
         assert_eq!(drawn.width(), 960);
         let bytes = png(&drawn, &[("seq", "7"), ("part_id", "Ä→")]);
         let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a PNG");

@@ -1,13 +1,13 @@
 //! The inspector: an encoder and a scorer for one recipe. Pictures in, judgements out.
 
-use super::pixels::{PixelMaker, TooLong};
+use super::pixels::{PixelError, PixelMaker};
 use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
 use crate::engine::nearest::Nearest;
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels};
-use crate::frame::Picture;
+use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
 use crate::verdict::Map;
 use ndarray::Array2;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct Judgement {
     pub score: f32,
     pub map: Map,
+    /// The part of the picture that the map covers.
+    pub area: Area,
     pub pixels_took: Duration,
     pub encode_took: Duration,
     pub score_took: Duration,
@@ -36,10 +38,10 @@ pub enum InspectError {
     #[error("{0}")]
     Recipe(#[from] Problems),
     #[error(transparent)]
-    Picture(#[from] TooLong),
+    Picture(#[from] PixelError),
     /// `index` counts the references from 0.
     #[error("reference {index}: {error}")]
-    Reference { index: usize, error: TooLong },
+    Reference { index: usize, error: PixelError },
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -106,7 +108,7 @@ impl Inspector {
             let words = "this model compares with words, and no prototypes were made of them";
             return Err(EngineError::Plan(words.to_owned()).into());
         }
-        let pixels = PixelMaker::new(recipe.fit, plan.side, spec);
+        let pixels = PixelMaker::new(recipe.crop, recipe.fit, plan.side, spec);
         let (parameters, scales) = (recipe.parameters(spec), recipe.scales.clone());
         let scorer = Scorer::new(parameters.clone(), &scales, prototypes.as_ref().map(|p| p.view()), &[]);
         Ok(Inspector { encoder, pixels, parameters, scales, scorer, references: vec![], prototypes })
@@ -167,7 +169,8 @@ impl Inspector {
         let started = Instant::now();
         let (score, map) = self.score(&features)?;
         let score_took = started.elapsed();
-        let judgement = Judgement { score, map, pixels_took, encode_took, score_took };
+        let area = self.pixels.area(picture.width(), picture.height());
+        let judgement = Judgement { score, map, area, pixels_took, encode_took, score_took };
         Ok(Detailed { judgement, pixels, features })
     }
 

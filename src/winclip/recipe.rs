@@ -3,6 +3,7 @@
 use super::preset::Parameters;
 use crate::base::problems::Problems;
 use crate::engine::{EncodePlan, PatchLayer};
+use crate::frame::Area;
 use crate::model::ModelSpec;
 
 /// Presets are parameters of one code path; everything else here overrides one of them.
@@ -11,6 +12,8 @@ pub struct Recipe {
     /// Goes into the prompts exactly as given; needed for models with text.
     pub class_name: Option<String>,
     pub preset: Preset,
+    /// The part of each picture that is looked at, references included; nothing means all of it.
+    pub crop: Option<Area>,
     pub fit: Fit,
     /// Input side; nothing means the model's own.
     pub side: Option<usize>,
@@ -82,6 +85,7 @@ impl Recipe {
         Recipe {
             class_name,
             preset: Preset::Paper,
+            crop: None,
             fit: Fit::Squash,
             side: None,
             block: None,

@@ -127,7 +127,7 @@ fn pixels_are_pillows() {
         for (fit, tensor) in [(Fit::Squash, "squash"), (Fit::Crop, "crop")] {
             for shown in PICTURES {
                 let ours =
-                    PixelMaker::new(fit, model.spec.side, &model.spec).make(&picture(name, shown)).expect("made");
+                    PixelMaker::new(None, fit, model.spec.side, &model.spec).make(&picture(name, shown)).expect("made");
                 let pillow = golden.tensor(&format!("{tensor}.{shown}"));
                 // Half a grey level, normalised.
                 let same = ours.iter().zip(&pillow).filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28).count();

@@ -8,7 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Installs the log writer; a second call does nothing.
 pub fn install() {
-    let filter = EnvFilter::try_from_env("WINSPECT_LOG").unwrap_or_else(|_| EnvFilter::new("info,ort=warn"));
+    // rumqttc warns of each refused message; we tell the first.
+    let filter =
+        EnvFilter::try_from_env("WINSPECT_LOG").unwrap_or_else(|_| EnvFilter::new("info,ort=warn,rumqttc=error"));
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

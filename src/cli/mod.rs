@@ -41,6 +41,7 @@ enum Command {
 
 /// Parses, runs, reports: the whole of `main`.
 pub fn main() -> ExitCode {
+    crate::engine::onnx::report_nothing();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

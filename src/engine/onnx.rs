@@ -31,6 +31,14 @@ static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 const LIBRARY: &str = "libonnxruntime.so";
 
+/// Microsoft's builds of ONNX Runtime tell their maker about models, errors and runs, under a number that they give the
+/// machine. What a plant inspects is nobody else's business. Before the first thread is started: what the library's
+/// own switch (see [`Runtime::load`]) stops, it has begun by then.
+pub fn report_nothing() {
+    // SAFETY: no other thread reads the environment meanwhile, which the caller keeps.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+}
+
 impl Runtime {
     /// Loads libonnxruntime: the configured file, else one beside the executable, else `engines/lib` in the folders
     /// above the executable and above the current directory. `threads` (nothing: one a core) are shared by all that
@@ -60,7 +68,7 @@ impl Runtime {
             )));
         };
         let unusable = |error: String| EngineError::Unavailable(format!("{}: {error}", path.display()));
-        let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?;
+        let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?.with_telemetry(false);
         let environment = GlobalThreadPoolOptions::default()
             .with_intra_threads(threads.unwrap_or_else(cores))
             .and_then(|threads| builder.with_global_thread_pool(threads).build())

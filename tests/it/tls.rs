@@ -95,6 +95,7 @@ fn plant() -> tempfile::TempDir {
     ca.sign("elsewhere", "broker.example", 2100);
     ca.sign("expired", "localhost", 2021);
     ca.sign("box", "cam-box-3", 2100);
+    ca.sign("old", "cam-box-3", 2021);
     ca.sign("plc", "plc", 2100);
     Authority::new(folder.path(), "other").sign("foreign", "localhost", 2100);
     std::fs::write(folder.path().join("mqtt"), "secret\n").expect("written");
@@ -151,7 +152,8 @@ fn a_station_may_not_write_anothers_topics() {
     std::fs::write(&path, text.replace("station = \"cam-box-3\"", "station = \"cam-box-4\"")).expect("written");
     let output = start(folder.path()).wait_with_output().expect("ends");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("refuses"), "{errors}");
+    let words = "NotAuthorized; mend its access rules for acme/plant1/press/cam-box-4/#";
+    assert!(errors.contains(words) && errors.matches("NotAuthorized").count() == 1, "{errors}");
 }
 
 #[test]
@@ -220,6 +222,7 @@ fn a_broker_that_refuses_us_says_why() {
         (STATION.replace("\"mqtt\"", "\"wrong\""), "it refuses the connection: NotAuthorized"),
         (STATION.replace(", certificate = \"box.pem\", key = \"box.key\"", ""), "it wants a client's certificate"),
         (STATION.replace("box.", "stranger."), "it does not know who signed our certificate"),
+        (STATION.replace("box.", "old."), "our certificate (mqtt.tls.certificate) has expired"),
     ];
     for (mqtt, words) in cases {
         write_station(folder.path(), port, "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70", &mqtt);

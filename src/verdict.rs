@@ -8,6 +8,8 @@ use serde::Serialize;
 pub struct Map {
     side: usize,
     values: Vec<f32>,
+    /// Cells that count; nothing means all. The others are 0.
+    counted: Option<Vec<bool>>,
 }
 
 impl Map {
@@ -15,7 +17,19 @@ impl Map {
     /// When `values` is not `side * side` long: a bug of the scorer.
     pub fn new(side: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), side * side, "a map is square");
-        Map { side, values }
+        Map { side, values, counted: None }
+    }
+
+    /// Only these cells count.
+    pub fn masked(mut self, cells: Option<&[bool]>) -> Self {
+        self.counted = cells.map(<[bool]>::to_vec);
+        self.values.iter_mut().zip(cells.unwrap_or_default()).filter(|(_, c)| !**c).for_each(|(v, _)| *v = 0.0);
+        self
+    }
+
+    /// Whether the cell at `row`, `column` counts.
+    pub fn counts(&self, row: usize, column: usize) -> bool {
+        self.counted.as_ref().is_none_or(|cells| cells[row * self.side + column])
     }
 
     /// Cells along one side.

@@ -177,6 +177,12 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
         let words = value.as_str().map_or_else(|| value.to_string().replace(['[', ']'], ""), str::to_owned);
         words.parse().map_err(|why: String| table.note("crop", why)).ok()
     });
+    winclip.mask = table.take("mask").map_or(vec![], |value| {
+        serde_json::from_value(value).unwrap_or_else(|_| {
+            table.note("mask", "must be polygons of [x, y] corners: [[[200, 100], [900, 100], [900, 600]]]");
+            vec![]
+        })
+    });
     winclip.fit = table.choice("fit", "\"squash\", \"crop\"").unwrap_or_default();
     winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
     winclip.block = table.whole("block", 1, 1000).map(|n| n as usize);

@@ -37,6 +37,19 @@ pub struct EncodePlan {
     pub patches: Vec<PatchLayer>,
     /// Window scales in patches, for example `[2, 3]`; empty for none.
     pub scales: Vec<usize>,
+    /// Which patches count, `grid * grid` of them, row-major; nothing means all. Windows without one are left out.
+    pub cells: Option<Vec<bool>>,
+}
+
+/// The windows of `scale` that hold a patch that counts, by their place in row-major order of their top-left patch.
+pub fn counted_windows(grid: usize, scale: usize, cells: Option<&[bool]>) -> Vec<usize> {
+    let places = grid - scale + 1;
+    let counts = |window: &usize| {
+        let (top, left) = (window / places, window % places);
+        let mut held = (top..top + scale).flat_map(|row| (left..left + scale).map(move |column| row * grid + column));
+        cells.is_none_or(|cells| held.any(|cell| cells[cell]))
+    };
+    (0..places * places).filter(counts).collect()
 }
 
 /// What was computed for one picture. Raw: not normalised to unit length.
@@ -53,7 +66,7 @@ pub struct Features {
 }
 
 /// The embeddings of all windows of `scale * scale` patches, in row-major order of their top-left patch: `[W, E]`,
-/// `W = (grid - scale + 1)^2`.
+/// `W = (grid - scale + 1)^2`, or fewer where the plan's cells leave windows out ([`counted_windows`]).
 #[derive(Debug, Clone)]
 pub struct WindowFeatures {
     pub scale: usize,

@@ -5,7 +5,10 @@
 
 use super::attention;
 use super::nearest::{Nearest, OnnxNearest};
-use super::{EncodePlan, EncodeTook, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures};
+use super::{
+    EncodePlan, EncodeTook, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures,
+    counted_windows,
+};
 use crate::model::graph::{Dim, GraphBuilder, cut, int};
 use crate::model::proto::{self, FLOAT, INT64};
 use crate::model::tokenizer::Tokenizer;
@@ -222,7 +225,8 @@ impl Windows {
         graph.output("gathered", &[Dim::Any("N"), Dim::Any("T"), Dim::Any("D")]);
         let gather = runtime.builder().and_then(|mut b| b.commit_from_memory(&graph.finish().encode_to_vec()));
         let parts = |scale: usize| {
-            let rows = window_rows(grid, scale);
+            let counted = counted_windows(grid, scale, plan.cells.as_deref());
+            let rows = window_rows(grid, scale).select(Axis(0), &counted);
             let step = (WINDOW_ROWS / rows.ncols()).max(1);
             (scale, rows.axis_chunks_iter(Axis(0), step).map(|part| part.to_owned()).collect())
         };

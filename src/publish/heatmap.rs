@@ -14,7 +14,8 @@ type Rgb = [u8; 3];
 /// Dark red through orange to pale yellow, from the middle of the scale to its top.
 const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 150]];
 
-/// The overlay: the map glows over the area of the picture that it covers, which is outlined where it is not all of it.
+/// The overlay: the map glows over the area of the picture that it covers, which is outlined where it is not all of it;
+/// what does not count in it is dark.
 /// `scale` is the map value of "nothing to see" and that of "full glow".
 pub fn draw(
     picture: &Picture,
@@ -38,7 +39,10 @@ pub fn draw(
             let at = 3 * (source_row * picture.width() + column * picture.width() / width);
             let is_seen = (left..right).contains(&column) && (top..bottom).contains(&row);
             let heat = is_seen.then(|| (heats[(row - top) * (right - left) + column - left] - scale.0) / span);
-            canvas.rgb.extend(glow(&picture.rgb()[at..at + 3], heat.unwrap_or(0.0)));
+            let cell = |at: usize, start: usize, end: usize| (at - start) * map.side() / (end - start);
+            let counts = is_seen && map.counts(cell(row, top, bottom), cell(column, left, right));
+            let lit = glow(&picture.rgb()[at..at + 3], heat.filter(|_| counts).unwrap_or(0.0));
+            canvas.rgb.extend(if is_seen && !counts { lit.map(|value| value / 2) } else { lit });
         }
     }
     if area != Area::whole(picture.width(), picture.height()) {

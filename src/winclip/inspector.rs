@@ -53,6 +53,7 @@ pub struct Inspector {
     parameters: Parameters,
     /// Window scales of the language map.
     scales: Vec<usize>,
+    cells: Option<Vec<bool>>,
     scorer: Scorer,
     references: Vec<Features>,
     /// Raw text prototypes `[2, E]` (normal, anomalous).
@@ -110,14 +111,16 @@ impl Inspector {
         }
         let pixels = PixelMaker::new(recipe.crop, recipe.fit, plan.side, spec);
         let (parameters, scales) = (recipe.parameters(spec), recipe.scales.clone());
-        let scorer = Scorer::new(parameters.clone(), &scales, prototypes.as_ref().map(|p| p.view()), &[]);
-        Ok(Inspector { encoder, pixels, parameters, scales, scorer, references: vec![], prototypes })
+        let scorer =
+            Scorer::new(parameters.clone(), &scales, prototypes.as_ref().map(|p| p.view()), &[], plan.cells.clone());
+        let cells = plan.cells.clone();
+        Ok(Inspector { encoder, pixels, parameters, scales, cells, scorer, references: vec![], prototypes })
     }
 
     /// From now on it compares with these, from its own [`Inspector::encode`], and with no others.
     pub fn teach(&mut self, references: Vec<Features>) {
         let prototypes = self.prototypes.as_ref().map(|p| p.view());
-        self.scorer = Scorer::new(self.parameters.clone(), &self.scales, prototypes, &references);
+        self.scorer = Scorer::new(self.parameters.clone(), &self.scales, prototypes, &references, self.cells.clone());
         self.references = references;
     }
 

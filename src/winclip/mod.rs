@@ -5,6 +5,7 @@
 
 pub mod gallery;
 pub mod inspector;
+pub mod mask;
 pub mod pixels;
 pub mod preset;
 pub mod prompts;

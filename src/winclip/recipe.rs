@@ -1,5 +1,7 @@
 //! What a recipe asks of the algorithm, and what that needs from an encoder.
 
+use super::mask::{self, Polygon};
+use super::pixels::area;
 use super::preset::Parameters;
 use crate::base::problems::Problems;
 use crate::engine::{EncodePlan, PatchLayer};
@@ -14,6 +16,8 @@ pub struct Recipe {
     pub preset: Preset,
     /// The part of each picture that is looked at, references included; nothing means all of it.
     pub crop: Option<Area>,
+    /// Where in the crop scores count; empty means everywhere. What is outside is not looked at, in references neither.
+    pub mask: Vec<Polygon>,
     pub fit: Fit,
     /// Input side; nothing means the model's own.
     pub side: Option<usize>,
@@ -86,6 +90,7 @@ impl Recipe {
             class_name,
             preset: Preset::Paper,
             crop: None,
+            mask: vec![],
             fit: Fit::Squash,
             side: None,
             block: None,
@@ -153,7 +158,8 @@ impl Recipe {
         }
         let side = self.side.unwrap_or(spec.side);
         let image = language && parameters.needs_whole_image(with_references);
-        let plan = EncodePlan { side, image, patches, scales };
+        let cells = self.cells(side / spec.patch, &mut problems);
+        let plan = EncodePlan { side, image, patches, scales, cells };
         if let Err(error) = plan.check(spec) {
             error.to_string().lines().for_each(|line| {
                 let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
@@ -161,6 +167,28 @@ impl Recipe {
             });
         }
         problems.into_result().map(|()| plan)
+    }
+
+    /// The mask on the grid of the map.
+    fn cells(&self, grid: usize, problems: &mut Problems) -> Option<Vec<bool>> {
+        if self.mask.is_empty() {
+            return None;
+        }
+        let Some(crop) = self.crop else {
+            problems.note(
+                "mask",
+                "needs crop, for the place of its corners; for all of the picture: [0, 0, width, height]",
+            );
+            return None;
+        };
+        let cells = mask::cells(&self.mask, area(Some(crop), self.fit, 0, 0), grid);
+        if !cells.contains(&true) {
+            problems.note(
+                "mask",
+                format!("leaves none of the {grid} x {grid} cells over the crop {crop}: nothing would be looked at"),
+            );
+        }
+        Some(cells)
     }
 
     fn own_problems(&self) -> Problems {
@@ -177,6 +205,9 @@ impl Recipe {
         }
         if self.maps.as_ref().is_some_and(|maps| has_doubles(maps)) {
             problems.note("maps", "each may be named once");
+        }
+        for polygon in self.mask.iter().filter(|polygon| polygon.len() < 3) {
+            problems.note("mask", format!("a polygon needs 3 corners or more, got {}", polygon.len()));
         }
         if has_doubles(&self.scales) {
             problems.note("scales", "each may be named once");

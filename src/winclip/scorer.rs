@@ -6,9 +6,9 @@ use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::scattered;
 use super::{MapKind, windows};
 use crate::engine::nearest::Nearest;
-use crate::engine::{EngineError, Features};
+use crate::engine::{EngineError, Features, counted_windows};
 use crate::verdict::Map;
-use ndarray::{ArrayView2, s};
+use ndarray::{ArrayView2, Axis, CowArray, Ix2, s};
 
 /// The language half: two unit prototypes `[E]` (normal, anomalous).
 #[derive(Debug, Clone)]
@@ -25,19 +25,23 @@ pub struct Scorer {
     /// One gallery for each of `parameters.maps`; empty for zero-shot.
     galleries: Vec<Gallery>,
     language_scales: Vec<usize>,
+    /// Which cells of the map count; nothing means all.
+    cells: Option<Vec<bool>>,
 }
 
 impl Scorer {
-    /// `prototypes` are raw, `[2, E]`, nothing for a model without text; `references` are features of good parts.
+    /// `prototypes` are raw, `[2, E]`, nothing for a model without text; `references` are features of good parts; `cells`
+    /// are those of the plan that the features were made with.
     pub fn new(
         parameters: Parameters,
         language_scales: &[usize],
         prototypes: Option<ArrayView2<f32>>,
         references: &[Features],
+        cells: Option<Vec<bool>>,
     ) -> Self {
         let gallery = |map: &MapKind| {
-            let features: Vec<_> = references.iter().map(|reference| rows_of(reference, *map)).collect();
-            Gallery::new(&features)
+            let features: Vec<_> = references.iter().map(|r| counted_rows(r, *map, cells.as_deref())).collect();
+            Gallery::new(&features.iter().map(|rows| rows.view()).collect::<Vec<_>>())
         };
         let galleries = if references.is_empty() { vec![] } else { parameters.maps.iter().map(gallery).collect() };
         let temperature = parameters.temperature;
@@ -45,7 +49,7 @@ impl Scorer {
             let unit = unit_rows(raw);
             Language { prototypes: [0, 1].map(|i| unit.row(i).to_vec()), temperature }
         });
-        Scorer { parameters, language, galleries, language_scales: language_scales.to_vec() }
+        Scorer { parameters, language, galleries, language_scales: language_scales.to_vec(), cells }
     }
 
     /// The score and the `grid x grid` map of one picture.
@@ -84,14 +88,14 @@ impl Scorer {
             (None, None) => vec![0.0; features.grid * features.grid],
         };
         let score = match (self.parameters.image, &self.language, &visual) {
-            (_, None, _) => mean_of_highest(&map),
-            (ImageScore::MapMaximum, Some(_), _) => highest(&map),
+            (_, None, _) => mean_of_highest(&self.counted(&map)),
+            (ImageScore::MapMaximum, Some(_), _) => highest(&self.counted(&map)),
             (ImageScore::Embedding, Some(language), None) => language.of_image(features),
             (ImageScore::Embedding, Some(language), Some(visual)) => {
-                (language.of_image(features) + highest(visual)) / 2.0
+                (language.of_image(features) + highest(&self.counted(visual))) / 2.0
             }
         };
-        Ok((score, Map::new(features.grid, map)))
+        Ok((score, Map::new(features.grid, map).masked(self.cells.as_deref())))
     }
 
     fn visual_map(
@@ -102,14 +106,35 @@ impl Scorer {
     ) -> Result<Vec<f32>, EngineError> {
         let mut maps = Vec::with_capacity(self.galleries.len());
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
-            let distances = gallery.distances(nearest, rows_of(features, *map), but)?;
+            let rows = counted_rows(features, *map, self.cells.as_deref());
+            let distances = gallery.distances(nearest, rows.view(), but)?;
             maps.push(match map {
-                MapKind::Patch => distances,
-                MapKind::Windows(scale) => scattered(&distances, features.grid, *scale, self.parameters.windows),
+                MapKind::Patch => self.in_place(1, features.grid, distances),
+                MapKind::Windows(scale) => {
+                    let distances = self.in_place(*scale, features.grid, distances);
+                    scattered(&distances, features.grid, *scale, self.parameters.windows)
+                }
             });
         }
         let mean = |cell: usize| maps.iter().map(|map| map[cell]).sum::<f32>() / maps.len() as f32;
         Ok((0..features.grid * features.grid).map(mean).collect())
+    }
+
+    /// Values of the windows that count, each to its place among all; the others are 0, and no cell that counts is
+    /// under one of them. Patches are windows of one.
+    fn in_place(&self, scale: usize, grid: usize, values: Vec<f32>) -> Vec<f32> {
+        let Some(cells) = &self.cells else { return values };
+        let mut all = vec![0.0; (grid - scale + 1).pow(2)];
+        counted_windows(grid, scale, Some(cells)).into_iter().zip(values).for_each(|(at, value)| all[at] = value);
+        all
+    }
+
+    /// The values of the cells that count.
+    fn counted(&self, map: &[f32]) -> Vec<f32> {
+        match &self.cells {
+            None => map.to_vec(),
+            Some(cells) => map.iter().zip(cells).filter(|(_, counts)| **counts).map(|(value, _)| *value).collect(),
+        }
     }
 
     fn language_map(&self, language: &Language, features: &Features) -> Vec<f32> {
@@ -117,7 +142,7 @@ impl Scorer {
             .windows
             .iter()
             .filter(|w| self.language_scales.contains(&w.scale))
-            .map(|w| (w.scale, language.of_rows(w.features.view())))
+            .map(|w| (w.scale, self.in_place(w.scale, features.grid, language.of_rows(w.features.view()))))
             .collect();
         match self.parameters.language {
             LanguageMap::Harmonic => {
@@ -165,6 +190,15 @@ fn rows_of(features: &Features, map: MapKind) -> ArrayView2<'_, f32> {
             let windows = features.windows.iter().find(|w| w.scale == scale);
             windows.expect("the plan asks for every scale of the maps").features.view()
         }
+    }
+}
+
+/// [`rows_of`], of patches only those that count; windows that do not were never encoded.
+fn counted_rows<'f>(features: &'f Features, map: MapKind, cells: Option<&[bool]>) -> CowArray<'f, f32, Ix2> {
+    let rows = rows_of(features, map);
+    match (map, cells) {
+        (MapKind::Patch, Some(cells)) => rows.select(Axis(0), &counted_windows(features.grid, 1, Some(cells))).into(),
+        _ => rows.into(),
     }
 }
 
@@ -247,7 +281,7 @@ mod tests {
             references.extend(twice.then(|| shown.clone()));
             for preset in [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang] {
                 let prototypes = prototypes.as_ref().map(|p| p.view());
-                let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references);
+                let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references, None);
                 let left_out = (0..references.len()).filter(|_| references.len() > 1).map(Some);
                 for but in left_out.chain([None]) {
                     let (score, map) = scorer.score_without(&mut Plain, &shown, but).expect("plain arithmetic");

@@ -5,12 +5,14 @@ use ndarray::{Array2, Ix2, arr1};
 use winspect::engine::nearest::{Nearest, OnnxNearest};
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
 use winspect::engine::{Features, PatchLayer, WindowFeatures};
-use winspect::frame::Picture;
+use winspect::frame::{Area, Picture};
+use winspect::model::ModelFolder;
 use winspect::picture_file;
 use winspect::verdict::Map;
+use winspect::winclip::inspector::Detailed;
 use winspect::winclip::pixels::PixelMaker;
 use winspect::winclip::scorer::Scorer;
-use winspect::winclip::{Fit, Inspector, Preset, Recipe, prompts};
+use winspect::winclip::{Fit, Inspector, MapKind, Preset, Recipe, prompts};
 
 const MODELS: [&str; 2] = ["open-clip-tiny", "open-clip-tiny-quickgelu"];
 const PICTURES: [&str; 4] = ["good_a", "good_b", "good_c", "bad"];
@@ -67,7 +69,7 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
             let text = matrix(&golden, &format!("{prompts}.text.features"));
             let references = ["good_a", "good_b"].map(|r| golden_features(&golden, r, patches));
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
-                let scorer = Scorer::new(parameters.clone(), &[2, 3], Some(text.view()), references);
+                let scorer = Scorer::new(parameters.clone(), &[2, 3], Some(text.view()), references, None);
                 for picture in PICTURES {
                     let features = golden_features(&golden, picture, patches);
                     let (score, map) = scorer.score(&mut nearest, &features).expect("compared");
@@ -170,4 +172,40 @@ fn the_engine_finds_the_nearest_row_of_each_reference_however_many_there_are() {
         let defined = Array2::from_shape_fn((700, count), |(q, k)| highest(q, k));
         assert_close(&format!("{count} references"), found.into_dyn(), &defined.into_dyn(), 1e-6);
     }
+}
+
+/// An inspector of golden DINOv2 with a mask over the golden pictures, which are 64 x 48 or smaller.
+fn masked(model: &ModelFolder, mask: Vec<Vec<(f64, f64)>>, references: &[Picture]) -> Inspector {
+    let crop = Area::whole(references[0].width(), references[0].height());
+    let maps = Some(vec![MapKind::Patch, MapKind::Windows(2)]);
+    let recipe = Recipe { side: Some(70), crop: Some(crop), mask, maps, ..Recipe::new(None) };
+    let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+    let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opens");
+    Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, references, &mut |_, _| ())
+        .expect("prepares")
+}
+
+#[test]
+fn outside_a_mask_nothing_counts_and_windows_that_lie_there_are_not_computed() {
+    let (_guard, model) = imported("dinov2-tiny");
+    let references = [picture("open-clip-tiny", "good_a"), picture("open-clip-tiny", "good_b")];
+    let shown = picture("open-clip-tiny", "bad");
+    let (w, h) = (references[0].width() as f64, references[0].height() as f64);
+    let boxed = |left: f64, right: f64| vec![vec![(left, 0.0), (right, 0.0), (right, h), (left, h)]];
+
+    let plain = masked(&model, vec![], &references).judge_in_detail(&shown).expect("judged");
+    let all = masked(&model, boxed(0.0, w), &references).judge_in_detail(&shown).expect("judged");
+    assert_eq!(all.judgement.map.values(), plain.judgement.map.values());
+    assert_eq!(all.judgement.score, plain.judgement.score);
+
+    let left = masked(&model, boxed(0.0, 0.4 * w), &references).judge_in_detail(&shown).expect("judged");
+    let (map, side) = (&left.judgement.map, left.judgement.map.side());
+    let is_left = |cell: usize| cell % side < 2 * side / 5;
+    for (cell, value) in map.values().iter().enumerate() {
+        assert_eq!(is_left(cell), *value > 0.0, "cell {cell}: {value}");
+    }
+    let highest = map.max();
+    assert!(left.judgement.score <= highest && left.judgement.score > 0.0);
+    let windows = |detailed: &Detailed| detailed.features.windows[0].features.nrows();
+    assert_eq!((windows(&plain), windows(&left)), ((side - 1).pow(2), (side - 1) * (2 * side / 5)));
 }

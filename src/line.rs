@@ -75,24 +75,53 @@ pub struct Summary {
 }
 
 /// The threshold that a recipe asks for: a number, or from the references by leaving each out once; else why there is
-/// none, and what to do.
+/// none, and what to do. `files` are the references'; one that is unlike the others is told.
 ///
 /// # Errors
 /// When the engine fails to compare the references.
-pub fn threshold(asked: Threshold, inspector: &mut Inspector) -> Result<Result<f32, &'static str>, EngineError> {
+pub fn threshold(
+    asked: Threshold,
+    inspector: &mut Inspector,
+    files: &[PathBuf],
+) -> Result<Result<f32, &'static str>, EngineError> {
     Ok(match asked {
         Threshold::Fixed(threshold) => Ok(threshold),
         Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
         Threshold::Auto { factor } => {
             let good: Vec<f32> = inspector.leave_one_out()?.into_iter().map(|(score, _)| score).collect();
-            automatic(&good, factor)
+            let highest = highest_usual(&good);
+            let unlike = files.iter().zip(&good).filter(|(_, score)| highest.is_some_and(|highest| **score > highest));
+            for (file, score) in unlike {
+                tracing::warn!(
+                    "reference {} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
+                    file.display(),
+                    highest.unwrap_or_default()
+                );
+            }
+            automatic(highest, factor)
         }
     })
 }
 
-/// `good` are scores of good parts.
-fn automatic(good: &[f32], factor: f32) -> Result<f32, &'static str> {
-    match good.iter().copied().reduce(f32::max) {
+/// Fewer scores than this have no quartiles worth the name.
+const QUARTILES_MIN: usize = 8;
+
+/// The highest score below the upper fence, the third quartile and half as much again as the quartiles are apart
+/// (Tukey 1977): a single odd picture among the references must not let every defect pass.
+fn highest_usual(good: &[f32]) -> Option<f32> {
+    let mut sorted = good.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    if sorted.len() < QUARTILES_MIN {
+        return sorted.last().copied();
+    }
+    let quartile = |share: usize| sorted[share * (sorted.len() - 1) / 4];
+    let fence = quartile(3) + 1.5 * (quartile(3) - quartile(1));
+    sorted.iter().copied().rfind(|score| *score <= fence)
+}
+
+/// `highest` is what good parts score at most.
+fn automatic(highest: Option<f32>, factor: f32) -> Result<f32, &'static str> {
+    match highest {
         None => Err("\"auto\" needs at least 2 different references; give more, or a number"),
         // Every part would fail.
         Some(highest) if highest * factor <= 0.0 => {
@@ -102,21 +131,25 @@ fn automatic(good: &[f32], factor: f32) -> Result<f32, &'static str> {
     }
 }
 
+/// What judges.
+pub struct Prepared {
+    pub inspector: Inspector,
+    /// What it lets through is judged.
+    pub gate: Gate,
+    /// The files of the references, in the inspector's order.
+    pub references: Vec<PathBuf>,
+}
+
 impl Line {
-    /// Starts every stage. `inspector` judges for all cameras what `gate` lets through.
+    /// Starts every stage; one inspector judges for all cameras.
     ///
     /// # Errors
     /// When a camera's description cannot work, or the engine fails to compare the references.
-    pub fn start(
-        config: &LineConfig,
-        mut inspector: Inspector,
-        gate: Gate,
-        model: &str,
-        run_id: &str,
-    ) -> Result<Line, Failure> {
+    pub fn start(config: &LineConfig, prepared: Prepared, model: &str, run_id: &str) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
-        let threshold =
-            threshold(config.recipe.threshold, &mut inspector).map_err(|error| Failure::new(Exit::Software, error))?;
+        let Prepared { mut inspector, gate, references } = prepared;
+        let threshold = threshold(config.recipe.threshold, &mut inspector, &references)
+            .map_err(|error| Failure::new(Exit::Software, error))?;
         match threshold {
             Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
             Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
@@ -518,8 +551,19 @@ mod tests {
 
     #[test]
     fn references_that_do_not_differ_give_no_threshold_instead_of_one_that_fails_every_part() {
-        assert_eq!(automatic(&[0.25, 0.5], 1.5), Ok(0.75));
-        assert!(automatic(&[], 1.1).is_err_and(|why| why.contains("at least 2 different references")));
-        assert!(automatic(&[0.0, 0.0], 1.1).is_err_and(|why| why.contains("no difference")));
+        assert_eq!(automatic(highest_usual(&[0.25, 0.5]), 1.5), Ok(0.75));
+        assert!(automatic(highest_usual(&[]), 1.1).is_err_and(|why| why.contains("at least 2 different references")));
+        assert!(automatic(highest_usual(&[0.0, 0.0]), 1.1).is_err_and(|why| why.contains("no difference")));
+    }
+
+    #[test]
+    fn one_reference_unlike_the_others_does_not_raise_the_threshold() {
+        let mut good = vec![0.12, 0.11, 0.13, 0.12, 0.14, 0.15, 0.12, 0.15];
+        assert_eq!(highest_usual(&good), Some(0.15));
+        good.push(0.26);
+        assert_eq!(highest_usual(&good), Some(0.15));
+        // Of a few, who is the odd one?
+        assert_eq!(highest_usual(&[0.1, 0.1, 0.3]), Some(0.3));
+        assert_eq!(highest_usual(&[0.2; 9]), Some(0.2));
     }
 }

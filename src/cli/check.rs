@@ -10,7 +10,7 @@ use crate::base::stop::stop_pair;
 use crate::camera::{self, CameraError, Sink, Status};
 use crate::config::{CameraConfig, LineConfig, Threshold};
 use crate::frame::{Area, CapturedBy, Frame};
-use crate::line;
+use crate::line::{self, Prepared};
 use crate::model::ModelFolder;
 use crate::publish::mqtt;
 use crate::quality::Gate;
@@ -61,7 +61,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
-    let (mut inspector, gate) = match prepare(config, &model) {
+    let Prepared { mut inspector, gate, references: files } = match prepare(config, &model) {
         Ok(prepared) => prepared,
         Err(failure) => {
             told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;
@@ -70,14 +70,14 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
     };
     let (backend, references) = (inspector.backend(), inspector.reference_count());
     told.well(format!("model: {}, {backend}, {references} references", model.label()))?;
-    threshold(config.recipe.threshold, &mut inspector, told)?;
+    threshold(config.recipe.threshold, &mut inspector, &files, told)?;
     let recipe = &config.recipe.winclip;
     let side = recipe.side.unwrap_or(model.spec.side);
     Ok(Some(Eye { gate, crop: recipe.crop, fit: recipe.fit, side, patch: model.spec.patch }))
 }
 
-fn threshold(asked: Threshold, inspector: &mut Inspector, told: &mut Told) -> Result<(), Failure> {
-    match line::threshold(asked, inspector).map_err(|error| Failure::new(Exit::Software, error))? {
+fn threshold(asked: Threshold, inspector: &mut Inspector, files: &[PathBuf], told: &mut Told) -> Result<(), Failure> {
+    match line::threshold(asked, inspector, files).map_err(|error| Failure::new(Exit::Software, error))? {
         Ok(threshold) => told.well(format!("threshold: {threshold:.4}")),
         Err(why) => told.warn(format!("threshold: {why}; until then every part is undecided(not_ready)")),
     }

@@ -6,10 +6,9 @@ use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Systemd;
 use crate::base::{memory, notify};
 use crate::config::{self, LineConfig};
-use crate::line::{self, Line};
+use crate::line::{self, Line, Prepared};
 use crate::model::ModelFolder;
 use crate::quality::Gate;
-use crate::winclip::Inspector;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -33,16 +32,16 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let config = configuration(&arguments.line)?;
     notify::starting("loading the model");
     let model = ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
-    let (inspector, gate) = prepare(&config, &model)?;
+    let prepared = prepare(&config, &model)?;
     let run_id = ulid::Ulid::generate().to_string();
     tracing::info!(
         "run {run_id}: model {}, backend {}, recipe {}",
         model.label(),
-        inspector.backend(),
+        prepared.inspector.backend(),
         config.recipe.name
     );
 
-    let line = Line::start(&config, inspector, gate, &model.label(), &run_id)?;
+    let line = Line::start(&config, prepared, &model.label(), &run_id)?;
     let mut systemd = Systemd::ready(line.status(), Instant::now());
     line::wait(&line, || {
         systemd.look(Instant::now(), &line.pulses(), || line.status());
@@ -75,7 +74,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// The inspector with its references learnt, and the gate before it.
-pub fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<(Inspector, Gate), Failure> {
+pub fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Prepared, Failure> {
     let recipe = &config.recipe.winclip;
     let plan = recipe.encode_plan(&model.spec, !config.recipe.references.is_empty()).map_err(|problems| {
         Failure::words(
@@ -97,5 +96,6 @@ pub fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<(Inspector, G
             tracing::info!("{of} references taught");
         }
     })?;
-    Ok((inspector, Gate::new(config.recipe.bad_image, &references.pictures)))
+    let gate = Gate::new(config.recipe.bad_image, &references.pictures);
+    Ok(Prepared { inspector, gate, references: references.files })
 }

@@ -101,6 +101,35 @@ fn results_wait_for_a_broker_that_comes_back_and_arrive_once_in_order() {
     assert!(seqs.is_sorted() && seqs.windows(2).all(|pair| pair[0] != pair[1]), "{seqs:?}");
 }
 
+#[cfg(feature = "gstreamer")]
+#[test]
+fn a_dead_camera_and_a_fast_one_do_not_touch_a_slow_one() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let listener = Listener::start(broker.port, "plant/box/#");
+    let others = format!(
+        "kind = \"rtsp\"\nlocation = \"rtsp://127.0.0.1:{}/none\"\n\
+         [[camera]]\nname = \"fast\"\nkind = \"test\"\nfps = 60\n\
+         [[camera]]\nname = \"slow\"\nkind = \"test\"\nfps = 4",
+        free_port()
+    );
+    write_line(folder.path(), broker.port, &others);
+    let line = start(folder.path());
+    let mut slow = 0;
+    while slow < 12 {
+        let result: serde_json::Value = serde_json::from_str(&listener.wait_for("box/result", 1)[0]).expect("JSON");
+        slow += u64::from(result["camera"] == "slow");
+        // Every frame of the slow one: none was replaced while the fast one was served.
+        assert!(result["camera"] != "slow" || result["seq"] == slow, "{result}");
+    }
+    ask_to_stop(&line);
+    let summary = summary(&line.wait_with_output().expect("ends"));
+    let count = |camera: &str, what: &str| summary["cameras"][camera][what].as_u64().expect("a number");
+    assert_eq!((count("top", "captured"), count("slow", "replaced")), (0, 0), "{summary}");
+    assert!(count("fast", "captured") > 2 * count("slow", "captured"), "{summary}");
+    assert_eq!(summary["balanced"], true);
+}
+
 #[test]
 fn what_cannot_run_is_said_with_its_exit_code() {
     let (folder, _model) = imported("dinov2-tiny");

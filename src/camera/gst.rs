@@ -31,6 +31,7 @@ pub struct Launch {
     endless: bool,
     stall: Duration,
     triggered: bool,
+    delay: Duration,
     /// The camera's clock was found far off, and that was told.
     clock_told: Cell<bool>,
 }
@@ -71,6 +72,7 @@ impl Launch {
             endless: pipeline.endless,
             stall: settings.stall,
             triggered: settings.triggered,
+            delay: settings.delay,
             clock_told: Cell::new(false),
         })
     }
@@ -182,7 +184,8 @@ impl Launch {
 
     fn captured(&self, buffer: &gst::BufferRef) -> (Timestamp, CapturedBy) {
         let now = Timestamp::now();
-        let Some(sent) = sender_time(buffer) else { return (now, CapturedBy::Arrival) };
+        let arrival = now.checked_sub(SignedDuration::try_from(self.delay).unwrap_or_default()).unwrap_or(now);
+        let Some(sent) = sender_time(buffer) else { return (arrival, CapturedBy::Arrival) };
         let off = now.duration_since(sent);
         if off.abs() <= CLOCK_OFF_MAX {
             return (sent, CapturedBy::Sender);
@@ -191,7 +194,7 @@ impl Launch {
             let camera = &self.camera;
             tracing::warn!("camera {camera}: its clock is off by {off:#}; set it (NTP). Times of arrival are used");
         }
-        (now, CapturedBy::Arrival)
+        (arrival, CapturedBy::Arrival)
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub stall: Duration,
     /// Frames come when the line triggers them: without one it is idle, not stalled.
     pub triggered: bool,
+    /// How long a frame is on its way: where nobody says when it was captured, this much before it arrived.
+    pub delay: Duration,
 }
 
 /// What a camera is doing: `camera/<name>/status`.

@@ -107,6 +107,7 @@ pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut P
             "deadline_ms",
             "stall_s",
             "triggered",
+            "delay_ms",
         ]);
         problems.note(format!("{place}.{key}"), unknown_key(key, known));
     }
@@ -197,7 +198,14 @@ mod tests {
     fn checked(kind: &str, values: &[(&str, &str)], base: &Path) -> Result<Settings, String> {
         let values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let stall = std::time::Duration::from_secs(5);
-        let mut settings = Settings { name: "top".into(), kind: kind.to_owned(), values, stall, triggered: false };
+        let mut settings = Settings {
+            name: "top".into(),
+            kind: kind.to_owned(),
+            values,
+            stall,
+            triggered: false,
+            delay: std::time::Duration::ZERO,
+        };
         let mut problems = Problems::new();
         check(&mut settings, base, "camera[0]", &mut problems);
         if problems.is_empty() { Ok(settings) } else { Err(problems.to_string()) }

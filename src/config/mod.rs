@@ -281,11 +281,12 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     let kind = table.required("kind");
     let deadline = table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000);
     let stall = table.number("stall_s", 0.1, 3600.0).unwrap_or(5.0);
+    let delay = Duration::from_millis(table.whole("delay_ms", 0, 60_000).unwrap_or(0));
     let triggered = table.flag("triggered").unwrap_or(false);
     let values = table.rest();
     table.finish();
     let mut camera =
-        camera::Settings { name: name.into(), kind, values, stall: Duration::from_secs_f64(stall), triggered };
+        camera::Settings { name: name.into(), kind, values, stall: Duration::from_secs_f64(stall), triggered, delay };
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }

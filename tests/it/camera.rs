@@ -69,7 +69,14 @@ fn watched(kind: &str, values: &[(&str, &str)], enough: impl FnMut(&Seen) -> boo
 
 fn settings(kind: &str, values: &[(&str, &str)]) -> Settings {
     let values: BTreeMap<_, _> = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Settings { name: "top".into(), kind: kind.to_owned(), values, stall: Duration::from_secs(5), triggered: false }
+    Settings {
+        name: "top".into(),
+        kind: kind.to_owned(),
+        values,
+        stall: Duration::from_secs(5),
+        triggered: false,
+        delay: Duration::ZERO,
+    }
 }
 
 fn watched_as(mut settings: Settings, enough: impl FnMut(&Seen) -> bool) -> (Seen, Result<(), CameraError>) {
@@ -200,6 +207,18 @@ mod gstreamer {
         let [first, rest @ ..] = &seen.states[..] else { panic!("no state") };
         assert_eq!((first, &rest[..3]), (&State::Online, &[State::Idle, State::Online, State::Idle][..]));
         assert!(seen.reasons.is_empty(), "{:?}", seen.reasons);
+    }
+
+    #[test]
+    fn a_frame_is_captured_its_delay_before_it_arrives_where_nobody_says_when() {
+        let settings = settings("test", &[("frames", "2"), ("fps", "20")]);
+        let (seen, ended) = watched_as(Settings { delay: Duration::from_secs(3), ..settings }, until_its_end);
+        ended.expect("it ends");
+        for frame in seen.frames {
+            let captured = jiff::Timestamp::now().duration_since(frame.captured_at).as_millis();
+            let before = captured - frame.arrived.elapsed().as_millis() as i128;
+            assert!(before.abs_diff(3000) < 50, "{before} ms before it arrived");
+        }
     }
 
     /// One picture in every format that cameras send, both standards and ranges: the same colours. A wrong range would

@@ -112,7 +112,8 @@ fn pipeline_files_are_read_or_refused() {
         if let Ok(pipeline) = pipelines::pipeline(&kind) {
             let values = [("location", "/dev/null"), ("width", "640")].map(|(k, v)| (k.to_owned(), v.to_owned()));
             let (stall, values) = (Duration::from_secs(1), values.into());
-            let mut settings = Settings { name: "top".into(), kind, values, stall, triggered: false };
+            let mut settings =
+                Settings { name: "top".into(), kind, values, stall, triggered: false, delay: Duration::ZERO };
             pipelines::check(&mut settings, Path::new("/"), "camera[0]", &mut Problems::new());
             let _ = pipelines::filled(pipeline.launch.as_deref().unwrap_or_default(), &settings.values);
         }

@@ -5,6 +5,7 @@ mod broker;
 mod camera;
 mod check;
 mod evaluate;
+mod fetch;
 #[cfg(feature = "gstreamer")]
 mod genicam;
 mod golden_encoder;

@@ -27,7 +27,7 @@ impl Terminal {
     /// A new bar of a download in bytes, `have` of which are there; of unknown length it only counts.
     pub fn begin_bytes(&mut self, have: u64, total: Option<u64>) {
         self.bar.finish_and_clear();
-        let template = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let template = "{bar:40} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).expect("the template is right");
         self.bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style).with_position(have);
         self.bar.reset_eta();

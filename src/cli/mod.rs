@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod eval;
+mod fetch;
 mod inspect;
 mod model;
 mod prepare;
@@ -24,7 +25,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Import models, tell what they are
+    /// Fetch and import models, tell what they are
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Try everything that a line needs, and say what to mend

@@ -1,5 +1,6 @@
-//! `winspect model`: import a model, tell what an imported one is.
+//! `winspect model`: import a model, fetch a known one, tell what an imported one is.
 
+use super::fetch::{self, FetchArguments};
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::model::{self, ModelFolder};
@@ -15,6 +16,8 @@ pub enum ModelCommand {
         /// The model folder to make; an imported model there is replaced
         folder: PathBuf,
     },
+    /// Download a known model and import it; what was cut short goes on
+    Fetch(FetchArguments),
     /// Say what an imported model is and can do
     Info { folder: PathBuf },
 }
@@ -25,6 +28,9 @@ pub fn run(command: ModelCommand) -> Result<(), Failure> {
             let model =
                 model::import(&source, &folder, &|step| say(step)).map_err(|error| Failure::new(Exit::Data, error))?;
             print(describe(&model))?;
+        }
+        ModelCommand::Fetch(arguments) => {
+            print(describe(&fetch::run(&arguments)?))?;
         }
         ModelCommand::Info { folder } => {
             print(describe(&ModelFolder::open(&folder).map_err(|error| Failure::new(Exit::Data, error))?))?;
@@ -49,6 +55,7 @@ fn describe(model: &ModelFolder) -> String {
     lines.push(format!("abilities  {abilities}"));
     lines.push(format!("source     {}, licence: {}", model.source, model.licence));
     lines.push(format!("sha256     {}", model.hash));
+    lines.extend(model.downloaded.iter().map(|(name, sha256)| format!("fetched    {name}, sha256 {sha256}")));
     lines.extend(model.files.iter().map(|(name, size)| format!("file       {name}, {:.1} MB", *size as f64 / 1e6)));
     lines.join("\n")
 }

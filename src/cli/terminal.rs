@@ -24,6 +24,20 @@ impl Terminal {
         self.bar = ProgressBar::new(steps as u64).with_style(style).with_message(what);
     }
 
+    /// A new bar of a download in bytes, `have` of which are there; of unknown length it only counts.
+    pub fn begin_bytes(&mut self, have: u64, total: Option<u64>) {
+        self.bar.finish_and_clear();
+        let template = "{bar:40} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).expect("the template is right");
+        self.bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style).with_position(have);
+        self.bar.reset_eta();
+    }
+
+    /// The bar goes away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+
     pub fn done(&self, steps: usize) {
         self.bar.set_position(steps as u64);
     }

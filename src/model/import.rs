@@ -3,12 +3,22 @@
 use super::graph::WeightFile;
 use super::source::{self, Layout};
 use super::weights::WeightsFile;
-use super::{FORMAT, MANIFEST, Manifest, ModelError, ModelFolder, proto, tower};
+use super::{FORMAT, MANIFEST, Manifest, ModelError, ModelFolder, hex, proto, tower};
 use prost::Message;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
+
+/// What a model folder says of where it came from.
+#[derive(Debug)]
+pub struct Origin {
+    pub source: String,
+    pub licence: String,
+    /// Hex SHA-256 of each downloaded file; empty for a folder that was there.
+    pub sha256: BTreeMap<String, String>,
+}
 
 /// Imports `source` into `folder`, which must not exist or be an imported model (then it is replaced). `progress` is
 /// told what begins.
@@ -16,15 +26,33 @@ use std::path::Path;
 /// # Errors
 /// [`ModelError`] with every key or tensor that does not fit; `folder` is then as it was.
 pub fn import(source: &Path, folder: &Path, progress: &dyn Fn(&str)) -> Result<ModelFolder, ModelError> {
+    let name = source.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let origin = Origin { source: name, licence: licence(source), sha256: BTreeMap::new() };
+    import_from(source, origin, folder, progress)
+}
+
+/// Whether a model may be written there: nothing, or another imported one.
+pub fn vacant(folder: &Path) -> Result<(), ModelError> {
     if folder.exists() && !folder.join(MANIFEST).exists() {
         let folder = folder.display();
         return Err(ModelError::Content(format!("{folder} exists and is no imported model; give another folder")));
     }
+    Ok(())
+}
+
+/// [`import`] of a folder whose origin is known better than its name and its README say.
+pub fn import_from(
+    source: &Path,
+    origin: Origin,
+    folder: &Path,
+    progress: &dyn Fn(&str),
+) -> Result<ModelFolder, ModelError> {
+    vacant(folder)?;
     let layout = source::layout(source)?;
     let weights = WeightsFile::open(&source.join(layout.weights))?;
 
     let partial = folder.with_extension(format!("importing-{}", std::process::id()));
-    let result = write(source, &layout, &weights, &partial, progress).and_then(|()| replace(&partial, folder));
+    let result = write(origin, &layout, &weights, &partial, progress).and_then(|()| replace(&partial, folder));
     if result.is_err() {
         // Best effort: what is left is named so that nobody takes it for a model.
         let _ = std::fs::remove_dir_all(&partial);
@@ -41,7 +69,7 @@ fn replace(partial: &Path, folder: &Path) -> Result<(), ModelError> {
 }
 
 fn write(
-    source: &Path,
+    origin: Origin,
     layout: &Layout,
     weights: &WeightsFile,
     folder: &Path,
@@ -66,10 +94,11 @@ fn write(
     progress("hashing the weights");
     let manifest = Manifest {
         format: FORMAT,
-        source_sha256: Sha256::digest(weights.bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
-        source: source.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        licence: licence(source),
+        source_sha256: hex(&Sha256::digest(weights.bytes())),
+        source: origin.source,
+        licence: origin.licence,
         files: sizes(folder)?,
+        downloaded: origin.sha256,
         model: layout.spec.clone(),
     };
     let toml = toml::to_string(&manifest).expect("a manifest is plain values");
@@ -103,8 +132,8 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError> {
     std::fs::write(&path, bytes).map_err(|error| ModelError::write(&path, error))
 }
 
-fn sizes(folder: &Path) -> Result<std::collections::BTreeMap<String, u64>, ModelError> {
-    let listed = || -> std::io::Result<std::collections::BTreeMap<String, u64>> {
+fn sizes(folder: &Path) -> Result<BTreeMap<String, u64>, ModelError> {
+    let listed = || -> std::io::Result<BTreeMap<String, u64>> {
         std::fs::read_dir(folder)?
             .map(|entry| {
                 let entry = entry?;

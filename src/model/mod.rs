@@ -1,9 +1,11 @@
-//! Layer 3: model folders. [`import`] turns an open_clip, transformers CLIP or transformers DINOv2 folder into ours;
-//! [`ModelFolder`] is an imported one, opened and checked.
+//! Layer 3: model folders. [`import`] turns an open_clip, transformers CLIP or transformers DINOv2 folder into ours,
+//! [`fetch`] downloads a known one first; [`ModelFolder`] is an imported one, opened and checked.
 //!
 //! A model folder holds `model.toml` (what it is), `trunk.onnx`, `windows.onnx` and their shared `vision.weights`,
 //! and for models with text `text.onnx` with `text.weights`. It appears whole or not at all.
 
+pub mod catalogue;
+mod fetch;
 pub mod graph;
 mod import;
 pub mod proto;
@@ -12,8 +14,10 @@ pub mod tokenizer;
 mod tower;
 mod weights;
 
+pub use fetch::{FetchError, Order, Progress, fetch};
 pub use import::import;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What a model is and can do.
@@ -76,7 +80,10 @@ struct Manifest {
     source: String,
     licence: String,
     /// Bytes of each file beside this one: a folder that was cut short is found at once.
-    files: std::collections::BTreeMap<String, u64>,
+    files: BTreeMap<String, u64>,
+    /// Hex SHA-256 of each file that was fetched to make this folder.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    downloaded: BTreeMap<String, String>,
     model: ModelSpec,
 }
 
@@ -102,6 +109,12 @@ pub struct ModelFolder {
     pub licence: String,
     /// Name and size in bytes of its files.
     pub files: Vec<(String, u64)>,
+    /// Name and hex SHA-256 of what was fetched to make it.
+    pub downloaded: BTreeMap<String, String>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +179,7 @@ impl ModelFolder {
             source: manifest.source,
             licence: manifest.licence,
             files: manifest.files.into_iter().collect(),
+            downloaded: manifest.downloaded,
         })
     }
 

@@ -5,6 +5,7 @@ mod broker;
 mod camera;
 mod check;
 mod evaluate;
+mod fetch;
 mod fuzz;
 #[cfg(feature = "gstreamer")]
 mod genicam;

@@ -11,13 +11,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// A CA and what it signs, as PEM files in a folder.
-struct Authority<'a> {
+pub struct Authority<'a> {
     folder: &'a Path,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl<'a> Authority<'a> {
-    fn new(folder: &'a Path, name: &str) -> Self {
+    pub fn new(folder: &'a Path, name: &str) -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         // One name for all: a CA that was made again has its old name.
         params.distinguished_name.push(DnType::CommonName, "plant CA");
@@ -28,7 +28,7 @@ impl<'a> Authority<'a> {
     }
 
     /// `<name>.pem` and `<name>.key`, for `host`, valid until the first day of `year`.
-    fn sign(&self, name: &str, host: &str, year: i32) {
+    pub fn sign(&self, name: &str, host: &str, year: i32) {
         let mut params = CertificateParams::new([host.to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = date_time_ymd(2020, 1, 1);

@@ -73,7 +73,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
     threshold(config.recipe.threshold, &mut inspector, &files, told)?;
     let recipe = &config.recipe.winclip;
     let side = recipe.side.unwrap_or(model.spec.side);
-    Ok(Some(Eye { gate, crop: recipe.crop, fit: recipe.fit, side, patch: model.spec.patch }))
+    Ok(Some(Eye { gate, crop: recipe.crop, fit: recipe.fit, tiles: recipe.tiles, side, patch: model.spec.patch }))
 }
 
 fn threshold(asked: Threshold, inspector: &mut Inspector, files: &[PathBuf], told: &mut Told) -> Result<(), Failure> {
@@ -230,6 +230,7 @@ struct Eye {
     gate: Gate,
     crop: Option<Area>,
     fit: Fit,
+    tiles: Option<usize>,
     /// Input side and patch side, in the encoder's pixels.
     side: usize,
     patch: usize,
@@ -240,7 +241,8 @@ impl Eye {
     fn sight(&self, width: usize, height: usize) -> String {
         let seen = area(self.crop, self.fit, width, height);
         let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
-        let (w, h) = (cell(seen.w), cell(seen.h));
+        let tile = |length: usize| self.tiles.map_or(length, |side| side.min(seen.w).min(seen.h));
+        let (w, h) = (cell(tile(seen.w)), cell(tile(seen.h)));
         format!("a cell of the map is {w:.0} x {h:.0} of its pixels; what is much smaller will not be seen")
     }
 }
@@ -252,8 +254,10 @@ mod tests {
     #[test]
     fn a_cell_is_told_in_the_cameras_pixels() {
         let gate = Gate::new(crate::quality::Limits::default(), &[]);
-        let eye = |fit| Eye { gate: gate.clone(), crop: None, fit, side: 224, patch: 14 };
+        let eye = |fit| Eye { gate: gate.clone(), crop: None, fit, tiles: None, side: 224, patch: 14 };
         assert!(eye(Fit::Squash).sight(1920, 1080).contains("120 x 68 of its pixels"));
         assert!(eye(Fit::Crop).sight(1920, 1080).contains("68 x 68 of its pixels"));
+        let tiled = Eye { tiles: Some(448), ..eye(Fit::Squash) };
+        assert!(tiled.sight(1920, 1080).contains("28 x 28 of its pixels"));
     }
 }

@@ -8,13 +8,14 @@
 use super::prepare::{Setting, as_flags, check_output_file};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
-use crate::engine::{EncodePlan, Features};
+use crate::engine::EncodePlan;
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::evaluate::ranking::Scores;
 use crate::evaluate::{draw, mean_and_std};
 use crate::model::{ModelFolder, ModelSpec};
 use crate::picture_file;
 use crate::winclip::inspector::InspectError;
+use crate::winclip::inspector::Views;
 use crate::winclip::{Fit, Inspector, MapKind, Preset, Recipe};
 use clap::Args;
 use serde_json::{Value, json};
@@ -197,9 +198,9 @@ impl Draws {
 struct Evaluation {
     inspector: Inspector,
     /// By index in train/good.
-    references: BTreeMap<usize, Features>,
+    references: BTreeMap<usize, Views>,
     /// Features, and whether the part is bad.
-    tests: Vec<(Features, bool)>,
+    tests: Vec<(Views, bool)>,
     /// As many as `tests`.
     truths: Option<Vec<Truth>>,
     /// Good and bad, of all pictures.
@@ -271,7 +272,7 @@ impl Evaluation {
     }
 }
 
-fn encode(inspector: &mut Inspector, file: &Path) -> Result<Features, Failure> {
+fn encode(inspector: &mut Inspector, file: &Path) -> Result<Views, Failure> {
     let picture = picture_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
     inspector.encode(&picture).map_err(|error| {
         let exit = if matches!(error, InspectError::Engine(_)) { Exit::Software } else { Exit::Data };

@@ -35,6 +35,9 @@ pub struct InspectArguments {
     /// The part of each picture that is looked at, references included
     #[arg(long, value_name = "X,Y,W,H")]
     crop: Option<Area>,
+    /// Side, in the picture's pixels, of overlapping squares of the crop that are looked at beside the whole
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=16384))]
+    tiles: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
     /// Input side in pixels; the model's own unless given
@@ -127,6 +130,7 @@ fn recipe(arguments: &InspectArguments) -> Recipe {
     Recipe {
         preset: arguments.preset,
         crop: arguments.crop,
+        tiles: arguments.tiles.map(usize::from),
         fit: arguments.fit,
         side: arguments.size,
         block: arguments.block,

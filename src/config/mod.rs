@@ -183,6 +183,7 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
             vec![]
         })
     });
+    winclip.tiles = table.whole("tiles", 32, 16384).map(|side| side as usize);
     winclip.fit = table.choice("fit", "\"squash\", \"crop\"").unwrap_or_default();
     winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
     winclip.block = table.whole("block", 1, 1000).map(|n| n as usize);

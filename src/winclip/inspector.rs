@@ -2,8 +2,9 @@
 
 use super::pixels::{PixelError, PixelMaker};
 use super::preset::Parameters;
-use super::recipe::Recipe;
-use super::scorer::Scorer;
+use super::recipe::{Fit, Recipe};
+use super::scorer::{Scorer, mean_of_highest};
+use super::tiles;
 use crate::base::problems::Problems;
 use crate::engine::nearest::Nearest;
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels};
@@ -25,7 +26,7 @@ pub struct Judgement {
     pub score_took: Duration,
 }
 
-/// A judgement with everything that it was made from.
+/// A judgement with what it was made from; of several views, the whole's.
 #[derive(Debug)]
 pub struct Detailed {
     pub judgement: Judgement,
@@ -46,16 +47,30 @@ pub enum InspectError {
     Engine(#[from] EngineError),
 }
 
+/// Features of one picture.
+#[derive(Debug, Clone)]
+pub struct Views {
+    /// What is looked at of it.
+    area: Area,
+    /// One for each view: the whole, then the tiles.
+    features: Vec<Features>,
+}
+
 /// Judges pictures by one recipe. The thread that owns it owns it for life.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
     pixels: PixelMaker,
+    /// Those of the tiles: another size than the whole's, so that each keeps its weights.
+    tile_pixels: PixelMaker,
+    /// Side of the tiles; nothing for the whole alone.
+    tiles: Option<usize>,
     parameters: Parameters,
     /// Window scales of the language map.
     scales: Vec<usize>,
     cells: Option<Vec<bool>>,
-    scorer: Scorer,
-    references: Vec<Features>,
+    /// One for each view of a picture: the whole, then its tiles, each with the references' own.
+    scorers: Vec<Scorer>,
+    references: Vec<Views>,
     /// Raw text prototypes `[2, E]` (normal, anomalous).
     prototypes: Option<Array2<f32>>,
 }
@@ -111,31 +126,76 @@ impl Inspector {
         }
         let pixels = PixelMaker::new(recipe.crop, recipe.fit, plan.side, spec);
         let (parameters, scales) = (recipe.parameters(spec), recipe.scales.clone());
-        let scorer =
-            Scorer::new(parameters.clone(), &scales, prototypes.as_ref().map(|p| p.view()), &[], plan.cells.clone());
-        let cells = plan.cells.clone();
-        Ok(Inspector { encoder, pixels, parameters, scales, cells, scorer, references: vec![], prototypes })
+        let tile_pixels = PixelMaker::new(recipe.crop, Fit::Squash, plan.side, spec);
+        let mut inspector = Inspector {
+            encoder,
+            pixels,
+            tile_pixels,
+            tiles: recipe.tiles,
+            parameters,
+            scales,
+            cells: plan.cells.clone(),
+            scorers: vec![],
+            references: vec![],
+            prototypes,
+        };
+        inspector.teach(vec![]);
+        Ok(inspector)
     }
 
     /// From now on it compares with these, from its own [`Inspector::encode`], and with no others.
-    pub fn teach(&mut self, references: Vec<Features>) {
+    pub fn teach(&mut self, references: Vec<Views>) {
         let prototypes = self.prototypes.as_ref().map(|p| p.view());
-        self.scorer = Scorer::new(self.parameters.clone(), &self.scales, prototypes, &references, self.cells.clone());
+        let scorer = |view: usize| {
+            let features: Vec<Features> = references.iter().map(|views| views.features[view].clone()).collect();
+            Scorer::new(self.parameters.clone(), &self.scales, prototypes, &features, self.cells.clone())
+        };
+        self.scorers = (0..references.first().map_or(1, |views| views.features.len())).map(scorer).collect();
         self.references = references;
     }
 
     /// The half of [`Inspector::judge`] that does not depend on the references.
-    pub fn encode(&mut self, picture: &Picture) -> Result<Features, InspectError> {
-        let pixels = self.pixels.make(picture)?;
-        Ok(encode(self.encoder.as_mut(), pixels)?.1)
+    pub fn encode(&mut self, picture: &Picture) -> Result<Views, InspectError> {
+        let (pixels, area) = self.views(picture)?;
+        Ok(Views { area, features: self.encoder.encode(&pixels)? })
     }
 
-    /// The other half: the score and the map, both finite.
+    /// Pixels of each view, and what they look at together.
+    fn views(&mut self, picture: &Picture) -> Result<(Vec<Pixels>, Area), InspectError> {
+        let mut pixels = vec![self.pixels.make(picture)?];
+        let area = self.pixels.area(picture.width(), picture.height());
+        for tile in self.tiles_of(area) {
+            self.tile_pixels.look_at(tile);
+            pixels.push(self.tile_pixels.make(picture)?);
+        }
+        Ok((pixels, area))
+    }
+
+    fn tiles_of(&self, area: Area) -> Vec<Area> {
+        self.tiles.map_or(vec![], |side| tiles::tiles(area, side))
+    }
+
+    /// The other half: the score, and the map over what is looked at, both finite.
     ///
     /// # Errors
     /// When the engine fails to compare.
-    pub fn score(&mut self, features: &Features) -> Result<(f32, Map), EngineError> {
-        self.scorer.score(self.encoder.as_mut(), features)
+    pub fn score(&mut self, views: &Views) -> Result<(f32, Map), EngineError> {
+        self.score_without(views, None)
+    }
+
+    fn score_without(&mut self, views: &Views, but: Option<usize>) -> Result<(f32, Map), EngineError> {
+        let tiles = self.tiles_of(views.area);
+        let nearest: &mut dyn Nearest = self.encoder.as_mut();
+        let (score, whole) = self.scorers[0].score_without(nearest, &views.features[0], but)?;
+        if tiles.is_empty() {
+            return Ok((score, whole));
+        }
+        let mut maps = Vec::with_capacity(tiles.len());
+        for ((scorer, features), tile) in self.scorers.iter().zip(&views.features).skip(1).zip(tiles) {
+            maps.push((tile, scorer.score_without(nearest, features, but)?.1));
+        }
+        let map = tiles::merged(views.area, &whole, &maps);
+        Ok((mean_of_highest(map.values()), map))
     }
 
     pub fn backend(&self) -> &str {
@@ -164,17 +224,16 @@ impl Inspector {
     /// [`Inspector::judge`], with the tensors on the way.
     pub fn judge_in_detail(&mut self, picture: &Picture) -> Result<Detailed, InspectError> {
         let started = Instant::now();
-        let pixels = self.pixels.make(picture)?;
+        let (mut pixels, area) = self.views(picture)?;
         let pixels_took = started.elapsed();
         let started = Instant::now();
-        let (pixels, features) = encode(self.encoder.as_mut(), pixels)?;
+        let mut views = Views { area, features: self.encoder.encode(&pixels)? };
         let encode_took = started.elapsed();
         let started = Instant::now();
-        let (score, map) = self.score(&features)?;
+        let (score, map) = self.score(&views)?;
         let score_took = started.elapsed();
-        let area = self.pixels.area(picture.width(), picture.height());
         let judgement = Judgement { score, map, area, pixels_took, encode_took, score_took };
-        Ok(Detailed { judgement, pixels, features })
+        Ok(Detailed { judgement, pixels: pixels.swap_remove(0), features: views.features.swap_remove(0) })
     }
 
     /// The score and map of each reference against all others: what good parts score. Empty with fewer than two.
@@ -182,17 +241,10 @@ impl Inspector {
     /// # Errors
     /// When the engine fails to compare.
     pub fn leave_one_out(&mut self) -> Result<Vec<(f32, Map)>, EngineError> {
-        let others = self.references.len() > 1;
-        let references = self.references.iter().enumerate().filter(move |_| others);
-        let nearest: &mut dyn Nearest = self.encoder.as_mut();
-        references.map(|(i, features)| self.scorer.score_without(nearest, features, Some(i))).collect()
+        let references = std::mem::take(&mut self.references);
+        let compared = references.iter().enumerate().filter(|_| references.len() > 1);
+        let scores = compared.map(|(i, views)| self.score_without(views, Some(i))).collect();
+        self.references = references;
+        scores
     }
-}
-
-fn encode(encoder: &mut dyn Encoder, pixels: Pixels) -> Result<(Pixels, Features), EngineError> {
-    let pictures = [pixels];
-    let features = encoder.encode(&pictures)?.pop();
-    let features = features.ok_or_else(|| EngineError::Run("no features came back".to_owned()))?;
-    let [pixels] = pictures;
-    Ok((pixels, features))
 }

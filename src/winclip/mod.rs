@@ -12,6 +12,7 @@ pub mod prompts;
 pub mod recipe;
 mod resample;
 pub mod scorer;
+pub mod tiles;
 pub mod vectors;
 pub mod windows;
 

@@ -41,6 +41,11 @@ impl PixelMaker {
         PixelMaker { crop, fit, side, levels, taps: None, cropped: vec![], wide: vec![], small: vec![] }
     }
 
+    /// Looks at this part of pictures from now on.
+    pub fn look_at(&mut self, crop: Area) {
+        self.crop = Some(crop);
+    }
+
     /// Normalised pixels `[3, side, side]`.
     pub fn make(&mut self, picture: &Picture) -> Result<Pixels, PixelError> {
         let (width, height) = (picture.width(), picture.height());

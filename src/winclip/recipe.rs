@@ -18,6 +18,8 @@ pub struct Recipe {
     pub crop: Option<Area>,
     /// Where in the crop scores count; empty means everywhere. What is outside is not looked at, in references neither.
     pub mask: Vec<Polygon>,
+    /// Side in camera pixels of the overlapping squares of the crop that are looked at beside the whole.
+    pub tiles: Option<usize>,
     pub fit: Fit,
     /// Input side; nothing means the model's own.
     pub side: Option<usize>,
@@ -91,6 +93,7 @@ impl Recipe {
             preset: Preset::Paper,
             crop: None,
             mask: vec![],
+            tiles: None,
             fit: Fit::Squash,
             side: None,
             block: None,
@@ -158,6 +161,7 @@ impl Recipe {
         }
         let side = self.side.unwrap_or(spec.side);
         let image = language && parameters.needs_whole_image(with_references);
+        self.check_tiles(language, &mut problems);
         let cells = self.cells(side / spec.patch, &mut problems);
         let plan = EncodePlan { side, image, patches, scales, cells };
         if let Err(error) = plan.check(spec) {
@@ -167,6 +171,24 @@ impl Recipe {
             });
         }
         problems.into_result().map(|()| plan)
+    }
+
+    fn check_tiles(&self, language: bool, problems: &mut Problems) {
+        if self.tiles.is_none() {
+            return;
+        }
+        if self.crop.is_none() {
+            problems.note(
+                "tiles",
+                "need crop, so that all pictures have the same; for all of the picture: [0, 0, width, height]",
+            );
+        }
+        if language {
+            problems.note("tiles", "are for models without text so far");
+        }
+        if !self.mask.is_empty() {
+            problems.note("tiles", "and a mask cannot be had together so far");
+        }
     }
 
     /// The mask on the grid of the map.

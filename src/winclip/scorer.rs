@@ -207,7 +207,7 @@ fn highest(values: &[f32]) -> f32 {
 }
 
 /// AnomalyDINO's image score (Damm et al., arXiv 2405.14529): the mean of the highest 1 % of the cells, rounded down, at least one.
-fn mean_of_highest(values: &[f32]) -> f32 {
+pub(super) fn mean_of_highest(values: &[f32]) -> f32 {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
     let count = (values.len() / 100).max(1);

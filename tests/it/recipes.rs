@@ -5,7 +5,9 @@ use crate::support::{golden, imported, runtime};
 use std::process::Command;
 use winspect::engine::PatchLayer;
 use winspect::engine::onnx::OnnxEncoder;
-use winspect::winclip::{Inspector, MapKind, Preset, Recipe};
+use winspect::frame::{Area, Picture};
+use winspect::picture_file;
+use winspect::winclip::{Inspector, MapKind, Preset, Recipe, tiles};
 
 #[test]
 fn an_encoder_computes_what_is_compared_and_no_more() {
@@ -55,6 +57,63 @@ fn a_recipe_that_compares_nothing_is_refused() {
         let problems = recipe.encode_plan(&model.spec, with_references).expect_err(words).to_string();
         assert_eq!(problems.matches(words).count(), 1, "{words:?} once in {problems}");
     }
+}
+
+#[test]
+fn what_a_recipe_looks_at_must_be_there() {
+    let (_guard, clip) = imported("open-clip-tiny");
+    let (_other, dino) = imported("dinov2-tiny");
+    let (words, none) = (Recipe::new(Some("nut".to_owned())), Recipe { side: Some(70), ..Recipe::new(None) });
+    let crop = Some(Area { x: 10, y: 10, w: 100, h: 100 });
+    let polygon = |corners: &[(f64, f64)]| vec![corners.to_vec()];
+    let beside = polygon(&[(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)]);
+    let cases = [
+        (&dino, Recipe { mask: beside.clone(), ..none.clone() }, "mask: needs crop"),
+        (&dino, Recipe { mask: beside.clone(), crop, ..none.clone() }, "mask: leaves none of the 5 x 5 cells"),
+        (
+            &dino,
+            Recipe { mask: polygon(&[(0.0, 0.0), (99.0, 99.0)]), crop, ..none.clone() },
+            "3 corners or more, got 2",
+        ),
+        (&dino, Recipe { tiles: Some(50), ..none.clone() }, "tiles: need crop"),
+        (&dino, Recipe { tiles: Some(50), mask: beside, crop, ..none }, "tiles: and a mask"),
+        (&clip, Recipe { tiles: Some(50), crop, ..words }, "tiles: are for models without text"),
+    ];
+    for (model, recipe, words) in cases {
+        let problems = recipe.encode_plan(&model.spec, true).expect_err(words).to_string();
+        assert!(problems.contains(words), "{words:?} is not in {problems}");
+    }
+}
+
+/// Against the definition: each view by itself, then the map of all.
+#[test]
+fn tiles_are_judged_each_with_the_references_own_tile() {
+    let (_guard, model) = imported("dinov2-tiny");
+    let picture = |name: &str| picture_file::read(&golden("open-clip-tiny").join(name)).expect("a golden picture");
+    let (references, shown) = ([picture("good_a.png"), picture("good_b.png")], picture("bad.png"));
+    let smallest = |side: fn(&Picture) -> usize| references.iter().chain([&shown]).map(side).min().expect("three");
+    let area = Area::whole(smallest(Picture::width), smallest(Picture::height));
+    let judged = |recipe: &Recipe| {
+        let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+        let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
+        let mut inspector =
+            Inspector::prepare(recipe, &model.spec, &plan, Box::new(encoder), None, &references, &mut |_, _| ())
+                .expect("prepares");
+        let left_out = inspector.leave_one_out().expect("compared").len();
+        assert_eq!(left_out, 2);
+        inspector.judge(&shown).expect("judged")
+    };
+    let plain = Recipe { side: Some(70), crop: Some(area), ..Recipe::new(None) };
+    let side = area.w.min(area.h) / 2;
+    let tiled = judged(&Recipe { tiles: Some(side), ..plain.clone() });
+    let views: Vec<_> = tiles::tiles(area, side)
+        .into_iter()
+        .map(|tile| (tile, judged(&Recipe { crop: Some(tile), ..plain.clone() }).map))
+        .collect();
+    assert!(views.len() >= 4);
+    assert_eq!(tiled.map, tiles::merged(area, &judged(&plain).map, &views));
+    assert!(tiled.score > 0.0 && tiled.score <= tiled.map.max());
+    assert_eq!(tiled.area, area);
 }
 
 #[test]

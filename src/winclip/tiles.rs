@@ -23,7 +23,7 @@ fn starts(length: usize, side: usize) -> Vec<usize> {
 }
 
 /// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of the whole's value
-/// and the tiles' at each place. As fine as the tiles' cells, up to [`SIDE_MAX`].
+/// and the tiles' at each place. As fine as the tiles' cells, up to 128 a side.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
     let finest = tiles.first().map_or(1.0, |(tile, map)| area.w.max(area.h) as f64 / tile.w as f64 * map.side() as f64);
     let side = (finest.ceil() as usize).clamp(whole.side(), SIDE_MAX);

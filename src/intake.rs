@@ -20,6 +20,8 @@ struct Places {
     waiting: Vec<Option<Waiting>>,
     /// The camera that is looked at first by the next take.
     turn: usize,
+    /// The inspector has left.
+    closed: bool,
 }
 
 /// The inspector's end.
@@ -40,7 +42,7 @@ pub struct Place {
 
 /// The hand-over for `cameras` cameras.
 pub fn intake(cameras: usize) -> (Intake, Vec<Place>) {
-    let places = Arc::new(Mutex::new(Places { waiting: (0..cameras).map(|_| None).collect(), turn: 0 }));
+    let places = Arc::new(Mutex::new(Places { waiting: (0..cameras).map(|_| None).collect(), turn: 0, closed: false }));
     let (sender, bell) = bounded(1);
     let ends = (0..cameras).map(|index| Place { places: places.clone(), index, bell: sender.clone() }).collect();
     (Intake { places, bell }, ends)
@@ -49,7 +51,12 @@ pub fn intake(cameras: usize) -> (Intake, Vec<Place>) {
 impl Place {
     /// Hands a frame over without waiting; an older one that is still there is settled as replaced.
     pub fn put(&self, waiting: Waiting) {
-        let older = self.lock().waiting[self.index].replace(waiting);
+        let mut places = self.lock();
+        if places.closed {
+            return waiting.ticket.settle(Outcome::Stopped);
+        }
+        let older = places.waiting[self.index].replace(waiting);
+        drop(places);
         if let Some(older) = older {
             older.ticket.settle(Outcome::Replaced);
         }
@@ -107,6 +114,7 @@ impl Intake {
 impl Drop for Intake {
     fn drop(&mut self) {
         if let Ok(mut places) = self.places.lock() {
+            places.closed = true;
             for waiting in places.waiting.iter_mut().filter_map(Option::take) {
                 waiting.ticket.settle(Outcome::Stopped);
             }
@@ -162,6 +170,16 @@ mod tests {
         assert_eq!(taken.len(), 1);
         taken.into_iter().for_each(|w| w.ticket.settle(Outcome::Judged));
         assert!(intake.take(1, &Pulse::default()).is_empty());
+    }
+
+    #[test]
+    fn a_frame_that_comes_after_the_inspector_has_left_is_stopped() {
+        let tally = Arc::new(Tally::default());
+        let (intake, places) = intake(1);
+        drop(intake);
+        places[0].put(Waiting { frame: frame("a", 0), ticket: tally.captured() });
+        drop(places);
+        assert_eq!((tally.count().stopped, tally.count().failed), (1, 0));
     }
 
     #[test]

@@ -148,6 +148,14 @@ fn variance(count: i64, sum: i64, squares: i64) -> f32 {
     (squares as f64 / count as f64 - mean * mean).max(0.0) as f32
 }
 
+/// True for a picture without a part on it, black, white or flat from edge to edge: as a reference it would let exactly
+/// such pictures pass.
+pub fn shows_nothing(picture: &Picture) -> bool {
+    let measures = Measures::of(picture);
+    let flat = picture.width() > 2 && picture.height() > 2 && measures.sharpness == 0.0;
+    measures.dark > 0.999 || measures.bright > 0.999 || flat
+}
+
 /// How often one camera's newest picture has come in a row.
 #[derive(Debug, Default)]
 pub struct Repeats {
@@ -210,6 +218,12 @@ mod tests {
             assert_eq!(gate.flaw(&good), None);
             assert!(gate.flaw(&flat(ground)).is_some(), "the part is gone on {ground}");
         }
+    }
+
+    #[test]
+    fn a_picture_without_a_part_is_no_reference() {
+        assert!([flat(0), flat(90), flat(255)].iter().all(shows_nothing));
+        assert!(![picture(0, 40, 1), picture(255, 40, 1), picture(90, 40, 8)].iter().any(shows_nothing));
     }
 
     #[test]

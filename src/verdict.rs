@@ -137,7 +137,7 @@ impl Rule {
     }
 }
 
-/// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes in a picture of
+/// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes in a picture
 /// of which the map covers `area`.
 pub fn regions(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Region> {
     let side = map.side;

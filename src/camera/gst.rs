@@ -152,7 +152,9 @@ impl Launch {
         let info = VideoInfo::from_caps(caps).map_err(|error| bad(&error.to_string()))?;
         if info.interlace_mode() != VideoInterlaceMode::Progressive {
             let mode = info.interlace_mode().to_str();
-            return Err(self.wrong(&format!("gives interlaced pictures ({mode}), two moments in one; set the camera to progressive, or put \"! deinterlace\" into a pipeline file of your own")));
+            return Err(CameraError::Lost(format!(
+                "its pictures are interlaced ({mode}), two moments in one; set the camera to progressive, or put \"! deinterlace\" into a pipeline file of your own"
+            )));
         }
         let buffer = sample.buffer().ok_or_else(|| bad("no buffer"))?;
         let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|error| bad(&error.to_string()))?;

@@ -126,7 +126,9 @@ pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut P
 impl Parameter {
     fn checked(&self, value: &str, base: &Path) -> Result<String, String> {
         match self.r#type {
-            Type::Text if value.is_empty() => Err("must not be empty".to_owned()),
+            Type::Text if value.is_empty() && self.default.as_deref() != Some("") => {
+                Err("must not be empty".to_owned())
+            }
             Type::Text => Ok(value.to_owned()),
             Type::File => {
                 let path = std::path::absolute(base.join(value)).map_err(|e| e.to_string())?;

@@ -1,6 +1,7 @@
 //! `winspect check line.toml`: would this line run, and what should be mended before it does? Everything is tried: the
-//! configuration, the model with its references, every camera, the broker. One line each on standard output; ends with
-//! the exit code that `winspect run` would have ended with, or 0.
+//! configuration, the model with its references, every camera, the broker. One line each on standard output; ends with 0,
+//! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
+//! wait for.
 
 use super::run::{configuration, prepare};
 use super::terminal::{print, say};
@@ -188,6 +189,9 @@ impl Told {
         if let Some(crop) = eye.crop.filter(|crop| !crop.is_inside(width, height)) {
             let words = format!("{camera}: recipe.crop {crop} is beyond its picture of {width} x {height} pixels");
             return self.fault(Exit::Config, words);
+        }
+        if probe.frames.iter().any(|frame| frame.corrupt) {
+            self.warn(format!("{camera}: some of its pictures came incomplete; see docs/bad-image.md"))?;
         }
         if let Some(flaw) = eye.gate.flaw(&last.picture) {
             self.warn(format!("{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"))?;

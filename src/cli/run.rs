@@ -8,7 +8,7 @@ use crate::base::{memory, notify};
 use crate::config::{self, LineConfig};
 use crate::line::{self, Line, Prepared};
 use crate::model::ModelFolder;
-use crate::quality::Gate;
+use crate::quality::{Gate, shows_nothing};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -83,6 +83,16 @@ pub fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Prepared, Fai
         )
     })?;
     let references = References::read(&config.recipe.references, &mut |words| tracing::warn!("{words}"))?;
+    let empty = references.files.iter().zip(&references.pictures).filter(|(_, picture)| shows_nothing(picture));
+    let empty: Vec<String> = empty.map(|(file, _)| file.display().to_string()).collect();
+    if !empty.is_empty() {
+        let words = format!(
+            "{} of the references are black, white or flat from edge to edge, and such pictures would pass; take them out:\n  {}",
+            empty.len(),
+            empty.join("\n  ")
+        );
+        return Err(Failure::words(Exit::Data, words));
+    }
     let setting = Setting {
         model,
         recipe,

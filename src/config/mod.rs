@@ -48,7 +48,7 @@ pub enum Backend {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Threshold {
     Fixed(f32),
-    /// The highest leave-one-out score of the references, times this factor.
+    /// The highest usual leave-one-out score of the references, times this factor.
     Auto {
         factor: f32,
     },
@@ -159,8 +159,10 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
         Some(Value::String(file)) => {
             let path = base.join(file);
             let read = std::fs::read_to_string(&path).map_err(|e| e.to_string());
-            let parsed = read.and_then(|text| toml::from_str::<Value>(&text).map_err(|e| e.to_string()));
-            problems.check(format!("recipe {}", path.display()), parsed).unwrap_or(Value::Null)
+            let parsed = read.and_then(|text| toml::from_str::<toml::Value>(&text).map_err(|e| e.to_string()));
+            let parsed = problems.check(format!("recipe {}", path.display()), parsed);
+            parsed.iter().for_each(|raw| refuse_not_finite("recipe", raw, problems));
+            parsed.and_then(|raw| serde_json::to_value(raw).ok()).unwrap_or(Value::Null)
         }
         Some(value) => value,
         None => {
@@ -366,6 +368,18 @@ kind = "test"
         ] {
             assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
         }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_refused_in_a_recipe_of_its_own_file_too() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("nut.toml"), "name = \"nut\"\nthreshold = nan\n").expect("written");
+        let text = "prefix = \"p\"\nstation = \"s\"\nmodel = \"m\"\nrecipe = \"nut.toml\"\n\
+                    [[camera]]\nname = \"top\"\nkind = \"test\"\n";
+        let path = folder.path().join("line.toml");
+        std::fs::write(&path, text).expect("written");
+        let problems = load(&path).expect_err("not a number").to_string();
+        assert!(problems.contains("recipe.threshold: must be a finite number, got NaN"), "{problems}");
     }
 
     #[test]

@@ -222,9 +222,11 @@ impl Link {
                         self.told = words;
                     }
                 }
-                // A refused result would be refused again: it is out of our hands.
-                if let Some(Some(key)) = session.in_flight.remove(&ack.pkid) {
-                    self.store.acked(key);
+                // A refused result would be refused again.
+                match session.in_flight.remove(&ack.pkid).flatten() {
+                    Some(key) if accepted => self.store.acked(key),
+                    Some(key) => self.store.refused(key),
+                    None => {}
                 }
             }
             _ => {}

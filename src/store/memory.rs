@@ -34,6 +34,16 @@ impl MemoryStore {
     }
 }
 
+impl State {
+    fn take_out(&mut self, key: u64) -> Option<Waiting> {
+        let at = self.waiting.iter().position(|waiting| waiting.key == key)?;
+        if at < self.handed_out {
+            self.handed_out -= 1;
+        }
+        self.waiting.remove(at)
+    }
+}
+
 impl Store for MemoryStore {
     fn put(&self, report: Report) {
         let mut state = self.state();
@@ -62,12 +72,16 @@ impl Store for MemoryStore {
 
     fn acked(&self, key: u64) {
         let mut state = self.state();
-        if let Some(at) = state.waiting.iter().position(|waiting| waiting.key == key) {
-            state.waiting.remove(at);
+        if state.take_out(key).is_some() {
             state.count.acked += 1;
-            if at < state.handed_out {
-                state.handed_out -= 1;
-            }
+        }
+    }
+
+    fn refused(&self, key: u64) {
+        let mut state = self.state();
+        if let Some(waiting) = state.take_out(key) {
+            state.count.given_up += 1;
+            state.unreported += 1 + waiting.dropped_before;
         }
     }
 
@@ -141,5 +155,16 @@ mod tests {
                 prop_assert_eq!(count.put, count.acked + count.given_up + count.waiting);
             }
         }
+    }
+
+    #[test]
+    fn what_the_broker_refuses_is_given_up_and_told_with_the_next() {
+        let store = MemoryStore::new(9);
+        store.put(report(1));
+        let refused = store.next().expect("just put");
+        store.refused(refused.key);
+        store.put(report(2));
+        assert_eq!(store.next().expect("just put").dropped_before, 1);
+        assert_eq!(store.count(), StoreCount { put: 2, acked: 0, given_up: 1, waiting: 1 });
     }
 }

@@ -20,6 +20,9 @@ pub trait Store: Send + Sync {
     /// The broker has it: forgotten.
     fn acked(&self, key: u64);
 
+    /// The broker will never have it: given up, and counted.
+    fn refused(&self, key: u64);
+
     /// The link was lost: everything unacknowledged is handed out again, in order.
     fn rewind(&self);
 

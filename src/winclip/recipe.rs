@@ -3,6 +3,7 @@
 use super::mask::{self, Polygon};
 use super::pixels::area;
 use super::preset::Parameters;
+use super::tiles;
 use crate::base::problems::Problems;
 use crate::engine::{EncodePlan, PatchLayer};
 use crate::frame::Area;
@@ -16,7 +17,8 @@ pub struct Recipe {
     pub preset: Preset,
     /// The part of each picture that is looked at, references included; nothing means all of it.
     pub crop: Option<Area>,
-    /// Where in the crop scores count; empty means everywhere. What is outside is not looked at, in references neither.
+    /// Where in the crop scores count; empty means everywhere. What is outside is in no map and in no
+    /// gallery.
     pub mask: Vec<Polygon>,
     /// Side in camera pixels of the overlapping squares of the crop that are looked at beside the whole.
     pub tiles: Option<usize>,
@@ -161,7 +163,7 @@ impl Recipe {
         }
         let side = self.side.unwrap_or(spec.side);
         let image = language && parameters.needs_whole_image(with_references);
-        self.check_tiles(language, &mut problems);
+        self.check_tiles(language, side / spec.patch, &mut problems);
         let cells = self.cells(side / spec.patch, &mut problems);
         let plan = EncodePlan { side, image, patches, scales, cells };
         if let Err(error) = plan.check(spec) {
@@ -173,15 +175,26 @@ impl Recipe {
         problems.into_result().map(|()| plan)
     }
 
-    fn check_tiles(&self, language: bool, problems: &mut Problems) {
-        if self.tiles.is_none() {
-            return;
-        }
-        if self.crop.is_none() {
-            problems.note(
+    fn check_tiles(&self, language: bool, grid: usize, problems: &mut Problems) {
+        let Some(side) = self.tiles else { return };
+        match self.crop.map(|crop| area(Some(crop), self.fit, 0, 0)) {
+            None => problems.note(
                 "tiles",
                 "need crop, so that all pictures have the same; for all of the picture: [0, 0, width, height]",
-            );
+            ),
+            Some(area) => {
+                let (cells, count) = (tiles::side_of_all(area, side, grid), tiles::tiles(area, side).len());
+                if cells > tiles::SIDE_MAX || count > tiles::COUNT_MAX {
+                    let words = format!(
+                        "of {side} pixels over {} x {} would be {count} (at most {}) and a map of {cells} cells a side (at most {}); make them larger",
+                        area.w,
+                        area.h,
+                        tiles::COUNT_MAX,
+                        tiles::SIDE_MAX
+                    );
+                    problems.note("tiles", words);
+                }
+            }
         }
         if language {
             problems.note("tiles", "are for models without text so far");

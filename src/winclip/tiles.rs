@@ -6,7 +6,9 @@ use crate::verdict::Map;
 /// Neighbours share at least this part of their side: a defect on the edge of one is inside another.
 const OVERLAP: f64 = 0.25;
 /// Cells along the side of the map of all, at most.
-const SIDE_MAX: usize = 128;
+pub const SIDE_MAX: usize = 128;
+/// Tiles of one picture, at most: each costs as much time and memory as a picture.
+pub const COUNT_MAX: usize = 256;
 
 /// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row by row.
 pub fn tiles(area: Area, side: usize) -> Vec<Area> {
@@ -22,11 +24,15 @@ fn starts(length: usize, side: usize) -> Vec<usize> {
     (0..=gaps).map(|i| (i * (length - side)).checked_div(gaps).unwrap_or(0)).collect()
 }
 
+/// Cells along the side of the map of all, when each tile's map has `grid`: as fine as the tiles'.
+pub fn side_of_all(area: Area, side: usize, grid: usize) -> usize {
+    (area.w.max(area.h) * grid).div_ceil(side.min(area.w).min(area.h))
+}
+
 /// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of the whole's value
-/// and the tiles' at each place. As fine as the tiles' cells, up to 128 a side.
+/// and the tiles' at each place.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
-    let finest = tiles.first().map_or(1.0, |(tile, map)| area.w.max(area.h) as f64 / tile.w as f64 * map.side() as f64);
-    let side = (finest.ceil() as usize).clamp(whole.side(), SIDE_MAX);
+    let side = tiles.first().map_or(whole.side(), |(tile, map)| side_of_all(area, tile.w, map.side()));
     let value = |cell: usize| {
         let place =
             |at: usize, start: usize, length: usize| start as f64 + (at as f64 + 0.5) * length as f64 / side as f64;

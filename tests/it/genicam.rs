@@ -51,26 +51,31 @@ fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
     let camera = fake_camera("GV07");
-    let free = "kind = \"genicam\"\ncamera = \"Aravis-Fake-GV07\"\nfeatures = \"TriggerMode=Off\"";
+    let free = "kind = \"genicam\"\ncamera = \"Aravis-Fake-GV07\"\nfeatures = \"\"";
 
     let listener = Listener::start(broker.port, "plant/box/#");
     write_line(folder.path(), broker.port, free);
     let line = start(folder.path());
-    listener.wait_for("box/result", 5);
+    listener.wait_for("box/result", 3);
     drop(line);
     drop(listener);
     std::thread::sleep(Duration::from_secs(4)); // the camera's heartbeat: it belongs to nobody again
 
     // aravissrc gives up every 2 s without a frame; nobody may hear of it.
     let listener = Listener::start(broker.port, "plant/box/camera/top/status");
-    let waiting = free.replace("TriggerMode=Off", "TriggerSelector=FrameStart TriggerMode=On TriggerSource=Software");
+    let waiting = free
+        .replace("features = \"\"", "features = \"TriggerSelector=FrameStart TriggerMode=On TriggerSource=Software\"");
     write_line(folder.path(), broker.port, &format!("{waiting}\ntriggered = true\nstall_s = 1"));
     let line = start(folder.path());
     // The first is what the line before left.
     assert_eq!(states(&listener.wait_for("status", 2))[1], "idle");
     std::thread::sleep(Duration::from_secs(10));
+    let unplugged = jiff::Timestamp::now();
     drop(camera);
-    let gone = states(&listener.wait_for("status", 1));
-    assert_eq!(gone, ["offline"], "10 s of nothing were told as something");
+    let gone = listener.wait_for("status", 1);
+    assert_eq!(states(&gone), ["offline"]);
+    let since = serde_json::from_str::<serde_json::Value>(&gone[0]).expect("JSON")["since"].clone();
+    let since: jiff::Timestamp = since.as_str().and_then(|since| since.parse().ok()).expect("RFC 3339");
+    assert!(since >= unplugged, "10 s of nothing were told as something");
     drop(line);
 }

@@ -76,7 +76,8 @@ fn what_a_recipe_looks_at_must_be_there() {
             "3 corners or more, got 2",
         ),
         (&dino, Recipe { tiles: Some(50), ..none.clone() }, "tiles: need crop"),
-        (&dino, Recipe { tiles: Some(50), mask: beside, crop, ..none }, "tiles: and a mask"),
+        (&dino, Recipe { tiles: Some(50), mask: beside, crop, ..none.clone() }, "tiles: and a mask"),
+        (&dino, Recipe { tiles: Some(3), crop, ..none.clone() }, "a map of 167 cells a side (at most 128)"),
         (&clip, Recipe { tiles: Some(50), crop, ..words }, "tiles: are for models without text"),
     ];
     for (model, recipe, words) in cases {
@@ -171,4 +172,28 @@ fn a_line_names_all_its_bad_references_at_once() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{errors}");
     assert!(errors.contains("a.png: not a picture") && errors.contains("b.jpg: not a picture"), "{errors}");
+}
+
+/// A covered lens would be "good" beside a black reference.
+#[test]
+fn references_that_show_nothing_are_refused() {
+    let (folder, _model) = imported("dinov2-tiny");
+    for (name, grey) in [("black.png", 3), ("grey.png", 128), ("white.png", 255)] {
+        let picture = image::RgbImage::from_pixel(64, 48, image::Rgb([grey; 3]));
+        picture.save(folder.path().join(name)).expect("written");
+    }
+    let text = format!(
+        "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
+         [recipe]\nname = \"nut\"\nsize = 70\nreferences = [{:?}, \"black.png\", \"grey.png\", \"white.png\"]\n\
+         [[camera]]\nname = \"top\"\nkind = \"test\"\n",
+        golden("open-clip-tiny").join("good_a.png")
+    );
+    let line = folder.path().join("line.toml");
+    std::fs::write(&line, text).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_winspect")).arg("run").arg(&line).output().expect("runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{errors}");
+    for words in ["3 of the references", "black.png", "grey.png", "white.png"] {
+        assert!(errors.contains(words), "{words:?} is not in {errors}");
+    }
 }

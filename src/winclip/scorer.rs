@@ -52,15 +52,7 @@ impl Scorer {
         Scorer { parameters, language, galleries, language_scales: language_scales.to_vec(), cells }
     }
 
-    /// The score and the `grid x grid` map of one picture.
-    ///
-    /// # Errors
-    /// When the engine fails to compare.
-    pub fn score(&self, nearest: &mut dyn Nearest, features: &Features) -> Result<(f32, Map), EngineError> {
-        self.score_without(nearest, features, None)
-    }
-
-    /// The same against a gallery without one of its references.
+    /// The score and the `grid x grid` map of one picture; `but` leaves one reference out of the gallery.
     ///
     /// # Errors
     /// When the engine fails to compare.

@@ -5,6 +5,7 @@
 //! picture to warm up; each stage timed apart on the same run; medians. The floor is the plan's operations over the
 //! speed of one large matrix product of the same library on the same threads, measured in the same process.
 
+use super::judging::JudgingArguments;
 use super::prepare::{References, Setting};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
@@ -19,7 +20,7 @@ use crate::quality::{Gate, Limits};
 use crate::report::{Report, Took};
 use crate::store::{MemoryStore, Store};
 use crate::verdict::Rule;
-use crate::winclip::{Inspector, Judgement, MapKind, Preset, Recipe};
+use crate::winclip::{Inspector, Judgement};
 use clap::Args;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
@@ -29,32 +30,14 @@ use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
 pub struct BenchArguments {
-    /// An imported model folder
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    judging: JudgingArguments,
     /// References to compare with; 0 is zero-shot, for models with text
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=1000))]
     references: u16,
-    #[arg(long, value_enum, default_value_t)]
-    preset: Preset,
-    /// Input side in pixels; the model's own unless given
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
-    /// Patches from the b-th block, counted from 1
-    #[arg(long, value_name = "B")]
-    block: Option<usize>,
-    /// Visual maps to average: patch, or window scales; for example patch,2,3
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    maps: Vec<MapKind>,
-    /// Threads of the encoder; one a core unless given
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
     /// Pictures that are timed
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
-    /// Where libonnxruntime is
-    #[arg(long, value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
 }
 
 /// The camera picture's size.
@@ -62,26 +45,20 @@ const WIDTH: usize = 1280;
 const HEIGHT: usize = 720;
 
 pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
-    let model = ModelFolder::open(&arguments.model).map_err(|error| Failure::new(Exit::Data, error))?;
-    let recipe = Recipe {
-        preset: arguments.preset,
-        side: arguments.size,
-        block: arguments.block,
-        maps: (!arguments.maps.is_empty()).then(|| arguments.maps.clone()),
-        ..Recipe::new(model.spec.text.as_ref().map(|_| "metal nut".to_owned()))
-    };
+    let model = arguments.judging.open()?;
+    let recipe = arguments.judging.recipe(model.spec.text.as_ref().map(|_| "metal nut".to_owned()));
     let plan = recipe
         .encode_plan(&model.spec, arguments.references > 0)
         .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
-    let threads = arguments.threads.map(usize::from);
+    let threads = arguments.judging.threads();
     let unavailable = |error| Failure::new(Exit::Unavailable, error);
-    let runtime = Runtime::load(arguments.onnxruntime.as_deref(), threads).map_err(unavailable)?;
+    let runtime = Runtime::load(arguments.judging.onnxruntime.as_deref(), threads).map_err(unavailable)?;
     let gemm = gemm_speed(&runtime).map_err(unavailable)?;
     let setting = Setting {
         model: &model,
         recipe: &recipe,
         plan: &plan,
-        onnxruntime: arguments.onnxruntime.as_deref(),
+        onnxruntime: arguments.judging.onnxruntime.as_deref(),
         threads,
         wrong_recipe: Exit::Usage,
     };
@@ -254,7 +231,7 @@ fn tell(
     eprintln!("resident {now:.0} MB, at most {peak:.0} MB (while the model was loaded)");
     let line = json!({
         "model": model.label(), "references": arguments.references, "runs": arguments.runs,
-        "threads": arguments.threads, "gemm_gflops": gemm / 1e9, "stages": rows,
+        "threads": arguments.judging.threads, "gemm_gflops": gemm / 1e9, "stages": rows,
         "ours_ms": ours, "frame_ms": frame, "rss_mb": now, "rss_peak_mb": peak,
     });
     print(line.to_string()).map(|_| ())

@@ -5,6 +5,7 @@
 //! all test pictures and drawn references (0.4 MB a picture for a ViT-S/14 at 224 pixels, 1.7 MB for
 //! ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
 
+use super::judging::JudgingArguments;
 use super::prepare::{Setting, as_flags, check_output_file};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
@@ -16,7 +17,7 @@ use crate::model::{ModelFolder, ModelSpec};
 use crate::picture_file;
 use crate::winclip::inspector::InspectError;
 use crate::winclip::inspector::Views;
-use crate::winclip::{Fit, Inspector, MapKind, Preset, Recipe};
+use crate::winclip::{Fit, Inspector, Recipe};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,25 +27,13 @@ use std::path::{Path, PathBuf};
 pub struct EvalArguments {
     /// A folder with train/good, test/good, test/<defect> and ground_truth/<defect>/<stem>_mask.png
     dataset: PathBuf,
-    /// An imported model folder
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    judging: JudgingArguments,
     /// What the part is, for models with text: "metal nut"
     #[arg(long)]
     class_name: Option<String>,
     #[arg(long, value_enum, default_value_t)]
-    preset: Preset,
-    #[arg(long, value_enum, default_value_t)]
     fit: Fit,
-    /// Input side in pixels; the model's own unless given
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
-    /// Patches from the b-th block, counted from 1
-    #[arg(long, value_name = "B")]
-    block: Option<usize>,
-    /// Visual maps to average: patch, or window scales; for example patch,2,3
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    maps: Vec<MapKind>,
     /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     shots: Vec<usize>,
@@ -54,12 +43,6 @@ pub struct EvalArguments {
     /// Write settings and results into this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Threads of the encoder; one a core unless given
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Where libonnxruntime is
-    #[arg(long, value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
 }
 
 /// Limit of the false positive rate for AUPRO.
@@ -70,15 +53,8 @@ const MEASURES: [&str; 7] =
 type Measured = [Option<f64>; 7];
 
 pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
-    let model = ModelFolder::open(&arguments.model).map_err(|error| Failure::new(Exit::Data, error))?;
-    let recipe = Recipe {
-        preset: arguments.preset,
-        fit: arguments.fit,
-        side: arguments.size,
-        block: arguments.block,
-        maps: (!arguments.maps.is_empty()).then(|| arguments.maps.clone()),
-        ..Recipe::new(arguments.class_name.clone())
-    };
+    let model = arguments.judging.open()?;
+    let recipe = Recipe { fit: arguments.fit, ..arguments.judging.recipe(arguments.class_name.clone()) };
     let shots = shots(&arguments.shots, &model.spec);
     let plan = plan(&recipe, &model.spec, &shots)?;
     if let Some(file) = &arguments.json {
@@ -101,8 +77,8 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         model: &model,
         recipe: &recipe,
         plan: &plan,
-        onnxruntime: arguments.onnxruntime.as_deref(),
-        threads: arguments.threads.map(usize::from),
+        onnxruntime: arguments.judging.onnxruntime.as_deref(),
+        threads: arguments.judging.threads(),
         wrong_recipe: Exit::Usage,
     };
     let inspector = setting.untaught()?;

@@ -3,17 +3,17 @@
 //! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
 //! judged, and the command ends with 65.
 
+use super::judging::JudgingArguments;
 use super::prepare::{References, Setting, as_flags, check_output_file, parent};
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::frame::{Area, Picture};
-use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::publish::heatmap;
 use crate::verdict::Map;
 use crate::winclip::inspector::Detailed;
-use crate::winclip::{Fit, Inspector, MapKind, Preset, Recipe};
+use crate::winclip::{Fit, Inspector, Recipe};
 use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
@@ -21,17 +21,14 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// An imported model folder
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    judging: JudgingArguments,
     /// What the part is, for models with text: "metal nut"
     #[arg(long)]
     class_name: Option<String>,
     /// A picture of a good part, or a folder of them; may be repeated
     #[arg(long)]
     reference: Vec<PathBuf>,
-    #[arg(long, value_enum, default_value_t)]
-    preset: Preset,
     /// The part of each picture that is looked at, references included
     #[arg(long, value_name = "X,Y,W,H")]
     crop: Option<Area>,
@@ -40,15 +37,6 @@ pub struct InspectArguments {
     tiles: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
-    /// Input side in pixels; the model's own unless given
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
-    /// Patches from the b-th block, counted from 1
-    #[arg(long, value_name = "B")]
-    block: Option<usize>,
-    /// Visual maps to average: patch, or window scales; for example patch,2,3
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    maps: Vec<MapKind>,
     /// auto or onnx
     #[arg(long, default_value = "auto")]
     backend: String,
@@ -58,12 +46,6 @@ pub struct InspectArguments {
     /// Write the tensors on the way into this file
     #[arg(long, value_name = "FILE.safetensors")]
     tensors: Option<PathBuf>,
-    /// Where libonnxruntime is
-    #[arg(long, value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
-    /// Threads of the encoder; one a core unless given
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
 }
@@ -73,7 +55,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         let words = format!("backend {:?} is not in this build; there are auto and onnx", arguments.backend);
         return Err(Failure::words(Exit::Unavailable, words));
     }
-    let model = ModelFolder::open(&arguments.model).map_err(|error| Failure::new(Exit::Data, error))?;
+    let model = arguments.judging.open()?;
     let recipe = recipe(&arguments);
     let mut plan = recipe
         .encode_plan(&model.spec, !arguments.reference.is_empty())
@@ -90,8 +72,8 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         model: &model,
         recipe: &recipe,
         plan: &plan,
-        onnxruntime: arguments.onnxruntime.as_deref(),
-        threads: arguments.threads.map(usize::from),
+        onnxruntime: arguments.judging.onnxruntime.as_deref(),
+        threads: arguments.judging.threads(),
         wrong_recipe: Exit::Usage,
     };
     terminal.begin("references", references.pictures.len());
@@ -128,14 +110,10 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
 
 fn recipe(arguments: &InspectArguments) -> Recipe {
     Recipe {
-        preset: arguments.preset,
         crop: arguments.crop,
         tiles: arguments.tiles.map(usize::from),
         fit: arguments.fit,
-        side: arguments.size,
-        block: arguments.block,
-        maps: (!arguments.maps.is_empty()).then(|| arguments.maps.clone()),
-        ..Recipe::new(arguments.class_name.clone())
+        ..arguments.judging.recipe(arguments.class_name.clone())
     }
 }
 

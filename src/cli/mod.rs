@@ -5,6 +5,7 @@ mod check;
 mod eval;
 mod fetch;
 mod inspect;
+mod judging;
 mod model;
 mod prepare;
 mod run;

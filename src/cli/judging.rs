@@ -1,0 +1,54 @@
+//! What `inspect`, `eval` and `bench` have in common on the command line: the model and how it judges.
+
+use crate::base::exit::{Exit, Failure};
+use crate::model::ModelFolder;
+use crate::winclip::{MapKind, Preset, Recipe};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct JudgingArguments {
+    /// An imported model folder
+    #[arg(long)]
+    pub model: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    pub preset: Preset,
+    /// Input side in pixels; the model's own unless given
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<usize>,
+    /// Patches from the b-th block, counted from 1
+    #[arg(long, value_name = "B")]
+    pub block: Option<usize>,
+    /// Visual maps to average: patch, or window scales; for example patch,2,3
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub maps: Vec<MapKind>,
+    /// Threads of the encoder; one a core unless given
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Where libonnxruntime is
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl JudgingArguments {
+    /// # Errors
+    /// When the folder holds no model.
+    pub fn open(&self) -> Result<ModelFolder, Failure> {
+        ModelFolder::open(&self.model).map_err(|error| Failure::new(Exit::Data, error))
+    }
+
+    /// `class_name`: what the part is, for models with text.
+    pub fn recipe(&self, class_name: Option<String>) -> Recipe {
+        Recipe {
+            preset: self.preset,
+            side: self.size,
+            block: self.block,
+            maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
+            ..Recipe::new(class_name)
+        }
+    }
+
+    pub fn threads(&self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
+}

@@ -115,10 +115,12 @@ pub enum CapturedBy {
     Sender,
     /// Ours, when the frame arrived.
     Arrival,
+    /// There is no frame: when the part was accepted.
+    Trigger,
 }
 
 /// One picture of one camera on its way through the line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Frame {
     pub camera: Arc<str>,
     pub picture: Arc<Picture>,
@@ -222,8 +224,22 @@ impl Drop for Ticket {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A frame of one black pixel, for tests of what handles frames.
+    pub(crate) fn frame(camera: &str) -> Frame {
+        Frame {
+            camera: camera.into(),
+            picture: Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")),
+            captured_at: Timestamp::UNIX_EPOCH,
+            captured_by: CapturedBy::Arrival,
+            arrived: Instant::now(),
+            corrupt: false,
+            decode: None,
+            part_id: None,
+        }
+    }
 
     #[test]
     fn a_picture_must_have_all_its_bytes() {

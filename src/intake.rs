@@ -1,23 +1,45 @@
-//! Layer 2: the bounded hand-over from cameras to the inspector: one place a camera, the newest frame wins.
+//! Layer 2: the bounded hand-over from cameras to the inspector.
 //!
-//! When full: a newer frame of the same camera replaces the waiting one, whose ticket is settled as `replaced`.
+//! A free-running camera has one place: a newer frame replaces the waiting one, whose ticket is settled as `replaced`.
+//! Where frames belong to parts, they queue; a full queue gives the frame back, and its parts are undecided(overload).
 //! Cameras take turns: [`Intake::take`] starts with the camera after the one that was served last.
 
 use crate::base::notify::{Pulse, SIGN};
 use crate::frame::{Frame, Outcome, Ticket};
+use crate::part::Part;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// A frame and the duty to account for it.
+/// A frame on its way to the inspector.
 #[derive(Debug)]
 pub struct Waiting {
     pub frame: Frame,
-    pub ticket: Ticket,
+    /// The duty to account for the frame; nothing where another part has it.
+    pub ticket: Option<Ticket>,
+    /// Whose frame it is; none yet for a free-running camera, whose parts are accepted when the inspector takes them.
+    pub parts: Vec<Part>,
+}
+
+impl Waiting {
+    pub fn settle(self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket {
+            ticket.settle(outcome);
+        }
+    }
+}
+
+/// What a camera does when the inspector is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    NewestWins,
+    /// At most so many wait.
+    Queue(usize),
 }
 
 #[derive(Debug)]
 struct Places {
-    waiting: Vec<Option<Waiting>>,
+    waiting: Vec<VecDeque<Waiting>>,
     /// The camera that is looked at first by the next take.
     turn: usize,
     /// The inspector has left.
@@ -32,41 +54,64 @@ pub struct Intake {
     bell: Receiver<()>,
 }
 
-/// One camera's end; dropping it is leaving.
-#[derive(Debug)]
+/// One camera's end; dropping all of them is leaving.
+#[derive(Debug, Clone)]
 pub struct Place {
     places: Arc<Mutex<Places>>,
     index: usize,
+    policy: Policy,
     bell: Sender<()>,
 }
 
-/// The hand-over for `cameras` cameras.
-pub fn intake(cameras: usize) -> (Intake, Vec<Place>) {
-    let places = Arc::new(Mutex::new(Places { waiting: (0..cameras).map(|_| None).collect(), turn: 0, closed: false }));
+/// The hand-over for cameras of these policies.
+pub fn intake(policies: &[Policy]) -> (Intake, Vec<Place>) {
+    let waiting = policies.iter().map(|_| VecDeque::new()).collect();
+    let places = Arc::new(Mutex::new(Places { waiting, turn: 0, closed: false }));
     let (sender, bell) = bounded(1);
-    let ends = (0..cameras).map(|index| Place { places: places.clone(), index, bell: sender.clone() }).collect();
+    let place = |(index, policy): (usize, &Policy)| Place {
+        places: places.clone(),
+        index,
+        policy: *policy,
+        bell: sender.clone(),
+    };
+    let ends = policies.iter().enumerate().map(place).collect();
     (Intake { places, bell }, ends)
 }
 
 impl Place {
-    /// Hands a frame over without waiting; an older one that is still there is settled as replaced.
-    pub fn put(&self, waiting: Waiting) {
+    /// Hands a frame over without waiting; an older one of a free-running camera that is still there is settled as
+    /// replaced.
+    ///
+    /// # Errors
+    /// What was brought, when the queue is full; when the inspector has left, its ticket is settled already.
+    pub fn put(&self, mut waiting: Waiting) -> Result<(), Waiting> {
         let mut places = self.lock();
         if places.closed {
-            return waiting.ticket.settle(Outcome::Stopped);
+            drop(places);
+            if let Some(ticket) = waiting.ticket.take() {
+                ticket.settle(Outcome::Stopped);
+            }
+            return Err(waiting);
         }
-        let older = places.waiting[self.index].replace(waiting);
+        let queue = &mut places.waiting[self.index];
+        let older = match self.policy {
+            Policy::NewestWins => queue.pop_front(),
+            Policy::Queue(most) if queue.len() >= most => return Err(waiting),
+            Policy::Queue(_) => None,
+        };
+        queue.push_back(waiting);
         drop(places);
         if let Some(older) = older {
-            older.ticket.settle(Outcome::Replaced);
+            older.settle(Outcome::Replaced);
         }
         // Full means that the bell already rings.
         let _ = self.bell.try_send(());
+        Ok(())
     }
 
     /// True while this camera's last frame has not been taken: a finite source waits for this instead of replacing.
     pub fn is_waiting(&self) -> bool {
-        self.lock().waiting[self.index].is_some()
+        !self.lock().waiting[self.index].is_empty()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Places> {
@@ -100,7 +145,7 @@ impl Intake {
                 break;
             }
             let camera = (places.turn + step) % cameras;
-            if let Some(waiting) = places.waiting[camera].take() {
+            if let Some(waiting) = places.waiting[camera].pop_front() {
                 taken.push((camera, waiting));
             }
         }
@@ -115,8 +160,8 @@ impl Drop for Intake {
     fn drop(&mut self) {
         if let Ok(mut places) = self.places.lock() {
             places.closed = true;
-            for waiting in places.waiting.iter_mut().filter_map(Option::take) {
-                waiting.ticket.settle(Outcome::Stopped);
+            for waiting in places.waiting.iter_mut().flat_map(|queue| queue.drain(..)) {
+                waiting.settle(Outcome::Stopped);
             }
         }
     }
@@ -125,35 +170,27 @@ impl Drop for Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{CapturedBy, Picture, Tally};
+    use crate::frame::Tally;
+    use crate::frame::tests::frame;
     use proptest::prelude::*;
-    use std::time::Instant;
 
-    fn frame(camera: &str, number: usize) -> Frame {
-        Frame {
-            camera: camera.into(),
-            picture: Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")),
-            captured_at: jiff::Timestamp::UNIX_EPOCH,
-            captured_by: CapturedBy::Arrival,
-            arrived: Instant::now(),
-            corrupt: false,
-            decode: None,
-            part_id: Some(number.to_string()),
-        }
+    fn waiting(camera: &str, number: usize, tally: &Arc<Tally>) -> Waiting {
+        let frame = Frame { part_id: Some(number.to_string()), ..frame(camera) };
+        Waiting { frame, ticket: Some(tally.captured()), parts: vec![] }
     }
 
     #[test]
     fn a_newer_frame_replaces_the_waiting_one() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(1);
+        let (intake, places) = intake(&[Policy::NewestWins; 1]);
         for number in 0..3 {
-            places[0].put(Waiting { frame: frame("a", number), ticket: tally.captured() });
+            places[0].put(waiting("a", number, &tally)).expect("there is room");
         }
         let taken = intake.take(8, &Pulse::default());
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].frame.part_id.as_deref(), Some("2"));
         for waiting in taken {
-            waiting.ticket.settle(Outcome::Judged);
+            waiting.settle(Outcome::Judged);
         }
         let count = tally.count();
         assert_eq!((count.replaced, count.judged), (2, 1));
@@ -163,37 +200,57 @@ mod tests {
     #[test]
     fn the_last_frame_is_taken_after_its_camera_has_left() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(2);
-        places[1].put(Waiting { frame: frame("b", 0), ticket: tally.captured() });
+        let (intake, places) = intake(&[Policy::NewestWins; 2]);
+        places[1].put(waiting("b", 0, &tally)).expect("there is room");
         drop(places);
         let taken = intake.take(1, &Pulse::default());
         assert_eq!(taken.len(), 1);
-        taken.into_iter().for_each(|w| w.ticket.settle(Outcome::Judged));
+        taken.into_iter().for_each(|w| w.settle(Outcome::Judged));
         assert!(intake.take(1, &Pulse::default()).is_empty());
     }
 
     #[test]
     fn a_frame_that_comes_after_the_inspector_has_left_is_stopped() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(1);
+        let (intake, places) = intake(&[Policy::NewestWins; 1]);
         drop(intake);
-        places[0].put(Waiting { frame: frame("a", 0), ticket: tally.captured() });
+        assert!(places[0].put(waiting("a", 0, &tally)).is_err_and(|back| back.ticket.is_none()));
         drop(places);
         assert_eq!((tally.count().stopped, tally.count().failed), (1, 0));
     }
 
     #[test]
+    fn a_full_queue_gives_the_frame_back_and_keeps_the_order() {
+        let tally = Arc::new(Tally::default());
+        let (intake, places) = intake(&[Policy::Queue(2)]);
+        for number in 0..3 {
+            match places[0].put(waiting("a", number, &tally)) {
+                Ok(()) => assert!(number < 2),
+                Err(back) => back.settle(Outcome::Skipped),
+            }
+        }
+        drop(places);
+        for number in ["0", "1"] {
+            let taken = intake.take(1, &Pulse::default()).pop().expect("two wait");
+            assert_eq!(taken.frame.part_id.as_deref(), Some(number));
+            taken.settle(Outcome::Judged);
+        }
+        assert!(intake.take(1, &Pulse::default()).is_empty());
+        assert_eq!((tally.count().skipped, tally.count().balances()), (1, true));
+    }
+
+    #[test]
     fn cameras_take_turns() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(3);
+        let (intake, places) = intake(&[Policy::NewestWins; 3]);
         let mut served = Vec::new();
         for _ in 0..6 {
             for (camera, place) in places.iter().enumerate() {
-                place.put(Waiting { frame: frame(&camera.to_string(), 0), ticket: tally.captured() });
+                place.put(waiting(&camera.to_string(), 0, &tally)).expect("there is room");
             }
             for waiting in intake.take(1, &Pulse::default()) {
                 served.push(waiting.frame.camera.to_string());
-                waiting.ticket.settle(Outcome::Judged);
+                waiting.settle(Outcome::Judged);
             }
         }
         assert_eq!(served, ["0", "1", "2", "0", "1", "2"]);
@@ -204,11 +261,11 @@ mod tests {
         #[test]
         fn the_intake_is_one_optional_frame_a_camera(steps in proptest::collection::vec((0usize..4, 0usize..5), 1..60)) {
             let tally = Arc::new(Tally::default());
-            let (intake, places) = intake(3);
+            let (intake, places) = intake(&[Policy::NewestWins; 3]);
             let mut model = [None; 3];
             for (number, (action, limit)) in steps.into_iter().enumerate() {
                 if action < 3 {
-                    places[action].put(Waiting { frame: frame(&action.to_string(), number), ticket: tally.captured() });
+                    places[action].put(waiting(&action.to_string(), number, &tally)).expect("there is room");
                     model[action] = Some(number);
                 } else {
                     let taken = intake.take_now(limit);
@@ -218,7 +275,7 @@ mod tests {
                         let camera: usize = one.frame.camera.parse().expect("a number");
                         let number: usize = one.frame.part_id.as_deref().expect("set").parse().expect("a number");
                         prop_assert_eq!(model[camera].take(), Some(number));
-                        one.ticket.settle(Outcome::Judged);
+                        one.settle(Outcome::Judged);
                     }
                 }
             }

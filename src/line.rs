@@ -1,34 +1,40 @@
 //! Layer 6: the line: builds the stages, wires them, watches, stops, joins. The only place that starts threads.
 //!
 //! ```text
-//! camera-<name> (one each) --newest wins--> inspector --> store --> publisher --> broker
-//!                                               \--may drop--> artist --may drop--/
+//! camera-<name> (one each) --trigger, intake--> inspector --> store's clerk --> publisher --> broker
+//!        ^------- foreman <--commands------------\--may drop--> artist --may drop--/
 //! ```
-//! Stopping flows like data: the stop ends the cameras, their leaving ends the inspector, its leaving ends the artist,
-//! and when both have left the publisher drains the store and says goodbye. A finite source ends a line the same way.
+//! Stopping flows like data: the stop ends the cameras and the foreman, their leaving ends the inspector, which closes
+//! the store; its leaving ends the artist, and when all have left the publisher drains the outbox and says goodbye. A
+//! finite source ends a line the same way.
 
+use crate::artist::Artist;
 use crate::base::backoff::Backoff;
-use crate::base::exit::{Exit, Failure, chain};
+use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Pulse;
 use crate::base::stop::{Stop, Stopper, stop_pair};
-use crate::camera::{self, CameraError, Sink, State, Status};
-use crate::config::{LineConfig, Threshold};
+use crate::camera::{self, CameraError};
+use crate::condition::{Causes, Condition, Health, State};
+use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::desk::{Desk, Watched};
 use crate::engine::EngineError;
-use crate::frame::{Area, Frame, Outcome, Tally, TallyCount};
-use crate::intake::{Intake, Place, Waiting, intake};
-use crate::publish::message::Identity;
-use crate::publish::mqtt::{self, Side};
-use crate::publish::{Heatmaps, heatmap};
-use crate::quality::{Flaw, Gate, Repeats};
-use crate::report::{Evidence, Report, Took};
-use crate::store::{MemoryStore, Store};
-use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
+use crate::entrance::{Asking, CameraSink, Entrance, States};
+use crate::foreman::{Foreman, Known};
+use crate::frame::{Tally, TallyCount};
+use crate::intake::{Policy, intake};
+use crate::publish::message::{self, Identity, Metrics};
+use crate::publish::mqtt::{self, ORDERS, Wiring};
+use crate::quality::Gate;
+use crate::report::Judge;
+use crate::rules::Rules;
+use crate::store::{Outbox, Store, Words};
+use crate::trigger::Trigger;
 use crate::winclip::Inspector;
-use crate::winclip::inspector::InspectError;
-use crossbeam::channel::{Receiver, Sender, bounded};
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use crossbeam::channel::bounded;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -37,23 +43,20 @@ use tokio::sync::mpsc;
 const EVIDENCE_WAITING: usize = 2;
 /// Heat maps and changes of state that may wait for the publisher; when full, heat maps are dropped.
 const SIDE_WAITING: usize = 64;
-/// Overlays kept for each camera in the overlays folder.
-const OVERLAYS_KEPT: u64 = 200;
-/// Engine failures in a row after which the device is presumed lost.
-const FAILURES_MAX: u32 = 3;
+/// Answers that may wait for the publisher; the foreman then waits.
+const ANSWERS_WAITING: usize = 2 * ORDERS as usize;
 
 /// A running line.
 pub struct Line {
     stopper: Option<Stopper>,
     cameras: Vec<Stage>,
     others: Vec<Stage>,
-    tallies: BTreeMap<String, Arc<Tally>>,
+    tallies: Tallies,
     states: States,
-    store: Arc<dyn Store>,
+    outbox: Arc<Outbox>,
 }
 
-/// What each camera is doing, once it has told.
-type States = Arc<Mutex<BTreeMap<Arc<str>, State>>>;
+type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
 
 struct Stage {
     name: String,
@@ -68,9 +71,16 @@ pub struct Summary {
     pub cameras: BTreeMap<String, TallyCount>,
     /// Every captured frame had exactly one outcome.
     pub balanced: bool,
+    /// Parts that were given a number; each has one result.
+    pub parts: u64,
     pub results: u64,
+    /// Of the results.
+    pub undecided: u64,
+    /// Verdicts that came after their part's result.
+    pub late: u64,
     pub acknowledged: u64,
     pub given_up: u64,
+    /// They wait in the store for the next run.
     pub undelivered: u64,
 }
 
@@ -155,6 +165,12 @@ impl Line {
             Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
         }
         let threshold = threshold.ok();
+        let causes = Causes::default();
+        if threshold.is_none() {
+            causes.set("threshold", Health::Failure, "there is none; every part is undecided(not_ready)");
+        }
+        let (store, opened, found) = Store::open(config.store.clone(), run_id, causes.clone())
+            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         let recipe = format!("{}@{}", config.recipe.name, config.recipe.revision);
         let identity = Identity {
             prefix: config.prefix.clone(),
@@ -168,27 +184,45 @@ impl Line {
             device: "cpu".to_owned(),
             references: inspector.reference_count(),
             threshold,
+            previous: found.previous,
+            on_undecided: config.recipe.on_undecided,
         };
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(config.mqtt.waiting_max));
+        let judge = Judge { recipe: recipe.into(), threshold };
+        let rules = Rules::new(judge, config.recipe.challenge_every, causes.clone());
+        let known = Known::new(found.answers, Instant::now());
+        let words = {
+            let (rules, identity) = (rules.clone(), identity.clone());
+            Words {
+                judge: Box::new(move |_| rules.judge()),
+                body: Box::new(move |report| message::body(report, &identity)),
+            }
+        };
         let (side, side_end) = mpsc::channel(SIDE_WAITING);
         let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
-        let (intake, places) = intake(config.cameras.len());
+        let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING);
+        let (orders, orders_end) = bounded(ORDERS.into());
+        let policies: Vec<Policy> = config.cameras.iter().map(CameraConfig::policy).collect();
+        let (intake, places) = intake(&policies);
 
-        let tallies: BTreeMap<String, Arc<Tally>> =
-            config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect();
+        let tallies: Tallies =
+            Arc::new(config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect());
         let (mut cameras, states) = (vec![], States::default());
+        let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
             let source = camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
-            let tally = tallies[&*camera.camera.name].clone();
-            let sink = CameraSink {
-                name: camera.camera.name.clone(),
-                place,
-                tally,
-                states: states.clone(),
-                side: side.clone(),
-            };
-            cameras.push(camera_stage(source, sink, stop.clone()));
+            let name = camera.camera.name.clone();
+            let asks = Asking { camera: name.clone(), terms: camera.terms, regions: Arc::new([None]) };
+            let tally = tallies[&*name].clone();
+            let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, store.clone(), rules.clone());
+            let entrance = Arc::new(entrance);
+            entrances.insert(name.clone(), entrance.clone());
+            asking.insert(name, asks);
+            let (states, causes) = (states.clone(), causes.clone());
+            let sink = CameraSink { entrance, states, causes, side: side.clone() };
+            cameras.push((source, sink));
         }
+        // None is started before all can be.
+        let cameras = cameras.into_iter().map(|(source, sink)| camera_stage(source, sink, stop.clone())).collect();
         let live = config
             .cameras
             .iter()
@@ -199,28 +233,61 @@ impl Line {
             gate,
             frozen_frames: config.recipe.bad_image.frozen_frames,
             watched: live.collect(),
-            rule: Rule { threshold },
-            run_id: run_id.into(),
-            recipe: recipe.into(),
-            deadlines: config.cameras.iter().map(|c| (c.camera.name.clone(), c.deadline)).collect(),
-            seqs: HashMap::new(),
+            asking,
+            rules: rules.clone(),
+            causes: causes.clone(),
             store: store.clone(),
+            answers: answers.clone(),
             evidence,
             pulse: Pulse::default(),
             failures: 0,
         };
-        let artist = Artist { heatmaps: config.mqtt.heatmaps, folder: config.overlays.clone(), side };
-        let (settings, waiting, pulse) = (config.mqtt.clone(), store.clone(), Pulse::default());
+        let is_commanded = |c: &&CameraConfig| matches!(c.trigger, Trigger::Command(_));
+        let foreman = Foreman {
+            orders: orders_end,
+            answers,
+            side: side.clone(),
+            store: store.clone(),
+            rules: rules.clone(),
+            entrances,
+            commanded: config.cameras.iter().filter(is_commanded).map(|c| c.camera.name.clone()).collect(),
+            identity: identity.clone(),
+            known,
+        };
+        let dropped = Arc::new(AtomicU64::new(0));
+        let artist =
+            Artist { heatmaps: config.mqtt.heatmaps, folder: config.overlays.clone(), side, dropped: dropped.clone() };
+        let outbox = store.outbox().clone();
+        let runs_by_itself = config.cameras.iter().any(|c| c.trigger == Trigger::Continuous);
+        let wiring = Wiring {
+            store,
+            side: side_end,
+            orders,
+            answers: answers_end,
+            condition: Box::new(move || condition(&causes, &rules, runs_by_itself)),
+            metrics: metrics_of(tallies.clone(), outbox.clone(), dropped),
+            pulse: Pulse::default(),
+        };
+        let settings = config.mqtt.clone();
+        let (clerk_pulse, foreman_pulse) = (Pulse::default(), Pulse::default());
         let others = vec![
             stage("inspector", Some(desk.pulse.clone()), move || desk.inspect(&intake)),
+            stage("store", Some(clerk_pulse.clone()), move || {
+                opened.clerk(words).keep(&clerk_pulse);
+                Ok(())
+            }),
+            stage("foreman", Some(foreman_pulse.clone()), move || {
+                foreman.work(&stop, &foreman_pulse);
+                Ok(())
+            }),
             // No verdict waits for the artist.
             stage("artist", None, move || artist.draw_all(&evidence_end)),
-            stage("publisher", Some(pulse.clone()), move || {
-                let ended = mqtt::run(settings, identity, waiting, side_end, pulse);
+            stage("publisher", Some(wiring.pulse.clone()), move || {
+                let ended = mqtt::run(settings, identity, wiring);
                 ended.map_err(|error| Failure::new(Exit::Software, error))
             }),
         ];
-        Ok(Line { stopper: Some(stopper), cameras, others, tallies, states, store })
+        Ok(Line { stopper: Some(stopper), cameras, others, tallies, states, outbox })
     }
 
     /// Tells every camera to stop; the rest ends by itself.
@@ -249,7 +316,7 @@ impl Line {
             format!("{name} {state}")
         });
         let cameras: Vec<String> = cameras.collect();
-        format!("{judged} judged, {} waiting for the broker; {}", self.store.count().waiting, cameras.join(", "))
+        format!("{judged} judged, {} waiting for the broker; {}", self.outbox.count().waiting, cameras.join(", "))
     }
 
     /// Stops what still runs, joins all, and tells how it ended: the first failure, named by its stage.
@@ -265,17 +332,40 @@ impl Line {
             }
         }
         let cameras: BTreeMap<_, _> = self.tallies.iter().map(|(name, tally)| (name.clone(), tally.count())).collect();
-        let count = self.store.count();
+        let count = self.outbox.count();
         let summary = Summary {
             balanced: cameras.values().all(TallyCount::balances),
             cameras,
-            results: count.put,
+            parts: count.accepted,
+            results: count.results,
+            undecided: count.undecided,
+            late: count.late,
             acknowledged: count.acked,
             given_up: count.given_up,
             undelivered: count.waiting,
         };
         (summary, outcome)
     }
+}
+
+/// What is told of the line as a whole.
+fn condition(causes: &Causes, rules: &Rules, runs_by_itself: bool) -> Condition {
+    let (health, causes) = causes.all();
+    let state = match () {
+        () if rules.judge().threshold.is_none() => State::Error,
+        () if rules.is_paused() => State::Initialized,
+        () if runs_by_itself => State::ContinuousExecution,
+        () => State::Ready,
+    };
+    Condition { state, health, causes }
+}
+
+fn metrics_of(tallies: Tallies, outbox: Arc<Outbox>, dropped: Arc<AtomicU64>) -> Box<dyn Fn() -> Metrics + Send> {
+    Box::new(move || Metrics {
+        cameras: tallies.iter().map(|(name, tally)| (name.clone(), tally.count())).collect(),
+        store: outbox.count(),
+        heatmaps_dropped: dropped.load(Ordering::Relaxed),
+    })
 }
 
 /// Starts a thread with a name; a panic in it stops the process (see [`name_the_stage_that_panics`]).
@@ -294,7 +384,7 @@ pub fn name_the_stage_that_panics() {
 }
 
 fn camera_stage(mut source: Box<dyn camera::Source>, mut sink: CameraSink, stop: Stop) -> Stage {
-    let (name, pulse) = (sink.name.clone(), Pulse::default());
+    let (name, pulse) = (sink.entrance.asking.camera.clone(), Pulse::default());
     let stop = stop.with_pulse(pulse.clone());
     stage(&format!("camera-{name}"), Some(pulse), move || {
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
@@ -304,233 +394,6 @@ fn camera_stage(mut source: Box<dyn camera::Source>, mut sink: CameraSink, stop:
             CameraError::Lost(_) | CameraError::Stalled(_) => Failure::new(Exit::Data, error),
         })
     })
-}
-
-/// One camera's way into the line.
-struct CameraSink {
-    name: Arc<str>,
-    place: Place,
-    tally: Arc<Tally>,
-    states: States,
-    side: mpsc::Sender<Side>,
-}
-
-impl Sink for CameraSink {
-    fn frame(&mut self, frame: Frame) {
-        self.place.put(Waiting { frame, ticket: self.tally.captured() });
-    }
-
-    fn is_ready(&self) -> bool {
-        !self.place.is_waiting()
-    }
-
-    fn status(&mut self, status: Status) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone(), status.state);
-        // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
-        // being gone means that the line is ending.
-        let _ = self.side.blocking_send(Side::Camera { name: self.name.clone(), status });
-    }
-}
-
-/// What the desk remembers of a live camera's pictures.
-#[derive(Default)]
-struct Watched {
-    repeats: Repeats,
-    /// Its last picture was bad, and that was told.
-    bad: bool,
-}
-
-/// The inspector's stage: takes, judges, hands over, accounts.
-struct Desk {
-    inspector: Inspector,
-    gate: Gate,
-    frozen_frames: u64,
-    /// The live cameras: those of others may repeat themselves.
-    watched: HashMap<Arc<str>, Watched>,
-    rule: Rule,
-    run_id: Arc<str>,
-    recipe: Arc<str>,
-    deadlines: HashMap<Arc<str>, Duration>,
-    /// The last `seq` of each camera.
-    seqs: HashMap<Arc<str>, u64>,
-    store: Arc<dyn Store>,
-    evidence: Sender<Evidence>,
-    pulse: Pulse,
-    /// In a row.
-    failures: u32,
-}
-
-impl Desk {
-    /// The loop that everybody reads first.
-    fn inspect(mut self, intake: &Intake) -> Result<(), Failure> {
-        loop {
-            let batch = intake.take(1, &self.pulse);
-            if batch.is_empty() {
-                return Ok(()); // every camera has left
-            }
-            for Waiting { frame, ticket } in batch {
-                let picture = frame.picture.clone();
-                let (report, error) = self.judge(frame);
-                ticket.settle(if error.is_some() { Outcome::Failed } else { Outcome::Judged });
-                // Full means that the artist is behind: this picture is not drawn.
-                let _ = self.evidence.try_send(Evidence { report: Arc::new(report.clone()), picture });
-                self.store.put(report);
-                self.note(error)?;
-            }
-        }
-    }
-
-    /// One part: its report, and what the engine said when it could not judge.
-    fn judge(&mut self, frame: Frame) -> (Report, Option<String>) {
-        let queue = frame.arrived.elapsed();
-        let mut report = self.blank(&frame, queue);
-        if let Some(flaw) = self.flaw(&frame) {
-            (report.reason, report.detail) = (Some(Reason::BadImage), Some(flaw.to_string()));
-            report.took.total = frame.arrived.elapsed();
-            return (report, None);
-        }
-        let error = match self.inspector.judge(&frame.picture) {
-            Ok(judgement) => {
-                (report.verdict, report.reason) = self.rule.decide(judgement.score);
-                report.score = Some(judgement.score);
-                if report.verdict == Verdict::Fail {
-                    report.regions = suspicious(&judgement.map, judgement.area);
-                }
-                (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
-                report.took.pixels = judgement.pixels_took;
-                report.took.encode = judgement.encode_took;
-                report.took.score = judgement.score_took;
-                None
-            }
-            // A picture that the recipe cannot look at is the camera's fault, not the engine's.
-            Err(InspectError::Picture(error)) => {
-                (report.reason, report.detail) = (Some(Reason::BadImage), Some(error.to_string()));
-                None
-            }
-            Err(error) => {
-                let error = chain(&error);
-                report.detail = Some(error.clone());
-                Some(error)
-            }
-        };
-        report.took.total = frame.arrived.elapsed();
-        (report, error)
-    }
-
-    /// Why a picture must not be judged; a live camera's first of a row is told, and the first good one after it.
-    fn flaw(&mut self, frame: &Frame) -> Option<Flaw> {
-        let mut watched = self.watched.get_mut(&frame.camera);
-        let frozen = watched.as_mut().and_then(|watched| watched.repeats.flaw(&frame.picture, self.frozen_frames));
-        let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
-        let flaw = corrupt.or(frozen).or_else(|| self.gate.flaw(&frame.picture));
-        if let Some(watched) = watched
-            && std::mem::replace(&mut watched.bad, flaw.is_some()) != flaw.is_some()
-        {
-            match &flaw {
-                Some(flaw) => tracing::warn!("camera {}: bad pictures: {flaw}", frame.camera),
-                None => tracing::info!("camera {}: its pictures are good again", frame.camera),
-            }
-        }
-        flaw
-    }
-
-    /// The report of a part that nobody could judge; `seq` is spent on it.
-    fn blank(&mut self, frame: &Frame, queue: Duration) -> Report {
-        let seq = self.seqs.entry(frame.camera.clone()).or_default();
-        *seq += 1;
-        Report {
-            seq: *seq,
-            run_id: self.run_id.clone(),
-            part_id: frame.part_id.clone(),
-            camera: frame.camera.clone(),
-            verdict: Verdict::Undecided,
-            reason: Some(Reason::EngineError),
-            detail: None,
-            score: None,
-            threshold: self.rule.threshold,
-            captured_at: frame.captured_at,
-            captured_by: frame.captured_by,
-            arrived: frame.arrived,
-            took: Took { queue, decode: frame.decode, ..Took::default() },
-            deadline: self.deadlines.get(&frame.camera).copied().unwrap_or_default(),
-            recipe: self.recipe.clone(),
-            regions: vec![],
-            map: None,
-            area: None,
-        }
-    }
-
-    fn note(&mut self, error: Option<String>) -> Result<(), Failure> {
-        let Some(error) = error else {
-            self.failures = 0;
-            return Ok(());
-        };
-        self.failures += 1;
-        tracing::error!("a picture could not be judged ({} in a row): {error}", self.failures);
-        if self.failures < FAILURES_MAX { Ok(()) } else { Err(Failure::words(Exit::Software, error)) }
-    }
-}
-
-/// Where a person should look: the areas in the upper half between the map's median and its peak.
-fn suspicious(map: &Map, area: Area) -> Vec<Region> {
-    let mut sorted = map.values().to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let level = (sorted[sorted.len() / 2] + map.max()) / 2.0;
-    regions(map, level, area, 3)
-}
-
-/// Draws heat maps for people; never in a verdict's way.
-struct Artist {
-    heatmaps: Heatmaps,
-    folder: Option<PathBuf>,
-    side: mpsc::Sender<Side>,
-}
-
-impl Artist {
-    fn draw_all(self, waiting: &Receiver<Evidence>) -> Result<(), Failure> {
-        let mut told = false;
-        for Evidence { report, picture } in waiting {
-            let wanted = match self.heatmaps {
-                Heatmaps::All => true,
-                Heatmaps::Fail => report.verdict != Verdict::Pass,
-                Heatmaps::None => false,
-            };
-            let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else { continue };
-            let drawn =
-                heatmap::draw(&picture, (map, area), scale(&report, map), Some(report.verdict), &report.regions);
-            let seq = report.seq.to_string();
-            let part = report.part_id.as_deref().unwrap_or("");
-            let png = heatmap::png(&drawn, &[("seq", &seq), ("part_id", part), ("camera", &report.camera)]);
-            if let Some(folder) = &self.folder
-                && let Err(error) = keep(folder, &report, &png)
-                && !std::mem::replace(&mut told, true)
-            {
-                tracing::warn!("overlays cannot be written to {}: {error}", folder.display());
-            }
-            let _ = self.side.try_send(Side::Heatmap { report, png });
-        }
-        Ok(())
-    }
-}
-
-/// The map values of "nothing to see" and "full glow": the same for all parts of a line that has a threshold on the
-/// scale of its maps, else the picture's own range.
-fn scale(report: &Report, map: &Map) -> (f32, f32) {
-    match report.threshold {
-        Some(threshold) if report.score.is_some_and(|score| score <= map.max()) => (0.4 * threshold, 1.6 * threshold),
-        _ => (map.min(), map.max()),
-    }
-}
-
-/// Writes one overlay and takes the oldest away.
-fn keep(folder: &Path, report: &Report, png: &[u8]) -> std::io::Result<()> {
-    let path = |seq: u64| folder.join(format!("{}-{seq:08}.png", report.camera));
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(path(report.seq), png)?;
-    if let Some(old) = report.seq.checked_sub(OVERLAYS_KEPT) {
-        let _ = std::fs::remove_file(path(old)); // it may never have been drawn
-    }
-    Ok(())
 }
 
 /// How often the main thread looks for signals and ended stages.

@@ -1,18 +1,16 @@
 //! Layer 2: everything that is known of one judged part. What the store keeps and the publisher turns into a message.
 
 use crate::frame::{Area, CapturedBy, Picture};
+use crate::part::Part;
 use crate::verdict::{Map, Reason, Region, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// One part's result. `seq` is unique and gap-free per (run, camera), from 1.
+/// One part's result.
 #[derive(Debug, Clone)]
 pub struct Report {
-    pub seq: u64,
-    pub run_id: Arc<str>,
-    pub part_id: Option<String>,
-    pub camera: Arc<str>,
+    pub part: Part,
     pub verdict: Verdict,
     pub reason: Option<Reason>,
     /// What the reason found, in words for a person.
@@ -21,22 +19,51 @@ pub struct Report {
     pub threshold: Option<f32>,
     pub captured_at: Timestamp,
     pub captured_by: CapturedBy,
-    /// Our monotonic clock at arrival: deadline and total latency count from here.
-    pub arrived: Instant,
     pub took: Took,
-    pub deadline: Duration,
     /// `name@revision` of the recipe that judged it.
     pub recipe: Arc<str>,
+    /// The id of the challenge that it is a known part of.
+    pub challenge: Option<Arc<str>>,
     pub regions: Vec<Region>,
     pub map: Option<Map>,
     /// The part of the picture that the map covers.
     pub area: Option<Area>,
 }
 
+/// The recipe that judges, as results name it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judge {
+    /// `name@revision`.
+    pub recipe: Arc<str>,
+    pub threshold: Option<f32>,
+}
+
+impl Report {
+    /// What is said of a part that nobody judged: without a frame it was captured when it was accepted.
+    pub fn undecided(part: Part, reason: Reason, judge: &Judge) -> Self {
+        Report {
+            verdict: Verdict::Undecided,
+            reason: Some(reason),
+            detail: None,
+            score: None,
+            threshold: judge.threshold,
+            captured_at: part.ask.at,
+            captured_by: CapturedBy::Trigger,
+            took: Took::default(),
+            recipe: judge.recipe.clone(),
+            challenge: None,
+            regions: vec![],
+            map: None,
+            area: None,
+            part,
+        }
+    }
+}
+
 /// Working and waiting time of one part, apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct Took {
-    /// From arrival until the inspector took it.
+    /// From arrival, or from its trigger where that came later, until the inspector took it.
     pub queue: Duration,
     /// In the camera: decoding and colour conversion, where it can tell.
     pub decode: Option<Duration>,
@@ -58,14 +85,17 @@ pub struct Evidence {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::part::tests::ask;
+
+    pub(crate) fn judge(_: &Part) -> Judge {
+        Judge { recipe: "nut@7".into(), threshold: Some(0.337) }
+    }
 
     /// A plausible report, for tests of what handles reports.
     pub(crate) fn report(seq: u64) -> Report {
+        let asked = ask("top", Duration::from_millis(80));
         Report {
-            seq,
-            run_id: "01TEST".into(),
-            part_id: None,
-            camera: "top".into(),
+            part: Part::new(seq, "01TEST".into(), seq, asked),
             verdict: Verdict::Fail,
             reason: None,
             detail: None,
@@ -73,10 +103,9 @@ pub(crate) mod tests {
             threshold: Some(0.337),
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Arrival,
-            arrived: Instant::now(),
             took: Took::default(),
-            deadline: Duration::from_millis(80),
             recipe: "nut@7".into(),
+            challenge: None,
             regions: vec![Region { x: 1, y: 2, w: 3, h: 4, peak: 0.5 }; 5],
             area: None,
             map: Some(Map::new(37, (0..37 * 37).map(|i| i as f32 / 1369.0).collect())),

@@ -95,6 +95,15 @@ impl Verdict {
     }
 }
 
+/// What the gate does with a part that is undecided: a line must fail safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUndecided {
+    #[default]
+    Fail,
+    Pass,
+}
+
 /// Why a part is undecided. Never silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,13 +13,13 @@ use crate::engine::EncodePlan;
 use crate::engine::flop::flop;
 use crate::engine::gemm::gemm_speed;
 use crate::engine::onnx::Runtime;
-use crate::frame::{CapturedBy, Picture};
+use crate::frame::Picture;
 use crate::model::ModelFolder;
+use crate::part::{Ask, Part, Terms};
 use crate::publish::{heatmap, message};
 use crate::quality::{Gate, Limits};
-use crate::report::{Report, Took};
-use crate::store::{MemoryStore, Store};
-use crate::verdict::Rule;
+use crate::report::{Judge, Report};
+use crate::verdict::{OnUndecided, Reason, Rule};
 use crate::winclip::{Inspector, Judgement};
 use clap::Args;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -123,15 +123,11 @@ impl Stages {
         self.put("score", judgement.score_took);
     }
 
-    /// What the line does with a judgement: the message through the store, and (apart) the heat map for people.
+    /// What the line does with a judgement: the message, and (apart) the heat map for people.
     fn publish(&mut self, judgement: Judgement, picture: &Picture) {
         let (map, area) = (judgement.map.clone(), judgement.area);
         let started = Instant::now();
-        let store = MemoryStore::new(10);
-        store.put(report(judgement));
-        let waiting = store.next().expect("just put");
-        let payload = message::result(&waiting.report, &identity(), false, 0);
-        store.acked(waiting.key);
+        let payload = message::finished(&message::body(&report(judgement), &identity()), false, 0);
         self.put("message", started.elapsed());
         std::hint::black_box(payload);
         let started = Instant::now();
@@ -164,32 +160,24 @@ fn identity() -> message::Identity {
         device: "cpu".to_owned(),
         references: 0,
         threshold: Some(0.5),
+        previous: vec![],
+        on_undecided: OnUndecided::Fail,
     }
 }
 
 fn report(judgement: Judgement) -> Report {
     let rule = Rule { threshold: Some(0.5) };
-    let (verdict, reason) = rule.decide(judgement.score);
-    Report {
-        seq: 1,
-        run_id: "bench".into(),
-        part_id: None,
-        camera: "bench".into(),
-        verdict,
-        reason,
-        detail: None,
-        score: Some(judgement.score),
-        threshold: rule.threshold,
-        captured_at: jiff::Timestamp::now(),
-        captured_by: CapturedBy::Arrival,
-        arrived: Instant::now(),
-        took: Took::default(),
-        deadline: Duration::from_secs(1),
-        recipe: "bench@1".into(),
-        regions: vec![],
-        area: Some(judgement.area),
-        map: Some(judgement.map),
-    }
+    let terms = Terms { deadline: Duration::from_secs(1), ..Terms::default() };
+    let (since, at) = (Instant::now(), jiff::Timestamp::now());
+    let ask =
+        Ask { camera: "bench".into(), region: None, part_id: None, count: None, position: None, since, at, terms };
+    let part = Part::new(1, "bench".into(), 1, ask);
+    let judge = Judge { recipe: "bench@1".into(), threshold: rule.threshold };
+    let mut report = Report::undecided(part, Reason::NotReady, &judge);
+    (report.verdict, report.reason) = rule.decide(judgement.score);
+    report.score = Some(judgement.score);
+    (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
+    report
 }
 
 fn tell(

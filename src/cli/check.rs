@@ -13,7 +13,7 @@ use crate::config::{CameraConfig, LineConfig, Threshold};
 use crate::frame::{Area, CapturedBy, Frame};
 use crate::line::{self, Prepared};
 use crate::model::ModelFolder;
-use crate::publish::mqtt;
+use crate::publish::probe;
 use crate::quality::Gate;
 use crate::winclip::pixels::area;
 use crate::winclip::{Fit, Inspector};
@@ -45,7 +45,7 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         told.camera(camera, &probe, eye.as_ref())?;
     }
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
-    match mqtt::probe(&config.mqtt, &format!("{}/{}", config.prefix, config.station)) {
+    match probe::probe(&config.mqtt, &format!("{}/{}", config.prefix, config.station)) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
@@ -117,12 +117,12 @@ impl Sink for Probe {
 fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<Probe> {
     say(format!("looking at the cameras for at most {} s", patience.as_secs()));
     std::thread::scope(|scope| {
-        let probes: Vec<_> = cameras.iter().map(|camera| scope.spawn(move || probe(camera, patience))).collect();
+        let probes: Vec<_> = cameras.iter().map(|camera| scope.spawn(move || probe_camera(camera, patience))).collect();
         probes.into_iter().map(|probe| probe.join().unwrap_or_default()).collect()
     })
 }
 
-fn probe(config: &CameraConfig, patience: Duration) -> Probe {
+fn probe_camera(config: &CameraConfig, patience: Duration) -> Probe {
     let (stopper, stop) = stop_pair();
     let (looking, known) = bounded(0);
     std::thread::scope(|scope| {
@@ -223,7 +223,7 @@ fn seen(frames: &[Frame]) -> String {
     };
     let clock = match last.captured_by {
         CapturedBy::Sender => "its own clock",
-        CapturedBy::Arrival => "times of arrival",
+        CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
     };
     let decode = last.decode.map(|d| format!(", decoding {:.1} ms", d.as_secs_f64() * 1e3)).unwrap_or_default();
     format!("{} x {}, {rate}, {clock}{decode}", last.picture.width(), last.picture.height())

@@ -8,8 +8,14 @@ mod table;
 
 use crate::base::problems::Problems;
 use crate::camera::{self, pipelines};
+use crate::frame::Area;
+use crate::intake::Policy;
+use crate::part::Terms;
 use crate::publish::{self, Heatmaps};
 use crate::quality;
+use crate::store;
+use crate::trigger::{PresenceSettings, RingSettings, Trigger};
+use crate::verdict::OnUndecided;
 use crate::winclip::{MapKind, Recipe};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -33,6 +39,7 @@ pub struct LineConfig {
     /// At least one; names are unique.
     pub cameras: Vec<CameraConfig>,
     pub mqtt: publish::Settings,
+    pub store: store::Settings,
     /// A folder that heat-map overlays are also written to, the newest of each camera kept.
     pub overlays: Option<PathBuf>,
 }
@@ -66,13 +73,26 @@ pub struct RecipeConfig {
     pub threshold: Threshold,
     /// What makes a picture bad.
     pub bad_image: quality::Limits,
+    /// What the gate does with a part that is undecided.
+    pub on_undecided: OnUndecided,
+    /// How often known parts must be shown to the line; nothing means never.
+    pub challenge_every: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
 pub struct CameraConfig {
     pub camera: camera::Settings,
-    /// A verdict later than this after the frame's arrival is late.
-    pub deadline: Duration,
+    pub trigger: Trigger,
+    /// Frames of parts that may wait for the inspector.
+    pub queue: usize,
+    pub terms: Terms,
+}
+
+impl CameraConfig {
+    /// What happens to its frames when the inspector is behind.
+    pub fn policy(&self) -> Policy {
+        if self.trigger == Trigger::Continuous { Policy::NewestWins } else { Policy::Queue(self.queue) }
+    }
 }
 
 /// Reads, overlays the environment, checks.
@@ -114,12 +134,35 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let threads = table.whole("threads", 1, 1024).map(|n| n as usize);
     let overlays = table.path("overlays", base);
     let (recipe, cameras, mqtt) = (table.take("recipe"), table.take("camera"), table.take("mqtt"));
+    let store = table.take("store");
     table.finish();
 
     let recipe = recipe_of(recipe, base, problems);
     let cameras = cameras_of(cameras, base, problems);
-    let mqtt = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
-    LineConfig { prefix, station, model, backend, onnxruntime, threads, recipe, cameras, mqtt, overlays }
+    let (mqtt, reject_window) = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
+    let store = store_of(store.unwrap_or(Value::Null), &station, reject_window, base, problems);
+    LineConfig { prefix, station, model, backend, onnxruntime, threads, recipe, cameras, mqtt, store, overlays }
+}
+
+/// Under systemd the store is in the service's state directory, else beside the line's file.
+fn store_of(
+    value: Value,
+    station: &str,
+    reject_window: Duration,
+    base: &Path,
+    problems: &mut Problems,
+) -> store::Settings {
+    let mut table = Table::new("store", value, problems);
+    let file = table.path("file", base).unwrap_or_else(|| {
+        let states = std::env::var_os("STATE_DIRECTORY").map_or_else(|| base.to_owned(), PathBuf::from);
+        states.join(format!("{station}.db"))
+    });
+    let sync = table.choice("sync", "\"full\", \"normal\"").unwrap_or_default();
+    let waiting_max = table.whole("waiting_max", 1, 100_000_000).unwrap_or(1_000_000);
+    let keep = Duration::from_secs(86_400 * table.whole("keep_days", 0, 36_500).unwrap_or(30));
+    let keep_bytes = table.whole("keep_mb", 1, 10_000_000).unwrap_or(1000) << 20;
+    table.finish();
+    store::Settings { file, sync, waiting_max, keep, keep_bytes, reject_window }
 }
 
 fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) {
@@ -199,10 +242,12 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
         table.note("references", format!("{} is not there", path.display()));
     }
     let threshold = threshold(&mut table);
+    let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"").unwrap_or_default();
+    let challenge_every = table.whole("challenge_minutes", 1, 525_600).map(|minutes| Duration::from_secs(60 * minutes));
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
     table.finish();
     let bad_image = limits_of(bad_image, problems);
-    RecipeConfig { name, revision, winclip, references, threshold, bad_image }
+    RecipeConfig { name, revision, winclip, references, threshold, bad_image, on_undecided, challenge_every }
 }
 
 fn empty_recipe() -> RecipeConfig {
@@ -215,6 +260,8 @@ fn empty_recipe() -> RecipeConfig {
         references: vec![],
         threshold: Threshold::None,
         bad_image,
+        on_undecided: OnUndecided::default(),
+        challenge_every: None,
     }
 }
 
@@ -282,21 +329,120 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
         table.note("name", why);
     }
     let kind = table.required("kind");
-    let deadline = table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000);
     let stall = table.number("stall_s", 0.1, 3600.0).unwrap_or(5.0);
     let delay = Duration::from_millis(table.whole("delay_ms", 0, 60_000).unwrap_or(0));
-    let triggered = table.flag("triggered").unwrap_or(false);
+    let trigger = trigger_of(&mut table);
+    let queue = table.whole("queue", 1, 1000).unwrap_or(8) as usize;
+    let terms = terms_of(&mut table);
     let values = table.rest();
     table.finish();
-    let mut camera =
-        camera::Settings { name: name.into(), kind, values, stall: Duration::from_secs_f64(stall), triggered, delay };
+    let (stall, triggered) = (Duration::from_secs_f64(stall), trigger == Trigger::Frame);
+    let mut camera = camera::Settings { name: name.into(), kind, values, stall, triggered, delay };
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }
-    CameraConfig { camera, deadline: Duration::from_millis(deadline) }
+    CameraConfig { camera, trigger, queue, terms }
 }
 
-fn mqtt_of(value: Value, station: &str, base: &Path, problems: &mut Problems) -> publish::Settings {
+/// What counts as a part.
+fn trigger_of(table: &mut Table) -> Trigger {
+    let word = table.text("trigger").unwrap_or_else(|| "continuous".to_owned());
+    if table.take("triggered").is_some() {
+        table.note("triggered", "is trigger = \"frame\" now");
+    }
+    let every = table.whole("every", 1, 1_000_000);
+    let window = table.whole("window_ms", 1, 60_000);
+    let ring = table.whole("ring_mb", 1, 100_000);
+    let presence = table.take("presence");
+    let mut only = |key: &str, is_given: bool, kind: &str| {
+        if is_given && word != kind {
+            table.note(key, format!("belongs to trigger = {kind:?}, which this camera has not"));
+        }
+    };
+    only("every", every.is_some(), "every_n");
+    only("window_ms", window.is_some(), "command");
+    only("ring_mb", ring.is_some(), "command");
+    only("presence", presence.is_some(), "presence");
+    match word.as_str() {
+        "continuous" => Trigger::Continuous,
+        "frame" => Trigger::Frame,
+        "every_n" => Trigger::EveryN(every.unwrap_or_else(|| {
+            table.note("every", "missing: of how many frames one is a part");
+            1
+        })),
+        "command" => Trigger::Command(RingSettings {
+            bytes: (ring.unwrap_or(64) as usize) << 20,
+            window: Duration::from_millis(window.unwrap_or(100)),
+        }),
+        "presence" => {
+            Trigger::Presence(presence.map_or_else(PresenceSettings::default, |value| presence_of(table, value)))
+        }
+        other => {
+            let known = "\"continuous\", \"frame\", \"every_n\", \"command\", \"presence\"";
+            table.note("trigger", format!("must be one of {known}; got {other:?}"));
+            Trigger::Continuous
+        }
+    }
+}
+
+fn presence_of(table: &mut Table, value: Value) -> PresenceSettings {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Given {
+        area: Option<[usize; 4]>,
+        level: Option<f32>,
+        share: Option<f32>,
+    }
+    let usual = PresenceSettings::default();
+    let given: Given = match serde_json::from_value(value) {
+        Ok(given) => given,
+        Err(error) => {
+            table.note(
+                "presence",
+                format!("must be like {{ area = [x, y, width, height], level = 25, share = 0.05 }}: {error}"),
+            );
+            return usual;
+        }
+    };
+    let area = given.area.map(|[x, y, w, h]| Area { x, y, w, h });
+    if area.is_some_and(|area| area.w == 0 || area.h == 0) {
+        table.note("presence.area", "must be at least 1 pixel wide and high");
+    }
+    let (level, share) = (given.level.unwrap_or(usual.level), given.share.unwrap_or(usual.share));
+    if !(1.0..=254.0).contains(&level) {
+        table.note("presence.level", format!("must be from 1 to 254 grey levels, got {level}"));
+    }
+    if !(0.001..=1.0).contains(&share) {
+        table.note("presence.share", format!("must be from 0.001 to 1 of the area, got {share}"));
+    }
+    PresenceSettings { area, level, share }
+}
+
+/// When a verdict is due, and when a part that is rejected is at the gate.
+fn terms_of(table: &mut Table) -> Terms {
+    let deadline = Duration::from_millis(table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000));
+    let after = table.whole("reject_after_ms", 0, 3_600_000).map(Duration::from_millis);
+    let (speed, way) = (table.number("belt_mm_s", 0.1, 100_000.0), table.number("reject_mm", 0.0, 1e6));
+    let by_belt = speed.zip(way).map(|(speed, way)| Duration::from_secs_f64(way / speed));
+    if speed.is_some() != way.is_some() {
+        table.note(
+            "belt_mm_s",
+            "and reject_mm belong together: the belt's speed, and the way from the camera to the gate",
+        );
+    }
+    if after.is_some() && by_belt.is_some() {
+        table.note("reject_after_ms", "and reject_mm both say when a part is at the gate; give one");
+    }
+    let reject_counts = table.whole("reject_counts", 0, i64::MAX as u64).map(|counts| counts as i64);
+    let reject_after = after.or(by_belt);
+    if let Some(gate) = reject_after.filter(|gate| *gate < deadline) {
+        let (gate, deadline) = (gate.as_millis(), deadline.as_millis());
+        table.note("deadline_ms", format!("the part is at the gate after {gate} ms, before its verdict is due after {deadline} ms; make it at most {gate}"));
+    }
+    Terms { deadline, reject_after, reject_counts }
+}
+
+fn mqtt_of(value: Value, station: &str, base: &Path, problems: &mut Problems) -> (publish::Settings, Duration) {
     let mut table = Table::new("mqtt", value, problems);
     let host = table.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
     let tls = table.take("tls");
@@ -308,12 +454,11 @@ fn mqtt_of(value: Value, station: &str, base: &Path, problems: &mut Problems) ->
         table.note("password_file", "needs user as well");
     }
     link::check_host(&mut table, &host, tls.is_some());
-    let waiting_max = table.whole("waiting_max", 1, 10_000_000).unwrap_or(10_000) as usize;
     let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"").unwrap_or_default();
     let reject_window = Duration::from_millis(table.whole("reject_window_ms", 0, 3_600_000).unwrap_or(2000));
     table.finish();
     let tls = tls.and_then(|value| link::tls(value, base, problems));
-    publish::Settings { host, port, client_id, user, password, tls, waiting_max, heatmaps, reject_window }
+    (publish::Settings { host, port, client_id, user, password, tls, heatmaps }, reject_window)
 }
 
 #[cfg(test)]

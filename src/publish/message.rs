@@ -1,12 +1,15 @@
 //! The messages as the broker sees them: JSON, flat at the top, every key always there, null where not computed.
 
 use crate::camera::Status;
-use crate::frame::CapturedBy;
+use crate::condition::Condition;
+use crate::frame::{CapturedBy, TallyCount};
 use crate::report::Report;
-use crate::verdict::{Map, Reason, Region, Verdict};
+use crate::store::{Previous, StoreCount};
+use crate::verdict::{Map, OnUndecided, Reason, Region, Verdict};
 use base64::Engine;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Raised when a key changes its meaning.
@@ -31,6 +34,10 @@ pub struct Identity {
     pub device: String,
     pub references: usize,
     pub threshold: Option<f32>,
+    /// Where the last run ended, by camera.
+    pub previous: Vec<Previous>,
+    #[serde(skip)]
+    pub on_undecided: OnUndecided,
 }
 
 #[derive(Serialize)]
@@ -39,8 +46,6 @@ struct Birth<'a> {
     #[serde(flatten)]
     identity: &'a Identity,
     at: String,
-    /// Where the last run ended; known once results are stored on disk.
-    previous: Option<()>,
 }
 
 #[derive(Serialize)]
@@ -51,8 +56,11 @@ struct ResultMessage<'a> {
     part_id: Option<&'a str>,
     station: &'a str,
     camera: &'a str,
+    region: Option<&'a str>,
     verdict: Verdict,
     evaluation: u8,
+    /// What the gate does.
+    reject: bool,
     score: Option<f32>,
     threshold: Option<f32>,
     margin: Option<f32>,
@@ -62,15 +70,18 @@ struct ResultMessage<'a> {
     deadline_ms: u64,
     deadline_met: bool,
     reject_in_ms: Option<f64>,
+    reject_at_count: Option<i64>,
+    count: Option<i64>,
+    position: Option<f64>,
     recipe: &'a str,
     model: &'a str,
     backend: &'a str,
     reason: Option<Reason>,
     detail: Option<&'a str>,
+    /// The challenge that it is a known part of: no production.
+    challenge: Option<&'a str>,
     regions: &'a [Region],
     map: Option<SmallMap>,
-    historical: bool,
-    dropped_before: u64,
 }
 
 #[derive(Serialize)]
@@ -101,7 +112,73 @@ struct CameraStatus<'a> {
 }
 
 pub fn birth(identity: &Identity) -> Vec<u8> {
-    json(&Birth { schema: SCHEMA, identity, at: time(Timestamp::now()), previous: None })
+    json(&Birth { schema: SCHEMA, identity, at: time(Timestamp::now()) })
+}
+
+pub fn state(condition: &Condition) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        schema: u32,
+        #[serde(flatten)]
+        condition: &'a Condition,
+    }
+    json(&Message { schema: SCHEMA, condition })
+}
+
+/// An answer to a command; `status` is `accepted`, `done` or `rejected`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Answer {
+    pub id: Option<String>,
+    pub status: &'static str,
+    pub reason: Option<String>,
+    /// The parts that a trigger made.
+    pub parts: Vec<AnsweredPart>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AnsweredPart {
+    pub run_id: String,
+    pub camera: String,
+    pub region: Option<String>,
+    pub seq: u64,
+}
+
+pub fn answer(answer: &Answer) -> String {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        schema: u32,
+        #[serde(flatten)]
+        answer: &'a Answer,
+    }
+    serde_json::to_string(&Message { schema: SCHEMA, answer }).expect("plain values")
+}
+
+pub fn heartbeat(beat: u64) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Message {
+        schema: u32,
+        beat: u64,
+    }
+    json(&Message { schema: SCHEMA, beat })
+}
+
+/// The counters of a line at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Metrics {
+    pub cameras: BTreeMap<String, TallyCount>,
+    pub store: StoreCount,
+    pub heatmaps_dropped: u64,
+}
+
+pub fn metrics(metrics: &Metrics) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        schema: u32,
+        at: String,
+        #[serde(flatten)]
+        metrics: &'a Metrics,
+    }
+    json(&Message { schema: SCHEMA, at: time(Timestamp::now()), metrics })
 }
 
 pub fn camera_status(status: &Status) -> Vec<u8> {
@@ -114,9 +191,9 @@ pub fn camera_status(status: &Status) -> Vec<u8> {
     })
 }
 
-/// A result; `historical` when it could not be sent in time.
-pub fn result(report: &Report, identity: &Identity, historical: bool, dropped_before: u64) -> Vec<u8> {
-    let took = &report.took;
+/// A result without its last two keys, which are known when it leaves: see [`finished`].
+pub fn body(report: &Report, identity: &Identity) -> String {
+    let (took, ask) = (&report.took, &report.part.ask);
     let latency_ms = Latency {
         queue: ms(took.queue),
         decode: took.decode.map(ms),
@@ -125,34 +202,50 @@ pub fn result(report: &Report, identity: &Identity, historical: bool, dropped_be
         score: ms(took.score),
         total: ms(took.total),
     };
-    json(&ResultMessage {
+    let message = ResultMessage {
         schema: SCHEMA,
-        seq: report.seq,
-        run_id: &report.run_id,
-        part_id: report.part_id.as_deref(),
+        seq: report.part.seq,
+        run_id: &report.part.run_id,
+        part_id: ask.part_id.as_deref(),
         station: &identity.station,
-        camera: &report.camera,
+        camera: &ask.camera,
+        region: ask.region.as_deref(),
         verdict: report.verdict,
         evaluation: report.verdict.evaluation(),
+        reject: match report.verdict {
+            Verdict::Pass => false,
+            Verdict::Fail => true,
+            Verdict::Undecided => identity.on_undecided == OnUndecided::Fail,
+        },
         score: report.score,
         threshold: report.threshold,
         margin: report.score.zip(report.threshold).map(|(score, threshold)| score - threshold),
         captured_at: time(report.captured_at),
         captured_by: report.captured_by,
         latency_ms,
-        deadline_ms: report.deadline.as_millis() as u64,
-        deadline_met: took.total <= report.deadline,
-        reject_in_ms: None,
+        deadline_ms: ask.terms.deadline.as_millis() as u64,
+        deadline_met: took.total <= ask.terms.deadline && !matches!(report.reason, Some(Reason::Late)),
+        reject_in_ms: ask.terms.reject_after.map(ms),
+        reject_at_count: ask.count.zip(ask.terms.reject_counts).map(|(count, more)| count.saturating_add(more)),
+        count: ask.count,
+        position: ask.position,
         recipe: &report.recipe,
         model: &identity.model,
         backend: &identity.backend,
         reason: report.reason,
         detail: report.detail.as_deref().map(|words| &words[..words.floor_char_boundary(DETAIL_MAX)]),
+        challenge: report.challenge.as_deref(),
         regions: &report.regions[..report.regions.len().min(REGIONS_MAX)],
         map: report.map.as_ref().map(small),
-        historical,
-        dropped_before,
-    })
+    };
+    let mut text = serde_json::to_string(&message).expect("messages are plain values");
+    text.pop(); // the closing brace
+    text
+}
+
+/// A whole result: `historical` when it could not be sent in time.
+pub fn finished(body: &str, historical: bool, dropped_before: u64) -> Vec<u8> {
+    format!("{body},\"historical\":{historical},\"dropped_before\":{dropped_before}}}").into_bytes()
 }
 
 fn small(map: &Map) -> SmallMap {
@@ -199,12 +292,14 @@ mod tests {
             device: "cpu".into(),
             references: 0,
             threshold: None,
+            previous: vec![],
+            on_undecided: OnUndecided::Fail,
         }
     }
 
     #[test]
     fn a_result_has_every_key_and_stays_small() {
-        let bytes = result(&crate::report::tests::report(u64::MAX), &identity(), true, 3);
+        let bytes = finished(&body(&crate::report::tests::report(u64::MAX), &identity()), true, 3);
         assert!(bytes.len() < 1536, "{} bytes", bytes.len());
         let value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
         for key in ["part_id", "reason", "detail", "reject_in_ms"] {
@@ -214,7 +309,10 @@ mod tests {
         assert_eq!(value["verdict"], "fail");
         assert_eq!(value["regions"].as_array().map(Vec::len), Some(3));
         assert_eq!(value["map"]["side"], 16);
-        assert_eq!(value["historical"], true);
+        assert_eq!(
+            (&value["historical"], &value["dropped_before"], &value["reject"]),
+            (&true.into(), &3.into(), &true.into())
+        );
     }
 
     #[test]

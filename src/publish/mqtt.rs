@@ -1,23 +1,29 @@
-//! The loop that owns the MQTT client: results out of the store, everything else beside them.
+//! The loop that owns the MQTT client: results out of the store, commands in, everything else beside them.
 //!
-//! A result leaves the store only with its PUBACK. Each connection has a client of its own: what was not acknowledged
-//! is handed out again by the store, in order, so rumqttc's memory queue is never the one that counts.
+//! A result leaves the store only with its PUBACK, and a command is acknowledged only when the foreman has answered it.
+//! Each connection has a client of its own: what was not acknowledged comes again from the store, in order, and from the
+//! broker, which keeps our session; so rumqttc's memory queue is never the one that counts.
 //!
 //! ```text
-//! connect --ConnAck--> online, birth, camera status --results, side--> ...
-//!    ^                                                                  |
-//!    +------- wait (backoff) <--- rewind the store <--- error, silence -+
+//! connect --ConnAck--> online, birth, state, camera status --results, side--> ...
+//!    ^        \--commands--> orders --foreman--> answers --PUBACK, ack/<name>--> ...
+//!    +------- wait (backoff) <--- rewind the outbox <--- error, silence -+
 //! ```
+//! After a connection the broker first delivers the commands that it kept for us. How old they are nobody knows: until
+//! a message of our own (the fence) has come back through it, commands count as stale.
 
-use super::message::{self, Identity};
+use super::command::{self, Order};
+use super::message::{self, Answer, Identity, Metrics};
 use super::{Settings, tls};
 use crate::base::backoff::Backoff;
 use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
+use crate::condition::{Condition, State};
 use crate::report::Report;
 use crate::store::{Store, Waiting};
+use crossbeam::channel::{Sender, TrySendError};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, LastWill, Packet, PubAckReason, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
@@ -28,42 +34,105 @@ use tokio::sync::mpsc::Receiver;
 /// What goes out beside the results and may be dropped: nobody waits for it.
 #[derive(Debug)]
 pub enum Side {
-    Camera { name: Arc<str>, status: Status },
-    Heatmap { report: Arc<Report>, png: Vec<u8> },
+    Camera {
+        name: Arc<str>,
+        status: Status,
+    },
+    Heatmap {
+        report: Arc<Report>,
+        png: Vec<u8>,
+    },
+    /// A camera's picture as it is, asked for by a command.
+    Snapshot {
+        camera: Arc<str>,
+        png: Vec<u8>,
+    },
+    /// What the recipe or its threshold became.
+    Identity(Box<Identity>),
+}
+
+/// A command on its way to the foreman.
+#[derive(Debug)]
+pub struct Ordered {
+    pub order: Order,
+    pub name: String,
+    /// It waited at the broker, nobody knows how long.
+    pub stale: bool,
+    pub came: Instant,
+    token: Token,
+}
+
+/// Which connection's which command.
+type Token = (u64, u64);
+
+/// The foreman's answer.
+#[derive(Debug)]
+pub struct Answered {
+    name: String,
+    token: Option<Token>,
+    /// `message::answer`.
+    payload: String,
+}
+
+impl Ordered {
+    pub fn answered(self, payload: String) -> Answered {
+        Answered { name: self.name, token: Some(self.token), payload }
+    }
+}
+
+impl Answered {
+    /// What is told later of a command that was acknowledged before.
+    pub fn later(name: &str, payload: String) -> Answered {
+        Answered { name: name.to_owned(), token: None, payload }
+    }
+}
+
+/// What the publisher is connected to in the line.
+pub struct Wiring {
+    pub store: Store,
+    pub side: Receiver<Side>,
+    pub orders: Sender<Ordered>,
+    pub answers: Receiver<Answered>,
+    pub condition: Box<dyn Fn() -> Condition + Send>,
+    pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    pub pulse: Pulse,
 }
 
 /// Results on their way at once: more than a round trip needs, few enough to be sent again.
 const IN_FLIGHT: usize = 64;
+/// Commands that may be with the foreman at once; the broker keeps the others back.
+pub const ORDERS: u16 = 64;
 /// No PUBACK for this long with results on their way: the link only looks alive.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// At the end of a run, what waits may take this long to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// A heat map is the largest packet.
-const PACKET_MAX: u32 = 8 << 20;
+/// The broker keeps commands for us so long.
+const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Somebody else uses our client id: taking it back at once would throw him out, and him us.
+const TAKEN_OVER: Duration = Duration::from_secs(30);
+/// A command may be this large to be answered at all; the broker keeps larger ones.
+const PACKET_MAX: u32 = 256 << 10;
 /// A result's payload and topic.
-const RESULT_MAX: u32 = 2048;
-/// Requests that rumqttc may hold: those in flight and a little beside them.
-const REQUESTS: usize = 2 * IN_FLIGHT;
+pub(super) const RESULT_MAX: u32 = 2048;
+/// Requests that rumqttc may hold: those in flight, acknowledgements of commands, and a little beside them.
+pub(super) const REQUESTS: usize = 4 * IN_FLIGHT;
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Heartbeats between two messages of counters.
+const METRICS_EVERY: u64 = 10;
 
-/// Publishes until the senders of `side` are gone and the store is drained. Blocks; for a thread of its own.
-pub fn run(
-    settings: Settings,
-    identity: Identity,
-    store: Arc<dyn Store>,
-    side: Receiver<Side>,
-    pulse: Pulse,
-) -> std::io::Result<()> {
+/// Publishes until the senders of `side` are gone and the outbox is drained. Blocks; for a thread of its own.
+pub fn run(settings: Settings, identity: Identity, wiring: Wiring) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let topics = format!("{}/{}", identity.prefix, identity.station);
     let mut link = Link {
         settings,
         identity,
         topics,
-        store,
-        side,
-        pulse,
+        wiring,
         cameras: HashMap::new(),
+        sessions: 0,
+        beats: 0,
         ending: None,
         gone: None,
         told: String::new(),
@@ -76,11 +145,11 @@ struct Link {
     settings: Settings,
     identity: Identity,
     topics: String,
-    store: Arc<dyn Store>,
-    side: Receiver<Side>,
-    pulse: Pulse,
+    wiring: Wiring,
     /// The newest status of each camera, for every new connection.
     cameras: HashMap<Arc<str>, Status>,
+    sessions: u64,
+    beats: u64,
     /// Set when the producers have gone: until then everything must be out.
     ending: Option<Instant>,
     /// Since when the broker has been away.
@@ -91,13 +160,21 @@ struct Link {
 
 /// One connection.
 struct Session {
+    number: u64,
     client: AsyncClient,
     connected: bool,
+    /// What the broker kept for us has all come.
+    fresh: bool,
     /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
     requested: VecDeque<Option<u64>>,
     in_flight: HashMap<u16, Option<u64>>,
+    /// Commands that the foreman has.
+    ordered: HashMap<u64, Publish>,
+    next_order: u64,
     /// The last PUBACK, or the last time that nothing was owed.
     heard: Instant,
+    /// The state that was told last.
+    condition: Option<Condition>,
     stopping: bool,
 }
 
@@ -105,33 +182,32 @@ impl Link {
     async fn keep(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
-            self.pulse.beat();
+            self.wiring.pulse.beat();
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
-            let mut session = Session {
-                client,
-                connected: false,
-                requested: VecDeque::new(),
-                in_flight: HashMap::new(),
-                heard: Instant::now(),
-                stopping: false,
-            };
+            self.sessions += 1;
+            let mut session = Session::new(self.sessions, client);
             let why = self.converse(&mut session, &mut events, &mut backoff).await;
-            self.store.rewind();
-            let Some(why) = why else { return };
+            self.wiring.store.outbox().rewind();
+            let Some((why, wait)) = why else { return };
             self.lost(&why);
             if self.is_over() {
-                let waiting = self.store.count().waiting;
+                let waiting = self.wiring.store.count().waiting;
                 if waiting > 0 {
-                    tracing::error!("the broker is away at the end of the run: {waiting} results were not delivered");
+                    tracing::error!(
+                        "the broker is away at the end of the run: {waiting} results wait in the store for the next"
+                    );
                 }
                 return;
             }
-            let pause = tokio::time::sleep(backoff.next_wait());
+            let pause = tokio::time::sleep(wait.unwrap_or_else(|| backoff.next_wait()));
             tokio::pin!(pause);
             loop {
                 tokio::select! {
                     () = &mut pause => break,
-                    side = self.side.recv(), if self.ending.is_none() => self.note(side),
+                    side = self.wiring.side.recv(), if self.ending.is_none() => self.note(side),
+                    // Of a connection that is gone: the command comes again, and its id is known.
+                    Some(_) = self.wiring.answers.recv() => {}
+                    () = tokio::time::sleep(SIGN) => self.wiring.pulse.beat(),
                 }
             }
         }
@@ -139,6 +215,10 @@ impl Link {
 
     fn options(&self) -> MqttOptions {
         let mut options = options(&self.settings, &self.settings.client_id);
+        options.set_clean_start(false);
+        options.set_session_expiry_interval(Some(SESSION_KEPT.as_secs() as u32));
+        options.set_receive_maximum(Some(ORDERS));
+        options.set_manual_acks(true);
         let will = LastWill::new(self.topic("availability"), "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
         options
@@ -148,17 +228,17 @@ impl Link {
         format!("{}/{name}", self.topics)
     }
 
-    /// One connection's life; the reason why it ended, or nothing when all is done.
+    /// One connection's life; why it ended, and how long to wait where that is known, or nothing when all is done.
     async fn converse(
         &mut self,
         session: &mut Session,
         events: &mut EventLoop,
         backoff: &mut Backoff,
-    ) -> Option<String> {
-        let mut tick = tokio::time::interval(SIGN);
-        let store = self.store.clone();
+    ) -> Option<(String, Option<Duration>)> {
+        let (mut tick, mut heart) = (tokio::time::interval(SIGN), tokio::time::interval(HEARTBEAT));
+        let outbox = self.wiring.store.outbox().clone();
         loop {
-            self.pulse.beat();
+            self.wiring.pulse.beat();
             if session.connected {
                 self.hand_over(session);
                 if self.is_finished(session) {
@@ -169,41 +249,47 @@ impl Link {
                 event = events.poll() => match event {
                     Ok(event) => self.handle(event, session, backoff),
                     Err(_) if session.stopping => return None,
-                    Err(error) => return Some(reason(&error, &self.settings.host)),
+                    Err(error) => return Some(self.ended(&error)),
                 },
-                () = store.notified(), if session.connected => {}
-                side = self.side.recv(), if self.ending.is_none() => {
-                    let changed = match &side {
-                        Some(Side::Camera { name, .. }) => Some(name.clone()),
-                        _ => None,
-                    };
-                    let heatmap = self.side_message(side);
-                    if let Some((topic, payload, properties)) = heatmap.filter(|_| session.connected) {
-                        // Full means that results need the room: the picture is dropped.
-                        let _ = session.client.try_publish_with_properties(topic, QoS::AtMostOnce, false, payload, properties);
-                    }
-                    if let Some(name) = changed.filter(|_| session.connected) {
-                        self.publish_camera(session, &name);
-                    }
-                }
+                () = outbox.notified(), if session.connected => {}
+                Some(answered) = self.wiring.answers.recv() => self.answer(session, &answered),
+                side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
+                _ = heart.tick(), if session.connected => self.beat(session),
                 _ = tick.tick() => {
+                    if session.connected {
+                        self.tell_condition(session);
+                    }
                     if session.in_flight.is_empty() && session.requested.is_empty() {
                         session.heard = Instant::now();
                     } else if session.heard.elapsed() > SILENCE {
-                        return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
+                        return Some((format!("no acknowledgement for {} s", SILENCE.as_secs()), None));
                     }
                     if self.is_over() && !session.stopping {
-                        return Some("the run is over".to_owned());
+                        return Some(("the run is over".to_owned(), None));
                     }
                 }
             }
         }
     }
 
+    fn ended(&self, error: &ConnectionError) -> (String, Option<Duration>) {
+        let taken = matches!(error, ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. })
+            if *reason_code == rumqttc::v5::mqttbytes::v5::DisconnectReasonCode::SessionTakenOver);
+        if !taken {
+            return (reason(error, &self.settings.host), None);
+        }
+        let words = format!(
+            "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
+            self.settings.client_id
+        );
+        (words, Some(TAKEN_OVER))
+    }
+
     fn handle(&mut self, event: Event, session: &mut Session, backoff: &mut Backoff) {
         match event {
-            Event::Incoming(Packet::ConnAck(_)) => {
+            Event::Incoming(Packet::ConnAck(ack)) => {
                 session.connected = true;
+                session.fresh = !ack.session_present;
                 backoff.reset();
                 self.back();
                 self.greet(session);
@@ -212,32 +298,111 @@ impl Link {
                 let key = session.requested.pop_front().flatten();
                 session.in_flight.insert(id, key);
             }
-            Event::Incoming(Packet::PubAck(ack)) => {
-                session.heard = Instant::now();
-                let accepted = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                if !accepted {
-                    let words = format!("the broker refuses a message: {:?}", ack.reason);
-                    if self.told != words {
-                        tracing::error!("{words}; mend its access rules for {}/#", self.topics);
-                        self.told = words;
-                    }
-                }
-                // A refused result would be refused again.
-                match session.in_flight.remove(&ack.pkid).flatten() {
-                    Some(key) if accepted => self.store.acked(key),
-                    Some(key) => self.store.refused(key),
-                    None => {}
-                }
-            }
+            Event::Incoming(Packet::PubAck(ack)) => self.landed(session, &ack),
+            Event::Incoming(Packet::Publish(publish)) => self.receive(session, publish),
             _ => {}
         }
     }
 
-    /// `online`, who we are and how the cameras are: after every connect.
+    fn landed(&mut self, session: &mut Session, ack: &PubAck) {
+        session.heard = Instant::now();
+        let accepted = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+        if !accepted {
+            let words = format!("the broker refuses a message: {:?}", ack.reason);
+            if self.told != words {
+                tracing::error!("{words}; mend its access rules for {}/#", self.topics);
+                self.told = words;
+            }
+        }
+        // A refused result would be refused again.
+        if let Some(key) = session.in_flight.remove(&ack.pkid).flatten() {
+            self.wiring.store.landed(key, accepted);
+        }
+    }
+
+    /// A command, or our own fence.
+    fn receive(&mut self, session: &mut Session, publish: Publish) {
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        if topic == self.topic("fence") {
+            session.fresh |= publish.payload == self.fence(session);
+            let _ = session.client.try_ack(&publish);
+            return;
+        }
+        let Some(name) = topic.strip_prefix(&format!("{}/cmd/", self.topics)) else { return };
+        let parsed = if publish.retain {
+            let id = command::parse(name, &publish.payload).map_or_else(|refusal| refusal.id, |order| order.id);
+            let reason = "a retained command: it would come again with every connection; publish it without retain";
+            Err(command::Refusal { id, reason: reason.to_owned() })
+        } else {
+            command::parse(name, &publish.payload)
+        };
+        let refusal = match parsed {
+            Ok(order) => {
+                let token = (session.number, session.next_order);
+                let (stale, came) = (!session.fresh, Instant::now());
+                let sent = self.wiring.orders.try_send(Ordered { order, name: name.to_owned(), stale, came, token });
+                match sent {
+                    Ok(()) => {
+                        session.ordered.insert(session.next_order, publish);
+                        session.next_order += 1;
+                        return;
+                    }
+                    // Not acknowledged: the next run gets it.
+                    Err(TrySendError::Disconnected(_)) => return,
+                    Err(TrySendError::Full(ordered)) => command::Refusal {
+                        id: ordered.order.id,
+                        reason: format!("more than {ORDERS} commands at once; wait for answers"),
+                    },
+                }
+            }
+            Err(refusal) => refusal,
+        };
+        let answer = Answer { id: refusal.id, status: "rejected", reason: Some(refusal.reason), ..Answer::default() };
+        // A name that is no command may be anything: it must not choose our topic.
+        let name = if command::NAMES.contains(&name) { name } else { "unknown" };
+        self.answer_to(session, Some(&publish), name, &message::answer(&answer));
+    }
+
+    fn answer(&self, session: &mut Session, answered: &Answered) {
+        let publish = match answered.token {
+            Some((number, order)) if number == session.number => session.ordered.remove(&order),
+            _ => None,
+        };
+        if session.connected && (publish.is_some() || answered.token.is_none()) {
+            self.answer_to(session, publish.as_ref(), &answered.name, &answered.payload);
+        }
+    }
+
+    /// To `ack/<name>`, and to whoever asked where he said so.
+    fn answer_to(&self, session: &mut Session, publish: Option<&Publish>, name: &str, payload: &str) {
+        let payload = payload.as_bytes().to_vec();
+        if let Some(publish) = publish {
+            let _ = session.client.try_ack(publish); // full: it comes again, and its id is known
+            let properties = publish.properties.as_ref();
+            if let Some(topic) = properties.and_then(|p| p.response_topic.clone()).filter(|topic| is_topic(topic)) {
+                let correlation_data = properties.and_then(|p| p.correlation_data.clone());
+                let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
+                session.publish(topic, false, payload.clone(), Some(properties), None);
+            }
+        }
+        session.publish(self.topic(&format!("ack/{name}")), false, payload, None, None);
+    }
+
+    /// `online`, who we are and how everything is: after every connect.
     fn greet(&self, session: &mut Session) {
+        let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
+        commands.preserve_retain = true;
+        let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
+        let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
+        session.publish(self.topic("fence"), false, self.fence(session), None, None);
         session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
         session.publish(self.topic("availability"), true, b"online".to_vec(), None, None);
+        self.tell_condition(session);
         self.cameras.keys().for_each(|name| self.publish_camera(session, name));
+    }
+
+    fn fence(&self, session: &Session) -> Vec<u8> {
+        format!("{}/{}", self.identity.run_id, session.number).into_bytes()
     }
 
     fn publish_camera(&self, session: &mut Session, name: &str) {
@@ -247,49 +412,88 @@ impl Link {
         }
     }
 
+    fn tell_condition(&self, session: &mut Session) {
+        let condition = (self.wiring.condition)();
+        if !session.stopping && session.condition.as_ref() != Some(&condition) {
+            session.publish(self.topic("state"), true, message::state(&condition), None, None);
+            session.condition = Some(condition);
+        }
+    }
+
+    /// A PLC's life bit, and now and then the counters; a full client drops them.
+    fn beat(&mut self, session: &mut Session) {
+        self.beats += 1;
+        let beat = message::heartbeat(self.beats);
+        let _ = session.client.try_publish(self.topic("heartbeat"), QoS::AtMostOnce, false, beat);
+        if self.beats.is_multiple_of(METRICS_EVERY) {
+            let metrics = message::metrics(&(self.wiring.metrics)());
+            let _ = session.client.try_publish(self.topic("metrics"), QoS::AtMostOnce, false, metrics);
+        }
+    }
+
     /// Hands waiting results to the client, as many as may be on their way.
     fn hand_over(&self, session: &mut Session) {
         while session.in_flight.len() + session.requested.len() < IN_FLIGHT {
-            let Some(waiting) = self.store.next() else { return };
-            self.publish_result(session, waiting);
+            let Some(waiting) = self.wiring.store.outbox().next() else { return };
+            self.publish_result(session, &waiting);
         }
     }
 
-    fn publish_result(&self, session: &mut Session, waiting: Waiting) {
-        let Waiting { key, report, dropped_before } = waiting;
-        let useful = report.deadline + self.settings.reject_window;
-        let left = useful.saturating_sub(report.arrived.elapsed());
-        let late = left.is_zero();
-        let payload = message::result(&report, &self.identity, late, dropped_before);
-        if late {
-            session.publish(self.topic("result/late"), false, payload, None, Some(key));
+    fn publish_result(&self, session: &mut Session, waiting: &Waiting) {
+        let left = waiting.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let live = left.filter(|left| !left.is_zero());
+        let payload = message::finished(&waiting.body, live.is_none(), waiting.dropped_before);
+        let Some(left) = live else {
+            session.publish(self.topic("result/late"), false, payload, None, Some(waiting.key));
             return;
-        }
+        };
         let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let properties = PublishProperties { message_expiry_interval: Some(expiry), ..PublishProperties::default() };
-        session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(key));
-        let last = self.topic(&format!("result/last/{}", report.camera));
+        session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(waiting.key));
+        let last = self.topic(&format!("result/last/{}", waiting.camera));
         let _ = session.client.try_publish(last, QoS::AtMostOnce, true, payload);
     }
 
-    fn side_message(&mut self, side: Option<Side>) -> Option<(String, Vec<u8>, PublishProperties)> {
-        let Some(Side::Heatmap { report, png }) = side else {
-            self.note(side);
-            return None;
-        };
-        let mut properties = PublishProperties::default();
-        properties.user_properties.push(("seq".to_owned(), report.seq.to_string()));
-        if let Some(part) = &report.part_id {
-            properties.user_properties.push(("part_id".to_owned(), part.clone()));
+    fn side(&mut self, session: &mut Session, side: Option<Side>) {
+        match &side {
+            Some(Side::Heatmap { report, png }) if session.connected => {
+                let ask = &report.part.ask;
+                let mut properties = PublishProperties::default();
+                properties.user_properties.push(("seq".to_owned(), report.part.seq.to_string()));
+                if let Some(part) = &ask.part_id {
+                    properties.user_properties.push(("part_id".to_owned(), part.clone()));
+                }
+                let topic = self.topic(&format!("heatmap/{}", ask.camera));
+                // Full means that results need the room: the picture is dropped.
+                let (client, png) = (&session.client, png.clone());
+                let _ = client.try_publish_with_properties(topic, QoS::AtMostOnce, false, png, properties);
+            }
+            Some(Side::Snapshot { camera, png }) if session.connected => {
+                let topic = self.topic(&format!("snapshot/{camera}"));
+                let _ = session.client.try_publish(topic, QoS::AtMostOnce, false, png.clone());
+            }
+            _ => {}
         }
-        Some((self.topic(&format!("heatmap/{}", report.camera)), png, properties))
+        let changed = match &side {
+            Some(Side::Camera { name, .. }) => Some(name.clone()),
+            _ => None,
+        };
+        let is_identity = matches!(side, Some(Side::Identity(_)));
+        self.note(side);
+        if let Some(name) = changed.filter(|_| session.connected) {
+            self.publish_camera(session, &name);
+        }
+        if is_identity && session.connected {
+            session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
+        }
     }
 
     /// Keeps what a later connection must say; the end of the side channel is the end of the run.
     fn note(&mut self, side: Option<Side>) {
         match side {
             Some(Side::Camera { name, status }) => drop(self.cameras.insert(name, status)),
-            Some(Side::Heatmap { .. }) => {}
+            Some(Side::Identity(identity)) => self.identity = *identity,
+            Some(Side::Heatmap { .. } | Side::Snapshot { .. }) => {}
             None => self.ending = Some(Instant::now() + DRAIN),
         }
     }
@@ -301,11 +505,13 @@ impl Link {
     /// Everything is acknowledged and nothing more comes.
     fn is_finished(&self, session: &Session) -> bool {
         let quiet = session.in_flight.is_empty() && session.requested.is_empty();
-        self.ending.is_some() && !session.stopping && quiet && self.store.count().waiting == 0
+        self.ending.is_some() && !session.stopping && quiet && self.wiring.store.count().waiting == 0
     }
 
     fn say_goodbye(&self, session: &mut Session) {
         session.stopping = true;
+        let halted = Condition { state: State::Halted, ..(self.wiring.condition)() };
+        session.publish(self.topic("state"), true, message::state(&halted), None, None);
         session.publish(self.topic("availability"), true, b"stopped".to_vec(), None, None);
         let _ = session.client.try_disconnect();
     }
@@ -331,6 +537,22 @@ impl Link {
 }
 
 impl Session {
+    fn new(number: u64, client: AsyncClient) -> Self {
+        Session {
+            number,
+            client,
+            connected: false,
+            fresh: false,
+            requested: VecDeque::new(),
+            in_flight: HashMap::new(),
+            ordered: HashMap::new(),
+            next_order: 0,
+            heard: Instant::now(),
+            condition: None,
+            stopping: false,
+        }
+    }
+
     /// A publish that will be acknowledged; `key` is the store's for a result. A full client loses nothing: results
     /// are handed out again with the next connection, and the silence watchdog makes one.
     fn publish(
@@ -355,8 +577,13 @@ impl Session {
     }
 }
 
+/// What may be published to.
+fn is_topic(topic: &str) -> bool {
+    !topic.is_empty() && !topic.contains(['+', '#', '\0'])
+}
+
 /// Who and where, as every connection says it.
-fn options(settings: &Settings, client_id: &str) -> MqttOptions {
+pub(super) fn options(settings: &Settings, client_id: &str) -> MqttOptions {
     let mut options = MqttOptions::new(client_id, &settings.host, settings.port);
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_start(true);
@@ -371,61 +598,8 @@ fn options(settings: &Settings, client_id: &str) -> MqttOptions {
     options
 }
 
-/// Would the broker take this line's messages? Connects under a name of its own, beside a line that runs, and publishes
-/// one message at QoS 1 to `<topics>/check`. What it said in words.
-///
-/// # Errors
-/// Why not, and what to do.
-pub fn probe(settings: &Settings, topics: &str) -> Result<String, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let client_id = format!("{}-check", settings.client_id);
-    let (client, mut events) = AsyncClient::new(options(settings, &client_id), REQUESTS);
-    let talk = async {
-        loop {
-            match events.poll().await.map_err(|error| reason(&error, &settings.host))? {
-                Event::Incoming(Packet::ConnAck(ack)) => {
-                    suits(ack.properties.as_ref())?;
-                    let sent = client.try_publish(format!("{topics}/check"), QoS::AtLeastOnce, false, b"{}".to_vec());
-                    sent.map_err(|error| error.to_string())?;
-                }
-                Event::Incoming(Packet::PubAck(ack)) => {
-                    return match ack.reason {
-                        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(format!(
-                            "{} and takes messages to {topics}/#",
-                            if settings.tls.is_some() { "TLS" } else { "plain TCP" }
-                        )),
-                        refused => Err(format!("it refuses a message: {refused:?}; let this user write to {topics}/#")),
-                    };
-                }
-                _ => {}
-            }
-        }
-    };
-    runtime.block_on(async {
-        let told = tokio::time::timeout(SILENCE, talk).await;
-        told.unwrap_or_else(|_| Err(format!("no acknowledgement for {} s", SILENCE.as_secs())))
-    })
-}
-
-/// Can it keep retained messages, and acknowledge?
-fn suits(properties: Option<&ConnAckProperties>) -> Result<(), String> {
-    let Some(properties) = properties else { return Ok(()) };
-    if properties.retain_available == Some(0) {
-        return Err("it keeps no retained messages: availability and birth would be lost; allow them there".to_owned());
-    }
-    if properties.max_qos == Some(0) {
-        return Err("it acknowledges nothing (QoS 0 only): results could be lost; allow QoS 1 there".to_owned());
-    }
-    match properties.max_packet_size {
-        Some(limit) if limit < RESULT_MAX => {
-            Err(format!("it takes packets of {limit} bytes at most; a result may have {RESULT_MAX}"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Words for a person: what the broker said, or why it cannot be reached.
-fn reason(error: &ConnectionError, host: &str) -> String {
+pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
     // It quotes what it wraps, but does not give it as its source.
     let cause: &(dyn std::error::Error + 'static) = match error {
         ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,

@@ -1,51 +1,187 @@
-//! Layer 3: results waiting for the broker's PUBACK. In memory for now ([`MemoryStore`]); a durable store will stand
-//! behind the same seam.
+//! Layer 3: the store: numbers and keeps every part, its result until the broker has it, and what was decided.
+//!
+//! ```text
+//! accept --ledger: seq--> file --durable--> Part, back to who asked
+//! settle --ledger: once, in order, by the deadline--> file --durable--> outbox --> publisher --PUBACK--> acked --> file
+//! ```
+//! One thread, the clerk ([`Clerk::keep`]), owns the ledger and the file; what waits is written in one transaction. A
+//! disk that fails does not stop the line: results then wait in memory, bounded, and the line's condition says so.
 
-mod memory;
+mod clerk;
+mod database;
+mod ledger;
+mod outbox;
+#[cfg(test)]
+mod tests;
 
-pub use memory::MemoryStore;
+pub use clerk::{Clerk, Opened};
+pub use database::{DatabaseError, Found, Previous, Sync};
+pub use outbox::{Outbox, Waiting};
 
-use crate::report::Report;
+use crate::condition::Causes;
+use crate::part::{Ask, Part};
+use crate::report::{Judge, Report};
+use crossbeam::channel::{Sender, bounded};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Where results wait until the broker has acknowledged them. Shared by the inspector (puts) and the publisher (takes).
-pub trait Store: Send + Sync {
-    /// Keeps a result. Never waits: beyond the bound the oldest unacknowledged result is given up, and counted.
-    fn put(&self, report: Report);
+/// Changes that may wait for the clerk; beyond, who brings one waits.
+const CHANGES: usize = 4096;
+/// Results that are read from the file at once.
+const PAGE: usize = 512;
 
-    /// The oldest result that was neither acknowledged nor handed out since the last [`Store::rewind`]; nothing when
-    /// all are handed out.
-    fn next(&self) -> Option<Waiting>;
-
-    /// The broker has it: forgotten.
-    fn acked(&self, key: u64);
-
-    /// The broker will never have it: given up, and counted.
-    fn refused(&self, key: u64);
-
-    /// The link was lost: everything unacknowledged is handed out again, in order.
-    fn rewind(&self);
-
-    fn count(&self) -> StoreCount;
-
-    /// Resolves when something may be waiting, for the publisher's loop.
-    fn notified(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+/// Where the file is and how much it keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub file: PathBuf,
+    pub sync: Sync,
+    /// Results that may wait for the broker; the oldest are given up beyond it, counted and reported.
+    pub waiting_max: u64,
+    /// How long, and how many bytes of, delivered results are kept.
+    pub keep: Duration,
+    pub keep_bytes: u64,
+    /// How long after its deadline a verdict is still of use to the gate.
+    pub reject_window: Duration,
 }
 
-/// A result handed to the publisher.
-#[derive(Debug, Clone)]
-pub struct Waiting {
-    /// The store's own number for it; what [`Store::acked`] takes.
-    pub key: u64,
-    pub report: Arc<Report>,
-    /// Results given up before this one and not reported yet.
-    pub dropped_before: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// `accepted` equals `results` plus `open`; `results` plus `late` equals `acked` plus `given_up` plus `waiting`, but for
+/// what earlier runs left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct StoreCount {
-    pub put: u64,
+    /// Parts that were given a number.
+    pub accepted: u64,
+    /// Of those, results that left the ledger: judged, and undecided.
+    pub results: u64,
+    pub undecided: u64,
+    /// Verdicts that came after their part's result.
+    pub late: u64,
     pub acked: u64,
     pub given_up: u64,
     pub waiting: u64,
+    /// Accepted and without a result.
+    pub open: u64,
+}
+
+/// What is brought to the clerk.
+enum Change {
+    Accept {
+        asks: Vec<Ask>,
+        answer: Option<Answer>,
+        reply: Sender<(Vec<Part>, Option<String>)>,
+    },
+    Settle(Vec<Report>),
+    Landed {
+        key: u64,
+        accepted: bool,
+    },
+    Answer {
+        id: String,
+        answer: String,
+    },
+    Note(String),
+    /// The line stops: what is open becomes undecided, nothing more is accepted.
+    Close(Sender<()>),
+}
+
+/// What a command is answered once its parts are known, to be kept under its id where it has one.
+struct Answer {
+    id: Option<String>,
+    words: Box<dyn FnOnce(&[Part]) -> String + Send>,
+}
+
+/// A handle for everybody who accepts, judges or publishes parts.
+#[derive(Clone)]
+pub struct Store {
+    changes: Sender<Change>,
+    outbox: Arc<Outbox>,
+}
+
+/// The line's store is closing: nothing is accepted any more.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the line is stopping")]
+pub struct Closed;
+
+/// What the store needs to know of the line: the judge of a part as results name it, and a result as the broker will
+/// see it, without its last two keys.
+pub struct Words {
+    pub judge: Box<dyn Fn(&Part) -> Judge + Send>,
+    pub body: Box<dyn Fn(&Report) -> String + Send>,
+}
+
+impl Store {
+    /// Opens the file; [`Opened::clerk`] is to be given a thread. Tells what earlier runs left.
+    ///
+    /// # Errors
+    /// When the file is another process's, or cannot be made.
+    pub fn open(settings: Settings, run_id: &str, causes: Causes) -> Result<(Store, Opened, Found), DatabaseError> {
+        let (sender, changes) = bounded(CHANGES);
+        let store = Store { changes: sender, outbox: Arc::default() };
+        let (opened, found) = Opened::open(settings, run_id, changes, store.outbox.clone(), causes)?;
+        Ok((store, opened, found))
+    }
+
+    /// Numbers the parts; when it returns, they are on the disk.
+    ///
+    /// # Errors
+    /// When the line is stopping.
+    pub fn accept(&self, asks: Vec<Ask>) -> Result<Vec<Part>, Closed> {
+        self.ask(asks, None).map(|(parts, _)| parts)
+    }
+
+    /// The same for a command: `words` of the parts is its answer, kept with them under its id where it has one.
+    ///
+    /// # Errors
+    /// When the line is stopping.
+    pub fn accept_with(
+        &self,
+        asks: Vec<Ask>,
+        id: Option<String>,
+        words: impl FnOnce(&[Part]) -> String + Send + 'static,
+    ) -> Result<(Vec<Part>, String), Closed> {
+        let (parts, answer) = self.ask(asks, Some(Answer { id, words: Box::new(words) }))?;
+        Ok((parts, answer.unwrap_or_default()))
+    }
+
+    fn ask(&self, asks: Vec<Ask>, answer: Option<Answer>) -> Result<(Vec<Part>, Option<String>), Closed> {
+        let (reply, accepted) = bounded(1);
+        self.changes.send(Change::Accept { asks, answer, reply }).map_err(|_| Closed)?;
+        accepted.recv().map_err(|_| Closed)
+    }
+
+    /// A part's verdict; where the part's result has left already, it is for the record.
+    pub fn settle(&self, reports: Vec<Report>) {
+        let _ = self.changes.send(Change::Settle(reports)); // the clerk outlives the line
+    }
+
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// The broker has it, or refused it and would again: it is history.
+    pub fn landed(&self, key: u64, accepted: bool) {
+        let _ = self.changes.send(Change::Landed { key, accepted });
+    }
+
+    /// A command was answered: the same id gets the same answer for an hour.
+    pub fn answered(&self, id: &str, answer: &str) {
+        let _ = self.changes.send(Change::Answer { id: id.to_owned(), answer: answer.to_owned() });
+    }
+
+    /// A line of the audit log.
+    pub fn note(&self, what: impl Into<String>) {
+        let _ = self.changes.send(Change::Note(what.into()));
+    }
+
+    /// Every open part becomes undecided, and nothing is accepted any more. Returns when that is on the disk.
+    pub fn close(&self) {
+        let (done, closed) = bounded(1);
+        if self.changes.send(Change::Close(done)).is_ok() {
+            let _ = closed.recv();
+        }
+    }
+
+    pub fn count(&self) -> StoreCount {
+        self.outbox.count()
+    }
 }

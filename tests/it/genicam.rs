@@ -65,7 +65,7 @@ fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it
     let listener = Listener::start(broker.port, "plant/box/camera/top/status");
     let waiting = free
         .replace("features = \"\"", "features = \"TriggerSelector=FrameStart TriggerMode=On TriggerSource=Software\"");
-    write_line(folder.path(), broker.port, &format!("{waiting}\ntriggered = true\nstall_s = 1"));
+    write_line(folder.path(), broker.port, &format!("{waiting}\ntrigger = \"frame\"\nstall_s = 1"));
     let line = start(folder.path());
     // The first is what the line before left.
     assert_eq!(states(&listener.wait_for("status", 2))[1], "idle");

@@ -1,0 +1,72 @@
+//! Layer 6: the artist draws heat maps for people, beside the line; never in a verdict's way.
+
+use crate::base::exit::Failure;
+use crate::publish::mqtt::Side;
+use crate::publish::{Heatmaps, heatmap};
+use crate::report::{Evidence, Report};
+use crate::verdict::{Map, Verdict};
+use crossbeam::channel::Receiver;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// Overlays kept for each camera in the overlays folder.
+const OVERLAYS_KEPT: u64 = 200;
+
+pub struct Artist {
+    pub heatmaps: Heatmaps,
+    pub folder: Option<PathBuf>,
+    pub side: mpsc::Sender<Side>,
+    /// Pictures that the publisher had no room for.
+    pub dropped: Arc<AtomicU64>,
+}
+
+impl Artist {
+    pub fn draw_all(self, waiting: &Receiver<Evidence>) -> Result<(), Failure> {
+        let mut told = false;
+        for Evidence { report, picture } in waiting {
+            let wanted = match self.heatmaps {
+                Heatmaps::All => true,
+                Heatmaps::Fail => report.verdict != Verdict::Pass,
+                Heatmaps::None => false,
+            };
+            let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else { continue };
+            let drawn =
+                heatmap::draw(&picture, (map, area), scale(&report, map), Some(report.verdict), &report.regions);
+            let seq = report.part.seq.to_string();
+            let part = report.part.ask.part_id.as_deref().unwrap_or("");
+            let png = heatmap::png(&drawn, &[("seq", &seq), ("part_id", part), ("camera", report.part.camera())]);
+            if let Some(folder) = &self.folder
+                && let Err(error) = keep(folder, &report, &png)
+                && !std::mem::replace(&mut told, true)
+            {
+                tracing::warn!("overlays cannot be written to {}: {error}", folder.display());
+            }
+            if self.side.try_send(Side::Heatmap { report, png }).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The map values of "nothing to see" and "full glow": the same for all parts of a line that has a threshold on the
+/// scale of its maps, else the picture's own range.
+fn scale(report: &Report, map: &Map) -> (f32, f32) {
+    match report.threshold {
+        Some(threshold) if report.score.is_some_and(|score| score <= map.max()) => (0.4 * threshold, 1.6 * threshold),
+        _ => (map.min(), map.max()),
+    }
+}
+
+/// Writes one overlay and takes the oldest away.
+fn keep(folder: &Path, report: &Report, png: &[u8]) -> std::io::Result<()> {
+    let path = |seq: u64| folder.join(format!("{}-{seq:08}.png", report.part.camera()));
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(path(report.part.seq), png)?;
+    if let Some(old) = report.part.seq.checked_sub(OVERLAYS_KEPT) {
+        let _ = std::fs::remove_file(path(old)); // it may never have been drawn
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Layer 6: a camera's way into the line: its frames become parts as its trigger says, and join the queue.
+
+use crate::camera::{Sink, State, Status};
+use crate::condition::{Causes, Health};
+use crate::frame::{Frame, Outcome, Picture, Tally, Ticket};
+use crate::intake::{Place, Waiting};
+use crate::part::{Ask, Part, Terms};
+use crate::publish::mqtt::Side;
+use crate::report::Report;
+use crate::rules::Rules;
+use crate::store::Store;
+use crate::trigger::{Found, Presence, Ring, Trigger};
+use crate::verdict::Reason;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// How a camera asks for parts.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    pub camera: Arc<str>,
+    pub terms: Terms,
+    /// The parts in one view; one without a name unless the recipe names some.
+    pub regions: Arc<[Option<Arc<str>>]>,
+}
+
+impl Asking {
+    /// The parts in a frame.
+    pub fn of(&self, frame: &Frame) -> Vec<Ask> {
+        let ask = self.ask(frame.arrived, frame.captured_at);
+        self.each(&Ask { part_id: frame.part_id.clone(), ..ask })
+    }
+
+    pub fn ask(&self, since: Instant, at: Timestamp) -> Ask {
+        let (camera, terms) = (self.camera.clone(), self.terms);
+        Ask { camera, region: None, part_id: None, count: None, position: None, since, at, terms }
+    }
+
+    /// The same of every region.
+    pub fn each(&self, ask: &Ask) -> Vec<Ask> {
+        self.regions.iter().map(|region| Ask { region: region.clone(), ..ask.clone() }).collect()
+    }
+}
+
+/// Where a camera's frames become parts; shared by its thread and the foreman.
+pub struct Entrance {
+    pub asking: Asking,
+    place: Place,
+    tally: Arc<Tally>,
+    store: Store,
+    rules: Rules,
+    way: Mutex<Way>,
+    /// For those who ask for a picture.
+    newest: Mutex<Option<Arc<Picture>>>,
+}
+
+enum Way {
+    Continuous,
+    Frame,
+    EveryN { n: u64, seen: u64 },
+    Command(Ring),
+    Presence { presence: Box<Presence>, told: bool },
+}
+
+impl Entrance {
+    pub fn new(asking: Asking, trigger: &Trigger, place: Place, tally: Arc<Tally>, store: Store, rules: Rules) -> Self {
+        let way = match trigger {
+            Trigger::Continuous => Way::Continuous,
+            Trigger::Frame => Way::Frame,
+            Trigger::EveryN(n) => Way::EveryN { n: *n, seen: 0 },
+            Trigger::Command(settings) => Way::Command(Ring::new(*settings)),
+            Trigger::Presence(settings) => Way::Presence { presence: Box::new(Presence::new(*settings)), told: false },
+        };
+        Entrance { asking, place, tally, store, rules, way: Mutex::new(way), newest: Mutex::default() }
+    }
+
+    pub fn newest(&self) -> Option<Arc<Picture>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.place.is_waiting()
+    }
+
+    fn frame(&self, frame: Frame) {
+        let ticket = self.tally.captured();
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
+        let now = Instant::now();
+        let mut way = self.way.lock().expect("nobody panics while holding the way");
+        let is_paused = self.rules.is_paused();
+        match &mut *way {
+            // A command that came before the pause still needs its frame.
+            Way::Command(ring) => {
+                let found = ring.put(frame, ticket, now);
+                self.found(found);
+            }
+            _ if is_paused => ticket.settle(Outcome::Skipped),
+            Way::Continuous => {
+                // The inspector has left, or the older one was settled: nothing comes back.
+                let _ = self.place.put(Waiting { frame, ticket: Some(ticket), parts: vec![] });
+            }
+            Way::Frame => self.part(frame, ticket),
+            Way::EveryN { n, seen } => {
+                *seen += 1;
+                if (*seen - 1).is_multiple_of(*n) {
+                    self.part(frame, ticket);
+                } else {
+                    ticket.settle(Outcome::Skipped);
+                }
+            }
+            Way::Presence { presence, told } => match presence.look(frame, ticket, now) {
+                Ok(None) => {}
+                Ok(Some((frame, ticket))) => self.part(frame, ticket),
+                Err(why) => {
+                    if !std::mem::replace(told, true) {
+                        tracing::error!("camera {}: {why}; no part will come. Correct it", self.asking.camera);
+                    }
+                }
+            },
+        }
+    }
+
+    /// This frame is a part's.
+    fn part(&self, frame: Frame, ticket: Ticket) {
+        match self.store.accept(self.asking.of(&frame)) {
+            Ok(parts) => {
+                parts.iter().for_each(Part::found_its_frame);
+                self.queue(Waiting { frame, ticket: Some(ticket), parts });
+            }
+            Err(_) => ticket.settle(Outcome::Stopped),
+        }
+    }
+
+    /// The parts of a trigger; nothing when the camera does not wait for commands.
+    pub fn command(&self, parts: Vec<Part>, at: Timestamp) {
+        if let Way::Command(ring) = &mut *self.way.lock().expect("nobody panics while holding the way") {
+            let found = ring.ask(parts, at, Instant::now());
+            self.found(found);
+        }
+    }
+
+    fn found(&self, found: Found) {
+        found.waiting.into_iter().for_each(|waiting| self.queue(waiting));
+        let missed = found.missed.into_iter().map(|part| {
+            let detail = "no frame was captured near its time".to_owned();
+            let mut report = Report::undecided(part, Reason::CameraLost, &self.rules.judge());
+            report.detail = Some(detail);
+            report
+        });
+        self.settle(missed.collect());
+    }
+
+    fn queue(&self, waiting: Waiting) {
+        let Err(mut back) = self.place.put(waiting) else { return };
+        if let Some(ticket) = back.ticket.take() {
+            ticket.settle(Outcome::Skipped);
+        }
+        let overload = |part| Report::undecided(part, Reason::Overload, &self.rules.judge());
+        self.settle(back.parts.into_iter().map(overload).collect());
+    }
+
+    fn settle(&self, reports: Vec<Report>) {
+        if !reports.is_empty() {
+            self.store.settle(reports);
+        }
+    }
+}
+
+/// What each camera is doing, once it has told.
+pub type States = Arc<Mutex<BTreeMap<Arc<str>, State>>>;
+
+/// What a camera's thread holds.
+pub struct CameraSink {
+    pub entrance: Arc<Entrance>,
+    pub states: States,
+    pub causes: Causes,
+    pub side: mpsc::Sender<Side>,
+}
+
+impl Sink for CameraSink {
+    fn frame(&mut self, frame: Frame) {
+        self.entrance.frame(frame);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.entrance.is_ready()
+    }
+
+    fn status(&mut self, status: Status) {
+        let name = self.entrance.asking.camera.clone();
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), status.state);
+        let who = format!("camera {name}");
+        match (status.state, &status.last_reason) {
+            (State::Stalled | State::Offline, reason) => {
+                let reason = reason.as_deref().unwrap_or("no reason known");
+                self.causes.set(who, Health::Failure, format!("{}: {reason}", status.state.word()));
+            }
+            _ => self.causes.clear(&who),
+        }
+        // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
+        // being gone means that the line is ending.
+        let _ = self.side.blocking_send(Side::Camera { name, status });
+    }
+}

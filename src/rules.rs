@@ -1,0 +1,181 @@
+//! Layer 3: what commands may change while the line runs: pause, threshold, challenge. Shared by the stages.
+
+use crate::condition::{Causes, Health};
+use crate::publish::command::Expect;
+use crate::report::Judge;
+use crate::verdict::Verdict;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    state: Arc<Mutex<State>>,
+    causes: Causes,
+}
+
+#[derive(Debug)]
+struct State {
+    judge: Judge,
+    is_paused: bool,
+    challenge: Option<Challenge>,
+    /// How often a challenge is due, and since when the last one that was met is past.
+    interval: Option<Duration>,
+    met: Instant,
+}
+
+/// Known parts on their way: does the line still see?
+#[derive(Debug, Clone)]
+pub struct Challenge {
+    pub id: Arc<str>,
+    pub expect: Expect,
+    pub parts: u32,
+    /// Judged so far, and those with the expected verdict.
+    pub judged: u32,
+    pub caught: u32,
+}
+
+impl Rules {
+    pub fn new(judge: Judge, challenge_interval: Option<Duration>, causes: Causes) -> Self {
+        let state =
+            State { judge, is_paused: false, challenge: None, interval: challenge_interval, met: Instant::now() };
+        Rules { state: Arc::new(Mutex::new(state)), causes }
+    }
+
+    pub fn judge(&self) -> Judge {
+        self.state().judge.clone()
+    }
+
+    pub fn set_threshold(&self, threshold: f32) {
+        self.state().judge.threshold = Some(threshold);
+        self.causes.clear("threshold");
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.state().is_paused
+    }
+
+    pub fn pause(&self, paused: bool) {
+        self.state().is_paused = paused;
+        if paused {
+            self.causes.set("paused", Health::CheckFunction, "by a command; resume goes on");
+        } else {
+            self.causes.clear("paused");
+        }
+    }
+
+    /// The next `parts` parts are known.
+    ///
+    /// # Errors
+    /// When a challenge is under way.
+    pub fn challenge(&self, id: &str, parts: u32, expect: Expect) -> Result<(), String> {
+        let mut state = self.state();
+        if let Some(challenge) = &state.challenge {
+            return Err(format!(
+                "challenge {:?} is under way, {} of {} parts; reset ends it",
+                challenge.id, challenge.judged, challenge.parts
+            ));
+        }
+        state.challenge = Some(Challenge { id: id.into(), expect, parts, judged: 0, caught: 0 });
+        self.causes.set("challenge under way", Health::CheckFunction, id);
+        Ok(())
+    }
+
+    /// A part was judged: the challenge that it belongs to, and that one again when it was the last.
+    pub fn judged(&self, verdict: Verdict) -> (Option<Arc<str>>, Option<Challenge>) {
+        let mut state = self.state();
+        let Some(challenge) = &mut state.challenge else { return (None, None) };
+        challenge.judged += 1;
+        challenge.caught += u32::from(challenge.expect.is(verdict));
+        let id = challenge.id.clone();
+        if challenge.judged < challenge.parts {
+            return (Some(id), None);
+        }
+        let ended = state.challenge.take();
+        if let Some(ended) = &ended {
+            self.causes.clear("challenge under way");
+            if ended.is_met() {
+                state.met = Instant::now();
+                self.causes.clear("challenge");
+            } else {
+                self.causes.set("challenge", Health::Failure, ended.words());
+            }
+        }
+        (Some(id), ended)
+    }
+
+    /// Ends what an operator has seen: a challenge under way, one that was not met.
+    pub fn reset(&self) {
+        self.state().challenge = None;
+        self.causes.clear("challenge under way");
+        self.causes.clear("challenge");
+    }
+
+    /// Tells when the challenge is overdue.
+    pub fn look(&self, now: Instant) {
+        let state = self.state();
+        let Some(interval) = state.interval else { return };
+        let since = now.saturating_duration_since(state.met);
+        if since > interval {
+            let words = format!("none was met for more than {} min", interval.as_secs() / 60);
+            self.causes.set("challenge overdue", Health::OffSpec, words);
+        } else {
+            self.causes.clear("challenge overdue");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Expect {
+    fn is(self, verdict: Verdict) -> bool {
+        verdict == if self == Expect::Pass { Verdict::Pass } else { Verdict::Fail }
+    }
+}
+
+impl Challenge {
+    pub fn is_met(&self) -> bool {
+        self.caught == self.parts
+    }
+
+    pub fn words(&self) -> String {
+        let expect = if self.expect == Expect::Pass { "pass" } else { "fail" };
+        format!("challenge {}: {} of {} parts got the verdict {expect}", self.id, self.caught, self.parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(interval: Option<Duration>) -> (Rules, Causes) {
+        let causes = Causes::default();
+        (Rules::new(Judge { recipe: "nut@1".into(), threshold: None }, interval, causes.clone()), causes)
+    }
+
+    #[test]
+    fn a_challenge_ends_with_its_last_part_and_a_missed_one_is_a_failure_until_it_is_met() {
+        let (rules, causes) = rules(None);
+        rules.challenge("c1", 2, Expect::Fail).expect("none is under way");
+        assert!(rules.challenge("c2", 2, Expect::Fail).is_err_and(|why| why.contains("0 of 2 parts")));
+        assert_eq!(causes.all().0, Health::CheckFunction);
+        assert!(rules.judged(Verdict::Fail).1.is_none());
+        let ended = rules.judged(Verdict::Undecided).1.expect("the last");
+        assert_eq!((ended.is_met(), causes.all().0), (false, Health::Failure));
+        rules.challenge("c3", 1, Expect::Fail).expect("the first has ended");
+        assert!(rules.judged(Verdict::Fail).1.is_some_and(|ended| ended.is_met()));
+        assert_eq!(causes.all().0, Health::Normal);
+        assert_eq!(rules.judged(Verdict::Fail).0, None);
+    }
+
+    #[test]
+    fn a_challenge_that_is_overdue_is_off_spec() {
+        let (rules, causes) = rules(Some(Duration::from_secs(60)));
+        rules.look(Instant::now() + Duration::from_secs(59));
+        assert_eq!(causes.all().0, Health::Normal);
+        rules.look(Instant::now() + Duration::from_secs(61));
+        assert_eq!(causes.all().0, Health::OffSpec);
+    }
+}

@@ -1,0 +1,386 @@
+//! The clerk: the one thread that writes. Takes what waits, enters it in the ledger, writes it in one transaction, and
+//! only then tells anybody.
+
+use super::database::{Database, DatabaseError, Found, State, Write, is_broken};
+use super::ledger::{Ledger, Settled};
+use super::outbox::{Outbox, Waiting};
+use super::{Answer, Change, PAGE, Settings, Words};
+use crate::base::notify::{Pulse, SIGN};
+use crate::condition::{Causes, Health};
+use crate::part::{Ask, Part};
+use crate::report::Report;
+use crate::verdict::{Reason, Verdict};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Changes in one transaction.
+const TOGETHER: usize = 256;
+/// Live results in memory; beyond, the oldest wait in the file.
+const LIVE_MAX: usize = 2048;
+/// Changes that a failing disk leaves in memory; beyond, the oldest are never written.
+const UNWRITTEN_MAX: usize = 50_000;
+/// How often a disk that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often old results are looked for.
+const TIDY: Duration = Duration::from_secs(10);
+
+/// An open store whose clerk does not know yet what the line says of a part.
+pub struct Opened {
+    settings: Settings,
+    run_id: Arc<str>,
+    changes: Receiver<Change>,
+    outbox: Arc<Outbox>,
+    causes: Causes,
+    database: Database,
+    next_key: u64,
+    told: Option<String>,
+}
+
+pub struct Clerk {
+    settings: Settings,
+    run_id: Arc<str>,
+    words: Words,
+    changes: Receiver<Change>,
+    outbox: Arc<Outbox>,
+    causes: Causes,
+    database: Database,
+    ledger: Ledger,
+    /// What is not in the file yet.
+    unwritten: VecDeque<Write>,
+    /// The disk failed then.
+    failed: Option<Instant>,
+    tidied: Instant,
+    closed: bool,
+}
+
+/// What a round has for others once it is written.
+#[derive(Default)]
+struct Round {
+    live: Vec<Waiting>,
+    /// For the record: only in the file.
+    late: u64,
+    accepted: Vec<Accepted>,
+    closed: Vec<Sender<()>>,
+}
+
+/// Whoever asked, and what he gets.
+type Accepted = (Sender<(Vec<Part>, Option<String>)>, Vec<Part>, Option<String>);
+
+impl Opened {
+    pub(super) fn open(
+        settings: Settings,
+        run_id: &str,
+        changes: Receiver<Change>,
+        outbox: Arc<Outbox>,
+        causes: Causes,
+    ) -> Result<(Self, Found), DatabaseError> {
+        let (mut database, told) = Database::open(&settings.file, settings.sync)?;
+        let found = database.begin_run()?;
+        if let Some(told) = &told {
+            tracing::error!("{told}; what waited in it is lost to the broker");
+            causes.set("store", Health::OffSpec, told);
+        }
+        if found.backlog > 0 {
+            tracing::info!("{} results of earlier runs wait for the broker", found.backlog);
+        }
+        outbox.queues().in_file = found.backlog;
+        let next_key = found.next_key;
+        Ok((Opened { settings, run_id: run_id.into(), changes, outbox, causes, database, next_key, told }, found))
+    }
+
+    #[cfg(test)]
+    pub(super) fn database(&mut self) -> &mut Database {
+        &mut self.database
+    }
+
+    pub fn clerk(self, words: Words) -> Clerk {
+        let Opened { settings, run_id, changes, outbox, causes, database, next_key, told } = self;
+        Clerk {
+            settings,
+            run_id: run_id.clone(),
+            words,
+            changes,
+            outbox,
+            causes,
+            database,
+            ledger: Ledger::new(run_id, next_key),
+            unwritten: told.map(|what| Write::Note { what }).into_iter().collect(),
+            failed: None,
+            tidied: Instant::now(),
+            closed: false,
+        }
+    }
+}
+
+impl Clerk {
+    /// Until every [`super::Store`] is gone.
+    pub fn keep(mut self, pulse: &Pulse) {
+        loop {
+            pulse.beat();
+            let (changes, last) = self.wait();
+            self.round(changes);
+            self.tidy();
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// One round.
+    #[cfg(test)]
+    pub(super) fn once(&mut self) {
+        let (changes, _) = self.wait();
+        self.round(changes);
+    }
+
+    /// Fills the disk up, or makes room and tries it at once.
+    #[cfg(test)]
+    pub(super) fn disk(&mut self, full: bool) {
+        self.database.fill_up(full);
+        self.failed = self.failed.map(|_| Instant::now() - RETRY);
+    }
+
+    /// What waits, at least one unless a deadline or a while comes first; true when nothing can come any more.
+    fn wait(&self) -> (Vec<Change>, bool) {
+        let now = Instant::now();
+        let due = self.ledger.next_due().map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
+        let first = match self.changes.recv_timeout(due) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => return (vec![], false),
+            Err(RecvTimeoutError::Disconnected) => return (vec![], true),
+        };
+        let more = self.changes.try_iter().take(TOGETHER - 1);
+        (std::iter::once(first).chain(more).collect(), false)
+    }
+
+    fn round(&mut self, changes: Vec<Change>) {
+        let mut round = Round::default();
+        for change in changes {
+            self.enter(change, &mut round);
+        }
+        let expired = self.ledger.expire(Instant::now(), &*self.words.judge);
+        self.release(expired, &mut round);
+        self.make_room(&mut round);
+        self.write();
+        self.hand_out(round);
+        self.read_a_page();
+    }
+
+    fn enter(&mut self, change: Change, round: &mut Round) {
+        match change {
+            Change::Accept { .. } if self.closed => {} // its reply is dropped: closed
+            Change::Accept { asks, answer, reply } => {
+                let parts: Vec<Part> = asks.into_iter().map(|ask| self.accept(ask)).collect();
+                let answer = answer.map(|Answer { id, words }| {
+                    let answer = words(&parts);
+                    self.unwritten.extend(id.map(|id| Write::Answer { id, answer: answer.clone() }));
+                    answer
+                });
+                round.accepted.push((reply, parts, answer));
+            }
+            Change::Settle(reports) => {
+                for report in reports {
+                    match self.ledger.settle(report) {
+                        Settled::Released(reports) => self.release(reports, round),
+                        Settled::Late(report) => self.record(&report, round),
+                    }
+                }
+            }
+            Change::Landed { key, accepted } => {
+                if self.outbox.land(key, accepted).is_some() {
+                    let state = if accepted { State::Acked } else { State::Refused };
+                    self.unwritten.push_back(Write::Now { key, state });
+                }
+            }
+            Change::Answer { id, answer } => self.unwritten.push_back(Write::Answer { id, answer }),
+            Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
+            Change::Close(done) => {
+                self.closed = true;
+                let open = self.ledger.close(&*self.words.judge);
+                self.release(open, round);
+                round.closed.push(done);
+            }
+        }
+    }
+
+    fn accept(&mut self, ask: Ask) -> Part {
+        let part = self.ledger.accept(ask);
+        // What is said if this run never says anything else.
+        let judge = (self.words.judge)(&part);
+        let said = Report::undecided(part.clone(), Reason::Late, &judge);
+        let row = self.row(&said, State::Open);
+        self.unwritten.push_back(row);
+        self.outbox.queues().count.accepted += 1;
+        part
+    }
+
+    fn row(&self, report: &Report, state: State) -> Write {
+        let Part { key, run_id, seq, ask, .. } = &report.part;
+        let body = (self.words.body)(report).into();
+        Write::Part { key: *key, run_id: run_id.clone(), camera: ask.camera.clone(), seq: *seq, state, body }
+    }
+
+    /// Results that stand.
+    fn release(&mut self, reports: Vec<Report>, round: &mut Round) {
+        for report in reports {
+            let row = self.row(&report, State::Live);
+            if let Write::Part { key, camera, body, .. } = &row {
+                let until = Some(report.part.due() + self.settings.reject_window);
+                let (camera, body) = (camera.clone(), body.clone());
+                round.live.push(Waiting { key: *key, camera, body, until, dropped_before: 0 });
+            }
+            self.unwritten.push_back(row);
+            let count = &mut self.outbox.queues().count;
+            count.results += 1;
+            count.undecided += u64::from(report.verdict == Verdict::Undecided);
+        }
+    }
+
+    /// A verdict that came after its part's result: a row of its own.
+    fn record(&mut self, report: &Report, round: &mut Round) {
+        let mut row = self.row(report, State::Backlog);
+        if let Write::Part { key, .. } = &mut row {
+            *key = self.ledger.spare_key();
+        }
+        self.unwritten.push_back(row);
+        round.late += 1;
+        self.outbox.queues().count.late += 1;
+    }
+
+    /// Live results beyond the bound wait in the file, as long as there is one.
+    fn make_room(&mut self, round: &mut Round) {
+        let mut queues = self.outbox.queues();
+        let over = (queues.live() + round.live.len()).saturating_sub(LIVE_MAX);
+        if over == 0 {
+            return;
+        }
+        let spilled = queues.spill(over + LIVE_MAX / 2);
+        let dropped: u64 = spilled.iter().map(|waiting| waiting.dropped_before).sum();
+        queues.say_again(dropped);
+        if self.failed.is_some() {
+            queues.gave_up(spilled.len() as u64);
+            return;
+        }
+        round.late += spilled.len() as u64;
+        self.unwritten.extend(spilled.iter().map(|waiting| Write::Now { key: waiting.key, state: State::Backlog }));
+    }
+
+    /// Everything that waits, in one transaction; a disk that fails is tried again after a while.
+    fn write(&mut self) {
+        if self.unwritten.is_empty() || self.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
+            return;
+        }
+        match self.database.write(&self.run_id, self.unwritten.make_contiguous()) {
+            Ok(()) => {
+                self.unwritten.clear();
+                if self.failed.take().is_some() {
+                    tracing::info!("the store writes again");
+                    self.causes.clear("store");
+                }
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &rusqlite::Error) {
+        if self.failed.is_none() {
+            let file = self.settings.file.display();
+            tracing::error!(
+                "the store {file} does not write: {error}; results wait in memory. Free the disk, or mend it"
+            );
+            self.causes.set("store", Health::OffSpec, format!("results are not on the disk: {error}"));
+        }
+        self.failed = Some(Instant::now());
+        if is_broken(error) {
+            match Database::open(&self.settings.file, self.settings.sync) {
+                Ok((database, told)) => {
+                    self.database = database;
+                    self.unwritten.extend(told.map(|what| Write::Note { what }));
+                    let mut queues = self.outbox.queues();
+                    let lost = std::mem::take(&mut queues.in_file);
+                    queues.gave_up(lost);
+                }
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        let beyond = self.unwritten.len().saturating_sub(UNWRITTEN_MAX);
+        self.unwritten.drain(..beyond);
+    }
+
+    fn hand_out(&mut self, round: Round) {
+        let mut queues = self.outbox.queues();
+        queues.in_file += round.late;
+        queues.count.open = self.ledger.open() as u64;
+        let any = !round.live.is_empty() || round.late > 0;
+        round.live.into_iter().for_each(|waiting| queues.put_live(waiting));
+        drop(queues);
+        if any {
+            self.outbox.bell.notify_one();
+        }
+        for (reply, parts, answer) in round.accepted {
+            let _ = reply.send((parts, answer)); // who asked may have gone
+        }
+        for done in round.closed {
+            let _ = done.send(());
+        }
+    }
+
+    /// Late results, before the publisher needs them.
+    fn read_a_page(&mut self) {
+        let read_to = {
+            let queues = self.outbox.queues();
+            if !queues.wants_a_page() || self.failed.is_some() {
+                return;
+            }
+            queues.read_to
+        };
+        match self.database.page(read_to, PAGE) {
+            Ok(rows) => {
+                let mut queues = self.outbox.queues();
+                if rows.is_empty() {
+                    queues.in_file = 0;
+                }
+                for row in rows {
+                    let (key, camera, body) = (row.key, row.camera, row.body);
+                    queues.put_late(Waiting { key, camera, body, until: None, dropped_before: 0 });
+                }
+                drop(queues);
+                self.outbox.bell.notify_one();
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Keeps the bounds of the file.
+    fn tidy(&mut self) {
+        let waiting = self.outbox.count().waiting;
+        if self.failed.is_none() && waiting > self.settings.waiting_max {
+            self.give_up(waiting - self.settings.waiting_max);
+        }
+        if self.tidied.elapsed() < TIDY {
+            return;
+        }
+        let more = self.database.tidy(self.settings.keep, self.settings.keep_bytes).unwrap_or_else(|error| {
+            tracing::debug!("old results stay: {error}");
+            false
+        });
+        if !more {
+            self.tidied = Instant::now();
+        }
+    }
+
+    /// The oldest results that wait, of those that are not on their way.
+    fn give_up(&mut self, count: u64) {
+        let after = self.outbox.queues().forget_late();
+        match self.database.give_up(after, count) {
+            Ok(gone) => {
+                let mut queues = self.outbox.queues();
+                queues.in_file = queues.in_file.saturating_sub(gone);
+                queues.gave_up(gone);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+}

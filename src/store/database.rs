@@ -1,0 +1,330 @@
+//! The store's file: SQLite in WAL mode. Everything that SQLite can say stays in here.
+//!
+//! A part is a row from its acceptance on, with what would be said of it if nobody ever judged it; its result replaces
+//! that. So after a crash nothing has to be made up: what was open is sent as it stands.
+
+#[cfg(test)]
+use rusqlite::OptionalExtension;
+use rusqlite::{Connection, ErrorCode, params};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How far a commit goes before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// To the disk (fsync): a power cut loses nothing.
+    #[default]
+    Full,
+    /// To the system: `kill -9` loses nothing, a power cut the last seconds.
+    Normal,
+}
+
+/// A part's row is in one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Accepted, not judged; its body is what is said at its deadline.
+    Open = 0,
+    /// Its result waits in memory for the broker.
+    Live = 1,
+    /// Its result waits in the file: `result/late`.
+    Backlog = 2,
+    Acked = 3,
+    /// The broker refused it.
+    Refused = 4,
+}
+
+/// One change; many go into one transaction.
+#[derive(Debug, Clone)]
+pub enum Write {
+    Part {
+        key: u64,
+        run_id: Arc<str>,
+        camera: Arc<str>,
+        seq: u64,
+        state: State,
+        body: Arc<str>,
+    },
+    Now {
+        key: u64,
+        state: State,
+    },
+    /// A command's answer, by the sender's id.
+    Answer {
+        id: String,
+        answer: String,
+    },
+    /// A line of the audit log.
+    Note {
+        what: String,
+    },
+}
+
+/// A result that waits in the file.
+#[derive(Debug)]
+pub struct Row {
+    pub key: u64,
+    pub camera: Arc<str>,
+    pub body: Arc<str>,
+}
+
+/// What an earlier run left.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Beyond every key in the file.
+    pub next_key: u64,
+    /// Results that wait.
+    pub backlog: u64,
+    pub previous: Vec<Previous>,
+    /// Commands of the last hour and what was answered.
+    pub answers: Vec<(String, String)>,
+}
+
+/// Where a camera's last run ended.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Previous {
+    pub run_id: String,
+    pub camera: String,
+    pub last_seq: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error("{path} is used by another winspect; give each line a store of its own (store.file)")]
+    Busy { path: PathBuf },
+    #[error("{path}: {error}")]
+    File { path: PathBuf, error: std::io::Error },
+    #[error("{path} was made by a newer winspect (version {found}, this one knows {known}); update, or move it away")]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+pub struct Database {
+    connection: Connection,
+}
+
+/// Raised when the tables change.
+const VERSION: i64 = 1;
+const TABLES: &str = "
+CREATE TABLE part (
+  key INTEGER PRIMARY KEY, run_id TEXT NOT NULL, camera TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
+  state INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE INDEX part_not_done ON part(state, key) WHERE state < 3;
+CREATE INDEX part_done ON part(at) WHERE state >= 3;
+CREATE TABLE run (run_id TEXT NOT NULL, camera TEXT NOT NULL, last_seq INTEGER NOT NULL,
+  PRIMARY KEY (run_id, camera)) WITHOUT ROWID;
+CREATE TABLE answer (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
+";
+/// A command's id is remembered so long.
+const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
+/// Runs whose last numbers are kept.
+const RUNS_KEPT: i64 = 100;
+/// Rows that one round of tidying takes away: a round must not hold a verdict up.
+const TIDIED: u64 = 2000;
+
+impl Database {
+    /// Opens the file, or makes it. One that is no store, or broken, is moved aside and told: a line must judge.
+    ///
+    /// # Errors
+    /// When another process has it, or it cannot be made.
+    pub fn open(path: &Path, sync: Sync) -> Result<(Self, Option<String>), DatabaseError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| DatabaseError::File { path: folder.to_owned(), error })?;
+        }
+        match Self::try_open(path, sync) {
+            Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
+                let aside = move_aside(path)?;
+                let words = format!("the store was broken ({error}); moved to {}", aside.display());
+                Self::try_open(path, sync).map(|database| (database, Some(words)))
+            }
+            opened => opened.map(|database| (database, None)),
+        }
+    }
+
+    fn try_open(path: &Path, sync: Sync) -> Result<Self, DatabaseError> {
+        let connection = Connection::open(path)?;
+        // Alone: no other process, and so no file of shared memory either.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        let busy = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Busy { path: path.to_owned() },
+            _ => DatabaseError::Sqlite(error),
+        };
+        connection.busy_timeout(Duration::from_millis(500))?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(busy)?;
+        connection.pragma_update(None, "synchronous", if sync == Sync::Full { "FULL" } else { "NORMAL" })?;
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(busy)?;
+        if version > VERSION {
+            return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: VERSION });
+        }
+        if version == 0 {
+            let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
+            connection.execute_batch(&make).map_err(busy)?;
+        }
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(Database { connection })
+    }
+
+    /// What earlier runs left waits for the broker from now on.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn begin_run(&mut self) -> rusqlite::Result<Found> {
+        let change = self.connection.transaction()?;
+        change.execute("UPDATE part SET state = 2 WHERE state IN (0, 1)", [])?;
+        let old = "DELETE FROM run WHERE run_id NOT IN (SELECT DISTINCT run_id FROM run ORDER BY run_id DESC LIMIT ?)";
+        change.execute(old, [RUNS_KEPT])?;
+        change.execute("DELETE FROM answer WHERE at < ?", [now_ms() - ANSWERS_KEPT.as_millis() as i64])?;
+        change.commit()?;
+        let one = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64);
+        let next_key = one("SELECT coalesce(max(key), 0) + 1 FROM part")?;
+        let backlog = one("SELECT count(*) FROM part WHERE state = 2")?;
+        let mut last = self.connection.prepare(
+            "SELECT run_id, camera, last_seq FROM run WHERE run_id = (SELECT max(run_id) FROM run) ORDER BY camera",
+        )?;
+        let previous = last.query_map([], |row| {
+            Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
+        })?;
+        let previous = previous.collect::<rusqlite::Result<_>>()?;
+        let mut answers = self.connection.prepare("SELECT id, answer FROM answer ORDER BY at")?;
+        let answers = answers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let answers = answers.collect::<rusqlite::Result<_>>()?;
+        Ok(Found { next_key, backlog, previous, answers })
+    }
+
+    /// All of them, or none.
+    ///
+    /// # Errors
+    /// SQLite's: the disk is full, gone, read-only.
+    pub fn write(&mut self, run_id: &str, writes: &[Write]) -> rusqlite::Result<()> {
+        let change = self.connection.transaction()?;
+        {
+            let put =
+                "INSERT OR REPLACE INTO part (key, run_id, camera, seq, at, state, body) VALUES (?, ?, ?, ?, ?, ?, ?)";
+            let mut put = change.prepare_cached(put)?;
+            let mut now = change.prepare_cached("UPDATE part SET state = ? WHERE key = ?")?;
+            let last = "INSERT INTO run VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last_seq = max(last_seq, excluded.last_seq)";
+            let mut last = change.prepare_cached(last)?;
+            for write in writes {
+                match write {
+                    Write::Part { key, run_id, camera, seq, state, body } => {
+                        let (key, seq) = (*key as i64, *seq as i64);
+                        put.execute(params![key, run_id, camera, seq, now_ms(), *state as i64, body])?;
+                        if *state == State::Open {
+                            last.execute(params![run_id, camera, seq])?;
+                        }
+                    }
+                    Write::Now { key, state } => drop(now.execute(params![*state as i64, *key as i64])?),
+                    Write::Answer { id, answer } => {
+                        let sql = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
+                        change.prepare_cached(sql)?.execute(params![id, now_ms(), answer])?;
+                    }
+                    Write::Note { what } => {
+                        let at = format!("{:.3}", jiff::Timestamp::now());
+                        change
+                            .prepare_cached("INSERT INTO audit VALUES (?, ?, ?)")?
+                            .execute(params![at, run_id, what])?;
+                    }
+                }
+            }
+        }
+        change.commit()
+    }
+
+    /// Results that wait in the file, the oldest first, after that key.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn page(&self, after: u64, limit: usize) -> rusqlite::Result<Vec<Row>> {
+        let sql = "SELECT key, camera, body FROM part WHERE state = 2 AND key > ? ORDER BY key LIMIT ?";
+        let mut page = self.connection.prepare_cached(sql)?;
+        let rows = page.query_map(params![after as i64, limit as i64], |row| {
+            let (key, camera, body): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(Row { key: key as u64, camera: camera.into(), body: body.into() })
+        })?;
+        rows.collect()
+    }
+
+    /// Takes the oldest waiting results after that key away, at most `count` and a round's worth; how many there were.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn give_up(&mut self, after: u64, count: u64) -> rusqlite::Result<u64> {
+        let sql =
+            "DELETE FROM part WHERE key IN (SELECT key FROM part WHERE state = 2 AND key > ? ORDER BY key LIMIT ?)";
+        let gone = self.connection.execute(sql, params![after as i64, count.min(TIDIED) as i64])?;
+        Ok(gone as u64)
+    }
+
+    /// One round of taking the oldest delivered results away: those older than `age`, and while the file holds more
+    /// than `bytes`. True when there may be more to do.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
+        let old = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let sql =
+            "DELETE FROM part WHERE key IN (SELECT key FROM part WHERE state >= 3 AND at < ? ORDER BY at LIMIT ?)";
+        let gone = self.connection.execute(sql, params![old, TIDIED as i64])?;
+        if gone > 0 || self.used()? <= bytes {
+            return Ok(gone as u64 == TIDIED);
+        }
+        let gone = self.connection.execute(sql, params![i64::MAX, TIDIED as i64])?;
+        Ok(gone > 0)
+    }
+
+    /// Bytes of the file that hold something.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn used(&self) -> rusqlite::Result<u64> {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        Ok(((number("page_count")? - number("freelist_count")?) * number("page_size")?) as u64)
+    }
+
+    /// The audit log, the newest last.
+    #[cfg(test)]
+    pub(super) fn audit(&self) -> rusqlite::Result<Vec<(String, String)>> {
+        let mut log = self.connection.prepare("SELECT at, what FROM audit ORDER BY rowid")?;
+        let rows = log.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
+    /// The state of one part.
+    #[cfg(test)]
+    pub(super) fn state(&self, key: u64) -> rusqlite::Result<Option<i64>> {
+        let sql = "SELECT state FROM part WHERE key = ?";
+        self.connection.query_row(sql, [key as i64], |row| row.get(0)).optional()
+    }
+
+    /// As a full disk behaves: the file grows no further.
+    #[cfg(test)]
+    pub(super) fn fill_up(&self, full: bool) {
+        let pages: i64 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a number");
+        let most = if full { pages } else { 1 << 30 };
+        self.connection.pragma_update(None, "max_page_count", most).expect("set");
+    }
+}
+
+/// The file itself is at fault: another one would do.
+pub fn is_broken(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
+    let aside = |path: &Path| PathBuf::from(format!("{}.broken-{}", path.display(), now_ms()));
+    let to = aside(path);
+    std::fs::rename(path, &to).map_err(|error| DatabaseError::File { path: path.to_owned(), error })?;
+    for end in ["-wal", "-journal"] {
+        let beside = PathBuf::from(format!("{}{end}", path.display()));
+        let _ = std::fs::rename(&beside, aside(&beside)); // it may not be there
+    }
+    Ok(to)
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

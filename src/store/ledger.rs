@@ -1,0 +1,229 @@
+//! The accounting of parts: who was accepted, what is still open, and in which order results leave. Pure: the time is
+//! the caller's.
+//!
+//! ```text
+//! accept -> open --settle--> settled --when all before it in its camera are settled--> released, once
+//!             \--its deadline--> undecided(late or camera_lost), released in the same order
+//! ```
+//! A verdict that comes after that is for the record. An earlier part of a camera is due no later than the next one, so
+//! that keeping the order makes no result later than its deadline.
+
+use crate::part::{Ask, Part};
+use crate::report::{Judge, Report};
+use crate::verdict::Reason;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Debug)]
+pub struct Ledger {
+    run_id: Arc<str>,
+    /// The key of the next part.
+    next_key: u64,
+    cameras: HashMap<Arc<str>, Book>,
+}
+
+/// One camera's parts.
+#[derive(Debug, Default)]
+struct Book {
+    last_seq: u64,
+    /// By `seq`: accepted and not released.
+    open: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Open(Part),
+    /// Waits for those before it.
+    Settled(Box<Report>),
+}
+
+/// What became of a verdict.
+#[derive(Debug)]
+pub enum Settled {
+    /// It stands: these may leave now, in this order. Maybe none, maybe others that waited for it.
+    Released(Vec<Report>),
+    /// The part's result had left already: for the record.
+    Late(Box<Report>),
+}
+
+impl Ledger {
+    /// `next_key` is beyond every key that the store holds.
+    pub fn new(run_id: Arc<str>, next_key: u64) -> Self {
+        Ledger { run_id, next_key, cameras: HashMap::new() }
+    }
+
+    /// Gives the part its number. Its deadline is never before that of the camera's last open part.
+    pub fn accept(&mut self, ask: Ask) -> Part {
+        let book = self.cameras.entry(ask.camera.clone()).or_default();
+        book.last_seq += 1;
+        let part = Part::new(self.next_key, self.run_id.clone(), book.last_seq, ask);
+        self.next_key += 1;
+        book.open.insert(part.seq, Entry::Open(part.clone()));
+        part
+    }
+
+    pub fn settle(&mut self, report: Report) -> Settled {
+        let Some(book) = self.cameras.get_mut(report.part.camera()) else { return Settled::Late(Box::new(report)) };
+        match book.open.get_mut(&report.part.seq) {
+            Some(entry @ Entry::Open(_)) => {
+                *entry = Entry::Settled(Box::new(report));
+                Settled::Released(book.release())
+            }
+            _ => Settled::Late(Box::new(report)),
+        }
+    }
+
+    /// Every part that is due becomes undecided.
+    pub fn expire(&mut self, now: Instant, judge: &dyn Fn(&Part) -> Judge) -> Vec<Report> {
+        let reason = |part: &Part| if part.has_frame() { Reason::Late } else { Reason::CameraLost };
+        self.undecide(&|part| (part.due() <= now).then(|| reason(part)), judge)
+    }
+
+    /// Every open part becomes undecided: the line stops.
+    pub fn close(&mut self, judge: &dyn Fn(&Part) -> Judge) -> Vec<Report> {
+        self.undecide(&|_| Some(Reason::NotReady), judge)
+    }
+
+    fn undecide(&mut self, why: &dyn Fn(&Part) -> Option<Reason>, judge: &dyn Fn(&Part) -> Judge) -> Vec<Report> {
+        let mut released = vec![];
+        for book in self.cameras.values_mut() {
+            for entry in book.open.values_mut() {
+                let Entry::Open(part) = entry else { continue };
+                let Some(reason) = why(part) else { continue };
+                let judge = judge(part);
+                let mut report = Report::undecided(part.clone(), reason, &judge);
+                report.took.total = part.ask.since.elapsed();
+                *entry = Entry::Settled(Box::new(report));
+            }
+            released.extend(book.release());
+        }
+        released
+    }
+
+    /// A key for a row that is no part's.
+    pub fn spare_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key - 1
+    }
+
+    /// When the next part becomes undecided.
+    pub fn next_due(&self) -> Option<Instant> {
+        let due = |entry: &Entry| match entry {
+            Entry::Open(part) => Some(part.due()),
+            Entry::Settled(_) => None,
+        };
+        // By camera the first open one is the first due, but for triggers of a future time.
+        self.cameras.values().flat_map(|book| book.open.values().filter_map(due)).min()
+    }
+
+    /// Accepted and not released.
+    pub fn open(&self) -> usize {
+        self.cameras.values().map(|book| book.open.len()).sum()
+    }
+}
+
+impl Book {
+    fn release(&mut self) -> Vec<Report> {
+        let mut released = vec![];
+        while let Some(first) = self.open.first_entry() {
+            if matches!(first.get(), Entry::Open(_)) {
+                break;
+            }
+            if let Entry::Settled(report) = first.remove() {
+                released.push(*report);
+            }
+        }
+        released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::part::tests::ask;
+    use crate::report::tests::judge;
+    use crate::verdict::Verdict;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const DEADLINE: Duration = Duration::from_millis(100);
+
+    fn verdict(part: &Part) -> Report {
+        let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
+        (report.verdict, report.reason) = (Verdict::Pass, None);
+        report
+    }
+
+    #[test]
+    fn a_part_without_a_verdict_is_undecided_at_its_deadline_and_the_verdict_is_for_the_record() {
+        let mut ledger = Ledger::new("run".into(), 1);
+        let part = ledger.accept(ask("top", DEADLINE));
+        let due = ledger.next_due().expect("open");
+        assert!(ledger.expire(due - Duration::from_nanos(1), &judge).is_empty());
+        let said = ledger.expire(due, &judge);
+        assert_eq!((said[0].part.seq, said[0].reason), (1, Some(Reason::CameraLost)));
+        assert!(matches!(ledger.settle(verdict(&part)), Settled::Late(_)));
+        assert_eq!((ledger.open(), ledger.next_due()), (0, None));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Accept(usize),
+        /// Of the parts so far, the one at this place (modulo).
+        Settle(usize),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0usize..2).prop_map(Step::Accept),
+            any::<usize>().prop_map(Step::Settle),
+            (0u64..80).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Against the promises: each part has one result, in the order of acceptance by camera, by its deadline.
+        #[test]
+        fn one_result_a_part_in_order_and_in_time(steps in proptest::collection::vec(step(), 1..120)) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut ledger = Ledger::new("run".into(), 1);
+            let (mut parts, mut left) = (Vec::<Part>::new(), Vec::<(Report, Instant)>::new());
+            for step in steps {
+                match step {
+                    Step::Accept(camera) => {
+                        let mut ask = ask(["a", "b"][camera], DEADLINE);
+                        ask.since = now;
+                        parts.push(ledger.accept(ask));
+                    }
+                    Step::Settle(at) if !parts.is_empty() => {
+                        if let Settled::Released(reports) = ledger.settle(verdict(&parts[at % parts.len()])) {
+                            left.extend(reports.into_iter().map(|report| (report, now)));
+                        }
+                    }
+                    Step::Settle(_) => {}
+                    Step::Wait(ms) => {
+                        // As the clerk does: it wakes at every deadline on the way.
+                        let until = now + Duration::from_millis(ms);
+                        while let Some(due) = ledger.next_due().filter(|due| *due <= until) {
+                            left.extend(ledger.expire(due, &judge).into_iter().map(|report| (report, due)));
+                        }
+                        now = until;
+                    }
+                }
+            }
+            left.extend(ledger.close(&judge).into_iter().map(|report| (report, now)));
+            prop_assert_eq!(left.len(), parts.len());
+            for camera in ["a", "b"] {
+                let seqs: Vec<u64> = left.iter().map(|(r, _)| &r.part).filter(|p| &**p.camera() == camera).map(|p| p.seq).collect();
+                let count = seqs.len() as u64;
+                prop_assert_eq!(seqs, (1..=count).collect::<Vec<_>>());
+            }
+            for (report, at) in &left {
+                prop_assert!(*at <= report.part.due());
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Results on their way to the broker: the live ones in memory, those of the file in pages. Bounded.
+//!
+//! Live results go first: what is late has time. Both keep their order.
+
+use super::StoreCount;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// A result handed to the publisher.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The store's own number for it; what [`Outbox::acked`] takes.
+    pub key: u64,
+    pub camera: Arc<str>,
+    /// The message without its last two keys; see `publish::message::finished`.
+    pub body: Arc<str>,
+    /// Until when it is of use to the gate; nothing when it never was.
+    pub until: Option<Instant>,
+    /// Results given up before this one and not reported yet.
+    pub dropped_before: u64,
+}
+
+/// Shared by the clerk (puts) and the publisher (takes).
+#[derive(Default)]
+pub struct Outbox {
+    state: Mutex<Queues>,
+    pub(super) bell: Notify,
+}
+
+#[derive(Default)]
+pub(super) struct Queues {
+    live: VecDeque<Waiting>,
+    late: VecDeque<Waiting>,
+    /// Handed out and not answered.
+    flying: BTreeMap<u64, Waiting>,
+    /// Results that wait in the file and are not in `late`.
+    pub(super) in_file: u64,
+    /// The last key that was read from the file.
+    pub(super) read_to: u64,
+    /// Given up since a result last left with this number.
+    unreported: u64,
+    pub(super) count: StoreCount,
+}
+
+impl Queues {
+    /// Handed out or not, the broker does not have it yet.
+    pub(super) fn waiting(&self) -> u64 {
+        (self.live.len() + self.late.len() + self.flying.len()) as u64 + self.in_file
+    }
+
+    /// Live results in memory.
+    pub(super) fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(super) fn put_live(&mut self, mut waiting: Waiting) {
+        waiting.dropped_before += std::mem::take(&mut self.unreported);
+        self.live.push_back(waiting);
+    }
+
+    /// What was read from the file; what is here already is not taken twice.
+    pub(super) fn put_late(&mut self, waiting: Waiting) {
+        self.read_to = self.read_to.max(waiting.key);
+        if self.flying.contains_key(&waiting.key) || self.late.iter().any(|late| late.key == waiting.key) {
+            return;
+        }
+        self.in_file = self.in_file.saturating_sub(1);
+        self.late.push_back(waiting);
+    }
+
+    /// True when the publisher will soon ask for more of the file than there is in memory.
+    pub(super) fn wants_a_page(&self) -> bool {
+        self.in_file > 0 && self.late.len() < super::PAGE / 2
+    }
+
+    /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
+    pub(super) fn spill(&mut self, count: usize) -> Vec<Waiting> {
+        let count = count.min(self.live.len());
+        let spilled: Vec<Waiting> = self.live.drain(..count).collect();
+        let lowest = spilled.iter().map(|waiting| waiting.key).min();
+        self.read_to = self.read_to.min(lowest.map_or(u64::MAX, |key| key.saturating_sub(1)));
+        spilled
+    }
+
+    pub(super) fn gave_up(&mut self, count: u64) {
+        self.count.given_up += count;
+        self.unreported += count;
+    }
+
+    /// Reported with a result that itself was given up: to be said again.
+    pub(super) fn say_again(&mut self, dropped: u64) {
+        self.unreported += dropped;
+    }
+
+    /// Late results that nobody was handed wait in the file alone again; the highest late key that somebody was.
+    pub(super) fn forget_late(&mut self) -> u64 {
+        self.in_file += self.late.drain(..).count() as u64;
+        let flying = self.flying.values().filter(|waiting| waiting.until.is_none());
+        self.read_to = flying.map(|waiting| waiting.key).max().unwrap_or(0);
+        self.read_to
+    }
+}
+
+impl Outbox {
+    pub(super) fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.state.lock().expect("nobody panics while holding the outbox")
+    }
+
+    /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
+    pub fn next(&self) -> Option<Waiting> {
+        let mut queues = self.queues();
+        let next = match queues.live.pop_front() {
+            Some(live) => live,
+            None => queues.late.pop_front()?,
+        };
+        queues.flying.insert(next.key, next.clone());
+        Some(next)
+    }
+
+    /// The link was lost: everything that was handed out is handed out again, in order.
+    pub fn rewind(&self) {
+        let mut queues = self.queues();
+        for (_, waiting) in std::mem::take(&mut queues.flying).into_iter().rev() {
+            let queue = if waiting.until.is_some() { &mut queues.live } else { &mut queues.late };
+            queue.push_front(waiting);
+        }
+    }
+
+    /// Takes what was handed out; nothing when it was taken before.
+    pub(super) fn land(&self, key: u64, accepted: bool) -> Option<Waiting> {
+        let mut queues = self.queues();
+        let landed = queues.flying.remove(&key)?;
+        if accepted {
+            queues.count.acked += 1;
+        } else {
+            queues.gave_up(1);
+            queues.say_again(landed.dropped_before);
+        }
+        Some(landed)
+    }
+
+    pub fn count(&self) -> StoreCount {
+        let queues = self.queues();
+        StoreCount { waiting: queues.waiting(), ..queues.count }
+    }
+
+    /// Resolves when something may be waiting, for the publisher's loop.
+    pub async fn notified(&self) {
+        self.bell.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn waiting(key: u64, live: bool) -> Waiting {
+        let until = live.then(|| Instant::now() + Duration::from_secs(1));
+        Waiting { key, camera: "top".into(), body: "{".into(), until, dropped_before: 0 }
+    }
+
+    #[test]
+    fn live_results_go_before_late_ones() {
+        let outbox = Outbox::default();
+        outbox.queues().in_file = 1;
+        outbox.queues().put_late(waiting(1, false));
+        outbox.queues().put_live(waiting(2, true));
+        assert_eq!([outbox.next().map(|w| w.key), outbox.next().map(|w| w.key)], [Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn what_is_given_up_or_refused_is_told_with_the_next() {
+        let outbox = Outbox::default();
+        outbox.queues().gave_up(3);
+        outbox.queues().put_live(waiting(4, true));
+        let first = outbox.next().expect("put");
+        assert_eq!(first.dropped_before, 3);
+        outbox.land(first.key, false);
+        outbox.queues().put_live(waiting(5, true));
+        assert_eq!(outbox.next().expect("put").dropped_before, 4);
+    }
+
+    proptest! {
+        /// Against the naive model: a list of unanswered numbers and a cursor.
+        #[test]
+        fn the_outbox_is_a_list_with_a_cursor(steps in proptest::collection::vec(0u8..5, 0..80)) {
+            let outbox = Outbox::default();
+            let (mut model, mut cursor, mut key) = (Vec::<u64>::new(), 0usize, 0u64);
+            let mut out: Vec<u64> = vec![];
+            for step in steps {
+                match step {
+                    0 | 1 => {
+                        key += 1;
+                        outbox.queues().put_live(waiting(key, true));
+                        model.push(key);
+                    }
+                    2 => {
+                        let next = outbox.next().map(|w| w.key);
+                        prop_assert_eq!(next, model.get(cursor).copied());
+                        cursor = (cursor + 1).min(model.len());
+                        out.extend(next);
+                    }
+                    3 => if let Some(key) = out.pop() {
+                        outbox.land(key, true);
+                        if let Some(at) = model[..cursor].iter().position(|k| *k == key) {
+                            model.remove(at);
+                            cursor -= 1;
+                        }
+                    },
+                    _ => { outbox.rewind(); cursor = 0; out.clear(); }
+                }
+                prop_assert_eq!(outbox.count().waiting as usize, model.len());
+            }
+        }
+    }
+}

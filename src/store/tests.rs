@@ -1,0 +1,236 @@
+//! The clerk at work on a real file: what survives, what is told, what a full disk does.
+
+use super::database::Database;
+use super::*;
+use crate::base::notify::Pulse;
+use crate::condition::Health;
+use crate::part::tests::ask;
+use crate::report::tests::judge;
+use crate::verdict::{Reason, Verdict};
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(super) struct Run {
+    pub store: Store,
+    pub causes: Causes,
+    clerk: JoinHandle<()>,
+    pub found: Found,
+}
+
+pub(super) fn settings(folder: &Path) -> Settings {
+    Settings {
+        file: folder.join("box.db"),
+        sync: Sync::Normal,
+        waiting_max: 1_000_000,
+        keep: Duration::from_secs(3600),
+        keep_bytes: 1 << 40,
+        reject_window: Duration::from_secs(1),
+    }
+}
+
+impl Run {
+    pub fn start(settings: Settings, run_id: &str) -> Self {
+        let causes = Causes::default();
+        let (store, opened, found) = Store::open(settings, run_id, causes.clone()).expect("opens");
+        let body = |report: &Report| {
+            format!(
+                "{{\"seq\":{},\"verdict\":\"{:?}\",\"reason\":\"{:?}\"",
+                report.part.seq, report.verdict, report.reason
+            )
+        };
+        let clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body) });
+        let clerk = std::thread::spawn(move || clerk.keep(&Pulse::default()));
+        Run { store, causes, clerk, found }
+    }
+
+    fn accept(&self, count: usize) -> Vec<Part> {
+        self.store.accept((0..count).map(|_| ask("top", DEADLINE)).collect()).expect("open")
+    }
+
+    fn pass(&self, part: &Part) {
+        let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
+        (report.verdict, report.reason) = (Verdict::Pass, None);
+        self.store.settle(vec![report]);
+    }
+
+    /// What comes out next, within a while.
+    fn next(&self) -> Option<Waiting> {
+        let until = Instant::now() + Duration::from_secs(2);
+        loop {
+            match self.store.outbox().next() {
+                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+                next => return next,
+            }
+        }
+    }
+
+    fn until(&self, fits: impl Fn(StoreCount) -> bool) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !fits(self.store.count()) {
+            assert!(Instant::now() < until, "{:?}", self.store.count());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub fn end(self) {
+        drop(self.store);
+        self.clerk.join().expect("no panic");
+    }
+}
+
+#[test]
+fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    assert!(run.found.previous.is_empty());
+    let parts = run.accept(3);
+    run.pass(&parts[0]);
+    run.pass(&parts[1]);
+    let first = run.next().expect("settled");
+    run.store.landed(first.key, true);
+    run.until(|count| count.acked == 1);
+    run.end(); // as a crash does, but for what the clerk still had in its hands
+
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 3 }]);
+    let late = [run.next().expect("waits"), run.next().expect("waits")];
+    assert!(late.iter().all(|waiting| waiting.until.is_none()));
+    assert_eq!(&*late[0].body, "{\"seq\":2,\"verdict\":\"Pass\",\"reason\":\"None\"");
+    assert_eq!(&*late[1].body, "{\"seq\":3,\"verdict\":\"Undecided\",\"reason\":\"Some(Late)\"");
+    assert!(run.accept(1)[0].key > parts[2].key);
+    late.iter().for_each(|waiting| run.store.landed(waiting.key, true));
+    run.until(|count| count.waiting == 0);
+    run.end();
+    let run = Run::start(settings(folder.path()), "01C");
+    // The third run begins with what the second left open.
+    assert_eq!(run.next().map(|waiting| waiting.key), Some(parts[2].key + 1));
+    run.end();
+}
+
+#[test]
+fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    let part = run.store.accept(vec![ask("top", Duration::from_millis(30))]).expect("open").remove(0);
+    let said = run.next().expect("at its deadline");
+    assert!(part.due().elapsed() < Duration::from_secs(1));
+    assert!(said.body.contains("CameraLost"), "{}", said.body);
+    run.pass(&part);
+    let late = run.next().expect("for the record");
+    assert!(late.until.is_none() && late.body.contains("Pass"));
+    let count = run.store.count();
+    assert_eq!((count.accepted, count.results, count.late, count.open), (1, 1, 1, 0));
+    run.end();
+}
+
+#[test]
+fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    run.accept(1);
+    run.store.close();
+    assert!(run.next().expect("closed").body.contains("NotReady"));
+    assert_eq!(run.store.accept(vec![ask("top", DEADLINE)]).err(), Some(Closed));
+    run.end();
+}
+
+#[test]
+fn beyond_the_bound_the_oldest_are_given_up_and_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(Settings { waiting_max: 10, ..settings(folder.path()) }, "01A");
+    let parts = run.accept(50);
+    drop(parts); // all open
+    run.end();
+    let run = Run::start(Settings { waiting_max: 10, ..settings(folder.path()) }, "01B");
+    run.until(|count| count.given_up == 40);
+    let part = run.accept(1).remove(0);
+    run.pass(&part);
+    let told: Vec<Waiting> = std::iter::from_fn(|| run.next()).take(11).collect();
+    let live = told.iter().find(|waiting| waiting.until.is_some()).expect("the new one");
+    assert_eq!((live.dropped_before, told.len()), (40, 11));
+    run.end();
+}
+
+#[test]
+fn more_live_results_than_memory_holds_wait_in_the_file_and_none_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    let parts: Vec<Part> = (0..10).flat_map(|_| run.accept(500)).collect();
+    parts.iter().for_each(|part| run.pass(part));
+    run.until(|count| count.results == 5000);
+    let mut keys = std::collections::BTreeSet::new();
+    while keys.len() < 5000 {
+        let waiting = run.next().unwrap_or_else(|| panic!("{} of 5000, {:?}", keys.len(), run.store.count()));
+        assert!(keys.insert(waiting.key), "twice");
+        run.store.landed(waiting.key, true);
+    }
+    run.until(|count| count.waiting == 0);
+    assert_eq!(run.store.count().acked, 5000);
+    run.end();
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let causes = Causes::default();
+    let (store, mut opened, _) = Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
+    opened.database().fill_up(true);
+    let body = |_: &Report| "{".to_owned() + &" ".repeat(2000);
+    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body) });
+    let mut round = |store: &Store, full: Option<bool>| {
+        full.into_iter().for_each(|full| clerk.disk(full));
+        let (asks, to) = ((0..20).map(|_| ask("top", DEADLINE)).collect(), store.clone());
+        let asked = std::thread::spawn(move || to.accept(asks));
+        while !asked.is_finished() {
+            clerk.once();
+        }
+        asked.join().expect("no panic").expect("open").len()
+    };
+    assert_eq!(round(&store, None), 20);
+    let (health, told) = causes.all();
+    assert_eq!(health, Health::OffSpec);
+    assert!(told[0].contains("database or disk is full"), "{told:?}");
+    assert_eq!(round(&store, Some(false)), 20);
+    assert_eq!(causes.all().0, Health::Normal);
+    drop(clerk);
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!((run.found.backlog, run.found.previous[0].last_seq), (40, 40));
+    run.end();
+}
+
+#[test]
+fn a_file_that_is_no_store_is_moved_aside_and_a_second_process_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("box.db"), "garbage, and a lot of it. ".repeat(1000)).expect("written");
+    let run = Run::start(settings(folder.path()), "01A");
+    assert!(run.causes.all().1[0].contains("the store was broken"));
+    let aside = std::fs::read_dir(folder.path()).expect("there").flatten().map(|entry| entry.file_name());
+    assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("box.db.broken-")));
+    let second = Store::open(settings(folder.path()), "01B", Causes::default()).err().expect("in use");
+    assert!(second.to_string().contains("is used by another winspect"), "{second}");
+    run.end();
+}
+
+#[test]
+fn old_results_go_when_they_are_too_old_or_too_many() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    let parts = run.accept(100);
+    parts.iter().for_each(|part| run.pass(part));
+    for _ in &parts {
+        let waiting = run.next().expect("settled");
+        run.store.landed(waiting.key, true);
+    }
+    run.until(|count| count.acked == 100);
+    run.store.note("threshold 0.5");
+    run.end();
+    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    assert!(!database.tidy(Duration::from_secs(3600), 1 << 40).expect("works"));
+    assert_eq!(database.state(parts[0].key).expect("works"), Some(3));
+    database.tidy(Duration::from_secs(3600), 0).expect("works");
+    assert_eq!(database.state(parts[0].key).expect("works"), None);
+    assert_eq!(database.audit().expect("works")[0].1, "threshold 0.5");
+}

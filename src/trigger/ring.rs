@@ -1,0 +1,244 @@
+//! A camera's recent frames with their times, and the parts that wait for theirs. Pure: the time is the caller's.
+//!
+//! Frames beyond the bound in bytes are let go, the oldest first (`skipped`). Parts are served in the order of their
+//! triggers: one that must wait for a frame keeps the later ones waiting, as their results would have to.
+
+use super::RingSettings;
+use crate::frame::{Frame, Outcome, Ticket};
+use crate::intake::Waiting;
+use crate::part::Part;
+use jiff::Timestamp;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub struct Ring {
+    settings: RingSettings,
+    frames: VecDeque<Kept>,
+    bytes: usize,
+    asked: VecDeque<Asked>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    frame: Frame,
+    /// Until it becomes a part's frame.
+    ticket: Option<Ticket>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    parts: Vec<Part>,
+    at: Timestamp,
+}
+
+/// What a frame or a trigger brought about.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub waiting: Vec<Waiting>,
+    /// There are frames before and after their time, and none near it.
+    pub missed: Vec<Part>,
+}
+
+impl Ring {
+    pub fn new(settings: RingSettings) -> Self {
+        Ring { settings, frames: VecDeque::new(), bytes: 0, asked: VecDeque::new() }
+    }
+
+    /// The newest frame.
+    pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Found {
+        self.bytes += frame.picture.rgb().len();
+        self.frames.push_back(Kept { frame, ticket: Some(ticket) });
+        let found = self.serve(now);
+        while self.bytes > self.settings.bytes
+            && self.frames.len() > 1
+            && let Some(oldest) = self.frames.pop_front()
+        {
+            self.bytes -= oldest.frame.picture.rgb().len();
+            oldest.settle(Outcome::Skipped);
+        }
+        found
+    }
+
+    /// The parts of one trigger, whose frame is the one nearest to `at`.
+    pub fn ask(&mut self, parts: Vec<Part>, at: Timestamp, now: Instant) -> Found {
+        self.asked.push_back(Asked { parts, at });
+        self.serve(now)
+    }
+
+    /// The newest frame, where there is one.
+    pub fn newest(&self) -> Option<&Frame> {
+        self.frames.back().map(|kept| &kept.frame)
+    }
+
+    fn serve(&mut self, now: Instant) -> Found {
+        let mut found = Found::default();
+        while let Some(asked) = self.asked.front() {
+            if asked.parts.iter().all(|part| part.due() <= now) {
+                self.asked.pop_front(); // its result has left
+                continue;
+            }
+            let at = asked.at;
+            if !self.is_decided(at) {
+                break;
+            }
+            let Some(Asked { parts, .. }) = self.asked.pop_front() else { break };
+            match self.nearest(at) {
+                Some(kept) => {
+                    parts.iter().for_each(Part::found_its_frame);
+                    found.waiting.push(Waiting { frame: kept.frame.clone(), ticket: kept.ticket.take(), parts });
+                }
+                None => found.missed.extend(parts),
+            }
+        }
+        found
+    }
+
+    /// No frame that is still to come can be nearer: the newest is later, or no earlier than half of what is usual
+    /// between two.
+    fn is_decided(&self, at: Timestamp) -> bool {
+        let mut times = self.frames.iter().rev().map(|kept| kept.frame.captured_at);
+        let Some(newest) = times.next() else { return false };
+        if newest >= at {
+            return true;
+        }
+        let between = times.next().map_or(Duration::ZERO, |before| newest.duration_since(before).unsigned_abs());
+        at.duration_since(newest).unsigned_abs() <= between / 2
+    }
+
+    fn nearest(&mut self, at: Timestamp) -> Option<&mut Kept> {
+        let window = self.settings.window;
+        let away = |kept: &Kept| kept.frame.captured_at.duration_since(at).unsigned_abs();
+        self.frames.iter_mut().filter(|kept| away(kept) <= window).min_by_key(|kept| away(kept))
+    }
+}
+
+impl Kept {
+    fn settle(self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket {
+            ticket.settle(outcome);
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.frames.drain(..).for_each(|kept| kept.settle(Outcome::Stopped));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::tests::frame;
+    use crate::frame::{Tally, TallyCount};
+    use crate::part::tests::ask;
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_millis(ms)
+    }
+
+    fn part(seq: u64) -> Vec<Part> {
+        vec![Part::new(seq, "run".into(), seq, ask("top", Duration::from_secs(60)))]
+    }
+
+    struct Line {
+        ring: Ring,
+        tally: Arc<Tally>,
+        now: Instant,
+    }
+
+    impl Line {
+        fn new(bytes: usize, window_ms: u64) -> Self {
+            let ring = Ring::new(RingSettings { bytes, window: Duration::from_millis(window_ms) });
+            Line { ring, tally: Arc::default(), now: Instant::now() }
+        }
+
+        fn put(&mut self, ms: i64) -> Vec<(u64, i64)> {
+            let frame = Frame { captured_at: at(ms), ..frame("top") };
+            let found = self.ring.put(frame, self.tally.captured(), self.now);
+            chosen(found)
+        }
+
+        fn ask(&mut self, seq: u64, ms: i64) -> Vec<(u64, i64)> {
+            chosen(self.ring.ask(part(seq), at(ms), self.now))
+        }
+
+        fn count(self) -> TallyCount {
+            drop(self.ring);
+            self.tally.count()
+        }
+    }
+
+    /// Which part got the frame of which time; -1 for none.
+    fn chosen(found: Found) -> Vec<(u64, i64)> {
+        let mut all: Vec<(u64, i64)> = found.missed.iter().map(|part| (part.seq, -1)).collect();
+        for waiting in found.waiting {
+            all.extend(waiting.parts.iter().map(|p| (p.seq, waiting.frame.captured_at.as_millisecond())));
+            if let Some(ticket) = waiting.ticket {
+                ticket.settle(Outcome::Judged);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_part_gets_the_frame_nearest_to_its_time_from_before_or_after() {
+        let mut line = Line::new(1000, 50);
+        (0..5).for_each(|n| assert!(line.put(n * 30).is_empty()));
+        assert_eq!(line.ask(1, 34), [(1, 30)]);
+        assert_eq!(line.ask(2, 125), [(2, 120)]); // 150 would not be nearer
+        assert!(line.ask(3, 146).is_empty()); // 150 will be
+        assert!(line.ask(4, 60).is_empty()); // in order
+        assert_eq!(line.put(150), [(3, 150), (4, 60)]);
+        assert_eq!(line.ask(5, 60), [(5, 60)]); // one frame for two parts
+        let count = line.count();
+        assert_eq!((count.captured, count.judged, count.stopped), (6, 4, 2));
+    }
+
+    #[test]
+    fn a_time_without_a_frame_near_it_is_a_miss() {
+        let mut line = Line::new(1000, 20);
+        line.put(0);
+        assert!(line.ask(1, 50).is_empty());
+        assert_eq!(line.put(100), [(1, -1)]);
+    }
+
+    #[test]
+    fn a_part_that_is_due_no_longer_holds_the_others_up() {
+        let mut line = Line::new(1000, 50);
+        line.put(0);
+        assert!(line.ask(1, 10_000).is_empty() && line.ask(2, 0).is_empty());
+        line.now += Duration::from_secs(61);
+        assert!(line.put(30).is_empty());
+        let fresh = vec![Part::new(3, "run".into(), 3, ask("top", Duration::from_secs(600)))];
+        assert_eq!(chosen(line.ring.ask(fresh, at(30), line.now)), [(3, 30)]);
+    }
+
+    proptest! {
+        /// Against the naive model: of all frames so far that fit, the nearest; the bound holds; every frame is accounted for.
+        #[test]
+        fn the_ring_keeps_its_bound_and_loses_no_frame(times in proptest::collection::vec(1i64..60, 1..40), frames in 1usize..6) {
+            let mut line = Line::new(3 * frames, 1_000_000);
+            let (mut now, mut kept) = (0, Vec::<i64>::new());
+            for (number, step) in times.iter().enumerate() {
+                now += step;
+                line.put(now);
+                kept.push(now);
+                kept = kept[kept.len().saturating_sub(frames)..].to_vec();
+                let asked = now - step / 2;
+                let best = kept.iter().map(|t| (t - asked).abs()).min();
+                let got = line.ask(number as u64, asked);
+                prop_assert_eq!(got.len(), 1);
+                prop_assert_eq!(Some((got[0].1 - asked).abs()), best);
+                prop_assert!(line.ring.bytes <= 3 * frames);
+            }
+            let total = times.len() as u64;
+            let count = line.count();
+            prop_assert_eq!((count.captured, count.balances()), (total, true));
+        }
+    }
+}

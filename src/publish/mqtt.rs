@@ -23,7 +23,9 @@ use crate::report::Report;
 use crate::store::{Store, Waiting};
 use crossbeam::channel::{Sender, TrySendError};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{
+    Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
+};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
@@ -300,6 +302,14 @@ impl Link {
             }
             Event::Incoming(Packet::PubAck(ack)) => self.landed(session, &ack),
             Event::Incoming(Packet::Publish(publish)) => self.receive(session, publish),
+            Event::Incoming(Packet::SubAck(ack)) => {
+                if ack.return_codes.iter().any(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
+                    tracing::error!(
+                        "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
+                        self.topics
+                    );
+                }
+            }
             _ => {}
         }
     }
@@ -329,6 +339,10 @@ impl Link {
             return;
         }
         let Some(name) = topic.strip_prefix(&format!("{}/cmd/", self.topics)) else { return };
+        if publish.retain && publish.payload.is_empty() {
+            let _ = session.client.try_ack(&publish);
+            return; // how a retained command is taken away
+        }
         let parsed = if publish.retain {
             let id = command::parse(name, &publish.payload).map_or_else(|refusal| refusal.id, |order| order.id);
             let reason = "a retained command: it would come again with every connection; publish it without retain";

@@ -15,6 +15,7 @@ mod inspect;
 mod line;
 mod models;
 mod notify;
+mod parts;
 mod pictures;
 mod recipes;
 mod support;

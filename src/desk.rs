@@ -6,6 +6,7 @@ use crate::condition::{Causes, Health};
 use crate::entrance::Asking;
 use crate::frame::{Area, Frame, Outcome};
 use crate::intake::{Intake, Waiting};
+use crate::join::Joins;
 use crate::part::Part;
 use crate::publish::message::{self, Answer};
 use crate::publish::mqtt::Answered;
@@ -40,6 +41,7 @@ pub struct Desk {
     /// The live cameras: those of others may repeat themselves.
     pub watched: HashMap<Arc<str>, Watched>,
     pub asking: HashMap<Arc<str>, Asking>,
+    pub joins: Joins,
     pub rules: Rules,
     pub causes: Causes,
     pub store: Store,
@@ -84,7 +86,13 @@ impl Desk {
             // Full means that the artist is behind: this picture is not drawn.
             let _ = self.evidence.try_send(Evidence { report: Arc::new(report.clone()), picture: picture.clone() });
         }
-        self.store.settle(reports);
+        let now = Instant::now();
+        let mut whole: Vec<Report> = reports.into_iter().filter_map(|report| self.joins.add(report, now)).collect();
+        for report in &mut whole {
+            self.challenge(report);
+            report.took.total = report.part.ask.since.elapsed();
+        }
+        self.store.settle(whole);
         self.note(error)
     }
 
@@ -120,10 +128,6 @@ impl Desk {
                     failed = Some(error);
                 }
             },
-        }
-        for report in &mut reports {
-            self.challenge(report);
-            report.took.total = report.part.ask.since.elapsed();
         }
         (reports, failed)
     }
@@ -184,6 +188,7 @@ impl Desk {
         let since = part.ask.since.max(frame.arrived);
         let mut report = Report::undecided(part, Reason::EngineError, &self.rules.judge());
         (report.captured_at, report.captured_by) = (frame.captured_at, frame.captured_by);
+        report.seen_by = frame.camera.clone();
         report.took = Took { queue: since.elapsed(), decode: frame.decode, ..Took::default() };
         report
     }

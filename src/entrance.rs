@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// How a camera asks for parts.
+/// How parts are asked for: by a camera, or by several that see the same part.
 #[derive(Debug, Clone)]
 pub struct Asking {
+    /// Theirs, or the name that they share.
     pub camera: Arc<str>,
     pub terms: Terms,
     /// The parts in one view; one without a name unless the recipe names some.
@@ -46,7 +47,8 @@ impl Asking {
 
 /// Where a camera's frames become parts; shared by its thread and the foreman.
 pub struct Entrance {
-    pub asking: Asking,
+    pub camera: Arc<str>,
+    asking: Asking,
     place: Place,
     tally: Arc<Tally>,
     store: Store,
@@ -73,7 +75,16 @@ impl Entrance {
             Trigger::Command(settings) => Way::Command(Ring::new(*settings)),
             Trigger::Presence(settings) => Way::Presence { presence: Box::new(Presence::new(*settings)), told: false },
         };
-        Entrance { asking, place, tally, store, rules, way: Mutex::new(way), newest: Mutex::default() }
+        Entrance {
+            camera: asking.camera.clone(),
+            asking,
+            place,
+            tally,
+            store,
+            rules,
+            way: Mutex::new(way),
+            newest: Mutex::default(),
+        }
     }
 
     pub fn newest(&self) -> Option<Arc<Picture>> {
@@ -115,7 +126,7 @@ impl Entrance {
                 Ok(Some((frame, ticket))) => self.part(frame, ticket),
                 Err(why) => {
                     if !std::mem::replace(told, true) {
-                        tracing::error!("camera {}: {why}; no part will come. Correct it", self.asking.camera);
+                        tracing::error!("camera {}: {why}; no part will come. Correct it", self.camera);
                     }
                 }
             },
@@ -189,7 +200,7 @@ impl Sink for CameraSink {
     }
 
     fn status(&mut self, status: Status) {
-        let name = self.entrance.asking.camera.clone();
+        let name = self.entrance.camera.clone();
         self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), status.state);
         let who = format!("camera {name}");
         match (status.state, &status.last_reason) {

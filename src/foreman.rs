@@ -5,7 +5,7 @@
 
 use crate::base::notify::{Pulse, SIGN};
 use crate::base::stop::Stop;
-use crate::entrance::Entrance;
+use crate::entrance::{Asking, Entrance};
 use crate::part::{Ask, Part};
 use crate::publish::command::{Command, Trigger};
 use crate::publish::heatmap;
@@ -28,11 +28,17 @@ pub struct Foreman {
     pub side: mpsc::Sender<Side>,
     pub store: Store,
     pub rules: Rules,
-    /// All cameras by name, and of those the ones that wait for commands.
+    /// All cameras by name.
     pub entrances: BTreeMap<Arc<str>, Arc<Entrance>>,
-    pub commanded: Vec<Arc<str>>,
+    pub stations: Vec<Station>,
     pub identity: Identity,
     pub known: Known,
+}
+
+/// Who sees a part that a command tells of: a camera, or several under one name.
+pub struct Station {
+    pub asking: Asking,
+    pub cameras: Vec<Arc<Entrance>>,
 }
 
 /// A part's time may be this far ahead of our clock.
@@ -139,8 +145,8 @@ impl Foreman {
 
     fn trigger(&mut self, trigger: &Trigger, ordered: &Ordered) -> Option<String> {
         let id = ordered.order.id.clone();
-        let cameras = match self.triggered(trigger) {
-            Ok(cameras) => cameras,
+        let stations = match self.triggered(trigger) {
+            Ok(stations) => stations,
             Err(why) => {
                 let payload = message::answer(&rejected(id.as_deref(), why));
                 if let Some(id) = &id {
@@ -150,7 +156,8 @@ impl Foreman {
             }
         };
         let at = trigger.at.unwrap_or_else(|| before(Timestamp::now(), ordered.came.elapsed()));
-        let asks: Vec<Ask> = cameras.iter().flat_map(|entrance| asks(entrance, trigger, ordered.came, at)).collect();
+        let asks: Vec<Ask> =
+            stations.iter().flat_map(|station| asks(&station.asking, trigger, ordered.came, at)).collect();
         let answered = id.clone();
         let (parts, payload) = self.store.accept_with(asks, id, move |parts| accepted(answered, parts)).ok()?;
         if ordered.stale && trigger.at.is_none() {
@@ -162,18 +169,16 @@ impl Foreman {
             self.store.settle(parts.into_iter().map(undecided).collect());
             return Some(payload);
         }
-        let mut of_camera: BTreeMap<Arc<str>, Vec<Part>> = BTreeMap::new();
-        parts.into_iter().for_each(|part| of_camera.entry(part.camera().clone()).or_default().push(part));
-        for (camera, parts) in of_camera {
-            if let Some(entrance) = self.entrances.get(&camera) {
-                entrance.command(parts, at);
-            }
+        for station in stations {
+            let its = parts.iter().filter(|part| *part.camera() == station.asking.camera).cloned();
+            let its: Vec<Part> = its.collect();
+            station.cameras.iter().for_each(|entrance| entrance.command(its.clone(), at));
         }
         Some(payload)
     }
 
-    /// The cameras that a trigger means.
-    fn triggered(&self, trigger: &Trigger) -> Result<Vec<Arc<Entrance>>, String> {
+    /// Who a trigger means.
+    fn triggered(&self, trigger: &Trigger) -> Result<Vec<&Station>, String> {
         if self.rules.is_paused() {
             return Err("the line is paused; resume it".to_owned());
         }
@@ -181,18 +186,17 @@ impl Foreman {
         {
             return Err(format!("at is {:.1} s ahead of our clock; set the clocks", ahead.as_secs_f64()));
         }
-        let wanted: Vec<&Arc<str>> = match &trigger.camera {
-            None => self.commanded.iter().collect(),
-            Some(name) => self.commanded.iter().filter(|camera| ***camera == **name).collect(),
-        };
-        if wanted.is_empty() {
-            let names: Vec<&str> = self.commanded.iter().map(|name| &**name).collect();
+        let is_meant =
+            |station: &&Station| trigger.camera.as_deref().is_none_or(|name| name == &*station.asking.camera);
+        let meant: Vec<&Station> = self.stations.iter().filter(is_meant).collect();
+        if meant.is_empty() {
+            let names: Vec<&str> = self.stations.iter().map(|station| &*station.asking.camera).collect();
             return Err(match names.as_slice() {
                 [] => "no camera waits for commands; give one trigger = \"command\"".to_owned(),
                 names => format!("no camera of that name waits for commands; there are {}", names.join(", ")),
             });
         }
-        Ok(wanted.into_iter().filter_map(|name| self.entrances.get(name).cloned()).collect())
+        Ok(meant)
     }
 
     fn set_threshold(&mut self, value: f32) -> Option<String> {
@@ -215,7 +219,7 @@ impl Foreman {
         };
         let entrance = entrance.ok_or("there is no camera of that name")?;
         let picture = entrance.newest().ok_or("it has shown nothing yet")?;
-        let name = entrance.asking.camera.clone();
+        let name = entrance.camera.clone();
         let topic = format!("snapshot/{name}");
         let png = heatmap::png(&picture, &[("camera", &name)]);
         let sent = self.side.try_send(Side::Snapshot { camera: name, png });
@@ -232,10 +236,10 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
     SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).unwrap_or(now)
 }
 
-fn asks(entrance: &Entrance, trigger: &Trigger, came: Instant, at: Timestamp) -> Vec<Ask> {
-    let ask = entrance.asking.ask(came, at);
+fn asks(asking: &Asking, trigger: &Trigger, came: Instant, at: Timestamp) -> Vec<Ask> {
+    let ask = asking.ask(came, at);
     let (part_id, count, position) = (trigger.part_id.clone(), trigger.count, trigger.position);
-    entrance.asking.each(&Ask { part_id, count, position, ..ask })
+    asking.each(&Ask { part_id, count, position, ..ask })
 }
 
 fn accepted(id: Option<String>, parts: &[Part]) -> String {

@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod foreman;
 pub mod frame;
 pub mod intake;
+pub mod join;
 pub mod line;
 pub mod model;
 pub mod part;

@@ -19,9 +19,10 @@ use crate::config::{CameraConfig, LineConfig, Threshold};
 use crate::desk::{Desk, Watched};
 use crate::engine::EngineError;
 use crate::entrance::{Asking, CameraSink, Entrance, States};
-use crate::foreman::{Foreman, Known};
+use crate::foreman::{Foreman, Known, Station};
 use crate::frame::{Tally, TallyCount};
 use crate::intake::{Policy, intake};
+use crate::join::Joins;
 use crate::publish::message::{self, Identity, Metrics};
 use crate::publish::mqtt::{self, ORDERS, Wiring};
 use crate::quality::Gate;
@@ -206,12 +207,13 @@ impl Line {
 
         let tallies: Tallies =
             Arc::new(config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect());
+        let regions: Arc<[Option<Arc<str>>]> = Arc::new([None]);
         let (mut cameras, states) = (vec![], States::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
             let source = camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
             let name = camera.camera.name.clone();
-            let asks = Asking { camera: name.clone(), terms: camera.terms, regions: Arc::new([None]) };
+            let asks = Asking { camera: name.clone(), terms: camera.terms, regions: regions.clone() };
             let tally = tallies[&*name].clone();
             let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, store.clone(), rules.clone());
             let entrance = Arc::new(entrance);
@@ -228,12 +230,16 @@ impl Line {
             .iter()
             .filter(|c| camera::is_live(&c.camera))
             .map(|c| (c.camera.name.clone(), Watched::default()));
+        let stations = stations_of(config, &entrances, &regions);
+        let views = stations.iter().filter(|station| station.cameras.len() > 1);
+        let views = views.map(|station| (station.asking.camera.clone(), station.cameras.len())).collect();
         let desk = Desk {
             inspector,
             gate,
             frozen_frames: config.recipe.bad_image.frozen_frames,
             watched: live.collect(),
             asking,
+            joins: Joins::new(views),
             rules: rules.clone(),
             causes: causes.clone(),
             store: store.clone(),
@@ -242,7 +248,6 @@ impl Line {
             pulse: Pulse::default(),
             failures: 0,
         };
-        let is_commanded = |c: &&CameraConfig| matches!(c.trigger, Trigger::Command(_));
         let foreman = Foreman {
             orders: orders_end,
             answers,
@@ -250,7 +255,7 @@ impl Line {
             store: store.clone(),
             rules: rules.clone(),
             entrances,
-            commanded: config.cameras.iter().filter(is_commanded).map(|c| c.camera.name.clone()).collect(),
+            stations,
             identity: identity.clone(),
             known,
         };
@@ -348,6 +353,27 @@ impl Line {
     }
 }
 
+/// Who commands mean: cameras alone, and those that share a name.
+fn stations_of(
+    config: &LineConfig,
+    entrances: &BTreeMap<Arc<str>, Arc<Entrance>>,
+    regions: &Arc<[Option<Arc<str>>]>,
+) -> Vec<Station> {
+    let mut stations: Vec<Station> = vec![];
+    for camera in config.cameras.iter().filter(|c| matches!(c.trigger, Trigger::Command(_))) {
+        let name: Arc<str> = camera.join.as_deref().map_or_else(|| camera.camera.name.clone(), Into::into);
+        let entrance = entrances[&camera.camera.name].clone();
+        match stations.iter_mut().find(|station| station.asking.camera == name) {
+            Some(station) => station.cameras.push(entrance),
+            None => {
+                let asking = Asking { camera: name, terms: camera.terms, regions: regions.clone() };
+                stations.push(Station { asking, cameras: vec![entrance] });
+            }
+        }
+    }
+    stations
+}
+
 /// What is told of the line as a whole.
 fn condition(causes: &Causes, rules: &Rules, runs_by_itself: bool) -> Condition {
     let (health, causes) = causes.all();
@@ -384,7 +410,7 @@ pub fn name_the_stage_that_panics() {
 }
 
 fn camera_stage(mut source: Box<dyn camera::Source>, mut sink: CameraSink, stop: Stop) -> Stage {
-    let (name, pulse) = (sink.entrance.asking.camera.clone(), Pulse::default());
+    let (name, pulse) = (sink.entrance.camera.clone(), Pulse::default());
     let stop = stop.with_pulse(pulse.clone());
     stage(&format!("camera-{name}"), Some(pulse), move || {
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));

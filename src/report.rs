@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Report {
     pub part: Part,
+    /// The camera whose picture it is about: the part's own, or one of several that see it.
+    pub seen_by: Arc<str>,
     pub verdict: Verdict,
     pub reason: Option<Reason>,
     /// What the reason found, in words for a person.
@@ -22,12 +24,23 @@ pub struct Report {
     pub took: Took,
     /// `name@revision` of the recipe that judged it.
     pub recipe: Arc<str>,
+    /// What each of several cameras said.
+    pub views: Vec<View>,
     /// The id of the challenge that it is a known part of.
     pub challenge: Option<Arc<str>>,
     pub regions: Vec<Region>,
     pub map: Option<Map>,
     /// The part of the picture that the map covers.
     pub area: Option<Area>,
+}
+
+/// One camera's word on a part that several see.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct View {
+    pub camera: String,
+    pub verdict: Verdict,
+    pub score: Option<f32>,
+    pub reason: Option<Reason>,
 }
 
 /// The recipe that judges, as results name it.
@@ -52,6 +65,8 @@ impl Report {
             took: Took::default(),
             recipe: judge.recipe.clone(),
             challenge: None,
+            seen_by: part.camera().clone(),
+            views: vec![],
             regions: vec![],
             map: None,
             area: None,
@@ -96,6 +111,8 @@ pub(crate) mod tests {
         let asked = ask("top", Duration::from_millis(80));
         Report {
             part: Part::new(seq, "01TEST".into(), seq, asked),
+            seen_by: "top".into(),
+            views: vec![],
             verdict: Verdict::Fail,
             reason: None,
             detail: None,

@@ -83,6 +83,8 @@ pub struct RecipeConfig {
 pub struct CameraConfig {
     pub camera: camera::Settings,
     pub trigger: Trigger,
+    /// The name under which it and others see the same part.
+    pub join: Option<String>,
     /// Frames of parts that may wait for the inspector.
     pub queue: usize,
     pub terms: Terms,
@@ -319,7 +321,27 @@ fn cameras_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Vec
         }
         cameras.push(camera);
     }
+    check_joins(&cameras, problems);
     cameras
+}
+
+fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
+    for (i, camera) in cameras.iter().enumerate() {
+        let Some(name) = &camera.join else { continue };
+        let place = format!("camera[{i}].join");
+        if cameras.iter().any(|other| *other.camera.name == **name) {
+            problems.note(&place, format!("{name:?} is a camera's name; joined views need one of their own"));
+        }
+        let others: Vec<_> = cameras.iter().filter(|other| other.join == camera.join).collect();
+        if others.len() < 2 {
+            problems
+                .note(&place, format!("{name:?} has one camera only; give it to the others that see the same part"));
+        }
+        if others.iter().any(|other| other.terms != camera.terms) {
+            let words = "views of one part must have the same deadline_ms, reject_after_ms and reject_counts";
+            problems.note(&place, words);
+        }
+    }
 }
 
 fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) -> CameraConfig {
@@ -332,6 +354,13 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     let stall = table.number("stall_s", 0.1, 3600.0).unwrap_or(5.0);
     let delay = Duration::from_millis(table.whole("delay_ms", 0, 60_000).unwrap_or(0));
     let trigger = trigger_of(&mut table);
+    let join = table.text("join");
+    if let Some(Err(why)) = join.as_deref().map(|name| check_topic(name, false)) {
+        table.note("join", why);
+    }
+    if join.is_some() && !matches!(trigger, Trigger::Command(_)) {
+        table.note("join", "needs trigger = \"command\": only a command says which frames show the same part");
+    }
     let queue = table.whole("queue", 1, 1000).unwrap_or(8) as usize;
     let terms = terms_of(&mut table);
     let values = table.rest();
@@ -341,7 +370,7 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }
-    CameraConfig { camera, trigger, queue, terms }
+    CameraConfig { camera, trigger, join, queue, terms }
 }
 
 /// What counts as a part.

@@ -3,7 +3,7 @@
 use crate::camera::Status;
 use crate::condition::Condition;
 use crate::frame::{CapturedBy, TallyCount};
-use crate::report::Report;
+use crate::report::{Report, View};
 use crate::store::{Previous, StoreCount};
 use crate::verdict::{Map, OnUndecided, Reason, Region, Verdict};
 use base64::Engine;
@@ -80,6 +80,7 @@ struct ResultMessage<'a> {
     detail: Option<&'a str>,
     /// The challenge that it is a known part of: no production.
     challenge: Option<&'a str>,
+    views: &'a [View],
     regions: &'a [Region],
     map: Option<SmallMap>,
 }
@@ -235,6 +236,7 @@ pub fn body(report: &Report, identity: &Identity) -> String {
         reason: report.reason,
         detail: report.detail.as_deref().map(|words| &words[..words.floor_char_boundary(DETAIL_MAX)]),
         challenge: report.challenge.as_deref(),
+        views: &report.views,
         regions: &report.regions[..report.regions.len().min(REGIONS_MAX)],
         map: report.map.as_ref().map(small),
     };

@@ -477,7 +477,7 @@ impl Link {
                 if let Some(part) = &ask.part_id {
                     properties.user_properties.push(("part_id".to_owned(), part.clone()));
                 }
-                let topic = self.topic(&format!("heatmap/{}", ask.camera));
+                let topic = self.topic(&format!("heatmap/{}", report.seen_by));
                 // Full means that results need the room: the picture is dropped.
                 let (client, png) = (&session.client, png.clone());
                 let _ = client.try_publish_with_properties(topic, QoS::AtMostOnce, false, png, properties);

@@ -277,3 +277,36 @@ fn two_lines_cannot_have_one_store() {
     ask_to_stop(&line);
     summary(&line.wait_with_output().expect("ends"));
 }
+
+#[test]
+fn several_cameras_see_one_part_and_the_worst_view_speaks_for_it() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let other = CAMERA.replace("160", "200");
+    let join = format!("{CAMERA}\njoin = \"station\"\n[[camera]]\nname = \"side\"\n{other}\njoin = \"station\"");
+    let (broker, listener, line) = running(folder.path(), &join);
+    std::thread::sleep(Duration::from_secs(1)); // the other camera
+    let answer = tell(&listener, broker.port, "trigger", r#"{"id":"a","camera":"station"}"#);
+    assert_eq!(answer["parts"].as_array().map(Vec::len), Some(1), "{answer}");
+    let result = next(&listener, "box/result");
+    assert_eq!((&result["camera"], &result["seq"]), (&json!("station"), &json!(1)));
+    let views = result["views"].as_array().expect("a list");
+    let mut cameras: Vec<&str> = views.iter().filter_map(|view| view["camera"].as_str()).collect();
+    cameras.sort_unstable();
+    assert_eq!(cameras, ["side", "top"], "{result}");
+    let scores: Vec<f64> = views.iter().filter_map(|view| view["score"].as_f64()).collect();
+    assert_eq!(result["score"].as_f64(), scores.iter().copied().reduce(f64::max));
+    ask_to_stop(&line);
+    summary(&line.wait_with_output().expect("ends"));
+
+    for (camera, words) in [
+        (format!("{CAMERA}\njoin = \"station\""), "has one camera only"),
+        ("kind = \"test\"\njoin = \"station\"".to_owned(), "camera[0].join: needs trigger = \"command\""),
+        (join.replace("side", "station"), "is a camera's name"),
+        (join.replacen("5000", "400", 1), "must have the same deadline_ms"),
+    ] {
+        write_line(folder.path(), 1, &camera);
+        let output = start(folder.path()).wait_with_output().expect("ends");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(words), "{words:?} is not in {errors}");
+    }
+}

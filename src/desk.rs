@@ -2,22 +2,23 @@
 
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::notify::Pulse;
+use crate::changeover::Changed;
 use crate::condition::{Causes, Health};
 use crate::entrance::Asking;
 use crate::frame::{Area, Frame, Outcome};
 use crate::intake::{Intake, Waiting};
 use crate::join::Joins;
+use crate::line::Prepared;
 use crate::part::Part;
 use crate::publish::message::{self, Answer};
 use crate::publish::mqtt::Answered;
-use crate::quality::{Flaw, Gate, Repeats};
+use crate::quality::{Flaw, Repeats};
 use crate::report::{Evidence, Report, Took};
 use crate::rules::{Challenge, Rules};
 use crate::store::Store;
 use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
-use crate::winclip::Inspector;
 use crate::winclip::inspector::{InspectError, Judgement};
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,8 @@ use tokio::sync::mpsc;
 
 /// Engine failures in a row after which the device is presumed lost.
 const FAILURES_MAX: u32 = 3;
+/// Who found it, among the causes.
+pub const SELF_TEST: &str = "self-test";
 
 /// What the desk remembers of a live camera's pictures.
 #[derive(Default)]
@@ -35,9 +38,9 @@ pub struct Watched {
 }
 
 pub struct Desk {
-    pub inspector: Inspector,
-    pub gate: Gate,
-    pub frozen_frames: u64,
+    /// What judges; another recipe brings its own.
+    pub eye: Prepared,
+    pub swap: Receiver<Changed>,
     /// The live cameras: those of others may repeat themselves.
     pub watched: HashMap<Arc<str>, Watched>,
     pub asking: HashMap<Arc<str>, Asking>,
@@ -57,7 +60,9 @@ impl Desk {
     pub fn inspect(mut self, intake: &Intake) -> Result<(), Failure> {
         let mut ended = Ok(());
         while ended.is_ok() {
-            let batch = intake.take(1, &self.pulse);
+            self.change();
+            let pulse = self.pulse.clone();
+            let batch = intake.take(1, &pulse, &mut || self.idle());
             if batch.is_empty() {
                 break; // every camera has left
             }
@@ -67,6 +72,32 @@ impl Desk {
         }
         self.store.close();
         ended
+    }
+
+    /// Another recipe, between two parts.
+    fn change(&mut self) {
+        while let Ok(Changed { prepared, judge, done }) = self.swap.try_recv() {
+            self.rules.change(judge, prepared.challenge_every);
+            self.eye = prepared;
+            let _ = done.send(()); // who waits for it may have stopped
+        }
+    }
+
+    /// Nothing has come for a while.
+    fn idle(&mut self) {
+        self.change();
+        let Prepared { inspector, self_test: Some(test), .. } = &mut self.eye else { return };
+        if !test.is_due(Instant::now()) {
+            return;
+        }
+        match test.prove(inspector) {
+            Ok(()) => self.causes.clear(SELF_TEST),
+            Err(why) => {
+                tracing::error!("self-test: {why}");
+                self.store.note(format!("self-test: {why}"));
+                self.causes.set(SELF_TEST, Health::Failure, why);
+            }
+        }
     }
 
     fn serve(&mut self, waiting: Waiting) -> Result<(), Failure> {
@@ -114,7 +145,7 @@ impl Desk {
         let mut failed = None;
         match self.flaw(frame) {
             Some(flaw) => all(&mut reports, Reason::BadImage, &flaw.to_string()),
-            None => match self.inspector.judge(&frame.picture) {
+            None => match self.eye.inspector.judge(&frame.picture) {
                 Ok(judgement) => {
                     for report in &mut reports {
                         self.decide(report, judgement.clone());
@@ -162,9 +193,9 @@ impl Desk {
     /// Why a picture must not be judged; a live camera's first of a row is told, and the first good one after it.
     fn flaw(&mut self, frame: &Frame) -> Option<Flaw> {
         let mut watched = self.watched.get_mut(&frame.camera);
-        let frozen = watched.as_mut().and_then(|watched| watched.repeats.flaw(&frame.picture, self.frozen_frames));
+        let frozen = watched.as_mut().and_then(|watched| watched.repeats.flaw(&frame.picture, self.eye.frozen_frames));
         let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
-        let flaw = corrupt.or(frozen).or_else(|| self.gate.flaw(&frame.picture));
+        let flaw = corrupt.or(frozen).or_else(|| self.eye.gate.flaw(&frame.picture));
         if let Some(watched) = watched
             && std::mem::replace(&mut watched.bad, flaw.is_some()) != flaw.is_some()
         {

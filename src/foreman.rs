@@ -5,6 +5,8 @@
 
 use crate::base::notify::{Pulse, SIGN};
 use crate::base::stop::Stop;
+use crate::changeover::Wanted;
+use crate::config::RecipeConfig;
 use crate::entrance::{Asking, Entrance};
 use crate::part::{Ask, Part};
 use crate::publish::command::{Command, Trigger};
@@ -15,10 +17,10 @@ use crate::report::Report;
 use crate::rules::Rules;
 use crate::store::Store;
 use crate::verdict::Reason;
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -31,8 +33,11 @@ pub struct Foreman {
     /// All cameras by name.
     pub entrances: BTreeMap<Arc<str>, Arc<Entrance>>,
     pub stations: Vec<Station>,
-    pub identity: Identity,
+    pub identity: Arc<Mutex<Identity>>,
     pub known: Known,
+    /// Those that can be selected.
+    pub recipes: Vec<RecipeConfig>,
+    pub wanted: Sender<Wanted>,
 }
 
 /// Who sees a part that a command tells of: a camera, or several under one name.
@@ -113,6 +118,13 @@ impl Foreman {
         };
         let answer = match &ordered.order.command {
             Command::Trigger(trigger) => return self.trigger(trigger, ordered),
+            Command::SelectRecipe { recipe, revision } => match self.select(id, recipe, *revision) {
+                Ok(()) => {
+                    let reason = Some("it is prepared; the outcome comes as done".to_owned());
+                    Answer { id: id.map(str::to_owned), status: "accepted", reason, parts: vec![] }
+                }
+                Err(why) => rejected(id, why),
+            },
             Command::SetThreshold { value } => done(Ok(self.set_threshold(*value))),
             Command::Challenge { parts, expect } => {
                 match self.rules.challenge(id.unwrap_or_default(), *parts, *expect) {
@@ -199,12 +211,28 @@ impl Foreman {
         Ok(meant)
     }
 
+    fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<(), String> {
+        let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
+            let names: Vec<String> = self.recipes.iter().map(RecipeConfig::label).collect();
+            return Err(format!("there is no recipe {name:?}; there are {}", names.join(", ")));
+        };
+        if let Some(wanted) = revision.filter(|wanted| *wanted != recipe.revision) {
+            return Err(format!("recipe {name} has revision {} here, not {wanted}", recipe.revision));
+        }
+        let wanted = Wanted { id: id.map(str::to_owned), recipe: recipe.clone() };
+        self.wanted.try_send(wanted).map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())
+    }
+
     fn set_threshold(&mut self, value: f32) -> Option<String> {
         let before = self.rules.judge().threshold;
         self.rules.set_threshold(value);
-        self.identity.threshold = Some(value);
+        let identity = {
+            let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity.threshold = Some(value);
+            identity.clone()
+        };
         // The publisher is there as long as we are.
-        let _ = self.side.blocking_send(Side::Identity(Box::new(self.identity.clone())));
+        let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
         Some(match before {
             Some(before) => format!("was {before}; until the line starts again"),
             None => "there was none; until the line starts again".to_owned(),

@@ -4,6 +4,7 @@
 pub mod artist;
 pub mod base;
 pub mod camera;
+pub mod changeover;
 pub mod cli;
 pub mod condition;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod publish;
 pub mod quality;
 pub mod report;
 pub mod rules;
+pub mod self_test;
 pub mod store;
 pub mod trigger;
 pub mod verdict;

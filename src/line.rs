@@ -14,8 +14,9 @@ use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Pulse;
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::camera::{self, CameraError};
-use crate::condition::{Causes, Condition, Health, State};
-use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::changeover::{CHOSEN, Changeover};
+use crate::condition::{Causes, Condition, State};
+use crate::config::{CameraConfig, LineConfig, RecipeConfig, Threshold};
 use crate::desk::{Desk, Watched};
 use crate::engine::EngineError;
 use crate::entrance::{Asking, CameraSink, Entrance, States};
@@ -28,14 +29,15 @@ use crate::publish::mqtt::{self, ORDERS, Wiring};
 use crate::quality::Gate;
 use crate::report::Judge;
 use crate::rules::Rules;
-use crate::store::{Outbox, Store, Words};
+use crate::self_test::SelfTest;
+use crate::store::{self, Found, Opened, Outbox, Store, Words};
 use crate::trigger::Trigger;
 use crate::winclip::Inspector;
 use crossbeam::channel::bounded;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -142,13 +144,66 @@ fn automatic(highest: Option<f32>, factor: f32) -> Result<f32, &'static str> {
     }
 }
 
-/// What judges.
+/// What judges: a recipe that was prepared.
 pub struct Prepared {
     pub inspector: Inspector,
     /// What it lets through is judged.
     pub gate: Gate,
+    pub frozen_frames: u64,
     /// The files of the references, in the inspector's order.
     pub references: Vec<PathBuf>,
+    pub self_test: Option<SelfTest>,
+    pub challenge_every: Option<Duration>,
+}
+
+/// How a recipe becomes what judges, while the line runs too.
+pub type Prepare = Box<dyn Fn(&RecipeConfig) -> Result<Prepared, Failure> + Send>;
+
+/// The store, before anything else of a line: it knows which recipe was chosen last.
+pub struct Opening {
+    pub store: Store,
+    pub opened: Opened,
+    pub found: Found,
+    pub causes: Causes,
+}
+
+impl Opening {
+    /// # Errors
+    /// When the store is another process's, or cannot be made.
+    pub fn open(settings: store::Settings, run_id: &str) -> Result<Self, Failure> {
+        let causes = Causes::default();
+        let (store, opened, found) =
+            Store::open(settings, run_id, causes.clone()).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        Ok(Opening { store, opened, found, causes })
+    }
+
+    /// The recipe that was selected last, where there still is one of that name; else the line's first.
+    pub fn chosen<'a>(&self, config: &'a LineConfig) -> &'a RecipeConfig {
+        let Some(name) = self.found.kept.get(CHOSEN) else { return &config.recipe };
+        let chosen = config.recipes.iter().chain([&config.recipe]).find(|recipe| recipe.name == *name);
+        chosen.unwrap_or_else(|| {
+            tracing::warn!("recipe {name} was selected last, and is no more; {} judges", config.recipe.name);
+            &config.recipe
+        })
+    }
+}
+
+/// How a prepared recipe judges, as results name it; what is odd about it is told.
+///
+/// # Errors
+/// When the engine fails to compare the references.
+pub fn judge_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judge, Failure> {
+    let found = threshold(recipe.threshold, &mut prepared.inspector, &prepared.references)
+        .map_err(|error| Failure::new(Exit::Software, error))?;
+    match found {
+        Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
+        Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
+    }
+    let flaw = found.ok().zip(prepared.self_test.as_ref()).and_then(|(threshold, test)| test.flaw(threshold));
+    if let Some(flaw) = flaw {
+        tracing::error!("recipe.self_test: {flaw}; give another picture, or another threshold");
+    }
+    Ok(Judge { recipe: recipe.label().into(), threshold: found.ok(), on_undecided: recipe.on_undecided })
 }
 
 impl Line {
@@ -156,40 +211,33 @@ impl Line {
     ///
     /// # Errors
     /// When a camera's description cannot work, or the engine fails to compare the references.
-    pub fn start(config: &LineConfig, prepared: Prepared, model: &str, run_id: &str) -> Result<Line, Failure> {
+    pub fn start(
+        config: &LineConfig,
+        opening: Opening,
+        prepare: Prepare,
+        model: &str,
+        run_id: &str,
+    ) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
-        let Prepared { mut inspector, gate, references } = prepared;
-        let threshold = threshold(config.recipe.threshold, &mut inspector, &references)
-            .map_err(|error| Failure::new(Exit::Software, error))?;
-        match threshold {
-            Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
-            Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
-        }
-        let threshold = threshold.ok();
-        let causes = Causes::default();
-        if threshold.is_none() {
-            causes.set("threshold", Health::Failure, "there is none; every part is undecided(not_ready)");
-        }
-        let (store, opened, found) = Store::open(config.store.clone(), run_id, causes.clone())
-            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        let recipe = format!("{}@{}", config.recipe.name, config.recipe.revision);
+        let recipe = opening.chosen(config);
+        let mut eye = prepare(recipe)?;
+        let judge = judge_of(recipe, &mut eye)?;
+        let Opening { store, opened, found, causes } = opening;
         let identity = Identity {
             prefix: config.prefix.clone(),
             station: config.station.clone(),
             run_id: run_id.to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             cameras: config.cameras.iter().map(|c| c.camera.name.to_string()).collect(),
-            recipe: recipe.clone(),
+            recipe: judge.recipe.to_string(),
             model: model.to_owned(),
-            backend: inspector.backend().to_owned(),
+            backend: eye.inspector.backend().to_owned(),
             device: "cpu".to_owned(),
-            references: inspector.reference_count(),
-            threshold,
+            references: eye.inspector.reference_count(),
+            threshold: judge.threshold,
             previous: found.previous,
-            on_undecided: config.recipe.on_undecided,
         };
-        let judge = Judge { recipe: recipe.into(), threshold };
-        let rules = Rules::new(judge, config.recipe.challenge_every, causes.clone());
+        let rules = Rules::new(judge, eye.challenge_every, causes.clone());
         let known = Known::new(found.answers, Instant::now());
         let words = {
             let (rules, identity) = (rules.clone(), identity.clone());
@@ -233,10 +281,22 @@ impl Line {
         let stations = stations_of(config, &entrances, &regions);
         let views = stations.iter().filter(|station| station.cameras.len() > 1);
         let views = views.map(|station| (station.asking.camera.clone(), station.cameras.len())).collect();
+        let (wanted, wanted_end) = bounded(1);
+        let (swap, swap_end) = bounded(1);
+        let shared = Arc::new(Mutex::new(identity.clone()));
+        let changeover = Changeover {
+            wanted: wanted_end,
+            prepare,
+            swap,
+            side: side.clone(),
+            answers: answers.clone(),
+            identity: shared.clone(),
+            rules: rules.clone(),
+            store: store.clone(),
+        };
         let desk = Desk {
-            inspector,
-            gate,
-            frozen_frames: config.recipe.bad_image.frozen_frames,
+            eye,
+            swap: swap_end,
             watched: live.collect(),
             asking,
             joins: Joins::new(views),
@@ -256,8 +316,10 @@ impl Line {
             rules: rules.clone(),
             entrances,
             stations,
-            identity: identity.clone(),
+            identity: shared,
             known,
+            recipes: config.recipes.iter().chain([&config.recipe]).cloned().collect(),
+            wanted,
         };
         let dropped = Arc::new(AtomicU64::new(0));
         let artist =
@@ -274,6 +336,7 @@ impl Line {
             pulse: Pulse::default(),
         };
         let settings = config.mqtt.clone();
+        let changeover_stop = stop.clone();
         let (clerk_pulse, foreman_pulse) = (Pulse::default(), Pulse::default());
         let others = vec![
             stage("inspector", Some(desk.pulse.clone()), move || desk.inspect(&intake)),
@@ -283,6 +346,11 @@ impl Line {
             }),
             stage("foreman", Some(foreman_pulse.clone()), move || {
                 foreman.work(&stop, &foreman_pulse);
+                Ok(())
+            }),
+            // Preparing a recipe takes as long as it takes.
+            stage("changeover", None, move || {
+                changeover.work(&changeover_stop, &Pulse::default());
                 Ok(())
             }),
             // No verdict waits for the artist.

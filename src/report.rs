@@ -2,7 +2,7 @@
 
 use crate::frame::{Area, CapturedBy, Picture};
 use crate::part::Part;
-use crate::verdict::{Map, Reason, Region, Verdict};
+use crate::verdict::{Map, OnUndecided, Reason, Region, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub struct Report {
     pub recipe: Arc<str>,
     /// What each of several cameras said.
     pub views: Vec<View>,
+    /// What the gate does when it is undecided.
+    pub on_undecided: OnUndecided,
     /// The id of the challenge that it is a known part of.
     pub challenge: Option<Arc<str>>,
     pub regions: Vec<Region>,
@@ -49,6 +51,7 @@ pub struct Judge {
     /// `name@revision`.
     pub recipe: Arc<str>,
     pub threshold: Option<f32>,
+    pub on_undecided: OnUndecided,
 }
 
 impl Report {
@@ -64,6 +67,7 @@ impl Report {
             captured_by: CapturedBy::Trigger,
             took: Took::default(),
             recipe: judge.recipe.clone(),
+            on_undecided: judge.on_undecided,
             challenge: None,
             seen_by: part.camera().clone(),
             views: vec![],
@@ -103,7 +107,7 @@ pub(crate) mod tests {
     use crate::part::tests::ask;
 
     pub(crate) fn judge(_: &Part) -> Judge {
-        Judge { recipe: "nut@7".into(), threshold: Some(0.337) }
+        Judge { recipe: "nut@7".into(), threshold: Some(0.337), on_undecided: OnUndecided::Fail }
     }
 
     /// A plausible report, for tests of what handles reports.
@@ -122,6 +126,7 @@ pub(crate) mod tests {
             captured_by: CapturedBy::Arrival,
             took: Took::default(),
             recipe: "nut@7".into(),
+            on_undecided: OnUndecided::Fail,
             challenge: None,
             regions: vec![Region { x: 1, y: 2, w: 3, h: 4, peak: 0.5 }; 5],
             area: None,

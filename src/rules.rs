@@ -35,15 +35,29 @@ pub struct Challenge {
     pub caught: u32,
 }
 
+const NO_THRESHOLD: &str = "there is none; every part is undecided(not_ready)";
+
 impl Rules {
-    pub fn new(judge: Judge, challenge_interval: Option<Duration>, causes: Causes) -> Self {
-        let state =
-            State { judge, is_paused: false, challenge: None, interval: challenge_interval, met: Instant::now() };
-        Rules { state: Arc::new(Mutex::new(state)), causes }
+    pub fn new(judge: Judge, interval: Option<Duration>, causes: Causes) -> Self {
+        let state = State { judge: judge.clone(), is_paused: false, challenge: None, interval, met: Instant::now() };
+        let rules = Rules { state: Arc::new(Mutex::new(state)), causes };
+        rules.change(judge, interval);
+        rules
     }
 
     pub fn judge(&self) -> Judge {
         self.state().judge.clone()
+    }
+
+    /// Another recipe judges from now on. `interval` is its challenge's.
+    pub fn change(&self, judge: Judge, interval: Option<Duration>) {
+        if judge.threshold.is_some() {
+            self.causes.clear("threshold");
+        } else {
+            self.causes.set("threshold", Health::Failure, NO_THRESHOLD);
+        }
+        let mut state = self.state();
+        (state.judge, state.interval) = (judge, interval);
     }
 
     pub fn set_threshold(&self, threshold: f32) {
@@ -149,10 +163,12 @@ impl Challenge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::OnUndecided;
 
     fn rules(interval: Option<Duration>) -> (Rules, Causes) {
         let causes = Causes::default();
-        (Rules::new(Judge { recipe: "nut@1".into(), threshold: None }, interval, causes.clone()), causes)
+        let judge = Judge { recipe: "nut@1".into(), threshold: Some(0.5), on_undecided: OnUndecided::Fail };
+        (Rules::new(judge, interval, causes.clone()), causes)
     }
 
     #[test]

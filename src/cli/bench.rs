@@ -161,7 +161,6 @@ fn identity() -> message::Identity {
         references: 0,
         threshold: Some(0.5),
         previous: vec![],
-        on_undecided: OnUndecided::Fail,
     }
 }
 
@@ -172,7 +171,7 @@ fn report(judgement: Judgement) -> Report {
     let ask =
         Ask { camera: "bench".into(), region: None, part_id: None, count: None, position: None, since, at, terms };
     let part = Part::new(1, "bench".into(), 1, ask);
-    let judge = Judge { recipe: "bench@1".into(), threshold: rule.threshold };
+    let judge = Judge { recipe: "bench@1".into(), threshold: rule.threshold, on_undecided: OnUndecided::Fail };
     let mut report = Report::undecided(part, Reason::NotReady, &judge);
     (report.verdict, report.reason) = rule.decide(judgement.score);
     report.score = Some(judgement.score);

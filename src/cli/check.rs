@@ -62,7 +62,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
-    let Prepared { mut inspector, gate, references: files } = match prepare(config, &model) {
+    let Prepared { mut inspector, gate, references: files, .. } = match prepare(config, &config.recipe, &model) {
         Ok(prepared) => prepared,
         Err(failure) => {
             told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;

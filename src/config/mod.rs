@@ -35,7 +35,10 @@ pub struct LineConfig {
     pub onnxruntime: Option<PathBuf>,
     /// Threads of the encoder; nothing means one a core.
     pub threads: Option<usize>,
+    /// The one that judges first.
     pub recipe: RecipeConfig,
+    /// Those that a command can select beside it; all names differ.
+    pub recipes: Vec<RecipeConfig>,
     /// At least one; names are unique.
     pub cameras: Vec<CameraConfig>,
     pub mqtt: publish::Settings,
@@ -77,6 +80,22 @@ pub struct RecipeConfig {
     pub on_undecided: OnUndecided,
     /// How often known parts must be shown to the line; nothing means never.
     pub challenge_every: Option<Duration>,
+    pub self_test: Option<SelfTestConfig>,
+}
+
+impl RecipeConfig {
+    /// `name@revision`.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.name, self.revision)
+    }
+}
+
+/// Two pictures that are judged again when nothing else is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelfTestConfig {
+    pub good: PathBuf,
+    pub bad: PathBuf,
+    pub every: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -137,13 +156,28 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let overlays = table.path("overlays", base);
     let (recipe, cameras, mqtt) = (table.take("recipe"), table.take("camera"), table.take("mqtt"));
     let store = table.take("store");
+    let others = table.texts("recipes");
     table.finish();
 
     let recipe = recipe_of(recipe, base, problems);
+    let recipes = recipes_of(others, &recipe, base, problems);
     let cameras = cameras_of(cameras, base, problems);
     let (mqtt, reject_window) = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
     let store = store_of(store.unwrap_or(Value::Null), &station, reject_window, base, problems);
-    LineConfig { prefix, station, model, backend, onnxruntime, threads, recipe, cameras, mqtt, store, overlays }
+    LineConfig {
+        prefix,
+        station,
+        model,
+        backend,
+        onnxruntime,
+        threads,
+        recipe,
+        recipes,
+        cameras,
+        mqtt,
+        store,
+        overlays,
+    }
 }
 
 /// Under systemd the store is in the service's state directory, else beside the line's file.
@@ -247,9 +281,45 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"").unwrap_or_default();
     let challenge_every = table.whole("challenge_minutes", 1, 525_600).map(|minutes| Duration::from_secs(60 * minutes));
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
+    let self_test = table.take("self_test").unwrap_or(Value::Null);
     table.finish();
     let bad_image = limits_of(bad_image, problems);
-    RecipeConfig { name, revision, winclip, references, threshold, bad_image, on_undecided, challenge_every }
+    let self_test = self_test_of(self_test, base, problems);
+    RecipeConfig { name, revision, winclip, references, threshold, bad_image, on_undecided, challenge_every, self_test }
+}
+
+/// Recipes beside the first, a file each.
+fn recipes_of(files: Vec<String>, first: &RecipeConfig, base: &Path, problems: &mut Problems) -> Vec<RecipeConfig> {
+    let mut recipes: Vec<RecipeConfig> = vec![];
+    for (i, file) in files.into_iter().enumerate() {
+        let mut own = Problems::new();
+        let recipe = recipe_of(Some(Value::String(file.clone())), base, &mut own);
+        if let Err(own) = own.into_result() {
+            problems
+                .note(format!("recipes[{i}] ({file})"), format!("\n    {}", own.to_string().replace('\n', "\n    ")));
+        }
+        if recipes.iter().chain([first]).any(|other| other.name == recipe.name) {
+            problems.note(format!("recipes[{i}] ({file})"), format!("{:?} is another recipe's name", recipe.name));
+        }
+        recipes.push(recipe);
+    }
+    recipes
+}
+
+fn self_test_of(value: Value, base: &Path, problems: &mut Problems) -> Option<SelfTestConfig> {
+    if value.is_null() {
+        return None;
+    }
+    let mut table = Table::new("recipe.self_test", value, problems);
+    let (good, bad) = (base.join(table.required("good")), base.join(table.required("bad")));
+    for (key, path) in [("good", &good), ("bad", &bad)] {
+        if !path.is_file() {
+            table.note(key, format!("{} is not a picture that is there", path.display()));
+        }
+    }
+    let every = Duration::from_secs(table.whole("every_s", 1, 86_400).unwrap_or(300));
+    table.finish();
+    Some(SelfTestConfig { good, bad, every })
 }
 
 fn empty_recipe() -> RecipeConfig {
@@ -264,6 +334,7 @@ fn empty_recipe() -> RecipeConfig {
         bad_image,
         on_undecided: OnUndecided::default(),
         challenge_every: None,
+        self_test: None,
     }
 }
 

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// All commands.
-pub const NAMES: [&str; 7] = ["trigger", "set_threshold", "challenge", "snapshot", "pause", "resume", "reset"];
+pub const NAMES: [&str; 8] =
+    ["trigger", "select_recipe", "set_threshold", "challenge", "snapshot", "pause", "resume", "reset"];
 /// Bytes of a command; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
 /// Characters.
@@ -25,6 +26,11 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Trigger(Trigger),
+    SelectRecipe {
+        recipe: String,
+        /// The one that it must have.
+        revision: Option<u64>,
+    },
     SetThreshold {
         value: f32,
     },
@@ -78,6 +84,14 @@ struct Plain {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct SelectRecipe {
+    id: Option<String>,
+    recipe: String,
+    revision: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SetThreshold {
     id: Option<String>,
     value: f32,
@@ -110,6 +124,10 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
     let refused = |reason: String| Refusal { id: id_of(payload), reason };
     let order = match name {
         "trigger" => read::<Trigger>(payload).map(|trigger| (trigger.id.clone(), Command::Trigger(trigger))),
+        "select_recipe" => {
+            let selected = |SelectRecipe { id, recipe, revision }| (id, Command::SelectRecipe { recipe, revision });
+            read(payload).map(selected)
+        }
         "set_threshold" => read(payload).map(|SetThreshold { id, value }| (id, Command::SetThreshold { value })),
         "challenge" => read(payload).map(|Challenge { id, parts, expect }| (id, Command::Challenge { parts, expect })),
         "snapshot" => read(payload).map(|Snapshot { id, camera }| (id, Command::Snapshot { camera })),

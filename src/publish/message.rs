@@ -36,8 +36,6 @@ pub struct Identity {
     pub threshold: Option<f32>,
     /// Where the last run ended, by camera.
     pub previous: Vec<Previous>,
-    #[serde(skip)]
-    pub on_undecided: OnUndecided,
 }
 
 #[derive(Serialize)]
@@ -216,7 +214,7 @@ pub fn body(report: &Report, identity: &Identity) -> String {
         reject: match report.verdict {
             Verdict::Pass => false,
             Verdict::Fail => true,
-            Verdict::Undecided => identity.on_undecided == OnUndecided::Fail,
+            Verdict::Undecided => report.on_undecided == OnUndecided::Fail,
         },
         score: report.score,
         threshold: report.threshold,
@@ -295,7 +293,6 @@ mod tests {
             references: 0,
             threshold: None,
             previous: vec![],
-            on_undecided: OnUndecided::Fail,
         }
     }
 

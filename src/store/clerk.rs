@@ -196,6 +196,7 @@ impl Clerk {
             }
             Change::Answer { id, answer } => self.unwritten.push_back(Write::Answer { id, answer }),
             Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
+            Change::Keep { key, value } => self.unwritten.push_back(Write::Keep { key, value }),
             Change::Close(done) => {
                 self.closed = true;
                 let open = self.ledger.close(&*self.words.judge);

@@ -80,6 +80,10 @@ enum Change {
         answer: String,
     },
     Note(String),
+    Keep {
+        key: String,
+        value: String,
+    },
     /// The line stops: what is open becomes undecided, nothing more is accepted.
     Close(Sender<()>),
 }
@@ -171,6 +175,11 @@ impl Store {
     /// A line of the audit log.
     pub fn note(&self, what: impl Into<String>) {
         let _ = self.changes.send(Change::Note(what.into()));
+    }
+
+    /// Later runs find it under that key.
+    pub fn keep(&self, key: &str, value: &str) {
+        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned() });
     }
 
     /// Every open part becomes undecided, and nothing is accepted any more. Returns when that is on the disk.

@@ -310,3 +310,75 @@ fn several_cameras_see_one_part_and_the_worst_view_speaks_for_it() {
         assert!(errors.contains(words), "{words:?} is not in {errors}");
     }
 }
+
+#[test]
+fn a_recipe_is_selected_while_parts_come_and_is_still_there_after_a_crash() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let listener = Listener::start(broker.port, "plant/box/#");
+    write_line(folder.path(), broker.port, "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120");
+    let (line_file, other) = (folder.path().join("line.toml"), folder.path().join("bolt.toml"));
+    let text = std::fs::read_to_string(&line_file).expect("just written");
+    std::fs::write(&line_file, format!("recipes = [\"bolt.toml\"]\n{text}")).expect("written");
+    let references = text.lines().find(|line| line.starts_with("references")).expect("it has some");
+    let recipe = format!("name = \"bolt\"\nrevision = 4\nsize = 98\nthreshold = 1.5\n{references}\n");
+    std::fs::write(&other, recipe).expect("written");
+    let mut line = start(folder.path());
+    assert_eq!(next(&listener, "box/result")["recipe"], "nut@1");
+    let births = Listener::start(broker.port, "plant/box/birth");
+    let port = broker.port;
+    let refused = tell(&listener, port, "select_recipe", r#"{"id":"a","recipe":"screw"}"#);
+    assert!(refused["reason"].as_str().expect("words").contains("there are bolt@4, nut@1"), "{refused}");
+    let refused = tell(&listener, port, "select_recipe", r#"{"id":"b","recipe":"bolt","revision":3}"#);
+    assert!(refused["reason"].as_str().expect("words").contains("has revision 4 here, not 3"), "{refused}");
+    assert_eq!(tell(&listener, port, "select_recipe", r#"{"id":"c","recipe":"bolt"}"#)["status"], "accepted");
+    let outcome = next(&listener, "ack/select_recipe");
+    assert_eq!(
+        (&outcome["id"], &outcome["status"], &outcome["reason"]),
+        (&json!("c"), &json!("done"), &json!("bolt@4"))
+    );
+    let result = until(&listener, "box/result", "recipe", "bolt@4");
+    assert_eq!((&result["threshold"], &result["verdict"]), (&json!(1.5), &json!("pass")));
+    until(&births, "box/birth", "recipe", "bolt@4");
+    kill(&mut line);
+    let line = start(folder.path());
+    while next(&births, "box/birth")["run_id"] == result["run_id"] {}
+    assert_eq!(next(&listener, "box/result")["recipe"], "bolt@4");
+    ask_to_stop(&line);
+    summary(&line.wait_with_output().expect("ends"));
+}
+
+#[test]
+fn a_line_that_waits_proves_that_it_still_sees() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let pictures = crate::support::golden("open-clip-tiny");
+    let (good, bad) = (pictures.join("good_a.png"), pictures.join("bad.png"));
+    let broker = Broker::start(free_port());
+    let states = Listener::start(broker.port, "plant/box/state");
+    write_line(folder.path(), broker.port, CAMERA);
+    let line_file = folder.path().join("line.toml");
+    let text = std::fs::read_to_string(&line_file).expect("just written");
+    let test = |good: &Path, bad: &Path| {
+        let test = format!("self_test = {{ good = {good:?}, bad = {bad:?}, every_s = 1 }}\nthreshold");
+        std::fs::write(&line_file, text.replace("threshold", &test)).expect("written");
+    };
+    test(&good, &bad);
+    let line = start(folder.path());
+    until(&states, "box/state", "health", "NORMAL");
+    std::thread::sleep(Duration::from_secs(3));
+    ask_to_stop(&line);
+    let output = line.wait_with_output().expect("ends");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("self-test"), "{output:?}");
+    summary(&output);
+    // A bad picture that passes is no proof.
+    test(&bad, &good);
+    let line = start(folder.path());
+    std::thread::sleep(Duration::from_secs(2));
+    ask_to_stop(&line);
+    let errors = String::from_utf8_lossy(&line.wait_with_output().expect("ends").stderr).into_owned();
+    assert!(errors.contains("recipe.self_test: its good picture scores"), "{errors}");
+    test(&good, Path::new("none.png"));
+    let output = start(folder.path()).wait_with_output().expect("ends");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("recipe.self_test.bad: "), "{output:?}");
+    assert_eq!(output.status.code(), Some(78));
+}

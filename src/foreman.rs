@@ -15,7 +15,7 @@ use crate::publish::message::{self, Answer, AnsweredPart, Identity};
 use crate::publish::mqtt::{Answered, Ordered, Side};
 use crate::report::Report;
 use crate::rules::Rules;
-use crate::store::Store;
+use crate::store::{Soon, Store};
 use crate::verdict::Reason;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
@@ -44,6 +44,20 @@ pub struct Foreman {
 pub struct Station {
     pub asking: Asking,
     pub cameras: Vec<Arc<Entrance>>,
+}
+
+/// A command that was begun.
+enum Begun {
+    Done(String),
+    /// The answer, once it is on the disk.
+    Written(String, Soon<()>),
+    Parts {
+        accepting: Soon<(Vec<Part>, String)>,
+        /// Places among the stations.
+        meant: Vec<usize>,
+        /// Nothing where nobody knows.
+        at: Option<Timestamp>,
+    },
 }
 
 /// A part's time may be this far ahead of our clock.
@@ -87,54 +101,78 @@ impl Foreman {
             pulse.beat();
             self.rules.look(Instant::now());
             match self.orders.recv_timeout(SIGN) {
-                Ok(ordered) => self.serve(ordered),
+                Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn serve(&mut self, ordered: Ordered) {
-        let id = ordered.order.id.clone();
-        let first = id.as_ref().and_then(|id| self.known.answers.get(id).cloned());
-        let answer = match first {
-            Some(first) => Some(first),
-            None => self.obey(&ordered),
-        };
-        let Some(payload) = answer else { return }; // the line is stopping
-        if let Some(id) = id {
-            self.known.add(id, payload.clone(), Instant::now());
+    /// What waits, together: the store then writes it together.
+    fn serve(&mut self, first: Ordered) {
+        let orders: Vec<Ordered> = std::iter::once(first).chain(self.orders.try_iter()).collect();
+        let mut begun: Vec<(Ordered, Begun)> = vec![];
+        for ordered in orders {
+            let id = &ordered.order.id;
+            if id.is_some() && begun.iter().any(|(other, _)| other.order.id == *id) {
+                self.finish(std::mem::take(&mut begun)); // its repetition needs the answer
+            }
+            let how = self.begin(&ordered);
+            begun.push((ordered, how));
         }
-        // Waits for the publisher, which never waits for us.
-        let _ = self.answers.blocking_send(ordered.answered(payload));
+        self.finish(begun);
     }
 
-    /// The answer, or nothing when the line is stopping.
-    fn obey(&mut self, ordered: &Ordered) -> Option<String> {
+    fn begin(&mut self, ordered: &Ordered) -> Begun {
+        let known = ordered.order.id.as_ref().and_then(|id| self.known.answers.get(id));
+        match (known, &ordered.order.command) {
+            (Some(payload), _) => Begun::Done(payload.clone()),
+            (None, Command::Trigger(trigger)) => self.trigger(trigger, ordered),
+            (None, command) => self.obey(command, ordered),
+        }
+    }
+
+    /// Answers, in the order of the commands, what is on the disk.
+    fn finish(&mut self, begun: Vec<(Ordered, Begun)>) {
+        for (ordered, how) in begun {
+            let payload = match how {
+                Begun::Done(payload) => Some(payload),
+                Begun::Written(payload, written) => written.wait().ok().map(|()| payload),
+                Begun::Parts { accepting, meant, at } => {
+                    accepting.wait().ok().map(|(parts, payload)| self.dispatch(parts, payload, &meant, at))
+                }
+            };
+            let Some(payload) = payload else { continue }; // the line is stopping
+            if let Some(id) = &ordered.order.id {
+                self.known.add(id.clone(), payload.clone(), Instant::now());
+            }
+            // Waits for the publisher, which never waits for us.
+            let _ = self.answers.blocking_send(ordered.answered(payload));
+        }
+    }
+
+    fn obey(&mut self, command: &Command, ordered: &Ordered) -> Begun {
         let id = ordered.order.id.as_deref();
         let done = |outcome: Result<Option<String>, String>| match outcome {
             Ok(reason) => Answer { id: id.map(str::to_owned), status: "done", reason, parts: vec![] },
             Err(why) => rejected(id, why),
         };
-        let answer = match &ordered.order.command {
-            Command::Trigger(trigger) => return self.trigger(trigger, ordered),
-            Command::SelectRecipe { recipe, revision } => match self.select(id, recipe, *revision) {
-                Ok(()) => {
-                    let reason = Some("it is prepared; the outcome comes as done".to_owned());
-                    Answer { id: id.map(str::to_owned), status: "accepted", reason, parts: vec![] }
-                }
-                Err(why) => rejected(id, why),
-            },
-            Command::SetThreshold { value } => done(Ok(self.set_threshold(*value))),
-            Command::Challenge { parts, expect } => {
-                match self.rules.challenge(id.unwrap_or_default(), *parts, *expect) {
-                    Ok(()) => {
-                        let reason = Some(format!("the next {parts} judged parts are its; the outcome comes as done"));
-                        Answer { id: id.map(str::to_owned), status: "accepted", reason, parts: vec![] }
-                    }
-                    Err(why) => rejected(id, why),
-                }
+        let begun = |outcome: Result<String, String>| match outcome {
+            Ok(reason) => Answer { id: id.map(str::to_owned), status: "accepted", reason: Some(reason), parts: vec![] },
+            Err(why) => rejected(id, why),
+        };
+        let answer = match command {
+            Command::Trigger(_) => rejected(id, "not here".to_owned()), // see `begin`
+            Command::SelectRecipe { recipe, revision } => {
+                let selected = self.select(id, recipe, *revision);
+                begun(selected.map(|()| "it is prepared; the outcome comes as done".to_owned()))
             }
+            Command::Challenge { parts, expect } => {
+                let challenged = self.rules.challenge(id.unwrap_or_default(), *parts, *expect);
+                let words = format!("the next {parts} judged parts are its; the outcome comes as done");
+                begun(challenged.map(|()| words))
+            }
+            Command::SetThreshold { value } => done(Ok(self.set_threshold(*value))),
             Command::Snapshot { camera } => done(self.snapshot(camera.as_deref())),
             Command::Pause => done(self.paused(true)),
             Command::Resume => done(self.paused(false)),
@@ -143,54 +181,57 @@ impl Foreman {
                 done(Ok(None))
             }
         };
-        let payload = message::answer(&answer);
-        if let Some(id) = id {
-            self.store.answered(id, &payload);
-        }
         if answer.status != "rejected" {
-            let command = &ordered.order.command;
             tracing::info!("command {}: {command:?}", ordered.name);
             self.store.note(format!("command {} {}: {command:?}", ordered.name, id.unwrap_or("")));
         }
-        Some(payload)
+        self.written(id, message::answer(&answer))
     }
 
-    fn trigger(&mut self, trigger: &Trigger, ordered: &Ordered) -> Option<String> {
+    fn written(&self, id: Option<&str>, payload: String) -> Begun {
+        match id.map(|id| self.store.answered(id, &payload)) {
+            Some(written) => Begun::Written(payload, written),
+            None => Begun::Done(payload),
+        }
+    }
+
+    fn trigger(&mut self, trigger: &Trigger, ordered: &Ordered) -> Begun {
         let id = ordered.order.id.clone();
-        let stations = match self.triggered(trigger) {
-            Ok(stations) => stations,
-            Err(why) => {
-                let payload = message::answer(&rejected(id.as_deref(), why));
-                if let Some(id) = &id {
-                    self.store.answered(id, &payload);
-                }
-                return Some(payload);
-            }
+        let meant = match self.triggered(trigger) {
+            Ok(meant) => meant,
+            Err(why) => return self.written(id.as_deref(), message::answer(&rejected(id.as_deref(), why))),
         };
-        let at = trigger.at.unwrap_or_else(|| before(Timestamp::now(), ordered.came.elapsed()));
-        let asks: Vec<Ask> =
-            stations.iter().flat_map(|station| asks(&station.asking, trigger, ordered.came, at)).collect();
-        let answered = id.clone();
-        let (parts, payload) = self.store.accept_with(asks, id, move |parts| accepted(answered, parts)).ok()?;
-        if ordered.stale && trigger.at.is_none() {
+        let now = before(Timestamp::now(), ordered.came.elapsed());
+        let at = trigger.at.unwrap_or(now);
+        let asks = meant.iter().flat_map(|place| asks(&self.stations[*place].asking, trigger, ordered.came, at));
+        let (asks, answered): (Vec<Ask>, _) = (asks.collect(), id.clone());
+        let accepting = self.store.accepting(asks, id, move |parts| accepted(answered, parts));
+        // Nobody knows how long it waited.
+        let at = (!ordered.stale || trigger.at.is_some()).then_some(at);
+        Begun::Parts { accepting, meant, at }
+    }
+
+    /// To the cameras that see them; without a time they cannot be judged.
+    fn dispatch(&self, parts: Vec<Part>, payload: String, meant: &[usize], at: Option<Timestamp>) -> String {
+        let Some(at) = at else {
             let undecided = |part| {
                 let mut report = Report::undecided(part, Reason::NotReady, &self.rules.judge());
                 report.detail = Some("the trigger waited at the broker, and says no time".to_owned());
                 report
             };
             self.store.settle(parts.into_iter().map(undecided).collect());
-            return Some(payload);
-        }
-        for station in stations {
+            return payload;
+        };
+        for station in meant.iter().map(|place| &self.stations[*place]) {
             let its = parts.iter().filter(|part| *part.camera() == station.asking.camera).cloned();
             let its: Vec<Part> = its.collect();
             station.cameras.iter().for_each(|entrance| entrance.command(its.clone(), at));
         }
-        Some(payload)
+        payload
     }
 
-    /// Who a trigger means.
-    fn triggered(&self, trigger: &Trigger) -> Result<Vec<&Station>, String> {
+    /// Who a trigger means: places among the stations.
+    fn triggered(&self, trigger: &Trigger) -> Result<Vec<usize>, String> {
         if self.rules.is_paused() {
             return Err("the line is paused; resume it".to_owned());
         }
@@ -198,9 +239,9 @@ impl Foreman {
         {
             return Err(format!("at is {:.1} s ahead of our clock; set the clocks", ahead.as_secs_f64()));
         }
-        let is_meant =
-            |station: &&Station| trigger.camera.as_deref().is_none_or(|name| name == &*station.asking.camera);
-        let meant: Vec<&Station> = self.stations.iter().filter(is_meant).collect();
+        let name = trigger.camera.as_deref();
+        let is_meant = |place: &usize| name.is_none_or(|name| name == &*self.stations[*place].asking.camera);
+        let meant: Vec<usize> = (0..self.stations.len()).filter(is_meant).collect();
         if meant.is_empty() {
             let names: Vec<&str> = self.stations.iter().map(|station| &*station.asking.camera).collect();
             return Err(match names.as_slice() {

@@ -116,7 +116,7 @@ impl Converter {
 /// The chroma rows on either side of a row, the nearer first.
 fn neighbours(row: usize, chroma_rows: usize) -> (usize, usize) {
     let near = row / 2;
-    let far = if row % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(chroma_rows - 1) };
+    let far = if row.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(chroma_rows - 1) };
     (near, far)
 }
 
@@ -159,7 +159,7 @@ fn horizontal(half: &[u8], left: bool, full: &mut [u8]) {
     let wide = |value: u8| u16::from(value);
     if left {
         for ((pair, own), next) in pairs.iter_mut().zip(half).zip(&half[1..]) {
-            *pair = [*own, ((wide(*own) + wide(*next) + 1) / 2) as u8];
+            *pair = [*own, (wide(*own) + wide(*next)).div_ceil(2) as u8];
         }
         pairs[last] = [half[last]; 2];
     } else {
@@ -274,7 +274,7 @@ mod tests {
             let rows = |bytes, stride| Plane { bytes, stride };
             for (left, top) in [(false, false), (true, false), (false, true), (true, true)] {
                 let how = (&Matrix::new(0.299, 0.114, true), Site { left, top });
-                let mut convert = |chroma| {
+                let convert = |chroma| {
                     let mut rgb = vec![0; 3 * width * height];
                     Converter::default().convert((rows(&luma, width), chroma), width, how, &mut rgb).expect("whole");
                     rgb
@@ -304,7 +304,7 @@ mod tests {
         let short = Plane { bytes: &[0; 7], stride: 4 };
         let whole = Plane { bytes: &[0; 16], stride: 4 };
         let how = (&Matrix::new(0.299, 0.114, true), Site { left: true, top: false });
-        let mut convert = |luma, chroma| Converter::default().convert((luma, chroma), 4, how, &mut [0; 48]);
+        let convert = |luma, chroma| Converter::default().convert((luma, chroma), 4, how, &mut [0; 48]);
         assert_eq!(convert(whole, Chroma::Pairs(short)), None);
         assert_eq!(convert(short, Chroma::Pairs(whole)), None);
         assert_eq!(convert(whole, Chroma::Planes(whole, whole)), Some(()));

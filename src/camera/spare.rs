@@ -43,7 +43,8 @@ mod tests {
         spare.keep(&second);
         assert_ne!(second.rgb().as_ptr(), place, "the first is still looked at");
         drop(first);
-        assert_eq!(spare.take().as_ptr(), place);
+        let third = made(spare.take());
+        assert_eq!(third.rgb().as_ptr(), place);
     }
 
     #[test]

@@ -195,6 +195,8 @@ fn tell(
     let sum = |count: fn(&TallyCount) -> u64| counts.iter().map(count).sum::<u64>();
     let sent = u64::from(arguments.cameras) * u64::from(arguments.fps) * u64::from(arguments.seconds);
     let (captured, judged, replaced) = (sum(|c| c.captured), sum(|c| c.judged), sum(|c| c.replaced));
+    // A camera that is not pulled in time keeps its newest frame only.
+    let missed = sent.saturating_sub(captured);
     let (watched, put): (Duration, Duration) =
         (cameras.iter().map(|camera| camera.all).sum(), cameras.iter().map(|camera| camera.put).sum());
     let each = |took: Duration, frames: u64| took.as_secs_f64() * 1e3 / frames.max(1) as f64;
@@ -220,7 +222,7 @@ fn tell(
     eprintln!("{:<10} {:>12}", "stage", "CPU ms/frame");
     stages.iter().for_each(|(name, ms)| eprintln!("{name:<10} {ms:>12.3}"));
     eprintln!(
-        "sent {sent}, captured {captured}, judged {judged}, replaced {replaced}; arrival to pixels p50 {:.1} ms, p99 {:.1} ms",
+        "sent {sent}, captured {captured}, judged {judged}, replaced {replaced}, missed {missed}; arrival to pixels p50 {:.1} ms, p99 {:.1} ms",
         latency(50),
         latency(99)
     );
@@ -229,7 +231,7 @@ fn tell(
         "cameras": arguments.cameras, "fps": arguments.fps, "width": arguments.width, "height": arguments.height,
         "format": arguments.format, "size": arguments.size, "seconds": spent.wall.as_secs_f64(), "cores": cores,
         "cpu_ms": stages.iter().map(|(name, ms)| ((*name).to_owned(), json!(ms))).collect::<serde_json::Map<_, _>>(),
-        "sent": sent, "captured": captured, "judged": judged, "replaced": replaced, "balanced": balanced,
+        "sent": sent, "captured": captured, "judged": judged, "replaced": replaced, "missed": missed, "balanced": balanced,
         "latency_p50_ms": latency(50), "latency_p99_ms": latency(99), "cpu_share": share, "rss_peak_mb": peak,
     });
     print(line.to_string()).map(|_| ())

@@ -348,6 +348,23 @@ mod gstreamer {
     }
 
     #[test]
+    fn the_bench_of_cameras_accounts_for_every_frame_and_says_what_each_stage_costs() {
+        let words = "bench cameras --cameras 3 --fps 20 --seconds 1 --width 64 --height 48";
+        let output = Command::new(env!("CARGO_BIN_EXE_winspect")).args(words.split(' ')).output().expect("runs");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+        let count = |key: &str| said[key].as_u64().unwrap_or_else(|| panic!("{key} in {said}"));
+        assert_eq!((count("sent"), &said["balanced"]), (60, &true.into()), "{said}");
+        assert_eq!(count("captured") + count("missed"), 60, "{said}");
+        assert_eq!(count("judged") + count("replaced"), count("captured"), "{said}");
+        for stage in ["gstreamer", "camera", "put", "take", "pixels"] {
+            assert!(said["cpu_ms"][stage].as_f64().is_some_and(|ms| ms >= 0.0), "{stage} in {said}");
+        }
+        let wrong =
+            Command::new(env!("CARGO_BIN_EXE_winspect")).args(["bench", "cameras", "--format", "NV99"]).output();
+        assert_eq!(wrong.expect("runs").status.code(), Some(64));
+    }
+
+    #[test]
     fn a_file_that_is_no_video_is_told_once_and_not_tried_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("video.mkv");

@@ -4,10 +4,14 @@
 //! (folder, file) is read once: its end, or its fault, ends the loop; an endless one is opened again until the stop is
 //! heard. What the source is doing is told by [`Status`], once per change.
 
+#[cfg(feature = "gstreamer")]
+mod colour;
 mod folder;
 #[cfg(feature = "gstreamer")]
 mod gst;
 pub mod pipelines;
+#[cfg(feature = "gstreamer")]
+mod spare;
 #[cfg(feature = "gstreamer")]
 mod stopwatch;
 

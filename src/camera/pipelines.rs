@@ -29,6 +29,9 @@ pub struct Pipeline {
     pub live: bool,
     /// It never ends by itself: its end is a fault, and it is opened again.
     pub endless: bool,
+    /// A frame's time stamp is the moment of capture in the pipeline's clock, as v4l2src takes it from the driver.
+    #[serde(default)]
+    pub stamped: bool,
     /// GStreamer's launch syntax with `{parameter}` places; nothing for a kind without GStreamer.
     pub launch: Option<String>,
     #[serde(default)]

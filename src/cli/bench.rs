@@ -21,7 +21,7 @@ use crate::quality::{Gate, Limits};
 use crate::report::{Judge, Report};
 use crate::verdict::{OnUndecided, Reason, Rule};
 use crate::winclip::{Inspector, Judgement};
-use clap::Args;
+use clap::{Args, Subcommand};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use std::collections::HashMap;
@@ -29,7 +29,22 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct BenchArguments {
+    #[command(subcommand)]
+    other: Option<OtherBench>,
+    #[command(flatten)]
+    stages: Option<StagesArguments>,
+}
+
+#[derive(Debug, Subcommand)]
+enum OtherBench {
+    /// Many cameras at once, without a model: what is lost, and the processor time of each stage
+    Cameras(super::bench_cameras::CamerasArguments),
+}
+
+#[derive(Debug, Args)]
+struct StagesArguments {
     #[command(flatten)]
     judging: JudgingArguments,
     /// References to compare with; 0 is zero-shot, for models with text
@@ -45,6 +60,14 @@ const WIDTH: usize = 1280;
 const HEIGHT: usize = 720;
 
 pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
+    match (&arguments.other, &arguments.stages) {
+        (Some(OtherBench::Cameras(cameras)), _) => super::bench_cameras::run(cameras),
+        (None, Some(stages)) => run_stages(stages),
+        (None, None) => Err(Failure::words(Exit::Usage, "give --model, or say cameras".to_owned())),
+    }
+}
+
+fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
     let model = arguments.judging.open()?;
     let recipe = arguments.judging.recipe(model.spec.text.as_ref().map(|_| "metal nut".to_owned()));
     let plan = recipe
@@ -180,7 +203,7 @@ fn report(judgement: Judgement) -> Report {
 }
 
 fn tell(
-    arguments: &BenchArguments,
+    arguments: &StagesArguments,
     model: &ModelFolder,
     plan: &EncodePlan,
     gemm: f64,
@@ -225,7 +248,7 @@ fn tell(
 }
 
 /// A line of /proc/self/status; NaN where there is none.
-fn status_mb(key: &str) -> f64 {
+pub fn status_mb(key: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(key));
     let kb = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());

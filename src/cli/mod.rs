@@ -1,6 +1,7 @@
 //! Layer 7: the command line.
 
 mod bench;
+mod bench_cameras;
 mod check;
 mod eval;
 mod fetch;

@@ -357,7 +357,9 @@ impl<'a> Loader<'a> {
                 (None, Some(value)) => value.clone(),
                 _ => {
                     let values = self.read(&location, offset, length)?;
-                    let (dims, values) = placed(tensor, values, &self.model.spec, grid);
+                    let (dims, values) = placed(tensor, values, &self.model.spec, grid).ok_or_else(|| {
+                        self.broken(file, &format!("the weight {:?} is not as large as it says", tensor.name))
+                    })?;
                     let value = Tensor::from_array((dims.clone(), values))
                         .map_err(|error| self.broken(file, &error.to_string()))?;
                     let value = Arc::new(value.into_dyn());
@@ -388,10 +390,14 @@ impl<'a> Loader<'a> {
     fn read(&self, location: &str, offset: usize, length: usize) -> Result<Vec<f32>, EngineError> {
         use std::os::unix::fs::FileExt;
         let path = self.model.path.join(location);
+        let told = |error: std::io::Error| EngineError::Model(format!("{}: {error}", path.display()));
+        let file = std::fs::File::open(&path).map_err(told)?;
+        // Asked before memory is: what a graph says may be any number.
+        if length as u64 > file.metadata().map_err(told)?.len() {
+            return Err(told(std::io::ErrorKind::UnexpectedEof.into()));
+        }
         let mut bytes = vec![0; length];
-        std::fs::File::open(&path)
-            .and_then(|file| file.read_exact_at(&mut bytes, offset as u64))
-            .map_err(|error| EngineError::Model(format!("{}: {error}", path.display())))?;
+        file.read_exact_at(&mut bytes, offset as u64).map_err(told)?;
         Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
@@ -400,14 +406,24 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// A weight as the graph needs it: positions fitted to `grid`, everything else as it is.
-fn placed(tensor: &proto::Tensor, values: Vec<f32>, spec: &ModelSpec, grid: Option<usize>) -> (Vec<usize>, Vec<f32>) {
-    debug_assert_eq!(tensor.data_type, FLOAT);
+/// A weight as the graph needs it: positions fitted to `grid`, everything else as it is. `None`: it is of another size or
+/// type than it should be.
+fn placed(
+    tensor: &proto::Tensor,
+    values: Vec<f32>,
+    spec: &ModelSpec,
+    grid: Option<usize>,
+) -> Option<(Vec<usize>, Vec<f32>)> {
+    let dims: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<_>>()?;
+    let size = dims.iter().try_fold(1usize, |size, dim| size.checked_mul(*dim))?;
+    if tensor.data_type != FLOAT || size != values.len() {
+        return None;
+    }
     match grid {
-        Some(grid) => {
+        Some(grid) => (size == spec.grid() * spec.grid() * spec.width).then(|| {
             (vec![1, grid * grid, spec.width], super::positions::resampled(&values, spec.grid(), grid, spec.width))
-        }
-        None => (tensor.dims.iter().map(|&d| d as usize).collect(), values),
+        }),
+        None => Some((dims, values)),
     }
 }
 

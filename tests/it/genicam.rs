@@ -7,7 +7,7 @@ use crate::line::write_line;
 use crate::support::imported;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct Killed(Child);
 
@@ -22,8 +22,23 @@ fn fake_camera(serial: &str) -> Killed {
     let mut command = Command::new("arv-fake-gv-camera-0.8");
     command.args(["-i", "127.0.0.1", "-s", serial]).stdout(Stdio::null()).stderr(Stdio::null());
     let camera = Killed(command.spawn().expect("aravis-tools is installed by tools/setup"));
-    std::thread::sleep(Duration::from_secs(1));
+    let listens = || std::fs::read_to_string("/proc/net/udp").is_ok_and(|sockets| sockets.contains(DISCOVERY));
+    let started = Instant::now();
+    while !listens() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the fake camera does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     camera
+}
+
+/// Port 3956, as `/proc/net/udp` writes it.
+const DISCOVERY: &str = ":0F74";
+
+/// Ends in order, so that the camera belongs to nobody again; one that is killed keeps it until its heartbeat is missed.
+fn end(mut line: Killed) {
+    let asked = Command::new("kill").args(["-TERM", &line.0.id().to_string()]).status();
+    assert!(asked.expect("kill is everywhere").success());
+    line.0.wait().expect("ends");
 }
 
 fn start(folder: &Path) -> Killed {
@@ -57,9 +72,8 @@ fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it
     write_line(folder.path(), broker.port, free);
     let line = start(folder.path());
     listener.wait_for("box/result", 3);
-    drop(line);
+    end(line);
     drop(listener);
-    std::thread::sleep(Duration::from_secs(4)); // the camera's heartbeat: it belongs to nobody again
 
     // aravissrc gives up every 2 s without a frame; nobody may hear of it.
     let listener = Listener::start(broker.port, "plant/box/camera/top/status");

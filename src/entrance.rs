@@ -95,7 +95,8 @@ impl Entrance {
         !self.place.is_waiting()
     }
 
-    fn frame(&self, frame: Frame) {
+    /// A frame that the camera captured.
+    pub fn show(&self, frame: Frame) {
         let ticket = self.tally.captured();
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
         let now = Instant::now();
@@ -192,7 +193,7 @@ pub struct CameraSink {
 
 impl Sink for CameraSink {
     fn frame(&mut self, frame: Frame) {
-        self.entrance.frame(frame);
+        self.entrance.show(frame);
     }
 
     fn is_ready(&self) -> bool {

@@ -41,6 +41,8 @@ pub struct BenchArguments {
 enum OtherBench {
     /// Many cameras at once, without a model: what is lost, and the processor time of each stage
     Cameras(super::bench_cameras::CamerasArguments),
+    /// From a trigger to its result through a broker, without a model, and how fast stored results are delivered
+    Parts(super::bench_parts::PartsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -62,8 +64,9 @@ const HEIGHT: usize = 720;
 pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
     match (&arguments.other, &arguments.stages) {
         (Some(OtherBench::Cameras(cameras)), _) => super::bench_cameras::run(cameras),
+        (Some(OtherBench::Parts(parts)), _) => super::bench_parts::run(parts),
         (None, Some(stages)) => run_stages(stages),
-        (None, None) => Err(Failure::words(Exit::Usage, "give --model, or say cameras".to_owned())),
+        (None, None) => Err(Failure::words(Exit::Usage, "give --model, or say cameras or parts".to_owned())),
     }
 }
 

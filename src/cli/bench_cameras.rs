@@ -16,7 +16,7 @@ use crate::base::problems::Problems;
 use crate::base::stop::stop_pair;
 use crate::camera::{self, CameraError, Settings, Sink, Source, Status, pipelines};
 use crate::frame::{Frame, Outcome, Tally, TallyCount};
-use crate::intake::{Intake, Place, Waiting, intake};
+use crate::intake::{Intake, Place, Policy, Waiting, intake};
 use crate::model::{Family, ModelSpec};
 use crate::winclip::{Fit, pixels::PixelMaker};
 use clap::Args;
@@ -54,7 +54,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     let settings: Vec<Settings> = names.map(|name| settings(arguments, &name)).collect::<Result<_, _>>()?;
     let sources: Vec<Box<dyn Source>> = settings.iter().map(camera::open).collect::<Result<_, _>>().map_err(unfit)?;
     let tallies: Vec<Arc<Tally>> = settings.iter().map(|_| Arc::default()).collect();
-    let (intake, places) = intake(sources.len());
+    let (intake, places) = intake(&vec![Policy::NewestWins; sources.len()]);
     let (started, before) = (Instant::now(), cpu::of_process());
     let maker = PixelMaker::new(None, Fit::Squash, arguments.size.into(), &spec(arguments.size.into()));
     let inspector = thread::spawn(move || inspect(&intake, maker));
@@ -129,7 +129,8 @@ struct Door {
 impl Sink for Door {
     fn frame(&mut self, frame: Frame) {
         let before = cpu::of_thread();
-        self.place.put(Waiting { frame, ticket: self.tally.captured() });
+        let waiting = Waiting { frame, ticket: Some(self.tally.captured()), parts: vec![] };
+        let _ = self.place.put(waiting); // an inspector that has left has settled it
         self.put += cpu::of_thread() - before;
     }
 
@@ -164,18 +165,18 @@ struct Inspected {
 fn inspect(intake: &Intake, mut maker: PixelMaker) -> Inspected {
     let (mut inspected, pulse) = (Inspected::default(), Pulse::default());
     loop {
-        let batch = intake.take(1, &pulse);
+        let batch = intake.take(1, &pulse, &mut || ());
         if batch.is_empty() {
             inspected.all = cpu::of_thread();
             return inspected;
         }
-        for Waiting { frame, ticket } in batch {
+        for Waiting { frame, ticket, .. } in batch {
             let before = cpu::of_thread();
             let pixels = maker.make(&frame.picture);
             inspected.pixels += cpu::of_thread() - before;
             inspected.latencies.push(frame.arrived.elapsed());
             std::hint::black_box(pixels).expect("a whole picture has pixels");
-            ticket.settle(Outcome::Judged);
+            ticket.into_iter().for_each(|ticket| ticket.settle(Outcome::Judged));
         }
     }
 }

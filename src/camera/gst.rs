@@ -20,7 +20,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_video::{
     VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt, VideoFrameRef, VideoInfo,
-    VideoInterlaceMode,
+    VideoInterlaceMode, VideoMeta,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::cell::{Cell, RefCell};
@@ -99,7 +99,7 @@ impl Launch {
         let element = gst::parse::launch(&text).map_err(|error| self.described(&error))?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| self.wrong("is no pipeline"))?;
         let sink = pipeline.by_name("winspect").and_then(|sink| sink.downcast::<AppSink>().ok());
-        sink.map(|sink| (pipeline, sink)).ok_or_else(|| self.wrong("lost its sink"))
+        sink.inspect(takes_padded_rows).map(|sink| (pipeline, sink)).ok_or_else(|| self.wrong("lost its sink"))
     }
 
     fn wrong(&self, why: &str) -> CameraError {
@@ -282,6 +282,20 @@ fn sender_time(buffer: &gst::BufferRef) -> Option<Timestamp> {
 fn stamped_at(now: Timestamp, clock: u64, stamp: u64) -> Option<Timestamp> {
     let age = i64::try_from(clock.saturating_sub(stamp)).ok()?;
     now.checked_sub(SignedDuration::from_nanos(age)).ok()
+}
+
+/// Says that rows may be any way apart: a decoder that hears otherwise copies every picture. (appsink says nothing.)
+fn takes_padded_rows(sink: &AppSink) {
+    let Some(entry) = sink.static_pad("sink") else { return };
+    entry.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        match info.query_mut().map(|query| query.view_mut()) {
+            Some(gst::QueryViewMut::Allocation(allocation)) => {
+                allocation.add_allocation_meta::<VideoMeta>(None);
+                gst::PadProbeReturn::Handled
+            }
+            _ => gst::PadProbeReturn::Ok,
+        }
+    });
 }
 
 /// Times each frame from the element named `decoder`, where the pipeline has one.

@@ -328,6 +328,9 @@ impl Plc {
         let mut options =
             MqttOptions::new(format!("winspect-bench-plc-{}", std::process::id()), &arguments.host, arguments.port);
         options.set_keep_alive(Duration::from_secs(30));
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
         let (client, mut connection) = Client::new(options, 10_000);
         let topics = format!("winspect-bench/{}", std::process::id());
         for topic in ["result", "result/late", "birth"] {

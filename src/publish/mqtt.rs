@@ -602,6 +602,10 @@ pub(super) fn options(settings: &Settings, client_id: &str) -> MqttOptions {
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_start(true);
     options.set_connection_timeout(5);
+    // A result is a small packet that must not wait for the answer to the one before it.
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
     options.set_max_packet_size(Some(PACKET_MAX));
     if let Some(tls) = &settings.tls {
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));

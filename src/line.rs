@@ -23,8 +23,8 @@ use crate::quality::{Flaw, Gate, Repeats};
 use crate::report::{Evidence, Report, Took};
 use crate::store::{MemoryStore, Store};
 use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
-use crate::winclip::Inspector;
 use crate::winclip::inspector::InspectError;
+use crate::winclip::{Inspector, Judgement};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -74,33 +74,49 @@ pub struct Summary {
     pub undelivered: u64,
 }
 
-/// The threshold that a recipe asks for: a number, or from the references by leaving each out once; else why there is
-/// none, and what to do. `files` are the references'; one that is unlike the others is told.
+/// The threshold of each region, as `asked` for it: a number, or from the references by leaving each out once; else why
+/// there is none, and what to do. `files` are the references'; one that is unlike the others is told.
 ///
 /// # Errors
 /// When the engine fails to compare the references.
-pub fn threshold(
-    asked: Threshold,
+pub fn thresholds(
+    asked: &[Threshold],
     inspector: &mut Inspector,
     files: &[PathBuf],
-) -> Result<Result<f32, &'static str>, EngineError> {
-    Ok(match asked {
-        Threshold::Fixed(threshold) => Ok(threshold),
-        Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
-        Threshold::Auto { factor } => {
-            let good: Vec<f32> = inspector.leave_one_out()?.into_iter().map(|(score, _)| score).collect();
-            let highest = highest_usual(&good);
-            let unlike = files.iter().zip(&good).filter(|(_, score)| highest.is_some_and(|highest| **score > highest));
-            for (file, score) in unlike {
-                tracing::warn!(
-                    "reference {} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
-                    file.display(),
-                    highest.unwrap_or_default()
-                );
+) -> Result<Vec<Result<f32, &'static str>>, EngineError> {
+    let is_auto = |asked: &Threshold| matches!(asked, Threshold::Auto { .. });
+    let good = if asked.iter().any(is_auto) { inspector.leave_one_out()? } else { vec![vec![]; asked.len()] };
+    let mut thresholds = vec![];
+    for ((asked, good), region) in asked.iter().zip(good).zip(inspector.regions()) {
+        thresholds.push(match *asked {
+            Threshold::Fixed(threshold) => Ok(threshold),
+            Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
+            Threshold::Auto { factor } => {
+                let good: Vec<f32> = good.into_iter().map(|(score, _)| score).collect();
+                let highest = highest_usual(&good);
+                tell_of_unlike(&good, highest, files, region.as_deref());
+                automatic(highest, factor)
             }
-            automatic(highest, factor)
-        }
-    })
+        });
+    }
+    Ok(thresholds)
+}
+
+/// `good` are the scores of `files`, `highest` the highest usual one.
+fn tell_of_unlike(good: &[f32], highest: Option<f32>, files: &[PathBuf], region: Option<&str>) {
+    for (file, score) in files.iter().zip(good).filter(|(_, score)| highest.is_some_and(|highest| **score > highest)) {
+        tracing::warn!(
+            "reference {}{} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
+            file.display(),
+            of_region(region),
+            highest.unwrap_or_default()
+        );
+    }
+}
+
+/// `, region rim`, where there is one.
+pub fn of_region(region: Option<&str>) -> String {
+    region.map(|name| format!(", region {name}")).unwrap_or_default()
 }
 
 /// Fewer scores than this have no quartiles worth the name.
@@ -148,13 +164,17 @@ impl Line {
     pub fn start(config: &LineConfig, prepared: Prepared, model: &str, run_id: &str) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
         let Prepared { mut inspector, gate, references } = prepared;
-        let threshold = threshold(config.recipe.threshold, &mut inspector, &references)
+        let thresholds = thresholds(&config.recipe.thresholds, &mut inspector, &references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
-        match threshold {
-            Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
-            Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
+        let mut rules = vec![];
+        for (region, threshold) in inspector.regions().into_iter().zip(thresholds) {
+            let of_region = of_region(region.as_deref());
+            match threshold {
+                Ok(threshold) => tracing::info!("threshold {threshold:.4}{of_region}"),
+                Err(why) => tracing::warn!("no threshold{of_region}: {why}. Every part will be undecided(not_ready)"),
+            }
+            rules.push((region, Rule { threshold: threshold.ok() }));
         }
-        let threshold = threshold.ok();
         let recipe = format!("{}@{}", config.recipe.name, config.recipe.revision);
         let identity = Identity {
             prefix: config.prefix.clone(),
@@ -167,7 +187,11 @@ impl Line {
             backend: inspector.backend().to_owned(),
             device: "cpu".to_owned(),
             references: inspector.reference_count(),
-            threshold,
+            threshold: rules.iter().find(|(region, _)| region.is_none()).and_then(|(_, rule)| rule.threshold),
+            regions: rules
+                .iter()
+                .filter_map(|(region, rule)| Some((region.as_ref()?.to_string(), rule.threshold)))
+                .collect(),
         };
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(config.mqtt.waiting_max));
         let (side, side_end) = mpsc::channel(SIDE_WAITING);
@@ -199,7 +223,7 @@ impl Line {
             gate,
             frozen_frames: config.recipe.bad_image.frozen_frames,
             watched: live.collect(),
-            rule: Rule { threshold },
+            rules,
             run_id: run_id.into(),
             recipe: recipe.into(),
             deadlines: config.cameras.iter().map(|c| (c.camera.name.clone(), c.deadline)).collect(),
@@ -347,7 +371,8 @@ struct Desk {
     frozen_frames: u64,
     /// The live cameras: those of others may repeat themselves.
     watched: HashMap<Arc<str>, Watched>,
-    rule: Rule,
+    /// One for each region, with its name.
+    rules: Vec<(Option<Arc<str>>, Rule)>,
     run_id: Arc<str>,
     recipe: Arc<str>,
     deadlines: HashMap<Arc<str>, Duration>,
@@ -370,51 +395,50 @@ impl Desk {
             }
             for Waiting { frame, ticket } in batch {
                 let picture = frame.picture.clone();
-                let (report, error) = self.judge(frame);
+                let (reports, error) = self.judge(frame);
                 ticket.settle(if error.is_some() { Outcome::Failed } else { Outcome::Judged });
-                // Full means that the artist is behind: this picture is not drawn.
-                let _ = self.evidence.try_send(Evidence { report: Arc::new(report.clone()), picture });
-                self.store.put(report);
+                for report in reports {
+                    // Full means that the artist is behind: this picture is not drawn.
+                    let _ =
+                        self.evidence.try_send(Evidence { report: Arc::new(report.clone()), picture: picture.clone() });
+                    self.store.put(report);
+                }
                 self.note(error)?;
             }
         }
     }
 
-    /// One part: its report, and what the engine said when it could not judge.
-    fn judge(&mut self, frame: Frame) -> (Report, Option<String>) {
+    /// A report for each region, and what the engine said when it could not judge.
+    fn judge(&mut self, frame: Frame) -> (Vec<Report>, Option<String>) {
         let queue = frame.arrived.elapsed();
-        let mut report = self.blank(&frame, queue);
-        if let Some(flaw) = self.flaw(&frame) {
-            (report.reason, report.detail) = (Some(Reason::BadImage), Some(flaw.to_string()));
-            report.took.total = frame.arrived.elapsed();
-            return (report, None);
-        }
-        let error = match self.inspector.judge(&frame.picture) {
-            Ok(judgement) => {
-                (report.verdict, report.reason) = self.rule.decide(judgement.score);
-                report.score = Some(judgement.score);
-                if report.verdict == Verdict::Fail {
-                    report.regions = suspicious(&judgement.map, judgement.area);
-                }
-                (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
-                report.took.pixels = judgement.pixels_took;
-                report.took.encode = judgement.encode_took;
-                report.took.score = judgement.score_took;
-                None
-            }
-            // A picture that the recipe cannot look at is the camera's fault, not the engine's.
-            Err(InspectError::Picture(error)) => {
-                (report.reason, report.detail) = (Some(Reason::BadImage), Some(error.to_string()));
-                None
-            }
-            Err(error) => {
-                let error = chain(&error);
-                report.detail = Some(error.clone());
-                Some(error)
+        let mut reports = self.blanks(&frame, queue);
+        let mut error = None;
+        let nobody = |reason: Option<Reason>, detail: String| {
+            move |report: &mut Report| {
+                report.reason = reason.or(report.reason);
+                report.detail = Some(detail.clone());
             }
         };
-        report.took.total = frame.arrived.elapsed();
-        (report, error)
+        if let Some(flaw) = self.flaw(&frame) {
+            reports.iter_mut().for_each(nobody(Some(Reason::BadImage), flaw.to_string()));
+        } else {
+            match self.inspector.judge(&frame.picture) {
+                Ok(judgements) => {
+                    let judged = reports.iter_mut().zip(judgements).zip(&self.rules);
+                    judged.for_each(|((report, judgement), (_, rule))| fill(report, judgement, *rule));
+                }
+                // A picture that the recipe cannot look at is the camera's fault, not the engine's.
+                Err(InspectError::Picture(error)) => {
+                    reports.iter_mut().for_each(nobody(Some(Reason::BadImage), error.to_string()));
+                }
+                Err(failed) => {
+                    reports.iter_mut().for_each(nobody(None, chain(&failed)));
+                    error = Some(chain(&failed));
+                }
+            }
+        }
+        reports.iter_mut().for_each(|report| report.took.total = frame.arrived.elapsed());
+        (reports, error)
     }
 
     /// Why a picture must not be judged; a live camera's first of a row is told, and the first good one after it.
@@ -434,30 +458,34 @@ impl Desk {
         flaw
     }
 
-    /// The report of a part that nobody could judge; `seq` is spent on it.
-    fn blank(&mut self, frame: &Frame, queue: Duration) -> Report {
+    /// The reports of parts that nobody could judge, one for each region; a `seq` is spent on each.
+    fn blanks(&mut self, frame: &Frame, queue: Duration) -> Vec<Report> {
         let seq = self.seqs.entry(frame.camera.clone()).or_default();
-        *seq += 1;
-        Report {
-            seq: *seq,
-            run_id: self.run_id.clone(),
-            part_id: frame.part_id.clone(),
-            camera: frame.camera.clone(),
-            verdict: Verdict::Undecided,
-            reason: Some(Reason::EngineError),
-            detail: None,
-            score: None,
-            threshold: self.rule.threshold,
-            captured_at: frame.captured_at,
-            captured_by: frame.captured_by,
-            arrived: frame.arrived,
-            took: Took { queue, decode: frame.decode, ..Took::default() },
-            deadline: self.deadlines.get(&frame.camera).copied().unwrap_or_default(),
-            recipe: self.recipe.clone(),
-            regions: vec![],
-            map: None,
-            area: None,
-        }
+        let blank = |(region, rule): &(Option<Arc<str>>, Rule)| {
+            *seq += 1;
+            Report {
+                seq: *seq,
+                run_id: self.run_id.clone(),
+                part_id: frame.part_id.clone(),
+                camera: frame.camera.clone(),
+                region: region.clone(),
+                verdict: Verdict::Undecided,
+                reason: Some(Reason::EngineError),
+                detail: None,
+                score: None,
+                threshold: rule.threshold,
+                captured_at: frame.captured_at,
+                captured_by: frame.captured_by,
+                arrived: frame.arrived,
+                took: Took { queue, decode: frame.decode, ..Took::default() },
+                deadline: self.deadlines.get(&frame.camera).copied().unwrap_or_default(),
+                recipe: self.recipe.clone(),
+                regions: vec![],
+                map: None,
+                area: None,
+            }
+        };
+        self.rules.iter().map(blank).collect()
     }
 
     fn note(&mut self, error: Option<String>) -> Result<(), Failure> {
@@ -469,6 +497,19 @@ impl Desk {
         tracing::error!("a picture could not be judged ({} in a row): {error}", self.failures);
         if self.failures < FAILURES_MAX { Ok(()) } else { Err(Failure::words(Exit::Software, error)) }
     }
+}
+
+/// Writes what the algorithm and the rule say into a region's report.
+fn fill(report: &mut Report, judgement: Judgement, rule: Rule) {
+    (report.verdict, report.reason) = rule.decide(judgement.score);
+    report.score = Some(judgement.score);
+    if report.verdict == Verdict::Fail {
+        report.regions = suspicious(&judgement.map, judgement.area);
+    }
+    (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
+    report.took.pixels = judgement.pixels_took;
+    report.took.encode = judgement.encode_took;
+    report.took.score = judgement.score_took;
 }
 
 /// Where a person should look: the areas in the upper half between the map's median and its peak.
@@ -500,7 +541,9 @@ impl Artist {
                 heatmap::draw(&picture, (map, area), scale(&report, map), Some(report.verdict), &report.regions);
             let seq = report.seq.to_string();
             let part = report.part_id.as_deref().unwrap_or("");
-            let png = heatmap::png(&drawn, &[("seq", &seq), ("part_id", part), ("camera", &report.camera)]);
+            let region = report.region.as_deref().unwrap_or("");
+            let texts = [("seq", seq.as_str()), ("part_id", part), ("camera", &report.camera), ("region", region)];
+            let png = heatmap::png(&drawn, &texts);
             if let Some(folder) = &self.folder
                 && let Err(error) = keep(folder, &report, &png)
                 && !std::mem::replace(&mut told, true)

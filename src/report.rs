@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// One part's result. `seq` is unique and gap-free per (run, camera), from 1.
+/// One region's result on one part. `seq` is unique and gap-free per (run, camera), from 1.
 #[derive(Debug, Clone)]
 pub struct Report {
     pub seq: u64,
     pub run_id: Arc<str>,
     pub part_id: Option<String>,
     pub camera: Arc<str>,
+    /// The recipe's region; nothing where it names none.
+    pub region: Option<Arc<str>>,
     pub verdict: Verdict,
     pub reason: Option<Reason>,
     /// What the reason found, in words for a person.
@@ -66,6 +68,7 @@ pub(crate) mod tests {
             run_id: "01TEST".into(),
             part_id: None,
             camera: "top".into(),
+            region: None,
             verdict: Verdict::Fail,
             reason: None,
             detail: None,

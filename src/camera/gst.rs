@@ -7,6 +7,7 @@
 //! rtspsrc (since 1.22) hangs that time on every frame from the first report on. Before it, and for a camera whose
 //! clock is far off, it is the time of arrival. Messages never hold an address's user and password.
 
+use super::automatics::{self, Automatics};
 use super::pipelines::{Pipeline, filled};
 use super::stopwatch::Stopwatch;
 use super::{CameraError, Ended, Settings, Sink, Source};
@@ -110,6 +111,7 @@ impl Launch {
         pipeline.set_state(gst::State::Playing).map_err(|_| first_error(pipeline))?;
         let mut last = Instant::now();
         let mut patience = self.stall.max(FIRST_FRAME);
+        let mut is_first = true;
         loop {
             if stop.is_stopped() {
                 return Ok(Ended::Stopped);
@@ -121,6 +123,9 @@ impl Launch {
             }
             match appsink.try_pull_sample(gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64)) {
                 Some(sample) => {
+                    if std::mem::take(&mut is_first) && self.endless {
+                        tell_automatics(pipeline, sink);
+                    }
                     sink.frame(self.frame(&sample, &stopwatch)?);
                     last = Instant::now();
                     patience = self.stall;
@@ -311,6 +316,28 @@ fn without_credentials(text: &str) -> String {
         clean.push_str(&part[from.unwrap_or(0)..]);
     }
     clean
+}
+
+/// Of the sources that could set something by themselves: those that we made do not.
+fn tell_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
+    let Some(source) = pipeline.by_name("source") else { return };
+    let factory = source.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+    match factory.as_str() {
+        "videotestsrc" | "nvarguscamerasrc" => {}
+        "v4l2src" => sink.automatics(&mut || {
+            let device = source.property::<i32>("device-fd");
+            automatics::of_v4l2(|id| automatics::v4l2_control(device, id))
+        }),
+        "aravissrc" => sink.automatics(&mut || {
+            let is_on = |property: &str| {
+                gst::glib::EnumValue::from_value(&source.property_value(property))
+                    .is_some_and(|(_, v)| v.nick() != "off")
+            };
+            let all = [("exposure-auto", "exposure"), ("gain-auto", "gain")];
+            Automatics::On(all.into_iter().filter(|(property, _)| is_on(property)).map(|(_, what)| what).collect())
+        }),
+        _ => sink.automatics(&mut || Automatics::Unreadable),
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::winclip::{Inspector, Judgement};
 use clap::Args;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,8 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         let started = Instant::now();
         std::hint::black_box(gate.flaw(&picture));
         stages.put("bad image", started.elapsed());
-        let judgement = inspector.judge(&picture).map_err(failed)?;
+        let mut judgements = inspector.judge(&picture).map_err(failed)?;
+        let judgement = judgements.pop().expect("one region");
         stages.add(&inspector, &judgement, &plan.scales);
         stages.publish(judgement, &picture);
         tracing::debug!("{done} of {}", arguments.runs);
@@ -164,6 +165,7 @@ fn identity() -> message::Identity {
         device: "cpu".to_owned(),
         references: 0,
         threshold: Some(0.5),
+        regions: BTreeMap::new(),
     }
 }
 
@@ -175,6 +177,7 @@ fn report(judgement: Judgement) -> Report {
         run_id: "bench".into(),
         part_id: None,
         camera: "bench".into(),
+        region: None,
         verdict,
         reason,
         detail: None,

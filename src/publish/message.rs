@@ -7,6 +7,7 @@ use crate::verdict::{Map, Reason, Region, Verdict};
 use base64::Engine;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Raised when a key changes its meaning.
@@ -30,7 +31,10 @@ pub struct Identity {
     pub backend: String,
     pub device: String,
     pub references: usize,
+    /// Nothing where there are regions with names: each has its own.
     pub threshold: Option<f32>,
+    /// The threshold of each region that has a name.
+    pub regions: BTreeMap<String, Option<f32>>,
 }
 
 #[derive(Serialize)]
@@ -51,6 +55,7 @@ struct ResultMessage<'a> {
     part_id: Option<&'a str>,
     station: &'a str,
     camera: &'a str,
+    region: Option<&'a str>,
     verdict: Verdict,
     evaluation: u8,
     score: Option<f32>,
@@ -132,6 +137,7 @@ pub fn result(report: &Report, identity: &Identity, historical: bool, dropped_be
         part_id: report.part_id.as_deref(),
         station: &identity.station,
         camera: &report.camera,
+        region: report.region.as_deref(),
         verdict: report.verdict,
         evaluation: report.verdict.evaluation(),
         score: report.score,
@@ -199,6 +205,7 @@ mod tests {
             device: "cpu".into(),
             references: 0,
             threshold: None,
+            regions: BTreeMap::new(),
         }
     }
 
@@ -207,7 +214,7 @@ mod tests {
         let bytes = result(&crate::report::tests::report(u64::MAX), &identity(), true, 3);
         assert!(bytes.len() < 1536, "{} bytes", bytes.len());
         let value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-        for key in ["part_id", "reason", "detail", "reject_in_ms"] {
+        for key in ["part_id", "region", "reason", "detail", "reject_in_ms"] {
             assert_eq!(value.get(key), Some(&serde_json::Value::Null), "{key}");
         }
         assert_eq!(value["captured_at"], "1970-01-01T00:00:00.000Z");

@@ -17,5 +17,6 @@ mod models;
 mod notify;
 mod pictures;
 mod recipes;
+mod small_defects;
 mod support;
 mod tls;

@@ -36,7 +36,9 @@ impl Artist {
                 heatmap::draw(&picture, (map, area), scale(&report, map), Some(report.verdict), &report.regions);
             let seq = report.part.seq.to_string();
             let part = report.part.ask.part_id.as_deref().unwrap_or("");
-            let png = heatmap::png(&drawn, &[("seq", &seq), ("part_id", part), ("camera", &report.seen_by)]);
+            let region = report.part.ask.region.as_deref().unwrap_or("");
+            let texts = [("seq", seq.as_str()), ("part_id", part), ("camera", &report.seen_by), ("region", region)];
+            let png = heatmap::png(&drawn, &texts);
             if let Some(folder) = &self.folder
                 && let Err(error) = keep(folder, &report, &png)
                 && !std::mem::replace(&mut told, true)

@@ -5,11 +5,10 @@
 use crate::base::notify::{Pulse, SIGN};
 use crate::base::stop::Stop;
 use crate::config::RecipeConfig;
-use crate::line::{Prepare, Prepared, judge_of};
+use crate::line::{Prepare, Prepared, judges_of};
 use crate::publish::message::{self, Answer, Identity};
 use crate::publish::mqtt::{Answered, Side};
-use crate::report::Judge;
-use crate::rules::Rules;
+use crate::rules::Judges;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +23,7 @@ pub struct Wanted {
 /// What the desk takes over.
 pub struct Changed {
     pub prepared: Prepared,
-    pub judge: Judge,
+    pub judges: Judges,
     /// Told when it judges by it.
     pub done: Sender<()>,
 }
@@ -36,7 +35,6 @@ pub struct Changeover {
     pub side: mpsc::Sender<Side>,
     pub answers: mpsc::Sender<Answered>,
     pub identity: Arc<Mutex<Identity>>,
-    pub rules: Rules,
     pub store: Store,
 }
 
@@ -76,14 +74,14 @@ impl Changeover {
 
     fn try_change(&self, recipe: &RecipeConfig, stop: &Stop, pulse: &Pulse) -> Result<(), String> {
         let mut prepared = (self.prepare)(recipe).map_err(|failure| failure.message)?;
-        let judge = judge_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
+        let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        identity.recipe = judge.recipe.to_string();
-        identity.threshold = judge.threshold;
+        identity.recipe = recipe.label();
+        identity.judged_by(&judges);
         identity.references = prepared.inspector.reference_count();
         let (done, swapped) = bounded(1);
         let gone = |_| "the line is stopping".to_owned();
-        self.swap.send(Changed { prepared, judge, done }).map_err(|_| gone(()))?;
+        self.swap.send(Changed { prepared, judges, done }).map_err(|_| gone(()))?;
         loop {
             pulse.beat();
             match swapped.recv_timeout(SIGN) {

@@ -76,8 +76,8 @@ impl Desk {
 
     /// Another recipe, between two parts.
     fn change(&mut self) {
-        while let Ok(Changed { prepared, judge, done }) = self.swap.try_recv() {
-            self.rules.change(judge, prepared.challenge_every);
+        while let Ok(Changed { prepared, judges, done }) = self.swap.try_recv() {
+            self.rules.change(judges, prepared.challenge_every);
             self.eye = prepared;
             let _ = done.send(()); // who waits for it may have stopped
         }
@@ -146,11 +146,7 @@ impl Desk {
         match self.flaw(frame) {
             Some(flaw) => all(&mut reports, Reason::BadImage, &flaw.to_string()),
             None => match self.eye.inspector.judge(&frame.picture) {
-                Ok(judgement) => {
-                    for report in &mut reports {
-                        self.decide(report, judgement.clone());
-                    }
-                }
+                Ok(judgements) => decide_all(&mut reports, judgements),
                 // A picture that the recipe cannot look at is the camera's fault, not the engine's.
                 Err(InspectError::Picture(error)) => all(&mut reports, Reason::BadImage, &error.to_string()),
                 Err(error) => {
@@ -161,19 +157,6 @@ impl Desk {
             },
         }
         (reports, failed)
-    }
-
-    fn decide(&self, report: &mut Report, judgement: Judgement) {
-        let rule = Rule { threshold: report.threshold };
-        (report.verdict, report.reason) = rule.decide(judgement.score);
-        report.score = Some(judgement.score);
-        if report.verdict == Verdict::Fail {
-            report.regions = suspicious(&judgement.map, judgement.area);
-        }
-        (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
-        report.took.pixels = judgement.pixels_took;
-        report.took.encode = judgement.encode_took;
-        report.took.score = judgement.score_took;
     }
 
     /// Whether the part was a known one, and whether it was the last of them.
@@ -217,7 +200,8 @@ impl Desk {
     /// The report of a part that nobody has judged yet.
     fn blank(&self, frame: &Frame, part: Part) -> Report {
         let since = part.ask.since.max(frame.arrived);
-        let mut report = Report::undecided(part, Reason::EngineError, &self.rules.judge());
+        let judge = self.rules.judge(part.ask.region.as_deref());
+        let mut report = Report::undecided(part, Reason::EngineError, &judge);
         (report.captured_at, report.captured_by) = (frame.captured_at, frame.captured_by);
         report.seen_by = frame.camera.clone();
         report.took = Took { queue: since.elapsed(), decode: frame.decode, ..Took::default() };
@@ -236,6 +220,33 @@ impl Desk {
         self.causes.set("engine", Health::Failure, error.clone());
         if self.failures < FAILURES_MAX { Ok(()) } else { Err(Failure::words(Exit::Software, error)) }
     }
+}
+
+/// Each report by the judgement of its region.
+fn decide_all(reports: &mut [Report], judgements: Vec<Judgement>) {
+    for report in reports {
+        match judgements.iter().find(|judgement| judgement.region == report.part.ask.region) {
+            Some(judgement) => decide(report, judgement.clone()),
+            // It was accepted for the recipe before.
+            None => {
+                report.reason = Some(Reason::NotReady);
+                report.detail = Some("the recipe that judges now has no such region".to_owned());
+            }
+        }
+    }
+}
+
+fn decide(report: &mut Report, judgement: Judgement) {
+    let rule = Rule { threshold: report.threshold };
+    (report.verdict, report.reason) = rule.decide(judgement.score);
+    report.score = Some(judgement.score);
+    if report.verdict == Verdict::Fail {
+        report.regions = suspicious(&judgement.map, judgement.area);
+    }
+    (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
+    report.took.pixels = judgement.pixels_took;
+    report.took.encode = judgement.encode_took;
+    report.took.score = judgement.score_took;
 }
 
 fn tell_challenge(ended: &Challenge) {

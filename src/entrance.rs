@@ -23,8 +23,8 @@ pub struct Asking {
     /// Theirs, or the name that they share.
     pub camera: Arc<str>,
     pub terms: Terms,
-    /// The parts in one view; one without a name unless the recipe names some.
-    pub regions: Arc<[Option<Arc<str>>]>,
+    /// They know the parts in one view.
+    pub rules: Rules,
 }
 
 impl Asking {
@@ -41,7 +41,7 @@ impl Asking {
 
     /// The same of every region.
     pub fn each(&self, ask: &Ask) -> Vec<Ask> {
-        self.regions.iter().map(|region| Ask { region: region.clone(), ..ask.clone() }).collect()
+        self.rules.regions().into_iter().map(|region| Ask { region, ..ask.clone() }).collect()
     }
 }
 
@@ -52,7 +52,6 @@ pub struct Entrance {
     place: Place,
     tally: Arc<Tally>,
     store: Store,
-    rules: Rules,
     way: Mutex<Way>,
     /// For those who ask for a picture.
     newest: Mutex<Option<Arc<Picture>>>,
@@ -67,7 +66,7 @@ enum Way {
 }
 
 impl Entrance {
-    pub fn new(asking: Asking, trigger: &Trigger, place: Place, tally: Arc<Tally>, store: Store, rules: Rules) -> Self {
+    pub fn new(asking: Asking, trigger: &Trigger, place: Place, tally: Arc<Tally>, store: Store) -> Self {
         let way = match trigger {
             Trigger::Continuous => Way::Continuous,
             Trigger::Frame => Way::Frame,
@@ -81,7 +80,6 @@ impl Entrance {
             place,
             tally,
             store,
-            rules,
             way: Mutex::new(way),
             newest: Mutex::default(),
         }
@@ -101,7 +99,7 @@ impl Entrance {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
         let now = Instant::now();
         let mut way = self.way.lock().expect("nobody panics while holding the way");
-        let is_paused = self.rules.is_paused();
+        let is_paused = self.asking.rules.is_paused();
         match &mut *way {
             // A command that came before the pause still needs its frame.
             Way::Command(ring) => {
@@ -157,7 +155,7 @@ impl Entrance {
         found.waiting.into_iter().for_each(|waiting| self.queue(waiting));
         let missed = found.missed.into_iter().map(|part| {
             let detail = "no frame was captured near its time".to_owned();
-            let mut report = Report::undecided(part, Reason::CameraLost, &self.rules.judge());
+            let mut report = self.undecided(part, Reason::CameraLost);
             report.detail = Some(detail);
             report
         });
@@ -169,8 +167,13 @@ impl Entrance {
         if let Some(ticket) = back.ticket.take() {
             ticket.settle(Outcome::Skipped);
         }
-        let overload = |part| Report::undecided(part, Reason::Overload, &self.rules.judge());
+        let overload = |part| self.undecided(part, Reason::Overload);
         self.settle(back.parts.into_iter().map(overload).collect());
+    }
+
+    fn undecided(&self, part: Part, reason: Reason) -> Report {
+        let judge = self.asking.rules.judge(part.ask.region.as_deref());
+        Report::undecided(part, reason, &judge)
     }
 
     fn settle(&self, reports: Vec<Report>) {

@@ -172,7 +172,7 @@ impl Foreman {
                 let words = format!("the next {parts} judged parts are its; the outcome comes as done");
                 begun(challenged.map(|()| words))
             }
-            Command::SetThreshold { value } => done(Ok(self.set_threshold(*value))),
+            Command::SetThreshold { region, value } => done(self.set_threshold(region.as_deref(), *value)),
             Command::Snapshot { camera } => done(self.snapshot(camera.as_deref())),
             Command::Pause => done(self.paused(true)),
             Command::Resume => done(self.paused(false)),
@@ -214,8 +214,9 @@ impl Foreman {
     /// To the cameras that see them; without a time they cannot be judged.
     fn dispatch(&self, parts: Vec<Part>, payload: String, meant: &[usize], at: Option<Timestamp>) -> String {
         let Some(at) = at else {
-            let undecided = |part| {
-                let mut report = Report::undecided(part, Reason::NotReady, &self.rules.judge());
+            let undecided = |part: Part| {
+                let judge = self.rules.judge(part.ask.region.as_deref());
+                let mut report = Report::undecided(part, Reason::NotReady, &judge);
                 report.detail = Some("the trigger waited at the broker, and says no time".to_owned());
                 report
             };
@@ -264,20 +265,19 @@ impl Foreman {
         self.wanted.try_send(wanted).map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())
     }
 
-    fn set_threshold(&mut self, value: f32) -> Option<String> {
-        let before = self.rules.judge().threshold;
-        self.rules.set_threshold(value);
+    fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Option<String>, String> {
+        let before = self.rules.set_threshold(region, value)?;
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.threshold = Some(value);
+            identity.judged_by(&self.rules.judges());
             identity.clone()
         };
         // The publisher is there as long as we are.
         let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
-        Some(match before {
+        Ok(Some(match before {
             Some(before) => format!("was {before}; until the line starts again"),
             None => "there was none; until the line starts again".to_owned(),
-        })
+        }))
     }
 
     fn snapshot(&self, camera: Option<&str>) -> Result<Option<String>, String> {

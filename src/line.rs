@@ -28,7 +28,7 @@ use crate::publish::message::{self, Identity, Metrics};
 use crate::publish::mqtt::{self, ORDERS, Wiring};
 use crate::quality::Gate;
 use crate::report::Judge;
-use crate::rules::Rules;
+use crate::rules::{Judges, Rules};
 use crate::self_test::SelfTest;
 use crate::store::{self, Found, Opened, Outbox, Store, Words};
 use crate::trigger::Trigger;
@@ -87,33 +87,49 @@ pub struct Summary {
     pub undelivered: u64,
 }
 
-/// The threshold that a recipe asks for: a number, or from the references by leaving each out once; else why there is
-/// none, and what to do. `files` are the references'; one that is unlike the others is told.
+/// The threshold of each region, as `asked` for it: a number, or from the references by leaving each out once; else why
+/// there is none, and what to do. `files` are the references'; one that is unlike the others is told.
 ///
 /// # Errors
 /// When the engine fails to compare the references.
-pub fn threshold(
-    asked: Threshold,
+pub fn thresholds(
+    asked: &[Threshold],
     inspector: &mut Inspector,
     files: &[PathBuf],
-) -> Result<Result<f32, &'static str>, EngineError> {
-    Ok(match asked {
-        Threshold::Fixed(threshold) => Ok(threshold),
-        Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
-        Threshold::Auto { factor } => {
-            let good: Vec<f32> = inspector.leave_one_out()?.into_iter().map(|(score, _)| score).collect();
-            let highest = highest_usual(&good);
-            let unlike = files.iter().zip(&good).filter(|(_, score)| highest.is_some_and(|highest| **score > highest));
-            for (file, score) in unlike {
-                tracing::warn!(
-                    "reference {} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
-                    file.display(),
-                    highest.unwrap_or_default()
-                );
+) -> Result<Vec<Result<f32, &'static str>>, EngineError> {
+    let is_auto = |asked: &Threshold| matches!(asked, Threshold::Auto { .. });
+    let good = if asked.iter().any(is_auto) { inspector.leave_one_out()? } else { vec![vec![]; asked.len()] };
+    let mut thresholds = vec![];
+    for ((asked, good), region) in asked.iter().zip(good).zip(inspector.regions()) {
+        thresholds.push(match *asked {
+            Threshold::Fixed(threshold) => Ok(threshold),
+            Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
+            Threshold::Auto { factor } => {
+                let good: Vec<f32> = good.into_iter().map(|(score, _)| score).collect();
+                let highest = highest_usual(&good);
+                tell_of_unlike(&good, highest, files, region.as_deref());
+                automatic(highest, factor)
             }
-            automatic(highest, factor)
-        }
-    })
+        });
+    }
+    Ok(thresholds)
+}
+
+/// `good` are the scores of `files`, `highest` the highest usual one.
+fn tell_of_unlike(good: &[f32], highest: Option<f32>, files: &[PathBuf], region: Option<&str>) {
+    for (file, score) in files.iter().zip(good).filter(|(_, score)| highest.is_some_and(|highest| **score > highest)) {
+        tracing::warn!(
+            "reference {}{} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
+            file.display(),
+            of_region(region),
+            highest.unwrap_or_default()
+        );
+    }
+}
+
+/// `, region rim`, where there is one.
+pub fn of_region(region: Option<&str>) -> String {
+    region.map(|name| format!(", region {name}")).unwrap_or_default()
 }
 
 /// Fewer scores than this have no quartiles worth the name.
@@ -188,22 +204,28 @@ impl Opening {
     }
 }
 
-/// How a prepared recipe judges, as results name it; what is odd about it is told.
+/// How a prepared recipe judges each region, as results name it; what is odd about it is told.
 ///
 /// # Errors
 /// When the engine fails to compare the references.
-pub fn judge_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judge, Failure> {
-    let found = threshold(recipe.threshold, &mut prepared.inspector, &prepared.references)
+pub fn judges_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judges, Failure> {
+    let found = thresholds(&recipe.thresholds, &mut prepared.inspector, &prepared.references)
         .map_err(|error| Failure::new(Exit::Software, error))?;
-    match found {
-        Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
-        Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
+    let mut judges = vec![];
+    for (region, threshold) in prepared.inspector.regions().into_iter().zip(found) {
+        let of_region = of_region(region.as_deref());
+        match threshold {
+            Ok(threshold) => tracing::info!("threshold {threshold:.4}{of_region}"),
+            Err(why) => tracing::warn!("no threshold{of_region}: {why}. Every part will be undecided(not_ready)"),
+        }
+        let judge =
+            Judge { recipe: recipe.label().into(), threshold: threshold.ok(), on_undecided: recipe.on_undecided };
+        judges.push((region, judge));
     }
-    let flaw = found.ok().zip(prepared.self_test.as_ref()).and_then(|(threshold, test)| test.flaw(threshold));
-    if let Some(flaw) = flaw {
+    if let Some(flaw) = prepared.self_test.as_ref().and_then(|test| test.flaw(&judges)) {
         tracing::error!("recipe.self_test: {flaw}; give another picture, or another threshold");
     }
-    Ok(Judge { recipe: recipe.label().into(), threshold: found.ok(), on_undecided: recipe.on_undecided })
+    Ok(judges)
 }
 
 impl Line {
@@ -221,28 +243,30 @@ impl Line {
         let (stopper, stop) = stop_pair();
         let recipe = opening.chosen(config);
         let mut eye = prepare(recipe)?;
-        let judge = judge_of(recipe, &mut eye)?;
+        let judges = judges_of(recipe, &mut eye)?;
         let Opening { store, opened, found, causes } = opening;
-        let identity = Identity {
+        let mut identity = Identity {
             prefix: config.prefix.clone(),
             station: config.station.clone(),
             run_id: run_id.to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             cameras: config.cameras.iter().map(|c| c.camera.name.to_string()).collect(),
-            recipe: judge.recipe.to_string(),
+            recipe: recipe.label(),
             model: model.to_owned(),
             backend: eye.inspector.backend().to_owned(),
             device: "cpu".to_owned(),
             references: eye.inspector.reference_count(),
-            threshold: judge.threshold,
+            threshold: None,
+            regions: BTreeMap::new(),
             previous: found.previous,
         };
-        let rules = Rules::new(judge, eye.challenge_every, causes.clone());
+        identity.judged_by(&judges);
+        let rules = Rules::new(judges, eye.challenge_every, causes.clone());
         let known = Known::new(found.answers, Instant::now());
         let words = {
             let (rules, identity) = (rules.clone(), identity.clone());
             Words {
-                judge: Box::new(move |_| rules.judge()),
+                judge: Box::new(move |part| rules.judge(part.ask.region.as_deref())),
                 body: Box::new(move |report| message::body(report, &identity)),
             }
         };
@@ -255,15 +279,14 @@ impl Line {
 
         let tallies: Tallies =
             Arc::new(config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect());
-        let regions: Arc<[Option<Arc<str>>]> = Arc::new([None]);
         let (mut cameras, states) = (vec![], States::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
             let source = camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
             let name = camera.camera.name.clone();
-            let asks = Asking { camera: name.clone(), terms: camera.terms, regions: regions.clone() };
+            let asks = Asking { camera: name.clone(), terms: camera.terms, rules: rules.clone() };
             let tally = tallies[&*name].clone();
-            let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, store.clone(), rules.clone());
+            let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, store.clone());
             let entrance = Arc::new(entrance);
             entrances.insert(name.clone(), entrance.clone());
             asking.insert(name, asks);
@@ -278,7 +301,7 @@ impl Line {
             .iter()
             .filter(|c| camera::is_live(&c.camera))
             .map(|c| (c.camera.name.clone(), Watched::default()));
-        let stations = stations_of(config, &entrances, &regions);
+        let stations = stations_of(config, &entrances, &rules);
         let views = stations.iter().filter(|station| station.cameras.len() > 1);
         let views = views.map(|station| (station.asking.camera.clone(), station.cameras.len())).collect();
         let (wanted, wanted_end) = bounded(1);
@@ -291,7 +314,6 @@ impl Line {
             side: side.clone(),
             answers: answers.clone(),
             identity: shared.clone(),
-            rules: rules.clone(),
             store: store.clone(),
         };
         let desk = Desk {
@@ -422,11 +444,7 @@ impl Line {
 }
 
 /// Who commands mean: cameras alone, and those that share a name.
-fn stations_of(
-    config: &LineConfig,
-    entrances: &BTreeMap<Arc<str>, Arc<Entrance>>,
-    regions: &Arc<[Option<Arc<str>>]>,
-) -> Vec<Station> {
+fn stations_of(config: &LineConfig, entrances: &BTreeMap<Arc<str>, Arc<Entrance>>, rules: &Rules) -> Vec<Station> {
     let mut stations: Vec<Station> = vec![];
     for camera in config.cameras.iter().filter(|c| matches!(c.trigger, Trigger::Command(_))) {
         let name: Arc<str> = camera.join.as_deref().map_or_else(|| camera.camera.name.clone(), Into::into);
@@ -434,7 +452,7 @@ fn stations_of(
         match stations.iter_mut().find(|station| station.asking.camera == name) {
             Some(station) => station.cameras.push(entrance),
             None => {
-                let asking = Asking { camera: name, terms: camera.terms, regions: regions.clone() };
+                let asking = Asking { camera: name, terms: camera.terms, rules: rules.clone() };
                 stations.push(Station { asking, cameras: vec![entrance] });
             }
         }
@@ -446,7 +464,7 @@ fn stations_of(
 fn condition(causes: &Causes, rules: &Rules, runs_by_itself: bool) -> Condition {
     let (health, causes) = causes.all();
     let state = match () {
-        () if rules.judge().threshold.is_none() => State::Error,
+        () if !rules.can_judge() => State::Error,
         () if rules.is_paused() => State::Initialized,
         () if runs_by_itself => State::ContinuousExecution,
         () => State::Ready,

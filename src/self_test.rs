@@ -2,8 +2,10 @@
 //! when nothing else is to do: another score than at teaching means that something broke between pixels and verdict.
 
 use crate::frame::Picture;
+use crate::report::Judge;
 use crate::winclip::Inspector;
 use crate::winclip::inspector::InspectError;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Scores of the same picture on the same machine differ by less: threads add in another order.
@@ -19,8 +21,8 @@ pub struct SelfTest {
 struct Shown {
     name: &'static str,
     picture: Picture,
-    /// At teaching.
-    score: f32,
+    /// At teaching, one for each region.
+    scores: Vec<f32>,
 }
 
 impl SelfTest {
@@ -34,22 +36,24 @@ impl SelfTest {
         inspector: &mut Inspector,
     ) -> Result<Self, InspectError> {
         let mut shown = |name, picture: Picture| {
-            inspector.judge(&picture).map(|judgement| Shown { name, score: judgement.score, picture })
+            let scores = scores(inspector, &picture)?;
+            Ok::<_, InspectError>(Shown { name, picture, scores })
         };
         let (good, bad) = (shown("good", good)?, shown("bad", bad)?);
         Ok(SelfTest { good, bad, every, last: Instant::now() })
     }
 
-    /// What is wrong with the pictures under this threshold.
-    pub fn flaw(&self, threshold: f32) -> Option<String> {
-        let (good, bad) = (self.good.score, self.bad.score);
+    /// What is wrong with the pictures under these thresholds: the good one must pass in every region, the bad one fail
+    /// in one of them.
+    pub fn flaw(&self, judges: &[(Option<Arc<str>>, Judge)]) -> Option<String> {
+        let thresholds: Vec<f32> = judges.iter().filter_map(|(_, judge)| judge.threshold).collect();
+        let fails = |shown: &Shown| shown.scores.iter().zip(&thresholds).any(|(score, threshold)| score > threshold);
+        let told = |shown: &Shown| {
+            format!("its {} picture scores {:.4?}, the threshold is {thresholds:.4?}", shown.name, shown.scores)
+        };
         match () {
-            () if good > threshold => {
-                Some(format!("its good picture scores {good:.4}, above the threshold {threshold:.4}"))
-            }
-            () if bad <= threshold => {
-                Some(format!("its bad picture scores {bad:.4}, at most the threshold {threshold:.4}"))
-            }
+            () if fails(&self.good) => Some(format!("{}: it would fail", told(&self.good))),
+            () if !fails(&self.bad) => Some(format!("{}: it would pass", told(&self.bad))),
             () => None,
         }
     }
@@ -65,19 +69,20 @@ impl SelfTest {
     /// What came out instead, in words for a person.
     pub fn prove(&mut self, inspector: &mut Inspector) -> Result<(), String> {
         self.last = Instant::now();
-        for shown in [&self.good, &self.bad] {
-            let Shown { name, picture, score } = shown;
-            match inspector.judge(picture) {
-                Ok(judgement) if (judgement.score - score).abs() <= TOLERANCE => {}
-                Ok(judgement) => {
-                    return Err(format!(
-                        "the {name} picture scores {:.4}, at teaching {score:.4}; something between pixels and verdict broke",
-                        judgement.score
-                    ));
-                }
-                Err(error) => return Err(format!("the {name} picture cannot be judged: {error}")),
+        for Shown { name, picture, scores: taught } in [&self.good, &self.bad] {
+            let now =
+                scores(inspector, picture).map_err(|error| format!("the {name} picture cannot be judged: {error}"))?;
+            if now.len() != taught.len() || now.iter().zip(taught).any(|(now, taught)| (now - taught).abs() > TOLERANCE)
+            {
+                return Err(format!(
+                    "the {name} picture scores {now:.4?}, at teaching {taught:.4?}; something between pixels and verdict broke"
+                ));
             }
         }
         Ok(())
     }
+}
+
+fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, InspectError> {
+    Ok(inspector.judge(picture)?.into_iter().map(|judgement| judgement.score).collect())
 }

@@ -8,6 +8,7 @@
 //! driver's time, brought to the pipeline's clock (`stamped = true` in the kind's file). Else, and for a camera whose
 //! clock is far off, it is the time of arrival. Messages never hold an address's user and password.
 
+use super::automatics::{self, Automatics};
 use super::colour::{Chroma, Converter, Matrix, Plane, Site};
 use super::pipelines::{Pipeline, filled};
 use super::spare::Spare;
@@ -126,6 +127,7 @@ impl Launch {
         pipeline.set_state(gst::State::Playing).map_err(|_| first_error(pipeline))?;
         let mut last = Instant::now();
         let mut patience = self.stall.max(FIRST_FRAME);
+        let mut is_first = true;
         loop {
             if stop.is_stopped() {
                 return Ok(Ended::Stopped);
@@ -137,6 +139,9 @@ impl Launch {
             }
             match appsink.try_pull_sample(gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64)) {
                 Some(sample) => {
+                    if std::mem::take(&mut is_first) && self.endless {
+                        tell_automatics(pipeline, sink);
+                    }
                     let clock = if self.stamped { pipeline.current_running_time() } else { None };
                     sink.frame(self.frame(&sample, clock, &stopwatch)?);
                     last = Instant::now();
@@ -399,6 +404,28 @@ fn without_credentials(text: &str) -> String {
         clean.push_str(&part[from.unwrap_or(0)..]);
     }
     clean
+}
+
+/// Of the sources that could set something by themselves: those that we made do not.
+fn tell_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
+    let Some(source) = pipeline.by_name("source") else { return };
+    let factory = source.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+    match factory.as_str() {
+        "videotestsrc" | "nvarguscamerasrc" => {}
+        "v4l2src" => sink.automatics(&mut || {
+            let device = source.property::<i32>("device-fd");
+            automatics::of_v4l2(|id| automatics::v4l2_control(device, id))
+        }),
+        "aravissrc" => sink.automatics(&mut || {
+            let is_on = |property: &str| {
+                gst::glib::EnumValue::from_value(&source.property_value(property))
+                    .is_some_and(|(_, v)| v.nick() != "off")
+            };
+            let all = [("exposure-auto", "exposure"), ("gain-auto", "gain")];
+            Automatics::On(all.into_iter().filter(|(property, _)| is_on(property)).map(|(_, what)| what).collect())
+        }),
+        _ => sink.automatics(&mut || Automatics::Unreadable),
+    }
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut P
             "stall_s",
             "triggered",
             "delay_ms",
+            "mm_per_pixel",
         ]);
         problems.note(format!("{place}.{key}"), unknown_key(key, known));
     }

@@ -24,7 +24,7 @@ use crate::winclip::{Inspector, Judgement};
 use clap::{Args, Subcommand};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -101,7 +101,8 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
         let started = Instant::now();
         std::hint::black_box(gate.flaw(&picture));
         stages.put("bad image", started.elapsed());
-        let judgement = inspector.judge(&picture).map_err(failed)?;
+        let mut judgements = inspector.judge(&picture).map_err(failed)?;
+        let judgement = judgements.pop().expect("one region");
         stages.add(&inspector, &judgement, &plan.scales);
         stages.publish(judgement, &picture);
         tracing::debug!("{done} of {}", arguments.runs);
@@ -187,6 +188,7 @@ fn identity() -> message::Identity {
         references: 0,
         threshold: Some(0.5),
         previous: vec![],
+        regions: BTreeMap::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Pulse;
 use crate::base::stop::stop_pair;
-use crate::condition::Condition;
+use crate::condition::{Causes, Condition};
 use crate::entrance::{Asking, Entrance};
 use crate::foreman::{Foreman, Known, Station};
 use crate::frame::{CapturedBy, Frame, Outcome, Picture, Tally};
@@ -167,6 +167,7 @@ fn identity(run_id: &str) -> Identity {
         device: "cpu".to_owned(),
         references: 0,
         threshold: Some(0.5),
+        regions: BTreeMap::new(),
         previous: vec![],
     }
 }
@@ -190,7 +191,7 @@ fn fill(file: &std::path::Path, count: usize) -> Result<(), Failure> {
     let opening = Opening::open(settings(file.to_owned(), Sync::Normal), "01BACKLOG")?;
     let (store, clerk) = (opening.store, opening.opened.clerk(words("01BACKLOG")));
     let clerk = thread::spawn(move || clerk.keep(&Pulse::default()));
-    let asking = asking();
+    let asking = asking(rules(&Causes::default()));
     for start in (0..count).step_by(TOGETHER) {
         let ask = asking.ask(Instant::now(), jiff::Timestamp::now());
         let asks = (start..(start + TOGETHER).min(count)).map(|_| ask.clone()).collect();
@@ -202,9 +203,13 @@ fn fill(file: &std::path::Path, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn asking() -> Asking {
+fn asking(rules: Rules) -> Asking {
     let terms = Terms { deadline: DEADLINE, ..Terms::default() };
-    Asking { camera: "bench".into(), terms, regions: Arc::new([None]) }
+    Asking { camera: "bench".into(), terms, rules }
+}
+
+fn rules(causes: &Causes) -> Rules {
+    Rules::new(vec![(None, judge())], None, causes.clone())
 }
 
 /// Triggers at the rate, and how long `backlog` results took beside them.
@@ -217,13 +222,13 @@ fn round(
     let sync = if arguments.sync == "full" { Sync::Full } else { Sync::Normal };
     let Opening { store, opened, found, causes } = Opening::open(settings(file.to_owned(), sync), &run_id)?;
     let (stopper, stop) = stop_pair();
-    let rules = Rules::new(judge(), None, causes.clone());
+    let rules = rules(&causes);
     let (intake, mut places) = intake(&[Policy::Queue(1000)]);
     let tally = Arc::new(Tally::default());
     let ring = Trigger::Command(RingSettings { bytes: 1 << 10, window: Duration::from_secs(1) });
     let place = places.remove(0);
-    let asking = asking();
-    let entrance = Entrance::new(asking.clone(), &ring, place, tally, store.clone(), rules.clone());
+    let asking = asking(rules.clone());
+    let entrance = Entrance::new(asking.clone(), &ring, place, tally, store.clone());
     let entrance = Arc::new(entrance);
     let (side, side_end) = mpsc::channel(8);
     let (answers, answers_end) = mpsc::channel(2 * ORDERS as usize);

@@ -4,6 +4,7 @@
 //! known one. Paths in the file are relative to the file.
 
 mod link;
+mod regions;
 mod table;
 
 use crate::base::problems::Problems;
@@ -73,7 +74,8 @@ pub struct RecipeConfig {
     pub winclip: Recipe,
     /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
     pub references: Vec<PathBuf>,
-    pub threshold: Threshold,
+    /// One for each region of `winclip`.
+    pub thresholds: Vec<Threshold>,
     /// What makes a picture bad.
     pub bad_image: quality::Limits,
     /// What the gate does with a part that is undecided.
@@ -107,6 +109,8 @@ pub struct CameraConfig {
     /// Frames of parts that may wait for the inspector.
     pub queue: usize,
     pub terms: Terms,
+    /// How large a pixel is on the part, in millimetres, for those who ask what can be seen.
+    pub mm_per_pixel: Option<f64>,
 }
 
 impl CameraConfig {
@@ -254,16 +258,8 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
     let mut winclip = Recipe::new(table.text("class_name"));
     winclip.preset = table.choice("preset", "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"").unwrap_or_default();
-    winclip.crop = table.take("crop").and_then(|value| {
-        let words = value.as_str().map_or_else(|| value.to_string().replace(['[', ']'], ""), str::to_owned);
-        words.parse().map_err(|why: String| table.note("crop", why)).ok()
-    });
-    winclip.mask = table.take("mask").map_or(vec![], |value| {
-        serde_json::from_value(value).unwrap_or_else(|_| {
-            table.note("mask", "must be polygons of [x, y] corners: [[[200, 100], [900, 100], [900, 600]]]");
-            vec![]
-        })
-    });
+    let whole = regions::looked_at(&mut table);
+    let regions = table.take("region");
     winclip.tiles = table.whole("tiles", 32, 16384).map(|side| side as usize);
     winclip.fit = table.choice("fit", "\"squash\", \"crop\"").unwrap_or_default();
     winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
@@ -277,15 +273,36 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
     for path in references.iter().filter(|path| !path.exists()) {
         table.note("references", format!("{} is not there", path.display()));
     }
-    let threshold = threshold(&mut table);
+    let factor = table.number("auto_factor", 0.01, 100.0).unwrap_or(AUTO_FACTOR) as f32;
+    let threshold = threshold_of(&mut table, factor).unwrap_or(Threshold::None);
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"").unwrap_or_default();
     let challenge_every = table.whole("challenge_minutes", 1, 525_600).map(|minutes| Duration::from_secs(60 * minutes));
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
     let self_test = table.take("self_test").unwrap_or(Value::Null);
+    let given = [("crop", whole.crop.is_some()), ("mask", !whole.mask.is_empty())];
+    for (key, _) in given.iter().filter(|(_, given)| regions.is_some() && *given) {
+        table.note(key, "cannot be had beside [[recipe.region]]: each region has its own; take this one out");
+    }
     table.finish();
     let bad_image = limits_of(bad_image, problems);
     let self_test = self_test_of(self_test, base, problems);
-    RecipeConfig { name, revision, winclip, references, threshold, bad_image, on_undecided, challenge_every, self_test }
+    let regions = match regions {
+        None => vec![(whole, threshold)],
+        Some(value) => regions::regions(value, factor, threshold, problems),
+    };
+    let thresholds;
+    (winclip.regions, thresholds) = regions.into_iter().unzip();
+    RecipeConfig {
+        name,
+        revision,
+        winclip,
+        references,
+        thresholds,
+        bad_image,
+        on_undecided,
+        challenge_every,
+        self_test,
+    }
 }
 
 /// Recipes beside the first, a file each.
@@ -330,7 +347,7 @@ fn empty_recipe() -> RecipeConfig {
         revision: 1,
         winclip,
         references: vec![],
-        threshold: Threshold::None,
+        thresholds: vec![Threshold::None],
         bad_image,
         on_undecided: OnUndecided::default(),
         challenge_every: None,
@@ -353,18 +370,17 @@ fn limits_of(value: Value, problems: &mut Problems) -> quality::Limits {
 /// Scores of good parts vary; the factor leaves room above the highest of the references.
 const AUTO_FACTOR: f64 = 1.1;
 
-fn threshold(table: &mut Table) -> Threshold {
-    let factor = table.number("auto_factor", 0.01, 100.0).unwrap_or(AUTO_FACTOR) as f32;
-    match table.take("threshold") {
-        None => Threshold::None,
-        Some(Value::String(word)) if word == "auto" => Threshold::Auto { factor },
-        Some(value) => {
+/// A table's own threshold, where it has one.
+fn threshold_of(table: &mut Table, factor: f32) -> Option<Threshold> {
+    match table.take("threshold")? {
+        Value::String(word) if word == "auto" => Some(Threshold::Auto { factor }),
+        value => {
             let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
             match number {
-                Some(number) if (0.0..=2.0).contains(&number) => Threshold::Fixed(number as f32),
+                Some(number) if (0.0..=2.0).contains(&number) => Some(Threshold::Fixed(number as f32)),
                 _ => {
                     table.note("threshold", format!("must be \"auto\" or a number from 0 to 2, got {value}"));
-                    Threshold::None
+                    None
                 }
             }
         }
@@ -434,6 +450,7 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     }
     let queue = table.whole("queue", 1, 1000).unwrap_or(8) as usize;
     let terms = terms_of(&mut table);
+    let mm_per_pixel = table.number("mm_per_pixel", 1e-6, 1000.0);
     let values = table.rest();
     table.finish();
     let (stall, triggered) = (Duration::from_secs_f64(stall), trigger == Trigger::Frame);
@@ -441,7 +458,7 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }
-    CameraConfig { camera, trigger, join, queue, terms }
+    CameraConfig { camera, trigger, join, queue, terms, mm_per_pixel }
 }
 
 /// What counts as a part.
@@ -589,7 +606,7 @@ kind = "test"
     fn a_small_file_is_enough_and_the_rest_has_defaults() {
         let line = read_text(SMALL).expect("fits");
         assert_eq!(line.mqtt.client_id, "winspect-box");
-        assert_eq!(line.recipe.threshold, Threshold::Auto { factor: 1.1 });
+        assert_eq!(line.recipe.thresholds, [Threshold::Auto { factor: 1.1 }]);
         assert_eq!(line.recipe.winclip.maps, Some(vec![MapKind::Patch, MapKind::Windows(2)]));
         assert!(line.model.is_absolute() && line.model.ends_with("m"));
     }
@@ -637,7 +654,48 @@ kind = "test"
         let environment =
             config::Environment::with_prefix("WINSPECT").prefix_separator("__").separator("__").source(Some(source));
         let line = read(&path, environment).expect("fits");
-        assert_eq!((line.mqtt.port, line.recipe.threshold), (1999, Threshold::Fixed(0.4)));
+        assert_eq!((line.mqtt.port, line.recipe.thresholds), (1999, vec![Threshold::Fixed(0.4)]));
+    }
+
+    #[test]
+    fn regions_have_their_own_thresholds_or_the_recipes() {
+        let regions = "[[recipe.region]]\nname = \"thread\"\ncrop = [0, 0, 90, 80]\nthreshold = 0.3\n\
+                       [[recipe.region]]\nname = \"rim\"\ncrop = [9, 0, 90, 80]\nmask = [[[9, 0], [20, 0], [9, 9]]]\n";
+        let line = read_text(&SMALL.replace("[[camera]]", &format!("{regions}[[camera]]"))).expect("fits");
+        let RecipeConfig { winclip, thresholds, .. } = line.recipe;
+        let names: Vec<_> = winclip.regions.iter().map(|region| region.name.as_deref()).collect();
+        assert_eq!(names, [Some("thread"), Some("rim")]);
+        assert_eq!((winclip.regions[0].mask.len(), winclip.regions[1].mask.len()), (0, 1));
+        assert_eq!(thresholds, [Threshold::Fixed(0.3), Threshold::Auto { factor: 1.1 }]);
+    }
+
+    #[test]
+    fn all_problems_of_regions_are_told_at_once() {
+        let region = |text: &str| format!("[[recipe.region]]\n{text}\n");
+        let regions = [
+            "name = \"rim/1\"\ncrop = [0, 0, 90, 80]",
+            "name = \"rim\"",
+            "name = \"rim\"\ncrop = [0, 0, 0, 80]\nthreshold = 3",
+            "name = \"a-name-that-is-longer-than-thirty-two\"\ncrop = [0, 0, 9, 9]\nmaks = []",
+        ];
+        let own = "[recipe]\ncrop = [0, 0, 90, 80]";
+        let text = SMALL.replace("[recipe]", own).replace("[[camera]]", &(regions.map(region).concat() + "[[camera]]"));
+        let problems = read_text(&text.replace("\"top\"", "\"top\"\nmm_per_pixel = 0")).expect_err("many").to_string();
+        for words in [
+            "recipe.crop: cannot be had beside [[recipe.region]]",
+            "recipe.region[0].name: must be part of a topic",
+            "recipe.region[1].crop: missing: [x, y, width, height]",
+            "recipe.region[2].name: \"rim\" is another region's name",
+            "recipe.region[2].crop: must be x,y,width,height",
+            "recipe.region[2].threshold: must be \"auto\" or a number from 0 to 2, got 3",
+            "recipe.region[3].name: must be at most 32 characters long, got 37",
+            "recipe.region[3].maks: unknown key \"maks\"; did you mean \"mask\"?",
+            "camera[0].mm_per_pixel: must be a number from",
+        ] {
+            assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
+        }
+        let problems = read_text(&SMALL.replace("[recipe]", "[recipe]\nregion = 3")).expect_err("a number").to_string();
+        assert!(problems.contains("recipe.region: must be [[recipe.region]] tables, got 3"), "{problems}");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Command {
         revision: Option<u64>,
     },
     SetThreshold {
+        /// Where the recipe names some.
+        region: Option<String>,
         value: f32,
     },
     /// The next parts are known: each must get this verdict.
@@ -94,6 +96,7 @@ struct SelectRecipe {
 #[serde(deny_unknown_fields)]
 struct SetThreshold {
     id: Option<String>,
+    region: Option<String>,
     value: f32,
 }
 
@@ -128,7 +131,10 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
             let selected = |SelectRecipe { id, recipe, revision }| (id, Command::SelectRecipe { recipe, revision });
             read(payload).map(selected)
         }
-        "set_threshold" => read(payload).map(|SetThreshold { id, value }| (id, Command::SetThreshold { value })),
+        "set_threshold" => {
+            let set = |SetThreshold { id, region, value }| (id, Command::SetThreshold { region, value });
+            read(payload).map(set)
+        }
         "challenge" => read(payload).map(|Challenge { id, parts, expect }| (id, Command::Challenge { parts, expect })),
         "snapshot" => read(payload).map(|Snapshot { id, camera }| (id, Command::Snapshot { camera })),
         "pause" => read(payload).map(|Plain { id }| (id, Command::Pause)),
@@ -161,7 +167,7 @@ fn check(id: Option<&str>, command: &Command) -> Result<(), String> {
     }
     match command {
         Command::Trigger(trigger) => trigger.part_id.as_deref().map_or(Ok(()), |id| fits("part_id", id, PART_ID_MAX)),
-        Command::SetThreshold { value } if !(0.0..=2.0).contains(value) => {
+        Command::SetThreshold { value, .. } if !(0.0..=2.0).contains(value) => {
             Err(format!("value must be from 0 to 2, got {value}"))
         }
         Command::Challenge { parts, .. } if !(1..=CHALLENGE_MAX).contains(parts) => {

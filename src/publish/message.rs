@@ -3,13 +3,14 @@
 use crate::camera::Status;
 use crate::condition::Condition;
 use crate::frame::{CapturedBy, TallyCount};
-use crate::report::{Report, View};
+use crate::report::{Judge, Report, View};
 use crate::store::{Previous, StoreCount};
 use crate::verdict::{Map, OnUndecided, Reason, Region, Verdict};
 use base64::Engine;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Raised when a key changes its meaning.
@@ -33,9 +34,21 @@ pub struct Identity {
     pub backend: String,
     pub device: String,
     pub references: usize,
+    /// Nothing where there are regions with names: each has its own.
     pub threshold: Option<f32>,
     /// Where the last run ended, by camera.
     pub previous: Vec<Previous>,
+    /// The threshold of each region that has a name.
+    pub regions: BTreeMap<String, Option<f32>>,
+}
+
+impl Identity {
+    /// What judges, and where each region's limit is.
+    pub fn judged_by(&mut self, judges: &[(Option<Arc<str>>, Judge)]) {
+        self.threshold = judges.iter().find(|(region, _)| region.is_none()).and_then(|(_, judge)| judge.threshold);
+        let named = judges.iter().filter_map(|(region, judge)| Some((region.as_ref()?.to_string(), judge.threshold)));
+        self.regions = named.collect();
+    }
 }
 
 #[derive(Serialize)]
@@ -293,6 +306,7 @@ mod tests {
             references: 0,
             threshold: None,
             previous: vec![],
+            regions: BTreeMap::new(),
         }
     }
 
@@ -301,7 +315,7 @@ mod tests {
         let bytes = finished(&body(&crate::report::tests::report(u64::MAX), &identity()), true, 3);
         assert!(bytes.len() < 1536, "{} bytes", bytes.len());
         let value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-        for key in ["part_id", "reason", "detail", "reject_in_ms"] {
+        for key in ["part_id", "region", "reason", "detail", "reject_in_ms"] {
             assert_eq!(value.get(key), Some(&serde_json::Value::Null), "{key}");
         }
         assert_eq!(value["captured_at"], "1970-01-01T00:00:00.000Z");

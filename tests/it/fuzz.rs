@@ -208,7 +208,7 @@ fn open_mutated_graphs(folder: &Path) {
     let (runtime, model) = (crate::support::runtime(), ModelFolder::open(folder).expect("just imported"));
     let (side, blocks) = (model.spec.side, model.spec.blocks);
     let patches = vec![PatchLayer::Block(blocks)];
-    let plan = EncodePlan { side, image: false, patches, scales: vec![], cells: None };
+    let plan = EncodePlan { side, image: false, patches, scales: vec![] };
     let file = folder.join("trunk.onnx");
     let graph = std::fs::read(&file).expect("imported");
     let (mut opened, mut ran) = (0, 0);
@@ -216,7 +216,7 @@ fn open_mutated_graphs(folder: &Path) {
         std::fs::write(&file, bytes).expect("written");
         if let Ok(mut encoder) = OnnxEncoder::open(&runtime, &model, &plan) {
             opened += 1;
-            ran += usize::from(encoder.encode(&[Array3::zeros((3, side, side))]).is_ok());
+            ran += usize::from(encoder.encode(&[(&Array3::zeros((3, side, side))).into()]).is_ok());
         }
     });
     eprintln!("{opened} of them opened, {ran} ran");

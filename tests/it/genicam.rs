@@ -42,6 +42,16 @@ fn end(mut line: Killed) {
 }
 
 fn start(folder: &Path) -> Killed {
+    Killed(winspect("run", folder).spawn().expect("util-linux is everywhere"))
+}
+
+/// What `winspect check` says.
+fn checked(folder: &Path) -> String {
+    let output = winspect("check", folder).stdout(Stdio::piped()).output().expect("util-linux is everywhere");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn winspect(word: &str, folder: &Path) -> Command {
     let winspect = env!("CARGO_BIN_EXE_winspect");
     let user = Command::new("id").arg("-u").output().expect("id is everywhere");
     let mut command = match user.stdout.as_slice() {
@@ -51,8 +61,8 @@ fn start(folder: &Path) -> Killed {
     if command.get_program() == "setpriv" {
         command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
     }
-    command.args([winspect, "run"]).arg(folder.join("line.toml")).stdout(Stdio::null());
-    Killed(command.spawn().expect("util-linux is everywhere"))
+    command.args([winspect, word]).arg(folder.join("line.toml")).stdout(Stdio::null());
+    command
 }
 
 fn states(lines: &[String]) -> Vec<String> {
@@ -67,6 +77,15 @@ fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it
     let broker = Broker::start(free_port());
     let camera = fake_camera("GV07");
     let free = "kind = \"genicam\"\ncamera = \"Aravis-Fake-GV07\"\nfeatures = \"\"";
+
+    for (features, is_told) in [("", false), ("GainAuto=Continuous", true)] {
+        let camera = free.replace("features = \"\"", &format!("features = {features:?}"));
+        write_line(folder.path(), broker.port, &camera);
+        let said = checked(folder.path());
+        assert!(said.contains("frames/s"), "{said}");
+        assert_eq!(said.contains("it sets its gain by itself"), is_told, "{features}: {said}");
+        std::thread::sleep(Duration::from_secs(4)); // the camera's heartbeat, as below
+    }
 
     let listener = Listener::start(broker.port, "plant/box/#");
     write_line(folder.path(), broker.port, free);

@@ -18,5 +18,6 @@ mod notify;
 mod parts;
 mod pictures;
 mod recipes;
+mod small_defects;
 mod support;
 mod tls;

@@ -100,7 +100,8 @@ fn failing(model: &ModelFolder, recipe: &Recipe, references: &[Picture], shown: 
 }
 
 /// What `winspect check` says of the smallest defect.
-fn told(folder: &Path, model: &ModelFolder, recipe: &str, broker: &Broker) -> [f64; 2] {
+fn told(folder: &Path, model: &ModelFolder, recipe: &str) -> [f64; 2] {
+    let broker = Broker::start(free_port());
     let text = format!(
         "prefix = \"plant\"\nstation = \"box\"\nmodel = {:?}\n\
          [recipe]\nname = \"plastic\"\nsize = 224\ncrop = [0, 0, {WIDTH}, {HEIGHT}]\nreferences = [\"good\"]\n\
@@ -137,10 +138,9 @@ fn a_dent_of_12_pixels_is_missed_without_tiles_found_with_them_and_check_had_sai
         let drawn = image::RgbImage::from_raw(WIDTH as u32, HEIGHT as u32, picture.rgb().to_vec()).expect("all pixels");
         drawn.save(folder.path().join(format!("good/{i}.png"))).expect("written");
     }
-    let broker = Broker::start(free_port());
     for (tiles, found) in [(None, 0), (Some(384), SHOWN)] {
         let key = tiles.map(|side| format!("tiles = {side}")).unwrap_or_default();
-        let smallest = told(folder.path(), &model, &key, &broker);
+        let smallest = told(folder.path(), &model, &key);
         assert_eq!(smallest.iter().all(|side| *side <= 12.0), found > 0, "{key:?}: {smallest:?}");
         let crop = Some(Area::whole(WIDTH, HEIGHT));
         let regions = vec![Region { crop, ..Region::default() }];

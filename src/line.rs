@@ -319,6 +319,7 @@ impl Line {
         let desk = Desk {
             eye,
             swap: swap_end,
+            batch: config.batch,
             watched: live.collect(),
             asking,
             joins: Joins::new(views),

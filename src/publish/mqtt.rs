@@ -464,7 +464,7 @@ impl Link {
         let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let properties = PublishProperties { message_expiry_interval: Some(expiry), ..PublishProperties::default() };
         session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(waiting.key));
-        let last = self.topic(&format!("result/last/{}", waiting.camera));
+        let last = self.topic(&format!("result/last/{}", waiting.place));
         let _ = session.client.try_publish(last, QoS::AtMostOnce, true, payload);
     }
 
@@ -474,6 +474,9 @@ impl Link {
                 let ask = &report.part.ask;
                 let mut properties = PublishProperties::default();
                 properties.user_properties.push(("seq".to_owned(), report.part.seq.to_string()));
+                if let Some(region) = &ask.region {
+                    properties.user_properties.push(("region".to_owned(), region.to_string()));
+                }
                 if let Some(part) = &ask.part_id {
                     properties.user_properties.push(("part_id".to_owned(), part.clone()));
                 }

@@ -122,6 +122,10 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
+/// Finds old answers without reading them all; beside the tables, because files without it are as good.
+const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
+/// Lines of the audit log that are kept.
+const AUDIT_KEPT: i64 = 100_000;
 /// Rows that one round of tidying takes away: a round must not hold a verdict up.
 const TIDIED: u64 = 2000;
 
@@ -164,6 +168,7 @@ impl Database {
             let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
             connection.execute_batch(&make).map_err(busy)?;
         }
+        connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(Database { connection })
     }
@@ -259,12 +264,20 @@ impl Database {
         Ok(gone as u64)
     }
 
-    /// One round of taking the oldest delivered results away: those older than `age`, and while the file holds more
-    /// than `bytes`. True when there may be more to do.
+    /// One round of taking away what is old: answers whose ids are forgotten, and the oldest delivered results, those
+    /// older than `age`, and while the file holds more than `bytes`. True when there may be more to do.
     ///
     /// # Errors
     /// SQLite's.
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
+        let forgotten = now_ms() - ANSWERS_KEPT.as_millis() as i64;
+        let sql = "DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE at < ? ORDER BY at LIMIT ?)";
+        let answers = self.connection.execute(sql, params![forgotten, TIDIED as i64])?;
+        let sql = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
+        self.connection.execute(sql, [AUDIT_KEPT])?;
+        if answers as u64 == TIDIED {
+            return Ok(true);
+        }
         let old = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let sql =
             "DELETE FROM part WHERE key IN (SELECT key FROM part WHERE state >= 3 AND at < ? ORDER BY at LIMIT ?)";
@@ -298,6 +311,13 @@ impl Database {
     pub(super) fn state(&self, key: u64) -> rusqlite::Result<Option<i64>> {
         let sql = "SELECT state FROM part WHERE key = ?";
         self.connection.query_row(sql, [key as i64], |row| row.get(0)).optional()
+    }
+
+    /// An answer was given so long ago.
+    #[cfg(test)]
+    pub(super) fn age_answer(&self, id: &str, by: Duration) {
+        let sql = "UPDATE answer SET at = at - ? WHERE id = ?";
+        self.connection.execute(sql, params![by.as_millis() as i64, id]).expect("works");
     }
 
     /// As a full disk behaves: the file grows no further.

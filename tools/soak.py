@@ -112,7 +112,8 @@ class Broker:
 
     def publish(self, topic, payload, *more):
         """By a process of its own, as long as it takes."""
-        command = ["mosquitto_pub", "-p", str(self.port), "-q", "1", "-V", "5", "-t", f"{TOPICS}/{topic}", "-s", *more]
+        command = ["mosquitto_pub", "-p", str(self.port), "-q", "1", "-V", "5", "-t", f"{TOPICS}/{topic}", *more]
+        command.append("-s" if payload else "-n")
         subprocess.run(command, input=payload, timeout=20, check=False, stderr=subprocess.DEVNULL)
 
 

@@ -97,10 +97,10 @@ impl Queues {
     }
 
     fn put_back(&mut self, waiting: Waiting) {
-        if waiting.until.is_some() {
-            self.live.push_front(waiting);
-        } else {
-            self.late.insert(waiting.key, waiting);
+        match waiting.until {
+            Some(until) if until <= Instant::now() => drop(self.overdue.insert(waiting.key, waiting)),
+            Some(_) => self.live.push_front(waiting),
+            None => drop(self.late.insert(waiting.key, waiting)),
         }
     }
 

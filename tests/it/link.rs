@@ -53,7 +53,7 @@ fn a_line_without_its_broker_stops_in_time_and_in_order() {
     write_line(folder.path(), free_port(), "kind = \"test\"\nfps = 20\nwidth = 322\nheight = 241");
     let line = start(folder.path());
     // By now it waits almost as long as it ever does before it tries again.
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(Duration::from_secs(14));
     ask_to_stop(&line);
     let asked = Instant::now();
     let summary = summary(&line.wait_with_output().expect("ends"));

@@ -1,4 +1,4 @@
-//! Pictures played as an H.264 RTSP camera: a production line for whoever has none. A tool for the demo and the tests.
+//! Pictures played as an RTSP camera, H.264 or H.265: a production line for whoever has none. A tool for the demo and the tests.
 //!
 //! The belt starts with the first viewer and moves on by the clock, whether anybody looks or not; all viewers see the
 //! same belt. Every frame is stamped with the planned moment of its place on the belt, in the realtime clock that the
@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use winspect::picture_file;
 
-/// Plays pictures as an H.264 RTSP camera. Prints the URL on standard output when it listens; SIGTERM ends it.
+/// Plays pictures as an RTSP camera. Prints the URL on standard output when it listens; SIGTERM ends it.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Pictures and folders of pictures, in the order of the belt
@@ -41,6 +41,9 @@ struct Arguments {
     /// Width and height of the stream; the pictures are squashed to it
     #[arg(long, default_value = "512x512", value_parser = size)]
     size: (u32, u32),
+    /// How the pictures are coded
+    #[arg(long, value_enum, default_value_t)]
+    codec: Codec,
     /// 0 takes a free one
     #[arg(long, default_value_t = 8554)]
     port: u16,
@@ -54,7 +57,30 @@ struct Arguments {
     schedule: Option<PathBuf>,
 }
 
-/// H.264 in its common profile has half as many colour pixels: sides must be even.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Codec {
+    #[default]
+    H264,
+    H265,
+}
+
+impl Codec {
+    /// Encoder and payloader: a key frame a second, nearly lossless.
+    fn launch(self, fps: u32) -> String {
+        match self {
+            Codec::H264 => format!(
+                "x264enc tune=zerolatency speed-preset=veryfast pass=quant quantizer=18 key-int-max={fps} \
+                 ! rtph264pay name=pay0 pt=96 config-interval=1"
+            ),
+            Codec::H265 => format!(
+                "x265enc tune=zerolatency speed-preset=ultrafast qp=18 key-int-max={fps} log-level=error \
+                 ! h265parse ! rtph265pay name=pay0 pt=96 config-interval=1"
+            ),
+        }
+    }
+}
+
+/// Both codecs in their common profiles have half as many colour pixels: sides must be even.
 fn size(text: &str) -> Result<(u32, u32), String> {
     let good = |side: &u32| (16..=4096).contains(side) && side.is_multiple_of(2);
     let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
@@ -131,14 +157,13 @@ fn factory(
     first_viewer: crossbeam::channel::Sender<()>,
 ) -> rtsp::RTSPMediaFactory {
     let (width, height) = arguments.size;
-    let fps = arguments.fps;
+    let (fps, coded) = (arguments.fps, arguments.codec.launch(arguments.fps));
     let factory = rtsp::RTSPMediaFactory::new();
     factory.set_launch(&format!(
         "( appsrc name=belt is-live=true format=time \
            caps=video/x-raw,format=RGB,width={width},height={height},framerate={fps}/1 \
          ! videoconvert ! video/x-raw,format=I420 \
-         ! x264enc tune=zerolatency speed-preset=veryfast pass=quant quantizer=18 key-int-max={fps} \
-         ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+         ! {coded} )"
     ));
     factory.set_shared(true);
     factory.connect_media_configure(move |_, media| {

@@ -36,7 +36,9 @@ impl Artist {
                 heatmap::draw(&picture, (map, area), scale(&report, map), Some(report.verdict), &report.regions);
             let seq = report.part.seq.to_string();
             let part = report.part.ask.part_id.as_deref().unwrap_or("");
-            let png = heatmap::png(&drawn, &[("seq", &seq), ("part_id", part), ("camera", report.part.camera())]);
+            let region = report.part.ask.region.as_deref().unwrap_or("");
+            let texts = [("seq", seq.as_str()), ("part_id", part), ("camera", &report.seen_by), ("region", region)];
+            let png = heatmap::png(&drawn, &texts);
             if let Some(folder) = &self.folder
                 && let Err(error) = keep(folder, &report, &png)
                 && !std::mem::replace(&mut told, true)
@@ -62,7 +64,7 @@ fn scale(report: &Report, map: &Map) -> (f32, f32) {
 
 /// Writes one overlay and takes the oldest away.
 fn keep(folder: &Path, report: &Report, png: &[u8]) -> std::io::Result<()> {
-    let path = |seq: u64| folder.join(format!("{}-{seq:08}.png", report.part.camera()));
+    let path = |seq: u64| folder.join(format!("{}-{seq:08}.png", report.seen_by));
     std::fs::create_dir_all(folder)?;
     std::fs::write(path(report.part.seq), png)?;
     if let Some(old) = report.part.seq.checked_sub(OVERLAYS_KEPT) {

@@ -2,21 +2,23 @@
 
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::notify::Pulse;
+use crate::changeover::Changed;
 use crate::condition::{Causes, Health};
 use crate::entrance::Asking;
 use crate::frame::{Area, Frame, Outcome};
 use crate::intake::{Intake, Waiting};
+use crate::join::Joins;
+use crate::line::Prepared;
 use crate::part::Part;
 use crate::publish::message::{self, Answer};
 use crate::publish::mqtt::Answered;
-use crate::quality::{Flaw, Gate, Repeats};
+use crate::quality::{Flaw, Repeats};
 use crate::report::{Evidence, Report, Took};
 use crate::rules::{Challenge, Rules};
 use crate::store::Store;
 use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
-use crate::winclip::Inspector;
 use crate::winclip::inspector::{InspectError, Judgement};
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +26,8 @@ use tokio::sync::mpsc;
 
 /// Engine failures in a row after which the device is presumed lost.
 const FAILURES_MAX: u32 = 3;
+/// Who found it, among the causes.
+pub const SELF_TEST: &str = "self-test";
 
 /// What the desk remembers of a live camera's pictures.
 #[derive(Default)]
@@ -34,12 +38,13 @@ pub struct Watched {
 }
 
 pub struct Desk {
-    pub inspector: Inspector,
-    pub gate: Gate,
-    pub frozen_frames: u64,
+    /// What judges; another recipe brings its own.
+    pub eye: Prepared,
+    pub swap: Receiver<Changed>,
     /// The live cameras: those of others may repeat themselves.
     pub watched: HashMap<Arc<str>, Watched>,
     pub asking: HashMap<Arc<str>, Asking>,
+    pub joins: Joins,
     pub rules: Rules,
     pub causes: Causes,
     pub store: Store,
@@ -55,7 +60,9 @@ impl Desk {
     pub fn inspect(mut self, intake: &Intake) -> Result<(), Failure> {
         let mut ended = Ok(());
         while ended.is_ok() {
-            let batch = intake.take(1, &self.pulse);
+            self.change();
+            let pulse = self.pulse.clone();
+            let batch = intake.take(1, &pulse, &mut || self.idle());
             if batch.is_empty() {
                 break; // every camera has left
             }
@@ -65,6 +72,32 @@ impl Desk {
         }
         self.store.close();
         ended
+    }
+
+    /// Another recipe, between two parts.
+    fn change(&mut self) {
+        while let Ok(Changed { prepared, judges, done }) = self.swap.try_recv() {
+            self.rules.change(judges, prepared.challenge_every);
+            self.eye = prepared;
+            let _ = done.send(()); // who waits for it may have stopped
+        }
+    }
+
+    /// Nothing has come for a while.
+    fn idle(&mut self) {
+        self.change();
+        let Prepared { inspector, self_test: Some(test), .. } = &mut self.eye else { return };
+        if !test.is_due(Instant::now()) {
+            return;
+        }
+        match test.prove(inspector) {
+            Ok(()) => self.causes.clear(SELF_TEST),
+            Err(why) => {
+                tracing::error!("self-test: {why}");
+                self.store.note(format!("self-test: {why}"));
+                self.causes.set(SELF_TEST, Health::Failure, why);
+            }
+        }
     }
 
     fn serve(&mut self, waiting: Waiting) -> Result<(), Failure> {
@@ -84,7 +117,13 @@ impl Desk {
             // Full means that the artist is behind: this picture is not drawn.
             let _ = self.evidence.try_send(Evidence { report: Arc::new(report.clone()), picture: picture.clone() });
         }
-        self.store.settle(reports);
+        let now = Instant::now();
+        let mut whole: Vec<Report> = reports.into_iter().filter_map(|report| self.joins.add(report, now)).collect();
+        for report in &mut whole {
+            self.challenge(report);
+            report.took.total = report.part.ask.since.elapsed();
+        }
+        self.store.settle(whole);
         self.note(error)
     }
 
@@ -106,12 +145,8 @@ impl Desk {
         let mut failed = None;
         match self.flaw(frame) {
             Some(flaw) => all(&mut reports, Reason::BadImage, &flaw.to_string()),
-            None => match self.inspector.judge(&frame.picture) {
-                Ok(judgement) => {
-                    for report in &mut reports {
-                        self.decide(report, judgement.clone());
-                    }
-                }
+            None => match self.eye.inspector.judge(&frame.picture) {
+                Ok(judgements) => decide_all(&mut reports, judgements),
                 // A picture that the recipe cannot look at is the camera's fault, not the engine's.
                 Err(InspectError::Picture(error)) => all(&mut reports, Reason::BadImage, &error.to_string()),
                 Err(error) => {
@@ -121,24 +156,7 @@ impl Desk {
                 }
             },
         }
-        for report in &mut reports {
-            self.challenge(report);
-            report.took.total = report.part.ask.since.elapsed();
-        }
         (reports, failed)
-    }
-
-    fn decide(&self, report: &mut Report, judgement: Judgement) {
-        let rule = Rule { threshold: report.threshold };
-        (report.verdict, report.reason) = rule.decide(judgement.score);
-        report.score = Some(judgement.score);
-        if report.verdict == Verdict::Fail {
-            report.regions = suspicious(&judgement.map, judgement.area);
-        }
-        (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
-        report.took.pixels = judgement.pixels_took;
-        report.took.encode = judgement.encode_took;
-        report.took.score = judgement.score_took;
     }
 
     /// Whether the part was a known one, and whether it was the last of them.
@@ -158,9 +176,9 @@ impl Desk {
     /// Why a picture must not be judged; a live camera's first of a row is told, and the first good one after it.
     fn flaw(&mut self, frame: &Frame) -> Option<Flaw> {
         let mut watched = self.watched.get_mut(&frame.camera);
-        let frozen = watched.as_mut().and_then(|watched| watched.repeats.flaw(&frame.picture, self.frozen_frames));
+        let frozen = watched.as_mut().and_then(|watched| watched.repeats.flaw(&frame.picture, self.eye.frozen_frames));
         let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
-        let flaw = corrupt.or(frozen).or_else(|| self.gate.flaw(&frame.picture));
+        let flaw = corrupt.or(frozen).or_else(|| self.eye.gate.flaw(&frame.picture));
         if let Some(watched) = watched
             && std::mem::replace(&mut watched.bad, flaw.is_some()) != flaw.is_some()
         {
@@ -182,8 +200,10 @@ impl Desk {
     /// The report of a part that nobody has judged yet.
     fn blank(&self, frame: &Frame, part: Part) -> Report {
         let since = part.ask.since.max(frame.arrived);
-        let mut report = Report::undecided(part, Reason::EngineError, &self.rules.judge());
+        let judge = self.rules.judge(part.ask.region.as_deref());
+        let mut report = Report::undecided(part, Reason::EngineError, &judge);
         (report.captured_at, report.captured_by) = (frame.captured_at, frame.captured_by);
+        report.seen_by = frame.camera.clone();
         report.took = Took { queue: since.elapsed(), decode: frame.decode, ..Took::default() };
         report
     }
@@ -200,6 +220,33 @@ impl Desk {
         self.causes.set("engine", Health::Failure, error.clone());
         if self.failures < FAILURES_MAX { Ok(()) } else { Err(Failure::words(Exit::Software, error)) }
     }
+}
+
+/// Each report by the judgement of its region.
+fn decide_all(reports: &mut [Report], judgements: Vec<Judgement>) {
+    for report in reports {
+        match judgements.iter().find(|judgement| judgement.region == report.part.ask.region) {
+            Some(judgement) => decide(report, judgement.clone()),
+            // It was accepted for the recipe before.
+            None => {
+                report.reason = Some(Reason::NotReady);
+                report.detail = Some("the recipe that judges now has no such region".to_owned());
+            }
+        }
+    }
+}
+
+fn decide(report: &mut Report, judgement: Judgement) {
+    let rule = Rule { threshold: report.threshold };
+    (report.verdict, report.reason) = rule.decide(judgement.score);
+    report.score = Some(judgement.score);
+    if report.verdict == Verdict::Fail {
+        report.regions = suspicious(&judgement.map, judgement.area);
+    }
+    (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
+    report.took.pixels = judgement.pixels_took;
+    report.took.encode = judgement.encode_took;
+    report.took.score = judgement.score_took;
 }
 
 fn tell_challenge(ended: &Challenge) {

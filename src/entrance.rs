@@ -17,13 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// How a camera asks for parts.
+/// How parts are asked for: by a camera, or by several that see the same part.
 #[derive(Debug, Clone)]
 pub struct Asking {
+    /// Theirs, or the name that they share.
     pub camera: Arc<str>,
     pub terms: Terms,
-    /// The parts in one view; one without a name unless the recipe names some.
-    pub regions: Arc<[Option<Arc<str>>]>,
+    /// They know the parts in one view.
+    pub rules: Rules,
 }
 
 impl Asking {
@@ -40,17 +41,17 @@ impl Asking {
 
     /// The same of every region.
     pub fn each(&self, ask: &Ask) -> Vec<Ask> {
-        self.regions.iter().map(|region| Ask { region: region.clone(), ..ask.clone() }).collect()
+        self.rules.regions().into_iter().map(|region| Ask { region, ..ask.clone() }).collect()
     }
 }
 
 /// Where a camera's frames become parts; shared by its thread and the foreman.
 pub struct Entrance {
-    pub asking: Asking,
+    pub camera: Arc<str>,
+    asking: Asking,
     place: Place,
     tally: Arc<Tally>,
     store: Store,
-    rules: Rules,
     way: Mutex<Way>,
     /// For those who ask for a picture.
     newest: Mutex<Option<Arc<Picture>>>,
@@ -65,7 +66,7 @@ enum Way {
 }
 
 impl Entrance {
-    pub fn new(asking: Asking, trigger: &Trigger, place: Place, tally: Arc<Tally>, store: Store, rules: Rules) -> Self {
+    pub fn new(asking: Asking, trigger: &Trigger, place: Place, tally: Arc<Tally>, store: Store) -> Self {
         let way = match trigger {
             Trigger::Continuous => Way::Continuous,
             Trigger::Frame => Way::Frame,
@@ -73,7 +74,15 @@ impl Entrance {
             Trigger::Command(settings) => Way::Command(Ring::new(*settings)),
             Trigger::Presence(settings) => Way::Presence { presence: Box::new(Presence::new(*settings)), told: false },
         };
-        Entrance { asking, place, tally, store, rules, way: Mutex::new(way), newest: Mutex::default() }
+        Entrance {
+            camera: asking.camera.clone(),
+            asking,
+            place,
+            tally,
+            store,
+            way: Mutex::new(way),
+            newest: Mutex::default(),
+        }
     }
 
     pub fn newest(&self) -> Option<Arc<Picture>> {
@@ -84,12 +93,13 @@ impl Entrance {
         !self.place.is_waiting()
     }
 
-    fn frame(&self, frame: Frame) {
+    /// A frame that the camera captured.
+    pub fn show(&self, frame: Frame) {
         let ticket = self.tally.captured();
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
         let now = Instant::now();
         let mut way = self.way.lock().expect("nobody panics while holding the way");
-        let is_paused = self.rules.is_paused();
+        let is_paused = self.asking.rules.is_paused();
         match &mut *way {
             // A command that came before the pause still needs its frame.
             Way::Command(ring) => {
@@ -115,7 +125,7 @@ impl Entrance {
                 Ok(Some((frame, ticket))) => self.part(frame, ticket),
                 Err(why) => {
                     if !std::mem::replace(told, true) {
-                        tracing::error!("camera {}: {why}; no part will come. Correct it", self.asking.camera);
+                        tracing::error!("camera {}: {why}; no part will come. Correct it", self.camera);
                     }
                 }
             },
@@ -145,7 +155,7 @@ impl Entrance {
         found.waiting.into_iter().for_each(|waiting| self.queue(waiting));
         let missed = found.missed.into_iter().map(|part| {
             let detail = "no frame was captured near its time".to_owned();
-            let mut report = Report::undecided(part, Reason::CameraLost, &self.rules.judge());
+            let mut report = self.undecided(part, Reason::CameraLost);
             report.detail = Some(detail);
             report
         });
@@ -157,8 +167,13 @@ impl Entrance {
         if let Some(ticket) = back.ticket.take() {
             ticket.settle(Outcome::Skipped);
         }
-        let overload = |part| Report::undecided(part, Reason::Overload, &self.rules.judge());
+        let overload = |part| self.undecided(part, Reason::Overload);
         self.settle(back.parts.into_iter().map(overload).collect());
+    }
+
+    fn undecided(&self, part: Part, reason: Reason) -> Report {
+        let judge = self.asking.rules.judge(part.ask.region.as_deref());
+        Report::undecided(part, reason, &judge)
     }
 
     fn settle(&self, reports: Vec<Report>) {
@@ -181,7 +196,7 @@ pub struct CameraSink {
 
 impl Sink for CameraSink {
     fn frame(&mut self, frame: Frame) {
-        self.entrance.frame(frame);
+        self.entrance.show(frame);
     }
 
     fn is_ready(&self) -> bool {
@@ -189,7 +204,7 @@ impl Sink for CameraSink {
     }
 
     fn status(&mut self, status: Status) {
-        let name = self.entrance.asking.camera.clone();
+        let name = self.entrance.camera.clone();
         self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), status.state);
         let who = format!("camera {name}");
         match (status.state, &status.last_reason) {

@@ -5,7 +5,9 @@
 
 use crate::base::notify::{Pulse, SIGN};
 use crate::base::stop::Stop;
-use crate::entrance::Entrance;
+use crate::changeover::Wanted;
+use crate::config::RecipeConfig;
+use crate::entrance::{Asking, Entrance};
 use crate::part::{Ask, Part};
 use crate::publish::command::{Command, Trigger};
 use crate::publish::heatmap;
@@ -13,12 +15,12 @@ use crate::publish::message::{self, Answer, AnsweredPart, Identity};
 use crate::publish::mqtt::{Answered, Ordered, Side};
 use crate::report::Report;
 use crate::rules::Rules;
-use crate::store::Store;
+use crate::store::{Soon, Store};
 use crate::verdict::Reason;
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -28,11 +30,34 @@ pub struct Foreman {
     pub side: mpsc::Sender<Side>,
     pub store: Store,
     pub rules: Rules,
-    /// All cameras by name, and of those the ones that wait for commands.
+    /// All cameras by name.
     pub entrances: BTreeMap<Arc<str>, Arc<Entrance>>,
-    pub commanded: Vec<Arc<str>>,
-    pub identity: Identity,
+    pub stations: Vec<Station>,
+    pub identity: Arc<Mutex<Identity>>,
     pub known: Known,
+    /// Those that can be selected.
+    pub recipes: Vec<RecipeConfig>,
+    pub wanted: Sender<Wanted>,
+}
+
+/// Who sees a part that a command tells of: a camera, or several under one name.
+pub struct Station {
+    pub asking: Asking,
+    pub cameras: Vec<Arc<Entrance>>,
+}
+
+/// A command that was begun.
+enum Begun {
+    Done(String),
+    /// The answer, once it is on the disk.
+    Written(String, Soon<()>),
+    Parts {
+        accepting: Soon<(Vec<Part>, String)>,
+        /// Places among the stations.
+        meant: Vec<usize>,
+        /// Nothing where nobody knows.
+        at: Option<Timestamp>,
+    },
 }
 
 /// A part's time may be this far ahead of our clock.
@@ -76,47 +101,78 @@ impl Foreman {
             pulse.beat();
             self.rules.look(Instant::now());
             match self.orders.recv_timeout(SIGN) {
-                Ok(ordered) => self.serve(ordered),
+                Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn serve(&mut self, ordered: Ordered) {
-        let id = ordered.order.id.clone();
-        let first = id.as_ref().and_then(|id| self.known.answers.get(id).cloned());
-        let answer = match first {
-            Some(first) => Some(first),
-            None => self.obey(&ordered),
-        };
-        let Some(payload) = answer else { return }; // the line is stopping
-        if let Some(id) = id {
-            self.known.add(id, payload.clone(), Instant::now());
+    /// What waits, together: the store then writes it together.
+    fn serve(&mut self, first: Ordered) {
+        let orders: Vec<Ordered> = std::iter::once(first).chain(self.orders.try_iter()).collect();
+        let mut begun: Vec<(Ordered, Begun)> = vec![];
+        for ordered in orders {
+            let id = &ordered.order.id;
+            if id.is_some() && begun.iter().any(|(other, _)| other.order.id == *id) {
+                self.finish(std::mem::take(&mut begun)); // its repetition needs the answer
+            }
+            let how = self.begin(&ordered);
+            begun.push((ordered, how));
         }
-        // Waits for the publisher, which never waits for us.
-        let _ = self.answers.blocking_send(ordered.answered(payload));
+        self.finish(begun);
     }
 
-    /// The answer, or nothing when the line is stopping.
-    fn obey(&mut self, ordered: &Ordered) -> Option<String> {
+    fn begin(&mut self, ordered: &Ordered) -> Begun {
+        let known = ordered.order.id.as_ref().and_then(|id| self.known.answers.get(id));
+        match (known, &ordered.order.command) {
+            (Some(payload), _) => Begun::Done(payload.clone()),
+            (None, Command::Trigger(trigger)) => self.trigger(trigger, ordered),
+            (None, command) => self.obey(command, ordered),
+        }
+    }
+
+    /// Answers, in the order of the commands, what is on the disk.
+    fn finish(&mut self, begun: Vec<(Ordered, Begun)>) {
+        for (ordered, how) in begun {
+            let payload = match how {
+                Begun::Done(payload) => Some(payload),
+                Begun::Written(payload, written) => written.wait().ok().map(|()| payload),
+                Begun::Parts { accepting, meant, at } => {
+                    accepting.wait().ok().map(|(parts, payload)| self.dispatch(parts, payload, &meant, at))
+                }
+            };
+            let Some(payload) = payload else { continue }; // the line is stopping
+            if let Some(id) = &ordered.order.id {
+                self.known.add(id.clone(), payload.clone(), Instant::now());
+            }
+            // Waits for the publisher, which never waits for us.
+            let _ = self.answers.blocking_send(ordered.answered(payload));
+        }
+    }
+
+    fn obey(&mut self, command: &Command, ordered: &Ordered) -> Begun {
         let id = ordered.order.id.as_deref();
         let done = |outcome: Result<Option<String>, String>| match outcome {
             Ok(reason) => Answer { id: id.map(str::to_owned), status: "done", reason, parts: vec![] },
             Err(why) => rejected(id, why),
         };
-        let answer = match &ordered.order.command {
-            Command::Trigger(trigger) => return self.trigger(trigger, ordered),
-            Command::SetThreshold { value } => done(Ok(self.set_threshold(*value))),
-            Command::Challenge { parts, expect } => {
-                match self.rules.challenge(id.unwrap_or_default(), *parts, *expect) {
-                    Ok(()) => {
-                        let reason = Some(format!("the next {parts} judged parts are its; the outcome comes as done"));
-                        Answer { id: id.map(str::to_owned), status: "accepted", reason, parts: vec![] }
-                    }
-                    Err(why) => rejected(id, why),
-                }
+        let begun = |outcome: Result<String, String>| match outcome {
+            Ok(reason) => Answer { id: id.map(str::to_owned), status: "accepted", reason: Some(reason), parts: vec![] },
+            Err(why) => rejected(id, why),
+        };
+        let answer = match command {
+            Command::Trigger(_) => rejected(id, "not here".to_owned()), // see `begin`
+            Command::SelectRecipe { recipe, revision } => {
+                let selected = self.select(id, recipe, *revision);
+                begun(selected.map(|()| "it is prepared; the outcome comes as done".to_owned()))
             }
+            Command::Challenge { parts, expect } => {
+                let challenged = self.rules.challenge(id.unwrap_or_default(), *parts, *expect);
+                let words = format!("the next {parts} judged parts are its; the outcome comes as done");
+                begun(challenged.map(|()| words))
+            }
+            Command::SetThreshold { region, value } => done(self.set_threshold(region.as_deref(), *value)),
             Command::Snapshot { camera } => done(self.snapshot(camera.as_deref())),
             Command::Pause => done(self.paused(true)),
             Command::Resume => done(self.paused(false)),
@@ -125,55 +181,58 @@ impl Foreman {
                 done(Ok(None))
             }
         };
-        let payload = message::answer(&answer);
-        if let Some(id) = id {
-            self.store.answered(id, &payload);
-        }
         if answer.status != "rejected" {
-            let command = &ordered.order.command;
             tracing::info!("command {}: {command:?}", ordered.name);
             self.store.note(format!("command {} {}: {command:?}", ordered.name, id.unwrap_or("")));
         }
-        Some(payload)
+        self.written(id, message::answer(&answer))
     }
 
-    fn trigger(&mut self, trigger: &Trigger, ordered: &Ordered) -> Option<String> {
+    fn written(&self, id: Option<&str>, payload: String) -> Begun {
+        match id.map(|id| self.store.answered(id, &payload)) {
+            Some(written) => Begun::Written(payload, written),
+            None => Begun::Done(payload),
+        }
+    }
+
+    fn trigger(&mut self, trigger: &Trigger, ordered: &Ordered) -> Begun {
         let id = ordered.order.id.clone();
-        let cameras = match self.triggered(trigger) {
-            Ok(cameras) => cameras,
-            Err(why) => {
-                let payload = message::answer(&rejected(id.as_deref(), why));
-                if let Some(id) = &id {
-                    self.store.answered(id, &payload);
-                }
-                return Some(payload);
-            }
+        let meant = match self.triggered(trigger) {
+            Ok(meant) => meant,
+            Err(why) => return self.written(id.as_deref(), message::answer(&rejected(id.as_deref(), why))),
         };
-        let at = trigger.at.unwrap_or_else(|| before(Timestamp::now(), ordered.came.elapsed()));
-        let asks: Vec<Ask> = cameras.iter().flat_map(|entrance| asks(entrance, trigger, ordered.came, at)).collect();
-        let answered = id.clone();
-        let (parts, payload) = self.store.accept_with(asks, id, move |parts| accepted(answered, parts)).ok()?;
-        if ordered.stale && trigger.at.is_none() {
-            let undecided = |part| {
-                let mut report = Report::undecided(part, Reason::NotReady, &self.rules.judge());
+        let now = before(Timestamp::now(), ordered.came.elapsed());
+        let at = trigger.at.unwrap_or(now);
+        let asks = meant.iter().flat_map(|place| asks(&self.stations[*place].asking, trigger, ordered.came, at));
+        let (asks, answered): (Vec<Ask>, _) = (asks.collect(), id.clone());
+        let accepting = self.store.accepting(asks, id, move |parts| accepted(answered, parts));
+        // Nobody knows how long it waited.
+        let at = (!ordered.stale || trigger.at.is_some()).then_some(at);
+        Begun::Parts { accepting, meant, at }
+    }
+
+    /// To the cameras that see them; without a time they cannot be judged.
+    fn dispatch(&self, parts: Vec<Part>, payload: String, meant: &[usize], at: Option<Timestamp>) -> String {
+        let Some(at) = at else {
+            let undecided = |part: Part| {
+                let judge = self.rules.judge(part.ask.region.as_deref());
+                let mut report = Report::undecided(part, Reason::NotReady, &judge);
                 report.detail = Some("the trigger waited at the broker, and says no time".to_owned());
                 report
             };
             self.store.settle(parts.into_iter().map(undecided).collect());
-            return Some(payload);
+            return payload;
+        };
+        for station in meant.iter().map(|place| &self.stations[*place]) {
+            let its = parts.iter().filter(|part| *part.camera() == station.asking.camera).cloned();
+            let its: Vec<Part> = its.collect();
+            station.cameras.iter().for_each(|entrance| entrance.command(its.clone(), at));
         }
-        let mut of_camera: BTreeMap<Arc<str>, Vec<Part>> = BTreeMap::new();
-        parts.into_iter().for_each(|part| of_camera.entry(part.camera().clone()).or_default().push(part));
-        for (camera, parts) in of_camera {
-            if let Some(entrance) = self.entrances.get(&camera) {
-                entrance.command(parts, at);
-            }
-        }
-        Some(payload)
+        payload
     }
 
-    /// The cameras that a trigger means.
-    fn triggered(&self, trigger: &Trigger) -> Result<Vec<Arc<Entrance>>, String> {
+    /// Who a trigger means: places among the stations.
+    fn triggered(&self, trigger: &Trigger) -> Result<Vec<usize>, String> {
         if self.rules.is_paused() {
             return Err("the line is paused; resume it".to_owned());
         }
@@ -181,30 +240,44 @@ impl Foreman {
         {
             return Err(format!("at is {:.1} s ahead of our clock; set the clocks", ahead.as_secs_f64()));
         }
-        let wanted: Vec<&Arc<str>> = match &trigger.camera {
-            None => self.commanded.iter().collect(),
-            Some(name) => self.commanded.iter().filter(|camera| ***camera == **name).collect(),
-        };
-        if wanted.is_empty() {
-            let names: Vec<&str> = self.commanded.iter().map(|name| &**name).collect();
+        let name = trigger.camera.as_deref();
+        let is_meant = |place: &usize| name.is_none_or(|name| name == &*self.stations[*place].asking.camera);
+        let meant: Vec<usize> = (0..self.stations.len()).filter(is_meant).collect();
+        if meant.is_empty() {
+            let names: Vec<&str> = self.stations.iter().map(|station| &*station.asking.camera).collect();
             return Err(match names.as_slice() {
                 [] => "no camera waits for commands; give one trigger = \"command\"".to_owned(),
                 names => format!("no camera of that name waits for commands; there are {}", names.join(", ")),
             });
         }
-        Ok(wanted.into_iter().filter_map(|name| self.entrances.get(name).cloned()).collect())
+        Ok(meant)
     }
 
-    fn set_threshold(&mut self, value: f32) -> Option<String> {
-        let before = self.rules.judge().threshold;
-        self.rules.set_threshold(value);
-        self.identity.threshold = Some(value);
+    fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<(), String> {
+        let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
+            let names: Vec<String> = self.recipes.iter().map(RecipeConfig::label).collect();
+            return Err(format!("there is no recipe {name:?}; there are {}", names.join(", ")));
+        };
+        if let Some(wanted) = revision.filter(|wanted| *wanted != recipe.revision) {
+            return Err(format!("recipe {name} has revision {} here, not {wanted}", recipe.revision));
+        }
+        let wanted = Wanted { id: id.map(str::to_owned), recipe: recipe.clone() };
+        self.wanted.try_send(wanted).map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())
+    }
+
+    fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Option<String>, String> {
+        let before = self.rules.set_threshold(region, value)?;
+        let identity = {
+            let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity.judged_by(&self.rules.judges());
+            identity.clone()
+        };
         // The publisher is there as long as we are.
-        let _ = self.side.blocking_send(Side::Identity(Box::new(self.identity.clone())));
-        Some(match before {
+        let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
+        Ok(Some(match before {
             Some(before) => format!("was {before}; until the line starts again"),
             None => "there was none; until the line starts again".to_owned(),
-        })
+        }))
     }
 
     fn snapshot(&self, camera: Option<&str>) -> Result<Option<String>, String> {
@@ -215,7 +288,7 @@ impl Foreman {
         };
         let entrance = entrance.ok_or("there is no camera of that name")?;
         let picture = entrance.newest().ok_or("it has shown nothing yet")?;
-        let name = entrance.asking.camera.clone();
+        let name = entrance.camera.clone();
         let topic = format!("snapshot/{name}");
         let png = heatmap::png(&picture, &[("camera", &name)]);
         let sent = self.side.try_send(Side::Snapshot { camera: name, png });
@@ -232,10 +305,10 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
     SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).unwrap_or(now)
 }
 
-fn asks(entrance: &Entrance, trigger: &Trigger, came: Instant, at: Timestamp) -> Vec<Ask> {
-    let ask = entrance.asking.ask(came, at);
+fn asks(asking: &Asking, trigger: &Trigger, came: Instant, at: Timestamp) -> Vec<Ask> {
+    let ask = asking.ask(came, at);
     let (part_id, count, position) = (trigger.part_id.clone(), trigger.count, trigger.position);
-    entrance.asking.each(&Ask { part_id, count, position, ..ask })
+    asking.each(&Ask { part_id, count, position, ..ask })
 }
 
 fn accepted(id: Option<String>, parts: &[Part]) -> String {

@@ -53,6 +53,10 @@ impl Picture {
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
+
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.rgb
+    }
 }
 
 /// A rectangle of a picture, in its pixels from the top left.

@@ -122,17 +122,19 @@ impl Place {
 
 impl Intake {
     /// Waits for frames and takes at most `limit`, one a camera, in turn. Empty means that every camera has left.
-    /// Waiting is a sign of life.
-    pub fn take(&self, limit: usize, pulse: &Pulse) -> Vec<Waiting> {
+    /// Waiting is a sign of life, and `idle` is called now and then meanwhile.
+    pub fn take(&self, limit: usize, pulse: &Pulse, idle: &mut dyn FnMut()) -> Vec<Waiting> {
         loop {
             pulse.beat();
             let taken = self.take_now(limit);
             if !taken.is_empty() {
                 return taken;
             }
-            if self.bell.recv_timeout(SIGN) == Err(RecvTimeoutError::Disconnected) {
+            match self.bell.recv_timeout(SIGN) {
                 // A camera may have put its last frame just before it left.
-                return self.take_now(limit);
+                Err(RecvTimeoutError::Disconnected) => return self.take_now(limit),
+                Err(RecvTimeoutError::Timeout) => idle(),
+                Ok(()) => {}
             }
         }
     }
@@ -187,7 +189,7 @@ mod tests {
         for number in 0..3 {
             places[0].put(waiting("a", number, &tally)).expect("there is room");
         }
-        let taken = intake.take(8, &Pulse::default());
+        let taken = intake.take(8, &Pulse::default(), &mut || ());
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].frame.part_id.as_deref(), Some("2"));
         for waiting in taken {
@@ -204,10 +206,10 @@ mod tests {
         let (intake, places) = intake(&[Policy::NewestWins; 2]);
         places[1].put(waiting("b", 0, &tally)).expect("there is room");
         drop(places);
-        let taken = intake.take(1, &Pulse::default());
+        let taken = intake.take(1, &Pulse::default(), &mut || ());
         assert_eq!(taken.len(), 1);
         taken.into_iter().for_each(|w| w.settle(Outcome::Judged));
-        assert!(intake.take(1, &Pulse::default()).is_empty());
+        assert!(intake.take(1, &Pulse::default(), &mut || ()).is_empty());
     }
 
     #[test]
@@ -232,11 +234,11 @@ mod tests {
         }
         drop(places);
         for number in ["0", "1"] {
-            let taken = intake.take(1, &Pulse::default()).pop().expect("two wait");
+            let taken = intake.take(1, &Pulse::default(), &mut || ()).pop().expect("two wait");
             assert_eq!(taken.frame.part_id.as_deref(), Some(number));
             taken.settle(Outcome::Judged);
         }
-        assert!(intake.take(1, &Pulse::default()).is_empty());
+        assert!(intake.take(1, &Pulse::default(), &mut || ()).is_empty());
         assert_eq!((tally.count().skipped, tally.count().balances()), (1, true));
     }
 
@@ -249,7 +251,7 @@ mod tests {
             for (camera, place) in places.iter().enumerate() {
                 place.put(waiting(&camera.to_string(), 0, &tally)).expect("there is room");
             }
-            for waiting in intake.take(1, &Pulse::default()) {
+            for waiting in intake.take(1, &Pulse::default(), &mut || ()) {
                 served.push(waiting.frame.camera.to_string());
                 waiting.settle(Outcome::Judged);
             }

@@ -14,27 +14,30 @@ use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Pulse;
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::camera::{self, CameraError};
-use crate::condition::{Causes, Condition, Health, State};
-use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::changeover::{CHOSEN, Changeover};
+use crate::condition::{Causes, Condition, State};
+use crate::config::{CameraConfig, LineConfig, RecipeConfig, Threshold};
 use crate::desk::{Desk, Watched};
 use crate::engine::EngineError;
 use crate::entrance::{Asking, CameraSink, Entrance, States};
-use crate::foreman::{Foreman, Known};
+use crate::foreman::{Foreman, Known, Station};
 use crate::frame::{Tally, TallyCount};
 use crate::intake::{Policy, intake};
+use crate::join::Joins;
 use crate::publish::message::{self, Identity, Metrics};
 use crate::publish::mqtt::{self, ORDERS, Wiring};
 use crate::quality::Gate;
 use crate::report::Judge;
-use crate::rules::Rules;
-use crate::store::{Outbox, Store, Words};
+use crate::rules::{Judges, Rules};
+use crate::self_test::SelfTest;
+use crate::store::{self, Found, Opened, Outbox, Store, Words};
 use crate::trigger::Trigger;
 use crate::winclip::Inspector;
 use crossbeam::channel::bounded;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -84,33 +87,49 @@ pub struct Summary {
     pub undelivered: u64,
 }
 
-/// The threshold that a recipe asks for: a number, or from the references by leaving each out once; else why there is
-/// none, and what to do. `files` are the references'; one that is unlike the others is told.
+/// The threshold of each region, as `asked` for it: a number, or from the references by leaving each out once; else why
+/// there is none, and what to do. `files` are the references'; one that is unlike the others is told.
 ///
 /// # Errors
 /// When the engine fails to compare the references.
-pub fn threshold(
-    asked: Threshold,
+pub fn thresholds(
+    asked: &[Threshold],
     inspector: &mut Inspector,
     files: &[PathBuf],
-) -> Result<Result<f32, &'static str>, EngineError> {
-    Ok(match asked {
-        Threshold::Fixed(threshold) => Ok(threshold),
-        Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
-        Threshold::Auto { factor } => {
-            let good: Vec<f32> = inspector.leave_one_out()?.into_iter().map(|(score, _)| score).collect();
-            let highest = highest_usual(&good);
-            let unlike = files.iter().zip(&good).filter(|(_, score)| highest.is_some_and(|highest| **score > highest));
-            for (file, score) in unlike {
-                tracing::warn!(
-                    "reference {} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
-                    file.display(),
-                    highest.unwrap_or_default()
-                );
+) -> Result<Vec<Result<f32, &'static str>>, EngineError> {
+    let is_auto = |asked: &Threshold| matches!(asked, Threshold::Auto { .. });
+    let good = if asked.iter().any(is_auto) { inspector.leave_one_out()? } else { vec![vec![]; asked.len()] };
+    let mut thresholds = vec![];
+    for ((asked, good), region) in asked.iter().zip(good).zip(inspector.regions()) {
+        thresholds.push(match *asked {
+            Threshold::Fixed(threshold) => Ok(threshold),
+            Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
+            Threshold::Auto { factor } => {
+                let good: Vec<f32> = good.into_iter().map(|(score, _)| score).collect();
+                let highest = highest_usual(&good);
+                tell_of_unlike(&good, highest, files, region.as_deref());
+                automatic(highest, factor)
             }
-            automatic(highest, factor)
-        }
-    })
+        });
+    }
+    Ok(thresholds)
+}
+
+/// `good` are the scores of `files`, `highest` the highest usual one.
+fn tell_of_unlike(good: &[f32], highest: Option<f32>, files: &[PathBuf], region: Option<&str>) {
+    for (file, score) in files.iter().zip(good).filter(|(_, score)| highest.is_some_and(|highest| **score > highest)) {
+        tracing::warn!(
+            "reference {}{} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
+            file.display(),
+            of_region(region),
+            highest.unwrap_or_default()
+        );
+    }
+}
+
+/// `, region rim`, where there is one.
+pub fn of_region(region: Option<&str>) -> String {
+    region.map(|name| format!(", region {name}")).unwrap_or_default()
 }
 
 /// Fewer scores than this have no quartiles worth the name.
@@ -141,13 +160,72 @@ fn automatic(highest: Option<f32>, factor: f32) -> Result<f32, &'static str> {
     }
 }
 
-/// What judges.
+/// What judges: a recipe that was prepared.
 pub struct Prepared {
     pub inspector: Inspector,
     /// What it lets through is judged.
     pub gate: Gate,
+    pub frozen_frames: u64,
     /// The files of the references, in the inspector's order.
     pub references: Vec<PathBuf>,
+    pub self_test: Option<SelfTest>,
+    pub challenge_every: Option<Duration>,
+}
+
+/// How a recipe becomes what judges, while the line runs too.
+pub type Prepare = Box<dyn Fn(&RecipeConfig) -> Result<Prepared, Failure> + Send>;
+
+/// The store, before anything else of a line: it knows which recipe was chosen last.
+pub struct Opening {
+    pub store: Store,
+    pub opened: Opened,
+    pub found: Found,
+    pub causes: Causes,
+}
+
+impl Opening {
+    /// # Errors
+    /// When the store is another process's, or cannot be made.
+    pub fn open(settings: store::Settings, run_id: &str) -> Result<Self, Failure> {
+        let causes = Causes::default();
+        let (store, opened, found) =
+            Store::open(settings, run_id, causes.clone()).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        Ok(Opening { store, opened, found, causes })
+    }
+
+    /// The recipe that was selected last, where there still is one of that name; else the line's first.
+    pub fn chosen<'a>(&self, config: &'a LineConfig) -> &'a RecipeConfig {
+        let Some(name) = self.found.kept.get(CHOSEN) else { return &config.recipe };
+        let chosen = config.recipes.iter().chain([&config.recipe]).find(|recipe| recipe.name == *name);
+        chosen.unwrap_or_else(|| {
+            tracing::warn!("recipe {name} was selected last, and is no more; {} judges", config.recipe.name);
+            &config.recipe
+        })
+    }
+}
+
+/// How a prepared recipe judges each region, as results name it; what is odd about it is told.
+///
+/// # Errors
+/// When the engine fails to compare the references.
+pub fn judges_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judges, Failure> {
+    let found = thresholds(&recipe.thresholds, &mut prepared.inspector, &prepared.references)
+        .map_err(|error| Failure::new(Exit::Software, error))?;
+    let mut judges = vec![];
+    for (region, threshold) in prepared.inspector.regions().into_iter().zip(found) {
+        let of_region = of_region(region.as_deref());
+        match threshold {
+            Ok(threshold) => tracing::info!("threshold {threshold:.4}{of_region}"),
+            Err(why) => tracing::warn!("no threshold{of_region}: {why}. Every part will be undecided(not_ready)"),
+        }
+        let judge =
+            Judge { recipe: recipe.label().into(), threshold: threshold.ok(), on_undecided: recipe.on_undecided };
+        judges.push((region, judge));
+    }
+    if let Some(flaw) = prepared.self_test.as_ref().and_then(|test| test.flaw(&judges)) {
+        tracing::error!("recipe.self_test: {flaw}; give another picture, or another threshold");
+    }
+    Ok(judges)
 }
 
 impl Line {
@@ -155,45 +233,40 @@ impl Line {
     ///
     /// # Errors
     /// When a camera's description cannot work, or the engine fails to compare the references.
-    pub fn start(config: &LineConfig, prepared: Prepared, model: &str, run_id: &str) -> Result<Line, Failure> {
+    pub fn start(
+        config: &LineConfig,
+        opening: Opening,
+        prepare: Prepare,
+        model: &str,
+        run_id: &str,
+    ) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
-        let Prepared { mut inspector, gate, references } = prepared;
-        let threshold = threshold(config.recipe.threshold, &mut inspector, &references)
-            .map_err(|error| Failure::new(Exit::Software, error))?;
-        match threshold {
-            Ok(threshold) => tracing::info!("threshold {threshold:.4}"),
-            Err(why) => tracing::warn!("no threshold: {why}. Every part will be undecided(not_ready)"),
-        }
-        let threshold = threshold.ok();
-        let causes = Causes::default();
-        if threshold.is_none() {
-            causes.set("threshold", Health::Failure, "there is none; every part is undecided(not_ready)");
-        }
-        let (store, opened, found) = Store::open(config.store.clone(), run_id, causes.clone())
-            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-        let recipe = format!("{}@{}", config.recipe.name, config.recipe.revision);
-        let identity = Identity {
+        let recipe = opening.chosen(config);
+        let mut eye = prepare(recipe)?;
+        let judges = judges_of(recipe, &mut eye)?;
+        let Opening { store, opened, found, causes } = opening;
+        let mut identity = Identity {
             prefix: config.prefix.clone(),
             station: config.station.clone(),
             run_id: run_id.to_owned(),
             version: env!("CARGO_PKG_VERSION"),
             cameras: config.cameras.iter().map(|c| c.camera.name.to_string()).collect(),
-            recipe: recipe.clone(),
+            recipe: recipe.label(),
             model: model.to_owned(),
-            backend: inspector.backend().to_owned(),
+            backend: eye.inspector.backend().to_owned(),
             device: "cpu".to_owned(),
-            references: inspector.reference_count(),
-            threshold,
+            references: eye.inspector.reference_count(),
+            threshold: None,
+            regions: BTreeMap::new(),
             previous: found.previous,
-            on_undecided: config.recipe.on_undecided,
         };
-        let judge = Judge { recipe: recipe.into(), threshold };
-        let rules = Rules::new(judge, config.recipe.challenge_every, causes.clone());
+        identity.judged_by(&judges);
+        let rules = Rules::new(judges, eye.challenge_every, causes.clone());
         let known = Known::new(found.answers, Instant::now());
         let words = {
             let (rules, identity) = (rules.clone(), identity.clone());
             Words {
-                judge: Box::new(move |_| rules.judge()),
+                judge: Box::new(move |part| rules.judge(part.ask.region.as_deref())),
                 body: Box::new(move |report| message::body(report, &identity)),
             }
         };
@@ -211,9 +284,9 @@ impl Line {
         for (camera, place) in config.cameras.iter().zip(places) {
             let source = camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
             let name = camera.camera.name.clone();
-            let asks = Asking { camera: name.clone(), terms: camera.terms, regions: Arc::new([None]) };
+            let asks = Asking { camera: name.clone(), terms: camera.terms, rules: rules.clone() };
             let tally = tallies[&*name].clone();
-            let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, store.clone(), rules.clone());
+            let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, store.clone());
             let entrance = Arc::new(entrance);
             entrances.insert(name.clone(), entrance.clone());
             asking.insert(name, asks);
@@ -228,12 +301,27 @@ impl Line {
             .iter()
             .filter(|c| camera::is_live(&c.camera))
             .map(|c| (c.camera.name.clone(), Watched::default()));
+        let stations = stations_of(config, &entrances, &rules);
+        let views = stations.iter().filter(|station| station.cameras.len() > 1);
+        let views = views.map(|station| (station.asking.camera.clone(), station.cameras.len())).collect();
+        let (wanted, wanted_end) = bounded(1);
+        let (swap, swap_end) = bounded(1);
+        let shared = Arc::new(Mutex::new(identity.clone()));
+        let changeover = Changeover {
+            wanted: wanted_end,
+            prepare,
+            swap,
+            side: side.clone(),
+            answers: answers.clone(),
+            identity: shared.clone(),
+            store: store.clone(),
+        };
         let desk = Desk {
-            inspector,
-            gate,
-            frozen_frames: config.recipe.bad_image.frozen_frames,
+            eye,
+            swap: swap_end,
             watched: live.collect(),
             asking,
+            joins: Joins::new(views),
             rules: rules.clone(),
             causes: causes.clone(),
             store: store.clone(),
@@ -242,7 +330,6 @@ impl Line {
             pulse: Pulse::default(),
             failures: 0,
         };
-        let is_commanded = |c: &&CameraConfig| matches!(c.trigger, Trigger::Command(_));
         let foreman = Foreman {
             orders: orders_end,
             answers,
@@ -250,9 +337,11 @@ impl Line {
             store: store.clone(),
             rules: rules.clone(),
             entrances,
-            commanded: config.cameras.iter().filter(is_commanded).map(|c| c.camera.name.clone()).collect(),
-            identity: identity.clone(),
+            stations,
+            identity: shared,
             known,
+            recipes: config.recipes.iter().chain([&config.recipe]).cloned().collect(),
+            wanted,
         };
         let dropped = Arc::new(AtomicU64::new(0));
         let artist =
@@ -269,6 +358,7 @@ impl Line {
             pulse: Pulse::default(),
         };
         let settings = config.mqtt.clone();
+        let changeover_stop = stop.clone();
         let (clerk_pulse, foreman_pulse) = (Pulse::default(), Pulse::default());
         let others = vec![
             stage("inspector", Some(desk.pulse.clone()), move || desk.inspect(&intake)),
@@ -278,6 +368,11 @@ impl Line {
             }),
             stage("foreman", Some(foreman_pulse.clone()), move || {
                 foreman.work(&stop, &foreman_pulse);
+                Ok(())
+            }),
+            // Preparing a recipe takes as long as it takes.
+            stage("changeover", None, move || {
+                changeover.work(&changeover_stop, &Pulse::default());
                 Ok(())
             }),
             // No verdict waits for the artist.
@@ -348,11 +443,28 @@ impl Line {
     }
 }
 
+/// Who commands mean: cameras alone, and those that share a name.
+fn stations_of(config: &LineConfig, entrances: &BTreeMap<Arc<str>, Arc<Entrance>>, rules: &Rules) -> Vec<Station> {
+    let mut stations: Vec<Station> = vec![];
+    for camera in config.cameras.iter().filter(|c| matches!(c.trigger, Trigger::Command(_))) {
+        let name: Arc<str> = camera.join.as_deref().map_or_else(|| camera.camera.name.clone(), Into::into);
+        let entrance = entrances[&camera.camera.name].clone();
+        match stations.iter_mut().find(|station| station.asking.camera == name) {
+            Some(station) => station.cameras.push(entrance),
+            None => {
+                let asking = Asking { camera: name, terms: camera.terms, rules: rules.clone() };
+                stations.push(Station { asking, cameras: vec![entrance] });
+            }
+        }
+    }
+    stations
+}
+
 /// What is told of the line as a whole.
 fn condition(causes: &Causes, rules: &Rules, runs_by_itself: bool) -> Condition {
     let (health, causes) = causes.all();
     let state = match () {
-        () if rules.judge().threshold.is_none() => State::Error,
+        () if !rules.can_judge() => State::Error,
         () if rules.is_paused() => State::Initialized,
         () if runs_by_itself => State::ContinuousExecution,
         () => State::Ready,
@@ -384,7 +496,7 @@ pub fn name_the_stage_that_panics() {
 }
 
 fn camera_stage(mut source: Box<dyn camera::Source>, mut sink: CameraSink, stop: Stop) -> Stage {
-    let (name, pulse) = (sink.entrance.asking.camera.clone(), Pulse::default());
+    let (name, pulse) = (sink.entrance.camera.clone(), Pulse::default());
     let stop = stop.with_pulse(pulse.clone());
     stage(&format!("camera-{name}"), Some(pulse), move || {
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));

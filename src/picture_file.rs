@@ -17,6 +17,8 @@ const PIXELS_MAX: u64 = 200_000_000;
 const DECODED_MAX: u64 = 1 << 30;
 /// Bytes that a file may have: it is read whole.
 const FILE_MAX: u64 = 1 << 30;
+/// 12 bits in 16 end below this.
+const FEW_BITS: u16 = 1 << 12;
 const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +75,23 @@ pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
     if metadata.len() > FILE_MAX {
         return Err(unfit(Unfit::LargeFile { bytes: metadata.len() }));
     }
-    decode(&std::fs::read(path).map_err(reading)?).map_err(unfit)
+    let (picture, highest) = decoded(&std::fs::read(path).map_err(reading)?).map_err(unfit)?;
+    if let Some(highest) = highest.filter(|highest| *highest < FEW_BITS) {
+        tracing::warn!(
+            "{}: 16 bits a channel, and no value above {highest} of 65535: nearly black. If it holds 10 or 12 bits, scale them to 16",
+            name()
+        );
+    }
+    Ok(picture)
 }
 
 /// The picture in the bytes of a file.
 pub fn decode(bytes: &[u8]) -> Result<Picture, Unfit> {
+    decoded(bytes).map(|(picture, _)| picture)
+}
+
+/// The picture, and the highest value of one with 16 bits a channel.
+fn decoded(bytes: &[u8]) -> Result<(Picture, Option<u16>), Unfit> {
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
     match format {
         ImageFormat::Png if is_animated_png(bytes) => return Err(Unfit::Animated),
@@ -100,9 +114,20 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, Unfit> {
     let orientation = decoder.orientation()?;
     let mut decoded = DynamicImage::from_decoder(decoder)?;
     decoded.apply_orientation(orientation);
+    let highest = highest(&decoded);
     let rgb = decoded.into_rgb8();
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    Ok(Picture::new(width, height, rgb.into_raw())?)
+    Ok((Picture::new(width, height, rgb.into_raw())?, highest))
+}
+
+fn highest(decoded: &DynamicImage) -> Option<u16> {
+    let values = match decoded {
+        DynamicImage::ImageLuma16(picture) => picture.as_raw(),
+        DynamicImage::ImageRgb16(picture) => picture.as_raw(),
+        // Transparency is often full.
+        _ => return None,
+    };
+    values.iter().max().copied()
 }
 
 /// What the header says, before anything is allocated for it: the decoders themselves check their inner buffers only.
@@ -199,6 +224,15 @@ mod tests {
         assert!(read(&path).is_err_and(|e| e.to_string().contains("words.png: not a picture")));
         assert!(read(&folder.path().join("none.png")).is_err_and(|e| e.to_string().contains("none.png")));
         assert!(read(folder.path()).is_err_and(|e| e.to_string().ends_with("not a file")));
+    }
+
+    #[test]
+    fn twelve_bits_in_sixteen_are_noticed() {
+        let of =
+            |value| highest(&DynamicImage::ImageLuma16(image::ImageBuffer::from_pixel(2, 2, image::Luma([value]))));
+        assert!(of(4095).is_some_and(|highest| highest < FEW_BITS));
+        assert!(of(4096).is_some_and(|highest| highest >= FEW_BITS));
+        assert_eq!(highest(&DynamicImage::new_rgb8(2, 2)), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::frame::{Area, CapturedBy, Picture};
 use crate::part::Part;
-use crate::verdict::{Map, Reason, Region, Verdict};
+use crate::verdict::{Map, OnUndecided, Reason, Region, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Report {
     pub part: Part,
+    /// The camera whose picture it is about: the part's own, or one of several that see it.
+    pub seen_by: Arc<str>,
     pub verdict: Verdict,
     pub reason: Option<Reason>,
     /// What the reason found, in words for a person.
@@ -22,6 +24,10 @@ pub struct Report {
     pub took: Took,
     /// `name@revision` of the recipe that judged it.
     pub recipe: Arc<str>,
+    /// What each of several cameras said.
+    pub views: Vec<View>,
+    /// What the gate does when it is undecided.
+    pub on_undecided: OnUndecided,
     /// The id of the challenge that it is a known part of.
     pub challenge: Option<Arc<str>>,
     pub regions: Vec<Region>,
@@ -30,12 +36,22 @@ pub struct Report {
     pub area: Option<Area>,
 }
 
+/// One camera's word on a part that several see.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct View {
+    pub camera: String,
+    pub verdict: Verdict,
+    pub score: Option<f32>,
+    pub reason: Option<Reason>,
+}
+
 /// The recipe that judges, as results name it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judge {
     /// `name@revision`.
     pub recipe: Arc<str>,
     pub threshold: Option<f32>,
+    pub on_undecided: OnUndecided,
 }
 
 impl Report {
@@ -51,7 +67,10 @@ impl Report {
             captured_by: CapturedBy::Trigger,
             took: Took::default(),
             recipe: judge.recipe.clone(),
+            on_undecided: judge.on_undecided,
             challenge: None,
+            seen_by: part.camera().clone(),
+            views: vec![],
             regions: vec![],
             map: None,
             area: None,
@@ -88,7 +107,7 @@ pub(crate) mod tests {
     use crate::part::tests::ask;
 
     pub(crate) fn judge(_: &Part) -> Judge {
-        Judge { recipe: "nut@7".into(), threshold: Some(0.337) }
+        Judge { recipe: "nut@7".into(), threshold: Some(0.337), on_undecided: OnUndecided::Fail }
     }
 
     /// A plausible report, for tests of what handles reports.
@@ -96,6 +115,8 @@ pub(crate) mod tests {
         let asked = ask("top", Duration::from_millis(80));
         Report {
             part: Part::new(seq, "01TEST".into(), seq, asked),
+            seen_by: "top".into(),
+            views: vec![],
             verdict: Verdict::Fail,
             reason: None,
             detail: None,
@@ -105,6 +126,7 @@ pub(crate) mod tests {
             captured_by: CapturedBy::Arrival,
             took: Took::default(),
             recipe: "nut@7".into(),
+            on_undecided: OnUndecided::Fail,
             challenge: None,
             regions: vec![Region { x: 1, y: 2, w: 3, h: 4, peak: 0.5 }; 5],
             area: None,

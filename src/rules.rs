@@ -3,9 +3,12 @@
 use crate::condition::{Causes, Health};
 use crate::publish::command::Expect;
 use crate::report::Judge;
-use crate::verdict::Verdict;
+use crate::verdict::{OnUndecided, Verdict};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How each region of the recipe is judged; one without a name where it names none.
+pub type Judges = Vec<(Option<Arc<str>>, Judge)>;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -16,7 +19,7 @@ pub struct Rules {
 
 #[derive(Debug)]
 struct State {
-    judge: Judge,
+    judges: Judges,
     is_paused: bool,
     challenge: Option<Challenge>,
     /// How often a challenge is due, and since when the last one that was met is past.
@@ -35,20 +38,77 @@ pub struct Challenge {
     pub caught: u32,
 }
 
+const NO_THRESHOLD: &str = "there is none; every part is undecided(not_ready)";
+
 impl Rules {
-    pub fn new(judge: Judge, challenge_interval: Option<Duration>, causes: Causes) -> Self {
-        let state =
-            State { judge, is_paused: false, challenge: None, interval: challenge_interval, met: Instant::now() };
-        Rules { state: Arc::new(Mutex::new(state)), causes }
+    pub fn new(judges: Judges, interval: Option<Duration>, causes: Causes) -> Self {
+        let state = State { judges: vec![], is_paused: false, challenge: None, interval, met: Instant::now() };
+        let rules = Rules { state: Arc::new(Mutex::new(state)), causes };
+        rules.change(judges, interval);
+        rules
     }
 
-    pub fn judge(&self) -> Judge {
-        self.state().judge.clone()
+    /// How a region is judged; one that the recipe does not know has no threshold.
+    pub fn judge(&self, region: Option<&str>) -> Judge {
+        let state = self.state();
+        let known = state.judges.iter().find(|(name, _)| name.as_deref() == region);
+        known.or(state.judges.first()).map_or_else(
+            || Judge { recipe: "".into(), threshold: None, on_undecided: OnUndecided::Fail },
+            |(name, judge)| {
+                let threshold = judge.threshold.filter(|_| name.as_deref() == region);
+                Judge { threshold, ..judge.clone() }
+            },
+        )
     }
 
-    pub fn set_threshold(&self, threshold: f32) {
-        self.state().judge.threshold = Some(threshold);
-        self.causes.clear("threshold");
+    /// The parts in one view.
+    pub fn regions(&self) -> Vec<Option<Arc<str>>> {
+        self.state().judges.iter().map(|(region, _)| region.clone()).collect()
+    }
+
+    /// True when every region has a threshold.
+    pub fn can_judge(&self) -> bool {
+        self.state().judges.iter().all(|(_, judge)| judge.threshold.is_some())
+    }
+
+    /// Another recipe judges from now on. `interval` is its challenge's.
+    pub fn change(&self, judges: Judges, interval: Option<Duration>) {
+        let mut state = self.state();
+        (state.judges, state.interval) = (judges, interval);
+        drop(state);
+        self.tell_thresholds();
+    }
+
+    /// Of that region, or of the only one. What it was.
+    ///
+    /// # Errors
+    /// When there is no such region, or it is not clear which one is meant.
+    pub fn set_threshold(&self, region: Option<&str>, threshold: f32) -> Result<Option<f32>, String> {
+        let mut state = self.state();
+        let names: Vec<String> = state.judges.iter().filter_map(|(name, _)| Some(name.as_ref()?.to_string())).collect();
+        let (_, judge) = state.judges.iter_mut().find(|(name, _)| name.as_deref() == region).ok_or_else(|| {
+            if names.is_empty() {
+                "the recipe names no regions; leave region out".to_owned()
+            } else {
+                format!("region must be one of {}", names.join(", "))
+            }
+        })?;
+        let before = judge.threshold.replace(threshold);
+        drop(state);
+        self.tell_thresholds();
+        Ok(before)
+    }
+
+    fn tell_thresholds(&self) {
+        if self.can_judge() {
+            self.causes.clear("threshold");
+        } else {
+            self.causes.set("threshold", Health::Failure, NO_THRESHOLD);
+        }
+    }
+
+    pub fn judges(&self) -> Judges {
+        self.state().judges.clone()
     }
 
     pub fn is_paused(&self) -> bool {
@@ -152,7 +212,8 @@ mod tests {
 
     fn rules(interval: Option<Duration>) -> (Rules, Causes) {
         let causes = Causes::default();
-        (Rules::new(Judge { recipe: "nut@1".into(), threshold: None }, interval, causes.clone()), causes)
+        let judge = Judge { recipe: "nut@1".into(), threshold: Some(0.5), on_undecided: OnUndecided::Fail };
+        (Rules::new(vec![(None, judge)], interval, causes.clone()), causes)
     }
 
     #[test]
@@ -177,5 +238,19 @@ mod tests {
         assert_eq!(causes.all().0, Health::Normal);
         rules.look(Instant::now() + Duration::from_secs(61));
         assert_eq!(causes.all().0, Health::OffSpec);
+    }
+
+    #[test]
+    fn each_region_has_its_own_threshold_and_an_unknown_one_none() {
+        let causes = Causes::default();
+        let judge = |threshold| Judge { recipe: "tray@1".into(), threshold, on_undecided: OnUndecided::Fail };
+        let judges = vec![(Some("left".into()), judge(Some(0.5))), (Some("right".into()), judge(None))];
+        let rules = Rules::new(judges, None, causes.clone());
+        let threshold = |region| rules.judge(region).threshold;
+        assert_eq!((threshold(Some("left")), threshold(Some("right")), threshold(None)), (Some(0.5), None, None));
+        assert_eq!((rules.can_judge(), causes.all().0), (false, Health::Failure));
+        assert!(rules.set_threshold(None, 0.1).is_err_and(|why| why == "region must be one of left, right"));
+        assert_eq!(rules.set_threshold(Some("right"), 0.1), Ok(None));
+        assert_eq!((rules.can_judge(), causes.all().0), (true, Health::Normal));
     }
 }

@@ -32,6 +32,14 @@ impl Map {
         self.counted.as_ref().is_none_or(|cells| cells[row * self.side + column])
     }
 
+    /// The values of the cells that count.
+    pub fn counted(&self) -> Vec<f32> {
+        match &self.counted {
+            None => self.values.clone(),
+            Some(cells) => self.values.iter().zip(cells).filter(|(_, counts)| **counts).map(|(v, _)| *v).collect(),
+        }
+    }
+
     /// Cells along one side.
     pub fn side(&self) -> usize {
         self.side

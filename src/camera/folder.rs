@@ -1,12 +1,14 @@
 //! The pictures of a folder as a camera: in the order of their names, at a rate or as fast as they are judged.
 //!
-//! A finite source loses nothing: it waits until the inspector has taken the last picture.
+//! A finite source loses nothing: it waits until the inspector has taken the last picture. A file that cannot be read is
+//! no part: it is left out, named once, and counted at the end of the round in which that happened.
 
 use super::{CameraError, Ended, Settings, Sink, Source};
 use crate::base::stop::Stop;
 use crate::frame::{CapturedBy, Frame};
 use crate::picture_file;
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ pub struct Folder {
     /// Zero: no pause.
     pause: Duration,
     again: bool,
+    /// Files that cannot be read, which was told.
+    told: HashSet<PathBuf>,
 }
 
 impl Folder {
@@ -29,15 +33,18 @@ impl Folder {
             folder: value("location").into(),
             pause,
             again: value("loop") == "true",
+            told: HashSet::new(),
         }
     }
 
-    fn frame(&self, path: &std::path::Path) -> Option<Frame> {
+    fn frame(&mut self, path: &std::path::Path) -> Option<Frame> {
         let started = Instant::now();
         let picture = match picture_file::read(path) {
             Ok(picture) => Arc::new(picture),
             Err(error) => {
-                tracing::warn!("camera {}: {error}; skipped", self.camera);
+                if self.told.insert(path.to_owned()) {
+                    tracing::warn!("camera {}: {error}; left out", self.camera);
+                }
                 return None;
             }
         };
@@ -61,7 +68,7 @@ impl Source for Folder {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         let files = picture_file::list(&self.folder).map_err(|error| CameraError::Pipeline(error.to_string()))?;
         loop {
-            let mut shown = 0;
+            let (mut shown, told) = (0, self.told.len());
             for path in &files {
                 let due = Instant::now() + self.pause;
                 while !sink.is_ready() {
@@ -82,6 +89,10 @@ impl Source for Folder {
                     "{}: none of its pictures can be read",
                     self.folder.display()
                 )));
+            }
+            if self.told.len() > told {
+                let (camera, all) = (&self.camera, files.len());
+                tracing::warn!("camera {camera}: {} of {all} pictures were left out", all - shown);
             }
             if !self.again {
                 return Ok(Ended::EndOfStream);

@@ -4,10 +4,14 @@
 //! live camera's newest frame wins; a file waits until the inspector is free. Every path out sets the pipeline to Null.
 //!
 //! When was a frame captured? An RTSP camera's sender reports (RTCP) say which NTP time belongs to which frame, and
-//! rtspsrc (since 1.22) hangs that time on every frame from the first report on. Before it, and for a camera whose
+//! rtspsrc (since 1.22) hangs that time on every frame from the first report on. v4l2src stamps each frame with the
+//! driver's time, brought to the pipeline's clock (`stamped = true` in the kind's file). Else, and for a camera whose
 //! clock is far off, it is the time of arrival. Messages never hold an address's user and password.
 
+use super::automatics::{self, Automatics};
+use super::colour::{Chroma, Converter, Matrix, Plane, Site};
 use super::pipelines::{Pipeline, filled};
+use super::spare::Spare;
 use super::stopwatch::Stopwatch;
 use super::{CameraError, Ended, Settings, Sink, Source};
 use crate::base::stop::Stop;
@@ -15,9 +19,12 @@ use crate::frame::{CapturedBy, Frame, Picture};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
-use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo, VideoInterlaceMode};
+use gstreamer_video::{
+    VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt, VideoFrameRef, VideoInfo,
+    VideoInterlaceMode, VideoMeta,
+};
 use jiff::{SignedDuration, Timestamp};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,8 +39,12 @@ pub struct Launch {
     stall: Duration,
     triggered: bool,
     delay: Duration,
+    /// Time stamps are moments of capture.
+    stamped: bool,
     /// The camera's clock was found far off, and that was told.
     clock_told: Cell<bool>,
+    converter: RefCell<Converter>,
+    spare: RefCell<Spare>,
 }
 
 /// How long one wait for a frame takes at most: how soon a stop or an error is heard.
@@ -44,6 +55,9 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// From NTP's epoch (1900) to Unix's, RFC 868.
 const NTP_TO_UNIX: SignedDuration = SignedDuration::from_secs(2_208_988_800);
+/// What we take. `videoconvert` leaves what decoders give as it is and makes RGB of everything else, whose chroma is
+/// finer.
+const FORMATS: &str = "{ RGB, NV12, I420 }";
 /// Elements that live outside Debian's gstreamer1.0-plugins-base, and where.
 const PACKAGES: [(&str, &str); 13] = [
     ("avdec_", "gstreamer1.0-libav"),
@@ -73,17 +87,20 @@ impl Launch {
             stall: settings.stall,
             triggered: settings.triggered,
             delay: settings.delay,
+            stamped: pipeline.stamped,
             clock_told: Cell::new(false),
+            converter: RefCell::default(),
+            spare: RefCell::default(),
         })
     }
 
     fn build(&self) -> Result<(gst::Pipeline, AppSink), CameraError> {
         let sink = "appsink name=winspect sync=false max-buffers=1";
-        let text = format!("{} ! video/x-raw,format=RGB ! {sink} drop={}", self.launch, self.live);
+        let text = format!("{} ! video/x-raw,format=(string){FORMATS} ! {sink} drop={}", self.launch, self.live);
         let element = gst::parse::launch(&text).map_err(|error| self.described(&error))?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| self.wrong("is no pipeline"))?;
         let sink = pipeline.by_name("winspect").and_then(|sink| sink.downcast::<AppSink>().ok());
-        sink.map(|sink| (pipeline, sink)).ok_or_else(|| self.wrong("lost its sink"))
+        sink.inspect(takes_padded_rows).map(|sink| (pipeline, sink)).ok_or_else(|| self.wrong("lost its sink"))
     }
 
     fn wrong(&self, why: &str) -> CameraError {
@@ -110,6 +127,7 @@ impl Launch {
         pipeline.set_state(gst::State::Playing).map_err(|_| first_error(pipeline))?;
         let mut last = Instant::now();
         let mut patience = self.stall.max(FIRST_FRAME);
+        let mut is_first = true;
         loop {
             if stop.is_stopped() {
                 return Ok(Ended::Stopped);
@@ -121,7 +139,11 @@ impl Launch {
             }
             match appsink.try_pull_sample(gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64)) {
                 Some(sample) => {
-                    sink.frame(self.frame(&sample, &stopwatch)?);
+                    if std::mem::take(&mut is_first) && self.endless {
+                        tell_automatics(pipeline, sink);
+                    }
+                    let clock = if self.stamped { pipeline.current_running_time() } else { None };
+                    sink.frame(self.frame(&sample, clock, &stopwatch)?);
                     last = Instant::now();
                     patience = self.stall;
                 }
@@ -145,7 +167,13 @@ impl Launch {
     }
 
     /// Rows packed tightly, whatever the stride; the size is each sample's own, so that caps may change.
-    fn frame(&self, sample: &gst::Sample, stopwatch: &Stopwatch) -> Result<Frame, CameraError> {
+    /// `clock` is now in the pipeline's clock, where time stamps are moments of capture.
+    fn frame(
+        &self,
+        sample: &gst::Sample,
+        clock: Option<gst::ClockTime>,
+        stopwatch: &Stopwatch,
+    ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         let bad = |why: &str| CameraError::Lost(format!("a frame that cannot be read: {why}"));
         let caps = sample.caps().ok_or_else(|| bad("no caps"))?;
@@ -157,37 +185,63 @@ impl Launch {
             )));
         }
         let buffer = sample.buffer().ok_or_else(|| bad("no buffer"))?;
+        let (captured_at, captured_by) = self.captured(sample, buffer, clock);
         let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|error| bad(&error.to_string()))?;
         let (width, height) = (info.width() as usize, info.height() as usize);
-        let stride = video.plane_stride()[0] as usize;
-        let rows = video.plane_data(0).map_err(|error| bad(&error.to_string()))?;
-        let mut rgb = Vec::with_capacity(3 * width * height);
-        for row in 0..height {
-            rgb.extend_from_slice(
-                rows.get(row * stride..row * stride + 3 * width).ok_or_else(|| bad("shorter than its caps"))?,
-            );
-        }
-        let picture = Picture::new(width, height, rgb).map_err(|error| bad(&error.to_string()))?;
-        let (captured_at, captured_by) = self.captured(buffer);
+        let rgb = self.rgb(&video).ok_or_else(|| bad("shorter than its caps"))?;
+        let picture = Arc::new(Picture::new(width, height, rgb).map_err(|error| bad(&error.to_string()))?);
+        self.spare.borrow_mut().keep(&picture);
         Ok(Frame {
             camera: self.camera.clone(),
-            picture: Arc::new(picture),
+            picture,
             captured_at,
             captured_by,
             arrived,
             corrupt: buffer.flags().contains(gst::BufferFlags::CORRUPTED),
-            decode: buffer
-                .pts()
-                .and_then(|pts| stopwatch.started_at(pts.nseconds()))
-                .map(|began| arrived.saturating_duration_since(began)),
+            decode: buffer.pts().and_then(|pts| stopwatch.started_at(pts.nseconds())).map(|began| began.elapsed()),
             part_id: None,
         })
     }
 
-    fn captured(&self, buffer: &gst::BufferRef) -> (Timestamp, CapturedBy) {
+    /// `None`: a plane is too short.
+    fn rgb(&self, video: &VideoFrameRef<&gst::BufferRef>) -> Option<Vec<u8>> {
+        let (width, height) = (video.width() as usize, video.height() as usize);
+        let mut rgb = self.spare.borrow_mut().take();
+        let plane = |index: u32| {
+            let stride = *video.plane_stride().get(index as usize)? as usize;
+            Some(Plane { bytes: video.plane_data(index).ok()?, stride })
+        };
+        let chroma = match video.format() {
+            VideoFormat::Nv12 => Chroma::Pairs(plane(1)?),
+            VideoFormat::I420 => Chroma::Planes(plane(1)?, plane(2)?),
+            _ => {
+                let rows = plane(0)?;
+                rgb.clear();
+                for row in 0..height {
+                    rgb.extend_from_slice(rows.row(row, 3 * width)?);
+                }
+                return Some(rgb);
+            }
+        };
+        rgb.resize(3 * width * height, 0);
+        let how = (&matrix(video.info()), site(video.info()));
+        self.converter.borrow_mut().convert((plane(0)?, chroma), width, how, &mut rgb)?;
+        Some(rgb)
+    }
+
+    fn captured(
+        &self,
+        sample: &gst::Sample,
+        buffer: &gst::BufferRef,
+        clock: Option<gst::ClockTime>,
+    ) -> (Timestamp, CapturedBy) {
         let now = Timestamp::now();
         let arrival = now.checked_sub(SignedDuration::try_from(self.delay).unwrap_or_default()).unwrap_or(now);
-        let Some(sent) = sender_time(buffer) else { return (arrival, CapturedBy::Arrival) };
+        let stamped = || {
+            let stamp = sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?)?;
+            stamped_at(now, clock?.nseconds(), stamp.nseconds())
+        };
+        let Some(sent) = sender_time(buffer).or_else(stamped) else { return (arrival, CapturedBy::Arrival) };
         let off = now.duration_since(sent);
         if off.abs() <= CLOCK_OFF_MAX {
             return (sent, CapturedBy::Sender);
@@ -200,6 +254,24 @@ impl Launch {
     }
 }
 
+/// The stream's own; GStreamer fills in what is usual for its size where the stream says nothing.
+fn matrix(info: &VideoInfo) -> Matrix {
+    let colorimetry = info.colorimetry();
+    let (kr, kb) = match colorimetry.matrix() {
+        VideoColorMatrix::Bt709 => (0.2126, 0.0722),
+        VideoColorMatrix::Bt2020 => (0.2627, 0.0593),
+        VideoColorMatrix::Fcc => (0.30, 0.11),
+        VideoColorMatrix::Smpte240m => (0.212, 0.087),
+        _ => (0.299, 0.114), // BT.601
+    };
+    Matrix::new(kr, kb, colorimetry.range() == VideoColorRange::Range0_255)
+}
+
+fn site(info: &VideoInfo) -> Site {
+    let site = info.chroma_site();
+    Site { left: site.contains(VideoChromaSite::H_COSITED), top: site.contains(VideoChromaSite::V_COSITED) }
+}
+
 /// The sender's NTP time of a frame, once its first report has come.
 fn sender_time(buffer: &gst::BufferRef) -> Option<Timestamp> {
     let is_ntp = |meta: &gst::meta::MetaRef<'_, gst::ReferenceTimestampMeta>| {
@@ -208,6 +280,27 @@ fn sender_time(buffer: &gst::BufferRef) -> Option<Timestamp> {
     let meta = buffer.iter_meta::<gst::ReferenceTimestampMeta>().find(is_ntp)?;
     let since_1900 = SignedDuration::from_nanos(i64::try_from(meta.timestamp().nseconds()).ok()?);
     Timestamp::UNIX_EPOCH.checked_add(since_1900 - NTP_TO_UNIX).ok()
+}
+
+/// When a frame was captured whose stamp is `stamp` in the clock that shows `clock` now, both in nanoseconds. A stamp
+/// of the future, by rounding or a driver's other clock, is now.
+fn stamped_at(now: Timestamp, clock: u64, stamp: u64) -> Option<Timestamp> {
+    let age = i64::try_from(clock.saturating_sub(stamp)).ok()?;
+    now.checked_sub(SignedDuration::from_nanos(age)).ok()
+}
+
+/// Says that rows may be any way apart: a decoder that hears otherwise copies every picture. (appsink says nothing.)
+fn takes_padded_rows(sink: &AppSink) {
+    let Some(entry) = sink.static_pad("sink") else { return };
+    entry.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        match info.query_mut().map(|query| query.view_mut()) {
+            Some(gst::QueryViewMut::Allocation(allocation)) => {
+                allocation.add_allocation_meta::<VideoMeta>(None);
+                gst::PadProbeReturn::Handled
+            }
+            _ => gst::PadProbeReturn::Ok,
+        }
+    });
 }
 
 /// Times each frame from the element named `decoder`, where the pipeline has one.
@@ -313,6 +406,28 @@ fn without_credentials(text: &str) -> String {
     clean
 }
 
+/// Of the sources that could set something by themselves: those that we made do not.
+fn tell_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
+    let Some(source) = pipeline.by_name("source") else { return };
+    let factory = source.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+    match factory.as_str() {
+        "videotestsrc" | "nvarguscamerasrc" => {}
+        "v4l2src" => sink.automatics(&mut || {
+            let device = source.property::<i32>("device-fd");
+            automatics::of_v4l2(|id| automatics::v4l2_control(device, id))
+        }),
+        "aravissrc" => sink.automatics(&mut || {
+            let is_on = |property: &str| {
+                gst::glib::EnumValue::from_value(&source.property_value(property))
+                    .is_some_and(|(_, v)| v.nick() != "off")
+            };
+            let all = [("exposure-auto", "exposure"), ("gain-auto", "gain")];
+            Automatics::On(all.into_iter().filter(|(property, _)| is_on(property)).map(|(_, what)| what).collect())
+        }),
+        _ => sink.automatics(&mut || Automatics::Unreadable),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +436,16 @@ mod tests {
     fn messages_hold_no_password() {
         let said = "cannot open rtsp://me:secret@10.0.0.7/a@b, nor rtsp://10.0.0.8/x";
         assert_eq!(without_credentials(said), "cannot open rtsp://***@10.0.0.7/a@b, nor rtsp://10.0.0.8/x");
+    }
+
+    #[test]
+    fn a_stamp_is_as_old_as_the_pipelines_clock_says() {
+        let now: Timestamp = "2026-01-01T00:00:10Z".parse().expect("a time");
+        let at = |clock, stamp| stamped_at(now, clock, stamp).map(|at| at.to_string());
+        assert_eq!(at(5_000_000_000, 4_750_000_000).as_deref(), Some("2026-01-01T00:00:09.75Z"));
+        assert_eq!(at(7, 7).as_deref(), Some("2026-01-01T00:00:10Z"));
+        assert_eq!(at(7, 9).as_deref(), Some("2026-01-01T00:00:10Z"), "never in the future");
+        assert_eq!(at(u64::MAX, 0), None);
     }
 
     #[test]

@@ -4,13 +4,20 @@
 //! (folder, file) is read once: its end, or its fault, ends the loop; an endless one is opened again until the stop is
 //! heard. What the source is doing is told by [`Status`], once per change.
 
+#[cfg_attr(not(feature = "gstreamer"), allow(dead_code))] // cameras that have any come through GStreamer
+pub mod automatics;
+#[cfg(feature = "gstreamer")]
+mod colour;
 mod folder;
 #[cfg(feature = "gstreamer")]
 mod gst;
 pub mod pipelines;
 #[cfg(feature = "gstreamer")]
+mod spare;
+#[cfg(feature = "gstreamer")]
 mod stopwatch;
 
+use self::automatics::Automatics;
 use crate::base::backoff::Backoff;
 use crate::base::stop::Stop;
 use crate::frame::Frame;
@@ -77,6 +84,8 @@ pub trait Sink {
     fn status(&mut self, status: Status);
     /// It runs, and nothing has triggered it for a while.
     fn quiet(&mut self) {}
+    /// It runs, and `read` asks it what it sets by itself; only those who want to know call it.
+    fn automatics(&mut self, _read: &mut dyn FnMut() -> Automatics) {}
 }
 
 /// One try at a source; the seam for tests.
@@ -226,6 +235,10 @@ impl Sink for Telling<'_> {
 
     fn is_ready(&self) -> bool {
         self.sink.is_ready()
+    }
+
+    fn automatics(&mut self, read: &mut dyn FnMut() -> Automatics) {
+        self.sink.automatics(read);
     }
 
     fn quiet(&mut self) {

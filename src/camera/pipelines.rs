@@ -29,6 +29,9 @@ pub struct Pipeline {
     pub live: bool,
     /// It never ends by itself: its end is a fault, and it is opened again.
     pub endless: bool,
+    /// A frame's time stamp is the moment of capture in the pipeline's clock, as v4l2src takes it from the driver.
+    #[serde(default)]
+    pub stamped: bool,
     /// GStreamer's launch syntax with `{parameter}` places; nothing for a kind without GStreamer.
     pub launch: Option<String>,
     #[serde(default)]
@@ -108,6 +111,7 @@ pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut P
             "stall_s",
             "triggered",
             "delay_ms",
+            "mm_per_pixel",
         ]);
         problems.note(format!("{place}.{key}"), unknown_key(key, known));
     }

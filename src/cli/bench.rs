@@ -21,15 +21,32 @@ use crate::quality::{Gate, Limits};
 use crate::report::{Judge, Report};
 use crate::verdict::{OnUndecided, Reason, Rule};
 use crate::winclip::{Inspector, Judgement};
-use clap::Args;
+use clap::{Args, Subcommand};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct BenchArguments {
+    #[command(subcommand)]
+    other: Option<OtherBench>,
+    #[command(flatten)]
+    stages: Option<StagesArguments>,
+}
+
+#[derive(Debug, Subcommand)]
+enum OtherBench {
+    /// Many cameras at once, without a model: what is lost, and the processor time of each stage
+    Cameras(super::bench_cameras::CamerasArguments),
+    /// From a trigger to its result through a broker, without a model, and how fast stored results are delivered
+    Parts(super::bench_parts::PartsArguments),
+}
+
+#[derive(Debug, Args)]
+struct StagesArguments {
     #[command(flatten)]
     judging: JudgingArguments,
     /// References to compare with; 0 is zero-shot, for models with text
@@ -45,6 +62,15 @@ const WIDTH: usize = 1280;
 const HEIGHT: usize = 720;
 
 pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
+    match (&arguments.other, &arguments.stages) {
+        (Some(OtherBench::Cameras(cameras)), _) => super::bench_cameras::run(cameras),
+        (Some(OtherBench::Parts(parts)), _) => super::bench_parts::run(parts),
+        (None, Some(stages)) => run_stages(stages),
+        (None, None) => Err(Failure::words(Exit::Usage, "give --model, or say cameras or parts".to_owned())),
+    }
+}
+
+fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
     let model = arguments.judging.open()?;
     let recipe = arguments.judging.recipe(model.spec.text.as_ref().map(|_| "metal nut".to_owned()));
     let plan = recipe
@@ -75,7 +101,8 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         let started = Instant::now();
         std::hint::black_box(gate.flaw(&picture));
         stages.put("bad image", started.elapsed());
-        let judgement = inspector.judge(&picture).map_err(failed)?;
+        let mut judgements = inspector.judge(&picture).map_err(failed)?;
+        let judgement = judgements.pop().expect("one region");
         stages.add(&inspector, &judgement, &plan.scales);
         stages.publish(judgement, &picture);
         tracing::debug!("{done} of {}", arguments.runs);
@@ -161,7 +188,7 @@ fn identity() -> message::Identity {
         references: 0,
         threshold: Some(0.5),
         previous: vec![],
-        on_undecided: OnUndecided::Fail,
+        regions: BTreeMap::new(),
     }
 }
 
@@ -172,7 +199,7 @@ fn report(judgement: Judgement) -> Report {
     let ask =
         Ask { camera: "bench".into(), region: None, part_id: None, count: None, position: None, since, at, terms };
     let part = Part::new(1, "bench".into(), 1, ask);
-    let judge = Judge { recipe: "bench@1".into(), threshold: rule.threshold };
+    let judge = Judge { recipe: "bench@1".into(), threshold: rule.threshold, on_undecided: OnUndecided::Fail };
     let mut report = Report::undecided(part, Reason::NotReady, &judge);
     (report.verdict, report.reason) = rule.decide(judgement.score);
     report.score = Some(judgement.score);
@@ -181,7 +208,7 @@ fn report(judgement: Judgement) -> Report {
 }
 
 fn tell(
-    arguments: &BenchArguments,
+    arguments: &StagesArguments,
     model: &ModelFolder,
     plan: &EncodePlan,
     gemm: f64,
@@ -226,7 +253,7 @@ fn tell(
 }
 
 /// A line of /proc/self/status; NaN where there is none.
-fn status_mb(key: &str) -> f64 {
+pub fn status_mb(key: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(key));
     let kb = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());

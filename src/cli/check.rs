@@ -8,15 +8,16 @@ use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
+use crate::camera::automatics::Automatics;
 use crate::camera::{self, CameraError, Sink, Status};
 use crate::config::{CameraConfig, LineConfig, Threshold};
 use crate::frame::{Area, CapturedBy, Frame};
-use crate::line::{self, Prepared};
+use crate::line::{self, Prepared, of_region};
 use crate::model::ModelFolder;
 use crate::publish::probe;
 use crate::quality::Gate;
 use crate::winclip::pixels::area;
-use crate::winclip::{Fit, Inspector};
+use crate::winclip::{Inspector, Recipe, Region};
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
 use std::fmt::Display;
@@ -62,7 +63,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
-    let Prepared { mut inspector, gate, references: files } = match prepare(config, &model) {
+    let Prepared { mut inspector, gate, references: files, .. } = match prepare(config, &config.recipe, &model) {
         Ok(prepared) => prepared,
         Err(failure) => {
             told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;
@@ -71,23 +72,37 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
     };
     let (backend, references) = (inspector.backend(), inspector.reference_count());
     told.well(format!("model: {}, {backend}, {references} references", model.label()))?;
-    threshold(config.recipe.threshold, &mut inspector, &files, told)?;
-    let recipe = &config.recipe.winclip;
+    thresholds(&config.recipe.thresholds, &mut inspector, &files, told)?;
+    let recipe = config.recipe.winclip.clone();
     let side = recipe.side.unwrap_or(model.spec.side);
-    Ok(Some(Eye { gate, crop: recipe.crop, fit: recipe.fit, tiles: recipe.tiles, side, patch: model.spec.patch }))
+    Ok(Some(Eye { gate, recipe, side, patch: model.spec.patch }))
 }
 
-fn threshold(asked: Threshold, inspector: &mut Inspector, files: &[PathBuf], told: &mut Told) -> Result<(), Failure> {
-    match line::threshold(asked, inspector, files).map_err(|error| Failure::new(Exit::Software, error))? {
-        Ok(threshold) => told.well(format!("threshold: {threshold:.4}")),
-        Err(why) => told.warn(format!("threshold: {why}; until then every part is undecided(not_ready)")),
+fn thresholds(
+    asked: &[Threshold],
+    inspector: &mut Inspector,
+    files: &[PathBuf],
+    told: &mut Told,
+) -> Result<(), Failure> {
+    let thresholds = line::thresholds(asked, inspector, files).map_err(|error| Failure::new(Exit::Software, error))?;
+    for (region, threshold) in inspector.regions().into_iter().zip(thresholds) {
+        let of_region = of_region(region.as_deref());
+        match threshold {
+            Ok(threshold) => told.well(format!("threshold: {threshold:.4}{of_region}"))?,
+            Err(why) => {
+                told.warn(format!("threshold: {why}; until then every part is undecided(not_ready){of_region}"))?
+            }
+        }
     }
+    Ok(())
 }
 
 /// What one camera showed.
 #[derive(Default)]
 struct Probe {
     frames: Vec<Frame>,
+    /// Nothing where it has none by its nature: a file, a test picture.
+    automatics: Option<Automatics>,
     lost: Option<(Exit, String)>,
     /// Dropped when it is known well enough.
     looking: Option<Sender<()>>,
@@ -103,6 +118,10 @@ impl Sink for Probe {
 
     fn is_ready(&self) -> bool {
         true
+    }
+
+    fn automatics(&mut self, read: &mut dyn FnMut() -> Automatics) {
+        self.automatics = Some(read());
     }
 
     fn status(&mut self, status: Status) {
@@ -184,11 +203,32 @@ impl Told {
         if let Some((_, why)) = &probe.lost {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
+        match &probe.automatics {
+            None => {}
+            Some(Automatics::Unreadable) => {
+                self.well(format!(
+                    "{camera}: cannot be asked whether exposure, gain and white balance are fixed; see to it"
+                ))?;
+            }
+            Some(Automatics::On(on)) if on.is_empty() => {}
+            Some(Automatics::On(on)) => self.warn(format!(
+                "{camera}: it sets its {} by itself, and every score follows; fix it (docs/cameras.md)",
+                on.join(", ")
+            ))?,
+        }
         let Some(eye) = eye else { return Ok(()) };
         let (width, height) = (last.picture.width(), last.picture.height());
-        if let Some(crop) = eye.crop.filter(|crop| !crop.is_inside(width, height)) {
-            let words = format!("{camera}: recipe.crop {crop} is beyond its picture of {width} x {height} pixels");
-            return self.fault(Exit::Config, words);
+        let beyond = |region: &&Region| region.crop.is_some_and(|crop| !crop.is_inside(width, height));
+        let beyond: Vec<&Region> = eye.recipe.regions.iter().filter(beyond).collect();
+        for region in &beyond {
+            let key =
+                region.name.as_ref().map_or("recipe.crop".to_owned(), |name| format!("the crop of region {name},"));
+            let crop = region.crop.unwrap_or(Area::whole(width, height));
+            let words = format!("{camera}: {key} {crop} is beyond its picture of {width} x {height} pixels");
+            self.fault(Exit::Config, words)?;
+        }
+        if !beyond.is_empty() {
+            return Ok(());
         }
         if probe.frames.iter().any(|frame| frame.corrupt) {
             self.warn(format!("{camera}: some of its pictures came incomplete; see docs/bad-image.md"))?;
@@ -196,7 +236,11 @@ impl Told {
         if let Some(flaw) = eye.gate.flaw(&last.picture) {
             self.warn(format!("{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"))?;
         }
-        self.well(format!("{camera}: {}", eye.sight(width, height)))
+        for region in &eye.recipe.regions {
+            let of_region = of_region(region.name.as_deref());
+            self.well(format!("{camera}{of_region}: {}", eye.sight(region, width, height, config.mm_per_pixel)))?;
+        }
+        Ok(())
     }
 
     fn end(self) -> Result<(), Failure> {
@@ -232,36 +276,60 @@ fn seen(frames: &[Frame]) -> String {
 /// How a recipe looks at a picture.
 struct Eye {
     gate: Gate,
-    crop: Option<Area>,
-    fit: Fit,
-    tiles: Option<usize>,
+    recipe: Recipe,
     /// Input side and patch side, in the encoder's pixels.
     side: usize,
     patch: usize,
 }
 
+/// The narrowest defect that is seen, as a share of a cell of the map: see docs/measurements.md, "The smallest defect".
+const SEEN: f64 = 0.5;
+
 impl Eye {
-    /// What a camera's picture of this size loses on the way into the encoder.
-    fn sight(&self, width: usize, height: usize) -> String {
-        let seen = area(self.crop, self.fit, width, height);
+    /// What of a region of a camera's picture of this size is too small to be seen.
+    fn sight(&self, region: &Region, width: usize, height: usize, mm_per_pixel: Option<f64>) -> String {
+        let seen = area(region.crop, self.recipe.fit, width, height);
         let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
-        let tile = |length: usize| self.tiles.map_or(length, |side| side.min(seen.w).min(seen.h));
+        let tile = |length: usize| self.recipe.tiles.map_or(length, |side| side.min(seen.w).min(seen.h));
         let (w, h) = (cell(tile(seen.w)), cell(tile(seen.h)));
-        format!("a cell of the map is {w:.0} x {h:.0} of its pixels; what is much smaller will not be seen")
+        let (least_w, least_h) = ((SEEN * w).ceil(), (SEEN * h).ceil());
+        let mm = mm_per_pixel.map(|mm| format!(" ({} x {} mm)", rounded(least_w * mm), rounded(least_h * mm)));
+        format!(
+            "a cell of the map is {w:.0} x {h:.0} of its pixels; the smallest defect it can see is about {least_w} x {least_h} of its pixels{}",
+            mm.unwrap_or_default()
+        )
     }
+}
+
+/// Two digits that mean something.
+fn rounded(mm: f64) -> String {
+    let digits = (1.0 - mm.log10().floor()).clamp(0.0, 6.0) as usize;
+    format!("{mm:.digits$}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::winclip::Fit;
 
     #[test]
-    fn a_cell_is_told_in_the_cameras_pixels() {
+    fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
         let gate = Gate::new(crate::quality::Limits::default(), &[]);
-        let eye = |fit| Eye { gate: gate.clone(), crop: None, fit, tiles: None, side: 224, patch: 14 };
-        assert!(eye(Fit::Squash).sight(1920, 1080).contains("120 x 68 of its pixels"));
-        assert!(eye(Fit::Crop).sight(1920, 1080).contains("68 x 68 of its pixels"));
-        let tiled = Eye { tiles: Some(448), ..eye(Fit::Squash) };
-        assert!(tiled.sight(1920, 1080).contains("28 x 28 of its pixels"));
+        let eye = |fit, tiles| Eye {
+            gate: gate.clone(),
+            recipe: Recipe { fit, tiles, ..Recipe::new(None) },
+            side: 224,
+            patch: 14,
+        };
+        let whole = Region::default();
+        let seen = |eye: Eye, mm| eye.sight(&whole, 1920, 1080, mm);
+        assert!(seen(eye(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
+        assert!(seen(eye(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
+        let words = seen(eye(Fit::Squash, Some(448)), Some(0.05));
+        assert!(
+            words.contains("28 x 28 of its pixels") && words.ends_with("about 14 x 14 of its pixels (0.70 x 0.70 mm)")
+        );
+        let part = Region { crop: Some(Area { x: 5, y: 5, w: 320, h: 160 }), ..Region::default() };
+        assert!(eye(Fit::Squash, None).sight(&part, 1920, 1080, None).ends_with("about 10 x 5 of its pixels"));
     }
 }

@@ -232,7 +232,8 @@ impl Evaluation {
         self.inspector.teach(draw.iter().map(|index| self.references[index].clone()).collect());
         let (mut pictures, mut pixels) = (Scores::default(), Scores::with_capacity(self.pixels.0, self.pixels.1));
         for (index, (features, is_bad)) in self.tests.iter().enumerate() {
-            let (score, map) = self.inspector.score(features).map_err(|error| Failure::new(Exit::Software, error))?;
+            let mut scores = self.inspector.score(features).map_err(|error| Failure::new(Exit::Software, error))?;
+            let (score, map) = scores.pop().expect("a data set is judged without regions: one score a picture");
             if *is_bad {
                 pictures.bad(score)
             } else {

@@ -9,15 +9,17 @@ use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::frame::{Area, Picture};
+use crate::line::of_region;
 use crate::picture_file;
-use crate::publish::heatmap;
+use crate::publish::heatmap::{self, Layer};
 use crate::verdict::Map;
 use crate::winclip::inspector::Detailed;
-use crate::winclip::{Fit, Inspector, Recipe};
+use crate::winclip::{Fit, Inspector, Judgement, Recipe, Region};
 use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub struct InspectArguments {
@@ -32,7 +34,10 @@ pub struct InspectArguments {
     /// The part of each picture that is looked at, references included
     #[arg(long, value_name = "X,Y,W,H")]
     crop: Option<Area>,
-    /// Side, in the picture's pixels, of overlapping squares of the crop that are looked at beside the whole
+    /// A part of each picture with references and a score of its own; may be repeated
+    #[arg(long, value_name = "NAME=X,Y,W,H", value_parser = region, conflicts_with_all = ["crop", "tensors"])]
+    region: Vec<Region>,
+    /// Side, in the picture's pixels, of overlapping squares of the crop or region that are looked at beside the whole
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=16384))]
     tiles: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
@@ -56,7 +61,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         return Err(Failure::words(Exit::Unavailable, words));
     }
     let model = arguments.judging.open()?;
-    let recipe = recipe(&arguments);
+    let recipe = recipe(&arguments)?;
     let mut plan = recipe
         .encode_plan(&model.spec, !arguments.reference.is_empty())
         .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n")))?;
@@ -81,7 +86,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let overlays = match arguments.overlay {
         Some(folder) => {
             let good = inspector.leave_one_out().map_err(|error| Failure::new(Exit::Software, error))?;
-            Some(Overlays::new(folder, &good, &terminal))
+            Some(Overlays::new(folder, &good, &inspector.regions(), &terminal))
         }
         None => None,
     };
@@ -108,12 +113,30 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     inspection.finish(arguments.tensors.as_deref())
 }
 
-fn recipe(arguments: &InspectArguments) -> Recipe {
-    Recipe {
-        crop: arguments.crop,
+fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
+    let mut regions = arguments.region.clone();
+    if let Some(twice) = (1..regions.len()).find(|i| regions[..*i].iter().any(|other| other.name == regions[*i].name)) {
+        let name = regions[twice].name.as_deref().unwrap_or_default();
+        return Err(Failure::words(Exit::Usage, format!("--region: {name:?} is another region's name")));
+    }
+    if regions.is_empty() {
+        regions.push(Region { crop: arguments.crop, ..Region::default() });
+    }
+    Ok(Recipe {
+        regions,
         tiles: arguments.tiles.map(usize::from),
         fit: arguments.fit,
         ..arguments.judging.recipe(arguments.class_name.clone())
+    })
+}
+
+/// `rim=10,10,200,100`
+fn region(words: &str) -> Result<Region, String> {
+    match words.split_once('=') {
+        Some((name, crop)) if !name.is_empty() => {
+            Ok(Region { name: Some(name.into()), crop: Some(crop.parse()?), mask: vec![] })
+        }
+        _ => Err("must be a name and its place: rim=10,10,200,100".to_owned()),
     }
 }
 
@@ -178,11 +201,15 @@ impl Inspection {
         if let Some(overlays) = &self.overlays {
             overlays.write(&stem, &picture, &detailed)?;
         }
-        let reads_on = self.terminal.print(json_line(file, &detailed))?;
-        if let Some(tensors) = &mut self.tensors {
-            tensors.add(&stem, detailed);
+        for detailed in detailed {
+            if !self.terminal.print(json_line(file, &detailed.judgement))? {
+                return Ok(false);
+            }
+            if let Some(tensors) = &mut self.tensors {
+                tensors.add(&stem, detailed);
+            }
         }
-        Ok(reads_on)
+        Ok(true)
     }
 
     fn note(&mut self, problem: &str) {
@@ -221,12 +248,12 @@ impl Inspection {
     }
 }
 
-fn json_line(file: &Path, detailed: &Detailed) -> serde_json::Value {
-    let judgement = &detailed.judgement;
+fn json_line(file: &Path, judgement: &Judgement) -> serde_json::Value {
     let ms = |took: std::time::Duration| (took.as_secs_f64() * 1e6).round() / 1e3;
     let total = judgement.pixels_took + judgement.encode_took + judgement.score_took;
     json!({
         "path": file.display().to_string(),
+        "region": judgement.region.as_deref(),
         "score": judgement.score,
         "map_min": judgement.map.min(),
         "map_max": judgement.map.max(),
@@ -242,28 +269,38 @@ fn json_line(file: &Path, detailed: &Detailed) -> serde_json::Value {
 /// Heat maps over the pictures.
 struct Overlays {
     folder: PathBuf,
-    /// The map values of "nothing to see" and "full glow", one for all pictures; nothing means each picture's own range.
-    scale: Option<(f32, f32)>,
+    /// Of each region the map values of "nothing to see" and "full glow", one for all pictures; nothing means each
+    /// picture's own range.
+    scales: Vec<Option<(f32, f32)>>,
 }
 
 impl Overlays {
-    /// `good` are maps of good parts.
-    fn new(folder: PathBuf, good: &[(f32, Map)], terminal: &Terminal) -> Self {
-        let scale = common_scale(good.iter().map(|(_, map)| map));
-        terminal.say(match scale {
-            Some((low, high)) => format!(
-                "overlays: nothing to see at {low:.4}, full glow at {high:.4}, for all pictures (each reference against the others)"
-            ),
-            None => "overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one".to_owned(),
-        });
-        Overlays { folder, scale }
+    /// `good` are maps of good parts, region by region.
+    fn new(folder: PathBuf, good: &[Vec<(f32, Map)>], regions: &[Option<Arc<str>>], terminal: &Terminal) -> Self {
+        let scales: Vec<_> = good.iter().map(|good| common_scale(good.iter().map(|(_, map)| map))).collect();
+        for (scale, region) in scales.iter().zip(regions) {
+            let of_region = of_region(region.as_deref());
+            terminal.say(match scale {
+                Some((low, high)) => format!(
+                    "overlays: nothing to see at {low:.4}, full glow at {high:.4}, for all pictures (each reference against the others){of_region}"
+                ),
+                None => format!("overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one{of_region}"),
+            });
+        }
+        Overlays { folder, scales }
     }
 
-    fn write(&self, stem: &str, picture: &Picture, detailed: &Detailed) -> Result<(), Failure> {
-        let map = &detailed.judgement.map;
-        let area = detailed.judgement.area;
-        let drawn = heatmap::draw(picture, (map, area), self.scale.unwrap_or((map.min(), map.max())), None, &[]);
-        let png = heatmap::png(&drawn, &[("score", &detailed.judgement.score.to_string())]);
+    fn write(&self, stem: &str, picture: &Picture, regions: &[Detailed]) -> Result<(), Failure> {
+        let layers: Vec<Layer> = regions
+            .iter()
+            .zip(&self.scales)
+            .map(|(detailed, scale)| {
+                let Judgement { map, area, .. } = &detailed.judgement;
+                Layer { map, area: *area, scale: scale.unwrap_or((map.min(), map.max())) }
+            })
+            .collect();
+        let scores: Vec<String> = regions.iter().map(|detailed| detailed.judgement.score.to_string()).collect();
+        let png = heatmap::png(&heatmap::draw_all(picture, &layers, None, &[]), &[("score", &scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));
         std::fs::write(&path, png).map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
     }

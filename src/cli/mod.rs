@@ -1,6 +1,8 @@
 //! Layer 7: the command line.
 
 mod bench;
+mod bench_cameras;
+mod bench_parts;
 mod check;
 mod eval;
 mod fetch;

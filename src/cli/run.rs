@@ -5,10 +5,13 @@ use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Systemd;
 use crate::base::{memory, notify};
-use crate::config::{self, LineConfig};
-use crate::line::{self, Line, Prepared};
+use crate::config::{self, LineConfig, RecipeConfig, SelfTestConfig};
+use crate::line::{self, Line, Opening, Prepare, Prepared};
 use crate::model::ModelFolder;
+use crate::picture_file;
 use crate::quality::{Gate, shows_nothing};
+use crate::self_test::SelfTest;
+use crate::winclip::Inspector;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -32,16 +35,15 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let config = configuration(&arguments.line)?;
     notify::starting("loading the model");
     let model = ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
-    let prepared = prepare(&config, &model)?;
     let run_id = ulid::Ulid::generate().to_string();
-    tracing::info!(
-        "run {run_id}: model {}, backend {}, recipe {}",
-        model.label(),
-        prepared.inspector.backend(),
-        config.recipe.name
-    );
-
-    let line = Line::start(&config, prepared, &model.label(), &run_id)?;
+    let opening = Opening::open(config.store.clone(), &run_id)?;
+    let label = model.label();
+    tracing::info!("run {run_id}: model {label}");
+    let prepare: Prepare = {
+        let config = config.clone();
+        Box::new(move |recipe| prepare(&config, recipe, &model))
+    };
+    let line = Line::start(&config, opening, prepare, &label, &run_id)?;
     let mut systemd = Systemd::ready(line.status(), Instant::now());
     line::wait(&line, || {
         systemd.look(Instant::now(), &line.pulses(), || line.status());
@@ -74,15 +76,15 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// The inspector with its references learnt, and the gate before it.
-pub fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Prepared, Failure> {
-    let recipe = &config.recipe.winclip;
-    let plan = recipe.encode_plan(&model.spec, !config.recipe.references.is_empty()).map_err(|problems| {
+pub fn prepare(config: &LineConfig, wanted: &RecipeConfig, model: &ModelFolder) -> Result<Prepared, Failure> {
+    let recipe = &wanted.winclip;
+    let plan = recipe.encode_plan(&model.spec, !wanted.references.is_empty()).map_err(|problems| {
         Failure::words(
             Exit::Config,
-            format!("recipe {}:\n  {}", config.recipe.name, problems.to_string().replace('\n', "\n  ")),
+            format!("recipe {}:\n  {}", wanted.name, problems.to_string().replace('\n', "\n  ")),
         )
     })?;
-    let references = References::read(&config.recipe.references, &mut |words| tracing::warn!("{words}"))?;
+    let references = References::read(&wanted.references, &mut |words| tracing::warn!("{words}"))?;
     let empty = references.files.iter().zip(&references.pictures).filter(|(_, picture)| shows_nothing(picture));
     let empty: Vec<String> = empty.map(|(file, _)| file.display().to_string()).collect();
     if !empty.is_empty() {
@@ -101,11 +103,24 @@ pub fn prepare(config: &LineConfig, model: &ModelFolder) -> Result<Prepared, Fai
         threads: config.threads,
         wrong_recipe: Exit::Config,
     };
-    let inspector = setting.inspector(&references, &mut |done, of| {
+    let mut inspector = setting.inspector(&references, &mut |done, of| {
         if done == of {
             tracing::info!("{of} references taught");
         }
     })?;
-    let gate = Gate::new(config.recipe.bad_image, &references.pictures);
-    Ok(Prepared { inspector, gate, references: references.files })
+    let self_test = wanted.self_test.as_ref().map(|test| self_test(test, &mut inspector)).transpose()?;
+    Ok(Prepared {
+        gate: Gate::new(wanted.bad_image, &references.pictures),
+        frozen_frames: wanted.bad_image.frozen_frames,
+        references: references.files,
+        self_test,
+        challenge_every: wanted.challenge_every,
+        inspector,
+    })
+}
+
+fn self_test(config: &SelfTestConfig, inspector: &mut Inspector) -> Result<SelfTest, Failure> {
+    let read = |path| picture_file::read(path).map_err(|error| Failure::new(Exit::Data, error));
+    let pictures = (read(&config.good)?, read(&config.bad)?);
+    SelfTest::learn(pictures, config.every, inspector).map_err(|error| Failure::new(Exit::Data, error))
 }

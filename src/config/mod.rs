@@ -4,6 +4,7 @@
 //! known one. Paths in the file are relative to the file.
 
 mod link;
+mod regions;
 mod table;
 
 use crate::base::problems::Problems;
@@ -35,7 +36,10 @@ pub struct LineConfig {
     pub onnxruntime: Option<PathBuf>,
     /// Threads of the encoder; nothing means one a core.
     pub threads: Option<usize>,
+    /// The one that judges first.
     pub recipe: RecipeConfig,
+    /// Those that a command can select beside it; all names differ.
+    pub recipes: Vec<RecipeConfig>,
     /// At least one; names are unique.
     pub cameras: Vec<CameraConfig>,
     pub mqtt: publish::Settings,
@@ -70,22 +74,43 @@ pub struct RecipeConfig {
     pub winclip: Recipe,
     /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
     pub references: Vec<PathBuf>,
-    pub threshold: Threshold,
+    /// One for each region of `winclip`.
+    pub thresholds: Vec<Threshold>,
     /// What makes a picture bad.
     pub bad_image: quality::Limits,
     /// What the gate does with a part that is undecided.
     pub on_undecided: OnUndecided,
     /// How often known parts must be shown to the line; nothing means never.
     pub challenge_every: Option<Duration>,
+    pub self_test: Option<SelfTestConfig>,
+}
+
+impl RecipeConfig {
+    /// `name@revision`.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.name, self.revision)
+    }
+}
+
+/// Two pictures that are judged again when nothing else is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelfTestConfig {
+    pub good: PathBuf,
+    pub bad: PathBuf,
+    pub every: Duration,
 }
 
 #[derive(Debug, Clone)]
 pub struct CameraConfig {
     pub camera: camera::Settings,
     pub trigger: Trigger,
+    /// The name under which it and others see the same part.
+    pub join: Option<String>,
     /// Frames of parts that may wait for the inspector.
     pub queue: usize,
     pub terms: Terms,
+    /// How large a pixel is on the part, in millimetres, for those who ask what can be seen.
+    pub mm_per_pixel: Option<f64>,
 }
 
 impl CameraConfig {
@@ -135,13 +160,28 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let overlays = table.path("overlays", base);
     let (recipe, cameras, mqtt) = (table.take("recipe"), table.take("camera"), table.take("mqtt"));
     let store = table.take("store");
+    let others = table.texts("recipes");
     table.finish();
 
     let recipe = recipe_of(recipe, base, problems);
+    let recipes = recipes_of(others, &recipe, base, problems);
     let cameras = cameras_of(cameras, base, problems);
     let (mqtt, reject_window) = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
     let store = store_of(store.unwrap_or(Value::Null), &station, reject_window, base, problems);
-    LineConfig { prefix, station, model, backend, onnxruntime, threads, recipe, cameras, mqtt, store, overlays }
+    LineConfig {
+        prefix,
+        station,
+        model,
+        backend,
+        onnxruntime,
+        threads,
+        recipe,
+        recipes,
+        cameras,
+        mqtt,
+        store,
+        overlays,
+    }
 }
 
 /// Under systemd the store is in the service's state directory, else beside the line's file.
@@ -218,16 +258,8 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
     let mut winclip = Recipe::new(table.text("class_name"));
     winclip.preset = table.choice("preset", "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"").unwrap_or_default();
-    winclip.crop = table.take("crop").and_then(|value| {
-        let words = value.as_str().map_or_else(|| value.to_string().replace(['[', ']'], ""), str::to_owned);
-        words.parse().map_err(|why: String| table.note("crop", why)).ok()
-    });
-    winclip.mask = table.take("mask").map_or(vec![], |value| {
-        serde_json::from_value(value).unwrap_or_else(|_| {
-            table.note("mask", "must be polygons of [x, y] corners: [[[200, 100], [900, 100], [900, 600]]]");
-            vec![]
-        })
-    });
+    let whole = regions::looked_at(&mut table);
+    let regions = table.take("region");
     winclip.tiles = table.whole("tiles", 32, 16384).map(|side| side as usize);
     winclip.fit = table.choice("fit", "\"squash\", \"crop\"").unwrap_or_default();
     winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
@@ -241,13 +273,70 @@ fn recipe_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Reci
     for path in references.iter().filter(|path| !path.exists()) {
         table.note("references", format!("{} is not there", path.display()));
     }
-    let threshold = threshold(&mut table);
+    let factor = table.number("auto_factor", 0.01, 100.0).unwrap_or(AUTO_FACTOR) as f32;
+    let threshold = threshold_of(&mut table, factor).unwrap_or(Threshold::None);
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"").unwrap_or_default();
     let challenge_every = table.whole("challenge_minutes", 1, 525_600).map(|minutes| Duration::from_secs(60 * minutes));
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
+    let self_test = table.take("self_test").unwrap_or(Value::Null);
+    let given = [("crop", whole.crop.is_some()), ("mask", !whole.mask.is_empty())];
+    for (key, _) in given.iter().filter(|(_, given)| regions.is_some() && *given) {
+        table.note(key, "cannot be had beside [[recipe.region]]: each region has its own; take this one out");
+    }
     table.finish();
     let bad_image = limits_of(bad_image, problems);
-    RecipeConfig { name, revision, winclip, references, threshold, bad_image, on_undecided, challenge_every }
+    let self_test = self_test_of(self_test, base, problems);
+    let regions = match regions {
+        None => vec![(whole, threshold)],
+        Some(value) => regions::regions(value, factor, threshold, problems),
+    };
+    let thresholds;
+    (winclip.regions, thresholds) = regions.into_iter().unzip();
+    RecipeConfig {
+        name,
+        revision,
+        winclip,
+        references,
+        thresholds,
+        bad_image,
+        on_undecided,
+        challenge_every,
+        self_test,
+    }
+}
+
+/// Recipes beside the first, a file each.
+fn recipes_of(files: Vec<String>, first: &RecipeConfig, base: &Path, problems: &mut Problems) -> Vec<RecipeConfig> {
+    let mut recipes: Vec<RecipeConfig> = vec![];
+    for (i, file) in files.into_iter().enumerate() {
+        let mut own = Problems::new();
+        let recipe = recipe_of(Some(Value::String(file.clone())), base, &mut own);
+        if let Err(own) = own.into_result() {
+            problems
+                .note(format!("recipes[{i}] ({file})"), format!("\n    {}", own.to_string().replace('\n', "\n    ")));
+        }
+        if recipes.iter().chain([first]).any(|other| other.name == recipe.name) {
+            problems.note(format!("recipes[{i}] ({file})"), format!("{:?} is another recipe's name", recipe.name));
+        }
+        recipes.push(recipe);
+    }
+    recipes
+}
+
+fn self_test_of(value: Value, base: &Path, problems: &mut Problems) -> Option<SelfTestConfig> {
+    if value.is_null() {
+        return None;
+    }
+    let mut table = Table::new("recipe.self_test", value, problems);
+    let (good, bad) = (base.join(table.required("good")), base.join(table.required("bad")));
+    for (key, path) in [("good", &good), ("bad", &bad)] {
+        if !path.is_file() {
+            table.note(key, format!("{} is not a picture that is there", path.display()));
+        }
+    }
+    let every = Duration::from_secs(table.whole("every_s", 1, 86_400).unwrap_or(300));
+    table.finish();
+    Some(SelfTestConfig { good, bad, every })
 }
 
 fn empty_recipe() -> RecipeConfig {
@@ -258,10 +347,11 @@ fn empty_recipe() -> RecipeConfig {
         revision: 1,
         winclip,
         references: vec![],
-        threshold: Threshold::None,
+        thresholds: vec![Threshold::None],
         bad_image,
         on_undecided: OnUndecided::default(),
         challenge_every: None,
+        self_test: None,
     }
 }
 
@@ -280,18 +370,17 @@ fn limits_of(value: Value, problems: &mut Problems) -> quality::Limits {
 /// Scores of good parts vary; the factor leaves room above the highest of the references.
 const AUTO_FACTOR: f64 = 1.1;
 
-fn threshold(table: &mut Table) -> Threshold {
-    let factor = table.number("auto_factor", 0.01, 100.0).unwrap_or(AUTO_FACTOR) as f32;
-    match table.take("threshold") {
-        None => Threshold::None,
-        Some(Value::String(word)) if word == "auto" => Threshold::Auto { factor },
-        Some(value) => {
+/// A table's own threshold, where it has one.
+fn threshold_of(table: &mut Table, factor: f32) -> Option<Threshold> {
+    match table.take("threshold")? {
+        Value::String(word) if word == "auto" => Some(Threshold::Auto { factor }),
+        value => {
             let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
             match number {
-                Some(number) if (0.0..=2.0).contains(&number) => Threshold::Fixed(number as f32),
+                Some(number) if (0.0..=2.0).contains(&number) => Some(Threshold::Fixed(number as f32)),
                 _ => {
                     table.note("threshold", format!("must be \"auto\" or a number from 0 to 2, got {value}"));
-                    Threshold::None
+                    None
                 }
             }
         }
@@ -319,7 +408,27 @@ fn cameras_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Vec
         }
         cameras.push(camera);
     }
+    check_joins(&cameras, problems);
     cameras
+}
+
+fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
+    for (i, camera) in cameras.iter().enumerate() {
+        let Some(name) = &camera.join else { continue };
+        let place = format!("camera[{i}].join");
+        if cameras.iter().any(|other| *other.camera.name == **name) {
+            problems.note(&place, format!("{name:?} is a camera's name; joined views need one of their own"));
+        }
+        let others: Vec<_> = cameras.iter().filter(|other| other.join == camera.join).collect();
+        if others.len() < 2 {
+            problems
+                .note(&place, format!("{name:?} has one camera only; give it to the others that see the same part"));
+        }
+        if others.iter().any(|other| other.terms != camera.terms) {
+            let words = "views of one part must have the same deadline_ms, reject_after_ms and reject_counts";
+            problems.note(&place, words);
+        }
+    }
 }
 
 fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) -> CameraConfig {
@@ -332,8 +441,16 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     let stall = table.number("stall_s", 0.1, 3600.0).unwrap_or(5.0);
     let delay = Duration::from_millis(table.whole("delay_ms", 0, 60_000).unwrap_or(0));
     let trigger = trigger_of(&mut table);
+    let join = table.text("join");
+    if let Some(Err(why)) = join.as_deref().map(|name| check_topic(name, false)) {
+        table.note("join", why);
+    }
+    if join.is_some() && !matches!(trigger, Trigger::Command(_)) {
+        table.note("join", "needs trigger = \"command\": only a command says which frames show the same part");
+    }
     let queue = table.whole("queue", 1, 1000).unwrap_or(8) as usize;
     let terms = terms_of(&mut table);
+    let mm_per_pixel = table.number("mm_per_pixel", 1e-6, 1000.0);
     let values = table.rest();
     table.finish();
     let (stall, triggered) = (Duration::from_secs_f64(stall), trigger == Trigger::Frame);
@@ -341,7 +458,7 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }
-    CameraConfig { camera, trigger, queue, terms }
+    CameraConfig { camera, trigger, join, queue, terms, mm_per_pixel }
 }
 
 /// What counts as a part.
@@ -489,7 +606,7 @@ kind = "test"
     fn a_small_file_is_enough_and_the_rest_has_defaults() {
         let line = read_text(SMALL).expect("fits");
         assert_eq!(line.mqtt.client_id, "winspect-box");
-        assert_eq!(line.recipe.threshold, Threshold::Auto { factor: 1.1 });
+        assert_eq!(line.recipe.thresholds, [Threshold::Auto { factor: 1.1 }]);
         assert_eq!(line.recipe.winclip.maps, Some(vec![MapKind::Patch, MapKind::Windows(2)]));
         assert!(line.model.is_absolute() && line.model.ends_with("m"));
     }
@@ -537,7 +654,48 @@ kind = "test"
         let environment =
             config::Environment::with_prefix("WINSPECT").prefix_separator("__").separator("__").source(Some(source));
         let line = read(&path, environment).expect("fits");
-        assert_eq!((line.mqtt.port, line.recipe.threshold), (1999, Threshold::Fixed(0.4)));
+        assert_eq!((line.mqtt.port, line.recipe.thresholds), (1999, vec![Threshold::Fixed(0.4)]));
+    }
+
+    #[test]
+    fn regions_have_their_own_thresholds_or_the_recipes() {
+        let regions = "[[recipe.region]]\nname = \"thread\"\ncrop = [0, 0, 90, 80]\nthreshold = 0.3\n\
+                       [[recipe.region]]\nname = \"rim\"\ncrop = [9, 0, 90, 80]\nmask = [[[9, 0], [20, 0], [9, 9]]]\n";
+        let line = read_text(&SMALL.replace("[[camera]]", &format!("{regions}[[camera]]"))).expect("fits");
+        let RecipeConfig { winclip, thresholds, .. } = line.recipe;
+        let names: Vec<_> = winclip.regions.iter().map(|region| region.name.as_deref()).collect();
+        assert_eq!(names, [Some("thread"), Some("rim")]);
+        assert_eq!((winclip.regions[0].mask.len(), winclip.regions[1].mask.len()), (0, 1));
+        assert_eq!(thresholds, [Threshold::Fixed(0.3), Threshold::Auto { factor: 1.1 }]);
+    }
+
+    #[test]
+    fn all_problems_of_regions_are_told_at_once() {
+        let region = |text: &str| format!("[[recipe.region]]\n{text}\n");
+        let regions = [
+            "name = \"rim/1\"\ncrop = [0, 0, 90, 80]",
+            "name = \"rim\"",
+            "name = \"rim\"\ncrop = [0, 0, 0, 80]\nthreshold = 3",
+            "name = \"a-name-that-is-longer-than-thirty-two\"\ncrop = [0, 0, 9, 9]\nmaks = []",
+        ];
+        let own = "[recipe]\ncrop = [0, 0, 90, 80]";
+        let text = SMALL.replace("[recipe]", own).replace("[[camera]]", &(regions.map(region).concat() + "[[camera]]"));
+        let problems = read_text(&text.replace("\"top\"", "\"top\"\nmm_per_pixel = 0")).expect_err("many").to_string();
+        for words in [
+            "recipe.crop: cannot be had beside [[recipe.region]]",
+            "recipe.region[0].name: must be part of a topic",
+            "recipe.region[1].crop: missing: [x, y, width, height]",
+            "recipe.region[2].name: \"rim\" is another region's name",
+            "recipe.region[2].crop: must be x,y,width,height",
+            "recipe.region[2].threshold: must be \"auto\" or a number from 0 to 2, got 3",
+            "recipe.region[3].name: must be at most 32 characters long, got 37",
+            "recipe.region[3].maks: unknown key \"maks\"; did you mean \"mask\"?",
+            "camera[0].mm_per_pixel: must be a number from",
+        ] {
+            assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
+        }
+        let problems = read_text(&SMALL.replace("[recipe]", "[recipe]\nregion = 3")).expect_err("a number").to_string();
+        assert!(problems.contains("recipe.region: must be [[recipe.region]] tables, got 3"), "{problems}");
     }
 
     #[test]

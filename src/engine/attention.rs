@@ -34,7 +34,8 @@ pub fn fuse(graph: &mut Graph, heads: usize) {
             domain: domain().domain,
         };
         let inner = format!("{name}.");
-        let last = graph.node.iter().position(|n| n.name == name).expect("its name was read from the graph");
+        // It is gone when a graph that is not ours has one inside another.
+        let Some(last) = graph.node.iter().position(|n| n.name == name) else { continue };
         graph.node[last] = fused;
         graph.node.retain(|n| !n.name.starts_with(&inner));
     }

@@ -3,7 +3,7 @@
 //! A multiplication with its addition counts 2. Counted are the matrix products (convolution, projections, attention,
 //! MLP), which are all but a few parts in a thousand; norms, activations and softmax are not.
 
-use super::{EncodePlan, PatchLayer, counted_windows};
+use super::{EncodePlan, PatchLayer};
 use crate::model::ModelSpec;
 
 /// Operations for one picture: the trunk, then each scale of the plan's windows.
@@ -20,7 +20,7 @@ impl Flop {
     }
 }
 
-/// What the graphs compute for `plan`, cut as they are at load.
+/// What the graphs compute for a look all of which counts, cut as they are at load.
 pub fn flop(plan: &EncodePlan, spec: &ModelSpec) -> Flop {
     let grid = plan.side / spec.patch;
     let patches = (grid * grid) as f64;
@@ -33,8 +33,7 @@ pub fn flop(plan: &EncodePlan, spec: &ModelSpec) -> Flop {
     let convolution = 2.0 * patches * (3 * spec.patch * spec.patch * spec.width) as f64;
     let trunk = convolution + blocks as f64 * block(spec, patches + 1.0, patches + 1.0);
     let windows = plan.scales.iter().map(|&scale| {
-        let (count, tokens) =
-            (counted_windows(grid, scale, plan.cells.as_deref()).len() as f64, (1 + scale * scale) as f64);
+        let (count, tokens) = (((grid - scale + 1).pow(2)) as f64, (1 + scale * scale) as f64);
         let whole = (spec.blocks - 1) as f64 * block(spec, tokens, tokens);
         // The last block asks for the class token alone.
         count * (whole + block(spec, tokens, 1.0) + embed)
@@ -74,13 +73,7 @@ mod tests {
 
     #[test]
     fn winclip_at_240_pixels_is_636_gflop() {
-        let plan = EncodePlan {
-            side: 240,
-            image: true,
-            patches: vec![PatchLayer::Block(12)],
-            scales: vec![2, 3],
-            cells: None,
-        };
+        let plan = EncodePlan { side: 240, image: true, patches: vec![PatchLayer::Block(12)], scales: vec![2, 3] };
         let flop = flop(&plan, &spec());
         assert!((flop.trunk / 1e9 - 54.8).abs() < 0.1, "{flop:?}");
         assert!((flop.total() / 1e9 - 636.0).abs() < 1.0, "{flop:?}");
@@ -88,13 +81,8 @@ mod tests {
 
     #[test]
     fn an_early_block_costs_its_share() {
-        let plan = |block| EncodePlan {
-            side: 240,
-            image: false,
-            patches: vec![PatchLayer::Block(block)],
-            scales: vec![],
-            cells: None,
-        };
+        let plan =
+            |block| EncodePlan { side: 240, image: false, patches: vec![PatchLayer::Block(block)], scales: vec![] };
         let (half, whole) = (flop(&plan(6), &spec()).trunk, flop(&plan(12), &spec()).trunk);
         assert!((half / whole - 0.5).abs() < 0.01);
     }

@@ -37,8 +37,21 @@ pub struct EncodePlan {
     pub patches: Vec<PatchLayer>,
     /// Window scales in patches, for example `[2, 3]`; empty for none.
     pub scales: Vec<usize>,
+}
+
+/// One look at a picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    pub pixels: &'a Pixels,
     /// Which patches count, `grid * grid` of them, row-major; nothing means all. Windows without one are left out.
-    pub cells: Option<Vec<bool>>,
+    pub cells: Option<&'a [bool]>,
+}
+
+impl<'a> From<&'a Pixels> for Look<'a> {
+    /// All of it counts.
+    fn from(pixels: &'a Pixels) -> Self {
+        Look { pixels, cells: None }
+    }
 }
 
 /// The windows of `scale` that hold a patch that counts, by their place in row-major order of their top-left patch.
@@ -52,7 +65,7 @@ pub fn counted_windows(grid: usize, scale: usize, cells: Option<&[bool]>) -> Vec
     (0..places * places).filter(counts).collect()
 }
 
-/// What was computed for one picture. Raw: not normalised to unit length.
+/// What was computed for one look. Raw: not normalised to unit length.
 #[derive(Debug, Clone)]
 pub struct Features {
     /// Patches along one side.
@@ -66,7 +79,7 @@ pub struct Features {
 }
 
 /// The embeddings of all windows of `scale * scale` patches, in row-major order of their top-left patch: `[W, E]`,
-/// `W = (grid - scale + 1)^2`, or fewer where the plan's cells leave windows out ([`counted_windows`]).
+/// `W = (grid - scale + 1)^2`, or fewer where the look's cells leave windows out ([`counted_windows`]).
 #[derive(Debug, Clone)]
 pub struct WindowFeatures {
     pub scale: usize,
@@ -112,13 +125,13 @@ pub trait Encoder: nearest::Nearest + Send {
     /// For `birth` and the log, for example `onnx-fp32`.
     fn backend(&self) -> &str;
 
-    /// Features of each picture, in order; all finite. Each picture is `[3, side, side]` of the plan.
+    /// Features of each look, in order; all finite. Its pixels are `[3, side, side]` of the plan.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the network failed or produced a value that is not finite.
-    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Features>, EngineError>;
+    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError>;
 
-    /// Where the time of the last picture went.
+    /// Where the time of the last look went.
     fn took(&self) -> &EncodeTook;
 }
 

@@ -6,14 +6,14 @@
 use super::attention;
 use super::nearest::{Nearest, OnnxNearest};
 use super::{
-    EncodePlan, EncodeTook, Encoder, EngineError, Features, PatchLayer, Pixels, TextEncoder, WindowFeatures,
+    EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, PatchLayer, TextEncoder, WindowFeatures,
     counted_windows,
 };
 use crate::model::graph::{Dim, GraphBuilder, cut, int};
 use crate::model::proto::{self, FLOAT, INT64};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{ModelFolder, ModelSpec};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2};
 use ort::environment::GlobalThreadPoolOptions;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
@@ -149,10 +149,10 @@ impl OnnxEncoder {
         })
     }
 
-    fn encode_one(&mut self, pixels: &Pixels) -> Result<Features, EngineError> {
+    fn encode_one(&mut self, look: &Look) -> Result<Features, EngineError> {
         self.took = EncodeTook::default();
         let started = Instant::now();
-        let input = TensorRef::from_array_view(pixels.view().insert_axis(Axis(0))).map_err(run_error)?;
+        let input = TensorRef::from_array_view(look.pixels.view().insert_axis(Axis(0))).map_err(run_error)?;
         let outputs = self.trunk.run(ort::inputs!["pixels" => input]).map_err(run_error)?;
         self.took.trunk = started.elapsed();
 
@@ -170,7 +170,7 @@ impl OnnxEncoder {
             false => None,
         };
         let windows = match (&mut self.windows, self.tokens_output) {
-            (Some(windows), Some(name)) => windows.encode(rows(name)?.view(), &mut self.took)?,
+            (Some(windows), Some(name)) => windows.encode(rows(name)?.view(), look.cells, &mut self.took)?,
             _ => vec![],
         };
         Ok(Features { grid: self.grid, image, tokens, windows })
@@ -182,8 +182,8 @@ impl Encoder for OnnxEncoder {
         "onnx-fp32"
     }
 
-    fn encode(&mut self, pictures: &[Pixels]) -> Result<Vec<Features>, EngineError> {
-        pictures.iter().map(|pixels| self.encode_one(pixels)).collect()
+    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+        looks.iter().map(|look| self.encode_one(look)).collect()
     }
 
     fn took(&self) -> &EncodeTook {
@@ -212,8 +212,9 @@ struct Windows {
     /// Tokens `[1 + P, D]` and rows `[N, T]` to `[N, T, D]`: on all threads, since it is bound by memory.
     gather: Session,
     tower: Session,
-    /// The rows of each window, for each scale, in parts of at most [`WINDOW_ROWS`].
-    scales: Vec<(usize, Vec<Array2<i64>>)>,
+    grid: usize,
+    /// The rows of every window, for each scale: `[W, 1 + scale^2]`.
+    scales: Vec<(usize, Array2<i64>)>,
 }
 
 impl Windows {
@@ -224,26 +225,30 @@ impl Windows {
         graph.node("Gather", "gathered", &[&tokens, &rows], vec![int("axis", 0)]);
         graph.output("gathered", &[Dim::Any("N"), Dim::Any("T"), Dim::Any("D")]);
         let gather = runtime.builder().and_then(|mut b| b.commit_from_memory(&graph.finish().encode_to_vec()));
-        let parts = |scale: usize| {
-            let counted = counted_windows(grid, scale, plan.cells.as_deref());
-            let rows = window_rows(grid, scale).select(Axis(0), &counted);
-            let step = (WINDOW_ROWS / rows.ncols()).max(1);
-            (scale, rows.axis_chunks_iter(Axis(0), step).map(|part| part.to_owned()).collect())
-        };
         Ok(Windows {
             gather: gather.map_err(|error| EngineError::Unavailable(error.to_string()))?,
             tower: loader.session("windows.onnx", &["embedding"], None)?,
-            scales: plan.scales.iter().map(|&scale| parts(scale)).collect(),
+            grid,
+            scales: plan.scales.iter().map(|&scale| (scale, window_rows(grid, scale))).collect(),
         })
     }
 
     /// `tokens` is `[1 + P, D]`, the class token first.
-    fn encode(&mut self, tokens: ArrayView2<f32>, took: &mut EncodeTook) -> Result<Vec<WindowFeatures>, EngineError> {
+    fn encode(
+        &mut self,
+        tokens: ArrayView2<f32>,
+        cells: Option<&[bool]>,
+        took: &mut EncodeTook,
+    ) -> Result<Vec<WindowFeatures>, EngineError> {
         let mut all = Vec::with_capacity(self.scales.len());
-        for (scale, parts) in &self.scales {
-            let (mut features, mut count, mut gathering) = (Vec::new(), 0, Duration::ZERO);
+        for (scale, every) in &self.scales {
+            let (mut features, mut gathering) = (Vec::new(), Duration::ZERO);
             let started = Instant::now();
-            for rows in parts {
+            let counted: CowArray<i64, Ix2> = match cells {
+                None => every.view().into(),
+                Some(_) => every.select(Axis(0), &counted_windows(self.grid, *scale, cells)).into(),
+            };
+            for rows in counted.axis_chunks_iter(Axis(0), (WINDOW_ROWS / counted.ncols()).max(1)) {
                 let started = Instant::now();
                 let inputs = ort::inputs![
                     "tokens" => TensorRef::from_array_view(tokens).map_err(run_error)?,
@@ -254,10 +259,10 @@ impl Windows {
                 gathering += started.elapsed();
                 let outputs = self.tower.run(ort::inputs!["tokens" => gathered]).map_err(run_error)?;
                 features.extend(outputs["embedding"].try_extract_array::<f32>().map_err(run_error)?.iter());
-                count += rows.nrows();
             }
             took.gather += gathering;
             took.windows.push(started.elapsed() - gathering);
+            let count = counted.nrows();
             let features = Array2::from_shape_vec((count, features.len() / count), features).map_err(run_error)?;
             all.push(WindowFeatures { scale: *scale, features: finite("windows", features)? });
         }
@@ -357,7 +362,9 @@ impl<'a> Loader<'a> {
                 (None, Some(value)) => value.clone(),
                 _ => {
                     let values = self.read(&location, offset, length)?;
-                    let (dims, values) = placed(tensor, values, &self.model.spec, grid);
+                    let (dims, values) = placed(tensor, values, &self.model.spec, grid).ok_or_else(|| {
+                        self.broken(file, &format!("the weight {:?} is not as large as it says", tensor.name))
+                    })?;
                     let value = Tensor::from_array((dims.clone(), values))
                         .map_err(|error| self.broken(file, &error.to_string()))?;
                     let value = Arc::new(value.into_dyn());
@@ -388,10 +395,14 @@ impl<'a> Loader<'a> {
     fn read(&self, location: &str, offset: usize, length: usize) -> Result<Vec<f32>, EngineError> {
         use std::os::unix::fs::FileExt;
         let path = self.model.path.join(location);
+        let told = |error: std::io::Error| EngineError::Model(format!("{}: {error}", path.display()));
+        let file = std::fs::File::open(&path).map_err(told)?;
+        // Asked before memory is: what a graph says may be any number.
+        if length as u64 > file.metadata().map_err(told)?.len() {
+            return Err(told(std::io::ErrorKind::UnexpectedEof.into()));
+        }
         let mut bytes = vec![0; length];
-        std::fs::File::open(&path)
-            .and_then(|file| file.read_exact_at(&mut bytes, offset as u64))
-            .map_err(|error| EngineError::Model(format!("{}: {error}", path.display())))?;
+        file.read_exact_at(&mut bytes, offset as u64).map_err(told)?;
         Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
@@ -400,14 +411,24 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// A weight as the graph needs it: positions fitted to `grid`, everything else as it is.
-fn placed(tensor: &proto::Tensor, values: Vec<f32>, spec: &ModelSpec, grid: Option<usize>) -> (Vec<usize>, Vec<f32>) {
-    debug_assert_eq!(tensor.data_type, FLOAT);
+/// A weight as the graph needs it: positions fitted to `grid`, everything else as it is. `None`: it is of another size or
+/// type than it should be.
+fn placed(
+    tensor: &proto::Tensor,
+    values: Vec<f32>,
+    spec: &ModelSpec,
+    grid: Option<usize>,
+) -> Option<(Vec<usize>, Vec<f32>)> {
+    let dims: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<_>>()?;
+    let size = dims.iter().try_fold(1usize, |size, dim| size.checked_mul(*dim))?;
+    if tensor.data_type != FLOAT || size != values.len() {
+        return None;
+    }
     match grid {
-        Some(grid) => {
+        Some(grid) => (size == spec.grid() * spec.grid() * spec.width).then(|| {
             (vec![1, grid * grid, spec.width], super::positions::resampled(&values, spec.grid(), grid, spec.width))
-        }
-        None => (tensor.dims.iter().map(|&d| d as usize).collect(), values),
+        }),
+        None => Some((dims, values)),
     }
 }
 

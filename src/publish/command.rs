@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// All commands.
-pub const NAMES: [&str; 7] = ["trigger", "set_threshold", "challenge", "snapshot", "pause", "resume", "reset"];
+pub const NAMES: [&str; 8] =
+    ["trigger", "select_recipe", "set_threshold", "challenge", "snapshot", "pause", "resume", "reset"];
 /// Bytes of a command; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
 /// Characters.
@@ -25,7 +26,14 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Trigger(Trigger),
+    SelectRecipe {
+        recipe: String,
+        /// The one that it must have.
+        revision: Option<u64>,
+    },
     SetThreshold {
+        /// Where the recipe names some.
+        region: Option<String>,
         value: f32,
     },
     /// The next parts are known: each must get this verdict.
@@ -78,8 +86,17 @@ struct Plain {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct SelectRecipe {
+    id: Option<String>,
+    recipe: String,
+    revision: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SetThreshold {
     id: Option<String>,
+    region: Option<String>,
     value: f32,
 }
 
@@ -110,7 +127,14 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
     let refused = |reason: String| Refusal { id: id_of(payload), reason };
     let order = match name {
         "trigger" => read::<Trigger>(payload).map(|trigger| (trigger.id.clone(), Command::Trigger(trigger))),
-        "set_threshold" => read(payload).map(|SetThreshold { id, value }| (id, Command::SetThreshold { value })),
+        "select_recipe" => {
+            let selected = |SelectRecipe { id, recipe, revision }| (id, Command::SelectRecipe { recipe, revision });
+            read(payload).map(selected)
+        }
+        "set_threshold" => {
+            let set = |SetThreshold { id, region, value }| (id, Command::SetThreshold { region, value });
+            read(payload).map(set)
+        }
         "challenge" => read(payload).map(|Challenge { id, parts, expect }| (id, Command::Challenge { parts, expect })),
         "snapshot" => read(payload).map(|Snapshot { id, camera }| (id, Command::Snapshot { camera })),
         "pause" => read(payload).map(|Plain { id }| (id, Command::Pause)),
@@ -143,7 +167,7 @@ fn check(id: Option<&str>, command: &Command) -> Result<(), String> {
     }
     match command {
         Command::Trigger(trigger) => trigger.part_id.as_deref().map_or(Ok(()), |id| fits("part_id", id, PART_ID_MAX)),
-        Command::SetThreshold { value } if !(0.0..=2.0).contains(value) => {
+        Command::SetThreshold { value, .. } if !(0.0..=2.0).contains(value) => {
             Err(format!("value must be from 0 to 2, got {value}"))
         }
         Command::Challenge { parts, .. } if !(1..=CHALLENGE_MAX).contains(parts) => {

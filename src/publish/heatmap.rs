@@ -14,9 +14,16 @@ type Rgb = [u8; 3];
 /// Dark red through orange to pale yellow, from the middle of the scale to its top.
 const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 150]];
 
-/// The overlay: the map glows over the area of the picture that it covers, which is outlined where it is not all of it;
-/// what does not count in it is dark.
-/// `scale` is the map value of "nothing to see" and that of "full glow".
+/// What glows: a map, and where it lies.
+pub struct Layer<'a> {
+    pub map: &'a Map,
+    /// The part of the picture that it covers.
+    pub area: Area,
+    /// The map value of "nothing to see" and that of "full glow".
+    pub scale: (f32, f32),
+}
+
+/// The overlay of one map: see [`draw_all`].
 pub fn draw(
     picture: &Picture,
     (map, area): (&Map, Area),
@@ -24,29 +31,43 @@ pub fn draw(
     frame: Option<Verdict>,
     regions: &[Region],
 ) -> Picture {
+    draw_all(picture, &[Layer { map, area, scale }], frame, regions)
+}
+
+/// The overlay: each map glows over the area of the picture that it covers, which is outlined where it is not all of it;
+/// what does not count in any that covers it is dark.
+pub fn draw_all(picture: &Picture, layers: &[Layer], frame: Option<Verdict>, regions: &[Region]) -> Picture {
     let shrink = (picture.width().max(picture.height()) as f64 / LONG_SIDE_MAX as f64).max(1.0);
     let size = |n: usize| ((n as f64 / shrink).round() as usize).max(1);
     let (width, height) = (size(picture.width()), size(picture.height()));
     let mut canvas = Canvas { width, height, rgb: Vec::with_capacity(3 * width * height) };
     let fit = |n: usize| (n as f64 / shrink) as usize;
-    let (left, top) = (fit(area.x).min(width - 1), fit(area.y).min(height - 1));
-    let (right, bottom) = (fit(area.x + area.w).clamp(left + 1, width), fit(area.y + area.h).clamp(top + 1, height));
-    let heats = map.enlarged(right - left, bottom - top);
-    let span = (scale.1 - scale.0).max(f32::EPSILON);
+    let placed: Vec<Placed> = layers
+        .iter()
+        .map(|layer| {
+            let area = layer.area;
+            let (left, top) = (fit(area.x).min(width - 1), fit(area.y).min(height - 1));
+            let right = fit(area.x + area.w).clamp(left + 1, width);
+            let bottom = fit(area.y + area.h).clamp(top + 1, height);
+            let heats = layer.map.enlarged(right - left, bottom - top);
+            Placed { layer, left, top, right, bottom, heats }
+        })
+        .collect();
     for row in 0..height {
         let source_row = row * picture.height() / height;
         for column in 0..width {
             let at = 3 * (source_row * picture.width() + column * picture.width() / width);
-            let is_seen = (left..right).contains(&column) && (top..bottom).contains(&row);
-            let heat = is_seen.then(|| (heats[(row - top) * (right - left) + column - left] - scale.0) / span);
-            let cell = |at: usize, start: usize, end: usize| (at - start) * map.side() / (end - start);
-            let counts = is_seen && map.counts(cell(row, top, bottom), cell(column, left, right));
-            let lit = glow(&picture.rgb()[at..at + 3], heat.filter(|_| counts).unwrap_or(0.0));
-            canvas.rgb.extend(if is_seen && !counts { lit.map(|value| value / 2) } else { lit });
+            let over = || placed.iter().filter(|placed| placed.covers(row, column));
+            let heat = over().filter_map(|placed| placed.heat(row, column)).reduce(f32::max);
+            let lit = glow(&picture.rgb()[at..at + 3], heat.unwrap_or(0.0));
+            let is_dark = heat.is_none() && over().next().is_some();
+            canvas.rgb.extend(if is_dark { lit.map(|value| value / 2) } else { lit });
         }
     }
-    if area != Area::whole(picture.width(), picture.height()) {
-        canvas.outline([left, top, right - left, bottom - top], 1, [120, 170, 255]);
+    let whole = Area::whole(picture.width(), picture.height());
+    for placed in placed.iter().filter(|placed| placed.layer.area != whole) {
+        let (w, h) = (placed.right - placed.left, placed.bottom - placed.top);
+        canvas.outline([placed.left, placed.top, w, h], 1, [120, 170, 255]);
     }
     for region in regions {
         canvas.outline([fit(region.x), fit(region.y), fit(region.w), fit(region.h)], 2, [255, 255, 255]);
@@ -56,6 +77,32 @@ pub fn draw(
         canvas.outline([0, 0, width, height], thick, colour(verdict));
     }
     Picture::new(width, height, canvas.rgb).expect("filled row by row")
+}
+
+/// A layer in the overlay's pixels.
+struct Placed<'a> {
+    layer: &'a Layer<'a>,
+    left: usize,
+    top: usize,
+    right: usize,
+    bottom: usize,
+    /// The map's value at each of its pixels.
+    heats: Vec<f32>,
+}
+
+impl Placed<'_> {
+    fn covers(&self, row: usize, column: usize) -> bool {
+        (self.left..self.right).contains(&column) && (self.top..self.bottom).contains(&row)
+    }
+
+    /// From 0 to 1, and beyond, at a pixel that it covers; nothing where it does not count.
+    fn heat(&self, row: usize, column: usize) -> Option<f32> {
+        let Layer { map, scale, .. } = self.layer;
+        let cell = |at: usize, start: usize, end: usize| (at - start) * map.side() / (end - start);
+        let counts = map.counts(cell(row, self.top, self.bottom), cell(column, self.left, self.right));
+        let value = self.heats[(row - self.top) * (self.right - self.left) + column - self.left];
+        counts.then(|| (value - scale.0) / (scale.1 - scale.0).max(f32::EPSILON))
+    }
 }
 
 /// PNG bytes with tEXt chunks.
@@ -140,6 +187,18 @@ mod tests {
         let at = |x: usize, y: usize| drawn.rgb()[3 * (40 * y + x)];
         assert_eq!((at(19, 14), at(28, 14), at(24, 9), at(24, 18)), (90, 90, 90, 90));
         assert!(at(24, 14) > 200);
+    }
+
+    #[test]
+    fn every_region_glows_and_is_outlined_where_it_lies() {
+        let picture = Picture::new(60, 40, vec![90; 3 * 2400]).expect("its bytes");
+        let (hot, cold) = (Map::new(1, vec![1.0]), Map::new(1, vec![0.0]));
+        let layer = |map, x| Layer { map, area: Area { x, y: 5, w: 20, h: 20 }, scale: (0.0, 1.0) };
+        let drawn = draw_all(&picture, &[layer(&hot, 2), layer(&cold, 35)], None, &[]);
+        let at = |x: usize, y: usize| &drawn.rgb()[3 * (60 * y + x)..][..3];
+        assert!(at(10, 15)[0] > 200);
+        assert_eq!((at(45, 15), at(30, 15)), ([90, 90, 90].as_slice(), [90, 90, 90].as_slice()));
+        assert_eq!((at(2, 15), at(54, 15)), ([120, 170, 255].as_slice(), [120, 170, 255].as_slice()));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use crate::camera::Status;
 use crate::condition::Condition;
 use crate::frame::{CapturedBy, TallyCount};
-use crate::report::Report;
+use crate::report::{Judge, Report, View};
 use crate::store::{Previous, StoreCount};
 use crate::verdict::{Map, OnUndecided, Reason, Region, Verdict};
 use base64::Engine;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Raised when a key changes its meaning.
@@ -33,11 +34,21 @@ pub struct Identity {
     pub backend: String,
     pub device: String,
     pub references: usize,
+    /// Nothing where there are regions with names: each has its own.
     pub threshold: Option<f32>,
     /// Where the last run ended, by camera.
     pub previous: Vec<Previous>,
-    #[serde(skip)]
-    pub on_undecided: OnUndecided,
+    /// The threshold of each region that has a name.
+    pub regions: BTreeMap<String, Option<f32>>,
+}
+
+impl Identity {
+    /// What judges, and where each region's limit is.
+    pub fn judged_by(&mut self, judges: &[(Option<Arc<str>>, Judge)]) {
+        self.threshold = judges.iter().find(|(region, _)| region.is_none()).and_then(|(_, judge)| judge.threshold);
+        let named = judges.iter().filter_map(|(region, judge)| Some((region.as_ref()?.to_string(), judge.threshold)));
+        self.regions = named.collect();
+    }
 }
 
 #[derive(Serialize)]
@@ -80,6 +91,7 @@ struct ResultMessage<'a> {
     detail: Option<&'a str>,
     /// The challenge that it is a known part of: no production.
     challenge: Option<&'a str>,
+    views: &'a [View],
     regions: &'a [Region],
     map: Option<SmallMap>,
 }
@@ -215,7 +227,7 @@ pub fn body(report: &Report, identity: &Identity) -> String {
         reject: match report.verdict {
             Verdict::Pass => false,
             Verdict::Fail => true,
-            Verdict::Undecided => identity.on_undecided == OnUndecided::Fail,
+            Verdict::Undecided => report.on_undecided == OnUndecided::Fail,
         },
         score: report.score,
         threshold: report.threshold,
@@ -235,6 +247,7 @@ pub fn body(report: &Report, identity: &Identity) -> String {
         reason: report.reason,
         detail: report.detail.as_deref().map(|words| &words[..words.floor_char_boundary(DETAIL_MAX)]),
         challenge: report.challenge.as_deref(),
+        views: &report.views,
         regions: &report.regions[..report.regions.len().min(REGIONS_MAX)],
         map: report.map.as_ref().map(small),
     };
@@ -293,7 +306,7 @@ mod tests {
             references: 0,
             threshold: None,
             previous: vec![],
-            on_undecided: OnUndecided::Fail,
+            regions: BTreeMap::new(),
         }
     }
 
@@ -302,7 +315,7 @@ mod tests {
         let bytes = finished(&body(&crate::report::tests::report(u64::MAX), &identity()), true, 3);
         assert!(bytes.len() < 1536, "{} bytes", bytes.len());
         let value: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
-        for key in ["part_id", "reason", "detail", "reject_in_ms"] {
+        for key in ["part_id", "region", "reason", "detail", "reject_in_ms"] {
             assert_eq!(value.get(key), Some(&serde_json::Value::Null), "{key}");
         }
         assert_eq!(value["captured_at"], "1970-01-01T00:00:00.000Z");

@@ -23,7 +23,9 @@ use crate::report::Report;
 use crate::store::{Store, Waiting};
 use crossbeam::channel::{Sender, TrySendError};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{
+    Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
+};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
@@ -337,7 +339,17 @@ impl Link {
             }
             Event::Incoming(Packet::PubAck(ack)) => self.landed(session, &ack),
             Event::Incoming(Packet::Publish(publish)) => self.receive(session, publish),
+            Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack.return_codes),
             _ => {}
+        }
+    }
+
+    fn subscribed(&self, codes: &[SubscribeReasonCode]) {
+        if codes.iter().any(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
+            tracing::error!(
+                "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
+                self.topics
+            );
         }
     }
 
@@ -366,6 +378,10 @@ impl Link {
             return;
         }
         let Some(name) = topic.strip_prefix(&format!("{}/cmd/", self.topics)) else { return };
+        if publish.retain && publish.payload.is_empty() {
+            session.acknowledge(&publish);
+            return; // how a retained command is taken away
+        }
         let parsed = if publish.retain {
             let id = command::parse(name, &publish.payload).map_or_else(|refusal| refusal.id, |order| order.id);
             let reason = "a retained command: it would come again with every connection; publish it without retain";
@@ -514,7 +530,7 @@ impl Link {
                 if let Some(part) = &ask.part_id {
                     properties.user_properties.push(("part_id".to_owned(), part.clone()));
                 }
-                let topic = self.topic(&format!("heatmap/{}", ask.camera));
+                let topic = self.topic(&format!("heatmap/{}", report.seen_by));
                 session.beside(topic, false, png.clone(), Some(properties), BESIDE_PICTURES);
             }
             Some(Side::Snapshot { camera, png }) if session.connected => {
@@ -671,6 +687,10 @@ pub(super) fn options(settings: &Settings, client_id: &str) -> MqttOptions {
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_start(true);
     options.set_connection_timeout(5);
+    // A result is a small packet that must not wait for the answer to the one before it.
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
     options.set_max_packet_size(Some(PACKET_MAX));
     if let Some(tls) = &settings.tls {
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));

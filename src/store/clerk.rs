@@ -62,11 +62,11 @@ struct Round {
     /// For the record: only in the file.
     late: u64,
     accepted: Vec<Accepted>,
-    closed: Vec<Sender<()>>,
+    done: Vec<Sender<()>>,
 }
 
 /// Whoever asked, and what he gets.
-type Accepted = (Sender<(Vec<Part>, Option<String>)>, Vec<Part>, Option<String>);
+type Accepted = (Sender<(Vec<Part>, String)>, Vec<Part>, String);
 
 impl Opened {
     pub(super) fn open(
@@ -173,11 +173,9 @@ impl Clerk {
             Change::Accept { .. } if self.closed => {} // its reply is dropped: closed
             Change::Accept { asks, answer, reply } => {
                 let parts: Vec<Part> = asks.into_iter().map(|ask| self.accept(ask)).collect();
-                let answer = answer.map(|Answer { id, words }| {
-                    let answer = words(&parts);
-                    self.unwritten.extend(id.map(|id| Write::Answer { id, answer: answer.clone() }));
-                    answer
-                });
+                let Answer { id, words } = answer;
+                let answer = words(&parts);
+                self.unwritten.extend(id.map(|id| Write::Answer { id, answer: answer.clone() }));
                 round.accepted.push((reply, parts, answer));
             }
             Change::Settle(reports) => {
@@ -194,13 +192,17 @@ impl Clerk {
                     self.unwritten.push_back(Write::Now { key, state });
                 }
             }
-            Change::Answer { id, answer } => self.unwritten.push_back(Write::Answer { id, answer }),
+            Change::Answer { id, answer, done } => {
+                self.unwritten.push_back(Write::Answer { id, answer });
+                round.done.push(done);
+            }
             Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
+            Change::Keep { key, value } => self.unwritten.push_back(Write::Keep { key, value }),
             Change::Close(done) => {
                 self.closed = true;
                 let open = self.ledger.close(&*self.words.judge);
                 self.release(open, round);
-                round.closed.push(done);
+                round.done.push(done);
             }
         }
     }
@@ -322,7 +324,7 @@ impl Clerk {
         for (reply, parts, answer) in round.accepted {
             let _ = reply.send((parts, answer)); // who asked may have gone
         }
-        for done in round.closed {
+        for done in round.done {
             let _ = done.send(());
         }
     }

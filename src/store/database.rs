@@ -6,6 +6,7 @@
 #[cfg(test)]
 use rusqlite::OptionalExtension;
 use rusqlite::{Connection, ErrorCode, params};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,11 @@ pub enum Write {
     Note {
         what: String,
     },
+    /// What a later run must know.
+    Keep {
+        key: String,
+        value: String,
+    },
 }
 
 /// A result that waits in the file.
@@ -79,6 +85,8 @@ pub struct Found {
     pub previous: Vec<Previous>,
     /// Commands of the last hour and what was answered.
     pub answers: Vec<(String, String)>,
+    /// What an earlier run kept for later ones.
+    pub kept: BTreeMap<String, String>,
 }
 
 /// Where a camera's last run ended.
@@ -116,6 +124,7 @@ CREATE INDEX part_done ON part(at) WHERE state >= 3;
 CREATE TABLE run (run_id TEXT NOT NULL, camera TEXT NOT NULL, last_seq INTEGER NOT NULL,
   PRIMARY KEY (run_id, camera)) WITHOUT ROWID;
 CREATE TABLE answer (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 ";
 /// A command's id is remembered so long.
@@ -197,7 +206,10 @@ impl Database {
         let mut answers = self.connection.prepare("SELECT id, answer FROM answer ORDER BY at")?;
         let answers = answers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let answers = answers.collect::<rusqlite::Result<_>>()?;
-        Ok(Found { next_key, backlog, previous, answers })
+        let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
+        let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let kept = kept.collect::<rusqlite::Result<_>>()?;
+        Ok(Found { next_key, backlog, previous, answers, kept })
     }
 
     /// All of them, or none.
@@ -226,6 +238,9 @@ impl Database {
                     Write::Answer { id, answer } => {
                         let sql = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
                         change.prepare_cached(sql)?.execute(params![id, now_ms(), answer])?;
+                    }
+                    Write::Keep { key, value } => {
+                        change.prepare_cached("INSERT OR REPLACE INTO kept VALUES (?, ?)")?.execute([key, value])?;
                     }
                     Write::Note { what } => {
                         let at = format!("{:.3}", jiff::Timestamp::now());

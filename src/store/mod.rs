@@ -21,7 +21,7 @@ pub use outbox::{Outbox, Waiting};
 use crate::condition::Causes;
 use crate::part::{Ask, Part};
 use crate::report::{Judge, Report};
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,8 +67,8 @@ pub struct StoreCount {
 enum Change {
     Accept {
         asks: Vec<Ask>,
-        answer: Option<Answer>,
-        reply: Sender<(Vec<Part>, Option<String>)>,
+        answer: Answer,
+        reply: Sender<(Vec<Part>, String)>,
     },
     Settle(Vec<Report>),
     Landed {
@@ -78,8 +78,13 @@ enum Change {
     Answer {
         id: String,
         answer: String,
+        done: Sender<()>,
     },
     Note(String),
+    Keep {
+        key: String,
+        value: String,
+    },
     /// The line stops: what is open becomes undecided, nothing more is accepted.
     Close(Sender<()>),
 }
@@ -97,6 +102,17 @@ type Wording = Box<dyn FnOnce(&[Part]) -> String + Send>;
 pub struct Store {
     changes: Sender<Change>,
     outbox: Arc<Outbox>,
+}
+
+/// What is there once it is on the disk.
+pub struct Soon<T>(Receiver<T>);
+
+impl<T> Soon<T> {
+    /// # Errors
+    /// When the line is stopping.
+    pub fn wait(self) -> Result<T, Closed> {
+        self.0.recv().map_err(|_| Closed)
+    }
 }
 
 /// The line's store is closing: nothing is accepted any more.
@@ -128,27 +144,20 @@ impl Store {
     /// # Errors
     /// When the line is stopping.
     pub fn accept(&self, asks: Vec<Ask>) -> Result<Vec<Part>, Closed> {
-        self.ask(asks, None).map(|(parts, _)| parts)
+        self.accepting(asks, None, |_| String::new()).wait().map(|(parts, _)| parts)
     }
 
-    /// The same for a command: `words` of the parts is its answer, kept with them under its id where it has one.
-    ///
-    /// # Errors
-    /// When the line is stopping.
-    pub fn accept_with(
+    /// The same for a command, without waiting: `words` of the parts is its answer, kept with them under its id where it
+    /// has one.
+    pub fn accepting(
         &self,
         asks: Vec<Ask>,
         id: Option<String>,
         words: impl FnOnce(&[Part]) -> String + Send + 'static,
-    ) -> Result<(Vec<Part>, String), Closed> {
-        let (parts, answer) = self.ask(asks, Some(Answer { id, words: Box::new(words) }))?;
-        Ok((parts, answer.unwrap_or_default()))
-    }
-
-    fn ask(&self, asks: Vec<Ask>, answer: Option<Answer>) -> Result<(Vec<Part>, Option<String>), Closed> {
+    ) -> Soon<(Vec<Part>, String)> {
         let (reply, accepted) = bounded(1);
-        self.changes.send(Change::Accept { asks, answer, reply }).map_err(|_| Closed)?;
-        accepted.recv().map_err(|_| Closed)
+        let _ = self.changes.send(Change::Accept { asks, answer: Answer { id, words: Box::new(words) }, reply });
+        Soon(accepted)
     }
 
     /// A part's verdict; where the part's result has left already, it is for the record.
@@ -166,13 +175,20 @@ impl Store {
     }
 
     /// A command was answered: the same id gets the same answer for an hour.
-    pub fn answered(&self, id: &str, answer: &str) {
-        let _ = self.changes.send(Change::Answer { id: id.to_owned(), answer: answer.to_owned() });
+    pub fn answered(&self, id: &str, answer: &str) -> Soon<()> {
+        let (done, written) = bounded(1);
+        let _ = self.changes.send(Change::Answer { id: id.to_owned(), answer: answer.to_owned(), done });
+        Soon(written)
     }
 
     /// A line of the audit log.
     pub fn note(&self, what: impl Into<String>) {
         let _ = self.changes.send(Change::Note(what.into()));
+    }
+
+    /// Later runs find it under that key.
+    pub fn keep(&self, key: &str, value: &str) {
+        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned() });
     }
 
     /// Every open part becomes undecided, and nothing is accepted any more. Returns when that is on the disk.

@@ -1,32 +1,37 @@
-//! The inspector: an encoder and a scorer for one recipe. Pictures in, judgements out.
+//! The inspector: an encoder and the regions of one recipe. Pictures in, judgements out.
 
-use super::pixels::{PixelError, PixelMaker};
+use super::field::Field;
+use super::pixels::PixelError;
 use super::preset::Parameters;
-use super::recipe::{Fit, Recipe};
-use super::scorer::{Scorer, mean_of_highest};
-use super::tiles;
+use super::recipe::Recipe;
+use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::nearest::Nearest;
-use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels};
+use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
 use crate::verdict::Map;
 use ndarray::Array2;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The algorithm's word on one picture. Both finite.
+/// The algorithm's word on one region of a picture. Score and map are finite.
 #[derive(Debug, Clone)]
 pub struct Judgement {
+    /// Nothing where the recipe names no regions.
+    pub region: Option<Arc<str>>,
     pub score: f32,
     pub map: Map,
     /// The part of the picture that the map covers.
     pub area: Area,
+    /// Of all regions: they are looked at together.
     pub pixels_took: Duration,
+    /// Of all regions: they go through the encoder together.
     pub encode_took: Duration,
+    /// The region's own.
     pub score_took: Duration,
 }
 
-/// A judgement with what it was made from; of several views, the whole's.
+/// A judgement with what it was made from; of several looks, the whole's.
 #[derive(Debug)]
 pub struct Detailed {
     pub judgement: Judgement,
@@ -47,29 +52,26 @@ pub enum InspectError {
     Engine(#[from] EngineError),
 }
 
-/// Features of one picture.
+/// Features of one picture, region by region.
 #[derive(Debug, Clone)]
-pub struct Views {
-    /// What is looked at of it.
+pub struct Views(Vec<View>);
+
+/// Features of one region of a picture.
+#[derive(Debug, Clone)]
+struct View {
     area: Area,
-    /// One for each view: the whole, then the tiles.
+    /// One for each look: the whole, then the tiles.
     features: Vec<Features>,
 }
 
 /// Judges pictures by one recipe. The thread that owns it owns it for life.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
-    pixels: PixelMaker,
-    /// Those of the tiles: another size than the whole's, so that each keeps its weights.
-    tile_pixels: PixelMaker,
-    /// Side of the tiles; nothing for the whole alone.
-    tiles: Option<usize>,
     parameters: Parameters,
     /// Window scales of the language map.
     scales: Vec<usize>,
-    cells: Option<Vec<bool>>,
-    /// One for each view of a picture: the whole, then its tiles, each with the references' own.
-    scorers: Vec<Scorer>,
+    /// One for each region.
+    fields: Vec<Field>,
     references: Vec<Views>,
     /// Raw text prototypes `[2, E]` (normal, anomalous).
     prototypes: Option<Array2<f32>>,
@@ -124,18 +126,11 @@ impl Inspector {
             let words = "this model compares with words, and no prototypes were made of them";
             return Err(EngineError::Plan(words.to_owned()).into());
         }
-        let pixels = PixelMaker::new(recipe.crop, recipe.fit, plan.side, spec);
-        let (parameters, scales) = (recipe.parameters(spec), recipe.scales.clone());
-        let tile_pixels = PixelMaker::new(recipe.crop, Fit::Squash, plan.side, spec);
         let mut inspector = Inspector {
             encoder,
-            pixels,
-            tile_pixels,
-            tiles: recipe.tiles,
-            parameters,
-            scales,
-            cells: plan.cells.clone(),
-            scorers: vec![],
+            parameters: recipe.parameters(spec),
+            scales: recipe.scales.clone(),
+            fields: recipe.regions.iter().map(|region| Field::new(region, recipe, plan.side, spec)).collect(),
             references: vec![],
             prototypes,
         };
@@ -146,56 +141,55 @@ impl Inspector {
     /// From now on it compares with these, from its own [`Inspector::encode`], and with no others.
     pub fn teach(&mut self, references: Vec<Views>) {
         let prototypes = self.prototypes.as_ref().map(|p| p.view());
-        let scorer = |view: usize| {
-            let features: Vec<Features> = references.iter().map(|views| views.features[view].clone()).collect();
-            Scorer::new(self.parameters.clone(), &self.scales, prototypes, &features, self.cells.clone())
+        let scorer = |features: &[Features], cells| {
+            Scorer::new(self.parameters.clone(), &self.scales, prototypes, features, cells)
         };
-        self.scorers = (0..references.first().map_or(1, |views| views.features.len())).map(scorer).collect();
+        for (i, field) in self.fields.iter_mut().enumerate() {
+            let of_region: Vec<&[Features]> = references.iter().map(|views| views.0[i].features.as_slice()).collect();
+            field.teach(&of_region, scorer);
+        }
         self.references = references;
     }
 
     /// The half of [`Inspector::judge`] that does not depend on the references.
     pub fn encode(&mut self, picture: &Picture) -> Result<Views, InspectError> {
-        let (pixels, area) = self.views(picture)?;
-        Ok(Views { area, features: self.encoder.encode(&pixels)? })
+        let looks = self.looks(picture)?;
+        Ok(self.encode_looks(&looks)?)
     }
 
-    /// Pixels of each view, and what they look at together.
-    fn views(&mut self, picture: &Picture) -> Result<(Vec<Pixels>, Area), InspectError> {
-        let mut pixels = vec![self.pixels.make(picture)?];
-        let area = self.pixels.area(picture.width(), picture.height());
-        for tile in self.tiles_of(area) {
-            self.tile_pixels.look_at(tile);
-            pixels.push(self.tile_pixels.make(picture)?);
-        }
-        Ok((pixels, area))
+    /// Pixels of each look, and what they show together, region by region.
+    fn looks(&mut self, picture: &Picture) -> Result<Vec<(Vec<Pixels>, Area)>, PixelError> {
+        self.fields.iter_mut().map(|field| field.looks(picture)).collect()
     }
 
-    fn tiles_of(&self, area: Area) -> Vec<Area> {
-        self.tiles.map_or(vec![], |side| tiles::tiles(area, side))
+    /// All looks of a picture at once.
+    fn encode_looks(&mut self, regions: &[(Vec<Pixels>, Area)]) -> Result<Views, EngineError> {
+        let looks = self.fields.iter().zip(regions).flat_map(|(field, (pixels, _))| pixels.iter().zip(field.cells()));
+        let looks: Vec<Look> = looks.map(|(pixels, cells)| Look { pixels, cells }).collect();
+        let mut all = self.encoder.encode(&looks)?.into_iter();
+        let view = |(pixels, area): &(Vec<Pixels>, Area)| View {
+            area: *area,
+            features: all.by_ref().take(pixels.len()).collect(),
+        };
+        Ok(Views(regions.iter().map(view).collect()))
     }
 
-    /// The other half: the score, and the map over what is looked at, both finite.
+    /// The other half: of each region the score, and the map over what is looked at, both finite.
     ///
     /// # Errors
     /// When the engine fails to compare.
-    pub fn score(&mut self, views: &Views) -> Result<(f32, Map), EngineError> {
-        self.score_without(views, None)
+    pub fn score(&mut self, views: &Views) -> Result<Vec<(f32, Map)>, EngineError> {
+        (0..self.fields.len()).map(|region| self.score_without(views, region, None)).collect()
     }
 
-    fn score_without(&mut self, views: &Views, but: Option<usize>) -> Result<(f32, Map), EngineError> {
-        let tiles = self.tiles_of(views.area);
-        let nearest: &mut dyn Nearest = self.encoder.as_mut();
-        let (score, whole) = self.scorers[0].score_without(nearest, &views.features[0], but)?;
-        if tiles.is_empty() {
-            return Ok((score, whole));
-        }
-        let mut maps = Vec::with_capacity(tiles.len());
-        for ((scorer, features), tile) in self.scorers.iter().zip(&views.features).skip(1).zip(tiles) {
-            maps.push((tile, scorer.score_without(nearest, features, but)?.1));
-        }
-        let map = tiles::merged(views.area, &whole, &maps);
-        Ok((mean_of_highest(map.values()), map))
+    fn score_without(&mut self, views: &Views, region: usize, but: Option<usize>) -> Result<(f32, Map), EngineError> {
+        let view = &views.0[region];
+        self.fields[region].score(self.encoder.as_mut(), &view.features, view.area, but)
+    }
+
+    /// The names of the regions, in the order of the judgements; nothing for the one of a recipe that names none.
+    pub fn regions(&self) -> Vec<Option<Arc<str>>> {
+        self.fields.iter().map(|field| field.name.clone()).collect()
     }
 
     pub fn backend(&self) -> &str {
@@ -217,33 +211,50 @@ impl Inspector {
         self.prototypes.as_ref()
     }
 
-    pub fn judge(&mut self, picture: &Picture) -> Result<Judgement, InspectError> {
-        self.judge_in_detail(picture).map(|detailed| detailed.judgement)
+    /// One judgement a region, in the recipe's order.
+    ///
+    /// # Errors
+    /// When a region is beyond the picture, or the engine fails.
+    pub fn judge(&mut self, picture: &Picture) -> Result<Vec<Judgement>, InspectError> {
+        Ok(self.judge_in_detail(picture)?.into_iter().map(|detailed| detailed.judgement).collect())
     }
 
     /// [`Inspector::judge`], with the tensors on the way.
-    pub fn judge_in_detail(&mut self, picture: &Picture) -> Result<Detailed, InspectError> {
+    pub fn judge_in_detail(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
         let started = Instant::now();
-        let (mut pixels, area) = self.views(picture)?;
+        let looks = self.looks(picture)?;
         let pixels_took = started.elapsed();
         let started = Instant::now();
-        let mut views = Views { area, features: self.encoder.encode(&pixels)? };
+        let views = self.encode_looks(&looks)?;
         let encode_took = started.elapsed();
-        let started = Instant::now();
-        let (score, map) = self.score(&views)?;
-        let score_took = started.elapsed();
-        let judgement = Judgement { score, map, area, pixels_took, encode_took, score_took };
-        Ok(Detailed { judgement, pixels: pixels.swap_remove(0), features: views.features.swap_remove(0) })
+        let mut judgements = Vec::with_capacity(looks.len());
+        for (i, region) in self.regions().into_iter().enumerate() {
+            let started = Instant::now();
+            let (score, map) = self.score_without(&views, i, None)?;
+            let (area, score_took) = (views.0[i].area, started.elapsed());
+            judgements.push(Judgement { region, score, map, area, pixels_took, encode_took, score_took });
+        }
+        let wholes = looks.into_iter().zip(views.0);
+        let detailed = |(judgement, ((mut pixels, _), mut view)): (_, ((Vec<Pixels>, _), View))| Detailed {
+            judgement,
+            pixels: pixels.swap_remove(0),
+            features: view.features.swap_remove(0),
+        };
+        Ok(judgements.into_iter().zip(wholes).map(detailed).collect())
     }
 
-    /// The score and map of each reference against all others: what good parts score. Empty with fewer than two.
+    /// Of each region the score and map of each reference against all others: what good parts score. Empty with fewer
+    /// than two.
     ///
     /// # Errors
     /// When the engine fails to compare.
-    pub fn leave_one_out(&mut self) -> Result<Vec<(f32, Map)>, EngineError> {
-        let references = std::mem::take(&mut self.references);
-        let compared = references.iter().enumerate().filter(|_| references.len() > 1);
-        let scores = compared.map(|(i, views)| self.score_without(views, Some(i))).collect();
+    pub fn leave_one_out(&mut self) -> Result<Vec<Vec<(f32, Map)>>, EngineError> {
+        let (references, count) = (std::mem::take(&mut self.references), self.fields.len());
+        let mut of_region = |region: usize| {
+            let compared = references.iter().enumerate().filter(|_| references.len() > 1);
+            compared.map(|(i, views)| self.score_without(views, region, Some(i))).collect()
+        };
+        let scores = (0..count).map(&mut of_region).collect();
         self.references = references;
         scores
     }

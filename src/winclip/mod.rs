@@ -3,6 +3,7 @@
 //!
 //! [`Recipe`] says what is inspected, [`preset`] in which reading of the paper, [`inspector::Inspector`] does it.
 
+mod field;
 pub mod gallery;
 pub mod inspector;
 pub mod mask;
@@ -17,4 +18,4 @@ pub mod vectors;
 pub mod windows;
 
 pub use inspector::{Inspector, Judgement};
-pub use recipe::{Fit, MapKind, Preset, Recipe};
+pub use recipe::{Fit, MapKind, Preset, Recipe, Region};

@@ -8,6 +8,7 @@ use crate::base::problems::Problems;
 use crate::engine::{EncodePlan, PatchLayer};
 use crate::frame::Area;
 use crate::model::ModelSpec;
+use std::sync::Arc;
 
 /// Presets are parameters of one code path; everything else here overrides one of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +16,9 @@ pub struct Recipe {
     /// Goes into the prompts exactly as given; needed for models with text.
     pub class_name: Option<String>,
     pub preset: Preset,
-    /// The part of each picture that is looked at, references included; nothing means all of it.
-    pub crop: Option<Area>,
-    /// Where in the crop scores count; empty means everywhere. What is outside is in no map and in no
-    /// gallery.
-    pub mask: Vec<Polygon>,
-    /// Side in camera pixels of the overlapping squares of the crop that are looked at beside the whole.
+    /// What has a verdict of its own, by order; at least one.
+    pub regions: Vec<Region>,
+    /// Side in camera pixels of the overlapping squares of each region that are looked at beside the whole.
     pub tiles: Option<usize>,
     pub fit: Fit,
     /// Input side; nothing means the model's own.
@@ -37,6 +35,21 @@ pub struct Recipe {
     /// Templates that replace the preset's, each with one `{}`; empty for the preset's.
     pub templates: Vec<String>,
 }
+
+/// A part of the view with its own gallery, threshold and verdict.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Region {
+    /// Nothing where the recipe names none: then there is one region.
+    pub name: Option<Arc<str>>,
+    /// The part of each picture that is looked at, references included; nothing means all of it.
+    pub crop: Option<Area>,
+    /// Where in the crop scores count; empty means everywhere. What is outside is in no map and in no
+    /// gallery.
+    pub mask: Vec<Polygon>,
+}
+
+/// Regions of one recipe, at most: each costs as much time as a picture.
+pub const REGIONS_MAX: usize = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -93,8 +106,7 @@ impl Recipe {
         Recipe {
             class_name,
             preset: Preset::Paper,
-            crop: None,
-            mask: vec![],
+            regions: vec![Region::default()],
             tiles: None,
             fit: Fit::Squash,
             side: None,
@@ -163,9 +175,8 @@ impl Recipe {
         }
         let side = self.side.unwrap_or(spec.side);
         let image = language && parameters.needs_whole_image(with_references);
-        self.check_tiles(language, side / spec.patch, &mut problems);
-        let cells = self.cells(side / spec.patch, &mut problems);
-        let plan = EncodePlan { side, image, patches, scales, cells };
+        self.check_regions(side / spec.patch, &mut problems);
+        let plan = EncodePlan { side, image, patches, scales };
         if let Err(error) = plan.check(spec) {
             error.to_string().lines().for_each(|line| {
                 let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
@@ -175,55 +186,51 @@ impl Recipe {
         problems.into_result().map(|()| plan)
     }
 
-    fn check_tiles(&self, language: bool, grid: usize, problems: &mut Problems) {
-        let Some(side) = self.tiles else { return };
-        match self.crop.map(|crop| area(Some(crop), self.fit, 0, 0)) {
-            None => problems.note(
-                "tiles",
-                "need crop, so that all pictures have the same; for all of the picture: [0, 0, width, height]",
-            ),
-            Some(area) => {
-                let (cells, count) = (tiles::side_of_all(area, side, grid), tiles::tiles(area, side).len());
-                if cells > tiles::SIDE_MAX || count > tiles::COUNT_MAX {
-                    let words = format!(
-                        "of {side} pixels over {} x {} would be {count} (at most {}) and a map of {cells} cells a side (at most {}); make them larger",
-                        area.w,
-                        area.h,
-                        tiles::COUNT_MAX,
-                        tiles::SIDE_MAX
-                    );
-                    problems.note("tiles", words);
+    /// Whether each region can be looked at with a map of `grid` cells a side, and all of them in bounded time.
+    fn check_regions(&self, grid: usize, problems: &mut Problems) {
+        if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
+            problems.note("region", format!("must be 1 to {REGIONS_MAX}, got {}", self.regions.len()));
+        }
+        let mut looks = 0;
+        for (i, region) in self.regions.iter().enumerate() {
+            let place = |key: &str| region.name.as_ref().map_or(key.to_owned(), |_| format!("region[{i}].{key}"));
+            for polygon in region.mask.iter().filter(|polygon| polygon.len() < 3) {
+                problems.note(place("mask"), format!("a polygon needs 3 corners or more, got {}", polygon.len()));
+            }
+            let all = "for all of the picture: [0, 0, width, height]";
+            let Some(area) = region.crop.map(|crop| area(Some(crop), self.fit, 0, 0)) else {
+                if !region.mask.is_empty() {
+                    problems.note(place("mask"), format!("needs crop, for the place of its corners; {all}"));
                 }
+                if self.tiles.is_some() {
+                    problems.note("tiles", format!("need crop, so that all pictures have the same; {all}"));
+                }
+                continue;
+            };
+            if !region.mask.is_empty() && !mask::cells(&region.mask, area, grid).contains(&true) {
+                let words = "leaves none of the";
+                problems.note(
+                    place("mask"),
+                    format!("{words} {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
+                );
+            }
+            let Some(side) = self.tiles else { continue };
+            let cells = tiles::side_of_all(area, side, grid);
+            looks += tiles::tiles(area, side).len();
+            if cells > tiles::SIDE_MAX {
+                let words = format!(
+                    "of {side} pixels over {} x {} would be a map of {cells} cells a side (at most {}); make them larger",
+                    area.w,
+                    area.h,
+                    tiles::SIDE_MAX
+                );
+                problems.note("tiles", words);
             }
         }
-        if language {
-            problems.note("tiles", "are for models without text so far");
+        if looks > tiles::COUNT_MAX {
+            let words = format!("would be {looks} a picture (at most {}); make them larger", tiles::COUNT_MAX);
+            problems.note("tiles", words);
         }
-        if !self.mask.is_empty() {
-            problems.note("tiles", "and a mask cannot be had together so far");
-        }
-    }
-
-    /// The mask on the grid of the map.
-    fn cells(&self, grid: usize, problems: &mut Problems) -> Option<Vec<bool>> {
-        if self.mask.is_empty() {
-            return None;
-        }
-        let Some(crop) = self.crop else {
-            problems.note(
-                "mask",
-                "needs crop, for the place of its corners; for all of the picture: [0, 0, width, height]",
-            );
-            return None;
-        };
-        let cells = mask::cells(&self.mask, area(Some(crop), self.fit, 0, 0), grid);
-        if !cells.contains(&true) {
-            problems.note(
-                "mask",
-                format!("leaves none of the {grid} x {grid} cells over the crop {crop}: nothing would be looked at"),
-            );
-        }
-        Some(cells)
     }
 
     fn own_problems(&self) -> Problems {
@@ -240,9 +247,6 @@ impl Recipe {
         }
         if self.maps.as_ref().is_some_and(|maps| has_doubles(maps)) {
             problems.note("maps", "each may be named once");
-        }
-        for polygon in self.mask.iter().filter(|polygon| polygon.len() < 3) {
-            problems.note("mask", format!("a polygon needs 3 corners or more, got {}", polygon.len()));
         }
         if has_doubles(&self.scales) {
             problems.note("scales", "each may be named once");

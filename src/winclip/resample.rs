@@ -5,6 +5,9 @@
 //! side of a half in one value of a thousand where many averages lie between two grey levels. Our own, because the
 //! library we had (`fast_image_resize`) has no such arithmetic.
 
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
 use multiversion::multiversion;
 
 /// Rows of a picture that are resized side by side: vector registers are full, and a strip of them stays in the cache.
@@ -16,6 +19,8 @@ pub struct Taps {
     pub from: usize,
     pub to: usize,
     each: Vec<Tap>,
+    #[cfg(target_arch = "x86_64")]
+    plan: Option<vnni::Plan>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +45,14 @@ impl Taps {
             let sum: f64 = raw.iter().sum();
             Tap { first, weights: raw.iter().map(|w| fixed(w / sum)).collect() }
         });
-        Taps { from, to, each: each.collect() }
+        let each: Vec<Tap> = each.collect();
+        Taps {
+            from,
+            to,
+            #[cfg(target_arch = "x86_64")]
+            plan: vnni::Plan::new(&each),
+            each,
+        }
     }
 }
 
@@ -60,9 +72,19 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// Rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`. Strips of rows are turned on their side, so
-/// that both directions are the same sums over contiguous values.
+/// Rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`.
 pub fn across(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(plan) = &taps.plan {
+        out.resize(rgb.len() / taps.from * taps.to, 0);
+        return plan.across(rgb, taps, out);
+    }
+    across_in_strips(rgb, taps, out);
+}
+
+/// Strips of rows are turned on their side, so
+/// that both directions are the same sums over contiguous values.
+fn across_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     let (from, to) = (3 * taps.from, 3 * taps.to);
     let rows = rgb.len() / from;
     // Whole strips; what is beyond the last row is dropped at the end.
@@ -149,7 +171,7 @@ fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &
     for (row, weight) in values.chunks(row_values).zip(weights) {
         sums.iter_mut().zip(&row[..N]).for_each(|(sum, value)| *sum += i32::from(*value) * weight);
     }
-    *out = sums.map(grey);
+    out.iter_mut().zip(sums).for_each(|(out, sum)| *out = grey(sum));
 }
 
 #[inline(always)]
@@ -183,11 +205,29 @@ mod tests {
             let turned: Vec<u8> =
                 (0..50).flat_map(|x| (0..rows).flat_map(move |r| [0, 1, 2].map(|c| value(r, x, c)))).collect();
             let (mut wide, mut tall) = (vec![], vec![]);
-            across(&rgb, &taps, &mut wide);
+            across_in_strips(&rgb, &taps, &mut wide);
             down(&turned, 3 * rows, &taps, &mut tall);
             let turned_back: Vec<u8> =
                 order(17).flat_map(|(r, x)| [0, 1, 2].map(|c| tall[3 * (x * rows + r) + c])).collect();
             assert_eq!(wide, turned_back, "{rows} rows");
+        }
+    }
+
+    /// Where the processor has none, both are the plain one.
+    #[test]
+    fn the_fast_way_across_gives_the_integers_of_the_plain_one() {
+        use rand::{Rng, SeedableRng, rngs::StdRng};
+        let mut random = StdRng::seed_from_u64(1);
+        for (from, to) in
+            [(1280, 224), (427, 240), (1280, 427), (224, 448), (33, 17), (17, 17), (7, 1), (1, 9), (4000, 3)]
+        {
+            let rgb: Vec<u8> = (0..3 * from * 5)
+                .map(|_| *[0, 255, random.random()].get(random.random_range(0..3)).expect("three"))
+                .collect();
+            let (taps, mut fast, mut plain) = (Taps::new(from, to), vec![], vec![]);
+            across(&rgb, &taps, &mut fast);
+            across_in_strips(&rgb, &taps, &mut plain);
+            assert_eq!(fast, plain, "{from} to {to}");
         }
     }
 }

@@ -52,6 +52,11 @@ impl Scorer {
         Scorer { parameters, language, galleries, language_scales: language_scales.to_vec(), cells }
     }
 
+    /// It compares with words.
+    pub fn has_words(&self) -> bool {
+        self.language.is_some()
+    }
+
     /// The score and the `grid x grid` map of one picture; `but` leaves one reference out of the gallery.
     ///
     /// # Errors
@@ -80,7 +85,10 @@ impl Scorer {
             (None, None) => vec![0.0; features.grid * features.grid],
         };
         let score = match (self.parameters.image, &self.language, &visual) {
-            (_, None, _) => mean_of_highest(&self.counted(&map)),
+            (_, None, _) => {
+                let counted = self.counted(&map);
+                mean_of_highest(&counted, highest_share(counted.len()))
+            }
             (ImageScore::MapMaximum, Some(_), _) => highest(&self.counted(&map)),
             (ImageScore::Embedding, Some(language), None) => language.of_image(features),
             (ImageScore::Embedding, Some(language), Some(visual)) => {
@@ -198,12 +206,18 @@ fn highest(values: &[f32]) -> f32 {
     values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// AnomalyDINO's image score (Damm et al., arXiv 2405.14529): the mean of the highest 1 % of the cells, rounded down, at least one.
-pub(super) fn mean_of_highest(values: &[f32]) -> f32 {
+/// How many cells AnomalyDINO's image score takes (Damm et al., arXiv 2405.14529): the highest 1 %, rounded down, at
+/// least one.
+pub(super) fn highest_share(cells: usize) -> usize {
+    (cells / 100).max(1)
+}
+
+/// The mean of the `count` highest.
+pub(super) fn mean_of_highest(values: &[f32], count: usize) -> f32 {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
-    let count = (values.len() / 100).max(1);
-    sorted[..count].iter().sum::<f32>() / count as f32
+    let highest = &sorted[..count.min(sorted.len())];
+    highest.iter().sum::<f32>() / highest.len().max(1) as f32
 }
 
 impl Language {

@@ -30,7 +30,7 @@ pub fn side_of_all(area: Area, side: usize, grid: usize) -> usize {
 }
 
 /// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of the whole's value
-/// and the tiles' at each place.
+/// and the tiles' at each place, of those that count there; 0 where none does.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
     let side = tiles.first().map_or(whole.side(), |(tile, map)| side_of_all(area, tile.w, map.side()));
     let value = |cell: usize| {
@@ -39,19 +39,24 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
         let (x, y) = (place(cell % side, area.x, area.w), place(cell / side, area.y, area.h));
         let (sum, count) =
             tiles.iter().filter_map(|(tile, map)| at(map, *tile, x, y)).fold((0.0, 0), |(s, n), v| (s + v, n + 1));
-        let whole = at(whole, area, x, y).unwrap_or_default();
-        if count == 0 { whole } else { (whole + sum / count as f32) / 2.0 }
+        match at(whole, area, x, y) {
+            Some(whole) if count > 0 => (whole + sum / count as f32) / 2.0,
+            Some(whole) => whole,
+            None if count > 0 => sum / count as f32,
+            None => 0.0,
+        }
     };
     Map::new(side, (0..side * side).map(value).collect())
 }
 
-/// The value of the cell at a place of the picture, if the map reaches it.
+/// The value of the cell at a place of the picture, if the map reaches it and it counts.
 fn at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
     let cell = |at: f64, start: usize, length: usize| {
         let share = (at - start as f64) / length as f64;
         (0.0..1.0).contains(&share).then(|| (share * map.side() as f64) as usize)
     };
-    Some(map.values()[cell(y, area.y, area.h)? * map.side() + cell(x, area.x, area.w)?])
+    let (row, column) = (cell(y, area.y, area.h)?, cell(x, area.x, area.w)?);
+    map.counts(row, column).then(|| map.values()[row * map.side() + column])
 }
 
 #[cfg(test)]

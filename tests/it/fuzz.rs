@@ -4,6 +4,7 @@
 //! A few seconds a target here; `tools/test --long SECONDS` gives each as long as you like. A failure names its seed.
 
 use crate::support::golden;
+use ndarray::Array3;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::io::Cursor;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use winspect::base::problems::Problems;
 use winspect::camera::{Settings, pipelines};
+use winspect::engine::onnx::OnnxEncoder;
+use winspect::engine::{EncodePlan, Encoder, PatchLayer};
 use winspect::model::{self, ModelFolder};
 use winspect::{config, picture_file};
 
@@ -170,4 +173,51 @@ fn model_folders_are_opened_or_refused() {
         std::fs::write(model.join("model.toml"), bytes).expect("written");
         let _ = ModelFolder::open(&model);
     });
+}
+
+/// Set in the child: the model folder whose graph it mutates.
+const CHILD: &str = "WINSPECT_FUZZ_MODEL";
+
+/// ONNX Runtime is C++ in our process: what it cannot bear ends the process instead of a test. So a child tries the
+/// graphs, with 8 GB of address space; an input that ended it is kept.
+#[test]
+fn graphs_are_opened_or_refused() {
+    if let Some(model) = std::env::var_os(CHILD) {
+        return open_mutated_graphs(Path::new(&model));
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("model");
+    model::import(&golden("dinov2-tiny"), &model, &|_| ()).expect("a golden model");
+    let ended = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 8000000; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().expect("a test is a file"))
+        .args(["--exact", "fuzz::graphs_are_opened_or_refused", "--nocapture"])
+        .env(CHILD, &model)
+        .output()
+        .expect("sh is everywhere");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    eprint!("{said}");
+    if !ended.status.success() {
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trunk.onnx");
+        std::fs::copy(model.join("trunk.onnx"), &kept).expect("kept");
+        panic!("{} with {}", ended.status, kept.display());
+    }
+}
+
+fn open_mutated_graphs(folder: &Path) {
+    let (runtime, model) = (crate::support::runtime(), ModelFolder::open(folder).expect("just imported"));
+    let (side, blocks) = (model.spec.side, model.spec.blocks);
+    let patches = vec![PatchLayer::Block(blocks)];
+    let plan = EncodePlan { side, image: false, patches, scales: vec![] };
+    let file = folder.join("trunk.onnx");
+    let graph = std::fs::read(&file).expect("imported");
+    let (mut opened, mut ran) = (0, 0);
+    fuzz("trunk.onnx", &[graph], |bytes| {
+        std::fs::write(&file, bytes).expect("written");
+        if let Ok(mut encoder) = OnnxEncoder::open(&runtime, &model, &plan) {
+            opened += 1;
+            ran += usize::from(encoder.encode(&[(&Array3::zeros((3, side, side))).into()]).is_ok());
+        }
+    });
+    eprintln!("{opened} of them opened, {ran} ran");
 }

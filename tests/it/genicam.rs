@@ -7,7 +7,7 @@ use crate::line::write_line;
 use crate::support::imported;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct Killed(Child);
 
@@ -22,11 +22,36 @@ fn fake_camera(serial: &str) -> Killed {
     let mut command = Command::new("arv-fake-gv-camera-0.8");
     command.args(["-i", "127.0.0.1", "-s", serial]).stdout(Stdio::null()).stderr(Stdio::null());
     let camera = Killed(command.spawn().expect("aravis-tools is installed by tools/setup"));
-    std::thread::sleep(Duration::from_secs(1));
+    let listens = || std::fs::read_to_string("/proc/net/udp").is_ok_and(|sockets| sockets.contains(DISCOVERY));
+    let started = Instant::now();
+    while !listens() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the fake camera does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     camera
 }
 
+/// Port 3956, as `/proc/net/udp` writes it.
+const DISCOVERY: &str = ":0F74";
+
+/// Ends in order, so that the camera belongs to nobody again; one that is killed keeps it until its heartbeat is missed.
+fn end(mut line: Killed) {
+    let asked = Command::new("kill").args(["-TERM", &line.0.id().to_string()]).status();
+    assert!(asked.expect("kill is everywhere").success());
+    line.0.wait().expect("ends");
+}
+
 fn start(folder: &Path) -> Killed {
+    Killed(winspect("run", folder).spawn().expect("util-linux is everywhere"))
+}
+
+/// What `winspect check` says.
+fn checked(folder: &Path) -> String {
+    let output = winspect("check", folder).stdout(Stdio::piped()).output().expect("util-linux is everywhere");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn winspect(word: &str, folder: &Path) -> Command {
     let winspect = env!("CARGO_BIN_EXE_winspect");
     let user = Command::new("id").arg("-u").output().expect("id is everywhere");
     let mut command = match user.stdout.as_slice() {
@@ -36,8 +61,8 @@ fn start(folder: &Path) -> Killed {
     if command.get_program() == "setpriv" {
         command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
     }
-    command.args([winspect, "run"]).arg(folder.join("line.toml")).stdout(Stdio::null());
-    Killed(command.spawn().expect("util-linux is everywhere"))
+    command.args([winspect, word]).arg(folder.join("line.toml")).stdout(Stdio::null());
+    command
 }
 
 fn states(lines: &[String]) -> Vec<String> {
@@ -53,13 +78,21 @@ fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it
     let camera = fake_camera("GV07");
     let free = "kind = \"genicam\"\ncamera = \"Aravis-Fake-GV07\"\nfeatures = \"\"";
 
+    for (features, is_told) in [("", false), ("GainAuto=Continuous", true)] {
+        let camera = free.replace("features = \"\"", &format!("features = {features:?}"));
+        write_line(folder.path(), broker.port, &camera);
+        let said = checked(folder.path());
+        assert!(said.contains("frames/s"), "{said}");
+        assert_eq!(said.contains("it sets its gain by itself"), is_told, "{features}: {said}");
+        std::thread::sleep(Duration::from_secs(4)); // the camera's heartbeat, as below
+    }
+
     let listener = Listener::start(broker.port, "plant/box/#");
     write_line(folder.path(), broker.port, free);
     let line = start(folder.path());
     listener.wait_for("box/result", 3);
-    drop(line);
+    end(line);
     drop(listener);
-    std::thread::sleep(Duration::from_secs(4)); // the camera's heartbeat: it belongs to nobody again
 
     // aravissrc gives up every 2 s without a frame; nobody may hear of it.
     let listener = Listener::start(broker.port, "plant/box/camera/top/status");

@@ -12,7 +12,7 @@ fn pixels(golden: &Golden, name: &str) -> Array3<f32> {
 
 fn encode(model: &ModelFolder, plan: &EncodePlan, picture: Array3<f32>) -> Features {
     let mut encoder = OnnxEncoder::open(&runtime(), model, plan).expect("the plan fits");
-    encoder.encode(&[picture]).expect("runs").remove(0)
+    encoder.encode(&[(&picture).into()]).expect("runs").remove(0)
 }
 
 #[test]
@@ -26,7 +26,6 @@ fn open_clip_towers_give_open_clips_tensors() {
                 image: true,
                 patches: vec![PatchLayer::Block(model.spec.blocks)],
                 scales: vec![2, 3],
-                cells: None,
             };
             let features = encode(&model, &plan, pixels(&golden, &format!("squash.{picture}")));
             let expect = |tensor: &str| golden.tensor(&format!("encode.{tensor}.{picture}"));
@@ -71,7 +70,7 @@ fn text_towers_give_open_clips_embeddings() {
 fn a_transformers_clip_gives_transformers_tensors() {
     let golden = Golden::open("clip-hf-tiny");
     let (_guard, model) = imported("clip-hf-tiny");
-    let plan = EncodePlan { side: 80, image: true, patches: vec![PatchLayer::Block(3)], scales: vec![], cells: None };
+    let plan = EncodePlan { side: 80, image: true, patches: vec![PatchLayer::Block(3)], scales: vec![] };
     let features = encode(&model, &plan, pixels(&golden, "squash.picture"));
     let image = Array1::from(features.image.expect("asked for")).into_dyn();
     assert_close("image", image, &golden.tensor("encode.image.picture"), 2e-3);
@@ -90,7 +89,7 @@ fn dinov2_gives_transformers_tensors_at_any_multiple_of_its_patch() {
     for side in [70, 98, 154] {
         let layers = (1..=4).map(|b| (PatchLayer::Block(b), format!("block{b}.{side}")));
         for (layer, tensor) in layers.chain([(PatchLayer::AfterFinalNorm, format!("final_norm.{side}"))]) {
-            let plan = EncodePlan { side, image: false, patches: vec![layer], scales: vec![], cells: None };
+            let plan = EncodePlan { side, image: false, patches: vec![layer], scales: vec![] };
             let features = encode(&model, &plan, pixels(&golden, &format!("pixels.{side}")));
             assert_close(&tensor, features.tokens[0].clone().into_dyn(), &golden.tensor(&tensor), 2e-3);
         }
@@ -102,7 +101,7 @@ fn dinov2_gives_transformers_tensors_at_any_multiple_of_its_patch() {
 fn windows_differ_from_each_other() {
     let golden = Golden::open("open-clip-tiny");
     let (_guard, model) = imported("open-clip-tiny");
-    let plan = EncodePlan { side: 80, image: false, patches: vec![], scales: vec![2], cells: None };
+    let plan = EncodePlan { side: 80, image: false, patches: vec![], scales: vec![2] };
     let windows = encode(&model, &plan, pixels(&golden, "squash.bad")).windows.remove(0).features;
     for row in 1..windows.nrows() {
         let first = windows.row(0).to_owned().into_dyn();
@@ -113,8 +112,7 @@ fn windows_differ_from_each_other() {
 #[test]
 fn a_plan_beyond_the_model_is_refused_with_every_limit() {
     let (_guard, model) = imported("open-clip-tiny");
-    let plan =
-        EncodePlan { side: 96, image: true, patches: vec![PatchLayer::Block(4)], scales: vec![0, 9], cells: None };
+    let plan = EncodePlan { side: 96, image: true, patches: vec![PatchLayer::Block(4)], scales: vec![0, 9] };
     let error = OnnxEncoder::open(&runtime(), &model, &plan).err().expect("too much").to_string();
     for words in ["80 x 80 pixels only, got 96", "block: must be 1 to 3, got 4", "patches wide, got 0", "got 9"] {
         assert!(error.contains(words), "{words:?} is not in {error:?}");

@@ -12,7 +12,7 @@ use winspect::verdict::Map;
 use winspect::winclip::inspector::Detailed;
 use winspect::winclip::pixels::PixelMaker;
 use winspect::winclip::scorer::Scorer;
-use winspect::winclip::{Fit, Inspector, MapKind, Preset, Recipe, prompts};
+use winspect::winclip::{Fit, Inspector, MapKind, Preset, Recipe, Region, prompts};
 
 const MODELS: [&str; 2] = ["open-clip-tiny", "open-clip-tiny-quickgelu"];
 const PICTURES: [&str; 4] = ["good_a", "good_b", "good_c", "bad"];
@@ -109,7 +109,7 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                 )
                 .expect("prepares");
                 for shown in PICTURES {
-                    let judged = inspector.judge(&picture(name, shown)).expect("judged");
+                    let judged = inspector.judge(&picture(name, shown)).expect("judged").remove(0);
                     assert_judged(&golden, &format!("{}.{run}", preset.name()), shown, judged.score, &judged.map, 1e-3);
                 }
                 let prompts = if preset == Preset::Zqhang { "anomalib" } else { preset.name() };
@@ -150,10 +150,10 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
     let mut inspector =
         Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, &references, &mut |_, _| ())
             .expect("prepares");
-    let left_out = inspector.leave_one_out().expect("compared");
+    let left_out = inspector.leave_one_out().expect("compared").remove(0);
     assert_eq!(left_out.len(), 2);
     assert!(left_out.iter().all(|(s, _)| *s > 1e-4 && s.is_finite()), "{left_out:?}");
-    assert!(inspector.judge(&references[0]).expect("judged").score < 1e-5, "a reference matches itself");
+    assert!(inspector.judge(&references[0]).expect("judged")[0].score < 1e-5, "a reference matches itself");
 }
 
 #[test]
@@ -178,7 +178,12 @@ fn the_engine_finds_the_nearest_row_of_each_reference_however_many_there_are() {
 fn masked(model: &ModelFolder, mask: Vec<Vec<(f64, f64)>>, references: &[Picture]) -> Inspector {
     let crop = Area::whole(references[0].width(), references[0].height());
     let maps = Some(vec![MapKind::Patch, MapKind::Windows(2)]);
-    let recipe = Recipe { side: Some(70), crop: Some(crop), mask, maps, ..Recipe::new(None) };
+    let recipe = Recipe {
+        side: Some(70),
+        regions: vec![Region { name: None, crop: Some(crop), mask }],
+        maps,
+        ..Recipe::new(None)
+    };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opens");
     Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, references, &mut |_, _| ())
@@ -193,12 +198,12 @@ fn outside_a_mask_nothing_counts_and_windows_that_lie_there_are_not_computed() {
     let (w, h) = (references[0].width() as f64, references[0].height() as f64);
     let boxed = |left: f64, right: f64| vec![vec![(left, 0.0), (right, 0.0), (right, h), (left, h)]];
 
-    let plain = masked(&model, vec![], &references).judge_in_detail(&shown).expect("judged");
-    let all = masked(&model, boxed(0.0, w), &references).judge_in_detail(&shown).expect("judged");
+    let plain = masked(&model, vec![], &references).judge_in_detail(&shown).expect("judged").remove(0);
+    let all = masked(&model, boxed(0.0, w), &references).judge_in_detail(&shown).expect("judged").remove(0);
     assert_eq!(all.judgement.map.values(), plain.judgement.map.values());
     assert_eq!(all.judgement.score, plain.judgement.score);
 
-    let left = masked(&model, boxed(0.0, 0.4 * w), &references).judge_in_detail(&shown).expect("judged");
+    let left = masked(&model, boxed(0.0, 0.4 * w), &references).judge_in_detail(&shown).expect("judged").remove(0);
     let (map, side) = (&left.judgement.map, left.judgement.map.side());
     let is_left = |cell: usize| cell % side < 2 * side / 5;
     for (cell, value) in map.values().iter().enumerate() {

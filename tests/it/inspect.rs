@@ -44,6 +44,39 @@ fn lines(output: &Output) -> Vec<serde_json::Value> {
 }
 
 #[test]
+fn each_region_has_a_line_and_all_are_in_one_overlay() {
+    let (guard, model) = imported(DINO);
+    let overlays = guard.path().join("overlays");
+    let inspect = |regions: &[&str]| {
+        let mut command = command(&model.path);
+        command.args(["--size", "70"]).arg("--overlay").arg(&overlays);
+        for name in ["good_a", "good_b"] {
+            command.arg("--reference").arg(picture(CLIP, name));
+        }
+        for region in regions {
+            command.args(["--region", region]);
+        }
+        command.arg(picture(CLIP, "bad"));
+        command
+    };
+    let found = lines(&succeed(&mut inspect(&["left=0,0,20,20", "right=20,5,20,20"])));
+    assert_eq!(found.iter().map(|line| &line["region"]).collect::<Vec<_>>(), ["left", "right"]);
+    assert!(overlays.join("bad.png").exists());
+    for (regions, more, words) in [
+        (vec!["left=0,0,20,20", "left=1,0,20,20"], vec![], "--region: \"left\" is another region's name"),
+        (vec!["0,0,20,20"], vec![], "must be a name and its place"),
+        (vec!["left=0,0,0,20"], vec![], "must be x,y,width,height"),
+        (vec!["left=0,0,20,20"], vec!["--crop", "0,0,9,9"], "cannot be used with"),
+    ] {
+        let mut command = inspect(&regions);
+        command.args(more);
+        let output = run(&mut command);
+        assert!(errors(&output).contains(words), "{words:?} is not in {}", errors(&output));
+        assert_eq!(output.status.code(), Some(64));
+    }
+}
+
+#[test]
 fn each_picture_has_one_line_of_json_with_finite_numbers() {
     let (_guard, model) = imported(CLIP);
     let output = succeed(
@@ -59,7 +92,7 @@ fn each_picture_has_one_line_of_json_with_finite_numbers() {
         for key in ["pixels", "encode", "score", "total"] {
             assert!(line["ms"][key].as_f64().is_some_and(|ms| ms >= 0.0), "{key} in {line}");
         }
-        assert_eq!(line.as_object().expect("an object").len(), 5);
+        assert_eq!(line.as_object().expect("an object").len(), 6);
     }
 }
 

@@ -2,12 +2,18 @@
 
 use crate::broker::{Broker, Listener, free_port};
 use crate::support::{golden, imported, runtime};
+use ndarray::{Array2, ArrayView2};
 use std::process::Command;
-use winspect::engine::PatchLayer;
-use winspect::engine::onnx::OnnxEncoder;
+use std::sync::{Arc, Mutex};
+use winspect::engine::nearest::Nearest;
+use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
+use winspect::engine::{EncodeTook, Encoder, EngineError, Features, Look, PatchLayer};
 use winspect::frame::{Area, Picture};
+use winspect::model::ModelFolder;
 use winspect::picture_file;
-use winspect::winclip::{Inspector, MapKind, Preset, Recipe, tiles};
+use winspect::verdict::Map;
+use winspect::winclip::mask::Polygon;
+use winspect::winclip::{Inspector, Judgement, MapKind, Preset, Recipe, Region, prompts, tiles};
 
 #[test]
 fn an_encoder_computes_what_is_compared_and_no_more() {
@@ -67,18 +73,26 @@ fn what_a_recipe_looks_at_must_be_there() {
     let crop = Some(Area { x: 10, y: 10, w: 100, h: 100 });
     let polygon = |corners: &[(f64, f64)]| vec![corners.to_vec()];
     let beside = polygon(&[(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)]);
+    let one = |crop, mask: &[_]| vec![Region { name: None, crop, mask: mask.to_vec() }];
+    let rim = Region { name: Some("rim".into()), crop, mask: beside.clone() };
     let cases = [
-        (&dino, Recipe { mask: beside.clone(), ..none.clone() }, "mask: needs crop"),
-        (&dino, Recipe { mask: beside.clone(), crop, ..none.clone() }, "mask: leaves none of the 5 x 5 cells"),
+        (&dino, Recipe { regions: one(None, &beside), ..none.clone() }, "mask: needs crop"),
+        (&dino, Recipe { regions: one(crop, &beside), ..none.clone() }, "mask: leaves none of the 5 x 5 cells"),
+        (&dino, Recipe { regions: vec![rim; 2], ..none.clone() }, "region[1].mask: leaves none of the 5 x 5 cells"),
+        (&dino, Recipe { regions: vec![], ..none.clone() }, "region: must be 1 to 32, got 0"),
         (
             &dino,
-            Recipe { mask: polygon(&[(0.0, 0.0), (99.0, 99.0)]), crop, ..none.clone() },
+            Recipe { regions: one(crop, &polygon(&[(0.0, 0.0), (99.0, 99.0)])), ..none.clone() },
             "3 corners or more, got 2",
         ),
         (&dino, Recipe { tiles: Some(50), ..none.clone() }, "tiles: need crop"),
-        (&dino, Recipe { tiles: Some(50), mask: beside, crop, ..none.clone() }, "tiles: and a mask"),
-        (&dino, Recipe { tiles: Some(3), crop, ..none.clone() }, "a map of 167 cells a side (at most 128)"),
-        (&clip, Recipe { tiles: Some(50), crop, ..words }, "tiles: are for models without text"),
+        (
+            &dino,
+            Recipe { tiles: Some(3), regions: one(crop, &[]), ..none.clone() },
+            "a map of 167 cells a side (at most 128)",
+        ),
+        (&dino, Recipe { tiles: Some(3), regions: one(crop, &[]), ..none.clone() }, "a picture (at most 256)"),
+        (&clip, Recipe { tiles: Some(2), regions: one(crop, &[]), ..words }, "a picture (at most 256)"),
     ];
     for (model, recipe, words) in cases {
         let problems = recipe.encode_plan(&model.spec, true).expect_err(words).to_string();
@@ -86,35 +100,167 @@ fn what_a_recipe_looks_at_must_be_there() {
     }
 }
 
-/// Against the definition: each view by itself, then the map of all.
+fn golden_picture(name: &str) -> Picture {
+    picture_file::read(&golden("open-clip-tiny").join(name)).expect("a golden picture")
+}
+
+/// What all golden pictures reach.
+fn common_area() -> Area {
+    let pictures = ["good_a.png", "good_b.png", "bad.png"].map(golden_picture);
+    let smallest = |side: fn(&Picture) -> usize| pictures.iter().map(side).min().expect("three");
+    Area::whole(smallest(Picture::width), smallest(Picture::height))
+}
+
+/// The bad golden picture beside the two good ones, and each good one beside the other.
+fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<Judgement>, Vec<Vec<(f32, Map)>>) {
+    let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+    let encoder = Box::new(OnnxEncoder::open(&runtime(), model, &plan).expect("opens"));
+    let words = model.spec.text.is_some().then(|| {
+        let mut text = OnnxTextEncoder::open(&runtime(), model).expect("a text tower");
+        prompts::taught(recipe, &model.spec, &mut text).expect("short").expect("a class name")
+    });
+    let references = ["good_a.png", "good_b.png"].map(golden_picture);
+    let mut inspector =
+        Inspector::prepare(recipe, &model.spec, &plan, encoder, words, &references, &mut |_, _| ()).expect("prepares");
+    let left_out = inspector.leave_one_out().expect("compared");
+    (inspector.judge(&golden_picture("bad.png")).expect("judged"), left_out)
+}
+
+/// Counts what goes through it, and in how many calls.
+struct Counted(OnnxEncoder, Arc<Mutex<Vec<usize>>>);
+
+impl Encoder for Counted {
+    fn backend(&self) -> &str {
+        self.0.backend()
+    }
+
+    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+        self.1.lock().expect("one thread").push(looks.len());
+        self.0.encode(looks)
+    }
+
+    fn took(&self) -> &EncodeTook {
+        self.0.took()
+    }
+}
+
+impl Nearest for Counted {
+    fn similarities(
+        &mut self,
+        queries: ArrayView2<f32>,
+        references: ArrayView2<f32>,
+        rows_each: usize,
+    ) -> Result<Array2<f32>, EngineError> {
+        self.0.similarities(queries, references, rows_each)
+    }
+}
+
+/// How often the encoder looks at one picture, all in one call.
+fn looks_of(model: &ModelFolder, recipe: &Recipe) -> usize {
+    let (plan, calls) = (recipe.encode_plan(&model.spec, true).expect("fits"), Arc::default());
+    let encoder = Counted(OnnxEncoder::open(&runtime(), model, &plan).expect("opens"), Arc::clone(&calls));
+    let mut inspector = Inspector::untaught(recipe, &model.spec, &plan, Box::new(encoder), None).expect("no words");
+    inspector.judge(&golden_picture("bad.png")).expect("judged");
+    let calls = calls.lock().expect("one thread");
+    assert_eq!(calls.len(), 1);
+    calls[0]
+}
+
+fn looks_at(crop: Area, mask: &[Polygon]) -> Vec<Region> {
+    vec![Region { name: None, crop: Some(crop), mask: mask.to_vec() }]
+}
+
+/// Against the definition: each look by itself, then the map of all.
 #[test]
 fn tiles_are_judged_each_with_the_references_own_tile() {
     let (_guard, model) = imported("dinov2-tiny");
-    let picture = |name: &str| picture_file::read(&golden("open-clip-tiny").join(name)).expect("a golden picture");
-    let (references, shown) = ([picture("good_a.png"), picture("good_b.png")], picture("bad.png"));
-    let smallest = |side: fn(&Picture) -> usize| references.iter().chain([&shown]).map(side).min().expect("three");
-    let area = Area::whole(smallest(Picture::width), smallest(Picture::height));
-    let judged = |recipe: &Recipe| {
-        let plan = recipe.encode_plan(&model.spec, true).expect("fits");
-        let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
-        let mut inspector =
-            Inspector::prepare(recipe, &model.spec, &plan, Box::new(encoder), None, &references, &mut |_, _| ())
-                .expect("prepares");
-        let left_out = inspector.leave_one_out().expect("compared").len();
-        assert_eq!(left_out, 2);
-        inspector.judge(&shown).expect("judged")
-    };
-    let plain = Recipe { side: Some(70), crop: Some(area), ..Recipe::new(None) };
+    let area = common_area();
+    let plain = Recipe { side: Some(70), regions: looks_at(area, &[]), ..Recipe::new(None) };
+    let alone = |crop: Area| judged(&model, &Recipe { regions: looks_at(crop, &[]), ..plain.clone() }).0.remove(0).map;
     let side = area.w.min(area.h) / 2;
-    let tiled = judged(&Recipe { tiles: Some(side), ..plain.clone() });
-    let views: Vec<_> = tiles::tiles(area, side)
-        .into_iter()
-        .map(|tile| (tile, judged(&Recipe { crop: Some(tile), ..plain.clone() }).map))
-        .collect();
-    assert!(views.len() >= 4);
-    assert_eq!(tiled.map, tiles::merged(area, &judged(&plain).map, &views));
-    assert!(tiled.score > 0.0 && tiled.score <= tiled.map.max());
-    assert_eq!(tiled.area, area);
+    let (mut tiled, left_out) = judged(&model, &Recipe { tiles: Some(side), ..plain.clone() });
+    assert_eq!(left_out.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
+    let tiled = tiled.remove(0);
+    let looks: Vec<_> = tiles::tiles(area, side).into_iter().map(|tile| (tile, alone(tile))).collect();
+    assert!(looks.len() >= 4);
+    assert_eq!(tiled.map, tiles::merged(area, &alone(area), &looks));
+    // A look has 25 cells, of which one counts.
+    assert_eq!((tiled.score, tiled.area), (tiled.map.max(), area));
+}
+
+#[test]
+fn tiles_that_a_mask_leaves_out_are_not_computed_and_the_others_are_as_without_it() {
+    let (_guard, model) = imported("dinov2-tiny");
+    let area = common_area();
+    let side = area.w.min(area.h) / 2;
+    let (right, bottom) = ((area.x + area.w / 4) as f64, (area.y + area.h) as f64);
+    let left = vec![(0.0, 0.0), (right, 0.0), (right, bottom), (0.0, bottom)];
+    let recipe = |mask: &[Polygon]| Recipe {
+        side: Some(70),
+        tiles: Some(side),
+        regions: looks_at(area, mask),
+        ..Recipe::new(None)
+    };
+    let [plain, masked] =
+        [recipe(&[]), recipe(std::slice::from_ref(&left))].map(|recipe| judged(&model, &recipe).0.remove(0));
+    let side = plain.map.side();
+    assert_eq!(masked.map.side(), side);
+    // Three columns of tiles, of which the first alone reaches into the mask.
+    let looks = [recipe(&[]), recipe(&[left])].map(|recipe| looks_of(&model, &recipe));
+    assert_eq!(looks[0] - 1, 3 * (looks[1] - 1));
+    for cell in 0..side * side {
+        let counts = masked.map.counts(cell / side, cell % side);
+        assert_eq!(counts, 4 * (2 * (cell % side) + 1) <= 2 * side, "cell {cell}");
+        assert_eq!(masked.map.values()[cell] > 0.0, counts, "cell {cell}");
+    }
+    assert!(masked.score <= masked.map.max() && masked.score > 0.0);
+}
+
+#[test]
+fn a_model_with_words_looks_at_tiles_too() {
+    let (_guard, model) = imported("open-clip-tiny");
+    let area = common_area();
+    let side = area.w.min(area.h) / 2;
+    for preset in [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang] {
+        let own = Recipe { preset, regions: looks_at(area, &[]), ..Recipe::new(Some("nut".to_owned())) };
+        let alone = |crop| judged(&model, &Recipe { regions: looks_at(crop, &[]), ..own.clone() }).0.remove(0);
+        let tiled = judged(&model, &Recipe { tiles: Some(side), ..own.clone() }).0.remove(0);
+        let looks: Vec<_> = tiles::tiles(area, side).into_iter().map(|tile| (tile, alone(tile))).collect();
+        let worst = looks.iter().map(|(_, look)| look.score).fold(f32::NEG_INFINITY, f32::max);
+        let maps: Vec<_> = looks.into_iter().map(|(tile, look)| (tile, look.map)).collect();
+        let whole = alone(area);
+        assert_eq!(tiled.map, tiles::merged(area, &whole.map, &maps), "{preset:?}");
+        assert_eq!(tiled.score, (whole.score + worst) / 2.0, "{preset:?}");
+    }
+}
+
+/// Each as if it were alone, in one go.
+#[test]
+fn regions_are_judged_apart_each_with_the_references_own_region() {
+    for (name, class) in [("dinov2-tiny", None), ("open-clip-tiny", Some("nut".to_owned()))] {
+        let (_guard, model) = imported(name);
+        let (all, class_less) = (common_area(), class.is_none());
+        let (left, lower) = (Area { w: all.w / 2, ..all }, Area { y: all.y + all.h / 3, h: all.h / 2, ..all });
+        let edge = |a: Area| (a.x as f64, a.y as f64, (a.x + a.w) as f64, (a.y + a.h) as f64);
+        let (x, y, right, bottom) = edge(lower);
+        let mask = vec![vec![(x, y), (right, y), (x, bottom)]];
+        let own = Recipe { maps: Some(vec![MapKind::Patch, MapKind::Windows(2)]), ..Recipe::new(class) };
+        let own = if name == "dinov2-tiny" { Recipe { side: Some(70), ..own } } else { own };
+        let regions = vec![
+            Region { name: Some("left".into()), crop: Some(left), mask: vec![] },
+            Region { name: Some("lower".into()), crop: Some(lower), mask: mask.clone() },
+        ];
+        let recipe = Recipe { regions, ..own.clone() };
+        let (both, left_out) = judged(&model, &recipe);
+        assert!(!class_less || looks_of(&model, &recipe) == 2);
+        assert_eq!(both.iter().map(|j| j.region.as_deref()).collect::<Vec<_>>(), [Some("left"), Some("lower")]);
+        for (i, (area, mask)) in [(left, vec![]), (lower, mask)].into_iter().enumerate() {
+            let (alone, good) = judged(&model, &Recipe { regions: looks_at(area, &mask), ..own.clone() });
+            assert_eq!((both[i].score, &both[i].map, both[i].area), (alone[0].score, &alone[0].map, area), "{name}");
+            assert_eq!(left_out[i], good[0], "{name}");
+        }
+        assert_ne!(both[0].score, both[1].score);
+    }
 }
 
 #[test]

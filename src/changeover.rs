@@ -1,0 +1,97 @@
+//! Layer 6: another recipe while the line runs: prepared beside it, taken over between two parts.
+//!
+//! The choice is kept in the store: after a power cut the line must not judge by the recipe of another part.
+
+use crate::base::notify::{Pulse, SIGN};
+use crate::base::stop::Stop;
+use crate::config::RecipeConfig;
+use crate::line::{Prepare, Prepared, judges_of};
+use crate::publish::message::{self, Answer, Identity};
+use crate::publish::mqtt::{Answered, Side};
+use crate::rules::Judges;
+use crate::store::Store;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// A recipe that was asked for, by the command's id.
+pub struct Wanted {
+    pub id: Option<String>,
+    pub recipe: RecipeConfig,
+}
+
+/// What the desk takes over.
+pub struct Changed {
+    pub prepared: Prepared,
+    pub judges: Judges,
+    /// Told when it judges by it.
+    pub done: Sender<()>,
+}
+
+pub struct Changeover {
+    pub wanted: Receiver<Wanted>,
+    pub prepare: Prepare,
+    pub swap: Sender<Changed>,
+    pub side: mpsc::Sender<Side>,
+    pub answers: mpsc::Sender<Answered>,
+    pub identity: Arc<Mutex<Identity>>,
+    pub store: Store,
+}
+
+/// The key under which the store keeps the choice.
+pub const CHOSEN: &str = "recipe";
+
+impl Changeover {
+    pub fn work(self, stop: &Stop, pulse: &Pulse) {
+        while !stop.is_stopped() {
+            pulse.beat();
+            match self.wanted.recv_timeout(SIGN) {
+                Ok(wanted) => self.change(wanted, stop, pulse),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn change(&self, wanted: Wanted, stop: &Stop, pulse: &Pulse) {
+        let Wanted { id, recipe } = wanted;
+        let label = recipe.label();
+        let answer = match self.try_change(&recipe, stop, pulse) {
+            Ok(()) => {
+                tracing::info!("recipe {label} judges from now on");
+                self.store.keep(CHOSEN, &recipe.name);
+                self.store.note(format!("recipe {label} judges"));
+                Answer { id, status: "done", reason: Some(label), ..Answer::default() }
+            }
+            Err(why) => {
+                tracing::error!("recipe {label} was not taken over: {why}");
+                Answer { id, status: "rejected", reason: Some(why), ..Answer::default() }
+            }
+        };
+        // The publisher is there as long as we are.
+        let _ = self.answers.blocking_send(Answered::later("select_recipe", message::answer(&answer)));
+    }
+
+    fn try_change(&self, recipe: &RecipeConfig, stop: &Stop, pulse: &Pulse) -> Result<(), String> {
+        let mut prepared = (self.prepare)(recipe).map_err(|failure| failure.message)?;
+        let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        identity.recipe = recipe.label();
+        identity.judged_by(&judges);
+        identity.references = prepared.inspector.reference_count();
+        let (done, swapped) = bounded(1);
+        let gone = |_| "the line is stopping".to_owned();
+        self.swap.send(Changed { prepared, judges, done }).map_err(|_| gone(()))?;
+        loop {
+            pulse.beat();
+            match swapped.recv_timeout(SIGN) {
+                Ok(()) => break,
+                Err(RecvTimeoutError::Timeout) if !stop.is_stopped() => {}
+                Err(_) => return Err(gone(())),
+            }
+        }
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.clone();
+        let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! `winspect bench parts`: from a PLC's trigger to its result, with nothing to encode, and how fast what waited in the
+//! store is delivered. The table is for people, on standard error; the JSON line on standard output for those who keep
+//! figures.
+//!
+//! Method: the line's own foreman, ring, intake, store and publisher; a desk that passes every part at once; frames of a
+//! few bytes every 5 ms. A client on the same broker sends triggers at a steady rate and hears the results: a part's
+//! time is from handing the trigger to the client until the result has come back to it, which is later than the broker's
+//! PUBACK to us. Two rounds: triggers alone; then with `--backlog` results of an earlier run in the store, until they
+//! are delivered. A broker must be there, on loopback to compare.
+
+use super::terminal::print;
+use crate::base::exit::{Exit, Failure};
+use crate::base::notify::Pulse;
+use crate::base::stop::stop_pair;
+use crate::condition::{Causes, Condition};
+use crate::entrance::{Asking, Entrance};
+use crate::foreman::{Foreman, Known, Station};
+use crate::frame::{CapturedBy, Frame, Outcome, Picture, Tally};
+use crate::intake::{Intake, Policy, Waiting, intake};
+use crate::line::Opening;
+use crate::part::Terms;
+use crate::publish::message::{self, Identity, Metrics};
+use crate::publish::mqtt::{self, ORDERS, Wiring};
+use crate::publish::{self, Heatmaps};
+use crate::report::{Judge, Report};
+use crate::rules::Rules;
+use crate::store::{self, Store, StoreCount, Sync, Words};
+use crate::trigger::{RingSettings, Trigger};
+use crate::verdict::{Map, OnUndecided, Reason, Verdict};
+use clap::Args;
+use crossbeam::channel::bounded;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{Client, Connection, Event, MqttOptions};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+#[derive(Debug, Args)]
+pub struct PartsArguments {
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    #[arg(long, default_value_t = 1883)]
+    port: u16,
+    /// Triggers a second
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    rate: u16,
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// Results that an earlier run left
+    #[arg(long, default_value_t = 100_000)]
+    backlog: usize,
+    /// A folder on the disk that is measured; the store is made in it, and taken away
+    #[arg(long, default_value = ".")]
+    folder: PathBuf,
+    /// Survive a power cut (fsync), or kill -9 only
+    #[arg(long, default_value = "full", value_parser = ["full", "normal"])]
+    sync: String,
+}
+
+const DEADLINE: Duration = Duration::from_millis(1000);
+/// Parts that the backlog is made of at once.
+const TOGETHER: usize = 250;
+/// A round ends when nothing has come for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub fn run(arguments: &PartsArguments) -> Result<(), Failure> {
+    let folder = arguments.folder.join(format!("winspect-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let measured = measure(arguments, &folder);
+    let removed = std::fs::remove_dir_all(&folder);
+    let (alone, beside, drain) = measured?;
+    removed.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    eprintln!("{} triggers/s for {} s, sync = {}", arguments.rate, arguments.seconds, arguments.sync);
+    alone.tell("triggers alone");
+    let rate = drain.map(|(count, took)| count as f64 / took.as_secs_f64());
+    if let Some(rate) = rate {
+        beside.tell("beside the backlog");
+        eprintln!("{} results of an earlier run delivered at {rate:.0}/s", arguments.backlog);
+    }
+    print(json!({
+        "rate": arguments.rate, "seconds": arguments.seconds, "sync": arguments.sync, "backlog": arguments.backlog,
+        "alone": alone.json(), "beside_backlog": rate.map(|_| beside.json()), "backlog_per_s": rate,
+    }))
+    .map(|_| ())
+}
+
+/// The latencies of triggers alone, those beside a backlog, and how long which backlog took.
+type Measured = (Latencies, Latencies, Option<(usize, Duration)>);
+
+fn measure(arguments: &PartsArguments, folder: &std::path::Path) -> Result<Measured, Failure> {
+    let alone = round(arguments, &folder.join("alone.db"), 0)?.0;
+    if arguments.backlog == 0 {
+        return Ok((alone, Latencies::default(), None));
+    }
+    eprintln!("making {} results of an earlier run", arguments.backlog);
+    let file = folder.join("backlog.db");
+    fill(&file, arguments.backlog)?;
+    let (beside, drained) = round(arguments, &file, arguments.backlog)?;
+    Ok((alone, beside, drained.map(|took| (arguments.backlog, took))))
+}
+
+#[derive(Default)]
+struct Latencies {
+    sent: usize,
+    /// Sorted.
+    took: Vec<Duration>,
+    undecided: usize,
+}
+
+impl Latencies {
+    /// Milliseconds; nothing where no result came.
+    fn at(&self, per_mille: usize) -> Option<f64> {
+        let place = (self.took.len() * per_mille / 1000).min(self.took.len().checked_sub(1)?);
+        Some(self.took[place].as_secs_f64() * 1e3)
+    }
+
+    fn tell(&self, what: &str) {
+        let ms = |per_mille| self.at(per_mille).unwrap_or(f64::NAN);
+        let (sent, came, undecided) = (self.sent, self.took.len(), self.undecided);
+        eprintln!(
+            "{what}: {sent} sent, {came} results, {undecided} undecided; p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms",
+            ms(500),
+            ms(990),
+            ms(1000)
+        );
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "sent": self.sent, "results": self.took.len(), "undecided": self.undecided,
+            "p50_ms": self.at(500), "p99_ms": self.at(990), "max_ms": self.at(1000),
+        })
+    }
+}
+
+fn settings(file: PathBuf, sync: Sync) -> store::Settings {
+    let day = Duration::from_secs(86_400);
+    store::Settings {
+        file,
+        sync,
+        waiting_max: 10_000_000,
+        keep: day,
+        keep_bytes: 10 << 30,
+        reject_window: Duration::from_secs(1),
+    }
+}
+
+fn judge() -> Judge {
+    Judge { recipe: "bench@1".into(), threshold: Some(0.5), on_undecided: OnUndecided::Fail }
+}
+
+fn identity(run_id: &str) -> Identity {
+    Identity {
+        prefix: "winspect-bench".to_owned(),
+        station: std::process::id().to_string(),
+        run_id: run_id.to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        cameras: vec![],
+        recipe: "bench@1".to_owned(),
+        model: "none".to_owned(),
+        backend: "none".to_owned(),
+        device: "cpu".to_owned(),
+        references: 0,
+        threshold: Some(0.5),
+        regions: BTreeMap::new(),
+        previous: vec![],
+    }
+}
+
+fn words(run_id: &str) -> Words {
+    let identity = identity(run_id);
+    Words { judge: Box::new(|_| judge()), body: Box::new(move |report| message::body(report, &identity)) }
+}
+
+/// A passing verdict with a map of the usual size.
+fn pass(part: crate::part::Part) -> Report {
+    let mut report = Report::undecided(part, Reason::NotReady, &judge());
+    (report.verdict, report.reason, report.score) = (Verdict::Pass, None, Some(0.1));
+    report.map = Some(Map::new(16, vec![0.1; 256]));
+    report.took.total = report.part.ask.since.elapsed();
+    report
+}
+
+/// An earlier run that judged so many parts and reached no broker.
+fn fill(file: &std::path::Path, count: usize) -> Result<(), Failure> {
+    let opening = Opening::open(settings(file.to_owned(), Sync::Normal), "01BACKLOG")?;
+    let (store, clerk) = (opening.store, opening.opened.clerk(words("01BACKLOG")));
+    let clerk = thread::spawn(move || clerk.keep(&Pulse::default()));
+    let asking = asking(rules(&Causes::default()));
+    for start in (0..count).step_by(TOGETHER) {
+        let ask = asking.ask(Instant::now(), jiff::Timestamp::now());
+        let asks = (start..(start + TOGETHER).min(count)).map(|_| ask.clone()).collect();
+        let parts = store.accept(asks).map_err(|error| Failure::new(Exit::Software, error))?;
+        store.settle(parts.into_iter().map(pass).collect());
+    }
+    drop(store);
+    clerk.join().expect("the clerk does not panic");
+    Ok(())
+}
+
+fn asking(rules: Rules) -> Asking {
+    let terms = Terms { deadline: DEADLINE, ..Terms::default() };
+    Asking { camera: "bench".into(), terms, rules }
+}
+
+fn rules(causes: &Causes) -> Rules {
+    Rules::new(vec![(None, judge())], None, causes.clone())
+}
+
+/// Triggers at the rate, and how long `backlog` results took beside them.
+fn round(
+    arguments: &PartsArguments,
+    file: &std::path::Path,
+    backlog: usize,
+) -> Result<(Latencies, Option<Duration>), Failure> {
+    let run_id = ulid::Ulid::generate().to_string();
+    let sync = if arguments.sync == "full" { Sync::Full } else { Sync::Normal };
+    let Opening { store, opened, found, causes } = Opening::open(settings(file.to_owned(), sync), &run_id)?;
+    let (stopper, stop) = stop_pair();
+    let rules = rules(&causes);
+    let (intake, mut places) = intake(&[Policy::Queue(1000)]);
+    let tally = Arc::new(Tally::default());
+    let ring = Trigger::Command(RingSettings { bytes: 1 << 10, window: Duration::from_secs(1) });
+    let place = places.remove(0);
+    let asking = asking(rules.clone());
+    let entrance = Entrance::new(asking.clone(), &ring, place, tally, store.clone());
+    let entrance = Arc::new(entrance);
+    let (side, side_end) = mpsc::channel(8);
+    let (answers, answers_end) = mpsc::channel(2 * ORDERS as usize);
+    let (orders, orders_end) = bounded(ORDERS.into());
+    let foreman = Foreman {
+        orders: orders_end,
+        answers,
+        side,
+        store: store.clone(),
+        rules,
+        entrances: BTreeMap::new(),
+        stations: vec![Station { asking, cameras: vec![entrance.clone()] }],
+        identity: Arc::new(Mutex::new(identity(&run_id))),
+        known: Known::new(found.answers, Instant::now()),
+        recipes: vec![],
+        wanted: bounded(1).0,
+    };
+    let outbox = store.outbox().clone();
+    let condition = move || {
+        let (health, causes) = causes.all();
+        Condition { state: crate::condition::State::Ready, health, causes }
+    };
+    let metrics = || Metrics { cameras: BTreeMap::new(), store: StoreCount::default(), heatmaps_dropped: 0 };
+    let wiring = Wiring {
+        store: store.clone(),
+        side: side_end,
+        orders,
+        answers: answers_end,
+        condition: Box::new(condition),
+        metrics: Box::new(metrics),
+        pulse: Pulse::default(),
+    };
+    let publisher = publish::Settings {
+        host: arguments.host.clone(),
+        port: arguments.port,
+        client_id: format!("winspect-bench-{}", std::process::id()),
+        user: None,
+        password: None,
+        tls: None,
+        heatmaps: Heatmaps::None,
+    };
+    let plc = Plc::connect(arguments)?;
+    let (clerk, desk_store, told) = (opened.clerk(words(&run_id)), store, identity(&run_id));
+    let threads = [
+        thread::spawn(move || clerk.keep(&Pulse::default())),
+        thread::spawn(move || desk(&intake, &desk_store)),
+        {
+            let stop = stop.clone();
+            thread::spawn(move || foreman.work(&stop, &Pulse::default()))
+        },
+        thread::spawn(move || frames(&entrance, &stop)),
+    ];
+    let linked = thread::spawn(move || mqtt::run(publisher, told, wiring));
+    let measured = plc.measure(arguments, backlog, &outbox);
+    drop(stopper);
+    threads.into_iter().for_each(|thread| thread.join().expect("no stage panics"));
+    let linked = linked.join().expect("the publisher does not panic");
+    linked.map_err(|error| Failure::new(Exit::Software, error))?;
+    measured
+}
+
+/// Passes every part at once.
+fn desk(intake: &Intake, store: &Store) {
+    loop {
+        let batch = intake.take(64, &Pulse::default(), &mut || ());
+        if batch.is_empty() {
+            return store.close();
+        }
+        for Waiting { ticket, parts, .. } in batch {
+            ticket.into_iter().for_each(|ticket| ticket.settle(Outcome::Judged));
+            store.settle(parts.into_iter().map(pass).collect());
+        }
+    }
+}
+
+/// A camera of 200 frames a second.
+fn frames(entrance: &Entrance, stop: &crate::base::stop::Stop) {
+    let picture = Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes"));
+    while !stop.stopped_within(Duration::from_millis(5)) {
+        entrance.show(Frame {
+            camera: "bench".into(),
+            picture: picture.clone(),
+            captured_at: jiff::Timestamp::now(),
+            captured_by: CapturedBy::Arrival,
+            arrived: Instant::now(),
+            corrupt: false,
+            decode: None,
+            part_id: None,
+        });
+    }
+}
+
+/// The other side: triggers out, results in.
+struct Plc {
+    client: Client,
+    connection: Connection,
+    topics: String,
+}
+
+impl Plc {
+    fn connect(arguments: &PartsArguments) -> Result<Self, Failure> {
+        let mut options =
+            MqttOptions::new(format!("winspect-bench-plc-{}", std::process::id()), &arguments.host, arguments.port);
+        options.set_keep_alive(Duration::from_secs(30));
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
+        let (client, mut connection) = Client::new(options, 10_000);
+        let topics = format!("winspect-bench/{}", std::process::id());
+        for topic in ["result", "result/late", "birth"] {
+            let subscribed = client.try_subscribe(format!("{topics}/{topic}"), QoS::AtMostOnce);
+            subscribed.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+        }
+        let mut subscribed = 0;
+        while subscribed < 3 {
+            match connection.recv_timeout(PATIENCE) {
+                Ok(Ok(Event::Incoming(Packet::SubAck(_)))) => subscribed += 1,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(Failure::new(Exit::Unavailable, error)),
+                Err(_) => return Err(Failure::words(Exit::Unavailable, "the broker does not answer")),
+            }
+        }
+        Ok(Plc { client, connection, topics })
+    }
+
+    fn measure(
+        mut self,
+        arguments: &PartsArguments,
+        backlog: usize,
+        outbox: &store::Outbox,
+    ) -> Result<(Latencies, Option<Duration>), Failure> {
+        let count = usize::from(arguments.rate) * usize::from(arguments.seconds);
+        let gap = Duration::from_secs(1) / u32::from(arguments.rate);
+        let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+        let mut latencies = Latencies { sent: count, ..Latencies::default() };
+        let (mut late, mut began, mut drained) = (0, None, None);
+        let mut sender = None;
+        while latencies.took.len() < count || late < backlog {
+            let event = self.connection.recv_timeout(PATIENCE);
+            let Ok(Ok(event)) = event else { break };
+            let Event::Incoming(Packet::Publish(publish)) = event else { continue };
+            if publish.topic.ends_with(b"/birth") {
+                // It hears commands soon after.
+                began = Some(Instant::now());
+                sender = Some(self.send(count, gap, sent.clone()));
+            } else if publish.topic.ends_with(b"/late") {
+                late += 1;
+                if late == backlog {
+                    drained = began.map(|began: Instant| began.elapsed());
+                }
+            } else {
+                let now = Instant::now();
+                let result: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
+                latencies.undecided += usize::from(result["verdict"] == "undecided");
+                let part = result["part_id"].as_str().unwrap_or_default();
+                let sent = sent.lock().expect("the sender does not panic").remove(part);
+                latencies.took.extend(sent.map(|sent| now.duration_since(sent)));
+            }
+        }
+        if let Some(sender) = sender {
+            sender.join().expect("the sender does not panic");
+        }
+        latencies.took.sort();
+        tracing::debug!("{:?}", outbox.count());
+        Ok((latencies, drained))
+    }
+
+    fn send(&self, count: usize, gap: Duration, sent: Arc<Mutex<HashMap<String, Instant>>>) -> thread::JoinHandle<()> {
+        let (client, topic) = (self.client.clone(), format!("{}/cmd/trigger", self.topics));
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(500)); // until it has subscribed
+            let start = Instant::now();
+            for number in 0..count {
+                thread::sleep((start + gap * number as u32).saturating_duration_since(Instant::now()));
+                let part = number.to_string();
+                let trigger = json!({ "id": part, "part_id": part }).to_string();
+                sent.lock().expect("nobody panics with it").insert(part, Instant::now());
+                let _ = client.publish(&topic, QoS::AtLeastOnce, false, trigger); // its connection is ours
+            }
+        })
+    }
+}

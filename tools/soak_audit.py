@@ -95,7 +95,9 @@ class Audit:
         key = answer["id"]
         if answer["status"] == "rejected":
             self.rejected[(name, key)] += 1
-            if key in self.sent:
+            # By a clock that went back a good trigger's time is to come.
+            sent = self.sent.get(key)
+            if sent is not None and not self.faults.is_active(sent, sent + self.deadline_s, ("clock_back",)):
                 self.wrong.append(f"a good trigger was rejected: {payload}")
             return
         if key is not None and key.startswith("bad"):
@@ -177,23 +179,27 @@ class Audit:
         by_number = {(*of, seq) for of, last in self.runs.items() for seq in range(1, last + 1)}
         return (by_number | set(self.accepted)) - set(self.parts)
 
+    def unanswered(self):
+        return self.confirmed - set(self.answers) - {key for _, key in self.rejected}
+
     def is_quiet(self):
+        """All is answered and every part has its result."""
         with self.lock:
-            return not self.missing()
+            return not self.missing() and not self.unanswered()
 
     def report(self, acked):
         """The figures; `acked` is when the broker acknowledged which result."""
         with self.lock:
-            kinds = ("broker_kill", "session_lost", "broker_restart")
+            kinds = ("broker_kill", "session_lost")
             broker_lost = [key for key in self.missing() if key in acked
                            and self.faults.is_active(acked[key], acked[key] + BROKER_FORGETS_S, kinds)]
             lost = sorted(self.missing() - set(broker_lost))
             parts = self.parts.values()
             undecided = [part for part in parts if part.result["verdict"] == "undecided"]
             outside = [part for part in undecided if self.is_outside_faults(part)]
-            unanswered = [key for key in self.confirmed if key not in self.answers
-                          and not self.faults.is_active(self.sent[key], self.sent[key] + self.deadline_s,
-                                                        (*kinds, "two_daemons", "start"))]
+            unanswered = [key for key in self.unanswered()
+                          if not self.faults.is_active(self.sent[key], self.sent[key] + self.deadline_s,
+                                                       (*kinds, "two_daemons", "start"))]
             latencies = sorted(self.latencies)
             figures = {
                 "triggers": len(self.confirmed),

@@ -121,7 +121,7 @@ CREATE TABLE part (
   state INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE INDEX part_not_done ON part(state, key) WHERE state < 3;
 CREATE INDEX part_done ON part(at) WHERE state >= 3;
-CREATE TABLE run (run_id TEXT NOT NULL, camera TEXT NOT NULL, last_seq INTEGER NOT NULL,
+CREATE TABLE run (run_id TEXT NOT NULL, camera TEXT NOT NULL, last_seq INTEGER NOT NULL, last_key INTEGER NOT NULL,
   PRIMARY KEY (run_id, camera)) WITHOUT ROWID;
 CREATE TABLE answer (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -182,22 +182,28 @@ impl Database {
         Ok(Database { connection })
     }
 
-    /// What earlier runs left waits for the broker from now on.
+    /// What earlier runs left waits for the broker from now on. Runs are in the order of their parts' keys, not of their
+    /// names, which begin with the time: a box without a battery for its clock starts in the past.
     ///
     /// # Errors
     /// SQLite's.
     pub fn begin_run(&mut self) -> rusqlite::Result<Found> {
         let change = self.connection.transaction()?;
         change.execute("UPDATE part SET state = 2 WHERE state IN (0, 1)", [])?;
-        let old = "DELETE FROM run WHERE run_id NOT IN (SELECT DISTINCT run_id FROM run ORDER BY run_id DESC LIMIT ?)";
+        let old = "DELETE FROM run WHERE run_id NOT IN
+            (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
         change.execute(old, [RUNS_KEPT])?;
         change.execute("DELETE FROM answer WHERE at < ?", [now_ms() - ANSWERS_KEPT.as_millis() as i64])?;
         change.commit()?;
         let one = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64);
-        let next_key = one("SELECT coalesce(max(key), 0) + 1 FROM part")?;
+        // Delivered parts may be gone from the file.
+        let next_key = one(
+            "SELECT max(coalesce((SELECT max(key) FROM part), 0), coalesce((SELECT max(last_key) FROM run), 0)) + 1",
+        )?;
         let backlog = one("SELECT count(*) FROM part WHERE state = 2")?;
         let mut last = self.connection.prepare(
-            "SELECT run_id, camera, last_seq FROM run WHERE run_id = (SELECT max(run_id) FROM run) ORDER BY camera",
+            "SELECT run_id, camera, last_seq FROM run
+             WHERE run_id = (SELECT run_id FROM run ORDER BY last_key DESC LIMIT 1) ORDER BY camera",
         )?;
         let previous = last.query_map([], |row| {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
@@ -223,7 +229,8 @@ impl Database {
                 "INSERT OR REPLACE INTO part (key, run_id, camera, seq, at, state, body) VALUES (?, ?, ?, ?, ?, ?, ?)";
             let mut put = change.prepare_cached(put)?;
             let mut now = change.prepare_cached("UPDATE part SET state = ? WHERE key = ?")?;
-            let last = "INSERT INTO run VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last_seq = max(last_seq, excluded.last_seq)";
+            let last = "INSERT INTO run VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+                SET last_seq = max(last_seq, excluded.last_seq), last_key = max(last_key, excluded.last_key)";
             let mut last = change.prepare_cached(last)?;
             for write in writes {
                 match write {
@@ -231,7 +238,7 @@ impl Database {
                         let (key, seq) = (*key as i64, *seq as i64);
                         put.execute(params![key, run_id, camera, seq, now_ms(), *state as i64, body])?;
                         if *state == State::Open {
-                            last.execute(params![run_id, camera, seq])?;
+                            last.execute(params![run_id, camera, seq, key])?;
                         }
                     }
                     Write::Now { key, state } => drop(now.execute(params![*state as i64, *key as i64])?),

@@ -246,3 +246,16 @@ fn an_answer_goes_when_its_id_is_forgotten() {
     let left: Vec<String> = database.begin_run().expect("works").answers.into_iter().map(|(id, _)| id).collect();
     assert_eq!(left, ["new"]);
 }
+
+#[test]
+fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for run_id in ["01B", "01A"] {
+        let run = Run::start(settings(folder.path()), run_id);
+        run.accept(2);
+        run.end();
+    }
+    let run = Run::start(settings(folder.path()), "01C");
+    assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 2 }]);
+    run.end();
+}

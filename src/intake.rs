@@ -84,6 +84,7 @@ impl Place {
     ///
     /// # Errors
     /// What was brought, when the queue is full; when the inspector has left, its ticket is settled already.
+    #[expect(clippy::result_large_err, reason = "what was brought goes back as it came, once a frame at most")]
     pub fn put(&self, mut waiting: Waiting) -> Result<(), Waiting> {
         let mut places = self.lock();
         if places.closed {

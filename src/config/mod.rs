@@ -523,7 +523,10 @@ fn distance_of(table: &mut Table, speed: Option<f64>, stretch: Option<f64>, over
             Trigger::Continuous
         }
         _ => {
-            table.note("stretch_mm", "and belt_mm_s are needed: what one picture shows of the web, and how fast it runs");
+            table.note(
+                "stretch_mm",
+                "and belt_mm_s are needed: what one picture shows of the web, and how fast it runs",
+            );
             Trigger::Continuous
         }
     }

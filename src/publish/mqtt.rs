@@ -104,6 +104,8 @@ pub struct Wiring {
 const IN_FLIGHT: usize = 64;
 /// Commands that may be with the foreman at once; the broker keeps the others back.
 pub const ORDERS: u16 = 64;
+/// Commands that a connection holds for the foreman at most: mosquitto 2.0 sends more than it may when a session goes on.
+const ORDERS_KEPT: usize = 2048;
 /// No PUBACK for this long with results on their way: the link only looks alive.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// At the end of a run, what waits may take this long to be acknowledged.
@@ -117,8 +119,14 @@ const TAKEN_OVER: Duration = Duration::from_secs(30);
 const PACKET_MAX: u32 = 256 << 10;
 /// A result's payload and topic.
 pub(super) const RESULT_MAX: u32 = 2048;
-/// Requests that rumqttc may hold: those in flight, acknowledgements of commands, and a little beside them.
-pub(super) const REQUESTS: usize = 4 * IN_FLIGHT;
+/// Messages at QoS 0 that rumqttc may hold, and of those that bring another picture: a slow link must not fill with them.
+const BESIDE: usize = IN_FLIGHT;
+const BESIDE_PICTURES: usize = 8;
+/// Requests that rumqttc may hold: results in flight, messages beside them, two answers and the acknowledgement of each
+/// command, and room for changes of state.
+pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + ROOM_LEFT;
+/// Requests for which answers leave room: results, changes of state, refusals.
+const ROOM_LEFT: usize = 128;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats between two messages of counters.
 const METRICS_EVERY: u64 = 10;
@@ -170,7 +178,11 @@ struct Session {
     /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
     requested: VecDeque<Option<u64>>,
     in_flight: HashMap<u16, Option<u64>>,
-    /// Commands that the foreman has.
+    /// Publishes at QoS 0, and acknowledgements of commands, that the client has not written yet.
+    beside: usize,
+    acks: usize,
+    /// Commands for the foreman, and those of them and of the ones that he has that are not answered.
+    orders: VecDeque<Ordered>,
     ordered: HashMap<u64, Publish>,
     next_order: u64,
     /// The last PUBACK, or the last time that nothing was owed.
@@ -206,10 +218,21 @@ impl Link {
             loop {
                 tokio::select! {
                     () = &mut pause => break,
-                    side = self.wiring.side.recv(), if self.ending.is_none() => self.note(side),
+                    side = self.wiring.side.recv(), if self.ending.is_none() => {
+                        self.note(side);
+                        // The last chance to deliver; not for the price of throwing out who has our name.
+                        if self.ending.is_some() && wait.is_none() {
+                            break;
+                        }
+                    }
                     // Of a connection that is gone: the command comes again, and its id is known.
                     Some(_) = self.wiring.answers.recv() => {}
-                    () = tokio::time::sleep(SIGN) => self.wiring.pulse.beat(),
+                    () = tokio::time::sleep(SIGN) => {
+                        self.wiring.pulse.beat();
+                        if self.is_over() {
+                            break;
+                        }
+                    }
                 }
             }
         }
@@ -240,38 +263,50 @@ impl Link {
         let (mut tick, mut heart) = (tokio::time::interval(SIGN), tokio::time::interval(HEARTBEAT));
         let outbox = self.wiring.store.outbox().clone();
         loop {
-            self.wiring.pulse.beat();
-            if session.connected {
-                self.hand_over(session);
-                if self.is_finished(session) {
-                    self.say_goodbye(session);
-                }
-            }
-            tokio::select! {
-                event = events.poll() => match event {
-                    Ok(event) => self.handle(event, session, backoff),
-                    Err(_) if session.stopping => return None,
-                    Err(error) => return Some(self.ended(&error)),
-                },
-                () = outbox.notified(), if session.connected => {}
-                Some(answered) = self.wiring.answers.recv() => self.answer(session, &answered),
-                side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
-                _ = heart.tick(), if session.connected => self.beat(session),
-                _ = tick.tick() => {
-                    if session.connected {
-                        self.tell_condition(session);
-                    }
-                    if session.in_flight.is_empty() && session.requested.is_empty() {
-                        session.heard = Instant::now();
-                    } else if session.heard.elapsed() > SILENCE {
-                        return Some((format!("no acknowledgement for {} s", SILENCE.as_secs()), None));
-                    }
-                    if self.is_over() && !session.stopping {
-                        return Some(("the run is over".to_owned(), None));
+            // Held until it has something to tell: one that is dropped half-way begins its connection again, or forgets
+            // the packet that it was writing.
+            let mut event = std::pin::pin!(events.poll());
+            let event = loop {
+                self.wiring.pulse.beat();
+                if session.connected {
+                    self.pass_orders(session);
+                    self.hand_over(session);
+                    if self.is_finished(session) {
+                        self.say_goodbye(session);
                     }
                 }
+                tokio::select! {
+                    event = &mut event => break event,
+                    () = outbox.notified(), if session.connected => {}
+                    Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, &answered),
+                    side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
+                    _ = heart.tick(), if session.connected => self.beat(session),
+                    _ = tick.tick() => {
+                        if let Some(why) = self.look(session) {
+                            return Some((why, None));
+                        }
+                    }
+                }
+            };
+            match event {
+                Ok(event) => self.handle(event, session, backoff),
+                Err(_) if session.stopping => return None,
+                Err(error) => return Some(self.ended(&error)),
             }
         }
+    }
+
+    /// Now and then: tells how the line is; why the connection is of no use any more, if it is so.
+    fn look(&self, session: &mut Session) -> Option<String> {
+        if session.connected {
+            self.tell_condition(session);
+        }
+        if session.in_flight.is_empty() && session.requested.is_empty() {
+            session.heard = Instant::now();
+        } else if session.heard.elapsed() > SILENCE {
+            return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
+        }
+        (self.is_over() && !session.stopping).then(|| "the run is over".to_owned())
     }
 
     fn ended(&self, error: &ConnectionError) -> (String, Option<Duration>) {
@@ -296,21 +331,25 @@ impl Link {
                 self.back();
                 self.greet(session);
             }
-            Event::Outgoing(Outgoing::Publish(id)) if id != 0 => {
+            Event::Outgoing(Outgoing::Publish(0)) => session.beside = session.beside.saturating_sub(1),
+            Event::Outgoing(Outgoing::PubAck(_)) => session.acks = session.acks.saturating_sub(1),
+            Event::Outgoing(Outgoing::Publish(id)) => {
                 let key = session.requested.pop_front().flatten();
                 session.in_flight.insert(id, key);
             }
             Event::Incoming(Packet::PubAck(ack)) => self.landed(session, &ack),
             Event::Incoming(Packet::Publish(publish)) => self.receive(session, publish),
-            Event::Incoming(Packet::SubAck(ack)) => {
-                if ack.return_codes.iter().any(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
-                    tracing::error!(
-                        "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
-                        self.topics
-                    );
-                }
-            }
+            Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack.return_codes),
             _ => {}
+        }
+    }
+
+    fn subscribed(&self, codes: &[SubscribeReasonCode]) {
+        if codes.iter().any(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
+            tracing::error!(
+                "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
+                self.topics
+            );
         }
     }
 
@@ -335,12 +374,12 @@ impl Link {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         if topic == self.topic("fence") {
             session.fresh |= publish.payload == self.fence(session);
-            let _ = session.client.try_ack(&publish);
+            session.acknowledge(&publish);
             return;
         }
         let Some(name) = topic.strip_prefix(&format!("{}/cmd/", self.topics)) else { return };
         if publish.retain && publish.payload.is_empty() {
-            let _ = session.client.try_ack(&publish);
+            session.acknowledge(&publish);
             return; // how a retained command is taken away
         }
         let parsed = if publish.retain {
@@ -351,30 +390,36 @@ impl Link {
             command::parse(name, &publish.payload)
         };
         let refusal = match parsed {
-            Ok(order) => {
+            Ok(order) if session.ordered.len() < ORDERS_KEPT => {
                 let token = (session.number, session.next_order);
                 let (stale, came) = (!session.fresh, Instant::now());
-                let sent = self.wiring.orders.try_send(Ordered { order, name: name.to_owned(), stale, came, token });
-                match sent {
-                    Ok(()) => {
-                        session.ordered.insert(session.next_order, publish);
-                        session.next_order += 1;
-                        return;
-                    }
-                    // Not acknowledged: the next run gets it.
-                    Err(TrySendError::Disconnected(_)) => return,
-                    Err(TrySendError::Full(ordered)) => command::Refusal {
-                        id: ordered.order.id,
-                        reason: format!("more than {ORDERS} commands at once; wait for answers"),
-                    },
-                }
+                session.orders.push_back(Ordered { order, name: name.to_owned(), stale, came, token });
+                session.ordered.insert(session.next_order, publish);
+                session.next_order += 1;
+                return;
             }
+            Ok(order) => command::Refusal {
+                id: order.id,
+                reason: format!("more than {ORDERS_KEPT} commands at once; wait for answers"),
+            },
             Err(refusal) => refusal,
         };
         let answer = Answer { id: refusal.id, status: "rejected", reason: Some(refusal.reason), ..Answer::default() };
         // A name that is no command may be anything: it must not choose our topic.
         let name = if command::NAMES.contains(&name) { name } else { "unknown" };
         self.answer_to(session, Some(&publish), name, &message::answer(&answer));
+    }
+
+    /// Commands go to the foreman as he has room: he may still be at those of the connection before.
+    fn pass_orders(&self, session: &mut Session) {
+        while let Some(ordered) = session.orders.pop_front() {
+            match self.wiring.orders.try_send(ordered) {
+                Ok(()) => {}
+                Err(TrySendError::Full(ordered)) => return session.orders.push_front(ordered),
+                // Not acknowledged: the next run gets it.
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+        }
     }
 
     fn answer(&self, session: &mut Session, answered: &Answered) {
@@ -387,19 +432,22 @@ impl Link {
         }
     }
 
-    /// To `ack/<name>`, and to whoever asked where he said so.
+    /// To `ack/<name>`, and to whoever asked where he said so. The command is acknowledged after its answers: a broker
+    /// that forgets it has them, and a link that is cut before brings it again.
     fn answer_to(&self, session: &mut Session, publish: Option<&Publish>, name: &str, payload: &str) {
         let payload = payload.as_bytes().to_vec();
-        if let Some(publish) = publish {
-            let _ = session.client.try_ack(publish); // full: it comes again, and its id is known
-            let properties = publish.properties.as_ref();
-            if let Some(topic) = properties.and_then(|p| p.response_topic.clone()).filter(|topic| is_topic(topic)) {
-                let correlation_data = properties.and_then(|p| p.correlation_data.clone());
-                let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
-                session.publish(topic, false, payload.clone(), Some(properties), None);
-            }
+        let properties = publish.and_then(|publish| publish.properties.as_ref());
+        let response = properties.and_then(|p| p.response_topic.clone()).filter(|topic| is_topic(topic));
+        let mut told = true;
+        if let Some(topic) = response {
+            let correlation_data = properties.and_then(|p| p.correlation_data.clone());
+            let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
+            told &= session.publish(topic, false, payload.clone(), Some(properties), None);
         }
-        session.publish(self.topic(&format!("ack/{name}")), false, payload, None, None);
+        told &= session.publish(self.topic(&format!("ack/{name}")), false, payload, None, None);
+        if let Some(publish) = publish.filter(|_| told) {
+            session.acknowledge(publish);
+        }
     }
 
     /// `online`, who we are and how everything is: after every connect.
@@ -438,10 +486,10 @@ impl Link {
     fn beat(&mut self, session: &mut Session) {
         self.beats += 1;
         let beat = message::heartbeat(self.beats);
-        let _ = session.client.try_publish(self.topic("heartbeat"), QoS::AtMostOnce, false, beat);
+        session.beside(self.topic("heartbeat"), false, beat, None, BESIDE);
         if self.beats.is_multiple_of(METRICS_EVERY) {
             let metrics = message::metrics(&(self.wiring.metrics)());
-            let _ = session.client.try_publish(self.topic("metrics"), QoS::AtMostOnce, false, metrics);
+            session.beside(self.topic("metrics"), false, metrics, None, BESIDE);
         }
     }
 
@@ -449,23 +497,28 @@ impl Link {
     fn hand_over(&self, session: &mut Session) {
         while session.in_flight.len() + session.requested.len() < IN_FLIGHT {
             let Some(waiting) = self.wiring.store.outbox().next() else { return };
-            self.publish_result(session, &waiting);
+            if !self.publish_result(session, &waiting) {
+                return self.wiring.store.outbox().give_back(waiting);
+            }
         }
     }
 
-    fn publish_result(&self, session: &mut Session, waiting: &Waiting) {
+    /// False when the client has no room for it.
+    fn publish_result(&self, session: &mut Session, waiting: &Waiting) -> bool {
         let left = waiting.until.map(|until| until.saturating_duration_since(Instant::now()));
         let live = left.filter(|left| !left.is_zero());
         let payload = message::finished(&waiting.body, live.is_none(), waiting.dropped_before);
         let Some(left) = live else {
-            session.publish(self.topic("result/late"), false, payload, None, Some(waiting.key));
-            return;
+            return session.publish(self.topic("result/late"), false, payload, None, Some(waiting.key));
         };
         let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let properties = PublishProperties { message_expiry_interval: Some(expiry), ..PublishProperties::default() };
-        session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(waiting.key));
-        let last = self.topic(&format!("result/last/{}", waiting.place));
-        let _ = session.client.try_publish(last, QoS::AtMostOnce, true, payload);
+        let sent = session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(waiting.key));
+        if sent {
+            let last = self.topic(&format!("result/last/{}", waiting.place));
+            session.beside(last, true, payload, None, BESIDE);
+        }
+        sent
     }
 
     fn side(&mut self, session: &mut Session, side: Option<Side>) {
@@ -481,13 +534,11 @@ impl Link {
                     properties.user_properties.push(("part_id".to_owned(), part.clone()));
                 }
                 let topic = self.topic(&format!("heatmap/{}", report.seen_by));
-                // Full means that results need the room: the picture is dropped.
-                let (client, png) = (&session.client, png.clone());
-                let _ = client.try_publish_with_properties(topic, QoS::AtMostOnce, false, png, properties);
+                session.beside(topic, false, png.clone(), Some(properties), BESIDE_PICTURES);
             }
             Some(Side::Snapshot { camera, png }) if session.connected => {
                 let topic = self.topic(&format!("snapshot/{camera}"));
-                let _ = session.client.try_publish(topic, QoS::AtMostOnce, false, png.clone());
+                session.beside(topic, false, png.clone(), None, BESIDE_PICTURES);
             }
             _ => {}
         }
@@ -562,6 +613,9 @@ impl Session {
             fresh: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),
+            beside: 0,
+            acks: 0,
+            orders: VecDeque::new(),
             ordered: HashMap::new(),
             next_order: 0,
             heard: Instant::now(),
@@ -570,8 +624,8 @@ impl Session {
         }
     }
 
-    /// A publish that will be acknowledged; `key` is the store's for a result. A full client loses nothing: results
-    /// are handed out again with the next connection, and the silence watchdog makes one.
+    /// A publish that will be acknowledged; `key` is the store's for a result. False when the client is full, which its
+    /// size does not let happen.
     fn publish(
         &mut self,
         topic: String,
@@ -579,18 +633,49 @@ impl Session {
         payload: Vec<u8>,
         properties: Option<PublishProperties>,
         key: Option<u64>,
-    ) {
-        let sent = match properties {
-            Some(properties) => {
-                self.client.try_publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
-            }
-            None => self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload),
-        };
-        if let Err(error) = sent {
-            tracing::debug!("not handed to the client: {error}");
-            return;
+    ) -> bool {
+        let sent = self.send(topic, QoS::AtLeastOnce, retain, payload, properties);
+        if sent {
+            self.requested.push_back(key);
         }
-        self.requested.push_back(key);
+        sent
+    }
+
+    /// A full client does not: the command comes again with the next connection, and its id is known.
+    fn acknowledge(&mut self, publish: &Publish) {
+        self.acks += usize::from(self.client.try_ack(publish).is_ok());
+    }
+
+    /// For one more answer; the foreman waits where there is none.
+    fn has_room(&self) -> bool {
+        self.requested.len() + self.beside + self.acks + ROOM_LEFT < REQUESTS
+    }
+
+    /// What may be lost, and is while `most` of its kind wait for the link.
+    fn beside(
+        &mut self,
+        topic: String,
+        retain: bool,
+        payload: Vec<u8>,
+        properties: Option<PublishProperties>,
+        most: usize,
+    ) {
+        if self.beside < most && self.send(topic, QoS::AtMostOnce, retain, payload, properties) {
+            self.beside += 1;
+        }
+    }
+
+    fn send(
+        &self,
+        topic: String,
+        qos: QoS,
+        retain: bool,
+        payload: Vec<u8>,
+        properties: Option<PublishProperties>,
+    ) -> bool {
+        let properties = properties.unwrap_or_default();
+        let sent = self.client.try_publish_with_properties(topic, qos, retain, payload, properties);
+        sent.inspect_err(|error| tracing::debug!("not handed to the client: {error}")).is_ok()
     }
 }
 

@@ -121,7 +121,7 @@ CREATE TABLE part (
   state INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE INDEX part_not_done ON part(state, key) WHERE state < 3;
 CREATE INDEX part_done ON part(at) WHERE state >= 3;
-CREATE TABLE run (run_id TEXT NOT NULL, camera TEXT NOT NULL, last_seq INTEGER NOT NULL,
+CREATE TABLE run (run_id TEXT NOT NULL, camera TEXT NOT NULL, last_seq INTEGER NOT NULL, last_key INTEGER NOT NULL,
   PRIMARY KEY (run_id, camera)) WITHOUT ROWID;
 CREATE TABLE answer (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -131,6 +131,10 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
+/// Finds old answers without reading them all; beside the tables, because files without it are as good.
+const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
+/// Lines of the audit log that are kept.
+const AUDIT_KEPT: i64 = 100_000;
 /// Rows that one round of tidying takes away: a round must not hold a verdict up.
 const TIDIED: u64 = 2000;
 
@@ -173,26 +177,33 @@ impl Database {
             let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
             connection.execute_batch(&make).map_err(busy)?;
         }
+        connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(Database { connection })
     }
 
-    /// What earlier runs left waits for the broker from now on.
+    /// What earlier runs left waits for the broker from now on. Runs are in the order of their parts' keys, not of their
+    /// names, which begin with the time: a box without a battery for its clock starts in the past.
     ///
     /// # Errors
     /// SQLite's.
     pub fn begin_run(&mut self) -> rusqlite::Result<Found> {
         let change = self.connection.transaction()?;
         change.execute("UPDATE part SET state = 2 WHERE state IN (0, 1)", [])?;
-        let old = "DELETE FROM run WHERE run_id NOT IN (SELECT DISTINCT run_id FROM run ORDER BY run_id DESC LIMIT ?)";
+        let old = "DELETE FROM run WHERE run_id NOT IN
+            (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
         change.execute(old, [RUNS_KEPT])?;
         change.execute("DELETE FROM answer WHERE at < ?", [now_ms() - ANSWERS_KEPT.as_millis() as i64])?;
         change.commit()?;
         let one = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64);
-        let next_key = one("SELECT coalesce(max(key), 0) + 1 FROM part")?;
+        // Delivered parts may be gone from the file.
+        let next_key = one(
+            "SELECT max(coalesce((SELECT max(key) FROM part), 0), coalesce((SELECT max(last_key) FROM run), 0)) + 1",
+        )?;
         let backlog = one("SELECT count(*) FROM part WHERE state = 2")?;
         let mut last = self.connection.prepare(
-            "SELECT run_id, camera, last_seq FROM run WHERE run_id = (SELECT max(run_id) FROM run) ORDER BY camera",
+            "SELECT run_id, camera, last_seq FROM run
+             WHERE run_id = (SELECT run_id FROM run ORDER BY last_key DESC LIMIT 1) ORDER BY camera",
         )?;
         let previous = last.query_map([], |row| {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
@@ -218,7 +229,8 @@ impl Database {
                 "INSERT OR REPLACE INTO part (key, run_id, camera, seq, at, state, body) VALUES (?, ?, ?, ?, ?, ?, ?)";
             let mut put = change.prepare_cached(put)?;
             let mut now = change.prepare_cached("UPDATE part SET state = ? WHERE key = ?")?;
-            let last = "INSERT INTO run VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last_seq = max(last_seq, excluded.last_seq)";
+            let last = "INSERT INTO run VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+                SET last_seq = max(last_seq, excluded.last_seq), last_key = max(last_key, excluded.last_key)";
             let mut last = change.prepare_cached(last)?;
             for write in writes {
                 match write {
@@ -226,7 +238,7 @@ impl Database {
                         let (key, seq) = (*key as i64, *seq as i64);
                         put.execute(params![key, run_id, camera, seq, now_ms(), *state as i64, body])?;
                         if *state == State::Open {
-                            last.execute(params![run_id, camera, seq])?;
+                            last.execute(params![run_id, camera, seq, key])?;
                         }
                     }
                     Write::Now { key, state } => drop(now.execute(params![*state as i64, *key as i64])?),
@@ -274,12 +286,20 @@ impl Database {
         Ok(gone as u64)
     }
 
-    /// One round of taking the oldest delivered results away: those older than `age`, and while the file holds more
-    /// than `bytes`. True when there may be more to do.
+    /// One round of taking away what is old: answers whose ids are forgotten, and the oldest delivered results, those
+    /// older than `age`, and while the file holds more than `bytes`. True when there may be more to do.
     ///
     /// # Errors
     /// SQLite's.
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
+        let forgotten = now_ms() - ANSWERS_KEPT.as_millis() as i64;
+        let sql = "DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE at < ? ORDER BY at LIMIT ?)";
+        let answers = self.connection.execute(sql, params![forgotten, TIDIED as i64])?;
+        let sql = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
+        self.connection.execute(sql, [AUDIT_KEPT])?;
+        if answers as u64 == TIDIED {
+            return Ok(true);
+        }
         let old = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let sql =
             "DELETE FROM part WHERE key IN (SELECT key FROM part WHERE state >= 3 AND at < ? ORDER BY at LIMIT ?)";
@@ -313,6 +333,13 @@ impl Database {
     pub(super) fn state(&self, key: u64) -> rusqlite::Result<Option<i64>> {
         let sql = "SELECT state FROM part WHERE key = ?";
         self.connection.query_row(sql, [key as i64], |row| row.get(0)).optional()
+    }
+
+    /// An answer was given so long ago.
+    #[cfg(test)]
+    pub(super) fn age_answer(&self, id: &str, by: Duration) {
+        let sql = "UPDATE answer SET at = at - ? WHERE id = ?";
+        self.connection.execute(sql, params![by.as_millis() as i64, id]).expect("works");
     }
 
     /// As a full disk behaves: the file grows no further.

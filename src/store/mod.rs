@@ -92,8 +92,10 @@ enum Change {
 /// What a command is answered once its parts are known, to be kept under its id where it has one.
 struct Answer {
     id: Option<String>,
-    words: Box<dyn FnOnce(&[Part]) -> String + Send>,
+    words: Wording,
 }
+
+type Wording = Box<dyn FnOnce(&[Part]) -> String + Send>;
 
 /// A handle for everybody who accepts, judges or publishes parts.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! Results on their way to the broker: the live ones in memory, those of the file in pages. Bounded.
 //!
-//! Live results go first: what is late has time. Both keep their order.
+//! Live results go first: what is late has time. Both keep their order; a live one whose time is over in here takes its
+//! place among the late ones, behind what the file still holds from before it.
 
 use super::StoreCount;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +34,10 @@ pub struct Outbox {
 #[derive(Default)]
 pub(super) struct Queues {
     live: VecDeque<Waiting>,
-    late: VecDeque<Waiting>,
+    /// Live once, and their time is over: late, but not in the file as such.
+    overdue: BTreeMap<u64, Waiting>,
+    /// Read from the file.
+    late: BTreeMap<u64, Waiting>,
     /// Handed out and not answered.
     flying: BTreeMap<u64, Waiting>,
     /// Results that wait in the file and are not in `late`.
@@ -48,12 +52,12 @@ pub(super) struct Queues {
 impl Queues {
     /// Handed out or not, the broker does not have it yet.
     pub(super) fn waiting(&self) -> u64 {
-        (self.live.len() + self.late.len() + self.flying.len()) as u64 + self.in_file
+        (self.live() + self.late.len() + self.flying.len()) as u64 + self.in_file
     }
 
-    /// Live results in memory.
+    /// Results in memory that the file does not hold as late ones.
     pub(super) fn live(&self) -> usize {
-        self.live.len()
+        self.live.len() + self.overdue.len()
     }
 
     pub(super) fn put_live(&mut self, mut waiting: Waiting) {
@@ -64,11 +68,41 @@ impl Queues {
     /// What was read from the file; what is here already is not taken twice.
     pub(super) fn put_late(&mut self, waiting: Waiting) {
         self.read_to = self.read_to.max(waiting.key);
-        if self.flying.contains_key(&waiting.key) || self.late.iter().any(|late| late.key == waiting.key) {
+        if self.flying.contains_key(&waiting.key) || self.late.contains_key(&waiting.key) {
             return;
         }
         self.in_file = self.in_file.saturating_sub(1);
-        self.late.push_back(waiting);
+        self.late.insert(waiting.key, waiting);
+    }
+
+    fn next(&mut self, now: Instant) -> Option<Waiting> {
+        while let Some(first) = self.live.front()
+            && first.until.is_some_and(|until| until <= now)
+            && let Some(first) = self.live.pop_front()
+        {
+            self.overdue.insert(first.key, first);
+        }
+        self.live.pop_front().or_else(|| self.next_late())
+    }
+
+    /// The lowest key, unless the file may hold a lower one: then the clerk reads it first, and rings.
+    fn next_late(&mut self) -> Option<Waiting> {
+        let (late, overdue) = (self.late.keys().next().copied(), self.overdue.keys().next().copied());
+        match (late, overdue) {
+            (None, Some(overdue)) if self.in_file > 0 && overdue > self.read_to => None,
+            (Some(late), Some(overdue)) if late < overdue => self.late.pop_first(),
+            (_, Some(_)) => self.overdue.pop_first(),
+            (_, None) => self.late.pop_first(),
+        }
+        .map(|(_, waiting)| waiting)
+    }
+
+    fn put_back(&mut self, waiting: Waiting) {
+        match waiting.until {
+            Some(until) if until <= Instant::now() => drop(self.overdue.insert(waiting.key, waiting)),
+            Some(_) => self.live.push_front(waiting),
+            None => drop(self.late.insert(waiting.key, waiting)),
+        }
     }
 
     /// True when the publisher will soon ask for more of the file than there is in memory.
@@ -78,8 +112,10 @@ impl Queues {
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<Waiting> {
-        let count = count.min(self.live.len());
-        let spilled: Vec<Waiting> = self.live.drain(..count).collect();
+        let mut spilled: Vec<Waiting> =
+            std::iter::from_fn(|| self.overdue.pop_first()).take(count).map(|(_, waiting)| waiting).collect();
+        let more = (count - spilled.len()).min(self.live.len());
+        spilled.extend(self.live.drain(..more));
         let lowest = spilled.iter().map(|waiting| waiting.key).min();
         self.read_to = self.read_to.min(lowest.map_or(u64::MAX, |key| key.saturating_sub(1)));
         spilled
@@ -97,7 +133,7 @@ impl Queues {
 
     /// Late results that nobody was handed wait in the file alone again; the highest late key that somebody was.
     pub(super) fn forget_late(&mut self) -> u64 {
-        self.in_file += self.late.drain(..).count() as u64;
+        self.in_file += std::mem::take(&mut self.late).len() as u64;
         let flying = self.flying.values().filter(|waiting| waiting.until.is_none());
         self.read_to = flying.map(|waiting| waiting.key).max().unwrap_or(0);
         self.read_to
@@ -112,10 +148,7 @@ impl Outbox {
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
     pub fn next(&self) -> Option<Waiting> {
         let mut queues = self.queues();
-        let next = match queues.live.pop_front() {
-            Some(live) => live,
-            None => queues.late.pop_front()?,
-        };
+        let next = queues.next(Instant::now())?;
         queues.flying.insert(next.key, next.clone());
         Some(next)
     }
@@ -124,8 +157,15 @@ impl Outbox {
     pub fn rewind(&self) {
         let mut queues = self.queues();
         for (_, waiting) in std::mem::take(&mut queues.flying).into_iter().rev() {
-            let queue = if waiting.until.is_some() { &mut queues.live } else { &mut queues.late };
-            queue.push_front(waiting);
+            queues.put_back(waiting);
+        }
+    }
+
+    /// The client has no room for what was handed out last: it is handed out again.
+    pub fn give_back(&self, waiting: Waiting) {
+        let mut queues = self.queues();
+        if queues.flying.remove(&waiting.key).is_some() {
+            queues.put_back(waiting);
         }
     }
 
@@ -183,6 +223,26 @@ mod tests {
         outbox.land(first.key, false);
         outbox.queues().put_live(waiting(5, true));
         assert_eq!(outbox.next().expect("put").dropped_before, 4);
+    }
+
+    #[test]
+    fn late_results_keep_their_order_when_some_are_in_the_file_and_some_in_memory() {
+        let outbox = Outbox::default();
+        let over = Instant::now();
+        for key in 1..=6 {
+            outbox.queues().put_live(Waiting { until: Some(over), ..waiting(key, true) });
+        }
+        // Its time is over, and it was on its way when the oldest went to the file.
+        assert_eq!(outbox.next().map(|w| w.key), Some(1));
+        outbox.rewind();
+        let spilled = outbox.queues().spill(3);
+        assert_eq!(spilled.iter().map(|w| w.key).collect::<Vec<_>>(), [1, 2, 3]);
+        outbox.queues().in_file = 3;
+        assert!(outbox.next().is_none(), "the file holds older ones");
+        spilled.into_iter().for_each(|w| outbox.queues().put_late(Waiting { until: None, ..w }));
+        outbox.queues().put_live(waiting(7, true));
+        let keys: Vec<u64> = std::iter::from_fn(|| outbox.next()).map(|w| w.key).collect();
+        assert_eq!(keys, [7, 1, 2, 3, 4, 5, 6]);
     }
 
     proptest! {

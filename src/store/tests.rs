@@ -1,6 +1,6 @@
 //! The clerk at work on a real file: what survives, what is told, what a full disk does.
 
-use super::database::Database;
+use super::database::{Database, Write};
 use super::*;
 use crate::base::notify::Pulse;
 use crate::condition::Health;
@@ -233,4 +233,29 @@ fn old_results_go_when_they_are_too_old_or_too_many() {
     database.tidy(Duration::from_secs(3600), 0).expect("works");
     assert_eq!(database.state(parts[0].key).expect("works"), None);
     assert_eq!(database.audit().expect("works")[0].1, "threshold 0.5");
+}
+
+#[test]
+fn an_answer_goes_when_its_id_is_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    let answers = ["old", "new"].map(|id| Write::Answer { id: id.to_owned(), answer: "{}".to_owned() });
+    database.write("01A", &answers).expect("written");
+    database.age_answer("old", Duration::from_secs(3601));
+    database.tidy(Duration::from_secs(3600), 1 << 40).expect("works");
+    let left: Vec<String> = database.begin_run().expect("works").answers.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, ["new"]);
+}
+
+#[test]
+fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for run_id in ["01B", "01A"] {
+        let run = Run::start(settings(folder.path()), run_id);
+        run.accept(2);
+        run.end();
+    }
+    let run = Run::start(settings(folder.path()), "01C");
+    assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 2 }]);
+    run.end();
 }

@@ -177,10 +177,8 @@ impl Inspector {
         let looks = regions.flat_map(|(field, (pixels, _))| pixels.iter().zip(field.cells()));
         let looks: Vec<Look> = looks.map(|(pixels, cells)| Look { pixels, cells }).collect();
         let mut all = self.encoder.encode(&looks)?.into_iter();
-        let mut view = |(pixels, area): &Shown| View {
-            area: *area,
-            features: all.by_ref().take(pixels.len()).collect(),
-        };
+        let mut view =
+            |(pixels, area): &Shown| View { area: *area, features: all.by_ref().take(pixels.len()).collect() };
         Ok(pictures.iter().map(|regions| Views(regions.iter().map(&mut view).collect())).collect())
     }
 
@@ -234,10 +232,7 @@ impl Inspector {
     ///
     /// # Errors
     /// When the engine fails.
-    pub fn judge_all(
-        &mut self,
-        pictures: &[&Picture],
-    ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
+    pub fn judge_all(&mut self, pictures: &[&Picture]) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
         let started = Instant::now();
         let looks: Vec<Result<Vec<Shown>, PixelError>> = pictures.iter().map(|picture| self.looks(picture)).collect();
         let pixels_took = started.elapsed();

@@ -13,6 +13,7 @@ mod golden_encoder;
 mod golden_scores;
 mod inspect;
 mod line;
+mod link;
 mod models;
 mod notify;
 mod parts;

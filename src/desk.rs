@@ -27,7 +27,9 @@ use tokio::sync::mpsc;
 /// Engine failures in a row after which the device is presumed lost.
 const FAILURES_MAX: u32 = 3;
 /// Who found it, among the causes.
-pub const SELF_TEST: &str = "self-test";
+const SELF_TEST: &str = "self-test";
+/// The key under which the store keeps when a challenge was met last.
+pub const CHALLENGE_MET: &str = "challenge_met";
 
 /// What the desk remembers of a live camera's pictures.
 #[derive(Default)]
@@ -193,6 +195,9 @@ impl Desk {
         let Some(ended) = ended else { return };
         tell_challenge(&ended);
         self.store.note(ended.words());
+        if ended.is_met() {
+            self.store.keep(CHALLENGE_MET, &jiff::Timestamp::now().to_string());
+        }
         let status = if ended.is_met() { "done" } else { "rejected" };
         let answer =
             Answer { id: Some(ended.id.to_string()), status, reason: Some(ended.words()), ..Answer::default() };

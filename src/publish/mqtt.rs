@@ -643,7 +643,9 @@ impl Session {
 
     /// A full client does not: the command comes again with the next connection, and its id is known.
     fn acknowledge(&mut self, publish: &Publish) {
-        self.acks += usize::from(self.client.try_ack(publish).is_ok());
+        // One at QoS 0 needs none, and the client writes none for it.
+        let is_owed = publish.qos != QoS::AtMostOnce;
+        self.acks += usize::from(is_owed && self.client.try_ack(publish).is_ok());
     }
 
     /// For one more answer; the foreman waits where there is none.
@@ -721,5 +723,22 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
         ConnectionError::Io(error) => error.to_string(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_at_qos_0_owes_no_acknowledgement() {
+        let (client, _events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), REQUESTS);
+        let mut session = Session::new(1, client);
+        for (qos, owed) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 1)] {
+            let mut command = Publish::new("cmd/pause", qos, "{}", None);
+            command.pkid = 7;
+            session.acknowledge(&command);
+            assert_eq!(session.acks, owed);
+        }
     }
 }

@@ -378,8 +378,8 @@ impl Clerk {
 
     /// The oldest results that wait, of those that are not on their way.
     fn give_up(&mut self, count: u64) {
-        let after = self.outbox.queues().forget_late();
-        match self.database.give_up(after, count) {
+        let flying = self.outbox.queues().forget_late();
+        match self.database.give_up(&flying, count) {
             Ok(gone) => {
                 let mut queues = self.outbox.queues();
                 queues.in_file = queues.in_file.saturating_sub(gone);

@@ -127,6 +127,8 @@ CREATE TABLE answer (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT N
 CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 ";
+/// Those that wait in the file; SQLite uses an index with a condition only where the query repeats it.
+const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
 /// Runs whose last numbers are kept.
@@ -189,7 +191,7 @@ impl Database {
     /// SQLite's.
     pub fn begin_run(&mut self) -> rusqlite::Result<Found> {
         let change = self.connection.transaction()?;
-        change.execute("UPDATE part SET state = 2 WHERE state IN (0, 1)", [])?;
+        change.execute("UPDATE part SET state = 2 WHERE state < 3 AND state IN (0, 1)", [])?;
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
         change.execute(old, [RUNS_KEPT])?;
@@ -200,7 +202,7 @@ impl Database {
         let next_key = one(
             "SELECT max(coalesce((SELECT max(key) FROM part), 0), coalesce((SELECT max(last_key) FROM run), 0)) + 1",
         )?;
-        let backlog = one("SELECT count(*) FROM part WHERE state = 2")?;
+        let backlog = one(&format!("SELECT count(*) FROM part WHERE {WAITS}"))?;
         let mut last = self.connection.prepare(
             "SELECT run_id, camera, last_seq FROM run
              WHERE run_id = (SELECT run_id FROM run ORDER BY last_key DESC LIMIT 1) ORDER BY camera",
@@ -266,8 +268,8 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn page(&self, after: u64, limit: usize) -> rusqlite::Result<Vec<Row>> {
-        let sql = "SELECT key, camera, body FROM part WHERE state = 2 AND key > ? ORDER BY key LIMIT ?";
-        let mut page = self.connection.prepare_cached(sql)?;
+        let sql = format!("SELECT key, camera, body FROM part WHERE {WAITS} AND key > ? ORDER BY key LIMIT ?");
+        let mut page = self.connection.prepare_cached(&sql)?;
         let rows = page.query_map(params![after as i64, limit as i64], |row| {
             let (key, camera, body): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(Row { key: key as u64, camera: camera.into(), body: body.into() })
@@ -275,14 +277,17 @@ impl Database {
         rows.collect()
     }
 
-    /// Takes the oldest waiting results after that key away, at most `count` and a round's worth; how many there were.
+    /// Takes the oldest waiting results but those away, at most `count` and a round's worth; how many there were.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn give_up(&mut self, after: u64, count: u64) -> rusqlite::Result<u64> {
-        let sql =
-            "DELETE FROM part WHERE key IN (SELECT key FROM part WHERE state = 2 AND key > ? ORDER BY key LIMIT ?)";
-        let gone = self.connection.execute(sql, params![after as i64, count.min(TIDIED) as i64])?;
+    pub fn give_up(&mut self, but: &[u64], count: u64) -> rusqlite::Result<u64> {
+        let but = serde_json::json!(but).to_string();
+        let sql = format!(
+            "DELETE FROM part WHERE key IN (SELECT key FROM part
+             WHERE {WAITS} AND key NOT IN (SELECT value FROM json_each(?)) ORDER BY key LIMIT ?)"
+        );
+        let gone = self.connection.execute(&sql, params![but, count.min(TIDIED) as i64])?;
         Ok(gone as u64)
     }
 
@@ -326,6 +331,13 @@ impl Database {
         let mut log = self.connection.prepare("SELECT at, what FROM audit ORDER BY rowid")?;
         let rows = log.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
+    }
+
+    /// How SQLite finds what waits.
+    #[cfg(test)]
+    pub(super) fn plan_of_a_page(&self) -> String {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT key FROM part WHERE {WAITS} AND key > 0 ORDER BY key LIMIT 1");
+        self.connection.query_row(&sql, [], |row| row.get(3)).expect("works")
     }
 
     /// The state of one part.

@@ -259,3 +259,11 @@ fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
     assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 2 }]);
     run.end();
 }
+
+#[test]
+fn what_waits_is_found_without_reading_what_is_delivered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    let plan = database.plan_of_a_page();
+    assert!(plan.contains("part_not_done"), "{plan}");
+}

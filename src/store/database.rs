@@ -51,6 +51,12 @@ pub enum Write {
         key: u64,
         state: State,
     },
+    /// A result of this run waits in the file from now on, even if its row was lost with another file.
+    Spill {
+        key: u64,
+        place: Arc<str>,
+        body: Arc<str>,
+    },
     /// A command's answer, by the sender's id.
     Answer {
         id: String,
@@ -111,6 +117,7 @@ pub enum DatabaseError {
 
 pub struct Database {
     connection: Connection,
+    is_left: bool,
 }
 
 /// Raised when the tables change.
@@ -151,12 +158,35 @@ impl Database {
         }
         match Self::try_open(path, sync) {
             Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
-                let aside = move_aside(path)?;
-                let words = format!("the store was broken ({error}); moved to {}", aside.display());
-                Self::try_open(path, sync).map(|database| (database, Some(words)))
+                Self::anew(path, sync, &error).map(|(database, words)| (database, Some(words)))
             }
             opened => opened.map(|database| (database, None)),
         }
+    }
+
+    /// Moves a broken file aside and makes another one; what is to be told. Nobody may have the broken one open: who
+    /// closes it takes the log beside it away, by its name.
+    ///
+    /// # Errors
+    /// When it cannot be moved, or another one cannot be made.
+    pub fn anew(path: &Path, sync: Sync, error: &rusqlite::Error) -> Result<(Self, String), DatabaseError> {
+        let aside = move_aside(path)?;
+        let words = format!("the store was broken ({error}); moved to {}", aside.display());
+        Self::try_open(path, sync).map(|database| (database, words))
+    }
+
+    /// Closes the file; nothing can be written until another one is opened.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn leave(&mut self) -> rusqlite::Result<()> {
+        self.connection = Connection::open_in_memory()?;
+        self.is_left = true;
+        Ok(())
+    }
+
+    pub fn is_left(&self) -> bool {
+        self.is_left
     }
 
     fn try_open(path: &Path, sync: Sync) -> Result<Self, DatabaseError> {
@@ -181,7 +211,7 @@ impl Database {
         }
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
-        Ok(Database { connection })
+        Ok(Database { connection, is_left: false })
     }
 
     /// What earlier runs left waits for the broker from now on. Runs are in the order of their parts' keys, not of their
@@ -244,6 +274,12 @@ impl Database {
                         }
                     }
                     Write::Now { key, state } => drop(now.execute(params![*state as i64, *key as i64])?),
+                    Write::Spill { key, place, body } => {
+                        let sql = "INSERT INTO part (key, run_id, camera, seq, at, state, body)
+                            VALUES (?, ?, ?, 0, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state";
+                        let row = params![*key as i64, run_id, place, now_ms(), State::Backlog as i64, body];
+                        change.prepare_cached(sql)?.execute(row)?;
+                    }
                     Write::Answer { id, answer } => {
                         let sql = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
                         change.prepare_cached(sql)?.execute(params![id, now_ms(), answer])?;
@@ -340,6 +376,13 @@ impl Database {
         self.connection.query_row(&sql, [], |row| row.get(3)).expect("works")
     }
 
+    /// What is read next is read from the file.
+    #[cfg(test)]
+    pub(super) fn forget_pages(&self) {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("works");
+        self.connection.execute_batch("PRAGMA shrink_memory").expect("works");
+    }
+
     /// The state of one part.
     #[cfg(test)]
     pub(super) fn state(&self, key: u64) -> rusqlite::Result<Option<i64>> {
@@ -369,12 +412,12 @@ pub fn is_broken(error: &rusqlite::Error) -> bool {
 }
 
 fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
-    let aside = |path: &Path| PathBuf::from(format!("{}.broken-{}", path.display(), now_ms()));
-    let to = aside(path);
+    let to = PathBuf::from(format!("{}.broken-{}", path.display(), now_ms()));
     std::fs::rename(path, &to).map_err(|error| DatabaseError::File { path: path.to_owned(), error })?;
+    // SQLite finds them by the name; they may not be there.
     for end in ["-wal", "-journal"] {
-        let beside = PathBuf::from(format!("{}{end}", path.display()));
-        let _ = std::fs::rename(&beside, aside(&beside)); // it may not be there
+        let beside = |path: &Path| format!("{}{end}", path.display());
+        let _ = std::fs::rename(beside(path), beside(&to));
     }
     Ok(to)
 }

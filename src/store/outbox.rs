@@ -258,7 +258,8 @@ mod tests {
         outbox.rewind();
         assert_eq!(outbox.queues().spill(1)[0].key, 1);
         outbox.queues().in_file = 1;
-        assert!(outbox.queues().wants_a_page() && outbox.next().is_none());
+        assert!(outbox.queues().wants_a_page());
+        assert!(outbox.next().is_none());
         outbox.queues().put_late(waiting(1, false));
         outbox.queues().in_file = 0;
         assert_eq!(outbox.next().map(|w| w.key), Some(1));

@@ -205,7 +205,10 @@ impl Clerk {
                 round.done.push(done);
             }
             Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
-            Change::Keep { key, value } => self.unwritten.push_back(Write::Keep { key, value }),
+            Change::Keep { key, value, done } => {
+                self.unwritten.push_back(Write::Keep { key, value });
+                round.done.push(done);
+            }
             Change::Close(done) => {
                 self.closed = true;
                 let open = self.ledger.close(&*self.words.judge);

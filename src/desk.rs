@@ -20,7 +20,7 @@ use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
 use crate::winclip::inspector::Judgement;
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -57,7 +57,7 @@ pub struct Desk {
     /// The live cameras: those of others may repeat themselves.
     pub watched: HashMap<Arc<str>, Watched>,
     pub asking: HashMap<Arc<str>, Asking>,
-    pub joins: Joins,
+    pub joins: Arc<Mutex<Joins>>,
     pub rules: Rules,
     pub causes: Causes,
     pub store: Store,
@@ -125,7 +125,8 @@ impl Desk {
                 let _ = self.evidence.try_send(evidence);
             }
             let now = Instant::now();
-            whole.extend(reports.into_iter().filter_map(|report| self.joins.add(report, now)));
+            let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
+            whole.extend(reports.into_iter().filter_map(|report| joins.add(report, now)));
         }
         for report in &mut whole {
             self.challenge(report);

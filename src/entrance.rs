@@ -4,6 +4,7 @@ use crate::camera::{Sink, State, Status};
 use crate::condition::{Causes, Health};
 use crate::frame::{Frame, Outcome, Picture, Tally, Ticket};
 use crate::intake::{Place, Waiting};
+use crate::join::Joins;
 use crate::part::{Ask, Part, Terms};
 use crate::publish::mqtt::Side;
 use crate::report::Report;
@@ -51,6 +52,7 @@ pub struct Entrance {
     asking: Asking,
     place: Place,
     tally: Arc<Tally>,
+    joins: Arc<Mutex<Joins>>,
     store: Store,
     way: Mutex<Way>,
     /// For those who ask for a picture.
@@ -67,7 +69,15 @@ enum Way {
 }
 
 impl Entrance {
-    pub fn new(asking: Asking, trigger: &Trigger, place: Place, tally: Arc<Tally>, store: Store) -> Self {
+    /// `joins` are the line's: a view that will not come is the camera's word on a part that others see too.
+    pub fn new(
+        asking: Asking,
+        trigger: &Trigger,
+        place: Place,
+        tally: Arc<Tally>,
+        joins: Arc<Mutex<Joins>>,
+        store: Store,
+    ) -> Self {
         let way = match trigger {
             Trigger::Continuous => Way::Continuous,
             Trigger::Frame => Way::Frame,
@@ -81,6 +91,7 @@ impl Entrance {
             asking,
             place,
             tally,
+            joins,
             store,
             way: Mutex::new(way),
             newest: Mutex::default(),
@@ -180,12 +191,17 @@ impl Entrance {
 
     fn undecided(&self, part: Part, reason: Reason) -> Report {
         let judge = self.asking.rules.judge(part.ask.region.as_deref());
-        Report::undecided(part, reason, &judge)
+        Report { seen_by: self.camera.clone(), ..Report::undecided(part, reason, &judge) }
     }
 
     fn settle(&self, reports: Vec<Report>) {
-        if !reports.is_empty() {
-            self.store.settle(reports);
+        let now = Instant::now();
+        let whole: Vec<Report> = {
+            let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.into_iter().filter_map(|report| joins.add(report, now)).collect()
+        };
+        if !whole.is_empty() {
+            self.store.settle(whole);
         }
     }
 }

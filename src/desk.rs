@@ -89,6 +89,7 @@ impl Desk {
     fn change(&mut self) {
         while let Ok(Changed { prepared, judges, done }) = self.swap.try_recv() {
             self.rules.change(judges, prepared.challenge_every);
+            self.causes.clear(SELF_TEST); // it was the other recipe's
             self.eye = prepared;
             let _ = done.send(()); // who waits for it may have stopped
         }
@@ -139,6 +140,10 @@ impl Desk {
     /// A frame with its parts; nothing when it is too late for all of them, or the line stops.
     fn open(&mut self, waiting: Waiting) -> Option<Opened> {
         let Waiting { frame, ticket, parts } = waiting;
+        if parts.is_empty() && self.rules.is_paused() {
+            ticket.into_iter().for_each(|ticket| ticket.settle(Outcome::Skipped)); // it came before
+            return None;
+        }
         // A free-running camera's frame becomes a part now that it is its turn.
         let parts = if parts.is_empty() { self.accept(&frame) } else { parts };
         if parts.iter().all(|part| part.due() <= Instant::now()) {

@@ -242,3 +242,47 @@ impl Sink for CameraSink {
         let _ = self.side.blocking_send(Side::Camera { name, status });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::tests::frame;
+    use crate::intake::{Policy, intake};
+    use crate::part::tests::ask;
+    use crate::report::tests::judge;
+    use crate::store::{Settings, Sync};
+    use crate::trigger::RingSettings;
+    use crate::verdict::Verdict;
+    use jiff::SignedDuration;
+    use std::time::Duration;
+
+    #[test]
+    fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = Settings {
+            file: folder.path().join("box.db"),
+            sync: Sync::Normal,
+            waiting_max: 10,
+            keep: Duration::ZERO,
+            keep_bytes: 0,
+            reject_window: Duration::ZERO,
+        };
+        let causes = Causes::default();
+        let (store, _opened, _) = Store::open(settings, "01A", causes.clone()).expect("opens");
+        let joins = Arc::new(Mutex::new(Joins::new([("station".into(), 2)].into())));
+        let asking =
+            Asking { camera: "top".into(), terms: Terms::default(), rules: Rules::new(vec![], None, None, causes) };
+        let ring = Trigger::Command(RingSettings { bytes: 1000, window: Duration::from_millis(10) });
+        let (_intake, mut places) = intake(&[Policy::Queue(1)]);
+        let entrance = Entrance::new(asking, &ring, places.remove(0), Arc::default(), joins.clone(), store);
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let part = Part::new(1, "01A".into(), 1, ask("station", Duration::from_secs(60)));
+        entrance.command(vec![part.clone()], at(1));
+        entrance.show(Frame { captured_at: at(2), ..frame("top") });
+        let mut seen = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
+        (seen.verdict, seen.reason, seen.seen_by) = (Verdict::Fail, None, "side".into());
+        let said = joins.lock().expect("no panic").add(seen, Instant::now()).expect("both views");
+        assert_eq!((said.verdict, &*said.seen_by), (Verdict::Fail, "side"));
+        assert_eq!((said.views[0].camera.as_str(), said.views[0].reason), ("top", Some(Reason::CameraLost)));
+    }
+}

@@ -128,6 +128,9 @@ impl Clerk {
         loop {
             pulse.beat();
             let (changes, last) = self.wait();
+            if last {
+                self.failed = self.failed.and_then(|failed| failed.checked_sub(RETRY)); // no more time to wait
+            }
             self.round(changes);
             self.tidy();
             if last {

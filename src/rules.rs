@@ -178,9 +178,8 @@ impl Rules {
     /// Tells when the challenge is overdue.
     pub fn look(&self, now: Instant) {
         let state = self.state();
-        let Some(interval) = state.interval else { return };
         let since = now.saturating_duration_since(state.met);
-        if since > interval {
+        if let Some(interval) = state.interval.filter(|interval| since > *interval) {
             let words = format!("none was met for more than {} min", interval.as_secs() / 60);
             self.causes.set("challenge overdue", Health::OffSpec, words);
         } else {
@@ -242,6 +241,10 @@ mod tests {
         assert_eq!(causes.all().0, Health::Normal);
         rules.look(Instant::now() + Duration::from_secs(61));
         assert_eq!(causes.all().0, Health::OffSpec);
+        // Another recipe asks for none.
+        rules.change(rules.judges(), None);
+        rules.look(Instant::now() + Duration::from_secs(61));
+        assert_eq!(causes.all().0, Health::Normal);
     }
 
     #[test]

@@ -106,6 +106,8 @@ const IN_FLIGHT: usize = 64;
 pub const ORDERS: u16 = 64;
 /// Commands that a connection holds for the foreman at most: mosquitto 2.0 sends more than it may when a session goes on.
 const ORDERS_KEPT: usize = 2048;
+/// Outcomes of commands, told later than their answers, that wait for the broker.
+const OUTCOMES_KEPT: usize = 16;
 /// No PUBACK for this long with results on their way: the link only looks alive.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// At the end of a run, what waits may take this long to be acknowledged.
@@ -140,6 +142,7 @@ pub fn run(settings: Settings, identity: Identity, wiring: Wiring) -> std::io::R
         identity,
         topics,
         wiring,
+        outcomes: VecDeque::new(),
         cameras: HashMap::new(),
         sessions: 0,
         beats: 0,
@@ -156,6 +159,8 @@ struct Link {
     identity: Identity,
     topics: String,
     wiring: Wiring,
+    /// Outcomes that were told while the broker was away, for the next connection; the newest [`OUTCOMES_KEPT`].
+    outcomes: VecDeque<Answered>,
     /// The newest status of each camera, for every new connection.
     cameras: HashMap<Arc<str>, Status>,
     sessions: u64,
@@ -225,8 +230,7 @@ impl Link {
                             break;
                         }
                     }
-                    // Of a connection that is gone: the command comes again, and its id is known.
-                    Some(_) = self.wiring.answers.recv() => {}
+                    Some(answered) = self.wiring.answers.recv() => self.keep_outcome(answered),
                     () = tokio::time::sleep(SIGN) => {
                         self.wiring.pulse.beat();
                         if self.is_over() {
@@ -278,7 +282,7 @@ impl Link {
                 tokio::select! {
                     event = &mut event => break event,
                     () = outbox.notified(), if session.connected => {}
-                    Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, &answered),
+                    Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, answered),
                     side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
                     _ = heart.tick(), if session.connected => self.beat(session),
                     _ = tick.tick() => {
@@ -422,13 +426,25 @@ impl Link {
         }
     }
 
-    fn answer(&self, session: &mut Session, answered: &Answered) {
+    fn answer(&mut self, session: &mut Session, answered: Answered) {
         let publish = match answered.token {
             Some((number, order)) if number == session.number => session.ordered.remove(&order),
             _ => None,
         };
-        if session.connected && (publish.is_some() || answered.token.is_none()) {
+        if !session.connected {
+            self.keep_outcome(answered);
+        } else if publish.is_some() || answered.token.is_none() {
             self.answer_to(session, publish.as_ref(), &answered.name, &answered.payload);
+        }
+    }
+
+    /// The broker is away. What answers a command of a connection that is gone is not needed: the command comes again,
+    /// and its id is known.
+    fn keep_outcome(&mut self, answered: Answered) {
+        if answered.token.is_none() {
+            self.outcomes.push_back(answered);
+            let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
+            self.outcomes.drain(..beyond);
         }
     }
 
@@ -451,7 +467,7 @@ impl Link {
     }
 
     /// `online`, who we are and how everything is: after every connect.
-    fn greet(&self, session: &mut Session) {
+    fn greet(&mut self, session: &mut Session) {
         let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
@@ -461,6 +477,9 @@ impl Link {
         session.publish(self.topic("availability"), true, b"online".to_vec(), None, None);
         self.tell_condition(session);
         self.cameras.keys().for_each(|name| self.publish_camera(session, name));
+        for Answered { name, payload, .. } in std::mem::take(&mut self.outcomes) {
+            self.answer_to(session, None, &name, &payload);
+        }
     }
 
     fn fence(&self, session: &Session) -> Vec<u8> {
@@ -643,7 +662,9 @@ impl Session {
 
     /// A full client does not: the command comes again with the next connection, and its id is known.
     fn acknowledge(&mut self, publish: &Publish) {
-        self.acks += usize::from(self.client.try_ack(publish).is_ok());
+        // One at QoS 0 needs none, and the client writes none for it.
+        let is_owed = publish.qos != QoS::AtMostOnce;
+        self.acks += usize::from(is_owed && self.client.try_ack(publish).is_ok());
     }
 
     /// For one more answer; the foreman waits where there is none.
@@ -721,5 +742,22 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
         ConnectionError::Io(error) => error.to_string(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_at_qos_0_owes_no_acknowledgement() {
+        let (client, _events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), REQUESTS);
+        let mut session = Session::new(1, client);
+        for (qos, owed) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 1)] {
+            let mut command = Publish::new("cmd/pause", qos, "{}", None);
+            command.pkid = 7;
+            session.acknowledge(&command);
+            assert_eq!(session.acks, owed);
+        }
     }
 }

@@ -76,8 +76,16 @@ impl Opened {
         outbox: Arc<Outbox>,
         causes: Causes,
     ) -> Result<(Self, Found), DatabaseError> {
-        let (mut database, told) = Database::open(&settings.file, settings.sync)?;
-        let found = database.begin_run()?;
+        let (mut database, mut told) = Database::open(&settings.file, settings.sync)?;
+        let found = match database.begin_run() {
+            Err(error) if is_broken(&error) => {
+                drop(database);
+                let (another, words) = Database::anew(&settings.file, settings.sync, &error)?;
+                (database, told) = (another, Some(words));
+                database.begin_run()?
+            }
+            found => found?,
+        };
         if let Some(told) = &told {
             tracing::error!("{told}; what waited in it is lost to the broker");
             causes.set("store", Health::OffSpec, told);
@@ -120,6 +128,9 @@ impl Clerk {
         loop {
             pulse.beat();
             let (changes, last) = self.wait();
+            if last {
+                self.failed = self.failed.and_then(|failed| failed.checked_sub(RETRY)); // no more time to wait
+            }
             self.round(changes);
             self.tidy();
             if last {
@@ -197,7 +208,10 @@ impl Clerk {
                 round.done.push(done);
             }
             Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
-            Change::Keep { key, value } => self.unwritten.push_back(Write::Keep { key, value }),
+            Change::Keep { key, value, done } => {
+                self.unwritten.push_back(Write::Keep { key, value });
+                round.done.push(done);
+            }
             Change::Close(done) => {
                 self.closed = true;
                 let open = self.ledger.close(&*self.words.judge);
@@ -269,12 +283,17 @@ impl Clerk {
             return;
         }
         round.late += spilled.len() as u64;
-        self.unwritten.extend(spilled.iter().map(|waiting| Write::Now { key: waiting.key, state: State::Backlog }));
+        self.unwritten.extend(spilled.into_iter().map(|Waiting { key, place, body, .. }| Write::Spill {
+            key,
+            place,
+            body,
+        }));
     }
 
     /// Everything that waits, in one transaction; a disk that fails is tried again after a while.
     fn write(&mut self) {
-        if self.unwritten.is_empty() || self.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
+        let waits = self.failed.map_or(self.unwritten.is_empty(), |failed| failed.elapsed() < RETRY);
+        if waits {
             return;
         }
         match self.database.write(&self.run_id, self.unwritten.make_contiguous()) {
@@ -298,10 +317,14 @@ impl Clerk {
             self.causes.set("store", Health::OffSpec, format!("results are not on the disk: {error}"));
         }
         self.failed = Some(Instant::now());
-        if is_broken(error) {
-            match Database::open(&self.settings.file, self.settings.sync) {
+        if is_broken(error) || self.database.is_left() {
+            match self.another_file(error) {
                 Ok((database, told)) => {
                     self.database = database;
+                    tracing::error!(
+                        "{}; what waited in it is lost to the broker",
+                        told.as_deref().unwrap_or("another store")
+                    );
                     self.unwritten.extend(told.map(|what| Write::Note { what }));
                     let mut queues = self.outbox.queues();
                     let lost = std::mem::take(&mut queues.in_file);
@@ -312,6 +335,16 @@ impl Clerk {
         }
         let beyond = self.unwritten.len().saturating_sub(UNWRITTEN_MAX);
         self.unwritten.drain(..beyond);
+    }
+
+    /// Instead of one that is broken. Ours is closed before: it would be in the way of the other.
+    fn another_file(&mut self, error: &rusqlite::Error) -> Result<(Database, Option<String>), DatabaseError> {
+        let Settings { file, sync, .. } = &self.settings;
+        if self.database.is_left() {
+            return Database::open(file, *sync); // it was moved aside, and there was none before now
+        }
+        self.database.leave()?;
+        Database::anew(file, *sync, error).map(|(database, told)| (database, Some(told)))
     }
 
     fn hand_out(&mut self, round: Round) {
@@ -378,8 +411,8 @@ impl Clerk {
 
     /// The oldest results that wait, of those that are not on their way.
     fn give_up(&mut self, count: u64) {
-        let after = self.outbox.queues().forget_late();
-        match self.database.give_up(after, count) {
+        let flying = self.outbox.queues().forget_late();
+        match self.database.give_up(&flying, count) {
             Ok(gone) => {
                 let mut queues = self.outbox.queues();
                 queues.in_file = queues.in_file.saturating_sub(gone);

@@ -84,6 +84,7 @@ enum Change {
     Keep {
         key: String,
         value: String,
+        done: Sender<()>,
     },
     /// The line stops: what is open becomes undecided, nothing more is accepted.
     Close(Sender<()>),
@@ -187,8 +188,10 @@ impl Store {
     }
 
     /// Later runs find it under that key.
-    pub fn keep(&self, key: &str, value: &str) {
-        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned() });
+    pub fn keep(&self, key: &str, value: &str) -> Soon<()> {
+        let (done, written) = bounded(1);
+        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned(), done });
+        Soon(written)
     }
 
     /// Every open part becomes undecided, and nothing is accepted any more. Returns when that is on the disk.

@@ -162,7 +162,7 @@ impl Desk {
 
     fn accept(&self, frame: &Frame) -> Vec<Part> {
         let asks = self.asking.get(&frame.camera).map_or(vec![], |asking| asking.of(frame));
-        let parts = self.store.accept(asks).unwrap_or_default();
+        let parts = self.store.number(asks).unwrap_or_default();
         parts.iter().for_each(Part::found_its_frame);
         parts
     }

@@ -7,12 +7,12 @@ use super::outbox::{Outbox, Waiting};
 use super::{Answer, Change, PAGE, Settings, Words};
 use crate::base::notify::{Pulse, SIGN};
 use crate::condition::{Causes, Health};
-use crate::part::{Ask, Part};
+use crate::part::Part;
 use crate::report::Report;
 use crate::verdict::{Reason, Verdict};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Changes in one transaction.
@@ -34,7 +34,7 @@ pub struct Opened {
     outbox: Arc<Outbox>,
     causes: Causes,
     database: Database,
-    next_key: u64,
+    ledger: Arc<Mutex<Ledger>>,
     told: Option<String>,
 }
 
@@ -46,13 +46,12 @@ pub struct Clerk {
     outbox: Arc<Outbox>,
     causes: Causes,
     database: Database,
-    ledger: Ledger,
+    ledger: Arc<Mutex<Ledger>>,
     /// What is not in the file yet.
     unwritten: VecDeque<Write>,
     /// The disk failed then.
     failed: Option<Instant>,
     tidied: Instant,
-    closed: bool,
 }
 
 /// What a round has for others once it is written.
@@ -94,8 +93,12 @@ impl Opened {
             tracing::info!("{} results of earlier runs wait for the broker", found.backlog);
         }
         outbox.queues().in_file = found.backlog;
-        let next_key = found.next_key;
-        Ok((Opened { settings, run_id: run_id.into(), changes, outbox, causes, database, next_key, told }, found))
+        let ledger = Arc::new(Mutex::new(Ledger::new(run_id.into(), found.next_key)));
+        Ok((Opened { settings, run_id: run_id.into(), changes, outbox, causes, database, ledger, told }, found))
+    }
+
+    pub(super) fn ledger(&self) -> Arc<Mutex<Ledger>> {
+        self.ledger.clone()
     }
 
     #[cfg(test)]
@@ -104,20 +107,19 @@ impl Opened {
     }
 
     pub fn clerk(self, words: Words) -> Clerk {
-        let Opened { settings, run_id, changes, outbox, causes, database, next_key, told } = self;
+        let Opened { settings, run_id, changes, outbox, causes, database, ledger, told } = self;
         Clerk {
             settings,
-            run_id: run_id.clone(),
+            run_id,
             words,
             changes,
             outbox,
             causes,
             database,
-            ledger: Ledger::new(run_id, next_key),
+            ledger,
             unwritten: told.map(|what| Write::Note { what }).into_iter().collect(),
             failed: None,
             tidied: Instant::now(),
-            closed: false,
         }
     }
 }
@@ -156,7 +158,7 @@ impl Clerk {
     /// What waits, at least one unless a deadline or a while comes first; true when nothing can come any more.
     fn wait(&self) -> (Vec<Change>, bool) {
         let now = Instant::now();
-        let due = self.ledger.next_due().map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
+        let due = self.ledger().next_due().map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
         let first = match self.changes.recv_timeout(due) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => return (vec![], false),
@@ -171,7 +173,7 @@ impl Clerk {
         for change in changes {
             self.enter(change, &mut round);
         }
-        let expired = self.ledger.expire(Instant::now(), &*self.words.judge);
+        let expired = self.ledger().expire(Instant::now(), &*self.words.judge);
         self.release(expired, &mut round);
         self.make_room(&mut round);
         self.write();
@@ -181,9 +183,14 @@ impl Clerk {
 
     fn enter(&mut self, change: Change, round: &mut Round) {
         match change {
-            Change::Accept { .. } if self.closed => {} // its reply is dropped: closed
+            Change::Numbered(parts) => parts.iter().for_each(|part| self.write_open(part)),
             Change::Accept { asks, answer, reply } => {
-                let parts: Vec<Part> = asks.into_iter().map(|ask| self.accept(ask)).collect();
+                let parts: Option<Vec<Part>> = {
+                    let mut ledger = self.ledger();
+                    asks.into_iter().map(|ask| ledger.accept(ask)).collect()
+                };
+                let Some(parts) = parts else { return }; // its reply is dropped: closed
+                parts.iter().for_each(|part| self.write_open(part));
                 let Answer { id, words } = answer;
                 let answer = words(&parts);
                 self.unwritten.extend(id.map(|id| Write::Answer { id, answer: answer.clone() }));
@@ -191,7 +198,8 @@ impl Clerk {
             }
             Change::Settle(reports) => {
                 for report in reports {
-                    match self.ledger.settle(report) {
+                    let settled = self.ledger().settle(report);
+                    match settled {
                         Settled::Released(reports) => self.release(reports, round),
                         Settled::Late(report) => self.record(&report, round),
                     }
@@ -213,23 +221,26 @@ impl Clerk {
                 round.done.push(done);
             }
             Change::Close(done) => {
-                self.closed = true;
-                let open = self.ledger.close(&*self.words.judge);
+                let open = self.ledger().close(&*self.words.judge);
                 self.release(open, round);
                 round.done.push(done);
             }
         }
     }
 
-    fn accept(&mut self, ask: Ask) -> Part {
-        let part = self.ledger.accept(ask);
-        // What is said if this run never says anything else.
-        let judge = (self.words.judge)(&part);
-        let said = Report::undecided(part.clone(), Reason::Late, &judge);
-        let row = self.row(&said, State::Open);
-        self.unwritten.push_back(row);
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nobody panics while holding the ledger")
+    }
+
+    /// A part's row, with what is said if this run never says anything else; a result that was quicker stays.
+    fn write_open(&mut self, part: &Part) {
         self.outbox.queues().count.accepted += 1;
-        part
+        if self.ledger().is_open(part) {
+            let judge = (self.words.judge)(part);
+            let said = Report::undecided(part.clone(), Reason::Late, &judge);
+            let row = self.row(&said, State::Open);
+            self.unwritten.push_back(row);
+        }
     }
 
     fn row(&self, report: &Report, state: State) -> Write {
@@ -261,7 +272,7 @@ impl Clerk {
     fn record(&mut self, report: &Report, round: &mut Round) {
         let mut row = self.row(report, State::Backlog);
         if let Write::Part { key, .. } = &mut row {
-            *key = self.ledger.spare_key();
+            *key = self.ledger().spare_key();
         }
         self.unwritten.push_back(row);
         round.late += 1;
@@ -350,7 +361,7 @@ impl Clerk {
     fn hand_out(&mut self, round: Round) {
         let mut queues = self.outbox.queues();
         queues.in_file += round.late;
-        queues.count.open = self.ledger.open() as u64;
+        queues.count.open = self.ledger().open() as u64;
         let any = !round.live.is_empty() || round.late > 0;
         round.live.into_iter().for_each(|waiting| queues.put_live(waiting));
         drop(queues);

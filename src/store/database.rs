@@ -269,7 +269,7 @@ impl Database {
                     Write::Part { key, run_id, camera, seq, state, body } => {
                         let (key, seq) = (*key as i64, *seq as i64);
                         put.execute(params![key, run_id, camera, seq, now_ms(), *state as i64, body])?;
-                        if *state == State::Open {
+                        if matches!(state, State::Open | State::Live) {
                             last.execute(params![run_id, camera, seq, key])?;
                         }
                     }

@@ -111,6 +111,26 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
 }
 
 #[test]
+fn a_part_that_was_numbered_at_once_has_its_row_and_one_result_even_when_that_is_quicker() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    let part = run.store.number(vec![ask("top", DEADLINE)]).expect("open").remove(0);
+    run.pass(&part);
+    let due = run.store.number(vec![ask("top", Duration::ZERO)]).expect("open").remove(0);
+    let said = [run.next().expect("settled"), run.next().expect("due at once")];
+    assert_eq!(said.map(|waiting| waiting.key), [part.key, due.key]);
+    run.store.number(vec![ask("top", DEADLINE)]).expect("open");
+    run.store.close();
+    assert!(run.store.number(vec![ask("top", DEADLINE)]).is_err());
+    let count = run.store.count();
+    assert_eq!((count.accepted, count.results, count.open), (3, 3, 0));
+    run.end();
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!((run.found.backlog, run.found.previous[0].last_seq), (3, 3));
+    run.end();
+}
+
+#[test]
 fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");

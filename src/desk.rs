@@ -88,7 +88,9 @@ impl Desk {
     /// Another recipe, between two parts.
     fn change(&mut self) {
         while let Ok(Changed { prepared, judges, done }) = self.swap.try_recv() {
-            self.rules.change(judges, prepared.challenge_every);
+            if let Some(ended) = self.rules.change(judges, prepared.challenge_every) {
+                self.end_challenge(&ended);
+            }
             self.causes.clear(SELF_TEST); // it was the other recipe's
             self.eye = prepared;
             let _ = done.send(()); // who waits for it may have stopped
@@ -200,8 +202,13 @@ impl Desk {
         let is_late = report.part.due() <= Instant::now();
         let (id, ended) = self.rules.judged(if is_late { Verdict::Undecided } else { report.verdict });
         report.challenge = id;
-        let Some(ended) = ended else { return };
-        tell_challenge(&ended);
+        if let Some(ended) = ended {
+            self.end_challenge(&ended);
+        }
+    }
+
+    fn end_challenge(&self, ended: &Challenge) {
+        tell_challenge(ended);
         self.store.note(ended.words());
         if ended.is_met() {
             drop(self.store.keep(CHALLENGE_MET, &jiff::Timestamp::now().to_string()));

@@ -207,15 +207,13 @@ impl Link {
             let mut session = Session::new(self.sessions, client);
             let why = self.converse(&mut session, &mut events, &mut backoff).await;
             self.wiring.store.outbox().rewind();
+            let waiting = self.wiring.store.count().waiting;
+            if waiting > 0 && (why.is_none() || self.is_over()) {
+                tracing::warn!("{waiting} results wait in the store for the next run");
+            }
             let Some((why, wait)) = why else { return };
             self.lost(&why);
             if self.is_over() {
-                let waiting = self.wiring.store.count().waiting;
-                if waiting > 0 {
-                    tracing::error!(
-                        "the broker is away at the end of the run: {waiting} results wait in the store for the next"
-                    );
-                }
                 return;
             }
             let pause = tokio::time::sleep(wait.unwrap_or_else(|| backoff.next_wait()));
@@ -304,13 +302,18 @@ impl Link {
     fn look(&self, session: &mut Session) -> Option<String> {
         if session.connected {
             self.tell_condition(session);
+            if self.is_over() && !session.stopping {
+                self.say_goodbye(session); // in order, though results wait for the next run
+            }
         }
         if session.in_flight.is_empty() && session.requested.is_empty() {
             session.heard = Instant::now();
         } else if session.heard.elapsed() > SILENCE {
             return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
         }
-        (self.is_over() && !session.stopping).then(|| "the run is over".to_owned())
+        let patience = if session.stopping { DRAIN } else { Duration::ZERO };
+        let is_over = self.ending.is_some_and(|end| Instant::now() > end + patience);
+        is_over.then(|| "the run is over".to_owned())
     }
 
     fn ended(&self, error: &ConnectionError) -> (String, Option<Duration>) {

@@ -307,9 +307,11 @@ impl Clerk {
         if waits {
             return;
         }
-        match self.database.write(&self.run_id, self.unwritten.make_contiguous()) {
+        // A disk that failed is tried with a few: the others would be written for nothing.
+        let some = if self.failed.is_some() { self.unwritten.len().min(TOGETHER) } else { self.unwritten.len() };
+        match self.database.write(&self.run_id, &self.unwritten.make_contiguous()[..some]) {
             Ok(()) => {
-                self.unwritten.clear();
+                self.unwritten.drain(..some);
                 if self.failed.take().is_some() {
                     tracing::info!("the store writes again");
                     self.causes.clear("store");
@@ -406,7 +408,8 @@ impl Clerk {
     fn tidy(&mut self) {
         let waiting = self.outbox.count().waiting;
         if self.failed.is_none() && waiting > self.settings.waiting_max {
-            self.give_up(waiting - self.settings.waiting_max);
+            // And a little more, so that it is not each round's work.
+            self.give_up(waiting - self.settings.waiting_max + self.settings.waiting_max / 100);
         }
         if self.tidied.elapsed() < TIDY {
             return;

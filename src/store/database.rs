@@ -234,8 +234,8 @@ impl Database {
         )?;
         let backlog = one(&format!("SELECT count(*) FROM part WHERE {WAITS}"))?;
         let mut last = self.connection.prepare(
-            "SELECT run_id, camera, last_seq FROM run
-             WHERE run_id = (SELECT run_id FROM run ORDER BY last_key DESC LIMIT 1) ORDER BY camera",
+            "SELECT run_id, camera, last_seq FROM run AS this
+             WHERE last_key = (SELECT max(last_key) FROM run WHERE camera = this.camera) ORDER BY camera",
         )?;
         let previous = last.query_map([], |row| {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })

@@ -18,12 +18,12 @@ pub use clerk::{Clerk, Opened};
 pub use database::{DatabaseError, Found, Previous, Sync};
 pub use outbox::{Outbox, Waiting};
 
+use self::ledger::Ledger;
 use crate::condition::Causes;
 use crate::part::{Ask, Part};
 use crate::report::{Judge, Report};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
-use self::ledger::Ledger;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -12,9 +12,10 @@
 //! After a connection the broker first delivers the commands that it kept for us. How old they are nobody knows: until
 //! a message of our own (the fence) has come back through it, commands count as stale.
 
+use super::Settings;
 use super::command::{self, Order};
 use super::message::{self, Answer, Identity, Metrics};
-use super::{Settings, tls};
+use super::session::{REQUESTS, Session, options, reason};
 use crate::base::backoff::Backoff;
 use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
@@ -22,12 +23,12 @@ use crate::condition::{Condition, State};
 use crate::report::Report;
 use crate::store::{Store, Waiting};
 use crossbeam::channel::{Sender, TrySendError};
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
-use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,7 +102,7 @@ pub struct Wiring {
 }
 
 /// Results on their way at once: more than a round trip needs, few enough to be sent again.
-const IN_FLIGHT: usize = 64;
+pub(super) const IN_FLIGHT: usize = 64;
 /// Commands that may be with the foreman at once; the broker keeps the others back.
 pub const ORDERS: u16 = 64;
 /// Commands that a connection holds for the foreman at most: mosquitto 2.0 sends more than it may when a session goes on.
@@ -112,23 +113,15 @@ const OUTCOMES_KEPT: usize = 16;
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// At the end of a run, what waits may take this long to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The broker keeps commands for us so long.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Somebody else uses our client id: taking it back at once would throw him out, and him us.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
-/// A command may be this large to be answered at all; the broker keeps larger ones.
-const PACKET_MAX: u32 = 256 << 10;
 /// A result's payload and topic.
 pub(super) const RESULT_MAX: u32 = 2048;
 /// Messages at QoS 0 that rumqttc may hold, and of those that bring another picture: a slow link must not fill with them.
-const BESIDE: usize = IN_FLIGHT;
+pub(super) const BESIDE: usize = IN_FLIGHT;
 const BESIDE_PICTURES: usize = 8;
-/// Requests that rumqttc may hold: results in flight, messages beside them, two answers and the acknowledgement of each
-/// command, and room for changes of state.
-pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + ROOM_LEFT;
-/// Requests for which answers leave room: results, changes of state, refusals.
-const ROOM_LEFT: usize = 128;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats between two messages of counters.
 const METRICS_EVERY: u64 = 10;
@@ -171,30 +164,6 @@ struct Link {
     gone: Option<Instant>,
     /// The last reason that was logged.
     told: String,
-}
-
-/// One connection.
-struct Session {
-    number: u64,
-    client: AsyncClient,
-    connected: bool,
-    /// What the broker kept for us has all come.
-    fresh: bool,
-    /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
-    requested: VecDeque<Option<u64>>,
-    in_flight: HashMap<u16, Option<u64>>,
-    /// Publishes at QoS 0, and acknowledgements of commands, that the client has not written yet.
-    beside: usize,
-    acks: usize,
-    /// Commands for the foreman, and those of them and of the ones that he has that are not answered.
-    orders: VecDeque<Ordered>,
-    ordered: HashMap<u64, Publish>,
-    next_order: u64,
-    /// The last PUBACK, or the last time that nothing was owed.
-    heard: Instant,
-    /// The state that was told last.
-    condition: Option<Condition>,
-    stopping: bool,
 }
 
 impl Link {
@@ -626,141 +595,7 @@ impl Link {
     }
 }
 
-impl Session {
-    fn new(number: u64, client: AsyncClient) -> Self {
-        Session {
-            number,
-            client,
-            connected: false,
-            fresh: false,
-            requested: VecDeque::new(),
-            in_flight: HashMap::new(),
-            beside: 0,
-            acks: 0,
-            orders: VecDeque::new(),
-            ordered: HashMap::new(),
-            next_order: 0,
-            heard: Instant::now(),
-            condition: None,
-            stopping: false,
-        }
-    }
-
-    /// A publish that will be acknowledged; `key` is the store's for a result. False when the client is full, which its
-    /// size does not let happen.
-    fn publish(
-        &mut self,
-        topic: String,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-        key: Option<u64>,
-    ) -> bool {
-        let sent = self.send(topic, QoS::AtLeastOnce, retain, payload, properties);
-        if sent {
-            self.requested.push_back(key);
-        }
-        sent
-    }
-
-    /// A full client does not: the command comes again with the next connection, and its id is known.
-    fn acknowledge(&mut self, publish: &Publish) {
-        // One at QoS 0 needs none, and the client writes none for it.
-        let is_owed = publish.qos != QoS::AtMostOnce;
-        self.acks += usize::from(is_owed && self.client.try_ack(publish).is_ok());
-    }
-
-    /// For one more answer; the foreman waits where there is none.
-    fn has_room(&self) -> bool {
-        self.requested.len() + self.beside + self.acks + ROOM_LEFT < REQUESTS
-    }
-
-    /// What may be lost, and is while `most` of its kind wait for the link.
-    fn beside(
-        &mut self,
-        topic: String,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-        most: usize,
-    ) {
-        if self.beside < most && self.send(topic, QoS::AtMostOnce, retain, payload, properties) {
-            self.beside += 1;
-        }
-    }
-
-    fn send(
-        &self,
-        topic: String,
-        qos: QoS,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-    ) -> bool {
-        let properties = properties.unwrap_or_default();
-        let sent = self.client.try_publish_with_properties(topic, qos, retain, payload, properties);
-        sent.inspect_err(|error| tracing::debug!("not handed to the client: {error}")).is_ok()
-    }
-}
-
 /// What may be published to.
 fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#', '\0'])
-}
-
-/// Who and where, as every connection says it.
-pub(super) fn options(settings: &Settings, client_id: &str) -> MqttOptions {
-    let mut options = MqttOptions::new(client_id, &settings.host, settings.port);
-    options.set_keep_alive(KEEP_ALIVE);
-    options.set_clean_start(true);
-    options.set_connection_timeout(5);
-    // A result is a small packet that must not wait for the answer to the one before it.
-    let mut network = options.network_options();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
-    options.set_max_packet_size(Some(PACKET_MAX));
-    if let Some(tls) = &settings.tls {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));
-    }
-    if let Some(user) = &settings.user {
-        options.set_credentials(user, settings.password.as_ref().map_or("", |p| p.reveal()));
-    }
-    options
-}
-
-/// Words for a person: what the broker said, or why it cannot be reached.
-pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
-    // It quotes what it wraps, but does not give it as its source.
-    let cause: &(dyn std::error::Error + 'static) = match error {
-        ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
-        other => other,
-    };
-    if let Some(words) = tls::reason(cause, host) {
-        return words;
-    }
-    match error {
-        ConnectionError::Tls(rumqttc::TlsError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "it ended the TLS handshake without a word; correct mqtt.port, or look into its log".to_owned()
-        }
-        ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
-        ConnectionError::Io(error) => error.to_string(),
-        other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_at_qos_0_owes_no_acknowledgement() {
-        let (client, _events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), REQUESTS);
-        let mut session = Session::new(1, client);
-        for (qos, owed) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 1)] {
-            let mut command = Publish::new("cmd/pause", qos, "{}", None);
-            command.pkid = 7;
-            session.acknowledge(&command);
-            assert_eq!(session.acks, owed);
-        }
-    }
 }

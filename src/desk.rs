@@ -5,7 +5,7 @@ use crate::base::notify::Pulse;
 use crate::changeover::Changed;
 use crate::condition::{Causes, Health};
 use crate::entrance::Asking;
-use crate::frame::{Area, Frame, Outcome};
+use crate::frame::{Area, Frame, Outcome, Picture, Ticket};
 use crate::intake::{Intake, Waiting};
 use crate::join::Joins;
 use crate::line::Prepared;
@@ -17,7 +17,7 @@ use crate::report::{Evidence, Report, Took};
 use crate::rules::{Challenge, Rules};
 use crate::store::Store;
 use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
-use crate::winclip::inspector::{InspectError, Judgement};
+use crate::winclip::inspector::Judgement;
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +27,9 @@ use tokio::sync::mpsc;
 /// Engine failures in a row after which the device is presumed lost.
 const FAILURES_MAX: u32 = 3;
 /// Who found it, among the causes.
-pub const SELF_TEST: &str = "self-test";
+const SELF_TEST: &str = "self-test";
+/// The key under which the store keeps when a challenge was met last.
+pub const CHALLENGE_MET: &str = "challenge_met";
 
 /// What the desk remembers of a live camera's pictures.
 #[derive(Default)]
@@ -37,10 +39,21 @@ pub struct Watched {
     bad: bool,
 }
 
+/// A frame whose parts are being judged.
+struct Opened {
+    frame: Frame,
+    ticket: Option<Ticket>,
+    reports: Vec<Report>,
+    /// Nothing is to be seen on it.
+    is_bad: bool,
+}
+
 pub struct Desk {
     /// What judges; another recipe brings its own.
     pub eye: Prepared,
     pub swap: Receiver<Changed>,
+    /// Frames that are looked at together at most.
+    pub batch: usize,
     /// The live cameras: those of others may repeat themselves.
     pub watched: HashMap<Arc<str>, Watched>,
     pub asking: HashMap<Arc<str>, Asking>,
@@ -62,13 +75,11 @@ impl Desk {
         while ended.is_ok() {
             self.change();
             let pulse = self.pulse.clone();
-            let batch = intake.take(1, &pulse, &mut || self.idle());
+            let batch = intake.take(self.batch, &pulse, &mut || self.idle());
             if batch.is_empty() {
                 break; // every camera has left
             }
-            for waiting in batch {
-                ended = ended.and(self.serve(waiting));
-            }
+            ended = self.serve(batch);
         }
         self.store.close();
         ended
@@ -100,31 +111,47 @@ impl Desk {
         }
     }
 
-    fn serve(&mut self, waiting: Waiting) -> Result<(), Failure> {
-        let Waiting { frame, ticket, parts } = waiting;
-        let settle = |outcome| ticket.into_iter().for_each(|ticket| ticket.settle(outcome));
-        // A free-running camera's frame becomes a part now that it is its turn.
-        let parts = if parts.is_empty() { self.accept(&frame) } else { parts };
-        if parts.iter().all(|part| part.due() <= Instant::now()) {
-            // Undecided already, or the line stops.
-            settle(if parts.is_empty() { Outcome::Stopped } else { Outcome::Judged });
-            return Ok(());
+    /// Frames that waited together are looked at together.
+    fn serve(&mut self, batch: Vec<Waiting>) -> Result<(), Failure> {
+        let mut batch: Vec<Opened> = batch.into_iter().filter_map(|waiting| self.open(waiting)).collect();
+        let failed = self.judge(&mut batch);
+        let mut whole = vec![];
+        for Opened { frame, ticket, reports, .. } in batch {
+            let outcome = if failed.is_some() { Outcome::Failed } else { Outcome::Judged };
+            ticket.into_iter().for_each(|ticket| ticket.settle(outcome));
+            for report in &reports {
+                // Full means that the artist is behind: this picture is not drawn.
+                let evidence = Evidence { report: Arc::new(report.clone()), picture: frame.picture.clone() };
+                let _ = self.evidence.try_send(evidence);
+            }
+            let now = Instant::now();
+            whole.extend(reports.into_iter().filter_map(|report| self.joins.add(report, now)));
         }
-        let picture = frame.picture.clone();
-        let (reports, error) = self.judge(&frame, parts);
-        settle(if error.is_some() { Outcome::Failed } else { Outcome::Judged });
-        for report in &reports {
-            // Full means that the artist is behind: this picture is not drawn.
-            let _ = self.evidence.try_send(Evidence { report: Arc::new(report.clone()), picture: picture.clone() });
-        }
-        let now = Instant::now();
-        let mut whole: Vec<Report> = reports.into_iter().filter_map(|report| self.joins.add(report, now)).collect();
         for report in &mut whole {
             self.challenge(report);
             report.took.total = report.part.ask.since.elapsed();
         }
         self.store.settle(whole);
-        self.note(error)
+        self.note(failed)
+    }
+
+    /// A frame with its parts; nothing when it is too late for all of them, or the line stops.
+    fn open(&mut self, waiting: Waiting) -> Option<Opened> {
+        let Waiting { frame, ticket, parts } = waiting;
+        // A free-running camera's frame becomes a part now that it is its turn.
+        let parts = if parts.is_empty() { self.accept(&frame) } else { parts };
+        if parts.iter().all(|part| part.due() <= Instant::now()) {
+            // Undecided already, or stopped.
+            let outcome = if parts.is_empty() { Outcome::Stopped } else { Outcome::Judged };
+            ticket.into_iter().for_each(|ticket| ticket.settle(outcome));
+            return None;
+        }
+        let mut reports: Vec<Report> = parts.into_iter().map(|part| self.blank(&frame, part)).collect();
+        let flaw = self.flaw(&frame);
+        if let Some(flaw) = &flaw {
+            undecide(&mut reports, Reason::BadImage, &flaw.to_string());
+        }
+        Some(Opened { frame, ticket, reports, is_bad: flaw.is_some() })
     }
 
     fn accept(&self, frame: &Frame) -> Vec<Part> {
@@ -134,29 +161,31 @@ impl Desk {
         parts
     }
 
-    /// The parts of one frame: their reports, and what the engine said when it could not judge.
-    fn judge(&mut self, frame: &Frame, parts: Vec<Part>) -> (Vec<Report>, Option<String>) {
-        let mut reports: Vec<Report> = parts.into_iter().map(|part| self.blank(frame, part)).collect();
-        let all = |reports: &mut [Report], reason, detail: &str| {
-            for report in reports {
-                (report.reason, report.detail) = (Some(reason), Some(detail.to_owned()));
-            }
-        };
-        let mut failed = None;
-        match self.flaw(frame) {
-            Some(flaw) => all(&mut reports, Reason::BadImage, &flaw.to_string()),
-            None => match self.eye.inspector.judge(&frame.picture) {
-                Ok(judgements) => decide_all(&mut reports, judgements),
-                // A picture that the recipe cannot look at is the camera's fault, not the engine's.
-                Err(InspectError::Picture(error)) => all(&mut reports, Reason::BadImage, &error.to_string()),
-                Err(error) => {
-                    let error = chain(&error);
-                    all(&mut reports, Reason::EngineError, &error);
-                    failed = Some(error);
-                }
-            },
+    /// Fills the reports in; what the engine said when it could not judge.
+    fn judge(&mut self, batch: &mut [Opened]) -> Option<String> {
+        let mut good: Vec<&mut Opened> = batch.iter_mut().filter(|opened| !opened.is_bad).collect();
+        if good.is_empty() {
+            return None;
         }
-        (reports, failed)
+        let pictures: Vec<Arc<Picture>> = good.iter().map(|opened| opened.frame.picture.clone()).collect();
+        let pictures: Vec<&Picture> = pictures.iter().map(|picture| &**picture).collect();
+        match self.eye.inspector.judge_all(&pictures) {
+            Ok(judged) => {
+                for (opened, judged) in good.iter_mut().zip(judged) {
+                    match judged {
+                        Ok(judgements) => decide_all(&mut opened.reports, &judgements),
+                        // A picture that the recipe cannot look at is the camera's fault, not the engine's.
+                        Err(error) => undecide(&mut opened.reports, Reason::BadImage, &error.to_string()),
+                    }
+                }
+                None
+            }
+            Err(error) => {
+                let error = chain(&error);
+                good.iter_mut().for_each(|opened| undecide(&mut opened.reports, Reason::EngineError, &error));
+                Some(error)
+            }
+        }
     }
 
     /// Whether the part was a known one, and whether it was the last of them.
@@ -166,6 +195,9 @@ impl Desk {
         let Some(ended) = ended else { return };
         tell_challenge(&ended);
         self.store.note(ended.words());
+        if ended.is_met() {
+            self.store.keep(CHALLENGE_MET, &jiff::Timestamp::now().to_string());
+        }
         let status = if ended.is_met() { "done" } else { "rejected" };
         let answer =
             Answer { id: Some(ended.id.to_string()), status, reason: Some(ended.words()), ..Answer::default() };
@@ -222,8 +254,14 @@ impl Desk {
     }
 }
 
+fn undecide(reports: &mut [Report], reason: Reason, detail: &str) {
+    for report in reports {
+        (report.reason, report.detail) = (Some(reason), Some(detail.to_owned()));
+    }
+}
+
 /// Each report by the judgement of its region.
-fn decide_all(reports: &mut [Report], judgements: Vec<Judgement>) {
+fn decide_all(reports: &mut [Report], judgements: &[Judgement]) {
     for report in reports {
         match judgements.iter().find(|judgement| judgement.region == report.part.ask.region) {
             Some(judgement) => decide(report, judgement.clone()),

@@ -9,7 +9,7 @@ use crate::publish::mqtt::Side;
 use crate::report::Report;
 use crate::rules::Rules;
 use crate::store::Store;
-use crate::trigger::{Found, Presence, Ring, Trigger};
+use crate::trigger::{Found, Odometer, Presence, Ring, Stretches, Trigger};
 use crate::verdict::Reason;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -62,6 +62,7 @@ enum Way {
     Frame,
     EveryN { n: u64, seen: u64 },
     Command(Ring),
+    Distance { stretches: Stretches, odometer: Odometer },
     Presence { presence: Box<Presence>, told: bool },
 }
 
@@ -72,6 +73,7 @@ impl Entrance {
             Trigger::Frame => Way::Frame,
             Trigger::EveryN(n) => Way::EveryN { n: *n, seen: 0 },
             Trigger::Command(settings) => Way::Command(Ring::new(*settings)),
+            Trigger::Distance(stretches) => Way::Distance { stretches: *stretches, odometer: Odometer::default() },
             Trigger::Presence(settings) => Way::Presence { presence: Box::new(Presence::new(*settings)), told: false },
         };
         Entrance {
@@ -111,18 +113,22 @@ impl Entrance {
                 // The inspector has left, or the older one was settled: nothing comes back.
                 let _ = self.place.put(Waiting { frame, ticket: Some(ticket), parts: vec![] });
             }
-            Way::Frame => self.part(frame, ticket),
+            Way::Frame => self.part(frame, ticket, None),
             Way::EveryN { n, seen } => {
                 *seen += 1;
                 if (*seen - 1).is_multiple_of(*n) {
-                    self.part(frame, ticket);
+                    self.part(frame, ticket, None);
                 } else {
                     ticket.settle(Outcome::Skipped);
                 }
             }
+            Way::Distance { stretches, odometer } => match odometer.next(frame.captured_at, *stretches) {
+                Some(mm) => self.part(frame, ticket, Some(mm)),
+                None => ticket.settle(Outcome::Skipped),
+            },
             Way::Presence { presence, told } => match presence.look(frame, ticket, now) {
                 Ok(None) => {}
-                Ok(Some((frame, ticket))) => self.part(frame, ticket),
+                Ok(Some((frame, ticket))) => self.part(frame, ticket, None),
                 Err(why) => {
                     if !std::mem::replace(told, true) {
                         tracing::error!("camera {}: {why}; no part will come. Correct it", self.camera);
@@ -132,9 +138,10 @@ impl Entrance {
         }
     }
 
-    /// This frame is a part's.
-    fn part(&self, frame: Frame, ticket: Ticket) {
-        match self.store.accept(self.asking.of(&frame)) {
+    /// This frame is a part's; `position` in millimetres, where it is known.
+    fn part(&self, frame: Frame, ticket: Ticket, position: Option<f64>) {
+        let asks = self.asking.of(&frame).into_iter().map(|ask| Ask { position, ..ask }).collect();
+        match self.store.accept(asks) {
             Ok(parts) => {
                 parts.iter().for_each(Part::found_its_frame);
                 self.queue(Waiting { frame, ticket: Some(ticket), parts });

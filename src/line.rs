@@ -17,7 +17,7 @@ use crate::camera::{self, CameraError};
 use crate::changeover::{CHOSEN, Changeover};
 use crate::condition::{Causes, Condition, State};
 use crate::config::{CameraConfig, LineConfig, RecipeConfig, Threshold};
-use crate::desk::{Desk, Watched};
+use crate::desk::{CHALLENGE_MET, Desk, Watched};
 use crate::engine::EngineError;
 use crate::entrance::{Asking, CameraSink, Entrance, States};
 use crate::foreman::{Foreman, Known, Station};
@@ -261,7 +261,8 @@ impl Line {
             previous: found.previous,
         };
         identity.judged_by(&judges);
-        let rules = Rules::new(judges, eye.challenge_every, causes.clone());
+        let met = found.kept.get(CHALLENGE_MET).and_then(|at| at.parse().ok());
+        let rules = Rules::new(judges, eye.challenge_every, met, causes.clone());
         let known = Known::new(found.answers, Instant::now());
         let words = {
             let (rules, identity) = (rules.clone(), identity.clone());
@@ -319,6 +320,7 @@ impl Line {
         let desk = Desk {
             eye,
             swap: swap_end,
+            batch: config.batch,
             watched: live.collect(),
             asking,
             joins: Joins::new(views),

@@ -4,6 +4,7 @@ use crate::condition::{Causes, Health};
 use crate::publish::command::Expect;
 use crate::report::Judge;
 use crate::verdict::{OnUndecided, Verdict};
+use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,11 @@ pub struct Challenge {
 const NO_THRESHOLD: &str = "there is none; every part is undecided(not_ready)";
 
 impl Rules {
-    pub fn new(judges: Judges, interval: Option<Duration>, causes: Causes) -> Self {
-        let state = State { judges: vec![], is_paused: false, challenge: None, interval, met: Instant::now() };
+    /// `met` is when a challenge was met last, in an earlier run; the clock of a challenge begins now where none was.
+    pub fn new(judges: Judges, interval: Option<Duration>, met: Option<Timestamp>, causes: Causes) -> Self {
+        let ago = met.and_then(|met| Duration::try_from(Timestamp::now().duration_since(met)).ok());
+        let met = ago.and_then(|ago| Instant::now().checked_sub(ago)).unwrap_or_else(Instant::now);
+        let state = State { judges: vec![], is_paused: false, challenge: None, interval, met };
         let rules = Rules { state: Arc::new(Mutex::new(state)), causes };
         rules.change(judges, interval);
         rules
@@ -213,7 +217,7 @@ mod tests {
     fn rules(interval: Option<Duration>) -> (Rules, Causes) {
         let causes = Causes::default();
         let judge = Judge { recipe: "nut@1".into(), threshold: Some(0.5), on_undecided: OnUndecided::Fail };
-        (Rules::new(vec![(None, judge)], interval, causes.clone()), causes)
+        (Rules::new(vec![(None, judge)], interval, None, causes.clone()), causes)
     }
 
     #[test]
@@ -241,11 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn a_challenge_that_an_earlier_run_met_counts_from_then() {
+        let causes = Causes::default();
+        let met = Timestamp::now() - jiff::SignedDuration::from_secs(50);
+        let rules = Rules::new(vec![], Some(Duration::from_secs(60)), Some(met), causes.clone());
+        rules.look(Instant::now() + Duration::from_secs(5));
+        assert!(!causes.all().1.iter().any(|cause| cause.contains("overdue")));
+        rules.look(Instant::now() + Duration::from_secs(15));
+        assert!(causes.all().1.iter().any(|cause| cause.contains("overdue")));
+    }
+
+    #[test]
     fn each_region_has_its_own_threshold_and_an_unknown_one_none() {
         let causes = Causes::default();
         let judge = |threshold| Judge { recipe: "tray@1".into(), threshold, on_undecided: OnUndecided::Fail };
         let judges = vec![(Some("left".into()), judge(Some(0.5))), (Some("right".into()), judge(None))];
-        let rules = Rules::new(judges, None, causes.clone());
+        let rules = Rules::new(judges, None, None, causes.clone());
         let threshold = |region| rules.judge(region).threshold;
         assert_eq!((threshold(Some("left")), threshold(Some("right")), threshold(None)), (Some(0.5), None, None));
         assert_eq!((rules.can_judge(), causes.all().0), (false, Health::Failure));

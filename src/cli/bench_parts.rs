@@ -209,7 +209,7 @@ fn asking(rules: Rules) -> Asking {
 }
 
 fn rules(causes: &Causes) -> Rules {
-    Rules::new(vec![(None, judge())], None, causes.clone())
+    Rules::new(vec![(None, judge())], None, None, causes.clone())
 }
 
 /// Triggers at the rate, and how long `backlog` results took beside them.

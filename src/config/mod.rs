@@ -15,7 +15,7 @@ use crate::part::Terms;
 use crate::publish::{self, Heatmaps};
 use crate::quality;
 use crate::store;
-use crate::trigger::{PresenceSettings, RingSettings, Trigger};
+use crate::trigger::{PresenceSettings, RingSettings, Stretches, Trigger};
 use crate::verdict::OnUndecided;
 use crate::winclip::{MapKind, Recipe};
 use serde_json::Value;
@@ -36,6 +36,8 @@ pub struct LineConfig {
     pub onnxruntime: Option<PathBuf>,
     /// Threads of the encoder; nothing means one a core.
     pub threads: Option<usize>,
+    /// Pictures that go through the encoder together at most, where they wait.
+    pub batch: usize,
     /// The one that judges first.
     pub recipe: RecipeConfig,
     /// Those that a command can select beside it; all names differ.
@@ -157,6 +159,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let backend = table.choice("backend", "\"auto\", \"onnx\"").unwrap_or_default();
     let onnxruntime = table.path("onnxruntime", base);
     let threads = table.whole("threads", 1, 1024).map(|n| n as usize);
+    let batch = table.whole("batch", 1, 64).unwrap_or(1) as usize;
     let overlays = table.path("overlays", base);
     let (recipe, cameras, mqtt) = (table.take("recipe"), table.take("camera"), table.take("mqtt"));
     let store = table.take("store");
@@ -175,6 +178,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         backend,
         onnxruntime,
         threads,
+        batch,
         recipe,
         recipes,
         cameras,
@@ -440,7 +444,8 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     let kind = table.required("kind");
     let stall = table.number("stall_s", 0.1, 3600.0).unwrap_or(5.0);
     let delay = Duration::from_millis(table.whole("delay_ms", 0, 60_000).unwrap_or(0));
-    let trigger = trigger_of(&mut table);
+    let speed = table.number("belt_mm_s", 0.1, 100_000.0);
+    let trigger = trigger_of(&mut table, speed);
     let join = table.text("join");
     if let Some(Err(why)) = join.as_deref().map(|name| check_topic(name, false)) {
         table.note("join", why);
@@ -449,7 +454,7 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
         table.note("join", "needs trigger = \"command\": only a command says which frames show the same part");
     }
     let queue = table.whole("queue", 1, 1000).unwrap_or(8) as usize;
-    let terms = terms_of(&mut table);
+    let terms = terms_of(&mut table, speed, matches!(trigger, Trigger::Distance(_)));
     let mm_per_pixel = table.number("mm_per_pixel", 1e-6, 1000.0);
     let values = table.rest();
     table.finish();
@@ -462,7 +467,7 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
 }
 
 /// What counts as a part.
-fn trigger_of(table: &mut Table) -> Trigger {
+fn trigger_of(table: &mut Table, speed: Option<f64>) -> Trigger {
     let word = table.text("trigger").unwrap_or_else(|| "continuous".to_owned());
     if table.take("triggered").is_some() {
         table.note("triggered", "is trigger = \"frame\" now");
@@ -471,6 +476,8 @@ fn trigger_of(table: &mut Table) -> Trigger {
     let window = table.whole("window_ms", 1, 60_000);
     let ring = table.whole("ring_mb", 1, 100_000);
     let presence = table.take("presence");
+    let stretch = table.number("stretch_mm", 0.1, 1e6);
+    let overlap = table.number("overlap_mm", 0.0, 1e6);
     let mut only = |key: &str, is_given: bool, kind: &str| {
         if is_given && word != kind {
             table.note(key, format!("belongs to trigger = {kind:?}, which this camera has not"));
@@ -480,6 +487,8 @@ fn trigger_of(table: &mut Table) -> Trigger {
     only("window_ms", window.is_some(), "command");
     only("ring_mb", ring.is_some(), "command");
     only("presence", presence.is_some(), "presence");
+    only("stretch_mm", stretch.is_some(), "distance");
+    only("overlap_mm", overlap.is_some(), "distance");
     match word.as_str() {
         "continuous" => Trigger::Continuous,
         "frame" => Trigger::Frame,
@@ -494,9 +503,30 @@ fn trigger_of(table: &mut Table) -> Trigger {
         "presence" => {
             Trigger::Presence(presence.map_or_else(PresenceSettings::default, |value| presence_of(table, value)))
         }
+        "distance" => distance_of(table, speed, stretch, overlap.unwrap_or(0.0)),
         other => {
-            let known = "\"continuous\", \"frame\", \"every_n\", \"command\", \"presence\"";
+            let known = "\"continuous\", \"frame\", \"every_n\", \"command\", \"presence\", \"distance\"";
             table.note("trigger", format!("must be one of {known}; got {other:?}"));
+            Trigger::Continuous
+        }
+    }
+}
+
+/// Overlapping stretches of a web.
+fn distance_of(table: &mut Table, speed: Option<f64>, stretch: Option<f64>, overlap: f64) -> Trigger {
+    match (speed, stretch) {
+        (Some(speed), Some(stretch)) if overlap < stretch => {
+            Trigger::Distance(Stretches { mm_per_s: speed, step_mm: stretch - overlap })
+        }
+        (Some(_), Some(stretch)) => {
+            table.note("overlap_mm", format!("must be less than stretch_mm ({stretch}), got {overlap}"));
+            Trigger::Continuous
+        }
+        _ => {
+            table.note(
+                "stretch_mm",
+                "and belt_mm_s are needed: what one picture shows of the web, and how fast it runs",
+            );
             Trigger::Continuous
         }
     }
@@ -536,12 +566,12 @@ fn presence_of(table: &mut Table, value: Value) -> PresenceSettings {
 }
 
 /// When a verdict is due, and when a part that is rejected is at the gate.
-fn terms_of(table: &mut Table) -> Terms {
+fn terms_of(table: &mut Table, speed: Option<f64>, needs_speed: bool) -> Terms {
     let deadline = Duration::from_millis(table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000));
     let after = table.whole("reject_after_ms", 0, 3_600_000).map(Duration::from_millis);
-    let (speed, way) = (table.number("belt_mm_s", 0.1, 100_000.0), table.number("reject_mm", 0.0, 1e6));
+    let way = table.number("reject_mm", 0.0, 1e6);
     let by_belt = speed.zip(way).map(|(speed, way)| Duration::from_secs_f64(way / speed));
-    if speed.is_some() != way.is_some() {
+    if speed.is_some() != way.is_some() && !(needs_speed && way.is_none()) {
         table.note(
             "belt_mm_s",
             "and reject_mm belong together: the belt's speed, and the way from the camera to the gate",

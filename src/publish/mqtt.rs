@@ -515,7 +515,7 @@ impl Link {
         let properties = PublishProperties { message_expiry_interval: Some(expiry), ..PublishProperties::default() };
         let sent = session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(waiting.key));
         if sent {
-            let last = self.topic(&format!("result/last/{}", waiting.camera));
+            let last = self.topic(&format!("result/last/{}", waiting.place));
             session.beside(last, true, payload, None, BESIDE);
         }
         sent
@@ -527,6 +527,9 @@ impl Link {
                 let ask = &report.part.ask;
                 let mut properties = PublishProperties::default();
                 properties.user_properties.push(("seq".to_owned(), report.part.seq.to_string()));
+                if let Some(region) = &ask.region {
+                    properties.user_properties.push(("region".to_owned(), region.to_string()));
+                }
                 if let Some(part) = &ask.part_id {
                     properties.user_properties.push(("part_id".to_owned(), part.clone()));
                 }

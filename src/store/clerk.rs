@@ -1,7 +1,7 @@
 //! The clerk: the one thread that writes. Takes what waits, enters it in the ledger, writes it in one transaction, and
 //! only then tells anybody.
 
-use super::database::{Database, DatabaseError, Found, State, Write, is_broken};
+use super::database::{Database, DatabaseError, Found, Row, State, Write, is_broken};
 use super::ledger::{Ledger, Settled};
 use super::outbox::{Outbox, Waiting};
 use super::{Answer, Change, PAGE, Settings, Words};
@@ -230,8 +230,11 @@ impl Clerk {
             let row = self.row(&report, State::Live);
             if let Write::Part { key, camera, body, .. } = &row {
                 let until = Some(report.part.due() + self.settings.reject_window);
-                let (camera, body) = (camera.clone(), body.clone());
-                round.live.push(Waiting { key: *key, camera, body, until, dropped_before: 0 });
+                let place = match &report.part.ask.region {
+                    Some(region) => format!("{camera}/{region}").into(),
+                    None => camera.clone(),
+                };
+                round.live.push(Waiting { key: *key, place, body: body.clone(), until, dropped_before: 0 });
             }
             self.unwritten.push_back(row);
             let count = &mut self.outbox.queues().count;
@@ -345,8 +348,8 @@ impl Clerk {
                     queues.in_file = 0;
                 }
                 for row in rows {
-                    let (key, camera, body) = (row.key, row.camera, row.body);
-                    queues.put_late(Waiting { key, camera, body, until: None, dropped_before: 0 });
+                    let Row { key, camera, body } = row;
+                    queues.put_late(Waiting { key, place: camera, body, until: None, dropped_before: 0 });
                 }
                 drop(queues);
                 self.outbox.bell.notify_one();

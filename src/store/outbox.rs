@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 pub struct Waiting {
     /// The store's own number for it; what [`Outbox::acked`] takes.
     pub key: u64,
-    pub camera: Arc<str>,
+    /// The camera, and of several parts in its view the region: `top`, `tray/left`.
+    pub place: Arc<str>,
     /// The message without its last two keys; see `publish::message::finished`.
     pub body: Arc<str>,
     /// Until when it is of use to the gate; nothing when it never was.
@@ -200,7 +201,7 @@ mod tests {
 
     fn waiting(key: u64, live: bool) -> Waiting {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
-        Waiting { key, camera: "top".into(), body: "{".into(), until, dropped_before: 0 }
+        Waiting { key, place: "top".into(), body: "{".into(), until, dropped_before: 0 }
     }
 
     #[test]

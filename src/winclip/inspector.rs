@@ -64,6 +64,9 @@ struct View {
     features: Vec<Features>,
 }
 
+/// What is looked at of a region: pixels of each look, and where they lie together.
+type Shown = (Vec<Pixels>, Area);
+
 /// Judges pictures by one recipe. The thread that owns it owns it for life.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
@@ -158,20 +161,25 @@ impl Inspector {
     }
 
     /// Pixels of each look, and what they show together, region by region.
-    fn looks(&mut self, picture: &Picture) -> Result<Vec<(Vec<Pixels>, Area)>, PixelError> {
+    fn looks(&mut self, picture: &Picture) -> Result<Vec<Shown>, PixelError> {
         self.fields.iter_mut().map(|field| field.looks(picture)).collect()
     }
 
     /// All looks of a picture at once.
-    fn encode_looks(&mut self, regions: &[(Vec<Pixels>, Area)]) -> Result<Views, EngineError> {
-        let looks = self.fields.iter().zip(regions).flat_map(|(field, (pixels, _))| pixels.iter().zip(field.cells()));
+    fn encode_looks(&mut self, regions: &[Shown]) -> Result<Views, EngineError> {
+        let mut views = self.encode_all(&[regions])?;
+        Ok(views.swap_remove(0))
+    }
+
+    /// All looks of several pictures at once.
+    fn encode_all(&mut self, pictures: &[&[Shown]]) -> Result<Vec<Views>, EngineError> {
+        let regions = pictures.iter().flat_map(|regions| self.fields.iter().zip(regions.iter()));
+        let looks = regions.flat_map(|(field, (pixels, _))| pixels.iter().zip(field.cells()));
         let looks: Vec<Look> = looks.map(|(pixels, cells)| Look { pixels, cells }).collect();
         let mut all = self.encoder.encode(&looks)?.into_iter();
-        let view = |(pixels, area): &(Vec<Pixels>, Area)| View {
-            area: *area,
-            features: all.by_ref().take(pixels.len()).collect(),
-        };
-        Ok(Views(regions.iter().map(view).collect()))
+        let mut view =
+            |(pixels, area): &Shown| View { area: *area, features: all.by_ref().take(pixels.len()).collect() };
+        Ok(pictures.iter().map(|regions| Views(regions.iter().map(&mut view).collect())).collect())
     }
 
     /// The other half: of each region the score, and the map over what is looked at, both finite.
@@ -219,6 +227,49 @@ impl Inspector {
         Ok(self.judge_in_detail(picture)?.into_iter().map(|detailed| detailed.judgement).collect())
     }
 
+    /// [`Inspector::judge`] of several pictures, whose looks go through the encoder together. A picture that the recipe
+    /// cannot look at does not touch the others; when the engine fails, none is judged.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn judge_all(&mut self, pictures: &[&Picture]) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
+        let started = Instant::now();
+        let looks: Vec<Result<Vec<Shown>, PixelError>> = pictures.iter().map(|picture| self.looks(picture)).collect();
+        let pixels_took = started.elapsed();
+        let started = Instant::now();
+        let fit: Vec<&[Shown]> = looks.iter().flatten().map(Vec::as_slice).collect();
+        let views = if fit.is_empty() { vec![] } else { self.encode_all(&fit)? };
+        let encode_took = started.elapsed();
+        let mut views = views.into_iter();
+        let mut judged = Vec::with_capacity(pictures.len());
+        for looks in looks {
+            judged.push(match looks {
+                Err(error) => Err(error),
+                Ok(_) => match views.next() {
+                    Some(views) => Ok(self.judgements(&views, pixels_took, encode_took)?),
+                    None => Ok(vec![]), // as many as fit
+                },
+            });
+        }
+        Ok(judged)
+    }
+
+    fn judgements(
+        &mut self,
+        views: &Views,
+        pixels_took: Duration,
+        encode_took: Duration,
+    ) -> Result<Vec<Judgement>, EngineError> {
+        let mut judgements = Vec::with_capacity(views.0.len());
+        for (i, region) in self.regions().into_iter().enumerate() {
+            let started = Instant::now();
+            let (score, map) = self.score_without(views, i, None)?;
+            let (area, score_took) = (views.0[i].area, started.elapsed());
+            judgements.push(Judgement { region, score, map, area, pixels_took, encode_took, score_took });
+        }
+        Ok(judgements)
+    }
+
     /// [`Inspector::judge`], with the tensors on the way.
     pub fn judge_in_detail(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
         let started = Instant::now();
@@ -226,16 +277,9 @@ impl Inspector {
         let pixels_took = started.elapsed();
         let started = Instant::now();
         let views = self.encode_looks(&looks)?;
-        let encode_took = started.elapsed();
-        let mut judgements = Vec::with_capacity(looks.len());
-        for (i, region) in self.regions().into_iter().enumerate() {
-            let started = Instant::now();
-            let (score, map) = self.score_without(&views, i, None)?;
-            let (area, score_took) = (views.0[i].area, started.elapsed());
-            judgements.push(Judgement { region, score, map, area, pixels_took, encode_took, score_took });
-        }
+        let judgements = self.judgements(&views, pixels_took, started.elapsed())?;
         let wholes = looks.into_iter().zip(views.0);
-        let detailed = |(judgement, ((mut pixels, _), mut view)): (_, ((Vec<Pixels>, _), View))| Detailed {
+        let detailed = |(judgement, ((mut pixels, _), mut view)): (_, (Shown, View))| Detailed {
             judgement,
             pixels: pixels.swap_remove(0),
             features: view.features.swap_remove(0),

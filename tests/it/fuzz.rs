@@ -124,6 +124,24 @@ fn pipeline_files_are_read_or_refused() {
 }
 
 #[test]
+fn commands_are_read_or_refused() {
+    let seeds = [
+        r#"{"id":"t1","part_id":"A-77","at":"2026-11-23T06:10:11.482Z","count":42,"position":1.5,"camera":"top"}"#,
+        r#"{"id":"c","parts":3,"expect":"fail"}"#,
+        r#"{"id":"s","recipe":"bolt","revision":4}"#,
+        r#"{"id":"v","region":"left","value":0.5}"#,
+    ];
+    let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
+    fuzz("commands", &seeds, |bytes| {
+        for name in winspect::publish::command::NAMES {
+            if let Err(refusal) = winspect::publish::command::parse(name, bytes) {
+                assert!(!refusal.reason.is_empty());
+            }
+        }
+    });
+}
+
+#[test]
 fn pictures_are_read_or_refused() {
     use image::ImageFormat::{Bmp, Jpeg, Png, Tiff, WebP};
     let picture = image::RgbImage::from_fn(37, 23, |x, y| image::Rgb([(7 * x) as u8, (9 * y) as u8, (x * y) as u8]));

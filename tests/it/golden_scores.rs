@@ -112,6 +112,14 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                     let judged = inspector.judge(&picture(name, shown)).expect("judged").remove(0);
                     assert_judged(&golden, &format!("{}.{run}", preset.name()), shown, judged.score, &judged.map, 1e-3);
                 }
+                // Together they are judged as alone.
+                let shown = PICTURES.map(|shown| picture(name, shown));
+                let together = inspector.judge_all(&shown.iter().collect::<Vec<_>>()).expect("judged");
+                for (shown, judged) in PICTURES.into_iter().zip(together) {
+                    let judged = judged.expect("the recipe looks at it all").remove(0);
+                    let run = format!("{}.{run}", preset.name());
+                    assert_judged(&golden, &run, shown, judged.score, &judged.map, 1e-3);
+                }
                 let prompts = if preset == Preset::Zqhang { "anomalib" } else { preset.name() };
                 let unit = |rows: &Array2<f32>| winspect::winclip::vectors::unit_rows(rows.view()).into_dyn();
                 let ours = unit(inspector.prototypes().expect("has text"));

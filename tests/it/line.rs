@@ -114,6 +114,9 @@ fn a_dead_camera_and_a_fast_one_do_not_touch_a_slow_one() {
         free_port()
     );
     write_line(folder.path(), broker.port, &others);
+    // Frames that wait together are looked at together; the order stays.
+    let text = std::fs::read_to_string(folder.path().join("line.toml")).expect("just written");
+    std::fs::write(folder.path().join("line.toml"), format!("batch = 4\n{text}")).expect("written");
     let line = start(folder.path());
     let mut slow = 0;
     while slow < 12 {

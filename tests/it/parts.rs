@@ -246,11 +246,27 @@ fn every_nth_frame_and_each_frame_of_a_triggered_camera_are_parts() {
 }
 
 #[test]
+fn a_web_is_judged_in_stretches_that_say_where_they_are() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let web = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"distance\"\nbelt_mm_s = 100\nstretch_mm = 25\noverlap_mm = 5";
+    let (_broker, listener, line) = running(folder.path(), web);
+    let results: Vec<Value> = (0..4).map(|_| next(&listener, "box/result")).collect();
+    let at: Vec<f64> = results.iter().filter_map(|result| result["position"].as_f64()).collect();
+    assert_eq!(at.len(), 4, "{results:?}");
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] > 10.0), "{at:?}");
+    ask_to_stop(&line);
+    let summary = summary(&line.wait_with_output().expect("ends"));
+    assert!(summary["cameras"]["top"]["skipped"].as_u64() > Some(0), "{summary}");
+}
+
+#[test]
 fn a_trigger_that_cannot_be_is_told_with_the_way_out() {
     let (folder, _model) = imported("dinov2-tiny");
     let cases = [
         ("trigger = \"sometimes\"", "camera[0].trigger: must be one of \"continuous\", \"frame\""),
         ("trigger = \"every_n\"", "camera[0].every: missing"),
+        ("trigger = \"distance\"\nstretch_mm = 10", "camera[0].stretch_mm: and belt_mm_s are needed"),
+        ("trigger = \"distance\"\nstretch_mm = 9\nbelt_mm_s = 5\noverlap_mm = 9", "camera[0].overlap_mm: must be less"),
         ("trigger = \"frame\"\nwindow_ms = 5", "camera[0].window_ms: belongs to trigger = \"command\""),
         ("trigger = \"presence\"\npresence = { share = 2.0 }", "camera[0].presence.share: must be from 0.001 to 1"),
         ("reject_after_ms = 500", "camera[0].deadline_ms: the part is at the gate after 500 ms"),

@@ -406,10 +406,19 @@ class Soak:
 
     def bad_commands_come(self):
         """All must be refused, and change nothing."""
-        bad = [("trigger", '{{"id":"{id}"'), ("trigger", '{{"id":"{id}","speed":1}}'), ("trigger", '{{"id":"{id}","camera":"none"}}'),
-               ("trigger", '{{"id":"{id}","at":"2099-01-01T00:00:00Z"}}'), ("trigger", '{{"id":"{id}","part_id":"' + "x" * 6000 + '"}}'),
-               ("trigger", '{{"id":"{id}"}}' + " " * 300_000), ("set_threshold", '{{"id":"{id}","value":9}}'), ("teech", '{{"id":"{id}"}}'),
-               ("pause", "{{}}"), ("trigger", "[1]"), ("trigger", "\x00\x01")]
+        bad = [
+            ("trigger", '{{"id":"{id}"'),
+            ("trigger", '{{"id":"{id}","speed":1}}'),
+            ("trigger", '{{"id":"{id}","camera":"none"}}'),
+            ("trigger", '{{"id":"{id}","at":"2099-01-01T00:00:00Z"}}'),
+            ("trigger", '{{"id":"{id}","part_id":"' + "x" * 6000 + '"}}'),
+            ("trigger", '{{"id":"{id}"}}' + " " * 300_000),
+            ("trigger", "[1]"),
+            ("trigger", "\x00\x01"),
+            ("set_threshold", '{{"id":"{id}","value":9}}'),
+            ("teech", '{{"id":"{id}"}}'),
+            ("pause", "{{}}"),
+        ]
         # One is larger than the daemon lets the broker send; the retained one is refused as well.
         refused = sum(self.audit.rejected.values()) + len(bad)
         for name, payload in bad:
@@ -602,7 +611,8 @@ def main():
     os.mkdir(store)
     # A disk of its own, to be filled up.
     if os.getuid() == 0:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STORE_MB}m", "tmpfs", store], check=False, stderr=subprocess.DEVNULL)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={STORE_MB}m", "tmpfs", store]
+        subprocess.run(mount, check=False, stderr=subprocess.DEVNULL)
     kept = False
     try:
         soak = Soak(asked, folder, broker_folder)

@@ -59,8 +59,8 @@ impl Changeover {
         let answer = match self.try_change(&recipe, stop, pulse) {
             Ok(()) => {
                 tracing::info!("recipe {label} judges from now on");
-                self.store.keep(CHOSEN, &recipe.name);
                 self.store.note(format!("recipe {label} judges"));
+                let _ = self.store.keep(CHOSEN, &recipe.name).wait(); // on the disk before it is done
                 Answer { id, status: "done", reason: Some(label), ..Answer::default() }
             }
             Err(why) => {

@@ -20,7 +20,7 @@ use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
 use crate::winclip::inspector::Judgement;
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -57,7 +57,7 @@ pub struct Desk {
     /// The live cameras: those of others may repeat themselves.
     pub watched: HashMap<Arc<str>, Watched>,
     pub asking: HashMap<Arc<str>, Asking>,
-    pub joins: Joins,
+    pub joins: Arc<Mutex<Joins>>,
     pub rules: Rules,
     pub causes: Causes,
     pub store: Store,
@@ -88,7 +88,10 @@ impl Desk {
     /// Another recipe, between two parts.
     fn change(&mut self) {
         while let Ok(Changed { prepared, judges, done }) = self.swap.try_recv() {
-            self.rules.change(judges, prepared.challenge_every);
+            if let Some(ended) = self.rules.change(judges, prepared.challenge_every) {
+                self.end_challenge(&ended);
+            }
+            self.causes.clear(SELF_TEST); // it was the other recipe's
             self.eye = prepared;
             let _ = done.send(()); // who waits for it may have stopped
         }
@@ -125,7 +128,8 @@ impl Desk {
                 let _ = self.evidence.try_send(evidence);
             }
             let now = Instant::now();
-            whole.extend(reports.into_iter().filter_map(|report| self.joins.add(report, now)));
+            let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
+            whole.extend(reports.into_iter().filter_map(|report| joins.add(report, now)));
         }
         for report in &mut whole {
             self.challenge(report);
@@ -138,6 +142,10 @@ impl Desk {
     /// A frame with its parts; nothing when it is too late for all of them, or the line stops.
     fn open(&mut self, waiting: Waiting) -> Option<Opened> {
         let Waiting { frame, ticket, parts } = waiting;
+        if parts.is_empty() && self.rules.is_paused() {
+            ticket.into_iter().for_each(|ticket| ticket.settle(Outcome::Skipped)); // it came before
+            return None;
+        }
         // A free-running camera's frame becomes a part now that it is its turn.
         let parts = if parts.is_empty() { self.accept(&frame) } else { parts };
         if parts.iter().all(|part| part.due() <= Instant::now()) {
@@ -156,7 +164,7 @@ impl Desk {
 
     fn accept(&self, frame: &Frame) -> Vec<Part> {
         let asks = self.asking.get(&frame.camera).map_or(vec![], |asking| asking.of(frame));
-        let parts = self.store.accept(asks).unwrap_or_default();
+        let parts = self.store.number(asks).unwrap_or_default();
         parts.iter().for_each(Part::found_its_frame);
         parts
     }
@@ -190,13 +198,20 @@ impl Desk {
 
     /// Whether the part was a known one, and whether it was the last of them.
     fn challenge(&self, report: &mut Report) {
-        let (id, ended) = self.rules.judged(report.verdict);
+        // A verdict that comes too late did not catch anything: the gate had its result.
+        let is_late = report.part.due() <= Instant::now();
+        let (id, ended) = self.rules.judged(if is_late { Verdict::Undecided } else { report.verdict });
         report.challenge = id;
-        let Some(ended) = ended else { return };
-        tell_challenge(&ended);
+        if let Some(ended) = ended {
+            self.end_challenge(&ended);
+        }
+    }
+
+    fn end_challenge(&self, ended: &Challenge) {
+        tell_challenge(ended);
         self.store.note(ended.words());
         if ended.is_met() {
-            self.store.keep(CHALLENGE_MET, &jiff::Timestamp::now().to_string());
+            drop(self.store.keep(CHALLENGE_MET, &jiff::Timestamp::now().to_string()));
         }
         let status = if ended.is_met() { "done" } else { "rejected" };
         let answer =

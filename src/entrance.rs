@@ -4,6 +4,7 @@ use crate::camera::{Sink, State, Status};
 use crate::condition::{Causes, Health};
 use crate::frame::{Frame, Outcome, Picture, Tally, Ticket};
 use crate::intake::{Place, Waiting};
+use crate::join::Joins;
 use crate::part::{Ask, Part, Terms};
 use crate::publish::mqtt::Side;
 use crate::report::Report;
@@ -51,6 +52,7 @@ pub struct Entrance {
     asking: Asking,
     place: Place,
     tally: Arc<Tally>,
+    joins: Arc<Mutex<Joins>>,
     store: Store,
     way: Mutex<Way>,
     /// For those who ask for a picture.
@@ -67,7 +69,15 @@ enum Way {
 }
 
 impl Entrance {
-    pub fn new(asking: Asking, trigger: &Trigger, place: Place, tally: Arc<Tally>, store: Store) -> Self {
+    /// `joins` are the line's: a view that will not come is the camera's word on a part that others see too.
+    pub fn new(
+        asking: Asking,
+        trigger: &Trigger,
+        place: Place,
+        tally: Arc<Tally>,
+        joins: Arc<Mutex<Joins>>,
+        store: Store,
+    ) -> Self {
         let way = match trigger {
             Trigger::Continuous => Way::Continuous,
             Trigger::Frame => Way::Frame,
@@ -81,6 +91,7 @@ impl Entrance {
             asking,
             place,
             tally,
+            joins,
             store,
             way: Mutex::new(way),
             newest: Mutex::default(),
@@ -128,7 +139,8 @@ impl Entrance {
             },
             Way::Presence { presence, told } => match presence.look(frame, ticket, now) {
                 Ok(None) => {}
-                Ok(Some((frame, ticket))) => self.part(frame, ticket, None),
+                // It was seen to be a part only now: its time begins here, not when it came nearest.
+                Ok(Some((frame, ticket))) => self.part(Frame { arrived: now, ..frame }, ticket, None),
                 Err(why) => {
                     if !std::mem::replace(told, true) {
                         tracing::error!("camera {}: {why}; no part will come. Correct it", self.camera);
@@ -180,12 +192,17 @@ impl Entrance {
 
     fn undecided(&self, part: Part, reason: Reason) -> Report {
         let judge = self.asking.rules.judge(part.ask.region.as_deref());
-        Report::undecided(part, reason, &judge)
+        Report { seen_by: self.camera.clone(), ..Report::undecided(part, reason, &judge) }
     }
 
     fn settle(&self, reports: Vec<Report>) {
-        if !reports.is_empty() {
-            self.store.settle(reports);
+        let now = Instant::now();
+        let whole: Vec<Report> = {
+            let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.into_iter().filter_map(|report| joins.add(report, now)).collect()
+        };
+        if !whole.is_empty() {
+            self.store.settle(whole);
         }
     }
 }
@@ -224,5 +241,49 @@ impl Sink for CameraSink {
         // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
         // being gone means that the line is ending.
         let _ = self.side.blocking_send(Side::Camera { name, status });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::tests::frame;
+    use crate::intake::{Policy, intake};
+    use crate::part::tests::ask;
+    use crate::report::tests::judge;
+    use crate::store::{Settings, Sync};
+    use crate::trigger::RingSettings;
+    use crate::verdict::Verdict;
+    use jiff::SignedDuration;
+    use std::time::Duration;
+
+    #[test]
+    fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = Settings {
+            file: folder.path().join("box.db"),
+            sync: Sync::Normal,
+            waiting_max: 10,
+            keep: Duration::ZERO,
+            keep_bytes: 0,
+            reject_window: Duration::ZERO,
+        };
+        let causes = Causes::default();
+        let (store, _opened, _) = Store::open(settings, "01A", causes.clone()).expect("opens");
+        let joins = Arc::new(Mutex::new(Joins::new([("station".into(), 2)].into())));
+        let asking =
+            Asking { camera: "top".into(), terms: Terms::default(), rules: Rules::new(vec![], None, None, causes) };
+        let ring = Trigger::Command(RingSettings { bytes: 1000, window: Duration::from_millis(10) });
+        let (_intake, mut places) = intake(&[Policy::Queue(1)]);
+        let entrance = Entrance::new(asking, &ring, places.remove(0), Arc::default(), joins.clone(), store);
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let part = Part::new(1, "01A".into(), 1, ask("station", Duration::from_secs(60)));
+        entrance.command(vec![part.clone()], at(1));
+        entrance.show(Frame { captured_at: at(2), ..frame("top") });
+        let mut seen = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
+        (seen.verdict, seen.reason, seen.seen_by) = (Verdict::Fail, None, "side".into());
+        let said = joins.lock().expect("no panic").add(seen, Instant::now()).expect("both views");
+        assert_eq!((said.verdict, &*said.seen_by), (Verdict::Fail, "side"));
+        assert_eq!((said.views[0].camera.as_str(), said.views[0].reason), ("top", Some(Reason::CameraLost)));
     }
 }

@@ -280,6 +280,13 @@ impl Line {
 
         let tallies: Tallies =
             Arc::new(config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect());
+        let mut views: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        config
+            .cameras
+            .iter()
+            .filter_map(|c| c.join.as_deref())
+            .for_each(|name| *views.entry(name.into()).or_default() += 1);
+        let joins = Arc::new(Mutex::new(Joins::new(views)));
         let (mut cameras, states) = (vec![], States::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
@@ -287,7 +294,7 @@ impl Line {
             let name = camera.camera.name.clone();
             let asks = Asking { camera: name.clone(), terms: camera.terms, rules: rules.clone() };
             let tally = tallies[&*name].clone();
-            let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, store.clone());
+            let entrance = Entrance::new(asks.clone(), &camera.trigger, place, tally, joins.clone(), store.clone());
             let entrance = Arc::new(entrance);
             entrances.insert(name.clone(), entrance.clone());
             asking.insert(name, asks);
@@ -303,8 +310,6 @@ impl Line {
             .filter(|c| camera::is_live(&c.camera))
             .map(|c| (c.camera.name.clone(), Watched::default()));
         let stations = stations_of(config, &entrances, &rules);
-        let views = stations.iter().filter(|station| station.cameras.len() > 1);
-        let views = views.map(|station| (station.asking.camera.clone(), station.cameras.len())).collect();
         let (wanted, wanted_end) = bounded(1);
         let (swap, swap_end) = bounded(1);
         let shared = Arc::new(Mutex::new(identity.clone()));
@@ -323,7 +328,7 @@ impl Line {
             batch: config.batch,
             watched: live.collect(),
             asking,
-            joins: Joins::new(views),
+            joins,
             rules: rules.clone(),
             causes: causes.clone(),
             store: store.clone(),

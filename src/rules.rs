@@ -48,7 +48,7 @@ impl Rules {
         let met = ago.and_then(|ago| Instant::now().checked_sub(ago)).unwrap_or_else(Instant::now);
         let state = State { judges: vec![], is_paused: false, challenge: None, interval, met };
         let rules = Rules { state: Arc::new(Mutex::new(state)), causes };
-        rules.change(judges, interval);
+        let _ = rules.change(judges, interval); // there is no challenge yet
         rules
     }
 
@@ -75,12 +75,16 @@ impl Rules {
         self.state().judges.iter().all(|(_, judge)| judge.threshold.is_some())
     }
 
-    /// Another recipe judges from now on. `interval` is its challenge's.
-    pub fn change(&self, judges: Judges, interval: Option<Duration>) {
+    /// Another recipe judges from now on. `interval` is its challenge's; one that was under way for the recipe before
+    /// ends here.
+    pub fn change(&self, judges: Judges, interval: Option<Duration>) -> Option<Challenge> {
         let mut state = self.state();
         (state.judges, state.interval) = (judges, interval);
+        let ended = state.challenge.take();
         drop(state);
+        self.causes.clear("challenge under way");
         self.tell_thresholds();
+        ended
     }
 
     /// Of that region, or of the only one. What it was.
@@ -178,9 +182,8 @@ impl Rules {
     /// Tells when the challenge is overdue.
     pub fn look(&self, now: Instant) {
         let state = self.state();
-        let Some(interval) = state.interval else { return };
         let since = now.saturating_duration_since(state.met);
-        if since > interval {
+        if let Some(interval) = state.interval.filter(|interval| since > *interval) {
             let words = format!("none was met for more than {} min", interval.as_secs() / 60);
             self.causes.set("challenge overdue", Health::OffSpec, words);
         } else {
@@ -242,6 +245,10 @@ mod tests {
         assert_eq!(causes.all().0, Health::Normal);
         rules.look(Instant::now() + Duration::from_secs(61));
         assert_eq!(causes.all().0, Health::OffSpec);
+        // Another recipe asks for none.
+        rules.change(rules.judges(), None);
+        rules.look(Instant::now() + Duration::from_secs(61));
+        assert_eq!(causes.all().0, Health::Normal);
     }
 
     #[test]

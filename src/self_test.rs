@@ -46,9 +46,13 @@ impl SelfTest {
     /// What is wrong with the pictures under these thresholds: the good one must pass in every region, the bad one fail
     /// in one of them.
     pub fn flaw(&self, judges: &[(Option<Arc<str>>, Judge)]) -> Option<String> {
-        let thresholds: Vec<f32> = judges.iter().filter_map(|(_, judge)| judge.threshold).collect();
-        let fails = |shown: &Shown| shown.scores.iter().zip(&thresholds).any(|(score, threshold)| score > threshold);
+        let thresholds: Vec<Option<f32>> = judges.iter().map(|(_, judge)| judge.threshold).collect();
+        let fails = |shown: &Shown| {
+            let mut judged = shown.scores.iter().zip(&thresholds);
+            judged.any(|(score, threshold)| threshold.is_some_and(|threshold| *score >= threshold))
+        };
         let told = |shown: &Shown| {
+            let thresholds: Vec<f32> = thresholds.iter().copied().flatten().collect();
             format!("its {} picture scores {:.4?}, the threshold is {thresholds:.4?}", shown.name, shown.scores)
         };
         match () {

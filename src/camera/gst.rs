@@ -49,6 +49,8 @@ pub struct Launch {
 
 /// How long one wait for a frame takes at most: how soon a stop or an error is heard.
 const LISTEN: Duration = Duration::from_millis(50);
+/// Frames of a triggered camera that may wait for us.
+const BUFFERS_OF_PARTS: u32 = 8;
 /// A camera may take this long to its first frame: connecting, the first key frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// A camera's clock that differs more from ours is not set: its times mean nothing.
@@ -95,7 +97,9 @@ impl Launch {
     }
 
     fn build(&self) -> Result<(gst::Pipeline, AppSink), CameraError> {
-        let sink = "appsink name=winspect sync=false max-buffers=1";
+        // Where each frame is a part, one may come while the one before it is entered in the store.
+        let buffers = if self.triggered { BUFFERS_OF_PARTS } else { 1 };
+        let sink = format!("appsink name=winspect sync=false max-buffers={buffers}");
         let text = format!("{} ! video/x-raw,format=(string){FORMATS} ! {sink} drop={}", self.launch, self.live);
         let element = gst::parse::launch(&text).map_err(|error| self.described(&error))?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| self.wrong("is no pipeline"))?;

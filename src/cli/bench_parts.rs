@@ -228,7 +228,7 @@ fn round(
     let ring = Trigger::Command(RingSettings { bytes: 1 << 10, window: Duration::from_secs(1) });
     let place = places.remove(0);
     let asking = asking(rules.clone());
-    let entrance = Entrance::new(asking.clone(), &ring, place, tally, store.clone());
+    let entrance = Entrance::new(asking.clone(), &ring, place, tally, Arc::default(), store.clone());
     let entrance = Arc::new(entrance);
     let (side, side_end) = mpsc::channel(8);
     let (answers, answers_end) = mpsc::channel(2 * ORDERS as usize);

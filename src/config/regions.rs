@@ -1,7 +1,8 @@
 //! What of a picture is looked at: the recipe's own crop and mask, or `[[recipe.region]]` tables.
 
+use super::check_topic;
+use super::recipe::{Threshold, threshold_of};
 use super::table::Table;
-use super::{Threshold, check_topic, threshold_of};
 use crate::base::problems::Problems;
 use crate::winclip::Region;
 use crate::winclip::recipe::REGIONS_MAX;

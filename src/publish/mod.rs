@@ -6,6 +6,7 @@ pub mod heatmap;
 pub mod message;
 pub mod mqtt;
 pub mod probe;
+mod session;
 pub mod tls;
 
 use crate::base::secret::Secret;

@@ -12,9 +12,10 @@
 //! After a connection the broker first delivers the commands that it kept for us. How old they are nobody knows: until
 //! a message of our own (the fence) has come back through it, commands count as stale.
 
+use super::Settings;
 use super::command::{self, Order};
 use super::message::{self, Answer, Identity, Metrics};
-use super::{Settings, tls};
+use super::session::{REQUESTS, Session, options, reason};
 use crate::base::backoff::Backoff;
 use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
@@ -22,12 +23,12 @@ use crate::condition::{Condition, State};
 use crate::report::Report;
 use crate::store::{Store, Waiting};
 use crossbeam::channel::{Sender, TrySendError};
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
-use rumqttc::{Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,32 +102,26 @@ pub struct Wiring {
 }
 
 /// Results on their way at once: more than a round trip needs, few enough to be sent again.
-const IN_FLIGHT: usize = 64;
+pub(super) const IN_FLIGHT: usize = 64;
 /// Commands that may be with the foreman at once; the broker keeps the others back.
 pub const ORDERS: u16 = 64;
 /// Commands that a connection holds for the foreman at most: mosquitto 2.0 sends more than it may when a session goes on.
 const ORDERS_KEPT: usize = 2048;
+/// Outcomes of commands, told later than their answers, that wait for the broker.
+const OUTCOMES_KEPT: usize = 16;
 /// No PUBACK for this long with results on their way: the link only looks alive.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// At the end of a run, what waits may take this long to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The broker keeps commands for us so long.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Somebody else uses our client id: taking it back at once would throw him out, and him us.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
-/// A command may be this large to be answered at all; the broker keeps larger ones.
-const PACKET_MAX: u32 = 256 << 10;
 /// A result's payload and topic.
 pub(super) const RESULT_MAX: u32 = 2048;
 /// Messages at QoS 0 that rumqttc may hold, and of those that bring another picture: a slow link must not fill with them.
-const BESIDE: usize = IN_FLIGHT;
+pub(super) const BESIDE: usize = IN_FLIGHT;
 const BESIDE_PICTURES: usize = 8;
-/// Requests that rumqttc may hold: results in flight, messages beside them, two answers and the acknowledgement of each
-/// command, and room for changes of state.
-pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + ROOM_LEFT;
-/// Requests for which answers leave room: results, changes of state, refusals.
-const ROOM_LEFT: usize = 128;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats between two messages of counters.
 const METRICS_EVERY: u64 = 10;
@@ -140,6 +135,7 @@ pub fn run(settings: Settings, identity: Identity, wiring: Wiring) -> std::io::R
         identity,
         topics,
         wiring,
+        outcomes: VecDeque::new(),
         cameras: HashMap::new(),
         sessions: 0,
         beats: 0,
@@ -156,6 +152,8 @@ struct Link {
     identity: Identity,
     topics: String,
     wiring: Wiring,
+    /// Outcomes that were told while the broker was away, for the next connection; the newest [`OUTCOMES_KEPT`].
+    outcomes: VecDeque<Answered>,
     /// The newest status of each camera, for every new connection.
     cameras: HashMap<Arc<str>, Status>,
     sessions: u64,
@@ -168,30 +166,6 @@ struct Link {
     told: String,
 }
 
-/// One connection.
-struct Session {
-    number: u64,
-    client: AsyncClient,
-    connected: bool,
-    /// What the broker kept for us has all come.
-    fresh: bool,
-    /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
-    requested: VecDeque<Option<u64>>,
-    in_flight: HashMap<u16, Option<u64>>,
-    /// Publishes at QoS 0, and acknowledgements of commands, that the client has not written yet.
-    beside: usize,
-    acks: usize,
-    /// Commands for the foreman, and those of them and of the ones that he has that are not answered.
-    orders: VecDeque<Ordered>,
-    ordered: HashMap<u64, Publish>,
-    next_order: u64,
-    /// The last PUBACK, or the last time that nothing was owed.
-    heard: Instant,
-    /// The state that was told last.
-    condition: Option<Condition>,
-    stopping: bool,
-}
-
 impl Link {
     async fn keep(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -202,15 +176,13 @@ impl Link {
             let mut session = Session::new(self.sessions, client);
             let why = self.converse(&mut session, &mut events, &mut backoff).await;
             self.wiring.store.outbox().rewind();
+            let waiting = self.wiring.store.count().waiting;
+            if waiting > 0 && (why.is_none() || self.is_over()) {
+                tracing::warn!("{waiting} results wait in the store for the next run");
+            }
             let Some((why, wait)) = why else { return };
             self.lost(&why);
             if self.is_over() {
-                let waiting = self.wiring.store.count().waiting;
-                if waiting > 0 {
-                    tracing::error!(
-                        "the broker is away at the end of the run: {waiting} results wait in the store for the next"
-                    );
-                }
                 return;
             }
             let pause = tokio::time::sleep(wait.unwrap_or_else(|| backoff.next_wait()));
@@ -225,8 +197,7 @@ impl Link {
                             break;
                         }
                     }
-                    // Of a connection that is gone: the command comes again, and its id is known.
-                    Some(_) = self.wiring.answers.recv() => {}
+                    Some(answered) = self.wiring.answers.recv() => self.keep_outcome(answered),
                     () = tokio::time::sleep(SIGN) => {
                         self.wiring.pulse.beat();
                         if self.is_over() {
@@ -278,7 +249,7 @@ impl Link {
                 tokio::select! {
                     event = &mut event => break event,
                     () = outbox.notified(), if session.connected => {}
-                    Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, &answered),
+                    Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, answered),
                     side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
                     _ = heart.tick(), if session.connected => self.beat(session),
                     _ = tick.tick() => {
@@ -300,13 +271,18 @@ impl Link {
     fn look(&self, session: &mut Session) -> Option<String> {
         if session.connected {
             self.tell_condition(session);
+            if self.is_over() && !session.stopping {
+                self.say_goodbye(session); // in order, though results wait for the next run
+            }
         }
         if session.in_flight.is_empty() && session.requested.is_empty() {
             session.heard = Instant::now();
         } else if session.heard.elapsed() > SILENCE {
             return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
         }
-        (self.is_over() && !session.stopping).then(|| "the run is over".to_owned())
+        let patience = if session.stopping { DRAIN } else { Duration::ZERO };
+        let is_over = self.ending.is_some_and(|end| Instant::now() > end + patience);
+        is_over.then(|| "the run is over".to_owned())
     }
 
     fn ended(&self, error: &ConnectionError) -> (String, Option<Duration>) {
@@ -422,13 +398,25 @@ impl Link {
         }
     }
 
-    fn answer(&self, session: &mut Session, answered: &Answered) {
+    fn answer(&mut self, session: &mut Session, answered: Answered) {
         let publish = match answered.token {
             Some((number, order)) if number == session.number => session.ordered.remove(&order),
             _ => None,
         };
-        if session.connected && (publish.is_some() || answered.token.is_none()) {
+        if !session.connected {
+            self.keep_outcome(answered);
+        } else if publish.is_some() || answered.token.is_none() {
             self.answer_to(session, publish.as_ref(), &answered.name, &answered.payload);
+        }
+    }
+
+    /// The broker is away. What answers a command of a connection that is gone is not needed: the command comes again,
+    /// and its id is known.
+    fn keep_outcome(&mut self, answered: Answered) {
+        if answered.token.is_none() {
+            self.outcomes.push_back(answered);
+            let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
+            self.outcomes.drain(..beyond);
         }
     }
 
@@ -451,7 +439,7 @@ impl Link {
     }
 
     /// `online`, who we are and how everything is: after every connect.
-    fn greet(&self, session: &mut Session) {
+    fn greet(&mut self, session: &mut Session) {
         let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
@@ -461,6 +449,9 @@ impl Link {
         session.publish(self.topic("availability"), true, b"online".to_vec(), None, None);
         self.tell_condition(session);
         self.cameras.keys().for_each(|name| self.publish_camera(session, name));
+        for Answered { name, payload, .. } in std::mem::take(&mut self.outcomes) {
+            self.answer_to(session, None, &name, &payload);
+        }
     }
 
     fn fence(&self, session: &Session) -> Vec<u8> {
@@ -604,122 +595,7 @@ impl Link {
     }
 }
 
-impl Session {
-    fn new(number: u64, client: AsyncClient) -> Self {
-        Session {
-            number,
-            client,
-            connected: false,
-            fresh: false,
-            requested: VecDeque::new(),
-            in_flight: HashMap::new(),
-            beside: 0,
-            acks: 0,
-            orders: VecDeque::new(),
-            ordered: HashMap::new(),
-            next_order: 0,
-            heard: Instant::now(),
-            condition: None,
-            stopping: false,
-        }
-    }
-
-    /// A publish that will be acknowledged; `key` is the store's for a result. False when the client is full, which its
-    /// size does not let happen.
-    fn publish(
-        &mut self,
-        topic: String,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-        key: Option<u64>,
-    ) -> bool {
-        let sent = self.send(topic, QoS::AtLeastOnce, retain, payload, properties);
-        if sent {
-            self.requested.push_back(key);
-        }
-        sent
-    }
-
-    /// A full client does not: the command comes again with the next connection, and its id is known.
-    fn acknowledge(&mut self, publish: &Publish) {
-        self.acks += usize::from(self.client.try_ack(publish).is_ok());
-    }
-
-    /// For one more answer; the foreman waits where there is none.
-    fn has_room(&self) -> bool {
-        self.requested.len() + self.beside + self.acks + ROOM_LEFT < REQUESTS
-    }
-
-    /// What may be lost, and is while `most` of its kind wait for the link.
-    fn beside(
-        &mut self,
-        topic: String,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-        most: usize,
-    ) {
-        if self.beside < most && self.send(topic, QoS::AtMostOnce, retain, payload, properties) {
-            self.beside += 1;
-        }
-    }
-
-    fn send(
-        &self,
-        topic: String,
-        qos: QoS,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-    ) -> bool {
-        let properties = properties.unwrap_or_default();
-        let sent = self.client.try_publish_with_properties(topic, qos, retain, payload, properties);
-        sent.inspect_err(|error| tracing::debug!("not handed to the client: {error}")).is_ok()
-    }
-}
-
 /// What may be published to.
 fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#', '\0'])
-}
-
-/// Who and where, as every connection says it.
-pub(super) fn options(settings: &Settings, client_id: &str) -> MqttOptions {
-    let mut options = MqttOptions::new(client_id, &settings.host, settings.port);
-    options.set_keep_alive(KEEP_ALIVE);
-    options.set_clean_start(true);
-    options.set_connection_timeout(5);
-    // A result is a small packet that must not wait for the answer to the one before it.
-    let mut network = options.network_options();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
-    options.set_max_packet_size(Some(PACKET_MAX));
-    if let Some(tls) = &settings.tls {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));
-    }
-    if let Some(user) = &settings.user {
-        options.set_credentials(user, settings.password.as_ref().map_or("", |p| p.reveal()));
-    }
-    options
-}
-
-/// Words for a person: what the broker said, or why it cannot be reached.
-pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
-    // It quotes what it wraps, but does not give it as its source.
-    let cause: &(dyn std::error::Error + 'static) = match error {
-        ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
-        other => other,
-    };
-    if let Some(words) = tls::reason(cause, host) {
-        return words;
-    }
-    match error {
-        ConnectionError::Tls(rumqttc::TlsError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "it ended the TLS handshake without a word; correct mqtt.port, or look into its log".to_owned()
-        }
-        ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
-        ConnectionError::Io(error) => error.to_string(),
-        other => other.to_string(),
-    }
 }

@@ -1,7 +1,8 @@
 //! Would the broker take this line's messages? What `winspect check` asks before the line runs.
 
 use super::Settings;
-use super::mqtt::{REQUESTS, RESULT_MAX, SILENCE, options, reason};
+use super::mqtt::{RESULT_MAX, SILENCE};
+use super::session::{REQUESTS, options, reason};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event};

@@ -7,12 +7,12 @@ use super::outbox::{Outbox, Waiting};
 use super::{Answer, Change, PAGE, Settings, Words};
 use crate::base::notify::{Pulse, SIGN};
 use crate::condition::{Causes, Health};
-use crate::part::{Ask, Part};
+use crate::part::Part;
 use crate::report::Report;
 use crate::verdict::{Reason, Verdict};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Changes in one transaction.
@@ -34,7 +34,7 @@ pub struct Opened {
     outbox: Arc<Outbox>,
     causes: Causes,
     database: Database,
-    next_key: u64,
+    ledger: Arc<Mutex<Ledger>>,
     told: Option<String>,
 }
 
@@ -46,13 +46,12 @@ pub struct Clerk {
     outbox: Arc<Outbox>,
     causes: Causes,
     database: Database,
-    ledger: Ledger,
+    ledger: Arc<Mutex<Ledger>>,
     /// What is not in the file yet.
     unwritten: VecDeque<Write>,
     /// The disk failed then.
     failed: Option<Instant>,
     tidied: Instant,
-    closed: bool,
 }
 
 /// What a round has for others once it is written.
@@ -76,8 +75,16 @@ impl Opened {
         outbox: Arc<Outbox>,
         causes: Causes,
     ) -> Result<(Self, Found), DatabaseError> {
-        let (mut database, told) = Database::open(&settings.file, settings.sync)?;
-        let found = database.begin_run()?;
+        let (mut database, mut told) = Database::open(&settings.file, settings.sync)?;
+        let found = match database.begin_run() {
+            Err(error) if is_broken(&error) => {
+                drop(database);
+                let (another, words) = Database::anew(&settings.file, settings.sync, &error)?;
+                (database, told) = (another, Some(words));
+                database.begin_run()?
+            }
+            found => found?,
+        };
         if let Some(told) = &told {
             tracing::error!("{told}; what waited in it is lost to the broker");
             causes.set("store", Health::OffSpec, told);
@@ -86,8 +93,12 @@ impl Opened {
             tracing::info!("{} results of earlier runs wait for the broker", found.backlog);
         }
         outbox.queues().in_file = found.backlog;
-        let next_key = found.next_key;
-        Ok((Opened { settings, run_id: run_id.into(), changes, outbox, causes, database, next_key, told }, found))
+        let ledger = Arc::new(Mutex::new(Ledger::new(run_id.into(), found.next_key)));
+        Ok((Opened { settings, run_id: run_id.into(), changes, outbox, causes, database, ledger, told }, found))
+    }
+
+    pub(super) fn ledger(&self) -> Arc<Mutex<Ledger>> {
+        self.ledger.clone()
     }
 
     #[cfg(test)]
@@ -96,20 +107,19 @@ impl Opened {
     }
 
     pub fn clerk(self, words: Words) -> Clerk {
-        let Opened { settings, run_id, changes, outbox, causes, database, next_key, told } = self;
+        let Opened { settings, run_id, changes, outbox, causes, database, ledger, told } = self;
         Clerk {
             settings,
-            run_id: run_id.clone(),
+            run_id,
             words,
             changes,
             outbox,
             causes,
             database,
-            ledger: Ledger::new(run_id, next_key),
+            ledger,
             unwritten: told.map(|what| Write::Note { what }).into_iter().collect(),
             failed: None,
             tidied: Instant::now(),
-            closed: false,
         }
     }
 }
@@ -120,6 +130,9 @@ impl Clerk {
         loop {
             pulse.beat();
             let (changes, last) = self.wait();
+            if last {
+                self.failed = self.failed.and_then(|failed| failed.checked_sub(RETRY)); // no more time to wait
+            }
             self.round(changes);
             self.tidy();
             if last {
@@ -145,7 +158,7 @@ impl Clerk {
     /// What waits, at least one unless a deadline or a while comes first; true when nothing can come any more.
     fn wait(&self) -> (Vec<Change>, bool) {
         let now = Instant::now();
-        let due = self.ledger.next_due().map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
+        let due = self.ledger().next_due().map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
         let first = match self.changes.recv_timeout(due) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => return (vec![], false),
@@ -160,7 +173,7 @@ impl Clerk {
         for change in changes {
             self.enter(change, &mut round);
         }
-        let expired = self.ledger.expire(Instant::now(), &*self.words.judge);
+        let expired = self.ledger().expire(Instant::now(), &*self.words.judge);
         self.release(expired, &mut round);
         self.make_room(&mut round);
         self.write();
@@ -170,9 +183,14 @@ impl Clerk {
 
     fn enter(&mut self, change: Change, round: &mut Round) {
         match change {
-            Change::Accept { .. } if self.closed => {} // its reply is dropped: closed
+            Change::Numbered(parts) => parts.iter().for_each(|part| self.write_open(part)),
             Change::Accept { asks, answer, reply } => {
-                let parts: Vec<Part> = asks.into_iter().map(|ask| self.accept(ask)).collect();
+                let parts: Option<Vec<Part>> = {
+                    let mut ledger = self.ledger();
+                    asks.into_iter().map(|ask| ledger.accept(ask)).collect()
+                };
+                let Some(parts) = parts else { return }; // its reply is dropped: closed
+                parts.iter().for_each(|part| self.write_open(part));
                 let Answer { id, words } = answer;
                 let answer = words(&parts);
                 self.unwritten.extend(id.map(|id| Write::Answer { id, answer: answer.clone() }));
@@ -180,7 +198,8 @@ impl Clerk {
             }
             Change::Settle(reports) => {
                 for report in reports {
-                    match self.ledger.settle(report) {
+                    let settled = self.ledger().settle(report);
+                    match settled {
                         Settled::Released(reports) => self.release(reports, round),
                         Settled::Late(report) => self.record(&report, round),
                     }
@@ -197,25 +216,31 @@ impl Clerk {
                 round.done.push(done);
             }
             Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
-            Change::Keep { key, value } => self.unwritten.push_back(Write::Keep { key, value }),
+            Change::Keep { key, value, done } => {
+                self.unwritten.push_back(Write::Keep { key, value });
+                round.done.push(done);
+            }
             Change::Close(done) => {
-                self.closed = true;
-                let open = self.ledger.close(&*self.words.judge);
+                let open = self.ledger().close(&*self.words.judge);
                 self.release(open, round);
                 round.done.push(done);
             }
         }
     }
 
-    fn accept(&mut self, ask: Ask) -> Part {
-        let part = self.ledger.accept(ask);
-        // What is said if this run never says anything else.
-        let judge = (self.words.judge)(&part);
-        let said = Report::undecided(part.clone(), Reason::Late, &judge);
-        let row = self.row(&said, State::Open);
-        self.unwritten.push_back(row);
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nobody panics while holding the ledger")
+    }
+
+    /// A part's row, with what is said if this run never says anything else; a result that was quicker stays.
+    fn write_open(&mut self, part: &Part) {
         self.outbox.queues().count.accepted += 1;
-        part
+        if self.ledger().is_open(part) {
+            let judge = (self.words.judge)(part);
+            let said = Report::undecided(part.clone(), Reason::Late, &judge);
+            let row = self.row(&said, State::Open);
+            self.unwritten.push_back(row);
+        }
     }
 
     fn row(&self, report: &Report, state: State) -> Write {
@@ -247,7 +272,7 @@ impl Clerk {
     fn record(&mut self, report: &Report, round: &mut Round) {
         let mut row = self.row(report, State::Backlog);
         if let Write::Part { key, .. } = &mut row {
-            *key = self.ledger.spare_key();
+            *key = self.ledger().spare_key();
         }
         self.unwritten.push_back(row);
         round.late += 1;
@@ -269,17 +294,24 @@ impl Clerk {
             return;
         }
         round.late += spilled.len() as u64;
-        self.unwritten.extend(spilled.iter().map(|waiting| Write::Now { key: waiting.key, state: State::Backlog }));
+        self.unwritten.extend(spilled.into_iter().map(|Waiting { key, place, body, .. }| Write::Spill {
+            key,
+            place,
+            body,
+        }));
     }
 
     /// Everything that waits, in one transaction; a disk that fails is tried again after a while.
     fn write(&mut self) {
-        if self.unwritten.is_empty() || self.failed.is_some_and(|failed| failed.elapsed() < RETRY) {
+        let waits = self.failed.map_or(self.unwritten.is_empty(), |failed| failed.elapsed() < RETRY);
+        if waits {
             return;
         }
-        match self.database.write(&self.run_id, self.unwritten.make_contiguous()) {
+        // A disk that failed is tried with a few: the others would be written for nothing.
+        let some = if self.failed.is_some() { self.unwritten.len().min(TOGETHER) } else { self.unwritten.len() };
+        match self.database.write(&self.run_id, &self.unwritten.make_contiguous()[..some]) {
             Ok(()) => {
-                self.unwritten.clear();
+                self.unwritten.drain(..some);
                 if self.failed.take().is_some() {
                     tracing::info!("the store writes again");
                     self.causes.clear("store");
@@ -298,10 +330,14 @@ impl Clerk {
             self.causes.set("store", Health::OffSpec, format!("results are not on the disk: {error}"));
         }
         self.failed = Some(Instant::now());
-        if is_broken(error) {
-            match Database::open(&self.settings.file, self.settings.sync) {
+        if is_broken(error) || self.database.is_left() {
+            match self.another_file(error) {
                 Ok((database, told)) => {
                     self.database = database;
+                    tracing::error!(
+                        "{}; what waited in it is lost to the broker",
+                        told.as_deref().unwrap_or("another store")
+                    );
                     self.unwritten.extend(told.map(|what| Write::Note { what }));
                     let mut queues = self.outbox.queues();
                     let lost = std::mem::take(&mut queues.in_file);
@@ -314,10 +350,20 @@ impl Clerk {
         self.unwritten.drain(..beyond);
     }
 
+    /// Instead of one that is broken. Ours is closed before: it would be in the way of the other.
+    fn another_file(&mut self, error: &rusqlite::Error) -> Result<(Database, Option<String>), DatabaseError> {
+        let Settings { file, sync, .. } = &self.settings;
+        if self.database.is_left() {
+            return Database::open(file, *sync); // it was moved aside, and there was none before now
+        }
+        self.database.leave()?;
+        Database::anew(file, *sync, error).map(|(database, told)| (database, Some(told)))
+    }
+
     fn hand_out(&mut self, round: Round) {
         let mut queues = self.outbox.queues();
         queues.in_file += round.late;
-        queues.count.open = self.ledger.open() as u64;
+        queues.count.open = self.ledger().open() as u64;
         let any = !round.live.is_empty() || round.late > 0;
         round.live.into_iter().for_each(|waiting| queues.put_live(waiting));
         drop(queues);
@@ -362,7 +408,8 @@ impl Clerk {
     fn tidy(&mut self) {
         let waiting = self.outbox.count().waiting;
         if self.failed.is_none() && waiting > self.settings.waiting_max {
-            self.give_up(waiting - self.settings.waiting_max);
+            // And a little more, so that it is not each round's work.
+            self.give_up(waiting - self.settings.waiting_max + self.settings.waiting_max / 100);
         }
         if self.tidied.elapsed() < TIDY {
             return;
@@ -378,8 +425,8 @@ impl Clerk {
 
     /// The oldest results that wait, of those that are not on their way.
     fn give_up(&mut self, count: u64) {
-        let after = self.outbox.queues().forget_late();
-        match self.database.give_up(after, count) {
+        let flying = self.outbox.queues().forget_late();
+        match self.database.give_up(&flying, count) {
             Ok(gone) => {
                 let mut queues = self.outbox.queues();
                 queues.in_file = queues.in_file.saturating_sub(gone);

@@ -51,6 +51,12 @@ pub enum Write {
         key: u64,
         state: State,
     },
+    /// A result of this run waits in the file from now on, even if its row was lost with another file.
+    Spill {
+        key: u64,
+        place: Arc<str>,
+        body: Arc<str>,
+    },
     /// A command's answer, by the sender's id.
     Answer {
         id: String,
@@ -111,6 +117,7 @@ pub enum DatabaseError {
 
 pub struct Database {
     connection: Connection,
+    is_left: bool,
 }
 
 /// Raised when the tables change.
@@ -127,6 +134,8 @@ CREATE TABLE answer (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT N
 CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 ";
+/// Those that wait in the file; SQLite uses an index with a condition only where the query repeats it.
+const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
 /// Runs whose last numbers are kept.
@@ -149,12 +158,35 @@ impl Database {
         }
         match Self::try_open(path, sync) {
             Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
-                let aside = move_aside(path)?;
-                let words = format!("the store was broken ({error}); moved to {}", aside.display());
-                Self::try_open(path, sync).map(|database| (database, Some(words)))
+                Self::anew(path, sync, &error).map(|(database, words)| (database, Some(words)))
             }
             opened => opened.map(|database| (database, None)),
         }
+    }
+
+    /// Moves a broken file aside and makes another one; what is to be told. Nobody may have the broken one open: who
+    /// closes it takes the log beside it away, by its name.
+    ///
+    /// # Errors
+    /// When it cannot be moved, or another one cannot be made.
+    pub fn anew(path: &Path, sync: Sync, error: &rusqlite::Error) -> Result<(Self, String), DatabaseError> {
+        let aside = move_aside(path)?;
+        let words = format!("the store was broken ({error}); moved to {}", aside.display());
+        Self::try_open(path, sync).map(|database| (database, words))
+    }
+
+    /// Closes the file; nothing can be written until another one is opened.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn leave(&mut self) -> rusqlite::Result<()> {
+        self.connection = Connection::open_in_memory()?;
+        self.is_left = true;
+        Ok(())
+    }
+
+    pub fn is_left(&self) -> bool {
+        self.is_left
     }
 
     fn try_open(path: &Path, sync: Sync) -> Result<Self, DatabaseError> {
@@ -179,7 +211,7 @@ impl Database {
         }
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
-        Ok(Database { connection })
+        Ok(Database { connection, is_left: false })
     }
 
     /// What earlier runs left waits for the broker from now on. Runs are in the order of their parts' keys, not of their
@@ -189,7 +221,7 @@ impl Database {
     /// SQLite's.
     pub fn begin_run(&mut self) -> rusqlite::Result<Found> {
         let change = self.connection.transaction()?;
-        change.execute("UPDATE part SET state = 2 WHERE state IN (0, 1)", [])?;
+        change.execute("UPDATE part SET state = 2 WHERE state < 3 AND state IN (0, 1)", [])?;
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
         change.execute(old, [RUNS_KEPT])?;
@@ -200,10 +232,10 @@ impl Database {
         let next_key = one(
             "SELECT max(coalesce((SELECT max(key) FROM part), 0), coalesce((SELECT max(last_key) FROM run), 0)) + 1",
         )?;
-        let backlog = one("SELECT count(*) FROM part WHERE state = 2")?;
+        let backlog = one(&format!("SELECT count(*) FROM part WHERE {WAITS}"))?;
         let mut last = self.connection.prepare(
-            "SELECT run_id, camera, last_seq FROM run
-             WHERE run_id = (SELECT run_id FROM run ORDER BY last_key DESC LIMIT 1) ORDER BY camera",
+            "SELECT run_id, camera, last_seq FROM run AS this
+             WHERE last_key = (SELECT max(last_key) FROM run WHERE camera = this.camera) ORDER BY camera",
         )?;
         let previous = last.query_map([], |row| {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
@@ -237,11 +269,17 @@ impl Database {
                     Write::Part { key, run_id, camera, seq, state, body } => {
                         let (key, seq) = (*key as i64, *seq as i64);
                         put.execute(params![key, run_id, camera, seq, now_ms(), *state as i64, body])?;
-                        if *state == State::Open {
+                        if matches!(state, State::Open | State::Live) {
                             last.execute(params![run_id, camera, seq, key])?;
                         }
                     }
                     Write::Now { key, state } => drop(now.execute(params![*state as i64, *key as i64])?),
+                    Write::Spill { key, place, body } => {
+                        let sql = "INSERT INTO part (key, run_id, camera, seq, at, state, body)
+                            VALUES (?, ?, ?, 0, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state";
+                        let row = params![*key as i64, run_id, place, now_ms(), State::Backlog as i64, body];
+                        change.prepare_cached(sql)?.execute(row)?;
+                    }
                     Write::Answer { id, answer } => {
                         let sql = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
                         change.prepare_cached(sql)?.execute(params![id, now_ms(), answer])?;
@@ -266,8 +304,8 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn page(&self, after: u64, limit: usize) -> rusqlite::Result<Vec<Row>> {
-        let sql = "SELECT key, camera, body FROM part WHERE state = 2 AND key > ? ORDER BY key LIMIT ?";
-        let mut page = self.connection.prepare_cached(sql)?;
+        let sql = format!("SELECT key, camera, body FROM part WHERE {WAITS} AND key > ? ORDER BY key LIMIT ?");
+        let mut page = self.connection.prepare_cached(&sql)?;
         let rows = page.query_map(params![after as i64, limit as i64], |row| {
             let (key, camera, body): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(Row { key: key as u64, camera: camera.into(), body: body.into() })
@@ -275,14 +313,17 @@ impl Database {
         rows.collect()
     }
 
-    /// Takes the oldest waiting results after that key away, at most `count` and a round's worth; how many there were.
+    /// Takes the oldest waiting results but those away, at most `count` and a round's worth; how many there were.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn give_up(&mut self, after: u64, count: u64) -> rusqlite::Result<u64> {
-        let sql =
-            "DELETE FROM part WHERE key IN (SELECT key FROM part WHERE state = 2 AND key > ? ORDER BY key LIMIT ?)";
-        let gone = self.connection.execute(sql, params![after as i64, count.min(TIDIED) as i64])?;
+    pub fn give_up(&mut self, but: &[u64], count: u64) -> rusqlite::Result<u64> {
+        let but = serde_json::json!(but).to_string();
+        let sql = format!(
+            "DELETE FROM part WHERE key IN (SELECT key FROM part
+             WHERE {WAITS} AND key NOT IN (SELECT value FROM json_each(?)) ORDER BY key LIMIT ?)"
+        );
+        let gone = self.connection.execute(&sql, params![but, count.min(TIDIED) as i64])?;
         Ok(gone as u64)
     }
 
@@ -328,6 +369,20 @@ impl Database {
         rows.collect()
     }
 
+    /// How SQLite finds what waits.
+    #[cfg(test)]
+    pub(super) fn plan_of_a_page(&self) -> String {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT key FROM part WHERE {WAITS} AND key > 0 ORDER BY key LIMIT 1");
+        self.connection.query_row(&sql, [], |row| row.get(3)).expect("works")
+    }
+
+    /// What is read next is read from the file.
+    #[cfg(test)]
+    pub(super) fn forget_pages(&self) {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("works");
+        self.connection.execute_batch("PRAGMA shrink_memory").expect("works");
+    }
+
     /// The state of one part.
     #[cfg(test)]
     pub(super) fn state(&self, key: u64) -> rusqlite::Result<Option<i64>> {
@@ -357,12 +412,12 @@ pub fn is_broken(error: &rusqlite::Error) -> bool {
 }
 
 fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
-    let aside = |path: &Path| PathBuf::from(format!("{}.broken-{}", path.display(), now_ms()));
-    let to = aside(path);
+    let to = PathBuf::from(format!("{}.broken-{}", path.display(), now_ms()));
     std::fs::rename(path, &to).map_err(|error| DatabaseError::File { path: path.to_owned(), error })?;
+    // SQLite finds them by the name; they may not be there.
     for end in ["-wal", "-journal"] {
-        let beside = PathBuf::from(format!("{}{end}", path.display()));
-        let _ = std::fs::rename(&beside, aside(&beside)); // it may not be there
+        let beside = |path: &Path| format!("{}{end}", path.display());
+        let _ = std::fs::rename(beside(path), beside(&to));
     }
     Ok(to)
 }

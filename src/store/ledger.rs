@@ -21,6 +21,7 @@ pub struct Ledger {
     /// The key of the next part.
     next_key: u64,
     cameras: HashMap<Arc<str>, Book>,
+    is_closed: bool,
 }
 
 /// One camera's parts.
@@ -50,17 +51,21 @@ pub enum Settled {
 impl Ledger {
     /// `next_key` is beyond every key that the store holds.
     pub fn new(run_id: Arc<str>, next_key: u64) -> Self {
-        Ledger { run_id, next_key, cameras: HashMap::new() }
+        Ledger { run_id, next_key, cameras: HashMap::new(), is_closed: false }
     }
 
-    /// Gives the part its number. Its deadline is never before that of the camera's last open part.
-    pub fn accept(&mut self, ask: Ask) -> Part {
+    /// Gives the part its number; nothing when the line is stopping. Its deadline is never before that of the camera's
+    /// last open part.
+    pub fn accept(&mut self, ask: Ask) -> Option<Part> {
+        if self.is_closed {
+            return None;
+        }
         let book = self.cameras.entry(ask.camera.clone()).or_default();
         book.last_seq += 1;
         let part = Part::new(self.next_key, self.run_id.clone(), book.last_seq, ask);
         self.next_key += 1;
         book.open.insert(part.seq, Entry::Open(part.clone()));
-        part
+        Some(part)
     }
 
     pub fn settle(&mut self, report: Report) -> Settled {
@@ -80,8 +85,9 @@ impl Ledger {
         self.undecide(&|part| (part.due() <= now).then(|| reason(part)), judge)
     }
 
-    /// Every open part becomes undecided: the line stops.
+    /// Every open part becomes undecided, and nothing is accepted any more: the line stops.
     pub fn close(&mut self, judge: &dyn Fn(&Part) -> Judge) -> Vec<Report> {
+        self.is_closed = true;
         self.undecide(&|_| Some(Reason::NotReady), judge)
     }
 
@@ -115,6 +121,11 @@ impl Ledger {
         };
         // By camera the first open one is the first due, but for triggers of a future time.
         self.cameras.values().flat_map(|book| book.open.values().filter_map(due)).min()
+    }
+
+    /// True until its result is released.
+    pub fn is_open(&self, part: &Part) -> bool {
+        self.cameras.get(part.camera()).is_some_and(|book| book.open.contains_key(&part.seq))
     }
 
     /// Accepted and not released.
@@ -158,7 +169,7 @@ mod tests {
     #[test]
     fn a_part_without_a_verdict_is_undecided_at_its_deadline_and_the_verdict_is_for_the_record() {
         let mut ledger = Ledger::new("run".into(), 1);
-        let part = ledger.accept(ask("top", DEADLINE));
+        let part = ledger.accept(ask("top", DEADLINE)).expect("not closed");
         let due = ledger.next_due().expect("open");
         assert!(ledger.expire(due - Duration::from_nanos(1), &judge).is_empty());
         let said = ledger.expire(due, &judge);
@@ -196,7 +207,7 @@ mod tests {
                     Step::Accept(camera) => {
                         let mut ask = ask(["a", "b"][camera], DEADLINE);
                         ask.since = now;
-                        parts.push(ledger.accept(ask));
+                        parts.extend(ledger.accept(ask));
                     }
                     Step::Settle(at) if !parts.is_empty() => {
                         if let Settled::Released(reports) = ledger.settle(verdict(&parts[at % parts.len()])) {

@@ -4,7 +4,7 @@
 //! accept --ledger: seq--> file --durable--> Part, back to who asked
 //! settle --ledger: once, in order, by the deadline--> file --durable--> outbox --> publisher --PUBACK--> acked --> file
 //! ```
-//! One thread, the clerk ([`Clerk::keep`]), owns the ledger and the file; what waits is written in one transaction. A
+//! One thread, the clerk ([`Clerk::keep`]), owns the file; what waits is written in one transaction. A
 //! disk that fails does not stop the line: results then wait in memory, bounded, and the line's condition says so.
 
 mod clerk;
@@ -18,12 +18,13 @@ pub use clerk::{Clerk, Opened};
 pub use database::{DatabaseError, Found, Previous, Sync};
 pub use outbox::{Outbox, Waiting};
 
+use self::ledger::Ledger;
 use crate::condition::Causes;
 use crate::part::{Ask, Part};
 use crate::report::{Judge, Report};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Changes that may wait for the clerk; beyond, who brings one waits.
@@ -70,6 +71,8 @@ enum Change {
         answer: Answer,
         reply: Sender<(Vec<Part>, String)>,
     },
+    /// They have their numbers.
+    Numbered(Vec<Part>),
     Settle(Vec<Report>),
     Landed {
         key: u64,
@@ -84,6 +87,7 @@ enum Change {
     Keep {
         key: String,
         value: String,
+        done: Sender<()>,
     },
     /// The line stops: what is open becomes undecided, nothing more is accepted.
     Close(Sender<()>),
@@ -102,6 +106,7 @@ type Wording = Box<dyn FnOnce(&[Part]) -> String + Send>;
 pub struct Store {
     changes: Sender<Change>,
     outbox: Arc<Outbox>,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 /// What is there once it is on the disk.
@@ -134,8 +139,9 @@ impl Store {
     /// When the file is another process's, or cannot be made.
     pub fn open(settings: Settings, run_id: &str, causes: Causes) -> Result<(Store, Opened, Found), DatabaseError> {
         let (sender, changes) = bounded(CHANGES);
-        let store = Store { changes: sender, outbox: Arc::default() };
-        let (opened, found) = Opened::open(settings, run_id, changes, store.outbox.clone(), causes)?;
+        let outbox = Arc::new(Outbox::default());
+        let (opened, found) = Opened::open(settings, run_id, changes, outbox.clone(), causes)?;
+        let store = Store { changes: sender, outbox, ledger: opened.ledger() };
         Ok((store, opened, found))
     }
 
@@ -147,7 +153,22 @@ impl Store {
         self.accepting(asks, None, |_| String::new()).wait().map(|(parts, _)| parts)
     }
 
-    /// The same for a command, without waiting: `words` of the parts is its answer, kept with them under its id where it
+    /// Numbers the parts at once. They are on the disk before their results leave: enough for a free-running camera's,
+    /// which nobody knows of before.
+    ///
+    /// # Errors
+    /// When the line is stopping.
+    pub fn number(&self, asks: Vec<Ask>) -> Result<Vec<Part>, Closed> {
+        let parts: Option<Vec<Part>> = {
+            let mut ledger = self.ledger.lock().expect("nobody panics while holding the ledger");
+            asks.into_iter().map(|ask| ledger.accept(ask)).collect()
+        };
+        let parts = parts.ok_or(Closed)?;
+        self.changes.send(Change::Numbered(parts.clone())).map_err(|_| Closed)?;
+        Ok(parts)
+    }
+
+    /// [`Store::accept`] for a command, without waiting: `words` of the parts is its answer, kept with them under its id where it
     /// has one.
     pub fn accepting(
         &self,
@@ -187,8 +208,10 @@ impl Store {
     }
 
     /// Later runs find it under that key.
-    pub fn keep(&self, key: &str, value: &str) {
-        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned() });
+    pub fn keep(&self, key: &str, value: &str) -> Soon<()> {
+        let (done, written) = bounded(1);
+        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned(), done });
+        Soon(written)
     }
 
     /// Every open part becomes undecided, and nothing is accepted any more. Returns when that is on the disk.

@@ -88,13 +88,12 @@ impl Queues {
     /// The lowest key, unless the file may hold a lower one: then the clerk reads it first, and rings.
     fn next_late(&mut self) -> Option<Waiting> {
         let (late, overdue) = (self.late.keys().next().copied(), self.overdue.keys().next().copied());
-        match (late, overdue) {
-            (None, Some(overdue)) if self.in_file > 0 && overdue > self.read_to => None,
-            (Some(late), Some(overdue)) if late < overdue => self.late.pop_first(),
-            (_, Some(_)) => self.overdue.pop_first(),
-            (_, None) => self.late.pop_first(),
+        let lowest = late.into_iter().chain(overdue).min()?;
+        if self.in_file > 0 && lowest > self.read_to {
+            return None;
         }
-        .map(|(_, waiting)| waiting)
+        let queue = if Some(lowest) == late { &mut self.late } else { &mut self.overdue };
+        queue.remove(&lowest)
     }
 
     fn put_back(&mut self, waiting: Waiting) {
@@ -107,7 +106,8 @@ impl Queues {
 
     /// True when the publisher will soon ask for more of the file than there is in memory.
     pub(super) fn wants_a_page(&self) -> bool {
-        self.in_file > 0 && self.late.len() < super::PAGE / 2
+        let is_behind = self.late.keys().next().is_some_and(|lowest| *lowest > self.read_to);
+        self.in_file > 0 && (self.late.len() < super::PAGE / 2 || is_behind)
     }
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
@@ -131,12 +131,14 @@ impl Queues {
         self.unreported += dropped;
     }
 
-    /// Late results that nobody was handed wait in the file alone again; the highest late key that somebody was.
-    pub(super) fn forget_late(&mut self) -> u64 {
-        self.in_file += std::mem::take(&mut self.late).len() as u64;
-        let flying = self.flying.values().filter(|waiting| waiting.until.is_none());
-        self.read_to = flying.map(|waiting| waiting.key).max().unwrap_or(0);
-        self.read_to
+    /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
+    /// that somebody was.
+    pub(super) fn forget_late(&mut self) -> Vec<u64> {
+        let late = std::mem::take(&mut self.late);
+        self.in_file += late.len() as u64;
+        let lowest = late.keys().next().copied().unwrap_or(u64::MAX);
+        self.read_to = self.read_to.min(lowest.saturating_sub(1));
+        self.flying.keys().copied().collect()
     }
 }
 
@@ -243,6 +245,27 @@ mod tests {
         outbox.queues().put_live(waiting(7, true));
         let keys: Vec<u64> = std::iter::from_fn(|| outbox.next()).map(|w| w.key).collect();
         assert_eq!(keys, [7, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn what_went_to_the_file_goes_before_a_page_that_was_read_already_and_giving_up_forgets_none() {
+        let outbox = Outbox::default();
+        outbox.queues().put_live(Waiting { until: Some(Instant::now()), ..waiting(1, true) });
+        // Another camera's: a page full.
+        outbox.queues().in_file = super::super::PAGE as u64;
+        (2..).take(super::super::PAGE).for_each(|key| outbox.queues().put_late(waiting(key, false)));
+        assert_eq!(outbox.next().map(|w| w.key), Some(1));
+        outbox.rewind();
+        assert_eq!(outbox.queues().spill(1)[0].key, 1);
+        outbox.queues().in_file = 1;
+        assert!(outbox.queues().wants_a_page());
+        assert!(outbox.next().is_none());
+        outbox.queues().put_late(waiting(1, false));
+        outbox.queues().in_file = 0;
+        assert_eq!(outbox.next().map(|w| w.key), Some(1));
+        assert_eq!(outbox.queues().forget_late(), [1]);
+        let queues = outbox.queues();
+        assert_eq!((queues.read_to, queues.in_file, queues.waiting()), (1, 512, 513));
     }
 
     proptest! {

@@ -111,6 +111,26 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
 }
 
 #[test]
+fn a_part_that_was_numbered_at_once_has_its_row_and_one_result_even_when_that_is_quicker() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    let part = run.store.number(vec![ask("top", DEADLINE)]).expect("open").remove(0);
+    run.pass(&part);
+    let due = run.store.number(vec![ask("top", Duration::ZERO)]).expect("open").remove(0);
+    let said = [run.next().expect("settled"), run.next().expect("due at once")];
+    assert_eq!(said.map(|waiting| waiting.key), [part.key, due.key]);
+    run.store.number(vec![ask("top", DEADLINE)]).expect("open");
+    run.store.close();
+    assert!(run.store.number(vec![ask("top", DEADLINE)]).is_err());
+    let count = run.store.count();
+    assert_eq!((count.accepted, count.results, count.open), (3, 3, 0));
+    run.end();
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!((run.found.backlog, run.found.previous[0].last_seq), (3, 3));
+    run.end();
+}
+
+#[test]
 fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");
@@ -258,4 +278,69 @@ fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
     let run = Run::start(settings(folder.path()), "01C");
     assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 2 }]);
     run.end();
+}
+
+#[test]
+fn what_waits_is_found_without_reading_what_is_delivered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    let plan = database.plan_of_a_page();
+    assert!(plan.contains("part_not_done"), "{plan}");
+}
+
+/// Most of its pages say nothing any more, as after a bad sector.
+fn break_it(file: &Path) {
+    use std::os::unix::fs::FileExt;
+    let length = std::fs::metadata(file).expect("there").len();
+    let file = std::fs::File::options().write(true).open(file).expect("opens");
+    file.write_all_at(&vec![0x5a; length as usize - 4096], 4096).expect("written");
+}
+
+#[test]
+fn a_store_that_is_broken_beyond_its_first_page_is_moved_aside_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    run.accept(50);
+    run.end();
+    break_it(&folder.path().join("box.db"));
+    let run = Run::start(settings(folder.path()), "01B");
+    assert!(run.causes.all().1[0].contains("the store was broken"));
+    assert_eq!(run.accept(1)[0].seq, 1);
+    run.end();
+}
+
+#[test]
+fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("box.db");
+    let causes = Causes::default();
+    let (store, mut opened, _) = Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
+    opened.database().forget_pages();
+    break_it(&file);
+    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()) });
+    let aside = || {
+        let all = std::fs::read_dir(folder.path()).expect("there").flatten();
+        all.filter(|entry| entry.file_name().to_string_lossy().starts_with("box.db.broken-")).count()
+    };
+    store.note("something");
+    clerk.once();
+    assert_eq!(aside(), 1);
+    store.note("something else");
+    clerk.disk(false);
+    clerk.once();
+    assert_eq!(causes.all().0, Health::Normal);
+    drop((store, clerk));
+    let (database, _) = Database::open(&file, Sync::Normal).expect("opens");
+    assert!(database.audit().expect("works").iter().any(|(_, what)| what.contains("the store was broken")));
+}
+
+#[test]
+fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    let spilled = Write::Spill { key: 7, place: "top".into(), body: "{".into() };
+    database.write("01A", &[spilled.clone()]).expect("written");
+    database.write("01A", &[spilled]).expect("written");
+    let waits: Vec<u64> = database.page(0, 10).expect("works").iter().map(|row| row.key).collect();
+    assert_eq!(waits, [7]);
 }

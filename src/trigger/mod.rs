@@ -40,15 +40,20 @@ pub struct Stretches {
 #[derive(Debug, Default)]
 pub struct Odometer {
     first: Option<Timestamp>,
+    last: Option<Timestamp>,
     /// Stretches begun.
     steps: u64,
 }
 
 impl Odometer {
     /// Where the web is in millimetres, when it has reached the next stretch. Stretches that no frame shows are
-    /// counted, and missing.
+    /// counted, and missing. A clock that goes back finds the web where it was.
     pub fn next(&mut self, at: Timestamp, stretches: Stretches) -> Option<f64> {
-        let first = *self.first.get_or_insert(at);
+        let mut first = self.first.unwrap_or(at);
+        if let Some(back) = self.last.map(|last| last.duration_since(at)).filter(|back| back.is_positive()) {
+            first = first.checked_sub(back).unwrap_or(at);
+        }
+        (self.first, self.last) = (Some(first), Some(at));
         let mm = at.duration_since(first).as_secs_f64() * stretches.mm_per_s;
         let reached = (mm / stretches.step_mm).floor().max(0.0) as u64 + 1;
         let is_new = reached > self.steps;
@@ -89,5 +94,9 @@ mod tests {
         // A camera that is away for a while goes on where the web is.
         assert!(odometer.next(at(3000), stretches).is_some_and(|mm| (mm - 9999.9).abs() < 0.1));
         assert_eq!(odometer.next(at(3000), stretches), None);
+        // A clock that was set back an hour.
+        let set = |frame: i64| at(frame) - SignedDuration::from_hours(1);
+        let taken = (3000..3031).filter_map(|frame| odometer.next(set(frame), stretches)).count();
+        assert!((12..=13).contains(&taken), "{taken}");
     }
 }

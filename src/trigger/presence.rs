@@ -83,8 +83,9 @@ impl Presence {
         let cells = grey(&frame.picture, area);
         if self.size != (width, height) || self.learned < LEARNS {
             ticket.settle(Outcome::Skipped);
+            let held = self.end();
             self.learn(&cells, (width, height));
-            return Ok(None);
+            return Ok(held);
         }
         let seen = self.seen(&cells);
         let enough = if self.there.is_some() { self.settings.share / 2.0 } else { self.settings.share };
@@ -114,16 +115,13 @@ impl Presence {
         Ok(if has_crossed { there.held.take() } else { None })
     }
 
-    /// A line that stops, or a camera that is lost in the middle of a part: the part that is there has come.
-    pub fn end(&mut self) -> Option<(Frame, Ticket)> {
+    /// The part that is there has come: nobody will see it go.
+    fn end(&mut self) -> Option<(Frame, Ticket)> {
         self.there.take().and_then(|there| there.held)
     }
 
     fn learn(&mut self, cells: &[f32], size: (usize, usize)) {
         if self.size != size {
-            if let Some((_, ticket)) = self.end() {
-                ticket.settle(Outcome::Skipped);
-            }
             (self.size, self.learned, self.background) = (size, 0, cells.to_vec());
         }
         self.learned += 1;
@@ -255,6 +253,18 @@ mod tests {
         line.now += STAYS;
         assert_eq!(line.show(Some(150), 0).as_deref(), Some("150"));
         assert_eq!((line.show(Some(150), 0), line.presence.there.is_none()), (None, true));
+    }
+
+    #[test]
+    fn a_part_that_is_there_when_the_pictures_change_their_size_has_come() {
+        let mut line = Line::new(None);
+        assert_eq!(line.show(Some(90), 0), None);
+        let chosen = line.presence.look(frame("top"), line.tally.captured(), line.now).expect("the area fits");
+        let (held, ticket) = chosen.expect("it was there");
+        ticket.settle(Outcome::Judged);
+        assert_eq!(held.part_id.as_deref(), Some("90"));
+        let count = line.tally.count();
+        assert_eq!((count.captured, count.judged, count.skipped), (7, 1, 6));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// Frames are out of order by less.
+const CLOCK_BACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+
 #[derive(Debug)]
 pub struct Ring {
     settings: RingSettings,
@@ -47,6 +50,12 @@ impl Ring {
 
     /// The newest frame.
     pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Found {
+        // A clock that was set back: the times before would be taken for those to come.
+        let newest = self.frames.back().map(|kept| kept.frame.captured_at);
+        if newest.is_some_and(|newest| newest.duration_since(frame.captured_at) > CLOCK_BACK) {
+            self.frames.drain(..).for_each(|kept| kept.settle(Outcome::Skipped));
+            self.bytes = 0;
+        }
         self.bytes += frame.picture.rgb().len();
         self.frames.push_back(Kept { frame, ticket: Some(ticket) });
         let found = self.serve(now);
@@ -205,6 +214,17 @@ mod tests {
         line.put(0);
         assert!(line.ask(1, 50).is_empty());
         assert_eq!(line.put(100), [(1, -1)]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_leaves_no_frame_of_a_time_to_come() {
+        let mut line = Line::new(1000, 50);
+        line.put(5000);
+        line.put(5030);
+        assert!(line.put(3000).is_empty());
+        assert!(line.ask(1, 5010).is_empty()); // that time is still to come
+        assert_eq!(line.put(5040), [(1, 5040)]);
+        assert_eq!(line.count().skipped, 2);
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! One connection to the broker: its client, what is owed on it, and why it ended, in words.
+
+use super::mqtt::{BESIDE, IN_FLIGHT, ORDERS, Ordered};
+use super::{Settings, tls};
+use crate::condition::Condition;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
+use rumqttc::{TlsConfiguration, Transport};
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Requests that rumqttc may hold: results in flight, messages beside them, two answers and the acknowledgement of each
+/// command, and room for changes of state.
+pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + ROOM_LEFT;
+/// Requests for which answers leave room: results, changes of state, refusals.
+const ROOM_LEFT: usize = 128;
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A command may be this large to be answered at all; the broker keeps larger ones.
+const PACKET_MAX: u32 = 256 << 10;
+
+/// One connection.
+pub(super) struct Session {
+    pub(super) number: u64,
+    pub(super) client: AsyncClient,
+    pub(super) connected: bool,
+    /// What the broker kept for us has all come.
+    pub(super) fresh: bool,
+    /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
+    pub(super) requested: VecDeque<Option<u64>>,
+    pub(super) in_flight: HashMap<u16, Option<u64>>,
+    /// Publishes at QoS 0, and acknowledgements of commands, that the client has not written yet.
+    pub(super) beside: usize,
+    pub(super) acks: usize,
+    /// Commands for the foreman, and those of them and of the ones that he has that are not answered.
+    pub(super) orders: VecDeque<Ordered>,
+    pub(super) ordered: HashMap<u64, Publish>,
+    pub(super) next_order: u64,
+    /// The last PUBACK, or the last time that nothing was owed.
+    pub(super) heard: Instant,
+    /// The state that was told last.
+    pub(super) condition: Option<Condition>,
+    pub(super) stopping: bool,
+}
+
+impl Session {
+    pub(super) fn new(number: u64, client: AsyncClient) -> Self {
+        Session {
+            number,
+            client,
+            connected: false,
+            fresh: false,
+            requested: VecDeque::new(),
+            in_flight: HashMap::new(),
+            beside: 0,
+            acks: 0,
+            orders: VecDeque::new(),
+            ordered: HashMap::new(),
+            next_order: 0,
+            heard: Instant::now(),
+            condition: None,
+            stopping: false,
+        }
+    }
+
+    /// A publish that will be acknowledged; `key` is the store's for a result. False when the client is full, which its
+    /// size does not let happen.
+    pub(super) fn publish(
+        &mut self,
+        topic: String,
+        retain: bool,
+        payload: Vec<u8>,
+        properties: Option<PublishProperties>,
+        key: Option<u64>,
+    ) -> bool {
+        let sent = self.send(topic, QoS::AtLeastOnce, retain, payload, properties);
+        if sent {
+            self.requested.push_back(key);
+        }
+        sent
+    }
+
+    /// A full client does not: the command comes again with the next connection, and its id is known.
+    pub(super) fn acknowledge(&mut self, publish: &Publish) {
+        // One at QoS 0 needs none, and the client writes none for it.
+        let is_owed = publish.qos != QoS::AtMostOnce;
+        self.acks += usize::from(is_owed && self.client.try_ack(publish).is_ok());
+    }
+
+    /// For one more answer; the foreman waits where there is none.
+    pub(super) fn has_room(&self) -> bool {
+        self.requested.len() + self.beside + self.acks + ROOM_LEFT < REQUESTS
+    }
+
+    /// What may be lost, and is while `most` of its kind wait for the link.
+    pub(super) fn beside(
+        &mut self,
+        topic: String,
+        retain: bool,
+        payload: Vec<u8>,
+        properties: Option<PublishProperties>,
+        most: usize,
+    ) {
+        if self.beside < most && self.send(topic, QoS::AtMostOnce, retain, payload, properties) {
+            self.beside += 1;
+        }
+    }
+
+    fn send(
+        &self,
+        topic: String,
+        qos: QoS,
+        retain: bool,
+        payload: Vec<u8>,
+        properties: Option<PublishProperties>,
+    ) -> bool {
+        let properties = properties.unwrap_or_default();
+        let sent = self.client.try_publish_with_properties(topic, qos, retain, payload, properties);
+        sent.inspect_err(|error| tracing::debug!("not handed to the client: {error}")).is_ok()
+    }
+}
+
+/// Who and where, as every connection says it.
+pub(super) fn options(settings: &Settings, client_id: &str) -> MqttOptions {
+    let mut options = MqttOptions::new(client_id, &settings.host, settings.port);
+    options.set_keep_alive(KEEP_ALIVE);
+    options.set_clean_start(true);
+    options.set_connection_timeout(5);
+    // A result is a small packet that must not wait for the answer to the one before it.
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    options.set_max_packet_size(Some(PACKET_MAX));
+    if let Some(tls) = &settings.tls {
+        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));
+    }
+    if let Some(user) = &settings.user {
+        options.set_credentials(user, settings.password.as_ref().map_or("", |p| p.reveal()));
+    }
+    options
+}
+
+/// Words for a person: what the broker said, or why it cannot be reached.
+pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
+    // It quotes what it wraps, but does not give it as its source.
+    let cause: &(dyn std::error::Error + 'static) = match error {
+        ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
+        other => other,
+    };
+    if let Some(words) = tls::reason(cause, host) {
+        return words;
+    }
+    match error {
+        ConnectionError::Tls(rumqttc::TlsError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "it ended the TLS handshake without a word; correct mqtt.port, or look into its log".to_owned()
+        }
+        ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
+        ConnectionError::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_at_qos_0_owes_no_acknowledgement() {
+        let (client, _events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), REQUESTS);
+        let mut session = Session::new(1, client);
+        for (qos, owed) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 1)] {
+            let mut command = Publish::new("cmd/pause", qos, "{}", None);
+            command.pkid = 7;
+            session.acknowledge(&command);
+            assert_eq!(session.acks, owed);
+        }
+    }
+}

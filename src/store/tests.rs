@@ -339,7 +339,7 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
     let spilled = Write::Spill { key: 7, place: "top".into(), body: "{".into() };
-    database.write("01A", &[spilled.clone()]).expect("written");
+    database.write("01A", std::slice::from_ref(&spilled)).expect("written");
     database.write("01A", &[spilled]).expect("written");
     let waits: Vec<u64> = database.page(0, 10).expect("works").iter().map(|row| row.key).collect();
     assert_eq!(waits, [7]);

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// A result handed to the publisher.
 #[derive(Debug, Clone)]
 pub struct Waiting {
-    /// The store's own number for it; what [`Outbox::acked`] takes.
+    /// The store's own number for it; what [`super::Store::landed`] takes.
     pub key: u64,
     /// The camera, and of several parts in its view the region: `top`, `tray/left`.
     pub place: Arc<str>,

@@ -122,6 +122,11 @@ pub(super) const RESULT_MAX: u32 = 2048;
 /// Messages at QoS 0 that rumqttc may hold, and of those that bring another picture: a slow link must not fill with them.
 pub(super) const BESIDE: usize = IN_FLIGHT;
 const BESIDE_PICTURES: usize = 8;
+/// A connection that lasted so long was a good one. Mosquitto 2.0 does not tell who is thrown out that another client took
+/// his name: two daemons of one name must not throw each other out at every moment.
+const STEADY: Duration = Duration::from_secs(5);
+/// Connections in a row that did not last: reason to suspect that.
+const SUSPICIOUS: u32 = 3;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats between two messages of counters.
 const METRICS_EVERY: u64 = 10;
@@ -141,6 +146,7 @@ pub fn run(settings: Settings, identity: Identity, wiring: Wiring) -> std::io::R
         beats: 0,
         ending: None,
         gone: None,
+        unsteady: 0,
         told: String::new(),
     };
     runtime.block_on(link.keep());
@@ -162,6 +168,8 @@ struct Link {
     ending: Option<Instant>,
     /// Since when the broker has been away.
     gone: Option<Instant>,
+    /// Connections in a row that did not last.
+    unsteady: u32,
     /// The last reason that was logged.
     told: String,
 }
@@ -174,13 +182,27 @@ impl Link {
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             self.sessions += 1;
             let mut session = Session::new(self.sessions, client);
-            let why = self.converse(&mut session, &mut events, &mut backoff).await;
+            let why = self.converse(&mut session, &mut events).await;
             self.wiring.store.outbox().rewind();
             let waiting = self.wiring.store.count().waiting;
             if waiting > 0 && (why.is_none() || self.is_over()) {
                 tracing::warn!("{waiting} results wait in the store for the next run");
             }
-            let Some((why, wait)) = why else { return };
+            let Some((mut why, wait)) = why else { return };
+            match session.connected.map(|since| since.elapsed() > STEADY) {
+                Some(true) => {
+                    backoff.reset();
+                    self.unsteady = 0;
+                }
+                Some(false) => self.unsteady += 1,
+                None => {}
+            }
+            if self.unsteady >= SUSPICIOUS {
+                why += &format!(
+                    ", again and again; does another daemon have the mqtt.client_id {:?}?",
+                    self.settings.client_id
+                );
+            }
             self.lost(&why);
             if self.is_over() {
                 return;
@@ -225,12 +247,7 @@ impl Link {
     }
 
     /// One connection's life; why it ended, and how long to wait where that is known, or nothing when all is done.
-    async fn converse(
-        &mut self,
-        session: &mut Session,
-        events: &mut EventLoop,
-        backoff: &mut Backoff,
-    ) -> Option<(String, Option<Duration>)> {
+    async fn converse(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<(String, Option<Duration>)> {
         let (mut tick, mut heart) = (tokio::time::interval(SIGN), tokio::time::interval(HEARTBEAT));
         let outbox = self.wiring.store.outbox().clone();
         loop {
@@ -239,7 +256,7 @@ impl Link {
             let mut event = std::pin::pin!(events.poll());
             let event = loop {
                 self.wiring.pulse.beat();
-                if session.connected {
+                if session.connected.is_some() {
                     self.pass_orders(session);
                     self.hand_over(session);
                     if self.is_finished(session) {
@@ -248,10 +265,10 @@ impl Link {
                 }
                 tokio::select! {
                     event = &mut event => break event,
-                    () = outbox.notified(), if session.connected => {}
+                    () = outbox.notified(), if session.connected.is_some() => {}
                     Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, answered),
                     side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
-                    _ = heart.tick(), if session.connected => self.beat(session),
+                    _ = heart.tick(), if session.connected.is_some() => self.beat(session),
                     _ = tick.tick() => {
                         if let Some(why) = self.look(session) {
                             return Some((why, None));
@@ -260,7 +277,7 @@ impl Link {
                 }
             };
             match event {
-                Ok(event) => self.handle(event, session, backoff),
+                Ok(event) => self.handle(event, session),
                 Err(_) if session.stopping => return None,
                 Err(error) => return Some(self.ended(&error)),
             }
@@ -269,7 +286,7 @@ impl Link {
 
     /// Now and then: tells how the line is; why the connection is of no use any more, if it is so.
     fn look(&self, session: &mut Session) -> Option<String> {
-        if session.connected {
+        if session.connected.is_some() {
             self.tell_condition(session);
             if self.is_over() && !session.stopping {
                 self.say_goodbye(session); // in order, though results wait for the next run
@@ -298,12 +315,11 @@ impl Link {
         (words, Some(TAKEN_OVER))
     }
 
-    fn handle(&mut self, event: Event, session: &mut Session, backoff: &mut Backoff) {
+    fn handle(&mut self, event: Event, session: &mut Session) {
         match event {
             Event::Incoming(Packet::ConnAck(ack)) => {
-                session.connected = true;
+                session.connected = Some(Instant::now());
                 session.fresh = !ack.session_present;
-                backoff.reset();
                 self.back();
                 self.greet(session);
             }
@@ -403,7 +419,7 @@ impl Link {
             Some((number, order)) if number == session.number => session.ordered.remove(&order),
             _ => None,
         };
-        if !session.connected {
+        if session.connected.is_none() {
             self.keep_outcome(answered);
         } else if publish.is_some() || answered.token.is_none() {
             self.answer_to(session, publish.as_ref(), &answered.name, &answered.payload);
@@ -514,7 +530,7 @@ impl Link {
 
     fn side(&mut self, session: &mut Session, side: Option<Side>) {
         match &side {
-            Some(Side::Heatmap { report, png }) if session.connected => {
+            Some(Side::Heatmap { report, png }) if session.connected.is_some() => {
                 let ask = &report.part.ask;
                 let mut properties = PublishProperties::default();
                 properties.user_properties.push(("seq".to_owned(), report.part.seq.to_string()));
@@ -527,7 +543,7 @@ impl Link {
                 let topic = self.topic(&format!("heatmap/{}", report.seen_by));
                 session.beside(topic, false, png.clone(), Some(properties), BESIDE_PICTURES);
             }
-            Some(Side::Snapshot { camera, png }) if session.connected => {
+            Some(Side::Snapshot { camera, png }) if session.connected.is_some() => {
                 let topic = self.topic(&format!("snapshot/{camera}"));
                 session.beside(topic, false, png.clone(), None, BESIDE_PICTURES);
             }
@@ -539,10 +555,10 @@ impl Link {
         };
         let is_identity = matches!(side, Some(Side::Identity(_)));
         self.note(side);
-        if let Some(name) = changed.filter(|_| session.connected) {
+        if let Some(name) = changed.filter(|_| session.connected.is_some()) {
             self.publish_camera(session, &name);
         }
-        if is_identity && session.connected {
+        if is_identity && session.connected.is_some() {
             session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
         }
     }

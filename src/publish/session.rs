@@ -23,7 +23,8 @@ const PACKET_MAX: u32 = 256 << 10;
 pub(super) struct Session {
     pub(super) number: u64,
     pub(super) client: AsyncClient,
-    pub(super) connected: bool,
+    /// Since the broker's CONNACK.
+    pub(super) connected: Option<Instant>,
     /// What the broker kept for us has all come.
     pub(super) fresh: bool,
     /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
@@ -48,7 +49,7 @@ impl Session {
         Session {
             number,
             client,
-            connected: false,
+            connected: None,
             fresh: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),

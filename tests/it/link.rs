@@ -60,3 +60,22 @@ fn a_line_without_its_broker_stops_in_time_and_in_order() {
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
     assert_eq!(summary["undelivered"], summary["results"]);
 }
+
+#[test]
+fn two_lines_of_one_name_do_not_throw_each_other_out_at_every_moment() {
+    let broker = Broker::start(free_port());
+    let listener = Listener::start(broker.port, "plant/box/birth");
+    let models = [imported("dinov2-tiny"), imported("dinov2-tiny")];
+    let lines = models.each_ref().map(|(folder, _model)| {
+        write_line(folder.path(), broker.port, "kind = \"test\"\nfps = 5\nwidth = 322\nheight = 241");
+        start(folder.path())
+    });
+    listener.wait_for("birth", 2);
+    let both = Instant::now();
+    listener.wait_for("birth", 10);
+    assert!(both.elapsed() > Duration::from_secs(4), "{:?}", both.elapsed());
+    lines.iter().for_each(ask_to_stop);
+    for line in lines {
+        summary(&line.wait_with_output().expect("ends"));
+    }
+}

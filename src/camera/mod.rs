@@ -260,7 +260,7 @@ impl Sink for Telling<'_> {
 mod tests {
     use super::*;
     use crate::base::stop::stop_pair;
-    use crate::frame::{CapturedBy, Picture};
+    use crate::frame::tests::frame;
 
     #[derive(Default)]
     struct Seen {
@@ -289,7 +289,7 @@ mod tests {
     impl Source for Script {
         fn run_once(&mut self, _: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
             let (frames, ended) = self.tries.remove(0);
-            (0..frames).for_each(|_| sink.frame(frame()));
+            (0..frames).for_each(|_| sink.frame(frame("top")));
             ended
         }
         fn is_finite(&self) -> bool {
@@ -303,19 +303,6 @@ mod tests {
         let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
         let ended = watch(&mut Script { tries, finite }, "top", &stop, no_wait, &mut seen);
         (seen, ended)
-    }
-
-    fn frame() -> Frame {
-        Frame {
-            camera: "top".into(),
-            picture: Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")),
-            captured_at: Timestamp::UNIX_EPOCH,
-            captured_by: CapturedBy::Arrival,
-            arrived: Instant::now(),
-            corrupt: false,
-            decode: None,
-            part_id: None,
-        }
     }
 
     #[test]

@@ -9,25 +9,29 @@
 //!    ^        \--commands--> orders --foreman--> answers --PUBACK, ack/<name>--> ...
 //!    +------- wait (backoff) <--- rewind the outbox <--- error, silence -+
 //! ```
+//! What is said is in `telling`, what is heard in `commands`, a connection's own state in `session`.
+//!
 //! After a connection the broker first delivers the commands that it kept for us. How old they are nobody knows: until
 //! a message of our own (the fence) has come back through it, commands count as stale.
 
+mod commands;
+mod telling;
+
+pub use commands::{Answered, Ordered};
+
 use super::Settings;
-use super::command::{self, Order};
-use super::message::{self, Answer, Identity, Metrics};
+use super::message::{Identity, Metrics};
 use super::session::{REQUESTS, Session, options, reason};
 use crate::base::backoff::Backoff;
 use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
-use crate::condition::{Condition, State};
+use crate::condition::Condition;
 use crate::report::Report;
-use crate::store::{Store, Waiting};
-use crossbeam::channel::{Sender, TrySendError};
+use crate::store::Store;
+use crossbeam::channel::Sender;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    Filter, LastWill, Packet, PubAck, PubAckReason, Publish, PublishProperties, SubscribeReasonCode,
-};
+use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAck, PubAckReason};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -54,42 +58,6 @@ pub enum Side {
     Identity(Box<Identity>),
 }
 
-/// A command on its way to the foreman.
-#[derive(Debug)]
-pub struct Ordered {
-    pub order: Order,
-    pub name: String,
-    /// It waited at the broker, nobody knows how long.
-    pub stale: bool,
-    pub came: Instant,
-    token: Token,
-}
-
-/// Which connection's which command.
-type Token = (u64, u64);
-
-/// The foreman's answer.
-#[derive(Debug)]
-pub struct Answered {
-    name: String,
-    token: Option<Token>,
-    /// `message::answer`.
-    payload: String,
-}
-
-impl Ordered {
-    pub fn answered(self, payload: String) -> Answered {
-        Answered { name: self.name, token: Some(self.token), payload }
-    }
-}
-
-impl Answered {
-    /// What is told later of a command that was acknowledged before.
-    pub fn later(name: &str, payload: String) -> Answered {
-        Answered { name: name.to_owned(), token: None, payload }
-    }
-}
-
 /// What the publisher is connected to in the line.
 pub struct Wiring {
     pub store: Store,
@@ -105,10 +73,6 @@ pub struct Wiring {
 pub(super) const IN_FLIGHT: usize = 64;
 /// Commands that may be with the foreman at once; the broker keeps the others back.
 pub const ORDERS: u16 = 64;
-/// Commands that a connection holds for the foreman at most: mosquitto 2.0 sends more than it may when a session goes on.
-const ORDERS_KEPT: usize = 2048;
-/// Outcomes of commands, told later than their answers, that wait for the broker.
-const OUTCOMES_KEPT: usize = 16;
 /// No PUBACK for this long with results on their way: the link only looks alive.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// At the end of a run, what waits may take this long to be acknowledged.
@@ -119,9 +83,8 @@ const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 const TAKEN_OVER: Duration = Duration::from_secs(30);
 /// A result's payload and topic.
 pub(super) const RESULT_MAX: u32 = 2048;
-/// Messages at QoS 0 that rumqttc may hold, and of those that bring another picture: a slow link must not fill with them.
+/// Messages at QoS 0 that rumqttc may hold.
 pub(super) const BESIDE: usize = IN_FLIGHT;
-const BESIDE_PICTURES: usize = 8;
 /// A connection that lasted so long was a good one. Mosquitto 2.0 does not tell who is thrown out that another client took
 /// his name: two daemons of one name must not throw each other out at every moment.
 const STEADY: Duration = Duration::from_secs(5);
@@ -336,15 +299,6 @@ impl Link {
         }
     }
 
-    fn subscribed(&self, codes: &[SubscribeReasonCode]) {
-        if codes.iter().any(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
-            tracing::error!(
-                "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
-                self.topics
-            );
-        }
-    }
-
     fn landed(&mut self, session: &mut Session, ack: &PubAck) {
         session.heard = Instant::now();
         let accepted = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
@@ -358,208 +312,6 @@ impl Link {
         // A refused result would be refused again.
         if let Some(key) = session.in_flight.remove(&ack.pkid).flatten() {
             self.wiring.store.landed(key, accepted);
-        }
-    }
-
-    /// A command, or our own fence.
-    fn receive(&mut self, session: &mut Session, publish: Publish) {
-        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-        if topic == self.topic("fence") {
-            session.fresh |= publish.payload == self.fence(session);
-            session.acknowledge(&publish);
-            return;
-        }
-        let Some(name) = topic.strip_prefix(&format!("{}/cmd/", self.topics)) else { return };
-        if publish.retain && publish.payload.is_empty() {
-            session.acknowledge(&publish);
-            return; // how a retained command is taken away
-        }
-        let parsed = if publish.retain {
-            let id = command::parse(name, &publish.payload).map_or_else(|refusal| refusal.id, |order| order.id);
-            let reason = "a retained command: it would come again with every connection; publish it without retain";
-            Err(command::Refusal { id, reason: reason.to_owned() })
-        } else {
-            command::parse(name, &publish.payload)
-        };
-        let refusal = match parsed {
-            Ok(order) if session.ordered.len() < ORDERS_KEPT => {
-                let token = (session.number, session.next_order);
-                let (stale, came) = (!session.fresh, Instant::now());
-                session.orders.push_back(Ordered { order, name: name.to_owned(), stale, came, token });
-                session.ordered.insert(session.next_order, publish);
-                session.next_order += 1;
-                return;
-            }
-            Ok(order) => command::Refusal {
-                id: order.id,
-                reason: format!("more than {ORDERS_KEPT} commands at once; wait for answers"),
-            },
-            Err(refusal) => refusal,
-        };
-        let answer = Answer { id: refusal.id, status: "rejected", reason: Some(refusal.reason), ..Answer::default() };
-        // A name that is no command may be anything: it must not choose our topic.
-        let name = if command::NAMES.contains(&name) { name } else { "unknown" };
-        self.answer_to(session, Some(&publish), name, &message::answer(&answer));
-    }
-
-    /// Commands go to the foreman as he has room: he may still be at those of the connection before.
-    fn pass_orders(&self, session: &mut Session) {
-        while let Some(ordered) = session.orders.pop_front() {
-            match self.wiring.orders.try_send(ordered) {
-                Ok(()) => {}
-                Err(TrySendError::Full(ordered)) => return session.orders.push_front(ordered),
-                // Not acknowledged: the next run gets it.
-                Err(TrySendError::Disconnected(_)) => return,
-            }
-        }
-    }
-
-    fn answer(&mut self, session: &mut Session, answered: Answered) {
-        let publish = match answered.token {
-            Some((number, order)) if number == session.number => session.ordered.remove(&order),
-            _ => None,
-        };
-        if session.connected.is_none() {
-            self.keep_outcome(answered);
-        } else if publish.is_some() || answered.token.is_none() {
-            self.answer_to(session, publish.as_ref(), &answered.name, &answered.payload);
-        }
-    }
-
-    /// The broker is away. What answers a command of a connection that is gone is not needed: the command comes again,
-    /// and its id is known.
-    fn keep_outcome(&mut self, answered: Answered) {
-        if answered.token.is_none() {
-            self.outcomes.push_back(answered);
-            let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
-            self.outcomes.drain(..beyond);
-        }
-    }
-
-    /// To `ack/<name>`, and to whoever asked where he said so. The command is acknowledged after its answers: a broker
-    /// that forgets it has them, and a link that is cut before brings it again.
-    fn answer_to(&self, session: &mut Session, publish: Option<&Publish>, name: &str, payload: &str) {
-        let payload = payload.as_bytes().to_vec();
-        let properties = publish.and_then(|publish| publish.properties.as_ref());
-        let response = properties.and_then(|p| p.response_topic.clone()).filter(|topic| is_topic(topic));
-        let mut told = true;
-        if let Some(topic) = response {
-            let correlation_data = properties.and_then(|p| p.correlation_data.clone());
-            let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
-            told &= session.publish(topic, false, payload.clone(), Some(properties), None);
-        }
-        told &= session.publish(self.topic(&format!("ack/{name}")), false, payload, None, None);
-        if let Some(publish) = publish.filter(|_| told) {
-            session.acknowledge(publish);
-        }
-    }
-
-    /// `online`, who we are and how everything is: after every connect.
-    fn greet(&mut self, session: &mut Session) {
-        let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
-        commands.preserve_retain = true;
-        let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
-        let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
-        session.publish(self.topic("fence"), false, self.fence(session), None, None);
-        session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
-        session.publish(self.topic("availability"), true, b"online".to_vec(), None, None);
-        self.tell_condition(session);
-        self.cameras.keys().for_each(|name| self.publish_camera(session, name));
-        for Answered { name, payload, .. } in std::mem::take(&mut self.outcomes) {
-            self.answer_to(session, None, &name, &payload);
-        }
-    }
-
-    fn fence(&self, session: &Session) -> Vec<u8> {
-        format!("{}/{}", self.identity.run_id, session.number).into_bytes()
-    }
-
-    fn publish_camera(&self, session: &mut Session, name: &str) {
-        if let Some(status) = self.cameras.get(name) {
-            let topic = self.topic(&format!("camera/{name}/status"));
-            session.publish(topic, true, message::camera_status(status), None, None);
-        }
-    }
-
-    fn tell_condition(&self, session: &mut Session) {
-        let condition = (self.wiring.condition)();
-        if !session.stopping && session.condition.as_ref() != Some(&condition) {
-            session.publish(self.topic("state"), true, message::state(&condition), None, None);
-            session.condition = Some(condition);
-        }
-    }
-
-    /// A PLC's life bit, and now and then the counters; a full client drops them.
-    fn beat(&mut self, session: &mut Session) {
-        self.beats += 1;
-        let beat = message::heartbeat(self.beats);
-        session.beside(self.topic("heartbeat"), false, beat, None, BESIDE);
-        if self.beats.is_multiple_of(METRICS_EVERY) {
-            let metrics = message::metrics(&(self.wiring.metrics)());
-            session.beside(self.topic("metrics"), false, metrics, None, BESIDE);
-        }
-    }
-
-    /// Hands waiting results to the client, as many as may be on their way.
-    fn hand_over(&self, session: &mut Session) {
-        while session.in_flight.len() + session.requested.len() < IN_FLIGHT {
-            let Some(waiting) = self.wiring.store.outbox().next() else { return };
-            if !self.publish_result(session, &waiting) {
-                return self.wiring.store.outbox().give_back(waiting);
-            }
-        }
-    }
-
-    /// False when the client has no room for it.
-    fn publish_result(&self, session: &mut Session, waiting: &Waiting) -> bool {
-        let left = waiting.until.map(|until| until.saturating_duration_since(Instant::now()));
-        let live = left.filter(|left| !left.is_zero());
-        let payload = message::finished(&waiting.body, live.is_none(), waiting.dropped_before);
-        let Some(left) = live else {
-            return session.publish(self.topic("result/late"), false, payload, None, Some(waiting.key));
-        };
-        let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
-        let properties = PublishProperties { message_expiry_interval: Some(expiry), ..PublishProperties::default() };
-        let sent = session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(waiting.key));
-        if sent {
-            let last = self.topic(&format!("result/last/{}", waiting.place));
-            session.beside(last, true, payload, None, BESIDE);
-        }
-        sent
-    }
-
-    fn side(&mut self, session: &mut Session, side: Option<Side>) {
-        match &side {
-            Some(Side::Heatmap { report, png }) if session.connected.is_some() => {
-                let ask = &report.part.ask;
-                let mut properties = PublishProperties::default();
-                properties.user_properties.push(("seq".to_owned(), report.part.seq.to_string()));
-                if let Some(region) = &ask.region {
-                    properties.user_properties.push(("region".to_owned(), region.to_string()));
-                }
-                if let Some(part) = &ask.part_id {
-                    properties.user_properties.push(("part_id".to_owned(), part.clone()));
-                }
-                let topic = self.topic(&format!("heatmap/{}", report.seen_by));
-                session.beside(topic, false, png.clone(), Some(properties), BESIDE_PICTURES);
-            }
-            Some(Side::Snapshot { camera, png }) if session.connected.is_some() => {
-                let topic = self.topic(&format!("snapshot/{camera}"));
-                session.beside(topic, false, png.clone(), None, BESIDE_PICTURES);
-            }
-            _ => {}
-        }
-        let changed = match &side {
-            Some(Side::Camera { name, .. }) => Some(name.clone()),
-            _ => None,
-        };
-        let is_identity = matches!(side, Some(Side::Identity(_)));
-        self.note(side);
-        if let Some(name) = changed.filter(|_| session.connected.is_some()) {
-            self.publish_camera(session, &name);
-        }
-        if is_identity && session.connected.is_some() {
-            session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
         }
     }
 
@@ -583,14 +335,6 @@ impl Link {
         self.ending.is_some() && !session.stopping && quiet && self.wiring.store.count().waiting == 0
     }
 
-    fn say_goodbye(&self, session: &mut Session) {
-        session.stopping = true;
-        let halted = Condition { state: State::Halted, ..(self.wiring.condition)() };
-        session.publish(self.topic("state"), true, message::state(&halted), None, None);
-        session.publish(self.topic("availability"), true, b"stopped".to_vec(), None, None);
-        let _ = session.client.try_disconnect();
-    }
-
     fn lost(&mut self, why: &str) {
         if self.gone.is_none() {
             self.gone = Some(Instant::now());
@@ -609,9 +353,4 @@ impl Link {
         }
         self.told.clear();
     }
-}
-
-/// What may be published to.
-fn is_topic(topic: &str) -> bool {
-    !topic.is_empty() && !topic.contains(['+', '#', '\0'])
 }

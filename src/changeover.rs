@@ -76,7 +76,6 @@ impl Changeover {
         let mut prepared = (self.prepare)(recipe).map_err(|failure| failure.message)?;
         let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        identity.recipe = recipe.label();
         identity.judged_by(&judges);
         identity.references = prepared.inspector.reference_count();
         let (done, swapped) = bounded(1);

@@ -245,32 +245,12 @@ impl Line {
         let mut eye = prepare(recipe)?;
         let judges = judges_of(recipe, &mut eye)?;
         let Opening { store, opened, found, causes } = opening;
-        let mut identity = Identity {
-            prefix: config.prefix.clone(),
-            station: config.station.clone(),
-            run_id: run_id.to_owned(),
-            version: env!("CARGO_PKG_VERSION"),
-            cameras: config.cameras.iter().map(|c| c.camera.name.to_string()).collect(),
-            recipe: recipe.label(),
-            model: model.to_owned(),
-            backend: eye.inspector.backend().to_owned(),
-            device: "cpu".to_owned(),
-            references: eye.inspector.reference_count(),
-            threshold: None,
-            regions: BTreeMap::new(),
-            previous: found.previous,
-        };
+        let mut identity = identity_of(config, &eye, model, run_id, found.previous);
         identity.judged_by(&judges);
         let met = found.kept.get(CHALLENGE_MET).and_then(|at| at.parse().ok());
         let rules = Rules::new(judges, eye.challenge_every, met, causes.clone());
         let known = Known::new(found.answers, Instant::now());
-        let words = {
-            let (rules, identity) = (rules.clone(), identity.clone());
-            Words {
-                judge: Box::new(move |part| rules.judge(part.ask.region.as_deref())),
-                body: Box::new(move |report| message::body(report, &identity)),
-            }
-        };
+        let words = words_of(rules.clone(), identity.clone());
         let (side, side_end) = mpsc::channel(SIDE_WAITING);
         let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
         let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING);
@@ -280,13 +260,7 @@ impl Line {
 
         let tallies: Tallies =
             Arc::new(config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect());
-        let mut views: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        config
-            .cameras
-            .iter()
-            .filter_map(|c| c.join.as_deref())
-            .for_each(|name| *views.entry(name.into()).or_default() += 1);
-        let joins = Arc::new(Mutex::new(Joins::new(views)));
+        let joins = Arc::new(Mutex::new(joins_of(config)));
         let (mut cameras, states) = (vec![], States::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
@@ -448,6 +422,48 @@ impl Line {
         };
         (summary, outcome)
     }
+}
+
+/// Who and where; what judges is said by [`Identity::judged_by`].
+fn identity_of(
+    config: &LineConfig,
+    eye: &Prepared,
+    model: &str,
+    run_id: &str,
+    previous: Vec<store::Previous>,
+) -> Identity {
+    Identity {
+        prefix: config.prefix.clone(),
+        station: config.station.clone(),
+        run_id: run_id.to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        cameras: config.cameras.iter().map(|c| c.camera.name.to_string()).collect(),
+        recipe: String::new(),
+        model: model.to_owned(),
+        backend: eye.inspector.backend().to_owned(),
+        device: "cpu".to_owned(),
+        references: eye.inspector.reference_count(),
+        threshold: None,
+        regions: BTreeMap::new(),
+        previous,
+    }
+}
+
+/// What the store needs to know of a line.
+fn words_of(rules: Rules, identity: Identity) -> Words {
+    Words {
+        judge: Box::new(move |part| rules.judge(part.ask.region.as_deref())),
+        body: Box::new(move |report| message::body(report, &identity)),
+    }
+}
+
+/// The names under which several cameras see one part, with how many do.
+fn joins_of(config: &LineConfig) -> Joins {
+    let mut views: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    for name in config.cameras.iter().filter_map(|camera| camera.join.as_deref()) {
+        *views.entry(name.into()).or_default() += 1;
+    }
+    Joins::new(views)
 }
 
 /// Who commands mean: cameras alone, and those that share a name.

@@ -45,6 +45,7 @@ pub struct Identity {
 impl Identity {
     /// What judges, and where each region's limit is.
     pub fn judged_by(&mut self, judges: &[(Option<Arc<str>>, Judge)]) {
+        self.recipe = judges.first().map_or_else(String::new, |(_, judge)| judge.recipe.to_string());
         self.threshold = judges.iter().find(|(region, _)| region.is_none()).and_then(|(_, judge)| judge.threshold);
         let named = judges.iter().filter_map(|(region, judge)| Some((region.as_ref()?.to_string(), judge.threshold)));
         self.regions = named.collect();

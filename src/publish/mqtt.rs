@@ -166,10 +166,10 @@ impl Link {
                     self.settings.client_id
                 );
             }
-            self.lost(&why);
             if self.is_over() {
-                return;
+                return; // what waits was told
             }
+            self.lost(&why);
             let pause = tokio::time::sleep(wait.unwrap_or_else(|| backoff.next_wait()));
             tokio::pin!(pause);
             loop {

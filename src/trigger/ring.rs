@@ -9,6 +9,7 @@ use crate::intake::Waiting;
 use crate::part::Part;
 use jiff::Timestamp;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Frames are out of order by less.
@@ -95,7 +96,13 @@ impl Ring {
             match self.nearest(at) {
                 Some(kept) => {
                     parts.iter().for_each(Part::found_its_frame);
-                    found.waiting.push(Waiting { frame: kept.frame.clone(), ticket: kept.ticket.take(), parts });
+                    match found.waiting.last_mut() {
+                        // Looked at once, for all that waited for it.
+                        Some(last) if Arc::ptr_eq(&last.frame.picture, &kept.frame.picture) => last.parts.extend(parts),
+                        _ => {
+                            found.waiting.push(Waiting { frame: kept.frame.clone(), ticket: kept.ticket.take(), parts })
+                        }
+                    }
                 }
                 None => found.missed.extend(parts),
             }
@@ -214,6 +221,17 @@ mod tests {
         line.put(0);
         assert!(line.ask(1, 50).is_empty());
         assert_eq!(line.put(100), [(1, -1)]);
+    }
+
+    #[test]
+    fn parts_that_wait_for_one_frame_are_looked_at_together() {
+        let mut line = Line::new(1000, 50);
+        assert!(line.ask(1, 10).is_empty() && line.ask(2, 12).is_empty() && line.ask(3, 80).is_empty());
+        let frame = Frame { captured_at: at(20), ..frame("top") };
+        let mut found = line.ring.put(frame, line.tally.captured(), line.now);
+        assert_eq!((found.waiting.len(), found.waiting[0].parts.len()), (1, 2));
+        found.waiting.remove(0).settle(Outcome::Judged);
+        assert_eq!(line.put(70), [(3, 70)]); // the next, 50 later, will not be nearer
     }
 
     #[test]

@@ -120,9 +120,12 @@ fn a_folder_is_played_once_in_natural_order_and_unreadable_pictures_are_left_out
 mod gstreamer {
     use super::*;
     use crate::line;
-    use crate::support::imported;
+    use crate::support::{golden, imported, runtime};
     use std::process::Command;
+    use winspect::engine::onnx::OnnxEncoder;
     use winspect::frame::CapturedBy;
+    use winspect::picture_file;
+    use winspect::winclip::{Inspector, Recipe};
 
     /// A plant's own pipeline file; its path is the kind.
     fn own_pipeline(folder: &Path, live: bool, launch: &str) -> String {
@@ -276,6 +279,42 @@ mod gstreamer {
         {
             let found = apart(pattern, &format!("video/x-raw,format={format}"));
             assert!(found < 4.0, "{format}: {found:.2} grey levels apart");
+        }
+    }
+
+    /// A good part and a broken one in every format, standard and range: the verdict of the picture itself, by a threshold in
+    /// the middle between the two; scores within 0.02.
+    #[test]
+    fn every_format_and_range_gets_the_same_verdict() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (_guard, model) = imported("dinov2-tiny");
+        let file = |name: &str| golden("open-clip-tiny").join(format!("{name}.png"));
+        let references = ["good_a", "good_b"].map(|name| picture_file::read(&file(name)).expect("golden"));
+        let recipe = Recipe { side: Some(70), ..Recipe::new(None) };
+        let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+        let encoder = Box::new(OnnxEncoder::open(&runtime(), &model, &plan).expect("opens"));
+        let mut inspector = Inspector::prepare(&recipe, &model.spec, &plan, encoder, None, &references, &mut |_, _| ())
+            .expect("prepares");
+        let mut score = |name: &str, caps: &str| {
+            let launch = format!(
+                "filesrc location={} ! pngdec ! videoconvert ! video/x-raw,format=RGB ! videoconvert ! {caps} ! videoconvert",
+                file(name).display()
+            );
+            let (mut seen, ended) = watched(&own_pipeline(folder.path(), false, &launch), &[], until_its_end);
+            ended.expect("it ends");
+            inspector.judge(&seen.frames.remove(0).picture).expect("judged")[0].score
+        };
+        let own = ["good_c", "bad"].map(|name| score(name, "video/x-raw,format=RGB"));
+        let threshold = (own[0] + own[1]) / 2.0;
+        assert!(own[0] < threshold && threshold < own[1], "{own:?}");
+        for colour in ["bt601", "bt709", "1:4:5:1", "1:3:5:1"] {
+            for format in ["YUY2", "UYVY", "NV12", "NV21", "I420", "Y42B", "Y444"] {
+                let caps = format!("video/x-raw,format={format},colorimetry={colour}");
+                let [good, bad] = ["good_c", "bad"].map(|name| score(name, &caps));
+                let off = (good - own[0]).abs().max((bad - own[1]).abs());
+                assert!(off < 0.02, "{caps}: scores {good} and {bad} instead of {own:?}");
+                assert!(good < threshold && threshold < bad, "{caps}: {good} and {bad}, threshold {threshold}");
+            }
         }
     }
 

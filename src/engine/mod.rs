@@ -1,13 +1,16 @@
 //! Layer 3: the seam between the algorithm and whatever runs the network: pixels in, features out.
 //!
-//! One implementation so far: [`onnx`] (ONNX Runtime on the CPU). TensorRT will be the second.
+//! [`onnx`] runs it on the CPU with ONNX Runtime, [`cuda`] on an NVIDIA GPU, its graphs through a [`network`].
 
 mod attention;
+pub mod cuda;
 pub mod flop;
 pub mod gemm;
 pub mod nearest;
+pub mod network;
 pub mod onnx;
 mod positions;
+pub mod tensorrt;
 
 use crate::base::problems::Problems;
 use crate::model::{Family, ModelSpec};

@@ -1,0 +1,1 @@
+//! TensorRT 10, 11 and TensorRT-RTX, loaded at run time through a binding of our own.

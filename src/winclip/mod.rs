@@ -11,7 +11,6 @@ pub mod pixels;
 pub mod preset;
 pub mod prompts;
 pub mod recipe;
-mod resample;
 pub mod scorer;
 pub mod tiles;
 pub mod vectors;

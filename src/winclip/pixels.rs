@@ -1,10 +1,10 @@
 //! From a camera's picture to the encoder's pixels, as Pillow and torchvision do it.
 
 use super::Fit;
-use super::resample::{Taps, across, down};
 use crate::engine::Pixels;
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
+use crate::resample::{Taps, across, down};
 use ndarray::Array3;
 
 /// A picture that would be enlarged beyond this many pixels on its long side by `fit = "crop"` is refused.

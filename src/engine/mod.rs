@@ -6,6 +6,7 @@ mod attention;
 pub mod cuda;
 pub mod flop;
 pub mod gemm;
+pub mod graphs;
 pub mod nearest;
 pub mod network;
 pub mod onnx;

@@ -7,6 +7,7 @@ pub mod cuda;
 pub mod flop;
 pub mod fused;
 pub mod gemm;
+pub mod graphs;
 pub mod nearest;
 pub mod network;
 pub mod onnx;

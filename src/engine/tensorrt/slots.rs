@@ -175,10 +175,7 @@ pub const ELEVEN: Slots = Slots {
 };
 
 /// TensorRT-RTX 1.5 and newer.
-pub const RTX: RtxSlots = RtxSlots {
-    config_capabilities: 55,
-    config_capability: 57,
-};
+pub const RTX: RtxSlots = RtxSlots { config_capabilities: 55, config_capability: 57 };
 
 /// The second half of every destructor's two slots: it frees the object as well.
 pub const FREE: usize = 1;

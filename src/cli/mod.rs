@@ -4,6 +4,7 @@ mod bench;
 mod bench_cameras;
 mod bench_parts;
 mod check;
+mod engine;
 mod eval;
 mod fetch;
 mod inspect;
@@ -39,6 +40,9 @@ enum Command {
     Bench(bench::BenchArguments),
     /// Measure how well good and bad parts are told apart, on a labelled data set
     Eval(eval::EvalArguments),
+    /// Build what TensorRT runs on a GPU, tell what there is
+    #[command(subcommand)]
+    Engine(engine::EngineCommand),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -70,6 +74,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Engine(command) => engine::run(command),
         Command::Inspect(arguments) => inspect::run(*arguments),
     }
 }

@@ -232,10 +232,7 @@ impl Framed {
 /// Across and down, of the square that the encoder sees.
 fn taps(framing: &Framing, side: usize) -> [TapTable; 2] {
     let Framing { area, resized, at } = framing;
-    [
-        TapTable::new(area.w, resized.0, at.0..at.0 + side),
-        TapTable::new(area.h, resized.1, at.1..at.1 + side),
-    ]
+    [TapTable::new(area.w, resized.0, at.0..at.0 + side), TapTable::new(area.h, resized.1, at.1..at.1 + side)]
 }
 
 /// The bytes of `area` as a picture of its own.

@@ -116,8 +116,11 @@ fn values(tensor: &Binding) -> usize {
 
 impl Bound {
     fn run(&self) -> ort::Result<()> {
-        let inputs: Vec<(String, SessionInputValue)> =
-            self.inputs.iter().map(|tensor| Ok((tensor.name.clone(), self.input(tensor)?))).collect::<ort::Result<_>>()?;
+        let inputs: Vec<(String, SessionInputValue)> = self
+            .inputs
+            .iter()
+            .map(|tensor| Ok((tensor.name.clone(), self.input(tensor)?)))
+            .collect::<ort::Result<_>>()?;
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs)?;
         for tensor in &self.outputs {

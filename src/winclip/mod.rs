@@ -16,5 +16,6 @@ pub mod tiles;
 pub mod vectors;
 pub mod windows;
 
+pub use crate::engine::fused::MapKind;
 pub use inspector::{Inspector, Judgement};
-pub use recipe::{Fit, MapKind, Preset, Recipe, Region};
+pub use recipe::{Fit, Preset, Recipe, Region};

@@ -5,19 +5,11 @@
 
 use super::{Kernels, launch};
 use crate::engine::EngineError;
+use crate::engine::fused::Mean;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
 /// Layers of one map at most.
 pub const LAYERS_MAX: usize = 8;
-
-/// How a cell's value is made of those of the windows over it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Mean {
-    /// 0 when a value is 0.
-    Harmonic = 0,
-    Arithmetic = 1,
-}
 
 /// The values of one scale.
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +22,13 @@ pub struct Layer {
     pub place: u64,
     /// Patches along a window's side; 1 for patches.
     pub scale: u32,
+    /// 0 harmonic, 1 arithmetic.
     mean: u32,
 }
 
 impl Layer {
     pub fn new(values: u64, place: u64, scale: u32, mean: Mean) -> Self {
-        Layer { values, place, scale, mean: mean as u32 }
+        Layer { values, place, scale, mean: u32::from(mean == Mean::Arithmetic) }
     }
 }
 

@@ -20,5 +20,6 @@ mod parts;
 mod pictures;
 mod recipes;
 mod small_defects;
+mod stand_ins;
 mod support;
 mod tls;

@@ -60,7 +60,7 @@ impl Picture {
 }
 
 /// A rectangle of a picture, in its pixels from the top left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Area {
     pub x: usize,
     pub y: usize,

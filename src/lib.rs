@@ -23,6 +23,7 @@ pub mod picture_file;
 pub mod publish;
 pub mod quality;
 pub mod report;
+pub mod resample;
 pub mod rules;
 pub mod self_test;
 pub mod store;

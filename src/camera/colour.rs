@@ -36,6 +36,11 @@ impl Matrix {
             blue_u: fixed(2.0 * (1.0 - kb)),
         }
     }
+
+    /// Black, then the factors of luma (13 fractional bits), of v in red, of u and v in green, of u in blue (12).
+    pub fn numbers(&self) -> [i16; 6] {
+        [self.black, self.luma, self.red_v, self.green_u, self.green_v, self.blue_u]
+    }
 }
 
 /// Where chroma was sampled: with the left pixel or between two; with the upper row or between two.

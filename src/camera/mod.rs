@@ -7,7 +7,7 @@
 #[cfg_attr(not(feature = "gstreamer"), allow(dead_code))] // cameras that have any come through GStreamer
 pub mod automatics;
 #[cfg(feature = "gstreamer")]
-mod colour;
+pub mod colour;
 mod folder;
 #[cfg(feature = "gstreamer")]
 mod gst;

@@ -12,7 +12,6 @@ use crate::base::exit::{Exit, Failure};
 use crate::engine::EncodePlan;
 use crate::engine::flop::flop;
 use crate::engine::gemm::gemm_speed;
-use crate::engine::onnx::Runtime;
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::part::{Ask, Part, Terms};
@@ -76,18 +75,11 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
     let plan = recipe
         .encode_plan(&model.spec, arguments.references > 0)
         .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
-    let threads = arguments.judging.threads();
+    let engines = arguments.judging.engines();
     let unavailable = |error| Failure::new(Exit::Unavailable, error);
-    let runtime = Runtime::load(arguments.judging.onnxruntime.as_deref(), threads).map_err(unavailable)?;
+    let runtime = engines.runtime().map_err(unavailable)?;
     let gemm = gemm_speed(&runtime).map_err(unavailable)?;
-    let setting = Setting {
-        model: &model,
-        recipe: &recipe,
-        plan: &plan,
-        onnxruntime: arguments.judging.onnxruntime.as_deref(),
-        threads,
-        wrong_recipe: Exit::Usage,
-    };
+    let setting = Setting { model: &model, recipe: &recipe, plan: &plan, engines: &engines, wrong_recipe: Exit::Usage };
     let pictures: Vec<Picture> = (0..arguments.references).map(|seed| noise(1 + u64::from(seed))).collect();
     let files = (0..arguments.references).map(|seed| PathBuf::from(format!("noise {seed}"))).collect();
     let references = References { pictures, files };

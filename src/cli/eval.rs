@@ -77,8 +77,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         model: &model,
         recipe: &recipe,
         plan: &plan,
-        onnxruntime: arguments.judging.onnxruntime.as_deref(),
-        threads: arguments.judging.threads(),
+        engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
     let inspector = setting.untaught()?;
@@ -229,7 +228,8 @@ impl Evaluation {
     }
 
     fn measure(&mut self, draw: &[usize]) -> Result<Measured, Failure> {
-        self.inspector.teach(draw.iter().map(|index| self.references[index].clone()).collect());
+        let references = draw.iter().map(|index| self.references[index].clone()).collect();
+        self.inspector.teach(references).map_err(|error| Failure::new(Exit::Software, error))?;
         let (mut pictures, mut pixels) = (Scores::default(), Scores::with_capacity(self.pixels.0, self.pixels.1));
         for (index, (features, is_bad)) in self.tests.iter().enumerate() {
             let mut scores = self.inspector.score(features).map_err(|error| Failure::new(Exit::Software, error))?;

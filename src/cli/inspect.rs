@@ -42,9 +42,6 @@ pub struct InspectArguments {
     tiles: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
-    /// auto or onnx
-    #[arg(long, default_value = "auto")]
-    backend: String,
     /// Write a heat-map overlay of each picture into this folder
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
@@ -56,10 +53,6 @@ pub struct InspectArguments {
 }
 
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
-    if !["auto", "onnx"].contains(&arguments.backend.as_str()) {
-        let words = format!("backend {:?} is not in this build; there are auto and onnx", arguments.backend);
-        return Err(Failure::words(Exit::Unavailable, words));
-    }
     let model = arguments.judging.open()?;
     let recipe = recipe(&arguments)?;
     let mut plan = recipe
@@ -77,8 +70,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         model: &model,
         recipe: &recipe,
         plan: &plan,
-        onnxruntime: arguments.judging.onnxruntime.as_deref(),
-        threads: arguments.judging.threads(),
+        engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
     terminal.begin("references", references.pictures.len());

@@ -2,7 +2,8 @@
 
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::problems::Problems;
-use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
+use crate::engine::onnx::OnnxTextEncoder;
+use crate::engine::open::Engines;
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
@@ -71,8 +72,7 @@ pub struct Setting<'a> {
     pub recipe: &'a Recipe,
     /// The recipe's own, or more.
     pub plan: &'a EncodePlan,
-    pub onnxruntime: Option<&'a Path>,
-    pub threads: Option<usize>,
+    pub engines: &'a Engines,
     /// How a recipe that cannot work ends the command: the command line's fault, or the configuration's.
     pub wrong_recipe: Exit,
 }
@@ -102,16 +102,15 @@ impl Setting<'_> {
     }
 
     fn engine(&self) -> Result<Engine, EngineError> {
-        let runtime = Runtime::load(self.onnxruntime, self.threads)?;
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = match self.model.spec.text {
             Some(_) => {
-                let mut text = OnnxTextEncoder::open(&runtime, self.model)?;
+                let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
                 prompts::taught(self.recipe, &self.model.spec, &mut text)?
             }
             None => None,
         };
-        Ok((Box::new(OnnxEncoder::open(&runtime, self.model, self.plan)?), prototypes))
+        Ok((self.engines.open(self.model, self.plan)?, prototypes))
     }
 
     /// `files` are the references'.

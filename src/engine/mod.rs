@@ -5,10 +5,13 @@
 mod attention;
 pub mod cuda;
 pub mod flop;
+pub mod fused;
 pub mod gemm;
+pub mod graphs;
 pub mod nearest;
 pub mod network;
 pub mod onnx;
+pub mod open;
 mod positions;
 pub mod tensorrt;
 
@@ -89,6 +92,12 @@ pub struct WindowFeatures {
     pub features: Array2<f32>,
 }
 
+/// What each grey level of a channel (R, G, B) becomes before the network sees it.
+pub fn levels(spec: &ModelSpec) -> [[f32; 256]; 3] {
+    let level = |channel: usize, grey: usize| (grey as f32 / 255.0 - spec.mean[channel]) / spec.std[channel];
+    [0, 1, 2].map(|channel| std::array::from_fn(|grey| level(channel, grey)))
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The library, the device or the plan cannot be had: exit 69.
@@ -136,6 +145,11 @@ pub trait Encoder: nearest::Nearest + Send {
 
     /// Where the time of the last look went.
     fn took(&self) -> &EncodeTook;
+
+    /// Its way from pictures to pieces of a score, where it has one.
+    fn fused(&mut self) -> Option<&mut dyn fused::Fused> {
+        None
+    }
 }
 
 impl EncodePlan {

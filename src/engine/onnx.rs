@@ -4,15 +4,16 @@
 //! The trunk and the windows share one copy of the weights and one packed copy. Every value that leaves is finite.
 
 use super::attention;
+use super::graphs::{Graph, Weight, layer_output};
 use super::nearest::{Nearest, OnnxNearest};
+use super::network::Part;
 use super::{
-    EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, PatchLayer, TextEncoder, WindowFeatures,
-    counted_windows,
+    EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, TextEncoder, WindowFeatures, counted_windows,
 };
-use crate::model::graph::{Dim, GraphBuilder, cut, int};
-use crate::model::proto::{self, FLOAT, INT64};
+use crate::model::ModelFolder;
+use crate::model::graph::{Dim, GraphBuilder, int};
+use crate::model::proto::{FLOAT, INT64};
 use crate::model::tokenizer::Tokenizer;
-use crate::model::{ModelFolder, ModelSpec};
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2};
 use ort::environment::GlobalThreadPoolOptions;
 use ort::session::Session;
@@ -33,6 +34,9 @@ pub struct Runtime {
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 const LIBRARY: &str = "libonnxruntime.so";
+
+/// The text tower's graph in a model folder.
+const TEXT: &str = "text.onnx";
 
 /// Microsoft's builds of ONNX Runtime tell their maker about models, errors and runs, under a number that they give the
 /// machine. What a plant inspects is nobody else's business. Before the first thread is started: what the library's
@@ -120,21 +124,14 @@ impl OnnxEncoder {
     pub fn open(runtime: &Runtime, model: &ModelFolder, plan: &EncodePlan) -> Result<Self, EngineError> {
         plan.check(&model.spec)?;
         let grid = plan.side / model.spec.patch;
-        let name = |layer: &PatchLayer| match layer {
-            PatchLayer::Block(block) => format!("block{block}"),
-            PatchLayer::AfterFinalNorm => "after_norm".to_owned(),
-        };
-        let patches_outputs: Vec<String> = plan.patches.iter().map(name).collect();
+        let patches_outputs: Vec<String> = plan.patches.iter().map(layer_output).collect();
         let tokens_output = (!plan.scales.is_empty()).then_some("tokens");
-        let mut outputs: Vec<&str> = patches_outputs.iter().map(String::as_str).collect();
-        outputs.extend(tokens_output);
-        outputs.extend(plan.image.then_some("image"));
 
         let mut loader = Loader::new(runtime, model);
-        let trunk = loader.session("trunk.onnx", &outputs, (grid != model.spec.grid()).then_some(grid))?;
+        let trunk = loader.session(Graph::of(model, plan, Part::Trunk)?)?;
         let windows = match plan.scales.is_empty() {
             true => None,
-            false => Some(Windows::open(runtime, &mut loader, plan, grid)?),
+            false => Some(Windows::open(&mut loader, model, plan, grid)?),
         };
         Ok(OnnxEncoder {
             trunk,
@@ -218,16 +215,16 @@ struct Windows {
 }
 
 impl Windows {
-    fn open(runtime: &Runtime, loader: &mut Loader, plan: &EncodePlan, grid: usize) -> Result<Self, EngineError> {
+    fn open(loader: &mut Loader, model: &ModelFolder, plan: &EncodePlan, grid: usize) -> Result<Self, EngineError> {
         let mut graph = GraphBuilder::new("gather", &[]);
         let tokens = graph.input("tokens", FLOAT, &[Dim::Any("R"), Dim::Any("D")]);
         let rows = graph.input("rows", INT64, &[Dim::Any("N"), Dim::Any("T")]);
         graph.node("Gather", "gathered", &[&tokens, &rows], vec![int("axis", 0)]);
         graph.output("gathered", &[Dim::Any("N"), Dim::Any("T"), Dim::Any("D")]);
-        let gather = runtime.builder().and_then(|mut b| b.commit_from_memory(&graph.finish().encode_to_vec()));
+        let gather = loader.runtime.builder().and_then(|mut b| b.commit_from_memory(&graph.finish().encode_to_vec()));
         Ok(Windows {
             gather: gather.map_err(|error| EngineError::Unavailable(error.to_string()))?,
-            tower: loader.session("windows.onnx", &["embedding"], None)?,
+            tower: loader.session(Graph::of(model, plan, Part::Windows)?)?,
             grid,
             scales: plan.scales.iter().map(|&scale| (scale, window_rows(grid, scale))).collect(),
         })
@@ -300,7 +297,7 @@ impl OnnxTextEncoder {
         let Some(text) = &model.spec.text else {
             return Err(EngineError::Plan(format!("the model {} has no text tower", model.name)));
         };
-        let session = Loader::new(runtime, model).session("text.onnx", &["features"], None)?;
+        let session = Loader::new(runtime, model).session(Graph::open(model, TEXT, &["features"], None)?)?;
         Ok(OnnxTextEncoder { session, tokenizer: Tokenizer::new(text.context), context: text.context })
     }
 }
@@ -338,15 +335,11 @@ impl<'a> Loader<'a> {
         Loader { runtime, model, weights: HashMap::new(), packed: PrepackedWeights::new() }
     }
 
-    /// The graph of `file`, cut to `outputs`, its positions enlarged or shrunk to `grid` where one is given.
-    fn session(&mut self, file: &str, outputs: &[&str], grid: Option<usize>) -> Result<Session, EngineError> {
-        let mut onnx = self.graph(file, outputs)?;
-        let graph = onnx.graph.as_mut().ok_or_else(|| self.broken(file, "no graph in it"))?;
-        if file != "text.onnx" {
-            attention::fuse(graph, self.model.spec.heads);
-            onnx.opset_import.push(attention::domain());
+    fn session(&mut self, mut graph: Graph) -> Result<Session, EngineError> {
+        if graph.file() != TEXT {
+            attention::fuse(graph.inner_mut(), self.model.spec.heads);
+            graph.onnx.opset_import.push(attention::domain());
         }
-        let graph = onnx.graph.as_mut().ok_or_else(|| self.broken(file, "no graph in it"))?;
         let folder = self.model.path.display().to_string();
         let mut builder = self
             .runtime
@@ -355,80 +348,21 @@ impl<'a> Loader<'a> {
             .and_then(|b| Ok(b.with_config_entry("session.model_external_initializers_file_folder_path", &folder)?))
             .and_then(|b| Ok(b.with_prepacked_weights(&self.packed)?))
             .map_err(|error| EngineError::Unavailable(error.to_string()))?;
-        for tensor in &mut graph.initializer {
-            let Some((location, offset, length)) = tensor.external() else { continue };
-            let (location, grid) = (location.to_owned(), grid.filter(|_| tensor.name == "positions"));
-            let value = match (grid, self.weights.get(&tensor.name)) {
-                (None, Some(value)) => value.clone(),
-                _ => {
-                    let values = self.read(&location, offset, length)?;
-                    let (dims, values) = placed(tensor, values, &self.model.spec, grid).ok_or_else(|| {
-                        self.broken(file, &format!("the weight {:?} is not as large as it says", tensor.name))
-                    })?;
-                    let value = Tensor::from_array((dims.clone(), values))
-                        .map_err(|error| self.broken(file, &error.to_string()))?;
+        for tensor in graph.inner().initializer.iter().filter(|tensor| tensor.external().is_some()) {
+            let value = match self.weights.get(&tensor.name).filter(|_| graph.shared(&tensor.name)) {
+                Some(value) => value.clone(),
+                None => {
+                    let Weight { dims, values } = graph.weight(tensor)?;
+                    let value = Tensor::from_array((dims, values)).map_err(|error| graph.broken(&error.to_string()))?;
                     let value = Arc::new(value.into_dyn());
-                    tensor.dims = dims.iter().map(|&d| d as i64).collect();
                     self.weights.insert(tensor.name.clone(), value.clone());
                     value
                 }
             };
             builder =
-                builder.with_initializer(&tensor.name, value).map_err(|error| self.broken(file, &error.to_string()))?;
+                builder.with_initializer(&tensor.name, value).map_err(|error| graph.broken(&error.to_string()))?;
         }
-        builder.commit_from_memory(&onnx.encode_to_vec()).map_err(|error| self.broken(file, &error.to_string()))
-    }
-
-    fn graph(&self, file: &str, outputs: &[&str]) -> Result<proto::Model, EngineError> {
-        let bytes = std::fs::read(self.model.path.join(file)).map_err(|error| self.broken(file, &error.to_string()))?;
-        let mut onnx = proto::Model::decode(bytes.as_slice()).map_err(|error| self.broken(file, &error.to_string()))?;
-        let graph = onnx.graph.as_mut().ok_or_else(|| self.broken(file, "no graph in it"))?;
-        let mut wanted = Vec::new();
-        for name in outputs {
-            let found = graph.output.iter().find(|output| output.name == *name);
-            wanted.push(found.cloned().ok_or_else(|| self.broken(file, &format!("no output {name:?}")))?);
-        }
-        cut(graph, wanted);
-        Ok(onnx)
-    }
-
-    fn read(&self, location: &str, offset: usize, length: usize) -> Result<Vec<f32>, EngineError> {
-        use std::os::unix::fs::FileExt;
-        let path = self.model.path.join(location);
-        let told = |error: std::io::Error| EngineError::Model(format!("{}: {error}", path.display()));
-        let file = std::fs::File::open(&path).map_err(told)?;
-        // Asked before memory is: what a graph says may be any number.
-        if length as u64 > file.metadata().map_err(told)?.len() {
-            return Err(told(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, offset as u64).map_err(told)?;
-        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-    }
-
-    fn broken(&self, file: &str, why: &str) -> EngineError {
-        EngineError::Model(format!("{}: {why}; import the model again", self.model.path.join(file).display()))
-    }
-}
-
-/// A weight as the graph needs it: positions fitted to `grid`, everything else as it is. `None`: it is of another size or
-/// type than it should be.
-fn placed(
-    tensor: &proto::Tensor,
-    values: Vec<f32>,
-    spec: &ModelSpec,
-    grid: Option<usize>,
-) -> Option<(Vec<usize>, Vec<f32>)> {
-    let dims: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<_>>()?;
-    let size = dims.iter().try_fold(1usize, |size, dim| size.checked_mul(*dim))?;
-    if tensor.data_type != FLOAT || size != values.len() {
-        return None;
-    }
-    match grid {
-        Some(grid) => (size == spec.grid() * spec.grid() * spec.width).then(|| {
-            (vec![1, grid * grid, spec.width], super::positions::resampled(&values, spec.grid(), grid, spec.width))
-        }),
-        None => Some((dims, values)),
+        builder.commit_from_memory(&graph.onnx.encode_to_vec()).map_err(|error| graph.broken(&error.to_string()))
     }
 }
 

@@ -22,20 +22,31 @@ impl<W: Write> WeightFile<W> {
 
     /// Appends an f32 tensor, 64-byte aligned.
     pub fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<Tensor> {
+        let chunks = values.chunks(4096).map(|chunk| chunk.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+        self.put_bytes(name, dims, proto::FLOAT, chunks)
+    }
+
+    /// Appends a tensor of any type, little-endian, 64-byte aligned.
+    pub fn put_bytes(
+        &mut self,
+        name: &str,
+        dims: &[usize],
+        data_type: i32,
+        chunks: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> io::Result<Tensor> {
         let padding = self.offset.next_multiple_of(64) - self.offset;
         self.out.write_all(&[0; 64][..padding])?;
         let offset = self.offset + padding;
         let mut length = 0;
-        for chunk in values.chunks(4096) {
-            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-            self.out.write_all(&bytes)?;
-            length += bytes.len();
+        for chunk in chunks {
+            self.out.write_all(chunk.as_ref())?;
+            length += chunk.as_ref().len();
         }
         self.offset = offset + length;
         let entry = |key: &str, value: String| proto::Entry { key: key.to_owned(), value };
         Ok(Tensor {
             dims: dims.iter().map(|&d| d as i64).collect(),
-            data_type: proto::FLOAT,
+            data_type,
             name: name.to_owned(),
             external_data: vec![
                 entry("location", self.location.clone()),

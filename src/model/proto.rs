@@ -74,7 +74,7 @@ pub struct Attribute {
 pub struct Tensor {
     #[prost(int64, repeated, tag = "1")]
     pub dims: Vec<i64>,
-    /// [`FLOAT`] or [`INT64`].
+    /// [`FLOAT`], [`FLOAT16`] or [`INT64`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
     #[prost(float, repeated, tag = "4")]
@@ -145,6 +145,7 @@ pub enum DimensionValue {
 /// Element types of `TensorProto.DataType`.
 pub const FLOAT: i32 = 1;
 pub const INT64: i32 = 7;
+pub const FLOAT16: i32 = 10;
 /// `TensorProto.DataLocation.EXTERNAL`.
 pub const EXTERNAL: i32 = 1;
 

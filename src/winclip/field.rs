@@ -5,6 +5,7 @@ use super::pixels::{PixelError, PixelMaker};
 use super::recipe::{Fit, Recipe, Region};
 use super::scorer::{Scorer, highest_share, mean_of_highest};
 use super::tiles;
+use crate::engine::fused::{Framing, Lesson, Pieces};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, Pixels};
 use crate::frame::{Area, Picture};
@@ -67,25 +68,44 @@ impl Field {
         self.scorers = self.cells.iter().enumerate().map(|(i, cells)| scorer(&of_look(i), cells.clone())).collect();
     }
 
-    /// The score, and the map over `area`; `but` leaves one reference out.
+    /// How each look is framed in a picture of `width` x `height` pixels, and what they show together.
+    pub fn framings(&mut self, width: usize, height: usize) -> Result<(Vec<Framing>, Area), PixelError> {
+        let mut framings = vec![self.pixels.framing(width, height)?];
+        for tile in &self.tiles {
+            self.tile_pixels.look_at(*tile);
+            framings.push(self.tile_pixels.framing(width, height)?);
+        }
+        Ok((framings, self.pixels.area(width, height)))
+    }
+
+    /// What an engine that scores by itself has to know of each look.
+    pub fn lessons(&self) -> impl Iterator<Item = Lesson<'_>> {
+        self.scorers.iter().map(Scorer::lesson)
+    }
+
+    /// The pieces of each look; `but` leaves one reference out.
+    pub fn pieces(
+        &self,
+        nearest: &mut dyn Nearest,
+        features: &[Features],
+        but: Option<usize>,
+    ) -> Result<Vec<Pieces>, EngineError> {
+        self.scorers.iter().zip(features).map(|(scorer, features)| scorer.pieces(nearest, features, but)).collect()
+    }
+
+    /// The score, and the map over `area`, of the pieces of each look.
     ///
     /// With tiles the map is one of all looks, and the score without words the mean of as many of its highest cells as
     /// count in one look: a share of all cells, many times as many, would drown a small defect. By words it is the mean
     /// of the whole's score and the highest of a tile, each judged as a picture of its own.
-    pub fn score(
-        &self,
-        nearest: &mut dyn Nearest,
-        features: &[Features],
-        area: Area,
-        but: Option<usize>,
-    ) -> Result<(f32, Map), EngineError> {
-        let (of_whole, whole) = self.scorers[0].score_without(nearest, &features[0], but)?;
+    pub fn conclude(&self, pieces: Vec<Pieces>, area: Area) -> (f32, Map) {
+        let mut concluded = self.scorers.iter().zip(pieces).map(|(scorer, pieces)| scorer.conclude(pieces));
+        let (of_whole, whole) = concluded.next().expect("the whole is the first look");
         if self.tiles.is_empty() {
-            return Ok((of_whole, whole));
+            return (of_whole, whole);
         }
         let (mut worst, mut maps) = (f32::NEG_INFINITY, Vec::with_capacity(self.tiles.len()));
-        for ((scorer, features), tile) in self.scorers.iter().zip(features).skip(1).zip(&self.tiles) {
-            let (of_tile, map) = scorer.score_without(nearest, features, but)?;
+        for ((of_tile, map), tile) in concluded.zip(&self.tiles) {
             worst = worst.max(of_tile);
             maps.push((*tile, map));
         }
@@ -96,6 +116,6 @@ impl Field {
             true => (of_whole + worst) / 2.0,
             false => mean_of_highest(&map.counted(), highest_share(whole.counted().len())),
         };
-        Ok((score, map))
+        (score, map)
     }
 }

@@ -20,6 +20,11 @@ impl Gallery {
         Gallery { rows: unit_rows(all.view()), rows_each }
     }
 
+    /// Unit features `[R, D]`.
+    pub fn rows(&self) -> ArrayView2<'_, f32> {
+        self.rows.view()
+    }
+
     /// `min over r of (1 - <q, r>) / 2` for each row q of `queries` `[Q, D]` (WinCLIP, equation 5): 0 for a match,
     /// 1 for the opposite. `but` leaves one reference out.
     ///

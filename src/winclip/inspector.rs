@@ -6,6 +6,7 @@ use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
+use crate::engine::fused::{Framing, Pieces, Shot};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
@@ -67,6 +68,30 @@ struct View {
 /// What is looked at of a region: pixels of each look, and where they lie together.
 type Shown = (Vec<Pixels>, Area);
 
+/// How each look of a region is framed, and what they show together.
+type Framed = (Vec<Framing>, Area);
+
+/// One shot for each look of a picture; lessons are counted in the same order.
+fn shots<'a>(picture: &'a Picture, framed: &'a [Framed]) -> impl Iterator<Item = Shot<'a>> {
+    let framings = framed.iter().flat_map(|(framings, _)| framings);
+    framings.enumerate().map(move |(lesson, framing)| Shot { picture, framing: *framing, lesson })
+}
+
+/// The judgement of one region from its pieces, made on the engine's device in `took`.
+fn concluded(field: &Field, pieces: Vec<Pieces>, area: Area, took: Duration) -> Judgement {
+    let started = Instant::now();
+    let (score, map) = field.conclude(pieces, area);
+    Judgement {
+        region: field.name.clone(),
+        score,
+        map,
+        area,
+        pixels_took: Duration::ZERO, // in `took`
+        encode_took: took,
+        score_took: started.elapsed(),
+    }
+}
+
 /// Judges pictures by one recipe. The thread that owns it owns it for life.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
@@ -109,7 +134,7 @@ impl Inspector {
             })?);
         }
         progress(references.len(), references.len());
-        inspector.teach(features);
+        inspector.teach(features)?;
         Ok(inspector)
     }
 
@@ -137,12 +162,15 @@ impl Inspector {
             references: vec![],
             prototypes,
         };
-        inspector.teach(vec![]);
+        inspector.teach(vec![])?;
         Ok(inspector)
     }
 
     /// From now on it compares with these, from its own [`Inspector::encode`], and with no others.
-    pub fn teach(&mut self, references: Vec<Views>) {
+    ///
+    /// # Errors
+    /// When the engine's device has no room for them.
+    pub fn teach(&mut self, references: Vec<Views>) -> Result<(), EngineError> {
         let prototypes = self.prototypes.as_ref().map(|p| p.view());
         let scorer = |features: &[Features], cells| {
             Scorer::new(self.parameters.clone(), &self.scales, prototypes, features, cells)
@@ -152,6 +180,10 @@ impl Inspector {
             field.teach(&of_region, scorer);
         }
         self.references = references;
+        match self.encoder.fused() {
+            Some(fused) => fused.learn(&self.fields.iter().flat_map(Field::lessons).collect::<Vec<_>>()),
+            None => Ok(()),
+        }
     }
 
     /// The half of [`Inspector::judge`] that does not depend on the references.
@@ -191,8 +223,9 @@ impl Inspector {
     }
 
     fn score_without(&mut self, views: &Views, region: usize, but: Option<usize>) -> Result<(f32, Map), EngineError> {
-        let view = &views.0[region];
-        self.fields[region].score(self.encoder.as_mut(), &view.features, view.area, but)
+        let (view, field) = (&views.0[region], &self.fields[region]);
+        let pieces = field.pieces(self.encoder.as_mut(), &view.features, but)?;
+        Ok(field.conclude(pieces, view.area))
     }
 
     /// The names of the regions, in the order of the judgements; nothing for the one of a recipe that names none.
@@ -233,6 +266,16 @@ impl Inspector {
     /// # Errors
     /// When the engine fails.
     pub fn judge_all(&mut self, pictures: &[&Picture]) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
+        match self.encoder.fused() {
+            Some(_) => self.judge_all_fused(pictures),
+            None => self.judge_all_by_features(pictures),
+        }
+    }
+
+    fn judge_all_by_features(
+        &mut self,
+        pictures: &[&Picture],
+    ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
         let started = Instant::now();
         let looks: Vec<Result<Vec<Shown>, PixelError>> = pictures.iter().map(|picture| self.looks(picture)).collect();
         let pixels_took = started.elapsed();
@@ -254,6 +297,37 @@ impl Inspector {
         Ok(judged)
     }
 
+    /// From bytes to pieces on the engine's device: only what they make of a picture is done here.
+    fn judge_all_fused(
+        &mut self,
+        pictures: &[&Picture],
+    ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
+        let framed: Vec<Result<Vec<Framed>, PixelError>> =
+            pictures.iter().map(|picture| self.framed(picture)).collect();
+        let fit = pictures.iter().zip(&framed).filter_map(|(picture, framed)| Some((*picture, framed.as_ref().ok()?)));
+        let shots: Vec<Shot> = fit.flat_map(|(picture, framed)| shots(picture, framed)).collect();
+        let started = Instant::now();
+        let mut pieces = match self.encoder.fused() {
+            Some(fused) if !shots.is_empty() => fused.judge(&shots)?.into_iter(),
+            _ => vec![].into_iter(),
+        };
+        let encode_took = started.elapsed();
+        let mut judge = |framed: Vec<Framed>| {
+            let regions = self.fields.iter().zip(framed);
+            let of_region = |(field, (framings, area)): (&Field, Framed)| {
+                let pieces = pieces.by_ref().take(framings.len()).collect();
+                concluded(field, pieces, area, encode_took)
+            };
+            regions.map(of_region).collect()
+        };
+        Ok(framed.into_iter().map(|framed| framed.map(&mut judge)).collect())
+    }
+
+    /// How each look is framed, and what they show together, region by region.
+    fn framed(&mut self, picture: &Picture) -> Result<Vec<Framed>, PixelError> {
+        self.fields.iter_mut().map(|field| field.framings(picture.width(), picture.height())).collect()
+    }
+
     fn judgements(
         &mut self,
         views: &Views,
@@ -272,6 +346,9 @@ impl Inspector {
 
     /// [`Inspector::judge`], with the tensors on the way.
     pub fn judge_in_detail(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
+        if self.encoder.fused().is_some() {
+            return self.judge_in_detail_fused(picture);
+        }
         let started = Instant::now();
         let looks = self.looks(picture)?;
         let pixels_took = started.elapsed();
@@ -285,6 +362,26 @@ impl Inspector {
             features: view.features.swap_remove(0),
         };
         Ok(judgements.into_iter().zip(wholes).map(detailed).collect())
+    }
+
+    fn judge_in_detail_fused(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
+        let framed = self.framed(picture)?;
+        let shots: Vec<Shot> = shots(picture, &framed).collect();
+        let Some(fused) = self.encoder.fused() else { return Ok(vec![]) }; // asked by the caller
+        let mut shots = shots.iter();
+        let mut all = Vec::with_capacity(framed.len());
+        for (field, (framings, area)) in self.fields.iter().zip(&framed) {
+            let started = Instant::now();
+            let (mut pieces, mut whole) = (vec![], None);
+            for shot in shots.by_ref().take(framings.len()) {
+                let (of_look, pixels, features) = fused.judge_in_detail(shot)?;
+                pieces.push(of_look);
+                whole.get_or_insert((pixels, features));
+            }
+            let judgement = concluded(field, pieces, *area, started.elapsed());
+            all.extend(whole.map(|(pixels, features)| Detailed { judgement, pixels, features }));
+        }
+        Ok(all)
     }
 
     /// Of each region the score and map of each reference against all others: what good parts score. Empty with fewer

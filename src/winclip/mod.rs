@@ -11,11 +11,11 @@ pub mod pixels;
 pub mod preset;
 pub mod prompts;
 pub mod recipe;
-mod resample;
 pub mod scorer;
 pub mod tiles;
 pub mod vectors;
 pub mod windows;
 
+pub use crate::engine::fused::MapKind;
 pub use inspector::{Inspector, Judgement};
-pub use recipe::{Fit, MapKind, Preset, Recipe, Region};
+pub use recipe::{Fit, Preset, Recipe, Region};

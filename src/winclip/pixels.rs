@@ -1,10 +1,11 @@
 //! From a camera's picture to the encoder's pixels, as Pillow and torchvision do it.
 
 use super::Fit;
-use super::resample::{Taps, across, down};
-use crate::engine::Pixels;
+use crate::engine::fused::Framing;
+use crate::engine::{Pixels, levels};
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
+use crate::resample::{Taps, across, down};
 use ndarray::Array3;
 
 /// A picture that would be enlarged beyond this many pixels on its long side by `fit = "crop"` is refused.
@@ -36,8 +37,7 @@ pub struct PixelMaker {
 impl PixelMaker {
     /// `side` is the encoder's input side in pixels.
     pub fn new(crop: Option<Area>, fit: Fit, side: usize, spec: &ModelSpec) -> Self {
-        let level = |channel: usize, grey: usize| (grey as f32 / 255.0 - spec.mean[channel]) / spec.std[channel];
-        let levels = [0, 1, 2].map(|channel| std::array::from_fn(|grey| level(channel, grey)));
+        let levels = levels(spec);
         PixelMaker { crop, fit, side, levels, taps: None, cropped: vec![], wide: vec![], small: vec![] }
     }
 
@@ -49,10 +49,7 @@ impl PixelMaker {
     /// Normalised pixels `[3, side, side]`.
     pub fn make(&mut self, picture: &Picture) -> Result<Pixels, PixelError> {
         let (width, height) = (picture.width(), picture.height());
-        let crop = self.crop.unwrap_or(Area::whole(width, height));
-        if !crop.is_inside(width, height) {
-            return Err(PixelError::Beyond { crop, width, height });
-        }
+        let Framing { area: crop, resized: to, at } = self.framing(width, height)?;
         let rgb = match self.crop {
             None => picture.rgb(),
             Some(crop) => {
@@ -64,10 +61,6 @@ impl PixelMaker {
             }
         };
         let from = (crop.w, crop.h);
-        let to = match self.fit {
-            Fit::Squash => (self.side, self.side),
-            Fit::Crop => crop_size(from.0, from.1, self.side)?,
-        };
         let fits = |(a, b): &(Taps, Taps)| (a.from, b.from) == from && (a.to, b.to) == to;
         let (horizontal, vertical) = match self.taps.take().filter(fits) {
             Some(taps) => taps,
@@ -86,7 +79,7 @@ impl PixelMaker {
             down(&self.wide, 3 * to.0, &vertical, &mut self.small);
         }
         self.taps = Some((horizontal, vertical));
-        Ok(self.normalised(to))
+        Ok(self.normalised(to.0, at))
     }
 
     /// The part of a picture of `width` x `height` pixels that the encoder sees.
@@ -94,9 +87,24 @@ impl PixelMaker {
         area(self.crop, self.fit, width, height)
     }
 
-    /// The middle of `small`, which is `width` x `height`.
-    fn normalised(&self, (width, height): (usize, usize)) -> Pixels {
-        let (left, top) = (centred(width, self.side), centred(height, self.side));
+    /// How the encoder's square is made of a picture of `width` x `height` pixels.
+    ///
+    /// # Errors
+    /// When the crop is beyond the picture, or the picture too thin for `fit = "crop"`.
+    pub fn framing(&self, width: usize, height: usize) -> Result<Framing, PixelError> {
+        let area = self.crop.unwrap_or(Area::whole(width, height));
+        if !area.is_inside(width, height) {
+            return Err(PixelError::Beyond { crop: area, width, height });
+        }
+        let resized = match self.fit {
+            Fit::Squash => (self.side, self.side),
+            Fit::Crop => crop_size(area.w, area.h, self.side)?,
+        };
+        Ok(Framing { area, resized, at: (centred(resized.0, self.side), centred(resized.1, self.side)) })
+    }
+
+    /// The square at `left`, `top` of `small`, whose rows are `width` pixels.
+    fn normalised(&self, width: usize, (left, top): (usize, usize)) -> Pixels {
         let mut pixels = Array3::zeros((3, self.side, self.side));
         let plane = self.side * self.side;
         let (red, rest) = pixels.as_slice_mut().expect("just made").split_at_mut(plane);

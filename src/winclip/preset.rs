@@ -5,22 +5,7 @@
 
 use super::{MapKind, Preset};
 use crate::engine::PatchLayer;
-
-/// How values of the windows over one patch, or of several maps, become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mean {
-    Harmonic,
-    Arithmetic,
-}
-
-/// How the language scores of windows become a map, and scales one map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LanguageMap {
-    /// Harmonic means, the whole picture's score as the coarsest scale.
-    Harmonic,
-    /// `u = mean 1/(1 - s)` over the windows, `1 - 1/mean(u)` over the scales, no whole picture (caoyunkang).
-    OddsMean,
-}
+pub use crate::engine::fused::{LanguageMap, Mean};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageScore {

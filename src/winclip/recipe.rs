@@ -5,6 +5,7 @@ use super::pixels::area;
 use super::preset::Parameters;
 use super::tiles;
 use crate::base::problems::Problems;
+use crate::engine::fused::MapKind;
 use crate::engine::{EncodePlan, PatchLayer};
 use crate::frame::Area;
 use crate::model::ModelSpec;
@@ -70,34 +71,6 @@ pub enum Fit {
     Squash,
     /// The shorter side to the input side, then the centre.
     Crop,
-}
-
-/// One visual map: `patch`, or the windows of a scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MapKind {
-    Patch,
-    Windows(usize),
-}
-
-impl std::fmt::Display for MapKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            MapKind::Patch => f.write_str("patch"),
-            MapKind::Windows(scale) => write!(f, "{scale}"),
-        }
-    }
-}
-
-impl std::str::FromStr for MapKind {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match (word.trim(), word.trim().parse::<usize>()) {
-            ("patch", _) => Ok(MapKind::Patch),
-            (_, Ok(scale)) if scale > 0 => Ok(MapKind::Windows(scale)),
-            _ => Err(format!("must be \"patch\" or a window scale such as 2, got {word:?}")),
-        }
-    }
 }
 
 impl Recipe {

@@ -5,6 +5,7 @@ use super::preset::{FewShotMap, ImageScore, LanguageMap, Mean, Parameters};
 use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::scattered;
 use super::{MapKind, windows};
+use crate::engine::fused::{Lesson, Pieces, Words};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, counted_windows};
 use crate::verdict::Map;
@@ -57,45 +58,71 @@ impl Scorer {
         self.language.is_some()
     }
 
-    /// The score and the `grid x grid` map of one picture; `but` leaves one reference out of the gallery.
+    /// What an engine that scores by itself has to know.
+    pub fn lesson(&self) -> Lesson<'_> {
+        let with_references = !self.galleries.is_empty();
+        let words = self.language.as_ref().map(|language| Words {
+            prototypes: language.prototypes.clone(),
+            temperature: language.temperature,
+            map: self.wants_language_map().then_some(self.parameters.language),
+            scales: self.language_scales.clone(),
+            image: self.parameters.needs_whole_image(with_references),
+        });
+        Lesson {
+            cells: self.cells.as_deref(),
+            words,
+            galleries: self.parameters.maps.iter().copied().zip(self.galleries.iter().map(Gallery::rows)).collect(),
+            windows: self.parameters.windows,
+        }
+    }
+
+    /// The pieces of one picture's score; `but` leaves one reference out of the gallery.
     ///
     /// # Errors
     /// When the engine fails to compare.
-    pub fn score_without(
+    pub fn pieces(
         &self,
         nearest: &mut dyn Nearest,
         features: &Features,
         but: Option<usize>,
-    ) -> Result<(f32, Map), EngineError> {
+    ) -> Result<Pieces, EngineError> {
         let visual = match self.galleries.is_empty() {
             true => None,
             false => Some(self.visual_map(nearest, features, but)?),
         };
-        let map = match (&self.language, &visual) {
+        let language = self.language.as_ref().filter(|_| self.wants_language_map());
+        Ok(Pieces {
+            grid: features.grid,
+            image: self.language.as_ref().and_then(|language| Some(language.of_row(features.image.as_ref()?))),
+            language: language.map(|language| self.language_map(language, features)),
+            visual,
+        })
+    }
+
+    fn wants_language_map(&self) -> bool {
+        self.has_words() && self.parameters.needs_language_map(!self.galleries.is_empty())
+    }
+
+    /// The score and the `grid x grid` map that they make.
+    pub fn conclude(&self, pieces: Pieces) -> (f32, Map) {
+        let Pieces { grid, image, language, visual } = pieces;
+        let map = match (language, &visual) {
             (None, Some(visual)) => visual.clone(),
-            (Some(_), Some(visual)) if !self.parameters.needs_language_map(true) => visual.clone(),
-            (Some(language), Some(visual)) => {
-                mixed(self.parameters.few_shot, &self.language_map(language, features), visual)
-            }
-            (Some(language), None) => self
-                .language_map(language, features)
-                .into_iter()
-                .map(|v| v * self.parameters.zero_shot_factor)
-                .collect(),
-            (None, None) => vec![0.0; features.grid * features.grid],
+            (Some(language), Some(visual)) => mixed(self.parameters.few_shot, &language, visual),
+            (Some(language), None) => language.into_iter().map(|v| v * self.parameters.zero_shot_factor).collect(),
+            (None, None) => vec![0.0; grid * grid],
         };
-        let score = match (self.parameters.image, &self.language, &visual) {
-            (_, None, _) => {
+        let image = || image.expect("the plan asks for the picture's embedding");
+        let score = match (self.parameters.image, self.has_words(), &visual) {
+            (_, false, _) => {
                 let counted = self.counted(&map);
                 mean_of_highest(&counted, highest_share(counted.len()))
             }
-            (ImageScore::MapMaximum, Some(_), _) => highest(&self.counted(&map)),
-            (ImageScore::Embedding, Some(language), None) => language.of_image(features),
-            (ImageScore::Embedding, Some(language), Some(visual)) => {
-                (language.of_image(features) + highest(&self.counted(visual))) / 2.0
-            }
+            (ImageScore::MapMaximum, true, _) => highest(&self.counted(&map)),
+            (ImageScore::Embedding, true, None) => image(),
+            (ImageScore::Embedding, true, Some(visual)) => (image() + highest(&self.counted(visual))) / 2.0,
         };
-        Ok((score, Map::new(features.grid, map).masked(self.cells.as_deref())))
+        (score, Map::new(grid, map).masked(self.cells.as_deref()))
     }
 
     fn visual_map(
@@ -290,7 +317,8 @@ mod tests {
                 let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references, None);
                 let left_out = (0..references.len()).filter(|_| references.len() > 1).map(Some);
                 for but in left_out.chain([None]) {
-                    let (score, map) = scorer.score_without(&mut Plain, &shown, but).expect("plain arithmetic");
+                    let pieces = scorer.pieces(&mut Plain, &shown, but).expect("plain arithmetic");
+                    let (score, map) = scorer.conclude(pieces);
                     prop_assert!(score.is_finite(), "{preset:?} {score}");
                     prop_assert!(map.values().iter().all(|v| v.is_finite()), "{preset:?} {map:?}");
                 }

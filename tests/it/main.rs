@@ -11,6 +11,7 @@ mod fuzz;
 mod genicam;
 mod golden_encoder;
 mod golden_scores;
+mod gpu;
 mod inspect;
 mod line;
 mod link;

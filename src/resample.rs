@@ -30,7 +30,7 @@ struct Tap {
 }
 
 /// Fractional bits of a weight: with 8 bits of grey and 2 of room (the kernel's lobes) they fill an i32.
-const BITS: u32 = 32 - 8 - 2;
+pub const BITS: u32 = 32 - 8 - 2;
 
 impl Taps {
     /// From `from` pixels to `to`, both at least 1.
@@ -53,6 +53,11 @@ impl Taps {
             plan: vnni::Plan::new(&each),
             each,
         }
+    }
+
+    /// The first source pixel and the weights, of [`BITS`] fractional bits, of each output pixel.
+    pub fn each(&self) -> impl ExactSizeIterator<Item = (usize, &[i32])> {
+        self.each.iter().map(|tap| (tap.first, tap.weights.as_slice()))
     }
 }
 

@@ -1,0 +1,253 @@
+//! The engine on an NVIDIA GPU: features for those who teach, pieces of a score for those who judge.
+
+use super::device::Device;
+use super::kernels::{Kernels, nearest};
+use super::memory::Buffer;
+use super::run::{Kind, Run, Shared};
+use super::scoring::{Wanted, WantedWords};
+use super::tower::{Sizes, Tower, upload};
+use crate::engine::fused::{Fused, Lesson, MapKind, Pieces, Shot};
+use crate::engine::nearest::Nearest;
+use crate::engine::network::{Networks, Precision};
+use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels, levels};
+use crate::model::ModelSpec;
+use ndarray::{Array2, ArrayView2};
+use std::path::Path;
+use std::time::Instant;
+
+/// Kinds of runs that are kept; the one that was not used for longest makes room. A line has one for each number of
+/// pictures that wait together.
+const RUNS_MAX: usize = 8;
+
+pub struct CudaEncoder {
+    /// Before the networks and the device, so that they are dropped first.
+    runs: Vec<Run>,
+    /// For features: the cells of its looks, and the tower.
+    tower: Option<(Vec<Option<Vec<bool>>>, Tower)>,
+    taught: Taught,
+    levels: Buffer,
+    networks: Box<dyn Networks>,
+    kernels: Kernels,
+    device: Device,
+    plan: EncodePlan,
+    sizes: Sizes,
+    backend: String,
+    /// Compares one by one, on the host, what is compared once when a line is taught.
+    nearest: Box<dyn Nearest + Send>,
+    took: EncodeTook,
+}
+
+/// What was learned, on the device.
+#[derive(Default)]
+struct Taught {
+    wanted: Option<Wanted>,
+    /// Of each lesson the cells that count.
+    cells: Vec<Option<Vec<bool>>>,
+    words: Option<[Vec<f32>; 2]>,
+    /// The same, f32 `[2, E]`.
+    prototypes: Option<Buffer>,
+    /// Of each lesson, of each map.
+    galleries: Vec<Vec<(Buffer, usize)>>,
+}
+
+impl CudaEncoder {
+    /// `cache` is a folder where compiled kernels are kept.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] for what the model cannot do; [`EngineError::Unavailable`] when the kernels cannot be made
+    /// or the device has no room.
+    pub fn open(
+        device: Device,
+        networks: Box<dyn Networks>,
+        (plan, spec): (&EncodePlan, &ModelSpec),
+        nearest: Box<dyn Nearest + Send>,
+        cache: Option<&Path>,
+    ) -> Result<Self, EngineError> {
+        plan.check(spec)?;
+        device.bind()?;
+        let kernels = Kernels::load(&device.context, networks.precision(), cache)?;
+        let levels = device.buffer_of(&levels(spec).concat())?;
+        Ok(CudaEncoder {
+            runs: vec![],
+            tower: None,
+            taught: Taught::default(),
+            levels,
+            kernels,
+            plan: plan.clone(),
+            sizes: Sizes::new(plan, spec, networks.precision()),
+            backend: networks.name().to_owned(),
+            networks,
+            device,
+            nearest,
+            took: EncodeTook::default(),
+        })
+    }
+
+    /// Features of as many looks as the networks take at once.
+    fn encode_some(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+        let cells: Vec<Option<Vec<bool>>> = looks.iter().map(|look| look.cells.map(<[bool]>::to_vec)).collect();
+        if self.tower.as_ref().is_none_or(|(known, _)| *known != cells) {
+            self.tower = None; // its memory first
+            let of_looks: Vec<_> = looks.iter().map(|look| look.cells).collect();
+            let tower = Tower::new(&self.device, self.networks.as_ref(), &self.plan, self.sizes, &of_looks)?;
+            self.tower = Some((cells, tower));
+        }
+        let Some((_, tower)) = &mut self.tower else { return Ok(vec![]) }; // made above
+        tower.put_pixels(&self.device, &looks.iter().map(|look| look.pixels).collect::<Vec<_>>())?;
+        let enqueued = tower.enqueue(&self.device, &self.kernels);
+        self.device.wait()?;
+        enqueued?;
+        (0..looks.len()).map(|look| tower.features(&self.device, look)).collect()
+    }
+
+    /// Pieces of as many looks as the networks take at once, by the run of their kind.
+    fn judge_some(&mut self, shots: &[Shot]) -> Result<(&Run, Vec<Pieces>), EngineError> {
+        let (kind, pictures) = Kind::of(shots);
+        match self.runs.iter().position(|run| run.kind == kind) {
+            Some(at) => self.runs[..=at].rotate_right(1),
+            None => {
+                self.runs.truncate(RUNS_MAX - 1);
+                let run = self.new_run(kind)?;
+                self.runs.insert(0, run);
+            }
+        }
+        let run = &mut self.runs[0];
+        let pieces = run.judge(&self.device, &pictures)?;
+        Ok((run, pieces))
+    }
+
+    fn new_run(&self, kind: Kind) -> Result<Run, EngineError> {
+        let Some(wanted) = &self.taught.wanted else {
+            return Err(EngineError::Plan("nothing was learned that a picture could be judged by".to_owned()));
+        };
+        let shared = Shared {
+            device: &self.device,
+            kernels: &self.kernels,
+            networks: self.networks.as_ref(),
+            plan: &self.plan,
+            sizes: self.sizes,
+            levels: &self.levels,
+            prototypes: self.taught.prototypes.as_ref(),
+        };
+        let cells: Vec<Option<&[bool]>> = kind.lessons().map(|lesson| self.taught.cells[lesson].as_deref()).collect();
+        let galleries = self.taught.tables(&kind);
+        Run::new(&shared, kind, wanted, &cells, &galleries)
+    }
+}
+
+impl Taught {
+    fn new(device: &Device, precision: Precision, lessons: &[Lesson]) -> Result<Self, EngineError> {
+        let words = lessons.first().and_then(|lesson| lesson.words.as_ref());
+        let prototypes = words.map(|words| device.buffer_of(&words.prototypes.concat())).transpose()?;
+        let gallery = |(_, rows): &(MapKind, ArrayView2<f32>)| -> Result<(Buffer, usize), EngineError> {
+            let buffer = Buffer::new(&device.context, rows.len() * precision.bytes())?;
+            upload(device, &buffer, precision, rows.iter().copied())?;
+            Ok((buffer, rows.nrows()))
+        };
+        let galleries = |lesson: &Lesson| lesson.galleries.iter().map(gallery).collect::<Result<Vec<_>, _>>();
+        Ok(Taught {
+            wanted: lessons.first().map(wanted),
+            cells: lessons.iter().map(|lesson| lesson.cells.map(<[bool]>::to_vec)).collect(),
+            words: words.map(|words| words.prototypes.clone()),
+            prototypes,
+            galleries: lessons.iter().map(galleries).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// But for the galleries the same: what was captured stays true.
+    fn is_alike(&self, other: &Taught) -> bool {
+        self.wanted == other.wanted && self.cells == other.cells && self.words == other.words
+    }
+
+    /// For each map the galleries of a run's looks.
+    fn tables(&self, kind: &Kind) -> Vec<Vec<nearest::Gallery>> {
+        let maps = self.wanted.as_ref().map_or(0, |wanted| wanted.maps.len());
+        let entry = |map: usize, lesson: usize| {
+            let (buffer, rows) = &self.galleries[lesson][map];
+            nearest::Gallery { address: buffer.address(), rows: *rows as i32, unused: 0 }
+        };
+        (0..maps).map(|map| kind.lessons().map(|lesson| entry(map, lesson)).collect()).collect()
+    }
+}
+
+/// All lessons of a recipe want the same.
+fn wanted(lesson: &Lesson) -> Wanted {
+    let words = lesson.words.as_ref().map(|words| WantedWords {
+        temperature: words.temperature,
+        map: words.map,
+        scales: words.scales.clone(),
+        image: words.image,
+    });
+    Wanted { words, maps: lesson.galleries.iter().map(|(map, _)| *map).collect(), windows: lesson.windows }
+}
+
+impl Encoder for CudaEncoder {
+    fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+        self.device.bind()?;
+        let started = Instant::now();
+        let mut features = Vec::with_capacity(looks.len());
+        for some in looks.chunks(self.networks.looks_max()) {
+            features.extend(self.encode_some(some)?);
+        }
+        self.took = EncodeTook { trunk: started.elapsed(), ..EncodeTook::default() };
+        Ok(features)
+    }
+
+    /// All of it stands under the trunk: on the device the stages are one graph.
+    fn took(&self) -> &EncodeTook {
+        &self.took
+    }
+
+    fn fused(&mut self) -> Option<&mut dyn Fused> {
+        Some(self)
+    }
+}
+
+impl Fused for CudaEncoder {
+    fn learn(&mut self, lessons: &[Lesson]) -> Result<(), EngineError> {
+        self.device.bind()?;
+        let mut taught = Taught::new(&self.device, self.sizes.precision, lessons)?;
+        match self.taught.is_alike(&taught) {
+            true => taught.prototypes = self.taught.prototypes.take(), // the runs name its address
+            false => self.runs.clear(),
+        }
+        self.taught = taught;
+        let tables = |run: &mut Run| run.retaught(&self.device, &self.taught.tables(&run.kind));
+        // A run that was told half of it would judge by what is no longer there.
+        self.runs.iter_mut().try_for_each(tables).inspect_err(|_| self.runs.clear())
+    }
+
+    fn judge(&mut self, shots: &[Shot]) -> Result<Vec<Pieces>, EngineError> {
+        self.device.bind()?;
+        let started = Instant::now();
+        let mut pieces = Vec::with_capacity(shots.len());
+        for some in shots.chunks(self.networks.looks_max()) {
+            pieces.extend(self.judge_some(some)?.1);
+        }
+        self.took = EncodeTook { trunk: started.elapsed(), ..EncodeTook::default() };
+        Ok(pieces)
+    }
+
+    fn judge_in_detail(&mut self, shot: &Shot) -> Result<(Pieces, Pixels, Features), EngineError> {
+        self.device.bind()?;
+        let device = self.device.clone();
+        let (run, mut pieces) = self.judge_some(std::slice::from_ref(shot))?;
+        let (pixels, features) = run.details(&device, 0)?;
+        Ok((pieces.swap_remove(0), pixels, features))
+    }
+}
+
+impl Nearest for CudaEncoder {
+    fn similarities(
+        &mut self,
+        queries: ArrayView2<f32>,
+        references: ArrayView2<f32>,
+        rows_each: usize,
+    ) -> Result<Array2<f32>, EngineError> {
+        self.nearest.similarities(queries, references, rows_each)
+    }
+}

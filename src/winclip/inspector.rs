@@ -233,6 +233,11 @@ impl Inspector {
         self.fields.iter().map(|field| field.name.clone()).collect()
     }
 
+    /// What it judged with, for another inspector.
+    pub fn into_encoder(self) -> Box<dyn Encoder> {
+        self.encoder
+    }
+
     pub fn backend(&self) -> &str {
         self.encoder.backend()
     }

@@ -77,8 +77,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         model: &model,
         recipe: &recipe,
         plan: &plan,
-        onnxruntime: arguments.judging.onnxruntime.as_deref(),
-        threads: arguments.judging.threads(),
+        engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
     let inspector = setting.untaught()?;

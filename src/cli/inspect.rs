@@ -1,7 +1,7 @@
 //! `winspect inspect`: judge picture files; one JSON line a picture on standard output, all else on standard error.
 //!
 //! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
-//! judged, and the command ends with 65.
+//! judged, and the command ends with 65; with 70 when the engine failed on one.
 
 use super::judging::JudgingArguments;
 use super::prepare::{References, Setting, as_flags, check_output_file, parent};
@@ -13,7 +13,7 @@ use crate::line::of_region;
 use crate::picture_file;
 use crate::publish::heatmap::{self, Layer};
 use crate::verdict::Map;
-use crate::winclip::inspector::Detailed;
+use crate::winclip::inspector::{Detailed, InspectError};
 use crate::winclip::{Fit, Inspector, Judgement, Recipe, Region};
 use clap::Args;
 use serde_json::json;
@@ -42,9 +42,6 @@ pub struct InspectArguments {
     tiles: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
-    /// auto or onnx
-    #[arg(long, default_value = "auto")]
-    backend: String,
     /// Write a heat-map overlay of each picture into this folder
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
@@ -56,10 +53,6 @@ pub struct InspectArguments {
 }
 
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
-    if !["auto", "onnx"].contains(&arguments.backend.as_str()) {
-        let words = format!("backend {:?} is not in this build; there are auto and onnx", arguments.backend);
-        return Err(Failure::words(Exit::Unavailable, words));
-    }
     let model = arguments.judging.open()?;
     let recipe = recipe(&arguments)?;
     let mut plan = recipe
@@ -77,8 +70,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         model: &model,
         recipe: &recipe,
         plan: &plan,
-        onnxruntime: arguments.judging.onnxruntime.as_deref(),
-        threads: arguments.judging.threads(),
+        engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
     terminal.begin("references", references.pictures.len());
@@ -102,6 +94,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         terminal,
         stems: HashSet::new(),
         problems: 0,
+        is_engine_ill: false,
     };
     problems.iter().for_each(|problem| inspection.note(&chain(problem)));
     for (done, file) in files.iter().enumerate() {
@@ -171,6 +164,8 @@ struct Inspection {
     stems: HashSet<String>,
     /// How many were told.
     problems: usize,
+    /// One of them is the engine's.
+    is_engine_ill: bool,
 }
 
 impl Inspection {
@@ -193,6 +188,7 @@ impl Inspection {
         let detailed = match self.inspector.judge_in_detail(&picture) {
             Ok(detailed) => detailed,
             Err(error) => {
+                self.is_engine_ill |= matches!(error, InspectError::Engine(_));
                 self.note(&format!("{}: {}", file.display(), chain(&error)));
                 return Ok(true);
             }
@@ -241,7 +237,7 @@ impl Inspection {
         match self.problems {
             0 => Ok(()),
             n => Err(Failure::words(
-                Exit::Data,
+                if self.is_engine_ill { Exit::Software } else { Exit::Data },
                 format!("pictures judged: {}, problems told above: {n}", self.stems.len()),
             )),
         }

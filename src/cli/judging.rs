@@ -1,6 +1,8 @@
 //! What `inspect`, `eval` and `bench` have in common on the command line: the model and how it judges.
 
 use crate::base::exit::{Exit, Failure};
+use crate::engine::network::Precision;
+use crate::engine::open::{Backend, Engines};
 use crate::model::ModelFolder;
 use crate::winclip::{MapKind, Preset, Recipe};
 use clap::Args;
@@ -25,9 +27,17 @@ pub struct JudgingArguments {
     /// Threads of the encoder; one a core unless given
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    /// Of the network on a GPU; on the CPU it is fp32
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
     /// Where libonnxruntime is
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
+    /// The folder of TensorRT's libraries
+    #[arg(long, value_name = "DIR")]
+    pub tensorrt: Option<PathBuf>,
 }
 
 impl JudgingArguments {
@@ -48,7 +58,13 @@ impl JudgingArguments {
         }
     }
 
-    pub fn threads(&self) -> Option<usize> {
-        self.threads.map(usize::from)
+    pub fn engines(&self) -> Engines {
+        Engines {
+            backend: self.backend,
+            precision: self.precision,
+            onnxruntime: self.onnxruntime.clone(),
+            threads: self.threads.map(usize::from),
+            tensorrt: self.tensorrt.clone(),
+        }
     }
 }

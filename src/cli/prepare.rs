@@ -1,16 +1,22 @@
 //! What the commands that judge do before the first picture: read the references, open the engine, teach the inspector.
 
 use crate::base::exit::{Exit, Failure, chain};
+use crate::base::notify;
 use crate::base::problems::Problems;
-use crate::engine::onnx::{OnnxEncoder, OnnxTextEncoder, Runtime};
+use crate::engine::onnx::OnnxTextEncoder;
+use crate::engine::open::{Backend, Engines};
+use crate::engine::tensorrt::{Plan, Progress};
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::winclip::inspector::InspectError;
+use crate::winclip::parity::{Comparison, Parity};
 use crate::winclip::{Inspector, Recipe, prompts};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Pictures of good parts and where they come from.
 #[derive(Default)]
@@ -71,8 +77,7 @@ pub struct Setting<'a> {
     pub recipe: &'a Recipe,
     /// The recipe's own, or more.
     pub plan: &'a EncodePlan,
-    pub onnxruntime: Option<&'a Path>,
-    pub threads: Option<usize>,
+    pub engines: &'a Engines,
     /// How a recipe that cannot work ends the command: the command line's fault, or the configuration's.
     pub wrong_recipe: Exit,
 }
@@ -87,7 +92,7 @@ impl Setting<'_> {
         references: &References,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Inspector, Failure> {
-        let (encoder, prototypes) = self.engine().map_err(|error| self.failure(error.into(), &[]))?;
+        let (encoder, prototypes) = self.engine().map_err(|error| self.failure(error, &[]))?;
         let (spec, pictures) = (&self.model.spec, &references.pictures);
         Inspector::prepare(self.recipe, spec, self.plan, encoder, prototypes, pictures, progress)
             .map_err(|error| self.failure(error, &references.files))
@@ -95,23 +100,55 @@ impl Setting<'_> {
 
     /// Opens the engine for an inspector that learns its references later.
     pub fn untaught(&self) -> Result<Inspector, Failure> {
-        let made = self.engine().map_err(InspectError::from).and_then(|(encoder, prototypes)| {
+        let made = self.engine().and_then(|(encoder, prototypes)| {
             Inspector::untaught(self.recipe, &self.model.spec, self.plan, encoder, prototypes)
         });
         made.map_err(|error| self.failure(error, &[]))
     }
 
-    fn engine(&self) -> Result<Engine, EngineError> {
-        let runtime = Runtime::load(self.onnxruntime, self.threads)?;
+    fn engine(&self) -> Result<Engine, InspectError> {
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = match self.model.spec.text {
             Some(_) => {
-                let mut text = OnnxTextEncoder::open(&runtime, self.model)?;
+                let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
                 prompts::taught(self.recipe, &self.model.spec, &mut text)?
             }
             None => None,
         };
-        Ok((Box::new(OnnxEncoder::open(&runtime, self.model, self.plan)?), prototypes))
+        let slow = Slow::default();
+        let opened = self.engines.open(self.model, self.plan, &|progress| slow.tell(&progress))?;
+        let encoder = match opened.candidate {
+            None => opened.encoder,
+            Some(plan) => match self.compared(opened.encoder, plan, prototypes.as_ref()) {
+                Err(InspectError::Engine(EngineError::Unavailable(why))) if self.engines.backend == Backend::Auto => {
+                    tracing::warn!("the CPU judges: {why}");
+                    self.engines.on_cpu(self.model, self.plan)?
+                }
+                compared => compared?,
+            },
+        };
+        Ok((encoder, prototypes))
+    }
+
+    /// The encoder, when its new plan says what the CPU says; a plan that does not is refused for good.
+    pub fn compared(
+        &self,
+        encoder: Box<dyn Encoder>,
+        plan: Plan,
+        prototypes: Option<&Array2<f32>>,
+    ) -> Result<Box<dyn Encoder>, InspectError> {
+        let comparison = Comparison { recipe: self.recipe, spec: &self.model.spec, plan: self.plan, prototypes };
+        let limits = Parity::limits(plan.key.precision);
+        let (parity, encoder) = comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?)?;
+        if parity.is_within(&limits) {
+            tracing::info!("the new plan {} agrees with the CPU: {parity}", plan.path.display());
+            plan.accept()?;
+            return Ok(encoder);
+        }
+        let why = format!("compared with the CPU: {parity}; allowed are {:.5} and {:.5}", limits.score, limits.map);
+        let words = format!("{}: refused: {why}; try precision = \"fp32\"", plan.path.display());
+        plan.refuse(&why)?;
+        Err(EngineError::Unavailable(words).into())
     }
 
     /// `files` are the references'.
@@ -126,6 +163,41 @@ impl Setting<'_> {
             }
         };
         Failure::new(exit, error)
+    }
+}
+
+/// Tells of a plan's build, which takes minutes: the log now and then, systemd before it runs out of patience.
+struct Slow {
+    since: Instant,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Default for Slow {
+    fn default() -> Self {
+        Slow { since: Instant::now(), told: Mutex::new(None) }
+    }
+}
+
+/// How often.
+const TELL_EVERY: Duration = Duration::from_secs(15);
+
+impl Slow {
+    fn tell(&self, progress: &Progress) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let (step, seconds) = (&progress.step, self.since.elapsed().as_secs());
+        let words = format!(
+            "building the TensorRT plan of {} for {seconds} s: {}, {} of {}",
+            progress.part.file(),
+            step.phase,
+            step.done,
+            step.of
+        );
+        tracing::info!("{words}");
+        notify::starting_slowly(&words, 10 * TELL_EVERY);
     }
 }
 

@@ -95,14 +95,7 @@ pub fn prepare(config: &LineConfig, wanted: &RecipeConfig, model: &ModelFolder) 
         );
         return Err(Failure::words(Exit::Data, words));
     }
-    let setting = Setting {
-        model,
-        recipe,
-        plan: &plan,
-        onnxruntime: config.onnxruntime.as_deref(),
-        threads: config.threads,
-        wrong_recipe: Exit::Config,
-    };
+    let setting = Setting { model, recipe, plan: &plan, engines: &config.engines, wrong_recipe: Exit::Config };
     let mut inspector = setting.inspector(&references, &mut |done, of| {
         if done == of {
             tracing::info!("{of} references taught");

@@ -13,6 +13,7 @@ pub use self::camera::CameraConfig;
 pub use recipe::{RecipeConfig, SelfTestConfig, Threshold};
 
 use crate::base::problems::Problems;
+use crate::engine::open::Engines;
 use crate::publish::{self, Heatmaps};
 use crate::store;
 use serde_json::Value;
@@ -28,11 +29,7 @@ pub struct LineConfig {
     pub station: String,
     /// An imported model folder.
     pub model: PathBuf,
-    pub backend: Backend,
-    /// Where libonnxruntime is, when it is neither beside the executable nor in `engines/lib`.
-    pub onnxruntime: Option<PathBuf>,
-    /// Threads of the encoder; nothing means one a core.
-    pub threads: Option<usize>,
+    pub engines: Engines,
     /// Pictures that go through the encoder together at most, where they wait.
     pub batch: usize,
     /// The one that judges first.
@@ -45,14 +42,6 @@ pub struct LineConfig {
     pub store: store::Settings,
     /// A folder that heat-map overlays are also written to, the newest of each camera kept.
     pub overlays: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    #[default]
-    Auto,
-    Onnx,
 }
 
 /// Reads, overlays the environment, checks.
@@ -89,9 +78,13 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         }
     }
     let model = base.join(table.required("model"));
-    let backend = table.choice("backend", "\"auto\", \"onnx\"").unwrap_or_default();
-    let onnxruntime = table.path("onnxruntime", base);
-    let threads = table.whole("threads", 1, 1024).map(|n| n as usize);
+    let engines = Engines {
+        backend: table.choice("backend", "\"auto\", \"onnx\", \"tensorrt\"").unwrap_or_default(),
+        precision: table.choice("precision", "\"fp16\", \"fp32\"").unwrap_or_default(),
+        onnxruntime: table.path("onnxruntime", base),
+        threads: table.whole("threads", 1, 1024).map(|n| n as usize),
+        tensorrt: table.path("tensorrt", base),
+    };
     let batch = table.whole("batch", 1, 64).unwrap_or(1) as usize;
     let overlays = table.path("overlays", base);
     let (recipe, cameras, mqtt) = (table.take("recipe"), table.take("camera"), table.take("mqtt"));
@@ -104,21 +97,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let cameras = self::camera::cameras(cameras, base, problems);
     let (mqtt, reject_window) = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
     let store = store_of(store.unwrap_or(Value::Null), &station, reject_window, base, problems);
-    LineConfig {
-        prefix,
-        station,
-        model,
-        backend,
-        onnxruntime,
-        threads,
-        batch,
-        recipe,
-        recipes,
-        cameras,
-        mqtt,
-        store,
-        overlays,
-    }
+    LineConfig { prefix, station, model, engines, batch, recipe, recipes, cameras, mqtt, store, overlays }
 }
 
 /// Under systemd the store is in the service's state directory, else beside the line's file.

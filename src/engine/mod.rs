@@ -11,6 +11,7 @@ pub mod graphs;
 pub mod nearest;
 pub mod network;
 pub mod onnx;
+pub mod open;
 mod positions;
 pub mod tensorrt;
 

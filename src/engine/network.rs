@@ -5,9 +5,10 @@ use super::EngineError;
 use cudarc::driver::sys::CUstream;
 
 /// What the network's tensors hold on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
+    #[default]
     Fp16,
     Fp32,
 }

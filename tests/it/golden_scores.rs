@@ -72,7 +72,8 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
                 let scorer = Scorer::new(parameters.clone(), &[2, 3], Some(text.view()), references, None);
                 for picture in PICTURES {
                     let features = golden_features(&golden, picture, patches);
-                    let (score, map) = scorer.score_without(&mut nearest, &features, None).expect("compared");
+                    let pieces = scorer.pieces(&mut nearest, &features, None).expect("compared");
+                    let (score, map) = scorer.conclude(pieces);
                     assert_judged(&golden, &format!("{}.{run}", preset.name()), picture, score, &map, 1e-4);
                 }
             }

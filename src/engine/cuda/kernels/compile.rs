@@ -141,3 +141,32 @@ fn keep(folder: &Path, name: &str, cubin: &[u8]) -> std::io::Result<()> {
     }
     moved
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::path::PathBuf;
+
+    /// Orin, Hopper, Thor, Blackwell; and what stands between them.
+    const DEVICES: [u32; 7] = [80, 86, 87, 89, 90, 110, 120];
+
+    /// `tools/nvrtc-check` brings the compiler and asks for this.
+    #[test]
+    fn every_kernel_compiles_for_every_device() {
+        let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
+        let Ok(nvrtc) = Nvrtc::open_at(std::slice::from_ref(&library)) else {
+            assert!(std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(), "no {}", library.display());
+            println!("skipped: no {} (tools/nvrtc-check brings it)", library.display());
+            return;
+        };
+        for precision in [Precision::Fp16, Precision::Fp32] {
+            for sm in DEVICES {
+                let cubin = compiled(&nvrtc, &Target { precision, sm }).expect("kernels that compile");
+                println!("sm_{sm} {}: {} bytes", precision.name(), cubin.len());
+            }
+        }
+        let unknown = compiled(&nvrtc, &Target { precision: Precision::Fp16, sm: 12 }).expect_err("no such device");
+        assert!(unknown.to_string().contains("--gpu-architecture=sm_12"), "{unknown}");
+    }
+}

@@ -38,12 +38,19 @@ impl Nvrtc {
     /// # Errors
     /// [`EngineError::Unavailable`] with what was looked for, and what mends it.
     pub fn open() -> Result<Self, EngineError> {
-        let places = places();
+        Nvrtc::open_at(&places())
+    }
+
+    /// The first library of `places` that can be loaded.
+    ///
+    /// # Errors
+    /// As [`Nvrtc::open`].
+    pub fn open_at(places: &[PathBuf]) -> Result<Self, EngineError> {
         let library = places.iter().find_map(|place| {
             // SAFETY: NVRTC's initialisers do nothing but set up the library itself.
             unsafe { Library::new(place) }.ok()
         });
-        let library = library.ok_or_else(|| EngineError::Unavailable(missing(&places)))?;
+        let library = library.ok_or_else(|| EngineError::Unavailable(missing(places)))?;
         let mut nvrtc = Nvrtc { library, version: (0, 0) };
         nvrtc.version = nvrtc.asked_version()?;
         Ok(nvrtc)

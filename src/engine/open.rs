@@ -1,0 +1,169 @@
+//! Which engine judges: the one that is asked for, or the best that this machine has. Never another one than was said.
+
+use super::cuda::device::Device;
+use super::cuda::encoder::CudaEncoder;
+use super::cuda::stand_in::StandIn;
+use super::nearest::OnnxNearest;
+use super::network::{Networks, Precision};
+use super::onnx::{OnnxEncoder, Runtime};
+use super::tensorrt::{Key, Library, Order, Plan, Plans, State, Target, TensorRt, Told};
+use super::{EncodePlan, Encoder, EngineError};
+use crate::model::ModelFolder;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// TensorRT where there is a GPU that works and a TensorRT for it, else ONNX Runtime.
+    #[default]
+    Auto,
+    /// ONNX Runtime on the CPU.
+    Onnx,
+    /// TensorRT and our kernels on an NVIDIA GPU.
+    Tensorrt,
+}
+
+/// What is asked for, and where its libraries are when they are not in their places.
+#[derive(Debug, Clone, Default)]
+pub struct Engines {
+    pub backend: Backend,
+    /// Of the GPU's network; the CPU's is fp32.
+    pub precision: Precision,
+    /// libonnxruntime.
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads of ONNX Runtime; nothing means one a core.
+    pub threads: Option<usize>,
+    /// The folder of TensorRT's libraries.
+    pub tensorrt: Option<PathBuf>,
+}
+
+/// Looks that a GPU's network takes at once: as many waiting pictures, or regions and tiles of one. More go through it
+/// in turns; each of them costs memory, used or not.
+pub const LOOKS_MAX: usize = 4;
+
+impl Engines {
+    /// ONNX Runtime: prompts are encoded with it, whatever judges.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when the library is not there.
+    pub fn runtime(&self) -> Result<Runtime, EngineError> {
+        Runtime::load(self.onnxruntime.as_deref(), self.threads)
+    }
+
+    /// `told` hears of the build of a plan that is missing.
+    ///
+    /// # Errors
+    /// When the engine cannot be had, or the model cannot do what the plan asks.
+    pub fn open(&self, model: &ModelFolder, plan: &EncodePlan, told: &Told) -> Result<Opened, EngineError> {
+        plan.check(&model.spec)?;
+        match self.backend {
+            Backend::Onnx => Ok(self.on_cpu(model, plan)?.into()),
+            Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, told),
+            Backend::Auto => match Device::open() {
+                Ok(device) if !device.is_stand_in => self.on_gpu_or_cpu(device, model, plan, told),
+                _ => Ok(self.on_cpu(model, plan)?.into()),
+            },
+        }
+    }
+
+    /// ONNX Runtime's, which a GPU's plan is compared with.
+    ///
+    /// # Errors
+    /// As [`Engines::open`].
+    pub fn on_cpu(&self, model: &ModelFolder, plan: &EncodePlan) -> Result<Box<dyn Encoder>, EngineError> {
+        Ok(Box::new(OnnxEncoder::open(&self.runtime()?, model, plan)?))
+    }
+
+    /// A GPU that could judge and does not is told.
+    fn on_gpu_or_cpu(
+        &self,
+        device: Device,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+        told: &Told,
+    ) -> Result<Opened, EngineError> {
+        let name = device.name.clone();
+        match self.on_gpu(device, model, plan, told) {
+            Err(EngineError::Unavailable(why)) => {
+                tracing::warn!("{name} is here, but the CPU judges: {why}; backend = \"onnx\" says that this is meant");
+                Ok(self.on_cpu(model, plan)?.into())
+            }
+            opened => opened,
+        }
+    }
+
+    fn on_gpu(
+        &self,
+        device: Device,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+        told: &Told,
+    ) -> Result<Opened, EngineError> {
+        if device.is_stand_in {
+            let networks = StandIn::open(&self.runtime()?, model, plan, self.precision, LOOKS_MAX)?;
+            return Ok(self.encoder(device, Box::new(networks), model, plan)?.into());
+        }
+        let library = Library::load(self.tensorrt.as_deref())?;
+        let target = Target::Device { sm: device.sm, gpu: device.name.clone() };
+        let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
+        let plans = Plans::of(model);
+        let found = plans.find(&key)?;
+        let serving = match (found.accepted.or(found.candidate), found.refused) {
+            (Some(plan), _) => plan,
+            (None, Some(why)) => {
+                return Err(EngineError::Unavailable(format!(
+                    "the plan for {} was refused: {why}; try --precision fp32, or build it again with: winspect engine build",
+                    device.name
+                )));
+            }
+            (None, None) => {
+                tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
+                let precision = self.precision;
+                plans.build(&library, &Order { model, plan, precision, looks_max: LOOKS_MAX, target }, told)?
+            }
+        };
+        self.with_plan(&library, device, serving, model, plan)
+    }
+
+    /// The GPU's engine with this plan, which fits.
+    ///
+    /// # Errors
+    /// When the plan cannot be run.
+    pub fn with_plan(
+        &self,
+        library: &Library,
+        device: Device,
+        serving: Plan,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+    ) -> Result<Opened, EngineError> {
+        let networks = TensorRt::open(library, &device, &serving)?;
+        let encoder = self.encoder(device, Box::new(networks), model, plan)?;
+        Ok(Opened { encoder, candidate: Some(serving).filter(|plan| plan.state == State::Candidate) })
+    }
+
+    fn encoder(
+        &self,
+        device: Device,
+        networks: Box<dyn Networks>,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+    ) -> Result<Box<dyn Encoder>, EngineError> {
+        let nearest = Box::new(OnnxNearest::open(&self.runtime()?)?);
+        let kernels = model.path.join("kernels");
+        Ok(Box::new(CudaEncoder::open(device, networks, (plan, &model.spec), nearest, Some(&kernels))?))
+    }
+}
+
+/// An engine, ready.
+pub struct Opened {
+    pub encoder: Box<dyn Encoder>,
+    /// The plan that it runs, where nobody has compared it with the CPU yet.
+    pub candidate: Option<Plan>,
+}
+
+impl From<Box<dyn Encoder>> for Opened {
+    fn from(encoder: Box<dyn Encoder>) -> Self {
+        Opened { encoder, candidate: None }
+    }
+}

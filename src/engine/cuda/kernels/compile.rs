@@ -145,7 +145,6 @@ fn keep(folder: &Path, name: &str, cubin: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
     use std::path::PathBuf;
 
     /// Orin, Hopper, Thor, Blackwell; and what stands between them.

@@ -21,5 +21,6 @@ mod parts;
 mod pictures;
 mod recipes;
 mod small_defects;
+mod stand_ins;
 mod support;
 mod tls;

@@ -19,12 +19,13 @@ use std::path::Path;
 const REAL: (&str, &str) = ("real.cuh", include_str!("real.cuh"));
 
 /// Each kernel's file; together they are one program.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("pixels.cu", include_str!("pixels.cu")),
     ("gather.cu", include_str!("gather.cu")),
     ("language.cu", include_str!("language.cu")),
     ("nearest.cu", include_str!("nearest.cu")),
     ("scatter.cu", include_str!("scatter.cu")),
+    ("paint.cu", include_str!("paint.cu")),
 ];
 
 const MAGIC: &[u8] = b"winspect kernels 1\n";

@@ -12,6 +12,7 @@ pub mod gather;
 pub mod language;
 pub mod nearest;
 mod nvrtc;
+pub mod paint;
 pub mod pixels;
 pub mod scatter;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub struct Kernels {
     distances: CudaFunction,
     language_map: CudaFunction,
     visual_map: CudaFunction,
+    paint: CudaFunction,
 }
 
 impl Kernels {
@@ -70,6 +72,7 @@ impl Kernels {
             distances: function(&module, "distances")?,
             language_map: function(&module, "language_map")?,
             visual_map: function(&module, "visual_map")?,
+            paint: function(&module, "paint")?,
         })
     }
 

@@ -42,7 +42,7 @@ pub struct Target {
 impl Target {
     fn options(&self) -> Vec<String> {
         let half = u8::from(self.precision == Precision::Fp16);
-        // No contraction of products and sums is forbidden, no denormal flushed: the defaults.
+        // By its defaults the compiler keeps denormals and rounds divisions and roots; it may fuse a product with a sum.
         vec![format!("--gpu-architecture=sm_{}", self.sm), format!("-DREAL_IS_HALF={half}"), "--std=c++17".to_owned()]
     }
 

@@ -14,7 +14,7 @@ pub mod compile;
 pub mod gather;
 pub mod language;
 pub mod nearest;
-mod nvrtc;
+pub mod nvrtc;
 pub mod paint;
 pub mod pixels;
 pub mod scatter;

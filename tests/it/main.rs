@@ -17,6 +17,7 @@ mod inspect;
 mod line;
 mod link;
 mod models;
+mod networks;
 mod notify;
 mod parts;
 mod pictures;

@@ -110,6 +110,10 @@ pub struct Pieces {
     pub visual: Option<Vec<f32>>,
 }
 
+/// Stages of a run in their order, each with its time in every run, in milliseconds; a stage that comes several times in
+/// a run has the sum.
+pub type Stages = Vec<(&'static str, Vec<f64>)>;
+
 /// Pictures to pieces.
 pub trait Fused {
     /// From now on shots are judged by these, and by no others.
@@ -123,6 +127,12 @@ pub trait Fused {
     /// # Errors
     /// [`EngineError::Run`] when the device failed or the network produced a value that is not finite.
     fn judge(&mut self, shots: &[Shot]) -> Result<Vec<Pieces>, EngineError>;
+
+    /// What each stage of judging these takes on the device, apart: for those who measure.
+    ///
+    /// # Errors
+    /// As [`Fused::judge`].
+    fn stages(&mut self, shots: &[Shot], runs: usize) -> Result<Stages, EngineError>;
 
     /// [`Fused::judge`] of one shot, with the pixels and features that the device made on the way.
     fn judge_in_detail(&mut self, shot: &Shot) -> Result<(Pieces, Pixels, Features), EngineError>;

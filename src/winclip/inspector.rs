@@ -6,7 +6,7 @@ use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::fused::{Framing, Pieces, Shot};
+use crate::engine::fused::{Framing, Pieces, Shot, Stages};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
@@ -382,6 +382,17 @@ impl Inspector {
             all.extend(whole.map(|(pixels, features)| Detailed { judgement, pixels, features }));
         }
         Ok(all)
+    }
+
+    /// What each stage of judging a picture takes on the engine's device, apart, `runs` times each; nothing for an engine
+    /// that does not score on its device.
+    ///
+    /// # Errors
+    /// When the picture cannot be looked at, or the engine fails.
+    pub fn stages(&mut self, picture: &Picture, runs: usize) -> Result<Option<Stages>, InspectError> {
+        let framed = self.framed(picture)?;
+        let shots: Vec<Shot> = shots(picture, &framed).collect();
+        Ok(self.encoder.fused().map(|fused| fused.stages(&shots, runs)).transpose()?)
     }
 
     /// Of each region the score and map of each reference against all others: what good parts score. Empty with fewer

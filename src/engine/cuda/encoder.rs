@@ -5,8 +5,8 @@ use super::kernels::{Kernels, nearest};
 use super::memory::Buffer;
 use super::run::{Kind, Run, Shared};
 use super::scoring::{Wanted, WantedWords};
-use super::tower::{Sizes, Tower, upload};
-use crate::engine::fused::{Fused, Lesson, MapKind, Pieces, Shot};
+use super::tower::{Sizes, Tower, unmarked, upload};
+use crate::engine::fused::{Fused, Lesson, MapKind, Pieces, Shot, Stages};
 use crate::engine::nearest::Nearest;
 use crate::engine::network::{Networks, Precision};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels, levels};
@@ -94,7 +94,7 @@ impl CudaEncoder {
         }
         let Some((_, tower)) = &mut self.tower else { return Ok(vec![]) }; // made above
         tower.put_pixels(&self.device, &looks.iter().map(|look| look.pixels).collect::<Vec<_>>())?;
-        let enqueued = tower.enqueue(&self.device, &self.kernels);
+        let enqueued = tower.enqueue(&self.device, &self.kernels, &mut unmarked);
         self.device.wait()?;
         enqueued?;
         (0..looks.len()).map(|look| tower.features(&self.device, look)).collect()
@@ -230,6 +230,12 @@ impl Fused for CudaEncoder {
         }
         self.took = EncodeTook { trunk: started.elapsed(), ..EncodeTook::default() };
         Ok(pieces)
+    }
+
+    fn stages(&mut self, shots: &[Shot], runs: usize) -> Result<Stages, EngineError> {
+        self.device.bind()?;
+        self.judge_some(&shots[..shots.len().min(self.networks.looks_max())])?;
+        self.runs[0].stages(&self.device, &self.kernels, runs)
     }
 
     fn judge_in_detail(&mut self, shot: &Shot) -> Result<(Pieces, Pixels, Features), EngineError> {

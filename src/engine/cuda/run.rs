@@ -8,8 +8,8 @@ use super::kernels::pixels::{self, Format, Placed, Source, TapTable, wide_bytes}
 use super::kernels::{Kernels, nearest};
 use super::memory::{Buffer, Pinned};
 use super::scoring::{Prototypes, Scoring, Wanted};
-use super::tower::{Sizes, Tower};
-use crate::engine::fused::{Framing, Pieces, Shot};
+use super::tower::{Mark, Sizes, Tower, unmarked};
+use crate::engine::fused::{Framing, Pieces, Shot, Stages};
 use crate::engine::network::Networks;
 use crate::engine::{EncodePlan, EngineError, Features, Pixels};
 use crate::frame::{Area, Picture};
@@ -82,9 +82,22 @@ pub struct Run {
     pub kind: Kind,
     /// Before what it was captured from, so that it is dropped first.
     graph: Graph,
+    parts: Parts,
+}
+
+/// The stages in their order, with all that they need.
+struct Parts {
     framing: Framed,
     tower: Tower,
     scoring: Scoring,
+}
+
+impl Parts {
+    fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
+        self.framing.enqueue(device, kernels, mark)?;
+        self.tower.enqueue(device, kernels, mark)?;
+        self.scoring.enqueue(device, kernels, mark)
+    }
 }
 
 /// A captured graph. The thread that owns the encoder owns it.
@@ -106,19 +119,16 @@ impl Run {
         galleries: &[Vec<nearest::Gallery>],
     ) -> Result<Self, EngineError> {
         let Shared { device, kernels, networks, plan, sizes, prototypes, .. } = *shared;
-        let mut tower = Tower::new(device, networks, plan, sizes, cells)?;
-        let mut framing = Framed::new(shared, &kind, tower.pixels.address())?;
-        let mut scoring = Scoring::new(device, &tower, wanted, prototypes, cells, galleries)?;
-        let mut enqueue = || {
-            framing.enqueue(device, kernels)?;
-            tower.enqueue(device, kernels)?;
-            scoring.enqueue(device, kernels)
-        };
+        let tower = Tower::new(device, networks, plan, sizes, cells)?;
+        let framing = Framed::new(shared, &kind, tower.pixels.address())?;
+        let scoring = Scoring::new(device, &tower, wanted, prototypes, cells, galleries)?;
+        let mut parts = Parts { framing, tower, scoring };
         // TensorRT allocates in its first run for a shape, which no capture allows.
-        enqueue()?;
+        let enqueued = parts.enqueue(device, kernels, &mut unmarked);
         device.wait()?;
-        let graph = captured(device, enqueue)?;
-        Ok(Run { kind, graph, framing, tower, scoring })
+        enqueued?;
+        let graph = captured(device, || parts.enqueue(device, kernels, &mut unmarked))?;
+        Ok(Run { kind, graph, parts })
     }
 
     /// Others were taught, for the same looks.
@@ -126,7 +136,7 @@ impl Run {
     /// # Errors
     /// [`EngineError::Run`]
     pub fn retaught(&mut self, device: &Device, galleries: &[Vec<nearest::Gallery>]) -> Result<(), EngineError> {
-        self.scoring.retaught(device, galleries)
+        self.parts.scoring.retaught(device, galleries)
     }
 
     /// The pieces of each look at these pictures, which are of the run's kind.
@@ -134,12 +144,12 @@ impl Run {
     /// # Errors
     /// [`EngineError::Run`] when the device fails or a feature is not finite.
     pub fn judge(&mut self, device: &Device, pictures: &[&Picture]) -> Result<Vec<Pieces>, EngineError> {
-        self.framing.fill(&self.kind, pictures);
+        self.parts.framing.fill(&self.kind, pictures);
         let launched = self.graph.0.launch().map_err(failed("the GPU's graph cannot be launched"));
         // Waited for in any case: what was enqueued reads the pinned memory.
         let waited = device.wait();
         launched.and(waited)?;
-        self.scoring.pieces()
+        self.parts.scoring.pieces()
     }
 
     /// The pixels and features that the last judgement of a look was made from.
@@ -147,8 +157,45 @@ impl Run {
     /// # Errors
     /// [`EngineError::Run`]
     pub fn details(&self, device: &Device, look: usize) -> Result<(Pixels, Features), EngineError> {
-        Ok((self.tower.pixels_of(device, look)?, self.tower.features(device, look)?))
+        Ok((self.parts.tower.pixels_of(device, look)?, self.parts.tower.features(device, look)?))
     }
+
+    /// What each stage took, one after the other instead of as a graph, by the device's clock: `runs` times each.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`]
+    pub fn stages(&mut self, device: &Device, kernels: &Kernels, runs: usize) -> Result<Stages, EngineError> {
+        let mut stages: Stages = vec![];
+        for run in 0..runs {
+            let mut marks = vec![];
+            let mut mark = |stage: &'static str| -> Result<(), EngineError> {
+                let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+                let event = device.stream.record_event(flags).map_err(failed("the GPU's time cannot be taken"))?;
+                marks.push((stage, event));
+                Ok(())
+            };
+            mark("")?;
+            let enqueued = self.parts.enqueue(device, kernels, &mut mark);
+            device.wait()?;
+            enqueued?;
+            for ((_, before), (stage, after)) in marks.iter().zip(&marks[1..]) {
+                let ms = before.elapsed_ms(after).map_err(failed("the GPU's time cannot be taken"))?;
+                add(&mut stages, stage, run, f64::from(ms));
+            }
+        }
+        Ok(stages)
+    }
+}
+
+/// Adds to what a stage took in a run.
+fn add(stages: &mut Stages, stage: &'static str, run: usize, ms: f64) {
+    let at = stages.iter().position(|(known, _)| *known == stage).unwrap_or_else(|| {
+        stages.push((stage, vec![]));
+        stages.len() - 1
+    });
+    let times = &mut stages[at].1;
+    times.resize(run + 1, 0.0);
+    times[run] += ms;
 }
 
 /// What `enqueue` enqueues, as a graph. The capture ends in any case: a stream that is left in one is of no use any more.
@@ -219,13 +266,15 @@ impl Framed {
         }
     }
 
-    fn enqueue(&mut self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
+    fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
         let (bytes, stream) = (self.pinned.as_slice(), device.stream.cu_stream());
         // SAFETY: both are of one size, and the pinned memory is written only when nothing is enqueued.
         unsafe { result::memcpy_htod_async(self.pictures.address(), bytes, stream) }
             .map_err(failed("cannot copy the picture"))?;
+        mark("copy in")?;
         // SAFETY: what the struct's fields name is as large as the descriptors say.
-        unsafe { pixels::enqueue(kernels, &device.stream, &self.args) }
+        unsafe { pixels::enqueue(kernels, &device.stream, &self.args) }?;
+        mark("pixels")
     }
 }
 

@@ -9,7 +9,7 @@ use super::kernels::scatter::{self, Layer, Maps};
 use super::kernels::{Kernels, language, nearest};
 use super::memory::{Buffer, Pinned};
 use super::tables::Counted;
-use super::tower::Tower;
+use super::tower::{Mark, Tower};
 use crate::engine::EngineError;
 use crate::engine::fused::{LanguageMap, MapKind, Mean, Pieces};
 use cudarc::driver::result;
@@ -131,11 +131,11 @@ impl Scoring {
         self.seen.iter().zip(galleries).try_for_each(|(seen, table)| device.upload(&seen.galleries, table))
     }
 
-    /// Enqueues everything from the tower's features to the pinned result.
+    /// Enqueues everything from the tower's features to the pinned result; for `mark` see [`Tower::enqueue`].
     ///
     /// # Errors
     /// [`EngineError::Run`]
-    pub fn enqueue(&mut self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
+    pub fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
         let (stream, cu_stream) = (&device.stream, device.stream.cu_stream());
         // SAFETY: the whole of the buffer.
         unsafe { result::memset_d8_async(self.result.address(), 0, self.result.bytes(), cu_stream) }
@@ -144,14 +144,18 @@ impl Scoring {
             // SAFETY: what the struct's fields say of their addresses.
             unsafe { language::enqueue(kernels, stream, &self.language_args(compared)) }?;
         }
+        mark("language")?;
         for seen in &self.seen {
             // SAFETY: the same.
             unsafe { nearest::enqueue(kernels, stream, &self.nearest_args(seen)) }?;
         }
+        mark("nearest")?;
         self.enqueue_maps(device, kernels)?;
+        mark("maps")?;
         // SAFETY: the result is as large as the pinned memory, which is read after the stream was waited for.
         unsafe { result::memcpy_dtoh_async(self.pinned.as_mut_slice(), self.result.address(), cu_stream) }
-            .map_err(failed("cannot copy the result"))
+            .map_err(failed("cannot copy the result"))?;
+        mark("copy out")
     }
 
     fn enqueue_maps(&self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {

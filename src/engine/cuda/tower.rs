@@ -35,6 +35,14 @@ impl Sizes {
     }
 }
 
+/// Hears of each stage of a run when it was enqueued.
+pub type Mark<'a> = &'a mut dyn FnMut(&'static str) -> Result<(), EngineError>;
+
+/// For those who do not listen.
+pub fn unmarked(_stage: &'static str) -> Result<(), EngineError> {
+    Ok(())
+}
+
 /// One scale's windows, all looks together.
 pub struct Windows {
     pub counted: Counted,
@@ -93,14 +101,16 @@ impl Tower {
         Ok(Tower { looks, sizes, pixels, windows, outputs, trunk, plan: plan.clone() })
     }
 
-    /// Enqueues everything between the pixels and the features.
+    /// Enqueues everything between the pixels and the features; `mark` hears the name of each stage when it stands in the
+    /// stream.
     ///
     /// # Errors
     /// [`EngineError::Run`]
-    pub fn enqueue(&mut self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
+    pub fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
         let stream = device.stream.cu_stream();
         // SAFETY: the stream is that of the device that it was bound for.
         unsafe { self.trunk.enqueue(stream) }?;
+        mark("trunk")?;
         let tokens = self.outputs.iter().find(|(name, _)| name == "tokens").map_or(0, |(_, buffer)| buffer.address());
         for windows in &mut self.windows {
             let args = gather::Args {
@@ -114,8 +124,10 @@ impl Tower {
             };
             // SAFETY: the trunk's tokens are there wherever the plan has windows, and all buffers are as large as said.
             unsafe { gather::enqueue(kernels, &device.stream, &args) }?;
+            mark("gather")?;
             // SAFETY: as the trunk.
             unsafe { windows.network.enqueue(stream) }?;
+            mark("windows")?;
         }
         Ok(())
     }

@@ -1,1 +1,22 @@
-//! TensorRT 10, 11 and TensorRT-RTX, loaded at run time through a binding of our own.
+//! TensorRT 10, 11 and TensorRT-RTX, loaded at run time through a binding of our own: one binary serves machines with any
+//! of them and machines with none.
+//!
+//! ```text
+//! library   finds and loads it         slots   where its functions stand       raw   calls them; all `unsafe`
+//! building  graph -> plan              key     what a plan depends on          plans the plans of a model folder
+//! networks  plan -> runs on a stream, behind `engine::network`
+//! ```
+
+mod building;
+mod key;
+mod library;
+mod networks;
+mod plans;
+mod raw;
+mod slots;
+
+pub use building::{Order, Progress, Told};
+pub use key::{Key, LOOKS_MOST, Target};
+pub use library::{Kind, Library, Version};
+pub use networks::TensorRt;
+pub use plans::{Found, Plan, Plans, State};

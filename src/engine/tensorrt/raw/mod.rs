@@ -1,0 +1,121 @@
+//! Calls into TensorRT: all of the module's `unsafe` is in here.
+//!
+//! An [`Object`] is what a `create` function gave. Its owner frees it once, and what it was made from lives longer:
+//! a builder outlives its network and its configuration, an engine its contexts, the library everything.
+
+mod build;
+mod listen;
+mod load;
+mod run;
+
+pub use build::{Builder, Capabilities, Memory, Shapes};
+pub use listen::{Logger, Monitor, Step};
+pub use load::Loaded;
+pub use run::{Context, Engine, Tensor};
+
+use super::slots::FREE;
+use std::ffi::{CString, c_void};
+use std::ptr::NonNull;
+
+/// An object of the library, alive until its owner is dropped.
+#[derive(Debug, Clone, Copy)]
+struct Object(NonNull<c_void>);
+
+/// No object lies below: 11.4's lean library returns a null pointer that it has already added an offset to.
+const LOWEST: usize = 4096;
+
+/// A function of the library, of any kind.
+type Function = *const c_void;
+
+impl Object {
+    /// Nothing for what stands for a failure.
+    fn new(address: *mut c_void) -> Option<Self> {
+        NonNull::new(address).filter(|address| address.as_ptr() as usize >= LOWEST).map(Object)
+    }
+
+    /// The method at `slot` of the object's implementation, which is its second field, and the implementation.
+    fn method(self, slot: usize) -> (Function, *mut c_void) {
+        let fields = self.0.as_ptr().cast::<*mut c_void>();
+        // SAFETY: a live object of the public classes is `{ vtable, implementation }`.
+        let implementation = unsafe { fields.add(1).read() };
+        // SAFETY: the implementation of a live object is a live object.
+        let implementation = Object(unsafe { NonNull::new_unchecked(implementation) });
+        (implementation.own_method(slot), implementation.0.as_ptr())
+    }
+
+    /// The method at `slot` of the object's own table: a plain interface's, or a destructor.
+    fn own_method(self, slot: usize) -> Function {
+        // SAFETY: the first field of an object with virtual functions is the address of their table.
+        let table = unsafe { self.0.as_ptr().cast::<*const Function>().read() };
+        // SAFETY: the slot tables name functions that the table has (`slots.rs`).
+        unsafe { table.add(slot).read() }
+    }
+
+    /// Destroys it and frees its memory, through the destructor whose first half is at `slot`.
+    ///
+    /// # Safety
+    /// Once, by its owner, and before what it was made from.
+    unsafe fn free(self, slot: usize) {
+        let address = self.own_method(slot + FREE);
+        // SAFETY: the second half of a destructor takes the object and gives nothing.
+        let free: unsafe extern "C" fn(*mut c_void) = unsafe { std::mem::transmute(address) };
+        // SAFETY: the caller's promise.
+        unsafe { free(self.0.as_ptr()) }
+    }
+}
+
+/// Calls the method at a slot of an object's implementation: `call!(object, slot, (kinds) -> kind, arguments)`.
+macro_rules! call {
+    ($object:expr, $slot:expr, ($($kind:ty),*) -> $result:ty $(, $argument:expr)*) => {{
+        let (address, this) = $object.method($slot);
+        // SAFETY: the kinds are those of the function that stands at this slot, after the headers; on both platforms a
+        // C++ method is called like a C function with the object as its first argument.
+        let function: unsafe extern "C" fn(*mut std::ffi::c_void $(, $kind)*) -> $result =
+            unsafe { std::mem::transmute(address) };
+        // SAFETY: the object is alive, and so is all that the arguments point to; the functions do not throw.
+        unsafe { function(this $(, $argument)*) }
+    }};
+}
+
+/// Calls a method of a plain interface, whose own table has it.
+macro_rules! call_own {
+    ($object:expr, $slot:expr, ($($kind:ty),*) -> $result:ty $(, $argument:expr)*) => {{
+        let address = $object.own_method($slot);
+        // SAFETY: as in `call!`.
+        let function: unsafe extern "C" fn(*mut std::ffi::c_void $(, $kind)*) -> $result =
+            unsafe { std::mem::transmute(address) };
+        // SAFETY: as in `call!`.
+        unsafe { function($object.0.as_ptr() $(, $argument)*) }
+    }};
+}
+
+use {call, call_own};
+
+/// `nvinfer1::Dims64`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct Dims {
+    count: i32,
+    dims: [i64; 8],
+}
+
+impl Dims {
+    /// At most 8: TensorRT has no more.
+    fn new(dims: &[usize]) -> Self {
+        assert!(dims.len() <= 8, "our graphs have at most 4 dimensions");
+        let mut all = [0; 8];
+        all.iter_mut().zip(dims).for_each(|(to, from)| *to = *from as i64);
+        Dims { count: dims.len() as i32, dims: all }
+    }
+
+    /// -1 stands for what is only known at run time. Nothing when the library knows no such tensor.
+    fn list(&self) -> Option<Vec<i64>> {
+        let count = usize::try_from(self.count).ok()?;
+        self.dims.get(..count).map(<[i64]>::to_vec)
+    }
+}
+
+/// A name as the library takes it.
+fn c_string(name: &str) -> CString {
+    CString::new(name).expect("names of tensors and files hold no zero byte")
+}

@@ -1,0 +1,194 @@
+//! From a plan to a run on a stream: runtime, engine, context.
+
+use super::super::slots::Slots;
+use super::{Dims, Loaded, Logger, Object, c_string, call};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::Arc;
+
+/// A plan, ready on the current device.
+pub struct Engine {
+    engine: Object,
+    /// Made it; freed after it.
+    runtime: Object,
+    slots: &'static Slots,
+    logger: &'static Logger,
+}
+
+// SAFETY: an engine may be used from any thread, and several at once (NVIDIA's guide, "Threading").
+unsafe impl Send for Engine {}
+// SAFETY: as above.
+unsafe impl Sync for Engine {}
+
+/// What the engine says of an input or output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
+    pub name: String,
+    /// -1 for what is only known at run time.
+    pub dims: Vec<i64>,
+    /// `nvinfer1::DataType`: 0 is fp32, 1 fp16.
+    pub element: i32,
+    pub is_input: bool,
+}
+
+/// `IRuntime` and `ICudaEngine`.
+const DESTROY: usize = 0;
+
+impl Engine {
+    /// # Errors
+    /// What the library said.
+    pub fn new(
+        library: &Loaded,
+        version: u32,
+        slots: &'static Slots,
+        logger: &'static Logger,
+        plan: &[u8],
+    ) -> Result<Self, String> {
+        let runtime = library.make("createInferRuntime_INTERNAL", logger, version)?;
+        logger.clear();
+        let slot = slots.runtime_deserialize;
+        let engine = call!(runtime, slot, (*const u8, usize) -> *mut c_void, plan.as_ptr(), plan.len());
+        match Object::new(engine) {
+            Some(engine) => Ok(Engine { engine, runtime, slots, logger }),
+            None => {
+                // SAFETY: it made nothing, and nobody else has it.
+                unsafe { runtime.free(DESTROY) };
+                Err(logger.words())
+            }
+        }
+    }
+
+    /// Inputs and outputs.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let count = call!(self.engine, self.slots.engine_tensors, () -> c_int);
+        (0..count).filter_map(|place| self.tensor(place)).collect()
+    }
+
+    fn tensor(&self, place: c_int) -> Option<Tensor> {
+        let (engine, slots) = (self.engine, self.slots);
+        let name = call!(engine, slots.engine_tensor_name, (c_int) -> *const c_char, place);
+        if name.is_null() {
+            return None;
+        }
+        /// `TensorIOMode::kINPUT`.
+        const INPUT: c_int = 1;
+        Some(Tensor {
+            dims: call!(engine, slots.engine_tensor_shape, (*const c_char) -> Dims, name).list()?,
+            element: call!(engine, slots.engine_tensor_type, (*const c_char) -> c_int, name),
+            is_input: call!(engine, slots.engine_tensor_mode, (*const c_char) -> c_int, name) == INPUT,
+            // SAFETY: the engine's names end with a zero and live as long as it.
+            name: unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned(),
+        })
+    }
+
+    pub fn profiles(&self) -> usize {
+        usize::try_from(call!(self.engine, self.slots.engine_profiles, () -> c_int)).unwrap_or(0)
+    }
+
+    /// Smallest and largest dims of an input in a profile.
+    pub fn limits(&self, input: &str, profile: usize) -> Option<[Vec<i64>; 2]> {
+        let name = c_string(input);
+        /// `OptProfileSelector`.
+        const SMALLEST: c_int = 0;
+        const LARGEST: c_int = 2;
+        let limit = |which: c_int| {
+            let slot = self.slots.engine_profile_shape;
+            let dims =
+                call!(self.engine, slot, (*const c_char, c_int, c_int) -> Dims, name.as_ptr(), profile as c_int, which);
+            dims.list()
+        };
+        Some([limit(SMALLEST)?, limit(LARGEST)?])
+    }
+
+    /// A run of its own, with `profile` chosen: what of it is copied to the device goes through `stream`.
+    ///
+    /// # Safety
+    /// `stream` belongs to the current device.
+    ///
+    /// # Errors
+    /// What the library said; mostly that the device has no memory left for it.
+    pub unsafe fn context(self: &Arc<Self>, profile: usize, stream: *mut c_void) -> Result<Context, String> {
+        /// `ExecutionContextAllocationStrategy::kSTATIC`: as much memory as its largest profile needs, at once.
+        const STATIC: c_int = 0;
+        self.logger.clear();
+        let context = call!(self.engine, self.slots.engine_create_context, (c_int) -> *mut c_void, STATIC);
+        let context = Object::new(context).ok_or_else(|| self.logger.words())?;
+        let context = Context { context, engine: Arc::clone(self) };
+        let slot = self.slots.context_set_profile;
+        match call!(context.context, slot, (c_int, *mut c_void) -> bool, profile as c_int, stream) {
+            true => Ok(context),
+            false => Err(self.logger.words()),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // SAFETY: this is its owner, and each context holds the engine.
+        unsafe { self.engine.free(DESTROY) };
+        // SAFETY: this is its owner, and its only engine is gone.
+        unsafe { self.runtime.free(DESTROY) };
+    }
+}
+
+/// One graph with shapes and addresses of its own.
+pub struct Context {
+    context: Object,
+    engine: Arc<Engine>,
+}
+
+// SAFETY: a context may be used from any thread, one at a time: what changes it takes `&mut`.
+unsafe impl Send for Context {}
+
+impl Context {
+    /// # Errors
+    /// What the library said.
+    pub fn set_shape(&mut self, input: &str, dims: &[usize]) -> Result<(), String> {
+        let (name, dims, slot) = (c_string(input), Dims::new(dims), self.engine.slots.context_set_shape);
+        self.engine.logger.clear();
+        match call!(self.context, slot, (*const c_char, *const Dims) -> bool, name.as_ptr(), &dims) {
+            true => Ok(()),
+            false => Err(self.engine.logger.words()),
+        }
+    }
+
+    /// A tensor's dims, once all inputs have theirs.
+    pub fn dims(&self, name: &str) -> Option<Vec<i64>> {
+        let (name, slot) = (c_string(name), self.engine.slots.context_tensor_shape);
+        call!(self.context, slot, (*const c_char) -> Dims, name.as_ptr()).list()
+    }
+
+    /// # Errors
+    /// What the library said.
+    ///
+    /// # Safety
+    /// The tensor fits at this address of the device until the last run has ended.
+    pub unsafe fn set_address(&mut self, name: &str, address: u64) -> Result<(), String> {
+        let (name, slot) = (c_string(name), self.engine.slots.context_set_address);
+        self.engine.logger.clear();
+        match call!(self.context, slot, (*const c_char, u64) -> bool, name.as_ptr(), address) {
+            true => Ok(()),
+            false => Err(self.engine.logger.words()),
+        }
+    }
+
+    /// Enqueues one run.
+    ///
+    /// # Errors
+    /// What the library said.
+    ///
+    /// # Safety
+    /// `stream` belongs to the device of the engine, and every tensor has its address.
+    pub unsafe fn enqueue(&mut self, stream: *mut c_void) -> Result<(), String> {
+        match call!(self.context, self.engine.slots.context_enqueue, (*mut c_void) -> bool, stream) {
+            true => Ok(()),
+            false => Err(self.engine.logger.words()),
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: this is its owner; the engine lives until the field after it is dropped.
+        unsafe { self.context.free(DESTROY) }
+    }
+}

@@ -11,7 +11,7 @@ pub mod compile;
 pub mod gather;
 pub mod language;
 pub mod nearest;
-mod nvrtc;
+pub mod nvrtc;
 pub mod pixels;
 pub mod scatter;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! picture to warm up; each stage timed apart on the same run; medians. The floor is the plan's operations over the
 //! speed of one large matrix product of the same library on the same threads, measured in the same process.
 
+use super::bench_gpu::GpuBench;
 use super::judging::JudgingArguments;
 use super::prepare::{References, Setting};
 use super::terminal::print;
@@ -33,7 +34,20 @@ pub struct BenchArguments {
     #[command(subcommand)]
     other: Option<OtherBench>,
     #[command(flatten)]
-    stages: Option<StagesArguments>,
+    judging: Option<JudgingArguments>,
+    /// References to compare with; 0 is zero-shot, for models with text
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    references: u16,
+    /// Pictures that are timed
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+}
+
+/// What the bench of a model is asked.
+struct StagesArguments<'a> {
+    judging: &'a JudgingArguments,
+    references: u16,
+    runs: u16,
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,27 +58,17 @@ enum OtherBench {
     Parts(super::bench_parts::PartsArguments),
 }
 
-#[derive(Debug, Args)]
-struct StagesArguments {
-    #[command(flatten)]
-    judging: JudgingArguments,
-    /// References to compare with; 0 is zero-shot, for models with text
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=1000))]
-    references: u16,
-    /// Pictures that are timed
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
-    runs: u16,
-}
-
 /// The camera picture's size.
 const WIDTH: usize = 1280;
 const HEIGHT: usize = 720;
 
 pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
-    match (&arguments.other, &arguments.stages) {
+    match (&arguments.other, &arguments.judging) {
         (Some(OtherBench::Cameras(cameras)), _) => super::bench_cameras::run(cameras),
         (Some(OtherBench::Parts(parts)), _) => super::bench_parts::run(parts),
-        (None, Some(stages)) => run_stages(stages),
+        (None, Some(judging)) => {
+            run_stages(&StagesArguments { judging, references: arguments.references, runs: arguments.runs })
+        }
         (None, None) => Err(Failure::words(Exit::Usage, "give --model, or say cameras or parts".to_owned())),
     }
 }
@@ -77,8 +81,6 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
         .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
     let engines = arguments.judging.engines();
     let unavailable = |error| Failure::new(Exit::Unavailable, error);
-    let runtime = engines.runtime().map_err(unavailable)?;
-    let gemm = gemm_speed(&runtime).map_err(unavailable)?;
     let setting = Setting { model: &model, recipe: &recipe, plan: &plan, engines: &engines, wrong_recipe: Exit::Usage };
     let pictures: Vec<Picture> = (0..arguments.references).map(|seed| noise(1 + u64::from(seed))).collect();
     let files = (0..arguments.references).map(|seed| PathBuf::from(format!("noise {seed}"))).collect();
@@ -88,6 +90,11 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
     let picture = noise(0);
     let mut stages = Stages::default();
     let failed = |error| Failure::new(Exit::Software, error);
+    if inspector.scores_on_device() {
+        let (references, runs) = (arguments.references, usize::from(arguments.runs));
+        return GpuBench { model: &model, plan: &plan, references, runs }.run(&mut inspector, &picture);
+    }
+    let gemm = gemm_speed(&engines.runtime().map_err(unavailable)?).map_err(unavailable)?;
     inspector.judge(&picture).map_err(failed)?;
     for done in 1..=arguments.runs {
         let started = Instant::now();

@@ -1,7 +1,7 @@
 //! `winspect inspect`: judge picture files; one JSON line a picture on standard output, all else on standard error.
 //!
 //! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
-//! judged, and the command ends with 65.
+//! judged, and the command ends with 65; with 70 when the engine failed on one.
 
 use super::judging::JudgingArguments;
 use super::prepare::{References, Setting, as_flags, check_output_file, parent};
@@ -13,7 +13,7 @@ use crate::line::of_region;
 use crate::picture_file;
 use crate::publish::heatmap::{self, Layer};
 use crate::verdict::Map;
-use crate::winclip::inspector::Detailed;
+use crate::winclip::inspector::{Detailed, InspectError};
 use crate::winclip::{Fit, Inspector, Judgement, Recipe, Region};
 use clap::Args;
 use serde_json::json;
@@ -94,6 +94,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         terminal,
         stems: HashSet::new(),
         problems: 0,
+        is_engine_ill: false,
     };
     problems.iter().for_each(|problem| inspection.note(&chain(problem)));
     for (done, file) in files.iter().enumerate() {
@@ -163,6 +164,8 @@ struct Inspection {
     stems: HashSet<String>,
     /// How many were told.
     problems: usize,
+    /// One of them is the engine's.
+    is_engine_ill: bool,
 }
 
 impl Inspection {
@@ -185,6 +188,7 @@ impl Inspection {
         let detailed = match self.inspector.judge_in_detail(&picture) {
             Ok(detailed) => detailed,
             Err(error) => {
+                self.is_engine_ill |= matches!(error, InspectError::Engine(_));
                 self.note(&format!("{}: {}", file.display(), chain(&error)));
                 return Ok(true);
             }
@@ -233,7 +237,7 @@ impl Inspection {
         match self.problems {
             0 => Ok(()),
             n => Err(Failure::words(
-                Exit::Data,
+                if self.is_engine_ill { Exit::Software } else { Exit::Data },
                 format!("pictures judged: {}, problems told above: {n}", self.stems.len()),
             )),
         }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_cameras;
+mod bench_gpu;
 mod bench_parts;
 mod check;
 mod doctor;

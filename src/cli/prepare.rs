@@ -3,12 +3,14 @@
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::problems::Problems;
 use crate::engine::onnx::OnnxTextEncoder;
-use crate::engine::open::Engines;
+use crate::engine::open::{Backend, Engines};
+use crate::engine::tensorrt::Plan;
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::winclip::inspector::InspectError;
+use crate::winclip::parity::{Comparison, Parity};
 use crate::winclip::{Inspector, Recipe, prompts};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
@@ -87,7 +89,7 @@ impl Setting<'_> {
         references: &References,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Inspector, Failure> {
-        let (encoder, prototypes) = self.engine().map_err(|error| self.failure(error.into(), &[]))?;
+        let (encoder, prototypes) = self.engine().map_err(|error| self.failure(error, &[]))?;
         let (spec, pictures) = (&self.model.spec, &references.pictures);
         Inspector::prepare(self.recipe, spec, self.plan, encoder, prototypes, pictures, progress)
             .map_err(|error| self.failure(error, &references.files))
@@ -95,13 +97,13 @@ impl Setting<'_> {
 
     /// Opens the engine for an inspector that learns its references later.
     pub fn untaught(&self) -> Result<Inspector, Failure> {
-        let made = self.engine().map_err(InspectError::from).and_then(|(encoder, prototypes)| {
+        let made = self.engine().and_then(|(encoder, prototypes)| {
             Inspector::untaught(self.recipe, &self.model.spec, self.plan, encoder, prototypes)
         });
         made.map_err(|error| self.failure(error, &[]))
     }
 
-    fn engine(&self) -> Result<Engine, EngineError> {
+    fn engine(&self) -> Result<Engine, InspectError> {
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = match self.model.spec.text {
             Some(_) => {
@@ -110,7 +112,39 @@ impl Setting<'_> {
             }
             None => None,
         };
-        Ok((self.engines.open(self.model, self.plan)?, prototypes))
+        let opened = self.engines.open(self.model, self.plan, &|_| ())?;
+        let encoder = match opened.candidate {
+            None => opened.encoder,
+            Some(plan) => match self.compared(opened.encoder, plan, prototypes.as_ref()) {
+                Err(InspectError::Engine(EngineError::Unavailable(why))) if self.engines.backend == Backend::Auto => {
+                    tracing::warn!("the CPU judges: {why}");
+                    self.engines.on_cpu(self.model, self.plan)?
+                }
+                compared => compared?,
+            },
+        };
+        Ok((encoder, prototypes))
+    }
+
+    /// The encoder, when its new plan says what the CPU says; a plan that does not is refused for good.
+    pub fn compared(
+        &self,
+        encoder: Box<dyn Encoder>,
+        plan: Plan,
+        prototypes: Option<&Array2<f32>>,
+    ) -> Result<Box<dyn Encoder>, InspectError> {
+        let comparison = Comparison { recipe: self.recipe, spec: &self.model.spec, plan: self.plan, prototypes };
+        let limits = Parity::limits(plan.key.precision);
+        let (parity, encoder) = comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?)?;
+        if parity.is_within(&limits) {
+            tracing::info!("the new plan {} agrees with the CPU: {parity}", plan.path.display());
+            plan.accept()?;
+            return Ok(encoder);
+        }
+        let why = format!("compared with the CPU: {parity}; allowed are {:.5} and {:.5}", limits.score, limits.map);
+        let words = format!("{}: refused: {why}; try precision = \"fp32\"", plan.path.display());
+        plan.refuse(&why)?;
+        Err(EngineError::Unavailable(words).into())
     }
 
     /// `files` are the references'.

@@ -6,6 +6,7 @@ use super::cuda::stand_in::StandIn;
 use super::nearest::OnnxNearest;
 use super::network::{Networks, Precision};
 use super::onnx::{OnnxEncoder, Runtime};
+use super::tensorrt::{Key, Library, Order, Plan, Plans, State, Target, TensorRt, Told};
 use super::{EncodePlan, Encoder, EngineError};
 use crate::model::ModelFolder;
 use std::path::PathBuf;
@@ -49,21 +50,27 @@ impl Engines {
         Runtime::load(self.onnxruntime.as_deref(), self.threads)
     }
 
+    /// `told` hears of the build of a plan that is missing.
+    ///
     /// # Errors
     /// When the engine cannot be had, or the model cannot do what the plan asks.
-    pub fn open(&self, model: &ModelFolder, plan: &EncodePlan) -> Result<Box<dyn Encoder>, EngineError> {
+    pub fn open(&self, model: &ModelFolder, plan: &EncodePlan, told: &Told) -> Result<Opened, EngineError> {
         plan.check(&model.spec)?;
         match self.backend {
-            Backend::Onnx => self.on_cpu(model, plan),
-            Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan),
+            Backend::Onnx => Ok(self.on_cpu(model, plan)?.into()),
+            Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, told),
             Backend::Auto => match Device::open() {
-                Ok(device) if !device.is_stand_in => self.on_gpu_or_cpu(device, model, plan),
-                _ => self.on_cpu(model, plan),
+                Ok(device) if !device.is_stand_in => self.on_gpu_or_cpu(device, model, plan, told),
+                _ => Ok(self.on_cpu(model, plan)?.into()),
             },
         }
     }
 
-    fn on_cpu(&self, model: &ModelFolder, plan: &EncodePlan) -> Result<Box<dyn Encoder>, EngineError> {
+    /// ONNX Runtime's, which a GPU's plan is compared with.
+    ///
+    /// # Errors
+    /// As [`Engines::open`].
+    pub fn on_cpu(&self, model: &ModelFolder, plan: &EncodePlan) -> Result<Box<dyn Encoder>, EngineError> {
         Ok(Box::new(OnnxEncoder::open(&self.runtime()?, model, plan)?))
     }
 
@@ -73,26 +80,90 @@ impl Engines {
         device: Device,
         model: &ModelFolder,
         plan: &EncodePlan,
-    ) -> Result<Box<dyn Encoder>, EngineError> {
+        told: &Told,
+    ) -> Result<Opened, EngineError> {
         let name = device.name.clone();
-        match self.on_gpu(device, model, plan) {
+        match self.on_gpu(device, model, plan, told) {
             Err(EngineError::Unavailable(why)) => {
                 tracing::warn!("{name} is here, but the CPU judges: {why}; backend = \"onnx\" says that this is meant");
-                self.on_cpu(model, plan)
+                Ok(self.on_cpu(model, plan)?.into())
             }
             opened => opened,
         }
     }
 
-    fn on_gpu(&self, device: Device, model: &ModelFolder, plan: &EncodePlan) -> Result<Box<dyn Encoder>, EngineError> {
-        let runtime = self.runtime()?;
-        let networks: Box<dyn Networks> = match device.is_stand_in {
-            true => Box::new(StandIn::open(&runtime, model, plan, self.precision, LOOKS_MAX)?),
-            false => return Err(EngineError::Unavailable("TensorRT is not in this build".to_owned())),
+    fn on_gpu(
+        &self,
+        device: Device,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+        told: &Told,
+    ) -> Result<Opened, EngineError> {
+        if device.is_stand_in {
+            let networks = StandIn::open(&self.runtime()?, model, plan, self.precision, LOOKS_MAX)?;
+            return Ok(self.encoder(device, Box::new(networks), model, plan)?.into());
+        }
+        let library = Library::load(self.tensorrt.as_deref())?;
+        let target = Target::Device { sm: device.sm, gpu: device.name.clone() };
+        let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
+        let plans = Plans::of(model);
+        let found = plans.find(&key)?;
+        let serving = match (found.accepted.or(found.candidate), found.refused) {
+            (Some(plan), _) => plan,
+            (None, Some(why)) => {
+                return Err(EngineError::Unavailable(format!(
+                    "the plan for {} was refused: {why}; try --precision fp32, or build it again with: winspect engine build",
+                    device.name
+                )));
+            }
+            (None, None) => {
+                tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
+                let precision = self.precision;
+                plans.build(&library, &Order { model, plan, precision, looks_max: LOOKS_MAX, target }, told)?
+            }
         };
-        let nearest = Box::new(OnnxNearest::open(&runtime)?);
-        let cache = model.path.join("plans");
-        let encoder = CudaEncoder::open(device, networks, (plan, &model.spec), nearest, Some(&cache))?;
-        Ok(Box::new(encoder))
+        self.with_plan(&library, device, serving, model, plan)
+    }
+
+    /// The GPU's engine with this plan, which fits.
+    ///
+    /// # Errors
+    /// When the plan cannot be run.
+    pub fn with_plan(
+        &self,
+        library: &Library,
+        device: Device,
+        serving: Plan,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+    ) -> Result<Opened, EngineError> {
+        let networks = TensorRt::open(library, &device, &serving)?;
+        let encoder = self.encoder(device, Box::new(networks), model, plan)?;
+        Ok(Opened { encoder, candidate: Some(serving).filter(|plan| plan.state == State::Candidate) })
+    }
+
+    fn encoder(
+        &self,
+        device: Device,
+        networks: Box<dyn Networks>,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+    ) -> Result<Box<dyn Encoder>, EngineError> {
+        let nearest = Box::new(OnnxNearest::open(&self.runtime()?)?);
+        let kernels = model.path.join("kernels");
+        Ok(Box::new(CudaEncoder::open(device, networks, (plan, &model.spec), nearest, Some(&kernels))?))
+    }
+}
+
+/// An engine, ready.
+pub struct Opened {
+    pub encoder: Box<dyn Encoder>,
+    /// The plan that it runs, where nobody has compared it with the CPU yet.
+    pub candidate: Option<Plan>,
+}
+
+impl From<Box<dyn Encoder>> for Opened {
+    fn from(encoder: Box<dyn Encoder>) -> Self {
+        Opened { encoder, candidate: None }
     }
 }

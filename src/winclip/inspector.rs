@@ -233,6 +233,16 @@ impl Inspector {
         self.fields.iter().map(|field| field.name.clone()).collect()
     }
 
+    /// Whether pictures go to the engine's device as they are and come back as pieces of a score.
+    pub fn scores_on_device(&mut self) -> bool {
+        self.encoder.fused().is_some()
+    }
+
+    /// What it judged with, for another inspector.
+    pub fn into_encoder(self) -> Box<dyn Encoder> {
+        self.encoder
+    }
+
     pub fn backend(&self) -> &str {
         self.encoder.backend()
     }

@@ -7,6 +7,7 @@ mod field;
 pub mod gallery;
 pub mod inspector;
 pub mod mask;
+pub mod parity;
 pub mod pixels;
 pub mod preset;
 pub mod prompts;

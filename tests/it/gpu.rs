@@ -1,8 +1,23 @@
 //! The NVIDIA path: on a GPU where there is one, and everywhere through `tools/with-stand-ins`. Without either a test says
 //! that it was skipped; `WINSPECT_REQUIRE_GPU=1` makes that a failure.
 
+use crate::broker::{Broker, Listener, free_port};
 use crate::inspect::{self, Engine};
+use crate::line;
+use crate::support::{golden, imported};
+use ndarray::{Array2, ArrayView2};
+use std::path::Path;
+use std::process::Command;
 use winspect::engine::cuda::device::Device;
+use winspect::engine::nearest::Nearest;
+use winspect::engine::network::Precision;
+use winspect::engine::open::{Backend, Engines};
+use winspect::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look};
+use winspect::frame::{Area, Picture};
+use winspect::model::ModelFolder;
+use winspect::picture_file;
+use winspect::winclip::parity::{Comparison, Parity};
+use winspect::winclip::{Fit, Inspector, Judgement, MapKind, Recipe, Region};
 
 const FP32: Engine = Engine { flags: &["--backend", "tensorrt", "--precision", "fp32"], tolerances: [3e-2, 1e-3] };
 /// Tolerances of the engine's own parity check.
@@ -30,5 +45,243 @@ fn the_golden_tensors_scores_and_maps_come_from_the_device_too() {
         inspect::check_crop(engine);
         inspect::check_transformers_clip(engine);
         inspect::check_dinov2(engine);
+    }
+}
+
+/// The golden DINOv2 on the device and on the CPU, by the same recipe.
+fn both(recipe: &Recipe, model: &ModelFolder, references: &[Picture]) -> [Inspector; 2] {
+    [Backend::Tensorrt, Backend::Onnx].map(|backend| {
+        let engines = Engines { backend, precision: Precision::Fp32, ..Engines::default() };
+        let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+        let encoder = engines.open(model, &plan, &|_| ()).expect("opens").encoder;
+        Inspector::prepare(recipe, &model.spec, &plan, encoder, None, references, &mut |_, _| ()).expect("prepares")
+    })
+}
+
+fn picture(name: &str) -> Picture {
+    picture_file::read(&golden("open-clip-tiny").join(format!("{name}.png"))).expect("a golden picture")
+}
+
+#[track_caller]
+fn assert_alike(what: &str, gpu: &[Judgement], cpu: &[Judgement]) {
+    assert_eq!(gpu.len(), cpu.len(), "{what}");
+    for (gpu, cpu) in gpu.iter().zip(cpu) {
+        assert_eq!((&gpu.region, gpu.area), (&cpu.region, cpu.area), "{what}");
+        let off = gpu.map.values().iter().zip(cpu.map.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-4, "{what}: a cell is off by {off}");
+        assert!((gpu.score - cpu.score).abs() < 1e-4, "{what}: {} on the device, {} on the CPU", gpu.score, cpu.score);
+    }
+}
+
+#[test]
+fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the_cpu() {
+    if device().is_none() {
+        return;
+    }
+    let (_guard, model) = imported("dinov2-tiny");
+    let area = |x, y, w, h| Area { x, y, w, h };
+    let triangle = vec![vec![(2.0, 2.0), (30.0, 4.0), (9.0, 28.0)]];
+    let region = |name: &str, crop, mask| Region { name: Some(name.into()), crop: Some(crop), mask };
+    let regions = vec![region("rim", area(0, 0, 33, 30), triangle), region("hub", area(7, 5, 41, 33), vec![])];
+    let maps = Some(vec![MapKind::Patch, MapKind::Windows(1), MapKind::Windows(3)]);
+    let plain = Recipe { side: Some(70), maps, ..Recipe::new(None) };
+    let cases = [
+        ("plain", plain.clone()),
+        ("crop", Recipe { fit: Fit::Crop, ..plain.clone() }),
+        ("regions", Recipe { regions: regions.clone(), ..plain.clone() }),
+        ("tiles", Recipe { regions, tiles: Some(32), ..plain }),
+    ];
+    let (good, other) = ([picture("good_a"), picture("good_b")], [picture("good_b")]);
+    let shown = ["bad", "good_b", "good_c"].map(picture);
+    for (what, recipe) in cases {
+        let [mut gpu, mut cpu] = both(&recipe, &model, &good);
+        let together: Vec<&Picture> = shown.iter().collect();
+        let mut compare = |what: &str| {
+            // Twice: the second time every graph is there.
+            for _ in 0..2 {
+                let judged = [&mut gpu, &mut cpu].map(|inspector| inspector.judge_all(&together).expect("judged"));
+                let [on_gpu, on_cpu] = judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
+                on_gpu.zip(on_cpu).for_each(|(gpu, cpu)| assert_alike(what, &gpu, &cpu));
+            }
+            // Others are taught: what was captured stays.
+            for inspector in [&mut gpu, &mut cpu] {
+                let views = other.iter().map(|picture| inspector.encode(picture).expect("encoded")).collect();
+                inspector.teach(views).expect("room");
+            }
+        };
+        compare(what);
+        compare(&format!("{what}, taught again"));
+    }
+}
+
+#[test]
+fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
+    if device().is_none() {
+        return;
+    }
+    let (_guard, model) = imported("dinov2-tiny");
+    let recipe = Recipe { side: Some(70), ..Recipe::new(None) };
+    let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+    let comparison = Comparison { recipe: &recipe, spec: &model.spec, plan: &plan, prototypes: None };
+    let open = |backend, side| {
+        let engines = Engines { backend, ..Engines::default() };
+        let plan = EncodePlan { side, ..plan.clone() };
+        engines.open(&model, &plan, &|_| ()).expect("opens").encoder
+    };
+    let (parity, encoder) = comparison.run(open(Backend::Tensorrt, 70), open(Backend::Onnx, 70)).expect("both judge");
+    assert!(parity.is_within(&Parity::limits(Precision::Fp16)) && parity.map > 0.0, "{parity}");
+    assert!(encoder.backend().ends_with("fp16"));
+    let spoiled = Box::new(Spoiled(open(Backend::Onnx, 70)));
+    let (parity, _) = comparison.run(spoiled, open(Backend::Onnx, 70)).expect("both judge");
+    assert!(!parity.is_within(&Parity::limits(Precision::Fp16)), "{parity}");
+    assert!(!Parity { score: f32::NAN, map: 0.0 }.is_within(&Parity::limits(Precision::Fp16)));
+}
+
+/// Features of another network.
+struct Spoiled(Box<dyn Encoder>);
+
+impl Encoder for Spoiled {
+    fn backend(&self) -> &str {
+        self.0.backend()
+    }
+
+    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+        let mut all = self.0.encode(looks)?;
+        for (row, value) in all.iter_mut().flat_map(|f| f.tokens.iter_mut()).flat_map(|t| t.iter_mut().enumerate()) {
+            *value += (row % 7) as f32;
+        }
+        Ok(all)
+    }
+
+    fn took(&self) -> &EncodeTook {
+        self.0.took()
+    }
+}
+
+impl Nearest for Spoiled {
+    fn similarities(
+        &mut self,
+        queries: ArrayView2<f32>,
+        references: ArrayView2<f32>,
+        rows_each: usize,
+    ) -> Result<Array2<f32>, EngineError> {
+        self.0.similarities(queries, references, rows_each)
+    }
+}
+
+/// A line on the device whose camera is a folder of `count` pictures of one size.
+fn write_gpu_line(folder: &Path, port: u16, count: usize) {
+    let pictures = folder.join(format!("pictures{count}"));
+    std::fs::create_dir_all(&pictures).expect("made");
+    for i in 0..count {
+        std::fs::copy(golden("open-clip-tiny").join("bad.png"), pictures.join(format!("{i}.png"))).expect("copied");
+    }
+    line::write_line(folder, port, &format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0"));
+    let file = folder.join("line.toml");
+    let text = std::fs::read_to_string(&file).expect("just written");
+    std::fs::write(file, format!("backend = \"tensorrt\"\n{text}")).expect("written");
+}
+
+#[test]
+fn a_frame_costs_one_launch_and_one_wait() {
+    if !device().is_some_and(|device| device.is_stand_in) {
+        return eprintln!("skipped: only the stand-in counts its calls");
+    }
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let calls = |count: usize| {
+        write_gpu_line(folder.path(), broker.port, count);
+        let file = folder.path().join("calls.json");
+        let output = line::command(folder.path()).env("WINSPECT_STAND_IN_COUNT", &file).output().expect("ends");
+        assert_eq!(line::summary(&output)["cameras"]["top"]["judged"], count);
+        let text = std::fs::read_to_string(file).expect("written at exit");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone()
+    };
+    let (few, many) = (calls(2), calls(12));
+    let more = |call: &str| many[call].as_u64().unwrap_or(0) - few[call].as_u64().unwrap_or(0);
+    assert_eq!((more("cuGraphLaunch"), more("cuStreamSynchronize")), (10, 10));
+    for call in many.as_object().expect("an object").keys() {
+        let is_free = ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxGetCurrent", "cuCtxSetCurrent"].contains(&&**call);
+        assert!(is_free || more(call) == 0, "{call}: {} more for 10 frames", more(call));
+    }
+}
+
+#[test]
+fn a_frame_that_the_gpu_fails_on_is_undecided_and_a_gpu_that_is_lost_ends_the_line() {
+    if !device().is_some_and(|device| device.is_stand_in) {
+        return eprintln!("skipped: only the stand-in fails on demand");
+    }
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    write_gpu_line(folder.path(), broker.port, 6);
+    // Out of memory once, and an illegal address, which a context does not get over.
+    for (fault, judged, code) in [("cuGraphLaunch:3=2", 5, 0), ("cuGraphLaunch:3=700", 2, 70)] {
+        let listener = Listener::start(broker.port, "plant/box/result");
+        let output = line::command(folder.path()).env("WINSPECT_STAND_IN_FAIL", fault).output().expect("ends");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{fault}: {errors}");
+        assert!(errors.contains("the GPU"), "{fault}: {errors}");
+        let results = listener.wait_for("result", if code == 0 { 6 } else { 5 });
+        let results = results.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let (mut with_score, mut undecided) = (0, 0);
+        for result in results {
+            match result["verdict"] == "undecided" {
+                true => {
+                    assert_eq!((&result["reason"], &result["score"]), (&"engine_error".into(), &().into()), "{result}");
+                    undecided += 1;
+                }
+                false => with_score += 1,
+            }
+        }
+        assert_eq!((with_score, undecided), (judged, if code == 0 { 1 } else { 3 }), "{fault}");
+    }
+}
+
+#[test]
+fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
+    if !device().is_some_and(|device| device.is_stand_in) {
+        return eprintln!("skipped: only the stand-in fails on demand");
+    }
+    let (guard, model) = imported("dinov2-tiny");
+    let judge = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        command.arg("inspect").arg("--model").arg(&model.path).args(["--size", "70", "--threads", "1"]);
+        command.args(FP32.flags).arg("--reference").arg(golden("open-clip-tiny").join("good_a.png"));
+        command.args(["good_b", "bad"].map(|name| golden("open-clip-tiny").join(format!("{name}.png"))));
+        let output = command.envs(variables.iter().copied()).output().expect("the binary was built");
+        let scores: Vec<f64> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).expect("JSON")["score"].as_f64().expect("finite")
+            })
+            .collect();
+        (output.status.code(), scores, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let counts = guard.path().join("calls.json");
+    let (code, whole, errors) = judge(&[("WINSPECT_STAND_IN_COUNT", counts.to_str().expect("a plain path"))]);
+    assert_eq!((code, whole.len()), (Some(0), 2), "{errors}");
+    let text = std::fs::read_to_string(counts).expect("written at exit");
+    let calls = serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone();
+    // What is only said on the way out cannot fail for the user.
+    let leaving = ["cuMemFree", "cuMemFreeHost", "cuGraphDestroy", "cuGraphExecDestroy", "cuStreamDestroy"];
+    let leaving = leaving.into_iter().chain(["cuModuleUnload", "cuDevicePrimaryCtxRelease", "cuEventDestroy"]);
+    let leaving: Vec<&str> = leaving.collect();
+    for (call, count) in calls.as_object().expect("an object") {
+        let count = count.as_u64().expect("a number");
+        for at in [1, count / 2, count].into_iter().filter(|at| *at > 0) {
+            let fault = format!("{call}:{at}={}", if call.starts_with("cuMem") { 2 } else { 719 });
+            let (code, scores, errors) = judge(&[("WINSPECT_STAND_IN_FAIL", &fault)]);
+            let is_told = matches!(code, Some(69 | 70)) && !errors.is_empty() && !errors.contains("panicked");
+            assert!(is_told || leaving.contains(&&**call) || code == Some(0), "{fault}: {code:?} {errors}");
+            assert!(scores.iter().all(|score| whole.contains(score)), "{fault}: {scores:?}, not of {whole:?}");
+            assert!(code != Some(0) || scores.len() == 2, "{fault}: {errors}");
+        }
+    }
+    for (variables, words) in [
+        (("WINSPECT_STAND_IN_DEVICES", "0"), "has no device that works"),
+        (("WINSPECT_STAND_IN_MEMORY", "20000"), "bytes of GPU memory cannot be had"),
+    ] {
+        let (code, scores, errors) = judge(&[variables]);
+        assert!(matches!(code, Some(69 | 70)) && scores.is_empty() && errors.contains(words), "{code:?} {errors}");
     }
 }

@@ -38,6 +38,12 @@ pub fn starting(status: &str) {
     tell(&[NotifyState::Status(status)]);
 }
 
+/// Before a line is ready, when that takes longer: systemd waits for `more` from now on.
+pub fn starting_slowly(status: &str, more: Duration) {
+    let micros = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
+}
+
 pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }

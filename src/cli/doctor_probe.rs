@@ -2,7 +2,7 @@
 //! may end or hang that process, never the doctor. The answer is one line of JSON.
 
 use super::terminal::print;
-use crate::base::exit::{Exit, Failure};
+use crate::base::exit::{Exit, Failure, chain};
 use crate::engine::cuda::device::Device;
 use crate::engine::cuda::kernels::compile::{Target, compiled};
 use crate::engine::cuda::kernels::nvrtc::Nvrtc;
@@ -157,17 +157,19 @@ fn driver() -> Part {
     // SAFETY: only asks the loader.
     if !unsafe { sys::is_culib_present() } {
         // SAFETY: the loader refuses it, as it just has; only its words are wanted.
-        let words = unsafe { libloading::Library::new("libcuda.so.1") }.err().map(|error| error.to_string());
+        let words = unsafe { libloading::Library::new("libcuda.so.1") }.err().map(|error| chain(&error));
         return Part::not(part, words.unwrap_or_else(|| "libcuda.so.1 cannot be loaded".to_owned()));
     }
     let gpus = match CudaContext::device_count().and_then(|count| (0..count).map(gpu).collect::<Result<Vec<_>, _>>()) {
         Ok(gpus) => gpus,
         Err(error) => return Part { file: loaded_file(part), ..Part::not(part, format!("it has no GPU: {error}")) },
     };
-    match Device::open() {
-        Ok(device) => Part { gpus, stand_in: device.is_stand_in, ..Part::works(part, driver_version()) },
-        Err(error) => Part { gpus, file: loaded_file(part), ..Part::not(part, error.to_string()) },
-    }
+    let stand_in = gpus.first().is_some_and(|gpu| gpu.name.starts_with("stand-in"));
+    let found = match Device::open() {
+        Ok(_) => Part::works(part, driver_version()),
+        Err(error) => Part { file: loaded_file(part), ..Part::not(part, error.to_string()) },
+    };
+    Part { gpus, stand_in, ..found }
 }
 
 fn gpu(ordinal: i32) -> Result<Gpu, cudarc::driver::DriverError> {

@@ -7,6 +7,7 @@ mod bench_parts;
 mod check;
 mod doctor;
 mod doctor_probe;
+mod engine;
 mod eval;
 mod fetch;
 mod inspect;
@@ -44,6 +45,9 @@ enum Command {
     Bench(bench::BenchArguments),
     /// Measure how well good and bad parts are told apart, on a labelled data set
     Eval(eval::EvalArguments),
+    /// Build what TensorRT runs on a GPU, tell what there is
+    #[command(subcommand)]
+    Engine(engine::EngineCommand),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -76,6 +80,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Engine(command) => engine::run(command),
         Command::Inspect(arguments) => inspect::run(*arguments),
     }
 }

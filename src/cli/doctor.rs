@@ -71,10 +71,13 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
 
 /// All libraries at once: each takes its time in a process of its own.
 fn examine(model: Option<&ModelFolder>) -> Result<Report, Failure> {
-    let parts: Vec<Part> = std::thread::scope(|scope| {
+    let mut parts: Vec<Part> = std::thread::scope(|scope| {
         let asked: Vec<_> = Which::ALL.into_iter().map(|which| scope.spawn(move || ask(which))).collect();
         asked.into_iter().map(|part| part.join().expect("asking does not panic")).collect()
     });
+    for part in parts.iter_mut().filter(|part| !part.is_well()) {
+        part.mend = mend(part.part).map(str::to_owned);
+    }
     let hardware = hardware(Path::new("/"));
     let (backend, best) = judges(&parts, !hardware.is_empty());
     let plans = model.map(|model| plans(model, &parts)).transpose()?;
@@ -188,10 +191,11 @@ impl Report {
             Which::Gstreamer => false,
         };
         let problem = indented(part.problem.as_deref().unwrap_or_default());
-        let mend = mend(part.part).map_or(String::new(), |mend| format!("\n      mend: {mend}"));
+        let mend = part.mend.as_ref().map_or(String::new(), |mend| format!("\n      mend: {mend}"));
         match (part.state, missed) {
             (State::Works, _) => working(part),
-            (State::Missing, false) => vec![format!("none  {name}{}", first_line(": ", &problem))],
+            (State::Missing, false) if part.part == Which::Gstreamer => vec![format!("none  {name}: {problem}")],
+            (State::Missing, false) => vec![format!("none  {name}: not here; only a GPU needs it")],
             (State::Broken, false) => vec![format!("warn  {name}: {problem}{mend}")],
             (_, true) => vec![format!("FAIL  {name}: {problem}{mend}")],
         }
@@ -245,11 +249,7 @@ fn indented(words: &str) -> String {
     words.trim_end().replace('\n', "\n      ")
 }
 
-fn first_line(before: &str, words: &str) -> String {
-    words.lines().next().map_or(String::new(), |line| format!("{before}{line}"))
-}
-
-/// The command or package, for Debian, Ubuntu and JetPack. The other parts' own words say it.
+/// The command or package, for Debian, Ubuntu and JetPack; nothing where the part's own words say it.
 fn mend(which: Which) -> Option<&'static str> {
     match which {
         Which::Driver => Some(
@@ -278,6 +278,7 @@ mod tests {
             gpus: if which == Which::Driver { gpu.iter().cloned().collect() } else { vec![] },
             stand_in: stand_in && which == Which::Driver,
             problem: None,
+            mend: None,
         };
         Which::ALL.into_iter().map(part).collect()
     }

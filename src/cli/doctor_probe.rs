@@ -94,18 +94,39 @@ pub struct Part {
     /// Why it does not work, or what a part that works does not do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The command or package that mends it, where the problem does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
 }
 
 impl Part {
     fn works(part: Which, version: String) -> Self {
         let file = loaded_file(part);
-        Part { part, state: State::Works, version: Some(version), file, gpus: vec![], stand_in: false, problem: None }
+        Part {
+            part,
+            state: State::Works,
+            version: Some(version),
+            file,
+            gpus: vec![],
+            stand_in: false,
+            problem: None,
+            mend: None,
+        }
     }
 
     /// Missing where the words say that there is no such file, else broken.
     fn not(part: Which, problem: String) -> Self {
         let state = if is_missing(&problem) { State::Missing } else { State::Broken };
-        Part { part, state, version: None, file: None, gpus: vec![], stand_in: false, problem: Some(problem) }
+        Part {
+            part,
+            state,
+            version: None,
+            file: None,
+            gpus: vec![],
+            stand_in: false,
+            problem: Some(problem),
+            mend: None,
+        }
     }
 
     pub fn is_well(&self) -> bool {

@@ -57,8 +57,7 @@ fn a_machine_without_a_gpu_judges_on_its_cpu_and_misses_nothing() {
         "none  NVIDIA GPU",
         "ok    ONNX Runtime: 1.",
         "libonnxruntime.so.1.",
-        "none  NVIDIA driver: ",
-        "libcuda.so.1: cannot open",
+        "none  NVIDIA driver: not here; only a GPU needs it",
     ];
     assert_said(&out, &words);
     assert_said(&err, &["this machine judges on its CPU (onnx), the best that it can have"]);
@@ -77,7 +76,11 @@ fn a_program_reads_the_same_as_json() {
     let report: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
     assert_eq!((&report["backend"], &report["best"]), (&"onnx".into(), &"onnx".into()));
     assert_eq!(report["parts"][0]["part"], "onnxruntime");
-    assert_eq!(report["parts"][1]["state"], "missing");
+    let driver = &report["parts"][1];
+    assert_eq!(driver["state"], "missing");
+    let words = |key: &str| driver[key].as_str().unwrap_or_default().to_owned();
+    assert!(words("problem").contains("libcuda.so.1: cannot open"), "{driver}");
+    assert!(words("mend").contains("apt-get install nvidia-driver"), "{driver}");
 }
 
 #[test]
@@ -89,6 +92,38 @@ fn a_driver_that_is_no_library_is_told_and_nothing_crashes() {
     let (code, out, err) = doctor(&[], &[("LD_LIBRARY_PATH", &folder.path().to_string_lossy())]);
     assert_eq!(code, Some(0), "{out}{err}");
     assert_said(&out, &["warn  NVIDIA driver: ", "libcuda.so.1: ", "mend: "]);
+}
+
+/// A library of this C source.
+fn library(name: &str, source: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("source.c");
+    std::fs::write(&file, source).expect("written");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(folder.path().join(name)).arg(file);
+    assert!(compiler.status().expect("the compiler that builds SQLite").success());
+    folder
+}
+
+#[test]
+fn libraries_of_another_world_are_told_and_end_nothing() {
+    if has_gpu() {
+        return;
+    }
+    let crash = "__attribute__((constructor)) static void crash(void) { *(volatile int *)8 = 1; }";
+    let old = "int getInferLibVersion(void) { return 8601; }";
+    let cases = [
+        ("libcuda.so", crash, "warn  NVIDIA driver: it ends the process that tries it: signal: 11"),
+        ("libcuda.so", "int unknown;", "it said: Missing symbol cuInit"),
+        ("libnvinfer.so", old, "TensorRT 8.6.1 is unknown here; 10.x, 11.x and RTX 1.5 or newer are known"),
+        ("libnvinfer.so", crash, "warn  TensorRT: it ends the process that tries it: signal: 11"),
+    ];
+    for (name, source, words) in cases {
+        let folder = library(name, source);
+        let (code, out, err) = doctor(&[], &[("LD_LIBRARY_PATH", &folder.path().to_string_lossy())]);
+        assert_eq!(code, Some(0), "{out}{err}");
+        assert_said(&out, &[words]);
+    }
 }
 
 #[test]

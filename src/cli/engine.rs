@@ -4,6 +4,7 @@ use super::terminal::{Terminal, print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::engine::cuda::device::Device;
 use crate::engine::network::Precision;
+use crate::engine::open::LOOKS_MAX;
 use crate::engine::tensorrt::{Library, Order, Plan, Plans, Progress, State, Target};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
@@ -38,8 +39,8 @@ pub struct BuildArguments {
     /// Visual maps to average: patch, or window scales; for example patch,2,3
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     maps: Vec<MapKind>,
-    /// Looks that are computed at once, at most: regions and tiles of one picture
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Looks that are computed at once, at most; a line asks for as many as stand here
+    #[arg(long, value_name = "N", default_value_t = LOOKS_MAX)]
     looks: usize,
     /// Build for GPUs of these compute capabilities, not for this machine's; needs TensorRT-RTX. For example 86,89
     #[arg(long = "for", value_name = "SM", value_delimiter = ',')]

@@ -5,6 +5,7 @@ mod broker;
 mod camera;
 mod check;
 mod doctor;
+mod engine;
 mod evaluate;
 mod fetch;
 mod fuzz;

@@ -441,7 +441,7 @@ fn identity_of(
         recipe: String::new(),
         model: model.to_owned(),
         backend: eye.inspector.backend().to_owned(),
-        device: "cpu".to_owned(),
+        device: eye.inspector.device().to_owned(),
         references: eye.inspector.reference_count(),
         threshold: None,
         regions: BTreeMap::new(),

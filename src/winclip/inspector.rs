@@ -135,7 +135,17 @@ impl Inspector {
         }
         progress(references.len(), references.len());
         inspector.teach(features)?;
+        inspector.warm(references)?;
         Ok(inspector)
+    }
+
+    /// An engine that captures its work does so at the first picture of a size: at a reference, which is the camera's,
+    /// instead of at the first part.
+    fn warm(&mut self, references: &[Picture]) -> Result<(), InspectError> {
+        if let Some(reference) = references.first().filter(|_| self.scores_on_device()) {
+            self.judge_all(&[reference])?;
+        }
+        Ok(())
     }
 
     /// Without references so far: a model with text judges by words, one without finds nothing anomalous. For the
@@ -245,6 +255,10 @@ impl Inspector {
 
     pub fn backend(&self) -> &str {
         self.encoder.backend()
+    }
+
+    pub fn device(&self) -> &str {
+        self.encoder.device()
     }
 
     /// Where the encoder's time for the last picture went.

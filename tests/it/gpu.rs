@@ -230,8 +230,8 @@ fn a_frame_that_the_gpu_fails_on_is_undecided_and_a_gpu_that_is_lost_ends_the_li
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
     write_gpu_line(folder.path(), broker.port, 6);
-    // Out of memory once, and an illegal address, which a context does not get over.
-    for (fault, judged, code) in [("cuGraphLaunch:3=2", 5, 0), ("cuGraphLaunch:3=700", 2, 70)] {
+    // Out of memory once, and an illegal address, which a context does not get over. A reference is judged first.
+    for (fault, judged, code) in [("cuGraphLaunch:4=2", 5, 0), ("cuGraphLaunch:4=700", 2, 70)] {
         let listener = Listener::start(broker.port, "plant/box/result");
         let output = line::command(folder.path()).env("WINSPECT_STAND_IN_FAIL", fault).output().expect("ends");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -186,6 +186,10 @@ impl Encoder for CudaEncoder {
         &self.backend
     }
 
+    fn device(&self) -> &str {
+        &self.device.name
+    }
+
     fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
         self.device.bind()?;
         let started = Instant::now();

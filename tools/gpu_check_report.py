@@ -103,8 +103,12 @@ def goal(what, limit, value):
 def libraries(steps):
     """What `winspect doctor --json` found, a row each."""
     doctor = next((result.get("json") for result in steps if result["step"] == "doctor"), None) or {}
-    return [(part.get("name") or part.get("which") or "?", " ".join(str(part[key]) for key in ("state", "version", "told", "words", "says") if part.get(key)))
-            for part in doctor.get("parts", [])]
+    rows = []
+    for part in doctor.get("parts", []):
+        gpus = [f"{gpu['name']} (sm_{gpu['sm']}, {gpu['memory_bytes'] / 1e9:.0f} GB)" for gpu in part.get("gpus", [])]
+        words = [part["state"], part.get("version"), *gpus, part.get("problem")]
+        rows.append((part["part"], ", ".join(word for word in words if word).replace("\n", " ").replace("|", "/")))
+    return rows
 
 
 def floor_lines(floors, found):

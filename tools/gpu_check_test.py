@@ -35,6 +35,13 @@ class Report(unittest.TestCase):
         self.assertIn("| frame p50, ms | 2.5 | unmeasured |  |", text)
         self.assertIn("no kernel for sm_90", text)
 
+    def test_the_libraries_are_those_that_the_doctor_found(self):
+        gpu = {"name": "NVIDIA H200", "sm": 90, "memory_bytes": 150e9}
+        parts = [{"part": "driver", "state": "works", "version": "13.0", "gpus": [gpu]}, {"part": "tensorrt", "state": "missing", "problem": "none\nthere"}]
+        text = page(report(MACHINE, [{**passed("doctor", {"parts": parts}), "state": "failed", "said": ""}]))
+        self.assertIn("| driver | works, 13.0, NVIDIA H200 (sm_90, 150 GB) |", text)
+        self.assertIn("| tensorrt | missing, none there |", text)
+
     def test_stand_ins_measure_nothing(self):
         stand_in = {**MACHINE, "gpu": {"name": "stand-in for a GPU"}}
         self.assertEqual(report(stand_in, [passed(MAIN, FRAME)])["figures"], {})

@@ -69,7 +69,9 @@ pub(super) fn build<'a>(
             Target::Device { .. } => &[CURRENT],
             Target::Capabilities(list) => list.as_slice(),
         };
-        builder.target(&Capabilities { slots, list }).map_err(failed)?;
+        builder.target(&Capabilities { slots, list }).map_err(|words| {
+            EngineError::Plan(format!("{} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)", library.name()))
+        })?;
     }
     if order.precision == Precision::Fp32 {
         builder.clear_flag(if library.has_ten_flags() { TF32_TEN } else { TF32_ELEVEN });

@@ -35,8 +35,6 @@ pub struct Plan {
     pub path: PathBuf,
     pub key: Key,
     pub state: State,
-    /// Bytes of all its plan files.
-    pub bytes: u64,
     manifest: Manifest,
 }
 
@@ -44,19 +42,22 @@ pub struct Plan {
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
-    /// Seconds that the build took.
-    built_s: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
     key: Key,
-    files: BTreeMap<String, File>,
+    files: Files,
 }
+
+/// By name.
+type Files = BTreeMap<String, File>;
 
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    bytes: u64,
+pub struct File {
+    pub bytes: u64,
     sha256: String,
+    /// Seconds that its build took.
+    pub built_s: f64,
 }
 
 const MANIFEST: &str = "plan.toml";
@@ -146,30 +147,18 @@ impl Plans {
     pub fn build(&self, library: &Library, order: &Order, told: &Told) -> Result<Plan, EngineError> {
         let Order { model, plan, precision, looks_max, target } = order;
         let key = Key::of(library, model, plan, *precision, *looks_max, target)?;
-        let started = Instant::now();
         fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
         self.sweep();
         let work = Work::begin(&self.folder)?;
         let cache = self.folder.join(format!("timing-{}-{}.cache", key.library, key.gpus().replace(", ", "-")));
-        let mut files = BTreeMap::new();
+        let mut files = Files::new();
         for part in [Part::Trunk, Part::Windows] {
-            if part == Part::Windows && plan.scales.is_empty() {
-                continue;
-            }
-            let timings = fs::read(&cache).unwrap_or_default();
-            let graphs = work.path.join("graphs");
-            fs::create_dir(&graphs).map_err(unwritable(&graphs))?;
-            let built = build(library, order, part, &graphs, &timings, told)?;
-            fs::remove_dir_all(&graphs).map_err(unwritable(&graphs))?;
-            let (name, bytes) = (file_name(part), built.plan.bytes());
-            write(&work.path.join(name), bytes)?;
-            files.insert(name.to_owned(), File { bytes: bytes.len() as u64, sha256: sha256(bytes) });
-            if let Some(timings) = built.cache.as_ref().map(|cache| cache.bytes()).filter(|bytes| !bytes.is_empty()) {
-                write(&cache, timings)?;
+            if part == Part::Trunk || !plan.scales.is_empty() {
+                files.insert(file_name(part).to_owned(), work.build(library, order, part, &cache, told)?);
             }
         }
         let candidate = self.folder.join(format!("{}.{CANDIDATE}", key.name()));
-        let manifest = Manifest { built_s: started.elapsed().as_secs_f64(), refused: None, key, files };
+        let manifest = Manifest { refused: None, key, files };
         manifest.write(&work.path)?;
         work.appear(&candidate)?;
         Plan::open(&candidate)
@@ -202,13 +191,12 @@ impl Plan {
             (None, true) => State::Candidate,
             (None, false) => State::Accepted,
         };
-        let bytes = manifest.files.values().map(|file| file.bytes).sum();
-        Ok(Plan { path: path.to_owned(), key: manifest.key.clone(), state, bytes, manifest })
+        Ok(Plan { path: path.to_owned(), key: manifest.key.clone(), state, manifest })
     }
 
-    /// Seconds that the build took.
-    pub fn built_s(&self) -> f64 {
-        self.manifest.built_s
+    /// Its plan files by name; of a refused one, what they were.
+    pub fn files(&self) -> &Files {
+        &self.manifest.files
     }
 
     /// The plan of `part`, exactly as it was built.
@@ -288,6 +276,29 @@ impl Work {
         Ok(Work { path })
     }
 
+    /// Builds one part; what the builder measured goes in and comes back in the file `cache`.
+    fn build(
+        &self,
+        library: &Library,
+        order: &Order,
+        part: Part,
+        cache: &Path,
+        told: &Told,
+    ) -> Result<File, EngineError> {
+        let started = Instant::now();
+        let graphs = self.path.join("graphs");
+        fs::create_dir(&graphs).map_err(unwritable(&graphs))?;
+        let timings = fs::read(cache).unwrap_or_default();
+        let built = build(library, order, part, &graphs, &timings, told)?;
+        fs::remove_dir_all(&graphs).map_err(unwritable(&graphs))?;
+        let bytes = built.plan.bytes();
+        write(&self.path.join(file_name(part)), bytes)?;
+        if let Some(timings) = built.cache.as_ref().map(|cache| cache.bytes()).filter(|bytes| !bytes.is_empty()) {
+            write(cache, timings)?;
+        }
+        Ok(File { bytes: bytes.len() as u64, sha256: sha256(bytes), built_s: started.elapsed().as_secs_f64() })
+    }
+
     fn appear(self, path: &Path) -> Result<(), EngineError> {
         replace(&self.path, path)
     }
@@ -338,5 +349,109 @@ fn remove(path: &Path) -> Result<(), EngineError> {
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(path)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::FORMAT;
+    use super::*;
+    use crate::engine::network::Precision;
+
+    fn key(scales: &[usize]) -> Key {
+        Key {
+            format: FORMAT,
+            library: "tensorrt-10.3.0".to_owned(),
+            sm: vec![87],
+            gpu: Some("Orin".to_owned()),
+            precision: Precision::Fp16,
+            model: "0123456789".to_owned(),
+            side: 240,
+            outputs: vec!["tokens".to_owned()],
+            scales: scales.to_vec(),
+            looks_max: 1,
+        }
+    }
+
+    /// A folder of plans with one candidate in it, whose trunk is `bytes`.
+    fn candidate(folder: &Path, key: &Key, bytes: &[u8]) -> Plans {
+        let work = Work::begin(folder).expect("a folder");
+        write(&work.path.join("trunk.plan"), bytes).expect("written");
+        let file = File { bytes: bytes.len() as u64, sha256: sha256(bytes), built_s: 1.5 };
+        let files = Files::from([("trunk.plan".to_owned(), file)]);
+        Manifest { refused: None, key: key.clone(), files }.write(&work.path).expect("written");
+        work.appear(&folder.join(format!("{}.{CANDIDATE}", key.name()))).expect("appears");
+        Plans { folder: folder.to_owned() }
+    }
+
+    #[test]
+    fn an_accepted_plan_serves_until_its_successor_is_accepted() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[2, 3]);
+        let plans = candidate(folder.path(), &wanted, b"old");
+        let found = plans.find(&wanted).expect("readable");
+        assert!(found.accepted.is_none());
+        found.candidate.expect("the candidate").accept().expect("accepted");
+        candidate(folder.path(), &wanted, b"new");
+        let found = plans.find(&wanted).expect("readable");
+        assert_eq!(found.accepted.expect("serves").read(Part::Trunk).expect("whole"), b"old");
+        found.candidate.expect("the successor").accept().expect("accepted");
+        let found = plans.find(&key(&[3])).expect("readable");
+        assert_eq!(found.accepted.expect("serves less, too").read(Part::Trunk).expect("whole"), b"new");
+        assert!(found.candidate.is_none());
+    }
+
+    #[test]
+    fn a_refused_plan_is_a_reason_and_no_bytes() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[2]);
+        let plans = candidate(folder.path(), &wanted, b"bad");
+        let plan = plans.find(&wanted).expect("readable").candidate.expect("the candidate");
+        let refused = plan.refuse("scores differ by 0.5, at most 0.01 may be").expect("noted");
+        assert_eq!(fs::read_dir(&refused.path).expect("there").count(), 1);
+        let found = plans.find(&wanted).expect("readable");
+        assert!(found.candidate.is_none() && found.accepted.is_none());
+        assert_eq!(found.refused.as_deref(), Some("scores differ by 0.5, at most 0.01 may be"));
+    }
+
+    #[test]
+    fn a_plan_that_lost_or_changed_bytes_is_not_given_to_the_library() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[]);
+        let plans = candidate(folder.path(), &wanted, b"whole");
+        let plan = plans.find(&wanted).expect("readable").candidate.expect("the candidate");
+        fs::write(plan.path.join("trunk.plan"), b"whol").expect("written");
+        let cut = plan.read(Part::Trunk).expect_err("cut").to_string();
+        assert!(cut.contains("trunk.plan: 4 bytes, 5 were built; build it again"), "{cut}");
+        fs::write(plan.path.join("trunk.plan"), b"wholE").expect("written");
+        let other = plan.read(Part::Trunk).expect_err("changed").to_string();
+        assert!(other.contains("other bytes than were built"), "{other}");
+        let none = plan.read(Part::Windows).expect_err("it has none").to_string();
+        assert!(none.contains("it has no windows.plan"), "{none}");
+    }
+
+    #[test]
+    fn what_does_not_serve_is_told_with_its_reasons() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let other = Key { model: "9876543210".to_owned(), sm: vec![110], ..key(&[2, 3]) };
+        let plans = candidate(folder.path(), &other, b"plan");
+        fs::create_dir(folder.path().join("0000.candidate")).expect("new");
+        fs::write(folder.path().join("0000.candidate").join(MANIFEST), "key = 7").expect("written");
+        let found = plans.find(&key(&[2, 3])).expect("readable");
+        assert!(found.accepted.is_none() && found.candidate.is_none());
+        let words = found.unfit.join("\n");
+        assert!(words.contains("it is for sm_110, not sm_87; it is of the model 98765432, not 01234567"), "{words}");
+        assert!(words.contains("remove the folder and build the plan again"), "{words}");
+    }
+
+    #[test]
+    fn a_build_that_was_killed_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let plans = Plans { folder: folder.path().to_owned() };
+        // No process has this number: it is above the kernel's largest.
+        fs::create_dir(folder.path().join(format!("{BUILDING}99999999"))).expect("new");
+        assert!(plans.list().expect("readable").0.is_empty());
+        plans.sweep();
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
     }
 }

@@ -6,7 +6,7 @@ use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::fused::{Framing, Pieces, Shot, Stages};
+use crate::engine::fused::{Framing, Paint, Pieces, Shot, Stages};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
@@ -246,6 +246,11 @@ impl Inspector {
     /// Whether pictures go to the engine's device as they are and come back as pieces of a score.
     pub fn scores_on_device(&mut self) -> bool {
         self.encoder.fused().is_some()
+    }
+
+    /// What paints overlays on the engine's device, beside it; nothing where only the processor can.
+    pub fn painter(&mut self) -> Option<Box<dyn Paint>> {
+        self.encoder.fused().map(|fused| fused.painter())
     }
 
     /// What it judged with, for another inspector.

@@ -42,7 +42,9 @@ impl Device {
         let context = CudaContext::new(0).map_err(dead)?;
         // SAFETY: all memory is ours (`memory.rs`), on one stream: there is nothing for events to keep in order.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(dead)?;
+        // Nobody who paints or prepares another recipe goes before a part.
+        let (_, highest) = result::stream::get_priority_range().map_err(dead)?;
+        let stream = context.new_stream_with_priority(highest).map_err(dead)?;
         let (major, minor) = context.compute_capability().map_err(dead)?;
         let name = context.name().map_err(dead)?;
         let sm = (10 * major + minor) as u32;

@@ -124,6 +124,7 @@ impl Engines {
                 )));
             }
             (None, None) => {
+                found.unfit.iter().for_each(|why| tracing::info!("a plan that does not serve: {why}"));
                 tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
                 let precision = self.precision;
                 plans.build(&library, &Order { model, plan, precision, looks_max: LOOKS_MAX, target }, told)?

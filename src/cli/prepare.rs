@@ -157,13 +157,19 @@ impl Setting<'_> {
     ) -> Result<(Box<dyn Encoder>, Parity), InspectError> {
         let comparison = Comparison { recipe: self.recipe, spec: &self.model.spec, plan: self.plan, prototypes };
         let limits = Parity::limits(plan.key.precision);
-        let (parity, encoder) = comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?)?;
-        if parity.is_within(&limits) {
-            tracing::info!("the new plan {} agrees with the CPU: {parity}", plan.path.display());
-            plan.accept()?;
-            return Ok((encoder, parity));
-        }
-        let why = format!("compared with the CPU: {parity}; allowed are {:.5} and {:.5}", limits.score, limits.map);
+        let why = match comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?) {
+            Ok((parity, encoder)) if parity.is_within(&limits) => {
+                tracing::info!("the new plan {} agrees with the CPU: {parity}", plan.path.display());
+                plan.accept()?;
+                return Ok((encoder, parity));
+            }
+            Ok((parity, _)) => {
+                format!("compared with the CPU: {parity}; allowed are {:.5} and {:.5}", limits.score, limits.map)
+            }
+            // Too narrow for these weights, or not to be run: it would fail on parts, too.
+            Err(InspectError::Engine(EngineError::Run(why))) => format!("it fails on drawn pictures: {why}"),
+            Err(error) => return Err(error),
+        };
         let words = format!("{}: refused: {why}; try precision = \"fp32\"", plan.path.display());
         plan.refuse(&why)?;
         Err(EngineError::Unavailable(words).into())

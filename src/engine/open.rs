@@ -64,7 +64,14 @@ impl Engines {
             Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, told),
             Backend::Auto => match Device::open() {
                 Ok(device) if !device.is_stand_in => self.on_gpu_or_cpu(device, model, plan, told),
-                _ => Ok(self.on_cpu(model, plan)?.into()),
+                Ok(_) => Ok(self.on_cpu(model, plan)?.into()),
+                Err(why) => {
+                    // Without a driver nobody expects a GPU; with one that fails somebody does.
+                    if Device::has_driver() {
+                        tracing::warn!("the CPU judges: {why}");
+                    }
+                    Ok(self.on_cpu(model, plan)?.into())
+                }
             },
         }
     }

@@ -286,7 +286,7 @@ impl Inspector {
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
     pub fn judge(&mut self, picture: &Picture) -> Result<Vec<Judgement>, InspectError> {
-        Ok(self.judge_in_detail(picture)?.into_iter().map(|detailed| detailed.judgement).collect())
+        Ok(self.judge_all(&[picture])?.remove(0)?)
     }
 
     /// [`Inspector::judge`] of several pictures, whose looks go through the encoder together. A picture that the recipe

@@ -28,8 +28,7 @@ impl Device {
     /// # Errors
     /// [`EngineError::Unavailable`]: no driver, no device, or one that does not answer.
     pub fn open() -> Result<Self, EngineError> {
-        // SAFETY: asks the loader only.
-        if !unsafe { sys::is_culib_present() } {
+        if !Device::has_driver() {
             return Err(EngineError::Unavailable(format!(
                 "no {DRIVER}: there is no NVIDIA driver on this machine; install it (Jetson: it comes with JetPack), or use backend = \"onnx\""
             )));
@@ -49,6 +48,12 @@ impl Device {
         let name = context.name().map_err(dead)?;
         let sm = (10 * major + minor) as u32;
         Ok(Device { context, stream, name, sm, is_stand_in: is_stand_in() })
+    }
+
+    /// Whether libcuda can be loaded at all.
+    pub fn has_driver() -> bool {
+        // SAFETY: asks the loader only.
+        unsafe { sys::is_culib_present() }
     }
 
     /// Makes the calling thread one that may use the device.

@@ -4,10 +4,9 @@
 use crate::broker::{Broker, Listener, free_port};
 use crate::inspect::{self, Engine};
 use crate::line;
-use crate::support::{golden, imported};
+use crate::support::{self, golden, imported};
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
-use std::process::Command;
 use winspect::engine::cuda::device::Device;
 use winspect::engine::nearest::Nearest;
 use winspect::engine::network::Precision;
@@ -137,6 +136,23 @@ fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
     assert!(!Parity { score: f32::NAN, map: 0.0 }.is_within(&Parity::limits(Precision::Fp16)));
 }
 
+#[test]
+fn kernels_are_measured_without_a_network_and_say_so() {
+    if device().is_none() {
+        return;
+    }
+    let (_guard, model) = imported("open-clip-tiny");
+    let mut command = support::winspect();
+    command.arg("bench").arg("--model").arg(&model.path).args(["--backend", "tensorrt", "--without-network"]);
+    let output = command.args(["--references", "2", "--runs", "2", "--threads", "1"]).output().expect("was built");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && errors.contains("the network was not run"), "{errors}");
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&line["backend"], &line["with_network"]), (&"no-network-fp16".into(), &false.into()), "{line}");
+    assert_eq!((&line["stages"]["trunk"], &line["network_ms"]), (&"not run".into(), &().into()), "{line}");
+    assert!(line["kernels_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
+}
+
 /// Features of another network.
 struct Spoiled(Box<dyn Encoder>);
 
@@ -245,7 +261,7 @@ fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
     }
     let (guard, model) = imported("dinov2-tiny");
     let judge = |variables: &[(&str, &str)]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = support::winspect();
         command.arg("inspect").arg("--model").arg(&model.path).args(["--size", "70", "--threads", "1"]);
         command.args(FP32.flags).arg("--reference").arg(golden("open-clip-tiny").join("good_a.png"));
         command.args(["good_b", "bad"].map(|name| golden("open-clip-tiny").join(format!("{name}.png"))));

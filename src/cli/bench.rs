@@ -10,6 +10,7 @@ use super::judging::JudgingArguments;
 use super::prepare::{References, Setting};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
+use crate::drawing::{Drawing, Layer};
 use crate::engine::EncodePlan;
 use crate::engine::flop::flop;
 use crate::engine::gemm::gemm_speed;
@@ -168,10 +169,10 @@ impl Stages {
         self.put("message", started.elapsed());
         std::hint::black_box(payload);
         let started = Instant::now();
-        std::hint::black_box(heatmap::png(
-            &heatmap::draw(picture, (&map, area), (map.min(), map.max()), None, &[]),
-            &[],
-        ));
+        let layer = Layer { map: &map, area, scale: (map.min(), map.max()) };
+        let painted = heatmap::paint(&Drawing::new(picture, &[layer], None, &[]));
+        self.put("paint", started.elapsed());
+        std::hint::black_box(heatmap::png(&painted, &[]));
         self.put("heatmap", started.elapsed());
     }
 

@@ -1,9 +1,11 @@
 //! `winspect engine`: build the plans that TensorRT runs, tell which there are.
 
+use super::prepare::Setting;
 use super::terminal::{Terminal, print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::engine::cuda::device::Device;
 use crate::engine::network::Precision;
+use crate::engine::open::{Backend, Engines, LOOKS_MAX};
 use crate::engine::tensorrt::{Library, Order, Plan, Plans, Progress, State, Target};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
@@ -38,8 +40,8 @@ pub struct BuildArguments {
     /// Visual maps to average: patch, or window scales; for example patch,2,3
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     maps: Vec<MapKind>,
-    /// Looks that are computed at once, at most: regions and tiles of one picture
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Looks that are computed at once, at most; a line asks for as many as stand here
+    #[arg(long, value_name = "N", default_value_t = LOOKS_MAX)]
     looks: usize,
     /// Build for GPUs of these compute capabilities, not for this machine's; needs TensorRT-RTX. For example 86,89
     #[arg(long = "for", value_name = "SM", value_delimiter = ',')]
@@ -62,16 +64,18 @@ fn open(folder: &Path) -> Result<ModelFolder, Failure> {
 
 fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let model = open(&arguments.folder)?;
-    let encode = arguments.encode_plan(&model)?;
+    let recipe = arguments.recipe();
+    let encode = encode_plan(&recipe, &model)?;
     let library = Library::load(arguments.tensorrt.as_deref()).map_err(failure)?;
-    let target = match arguments.targets.is_empty() {
-        false => Target::Capabilities(arguments.targets.clone()),
-        true => {
-            let device = Device::open().map_err(|error| {
-                Failure::words(Exit::Unavailable, format!("{error}; or name the GPU to build for: --for 86"))
-            })?;
-            Target::Device { sm: device.sm, gpu: device.name.clone() }
-        }
+    let device = match arguments.targets.is_empty() {
+        false => None,
+        true => Some(Device::open().map_err(|error| {
+            Failure::words(Exit::Unavailable, format!("{error}; or name the GPU to build for: --for 86"))
+        })?),
+    };
+    let target = match &device {
+        Some(device) => Target::Device { sm: device.sm, gpu: device.name.clone() },
+        None => Target::Capabilities(arguments.targets.clone()),
     };
     let order =
         Order { model: &model, plan: &encode, precision: arguments.precision, looks_max: arguments.looks, target };
@@ -80,7 +84,16 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let plan = Plans::of(&model).build(&library, &order, &|progress| bar.show(progress)).map_err(failure)?;
     drop(bar);
     print(describe(&plan))?;
-    Ok(())
+    let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it
+    let engines = Engines {
+        backend: Backend::Tensorrt,
+        precision: arguments.precision,
+        tensorrt: arguments.tensorrt.clone(),
+        ..Engines::default()
+    };
+    let wrong_recipe = Exit::Usage;
+    let setting = Setting { model: &model, recipe: &recipe, plan: &encode, engines: &engines, wrong_recipe };
+    print(setting.prove(&library, device, plan)?.to_string()).map(|_| ())
 }
 
 fn list(model: &ModelFolder) -> Result<(), Failure> {
@@ -99,27 +112,29 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
 }
 
 impl BuildArguments {
-    /// What recipes of this kind need, with references and without.
-    fn encode_plan(&self, model: &ModelFolder) -> Result<EncodePlan, Failure> {
-        let recipe = Recipe {
+    fn recipe(&self) -> Recipe {
+        Recipe {
             preset: self.preset,
             side: self.size,
             block: self.block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
             // A plan holds no words: those of the part do not matter.
             ..Recipe::new(Some("part".to_owned()))
-        };
-        let wrong = |problems| Failure::words(Exit::Usage, super::prepare::as_flags(&problems).join("\n"));
-        let mut plan = recipe.encode_plan(&model.spec, true).map_err(wrong)?;
-        if model.spec.text.is_some() {
-            let words_alone = recipe.encode_plan(&model.spec, false).map_err(wrong)?;
-            plan.image |= words_alone.image;
-            plan.scales.extend(
-                words_alone.scales.into_iter().filter(|scale| !plan.scales.contains(scale)).collect::<Vec<_>>(),
-            );
         }
-        Ok(plan)
     }
+}
+
+/// What recipes of this kind need, with references and without.
+fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failure> {
+    let wrong = |problems| Failure::words(Exit::Usage, super::prepare::as_flags(&problems).join("\n"));
+    let mut plan = recipe.encode_plan(&model.spec, true).map_err(wrong)?;
+    if model.spec.text.is_some() {
+        let words_alone = recipe.encode_plan(&model.spec, false).map_err(wrong)?;
+        plan.image |= words_alone.image;
+        let new = words_alone.scales.into_iter().filter(|scale| !plan.scales.contains(scale)).collect::<Vec<_>>();
+        plan.scales.extend(new);
+    }
+    Ok(plan)
 }
 
 /// One bar, of the phase that the library is in.

@@ -2,6 +2,7 @@
 //! between. What it is taught, what it is shown, what it gives back.
 
 use super::{EngineError, Features, Pixels};
+use crate::drawing::Drawing;
 use crate::frame::{Area, Picture};
 use ndarray::ArrayView2;
 
@@ -136,4 +137,16 @@ pub trait Fused {
 
     /// [`Fused::judge`] of one shot, with the pixels and features that the device made on the way.
     fn judge_in_detail(&mut self, shot: &Shot) -> Result<(Pieces, Pixels, Features), EngineError>;
+
+    /// A painter on the same device, for another thread: it waits for nothing of the engine's, and may outlive it.
+    fn painter(&self) -> Box<dyn Paint>;
+}
+
+/// Paints overlays for people.
+pub trait Paint: Send {
+    /// The overlay, in the drawing's pixels: that of `publish/heatmap.rs` within a grey level.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] when the device has no room or failed.
+    fn paint(&mut self, drawing: &Drawing) -> Result<Picture, EngineError>;
 }

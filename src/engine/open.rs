@@ -64,7 +64,14 @@ impl Engines {
             Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, told),
             Backend::Auto => match Device::open() {
                 Ok(device) if !device.is_stand_in => self.on_gpu_or_cpu(device, model, plan, told),
-                _ => Ok(self.on_cpu(model, plan)?.into()),
+                Ok(_) => Ok(self.on_cpu(model, plan)?.into()),
+                Err(why) => {
+                    // Without a driver nobody expects a GPU; with one that fails somebody does.
+                    if Device::has_driver() {
+                        tracing::warn!("the CPU judges: {why}");
+                    }
+                    Ok(self.on_cpu(model, plan)?.into())
+                }
             },
         }
     }
@@ -124,6 +131,7 @@ impl Engines {
                 )));
             }
             (None, None) => {
+                found.unfit.iter().for_each(|why| tracing::info!("a plan that does not serve: {why}"));
                 tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
                 let precision = self.precision;
                 plans.build(&library, &Order { model, plan, precision, looks_max: LOOKS_MAX, target }, told)?

@@ -6,7 +6,7 @@ use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::fused::{Framing, Pieces, Shot, Stages};
+use crate::engine::fused::{Framing, Paint, Pieces, Shot, Stages};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
@@ -248,6 +248,11 @@ impl Inspector {
         self.encoder.fused().is_some()
     }
 
+    /// What paints overlays on the engine's device, beside it; nothing where only the processor can.
+    pub fn painter(&mut self) -> Option<Box<dyn Paint>> {
+        self.encoder.fused().map(|fused| fused.painter())
+    }
+
     /// What it judged with, for another inspector.
     pub fn into_encoder(self) -> Box<dyn Encoder> {
         self.encoder
@@ -281,7 +286,7 @@ impl Inspector {
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
     pub fn judge(&mut self, picture: &Picture) -> Result<Vec<Judgement>, InspectError> {
-        Ok(self.judge_in_detail(picture)?.into_iter().map(|detailed| detailed.judgement).collect())
+        Ok(self.judge_all(&[picture])?.remove(0)?)
     }
 
     /// [`Inspector::judge`] of several pictures, whose looks go through the encoder together. A picture that the recipe

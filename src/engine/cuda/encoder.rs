@@ -3,10 +3,11 @@
 use super::device::Device;
 use super::kernels::{Kernels, nearest};
 use super::memory::Buffer;
+use super::painter::Painter;
 use super::run::{Kind, Run, Shared};
 use super::scoring::{Wanted, WantedWords};
 use super::tower::{Sizes, Tower, unmarked, upload};
-use crate::engine::fused::{Fused, Lesson, MapKind, Pieces, Shot, Stages};
+use crate::engine::fused::{Fused, Lesson, MapKind, Paint, Pieces, Shot, Stages};
 use crate::engine::nearest::Nearest;
 use crate::engine::network::{Networks, Precision};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels, levels};
@@ -248,6 +249,10 @@ impl Fused for CudaEncoder {
         let (run, mut pieces) = self.judge_some(std::slice::from_ref(shot))?;
         let (pixels, features) = run.details(&device, 0)?;
         Ok((pieces.swap_remove(0), pixels, features))
+    }
+
+    fn painter(&self) -> Box<dyn Paint> {
+        Box::new(Painter::new(&self.device, &self.kernels))
     }
 }
 

@@ -7,7 +7,7 @@ use super::outbox::{Outbox, Waiting};
 use super::{Answer, Change, PAGE, Settings, Words};
 use crate::base::notify::{Pulse, SIGN};
 use crate::condition::{Causes, Health};
-use crate::part::Part;
+use crate::part::{Part, Stage};
 use crate::report::Report;
 use crate::verdict::{Reason, Verdict};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -205,8 +205,9 @@ impl Clerk {
                     }
                 }
             }
-            Change::Landed { key, accepted } => {
-                if self.outbox.land(key, accepted).is_some() {
+            Change::Landed { key, accepted, at } => {
+                if let Some(landed) = self.outbox.land(key, accepted) {
+                    landed.reach(Stage::Acked, at);
                     let state = if accepted { State::Acked } else { State::Refused };
                     self.unwritten.push_back(Write::Now { key, state });
                 }
@@ -259,7 +260,8 @@ impl Clerk {
                     Some(region) => format!("{camera}/{region}").into(),
                     None => camera.clone(),
                 };
-                round.live.push(Waiting { key: *key, place, body: body.clone(), until, dropped_before: 0 });
+                let marks = Some(report.part.marks.clone());
+                round.live.push(Waiting { key: *key, place, body: body.clone(), until, dropped_before: 0, marks });
             }
             self.unwritten.push_back(row);
             let count = &mut self.outbox.queues().count;
@@ -365,7 +367,12 @@ impl Clerk {
         queues.in_file += round.late;
         queues.count.open = self.ledger().open() as u64;
         let any = !round.live.is_empty() || round.late > 0;
-        round.live.into_iter().for_each(|waiting| queues.put_live(waiting));
+        let now = Instant::now();
+        round.accepted.iter().flat_map(|(_, parts, _)| parts).for_each(|part| part.marks.reach_at(Stage::Numbered, now));
+        for waiting in round.live {
+            waiting.reach(Stage::Written, now);
+            queues.put_live(waiting);
+        }
         drop(queues);
         if any {
             self.outbox.bell.notify_one();
@@ -395,7 +402,7 @@ impl Clerk {
                 }
                 for row in rows {
                     let Row { key, camera, body } = row;
-                    queues.put_late(Waiting { key, place: camera, body, until: None, dropped_before: 0 });
+                    queues.put_late(Waiting { key, place: camera, body, until: None, dropped_before: 0, marks: None });
                 }
                 drop(queues);
                 self.outbox.bell.notify_one();

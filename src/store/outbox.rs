@@ -4,6 +4,7 @@
 //! place among the late ones, behind what the file still holds from before it.
 
 use super::StoreCount;
+use crate::part::{Marks, Stage};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -22,6 +23,16 @@ pub struct Waiting {
     pub until: Option<Instant>,
     /// Results given up before this one and not reported yet.
     pub dropped_before: u64,
+    /// Its part's; nothing for what was read from the file.
+    pub marks: Option<Arc<Marks>>,
+}
+
+impl Waiting {
+    pub(super) fn reach(&self, stage: Stage, at: Instant) {
+        if let Some(marks) = &self.marks {
+            marks.reach_at(stage, at);
+        }
+    }
 }
 
 /// Shared by the clerk (puts) and the publisher (takes).
@@ -149,8 +160,9 @@ impl Outbox {
 
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
     pub fn next(&self) -> Option<Waiting> {
-        let mut queues = self.queues();
-        let next = queues.next(Instant::now())?;
+        let (now, mut queues) = (Instant::now(), self.queues());
+        let next = queues.next(now)?;
+        next.reach(Stage::Sent, now);
         queues.flying.insert(next.key, next.clone());
         Some(next)
     }
@@ -203,7 +215,7 @@ mod tests {
 
     fn waiting(key: u64, live: bool) -> Waiting {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
-        Waiting { key, place: "top".into(), body: "{".into(), until, dropped_before: 0 }
+        Waiting { key, place: "top".into(), body: "{".into(), until, dropped_before: 0, marks: None }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::report::tests::judge;
 use crate::verdict::{Reason, Verdict};
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -4,7 +4,7 @@ use super::mqtt::{BESIDE, IN_FLIGHT, ORDERS, Ordered};
 use super::{Settings, tls};
 use crate::condition::Condition;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
@@ -16,6 +16,9 @@ pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + RO
 /// Requests for which answers leave room: results, changes of state, refusals.
 const ROOM_LEFT: usize = 128;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// What a broker without it is told to be given.
+const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowledgement no result can leave the store; \
+                        allow QoS 1 (mosquitto: max_qos), or take another broker";
 /// A command may be this large to be answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
 
@@ -154,6 +157,12 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
     match error {
         ConnectionError::Tls(rumqttc::TlsError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "it ended the TLS handshake without a word; correct mqtt.port, or look into its log".to_owned()
+        }
+        ConnectionError::ConnectionRefused(ConnectReturnCode::QoSNotSupported) => NO_QOS_1.to_owned(),
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. })
+            if *reason_code == DisconnectReasonCode::QoSNotSupported =>
+        {
+            NO_QOS_1.to_owned()
         }
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
         ConnectionError::Io(error) => error.to_string(),

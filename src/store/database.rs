@@ -7,6 +7,7 @@
 use rusqlite::OptionalExtension;
 use rusqlite::{Connection, ErrorCode, params};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,6 +145,13 @@ const RUNS_KEPT: i64 = 100;
 const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
 /// Lines of the audit log that are kept.
 const AUDIT_KEPT: i64 = 100_000;
+/// Pages (4 kB) of the log after which a commit moves them into the tables, with two fsyncs more: seldom, because a page
+/// that was written a hundred times moves once. A crash makes the next start read so much.
+const LOG_PAGES: i64 = 8192;
+/// Bytes of a page in the log.
+const LOG_FRAME: u64 = 4096 + 24;
+/// Bytes of the log's file that stay when it begins anew: writing over them costs less than growing again.
+const LOG_KEPT: i64 = 48 << 20;
 /// Rows that one round of tidying takes away: a round must not hold a verdict up.
 const TIDIED: u64 = 2000;
 
@@ -200,7 +208,8 @@ impl Database {
         connection.busy_timeout(Duration::from_millis(500))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(busy)?;
         connection.pragma_update(None, "synchronous", if sync == Sync::Full { "FULL" } else { "NORMAL" })?;
-        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+        connection.pragma_update(None, "wal_autocheckpoint", std::env::var("XLOG").map_or(LOG_PAGES, |x| x.parse().unwrap()))?;
+        connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(busy)?;
         if version > VERSION {
             return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: VERSION });
@@ -211,6 +220,9 @@ impl Database {
         }
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
+        if std::env::var_os("XNOGROW").is_none() {
+            grow_log(path).unwrap_or_else(|error| tracing::debug!("the store's log grows by itself: {error}"));
+        }
         Ok(Database { connection, is_left: false })
     }
 
@@ -352,6 +364,14 @@ impl Database {
         Ok(gone > 0)
     }
 
+    /// Moves the log into the tables, while there is nothing else to do.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn move_log(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
     /// Bytes of the file that hold something.
     ///
     /// # Errors
@@ -409,6 +429,15 @@ impl Database {
 /// The file itself is at fault: another one would do.
 pub fn is_broken(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+/// Makes the log's file as long as it will be, with zeros, at which SQLite stops reading: a commit then writes over them,
+/// and its fsync need not wait for the file system's own journal, where everybody else's writes wait too.
+fn grow_log(path: &Path) -> std::io::Result<()> {
+    let mut log = std::fs::OpenOptions::new().append(true).open(format!("{}-wal", path.display()))?;
+    let missing = (LOG_PAGES as u64 * LOG_FRAME).saturating_sub(log.metadata()?.len());
+    std::io::copy(&mut std::io::repeat(0).take(missing), &mut log)?;
+    log.sync_all()
 }
 
 fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {

@@ -15,6 +15,7 @@ mod gpu;
 mod inspect;
 mod line;
 mod link;
+mod misuse;
 mod models;
 mod notify;
 mod parts;

@@ -5,6 +5,7 @@ use super::{Link, Session};
 use crate::publish::command::{self, Order};
 use crate::publish::message::{self, Answer};
 use crossbeam::channel::TrySendError;
+use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode};
 use std::time::Instant;
 
@@ -56,6 +57,8 @@ impl Link {
                 "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
                 self.topics
             );
+        } else if codes.contains(&SubscribeReasonCode::Success(QoS::AtMostOnce)) {
+            tracing::warn!("the broker passes commands at QoS 0 only: those that come while we are away are lost");
         }
     }
 

@@ -374,12 +374,7 @@ impl Plc {
         Ok(Plc { client, connection, topics })
     }
 
-    fn measure(
-        mut self,
-        arguments: &PartsArguments,
-        backlog: usize,
-        outbox: &store::Outbox,
-    ) -> Heard {
+    fn measure(mut self, arguments: &PartsArguments, backlog: usize, outbox: &store::Outbox) -> Heard {
         let count = usize::from(arguments.rate) * usize::from(arguments.seconds);
         let gap = Duration::from_secs(1) / u32::from(arguments.rate);
         let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();

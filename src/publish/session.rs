@@ -22,6 +22,14 @@ const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowl
 /// A command may be this large to be answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
 
+/// A command that is not done, and what its sender is told.
+pub(super) struct Refused {
+    /// Without its payload, which may be large.
+    pub(super) publish: Publish,
+    pub(super) name: String,
+    pub(super) answer: String,
+}
+
 /// One connection.
 pub(super) struct Session {
     pub(super) number: u64,
@@ -40,6 +48,10 @@ pub(super) struct Session {
     pub(super) orders: VecDeque<Ordered>,
     pub(super) ordered: HashMap<u64, Publish>,
     pub(super) next_order: u64,
+    /// Commands that were refused, and wait for room to be told.
+    pub(super) refused: VecDeque<Refused>,
+    /// The broker passed on more commands than it may, by far: some are not kept here, and must come again.
+    pub(super) overrun: bool,
     /// The last PUBACK, or the last time that nothing was owed.
     pub(super) heard: Instant,
     /// The state that was told last.
@@ -61,6 +73,8 @@ impl Session {
             orders: VecDeque::new(),
             ordered: HashMap::new(),
             next_order: 0,
+            refused: VecDeque::new(),
+            overrun: false,
             heard: Instant::now(),
             condition: None,
             stopping: false,
@@ -93,7 +107,16 @@ impl Session {
 
     /// For one more answer; the foreman waits where there is none.
     pub(super) fn has_room(&self) -> bool {
-        self.requested.len() + self.beside + self.acks + ROOM_LEFT < REQUESTS
+        self.room() > ROOM_LEFT
+    }
+
+    /// For one more refusal: many of them leave room for answers.
+    pub(super) fn has_room_for_refusals(&self) -> bool {
+        self.room() > ROOM_LEFT + 2 * ORDERS as usize
+    }
+
+    fn room(&self) -> usize {
+        REQUESTS.saturating_sub(self.requested.len() + self.beside + self.acks)
     }
 
     /// What may be lost, and is while `most` of its kind wait for the link.

@@ -195,7 +195,7 @@ impl Clerk {
         self.release(expired, &mut round);
         self.make_room(&mut round);
         let is_time = self.owed.is_some_and(|owed| owed.elapsed() >= LANDED_WAIT);
-        if std::env::var_os("XEAGER").is_some() || round.is_urgent || is_time || self.unwritten.len() >= LANDED_MAX || self.failed.is_some() {
+        if round.is_urgent || is_time || self.unwritten.len() >= LANDED_MAX || self.failed.is_some() {
             self.write();
         }
         self.hand_out(round);
@@ -394,7 +394,11 @@ impl Clerk {
         queues.count.open = self.ledger().open() as u64;
         let any = !round.live.is_empty() || round.late > 0;
         let now = Instant::now();
-        round.accepted.iter().flat_map(|(_, parts, _)| parts).for_each(|part| part.marks.reach_at(Stage::Numbered, now));
+        round
+            .accepted
+            .iter()
+            .flat_map(|(_, parts, _)| parts)
+            .for_each(|part| part.marks.reach_at(Stage::Numbered, now));
         for waiting in round.live {
             waiting.reach(Stage::Written, now);
             queues.put_live(waiting);

@@ -139,6 +139,8 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
+/// Of those, so many are given to a new run, the newest: it remembers no more (`foreman.rs`).
+const ANSWERS_MAX: i64 = 100_000;
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
 /// Finds old answers without reading them all; beside the tables, because files without it are as good.
@@ -208,7 +210,7 @@ impl Database {
         connection.busy_timeout(Duration::from_millis(500))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(busy)?;
         connection.pragma_update(None, "synchronous", if sync == Sync::Full { "FULL" } else { "NORMAL" })?;
-        connection.pragma_update(None, "wal_autocheckpoint", std::env::var("XLOG").map_or(LOG_PAGES, |x| x.parse().unwrap()))?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
         connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(busy)?;
         if version > VERSION {
@@ -220,9 +222,7 @@ impl Database {
         }
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
-        if std::env::var_os("XNOGROW").is_none() {
-            grow_log(path).unwrap_or_else(|error| tracing::debug!("the store's log grows by itself: {error}"));
-        }
+        grow_log(path).unwrap_or_else(|error| tracing::debug!("the store's log grows by itself: {error}"));
         Ok(Database { connection, is_left: false })
     }
 
@@ -253,8 +253,9 @@ impl Database {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
         })?;
         let previous = previous.collect::<rusqlite::Result<_>>()?;
-        let mut answers = self.connection.prepare("SELECT id, answer FROM answer ORDER BY at")?;
-        let answers = answers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let sql = "SELECT id, answer FROM (SELECT * FROM answer ORDER BY at DESC LIMIT ?) ORDER BY at";
+        let mut answers = self.connection.prepare(sql)?;
+        let answers = answers.query_map([ANSWERS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let answers = answers.collect::<rusqlite::Result<_>>()?;
         let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
         let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;

@@ -177,7 +177,9 @@ fn a_cable_that_is_pulled_loses_nothing_and_keeps_the_order() {
     let listener = Listener::with(port, "plant/box/result", &["-t", "plant/box/result/late"]);
     write_line(folder.path(), port, "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120");
     let file = folder.path().join("line.toml");
-    let text = std::fs::read_to_string(&file).expect("just written").replace("reject_window_ms = 60000", "reject_window_ms = 1000");
+    let text = std::fs::read_to_string(&file)
+        .expect("just written")
+        .replace("reject_window_ms = 60000", "reject_window_ms = 1000");
     std::fs::write(&file, format!("{text}host = \"{here}\"\nallow_insecure = true\n")).expect("written");
     let line = elsewhere.start(folder.path());
     listener.wait_for("box/result", 5);

@@ -101,15 +101,8 @@ fn way(part: &Part, sent: Instant) -> Option<Vec<Duration>> {
     let marks = &part.marks;
     let came = marks.since().saturating_duration_since(sent);
     let mut before = Duration::ZERO;
-    let rest = [
-        Stage::Numbered,
-        Stage::Asked,
-        Stage::Framed,
-        Stage::Settled,
-        Stage::Written,
-        Stage::Sent,
-        Stage::Acked,
-    ];
+    let rest =
+        [Stage::Numbered, Stage::Asked, Stage::Framed, Stage::Settled, Stage::Written, Stage::Sent, Stage::Acked];
     let mut way = vec![came];
     for stage in rest {
         let reached = marks.reached(stage)?.max(before);

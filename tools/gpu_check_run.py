@@ -193,8 +193,8 @@ class Check:
             self.foreign(sm)
 
     def on_cpu(self):
-        self.bench("CPU fp32, 4 references", None, 4, [], runs=5)
-        self.bench("CPU fp32, zero-shot", None, 0, [], runs=5)
+        self.bench("CPU fp32, 4 references", None, 4, [], limit=120, runs=5)
+        self.bench("CPU fp32, zero-shot", None, 0, [], limit=120, runs=5)
 
     def make_model(self):
         """ViT-B-16-plus-240 with random weights; on stand-ins a tiny model, which they can compute."""

@@ -7,6 +7,7 @@
 use rusqlite::OptionalExtension;
 use rusqlite::{Connection, ErrorCode, params};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,12 +139,21 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
+/// Of those, so many are given to a new run, the newest: it remembers no more (`foreman.rs`).
+const ANSWERS_MAX: i64 = 100_000;
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
 /// Finds old answers without reading them all; beside the tables, because files without it are as good.
 const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
 /// Lines of the audit log that are kept.
 const AUDIT_KEPT: i64 = 100_000;
+/// Pages (4 kB) of the log after which a commit moves them into the tables, with two fsyncs more: seldom, because a page
+/// that was written a hundred times moves once. A crash makes the next start read so much.
+const LOG_PAGES: i64 = 8192;
+/// Bytes of a page in the log.
+const LOG_FRAME: u64 = 4096 + 24;
+/// Bytes of the log's file that stay when it begins anew: writing over them costs less than growing again.
+const LOG_KEPT: i64 = 48 << 20;
 /// Rows that one round of tidying takes away: a round must not hold a verdict up.
 const TIDIED: u64 = 2000;
 
@@ -200,7 +210,8 @@ impl Database {
         connection.busy_timeout(Duration::from_millis(500))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(busy)?;
         connection.pragma_update(None, "synchronous", if sync == Sync::Full { "FULL" } else { "NORMAL" })?;
-        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(busy)?;
         if version > VERSION {
             return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: VERSION });
@@ -211,6 +222,7 @@ impl Database {
         }
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
+        grow_log(path).unwrap_or_else(|error| tracing::debug!("the store's log grows by itself: {error}"));
         Ok(Database { connection, is_left: false })
     }
 
@@ -241,8 +253,9 @@ impl Database {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
         })?;
         let previous = previous.collect::<rusqlite::Result<_>>()?;
-        let mut answers = self.connection.prepare("SELECT id, answer FROM answer ORDER BY at")?;
-        let answers = answers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let sql = "SELECT id, answer FROM (SELECT * FROM answer ORDER BY at DESC LIMIT ?) ORDER BY at";
+        let mut answers = self.connection.prepare(sql)?;
+        let answers = answers.query_map([ANSWERS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let answers = answers.collect::<rusqlite::Result<_>>()?;
         let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
         let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -352,6 +365,14 @@ impl Database {
         Ok(gone > 0)
     }
 
+    /// Moves the log into the tables, while there is nothing else to do.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn move_log(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
     /// Bytes of the file that hold something.
     ///
     /// # Errors
@@ -409,6 +430,15 @@ impl Database {
 /// The file itself is at fault: another one would do.
 pub fn is_broken(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+/// Makes the log's file as long as it will be, with zeros, at which SQLite stops reading: a commit then writes over them,
+/// and its fsync need not wait for the file system's own journal, where everybody else's writes wait too.
+fn grow_log(path: &Path) -> std::io::Result<()> {
+    let mut log = std::fs::OpenOptions::new().append(true).open(format!("{}-wal", path.display()))?;
+    let missing = (LOG_PAGES as u64 * LOG_FRAME).saturating_sub(log.metadata()?.len());
+    std::io::copy(&mut std::io::repeat(0).take(missing), &mut log)?;
+    log.sync_all()
 }
 
 fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {

@@ -1,6 +1,9 @@
 //! Layer 6: the artist draws heat maps for people, beside the line; never in a verdict's way.
 
 use crate::base::exit::Failure;
+use crate::drawing::{Drawing, Layer};
+use crate::engine::fused::Paint;
+use crate::frame::Picture;
 use crate::publish::mqtt::Side;
 use crate::publish::{Heatmaps, heatmap};
 use crate::report::{Evidence, Report};
@@ -14,7 +17,28 @@ use tokio::sync::mpsc;
 /// Overlays kept for each camera in the overlays folder.
 const OVERLAYS_KEPT: u64 = 200;
 
+/// What the artist paints with: an engine's device as long as that can, then the processor. Pictures for people never
+/// stop a line.
+pub struct Brush(pub Option<Box<dyn Paint>>);
+
+impl Brush {
+    pub fn paint(&mut self, drawing: &Drawing) -> Picture {
+        if let Some(painter) = &mut self.0 {
+            match painter.paint(drawing) {
+                Ok(painted) => return painted,
+                Err(error) => {
+                    tracing::warn!("overlays are painted by the processor from now on, as the GPU cannot: {error}");
+                    self.0 = None;
+                }
+            }
+        }
+        heatmap::paint(drawing)
+    }
+}
+
 pub struct Artist {
+    /// Of the inspector that the line started with; another recipe's would be no better.
+    pub brush: Brush,
     pub heatmaps: Heatmaps,
     pub folder: Option<PathBuf>,
     pub side: mpsc::Sender<Side>,
@@ -23,7 +47,7 @@ pub struct Artist {
 }
 
 impl Artist {
-    pub fn draw_all(self, waiting: &Receiver<Evidence>) -> Result<(), Failure> {
+    pub fn draw_all(mut self, waiting: &Receiver<Evidence>) -> Result<(), Failure> {
         let mut told = false;
         for Evidence { report, picture } in waiting {
             let wanted = match self.heatmaps {
@@ -32,8 +56,8 @@ impl Artist {
                 Heatmaps::None => false,
             };
             let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else { continue };
-            let drawn =
-                heatmap::draw(&picture, (map, area), scale(&report, map), Some(report.verdict), &report.regions);
+            let layer = Layer { map, area, scale: scale(&report, map) };
+            let drawn = self.brush.paint(&Drawing::new(&picture, &[layer], Some(report.verdict), &report.regions));
             let seq = report.part.seq.to_string();
             let part = report.part.ask.part_id.as_deref().unwrap_or("");
             let region = report.part.ask.region.as_deref().unwrap_or("");

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod condition;
 pub mod config;
 pub mod desk;
+pub mod drawing;
 pub mod engine;
 pub mod entrance;
 pub mod evaluate;

@@ -8,7 +8,7 @@
 //! the store; its leaving ends the artist, and when all have left the publisher drains the outbox and says goodbye. A
 //! finite source ends a line the same way.
 
-use crate::artist::Artist;
+use crate::artist::{Artist, Brush};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Pulse;
@@ -244,6 +244,7 @@ impl Line {
         let recipe = opening.chosen(config);
         let mut eye = prepare(recipe)?;
         let judges = judges_of(recipe, &mut eye)?;
+        let brush = Brush(eye.inspector.painter());
         let Opening { store, opened, found, causes } = opening;
         let mut identity = identity_of(config, &eye, model, run_id, found.previous);
         identity.judged_by(&judges);
@@ -325,8 +326,8 @@ impl Line {
             wanted,
         };
         let dropped = Arc::new(AtomicU64::new(0));
-        let artist =
-            Artist { heatmaps: config.mqtt.heatmaps, folder: config.overlays.clone(), side, dropped: dropped.clone() };
+        let (heatmaps, folder) = (config.mqtt.heatmaps, config.overlays.clone());
+        let artist = Artist { brush, heatmaps, folder, side, dropped: dropped.clone() };
         let outbox = store.outbox().clone();
         let runs_by_itself = config.cameras.iter().any(|c| c.trigger == Trigger::Continuous);
         let wiring = Wiring {
@@ -441,7 +442,7 @@ fn identity_of(
         recipe: String::new(),
         model: model.to_owned(),
         backend: eye.inspector.backend().to_owned(),
-        device: "cpu".to_owned(),
+        device: eye.inspector.device().to_owned(),
         references: eye.inspector.reference_count(),
         threshold: None,
         regions: BTreeMap::new(),

@@ -32,6 +32,11 @@ impl Map {
         self.counted.as_ref().is_none_or(|cells| cells[row * self.side + column])
     }
 
+    /// Which cells count, `side * side` of them; nothing means all.
+    pub fn cells(&self) -> Option<&[bool]> {
+        self.counted.as_deref()
+    }
+
     /// The values of the cells that count.
     pub fn counted(&self) -> Vec<f32> {
         match &self.counted {

@@ -27,8 +27,8 @@ def tables():
     for name, body in re.findall(r"pub struct (\w+) \{(.*?)\n\}", text, re.S):
         methods[name] = dict((field, method) for method, field in re.findall(r"/// `(\w+::~?\w+)`.*?\n\s+pub (\w+): usize", body))
     found = {}
-    for table, kind, body in re.findall(r"pub const (\w+): (\w+) = \w+ \{(.*?)\n\};", text, re.S):
-        values = {field: int(slot) for field, slot in re.findall(r"(\w+): (\d+),", body)}
+    for table, kind, body in re.findall(r"pub const (\w+): (\w+) = \w+ \{(.*?)\};", text, re.S):
+        values = {field: int(slot) for field, slot in re.findall(r"(\w+): (\d+)", body)}
         found[table] = {method: values[field] for field, method in methods[kind].items()}
     return found
 

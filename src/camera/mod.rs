@@ -6,7 +6,6 @@
 
 #[cfg_attr(not(feature = "gstreamer"), allow(dead_code))] // cameras that have any come through GStreamer
 pub mod automatics;
-#[cfg(feature = "gstreamer")]
 pub mod colour;
 mod folder;
 #[cfg(feature = "gstreamer")]

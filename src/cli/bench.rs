@@ -10,9 +10,11 @@ use super::judging::JudgingArguments;
 use super::prepare::{References, Setting};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
+use crate::drawing::{Drawing, Layer};
 use crate::engine::EncodePlan;
 use crate::engine::flop::flop;
 use crate::engine::gemm::gemm_speed;
+use crate::engine::open::{Backend, Engines};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
 use crate::part::{Ask, Part, Terms};
@@ -41,6 +43,9 @@ pub struct BenchArguments {
     /// Pictures that are timed
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
+    /// Leave the network out on a GPU: kernels, copies and the graph alone, where TensorRT cannot run the model
+    #[arg(long, requires = "model")]
+    without_network: bool,
 }
 
 /// What the bench of a model is asked.
@@ -48,6 +53,7 @@ struct StagesArguments<'a> {
     judging: &'a JudgingArguments,
     references: u16,
     runs: u16,
+    without_network: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,19 +73,24 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         (Some(OtherBench::Cameras(cameras)), _) => super::bench_cameras::run(cameras),
         (Some(OtherBench::Parts(parts)), _) => super::bench_parts::run(parts),
         (None, Some(judging)) => {
-            run_stages(&StagesArguments { judging, references: arguments.references, runs: arguments.runs })
+            let BenchArguments { references, runs, without_network, .. } = *arguments;
+            run_stages(&StagesArguments { judging, references, runs, without_network })
         }
         (None, None) => Err(Failure::words(Exit::Usage, "give --model, or say cameras or parts".to_owned())),
     }
 }
 
 fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
+    if arguments.without_network && arguments.judging.backend != Backend::Tensorrt {
+        let words = "--without-network measures a GPU: it needs --backend tensorrt";
+        return Err(Failure::words(Exit::Usage, words.to_owned()));
+    }
     let model = arguments.judging.open()?;
     let recipe = arguments.judging.recipe(model.spec.text.as_ref().map(|_| "metal nut".to_owned()));
     let plan = recipe
         .encode_plan(&model.spec, arguments.references > 0)
         .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
-    let engines = arguments.judging.engines();
+    let engines = Engines { without_network: arguments.without_network, ..arguments.judging.engines() };
     let unavailable = |error| Failure::new(Exit::Unavailable, error);
     let setting = Setting { model: &model, recipe: &recipe, plan: &plan, engines: &engines, wrong_recipe: Exit::Usage };
     let pictures: Vec<Picture> = (0..arguments.references).map(|seed| noise(1 + u64::from(seed))).collect();
@@ -92,7 +103,8 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
     let failed = |error| Failure::new(Exit::Software, error);
     if inspector.scores_on_device() {
         let (references, runs) = (arguments.references, usize::from(arguments.runs));
-        return GpuBench { model: &model, plan: &plan, references, runs }.run(&mut inspector, &picture);
+        return GpuBench { model: &model, plan: &plan, references, runs, with_network: !arguments.without_network }
+            .run(&mut inspector, &picture);
     }
     let gemm = gemm_speed(&engines.runtime().map_err(unavailable)?).map_err(unavailable)?;
     inspector.judge(&picture).map_err(failed)?;
@@ -157,10 +169,10 @@ impl Stages {
         self.put("message", started.elapsed());
         std::hint::black_box(payload);
         let started = Instant::now();
-        std::hint::black_box(heatmap::png(
-            &heatmap::draw(picture, (&map, area), (map.min(), map.max()), None, &[]),
-            &[],
-        ));
+        let layer = Layer { map: &map, area, scale: (map.min(), map.max()) };
+        let painted = heatmap::paint(&Drawing::new(picture, &[layer], None, &[]));
+        self.put("paint", started.elapsed());
+        std::hint::black_box(heatmap::png(&painted, &[]));
         self.put("heatmap", started.elapsed());
     }
 

@@ -24,6 +24,8 @@ pub struct GpuBench<'a> {
     pub plan: &'a EncodePlan,
     pub references: u16,
     pub runs: usize,
+    /// Without: what stands for it takes no time, and no figure is the network's.
+    pub with_network: bool,
 }
 
 impl GpuBench<'_> {
@@ -55,6 +57,11 @@ impl GpuBench<'_> {
         eprintln!("{:<10} {:>9} {:>9} {:>9}", "stage", "p50 ms", "p99 ms", "TFLOP/s");
         let (mut rows, mut ours, mut network) = (serde_json::Map::new(), 0.0, 0.0);
         for (name, times) in stages {
+            if !self.with_network && NETWORK.contains(name) {
+                eprintln!("{name:<10}   not run");
+                rows.insert((*name).to_owned(), json!("not run"));
+                continue;
+            }
             let mut sorted = times.clone();
             sorted.sort_by(f64::total_cmp);
             let (p50, p99) = (quantile(&sorted, 0.5), quantile(&sorted, 0.99));
@@ -75,10 +82,17 @@ impl GpuBench<'_> {
             }
             rows.insert((*name).to_owned(), json!({"p50_ms": p50, "p99_ms": p99, "tflops": speed}));
         }
-        let share = 100.0 * ours / (ours + network);
-        eprintln!("our kernels together {ours:.3} ms, {share:.1} % of them and the network");
+        let network = self.with_network.then_some(network);
+        let share = network.map(|network| 100.0 * ours / (ours + network));
+        match share {
+            Some(share) => eprintln!("our kernels together {ours:.3} ms, {share:.1} % of them and the network"),
+            None => {
+                eprintln!("our kernels together {ours:.3} ms; the network was not run, and its time is in no figure")
+            }
+        }
         let line = json!({
-            "model": self.model.label(), "backend": backend, "references": self.references, "runs": frames.len(),
+            "model": self.model.label(), "backend": backend, "with_network": self.with_network,
+            "references": self.references, "runs": frames.len(),
             "frame_p50_ms": p50, "frame_p99_ms": p99, "gflop": work.total() / 1e9, "stages": rows,
             "kernels_ms": ours, "network_ms": network, "kernels_percent": share,
         });

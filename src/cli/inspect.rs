@@ -7,11 +7,13 @@ use super::judging::JudgingArguments;
 use super::prepare::{References, Setting, as_flags, check_output_file, parent};
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
+use crate::artist::Brush;
 use crate::base::exit::{Exit, Failure, chain};
+use crate::drawing::{Drawing, Layer};
 use crate::frame::{Area, Picture};
 use crate::line::of_region;
 use crate::picture_file;
-use crate::publish::heatmap::{self, Layer};
+use crate::publish::heatmap;
 use crate::verdict::Map;
 use crate::winclip::inspector::{Detailed, InspectError};
 use crate::winclip::{Fit, Inspector, Judgement, Recipe, Region};
@@ -78,7 +80,8 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let overlays = match arguments.overlay {
         Some(folder) => {
             let good = inspector.leave_one_out().map_err(|error| Failure::new(Exit::Software, error))?;
-            Some(Overlays::new(folder, &good, &inspector.regions(), &terminal))
+            let brush = Brush(inspector.painter());
+            Some(Overlays::new(folder, brush, &good, &inspector.regions(), &terminal))
         }
         None => None,
     };
@@ -194,7 +197,7 @@ impl Inspection {
             }
         };
         let stem = self.unique_stem(file);
-        if let Some(overlays) = &self.overlays {
+        if let Some(overlays) = &mut self.overlays {
             overlays.write(&stem, &picture, &detailed)?;
         }
         for detailed in detailed {
@@ -265,6 +268,7 @@ fn json_line(file: &Path, judgement: &Judgement) -> serde_json::Value {
 /// Heat maps over the pictures.
 struct Overlays {
     folder: PathBuf,
+    brush: Brush,
     /// Of each region the map values of "nothing to see" and "full glow", one for all pictures; nothing means each
     /// picture's own range.
     scales: Vec<Option<(f32, f32)>>,
@@ -272,7 +276,13 @@ struct Overlays {
 
 impl Overlays {
     /// `good` are maps of good parts, region by region.
-    fn new(folder: PathBuf, good: &[Vec<(f32, Map)>], regions: &[Option<Arc<str>>], terminal: &Terminal) -> Self {
+    fn new(
+        folder: PathBuf,
+        brush: Brush,
+        good: &[Vec<(f32, Map)>],
+        regions: &[Option<Arc<str>>],
+        terminal: &Terminal,
+    ) -> Self {
         let scales: Vec<_> = good.iter().map(|good| common_scale(good.iter().map(|(_, map)| map))).collect();
         for (scale, region) in scales.iter().zip(regions) {
             let of_region = of_region(region.as_deref());
@@ -283,10 +293,10 @@ impl Overlays {
                 None => format!("overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one{of_region}"),
             });
         }
-        Overlays { folder, scales }
+        Overlays { folder, brush, scales }
     }
 
-    fn write(&self, stem: &str, picture: &Picture, regions: &[Detailed]) -> Result<(), Failure> {
+    fn write(&mut self, stem: &str, picture: &Picture, regions: &[Detailed]) -> Result<(), Failure> {
         let layers: Vec<Layer> = regions
             .iter()
             .zip(&self.scales)
@@ -296,7 +306,8 @@ impl Overlays {
             })
             .collect();
         let scores: Vec<String> = regions.iter().map(|detailed| detailed.judgement.score.to_string()).collect();
-        let png = heatmap::png(&heatmap::draw_all(picture, &layers, None, &[]), &[("score", &scores.join(" "))]);
+        let painted = self.brush.paint(&Drawing::new(picture, &layers, None, &[]));
+        let png = heatmap::png(&painted, &[("score", &scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));
         std::fs::write(&path, png).map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
     }

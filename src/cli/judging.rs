@@ -65,6 +65,7 @@ impl JudgingArguments {
             onnxruntime: self.onnxruntime.clone(),
             threads: self.threads.map(usize::from),
             tensorrt: self.tensorrt.clone(),
+            ..Engines::default()
         }
     }
 }

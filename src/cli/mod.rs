@@ -5,6 +5,9 @@ mod bench_cameras;
 mod bench_gpu;
 mod bench_parts;
 mod check;
+mod doctor;
+mod doctor_probe;
+mod engine;
 mod eval;
 mod fetch;
 mod inspect;
@@ -34,12 +37,17 @@ enum Command {
     Model(model::ModelCommand),
     /// Try everything that a line needs, and say what to mend
     Check(check::CheckArguments),
+    /// Say what this machine can judge with, and what is missing
+    Doctor(doctor::DoctorArguments),
     /// Run a line: cameras in, verdicts out over MQTT
     Run(run::RunArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
     Bench(bench::BenchArguments),
     /// Measure how well good and bad parts are told apart, on a labelled data set
     Eval(eval::EvalArguments),
+    /// Build what TensorRT runs on a GPU, tell what there is
+    #[command(subcommand)]
+    Engine(engine::EngineCommand),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -68,9 +76,11 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Model(command) => model::run(command),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Engine(command) => engine::run(command),
         Command::Inspect(arguments) => inspect::run(*arguments),
     }
 }

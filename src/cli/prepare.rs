@@ -3,9 +3,10 @@
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::notify;
 use crate::base::problems::Problems;
+use crate::engine::cuda::device::Device;
 use crate::engine::onnx::OnnxTextEncoder;
 use crate::engine::open::{Backend, Engines};
-use crate::engine::tensorrt::{Plan, Progress};
+use crate::engine::tensorrt::{Library, Plan, Progress};
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
@@ -108,18 +109,12 @@ impl Setting<'_> {
 
     fn engine(&self) -> Result<Engine, InspectError> {
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
-        let prototypes = match self.model.spec.text {
-            Some(_) => {
-                let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
-                prompts::taught(self.recipe, &self.model.spec, &mut text)?
-            }
-            None => None,
-        };
+        let prototypes = self.prototypes()?;
         let slow = Slow::default();
         let opened = self.engines.open(self.model, self.plan, &|progress| slow.tell(&progress))?;
         let encoder = match opened.candidate {
             None => opened.encoder,
-            Some(plan) => match self.compared(opened.encoder, plan, prototypes.as_ref()) {
+            Some(plan) => match self.compared(opened.encoder, plan, prototypes.as_ref()).map(|(encoder, _)| encoder) {
                 Err(InspectError::Engine(EngineError::Unavailable(why))) if self.engines.backend == Backend::Auto => {
                     tracing::warn!("the CPU judges: {why}");
                     self.engines.on_cpu(self.model, self.plan)?
@@ -130,22 +125,51 @@ impl Setting<'_> {
         Ok((encoder, prototypes))
     }
 
+    fn prototypes(&self) -> Result<Option<Array2<f32>>, InspectError> {
+        match self.model.spec.text {
+            Some(_) => {
+                let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
+                Ok(prompts::taught(self.recipe, &self.model.spec, &mut text)?)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Compares a plan that was just built with the CPU.
+    ///
+    /// # Errors
+    /// When it is too far off, with the figures, or cannot be run.
+    pub fn prove(&self, library: &Library, device: Device, plan: Plan) -> Result<Parity, Failure> {
+        let proven = || {
+            let prototypes = self.prototypes()?;
+            let opened = self.engines.with_plan(library, device, plan.clone(), self.model, self.plan)?;
+            self.compared(opened.encoder, plan, prototypes.as_ref())
+        };
+        proven().map(|(_, parity)| parity).map_err(|error| self.failure(error, &[]))
+    }
+
     /// The encoder, when its new plan says what the CPU says; a plan that does not is refused for good.
-    pub fn compared(
+    fn compared(
         &self,
         encoder: Box<dyn Encoder>,
         plan: Plan,
         prototypes: Option<&Array2<f32>>,
-    ) -> Result<Box<dyn Encoder>, InspectError> {
+    ) -> Result<(Box<dyn Encoder>, Parity), InspectError> {
         let comparison = Comparison { recipe: self.recipe, spec: &self.model.spec, plan: self.plan, prototypes };
         let limits = Parity::limits(plan.key.precision);
-        let (parity, encoder) = comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?)?;
-        if parity.is_within(&limits) {
-            tracing::info!("the new plan {} agrees with the CPU: {parity}", plan.path.display());
-            plan.accept()?;
-            return Ok(encoder);
-        }
-        let why = format!("compared with the CPU: {parity}; allowed are {:.5} and {:.5}", limits.score, limits.map);
+        let why = match comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?) {
+            Ok((parity, encoder)) if parity.is_within(&limits) => {
+                tracing::info!("the new plan {} agrees with the CPU: {parity}", plan.path.display());
+                plan.accept()?;
+                return Ok((encoder, parity));
+            }
+            Ok((parity, _)) => {
+                format!("compared with the CPU: {parity}; allowed are {:.5} and {:.5}", limits.score, limits.map)
+            }
+            // Too narrow for these weights, or not to be run: it would fail on parts, too.
+            Err(InspectError::Engine(EngineError::Run(why))) => format!("it fails on drawn pictures: {why}"),
+            Err(error) => return Err(error),
+        };
         let words = format!("{}: refused: {why}; try precision = \"fp32\"", plan.path.display());
         plan.refuse(&why)?;
         Err(EngineError::Unavailable(words).into())

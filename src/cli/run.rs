@@ -101,6 +101,9 @@ pub fn prepare(config: &LineConfig, wanted: &RecipeConfig, model: &ModelFolder) 
             tracing::info!("{of} references taught");
         }
     })?;
+    if let Some(reference) = references.pictures.first() {
+        inspector.warm(reference, config.batch).map_err(|error| Failure::new(Exit::Software, error))?;
+    }
     let self_test = wanted.self_test.as_ref().map(|test| self_test(test, &mut inspector)).transpose()?;
     Ok(Prepared {
         gate: Gate::new(wanted.bad_image, &references.pictures),

@@ -4,6 +4,7 @@
 
 use crate::base::exit::{Exit, Failure};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
@@ -18,7 +19,7 @@ impl Terminal {
     }
 
     /// A new bar of `steps` steps, in place of the last one.
-    pub fn begin(&mut self, what: &'static str, steps: usize) {
+    pub fn begin(&mut self, what: impl Into<Cow<'static, str>>, steps: usize) {
         self.bar.finish_and_clear();
         let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {eta}").expect("the template is right");
         self.bar = ProgressBar::new(steps as u64).with_style(style).with_message(what);

@@ -84,6 +84,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         onnxruntime: table.path("onnxruntime", base),
         threads: table.whole("threads", 1, 1024).map(|n| n as usize),
         tensorrt: table.path("tensorrt", base),
+        ..Engines::default()
     };
     let batch = table.whole("batch", 1, 64).unwrap_or(1) as usize;
     let overlays = table.path("overlays", base);

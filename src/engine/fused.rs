@@ -2,6 +2,7 @@
 //! between. What it is taught, what it is shown, what it gives back.
 
 use super::{EngineError, Features, Pixels};
+use crate::drawing::Drawing;
 use crate::frame::{Area, Picture};
 use ndarray::ArrayView2;
 
@@ -110,6 +111,13 @@ pub struct Pieces {
     pub visual: Option<Vec<f32>>,
 }
 
+impl Pieces {
+    pub fn are_finite(&self) -> bool {
+        let maps = self.language.iter().chain(&self.visual).flatten();
+        self.image.iter().chain(maps).all(|value| value.is_finite())
+    }
+}
+
 /// Stages of a run in their order, each with its time in every run, in milliseconds; a stage that comes several times in
 /// a run has the sum.
 pub type Stages = Vec<(&'static str, Vec<f64>)>;
@@ -136,4 +144,16 @@ pub trait Fused {
 
     /// [`Fused::judge`] of one shot, with the pixels and features that the device made on the way.
     fn judge_in_detail(&mut self, shot: &Shot) -> Result<(Pieces, Pixels, Features), EngineError>;
+
+    /// A painter on the same device, for another thread: it waits for nothing of the engine's, and may outlive it.
+    fn painter(&self) -> Box<dyn Paint>;
+}
+
+/// Paints overlays for people.
+pub trait Paint: Send {
+    /// The overlay, in the drawing's pixels: that of `publish/heatmap.rs` within a grey level.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] when the device has no room or failed.
+    fn paint(&mut self, drawing: &Drawing) -> Result<Picture, EngineError>;
 }

@@ -137,6 +137,11 @@ pub trait Encoder: nearest::Nearest + Send {
     /// For `birth` and the log, for example `onnx-fp32`.
     fn backend(&self) -> &str;
 
+    /// What it runs on, for `birth`.
+    fn device(&self) -> &str {
+        "cpu"
+    }
+
     /// Features of each look, in order; all finite. Its pixels are `[3, side, side]` of the plan.
     ///
     /// # Errors

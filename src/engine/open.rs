@@ -2,6 +2,7 @@
 
 use super::cuda::device::Device;
 use super::cuda::encoder::CudaEncoder;
+use super::cuda::no_network::NoNetwork;
 use super::cuda::stand_in::StandIn;
 use super::nearest::OnnxNearest;
 use super::network::{Networks, Precision};
@@ -35,6 +36,8 @@ pub struct Engines {
     pub threads: Option<usize>,
     /// The folder of TensorRT's libraries.
     pub tensorrt: Option<PathBuf>,
+    /// Kernels, copies and the graph alone, for those who measure them: verdicts mean nothing.
+    pub without_network: bool,
 }
 
 /// Looks that a GPU's network takes at once: as many waiting pictures, or regions and tiles of one. More go through it
@@ -61,7 +64,14 @@ impl Engines {
             Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, told),
             Backend::Auto => match Device::open() {
                 Ok(device) if !device.is_stand_in => self.on_gpu_or_cpu(device, model, plan, told),
-                _ => Ok(self.on_cpu(model, plan)?.into()),
+                Ok(_) => Ok(self.on_cpu(model, plan)?.into()),
+                Err(why) => {
+                    // Without a driver nobody expects a GPU; with one that fails somebody does.
+                    if Device::has_driver() {
+                        tracing::warn!("the CPU judges: {why}");
+                    }
+                    Ok(self.on_cpu(model, plan)?.into())
+                }
             },
         }
     }
@@ -99,6 +109,10 @@ impl Engines {
         plan: &EncodePlan,
         told: &Told,
     ) -> Result<Opened, EngineError> {
+        if self.without_network {
+            let networks = NoNetwork::new(&device, self.precision, LOOKS_MAX);
+            return Ok(self.encoder(device, Box::new(networks), model, plan)?.into());
+        }
         if device.is_stand_in {
             let networks = StandIn::open(&self.runtime()?, model, plan, self.precision, LOOKS_MAX)?;
             return Ok(self.encoder(device, Box::new(networks), model, plan)?.into());
@@ -117,6 +131,7 @@ impl Engines {
                 )));
             }
             (None, None) => {
+                found.unfit.iter().for_each(|why| tracing::info!("a plan that does not serve: {why}"));
                 tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
                 let precision = self.precision;
                 plans.build(&library, &Order { model, plan, precision, looks_max: LOOKS_MAX, target }, told)?

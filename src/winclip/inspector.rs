@@ -6,7 +6,7 @@ use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::fused::{Framing, Pieces, Shot, Stages};
+use crate::engine::fused::{Framing, Paint, Pieces, Shot, Stages};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
 use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
@@ -138,6 +138,21 @@ impl Inspector {
         Ok(inspector)
     }
 
+    /// An engine that captures its work does so for each number of pictures at once: now, at a picture of the camera's
+    /// size, instead of at the first parts.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn warm(&mut self, picture: &Picture, together: usize) -> Result<(), EngineError> {
+        if self.scores_on_device() {
+            let pictures = vec![picture.clone(); together];
+            for count in 1..=together {
+                self.judge_all(&pictures[..count].iter().collect::<Vec<_>>())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Without references so far: a model with text judges by words, one without finds nothing anomalous. For the
     /// arguments see [`Inspector::prepare`].
     ///
@@ -238,6 +253,11 @@ impl Inspector {
         self.encoder.fused().is_some()
     }
 
+    /// What paints overlays on the engine's device, beside it; nothing where only the processor can.
+    pub fn painter(&mut self) -> Option<Box<dyn Paint>> {
+        self.encoder.fused().map(|fused| fused.painter())
+    }
+
     /// What it judged with, for another inspector.
     pub fn into_encoder(self) -> Box<dyn Encoder> {
         self.encoder
@@ -245,6 +265,10 @@ impl Inspector {
 
     pub fn backend(&self) -> &str {
         self.encoder.backend()
+    }
+
+    pub fn device(&self) -> &str {
+        self.encoder.device()
     }
 
     /// Where the encoder's time for the last picture went.
@@ -267,7 +291,7 @@ impl Inspector {
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
     pub fn judge(&mut self, picture: &Picture) -> Result<Vec<Judgement>, InspectError> {
-        Ok(self.judge_in_detail(picture)?.into_iter().map(|detailed| detailed.judgement).collect())
+        Ok(self.judge_all(&[picture])?.remove(0)?)
     }
 
     /// [`Inspector::judge`] of several pictures, whose looks go through the encoder together. A picture that the recipe

@@ -1,7 +1,7 @@
 //! Does a new plan of the GPU's network say what the CPU says? Both judge the same pictures by the same recipe, taught
 //! with the same references; a plan that is too far off must not serve.
 
-use super::inspector::{InspectError, Inspector};
+use super::inspector::{InspectError, Inspector, Judgement};
 use super::recipe::{Recipe, Region};
 use crate::engine::network::Precision;
 use crate::engine::{EncodePlan, Encoder};
@@ -23,6 +23,20 @@ impl Parity {
             Precision::Fp16 => Parity { score: 1e-2, map: 2e-2 },
             Precision::Fp32 => Parity { score: 1e-3, map: 1e-3 },
         }
+    }
+
+    /// Or as far as these two judgements of a picture are from each other.
+    fn with(self, judged: &[Judgement], expected: &[Judgement]) -> Self {
+        let pairs = judged.iter().zip(expected);
+        pairs.fold(self, |far, (a, b)| {
+            let cells = a.map.values().iter().zip(b.map.values());
+            let is_whole = a.map.values().len() == b.map.values().len();
+            let nothing = if is_whole { far.map } else { f32::NAN };
+            Parity {
+                score: farther(far.score, a.score - b.score),
+                map: cells.fold(nothing, |far, (a, b)| farther(far, a - b)),
+            }
+        })
     }
 
     pub fn is_within(&self, limits: &Parity) -> bool {
@@ -48,7 +62,7 @@ pub struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Judges drawn pictures with both, with references and by words alone where the plan allows it; gives the first
+    /// Judges drawn pictures with both, one by one and together, with references and by words alone where the plan allows it; gives the first
     /// encoder back.
     ///
     /// # Errors
@@ -66,12 +80,13 @@ impl Comparison<'_> {
             }
             let mut first = self.inspector(one, references)?;
             let mut second = self.inspector(other, references)?;
-            for picture in &pictures[2..] {
-                let (a, b) = (first.judge(picture)?, second.judge(picture)?);
-                for (a, b) in a.iter().zip(&b) {
-                    parity.score = farther(parity.score, a.score - b.score);
-                    let cells = a.map.values().iter().zip(b.map.values());
-                    parity.map = cells.fold(parity.map, |far, (a, b)| farther(far, a - b));
+            // As many at once as an engine may take, and one: other numbers are other kernels of the library's.
+            for together in [&pictures[..], &pictures[2..3]] {
+                let together: Vec<&Picture> = together.iter().collect();
+                let judged = [&mut first, &mut second].map(|inspector| inspector.judge_all(&together));
+                let [judged, expected] = judged;
+                for (judged, expected) in judged?.into_iter().zip(expected?) {
+                    parity = parity.with(&judged?, &expected?);
                 }
             }
             (one, other) = (first.into_encoder(), second.into_encoder());
@@ -100,9 +115,9 @@ impl Comparison<'_> {
     }
 }
 
-/// The larger one; what is not a number is larger than any.
+/// The larger one; what is not a number is larger than any, and stays.
 fn farther(so_far: f32, difference: f32) -> f32 {
-    if difference.is_nan() { f32::NAN } else { so_far.max(difference.abs()) }
+    if so_far.is_nan() || difference.is_nan() { f32::NAN } else { so_far.max(difference.abs()) }
 }
 
 /// A smooth surface with grain, and from the third on a scratch: what is compared is arithmetic, not taste.

@@ -4,10 +4,9 @@
 use crate::broker::{Broker, Listener, free_port};
 use crate::inspect::{self, Engine};
 use crate::line;
-use crate::support::{golden, imported};
+use crate::support::{self, golden, imported};
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
-use std::process::Command;
 use winspect::engine::cuda::device::Device;
 use winspect::engine::nearest::Nearest;
 use winspect::engine::network::Precision;
@@ -137,6 +136,23 @@ fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
     assert!(!Parity { score: f32::NAN, map: 0.0 }.is_within(&Parity::limits(Precision::Fp16)));
 }
 
+#[test]
+fn kernels_are_measured_without_a_network_and_say_so() {
+    if device().is_none() {
+        return;
+    }
+    let (_guard, model) = imported("open-clip-tiny");
+    let mut command = support::winspect();
+    command.arg("bench").arg("--model").arg(&model.path).args(["--backend", "tensorrt", "--without-network"]);
+    let output = command.args(["--references", "2", "--runs", "2", "--threads", "1"]).output().expect("was built");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && errors.contains("the network was not run"), "{errors}");
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&line["backend"], &line["with_network"]), (&"no-network-fp16".into(), &false.into()), "{line}");
+    assert_eq!((&line["stages"]["trunk"], &line["network_ms"]), (&"not run".into(), &().into()), "{line}");
+    assert!(line["kernels_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
+}
+
 /// Features of another network.
 struct Spoiled(Box<dyn Encoder>);
 
@@ -189,20 +205,28 @@ fn a_frame_costs_one_launch_and_one_wait() {
     }
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
-    let calls = |count: usize| {
+    let calls = |count: usize, recipe: &str| {
         write_gpu_line(folder.path(), broker.port, count);
+        rewrite_line(folder.path(), "heatmaps = \"all\"", "heatmaps = \"none\""); // painting has calls of its own
+        rewrite_line(folder.path(), "size = 70", &format!("size = 70\n{recipe}"));
         let file = folder.path().join("calls.json");
         let output = line::command(folder.path()).env("WINSPECT_STAND_IN_COUNT", &file).output().expect("ends");
         assert_eq!(line::summary(&output)["cameras"]["top"]["judged"], count);
         let text = std::fs::read_to_string(file).expect("written at exit");
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone()
     };
-    let (few, many) = (calls(2), calls(12));
-    let more = |call: &str| many[call].as_u64().unwrap_or(0) - few[call].as_u64().unwrap_or(0);
-    assert_eq!((more("cuGraphLaunch"), more("cuStreamSynchronize")), (10, 10));
-    for call in many.as_object().expect("an object").keys() {
-        let is_free = ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxGetCurrent", "cuCtxSetCurrent"].contains(&&**call);
-        assert!(is_free || more(call) == 0, "{call}: {} more for 10 frames", more(call));
+    // Five looks are two launches, by graphs that stay, whose tables say each time which looks they are at.
+    let tiles = "crop = [0, 0, 48, 38]\ntiles = 32";
+    for (recipe, launches, tables) in [("", 1, false), (tiles, 2, true)] {
+        let (few, many) = (calls(2, recipe), calls(12, recipe));
+        let more = |call: &str| many[call].as_u64().unwrap_or(0) - few[call].as_u64().unwrap_or(0);
+        assert_eq!(more("cuGraphLaunch"), 10 * launches, "{recipe}");
+        assert!(tables || more("cuStreamSynchronize") == 10);
+        for call in many.as_object().expect("an object").keys() {
+            let is_free = ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxGetCurrent", "cuCtxSetCurrent"];
+            let is_free = is_free.contains(&&**call) || (tables && call == "cuMemcpyHtoDAsync");
+            assert!(is_free || more(call) == 0, "{recipe} {call}: {} more for 10 frames", more(call));
+        }
     }
 }
 
@@ -214,8 +238,8 @@ fn a_frame_that_the_gpu_fails_on_is_undecided_and_a_gpu_that_is_lost_ends_the_li
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
     write_gpu_line(folder.path(), broker.port, 6);
-    // Out of memory once, and an illegal address, which a context does not get over.
-    for (fault, judged, code) in [("cuGraphLaunch:3=2", 5, 0), ("cuGraphLaunch:3=700", 2, 70)] {
+    // Out of memory once, and an illegal address, which a context does not get over. A reference is judged first.
+    for (fault, judged, code) in [("cuGraphLaunch:4=2", 5, 0), ("cuGraphLaunch:4=700", 2, 70)] {
         let listener = Listener::start(broker.port, "plant/box/result");
         let output = line::command(folder.path()).env("WINSPECT_STAND_IN_FAIL", fault).output().expect("ends");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -244,7 +268,7 @@ fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
     }
     let (guard, model) = imported("dinov2-tiny");
     let judge = |variables: &[(&str, &str)]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = support::winspect();
         command.arg("inspect").arg("--model").arg(&model.path).args(["--size", "70", "--threads", "1"]);
         command.args(FP32.flags).arg("--reference").arg(golden("open-clip-tiny").join("good_a.png"));
         command.args(["good_b", "bad"].map(|name| golden("open-clip-tiny").join(format!("{name}.png"))));
@@ -283,5 +307,76 @@ fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
     ] {
         let (code, scores, errors) = judge(&[variables]);
         assert!(matches!(code, Some(69 | 70)) && scores.is_empty() && errors.contains(words), "{code:?} {errors}");
+    }
+}
+
+/// Replaces words of the line that [`write_gpu_line`] wrote.
+fn rewrite_line(folder: &Path, old: &str, new: &str) {
+    let file = folder.join("line.toml");
+    let text = std::fs::read_to_string(&file).expect("just written");
+    assert!(text.contains(old), "{text}");
+    std::fs::write(file, text.replace(old, new)).expect("written");
+}
+
+/// The pictures in a folder of overlays, by their names' order.
+fn overlays(folder: &Path) -> Vec<Picture> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("read").path()).collect();
+    files.sort();
+    files.iter().map(|file| picture_file::read(file).expect("a picture")).collect()
+}
+
+/// Runs a line of two pictures, as many as may wait for the artist: what it said, and its overlays.
+fn painted_by(folder: &Path, port: u16, backend: &str, variables: &[(&str, &str)]) -> (String, Vec<Picture>) {
+    let painted = folder.join("overlays");
+    let _ = std::fs::remove_dir_all(&painted);
+    write_gpu_line(folder, port, 2);
+    rewrite_line(
+        folder,
+        "backend = \"tensorrt\"",
+        &format!("backend = {backend:?}\nprecision = \"fp32\"\noverlays = {painted:?}"),
+    );
+    let output = line::command(folder).envs(variables.iter().copied()).output().expect("ends");
+    let summary = line::summary(&output);
+    assert_eq!((&summary["cameras"]["top"]["judged"], &summary["undecided"]), (&2.into(), &0.into()), "{summary}");
+    (String::from_utf8_lossy(&output.stderr).into_owned(), overlays(&painted))
+}
+
+#[track_caller]
+fn assert_within_a_grey_level(what: &str, found: &[Picture], wanted: &[Picture]) {
+    assert_eq!((found.len(), wanted.len()), (2, 2), "{what}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert_eq!((found.width(), found.height()), (wanted.width(), wanted.height()), "{what}");
+        let apart = found.rgb().iter().zip(wanted.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
+    }
+}
+
+#[test]
+fn overlays_are_painted_on_the_device_as_on_the_cpu_and_by_the_cpu_when_it_cannot() {
+    let Some(device) = device() else { return };
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let counts = folder.path().join("calls.json");
+    let counting = [("WINSPECT_STAND_IN_COUNT", counts.to_str().expect("a plain path"))];
+    let (_, on_cpu) = painted_by(folder.path(), broker.port, "onnx", &[]);
+    let (errors, on_gpu) = painted_by(folder.path(), broker.port, "tensorrt", &counting);
+    assert_within_a_grey_level("on the device", &on_gpu, &on_cpu);
+    assert!(!errors.contains("overlays are painted by the processor"), "{errors}");
+    if !device.is_stand_in {
+        return;
+    }
+    let text = std::fs::read_to_string(&counts).expect("written at exit");
+    let counted = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    assert_eq!(counted["kernels"]["paint"], 2, "{counted}");
+    // The painter's are the last of these calls: its stream, its memory, its only launches outside of a graph.
+    for (call, error) in
+        [("cuStreamCreateWithPriority", 2), ("cuMemAlloc", 2), ("cuMemHostAlloc", 2), ("cuLaunchKernel", 701)]
+    {
+        let fault = format!("{call}:{}={error}", counted["calls"][call]);
+        let failing = [("WINSPECT_STAND_IN_FAIL", fault.as_str())];
+        let (errors, pictures) = painted_by(folder.path(), broker.port, "tensorrt", &failing);
+        assert_eq!(errors.matches("overlays are painted by the processor").count(), 1, "{fault}: {errors}");
+        assert_within_a_grey_level(&fault, &pictures, &on_cpu);
     }
 }

@@ -1,6 +1,6 @@
 //! `winspect inspect` as a user runs it: the binary, golden models and pictures, and what people get wrong.
 
-use crate::support::{Golden, assert_close, golden, imported};
+use crate::support::{Golden, assert_close, golden, imported, winspect};
 use ndarray::{Array2, ArrayD, Ix2};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -10,7 +10,7 @@ const CLIP: &str = "open-clip-tiny";
 const DINO: &str = "dinov2-tiny";
 
 fn command(model: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command.arg("inspect").arg("--model").arg(model).args(["--threads", "1"]);
     command
 }
@@ -390,7 +390,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     drop(child.stderr.take());
     assert_eq!(child.wait().expect("ends").code(), Some(65));
 
-    let mut info = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut info = winspect();
     info.args(["model", "info"]).arg(&model.path).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = info.spawn().expect("the binary was built");
     drop(child.stdout.take());

@@ -1,7 +1,7 @@
 //! The whole line as a user runs it: the binary, a real broker, a foreign client.
 
 use crate::broker::{Broker, Listener, free_port};
-use crate::support::{golden, imported};
+use crate::support::{golden, imported, winspect};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub fn write_line(folder: &Path, port: u16, camera: &str) {
 }
 
 pub fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command.arg("run").arg(folder.join("line.toml")).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

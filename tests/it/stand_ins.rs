@@ -137,6 +137,8 @@ fn barriers_shuffles_and_atomics_do_what_a_gpu_does() {
     assert_eq!(stream.clone_dtoh(&counts).expect("a copy"), [768, 2, 16]);
 }
 
+type Call = dyn Fn(&Arc<CudaStream>) -> Result<(), DriverError>;
+
 #[test]
 fn what_would_wait_or_allocate_is_refused_in_a_capture_and_breaks_it() {
     if !present() {
@@ -148,8 +150,7 @@ fn what_would_wait_or_allocate_is_refused_in_a_capture_and_breaks_it() {
         unsafe { result::malloc_sync(64) }.map(drop)
     };
     let synchronise = |stream: &Arc<CudaStream>| stream.synchronize();
-    let refused: [(&str, &dyn Fn(&Arc<CudaStream>) -> Result<(), DriverError>); 2] =
-        [("cuMemAlloc", &allocate), ("cuStreamSynchronize", &synchronise)];
+    let refused: [(&str, &Call); 2] = [("cuMemAlloc", &allocate), ("cuStreamSynchronize", &synchronise)];
     for (what, call) in refused {
         stream.begin_capture(MODE).expect("no capture is under way");
         assert_eq!(call(&stream), Err(DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)), "{what}");
@@ -189,7 +190,7 @@ fn what_is_done_alone() {
     let Ok(what) = std::env::var(ALONE) else { return };
     match what.as_str() {
         "open" => println!("open: {:?}", open().err()),
-        "memory" => println!("{}", use_memory().map_or_else(|error| format!("{error:?}"), |known| known)),
+        "memory" => println!("{}", use_memory().unwrap_or_else(|error| format!("{error:?}"))),
         "work" => println!("{:?}", work()),
         "overrun" => overrun(),
         "freed" => read_what_was_freed(),

@@ -3,11 +3,23 @@
 use ndarray::ArrayD;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use winspect::engine::onnx::Runtime;
 use winspect::model::{self, ModelFolder};
 
+/// A folder in place of the project's, with `bin/winspect` and the files that the tests read: what `tools/gpu-check` packs
+/// runs on a machine without the project.
+fn unpacked() -> Option<PathBuf> {
+    std::env::var_os("WINSPECT_TEST_ROOT").map(PathBuf::from)
+}
+
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    unpacked().unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).join("tests/golden").join(name)
+}
+
+/// The program that is tested.
+pub fn winspect() -> Command {
+    Command::new(unpacked().map_or_else(|| env!("CARGO_BIN_EXE_winspect").into(), |root| root.join("bin/winspect")))
 }
 
 /// A golden folder's tensors.

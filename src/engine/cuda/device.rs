@@ -28,8 +28,7 @@ impl Device {
     /// # Errors
     /// [`EngineError::Unavailable`]: no driver, no device, or one that does not answer.
     pub fn open() -> Result<Self, EngineError> {
-        // SAFETY: asks the loader only.
-        if !unsafe { sys::is_culib_present() } {
+        if !Device::has_driver() {
             return Err(EngineError::Unavailable(format!(
                 "no {DRIVER}: there is no NVIDIA driver on this machine; install it (Jetson: it comes with JetPack), or use backend = \"onnx\""
             )));
@@ -42,11 +41,19 @@ impl Device {
         let context = CudaContext::new(0).map_err(dead)?;
         // SAFETY: all memory is ours (`memory.rs`), on one stream: there is nothing for events to keep in order.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(dead)?;
+        // Nobody who paints or prepares another recipe goes before a part.
+        let (_, highest) = result::stream::get_priority_range().map_err(dead)?;
+        let stream = context.new_stream_with_priority(highest).map_err(dead)?;
         let (major, minor) = context.compute_capability().map_err(dead)?;
         let name = context.name().map_err(dead)?;
         let sm = (10 * major + minor) as u32;
         Ok(Device { context, stream, name, sm, is_stand_in: is_stand_in() })
+    }
+
+    /// Whether libcuda can be loaded at all.
+    pub fn has_driver() -> bool {
+        // SAFETY: asks the loader only.
+        unsafe { sys::is_culib_present() }
     }
 
     /// Makes the calling thread one that may use the device.
@@ -78,6 +85,15 @@ impl Device {
             .map_err(failed("cannot copy from the GPU"))?;
         self.wait()?;
         Ok(values)
+    }
+
+    /// Enqueues that the bytes from `at` on are no number in any precision: what is not written after this cannot pass for
+    /// the values of the frame before.
+    pub fn spoil(&self, buffer: &Buffer, at: usize, bytes: usize) -> Result<(), EngineError> {
+        assert!(at + bytes <= buffer.bytes(), "a buffer is spoiled where it holds something");
+        // SAFETY: the range is inside of the buffer.
+        unsafe { result::memset_d8_async(buffer.address() + at as u64, 0xff, bytes, self.stream.cu_stream()) }
+            .map_err(failed("cannot clear what the GPU writes"))
     }
 
     /// A buffer that holds `values`.

@@ -29,7 +29,9 @@ impl Buffer {
         let buffer = Buffer { context: Arc::clone(context), address, bytes };
         // SAFETY: just made, of that size.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.map_err(failed(&what))?;
-        context.synchronize().map_err(failed(&what))?;
+        // Not the context: that would wait for what other threads have enqueued, and spoil what they capture.
+        // SAFETY: the null stream, which the line above went into, is always there.
+        unsafe { result::stream::synchronize(std::ptr::null_mut()) }.map_err(failed(&what))?;
         Ok(buffer)
     }
 

@@ -69,7 +69,9 @@ pub(super) fn build<'a>(
             Target::Device { .. } => &[CURRENT],
             Target::Capabilities(list) => list.as_slice(),
         };
-        builder.target(&Capabilities { slots, list }).map_err(failed)?;
+        builder.target(&Capabilities { slots, list }).map_err(|words| {
+            EngineError::Plan(format!("{} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)", library.name()))
+        })?;
     }
     if order.precision == Precision::Fp32 {
         builder.clear_flag(if library.has_ten_flags() { TF32_TEN } else { TF32_ELEVEN });
@@ -92,13 +94,13 @@ pub(super) fn input(part: Part) -> &'static str {
 }
 
 /// Smallest, best and largest dims of the input, a profile each: the trunk has one, the windows one a scale, whose
-/// token count is fixed. The trunk is made for as many looks as it may get; windows for those of one whole look, because
-/// cells that do not count leave some out.
+/// token count is fixed. Best is one look: a line judges one part at a time. Of windows there may be fewer than a whole look
+/// has: cells that do not count leave some out.
 fn profiles(order: &Order, part: Part) -> Vec<[Vec<usize>; 3]> {
     let (side, looks, width) = (order.plan.side, order.looks_max, order.model.spec.width);
     let grid = side / order.model.spec.patch;
     match part {
-        Part::Trunk => vec![[1, looks, looks].map(|count| vec![count, 3, side, side])],
+        Part::Trunk => vec![[1, 1, looks].map(|count| vec![count, 3, side, side])],
         Part::Windows => order
             .plan
             .scales

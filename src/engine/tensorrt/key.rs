@@ -20,7 +20,7 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// [`FORMAT`] of who built it.
+    /// `FORMAT` of who built it.
     pub format: u32,
     /// Library and version: `tensorrt-10.3.0`.
     pub library: String,

@@ -52,7 +52,7 @@ struct Inner {
     logger: &'static Logger,
 }
 
-/// The full one first, where a machine has both: it is made for more GPUs and knows them better.
+/// Newest first.
 const NAMES: [(&str, Kind); 4] = [
     ("libnvinfer.so.11", Kind::Full),
     ("libnvinfer.so.10", Kind::Full),
@@ -68,7 +68,7 @@ const WAY_OUT: &str = "install TensorRT 10 or 11 (Jetson: it comes with JetPack,
     tools/fetch-tensorrt-rtx (PyPI's tensorrt-rtx-cu13-libs); backend = \"onnx\" needs none of it";
 
 impl Library {
-    /// Loads the library of the configured folder; else the first of: beside the executable, `engines/lib` in the
+    /// Loads the library of the configured folder; else the first, full ones before RTX, of: beside the executable, `engines/lib` in the
     /// folders above the executable and above the current directory, the loader's own places.
     ///
     /// # Errors
@@ -88,6 +88,8 @@ impl Library {
         if configured.is_none() {
             candidates.extend(NAMES.iter().map(|(name, kind)| (PathBuf::from(name), *kind)));
         }
+        // Where a machine has both, the full one: it is made for more GPUs and knows them better.
+        candidates.sort_by_key(|(_, kind)| *kind == Kind::Rtx);
         for (file, kind) in candidates {
             match Self::open(&file, kind) {
                 Ok(library) => return Ok(library),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! library   finds and loads it         slots   where its functions stand       raw   calls them; all `unsafe`
-//! building  graph -> plan              key     what a plan depends on          plans the plans of a model folder
+//! building  graph -> plan              key     what a plan depends on          plans  a model folder's
 //! networks  plan -> runs on a stream, behind `engine::network`
 //! ```
 
@@ -11,6 +11,7 @@ mod building;
 mod key;
 mod library;
 mod networks;
+mod plan;
 mod plans;
 mod raw;
 mod slots;
@@ -19,4 +20,5 @@ pub use building::{Order, Progress, Told};
 pub use key::{Key, LOOKS_MOST, Target};
 pub use library::{Kind, Library, Version};
 pub use networks::TensorRt;
-pub use plans::{Found, Plan, Plans, State};
+pub use plan::{File, Files, Plan, State};
+pub use plans::{Found, Plans};

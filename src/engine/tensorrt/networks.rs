@@ -2,7 +2,7 @@
 
 use super::building::input;
 use super::library::Library;
-use super::plans::Plan;
+use super::plan::Plan;
 use super::raw::{Context, Engine};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
@@ -107,51 +107,89 @@ impl Networks for TensorRt {
     unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
         let engine = self.engine(part)?;
-        let wrong = |words: String| EngineError::Plan(format!("{}: {words}", part.file()));
-        let failed = |words: String| EngineError::Run(format!("{}: {words}", part.file()));
-        let asked = |name: &str| tensors.iter().find(|binding| binding.name == name);
-        let Some(taken) = asked(input(part)) else {
-            return Err(wrong(format!("nothing is bound to its input {:?}", input(part))));
-        };
-        let Some(profile) = profile_of(engine, &taken.name, &taken.dims) else {
-            return Err(wrong(format!("no profile of the plan holds {} of {:?}", taken.name, taken.dims)));
-        };
-        let stream = self.device.stream.cu_stream();
-        // SAFETY: the stream is the device's, which is current.
-        let mut context = unsafe { engine.context(profile, stream.cast()) }.map_err(failed)?;
-        self.device.wait()?;
-        context.set_shape(&taken.name, &taken.dims).map_err(failed)?;
+        let binder = Binder { device: &self.device, engine, part, tensors, bytes_each: self.precision.bytes() };
+        let mut context = binder.context()?;
         let mut unasked = vec![];
-        for tensor in engine.tensors() {
-            let dims: Option<Vec<usize>> = context
-                .dims(&tensor.name)
-                .and_then(|dims| dims.into_iter().map(|dim| usize::try_from(dim).ok()).collect());
-            let dims = dims.ok_or_else(|| wrong(format!("the shape of {:?} stays unknown", tensor.name)))?;
-            let address = match asked(&tensor.name) {
-                Some(binding) if binding.dims != dims => {
-                    let (name, has) = (&tensor.name, &binding.dims);
-                    return Err(wrong(format!("{name:?} is {dims:?} in the plan, {has:?} is bound")));
-                }
+        for (name, dims) in binder.shapes(&context)? {
+            let address = match binder.asked(&name) {
                 Some(binding) => binding.address,
-                // The plan computes more than the recipe needs; it has to be written somewhere.
                 None => {
-                    let bytes = dims.iter().product::<usize>() * self.precision.bytes();
-                    let space =
-                        self.device.stream.alloc_zeros::<u8>(bytes).map_err(|error| failed(error.to_string()))?;
-                    let address = space.device_ptr(&self.device.stream).0;
+                    let (space, address) = binder.space(&dims)?;
                     unasked.push(space);
                     address
                 }
             };
             // SAFETY: the caller's promise for what is bound; the rest lives beside the context.
-            unsafe { context.set_address(&tensor.name, address) }.map_err(failed)?;
-        }
-        let known: Vec<String> = engine.tensors().into_iter().map(|tensor| tensor.name).collect();
-        if let Some(binding) = tensors.iter().find(|binding| !known.contains(&binding.name)) {
-            return Err(wrong(format!("it has no {:?}, only {}", binding.name, known.join(", "))));
+            unsafe { context.set_address(&name, address) }.map_err(|words| binder.failed(&words))?;
         }
         self.device.wait()?;
         Ok(Box::new(Bound { context, _unasked: unasked }))
+    }
+}
+
+/// What is bound to what.
+struct Binder<'a> {
+    device: &'a Device,
+    engine: &'a Arc<Engine>,
+    part: Part,
+    tensors: &'a [Binding],
+    bytes_each: usize,
+}
+
+impl Binder<'_> {
+    /// A context with the profile that holds the input, and the input's shape.
+    fn context(&self) -> Result<Context, EngineError> {
+        let name = input(self.part);
+        let taken = self.asked(name).ok_or_else(|| self.wrong(&format!("nothing is bound to its input {name:?}")))?;
+        let profile = profile_of(self.engine, name, &taken.dims)
+            .ok_or_else(|| self.wrong(&format!("no profile of the plan holds {name} of {:?}", taken.dims)))?;
+        let stream = self.device.stream.cu_stream();
+        // SAFETY: the stream is the device's, which is current.
+        let context = unsafe { self.engine.context(profile, stream.cast()) };
+        let mut context = context.map_err(|words| self.failed(&words))?;
+        // The profile's copies end before anything else uses it.
+        self.device.wait()?;
+        context.set_shape(name, &taken.dims).map_err(|words| self.failed(&words))?;
+        Ok(context)
+    }
+
+    /// Every tensor of the engine with its dims, which are those of what is bound; and nothing else is bound.
+    fn shapes(&self, context: &Context) -> Result<Vec<(String, Vec<usize>)>, EngineError> {
+        let mut shapes = vec![];
+        for name in self.engine.tensors().into_iter().map(|tensor| tensor.name) {
+            let dims = context.dims(&name).unwrap_or_default();
+            let known: Option<Vec<usize>> = dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+            let dims = known.ok_or_else(|| self.wrong(&format!("the shape of {name:?} stays unknown: {dims:?}")))?;
+            if let Some(binding) = self.asked(&name).filter(|binding| binding.dims != dims) {
+                return Err(self.wrong(&format!("{name:?} is {dims:?} in the plan, {:?} is bound", binding.dims)));
+            }
+            shapes.push((name, dims));
+        }
+        match self.tensors.iter().find(|binding| shapes.iter().all(|(name, _)| *name != binding.name)) {
+            Some(binding) => Err(self.wrong(&format!("the plan has no {:?}", binding.name))),
+            None => Ok(shapes),
+        }
+    }
+
+    /// Where an output goes that the plan computes and the recipe does not need.
+    fn space(&self, dims: &[usize]) -> Result<(CudaSlice<u8>, u64), EngineError> {
+        let stream = &self.device.stream;
+        let bytes = dims.iter().product::<usize>() * self.bytes_each;
+        let space = stream.alloc_zeros::<u8>(bytes).map_err(|error| self.failed(&error.to_string()))?;
+        let address = space.device_ptr(stream).0;
+        Ok((space, address))
+    }
+
+    fn asked(&self, name: &str) -> Option<&Binding> {
+        self.tensors.iter().find(|binding| binding.name == name)
+    }
+
+    fn wrong(&self, words: &str) -> EngineError {
+        EngineError::Plan(format!("{}: {words}", self.part.file()))
+    }
+
+    fn failed(&self, words: &str) -> EngineError {
+        EngineError::Run(format!("{}: {words}", self.part.file()))
     }
 }
 

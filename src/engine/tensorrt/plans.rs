@@ -12,56 +12,16 @@
 use super::building::{Order, Told, build};
 use super::key::Key;
 use super::library::Library;
+use super::plan::{
+    CANDIDATE, File, Files, Manifest, Plan, State, file_name, remove, replace, sha256, unwritable, write,
+};
 use crate::engine::EngineError;
 use crate::engine::network::Part;
 use crate::model::ModelFolder;
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    Candidate,
-    Accepted,
-    /// Why.
-    Refused(String),
-}
-
-/// A plan as it lies in its folder.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    pub path: PathBuf,
-    pub key: Key,
-    pub state: State,
-    /// Bytes of all its plan files.
-    pub bytes: u64,
-    manifest: Manifest,
-}
-
-/// `plan.toml`.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    /// Seconds that the build took.
-    built_s: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
-    key: Key,
-    files: BTreeMap<String, File>,
-}
-
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    bytes: u64,
-    sha256: String,
-}
-
-const MANIFEST: &str = "plan.toml";
-const CANDIDATE: &str = "candidate";
-const REFUSED: &str = "refused";
 /// How the folder of a build that is under way begins; the number of its process follows.
 const BUILDING: &str = ".building-";
 
@@ -146,30 +106,18 @@ impl Plans {
     pub fn build(&self, library: &Library, order: &Order, told: &Told) -> Result<Plan, EngineError> {
         let Order { model, plan, precision, looks_max, target } = order;
         let key = Key::of(library, model, plan, *precision, *looks_max, target)?;
-        let started = Instant::now();
         fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
         self.sweep();
         let work = Work::begin(&self.folder)?;
         let cache = self.folder.join(format!("timing-{}-{}.cache", key.library, key.gpus().replace(", ", "-")));
-        let mut files = BTreeMap::new();
+        let mut files = Files::new();
         for part in [Part::Trunk, Part::Windows] {
-            if part == Part::Windows && plan.scales.is_empty() {
-                continue;
-            }
-            let timings = fs::read(&cache).unwrap_or_default();
-            let graphs = work.path.join("graphs");
-            fs::create_dir(&graphs).map_err(unwritable(&graphs))?;
-            let built = build(library, order, part, &graphs, &timings, told)?;
-            fs::remove_dir_all(&graphs).map_err(unwritable(&graphs))?;
-            let (name, bytes) = (file_name(part), built.plan.bytes());
-            write(&work.path.join(name), bytes)?;
-            files.insert(name.to_owned(), File { bytes: bytes.len() as u64, sha256: sha256(bytes) });
-            if let Some(timings) = built.cache.as_ref().map(|cache| cache.bytes()).filter(|bytes| !bytes.is_empty()) {
-                write(&cache, timings)?;
+            if part == Part::Trunk || !plan.scales.is_empty() {
+                files.insert(file_name(part).to_owned(), work.build(library, order, part, &cache, told)?);
             }
         }
         let candidate = self.folder.join(format!("{}.{CANDIDATE}", key.name()));
-        let manifest = Manifest { built_s: started.elapsed().as_secs_f64(), refused: None, key, files };
+        let manifest = Manifest { refused: None, key, files };
         manifest.write(&work.path)?;
         work.appear(&candidate)?;
         Plan::open(&candidate)
@@ -187,94 +135,6 @@ impl Plans {
     }
 }
 
-impl Plan {
-    /// # Errors
-    /// [`EngineError::Model`] when `plan.toml` is not what was written there.
-    fn open(path: &Path) -> Result<Self, EngineError> {
-        let file = path.join(MANIFEST);
-        let broken = |words: String| {
-            EngineError::Model(format!("{}: {words}; remove the folder and build the plan again", file.display()))
-        };
-        let text = fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
-        let manifest: Manifest = toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
-        let state = match (&manifest.refused, path.extension().is_some_and(|state| state == CANDIDATE)) {
-            (Some(reason), _) => State::Refused(reason.clone()),
-            (None, true) => State::Candidate,
-            (None, false) => State::Accepted,
-        };
-        let bytes = manifest.files.values().map(|file| file.bytes).sum();
-        Ok(Plan { path: path.to_owned(), key: manifest.key.clone(), state, bytes, manifest })
-    }
-
-    /// Seconds that the build took.
-    pub fn built_s(&self) -> f64 {
-        self.manifest.built_s
-    }
-
-    /// The plan of `part`, exactly as it was built.
-    ///
-    /// # Errors
-    /// [`EngineError::Plan`] when it has none, [`EngineError::Model`] when its bytes are not those that were built.
-    pub fn read(&self, part: Part) -> Result<Vec<u8>, EngineError> {
-        let name = file_name(part);
-        let Some(expected) = self.manifest.files.get(name) else {
-            return Err(EngineError::Plan(format!("{}: it has no {name}", self.path.display())));
-        };
-        let file = self.path.join(name);
-        let broken = |words: String| {
-            EngineError::Model(format!("{}: {words}; build it again with: winspect engine build", file.display()))
-        };
-        let bytes = fs::read(&file).map_err(|error| broken(error.to_string()))?;
-        if bytes.len() as u64 != expected.bytes {
-            return Err(broken(format!("{} bytes, {} were built", bytes.len(), expected.bytes)));
-        }
-        match sha256(&bytes) == expected.sha256 {
-            true => Ok(bytes),
-            false => Err(broken("other bytes than were built".to_owned())),
-        }
-    }
-
-    /// The candidate serves from now on, in place of an older plan of its key.
-    ///
-    /// # Errors
-    /// [`EngineError::Unavailable`] when the folder cannot be written.
-    pub fn accept(self) -> Result<Plan, EngineError> {
-        let serving = self.state_path(None);
-        if self.path != serving {
-            replace(&self.path, &serving)?;
-        }
-        remove(&self.state_path(Some(REFUSED)))?;
-        Plan::open(&serving)
-    }
-
-    /// The plan is not used, now or later; `reason` stays, with the figures that it rests on.
-    ///
-    /// # Errors
-    /// [`EngineError::Unavailable`] when the folder cannot be written.
-    pub fn refuse(mut self, reason: &str) -> Result<Plan, EngineError> {
-        self.manifest.refused = Some(reason.to_owned());
-        self.manifest.write(&self.path)?;
-        for name in self.manifest.files.keys() {
-            remove(&self.path.join(name))?;
-        }
-        let refused = self.state_path(Some(REFUSED));
-        replace(&self.path, &refused)?;
-        Plan::open(&refused)
-    }
-
-    fn state_path(&self, state: Option<&str>) -> PathBuf {
-        let name = self.key.name();
-        self.path.with_file_name(state.map_or(name.clone(), |state| format!("{name}.{state}")))
-    }
-}
-
-impl Manifest {
-    fn write(&self, folder: &Path) -> Result<(), EngineError> {
-        let text = toml::to_string(self).expect("a manifest is made of plain values");
-        write(&folder.join(MANIFEST), text.as_bytes())
-    }
-}
-
 /// The folder of a build that is under way; gone when it is dropped before it appears.
 struct Work {
     path: PathBuf,
@@ -288,6 +148,29 @@ impl Work {
         Ok(Work { path })
     }
 
+    /// Builds one part; what the builder measured goes in and comes back in the file `cache`.
+    fn build(
+        &self,
+        library: &Library,
+        order: &Order,
+        part: Part,
+        cache: &Path,
+        told: &Told,
+    ) -> Result<File, EngineError> {
+        let started = Instant::now();
+        let graphs = self.path.join("graphs");
+        fs::create_dir(&graphs).map_err(unwritable(&graphs))?;
+        let timings = fs::read(cache).unwrap_or_default();
+        let built = build(library, order, part, &graphs, &timings, told)?;
+        fs::remove_dir_all(&graphs).map_err(unwritable(&graphs))?;
+        let bytes = built.plan.bytes();
+        write(&self.path.join(file_name(part)), bytes)?;
+        if let Some(timings) = built.cache.as_ref().map(|cache| cache.bytes()).filter(|bytes| !bytes.is_empty()) {
+            write(cache, timings)?;
+        }
+        Ok(File { bytes: bytes.len() as u64, sha256: sha256(bytes), built_s: started.elapsed().as_secs_f64() })
+    }
+
     fn appear(self, path: &Path) -> Result<(), EngineError> {
         replace(&self.path, path)
     }
@@ -299,44 +182,107 @@ impl Drop for Work {
     }
 }
 
-fn file_name(part: Part) -> &'static str {
-    match part {
-        Part::Trunk => "trunk.plan",
-        Part::Windows => "windows.plan",
+#[cfg(test)]
+mod tests {
+    use super::super::key::FORMAT;
+    use super::super::plan::MANIFEST;
+    use super::*;
+    use crate::engine::network::Precision;
+
+    fn key(scales: &[usize]) -> Key {
+        Key {
+            format: FORMAT,
+            library: "tensorrt-10.3.0".to_owned(),
+            sm: vec![87],
+            gpu: Some("Orin".to_owned()),
+            precision: Precision::Fp16,
+            model: "0123456789".to_owned(),
+            side: 240,
+            outputs: vec!["tokens".to_owned()],
+            scales: scales.to_vec(),
+            looks_max: 1,
+        }
     }
-}
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+    /// A folder of plans with one candidate in it, whose trunk is `bytes`.
+    fn candidate(folder: &Path, key: &Key, bytes: &[u8]) -> Plans {
+        let work = Work::begin(folder).expect("a folder");
+        write(&work.path.join("trunk.plan"), bytes).expect("written");
+        let file = File { bytes: bytes.len() as u64, sha256: sha256(bytes), built_s: 1.5 };
+        let files = Files::from([("trunk.plan".to_owned(), file)]);
+        Manifest { refused: None, key: key.clone(), files }.write(&work.path).expect("written");
+        work.appear(&folder.join(format!("{}.{CANDIDATE}", key.name()))).expect("appears");
+        Plans { folder: folder.to_owned() }
+    }
 
-fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> EngineError {
-    move |error| EngineError::Unavailable(format!("cannot write {}: {error}", path.display()))
-}
+    #[test]
+    fn an_accepted_plan_serves_until_its_successor_is_accepted() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[2, 3]);
+        let plans = candidate(folder.path(), &wanted, b"old");
+        let found = plans.find(&wanted).expect("readable");
+        assert!(found.accepted.is_none());
+        found.candidate.expect("the candidate").accept().expect("accepted");
+        candidate(folder.path(), &wanted, b"new");
+        let found = plans.find(&wanted).expect("readable");
+        assert_eq!(found.accepted.expect("serves").read(Part::Trunk).expect("whole"), b"old");
+        found.candidate.expect("the successor").accept().expect("accepted");
+        let found = plans.find(&key(&[3])).expect("readable");
+        assert_eq!(found.accepted.expect("serves less, too").read(Part::Trunk).expect("whole"), b"new");
+        assert!(found.candidate.is_none());
+    }
 
-/// Writes a file that is whole or not there, on the disk when this returns.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
-    use std::io::Write;
-    let part = path.with_extension("part");
-    let put = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    put().map_err(unwritable(path))
-}
+    #[test]
+    fn a_refused_plan_is_a_reason_and_no_bytes() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[2]);
+        let plans = candidate(folder.path(), &wanted, b"bad");
+        let plan = plans.find(&wanted).expect("readable").candidate.expect("the candidate");
+        let refused = plan.refuse("scores differ by 0.5, at most 0.01 may be").expect("noted");
+        assert_eq!(fs::read_dir(&refused.path).expect("there").count(), 1);
+        let found = plans.find(&wanted).expect("readable");
+        assert!(found.candidate.is_none() && found.accepted.is_none());
+        assert_eq!(found.refused.as_deref(), Some("scores differ by 0.5, at most 0.01 may be"));
+    }
 
-/// `from` takes the place of `to`, a folder or nothing.
-fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
-    remove(to)?;
-    fs::rename(from, to).map_err(unwritable(to))
-}
+    #[test]
+    fn a_plan_that_lost_or_changed_bytes_is_not_given_to_the_library() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[]);
+        let plans = candidate(folder.path(), &wanted, b"whole");
+        let plan = plans.find(&wanted).expect("readable").candidate.expect("the candidate");
+        fs::write(plan.path.join("trunk.plan"), b"whol").expect("written");
+        let cut = plan.read(Part::Trunk).expect_err("cut").to_string();
+        assert!(cut.contains("trunk.plan: 4 bytes, 5 were built; build it again"), "{cut}");
+        fs::write(plan.path.join("trunk.plan"), b"wholE").expect("written");
+        let other = plan.read(Part::Trunk).expect_err("changed").to_string();
+        assert!(other.contains("other bytes than were built"), "{other}");
+        let none = plan.read(Part::Windows).expect_err("it has none").to_string();
+        assert!(none.contains("it has no windows.plan"), "{none}");
+    }
 
-fn remove(path: &Path) -> Result<(), EngineError> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(path)(error)),
-        _ => Ok(()),
+    #[test]
+    fn what_does_not_serve_is_told_with_its_reasons() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let other = Key { model: "9876543210".to_owned(), sm: vec![110], ..key(&[2, 3]) };
+        let plans = candidate(folder.path(), &other, b"plan");
+        fs::create_dir(folder.path().join("0000.candidate")).expect("new");
+        fs::write(folder.path().join("0000.candidate").join(MANIFEST), "key = 7").expect("written");
+        let found = plans.find(&key(&[2, 3])).expect("readable");
+        assert!(found.accepted.is_none() && found.candidate.is_none());
+        let words = found.unfit.join("\n");
+        assert!(words.contains("it is for sm_110, not sm_87; it is of the model 98765432, not 01234567"), "{words}");
+        assert!(words.contains("remove the folder and build the plan again"), "{words}");
+    }
+
+    #[test]
+    fn a_build_that_was_killed_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let plans = Plans { folder: folder.path().to_owned() };
+        // No process has this number: it is above the kernel's largest.
+        fs::create_dir(folder.path().join(format!("{BUILDING}99999999"))).expect("new");
+        assert!(plans.list().expect("readable").0.is_empty());
+        plans.sweep();
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
     }
 }

@@ -59,3 +59,78 @@ pub unsafe fn enqueue(kernels: &Kernels, stream: &CudaStream, args: &Args) -> Re
     // SAFETY: the caller's promise; `Args` is the kernel's struct.
     unsafe { launch(stream, function, shape, args) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bench, on_device, random};
+    use super::*;
+    use crate::engine::counted_windows;
+
+    /// The plain reference: a window's class token and patches, one after another.
+    fn plain(tokens: &[f32], places: &[Place], (grid, width, scale): (usize, usize, usize)) -> Vec<f32> {
+        let row = |look: i32, token: usize| {
+            let at = look as usize * (1 + grid * grid) + token;
+            &tokens[at * width..][..width]
+        };
+        let mut out = vec![];
+        for Place { look, corner } in places {
+            out.extend_from_slice(row(*look, 0));
+            for (down, across) in (0..scale).flat_map(|down| (0..scale).map(move |across| (down, across))) {
+                out.extend_from_slice(row(*look, 1 + *corner as usize + down * grid + across));
+            }
+        }
+        out
+    }
+
+    fn gathered(bench: &Bench, tokens: &[f32], places: &[Place], sizes: (usize, usize, usize)) -> Vec<f32> {
+        let (grid, width, scale) = sizes;
+        let out = bench.out_real(places.len() * (1 + scale * scale) * width);
+        let args = Args {
+            tokens: bench.up_real(tokens),
+            places: bench.up(places),
+            out: out.address,
+            windows: places.len() as u32,
+            grid: grid as u32,
+            width: width as u32,
+            scale: scale as u32,
+        };
+        // SAFETY: the bench holds what the sizes say.
+        unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("enqueued");
+        bench.down_real(&out)
+    }
+
+    /// Windows of `scale` in each look; in every other look only those that touch the last cell.
+    fn places(looks: usize, grid: usize, scale: usize) -> Vec<Place> {
+        let mut last = vec![false; grid * grid];
+        last[grid * grid - 1] = true;
+        let across = grid - scale + 1;
+        let of = |look: usize| counted_windows(grid, scale, (look % 2 == 1).then_some(last.as_slice()));
+        let place = |look: usize, window: usize| Place {
+            look: look as i32,
+            corner: (window / across * grid + window % across) as i32,
+        };
+        (0..looks).flat_map(|look| of(look).into_iter().map(move |window| place(look, window))).collect()
+    }
+
+    #[test]
+    fn windows_are_gathered_whatever_the_grid_the_scale_and_the_width() {
+        on_device(|bench| {
+            let sizes = [(1, 8, 1), (5, 7, 2), (5, 24, 3), (4, 896, 4), (6, 1, 5), (3, 12, 1)];
+            for (seed, (grid, width, scale)) in (0..).zip(sizes) {
+                let tokens = bench.stored(&random(seed, 3 * (1 + grid * grid) * width));
+                let places = places(3, grid, scale);
+                let found = gathered(bench, &tokens, &places, (grid, width, scale));
+                assert!(found == plain(&tokens, &places, (grid, width, scale)), "{grid} {width} {scale}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_windows_are_no_work() {
+        on_device(|bench| {
+            let args = Args { tokens: 0, places: 0, out: 0, windows: 0, grid: 1, width: 1, scale: 1 };
+            // SAFETY: there is nothing to read or write.
+            unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("nothing to do");
+        });
+    }
+}

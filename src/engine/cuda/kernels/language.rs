@@ -47,3 +47,72 @@ pub unsafe fn enqueue(kernels: &Kernels, stream: &CudaStream, args: &Args) -> Re
     // SAFETY: the caller's promise; `Args` is the kernel's struct.
     unsafe { launch(stream, &kernels.language, shape, args) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bench, on_device, random};
+    use super::*;
+    use crate::winclip::vectors::cosine;
+
+    /// The plain reference: `Language::of_row` in `winclip/scorer.rs`.
+    fn plain(row: &[f32], [normal, anomalous]: [&[f32]; 2], temperature: f32) -> f32 {
+        1.0 / (1.0 + ((cosine(row, normal) - cosine(row, anomalous)) / temperature).exp())
+    }
+
+    fn prototypes(embed: usize) -> Vec<f32> {
+        let raw = ndarray::Array2::from_shape_vec((2, embed), random(77, 2 * embed)).expect("two rows");
+        crate::winclip::vectors::unit_rows(raw.view()).into_iter().collect()
+    }
+
+    fn values(bench: &Bench, rows: &[f32], look: &[i32], prototypes: &[f32], temperature: f32) -> (Vec<f32>, Vec<u32>) {
+        let (values, flags) = (bench.out(look.len(), f32::NAN), bench.out(3, 0u32));
+        let args = Args {
+            rows: bench.up_real(rows),
+            look: bench.up(look),
+            prototypes: bench.up(prototypes),
+            values: values.address,
+            flags: flags.address,
+            count: look.len() as u32,
+            embed: (prototypes.len() / 2) as u32,
+            temperature,
+            unused: 0,
+        };
+        // SAFETY: the bench holds what the sizes say.
+        unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("enqueued");
+        (bench.down(&values), bench.down(&flags))
+    }
+
+    /// Within 1e-5 at tau = 0.07: sums of floats against sums of doubles.
+    #[test]
+    fn it_is_the_softmax_of_two_cosines() {
+        on_device(|bench| {
+            for embed in [1, 31, 32, 77, 640] {
+                let prototypes = prototypes(embed);
+                let mut rows = bench.stored(&random(3, 9 * embed));
+                rows[2 * embed..3 * embed].fill(0.0);
+                rows[4 * embed..5 * embed].copy_from_slice(&bench.stored(&prototypes[..embed]));
+                let (found, flags) = values(bench, &rows, &[0, 0, 0, 1, 1, 1, 1, 2, 2], &prototypes, 0.07);
+                let (normal, anomalous) = prototypes.split_at(embed);
+                for (row, found) in rows.chunks_exact(embed).zip(&found) {
+                    let plain = plain(row, [normal, anomalous], 0.07);
+                    assert!((found - plain).abs() < 1e-5, "E = {embed}: {found}, plainly {plain}");
+                }
+                assert_eq!((found[2], flags), (0.5, vec![0; 3]));
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_that_is_not_finite_raises_its_looks_flag_and_has_a_finite_value() {
+        on_device(|bench| {
+            let (embed, prototypes) = (40, prototypes(40));
+            for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut rows = random(4, 3 * embed);
+                rows[2 * embed - 1] = strange;
+                let (found, flags) = values(bench, &rows, &[0, 1, 2], &prototypes, 0.01);
+                assert!(found.iter().all(|value| (0.0..=1.0).contains(value)), "{found:?}");
+                assert_eq!(flags, [0, 1, 0]);
+            }
+        });
+    }
+}

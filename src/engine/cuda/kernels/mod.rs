@@ -6,12 +6,16 @@
 //!
 //! Each `enqueue` only enqueues: it allocates nothing and waits for nothing, so that it can be captured in a CUDA graph.
 //! Its arguments are device addresses that the caller owns, in one `#[repr(C)]` struct, which the kernel takes as it is.
+//!
+//! Floor of all of them for ViT-B-16-plus-240 with four references, fp16, on an H200 (4.8 TB/s, 67 TFLOP/s): 12.5 us a
+//! picture, 10.5 us of them the products of `nearest`.
 
 pub mod compile;
 pub mod gather;
 pub mod language;
 pub mod nearest;
-mod nvrtc;
+pub mod nvrtc;
+pub mod paint;
 pub mod pixels;
 pub mod scatter;
 #[cfg(test)]
@@ -38,6 +42,7 @@ pub struct Kernels {
     distances: CudaFunction,
     language_map: CudaFunction,
     visual_map: CudaFunction,
+    paint: CudaFunction,
 }
 
 impl Kernels {
@@ -70,6 +75,7 @@ impl Kernels {
             distances: function(&module, "distances")?,
             language_map: function(&module, "language_map")?,
             visual_map: function(&module, "visual_map")?,
+            paint: function(&module, "paint")?,
         })
     }
 

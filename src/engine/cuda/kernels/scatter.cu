@@ -91,7 +91,8 @@ static __device__ __forceinline__ float visual(const Scatter& args, Cell cell) {
     float sum = 0;
     for (unsigned i = 0; i < args.count; ++i) {
         const Layer& layer = args.layers[i];
-        if (layer.mean == MEAN_HARMONIC) {
+        // One value is its own mean, without the rounding of two divisions.
+        if (layer.mean == MEAN_HARMONIC && layer.scale > 1) {
             sum += harmonic_mean(layer, args.grid, cell);
         } else {
             unsigned count;

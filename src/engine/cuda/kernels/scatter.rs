@@ -133,3 +133,159 @@ pub unsafe fn visual_map(
     // SAFETY: the caller's promise; `Args` is the kernel's struct.
     unsafe { launch(stream, &kernels.visual_map, args.shape(), &args) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bench, on_device, random};
+    use super::*;
+    use crate::engine::counted_windows;
+    use crate::winclip::vectors::harmonic;
+    use crate::winclip::windows::{over, scattered};
+
+    /// Values of one scale: of every window of each look, 0 where it was left out, as `in_place` in `winclip/scorer.rs`.
+    struct Scale {
+        scale: usize,
+        mean: Mean,
+        all: Vec<Vec<f32>>,
+        encoded: Vec<f32>,
+        place: Vec<i32>,
+    }
+
+    /// The second look's windows are those that touch `cell`; a few values are as they can hardly be: 0, 1, the smallest.
+    fn scale(grid: usize, scale: usize, mean: Mean, cell: usize) -> Scale {
+        let mut cells = vec![false; grid * grid];
+        cells[cell] = true;
+        let windows = (grid - scale + 1).pow(2);
+        let mut made = Scale { scale, mean, all: vec![], encoded: vec![], place: vec![] };
+        for (look, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
+            let counted = counted_windows(grid, scale, cells);
+            let (mut all, mut place) = (vec![0.0; windows], vec![-1; windows]);
+            for (at, window) in counted.into_iter().enumerate() {
+                let drawn = random((97 * scale + 13 * look + at) as u64, 1)[0].abs();
+                all[window] = match (look, at) {
+                    (2, 0) => 0.0,
+                    (2, 1) => 1.0,
+                    (2, 2) => f32::from_bits(1),
+                    _ => drawn,
+                };
+                place[window] = made.encoded.len() as i32;
+                made.encoded.push(all[window]);
+            }
+            made.all.push(all);
+            made.place.extend(place);
+        }
+        made
+    }
+
+    fn layers(bench: &Bench, scales: &[Scale]) -> Vec<Layer> {
+        let layer = |s: &Scale| Layer::new(bench.up(&s.encoded), bench.up(&s.place), s.scale as u32, s.mean);
+        scales.iter().map(layer).collect()
+    }
+
+    const LOOKS: usize = 3;
+
+    fn language(bench: &Bench, grid: usize, scales: &[Scale], words: Words) -> Vec<f32> {
+        let (out, layers) = (bench.out(LOOKS * grid * grid, f32::NAN), layers(bench, scales));
+        let maps = Maps { address: out.address, looks: LOOKS as u32, grid: grid as u32 };
+        // SAFETY: the bench holds what the sizes say.
+        unsafe { language_map(&bench.kernels, &bench.stream, &layers, words, maps) }.expect("enqueued");
+        bench.down(&out)
+    }
+
+    fn visual(bench: &Bench, grid: usize, scales: &[Scale]) -> Vec<f32> {
+        let (out, layers) = (bench.out(LOOKS * grid * grid, f32::NAN), layers(bench, scales));
+        let maps = Maps { address: out.address, looks: LOOKS as u32, grid: grid as u32 };
+        // SAFETY: the bench holds what the sizes say.
+        unsafe { visual_map(&bench.kernels, &bench.stream, &layers, maps) }.expect("enqueued");
+        bench.down(&out)
+    }
+
+    /// `value(look, cell)` of all.
+    fn each(grid: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+        let cells = (0..LOOKS).flat_map(|look| (0..grid * grid).map(move |cell| (look, cell)));
+        cells.map(|(look, cell)| value(look, cell)).collect()
+    }
+
+    fn assert_close(found: &[f32], plain: &[f32], what: &str) {
+        assert_eq!(found.len(), plain.len());
+        for (at, (found, plain)) in found.iter().zip(plain).enumerate() {
+            assert!(found.is_finite() && (found - plain).abs() <= 1e-6 * plain.abs(), "{what} {at}: {found}, {plain}");
+        }
+    }
+
+    const GRIDS: [(usize, &[usize]); 5] = [(1, &[1]), (3, &[3, 2]), (5, &[2, 3, 5]), (15, &[2, 3]), (9, &[1, 4, 9])];
+
+    #[test]
+    fn language_maps_are_harmonic_means_over_windows_scales_and_the_whole() {
+        on_device(|bench| {
+            for (grid, chosen) in GRIDS {
+                let scales: Vec<Scale> =
+                    chosen.iter().map(|k| scale(grid, *k, Mean::Harmonic, grid * grid / 2)).collect();
+                let whole = [0.25, 0.75, 0.5];
+                for with_whole in [true, false] {
+                    let found = match with_whole {
+                        true => language(bench, grid, &scales, Words::Harmonic { whole: bench.up(&whole) }),
+                        false => language(bench, grid, &scales, Words::Harmonic { whole: 0 }),
+                    };
+                    let plain = each(grid, |look, cell| {
+                        let of = |s: &Scale| scattered(&s.all[look], grid, s.scale, Mean::Harmonic)[cell];
+                        harmonic(scales.iter().map(of).chain(with_whole.then_some(whole[look])))
+                    });
+                    assert_close(&found, &plain, &format!("{grid} {chosen:?}"));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn odds_are_caoyunkangs_mean() {
+        on_device(|bench| {
+            for (grid, chosen) in GRIDS {
+                let scales: Vec<Scale> = chosen.iter().map(|k| scale(grid, *k, Mean::Arithmetic, 0)).collect();
+                let plain = each(grid, |look, cell| {
+                    let odds = |s: &Scale| {
+                        let values =
+                            over(grid, s.scale, cell / grid, cell % grid).map(|w| 1.0 / (1.0 - s.all[look][w]));
+                        values.clone().sum::<f32>() / values.count() as f32
+                    };
+                    1.0 - 1.0 / (scales.iter().map(odds).sum::<f32>() / scales.len() as f32)
+                });
+                let found = language(bench, grid, &scales, Words::OddsMean);
+                // 1 - 1/u of a u near 1 keeps few digits.
+                let apart = found.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(apart < 1e-6 && found.iter().all(|value| value.is_finite()), "{grid} {chosen:?}: {apart}");
+            }
+        });
+    }
+
+    #[test]
+    fn visual_maps_are_means_over_layers_of_either_mean_over_windows() {
+        on_device(|bench| {
+            for (grid, chosen) in GRIDS {
+                for mean in [Mean::Harmonic, Mean::Arithmetic] {
+                    let mut scales: Vec<Scale> = chosen.iter().map(|k| scale(grid, *k, mean, grid - 1)).collect();
+                    scales.push(scale(grid, 1, Mean::Harmonic, grid - 1));
+                    let plain = each(grid, |look, cell| {
+                        let of = |s: &Scale| match s.scale {
+                            1 => s.all[look][cell],
+                            scale => scattered(&s.all[look], grid, scale, s.mean)[cell],
+                        };
+                        scales.iter().map(of).sum::<f32>() / scales.len() as f32
+                    });
+                    assert_close(&visual(bench, grid, &scales), &plain, &format!("{grid} {chosen:?} {mean:?}"));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn nine_layers_are_refused_with_the_limit() {
+        on_device(|bench| {
+            let layers: Vec<Layer> = (0..9).map(|_| Layer::new(0, 0, 1, Mean::Harmonic)).collect();
+            let maps = Maps { address: 0, looks: 1, grid: 1 };
+            // SAFETY: refused before anything is enqueued.
+            let refused = unsafe { visual_map(&bench.kernels, &bench.stream, &layers, maps) };
+            assert!(refused.expect_err("too many").to_string().contains("at most 8 scales, got 9"));
+        });
+    }
+}

@@ -1,0 +1,202 @@
+//! TensorRT's binding against C++ classes with its tables (`fake_tensorrt.cpp`): what is built, bound, refused and freed.
+
+use crate::support::imported;
+use std::ffi::{CStr, CString, c_char};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use winspect::engine::EncodePlan;
+use winspect::engine::cuda::device::Device;
+use winspect::engine::network::{Binding, Networks, Part, Precision};
+use winspect::engine::tensorrt::{Library, Order, Plan, Plans, Target, TensorRt};
+use winspect::model::ModelFolder;
+
+/// A fake library of one series, loaded by us and by the binding.
+struct Fake {
+    ours: libloading::Library,
+    library: Library,
+    _folder: tempfile::TempDir,
+}
+
+impl Fake {
+    fn new(major: u32) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join(format!("libnvinfer.so.{major}"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fake_tensorrt.cpp");
+        let ten = format!("-DTEN={}", u32::from(major == 10));
+        let mut compiler = Command::new("g++");
+        compiler.args(["-std=c++17", "-Wall", "-shared", "-fPIC", &ten, "-o"]).arg(&file).arg(source);
+        assert!(compiler.status().expect("g++ runs").success());
+        // The loader knows it by its file, so that there is one of it, whatever it is called.
+        std::os::unix::fs::symlink(&file, folder.path().join(format!("libnvonnxparser.so.{major}"))).expect("linked");
+        // SAFETY: our own code, whose initialisers do nothing that matters.
+        let ours = unsafe { libloading::Library::new(&file) };
+        let library = Library::load(Some(folder.path())).expect("a known version");
+        Fake { ours: ours.expect("it was built"), library, _folder: folder }
+    }
+
+    /// What the parser finds in the graphs.
+    fn describe(&self, trunk: &str, windows: &str) {
+        let texts = [trunk, windows].map(|text| CString::new(text).expect("no zero bytes"));
+        // SAFETY: the function has this signature.
+        let describe = unsafe { self.ours.get::<unsafe extern "C" fn(*const c_char, *const c_char)>(b"describe\0") };
+        // SAFETY: the strings live during the call.
+        unsafe { describe.expect("it is there")(texts[0].as_ptr(), texts[1].as_ptr()) }
+    }
+
+    /// A letter for each object that was freed since this was last asked: Builder, confiG, Network, profile, Parser, Timing
+    /// cache, Memory, Runtime, Engine, Context.
+    fn freed(&self) -> String {
+        // SAFETY: the function has this signature.
+        let freed = unsafe { self.ours.get::<unsafe extern "C" fn() -> *const c_char>(b"take_freed\0") };
+        // SAFETY: it gives a string that lives until it is called again.
+        unsafe { CStr::from_ptr(freed.expect("it is there")()) }.to_string_lossy().into_owned()
+    }
+}
+
+/// 2 looks of the golden CLIP with windows of 2 and 3; `extra` are lines of the trunk beside what the plan asks for.
+fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<Plan, String> {
+    let (side, tokens, width) = shape(model);
+    fake.describe(
+        &format!("tensor 1 1 pixels -1 3 {side} {side}\ntensor 0 1 tokens -1 {tokens} {width}\n{extra}"),
+        &format!("tensor 1 1 tokens -1 -1 {width}\ntensor 0 1 embedding -1 {}\n", model.spec.embed),
+    );
+    build(fake, model)
+}
+
+fn build(fake: &Fake, model: &ModelFolder) -> Result<Plan, String> {
+    let plan = EncodePlan { side: model.spec.side, image: false, patches: vec![], scales: vec![2, 3] };
+    let target = Target::Device { sm: 87, gpu: "Orin".to_owned() };
+    let order = Order { model, plan: &plan, precision: Precision::Fp16, looks_max: 2, target };
+    let steps = Mutex::new(vec![]);
+    let told = |progress: winspect::engine::tensorrt::Progress| steps.lock().expect("whole").push(progress.step);
+    let plan = Plans::of(model).build(&fake.library, &order, &told).map_err(|error| error.to_string())?;
+    let steps: Vec<(usize, usize)> = steps.into_inner().expect("whole").iter().map(|s| (s.done, s.of)).collect();
+    assert_eq!(steps, [(0, 2), (1, 2), (2, 2), (0, 2), (1, 2), (2, 2)]);
+    Ok(plan)
+}
+
+/// Side, tokens of a look, width.
+fn shape(model: &ModelFolder) -> (usize, usize, usize) {
+    (model.spec.side, 1 + model.spec.grid() * model.spec.grid(), model.spec.width)
+}
+
+#[test]
+fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() {
+    for major in [10, 11] {
+        let (_guard, model) = imported("open-clip-tiny");
+        let fake = Fake::new(major);
+        let words = build(&fake, &model).expect_err("nothing was described");
+        assert!(words.contains("cannot build trunk.onnx: block1: an operator that nobody knows"), "{words}");
+        assert_eq!(fake.freed(), "PGNpB");
+        let plan = built(&fake, &model, "").expect("it is built");
+        assert_eq!(fake.freed(), "TPGNpBMMTPGNppBMM");
+        let windows = String::from_utf8(plan.read(Part::Windows).expect("whole")).expect("the fake's are text");
+        let (places, width) = (model.spec.grid() - 1, model.spec.width);
+        for line in [format!("profile 0 1 5 {width}"), format!("profile 2 {} 5 {width}", 2 * places * places)] {
+            assert!(windows.contains(&line), "{line}: {windows}");
+        }
+    }
+}
+
+/// A device to whose memory the fake can write.
+fn stand_in() -> Option<Device> {
+    match Device::open() {
+        Ok(device) if device.is_stand_in => Some(device),
+        Ok(device) => {
+            eprintln!("skipped: the fake TensorRT writes to the host's memory, {} has its own", device.name);
+            None
+        }
+        Err(why) => {
+            assert!(
+                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
+                "a GPU or tools/with-stand-ins is required: {why}"
+            );
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+/// A tensor's name and dims.
+type Named<'a> = (&'a str, &'a [usize]);
+
+/// A buffer on a device whose memory is the host's.
+fn binding(name: &str, dims: &[usize], values: &mut Vec<u16>) -> Binding {
+    values.resize(dims.iter().product(), 0);
+    Binding { name: name.to_owned(), dims: dims.to_vec(), address: values.as_mut_ptr() as u64 }
+}
+
+#[test]
+fn what_is_bound_must_be_what_the_plan_has() {
+    let Some(device) = stand_in() else { return };
+    for major in [10, 11] {
+        let (_guard, model) = imported("open-clip-tiny");
+        let fake = Fake::new(major);
+        let (side, tokens, width) = shape(&model);
+        let plan = built(&fake, &model, "tensor 0 1 block1 -1 7\n").expect("it is built").accept().expect("accepted");
+        fake.freed();
+        let networks = TensorRt::open(&fake.library, &device, &plan).expect("it opens");
+        assert_eq!(networks.looks_max(), 2);
+        assert!(networks.name().starts_with(&format!("tensorrt-{major}.")) && networks.name().ends_with("-fp16"));
+
+        let (mut pixels, mut out) = (vec![], vec![]);
+        let mut bind = |part, input: Named, output: Named| {
+            let tensors = [binding(input.0, input.1, &mut pixels), binding(output.0, output.1, &mut out)];
+            // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
+            unsafe { networks.bind(part, &tensors) }.map_err(|error| error.to_string())
+        };
+        let picture = [2, 3, side, side];
+        let wrong: [(Part, Named, Named, &str); 6] = [
+            (
+                Part::Trunk,
+                ("pixels", &[3, 3, side, side]),
+                ("tokens", &[3, tokens, width]),
+                "no profile of the plan holds",
+            ),
+            (Part::Trunk, ("pixels", &picture), ("tokens", &[2, tokens, 1]), "\"tokens\" is [2, "),
+            (Part::Trunk, ("pixels", &picture), ("block7", &[1]), "the plan has no \"block7\""),
+            (
+                Part::Trunk,
+                ("picture", &picture),
+                ("tokens", &[2, tokens, width]),
+                "nothing is bound to its input \"pixels\"",
+            ),
+            (Part::Windows, ("tokens", &[4, 6, width]), ("embedding", &[4, 1]), "no profile of the plan holds"),
+            (
+                Part::Windows,
+                ("tokens", &[4, 10, width]),
+                ("embedding", &[5, model.spec.embed]),
+                "\"embedding\" is [4, ",
+            ),
+        ];
+        for (part, input, output, words) in wrong {
+            let error = bind(part, input, output).err().expect("refused");
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        fake.freed();
+
+        // What the plan computes beside what is asked for has room of its own.
+        let mut bound = bind(Part::Trunk, ("pixels", &picture), ("tokens", &[2, tokens, width])).expect("fits");
+        // SAFETY: the stream is the device's.
+        unsafe { bound.enqueue(device.stream.cu_stream()) }.expect("it runs");
+        device.wait().expect("it ends");
+        assert_eq!(fake.freed(), "");
+        drop(networks);
+        // The windows' engine goes; the trunk's stays with what is bound.
+        assert_eq!(fake.freed(), "ER");
+        drop(bound);
+        assert_eq!(fake.freed(), "CER");
+        assert!(out.len() == 2 * tokens * width && out.iter().all(|value| *value == 0x3c00));
+    }
+}
+
+#[test]
+fn a_plan_of_another_precision_is_not_run() {
+    let Some(device) = stand_in() else { return };
+    let (_guard, model) = imported("open-clip-tiny");
+    let fake = Fake::new(11);
+    let plan = built(&fake, &model, "tensor 0 0 image -1 7\n").expect("it is built");
+    let words = TensorRt::open(&fake.library, &device, &plan).err().expect("refused").to_string();
+    assert!(words.contains("\"image\" holds values of type 0, not 1"), "{words}");
+}

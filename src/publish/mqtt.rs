@@ -336,7 +336,8 @@ impl Link {
     /// Everything is acknowledged and nothing more comes.
     fn is_finished(&self, session: &Session) -> bool {
         let quiet = session.in_flight.is_empty() && session.requested.is_empty();
-        self.ending.is_some() && !session.stopping && quiet && self.wiring.store.count().waiting == 0
+        let told = self.wiring.answers.is_empty() && session.refused.is_empty();
+        self.ending.is_some() && !session.stopping && quiet && told && self.wiring.store.count().waiting == 0
     }
 
     fn lost(&mut self, why: &str) {

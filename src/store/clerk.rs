@@ -57,8 +57,6 @@ pub struct Clerk {
     failed: Option<Instant>,
     /// Since when there has been something to write that nobody waits for.
     owed: Option<Instant>,
-    /// Nothing has come since.
-    calm: Option<Instant>,
     tidied: Instant,
 }
 
@@ -130,7 +128,6 @@ impl Opened {
             unwritten: told.map(|what| Write::Note { what }).into_iter().collect(),
             failed: None,
             owed: None,
-            calm: None,
             tidied: Instant::now(),
         }
     }
@@ -145,10 +142,8 @@ impl Clerk {
             if last {
                 self.failed = self.failed.and_then(|failed| failed.checked_sub(RETRY)); // no more time to wait
             }
-            let is_idle = changes.is_empty() && !last;
             self.round(changes, last);
             self.tidy();
-            self.move_log(is_idle);
             if last {
                 return;
             }
@@ -438,16 +433,6 @@ impl Clerk {
                 self.outbox.bell.notify_one();
             }
             Err(error) => self.fail(&error),
-        }
-    }
-
-    /// When nothing has come for a while: the next part does not wait for it then.
-    fn move_log(&mut self, is_idle: bool) {
-        let calm = self.calm.get_or_insert_with(Instant::now);
-        if !is_idle {
-            self.calm = None;
-        } else if calm.elapsed() >= SIGN && self.failed.is_none() {
-            self.database.move_log().unwrap_or_else(|error| tracing::debug!("the log stays: {error}"));
         }
     }
 

@@ -7,7 +7,6 @@
 use rusqlite::OptionalExtension;
 use rusqlite::{Connection, ErrorCode, params};
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +111,8 @@ pub enum DatabaseError {
     File { path: PathBuf, error: std::io::Error },
     #[error("{path} was made by a newer winspect (version {found}, this one knows {known}); update, or move it away")]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{path} was made by an early winspect (version {found}, this one knows {known}); move it away")]
+    Older { path: PathBuf, found: i64, known: i64 },
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
 }
@@ -121,8 +122,8 @@ pub struct Database {
     is_left: bool,
 }
 
-/// Raised when the tables change.
-const VERSION: i64 = 1;
+/// Raised when the tables change. A file of an older version is moved aside: no release had another one.
+const VERSION: i64 = 2;
 const TABLES: &str = "
 CREATE TABLE part (
   key INTEGER PRIMARY KEY, run_id TEXT NOT NULL, camera TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -140,25 +141,18 @@ const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
 /// Of those, so many are given to a new run, the newest: it remembers no more (`foreman.rs`).
-const ANSWERS_MAX: i64 = 100_000;
+const ANSWERS_MAX: usize = 100_000;
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
 /// Finds old answers without reading them all; beside the tables, because files without it are as good.
 const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
 /// Lines of the audit log that are kept.
 const AUDIT_KEPT: i64 = 100_000;
-/// Pages (4 kB) of the log after which a commit moves them into the tables, with two fsyncs more: seldom, because a page
-/// that was written a hundred times moves once. A crash makes the next start read so much.
-const LOG_PAGES: i64 = 8192;
-/// Bytes of a page in the log.
-const LOG_FRAME: u64 = 4096 + 24;
-/// Bytes of the log's file that stay when it begins anew: writing over them costs less than growing again.
-const LOG_KEPT: i64 = 48 << 20;
 /// Rows that one round of tidying takes away: a round must not hold a verdict up.
 const TIDIED: u64 = 2000;
 
 impl Database {
-    /// Opens the file, or makes it. One that is no store, or broken, is moved aside and told: a line must judge.
+    /// Opens the file, or makes it. One that is no store, of an older version, or broken, is moved aside and told: a line must judge.
     ///
     /// # Errors
     /// When another process has it, or it cannot be made.
@@ -169,6 +163,12 @@ impl Database {
         match Self::try_open(path, sync) {
             Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
                 Self::anew(path, sync, &error).map(|(database, words)| (database, Some(words)))
+            }
+            Err(DatabaseError::Older { found, .. }) => {
+                let aside = move_aside(path)?;
+                let words =
+                    format!("the store was an early winspect's (version {found}); moved to {}", aside.display());
+                Self::try_open(path, sync).map(|database| (database, Some(words)))
             }
             opened => opened.map(|database| (database, None)),
         }
@@ -210,11 +210,14 @@ impl Database {
         connection.busy_timeout(Duration::from_millis(500))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(busy)?;
         connection.pragma_update(None, "synchronous", if sync == Sync::Full { "FULL" } else { "NORMAL" })?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
-        connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(busy)?;
         if version > VERSION {
             return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: VERSION });
+        }
+        // Another program's file has none, and no table of ours either.
+        if (1..VERSION).contains(&version) {
+            return Err(DatabaseError::Older { path: path.to_owned(), found: version, known: VERSION });
         }
         if version == 0 {
             let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
@@ -222,7 +225,6 @@ impl Database {
         }
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
-        grow_log(path).unwrap_or_else(|error| tracing::debug!("the store's log grows by itself: {error}"));
         Ok(Database { connection, is_left: false })
     }
 
@@ -253,14 +255,21 @@ impl Database {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
         })?;
         let previous = previous.collect::<rusqlite::Result<_>>()?;
-        let sql = "SELECT id, answer FROM (SELECT * FROM answer ORDER BY at DESC LIMIT ?) ORDER BY at";
-        let mut answers = self.connection.prepare(sql)?;
-        let answers = answers.query_map([ANSWERS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let answers = answers.collect::<rusqlite::Result<_>>()?;
+        let answers = self.answers()?;
         let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
         let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let kept = kept.collect::<rusqlite::Result<_>>()?;
         Ok(Found { next_key, backlog, previous, answers, kept })
+    }
+
+    /// The newest [`ANSWERS_MAX`], the oldest first. Sorted here: by the index each would be looked up by itself.
+    fn answers(&self) -> rusqlite::Result<Vec<(String, String)>> {
+        let mut all = self.connection.prepare("SELECT at, id, answer FROM answer NOT INDEXED")?;
+        let all = all.query_map([], |row| Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?))))?;
+        let mut all: Vec<(i64, (String, String))> = all.collect::<rusqlite::Result<_>>()?;
+        all.sort_by_key(|(at, _)| *at);
+        let beyond = all.len().saturating_sub(ANSWERS_MAX);
+        Ok(all.into_iter().skip(beyond).map(|(_, answer)| answer).collect())
     }
 
     /// All of them, or none.
@@ -365,14 +374,6 @@ impl Database {
         Ok(gone > 0)
     }
 
-    /// Moves the log into the tables, while there is nothing else to do.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn move_log(&self) -> rusqlite::Result<()> {
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-    }
-
     /// Bytes of the file that hold something.
     ///
     /// # Errors
@@ -430,15 +431,6 @@ impl Database {
 /// The file itself is at fault: another one would do.
 pub fn is_broken(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-}
-
-/// Makes the log's file as long as it will be, with zeros, at which SQLite stops reading: a commit then writes over them,
-/// and its fsync need not wait for the file system's own journal, where everybody else's writes wait too.
-fn grow_log(path: &Path) -> std::io::Result<()> {
-    let mut log = std::fs::OpenOptions::new().append(true).open(format!("{}-wal", path.display()))?;
-    let missing = (LOG_PAGES as u64 * LOG_FRAME).saturating_sub(log.metadata()?.len());
-    std::io::copy(&mut std::io::repeat(0).take(missing), &mut log)?;
-    log.sync_all()
 }
 
 fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {

@@ -412,3 +412,18 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     clerk.once();
     assert!(store.outbox().queues().landed.is_empty());
 }
+
+#[test]
+fn a_store_of_an_early_build_is_moved_aside_and_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = settings(folder.path());
+    let early = rusqlite::Connection::open(&settings.file).expect("made");
+    early.execute_batch("CREATE TABLE part (key INTEGER PRIMARY KEY); PRAGMA user_version = 1;").expect("made");
+    drop(early);
+    let run = Run::start(settings, "01A");
+    assert_eq!(run.accept(1)[0].seq, 1);
+    let (health, causes) = run.causes.all();
+    assert_eq!(health, Health::OffSpec);
+    assert!(causes[0].contains("an early winspect's (version 1); moved to"), "{causes:?}");
+    run.end();
+}

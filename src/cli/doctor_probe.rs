@@ -1,6 +1,7 @@
 //! What `winspect doctor` asks of each library, in a process of its own: a broken driver, or a library of another world,
 //! may end or hang that process, never the doctor. The answer is one line of JSON.
 
+use super::doctor_stack::executable_stacks;
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::engine::cuda::device::Device;
@@ -250,8 +251,21 @@ fn tensorrt() -> Part {
             let problem = format!("TensorRT-RTX does not run on sm_{sm}, only on {RTX_CARDS:?}; install TensorRT");
             Part { state: State::Broken, problem: Some(problem), ..found }
         }
-        _ => found,
+        _ => Part { problem: stacks(&found), ..found },
     }
+}
+
+/// What a hardened service refuses although a shell may not: a plan's builder comes in files of its own.
+fn stacks(found: &Part) -> Option<String> {
+    let folder = loaded_file(Which::TensorRt).or(found.file.clone())?.parent()?.to_owned();
+    let files = executable_stacks(&folder, &["libnvinfer", "libnvonnxparser", "libtensorrt"]);
+    let listed: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    (!listed.is_empty()).then(|| {
+        format!(
+            "{}: asks for an executable stack, which a service with MemoryDenyWriteExecute=yes and glibc 2.41 or newer refuse; build plans beforehand in a shell (winspect engine build), or see systemd/README.md",
+            listed.join(", ")
+        )
+    })
 }
 
 /// Compute capabilities that TensorRT-RTX accepts; 87, 90 and 110 it refuses by name.
@@ -310,7 +324,8 @@ pub fn ask(which: Which) -> Part {
     let broken = |problem: String| Part { state: State::Broken, ..Part::not(which, problem) };
     let Ok(program) = std::env::current_exe() else { return broken("this program cannot be found again".to_owned()) };
     let mut command = Command::new(program);
-    command.args(["doctor", "--probe", &which.argument()]).stdin(Stdio::null());
+    // Its last words are asked for, not where they were said.
+    command.args(["doctor", "--probe", &which.argument()]).stdin(Stdio::null()).env("RUST_BACKTRACE", "0");
     let mut child = match command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => return broken(format!("a process to try it in cannot be started: {error}")),

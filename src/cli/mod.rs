@@ -7,6 +7,7 @@ mod bench_parts;
 mod check;
 mod doctor;
 mod doctor_probe;
+mod doctor_stack;
 mod engine;
 mod eval;
 mod fetch;

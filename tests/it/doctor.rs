@@ -127,6 +127,23 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
 }
 
 #[test]
+fn a_tensorrt_part_that_asks_for_an_executable_stack_is_told() {
+    if has_gpu() {
+        return;
+    }
+    let folder = library("libnvinfer.so.10", "int getInferLibVersion(void) { return 100300; }");
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-Wl,-z,execstack", "-o"])
+        .arg(folder.path().join("libnvinfer_builder_resource.so.10.3.0"));
+    assert!(compiler.arg(folder.path().join("source.c")).arg("-fPIC").status().expect("it ran before").success());
+    let (code, out, err) = doctor(&[], &[("LD_LIBRARY_PATH", &folder.path().to_string_lossy())]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let words = ["ok    TensorRT: tensorrt-10.3.0", "warn  TensorRT: ", "libnvinfer_builder_resource.so.10.3.0: asks"];
+    assert_said(&out, &words);
+}
+
+#[test]
 fn without_anything_that_judges_it_ends_with_69_and_says_what_mends_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("winspect");

@@ -16,6 +16,7 @@ mod judging;
 mod model;
 mod prepare;
 mod run;
+mod slow;
 mod tensors;
 mod terminal;
 

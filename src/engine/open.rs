@@ -7,7 +7,7 @@ use super::cuda::stand_in::StandIn;
 use super::nearest::OnnxNearest;
 use super::network::{Networks, Precision};
 use super::onnx::{OnnxEncoder, Runtime};
-use super::tensorrt::{Key, Library, Order, Plan, Plans, State, Target, TensorRt, Told};
+use super::tensorrt::{Key, Library, Order, Plan, Plans, Progress, State, Target, TensorRt};
 use super::{EncodePlan, Encoder, EngineError};
 use crate::model::ModelFolder;
 use std::path::PathBuf;
@@ -39,6 +39,9 @@ pub struct Engines {
     /// Kernels, copies and the graph alone, for those who measure them: verdicts mean nothing.
     pub without_network: bool,
 }
+
+/// Hears that a plan's build begins (nothing), then how far it is; from threads of the library.
+pub type Told<'a> = dyn Fn(Option<Progress>) + Sync + 'a;
 
 /// Looks that a GPU's network takes at once: as many waiting pictures, or regions and tiles of one. More go through it
 /// in turns; each of them costs memory, used or not.
@@ -134,7 +137,9 @@ impl Engines {
                 found.unfit.iter().for_each(|why| tracing::info!("a plan that does not serve: {why}"));
                 tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
                 let precision = self.precision;
-                plans.build(&library, &Order { model, plan, precision, looks_max: LOOKS_MAX, target }, told)?
+                told(None);
+                let order = Order { model, plan, precision, looks_max: LOOKS_MAX, target };
+                plans.build(&library, &order, &|progress| told(Some(progress)))?
             }
         };
         self.with_plan(&library, device, serving, model, plan)

@@ -63,7 +63,8 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
-    let Prepared { mut inspector, gate, references: files, .. } = match prepare(config, &config.recipe, &model) {
+    let Prepared { mut inspector, gate, references: files, .. } = match prepare(&config.engines, &config.recipe, &model)
+    {
         Ok(prepared) => prepared,
         Err(failure) => {
             told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;

@@ -52,6 +52,9 @@ pub struct BuildArguments {
     /// The folder of TensorRT's library; looked for unless given
     #[arg(long, value_name = "FOLDER")]
     tensorrt: Option<PathBuf>,
+    /// Where libonnxruntime is, which the new plan is compared with
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
 }
 
 pub fn run(command: EngineCommand) -> Result<(), Failure> {
@@ -69,6 +72,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let model = open(&arguments.folder)?;
     let recipe = arguments.recipe();
     let encode = encode_plan(&recipe, &model)?;
+    let engines = arguments.engines();
     let library = Library::load(arguments.tensorrt.as_deref()).map_err(failure)?;
     let device = match arguments.targets.is_empty() {
         false => None,
@@ -76,6 +80,9 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
             Failure::words(Exit::Unavailable, format!("{error}; or name the GPU to build for: --for 86"))
         })?),
     };
+    if device.is_some() {
+        engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
+    }
     let target = match &device {
         Some(device) => Target::Device { sm: device.sm, gpu: device.name.clone() },
         None => Target::Capabilities(arguments.targets.clone()),
@@ -88,12 +95,6 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     drop(bar);
     print(describe(&plan))?;
     let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it
-    let engines = Engines {
-        backend: Backend::Tensorrt,
-        precision: arguments.precision,
-        tensorrt: arguments.tensorrt.clone(),
-        ..Engines::default()
-    };
     let wrong_recipe = Exit::Usage;
     let setting = Setting { model: &model, recipe: &recipe, plan: &encode, engines: &engines, wrong_recipe };
     print(setting.prove(&library, device, plan)?.to_string()).map(|_| ())
@@ -115,6 +116,17 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
 }
 
 impl BuildArguments {
+    /// What judges with the new plan, and what it is compared with.
+    fn engines(&self) -> Engines {
+        Engines {
+            backend: Backend::Tensorrt,
+            precision: self.precision,
+            tensorrt: self.tensorrt.clone(),
+            onnxruntime: self.onnxruntime.clone(),
+            ..Engines::default()
+        }
+    }
+
     fn recipe(&self) -> Recipe {
         Recipe {
             preset: self.preset,
@@ -142,6 +154,7 @@ pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String
         ("maps", maps),
         ("scales", (!recipe.scales.is_empty()).then(|| list(&texts(&recipe.scales)))),
         ("tensorrt", path(&engines.tensorrt)),
+        ("onnxruntime", path(&engines.onnxruntime)),
     ];
     let given = flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
     format!("winspect engine build {}{}", quoted(model), given.collect::<String>())
@@ -240,15 +253,17 @@ mod tests {
         let plain = Recipe::new(Some("part".to_owned()));
         let maps = Some(vec![MapKind::Patch, MapKind::Windows(4)]);
         let other = Recipe { preset: Preset::Zqhang, side: Some(336), block: Some(9), maps, ..plain.clone() };
-        let tensorrt = Some(PathBuf::from("/opt/trt"));
-        let engines = Engines { precision: Precision::Fp32, tensorrt, ..Engines::default() };
+        let [tensorrt, onnxruntime] = ["/opt/trt", "/usr/lib/libonnxruntime.so"].map(|path| Some(PathBuf::from(path)));
+        let engines = Engines { precision: Precision::Fp32, tensorrt, onnxruntime, ..Engines::default() };
         for recipe in [plain.clone(), Recipe { scales: vec![4], ..plain }, other] {
             let command = build_command(&engines, &recipe, Path::new("/var/lib/my-model"));
             let words = command.replace("winspect engine", "winspect");
             let parsed = Winspect::try_parse_from(words.split_whitespace()).expect("it is one of ours").command;
             let EngineCommand::Build(arguments) = parsed else { panic!("{command}") };
             assert_eq!(arguments.recipe(), recipe, "{command}");
-            assert_eq!((arguments.precision, arguments.tensorrt), (engines.precision, engines.tensorrt.clone()));
+            let wanted = arguments.engines();
+            assert_eq!((wanted.precision, &wanted.tensorrt), (engines.precision, &engines.tensorrt));
+            assert_eq!(wanted.onnxruntime, engines.onnxruntime);
             assert_eq!((arguments.folder, arguments.looks), (PathBuf::from("/var/lib/my-model"), LOOKS_MAX));
         }
         assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");

@@ -125,7 +125,8 @@ fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
     let (guard, model) = imported("dinov2-tiny");
     library(&guard.path().join("libnvinfer.so.10"), "int getInferLibVersion(void) { return 101600; }");
     let (tensorrt, none) = (text(guard.path()), guard.path().join("libonnxruntime.so"));
-    let output = winspect(&["engine", "build", text(&model.path), "--tensorrt", tensorrt, "--onnxruntime", text(&none)]);
+    let output =
+        winspect(&["engine", "build", text(&model.path), "--tensorrt", tensorrt, "--onnxruntime", text(&none)]);
     assert_eq!(output.status.code(), Some(69), "{}", device.name);
     assert!(errors(&output).contains("no libonnxruntime.so; looked at"), "{}", errors(&output));
     assert!(!model.path.join("plans").exists(), "nothing was begun");

@@ -5,7 +5,7 @@
 use crate::base::notify::{Pulse, SIGN};
 use crate::base::stop::Stop;
 use crate::config::RecipeConfig;
-use crate::line::{Prepare, Prepared, judges_of};
+use crate::line::{Moment, Prepare, Prepared, judges_of};
 use crate::publish::message::{self, Answer, Identity};
 use crate::publish::mqtt::{Answered, Side};
 use crate::rules::Judges;
@@ -83,7 +83,7 @@ impl Changeover {
     }
 
     fn try_change(&self, recipe: &RecipeConfig, stop: &Stop, pulse: &Pulse) -> Result<(), String> {
-        let mut prepared = (self.prepare)(recipe).map_err(|failure| failure.message)?;
+        let mut prepared = (self.prepare)(recipe, Moment::Beside).map_err(|failure| failure.message)?;
         let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
         identity.judged_by(&judges);

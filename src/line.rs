@@ -173,7 +173,16 @@ pub struct Prepared {
 }
 
 /// How a recipe becomes what judges, while the line runs too.
-pub type Prepare = Box<dyn Fn(&RecipeConfig) -> Result<Prepared, Failure> + Send>;
+pub type Prepare = Box<dyn Fn(&RecipeConfig, Moment) -> Result<Prepared, Failure> + Send>;
+
+/// When a recipe is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the line is ready: may take minutes, and the whole machine.
+    Start,
+    /// Beside a line that judges.
+    Beside,
+}
 
 /// The store, before anything else of a line: it knows which recipe was chosen last.
 pub struct Opening {
@@ -242,7 +251,7 @@ impl Line {
     ) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
         let recipe = opening.chosen(config);
-        let mut eye = prepare(recipe)?;
+        let mut eye = prepare(recipe, Moment::Start)?;
         let judges = judges_of(recipe, &mut eye)?;
         let brush = Brush(eye.inspector.painter());
         let Opening { store, opened, found, causes } = opening;

@@ -2,18 +2,22 @@
 //! output, or one JSON object. Ends with 0 when the best engine that this machine can have works, with 69 when it does
 //! not, or when nothing does.
 
-use super::doctor_probe::{Gpu, Part, State, Which, answer, ask};
+use super::doctor_probe::{Gpu, Part, Places, State, Which, answer, ask};
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::engine::tensorrt::{Key, Plans, State as PlanState};
 use crate::model::ModelFolder;
 use clap::Args;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
     /// A model folder: tell its plans for this machine too
     model: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
     /// One JSON object instead of lines
     #[arg(long)]
     json: bool,
@@ -41,6 +45,9 @@ struct Report {
     parts: Vec<Part>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plans: Option<Vec<Planned>>,
+    /// Folders of the model that a GPU's plans and kernels are kept in and that this user cannot write.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unwritable: Vec<PathBuf>,
 }
 
 /// A plan of the model folder.
@@ -55,11 +62,11 @@ struct Planned {
 
 pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
     if let Some(which) = arguments.probe {
-        return answer(which);
+        return answer(which, &arguments.places);
     }
     let model = arguments.model.as_deref().map(ModelFolder::open).transpose();
     let model = model.map_err(|error| Failure::new(Exit::Data, error))?;
-    let report = examine(model.as_ref())?;
+    let report = examine(model.as_ref(), &arguments.places)?;
     match arguments.json {
         true => {
             print(serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Software, error))?).map(drop)?
@@ -70,9 +77,9 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
 }
 
 /// All libraries at once: each takes its time in a process of its own.
-fn examine(model: Option<&ModelFolder>) -> Result<Report, Failure> {
+fn examine(model: Option<&ModelFolder>, places: &Places) -> Result<Report, Failure> {
     let mut parts: Vec<Part> = std::thread::scope(|scope| {
-        let asked: Vec<_> = Which::ALL.into_iter().map(|which| scope.spawn(move || ask(which))).collect();
+        let asked: Vec<_> = Which::ALL.into_iter().map(|which| scope.spawn(move || ask(which, places))).collect();
         asked.into_iter().map(|part| part.join().expect("asking does not panic")).collect()
     });
     for part in parts.iter_mut().filter(|part| !part.is_well()) {
@@ -81,7 +88,8 @@ fn examine(model: Option<&ModelFolder>) -> Result<Report, Failure> {
     let hardware = hardware(Path::new("/"));
     let (backend, best) = judges(&parts, !hardware.is_empty());
     let plans = model.map(|model| plans(model, &parts)).transpose()?;
-    Ok(Report { backend, best, hardware, parts, plans })
+    let unwritable = model.map(unwritable).unwrap_or_default();
+    Ok(Report { backend, best, hardware, parts, plans, unwritable })
 }
 
 fn part(parts: &[Part], which: Which) -> &Part {
@@ -143,6 +151,21 @@ fn plans(model: &ModelFolder, parts: &[Part]) -> Result<Vec<Planned>, Failure> {
     Ok(told.collect())
 }
 
+/// Where plans and kernels are kept, or would be made: those that this user cannot write.
+fn unwritable(model: &ModelFolder) -> Vec<PathBuf> {
+    let folders = ["plans", "kernels"].map(|name| model.path.join(name));
+    let mut folders = folders.map(|folder| if folder.exists() { folder } else { model.path.clone() }).to_vec();
+    folders.dedup();
+    folders.retain(|folder| !is_writable(folder));
+    folders
+}
+
+fn is_writable(folder: &Path) -> bool {
+    let Ok(name) = CString::new(folder.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a terminated text.
+    unsafe { libc::access(name.as_ptr(), libc::W_OK) == 0 }
+}
+
 /// Why a plan does not run on this machine.
 fn unfit(key: &Key, library: Option<&str>, gpu: Option<&Gpu>) -> Vec<String> {
     let mut reasons = vec![];
@@ -172,6 +195,14 @@ impl Report {
             false => lines.extend(self.hardware.iter().map(|found| format!("ok    {found}"))),
         }
         lines.extend(self.parts.iter().flat_map(|part| self.lines(part)));
+        if self.best == Judge::Tensorrt {
+            lines.extend(self.unwritable.iter().map(|folder| {
+                format!(
+                    "warn  {} cannot be written by this user: plans and kernels must be made by another",
+                    folder.display()
+                )
+            }));
+        }
         if let (Some(plans), Some(model)) = (&self.plans, model) {
             lines.extend(plans.iter().map(Planned::line));
             if self.best == Judge::Tensorrt && !plans.iter().any(Planned::serves) {
@@ -300,6 +331,14 @@ mod tests {
         for (at, (parts, has_hardware, expected)) in cases.into_iter().enumerate() {
             assert_eq!(judges(&parts, has_hardware), expected, "case {at}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_seen() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert!(is_writable(folder.path()));
+        // Root may write everywhere but there.
+        assert!(!is_writable(Path::new("/proc/none")) && !is_writable(&folder.path().join("none")));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What `winspect doctor` asks of each library, in a process of its own: a broken driver, or a library of another world,
 //! may end or hang that process, never the doctor. The answer is one line of JSON.
 
+use super::doctor_stack::executable_stacks;
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::engine::cuda::device::Device;
@@ -10,6 +11,7 @@ use crate::engine::network::Precision;
 use crate::engine::onnx::Runtime;
 use crate::engine::tensorrt::{Kind, Library};
 use cudarc::driver::{CudaContext, result, sys};
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -145,22 +147,42 @@ fn is_missing(words: &str) -> bool {
     }
 }
 
+/// Where a line says that its libraries are; looked for unless given.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Places {
+    /// Where libonnxruntime is
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+    /// The folder of TensorRT's libraries
+    #[arg(long, value_name = "DIR")]
+    tensorrt: Option<PathBuf>,
+}
+
+impl Places {
+    /// As this program's command line.
+    fn arguments(&self) -> Vec<OsString> {
+        let given = [("--onnxruntime", &self.onnxruntime), ("--tensorrt", &self.tensorrt)];
+        let words = |(flag, path): (&str, &Option<PathBuf>)| Some([flag.into(), path.as_ref()?.into()]);
+        given.into_iter().filter_map(words).flatten().collect()
+    }
+}
+
 /// What this process is for: probes, and tells it in one line.
-pub fn answer(which: Which) -> Result<(), Failure> {
+pub fn answer(which: Which, places: &Places) -> Result<(), Failure> {
     let part = match which {
-        Which::OnnxRuntime => onnxruntime(),
+        Which::OnnxRuntime => onnxruntime(places),
         Which::Driver => driver(),
         Which::Nvrtc => nvrtc(),
-        Which::TensorRt => tensorrt(),
+        Which::TensorRt => tensorrt(places),
         Which::Gstreamer => gstreamer(),
     };
     let line = serde_json::to_string(&part).map_err(|error| Failure::new(Exit::Software, error))?;
     print(line).map(drop)
 }
 
-fn onnxruntime() -> Part {
+fn onnxruntime(places: &Places) -> Part {
     let part = Which::OnnxRuntime;
-    let runtime = match Runtime::load(None, Some(1)) {
+    let runtime = match Runtime::load(places.onnxruntime.as_deref(), Some(1)) {
         Ok(runtime) => runtime,
         Err(error) => return Part::not(part, error.to_string()),
     };
@@ -186,9 +208,13 @@ fn driver() -> Part {
         Err(error) => return Part { file: loaded_file(part), ..Part::not(part, format!("it has no GPU: {error}")) },
     };
     let stand_in = gpus.first().is_some_and(|gpu| gpu.name.starts_with("stand-in"));
-    let found = match Device::open() {
-        Ok(_) => Part::works(part, driver_version()),
-        Err(error) => Part { file: loaded_file(part), ..Part::not(part, error.to_string()) },
+    let found = match (Device::open(), too_old(cuda_version())) {
+        (Ok(_), None) => Part::works(part, driver_version()),
+        (Ok(_), Some(problem)) => {
+            let found = Part::works(part, driver_version());
+            Part { state: State::Broken, problem: Some(problem), ..found }
+        }
+        (Err(error), _) => Part { file: loaded_file(part), ..Part::not(part, error.to_string()) },
     };
     Part { gpus, stand_in, ..found }
 }
@@ -206,15 +232,29 @@ fn gpu(ordinal: i32) -> Result<Gpu, cudarc::driver::DriverError> {
     Ok(Gpu { name: result::device::get_name(device)?, sm: (10 * major + minor) as u32, memory_bytes })
 }
 
-/// `580.65.06, CUDA 13.0`
-fn driver_version() -> String {
+/// 12060 for 12.6; nothing where the driver does not say.
+fn cuda_version() -> Option<i32> {
     let mut number = 0;
     // SAFETY: a place for a number.
-    let told = unsafe { sys::cuDriverGetVersion(&mut number) }.result();
-    let cuda = match told {
-        Ok(()) => format!("CUDA {}.{}", number / 1000, number % 1000 / 10),
-        Err(error) => format!("of an unknown version: {error}"),
-    };
+    unsafe { sys::cuDriverGetVersion(&mut number) }.result().ok().map(|()| number)
+}
+
+/// The oldest whose functions winspect calls.
+const CUDA_LEAST: i32 = 12_060;
+
+fn too_old(cuda: Option<i32>) -> Option<String> {
+    let cuda = cuda.filter(|number| *number < CUDA_LEAST)?;
+    Some(format!("it is for {}, and winspect needs {} or newer", series(cuda), series(CUDA_LEAST)))
+}
+
+/// `CUDA 12.6` of 12060
+fn series(number: i32) -> String {
+    format!("CUDA {}.{}", number / 1000, number % 1000 / 10)
+}
+
+/// `580.65.06, CUDA 13.0`
+fn driver_version() -> String {
+    let cuda = cuda_version().map_or("of an unknown version".to_owned(), series);
     let kernel = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
     let is_number = |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
     let release = kernel.lines().next().and_then(|line| line.split_whitespace().find(is_number));
@@ -237,21 +277,38 @@ fn nvrtc() -> Part {
     }
 }
 
-fn tensorrt() -> Part {
+fn tensorrt(places: &Places) -> Part {
     let part = Which::TensorRt;
-    let library = match Library::load(None) {
+    let library = match Library::load(places.tensorrt.as_deref()) {
         Ok(library) => library,
         Err(error) => return Part::not(part, error.to_string()),
     };
     let found = Part { file: Some(library.file().to_owned()), ..Part::works(part, library.name()) };
     let sm = Device::open().ok().filter(|device| !device.is_stand_in).map(|device| device.sm);
-    match (library.kind(), sm) {
-        (Kind::Rtx, Some(sm)) if !RTX_CARDS.contains(&sm) => {
-            let problem = format!("TensorRT-RTX does not run on sm_{sm}, only on {RTX_CARDS:?}; install TensorRT");
-            Part { state: State::Broken, problem: Some(problem), ..found }
+    let broken = match (library.kind(), sm, library.reads_graphs()) {
+        (Kind::Rtx, Some(sm), _) if !RTX_CARDS.contains(&sm) => {
+            Some(format!("TensorRT-RTX does not run on sm_{sm}, only on {RTX_CARDS:?}; install TensorRT"))
         }
-        _ => found,
+        (_, _, Err(error)) => Some(error.to_string()),
+        (_, _, Ok(())) => None,
+    };
+    match broken {
+        Some(problem) => Part { state: State::Broken, problem: Some(problem), ..found },
+        None => Part { problem: stacks(&found), ..found },
     }
+}
+
+/// What a hardened service refuses although a shell may not: a plan's builder comes in files of its own.
+fn stacks(found: &Part) -> Option<String> {
+    let folder = loaded_file(Which::TensorRt).or(found.file.clone())?.parent()?.to_owned();
+    let files = executable_stacks(&folder, &["libnvinfer", "libnvonnxparser", "libtensorrt"]);
+    let listed: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    (!listed.is_empty()).then(|| {
+        format!(
+            "{}: asks for an executable stack, which a service with MemoryDenyWriteExecute=yes and glibc 2.41 or newer refuse; build plans beforehand in a shell (winspect engine build), or see systemd/README.md",
+            listed.join(", ")
+        )
+    })
 }
 
 /// Compute capabilities that TensorRT-RTX accepts; 87, 90 and 110 it refuses by name.
@@ -306,11 +363,13 @@ fn loaded_file(which: Which) -> Option<PathBuf> {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks a process of our own; one that dies or hangs is an answer too.
-pub fn ask(which: Which) -> Part {
+pub fn ask(which: Which, places: &Places) -> Part {
     let broken = |problem: String| Part { state: State::Broken, ..Part::not(which, problem) };
     let Ok(program) = std::env::current_exe() else { return broken("this program cannot be found again".to_owned()) };
     let mut command = Command::new(program);
-    command.args(["doctor", "--probe", &which.argument()]).stdin(Stdio::null());
+    // Its last words are asked for, not where they were said.
+    command.args(["doctor", "--probe", &which.argument()]).args(places.arguments());
+    command.stdin(Stdio::null()).env("RUST_BACKTRACE", "0");
     let mut child = match command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => return broken(format!("a process to try it in cannot be started: {error}")),
@@ -359,6 +418,15 @@ mod tests {
         let places = "no TensorRT; tried\n  libnvinfer.so.11: No such file\n  /x: none there\ninstall it";
         assert_eq!(state(places), State::Missing);
         assert_eq!(state(&places.replace("/x: none there", "TensorRT 8.6.1 is unknown here")), State::Broken);
+    }
+
+    #[test]
+    fn a_driver_that_is_too_old_for_our_calls_is_told_with_both_versions() {
+        assert_eq!(
+            too_old(Some(12_040)).as_deref(),
+            Some("it is for CUDA 12.4, and winspect needs CUDA 12.6 or newer")
+        );
+        assert!([None, Some(12_060), Some(13_000)].into_iter().all(|number| too_old(number).is_none()));
     }
 
     #[test]

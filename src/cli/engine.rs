@@ -40,6 +40,9 @@ pub struct BuildArguments {
     /// Visual maps to average: patch, or window scales; for example patch,2,3
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     maps: Vec<MapKind>,
+    /// Window scales of the language map, for models with text
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "2,3")]
+    scales: Vec<usize>,
     /// Looks that are computed at once, at most; a line asks for as many as stand here
     #[arg(long, value_name = "N", default_value_t = LOOKS_MAX)]
     looks: usize,
@@ -49,6 +52,9 @@ pub struct BuildArguments {
     /// The folder of TensorRT's library; looked for unless given
     #[arg(long, value_name = "FOLDER")]
     tensorrt: Option<PathBuf>,
+    /// Where libonnxruntime is, which the new plan is compared with
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
 }
 
 pub fn run(command: EngineCommand) -> Result<(), Failure> {
@@ -66,6 +72,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let model = open(&arguments.folder)?;
     let recipe = arguments.recipe();
     let encode = encode_plan(&recipe, &model)?;
+    let engines = arguments.engines();
     let library = Library::load(arguments.tensorrt.as_deref()).map_err(failure)?;
     let device = match arguments.targets.is_empty() {
         false => None,
@@ -73,6 +80,9 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
             Failure::words(Exit::Unavailable, format!("{error}; or name the GPU to build for: --for 86"))
         })?),
     };
+    if device.is_some() {
+        engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
+    }
     let target = match &device {
         Some(device) => Target::Device { sm: device.sm, gpu: device.name.clone() },
         None => Target::Capabilities(arguments.targets.clone()),
@@ -85,12 +95,6 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     drop(bar);
     print(describe(&plan))?;
     let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it
-    let engines = Engines {
-        backend: Backend::Tensorrt,
-        precision: arguments.precision,
-        tensorrt: arguments.tensorrt.clone(),
-        ..Engines::default()
-    };
     let wrong_recipe = Exit::Usage;
     let setting = Setting { model: &model, recipe: &recipe, plan: &encode, engines: &engines, wrong_recipe };
     print(setting.prove(&library, device, plan)?.to_string()).map(|_| ())
@@ -112,15 +116,57 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
 }
 
 impl BuildArguments {
+    /// What judges with the new plan, and what it is compared with.
+    fn engines(&self) -> Engines {
+        Engines {
+            backend: Backend::Tensorrt,
+            precision: self.precision,
+            tensorrt: self.tensorrt.clone(),
+            onnxruntime: self.onnxruntime.clone(),
+            ..Engines::default()
+        }
+    }
+
     fn recipe(&self) -> Recipe {
         Recipe {
             preset: self.preset,
             side: self.size,
             block: self.block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
+            scales: self.scales.clone(),
             // A plan holds no words: those of the part do not matter.
             ..Recipe::new(Some("part".to_owned()))
         }
+    }
+}
+
+/// The command that builds what a recipe needs, for a shell.
+pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
+    let list = |values: &[String]| values.join(",");
+    let texts = |scales: &[usize]| scales.iter().map(usize::to_string).collect::<Vec<_>>();
+    let maps = recipe.maps.as_ref().map(|maps| list(&maps.iter().map(MapKind::to_string).collect::<Vec<_>>()));
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(path));
+    let flags = [
+        ("precision", Some(engines.precision.name().to_owned())),
+        ("preset", Some(recipe.preset.name().to_owned())),
+        ("size", recipe.side.map(|side| side.to_string())),
+        ("block", recipe.block.map(|block| block.to_string())),
+        ("maps", maps),
+        ("scales", (!recipe.scales.is_empty()).then(|| list(&texts(&recipe.scales)))),
+        ("tensorrt", path(&engines.tensorrt)),
+        ("onnxruntime", path(&engines.onnxruntime)),
+    ];
+    let given = flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
+    format!("winspect engine build {}{}", quoted(model), given.collect::<String>())
+}
+
+/// As a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -189,4 +235,37 @@ fn failure(error: EngineError) -> Failure {
         EngineError::Run(_) => Exit::Software,
     };
     Failure::new(exit, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Winspect {
+        #[command(subcommand)]
+        command: EngineCommand,
+    }
+
+    #[test]
+    fn the_command_for_a_recipe_builds_what_the_recipe_needs() {
+        let plain = Recipe::new(Some("part".to_owned()));
+        let maps = Some(vec![MapKind::Patch, MapKind::Windows(4)]);
+        let other = Recipe { preset: Preset::Zqhang, side: Some(336), block: Some(9), maps, ..plain.clone() };
+        let [tensorrt, onnxruntime] = ["/opt/trt", "/usr/lib/libonnxruntime.so"].map(|path| Some(PathBuf::from(path)));
+        let engines = Engines { precision: Precision::Fp32, tensorrt, onnxruntime, ..Engines::default() };
+        for recipe in [plain.clone(), Recipe { scales: vec![4], ..plain }, other] {
+            let command = build_command(&engines, &recipe, Path::new("/var/lib/my-model"));
+            let words = command.replace("winspect engine", "winspect");
+            let parsed = Winspect::try_parse_from(words.split_whitespace()).expect("it is one of ours").command;
+            let EngineCommand::Build(arguments) = parsed else { panic!("{command}") };
+            assert_eq!(arguments.recipe(), recipe, "{command}");
+            let wanted = arguments.engines();
+            assert_eq!((wanted.precision, &wanted.tensorrt), (engines.precision, &engines.tensorrt));
+            assert_eq!(wanted.onnxruntime, engines.onnxruntime);
+            assert_eq!((arguments.folder, arguments.looks), (PathBuf::from("/var/lib/my-model"), LOOKS_MAX));
+        }
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
 }

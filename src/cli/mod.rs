@@ -7,6 +7,7 @@ mod bench_parts;
 mod check;
 mod doctor;
 mod doctor_probe;
+mod doctor_stack;
 mod engine;
 mod eval;
 mod fetch;
@@ -15,6 +16,7 @@ mod judging;
 mod model;
 mod prepare;
 mod run;
+mod slow;
 mod tensors;
 mod terminal;
 

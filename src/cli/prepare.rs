@@ -1,12 +1,12 @@
 //! What the commands that judge do before the first picture: read the references, open the engine, teach the inspector.
 
+use super::slow::Slow;
 use crate::base::exit::{Exit, Failure, chain};
-use crate::base::notify;
 use crate::base::problems::Problems;
 use crate::engine::cuda::device::Device;
 use crate::engine::onnx::OnnxTextEncoder;
 use crate::engine::open::{Backend, Engines};
-use crate::engine::tensorrt::{Library, Plan, Progress};
+use crate::engine::tensorrt::{Library, Plan};
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::frame::Picture;
 use crate::model::ModelFolder;
@@ -16,8 +16,6 @@ use crate::winclip::parity::{Comparison, Parity};
 use crate::winclip::{Inspector, Recipe, prompts};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Pictures of good parts and where they come from.
 #[derive(Default)]
@@ -110,17 +108,22 @@ impl Setting<'_> {
     fn engine(&self) -> Result<Engine, InspectError> {
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = self.prototypes()?;
-        let slow = Slow::default();
-        let opened = self.engines.open(self.model, self.plan, &|progress| slow.tell(&progress))?;
+        let slow = Slow::new();
+        let opened = self.engines.open(self.model, self.plan, &|progress| slow.builds(progress))?;
         let encoder = match opened.candidate {
             None => opened.encoder,
-            Some(plan) => match self.compared(opened.encoder, plan, prototypes.as_ref()).map(|(encoder, _)| encoder) {
-                Err(InspectError::Engine(EngineError::Unavailable(why))) if self.engines.backend == Backend::Auto => {
-                    tracing::warn!("the CPU judges: {why}");
-                    self.engines.on_cpu(self.model, self.plan)?
+            Some(plan) => {
+                slow.compares();
+                match self.compared(opened.encoder, plan, prototypes.as_ref()).map(|(encoder, _)| encoder) {
+                    Err(InspectError::Engine(EngineError::Unavailable(why)))
+                        if self.engines.backend == Backend::Auto =>
+                    {
+                        tracing::warn!("the CPU judges: {why}");
+                        self.engines.on_cpu(self.model, self.plan)?
+                    }
+                    compared => compared?,
                 }
-                compared => compared?,
-            },
+            }
         };
         Ok((encoder, prototypes))
     }
@@ -187,41 +190,6 @@ impl Setting<'_> {
             }
         };
         Failure::new(exit, error)
-    }
-}
-
-/// Tells of a plan's build, which takes minutes: the log now and then, systemd before it runs out of patience.
-struct Slow {
-    since: Instant,
-    told: Mutex<Option<Instant>>,
-}
-
-impl Default for Slow {
-    fn default() -> Self {
-        Slow { since: Instant::now(), told: Mutex::new(None) }
-    }
-}
-
-/// How often.
-const TELL_EVERY: Duration = Duration::from_secs(15);
-
-impl Slow {
-    fn tell(&self, progress: &Progress) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
-            return;
-        }
-        *told = Some(Instant::now());
-        let (step, seconds) = (&progress.step, self.since.elapsed().as_secs());
-        let words = format!(
-            "building the TensorRT plan of {} for {seconds} s: {}, {} of {}",
-            progress.part.file(),
-            step.phase,
-            step.done,
-            step.of
-        );
-        tracing::info!("{words}");
-        notify::starting_slowly(&words, 10 * TELL_EVERY);
     }
 }
 

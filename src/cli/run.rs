@@ -1,12 +1,14 @@
 //! `winspect run line.toml`: the daemon. First signal drains, second exits at once. Ends with one JSON line of counters.
 
+use super::engine::build_command;
 use super::prepare::{References, Setting};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Systemd;
 use crate::base::{memory, notify};
 use crate::config::{self, LineConfig, RecipeConfig, SelfTestConfig};
-use crate::line::{self, Line, Opening, Prepare, Prepared};
+use crate::engine::open::Engines;
+use crate::line::{self, Line, Moment, Opening, Prepare, Prepared};
 use crate::model::ModelFolder;
 use crate::picture_file;
 use crate::quality::{Gate, shows_nothing};
@@ -40,8 +42,12 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let label = model.label();
     tracing::info!("run {run_id}: model {label}");
     let prepare: Prepare = {
-        let config = config.clone();
-        Box::new(move |recipe| prepare(&config, recipe, &model))
+        let (engines, batch) = (config.engines.clone(), config.batch);
+        Box::new(move |recipe, moment| {
+            let command = || build_command(&engines, &recipe.winclip, &model.path);
+            let build_command = (moment == Moment::Beside).then(command);
+            prepare(&Engines { build_command, ..engines.clone() }, recipe, &model, batch)
+        })
     };
     let line = Line::start(&config, opening, prepare, &label, &run_id)?;
     let mut systemd = Systemd::ready(line.status(), Instant::now());
@@ -75,8 +81,13 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// The inspector with its references learnt, and the gate before it.
-pub fn prepare(config: &LineConfig, wanted: &RecipeConfig, model: &ModelFolder) -> Result<Prepared, Failure> {
+/// The inspector with its references learnt, and the gate before it; `batch` pictures may be judged at once.
+pub fn prepare(
+    engines: &Engines,
+    wanted: &RecipeConfig,
+    model: &ModelFolder,
+    batch: usize,
+) -> Result<Prepared, Failure> {
     let recipe = &wanted.winclip;
     let plan = recipe.encode_plan(&model.spec, !wanted.references.is_empty()).map_err(|problems| {
         Failure::words(
@@ -95,14 +106,14 @@ pub fn prepare(config: &LineConfig, wanted: &RecipeConfig, model: &ModelFolder) 
         );
         return Err(Failure::words(Exit::Data, words));
     }
-    let setting = Setting { model, recipe, plan: &plan, engines: &config.engines, wrong_recipe: Exit::Config };
+    let setting = Setting { model, recipe, plan: &plan, engines, wrong_recipe: Exit::Config };
     let mut inspector = setting.inspector(&references, &mut |done, of| {
         if done == of {
             tracing::info!("{of} references taught");
         }
     })?;
     if let Some(reference) = references.pictures.first() {
-        inspector.warm(reference, config.batch).map_err(|error| Failure::new(Exit::Software, error))?;
+        inspector.warm(reference, batch).map_err(|error| Failure::new(Exit::Software, error))?;
     }
     let self_test = wanted.self_test.as_ref().map(|test| self_test(test, &mut inspector)).transpose()?;
     Ok(Prepared {

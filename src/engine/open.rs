@@ -7,7 +7,7 @@ use super::cuda::stand_in::StandIn;
 use super::nearest::OnnxNearest;
 use super::network::{Networks, Precision};
 use super::onnx::{OnnxEncoder, Runtime};
-use super::tensorrt::{Key, Library, Order, Plan, Plans, State, Target, TensorRt, Told};
+use super::tensorrt::{Found, Key, Library, Order, Plan, Plans, Progress, State, Target, TensorRt};
 use super::{EncodePlan, Encoder, EngineError};
 use crate::model::ModelFolder;
 use std::path::PathBuf;
@@ -36,9 +36,15 @@ pub struct Engines {
     pub threads: Option<usize>,
     /// The folder of TensorRT's libraries.
     pub tensorrt: Option<PathBuf>,
+    /// Where only a plan that was accepted may judge, the command that builds a missing one: beside a line that judges
+    /// there is neither time nor room for it.
+    pub build_command: Option<String>,
     /// Kernels, copies and the graph alone, for those who measure them: verdicts mean nothing.
     pub without_network: bool,
 }
+
+/// Hears that a plan's build begins (nothing), then how far it is; from threads of the library.
+pub type Told<'a> = dyn Fn(Option<Progress>) + Sync + 'a;
 
 /// Looks that a GPU's network takes at once: as many waiting pictures, or regions and tiles of one. More go through it
 /// in turns; each of them costs memory, used or not.
@@ -56,7 +62,7 @@ impl Engines {
     /// `told` hears of the build of a plan that is missing.
     ///
     /// # Errors
-    /// When the engine cannot be had, or the model cannot do what the plan asks.
+    /// When the engine cannot be had, the model cannot do what the plan asks, or a plan is missing that must not be built.
     pub fn open(&self, model: &ModelFolder, plan: &EncodePlan, told: &Told) -> Result<Opened, EngineError> {
         plan.check(&model.spec)?;
         match self.backend {
@@ -121,23 +127,37 @@ impl Engines {
         let target = Target::Device { sm: device.sm, gpu: device.name.clone() };
         let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
         let plans = Plans::of(model);
-        let found = plans.find(&key)?;
-        let serving = match (found.accepted.or(found.candidate), found.refused) {
-            (Some(plan), _) => plan,
-            (None, Some(why)) => {
-                return Err(EngineError::Unavailable(format!(
-                    "the plan for {} was refused: {why}; try --precision fp32, or build it again with: winspect engine build",
-                    device.name
-                )));
-            }
-            (None, None) => {
-                found.unfit.iter().for_each(|why| tracing::info!("a plan that does not serve: {why}"));
+        let serving = match self.serving(plans.find(&key)?, &device.name)? {
+            Some(plan) => plan,
+            None => {
                 tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
                 let precision = self.precision;
-                plans.build(&library, &Order { model, plan, precision, looks_max: LOOKS_MAX, target }, told)?
+                told(None);
+                let order = Order { model, plan, precision, looks_max: LOOKS_MAX, target };
+                plans.build(&library, &order, &|progress| told(Some(progress)))?
             }
         };
         self.with_plan(&library, device, serving, model, plan)
+    }
+
+    /// Which of the plans found judges; nothing where one is to be built. `gpu` is for people.
+    fn serving(&self, found: Found, gpu: &str) -> Result<Option<Plan>, EngineError> {
+        let candidate = found.candidate.filter(|_| self.build_command.is_none()); // it would have to be compared first
+        match (found.accepted.or(candidate), found.refused) {
+            (Some(plan), _) => Ok(Some(plan)),
+            (None, Some(why)) => Err(EngineError::Unavailable(format!(
+                "the plan for {gpu} was refused: {why}; try --precision fp32, or build it again with: winspect engine build"
+            ))),
+            (None, None) => {
+                found.unfit.iter().for_each(|why| tracing::info!("a plan that does not serve: {why}"));
+                // Not "unavailable": the CPU must not judge instead.
+                self.build_command.as_ref().map_or(Ok(None), |command| {
+                    Err(EngineError::Plan(format!(
+                        "no accepted TensorRT plan for {gpu}, and a line that judges builds none; build it, then try again: {command}"
+                    )))
+                })
+            }
+        }
     }
 
     /// The GPU's engine with this plan, which fits.
@@ -180,5 +200,23 @@ pub struct Opened {
 impl From<Box<dyn Encoder>> for Opened {
     fn from(encoder: Box<dyn Encoder>) -> Self {
         Opened { encoder, candidate: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_plan_is_built_or_refused_with_the_command_and_the_cpu_does_not_judge_instead() {
+        let starting = Engines::default();
+        assert!(matches!(starting.serving(Found::default(), "Orin"), Ok(None)));
+        let beside = Engines { build_command: Some("winspect engine build my-model".to_owned()), ..starting };
+        match beside.serving(Found::default(), "Orin") {
+            Err(EngineError::Plan(words)) => assert!(words.ends_with("try again: winspect engine build my-model")),
+            other => panic!("{other:?}"),
+        }
+        let refused = Found { refused: Some("scores differ".to_owned()), ..Found::default() };
+        assert!(matches!(beside.serving(refused, "Orin"), Err(EngineError::Unavailable(_))));
     }
 }

@@ -127,6 +127,30 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
 }
 
 #[test]
+fn what_a_tensorrt_lacks_or_a_service_refuses_of_it_is_told() {
+    if has_gpu() {
+        return;
+    }
+    let folder = library("libnvinfer.so.10", "int getInferLibVersion(void) { return 100300; }");
+    let at = |name: &str| folder.path().join(name);
+    let place = folder.path().to_string_lossy().into_owned();
+    let ask = || doctor(&["--tensorrt", &place], &[("LD_LIBRARY_PATH", "")]);
+    let (code, out, err) = ask();
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_said(&out, &["warn  TensorRT: ", "is there, but not libnvonnxparser.so.10, which reads the graphs"]);
+    std::fs::copy(at("libnvinfer.so.10"), at("libnvonnxparser.so.10")).expect("a parser that need not parse");
+    let (_, out, _) = ask();
+    assert_said(&out, &["ok    TensorRT: tensorrt-10.3.0"]);
+    assert!(!out.contains("warn  TensorRT"), "{out}");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-Wl,-z,execstack", "-o"]).arg(at("libnvinfer_builder_resource.so.10.3.0"));
+    assert!(compiler.arg(at("source.c")).status().expect("it ran before").success());
+    let (_, out, _) = ask();
+    let words = ["ok    TensorRT: tensorrt-10.3.0", "warn  TensorRT: ", "libnvinfer_builder_resource.so.10.3.0: asks"];
+    assert_said(&out, &words);
+}
+
+#[test]
 fn without_anything_that_judges_it_ends_with_69_and_says_what_mends_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("winspect");

@@ -116,6 +116,23 @@ fn only_tensorrt_rtx_builds_for_a_gpu_that_is_not_there() {
 }
 
 #[test]
+fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
+    let Ok(device) = winspect::engine::cuda::device::Device::open() else {
+        assert!(std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(), "a GPU or tools/with-stand-ins is required");
+        eprintln!("skipped: there is neither a GPU nor its stand-in");
+        return;
+    };
+    let (guard, model) = imported("dinov2-tiny");
+    library(&guard.path().join("libnvinfer.so.10"), "int getInferLibVersion(void) { return 101600; }");
+    let (tensorrt, none) = (text(guard.path()), guard.path().join("libonnxruntime.so"));
+    let output =
+        winspect(&["engine", "build", text(&model.path), "--tensorrt", tensorrt, "--onnxruntime", text(&none)]);
+    assert_eq!(output.status.code(), Some(69), "{}", device.name);
+    assert!(errors(&output).contains("no libonnxruntime.so; looked at"), "{}", errors(&output));
+    assert!(!model.path.join("plans").exists(), "nothing was begun");
+}
+
+#[test]
 fn plans_are_listed_and_one_that_cannot_be_read_is_named() {
     let (_guard, model) = imported("dinov2-tiny");
     let output = winspect(&["engine", "list", text(&model.path)]);

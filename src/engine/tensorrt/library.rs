@@ -139,6 +139,14 @@ impl Library {
         format!("{kind}-{}", self.0.version)
     }
 
+    /// Whether plans can be built: what reads the graphs is a library of its own.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] with what was tried.
+    pub fn reads_graphs(&self) -> Result<(), EngineError> {
+        self.parser().map(drop)
+    }
+
     /// The library that reads ONNX: beside this one, or in the loader's places.
     ///
     /// # Errors

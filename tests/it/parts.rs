@@ -375,7 +375,8 @@ fn a_recipe_is_selected_while_parts_come_and_is_still_there_after_a_crash() {
         }
         ended.len()
     };
-    (hear(), hear());
+    hear();
+    hear();
     ask_to_stop(&line);
     while hear() < 2 {}
     summary(&line.wait_with_output().expect("ends"));

@@ -10,6 +10,8 @@ pub struct Condition {
     pub health: Health,
     /// Why it is not `NORMAL`, in words for a person.
     pub causes: Vec<String>,
+    /// Somebody keeps the system's clock; nothing where it cannot be known.
+    pub clock_synchronised: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

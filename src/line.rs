@@ -10,6 +10,7 @@
 
 use crate::artist::{Artist, Brush};
 use crate::base::backoff::Backoff;
+use crate::base::clock;
 use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Pulse;
 use crate::base::stop::{Stop, Stopper, stop_pair};
@@ -502,7 +503,7 @@ fn condition(causes: &Causes, rules: &Rules, runs_by_itself: bool) -> Condition 
         () if runs_by_itself => State::ContinuousExecution,
         () => State::Ready,
     };
-    Condition { state, health, causes }
+    Condition { state, health, causes, clock_synchronised: clock::is_synchronised() }
 }
 
 fn metrics_of(tallies: Tallies, outbox: Arc<Outbox>, dropped: Arc<AtomicU64>) -> Box<dyn Fn() -> Metrics + Send> {

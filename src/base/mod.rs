@@ -1,6 +1,7 @@
 //! Layer 0: what every other module may use and what knows nothing of inspection.
 
 pub mod backoff;
+pub mod clock;
 pub mod cpu;
 pub mod exit;
 pub mod memory;

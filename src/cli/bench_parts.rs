@@ -248,7 +248,7 @@ fn round(
     let outbox = store.outbox().clone();
     let condition = move || {
         let (health, causes) = causes.all();
-        Condition { state: crate::condition::State::Ready, health, causes }
+        Condition { state: crate::condition::State::Ready, health, causes, clock_synchronised: None }
     };
     let metrics = || Metrics { cameras: BTreeMap::new(), store: StoreCount::default(), heatmaps_dropped: 0 };
     let wiring = Wiring {

@@ -120,7 +120,9 @@ fn commands_do_what_they_say_or_say_why_not() {
 
     assert_eq!(tell(&listener, port, "pause", r#"{"id":"f"}"#)["status"], "done");
     refused("trigger", r#"{"id":"g"}"#, "the line is paused");
-    assert_eq!(until(&states, "box/state", "state", "Initialized")["health"], "CHECK_FUNCTION");
+    let paused = until(&states, "box/state", "state", "Initialized");
+    assert_eq!(paused["health"], "CHECK_FUNCTION");
+    assert!(paused.get("clock_synchronised").is_some_and(|told| told.is_boolean() || told.is_null()), "{paused}");
     assert_eq!(tell(&listener, port, "resume", r#"{"id":"h"}"#)["status"], "done");
 
     let answer = tell(&listener, port, "set_threshold", r#"{"id":"i","value":2}"#);

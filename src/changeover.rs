@@ -51,6 +51,16 @@ impl Changeover {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+        self.turn_away();
+    }
+
+    /// Who was told that his recipe is prepared hears that it is not, when the line stops before.
+    fn turn_away(&self) {
+        for Wanted { id, recipe } in self.wanted.try_iter() {
+            let reason = Some(format!("{}: the line is stopping", recipe.label()));
+            let answer = Answer { id, status: "rejected", reason, ..Answer::default() };
+            let _ = self.answers.try_send(Answered::later("select_recipe", message::answer(&answer)));
+        }
     }
 
     fn change(&self, wanted: Wanted, stop: &Stop, pulse: &Pulse) {

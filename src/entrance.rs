@@ -5,7 +5,7 @@ use crate::condition::{Causes, Health};
 use crate::frame::{Frame, Outcome, Picture, Tally, Ticket};
 use crate::intake::{Place, Waiting};
 use crate::join::Joins;
-use crate::part::{Ask, Part, Terms};
+use crate::part::{Ask, Part, Stage, Terms};
 use crate::publish::mqtt::Side;
 use crate::report::Report;
 use crate::rules::Rules;
@@ -164,6 +164,7 @@ impl Entrance {
 
     /// The parts of a trigger; nothing when the camera does not wait for commands.
     pub fn command(&self, parts: Vec<Part>, at: Timestamp) {
+        parts.iter().for_each(|part| part.marks.reach(Stage::Asked));
         if let Way::Command(ring) = &mut *self.way.lock().expect("nobody panics while holding the way") {
             let found = ring.ask(parts, at, Instant::now());
             self.found(found);

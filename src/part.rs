@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A part that asks to be accepted.
@@ -41,13 +41,68 @@ pub struct Part {
     pub run_id: Arc<str>,
     pub seq: u64,
     pub ask: Ask,
+    /// Shared by its clones and its result.
+    pub marks: Arc<Marks>,
+}
+
+/// What a part goes through, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its number is on the disk.
+    Numbered,
+    /// Its camera was asked for the frame.
+    Asked,
     /// A frame was found for it.
-    framed: Arc<AtomicBool>,
+    Framed,
+    /// Its verdict was brought to the store.
+    Settled,
+    /// Its result is on the disk.
+    Written,
+    /// The publisher took it.
+    Sent,
+    /// The broker's PUBACK came.
+    Acked,
+}
+
+/// When a part reached which stage: an atomic number each, so that keeping them costs a line nothing.
+#[derive(Debug)]
+pub struct Marks {
+    since: Instant,
+    /// Nanoseconds after `since`; zero is never.
+    reached: [AtomicU64; Stage::Acked as usize + 1],
+}
+
+impl Marks {
+    fn new(since: Instant) -> Self {
+        Marks { since, reached: Default::default() }
+    }
+
+    /// It was asked for then.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub fn reach(&self, stage: Stage) {
+        self.reach_at(stage, Instant::now());
+    }
+
+    /// The last time counts.
+    pub fn reach_at(&self, stage: Stage, at: Instant) {
+        let after = at.saturating_duration_since(self.since).as_nanos().clamp(1, u64::MAX.into());
+        self.reached[stage as usize].store(after as u64, Ordering::Relaxed);
+    }
+
+    /// How long after `since`; nothing when it has not.
+    pub fn reached(&self, stage: Stage) -> Option<Duration> {
+        let after = self.reached[stage as usize].load(Ordering::Relaxed);
+        (after > 0).then(|| Duration::from_nanos(after))
+    }
 }
 
 impl Part {
     pub fn new(key: u64, run_id: Arc<str>, seq: u64, ask: Ask) -> Self {
-        Part { key, run_id, seq, ask, framed: Arc::default() }
+        let marks = Arc::new(Marks::new(ask.since));
+        Part { key, run_id, seq, ask, marks }
     }
 
     pub fn camera(&self) -> &Arc<str> {
@@ -60,11 +115,11 @@ impl Part {
     }
 
     pub fn found_its_frame(&self) {
-        self.framed.store(true, Ordering::Relaxed);
+        self.marks.reach(Stage::Framed);
     }
 
     pub fn has_frame(&self) -> bool {
-        self.framed.load(Ordering::Relaxed)
+        self.marks.reached(Stage::Framed).is_some()
     }
 }
 

@@ -106,8 +106,9 @@ def libraries(steps):
     rows = []
     for part in doctor.get("parts", []):
         gpus = [f"{gpu['name']} (sm_{gpu['sm']}, {gpu['memory_bytes'] / 1e9:.0f} GB)" for gpu in part.get("gpus", [])]
-        words = [part["state"], part.get("version"), *gpus, part.get("problem")]
-        rows.append((part["part"], ", ".join(word for word in words if word).replace("\n", " ").replace("|", "/")))
+        problem = (part.get("problem") or "").partition("\n")[0]
+        words = [part["state"], part.get("version"), *gpus, problem]
+        rows.append((part["part"], ", ".join(word for word in words if word).replace("|", "/")))
     return rows
 
 

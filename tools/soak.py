@@ -4,6 +4,7 @@ soak_parties.py, the books are soak_audit.py, the network is soak_link.py.
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -62,6 +63,8 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rate", type=float, default=20, help="triggers a second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=0, metavar="N",
+                        help="kill -9 of the daemon N times and nothing else, as long as it takes (not --seconds)")
     return parser.parse_args()
 
 
@@ -71,6 +74,7 @@ class Soak:
         self.faults = Faults()
         self.audit = Audit(self.faults, DEADLINE_S)
         self.bad_ends, self.unrecovered, self.left_out, self.recoveries = [], [], [], {}
+        self.seconds = None  # that the run took, once it is over
         self.camera_port, self.bad_commands = free_port(), 0
         self.broker = Broker(broker_folder)
         self.link = Link(free_port(), self.broker.port)
@@ -185,6 +189,12 @@ class Soak:
         self.daemon.kill()
         self.pause(0, 2)
         self.daemon.start()
+
+    def daemon_kill_twice(self):
+        """The second time while it starts, and reads what the first one left."""
+        self.daemon_kill()
+        self.pause(0, 1.5)
+        self.daemon_kill()
 
     def daemon_frozen(self):
         """As on a machine that is too busy: parts become late, and their verdicts are for the record."""
@@ -318,6 +328,12 @@ class Soak:
 
     def kinds(self):
         """All in a random order, again and again; those that take long only where there is time."""
+        if self.asked.kills:
+            twice = self.asked.kills // 10
+            kinds = [self.daemon_kill] * (self.asked.kills - 2 * twice) + [self.daemon_kill_twice] * twice
+            self.random.shuffle(kinds)
+            yield from kinds
+            return
         kinds = [self.broker_kill, self.broker_restart, self.broker_frozen, self.session_lost, self.link_cut,
                  self.link_half_open, self.link_cut_after_publish, self.link_slow, self.link_far, self.daemon_kill,
                  self.daemon_frozen, self.daemon_stop, self.daemon_stop_without_broker, self.camera_gone, self.bad_commands_come,
@@ -339,10 +355,11 @@ class Soak:
             yield from kinds
 
     def run(self):
-        ends = time.monotonic() + self.asked.seconds
+        began = time.monotonic()
+        ends = math.inf if self.asked.kills else began + self.asked.seconds
         self.begin()
-        threading.Thread(target=self.tell, args=(ends,), daemon=True).start()
-        quiet = (2, 3) if self.asked.seconds < 300 else (4, 10)
+        threading.Thread(target=self.tell, args=(began,), daemon=True).start()
+        quiet = (1, 3) if self.asked.kills else (2, 3) if self.asked.seconds < 300 else (4, 10)
         for fault in self.kinds():
             self.pause(*quiet)
             if time.monotonic() > ends - 15:
@@ -352,15 +369,16 @@ class Soak:
             fault()
             self.recover(span)
             self.active = "quiet"
-        time.sleep(max(0, ends - time.monotonic()))
+        time.sleep(max(0, ends - time.monotonic()) if math.isfinite(ends) else quiet[1])
+        self.seconds = round(time.monotonic() - began)
 
     active = "quiet"
 
-    def tell(self, ends):
-        while time.monotonic() < ends:
+    def tell(self, began):
+        while not self.seconds:
             time.sleep(10)
             rss = self.daemon.sample()
-            say(f"{max(0, ends - time.monotonic()):.0f} s left, {len(self.audit.confirmed)} triggers, "
+            say(f"after {time.monotonic() - began:.0f} s {len(self.audit.confirmed)} triggers, "
                 f"{len(self.audit.parts)} results, {sum(self.faults.count().values())} faults, now {self.active}, "
                 f"{len(self.audit.duplicates)} duplicates, {len(self.audit.out_of_order)} out of order, "
                 f"{len(self.audit.wrong)} wrong, {rss or 0:.0f} MB")
@@ -386,7 +404,7 @@ class Soak:
         figures, details = self.audit.report(self.link.acked)
         kinds = self.faults.count()
         kinds.pop("start")
-        figures = {"seconds": self.asked.seconds, "rate": self.asked.rate, "seed": self.asked.seed, **figures, "faults": kinds,
+        figures = {"seconds": self.seconds, "rate": self.asked.rate, "seed": self.asked.seed, **figures, "faults": kinds,
                    "recovery_max_s": self.recoveries, "unrecovered": self.unrecovered, "bad_ends": self.bad_ends,
                    "left_out": self.left_out, "rss_mb": self.daemon.rss_mb(), "store_mb": round(size / 1e6, 1)}
         return figures, details

@@ -3,11 +3,15 @@
 //! figures.
 //!
 //! Method: the line's own foreman, ring, intake, store and publisher; a desk that passes every part at once; frames of a
-//! few bytes every 5 ms. A client on the same broker sends triggers at a steady rate and hears the results: a part's
-//! time is from handing the trigger to the client until the result has come back to it, which is later than the broker's
-//! PUBACK to us. Two rounds: triggers alone; then with `--backlog` results of an earlier run in the store, until they
-//! are delivered. A broker must be there, on loopback to compare.
+//! few bytes every 5 ms (`--frame-ms`). A client on the same broker sends triggers at a steady rate and hears the
+//! results. A part's time is told twice: from handing the trigger to the client until the result has come back to it,
+//! and by its stages until the broker's PUBACK ([`stages`]), with the wait for the frame apart. Two rounds: triggers
+//! alone; then with `--backlog` results of an earlier run in the store, until they are delivered. A broker must be there,
+//! on loopback to compare.
 
+mod stages;
+
+use self::stages::{Sample, Stages};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::base::notify::Pulse;
@@ -18,7 +22,7 @@ use crate::foreman::{Foreman, Known, Station};
 use crate::frame::{CapturedBy, Frame, Outcome, Picture, Tally};
 use crate::intake::{Intake, Policy, Waiting, intake};
 use crate::line::Opening;
-use crate::part::Terms;
+use crate::part::{Part, Terms};
 use crate::publish::message::{self, Identity, Metrics};
 use crate::publish::mqtt::{self, ORDERS, Wiring};
 use crate::publish::{self, Heatmaps};
@@ -54,6 +58,9 @@ pub struct PartsArguments {
     /// Results that an earlier run left
     #[arg(long, default_value_t = 100_000)]
     backlog: usize,
+    /// Milliseconds between two frames of the camera
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    frame_ms: u64,
     /// A folder on the disk that is measured; the store is made in it, and taken away
     #[arg(long, default_value = ".")]
     folder: PathBuf,
@@ -107,34 +114,26 @@ fn measure(arguments: &PartsArguments, folder: &std::path::Path) -> Result<Measu
 #[derive(Default)]
 struct Latencies {
     sent: usize,
-    /// Sorted.
-    took: Vec<Duration>,
+    /// Until the result has come back to the PLC.
+    back: Sample,
     undecided: usize,
+    stages: Stages,
 }
 
 impl Latencies {
-    /// Milliseconds; nothing where no result came.
-    fn at(&self, per_mille: usize) -> Option<f64> {
-        let place = (self.took.len() * per_mille / 1000).min(self.took.len().checked_sub(1)?);
-        Some(self.took[place].as_secs_f64() * 1e3)
-    }
-
     fn tell(&self, what: &str) {
-        let ms = |per_mille| self.at(per_mille).unwrap_or(f64::NAN);
-        let (sent, came, undecided) = (self.sent, self.took.len(), self.undecided);
-        eprintln!(
-            "{what}: {sent} sent, {came} results, {undecided} undecided; p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms",
-            ms(500),
-            ms(990),
-            ms(1000)
-        );
+        let (sent, came, undecided) = (self.sent, self.back.count(), self.undecided);
+        eprintln!("{what}: {sent} sent, {came} results, {undecided} undecided; back at the PLC {}", self.back.words());
+        self.stages.tell();
     }
 
     fn json(&self) -> Value {
-        json!({
-            "sent": self.sent, "results": self.took.len(), "undecided": self.undecided,
-            "p50_ms": self.at(500), "p99_ms": self.at(990), "max_ms": self.at(1000),
-        })
+        let mut json = self.back.json();
+        json["sent"] = self.sent.into();
+        json["results"] = self.back.count().into();
+        json["undecided"] = self.undecided.into();
+        json["stages"] = self.stages.json();
+        json
     }
 }
 
@@ -178,7 +177,7 @@ fn words(run_id: &str) -> Words {
 }
 
 /// A passing verdict with a map of the usual size.
-fn pass(part: crate::part::Part) -> Report {
+fn pass(part: Part) -> Report {
     let mut report = Report::undecided(part, Reason::NotReady, &judge());
     (report.verdict, report.reason, report.score) = (Verdict::Pass, None, Some(0.1));
     report.map = Some(Map::new(16, vec![0.1; 256]));
@@ -271,15 +270,19 @@ fn round(
         heatmaps: Heatmaps::None,
     };
     let plc = Plc::connect(arguments)?;
+    let (judged, between) = (Judged::default(), Duration::from_millis(arguments.frame_ms));
     let (clerk, desk_store, told) = (opened.clerk(words(&run_id)), store, identity(&run_id));
     let threads = [
         thread::spawn(move || clerk.keep(&Pulse::default())),
-        thread::spawn(move || desk(&intake, &desk_store)),
+        {
+            let judged = judged.clone();
+            thread::spawn(move || desk(&intake, &desk_store, &judged))
+        },
         {
             let stop = stop.clone();
             thread::spawn(move || foreman.work(&stop, &Pulse::default()))
         },
-        thread::spawn(move || frames(&entrance, &stop)),
+        thread::spawn(move || frames(&entrance, &stop, between)),
     ];
     let linked = thread::spawn(move || mqtt::run(publisher, told, wiring));
     let measured = plc.measure(arguments, backlog, &outbox);
@@ -287,11 +290,19 @@ fn round(
     threads.into_iter().for_each(|thread| thread.join().expect("no stage panics"));
     let linked = linked.join().expect("the publisher does not panic");
     linked.map_err(|error| Failure::new(Exit::Software, error))?;
-    measured
+    let Heard { mut latencies, drained, sent } = measured;
+    let judged = std::mem::take(&mut *judged.lock().expect("the desk does not panic"));
+    let sent_at = |part: &Part| sent.get(part.ask.part_id.as_deref()?).copied();
+    let with_time = |part: Part| sent_at(&part).map(|sent| (part, sent));
+    latencies.stages = Stages::of(&judged.into_iter().filter_map(with_time).collect::<Vec<_>>());
+    Ok((latencies, drained))
 }
 
+/// Parts as the desk had them: their marks go on being made.
+type Judged = Arc<Mutex<Vec<Part>>>;
+
 /// Passes every part at once.
-fn desk(intake: &Intake, store: &Store) {
+fn desk(intake: &Intake, store: &Store, judged: &Judged) {
     loop {
         let batch = intake.take(64, &Pulse::default(), &mut || ());
         if batch.is_empty() {
@@ -299,15 +310,16 @@ fn desk(intake: &Intake, store: &Store) {
         }
         for Waiting { ticket, parts, .. } in batch {
             ticket.into_iter().for_each(|ticket| ticket.settle(Outcome::Judged));
+            judged.lock().expect("nobody panics with it").extend(parts.iter().cloned());
             store.settle(parts.into_iter().map(pass).collect());
         }
     }
 }
 
-/// A camera of 200 frames a second.
-fn frames(entrance: &Entrance, stop: &crate::base::stop::Stop) {
+/// A camera with so much time between two frames.
+fn frames(entrance: &Entrance, stop: &crate::base::stop::Stop, between: Duration) {
     let picture = Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes"));
-    while !stop.stopped_within(Duration::from_millis(5)) {
+    while !stop.stopped_within(between) {
         entrance.show(Frame {
             camera: "bench".into(),
             picture: picture.clone(),
@@ -319,6 +331,14 @@ fn frames(entrance: &Entrance, stop: &crate::base::stop::Stop) {
             part_id: None,
         });
     }
+}
+
+/// What the PLC heard, and when it sent which trigger.
+struct Heard {
+    latencies: Latencies,
+    /// How long the backlog took.
+    drained: Option<Duration>,
+    sent: HashMap<String, Instant>,
 }
 
 /// The other side: triggers out, results in.
@@ -354,19 +374,14 @@ impl Plc {
         Ok(Plc { client, connection, topics })
     }
 
-    fn measure(
-        mut self,
-        arguments: &PartsArguments,
-        backlog: usize,
-        outbox: &store::Outbox,
-    ) -> Result<(Latencies, Option<Duration>), Failure> {
+    fn measure(mut self, arguments: &PartsArguments, backlog: usize, outbox: &store::Outbox) -> Heard {
         let count = usize::from(arguments.rate) * usize::from(arguments.seconds);
         let gap = Duration::from_secs(1) / u32::from(arguments.rate);
         let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
-        let mut latencies = Latencies { sent: count, ..Latencies::default() };
+        let (mut took, mut undecided) = (vec![], 0);
         let (mut late, mut began, mut drained) = (0, None, None);
         let mut sender = None;
-        while latencies.took.len() < count || late < backlog {
+        while took.len() < count || late < backlog {
             let event = self.connection.recv_timeout(PATIENCE);
             let Ok(Ok(event)) = event else { break };
             let Event::Incoming(Packet::Publish(publish)) = event else { continue };
@@ -382,18 +397,19 @@ impl Plc {
             } else {
                 let now = Instant::now();
                 let result: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
-                latencies.undecided += usize::from(result["verdict"] == "undecided");
+                undecided += usize::from(result["verdict"] == "undecided");
                 let part = result["part_id"].as_str().unwrap_or_default();
-                let sent = sent.lock().expect("the sender does not panic").remove(part);
-                latencies.took.extend(sent.map(|sent| now.duration_since(sent)));
+                let sent = sent.lock().expect("the sender does not panic").get(part).copied();
+                took.extend(sent.map(|sent| now.duration_since(sent)));
             }
         }
         if let Some(sender) = sender {
             sender.join().expect("the sender does not panic");
         }
-        latencies.took.sort();
         tracing::debug!("{:?}", outbox.count());
-        Ok((latencies, drained))
+        let latencies = Latencies { sent: count, back: Sample::new(took), undecided, ..Latencies::default() };
+        let sent = std::mem::take(&mut *sent.lock().expect("the sender does not panic"));
+        Heard { latencies, drained, sent }
     }
 
     fn send(&self, count: usize, gap: Duration, sent: Arc<Mutex<HashMap<String, Instant>>>) -> thread::JoinHandle<()> {

@@ -63,14 +63,14 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
-    let Prepared { mut inspector, gate, references: files, .. } = match prepare(&config.engines, &config.recipe, &model)
-    {
-        Ok(prepared) => prepared,
-        Err(failure) => {
-            told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;
-            return Ok(None);
-        }
-    };
+    let Prepared { mut inspector, gate, references: files, .. } =
+        match prepare(&config.engines, &config.recipe, &model, config.batch) {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;
+                return Ok(None);
+            }
+        };
     let (backend, references) = (inspector.backend(), inspector.reference_count());
     told.well(format!("model: {}, {backend}, {references} references", model.label()))?;
     thresholds(&config.recipe.thresholds, &mut inspector, &files, told)?;

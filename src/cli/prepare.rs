@@ -106,6 +106,10 @@ impl Setting<'_> {
     }
 
     fn engine(&self) -> Result<Engine, InspectError> {
+        // Before the words are encoded, which can take a minute: is there what they are encoded for?
+        if self.engines.backend == Backend::Tensorrt {
+            drop(Device::open()?);
+        }
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = self.prototypes()?;
         let slow = Slow::new();

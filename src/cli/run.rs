@@ -42,11 +42,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let label = model.label();
     tracing::info!("run {run_id}: model {label}");
     let prepare: Prepare = {
-        let engines = config.engines.clone();
+        let (engines, batch) = (config.engines.clone(), config.batch);
         Box::new(move |recipe, moment| {
             let command = || build_command(&engines, &recipe.winclip, &model.path);
             let build_command = (moment == Moment::Beside).then(command);
-            prepare(&Engines { build_command, ..engines.clone() }, recipe, &model)
+            prepare(&Engines { build_command, ..engines.clone() }, recipe, &model, batch)
         })
     };
     let line = Line::start(&config, opening, prepare, &label, &run_id)?;
@@ -81,8 +81,13 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// The inspector with its references learnt, and the gate before it.
-pub fn prepare(engines: &Engines, wanted: &RecipeConfig, model: &ModelFolder) -> Result<Prepared, Failure> {
+/// The inspector with its references learnt, and the gate before it; `batch` pictures may be judged at once.
+pub fn prepare(
+    engines: &Engines,
+    wanted: &RecipeConfig,
+    model: &ModelFolder,
+    batch: usize,
+) -> Result<Prepared, Failure> {
     let recipe = &wanted.winclip;
     let plan = recipe.encode_plan(&model.spec, !wanted.references.is_empty()).map_err(|problems| {
         Failure::words(
@@ -107,6 +112,9 @@ pub fn prepare(engines: &Engines, wanted: &RecipeConfig, model: &ModelFolder) ->
             tracing::info!("{of} references taught");
         }
     })?;
+    if let Some(reference) = references.pictures.first() {
+        inspector.warm(reference, batch).map_err(|error| Failure::new(Exit::Software, error))?;
+    }
     let self_test = wanted.self_test.as_ref().map(|test| self_test(test, &mut inspector)).transpose()?;
     Ok(Prepared {
         gate: Gate::new(wanted.bad_image, &references.pictures),

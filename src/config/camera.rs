@@ -57,6 +57,9 @@ pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Ve
     cameras
 }
 
+/// Cameras that may see one part: each has its place in the result, which stays small.
+const VIEWS_MAX: usize = 8;
+
 fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
     for (i, camera) in cameras.iter().enumerate() {
         let Some(name) = &camera.join else { continue };
@@ -68,6 +71,10 @@ fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
         if others.len() < 2 {
             problems
                 .note(&place, format!("{name:?} has one camera only; give it to the others that see the same part"));
+        }
+        if others.len() > VIEWS_MAX {
+            let words = format!("{name:?} has {} cameras; at most {VIEWS_MAX} have room in a result", others.len());
+            problems.note(&place, words);
         }
         if others.iter().any(|other| other.terms != camera.terms) {
             let words = "views of one part must have the same deadline_ms, reject_after_ms and reject_counts";

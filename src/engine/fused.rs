@@ -111,6 +111,13 @@ pub struct Pieces {
     pub visual: Option<Vec<f32>>,
 }
 
+impl Pieces {
+    pub fn are_finite(&self) -> bool {
+        let maps = self.language.iter().chain(&self.visual).flatten();
+        self.image.iter().chain(maps).all(|value| value.is_finite())
+    }
+}
+
 /// Stages of a run in their order, each with its time in every run, in milliseconds; a stage that comes several times in
 /// a run has the sum.
 pub type Stages = Vec<(&'static str, Vec<f64>)>;

@@ -221,6 +221,7 @@ impl Link {
                 self.wiring.pulse.beat();
                 if session.connected.is_some() {
                     self.pass_orders(session);
+                    self.tell_refused(session);
                     self.hand_over(session);
                     if self.is_finished(session) {
                         self.say_goodbye(session);
@@ -254,6 +255,9 @@ impl Link {
             if self.is_over() && !session.stopping {
                 self.say_goodbye(session); // in order, though results wait for the next run
             }
+        }
+        if session.overrun {
+            return Some("it passes on more commands at once than it may; they come again".to_owned());
         }
         if session.in_flight.is_empty() && session.requested.is_empty() {
             session.heard = Instant::now();
@@ -332,7 +336,8 @@ impl Link {
     /// Everything is acknowledged and nothing more comes.
     fn is_finished(&self, session: &Session) -> bool {
         let quiet = session.in_flight.is_empty() && session.requested.is_empty();
-        self.ending.is_some() && !session.stopping && quiet && self.wiring.store.count().waiting == 0
+        let told = self.wiring.answers.is_empty() && session.refused.is_empty();
+        self.ending.is_some() && !session.stopping && quiet && told && self.wiring.store.count().waiting == 0
     }
 
     fn lost(&mut self, why: &str) {

@@ -4,7 +4,7 @@ use super::mqtt::{BESIDE, IN_FLIGHT, ORDERS, Ordered};
 use super::{Settings, tls};
 use crate::condition::Condition;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
@@ -16,8 +16,19 @@ pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + RO
 /// Requests for which answers leave room: results, changes of state, refusals.
 const ROOM_LEFT: usize = 128;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// What a broker without it is told to be given.
+const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowledgement no result can leave the store; \
+                        allow QoS 1 (mosquitto: max_qos), or take another broker";
 /// A command may be this large to be answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
+
+/// A command that is not done, and what its sender is told.
+pub(super) struct Refused {
+    /// Without its payload, which may be large.
+    pub(super) publish: Publish,
+    pub(super) name: String,
+    pub(super) answer: String,
+}
 
 /// One connection.
 pub(super) struct Session {
@@ -37,6 +48,10 @@ pub(super) struct Session {
     pub(super) orders: VecDeque<Ordered>,
     pub(super) ordered: HashMap<u64, Publish>,
     pub(super) next_order: u64,
+    /// Commands that were refused, and wait for room to be told.
+    pub(super) refused: VecDeque<Refused>,
+    /// The broker passed on more commands than it may, by far: some are not kept here, and must come again.
+    pub(super) overrun: bool,
     /// The last PUBACK, or the last time that nothing was owed.
     pub(super) heard: Instant,
     /// The state that was told last.
@@ -58,6 +73,8 @@ impl Session {
             orders: VecDeque::new(),
             ordered: HashMap::new(),
             next_order: 0,
+            refused: VecDeque::new(),
+            overrun: false,
             heard: Instant::now(),
             condition: None,
             stopping: false,
@@ -90,7 +107,16 @@ impl Session {
 
     /// For one more answer; the foreman waits where there is none.
     pub(super) fn has_room(&self) -> bool {
-        self.requested.len() + self.beside + self.acks + ROOM_LEFT < REQUESTS
+        self.room() > ROOM_LEFT
+    }
+
+    /// For one more refusal: many of them leave room for answers.
+    pub(super) fn has_room_for_refusals(&self) -> bool {
+        self.room() > ROOM_LEFT + 2 * ORDERS as usize
+    }
+
+    fn room(&self) -> usize {
+        REQUESTS.saturating_sub(self.requested.len() + self.beside + self.acks)
     }
 
     /// What may be lost, and is while `most` of its kind wait for the link.
@@ -154,6 +180,12 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
     match error {
         ConnectionError::Tls(rumqttc::TlsError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "it ended the TLS handshake without a word; correct mqtt.port, or look into its log".to_owned()
+        }
+        ConnectionError::ConnectionRefused(ConnectReturnCode::QoSNotSupported) => NO_QOS_1.to_owned(),
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. })
+            if *reason_code == DisconnectReasonCode::QoSNotSupported =>
+        {
+            NO_QOS_1.to_owned()
         }
         ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
         ConnectionError::Io(error) => error.to_string(),

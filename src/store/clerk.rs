@@ -7,7 +7,7 @@ use super::outbox::{Outbox, Waiting};
 use super::{Answer, Change, PAGE, Settings, Words};
 use crate::base::notify::{Pulse, SIGN};
 use crate::condition::{Causes, Health};
-use crate::part::Part;
+use crate::part::{Part, Stage};
 use crate::report::Report;
 use crate::verdict::{Reason, Verdict};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -23,6 +23,10 @@ const LIVE_MAX: usize = 2048;
 const UNWRITTEN_MAX: usize = 50_000;
 /// How often a disk that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// What the broker has acknowledged is written along with what somebody waits for; alone after so long, or when so many
+/// have come. Until then a crash makes the same result come again, as a lost PUBACK would.
+const LANDED_WAIT: Duration = Duration::from_millis(50);
+const LANDED_MAX: usize = 2048;
 /// How often old results are looked for.
 const TIDY: Duration = Duration::from_secs(10);
 
@@ -51,6 +55,8 @@ pub struct Clerk {
     unwritten: VecDeque<Write>,
     /// The disk failed then.
     failed: Option<Instant>,
+    /// Since when there has been something to write that nobody waits for.
+    owed: Option<Instant>,
     tidied: Instant,
 }
 
@@ -62,6 +68,8 @@ struct Round {
     late: u64,
     accepted: Vec<Accepted>,
     done: Vec<Sender<()>>,
+    /// Somebody waits for what it writes.
+    is_urgent: bool,
 }
 
 /// Whoever asked, and what he gets.
@@ -119,6 +127,7 @@ impl Opened {
             ledger,
             unwritten: told.map(|what| Write::Note { what }).into_iter().collect(),
             failed: None,
+            owed: None,
             tidied: Instant::now(),
         }
     }
@@ -133,7 +142,7 @@ impl Clerk {
             if last {
                 self.failed = self.failed.and_then(|failed| failed.checked_sub(RETRY)); // no more time to wait
             }
-            self.round(changes);
+            self.round(changes, last);
             self.tidy();
             if last {
                 return;
@@ -145,7 +154,7 @@ impl Clerk {
     #[cfg(test)]
     pub(super) fn once(&mut self) {
         let (changes, _) = self.wait();
-        self.round(changes);
+        self.round(changes, true);
     }
 
     /// Fills the disk up, or makes room and tries it at once.
@@ -158,7 +167,9 @@ impl Clerk {
     /// What waits, at least one unless a deadline or a while comes first; true when nothing can come any more.
     fn wait(&self) -> (Vec<Change>, bool) {
         let now = Instant::now();
-        let due = self.ledger().next_due().map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
+        let owed = self.owed.filter(|_| self.failed.is_none()).map(|owed| owed + LANDED_WAIT);
+        let due = [self.ledger().next_due(), owed].into_iter().flatten().min();
+        let due = due.map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
         let first = match self.changes.recv_timeout(due) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => return (vec![], false),
@@ -168,15 +179,20 @@ impl Clerk {
         (std::iter::once(first).chain(more).collect(), false)
     }
 
-    fn round(&mut self, changes: Vec<Change>) {
-        let mut round = Round::default();
+    fn round(&mut self, changes: Vec<Change>, last: bool) {
+        let lands = |change: &Change| matches!(change, Change::Landed { .. });
+        let mut round = Round { is_urgent: last || !changes.iter().all(lands), ..Round::default() };
         for change in changes {
             self.enter(change, &mut round);
         }
         let expired = self.ledger().expire(Instant::now(), &*self.words.judge);
+        round.is_urgent |= !expired.is_empty();
         self.release(expired, &mut round);
         self.make_room(&mut round);
-        self.write();
+        let is_time = self.owed.is_some_and(|owed| owed.elapsed() >= LANDED_WAIT);
+        if round.is_urgent || is_time || self.unwritten.len() >= LANDED_MAX || self.failed.is_some() {
+            self.write();
+        }
         self.hand_out(round);
         self.read_a_page();
     }
@@ -205,10 +221,12 @@ impl Clerk {
                     }
                 }
             }
-            Change::Landed { key, accepted } => {
-                if self.outbox.land(key, accepted).is_some() {
+            Change::Landed { key, accepted, at } => {
+                if let Some(landed) = self.outbox.land(key, accepted) {
+                    landed.reach(Stage::Acked, at);
                     let state = if accepted { State::Acked } else { State::Refused };
                     self.unwritten.push_back(Write::Now { key, state });
+                    self.owed.get_or_insert(at);
                 }
             }
             Change::Answer { id, answer, done } => {
@@ -259,7 +277,8 @@ impl Clerk {
                     Some(region) => format!("{camera}/{region}").into(),
                     None => camera.clone(),
                 };
-                round.live.push(Waiting { key: *key, place, body: body.clone(), until, dropped_before: 0 });
+                let marks = Some(report.part.marks.clone());
+                round.live.push(Waiting { key: *key, place, body: body.clone(), until, dropped_before: 0, marks });
             }
             self.unwritten.push_back(row);
             let count = &mut self.outbox.queues().count;
@@ -312,6 +331,10 @@ impl Clerk {
         match self.database.write(&self.run_id, &self.unwritten.make_contiguous()[..some]) {
             Ok(()) => {
                 self.unwritten.drain(..some);
+                if self.unwritten.is_empty() {
+                    self.owed = None;
+                    self.outbox.queues().landed.clear();
+                }
                 if self.failed.take().is_some() {
                     tracing::info!("the store writes again");
                     self.causes.clear("store");
@@ -365,7 +388,16 @@ impl Clerk {
         queues.in_file += round.late;
         queues.count.open = self.ledger().open() as u64;
         let any = !round.live.is_empty() || round.late > 0;
-        round.live.into_iter().for_each(|waiting| queues.put_live(waiting));
+        let now = Instant::now();
+        round
+            .accepted
+            .iter()
+            .flat_map(|(_, parts, _)| parts)
+            .for_each(|part| part.marks.reach_at(Stage::Numbered, now));
+        for waiting in round.live {
+            waiting.reach(Stage::Written, now);
+            queues.put_live(waiting);
+        }
         drop(queues);
         if any {
             self.outbox.bell.notify_one();
@@ -395,7 +427,7 @@ impl Clerk {
                 }
                 for row in rows {
                     let Row { key, camera, body } = row;
-                    queues.put_late(Waiting { key, place: camera, body, until: None, dropped_before: 0 });
+                    queues.put_late(Waiting { key, place: camera, body, until: None, dropped_before: 0, marks: None });
                 }
                 drop(queues);
                 self.outbox.bell.notify_one();

@@ -111,6 +111,8 @@ pub enum DatabaseError {
     File { path: PathBuf, error: std::io::Error },
     #[error("{path} was made by a newer winspect (version {found}, this one knows {known}); update, or move it away")]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{path} was made by an early winspect (version {found}, this one knows {known}); move it away")]
+    Older { path: PathBuf, found: i64, known: i64 },
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
 }
@@ -120,8 +122,8 @@ pub struct Database {
     is_left: bool,
 }
 
-/// Raised when the tables change.
-const VERSION: i64 = 1;
+/// Raised when the tables change. A file of an older version is moved aside: no release had another one.
+const VERSION: i64 = 2;
 const TABLES: &str = "
 CREATE TABLE part (
   key INTEGER PRIMARY KEY, run_id TEXT NOT NULL, camera TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -138,6 +140,8 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
+/// Of those, so many are given to a new run, the newest: it remembers no more (`foreman.rs`).
+const ANSWERS_MAX: usize = 100_000;
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
 /// Finds old answers without reading them all; beside the tables, because files without it are as good.
@@ -148,7 +152,7 @@ const AUDIT_KEPT: i64 = 100_000;
 const TIDIED: u64 = 2000;
 
 impl Database {
-    /// Opens the file, or makes it. One that is no store, or broken, is moved aside and told: a line must judge.
+    /// Opens the file, or makes it. One that is no store, of an older version, or broken, is moved aside and told: a line must judge.
     ///
     /// # Errors
     /// When another process has it, or it cannot be made.
@@ -159,6 +163,12 @@ impl Database {
         match Self::try_open(path, sync) {
             Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
                 Self::anew(path, sync, &error).map(|(database, words)| (database, Some(words)))
+            }
+            Err(DatabaseError::Older { found, .. }) => {
+                let aside = move_aside(path)?;
+                let words =
+                    format!("the store was an early winspect's (version {found}); moved to {}", aside.display());
+                Self::try_open(path, sync).map(|database| (database, Some(words)))
             }
             opened => opened.map(|database| (database, None)),
         }
@@ -205,6 +215,10 @@ impl Database {
         if version > VERSION {
             return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: VERSION });
         }
+        // Another program's file has none, and no table of ours either.
+        if (1..VERSION).contains(&version) {
+            return Err(DatabaseError::Older { path: path.to_owned(), found: version, known: VERSION });
+        }
         if version == 0 {
             let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
             connection.execute_batch(&make).map_err(busy)?;
@@ -241,13 +255,21 @@ impl Database {
             Ok(Previous { run_id: row.get(0)?, camera: row.get(1)?, last_seq: row.get::<_, i64>(2)? as u64 })
         })?;
         let previous = previous.collect::<rusqlite::Result<_>>()?;
-        let mut answers = self.connection.prepare("SELECT id, answer FROM answer ORDER BY at")?;
-        let answers = answers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let answers = answers.collect::<rusqlite::Result<_>>()?;
+        let answers = self.answers()?;
         let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
         let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let kept = kept.collect::<rusqlite::Result<_>>()?;
         Ok(Found { next_key, backlog, previous, answers, kept })
+    }
+
+    /// The newest [`ANSWERS_MAX`], the oldest first. Sorted here: by the index each would be looked up by itself.
+    fn answers(&self) -> rusqlite::Result<Vec<(String, String)>> {
+        let mut all = self.connection.prepare("SELECT at, id, answer FROM answer NOT INDEXED")?;
+        let all = all.query_map([], |row| Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?))))?;
+        let mut all: Vec<(i64, (String, String))> = all.collect::<rusqlite::Result<_>>()?;
+        all.sort_by_key(|(at, _)| *at);
+        let beyond = all.len().saturating_sub(ANSWERS_MAX);
+        Ok(all.into_iter().skip(beyond).map(|(_, answer)| answer).collect())
     }
 
     /// All of them, or none.

@@ -20,12 +20,12 @@ pub use outbox::{Outbox, Waiting};
 
 use self::ledger::Ledger;
 use crate::condition::Causes;
-use crate::part::{Ask, Part};
+use crate::part::{Ask, Part, Stage};
 use crate::report::{Judge, Report};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Changes that may wait for the clerk; beyond, who brings one waits.
 const CHANGES: usize = 4096;
@@ -77,6 +77,7 @@ enum Change {
     Landed {
         key: u64,
         accepted: bool,
+        at: Instant,
     },
     Answer {
         id: String,
@@ -183,6 +184,7 @@ impl Store {
 
     /// A part's verdict; where the part's result has left already, it is for the record.
     pub fn settle(&self, reports: Vec<Report>) {
+        reports.iter().for_each(|report| report.part.marks.reach(Stage::Settled));
         let _ = self.changes.send(Change::Settle(reports)); // the clerk outlives the line
     }
 
@@ -192,7 +194,7 @@ impl Store {
 
     /// The broker has it, or refused it and would again: it is history.
     pub fn landed(&self, key: u64, accepted: bool) {
-        let _ = self.changes.send(Change::Landed { key, accepted });
+        let _ = self.changes.send(Change::Landed { key, accepted, at: Instant::now() });
     }
 
     /// A command was answered: the same id gets the same answer for an hour.

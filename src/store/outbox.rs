@@ -4,7 +4,8 @@
 //! place among the late ones, behind what the file still holds from before it.
 
 use super::StoreCount;
-use std::collections::{BTreeMap, VecDeque};
+use crate::part::{Marks, Stage};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -22,6 +23,16 @@ pub struct Waiting {
     pub until: Option<Instant>,
     /// Results given up before this one and not reported yet.
     pub dropped_before: u64,
+    /// Its part's; nothing for what was read from the file.
+    pub marks: Option<Arc<Marks>>,
+}
+
+impl Waiting {
+    pub(super) fn reach(&self, stage: Stage, at: Instant) {
+        if let Some(marks) = &self.marks {
+            marks.reach_at(stage, at);
+        }
+    }
 }
 
 /// Shared by the clerk (puts) and the publisher (takes).
@@ -40,6 +51,8 @@ pub(super) struct Queues {
     late: BTreeMap<u64, Waiting>,
     /// Handed out and not answered.
     flying: BTreeMap<u64, Waiting>,
+    /// Answered by the broker, which the file does not say yet.
+    pub(super) landed: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
     pub(super) in_file: u64,
     /// The last key that was read from the file.
@@ -68,7 +81,8 @@ impl Queues {
     /// What was read from the file; what is here already is not taken twice.
     pub(super) fn put_late(&mut self, waiting: Waiting) {
         self.read_to = self.read_to.max(waiting.key);
-        if self.flying.contains_key(&waiting.key) || self.late.contains_key(&waiting.key) {
+        let key = waiting.key;
+        if self.flying.contains_key(&key) || self.late.contains_key(&key) || self.landed.contains(&key) {
             return;
         }
         self.in_file = self.in_file.saturating_sub(1);
@@ -132,13 +146,13 @@ impl Queues {
     }
 
     /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
-    /// that somebody was.
+    /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
         let late = std::mem::take(&mut self.late);
         self.in_file += late.len() as u64;
         let lowest = late.keys().next().copied().unwrap_or(u64::MAX);
         self.read_to = self.read_to.min(lowest.saturating_sub(1));
-        self.flying.keys().copied().collect()
+        self.flying.keys().chain(&self.landed).copied().collect()
     }
 }
 
@@ -149,8 +163,9 @@ impl Outbox {
 
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
     pub fn next(&self) -> Option<Waiting> {
-        let mut queues = self.queues();
-        let next = queues.next(Instant::now())?;
+        let (now, mut queues) = (Instant::now(), self.queues());
+        let next = queues.next(now)?;
+        next.reach(Stage::Sent, now);
         queues.flying.insert(next.key, next.clone());
         Some(next)
     }
@@ -175,6 +190,7 @@ impl Outbox {
     pub(super) fn land(&self, key: u64, accepted: bool) -> Option<Waiting> {
         let mut queues = self.queues();
         let landed = queues.flying.remove(&key)?;
+        queues.landed.insert(key);
         if accepted {
             queues.count.acked += 1;
         } else {
@@ -203,7 +219,7 @@ mod tests {
 
     fn waiting(key: u64, live: bool) -> Waiting {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
-        Waiting { key, place: "top".into(), body: "{".into(), until, dropped_before: 0 }
+        Waiting { key, place: "top".into(), body: "{".into(), until, dropped_before: 0, marks: None }
     }
 
     #[test]

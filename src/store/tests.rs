@@ -1,6 +1,6 @@
 //! The clerk at work on a real file: what survives, what is told, what a full disk does.
 
-use super::database::{Database, Write};
+use super::database::{Database, State, Write};
 use super::*;
 use crate::base::notify::Pulse;
 use crate::condition::Health;
@@ -9,7 +9,6 @@ use crate::report::tests::judge;
 use crate::verdict::{Reason, Verdict};
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -343,4 +342,88 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
     database.write("01A", &[spilled]).expect("written");
     let waits: Vec<u64> = database.page(0, 10).expect("works").iter().map(|row| row.key).collect();
     assert_eq!(waits, [7]);
+}
+
+/// How long the next run takes to open what a killed one left: `cargo test --release --lib -- --ignored million
+/// --nocapture`. A gigabyte on the disk of the temporary folder.
+#[test]
+#[ignore = "a gigabyte and a minute"]
+fn a_million_rows_are_open_again_within_a_second_of_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut settings, copy) = (settings(folder.path()), folder.path().join("killed.db"));
+    let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
+    let body: Arc<str> = "x".repeat(700).into();
+    let row = |key: u64, state| {
+        let camera = ["a", "b"][key as usize % 2].into();
+        Write::Part { key, run_id: "01A".into(), camera, seq: key, state, body: body.clone() }
+    };
+    // Half of them delivered, half for a broker that was away, the last ones as they are while a line works.
+    let state = |key| match key {
+        0..500_000 => State::Acked,
+        500_000..998_000 => State::Backlog,
+        998_000..999_900 => State::Live,
+        _ => State::Open,
+    };
+    for thousand in 0..1000 {
+        let mut writes: Vec<Write> =
+            (thousand * 1000..(thousand + 1) * 1000).map(|key| row(key + 1, state(key))).collect();
+        let answer = |n| Write::Answer { id: format!("{thousand}-{n}"), answer: "y".repeat(150) };
+        writes.extend((0..100).map(answer));
+        database.write("01A", &writes).expect("writes");
+    }
+    // What a kill leaves: nothing is closed.
+    for end in ["", "-wal"] {
+        let from = format!("{}{end}", settings.file.display());
+        std::fs::copy(from, format!("{}{end}", copy.display())).expect("copied");
+    }
+    settings.file = copy;
+    let began = Instant::now();
+    let (_store, _opened, found) = Store::open(settings, "01B", Causes::default()).expect("opens");
+    let took = began.elapsed();
+    println!("{took:?} for {} that wait, of 1,000,000 rows and {} answers", found.backlog, found.answers.len());
+    assert_eq!((found.backlog, found.next_key), (500_000, 1_000_001));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let causes = Causes::default();
+    let (store, opened, _) = Store::open(settings(folder.path()), "01A", causes).expect("opens");
+    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()) });
+    let parts = store.number((0..3).map(|_| ask("top", DEADLINE)).collect()).expect("open");
+    for part in &parts {
+        let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
+        (report.verdict, report.reason) = (Verdict::Pass, None);
+        store.settle(vec![report]);
+    }
+    clerk.once();
+    clerk.disk(true);
+    let first = store.outbox().next().expect("settled");
+    store.landed(first.key, true);
+    store.note("x".repeat(100_000)); // for which there is no room
+    clerk.once();
+    assert_eq!(store.outbox().queues().forget_late(), [first.key], "not to be deleted as one that waits");
+    let read = Waiting { until: None, ..first.clone() };
+    store.outbox().queues().put_late(read);
+    assert_eq!(store.count().waiting, 2, "not taken from the file again");
+    clerk.disk(false);
+    store.note("");
+    clerk.once();
+    assert!(store.outbox().queues().landed.is_empty());
+}
+
+#[test]
+fn a_store_of_an_early_build_is_moved_aside_and_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = settings(folder.path());
+    let early = rusqlite::Connection::open(&settings.file).expect("made");
+    early.execute_batch("CREATE TABLE part (key INTEGER PRIMARY KEY); PRAGMA user_version = 1;").expect("made");
+    drop(early);
+    let run = Run::start(settings, "01A");
+    assert_eq!(run.accept(1)[0].seq, 1);
+    let (health, causes) = run.causes.all();
+    assert_eq!(health, Health::OffSpec);
+    assert!(causes[0].contains("an early winspect's (version 1); moved to"), "{causes:?}");
+    run.end();
 }

@@ -135,15 +135,20 @@ impl Inspector {
         }
         progress(references.len(), references.len());
         inspector.teach(features)?;
-        inspector.warm(references)?;
         Ok(inspector)
     }
 
-    /// An engine that captures its work does so at the first picture of a size: at a reference, which is the camera's,
-    /// instead of at the first part.
-    fn warm(&mut self, references: &[Picture]) -> Result<(), InspectError> {
-        if let Some(reference) = references.first().filter(|_| self.scores_on_device()) {
-            self.judge_all(&[reference])?;
+    /// An engine that captures its work does so for each number of pictures at once: now, at a picture of the camera's
+    /// size, instead of at the first parts.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn warm(&mut self, picture: &Picture, together: usize) -> Result<(), EngineError> {
+        if self.scores_on_device() {
+            let pictures = vec![picture.clone(); together];
+            for count in 1..=together {
+                self.judge_all(&pictures[..count].iter().collect::<Vec<_>>())?;
+            }
         }
         Ok(())
     }

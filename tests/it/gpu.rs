@@ -205,20 +205,28 @@ fn a_frame_costs_one_launch_and_one_wait() {
     }
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
-    let calls = |count: usize| {
+    let calls = |count: usize, recipe: &str| {
         write_gpu_line(folder.path(), broker.port, count);
+        rewrite_line(folder.path(), "heatmaps = \"all\"", "heatmaps = \"none\""); // painting has calls of its own
+        rewrite_line(folder.path(), "size = 70", &format!("size = 70\n{recipe}"));
         let file = folder.path().join("calls.json");
         let output = line::command(folder.path()).env("WINSPECT_STAND_IN_COUNT", &file).output().expect("ends");
         assert_eq!(line::summary(&output)["cameras"]["top"]["judged"], count);
         let text = std::fs::read_to_string(file).expect("written at exit");
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone()
     };
-    let (few, many) = (calls(2), calls(12));
-    let more = |call: &str| many[call].as_u64().unwrap_or(0) - few[call].as_u64().unwrap_or(0);
-    assert_eq!((more("cuGraphLaunch"), more("cuStreamSynchronize")), (10, 10));
-    for call in many.as_object().expect("an object").keys() {
-        let is_free = ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxGetCurrent", "cuCtxSetCurrent"].contains(&&**call);
-        assert!(is_free || more(call) == 0, "{call}: {} more for 10 frames", more(call));
+    // Five looks are two launches, by graphs that stay, whose tables say each time which looks they are at.
+    let tiles = "crop = [0, 0, 48, 38]\ntiles = 32";
+    for (recipe, launches, tables) in [("", 1, false), (tiles, 2, true)] {
+        let (few, many) = (calls(2, recipe), calls(12, recipe));
+        let more = |call: &str| many[call].as_u64().unwrap_or(0) - few[call].as_u64().unwrap_or(0);
+        assert_eq!(more("cuGraphLaunch"), 10 * launches, "{recipe}");
+        assert!(tables || more("cuStreamSynchronize") == 10);
+        for call in many.as_object().expect("an object").keys() {
+            let is_free = ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxGetCurrent", "cuCtxSetCurrent"];
+            let is_free = is_free.contains(&&**call) || (tables && call == "cuMemcpyHtoDAsync");
+            assert!(is_free || more(call) == 0, "{recipe} {call}: {} more for 10 frames", more(call));
+        }
     }
 }
 
@@ -299,5 +307,76 @@ fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
     ] {
         let (code, scores, errors) = judge(&[variables]);
         assert!(matches!(code, Some(69 | 70)) && scores.is_empty() && errors.contains(words), "{code:?} {errors}");
+    }
+}
+
+/// Replaces words of the line that [`write_gpu_line`] wrote.
+fn rewrite_line(folder: &Path, old: &str, new: &str) {
+    let file = folder.join("line.toml");
+    let text = std::fs::read_to_string(&file).expect("just written");
+    assert!(text.contains(old), "{text}");
+    std::fs::write(file, text.replace(old, new)).expect("written");
+}
+
+/// The pictures in a folder of overlays, by their names' order.
+fn overlays(folder: &Path) -> Vec<Picture> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("read").path()).collect();
+    files.sort();
+    files.iter().map(|file| picture_file::read(file).expect("a picture")).collect()
+}
+
+/// Runs a line of two pictures, as many as may wait for the artist: what it said, and its overlays.
+fn painted_by(folder: &Path, port: u16, backend: &str, variables: &[(&str, &str)]) -> (String, Vec<Picture>) {
+    let painted = folder.join("overlays");
+    let _ = std::fs::remove_dir_all(&painted);
+    write_gpu_line(folder, port, 2);
+    rewrite_line(
+        folder,
+        "backend = \"tensorrt\"",
+        &format!("backend = {backend:?}\nprecision = \"fp32\"\noverlays = {painted:?}"),
+    );
+    let output = line::command(folder).envs(variables.iter().copied()).output().expect("ends");
+    let summary = line::summary(&output);
+    assert_eq!((&summary["cameras"]["top"]["judged"], &summary["undecided"]), (&2.into(), &0.into()), "{summary}");
+    (String::from_utf8_lossy(&output.stderr).into_owned(), overlays(&painted))
+}
+
+#[track_caller]
+fn assert_within_a_grey_level(what: &str, found: &[Picture], wanted: &[Picture]) {
+    assert_eq!((found.len(), wanted.len()), (2, 2), "{what}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert_eq!((found.width(), found.height()), (wanted.width(), wanted.height()), "{what}");
+        let apart = found.rgb().iter().zip(wanted.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
+    }
+}
+
+#[test]
+fn overlays_are_painted_on_the_device_as_on_the_cpu_and_by_the_cpu_when_it_cannot() {
+    let Some(device) = device() else { return };
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let counts = folder.path().join("calls.json");
+    let counting = [("WINSPECT_STAND_IN_COUNT", counts.to_str().expect("a plain path"))];
+    let (_, on_cpu) = painted_by(folder.path(), broker.port, "onnx", &[]);
+    let (errors, on_gpu) = painted_by(folder.path(), broker.port, "tensorrt", &counting);
+    assert_within_a_grey_level("on the device", &on_gpu, &on_cpu);
+    assert!(!errors.contains("overlays are painted by the processor"), "{errors}");
+    if !device.is_stand_in {
+        return;
+    }
+    let text = std::fs::read_to_string(&counts).expect("written at exit");
+    let counted = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    assert_eq!(counted["kernels"]["paint"], 2, "{counted}");
+    // The painter's are the last of these calls: its stream, its memory, its only launches outside of a graph.
+    for (call, error) in
+        [("cuStreamCreateWithPriority", 2), ("cuMemAlloc", 2), ("cuMemHostAlloc", 2), ("cuLaunchKernel", 701)]
+    {
+        let fault = format!("{call}:{}={error}", counted["calls"][call]);
+        let failing = [("WINSPECT_STAND_IN_FAIL", fault.as_str())];
+        let (errors, pictures) = painted_by(folder.path(), broker.port, "tensorrt", &failing);
+        assert_eq!(errors.matches("overlays are painted by the processor").count(), 1, "{fault}: {errors}");
+        assert_within_a_grey_level(&fault, &pictures, &on_cpu);
     }
 }

@@ -17,6 +17,7 @@ mod gpu;
 mod inspect;
 mod line;
 mod link;
+mod misuse;
 mod models;
 mod networks;
 mod notify;

@@ -314,11 +314,14 @@ fn several_cameras_see_one_part_and_the_worst_view_speaks_for_it() {
     ask_to_stop(&line);
     summary(&line.wait_with_output().expect("ends"));
 
+    let another = |n| format!("\n[[camera]]\nname = \"side{n}\"\n{CAMERA}\njoin = \"station\"");
+    let many = format!("{CAMERA}\njoin = \"station\"{}", (0..8).map(another).collect::<String>());
     for (camera, words) in [
         (format!("{CAMERA}\njoin = \"station\""), "has one camera only"),
         ("kind = \"test\"\njoin = \"station\"".to_owned(), "camera[0].join: needs trigger = \"command\""),
         (join.replace("side", "station"), "is a camera's name"),
         (join.replacen("5000", "400", 1), "must have the same deadline_ms"),
+        (many, "has 9 cameras; at most 8 have room"),
     ] {
         write_line(folder.path(), 1, &camera);
         let output = start(folder.path()).wait_with_output().expect("ends");
@@ -360,7 +363,22 @@ fn a_recipe_is_selected_while_parts_come_and_is_still_there_after_a_crash() {
     let line = start(folder.path());
     while next(&births, "box/birth")["run_id"] == result["run_id"] {}
     assert_eq!(next(&listener, "box/result")["recipe"], "bolt@4");
+    // One is being prepared and one waits when the line stops: both are told how it ended.
+    let outcomes = Listener::start(port, "plant/box/ack/select_recipe");
+    publish(port, "cmd/select_recipe", r#"{"id":"d","recipe":"nut"}"#, &[]);
+    publish(port, "cmd/select_recipe", r#"{"id":"e","recipe":"bolt"}"#, &[]);
+    let mut ended = std::collections::HashSet::new();
+    let mut hear = || {
+        let answer = next(&outcomes, "select_recipe");
+        if answer["status"] != "accepted" {
+            ended.insert(answer["id"].to_string());
+        }
+        ended.len()
+    };
+    hear();
+    hear();
     ask_to_stop(&line);
+    while hear() < 2 {}
     summary(&line.wait_with_output().expect("ends"));
 }
 

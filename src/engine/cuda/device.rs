@@ -87,6 +87,15 @@ impl Device {
         Ok(values)
     }
 
+    /// Enqueues that the bytes from `at` on are no number in any precision: what is not written after this cannot pass for
+    /// the values of the frame before.
+    pub fn spoil(&self, buffer: &Buffer, at: usize, bytes: usize) -> Result<(), EngineError> {
+        assert!(at + bytes <= buffer.bytes(), "a buffer is spoiled where it holds something");
+        // SAFETY: the range is inside of the buffer.
+        unsafe { result::memset_d8_async(buffer.address() + at as u64, 0xff, bytes, self.stream.cu_stream()) }
+            .map_err(failed("cannot clear what the GPU writes"))
+    }
+
     /// A buffer that holds `values`.
     pub fn buffer_of<T: Copy>(&self, values: &[T]) -> Result<Buffer, EngineError> {
         let buffer = Buffer::new(&self.context, size_of_val(values))?;

@@ -1,10 +1,11 @@
 //! The engine on an NVIDIA GPU: features for those who teach, pieces of a score for those who judge.
 
 use super::device::Device;
+use super::framing::{Framings, Tables};
 use super::kernels::{Kernels, nearest};
 use super::memory::Buffer;
 use super::painter::Painter;
-use super::run::{Kind, Run, Shared};
+use super::run::{Kind, Run, Shared, Shown};
 use super::scoring::{Wanted, WantedWords};
 use super::tower::{Sizes, Tower, unmarked, upload};
 use crate::engine::fused::{Fused, Lesson, MapKind, Paint, Pieces, Shot, Stages};
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Kinds of runs that are kept; the one that was not used for longest makes room. A line has one for each number of
-/// pictures that wait together.
+/// looks at once, a few more where masks or sizes differ.
 const RUNS_MAX: usize = 8;
 
 pub struct CudaEncoder {
@@ -26,6 +27,7 @@ pub struct CudaEncoder {
     /// For features: the cells of its looks, and the tower.
     tower: Option<(Vec<Option<Vec<bool>>>, Tower)>,
     taught: Taught,
+    tables: Tables,
     levels: Buffer,
     networks: Box<dyn Networks>,
     kernels: Kernels,
@@ -72,6 +74,7 @@ impl CudaEncoder {
             runs: vec![],
             tower: None,
             taught: Taught::default(),
+            tables: Tables::default(),
             levels,
             kernels,
             plan: plan.clone(),
@@ -102,22 +105,27 @@ impl CudaEncoder {
     }
 
     /// Pieces of as many looks as the networks take at once, by the run of their kind.
-    fn judge_some(&mut self, shots: &[Shot]) -> Result<(&Run, Vec<Pieces>), EngineError> {
-        let (kind, pictures) = Kind::of(shots);
+    fn judge_some(&mut self, shots: &[Shot]) -> Result<(&mut Run, Vec<Pieces>), EngineError> {
+        let (framings, pictures) = Framings::of(shots);
+        let lessons: Vec<usize> = shots.iter().map(|shot| shot.lesson).collect();
+        let cells = lessons.iter().map(|lesson| self.taught.first_alike(*lesson)).collect();
+        let kind = Kind { cells, room: framings.room(self.sizes.side, &mut self.tables) };
+        let galleries = self.taught.tables(&lessons);
+        let shown = Shown { framings: &framings, pictures: &pictures, lessons: &lessons, galleries: &galleries };
         match self.runs.iter().position(|run| run.kind == kind) {
             Some(at) => self.runs[..=at].rotate_right(1),
             None => {
                 self.runs.truncate(RUNS_MAX - 1);
-                let run = self.new_run(kind)?;
+                let run = self.new_run(kind, &shown)?;
                 self.runs.insert(0, run);
             }
         }
         let run = &mut self.runs[0];
-        let pieces = run.judge(&self.device, &pictures)?;
+        let pieces = run.judge(&self.device, &shown, &mut self.tables)?;
         Ok((run, pieces))
     }
 
-    fn new_run(&self, kind: Kind) -> Result<Run, EngineError> {
+    fn new_run(&mut self, kind: Kind, shown: &Shown) -> Result<Run, EngineError> {
         let Some(wanted) = &self.taught.wanted else {
             return Err(EngineError::Plan("nothing was learned that a picture could be judged by".to_owned()));
         };
@@ -130,9 +138,9 @@ impl CudaEncoder {
             levels: &self.levels,
             prototypes: self.taught.prototypes.as_ref(),
         };
-        let cells: Vec<Option<&[bool]>> = kind.lessons().map(|lesson| self.taught.cells[lesson].as_deref()).collect();
-        let galleries = self.taught.tables(&kind);
-        Run::new(&shared, kind, wanted, &cells, &galleries)
+        let cells: Vec<Option<&[bool]>> =
+            shown.lessons.iter().map(|lesson| self.taught.cells[*lesson].as_deref()).collect();
+        Run::new(&shared, kind, wanted, &cells, shown, &mut self.tables)
     }
 }
 
@@ -160,14 +168,19 @@ impl Taught {
         self.wanted == other.wanted && self.cells == other.cells && self.words == other.words
     }
 
-    /// For each map the galleries of a run's looks.
-    fn tables(&self, kind: &Kind) -> Vec<Vec<nearest::Gallery>> {
+    /// The first lesson with the same cells.
+    fn first_alike(&self, lesson: usize) -> usize {
+        self.cells.iter().position(|cells| *cells == self.cells[lesson]).unwrap_or(lesson)
+    }
+
+    /// For each map the galleries of the looks of these lessons.
+    fn tables(&self, lessons: &[usize]) -> Vec<Vec<nearest::Gallery>> {
         let maps = self.wanted.as_ref().map_or(0, |wanted| wanted.maps.len());
         let entry = |map: usize, lesson: usize| {
             let (buffer, rows) = &self.galleries[lesson][map];
             nearest::Gallery { address: buffer.address(), rows: *rows as i32, unused: 0 }
         };
-        (0..maps).map(|map| kind.lessons().map(|lesson| entry(map, lesson)).collect()).collect()
+        (0..maps).map(|map| lessons.iter().map(|lesson| entry(map, *lesson)).collect()).collect()
     }
 }
 
@@ -221,9 +234,8 @@ impl Fused for CudaEncoder {
             false => self.runs.clear(),
         }
         self.taught = taught;
-        let tables = |run: &mut Run| run.retaught(&self.device, &self.taught.tables(&run.kind));
-        // A run that was told half of it would judge by what is no longer there.
-        self.runs.iter_mut().try_for_each(tables).inspect_err(|_| self.runs.clear())
+        self.runs.iter_mut().for_each(Run::forget);
+        Ok(())
     }
 
     fn judge(&mut self, shots: &[Shot]) -> Result<Vec<Pieces>, EngineError> {

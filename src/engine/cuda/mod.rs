@@ -14,6 +14,7 @@
 
 pub mod device;
 pub mod encoder;
+mod framing;
 pub mod kernels;
 mod memory;
 pub mod no_network;

@@ -1,7 +1,8 @@
-//! No network at all: what it would compute is drawn once. Copies, kernels and the graph are measured with it on a GPU
+//! No network at all: what it would compute is drawn once, and copied to where it belongs. Copies, kernels and the graph are measured with it on a GPU
 //! whose TensorRT cannot run the model; what they judge means nothing.
 
 use super::device::{Device, failed};
+use super::memory::Buffer;
 use crate::engine::EngineError;
 use crate::engine::network::{Binding, Network, Networks, Part, Precision};
 use cudarc::driver::{result, sys::CUstream};
@@ -22,25 +23,13 @@ impl NoNetwork {
 
     /// Values of a unit's size where a network's would be: kernels take as long as with a network's, and zeros have no
     /// direction.
-    ///
-    /// # Safety
-    /// As [`Networks::bind`].
-    unsafe fn draw(&self, tensor: &Binding) -> Result<(), EngineError> {
+    fn drawn(&self, tensor: &Binding) -> Result<Buffer, EngineError> {
         let mut random = StdRng::seed_from_u64(tensor.dims.iter().product::<usize>() as u64);
         let drawn = (0..tensor.dims.iter().product()).map(|_| random.random_range(-1.0..1.0f32));
-        let copied = match self.precision {
-            Precision::Fp32 => {
-                let values: Vec<f32> = drawn.collect();
-                // SAFETY: the caller's promise: as many values as the dims say.
-                unsafe { result::memcpy_htod_sync(tensor.address, &values) }
-            }
-            Precision::Fp16 => {
-                let values: Vec<f16> = drawn.map(f16::from_f32).collect();
-                // SAFETY: as above.
-                unsafe { result::memcpy_htod_sync(tensor.address, &values) }
-            }
-        };
-        copied.map_err(failed("cannot copy to the GPU"))
+        match self.precision {
+            Precision::Fp32 => self.device.buffer_of(&drawn.collect::<Vec<f32>>()),
+            Precision::Fp16 => self.device.buffer_of(&drawn.map(f16::from_f32).collect::<Vec<f16>>()),
+        }
     }
 }
 
@@ -57,21 +46,28 @@ impl Networks for NoNetwork {
         self.looks_max
     }
 
-    unsafe fn bind(&self, _part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
+    unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
-        for tensor in tensors {
-            // SAFETY: the caller's promise.
-            unsafe { self.draw(tensor) }?;
-        }
-        self.device.wait()?;
-        Ok(Box::new(Nothing))
+        let input = match part {
+            Part::Trunk => "pixels",
+            Part::Windows => "tokens",
+        };
+        let outputs = tensors.iter().filter(|tensor| tensor.name != input);
+        let drawn = outputs.map(|tensor| Ok((self.drawn(tensor)?, tensor.address)));
+        Ok(Box::new(Copied(drawn.collect::<Result<_, EngineError>>()?)))
     }
 }
 
-struct Nothing;
+/// What was drawn, and the address that it goes to.
+struct Copied(Vec<(Buffer, u64)>);
 
-impl Network for Nothing {
-    unsafe fn enqueue(&mut self, _stream: CUstream) -> Result<(), EngineError> {
+impl Network for Copied {
+    unsafe fn enqueue(&mut self, stream: CUstream) -> Result<(), EngineError> {
+        for (drawn, to) in &self.0 {
+            // SAFETY: `bind` was promised as many values at the address as were drawn.
+            unsafe { result::memcpy_dtod_async(*to, drawn.address(), drawn.bytes(), stream) }
+                .map_err(failed("cannot copy what was drawn"))?;
+        }
         Ok(())
     }
 }

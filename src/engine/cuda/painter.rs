@@ -125,8 +125,8 @@ const ALIGNMENT: usize = 16;
 /// How many bytes [`Filling::put_all`] puts at most.
 fn bytes_of(drawing: &Drawing) -> usize {
     let of_layer = |placed: &Placed| {
-        let cells = placed.map.values().len();
-        size_of::<Layer>() + size_of::<f32>() * cells + cells + 3 * ALIGNMENT
+        let values = placed.map.values();
+        size_of::<Layer>() + size_of_val(values) + values.len() + 3 * ALIGNMENT // a cell counts or not in a byte
     };
     let outlines = size_of::<Outline>() * drawing.outlines.len() + ALIGNMENT;
     let rows = 3 * drawing.picture.width() * drawing.height + ALIGNMENT;

@@ -137,9 +137,11 @@ impl Scoring {
     /// [`EngineError::Run`]
     pub fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
         let (stream, cu_stream) = (&device.stream, device.stream.cu_stream());
-        // SAFETY: the whole of the buffer.
-        unsafe { result::memset_d8_async(self.result.address(), 0, self.result.bytes(), cu_stream) }
+        let flags = 4 * self.looks;
+        // SAFETY: the flags are at the beginning of the buffer.
+        unsafe { result::memset_d8_async(self.result.address(), 0, flags, cu_stream) }
             .map_err(failed("cannot clear the result"))?;
+        device.spoil(&self.result, flags, self.result.bytes() - flags)?;
         for compared in self.whole.iter().chain(self.spoken.iter().map(|spoken| &spoken.compared)) {
             // SAFETY: what the struct's fields say of their addresses.
             unsafe { language::enqueue(kernels, stream, &self.language_args(compared)) }?;
@@ -200,7 +202,11 @@ impl Scoring {
             language: map(layout.language, look),
             visual: map(layout.visual, look),
         };
-        Ok((0..self.looks).map(pieces).collect())
+        let all: Vec<Pieces> = (0..self.looks).map(pieces).collect();
+        match all.iter().position(|pieces| !pieces.are_finite()) {
+            None => Ok(all),
+            Some(look) => Err(EngineError::Run(format!("a value of look {look} was never written, or is not finite"))),
+        }
     }
 
     fn layout(&self) -> Layout {

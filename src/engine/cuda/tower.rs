@@ -108,6 +108,10 @@ impl Tower {
     /// [`EngineError::Run`]
     pub fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
         let stream = device.stream.cu_stream();
+        let embeddings = self.windows.iter().map(|windows| &windows.embeddings);
+        for output in self.outputs.iter().map(|(_, output)| output).chain(embeddings) {
+            device.spoil(output, 0, output.bytes())?;
+        }
         // SAFETY: the stream is that of the device that it was bound for.
         unsafe { self.trunk.enqueue(stream) }?;
         mark("trunk")?;

@@ -4,7 +4,9 @@
 use super::{Link, Session};
 use crate::publish::command::{self, Order};
 use crate::publish::message::{self, Answer};
+use crate::publish::session::Refused;
 use crossbeam::channel::TrySendError;
+use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode};
 use std::time::Instant;
 
@@ -46,6 +48,8 @@ impl Answered {
 
 /// Commands that a connection holds for the foreman at most: mosquitto 2.0 sends more than it may when a session goes on.
 const ORDERS_KEPT: usize = 2048;
+/// Refused ones, some hundred bytes each, for the same reason; beyond, the connection begins anew.
+const REFUSED_KEPT: usize = 16_384;
 /// Outcomes of commands, told later than their answers, that wait for the broker.
 const OUTCOMES_KEPT: usize = 16;
 
@@ -56,6 +60,8 @@ impl Link {
                 "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
                 self.topics
             );
+        } else if codes.contains(&SubscribeReasonCode::Success(QoS::AtMostOnce)) {
+            tracing::warn!("the broker passes commands at QoS 0 only: those that come while we are away are lost");
         }
     }
 
@@ -97,7 +103,22 @@ impl Link {
         let answer = Answer { id: refusal.id, status: "rejected", reason: Some(refusal.reason), ..Answer::default() };
         // A name that is no command may be anything: it must not choose our topic.
         let name = if command::NAMES.contains(&name) { name } else { "unknown" };
-        self.answer_to(session, Some(&publish), name, &message::answer(&answer));
+        let answer = message::answer(&answer);
+        if session.refused.len() < REFUSED_KEPT {
+            session.refused.push_back(Refused { publish: without_content(publish), name: name.to_owned(), answer });
+        } else {
+            session.overrun = true;
+        }
+    }
+
+    /// Refusals are told as there is room: in a flood of bad commands the client would be full, and one that is neither
+    /// answered nor acknowledged keeps the broker from passing on another.
+    pub(super) fn tell_refused(&self, session: &mut Session) {
+        while session.has_room_for_refusals()
+            && let Some(Refused { publish, name, answer }) = session.refused.pop_front()
+        {
+            self.answer_to(session, Some(&publish), &name, &answer);
+        }
     }
 
     /// Commands go to the foreman as he has room: he may still be at those of the connection before.
@@ -162,6 +183,16 @@ impl Link {
     pub(super) fn fence(&self, session: &Session) -> Vec<u8> {
         format!("{}/{}", self.identity.run_id, session.number).into_bytes()
     }
+}
+
+/// What an answer and an acknowledgement need of a command. Its packet, which may be large, is not kept with it.
+fn without_content(publish: Publish) -> Publish {
+    let properties = publish.properties.map(|properties| PublishProperties {
+        response_topic: properties.response_topic,
+        correlation_data: properties.correlation_data.map(|data| data.to_vec().into()),
+        ..PublishProperties::default()
+    });
+    Publish { topic: Default::default(), payload: Default::default(), properties, ..publish }
 }
 
 /// What may be published to.

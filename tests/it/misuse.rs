@@ -1,0 +1,109 @@
+//! Commands as no PLC should send them, ten thousand in one go, at a line that works.
+
+use crate::broker::{Broker, Listener, free_port};
+use crate::line::{ask_to_stop, start, summary, write_line};
+use crate::support::imported;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const CAMERA: &str =
+    "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\nqueue = 64\ndeadline_ms = 20000";
+/// Of each kind, but for the malformed and the same ones.
+const MANY: usize = 2000;
+const MALFORMED: usize = 2500;
+/// Fewer than are held for the foreman at once, so that none is refused for being too many.
+const SAME: usize = 1500;
+/// Good triggers among them.
+const GOOD: usize = 50;
+
+/// `mosquitto_pub` with a line a message, `pause` between them.
+fn publish_all(port: u16, topic: &str, arguments: &[&str], pause: Duration, lines: Vec<String>) -> impl FnOnce() {
+    let mut command = Command::new("mosquitto_pub");
+    let topic = format!("plant/box/cmd/{topic}");
+    command.args(["-V", "5", "-p", &port.to_string(), "-q", "1", "-t", &topic, "-l"]).args(arguments);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("mosquitto-clients is installed");
+    let mut input = child.stdin.take().expect("piped");
+    let writer = std::thread::spawn(move || {
+        for line in lines {
+            input.write_all(format!("{line}\n").as_bytes()).expect("it reads");
+            std::thread::sleep(pause);
+        }
+    });
+    move || {
+        writer.join().expect("it reads all");
+        assert!(child.wait().expect("it ends").success());
+    }
+}
+
+/// Resident, in MB.
+fn memory(line: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", line.id())).expect("it runs");
+    let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has some");
+    kb.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1000
+}
+
+fn answers(listener: &Listener, topic: &str, count: usize) -> Vec<Value> {
+    listener.wait_for(topic, count).iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+}
+
+#[test]
+fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_between_them_are_judged() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let port = free_port();
+    let conf = folder.path().join("mosquitto.conf");
+    // Else the broker itself forgets what it cannot pass on at once.
+    let settings = "allow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n";
+    std::fs::write(&conf, format!("listener {port} 127.0.0.1\n{settings}")).expect("written");
+    let broker = Broker::with(port, &["-c", &conf.display().to_string()]);
+    let listen = |topic: &str| Listener::start(broker.port, &format!("plant/box/{topic}"));
+    let (cameras, triggers) = (listen("camera/top/status"), listen("ack/trigger"));
+    let (pauses, unknown, results) = (listen("ack/pause"), listen("ack/unknown"), listen("result"));
+    write_line(folder.path(), port, CAMERA);
+    let line = start(folder.path());
+    assert!(cameras.wait_for("status", 1)[0].contains("online"));
+    std::thread::sleep(Duration::from_secs(1));
+    let before = memory(&line);
+
+    let garbage =
+        ["{", "[1]", "nothing", r#"{"id":7}"#, r#"{"id":"m","speed":1}"#, r#"{"id":"m","at":"noon"}"#, "\"\\u0000\""];
+    let malformed = (0..MALFORMED).map(|n| garbage[n % garbage.len()].to_owned()).collect();
+    let huge = (0..MANY).map(|n| format!(r#"{{"id":"h{n}","part_id":"{}"}}"#, "x".repeat(6000))).collect();
+    let retained = (0..MANY).map(|n| format!(r#"{{"id":"r{n}"}}"#)).collect();
+    let same = vec![r#"{"id":"same"}"#.to_owned(); SAME];
+    let odd = (0..MANY).map(|n| format!(r#"{{"id":"u{n}"}}"#)).collect();
+    let good = (0..GOOD).map(|n| format!(r#"{{"id":"good{n}","part_id":"{n}"}}"#)).collect();
+    let (at_once, now_and_then) = (Duration::ZERO, Duration::from_millis(20));
+    let ends: Vec<Box<dyn FnOnce()>> = vec![
+        Box::new(publish_all(port, "trigger", &[], at_once, malformed)),
+        Box::new(publish_all(port, "trigger", &[], at_once, huge)),
+        Box::new(publish_all(port, "pause", &["-r"], at_once, retained)),
+        Box::new(publish_all(port, "trigger", &[], at_once, same)),
+        Box::new(publish_all(port, "erase", &[], at_once, odd)),
+        Box::new(publish_all(port, "trigger", &[], now_and_then, good)),
+    ];
+    let told = answers(&triggers, "ack/trigger", MALFORMED + MANY + SAME + GOOD);
+    let refused = |answers: &[Value]| answers.iter().filter(|answer| answer["status"] == "rejected").count();
+    assert_eq!(refused(&told), MALFORMED + MANY);
+    assert!(told.iter().all(|answer| answer["status"] == "accepted" || answer["reason"].is_string()));
+    let accepted: HashSet<String> =
+        told.iter().filter(|a| a["status"] == "accepted").map(|a| format!("{} {}", a["id"], a["parts"])).collect();
+    assert_eq!(accepted.len(), GOOD + 1, "one part for each id");
+    let paused = answers(&pauses, "ack/pause", MANY);
+    let ids: HashSet<&str> = paused.iter().filter_map(|answer| answer["id"].as_str()).collect();
+    assert_eq!((refused(&paused), ids.len()), (MANY, MANY));
+    assert_eq!(refused(&answers(&unknown, "ack/unknown", MANY)), MANY);
+    let judged = answers(&results, "box/result", GOOD + 1);
+    let undecided = judged.iter().filter(|result| result["verdict"] == "undecided").map(|result| &result["reason"]);
+    let undecided: Vec<&Value> = undecided.collect();
+    assert!(undecided.is_empty(), "{undecided:?}");
+    ends.into_iter().for_each(|end| end());
+
+    let grown = memory(&line).saturating_sub(before);
+    assert!(grown < 60, "{grown} MB more than before");
+    ask_to_stop(&line);
+    let summary = summary(&line.wait_with_output().expect("ends"));
+    assert_eq!((&summary["parts"], &summary["undelivered"]), (&(GOOD + 1).into(), &0.into()), "{summary}");
+}

@@ -12,6 +12,7 @@ pub mod nearest;
 pub mod network;
 pub mod onnx;
 pub mod open;
+pub mod places;
 mod positions;
 pub mod tensorrt;
 

@@ -7,6 +7,7 @@ use super::attention;
 use super::graphs::{Graph, Weight, layer_output};
 use super::nearest::{Nearest, OnnxNearest};
 use super::network::Part;
+use super::places::library_folders;
 use super::{
     EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, TextEncoder, WindowFeatures, counted_windows,
 };
@@ -21,7 +22,7 @@ use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBui
 use ort::value::{DynValue, Tensor, TensorRef};
 use prost::Message;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -47,9 +48,8 @@ pub fn report_nothing() {
 }
 
 impl Runtime {
-    /// Loads libonnxruntime: the configured file, else one beside the executable, else `engines/lib` in the folders
-    /// above the executable and above the current directory. `threads` (nothing: one a core) are shared by all that
-    /// runs: what follows a run finds them awake.
+    /// Loads libonnxruntime: the configured file, else the first of [`library_folders`]. `threads` (nothing: one a core)
+    /// are shared by all that runs: what follows a run finds them awake.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the places that were looked at.
@@ -65,7 +65,7 @@ impl Runtime {
     fn load_first(configured: Option<&Path>, threads: Option<usize>) -> Result<Self, EngineError> {
         let places = match configured {
             Some(path) => vec![path.to_owned()],
-            None => places(),
+            None => library_folders().iter().map(|folder| folder.join(LIBRARY)).collect(),
         };
         let Some(path) = places.iter().find(|path| path.is_file()) else {
             let listed: Vec<String> = places.iter().map(|p| format!("  {}", p.display())).collect();
@@ -91,16 +91,6 @@ impl Runtime {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn places() -> Vec<PathBuf> {
-    let executable = std::env::current_exe().ok();
-    let mut places: Vec<PathBuf> = executable.iter().filter_map(|e| Some(e.parent()?.join(LIBRARY))).collect();
-    for start in [executable, std::env::current_dir().ok().map(|d| d.join("."))].into_iter().flatten() {
-        places.extend(start.ancestors().skip(1).map(|folder| folder.join("engines/lib").join(LIBRARY)));
-    }
-    places.dedup();
-    places
 }
 
 /// The vision tower on the CPU.

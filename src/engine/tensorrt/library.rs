@@ -3,6 +3,7 @@
 use super::raw::{Loaded, Logger};
 use super::slots::{ELEVEN, RTX, RtxSlots, Slots, TEN};
 use crate::engine::EngineError;
+use crate::engine::places::library_folders;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,16 +61,16 @@ const NAMES: [(&str, Kind); 4] = [
     ("libtensorrt_rtx.so.1", Kind::Rtx),
 ];
 
-/// Folders in `engines/lib` that may hold one.
-const FOLDERS: [&str; 3] = ["engines/lib", "engines/lib/tensorrt", "engines/lib/tensorrt-rtx"];
+/// Where in a folder of libraries it may lie.
+const FOLDERS: [&str; 3] = ["", "tensorrt", "tensorrt-rtx"];
 
 const WAY_OUT: &str = "install TensorRT 10 or 11 (Jetson: it comes with JetPack, apt-get install tensorrt; else \
     NVIDIA's apt repository, apt-get install libnvinfer10 libnvonnxparsers10) or, for RTX cards, run \
     tools/fetch-tensorrt-rtx (PyPI's tensorrt-rtx-cu13-libs); backend = \"onnx\" needs none of it";
 
 impl Library {
-    /// Loads the library of the configured folder; else the first, full ones before RTX, of: beside the executable, `engines/lib` in the
-    /// folders above the executable and above the current directory, the loader's own places.
+    /// Loads the library of the configured folder; else the first, full ones before RTX, of [`library_folders`] and the
+    /// loader's own places.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with what was tried and what each place said.
@@ -211,15 +212,8 @@ fn slots(kind: Kind, version: Version) -> Option<&'static Slots> {
 }
 
 fn folders() -> Vec<PathBuf> {
-    let executable = std::env::current_exe().ok();
-    let mut folders: Vec<PathBuf> = executable.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
-    for start in [executable, std::env::current_dir().ok().map(|folder| folder.join("."))].into_iter().flatten() {
-        for above in start.ancestors().skip(1) {
-            folders.extend(FOLDERS.iter().map(|folder| above.join(folder)).filter(|folder| folder.is_dir()));
-        }
-    }
-    folders.dedup();
-    folders
+    let within = |folder: PathBuf| FOLDERS.map(|name| folder.join(name));
+    library_folders().into_iter().flat_map(within).filter(|folder| folder.is_dir()).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! when there is none, and gives PTX, which a driver older than the compiler refuses.
 
 use crate::engine::EngineError;
+use crate::engine::places::library_folders;
 use libloading::{Library, Symbol};
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use std::ptr::null_mut;
 /// What the library is called by itself and in the packages of the CUDA versions that we know.
 const NAMES: [&str; 3] = ["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"];
 
-/// Where a library that came with winspect lies, from any folder above the program or the working folder.
-const FOLDER: &str = "engines/lib/nvrtc";
+/// Where in a folder of libraries one that came with winspect lies.
+const FOLDER: &str = "nvrtc";
 
 /// `nvrtcProgram`: a pointer to what only the library knows.
 type Program = *mut std::ffi::c_void;
@@ -181,17 +182,15 @@ impl Drop for Compiling<'_> {
 
 /// The loader's own places first, then those of winspect.
 fn places() -> Vec<PathBuf> {
-    let starts = [std::env::current_exe().ok(), std::env::current_dir().ok().map(|folder| folder.join("."))];
-    let above = |start: PathBuf| start.ancestors().skip(1).map(|folder| folder.join(FOLDER)).collect::<Vec<_>>();
-    let folders = starts.into_iter().flatten().flat_map(above);
-    let ours = folders.filter(|folder| folder.is_dir()).flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    let folders = library_folders().into_iter().map(|folder| folder.join(FOLDER)).filter(|folder| folder.is_dir());
+    let ours = folders.flat_map(|folder| NAMES.map(|name| folder.join(name)));
     NAMES.iter().map(PathBuf::from).chain(ours).collect()
 }
 
 fn missing(places: &[PathBuf]) -> String {
     let tried: Vec<String> = places.iter().map(|place: &PathBuf| Path::display(place).to_string()).collect();
     format!(
-        "NVIDIA's run-time compiler cannot be loaded (looked for {}); it is libnvrtc of CUDA 12 or 13, in JetPack and the CUDA toolkit, Debian's libnvrtc12, or PyPI's nvidia-cuda-nvrtc unpacked into {FOLDER}",
+        "NVIDIA's run-time compiler cannot be loaded (looked for {}); it is libnvrtc of CUDA 12 or 13, in JetPack and the CUDA toolkit, Debian's libnvrtc12, or PyPI's nvidia-cuda-nvrtc unpacked into engines/lib/{FOLDER}",
         tried.join(", ")
     )
 }

@@ -15,7 +15,7 @@
 pub mod device;
 pub mod encoder;
 pub mod kernels;
-mod memory;
+pub(super) mod memory;
 pub mod no_network;
 mod painter;
 mod run;

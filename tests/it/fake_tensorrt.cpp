@@ -108,14 +108,20 @@ struct Text {
     }
 };
 
+// What a profile needs between its layers: a byte for each look or window, and 100.
+int64_t scratch_of(const Text& text, int profile) { return 100 + text.profiles[2][profile][0]; }
+
 AT(C1, Root, 1, EITHER(17, 16), bool profile(int, void*))
 AT(C2, C1, EITHER(17, 16), EITHER(21, 20), bool shape(const char*, const Dims*))
 AT(C3, C2, EITHER(21, 20), EITHER(22, 21), Dims dims(const char*))
 AT(C4, C3, EITHER(22, 21), EITHER(24, 23), bool address(const char*, void*))
 AT(C5, C4, EITHER(24, 23), EITHER(37, 36), bool enqueue(void*))
-struct Context : C5 {
+AT(C6, C5, EITHER(37, 36), EITHER(49, 48), void scratch(void*, int64_t))
+struct Context : C6 {
     Text text;
     int chosen = 0;
+    uint8_t* room = nullptr;
+    int64_t room_bytes = 0;
     explicit Context(const Text& text) : text(text) {}
     Tensor* find(const char* name) {
         for (auto& tensor : text.tensors)
@@ -143,7 +149,16 @@ struct Context : C5 {
         find(name)->address = uint64_t(address);
         return true;
     }
+    void scratch(void* memory, int64_t bytes) override {
+        room = static_cast<uint8_t*>(memory);
+        room_bytes = bytes;
+    }
     bool enqueue(void*) override {
+        if (room_bytes < scratch_of(text, chosen)) {
+            logger->log(1, "no room between the layers");
+            return false;
+        }
+        memset(room, 0x5a, size_t(scratch_of(text, chosen)));
         for (auto& tensor : text.tensors) {
             size_t values = 1;
             for (auto dim : tensor.dims) values *= size_t(dim);
@@ -165,7 +180,8 @@ AT(E5, E4, EITHER(20, 16), EITHER(23, 19), int mode(const char*))
 AT(E6, E5, EITHER(23, 19), EITHER(29, 25), Dims limit(const char*, int, int))
 AT(E7, E6, EITHER(29, 25), EITHER(30, 26), int count())
 AT(E8, E7, EITHER(30, 26), EITHER(31, 27), const char* name(int))
-struct Engine : E8 {
+AT(E9, E8, EITHER(31, 27), EITHER(53, 45), int64_t scratch(int))
+struct Engine : E9 {
     Text text;
     explicit Engine(const Text& text) : text(text) {}
     const Tensor& find(const char* name) {
@@ -173,7 +189,8 @@ struct Engine : E8 {
             if (tensor.name == name) return tensor;
         abort();
     }
-    void* context(int) override { return new Public('C', new Context(text)); }
+    void* context(int strategy) override { return strategy == 2 ? new Public('C', new Context(text)) : nullptr; }
+    int64_t scratch(int profile) override { return scratch_of(text, profile); }
     int profile_count() override { return int(text.profiles[0].size()); }
     Dims shape(const char* name) override { return dims_of(find(name).dims); }
     int element(const char* name) override { return find(name).element; }

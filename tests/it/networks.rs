@@ -192,6 +192,41 @@ fn what_is_bound_must_be_what_the_plan_has() {
 }
 
 #[test]
+fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream() {
+    let Some(device) = stand_in() else { return };
+    for major in [10, 11] {
+        let (_guard, model) = imported("open-clip-tiny");
+        let fake = Fake::new(major);
+        let (side, tokens, width) = shape(&model);
+        let plan = built(&fake, &model, "").expect("it is built");
+        let networks = TensorRt::open(&fake.library, &device, &plan).expect("it opens");
+        let mut values: [Vec<u16>; 4] = Default::default();
+        let [pixels, tokens_out, gathered, embeddings] = &mut values;
+        let bind = |part, input: (&str, &[usize], &mut Vec<u16>), output: (&str, &[usize], &mut Vec<u16>)| {
+            let tensors = [binding(input.0, input.1, input.2), binding(output.0, output.1, output.2)];
+            // SAFETY: the stand-in's memory is the host's, and all buffers live to the end of the test.
+            unsafe { networks.bind(part, &tensors) }.expect("fits")
+        };
+        // The fake writes to as much room as a profile says that it needs, and fails where it has got less.
+        let windows = 2 * (model.spec.grid() - 2) * (model.spec.grid() - 2);
+        let (embedded, picture, tokened) = ([windows, model.spec.embed], [1, 3, side, side], [1, tokens, width]);
+        let input = ("tokens", &[windows, 10, width][..], gathered);
+        let bound = [
+            bind(Part::Windows, input, ("embedding", &embedded, embeddings)),
+            bind(Part::Trunk, ("pixels", &picture, pixels), ("tokens", &tokened, tokens_out)),
+        ];
+        for mut network in bound {
+            // SAFETY: the stream is the device's.
+            unsafe { network.enqueue(device.stream.cu_stream()) }.expect("it runs");
+            // SAFETY: this one, too.
+            let other = unsafe { network.enqueue(std::ptr::null_mut()) }.expect_err("refused").to_string();
+            assert!(other.contains("on the stream of the device"), "{other}");
+        }
+        device.wait().expect("it ends");
+    }
+}
+
+#[test]
 fn a_plan_of_another_precision_is_not_run() {
     let Some(device) = stand_in() else { return };
     let (_guard, model) = imported("open-clip-tiny");

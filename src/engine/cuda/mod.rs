@@ -16,7 +16,7 @@ pub mod device;
 pub mod encoder;
 mod framing;
 pub mod kernels;
-mod memory;
+pub(super) mod memory;
 pub mod no_network;
 mod painter;
 mod run;

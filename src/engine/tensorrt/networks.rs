@@ -1,14 +1,18 @@
 //! A plan on the device, behind the seam for networks.
+//!
+//! What lies between the layers has one room for everything that is bound of a plan: all of it runs on the device's one
+//! stream, one after the other. It is as large as the largest profile asks for, and stays where it is, as captured graphs
+//! hold its address.
 
 use super::building::input;
 use super::library::Library;
 use super::plan::Plan;
-use super::raw::{Context, Engine};
+use super::raw::{Context, Engine, Scratch};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
+use crate::engine::cuda::memory::Buffer;
 use crate::engine::network::{Binding, Network, Networks, Part, Precision};
 use cudarc::driver::sys::CUstream;
-use cudarc::driver::{CudaSlice, DevicePtr};
 use std::sync::Arc;
 
 /// The plan's graphs, deserialised.
@@ -16,6 +20,8 @@ pub struct TensorRt {
     device: Device,
     trunk: Arc<Engine>,
     windows: Option<Arc<Engine>>,
+    /// Between the layers of both.
+    scratch: Arc<Buffer>,
     precision: Precision,
     looks_max: usize,
     name: String,
@@ -43,10 +49,16 @@ impl TensorRt {
             check(&engine, part, plan.key.precision).map_err(told)?;
             Ok(Arc::new(engine))
         };
+        let trunk = engine(Part::Trunk)?;
+        let windows = (!plan.key.scales.is_empty()).then(|| engine(Part::Windows)).transpose()?;
+        let scratch = [Some(&trunk), windows.as_ref()].into_iter().flatten().map(|engine| engine.scratch_bytes()).max();
+        let scratch = Buffer::new(&device.context, scratch.unwrap_or(0))?;
+        tracing::debug!(bytes = scratch.bytes(), "GPU memory between the layers");
         Ok(TensorRt {
             device: device.clone(),
-            trunk: engine(Part::Trunk)?,
-            windows: (!plan.key.scales.is_empty()).then(|| engine(Part::Windows)).transpose()?,
+            trunk,
+            windows,
+            scratch: Arc::new(scratch),
             precision: plan.key.precision,
             looks_max: plan.key.looks_max,
             name: format!("{}-{}", library.name(), plan.key.precision.name()),
@@ -107,14 +119,16 @@ impl Networks for TensorRt {
     unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
         let engine = self.engine(part)?;
-        let binder = Binder { device: &self.device, engine, part, tensors, bytes_each: self.precision.bytes() };
+        let (device, scratch, bytes_each) = (&self.device, &self.scratch, self.precision.bytes());
+        let binder = Binder { device, engine, scratch, part, tensors, bytes_each };
         let mut context = binder.context()?;
         let mut unasked = vec![];
         for (name, dims) in binder.shapes(&context)? {
             let address = match binder.asked(&name) {
                 Some(binding) => binding.address,
                 None => {
-                    let (space, address) = binder.space(&dims)?;
+                    let space = binder.space(&dims)?;
+                    let address = space.address();
                     unasked.push(space);
                     address
                 }
@@ -123,7 +137,8 @@ impl Networks for TensorRt {
             unsafe { context.set_address(&name, address) }.map_err(|words| binder.failed(&words))?;
         }
         self.device.wait()?;
-        Ok(Box::new(Bound { context, _unasked: unasked }))
+        let stream = self.device.stream.cu_stream() as usize;
+        Ok(Box::new(Bound { context, stream, _scratch: Arc::clone(scratch), _unasked: unasked }))
     }
 }
 
@@ -131,6 +146,7 @@ impl Networks for TensorRt {
 struct Binder<'a> {
     device: &'a Device,
     engine: &'a Arc<Engine>,
+    scratch: &'a Buffer,
     part: Part,
     tensors: &'a [Binding],
     bytes_each: usize,
@@ -144,8 +160,10 @@ impl Binder<'_> {
         let profile = profile_of(self.engine, name, &taken.dims)
             .ok_or_else(|| self.wrong(&format!("no profile of the plan holds {name} of {:?}", taken.dims)))?;
         let stream = self.device.stream.cu_stream();
-        // SAFETY: the stream is the device's, which is current.
-        let context = unsafe { self.engine.context(profile, stream.cast()) };
+        let scratch = Scratch { address: self.scratch.address(), bytes: self.scratch.bytes() };
+        // SAFETY: the stream is the device's, which is current; the bound graph holds the scratch and runs on that stream
+        // alone.
+        let context = unsafe { self.engine.context(profile, stream.cast(), scratch) };
         let mut context = context.map_err(|words| self.failed(&words))?;
         // The profile's copies end before anything else uses it.
         self.device.wait()?;
@@ -172,12 +190,8 @@ impl Binder<'_> {
     }
 
     /// Where an output goes that the plan computes and the recipe does not need.
-    fn space(&self, dims: &[usize]) -> Result<(CudaSlice<u8>, u64), EngineError> {
-        let stream = &self.device.stream;
-        let bytes = dims.iter().product::<usize>() * self.bytes_each;
-        let space = stream.alloc_zeros::<u8>(bytes).map_err(|error| self.failed(&error.to_string()))?;
-        let address = space.device_ptr(stream).0;
-        Ok((space, address))
+    fn space(&self, dims: &[usize]) -> Result<Buffer, EngineError> {
+        Buffer::new(&self.device.context, dims.iter().product::<usize>() * self.bytes_each)
     }
 
     fn asked(&self, name: &str) -> Option<&Binding> {
@@ -196,11 +210,17 @@ impl Binder<'_> {
 struct Bound {
     /// Freed before what it writes to.
     context: Context,
-    _unasked: Vec<CudaSlice<u8>>,
+    /// The one that all who share the scratch run on.
+    stream: usize,
+    _scratch: Arc<Buffer>,
+    _unasked: Vec<Buffer>,
 }
 
 impl Network for Bound {
     unsafe fn enqueue(&mut self, stream: CUstream) -> Result<(), EngineError> {
+        if stream as usize != self.stream {
+            return Err(EngineError::Run("a plan runs on the stream of the device that it was opened for alone".to_owned()));
+        }
         // SAFETY: the caller's promise; every tensor has its address.
         unsafe { self.context.enqueue(stream.cast()) }.map_err(EngineError::Run)
     }

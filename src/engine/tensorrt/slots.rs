@@ -13,8 +13,8 @@
 //!
 //! Tables only grow at their end within 10.x, and within 11.x; 11.0 dropped what 10 had deprecated, so there are two.
 //! TensorRT-RTX 1.5 and newer have the table of 11 and functions of their own behind it; 1.3 and 1.4 are a third kind,
-//! which is refused. `tools/check_trt_slots.py` compares all of it with headers; it was done for 10.0 to 10.16, 11.0,
-//! 11.1, 11.4 and RTX 1.3 to 1.7.
+//! which is refused. `tools/check_trt_slots.py` compares all of it with headers; it was done for 10.1 to 10.16, 11.0,
+//! 11.1, 11.4 and RTX 1.5 to 1.7.
 
 /// The slots of one kind of library. Each says which function it is; the check reads that.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,8 @@ pub struct Slots {
     pub engine_profiles: usize,
     /// `VCudaEngine::getProfileShape`
     pub engine_profile_shape: usize,
+    /// `VCudaEngine::getDeviceMemorySizeForProfileV2`
+    pub engine_scratch: usize,
     /// `VExecutionContext::setOptimizationProfileAsync`
     pub context_set_profile: usize,
     /// `VExecutionContext::setInputShape`
@@ -45,6 +47,8 @@ pub struct Slots {
     pub context_tensor_shape: usize,
     /// `VExecutionContext::setTensorAddress`
     pub context_set_address: usize,
+    /// `VExecutionContext::setDeviceMemoryV2`
+    pub context_set_scratch: usize,
     /// `VExecutionContext::enqueueV3`
     pub context_enqueue: usize,
     /// `VBuilder::createBuilderConfig`
@@ -98,7 +102,7 @@ pub struct RtxSlots {
     pub config_capability: usize,
 }
 
-/// TensorRT 10.0 and newer.
+/// TensorRT 10.1 and newer: 10.0 lacks what says how much memory a profile needs.
 pub const TEN: Slots = Slots {
     runtime_deserialize: 3,
     engine_create_context: 5,
@@ -109,10 +113,12 @@ pub const TEN: Slots = Slots {
     engine_tensor_mode: 23,
     engine_profiles: 10,
     engine_profile_shape: 29,
+    engine_scratch: 53,
     context_set_profile: 17,
     context_set_shape: 21,
     context_tensor_shape: 22,
     context_set_address: 24,
+    context_set_scratch: 49,
     context_enqueue: 37,
     builder_config: 7,
     builder_network: 8,
@@ -147,10 +153,12 @@ pub const ELEVEN: Slots = Slots {
     engine_tensor_mode: 19,
     engine_profiles: 8,
     engine_profile_shape: 25,
+    engine_scratch: 45,
     context_set_profile: 16,
     context_set_shape: 20,
     context_tensor_shape: 21,
     context_set_address: 23,
+    context_set_scratch: 48,
     context_enqueue: 36,
     builder_config: 5,
     builder_network: 6,

@@ -11,7 +11,7 @@ mod run;
 pub use build::{Builder, Capabilities, Memory, Shapes};
 pub use listen::{Logger, Monitor, Step};
 pub use load::Loaded;
-pub use run::{Context, Engine};
+pub use run::{Context, Engine, Scratch};
 
 use super::slots::FREE;
 use std::ffi::{CString, c_void};

@@ -30,6 +30,16 @@ pub struct Tensor {
     pub is_input: bool,
 }
 
+/// Device memory for what lies between the layers, which runs share that follow one another.
+#[derive(Debug, Clone, Copy)]
+pub struct Scratch {
+    pub address: u64,
+    pub bytes: usize,
+}
+
+/// `ExecutionContextAllocationStrategy::kUSER_MANAGED`: a context allocates nothing for what lies between its layers.
+const USER_MANAGED: c_int = 2;
+
 /// `IRuntime` and `ICudaEngine`.
 const DESTROY: usize = 0;
 
@@ -99,25 +109,41 @@ impl Engine {
         Some([limit(SMALLEST)?, limit(LARGEST)?])
     }
 
+    /// Bytes of device memory that a run needs beside its tensors, whichever its profile.
+    pub fn scratch_bytes(&self) -> usize {
+        let of = |profile: usize| call!(self.engine, self.slots.engine_scratch, (c_int) -> i64, profile as c_int);
+        let most = (0..self.profiles()).map(of).max();
+        most.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
+    }
+
     /// A run of its own, with `profile` chosen: what of it is copied to the device goes through `stream`.
     ///
     /// # Safety
-    /// `stream` belongs to the current device.
+    /// `stream` belongs to the current device, and so does `scratch`, which nothing else uses while a run is under way, for as
+    /// long as the context is there.
     ///
     /// # Errors
     /// What the library said; mostly that the device has no memory left for it.
-    pub unsafe fn context(self: &Arc<Self>, profile: usize, stream: *mut c_void) -> Result<Context, String> {
-        /// `ExecutionContextAllocationStrategy::kSTATIC`: as much memory as its largest profile needs, at once.
-        const STATIC: c_int = 0;
+    pub unsafe fn context(
+        self: &Arc<Self>,
+        profile: usize,
+        stream: *mut c_void,
+        scratch: Scratch,
+    ) -> Result<Context, String> {
         self.logger.clear();
-        let context = call!(self.engine, self.slots.engine_create_context, (c_int) -> *mut c_void, STATIC);
-        let context = Object::new(context).ok_or_else(|| self.logger.words())?;
+        let context = Object::new(self.new_context()).ok_or_else(|| self.logger.words())?;
         let context = Context { context, engine: Arc::clone(self) };
         let slot = self.slots.context_set_profile;
-        match call!(context.context, slot, (c_int, *mut c_void) -> bool, profile as c_int, stream) {
-            true => Ok(context),
-            false => Err(self.logger.words()),
+        if !call!(context.context, slot, (c_int, *mut c_void) -> bool, profile as c_int, stream) {
+            return Err(self.logger.words());
         }
+        let (address, bytes, slot) = (scratch.address, scratch.bytes as i64, self.slots.context_set_scratch);
+        call!(context.context, slot, (u64, i64) -> (), address, bytes);
+        Ok(context)
+    }
+
+    fn new_context(&self) -> *mut c_void {
+        call!(self.engine, self.slots.engine_create_context, (c_int) -> *mut c_void, USER_MANAGED)
     }
 }
 

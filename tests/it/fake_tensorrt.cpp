@@ -1,6 +1,9 @@
 // A TensorRT that computes nothing, for tests of the binding: real C++ classes whose virtual functions stand where
-// TensorRT 10's (-DTEN=1) or 11's (-DTEN=0) do, libnvinfer and libnvonnxparser in one. A plan is text: the tensors that
+// TensorRT 10's (-DTEN=1), 11's (-DTEN=0) or TensorRT-RTX's (-DTEN=0 -DRTX) do, libnvinfer and libnvonnxparser in one. A plan is text: the tensors that
 // the test described and the profiles that were set. A run writes ones to every output, in memory that must be the host's.
+#ifndef RTX
+#define RTX 0
+#endif
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -117,8 +120,44 @@ AT(C3, C2, EITHER(21, 20), EITHER(22, 21), Dims dims(const char*))
 AT(C4, C3, EITHER(22, 21), EITHER(24, 23), bool address(const char*, void*))
 AT(C5, C4, EITHER(24, 23), EITHER(37, 36), bool enqueue(void*))
 AT(C6, C5, EITHER(37, 36), EITHER(49, 48), void scratch(void*, int64_t))
-struct Context : C6 {
+#if RTX
+AT(C7, C6, 48, 52, bool capturable(void*))
+// What was compiled, in words: `cold` for a new one, `run` for each run.
+AT(K1, Root, 1, 2, void* serialize())
+AT(K2, K1, 2, 3, bool deserialize(const char*, size_t))
+struct JitCache : K2 {
+    std::string text = "cold;";
+    void* serialize() override;
+    bool deserialize(const char* bytes, size_t size) override {
+        bool known = size >= 4 && !memcmp(bytes, "cold", 4);
+        if (known) text.assign(bytes, size);
+        return known;
+    }
+};
+AT(J1, Root, 1, 3, void allocation(int))
+AT(J2, J1, 3, 5, void* make_cache())
+AT(J3, J2, 5, 6, bool set_cache(Public*))
+AT(J4, J3, 6, 8, void strategy(int))
+struct Jit : J4 {
+    JitCache* cache = nullptr;
+    int allocated = 0, eager = 0;
+    void allocation(int which) override { allocated = which; }
+    void* make_cache() override { return new Public('K', new JitCache); }
+    bool set_cache(Public* given) override {
+        cache = static_cast<JitCache*>(given->implementation);
+        return true;
+    }
+    void strategy(int which) override { eager = which; }
+};
+#else
+typedef C6 C7;
+#endif
+struct Context : C7 {
     Text text;
+#if RTX
+    JitCache* cache = nullptr;
+    bool capturable(void*) override { return !find("uncapturable"); }
+#endif
     int chosen = 0;
     uint8_t* room = nullptr;
     int64_t room_bytes = 0;
@@ -158,6 +197,9 @@ struct Context : C6 {
             logger->log(1, "no room between the layers");
             return false;
         }
+#if RTX
+        cache->text += "run;";
+#endif
         memset(room, 0x5a, size_t(scratch_of(text, chosen)));
         for (auto& tensor : text.tensors) {
             size_t values = 1;
@@ -181,7 +223,13 @@ AT(E6, E5, EITHER(23, 19), EITHER(29, 25), Dims limit(const char*, int, int))
 AT(E7, E6, EITHER(29, 25), EITHER(30, 26), int count())
 AT(E8, E7, EITHER(30, 26), EITHER(31, 27), const char* name(int))
 AT(E9, E8, EITHER(31, 27), EITHER(53, 45), int64_t scratch(int))
-struct Engine : E9 {
+#if RTX
+AT(E10, E9, 45, 47, void* context_with(Public*))
+AT(E11, E10, 47, 48, void* jit())
+#else
+typedef E9 E11;
+#endif
+struct Engine : E11 {
     Text text;
     explicit Engine(const Text& text) : text(text) {}
     const Tensor& find(const char* name) {
@@ -189,7 +237,19 @@ struct Engine : E9 {
             if (tensor.name == name) return tensor;
         abort();
     }
+#if RTX
+    void* jit() override { return new Public('J', new Jit); }
+    void* context_with(Public* config) override {
+        auto* jit = static_cast<Jit*>(config->implementation);
+        if (jit->allocated != 2 || jit->eager != 1 || !jit->cache) return nullptr;
+        auto* context = new Context(text);
+        context->cache = jit->cache;
+        return new Public('C', context);
+    }
+    void* context(int) override { abort(); }
+#else
     void* context(int strategy) override { return strategy == 2 ? new Public('C', new Context(text)) : nullptr; }
+#endif
     int64_t scratch(int profile) override { return scratch_of(text, profile); }
     int profile_count() override { return int(text.profiles[0].size()); }
     Dims shape(const char* name) override { return dims_of(find(name).dims); }
@@ -216,6 +276,10 @@ struct Memory : M2 {
     size_t size() override { return bytes.size(); }
 };
 
+#if RTX
+void* JitCache::serialize() { return new Public('M', new Memory(text)); }
+#endif
+
 AT(P1, Root, 1, 2, bool set(const char*, int, const Dims*))
 struct Profile : P1 {
     std::string text;
@@ -233,11 +297,24 @@ struct Cache : T1 {
 };
 
 AT(G1, Root, 1, EITHER(10, 8), void clear(int))
-AT(G2, G1, EITHER(10, 8), EITHER(25, 23), int add(Public*))
+AT(G1b, G1, EITHER(10, 8), EITHER(11, 9), void set(int))
+AT(G2, G1b, EITHER(11, 9), EITHER(25, 23), int add(Public*))
 AT(G3, G2, EITHER(25, 23), EITHER(40, 29), void* make_cache(const void*, size_t))
 AT(G4, G3, EITHER(40, 29), EITHER(41, 30), bool set_cache(void*, bool))
 AT(G5, G4, EITHER(41, 30), EITHER(56, 45), void monitor(Monitor*))
-struct Config : G5 {
+#if RTX
+AT(G6, G5, 45, 55, bool capabilities(int))
+AT(G7, G6, 55, 57, bool capability(int, int))
+#else
+typedef G5 G7;
+#endif
+struct Config : G7 {
+#if RTX
+    bool capabilities(int count) override { return count == 1; }
+    bool capability(int, int) override { return true; }
+#endif
+    int flag = 0;
+    void set(int flag) override { this->flag = flag; }
     std::string profiles;
     int count = 0;
     Monitor* told = nullptr;
@@ -272,6 +349,10 @@ struct Builder : B4 {
     }
     void* build(Public* network, Public* config) override {
         auto* settings = static_cast<Config*>(config->implementation);
+        if (settings->flag != (RTX ? 28 : 0)) {
+            logger->log(1, "another flag than was expected");
+            return nullptr;
+        }
         settings->told->start("Pretending", nullptr, 2);
         settings->told->step("Pretending", 0);
         settings->told->finish("Pretending");
@@ -316,7 +397,7 @@ struct Parser {
 } // namespace
 
 extern "C" {
-int getInferLibVersion() { return TEN ? 100300 : 110401; }
+int getInferLibVersion() { return RTX ? 10701 : TEN ? 100300 : 110401; }
 void* createInferBuilder_INTERNAL(void* to, int) {
     logger = static_cast<Logger*>(to);
     return new Public('B', new Builder);

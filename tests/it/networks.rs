@@ -20,15 +20,25 @@ struct Fake {
 
 impl Fake {
     fn new(major: u32) -> Self {
+        let names = [format!("libnvinfer.so.{major}"), format!("libnvonnxparser.so.{major}")];
+        Fake::made(&names.each_ref().map(String::as_str), &[if major == 10 { "-DTEN=1" } else { "-DTEN=0" }])
+    }
+
+    /// TensorRT-RTX.
+    fn rtx() -> Self {
+        Fake::made(&["libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"], &["-DTEN=0", "-DRTX"])
+    }
+
+    /// The library and its parser by their names.
+    fn made(names: &[&str; 2], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join(format!("libnvinfer.so.{major}"));
+        let file = folder.path().join(names[0]);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fake_tensorrt.cpp");
-        let ten = format!("-DTEN={}", u32::from(major == 10));
         let mut compiler = Command::new("g++");
-        compiler.args(["-std=c++17", "-Wall", "-shared", "-fPIC", &ten, "-o"]).arg(&file).arg(source);
+        compiler.args(["-std=c++17", "-Wall", "-shared", "-fPIC"]).args(flags).arg("-o").arg(&file).arg(source);
         assert!(compiler.status().expect("g++ runs").success());
         // The loader knows it by its file, so that there is one of it, whatever it is called.
-        std::os::unix::fs::symlink(&file, folder.path().join(format!("libnvonnxparser.so.{major}"))).expect("linked");
+        std::os::unix::fs::symlink(&file, folder.path().join(names[1])).expect("linked");
         // SAFETY: our own code, whose initialisers do nothing that matters.
         let ours = unsafe { libloading::Library::new(&file) };
         let library = Library::load(Some(folder.path())).expect("a known version");
@@ -45,7 +55,7 @@ impl Fake {
     }
 
     /// A letter for each object that was freed since this was last asked: Builder, confiG, Network, profile, Parser, Timing
-    /// cache, Memory, Runtime, Engine, Context.
+    /// cache, Memory, Runtime, Engine, Context; of RTX also its runtime's configuration (Jit) and cache (K).
     fn freed(&self) -> String {
         // SAFETY: the function has this signature.
         let freed = unsafe { self.ours.get::<unsafe extern "C" fn() -> *const c_char>(b"take_freed\0") };
@@ -224,6 +234,53 @@ fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream(
         }
         device.wait().expect("it ends");
     }
+}
+
+#[test]
+fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
+    let Some(device) = stand_in() else { return };
+    let (_guard, model) = imported("open-clip-tiny");
+    let fake = Fake::rtx();
+    let (side, tokens, width) = shape(&model);
+    let plan = built(&fake, &model, "").expect("its runs allocate nothing").accept().expect("accepted");
+    let kept = model.path.join("plans").join(format!("{}.trunk.jit", plan.key.name()));
+    let (mut pixels, mut out) = (vec![], vec![]);
+    let mut run = || {
+        let networks = TensorRt::open(&fake.library, &device, &plan).expect("it opens");
+        let picture = binding("pixels", &[1, 3, side, side], &mut pixels);
+        let tensors = [picture, binding("tokens", &[1, tokens, width], &mut out)];
+        // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
+        let mut bound = unsafe { networks.bind(Part::Trunk, &tensors) }.expect("fits");
+        for _ in 0..2 {
+            // SAFETY: the stream is the device's.
+            unsafe { bound.enqueue(device.stream.cu_stream()) }.expect("it runs");
+        }
+        device.wait().expect("it ends");
+        std::fs::read_to_string(&kept).expect("kept")
+    };
+    fake.freed();
+    assert_eq!(run(), "cold;run;", "kept after the first run, with what that compiled");
+    // The bytes that were kept, the context, then each engine after what compiles for it.
+    assert_eq!(fake.freed(), "MCJKERJKER");
+    assert_eq!(run(), "cold;run;run;", "what was kept is used at the next start");
+    std::fs::write(&kept, "of another driver").expect("written");
+    assert_eq!(run(), "cold;run;");
+}
+
+#[test]
+fn a_plan_whose_runs_cannot_be_captured_is_told_before_one_is_tried() {
+    let Some(device) = stand_in() else { return };
+    let (_guard, model) = imported("open-clip-tiny");
+    let fake = Fake::rtx();
+    let (side, tokens, width) = shape(&model);
+    let plan = built(&fake, &model, "tensor 0 1 uncapturable -1 7\n").expect("it is built");
+    let networks = TensorRt::open(&fake.library, &device, &plan).expect("it opens");
+    let (mut pixels, mut out) = (vec![], vec![]);
+    let picture = binding("pixels", &[1, 3, side, side], &mut pixels);
+    let tensors = [picture, binding("tokens", &[1, tokens, width], &mut out)];
+    // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
+    let words = unsafe { networks.bind(Part::Trunk, &tensors) }.err().expect("refused").to_string();
+    assert!(words.contains("cannot be captured as a graph; build the plan again"), "{words}");
 }
 
 #[test]

@@ -43,6 +43,9 @@ const STRONGLY_TYPED: u32 = 1 << 1;
 const TF32_TEN: i32 = 7;
 const TF32_ELEVEN: i32 = 6;
 
+/// `BuilderFlag::kREQUIRE_USER_ALLOCATION` of TensorRT-RTX: a run allocates nothing, so that it can be captured.
+const REQUIRE_USER_ALLOCATION: i32 = 28;
+
 /// `ComputeCapability::kCURRENT`: the GPU of this machine.
 const CURRENT: u32 = 1;
 
@@ -72,6 +75,9 @@ pub(super) fn build<'a>(
         builder.target(&Capabilities { slots, list }).map_err(|words| {
             EngineError::Plan(format!("{} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)", library.name()))
         })?;
+    }
+    if library.rtx().is_some() {
+        builder.set_flag(REQUIRE_USER_ALLOCATION);
     }
     if order.precision == Precision::Fp32 {
         builder.clear_flag(if library.has_ten_flags() { TF32_TEN } else { TF32_ELEVEN });

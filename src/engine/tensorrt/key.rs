@@ -43,7 +43,7 @@ pub struct Key {
 }
 
 /// Raised when graphs or profiles are made otherwise than before.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Looks that may be asked for at once: more than a picture has.
 pub const LOOKS_MOST: usize = 64;

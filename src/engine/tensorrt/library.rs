@@ -115,7 +115,9 @@ impl Library {
         let version = Version::of(kind, number);
         let Some(slots) = slots(kind, version) else {
             let which = if kind == Kind::Rtx { "TensorRT-RTX" } else { "TensorRT" };
-            return Err(told(format!("{which} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known")));
+            return Err(told(format!(
+                "{which} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"
+            )));
         };
         let logger = Logger::new(slots.logger_log);
         Ok(Library(Arc::new(Inner { loaded, file: file.to_owned(), kind, version, number, logger })))
@@ -234,7 +236,11 @@ mod tests {
         let known = |kind, major, minor| slots(kind, Version { major, minor, patch: 0 }).is_some();
         assert!(known(Kind::Full, 10, 1) && known(Kind::Full, 11, 9) && known(Kind::Rtx, 1, 5));
         assert!(
-            !known(Kind::Full, 8, 6) && !known(Kind::Full, 10, 0) && !known(Kind::Full, 12, 0) && !known(Kind::Rtx, 1, 4) && !known(Kind::Rtx, 2, 0)
+            !known(Kind::Full, 8, 6)
+                && !known(Kind::Full, 10, 0)
+                && !known(Kind::Full, 12, 0)
+                && !known(Kind::Rtx, 1, 4)
+                && !known(Kind::Rtx, 2, 0)
         );
     }
 }

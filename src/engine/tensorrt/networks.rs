@@ -6,13 +6,14 @@
 
 use super::building::input;
 use super::library::Library;
-use super::plan::Plan;
+use super::plan::{Plan, write};
 use super::raw::{Context, Engine, Scratch};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
 use crate::engine::cuda::memory::Buffer;
 use crate::engine::network::{Binding, Network, Networks, Part, Precision};
 use cudarc::driver::sys::CUstream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The plan's graphs, deserialised.
@@ -25,6 +26,8 @@ pub struct TensorRt {
     precision: Precision,
     looks_max: usize,
     name: String,
+    /// Whose kernels are kept from start to start, where the library compiles some.
+    plan: Plan,
 }
 
 impl TensorRt {
@@ -45,7 +48,11 @@ impl TensorRt {
                 ))
             };
             let made = Engine::new(library.loaded(), library.number(), library.slots(), library.logger(), &bytes);
-            let engine = made.map_err(told)?;
+            let mut engine = made.map_err(told)?;
+            if let Some(rtx) = library.rtx() {
+                let kept = std::fs::read(plan.jit_file(part)).unwrap_or_default();
+                engine = engine.compiling(rtx, &kept).map_err(told)?;
+            }
             check(&engine, part, plan.key.precision).map_err(told)?;
             Ok(Arc::new(engine))
         };
@@ -62,6 +69,7 @@ impl TensorRt {
             precision: plan.key.precision,
             looks_max: plan.key.looks_max,
             name: format!("{}-{}", library.name(), plan.key.precision.name()),
+            plan: plan.clone(),
         })
     }
 
@@ -137,8 +145,14 @@ impl Networks for TensorRt {
             unsafe { context.set_address(&name, address) }.map_err(|words| binder.failed(&words))?;
         }
         self.device.wait()?;
-        let stream = self.device.stream.cu_stream() as usize;
-        Ok(Box::new(Bound { context, stream, _scratch: Arc::clone(scratch), _unasked: unasked }))
+        let stream = self.device.stream.cu_stream();
+        // SAFETY: the stream is the device's.
+        if !unsafe { context.capturable(stream.cast()) } {
+            return Err(binder
+                .wrong("its runs cannot be captured as a graph; build the plan again with: winspect engine build"));
+        }
+        let keep = Some(self.plan.jit_file(part));
+        Ok(Box::new(Bound { context, stream: stream as usize, keep, _scratch: Arc::clone(scratch), _unasked: unasked }))
     }
 }
 
@@ -212,6 +226,8 @@ struct Bound {
     context: Context,
     /// The one that all who share the scratch run on.
     stream: usize,
+    /// Where to keep what its first run compiles; nothing after it.
+    keep: Option<PathBuf>,
     _scratch: Arc<Buffer>,
     _unasked: Vec<Buffer>,
 }
@@ -219,9 +235,27 @@ struct Bound {
 impl Network for Bound {
     unsafe fn enqueue(&mut self, stream: CUstream) -> Result<(), EngineError> {
         if stream as usize != self.stream {
-            return Err(EngineError::Run("a plan runs on the stream of the device that it was opened for alone".to_owned()));
+            return Err(EngineError::Run(
+                "a plan runs on the stream of the device that it was opened for alone".to_owned(),
+            ));
         }
         // SAFETY: the caller's promise; every tensor has its address.
-        unsafe { self.context.enqueue(stream.cast()) }.map_err(EngineError::Run)
+        unsafe { self.context.enqueue(stream.cast()) }.map_err(EngineError::Run)?;
+        if let Some(file) = self.keep.take()
+            && let Some(compiled) = self.context.compiled()
+        {
+            keep(&file, compiled.bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Keeps what was compiled, unless it is there already.
+fn keep(file: &Path, compiled: &[u8]) {
+    if std::fs::read(file).is_ok_and(|kept| kept == compiled) {
+        return;
+    }
+    if let Err(error) = write(file, compiled) {
+        tracing::warn!("TensorRT-RTX compiles its kernels at each start: {error}");
     }
 }

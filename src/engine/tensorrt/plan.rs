@@ -97,6 +97,15 @@ impl Plan {
         }
     }
 
+    /// Where what TensorRT-RTX compiles of `part` is kept: not in the folder, which is renamed while the plan runs.
+    pub(super) fn jit_file(&self, part: Part) -> PathBuf {
+        let name = match part {
+            Part::Trunk => "trunk.jit",
+            Part::Windows => "windows.jit",
+        };
+        self.state_path(Some(name))
+    }
+
     /// The candidate serves from now on, in place of an older plan of its key.
     ///
     /// # Errors

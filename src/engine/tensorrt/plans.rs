@@ -4,6 +4,7 @@
 //! DIR/plans/<key>.candidate/   built, not yet compared with the CPU   -- accept() -->  <key>
 //!           <key>/             serves                                 -- refuse() -->  <key>.refused
 //!           <key>.refused/     plan.toml alone, with the reason: told again instead of built again
+//!           <key>.trunk.jit, ...           what TensorRT-RTX compiled of it for this GPU; saves time at the next start
 //!           timing-<library>-<sm>.cache    what the builder measured; saves time when built again
 //! each holds trunk.plan, windows.plan (where there are windows) and plan.toml: the key in words, and sizes and SHA-256
 //! ```

@@ -59,6 +59,8 @@ pub struct Slots {
     pub builder_profile: usize,
     /// `VBuilder::buildSerializedNetwork`
     pub builder_build: usize,
+    /// `VBuilderConfig::setFlag`
+    pub config_set_flag: usize,
     /// `VBuilderConfig::clearFlag`
     pub config_clear_flag: usize,
     /// `VBuilderConfig::addOptimizationProfile`
@@ -96,6 +98,24 @@ pub struct Slots {
 /// What TensorRT-RTX has besides.
 #[derive(Debug, Clone, Copy)]
 pub struct RtxSlots {
+    /// `VCudaEngine::createExecutionContextWithRuntimeConfig`
+    pub engine_create_context: usize,
+    /// `VCudaEngine::createRuntimeConfig`
+    pub engine_create_jit: usize,
+    /// `VRuntimeConfig::setExecutionContextAllocationStrategy`
+    pub jit_allocation: usize,
+    /// `VRuntimeConfig::createRuntimeCache`
+    pub jit_create_cache: usize,
+    /// `VRuntimeConfig::setRuntimeCache`
+    pub jit_set_cache: usize,
+    /// `VRuntimeConfig::setDynamicShapesKernelSpecializationStrategy`
+    pub jit_strategy: usize,
+    /// `VRuntimeCache::serialize`
+    pub jit_cache_serialize: usize,
+    /// `VRuntimeCache::deserialize`
+    pub jit_cache_deserialize: usize,
+    /// `VExecutionContext::isStreamCapturable`
+    pub context_capturable: usize,
     /// `VBuilderConfig::setNbComputeCapabilities`
     pub config_capabilities: usize,
     /// `VBuilderConfig::setComputeCapability`
@@ -124,6 +144,7 @@ pub const TEN: Slots = Slots {
     builder_network: 8,
     builder_profile: 9,
     builder_build: 14,
+    config_set_flag: 11,
     config_clear_flag: 10,
     config_add_profile: 25,
     config_create_cache: 40,
@@ -164,6 +185,7 @@ pub const ELEVEN: Slots = Slots {
     builder_network: 6,
     builder_profile: 7,
     builder_build: 11,
+    config_set_flag: 9,
     config_clear_flag: 8,
     config_add_profile: 23,
     config_create_cache: 29,
@@ -183,7 +205,19 @@ pub const ELEVEN: Slots = Slots {
 };
 
 /// TensorRT-RTX 1.5 and newer.
-pub const RTX: RtxSlots = RtxSlots { config_capabilities: 55, config_capability: 57 };
+pub const RTX: RtxSlots = RtxSlots {
+    engine_create_context: 47,
+    engine_create_jit: 48,
+    jit_allocation: 3,
+    jit_create_cache: 5,
+    jit_set_cache: 6,
+    jit_strategy: 8,
+    jit_cache_serialize: 2,
+    jit_cache_deserialize: 3,
+    context_capturable: 52,
+    config_capabilities: 55,
+    config_capability: 57,
+};
 
 /// The second half of every destructor's two slots: it frees the object as well.
 pub const FREE: usize = 1;

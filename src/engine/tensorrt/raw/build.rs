@@ -1,7 +1,8 @@
 //! From an ONNX file to a plan: builder, network, parser, configuration, profiles, timing cache.
 
 use super::super::slots::{RtxSlots, Slots};
-use super::{Dims, Loaded, Logger, Monitor, Object, c_string, call, call_own};
+use super::owned::Owned;
+use super::{Dims, Loaded, Logger, Memory, Monitor, Object, c_string, call, call_own};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
@@ -12,18 +13,6 @@ pub struct Builder<'a> {
     builder: Owned,
     slots: &'a Slots,
     logger: &'static Logger,
-}
-
-/// Every owned object but the parser has its destructor here.
-const DESTROY: usize = 0;
-
-struct Owned(Object);
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // SAFETY: this is its owner, and the owners' fields stand so that what it was made from goes later.
-        unsafe { self.0.free(DESTROY) }
-    }
 }
 
 /// Smallest, best and largest dims of an input.
@@ -53,10 +42,15 @@ impl<'a> Builder<'a> {
     ) -> Result<Self, String> {
         let builder = Owned(library.make("createInferBuilder_INTERNAL", logger, version)?);
         let network = call!(builder.0, slots.builder_network, (u32) -> *mut c_void, strongly_typed);
-        let network = Object::new(network).map(Owned).ok_or_else(|| logger.words())?;
+        let network = Owned::new(network).ok_or_else(|| logger.words())?;
         let config = call!(builder.0, slots.builder_config, () -> *mut c_void);
-        let config = Object::new(config).map(Owned).ok_or_else(|| logger.words())?;
+        let config = Owned::new(config).ok_or_else(|| logger.words())?;
         Ok(Builder { config, network, builder, slots, logger })
+    }
+
+    /// Asks for an option that is not set from the start.
+    pub fn set_flag(&self, flag: i32) {
+        call!(self.config.0, self.slots.config_set_flag, (c_int) -> (), flag);
     }
 
     /// Takes an option back that is set from the start: TF32 products.
@@ -121,7 +115,7 @@ impl<'a> Builder<'a> {
         let cache = self.cache(cache);
         call!(self.config.0, self.slots.config_set_monitor, (*mut c_void) -> (), monitor.address());
         self.logger.clear();
-        let (network, config) = (self.network.0.0.as_ptr(), self.config.0.0.as_ptr());
+        let (network, config) = (self.network.address(), self.config.address());
         let plan =
             call!(self.builder.0, self.slots.builder_build, (*mut c_void, *mut c_void) -> *mut c_void, network, config);
         call!(self.config.0, self.slots.config_set_monitor, (*mut c_void) -> (), std::ptr::null_mut());
@@ -148,17 +142,17 @@ impl<'a> Builder<'a> {
         let slot = self.slots.config_create_cache;
         let make = |bytes: &[u8]| {
             let made = call!(self.config.0, slot, (*const u8, usize) -> *mut c_void, bytes.as_ptr(), bytes.len());
-            Object::new(made).map(Owned)
+            Owned::new(made)
         };
         // What cannot be read is not needed either: it only saves time.
         let cache = make(bytes).or_else(|| make(&[]))?;
-        let address = cache.0.0.as_ptr();
+        let address = cache.address();
         let set = call!(self.config.0, self.slots.config_set_cache, (*mut c_void, bool) -> bool, address, false);
         set.then_some(cache)
     }
 
     fn memory(&self, address: *mut c_void) -> Option<Memory<'a>> {
-        Object::new(address).map(|object| Memory { object: Owned(object), slots: self.slots })
+        Memory::new(address, self.slots)
     }
 }
 
@@ -192,23 +186,5 @@ impl Drop for Parser<'_> {
     fn drop(&mut self) {
         // SAFETY: this is its owner; the network that it filled is freed later.
         unsafe { self.object.free(self.slots.parser_destroy) }
-    }
-}
-
-/// Bytes of the library's.
-pub struct Memory<'a> {
-    object: Owned,
-    slots: &'a Slots,
-}
-
-impl Memory<'_> {
-    pub fn bytes(&self) -> &[u8] {
-        let data = call!(self.object.0, self.slots.memory_data, () -> *const u8);
-        let size = call!(self.object.0, self.slots.memory_size, () -> usize);
-        if data.is_null() {
-            return &[];
-        }
-        // SAFETY: the library's bytes live as long as their object.
-        unsafe { std::slice::from_raw_parts(data, size) }
     }
 }

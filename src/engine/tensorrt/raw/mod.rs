@@ -4,13 +4,16 @@
 //! a builder outlives its network and its configuration, an engine its contexts, the library everything.
 
 mod build;
+mod jit;
 mod listen;
 mod load;
+mod owned;
 mod run;
 
-pub use build::{Builder, Capabilities, Memory, Shapes};
+pub use build::{Builder, Capabilities, Shapes};
 pub use listen::{Logger, Monitor, Step};
 pub use load::Loaded;
+pub use owned::Memory;
 pub use run::{Context, Engine, Scratch};
 
 use super::slots::FREE;

@@ -1,15 +1,18 @@
 //! From a plan to a run on a stream: runtime, engine, context.
 
-use super::super::slots::Slots;
-use super::{Dims, Loaded, Logger, Object, c_string, call};
+use super::super::slots::{RtxSlots, Slots};
+use super::jit::Jit;
+use super::owned::Owned;
+use super::{Dims, Loaded, Logger, Memory, c_string, call};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
 
-/// A plan, ready on the current device.
+/// A plan, ready on the current device. Its parts are freed in the order of the fields.
 pub struct Engine {
-    engine: Object,
-    /// Made it; freed after it.
-    runtime: Object,
+    jit: Option<Jit>,
+    engine: Owned,
+    /// Made it.
+    _runtime: Owned,
     slots: &'static Slots,
     logger: &'static Logger,
 }
@@ -38,10 +41,7 @@ pub struct Scratch {
 }
 
 /// `ExecutionContextAllocationStrategy::kUSER_MANAGED`: a context allocates nothing for what lies between its layers.
-const USER_MANAGED: c_int = 2;
-
-/// `IRuntime` and `ICudaEngine`.
-const DESTROY: usize = 0;
+pub(super) const USER_MANAGED: c_int = 2;
 
 impl Engine {
     /// # Errors
@@ -53,28 +53,33 @@ impl Engine {
         logger: &'static Logger,
         plan: &[u8],
     ) -> Result<Self, String> {
-        let runtime = library.make("createInferRuntime_INTERNAL", logger, version)?;
+        let runtime = Owned(library.make("createInferRuntime_INTERNAL", logger, version)?);
         logger.clear();
         let slot = slots.runtime_deserialize;
-        let engine = call!(runtime, slot, (*const u8, usize) -> *mut c_void, plan.as_ptr(), plan.len());
-        match Object::new(engine) {
-            Some(engine) => Ok(Engine { engine, runtime, slots, logger }),
-            None => {
-                // SAFETY: it made nothing, and nobody else has it.
-                unsafe { runtime.free(DESTROY) };
-                Err(logger.words())
-            }
-        }
+        let engine = call!(runtime.0, slot, (*const u8, usize) -> *mut c_void, plan.as_ptr(), plan.len());
+        let engine = Owned::new(engine).ok_or_else(|| logger.words())?;
+        Ok(Engine { jit: None, engine, _runtime: runtime, slots, logger })
+    }
+
+    /// TensorRT-RTX's compiles for this GPU; `kept` is what [`Context::compiled`] gave before, empty for nothing.
+    ///
+    /// # Errors
+    /// What the library said.
+    pub fn compiling(mut self, rtx: &'static RtxSlots, kept: &[u8]) -> Result<Self, String> {
+        self.logger.clear();
+        let jit = Jit::new(self.engine.0, self.slots, rtx, kept).ok_or_else(|| self.logger.words())?;
+        self.jit = Some(jit);
+        Ok(self)
     }
 
     /// Inputs and outputs.
     pub fn tensors(&self) -> Vec<Tensor> {
-        let count = call!(self.engine, self.slots.engine_tensors, () -> c_int);
+        let count = call!(self.engine.0, self.slots.engine_tensors, () -> c_int);
         (0..count).filter_map(|place| self.tensor(place)).collect()
     }
 
     fn tensor(&self, place: c_int) -> Option<Tensor> {
-        let (engine, slots) = (self.engine, self.slots);
+        let (engine, slots) = (self.engine.0, self.slots);
         let name = call!(engine, slots.engine_tensor_name, (c_int) -> *const c_char, place);
         if name.is_null() {
             return None;
@@ -91,7 +96,7 @@ impl Engine {
     }
 
     pub fn profiles(&self) -> usize {
-        usize::try_from(call!(self.engine, self.slots.engine_profiles, () -> c_int)).unwrap_or(0)
+        usize::try_from(call!(self.engine.0, self.slots.engine_profiles, () -> c_int)).unwrap_or(0)
     }
 
     /// Smallest and largest dims of an input in a profile.
@@ -102,8 +107,7 @@ impl Engine {
         const LARGEST: c_int = 2;
         let limit = |which: c_int| {
             let slot = self.slots.engine_profile_shape;
-            let dims =
-                call!(self.engine, slot, (*const c_char, c_int, c_int) -> Dims, name.as_ptr(), profile as c_int, which);
+            let dims = call!(self.engine.0, slot, (*const c_char, c_int, c_int) -> Dims, name.as_ptr(), profile as c_int, which);
             dims.list()
         };
         Some([limit(SMALLEST)?, limit(LARGEST)?])
@@ -111,7 +115,7 @@ impl Engine {
 
     /// Bytes of device memory that a run needs beside its tensors, whichever its profile.
     pub fn scratch_bytes(&self) -> usize {
-        let of = |profile: usize| call!(self.engine, self.slots.engine_scratch, (c_int) -> i64, profile as c_int);
+        let of = |profile: usize| call!(self.engine.0, self.slots.engine_scratch, (c_int) -> i64, profile as c_int);
         let most = (0..self.profiles()).map(of).max();
         most.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
     }
@@ -131,34 +135,28 @@ impl Engine {
         scratch: Scratch,
     ) -> Result<Context, String> {
         self.logger.clear();
-        let context = Object::new(self.new_context()).ok_or_else(|| self.logger.words())?;
+        let context = Owned::new(self.new_context()).ok_or_else(|| self.logger.words())?;
         let context = Context { context, engine: Arc::clone(self) };
         let slot = self.slots.context_set_profile;
-        if !call!(context.context, slot, (c_int, *mut c_void) -> bool, profile as c_int, stream) {
+        if !call!(context.context.0, slot, (c_int, *mut c_void) -> bool, profile as c_int, stream) {
             return Err(self.logger.words());
         }
         let (address, bytes, slot) = (scratch.address, scratch.bytes as i64, self.slots.context_set_scratch);
-        call!(context.context, slot, (u64, i64) -> (), address, bytes);
+        call!(context.context.0, slot, (u64, i64) -> (), address, bytes);
         Ok(context)
     }
 
     fn new_context(&self) -> *mut c_void {
-        call!(self.engine, self.slots.engine_create_context, (c_int) -> *mut c_void, USER_MANAGED)
+        match &self.jit {
+            Some(jit) => jit.new_context(self.engine.0),
+            None => call!(self.engine.0, self.slots.engine_create_context, (c_int) -> *mut c_void, USER_MANAGED),
+        }
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // SAFETY: this is its owner, and each context holds the engine.
-        unsafe { self.engine.free(DESTROY) };
-        // SAFETY: this is its owner, and its only engine is gone.
-        unsafe { self.runtime.free(DESTROY) };
-    }
-}
-
-/// One graph with shapes and addresses of its own.
+/// One graph with shapes and addresses of its own. Freed before its engine.
 pub struct Context {
-    context: Object,
+    context: Owned,
     engine: Arc<Engine>,
 }
 
@@ -171,7 +169,7 @@ impl Context {
     pub fn set_shape(&mut self, input: &str, dims: &[usize]) -> Result<(), String> {
         let (name, dims, slot) = (c_string(input), Dims::new(dims), self.engine.slots.context_set_shape);
         self.engine.logger.clear();
-        match call!(self.context, slot, (*const c_char, *const Dims) -> bool, name.as_ptr(), &dims) {
+        match call!(self.context.0, slot, (*const c_char, *const Dims) -> bool, name.as_ptr(), &dims) {
             true => Ok(()),
             false => Err(self.engine.logger.words()),
         }
@@ -180,7 +178,7 @@ impl Context {
     /// A tensor's dims, once all inputs have theirs.
     pub fn dims(&self, name: &str) -> Option<Vec<i64>> {
         let (name, slot) = (c_string(name), self.engine.slots.context_tensor_shape);
-        call!(self.context, slot, (*const c_char) -> Dims, name.as_ptr()).list()
+        call!(self.context.0, slot, (*const c_char) -> Dims, name.as_ptr()).list()
     }
 
     /// # Errors
@@ -191,10 +189,23 @@ impl Context {
     pub unsafe fn set_address(&mut self, name: &str, address: u64) -> Result<(), String> {
         let (name, slot) = (c_string(name), self.engine.slots.context_set_address);
         self.engine.logger.clear();
-        match call!(self.context, slot, (*const c_char, u64) -> bool, name.as_ptr(), address) {
+        match call!(self.context.0, slot, (*const c_char, u64) -> bool, name.as_ptr(), address) {
             true => Ok(()),
             false => Err(self.engine.logger.words()),
         }
+    }
+
+    /// Whether runs on `stream` can be captured, once shapes and addresses are set; only TensorRT-RTX tells.
+    ///
+    /// # Safety
+    /// `stream` belongs to the device of the engine.
+    pub unsafe fn capturable(&self, stream: *mut c_void) -> bool {
+        self.engine.jit.as_ref().is_none_or(|jit| jit.capturable(self.context.0, stream))
+    }
+
+    /// What TensorRT-RTX compiled for the runs of this engine up to now; nothing of others, whose plans hold machine code.
+    pub fn compiled(&self) -> Option<Memory<'static>> {
+        self.engine.jit.as_ref().and_then(Jit::compiled)
     }
 
     /// Enqueues one run.
@@ -205,16 +216,9 @@ impl Context {
     /// # Safety
     /// `stream` belongs to the device of the engine, and every tensor has its address.
     pub unsafe fn enqueue(&mut self, stream: *mut c_void) -> Result<(), String> {
-        match call!(self.context, self.engine.slots.context_enqueue, (*mut c_void) -> bool, stream) {
+        match call!(self.context.0, self.engine.slots.context_enqueue, (*mut c_void) -> bool, stream) {
             true => Ok(()),
             false => Err(self.engine.logger.words()),
         }
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: this is its owner; the engine lives until the field after it is dropped.
-        unsafe { self.context.free(DESTROY) }
     }
 }

@@ -91,7 +91,9 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         Order { model: &model, plan: &encode, precision: arguments.precision, looks_max: arguments.looks, target };
     let bar = Bar::new();
     say(format!("building with {} ({})", library.name(), library.file().display()));
-    let plan = Plans::of(&model).build(&library, &order, &|progress| bar.show(progress)).map_err(failure)?;
+    let plans = Plans::of(&model);
+    let _alone = plans.alone().map_err(failure)?; // until it was compared
+    let plan = plans.build(&library, &order, &|progress| bar.show(progress)).map_err(failure)?;
     drop(bar);
     print(describe(&plan))?;
     let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it

@@ -127,7 +127,13 @@ impl Engines {
         let target = Target::Device { sm: device.sm, gpu: device.name.clone() };
         let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
         let plans = Plans::of(model);
-        let serving = match self.serving(plans.find(&key)?, &device.name)? {
+        let (mut found, mut alone) = (plans.find(&key)?, None);
+        if found.accepted.is_none() && found.refused.is_none() && self.build_command.is_none() {
+            // Another line on this folder may be building it, or comparing what it built.
+            alone = Some(plans.alone()?);
+            found = plans.find(&key)?;
+        }
+        let serving = match self.serving(found, &device.name)? {
             Some(plan) => plan,
             None => {
                 tracing::info!("no TensorRT plan for {} yet; building it, which takes minutes, once", device.name);
@@ -137,7 +143,8 @@ impl Engines {
                 plans.build(&library, &order, &|progress| told(Some(progress)))?
             }
         };
-        self.with_plan(&library, device, serving, model, plan)
+        let opened = self.with_plan(&library, device, serving, model, plan)?;
+        Ok(Opened { alone, ..opened })
     }
 
     /// Which of the plans found judges; nothing where one is to be built. `gpu` is for people.
@@ -174,7 +181,7 @@ impl Engines {
     ) -> Result<Opened, EngineError> {
         let networks = TensorRt::open(library, &device, &serving)?;
         let encoder = self.encoder(device, Box::new(networks), model, plan)?;
-        Ok(Opened { encoder, candidate: Some(serving).filter(|plan| plan.state == State::Candidate) })
+        Ok(Opened { encoder, candidate: Some(serving).filter(|plan| plan.state == State::Candidate), alone: None })
     }
 
     fn encoder(
@@ -195,11 +202,13 @@ pub struct Opened {
     pub encoder: Box<dyn Encoder>,
     /// The plan that it runs, where nobody has compared it with the CPU yet.
     pub candidate: Option<Plan>,
+    /// Held until that was done: no other process builds or compares a plan of this model meanwhile.
+    pub alone: Option<std::fs::File>,
 }
 
 impl From<Box<dyn Encoder>> for Opened {
     fn from(encoder: Box<dyn Encoder>) -> Self {
-        Opened { encoder, candidate: None }
+        Opened { encoder, candidate: None, alone: None }
     }
 }
 

@@ -144,3 +144,15 @@ fn plans_are_listed_and_one_that_cannot_be_read_is_named() {
     assert_eq!(output.status.code(), Some(65));
     assert!(errors(&output).contains("0123456789abcdef/plan.toml"), "{}", errors(&output));
 }
+
+#[test]
+fn one_process_at_a_time_builds_and_compares_the_plans_of_a_model() {
+    let (_guard, model) = imported("dinov2-tiny");
+    let plans = Plans::of(&model);
+    let alone = plans.alone().expect("the folder can be written");
+    let other = std::fs::File::open(model.path.join("plans/.lock")).expect("it is there");
+    assert!(other.try_lock().is_err(), "it is held");
+    drop(alone);
+    other.try_lock().expect("it is free");
+    assert!(plans.list().expect("readable").0.is_empty(), "the lock is no plan");
+}

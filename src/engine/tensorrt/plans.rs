@@ -77,6 +77,22 @@ impl Plans {
         Ok((plans, problems))
     }
 
+    /// Waits until no other process builds or compares a plan in this folder, and keeps all others from it until what is
+    /// given back is dropped, or this process has ended.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when the folder cannot be written.
+    pub fn alone(&self) -> Result<fs::File, EngineError> {
+        fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
+        let path = self.folder.join(".lock");
+        let file = fs::File::create(&path).map_err(unwritable(&path))?;
+        if file.try_lock().is_err() {
+            tracing::info!("another process builds or compares a plan in {}; waiting for it", self.folder.display());
+            file.lock().map_err(unwritable(&path))?;
+        }
+        Ok(file)
+    }
+
     /// What there is for `wanted`: the plan of its key before one that does more.
     ///
     /// # Errors

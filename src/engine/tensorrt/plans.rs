@@ -5,7 +5,7 @@
 //!           <key>/             serves                                 -- refuse() -->  <key>.refused
 //!           <key>.refused/     plan.toml alone, with the reason: told again instead of built again
 //!           <key>.trunk.jit, ...           what TensorRT-RTX compiled of it for this GPU; saves time at the next start
-//!           timing-<library>-<sm>.cache    what the builder measured; saves time when built again
+//!           timing-<library>-<GPU>.cache   what the builder measured; saves time when built again
 //! each holds trunk.plan, windows.plan (where there are windows) and plan.toml: the key in words, and sizes and SHA-256
 //! ```
 //! A plan appears whole or not at all, and an accepted one serves until another of its key is accepted.
@@ -108,7 +108,7 @@ impl Plans {
         fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
         self.sweep();
         let work = Work::begin(&self.folder)?;
-        let cache = self.folder.join(format!("timing-{}-{}.cache", key.library, key.gpus().replace(", ", "-")));
+        let cache = self.folder.join(key.timings());
         let mut files = Files::new();
         for part in [Part::Trunk, Part::Windows] {
             if part == Part::Trunk || !plan.scales.is_empty() {

@@ -5,6 +5,7 @@ use crate::support::imported;
 use std::path::Path;
 use std::process::{Command, Output};
 use winspect::engine::EncodePlan;
+use winspect::engine::cuda::kernels::nvrtc::Nvrtc;
 use winspect::engine::network::Precision;
 use winspect::engine::tensorrt::{Library, Order, Plans, Target};
 
@@ -130,6 +131,35 @@ fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
     assert_eq!(output.status.code(), Some(69), "{}", device.name);
     assert!(errors(&output).contains("no libonnxruntime.so; looked at"), "{}", errors(&output));
     assert!(!model.path.join("plans").exists(), "nothing was begun");
+}
+
+#[test]
+fn the_first_nvrtc_that_knows_the_gpu_compiles_for_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let nvrtc = |name: &str, minor: u32, known: &str| {
+        let file = folder.path().join(name);
+        let code = format!(
+            "int nvrtcVersion(int *major, int *minor) {{ *major = 12; *minor = {minor}; return 0; }}
+            static const int known[] = {{{known}}};
+            int nvrtcGetNumSupportedArchs(int *count) {{ *count = sizeof known / sizeof *known; return 0; }}
+            int nvrtcGetSupportedArchs(int *to) {{ __builtin_memcpy(to, known, sizeof known); return 0; }}"
+        );
+        library(&file, &code);
+        file
+    };
+    let places = [
+        folder.path().join("none.so"),
+        nvrtc("old.so", 2, "86, 87"),
+        nvrtc("new.so", 9, "86, 87, 120"),
+        nvrtc("newest.so", 10, "120"),
+    ];
+    let minor = |sm| Nvrtc::open_at_for(&places, sm).expect("one can be loaded").version.1;
+    assert_eq!([minor(87), minor(120)], [2, 9]);
+    assert_eq!(minor(130), 2, "its refusal tells why");
+    let silent = folder.path().join("silent.so");
+    library(&silent, "int nvrtcVersion(int *major, int *minor) { *major = 11; *minor = 1; return 0; }");
+    assert_eq!(Nvrtc::open_at_for(&[silent], 87).expect("it may know it").version, (11, 1));
+    assert!(Nvrtc::open_at_for(&places[..1], 87).is_err());
 }
 
 #[test]

@@ -1,19 +1,37 @@
 //! What a plan depends on. Two plans with the same key are the same plan.
 
 use super::library::Library;
+use crate::engine::cuda::device::{Device, failed};
 use crate::engine::graphs::trunk_outputs;
 use crate::engine::network::Precision;
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
+use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
 use sha2::{Digest, Sha256};
 
 /// The GPU that a plan is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// The one of this machine.
+    /// The one of this machine; `gpu` tells it from others of its kind ([`Target::of`]).
     Device { sm: u32, gpu: String },
     /// Any of these compute capabilities (86 for 8.6); only TensorRT-RTX builds for a GPU that is not there.
     Capabilities(Vec<u32>),
+}
+
+impl Target {
+    /// The GPU of `device`. Its name is not enough: every Jetson Orin is called Orin, with 8 to 16 multiprocessors.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] when the driver does not tell.
+    pub fn of(device: &Device) -> Result<Self, EngineError> {
+        let told = "the GPU does not tell its size";
+        let parts = device.context.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(failed(told))?;
+        let bytes = device.context.total_mem().map_err(failed(told))?;
+        // Drivers keep a little for themselves, each another little.
+        let gib = (bytes as f64 / f64::from(1 << 30)).round();
+        let gpu = format!("{}, {parts} multiprocessors, {gib} GiB", device.name);
+        Ok(Target::Device { sm: device.sm, gpu })
+    }
 }
 
 /// What is wanted, or what was built.
@@ -99,6 +117,15 @@ impl Key {
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The file of what the library measured on the GPU that it is for: of another one it would mislead.
+    pub(super) fn timings(&self) -> String {
+        let gpu = self.gpu.as_deref().unwrap_or_default();
+        let words = format!("timing-{}-{}-{gpu}", self.library, self.gpus());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
+        let words: Vec<&str> = words.split(|c| !plain(c)).filter(|word| !word.is_empty()).collect();
+        format!("{}.cache", words.join("-"))
+    }
+
     /// `sm_86, sm_89`
     pub fn gpus(&self) -> String {
         let list: Vec<String> = self.sm.iter().map(|sm| format!("sm_{sm}")).collect();
@@ -163,6 +190,19 @@ mod tests {
             scales: vec![2, 3],
             looks_max: 4,
         }
+    }
+
+    #[test]
+    fn what_was_measured_on_one_gpu_is_not_used_on_another() {
+        assert_eq!(key().timings(), "timing-tensorrt-10.3.0-sm_87-Orin.cache");
+        let gpu = Some("NVIDIA GeForce RTX 4090, 128 multiprocessors, 24 GiB".to_owned());
+        let other = Key { sm: vec![89], gpu, ..key() };
+        assert_eq!(
+            other.timings(),
+            "timing-tensorrt-10.3.0-sm_89-NVIDIA-GeForce-RTX-4090-128-multiprocessors-24-GiB.cache"
+        );
+        let several = Key { sm: vec![86, 89], gpu: None, ..key() };
+        assert_eq!(several.timings(), "timing-tensorrt-10.3.0-sm_86-sm_89.cache");
     }
 
     #[test]

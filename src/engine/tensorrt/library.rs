@@ -119,7 +119,7 @@ impl Library {
                 "{which} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"
             )));
         };
-        let logger = Logger::new(slots.logger_log);
+        let logger = Logger::of(slots.logger_log);
         Ok(Library(Arc::new(Inner { loaded, file: file.to_owned(), kind, version, number, logger })))
     }
 

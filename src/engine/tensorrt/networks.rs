@@ -35,6 +35,15 @@ impl TensorRt {
     /// [`EngineError::Model`] when the plan is not what was built, [`EngineError::Unavailable`] when the library cannot
     /// run it on this device.
     pub fn open(library: &Library, device: &Device, plan: &Plan) -> Result<Self, EngineError> {
+        let opened = TensorRt::of(library, device, plan);
+        // Another process may have accepted a newer one between two files of it.
+        match plan.successor().filter(|_| opened.is_err()) {
+            Some(newer) => TensorRt::of(library, device, &newer),
+            None => opened,
+        }
+    }
+
+    fn of(library: &Library, device: &Device, plan: &Plan) -> Result<Self, EngineError> {
         device.bind()?;
         let engine = |part: Part| -> Result<Arc<Engine>, EngineError> {
             let bytes = plan.read(part)?;

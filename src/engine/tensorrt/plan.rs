@@ -1,6 +1,7 @@
 //! One plan in its folder: what it is, whether it serves, its bytes exactly as they were built.
 
 use super::key::Key;
+use super::raw::exchange;
 use crate::engine::EngineError;
 use crate::engine::network::Part;
 use sha2::{Digest, Sha256};
@@ -26,7 +27,7 @@ pub struct Plan {
 }
 
 /// `plan.toml`.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,8 +110,9 @@ impl Plan {
     /// The candidate serves from now on, in place of an older plan of its key.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when the folder cannot be written.
+    /// [`EngineError::Unavailable`] when the folder cannot be written, or another plan lies there than was compared.
     pub fn accept(self) -> Result<Plan, EngineError> {
+        self.check_unchanged()?;
         let serving = self.state_path(None);
         if self.path != serving {
             replace(&self.path, &serving)?;
@@ -122,8 +124,9 @@ impl Plan {
     /// The plan is not used, now or later; `reason` stays, with the figures that it rests on.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when the folder cannot be written.
+    /// As [`Plan::accept`].
     pub fn refuse(mut self, reason: &str) -> Result<Plan, EngineError> {
+        self.check_unchanged()?;
         self.manifest.refused = Some(reason.to_owned());
         self.manifest.write(&self.path)?;
         for name in self.manifest.files.keys() {
@@ -132,6 +135,22 @@ impl Plan {
         let refused = self.state_path(Some(REFUSED));
         replace(&self.path, &refused)?;
         Plan::open(&refused)
+    }
+
+    /// The plan that took the place of this one since it was opened; nothing while it is this one.
+    pub(super) fn successor(&self) -> Option<Plan> {
+        Plan::open(&self.path).ok().filter(|now| now.state == State::Accepted && now.manifest != self.manifest)
+    }
+
+    /// Whoever compared a plan speaks of that one alone.
+    fn check_unchanged(&self) -> Result<(), EngineError> {
+        match Plan::open(&self.path) {
+            Ok(now) if now.manifest == self.manifest => Ok(()),
+            _ => Err(EngineError::Unavailable(format!(
+                "{}: another process changed the plan while this one compared it; start again",
+                self.path.display()
+            ))),
+        }
     }
 
     fn state_path(&self, state: Option<&str>) -> PathBuf {
@@ -165,19 +184,29 @@ pub(super) fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> EngineError 
 /// Writes a file that is whole or not there, on the disk when this returns.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     use std::io::Write;
-    let part = path.with_extension("part");
+    let part = path.with_added_extension(format!("{}.part", ulid::Ulid::generate()));
     let put = || -> std::io::Result<()> {
         let mut file = fs::File::create(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&part, path)
     };
-    put().map_err(unwritable(path))
+    put().map_err(|error| {
+        // What is left of it helps nobody, and a full disk least.
+        let _ = fs::remove_file(&part);
+        unwritable(path)(error)
+    })
 }
 
-/// `from` takes the place of `to`, a folder or nothing.
+/// `from` takes the place of `to`, a folder or nothing; at each moment one of them is there.
 pub(super) fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
-    remove(to)?;
+    match exchange(from, to) {
+        Ok(()) => return remove(from),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        // For a moment neither is there on such a file system.
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => remove(to)?,
+        Err(error) => return Err(unwritable(to)(error)),
+    }
     fs::rename(from, to).map_err(unwritable(to))
 }
 

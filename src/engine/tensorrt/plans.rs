@@ -5,7 +5,7 @@
 //!           <key>/             serves                                 -- refuse() -->  <key>.refused
 //!           <key>.refused/     plan.toml alone, with the reason: told again instead of built again
 //!           <key>.trunk.jit, ...           what TensorRT-RTX compiled of it for this GPU; saves time at the next start
-//!           timing-<library>-<sm>.cache    what the builder measured; saves time when built again
+//!           timing-<library>-<GPU>.cache   what the builder measured; saves time when built again
 //! each holds trunk.plan, windows.plan (where there are windows) and plan.toml: the key in words, and sizes and SHA-256
 //! ```
 //! A plan appears whole or not at all, and an accepted one serves until another of its key is accepted.
@@ -13,9 +13,7 @@
 use super::building::{Order, Told, build};
 use super::key::Key;
 use super::library::Library;
-use super::plan::{
-    CANDIDATE, File, Files, Manifest, Plan, State, file_name, remove, replace, sha256, unwritable, write,
-};
+use super::plan::{CANDIDATE, File, Files, Manifest, Plan, State, file_name, replace, sha256, unwritable, write};
 use crate::engine::EngineError;
 use crate::engine::network::Part;
 use crate::model::ModelFolder;
@@ -23,7 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// How the folder of a build that is under way begins; the number of its process follows.
+/// How the folder of a build that is under way begins; its process holds a lock on it.
 const BUILDING: &str = ".building-";
 
 /// What there is for a key.
@@ -126,7 +124,7 @@ impl Plans {
         fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
         self.sweep();
         let work = Work::begin(&self.folder)?;
-        let cache = self.folder.join(format!("timing-{}-{}.cache", key.library, key.gpus().replace(", ", "-")));
+        let cache = self.folder.join(key.timings());
         let mut files = Files::new();
         for part in [Part::Trunk, Part::Windows] {
             if part == Part::Trunk || !plan.scales.is_empty() {
@@ -140,12 +138,11 @@ impl Plans {
         Plan::open(&candidate)
     }
 
-    /// Removes what builds left whose processes are gone.
+    /// Removes what builds left whose processes are gone: nobody holds a lock on it any more.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let gone = |pid: &str| !Path::new("/proc").join(pid).exists();
-            if name.strip_prefix(BUILDING).is_some_and(gone) {
+            let left = entry.file_name().to_string_lossy().starts_with(BUILDING);
+            if left && fs::File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -155,14 +152,16 @@ impl Plans {
 /// The folder of a build that is under way; gone when it is dropped before it appears.
 struct Work {
     path: PathBuf,
+    /// Locked until the build has ended, however it ends.
+    _held: fs::File,
 }
 
 impl Work {
     fn begin(folder: &Path) -> Result<Self, EngineError> {
-        let path = folder.join(format!("{BUILDING}{}", std::process::id()));
-        remove(&path)?;
+        let path = folder.join(format!("{BUILDING}{}", ulid::Ulid::generate()));
         fs::create_dir(&path).map_err(unwritable(&path))?;
-        Ok(Work { path })
+        let held = fs::File::open(&path).and_then(|held| held.lock().map(|()| held));
+        Ok(Work { _held: held.map_err(unwritable(&path))?, path })
     }
 
     /// Builds one part; what the builder measured goes in and comes back in the file `cache`.
@@ -183,7 +182,9 @@ impl Work {
         let bytes = built.plan.bytes();
         write(&self.path.join(file_name(part)), bytes)?;
         if let Some(timings) = built.cache.as_ref().map(|cache| cache.bytes()).filter(|bytes| !bytes.is_empty()) {
-            write(cache, timings)?;
+            // It only saves time.
+            write(cache, timings)
+                .unwrap_or_else(|error| tracing::warn!("the next build measures everything again: {error}"));
         }
         Ok(File { bytes: bytes.len() as u64, sha256: sha256(bytes), built_s: started.elapsed().as_secs_f64() })
     }
@@ -250,6 +251,37 @@ mod tests {
     }
 
     #[test]
+    fn only_the_plan_that_was_compared_is_accepted_or_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[2]);
+        let found = |plans: Plans| plans.find(&wanted).expect("readable");
+        let compared = found(candidate(folder.path(), &wanted, b"compared")).candidate.expect("the candidate");
+        let plans = candidate(folder.path(), &wanted, b"another's");
+        for told in [compared.clone().accept(), compared.refuse("off")] {
+            let words = told.expect_err("it is another one").to_string();
+            assert!(words.contains("another process changed the plan while this one compared it"), "{words}");
+        }
+        let found = found(plans);
+        assert!(found.accepted.is_none() && found.refused.is_none());
+        assert_eq!(found.candidate.expect("untouched").read(Part::Trunk).expect("whole"), b"another's");
+    }
+
+    #[test]
+    fn who_reads_an_accepted_plan_while_its_successor_is_accepted_finds_the_successor() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let wanted = key(&[2]);
+        let accepted = |bytes: &[u8]| {
+            let plans = candidate(folder.path(), &wanted, bytes);
+            plans.find(&wanted).expect("readable").candidate.expect("the candidate").accept().expect("accepted")
+        };
+        let old = accepted(b"old");
+        assert!(old.successor().is_none());
+        accepted(b"new one");
+        old.read(Part::Trunk).expect_err("it is gone");
+        assert_eq!(old.successor().expect("serves").read(Part::Trunk).expect("whole"), b"new one");
+    }
+
+    #[test]
     fn a_refused_plan_is_a_reason_and_no_bytes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let wanted = key(&[2]);
@@ -296,10 +328,13 @@ mod tests {
     fn a_build_that_was_killed_leaves_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let plans = Plans { folder: folder.path().to_owned() };
-        // No process has this number: it is above the kernel's largest.
-        fs::create_dir(folder.path().join(format!("{BUILDING}99999999"))).expect("new");
+        fs::create_dir(folder.path().join(format!("{BUILDING}01"))).expect("new");
+        let under_way = Work::begin(folder.path()).expect("begun");
         assert!(plans.list().expect("readable").0.is_empty());
         plans.sweep();
+        let left: Vec<_> = fs::read_dir(folder.path()).expect("there").flatten().map(|entry| entry.path()).collect();
+        assert_eq!(left, [under_way.path.clone()], "another's that is under way stays");
+        drop(under_way);
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
     }
 }

@@ -76,13 +76,13 @@ pub fn compiled(nvrtc: &Nvrtc, target: &Target) -> Result<Vec<u8>, EngineError> 
 /// What `load` makes of the machine code, kept or new. What it refuses of what is kept is made anew once.
 ///
 /// # Errors
-/// As [`compiled`], of [`Nvrtc::open`] when nothing is kept, and those of `load`.
+/// As [`compiled`], of [`Nvrtc::open_for`] when nothing is kept, and those of `load`.
 pub fn loaded<T>(
     target: &Target,
     cache: Option<&Path>,
     load: impl Fn(&[u8]) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    let nvrtc = Nvrtc::open();
+    let nvrtc = Nvrtc::open_for(target.sm);
     let version = nvrtc.as_ref().ok().map(|nvrtc| nvrtc.version);
     if let Some(found) = cache.and_then(|folder| kept(folder, &target.stem(), version, &load)) {
         return Ok(found);

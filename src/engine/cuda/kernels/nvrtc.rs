@@ -1,6 +1,6 @@
 //! NVIDIA's run-time compiler, loaded when it is needed: CUDA C++ in, machine code for one kind of GPU out.
 //!
-//! A binding of our own for nine functions, because cudarc's looks for the libraries of CUDA 12 and older only, panics
+//! A binding of our own for eleven functions, because cudarc's looks for the libraries of CUDA 12 and older only, panics
 //! when there is none, and gives PTX, which a driver older than the compiler refuses.
 
 use crate::engine::EngineError;
@@ -47,14 +47,60 @@ impl Nvrtc {
     /// # Errors
     /// As [`Nvrtc::open`].
     pub fn open_at(places: &[PathBuf]) -> Result<Self, EngineError> {
-        let library = places.iter().find_map(|place| {
-            // SAFETY: NVRTC's initialisers do nothing but set up the library itself.
-            unsafe { Library::new(place) }.ok()
-        });
-        let library = library.ok_or_else(|| EngineError::Unavailable(missing(places)))?;
+        let found = places.iter().find_map(|place| Nvrtc::load(place));
+        found.ok_or_else(|| EngineError::Unavailable(missing(places)))
+    }
+
+    /// One that compiles for GPUs of compute capability `sm` (87 for 8.7): an old one may lie before it that knows no new GPU.
+    ///
+    /// # Errors
+    /// As [`Nvrtc::open`].
+    pub fn open_for(sm: u32) -> Result<Self, EngineError> {
+        Nvrtc::open_at_for(&places(), sm)
+    }
+
+    /// The first library of `places` that compiles for `sm`; where none does the first of all, whose refusal tells why.
+    ///
+    /// # Errors
+    /// As [`Nvrtc::open`].
+    pub fn open_at_for(places: &[PathBuf], sm: u32) -> Result<Self, EngineError> {
+        let mut first = None;
+        for nvrtc in places.iter().filter_map(|place| Nvrtc::load(place)) {
+            if nvrtc.knows(sm) {
+                return Ok(nvrtc);
+            }
+            first.get_or_insert(nvrtc);
+        }
+        first.ok_or_else(|| EngineError::Unavailable(missing(places)))
+    }
+
+    fn load(place: &Path) -> Option<Self> {
+        // SAFETY: NVRTC's initialisers do nothing but set up the library itself.
+        let library = unsafe { Library::new(place) }.ok()?;
         let mut nvrtc = Nvrtc { library, version: (0, 0) };
-        nvrtc.version = nvrtc.asked_version()?;
-        Ok(nvrtc)
+        nvrtc.version = nvrtc.asked_version().ok()?;
+        Some(nvrtc)
+    }
+
+    /// Also one that does not tell may compile for it.
+    fn knows(&self, sm: u32) -> bool {
+        self.architectures().is_none_or(|known| known.contains(&(sm as c_int)))
+    }
+
+    /// The compute capabilities that it compiles for.
+    fn architectures(&self) -> Option<Vec<c_int>> {
+        type Get = unsafe extern "C" fn(*mut c_int) -> Code;
+        let (count, get) =
+            (self.function::<Get>(c"nvrtcGetNumSupportedArchs"), self.function::<Get>(c"nvrtcGetSupportedArchs"));
+        let (count, get, mut number) = (count.ok()?, get.ok()?, 0);
+        // SAFETY: a place for a number.
+        let code = unsafe { count(&mut number) };
+        self.checked(code, "tell how many GPUs it knows").ok()?;
+        let mut known: Vec<c_int> = vec![0; usize::try_from(number).ok()?];
+        // SAFETY: as many places as it asked for.
+        let code = unsafe { get(known.as_mut_ptr()) };
+        self.checked(code, "tell which GPUs it knows").ok()?;
+        Some(known)
     }
 
     fn asked_version(&self) -> Result<(i32, i32), EngineError> {

@@ -9,6 +9,7 @@
 //! Both are called from threads of the library.
 
 use super::Function;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Mutex, PoisonError};
@@ -81,37 +82,49 @@ static MONITOR: Table<7> = Table::new([
 /// Errors that are kept: as many as a person wants to read.
 const KEPT: usize = 8;
 
-/// Keeps the library's errors until they are asked for; its warnings go to our log. Lives as long as the library,
-/// which remembers the first one that it was given.
+/// Keeps the library's errors until they are asked for; its warnings go to our log. There is one of each kind, for ever: the
+/// library keeps the first one that it was given and may tell it of whatever comes later.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Logger {
     table: *const Function,
-    errors: Mutex<Vec<String>>,
 }
 
-// SAFETY: the table is never written, and the rest is behind a lock.
+// SAFETY: the table is never written.
 unsafe impl Sync for Logger {}
+
+static TEN: Logger = Logger { table: LOGGER_TEN.start() };
+static ELEVEN: Logger = Logger { table: LOGGER_ELEVEN.start() };
+
+thread_local! {
+    /// Errors of calls by this thread; nothing on threads that never asked, which are the library's own.
+    static OURS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Errors told by threads of the library; whoever asks first takes them.
+static THEIRS: Mutex<Vec<String>> = Mutex::new(vec![]);
 
 impl Logger {
     /// `log_slot` tells which of the two tables the library knows.
-    pub fn new(log_slot: usize) -> &'static Self {
-        let table = if log_slot == 0 { LOGGER_TEN.start() } else { LOGGER_ELEVEN.start() };
-        Box::leak(Box::new(Logger { table, errors: Mutex::new(vec![]) }))
+    pub fn of(log_slot: usize) -> &'static Self {
+        if log_slot == 0 { &TEN } else { &ELEVEN }
     }
 
-    /// What the library said since it was last asked, or that it said nothing.
+    /// What the library said since this thread last asked, or that it said nothing.
     pub fn words(&self) -> String {
-        let errors = std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut errors = OURS.take().unwrap_or_default();
+        errors.append(&mut THEIRS.lock().unwrap_or_else(PoisonError::into_inner));
+        self.clear();
         match errors.is_empty() {
             true => "the library does not say why".to_owned(),
             false => errors.join("; "),
         }
     }
 
-    /// Forgets what was said.
+    /// Forgets what was said to this thread, and by threads of the library: it may be about something else.
     pub fn clear(&self) {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        OURS.set(Some(vec![]));
+        THEIRS.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(super) fn address(&'static self) -> *mut c_void {
@@ -120,7 +133,7 @@ impl Logger {
 }
 
 /// `ILogger::log`. Severities: 0 internal error, 1 error, 2 warning, 3 information, 4 verbose.
-extern "C" fn log(logger: *const c_void, severity: c_int, words: *const c_char) {
+extern "C" fn log(_: *const c_void, severity: c_int, words: *const c_char) {
     if severity > 2 || words.is_null() {
         return;
     }
@@ -130,11 +143,16 @@ extern "C" fn log(logger: *const c_void, severity: c_int, words: *const c_char) 
         tracing::debug!("TensorRT: {words}");
         return;
     }
-    // SAFETY: the address that `Logger::address` gave, of something that is never freed.
-    let logger = unsafe { &*logger.cast::<Logger>() };
-    let mut errors = logger.errors.lock().unwrap_or_else(PoisonError::into_inner);
-    if errors.len() < KEPT && !errors.iter().any(|known| *known == words) {
-        errors.push(words.into_owned());
+    // A thread that is ending has no list any more: its words are the library's, too.
+    let ours = OURS.try_with(|ours| ours.borrow_mut().as_mut().map(|errors| note(errors, &words)));
+    if ours.ok().flatten().is_none() {
+        note(&mut THEIRS.lock().unwrap_or_else(PoisonError::into_inner), &words);
+    }
+}
+
+fn note(errors: &mut Vec<String>, words: &str) {
+    if errors.len() < KEPT && !errors.iter().any(|known| known == words) {
+        errors.push(words.to_owned());
     }
 }
 
@@ -203,4 +221,32 @@ extern "C" fn phase_finish(monitor: *const c_void, phase: *const c_char) {
     let (monitor, phase) = unsafe { called(monitor, phase) };
     let of = monitor.phases.lock().unwrap_or_else(PoisonError::into_inner).remove(&phase).unwrap_or(0);
     (monitor.told)(Step { phase, done: of, of });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the library calls it, with the logger that it was given first.
+    fn told(words: &CStr) {
+        log(TEN.address(), 1, words.as_ptr());
+    }
+
+    #[test]
+    fn each_thread_hears_of_its_own_calls_and_of_the_librarys_own_threads() {
+        let logger = Logger::of(4);
+        logger.clear();
+        told(c"mine");
+        let other = std::thread::spawn(|| {
+            let logger = Logger::of(0);
+            logger.clear();
+            told(c"another's");
+            told(c"another's");
+            logger.words()
+        });
+        assert_eq!(other.join().expect("it ends"), "another's");
+        std::thread::spawn(|| told(c"a worker's")).join().expect("it ends");
+        assert_eq!(logger.words(), "mine; a worker's");
+        assert_eq!(logger.words(), "the library does not say why");
+    }
 }

@@ -4,6 +4,7 @@
 //! a builder outlives its network and its configuration, an engine its contexts, the library everything.
 
 mod build;
+mod exchange;
 mod jit;
 mod listen;
 mod load;
@@ -11,6 +12,7 @@ mod owned;
 mod run;
 
 pub use build::{Builder, Capabilities, Shapes};
+pub use exchange::exchange;
 pub use listen::{Logger, Monitor, Step};
 pub use load::Loaded;
 pub use owned::Memory;

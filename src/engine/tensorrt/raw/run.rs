@@ -216,6 +216,7 @@ impl Context {
     /// # Safety
     /// `stream` belongs to the device of the engine, and every tensor has its address.
     pub unsafe fn enqueue(&mut self, stream: *mut c_void) -> Result<(), String> {
+        self.engine.logger.clear();
         match call!(self.context.0, self.engine.slots.context_enqueue, (*mut c_void) -> bool, stream) {
             true => Ok(()),
             false => Err(self.engine.logger.words()),

@@ -1,0 +1,25 @@
+//! Two folders that change places in one step of the file system.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// At once or not at all, also where the power is cut meanwhile.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] when one is not there, [`io::ErrorKind::Unsupported`] when the file system cannot do it.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()));
+    let (one, other, here) = (one?, other?, libc::AT_FDCWD);
+    // SAFETY: both names end with a zero and live during the call.
+    let done = unsafe { libc::renameat2(here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE) };
+    if done == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ENOSYS) => Err(io::ErrorKind::Unsupported.into()),
+        _ => Err(error),
+    }
+}

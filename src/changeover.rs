@@ -67,9 +67,10 @@ impl Changeover {
         let Wanted { id, recipe } = wanted;
         let label = recipe.label();
         let answer = match self.try_change(&recipe, stop, pulse) {
-            Ok(()) => {
+            Ok(gallery) => {
                 tracing::info!("recipe {label} judges from now on");
-                self.store.note(format!("recipe {label} judges"));
+                let gallery = gallery.as_deref().unwrap_or("none");
+                self.store.note(format!("recipe {label} judges, gallery {gallery}"));
                 let _ = self.store.keep(CHOSEN, &recipe.name).wait(); // on the disk before it is done
                 Answer { id, status: "done", reason: Some(label), ..Answer::default() }
             }
@@ -82,12 +83,15 @@ impl Changeover {
         let _ = self.answers.blocking_send(Answered::later("select_recipe", message::answer(&answer)));
     }
 
-    fn try_change(&self, recipe: &RecipeConfig, stop: &Stop, pulse: &Pulse) -> Result<(), String> {
+    /// What the gallery that judges now is known by.
+    fn try_change(&self, recipe: &RecipeConfig, stop: &Stop, pulse: &Pulse) -> Result<Option<String>, String> {
         let mut prepared = (self.prepare)(recipe, Moment::Beside).map_err(|failure| failure.message)?;
         let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
         identity.judged_by(&judges);
         identity.references = prepared.inspector.reference_count();
+        identity.gallery = prepared.gallery.clone();
+        let gallery = identity.gallery.clone();
         let (done, swapped) = bounded(1);
         let gone = |_| "the line is stopping".to_owned();
         self.swap.send(Changed { prepared, judges, done }).map_err(|_| gone(()))?;
@@ -101,6 +105,6 @@ impl Changeover {
         }
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.clone();
         let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
-        Ok(())
+        Ok(gallery)
     }
 }

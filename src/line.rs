@@ -169,6 +169,8 @@ pub struct Prepared {
     pub frozen_frames: u64,
     /// The files of the references, in the inspector's order.
     pub references: Vec<PathBuf>,
+    /// What their pixels are known by; nothing without any.
+    pub gallery: Option<String>,
     pub self_test: Option<SelfTest>,
     pub challenge_every: Option<Duration>,
 }
@@ -454,6 +456,7 @@ fn identity_of(
         backend: eye.inspector.backend().to_owned(),
         device: eye.inspector.device().to_owned(),
         references: eye.inspector.reference_count(),
+        gallery: eye.gallery.clone(),
         threshold: None,
         regions: BTreeMap::new(),
         previous,

@@ -197,6 +197,7 @@ fn identity() -> message::Identity {
         backend: "onnx-fp32".to_owned(),
         device: "cpu".to_owned(),
         references: 0,
+        gallery: None,
         threshold: Some(0.5),
         previous: vec![],
         regions: BTreeMap::new(),

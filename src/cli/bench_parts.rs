@@ -165,6 +165,7 @@ fn identity(run_id: &str) -> Identity {
         backend: "none".to_owned(),
         device: "cpu".to_owned(),
         references: 0,
+        gallery: None,
         threshold: Some(0.5),
         regions: BTreeMap::new(),
         previous: vec![],

@@ -15,6 +15,7 @@ use crate::winclip::inspector::InspectError;
 use crate::winclip::parity::{Comparison, Parity};
 use crate::winclip::{Inspector, Recipe, prompts};
 use ndarray::Array2;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Pictures of good parts and where they come from.
@@ -62,6 +63,18 @@ impl References {
     pub fn same_as(&self, picture: &Picture) -> Option<&Path> {
         let place = self.pictures.iter().position(|known| known == picture)?;
         Some(&self.files[place])
+    }
+
+    /// 16 hex digits that other pictures, or another order, change; nothing without any. The beginning of the SHA-256 over
+    /// each picture's width and height (8 bytes each, the lowest first) and its RGB bytes.
+    pub fn hash(&self) -> Option<String> {
+        let mut sum = Sha256::new();
+        for picture in &self.pictures {
+            [picture.width(), picture.height()].iter().for_each(|side| sum.update((*side as u64).to_le_bytes()));
+            sum.update(picture.rgb());
+        }
+        let digits = || sum.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        (!self.pictures.is_empty()).then(digits)
     }
 
     fn push(&mut self, file: PathBuf, picture: Picture) {
@@ -222,5 +235,24 @@ pub fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gallery_is_known_by_its_pixels_their_order_and_their_sizes() {
+        let hash = |pictures: &[(usize, usize, &[u8])]| {
+            let picture = |(w, h, rgb): &(usize, usize, &[u8])| Picture::new(*w, *h, rgb.to_vec()).expect("a picture");
+            References { pictures: pictures.iter().map(picture).collect(), files: vec![] }.hash()
+        };
+        let (wide, dot) = ((2, 1, &[1, 2, 3, 4, 5, 6][..]), (1, 1, &[7, 8, 9][..]));
+        // By Python's hashlib.
+        assert_eq!(hash(&[wide, dot]).as_deref(), Some("798f66aba2e2c5ff"));
+        let others = [vec![dot, wide], vec![wide], vec![(1, 2, wide.2), dot], vec![wide, (1, 1, &[7, 8, 8])]];
+        others.iter().for_each(|other| assert_ne!(hash(other), hash(&[wide, dot]), "{other:?}"));
+        assert_eq!(hash(&[]), None);
     }
 }

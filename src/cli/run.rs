@@ -119,6 +119,7 @@ pub fn prepare(
     Ok(Prepared {
         gate: Gate::new(wanted.bad_image, &references.pictures),
         frozen_frames: wanted.bad_image.frozen_frames,
+        gallery: references.hash(),
         references: references.files,
         self_test,
         challenge_every: wanted.challenge_every,

@@ -34,6 +34,8 @@ pub struct Identity {
     pub backend: String,
     pub device: String,
     pub references: usize,
+    /// Of the references' pixels; nothing without any.
+    pub gallery: Option<String>,
     /// Nothing where there are regions with names: each has its own.
     pub threshold: Option<f32>,
     /// Where the last run ended, by camera.
@@ -305,6 +307,7 @@ mod tests {
             backend: "onnx-fp32".into(),
             device: "cpu".into(),
             references: 0,
+            gallery: None,
             threshold: None,
             previous: vec![],
             regions: BTreeMap::new(),

@@ -343,7 +343,7 @@ fn a_recipe_is_selected_while_parts_come_and_is_still_there_after_a_crash() {
     std::fs::write(&line_file, format!("recipes = [\"bolt.toml\"]\n{text}")).expect("written");
     let references = text.lines().find(|line| line.starts_with("references")).expect("it has some");
     let recipe = format!("name = \"bolt\"\nrevision = 4\nsize = 98\nthreshold = 1.5\n{references}\n");
-    std::fs::write(&other, recipe).expect("written");
+    std::fs::write(&other, &recipe).expect("written");
     let mut line = start(folder.path());
     assert_eq!(next(&listener, "box/result")["recipe"], "nut@1");
     let births = Listener::start(broker.port, "plant/box/birth");
@@ -360,10 +360,24 @@ fn a_recipe_is_selected_while_parts_come_and_is_still_there_after_a_crash() {
     );
     let result = until(&listener, "box/result", "recipe", "bolt@4");
     assert_eq!((&result["threshold"], &result["verdict"]), (&json!(1.5), &json!("pass")));
-    until(&births, "box/birth", "recipe", "bolt@4");
+    let first = until(&births, "box/birth", "recipe", "nut@1");
+    let bolt = until(&births, "box/birth", "recipe", "bolt@4");
+    assert!(bolt["gallery"].as_str().is_some_and(|hash| hash.len() == 16), "{bolt}");
+    assert_eq!(first["gallery"], bolt["gallery"], "both are taught with the same pictures");
     kill(&mut line);
+    let fewer = recipe.lines().map(|line| match line.split_once(", ") {
+        Some((first, _)) if line.starts_with("references") => format!("{first}]\n"),
+        _ => format!("{line}\n"),
+    });
+    std::fs::write(&other, fewer.collect::<String>()).expect("written");
     let line = start(folder.path());
-    while next(&births, "box/birth")["run_id"] == result["run_id"] {}
+    let again = loop {
+        let birth = next(&births, "box/birth");
+        if birth["run_id"] != result["run_id"] {
+            break birth;
+        }
+    };
+    assert!(again["gallery"].is_string() && again["gallery"] != bolt["gallery"], "{again}");
     assert_eq!(next(&listener, "box/result")["recipe"], "bolt@4");
     // One is being prepared and one waits when the line stops: both are told how it ended.
     let outcomes = Listener::start(port, "plant/box/ack/select_recipe");

@@ -264,13 +264,14 @@ fn driver_version() -> String {
 /// Compiles our kernels for the GPU, where there is one: an NVRTC may be too old for it.
 fn nvrtc() -> Part {
     let part = Which::Nvrtc;
-    let library = match Nvrtc::open() {
+    let device = Device::open().ok();
+    let library = match device.as_ref().map_or_else(Nvrtc::open, |device| Nvrtc::open_for(device.sm)) {
         Ok(library) => library,
         Err(error) => return Part::not(part, error.to_string()),
     };
     let (major, minor) = library.version;
     let found = Part::works(part, format!("{major}.{minor}"));
-    let Ok(device) = Device::open() else { return found };
+    let Some(device) = device else { return found };
     match compiled(&library, &Target { precision: Precision::Fp16, sm: device.sm }) {
         Ok(_) => found,
         Err(error) => Part { state: State::Broken, problem: Some(error.to_string()), ..found },
@@ -286,9 +287,9 @@ fn tensorrt(places: &Places) -> Part {
     let found = Part { file: Some(library.file().to_owned()), ..Part::works(part, library.name()) };
     let sm = Device::open().ok().filter(|device| !device.is_stand_in).map(|device| device.sm);
     let broken = match (library.kind(), sm, library.reads_graphs()) {
-        (Kind::Rtx, Some(sm), _) if !RTX_CARDS.contains(&sm) => {
-            Some(format!("TensorRT-RTX does not run on sm_{sm}, only on {RTX_CARDS:?}; install TensorRT"))
-        }
+        (Kind::Rtx, Some(sm), _) if !RTX_CARDS.contains(&sm) => Some(format!(
+            "TensorRT-RTX is made for sm {RTX_CARDS:?}, and nobody has seen it run on sm_{sm}; install TensorRT"
+        )),
         (_, _, Err(error)) => Some(error.to_string()),
         (_, _, Ok(())) => None,
     };

@@ -84,7 +84,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
     }
     let target = match &device {
-        Some(device) => Target::Device { sm: device.sm, gpu: device.name.clone() },
+        Some(device) => Target::of(device).map_err(failure)?,
         None => Target::Capabilities(arguments.targets.clone()),
     };
     let order =

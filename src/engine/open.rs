@@ -124,7 +124,7 @@ impl Engines {
             return Ok(self.encoder(device, Box::new(networks), model, plan)?.into());
         }
         let library = Library::load(self.tensorrt.as_deref())?;
-        let target = Target::Device { sm: device.sm, gpu: device.name.clone() };
+        let target = Target::of(&device)?;
         let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
         let plans = Plans::of(model);
         let (mut found, mut alone) = (plans.find(&key)?, None);

@@ -333,7 +333,7 @@ mod tests {
         assert!(plans.list().expect("readable").0.is_empty());
         plans.sweep();
         let left: Vec<_> = fs::read_dir(folder.path()).expect("there").flatten().map(|entry| entry.path()).collect();
-        assert_eq!(left, [under_way.path.clone()], "another's that is under way stays");
+        assert_eq!(left, std::slice::from_ref(&under_way.path), "another's that is under way stays");
         drop(under_way);
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
     }

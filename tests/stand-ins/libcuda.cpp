@@ -138,6 +138,11 @@ API cuDriverGetVersion(int* version) {
     *version = 13000;
     return SUCCESS;
 }
+// NVIDIA's own libraries ask the driver for tables that nobody describes, NVRTC among them, and do without.
+API cuGetExportTable(const void** table, const void*) {
+    *table = nullptr;
+    return NOT_FOUND;
+}
 API cuGetErrorName(int error, const char** name) {
     *name = error_name(error);
     return *name == nullptr ? INVALID_VALUE : SUCCESS;

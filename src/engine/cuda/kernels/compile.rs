@@ -166,10 +166,13 @@ mod tests {
     const DEVICES: [u32; 4] = [87, 90, 110, 120];
 
     #[test]
-    #[ignore = "needs NVIDIA's compiler, which tools/nvrtc-check brings, and no stand-in"]
     fn every_kernel_compiles_for_every_device() {
         let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
-        let nvrtc = Nvrtc::open_at(&[library]).expect("tools/nvrtc-check has brought it");
+        if !library.exists() {
+            assert!(std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(), "run tools/fetch-nvrtc");
+            return eprintln!("skipped: no {}; tools/fetch-nvrtc brings it", library.display());
+        }
+        let nvrtc = Nvrtc::open_at(&[library]).expect("NVIDIA's compiler can be loaded");
         for precision in [Precision::Fp16, Precision::Fp32] {
             for sm in DEVICES {
                 let (began, target) = (std::time::Instant::now(), Target { precision, sm });

@@ -113,6 +113,8 @@ fn measure(arguments: &PartsArguments, folder: &std::path::Path) -> Result<Measu
 
 #[derive(Default)]
 struct Latencies {
+    /// Until the store was open, with what an earlier run left in it.
+    opened: Duration,
     sent: usize,
     /// Until the result has come back to the PLC.
     back: Sample,
@@ -123,12 +125,14 @@ struct Latencies {
 impl Latencies {
     fn tell(&self, what: &str) {
         let (sent, came, undecided) = (self.sent, self.back.count(), self.undecided);
+        eprintln!("{what}: the store was open after {:.0} ms", self.opened.as_secs_f64() * 1e3);
         eprintln!("{what}: {sent} sent, {came} results, {undecided} undecided; back at the PLC {}", self.back.words());
         self.stages.tell();
     }
 
     fn json(&self) -> Value {
         let mut json = self.back.json();
+        json["opened_ms"] = (self.opened.as_secs_f64() * 1e3).into();
         json["sent"] = self.sent.into();
         json["results"] = self.back.count().into();
         json["undecided"] = self.undecided.into();
@@ -220,7 +224,9 @@ fn round(
 ) -> Result<(Latencies, Option<Duration>), Failure> {
     let run_id = ulid::Ulid::generate().to_string();
     let sync = if arguments.sync == "full" { Sync::Full } else { Sync::Normal };
+    let began = Instant::now();
     let Opening { store, opened, found, causes } = Opening::open(settings(file.to_owned(), sync), &run_id)?;
+    let took = began.elapsed();
     let (stopper, stop) = stop_pair();
     let rules = rules(&causes);
     let (intake, mut places) = intake(&[Policy::Queue(1000)]);
@@ -295,6 +301,7 @@ fn round(
     let judged = std::mem::take(&mut *judged.lock().expect("the desk does not panic"));
     let sent_at = |part: &Part| sent.get(part.ask.part_id.as_deref()?).copied();
     let with_time = |part: Part| sent_at(&part).map(|sent| (part, sent));
+    latencies.opened = took;
     latencies.stages = Stages::of(&judged.into_iter().filter_map(with_time).collect::<Vec<_>>());
     Ok((latencies, drained))
 }

@@ -344,11 +344,8 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
     assert_eq!(waits, [7]);
 }
 
-/// How long the next run takes to open what a killed one left: `cargo test --release --lib -- --ignored million
-/// --nocapture`. A gigabyte on the disk of the temporary folder.
 #[test]
-#[ignore = "a gigabyte and a minute"]
-fn a_million_rows_are_open_again_within_a_second_of_a_kill() {
+fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut settings, copy) = (settings(folder.path()), folder.path().join("killed.db"));
     let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
@@ -359,12 +356,12 @@ fn a_million_rows_are_open_again_within_a_second_of_a_kill() {
     };
     // Half of them delivered, half for a broker that was away, the last ones as they are while a line works.
     let state = |key| match key {
-        0..500_000 => State::Acked,
-        500_000..998_000 => State::Backlog,
-        998_000..999_900 => State::Live,
+        0..5_000 => State::Acked,
+        5_000..9_800 => State::Backlog,
+        9_800..9_990 => State::Live,
         _ => State::Open,
     };
-    for thousand in 0..1000 {
+    for thousand in 0..10 {
         let mut writes: Vec<Write> =
             (thousand * 1000..(thousand + 1) * 1000).map(|key| row(key + 1, state(key))).collect();
         let answer = |n| Write::Answer { id: format!("{thousand}-{n}"), answer: "y".repeat(150) };
@@ -377,12 +374,8 @@ fn a_million_rows_are_open_again_within_a_second_of_a_kill() {
         std::fs::copy(from, format!("{}{end}", copy.display())).expect("copied");
     }
     settings.file = copy;
-    let began = Instant::now();
     let (_store, _opened, found) = Store::open(settings, "01B", Causes::default()).expect("opens");
-    let took = began.elapsed();
-    println!("{took:?} for {} that wait, of 1,000,000 rows and {} answers", found.backlog, found.answers.len());
-    assert_eq!((found.backlog, found.next_key), (500_000, 1_000_001));
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!((found.backlog, found.next_key, found.answers.len()), (5_000, 10_001, 1_000));
 }
 
 #[test]

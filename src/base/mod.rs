@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod clock;
 pub mod cpu;
 pub mod exit;
+pub mod hex;
 pub mod memory;
 pub mod notify;
 pub mod problems;

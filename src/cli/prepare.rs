@@ -2,6 +2,7 @@
 
 use super::slow::Slow;
 use crate::base::exit::{Exit, Failure, chain};
+use crate::base::hex::hex;
 use crate::base::problems::Problems;
 use crate::engine::cuda::device::Device;
 use crate::engine::onnx::OnnxTextEncoder;
@@ -73,8 +74,7 @@ impl References {
             [picture.width(), picture.height()].iter().for_each(|side| sum.update((*side as u64).to_le_bytes()));
             sum.update(picture.rgb());
         }
-        let digits = || sum.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        (!self.pictures.is_empty()).then(digits)
+        (!self.pictures.is_empty()).then(|| hex(&sum.finalize()[..8]))
     }
 
     fn push(&mut self, file: PathBuf, picture: Picture) {

@@ -6,7 +6,8 @@
 
 use super::catalogue::{Entry, Wanted};
 use super::import::{Origin, import_from, vacant};
-use super::{ModelError, ModelFolder, hex};
+use super::{ModelError, ModelFolder};
+use crate::base::hex::hex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};

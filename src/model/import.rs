@@ -3,7 +3,8 @@
 use super::graph::WeightFile;
 use super::source::{self, Layout};
 use super::weights::WeightsFile;
-use super::{FORMAT, MANIFEST, Manifest, ModelError, ModelFolder, hex, proto, tower};
+use super::{FORMAT, MANIFEST, Manifest, ModelError, ModelFolder, proto, tower};
+use crate::base::hex::hex;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

@@ -113,10 +113,6 @@ pub struct ModelFolder {
     pub downloaded: BTreeMap<String, String>,
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error("{path}: {error}")]

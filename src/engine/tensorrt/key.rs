@@ -1,6 +1,7 @@
 //! What a plan depends on. Two plans with the same key are the same plan.
 
 use super::library::Library;
+use crate::base::hex::hex;
 use crate::engine::cuda::device::{Device, failed};
 use crate::engine::graphs::trunk_outputs;
 use crate::engine::network::Precision;
@@ -113,8 +114,7 @@ impl Key {
     /// The plan's folder: 16 hex digits.
     pub fn name(&self) -> String {
         let text = toml::to_string(self).expect("a key is a table of plain values");
-        let digest = Sha256::digest(text.as_bytes());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(text.as_bytes())[..8])
     }
 
     /// The file of what the library measured on the GPU that it is for: of another one it would mislead.

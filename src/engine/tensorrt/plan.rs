@@ -2,6 +2,7 @@
 
 use super::key::Key;
 use super::raw::exchange;
+use crate::base::hex::hex;
 use crate::engine::EngineError;
 use crate::engine::network::Part;
 use sha2::{Digest, Sha256};
@@ -174,7 +175,7 @@ pub(super) fn file_name(part: Part) -> &'static str {
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 pub(super) fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> EngineError {

@@ -9,6 +9,7 @@
 //! ```
 
 use super::nvrtc::{Nvrtc, Source};
+use crate::base::hex::hex;
 use crate::engine::EngineError;
 use crate::engine::network::Precision;
 use sha2::{Digest, Sha256};
@@ -58,8 +59,7 @@ impl Target {
             hash.update(format!("{name} {}\n{text}", text.len()));
         }
         hash.update(self.options().join("\n"));
-        let hash: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("kernels-{hash}{}", self.kind())
+        format!("kernels-{}{}", hex(&hash.finalize()[..8]), self.kind())
     }
 }
 

@@ -46,6 +46,8 @@ struct Taught {
     wanted: Option<Wanted>,
     /// Of each lesson the cells that count.
     cells: Vec<Option<Vec<bool>>>,
+    /// Of each lesson the first with the same cells.
+    alike: Vec<usize>,
     words: Option<[Vec<f32>; 2]>,
     /// The same, f32 `[2, E]`.
     prototypes: Option<Buffer>,
@@ -108,7 +110,7 @@ impl CudaEncoder {
     fn judge_some(&mut self, shots: &[Shot]) -> Result<(&mut Run, Vec<Pieces>), EngineError> {
         let (framings, pictures) = Framings::of(shots);
         let lessons: Vec<usize> = shots.iter().map(|shot| shot.lesson).collect();
-        let cells = lessons.iter().map(|lesson| self.taught.first_alike(*lesson)).collect();
+        let cells = lessons.iter().map(|lesson| self.taught.alike.get(*lesson).copied()).collect();
         let kind = Kind { cells, room: framings.room(self.sizes.side, &mut self.tables) };
         let galleries = self.taught.tables(&lessons);
         let shown = Shown { framings: &framings, pictures: &pictures, lessons: &lessons, galleries: &galleries };
@@ -154,8 +156,10 @@ impl Taught {
             Ok((buffer, rows.nrows()))
         };
         let galleries = |lesson: &Lesson| lesson.galleries.iter().map(gallery).collect::<Result<Vec<_>, _>>();
+        let alike = |lesson: &Lesson| lessons.iter().position(|other| other.cells == lesson.cells);
         Ok(Taught {
             wanted: lessons.first().map(wanted),
+            alike: lessons.iter().filter_map(alike).collect(), // each is like itself
             cells: lessons.iter().map(|lesson| lesson.cells.map(<[bool]>::to_vec)).collect(),
             words: words.map(|words| words.prototypes.clone()),
             prototypes,
@@ -166,11 +170,6 @@ impl Taught {
     /// But for the galleries the same: what was captured stays true.
     fn is_alike(&self, other: &Taught) -> bool {
         self.wanted == other.wanted && self.cells == other.cells && self.words == other.words
-    }
-
-    /// The first lesson with the same cells.
-    fn first_alike(&self, lesson: usize) -> usize {
-        self.cells.iter().position(|cells| *cells == self.cells[lesson]).unwrap_or(lesson)
     }
 
     /// For each map the galleries of the looks of these lessons.

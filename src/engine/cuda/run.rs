@@ -19,8 +19,8 @@ use cudarc::driver::{CudaGraph, sys};
 /// tables before a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kind {
-    /// Of each look the first lesson with its cells: which windows are computed.
-    pub cells: Vec<usize>,
+    /// Of each look the first lesson with its cells: which windows are computed. Nothing where nothing was taught.
+    pub cells: Vec<Option<usize>>,
     pub room: Room,
 }
 

@@ -59,16 +59,20 @@ pub struct Binding {
     pub address: u64,
 }
 
+/// What is true of all graphs of a model.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// What runs them, for `birth` and the log: `tensorrt-10.3-fp16`.
+    pub name: String,
+    /// What inputs and outputs hold.
+    pub precision: Precision,
+    /// Looks that the trunk takes at once at most.
+    pub looks_max: usize,
+}
+
 /// The graphs of one model, ready for one device.
 pub trait Networks: Send {
-    /// What runs them, for `birth` and the log: `tensorrt-10.3-fp16`.
-    fn name(&self) -> &str;
-
-    /// What inputs and outputs hold.
-    fn precision(&self) -> Precision;
-
-    /// Looks that the trunk takes at once at most.
-    fn looks_max(&self) -> usize;
+    fn facts(&self) -> &Facts;
 
     /// A graph with its shapes and addresses fixed, of its own: what was captured of one stays true when another is made.
     ///

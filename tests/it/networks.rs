@@ -147,8 +147,9 @@ fn what_is_bound_must_be_what_the_plan_has() {
         let plan = built(&fake, &model, "tensor 0 1 block1 -1 7\n").expect("it is built").accept().expect("accepted");
         fake.freed();
         let networks = TensorRt::open(&fake.library, &device, &plan).expect("it opens");
-        assert_eq!(networks.looks_max(), 2);
-        assert!(networks.name().starts_with(&format!("tensorrt-{major}.")) && networks.name().ends_with("-fp16"));
+        let facts = networks.facts();
+        assert_eq!(facts.looks_max, 2);
+        assert!(facts.name.starts_with(&format!("tensorrt-{major}.")) && facts.name.ends_with("-fp16"));
 
         let (mut pixels, mut out) = (vec![], vec![]);
         let mut bind = |part, input: Named, output: Named| {

@@ -70,7 +70,7 @@ impl CudaEncoder {
     ) -> Result<Self, EngineError> {
         plan.check(spec)?;
         device.bind()?;
-        let kernels = Kernels::load(&device.context, networks.precision(), cache)?;
+        let kernels = Kernels::load(&device.context, networks.facts().precision, cache)?;
         let levels = device.buffer_of(&levels(spec).concat())?;
         Ok(CudaEncoder {
             runs: vec![],
@@ -80,8 +80,8 @@ impl CudaEncoder {
             levels,
             kernels,
             plan: plan.clone(),
-            sizes: Sizes::new(plan, spec, networks.precision()),
-            backend: networks.name().to_owned(),
+            sizes: Sizes::new(plan, spec, networks.facts().precision),
+            backend: networks.facts().name.clone(),
             networks,
             device,
             nearest,
@@ -207,7 +207,7 @@ impl Encoder for CudaEncoder {
         self.device.bind()?;
         let started = Instant::now();
         let mut features = Vec::with_capacity(looks.len());
-        for some in looks.chunks(self.networks.looks_max()) {
+        for some in looks.chunks(self.networks.facts().looks_max) {
             features.extend(self.encode_some(some)?);
         }
         self.took = EncodeTook { trunk: started.elapsed(), ..EncodeTook::default() };
@@ -241,7 +241,7 @@ impl Fused for CudaEncoder {
         self.device.bind()?;
         let started = Instant::now();
         let mut pieces = Vec::with_capacity(shots.len());
-        for some in shots.chunks(self.networks.looks_max()) {
+        for some in shots.chunks(self.networks.facts().looks_max) {
             pieces.extend(self.judge_some(some)?.1);
         }
         self.took = EncodeTook { trunk: started.elapsed(), ..EncodeTook::default() };
@@ -250,7 +250,7 @@ impl Fused for CudaEncoder {
 
     fn stages(&mut self, shots: &[Shot], runs: usize) -> Result<Stages, EngineError> {
         self.device.bind()?;
-        self.judge_some(&shots[..shots.len().min(self.networks.looks_max())])?;
+        self.judge_some(&shots[..shots.len().min(self.networks.facts().looks_max)])?;
         self.runs[0].stages(&self.device, &self.kernels, runs)
     }
 

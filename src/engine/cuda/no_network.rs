@@ -4,21 +4,20 @@
 use super::device::{Device, failed};
 use super::memory::Buffer;
 use crate::engine::EngineError;
-use crate::engine::network::{Binding, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
 use cudarc::driver::{result, sys::CUstream};
 use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 pub struct NoNetwork {
     device: Device,
-    precision: Precision,
-    looks_max: usize,
-    name: String,
+    facts: Facts,
 }
 
 impl NoNetwork {
     pub fn new(device: &Device, precision: Precision, looks_max: usize) -> Self {
-        NoNetwork { device: device.clone(), precision, looks_max, name: format!("no-network-{}", precision.name()) }
+        let name = format!("no-network-{}", precision.name());
+        NoNetwork { device: device.clone(), facts: Facts { name, precision, looks_max } }
     }
 
     /// Values of a unit's size where a network's would be: kernels take as long as with a network's, and zeros have no
@@ -26,7 +25,7 @@ impl NoNetwork {
     fn drawn(&self, tensor: &Binding) -> Result<Buffer, EngineError> {
         let mut random = StdRng::seed_from_u64(tensor.dims.iter().product::<usize>() as u64);
         let drawn = (0..tensor.dims.iter().product()).map(|_| random.random_range(-1.0..1.0f32));
-        match self.precision {
+        match self.facts.precision {
             Precision::Fp32 => self.device.buffer_of(&drawn.collect::<Vec<f32>>()),
             Precision::Fp16 => self.device.buffer_of(&drawn.map(f16::from_f32).collect::<Vec<f16>>()),
         }
@@ -34,16 +33,8 @@ impl NoNetwork {
 }
 
 impl Networks for NoNetwork {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn looks_max(&self) -> usize {
-        self.looks_max
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {

@@ -2,7 +2,7 @@
 //! enqueueing and capturing as TensorRT, as a host function of the stream.
 
 use crate::engine::graphs::{Graph, typed};
-use crate::engine::network::{Binding, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
 use crate::engine::onnx::{Runtime, run_error};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
@@ -19,9 +19,7 @@ pub struct StandIn {
     windows: Option<Arc<Mutex<Session>>>,
     /// What the trunk was cut to.
     outputs: Vec<String>,
-    precision: Precision,
-    looks_max: usize,
-    name: String,
+    facts: Facts,
 }
 
 impl StandIn {
@@ -44,24 +42,14 @@ impl StandIn {
             trunk: session(Part::Trunk)?,
             windows: (!plan.scales.is_empty()).then(|| session(Part::Windows)).transpose()?,
             outputs: graph.inner().output.iter().map(|output| output.name.clone()).collect(),
-            precision,
-            looks_max,
-            name: format!("stand-in-{}", precision.name()),
+            facts: Facts { name: format!("stand-in-{}", precision.name()), precision, looks_max },
         })
     }
 }
 
 impl Networks for StandIn {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn looks_max(&self) -> usize {
-        self.looks_max
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
@@ -75,7 +63,7 @@ impl Networks for StandIn {
             Part::Windows => name == "embedding",
         };
         let (outputs, inputs) = tensors.iter().cloned().partition(|tensor| is_output(&tensor.name));
-        let bound = Bound { session: Arc::clone(session), inputs, outputs, precision: self.precision };
+        let bound = Bound { session: Arc::clone(session), inputs, outputs, precision: self.facts.precision };
         Ok(Box::new(Enqueued(Box::new(bound))))
     }
 }

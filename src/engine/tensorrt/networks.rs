@@ -11,7 +11,7 @@ use super::raw::{Context, Engine, Scratch};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
 use crate::engine::cuda::memory::Buffer;
-use crate::engine::network::{Binding, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
 use cudarc::driver::sys::CUstream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,9 +23,7 @@ pub struct TensorRt {
     windows: Option<Arc<Engine>>,
     /// Between the layers of both.
     scratch: Arc<Buffer>,
-    precision: Precision,
-    looks_max: usize,
-    name: String,
+    facts: Facts,
     /// Whose kernels are kept from start to start, where the library compiles some.
     plan: Plan,
 }
@@ -75,9 +73,11 @@ impl TensorRt {
             trunk,
             windows,
             scratch: Arc::new(scratch),
-            precision: plan.key.precision,
-            looks_max: plan.key.looks_max,
-            name: format!("{}-{}", library.name(), plan.key.precision.name()),
+            facts: Facts {
+                name: format!("{}-{}", library.name(), plan.key.precision.name()),
+                precision: plan.key.precision,
+                looks_max: plan.key.looks_max,
+            },
             plan: plan.clone(),
         })
     }
@@ -121,22 +121,14 @@ fn profile_of(engine: &Engine, name: &str, dims: &[usize]) -> Option<usize> {
 }
 
 impl Networks for TensorRt {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn looks_max(&self) -> usize {
-        self.looks_max
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
         let engine = self.engine(part)?;
-        let (device, scratch, bytes_each) = (&self.device, &self.scratch, self.precision.bytes());
+        let (device, scratch, bytes_each) = (&self.device, &self.scratch, self.facts.precision.bytes());
         let binder = Binder { device, engine, scratch, part, tensors, bytes_each };
         let mut context = binder.context()?;
         let mut unasked = vec![];

@@ -75,10 +75,10 @@ impl GpuBench<'_> {
                 Some(speed) => eprintln!("{name:<10} {p50:>9.3} {p99:>9.3} {speed:>9.1}"),
                 None => eprintln!("{name:<10} {p50:>9.3} {p99:>9.3}"),
             }
-            match () {
-                () if NETWORK.contains(name) => network += p50,
-                () if COPIES.contains(name) => {}
-                () => ours += p50,
+            if NETWORK.contains(name) {
+                network += p50;
+            } else if !COPIES.contains(name) {
+                ours += p50;
             }
             rows.insert((*name).to_owned(), json!({"p50_ms": p50, "p99_ms": p99, "tflops": speed}));
         }

@@ -174,10 +174,11 @@ fn short(hash: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn key() -> Key {
+    /// ViT-B-16-plus-240 on an Orin.
+    pub fn key() -> Key {
         Key {
             format: FORMAT,
             library: "tensorrt-10.3.0".to_owned(),

@@ -202,24 +202,11 @@ impl Drop for Work {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::FORMAT;
     use super::super::plan::MANIFEST;
     use super::*;
-    use crate::engine::network::Precision;
 
     fn key(scales: &[usize]) -> Key {
-        Key {
-            format: FORMAT,
-            library: "tensorrt-10.3.0".to_owned(),
-            sm: vec![87],
-            gpu: Some("Orin".to_owned()),
-            precision: Precision::Fp16,
-            model: "0123456789".to_owned(),
-            side: 240,
-            outputs: vec!["tokens".to_owned()],
-            scales: scales.to_vec(),
-            looks_max: 1,
-        }
+        Key { scales: scales.to_vec(), ..super::super::key::tests::key() }
     }
 
     /// A folder of plans with one candidate in it, whose trunk is `bytes`.

@@ -86,6 +86,9 @@ pub struct Summary {
     pub given_up: u64,
     /// They wait in the store for the next run.
     pub undelivered: u64,
+    /// Rejected parts whose gates were told in time (`mqtt.timed_reject`), and were not.
+    pub rejects_told: u64,
+    pub rejects_missed: u64,
 }
 
 /// The threshold of each region, as `asked` for it: a number, or from the references by leaving each out once; else why
@@ -263,7 +266,7 @@ impl Line {
         let met = found.kept.get(CHALLENGE_MET).and_then(|at| at.parse().ok());
         let rules = Rules::new(judges, eye.challenge_every, met, causes.clone());
         let known = Known::new(found.answers, Instant::now());
-        let words = words_of(rules.clone(), identity.clone());
+        let words = words_of(rules.clone(), identity.clone(), config.mqtt.timed_reject);
         let (side, side_end) = mpsc::channel(SIDE_WAITING);
         let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
         let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING);
@@ -432,6 +435,8 @@ impl Line {
             acknowledged: count.acked,
             given_up: count.given_up,
             undelivered: count.waiting,
+            rejects_told: count.rejects_told,
+            rejects_missed: count.rejects_missed,
         };
         (summary, outcome)
     }
@@ -464,10 +469,12 @@ fn identity_of(
 }
 
 /// What the store needs to know of a line.
-fn words_of(rules: Rules, identity: Identity) -> Words {
+fn words_of(rules: Rules, identity: Identity, timed_reject: bool) -> Words {
+    let of_gate = identity.clone();
     Words {
         judge: Box::new(move |part| rules.judge(part.ask.region.as_deref())),
         body: Box::new(move |report| message::body(report, &identity)),
+        reject: Box::new(move |report| timed_reject.then(|| message::reject(report, &of_gate)).flatten()),
     }
 }
 

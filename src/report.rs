@@ -55,6 +55,15 @@ pub struct Judge {
 }
 
 impl Report {
+    /// What the gate does.
+    pub fn is_rejected(&self) -> bool {
+        match self.verdict {
+            Verdict::Pass => false,
+            Verdict::Fail => true,
+            Verdict::Undecided => self.on_undecided == OnUndecided::Fail,
+        }
+    }
+
     /// What is said of a part that nobody judged: without a frame it was captured when it was accepted.
     pub fn undecided(part: Part, reason: Reason, judge: &Judge) -> Self {
         Report {

@@ -178,7 +178,11 @@ fn identity(run_id: &str) -> Identity {
 
 fn words(run_id: &str) -> Words {
     let identity = identity(run_id);
-    Words { judge: Box::new(|_| judge()), body: Box::new(move |report| message::body(report, &identity)) }
+    Words {
+        judge: Box::new(|_| judge()),
+        body: Box::new(move |report| message::body(report, &identity)),
+        reject: Box::new(|_| None),
+    }
 }
 
 /// A passing verdict with a map of the usual size.
@@ -275,6 +279,7 @@ fn round(
         password: None,
         tls: None,
         heatmaps: Heatmaps::None,
+        timed_reject: false,
     };
     let plc = Plc::connect(arguments)?;
     let (judged, between) = (Judged::default(), Duration::from_millis(arguments.frame_ms));

@@ -97,6 +97,10 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let recipes = recipe::recipes(others, &recipe, base, problems);
     let cameras = self::camera::cameras(cameras, base, problems);
     let (mqtt, reject_window) = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
+    if mqtt.timed_reject && !cameras.is_empty() && cameras.iter().all(|camera| camera.terms.reject_after.is_none()) {
+        let words = "no camera says when a part is at the gate; give one reject_after_ms, or belt_mm_s and reject_mm";
+        problems.note("mqtt.timed_reject", words);
+    }
     let store = store_of(store.unwrap_or(Value::Null), &station, reject_window, base, problems);
     LineConfig { prefix, station, model, engines, batch, recipe, recipes, cameras, mqtt, store, overlays }
 }
@@ -168,9 +172,10 @@ fn mqtt_of(value: Value, station: &str, base: &Path, problems: &mut Problems) ->
     link::check_host(&mut table, &host, tls.is_some());
     let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"").unwrap_or_default();
     let reject_window = Duration::from_millis(table.whole("reject_window_ms", 0, 3_600_000).unwrap_or(2000));
+    let timed_reject = table.flag("timed_reject").unwrap_or(false);
     table.finish();
     let tls = tls.and_then(|value| link::tls(value, base, problems));
-    (publish::Settings { host, port, client_id, user, password, tls, heatmaps }, reject_window)
+    (publish::Settings { host, port, client_id, user, password, tls, heatmaps, timed_reject }, reject_window)
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use crate::camera::Status;
 use crate::condition::Condition;
 use crate::frame::{CapturedBy, TallyCount};
 use crate::report::{Judge, Report, View};
-use crate::store::{Previous, StoreCount};
-use crate::verdict::{Map, OnUndecided, Reason, Region, Verdict};
+use crate::store::{Previous, Reject, StoreCount};
+use crate::verdict::{Map, Reason, Region, Verdict};
 use base64::Engine;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Raised when a key changes its meaning.
 pub const SCHEMA: u32 = 1;
@@ -227,11 +227,7 @@ pub fn body(report: &Report, identity: &Identity) -> String {
         region: ask.region.as_deref(),
         verdict: report.verdict,
         evaluation: report.verdict.evaluation(),
-        reject: match report.verdict {
-            Verdict::Pass => false,
-            Verdict::Fail => true,
-            Verdict::Undecided => report.on_undecided == OnUndecided::Fail,
-        },
+        reject: report.is_rejected(),
         score: report.score,
         threshold: report.threshold,
         margin: report.score.zip(report.threshold).map(|(score, threshold)| score - threshold),
@@ -257,6 +253,44 @@ pub fn body(report: &Report, identity: &Identity) -> String {
     let mut text = serde_json::to_string(&message).expect("messages are plain values");
     text.pop(); // the closing brace
     text
+}
+
+/// What the gate is told of a rejected part when it is there; nothing where nobody knows when that is.
+pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        schema: u32,
+        seq: u64,
+        run_id: &'a str,
+        part_id: Option<&'a str>,
+        station: &'a str,
+        camera: &'a str,
+        region: Option<&'a str>,
+        at: String,
+    }
+    let ask = &report.part.ask;
+    let after = ask.terms.reject_after.filter(|_| report.is_rejected())?;
+    let at = report.captured_at + SignedDuration::try_from(after).ok()?;
+    let message = Message {
+        schema: SCHEMA,
+        seq: report.part.seq,
+        run_id: &report.part.run_id,
+        part_id: ask.part_id.as_deref(),
+        station: &identity.station,
+        camera: &ask.camera,
+        region: ask.region.as_deref(),
+        at: time(at),
+    };
+    let body = serde_json::to_string(&message).expect("messages are plain values");
+    Some(Reject { at: instant(at), body })
+}
+
+/// On our monotonic clock, as the two are to each other now.
+fn instant(at: Timestamp) -> Instant {
+    let (ahead, now) = (at.duration_since(Timestamp::now()), Instant::now());
+    let moved =
+        if ahead.is_negative() { now.checked_sub(ahead.unsigned_abs()) } else { now.checked_add(ahead.unsigned_abs()) };
+    moved.unwrap_or(now)
 }
 
 /// A whole result: `historical` when it could not be sent in time.
@@ -330,6 +364,26 @@ mod tests {
             (&value["historical"], &value["dropped_before"], &value["reject"]),
             (&true.into(), &3.into(), &true.into())
         );
+    }
+
+    #[test]
+    fn a_gate_is_told_of_a_rejected_part_where_it_is_known_when_it_is_there() {
+        let mut report = crate::report::tests::report(7);
+        assert_eq!(reject(&report, &identity()), None, "no gate");
+        report.part.ask.terms.reject_after = Some(Duration::from_millis(712));
+        report.captured_at = time(Timestamp::now()).parse().expect("a time"); // whole milliseconds
+        let before = Instant::now();
+        let told = reject(&report, &identity()).expect("it fails");
+        let ahead = told.at.duration_since(before).as_millis();
+        assert!((1..=712).contains(&ahead), "{ahead}");
+        let value: serde_json::Value = serde_json::from_str(&told.body).expect("JSON");
+        let at: Timestamp = value["at"].as_str().and_then(|at| at.parse().ok()).expect("a time");
+        assert_eq!(at.duration_since(report.captured_at).as_millis(), 712);
+        assert_eq!((&value["seq"], &value["camera"], &value["region"]), (&7.into(), &"top".into(), &().into()));
+        report.verdict = Verdict::Pass;
+        assert_eq!(reject(&report, &identity()), None);
+        (report.verdict, report.on_undecided) = (Verdict::Undecided, crate::verdict::OnUndecided::Pass);
+        assert_eq!(reject(&report, &identity()), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Settings {
     /// Plain TCP without it.
     pub tls: Option<tls::Tls>,
     pub heatmaps: Heatmaps,
+    /// Rejected parts are told once more when they are at the gate.
+    pub timed_reject: bool,
 }
 
 /// Of which parts a heat map is published.

@@ -90,6 +90,8 @@ pub(super) const BESIDE: usize = IN_FLIGHT;
 const STEADY: Duration = Duration::from_secs(5);
 /// Connections in a row that did not last: reason to suspect that.
 const SUSPICIOUS: u32 = 3;
+/// Between two lines of the log on rejected parts that went by.
+const MISSED_EVERY: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Heartbeats between two messages of counters.
 const METRICS_EVERY: u64 = 10;
@@ -111,9 +113,23 @@ pub fn run(settings: Settings, identity: Identity, wiring: Wiring) -> std::io::R
         gone: None,
         unsteady: 0,
         told: String::new(),
+        missed: 0,
+        warned: None,
     };
     runtime.block_on(link.keep());
+    let untold = link.wiring.store.outbox().forget_rejects();
+    if untold > 0 {
+        tracing::warn!("{untold} rejected parts are not at their gates yet, and nobody will tell when they are");
+    }
     Ok(())
+}
+
+/// When that moment has come; never without one.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Link {
@@ -135,6 +151,9 @@ struct Link {
     unsteady: u32,
     /// The last reason that was logged.
     told: String,
+    /// Rejected parts that went by untold, as logged last, and when that was.
+    missed: u64,
+    warned: Option<Instant>,
 }
 
 impl Link {
@@ -185,6 +204,7 @@ impl Link {
                     Some(answered) = self.wiring.answers.recv() => self.keep_outcome(answered),
                     () = tokio::time::sleep(SIGN) => {
                         self.wiring.pulse.beat();
+                        self.look_at_rejects(false);
                         if self.is_over() {
                             break;
                         }
@@ -222,6 +242,7 @@ impl Link {
                 if session.connected.is_some() {
                     self.pass_orders(session);
                     self.tell_refused(session);
+                    self.tell_rejects(session);
                     self.hand_over(session);
                     if self.is_finished(session) {
                         self.say_goodbye(session);
@@ -230,6 +251,7 @@ impl Link {
                 tokio::select! {
                     event = &mut event => break event,
                     () = outbox.notified(), if session.connected.is_some() => {}
+                    () = reached(outbox.reject_due()), if session.connected.is_some() => {}
                     Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, answered),
                     side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
                     _ = heart.tick(), if session.connected.is_some() => self.beat(session),
@@ -249,7 +271,8 @@ impl Link {
     }
 
     /// Now and then: tells how the line is; why the connection is of no use any more, if it is so.
-    fn look(&self, session: &mut Session) -> Option<String> {
+    fn look(&mut self, session: &mut Session) -> Option<String> {
+        self.look_at_rejects(session.connected.is_some());
         if session.connected.is_some() {
             self.tell_condition(session);
             if self.is_over() && !session.stopping {
@@ -337,7 +360,23 @@ impl Link {
     fn is_finished(&self, session: &Session) -> bool {
         let quiet = session.in_flight.is_empty() && session.requested.is_empty();
         let told = self.wiring.answers.is_empty() && session.refused.is_empty();
-        self.ending.is_some() && !session.stopping && quiet && told && self.wiring.store.count().waiting == 0
+        let store = &self.wiring.store;
+        let at_gates = self.ending.is_some_and(|end| store.outbox().reject_due().is_none_or(|due| due > end));
+        at_gates && !session.stopping && quiet && told && store.count().waiting == 0
+    }
+
+    /// Without a connection nobody is told of the rejected parts that are at their gates. A person is told of that.
+    fn look_at_rejects(&mut self, is_connected: bool) {
+        let outbox = self.wiring.store.outbox();
+        while !is_connected && outbox.next_reject().is_some() {
+            outbox.reject_told(false);
+        }
+        let missed = outbox.count().rejects_missed;
+        if missed > self.missed && self.warned.is_none_or(|warned| warned.elapsed() > MISSED_EVERY) {
+            let more = missed - self.missed;
+            tracing::warn!("{more} rejected parts were at the gate and nobody was told in time ({missed} in this run)");
+            (self.missed, self.warned) = (missed, Some(Instant::now()));
+        }
     }
 
     fn lost(&mut self, why: &str) {

@@ -16,6 +16,8 @@ pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + RO
 /// Requests for which answers leave room: results, changes of state, refusals.
 const ROOM_LEFT: usize = 128;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Without a PUBACK for this long nobody knows when a message would arrive.
+const PROMPT: Duration = Duration::from_secs(1);
 /// What a broker without it is told to be given.
 const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowledgement no result can leave the store; \
                         allow QoS 1 (mosquitto: max_qos), or take another broker";
@@ -103,6 +105,12 @@ impl Session {
         // One at QoS 0 needs none, and the client writes none for it.
         let is_owed = publish.qos != QoS::AtMostOnce;
         self.acks += usize::from(is_owed && self.client.try_ack(publish).is_ok());
+    }
+
+    /// What is sent now arrives now, as far as its acknowledgements tell.
+    pub(super) fn is_prompt(&self) -> bool {
+        let is_owed = !self.in_flight.is_empty() || !self.requested.is_empty();
+        !self.stopping && (!is_owed || self.heard.elapsed() < PROMPT)
     }
 
     /// For one more answer; the foreman waits where there is none.

@@ -4,6 +4,7 @@
 use super::database::{Database, DatabaseError, Found, Row, State, Write, is_broken};
 use super::ledger::{Ledger, Settled};
 use super::outbox::{Outbox, Waiting};
+use super::rejects::Reject;
 use super::{Answer, Change, PAGE, Settings, Words};
 use crate::base::notify::{Pulse, SIGN};
 use crate::condition::{Causes, Health};
@@ -64,6 +65,7 @@ pub struct Clerk {
 #[derive(Default)]
 struct Round {
     live: Vec<Waiting>,
+    rejects: Vec<Reject>,
     /// For the record: only in the file.
     late: u64,
     accepted: Vec<Accepted>,
@@ -280,6 +282,7 @@ impl Clerk {
                 let marks = Some(report.part.marks.clone());
                 round.live.push(Waiting { key: *key, place, body: body.clone(), until, dropped_before: 0, marks });
             }
+            round.rejects.extend((self.words.reject)(&report));
             self.unwritten.push_back(row);
             let count = &mut self.outbox.queues().count;
             count.results += 1;
@@ -388,6 +391,7 @@ impl Clerk {
         queues.in_file += round.late;
         queues.count.open = self.ledger().open() as u64;
         let any = !round.live.is_empty() || round.late > 0;
+        round.rejects.into_iter().for_each(|reject| queues.put_reject(reject));
         let now = Instant::now();
         round
             .accepted

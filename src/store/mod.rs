@@ -11,12 +11,14 @@ mod clerk;
 mod database;
 mod ledger;
 mod outbox;
+mod rejects;
 #[cfg(test)]
 mod tests;
 
 pub use clerk::{Clerk, Opened};
 pub use database::{DatabaseError, Found, Previous, Sync};
 pub use outbox::{Outbox, Waiting};
+pub use rejects::Reject;
 
 use self::ledger::Ledger;
 use crate::condition::Causes;
@@ -62,6 +64,9 @@ pub struct StoreCount {
     pub waiting: u64,
     /// Accepted and without a result.
     pub open: u64,
+    /// Rejected parts that were told when they were at the gate, and that were not.
+    pub rejects_told: u64,
+    pub rejects_missed: u64,
 }
 
 /// What is brought to the clerk.
@@ -126,11 +131,15 @@ impl<T> Soon<T> {
 #[error("the line is stopping")]
 pub struct Closed;
 
-/// What the store needs to know of the line: the judge of a part as results name it, and a result as the broker will
-/// see it, without its last two keys.
+/// What a rejected part's gate is told.
+pub type Gate = Box<dyn Fn(&Report) -> Option<Reject> + Send>;
+
+/// What the store needs to know of the line: the judge of a part as results name it; a result as the broker will see it,
+/// without its last two keys; and what the gate is told of it, where that is asked for.
 pub struct Words {
     pub judge: Box<dyn Fn(&Part) -> Judge + Send>,
     pub body: Box<dyn Fn(&Report) -> String + Send>,
+    pub reject: Gate,
 }
 
 impl Store {

@@ -4,6 +4,7 @@
 //! place among the late ones, behind what the file still holds from before it.
 
 use super::StoreCount;
+use super::rejects::{Reject, Rejects};
 use crate::part::{Marks, Stage};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -59,6 +60,7 @@ pub(super) struct Queues {
     pub(super) read_to: u64,
     /// Given up since a result last left with this number.
     unreported: u64,
+    rejects: Rejects,
     pub(super) count: StoreCount,
 }
 
@@ -87,6 +89,10 @@ impl Queues {
         }
         self.in_file = self.in_file.saturating_sub(1);
         self.late.insert(waiting.key, waiting);
+    }
+
+    pub(super) fn put_reject(&mut self, reject: Reject) {
+        self.rejects.put(reject, &mut self.count);
     }
 
     fn next(&mut self, now: Instant) -> Option<Waiting> {
@@ -198,6 +204,31 @@ impl Outbox {
             queues.say_again(landed.dropped_before);
         }
         Some(landed)
+    }
+
+    /// When the next rejected part is at its gate.
+    pub fn reject_due(&self) -> Option<Instant> {
+        self.queues().rejects.due()
+    }
+
+    /// The next rejected part that is at its gate now.
+    pub fn next_reject(&self) -> Option<Reject> {
+        let mut queues = self.queues();
+        let Queues { rejects, count, .. } = &mut *queues;
+        rejects.next(Instant::now(), count)
+    }
+
+    /// The line stops before they are at their gates; how many.
+    pub fn forget_rejects(&self) -> u64 {
+        let mut queues = self.queues();
+        let Queues { rejects, count, .. } = &mut *queues;
+        rejects.forget(count)
+    }
+
+    /// It was sent, or could not be.
+    pub fn reject_told(&self, was_sent: bool) {
+        let count = &mut self.queues().count;
+        *if was_sent { &mut count.rejects_told } else { &mut count.rejects_missed } += 1;
     }
 
     pub fn count(&self) -> StoreCount {

@@ -40,7 +40,7 @@ impl Run {
                 report.part.seq, report.verdict, report.reason
             )
         };
-        let clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body) });
+        let clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) });
         let clerk = std::thread::spawn(move || clerk.keep(&Pulse::default()));
         Run { store, causes, clerk, found }
     }
@@ -198,7 +198,7 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     let (store, mut opened, _) = Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
     opened.database().fill_up(true);
     let body = |_: &Report| "{".to_owned() + &" ".repeat(2000);
-    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body) });
+    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) });
     let mut round = |store: &Store, full: Option<bool>| {
         full.into_iter().for_each(|full| clerk.disk(full));
         let (asks, to) = ((0..20).map(|_| ask("top", DEADLINE)).collect(), store.clone());
@@ -316,7 +316,8 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
     let (store, mut opened, _) = Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
     opened.database().forget_pages();
     break_it(&file);
-    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()) });
+    let mut clerk =
+        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
     let aside = || {
         let all = std::fs::read_dir(folder.path()).expect("there").flatten();
         all.filter(|entry| entry.file_name().to_string_lossy().starts_with("box.db.broken-")).count()
@@ -383,7 +384,8 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     let folder = tempfile::tempdir().expect("a folder");
     let causes = Causes::default();
     let (store, opened, _) = Store::open(settings(folder.path()), "01A", causes).expect("opens");
-    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()) });
+    let mut clerk =
+        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
     let parts = store.number((0..3).map(|_| ask("top", DEADLINE)).collect()).expect("open");
     for part in &parts {
         let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));

@@ -3,6 +3,7 @@
 use crate::broker::{Broker, Listener, free_port};
 use crate::line::{ask_to_stop, command, folder_camera, start, summary, write_line};
 use crate::support::imported;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Child, Command};
@@ -282,6 +283,55 @@ fn a_trigger_that_cannot_be_is_told_with_the_way_out() {
         assert_eq!(output.status.code(), Some(78), "{errors}");
         assert!(errors.contains(words), "{words:?} is not in {errors}");
     }
+}
+
+#[test]
+fn a_rejected_part_is_told_when_it_is_at_the_gate_and_not_afterwards() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let port = broker.port;
+    let listener = Listener::start(port, "plant/box/#");
+    let camera = CAMERA.replace("5000", "2000");
+    let timed = |camera: &str| {
+        write_line(folder.path(), port, camera);
+        let file = folder.path().join("line.toml");
+        let line = std::fs::read_to_string(&file).expect("written");
+        std::fs::write(&file, line.replace("[mqtt]", "[mqtt]\ntimed_reject = true")).expect("written");
+        start(folder.path())
+    };
+    let output = timed(&camera).wait_with_output().expect("ends");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{errors}");
+    assert!(errors.contains("mqtt.timed_reject: no camera says when a part is at the gate"), "{errors}");
+
+    let line = timed(&format!("{camera}\nreject_after_ms = 2500"));
+    assert_eq!(next(&listener, "camera/top/status")["state"], "online");
+    let limit = |id: &str, value: f32| {
+        let command = format!(r#"{{"id":"{id}","value":{value}}}"#);
+        assert_eq!(tell(&listener, port, "set_threshold", &command)["status"], "done");
+    };
+    let judged = |id: &str| {
+        tell(&listener, port, "trigger", &format!(r#"{{"id":"{id}","part_id":"{id}"}}"#));
+        next(&listener, "box/result")
+    };
+    limit("l1", 2.0);
+    assert_eq!(judged("good")["reject"], false);
+    limit("l2", 0.000001);
+    let bad = judged("bad");
+    assert_eq!(bad["reject"], true, "{bad}");
+    let told = next(&listener, "box/reject");
+    let at = |value: &Value| value.as_str().and_then(|at| at.parse::<Timestamp>().ok()).expect("a time");
+    assert!(Timestamp::now() >= at(&told["at"]), "{told}");
+    assert_eq!(at(&told["at"]).duration_since(at(&bad["captured_at"])).as_millis(), 2500, "{told}");
+    for key in ["run_id", "seq", "part_id", "station", "camera", "region", "schema"] {
+        assert_eq!(told[key], bad[key], "{key} in {told}");
+    }
+    judged("gone by");
+    drop(broker);
+    std::thread::sleep(Duration::from_secs(3));
+    ask_to_stop(&line);
+    let summary = summary(&line.wait_with_output().expect("ends"));
+    assert_eq!((&summary["rejects_told"], &summary["rejects_missed"]), (&json!(1), &json!(1)), "{summary}");
 }
 
 #[test]

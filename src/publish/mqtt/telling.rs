@@ -62,6 +62,18 @@ impl Link {
         }
     }
 
+    /// Rejected parts that are at their gates now. On a link that is slow they would come when another part is there.
+    pub(super) fn tell_rejects(&self, session: &mut Session) {
+        let outbox = self.wiring.store.outbox();
+        while let Some(reject) = outbox.next_reject() {
+            let properties = PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() };
+            let body = reject.body.into_bytes();
+            let sent =
+                session.is_prompt() && session.publish(self.topic("reject"), false, body, Some(properties), None);
+            outbox.reject_told(sent);
+        }
+    }
+
     /// False when the client has no room for it.
     fn publish_result(&self, session: &mut Session, waiting: &Waiting) -> bool {
         let left = waiting.until.map(|until| until.saturating_duration_since(Instant::now()));

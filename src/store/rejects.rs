@@ -1,0 +1,94 @@
+//! Rejected parts on their way to the gate: each is told when it is there, or not at all. In memory alone, because a
+//! message that comes late would push another part off the belt.
+
+use super::StoreCount;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Parts between the cameras and the gates; beyond, the last ones to arrive are not told.
+const REJECTS_MAX: usize = 1024;
+/// Later than this, a part has gone by.
+const LATE: Duration = Duration::from_millis(10);
+
+/// A part that the gate takes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// It is at the gate.
+    pub at: Instant,
+    /// The message.
+    pub body: String,
+}
+
+/// By time. What comes too late, finds no room, or cannot be sent is counted as missed.
+#[derive(Debug, Default)]
+pub(super) struct Rejects {
+    waiting: BTreeMap<(Instant, u64), Reject>,
+    /// Tells those of one moment apart.
+    next: u64,
+}
+
+impl Rejects {
+    pub(super) fn put(&mut self, reject: Reject, count: &mut StoreCount) {
+        self.waiting.insert((reject.at, self.next), reject);
+        self.next += 1;
+        if self.waiting.len() > REJECTS_MAX {
+            self.waiting.pop_last();
+            count.rejects_missed += 1;
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.waiting.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Nobody tells them any more.
+    pub(super) fn forget(&mut self, count: &mut StoreCount) -> u64 {
+        let forgotten = std::mem::take(&mut self.waiting).len() as u64;
+        count.rejects_missed += forgotten;
+        forgotten
+    }
+
+    /// One that is at the gate now; those that have gone by are counted.
+    pub(super) fn next(&mut self, now: Instant, count: &mut StoreCount) -> Option<Reject> {
+        while self.due().is_some_and(|due| due <= now)
+            && let Some((_, reject)) = self.waiting.pop_first()
+        {
+            if now.duration_since(reject.at) <= LATE {
+                return Some(reject);
+            }
+            count.rejects_missed += 1;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reject(at: Instant, name: &str) -> Reject {
+        Reject { at, body: name.to_owned() }
+    }
+
+    #[test]
+    fn each_is_told_when_it_is_at_the_gate_and_not_when_it_has_gone_by() {
+        let (start, mut rejects, mut count) = (Instant::now(), Rejects::default(), StoreCount::default());
+        let after = |ms| start + Duration::from_millis(ms);
+        for (at, name) in [(300, "c"), (100, "a"), (100, "b"), (200, "gone")] {
+            rejects.put(reject(after(at), name), &mut count);
+        }
+        let mut next = |ms| rejects.next(after(ms), &mut count).map(|reject| reject.body);
+        assert_eq!([next(99), next(100), next(110), next(110)], [None, Some("a".into()), Some("b".into()), None]);
+        assert_eq!([next(211), next(299), next(300), next(300)], [None, None, Some("c".into()), None]);
+        assert_eq!((count.rejects_missed, rejects.due()), (1, None));
+    }
+
+    #[test]
+    fn without_room_the_last_to_arrive_is_not_told() {
+        let (start, mut rejects, mut count) = (Instant::now(), Rejects::default(), StoreCount::default());
+        for i in (0..=REJECTS_MAX as u64).rev() {
+            rejects.put(reject(start + Duration::from_millis(i), &i.to_string()), &mut count);
+        }
+        assert_eq!((count.rejects_missed, rejects.waiting.len(), rejects.due()), (1, REJECTS_MAX, Some(start)));
+    }
+}

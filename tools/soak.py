@@ -21,6 +21,7 @@ from soak_link import Link
 from soak_parties import CAMERAS, FAKETIME, Auditor, Broker, Daemon, Sender, say
 
 DEADLINE_S = 2.0
+GATE_S = 2.5  # from the frame to the gate
 RECOVERY_MAX_S = 25  # back-off of 10 s, the next try, what waited
 TAKEN_OVER_S = 30  # a daemon whose name was taken waits so long before it takes it back
 STORE_MB = 160  # of the disk that is filled up
@@ -40,6 +41,7 @@ trigger = "command"
 ring_mb = 16
 queue = 64
 deadline_ms = {deadline_ms}
+reject_after_ms = {gate_ms}
 [[camera]]
 name = "ball"
 kind = "test"
@@ -50,10 +52,12 @@ trigger = "command"
 ring_mb = 4
 queue = 64
 deadline_ms = {deadline_ms}
+reject_after_ms = {gate_ms}
 [mqtt]
 port = {port}
 client_id = "{client}"
 reject_window_ms = 3000
+timed_reject = true
 [store]
 file = "store/{client_store}.db"
 keep_mb = 64
@@ -72,7 +76,7 @@ class Soak:
     def __init__(self, asked, folder, broker_folder):
         self.asked, self.folder, self.random = asked, folder, random.Random(asked.seed)
         self.faults = Faults()
-        self.audit = Audit(self.faults, DEADLINE_S)
+        self.audit = Audit(self.faults, DEADLINE_S, GATE_S)
         self.bad_ends, self.unrecovered, self.left_out, self.recoveries = [], [], [], {}
         self.seconds = None  # that the run took, once it is over
         self.camera_port, self.bad_commands = free_port(), 0
@@ -89,7 +93,8 @@ class Soak:
         references = ", ".join(json.dumps(f"{golden}/{good}.png") for good in ("good_a", "good_b"))
         with open(f"{self.folder}/{name}.toml", "w") as line:
             line.write(LINE.format(references=references, camera_port=self.camera_port, port=self.link.port,
-                                   client=client_id, client_store=store or name, deadline_ms=int(1000 * DEADLINE_S)))
+                                   client=client_id, client_store=store or name, deadline_ms=int(1000 * DEADLINE_S),
+                                   gate_ms=int(1000 * GATE_S)))
 
     def begin(self):
         subprocess.run(["target/release/winspect", "model", "import", "tests/golden/dinov2-tiny", f"{self.folder}/model"],

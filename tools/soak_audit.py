@@ -10,6 +10,7 @@ import json
 import threading
 import time
 
+FRAME_BEFORE_S = 0.5  # a frame may be so much older than its part's trigger
 GRACE_S = 3  # after a fault is over and the line has recovered
 # A broker that dies may forget what it acknowledged so long before.
 BROKER_FORGETS_S = 2
@@ -53,8 +54,8 @@ def content(result):
 
 
 class Audit:
-    def __init__(self, faults, deadline_s):
-        self.faults, self.deadline_s, self.lock = faults, deadline_s, threading.Lock()
+    def __init__(self, faults, deadline_s, gate_s):
+        self.faults, self.deadline_s, self.gate_s, self.lock = faults, deadline_s, gate_s, threading.Lock()
         self.sent = {}  # trigger id -> when it was given to the sender
         self.confirmed = set()  # of those, acknowledged by the broker
         self.parts, self.runs = {}, {}  # (run, camera, seq) -> Part; (run, camera) -> last seq
@@ -62,6 +63,7 @@ class Audit:
         self.of_trigger = collections.defaultdict(set)  # (trigger id, camera) -> parts
         self.highest = collections.Counter()  # (topic or "record", run, camera) -> seq
         self.rejected = collections.Counter()
+        self.at_gate = {}  # part -> when its gate was told of it
         self.resent = self.answered_again = 0
         self.duplicates, self.out_of_order, self.wrong = [], [], []
         self.latencies, self.heard_words = [], set()
@@ -84,6 +86,8 @@ class Audit:
                 self.ran_to(run["run_id"], run["camera"], run["last_seq"])
         elif topic.startswith("ack/"):
             self.hear_answer(topic.removeprefix("ack/"), payload)
+        elif topic == "reject":
+            self.hear_reject(json.loads(payload), time.monotonic())
         elif topic == "probe":
             self.heard_words.add(payload)
 
@@ -136,6 +140,23 @@ class Audit:
         else:
             self.duplicates.append(f"{of} {seq}: another result, {part.result} and {result} on {topic}")
         part.heard = now
+
+    def hear_reject(self, told, now):
+        """A part is at its gate: once, and not before. A frame may be a little older than its trigger."""
+        key, sent = (told["run_id"], told["camera"], told["seq"]), self.sent.get(told["part_id"], now)
+        if key in self.at_gate and not self.faults.is_active(self.at_gate[key], now):
+            self.duplicates.append(f"{key}: told to be at the gate again")
+        self.at_gate[key] = now
+        early = sent + self.gate_s - FRAME_BEFORE_S - now
+        if early > 0 and not self.faults.is_active(sent, now, ("clock_back",)):
+            self.wrong.append(f"{key}: told to be at the gate {early:.3f} s before it is")
+
+    def rejects(self):
+        """Gates that were told; of parts that pass, and of nobody at all; not told, though nothing was broken."""
+        passed = [key for key in self.at_gate if key in self.parts and not self.parts[key].result["reject"]]
+        untold = [part for key, part in self.parts.items() if part.result["reject"] and part.is_live
+                  and key not in self.at_gate and not self.faults.is_active(part.at - self.deadline_s, part.at + self.gate_s)]
+        return {"told": len(self.at_gate), "passed": len(passed), "untold_outside_faults": len(untold)}
 
     def again(self, part, key, now):
         """At least once: explained where something was broken since it came first."""
@@ -200,7 +221,7 @@ class Audit:
             unanswered = [key for key in self.unanswered()
                           if not self.faults.is_active(self.sent[key], self.sent[key] + self.deadline_s,
                                                        (*kinds, "two_daemons", "start"))]
-            latencies = sorted(self.latencies)
+            latencies, rejects = sorted(self.latencies), self.rejects()
             figures = {
                 "triggers": len(self.confirmed),
                 "accepted": len(self.accepted),
@@ -218,7 +239,8 @@ class Audit:
                 "answered_again": self.answered_again,
                 "rejected": sum(self.rejected.values()),
                 "unanswered": len(unanswered),
-                "wrong": len(self.wrong),
+                "wrong": len(self.wrong) + rejects["passed"],
+                "rejects": rejects,
                 "latency_ms": {f"p{share}": round(1000 * latencies[len(latencies) * share // 100]) for share in (50, 99)}
                 if latencies else None,
             }

@@ -10,7 +10,7 @@ from soak_link import Packets, result_in
 
 def result(seq, topic="result", **more):
     told = {"run_id": "A", "camera": "top", "seq": seq, "part_id": f"t{seq}", "verdict": "pass", "reason": None,
-            "historical": topic == "result/late", "dropped_before": 0, **more}
+            "reject": False, "historical": topic == "result/late", "dropped_before": 0, **more}
     return f"{topic} {json.dumps(told)}"
 
 
@@ -29,7 +29,7 @@ class Books(unittest.TestCase):
         faults = Faults()
         if during:
             faults.begin(during)
-        audit = Audit(faults, 1.0)
+        audit = Audit(faults, 1.0, gate_s=0.5)
         audit.sent = {f"t{seq}": time.monotonic() for seq in range(1, 6)}
         for line in lines:
             audit.hear(line)
@@ -54,6 +54,19 @@ class Books(unittest.TestCase):
     def test_the_same_again_is_explained_by_a_fault_alone(self):
         self.assertEqual(self.heard(result(1), result(1)), {"duplicates": 1})
         self.assertEqual(self.heard(result(1), result(1, "result/late"), during="link_cut"), {"resent": 1})
+
+    def test_a_gate_is_told_once_of_a_part_that_is_rejected(self):
+        told = f"reject {json.dumps({'run_id': 'A', 'camera': 'top', 'seq': 1, 'part_id': 't1'})}"
+        bad = result(1, verdict="fail", reject=True)
+        self.assertEqual(self.heard(bad, told), {})
+        self.assertEqual(self.heard(bad, told, told), {"duplicates": 1})
+        self.assertEqual(self.heard(result(1), told), {"wrong": 1})
+        early = Audit(Faults(), 1.0, gate_s=2.5)
+        early.sent = {"t1": time.monotonic()}
+        early.hear(bad)
+        self.assertEqual(early.report({})[0]["rejects"]["untold_outside_faults"], 1)
+        early.hear(told)
+        self.assertEqual(early.report({})[0]["wrong"], 1)
 
     def test_another_result_of_the_same_part_is_a_duplicate_unless_it_is_the_verdict_for_the_record(self):
         self.assertEqual(self.heard(result(1), result(1, verdict="fail"), during="link_cut"), {"duplicates": 1})

@@ -270,7 +270,10 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
     }
     let ask = &report.part.ask;
     let after = ask.terms.reject_after.filter(|_| report.is_rejected())?;
-    let at = report.captured_at + SignedDuration::try_from(after).ok()?;
+    let after = SignedDuration::try_from(after).ok()?;
+    let at = report.captured_at + after;
+    // A frame is not captured in the future, whatever its sender's clock says.
+    let ahead = at.duration_since(Timestamp::now()).min(after);
     let message = Message {
         schema: SCHEMA,
         seq: report.part.seq,
@@ -282,15 +285,13 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
         at: time(at),
     };
     let body = serde_json::to_string(&message).expect("messages are plain values");
-    Some(Reject { at: instant(at), body })
+    Some(Reject { at: instant(ahead)?, body })
 }
 
-/// On our monotonic clock, as the two are to each other now.
-fn instant(at: Timestamp) -> Instant {
-    let (ahead, now) = (at.duration_since(Timestamp::now()), Instant::now());
-    let moved =
-        if ahead.is_negative() { now.checked_sub(ahead.unsigned_abs()) } else { now.checked_add(ahead.unsigned_abs()) };
-    moved.unwrap_or(now)
+/// That far ahead on our monotonic clock.
+fn instant(ahead: SignedDuration) -> Option<Instant> {
+    let (far, now) = (ahead.unsigned_abs(), Instant::now());
+    if ahead.is_negative() { now.checked_sub(far) } else { now.checked_add(far) }
 }
 
 /// A whole result: `historical` when it could not be sent in time.

@@ -19,7 +19,7 @@ use crate::store::{Soon, Store};
 use crate::verdict::Reason;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -35,6 +35,7 @@ pub struct Foreman {
     pub stations: Vec<Station>,
     pub identity: Arc<Mutex<Identity>>,
     pub known: Known,
+    pub pace: Pace,
     /// Those that can be selected.
     pub recipes: Vec<RecipeConfig>,
     pub wanted: Sender<Wanted>,
@@ -49,6 +50,8 @@ pub struct Station {
 /// A command that was begun.
 enum Begun {
     Done(String),
+    /// The same id may come again, and be done then.
+    NotNow(String),
     /// The answer, once it is on the disk.
     Written(String, Soon<()>),
     Parts {
@@ -65,12 +68,15 @@ const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
 /// An answered id is remembered so long, and so many at most; the oldest are forgotten first.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 const KNOWN_MAX: usize = 100_000;
+/// Commands but triggers in that time.
+const PACE_MAX: usize = 20;
+const PACE_TIME: Duration = Duration::from_secs(1);
 
 /// The answers of the last hour by the sender's id.
 #[derive(Default)]
 pub struct Known {
     answers: HashMap<String, String>,
-    order: std::collections::VecDeque<(Instant, String)>,
+    order: VecDeque<(Instant, String)>,
 }
 
 impl Known {
@@ -91,6 +97,22 @@ impl Known {
         if self.answers.insert(id.clone(), answer).is_none() {
             self.order.push_back((now, id));
         }
+    }
+}
+
+/// When the last commands were done. Each has its lines in the audit log and its place in a commit: a sender that repeats
+/// itself in a loop must neither push the log's lines out nor hold triggers up.
+#[derive(Default)]
+pub struct Pace(VecDeque<Instant>);
+
+impl Pace {
+    fn allows(&mut self, now: Instant) -> bool {
+        self.0.retain(|done| now.saturating_duration_since(*done) < PACE_TIME);
+        let allows = self.0.len() < PACE_MAX;
+        if allows {
+            self.0.push_back(now);
+        }
+        allows
     }
 }
 
@@ -128,22 +150,27 @@ impl Foreman {
         match (known, &ordered.order.command) {
             (Some(payload), _) => Begun::Done(payload.clone()),
             (None, Command::Trigger(trigger)) => self.trigger(trigger, ordered),
-            (None, command) => self.obey(command, ordered),
+            (None, command) if self.pace.allows(Instant::now()) => self.obey(command, ordered),
+            (None, _) => {
+                let why = format!("more than {PACE_MAX} commands but triggers in a second; send it again later");
+                Begun::NotNow(message::answer(&rejected(ordered.order.id.as_deref(), why)))
+            }
         }
     }
 
     /// Answers, in the order of the commands, what is on the disk.
     fn finish(&mut self, begun: Vec<(Ordered, Begun)>) {
         for (ordered, how) in begun {
+            let is_answer = !matches!(how, Begun::NotNow(_));
             let payload = match how {
-                Begun::Done(payload) => Some(payload),
+                Begun::Done(payload) | Begun::NotNow(payload) => Some(payload),
                 Begun::Written(payload, written) => written.wait().ok().map(|()| payload),
                 Begun::Parts { accepting, meant, at } => {
                     accepting.wait().ok().map(|(parts, payload)| self.dispatch(parts, payload, &meant, at))
                 }
             };
             let Some(payload) = payload else { continue }; // the line is stopping
-            if let Some(id) = &ordered.order.id {
+            if let Some(id) = ordered.order.id.as_ref().filter(|_| is_answer) {
                 self.known.add(id.clone(), payload.clone(), Instant::now());
             }
             // Waits for the publisher, which never waits for us.
@@ -329,6 +356,14 @@ fn rejected(id: Option<&str>, why: String) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_commands_are_done_in_a_second_and_more_in_the_next() {
+        let (now, mut pace) = (Instant::now(), Pace::default());
+        let allowed = (0..100).filter(|_| pace.allows(now)).count();
+        assert_eq!(allowed, PACE_MAX);
+        assert!(!pace.allows(now + PACE_TIME / 2) && pace.allows(now + PACE_TIME));
+    }
 
     #[test]
     fn an_id_is_known_for_an_hour() {

@@ -21,7 +21,7 @@ use crate::config::{CameraConfig, LineConfig, RecipeConfig, Threshold};
 use crate::desk::{CHALLENGE_MET, Desk, Watched};
 use crate::engine::EngineError;
 use crate::entrance::{Asking, CameraSink, Entrance, States};
-use crate::foreman::{Foreman, Known, Station};
+use crate::foreman::{Foreman, Known, Pace, Station};
 use crate::frame::{Tally, TallyCount};
 use crate::intake::{Policy, intake};
 use crate::join::Joins;
@@ -337,6 +337,7 @@ impl Line {
             stations,
             identity: shared,
             known,
+            pace: Pace::default(),
             recipes: config.recipes.iter().chain([&config.recipe]).cloned().collect(),
             wanted,
         };

@@ -18,7 +18,7 @@ use crate::base::notify::Pulse;
 use crate::base::stop::stop_pair;
 use crate::condition::{Causes, Condition};
 use crate::entrance::{Asking, Entrance};
-use crate::foreman::{Foreman, Known, Station};
+use crate::foreman::{Foreman, Known, Pace, Station};
 use crate::frame::{CapturedBy, Frame, Outcome, Picture, Tally};
 use crate::intake::{Intake, Policy, Waiting, intake};
 use crate::line::Opening;
@@ -253,6 +253,7 @@ fn round(
         stations: vec![Station { asking, cameras: vec![entrance.clone()] }],
         identity: Arc::new(Mutex::new(identity(&run_id))),
         known: Known::new(found.answers, Instant::now()),
+        pace: Pace::default(),
         recipes: vec![],
         wanted: bounded(1).0,
     };

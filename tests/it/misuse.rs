@@ -101,6 +101,21 @@ fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_betwee
     assert!(undecided.is_empty(), "{undecided:?}");
     ends.into_iter().for_each(|end| end());
 
+    // Too many good ones: what is not done now may be sent again.
+    let resumes = listen("ack/resume");
+    let command = |id: &str| format!(r#"{{"id":{id}}}"#);
+    let all: Vec<String> = (0..60).map(|n| command(&format!("\"w{n}\""))).collect();
+    publish_all(port, "resume", &[], at_once, all)();
+    let told = answers(&resumes, "ack/resume", 60);
+    let later: Vec<&Value> = told.iter().filter(|answer| answer["status"] == "rejected").collect();
+    assert!(later.len() <= 40, "{} of 60 were refused", later.len());
+    assert!(later.iter().all(|a| a["reason"].as_str().is_some_and(|why| why.contains("send it again"))), "{later:?}");
+    std::thread::sleep(Duration::from_secs(1));
+    let again: Vec<String> = later.iter().take(20).map(|answer| command(&answer["id"].to_string())).collect();
+    let count = again.len();
+    publish_all(port, "resume", &[], at_once, again)();
+    assert_eq!(refused(&answers(&resumes, "ack/resume", count)), 0);
+
     let grown = memory(&line).saturating_sub(before);
     assert!(grown < 60, "{grown} MB more than before");
     ask_to_stop(&line);

@@ -6,6 +6,7 @@ times are this process's monotonic clock.
 """
 
 import collections
+import datetime
 import json
 import threading
 import time
@@ -53,6 +54,12 @@ def content(result):
     return {key: value for key, value in result.items() if key not in ("historical", "dropped_before")}
 
 
+def in_ms(seconds):
+    """Their middle and their end; nothing of nothing."""
+    ordered = sorted(seconds)
+    return {f"p{share}": round(1000 * ordered[len(ordered) * share // 100]) for share in (50, 99)} if ordered else None
+
+
 class Audit:
     def __init__(self, faults, deadline_s, gate_s):
         self.faults, self.deadline_s, self.gate_s, self.lock = faults, deadline_s, gate_s, threading.Lock()
@@ -63,7 +70,7 @@ class Audit:
         self.of_trigger = collections.defaultdict(set)  # (trigger id, camera) -> parts
         self.highest = collections.Counter()  # (topic or "record", run, camera) -> seq
         self.rejected = collections.Counter()
-        self.at_gate = {}  # part -> when its gate was told of it
+        self.at_gate, self.gate_late = {}, []  # part -> when its gate was told of it; by how long after it was there
         self.resent = self.answered_again = 0
         self.duplicates, self.out_of_order, self.wrong = [], [], []
         self.latencies, self.heard_words = [], set()
@@ -147,6 +154,9 @@ class Audit:
         if key in self.at_gate and not self.faults.is_active(self.at_gate[key], now):
             self.duplicates.append(f"{key}: told to be at the gate again")
         self.at_gate[key] = now
+        if not self.faults.is_active(sent, now):
+            at = datetime.datetime.fromisoformat(told["at"].replace("Z", "+00:00"))
+            self.gate_late.append(time.time() - at.timestamp())
         early = sent + self.gate_s - FRAME_BEFORE_S - now
         if early > 0 and not self.faults.is_active(sent, now, ("clock_back",)):
             self.wrong.append(f"{key}: told to be at the gate {early:.3f} s before it is")
@@ -154,9 +164,11 @@ class Audit:
     def rejects(self):
         """Gates that were told; of parts that pass, and of nobody at all; not told, though nothing was broken."""
         passed = [key for key in self.at_gate if key in self.parts and not self.parts[key].result["reject"]]
-        untold = [part for key, part in self.parts.items() if part.result["reject"] and part.is_live
-                  and key not in self.at_gate and not self.faults.is_active(part.at - self.deadline_s, part.at + self.gate_s)]
-        return {"told": len(self.at_gate), "passed": len(passed), "untold_outside_faults": len(untold)}
+        known = [(key, part) for key, part in self.parts.items() if part.result["reject"] and part.is_live]
+        untold = [key for key, part in known if key not in self.at_gate
+                  and not self.faults.is_active(part.at - self.deadline_s, part.at + self.gate_s)]
+        return {"told": len(self.at_gate), "passed": len(passed), "untold_outside_faults": len(untold),
+                "late_ms": in_ms(self.gate_late)}
 
     def again(self, part, key, now):
         """At least once: explained where something was broken since it came first."""
@@ -221,7 +233,7 @@ class Audit:
             unanswered = [key for key in self.unanswered()
                           if not self.faults.is_active(self.sent[key], self.sent[key] + self.deadline_s,
                                                        (*kinds, "two_daemons", "start"))]
-            latencies, rejects = sorted(self.latencies), self.rejects()
+            rejects = self.rejects()
             figures = {
                 "triggers": len(self.confirmed),
                 "accepted": len(self.accepted),
@@ -241,8 +253,7 @@ class Audit:
                 "unanswered": len(unanswered),
                 "wrong": len(self.wrong) + rejects["passed"],
                 "rejects": rejects,
-                "latency_ms": {f"p{share}": round(1000 * latencies[len(latencies) * share // 100]) for share in (50, 99)}
-                if latencies else None,
+                "latency_ms": in_ms(self.latencies),
             }
             details = self.wrong + [f"undecided outside faults: {part.result}" for part in outside]
             details += [f"lost: {key}" for key in lost] + [f"unanswered: {key}" for key in unanswered]

@@ -56,7 +56,8 @@ class Books(unittest.TestCase):
         self.assertEqual(self.heard(result(1), result(1, "result/late"), during="link_cut"), {"resent": 1})
 
     def test_a_gate_is_told_once_of_a_part_that_is_rejected(self):
-        told = f"reject {json.dumps({'run_id': 'A', 'camera': 'top', 'seq': 1, 'part_id': 't1'})}"
+        at = "2026-01-01T00:00:00.000Z"
+        told = f"reject {json.dumps({'run_id': 'A', 'camera': 'top', 'seq': 1, 'part_id': 't1', 'at': at})}"
         bad = result(1, verdict="fail", reject=True)
         self.assertEqual(self.heard(bad, told), {})
         self.assertEqual(self.heard(bad, told, told), {"duplicates": 1})

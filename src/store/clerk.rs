@@ -28,6 +28,11 @@ const RETRY: Duration = Duration::from_secs(1);
 /// have come. Until then a crash makes the same result come again, as a lost PUBACK would.
 const LANDED_WAIT: Duration = Duration::from_millis(50);
 const LANDED_MAX: usize = 2048;
+/// Pages in the log, of 4 kB, that are taken over into the file when nobody waits: that takes two fsyncs, and in the commit of
+/// a part or a result it would be that one's time. Few enough to be done before the next part of a line comes.
+const LOG_QUIET: u64 = 500;
+/// And in any case, so that the log has a bound where somebody always waits.
+const LOG_MAX: u64 = 4000;
 /// How often old results are looked for.
 const TIDY: Duration = Duration::from_secs(10);
 
@@ -197,6 +202,7 @@ impl Clerk {
         }
         self.hand_out(round);
         self.read_a_page();
+        self.checkpoint();
     }
 
     fn enter(&mut self, change: Change, round: &mut Round) {
@@ -226,7 +232,7 @@ impl Clerk {
             Change::Landed { key, accepted, at } => {
                 if let Some(landed) = self.outbox.land(key, accepted) {
                     landed.reach(Stage::Acked, at);
-                    let state = if accepted { State::Acked } else { State::Refused };
+                    let state = if accepted { State::Acked } else { State::GivenUp };
                     self.unwritten.push_back(Write::Now { key, state });
                     self.owed.get_or_insert(at);
                 }
@@ -313,6 +319,9 @@ impl Clerk {
         queues.say_again(dropped);
         if self.failed.is_some() {
             queues.gave_up(spilled.len() as u64);
+            // Once the disk writes again, so that a later run does not send them.
+            let given_up = |waiting: Waiting| Write::Now { key: waiting.key, state: State::GivenUp };
+            self.unwritten.extend(spilled.into_iter().map(given_up));
             return;
         }
         round.late += spilled.len() as u64;
@@ -411,6 +420,17 @@ impl Clerk {
         }
         for done in round.done {
             let _ = done.send(());
+        }
+    }
+
+    /// Keeps the log short, between two parts where there is such a moment.
+    fn checkpoint(&mut self) {
+        let pages = self.database.log_pages();
+        let is_quiet = || self.changes.is_empty() && self.ledger().open() == 0;
+        if (pages >= LOG_MAX || (pages >= LOG_QUIET && is_quiet()))
+            && let Err(error) = self.database.checkpoint()
+        {
+            tracing::debug!("the log of the store stays as it is: {error}"); // a commit fails once it matters
         }
     }
 

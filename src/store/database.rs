@@ -5,11 +5,11 @@
 
 #[cfg(test)]
 use rusqlite::OptionalExtension;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, ffi, params};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How far a commit goes before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -32,8 +32,8 @@ pub enum State {
     /// Its result waits in the file: `result/late`.
     Backlog = 2,
     Acked = 3,
-    /// The broker refused it.
-    Refused = 4,
+    /// The broker refused it, or there was no room while the disk failed.
+    GivenUp = 4,
 }
 
 /// One change; many go into one transaction.
@@ -120,6 +120,30 @@ pub enum DatabaseError {
 pub struct Database {
     connection: Connection,
     is_left: bool,
+    running: Running,
+}
+
+/// Milliseconds that winspect has run with this file: how old an answer is must not depend on a clock that somebody sets.
+struct Running {
+    before: i64,
+    since: Instant,
+}
+
+impl Running {
+    /// From the newest answer on; what an earlier run did after it is not counted, so that ids are rather known too long.
+    fn go_on(connection: &Connection) -> rusqlite::Result<Self> {
+        let before = connection.query_row("SELECT coalesce(max(at), 0) FROM answer", [], |row| row.get(0))?;
+        Ok(Running { before, since: Instant::now() })
+    }
+
+    fn now(&self) -> i64 {
+        self.before + self.since.elapsed().as_millis() as i64
+    }
+
+    /// Answers from before are forgotten.
+    fn forgotten(&self) -> i64 {
+        self.now() - ANSWERS_KEPT.as_millis() as i64
+    }
 }
 
 /// Raised when the tables change. A file of an older version is moved aside: no release had another one.
@@ -138,7 +162,7 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 ";
 /// Those that wait in the file; SQLite uses an index with a condition only where the query repeats it.
 const WAITS: &str = "state < 3 AND state = 2";
-/// A command's id is remembered so long.
+/// A command's id is remembered so long, by the time that winspect runs.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
 /// Of those, so many are given to a new run, the newest: it remembers no more (`foreman.rs`).
 const ANSWERS_MAX: usize = 100_000;
@@ -211,6 +235,7 @@ impl Database {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(busy)?;
         connection.pragma_update(None, "synchronous", if sync == Sync::Full { "FULL" } else { "NORMAL" })?;
         connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?; // see `Clerk::checkpoint`
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(busy)?;
         if version > VERSION {
             return Err(DatabaseError::Newer { path: path.to_owned(), found: version, known: VERSION });
@@ -225,7 +250,8 @@ impl Database {
         }
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
-        Ok(Database { connection, is_left: false })
+        let running = Running::go_on(&connection)?;
+        Ok(Database { connection, is_left: false, running })
     }
 
     /// What earlier runs left waits for the broker from now on. Runs are in the order of their parts' keys, not of their
@@ -239,7 +265,7 @@ impl Database {
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
         change.execute(old, [RUNS_KEPT])?;
-        change.execute("DELETE FROM answer WHERE at < ?", [now_ms() - ANSWERS_KEPT.as_millis() as i64])?;
+        change.execute("DELETE FROM answer WHERE at < ?", [self.running.forgotten()])?;
         change.commit()?;
         let one = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64);
         // Delivered parts may be gone from the file.
@@ -277,6 +303,7 @@ impl Database {
     /// # Errors
     /// SQLite's: the disk is full, gone, read-only.
     pub fn write(&mut self, run_id: &str, writes: &[Write]) -> rusqlite::Result<()> {
+        let running = self.running.now();
         let change = self.connection.transaction()?;
         {
             let put =
@@ -304,7 +331,7 @@ impl Database {
                     }
                     Write::Answer { id, answer } => {
                         let sql = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
-                        change.prepare_cached(sql)?.execute(params![id, now_ms(), answer])?;
+                        change.prepare_cached(sql)?.execute(params![id, running, answer])?;
                     }
                     Write::Keep { key, value } => {
                         change.prepare_cached("INSERT OR REPLACE INTO kept VALUES (?, ?)")?.execute([key, value])?;
@@ -319,6 +346,30 @@ impl Database {
             }
         }
         change.commit()
+    }
+
+    /// Pages that were written to the log since [`Database::checkpoint`] was called.
+    pub fn log_pages(&self) -> u64 {
+        self.pages_written(false)
+    }
+
+    /// Takes the log over into the file: two fsyncs, whatever the policy.
+    ///
+    /// # Errors
+    /// SQLite's: the disk is full, gone, read-only. What the log holds stays there, and counts.
+    pub fn checkpoint(&mut self) -> rusqlite::Result<()> {
+        self.pages_written(true); // one that fails is tried again after as many
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    fn pages_written(&self, begin_again: bool) -> u64 {
+        let (mut pages, mut highest) = (0, 0);
+        // SAFETY: the handle is open as long as `self`, and both numbers outlive the call.
+        unsafe {
+            let (handle, what) = (self.connection.handle(), ffi::SQLITE_DBSTATUS_CACHE_WRITE);
+            ffi::sqlite3_db_status(handle, what, &mut pages, &mut highest, begin_again.into());
+        }
+        pages as u64
     }
 
     /// Results that wait in the file, the oldest first, after that key.
@@ -355,7 +406,7 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
-        let forgotten = now_ms() - ANSWERS_KEPT.as_millis() as i64;
+        let forgotten = self.running.forgotten();
         let sql = "DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE at < ? ORDER BY at LIMIT ?)";
         let answers = self.connection.execute(sql, params![forgotten, TIDIED as i64])?;
         let sql = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
@@ -412,11 +463,10 @@ impl Database {
         self.connection.query_row(sql, [key as i64], |row| row.get(0)).optional()
     }
 
-    /// An answer was given so long ago.
+    /// It has run for so much longer.
     #[cfg(test)]
-    pub(super) fn age_answer(&self, id: &str, by: Duration) {
-        let sql = "UPDATE answer SET at = at - ? WHERE id = ?";
-        self.connection.execute(sql, params![by.as_millis() as i64, id]).expect("works");
+    pub(super) fn run_for(&mut self, more: Duration) {
+        self.running.before += more.as_millis() as i64;
     }
 
     /// As a full disk behaves: the file grows no further.

@@ -7,6 +7,7 @@ use crate::condition::Health;
 use crate::part::tests::ask;
 use crate::report::tests::judge;
 use crate::verdict::{Reason, Verdict};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread::JoinHandle;
 
@@ -255,15 +256,33 @@ fn old_results_go_when_they_are_too_old_or_too_many() {
 }
 
 #[test]
-fn an_answer_goes_when_its_id_is_forgotten() {
+fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
-    let answers = ["old", "new"].map(|id| Write::Answer { id: id.to_owned(), answer: "{}".to_owned() });
-    database.write("01A", &answers).expect("written");
-    database.age_answer("old", Duration::from_secs(3601));
-    database.tidy(Duration::from_secs(3600), 1 << 40).expect("works");
-    let left: Vec<String> = database.begin_run().expect("works").answers.into_iter().map(|(id, _)| id).collect();
-    assert_eq!(left, ["new"]);
+    let file = folder.path().join("box.db");
+    let (mut database, _) = Database::open(&file, Sync::Normal).expect("opens");
+    let answer = |id: &str| Write::Answer { id: id.to_owned(), answer: "{}".to_owned() };
+    database.write("01A", &[answer("old")]).expect("written");
+    database.run_for(Duration::from_secs(3000));
+    database.write("01A", &[answer("new")]).expect("written");
+    let left = |database: &mut Database| -> Vec<String> {
+        database.tidy(Duration::from_secs(3600), 1 << 40).expect("works");
+        let left = database.begin_run().expect("works").answers.into_iter().map(|(id, _)| id);
+        left.collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    assert_eq!(left(&mut database), ["new", "old"]);
+    database.run_for(Duration::from_secs(601));
+    assert_eq!(left(&mut database), ["new"]);
+    // Stamped by a clock that is years ahead: an hour from now on.
+    drop(database);
+    let ahead = rusqlite::Connection::open(&file).expect("opens");
+    ahead.execute("UPDATE answer SET at = at + 100000000000", []).expect("works");
+    drop(ahead);
+    let (mut database, _) = Database::open(&file, Sync::Normal).expect("opens");
+    database.write("01B", &[answer("after")]).expect("written");
+    database.run_for(Duration::from_secs(3590));
+    assert_eq!(left(&mut database), ["after", "new"]);
+    database.run_for(Duration::from_secs(20));
+    assert_eq!(left(&mut database), Vec::<String>::new());
 }
 
 #[test]
@@ -406,6 +425,70 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     store.note("");
     clerk.once();
     assert!(store.outbox().queues().landed.is_empty());
+}
+
+#[test]
+fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+    let mut clerk =
+        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let mut parts = vec![];
+    for _ in 0..21 {
+        parts.extend(store.number((0..100).map(|_| ask("top", DEADLINE)).collect()).expect("open"));
+        clerk.once();
+    }
+    clerk.disk(true);
+    for hundred in parts.chunks(100) {
+        let judged = hundred.iter().map(|part| {
+            let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
+            (report.verdict, report.reason) = (Verdict::Pass, None);
+            report
+        });
+        store.settle(judged.collect());
+        store.note("x".repeat(50_000)); // for which there is no room
+        clerk.once();
+    }
+    let given_up = store.count().given_up;
+    assert!(given_up > 0 && store.count().waiting + given_up == 2100, "{:?}", store.count());
+    clerk.disk(false);
+    for _ in 0..10 {
+        store.note("");
+        clerk.once();
+    }
+    drop(clerk);
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!(run.found.backlog, 2100 - given_up);
+    run.end();
+}
+
+#[test]
+fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_there_is_no_between() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = settings(folder.path());
+    let file = settings.file.clone();
+    let (store, opened, _) = Store::open(settings, "01A", Causes::default()).expect("opens");
+    let mut clerk =
+        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let in_file = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    let mut write = |bytes: usize| {
+        store.note("x".repeat(bytes));
+        clerk.once();
+    };
+    let before = in_file();
+    write(1 << 20);
+    assert_eq!(in_file(), before, "not yet");
+    write(2 << 20);
+    assert!(in_file() >= before + (3 << 20), "nobody waits");
+    let (before, _open) = (in_file(), store.number(vec![ask("top", DEADLINE)]).expect("open"));
+    for _ in 0..6 {
+        write(2 << 20);
+    }
+    assert_eq!(in_file(), before, "a part is open");
+    for _ in 0..3 {
+        write(2 << 20);
+    }
+    assert!(in_file() >= before + (16 << 20), "the bound");
 }
 
 #[test]

@@ -164,6 +164,18 @@ impl Clerk {
         self.round(changes, true);
     }
 
+    /// One round in which nobody brings anything.
+    #[cfg(test)]
+    pub(super) fn once_with_nothing(&mut self) {
+        let changes = self.changes.try_iter().collect();
+        self.round(changes, true);
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_the_log_over(&mut self) {
+        self.database.checkpoint().expect("works");
+    }
+
     /// Fills the disk up, or makes room and tries it at once.
     #[cfg(test)]
     pub(super) fn disk(&mut self, full: bool) {

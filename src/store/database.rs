@@ -442,6 +442,24 @@ impl Database {
         rows.collect()
     }
 
+    /// What SQLite finds wrong with the file, or `ok`.
+    #[cfg(test)]
+    pub(super) fn integrity(&self) -> String {
+        self.connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).expect("works")
+    }
+
+    /// The numbers of each camera's parts.
+    #[cfg(test)]
+    pub(super) fn numbers(&self) -> BTreeMap<String, std::collections::BTreeSet<u64>> {
+        let mut all = self.connection.prepare("SELECT camera, seq FROM part").expect("works");
+        let all = all.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))).expect("works");
+        let mut numbers = BTreeMap::<String, std::collections::BTreeSet<u64>>::new();
+        for (camera, seq) in all.flatten() {
+            numbers.entry(camera).or_default().insert(seq);
+        }
+        numbers
+    }
+
     /// How SQLite finds what waits.
     #[cfg(test)]
     pub(super) fn plan_of_a_page(&self) -> String {

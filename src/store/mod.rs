@@ -11,6 +11,8 @@ mod clerk;
 mod database;
 mod ledger;
 mod outbox;
+#[cfg(test)]
+mod power_cut;
 mod rejects;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,423 @@
+//! What the store's promises are worth when the power is cut. A layer under SQLite writes down what goes to the disk and
+//! when it is synced; the disk is then rebuilt as it may be after a cut at many moments: all that was synced, and of the
+//! rest nothing, all, or any of it, the last write torn. The store is opened on that, and asked for what was told.
+//!
+//! A file is taken to be there from its first sync on (SQLite syncs the folder when it makes one), and gone when deleted.
+
+use super::clerk::Clerk;
+use super::tests::settings;
+use super::*;
+use crate::part::tests::ask;
+use crate::report::tests::judge;
+use crate::verdict::{Reason, Verdict};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What the sectors of a disk hold.
+const SECTOR: usize = 512;
+/// Moments at which the power is cut, in each run.
+const CUTS: usize = 300;
+
+/// One after the other, in a run.
+#[derive(Debug, Clone)]
+enum Event {
+    Write { file: String, at: usize, bytes: Vec<u8> },
+    Truncate { file: String, length: usize },
+    Sync { file: String },
+    Delete { file: String },
+    Told(Told),
+}
+
+/// What others know from then on.
+#[derive(Debug, Clone)]
+enum Told {
+    Accepted {
+        key: u64,
+        camera: String,
+        seq: u64,
+    },
+    Answered {
+        id: String,
+        answer: String,
+    },
+    /// It may be on the wire.
+    Left {
+        key: u64,
+        body: String,
+    },
+    /// The broker has it.
+    Landed {
+        key: u64,
+    },
+}
+
+/// The layer under SQLite: its own functions for Unix, and a note of what they were asked for.
+///
+/// SAFETY of all of it: SQLite calls with pointers that are valid for the call, and they are passed on to its own functions.
+mod layer {
+    use super::Event;
+    use rusqlite::ffi;
+    use std::collections::BTreeMap;
+    use std::ffi::{CStr, c_char, c_int, c_void};
+    use std::path::Path;
+    use std::sync::{Mutex, OnceLock};
+
+    const NAME: &CStr = c"winspect-power-cut";
+    /// What happened to the stores of these names.
+    static EVENTS: Mutex<BTreeMap<String, Vec<Event>>> = Mutex::new(BTreeMap::new());
+    /// The names of open files and the functions that do the work, by the files' addresses in memory.
+    static OPEN: Mutex<BTreeMap<usize, (String, ffi::sqlite3_io_methods)>> = Mutex::new(BTreeMap::new());
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+
+    /// A path that SQLite opens through the layer.
+    pub fn path(store: &str) -> String {
+        static REGISTERED: OnceLock<()> = OnceLock::new();
+        REGISTERED.get_or_init(|| {
+            let mut layer = unix();
+            layer.zName = NAME.as_ptr();
+            layer.xOpen = Some(open);
+            layer.xDelete = Some(delete);
+            layer.xFullPathname = Some(full_path);
+            // SAFETY: it lives as long as the process.
+            let done = unsafe { ffi::sqlite3_vfs_register(Box::leak(Box::new(layer)), 0) };
+            assert_eq!(done, ffi::SQLITE_OK);
+        });
+        format!("file:{store}?vfs={}", NAME.to_str().expect("ASCII"))
+    }
+
+    pub fn take(store: &str) -> Vec<Event> {
+        EVENTS.lock().expect("no panic").remove(store).unwrap_or_default()
+    }
+
+    /// The store's file is `store`, those beside it begin with that.
+    pub fn note(file: &str, event: Event) {
+        let store = file.split('-').next().unwrap_or(file).to_owned();
+        EVENTS.lock().expect("no panic").entry(store).or_default().push(event);
+    }
+
+    fn unix() -> ffi::sqlite3_vfs {
+        // SAFETY: SQLite has always one of that name here.
+        unsafe { *ffi::sqlite3_vfs_find(c"unix".as_ptr()) }
+    }
+
+    fn name(path: *const c_char) -> String {
+        // SAFETY: a path of SQLite's ends with a zero.
+        let path = Path::new(unsafe { CStr::from_ptr(path) }.to_str().expect("ours"));
+        path.file_name().expect("a file").to_string_lossy().into_owned()
+    }
+
+    fn of(file: *mut ffi::sqlite3_file) -> (String, ffi::sqlite3_io_methods) {
+        OPEN.lock().expect("no panic")[&(file as usize)].clone()
+    }
+
+    unsafe extern "C" fn full_path(
+        _: *mut ffi::sqlite3_vfs,
+        path: *const c_char,
+        room: c_int,
+        to: *mut c_char,
+    ) -> c_int {
+        let folder = FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder"));
+        let full = folder.path().join(name(path)).display().to_string();
+        assert!(full.len() < room as usize);
+        unsafe {
+            std::ptr::copy_nonoverlapping(full.as_ptr().cast(), to, full.len());
+            *to.add(full.len()) = 0;
+        }
+        ffi::SQLITE_OK
+    }
+
+    unsafe extern "C" fn open(
+        layer: *mut ffi::sqlite3_vfs,
+        path: *const c_char,
+        file: *mut ffi::sqlite3_file,
+        flags: c_int,
+        out: *mut c_int,
+    ) -> c_int {
+        let done = unsafe { unix().xOpen.expect("there")(layer, path, file, flags, out) };
+        // What has no name is gone with the connection.
+        if done == ffi::SQLITE_OK && !path.is_null() {
+            let theirs = unsafe { *(*file).pMethods };
+            let mut ours = theirs;
+            ours.xWrite = Some(write);
+            ours.xTruncate = Some(truncate);
+            ours.xSync = Some(sync);
+            unsafe { (*file).pMethods = Box::leak(Box::new(ours)) }; // one for each file that is opened
+            OPEN.lock().expect("no panic").insert(file as usize, (name(path), theirs));
+        }
+        done
+    }
+
+    unsafe extern "C" fn delete(layer: *mut ffi::sqlite3_vfs, path: *const c_char, sync: c_int) -> c_int {
+        let file = name(path);
+        note(&file, Event::Delete { file: file.clone() });
+        unsafe { unix().xDelete.expect("there")(layer, path, sync) }
+    }
+
+    unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, count: c_int, at: i64) -> c_int {
+        let (name, theirs) = of(file);
+        let copy = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize) }.to_vec();
+        note(&name, Event::Write { file: name.clone(), at: at as usize, bytes: copy });
+        unsafe { theirs.xWrite.expect("there")(file, bytes, count, at) }
+    }
+
+    unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_int {
+        let (name, theirs) = of(file);
+        note(&name, Event::Truncate { file: name.clone(), length: length as usize });
+        unsafe { theirs.xTruncate.expect("there")(file, length) }
+    }
+
+    unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+        let (name, theirs) = of(file);
+        let done = unsafe { theirs.xSync.expect("there")(file, flags) };
+        note(&name, Event::Sync { file: name.clone() });
+        done
+    }
+}
+
+/// A store at work, written down.
+struct Recorded {
+    name: &'static str,
+    store: Store,
+    clerk: Clerk,
+    random: StdRng,
+    open: Vec<Part>,
+    flying: Vec<Waiting>,
+}
+
+fn body(report: &Report) -> String {
+    let filler = "x".repeat(600);
+    format!("{{\"seq\":{},\"verdict\":\"{:?}\",\"filler\":\"{filler}\"", report.part.seq, report.verdict)
+}
+
+fn words() -> Words {
+    Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) }
+}
+
+impl Recorded {
+    fn run(name: &'static str, sync: Sync) -> Vec<Event> {
+        let settings = Settings { file: layer::path(name).into(), sync, ..settings(Path::new("")) };
+        let (store, opened, _) = Store::open(settings, "01A", Causes::default()).expect("opens");
+        let random = StdRng::seed_from_u64(7);
+        let mut run = Recorded { name, store, clerk: opened.clerk(words()), random, open: vec![], flying: vec![] };
+        for step in 0..400 {
+            match run.random.random_range(0..10) {
+                0..3 => run.accept(step),
+                3 => run.number(),
+                4..7 => run.settle(),
+                7 => run.land(),
+                8 => run.clerk.once_with_nothing(),
+                _ if step % 4 == 0 => run.clerk.take_the_log_over(),
+                _ => {}
+            }
+            run.look();
+        }
+        let Recorded { store, clerk, .. } = run;
+        drop((store, clerk)); // it is closed, which takes the log away
+        layer::take(name)
+    }
+
+    fn told(&self, told: Told) {
+        layer::note(self.name, Event::Told(told));
+    }
+
+    fn asks(&mut self) -> Vec<Ask> {
+        let count = self.random.random_range(1..4);
+        let asks = (0..count).map(|_| {
+            // Some of them are late at once.
+            let deadline = Duration::from_secs(if self.random.random_bool(0.1) { 0 } else { 3600 });
+            ask(if self.random.random_bool(0.5) { "top" } else { "side" }, deadline)
+        });
+        asks.collect()
+    }
+
+    /// A command's parts.
+    fn accept(&mut self, step: usize) {
+        let (id, asks) = (format!("id-{step}"), self.asks());
+        let accepting = self.store.accepting(asks, Some(id.clone()), |parts| format!("{} parts", parts.len()));
+        self.clerk.once();
+        let (parts, answer) = accepting.wait().expect("open");
+        self.told(Told::Answered { id, answer });
+        for part in &parts {
+            self.told(Told::Accepted { key: part.key, camera: part.camera().to_string(), seq: part.seq });
+        }
+        self.open.extend(parts);
+    }
+
+    /// A free-running camera's.
+    fn number(&mut self) {
+        let asks = self.asks();
+        let parts = self.store.number(asks).expect("open");
+        self.open.extend(parts);
+        self.clerk.once();
+    }
+
+    fn settle(&mut self) {
+        let count = self.random.random_range(0..=self.open.len().min(4));
+        let judged = (0..count).map(|_| {
+            let part = self.open.swap_remove(self.random.random_range(0..self.open.len()));
+            let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
+            (report.verdict, report.reason) = (Verdict::Pass, None);
+            report
+        });
+        let judged: Vec<Report> = judged.collect();
+        self.store.settle(judged);
+        self.clerk.once();
+    }
+
+    /// The broker acknowledges some.
+    fn land(&mut self) {
+        let count = self.random.random_range(0..=self.flying.len());
+        for waiting in self.flying.drain(..count).collect::<Vec<_>>() {
+            self.told(Told::Landed { key: waiting.key });
+            self.store.landed(waiting.key, true);
+        }
+        self.clerk.once_with_nothing();
+    }
+
+    /// What the publisher takes.
+    fn look(&mut self) {
+        while let Some(waiting) = self.store.outbox().next() {
+            self.told(Told::Left { key: waiting.key, body: waiting.body.to_string() });
+            self.flying.push(waiting);
+        }
+    }
+}
+
+/// A file as the disk holds it, and what it was asked for since its last sync.
+#[derive(Default)]
+struct File {
+    is_there: bool,
+    held: Vec<u8>,
+    asked: Vec<(usize, Option<Vec<u8>>)>,
+}
+
+impl File {
+    fn does(held: &mut Vec<u8>, at: usize, bytes: Option<&[u8]>) {
+        let Some(bytes) = bytes else { return held.truncate(at) };
+        held.resize(held.len().max(at + bytes.len()), 0);
+        held[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn sync(&mut self) {
+        self.is_there = true;
+        for (at, bytes) in std::mem::take(&mut self.asked) {
+            Self::does(&mut self.held, at, bytes.as_deref());
+        }
+    }
+
+    /// One way how it may be found.
+    fn found(&self, random: &mut StdRng) -> Option<Vec<u8>> {
+        let share = [0.0, 0.5, 0.9, 1.0][random.random_range(0..4)];
+        if !self.is_there && random.random_bool(0.5) {
+            return None;
+        }
+        let mut held = self.held.clone();
+        let last = self.asked.len().wrapping_sub(1);
+        for (place, (at, bytes)) in self.asked.iter().enumerate() {
+            if random.random_bool(share) {
+                let bytes = bytes.as_deref().map(|bytes| {
+                    let torn = place == last && random.random_bool(0.5);
+                    if torn { &bytes[..random.random_range(0..=bytes.len() / SECTOR) * SECTOR] } else { bytes }
+                });
+                Self::does(&mut held, *at, bytes);
+            }
+        }
+        Some(held)
+    }
+}
+
+/// The disk after these, in a folder of its own.
+fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
+    let mut files: BTreeMap<&str, File> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Write { file, at, bytes } => {
+                files.entry(file).or_default().asked.push((*at, Some(bytes.clone())));
+            }
+            Event::Truncate { file, length } => files.entry(file).or_default().asked.push((*length, None)),
+            Event::Sync { file } => files.entry(file).or_default().sync(),
+            Event::Delete { file } => drop(files.remove(file.as_str())),
+            Event::Told(_) => {}
+        }
+    }
+    for (name, file) in files {
+        if let Some(held) = file.found(random) {
+            let (_, end) = name.split_at(name.find('-').unwrap_or(name.len()));
+            std::fs::write(folder.join(format!("box.db{end}")), held).expect("written");
+        }
+    }
+}
+
+/// What a run finds on that disk: whole, and each camera's numbers without gaps. Then, which of the promises that were given are broken.
+fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
+    let causes = Causes::default();
+    let (_store, mut opened, found) = Store::open(settings(folder), "01B", causes.clone()).expect("opens");
+    assert_eq!(causes.all().1, Vec::<String>::new(), "nothing is moved aside");
+    let database = opened.database();
+    assert_eq!(database.integrity(), "ok");
+    let numbers = database.numbers();
+    for (camera, seqs) in &numbers {
+        assert!(seqs.iter().copied().eq(1..=seqs.len() as u64), "{camera} has gaps: {seqs:?}");
+        let last = found.previous.iter().find(|previous| previous.camera == *camera).map(|previous| previous.last_seq);
+        assert_eq!(last, seqs.last().copied(), "{camera}");
+    }
+    let waits: BTreeMap<u64, String> = database
+        .page(0, usize::MAX >> 1)
+        .expect("works")
+        .into_iter()
+        .map(|row| (row.key, row.body.to_string()))
+        .collect();
+    let told = events.iter().filter_map(|event| if let Event::Told(told) = event { Some(told) } else { None });
+    let landed: BTreeSet<u64> =
+        told.clone().filter_map(|told| if let Told::Landed { key } = told { Some(*key) } else { None }).collect();
+    let answers: BTreeMap<String, String> = found.answers.into_iter().collect();
+    let broken = told.filter_map(|told| {
+        let is_kept = match told {
+            Told::Accepted { key, camera, seq } => {
+                let is_known = numbers.get(camera).is_some_and(|seqs| seqs.contains(seq)) && *key < found.next_key;
+                is_known && (waits.contains_key(key) || landed.contains(key))
+            }
+            Told::Answered { id, answer } => answers.get(id) == Some(answer),
+            Told::Left { key, body } => waits.get(key).map_or(landed.contains(key), |again| again == body),
+            Told::Landed { .. } => true,
+        };
+        (!is_kept).then(|| format!("{told:?}"))
+    });
+    broken.collect()
+}
+
+/// The broken promises of all cuts of a run.
+fn cut_often(events: &[Event], seed: u64) -> Vec<String> {
+    let mut random = StdRng::seed_from_u64(seed);
+    // Half of them while the log is taken over into the file, or the file is made.
+    let in_file = |event: &Event| matches!(event, Event::Write { file, .. } if !file.contains('-'));
+    let taken_over: Vec<usize> = (0..events.len()).filter(|at| in_file(&events[*at])).collect();
+    assert!(taken_over.len() > 50, "{} writes to the file itself", taken_over.len());
+    let cuts = (0..CUTS).map(|n| match n % 2 {
+        0 => random.random_range(0..=events.len()),
+        _ => taken_over[random.random_range(0..taken_over.len())] + 1,
+    });
+    let cuts: Vec<usize> = cuts.collect();
+    let broken = cuts.into_iter().flat_map(|at| {
+        let folder = tempfile::tempdir().expect("a folder");
+        cut(&events[..at], folder.path(), &mut random);
+        broken_promises(&events[..at], folder.path())
+    });
+    broken.collect()
+}
+
+#[test]
+fn what_was_told_is_there_after_a_power_cut() {
+    let events = Recorded::run("full.db", Sync::Full);
+    let told = events.iter().filter(|event| matches!(event, Event::Told(_))).count();
+    assert!(told > 500, "{told} promises");
+    assert_eq!(cut_often(&events, 1), Vec::<String>::new());
+}
+
+#[test]
+fn without_fsync_a_power_cut_forgets_the_last_parts_and_breaks_nothing() {
+    let events = Recorded::run("normal.db", Sync::Normal);
+    assert!(!cut_often(&events, 2).is_empty(), "else the books of this test notice nothing");
+}

@@ -7,6 +7,8 @@
 //! One thread, the clerk ([`Clerk::keep`]), owns the file; what waits is written in one transaction. A
 //! disk that fails does not stop the line: results then wait in memory, bounded, and the line's condition says so.
 
+#[cfg(test)]
+mod against_model;
 mod clerk;
 mod database;
 mod ledger;

@@ -1,0 +1,260 @@
+//! The whole store beside a naive model of it: parts in a list, and who of them has had a result. Whatever comes in which
+//! order, disks that fill up and crashes included, each part has exactly one result, in order, and the counters balance.
+
+use super::clerk::Clerk;
+use super::tests::settings;
+use super::*;
+use crate::part::tests::ask;
+use crate::report::tests::judge;
+use crate::verdict::{Reason, Verdict};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A command's parts, or a free-running camera's; some are late at once.
+    Accept {
+        side: bool,
+        count: usize,
+        late: bool,
+    },
+    Number {
+        side: bool,
+        count: usize,
+    },
+    /// A verdict for one of those that have none, in time or not.
+    Settle(usize),
+    Take(usize),
+    /// The broker takes one of those that were taken, or refuses it.
+    Land {
+        which: usize,
+        accepted: bool,
+    },
+    LinkLost,
+    Disk {
+        full: bool,
+    },
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (any::<bool>(), 1..4usize, prop::bool::weighted(0.2))
+            .prop_map(|(side, count, late)| Step::Accept { side, count, late }),
+        2 => (any::<bool>(), 1..4usize).prop_map(|(side, count)| Step::Number { side, count }),
+        6 => any::<usize>().prop_map(Step::Settle),
+        4 => (1..4usize).prop_map(Step::Take),
+        4 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(which, accepted)| Step::Land { which, accepted }),
+        1 => Just(Step::LinkLost),
+        1 => any::<bool>().prop_map(|full| Step::Disk { full }),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// A part to the world: run, camera, number.
+type Name = (String, String, u64);
+
+struct Line {
+    folder: tempfile::TempDir,
+    runs: u32,
+    store: Store,
+    clerk: Clerk,
+    full: bool,
+    /// What this run found waiting.
+    left: u64,
+    /// Of all runs, with the verdicts that the broker had of each, taken or refused.
+    parts: BTreeMap<Name, Vec<Verdict>>,
+    /// Of this run, without a verdict yet.
+    open: Vec<Part>,
+    flying: Vec<Waiting>,
+    /// The last number that was handed out live since the link was last lost, by camera.
+    live_to: BTreeMap<String, u64>,
+}
+
+fn name(part: &Part) -> Name {
+    (part.run_id.to_string(), part.camera().to_string(), part.seq)
+}
+
+fn said(waiting: &Waiting) -> (Name, Verdict) {
+    let (run, camera, seq, passes): (String, String, u64, bool) = serde_json::from_str(&waiting.body).expect("ours");
+    ((run, camera, seq), if passes { Verdict::Pass } else { Verdict::Undecided })
+}
+
+fn open(folder: &Path, run: u32) -> (Store, Clerk, Found) {
+    // What is live stays so, however slow this test is.
+    let settings = Settings { reject_window: Duration::from_secs(3600), ..settings(folder) };
+    let (store, opened, found) = Store::open(settings, &format!("run-{run}"), Causes::default()).expect("opens");
+    let body = |report: &Report| {
+        let (run, camera, seq) = name(&report.part);
+        serde_json::json!([run, camera, seq, report.verdict == Verdict::Pass]).to_string()
+    };
+    let clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) });
+    (store, clerk, found)
+}
+
+impl Line {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, clerk, found) = open(folder.path(), 1);
+        assert_eq!(found.backlog, 0);
+        Line {
+            folder,
+            runs: 1,
+            store,
+            clerk,
+            full: false,
+            left: 0,
+            parts: BTreeMap::new(),
+            open: vec![],
+            flying: vec![],
+            live_to: BTreeMap::new(),
+        }
+    }
+
+    fn asks(side: bool, count: usize, late: bool) -> Vec<Ask> {
+        let (camera, deadline) = (if side { "side" } else { "top" }, Duration::from_secs(if late { 0 } else { 3600 }));
+        (0..count).map(|_| ask(camera, deadline)).collect()
+    }
+
+    fn accepted(&mut self, parts: Vec<Part>) {
+        self.parts.extend(parts.iter().map(|part| (name(part), vec![])));
+        self.open.extend(parts);
+    }
+
+    fn does(&mut self, step: Step) {
+        match step {
+            Step::Accept { side, count, late } => {
+                let accepting = self.store.accepting(Self::asks(side, count, late), None, |_| String::new());
+                self.clerk.once();
+                let (parts, _) = accepting.wait().expect("open");
+                self.accepted(parts);
+            }
+            Step::Number { side, count } => {
+                let parts = self.store.number(Self::asks(side, count, false)).expect("open");
+                self.accepted(parts);
+                self.clerk.once();
+            }
+            Step::Settle(which) if !self.open.is_empty() => {
+                let part = self.open.swap_remove(which % self.open.len());
+                let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
+                (report.verdict, report.reason) = (Verdict::Pass, None);
+                self.store.settle(vec![report]);
+                self.clerk.once();
+            }
+            Step::Take(count) => {
+                let _ = (0..count).take_while(|_| self.take()).count();
+            }
+            Step::Land { which, accepted } if !self.flying.is_empty() => {
+                let waiting = self.flying.swap_remove(which % self.flying.len());
+                self.land(&waiting, accepted);
+            }
+            Step::Settle(_) | Step::Land { .. } => {}
+            Step::LinkLost => {
+                self.store.outbox().rewind();
+                self.flying.clear();
+                self.live_to.clear();
+            }
+            Step::Disk { full } => {
+                self.full = full;
+                self.clerk.disk(full);
+                self.clerk.once_with_nothing();
+            }
+            // What only memory holds is lost with it: told, and not a promise.
+            Step::Crash if self.full => {}
+            Step::Crash => self.crash(),
+        }
+    }
+
+    fn crash(&mut self) {
+        self.runs += 1;
+        // A file has one owner.
+        let (_other, store, clerk) = {
+            let other = tempfile::tempdir().expect("a folder");
+            let (store, clerk, _) = open(other.path(), 0);
+            (other, store, clerk)
+        };
+        drop((std::mem::replace(&mut self.store, store), std::mem::replace(&mut self.clerk, clerk)));
+        let (store, clerk, found) = open(self.folder.path(), self.runs);
+        (self.store, self.clerk, self.left) = (store, clerk, found.backlog);
+        self.open.clear();
+        self.flying.clear();
+        self.live_to.clear();
+        for previous in found.previous {
+            let of = |(run, camera, _): &&Name| *run == previous.run_id && *camera == previous.camera;
+            let last = self.parts.keys().filter(of).map(|(_, _, seq)| *seq).max();
+            assert_eq!(last, Some(previous.last_seq), "{previous:?}");
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let next = self.store.outbox().next().or_else(|| {
+            self.clerk.once_with_nothing(); // a page
+            self.store.outbox().next()
+        });
+        let Some(waiting) = next else { return false };
+        if waiting.until.is_some() {
+            let ((_, camera, seq), _) = said(&waiting);
+            let before = self.live_to.insert(camera.clone(), seq);
+            assert!(before.is_none_or(|before| before < seq), "{camera}: {seq} after {before:?}");
+        }
+        self.flying.push(waiting);
+        true
+    }
+
+    fn land(&mut self, waiting: &Waiting, accepted: bool) {
+        let (name, verdict) = said(waiting);
+        self.parts.get_mut(&name).unwrap_or_else(|| panic!("nobody asked for {name:?}")).push(verdict);
+        self.store.landed(waiting.key, accepted);
+        self.clerk.once();
+    }
+
+    fn balances(&self) {
+        let count = self.store.count();
+        assert_eq!(count.accepted, count.results + count.open, "{count:?}");
+        assert_eq!(count.results + count.late + self.left, count.acked + count.given_up + count.waiting, "{count:?}");
+    }
+
+    /// The line stops in order, and the broker takes all that there is.
+    fn ends(mut self) {
+        self.does(Step::Disk { full: false });
+        self.does(Step::LinkLost);
+        let (store, closed) = (self.store.clone(), std::sync::mpsc::channel());
+        let closing = std::thread::spawn(move || {
+            store.close();
+            closed.0.send(()).expect("awaited");
+        });
+        while closed.1.try_recv().is_err() {
+            self.clerk.once_with_nothing();
+        }
+        closing.join().expect("no panic");
+        while self.take() {
+            let waiting = self.flying.pop().expect("taken");
+            self.land(&waiting, true);
+            self.balances();
+        }
+        assert_eq!((self.store.count().waiting, self.store.count().open), (0, 0));
+        for (name, had) in &self.parts {
+            let is_right = match had.as_slice() {
+                [_] => true,
+                // The verdict came after the result, and stands for the record.
+                [Verdict::Undecided, Verdict::Pass] | [Verdict::Pass, Verdict::Undecided] => true,
+                _ => false,
+            };
+            assert!(is_right, "{name:?} had {had:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn each_part_has_one_result_in_order_and_the_counters_balance(steps in prop::collection::vec(step(), 1..80)) {
+        let mut line = Line::start();
+        for step in steps {
+            line.does(step);
+            line.balances();
+        }
+        line.ends();
+    }
+}

@@ -5,12 +5,15 @@
 //! Method: the line's own foreman, ring, intake, store and publisher; a desk that passes every part at once; frames of a
 //! few bytes every 5 ms (`--frame-ms`). A client on the same broker sends triggers at a steady rate and hears the
 //! results. A part's time is told twice: from handing the trigger to the client until the result has come back to it,
-//! and by its stages until the broker's PUBACK ([`stages`]), with the wait for the frame apart. Two rounds: triggers
+//! and by its stages until the broker's PUBACK ([`stages`]), with the wait for the frame apart. Before them, in the same
+//! rhythm, what the disk alone takes for a part's two commits ([`disk`]). Two rounds: triggers
 //! alone; then with `--backlog` results of an earlier run in the store, until they are delivered. A broker must be there,
 //! on loopback to compare.
 
+mod disk;
 mod stages;
 
+use self::disk::Disk;
 use self::stages::{Sample, Stages};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
@@ -78,11 +81,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn run(arguments: &PartsArguments) -> Result<(), Failure> {
     let folder = arguments.folder.join(format!("winspect-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let measured = measure(arguments, &folder);
+    let disk = floor(arguments, &folder).map_err(|error| Failure::new(Exit::Unavailable, error));
+    let measured = disk.and_then(|disk| Ok((disk, measure(arguments, &folder)?)));
     let removed = std::fs::remove_dir_all(&folder);
-    let (alone, beside, drain) = measured?;
+    let (disk, (alone, beside, drain)) = measured?;
     removed.map_err(|error| Failure::new(Exit::Unavailable, error))?;
     eprintln!("{} triggers/s for {} s, sync = {}", arguments.rate, arguments.seconds, arguments.sync);
+    let times = if arguments.sync == "full" { "a part waits for that" } else { "sync = normal does not wait for it" };
+    eprintln!("the disk alone ({}), two writes and two syncs: {}; {times}", disk.name, disk.two_commits.words());
     alone.tell("triggers alone");
     let rate = drain.map(|(count, took)| count as f64 / took.as_secs_f64());
     if let Some(rate) = rate {
@@ -91,9 +97,16 @@ pub fn run(arguments: &PartsArguments) -> Result<(), Failure> {
     }
     print(json!({
         "rate": arguments.rate, "seconds": arguments.seconds, "sync": arguments.sync, "backlog": arguments.backlog,
+        "disk": disk.name, "disk_two_commits": disk.two_commits.json(),
         "alone": alone.json(), "beside_backlog": rate.map(|_| beside.json()), "backlog_per_s": rate,
     }))
     .map(|_| ())
+}
+
+/// At most for 5 s.
+fn floor(arguments: &PartsArguments, folder: &std::path::Path) -> std::io::Result<Disk> {
+    let gap = Duration::from_secs(1) / u32::from(arguments.rate);
+    Disk::measure(folder, usize::from(arguments.rate) * usize::from(arguments.seconds.min(5)), gap)
 }
 
 /// The latencies of triggers alone, those beside a backlog, and how long which backlog took.

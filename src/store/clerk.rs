@@ -13,6 +13,7 @@ use crate::report::Report;
 use crate::verdict::{Reason, Verdict};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ const TIDY: Duration = Duration::from_secs(10);
 pub struct Opened {
     settings: Settings,
     run_id: Arc<str>,
+    first_key: u64,
+    is_begun: bool,
     changes: Receiver<Change>,
     outbox: Arc<Outbox>,
     causes: Causes,
@@ -51,6 +54,10 @@ pub struct Opened {
 pub struct Clerk {
     settings: Settings,
     run_id: Arc<str>,
+    /// This run's; what the file holds before it is from earlier ones.
+    first_key: u64,
+    /// The file says of what earlier runs left that it waits.
+    is_begun: bool,
     words: Words,
     changes: Receiver<Change>,
     outbox: Arc<Outbox>,
@@ -82,6 +89,51 @@ struct Round {
 /// Whoever asked, and what he gets.
 type Accepted = (Sender<(Vec<Part>, String)>, Vec<Part>, String);
 
+/// A store as a run begins with it.
+struct Begun {
+    database: Database,
+    /// It was moved aside.
+    told: Option<String>,
+    found: Found,
+    /// Why the file cannot be written.
+    failed: Option<String>,
+}
+
+/// A disk that is full or read-only does not keep a line from judging: what cannot be written waits in memory, and the file
+/// is tried again.
+fn begin(settings: &Settings) -> Result<Begun, DatabaseError> {
+    let Settings { file, sync, .. } = settings;
+    let begun = Database::open(file, *sync).and_then(|(database, told)| begin_in(database, told));
+    match begun {
+        Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
+            let (database, told) = Database::anew(file, *sync, &error)?;
+            begin_in(database, Some(told))
+        }
+        Err(error) if error.is_of_the_disk() => {
+            // Above the keys of the parts in the file, which count from 1.
+            let next_key = (1 << 52) | (u64::from(rand::random::<u32>()) << 20);
+            let found = Found { next_key, ..Found::default() };
+            Ok(Begun { database: Database::without_file()?, told: None, found, failed: Some(error.to_string()) })
+        }
+        begun => begun,
+    }
+}
+
+fn begin_in(mut database: Database, told: Option<String>) -> Result<Begun, DatabaseError> {
+    let found = database.found()?;
+    match database.begin_run(found.next_key).map_err(DatabaseError::from) {
+        Ok(backlog) => Ok(Begun { database, told, found: Found { backlog, ..found }, failed: None }),
+        Err(error) if error.is_of_the_disk() => Ok(Begun { database, told, found, failed: Some(error.to_string()) }),
+        Err(error) => Err(error),
+    }
+}
+
+fn cannot_write(file: &Path, error: &str, causes: &Causes) {
+    let file = file.display();
+    tracing::error!("the store {file} does not write: {error}; results wait in memory. Free the disk, or mend it");
+    causes.set("store", Health::OffSpec, format!("results are not on the disk: {error}"));
+}
+
 impl Opened {
     pub(super) fn open(
         settings: Settings,
@@ -90,26 +142,22 @@ impl Opened {
         outbox: Arc<Outbox>,
         causes: Causes,
     ) -> Result<(Self, Found), DatabaseError> {
-        let (mut database, mut told) = Database::open(&settings.file, settings.sync)?;
-        let found = match database.begin_run() {
-            Err(error) if is_broken(&error) => {
-                drop(database);
-                let (another, words) = Database::anew(&settings.file, settings.sync, &error)?;
-                (database, told) = (another, Some(words));
-                database.begin_run()?
-            }
-            found => found?,
-        };
+        let Begun { database, told, found, failed } = begin(&settings)?;
         if let Some(told) = &told {
             tracing::error!("{told}; what waited in it is lost to the broker");
             causes.set("store", Health::OffSpec, told);
+        }
+        if let Some(error) = &failed {
+            cannot_write(&settings.file, error, &causes);
         }
         if found.backlog > 0 {
             tracing::info!("{} results of earlier runs wait for the broker", found.backlog);
         }
         outbox.queues().in_file = found.backlog;
         let ledger = Arc::new(Mutex::new(Ledger::new(run_id.into(), found.next_key)));
-        Ok((Opened { settings, run_id: run_id.into(), changes, outbox, causes, database, ledger, told }, found))
+        let (run_id, first_key) = (run_id.into(), found.next_key);
+        let is_begun = failed.is_none();
+        Ok((Opened { settings, run_id, first_key, is_begun, changes, outbox, causes, database, ledger, told }, found))
     }
 
     pub(super) fn ledger(&self) -> Arc<Mutex<Ledger>> {
@@ -122,10 +170,12 @@ impl Opened {
     }
 
     pub fn clerk(self, words: Words) -> Clerk {
-        let Opened { settings, run_id, changes, outbox, causes, database, ledger, told } = self;
+        let Opened { settings, run_id, first_key, is_begun, changes, outbox, causes, database, ledger, told } = self;
         Clerk {
             settings,
             run_id,
+            first_key,
+            is_begun,
             words,
             changes,
             outbox,
@@ -133,7 +183,7 @@ impl Opened {
             database,
             ledger,
             unwritten: told.map(|what| Write::Note { what }).into_iter().collect(),
-            failed: None,
+            failed: (!is_begun).then(Instant::now),
             owed: None,
             tidied: Instant::now(),
         }
@@ -350,6 +400,13 @@ impl Clerk {
         if waits {
             return;
         }
+        if !self.is_begun {
+            match self.database.begin_run(self.first_key) {
+                Ok(waiting) => self.outbox.queues().in_file += waiting,
+                Err(error) => return self.fail(&error),
+            }
+            self.is_begun = true;
+        }
         // A disk that failed is tried with a few: the others would be written for nothing.
         let some = if self.failed.is_some() { self.unwritten.len().min(TOGETHER) } else { self.unwritten.len() };
         match self.database.write(&self.run_id, &self.unwritten.make_contiguous()[..some]) {
@@ -370,27 +427,23 @@ impl Clerk {
 
     fn fail(&mut self, error: &rusqlite::Error) {
         if self.failed.is_none() {
-            let file = self.settings.file.display();
-            tracing::error!(
-                "the store {file} does not write: {error}; results wait in memory. Free the disk, or mend it"
-            );
-            self.causes.set("store", Health::OffSpec, format!("results are not on the disk: {error}"));
+            cannot_write(&self.settings.file, &error.to_string(), &self.causes);
         }
         self.failed = Some(Instant::now());
         if is_broken(error) || self.database.is_left() {
             match self.another_file(error) {
                 Ok((database, told)) => {
-                    self.database = database;
-                    tracing::error!(
-                        "{}; what waited in it is lost to the broker",
-                        told.as_deref().unwrap_or("another store")
-                    );
-                    self.unwritten.extend(told.map(|what| Write::Note { what }));
+                    (self.database, self.is_begun) = (database, false);
                     let mut queues = self.outbox.queues();
                     let lost = std::mem::take(&mut queues.in_file);
                     queues.gave_up(lost);
+                    drop(queues);
+                    if let Some(told) = &told {
+                        tracing::error!("{told}; the {lost} results that waited in it are lost to the broker");
+                    }
+                    self.unwritten.extend(told.map(|what| Write::Note { what }));
                 }
-                Err(error) => tracing::error!("{error}"),
+                Err(error) => tracing::debug!("the store is still not there: {error}"),
             }
         }
         let beyond = self.unwritten.len().saturating_sub(UNWRITTEN_MAX);
@@ -401,7 +454,7 @@ impl Clerk {
     fn another_file(&mut self, error: &rusqlite::Error) -> Result<(Database, Option<String>), DatabaseError> {
         let Settings { file, sync, .. } = &self.settings;
         if self.database.is_left() {
-            return Database::open(file, *sync); // it was moved aside, and there was none before now
+            return Database::open(file, *sync); // there was none before now
         }
         self.database.leave()?;
         Database::anew(file, *sync, error).map(|(database, told)| (database, Some(told)))

@@ -7,6 +7,7 @@
 use rusqlite::OptionalExtension;
 use rusqlite::{Connection, ErrorCode, ffi, params};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,6 +118,22 @@ pub enum DatabaseError {
     Sqlite(#[from] rusqlite::Error),
 }
 
+impl DatabaseError {
+    /// The disk is full, read-only or failing: another time the same file would do.
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            DatabaseError::File { error, .. } => {
+                matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::ReadOnlyFilesystem)
+            }
+            DatabaseError::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly)
+            ),
+            _ => false,
+        }
+    }
+}
+
 pub struct Database {
     connection: Connection,
     is_left: bool,
@@ -194,8 +211,28 @@ impl Database {
                     format!("the store was an early winspect's (version {found}); moved to {}", aside.display());
                 Self::try_open(path, sync).map(|database| (database, Some(words)))
             }
-            opened => opened.map(|database| (database, None)),
+            opened => opened.map_err(|error| Self::reason(path, error)).map(|database| (database, None)),
         }
+    }
+
+    /// What the system says where SQLite only says that it cannot.
+    fn reason(path: &Path, error: DatabaseError) -> DatabaseError {
+        let code = if let DatabaseError::Sqlite(error) = &error { error.sqlite_error_code() } else { None };
+        let asked = matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly));
+        let tried = asked.then(|| std::fs::File::options().append(true).create(true).open(path));
+        match tried {
+            Some(Err(error)) => DatabaseError::File { path: path.to_owned(), error },
+            _ => error,
+        }
+    }
+
+    /// Instead of a file that cannot be used: nothing can be written until another one is opened.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn without_file() -> rusqlite::Result<Self> {
+        let running = Running { before: 0, since: Instant::now() };
+        Ok(Database { connection: Connection::open_in_memory()?, is_left: true, running })
     }
 
     /// Moves a broken file aside and makes another one; what is to be told. Nobody may have the broken one open: who
@@ -214,8 +251,7 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn leave(&mut self) -> rusqlite::Result<()> {
-        self.connection = Connection::open_in_memory()?;
-        self.is_left = true;
+        *self = Self::without_file()?;
         Ok(())
     }
 
@@ -254,25 +290,36 @@ impl Database {
         Ok(Database { connection, is_left: false, running })
     }
 
-    /// What earlier runs left waits for the broker from now on. Runs are in the order of their parts' keys, not of their
-    /// names, which begin with the time: a box without a battery for its clock starts in the past.
+    /// What earlier runs left, before that key, waits for the broker from now on; how many results those are.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn begin_run(&mut self) -> rusqlite::Result<Found> {
+    pub fn begin_run(&mut self, first_key: u64) -> rusqlite::Result<u64> {
         let change = self.connection.transaction()?;
-        change.execute("UPDATE part SET state = 2 WHERE state < 3 AND state IN (0, 1)", [])?;
+        change
+            .execute("UPDATE part SET state = 2 WHERE state < 3 AND state IN (0, 1) AND key < ?", [first_key as i64])?;
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
         change.execute(old, [RUNS_KEPT])?;
         change.execute("DELETE FROM answer WHERE at < ?", [self.running.forgotten()])?;
         change.commit()?;
-        let one = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64);
+        let waits = format!("SELECT count(*) FROM part WHERE {WAITS} AND key < ?");
+        let waiting: i64 = self.connection.query_row(&waits, [first_key as i64], |row| row.get(0))?;
+        Ok(waiting as u64)
+    }
+
+    /// What earlier runs left; what of it waits is told by [`Database::begin_run`]. Runs are in the order of their parts'
+    /// keys, not of their names, which begin with the time: a box without a battery for its clock starts in the past.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn found(&self) -> rusqlite::Result<Found> {
         // Delivered parts may be gone from the file.
-        let next_key = one(
+        let next_key: i64 = self.connection.query_row(
             "SELECT max(coalesce((SELECT max(key) FROM part), 0), coalesce((SELECT max(last_key) FROM run), 0)) + 1",
+            [],
+            |row| row.get(0),
         )?;
-        let backlog = one(&format!("SELECT count(*) FROM part WHERE {WAITS}"))?;
         let mut last = self.connection.prepare(
             "SELECT run_id, camera, last_seq FROM run AS this
              WHERE last_key = (SELECT max(last_key) FROM run WHERE camera = this.camera) ORDER BY camera",
@@ -285,7 +332,7 @@ impl Database {
         let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
         let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let kept = kept.collect::<rusqlite::Result<_>>()?;
-        Ok(Found { next_key, backlog, previous, answers, kept })
+        Ok(Found { next_key: next_key as u64, backlog: 0, previous, answers, kept })
     }
 
     /// The newest [`ANSWERS_MAX`], the oldest first. Sorted here: by the index each would be looked up by itself.

@@ -11,6 +11,8 @@
 mod against_model;
 mod clerk;
 mod database;
+#[cfg(test)]
+mod layer;
 mod ledger;
 mod outbox;
 #[cfg(test)]

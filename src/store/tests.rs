@@ -222,6 +222,43 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
 }
 
 #[test]
+fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is_used_once_there_is_room() {
+    let settings = Settings { file: layer::path("start.db").into(), ..settings(Path::new("")) };
+    let run = Run::start(settings.clone(), "01A");
+    let parts = run.accept(3);
+    run.pass(&parts[0]);
+    run.next().expect("settled");
+    run.end();
+
+    layer::fill("start.db", true);
+    let run = Run::start(settings.clone(), "01B");
+    let (health, told) = run.causes.all();
+    assert_eq!(health, Health::OffSpec);
+    assert!(told[0].contains("results are not on the disk: database or disk is full"), "{told:?}");
+    assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 3 }]);
+    let own = run.accept(2);
+    assert_eq!((own[1].seq, own[0].key), (2, parts[2].key + 1));
+    run.pass(&own[0]);
+    let live = run.next().expect("settled");
+    assert_eq!((live.key, live.until.is_some()), (own[0].key, true));
+    assert!(run.store.outbox().next().is_none());
+
+    layer::fill("start.db", false);
+    let late: Vec<u64> = std::iter::from_fn(|| run.next()).map(|waiting| waiting.key).collect();
+    assert_eq!(
+        late,
+        parts.iter().map(|part| part.key).collect::<Vec<_>>(),
+        "what the run before left, and not our own"
+    );
+    assert_eq!(run.causes.all().0, Health::Normal);
+    run.end();
+    let run = Run::start(settings, "01C");
+    assert_eq!(run.found.previous, [Previous { run_id: "01B".into(), camera: "top".into(), last_seq: 2 }]);
+    assert_eq!(run.found.backlog, 5);
+    run.end();
+}
+
+#[test]
 fn a_file_that_is_no_store_is_moved_aside_and_a_second_process_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("box.db"), "garbage, and a lot of it. ".repeat(1000)).expect("written");
@@ -266,7 +303,7 @@ fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
     database.write("01A", &[answer("new")]).expect("written");
     let left = |database: &mut Database| -> Vec<String> {
         database.tidy(Duration::from_secs(3600), 1 << 40).expect("works");
-        let left = database.begin_run().expect("works").answers.into_iter().map(|(id, _)| id);
+        let left = database.found().expect("works").answers.into_iter().map(|(id, _)| id);
         left.collect::<BTreeSet<_>>().into_iter().collect()
     };
     assert_eq!(left(&mut database), ["new", "old"]);

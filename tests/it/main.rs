@@ -4,6 +4,7 @@ mod bad_image;
 mod broker;
 mod camera;
 mod check;
+mod disk;
 mod doctor;
 mod engine;
 mod evaluate;

@@ -18,6 +18,7 @@ mod gpu;
 mod inspect;
 mod line;
 mod link;
+mod messages;
 mod misuse;
 mod models;
 mod networks;

@@ -343,6 +343,14 @@ fn what_waits_is_found_without_reading_what_is_delivered() {
     assert!(plan.contains("part_not_done"), "{plan}");
 }
 
+/// What a kill leaves of an open store: nothing is closed.
+pub(super) fn as_killed(file: &Path, copy: &Path) {
+    for end in ["", "-wal"] {
+        let beside = |path: &Path| format!("{}{end}", path.display());
+        std::fs::copy(beside(file), beside(copy)).expect("copied");
+    }
+}
+
 /// Most of its pages say nothing any more, as after a bad sector.
 fn break_it(file: &Path) {
     use std::os::unix::fs::FileExt;
@@ -425,11 +433,7 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
         writes.extend((0..100).map(answer));
         database.write("01A", &writes).expect("writes");
     }
-    // What a kill leaves: nothing is closed.
-    for end in ["", "-wal"] {
-        let from = format!("{}{end}", settings.file.display());
-        std::fs::copy(from, format!("{}{end}", copy.display())).expect("copied");
-    }
+    as_killed(&settings.file, &copy);
     settings.file = copy;
     let (_store, _opened, found) = Store::open(settings, "01B", Causes::default()).expect("opens");
     assert_eq!((found.backlog, found.next_key, found.answers.len()), (5_000, 10_001, 1_000));
@@ -526,6 +530,25 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
         write(2 << 20);
     }
     assert!(in_file() >= before + (16 << 20), "the bound");
+}
+
+#[test]
+fn the_log_has_its_bound_also_when_every_run_is_killed_before_it_takes_it_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(folder.path());
+    let logs = (0..4).map(|run| {
+        let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
+        let notes = (0..10).map(|_| Write::Note { what: "x".repeat(100_000) });
+        database.write("01A", &notes.collect::<Vec<_>>()).expect("written");
+        let copy = folder.path().join(format!("killed-{run}.db"));
+        as_killed(&settings.file, &copy);
+        settings.file = copy;
+        std::fs::metadata(format!("{}-wal", settings.file.display())).expect("there").len()
+    });
+    let logs: Vec<u64> = logs.collect();
+    assert!(logs.iter().all(|log| *log < 2 << 20), "{logs:?}");
+    let (database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
+    assert_eq!(database.audit().expect("works").len(), 40);
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl Clerk {
     #[cfg(test)]
     pub(super) fn once_with_nothing(&mut self) {
         let changes = self.changes.try_iter().collect();
-        self.round(changes, true);
+        self.round(changes, false);
     }
 
     #[cfg(test)]
@@ -389,6 +389,7 @@ impl Clerk {
             return;
         }
         round.late += spilled.len() as u64;
+        round.is_urgent = true; // a page that is read before they are in the file would be without them
         self.unwritten.extend(spilled.into_iter().map(|Waiting { key, place, body, .. }| Write::Spill {
             key,
             place,
@@ -409,19 +410,21 @@ impl Clerk {
             }
             self.is_begun = true;
         }
-        // A disk that failed is tried with a few: the others would be written for nothing.
+        // A disk that failed is tried with a few: the others would be written for nothing. Once it works they follow, before
+        // anybody reads a page.
         let some = if self.failed.is_some() { self.unwritten.len().min(TOGETHER) } else { self.unwritten.len() };
         match self.database.write(&self.run_id, &self.unwritten.make_contiguous()[..some]) {
             Ok(()) => {
                 self.unwritten.drain(..some);
-                if self.unwritten.is_empty() {
-                    self.owed = None;
-                    self.outbox.queues().landed.clear();
-                }
                 if self.failed.take().is_some() {
                     tracing::info!("the store writes again");
                     self.causes.clear("store");
                 }
+                if !self.unwritten.is_empty() {
+                    return self.write();
+                }
+                self.owed = None;
+                self.outbox.queues().landed.clear();
             }
             Err(error) => self.fail(&error),
         }

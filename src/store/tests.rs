@@ -166,11 +166,15 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     run.end();
     let run = Run::start(Settings { waiting_max: 10, ..settings(folder.path()) }, "01B");
     run.until(|count| count.given_up == 40);
+    // Room for one more.
+    let first = run.next().expect("waits");
+    run.store.landed(first.key, true);
+    run.until(|count| count.acked == 1);
     let part = run.accept(1).remove(0);
     run.pass(&part);
-    let told: Vec<Waiting> = std::iter::from_fn(|| run.next()).take(11).collect();
+    let told: Vec<Waiting> = std::iter::from_fn(|| run.next()).take(10).collect();
     let live = told.iter().find(|waiting| waiting.until.is_some()).expect("the new one");
-    assert_eq!((live.dropped_before, told.len()), (40, 11));
+    assert_eq!((live.dropped_before, told.len()), (40, 10));
     run.end();
 }
 
@@ -501,6 +505,28 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
     let run = Run::start(settings(folder.path()), "01B");
     assert_eq!(run.found.backlog, 2100 - given_up);
     run.end();
+}
+
+#[test]
+fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+    let mut clerk =
+        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let judged = |clerk: &mut Clerk| {
+        let parts = store.number((0..1500).map(|_| ask("top", DEADLINE)).collect()).expect("open");
+        let reports = parts.into_iter().map(|part| Report::undecided(part.clone(), Reason::NotReady, &judge(&part)));
+        store.settle(reports.collect());
+        clerk.once();
+    };
+    judged(&mut clerk);
+    assert_eq!(std::iter::from_fn(|| store.outbox().next()).count(), 1500);
+    judged(&mut clerk);
+    store.outbox().rewind();
+    for _ in 0..2 {
+        clerk.once_with_nothing();
+        assert_eq!(store.count().waiting, 3000);
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The whole store beside a naive model of it: parts in a list, and who of them has had a result. Whatever comes in which
-//! order, disks that fill up and crashes included, each part has exactly one result, in order, and the counters balance.
+//! order, disks that fill up and crashes included, each part has exactly one result, in order, delivered or
+//! given up and counted, and the counters balance.
 
 use super::clerk::Clerk;
-use super::tests::settings;
+use super::tests::{as_killed, settings};
 use super::*;
 use crate::part::tests::ask;
 use crate::report::tests::judge;
@@ -25,6 +26,10 @@ enum Step {
     },
     /// A verdict for one of those that have none, in time or not.
     Settle(usize),
+    /// Parts and their verdicts, more than memory holds when it comes again.
+    Flood {
+        side: bool,
+    },
     Take(usize),
     /// The broker takes one of those that were taken, or refuses it.
     Land {
@@ -44,10 +49,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(side, count, late)| Step::Accept { side, count, late }),
         2 => (any::<bool>(), 1..4usize).prop_map(|(side, count)| Step::Number { side, count }),
         6 => any::<usize>().prop_map(Step::Settle),
+        1 => any::<bool>().prop_map(|side| Step::Flood { side }),
         4 => (1..4usize).prop_map(Step::Take),
         4 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(which, accepted)| Step::Land { which, accepted }),
         1 => Just(Step::LinkLost),
-        1 => any::<bool>().prop_map(|full| Step::Disk { full }),
+        2 => any::<bool>().prop_map(|full| Step::Disk { full }),
         1 => Just(Step::Crash),
     ]
 }
@@ -63,6 +69,11 @@ struct Line {
     full: bool,
     /// What this run found waiting.
     left: u64,
+    /// In this run.
+    refused: u64,
+    /// In earlier runs: verdicts for the record, and results that were given up without asking the broker.
+    late: u64,
+    given_up: u64,
     /// Of all runs, with the verdicts that the broker had of each, taken or refused.
     parts: BTreeMap<Name, Vec<Verdict>>,
     /// Of this run, without a verdict yet.
@@ -74,6 +85,12 @@ struct Line {
 
 fn name(part: &Part) -> Name {
     (part.run_id.to_string(), part.camera().to_string(), part.seq)
+}
+
+fn pass(part: Part) -> Report {
+    let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
+    (report.verdict, report.reason) = (Verdict::Pass, None);
+    report
 }
 
 fn said(waiting: &Waiting) -> (Name, Verdict) {
@@ -105,6 +122,9 @@ impl Line {
             clerk,
             full: false,
             left: 0,
+            refused: 0,
+            late: 0,
+            given_up: 0,
             parts: BTreeMap::new(),
             open: vec![],
             flying: vec![],
@@ -137,9 +157,13 @@ impl Line {
             }
             Step::Settle(which) if !self.open.is_empty() => {
                 let part = self.open.swap_remove(which % self.open.len());
-                let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
-                (report.verdict, report.reason) = (Verdict::Pass, None);
-                self.store.settle(vec![report]);
+                self.store.settle(vec![pass(part)]);
+                self.clerk.once();
+            }
+            Step::Flood { side } => {
+                let parts = self.store.number(Self::asks(side, 1100, false)).expect("open");
+                self.parts.extend(parts.iter().map(|part| (name(part), vec![])));
+                self.store.settle(parts.into_iter().map(pass).collect());
                 self.clerk.once();
             }
             Step::Take(count) => {
@@ -148,6 +172,7 @@ impl Line {
             Step::Land { which, accepted } if !self.flying.is_empty() => {
                 let waiting = self.flying.swap_remove(which % self.flying.len());
                 self.land(&waiting, accepted);
+                self.clerk.once();
             }
             Step::Settle(_) | Step::Land { .. } => {}
             Step::LinkLost => {
@@ -166,17 +191,14 @@ impl Line {
         }
     }
 
+    /// The next run finds what a kill leaves of the files.
     fn crash(&mut self) {
+        self.close_the_books();
         self.runs += 1;
-        // A file has one owner.
-        let (_other, store, clerk) = {
-            let other = tempfile::tempdir().expect("a folder");
-            let (store, clerk, _) = open(other.path(), 0);
-            (other, store, clerk)
-        };
-        drop((std::mem::replace(&mut self.store, store), std::mem::replace(&mut self.clerk, clerk)));
-        let (store, clerk, found) = open(self.folder.path(), self.runs);
-        (self.store, self.clerk, self.left) = (store, clerk, found.backlog);
+        let folder = tempfile::tempdir().expect("a folder");
+        as_killed(&self.folder.path().join("box.db"), &folder.path().join("box.db"));
+        let (store, clerk, found) = open(folder.path(), self.runs);
+        (self.store, self.clerk, self.left, self.folder) = (store, clerk, found.backlog, folder);
         self.open.clear();
         self.flying.clear();
         self.live_to.clear();
@@ -185,6 +207,13 @@ impl Line {
             let last = self.parts.keys().filter(of).map(|(_, _, seq)| *seq).max();
             assert_eq!(last, Some(previous.last_seq), "{previous:?}");
         }
+    }
+
+    /// Of this run.
+    fn close_the_books(&mut self) {
+        let count = self.store.count();
+        self.late += count.late;
+        self.given_up += count.given_up - std::mem::take(&mut self.refused);
     }
 
     fn take(&mut self) -> bool {
@@ -206,7 +235,7 @@ impl Line {
         let (name, verdict) = said(waiting);
         self.parts.get_mut(&name).unwrap_or_else(|| panic!("nobody asked for {name:?}")).push(verdict);
         self.store.landed(waiting.key, accepted);
-        self.clerk.once();
+        self.refused += u64::from(!accepted);
     }
 
     fn balances(&self) {
@@ -229,13 +258,20 @@ impl Line {
         }
         closing.join().expect("no panic");
         while self.take() {
-            let waiting = self.flying.pop().expect("taken");
-            self.land(&waiting, true);
+            while self.flying.len() < 200 && self.take() {}
+            for waiting in std::mem::take(&mut self.flying) {
+                self.land(&waiting, true);
+            }
+            self.clerk.once();
             self.balances();
         }
         assert_eq!((self.store.count().waiting, self.store.count().open), (0, 0));
+        self.close_the_books();
+        let had: usize = self.parts.values().map(Vec::len).sum();
+        assert_eq!(self.parts.len() as u64 + self.late, had as u64 + self.given_up, "each once, or given up");
         for (name, had) in &self.parts {
             let is_right = match had.as_slice() {
+                [] => self.given_up > 0,
                 [_] => true,
                 // The verdict came after the result, and stands for the record.
                 [Verdict::Undecided, Verdict::Pass] | [Verdict::Pass, Verdict::Undecided] => true,

@@ -287,7 +287,11 @@ impl Database {
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
         let running = Running::go_on(&connection)?;
-        Ok(Database { connection, is_left: false, running })
+        let mut database = Database { connection, is_left: false, running };
+        // What killed runs left in the log is not counted below, and each would leave some more. A disk that is full: it
+        // stays there, and counts.
+        let _ = database.checkpoint();
+        Ok(database)
     }
 
     /// What earlier runs left, before that key, waits for the broker from now on; how many results those are.

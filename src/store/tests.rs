@@ -166,11 +166,15 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     run.end();
     let run = Run::start(Settings { waiting_max: 10, ..settings(folder.path()) }, "01B");
     run.until(|count| count.given_up == 40);
+    // Room for one more.
+    let first = run.next().expect("waits");
+    run.store.landed(first.key, true);
+    run.until(|count| count.acked == 1);
     let part = run.accept(1).remove(0);
     run.pass(&part);
-    let told: Vec<Waiting> = std::iter::from_fn(|| run.next()).take(11).collect();
+    let told: Vec<Waiting> = std::iter::from_fn(|| run.next()).take(10).collect();
     let live = told.iter().find(|waiting| waiting.until.is_some()).expect("the new one");
-    assert_eq!((live.dropped_before, told.len()), (40, 11));
+    assert_eq!((live.dropped_before, told.len()), (40, 10));
     run.end();
 }
 
@@ -343,6 +347,14 @@ fn what_waits_is_found_without_reading_what_is_delivered() {
     assert!(plan.contains("part_not_done"), "{plan}");
 }
 
+/// What a kill leaves of an open store: nothing is closed.
+pub(super) fn as_killed(file: &Path, copy: &Path) {
+    for end in ["", "-wal"] {
+        let beside = |path: &Path| format!("{}{end}", path.display());
+        std::fs::copy(beside(file), beside(copy)).expect("copied");
+    }
+}
+
 /// Most of its pages say nothing any more, as after a bad sector.
 fn break_it(file: &Path) {
     use std::os::unix::fs::FileExt;
@@ -425,11 +437,7 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
         writes.extend((0..100).map(answer));
         database.write("01A", &writes).expect("writes");
     }
-    // What a kill leaves: nothing is closed.
-    for end in ["", "-wal"] {
-        let from = format!("{}{end}", settings.file.display());
-        std::fs::copy(from, format!("{}{end}", copy.display())).expect("copied");
-    }
+    as_killed(&settings.file, &copy);
     settings.file = copy;
     let (_store, _opened, found) = Store::open(settings, "01B", Causes::default()).expect("opens");
     assert_eq!((found.backlog, found.next_key, found.answers.len()), (5_000, 10_001, 1_000));
@@ -500,6 +508,28 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
 }
 
 #[test]
+fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+    let mut clerk =
+        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let judged = |clerk: &mut Clerk| {
+        let parts = store.number((0..1500).map(|_| ask("top", DEADLINE)).collect()).expect("open");
+        let reports = parts.into_iter().map(|part| Report::undecided(part.clone(), Reason::NotReady, &judge(&part)));
+        store.settle(reports.collect());
+        clerk.once();
+    };
+    judged(&mut clerk);
+    assert_eq!(std::iter::from_fn(|| store.outbox().next()).count(), 1500);
+    judged(&mut clerk);
+    store.outbox().rewind();
+    for _ in 0..2 {
+        clerk.once_with_nothing();
+        assert_eq!(store.count().waiting, 3000);
+    }
+}
+
+#[test]
 fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_there_is_no_between() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = settings(folder.path());
@@ -526,6 +556,25 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
         write(2 << 20);
     }
     assert!(in_file() >= before + (16 << 20), "the bound");
+}
+
+#[test]
+fn the_log_has_its_bound_also_when_every_run_is_killed_before_it_takes_it_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(folder.path());
+    let logs = (0..4).map(|run| {
+        let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
+        let notes = (0..10).map(|_| Write::Note { what: "x".repeat(100_000) });
+        database.write("01A", &notes.collect::<Vec<_>>()).expect("written");
+        let copy = folder.path().join(format!("killed-{run}.db"));
+        as_killed(&settings.file, &copy);
+        settings.file = copy;
+        std::fs::metadata(format!("{}-wal", settings.file.display())).expect("there").len()
+    });
+    let logs: Vec<u64> = logs.collect();
+    assert!(logs.iter().all(|log| *log < 2 << 20), "{logs:?}");
+    let (database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
+    assert_eq!(database.audit().expect("works").len(), 40);
 }
 
 #[test]

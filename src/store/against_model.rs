@@ -3,11 +3,10 @@
 //! given up and counted, and the counters balance.
 
 use super::clerk::Clerk;
-use super::tests::{as_killed, settings};
+use super::tests::{as_killed, passed, settings, words};
 use super::*;
 use crate::part::tests::ask;
-use crate::report::tests::judge;
-use crate::verdict::{Reason, Verdict};
+use crate::verdict::Verdict;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -87,12 +86,6 @@ fn name(part: &Part) -> Name {
     (part.run_id.to_string(), part.camera().to_string(), part.seq)
 }
 
-fn pass(part: Part) -> Report {
-    let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
-    (report.verdict, report.reason) = (Verdict::Pass, None);
-    report
-}
-
 fn said(waiting: &Waiting) -> (Name, Verdict) {
     let (run, camera, seq, passes): (String, String, u64, bool) = serde_json::from_str(&waiting.body).expect("ours");
     ((run, camera, seq), if passes { Verdict::Pass } else { Verdict::Undecided })
@@ -106,7 +99,7 @@ fn open(folder: &Path, run: u32) -> (Store, Clerk, Found) {
         let (run, camera, seq) = name(&report.part);
         serde_json::json!([run, camera, seq, report.verdict == Verdict::Pass]).to_string()
     };
-    let clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) });
+    let clerk = opened.clerk(words(body));
     (store, clerk, found)
 }
 
@@ -157,13 +150,13 @@ impl Line {
             }
             Step::Settle(which) if !self.open.is_empty() => {
                 let part = self.open.swap_remove(which % self.open.len());
-                self.store.settle(vec![pass(part)]);
+                self.store.settle(vec![passed(&part)]);
                 self.clerk.once();
             }
             Step::Flood { side } => {
                 let parts = self.store.number(Self::asks(side, 1100, false)).expect("open");
                 self.parts.extend(parts.iter().map(|part| (name(part), vec![])));
-                self.store.settle(parts.into_iter().map(pass).collect());
+                self.store.settle(parts.iter().map(passed).collect());
                 self.clerk.once();
             }
             Step::Take(count) => {

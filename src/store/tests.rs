@@ -31,6 +31,18 @@ pub(super) fn settings(folder: &Path) -> Settings {
     }
 }
 
+/// A line's, where `body` is what a result says.
+pub(super) fn words(body: impl Fn(&Report) -> String + Send + 'static) -> Words {
+    Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) }
+}
+
+/// That verdict of a part.
+pub(super) fn passed(part: &Part) -> Report {
+    let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
+    (report.verdict, report.reason) = (Verdict::Pass, None);
+    report
+}
+
 impl Run {
     pub fn start(settings: Settings, run_id: &str) -> Self {
         let causes = Causes::default();
@@ -41,7 +53,7 @@ impl Run {
                 report.part.seq, report.verdict, report.reason
             )
         };
-        let clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) });
+        let clerk = opened.clerk(words(body));
         let clerk = std::thread::spawn(move || clerk.keep(&Pulse::default()));
         Run { store, causes, clerk, found }
     }
@@ -51,9 +63,7 @@ impl Run {
     }
 
     fn pass(&self, part: &Part) {
-        let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
-        (report.verdict, report.reason) = (Verdict::Pass, None);
-        self.store.settle(vec![report]);
+        self.store.settle(vec![passed(part)]);
     }
 
     /// What comes out next, within a while.
@@ -203,7 +213,7 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     let (store, mut opened, _) = Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
     opened.database().fill_up(true);
     let body = |_: &Report| "{".to_owned() + &" ".repeat(2000);
-    let mut clerk = opened.clerk(Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) });
+    let mut clerk = opened.clerk(words(body));
     let mut round = |store: &Store, full: Option<bool>| {
         full.into_iter().for_each(|full| clerk.disk(full));
         let (asks, to) = ((0..20).map(|_| ask("top", DEADLINE)).collect(), store.clone());
@@ -384,8 +394,7 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
     let (store, mut opened, _) = Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
     opened.database().forget_pages();
     break_it(&file);
-    let mut clerk =
-        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let aside = || {
         let all = std::fs::read_dir(folder.path()).expect("there").flatten();
         all.filter(|entry| entry.file_name().to_string_lossy().starts_with("box.db.broken-")).count()
@@ -448,13 +457,10 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     let folder = tempfile::tempdir().expect("a folder");
     let causes = Causes::default();
     let (store, opened, _) = Store::open(settings(folder.path()), "01A", causes).expect("opens");
-    let mut clerk =
-        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let parts = store.number((0..3).map(|_| ask("top", DEADLINE)).collect()).expect("open");
     for part in &parts {
-        let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
-        (report.verdict, report.reason) = (Verdict::Pass, None);
-        store.settle(vec![report]);
+        store.settle(vec![passed(part)]);
     }
     clerk.once();
     clerk.disk(true);
@@ -476,8 +482,7 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
 fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
-    let mut clerk =
-        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let mut parts = vec![];
     for _ in 0..21 {
         parts.extend(store.number((0..100).map(|_| ask("top", DEADLINE)).collect()).expect("open"));
@@ -485,12 +490,7 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
     }
     clerk.disk(true);
     for hundred in parts.chunks(100) {
-        let judged = hundred.iter().map(|part| {
-            let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
-            (report.verdict, report.reason) = (Verdict::Pass, None);
-            report
-        });
-        store.settle(judged.collect());
+        store.settle(hundred.iter().map(passed).collect());
         store.note("x".repeat(50_000)); // for which there is no room
         clerk.once();
     }
@@ -511,8 +511,7 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
 fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_forgotten() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
-    let mut clerk =
-        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let judged = |clerk: &mut Clerk| {
         let parts = store.number((0..1500).map(|_| ask("top", DEADLINE)).collect()).expect("open");
         let reports = parts.into_iter().map(|part| Report::undecided(part.clone(), Reason::NotReady, &judge(&part)));
@@ -535,8 +534,7 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
     let settings = settings(folder.path());
     let file = settings.file.clone();
     let (store, opened, _) = Store::open(settings, "01A", Causes::default()).expect("opens");
-    let mut clerk =
-        opened.clerk(Words { judge: Box::new(judge), body: Box::new(|_| "{".to_owned()), reject: Box::new(|_| None) });
+    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let in_file = || std::fs::metadata(&file).map_or(0, |file| file.len());
     let mut write = |bytes: usize| {
         store.note("x".repeat(bytes));

@@ -7,7 +7,7 @@ use rusqlite::ffi;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// One after the other, in a run.
 #[derive(Debug, Clone)]
@@ -42,12 +42,16 @@ pub enum Told {
     },
 }
 
+pub type Watcher = Arc<dyn Fn() + Send + Sync>;
+
 const NAME: &CStr = c"winspect-power-cut";
 /// What happened to the stores of these names.
 static EVENTS: Mutex<BTreeMap<String, Vec<Event>>> = Mutex::new(BTreeMap::new());
 /// The names of open files and the functions that do the work, by the files' addresses in memory.
 static OPEN: Mutex<BTreeMap<usize, (String, ffi::sqlite3_io_methods)>> = Mutex::new(BTreeMap::new());
 static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+/// Who looks at the store whenever it is about to write or has synced.
+static WATCHERS: Mutex<BTreeMap<String, Watcher>> = Mutex::new(BTreeMap::new());
 /// The stores whose disk is full.
 static FULL: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
@@ -67,7 +71,14 @@ pub fn path(store: &str) -> String {
     format!("file:{store}?vfs={}", NAME.to_str().expect("ASCII"))
 }
 
+/// In the middle of the store's work: `watcher` must not wait for it.
+pub fn watch(store: &str, watcher: Watcher) {
+    WATCHERS.lock().expect("no panic").insert(store.to_owned(), watcher);
+}
+
+/// What happened, and nobody watches any more.
 pub fn take(store: &str) -> Vec<Event> {
+    WATCHERS.lock().expect("no panic").remove(store);
     EVENTS.lock().expect("no panic").remove(store).unwrap_or_default()
 }
 
@@ -89,6 +100,13 @@ pub fn note(file: &str, event: Event) {
 
 fn store_of(file: &str) -> &str {
     file.split('-').next().unwrap_or(file)
+}
+
+fn look(file: &str) {
+    let watcher = WATCHERS.lock().expect("no panic").get(store_of(file)).cloned();
+    if let Some(watcher) = watcher {
+        watcher();
+    }
 }
 
 fn unix() -> ffi::sqlite3_vfs {
@@ -149,6 +167,7 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, c
     if FULL.lock().expect("no panic").contains(store_of(&name)) {
         return ffi::SQLITE_FULL;
     }
+    look(&name);
     let copy = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize) }.to_vec();
     note(&name, Event::Write { file: name.clone(), at: at as usize, bytes: copy });
     unsafe { theirs.xWrite.expect("there")(file, bytes, count, at) }
@@ -164,5 +183,6 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     let (name, theirs) = of(file);
     let done = unsafe { theirs.xSync.expect("there")(file, flags) };
     note(&name, Event::Sync { file: name.clone() });
+    look(&name);
     done
 }

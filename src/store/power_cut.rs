@@ -26,8 +26,11 @@ struct Recorded {
     clerk: Clerk,
     random: StdRng,
     open: Vec<Part>,
-    flying: Vec<Waiting>,
+    flying: Flying,
 }
+
+/// What the publisher has taken.
+type Flying = Arc<Mutex<Vec<Waiting>>>;
 
 fn body(report: &Report) -> String {
     let filler = "x".repeat(600);
@@ -39,7 +42,13 @@ impl Recorded {
         let settings = Settings { file: layer::path(name).into(), sync, ..settings(Path::new("")) };
         let (store, opened, _) = Store::open(settings, "01A", Causes::default()).expect("opens");
         let random = StdRng::seed_from_u64(7);
-        let mut run = Recorded { name, store, clerk: opened.clerk(words(body)), random, open: vec![], flying: vec![] };
+        let flying = Flying::default();
+        {
+            // The publisher takes what it can at every moment, also in the middle of a commit.
+            let (outbox, flying) = (store.outbox().clone(), flying.clone());
+            layer::watch(name, Arc::new(move || look(name, &outbox, &flying)));
+        }
+        let mut run = Recorded { name, store, clerk: opened.clerk(words(body)), random, open: vec![], flying };
         for step in 0..400 {
             match run.random.random_range(0..10) {
                 0..3 => run.accept(step),
@@ -50,7 +59,7 @@ impl Recorded {
                 _ if step % 4 == 0 => run.clerk.take_the_log_over(),
                 _ => {}
             }
-            run.look();
+            look(name, run.store.outbox(), &run.flying);
         }
         let Recorded { store, clerk, .. } = run;
         drop((store, clerk)); // it is closed, which takes the log away
@@ -105,20 +114,21 @@ impl Recorded {
 
     /// The broker acknowledges some.
     fn land(&mut self) {
-        let count = self.random.random_range(0..=self.flying.len());
-        for waiting in self.flying.drain(..count).collect::<Vec<_>>() {
+        let count = self.random.random_range(0..=self.flying.lock().expect("no panic").len());
+        let landed: Vec<Waiting> = self.flying.lock().expect("no panic").drain(..count).collect();
+        for waiting in landed {
             self.told(Told::Landed { key: waiting.key });
             self.store.landed(waiting.key, true);
         }
         self.clerk.once_with_nothing();
     }
+}
 
-    /// What the publisher takes.
-    fn look(&mut self) {
-        while let Some(waiting) = self.store.outbox().next() {
-            self.told(Told::Left { key: waiting.key, body: waiting.body.to_string() });
-            self.flying.push(waiting);
-        }
+/// The publisher takes what there is.
+fn look(name: &str, outbox: &Outbox, flying: &Flying) {
+    while let Some(waiting) = outbox.next() {
+        layer::note(name, Event::Told(Told::Left { key: waiting.key, body: waiting.body.to_string() }));
+        flying.lock().expect("no panic").push(waiting);
     }
 }
 

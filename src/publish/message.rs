@@ -3,6 +3,7 @@
 use crate::camera::Status;
 use crate::condition::Condition;
 use crate::frame::{CapturedBy, TallyCount};
+use crate::part::Part;
 use crate::report::{Judge, Report, View};
 use crate::store::{Previous, Reject, StoreCount};
 use crate::verdict::{Map, Reason, Region, Verdict};
@@ -62,8 +63,9 @@ struct Birth<'a> {
     at: String,
 }
 
+/// Which part a message is about: its first keys.
 #[derive(Serialize)]
-struct ResultMessage<'a> {
+struct About<'a> {
     schema: u32,
     seq: u64,
     run_id: &'a str,
@@ -71,6 +73,26 @@ struct ResultMessage<'a> {
     station: &'a str,
     camera: &'a str,
     region: Option<&'a str>,
+}
+
+impl<'a> About<'a> {
+    fn of(part: &'a Part, identity: &'a Identity) -> Self {
+        About {
+            schema: SCHEMA,
+            seq: part.seq,
+            run_id: &part.run_id,
+            part_id: part.ask.part_id.as_deref(),
+            station: &identity.station,
+            camera: &part.ask.camera,
+            region: part.ask.region.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ResultMessage<'a> {
+    #[serde(flatten)]
+    about: About<'a>,
     verdict: Verdict,
     evaluation: u8,
     /// What the gate does.
@@ -218,13 +240,7 @@ pub fn body(report: &Report, identity: &Identity) -> String {
         total: ms(took.total),
     };
     let message = ResultMessage {
-        schema: SCHEMA,
-        seq: report.part.seq,
-        run_id: &report.part.run_id,
-        part_id: ask.part_id.as_deref(),
-        station: &identity.station,
-        camera: &ask.camera,
-        region: ask.region.as_deref(),
+        about: About::of(&report.part, identity),
         verdict: report.verdict,
         evaluation: report.verdict.evaluation(),
         reject: report.is_rejected(),
@@ -259,31 +275,16 @@ pub fn body(report: &Report, identity: &Identity) -> String {
 pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
     #[derive(Serialize)]
     struct Message<'a> {
-        schema: u32,
-        seq: u64,
-        run_id: &'a str,
-        part_id: Option<&'a str>,
-        station: &'a str,
-        camera: &'a str,
-        region: Option<&'a str>,
+        #[serde(flatten)]
+        about: About<'a>,
         at: String,
     }
-    let ask = &report.part.ask;
-    let after = ask.terms.reject_after.filter(|_| report.is_rejected())?;
+    let after = report.part.ask.terms.reject_after.filter(|_| report.is_rejected())?;
     let after = SignedDuration::try_from(after).ok()?;
     let at = report.captured_at + after;
     // A frame is not captured in the future, whatever its sender's clock says.
     let ahead = at.duration_since(Timestamp::now()).min(after);
-    let message = Message {
-        schema: SCHEMA,
-        seq: report.part.seq,
-        run_id: &report.part.run_id,
-        part_id: ask.part_id.as_deref(),
-        station: &identity.station,
-        camera: &ask.camera,
-        region: ask.region.as_deref(),
-        at: time(at),
-    };
+    let message = Message { about: About::of(&report.part, identity), at: time(at) };
     let body = serde_json::to_string(&message).expect("messages are plain values");
     Some(Reject { at: instant(ahead)?, body })
 }

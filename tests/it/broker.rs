@@ -1,5 +1,7 @@
 //! A real mosquitto of the test's own, on a free loopback port, and a foreign client that listens.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -45,6 +47,8 @@ impl Drop for Broker {
 pub struct Listener {
     child: Child,
     lines: Receiver<String>,
+    /// What came while an answer was waited for.
+    kept: RefCell<VecDeque<String>>,
 }
 
 impl Listener {
@@ -69,18 +73,39 @@ impl Listener {
         });
         // mosquitto_sub says nothing when it is subscribed.
         std::thread::sleep(Duration::from_millis(500));
-        Listener { child, lines }
+        Listener { child, lines, kept: RefCell::default() }
     }
 
-    /// The payloads of `topic` until `count` have come.
+    /// The next payload of `topic`; what comes before it, which may as well come after it, is there for later.
+    #[track_caller]
+    pub fn answer(&self, topic: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut others = VecDeque::new();
+        loop {
+            let line = self.next_line(until).unwrap_or_else(|| panic!("nothing on {topic}"));
+            match line.split_once(' ') {
+                Some((at, payload)) if at.ends_with(topic) => {
+                    others.append(&mut self.kept.borrow_mut());
+                    self.kept.replace(others);
+                    return payload.to_owned();
+                }
+                _ => others.push_back(line),
+            }
+        }
+    }
+
+    fn next_line(&self, until: Instant) -> Option<String> {
+        let kept = self.kept.borrow_mut().pop_front();
+        kept.or_else(|| self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok())
+    }
+
+    /// The payloads of `topic` until `count` have come; what comes between is forgotten.
     #[track_caller]
     pub fn wait_for(&self, topic: &str, count: usize) -> Vec<String> {
         let until = Instant::now() + Duration::from_secs(60);
         let mut found = vec![];
         while found.len() < count {
-            let left = until.saturating_duration_since(Instant::now());
-            let line =
-                self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("{} of {count} on {topic}", found.len()));
+            let line = self.next_line(until).unwrap_or_else(|| panic!("{} of {count} on {topic}", found.len()));
             if let Some((at, payload)) = line.split_once(' ')
                 && at.ends_with(topic)
             {

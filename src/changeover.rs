@@ -5,12 +5,13 @@
 use crate::base::notify::{Pulse, SIGN};
 use crate::base::stop::Stop;
 use crate::config::RecipeConfig;
-use crate::line::{Moment, Prepare, Prepared, judges_of};
+use crate::line::{Moment, Prepare, Prepared, judges_of, recall};
 use crate::publish::message::{self, Answer, Identity};
 use crate::publish::mqtt::{Answered, Side};
-use crate::rules::Judges;
+use crate::rules::{Judges, Rules};
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -36,13 +37,16 @@ pub struct Changeover {
     pub answers: mpsc::Sender<Answered>,
     pub identity: Arc<Mutex<Identity>>,
     pub store: Store,
+    pub rules: Rules,
+    /// What runs before this one kept.
+    pub kept: BTreeMap<String, String>,
 }
 
 /// The key under which the store keeps the choice.
 pub const CHOSEN: &str = "recipe";
 
 impl Changeover {
-    pub fn work(self, stop: &Stop, pulse: &Pulse) {
+    pub fn work(mut self, stop: &Stop, pulse: &Pulse) {
         while !stop.is_stopped() {
             pulse.beat();
             match self.wanted.recv_timeout(SIGN) {
@@ -63,7 +67,7 @@ impl Changeover {
         }
     }
 
-    fn change(&self, wanted: Wanted, stop: &Stop, pulse: &Pulse) {
+    fn change(&mut self, wanted: Wanted, stop: &Stop, pulse: &Pulse) {
         let Wanted { id, recipe } = wanted;
         let label = recipe.label();
         let answer = match self.try_change(&recipe, stop, pulse) {
@@ -84,14 +88,11 @@ impl Changeover {
     }
 
     /// What the gallery that judges now is known by.
-    fn try_change(&self, recipe: &RecipeConfig, stop: &Stop, pulse: &Pulse) -> Result<Option<String>, String> {
+    fn try_change(&mut self, recipe: &RecipeConfig, stop: &Stop, pulse: &Pulse) -> Result<Option<String>, String> {
         let mut prepared = (self.prepare)(recipe, Moment::Beside).map_err(|failure| failure.message)?;
         let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
-        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        identity.judged_by(&judges);
-        identity.references = prepared.inspector.reference_count();
-        identity.gallery = prepared.gallery.clone();
-        let gallery = identity.gallery.clone();
+        recall(recipe, &mut prepared, &mut self.kept, &self.store);
+        let (references, gallery) = (prepared.inspector.reference_count(), prepared.gallery.clone());
         let (done, swapped) = bounded(1);
         let gone = |_| "the line is stopping".to_owned();
         self.swap.send(Changed { prepared, judges, done }).map_err(|_| gone(()))?;
@@ -103,7 +104,12 @@ impl Changeover {
                 Err(_) => return Err(gone(())),
             }
         }
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.clone();
+        let identity = {
+            let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity.judged_by(&self.rules.judges()); // a threshold may have been set since
+            (identity.references, identity.gallery) = (references, gallery.clone());
+            identity.clone()
+        };
         let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
         Ok(gallery)
     }

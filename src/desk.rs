@@ -8,13 +8,11 @@ use crate::entrance::Asking;
 use crate::frame::{Area, Frame, Outcome, Picture, Ticket};
 use crate::intake::{Intake, Waiting};
 use crate::join::Joins;
-use crate::line::Prepared;
+use crate::line::{Prepared, judging_of};
 use crate::part::Part;
-use crate::publish::message::{self, Answer};
-use crate::publish::mqtt::Answered;
 use crate::quality::{Flaw, Repeats};
 use crate::report::{Evidence, Report, Took};
-use crate::rules::{Challenge, Rules};
+use crate::rules::Rules;
 use crate::store::Store;
 use crate::verdict::{Map, Reason, Region, Rule, Verdict, regions};
 use crate::winclip::inspector::Judgement;
@@ -22,14 +20,11 @@ use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::sync::mpsc;
 
 /// Engine failures in a row after which the device is presumed lost.
 const FAILURES_MAX: u32 = 3;
 /// Who found it, among the causes.
 const SELF_TEST: &str = "self-test";
-/// The key under which the store keeps when a challenge was met last.
-pub const CHALLENGE_MET: &str = "challenge_met";
 
 /// What the desk remembers of a live camera's pictures.
 #[derive(Default)]
@@ -61,7 +56,6 @@ pub struct Desk {
     pub rules: Rules,
     pub causes: Causes,
     pub store: Store,
-    pub answers: mpsc::Sender<Answered>,
     pub evidence: Sender<Evidence>,
     pub pulse: Pulse,
     /// In a row.
@@ -72,6 +66,7 @@ impl Desk {
     /// The loop that everybody reads first.
     pub fn inspect(mut self, intake: &Intake) -> Result<(), Failure> {
         let mut ended = Ok(());
+        self.tell_self_test(self.recalled());
         while ended.is_ok() {
             self.change();
             let pulse = self.pulse.clone();
@@ -88,11 +83,9 @@ impl Desk {
     /// Another recipe, between two parts.
     fn change(&mut self) {
         while let Ok(Changed { prepared, judges, done }) = self.swap.try_recv() {
-            if let Some(ended) = self.rules.change(judges, prepared.challenge_every) {
-                self.end_challenge(&ended);
-            }
-            self.causes.clear(SELF_TEST); // it was the other recipe's
+            self.rules.change(judging_of(judges, &prepared));
             self.eye = prepared;
+            self.tell_self_test(self.recalled());
             let _ = done.send(()); // who waits for it may have stopped
         }
     }
@@ -104,14 +97,24 @@ impl Desk {
         if !test.is_due(Instant::now()) {
             return;
         }
-        match test.prove(inspector) {
-            Ok(()) => self.causes.clear(SELF_TEST),
-            Err(why) => {
+        let found = test.prove(inspector);
+        self.tell_self_test(found.err());
+    }
+
+    fn tell_self_test(&self, why: Option<String>) {
+        match why {
+            None => self.causes.clear(SELF_TEST),
+            Some(why) => {
                 tracing::error!("self-test: {why}");
                 self.store.note(format!("self-test: {why}"));
                 self.causes.set(SELF_TEST, Health::Failure, why);
             }
         }
+    }
+
+    /// What the start of the recipe that judges now has found.
+    fn recalled(&self) -> Option<String> {
+        self.eye.self_test.as_ref().and_then(|test| test.differs()).map(str::to_owned)
     }
 
     /// Frames that waited together are looked at together.
@@ -132,7 +135,6 @@ impl Desk {
             whole.extend(reports.into_iter().filter_map(|report| joins.add(report, now)));
         }
         for report in &mut whole {
-            self.challenge(report);
             report.took.total = report.part.ask.since.elapsed();
         }
         self.store.settle(whole);
@@ -194,30 +196,6 @@ impl Desk {
                 Some(error)
             }
         }
-    }
-
-    /// Whether the part was a known one, and whether it was the last of them.
-    fn challenge(&self, report: &mut Report) {
-        // A verdict that comes too late did not catch anything: the gate had its result.
-        let is_late = report.part.due() <= Instant::now();
-        let (id, ended) = self.rules.judged(if is_late { Verdict::Undecided } else { report.verdict });
-        report.challenge = id;
-        if let Some(ended) = ended {
-            self.end_challenge(&ended);
-        }
-    }
-
-    fn end_challenge(&self, ended: &Challenge) {
-        tell_challenge(ended);
-        self.store.note(ended.words());
-        if ended.is_met() {
-            drop(self.store.keep(CHALLENGE_MET, &jiff::Timestamp::now().to_string()));
-        }
-        let status = if ended.is_met() { "done" } else { "rejected" };
-        let answer =
-            Answer { id: Some(ended.id.to_string()), status, reason: Some(ended.words()), ..Answer::default() };
-        // The publisher is there until the store is closed, and takes answers as they come.
-        let _ = self.answers.try_send(Answered::later("challenge", message::answer(&answer)));
     }
 
     /// Why a picture must not be judged; a live camera's first of a row is told, and the first good one after it.
@@ -300,14 +278,6 @@ fn decide(report: &mut Report, judgement: Judgement) {
     report.took.pixels = judgement.pixels_took;
     report.took.encode = judgement.encode_took;
     report.took.score = judgement.score_took;
-}
-
-fn tell_challenge(ended: &Challenge) {
-    if ended.is_met() {
-        tracing::info!("{}", ended.words());
-    } else {
-        tracing::error!("{}: it does not see what it should; stop the line and look", ended.words());
-    }
 }
 
 /// Where a person should look: the areas in the upper half between the map's median and its peak.

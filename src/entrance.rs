@@ -37,12 +37,14 @@ impl Asking {
 
     pub fn ask(&self, since: Instant, at: Timestamp) -> Ask {
         let (camera, terms) = (self.camera.clone(), self.terms);
-        Ask { camera, region: None, part_id: None, count: None, position: None, since, at, terms }
+        Ask { camera, region: None, part_id: None, count: None, position: None, since, at, terms, challenge: None }
     }
 
-    /// The same of every region.
+    /// The same of every region; the next of a challenge are its parts.
     pub fn each(&self, ask: &Ask) -> Vec<Ask> {
-        self.rules.regions().into_iter().map(|region| Ask { region, ..ask.clone() }).collect()
+        let challenge = || self.rules.claim(&self.camera, ask.since);
+        let of = |region| Ask { region, challenge: challenge(), ..ask.clone() };
+        self.rules.regions().into_iter().map(of).collect()
     }
 }
 
@@ -183,6 +185,9 @@ impl Entrance {
     }
 
     fn queue(&self, waiting: Waiting) {
+        let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.parts.iter().for_each(|part| joins.framed(part, &self.camera));
+        drop(joins);
         let Err(mut back) = self.place.put(waiting) else { return };
         if let Some(ticket) = back.ticket.take() {
             ticket.settle(Outcome::Skipped);
@@ -271,9 +276,12 @@ mod tests {
         };
         let causes = Causes::default();
         let (store, _opened, _) = Store::open(settings, "01A", causes.clone()).expect("opens");
-        let joins = Arc::new(Mutex::new(Joins::new([("station".into(), 2)].into())));
-        let asking =
-            Asking { camera: "top".into(), terms: Terms::default(), rules: Rules::new(vec![], None, None, causes) };
+        let joins = Arc::new(Mutex::new(Joins::new([("station".into(), vec!["top".into(), "side".into()])].into())));
+        let asking = Asking {
+            camera: "top".into(),
+            terms: Terms::default(),
+            rules: Rules::new(Default::default(), &BTreeMap::new(), causes),
+        };
         let ring = Trigger::Command(RingSettings { bytes: 1000, window: Duration::from_millis(10) });
         let (_intake, mut places) = intake(&[Policy::Queue(1)]);
         let entrance = Entrance::new(asking, &ring, places.remove(0), Arc::default(), joins.clone(), store);

@@ -9,17 +9,17 @@ use crate::changeover::Wanted;
 use crate::config::RecipeConfig;
 use crate::entrance::{Asking, Entrance};
 use crate::part::{Ask, Part};
-use crate::publish::command::{Command, Trigger};
+use crate::publish::command::{self, Command, Trigger};
 use crate::publish::heatmap;
 use crate::publish::message::{self, Answer, AnsweredPart, Identity};
 use crate::publish::mqtt::{Answered, Ordered, Side};
 use crate::report::Report;
-use crate::rules::Rules;
+use crate::rules::{Challenge, Event, Rules, UNDER_WAY};
 use crate::store::{Soon, Store};
 use crate::verdict::Reason;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -121,13 +121,39 @@ impl Foreman {
     pub fn work(mut self, stop: &Stop, pulse: &Pulse) {
         while !stop.is_stopped() {
             pulse.beat();
-            self.rules.look(Instant::now());
+            self.look_at_challenges();
             match self.orders.recv_timeout(SIGN) {
                 Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.rules.stop();
+        self.look_at_challenges();
+    }
+
+    /// What became of them: on the disk before anybody is told.
+    fn look_at_challenges(&self) {
+        for event in self.rules.look(Instant::now()) {
+            match event {
+                Event::Keep(key, value) => drop(self.store.keep(&key, &value)),
+                Event::Ended(ended) => self.tell_challenge(&ended),
+            }
+        }
+    }
+
+    fn tell_challenge(&self, ended: &Challenge) {
+        let words = ended.words();
+        match ended {
+            ended if ended.is_met() => tracing::info!("{words}"),
+            ended if ended.is_cut() => tracing::warn!("{words}"),
+            _ => tracing::error!("{words}: it does not see what it should; stop the line and look"),
+        }
+        self.store.note(words.clone());
+        let _ = self.store.keep(UNDER_WAY, "").wait(); // and what was kept and noted before
+        let status = if ended.is_met() { "done" } else { "rejected" };
+        let answer = Answer { id: Some(ended.id.to_string()), status, reason: Some(words), ..Answer::default() };
+        let _ = self.answers.blocking_send(Answered::later("challenge", message::answer(&answer)));
     }
 
     /// What waits, together: the store then writes it together.
@@ -194,11 +220,7 @@ impl Foreman {
                 let selected = self.select(id, recipe, *revision);
                 begun(selected.map(|()| "it is prepared; the outcome comes as done".to_owned()))
             }
-            Command::Challenge { parts, expect } => {
-                let challenged = self.rules.challenge(id.unwrap_or_default(), *parts, *expect);
-                let words = format!("the next {parts} judged parts are its; the outcome comes as done");
-                begun(challenged.map(|()| words))
-            }
+            Command::Challenge(known) => begun(self.challenge(id.unwrap_or_default(), known, ordered.came)),
             Command::SetThreshold { region, value } => done(self.set_threshold(region.as_deref(), *value)),
             Command::Snapshot { camera } => done(self.snapshot(camera.as_deref())),
             Command::Pause => done(self.paused(true)),
@@ -278,6 +300,21 @@ impl Foreman {
             });
         }
         Ok(meant)
+    }
+
+    fn challenge(&self, id: &str, known: &command::Known, came: Instant) -> Result<String, String> {
+        let joined = |entrance: &&Arc<Entrance>| {
+            self.stations.iter().all(|s| s.cameras.iter().all(|c| c.camera != entrance.camera))
+        };
+        let names = self.entrances.values().filter(joined).map(|entrance| &*entrance.camera);
+        let names: BTreeSet<&str> = names.chain(self.stations.iter().map(|s| &*s.asking.camera)).collect();
+        if let Some(name) = known.camera.as_deref().filter(|name| !names.contains(name)) {
+            let names: Vec<&str> = names.into_iter().collect();
+            return Err(format!("no parts come from a camera {name:?}; there are {}", names.join(", ")));
+        }
+        self.rules.challenge(id, known, came)?;
+        self.look_at_challenges(); // it is on the disk with its answer
+        Ok(format!("the next {} parts are its; the outcome comes as done", known.parts))
     }
 
     fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<(), String> {

@@ -18,7 +18,7 @@ use crate::camera::{self, CameraError};
 use crate::changeover::{CHOSEN, Changeover};
 use crate::condition::{Causes, Condition, State};
 use crate::config::{CameraConfig, LineConfig, RecipeConfig, Threshold};
-use crate::desk::{CHALLENGE_MET, Desk, Watched};
+use crate::desk::{Desk, Watched};
 use crate::engine::EngineError;
 use crate::entrance::{Asking, CameraSink, Entrance, States};
 use crate::foreman::{Foreman, Known, Pace, Station};
@@ -29,7 +29,7 @@ use crate::publish::message::{self, Identity, Metrics};
 use crate::publish::mqtt::{self, ORDERS, Wiring};
 use crate::quality::Gate;
 use crate::report::Judge;
-use crate::rules::{Judges, Rules};
+use crate::rules::{Judges, Judging, Rules};
 use crate::self_test::SelfTest;
 use crate::store::{self, Found, Opened, Outbox, Store, Words};
 use crate::trigger::Trigger;
@@ -237,10 +237,24 @@ pub fn judges_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judge
             Judge { recipe: recipe.label().into(), threshold: threshold.ok(), on_undecided: recipe.on_undecided };
         judges.push((region, judge));
     }
-    if let Some(flaw) = prepared.self_test.as_ref().and_then(|test| test.flaw(&judges)) {
-        tracing::error!("recipe.self_test: {flaw}; give another picture, or another threshold");
-    }
     Ok(judges)
+}
+
+/// Its two stored pictures must score what an earlier run was taught; what is new to it, later ones will know.
+pub fn recall(recipe: &RecipeConfig, prepared: &mut Prepared, kept: &mut BTreeMap<String, String>, store: &Store) {
+    let Some(test) = &mut prepared.self_test else { return };
+    let key = format!("self_test/{}", recipe.name);
+    if let Some(taught) = test.recall(kept.get(&key).map(String::as_str)) {
+        store.note(format!("self-test of recipe {} taught: {:.4?}", recipe.label(), test.proof()));
+        drop(store.keep(&key, &taught));
+        kept.insert(key, taught);
+    }
+}
+
+/// What a recipe asks of the line.
+pub fn judging_of(judges: Judges, prepared: &Prepared) -> Judging {
+    let proof = prepared.self_test.as_ref().map(SelfTest::proof);
+    Judging { judges, challenge_every: prepared.challenge_every, proof }
 }
 
 impl Line {
@@ -250,7 +264,7 @@ impl Line {
     /// When a camera's description cannot work, or the engine fails to compare the references.
     pub fn start(
         config: &LineConfig,
-        opening: Opening,
+        mut opening: Opening,
         prepare: Prepare,
         model: &str,
         run_id: &str,
@@ -259,14 +273,13 @@ impl Line {
         let recipe = opening.chosen(config);
         let mut eye = prepare(recipe, Moment::Start)?;
         let judges = judges_of(recipe, &mut eye)?;
+        recall(recipe, &mut eye, &mut opening.found.kept, &opening.store);
         let brush = Brush(eye.inspector.painter());
         let Opening { store, opened, found, causes } = opening;
         let mut identity = identity_of(config, &eye, model, run_id, found.previous);
         identity.judged_by(&judges);
-        let met = found.kept.get(CHALLENGE_MET).and_then(|at| at.parse().ok());
-        let rules = Rules::new(judges, eye.challenge_every, met, causes.clone());
+        let rules = Rules::new(judging_of(judges, &eye), &found.kept, causes.clone());
         let known = Known::new(found.answers, Instant::now());
-        let words = words_of(rules.clone(), identity.clone(), config.mqtt.timed_reject);
         let (side, side_end) = mpsc::channel(SIDE_WAITING);
         let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
         let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING);
@@ -277,6 +290,7 @@ impl Line {
         let tallies: Tallies =
             Arc::new(config.cameras.iter().map(|c| (c.camera.name.to_string(), Arc::default())).collect());
         let joins = Arc::new(Mutex::new(joins_of(config)));
+        let words = words_of(&rules, &joins, &identity, config.mqtt.timed_reject);
         let (mut cameras, states) = (vec![], States::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
@@ -311,6 +325,8 @@ impl Line {
             answers: answers.clone(),
             identity: shared.clone(),
             store: store.clone(),
+            rules: rules.clone(),
+            kept: found.kept,
         };
         let desk = Desk {
             eye,
@@ -322,7 +338,6 @@ impl Line {
             rules: rules.clone(),
             causes: causes.clone(),
             store: store.clone(),
-            answers: answers.clone(),
             evidence,
             pulse: Pulse::default(),
             failures: 0,
@@ -470,22 +485,25 @@ fn identity_of(
 }
 
 /// What the store needs to know of a line.
-fn words_of(rules: Rules, identity: Identity, timed_reject: bool) -> Words {
-    let of_gate = identity.clone();
+fn words_of(rules: &Rules, joins: &Arc<Mutex<Joins>>, identity: &Identity, timed_reject: bool) -> Words {
+    let (of_judge, of_challenge, joins) = (rules.clone(), rules.clone(), joins.clone());
+    let (of_result, of_gate) = (identity.clone(), identity.clone());
     Words {
-        judge: Box::new(move |part| rules.judge(part.ask.region.as_deref())),
-        body: Box::new(move |report| message::body(report, &identity)),
+        judge: Box::new(move |part| of_judge.judge(part.ask.region.as_deref())),
+        due: Box::new(move |report| joins.lock().unwrap_or_else(PoisonError::into_inner).without_the_others(report)),
+        hear: Box::new(move |report| of_challenge.judged(report)),
+        body: Box::new(move |report| message::body(report, &of_result)),
         reject: Box::new(move |report| timed_reject.then(|| message::reject(report, &of_gate)).flatten()),
     }
 }
 
-/// The names under which several cameras see one part, with how many do.
+/// The names under which several cameras see one part, with those cameras.
 fn joins_of(config: &LineConfig) -> Joins {
-    let mut views: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for name in config.cameras.iter().filter_map(|camera| camera.join.as_deref()) {
-        *views.entry(name.into()).or_default() += 1;
+    let mut stations: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
+    for (name, camera) in config.cameras.iter().filter_map(|camera| Some((camera.join.as_deref()?, camera))) {
+        stations.entry(name.into()).or_default().push(camera.camera.name.clone());
     }
-    Joins::new(views)
+    Joins::new(stations)
 }
 
 /// Who commands mean: cameras alone, and those that share a name.

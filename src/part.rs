@@ -21,6 +21,8 @@ pub struct Ask {
     pub at: Timestamp,
     /// What the line does with it, and when.
     pub terms: Terms,
+    /// The challenge that it is a known part of: no production.
+    pub challenge: Option<Arc<str>>,
 }
 
 /// A camera's part in time and place: when a verdict is due, and where a rejected part leaves the line.
@@ -138,6 +140,7 @@ pub(crate) mod tests {
             since: Instant::now(),
             at: Timestamp::UNIX_EPOCH,
             terms: Terms { deadline, ..Terms::default() },
+            challenge: None,
         }
     }
 }

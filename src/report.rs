@@ -28,8 +28,6 @@ pub struct Report {
     pub views: Vec<View>,
     /// What the gate does when it is undecided.
     pub on_undecided: OnUndecided,
-    /// The id of the challenge that it is a known part of.
-    pub challenge: Option<Arc<str>>,
     pub regions: Vec<Region>,
     pub map: Option<Map>,
     /// The part of the picture that the map covers.
@@ -74,10 +72,9 @@ impl Report {
             threshold: judge.threshold,
             captured_at: part.ask.at,
             captured_by: CapturedBy::Trigger,
-            took: Took::default(),
+            took: Took { total: part.ask.since.elapsed(), ..Took::default() },
             recipe: judge.recipe.clone(),
             on_undecided: judge.on_undecided,
-            challenge: None,
             seen_by: part.camera().clone(),
             views: vec![],
             regions: vec![],
@@ -136,7 +133,6 @@ pub(crate) mod tests {
             took: Took::default(),
             recipe: "nut@7".into(),
             on_undecided: OnUndecided::Fail,
-            challenge: None,
             regions: vec![Region { x: 1, y: 2, w: 3, h: 4, peak: 0.5 }; 5],
             area: None,
             map: Some(Map::new(37, (0..37 * 37).map(|i| i as f32 / 1369.0).collect())),

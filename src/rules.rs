@@ -1,15 +1,27 @@
 //! Layer 3: what commands may change while the line runs: pause, threshold, challenge. Shared by the stages.
 
 use crate::condition::{Causes, Health};
-use crate::publish::command::Expect;
-use crate::report::Judge;
+use crate::publish::command::{Expect, Known};
+use crate::report::{Judge, Report};
+use crate::self_test::Proof;
 use crate::verdict::{OnUndecided, Verdict};
 use jiff::Timestamp;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How each region of the recipe is judged; one without a name where it names none.
 pub type Judges = Vec<(Option<Arc<str>>, Judge)>;
+
+/// What a recipe asks of the line.
+#[derive(Debug, Default)]
+pub struct Judging {
+    pub judges: Judges,
+    /// How often a challenge is due.
+    pub challenge_every: Option<Duration>,
+    /// What its two stored pictures scored.
+    pub proof: Option<Proof>,
+}
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,43 +32,82 @@ pub struct Rules {
 
 #[derive(Debug)]
 struct State {
-    judges: Judges,
+    judging: Judging,
     is_paused: bool,
     challenge: Option<Challenge>,
-    /// How often a challenge is due, and since when the last one that was met is past.
-    interval: Option<Duration>,
-    met: Instant,
+    /// When a challenge of each recipe was met last, or, where none was, the recipe judged first.
+    met: HashMap<String, Instant>,
+    /// For the foreman.
+    events: Vec<Event>,
+}
+
+/// What is to be told, and kept for later runs.
+#[derive(Debug)]
+pub enum Event {
+    Ended(Challenge),
+    /// In the store under that key.
+    Keep(String, String),
 }
 
 /// Known parts on their way: does the line still see?
 #[derive(Debug, Clone)]
 pub struct Challenge {
+    /// No other challenge has this very one, whatever it says.
     pub id: Arc<str>,
-    pub expect: Expect,
-    pub parts: u32,
-    /// Judged so far, and those with the expected verdict.
-    pub judged: u32,
-    pub caught: u32,
+    pub order: Known,
+    since: Instant,
+    /// Given to a part so far.
+    asked: u32,
+    /// Of those, with a result; and with the expected one.
+    judged: u32,
+    caught: u32,
+    /// Why it ended before its last part had a result.
+    cut: Option<String>,
 }
 
 const NO_THRESHOLD: &str = "there is none; every part is undecided(not_ready)";
+/// Among the causes.
+const IS_UNDER_WAY: &str = "challenge under way";
+const MISSED: &str = "challenge";
+const OVERDUE: &str = "challenge overdue";
+const PROOF: &str = "self-test pictures";
+/// The key under which the store keeps the challenge that is under way; empty once its end is in the audit log.
+pub const UNDER_WAY: &str = "challenge";
+/// One that was missed, and when one was met last, by recipe.
+const KEPT_MISSED: &str = "challenge_missed";
+const KEPT_MET: &str = "challenge_met/";
 
 impl Rules {
-    /// `met` is when a challenge was met last, in an earlier run; the clock of a challenge begins now where none was.
-    pub fn new(judges: Judges, interval: Option<Duration>, met: Option<Timestamp>, causes: Causes) -> Self {
-        let ago = met.and_then(|met| Duration::try_from(Timestamp::now().duration_since(met)).ok());
-        let met = ago.and_then(|ago| Instant::now().checked_sub(ago)).unwrap_or_else(Instant::now);
-        let state = State { judges: vec![], is_paused: false, challenge: None, interval, met };
+    /// `kept` is what earlier runs kept. A challenge that was under way then has ended; one that was missed still counts.
+    pub fn new(judging: Judging, kept: &BTreeMap<String, String>, causes: Causes) -> Self {
+        let ago = |at: &str| Duration::try_from(Timestamp::now().duration_since(at.parse().ok()?)).ok();
+        let met = |(key, at): (&String, &String)| {
+            let since = Instant::now().checked_sub(ago(at)?)?;
+            Some((key.strip_prefix(KEPT_MET)?.to_owned(), since))
+        };
+        let mut events = vec![];
+        if let Some((id, order)) = kept.get(UNDER_WAY).and_then(|text| serde_json::from_str(text).ok()) {
+            let id: String = id;
+            let mut challenge = Challenge::new(&id, order, Instant::now());
+            challenge.cut = Some("winspect ended before its last part had a result".to_owned());
+            events.push(Event::Ended(challenge));
+        }
+        if let Some(words) = kept.get(KEPT_MISSED).filter(|words| !words.is_empty()) {
+            causes.set(MISSED, Health::Failure, words);
+        }
+        let met = kept.iter().filter_map(met).collect();
+        let state = State { judging: Judging::default(), is_paused: false, challenge: None, met, events };
         let rules = Rules { state: Arc::new(Mutex::new(state)), causes };
-        let _ = rules.change(judges, interval); // there is no challenge yet
+        rules.change(judging);
         rules
     }
 
     /// How a region is judged; one that the recipe does not know has no threshold.
     pub fn judge(&self, region: Option<&str>) -> Judge {
         let state = self.state();
-        let known = state.judges.iter().find(|(name, _)| name.as_deref() == region);
-        known.or(state.judges.first()).map_or_else(
+        let judges = &state.judging.judges;
+        let known = judges.iter().find(|(name, _)| name.as_deref() == region);
+        known.or(judges.first()).map_or_else(
             || Judge { recipe: "".into(), threshold: None, on_undecided: OnUndecided::Fail },
             |(name, judge)| {
                 let threshold = judge.threshold.filter(|_| name.as_deref() == region);
@@ -67,24 +118,28 @@ impl Rules {
 
     /// The parts in one view.
     pub fn regions(&self) -> Vec<Option<Arc<str>>> {
-        self.state().judges.iter().map(|(region, _)| region.clone()).collect()
+        self.state().judging.judges.iter().map(|(region, _)| region.clone()).collect()
     }
 
     /// True when every region has a threshold.
     pub fn can_judge(&self) -> bool {
-        self.state().judges.iter().all(|(_, judge)| judge.threshold.is_some())
+        self.state().judging.judges.iter().all(|(_, judge)| judge.threshold.is_some())
     }
 
-    /// Another recipe judges from now on. `interval` is its challenge's; one that was under way for the recipe before
-    /// ends here.
-    pub fn change(&self, judges: Judges, interval: Option<Duration>) -> Option<Challenge> {
+    /// Another recipe judges from now on. A challenge that was under way for the one before ends here.
+    pub fn change(&self, judging: Judging) {
         let mut state = self.state();
-        (state.judges, state.interval) = (judges, interval);
-        let ended = state.challenge.take();
+        let recipe = recipe_of(&judging);
+        let is_new = judging.challenge_every.is_some() && !state.met.contains_key(&recipe);
+        if is_new {
+            state.met.insert(recipe.clone(), Instant::now());
+            state.keep(format!("{KEPT_MET}{recipe}"), Timestamp::now().to_string());
+        }
+        state.cut("another recipe judges now");
+        state.judging = judging;
         drop(state);
-        self.causes.clear("challenge under way");
+        self.causes.clear(IS_UNDER_WAY);
         self.tell_thresholds();
-        ended
     }
 
     /// Of that region, or of the only one. What it was.
@@ -93,8 +148,9 @@ impl Rules {
     /// When there is no such region, or it is not clear which one is meant.
     pub fn set_threshold(&self, region: Option<&str>, threshold: f32) -> Result<Option<f32>, String> {
         let mut state = self.state();
-        let names: Vec<String> = state.judges.iter().filter_map(|(name, _)| Some(name.as_ref()?.to_string())).collect();
-        let (_, judge) = state.judges.iter_mut().find(|(name, _)| name.as_deref() == region).ok_or_else(|| {
+        let judges = &mut state.judging.judges;
+        let names: Vec<String> = judges.iter().filter_map(|(name, _)| Some(name.as_ref()?.to_string())).collect();
+        let (_, judge) = judges.iter_mut().find(|(name, _)| name.as_deref() == region).ok_or_else(|| {
             if names.is_empty() {
                 "the recipe names no regions; leave region out".to_owned()
             } else {
@@ -113,10 +169,18 @@ impl Rules {
         } else {
             self.causes.set("threshold", Health::Failure, NO_THRESHOLD);
         }
+        let state = self.state();
+        match state.judging.proof.as_ref().and_then(|proof| proof.flaw(&state.judging.judges)) {
+            Some(flaw) => {
+                tracing::error!("recipe.self_test: {flaw}; give another picture, or another threshold");
+                self.causes.set(PROOF, Health::Failure, flaw);
+            }
+            None => self.causes.clear(PROOF),
+        }
     }
 
     pub fn judges(&self) -> Judges {
-        self.state().judges.clone()
+        self.state().judging.judges.clone()
     }
 
     pub fn is_paused(&self) -> bool {
@@ -132,67 +196,114 @@ impl Rules {
         }
     }
 
-    /// The next `parts` parts are known.
+    /// The next parts are known: those that are asked for after `since`.
     ///
     /// # Errors
     /// When a challenge is under way.
-    pub fn challenge(&self, id: &str, parts: u32, expect: Expect) -> Result<(), String> {
+    pub fn challenge(&self, id: &str, order: &Known, since: Instant) -> Result<(), String> {
         let mut state = self.state();
         if let Some(challenge) = &state.challenge {
             return Err(format!(
                 "challenge {:?} is under way, {} of {} parts; reset ends it",
-                challenge.id, challenge.judged, challenge.parts
+                challenge.id, challenge.judged, challenge.order.parts
             ));
         }
-        state.challenge = Some(Challenge { id: id.into(), expect, parts, judged: 0, caught: 0 });
-        self.causes.set("challenge under way", Health::CheckFunction, id);
+        state.challenge = Some(Challenge::new(id, order.clone(), since));
+        let kept = serde_json::to_string(&(id, order)).expect("plain values");
+        state.keep(UNDER_WAY, kept);
+        self.causes.set(IS_UNDER_WAY, Health::CheckFunction, id);
         Ok(())
     }
 
-    /// A part was judged: the challenge that it belongs to, and that one again when it was the last.
-    pub fn judged(&self, verdict: Verdict) -> (Option<Arc<str>>, Option<Challenge>) {
+    /// A part of this camera is asked for, since then: the challenge that it belongs to.
+    pub fn claim(&self, camera: &str, since: Instant) -> Option<Arc<str>> {
         let mut state = self.state();
-        let Some(challenge) = &mut state.challenge else { return (None, None) };
+        let challenge = state.challenge.as_mut()?;
+        let is_its = challenge.order.camera.as_deref().is_none_or(|its| its == camera) && since >= challenge.since;
+        if !is_its || challenge.asked == challenge.order.parts {
+            return None;
+        }
+        challenge.asked += 1;
+        Some(challenge.id.clone())
+    }
+
+    /// A part has its result: whatever it is, it counts for the challenge that the part belongs to.
+    pub fn judged(&self, report: &Report) {
+        let Some(id) = &report.part.ask.challenge else { return };
+        let mut state = self.state();
+        let Some(challenge) = state.challenge.as_mut().filter(|challenge| Arc::ptr_eq(&challenge.id, id)) else {
+            return;
+        };
         challenge.judged += 1;
-        challenge.caught += u32::from(challenge.expect.is(verdict));
-        let id = challenge.id.clone();
-        if challenge.judged < challenge.parts {
-            return (Some(id), None);
+        challenge.caught += u32::from(challenge.order.expect.is(report.verdict));
+        if challenge.judged < challenge.order.parts {
+            return;
         }
-        let ended = state.challenge.take();
-        if let Some(ended) = &ended {
-            self.causes.clear("challenge under way");
-            if ended.is_met() {
-                state.met = Instant::now();
-                self.causes.clear("challenge");
-            } else {
-                self.causes.set("challenge", Health::Failure, ended.words());
-            }
+        let Some(ended) = state.challenge.take() else { return };
+        self.causes.clear(IS_UNDER_WAY);
+        if ended.is_met() {
+            let recipe = recipe_of(&state.judging);
+            state.keep(format!("{KEPT_MET}{recipe}"), Timestamp::now().to_string());
+            state.keep(KEPT_MISSED, "");
+            state.met.insert(recipe, Instant::now());
+            self.causes.clear(MISSED);
+        } else {
+            state.keep(KEPT_MISSED, ended.words());
+            self.causes.set(MISSED, Health::Failure, ended.words());
         }
-        (Some(id), ended)
+        state.events.push(Event::Ended(ended));
     }
 
     /// Ends what an operator has seen: a challenge under way, one that was not met.
     pub fn reset(&self) {
-        self.state().challenge = None;
-        self.causes.clear("challenge under way");
-        self.causes.clear("challenge");
+        let mut state = self.state();
+        state.cut("reset by a command");
+        state.keep(KEPT_MISSED, "");
+        self.causes.clear(IS_UNDER_WAY);
+        self.causes.clear(MISSED);
     }
 
-    /// Tells when the challenge is overdue.
-    pub fn look(&self, now: Instant) {
-        let state = self.state();
-        let since = now.saturating_duration_since(state.met);
-        if let Some(interval) = state.interval.filter(|interval| since > *interval) {
+    /// No more parts come.
+    pub fn stop(&self) {
+        self.state().cut("the line stops");
+    }
+
+    /// Tells when the challenge is overdue; what there is to be told and kept.
+    pub fn look(&self, now: Instant) -> Vec<Event> {
+        let mut state = self.state();
+        let met = state.met.get(&recipe_of(&state.judging)).copied();
+        let since = met.map_or(Duration::ZERO, |met| now.saturating_duration_since(met));
+        if let Some(interval) = state.judging.challenge_every.filter(|interval| since > *interval) {
             let words = format!("none was met for more than {} min", interval.as_secs() / 60);
-            self.causes.set("challenge overdue", Health::OffSpec, words);
+            self.causes.set(OVERDUE, Health::OffSpec, words);
         } else {
-            self.causes.clear("challenge overdue");
+            self.causes.clear(OVERDUE);
         }
+        std::mem::take(&mut state.events)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without its revision: another one is no other part.
+fn recipe_of(judging: &Judging) -> String {
+    let label = judging.judges.first().map_or("", |(_, judge)| &*judge.recipe);
+    label.rsplit_once('@').map_or(label, |(name, _)| name).to_owned()
+}
+
+impl State {
+    fn keep(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.events.push(Event::Keep(key.into(), value.into()));
+    }
+
+    /// The challenge that is under way ends before its last part has a result.
+    fn cut(&mut self, why: &str) {
+        if let Some(mut challenge) = self.challenge.take() {
+            challenge.cut = Some(why.to_owned());
+            self.events.push(Event::Ended(challenge));
+        }
     }
 }
 
@@ -203,39 +314,155 @@ impl Expect {
 }
 
 impl Challenge {
+    fn new(id: &str, order: Known, since: Instant) -> Self {
+        Challenge { id: id.into(), order, since, asked: 0, judged: 0, caught: 0, cut: None }
+    }
+
     pub fn is_met(&self) -> bool {
-        self.caught == self.parts
+        self.cut.is_none() && self.caught == self.order.parts
+    }
+
+    /// It ended before its last part had a result: neither met nor missed.
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_some()
     }
 
     pub fn words(&self) -> String {
-        let expect = if self.expect == Expect::Pass { "pass" } else { "fail" };
-        format!("challenge {}: {} of {} parts got the verdict {expect}", self.id, self.caught, self.parts)
+        let expect = if self.order.expect == Expect::Pass { "pass" } else { "fail" };
+        let (Challenge { id, caught, judged, .. }, parts) = (self, self.order.parts);
+        match &self.cut {
+            None => format!("challenge {id}: {caught} of {parts} parts got the verdict {expect}"),
+            Some(why) => format!("challenge {id}: {why}; {judged} of {parts} parts had a result, {caught} {expect}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::part::Part;
+    use crate::part::tests::ask;
+    use crate::verdict::Reason;
+
+    const BAD: Known = Known { camera: None, parts: 2, expect: Expect::Fail };
+
+    fn judge(recipe: &str, threshold: Option<f32>) -> Judge {
+        Judge { recipe: recipe.into(), threshold, on_undecided: OnUndecided::Fail }
+    }
+
+    fn judging(recipe: &str, challenge_every: Option<Duration>) -> Judging {
+        Judging { judges: vec![(None, judge(recipe, Some(0.5)))], challenge_every, proof: None }
+    }
 
     fn rules(interval: Option<Duration>) -> (Rules, Causes) {
         let causes = Causes::default();
-        let judge = Judge { recipe: "nut@1".into(), threshold: Some(0.5), on_undecided: OnUndecided::Fail };
-        (Rules::new(vec![(None, judge)], interval, None, causes.clone()), causes)
+        (Rules::new(judging("nut@1", interval), &BTreeMap::new(), causes.clone()), causes)
+    }
+
+    /// A part of the camera that is asked for now.
+    fn part(rules: &Rules, camera: &str) -> Part {
+        let mut asked = ask(camera, Duration::from_secs(1));
+        asked.challenge = rules.claim(camera, asked.since);
+        Part::new(1, "run".into(), 1, asked)
+    }
+
+    fn judged(rules: &Rules, part: &Part, verdict: Verdict) {
+        let mut report = Report::undecided(part.clone(), Reason::Late, &rules.judge(None));
+        report.verdict = verdict;
+        rules.judged(&report);
+    }
+
+    /// What the foreman is told, and what he keeps by the way.
+    fn told(rules: &Rules, kept: &mut BTreeMap<String, String>) -> Vec<(bool, String)> {
+        let mut told = vec![];
+        for event in rules.look(Instant::now()) {
+            match event {
+                Event::Ended(challenge) => {
+                    kept.insert(UNDER_WAY.to_owned(), String::new());
+                    told.push((challenge.is_met(), challenge.words()));
+                }
+                Event::Keep(key, value) => drop(kept.insert(key, value)),
+            }
+        }
+        told
     }
 
     #[test]
-    fn a_challenge_ends_with_its_last_part_and_a_missed_one_is_a_failure_until_it_is_met() {
+    fn a_challenge_is_about_the_parts_that_come_after_it_whatever_becomes_of_them() {
         let (rules, causes) = rules(None);
-        rules.challenge("c1", 2, Expect::Fail).expect("none is under way");
-        assert!(rules.challenge("c2", 2, Expect::Fail).is_err_and(|why| why.contains("0 of 2 parts")));
+        let before = part(&rules, "top");
+        rules.challenge("c1", &BAD, Instant::now()).expect("none is under way");
+        assert!(rules.challenge("c2", &BAD, Instant::now()).is_err_and(|why| why.contains("0 of 2 parts")));
         assert_eq!(causes.all().0, Health::CheckFunction);
-        assert!(rules.judged(Verdict::Fail).1.is_none());
-        let ended = rules.judged(Verdict::Undecided).1.expect("the last");
-        assert_eq!((ended.is_met(), causes.all().0), (false, Health::Failure));
-        rules.challenge("c3", 1, Expect::Fail).expect("the first has ended");
-        assert!(rules.judged(Verdict::Fail).1.is_some_and(|ended| ended.is_met()));
+        let (one, two, after) = (part(&rules, "top"), part(&rules, "top"), part(&rules, "top"));
+        assert_eq!((before.ask.challenge.is_some(), after.ask.challenge.is_some()), (false, false));
+        judged(&rules, &before, Verdict::Fail);
+        judged(&rules, &after, Verdict::Fail);
+        judged(&rules, &two, Verdict::Fail);
+        assert!(told(&rules, &mut BTreeMap::new()).is_empty());
+        judged(&rules, &one, Verdict::Undecided); // nobody looked at it: that is no catch
+        let words = "challenge c1: 1 of 2 parts got the verdict fail".to_owned();
+        assert_eq!((told(&rules, &mut BTreeMap::new()), causes.all().0), (vec![(false, words)], Health::Failure));
+    }
+
+    #[test]
+    fn a_missed_challenge_is_a_failure_until_one_is_met_also_after_a_restart() {
+        let (rules, causes) = rules(None);
+        let mut kept = BTreeMap::new();
+        let challenge = |rules: &Rules, verdict, kept: &mut _| {
+            rules.challenge("c", &Known { parts: 1, ..BAD }, Instant::now()).expect("none is under way");
+            judged(rules, &part(rules, "top"), verdict);
+            told(rules, kept).remove(0).0
+        };
+        assert!(!challenge(&rules, Verdict::Pass, &mut kept));
+        assert_eq!(causes.all().0, Health::Failure);
+        let causes = Causes::default();
+        let again = Rules::new(judging("nut@1", None), &kept, causes.clone());
+        assert_eq!(causes.all().0, Health::Failure);
+        assert!(challenge(&again, Verdict::Fail, &mut kept));
         assert_eq!(causes.all().0, Health::Normal);
-        assert_eq!(rules.judged(Verdict::Fail).0, None);
+        let causes = Causes::default();
+        Rules::new(judging("nut@1", None), &kept, causes.clone());
+        assert_eq!(causes.all().0, Health::Normal);
+    }
+
+    #[test]
+    fn a_challenge_that_does_not_come_to_its_end_says_so() {
+        let (rules, causes) = rules(None);
+        let mut kept = BTreeMap::new();
+        let begin = || {
+            rules.challenge("c", &BAD, Instant::now()).expect("none is under way");
+            part(&rules, "top")
+        };
+        let one = begin();
+        judged(&rules, &one, Verdict::Fail);
+        rules.reset();
+        let cut = vec![(false, "challenge c: reset by a command; 1 of 2 parts had a result, 1 fail".to_owned())];
+        assert_eq!((told(&rules, &mut kept), causes.all().0), (cut, Health::Normal));
+        let two = begin();
+        judged(&rules, &one, Verdict::Fail); // of a challenge that is over
+        assert!(told(&rules, &mut kept).is_empty());
+        assert!(rules.claim("top", two.ask.since - Duration::from_secs(1)).is_none(), "it was asked for before");
+        // The run ends, and the next one knows.
+        let next = Rules::new(judging("nut@1", None), &kept, Causes::default());
+        let words = &told(&next, &mut kept)[0].1;
+        assert!(words.contains("winspect ended"), "{words}");
+        rules.change(judging("bolt@1", None));
+        assert!(told(&rules, &mut kept)[0].1.contains("another recipe"));
+        begin();
+        rules.stop();
+        assert!(told(&rules, &mut kept)[0].1.contains("the line stops"));
+        let last = Rules::new(judging("nut@1", None), &kept, Causes::default());
+        assert!(told(&last, &mut kept).is_empty());
+    }
+
+    #[test]
+    fn a_challenge_of_one_camera_leaves_the_parts_of_others_alone() {
+        let (rules, _) = rules(None);
+        let order = Known { camera: Some("top".to_owned()), ..BAD };
+        rules.challenge("c", &order, Instant::now()).expect("none is under way");
+        let known = ["side", "top", "side", "top", "top"].map(|camera| part(&rules, camera).ask.challenge.is_some());
+        assert_eq!(known, [false, true, false, true, false]);
     }
 
     #[test]
@@ -246,28 +473,37 @@ mod tests {
         rules.look(Instant::now() + Duration::from_secs(61));
         assert_eq!(causes.all().0, Health::OffSpec);
         // Another recipe asks for none.
-        rules.change(rules.judges(), None);
+        rules.change(judging("bolt@1", None));
         rules.look(Instant::now() + Duration::from_secs(61));
         assert_eq!(causes.all().0, Health::Normal);
     }
 
     #[test]
-    fn a_challenge_that_an_earlier_run_met_counts_from_then() {
+    fn the_time_of_a_challenge_goes_on_over_restarts_for_each_recipe() {
+        let minute = Some(Duration::from_secs(60));
+        let ago = |seconds| (Timestamp::now() - jiff::SignedDuration::from_secs(seconds)).to_string();
+        let mut kept: BTreeMap<String, String> = [("challenge_met/nut".to_owned(), ago(50))].into();
+        let is_overdue = |rules: &Rules, causes: &Causes, seconds| {
+            rules.look(Instant::now() + Duration::from_secs(seconds));
+            causes.all().1.iter().any(|cause| cause.contains("overdue"))
+        };
         let causes = Causes::default();
-        let met = Timestamp::now() - jiff::SignedDuration::from_secs(50);
-        let rules = Rules::new(vec![], Some(Duration::from_secs(60)), Some(met), causes.clone());
-        rules.look(Instant::now() + Duration::from_secs(5));
-        assert!(!causes.all().1.iter().any(|cause| cause.contains("overdue")));
-        rules.look(Instant::now() + Duration::from_secs(15));
-        assert!(causes.all().1.iter().any(|cause| cause.contains("overdue")));
+        let rules = Rules::new(judging("nut@2", minute), &kept, causes.clone());
+        assert!(!is_overdue(&rules, &causes, 5) && is_overdue(&rules, &causes, 15));
+        // Where none was ever met the recipe's first start counts, not each one.
+        told(&Rules::new(judging("bolt@1", minute), &kept, Causes::default()), &mut kept);
+        assert!(kept["challenge_met/bolt"] > kept["challenge_met/nut"]);
+        kept.insert("challenge_met/bolt".to_owned(), ago(70));
+        let causes = Causes::default();
+        assert!(is_overdue(&Rules::new(judging("bolt@1", minute), &kept, causes.clone()), &causes, 0));
     }
 
     #[test]
     fn each_region_has_its_own_threshold_and_an_unknown_one_none() {
         let causes = Causes::default();
-        let judge = |threshold| Judge { recipe: "tray@1".into(), threshold, on_undecided: OnUndecided::Fail };
+        let judge = |threshold| judge("tray@1", threshold);
         let judges = vec![(Some("left".into()), judge(Some(0.5))), (Some("right".into()), judge(None))];
-        let rules = Rules::new(judges, None, None, causes.clone());
+        let rules = Rules::new(Judging { judges, ..Judging::default() }, &BTreeMap::new(), causes.clone());
         let threshold = |region| rules.judge(region).threshold;
         assert_eq!((threshold(Some("left")), threshold(Some("right")), threshold(None)), (Some(0.5), None, None));
         assert_eq!((rules.can_judge(), causes.all().0), (false, Health::Failure));

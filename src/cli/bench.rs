@@ -208,8 +208,17 @@ fn report(judgement: Judgement) -> Report {
     let rule = Rule { threshold: Some(0.5) };
     let terms = Terms { deadline: Duration::from_secs(1), ..Terms::default() };
     let (since, at) = (Instant::now(), jiff::Timestamp::now());
-    let ask =
-        Ask { camera: "bench".into(), region: None, part_id: None, count: None, position: None, since, at, terms };
+    let ask = Ask {
+        camera: "bench".into(),
+        region: None,
+        part_id: None,
+        count: None,
+        position: None,
+        since,
+        at,
+        terms,
+        challenge: None,
+    };
     let part = Part::new(1, "bench".into(), 1, ask);
     let judge = Judge { recipe: "bench@1".into(), threshold: rule.threshold, on_undecided: OnUndecided::Fail };
     let mut report = Report::undecided(part, Reason::NotReady, &judge);

@@ -30,7 +30,7 @@ use crate::publish::message::{self, Identity, Metrics};
 use crate::publish::mqtt::{self, ORDERS, Wiring};
 use crate::publish::{self, Heatmaps};
 use crate::report::{Judge, Report};
-use crate::rules::Rules;
+use crate::rules::{Judging, Rules};
 use crate::store::{self, Store, StoreCount, Sync, Words};
 use crate::trigger::{RingSettings, Trigger};
 use crate::verdict::{Map, OnUndecided, Reason, Verdict};
@@ -193,6 +193,8 @@ fn words(run_id: &str) -> Words {
     let identity = identity(run_id);
     Words {
         judge: Box::new(|_| judge()),
+        due: Box::new(|report| report),
+        hear: Box::new(|_| ()),
         body: Box::new(move |report| message::body(report, &identity)),
         reject: Box::new(|_| None),
     }
@@ -203,7 +205,6 @@ fn pass(part: Part) -> Report {
     let mut report = Report::undecided(part, Reason::NotReady, &judge());
     (report.verdict, report.reason, report.score) = (Verdict::Pass, None, Some(0.1));
     report.map = Some(Map::new(16, vec![0.1; 256]));
-    report.took.total = report.part.ask.since.elapsed();
     report
 }
 
@@ -230,7 +231,8 @@ fn asking(rules: Rules) -> Asking {
 }
 
 fn rules(causes: &Causes) -> Rules {
-    Rules::new(vec![(None, judge())], None, None, causes.clone())
+    let judging = Judging { judges: vec![(None, judge())], ..Judging::default() };
+    Rules::new(judging, &BTreeMap::new(), causes.clone())
 }
 
 /// Triggers at the rate, and how long `backlog` results took beside them.

@@ -115,7 +115,11 @@ pub fn prepare(
     if let Some(reference) = references.pictures.first() {
         inspector.warm(reference, batch).map_err(|error| Failure::new(Exit::Software, error))?;
     }
-    let self_test = wanted.self_test.as_ref().map(|test| self_test(test, &mut inspector)).transpose()?;
+    let self_test = wanted
+        .self_test
+        .as_ref()
+        .map(|test| self_test(test, wanted, model, &references, &mut inspector))
+        .transpose()?;
     Ok(Prepared {
         gate: Gate::new(wanted.bad_image, &references.pictures),
         frozen_frames: wanted.bad_image.frozen_frames,
@@ -127,8 +131,25 @@ pub fn prepare(
     })
 }
 
-fn self_test(config: &SelfTestConfig, inspector: &mut Inspector) -> Result<SelfTest, Failure> {
+fn self_test(
+    test: &SelfTestConfig,
+    recipe: &RecipeConfig,
+    model: &ModelFolder,
+    references: &References,
+    inspector: &mut Inspector,
+) -> Result<SelfTest, Failure> {
     let read = |path| picture_file::read(path).map_err(|error| Failure::new(Exit::Data, error));
-    let pictures = (read(&config.good)?, read(&config.bad)?);
-    SelfTest::learn(pictures, config.every, inspector).map_err(|error| Failure::new(Exit::Data, error))
+    let pictures = References { pictures: vec![read(&test.good)?, read(&test.bad)?], files: vec![] };
+    let by = [
+        recipe.label(),
+        format!("{:?}", recipe.winclip),
+        references.hash().unwrap_or_default(),
+        pictures.hash().unwrap_or_default(),
+        model.label(),
+        inspector.backend().to_owned(),
+        inspector.device().to_owned(),
+        env!("CARGO_PKG_VERSION").to_owned(),
+    ];
+    let [good, bad] = <[_; 2]>::try_from(pictures.pictures).expect("two were read");
+    SelfTest::learn((good, bad), by.join("; "), test.every, inspector).map_err(|error| Failure::new(Exit::Data, error))
 }

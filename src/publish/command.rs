@@ -37,10 +37,7 @@ pub enum Command {
         value: f32,
     },
     /// The next parts are known: each must get this verdict.
-    Challenge {
-        parts: u32,
-        expect: Expect,
-    },
+    Challenge(Known),
     Snapshot {
         camera: Option<String>,
     },
@@ -62,6 +59,15 @@ pub struct Trigger {
     pub at: Option<Timestamp>,
     pub position: Option<f64>,
     pub count: Option<i64>,
+}
+
+/// What the sender of a challenge knows of the next parts.
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize)]
+pub struct Known {
+    /// They are this camera's, or of cameras that share this name; any unless given.
+    pub camera: Option<String>,
+    pub parts: u32,
+    pub expect: Expect,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -104,6 +110,7 @@ struct SetThreshold {
 #[serde(deny_unknown_fields)]
 struct Challenge {
     id: Option<String>,
+    camera: Option<String>,
     parts: u32,
     expect: Expect,
 }
@@ -135,7 +142,11 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
             let set = |SetThreshold { id, region, value }| (id, Command::SetThreshold { region, value });
             read(payload).map(set)
         }
-        "challenge" => read(payload).map(|Challenge { id, parts, expect }| (id, Command::Challenge { parts, expect })),
+        "challenge" => {
+            let known =
+                |Challenge { id, camera, parts, expect }| (id, Command::Challenge(Known { camera, parts, expect }));
+            read(payload).map(known)
+        }
         "snapshot" => read(payload).map(|Snapshot { id, camera }| (id, Command::Snapshot { camera })),
         "pause" => read(payload).map(|Plain { id }| (id, Command::Pause)),
         "resume" => read(payload).map(|Plain { id }| (id, Command::Resume)),
@@ -170,7 +181,7 @@ fn check(id: Option<&str>, command: &Command) -> Result<(), String> {
         Command::SetThreshold { value, .. } if !(0.0..=2.0).contains(value) => {
             Err(format!("value must be from 0 to 2, got {value}"))
         }
-        Command::Challenge { parts, .. } if !(1..=CHALLENGE_MAX).contains(parts) => {
+        Command::Challenge(Known { parts, .. }) if !(1..=CHALLENGE_MAX).contains(parts) => {
             Err(format!("parts must be from 1 to {CHALLENGE_MAX}, got {parts}"))
         }
         _ => Ok(()),

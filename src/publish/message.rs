@@ -261,7 +261,7 @@ pub fn body(report: &Report, identity: &Identity) -> String {
         backend: &identity.backend,
         reason: report.reason,
         detail: report.detail.as_deref().map(|words| &words[..words.floor_char_boundary(DETAIL_MAX)]),
-        challenge: report.challenge.as_deref(),
+        challenge: ask.challenge.as_deref(),
         views: &report.views,
         regions: &report.regions[..report.regions.len().min(REGIONS_MAX)],
         map: report.map.as_ref().map(small),

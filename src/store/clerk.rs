@@ -256,7 +256,7 @@ impl Clerk {
         for change in changes {
             self.enter(change, &mut round);
         }
-        let expired = self.ledger().expire(Instant::now(), &*self.words.judge);
+        let expired = self.ledger().expire(Instant::now(), &|part, reason| self.say(part, reason));
         round.is_urgent |= !expired.is_empty();
         self.release(expired, &mut round);
         self.make_room(&mut round);
@@ -311,7 +311,7 @@ impl Clerk {
                 round.done.push(done);
             }
             Change::Close(done) => {
-                let open = self.ledger().close(&*self.words.judge);
+                let open = self.ledger().close(&|part, reason| self.say(part, reason));
                 self.release(open, round);
                 round.done.push(done);
             }
@@ -320,6 +320,11 @@ impl Clerk {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("nobody panics while holding the ledger")
+    }
+
+    /// What is said of a part that nobody settled.
+    fn say(&self, part: &Part, reason: Reason) -> Report {
+        (self.words.due)(Report::undecided(part.clone(), reason, &(self.words.judge)(part)))
     }
 
     /// A part's row, with what is said if this run never says anything else; a result that was quicker stays.
@@ -342,6 +347,7 @@ impl Clerk {
     /// Results that stand.
     fn release(&mut self, reports: Vec<Report>, round: &mut Round) {
         for report in reports {
+            (self.words.hear)(&report);
             let row = self.row(&report, State::Live);
             if let Write::Part { key, camera, body, .. } = &row {
                 let until = Some(report.part.due() + self.settings.reject_window);

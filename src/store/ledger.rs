@@ -9,11 +9,14 @@
 //! that keeping the order makes no result later than its deadline.
 
 use crate::part::{Ask, Part};
-use crate::report::{Judge, Report};
+use crate::report::Report;
 use crate::verdict::Reason;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What is said of a part that nobody settled, and why.
+type Say<'a> = &'a dyn Fn(&Part, Reason) -> Report;
 
 #[derive(Debug)]
 pub struct Ledger {
@@ -79,28 +82,25 @@ impl Ledger {
         }
     }
 
-    /// Every part that is due becomes undecided.
-    pub fn expire(&mut self, now: Instant, judge: &dyn Fn(&Part) -> Judge) -> Vec<Report> {
+    /// Every part that is due becomes what `say` says of it.
+    pub fn expire(&mut self, now: Instant, say: Say) -> Vec<Report> {
         let reason = |part: &Part| if part.has_frame() { Reason::Late } else { Reason::CameraLost };
-        self.undecide(&|part| (part.due() <= now).then(|| reason(part)), judge)
+        self.undecide(&|part| (part.due() <= now).then(|| reason(part)), say)
     }
 
     /// Every open part becomes undecided, and nothing is accepted any more: the line stops.
-    pub fn close(&mut self, judge: &dyn Fn(&Part) -> Judge) -> Vec<Report> {
+    pub fn close(&mut self, say: Say) -> Vec<Report> {
         self.is_closed = true;
-        self.undecide(&|_| Some(Reason::NotReady), judge)
+        self.undecide(&|_| Some(Reason::NotReady), say)
     }
 
-    fn undecide(&mut self, why: &dyn Fn(&Part) -> Option<Reason>, judge: &dyn Fn(&Part) -> Judge) -> Vec<Report> {
+    fn undecide(&mut self, why: &dyn Fn(&Part) -> Option<Reason>, say: Say) -> Vec<Report> {
         let mut released = vec![];
         for book in self.cameras.values_mut() {
             for entry in book.open.values_mut() {
                 let Entry::Open(part) = entry else { continue };
                 let Some(reason) = why(part) else { continue };
-                let judge = judge(part);
-                let mut report = Report::undecided(part.clone(), reason, &judge);
-                report.took.total = part.ask.since.elapsed();
-                *entry = Entry::Settled(Box::new(report));
+                *entry = Entry::Settled(Box::new(say(part, reason)));
             }
             released.extend(book.release());
         }
@@ -160,6 +160,10 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_millis(100);
 
+    fn say(part: &Part, reason: Reason) -> Report {
+        Report::undecided(part.clone(), reason, &judge(part))
+    }
+
     fn verdict(part: &Part) -> Report {
         let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
         (report.verdict, report.reason) = (Verdict::Pass, None);
@@ -171,8 +175,8 @@ mod tests {
         let mut ledger = Ledger::new("run".into(), 1);
         let part = ledger.accept(ask("top", DEADLINE)).expect("not closed");
         let due = ledger.next_due().expect("open");
-        assert!(ledger.expire(due - Duration::from_nanos(1), &judge).is_empty());
-        let said = ledger.expire(due, &judge);
+        assert!(ledger.expire(due - Duration::from_nanos(1), &say).is_empty());
+        let said = ledger.expire(due, &say);
         assert_eq!((said[0].part.seq, said[0].reason), (1, Some(Reason::CameraLost)));
         assert!(matches!(ledger.settle(verdict(&part)), Settled::Late(_)));
         assert_eq!((ledger.open(), ledger.next_due()), (0, None));
@@ -219,13 +223,13 @@ mod tests {
                         // As the clerk does: it wakes at every deadline on the way.
                         let until = now + Duration::from_millis(ms);
                         while let Some(due) = ledger.next_due().filter(|due| *due <= until) {
-                            left.extend(ledger.expire(due, &judge).into_iter().map(|report| (report, due)));
+                            left.extend(ledger.expire(due, &say).into_iter().map(|report| (report, due)));
                         }
                         now = until;
                     }
                 }
             }
-            left.extend(ledger.close(&judge).into_iter().map(|report| (report, now)));
+            left.extend(ledger.close(&say).into_iter().map(|report| (report, now)));
             prop_assert_eq!(left.len(), parts.len());
             for camera in ["a", "b"] {
                 let seqs: Vec<u64> = left.iter().map(|(r, _)| &r.part).filter(|p| &**p.camera() == camera).map(|p| p.seq).collect();

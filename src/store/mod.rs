@@ -140,11 +140,17 @@ pub struct Closed;
 /// What a rejected part's gate is told.
 pub type Gate = Box<dyn Fn(&Report) -> Option<Reject> + Send>;
 
-/// What the store needs to know of the line: the judge of a part as results name it; a result as the broker will see it,
-/// without its last two keys; and what the gate is told of it, where that is asked for.
+/// What the store needs to know of the line.
 pub struct Words {
+    /// The judge of a part as results name it.
     pub judge: Box<dyn Fn(&Part) -> Judge + Send>,
+    /// What is said of an undecided part when its time is over: another view of it may have failed.
+    pub due: Box<dyn Fn(Report) -> Report + Send>,
+    /// Hears of each result that stands.
+    pub hear: Box<dyn Fn(&Report) + Send>,
+    /// A result as the broker will see it, without its last two keys.
     pub body: Box<dyn Fn(&Report) -> String + Send>,
+    /// What the gate is told of it, where that is asked for.
     pub reject: Gate,
 }
 

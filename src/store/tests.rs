@@ -33,7 +33,13 @@ pub(super) fn settings(folder: &Path) -> Settings {
 
 /// A line's, where `body` is what a result says.
 pub(super) fn words(body: impl Fn(&Report) -> String + Send + 'static) -> Words {
-    Words { judge: Box::new(judge), body: Box::new(body), reject: Box::new(|_| None) }
+    Words {
+        judge: Box::new(judge),
+        due: Box::new(|report| report),
+        hear: Box::new(|_| ()),
+        body: Box::new(body),
+        reject: Box::new(|_| None),
+    }
 }
 
 /// That verdict of a part.

@@ -8,7 +8,7 @@ use crate::publish::mqtt::Side;
 use crate::publish::{Heatmaps, heatmap};
 use crate::report::{Evidence, Report};
 use crate::verdict::{Map, Verdict};
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, never, select};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,34 +46,61 @@ pub struct Artist {
     pub dropped: Arc<AtomicU64>,
 }
 
+/// A camera's picture as it is, asked for by a command.
+pub struct Snapshot {
+    pub camera: Arc<str>,
+    pub picture: Arc<Picture>,
+}
+
 impl Artist {
-    pub fn draw_all(mut self, waiting: &Receiver<Evidence>) -> Result<(), Failure> {
-        let mut told = false;
-        for Evidence { report, picture } in waiting {
-            let wanted = match self.heatmaps {
-                Heatmaps::All => true,
-                Heatmaps::Fail => report.verdict != Verdict::Pass,
-                Heatmaps::None => false,
-            };
-            let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else { continue };
-            let layer = Layer { map, area, scale: scale(&report, map) };
-            let drawn = self.brush.paint(&Drawing::new(&picture, &[layer], Some(report.verdict), &report.regions));
-            let seq = report.part.seq.to_string();
-            let part = report.part.ask.part_id.as_deref().unwrap_or("");
-            let region = report.part.ask.region.as_deref().unwrap_or("");
-            let texts = [("seq", seq.as_str()), ("part_id", part), ("camera", &report.seen_by), ("region", region)];
-            let png = heatmap::png(&drawn, &texts);
-            if let Some(folder) = &self.folder
-                && let Err(error) = keep(folder, &report, &png)
-                && !std::mem::replace(&mut told, true)
-            {
-                tracing::warn!("overlays cannot be written to {}: {error}", folder.display());
-            }
-            if self.side.try_send(Side::Heatmap { report, png }).is_err() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+    /// Until nobody brings evidence any more.
+    pub fn draw_all(mut self, evidence: &Receiver<Evidence>, snapshots: &Receiver<Snapshot>) -> Result<(), Failure> {
+        let (mut told, no_more) = (false, never());
+        let mut snapshots = snapshots;
+        loop {
+            select! {
+                recv(evidence) -> next => match next {
+                    Ok(next) => self.draw(next, &mut told),
+                    Err(_) => return Ok(()),
+                },
+                recv(snapshots) -> next => match next {
+                    Ok(Snapshot { camera, picture }) => {
+                        let png = heatmap::png(&picture, &[("camera", &camera)]);
+                        self.send(Side::Snapshot { camera, png });
+                    }
+                    Err(_) => snapshots = &no_more,
+                },
             }
         }
-        Ok(())
+    }
+
+    fn draw(&mut self, Evidence { report, picture }: Evidence, told: &mut bool) {
+        let wanted = match self.heatmaps {
+            Heatmaps::All => true,
+            Heatmaps::Fail => report.verdict != Verdict::Pass,
+            Heatmaps::None => false,
+        };
+        let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else { return };
+        let layer = Layer { map, area, scale: scale(&report, map) };
+        let drawn = self.brush.paint(&Drawing::new(&picture, &[layer], Some(report.verdict), &report.regions));
+        let seq = report.part.seq.to_string();
+        let part = report.part.ask.part_id.as_deref().unwrap_or("");
+        let region = report.part.ask.region.as_deref().unwrap_or("");
+        let texts = [("seq", seq.as_str()), ("part_id", part), ("camera", &report.seen_by), ("region", region)];
+        let png = heatmap::png(&drawn, &texts);
+        if let Some(folder) = &self.folder
+            && let Err(error) = keep(folder, &report, &png)
+            && !std::mem::replace(told, true)
+        {
+            tracing::warn!("overlays cannot be written to {}: {error}", folder.display());
+        }
+        self.send(Side::Heatmap { report, png });
+    }
+
+    fn send(&self, picture: Side) {
+        if self.side.try_send(picture).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

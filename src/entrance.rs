@@ -121,6 +121,10 @@ impl Entrance {
                 let found = ring.put(frame, ticket, now);
                 self.found(found);
             }
+            Way::Presence { presence, .. } if is_paused => {
+                ticket.settle(Outcome::Skipped);
+                presence.forget();
+            }
             _ if is_paused => ticket.settle(Outcome::Skipped),
             Way::Continuous => {
                 // The inspector has left, or the older one was settled: nothing comes back.

@@ -3,6 +3,7 @@
 //! A trigger is answered when its parts are on the disk, so that the broker may forget it. The same id within an hour
 //! gets the first answer again and is not done twice.
 
+use crate::artist::Snapshot;
 use crate::base::notify::{Pulse, SIGN};
 use crate::base::stop::Stop;
 use crate::changeover::Wanted;
@@ -10,7 +11,6 @@ use crate::config::RecipeConfig;
 use crate::entrance::{Asking, Entrance};
 use crate::part::{Ask, Part};
 use crate::publish::command::{self, Command, Trigger};
-use crate::publish::heatmap;
 use crate::publish::message::{self, Answer, AnsweredPart, Identity};
 use crate::publish::mqtt::{Answered, Ordered, Side};
 use crate::report::Report;
@@ -28,6 +28,8 @@ pub struct Foreman {
     pub orders: Receiver<Ordered>,
     pub answers: mpsc::Sender<Answered>,
     pub side: mpsc::Sender<Side>,
+    /// To the artist.
+    pub snapshots: Sender<Snapshot>,
     pub store: Store,
     pub rules: Rules,
     /// All cameras by name.
@@ -65,9 +67,9 @@ enum Begun {
 
 /// A part's time may be this far ahead of our clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
-/// An answered id is remembered so long, and so many at most; the oldest are forgotten first.
+/// An answered id is remembered so long, and so many at most, an hour of 50 a second; the oldest are forgotten first.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
-const KNOWN_MAX: usize = 100_000;
+pub const KNOWN_MAX: usize = 180_000;
 /// Commands but triggers in that time.
 const PACE_MAX: usize = 20;
 const PACE_TIME: Duration = Duration::from_secs(1);
@@ -354,8 +356,7 @@ impl Foreman {
         let picture = entrance.newest().ok_or("it has shown nothing yet")?;
         let name = entrance.camera.clone();
         let topic = format!("snapshot/{name}");
-        let png = heatmap::png(&picture, &[("camera", &name)]);
-        let sent = self.side.try_send(Side::Snapshot { camera: name, png });
+        let sent = self.snapshots.try_send(Snapshot { camera: name, picture });
         sent.map(|()| Some(topic)).map_err(|_| "pictures are in the way; ask again".to_owned())
     }
 

@@ -282,6 +282,7 @@ impl Line {
         let known = Known::new(found.answers, Instant::now());
         let (side, side_end) = mpsc::channel(SIDE_WAITING);
         let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
+        let (snapshots, snapshots_end) = bounded(1);
         let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING);
         let (orders, orders_end) = bounded(ORDERS.into());
         let policies: Vec<Policy> = config.cameras.iter().map(CameraConfig::policy).collect();
@@ -346,6 +347,7 @@ impl Line {
             orders: orders_end,
             answers,
             side: side.clone(),
+            snapshots,
             store: store.clone(),
             rules: rules.clone(),
             entrances,
@@ -389,7 +391,7 @@ impl Line {
                 Ok(())
             }),
             // No verdict waits for the artist.
-            stage("artist", None, move || artist.draw_all(&evidence_end)),
+            stage("artist", None, move || artist.draw_all(&evidence_end, &snapshots_end)),
             stage("publisher", Some(wiring.pulse.clone()), move || {
                 let ended = mqtt::run(settings, identity, wiring);
                 ended.map_err(|error| Failure::new(Exit::Software, error))

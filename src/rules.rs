@@ -4,6 +4,7 @@ use crate::condition::{Causes, Health};
 use crate::publish::command::{Expect, Known};
 use crate::report::{Judge, Report};
 use crate::self_test::Proof;
+use crate::store::MOVED_ASIDE;
 use crate::verdict::{OnUndecided, Verdict};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -254,13 +255,13 @@ impl Rules {
         state.events.push(Event::Ended(ended));
     }
 
-    /// Ends what an operator has seen: a challenge under way, one that was not met.
+    /// Ends what an operator has seen: a challenge under way, one that was not met, a broken store that was moved aside.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
         state.keep(KEPT_MISSED, "");
-        self.causes.clear(IS_UNDER_WAY);
-        self.causes.clear(MISSED);
+        drop(state);
+        [IS_UNDER_WAY, MISSED, MOVED_ASIDE].iter().for_each(|who| self.causes.clear(who));
     }
 
     /// No more parts come.

@@ -262,6 +262,7 @@ fn round(
         orders: orders_end,
         answers,
         side,
+        snapshots: bounded(1).0,
         store: store.clone(),
         rules,
         entrances: BTreeMap::new(),

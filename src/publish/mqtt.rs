@@ -310,6 +310,7 @@ impl Link {
             Event::Incoming(Packet::ConnAck(ack)) => {
                 session.connected = Some(Instant::now());
                 session.fresh = !ack.session_present;
+                session.largest = ack.properties.and_then(|properties| properties.max_packet_size);
                 self.back();
                 self.greet(session);
             }

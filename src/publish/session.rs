@@ -24,6 +24,9 @@ const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowl
 /// A command may be this large to be answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
 
+/// Of a packet, beside its topic, payload and properties of variable length, at most.
+const HEADERS: usize = 32;
+
 /// A command that is not done, and what its sender is told.
 pub(super) struct Refused {
     /// Without its payload, which may be large.
@@ -40,6 +43,9 @@ pub(super) struct Session {
     pub(super) connected: Option<Instant>,
     /// What the broker kept for us has all come.
     pub(super) fresh: bool,
+    /// Bytes of a packet that the broker takes at most, where it says so; and whether one was larger.
+    pub(super) largest: Option<u32>,
+    pub(super) told_large: bool,
     /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
     pub(super) requested: VecDeque<Option<u64>>,
     pub(super) in_flight: HashMap<u16, Option<u64>>,
@@ -68,6 +74,8 @@ impl Session {
             client,
             connected: None,
             fresh: false,
+            largest: None,
+            told_large: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),
             beside: 0,
@@ -83,8 +91,23 @@ impl Session {
         }
     }
 
+    /// False for what is larger than the broker takes: it would end the connection. That is told once.
+    pub(super) fn fits(&mut self, topic: &str, payload: &[u8], properties: Option<&PublishProperties>) -> bool {
+        let users = properties.map_or(0, |p| p.user_properties.iter().map(|(a, b)| a.len() + b.len() + 5).sum());
+        let data = properties.and_then(|p| p.correlation_data.as_ref()).map_or(0, |data| data.len());
+        let bytes = topic.len() + payload.len() + users + data + HEADERS;
+        let Some(largest) = self.largest.filter(|largest| bytes > *largest as usize) else { return true };
+        if !std::mem::replace(&mut self.told_large, true) {
+            tracing::error!(
+                "the broker takes packets of at most {largest} bytes, and {topic} is one of {bytes}: it is not sent, nor are \
+                 others like it; raise its limit (mosquitto: max_packet_size)"
+            );
+        }
+        false
+    }
+
     /// A publish that will be acknowledged; `key` is the store's for a result. False when the client is full, which its
-    /// size does not let happen.
+    /// size does not let happen. What the broker does not take is left out.
     pub(super) fn publish(
         &mut self,
         topic: String,
@@ -93,6 +116,9 @@ impl Session {
         properties: Option<PublishProperties>,
         key: Option<u64>,
     ) -> bool {
+        if !self.fits(&topic, &payload, properties.as_ref()) {
+            return true;
+        }
         let sent = self.send(topic, QoS::AtLeastOnce, retain, payload, properties);
         if sent {
             self.requested.push_back(key);
@@ -136,7 +162,8 @@ impl Session {
         properties: Option<PublishProperties>,
         most: usize,
     ) {
-        if self.beside < most && self.send(topic, QoS::AtMostOnce, retain, payload, properties) {
+        let fits = self.fits(&topic, &payload, properties.as_ref());
+        if fits && self.beside < most && self.send(topic, QoS::AtMostOnce, retain, payload, properties) {
             self.beside += 1;
         }
     }

@@ -5,6 +5,7 @@ use super::database::{Database, DatabaseError, Found, Row, State, Write, is_brok
 use super::ledger::{Ledger, Settled};
 use super::outbox::{Outbox, Waiting};
 use super::rejects::Reject;
+use super::unwritten::{Gone, Most, compact};
 use super::{Answer, Change, PAGE, Settings, Words};
 use crate::base::notify::{Pulse, SIGN};
 use crate::condition::{Causes, Health};
@@ -21,8 +22,9 @@ use std::time::{Duration, Instant};
 const TOGETHER: usize = 256;
 /// Live results in memory; beyond, the oldest wait in the file.
 const LIVE_MAX: usize = 2048;
-/// Changes that a failing disk leaves in memory; beyond, the oldest are never written.
+/// Changes that a failing disk leaves in memory until they are made small; and how many of a kind stay then.
 const UNWRITTEN_MAX: usize = 50_000;
+const MOST: Most = Most { answers: 20_000, notes: 2000, late: 10_000 };
 /// How often a disk that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// What the broker has acknowledged is written along with what somebody waits for; alone after so long, or when so many
@@ -38,6 +40,9 @@ const LOG_QUIET: u64 = 500;
 const LOG_MAX: u64 = 4000;
 /// How often old results are looked for.
 const TIDY: Duration = Duration::from_secs(10);
+
+/// Among the causes, until somebody has seen it: the file was broken, another one is used.
+pub const MOVED_ASIDE: &str = "store moved aside";
 
 /// An open store whose clerk does not know yet what the line says of a part.
 pub struct Opened {
@@ -80,8 +85,11 @@ pub struct Clerk {
 struct Round {
     live: Vec<Waiting>,
     rejects: Vec<Reject>,
+    undecided: u64,
     /// For the record: only in the file.
     late: u64,
+    /// From memory to the file.
+    spilled: u64,
     accepted: Vec<Accepted>,
     done: Vec<Sender<()>>,
     /// Somebody waits for what it writes.
@@ -147,7 +155,7 @@ impl Opened {
         let Begun { database, told, found, failed } = begin(&settings)?;
         if let Some(told) = &told {
             tracing::error!("{told}; what waited in it is lost to the broker");
-            causes.set("store", Health::OffSpec, told);
+            causes.set(MOVED_ASIDE, Health::OffSpec, told);
         }
         if let Some(error) = &failed {
             cannot_write(&settings.file, error, &causes);
@@ -155,7 +163,7 @@ impl Opened {
         if found.backlog > 0 {
             tracing::info!("{} results of earlier runs wait for the broker", found.backlog);
         }
-        outbox.queues().in_file = found.backlog;
+        outbox.queues().waits_from_before(found.backlog);
         let ledger = Arc::new(Mutex::new(Ledger::new(run_id.into(), found.next_key)));
         let (run_id, first_key) = (run_id.into(), found.next_key);
         let is_begun = failed.is_none();
@@ -226,6 +234,11 @@ impl Clerk {
     #[cfg(test)]
     pub(super) fn take_the_log_over(&mut self) {
         self.database.checkpoint().expect("works");
+    }
+
+    #[cfg(test)]
+    pub(super) fn unwritten(&self) -> usize {
+        self.unwritten.len()
     }
 
     /// Fills the disk up, or makes room and tries it at once.
@@ -329,7 +342,6 @@ impl Clerk {
 
     /// A part's row, with what is said if this run never says anything else; a result that was quicker stays.
     fn write_open(&mut self, part: &Part) {
-        self.outbox.queues().count.accepted += 1;
         if self.ledger().is_open(part) {
             let judge = (self.words.judge)(part);
             let said = Report::undecided(part.clone(), Reason::Late, &judge);
@@ -360,9 +372,7 @@ impl Clerk {
             }
             round.rejects.extend((self.words.reject)(&report));
             self.unwritten.push_back(row);
-            let count = &mut self.outbox.queues().count;
-            count.results += 1;
-            count.undecided += u64::from(report.verdict == Verdict::Undecided);
+            round.undecided += u64::from(report.verdict == Verdict::Undecided);
         }
     }
 
@@ -374,7 +384,6 @@ impl Clerk {
         }
         self.unwritten.push_back(row);
         round.late += 1;
-        self.outbox.queues().count.late += 1;
     }
 
     /// Live results beyond the bound wait in the file, as long as there is one.
@@ -394,7 +403,8 @@ impl Clerk {
             self.unwritten.extend(spilled.into_iter().map(given_up));
             return;
         }
-        round.late += spilled.len() as u64;
+        queues.spilling += spilled.len() as u64;
+        round.spilled += spilled.len() as u64;
         round.is_urgent = true; // a page that is read before they are in the file would be without them
         self.unwritten.extend(spilled.into_iter().map(|Waiting { key, place, body, .. }| Write::Spill {
             key,
@@ -411,7 +421,7 @@ impl Clerk {
         }
         if !self.is_begun {
             match self.database.begin_run(self.first_key) {
-                Ok(waiting) => self.outbox.queues().in_file += waiting,
+                Ok(waiting) => self.outbox.queues().waits_from_before(waiting),
                 Err(error) => return self.fail(&error),
             }
             self.is_begun = true;
@@ -451,14 +461,31 @@ impl Clerk {
                     drop(queues);
                     if let Some(told) = &told {
                         tracing::error!("{told}; the {lost} results that waited in it are lost to the broker");
+                        self.causes.set(MOVED_ASIDE, Health::OffSpec, told);
                     }
                     self.unwritten.extend(told.map(|what| Write::Note { what }));
                 }
                 Err(error) => tracing::debug!("the store is still not there: {error}"),
             }
         }
-        let beyond = self.unwritten.len().saturating_sub(UNWRITTEN_MAX);
-        self.unwritten.drain(..beyond);
+        if self.unwritten.len() > UNWRITTEN_MAX {
+            self.make_small();
+        }
+    }
+
+    /// A disk that fails for long leaves what is owed in memory, not what was delivered meanwhile.
+    fn make_small(&mut self) {
+        let gone = compact(&mut self.unwritten, &MOST);
+        let Gone { done, answers, notes, late } = &gone;
+        tracing::warn!(
+            "the disk fails for long: {} delivered results will not be in the store's history; forgotten are {answers} \
+             commands' ids, {notes} lines of the audit log, {late} verdicts that came late",
+            done.len()
+        );
+        let mut queues = self.outbox.queues();
+        queues.landed.retain(|key| !done.contains(key));
+        queues.in_file = queues.in_file.saturating_sub(*late as u64);
+        queues.gave_up(*late as u64);
     }
 
     /// Instead of one that is broken. Ours is closed before: it would be in the way of the other.
@@ -472,10 +499,20 @@ impl Clerk {
     }
 
     fn hand_out(&mut self, round: Round) {
+        let (accepted, open) = {
+            let ledger = self.ledger();
+            (ledger.accepted(), ledger.open() as u64)
+        };
         let mut queues = self.outbox.queues();
-        queues.in_file += round.late;
-        queues.count.open = self.ledger().open() as u64;
-        let any = !round.live.is_empty() || round.late > 0;
+        // All at once: the counters balance at any moment.
+        queues.in_file += round.late + round.spilled;
+        queues.spilling -= round.spilled;
+        let count = &mut queues.count;
+        (count.accepted, count.open) = (accepted, open);
+        count.results += round.live.len() as u64;
+        count.undecided += round.undecided;
+        count.late += round.late;
+        let any = !round.live.is_empty() || round.late + round.spilled > 0;
         round.rejects.into_iter().for_each(|reject| queues.put_reject(reject));
         let now = Instant::now();
         round

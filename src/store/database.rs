@@ -138,6 +138,8 @@ pub struct Database {
     connection: Connection,
     is_left: bool,
     running: Running,
+    /// Commands' answers in the file.
+    answers: u64,
 }
 
 /// Milliseconds that winspect has run with this file: how old an answer is must not depend on a clock that somebody sets.
@@ -181,8 +183,8 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long, by the time that winspect runs.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
-/// Of those, so many are given to a new run, the newest: it remembers no more (`foreman.rs`).
-const ANSWERS_MAX: usize = 100_000;
+/// Of those, so many, the newest: a run remembers no more (`foreman.rs`).
+const ANSWERS_MAX: usize = 180_000;
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
 /// Finds old answers without reading them all; beside the tables, because files without it are as good.
@@ -232,7 +234,7 @@ impl Database {
     /// SQLite's.
     pub fn without_file() -> rusqlite::Result<Self> {
         let running = Running { before: 0, since: Instant::now() };
-        Ok(Database { connection: Connection::open_in_memory()?, is_left: true, running })
+        Ok(Database { connection: Connection::open_in_memory()?, is_left: true, running, answers: 0 })
     }
 
     /// Moves a broken file aside and makes another one; what is to be told. Nobody may have the broken one open: who
@@ -287,7 +289,8 @@ impl Database {
         connection.execute_batch(ANSWERS_BY_TIME).map_err(busy)?;
         connection.set_prepared_statement_cache_capacity(32);
         let running = Running::go_on(&connection)?;
-        let mut database = Database { connection, is_left: false, running };
+        let answers = connection.query_row("SELECT count(*) FROM answer", [], |row| row.get::<_, i64>(0))? as u64;
+        let mut database = Database { connection, is_left: false, running, answers };
         // What killed runs left in the log is not counted below, and each would leave some more. A disk that is full: it
         // stays there, and counts.
         let _ = database.checkpoint();
@@ -305,8 +308,9 @@ impl Database {
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
         change.execute(old, [RUNS_KEPT])?;
-        change.execute("DELETE FROM answer WHERE at < ?", [self.running.forgotten()])?;
+        let forgotten = change.execute("DELETE FROM answer WHERE at < ?", [self.running.forgotten()])?;
         change.commit()?;
+        self.answers = self.answers.saturating_sub(forgotten as u64);
         let waits = format!("SELECT count(*) FROM part WHERE {WAITS} AND key < ?");
         let waiting: i64 = self.connection.query_row(&waits, [first_key as i64], |row| row.get(0))?;
         Ok(waiting as u64)
@@ -396,7 +400,9 @@ impl Database {
                 }
             }
         }
-        change.commit()
+        change.commit()?;
+        self.answers += writes.iter().filter(|write| matches!(write, Write::Answer { .. })).count() as u64;
+        Ok(())
     }
 
     /// Pages that were written to the log since [`Database::checkpoint`] was called.
@@ -451,18 +457,24 @@ impl Database {
         Ok(gone as u64)
     }
 
-    /// One round of taking away what is old: answers whose ids are forgotten, and the oldest delivered results, those
-    /// older than `age`, and while the file holds more than `bytes`. True when there may be more to do.
+    /// One round of taking away what is old: answers whose ids are forgotten or too many, and the oldest delivered results,
+    /// those older than `age`, and while the file holds more than `bytes`. True when there may be more to do.
     ///
     /// # Errors
     /// SQLite's.
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
         let forgotten = self.running.forgotten();
         let sql = "DELETE FROM answer WHERE id IN (SELECT id FROM answer WHERE at < ? ORDER BY at LIMIT ?)";
-        let answers = self.connection.execute(sql, params![forgotten, TIDIED as i64])?;
+        let mut answers = self.connection.execute(sql, params![forgotten, TIDIED as i64])? as u64;
+        self.answers = self.answers.saturating_sub(answers);
+        let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64).min(TIDIED);
+        if answers == 0 && beyond > 0 {
+            answers = self.connection.execute(sql, params![i64::MAX, beyond as i64])? as u64;
+            self.answers -= answers;
+        }
         let sql = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
         self.connection.execute(sql, [AUDIT_KEPT])?;
-        if answers as u64 == TIDIED {
+        if answers == TIDIED {
             return Ok(true);
         }
         let old = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));

@@ -23,6 +23,7 @@ pub struct Ledger {
     run_id: Arc<str>,
     /// The key of the next part.
     next_key: u64,
+    accepted: u64,
     cameras: HashMap<Arc<str>, Book>,
     is_closed: bool,
 }
@@ -54,7 +55,7 @@ pub enum Settled {
 impl Ledger {
     /// `next_key` is beyond every key that the store holds.
     pub fn new(run_id: Arc<str>, next_key: u64) -> Self {
-        Ledger { run_id, next_key, cameras: HashMap::new(), is_closed: false }
+        Ledger { run_id, next_key, accepted: 0, cameras: HashMap::new(), is_closed: false }
     }
 
     /// Gives the part its number; nothing when the line is stopping. Its deadline is never before that of the camera's
@@ -67,6 +68,7 @@ impl Ledger {
         book.last_seq += 1;
         let part = Part::new(self.next_key, self.run_id.clone(), book.last_seq, ask);
         self.next_key += 1;
+        self.accepted += 1;
         book.open.insert(part.seq, Entry::Open(part.clone()));
         Some(part)
     }
@@ -126,6 +128,11 @@ impl Ledger {
     /// True until its result is released.
     pub fn is_open(&self, part: &Part) -> bool {
         self.cameras.get(part.camera()).is_some_and(|book| book.open.contains_key(&part.seq))
+    }
+
+    /// In all.
+    pub fn accepted(&self) -> u64 {
+        self.accepted
     }
 
     /// Accepted and not released.

@@ -20,8 +20,9 @@ mod power_cut;
 mod rejects;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
-pub use clerk::{Clerk, Opened};
+pub use clerk::{Clerk, MOVED_ASIDE, Opened};
 pub use database::{DatabaseError, Found, Previous, Sync};
 pub use outbox::{Outbox, Waiting};
 pub use rejects::Reject;
@@ -54,8 +55,8 @@ pub struct Settings {
     pub reject_window: Duration,
 }
 
-/// `accepted` equals `results` plus `open`; `results` plus `late` equals `acked` plus `given_up` plus `waiting`, but for
-/// what earlier runs left.
+/// At any moment `accepted` equals `results` plus `open`, and `results` plus `late` plus `earlier` equals `acked` plus
+/// `given_up` plus `waiting`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct StoreCount {
     /// Parts that were given a number.
@@ -65,6 +66,8 @@ pub struct StoreCount {
     pub undecided: u64,
     /// Verdicts that came after their part's result.
     pub late: u64,
+    /// Results that earlier runs left.
+    pub earlier: u64,
     pub acked: u64,
     pub given_up: u64,
     pub waiting: u64,
@@ -73,6 +76,14 @@ pub struct StoreCount {
     /// Rejected parts that were told when they were at the gate, and that were not.
     pub rejects_told: u64,
     pub rejects_missed: u64,
+}
+
+#[cfg(test)]
+impl StoreCount {
+    pub(crate) fn balances(&self) -> bool {
+        let StoreCount { accepted, results, open, late, earlier, acked, given_up, waiting, .. } = *self;
+        accepted == results + open && results + late + earlier == acked + given_up + waiting
+    }
 }
 
 /// What is brought to the clerk.

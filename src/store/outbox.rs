@@ -56,6 +56,8 @@ pub(super) struct Queues {
     pub(super) landed: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
     pub(super) in_file: u64,
+    /// On their way from memory to the file.
+    pub(super) spilling: u64,
     /// The last key that was read from the file.
     pub(super) read_to: u64,
     /// Given up since a result last left with this number.
@@ -67,12 +69,18 @@ pub(super) struct Queues {
 impl Queues {
     /// Handed out or not, the broker does not have it yet.
     pub(super) fn waiting(&self) -> u64 {
-        (self.live() + self.late.len() + self.flying.len()) as u64 + self.in_file
+        (self.live() + self.late.len() + self.flying.len()) as u64 + self.in_file + self.spilling
     }
 
     /// Results in memory that the file does not hold as late ones.
     pub(super) fn live(&self) -> usize {
         self.live.len() + self.overdue.len()
+    }
+
+    /// Results of earlier runs wait in the file.
+    pub(super) fn waits_from_before(&mut self, count: u64) {
+        self.in_file += count;
+        self.count.earlier += count;
     }
 
     pub(super) fn put_live(&mut self, mut waiting: Waiting) {

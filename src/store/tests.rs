@@ -9,6 +9,7 @@ use crate::report::tests::judge;
 use crate::verdict::{Reason, Verdict};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
@@ -594,4 +595,103 @@ fn a_store_of_an_early_build_is_moved_aside_and_told() {
     assert_eq!(health, Health::OffSpec);
     assert!(causes[0].contains("an early winspect's (version 1); moved to"), "{causes:?}");
     run.end();
+}
+
+/// Looks at the counters all the time, until the flag is set; how often.
+fn auditor(store: &Store, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
+    let (outbox, stop) = (store.outbox().clone(), stop.clone());
+    std::thread::spawn(move || {
+        let mut looks = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let count = outbox.count();
+            assert!(count.balances(), "{count:?}");
+            looks += 1;
+        }
+        looks
+    })
+}
+
+#[test]
+fn the_counters_balance_at_any_moment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bounded = Settings { waiting_max: 4000, ..settings(folder.path()) };
+    for (run_id, stays) in [("01A", 7), ("01B", 3)] {
+        let run = Run::start(bounded.clone(), run_id);
+        let stop = Arc::new(AtomicBool::new(false));
+        let auditor = auditor(&run.store, &stop);
+        let outbox = run.store.outbox();
+        for round in 0..80 {
+            // Some are too late before they are judged, some are numbered at once.
+            let asks = (0..100).map(|n| ask("top", if n % 10 == 0 { Duration::from_millis(1) } else { DEADLINE }));
+            let parts =
+                if round % 2 == 0 { run.store.accept(asks.collect()) } else { run.store.number(asks.collect()) };
+            run.store.settle(parts.expect("open").iter().map(passed).collect());
+            // The broker takes a part of them, and the link is lost now and then.
+            for at in 0..90 {
+                let Some(waiting) = outbox.next() else { break };
+                if at % stays != 0 {
+                    run.store.landed(waiting.key, at % 20 != 1);
+                }
+            }
+            if round % 9 == 0 {
+                outbox.rewind();
+            }
+        }
+        run.until(|count| count.open == 0);
+        stop.store(true, Ordering::Relaxed);
+        let looks = auditor.join().expect("they balance");
+        let count = run.store.count();
+        assert!(looks > 1000 && count.late > 0 && count.given_up > 0 && count.acked > 0, "{looks} looks, {count:?}");
+        assert_eq!(count.earlier > 0, run_id == "01B");
+        run.end();
+    }
+}
+
+#[test]
+fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+    let mut clerk = opened.clerk(words(|report| format!("{{\"seq\":{}", report.part.seq)));
+    clerk.disk(true);
+    let mut owed = 0;
+    for n in 0..100 {
+        let parts = store.number((0..1000).map(|_| ask("top", DEADLINE)).collect()).expect("open");
+        store.settle(parts.iter().map(passed).collect());
+        (0..1000).for_each(|m| drop(store.answered(&format!("trigger {n} {m}"), "{}")));
+        clerk.once_with_nothing();
+        for (at, waiting) in std::iter::from_fn(|| store.outbox().next()).enumerate() {
+            if n < 10 && at == 7 {
+                owed += 1;
+            } else {
+                store.landed(waiting.key, true);
+            }
+        }
+        clerk.disk(true); // and tries it at once
+        clerk.once_with_nothing();
+        assert!(clerk.unwritten() < 60_000, "{}", clerk.unwritten());
+    }
+    assert!(store.count().balances() && store.count().waiting == owed, "{:?}", store.count());
+    clerk.disk(false);
+    clerk.once_with_nothing();
+    drop((clerk, store));
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!((run.found.backlog, run.found.previous[0].last_seq), (owed, 100_000));
+    assert!(run.found.answers.len() >= 20_000, "{}", run.found.answers.len());
+    assert_eq!(run.found.answers.last().map(|(id, _)| id.as_str()), Some("trigger 99 999"));
+    run.end();
+}
+
+#[test]
+fn of_too_many_answers_the_oldest_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    let answers = |from: u64, to: u64| -> Vec<Write> {
+        (from..to).map(|n| Write::Answer { id: n.to_string(), answer: "{}".to_owned() }).collect()
+    };
+    database.write("01A", &answers(0, 1)).expect("written");
+    std::thread::sleep(Duration::from_millis(5)); // older than the others, by the time that it has run
+    database.write("01A", &answers(1, 180_001)).expect("written");
+    while database.tidy(Duration::MAX, 1 << 40).expect("works") {}
+    let found = database.found().expect("found");
+    assert_eq!((found.answers.len(), found.answers.iter().any(|(id, _)| id == "0")), (180_000, false));
 }

@@ -115,6 +115,13 @@ impl Presence {
         Ok(if has_crossed { there.held.take() } else { None })
     }
 
+    /// The line is paused: what is there is not judged, now or later.
+    pub fn forget(&mut self) {
+        if let Some((_, ticket)) = self.end() {
+            ticket.settle(Outcome::Skipped);
+        }
+    }
+
     /// The part that is there has come: nobody will see it go.
     fn end(&mut self) -> Option<(Frame, Ticket)> {
         self.there.take().and_then(|there| there.held)

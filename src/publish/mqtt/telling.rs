@@ -79,12 +79,15 @@ impl Link {
         let left = waiting.until.map(|until| until.saturating_duration_since(Instant::now()));
         let live = left.filter(|left| !left.is_zero());
         let payload = message::finished(&waiting.body, live.is_none(), waiting.dropped_before);
-        let Some(left) = live else {
-            return session.publish(self.topic("result/late"), false, payload, None, Some(waiting.key));
-        };
+        let topic = self.topic(if live.is_some() { "result" } else { "result/late" });
+        if !session.fits(&topic, &payload, None) {
+            self.wiring.store.landed(waiting.key, false); // as one that it refuses
+            return true;
+        }
+        let Some(left) = live else { return session.publish(topic, false, payload, None, Some(waiting.key)) };
         let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let properties = PublishProperties { message_expiry_interval: Some(expiry), ..PublishProperties::default() };
-        let sent = session.publish(self.topic("result"), false, payload.clone(), Some(properties), Some(waiting.key));
+        let sent = session.publish(topic, false, payload.clone(), Some(properties), Some(waiting.key));
         if sent {
             let last = self.topic(&format!("result/last/{}", waiting.place));
             session.beside(last, true, payload, None, BESIDE);

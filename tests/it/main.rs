@@ -25,6 +25,7 @@ mod networks;
 mod notify;
 mod parts;
 mod pictures;
+mod proof;
 mod recipes;
 mod small_defects;
 mod stand_ins;

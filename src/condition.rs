@@ -33,7 +33,6 @@ pub enum State {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Health {
     Normal,
-    MaintenanceRequired,
     OffSpec,
     CheckFunction,
     Failure,

@@ -77,26 +77,28 @@ const PACE_TIME: Duration = Duration::from_secs(1);
 /// The answers of the last hour by the sender's id.
 #[derive(Default)]
 pub struct Known {
-    answers: HashMap<String, String>,
-    order: VecDeque<(Instant, String)>,
+    answers: HashMap<Arc<str>, Box<str>>,
+    order: VecDeque<(Instant, Arc<str>)>,
 }
 
 impl Known {
     /// What earlier runs answered, the oldest first.
     pub fn new(answers: Vec<(String, String)>, now: Instant) -> Self {
         let mut known = Known::default();
-        answers.into_iter().for_each(|(id, answer)| known.add(id, answer, now));
+        answers.into_iter().for_each(|(id, answer)| known.add(&id, &answer, now));
         known
     }
 
-    fn add(&mut self, id: String, answer: String, now: Instant) {
+    fn add(&mut self, id: &str, answer: &str, now: Instant) {
         while let Some((at, _)) = self.order.front()
             && (now.saturating_duration_since(*at) > KNOWN_FOR || self.order.len() >= KNOWN_MAX)
             && let Some((_, old)) = self.order.pop_front()
         {
             self.answers.remove(&old);
         }
-        if self.answers.insert(id.clone(), answer).is_none() {
+        if !self.answers.contains_key(id) {
+            let id: Arc<str> = id.into();
+            self.answers.insert(id.clone(), answer.into());
             self.order.push_back((now, id));
         }
     }
@@ -174,9 +176,9 @@ impl Foreman {
     }
 
     fn begin(&mut self, ordered: &Ordered) -> Begun {
-        let known = ordered.order.id.as_ref().and_then(|id| self.known.answers.get(id));
+        let known = ordered.order.id.as_ref().and_then(|id| self.known.answers.get(id.as_str()));
         match (known, &ordered.order.command) {
-            (Some(payload), _) => Begun::Done(payload.clone()),
+            (Some(payload), _) => Begun::Done(payload.to_string()),
             (None, Command::Trigger(trigger)) => self.trigger(trigger, ordered),
             (None, command) if self.pace.allows(Instant::now()) => self.obey(command, ordered),
             (None, _) => {
@@ -199,7 +201,7 @@ impl Foreman {
             };
             let Some(payload) = payload else { continue }; // the line is stopping
             if let Some(id) = ordered.order.id.as_ref().filter(|_| is_answer) {
-                self.known.add(id.clone(), payload.clone(), Instant::now());
+                self.known.add(id, &payload, Instant::now());
             }
             // Waits for the publisher, which never waits for us.
             let _ = self.answers.blocking_send(ordered.answered(payload));
@@ -407,9 +409,9 @@ mod tests {
     fn an_id_is_known_for_an_hour() {
         let now = Instant::now();
         let mut known = Known::new(vec![("a".into(), "first".into())], now);
-        known.add("b".into(), "second".into(), now + KNOWN_FOR);
+        known.add("b", "second", now + KNOWN_FOR);
         assert_eq!(known.answers.len(), 2);
-        known.add("c".into(), "third".into(), now + KNOWN_FOR + Duration::from_secs(1));
+        known.add("c", "third", now + KNOWN_FOR + Duration::from_secs(1));
         assert!(!known.answers.contains_key("a") && known.answers.contains_key("b"));
     }
 }

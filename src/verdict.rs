@@ -127,7 +127,6 @@ pub enum Reason {
     BadImage,
     EngineError,
     NotReady,
-    NoPart,
 }
 
 /// A connected area of the map above the threshold, in the camera picture's pixels.

@@ -94,6 +94,14 @@ impl Listener {
         }
     }
 
+    /// The next message, whatever its topic.
+    #[track_caller]
+    pub fn any(&self, until: Instant) -> (String, String) {
+        let line = self.next_line(until).expect("a message");
+        let (topic, payload) = line.split_once(' ').unwrap_or((&line, ""));
+        (topic.to_owned(), payload.to_owned())
+    }
+
     fn next_line(&self, until: Instant) -> Option<String> {
         let kept = self.kept.borrow_mut().pop_front();
         kept.or_else(|| self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok())

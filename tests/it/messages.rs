@@ -113,3 +113,32 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
     assert_eq!(lives, ["online", "stopped"].map(str::to_owned).into());
     summary(&line.wait_with_output().expect("ends"));
 }
+
+#[test]
+fn a_picture_that_is_larger_than_the_broker_takes_is_left_out_and_told_once() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let (port, own) = (free_port(), folder.path().join("mosquitto.conf"));
+    let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 3000\n");
+    std::fs::write(&own, text).expect("written");
+    let broker = Broker::with(port, &["-c", own.to_str().expect("UTF-8")]);
+    let listener = Listener::start(broker.port, "plant/box/#");
+    write_line(folder.path(), broker.port, "kind = \"test\"\nfps = 10\nwidth = 320\nheight = 240");
+    let line = start(folder.path());
+    listener.wait_for("box/birth", 1);
+    publish(port, "snapshot", r#"{"id":"a"}"#, &[]);
+    let (mut results, until) = (0, Instant::now() + Duration::from_secs(60));
+    while results < 20 && Instant::now() < until {
+        let (topic, _) = listener.any(until);
+        results += usize::from(topic.ends_with("box/result"));
+        for other in ["birth", "heatmap/top", "snapshot/top"] {
+            assert!(!topic.ends_with(other), "{topic}");
+        }
+    }
+    ask_to_stop(&line);
+    let output = line.wait_with_output().expect("ends");
+    let summary = summary(&output);
+    assert_eq!((&summary["results"], &summary["given_up"]), (&summary["acknowledged"], &0.into()), "{summary}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(told.matches("the broker takes packets of at most 3000 bytes").count(), 1, "{told}");
+    assert!(!told.contains("away"), "{told}");
+}

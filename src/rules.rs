@@ -3,7 +3,6 @@
 use crate::condition::{Causes, Health};
 use crate::publish::command::{Expect, Known};
 use crate::report::{Judge, Report};
-use crate::self_test::Proof;
 use crate::store::MOVED_ASIDE;
 use crate::verdict::{OnUndecided, Verdict};
 use jiff::Timestamp;
@@ -22,6 +21,13 @@ pub struct Judging {
     pub challenge_every: Option<Duration>,
     /// What its two stored pictures scored.
     pub proof: Option<Proof>,
+}
+
+/// What a recipe's two stored pictures scored at teaching, one number for each region.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
+    pub good: Vec<f32>,
+    pub bad: Vec<f32>,
 }
 
 /// Cheap to clone.
@@ -308,6 +314,27 @@ impl State {
     }
 }
 
+impl Proof {
+    /// What is wrong with the pictures under these thresholds: the good one must pass in every region, the bad one fail
+    /// in one of them.
+    pub fn flaw(&self, judges: &[(Option<Arc<str>>, Judge)]) -> Option<String> {
+        let thresholds: Vec<Option<f32>> = judges.iter().map(|(_, judge)| judge.threshold).collect();
+        let fails = |scores: &[f32]| {
+            let mut judged = scores.iter().zip(&thresholds);
+            judged.any(|(score, threshold)| threshold.is_some_and(|threshold| *score >= threshold))
+        };
+        let told = |name, scores| {
+            let thresholds: Vec<f32> = thresholds.iter().copied().flatten().collect();
+            format!("the {name} picture scores {scores:.4?}, the threshold is {thresholds:.4?}")
+        };
+        match () {
+            () if fails(&self.good) => Some(format!("{}: it would fail", told("good", &self.good))),
+            () if !fails(&self.bad) => Some(format!("{}: it would pass", told("bad", &self.bad))),
+            () => None,
+        }
+    }
+}
+
 impl Expect {
     fn is(self, verdict: Verdict) -> bool {
         verdict == if self == Expect::Pass { Verdict::Pass } else { Verdict::Fail }
@@ -511,5 +538,21 @@ mod tests {
         assert!(rules.set_threshold(None, 0.1).is_err_and(|why| why == "region must be one of left, right"));
         assert_eq!(rules.set_threshold(Some("right"), 0.1), Ok(None));
         assert_eq!((rules.can_judge(), causes.all().0), (true, Health::Normal));
+    }
+
+    #[test]
+    fn pictures_that_the_threshold_does_not_tell_apart_are_a_failure_as_soon_as_it_is_set() {
+        let causes = Causes::default();
+        let proof = Some(Proof { good: vec![0.1], bad: vec![0.9] });
+        let rules = Rules::new(Judging { proof, ..judging("nut@1", None) }, &BTreeMap::new(), causes.clone());
+        let told = |threshold| {
+            rules.set_threshold(None, threshold).expect("the only region");
+            causes.all()
+        };
+        assert_eq!(told(0.5), (Health::Normal, vec![]));
+        for (threshold, words) in [(0.95, "the bad picture scores [0.9000]"), (0.05, "would fail")] {
+            let (health, causes) = told(threshold);
+            assert!(health == Health::Failure && causes[0].contains(words), "{causes:?}");
+        }
     }
 }

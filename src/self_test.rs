@@ -3,10 +3,9 @@
 //! store keeps what was taught, so that it is found at the next start too.
 
 use crate::frame::Picture;
-use crate::report::Judge;
+use crate::rules::Proof;
 use crate::winclip::Inspector;
 use crate::winclip::inspector::InspectError;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Scores of the same picture on the same machine differ by less: threads add in another order.
@@ -28,13 +27,6 @@ struct Shown {
     picture: Picture,
     /// At teaching, one for each region.
     scores: Vec<f32>,
-}
-
-/// What the pictures scored at teaching, one number for each region.
-#[derive(Debug, Clone, Default)]
-pub struct Proof {
-    pub good: Vec<f32>,
-    pub bad: Vec<f32>,
 }
 
 /// As the store keeps it.
@@ -122,27 +114,6 @@ impl Shown {
     }
 }
 
-impl Proof {
-    /// What is wrong with the pictures under these thresholds: the good one must pass in every region, the bad one fail
-    /// in one of them.
-    pub fn flaw(&self, judges: &[(Option<Arc<str>>, Judge)]) -> Option<String> {
-        let thresholds: Vec<Option<f32>> = judges.iter().map(|(_, judge)| judge.threshold).collect();
-        let fails = |scores: &[f32]| {
-            let mut judged = scores.iter().zip(&thresholds);
-            judged.any(|(score, threshold)| threshold.is_some_and(|threshold| *score >= threshold))
-        };
-        let told = |name, scores| {
-            let thresholds: Vec<f32> = thresholds.iter().copied().flatten().collect();
-            format!("the {name} picture scores {scores:.4?}, the threshold is {thresholds:.4?}")
-        };
-        match () {
-            () if fails(&self.good) => Some(format!("{}: it would fail", told("good", &self.good))),
-            () if !fails(&self.bad) => Some(format!("{}: it would pass", told("bad", &self.bad))),
-            () => None,
-        }
-    }
-}
-
 fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, InspectError> {
     Ok(inspector.judge(picture)?.into_iter().map(|judgement| judgement.score).collect())
 }
@@ -150,7 +121,6 @@ fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, Insp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::OnUndecided;
 
     fn test(by: &str, good: f32, bad: f32) -> SelfTest {
         let picture = || Picture::new(1, 1, vec![0; 3]).expect("a pixel");
@@ -173,16 +143,5 @@ mod tests {
         let mut new = test("b", 0.1, 0.2);
         assert!(new.recall(Some(&kept)).is_some() && new.differs().is_none());
         assert!(test("a", f32::NAN, 0.9).good.differs(&[0.1]).is_some());
-    }
-
-    #[test]
-    fn pictures_that_the_threshold_does_not_tell_apart_are_a_flaw() {
-        let flaw = |threshold| {
-            let judge = Judge { recipe: "nut@1".into(), threshold: Some(threshold), on_undecided: OnUndecided::Fail };
-            test("a", 0.1, 0.9).proof().flaw(&[(None, judge)])
-        };
-        assert_eq!(flaw(0.5), None);
-        assert!(flaw(0.95).is_some_and(|why| why.contains("the bad picture scores [0.9000]") && why.contains("pass")));
-        assert!(flaw(0.05).is_some_and(|why| why.contains("would fail")));
     }
 }

@@ -145,8 +145,7 @@ impl Entrance {
             },
             Way::Presence { presence, told } => match presence.look(frame, ticket, now) {
                 Ok(None) => {}
-                // It was seen to be a part only now: its time begins here, not when it came nearest.
-                Ok(Some((frame, ticket))) => self.part(Frame { arrived: now, ..frame }, ticket, None),
+                Ok(Some((frame, ticket))) => self.part(frame, ticket, None),
                 Err(why) => {
                     if !std::mem::replace(told, true) {
                         tracing::error!("camera {}: {why}; no part will come. Correct it", self.camera);

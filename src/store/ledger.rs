@@ -38,7 +38,7 @@ struct Book {
 
 #[derive(Debug)]
 enum Entry {
-    Open(Part),
+    Open(Box<Part>),
     /// Waits for those before it.
     Settled(Box<Report>),
 }
@@ -69,7 +69,7 @@ impl Ledger {
         let part = Part::new(self.next_key, self.run_id.clone(), book.last_seq, ask);
         self.next_key += 1;
         self.accepted += 1;
-        book.open.insert(part.seq, Entry::Open(part.clone()));
+        book.open.insert(part.seq, Entry::Open(Box::new(part.clone())));
         Some(part)
     }
 

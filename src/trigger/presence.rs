@@ -34,6 +34,8 @@ const FOLLOWS: f32 = 0.05;
 const LEARNS: usize = 5;
 /// What stays so long is the line itself.
 const STAYS: Duration = Duration::from_secs(30);
+/// Without a picture for so long nobody has seen the part go.
+const GAP: Duration = Duration::from_secs(2);
 /// Farther from the middle than at its nearest by this share of the area: it has crossed.
 const CROSSED: f32 = 0.05;
 
@@ -45,6 +47,8 @@ pub struct Presence {
     background: Vec<f32>,
     learned: usize,
     there: Option<There>,
+    /// The last frame came then.
+    looked: Option<Instant>,
 }
 
 /// A part that is there.
@@ -66,14 +70,25 @@ struct Seen {
 
 impl Presence {
     pub fn new(settings: Settings) -> Self {
-        Presence { settings, size: (0, 0), background: vec![], learned: 0, there: None }
+        Presence { settings, size: (0, 0), background: vec![], learned: 0, there: None, looked: None }
     }
 
-    /// The frame of the part that has just crossed the middle, or gone; other frames are skipped.
+    /// The frame of the part that has just crossed the middle, or gone; other frames are skipped. It was seen to be a part only
+    /// now, so that its `arrived` is now; but for one that was there when the pictures ceased to come: that went by then.
     ///
     /// # Errors
     /// When the area is not inside the picture.
     pub fn look(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Result<Option<(Frame, Ticket)>, String> {
+        let ceased = self.looked.replace(now).is_some_and(|looked| now.duration_since(looked) > GAP);
+        if ceased && let Some(held) = self.end() {
+            ticket.settle(Outcome::Skipped);
+            return Ok(Some(held));
+        }
+        let held = self.next(frame, ticket, now)?;
+        Ok(held.map(|(frame, ticket)| (Frame { arrived: now, ..frame }, ticket)))
+    }
+
+    fn next(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Result<Option<(Frame, Ticket)>, String> {
         let (width, height) = (frame.picture.width(), frame.picture.height());
         let Some(area) = within(self.settings.area, width, height) else {
             ticket.settle(Outcome::Skipped);
@@ -257,7 +272,11 @@ mod tests {
         assert!((0..60).step_by(10).all(|x| line.show(Some(x), 0).is_none()));
         assert!(line.presence.there.is_none());
         assert_eq!(line.show(Some(150), 0), None);
-        line.now += STAYS;
+        for _ in 1..STAYS.as_secs() {
+            line.now += Duration::from_secs(1);
+            assert_eq!(line.show(Some(150), 0), None);
+        }
+        line.now += Duration::from_secs(1);
         assert_eq!(line.show(Some(150), 0).as_deref(), Some("150"));
         assert_eq!((line.show(Some(150), 0), line.presence.there.is_none()), (None, true));
     }
@@ -272,6 +291,24 @@ mod tests {
         assert_eq!(held.part_id.as_deref(), Some("90"));
         let count = line.tally.count();
         assert_eq!((count.captured, count.judged, count.skipped), (7, 1, 6));
+    }
+
+    #[test]
+    fn a_part_that_was_there_before_a_pause_is_forgotten_and_one_before_a_gap_went_by_then() {
+        let mut line = Line::new(None);
+        assert_eq!(line.show(Some(60), 0), None);
+        line.presence.forget();
+        assert_eq!(line.show(None, 0), None);
+        assert_eq!(line.show(Some(60), 0), None);
+        let seen = line.presence.there.as_ref().and_then(|there| Some(there.held.as_ref()?.0.arrived)).expect("held");
+        line.now += GAP;
+        let frame = Frame { picture: Arc::new(belt(None, 0)), ..frame("top") };
+        let late = line.now + Duration::from_millis(33);
+        let (held, ticket) =
+            line.presence.look(frame, line.tally.captured(), late).expect("fits").expect("it was there");
+        ticket.settle(Outcome::Judged);
+        assert_eq!(held.arrived, seen);
+        assert_eq!((line.show(None, 0), line.tally.count().judged), (None, 1));
     }
 
     #[test]

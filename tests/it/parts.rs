@@ -12,7 +12,7 @@ use std::time::Duration;
 const CAMERA: &str = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\ndeadline_ms = 5000";
 
 /// `mosquitto_pub` to the station's topic.
-fn publish(port: u16, topic: &str, payload: &str, arguments: &[&str]) {
+pub fn publish(port: u16, topic: &str, payload: &str, arguments: &[&str]) {
     let mut command = Command::new("mosquitto_pub");
     let topic = format!("plant/box/{topic}");
     command.args(["-V", "5", "-p", &port.to_string(), "-q", "1", "-t", &topic, "-m", payload]).args(arguments);
@@ -20,20 +20,20 @@ fn publish(port: u16, topic: &str, payload: &str, arguments: &[&str]) {
 }
 
 #[track_caller]
-fn next(listener: &Listener, topic: &str) -> Value {
+pub fn next(listener: &Listener, topic: &str) -> Value {
     serde_json::from_str(&listener.wait_for(topic, 1)[0]).expect("JSON")
 }
 
 /// Sends a command and gives its answer.
 #[track_caller]
-fn tell(listener: &Listener, port: u16, name: &str, payload: &str) -> Value {
+pub fn tell(listener: &Listener, port: u16, name: &str, payload: &str) -> Value {
     publish(port, &format!("cmd/{name}"), payload, &[]);
     serde_json::from_str(&listener.answer(&format!("ack/{name}"))).expect("JSON")
 }
 
 /// The next message that has this value there.
 #[track_caller]
-fn until(listener: &Listener, topic: &str, key: &str, value: &str) -> Value {
+pub fn until(listener: &Listener, topic: &str, key: &str, value: &str) -> Value {
     loop {
         let message = next(listener, topic);
         if message[key] == value {

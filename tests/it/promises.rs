@@ -2,7 +2,7 @@
 //! a disk that fails under the line, a camera that goes between a trigger and its frame.
 
 use crate::broker::{Broker, Listener, free_port};
-use crate::line::{command, signal, summary, write_line};
+use crate::line::{command, summary, write_line};
 use crate::parts::{next, tell, until};
 use crate::running::Running;
 use crate::support::imported;
@@ -455,7 +455,7 @@ fn a_camera_that_goes_between_a_trigger_and_its_frame_leaves_the_part_undecided_
     let result = next(&listener, "box/result");
     assert_eq!((&result["part_id"], &result["reason"]), (&json!("whole"), &json!(null)), "{result}");
 
-    signal(shows.child(), "STOP");
+    crate::line::signal(shows.child(), "STOP");
     trigger("gone");
     drop(shows);
     until(&statuses, "top/status", "state", "offline");

@@ -34,6 +34,11 @@ impl Broker {
         }
         Broker { port, child }
     }
+
+    /// STOP: it holds its connections and does nothing. CONT: it goes on.
+    pub fn signal(&self, name: &str) {
+        crate::line::signal(&self.child, name);
+    }
 }
 
 impl Drop for Broker {

@@ -2,6 +2,7 @@
 
 use crate::broker::{Broker, Listener, free_port};
 use crate::line::{ask_to_stop, summary, write_line};
+use crate::running::Running;
 use crate::support::imported;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -71,4 +72,38 @@ fn a_disk_that_is_read_only_or_full_at_the_start_is_told_and_used_once_it_can_be
         assert_eq!((&summary["balanced"], &summary["given_up"]), (&json!(true), &json!(0)), "{summary}");
         assert_eq!(summary["results"], summary["acknowledged"], "{summary}");
     }
+}
+
+#[test]
+fn a_disk_that_fills_up_under_a_line_is_told_and_nothing_is_lost() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let results = Listener::with(broker.port, "plant/box/result", &["-t", "plant/box/result/late"]);
+    let states = Listener::start(broker.port, "plant/box/state");
+    write_line(folder.path(), broker.port, "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120");
+    let file = folder.path().join("line.toml");
+    let text = std::fs::read_to_string(&file).expect("written");
+    std::fs::write(&file, text + "[store]\nfile = \"disk/box.db\"\n").expect("written");
+    let Some(line) = start(folder.path(), "true").map(Running::of) else { return };
+
+    let is_told = |state: &Value| state["causes"].to_string().contains("results are not on the disk");
+    let mut seqs: Vec<u64> = vec![];
+    let mut hear_until = |fits: &dyn Fn(u64) -> bool| {
+        while !seqs.last().is_some_and(|seq| fits(*seq)) {
+            seqs.push(until(&results, "", |_| true)["seq"].as_u64().expect("a number"));
+        }
+        seqs.clone()
+    };
+    let before = hear_until(&|seq| seq >= 5).len() as u64;
+    on_the_disk_of(line.child(), folder.path(), "dd if=/dev/zero of=disk/other bs=64k 2> dd || true");
+    let state = until(&states, "box/state", is_told);
+    assert_eq!((&state["health"], state["causes"].to_string().contains("full")), (&json!("OFF_SPEC"), true), "{state}");
+    hear_until(&|seq| seq >= before + 40);
+    on_the_disk_of(line.child(), folder.path(), "rm disk/other");
+    until(&states, "box/state", |state| !is_told(state) && state["health"] == "NORMAL");
+    let summary = line.summary();
+    assert_eq!((&summary["balanced"], &summary["given_up"]), (&json!(true), &json!(0)), "{summary}");
+    assert_eq!(summary["results"], summary["acknowledged"], "{summary}");
+    let parts = summary["parts"].as_u64().expect("a number");
+    assert!(hear_until(&|seq| seq == parts).into_iter().eq(1..=parts), "{summary}");
 }

@@ -30,8 +30,12 @@ pub fn start(folder: &Path) -> Child {
 }
 
 pub fn ask_to_stop(child: &Child) {
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is everywhere").success());
+    signal(child, "TERM");
+}
+
+pub fn signal(child: &Child, name: &str) {
+    let (name, pid) = (format!("-{name}"), child.id().to_string());
+    assert!(Command::new("kill").args([name, pid]).status().expect("kill is everywhere").success());
 }
 
 /// The JSON line at the end, after an orderly end.

@@ -474,3 +474,39 @@ fn a_camera_that_goes_between_a_trigger_and_its_frame_leaves_the_part_undecided_
     assert_eq!(all_arrived(&line.summary()), 3);
     drop(shows);
 }
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn a_part_waits_for_the_frame_nearest_to_it_also_when_the_two_before_lay_far_apart() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::start(free_port());
+    let listener = Listener::start(broker.port, "plant/box/#");
+    let shown = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let launch = format!(
+        "tcpclientsrc host=127.0.0.1 port={} \
+         ! rawvideoparse format=rgb width=160 height=120 framerate=20/1 ! videoconvert",
+        shown.local_addr().expect("bound").port()
+    );
+    let own = format!("live = true\nendless = true\nlaunch = {launch:?}\n");
+    std::fs::write(folder.path().join("own.toml"), own).expect("written");
+    write_line(
+        folder.path(),
+        broker.port,
+        "kind = \"own.toml\"\nstall_s = 60\ntrigger = \"command\"\nwindow_ms = 500\ndeadline_ms = 9000",
+    );
+    let line = Running::line(folder.path());
+    let (mut camera, _) = shown.accept().expect("the line connects");
+    let mut show = |grey: u8| camera.write_all(&vec![grey; 3 * 160 * 120]).expect("the line reads");
+    show(90);
+    until(&listener, "camera/top/status", "state", "online");
+    std::thread::sleep(Duration::from_secs(4));
+    show(110);
+    std::thread::sleep(Duration::from_secs(1));
+    let at = Timestamp::now() + SignedDuration::from_millis(200);
+    let trigger = json!({"id": "a", "at": at.to_string()}).to_string();
+    assert_eq!(tell(&listener, broker.port, "trigger", &trigger)["status"], "accepted");
+    show(130);
+    let result = next(&listener, "box/result");
+    assert_eq!(result["reason"], json!(null), "{result}");
+    line.summary();
+}

@@ -66,7 +66,8 @@ impl Artist {
                 recv(snapshots) -> next => match next {
                     Ok(Snapshot { camera, picture }) => {
                         let png = heatmap::png(&picture, &[("camera", &camera)]);
-                        self.send(Side::Snapshot { camera, png });
+                        // It was promised. The publisher takes it, unless the line ends.
+                        let _ = self.side.blocking_send(Side::Snapshot { camera, png });
                     }
                     Err(_) => snapshots = &no_more,
                 },
@@ -94,11 +95,7 @@ impl Artist {
         {
             tracing::warn!("overlays cannot be written to {}: {error}", folder.display());
         }
-        self.send(Side::Heatmap { report, png });
-    }
-
-    fn send(&self, picture: Side) {
-        if self.side.try_send(picture).is_err() {
+        if self.side.try_send(Side::Heatmap { report, png }).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

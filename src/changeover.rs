@@ -42,7 +42,7 @@ pub struct Changeover {
     pub kept: BTreeMap<String, String>,
 }
 
-/// The key under which the store keeps the choice.
+/// The key under which the store keeps the choice; among the causes where nobody knows it.
 pub const CHOSEN: &str = "recipe";
 
 impl Changeover {
@@ -63,7 +63,7 @@ impl Changeover {
         for Wanted { id, recipe } in self.wanted.try_iter() {
             let reason = Some(format!("{}: the line is stopping", recipe.label()));
             let answer = Answer { id, status: "rejected", reason, ..Answer::default() };
-            let _ = self.answers.try_send(Answered::later("select_recipe", message::answer(&answer)));
+            let _ = self.answers.try_send(Answered::outcome("select_recipe", message::answer(&answer), None));
         }
     }
 
@@ -84,7 +84,7 @@ impl Changeover {
             }
         };
         // The publisher is there as long as we are.
-        let _ = self.answers.blocking_send(Answered::later("select_recipe", message::answer(&answer)));
+        let _ = self.answers.blocking_send(Answered::outcome("select_recipe", message::answer(&answer), None));
     }
 
     /// What the gallery that judges now is known by.

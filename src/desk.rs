@@ -2,7 +2,7 @@
 
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::notify::Pulse;
-use crate::changeover::Changed;
+use crate::changeover::{CHOSEN, Changed};
 use crate::condition::{Causes, Health};
 use crate::entrance::Asking;
 use crate::frame::{Area, Frame, Outcome, Picture, Ticket};
@@ -85,6 +85,7 @@ impl Desk {
         while let Ok(Changed { prepared, judges, done }) = self.swap.try_recv() {
             self.rules.change(judging_of(judges, &prepared));
             self.eye = prepared;
+            self.causes.clear(CHOSEN);
             self.tell_self_test(self.recalled());
             let _ = done.send(()); // who waits for it may have stopped
         }

@@ -14,7 +14,7 @@ use crate::publish::command::{self, Command, Trigger};
 use crate::publish::message::{self, Answer, AnsweredPart, Identity};
 use crate::publish::mqtt::{Answered, Ordered, Side};
 use crate::report::Report;
-use crate::rules::{Challenge, Event, Rules, UNDER_WAY};
+use crate::rules::{Challenge, Event, Rules};
 use crate::store::{Soon, Store};
 use crate::verdict::Reason;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -140,24 +140,29 @@ impl Foreman {
     fn look_at_challenges(&self) {
         for event in self.rules.look(Instant::now()) {
             match event {
-                Event::Keep(key, value) => drop(self.store.keep(&key, &value)),
-                Event::Ended(ended) => self.tell_challenge(&ended),
+                Event::Begin(key, value) => drop(self.store.begin(&key, &value)),
+                Event::Keep((key, value)) => drop(self.store.keep(&key, &value)),
+                Event::Ended(ended) => self.tell_challenge(ended),
             }
         }
     }
 
-    fn tell_challenge(&self, ended: &Challenge) {
+    fn tell_challenge(&self, mut ended: Challenge) {
         let words = ended.words();
-        match ended {
+        match &ended {
             ended if ended.is_met() => tracing::info!("{words}"),
             ended if ended.is_cut() => tracing::warn!("{words}"),
             _ => tracing::error!("{words}: it does not see what it should; stop the line and look"),
         }
-        self.store.note(words.clone());
-        let _ = self.store.keep(UNDER_WAY, "").wait(); // and what was kept and noted before
+        // A run that had no time to tell it has noted it already.
+        if !std::mem::replace(&mut ended.so_far.is_noted, true) {
+            self.store.note(words.clone());
+        }
+        let (key, kept) = ended.kept();
+        let _ = self.store.keep(&key, &kept).wait();
         let status = if ended.is_met() { "done" } else { "rejected" };
         let answer = Answer { id: Some(ended.id.to_string()), status, reason: Some(words), ..Answer::default() };
-        let _ = self.answers.blocking_send(Answered::later("challenge", message::answer(&answer)));
+        let _ = self.answers.blocking_send(Answered::outcome("challenge", message::answer(&answer), Some(key)));
     }
 
     /// What waits, together: the store then writes it together.

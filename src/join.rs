@@ -43,7 +43,7 @@ impl Joins {
     /// One camera's report; the part's, when it was the last one that was missing. Those of a camera alone pass.
     pub fn add(&mut self, report: Report, now: Instant) -> Option<Report> {
         let Some(cameras) = self.stations.get(report.part.camera()) else { return Some(report) };
-        let (count, key) = (cameras.len(), report.part.key);
+        let count = cameras.len();
         while let Some(oldest) = self.waiting.first_entry()
             && oldest.get().due + RECORDED <= now
         {
@@ -54,7 +54,7 @@ impl Joins {
         if reports.len() < count {
             return None;
         }
-        self.waiting.remove(&key).and_then(|views| worst(views.reports))
+        worst(reports.clone()) // kept: its time may be over before it stands
     }
 
     /// What is said of a part whose time is over: a view that failed speaks for it, whatever the missing ones would have
@@ -138,6 +138,9 @@ mod tests {
         assert!(joins.add(view(&one, "top", Verdict::Pass, 0.1), now).is_none());
         assert!(joins.add(view(&one, "left", Verdict::Fail, 0.5), now).is_none());
         let joined = joins.add(view(&one, "right", Verdict::Undecided, 0.9), now).expect("the last");
+        // Its time was over before that came to the ledger.
+        let said = joins.without_the_others(Report::undecided(one.clone(), Reason::Late, &judge(&one)));
+        assert_eq!((said.verdict, said.views), (Verdict::Fail, joined.views.clone()));
         assert_eq!(
             (joined.part.key, joined.verdict, &*joined.seen_by, joined.views.len()),
             (1, Verdict::Fail, "left", 3)

@@ -16,7 +16,7 @@ use crate::base::notify::Pulse;
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::camera::{self, CameraError};
 use crate::changeover::{CHOSEN, Changeover};
-use crate::condition::{Causes, Condition, State};
+use crate::condition::{Causes, Condition, Health, State};
 use crate::config::{CameraConfig, LineConfig, RecipeConfig, Threshold};
 use crate::desk::{Desk, Watched};
 use crate::engine::EngineError;
@@ -244,9 +244,10 @@ pub fn judges_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judge
 pub fn recall(recipe: &RecipeConfig, prepared: &mut Prepared, kept: &mut BTreeMap<String, String>, store: &Store) {
     let Some(test) = &mut prepared.self_test else { return };
     let key = format!("self_test/{}", recipe.name);
-    if let Some(taught) = test.recall(kept.get(&key).map(String::as_str)) {
+    let known = kept.get(&key);
+    if let Some(taught) = test.recall(known.map(String::as_str)) {
         store.note(format!("self-test of recipe {} taught: {:.4?}", recipe.label(), test.proof()));
-        drop(store.keep(&key, &taught));
+        drop(if known.is_some() { store.keep(&key, &taught) } else { store.begin(&key, &taught) });
         kept.insert(key, taught);
     }
 }
@@ -278,6 +279,13 @@ impl Line {
         let Opening { store, opened, found, causes } = opening;
         let mut identity = identity_of(config, &eye, model, run_id, found.previous);
         identity.judged_by(&judges);
+        if found.is_unread && !config.recipes.is_empty() {
+            let words = format!(
+                "{} judges; which one was selected last stands in the store, which cannot be read",
+                recipe.label()
+            );
+            causes.set(CHOSEN, Health::Failure, words + ": select one");
+        }
         let rules = Rules::new(judging_of(judges, &eye), &found.kept, causes.clone());
         let known = Known::new(found.answers, Instant::now());
         let (side, side_end) = mpsc::channel(SIDE_WAITING);

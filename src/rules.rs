@@ -52,24 +52,37 @@ struct State {
 #[derive(Debug)]
 pub enum Event {
     Ended(Challenge),
+    /// In the store under that key; what stands there already stays.
+    Begin(String, String),
     /// In the store under that key.
-    Keep(String, String),
+    Keep(Kept),
 }
+
+/// What a later run must know: a key of the store, and its value.
+pub type Kept = (String, String);
 
 /// Known parts on their way: does the line still see?
 #[derive(Debug, Clone)]
 pub struct Challenge {
     /// No other challenge has this very one, whatever it says.
     pub id: Arc<str>,
-    pub order: Known,
     since: Instant,
     /// Given to a part so far.
     asked: u32,
-    /// Of those, with a result; and with the expected one.
+    pub so_far: SoFar,
+}
+
+/// What is kept of a challenge until the broker has its outcome.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct SoFar {
+    order: Known,
+    /// Parts that have a result, and those of them that have the expected one.
     judged: u32,
     caught: u32,
     /// Why it ended before its last part had a result.
     cut: Option<String>,
+    /// Its outcome stands in the audit log.
+    pub is_noted: bool,
 }
 
 const NO_THRESHOLD: &str = "there is none; every part is undecided(not_ready)";
@@ -78,27 +91,31 @@ const IS_UNDER_WAY: &str = "challenge under way";
 const MISSED: &str = "challenge";
 const OVERDUE: &str = "challenge overdue";
 const PROOF: &str = "self-test pictures";
-/// The key under which the store keeps the challenge that is under way; empty once its end is in the audit log.
-pub const UNDER_WAY: &str = "challenge";
-/// One that was missed, and when one was met last, by recipe.
+/// Under these the store keeps each challenge, that one was missed, and by recipe when one was met last.
+const KEPT: &str = "challenge/";
 const KEPT_MISSED: &str = "challenge_missed";
 const KEPT_MET: &str = "challenge_met/";
 
 impl Rules {
     /// `kept` is what earlier runs kept. A challenge that was under way then has ended; one that was missed still counts.
     pub fn new(judging: Judging, kept: &BTreeMap<String, String>, causes: Causes) -> Self {
-        let ago = |at: &str| Duration::try_from(Timestamp::now().duration_since(at.parse().ok()?)).ok();
+        // A clock that was set back since: as if it was now.
+        let ago = |at: &str| {
+            let ago = Timestamp::now().duration_since(at.parse().ok()?);
+            Some(Duration::try_from(ago).unwrap_or_default())
+        };
         let met = |(key, at): (&String, &String)| {
             let since = Instant::now().checked_sub(ago(at)?)?;
             Some((key.strip_prefix(KEPT_MET)?.to_owned(), since))
         };
-        let mut events = vec![];
-        if let Some((id, order)) = kept.get(UNDER_WAY).and_then(|text| serde_json::from_str(text).ok()) {
-            let id: String = id;
-            let mut challenge = Challenge::new(&id, order, Instant::now());
-            challenge.cut = Some("winspect ended before its last part had a result".to_owned());
-            events.push(Event::Ended(challenge));
-        }
+        let challenge = |(key, text): (&String, &String)| {
+            let (id, mut so_far) = (key.strip_prefix(KEPT)?, serde_json::from_str::<SoFar>(text).ok()?);
+            if so_far.cut.is_none() && so_far.judged < so_far.order.parts {
+                so_far.cut = Some("winspect ended before its last part had a result".to_owned());
+            }
+            Some(Event::Ended(Challenge { id: id.into(), since: Instant::now(), asked: 0, so_far }))
+        };
+        let events = kept.iter().filter_map(challenge).collect();
         if let Some(words) = kept.get(KEPT_MISSED).filter(|words| !words.is_empty()) {
             causes.set(MISSED, Health::Failure, words);
         }
@@ -140,12 +157,12 @@ impl Rules {
         let is_new = judging.challenge_every.is_some() && !state.met.contains_key(&recipe);
         if is_new {
             state.met.insert(recipe.clone(), Instant::now());
-            state.keep(format!("{KEPT_MET}{recipe}"), Timestamp::now().to_string());
+            state.events.push(Event::Begin(format!("{KEPT_MET}{recipe}"), Timestamp::now().to_string()));
         }
         state.cut("another recipe judges now");
         state.judging = judging;
-        drop(state);
         self.causes.clear(IS_UNDER_WAY);
+        drop(state);
         self.tell_thresholds();
     }
 
@@ -212,12 +229,13 @@ impl Rules {
         if let Some(challenge) = &state.challenge {
             return Err(format!(
                 "challenge {:?} is under way, {} of {} parts; reset ends it",
-                challenge.id, challenge.judged, challenge.order.parts
+                challenge.id, challenge.so_far.judged, challenge.so_far.order.parts
             ));
         }
-        state.challenge = Some(Challenge::new(id, order.clone(), since));
-        let kept = serde_json::to_string(&(id, order)).expect("plain values");
-        state.keep(UNDER_WAY, kept);
+        let so_far = SoFar { order: order.clone(), judged: 0, caught: 0, cut: None, is_noted: false };
+        let challenge = Challenge { id: id.into(), since, asked: 0, so_far };
+        state.events.push(Event::Keep(challenge.kept()));
+        state.challenge = Some(challenge);
         self.causes.set(IS_UNDER_WAY, Health::CheckFunction, id);
         Ok(())
     }
@@ -226,46 +244,50 @@ impl Rules {
     pub fn claim(&self, camera: &str, since: Instant) -> Option<Arc<str>> {
         let mut state = self.state();
         let challenge = state.challenge.as_mut()?;
-        let is_its = challenge.order.camera.as_deref().is_none_or(|its| its == camera) && since >= challenge.since;
-        if !is_its || challenge.asked == challenge.order.parts {
+        let is_its =
+            challenge.so_far.order.camera.as_deref().is_none_or(|its| its == camera) && since >= challenge.since;
+        if !is_its || challenge.asked == challenge.so_far.order.parts {
             return None;
         }
         challenge.asked += 1;
         Some(challenge.id.clone())
     }
 
-    /// A part has its result: whatever it is, it counts for the challenge that the part belongs to.
-    pub fn judged(&self, report: &Report) {
-        let Some(id) = &report.part.ask.challenge else { return };
+    /// A part has its result: whatever it is, it counts for the challenge that the part belongs to. What is to be kept with
+    /// that result.
+    pub fn judged(&self, report: &Report) -> Vec<Kept> {
+        let Some(id) = &report.part.ask.challenge else { return vec![] };
         let mut state = self.state();
         let Some(challenge) = state.challenge.as_mut().filter(|challenge| Arc::ptr_eq(&challenge.id, id)) else {
-            return;
+            return vec![];
         };
-        challenge.judged += 1;
-        challenge.caught += u32::from(challenge.order.expect.is(report.verdict));
-        if challenge.judged < challenge.order.parts {
-            return;
+        challenge.so_far.judged += 1;
+        challenge.so_far.caught += u32::from(challenge.so_far.order.expect.is(report.verdict));
+        let mut kept = vec![challenge.kept()];
+        if challenge.so_far.judged < challenge.so_far.order.parts {
+            return kept;
         }
-        let Some(ended) = state.challenge.take() else { return };
+        let Some(ended) = state.challenge.take() else { return kept };
         self.causes.clear(IS_UNDER_WAY);
         if ended.is_met() {
             let recipe = recipe_of(&state.judging);
-            state.keep(format!("{KEPT_MET}{recipe}"), Timestamp::now().to_string());
-            state.keep(KEPT_MISSED, "");
+            kept.push((format!("{KEPT_MET}{recipe}"), Timestamp::now().to_string()));
+            kept.push((KEPT_MISSED.to_owned(), String::new()));
             state.met.insert(recipe, Instant::now());
             self.causes.clear(MISSED);
         } else {
-            state.keep(KEPT_MISSED, ended.words());
+            kept.push((KEPT_MISSED.to_owned(), ended.words()));
             self.causes.set(MISSED, Health::Failure, ended.words());
         }
         state.events.push(Event::Ended(ended));
+        kept
     }
 
     /// Ends what an operator has seen: a challenge under way, one that was not met, a broken store that was moved aside.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
-        state.keep(KEPT_MISSED, "");
+        state.events.push(Event::Keep((KEPT_MISSED.to_owned(), String::new())));
         drop(state);
         [IS_UNDER_WAY, MISSED, MOVED_ASIDE].iter().for_each(|who| self.causes.clear(who));
     }
@@ -301,14 +323,11 @@ fn recipe_of(judging: &Judging) -> String {
 }
 
 impl State {
-    fn keep(&mut self, key: impl Into<String>, value: impl Into<String>) {
-        self.events.push(Event::Keep(key.into(), value.into()));
-    }
-
     /// The challenge that is under way ends before its last part has a result.
     fn cut(&mut self, why: &str) {
         if let Some(mut challenge) = self.challenge.take() {
-            challenge.cut = Some(why.to_owned());
+            challenge.so_far.cut = Some(why.to_owned());
+            self.events.push(Event::Keep(challenge.kept()));
             self.events.push(Event::Ended(challenge));
         }
     }
@@ -342,23 +361,28 @@ impl Expect {
 }
 
 impl Challenge {
-    fn new(id: &str, order: Known, since: Instant) -> Self {
-        Challenge { id: id.into(), order, since, asked: 0, judged: 0, caught: 0, cut: None }
+    /// Where the store keeps it.
+    pub fn key(&self) -> String {
+        format!("{KEPT}{}", self.id)
+    }
+
+    pub fn kept(&self) -> Kept {
+        (self.key(), serde_json::to_string(&self.so_far).expect("plain values"))
     }
 
     pub fn is_met(&self) -> bool {
-        self.cut.is_none() && self.caught == self.order.parts
+        !self.is_cut() && self.so_far.caught == self.so_far.order.parts
     }
 
     /// It ended before its last part had a result: neither met nor missed.
     pub fn is_cut(&self) -> bool {
-        self.cut.is_some()
+        self.so_far.cut.is_some()
     }
 
     pub fn words(&self) -> String {
-        let expect = if self.order.expect == Expect::Pass { "pass" } else { "fail" };
-        let (Challenge { id, caught, judged, .. }, parts) = (self, self.order.parts);
-        match &self.cut {
+        let (id, SoFar { order, judged, caught, cut, .. }) = (&self.id, &self.so_far);
+        let (parts, expect) = (order.parts, if order.expect == Expect::Pass { "pass" } else { "fail" });
+        match cut {
             None => format!("challenge {id}: {caught} of {parts} parts got the verdict {expect}"),
             Some(why) => format!("challenge {id}: {why}; {judged} of {parts} parts had a result, {caught} {expect}"),
         }
@@ -394,10 +418,11 @@ mod tests {
         Part::new(1, "run".into(), 1, asked)
     }
 
-    fn judged(rules: &Rules, part: &Part, verdict: Verdict) {
+    /// What is kept with its result.
+    fn judged(rules: &Rules, part: &Part, verdict: Verdict) -> Vec<Kept> {
         let mut report = Report::undecided(part.clone(), Reason::Late, &rules.judge(None));
         report.verdict = verdict;
-        rules.judged(&report);
+        rules.judged(&report)
     }
 
     /// What the foreman is told, and what he keeps by the way.
@@ -405,11 +430,12 @@ mod tests {
         let mut told = vec![];
         for event in rules.look(Instant::now()) {
             match event {
+                Event::Begin(key, value) => drop(kept.entry(key).or_insert(value)),
+                Event::Keep((key, value)) => drop(kept.insert(key, value)),
                 Event::Ended(challenge) => {
-                    kept.insert(UNDER_WAY.to_owned(), String::new());
+                    kept.remove(&challenge.key()); // the broker has it
                     told.push((challenge.is_met(), challenge.words()));
                 }
-                Event::Keep(key, value) => drop(kept.insert(key, value)),
             }
         }
         told
@@ -437,9 +463,9 @@ mod tests {
     fn a_missed_challenge_is_a_failure_until_one_is_met_also_after_a_restart() {
         let (rules, causes) = rules(None);
         let mut kept = BTreeMap::new();
-        let challenge = |rules: &Rules, verdict, kept: &mut _| {
+        let challenge = |rules: &Rules, verdict, kept: &mut BTreeMap<_, _>| {
             rules.challenge("c", &Known { parts: 1, ..BAD }, Instant::now()).expect("none is under way");
-            judged(rules, &part(rules, "top"), verdict);
+            kept.extend(judged(rules, &part(rules, "top"), verdict));
             told(rules, kept).remove(0).0
         };
         assert!(!challenge(&rules, Verdict::Pass, &mut kept));
@@ -471,10 +497,16 @@ mod tests {
         judged(&rules, &one, Verdict::Fail); // of a challenge that is over
         assert!(told(&rules, &mut kept).is_empty());
         assert!(rules.claim("top", two.ask.since - Duration::from_secs(1)).is_none(), "it was asked for before");
-        // The run ends, and the next one knows.
+        kept.extend(judged(&rules, &two, Verdict::Fail));
+        // The run ends, and the next one knows; it would also know of one that had just come to its end.
         let next = Rules::new(judging("nut@1", None), &kept, Causes::default());
-        let words = &told(&next, &mut kept)[0].1;
-        assert!(words.contains("winspect ended"), "{words}");
+        let words = "challenge c: winspect ended before its last part had a result; 1 of 2 parts had a result, 1 fail";
+        assert_eq!(told(&next, &mut kept.clone()), [(false, words.to_owned())]);
+        kept.extend(judged(&rules, &part(&rules, "top"), Verdict::Fail));
+        let next = Rules::new(judging("nut@1", None), &kept, Causes::default());
+        assert!(told(&next, &mut kept)[0].0);
+        told(&rules, &mut kept);
+        begin();
         rules.change(judging("bolt@1", None));
         assert!(told(&rules, &mut kept)[0].1.contains("another recipe"));
         begin();

@@ -194,7 +194,7 @@ fn words(run_id: &str) -> Words {
     Words {
         judge: Box::new(|_| judge()),
         due: Box::new(|report| report),
-        hear: Box::new(|_| ()),
+        hear: Box::new(|_| vec![]),
         body: Box::new(move |report| message::body(report, &identity)),
         reject: Box::new(|_| None),
     }

@@ -21,7 +21,7 @@ pub use commands::{Answered, Ordered};
 
 use super::Settings;
 use super::message::{Identity, Metrics};
-use super::session::{REQUESTS, Session, options, reason};
+use super::session::{Owed, REQUESTS, Session, options, reason};
 use crate::base::backoff::Backoff;
 use crate::base::notify::{Pulse, SIGN};
 use crate::camera::Status;
@@ -106,6 +106,7 @@ pub fn run(settings: Settings, identity: Identity, wiring: Wiring) -> std::io::R
         topics,
         wiring,
         outcomes: VecDeque::new(),
+        outcomes_so_far: 0,
         cameras: HashMap::new(),
         sessions: 0,
         beats: 0,
@@ -137,8 +138,9 @@ struct Link {
     identity: Identity,
     topics: String,
     wiring: Wiring,
-    /// Outcomes that were told while the broker was away, for the next connection; the newest [`OUTCOMES_KEPT`].
-    outcomes: VecDeque<Answered>,
+    /// Outcomes of commands that the broker does not have yet, by number; the newest [`OUTCOMES_KEPT`].
+    outcomes: VecDeque<(u64, Answered)>,
+    outcomes_so_far: u64,
     /// The newest status of each camera, for every new connection.
     cameras: HashMap<Arc<str>, Status>,
     sessions: u64,
@@ -317,8 +319,8 @@ impl Link {
             Event::Outgoing(Outgoing::Publish(0)) => session.beside = session.beside.saturating_sub(1),
             Event::Outgoing(Outgoing::PubAck(_)) => session.acks = session.acks.saturating_sub(1),
             Event::Outgoing(Outgoing::Publish(id)) => {
-                let key = session.requested.pop_front().flatten();
-                session.in_flight.insert(id, key);
+                let owed = session.requested.pop_front().unwrap_or(Owed::Nothing);
+                session.in_flight.insert(id, owed);
             }
             Event::Incoming(Packet::PubAck(ack)) => self.landed(session, &ack),
             Event::Incoming(Packet::Publish(publish)) => self.receive(session, publish),
@@ -338,8 +340,10 @@ impl Link {
             }
         }
         // A refused result would be refused again.
-        if let Some(key) = session.in_flight.remove(&ack.pkid).flatten() {
-            self.wiring.store.landed(key, accepted);
+        match session.in_flight.remove(&ack.pkid) {
+            Some(Owed::Result(key)) => self.wiring.store.landed(key, accepted),
+            Some(Owed::Outcome(number)) => self.outcome_landed(number),
+            Some(Owed::Nothing) | None => {}
         }
     }
 

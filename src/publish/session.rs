@@ -35,6 +35,17 @@ pub(super) struct Refused {
     pub(super) answer: String,
 }
 
+/// Whose acknowledgement the broker owes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Owed {
+    /// By its key in the store.
+    Result(u64),
+    /// By its number among the outcomes of commands.
+    Outcome(u64),
+    /// Nobody waits for it.
+    Nothing,
+}
+
 /// One connection.
 pub(super) struct Session {
     pub(super) number: u64,
@@ -46,9 +57,9 @@ pub(super) struct Session {
     /// Bytes of a packet that the broker takes at most, where it says so; and whether one was larger.
     pub(super) largest: Option<u32>,
     pub(super) told_large: bool,
-    /// Acknowledged publishes in the order of their requests: results by their key, others as nothing.
-    pub(super) requested: VecDeque<Option<u64>>,
-    pub(super) in_flight: HashMap<u16, Option<u64>>,
+    /// Acknowledged publishes in the order of their requests.
+    pub(super) requested: VecDeque<Owed>,
+    pub(super) in_flight: HashMap<u16, Owed>,
     /// Publishes at QoS 0, and acknowledgements of commands, that the client has not written yet.
     pub(super) beside: usize,
     pub(super) acks: usize,
@@ -106,7 +117,7 @@ impl Session {
         false
     }
 
-    /// A publish that will be acknowledged; `key` is the store's for a result. False when the client is full, which its
+    /// A publish that will be acknowledged. False when the client is full, which its
     /// size does not let happen. What the broker does not take is left out.
     pub(super) fn publish(
         &mut self,
@@ -114,14 +125,14 @@ impl Session {
         retain: bool,
         payload: Vec<u8>,
         properties: Option<PublishProperties>,
-        key: Option<u64>,
+        owed: Owed,
     ) -> bool {
         if !self.fits(&topic, &payload, properties.as_ref()) {
             return true;
         }
         let sent = self.send(topic, QoS::AtLeastOnce, retain, payload, properties);
         if sent {
-            self.requested.push_back(key);
+            self.requested.push_back(owed);
         }
         sent
     }

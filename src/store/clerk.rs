@@ -75,6 +75,8 @@ pub struct Clerk {
     unwritten: VecDeque<Write>,
     /// The disk failed then.
     failed: Option<Instant>,
+    /// Late results that this round brings, which the outbox does not count yet.
+    entering: u64,
     /// Since when there has been something to write that nobody waits for.
     owed: Option<Instant>,
     tidied: Instant,
@@ -122,7 +124,7 @@ fn begin(settings: &Settings) -> Result<Begun, DatabaseError> {
         Err(error) if error.is_of_the_disk() => {
             // Above the keys of the parts in the file, which count from 1.
             let next_key = (1 << 52) | (u64::from(rand::random::<u32>()) << 20);
-            let found = Found { next_key, ..Found::default() };
+            let found = Found { next_key, is_unread: true, ..Found::default() };
             Ok(Begun { database: Database::without_file()?, told: None, found, failed: Some(error.to_string()) })
         }
         begun => begun,
@@ -194,6 +196,7 @@ impl Opened {
             ledger,
             unwritten: told.map(|what| Write::Note { what }).into_iter().collect(),
             failed: (!is_begun).then(Instant::now),
+            entering: 0,
             owed: None,
             tidied: Instant::now(),
         }
@@ -274,9 +277,11 @@ impl Clerk {
         self.release(expired, &mut round);
         self.make_room(&mut round);
         let is_time = self.owed.is_some_and(|owed| owed.elapsed() >= LANDED_WAIT);
+        self.entering = round.late + round.spilled;
         if round.is_urgent || is_time || self.unwritten.len() >= LANDED_MAX || self.failed.is_some() {
             self.write();
         }
+        self.entering = 0;
         self.hand_out(round);
         self.read_a_page();
         self.checkpoint();
@@ -319,8 +324,8 @@ impl Clerk {
                 round.done.push(done);
             }
             Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
-            Change::Keep { key, value, done } => {
-                self.unwritten.push_back(Write::Keep { key, value });
+            Change::Keep { key, value, begins, done } => {
+                self.unwritten.push_back(if begins { Write::Begin { key, value } } else { Write::Keep { key, value } });
                 round.done.push(done);
             }
             Change::Close(done) => {
@@ -359,7 +364,7 @@ impl Clerk {
     /// Results that stand.
     fn release(&mut self, reports: Vec<Report>, round: &mut Round) {
         for report in reports {
-            (self.words.hear)(&report);
+            let kept = (self.words.hear)(&report);
             let row = self.row(&report, State::Live);
             if let Write::Part { key, camera, body, .. } = &row {
                 let until = Some(report.part.due() + self.settings.reject_window);
@@ -372,6 +377,7 @@ impl Clerk {
             }
             round.rejects.extend((self.words.reject)(&report));
             self.unwritten.push_back(row);
+            self.unwritten.extend(kept.into_iter().map(|(key, value)| Write::Keep { key, value }));
             round.undecided += u64::from(report.verdict == Verdict::Undecided);
         }
     }
@@ -455,8 +461,14 @@ impl Clerk {
             match self.another_file(error) {
                 Ok((database, told)) => {
                     (self.database, self.is_begun) = (database, false);
+                    // What is still to be written is not lost with it.
+                    let waits = |write: &&Write| {
+                        matches!(write, Write::Part { state: State::Backlog, .. } | Write::Spill { .. })
+                    };
+                    let unwritten = self.unwritten.iter().filter(waits).count() as u64;
                     let mut queues = self.outbox.queues();
-                    let lost = std::mem::take(&mut queues.in_file);
+                    let lost = queues.in_file.saturating_sub(unwritten.saturating_sub(self.entering));
+                    queues.in_file -= lost;
                     queues.gave_up(lost);
                     drop(queues);
                     if let Some(told) = &told {

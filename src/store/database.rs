@@ -67,8 +67,13 @@ pub enum Write {
     Note {
         what: String,
     },
-    /// What a later run must know.
+    /// What a later run must know; an empty value is none.
     Keep {
+        key: String,
+        value: String,
+    },
+    /// The same where nothing stands yet.
+    Begin {
         key: String,
         value: String,
     },
@@ -94,6 +99,8 @@ pub struct Found {
     pub answers: Vec<(String, String)>,
     /// What an earlier run kept for later ones.
     pub kept: BTreeMap<String, String>,
+    /// The file could not be read: nobody knows.
+    pub is_unread: bool,
 }
 
 /// Where a camera's last run ended.
@@ -340,7 +347,7 @@ impl Database {
         let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
         let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let kept = kept.collect::<rusqlite::Result<_>>()?;
-        Ok(Found { next_key: next_key as u64, backlog: 0, previous, answers, kept })
+        Ok(Found { next_key: next_key as u64, backlog: 0, previous, answers, kept, is_unread: false })
     }
 
     /// The newest [`ANSWERS_MAX`], the oldest first. Sorted here: by the index each would be looked up by itself.
@@ -387,6 +394,12 @@ impl Database {
                     Write::Answer { id, answer } => {
                         let sql = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
                         change.prepare_cached(sql)?.execute(params![id, running, answer])?;
+                    }
+                    Write::Keep { key, value } if value.is_empty() => {
+                        change.prepare_cached("DELETE FROM kept WHERE key = ?")?.execute([key])?;
+                    }
+                    Write::Begin { key, value } => {
+                        change.prepare_cached("INSERT OR IGNORE INTO kept VALUES (?, ?)")?.execute([key, value])?;
                     }
                     Write::Keep { key, value } => {
                         change.prepare_cached("INSERT OR REPLACE INTO kept VALUES (?, ?)")?.execute([key, value])?;

@@ -110,6 +110,8 @@ enum Change {
     Keep {
         key: String,
         value: String,
+        /// What stands there already stays.
+        begins: bool,
         done: Sender<()>,
     },
     /// The line stops: what is open becomes undecided, nothing more is accepted.
@@ -157,8 +159,8 @@ pub struct Words {
     pub judge: Box<dyn Fn(&Part) -> Judge + Send>,
     /// What is said of an undecided part when its time is over: another view of it may have failed.
     pub due: Box<dyn Fn(Report) -> Report + Send>,
-    /// Hears of each result that stands.
-    pub hear: Box<dyn Fn(&Report) + Send>,
+    /// Hears of each result that stands; what is to be kept with it for later runs, by keys.
+    pub hear: Box<dyn Fn(&Report) -> Vec<(String, String)> + Send>,
     /// A result as the broker will see it, without its last two keys.
     pub body: Box<dyn Fn(&Report) -> String + Send>,
     /// What the gate is told of it, where that is asked for.
@@ -241,10 +243,19 @@ impl Store {
         let _ = self.changes.send(Change::Note(what.into()));
     }
 
-    /// Later runs find it under that key.
+    /// Later runs find it under that key; an empty value is none.
     pub fn keep(&self, key: &str, value: &str) -> Soon<()> {
+        self.keeping(key, value, false)
+    }
+
+    /// The same where nothing stands yet: a file that could not be read so far may hold something.
+    pub fn begin(&self, key: &str, value: &str) -> Soon<()> {
+        self.keeping(key, value, true)
+    }
+
+    fn keeping(&self, key: &str, value: &str, begins: bool) -> Soon<()> {
         let (done, written) = bounded(1);
-        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned(), done });
+        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned(), begins, done });
         Soon(written)
     }
 

@@ -37,7 +37,7 @@ pub(super) fn words(body: impl Fn(&Report) -> String + Send + 'static) -> Words 
     Words {
         judge: Box::new(judge),
         due: Box::new(|report| report),
-        hear: Box::new(|_| ()),
+        hear: Box::new(|_| vec![]),
         body: Box::new(body),
         reject: Box::new(|_| None),
     }
@@ -412,10 +412,42 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
     store.note("something else");
     clerk.disk(false);
     clerk.once();
-    assert_eq!(causes.all().0, Health::Normal);
+    let (health, told) = causes.all();
+    assert!(health == Health::OffSpec && told.len() == 1 && told[0].contains("moved to"), "{told:?}");
     drop((store, clerk));
     let (database, _) = Database::open(&file, Sync::Normal).expect("opens");
     assert!(database.audit().expect("works").iter().any(|(_, what)| what.contains("the store was broken")));
+}
+
+#[test]
+fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it_comes() {
+    let settings = Settings { file: layer::path("unread.db").into(), ..settings(Path::new("")) };
+    layer::fill("unread.db", true);
+    let run = Run::start(settings.clone(), "01A");
+    assert!(run.found.is_unread);
+    let part = run.store.accept(vec![ask("top", Duration::from_millis(1))]).expect("open").remove(0);
+    run.until(|count| count.results == 1);
+    run.pass(&part); // for the record
+    run.until(|count| count.late == 1);
+    drop((run.store.begin("taught", "new"), run.store.keep("met", "now"), run.store.keep("none", "")));
+    layer::fill("unread.db", false);
+    run.until(|_| run.causes.all().0 == Health::Normal);
+    let keys: Vec<u64> = std::iter::from_fn(|| run.next()).map(|waiting| waiting.key).collect();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    keys.iter().for_each(|key| run.store.landed(*key, true));
+    run.until(|count| count.acked == 2);
+    let count = run.store.count();
+    assert!(count.balances() && (count.given_up, count.waiting) == (0, 0), "{count:?}");
+    run.end();
+    let run = Run::start(settings, "01B");
+    assert_eq!((run.found.backlog, run.found.is_unread), (0, false));
+    let kept = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(run.found.kept, [kept("met", "now"), kept("taught", "new")].into());
+    // What stands there already stays, where it is only begun.
+    drop((run.store.begin("taught", "newer"), run.store.keep("met", "")));
+    run.end();
+    let (database, _) = Database::open(&layer::path("unread.db").as_ref(), Sync::Normal).expect("opens");
+    assert_eq!(database.found().expect("found").kept, [kept("taught", "new")].into());
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(super) fn compact(writes: &mut VecDeque<Write>, most: &Most) -> Gone {
             Write::Answer { .. } => bound(&mut answers, most.answers, &mut gone.answers),
             Write::Note { .. } => bound(&mut notes, most.notes, &mut gone.notes),
             Write::Keep { key, .. } => newest.insert(key.clone()),
+            // Not what a later one was kept over.
+            Write::Begin { key, .. } => !newest.contains(key),
         };
         if stays {
             kept.push_front(write);
@@ -100,7 +102,11 @@ mod tests {
             4 => vec![part(1000 + key, State::Backlog)],
             5 => vec![Write::Answer { id: format!("t{key}"), answer: "{}".into() }],
             6 => vec![Write::Note { what: key.to_string() }],
-            _ => vec![Write::Keep { key: format!("k{}", key % 3), value: key.to_string() }],
+            7 => vec![Write::Keep {
+                key: format!("k{}", key % 3),
+                value: if key % 4 == 0 { String::new() } else { key.to_string() },
+            }],
+            _ => vec![Write::Begin { key: format!("k{}", key % 3), value: key.to_string() }],
         }
     }
 
@@ -123,7 +129,7 @@ mod tests {
         #[test]
         fn a_later_run_finds_what_it_would_have_found(
             before in proptest::collection::vec((0u8..2, 0u64..20), 0..10),
-            writes in proptest::collection::vec((0u8..8, 0u64..40), 0..120),
+            writes in proptest::collection::vec((0u8..9, 0u64..40), 0..120),
         ) {
             let all = |steps: &[(u8, u64)]| steps.iter().flat_map(|(kind, key)| write(*kind, *key)).collect::<Vec<_>>();
             // A part is accepted once, by its first write.

@@ -80,9 +80,12 @@ impl Presence {
     /// When the area is not inside the picture.
     pub fn look(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Result<Option<(Frame, Ticket)>, String> {
         let ceased = self.looked.replace(now).is_some_and(|looked| now.duration_since(looked) > GAP);
-        if ceased && let Some(held) = self.end() {
-            ticket.settle(Outcome::Skipped);
-            return Ok(Some(held));
+        if ceased && let Some(there) = &mut self.there {
+            there.since = now;
+            if let Some(held) = there.held.take() {
+                ticket.settle(Outcome::Skipped);
+                return Ok(Some(held));
+            }
         }
         let held = self.next(frame, ticket, now)?;
         Ok(held.map(|(frame, ticket)| (Frame { arrived: now, ..frame }, ticket)))
@@ -128,13 +131,6 @@ impl Presence {
         ticket.settle(Outcome::Skipped);
         let has_crossed = seen.off > there.nearest + CROSSED;
         Ok(if has_crossed { there.held.take() } else { None })
-    }
-
-    /// The line is paused: what is there is not judged, now or later.
-    pub fn forget(&mut self) {
-        if let Some((_, ticket)) = self.end() {
-            ticket.settle(Outcome::Skipped);
-        }
     }
 
     /// The part that is there has come: nobody will see it go.
@@ -294,21 +290,20 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_was_there_before_a_pause_is_forgotten_and_one_before_a_gap_went_by_then() {
+    fn a_part_before_a_gap_went_by_then_and_is_one_part() {
         let mut line = Line::new(None);
         assert_eq!(line.show(Some(60), 0), None);
-        line.presence.forget();
-        assert_eq!(line.show(None, 0), None);
-        assert_eq!(line.show(Some(60), 0), None);
         let seen = line.presence.there.as_ref().and_then(|there| Some(there.held.as_ref()?.0.arrived)).expect("held");
-        line.now += GAP;
-        let frame = Frame { picture: Arc::new(belt(None, 0)), ..frame("top") };
-        let late = line.now + Duration::from_millis(33);
+        line.now += GAP + Duration::from_millis(33);
+        let frame = Frame { picture: Arc::new(belt(Some(70), 0)), ..frame("top") };
         let (held, ticket) =
-            line.presence.look(frame, line.tally.captured(), late).expect("fits").expect("it was there");
+            line.presence.look(frame, line.tally.captured(), line.now).expect("fits").expect("it was there");
         ticket.settle(Outcome::Judged);
         assert_eq!(held.arrived, seen);
-        assert_eq!((line.show(None, 0), line.tally.count().judged), (None, 1));
+        assert!([Some(80), Some(96), Some(150), None].iter().all(|x| line.show(*x, 0).is_none()));
+        // The next one is another.
+        assert_eq!(line.show(Some(90), 0), None);
+        assert_eq!(line.show(None, 0).as_deref(), Some("90"));
     }
 
     #[test]

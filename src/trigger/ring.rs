@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// Frames are out of order by less.
 const CLOCK_BACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
 
+/// Of so many of them the middle one counts.
+const GAPS: usize = 5;
+
 #[derive(Debug)]
 pub struct Ring {
     settings: RingSettings,
@@ -111,15 +114,21 @@ impl Ring {
     }
 
     /// No frame that is still to come can be nearer: the newest is later, or no earlier than half of what is usual
-    /// between two.
+    /// between two, nor so early that it cannot serve.
     fn is_decided(&self, at: Timestamp) -> bool {
-        let mut times = self.frames.iter().rev().map(|kept| kept.frame.captured_at);
-        let Some(newest) = times.next() else { return false };
-        if newest >= at {
-            return true;
-        }
-        let between = times.next().map_or(Duration::ZERO, |before| newest.duration_since(before).unsigned_abs());
-        at.duration_since(newest).unsigned_abs() <= between / 2
+        let Some(newest) = self.frames.back().map(|kept| kept.frame.captured_at) else { return false };
+        let away = at.duration_since(newest).unsigned_abs();
+        newest >= at || away <= self.settings.window.min(self.usual() / 2)
+    }
+
+    /// Between two of the newest frames; one gap is not usual.
+    fn usual(&self) -> Duration {
+        let newest = self.frames.iter().rev().take(GAPS + 1).map(|kept| kept.frame.captured_at);
+        let times: Vec<Timestamp> = newest.collect();
+        let mut gaps: Vec<Duration> =
+            times.windows(2).map(|two| two[0].duration_since(two[1]).unsigned_abs()).collect();
+        gaps.sort();
+        gaps.get(gaps.len().saturating_sub(1) / 2).copied().unwrap_or_default()
     }
 
     fn nearest(&mut self, at: Timestamp) -> Option<&mut Kept> {
@@ -213,6 +222,20 @@ mod tests {
         assert_eq!(line.ask(5, 60), [(5, 60)]); // one frame for two parts
         let count = line.count();
         assert_eq!((count.captured, count.judged, count.stopped), (6, 4, 2));
+    }
+
+    #[test]
+    fn after_a_gap_a_part_waits_for_its_frame() {
+        let mut line = Line::new(1000, 50);
+        [0, 30, 60, 90, 6000].iter().for_each(|ms| assert!(line.put(*ms).is_empty()));
+        assert!(line.ask(1, 6040).is_empty()); // 6000 is in the window, and 6030 nearer
+        assert!(line.ask(2, 6200).is_empty());
+        assert_eq!(line.put(6030), [(1, 6030)]);
+        assert_eq!(line.put(6195), [(2, 6195)]);
+        let mut line = Line::new(1000, 50);
+        [0, 6000].iter().for_each(|ms| assert!(line.put(*ms).is_empty()));
+        assert!(line.ask(1, 6200).is_empty()); // 6000 cannot serve
+        assert_eq!(line.put(6210), [(1, 6210)]);
     }
 
     #[test]

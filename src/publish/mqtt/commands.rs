@@ -4,7 +4,7 @@
 use super::{Link, Session};
 use crate::publish::command::{self, Order};
 use crate::publish::message::{self, Answer};
-use crate::publish::session::Refused;
+use crate::publish::session::{Owed, Refused};
 use crossbeam::channel::TrySendError;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode};
@@ -31,18 +31,21 @@ pub struct Answered {
     token: Option<Token>,
     /// `message::answer`.
     payload: String,
+    /// Where the store keeps it until the broker has it.
+    kept: Option<String>,
 }
 
 impl Ordered {
     pub fn answered(self, payload: String) -> Answered {
-        Answered { name: self.name, token: Some(self.token), payload }
+        Answered { name: self.name, token: Some(self.token), payload, kept: None }
     }
 }
 
 impl Answered {
-    /// What is told later of a command that was acknowledged before.
-    pub fn later(name: &str, payload: String) -> Answered {
-        Answered { name: name.to_owned(), token: None, payload }
+    /// What became of a command that was acknowledged before; `kept` is the key under which the store keeps that until the
+    /// broker has it.
+    pub fn outcome(name: &str, payload: String, kept: Option<String>) -> Answered {
+        Answered { name: name.to_owned(), token: None, payload, kept }
     }
 }
 
@@ -138,27 +141,42 @@ impl Link {
             Some((number, order)) if number == session.number => session.ordered.remove(&order),
             _ => None,
         };
-        if session.connected.is_none() {
+        if answered.token.is_none() {
             self.keep_outcome(answered);
-        } else if publish.is_some() || answered.token.is_none() {
-            self.answer_to(session, publish.as_ref(), &answered.name, &answered.payload);
+            if session.connected.is_some() {
+                self.outcomes.back().into_iter().for_each(|outcome| self.tell_outcome(session, outcome));
+            }
+        } else if let Some(publish) = publish {
+            self.answer_to(session, Some(&publish), &answered.name, &answered.payload);
         }
     }
 
-    /// The broker is away. What answers a command of a connection that is gone is not needed: the command comes again,
+    /// Until the broker has it. What answers a command of a connection that is gone is not needed: the command comes again,
     /// and its id is known.
     pub(super) fn keep_outcome(&mut self, answered: Answered) {
         if answered.token.is_none() {
-            self.outcomes.push_back(answered);
+            self.outcomes_so_far += 1;
+            self.outcomes.push_back((self.outcomes_so_far, answered));
             let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
             self.outcomes.drain(..beyond);
         }
     }
 
-    /// What was told while the broker was away.
-    pub(super) fn tell_outcomes(&mut self, session: &mut Session) {
-        for Answered { name, payload, .. } in std::mem::take(&mut self.outcomes) {
-            self.answer_to(session, None, &name, &payload);
+    /// What the broker does not have yet.
+    pub(super) fn tell_outcomes(&self, session: &mut Session) {
+        self.outcomes.iter().for_each(|outcome| self.tell_outcome(session, outcome));
+    }
+
+    fn tell_outcome(&self, session: &mut Session, (number, outcome): &(u64, Answered)) {
+        let topic = self.topic(&format!("ack/{}", outcome.name));
+        session.publish(topic, false, outcome.payload.clone().into_bytes(), None, Owed::Outcome(*number));
+    }
+
+    /// The broker has it.
+    pub(super) fn outcome_landed(&mut self, number: u64) {
+        let Some(place) = self.outcomes.iter().position(|(its, _)| *its == number) else { return };
+        if let Some((_, Answered { kept: Some(key), .. })) = self.outcomes.remove(place) {
+            drop(self.wiring.store.keep(&key, ""));
         }
     }
 
@@ -172,9 +190,9 @@ impl Link {
         if let Some(topic) = response {
             let correlation_data = properties.and_then(|p| p.correlation_data.clone());
             let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
-            told &= session.publish(topic, false, payload.clone(), Some(properties), None);
+            told &= session.publish(topic, false, payload.clone(), Some(properties), Owed::Nothing);
         }
-        told &= session.publish(self.topic(&format!("ack/{name}")), false, payload, None, None);
+        told &= session.publish(self.topic(&format!("ack/{name}")), false, payload, None, Owed::Nothing);
         if let Some(publish) = publish.filter(|_| told) {
             session.acknowledge(publish);
         }

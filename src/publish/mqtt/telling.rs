@@ -1,5 +1,6 @@
 //! What the line tells the broker: who it is, how it is, its results, and pictures where there is room.
 
+use super::super::session::Owed;
 use super::{BESIDE, IN_FLIGHT, Link, METRICS_EVERY, Session, Side};
 use crate::condition::{Condition, State};
 use crate::publish::message;
@@ -18,9 +19,9 @@ impl Link {
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
-        session.publish(self.topic("fence"), false, self.fence(session), None, None);
-        session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
-        session.publish(self.topic("availability"), true, b"online".to_vec(), None, None);
+        session.publish(self.topic("fence"), false, self.fence(session), None, Owed::Nothing);
+        session.publish(self.topic("birth"), true, message::birth(&self.identity), None, Owed::Nothing);
+        session.publish(self.topic("availability"), true, b"online".to_vec(), None, Owed::Nothing);
         self.tell_condition(session);
         self.cameras.keys().for_each(|name| self.publish_camera(session, name));
         self.tell_outcomes(session);
@@ -29,14 +30,14 @@ impl Link {
     fn publish_camera(&self, session: &mut Session, name: &str) {
         if let Some(status) = self.cameras.get(name) {
             let topic = self.topic(&format!("camera/{name}/status"));
-            session.publish(topic, true, message::camera_status(status), None, None);
+            session.publish(topic, true, message::camera_status(status), None, Owed::Nothing);
         }
     }
 
     pub(super) fn tell_condition(&self, session: &mut Session) {
         let condition = (self.wiring.condition)();
         if !session.stopping && session.condition.as_ref() != Some(&condition) {
-            session.publish(self.topic("state"), true, message::state(&condition), None, None);
+            session.publish(self.topic("state"), true, message::state(&condition), None, Owed::Nothing);
             session.condition = Some(condition);
         }
     }
@@ -67,9 +68,9 @@ impl Link {
         let outbox = self.wiring.store.outbox();
         while let Some(reject) = outbox.next_reject() {
             let properties = PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() };
-            let body = reject.body.into_bytes();
-            let sent =
-                session.is_prompt() && session.publish(self.topic("reject"), false, body, Some(properties), None);
+            let (topic, body) = (self.topic("reject"), reject.body.into_bytes());
+            let can = session.is_prompt() && session.fits(&topic, &body, Some(&properties));
+            let sent = can && session.publish(topic, false, body, Some(properties), Owed::Nothing);
             outbox.reject_told(sent);
         }
     }
@@ -84,10 +85,10 @@ impl Link {
             self.wiring.store.landed(waiting.key, false); // as one that it refuses
             return true;
         }
-        let Some(left) = live else { return session.publish(topic, false, payload, None, Some(waiting.key)) };
+        let Some(left) = live else { return session.publish(topic, false, payload, None, Owed::Result(waiting.key)) };
         let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let properties = PublishProperties { message_expiry_interval: Some(expiry), ..PublishProperties::default() };
-        let sent = session.publish(topic, false, payload.clone(), Some(properties), Some(waiting.key));
+        let sent = session.publish(topic, false, payload.clone(), Some(properties), Owed::Result(waiting.key));
         if sent {
             let last = self.topic(&format!("result/last/{}", waiting.place));
             session.beside(last, true, payload, None, BESIDE);
@@ -126,15 +127,15 @@ impl Link {
             self.publish_camera(session, &name);
         }
         if is_identity && session.connected.is_some() {
-            session.publish(self.topic("birth"), true, message::birth(&self.identity), None, None);
+            session.publish(self.topic("birth"), true, message::birth(&self.identity), None, Owed::Nothing);
         }
     }
 
     pub(super) fn say_goodbye(&self, session: &mut Session) {
         session.stopping = true;
         let halted = Condition { state: State::Halted, ..(self.wiring.condition)() };
-        session.publish(self.topic("state"), true, message::state(&halted), None, None);
-        session.publish(self.topic("availability"), true, b"stopped".to_vec(), None, None);
+        session.publish(self.topic("state"), true, message::state(&halted), None, Owed::Nothing);
+        session.publish(self.topic("availability"), true, b"stopped".to_vec(), None, Owed::Nothing);
         let _ = session.client.try_disconnect();
     }
 }

@@ -3,7 +3,7 @@
 use crate::condition::{Causes, Health};
 use crate::publish::command::{Expect, Known};
 use crate::report::{Judge, Report};
-use crate::store::MOVED_ASIDE;
+use crate::store::{Kept, MOVED_ASIDE};
 use crate::verdict::{OnUndecided, Verdict};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -57,9 +57,6 @@ pub enum Event {
     /// In the store under that key.
     Keep(Kept),
 }
-
-/// What a later run must know: a key of the store, and its value.
-pub type Kept = (String, String);
 
 /// Known parts on their way: does the line still see?
 #[derive(Debug, Clone)]

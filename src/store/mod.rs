@@ -153,14 +153,19 @@ pub struct Closed;
 /// What a rejected part's gate is told.
 pub type Gate = Box<dyn Fn(&Report) -> Option<Reject> + Send>;
 
+/// What a later run must know: a key, and its value; an empty one is none.
+pub type Kept = (String, String);
+
+pub type Hear = Box<dyn Fn(&Report) -> Vec<Kept> + Send>;
+
 /// What the store needs to know of the line.
 pub struct Words {
     /// The judge of a part as results name it.
     pub judge: Box<dyn Fn(&Part) -> Judge + Send>,
     /// What is said of an undecided part when its time is over: another view of it may have failed.
     pub due: Box<dyn Fn(Report) -> Report + Send>,
-    /// Hears of each result that stands; what is to be kept with it for later runs, by keys.
-    pub hear: Box<dyn Fn(&Report) -> Vec<(String, String)> + Send>,
+    /// Hears of each result that stands; what is to be kept with it.
+    pub hear: Hear,
     /// A result as the broker will see it, without its last two keys.
     pub body: Box<dyn Fn(&Report) -> String + Send>,
     /// What the gate is told of it, where that is asked for.

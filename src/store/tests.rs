@@ -446,7 +446,7 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
     // What stands there already stays, where it is only begun.
     drop((run.store.begin("taught", "newer"), run.store.keep("met", "")));
     run.end();
-    let (database, _) = Database::open(&layer::path("unread.db").as_ref(), Sync::Normal).expect("opens");
+    let (database, _) = Database::open(layer::path("unread.db").as_ref(), Sync::Normal).expect("opens");
     assert_eq!(database.found().expect("found").kept, [kept("taught", "new")].into());
 }
 

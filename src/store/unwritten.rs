@@ -104,7 +104,7 @@ mod tests {
             6 => vec![Write::Note { what: key.to_string() }],
             7 => vec![Write::Keep {
                 key: format!("k{}", key % 3),
-                value: if key % 4 == 0 { String::new() } else { key.to_string() },
+                value: if key.is_multiple_of(4) { String::new() } else { key.to_string() },
             }],
             _ => vec![Write::Begin { key: format!("k{}", key % 3), value: key.to_string() }],
         }

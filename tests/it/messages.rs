@@ -122,9 +122,9 @@ fn a_picture_that_is_larger_than_the_broker_takes_is_left_out_and_told_once() {
     std::fs::write(&own, text).expect("written");
     let broker = Broker::with(port, &["-c", own.to_str().expect("UTF-8")]);
     let listener = Listener::start(broker.port, "plant/box/#");
-    write_line(folder.path(), broker.port, "kind = \"test\"\nfps = 10\nwidth = 320\nheight = 240");
+    write_line(folder.path(), broker.port, "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120");
     let line = start(folder.path());
-    listener.wait_for("box/birth", 1);
+    listener.wait_for("box/result", 1);
     publish(port, "snapshot", r#"{"id":"a"}"#, &[]);
     let (mut results, until) = (0, Instant::now() + Duration::from_secs(60));
     while results < 20 && Instant::now() < until {

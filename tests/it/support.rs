@@ -2,6 +2,7 @@
 
 use ndarray::ArrayD;
 use safetensors::SafeTensors;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use winspect::engine::onnx::Runtime;
@@ -17,9 +18,17 @@ pub fn golden(name: &str) -> PathBuf {
     unpacked().unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).join("tests/golden").join(name)
 }
 
-/// The program that is tested.
+/// The program that is tested. It ends with its test's thread: one that fails leaves nothing running.
 pub fn winspect() -> Command {
-    Command::new(unpacked().map_or_else(|| env!("CARGO_BIN_EXE_winspect").into(), |root| root.join("bin/winspect")))
+    let program = unpacked().map_or_else(|| env!("CARGO_BIN_EXE_winspect").into(), |root| root.join("bin/winspect"));
+    let mut command = Command::new(program);
+    let ends_with_us = || match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    };
+    // SAFETY: a system call and nothing else, which is allowed between fork and exec.
+    unsafe { command.pre_exec(ends_with_us) };
+    command
 }
 
 /// A golden folder's tensors.

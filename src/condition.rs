@@ -33,6 +33,8 @@ pub enum State {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Health {
     Normal,
+    /// All is well, and will not stay so unless somebody comes.
+    MaintenanceRequired,
     OffSpec,
     CheckFunction,
     Failure,

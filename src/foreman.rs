@@ -15,7 +15,7 @@ use crate::publish::message::{self, Answer, AnsweredPart, Identity};
 use crate::publish::mqtt::{Answered, Ordered, Side};
 use crate::report::Report;
 use crate::rules::{Challenge, Event, Rules};
-use crate::store::{Soon, Store};
+use crate::store::{ANSWERS_MAX, Soon, Store};
 use crate::verdict::Reason;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
@@ -67,9 +67,8 @@ enum Begun {
 
 /// A part's time may be this far ahead of our clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
-/// An answered id is remembered so long, and so many at most, an hour of 50 a second; the oldest are forgotten first.
+/// An answered id is remembered so long, and [`ANSWERS_MAX`] at most; the oldest are forgotten first.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
-pub const KNOWN_MAX: usize = 180_000;
 /// Commands but triggers in that time.
 const PACE_MAX: usize = 20;
 const PACE_TIME: Duration = Duration::from_secs(1);
@@ -91,7 +90,7 @@ impl Known {
 
     fn add(&mut self, id: &str, answer: &str, now: Instant) {
         while let Some((at, _)) = self.order.front()
-            && (now.saturating_duration_since(*at) > KNOWN_FOR || self.order.len() >= KNOWN_MAX)
+            && (now.saturating_duration_since(*at) > KNOWN_FOR || self.order.len() >= ANSWERS_MAX)
             && let Some((_, old)) = self.order.pop_front()
         {
             self.answers.remove(&old);

@@ -44,6 +44,15 @@ const TIDY: Duration = Duration::from_secs(10);
 /// Among the causes, until somebody has seen it: the file was broken, another one is used.
 pub const MOVED_ASIDE: &str = "store moved aside";
 
+/// Others of them: what is foreseen.
+const BACKLOG: &str = "backlog";
+const DISK: &str = "disk";
+
+/// Bytes of a disk: a twentieth is little, and 1 GB is enough on any.
+fn is_low(free: u64, size: u64) -> bool {
+    free < (size / 20).min(1 << 30)
+}
+
 /// An open store whose clerk does not know yet what the line says of a part.
 pub struct Opened {
     settings: Settings,
@@ -595,12 +604,32 @@ impl Clerk {
         if self.tidied.elapsed() < TIDY {
             return;
         }
+        self.foresee(waiting);
         let more = self.database.tidy(self.settings.keep, self.settings.keep_bytes).unwrap_or_else(|error| {
             tracing::debug!("old results stay: {error}");
             false
         });
         if !more {
             self.tidied = Instant::now();
+        }
+    }
+
+    /// What will go wrong unless somebody comes.
+    pub(super) fn foresee(&self, waiting: u64) {
+        let Settings { file, waiting_max: most, .. } = &self.settings;
+        if waiting > most / 2 {
+            let words = format!("{waiting} results wait for the broker; of more than {most} the oldest are given up");
+            self.causes.set(BACKLOG, Health::MaintenanceRequired, words);
+        } else {
+            self.causes.clear(BACKLOG);
+        }
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match rustix::fs::statvfs(folder).map(|disk| (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)) {
+            Ok((free, size)) if is_low(free, size) => {
+                let words = format!("{} MB are left on the disk of {}; make room", free >> 20, file.display());
+                self.causes.set(DISK, Health::MaintenanceRequired, words);
+            }
+            _ => self.causes.clear(DISK), // one that cannot be asked says so when it is written to
         }
     }
 
@@ -615,5 +644,17 @@ impl Clerk {
             }
             Err(error) => self.fail(&error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_low;
+
+    #[test]
+    fn a_twentieth_of_a_disk_is_little_room_and_a_gigabyte_is_enough() {
+        let (mb, gb) = (1 << 20, 1 << 30);
+        assert!(is_low(7 * mb, 160 * mb) && !is_low(9 * mb, 160 * mb));
+        assert!(is_low(gb - 1, 500 * gb) && !is_low(gb, 500 * gb));
     }
 }

@@ -190,8 +190,8 @@ CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
 const WAITS: &str = "state < 3 AND state = 2";
 /// A command's id is remembered so long, by the time that winspect runs.
 const ANSWERS_KEPT: Duration = Duration::from_secs(3600);
-/// Of those, so many, the newest: a run remembers no more (`foreman.rs`).
-const ANSWERS_MAX: usize = 180_000;
+/// Of those, so many, the newest: an hour of 50 a second.
+pub const ANSWERS_MAX: usize = 180_000;
 /// Runs whose last numbers are kept.
 const RUNS_KEPT: i64 = 100;
 /// Finds old answers without reading them all; beside the tables, because files without it are as good.

@@ -23,7 +23,7 @@ mod tests;
 mod unwritten;
 
 pub use clerk::{Clerk, MOVED_ASIDE, Opened};
-pub use database::{DatabaseError, Found, Previous, Sync};
+pub use database::{ANSWERS_MAX, DatabaseError, Found, Previous, Sync};
 pub use outbox::{Outbox, Waiting};
 pub use rejects::Reject;
 

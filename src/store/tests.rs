@@ -175,6 +175,22 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
 }
 
 #[test]
+fn a_backlog_that_will_be_given_up_is_told_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let causes = Causes::default();
+    let bounded = Settings { waiting_max: 100, ..settings(folder.path()) };
+    let (_store, opened, _) = Store::open(bounded, "01A", causes.clone()).expect("opens");
+    let clerk = opened.clerk(words(|_| "{".to_owned()));
+    let told = |waiting| {
+        clerk.foresee(waiting);
+        causes.all().1.into_iter().find(|cause| cause.starts_with("backlog"))
+    };
+    assert_eq!(told(50), None);
+    assert!(told(51).is_some_and(|cause| cause.contains("51 results wait for the broker; of more than 100")));
+    assert_eq!(told(0), None);
+}
+
+#[test]
 fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(Settings { waiting_max: 10, ..settings(folder.path()) }, "01A");

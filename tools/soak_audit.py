@@ -71,7 +71,7 @@ class Audit:
         self.highest = collections.Counter()  # (topic or "record", run, camera) -> seq
         self.rejected = collections.Counter()
         self.at_gate, self.gate_late = {}, []  # part -> when its gate was told of it; by how long after it was there
-        self.resent = self.answered_again = 0
+        self.resent = self.answered_again = self.balanced = 0
         self.duplicates, self.out_of_order, self.wrong = [], [], []
         self.latencies, self.heard_words = [], set()
         self.judged_since = {}  # camera -> newest trigger that was judged in time
@@ -95,8 +95,19 @@ class Audit:
             self.hear_answer(topic.removeprefix("ack/"), payload)
         elif topic == "reject":
             self.hear_reject(json.loads(payload), time.monotonic())
+        elif topic == "metrics":
+            self.hear_metrics(json.loads(payload)["store"])
         elif topic == "probe":
             self.heard_words.add(payload)
+
+    def hear_metrics(self, store):
+        """The daemon's own counters balance at any moment."""
+        came = store["results"] + store["late"] + store["earlier"]
+        went = store["acked"] + store["given_up"] + store["waiting"]
+        if store["accepted"] != store["results"] + store["open"] or came != went:
+            self.wrong.append(f"counters that do not balance: {store}")
+        else:
+            self.balanced += 1
 
     def ran_to(self, run, camera, seq):
         self.runs[(run, camera)] = max(seq, self.runs.get((run, camera), 0))
@@ -247,6 +258,7 @@ class Audit:
                 "lost_by_broker": len(broker_lost),
                 "duplicates": len(self.duplicates),
                 "resent": self.resent,
+                "balanced_metrics": self.balanced,
                 "out_of_order": len(self.out_of_order),
                 "answered_again": self.answered_again,
                 "rejected": sum(self.rejected.values()),

@@ -55,6 +55,12 @@ class Books(unittest.TestCase):
         self.assertEqual(self.heard(result(1), result(1)), {"duplicates": 1})
         self.assertEqual(self.heard(result(1), result(1, "result/late"), during="link_cut"), {"resent": 1})
 
+    def test_counters_balance(self):
+        store = {"accepted": 5, "results": 4, "open": 1, "late": 1, "earlier": 2, "acked": 3, "given_up": 1, "waiting": 3}
+        metrics = [f"metrics {json.dumps({'store': {**store, **more}})}" for more in ({}, {"open": 0}, {"waiting": 2})]
+        self.assertEqual(self.heard(metrics[0]), {})
+        self.assertEqual(self.heard(*metrics), {"wrong": 2})
+
     def test_a_gate_is_told_once_of_a_part_that_is_rejected(self):
         at = "2026-01-01T00:00:00.000Z"
         told = f"reject {json.dumps({'run_id': 'A', 'camera': 'top', 'seq': 1, 'part_id': 't1', 'at': at})}"

@@ -121,11 +121,6 @@ impl Entrance {
                 let found = ring.put(frame, ticket, now);
                 self.found(found);
             }
-            // It goes on seeing parts come and go: one that has crossed meanwhile is none of this line's.
-            Way::Presence { presence, .. } if is_paused => {
-                let crossed = presence.look(frame, ticket, now).ok().flatten();
-                crossed.into_iter().for_each(|(_, ticket)| ticket.settle(Outcome::Skipped));
-            }
             _ if is_paused => ticket.settle(Outcome::Skipped),
             Way::Continuous => {
                 // The inspector has left, or the older one was settled: nothing comes back.

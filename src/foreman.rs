@@ -137,13 +137,16 @@ impl Foreman {
 
     /// What became of them: on the disk before anybody is told.
     fn look_at_challenges(&self) {
+        let mut ended = vec![];
+        // What is kept goes to the store at once: the clerk keeps more of a challenge with its parts' results.
         for event in self.rules.look(Instant::now()) {
             match event {
                 Event::Begin(key, value) => drop(self.store.begin(&key, &value)),
                 Event::Keep((key, value)) => drop(self.store.keep(&key, &value)),
-                Event::Ended(ended) => self.tell_challenge(ended),
+                Event::Ended(challenge) => ended.push(challenge),
             }
         }
+        ended.into_iter().for_each(|challenge| self.tell_challenge(challenge));
     }
 
     fn tell_challenge(&self, mut ended: Challenge) {
@@ -235,6 +238,7 @@ impl Foreman {
             Command::Resume => done(self.paused(false)),
             Command::Reset => {
                 self.rules.reset();
+                self.look_at_challenges();
                 done(Ok(None))
             }
         };
@@ -320,6 +324,7 @@ impl Foreman {
             let names: Vec<&str> = names.into_iter().collect();
             return Err(format!("no parts come from a camera {name:?}; there are {}", names.join(", ")));
         }
+        self.look_at_challenges(); // of those before
         self.rules.challenge(id, known, came)?;
         self.look_at_challenges(); // it is on the disk with its answer
         Ok(format!("the next {} parts are its; the outcome comes as done", known.parts))

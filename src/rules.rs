@@ -63,6 +63,8 @@ pub enum Event {
 pub struct Challenge {
     /// No other challenge has this very one, whatever it says.
     pub id: Arc<str>,
+    /// Where the store keeps it.
+    pub key: String,
     since: Instant,
     /// Given to a part so far.
     asked: u32,
@@ -72,6 +74,7 @@ pub struct Challenge {
 /// What is kept of a challenge until the broker has its outcome.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct SoFar {
+    id: String,
     order: Known,
     /// Parts that have a result, and those of them that have the expected one.
     judged: u32,
@@ -106,11 +109,13 @@ impl Rules {
             Some((key.strip_prefix(KEPT_MET)?.to_owned(), since))
         };
         let challenge = |(key, text): (&String, &String)| {
-            let (id, mut so_far) = (key.strip_prefix(KEPT)?, serde_json::from_str::<SoFar>(text).ok()?);
+            key.strip_prefix(KEPT)?;
+            let mut so_far: SoFar = serde_json::from_str(text).ok()?;
             if so_far.cut.is_none() && so_far.judged < so_far.order.parts {
                 so_far.cut = Some("winspect ended before its last part had a result".to_owned());
             }
-            Some(Event::Ended(Challenge { id: id.into(), since: Instant::now(), asked: 0, so_far }))
+            let (id, key) = (so_far.id.as_str().into(), key.clone());
+            Some(Event::Ended(Challenge { id, key, since: Instant::now(), asked: 0, so_far }))
         };
         let events = kept.iter().filter_map(challenge).collect();
         if let Some(words) = kept.get(KEPT_MISSED).filter(|words| !words.is_empty()) {
@@ -229,8 +234,10 @@ impl Rules {
                 challenge.id, challenge.so_far.judged, challenge.so_far.order.parts
             ));
         }
-        let so_far = SoFar { order: order.clone(), judged: 0, caught: 0, cut: None, is_noted: false };
-        let challenge = Challenge { id: id.into(), since, asked: 0, so_far };
+        let so_far =
+            SoFar { id: id.to_owned(), order: order.clone(), judged: 0, caught: 0, cut: None, is_noted: false };
+        let key = format!("{KEPT}{}", ulid::Ulid::generate());
+        let challenge = Challenge { id: id.into(), key, since, asked: 0, so_far };
         state.events.push(Event::Keep(challenge.kept()));
         state.challenge = Some(challenge);
         self.causes.set(IS_UNDER_WAY, Health::CheckFunction, id);
@@ -358,13 +365,8 @@ impl Expect {
 }
 
 impl Challenge {
-    /// Where the store keeps it.
-    pub fn key(&self) -> String {
-        format!("{KEPT}{}", self.id)
-    }
-
     pub fn kept(&self) -> Kept {
-        (self.key(), serde_json::to_string(&self.so_far).expect("plain values"))
+        (self.key.clone(), serde_json::to_string(&self.so_far).expect("plain values"))
     }
 
     pub fn is_met(&self) -> bool {
@@ -430,7 +432,7 @@ mod tests {
                 Event::Begin(key, value) => drop(kept.entry(key).or_insert(value)),
                 Event::Keep((key, value)) => drop(kept.insert(key, value)),
                 Event::Ended(challenge) => {
-                    kept.remove(&challenge.key()); // the broker has it
+                    kept.remove(&challenge.key); // the broker has it
                     told.push((challenge.is_met(), challenge.words()));
                 }
             }

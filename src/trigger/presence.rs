@@ -34,7 +34,7 @@ const FOLLOWS: f32 = 0.05;
 const LEARNS: usize = 5;
 /// What stays so long is the line itself.
 const STAYS: Duration = Duration::from_secs(30);
-/// Without a picture for so long nobody has seen the part go.
+/// Without a look for so long nobody has seen the part go; of that time no more counts for [`STAYS`].
 const GAP: Duration = Duration::from_secs(2);
 /// Farther from the middle than at its nearest by this share of the area: it has crossed.
 const CROSSED: f32 = 0.05;
@@ -58,13 +58,18 @@ struct There {
     /// How far from the middle it was at its nearest, and that frame until it is given away.
     nearest: f32,
     held: Option<(Frame, Ticket)>,
+    /// Where it was last.
+    place: (f32, f32),
+    /// Nobody looked for a while: it may be another one that is there now.
+    is_old: bool,
 }
 
 /// What differs from the background.
 struct Seen {
     /// Of the cells.
     share: f32,
-    /// Its centre's distance from the area's middle, in sides of the area.
+    /// Its centre from the area's middle, and how far that is, in sides of the area.
+    place: (f32, f32),
     off: f32,
 }
 
@@ -74,24 +79,15 @@ impl Presence {
     }
 
     /// The frame of the part that has just crossed the middle, or gone; other frames are skipped. It was seen to be a part only
-    /// now, so that its `arrived` is now; but for one that was there when the pictures ceased to come: that went by then.
+    /// now, so that its `arrived` is now; but for one that went while nobody looked (no pictures, a pause): that went by then.
     ///
     /// # Errors
     /// When the area is not inside the picture.
     pub fn look(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Result<Option<(Frame, Ticket)>, String> {
-        let ceased = self.looked.replace(now).is_some_and(|looked| now.duration_since(looked) > GAP);
-        if ceased && let Some(there) = &mut self.there {
-            there.since = now;
-            if let Some(held) = there.held.take() {
-                ticket.settle(Outcome::Skipped);
-                return Ok(Some(held));
-            }
+        let ago = self.looked.replace(now).map_or(Duration::ZERO, |looked| now.duration_since(looked));
+        if let Some(there) = self.there.as_mut().filter(|_| ago > GAP) {
+            (there.is_old, there.since) = (true, there.since + (ago - GAP));
         }
-        let held = self.next(frame, ticket, now)?;
-        Ok(held.map(|(frame, ticket)| (Frame { arrived: now, ..frame }, ticket)))
-    }
-
-    fn next(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Result<Option<(Frame, Ticket)>, String> {
         let (width, height) = (frame.picture.width(), frame.picture.height());
         let Some(area) = within(self.settings.area, width, height) else {
             ticket.settle(Outcome::Skipped);
@@ -101,26 +97,36 @@ impl Presence {
         let cells = grey(&frame.picture, area);
         if self.size != (width, height) || self.learned < LEARNS {
             ticket.settle(Outcome::Skipped);
-            let held = self.end();
+            let held = self.end(now);
             self.learn(&cells, (width, height));
             return Ok(held);
         }
         let seen = self.seen(&cells);
         let enough = if self.there.is_some() { self.settings.share / 2.0 } else { self.settings.share };
+        let went = |there: &There| there.is_old && (seen.share < enough || there.is_elsewhere(&seen));
+        if let Some(There { held, .. }) = self.there.take_if(|there| went(there)) {
+            if seen.share < self.settings.share {
+                ticket.settle(Outcome::Skipped);
+            } else {
+                self.there = Some(There::new(&seen, frame, ticket, now));
+            }
+            return Ok(held);
+        }
         if seen.share < enough {
             ticket.settle(Outcome::Skipped);
             self.follow(&cells, FOLLOWS);
-            return Ok(self.there.take().and_then(|there| there.held));
+            return Ok(self.end(now));
         }
         let Some(there) = &mut self.there else {
-            self.there = Some(There { since: now, nearest: seen.off, held: Some((frame, ticket)) });
+            self.there = Some(There::new(&seen, frame, ticket, now));
             return Ok(None);
         };
+        (there.is_old, there.place) = (false, seen.place);
         if now.duration_since(there.since) > STAYS {
             ticket.settle(Outcome::Skipped);
             tracing::info!("camera {}: what came {} s ago is the line's own now", frame.camera, STAYS.as_secs());
             self.follow(&cells, 1.0);
-            return Ok(self.there.take().and_then(|there| there.held));
+            return Ok(self.end(now));
         }
         let is_nearer = seen.off <= there.nearest;
         if is_nearer && let Some((_, older)) = there.held.take() {
@@ -130,12 +136,12 @@ impl Presence {
         }
         ticket.settle(Outcome::Skipped);
         let has_crossed = seen.off > there.nearest + CROSSED;
-        Ok(if has_crossed { there.held.take() } else { None })
+        Ok(if has_crossed { there.give(now) } else { None })
     }
 
-    /// The part that is there has come: nobody will see it go.
-    fn end(&mut self) -> Option<(Frame, Ticket)> {
-        self.there.take().and_then(|there| there.held)
+    /// The part that is there has come, and is not there any more.
+    fn end(&mut self, now: Instant) -> Option<(Frame, Ticket)> {
+        self.there.take().and_then(|mut there| there.give(now))
     }
 
     fn learn(&mut self, cells: &[f32], size: (usize, usize)) {
@@ -162,13 +168,31 @@ impl Presence {
             }
         }
         let middle = |sum: f32| if count > 0.0 { sum / count / CELLS as f32 - 0.5 } else { 0.0 };
-        Seen { share: count / (CELLS * CELLS) as f32, off: middle(x).hypot(middle(y)) }
+        let place = (middle(x), middle(y));
+        Seen { share: count / (CELLS * CELLS) as f32, place, off: place.0.hypot(place.1) }
+    }
+}
+
+impl There {
+    fn new(seen: &Seen, frame: Frame, ticket: Ticket, now: Instant) -> Self {
+        There { since: now, nearest: seen.off, held: Some((frame, ticket)), place: seen.place, is_old: false }
+    }
+
+    /// Another one, for all that can be told.
+    fn is_elsewhere(&self, seen: &Seen) -> bool {
+        (self.place.0 - seen.place.0).hypot(self.place.1 - seen.place.1) > CROSSED
+    }
+
+    fn give(&mut self, now: Instant) -> Option<(Frame, Ticket)> {
+        let (frame, ticket) = self.held.take()?;
+        let arrived = if self.is_old { frame.arrived } else { now };
+        Some((Frame { arrived, ..frame }, ticket))
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        if let Some((_, ticket)) = self.end() {
+        if let Some((_, ticket)) = self.end(Instant::now()) {
             ticket.settle(Outcome::Stopped);
         }
     }
@@ -290,20 +314,35 @@ mod tests {
     }
 
     #[test]
-    fn a_part_before_a_gap_went_by_then_and_is_one_part() {
-        let mut line = Line::new(None);
-        assert_eq!(line.show(Some(60), 0), None);
-        let seen = line.presence.there.as_ref().and_then(|there| Some(there.held.as_ref()?.0.arrived)).expect("held");
-        line.now += GAP + Duration::from_millis(33);
-        let frame = Frame { picture: Arc::new(belt(Some(70), 0)), ..frame("top") };
-        let (held, ticket) =
-            line.presence.look(frame, line.tally.captured(), line.now).expect("fits").expect("it was there");
-        ticket.settle(Outcome::Judged);
-        assert_eq!(held.arrived, seen);
-        assert!([Some(80), Some(96), Some(150), None].iter().all(|x| line.show(*x, 0).is_none()));
-        // The next one is another.
-        assert_eq!(line.show(Some(90), 0), None);
-        assert_eq!(line.show(None, 0).as_deref(), Some("90"));
+    fn a_part_that_went_while_nobody_looked_went_by_then_and_the_next_is_another() {
+        for gone in [None, Some(180)] {
+            let mut line = Line::new(None);
+            assert_eq!(line.show(Some(60), 0), None);
+            let seen = line.presence.there.as_ref().and_then(|there| Some(there.held.as_ref()?.0.arrived));
+            line.now += GAP + Duration::from_millis(1);
+            let frame = Frame { picture: Arc::new(belt(gone, 0)), ..frame("top") };
+            let found = line.presence.look(frame, line.tally.captured(), line.now).expect("fits");
+            let (held, ticket) = found.expect("it was there");
+            ticket.settle(Outcome::Judged);
+            assert_eq!(Some(held.arrived), seen);
+            let chosen: Vec<String> = [None, Some(90), None].iter().filter_map(|x| line.show(*x, 0)).collect();
+            assert_eq!(chosen, [gone.map(|_| "").into_iter().collect::<Vec<_>>(), vec!["90"]].concat());
+        }
+    }
+
+    #[test]
+    fn a_part_that_stands_through_a_long_pause_is_one_part_and_not_the_line() {
+        for is_given in [false, true] {
+            let mut line = Line::new(None);
+            let came: Vec<String> = (0..=96).step_by(8).filter_map(|x| line.show(Some(x), 0)).collect();
+            assert!(came.is_empty());
+            let stands = if is_given { 120 } else { 96 };
+            assert_eq!(line.show(Some(stands), 0).is_some(), is_given);
+            line.now += Duration::from_secs(600);
+            let after = [Some(stands), Some(stands), Some(150), None, Some(90), None];
+            let chosen: Vec<String> = after.iter().filter_map(|x| line.show(*x, 0)).collect();
+            assert_eq!(chosen, if is_given { vec!["90"] } else { vec!["96", "90"] });
+        }
     }
 
     #[test]

@@ -128,7 +128,11 @@ impl Ring {
         let mut gaps: Vec<Duration> =
             times.windows(2).map(|two| two[0].duration_since(two[1]).unsigned_abs()).collect();
         gaps.sort();
-        gaps.get(gaps.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+        match gaps.as_slice() {
+            [] => Duration::ZERO,
+            [one] if *one > 2 * self.settings.window => Duration::ZERO,
+            gaps => gaps[(gaps.len() - 1) / 2],
+        }
     }
 
     fn nearest(&mut self, at: Timestamp) -> Option<&mut Kept> {
@@ -234,8 +238,9 @@ mod tests {
         assert_eq!(line.put(6195), [(2, 6195)]);
         let mut line = Line::new(1000, 50);
         [0, 6000].iter().for_each(|ms| assert!(line.put(*ms).is_empty()));
-        assert!(line.ask(1, 6200).is_empty()); // 6000 cannot serve
-        assert_eq!(line.put(6210), [(1, 6210)]);
+        assert!(line.ask(1, 6040).is_empty() && line.ask(2, 6200).is_empty());
+        assert_eq!(line.put(6030), [(1, 6030)]);
+        assert_eq!(line.put(6210), [(2, 6210)]);
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Link {
         if answered.token.is_none() {
             self.keep_outcome(answered);
             if session.connected.is_some() {
-                self.outcomes.back().into_iter().for_each(|outcome| self.tell_outcome(session, outcome));
+                self.tell_outcome(session, self.outcomes_so_far);
             }
         } else if let Some(publish) = publish {
             self.answer_to(session, Some(&publish), &answered.name, &answered.payload);
@@ -163,13 +163,19 @@ impl Link {
     }
 
     /// What the broker does not have yet.
-    pub(super) fn tell_outcomes(&self, session: &mut Session) {
-        self.outcomes.iter().for_each(|outcome| self.tell_outcome(session, outcome));
+    pub(super) fn tell_outcomes(&mut self, session: &mut Session) {
+        let all: Vec<u64> = self.outcomes.iter().map(|(number, _)| *number).collect();
+        all.into_iter().for_each(|number| self.tell_outcome(session, number));
     }
 
-    fn tell_outcome(&self, session: &mut Session, (number, outcome): &(u64, Answered)) {
-        let topic = self.topic(&format!("ack/{}", outcome.name));
-        session.publish(topic, false, outcome.payload.clone().into_bytes(), None, Owed::Outcome(*number));
+    fn tell_outcome(&mut self, session: &mut Session, number: u64) {
+        let Some((_, outcome)) = self.outcomes.iter().find(|(its, _)| *its == number) else { return };
+        let (topic, payload) = (self.topic(&format!("ack/{}", outcome.name)), outcome.payload.clone().into_bytes());
+        if session.fits(&topic, &payload, None) {
+            session.publish(topic, false, payload, None, Owed::Outcome(number));
+        } else {
+            self.outcome_landed(number); // it never will
+        }
     }
 
     /// The broker has it.

@@ -28,6 +28,7 @@ pub mod resample;
 pub mod rules;
 pub mod self_test;
 pub mod store;
+pub mod threshold;
 pub mod trigger;
 pub mod verdict;
 pub mod winclip;

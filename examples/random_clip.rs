@@ -19,13 +19,21 @@ const VOCABULARY: usize = 49408;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [seed, out] = arguments.as_slice() else { return Err("usage: random_clip SEED OUT".into()) };
+    let [seed, out] = arguments.as_slice() else {
+        return Err("usage: random_clip SEED OUT".into());
+    };
     let (mut random, out) = (StdRng::seed_from_u64(seed.parse()?), Path::new(out));
     let shapes = shapes();
-    let bytes: Vec<Vec<u8>> = shapes.iter().map(|(name, shape)| fill(&mut random, name, shape)).collect();
+    let bytes: Vec<Vec<u8>> = shapes
+        .iter()
+        .map(|(name, shape)| fill(&mut random, name, shape))
+        .collect();
     let mut views = vec![];
     for ((name, shape), bytes) in shapes.iter().zip(&bytes) {
-        views.push((name.as_str(), TensorView::new(Dtype::F16, shape.clone(), bytes)?));
+        views.push((
+            name.as_str(),
+            TensorView::new(Dtype::F16, shape.clone(), bytes)?,
+        ));
     }
     std::fs::create_dir_all(out)?;
     safetensors::serialize_to_file(views, None, &out.join("open_clip_model.safetensors"))?;
@@ -37,7 +45,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     });
     std::fs::write(out.join("open_clip_config.json"), config.to_string())?;
-    std::fs::write(out.join("README.md"), "---\nlicense: none needed (random numbers)\n---\n")?;
+    std::fs::write(
+        out.join("README.md"),
+        "---\nlicense: none needed (random numbers)\n---\n",
+    )?;
     Ok(())
 }
 
@@ -45,14 +56,27 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn shapes() -> Vec<(String, Vec<usize>)> {
     let mut all = vec![
         ("positional_embedding".to_owned(), vec![CONTEXT, TEXT.0]),
-        ("token_embedding.weight".to_owned(), vec![VOCABULARY, TEXT.0]),
+        (
+            "token_embedding.weight".to_owned(),
+            vec![VOCABULARY, TEXT.0],
+        ),
         ("text_projection".to_owned(), vec![TEXT.0, EMBED]),
         ("visual.class_embedding".to_owned(), vec![VISION.0]),
-        ("visual.positional_embedding".to_owned(), vec![1 + GRID * GRID, VISION.0]),
-        ("visual.conv1.weight".to_owned(), vec![VISION.0, 3, PATCH, PATCH]),
+        (
+            "visual.positional_embedding".to_owned(),
+            vec![1 + GRID * GRID, VISION.0],
+        ),
+        (
+            "visual.conv1.weight".to_owned(),
+            vec![VISION.0, 3, PATCH, PATCH],
+        ),
         ("visual.proj".to_owned(), vec![VISION.0, EMBED]),
     ];
-    for (norm, width) in [("ln_final", TEXT.0), ("visual.ln_pre", VISION.0), ("visual.ln_post", VISION.0)] {
+    for (norm, width) in [
+        ("ln_final", TEXT.0),
+        ("visual.ln_pre", VISION.0),
+        ("visual.ln_post", VISION.0),
+    ] {
         put_pair(&mut all, norm, vec![width], width);
     }
     for (place, (width, blocks, mlp)) in [("", TEXT), ("visual.", VISION)] {
@@ -83,5 +107,7 @@ fn fill(random: &mut StdRng, name: &str, shape: &[usize]) -> Vec<u8> {
         () if name.ends_with("bias") => 0.0,
         () => random.random_range(-0.035..0.035f32),
     };
-    (0..shape.iter().product()).flat_map(|_| f16::from_f32(value(random)).to_le_bytes()).collect()
+    (0..shape.iter().product())
+        .flat_map(|_| f16::from_f32(value(random)).to_le_bytes())
+        .collect()
 }

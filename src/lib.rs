@@ -1,34 +1,19 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// In the order in which a frame meets them, lower layers first.
-pub mod artist;
+// Lower layers first.
 pub mod base;
 pub mod camera;
-pub mod changeover;
 pub mod cli;
-pub mod condition;
 pub mod config;
-pub mod desk;
-pub mod drawing;
+pub mod data;
 pub mod engine;
-pub mod entrance;
 pub mod evaluate;
-pub mod foreman;
-pub mod frame;
-pub mod intake;
-pub mod join;
+pub mod image;
 pub mod line;
 pub mod model;
-pub mod part;
-pub mod picture_file;
-pub mod publish;
-pub mod quality;
-pub mod report;
-pub mod resample;
-pub mod rules;
-pub mod self_test;
+pub mod mqtt;
+pub mod protocol;
+pub mod recipe;
 pub mod store;
-pub mod threshold;
 pub mod trigger;
-pub mod verdict;
 pub mod winclip;

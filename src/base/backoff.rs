@@ -14,7 +14,11 @@ pub struct Backoff {
 
 impl Backoff {
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Backoff { first, longest, next: first }
+        Backoff {
+            first,
+            longest,
+            next: first,
+        }
     }
 
     /// The wait before the next try.
@@ -39,7 +43,10 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
         for limit in [100, 200, 350, 350] {
             let wait = backoff.next_wait().as_secs_f64() * 1000.0;
-            assert!(wait <= limit as f64 && wait >= 0.75 * limit as f64 - 1e-6, "{wait} of {limit}");
+            assert!(
+                wait <= limit as f64 && wait >= 0.75 * limit as f64 - 1e-6,
+                "{wait} of {limit}"
+            );
         }
         backoff.reset();
         assert!(backoff.next_wait() <= Duration::from_millis(100));

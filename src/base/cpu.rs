@@ -13,7 +13,10 @@ pub fn of_process() -> Duration {
 }
 
 fn clock(id: libc::clockid_t) -> Duration {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: it writes into `now`, which lives; both clocks are always there, so that it cannot fail.
     unsafe {
         libc::clock_gettime(id, &mut now);

@@ -36,11 +36,17 @@ pub struct Failure {
 impl Failure {
     /// A failure whose message is the error and its chain of sources, joined by `: `.
     pub fn new(exit: Exit, error: impl std::error::Error) -> Self {
-        Failure { exit, message: chain(&error) }
+        Failure {
+            exit,
+            message: chain(&error),
+        }
     }
 
     pub fn words(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: message.into() }
+        Failure {
+            exit,
+            message: message.into(),
+        }
     }
 }
 
@@ -76,6 +82,9 @@ mod tests {
     #[test]
     fn a_chain_names_every_cause_once() {
         let cause = "x".parse::<u8>().expect_err("not a number");
-        assert_eq!(chain(&Outer(cause)), "cannot read weights: invalid digit found in string");
+        assert_eq!(
+            chain(&Outer(cause)),
+            "cannot read weights: invalid digit found in string"
+        );
     }
 }

@@ -1,13 +1,14 @@
 //! Layer 0: what every other module may use and what knows nothing of inspection.
 
+pub mod allocator;
 pub mod backoff;
 pub mod clock;
 pub mod cpu;
 pub mod exit;
+pub mod health;
 pub mod hex;
-pub mod memory;
-pub mod notify;
 pub mod problems;
 pub mod secret;
 pub mod stop;
+pub mod systemd;
 pub mod telemetry;

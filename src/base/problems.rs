@@ -22,7 +22,11 @@ impl Problems {
     }
 
     /// Takes a result's value, or notes its error and gives nothing.
-    pub fn check<T, E: fmt::Display>(&mut self, place: impl fmt::Display, result: Result<T, E>) -> Option<T> {
+    pub fn check<T, E: fmt::Display>(
+        &mut self,
+        place: impl fmt::Display,
+        result: Result<T, E>,
+    ) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
@@ -83,7 +87,10 @@ mod tests {
         let mut problems = Problems::new();
         problems.note("a", "wrong");
         assert_eq!(problems.check("b", "x".parse::<u8>()), None);
-        assert_eq!(problems.to_string(), "a: wrong\nb: invalid digit found in string");
+        assert_eq!(
+            problems.to_string(),
+            "a: wrong\nb: invalid digit found in string"
+        );
         assert!(problems.into_result().is_err());
     }
 
@@ -93,6 +100,9 @@ mod tests {
             unknown_key("treshold", ["station", "threshold"]),
             "unknown key \"treshold\"; did you mean \"threshold\"?"
         );
-        assert_eq!(unknown_key("zzzzzzzz", ["station"]), "unknown key \"zzzzzzzz\"");
+        assert_eq!(
+            unknown_key("zzzzzzzz", ["station"]),
+            "unknown key \"zzzzzzzz\""
+        );
     }
 }

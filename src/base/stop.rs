@@ -3,13 +3,15 @@
 //! Sources listen to a `Stop`; every other stage ends because its input has ended. Listening is a source's sign of life:
 //! one that does not could not be stopped either.
 
-use super::notify::Pulse;
+use crate::base::systemd::Pulse;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::time::Duration;
 
 /// Dropping this tells every [`Stop`] of the pair to stop.
 #[derive(Debug)]
-pub struct Stopper(#[expect(dead_code, reason = "held for its drop")] Sender<std::convert::Infallible>);
+pub struct Stopper(
+    #[expect(dead_code, reason = "held for its drop")] Sender<std::convert::Infallible>,
+);
 
 /// Hears the stop; cheap to clone, one for each source.
 #[derive(Debug, Clone)]
@@ -20,7 +22,13 @@ pub struct Stop {
 
 pub fn stop_pair() -> (Stopper, Stop) {
     let (sender, receiver) = bounded(0);
-    (Stopper(sender), Stop { stopped: receiver, pulse: Pulse::default() })
+    (
+        Stopper(sender),
+        Stop {
+            stopped: receiver,
+            pulse: Pulse::default(),
+        },
+    )
 }
 
 impl Stop {

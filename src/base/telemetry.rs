@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 /// Installs the log writer; a second call does nothing.
 pub fn install() {
     // rumqttc warns of each refused message; we tell the first.
-    let filter =
-        EnvFilter::try_from_env("WINSPECT_LOG").unwrap_or_else(|_| EnvFilter::new("info,ort=warn,rumqttc=error"));
+    let filter = EnvFilter::try_from_env("WINSPECT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,ort=warn,rumqttc=error"));
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -20,5 +20,9 @@ pub fn install() {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
     // The journal stamps every line itself.
-    let _ = if under_systemd { builder.without_time().try_init() } else { builder.try_init() };
+    let _ = if under_systemd {
+        builder.without_time().try_init()
+    } else {
+        builder.try_init()
+    };
 }

@@ -24,7 +24,11 @@ impl Matrix {
     /// `kr` and `kb` are the standard's weights of red and blue in luma (BT.601: 0.299 and 0.114). Video range is 16 to
     /// 235 for luma and 16 to 240 for chroma.
     pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
-        let (black, luma, chroma) = if full_range { (0, 1.0, 1.0) } else { (16, 255.0 / 219.0, 255.0 / 224.0) };
+        let (black, luma, chroma) = if full_range {
+            (0, 1.0, 1.0)
+        } else {
+            (16, 255.0 / 219.0, 255.0 / 224.0)
+        };
         let kg = 1.0 - kr - kb;
         let fixed = |value: f64| (value * chroma * 4096.0).round() as i16;
         Matrix {
@@ -39,7 +43,14 @@ impl Matrix {
 
     /// Black, then the factors of luma (13 fractional bits), of v in red, of u and v in green, of u in blue (12).
     pub fn numbers(&self) -> [i16; 6] {
-        [self.black, self.luma, self.red_v, self.green_u, self.green_v, self.blue_u]
+        [
+            self.black,
+            self.luma,
+            self.red_v,
+            self.green_u,
+            self.green_v,
+            self.blue_u,
+        ]
     }
 }
 
@@ -98,12 +109,22 @@ impl Converter {
             let (near, far) = neighbours(row, height.div_ceil(2));
             match chroma {
                 Chroma::Pairs(pairs) => {
-                    vertical(pairs.row(near, 2 * half)?, pairs.row(far, 2 * half)?, (row, site), &mut self.between);
+                    vertical(
+                        pairs.row(near, 2 * half)?,
+                        pairs.row(far, 2 * half)?,
+                        (row, site),
+                        &mut self.between,
+                    );
                     apart(&self.between, &mut self.half);
                 }
                 Chroma::Planes(u, v) => {
                     for (plane, out) in [u, v].iter().zip(&mut self.half) {
-                        vertical(plane.row(near, half)?, plane.row(far, half)?, (row, site), out);
+                        vertical(
+                            plane.row(near, half)?,
+                            plane.row(far, half)?,
+                            (row, site),
+                            out,
+                        );
                     }
                 }
             }
@@ -121,7 +142,11 @@ impl Converter {
 /// The chroma rows on either side of a row, the nearer first.
 fn neighbours(row: usize, chroma_rows: usize) -> (usize, usize) {
     let near = row / 2;
-    let far = if row.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(chroma_rows - 1) };
+    let far = if row.is_multiple_of(2) {
+        near.saturating_sub(1)
+    } else {
+        (near + 1).min(chroma_rows - 1)
+    };
     (near, far)
 }
 
@@ -135,7 +160,11 @@ fn vertical(near: &[u8], far: &[u8], (row, site): (usize, Site), out: &mut Vec<u
 }
 
 /// The far row's share is the `bits`-th power of a half.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2",
+    "aarch64+neon"
+))]
 fn mixed(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
     let (weight, half) = ((1 << bits) - 1, 1 << (bits - 1));
     for ((near, far), out) in near.iter().zip(far).zip(out) {
@@ -144,12 +173,18 @@ fn mixed(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
 }
 
 fn apart(pairs: &[u8], planes: &mut [Vec<u8>; 2]) {
-    planes.iter_mut().for_each(|plane| plane.resize(pairs.len() / 2, 0));
+    planes
+        .iter_mut()
+        .for_each(|plane| plane.resize(pairs.len() / 2, 0));
     let [u, v] = planes;
     split(pairs, u, v);
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2",
+    "aarch64+neon"
+))]
 fn split(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
     for ((pair, u), v) in pairs.as_chunks::<2>().0.iter().zip(u).zip(v) {
         [*u, *v] = *pair;
@@ -157,7 +192,11 @@ fn split(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
 }
 
 /// Twice as many values: the left pixel's own where it was sampled there, else a quarter of the neighbour's.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2",
+    "aarch64+neon"
+))]
 fn horizontal(half: &[u8], left: bool, full: &mut [u8]) {
     let last = half.len() - 1;
     let pairs = full.as_chunks_mut::<2>().0;
@@ -171,7 +210,12 @@ fn horizontal(half: &[u8], left: bool, full: &mut [u8]) {
         let third = |own: u8, other: u8| ((3 * wide(own) + wide(other) + 2) / 4) as u8;
         pairs[0] = [half[0], third(half[0], half[1.min(last)])];
         if last > 0 {
-            for (((pair, before), own), next) in pairs[1..].iter_mut().zip(half).zip(&half[1..]).zip(&half[2..]) {
+            for (((pair, before), own), next) in pairs[1..]
+                .iter_mut()
+                .zip(half)
+                .zip(&half[1..])
+                .zip(&half[2..])
+            {
                 *pair = [third(*own, *before), third(*own, *next)];
             }
             pairs[last] = [third(half[last], half[last - 1]), half[last]];
@@ -180,7 +224,11 @@ fn horizontal(half: &[u8], left: bool, full: &mut [u8]) {
 }
 
 /// One row of pixels.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2",
+    "aarch64+neon"
+))]
 fn coloured(luma: &[u8], u: &[u8], v: &[u8], matrix: &Matrix, rgb: &mut [u8]) {
     let m = *matrix;
     let pixels = rgb.as_chunks_mut::<3>().0;
@@ -220,10 +268,15 @@ mod tests {
         let (y, u, v) = if full_range {
             (y, u - 128.0, v - 128.0)
         } else {
-            ((y - 16.0) * 255.0 / 219.0, (u - 128.0) * 255.0 / 224.0, (v - 128.0) * 255.0 / 224.0)
+            (
+                (y - 16.0) * 255.0 / 219.0,
+                (u - 128.0) * 255.0 / 224.0,
+                (v - 128.0) * 255.0 / 224.0,
+            )
         };
         let (red, blue) = (y + 2.0 * (1.0 - kr) * v, y + 2.0 * (1.0 - kb) * u);
-        [red, (y - kr * red - kb * blue) / (1.0 - kr - kb), blue].map(|value| value.clamp(0.0, 255.0))
+        [red, (y - kr * red - kb * blue) / (1.0 - kr - kb), blue]
+            .map(|value| value.clamp(0.0, 255.0))
     }
 
     #[test]
@@ -231,13 +284,24 @@ mod tests {
         for weights in WEIGHTS {
             for full_range in [false, true] {
                 let matrix = Matrix::new(weights.0, weights.1, full_range);
-                for (u, v) in (0..=255u8).step_by(5).flat_map(|u| (0..=255u8).step_by(5).map(move |v| (u, v))) {
+                for (u, v) in (0..=255u8)
+                    .step_by(5)
+                    .flat_map(|u| (0..=255u8).step_by(5).map(move |v| (u, v)))
+                {
                     let luma: Vec<u8> = (0..=255).collect();
                     let mut rgb = vec![0; 3 * 256];
                     coloured(&luma, &[u; 256], &[v; 256], &matrix, &mut rgb);
                     for (y, pixel) in luma.iter().zip(rgb.as_chunks::<3>().0) {
-                        let exact = formula((f64::from(*y), f64::from(u), f64::from(v)), weights, full_range);
-                        let apart = pixel.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                        let exact = formula(
+                            (f64::from(*y), f64::from(u), f64::from(v)),
+                            weights,
+                            full_range,
+                        );
+                        let apart = pixel
+                            .iter()
+                            .zip(exact)
+                            .map(|(a, b)| (f64::from(*a) - b).abs())
+                            .fold(0.0, f64::max);
                         assert!(apart < 0.8, "{y} {u} {v}: {pixel:?}, exactly {exact:?}");
                     }
                 }
@@ -249,10 +313,28 @@ mod tests {
     fn greys_in_full_range_stay_as_they_are_and_white_is_white() {
         let luma: Vec<u8> = (0..=255).collect();
         let mut rgb = vec![0; 3 * 256];
-        coloured(&luma, &[128; 256], &[128; 256], &Matrix::new(0.299, 0.114, true), &mut rgb);
-        assert!(rgb.as_chunks::<3>().0.iter().zip(&luma).all(|(pixel, y)| *pixel == [*y; 3]));
+        coloured(
+            &luma,
+            &[128; 256],
+            &[128; 256],
+            &Matrix::new(0.299, 0.114, true),
+            &mut rgb,
+        );
+        assert!(
+            rgb.as_chunks::<3>()
+                .0
+                .iter()
+                .zip(&luma)
+                .all(|(pixel, y)| *pixel == [*y; 3])
+        );
         let mut ends = [0; 6];
-        coloured(&[16, 235], &[128; 2], &[128; 2], &Matrix::new(0.299, 0.114, false), &mut ends);
+        coloured(
+            &[16, 235],
+            &[128; 2],
+            &[128; 2],
+            &Matrix::new(0.299, 0.114, false),
+            &mut ends,
+        );
         assert_eq!(ends, [0, 0, 0, 255, 255, 255]);
     }
 
@@ -272,25 +354,36 @@ mod tests {
         let mut random = StdRng::seed_from_u64(2);
         for (width, height) in [(1, 1), (2, 2), (3, 5), (64, 6), (131, 9)] {
             let (half_width, half_height) = (usize::div_ceil(width, 2), usize::div_ceil(height, 2));
-            let mut plane = |size: usize| -> Vec<u8> { (0..size).map(|_| random.random()).collect() };
+            let mut plane =
+                |size: usize| -> Vec<u8> { (0..size).map(|_| random.random()).collect() };
             let luma = plane(width * height);
-            let (u, v) = (plane(half_width * half_height), plane(half_width * half_height));
+            let (u, v) = (
+                plane(half_width * half_height),
+                plane(half_width * half_height),
+            );
             let pairs: Vec<u8> = u.iter().zip(&v).flat_map(|(u, v)| [*u, *v]).collect();
             let rows = |bytes, stride| Plane { bytes, stride };
             for (left, top) in [(false, false), (true, false), (false, true), (true, true)] {
                 let how = (&Matrix::new(0.299, 0.114, true), Site { left, top });
                 let convert = |chroma| {
                     let mut rgb = vec![0; 3 * width * height];
-                    Converter::default().convert((rows(&luma, width), chroma), width, how, &mut rgb).expect("whole");
+                    Converter::default()
+                        .convert((rows(&luma, width), chroma), width, how, &mut rgb)
+                        .expect("whole");
                     rgb
                 };
                 let planes = convert(Chroma::Planes(rows(&u, half_width), rows(&v, half_width)));
                 assert_eq!(convert(Chroma::Pairs(rows(&pairs, 2 * half_width))), planes);
-                let chroma_place = |at: usize, with: bool| (at as f64 - if with { 0.0 } else { 0.5 }) / 2.0;
+                let chroma_place =
+                    |at: usize, with: bool| (at as f64 - if with { 0.0 } else { 0.5 }) / 2.0;
                 for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
                     let (cx, cy) = (chroma_place(x, left), chroma_place(y, top));
                     let of = |plane: &[u8]| between(plane, (half_width, half_height), cx, cy);
-                    let exact = formula((f64::from(luma[y * width + x]), of(&u), of(&v)), WEIGHTS[0], true);
+                    let exact = formula(
+                        (f64::from(luma[y * width + x]), of(&u), of(&v)),
+                        WEIGHTS[0],
+                        true,
+                    );
                     for (channel, exact) in exact.into_iter().enumerate() {
                         let found = f64::from(planes[3 * (y * width + x) + channel]);
                         // Chroma is rounded to whole levels after each direction.
@@ -306,10 +399,23 @@ mod tests {
 
     #[test]
     fn a_plane_that_is_too_short_is_refused() {
-        let short = Plane { bytes: &[0; 7], stride: 4 };
-        let whole = Plane { bytes: &[0; 16], stride: 4 };
-        let how = (&Matrix::new(0.299, 0.114, true), Site { left: true, top: false });
-        let convert = |luma, chroma| Converter::default().convert((luma, chroma), 4, how, &mut [0; 48]);
+        let short = Plane {
+            bytes: &[0; 7],
+            stride: 4,
+        };
+        let whole = Plane {
+            bytes: &[0; 16],
+            stride: 4,
+        };
+        let how = (
+            &Matrix::new(0.299, 0.114, true),
+            Site {
+                left: true,
+                top: false,
+            },
+        );
+        let convert =
+            |luma, chroma| Converter::default().convert((luma, chroma), 4, how, &mut [0; 48]);
         assert_eq!(convert(whole, Chroma::Pairs(short)), None);
         assert_eq!(convert(short, Chroma::Pairs(whole)), None);
         assert_eq!(convert(whole, Chroma::Planes(whole, whole)), Some(()));

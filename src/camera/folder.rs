@@ -5,8 +5,8 @@
 
 use super::{CameraError, Ended, Settings, Sink, Source};
 use crate::base::stop::Stop;
-use crate::frame::{CapturedBy, Frame};
-use crate::picture_file;
+use crate::data::frame::{CapturedBy, Frame};
+use crate::image::file as image_file;
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -27,7 +27,11 @@ impl Folder {
     pub fn new(settings: &Settings) -> Self {
         let value = |key: &str| settings.values.get(key).map_or("", String::as_str);
         let fps: u32 = value("fps").parse().unwrap_or(0);
-        let pause = if fps == 0 { Duration::ZERO } else { Duration::from_secs(1) / fps };
+        let pause = if fps == 0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1) / fps
+        };
         Folder {
             camera: settings.name.clone(),
             folder: value("location").into(),
@@ -39,7 +43,7 @@ impl Folder {
 
     fn frame(&mut self, path: &std::path::Path) -> Option<Frame> {
         let started = Instant::now();
-        let picture = match picture_file::read(path) {
+        let picture = match image_file::read(path) {
             Ok(picture) => Arc::new(picture),
             Err(error) => {
                 if self.told.insert(path.to_owned()) {
@@ -56,7 +60,9 @@ impl Folder {
             arrived: Instant::now(),
             corrupt: false,
             decode: Some(started.elapsed()),
-            part_id: path.file_name().map(|name| name.to_string_lossy().into_owned()),
+            part_id: path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
         })
     }
 }
@@ -66,7 +72,8 @@ const LOOK: Duration = Duration::from_millis(2);
 
 impl Source for Folder {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
-        let files = picture_file::list(&self.folder).map_err(|error| CameraError::Pipeline(error.to_string()))?;
+        let files = image_file::list(&self.folder)
+            .map_err(|error| CameraError::Pipeline(error.to_string()))?;
         loop {
             let (mut shown, told) = (0, self.told.len());
             for path in &files {
@@ -92,7 +99,10 @@ impl Source for Folder {
             }
             if self.told.len() > told {
                 let (camera, all) = (&self.camera, files.len());
-                tracing::warn!("camera {camera}: {} of {all} pictures were left out", all - shown);
+                tracing::warn!(
+                    "camera {camera}: {} of {all} pictures were left out",
+                    all - shown
+                );
             }
             if !self.again {
                 return Ok(Ended::EndOfStream);

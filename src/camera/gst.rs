@@ -8,20 +8,22 @@
 //! driver's time, brought to the pipeline's clock (`stamped = true` in the kind's file). Else, and for a camera whose
 //! clock is far off, it is the time of arrival. Messages never hold an address's user and password.
 
-use super::automatics::{self, Automatics};
 use super::colour::{Chroma, Converter, Matrix, Plane, Site};
 use super::pipelines::{Pipeline, filled};
-use super::spare::Spare;
 use super::stopwatch::Stopwatch;
 use super::{CameraError, Ended, Settings, Sink, Source};
 use crate::base::stop::Stop;
-use crate::frame::{CapturedBy, Frame, Picture};
+use crate::camera::auto_features;
+use crate::camera::auto_features::Automatics;
+use crate::camera::pool::Spare;
+use crate::data::frame::{CapturedBy, Frame};
+use crate::data::picture::Picture;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use gstreamer_video::{
-    VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt, VideoFrameRef, VideoInfo,
-    VideoInterlaceMode, VideoMeta,
+    VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt, VideoFrameRef,
+    VideoInfo, VideoInterlaceMode, VideoMeta,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::cell::{Cell, RefCell};
@@ -78,8 +80,13 @@ const PACKAGES: [(&str, &str); 13] = [
 ];
 
 impl Launch {
-    pub fn new(settings: &Settings, template: &str, pipeline: &Pipeline) -> Result<Self, CameraError> {
-        gst::init().map_err(|error| CameraError::Pipeline(format!("GStreamer cannot start: {error}")))?;
+    pub fn new(
+        settings: &Settings,
+        template: &str,
+        pipeline: &Pipeline,
+    ) -> Result<Self, CameraError> {
+        gst::init()
+            .map_err(|error| CameraError::Pipeline(format!("GStreamer cannot start: {error}")))?;
         Ok(Launch {
             camera: settings.name.clone(),
             launch: filled(template, &settings.values),
@@ -100,11 +107,20 @@ impl Launch {
         // Where each frame is a part, one may come while the one before it is entered in the store.
         let buffers = if self.triggered { BUFFERS_OF_PARTS } else { 1 };
         let sink = format!("appsink name=winspect sync=false max-buffers={buffers}");
-        let text = format!("{} ! video/x-raw,format=(string){FORMATS} ! {sink} drop={}", self.launch, self.live);
+        let text = format!(
+            "{} ! video/x-raw,format=(string){FORMATS} ! {sink} drop={}",
+            self.launch, self.live
+        );
         let element = gst::parse::launch(&text).map_err(|error| self.described(&error))?;
-        let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| self.wrong("is no pipeline"))?;
-        let sink = pipeline.by_name("winspect").and_then(|sink| sink.downcast::<AppSink>().ok());
-        sink.inspect(takes_padded_rows).map(|sink| (pipeline, sink)).ok_or_else(|| self.wrong("lost its sink"))
+        let pipeline = element
+            .downcast::<gst::Pipeline>()
+            .map_err(|_| self.wrong("is no pipeline"))?;
+        let sink = pipeline
+            .by_name("winspect")
+            .and_then(|sink| sink.downcast::<AppSink>().ok());
+        sink.inspect(takes_padded_rows)
+            .map(|sink| (pipeline, sink))
+            .ok_or_else(|| self.wrong("lost its sink"))
     }
 
     fn wrong(&self, why: &str) -> CameraError {
@@ -113,7 +129,11 @@ impl Launch {
 
     fn described(&self, error: &gst::glib::Error) -> CameraError {
         let message = without_credentials(error.message());
-        let hint = if error.matches(gst::ParseError::NoSuchElement) { package_hint(&message) } else { String::new() };
+        let hint = if error.matches(gst::ParseError::NoSuchElement) {
+            package_hint(&message)
+        } else {
+            String::new()
+        };
         CameraError::Pipeline(format!("{message}{hint} in: {}", self.template))
     }
 
@@ -128,7 +148,9 @@ impl Launch {
         let stopwatch = timed(pipeline);
         tell_of_losses(pipeline);
         keep_only_errors(pipeline);
-        pipeline.set_state(gst::State::Playing).map_err(|_| first_error(pipeline))?;
+        pipeline
+            .set_state(gst::State::Playing)
+            .map_err(|_| first_error(pipeline))?;
         let mut last = Instant::now();
         let mut patience = self.stall.max(FIRST_FRAME);
         let mut is_first = true;
@@ -141,19 +163,28 @@ impl Launch {
                 last = Instant::now();
                 continue;
             }
-            match appsink.try_pull_sample(gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64)) {
+            match appsink.try_pull_sample(gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64))
+            {
                 Some(sample) => {
                     if std::mem::take(&mut is_first) && self.endless {
                         tell_automatics(pipeline, sink);
                     }
-                    let clock = if self.stamped { pipeline.current_running_time() } else { None };
+                    let clock = if self.stamped {
+                        pipeline.current_running_time()
+                    } else {
+                        None
+                    };
                     sink.frame(self.frame(&sample, clock, &stopwatch)?);
                     last = Instant::now();
                     patience = self.stall;
                 }
                 None => {
                     if let Some(error) = error_on(pipeline) {
-                        return if self.triggered && gave_up_waiting(&error) { Ok(Ended::Quiet) } else { Err(error) };
+                        return if self.triggered && gave_up_waiting(&error) {
+                            Ok(Ended::Quiet)
+                        } else {
+                            Err(error)
+                        };
                     }
                     if appsink.is_eos() {
                         return Ok(Ended::EndOfStream);
@@ -190,10 +221,14 @@ impl Launch {
         }
         let buffer = sample.buffer().ok_or_else(|| bad("no buffer"))?;
         let (captured_at, captured_by) = self.captured(sample, buffer, clock);
-        let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|error| bad(&error.to_string()))?;
+        let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info)
+            .map_err(|error| bad(&error.to_string()))?;
         let (width, height) = (info.width() as usize, info.height() as usize);
-        let rgb = self.rgb(&video).ok_or_else(|| bad("shorter than its caps"))?;
-        let picture = Arc::new(Picture::new(width, height, rgb).map_err(|error| bad(&error.to_string()))?);
+        let rgb = self
+            .rgb(&video)
+            .ok_or_else(|| bad("shorter than its caps"))?;
+        let picture =
+            Arc::new(Picture::new(width, height, rgb).map_err(|error| bad(&error.to_string()))?);
         self.spare.borrow_mut().keep(&picture);
         Ok(Frame {
             camera: self.camera.clone(),
@@ -202,7 +237,10 @@ impl Launch {
             captured_by,
             arrived,
             corrupt: buffer.flags().contains(gst::BufferFlags::CORRUPTED),
-            decode: buffer.pts().and_then(|pts| stopwatch.started_at(pts.nseconds())).map(|began| began.elapsed()),
+            decode: buffer
+                .pts()
+                .and_then(|pts| stopwatch.started_at(pts.nseconds()))
+                .map(|began| began.elapsed()),
             part_id: None,
         })
     }
@@ -213,7 +251,10 @@ impl Launch {
         let mut rgb = self.spare.borrow_mut().take();
         let plane = |index: u32| {
             let stride = *video.plane_stride().get(index as usize)? as usize;
-            Some(Plane { bytes: video.plane_data(index).ok()?, stride })
+            Some(Plane {
+                bytes: video.plane_data(index).ok()?,
+                stride,
+            })
         };
         let chroma = match video.format() {
             VideoFormat::Nv12 => Chroma::Pairs(plane(1)?),
@@ -229,7 +270,9 @@ impl Launch {
         };
         rgb.resize(3 * width * height, 0);
         let how = (&matrix(video.info()), site(video.info()));
-        self.converter.borrow_mut().convert((plane(0)?, chroma), width, how, &mut rgb)?;
+        self.converter
+            .borrow_mut()
+            .convert((plane(0)?, chroma), width, how, &mut rgb)?;
         Some(rgb)
     }
 
@@ -240,19 +283,28 @@ impl Launch {
         clock: Option<gst::ClockTime>,
     ) -> (Timestamp, CapturedBy) {
         let now = Timestamp::now();
-        let arrival = now.checked_sub(SignedDuration::try_from(self.delay).unwrap_or_default()).unwrap_or(now);
+        let arrival = now
+            .checked_sub(SignedDuration::try_from(self.delay).unwrap_or_default())
+            .unwrap_or(now);
         let stamped = || {
-            let stamp = sample.segment()?.downcast_ref::<gst::ClockTime>()?.to_running_time(buffer.pts()?)?;
+            let stamp = sample
+                .segment()?
+                .downcast_ref::<gst::ClockTime>()?
+                .to_running_time(buffer.pts()?)?;
             stamped_at(now, clock?.nseconds(), stamp.nseconds())
         };
-        let Some(sent) = sender_time(buffer).or_else(stamped) else { return (arrival, CapturedBy::Arrival) };
+        let Some(sent) = sender_time(buffer).or_else(stamped) else {
+            return (arrival, CapturedBy::Arrival);
+        };
         let off = now.duration_since(sent);
         if off.abs() <= CLOCK_OFF_MAX {
             return (sent, CapturedBy::Sender);
         }
         if !self.clock_told.replace(true) {
             let camera = &self.camera;
-            tracing::warn!("camera {camera}: its clock is off by {off:#}; set it (NTP). Times of arrival are used");
+            tracing::warn!(
+                "camera {camera}: its clock is off by {off:#}; set it (NTP). Times of arrival are used"
+            );
         }
         (arrival, CapturedBy::Arrival)
     }
@@ -273,17 +325,26 @@ fn matrix(info: &VideoInfo) -> Matrix {
 
 fn site(info: &VideoInfo) -> Site {
     let site = info.chroma_site();
-    Site { left: site.contains(VideoChromaSite::H_COSITED), top: site.contains(VideoChromaSite::V_COSITED) }
+    Site {
+        left: site.contains(VideoChromaSite::H_COSITED),
+        top: site.contains(VideoChromaSite::V_COSITED),
+    }
 }
 
 /// The sender's NTP time of a frame, once its first report has come.
 fn sender_time(buffer: &gst::BufferRef) -> Option<Timestamp> {
     let is_ntp = |meta: &gst::meta::MetaRef<'_, gst::ReferenceTimestampMeta>| {
-        meta.reference().structure(0).is_some_and(|caps| caps.name() == "timestamp/x-ntp")
+        meta.reference()
+            .structure(0)
+            .is_some_and(|caps| caps.name() == "timestamp/x-ntp")
     };
-    let meta = buffer.iter_meta::<gst::ReferenceTimestampMeta>().find(is_ntp)?;
+    let meta = buffer
+        .iter_meta::<gst::ReferenceTimestampMeta>()
+        .find(is_ntp)?;
     let since_1900 = SignedDuration::from_nanos(i64::try_from(meta.timestamp().nseconds()).ok()?);
-    Timestamp::UNIX_EPOCH.checked_add(since_1900 - NTP_TO_UNIX).ok()
+    Timestamp::UNIX_EPOCH
+        .checked_add(since_1900 - NTP_TO_UNIX)
+        .ok()
 }
 
 /// When a frame was captured whose stamp is `stamp` in the clock that shows `clock` now, both in nanoseconds. A stamp
@@ -295,7 +356,9 @@ fn stamped_at(now: Timestamp, clock: u64, stamp: u64) -> Option<Timestamp> {
 
 /// Says that rows may be any way apart: a decoder that hears otherwise copies every picture. (appsink says nothing.)
 fn takes_padded_rows(sink: &AppSink) {
-    let Some(entry) = sink.static_pad("sink") else { return };
+    let Some(entry) = sink.static_pad("sink") else {
+        return;
+    };
     entry.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
         match info.query_mut().map(|query| query.view_mut()) {
             Some(gst::QueryViewMut::Allocation(allocation)) => {
@@ -310,7 +373,10 @@ fn takes_padded_rows(sink: &AppSink) {
 /// Times each frame from the element named `decoder`, where the pipeline has one.
 fn timed(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
     let stopwatch = Arc::new(Stopwatch::default());
-    if let Some(entry) = pipeline.by_name("decoder").and_then(|decoder| decoder.static_pad("sink")) {
+    if let Some(entry) = pipeline
+        .by_name("decoder")
+        .and_then(|decoder| decoder.static_pad("sink"))
+    {
         let started = stopwatch.clone();
         entry.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             if let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) {
@@ -324,9 +390,14 @@ fn timed(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
 
 /// An RTSP source named `source` says downstream when packets are lost: only then can a decoder mark what lacks them.
 fn tell_of_losses(pipeline: &gst::Pipeline) {
-    if let Some(source) = pipeline.by_name("source").filter(|source| source.has_property("do-rtcp")) {
+    if let Some(source) = pipeline
+        .by_name("source")
+        .filter(|source| source.has_property("do-rtcp"))
+    {
         source.connect("new-manager", false, |values| {
-            let manager = values.get(1).and_then(|value| value.get::<gst::Element>().ok());
+            let manager = values
+                .get(1)
+                .and_then(|value| value.get::<gst::Element>().ok());
             if let Some(manager) = manager.filter(|manager| manager.has_property("do-lost")) {
                 manager.set_property("do-lost", true);
             }
@@ -361,13 +432,25 @@ impl Source for Launch {
 
 fn error_on(pipeline: &gst::Pipeline) -> Option<CameraError> {
     let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
-    let gst::MessageView::Error(error) = message.view() else { return None };
-    let source = error.src().map_or_else(String::new, |s| format!("{}: ", s.name()));
-    let debug = error.debug().map(|debug| detail(&debug)).unwrap_or_default();
+    let gst::MessageView::Error(error) = message.view() else {
+        return None;
+    };
+    let source = error
+        .src()
+        .map_or_else(String::new, |s| format!("{}: ", s.name()));
+    let debug = error
+        .debug()
+        .map(|debug| detail(&debug))
+        .unwrap_or_default();
     let words = without_credentials(&format!("{source}{}{debug}", error.error().message()));
     let error = error.error();
-    let is_missing = error.matches(gst::CoreError::MissingPlugin) || error.matches(gst::StreamError::CodecNotFound);
-    Some(if is_missing { CameraError::Pipeline(words) } else { CameraError::Lost(words) })
+    let is_missing = error.matches(gst::CoreError::MissingPlugin)
+        || error.matches(gst::StreamError::CodecNotFound);
+    Some(if is_missing {
+        CameraError::Pipeline(words)
+    } else {
+        CameraError::Lost(words)
+    })
 }
 
 /// aravissrc gives up after 2 s without a frame, which is how a standing line looks to it.
@@ -376,7 +459,8 @@ fn gave_up_waiting(error: &CameraError) -> bool {
 }
 
 fn first_error(pipeline: &gst::Pipeline) -> CameraError {
-    error_on(pipeline).unwrap_or_else(|| CameraError::Lost("the pipeline does not start".to_owned()))
+    error_on(pipeline)
+        .unwrap_or_else(|| CameraError::Lost("the pipeline does not start".to_owned()))
 }
 
 /// The last line of GStreamer's debug text, which says what happened; the others say where in its source.
@@ -390,7 +474,10 @@ fn detail(debug: &str) -> String {
 /// Which Debian package has the element that the message names.
 fn package_hint(message: &str) -> String {
     let element = message.split('"').nth(1).unwrap_or(message);
-    match PACKAGES.iter().find(|(start, _)| element.starts_with(start)) {
+    match PACKAGES
+        .iter()
+        .find(|(start, _)| element.starts_with(start))
+    {
         Some((_, package)) => format!("; install the Debian package {package}"),
         None => "; install the GStreamer plugin that has it, or correct its name".to_owned(),
     }
@@ -401,7 +488,9 @@ fn without_credentials(text: &str) -> String {
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let host_end = part.find(|c: char| c == '/' || c.is_whitespace() || c == '"').unwrap_or(part.len());
+        let host_end = part
+            .find(|c: char| c == '/' || c.is_whitespace() || c == '"')
+            .unwrap_or(part.len());
         let from = part[..host_end].rfind('@');
         clean.push_str("://");
         clean.push_str(if from.is_some() { "***" } else { "" });
@@ -412,13 +501,18 @@ fn without_credentials(text: &str) -> String {
 
 /// Of the sources that could set something by themselves: those that we made do not.
 fn tell_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
-    let Some(source) = pipeline.by_name("source") else { return };
-    let factory = source.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+    let Some(source) = pipeline.by_name("source") else {
+        return;
+    };
+    let factory = source
+        .factory()
+        .map(|factory| factory.name().to_string())
+        .unwrap_or_default();
     match factory.as_str() {
         "videotestsrc" | "nvarguscamerasrc" => {}
         "v4l2src" => sink.automatics(&mut || {
             let device = source.property::<i32>("device-fd");
-            automatics::of_v4l2(|id| automatics::v4l2_control(device, id))
+            auto_features::of_v4l2(|id| auto_features::v4l2_control(device, id))
         }),
         "aravissrc" => sink.automatics(&mut || {
             let is_on = |property: &str| {
@@ -426,7 +520,12 @@ fn tell_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
                     .is_some_and(|(_, v)| v.nick() != "off")
             };
             let all = [("exposure-auto", "exposure"), ("gain-auto", "gain")];
-            Automatics::On(all.into_iter().filter(|(property, _)| is_on(property)).map(|(_, what)| what).collect())
+            Automatics::On(
+                all.into_iter()
+                    .filter(|(property, _)| is_on(property))
+                    .map(|(_, what)| what)
+                    .collect(),
+            )
         }),
         _ => sink.automatics(&mut || Automatics::Unreadable),
     }
@@ -439,16 +538,26 @@ mod tests {
     #[test]
     fn messages_hold_no_password() {
         let said = "cannot open rtsp://me:secret@10.0.0.7/a@b, nor rtsp://10.0.0.8/x";
-        assert_eq!(without_credentials(said), "cannot open rtsp://***@10.0.0.7/a@b, nor rtsp://10.0.0.8/x");
+        assert_eq!(
+            without_credentials(said),
+            "cannot open rtsp://***@10.0.0.7/a@b, nor rtsp://10.0.0.8/x"
+        );
     }
 
     #[test]
     fn a_stamp_is_as_old_as_the_pipelines_clock_says() {
         let now: Timestamp = "2026-01-01T00:00:10Z".parse().expect("a time");
         let at = |clock, stamp| stamped_at(now, clock, stamp).map(|at| at.to_string());
-        assert_eq!(at(5_000_000_000, 4_750_000_000).as_deref(), Some("2026-01-01T00:00:09.75Z"));
+        assert_eq!(
+            at(5_000_000_000, 4_750_000_000).as_deref(),
+            Some("2026-01-01T00:00:09.75Z")
+        );
         assert_eq!(at(7, 7).as_deref(), Some("2026-01-01T00:00:10Z"));
-        assert_eq!(at(7, 9).as_deref(), Some("2026-01-01T00:00:10Z"), "never in the future");
+        assert_eq!(
+            at(7, 9).as_deref(),
+            Some("2026-01-01T00:00:10Z"),
+            "never in the future"
+        );
         assert_eq!(at(u64::MAX, 0), None);
     }
 
@@ -461,11 +570,28 @@ mod tests {
     #[test]
     fn a_value_of_any_characters_arrives_as_it_is_in_its_element() {
         gst::init().expect("GStreamer is installed");
-        for value in ["a b", "x\" ! fakesink name=\"y", "back\\slash", "{fps}", "a=b,c;d", "ü '!' #", "$HOME"] {
-            let values = [("location".to_owned(), value.to_owned()), ("fps".to_owned(), "9".to_owned())].into();
+        for value in [
+            "a b",
+            "x\" ! fakesink name=\"y",
+            "back\\slash",
+            "{fps}",
+            "a=b,c;d",
+            "ü '!' #",
+            "$HOME",
+        ] {
+            let values = [
+                ("location".to_owned(), value.to_owned()),
+                ("fps".to_owned(), "9".to_owned()),
+            ]
+            .into();
             let launch = filled("filesrc name=it location={location} ! fakesink", &values);
-            let pipeline = gst::parse::launch(&launch).expect("still a pipeline").downcast::<gst::Pipeline>();
-            let it = pipeline.expect("two elements").by_name("it").expect("as named");
+            let pipeline = gst::parse::launch(&launch)
+                .expect("still a pipeline")
+                .downcast::<gst::Pipeline>();
+            let it = pipeline
+                .expect("two elements")
+                .by_name("it")
+                .expect("as named");
             assert_eq!(it.property::<String>("location"), value);
         }
     }

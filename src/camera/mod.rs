@@ -4,22 +4,23 @@
 //! (folder, file) is read once: its end, or its fault, ends the loop; an endless one is opened again until the stop is
 //! heard. What the source is doing is told by [`Status`], once per change.
 
-#[cfg_attr(not(feature = "gstreamer"), allow(dead_code))] // cameras that have any come through GStreamer
-pub mod automatics;
+#[cfg_attr(not(feature = "gstreamer"), allow(dead_code))]
+// cameras that have any come through GStreamer
+pub mod auto_features;
 pub mod colour;
 mod folder;
 #[cfg(feature = "gstreamer")]
 mod gst;
 pub mod pipelines;
 #[cfg(feature = "gstreamer")]
-mod spare;
+mod pool;
 #[cfg(feature = "gstreamer")]
 mod stopwatch;
 
-use self::automatics::Automatics;
 use crate::base::backoff::Backoff;
 use crate::base::stop::Stop;
-use crate::frame::Frame;
+use crate::camera::auto_features::Automatics;
+use crate::data::frame::Frame;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -130,7 +131,9 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
         #[cfg(not(feature = "gstreamer"))]
         Some(_) => {
             let kind = &settings.kind;
-            Err(CameraError::Pipeline(format!("camera kind {kind:?} needs GStreamer, which this build has not")))
+            Err(CameraError::Pipeline(format!(
+                "camera kind {kind:?} needs GStreamer, which this build has not"
+            )))
         }
     }
 }
@@ -151,7 +154,14 @@ pub fn watch(
     mut backoff: Backoff,
     sink: &mut dyn Sink,
 ) -> Result<(), CameraError> {
-    let mut telling = Telling { sink, name, state: None, retries: 0, last_reason: None, gone: None };
+    let mut telling = Telling {
+        sink,
+        name,
+        state: None,
+        retries: 0,
+        last_reason: None,
+        gone: None,
+    };
     loop {
         let error = match source.run_once(stop, &mut telling) {
             Ok(Ended::Stopped) => break,
@@ -202,13 +212,21 @@ impl Telling<'_> {
         self.gone = Some(Instant::now());
         self.last_reason = Some(error.to_string());
         tracing::warn!("camera {} lost: {error}", self.name);
-        self.tell(if matches!(error, CameraError::Stalled(_)) { State::Stalled } else { State::Offline });
+        self.tell(if matches!(error, CameraError::Stalled(_)) {
+            State::Stalled
+        } else {
+            State::Offline
+        });
     }
 
     fn tell(&mut self, state: State) {
         self.state = Some(state);
-        let status =
-            Status { state, since: Timestamp::now(), retries: self.retries, last_reason: self.last_reason.clone() };
+        let status = Status {
+            state,
+            since: Timestamp::now(),
+            retries: self.retries,
+            last_reason: self.last_reason.clone(),
+        };
         self.sink.status(status);
     }
 }
@@ -218,7 +236,11 @@ impl Sink for Telling<'_> {
         if self.state != Some(State::Online) {
             match self.gone.take() {
                 None if self.state == Some(State::Idle) => {}
-                Some(gone) => tracing::info!("camera {} back after {} s", self.name, gone.elapsed().as_secs()),
+                Some(gone) => tracing::info!(
+                    "camera {} back after {} s",
+                    self.name,
+                    gone.elapsed().as_secs()
+                ),
                 None => tracing::info!(
                     "camera {} online, {} x {}",
                     self.name,
@@ -243,7 +265,11 @@ impl Sink for Telling<'_> {
     fn quiet(&mut self) {
         if self.state != Some(State::Idle) {
             if let Some(gone) = self.gone.take() {
-                tracing::info!("camera {} back after {} s, idle", self.name, gone.elapsed().as_secs());
+                tracing::info!(
+                    "camera {} back after {} s, idle",
+                    self.name,
+                    gone.elapsed().as_secs()
+                );
             }
             self.tell(State::Idle);
             self.retries = 0;
@@ -259,7 +285,7 @@ impl Sink for Telling<'_> {
 mod tests {
     use super::*;
     use crate::base::stop::stop_pair;
-    use crate::frame::tests::frame;
+    use crate::data::frame::tests::frame;
 
     #[derive(Default)]
     struct Seen {
@@ -275,7 +301,8 @@ mod tests {
             true
         }
         fn status(&mut self, status: Status) {
-            self.states.push((status.state, status.retries, status.last_reason));
+            self.states
+                .push((status.state, status.retries, status.last_reason));
         }
     }
 
@@ -296,11 +323,20 @@ mod tests {
         }
     }
 
-    fn watched(finite: bool, tries: Vec<(usize, Result<Ended, CameraError>)>) -> (Seen, Result<(), CameraError>) {
+    fn watched(
+        finite: bool,
+        tries: Vec<(usize, Result<Ended, CameraError>)>,
+    ) -> (Seen, Result<(), CameraError>) {
         let (_stopper, stop) = stop_pair();
         let mut seen = Seen::default();
         let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
-        let ended = watch(&mut Script { tries, finite }, "top", &stop, no_wait, &mut seen);
+        let ended = watch(
+            &mut Script { tries, finite },
+            "top",
+            &stop,
+            no_wait,
+            &mut seen,
+        );
         (seen, ended)
     }
 
@@ -308,28 +344,67 @@ mod tests {
     fn a_lost_camera_is_told_once_and_again_when_it_is_back() {
         let lost = || Err(CameraError::Lost("unplugged".to_owned()));
         let stalled = Err(CameraError::Stalled(Duration::from_secs(5)));
-        let (seen, ended) =
-            watched(false, vec![(2, lost()), (0, stalled), (0, Ok(Ended::EndOfStream)), (1, Ok(Ended::Stopped))]);
+        let (seen, ended) = watched(
+            false,
+            vec![
+                (2, lost()),
+                (0, stalled),
+                (0, Ok(Ended::EndOfStream)),
+                (1, Ok(Ended::Stopped)),
+            ],
+        );
         ended.expect("ends with the stop");
         assert_eq!(seen.frames, 3);
         let states: Vec<(State, u64)> = seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
-        assert_eq!(states, [(State::Online, 0), (State::Offline, 0), (State::Online, 3), (State::Disabled, 0)]);
+        assert_eq!(
+            states,
+            [
+                (State::Online, 0),
+                (State::Offline, 0),
+                (State::Online, 3),
+                (State::Disabled, 0)
+            ]
+        );
         assert_eq!(seen.states[1].2.as_deref(), Some("unplugged"));
     }
 
     #[test]
     fn a_triggered_camera_that_waits_is_idle_and_never_lost() {
         let quiet = || Ok(Ended::Quiet);
-        let (seen, ended) = watched(false, vec![(1, quiet()), (0, quiet()), (2, quiet()), (0, Ok(Ended::Stopped))]);
+        let (seen, ended) = watched(
+            false,
+            vec![
+                (1, quiet()),
+                (0, quiet()),
+                (2, quiet()),
+                (0, Ok(Ended::Stopped)),
+            ],
+        );
         ended.expect("ends with the stop");
         let states: Vec<State> = seen.states.iter().map(|(state, ..)| *state).collect();
-        assert_eq!(states, [State::Online, State::Idle, State::Online, State::Idle, State::Disabled]);
-        assert!(seen.states.iter().all(|(_, retries, reason)| *retries == 0 && reason.is_none()));
+        assert_eq!(
+            states,
+            [
+                State::Online,
+                State::Idle,
+                State::Online,
+                State::Idle,
+                State::Disabled
+            ]
+        );
+        assert!(
+            seen.states
+                .iter()
+                .all(|(_, retries, reason)| *retries == 0 && reason.is_none())
+        );
     }
 
     #[test]
     fn a_description_that_cannot_work_is_not_tried_again() {
-        let (_, ended) = watched(false, vec![(0, Err(CameraError::Pipeline("no such element".to_owned())))]);
+        let (_, ended) = watched(
+            false,
+            vec![(0, Err(CameraError::Pipeline("no such element".to_owned())))],
+        );
         assert!(matches!(ended, Err(CameraError::Pipeline(_))));
     }
 
@@ -338,8 +413,14 @@ mod tests {
         let (seen, ended) = watched(true, vec![(2, Ok(Ended::EndOfStream))]);
         ended.expect("its end is in order");
         assert_eq!(seen.frames, 2);
-        let (seen, ended) = watched(true, vec![(2, Err(CameraError::Lost("cut off".to_owned())))]);
+        let (seen, ended) = watched(
+            true,
+            vec![(2, Err(CameraError::Lost("cut off".to_owned())))],
+        );
         assert!(matches!(ended, Err(CameraError::Lost(_))));
-        assert_eq!(seen.states.last().map(|(state, ..)| *state), Some(State::Offline));
+        assert_eq!(
+            seen.states.last().map(|(state, ..)| *state),
+            Some(State::Offline)
+        );
     }
 }

@@ -12,9 +12,15 @@ use std::path::Path;
 const BUILT_IN: [(&str, &str); 9] = [
     ("rtsp", include_str!("../../pipelines/rtsp.toml")),
     ("v4l2", include_str!("../../pipelines/v4l2.toml")),
-    ("v4l2-mjpeg", include_str!("../../pipelines/v4l2-mjpeg.toml")),
+    (
+        "v4l2-mjpeg",
+        include_str!("../../pipelines/v4l2-mjpeg.toml"),
+    ),
     ("genicam", include_str!("../../pipelines/genicam.toml")),
-    ("genicam-bayer", include_str!("../../pipelines/genicam-bayer.toml")),
+    (
+        "genicam-bayer",
+        include_str!("../../pipelines/genicam-bayer.toml"),
+    ),
     ("csi", include_str!("../../pipelines/csi.toml")),
     ("file", include_str!("../../pipelines/file.toml")),
     ("folder", include_str!("../../pipelines/folder.toml")),
@@ -68,27 +74,40 @@ pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
     if is_own_file(kind) {
         let text = std::fs::read_to_string(kind).map_err(|error| format!("{kind}: {error}"))?;
         let own = read(&text).map_err(|error| format!("{kind}: {error}"))?;
-        return if own.launch.is_some() { Ok(own) } else { Err(format!("{kind}: missing field `launch`")) };
+        return if own.launch.is_some() {
+            Ok(own)
+        } else {
+            Err(format!("{kind}: missing field `launch`"))
+        };
     }
     match BUILT_IN.iter().find(|(name, _)| *name == kind) {
         Some((_, text)) => Ok(read(text).expect("a test reads every built-in file")),
         None => {
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            let words = unknown_key(kind, names.iter().copied()).replace("unknown key", "unknown kind");
-            Err(format!("{words} (there are {}, or a file of your own that ends in .toml)", names.join(", ")))
+            let words =
+                unknown_key(kind, names.iter().copied()).replace("unknown key", "unknown kind");
+            Err(format!(
+                "{words} (there are {}, or a file of your own that ends in .toml)",
+                names.join(", ")
+            ))
         }
     }
 }
 
 fn is_own_file(kind: &str) -> bool {
-    Path::new(kind).extension().is_some_and(|extension| extension == "toml")
+    Path::new(kind)
+        .extension()
+        .is_some_and(|extension| extension == "toml")
 }
 
 fn read(text: &str) -> Result<Pipeline, String> {
-    let pipeline: Pipeline = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    let pipeline: Pipeline =
+        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
     for place in places(pipeline.launch.as_deref().unwrap_or_default()) {
         if !pipeline.parameters.contains_key(place) {
-            return Err(format!("the launch string has a place {{{place}}} but there is no [parameters.{place}]"));
+            return Err(format!(
+                "the launch string has a place {{{place}}} but there is no [parameters.{place}]"
+            ));
         }
     }
     Ok(pipeline)
@@ -103,7 +122,11 @@ pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut P
         Ok(pipeline) => pipeline,
         Err(why) => return problems.note(format!("{place}.kind"), why),
     };
-    for key in settings.values.keys().filter(|key| !pipeline.parameters.contains_key(*key)) {
+    for key in settings
+        .values
+        .keys()
+        .filter(|key| !pipeline.parameters.contains_key(*key))
+    {
         let known = pipeline.parameters.keys().map(String::as_str).chain([
             "name",
             "kind",
@@ -117,7 +140,12 @@ pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut P
     }
     for (name, parameter) in &pipeline.parameters {
         let place = format!("{place}.{name}");
-        match settings.values.get(name).or(parameter.default.as_ref()).cloned() {
+        match settings
+            .values
+            .get(name)
+            .or(parameter.default.as_ref())
+            .cloned()
+        {
             None => problems.note(place, format!("missing: {}", parameter.about)),
             Some(value) => match parameter.checked(&value, base) {
                 Ok(value) => drop(settings.values.insert(name.clone(), value)),
@@ -143,13 +171,19 @@ impl Parameter {
                 }
             }
             Type::Choice if self.choices.iter().any(|c| c == value) => Ok(value.to_owned()),
-            Type::Choice => Err(format!("must be one of {}, got {value:?}", self.choices.join(", "))),
+            Type::Choice => Err(format!(
+                "must be one of {}, got {value:?}",
+                self.choices.join(", ")
+            )),
             Type::Whole => {
                 let (low, high) = (self.low.unwrap_or(i64::MIN), self.high.unwrap_or(i64::MAX));
-                let number = value.parse::<i64>().ok().filter(|n| (low..=high).contains(n));
-                number
-                    .map(|n| n.to_string())
-                    .ok_or_else(|| format!("must be a whole number from {low} to {high}, got {value:?}"))
+                let number = value
+                    .parse::<i64>()
+                    .ok()
+                    .filter(|n| (low..=high).contains(n));
+                number.map(|n| n.to_string()).ok_or_else(|| {
+                    format!("must be a whole number from {low} to {high}, got {value:?}")
+                })
             }
         }
     }
@@ -161,7 +195,12 @@ pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
     let mut rest = launch;
     while let Some((before, name, after)) = next_place(rest) {
         text.push_str(before);
-        text.push_str(&values.get(name).map(|value| quoted(value)).unwrap_or_default());
+        text.push_str(
+            &values
+                .get(name)
+                .map(|value| quoted(value))
+                .unwrap_or_default(),
+        );
         rest = after;
     }
     text + rest
@@ -169,22 +208,30 @@ pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
 
 fn places<'a>(launch: &'a str) -> Vec<&'a str> {
     let following = |(_, _, after): &(&'a str, &'a str, &'a str)| next_place(after);
-    std::iter::successors(next_place(launch), following).map(|(_, name, _)| name).collect()
+    std::iter::successors(next_place(launch), following)
+        .map(|(_, name, _)| name)
+        .collect()
 }
 
 /// What stands before the next `{name}`, the name, and what follows. Other braces are GStreamer's: `format={RGB,BGR}`.
 fn next_place(text: &str) -> Option<(&str, &str, &str)> {
     text.match_indices('{').find_map(|(at, _)| {
         let (name, after) = text[at + 1..].split_once('}')?;
-        let is_name =
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let is_name = !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         is_name.then_some((&text[..at], name, after))
     })
 }
 
 /// Plain words as they are, everything else in double quotes.
 fn quoted(value: &str) -> String {
-    if !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+    if !value.is_empty()
+        && value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    {
         return value.to_owned();
     }
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
@@ -202,7 +249,10 @@ mod tests {
     }
 
     fn checked(kind: &str, values: &[(&str, &str)], base: &Path) -> Result<Settings, String> {
-        let values = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let values = values
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         let stall = std::time::Duration::from_secs(5);
         let mut settings = Settings {
             name: "top".into(),
@@ -214,37 +264,69 @@ mod tests {
         };
         let mut problems = Problems::new();
         check(&mut settings, base, "camera[0]", &mut problems);
-        if problems.is_empty() { Ok(settings) } else { Err(problems.to_string()) }
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(problems.to_string())
+        }
     }
 
     #[test]
     fn all_problems_of_a_camera_are_told_at_once() {
-        let said = checked("rtsp", &[("latency", "5"), ("latency_ms", "-1"), ("protocol", "tpc")], Path::new("/"));
+        let said = checked(
+            "rtsp",
+            &[("latency", "5"), ("latency_ms", "-1"), ("protocol", "tpc")],
+            Path::new("/"),
+        );
         let said = said.expect_err("four problems");
         for part in ["latency_ms", "0 to 10000", "tcp, udp", "camera[0].location"] {
             assert!(said.contains(part), "{part} in {said}");
         }
-        assert!(checked("rstp", &[], Path::new("/")).expect_err("unknown").contains("rtsp"));
+        assert!(
+            checked("rstp", &[], Path::new("/"))
+                .expect_err("unknown")
+                .contains("rtsp")
+        );
     }
 
     #[test]
     fn a_plant_may_bring_its_own_pipeline_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let own = |text: &str| std::fs::write(folder.path().join("own.toml"), text).expect("written");
+        let own =
+            |text: &str| std::fs::write(folder.path().join("own.toml"), text).expect("written");
         own("live = true\nendless = true\nlaunch = \"v4l2src device={device}\"\n");
-        assert!(checked("own.toml", &[], folder.path()).expect_err("no parameter").contains("{device}"));
-        own("live = true\nendless = true\nlaunch = \"v4l2src device={device} ! video/x-raw,format={RGB,BGR}\"\n\
-             [parameters.device]\ntype = \"text\"\nabout = \"the device\"\n");
-        let settings = checked("own.toml", &[("device", "/dev/video0")], folder.path()).expect("whole");
+        assert!(
+            checked("own.toml", &[], folder.path())
+                .expect_err("no parameter")
+                .contains("{device}")
+        );
+        own(
+            "live = true\nendless = true\nlaunch = \"v4l2src device={device} ! video/x-raw,format={RGB,BGR}\"\n\
+             [parameters.device]\ntype = \"text\"\nabout = \"the device\"\n",
+        );
+        let settings =
+            checked("own.toml", &[("device", "/dev/video0")], folder.path()).expect("whole");
         assert!(pipeline(&settings.kind).is_ok_and(|p| p.live && p.launch.is_some()));
         own("live = true\nendless = true\n");
-        assert!(checked("own.toml", &[], folder.path()).expect_err("no launch").contains("launch"));
-        assert!(checked("none.toml", &[], folder.path()).expect_err("missing").contains("none.toml"));
+        assert!(
+            checked("own.toml", &[], folder.path())
+                .expect_err("no launch")
+                .contains("launch")
+        );
+        assert!(
+            checked("none.toml", &[], folder.path())
+                .expect_err("missing")
+                .contains("none.toml")
+        );
     }
 
     #[test]
     fn a_value_stays_in_its_place() {
-        let values = BTreeMap::from([("location".to_owned(), "x\" ! fakesink name=\"y".to_owned())]);
-        assert_eq!(filled("filesrc location={location}", &values), r#"filesrc location="x\" ! fakesink name=\"y""#);
+        let values =
+            BTreeMap::from([("location".to_owned(), "x\" ! fakesink name=\"y".to_owned())]);
+        assert_eq!(
+            filled("filesrc location={location}", &values),
+            r#"filesrc location="x\" ! fakesink name=\"y""#
+        );
     }
 }

@@ -46,7 +46,10 @@ mod tests {
         let one = zero + Duration::from_millis(1);
         watch.start(7, zero);
         watch.start(8, one);
-        assert_eq!((watch.started_at(8), watch.started_at(7)), (Some(one), Some(zero)));
+        assert_eq!(
+            (watch.started_at(8), watch.started_at(7)),
+            (Some(one), Some(zero))
+        );
         assert_eq!((watch.started_at(8), watch.started_at(9)), (None, None));
     }
 

@@ -8,15 +8,17 @@ use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
-use crate::camera::automatics::Automatics;
+use crate::camera::auto_features::Automatics;
 use crate::camera::{self, CameraError, Sink, Status};
 use crate::config::{CameraConfig, LineConfig, Threshold};
-use crate::frame::{Area, CapturedBy, Frame};
+use crate::data::frame::{CapturedBy, Frame};
+use crate::data::picture::Area;
 use crate::line::Prepared;
 use crate::model::ModelFolder;
-use crate::publish::probe;
-use crate::quality::Gate;
-use crate::threshold::{self, of_region};
+use crate::mqtt::probe;
+use crate::recipe::quality::Gate;
+use crate::recipe::threshold;
+use crate::recipe::threshold::of_region;
 use crate::winclip::pixels::area;
 use crate::winclip::{Inspector, Recipe, Region};
 use clap::Args;
@@ -40,14 +42,21 @@ const FRAMES: usize = 20;
 pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let config = configuration(&arguments.line)?;
     let mut told = Told::default();
-    told.well(format!("configuration: {} camera(s), recipe {}", config.cameras.len(), config.recipe.name))?;
+    told.well(format!(
+        "configuration: {} camera(s), recipe {}",
+        config.cameras.len(),
+        config.recipe.name
+    ))?;
     let eye = inspector(&config, &mut told)?;
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
     for (camera, probe) in config.cameras.iter().zip(probes) {
         told.camera(camera, &probe, eye.as_ref())?;
     }
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
-    match probe::probe(&config.mqtt, &format!("{}/{}", config.prefix, config.station)) {
+    match probe::probe(
+        &config.mqtt,
+        &format!("{}/{}", config.prefix, config.station),
+    ) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
@@ -59,25 +68,43 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
     let model = match ModelFolder::open(&config.model) {
         Ok(model) => model,
         Err(error) => {
-            told.fault(Exit::Config, format!("model {}: {}", config.model.display(), chain(&error)))?;
+            told.fault(
+                Exit::Config,
+                format!("model {}: {}", config.model.display(), chain(&error)),
+            )?;
             return Ok(None);
         }
     };
     say("opening the model and learning the references");
-    let Prepared { mut inspector, gate, references: files, .. } =
-        match prepare(&config.engines, &config.recipe, &model, config.batch) {
-            Ok(prepared) => prepared,
-            Err(failure) => {
-                told.fault(failure.exit, format!("model {}: {}", model.label(), failure.message))?;
-                return Ok(None);
-            }
-        };
+    let Prepared {
+        mut inspector,
+        gate,
+        references: files,
+        ..
+    } = match prepare(&config.engines, &config.recipe, &model, config.batch) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            told.fault(
+                failure.exit,
+                format!("model {}: {}", model.label(), failure.message),
+            )?;
+            return Ok(None);
+        }
+    };
     let (backend, references) = (inspector.backend(), inspector.reference_count());
-    told.well(format!("model: {}, {backend}, {references} references", model.label()))?;
+    told.well(format!(
+        "model: {}, {backend}, {references} references",
+        model.label()
+    ))?;
     thresholds(&config.recipe.thresholds, &mut inspector, &files, told)?;
     let recipe = config.recipe.winclip.clone();
     let side = recipe.side.unwrap_or(model.spec.side);
-    Ok(Some(Eye { gate, recipe, side, patch: model.spec.patch }))
+    Ok(Some(Eye {
+        gate,
+        recipe,
+        side,
+        patch: model.spec.patch,
+    }))
 }
 
 fn thresholds(
@@ -86,15 +113,15 @@ fn thresholds(
     files: &[PathBuf],
     told: &mut Told,
 ) -> Result<(), Failure> {
-    let thresholds =
-        threshold::thresholds(asked, inspector, files).map_err(|error| Failure::new(Exit::Software, error))?;
+    let thresholds = threshold::thresholds(asked, inspector, files)
+        .map_err(|error| Failure::new(Exit::Software, error))?;
     for (region, threshold) in inspector.regions().into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
         match threshold {
             Ok(threshold) => told.well(format!("threshold: {threshold:.4}{of_region}"))?,
-            Err(why) => {
-                told.warn(format!("threshold: {why}; until then every part is undecided(not_ready){of_region}"))?
-            }
+            Err(why) => told.warn(format!(
+                "threshold: {why}; until then every part is undecided(not_ready){of_region}"
+            ))?,
         }
     }
     Ok(())
@@ -137,10 +164,19 @@ impl Sink for Probe {
 
 /// All cameras at the same time, each until it is known, gone, or the time is over.
 fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<Probe> {
-    say(format!("looking at the cameras for at most {} s", patience.as_secs()));
+    say(format!(
+        "looking at the cameras for at most {} s",
+        patience.as_secs()
+    ));
     std::thread::scope(|scope| {
-        let probes: Vec<_> = cameras.iter().map(|camera| scope.spawn(move || probe_camera(camera, patience))).collect();
-        probes.into_iter().map(|probe| probe.join().unwrap_or_default()).collect()
+        let probes: Vec<_> = cameras
+            .iter()
+            .map(|camera| scope.spawn(move || probe_camera(camera, patience)))
+            .collect();
+        probes
+            .into_iter()
+            .map(|probe| probe.join().unwrap_or_default())
+            .collect()
     })
 }
 
@@ -149,13 +185,26 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> Probe {
     let (looking, known) = bounded(0);
     std::thread::scope(|scope| {
         let watching = scope.spawn(move || {
-            let mut probe = Probe { looking: Some(looking), ..Probe::default() };
+            let mut probe = Probe {
+                looking: Some(looking),
+                ..Probe::default()
+            };
             let watched = camera::open(&config.camera).and_then(|mut source| {
                 let once = Backoff::new(patience, patience);
-                camera::watch(source.as_mut(), &config.camera.name, &stop, once, &mut probe)
+                camera::watch(
+                    source.as_mut(),
+                    &config.camera.name,
+                    &stop,
+                    once,
+                    &mut probe,
+                )
             });
             if let Err(error) = watched {
-                let exit = if matches!(error, CameraError::Pipeline(_)) { Exit::Config } else { Exit::Unavailable };
+                let exit = if matches!(error, CameraError::Pipeline(_)) {
+                    Exit::Config
+                } else {
+                    Exit::Unavailable
+                };
                 probe.lost = Some((exit, error.to_string()));
             }
             probe.looking = None;
@@ -191,15 +240,23 @@ impl Told {
         print(format_args!("FAIL  {words}")).map(drop)
     }
 
-    fn camera(&mut self, config: &CameraConfig, probe: &Probe, eye: Option<&Eye>) -> Result<(), Failure> {
+    fn camera(
+        &mut self,
+        config: &CameraConfig,
+        probe: &Probe,
+        eye: Option<&Eye>,
+    ) -> Result<(), Failure> {
         let camera = format!("camera {}", config.camera.name);
         let Some(last) = probe.frames.last() else {
             return match &probe.lost {
                 Some((exit, why)) => self.fault(*exit, format!("{camera}: {why}")),
-                None if config.camera.triggered => {
-                    self.warn(format!("{camera}: it waits for a trigger; trigger a part while this looks"))
-                }
-                None => self.fault(Exit::Unavailable, format!("{camera}: it runs and shows no frame")),
+                None if config.camera.triggered => self.warn(format!(
+                    "{camera}: it waits for a trigger; trigger a part while this looks"
+                )),
+                None => self.fault(
+                    Exit::Unavailable,
+                    format!("{camera}: it runs and shows no frame"),
+                ),
             };
         };
         self.well(format!("{camera}: {}", seen(&probe.frames)))?;
@@ -221,27 +278,44 @@ impl Told {
         }
         let Some(eye) = eye else { return Ok(()) };
         let (width, height) = (last.picture.width(), last.picture.height());
-        let beyond = |region: &&Region| region.crop.is_some_and(|crop| !crop.is_inside(width, height));
+        let beyond = |region: &&Region| {
+            region
+                .crop
+                .is_some_and(|crop| !crop.is_inside(width, height))
+        };
         let beyond: Vec<&Region> = eye.recipe.regions.iter().filter(beyond).collect();
         for region in &beyond {
-            let key =
-                region.name.as_ref().map_or("recipe.crop".to_owned(), |name| format!("the crop of region {name},"));
+            let key = region
+                .name
+                .as_ref()
+                .map_or("recipe.crop".to_owned(), |name| {
+                    format!("the crop of region {name},")
+                });
             let crop = region.crop.unwrap_or(Area::whole(width, height));
-            let words = format!("{camera}: {key} {crop} is beyond its picture of {width} x {height} pixels");
+            let words = format!(
+                "{camera}: {key} {crop} is beyond its picture of {width} x {height} pixels"
+            );
             self.fault(Exit::Config, words)?;
         }
         if !beyond.is_empty() {
             return Ok(());
         }
         if probe.frames.iter().any(|frame| frame.corrupt) {
-            self.warn(format!("{camera}: some of its pictures came incomplete; see docs/bad-image.md"))?;
+            self.warn(format!(
+                "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
+            ))?;
         }
         if let Some(flaw) = eye.gate.flaw(&last.picture) {
-            self.warn(format!("{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"))?;
+            self.warn(format!(
+                "{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"
+            ))?;
         }
         for region in &eye.recipe.regions {
             let of_region = of_region(region.name.as_deref());
-            self.well(format!("{camera}{of_region}: {}", eye.sight(region, width, height, config.mm_per_pixel)))?;
+            self.well(format!(
+                "{camera}{of_region}: {}",
+                eye.sight(region, width, height, config.mm_per_pixel)
+            ))?;
         }
         Ok(())
     }
@@ -254,7 +328,10 @@ impl Told {
             }
             Some(exit) => Err(Failure::words(
                 exit,
-                format!("this line cannot run: {} faults, {} warnings; see above", self.faults, self.warnings),
+                format!(
+                    "this line cannot run: {} faults, {} warnings; see above",
+                    self.faults, self.warnings
+                ),
             )),
         }
     }
@@ -272,8 +349,15 @@ fn seen(frames: &[Frame]) -> String {
         CapturedBy::Sender => "its own clock",
         CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
     };
-    let decode = last.decode.map(|d| format!(", decoding {:.1} ms", d.as_secs_f64() * 1e3)).unwrap_or_default();
-    format!("{} x {}, {rate}, {clock}{decode}", last.picture.width(), last.picture.height())
+    let decode = last
+        .decode
+        .map(|d| format!(", decoding {:.1} ms", d.as_secs_f64() * 1e3))
+        .unwrap_or_default();
+    format!(
+        "{} x {}, {rate}, {clock}{decode}",
+        last.picture.width(),
+        last.picture.height()
+    )
 }
 
 /// How a recipe looks at a picture.
@@ -290,13 +374,29 @@ const SEEN: f64 = 0.5;
 
 impl Eye {
     /// What of a region of a camera's picture of this size is too small to be seen.
-    fn sight(&self, region: &Region, width: usize, height: usize, mm_per_pixel: Option<f64>) -> String {
+    fn sight(
+        &self,
+        region: &Region,
+        width: usize,
+        height: usize,
+        mm_per_pixel: Option<f64>,
+    ) -> String {
         let seen = area(region.crop, self.recipe.fit, width, height);
         let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
-        let tile = |length: usize| self.recipe.tiles.map_or(length, |side| side.min(seen.w).min(seen.h));
+        let tile = |length: usize| {
+            self.recipe
+                .tiles
+                .map_or(length, |side| side.min(seen.w).min(seen.h))
+        };
         let (w, h) = (cell(tile(seen.w)), cell(tile(seen.h)));
         let (least_w, least_h) = ((SEEN * w).ceil(), (SEEN * h).ceil());
-        let mm = mm_per_pixel.map(|mm| format!(" ({} x {} mm)", rounded(least_w * mm), rounded(least_h * mm)));
+        let mm = mm_per_pixel.map(|mm| {
+            format!(
+                " ({} x {} mm)",
+                rounded(least_w * mm),
+                rounded(least_h * mm)
+            )
+        });
         format!(
             "a cell of the map is {w:.0} x {h:.0} of its pixels; the smallest defect it can see is about {least_w} x {least_h} of its pixels{}",
             mm.unwrap_or_default()
@@ -317,10 +417,14 @@ mod tests {
 
     #[test]
     fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
-        let gate = Gate::new(crate::quality::Limits::default(), &[]);
+        let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
         let eye = |fit, tiles| Eye {
             gate: gate.clone(),
-            recipe: Recipe { fit, tiles, ..Recipe::new(None) },
+            recipe: Recipe {
+                fit,
+                tiles,
+                ..Recipe::new(None)
+            },
             side: 224,
             patch: 14,
         };
@@ -330,9 +434,22 @@ mod tests {
         assert!(seen(eye(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
         let words = seen(eye(Fit::Squash, Some(448)), Some(0.05));
         assert!(
-            words.contains("28 x 28 of its pixels") && words.ends_with("about 14 x 14 of its pixels (0.70 x 0.70 mm)")
+            words.contains("28 x 28 of its pixels")
+                && words.ends_with("about 14 x 14 of its pixels (0.70 x 0.70 mm)")
         );
-        let part = Region { crop: Some(Area { x: 5, y: 5, w: 320, h: 160 }), ..Region::default() };
-        assert!(eye(Fit::Squash, None).sight(&part, 1920, 1080, None).ends_with("about 10 x 5 of its pixels"));
+        let part = Region {
+            crop: Some(Area {
+                x: 5,
+                y: 5,
+                w: 320,
+                h: 160,
+            }),
+            ..Region::default()
+        };
+        assert!(
+            eye(Fit::Squash, None)
+                .sight(&part, 1920, 1080, None)
+                .ends_with("about 10 x 5 of its pixels")
+        );
     }
 }

@@ -1,14 +1,14 @@
 //! `winspect engine`: build the plans that TensorRT runs, tell which there are.
 
-use super::prepare::Setting;
 use super::terminal::{Terminal, print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::engine::cuda::device::Device;
 use crate::engine::network::Precision;
-use crate::engine::open::{Backend, Engines, LOOKS_MAX};
+use crate::engine::select::{Backend, Engines, LOOKS_MAX};
 use crate::engine::tensorrt::{Library, Order, Plan, Plans, Progress, State, Target};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
+use crate::recipe::prepare::Setting;
 use crate::winclip::{MapKind, Preset, Recipe};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,12 @@ pub struct BuildArguments {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     maps: Vec<MapKind>,
     /// Window scales of the language map, for models with text
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "2,3")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "2,3"
+    )]
     scales: Vec<usize>,
     /// Looks that are computed at once, at most; a line asks for as many as stand here
     #[arg(long, value_name = "N", default_value_t = LOOKS_MAX)]
@@ -77,7 +82,10 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let device = match arguments.targets.is_empty() {
         false => None,
         true => Some(Device::open().map_err(|error| {
-            Failure::words(Exit::Unavailable, format!("{error}; or name the GPU to build for: --for 86"))
+            Failure::words(
+                Exit::Unavailable,
+                format!("{error}; or name the GPU to build for: --for 86"),
+            )
         })?),
     };
     if device.is_some() {
@@ -87,18 +95,35 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         Some(device) => Target::of(device).map_err(failure)?,
         None => Target::Capabilities(arguments.targets.clone()),
     };
-    let order =
-        Order { model: &model, plan: &encode, precision: arguments.precision, looks_max: arguments.looks, target };
+    let order = Order {
+        model: &model,
+        plan: &encode,
+        precision: arguments.precision,
+        looks_max: arguments.looks,
+        target,
+    };
     let bar = Bar::new();
-    say(format!("building with {} ({})", library.name(), library.file().display()));
+    say(format!(
+        "building with {} ({})",
+        library.name(),
+        library.file().display()
+    ));
     let plans = Plans::of(&model);
     let _alone = plans.alone().map_err(failure)?; // until it was compared
-    let plan = plans.build(&library, &order, &|progress| bar.show(progress)).map_err(failure)?;
+    let plan = plans
+        .build(&library, &order, &|progress| bar.show(progress))
+        .map_err(failure)?;
     drop(bar);
     print(describe(&plan))?;
     let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it
     let wrong_recipe = Exit::Usage;
-    let setting = Setting { model: &model, recipe: &recipe, plan: &encode, engines: &engines, wrong_recipe };
+    let setting = Setting {
+        model: &model,
+        recipe: &recipe,
+        plan: &encode,
+        engines: &engines,
+        wrong_recipe,
+    };
     print(setting.prove(&library, device, plan)?.to_string()).map(|_| ())
 }
 
@@ -109,7 +134,9 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
     }
     if plans.is_empty() {
         let folder = model.path.display();
-        print(format!("no plans; build one with: winspect engine build {folder}"))?;
+        print(format!(
+            "no plans; build one with: winspect engine build {folder}"
+        ))?;
     }
     match problems.is_empty() {
         true => Ok(()),
@@ -146,7 +173,10 @@ impl BuildArguments {
 pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
     let list = |values: &[String]| values.join(",");
     let texts = |scales: &[usize]| scales.iter().map(usize::to_string).collect::<Vec<_>>();
-    let maps = recipe.maps.as_ref().map(|maps| list(&maps.iter().map(MapKind::to_string).collect::<Vec<_>>()));
+    let maps = recipe
+        .maps
+        .as_ref()
+        .map(|maps| list(&maps.iter().map(MapKind::to_string).collect::<Vec<_>>()));
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(path));
     let flags = [
         ("precision", Some(engines.precision.name().to_owned())),
@@ -154,12 +184,21 @@ pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String
         ("size", recipe.side.map(|side| side.to_string())),
         ("block", recipe.block.map(|block| block.to_string())),
         ("maps", maps),
-        ("scales", (!recipe.scales.is_empty()).then(|| list(&texts(&recipe.scales)))),
+        (
+            "scales",
+            (!recipe.scales.is_empty()).then(|| list(&texts(&recipe.scales))),
+        ),
         ("tensorrt", path(&engines.tensorrt)),
         ("onnxruntime", path(&engines.onnxruntime)),
     ];
-    let given = flags.into_iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
-    format!("winspect engine build {}{}", quoted(model), given.collect::<String>())
+    let given = flags
+        .into_iter()
+        .filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
+    format!(
+        "winspect engine build {}{}",
+        quoted(model),
+        given.collect::<String>()
+    )
 }
 
 /// As a shell takes it.
@@ -174,12 +213,21 @@ fn quoted(path: &Path) -> String {
 
 /// What recipes of this kind need, with references and without.
 fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failure> {
-    let wrong = |problems| Failure::words(Exit::Usage, super::prepare::as_flags(&problems).join("\n"));
+    let wrong = |problems| {
+        Failure::words(
+            Exit::Usage,
+            crate::recipe::prepare::as_flags(&problems).join("\n"),
+        )
+    };
     let mut plan = recipe.encode_plan(&model.spec, true).map_err(wrong)?;
     if model.spec.text.is_some() {
         let words_alone = recipe.encode_plan(&model.spec, false).map_err(wrong)?;
         plan.image |= words_alone.image;
-        let new = words_alone.scales.into_iter().filter(|scale| !plan.scales.contains(scale)).collect::<Vec<_>>();
+        let new = words_alone
+            .scales
+            .into_iter()
+            .filter(|scale| !plan.scales.contains(scale))
+            .collect::<Vec<_>>();
         plan.scales.extend(new);
     }
     Ok(plan)
@@ -195,7 +243,10 @@ impl Bar {
 
     /// From the library's threads.
     fn show(&self, progress: Progress) {
-        let (Progress { part, step }, mut shown) = (progress, self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (Progress { part, step }, mut shown) = (
+            progress,
+            self.0.lock().unwrap_or_else(PoisonError::into_inner),
+        );
         let (terminal, last) = &mut *shown;
         let what = format!("{}: {}", part.file(), step.phase);
         if *last != what {
@@ -209,22 +260,46 @@ impl Bar {
 fn describe(plan: &Plan) -> String {
     let key = &plan.key;
     let state = match &plan.state {
-        State::Candidate => "candidate: serves once it was compared with the CPU on its GPU".to_owned(),
+        State::Candidate => {
+            "candidate: serves once it was compared with the CPU on its GPU".to_owned()
+        }
         State::Accepted => "accepted".to_owned(),
         State::Refused(reason) => format!("refused: {reason}"),
     };
     let scales: Vec<String> = key.scales.iter().map(usize::to_string).collect();
-    let windows = if scales.is_empty() { "none".to_owned() } else { scales.join(", ") };
-    let gpu = key.gpu.as_ref().map_or(String::new(), |gpu| format!(" ({gpu})"));
+    let windows = if scales.is_empty() {
+        "none".to_owned()
+    } else {
+        scales.join(", ")
+    };
+    let gpu = key
+        .gpu
+        .as_ref()
+        .map_or(String::new(), |gpu| format!(" ({gpu})"));
     let mut lines = vec![
         format!("plan       {}", plan.path.display()),
         format!("state      {state}"),
-        format!("built      by {} for {}{gpu}, {}", key.library, key.gpus(), key.precision.name()),
-        format!("takes      {0} x {0} pixels, {1} at once at most", key.side, key.looks_max),
-        format!("computes   {}; windows of {windows}", key.outputs.join(", ")),
+        format!(
+            "built      by {} for {}{gpu}, {}",
+            key.library,
+            key.gpus(),
+            key.precision.name()
+        ),
+        format!(
+            "takes      {0} x {0} pixels, {1} at once at most",
+            key.side, key.looks_max
+        ),
+        format!(
+            "computes   {}; windows of {windows}",
+            key.outputs.join(", ")
+        ),
     ];
     for (name, file) in plan.files() {
-        lines.push(format!("file       {name}, {:.1} MB, built in {:.1} s", file.bytes as f64 / 1e6, file.built_s));
+        lines.push(format!(
+            "file       {name}, {:.1} MB, built in {:.1} s",
+            file.bytes as f64 / 1e6,
+            file.built_s
+        ));
     }
     lines.join("\n")
 }
@@ -254,19 +329,48 @@ mod tests {
     fn the_command_for_a_recipe_builds_what_the_recipe_needs() {
         let plain = Recipe::new(Some("part".to_owned()));
         let maps = Some(vec![MapKind::Patch, MapKind::Windows(4)]);
-        let other = Recipe { preset: Preset::Zqhang, side: Some(336), block: Some(9), maps, ..plain.clone() };
-        let [tensorrt, onnxruntime] = ["/opt/trt", "/usr/lib/libonnxruntime.so"].map(|path| Some(PathBuf::from(path)));
-        let engines = Engines { precision: Precision::Fp32, tensorrt, onnxruntime, ..Engines::default() };
-        for recipe in [plain.clone(), Recipe { scales: vec![4], ..plain }, other] {
+        let other = Recipe {
+            preset: Preset::Zqhang,
+            side: Some(336),
+            block: Some(9),
+            maps,
+            ..plain.clone()
+        };
+        let [tensorrt, onnxruntime] =
+            ["/opt/trt", "/usr/lib/libonnxruntime.so"].map(|path| Some(PathBuf::from(path)));
+        let engines = Engines {
+            precision: Precision::Fp32,
+            tensorrt,
+            onnxruntime,
+            ..Engines::default()
+        };
+        for recipe in [
+            plain.clone(),
+            Recipe {
+                scales: vec![4],
+                ..plain
+            },
+            other,
+        ] {
             let command = build_command(&engines, &recipe, Path::new("/var/lib/my-model"));
             let words = command.replace("winspect engine", "winspect");
-            let parsed = Winspect::try_parse_from(words.split_whitespace()).expect("it is one of ours").command;
-            let EngineCommand::Build(arguments) = parsed else { panic!("{command}") };
+            let parsed = Winspect::try_parse_from(words.split_whitespace())
+                .expect("it is one of ours")
+                .command;
+            let EngineCommand::Build(arguments) = parsed else {
+                panic!("{command}")
+            };
             assert_eq!(arguments.recipe(), recipe, "{command}");
             let wanted = arguments.engines();
-            assert_eq!((wanted.precision, &wanted.tensorrt), (engines.precision, &engines.tensorrt));
+            assert_eq!(
+                (wanted.precision, &wanted.tensorrt),
+                (engines.precision, &engines.tensorrt)
+            );
             assert_eq!(wanted.onnxruntime, engines.onnxruntime);
-            assert_eq!((arguments.folder, arguments.looks), (PathBuf::from("/var/lib/my-model"), LOOKS_MAX));
+            assert_eq!(
+                (arguments.folder, arguments.looks),
+                (PathBuf::from("/var/lib/my-model"), LOOKS_MAX)
+            );
         }
         assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }

@@ -5,16 +5,16 @@
 //! all test pictures and drawn references (0.4 MB a picture for a ViT-S/14 at 224 pixels, 1.7 MB for
 //! ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
 
-use super::judging::JudgingArguments;
-use super::prepare::{Setting, as_flags, check_output_file};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
+use crate::cli::arguments::JudgingArguments;
 use crate::engine::EncodePlan;
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::evaluate::ranking::Scores;
 use crate::evaluate::{draw, mean_and_std};
+use crate::image::file as image_file;
 use crate::model::{ModelFolder, ModelSpec};
-use crate::picture_file;
+use crate::recipe::prepare::{Setting, as_flags, check_output_file};
 use crate::winclip::inspector::InspectError;
 use crate::winclip::inspector::Views;
 use crate::winclip::{Fit, Inspector, Recipe};
@@ -47,31 +47,48 @@ pub struct EvalArguments {
 
 /// Limit of the false positive rate for AUPRO.
 const AUPRO_LIMIT: f64 = 0.3;
-const MEASURES: [&str; 7] =
-    ["image_AUROC", "image_F1Max", "image_AP", "pixel_AUROC", "pixel_F1Max", "pixel_AP", "AUPRO"];
+const MEASURES: [&str; 7] = [
+    "image_AUROC",
+    "image_F1Max",
+    "image_AP",
+    "pixel_AUROC",
+    "pixel_F1Max",
+    "pixel_AP",
+    "AUPRO",
+];
 /// In the order of [`MEASURES`]; nothing where it is not defined.
 type Measured = [Option<f64>; 7];
 
 pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     let model = arguments.judging.open()?;
-    let recipe = Recipe { fit: arguments.fit, ..arguments.judging.recipe(arguments.class_name.clone()) };
+    let recipe = Recipe {
+        fit: arguments.fit,
+        ..arguments.judging.recipe(arguments.class_name.clone())
+    };
     let shots = shots(&arguments.shots, &model.spec);
     let plan = plan(&recipe, &model.spec, &shots)?;
     if let Some(file) = &arguments.json {
         check_output_file("json", file)?;
     }
-    let dataset = Dataset::open(&arguments.dataset).map_err(|problems| unusable(arguments, problems.iter()))?;
+    let dataset = Dataset::open(&arguments.dataset)
+        .map_err(|problems| unusable(arguments, problems.iter()))?;
     check_shots(&shots, dataset.references.len())?;
     let draws = Draws::new(&shots, dataset.references.len(), u64::from(arguments.seeds));
 
     let mut terminal = Terminal::new();
-    let references: Vec<&Path> = draws.drawn().map(|index| dataset.references[index].as_path()).collect();
+    let references: Vec<&Path> = draws
+        .drawn()
+        .map(|index| dataset.references[index].as_path())
+        .collect();
     terminal.begin("reading", references.len() + dataset.tests.len());
     let truths = dataset
-        .read(&references, recipe.fit == Fit::Crop, &mut |done| terminal.done(done))
+        .read(&references, recipe.fit == Fit::Crop, &mut |done| {
+            terminal.done(done)
+        })
         .map_err(|problems| unusable(arguments, problems.iter()))?;
     if truths.is_none() {
-        terminal.say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
+        terminal
+            .say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
     }
     let setting = Setting {
         model: &model,
@@ -105,7 +122,10 @@ fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan
     }
     let has_text = spec.text.is_some();
     if !has_text && shots.contains(&0) {
-        problems.push("--shots: 0 needs a model with text, and this one has none; ask for 1 or more".to_owned());
+        problems.push(
+            "--shots: 0 needs a model with text, and this one has none; ask for 1 or more"
+                .to_owned(),
+        );
     }
     let is_asked = |with_references: &bool| match has_text {
         true => shots.iter().any(|shots| (*shots > 0) == *with_references),
@@ -123,11 +143,16 @@ fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan
     problems.retain(|problem| told.insert(problem.clone()));
     let all = plans.into_iter().reduce(|mut all, other| {
         all.image |= other.image;
-        let new: Vec<usize> = other.scales.into_iter().filter(|scale| !all.scales.contains(scale)).collect();
+        let new: Vec<usize> = other
+            .scales
+            .into_iter()
+            .filter(|scale| !all.scales.contains(scale))
+            .collect();
         all.scales.extend(new);
         all
     });
-    all.filter(|_| problems.is_empty()).ok_or_else(|| Failure::words(Exit::Usage, problems.join("\n")))
+    all.filter(|_| problems.is_empty())
+        .ok_or_else(|| Failure::words(Exit::Usage, problems.join("\n")))
 }
 
 fn check_shots(shots: &[usize], references: usize) -> Result<(), Failure> {
@@ -143,7 +168,11 @@ fn check_shots(shots: &[usize], references: usize) -> Result<(), Failure> {
 
 fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a str>) -> Failure {
     let lines: Vec<&str> = problems.collect();
-    let words = format!("{} cannot be used:\n  {}", arguments.dataset.display(), lines.join("\n  "));
+    let words = format!(
+        "{} cannot be used:\n  {}",
+        arguments.dataset.display(),
+        lines.join("\n  ")
+    );
     Failure::words(Exit::Data, words)
 }
 
@@ -153,8 +182,18 @@ struct Draws(Vec<(usize, Vec<Vec<usize>>)>);
 impl Draws {
     /// Seeds 0, 1, 2 and so on; one draw where all would be the same: of none, and of all.
     fn new(shots: &[usize], count: usize, seeds: u64) -> Self {
-        let seeds = |shots| if shots == 0 || shots == count { 1 } else { seeds };
-        let draws = |shots| (0..seeds(shots)).map(|seed| draw(count, shots, seed)).collect();
+        let seeds = |shots| {
+            if shots == 0 || shots == count {
+                1
+            } else {
+                seeds
+            }
+        };
+        let draws = |shots| {
+            (0..seeds(shots))
+                .map(|seed| draw(count, shots, seed))
+                .collect()
+        };
         Draws(shots.iter().map(|&shots| (shots, draws(shots))).collect())
     }
 
@@ -164,7 +203,10 @@ impl Draws {
 
     /// Every index that is drawn at all, once.
     fn drawn(&self) -> impl Iterator<Item = usize> + use<> {
-        let all = self.0.iter().flat_map(|(_, draws)| draws.iter().flatten().copied());
+        let all = self
+            .0
+            .iter()
+            .flat_map(|(_, draws)| draws.iter().flatten().copied());
         all.collect::<BTreeSet<_>>().into_iter()
     }
 }
@@ -192,7 +234,8 @@ impl Evaluation {
     ) -> Result<Self, Failure> {
         let drawn: Vec<usize> = draws.drawn().collect();
         terminal.begin("pictures", drawn.len() + dataset.tests.len());
-        let (mut references, mut tests) = (BTreeMap::new(), Vec::with_capacity(dataset.tests.len()));
+        let (mut references, mut tests) =
+            (BTreeMap::new(), Vec::with_capacity(dataset.tests.len()));
         for index in drawn {
             references.insert(index, encode(&mut inspector, &dataset.references[index])?);
             terminal.done(references.len());
@@ -201,14 +244,33 @@ impl Evaluation {
             tests.push((encode(&mut inspector, &test.file)?, test.is_bad));
             terminal.done(references.len() + tests.len());
         }
-        let all: usize = truths.iter().flatten().map(|truth| truth.regions.pixels()).sum();
-        let bad = truths.iter().flatten().map(|truth| truth.regions.bad_pixels()).sum();
-        Ok(Evaluation { inspector, references, tests, truths, pixels: (all - bad, bad) })
+        let all: usize = truths
+            .iter()
+            .flatten()
+            .map(|truth| truth.regions.pixels())
+            .sum();
+        let bad = truths
+            .iter()
+            .flatten()
+            .map(|truth| truth.regions.bad_pixels())
+            .sum();
+        Ok(Evaluation {
+            inspector,
+            references,
+            tests,
+            truths,
+            pixels: (all - bad, bad),
+        })
     }
 
     /// Scores and measures each draw; prints a line and tells a row for each number of references.
     fn measured(&mut self, draws: &Draws, terminal: &mut Terminal) -> Result<Vec<Value>, Failure> {
-        terminal.say(format!("{:>5} {:>5}{}", "shots", "seeds", MEASURES.map(|name| format!("{name:>17}")).concat()));
+        terminal.say(format!(
+            "{:>5} {:>5}{}",
+            "shots",
+            "seeds",
+            MEASURES.map(|name| format!("{name:>17}")).concat()
+        ));
         terminal.begin("draws", draws.count());
         let (mut lines, mut done) = (vec![], 0);
         for (shots, draws) in &draws.0 {
@@ -228,12 +290,25 @@ impl Evaluation {
     }
 
     fn measure(&mut self, draw: &[usize]) -> Result<Measured, Failure> {
-        let references = draw.iter().map(|index| self.references[index].clone()).collect();
-        self.inspector.teach(references).map_err(|error| Failure::new(Exit::Software, error))?;
-        let (mut pictures, mut pixels) = (Scores::default(), Scores::with_capacity(self.pixels.0, self.pixels.1));
+        let references = draw
+            .iter()
+            .map(|index| self.references[index].clone())
+            .collect();
+        self.inspector
+            .teach(references)
+            .map_err(|error| Failure::new(Exit::Software, error))?;
+        let (mut pictures, mut pixels) = (
+            Scores::default(),
+            Scores::with_capacity(self.pixels.0, self.pixels.1),
+        );
         for (index, (features, is_bad)) in self.tests.iter().enumerate() {
-            let mut scores = self.inspector.score(features).map_err(|error| Failure::new(Exit::Software, error))?;
-            let (score, map) = scores.pop().expect("a data set is judged without regions: one score a picture");
+            let mut scores = self
+                .inspector
+                .score(features)
+                .map_err(|error| Failure::new(Exit::Software, error))?;
+            let (score, map) = scores
+                .pop()
+                .expect("a data set is judged without regions: one score a picture");
             if *is_bad {
                 pictures.bad(score)
             } else {
@@ -244,22 +319,37 @@ impl Evaluation {
             }
         }
         let (pictures, pixels) = (pictures.ranked(), pixels.ranked());
-        let [image, pixel] = [&pictures, &pixels].map(|r| [r.auroc(), r.f1_max(), r.average_precision()]);
-        Ok([image[0], image[1], image[2], pixel[0], pixel[1], pixel[2], pixels.aupro(AUPRO_LIMIT)])
+        let [image, pixel] =
+            [&pictures, &pixels].map(|r| [r.auroc(), r.f1_max(), r.average_precision()]);
+        Ok([
+            image[0],
+            image[1],
+            image[2],
+            pixel[0],
+            pixel[1],
+            pixel[2],
+            pixels.aupro(AUPRO_LIMIT),
+        ])
     }
 }
 
 fn encode(inspector: &mut Inspector, file: &Path) -> Result<Views, Failure> {
-    let picture = picture_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
+    let picture = image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
     inspector.encode(&picture).map_err(|error| {
-        let exit = if matches!(error, InspectError::Engine(_)) { Exit::Software } else { Exit::Data };
+        let exit = if matches!(error, InspectError::Engine(_)) {
+            Exit::Software
+        } else {
+            Exit::Data
+        };
         Failure::words(exit, format!("{}: {error}", file.display()))
     })
 }
 
 /// The values of one measure in all draws, where it is defined.
 fn each(all: &[Measured], measure: usize) -> Vec<f64> {
-    all.iter().filter_map(|measured| measured[measure]).collect()
+    all.iter()
+        .filter_map(|measured| measured[measure])
+        .collect()
 }
 
 fn row(shots: usize, all: &[Measured]) -> String {
@@ -268,7 +358,9 @@ fn row(shots: usize, all: &[Measured]) -> String {
         Some((mean, None)) => format!("{mean:.4}"),
         Some((mean, Some(std))) => format!("{mean:.4} ± {std:.4}"),
     };
-    let cells: String = (0..MEASURES.len()).map(|measure| format!("{:>17}", cell(measure))).collect();
+    let cells: String = (0..MEASURES.len())
+        .map(|measure| format!("{:>17}", cell(measure)))
+        .collect();
     format!("{shots:>5} {:>5}{cells}", all.len())
 }
 
@@ -276,8 +368,10 @@ fn line(shots: usize, pictures: usize, all: &[Measured]) -> Value {
     let mut line = json!({"shots": shots, "seeds": all.len(), "pictures": pictures});
     for (measure, name) in MEASURES.iter().enumerate() {
         let each = each(all, measure);
-        line[name] =
-            mean_and_std(&each).map_or(Value::Null, |(mean, std)| json!({"mean": mean, "std": std, "each": each}));
+        line[name] = mean_and_std(&each).map_or(
+            Value::Null,
+            |(mean, std)| json!({"mean": mean, "std": std, "each": each}),
+        );
     }
     line
 }
@@ -290,7 +384,12 @@ fn write(
     plan: &EncodePlan,
     lines: Vec<Value>,
 ) -> Result<(), Failure> {
-    let maps: Vec<String> = recipe.parameters(&model.spec).maps.iter().map(ToString::to_string).collect();
+    let maps: Vec<String> = recipe
+        .parameters(&model.spec)
+        .maps
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let all = json!({
         "winspect": env!("CARGO_PKG_VERSION"),
         "dataset": arguments.dataset.display().to_string(),

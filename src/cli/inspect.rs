@@ -3,18 +3,18 @@
 //! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
 //! judged, and the command ends with 65; with 70 when the engine failed on one.
 
-use super::judging::JudgingArguments;
-use super::prepare::{References, Setting, as_flags, check_output_file, parent};
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
-use crate::artist::Brush;
 use crate::base::exit::{Exit, Failure, chain};
-use crate::drawing::{Drawing, Layer};
-use crate::frame::{Area, Picture};
-use crate::picture_file;
-use crate::publish::heatmap;
-use crate::threshold::of_region;
-use crate::verdict::Map;
+use crate::cli::arguments::JudgingArguments;
+use crate::data::map::Map;
+use crate::data::picture::{Area, Picture};
+use crate::image::file as image_file;
+use crate::image::overlay::png;
+use crate::image::overlay::{Drawing, Layer};
+use crate::line::overlays::Brush;
+use crate::recipe::prepare::{References, Setting, as_flags, check_output_file, parent};
+use crate::recipe::threshold::of_region;
 use crate::winclip::inspector::{Detailed, InspectError};
 use crate::winclip::{Fit, Inspector, Judgement, Recipe, Region};
 use clap::Args;
@@ -63,11 +63,13 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     if arguments.tensors.is_some() {
         plan = tensors::plan(plan, &recipe, &model.spec);
     }
-    let (files, problems) = picture_file::expand(&arguments.pictures);
+    let (files, problems) = image_file::expand(&arguments.pictures);
     check_outputs(&arguments, &files)?;
 
     let mut terminal = Terminal::new();
-    let references = References::read(&arguments.reference, &mut |words| terminal.say(format!("warning: {words}")))?;
+    let references = References::read(&arguments.reference, &mut |words| {
+        terminal.say(format!("warning: {words}"))
+    })?;
     let setting = Setting {
         model: &model,
         recipe: &recipe,
@@ -79,16 +81,30 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let mut inspector = setting.inspector(&references, &mut |done, _| terminal.done(done))?;
     let overlays = match arguments.overlay {
         Some(folder) => {
-            let good = inspector.leave_one_out().map_err(|error| Failure::new(Exit::Software, error))?;
+            let good = inspector
+                .leave_one_out()
+                .map_err(|error| Failure::new(Exit::Software, error))?;
             let brush = Brush(inspector.painter());
-            Some(Overlays::new(folder, brush, &good, &inspector.regions(), &terminal))
+            Some(Overlays::new(
+                folder,
+                brush,
+                &good,
+                &inspector.regions(),
+                &terminal,
+            ))
         }
         None => None,
     };
 
     terminal.begin("pictures", files.len());
     let prototypes = inspector.prototypes();
-    let tensors = Tensors::new(&recipe, &model.spec, &plan, references.pictures.len(), prototypes);
+    let tensors = Tensors::new(
+        &recipe,
+        &model.spec,
+        &plan,
+        references.pictures.len(),
+        prototypes,
+    );
     let mut inspection = Inspection {
         overlays,
         tensors: arguments.tensors.is_some().then_some(tensors),
@@ -99,7 +115,9 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         problems: 0,
         is_engine_ill: false,
     };
-    problems.iter().for_each(|problem| inspection.note(&chain(problem)));
+    problems
+        .iter()
+        .for_each(|problem| inspection.note(&chain(problem)));
     for (done, file) in files.iter().enumerate() {
         if !inspection.inspect(file)? {
             return Ok(()); // nobody reads on
@@ -111,12 +129,22 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
 
 fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
     let mut regions = arguments.region.clone();
-    if let Some(twice) = (1..regions.len()).find(|i| regions[..*i].iter().any(|other| other.name == regions[*i].name)) {
+    if let Some(twice) = (1..regions.len()).find(|i| {
+        regions[..*i]
+            .iter()
+            .any(|other| other.name == regions[*i].name)
+    }) {
         let name = regions[twice].name.as_deref().unwrap_or_default();
-        return Err(Failure::words(Exit::Usage, format!("--region: {name:?} is another region's name")));
+        return Err(Failure::words(
+            Exit::Usage,
+            format!("--region: {name:?} is another region's name"),
+        ));
     }
     if regions.is_empty() {
-        regions.push(Region { crop: arguments.crop, ..Region::default() });
+        regions.push(Region {
+            crop: arguments.crop,
+            ..Region::default()
+        });
     }
     Ok(Recipe {
         regions,
@@ -129,9 +157,11 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
 /// `rim=10,10,200,100`
 fn region(words: &str) -> Result<Region, String> {
     match words.split_once('=') {
-        Some((name, crop)) if !name.is_empty() => {
-            Ok(Region { name: Some(name.into()), crop: Some(crop.parse()?), mask: vec![] })
-        }
+        Some((name, crop)) if !name.is_empty() => Ok(Region {
+            name: Some(name.into()),
+            crop: Some(crop.parse()?),
+            mask: vec![],
+        }),
         _ => Err("must be a name and its place: rim=10,10,200,100".to_owned()),
     }
 }
@@ -141,11 +171,20 @@ fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), 
     if let Some(file) = &arguments.tensors {
         check_output_file("tensors", file)?;
     }
-    let Some(folder) = &arguments.overlay else { return Ok(()) };
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Failure::words(Exit::Usage, format!("--overlay: {}: {error}", folder.display())))?;
+    let Some(folder) = &arguments.overlay else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|error| {
+        Failure::words(
+            Exit::Usage,
+            format!("--overlay: {}: {error}", folder.display()),
+        )
+    })?;
     let real = |path: &Path| std::fs::canonicalize(path).ok();
-    if let Some(file) = files.iter().find(|file| real(&parent(file)) == real(folder)) {
+    if let Some(file) = files
+        .iter()
+        .find(|file| real(&parent(file)) == real(folder))
+    {
         let words = format!(
             "--overlay: {} holds the picture {}, which would be overwritten; give another folder",
             folder.display(),
@@ -174,7 +213,7 @@ struct Inspection {
 impl Inspection {
     /// Reads, judges and prints one picture; false when nobody reads the lines any more.
     fn inspect(&mut self, file: &Path) -> Result<bool, Failure> {
-        let picture = match picture_file::read(file) {
+        let picture = match image_file::read(file) {
             Ok(picture) => picture,
             Err(error) => {
                 self.note(&chain(&error));
@@ -218,7 +257,11 @@ impl Inspection {
 
     /// The file's stem; with a number when another picture has it already.
     fn unique_stem(&mut self, file: &Path) -> String {
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let mut unique = stem.clone();
         let mut number = 1;
         while !self.stems.insert(unique.clone()) {
@@ -226,8 +269,10 @@ impl Inspection {
             unique = format!("{stem}_{number}");
         }
         if unique != stem && (self.overlays.is_some() || self.tensors.is_some()) {
-            let words =
-                format!("warning: another picture is called {stem:?}; {} is written as {unique:?}", file.display());
+            let words = format!(
+                "warning: another picture is called {stem:?}; {} is written as {unique:?}",
+                file.display()
+            );
             self.terminal.say(words);
         }
         unique
@@ -235,13 +280,22 @@ impl Inspection {
 
     fn finish(self, tensors_file: Option<&Path>) -> Result<(), Failure> {
         if let (Some(tensors), Some(file)) = (&self.tensors, tensors_file) {
-            tensors.write(file).map_err(|words| Failure::words(Exit::Data, words))?;
+            tensors
+                .write(file)
+                .map_err(|words| Failure::words(Exit::Data, words))?;
         }
         match self.problems {
             0 => Ok(()),
             n => Err(Failure::words(
-                if self.is_engine_ill { Exit::Software } else { Exit::Data },
-                format!("pictures judged: {}, problems told above: {n}", self.stems.len()),
+                if self.is_engine_ill {
+                    Exit::Software
+                } else {
+                    Exit::Data
+                },
+                format!(
+                    "pictures judged: {}, problems told above: {n}",
+                    self.stems.len()
+                ),
             )),
         }
     }
@@ -283,7 +337,10 @@ impl Overlays {
         regions: &[Option<Arc<str>>],
         terminal: &Terminal,
     ) -> Self {
-        let scales: Vec<_> = good.iter().map(|good| common_scale(good.iter().map(|(_, map)| map))).collect();
+        let scales: Vec<_> = good
+            .iter()
+            .map(|good| common_scale(good.iter().map(|(_, map)| map)))
+            .collect();
         for (scale, region) in scales.iter().zip(regions) {
             let of_region = of_region(region.as_deref());
             terminal.say(match scale {
@@ -293,23 +350,40 @@ impl Overlays {
                 None => format!("overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one{of_region}"),
             });
         }
-        Overlays { folder, brush, scales }
+        Overlays {
+            folder,
+            brush,
+            scales,
+        }
     }
 
-    fn write(&mut self, stem: &str, picture: &Picture, regions: &[Detailed]) -> Result<(), Failure> {
+    fn write(
+        &mut self,
+        stem: &str,
+        picture: &Picture,
+        regions: &[Detailed],
+    ) -> Result<(), Failure> {
         let layers: Vec<Layer> = regions
             .iter()
             .zip(&self.scales)
             .map(|(detailed, scale)| {
                 let Judgement { map, area, .. } = &detailed.judgement;
-                Layer { map, area: *area, scale: scale.unwrap_or((map.min(), map.max())) }
+                Layer {
+                    map,
+                    area: *area,
+                    scale: scale.unwrap_or((map.min(), map.max())),
+                }
             })
             .collect();
-        let scores: Vec<String> = regions.iter().map(|detailed| detailed.judgement.score.to_string()).collect();
+        let scores: Vec<String> = regions
+            .iter()
+            .map(|detailed| detailed.judgement.score.to_string())
+            .collect();
         let painted = self.brush.paint(&Drawing::new(picture, &layers, None, &[]));
-        let png = heatmap::png(&painted, &[("score", &scores.join(" "))]);
+        let png = png::encode(&painted, &[("score", &scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));
-        std::fs::write(&path, png).map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
+        std::fs::write(&path, png)
+            .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
     }
 }
 
@@ -331,6 +405,9 @@ mod tests {
         let good = [0.1, 0.9, 0.2].map(|worst| Map::new(1, vec![worst]));
         assert_eq!(common_scale(good.iter()), Some((0.1, 0.4)));
         assert_eq!(common_scale([].iter()), None);
-        assert_eq!(common_scale([Map::new(1, vec![0.0]), Map::new(1, vec![0.0])].iter()), None);
+        assert_eq!(
+            common_scale([Map::new(1, vec![0.0]), Map::new(1, vec![0.0])].iter()),
+            None
+        );
     }
 }

@@ -1,22 +1,14 @@
 //! Layer 7: the command line.
 
+mod arguments;
 mod bench;
-mod bench_cameras;
-mod bench_gpu;
-mod bench_parts;
 mod check;
 mod doctor;
-mod doctor_probe;
-mod doctor_stack;
 mod engine;
 mod eval;
-mod fetch;
 mod inspect;
-mod judging;
 mod model;
-mod prepare;
 mod run;
-mod slow;
 mod tensors;
 mod terminal;
 
@@ -61,7 +53,11 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     crate::base::telemetry::install();

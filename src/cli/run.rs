@@ -1,18 +1,18 @@
 //! `winspect run line.toml`: the daemon. First signal drains, second exits at once. Ends with one JSON line of counters.
 
 use super::engine::build_command;
-use super::prepare::{References, Setting};
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
-use crate::base::notify::Systemd;
-use crate::base::{memory, notify};
+use crate::base::systemd::Systemd;
+use crate::base::{allocator, systemd};
 use crate::config::{self, LineConfig, RecipeConfig, SelfTestConfig};
-use crate::engine::open::Engines;
+use crate::engine::select::Engines;
+use crate::image::file as image_file;
 use crate::line::{self, Line, Moment, Opening, Prepare, Prepared};
 use crate::model::ModelFolder;
-use crate::picture_file;
-use crate::quality::{Gate, shows_nothing};
-use crate::self_test::SelfTest;
+use crate::recipe::prepare::{References, Setting};
+use crate::recipe::quality::{Gate, shows_nothing};
+use crate::recipe::self_test::SelfTest;
 use crate::winclip::Inspector;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -31,12 +31,13 @@ pub struct RunArguments {
 const AT_ONCE: i32 = 143;
 
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    memory::bound_arenas();
+    allocator::bound_arenas();
     line::name_the_stage_that_panics();
     let stop = stop_flag()?;
     let config = configuration(&arguments.line)?;
-    notify::starting("loading the model");
-    let model = ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
+    systemd::starting("loading the model");
+    let model =
+        ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
     let run_id = ulid::Ulid::generate().to_string();
     let opening = Opening::open(config.store.clone(), &run_id)?;
     let label = model.label();
@@ -46,7 +47,15 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         Box::new(move |recipe, moment| {
             let command = || build_command(&engines, &recipe.winclip, &model.path);
             let build_command = (moment == Moment::Beside).then(command);
-            prepare(&Engines { build_command, ..engines.clone() }, recipe, &model, batch)
+            prepare(
+                &Engines {
+                    build_command,
+                    ..engines.clone()
+                },
+                recipe,
+                &model,
+                batch,
+            )
         })
     };
     let line = Line::start(&config, opening, prepare, &label, &run_id)?;
@@ -55,7 +64,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         systemd.look(Instant::now(), &line.pulses(), || line.status());
         stop.load(Ordering::Relaxed)
     });
-    notify::stopping("what was captured is judged and delivered");
+    systemd::stopping("what was captured is judged and delivered");
     let (summary, outcome) = line.finish();
     let printed = print(serde_json::to_string(&summary).expect("counters are plain values"));
     outcome.and(printed.map(|_| ()))
@@ -89,14 +98,24 @@ pub fn prepare(
     batch: usize,
 ) -> Result<Prepared, Failure> {
     let recipe = &wanted.winclip;
-    let plan = recipe.encode_plan(&model.spec, !wanted.references.is_empty()).map_err(|problems| {
-        Failure::words(
-            Exit::Config,
-            format!("recipe {}:\n  {}", wanted.name, problems.to_string().replace('\n', "\n  ")),
-        )
-    })?;
+    let plan = recipe
+        .encode_plan(&model.spec, !wanted.references.is_empty())
+        .map_err(|problems| {
+            Failure::words(
+                Exit::Config,
+                format!(
+                    "recipe {}:\n  {}",
+                    wanted.name,
+                    problems.to_string().replace('\n', "\n  ")
+                ),
+            )
+        })?;
     let references = References::read(&wanted.references, &mut |words| tracing::warn!("{words}"))?;
-    let empty = references.files.iter().zip(&references.pictures).filter(|(_, picture)| shows_nothing(picture));
+    let empty = references
+        .files
+        .iter()
+        .zip(&references.pictures)
+        .filter(|(_, picture)| shows_nothing(picture));
     let empty: Vec<String> = empty.map(|(file, _)| file.display().to_string()).collect();
     if !empty.is_empty() {
         let words = format!(
@@ -106,14 +125,22 @@ pub fn prepare(
         );
         return Err(Failure::words(Exit::Data, words));
     }
-    let setting = Setting { model, recipe, plan: &plan, engines, wrong_recipe: Exit::Config };
+    let setting = Setting {
+        model,
+        recipe,
+        plan: &plan,
+        engines,
+        wrong_recipe: Exit::Config,
+    };
     let mut inspector = setting.inspector(&references, &mut |done, of| {
         if done == of {
             tracing::info!("{of} references taught");
         }
     })?;
     if let Some(reference) = references.pictures.first() {
-        inspector.warm(reference, batch).map_err(|error| Failure::new(Exit::Software, error))?;
+        inspector
+            .warm(reference, batch)
+            .map_err(|error| Failure::new(Exit::Software, error))?;
     }
     let self_test = wanted
         .self_test
@@ -138,8 +165,11 @@ fn self_test(
     references: &References,
     inspector: &mut Inspector,
 ) -> Result<SelfTest, Failure> {
-    let read = |path| picture_file::read(path).map_err(|error| Failure::new(Exit::Data, error));
-    let pictures = References { pictures: vec![read(&test.good)?, read(&test.bad)?], files: vec![] };
+    let read = |path| image_file::read(path).map_err(|error| Failure::new(Exit::Data, error));
+    let pictures = References {
+        pictures: vec![read(&test.good)?, read(&test.bad)?],
+        files: vec![],
+    };
     let by = [
         recipe.label(),
         format!("{:?}", recipe.winclip),
@@ -151,5 +181,6 @@ fn self_test(
         env!("CARGO_PKG_VERSION").to_owned(),
     ];
     let [good, bad] = <[_; 2]>::try_from(pictures.pictures).expect("two were read");
-    SelfTest::learn((good, bad), by.join("; "), test.every, inspector).map_err(|error| Failure::new(Exit::Data, error))
+    SelfTest::learn((good, bad), by.join("; "), test.every, inspector)
+        .map_err(|error| Failure::new(Exit::Data, error))
 }

@@ -62,14 +62,19 @@ impl Tensors {
         prototypes: Option<&Array2<f32>>,
     ) -> Self {
         let preset = recipe.preset.name();
-        let features = prototypes.map(|p| (format!("{preset}.text.features"), p.clone().into_dyn()));
+        let features =
+            prototypes.map(|p| (format!("{preset}.text.features"), p.clone().into_dyn()));
         Tensors {
             fit: match recipe.fit {
                 Fit::Squash => "squash",
                 Fit::Crop => "crop",
             },
             preset,
-            run: if references == 0 { "zero_shot".to_owned() } else { format!("few_shot{references}") },
+            run: if references == 0 {
+                "zero_shot".to_owned()
+            } else {
+                format!("few_shot{references}")
+            },
             plan: plan.clone(),
             last_block: spec.text.is_some().then_some(spec.blocks),
             all: features.into_iter().collect(),
@@ -78,8 +83,14 @@ impl Tensors {
 
     /// `picture` is the name that ends the tensors' names.
     pub fn add(&mut self, picture: &str, detailed: Detailed) {
-        let Detailed { judgement, pixels, features } = detailed;
-        let mut put = |name: String, tensor: ArrayD<f32>| self.all.insert(format!("{name}.{picture}"), tensor);
+        let Detailed {
+            judgement,
+            pixels,
+            features,
+        } = detailed;
+        let mut put = |name: String, tensor: ArrayD<f32>| {
+            self.all.insert(format!("{name}.{picture}"), tensor)
+        };
         put(self.fit.to_owned(), pixels.into_dyn());
         if let Some(image) = features.image {
             put("encode.image".to_owned(), Array1::from(image).into_dyn());
@@ -91,16 +102,25 @@ impl Tensors {
                     put("encode.patches".to_owned(), patches(tokens))
                 }
                 PatchLayer::Block(block) => put(format!("block{block}"), tokens.into_dyn()),
-                PatchLayer::AfterFinalNorm => put("encode.patches_after_ln_post".to_owned(), patches(tokens)),
+                PatchLayer::AfterFinalNorm => {
+                    put("encode.patches_after_ln_post".to_owned(), patches(tokens))
+                }
             };
         }
         for windows in features.windows {
-            put(format!("encode.windows{}", windows.scale), windows.features.into_dyn());
+            put(
+                format!("encode.windows{}", windows.scale),
+                windows.features.into_dyn(),
+            );
         }
         let (map, run) = (&judgement.map, format!("{}.{}", self.preset, self.run));
-        let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec()).expect("a map is square");
+        let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec())
+            .expect("a map is square");
         put(format!("{run}.grid"), grid.into_dyn());
-        put(format!("{run}.score"), Array1::from(vec![judgement.score]).into_dyn());
+        put(
+            format!("{run}.score"),
+            Array1::from(vec![judgement.score]).into_dyn(),
+        );
     }
 
     /// # Errors
@@ -109,12 +129,20 @@ impl Tensors {
         let bytes: Vec<(&str, &[usize], Vec<u8>)> = self
             .all
             .iter()
-            .map(|(name, t)| (name.as_str(), t.shape(), t.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .map(|(name, t)| {
+                (
+                    name.as_str(),
+                    t.shape(),
+                    t.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                )
+            })
             .collect();
         let views = bytes.iter().map(|(name, shape, data)| {
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), data);
+            let view =
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), data);
             (*name, view.expect("four bytes a value"))
         });
-        safetensors::serialize_to_file(views, None, file).map_err(|error| format!("{}: {error}", file.display()))
+        safetensors::serialize_to_file(views, None, file)
+            .map_err(|error| format!("{}: {error}", file.display()))
     }
 }

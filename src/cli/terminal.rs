@@ -15,14 +15,19 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn new() -> Self {
-        Terminal { bar: ProgressBar::hidden() }
+        Terminal {
+            bar: ProgressBar::hidden(),
+        }
     }
 
     /// A new bar of `steps` steps, in place of the last one.
     pub fn begin(&mut self, what: impl Into<Cow<'static, str>>, steps: usize) {
         self.bar.finish_and_clear();
-        let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {eta}").expect("the template is right");
-        self.bar = ProgressBar::new(steps as u64).with_style(style).with_message(what);
+        let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {eta}")
+            .expect("the template is right");
+        self.bar = ProgressBar::new(steps as u64)
+            .with_style(style)
+            .with_message(what);
     }
 
     /// A new bar of a download in bytes, `have` of which are there; of unknown length it only counts.
@@ -30,7 +35,10 @@ impl Terminal {
         self.bar.finish_and_clear();
         let template = "{bar:40} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).expect("the template is right");
-        self.bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style).with_position(have);
+        self.bar = total
+            .map_or_else(ProgressBar::no_length, ProgressBar::new)
+            .with_style(style)
+            .with_position(have);
         self.bar.reset_eta();
     }
 
@@ -75,6 +83,9 @@ pub fn print(line: impl Display) -> Result<bool, Failure> {
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::words(Exit::Unavailable, format!("standard output: {error}"))),
+        Err(error) => Err(Failure::words(
+            Exit::Unavailable,
+            format!("standard output: {error}"),
+        )),
     }
 }

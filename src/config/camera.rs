@@ -4,9 +4,9 @@ use super::check_topic;
 use super::table::Table;
 use crate::base::problems::Problems;
 use crate::camera::{self, pipelines};
-use crate::frame::Area;
-use crate::intake::Policy;
-use crate::part::Terms;
+use crate::data::part::Terms;
+use crate::data::picture::Area;
+use crate::trigger::Policy;
 use crate::trigger::{PresenceSettings, RingSettings, Stretches, Trigger};
 use serde_json::Value;
 use std::path::Path;
@@ -28,7 +28,11 @@ pub struct CameraConfig {
 impl CameraConfig {
     /// What happens to its frames when the inspector is behind.
     pub fn policy(&self) -> Policy {
-        if self.trigger == Trigger::Continuous { Policy::NewestWins } else { Policy::Queue(self.queue) }
+        if self.trigger == Trigger::Continuous {
+            Policy::NewestWins
+        } else {
+            Policy::Queue(self.queue)
+        }
     }
 }
 
@@ -48,8 +52,14 @@ pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Ve
     for (i, value) in list.into_iter().enumerate() {
         let place = format!("camera[{i}]");
         let camera = camera_of(&place, value, base, problems);
-        if cameras.iter().any(|other| other.camera.name == camera.camera.name) {
-            problems.note(format!("{place}.name"), format!("{:?} is another camera's name", camera.camera.name));
+        if cameras
+            .iter()
+            .any(|other| other.camera.name == camera.camera.name)
+        {
+            problems.note(
+                format!("{place}.name"),
+                format!("{:?} is another camera's name", camera.camera.name),
+            );
         }
         cameras.push(camera);
     }
@@ -65,15 +75,28 @@ fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
         let Some(name) = &camera.join else { continue };
         let place = format!("camera[{i}].join");
         if cameras.iter().any(|other| *other.camera.name == **name) {
-            problems.note(&place, format!("{name:?} is a camera's name; joined views need one of their own"));
+            problems.note(
+                &place,
+                format!("{name:?} is a camera's name; joined views need one of their own"),
+            );
         }
-        let others: Vec<_> = cameras.iter().filter(|other| other.join == camera.join).collect();
+        let others: Vec<_> = cameras
+            .iter()
+            .filter(|other| other.join == camera.join)
+            .collect();
         if others.len() < 2 {
-            problems
-                .note(&place, format!("{name:?} has one camera only; give it to the others that see the same part"));
+            problems.note(
+                &place,
+                format!(
+                    "{name:?} has one camera only; give it to the others that see the same part"
+                ),
+            );
         }
         if others.len() > VIEWS_MAX {
-            let words = format!("{name:?} has {} cameras; at most {VIEWS_MAX} have room in a result", others.len());
+            let words = format!(
+                "{name:?} has {} cameras; at most {VIEWS_MAX} have room in a result",
+                others.len()
+            );
             problems.note(&place, words);
         }
         if others.iter().any(|other| other.terms != camera.terms) {
@@ -99,7 +122,10 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
         table.note("join", why);
     }
     if join.is_some() && !matches!(trigger, Trigger::Command(_)) {
-        table.note("join", "needs trigger = \"command\": only a command says which frames show the same part");
+        table.note(
+            "join",
+            "needs trigger = \"command\": only a command says which frames show the same part",
+        );
     }
     let queue = table.whole("queue", 1, 1000).unwrap_or(8) as usize;
     let terms = terms_of(&mut table, speed, matches!(trigger, Trigger::Distance(_)));
@@ -107,16 +133,32 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     let values = table.rest();
     table.finish();
     let (stall, triggered) = (Duration::from_secs_f64(stall), trigger == Trigger::Frame);
-    let mut camera = camera::Settings { name: name.into(), kind, values, stall, triggered, delay };
+    let mut camera = camera::Settings {
+        name: name.into(),
+        kind,
+        values,
+        stall,
+        triggered,
+        delay,
+    };
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }
-    CameraConfig { camera, trigger, join, queue, terms, mm_per_pixel }
+    CameraConfig {
+        camera,
+        trigger,
+        join,
+        queue,
+        terms,
+        mm_per_pixel,
+    }
 }
 
 /// What counts as a part.
 fn trigger_of(table: &mut Table, speed: Option<f64>) -> Trigger {
-    let word = table.text("trigger").unwrap_or_else(|| "continuous".to_owned());
+    let word = table
+        .text("trigger")
+        .unwrap_or_else(|| "continuous".to_owned());
     if table.take("triggered").is_some() {
         table.note("triggered", "is trigger = \"frame\" now");
     }
@@ -128,7 +170,10 @@ fn trigger_of(table: &mut Table, speed: Option<f64>) -> Trigger {
     let overlap = table.number("overlap_mm", 0.0, 1e6);
     let mut only = |key: &str, is_given: bool, kind: &str| {
         if is_given && word != kind {
-            table.note(key, format!("belongs to trigger = {kind:?}, which this camera has not"));
+            table.note(
+                key,
+                format!("belongs to trigger = {kind:?}, which this camera has not"),
+            );
         }
     };
     only("every", every.is_some(), "every_n");
@@ -148,12 +193,13 @@ fn trigger_of(table: &mut Table, speed: Option<f64>) -> Trigger {
             bytes: (ring.unwrap_or(64) as usize) << 20,
             window: Duration::from_millis(window.unwrap_or(100)),
         }),
-        "presence" => {
-            Trigger::Presence(presence.map_or_else(PresenceSettings::default, |value| presence_of(table, value)))
-        }
+        "presence" => Trigger::Presence(
+            presence.map_or_else(PresenceSettings::default, |value| presence_of(table, value)),
+        ),
         "distance" => distance_of(table, speed, stretch, overlap.unwrap_or(0.0)),
         other => {
-            let known = "\"continuous\", \"frame\", \"every_n\", \"command\", \"presence\", \"distance\"";
+            let known =
+                "\"continuous\", \"frame\", \"every_n\", \"command\", \"presence\", \"distance\"";
             table.note("trigger", format!("must be one of {known}; got {other:?}"));
             Trigger::Continuous
         }
@@ -161,13 +207,22 @@ fn trigger_of(table: &mut Table, speed: Option<f64>) -> Trigger {
 }
 
 /// Overlapping stretches of a web.
-fn distance_of(table: &mut Table, speed: Option<f64>, stretch: Option<f64>, overlap: f64) -> Trigger {
+fn distance_of(
+    table: &mut Table,
+    speed: Option<f64>,
+    stretch: Option<f64>,
+    overlap: f64,
+) -> Trigger {
     match (speed, stretch) {
-        (Some(speed), Some(stretch)) if overlap < stretch => {
-            Trigger::Distance(Stretches { mm_per_s: speed, step_mm: stretch - overlap })
-        }
+        (Some(speed), Some(stretch)) if overlap < stretch => Trigger::Distance(Stretches {
+            mm_per_s: speed,
+            step_mm: stretch - overlap,
+        }),
         (Some(_), Some(stretch)) => {
-            table.note("overlap_mm", format!("must be less than stretch_mm ({stretch}), got {overlap}"));
+            table.note(
+                "overlap_mm",
+                format!("must be less than stretch_mm ({stretch}), got {overlap}"),
+            );
             Trigger::Continuous
         }
         _ => {
@@ -203,12 +258,21 @@ fn presence_of(table: &mut Table, value: Value) -> PresenceSettings {
     if area.is_some_and(|area| area.w == 0 || area.h == 0) {
         table.note("presence.area", "must be at least 1 pixel wide and high");
     }
-    let (level, share) = (given.level.unwrap_or(usual.level), given.share.unwrap_or(usual.share));
+    let (level, share) = (
+        given.level.unwrap_or(usual.level),
+        given.share.unwrap_or(usual.share),
+    );
     if !(1.0..=254.0).contains(&level) {
-        table.note("presence.level", format!("must be from 1 to 254 grey levels, got {level}"));
+        table.note(
+            "presence.level",
+            format!("must be from 1 to 254 grey levels, got {level}"),
+        );
     }
     if !(0.001..=1.0).contains(&share) {
-        table.note("presence.share", format!("must be from 0.001 to 1 of the area, got {share}"));
+        table.note(
+            "presence.share",
+            format!("must be from 0.001 to 1 of the area, got {share}"),
+        );
     }
     PresenceSettings { area, level, share }
 }
@@ -216,9 +280,13 @@ fn presence_of(table: &mut Table, value: Value) -> PresenceSettings {
 /// When a verdict is due, and when a part that is rejected is at the gate.
 fn terms_of(table: &mut Table, speed: Option<f64>, needs_speed: bool) -> Terms {
     let deadline = Duration::from_millis(table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000));
-    let after = table.whole("reject_after_ms", 0, 3_600_000).map(Duration::from_millis);
+    let after = table
+        .whole("reject_after_ms", 0, 3_600_000)
+        .map(Duration::from_millis);
     let way = table.number("reject_mm", 0.0, 1e6);
-    let by_belt = speed.zip(way).map(|(speed, way)| Duration::from_secs_f64(way / speed));
+    let by_belt = speed
+        .zip(way)
+        .map(|(speed, way)| Duration::from_secs_f64(way / speed));
     if speed.is_some() != way.is_some() && !(needs_speed && way.is_none()) {
         table.note(
             "belt_mm_s",
@@ -226,13 +294,22 @@ fn terms_of(table: &mut Table, speed: Option<f64>, needs_speed: bool) -> Terms {
         );
     }
     if after.is_some() && by_belt.is_some() {
-        table.note("reject_after_ms", "and reject_mm both say when a part is at the gate; give one");
+        table.note(
+            "reject_after_ms",
+            "and reject_mm both say when a part is at the gate; give one",
+        );
     }
-    let reject_counts = table.whole("reject_counts", 0, i64::MAX as u64).map(|counts| counts as i64);
+    let reject_counts = table
+        .whole("reject_counts", 0, i64::MAX as u64)
+        .map(|counts| counts as i64);
     let reject_after = after.or(by_belt);
     if let Some(gate) = reject_after.filter(|gate| *gate < deadline) {
         let (gate, deadline) = (gate.as_millis(), deadline.as_millis());
         table.note("deadline_ms", format!("the part is at the gate after {gate} ms, before its verdict is due after {deadline} ms; make it at most {gate}"));
     }
-    Terms { deadline, reject_after, reject_counts }
+    Terms {
+        deadline,
+        reject_after,
+        reject_counts,
+    }
 }

@@ -3,7 +3,8 @@
 use super::table::Table;
 use crate::base::problems::Problems;
 use crate::base::secret::Secret;
-use crate::publish::tls::{self, Tls};
+use crate::mqtt::tls;
+use crate::mqtt::tls::Tls;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// The password; line ends after it are no part of it.
 pub fn password(table: &mut Table, base: &Path) -> Option<Secret> {
     let path = secret_file(table, "password_file", base)?;
-    let read = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
+    let read =
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
     let words = table.check("password_file", read)?;
     Some(Secret::new(words.trim_end_matches(['\r', '\n'])))
 }
@@ -20,8 +22,13 @@ pub fn password(table: &mut Table, base: &Path) -> Option<Secret> {
 /// A file that may be a systemd credential: a name that is one there is that; else it is relative to `base`.
 fn secret_file(table: &mut Table, key: &'static str, base: &Path) -> Option<PathBuf> {
     let name = table.text(key)?;
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(&name));
-    Some(credential.filter(|path| path.is_file()).unwrap_or_else(|| base.join(name)))
+    let credential =
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(&name));
+    Some(
+        credential
+            .filter(|path| path.is_file())
+            .unwrap_or_else(|| base.join(name)),
+    )
 }
 
 /// Plain TCP to another machine must be meant; with TLS the host must be what a certificate can be for.
@@ -29,7 +36,10 @@ pub fn check_host(table: &mut Table, host: &str, is_tls: bool) {
     let allow_insecure = table.flag("allow_insecure").unwrap_or(false);
     let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if is_tls && ServerName::try_from(host).is_err() {
-        table.note("host", format!("{host:?} is neither a name nor an address, so no certificate can be for it"));
+        table.note(
+            "host",
+            format!("{host:?} is neither a name nor an address, so no certificate can be for it"),
+        );
     } else if !is_tls && !is_local && !allow_insecure {
         table.note(
             "host",
@@ -45,12 +55,20 @@ pub fn check_host(table: &mut Table, host: &str, is_tls: bool) {
 pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
     let mut table = Table::new("mqtt.tls", value, problems);
     if !table.has("ca") {
-        table.note("ca", "missing: the certificate of whoever signed the broker's, in PEM");
+        table.note(
+            "ca",
+            "missing: the certificate of whoever signed the broker's, in PEM",
+        );
     }
-    let roots = pem(&mut table, "ca", base, |path| tls::certificates(path).and_then(tls::roots));
+    let roots = pem(&mut table, "ca", base, |path| {
+        tls::certificates(path).and_then(tls::roots)
+    });
     let is_half = table.has("certificate") != table.has("key");
     if is_half {
-        table.note("certificate", "certificate and key come together; give both or none");
+        table.note(
+            "certificate",
+            "certificate and key come together; give both or none",
+        );
     }
     let chain = pem(&mut table, "certificate", base, tls::certificates);
     let key = pem(&mut table, "key", base, tls::key);

@@ -13,8 +13,9 @@ pub use self::camera::CameraConfig;
 pub use recipe::{RecipeConfig, SelfTestConfig, Threshold};
 
 use crate::base::problems::Problems;
-use crate::engine::open::Engines;
-use crate::publish::{self, Heatmaps};
+use crate::engine::select::Engines;
+use crate::mqtt;
+use crate::mqtt::Heatmaps;
 use crate::store;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub struct LineConfig {
     pub recipes: Vec<RecipeConfig>,
     /// At least one; names are unique.
     pub cameras: Vec<CameraConfig>,
-    pub mqtt: publish::Settings,
+    pub mqtt: mqtt::Settings,
     pub store: store::Settings,
     /// A folder that heat-map overlays are also written to, the newest of each camera kept.
     pub overlays: Option<PathBuf>,
@@ -49,20 +50,30 @@ pub struct LineConfig {
 /// # Errors
 /// All problems, each with the path of its key.
 pub fn load(path: &Path) -> Result<LineConfig, Problems> {
-    let environment = config::Environment::with_prefix("WINSPECT").prefix_separator("__").separator("__");
+    let environment = config::Environment::with_prefix("WINSPECT")
+        .prefix_separator("__")
+        .separator("__");
     read(path, environment)
 }
 
 fn read(path: &Path, environment: config::Environment) -> Result<LineConfig, Problems> {
     let mut problems = Problems::new();
     let file = config::File::from(path).format(config::FileFormat::Toml);
-    let merged = config::Config::builder().add_source(file).add_source(environment).build();
+    let merged = config::Config::builder()
+        .add_source(file)
+        .add_source(environment)
+        .build();
     // JSON has no NaN and would turn it into "not given".
-    if let Ok(Ok(raw)) = merged.as_ref().map(|config| config.clone().try_deserialize::<toml::Value>()) {
+    if let Ok(Ok(raw)) = merged
+        .as_ref()
+        .map(|config| config.clone().try_deserialize::<toml::Value>())
+    {
         refuse_not_finite("", &raw, &mut problems);
     }
     let value = merged.and_then(config::Config::try_deserialize::<Value>);
-    let Some(value) = problems.check(path.display(), value) else { return Err(problems) };
+    let Some(value) = problems.check(path.display(), value) else {
+        return Err(problems);
+    };
     let base = path.parent().unwrap_or(Path::new(".")).to_owned();
     let line = line(value, &base, &mut problems);
     problems.into_result().map(|()| line)
@@ -79,8 +90,12 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     }
     let model = base.join(table.required("model"));
     let engines = Engines {
-        backend: table.choice("backend", "\"auto\", \"onnx\", \"tensorrt\"").unwrap_or_default(),
-        precision: table.choice("precision", "\"fp16\", \"fp32\"").unwrap_or_default(),
+        backend: table
+            .choice("backend", "\"auto\", \"onnx\", \"tensorrt\"")
+            .unwrap_or_default(),
+        precision: table
+            .choice("precision", "\"fp16\", \"fp32\"")
+            .unwrap_or_default(),
         onnxruntime: table.path("onnxruntime", base),
         threads: table.whole("threads", 1, 1024).map(|n| n as usize),
         tensorrt: table.path("tensorrt", base),
@@ -88,7 +103,11 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     };
     let batch = table.whole("batch", 1, 64).unwrap_or(1) as usize;
     let overlays = table.path("overlays", base);
-    let (recipe, cameras, mqtt) = (table.take("recipe"), table.take("camera"), table.take("mqtt"));
+    let (recipe, cameras, mqtt) = (
+        table.take("recipe"),
+        table.take("camera"),
+        table.take("mqtt"),
+    );
     let store = table.take("store");
     let others = table.texts("recipes");
     table.finish();
@@ -97,12 +116,35 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let recipes = recipe::recipes(others, &recipe, base, problems);
     let cameras = self::camera::cameras(cameras, base, problems);
     let (mqtt, reject_window) = mqtt_of(mqtt.unwrap_or(Value::Null), &station, base, problems);
-    if mqtt.timed_reject && !cameras.is_empty() && cameras.iter().all(|camera| camera.terms.reject_after.is_none()) {
+    if mqtt.timed_reject
+        && !cameras.is_empty()
+        && cameras
+            .iter()
+            .all(|camera| camera.terms.reject_after.is_none())
+    {
         let words = "no camera says when a part is at the gate; give one reject_after_ms, or belt_mm_s and reject_mm";
         problems.note("mqtt.timed_reject", words);
     }
-    let store = store_of(store.unwrap_or(Value::Null), &station, reject_window, base, problems);
-    LineConfig { prefix, station, model, engines, batch, recipe, recipes, cameras, mqtt, store, overlays }
+    let store = store_of(
+        store.unwrap_or(Value::Null),
+        &station,
+        reject_window,
+        base,
+        problems,
+    );
+    LineConfig {
+        prefix,
+        station,
+        model,
+        engines,
+        batch,
+        recipe,
+        recipes,
+        cameras,
+        mqtt,
+        store,
+        overlays,
+    }
 }
 
 /// Under systemd the store is in the service's state directory, else beside the line's file.
@@ -115,15 +157,27 @@ fn store_of(
 ) -> store::Settings {
     let mut table = Table::new("store", value, problems);
     let file = table.path("file", base).unwrap_or_else(|| {
-        let states = std::env::var_os("STATE_DIRECTORY").map_or_else(|| base.to_owned(), PathBuf::from);
+        let states =
+            std::env::var_os("STATE_DIRECTORY").map_or_else(|| base.to_owned(), PathBuf::from);
         states.join(format!("{station}.db"))
     });
-    let sync = table.choice("sync", "\"full\", \"normal\"").unwrap_or_default();
-    let waiting_max = table.whole("waiting_max", 1, 100_000_000).unwrap_or(1_000_000);
+    let sync = table
+        .choice("sync", "\"full\", \"normal\"")
+        .unwrap_or_default();
+    let waiting_max = table
+        .whole("waiting_max", 1, 100_000_000)
+        .unwrap_or(1_000_000);
     let keep = Duration::from_secs(86_400 * table.whole("keep_days", 0, 36_500).unwrap_or(30));
     let keep_bytes = table.whole("keep_mb", 1, 10_000_000).unwrap_or(1000) << 20;
     table.finish();
-    store::Settings { file, sync, waiting_max, keep, keep_bytes, reject_window }
+    store::Settings {
+        file,
+        sync,
+        waiting_max,
+        keep,
+        keep_bytes,
+        reject_window,
+    }
 }
 
 fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) {
@@ -133,12 +187,19 @@ fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) 
         }
         toml::Value::Table(table) => {
             for (key, value) in table {
-                let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                let place = if place.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{place}.{key}")
+                };
                 refuse_not_finite(&place, value, problems);
             }
         }
         toml::Value::Array(items) => {
-            items.iter().enumerate().for_each(|(i, item)| refuse_not_finite(&format!("{place}[{i}]"), item, problems));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(i, item)| refuse_not_finite(&format!("{place}[{i}]"), item, problems));
         }
         _ => {}
     }
@@ -152,30 +213,59 @@ fn check_topic(words: &str, levels: bool) -> Result<(), String> {
         "" => Ok(()), // its absence is told already
         _ if words.chars().any(bad) || empty_level || words.starts_with('$') => {
             let slash = if levels { "an empty level" } else { "/" };
-            Err(format!("must be part of a topic, without +, #, {slash} or a leading $; got {words:?}"))
+            Err(format!(
+                "must be part of a topic, without +, #, {slash} or a leading $; got {words:?}"
+            ))
         }
         _ => Ok(()),
     }
 }
 
-fn mqtt_of(value: Value, station: &str, base: &Path, problems: &mut Problems) -> (publish::Settings, Duration) {
+fn mqtt_of(
+    value: Value,
+    station: &str,
+    base: &Path,
+    problems: &mut Problems,
+) -> (mqtt::Settings, Duration) {
     let mut table = Table::new("mqtt", value, problems);
     let host = table.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
     let tls = table.take("tls");
-    let port = table.whole("port", 1, 65535).unwrap_or(if tls.is_some() { 8883 } else { 1883 }) as u16;
-    let client_id = table.text("client_id").unwrap_or_else(|| format!("winspect-{station}"));
+    let port = table
+        .whole("port", 1, 65535)
+        .unwrap_or(if tls.is_some() { 8883 } else { 1883 }) as u16;
+    let client_id = table
+        .text("client_id")
+        .unwrap_or_else(|| format!("winspect-{station}"));
     let user = table.text("user");
     let password = link::password(&mut table, base);
     if password.is_some() && user.is_none() {
         table.note("password_file", "needs user as well");
     }
     link::check_host(&mut table, &host, tls.is_some());
-    let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"").unwrap_or_default();
-    let reject_window = Duration::from_millis(table.whole("reject_window_ms", 0, 3_600_000).unwrap_or(2000));
+    let heatmaps = table
+        .choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"")
+        .unwrap_or_default();
+    let reject_window = Duration::from_millis(
+        table
+            .whole("reject_window_ms", 0, 3_600_000)
+            .unwrap_or(2000),
+    );
     let timed_reject = table.flag("timed_reject").unwrap_or(false);
     table.finish();
     let tls = tls.and_then(|value| link::tls(value, base, problems));
-    (publish::Settings { host, port, client_id, user, password, tls, heatmaps, timed_reject }, reject_window)
+    (
+        mqtt::Settings {
+            host,
+            port,
+            client_id,
+            user,
+            password,
+            tls,
+            heatmaps,
+            timed_reject,
+        },
+        reject_window,
+    )
 }
 
 #[cfg(test)]
@@ -208,7 +298,10 @@ kind = "test"
         let line = read_text(SMALL).expect("fits");
         assert_eq!(line.mqtt.client_id, "winspect-box");
         assert_eq!(line.recipe.thresholds, [Threshold::Auto { factor: 1.1 }]);
-        assert_eq!(line.recipe.winclip.maps, Some(vec![MapKind::Patch, MapKind::Windows(2)]));
+        assert_eq!(
+            line.recipe.winclip.maps,
+            Some(vec![MapKind::Patch, MapKind::Windows(2)])
+        );
         assert!(line.model.is_absolute() && line.model.ends_with("m"));
     }
 
@@ -236,13 +329,20 @@ kind = "test"
     #[test]
     fn a_number_that_is_none_is_refused_in_a_recipe_of_its_own_file_too() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("nut.toml"), "name = \"nut\"\nthreshold = nan\n").expect("written");
+        std::fs::write(
+            folder.path().join("nut.toml"),
+            "name = \"nut\"\nthreshold = nan\n",
+        )
+        .expect("written");
         let text = "prefix = \"p\"\nstation = \"s\"\nmodel = \"m\"\nrecipe = \"nut.toml\"\n\
                     [[camera]]\nname = \"top\"\nkind = \"test\"\n";
         let path = folder.path().join("line.toml");
         std::fs::write(&path, text).expect("written");
         let problems = load(&path).expect_err("not a number").to_string();
-        assert!(problems.contains("recipe.threshold: must be a finite number, got NaN"), "{problems}");
+        assert!(
+            problems.contains("recipe.threshold: must be a finite number, got NaN"),
+            "{problems}"
+        );
     }
 
     #[test]
@@ -250,24 +350,50 @@ kind = "test"
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("line.toml");
         std::fs::write(&path, SMALL).expect("written");
-        let variables = [("WINSPECT__MQTT__PORT", "1999"), ("WINSPECT__RECIPE__THRESHOLD", "0.4")];
-        let source = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let environment =
-            config::Environment::with_prefix("WINSPECT").prefix_separator("__").separator("__").source(Some(source));
+        let variables = [
+            ("WINSPECT__MQTT__PORT", "1999"),
+            ("WINSPECT__RECIPE__THRESHOLD", "0.4"),
+        ];
+        let source = variables
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let environment = config::Environment::with_prefix("WINSPECT")
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(source));
         let line = read(&path, environment).expect("fits");
-        assert_eq!((line.mqtt.port, line.recipe.thresholds), (1999, vec![Threshold::Fixed(0.4)]));
+        assert_eq!(
+            (line.mqtt.port, line.recipe.thresholds),
+            (1999, vec![Threshold::Fixed(0.4)])
+        );
     }
 
     #[test]
     fn regions_have_their_own_thresholds_or_the_recipes() {
         let regions = "[[recipe.region]]\nname = \"thread\"\ncrop = [0, 0, 90, 80]\nthreshold = 0.3\n\
                        [[recipe.region]]\nname = \"rim\"\ncrop = [9, 0, 90, 80]\nmask = [[[9, 0], [20, 0], [9, 9]]]\n";
-        let line = read_text(&SMALL.replace("[[camera]]", &format!("{regions}[[camera]]"))).expect("fits");
-        let RecipeConfig { winclip, thresholds, .. } = line.recipe;
-        let names: Vec<_> = winclip.regions.iter().map(|region| region.name.as_deref()).collect();
+        let line =
+            read_text(&SMALL.replace("[[camera]]", &format!("{regions}[[camera]]"))).expect("fits");
+        let RecipeConfig {
+            winclip,
+            thresholds,
+            ..
+        } = line.recipe;
+        let names: Vec<_> = winclip
+            .regions
+            .iter()
+            .map(|region| region.name.as_deref())
+            .collect();
         assert_eq!(names, [Some("thread"), Some("rim")]);
-        assert_eq!((winclip.regions[0].mask.len(), winclip.regions[1].mask.len()), (0, 1));
-        assert_eq!(thresholds, [Threshold::Fixed(0.3), Threshold::Auto { factor: 1.1 }]);
+        assert_eq!(
+            (winclip.regions[0].mask.len(), winclip.regions[1].mask.len()),
+            (0, 1)
+        );
+        assert_eq!(
+            thresholds,
+            [Threshold::Fixed(0.3), Threshold::Auto { factor: 1.1 }]
+        );
     }
 
     #[test]
@@ -280,8 +406,12 @@ kind = "test"
             "name = \"a-name-that-is-longer-than-thirty-two\"\ncrop = [0, 0, 9, 9]\nmaks = []",
         ];
         let own = "[recipe]\ncrop = [0, 0, 90, 80]";
-        let text = SMALL.replace("[recipe]", own).replace("[[camera]]", &(regions.map(region).concat() + "[[camera]]"));
-        let problems = read_text(&text.replace("\"top\"", "\"top\"\nmm_per_pixel = 0")).expect_err("many").to_string();
+        let text = SMALL
+            .replace("[recipe]", own)
+            .replace("[[camera]]", &(regions.map(region).concat() + "[[camera]]"));
+        let problems = read_text(&text.replace("\"top\"", "\"top\"\nmm_per_pixel = 0"))
+            .expect_err("many")
+            .to_string();
         for words in [
             "recipe.crop: cannot be had beside [[recipe.region]]",
             "recipe.region[0].name: must be part of a topic",
@@ -295,15 +425,21 @@ kind = "test"
         ] {
             assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
         }
-        let problems = read_text(&SMALL.replace("[recipe]", "[recipe]\nregion = 3")).expect_err("a number").to_string();
-        assert!(problems.contains("recipe.region: must be [[recipe.region]] tables, got 3"), "{problems}");
+        let problems = read_text(&SMALL.replace("[recipe]", "[recipe]\nregion = 3"))
+            .expect_err("a number")
+            .to_string();
+        assert!(
+            problems.contains("recipe.region: must be [[recipe.region]] tables, got 3"),
+            "{problems}"
+        );
     }
 
     #[test]
     fn two_cameras_of_one_name_are_refused() {
         let text = format!("{SMALL}[[camera]]\nname = \"top\"\nkind = \"test\"\n");
-        assert!(
-            read_text(&text).is_err_and(|p| p.to_string().contains("camera[1].name: \"top\" is another camera's name"))
-        );
+        assert!(read_text(&text).is_err_and(|p| {
+            p.to_string()
+                .contains("camera[1].name: \"top\" is another camera's name")
+        }));
     }
 }

@@ -24,11 +24,20 @@ impl<'a> Table<'a> {
                 Map::new()
             }
         };
-        Table { place, values, known: vec![], problems }
+        Table {
+            place,
+            values,
+            known: vec![],
+            problems,
+        }
     }
 
     pub fn note(&mut self, key: &str, words: impl std::fmt::Display) {
-        let place = if self.place.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place) };
+        let place = if self.place.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.place)
+        };
         self.problems.note(place, words);
     }
 
@@ -78,7 +87,10 @@ impl<'a> Table<'a> {
         match number {
             Some(number) if number >= low && number <= high => Some(number),
             _ => {
-                self.note(key, format!("must be a number from {low} to {high}, got {value}"));
+                self.note(
+                    key,
+                    format!("must be a number from {low} to {high}, got {value}"),
+                );
                 None
             }
         }
@@ -89,7 +101,10 @@ impl<'a> Table<'a> {
         match value.as_u64().or_else(|| value.as_str()?.parse().ok()) {
             Some(number) if (low..=high).contains(&number) => Some(number),
             _ => {
-                self.note(key, format!("must be a whole number from {low} to {high}, got {value}"));
+                self.note(
+                    key,
+                    format!("must be a whole number from {low} to {high}, got {value}"),
+                );
                 None
             }
         }
@@ -105,7 +120,11 @@ impl<'a> Table<'a> {
     }
 
     /// One of a few words.
-    pub fn choice<T: serde::de::DeserializeOwned>(&mut self, key: &'static str, words: &str) -> Option<T> {
+    pub fn choice<T: serde::de::DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        words: &str,
+    ) -> Option<T> {
         let value = self.take(key)?;
         let choice = serde_json::from_value(value.clone()).ok();
         if choice.is_none() {
@@ -119,9 +138,10 @@ impl<'a> Table<'a> {
         match self.take(key) {
             None => vec![],
             Some(Value::String(one)) => vec![one],
-            Some(Value::Array(all)) if all.iter().all(Value::is_string) => {
-                all.into_iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
-            }
+            Some(Value::Array(all)) if all.iter().all(Value::is_string) => all
+                .into_iter()
+                .filter_map(|v| v.as_str().map(str::to_owned))
+                .collect(),
             Some(other) => {
                 self.note(key, format!("must be a list of texts, got {other}"));
                 vec![]
@@ -130,10 +150,16 @@ impl<'a> Table<'a> {
     }
 
     /// A list whose items are words or numbers, such as `["patch", 2, 3]` or `"patch,2,3"`.
-    pub fn items<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, key: &'static str) -> Option<Vec<T>> {
+    pub fn items<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Vec<T>> {
         let words: Vec<String> = match self.take(key)? {
             Value::String(text) => text.split(',').map(str::to_owned).collect(),
-            Value::Array(all) => all.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect(),
+            Value::Array(all) => all
+                .iter()
+                .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                .collect(),
             other => vec![other.to_string()],
         };
         let mut items = vec![];
@@ -150,7 +176,14 @@ impl<'a> Table<'a> {
     pub fn rest(&mut self) -> std::collections::BTreeMap<String, String> {
         std::mem::take(&mut self.values)
             .into_iter()
-            .map(|(key, value)| (key, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .map(|(key, value)| {
+                (
+                    key,
+                    value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned),
+                )
+            })
             .collect()
     }
 

@@ -64,7 +64,12 @@ impl<'a> Graph<'a> {
             Part::Trunk => {
                 let outputs = trunk_outputs(plan);
                 let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-                Graph::open(model, part.file(), &outputs, (grid != model.spec.grid()).then_some(grid))
+                Graph::open(
+                    model,
+                    part.file(),
+                    &outputs,
+                    (grid != model.spec.grid()).then_some(grid),
+                )
             }
             Part::Windows => Graph::open(model, part.file(), &["embedding"], None),
         }
@@ -80,18 +85,38 @@ impl<'a> Graph<'a> {
         outputs: &[&str],
         grid: Option<usize>,
     ) -> Result<Self, EngineError> {
-        let mut graph = Graph { model, file, grid, onnx: proto::Model::default() };
-        let bytes = std::fs::read(model.path.join(file)).map_err(|error| graph.broken(&error.to_string()))?;
-        graph.onnx = proto::Model::decode(bytes.as_slice()).map_err(|error| graph.broken(&error.to_string()))?;
-        let mut inner = graph.onnx.graph.take().ok_or_else(|| graph.broken("no graph in it"))?;
+        let mut graph = Graph {
+            model,
+            file,
+            grid,
+            onnx: proto::Model::default(),
+        };
+        let bytes = std::fs::read(model.path.join(file))
+            .map_err(|error| graph.broken(&error.to_string()))?;
+        graph.onnx = proto::Model::decode(bytes.as_slice())
+            .map_err(|error| graph.broken(&error.to_string()))?;
+        let mut inner = graph
+            .onnx
+            .graph
+            .take()
+            .ok_or_else(|| graph.broken("no graph in it"))?;
         let mut wanted = Vec::new();
         for name in outputs {
             let found = inner.output.iter().find(|output| output.name == *name);
-            wanted.push(found.cloned().ok_or_else(|| graph.broken(&format!("no output {name:?}")))?);
+            wanted.push(
+                found
+                    .cloned()
+                    .ok_or_else(|| graph.broken(&format!("no output {name:?}")))?,
+            );
         }
         cut(&mut inner, wanted);
-        for tensor in inner.initializer.iter_mut().filter(|tensor| tensor.external().is_some()) {
-            let dims = placed_dims(tensor, &model.spec, grid).ok_or_else(|| graph.missized(&tensor.name))?;
+        for tensor in inner
+            .initializer
+            .iter_mut()
+            .filter(|tensor| tensor.external().is_some())
+        {
+            let dims = placed_dims(tensor, &model.spec, grid)
+                .ok_or_else(|| graph.missized(&tensor.name))?;
             tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
         }
         graph.onnx.graph = Some(inner);
@@ -122,12 +147,16 @@ impl<'a> Graph<'a> {
         let (grid, width) = (self.model.spec.grid(), self.model.spec.width);
         let fitted = self.fitted(&tensor.name);
         let stored = fitted.map_or_else(|| size(&dims), |_| size(&[grid, grid, width]));
-        if tensor.data_type != FLOAT || stored.and_then(|size| size.checked_mul(4)) != Some(length) {
+        if tensor.data_type != FLOAT || stored.and_then(|size| size.checked_mul(4)) != Some(length)
+        {
             return Err(missized());
         }
         let values = self.read(location, offset, length)?;
         Ok(match fitted {
-            Some(to) => Weight { dims, values: super::positions::resampled(&values, grid, to, width) },
+            Some(to) => Weight {
+                dims,
+                values: super::pos_embed::resampled(&values, grid, to, width),
+            },
             None => Weight { dims, values },
         })
     }
@@ -143,20 +172,28 @@ impl<'a> Graph<'a> {
 
     fn read(&self, location: &str, offset: usize, length: usize) -> Result<Vec<f32>, EngineError> {
         let path = self.model.path.join(location);
-        let told = |error: std::io::Error| EngineError::Model(format!("{}: {error}", path.display()));
+        let told =
+            |error: std::io::Error| EngineError::Model(format!("{}: {error}", path.display()));
         let file = File::open(&path).map_err(told)?;
         // Asked before memory is: what a graph says may be any number.
         if length as u64 > file.metadata().map_err(told)?.len() {
             return Err(told(std::io::ErrorKind::UnexpectedEof.into()));
         }
         let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, offset as u64).map_err(told)?;
-        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        file.read_exact_at(&mut bytes, offset as u64)
+            .map_err(told)?;
+        Ok(bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect())
     }
 
     /// The folder does not hold what it says.
     pub fn broken(&self, why: &str) -> EngineError {
-        EngineError::Model(format!("{}: {why}; import the model again", self.model.path.join(self.file).display()))
+        EngineError::Model(format!(
+            "{}: {why}; import the model again",
+            self.model.path.join(self.file).display()
+        ))
     }
 
     fn missized(&self, name: &str) -> EngineError {
@@ -165,18 +202,28 @@ impl<'a> Graph<'a> {
 }
 
 /// The dims of a weight as the graph needs it. `None`: it is not as large as it says.
-fn placed_dims(tensor: &proto::Tensor, spec: &ModelSpec, grid: Option<usize>) -> Option<Vec<usize>> {
-    let dims: Vec<usize> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<_>>()?;
+fn placed_dims(
+    tensor: &proto::Tensor,
+    spec: &ModelSpec,
+    grid: Option<usize>,
+) -> Option<Vec<usize>> {
+    let dims: Vec<usize> = tensor
+        .dims
+        .iter()
+        .map(|&dim| usize::try_from(dim).ok())
+        .collect::<Option<_>>()?;
     let size = size(&dims)?;
     match grid.filter(|_| tensor.name == POSITIONS) {
-        Some(grid) => (size == spec.grid() * spec.grid() * spec.width).then(|| vec![1, grid * grid, spec.width]),
+        Some(grid) => (size == spec.grid() * spec.grid() * spec.width)
+            .then(|| vec![1, grid * grid, spec.width]),
         None => Some(dims),
     }
 }
 
 /// Values of a tensor; nothing when they are more than can be counted.
 fn size(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |size, dim| size.checked_mul(*dim))
+    dims.iter()
+        .try_fold(1usize, |size, dim| size.checked_mul(*dim))
 }
 
 /// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie in their file.
@@ -202,13 +249,26 @@ pub fn typed<'a>(
     for value in inner.input.iter_mut().chain(&mut inner.output) {
         retype(value, plan.side, precision);
     }
-    for tensor in inner.initializer.iter_mut().filter(|t| t.external().is_none() && t.data_type == FLOAT) {
+    for tensor in inner
+        .initializer
+        .iter_mut()
+        .filter(|t| t.external().is_none() && t.data_type == FLOAT)
+    {
         let mut values = std::mem::take(&mut tensor.float_data);
-        values.extend(tensor.raw_data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        values.extend(
+            tensor
+                .raw_data
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        );
         tensor.data_type = element(precision);
         tensor.raw_data = bytes(&tensor.name, &values, precision)?;
     }
-    Ok(TypedGraph { graph, part, precision })
+    Ok(TypedGraph {
+        graph,
+        part,
+        precision,
+    })
 }
 
 impl TypedGraph<'_> {
@@ -219,7 +279,10 @@ impl TypedGraph<'_> {
     /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a weight beyond fp16.
     pub fn bytes(&self) -> Result<Vec<u8>, EngineError> {
         let onnx = self.with_weights(&mut |name, dims, bytes| {
-            Ok(proto::Tensor { raw_data: bytes, ..self.described(name, dims) })
+            Ok(proto::Tensor {
+                raw_data: bytes,
+                ..self.described(name, dims)
+            })
         })?;
         Ok(onnx.encode_to_vec())
     }
@@ -236,7 +299,10 @@ impl TypedGraph<'_> {
             EngineError::Unavailable(format!("cannot write {}: {error}", path.display()))
         };
         let out = File::create(&weights).map_err(|error| unwritable(&weights, error))?;
-        let name = weights.file_name().expect("it was put there").to_string_lossy();
+        let name = weights
+            .file_name()
+            .expect("it was put there")
+            .to_string_lossy();
         let mut file = WeightFile::new(BufWriter::new(out), &name);
         let onnx = self.with_weights(&mut |name, dims, bytes| {
             let put = file.put_bytes(name, dims, element(self.precision), [bytes.as_slice()]);
@@ -250,7 +316,10 @@ impl TypedGraph<'_> {
     /// The graph with each external weight as `place` describes it: its name, its dims and its bytes.
     fn with_weights(&self, place: &mut Place) -> Result<proto::Model, EngineError> {
         let mut onnx = self.graph.onnx.clone();
-        let tensors = onnx.graph.iter_mut().flat_map(|graph| &mut graph.initializer);
+        let tensors = onnx
+            .graph
+            .iter_mut()
+            .flat_map(|graph| &mut graph.initializer);
         for tensor in tensors.filter(|tensor| tensor.external().is_some()) {
             let weight = self.graph.weight(tensor)?;
             let bytes = bytes(&tensor.name, &weight.values, self.precision)?;
@@ -282,7 +351,13 @@ fn element(precision: Precision) -> i32 {
 
 /// Gives an input or output its type, and the pixels their side.
 fn retype(value: &mut proto::ValueInfo, side: usize, precision: Precision) {
-    let Some(tensor) = value.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) else { return };
+    let Some(tensor) = value
+        .r#type
+        .as_mut()
+        .and_then(|kind| kind.tensor_type.as_mut())
+    else {
+        return;
+    };
     if tensor.elem_type == FLOAT {
         tensor.elem_type = element(precision);
     }
@@ -299,7 +374,10 @@ fn retype(value: &mut proto::ValueInfo, side: usize, precision: Precision) {
 /// [`EngineError::Plan`] for a value that becomes infinite.
 fn bytes(name: &str, values: &[f32], precision: Precision) -> Result<Vec<u8>, EngineError> {
     if precision == Precision::Fp32 {
-        return Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        return Ok(values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect());
     }
     let mut bytes = Vec::with_capacity(2 * values.len());
     for (place, value) in values.iter().enumerate() {
@@ -324,66 +402,120 @@ mod tests {
 
     #[test]
     fn a_weight_beyond_fp16_is_named() {
-        assert_eq!(bytes("b1.up.weight", &[1.0, -2.0], Precision::Fp16).expect("fits"), [0x00, 0x3c, 0x00, 0xc0]);
-        let words = bytes("b1.up.weight", &[0.0, 7e4], Precision::Fp16).expect_err("too large").to_string();
-        assert!(words.contains("\"b1.up.weight\" holds 70000 at 1") && words.contains("65504"), "{words}");
+        assert_eq!(
+            bytes("b1.up.weight", &[1.0, -2.0], Precision::Fp16).expect("fits"),
+            [0x00, 0x3c, 0x00, 0xc0]
+        );
+        let words = bytes("b1.up.weight", &[0.0, 7e4], Precision::Fp16)
+            .expect_err("too large")
+            .to_string();
+        assert!(
+            words.contains("\"b1.up.weight\" holds 70000 at 1") && words.contains("65504"),
+            "{words}"
+        );
     }
 
     #[test]
     fn a_plan_names_the_outputs_that_it_needs() {
-        let plan = EncodePlan { side: 64, image: true, patches: vec![PatchLayer::Block(2)], scales: vec![2, 3] };
+        let plan = EncodePlan {
+            side: 64,
+            image: true,
+            patches: vec![PatchLayer::Block(2)],
+            scales: vec![2, 3],
+        };
         assert_eq!(trunk_outputs(&plan), ["block2", "tokens", "image"]);
-        let plan = EncodePlan { side: 64, image: false, patches: vec![PatchLayer::AfterFinalNorm], scales: vec![] };
+        let plan = EncodePlan {
+            side: 64,
+            image: false,
+            patches: vec![PatchLayer::AfterFinalNorm],
+            scales: vec![],
+        };
         assert_eq!(trunk_outputs(&plan), ["after_norm"]);
     }
 
     /// A golden folder, imported.
     fn imported(name: &str) -> (tempfile::TempDir, ModelFolder) {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-        let model = crate::model::import(&source, &folder.path().join("model"), &|_| ()).expect("golden models import");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden")
+            .join(name);
+        let model = crate::model::import(&source, &folder.path().join("model"), &|_| ())
+            .expect("golden models import");
         (folder, model)
     }
 
     /// Runs a trunk on pixels of half precision, or on the same ones in single.
     fn run(session: &mut Session, precision: Precision, side: usize, output: &str) -> Vec<f32> {
-        let pixels: Vec<f32> = (0..2 * 3 * side * side).map(|i| (i % 97) as f32 / 32.0 - 1.5).collect();
+        let pixels: Vec<f32> = (0..2 * 3 * side * side)
+            .map(|i| (i % 97) as f32 / 32.0 - 1.5)
+            .collect();
         let shape = [2, 3, side, side];
         let outputs = match precision {
-            Precision::Fp32 => session.run(ort::inputs![Tensor::from_array((shape, pixels)).expect("a tensor")]),
+            Precision::Fp32 => session.run(ort::inputs![
+                Tensor::from_array((shape, pixels)).expect("a tensor")
+            ]),
             Precision::Fp16 => {
                 let halves: Vec<f16> = pixels.into_iter().map(f16::from_f32).collect();
-                session.run(ort::inputs![Tensor::from_array((shape, halves)).expect("a tensor")])
+                session.run(ort::inputs![
+                    Tensor::from_array((shape, halves)).expect("a tensor")
+                ])
             }
         };
         let outputs = outputs.expect("the graph runs");
         match precision {
-            Precision::Fp32 => outputs[output].try_extract_tensor::<f32>().expect("fp32").1.to_vec(),
-            Precision::Fp16 => outputs[output].try_extract_tensor::<f16>().expect("fp16").1.to_f32_vec(),
+            Precision::Fp32 => outputs[output]
+                .try_extract_tensor::<f32>()
+                .expect("fp32")
+                .1
+                .to_vec(),
+            Precision::Fp16 => outputs[output]
+                .try_extract_tensor::<f16>()
+                .expect("fp16")
+                .1
+                .to_f32_vec(),
         }
     }
 
     #[test]
     fn a_typed_graph_runs_as_file_and_from_memory_and_says_the_same_in_fp16() {
-        let runtime = Runtime::load(None, Some(2)).expect("tools/setup puts libonnxruntime into engines/lib");
-        for (name, side) in [("open-clip-tiny", None), ("clip-hf-tiny", None), ("dinov2-tiny", Some(70))] {
+        let runtime =
+            Runtime::load(None, Some(2)).expect("tools/setup puts libonnxruntime into engines/lib");
+        for (name, side) in [
+            ("open-clip-tiny", None),
+            ("clip-hf-tiny", None),
+            ("dinov2-tiny", Some(70)),
+        ] {
             let (folder, model) = imported(name);
             let spec = &model.spec;
             let side = side.unwrap_or(spec.side);
             let patches = vec![PatchLayer::Block(1), PatchLayer::AfterFinalNorm];
-            let plan = EncodePlan { side, image: true, patches, scales: vec![2] };
+            let plan = EncodePlan {
+                side,
+                image: true,
+                patches,
+                scales: vec![2],
+            };
             let single = typed(&model, &plan, Part::Trunk, Precision::Fp32).expect("a graph");
             let half = typed(&model, &plan, Part::Trunk, Precision::Fp16).expect("a graph");
             let builder = || runtime.builder().expect("the library works");
-            let mut single = builder().commit_from_memory(&single.bytes().expect("in memory")).expect("fp32");
+            let mut single = builder()
+                .commit_from_memory(&single.bytes().expect("in memory"))
+                .expect("fp32");
             let file = half.write(folder.path()).expect("written");
             let mut half = builder().commit_from_file(file).expect("fp16");
             for output in trunk_outputs(&plan) {
                 let exact = run(&mut single, Precision::Fp32, side, &output);
                 let near = run(&mut half, Precision::Fp16, side, &output);
                 let largest = exact.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-                let off = exact.iter().zip(&near).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(exact.len() == near.len() && off < 0.01 * largest, "{name} {output}: {off} of {largest}");
+                let off = exact
+                    .iter()
+                    .zip(&near)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max);
+                assert!(
+                    exact.len() == near.len() && off < 0.01 * largest,
+                    "{name} {output}: {off} of {largest}"
+                );
             }
         }
     }

@@ -2,18 +2,16 @@
 //!
 //! [`onnx`] runs it on the CPU with ONNX Runtime, [`cuda`] on an NVIDIA GPU, its graphs through a [`network`].
 
-mod attention;
 pub mod cuda;
-pub mod flop;
-pub mod fused;
-pub mod gemm;
+pub mod device_scorer;
+pub mod flops;
 pub mod graphs;
+pub mod library_path;
 pub mod nearest;
 pub mod network;
 pub mod onnx;
-pub mod open;
-pub mod places;
-mod positions;
+mod pos_embed;
+pub mod select;
 pub mod tensorrt;
 
 use crate::base::problems::Problems;
@@ -57,7 +55,10 @@ pub struct Look<'a> {
 impl<'a> From<&'a Pixels> for Look<'a> {
     /// All of it counts.
     fn from(pixels: &'a Pixels) -> Self {
-        Look { pixels, cells: None }
+        Look {
+            pixels,
+            cells: None,
+        }
     }
 }
 
@@ -66,7 +67,8 @@ pub fn counted_windows(grid: usize, scale: usize, cells: Option<&[bool]>) -> Vec
     let places = grid - scale + 1;
     let counts = |window: &usize| {
         let (top, left) = (window / places, window % places);
-        let mut held = (top..top + scale).flat_map(|row| (left..left + scale).map(move |column| row * grid + column));
+        let mut held = (top..top + scale)
+            .flat_map(|row| (left..left + scale).map(move |column| row * grid + column));
         cells.is_none_or(|cells| held.any(|cell| cells[cell]))
     };
     (0..places * places).filter(counts).collect()
@@ -95,7 +97,9 @@ pub struct WindowFeatures {
 
 /// What each grey level of a channel (R, G, B) becomes before the network sees it.
 pub fn levels(spec: &ModelSpec) -> [[f32; 256]; 3] {
-    let level = |channel: usize, grey: usize| (grey as f32 / 255.0 - spec.mean[channel]) / spec.std[channel];
+    let level = |channel: usize, grey: usize| {
+        (grey as f32 / 255.0 - spec.mean[channel]) / spec.std[channel]
+    };
     [0, 1, 2].map(|channel| std::array::from_fn(|grey| level(channel, grey)))
 }
 
@@ -153,7 +157,7 @@ pub trait Encoder: nearest::Nearest + Send {
     fn took(&self) -> &EncodeTook;
 
     /// Its way from pictures to pieces of a score, where it has one.
-    fn fused(&mut self) -> Option<&mut dyn fused::Fused> {
+    fn fused(&mut self) -> Option<&mut dyn device_scorer::Fused> {
         None
     }
 }
@@ -167,28 +171,46 @@ impl EncodePlan {
         let mut problems = Problems::new();
         let fixed = spec.family != Family::Dinov2;
         if fixed && self.side != spec.side {
-            problems.note("size", format!("this model reads {0} x {0} pixels only, got {1}", spec.side, self.side));
+            problems.note(
+                "size",
+                format!(
+                    "this model reads {0} x {0} pixels only, got {1}",
+                    spec.side, self.side
+                ),
+            );
         }
         let grid = self.side / spec.patch;
         if !fixed && (!self.side.is_multiple_of(spec.patch) || grid == 0 || grid > 128) {
             let patch = spec.patch;
             problems.note(
                 "size",
-                format!("must be a multiple of {patch}, from {patch} to {}, got {}", 128 * patch, self.side),
+                format!(
+                    "must be a multiple of {patch}, from {patch} to {}, got {}",
+                    128 * patch,
+                    self.side
+                ),
             );
         }
         for layer in &self.patches {
             if let PatchLayer::Block(block) = layer
                 && !(1..=spec.blocks).contains(block)
             {
-                problems.note("block", format!("must be 1 to {}, got {block}", spec.blocks));
+                problems.note(
+                    "block",
+                    format!("must be 1 to {}, got {block}", spec.blocks),
+                );
             }
         }
         for scale in &self.scales {
             if *scale == 0 || *scale > grid {
-                problems.note("scales", format!("a window must be 1 to {grid} patches wide, got {scale}"));
+                problems.note(
+                    "scales",
+                    format!("a window must be 1 to {grid} patches wide, got {scale}"),
+                );
             }
         }
-        problems.into_result().map_err(|p| EngineError::Plan(p.to_string()))
+        problems
+            .into_result()
+            .map_err(|p| EngineError::Plan(p.to_string()))
     }
 }

@@ -38,13 +38,22 @@ impl OnnxNearest {
         let queries = graph.input("queries", FLOAT, &[Dim::Any("Q"), Dim::Any("D")]);
         let references = graph.input("references", FLOAT, &[Dim::Any("R"), Dim::Any("D")]);
         let apart = graph.input("apart", INT64, &[Dim::Of(3)]);
-        let products = graph.node("Gemm", "products", &[&queries, &references], vec![int("transB", 1)]);
+        let products = graph.node(
+            "Gemm",
+            "products",
+            &[&queries, &references],
+            vec![int("transB", 1)],
+        );
         let apart = graph.node("Reshape", "by_reference", &[&products, &apart], vec![]);
         let axes = vec![ints("axes", &[2]), int("keepdims", 0)];
         graph.node("ReduceMax", "similarities", &[&apart], axes);
         graph.output("similarities", &[Dim::Any("Q"), Dim::Any("K")]);
-        let session = runtime.builder().and_then(|mut b| b.commit_from_memory(&graph.finish().encode_to_vec()));
-        session.map(OnnxNearest).map_err(|error| EngineError::Unavailable(error.to_string()))
+        let session = runtime
+            .builder()
+            .and_then(|mut b| b.commit_from_memory(&graph.finish().encode_to_vec()));
+        session
+            .map(OnnxNearest)
+            .map_err(|error| EngineError::Unavailable(error.to_string()))
     }
 }
 
@@ -66,7 +75,9 @@ impl Nearest for OnnxNearest {
                 "apart" => TensorRef::from_array_view(&apart).map_err(run_error)?
             ];
             let outputs = self.0.run(inputs).map_err(run_error)?;
-            let found = outputs["similarities"].try_extract_array::<f32>().map_err(run_error)?;
+            let found = outputs["similarities"]
+                .try_extract_array::<f32>()
+                .map_err(run_error)?;
             columns.assign(&found.into_dimensionality::<Ix2>().map_err(run_error)?);
         }
         Ok(all)

@@ -5,7 +5,18 @@ use super::EngineError;
 use cudarc::driver::sys::CUstream;
 
 /// What the network's tensors hold on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     #[default]
@@ -81,7 +92,8 @@ pub trait Networks: Send {
     ///
     /// # Safety
     /// Each address holds as many values as its dims say until the network is dropped.
-    unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError>;
+    unsafe fn bind(&self, part: Part, tensors: &[Binding])
+    -> Result<Box<dyn Network>, EngineError>;
 }
 
 /// A bound graph.

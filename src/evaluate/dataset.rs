@@ -10,11 +10,11 @@
 use super::regions::Regions;
 use crate::base::exit::chain;
 use crate::base::problems::Problems;
-use crate::frame::{Area, Picture};
-use crate::picture_file;
+use crate::data::picture::{Area, Picture};
+use crate::image::file as image_file;
 use std::path::{Path, PathBuf};
 
-/// Where everything is. Files in the order of [`picture_file::list`].
+/// Where everything is. Files in the order of [`image_file::list`].
 #[derive(Debug)]
 pub struct Dataset {
     /// At least one.
@@ -54,19 +54,37 @@ impl Dataset {
         let good = listed(&folder.join("test/good"), &mut problems);
         let masks = folder.join("ground_truth");
         let has_masks = masks.is_dir();
-        let mut tests: Vec<Test> = good.into_iter().map(|file| Test { file, is_bad: false, mask: None }).collect();
+        let mut tests: Vec<Test> = good
+            .into_iter()
+            .map(|file| Test {
+                file,
+                is_bad: false,
+                mask: None,
+            })
+            .collect();
         let defects = defects(&folder.join("test"), &mut problems);
         for defect in defects {
             for file in listed(&folder.join("test").join(&defect), &mut problems) {
                 let stem = file.file_stem().unwrap_or_default().to_string_lossy();
                 let mask = has_masks.then(|| masks.join(&defect).join(format!("{stem}_mask.png")));
                 if let Some(mask) = mask.as_ref().filter(|mask| !mask.is_file()) {
-                    problems.note(mask.display(), format!("the mask of {} is not there", file.display()));
+                    problems.note(
+                        mask.display(),
+                        format!("the mask of {} is not there", file.display()),
+                    );
                 }
-                tests.push(Test { file, is_bad: true, mask });
+                tests.push(Test {
+                    file,
+                    is_bad: true,
+                    mask,
+                });
             }
         }
-        problems.into_result().map(|()| Dataset { references, tests, has_masks })
+        problems.into_result().map(|()| Dataset {
+            references,
+            tests,
+            has_masks,
+        })
     }
 
     /// Reads every test picture and mask once, so that nothing can be wrong with them later; what is true of them, in
@@ -83,35 +101,63 @@ impl Dataset {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Option<Vec<Truth>>, Problems> {
         let (mut problems, mut truths) = (Problems::new(), Vec::with_capacity(self.tests.len()));
-        references.iter().for_each(|file| _ = readable(file, &mut problems));
+        references
+            .iter()
+            .for_each(|file| _ = readable(file, &mut problems));
         for (done, test) in self.tests.iter().enumerate() {
             progress(references.len() + done);
             truths.extend(test.truth(squares, &mut problems));
         }
-        problems.into_result().map(|()| self.has_masks.then_some(truths))
+        problems
+            .into_result()
+            .map(|()| self.has_masks.then_some(truths))
     }
 }
 
 impl Test {
     fn truth(&self, squares: bool, problems: &mut Problems) -> Option<Truth> {
         let picture = readable(&self.file, problems);
-        let mask = self.mask.as_ref().map(|file| (file, readable(file, problems)));
+        let mask = self
+            .mask
+            .as_ref()
+            .map(|file| (file, readable(file, problems)));
         let picture = picture?;
         let size = (picture.width(), picture.height());
         let whole = Area::whole(size.0, size.1);
-        let Area { x: left, y: top, w: width, h: height } = if squares { whole.middle_square() } else { whole };
+        let Area {
+            x: left,
+            y: top,
+            w: width,
+            h: height,
+        } = if squares {
+            whole.middle_square()
+        } else {
+            whole
+        };
         let Some((file, mask)) = mask else {
-            return Some(Truth { width, height, regions: Regions::none(width * height) });
+            return Some(Truth {
+                width,
+                height,
+                regions: Regions::none(width * height),
+            });
         };
         let mask = mask?;
         if let Err(words) = check(&mask, size, &self.file) {
             problems.note(file.display(), words);
             return None;
         }
-        let is_bad = |at: usize| mask.rgb()[3 * at..3 * at + 3].iter().any(|value| *value != 0);
+        let is_bad = |at: usize| {
+            mask.rgb()[3 * at..3 * at + 3]
+                .iter()
+                .any(|value| *value != 0)
+        };
         let row = |row: usize| (row * size.0 + left..row * size.0 + left + width).map(is_bad);
         let inside: Vec<bool> = (top..top + height).flat_map(row).collect();
-        Some(Truth { width, height, regions: Regions::of(&inside, width) })
+        Some(Truth {
+            width,
+            height,
+            regions: Regions::of(&inside, width),
+        })
     }
 }
 
@@ -120,7 +166,9 @@ fn check(mask: &Picture, (width, height): (usize, usize), file: &Path) -> Result
     let (file, have) = (file.display(), (mask.width(), mask.height()));
     if have != (width, height) {
         let (w, h) = have;
-        return Err(format!("a mask of {w} x {h} pixels, but {file} has {width} x {height}; give one of its size"));
+        return Err(format!(
+            "a mask of {w} x {h} pixels, but {file} has {width} x {height}; give one of its size"
+        ));
     }
     if mask.rgb().iter().all(|value| *value == 0) {
         return Err(format!(
@@ -131,7 +179,7 @@ fn check(mask: &Picture, (width, height): (usize, usize), file: &Path) -> Result
 }
 
 fn listed(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
-    picture_file::list(folder).unwrap_or_else(|error| {
+    image_file::list(folder).unwrap_or_else(|error| {
         problems.add(chain(&error));
         vec![]
     })
@@ -141,18 +189,24 @@ fn listed(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
 fn defects(folder: &Path, problems: &mut Problems) -> Vec<std::ffi::OsString> {
     // A folder that cannot be read was told with its `good`.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
+    let folders = entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name());
     let mut names: Vec<_> = folders.filter(|name| name != "good").collect();
     names.sort();
     if names.is_empty() {
-        problems
-            .note(folder.display(), "no folder of bad parts beside good; name one after its defect, such as broken");
+        problems.note(
+            folder.display(),
+            "no folder of bad parts beside good; name one after its defect, such as broken",
+        );
     }
     names
 }
 
 fn readable(file: &Path, problems: &mut Problems) -> Option<Picture> {
-    picture_file::read(file).map_err(|error| problems.add(chain(&error))).ok()
+    image_file::read(file)
+        .map_err(|error| problems.add(chain(&error)))
+        .ok()
 }
 
 #[cfg(test)]
@@ -161,7 +215,8 @@ mod tests {
 
     fn write(file: &Path, width: u32, height: u32, is_bad: impl Fn(u32, u32) -> bool) {
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
-        let picture = image::GrayImage::from_fn(width, height, |x, y| image::Luma([u8::from(is_bad(x, y))]));
+        let picture =
+            image::GrayImage::from_fn(width, height, |x, y| image::Luma([u8::from(is_bad(x, y))]));
         picture.save(file).expect("written");
     }
 
@@ -170,7 +225,12 @@ mod tests {
         for file in ["train/good/a.png", "test/good/a.png", "test/scratch/b.png"] {
             write(&folder.join(file), 6, 4, |_, _| false);
         }
-        write(&folder.join("ground_truth/scratch/b_mask.png"), 6, 4, |x, y| x == 0 || (x, y) == (3, 2));
+        write(
+            &folder.join("ground_truth/scratch/b_mask.png"),
+            6,
+            4,
+            |x, y| x == 0 || (x, y) == (3, 2),
+        );
     }
 
     #[test]
@@ -179,10 +239,18 @@ mod tests {
         dataset(folder.path());
         let dataset = Dataset::open(folder.path()).expect("all there");
         for (squares, width, regions, bad) in [(false, 6, 2, 5), (true, 4, 1, 1)] {
-            let truths = dataset.read(&[], squares, &mut |_| ()).expect("readable").expect("masks");
-            let [good, found] = &truths[..] else { panic!("two test pictures, got {truths:?}") };
+            let truths = dataset
+                .read(&[], squares, &mut |_| ())
+                .expect("readable")
+                .expect("masks");
+            let [good, found] = &truths[..] else {
+                panic!("two test pictures, got {truths:?}")
+            };
             assert_eq!((good.width, good.regions.count()), (width, 0));
-            assert_eq!((found.regions.count(), found.regions.bad_pixels()), (regions, bad));
+            assert_eq!(
+                (found.regions.count(), found.regions.bad_pixels()),
+                (regions, bad)
+            );
         }
     }
 
@@ -192,28 +260,62 @@ mod tests {
         dataset(folder.path());
         std::fs::remove_dir_all(folder.path().join("ground_truth")).expect("removed");
         let dataset = Dataset::open(folder.path()).expect("all there");
-        assert!(dataset.read(&[], false, &mut |_| ()).expect("readable").is_none());
+        assert!(
+            dataset
+                .read(&[], false, &mut |_| ())
+                .expect("readable")
+                .is_none()
+        );
     }
 
     #[test]
     fn all_that_is_missing_is_told_at_once() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let words = Dataset::open(folder.path()).expect_err("nothing there").to_string();
-        for part in ["train/good: ", "test/good: ", "test: no folder of bad parts beside good"] {
+        let words = Dataset::open(folder.path())
+            .expect_err("nothing there")
+            .to_string();
+        for part in [
+            "train/good: ",
+            "test/good: ",
+            "test: no folder of bad parts beside good",
+        ] {
             assert!(words.contains(part), "{part:?} is not in {words}");
         }
         dataset(folder.path());
-        write(&folder.path().join("test/scratch/c.png"), 6, 4, |_, _| false);
-        let words = Dataset::open(folder.path()).expect_err("a mask is missing").to_string();
-        assert!(words.contains("c_mask.png: the mask of ") && words.contains("c.png is not there"), "{words}");
-        write(&folder.path().join("ground_truth/scratch/c_mask.png"), 4, 6, |_, _| true);
-        write(&folder.path().join("ground_truth/scratch/b_mask.png"), 6, 4, |_, _| false);
+        write(&folder.path().join("test/scratch/c.png"), 6, 4, |_, _| {
+            false
+        });
+        let words = Dataset::open(folder.path())
+            .expect_err("a mask is missing")
+            .to_string();
+        assert!(
+            words.contains("c_mask.png: the mask of ") && words.contains("c.png is not there"),
+            "{words}"
+        );
+        write(
+            &folder.path().join("ground_truth/scratch/c_mask.png"),
+            4,
+            6,
+            |_, _| true,
+        );
+        write(
+            &folder.path().join("ground_truth/scratch/b_mask.png"),
+            6,
+            4,
+            |_, _| false,
+        );
         std::fs::write(folder.path().join("test/good/a.png"), "hello").expect("written");
         let dataset = Dataset::open(folder.path()).expect("all there");
-        let words = dataset.read(&[], false, &mut |_| ()).expect_err("three are wrong").to_string();
-        for part in
-            ["a.png: not a picture", "c_mask.png: a mask of 4 x 6 pixels", "has 6 x 4", "b_mask.png: zero everywhere"]
-        {
+        let words = dataset
+            .read(&[], false, &mut |_| ())
+            .expect_err("three are wrong")
+            .to_string();
+        for part in [
+            "a.png: not a picture",
+            "c_mask.png: a mask of 4 x 6 pixels",
+            "has 6 x 4",
+            "b_mask.png: zero everywhere",
+        ] {
             assert!(words.contains(part), "{part:?} is not in {words}");
         }
     }

@@ -22,7 +22,12 @@ pub fn mean_and_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (!values.is_empty()).then(|| (mean, (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())))
+    (!values.is_empty()).then(|| {
+        (
+            mean,
+            (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -35,7 +40,10 @@ mod tests {
         assert_eq!(drawn, draw(16, 8, 3));
         assert_ne!(drawn, draw(16, 8, 4));
         let different: std::collections::BTreeSet<_> = drawn.iter().collect();
-        assert!(different.len() == 8 && drawn.iter().all(|index| *index < 16), "{drawn:?}");
+        assert!(
+            different.len() == 8 && drawn.iter().all(|index| *index < 16),
+            "{drawn:?}"
+        );
         assert!(draw(3, 0, 0).is_empty());
     }
 

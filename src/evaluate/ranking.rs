@@ -39,7 +39,11 @@ struct Level {
 impl Scores {
     /// Memory for as many samples, so that none is wasted in growing.
     pub fn with_capacity(good: usize, bad: usize) -> Self {
-        Scores { good: Vec::with_capacity(good), bad: Vec::with_capacity(bad), regions: 0 }
+        Scores {
+            good: Vec::with_capacity(good),
+            bad: Vec::with_capacity(bad),
+            regions: 0,
+        }
     }
 
     /// A good sample. Its score must be finite, as all scores and maps are; NaN would rank above everything.
@@ -70,16 +74,28 @@ impl Scores {
         self.good.sort_unstable_by(|a, b| b.cmp(a));
         self.bad.sort_unstable_by(|a, b| b.cmp(a));
         let mut weights = vec![0.0; self.regions as usize];
-        self.bad.iter().for_each(|(_, region)| weights[*region as usize] += 1.0);
-        weights.iter_mut().for_each(|size| *size = 1.0 / (*size * f64::from(self.regions)));
-        Ranking { good: self.good, bad: self.bad, weights }
+        self.bad
+            .iter()
+            .for_each(|(_, region)| weights[*region as usize] += 1.0);
+        weights
+            .iter_mut()
+            .for_each(|size| *size = 1.0 / (*size * f64::from(self.regions)));
+        Ranking {
+            good: self.good,
+            bad: self.bad,
+            weights,
+        }
     }
 }
 
 /// Keys are in the order of finite scores and equal where these are: the two zeros have one.
 fn key(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
-    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+    if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    }
 }
 
 impl Ranking {
@@ -87,10 +103,12 @@ impl Ranking {
     /// (Mann-Whitney; scikit-learn's `roc_auc_score`). Nothing without good or without bad samples.
     pub fn auroc(&self) -> Option<f64> {
         let pairs = self.good.len() as f64 * self.bad.len() as f64;
-        let (area, _) = self.levels().fold((0.0, Level::default()), |(area, last), level| {
-            let step = (level.good - last.good) as f64 * (last.bad + level.bad) as f64 / 2.0;
-            (area + step, level)
-        });
+        let (area, _) = self
+            .levels()
+            .fold((0.0, Level::default()), |(area, last), level| {
+                let step = (level.good - last.good) as f64 * (last.bad + level.bad) as f64 / 2.0;
+                (area + step, level)
+            });
         (pairs > 0.0).then(|| area / pairs)
     }
 
@@ -107,7 +125,9 @@ impl Ranking {
 
     /// The highest F1 of all distinct thresholds, `2 TP / (2 TP + FP + FN)`. Nothing without bad samples.
     pub fn f1_max(&self) -> Option<f64> {
-        let f1 = |level: Level| 2.0 * level.bad as f64 / (level.good + level.bad + self.bad.len()) as f64;
+        let f1 = |level: Level| {
+            2.0 * level.bad as f64 / (level.good + level.bad + self.bad.len()) as f64
+        };
         (!self.bad.is_empty()).then(|| self.levels().map(f1).fold(0.0, f64::max))
     }
 
@@ -163,7 +183,12 @@ mod tests {
     }
 
     fn all(ranking: &Ranking) -> [Option<f64>; 4] {
-        [ranking.auroc(), ranking.average_precision(), ranking.f1_max(), ranking.aupro(0.3)]
+        [
+            ranking.auroc(),
+            ranking.average_precision(),
+            ranking.f1_max(),
+            ranking.aupro(0.3),
+        ]
     }
 
     #[test]
@@ -178,7 +203,10 @@ mod tests {
     fn what_is_not_defined_is_nothing() {
         assert_eq!(all(&ranking(&[], &[])), [None; 4]);
         assert_eq!(all(&ranking(&[1.0, 2.0], &[])), [None; 4]);
-        assert_eq!(all(&ranking(&[], &[1.0, 2.0])), [None, Some(1.0), Some(1.0), None]);
+        assert_eq!(
+            all(&ranking(&[], &[1.0, 2.0])),
+            [None, Some(1.0), Some(1.0), None]
+        );
     }
 
     #[test]
@@ -186,7 +214,10 @@ mod tests {
         // One threshold: a straight line from (0, 0) to (1, 1), under which 0.3 * 0.3 / 2 lies up to 0.3.
         let [auroc, precision, f1, aupro] = all(&ranking(&[1.0; 3], &[1.0]));
         assert_eq!([auroc, precision, f1], [Some(0.5), Some(0.25), Some(0.4)]);
-        assert!(aupro.is_some_and(|area| (area - 0.15).abs() < 1e-12), "{aupro:?}");
+        assert!(
+            aupro.is_some_and(|area| (area - 0.15).abs() < 1e-12),
+            "{aupro:?}"
+        );
     }
 
     #[test]
@@ -195,7 +226,11 @@ mod tests {
         let mask = [true, true, true, false, false, true];
         scores.picture(&[0.9, 0.9, 0.9, 0.5, 0.4, 0.1], &Regions::of(&mask, 6));
         let ranking = scores.ranked();
-        assert!(ranking.aupro(0.3).is_some_and(|area| (area - 0.5).abs() < 1e-12));
+        assert!(
+            ranking
+                .aupro(0.3)
+                .is_some_and(|area| (area - 0.5).abs() < 1e-12)
+        );
         assert_eq!(ranking.auroc(), Some(0.75));
     }
 

@@ -23,7 +23,11 @@ pub struct Regions {
 impl Regions {
     /// Of a good picture.
     pub fn none(pixels: usize) -> Self {
-        Regions { pixels, runs: vec![], count: 0 }
+        Regions {
+            pixels,
+            runs: vec![],
+            count: 0,
+        }
     }
 
     /// Of a mask of rows of `width` pixels, at least one; true is defect.
@@ -40,12 +44,18 @@ impl Regions {
                     continue;
                 }
                 let this = joined.add();
-                runs.push(Run { start, end, region: this });
+                runs.push(Run {
+                    start,
+                    end,
+                    region: this,
+                });
                 // Those that end left of this one are left of all that follow; corners touch.
                 while above.start < above.end && runs[above.start].end + row < start {
                     above.start += 1;
                 }
-                let touching = above.clone().take_while(|other| runs[*other].start + row <= end);
+                let touching = above
+                    .clone()
+                    .take_while(|other| runs[*other].start + row <= end);
                 touching.for_each(|other| joined.join(this, other as u32));
             }
             above = first..runs.len();
@@ -54,10 +64,18 @@ impl Regions {
         for index in 0..runs.len() {
             // The root is the first run of its region.
             let root = joined.root(index as u32) as usize;
-            runs[index].region = if root < index { runs[root].region } else { count };
+            runs[index].region = if root < index {
+                runs[root].region
+            } else {
+                count
+            };
             count += u32::from(root == index);
         }
-        Regions { pixels: mask.len(), runs, count }
+        Regions {
+            pixels: mask.len(),
+            runs,
+            count,
+        }
     }
 
     /// Of the picture.
@@ -67,7 +85,10 @@ impl Regions {
 
     /// How many pixels lie in regions.
     pub fn bad_pixels(&self) -> usize {
-        self.runs.iter().map(|run| (run.end - run.start) as usize).sum()
+        self.runs
+            .iter()
+            .map(|run| (run.end - run.start) as usize)
+            .sum()
     }
 
     /// How many regions; they are numbered from 0.
@@ -80,7 +101,9 @@ impl Regions {
         let mut runs = self.runs.iter().peekable();
         (0..self.pixels as u32).map(move |pixel| {
             runs.next_if(|run| run.end <= pixel);
-            runs.peek().filter(|run| run.start <= pixel).map(|run| run.region)
+            runs.peek()
+                .filter(|run| run.start <= pixel)
+                .map(|run| run.region)
         })
     }
 }
@@ -116,11 +139,17 @@ mod tests {
 
     /// By the definition: the lowest label spreads to neighbours until nothing changes.
     fn naive(mask: &[bool], width: usize) -> Vec<Option<usize>> {
-        let mut labels: Vec<_> = mask.iter().enumerate().map(|(i, bad)| bad.then_some(i)).collect();
+        let mut labels: Vec<_> = mask
+            .iter()
+            .enumerate()
+            .map(|(i, bad)| bad.then_some(i))
+            .collect();
         loop {
             let before = labels.clone();
             for i in 0..mask.len() {
-                let near = |j: &usize| (j / width).abs_diff(i / width) <= 1 && (j % width).abs_diff(i % width) <= 1;
+                let near = |j: &usize| {
+                    (j / width).abs_diff(i / width) <= 1 && (j % width).abs_diff(i % width) <= 1
+                };
                 let lowest = (0..mask.len()).filter(near).filter_map(|j| labels[j]).min();
                 labels[i] = labels[i].and(lowest);
             }

@@ -54,11 +54,21 @@ impl Catalogue {
     /// # Errors
     /// In words: the nearest name, and all that there are.
     pub fn find(&self, name: &str) -> Result<&Entry, String> {
-        self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let words = unknown_key(name, self.entries.iter().map(|entry| entry.name.as_str()));
-            let known = self.entries.iter().map(|entry| format!("\n  {:<20} {}", entry.name, entry.about));
-            format!("{}\nknown models:{}", words.replace("unknown key", "unknown model"), known.collect::<String>())
-        })
+        self.entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| {
+                let words = unknown_key(name, self.entries.iter().map(|entry| entry.name.as_str()));
+                let known = self
+                    .entries
+                    .iter()
+                    .map(|entry| format!("\n  {:<20} {}", entry.name, entry.about));
+                format!(
+                    "{}\nknown models:{}",
+                    words.replace("unknown key", "unknown model"),
+                    known.collect::<String>()
+                )
+            })
     }
 }
 
@@ -78,17 +88,31 @@ fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let name = String::deserialize(from)?;
     let plain = !name.starts_with('.')
         && !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     let words = "must be letters, digits, '.', '_' and '-', and not begin with '.'";
-    if plain { Ok(name) } else { Err(D::Error::custom(format!("file name: {words}, got {name:?}"))) }
+    if plain {
+        Ok(name)
+    } else {
+        Err(D::Error::custom(format!(
+            "file name: {words}, got {name:?}"
+        )))
+    }
 }
 
 fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(from)?;
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
         return Ok(Some(text));
     }
-    Err(D::Error::custom(format!("sha256: must be 64 hex digits in small letters, got {text:?}")))
+    Err(D::Error::custom(format!(
+        "sha256: must be 64 hex digits in small letters, got {text:?}"
+    )))
 }
 
 #[cfg(test)]
@@ -99,11 +123,31 @@ mod tests {
     fn our_catalogue_can_be_read_and_names_each_model_once() {
         let catalogue = Catalogue::parse(OURS).expect("ours");
         for entry in &catalogue.entries {
-            assert_eq!(catalogue.entries.iter().filter(|other| other.name == entry.name).count(), 1, "{}", entry.name);
-            assert!(entry.files.iter().any(|file| file.name.ends_with(".safetensors")), "{}", entry.name);
+            assert_eq!(
+                catalogue
+                    .entries
+                    .iter()
+                    .filter(|other| other.name == entry.name)
+                    .count(),
+                1,
+                "{}",
+                entry.name
+            );
+            assert!(
+                entry
+                    .files
+                    .iter()
+                    .any(|file| file.name.ends_with(".safetensors")),
+                "{}",
+                entry.name
+            );
         }
         let found = catalogue.find("dinov2-small").expect("there");
-        assert!(found.url().starts_with("https://huggingface.co/facebook/dinov2-small/resolve/ed25f3a3"));
+        assert!(
+            found
+                .url()
+                .starts_with("https://huggingface.co/facebook/dinov2-small/resolve/ed25f3a3")
+        );
     }
 
     #[test]
@@ -117,7 +161,8 @@ mod tests {
             let error = Catalogue::parse(&entry(&format!("{{name={name:?}}}"))).expect_err(name);
             assert!(error.contains("file name: must be"), "{error}");
         }
-        let error = Catalogue::parse(&entry("{name=\"x\", sha256=\"abc\"}")).expect_err("too short");
+        let error =
+            Catalogue::parse(&entry("{name=\"x\", sha256=\"abc\"}")).expect_err("too short");
         assert!(error.contains("64 hex digits"), "{error}");
         Catalogue::parse(&entry("{name=\"x.json\"}")).expect("right");
     }

@@ -27,7 +27,11 @@ const PIECE: usize = 256 << 10;
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// A file begins: its name, how much of it is there already, and all of it where the server said so.
-    File { name: &'a str, have: u64, total: Option<u64> },
+    File {
+        name: &'a str,
+        have: u64,
+        total: Option<u64>,
+    },
     /// Bytes of the file that are there now.
     Bytes(u64),
     /// The downloads are done, and a step of the import begins.
@@ -69,11 +73,18 @@ pub fn fetch(order: Order, progress: &dyn Fn(Progress)) -> Result<ModelFolder, F
         // It goes where nothing came: a folder with something in it cannot be removed so.
         let _ = std::fs::remove_dir(&download.folder);
     })?;
-    let origin = Origin { source: order.entry.source(), licence: order.entry.licence.clone(), sha256 };
-    let imported = import_from(&download.folder, origin, order.folder, &|step| progress(Progress::Step(step)));
+    let origin = Origin {
+        source: order.entry.source(),
+        licence: order.entry.licence.clone(),
+        sha256,
+    };
+    let imported = import_from(&download.folder, origin, order.folder, &|step| {
+        progress(Progress::Step(step))
+    });
     let model = imported.map_err(|error| download.unimported(error))?;
     if !order.keep {
-        std::fs::remove_dir_all(&download.folder).map_err(|error| disk(&download.folder, &error))?;
+        std::fs::remove_dir_all(&download.folder)
+            .map_err(|error| disk(&download.folder, &error))?;
     }
     Ok(model)
 }
@@ -99,18 +110,36 @@ struct Answer {
 impl<'a> Download<'a> {
     fn new(order: Order<'a>, progress: &'a dyn Fn(Progress)) -> Result<Self, FetchError> {
         let name = order.folder.file_name().ok_or_else(|| {
-            FetchError::Content(format!("{}: has no name; give the model folder to make", order.folder.display()))
+            FetchError::Content(format!(
+                "{}: has no name; give the model folder to make",
+                order.folder.display()
+            ))
         })?;
-        let folder = order.folder.with_file_name(format!("{}.download", name.to_string_lossy()));
+        let folder = order
+            .folder
+            .with_file_name(format!("{}.download", name.to_string_lossy()));
         std::fs::create_dir_all(&folder).map_err(|error| disk(&folder, &error))?;
-        let earlier = ModelFolder::open(order.folder).ok().filter(|model| model.source == order.entry.source());
+        let earlier = ModelFolder::open(order.folder)
+            .ok()
+            .filter(|model| model.source == order.entry.source());
         let recorded = earlier.map(|model| model.downloaded).unwrap_or_default();
-        Ok(Download { order, progress, folder, agent: agent(), recorded })
+        Ok(Download {
+            order,
+            progress,
+            folder,
+            agent: agent(),
+            recorded,
+        })
     }
 
     /// Brings all files; their checksums.
     fn files(&self) -> Result<BTreeMap<String, String>, FetchError> {
-        self.order.entry.files.iter().map(|file| Ok((file.name.clone(), self.file(file)?))).collect()
+        self.order
+            .entry
+            .files
+            .iter()
+            .map(|file| Ok((file.name.clone(), self.file(file)?)))
+            .collect()
     }
 
     /// Brings one file, or goes on with it; its checksum.
@@ -139,9 +168,14 @@ impl<'a> Download<'a> {
                 let _ = std::fs::remove_file(part);
             }
         })?;
-        (self.progress)(Progress::File { name, have: answer.have, total: answer.total });
+        (self.progress)(Progress::File {
+            name,
+            have: answer.have,
+            total: answer.total,
+        });
         if answer.have != have {
-            out.set_len(answer.have).map_err(|error| disk(part, &error))?;
+            out.set_len(answer.have)
+                .map_err(|error| disk(part, &error))?;
         }
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
@@ -153,8 +187,14 @@ impl<'a> Download<'a> {
         let url = format!("{}/{name}", self.order.base_url.trim_end_matches('/'));
         let failed = |error: HttpError| self.unreachable(&url, &error);
         if let Some(version) = version.filter(|version| have > 0 && !version.is_empty()) {
-            let rest = self.agent.get(&url).header(header::RANGE, format!("bytes={have}-"));
-            let response = rest.header(header::IF_RANGE, version).call().map_err(failed)?;
+            let rest = self
+                .agent
+                .get(&url)
+                .header(header::RANGE, format!("bytes={have}-"));
+            let response = rest
+                .header(header::IF_RANGE, version)
+                .call()
+                .map_err(failed)?;
             let same = version_of(response.headers()).is_none_or(|now| now == version);
             match response.status() {
                 StatusCode::PARTIAL_CONTENT if same && begins_at(response.headers(), have) => {
@@ -174,23 +214,38 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn copy(&self, name: &str, answer: &mut Answer, out: &mut File, part: &Path) -> Result<(), FetchError> {
+    fn copy(
+        &self,
+        name: &str,
+        answer: &mut Answer,
+        out: &mut File,
+        part: &Path,
+    ) -> Result<(), FetchError> {
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
         let mut have = answer.have;
         let short = |have: u64, why: &str| {
-            let total = answer.total.map_or("an unknown number of".to_owned(), |total| total.to_string());
-            let next = if answer.version.is_some() { "goes on from there" } else { "begins again (no ETag, no date)" };
+            let total = answer
+                .total
+                .map_or("an unknown number of".to_owned(), |total| total.to_string());
+            let next = if answer.version.is_some() {
+                "goes on from there"
+            } else {
+                "begins again (no ETag, no date)"
+            };
             FetchError::Unavailable(format!(
                 "{name}: the download broke off after {have} of {total} bytes ({why}); running it again {next}"
             ))
         };
         loop {
-            let count = body.read(&mut piece).map_err(|error| short(have, &error.to_string()))?;
+            let count = body
+                .read(&mut piece)
+                .map_err(|error| short(have, &error.to_string()))?;
             if count == 0 {
                 break;
             }
-            out.write_all(&piece[..count]).map_err(|error| full(part, &error, have, answer.total))?;
+            out.write_all(&piece[..count])
+                .map_err(|error| full(part, &error, have, answer.total))?;
             have += count as u64;
             (self.progress)(Progress::Bytes(have));
         }
@@ -204,17 +259,26 @@ impl<'a> Download<'a> {
     /// The checksum of a whole file, when it is what the catalogue or an earlier fetch says; else it is put aside.
     fn checked(&self, file: &Wanted, path: &Path) -> Result<String, FetchError> {
         let found = checksum(path).map_err(|error| disk(path, &error))?;
-        let known = file.sha256.as_ref().map(|sum| (sum, "the catalogue".to_owned()));
+        let known = file
+            .sha256
+            .as_ref()
+            .map(|sum| (sum, "the catalogue".to_owned()));
         let earlier = || {
-            let place =
-                format!("an earlier fetch: {0}/model.toml; remove {0} to take another", self.order.folder.display());
+            let place = format!(
+                "an earlier fetch: {0}/model.toml; remove {0} to take another",
+                self.order.folder.display()
+            );
             self.recorded.get(&file.name).map(|sum| (sum, place))
         };
-        if let Some((expected, by)) = known.or_else(earlier).filter(|(expected, _)| **expected != found) {
+        if let Some((expected, by)) = known
+            .or_else(earlier)
+            .filter(|(expected, _)| **expected != found)
+        {
             let why = format!("sha256 is {found}, {expected} is expected (by {by})");
             return Err(self.put_aside(file, path, &why));
         }
-        let holds = |text: &String| std::fs::read_to_string(path).is_ok_and(|all| all.contains(text));
+        let holds =
+            |text: &String| std::fs::read_to_string(path).is_ok_and(|all| all.contains(text));
         match file.contains.as_ref().filter(|text| !holds(text)) {
             Some(text) => Err(self.put_aside(file, path, &format!("does not contain {text:?}"))),
             None => Ok(found),
@@ -239,7 +303,13 @@ impl<'a> Download<'a> {
 
     /// The way out where the network does not lead to the files.
     fn elsewhere(&self) -> String {
-        let names: Vec<_> = self.order.entry.files.iter().map(|file| file.name.as_str()).collect();
+        let names: Vec<_> = self
+            .order
+            .entry
+            .files
+            .iter()
+            .map(|file| file.name.as_str())
+            .collect();
         format!(
             "give a mirror with --base-url, or on another machine fetch {} from {}, bring them here in a folder and run: \
              winspect model import FOLDER {}",
@@ -264,9 +334,17 @@ impl<'a> Download<'a> {
             ),
             _ => words,
         };
-        let proxy = self.agent.config().proxy().map_or_else(String::new, |proxy| {
-            format!(" (the environment names a proxy: {}:{})", proxy.host(), proxy.port())
-        });
+        let proxy = self
+            .agent
+            .config()
+            .proxy()
+            .map_or_else(String::new, |proxy| {
+                format!(
+                    " (the environment names a proxy: {}:{})",
+                    proxy.host(),
+                    proxy.port()
+                )
+            });
         FetchError::Unavailable(format!("{url}: {why}{proxy}; {}", self.elsewhere()))
     }
 
@@ -282,9 +360,14 @@ impl<'a> Download<'a> {
 
     /// What came whole and is no model would be taken again: the words say how to get rid of it.
     fn unimported(&self, error: ModelError) -> FetchError {
-        let kept = format!("{error}; what was downloaded is kept in {}", self.folder.display());
+        let kept = format!(
+            "{error}; what was downloaded is kept in {}",
+            self.folder.display()
+        );
         match error {
-            ModelError::Write { .. } => FetchError::Unavailable(format!("{kept}: make room and run it again")),
+            ModelError::Write { .. } => {
+                FetchError::Unavailable(format!("{kept}: make room and run it again"))
+            }
             _ => FetchError::Content(format!("{kept}: remove it to fetch it anew")),
         }
     }
@@ -293,14 +376,22 @@ impl<'a> Download<'a> {
 impl Answer {
     fn new(response: Response<Body>, have: u64) -> Self {
         let total = response.body().content_length().map(|rest| have + rest);
-        Answer { have, total, version: version_of(response.headers()), body: response.into_body() }
+        Answer {
+            have,
+            total,
+            version: version_of(response.headers()),
+            body: response.into_body(),
+        }
     }
 }
 
 /// The system's CAs, proxies from the environment, and a status that is no error until we say so.
 fn agent() -> Agent {
     let found = rustls_native_certs::load_native_certs().certs;
-    let certificates = found.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    let certificates = found
+        .iter()
+        .map(|certificate| Certificate::from_der(certificate).to_owned())
+        .collect();
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(certificates)))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -319,12 +410,16 @@ fn agent() -> Agent {
 fn version_of(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let strong = text(header::ETAG).filter(|tag| !tag.starts_with("W/"));
-    strong.or_else(|| text(header::LAST_MODIFIED)).map(str::to_owned)
+    strong
+        .or_else(|| text(header::LAST_MODIFIED))
+        .map(str::to_owned)
 }
 
 /// Whether `Content-Range: bytes 10-19/20` begins where we are.
 fn begins_at(headers: &HeaderMap, have: u64) -> bool {
-    let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let range = headers
+        .get(header::CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
 }
 
@@ -334,11 +429,16 @@ fn version_file(part: &Path) -> PathBuf {
 
 /// Opened for appending, and ours alone: two fetches would mix their bytes.
 fn open_part(part: &Path) -> Result<File, FetchError> {
-    let out = OpenOptions::new().create(true).append(true).open(part).map_err(|error| disk(part, &error))?;
+    let out = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(part)
+        .map_err(|error| disk(part, &error))?;
     match out.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            Err(FetchError::Unavailable(format!("{}: another fetch is at it; wait for its end", part.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(FetchError::Unavailable(format!(
+            "{}: another fetch is at it; wait for its end",
+            part.display()
+        ))),
         // A file system without locks: as good as before there were any.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(out),
     }
@@ -359,7 +459,10 @@ fn disk(path: &Path, error: &std::io::Error) -> FetchError {
 }
 
 fn full(part: &Path, error: &std::io::Error, have: u64, total: Option<u64>) -> FetchError {
-    let missing = total.map_or_else(|| "the rest".to_owned(), |total| format!("{} bytes", total.saturating_sub(have)));
+    let missing = total.map_or_else(
+        || "the rest".to_owned(),
+        |total| format!("{} bytes", total.saturating_sub(have)),
+    );
     FetchError::Unavailable(format!(
         "cannot write {}: {error}; make room for {missing} and as much again for the import, then run it again: it goes on",
         part.display()

@@ -17,12 +17,21 @@ pub struct WeightFile<W> {
 impl<W: Write> WeightFile<W> {
     /// `location` is the file's name beside the graphs.
     pub fn new(out: W, location: &str) -> Self {
-        WeightFile { out, location: location.to_owned(), offset: 0 }
+        WeightFile {
+            out,
+            location: location.to_owned(),
+            offset: 0,
+        }
     }
 
     /// Appends an f32 tensor, 64-byte aligned.
     pub fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<Tensor> {
-        let chunks = values.chunks(4096).map(|chunk| chunk.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+        let chunks = values.chunks(4096).map(|chunk| {
+            chunk
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect::<Vec<u8>>()
+        });
         self.put_bytes(name, dims, proto::FLOAT, chunks)
     }
 
@@ -43,7 +52,10 @@ impl<W: Write> WeightFile<W> {
             length += chunk.as_ref().len();
         }
         self.offset = offset + length;
-        let entry = |key: &str, value: String| proto::Entry { key: key.to_owned(), value };
+        let entry = |key: &str, value: String| proto::Entry {
+            key: key.to_owned(),
+            value,
+        };
         Ok(Tensor {
             dims: dims.iter().map(|&d| d as i64).collect(),
             data_type,
@@ -73,8 +85,15 @@ pub struct GraphBuilder<'a> {
 
 impl<'a> GraphBuilder<'a> {
     pub fn new(name: &str, weights: &'a [Tensor]) -> Self {
-        let graph = proto::Graph { name: name.to_owned(), ..proto::Graph::default() };
-        GraphBuilder { graph, weights, taken: HashSet::new() }
+        let graph = proto::Graph {
+            name: name.to_owned(),
+            ..proto::Graph::default()
+        };
+        GraphBuilder {
+            graph,
+            weights,
+            taken: HashSet::new(),
+        }
     }
 
     pub fn input(&mut self, name: &str, element: i32, dims: &[Dim]) -> String {
@@ -87,7 +106,13 @@ impl<'a> GraphBuilder<'a> {
     }
 
     /// Adds a node with one output, named `name`, and gives the name back.
-    pub fn node(&mut self, op: &str, name: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
+    pub fn node(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+    ) -> String {
         for input in inputs {
             if let Some(weight) = self.weights.iter().find(|w| w.name == **input)
                 && self.taken.insert(weight.name.clone())
@@ -108,7 +133,12 @@ impl<'a> GraphBuilder<'a> {
 
     /// A small constant of integers.
     pub fn ints(&mut self, name: &str, values: &[i64]) -> String {
-        self.constant(name, proto::INT64, values.len(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        self.constant(
+            name,
+            proto::INT64,
+            values.len(),
+            values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        )
     }
 
     /// One number, of rank 0.
@@ -123,7 +153,13 @@ impl<'a> GraphBuilder<'a> {
     fn constant(&mut self, name: &str, data_type: i32, length: usize, raw_data: Vec<u8>) -> String {
         if self.taken.insert(name.to_owned()) {
             let dims = vec![length as i64];
-            let tensor = Tensor { dims, data_type, name: name.to_owned(), raw_data, ..Tensor::default() };
+            let tensor = Tensor {
+                dims,
+                data_type,
+                name: name.to_owned(),
+                raw_data,
+                ..Tensor::default()
+            };
             self.graph.initializer.push(tensor);
         }
         name.to_owned()
@@ -135,7 +171,10 @@ impl<'a> GraphBuilder<'a> {
             producer_name: "winspect".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
-            opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
+            opset_import: vec![proto::OperatorSet {
+                domain: String::new(),
+                version: OPSET,
+            }],
         }
     }
 }
@@ -156,20 +195,43 @@ pub fn value_info(name: &str, element: i32, dims: &[Dim]) -> ValueInfo {
         })
         .map(|value| Dimension { value: Some(value) })
         .collect();
-    let tensor_type = proto::TensorType { elem_type: element, shape: Some(proto::Shape { dim }) };
-    ValueInfo { name: name.to_owned(), r#type: Some(proto::Type { tensor_type: Some(tensor_type) }) }
+    let tensor_type = proto::TensorType {
+        elem_type: element,
+        shape: Some(proto::Shape { dim }),
+    };
+    ValueInfo {
+        name: name.to_owned(),
+        r#type: Some(proto::Type {
+            tensor_type: Some(tensor_type),
+        }),
+    }
 }
 
 pub fn int(name: &str, value: i64) -> Attribute {
-    Attribute { name: name.to_owned(), i: value, r#type: 2, ..Attribute::default() }
+    Attribute {
+        name: name.to_owned(),
+        i: value,
+        r#type: 2,
+        ..Attribute::default()
+    }
 }
 
 pub fn ints(name: &str, values: &[i64]) -> Attribute {
-    Attribute { name: name.to_owned(), ints: values.to_vec(), r#type: 7, ..Attribute::default() }
+    Attribute {
+        name: name.to_owned(),
+        ints: values.to_vec(),
+        r#type: 7,
+        ..Attribute::default()
+    }
 }
 
 pub fn float(name: &str, value: f32) -> Attribute {
-    Attribute { name: name.to_owned(), f: value, r#type: 1, ..Attribute::default() }
+    Attribute {
+        name: name.to_owned(),
+        f: value,
+        r#type: 1,
+        ..Attribute::default()
+    }
 }
 
 /// Keeps what `outputs` need and drops the rest: nodes, weights and inputs.
@@ -185,7 +247,9 @@ pub fn cut(graph: &mut proto::Graph, outputs: Vec<ValueInfo>) {
     }
     kept.reverse();
     graph.node = kept;
-    graph.initializer.retain(|tensor| needed.contains(&tensor.name));
+    graph
+        .initializer
+        .retain(|tensor| needed.contains(&tensor.name));
     graph.input.retain(|input| needed.contains(&input.name));
     graph.output = outputs;
 }

@@ -9,7 +9,6 @@ mod fetch;
 pub mod graph;
 mod import;
 pub mod proto;
-mod source;
 pub mod tokenizer;
 mod tower;
 mod weights;
@@ -126,11 +125,17 @@ pub enum ModelError {
 
 impl ModelError {
     fn read(path: &Path, error: std::io::Error) -> Self {
-        ModelError::Read { path: path.display().to_string(), error }
+        ModelError::Read {
+            path: path.display().to_string(),
+            error,
+        }
     }
 
     fn write(path: &Path, error: std::io::Error) -> Self {
-        ModelError::Write { path: path.display().to_string(), error }
+        ModelError::Write {
+            path: path.display().to_string(),
+            error,
+        }
     }
 }
 
@@ -146,7 +151,8 @@ impl ModelFolder {
             )),
             _ => ModelError::read(&file, error),
         })?;
-        let unreadable = |error: toml::de::Error| ModelError::Content(format!("{}: {error}", file.display()));
+        let unreadable =
+            |error: toml::de::Error| ModelError::Content(format!("{}: {error}", file.display()));
         // First, because the rest of another format may be called otherwise.
         let Format { format } = toml::from_str(&text).map_err(unreadable)?;
         if format != FORMAT {
@@ -158,7 +164,9 @@ impl ModelFolder {
         let manifest: Manifest = toml::from_str(&text).map_err(unreadable)?;
         for (name, size) in &manifest.files {
             let part = path.join(name);
-            let found = std::fs::metadata(&part).map_err(|error| ModelError::read(&part, error))?.len();
+            let found = std::fs::metadata(&part)
+                .map_err(|error| ModelError::read(&part, error))?
+                .len();
             if found != *size {
                 let part = part.display();
                 return Err(ModelError::Content(format!(
@@ -166,7 +174,10 @@ impl ModelFolder {
                 )));
             }
         }
-        let name = path.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
+        let name = path
+            .canonicalize()
+            .ok()
+            .and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
         Ok(ModelFolder {
             path: path.to_owned(),
             spec: manifest.model,

@@ -152,9 +152,20 @@ pub const EXTERNAL: i32 = 1;
 impl Tensor {
     /// Where an external tensor's bytes lie: file name, offset, length in bytes.
     pub fn external(&self) -> Option<(&str, usize, usize)> {
-        let entry = |key| self.external_data.iter().find(|e| e.key == key).map(|e| e.value.as_str());
+        let entry = |key| {
+            self.external_data
+                .iter()
+                .find(|e| e.key == key)
+                .map(|e| e.value.as_str())
+        };
         (self.data_location == EXTERNAL)
-            .then(|| Some((entry("location")?, entry("offset")?.parse().ok()?, entry("length")?.parse().ok()?)))
+            .then(|| {
+                Some((
+                    entry("location")?,
+                    entry("offset")?.parse().ok()?,
+                    entry("length")?.parse().ok()?,
+                ))
+            })
             .flatten()
     }
 }

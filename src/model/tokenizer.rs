@@ -19,7 +19,10 @@ pub struct TooLong {
 
 impl Tokenizer {
     pub fn new(context: usize) -> Self {
-        Tokenizer { inner: instant_clip_tokenizer::Tokenizer::new(), context }
+        Tokenizer {
+            inner: instant_clip_tokenizer::Tokenizer::new(),
+            context,
+        }
     }
 
     pub fn ids(&self, prompt: &str) -> Result<Vec<i64>, TooLong> {
@@ -31,9 +34,16 @@ impl Tokenizer {
             if short.len() < prompt.len() {
                 short.push('…');
             }
-            return Err(TooLong { prompt: short, tokens: tokens.len(), context: self.context });
+            return Err(TooLong {
+                prompt: short,
+                tokens: tokens.len(),
+                context: self.context,
+            });
         }
-        let mut ids: Vec<i64> = tokens.iter().map(|token| i64::from(token.to_u16())).collect();
+        let mut ids: Vec<i64> = tokens
+            .iter()
+            .map(|token| i64::from(token.to_u16()))
+            .collect();
         ids.resize(self.context, 0);
         Ok(ids)
     }
@@ -99,7 +109,10 @@ mod tests {
     #[test]
     fn html_entities_are_unescaped_as_open_clip_does() {
         let tokenizer = Tokenizer::new(77);
-        assert_eq!(tokenizer.ids("nut &amp;amp; bolt"), tokenizer.ids("nut & bolt"));
+        assert_eq!(
+            tokenizer.ids("nut &amp;amp; bolt"),
+            tokenizer.ids("nut & bolt")
+        );
     }
 
     /// Ids from open_clip 2.24 with ftfy 6.

@@ -86,12 +86,19 @@ pub struct Text {
 }
 
 /// Writes the vision tower's weights and gives `trunk` and `windows`.
-pub fn write_vision<W: Write>(tower: &Vision, file: &mut WeightFile<W>) -> io::Result<(proto::Model, proto::Model)> {
+pub fn write_vision<W: Write>(
+    tower: &Vision,
+    file: &mut WeightFile<W>,
+) -> io::Result<(proto::Model, proto::Model)> {
     let (width, patch) = (tower.shape.width, tower.patch);
     let mut weights = vec![
         file.put("convolution", &[width, 3, patch, patch], &tower.convolution)?,
         file.put("class", &[1, 1, width], &tower.class)?,
-        file.put("positions", &[1, tower.positions.len() / width, width], &tower.positions)?,
+        file.put(
+            "positions",
+            &[1, tower.positions.len() / width, width],
+            &tower.positions,
+        )?,
     ];
     if let Some(bias) = &tower.convolution_bias {
         weights.push(file.put("convolution_bias", &[width], bias)?);
@@ -126,10 +133,16 @@ pub fn write_text<W: Write>(tower: &Text, file: &mut WeightFile<W>) -> io::Resul
 
 /// A token sees itself and what stands before it. The finite stand-in for minus infinity vanishes in the softmax.
 fn causal_mask(context: usize) -> Vec<f32> {
-    (0..context * context).map(|i| if i % context > i / context { -1e9 } else { 0.0 }).collect()
+    (0..context * context)
+        .map(|i| if i % context > i / context { -1e9 } else { 0.0 })
+        .collect()
 }
 
-fn put_blocks<W: Write>(file: &mut WeightFile<W>, weights: &mut Vec<Tensor>, blocks: &[Block]) -> io::Result<()> {
+fn put_blocks<W: Write>(
+    file: &mut WeightFile<W>,
+    weights: &mut Vec<Tensor>,
+    blocks: &[Block],
+) -> io::Result<()> {
     for (i, block) in blocks.iter().enumerate() {
         let name = |part: &str| format!("b{}.{part}", i + 1);
         put_norm(file, weights, &name("norm1"), &block.norm1)?;
@@ -149,8 +162,17 @@ fn put_blocks<W: Write>(file: &mut WeightFile<W>, weights: &mut Vec<Tensor>, blo
     Ok(())
 }
 
-fn put_norm<W: Write>(file: &mut WeightFile<W>, weights: &mut Vec<Tensor>, name: &str, norm: &Norm) -> io::Result<()> {
-    weights.push(file.put(&format!("{name}.weight"), &[norm.weight.len()], &norm.weight)?);
+fn put_norm<W: Write>(
+    file: &mut WeightFile<W>,
+    weights: &mut Vec<Tensor>,
+    name: &str,
+    norm: &Norm,
+) -> io::Result<()> {
+    weights.push(file.put(
+        &format!("{name}.weight"),
+        &[norm.weight.len()],
+        &norm.weight,
+    )?);
     weights.push(file.put(&format!("{name}.bias"), &[norm.bias.len()], &norm.bias)?);
     Ok(())
 }
@@ -161,7 +183,11 @@ fn put_linear<W: Write>(
     name: &str,
     linear: &Linear,
 ) -> io::Result<()> {
-    weights.push(file.put(&format!("{name}.weight"), &[linear.rows, linear.columns], &linear.weight)?);
+    weights.push(file.put(
+        &format!("{name}.weight"),
+        &[linear.rows, linear.columns],
+        &linear.weight,
+    )?);
     if let Some(bias) = &linear.bias {
         weights.push(file.put(&format!("{name}.bias"), &[linear.columns], bias)?);
     }
@@ -178,21 +204,43 @@ fn trunk(tower: &Vision, weights: &[Tensor]) -> proto::Model {
 
     let patch = tower.patch as i64;
     let mut inputs = vec![pixels.as_str(), "convolution"];
-    inputs.extend(tower.convolution_bias.is_some().then_some("convolution_bias"));
-    let strides = vec![ints("kernel_shape", &[patch, patch]), ints("strides", &[patch, patch])];
+    inputs.extend(
+        tower
+            .convolution_bias
+            .is_some()
+            .then_some("convolution_bias"),
+    );
+    let strides = vec![
+        ints("kernel_shape", &[patch, patch]),
+        ints("strides", &[patch, patch]),
+    ];
     let cells = g.node("Conv", "cells", &inputs, strides);
     let flat_shape = g.ints("flat_shape", &[0, width as i64, -1]);
     let flat = g.node("Reshape", "flat", &[&cells, &flat_shape], vec![]);
-    let patches = g.node("Transpose", "patches", &[&flat], vec![ints("perm", &[0, 2, 1])]);
+    let patches = g.node(
+        "Transpose",
+        "patches",
+        &[&flat],
+        vec![ints("perm", &[0, 2, 1])],
+    );
     let placed = g.node("Add", "placed", &[&patches, "positions"], vec![]);
 
     let shape = g.node("Shape", "pixels_shape", &[&pixels], vec![]);
     let zero = g.ints("zero", &[0]);
     let count = g.node("Gather", "count", &[&shape, &zero], vec![int("axis", 0)]);
     let row = g.ints("class_row", &[1, width as i64]);
-    let class_shape = g.node("Concat", "class_shape", &[&count, &row], vec![int("axis", 0)]);
+    let class_shape = g.node(
+        "Concat",
+        "class_shape",
+        &[&count, &row],
+        vec![int("axis", 0)],
+    );
     let class = g.node("Expand", "classes", &["class", &class_shape], vec![]);
-    let raw = if tower.norm_pre.is_some() { "embedded" } else { "tokens" };
+    let raw = if tower.norm_pre.is_some() {
+        "embedded"
+    } else {
+        "tokens"
+    };
     let mut x = g.node("Concat", raw, &[&class, &placed], vec![int("axis", 1)]);
     if tower.norm_pre.is_some() {
         x = norm(&mut g, "norm_pre", "tokens", &x, tower.shape.epsilon);
@@ -201,7 +249,15 @@ fn trunk(tower: &Vision, weights: &[Tensor]) -> proto::Model {
     let tokens = [Dim::Any("N"), Dim::Any("T"), Dim::Of(width)];
     g.output("tokens", &tokens);
     for i in 1..=tower.blocks.len() {
-        x = block(&mut g, i, &format!("block{i}"), &x, tower.shape, None, false);
+        x = block(
+            &mut g,
+            i,
+            &format!("block{i}"),
+            &x,
+            tower.shape,
+            None,
+            false,
+        );
         g.output(&x, &tokens);
     }
     let after_norm = norm(&mut g, "norm_post", "after_norm", &x, tower.shape.epsilon);
@@ -213,10 +269,22 @@ fn trunk(tower: &Vision, weights: &[Tensor]) -> proto::Model {
 /// Gathered tokens `[N, 1 + k k, D]` to `embedding` `[N, E]`. The last block computes the class token's row alone.
 fn windows(tower: &Vision, weights: &[Tensor]) -> proto::Model {
     let mut g = GraphBuilder::new("windows", weights);
-    let mut x = g.input("tokens", FLOAT, &[Dim::Any("N"), Dim::Any("T"), Dim::Of(tower.shape.width)]);
+    let mut x = g.input(
+        "tokens",
+        FLOAT,
+        &[Dim::Any("N"), Dim::Any("T"), Dim::Of(tower.shape.width)],
+    );
     let last = tower.blocks.len();
     for i in 1..=last {
-        x = block(&mut g, i, &format!("block{i}"), &x, tower.shape, None, i == last);
+        x = block(
+            &mut g,
+            i,
+            &format!("block{i}"),
+            &x,
+            tower.shape,
+            None,
+            i == last,
+        );
     }
     finish_class(&mut g, tower, &x, "embedding");
     g.finish()
@@ -225,7 +293,12 @@ fn windows(tower: &Vision, weights: &[Tensor]) -> proto::Model {
 /// The class token's row of `x`, after the final norm and the projection, as the output `name` `[N, E]`.
 fn finish_class(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) {
     let zero = g.ints("first", &[0]);
-    let row = g.node("Gather", "class_row_of_last", &[x, &zero], vec![int("axis", 1)]);
+    let row = g.node(
+        "Gather",
+        "class_row_of_last",
+        &[x, &zero],
+        vec![int("axis", 1)],
+    );
     let flat_shape = g.ints("class_flat", &[-1, tower.shape.width as i64]);
     let flat = g.node("Reshape", "class_token", &[&row, &flat_shape], vec![]);
     let embed = match &tower.projection {
@@ -245,23 +318,54 @@ fn finish_class(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) {
 fn text(tower: &Text, weights: &[Tensor], masked: bool) -> proto::Model {
     let mut g = GraphBuilder::new("text", weights);
     let ids = g.input("ids", INT64, &[Dim::Any("N"), Dim::Of(tower.context)]);
-    let embedded = g.node("Gather", "embedded", &["embedding", &ids], vec![int("axis", 0)]);
+    let embedded = g.node(
+        "Gather",
+        "embedded",
+        &["embedding", &ids],
+        vec![int("axis", 0)],
+    );
     let mut x = g.node("Add", "placed", &[&embedded, "positions"], vec![]);
     for i in 1..=tower.blocks.len() {
-        x = block(&mut g, i, &format!("block{i}"), &x, tower.shape, masked.then_some("mask"), false);
+        x = block(
+            &mut g,
+            i,
+            &format!("block{i}"),
+            &x,
+            tower.shape,
+            masked.then_some("mask"),
+            false,
+        );
     }
     let normed = norm(&mut g, "norm_final", "normed", &x, tower.shape.epsilon);
     // The end token has the largest id of all; padding is zero.
-    let end = g.node("ArgMax", "end", &[&ids], vec![int("axis", 1), int("keepdims", 1)]);
-    let row = g.node("GatherND", "end_row", &[&normed, &end], vec![int("batch_dims", 1)]);
+    let end = g.node(
+        "ArgMax",
+        "end",
+        &[&ids],
+        vec![int("axis", 1), int("keepdims", 1)],
+    );
+    let row = g.node(
+        "GatherND",
+        "end_row",
+        &[&normed, &end],
+        vec![int("batch_dims", 1)],
+    );
     g.node("MatMul", "features", &[&row, "projection.weight"], vec![]);
-    g.output("features", &[Dim::Any("N"), Dim::Of(tower.projection.columns)]);
+    g.output(
+        "features",
+        &[Dim::Any("N"), Dim::Of(tower.projection.columns)],
+    );
     g.finish()
 }
 
 fn norm(g: &mut GraphBuilder, weights: &str, name: &str, x: &str, epsilon: f32) -> String {
     let (weight, bias) = (format!("{weights}.weight"), format!("{weights}.bias"));
-    g.node("LayerNormalization", name, &[x, &weight, &bias], vec![int("axis", -1), float("epsilon", epsilon)])
+    g.node(
+        "LayerNormalization",
+        name,
+        &[x, &weight, &bias],
+        vec![int("axis", -1), float("epsilon", epsilon)],
+    )
 }
 
 fn linear(g: &mut GraphBuilder, weights: &str, name: &str, x: &str, biased: bool) -> String {
@@ -289,7 +393,12 @@ fn block(
     let (asking, residual) = if class_only {
         let first = g.ints("first", &[0]);
         let axis = vec![int("axis", 1)];
-        let asking = g.node("Gather", &part("normed1_class"), &[&normed, &first], axis.clone());
+        let asking = g.node(
+            "Gather",
+            &part("normed1_class"),
+            &[&normed, &first],
+            axis.clone(),
+        );
         (asking, g.node("Gather", &part("class"), &[x, &first], axis))
     } else {
         (normed.clone(), x.to_owned())
@@ -309,13 +418,29 @@ fn block(
 }
 
 /// `softmax(q k^T + mask) v` for each head; the queries carry the scale already.
-fn attention(g: &mut GraphBuilder, name: &str, [q, k, v]: [&str; 3], shape: Shape, mask: Option<&str>) -> String {
+fn attention(
+    g: &mut GraphBuilder,
+    name: &str,
+    [q, k, v]: [&str; 3],
+    shape: Shape,
+    mask: Option<&str>,
+) -> String {
     let head = (shape.width / shape.heads) as i64;
     let split = g.ints("head_split", &[0, 0, shape.heads as i64, head]);
     let joined = g.ints("head_join", &[0, 0, shape.width as i64]);
     let mut heads = |x: &str, part: &str, perm: &[i64]| {
-        let apart = g.node("Reshape", &format!("{name}.{part}.apart"), &[x, &split], vec![]);
-        g.node("Transpose", &format!("{name}.{part}.heads"), &[&apart], vec![ints("perm", perm)])
+        let apart = g.node(
+            "Reshape",
+            &format!("{name}.{part}.apart"),
+            &[x, &split],
+            vec![],
+        );
+        g.node(
+            "Transpose",
+            &format!("{name}.{part}.heads"),
+            &[&apart],
+            vec![ints("perm", perm)],
+        )
     };
     let q = heads(q, "q", &[0, 2, 1, 3]);
     let k = heads(k, "k", &[0, 2, 3, 1]);
@@ -324,9 +449,19 @@ fn attention(g: &mut GraphBuilder, name: &str, [q, k, v]: [&str; 3], shape: Shap
     if let Some(mask) = mask {
         scores = g.node("Add", &format!("{name}.masked"), &[&scores, mask], vec![]);
     }
-    let shares = g.node("Softmax", &format!("{name}.shares"), &[&scores], vec![int("axis", -1)]);
+    let shares = g.node(
+        "Softmax",
+        &format!("{name}.shares"),
+        &[&scores],
+        vec![int("axis", -1)],
+    );
     let mixed = g.node("MatMul", &format!("{name}.mixed"), &[&shares, &v], vec![]);
-    let back = g.node("Transpose", &format!("{name}.back"), &[&mixed], vec![ints("perm", &[0, 2, 1, 3])]);
+    let back = g.node(
+        "Transpose",
+        &format!("{name}.back"),
+        &[&mixed],
+        vec![ints("perm", &[0, 2, 1, 3])],
+    );
     g.node("Reshape", name, &[&back, &joined], vec![])
 }
 

@@ -20,7 +20,10 @@ impl WeightsFile {
         let file = File::open(path).map_err(|error| ModelError::read(path, error))?;
         // SAFETY: the map is only read; whoever truncates a weights file while it is imported ends the import.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| ModelError::read(path, error))?;
-        Ok(WeightsFile { map, name: path.display().to_string() })
+        Ok(WeightsFile {
+            map,
+            name: path.display().to_string(),
+        })
     }
 
     pub fn reader(&self) -> Result<Reader<'_>, ModelError> {
@@ -31,7 +34,11 @@ impl WeightsFile {
                 self.map.len()
             ))
         })?;
-        Ok(Reader { tensors, file: &self.name, problems: Problems::new() })
+        Ok(Reader {
+            tensors,
+            file: &self.name,
+            problems: Problems::new(),
+        })
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -59,26 +66,43 @@ impl Reader<'_> {
         let view = match self.tensors.tensor(name) {
             Ok(view) => view,
             Err(_) => {
-                self.problems.note(name, format!("missing (shape {shape:?} is needed)"));
+                self.problems
+                    .note(name, format!("missing (shape {shape:?} is needed)"));
                 return Vec::new();
             }
         };
         if view.shape() != shape {
-            self.problems.note(name, format!("has shape {:?}, {shape:?} is needed", view.shape()));
+            self.problems.note(
+                name,
+                format!("has shape {:?}, {shape:?} is needed", view.shape()),
+            );
             return Vec::new();
         }
         let bytes = view.data();
         let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::F16 => bytes
+                .chunks_exact(2)
+                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            Dtype::BF16 => bytes
+                .chunks_exact(2)
+                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
             other => {
-                self.problems.note(name, format!("is {other:?}; F32, F16 and BF16 can be read"));
+                self.problems
+                    .note(name, format!("is {other:?}; F32, F16 and BF16 can be read"));
                 return Vec::new();
             }
         };
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            self.problems.note(name, format!("holds {} at index {at}; weights must be finite", values[at]));
+            self.problems.note(
+                name,
+                format!("holds {} at index {at}; weights must be finite", values[at]),
+            );
         }
         values
     }
@@ -87,7 +111,12 @@ impl Reader<'_> {
     pub fn linear(&mut self, name: &str, input: usize, output: usize) -> Linear {
         let weight = self.tensor(&format!("{name}.weight"), &[output, input]);
         let bias = self.tensor(&format!("{name}.bias"), &[output]);
-        Linear { rows: input, columns: output, weight: transposed(&weight, output, input), bias: Some(bias) }
+        Linear {
+            rows: input,
+            columns: output,
+            weight: transposed(&weight, output, input),
+            bias: Some(bias),
+        }
     }
 
     pub fn norm(&mut self, name: &str, width: usize) -> Norm {
@@ -104,7 +133,12 @@ impl Reader<'_> {
             return Ok(());
         }
         let all: Vec<&str> = self.problems.iter().collect();
-        let mut words = all.iter().take(TOLD).copied().collect::<Vec<_>>().join("\n  ");
+        let mut words = all
+            .iter()
+            .take(TOLD)
+            .copied()
+            .collect::<Vec<_>>()
+            .join("\n  ");
         if all.len() > TOLD {
             words.push_str(&format!("\n  and {} more", all.len() - TOLD));
         }

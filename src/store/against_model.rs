@@ -2,11 +2,11 @@
 //! order, disks that fill up and crashes included, each part has exactly one result, in order, delivered or
 //! given up and counted, and the counters balance.
 
-use super::clerk::Clerk;
 use super::tests::{as_killed, passed, settings, words};
 use super::*;
-use crate::part::tests::ask;
-use crate::verdict::Verdict;
+use crate::data::part::tests::ask;
+use crate::data::verdict::Verdict;
+use crate::store::writer::Clerk;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -87,14 +87,26 @@ fn name(part: &Part) -> Name {
 }
 
 fn said(waiting: &Waiting) -> (Name, Verdict) {
-    let (run, camera, seq, passes): (String, String, u64, bool) = serde_json::from_str(&waiting.body).expect("ours");
-    ((run, camera, seq), if passes { Verdict::Pass } else { Verdict::Undecided })
+    let (run, camera, seq, passes): (String, String, u64, bool) =
+        serde_json::from_str(&waiting.body).expect("ours");
+    (
+        (run, camera, seq),
+        if passes {
+            Verdict::Pass
+        } else {
+            Verdict::Undecided
+        },
+    )
 }
 
 fn open(folder: &Path, run: u32) -> (Store, Clerk, Found) {
     // What is live stays so, however slow this test is.
-    let settings = Settings { reject_window: Duration::from_secs(3600), ..settings(folder) };
-    let (store, opened, found) = Store::open(settings, &format!("run-{run}"), Causes::default()).expect("opens");
+    let settings = Settings {
+        reject_window: Duration::from_secs(3600),
+        ..settings(folder)
+    };
+    let (store, opened, found) =
+        Store::open(settings, &format!("run-{run}"), Causes::default()).expect("opens");
     let body = |report: &Report| {
         let (run, camera, seq) = name(&report.part);
         serde_json::json!([run, camera, seq, report.verdict == Verdict::Pass]).to_string()
@@ -126,25 +138,34 @@ impl Line {
     }
 
     fn asks(side: bool, count: usize, late: bool) -> Vec<Ask> {
-        let (camera, deadline) = (if side { "side" } else { "top" }, Duration::from_secs(if late { 0 } else { 3600 }));
+        let (camera, deadline) = (
+            if side { "side" } else { "top" },
+            Duration::from_secs(if late { 0 } else { 3600 }),
+        );
         (0..count).map(|_| ask(camera, deadline)).collect()
     }
 
     fn accepted(&mut self, parts: Vec<Part>) {
-        self.parts.extend(parts.iter().map(|part| (name(part), vec![])));
+        self.parts
+            .extend(parts.iter().map(|part| (name(part), vec![])));
         self.open.extend(parts);
     }
 
     fn does(&mut self, step: Step) {
         match step {
             Step::Accept { side, count, late } => {
-                let accepting = self.store.accepting(Self::asks(side, count, late), None, |_| String::new());
+                let accepting = self
+                    .store
+                    .accepting(Self::asks(side, count, late), None, |_| String::new());
                 self.clerk.once();
                 let (parts, _) = accepting.wait().expect("open");
                 self.accepted(parts);
             }
             Step::Number { side, count } => {
-                let parts = self.store.number(Self::asks(side, count, false)).expect("open");
+                let parts = self
+                    .store
+                    .number(Self::asks(side, count, false))
+                    .expect("open");
                 self.accepted(parts);
                 self.clerk.once();
             }
@@ -154,8 +175,12 @@ impl Line {
                 self.clerk.once();
             }
             Step::Flood { side } => {
-                let parts = self.store.number(Self::asks(side, 1100, false)).expect("open");
-                self.parts.extend(parts.iter().map(|part| (name(part), vec![])));
+                let parts = self
+                    .store
+                    .number(Self::asks(side, 1100, false))
+                    .expect("open");
+                self.parts
+                    .extend(parts.iter().map(|part| (name(part), vec![])));
                 self.store.settle(parts.iter().map(passed).collect());
                 self.clerk.once();
             }
@@ -189,14 +214,18 @@ impl Line {
         self.close_the_books();
         self.runs += 1;
         let folder = tempfile::tempdir().expect("a folder");
-        as_killed(&self.folder.path().join("box.db"), &folder.path().join("box.db"));
+        as_killed(
+            &self.folder.path().join("box.db"),
+            &folder.path().join("box.db"),
+        );
         let (store, clerk, found) = open(folder.path(), self.runs);
         (self.store, self.clerk, self.left, self.folder) = (store, clerk, found.backlog, folder);
         self.open.clear();
         self.flying.clear();
         self.live_to.clear();
         for previous in found.previous {
-            let of = |(run, camera, _): &&Name| *run == previous.run_id && *camera == previous.camera;
+            let of =
+                |(run, camera, _): &&Name| *run == previous.run_id && *camera == previous.camera;
             let last = self.parts.keys().filter(of).map(|(_, _, seq)| *seq).max();
             assert_eq!(last, Some(previous.last_seq), "{previous:?}");
         }
@@ -218,7 +247,10 @@ impl Line {
         if waiting.until.is_some() {
             let ((_, camera, seq), _) = said(&waiting);
             let before = self.live_to.insert(camera.clone(), seq);
-            assert!(before.is_none_or(|before| before < seq), "{camera}: {seq} after {before:?}");
+            assert!(
+                before.is_none_or(|before| before < seq),
+                "{camera}: {seq} after {before:?}"
+            );
         }
         self.flying.push(waiting);
         true
@@ -226,7 +258,10 @@ impl Line {
 
     fn land(&mut self, waiting: &Waiting, accepted: bool) {
         let (name, verdict) = said(waiting);
-        self.parts.get_mut(&name).unwrap_or_else(|| panic!("nobody asked for {name:?}")).push(verdict);
+        self.parts
+            .get_mut(&name)
+            .unwrap_or_else(|| panic!("nobody asked for {name:?}"))
+            .push(verdict);
         self.store.landed(waiting.key, accepted);
         self.refused += u64::from(!accepted);
     }
@@ -257,10 +292,17 @@ impl Line {
             self.clerk.once();
             self.balances();
         }
-        assert_eq!((self.store.count().waiting, self.store.count().open), (0, 0));
+        assert_eq!(
+            (self.store.count().waiting, self.store.count().open),
+            (0, 0)
+        );
         self.close_the_books();
         let had: usize = self.parts.values().map(Vec::len).sum();
-        assert_eq!(self.parts.len() as u64 + self.late, had as u64 + self.given_up, "each once, or given up");
+        assert_eq!(
+            self.parts.len() as u64 + self.late,
+            had as u64 + self.given_up,
+            "each once, or given up"
+        );
         for (name, had) in &self.parts {
             let is_right = match had.as_slice() {
                 [] => self.given_up > 0,

@@ -4,29 +4,37 @@
 use super::database::{Database, Write};
 use super::tests::{DEADLINE, Run, passed, settings, words};
 use super::*;
-use crate::condition::Health;
-use crate::part::tests::ask;
+use crate::base::health::Health;
+use crate::data::part::tests::ask;
 use std::path::Path;
 
 /// Most of its pages say nothing any more, as after a bad sector.
 fn break_it(file: &Path) {
     use std::os::unix::fs::FileExt;
     let length = std::fs::metadata(file).expect("there").len();
-    let file = std::fs::File::options().write(true).open(file).expect("opens");
-    file.write_all_at(&vec![0x5a; length as usize - 4096], 4096).expect("written");
+    let file = std::fs::File::options()
+        .write(true)
+        .open(file)
+        .expect("opens");
+    file.write_all_at(&vec![0x5a; length as usize - 4096], 4096)
+        .expect("written");
 }
 
 #[test]
 fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     let folder = tempfile::tempdir().expect("a folder");
     let causes = Causes::default();
-    let (store, mut opened, _) = Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
+    let (store, mut opened, _) =
+        Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
     opened.database().fill_up(true);
     let body = |_: &Report| "{".to_owned() + &" ".repeat(2000);
     let mut clerk = opened.clerk(words(body));
     let mut round = |store: &Store, full: Option<bool>| {
         full.into_iter().for_each(|full| clerk.disk(full));
-        let (asks, to) = ((0..20).map(|_| ask("top", DEADLINE)).collect(), store.clone());
+        let (asks, to) = (
+            (0..20).map(|_| ask("top", DEADLINE)).collect(),
+            store.clone(),
+        );
         let asked = std::thread::spawn(move || to.accept(asks));
         while !asked.is_finished() {
             clerk.once();
@@ -41,13 +49,20 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     assert_eq!(causes.all().0, Health::Normal);
     drop(clerk);
     let run = Run::start(settings(folder.path()), "01B");
-    assert_eq!((run.found.backlog, run.found.previous[0].last_seq), (40, 40));
+    assert_eq!(
+        (run.found.backlog, run.found.previous[0].last_seq),
+        (40, 40)
+    );
     run.end();
 }
 
 #[test]
-fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is_used_once_there_is_room() {
-    let settings = Settings { file: layer::path("start.db").into(), ..settings(Path::new("")) };
+fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is_used_once_there_is_room()
+ {
+    let settings = Settings {
+        file: layer::path("start.db").into(),
+        ..settings(Path::new(""))
+    };
     let run = Run::start(settings.clone(), "01A");
     let parts = run.accept(3);
     run.pass(&parts[0]);
@@ -58,8 +73,18 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
     let run = Run::start(settings.clone(), "01B");
     let (health, told) = run.causes.all();
     assert_eq!(health, Health::OffSpec);
-    assert!(told[0].contains("results are not on the disk: database or disk is full"), "{told:?}");
-    assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 3 }]);
+    assert!(
+        told[0].contains("results are not on the disk: database or disk is full"),
+        "{told:?}"
+    );
+    assert_eq!(
+        run.found.previous,
+        [Previous {
+            run_id: "01A".into(),
+            camera: "top".into(),
+            last_seq: 3
+        }]
+    );
     let own = run.accept(2);
     assert_eq!((own[1].seq, own[0].key), (2, parts[2].key + 1));
     run.pass(&own[0]);
@@ -68,7 +93,9 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
     assert!(run.store.outbox().next().is_none());
 
     layer::fill("start.db", false);
-    let late: Vec<u64> = std::iter::from_fn(|| run.next()).map(|waiting| waiting.key).collect();
+    let late: Vec<u64> = std::iter::from_fn(|| run.next())
+        .map(|waiting| waiting.key)
+        .collect();
     assert_eq!(
         late,
         parts.iter().map(|part| part.key).collect::<Vec<_>>(),
@@ -77,7 +104,14 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
     assert_eq!(run.causes.all().0, Health::Normal);
     run.end();
     let run = Run::start(settings, "01C");
-    assert_eq!(run.found.previous, [Previous { run_id: "01B".into(), camera: "top".into(), last_seq: 2 }]);
+    assert_eq!(
+        run.found.previous,
+        [Previous {
+            run_id: "01B".into(),
+            camera: "top".into(),
+            last_seq: 2
+        }]
+    );
     assert_eq!(run.found.backlog, 5);
     run.end();
 }
@@ -100,13 +134,20 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("box.db");
     let causes = Causes::default();
-    let (store, mut opened, _) = Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
+    let (store, mut opened, _) =
+        Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
     opened.database().forget_pages();
     break_it(&file);
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let aside = || {
         let all = std::fs::read_dir(folder.path()).expect("there").flatten();
-        all.filter(|entry| entry.file_name().to_string_lossy().starts_with("box.db.broken-")).count()
+        all.filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("box.db.broken-")
+        })
+        .count()
     };
     store.note("something");
     clerk.once();
@@ -115,62 +156,114 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
     clerk.disk(false);
     clerk.once();
     let (health, told) = causes.all();
-    assert!(health == Health::OffSpec && told.len() == 1 && told[0].contains("moved to"), "{told:?}");
+    assert!(
+        health == Health::OffSpec && told.len() == 1 && told[0].contains("moved to"),
+        "{told:?}"
+    );
     drop((store, clerk));
     let (database, _) = Database::open(&file, Sync::Normal).expect("opens");
-    assert!(database.audit().expect("works").iter().any(|(_, what)| what.contains("the store was broken")));
+    assert!(
+        database
+            .audit()
+            .expect("works")
+            .iter()
+            .any(|(_, what)| what.contains("the store was broken"))
+    );
 }
 
 #[test]
 fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it_comes() {
-    let settings = Settings { file: layer::path("unread.db").into(), ..settings(Path::new("")) };
+    let settings = Settings {
+        file: layer::path("unread.db").into(),
+        ..settings(Path::new(""))
+    };
     layer::fill("unread.db", true);
     let run = Run::start(settings.clone(), "01A");
     assert!(run.found.is_unread);
-    let part = run.store.accept(vec![ask("top", Duration::from_millis(1))]).expect("open").remove(0);
+    let part = run
+        .store
+        .accept(vec![ask("top", Duration::from_millis(1))])
+        .expect("open")
+        .remove(0);
     run.until(|count| count.results == 1);
     run.pass(&part); // for the record
     run.until(|count| count.late == 1);
-    drop((run.store.begin("taught", "new"), run.store.keep("met", "now"), run.store.keep("none", "")));
+    drop((
+        run.store.begin("taught", "new"),
+        run.store.keep("met", "now"),
+        run.store.keep("none", ""),
+    ));
     layer::fill("unread.db", false);
     run.until(|_| run.causes.all().0 == Health::Normal);
-    let keys: Vec<u64> = std::iter::from_fn(|| run.next()).map(|waiting| waiting.key).collect();
+    let keys: Vec<u64> = std::iter::from_fn(|| run.next())
+        .map(|waiting| waiting.key)
+        .collect();
     assert_eq!(keys.len(), 2, "{keys:?}");
     keys.iter().for_each(|key| run.store.landed(*key, true));
     run.until(|count| count.acked == 2);
     let count = run.store.count();
-    assert!(count.balances() && (count.given_up, count.waiting) == (0, 0), "{count:?}");
+    assert!(
+        count.balances() && (count.given_up, count.waiting) == (0, 0),
+        "{count:?}"
+    );
     run.end();
     let run = Run::start(settings, "01B");
     assert_eq!((run.found.backlog, run.found.is_unread), (0, false));
     let kept = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    assert_eq!(run.found.kept, [kept("met", "now"), kept("taught", "new")].into());
+    assert_eq!(
+        run.found.kept,
+        [kept("met", "now"), kept("taught", "new")].into()
+    );
     // What stands there already stays, where it is only begun.
-    drop((run.store.begin("taught", "newer"), run.store.keep("met", "")));
+    drop((
+        run.store.begin("taught", "newer"),
+        run.store.keep("met", ""),
+    ));
     run.end();
-    let (database, _) = Database::open(layer::path("unread.db").as_ref(), Sync::Normal).expect("opens");
-    assert_eq!(database.found().expect("found").kept, [kept("taught", "new")].into());
+    let (database, _) =
+        Database::open(layer::path("unread.db").as_ref(), Sync::Normal).expect("opens");
+    assert_eq!(
+        database.found().expect("found").kept,
+        [kept("taught", "new")].into()
+    );
 }
 
 #[test]
 fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
-    let spilled = Write::Spill { key: 7, place: "top".into(), body: "{".into() };
-    database.write("01A", std::slice::from_ref(&spilled)).expect("written");
+    let (mut database, _) =
+        Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    let spilled = Write::Spill {
+        key: 7,
+        place: "top".into(),
+        body: "{".into(),
+    };
+    database
+        .write("01A", std::slice::from_ref(&spilled))
+        .expect("written");
     database.write("01A", &[spilled]).expect("written");
-    let waits: Vec<u64> = database.page(0, 10).expect("works").iter().map(|row| row.key).collect();
+    let waits: Vec<u64> = database
+        .page(0, 10)
+        .expect("works")
+        .iter()
+        .map(|row| row.key)
+        .collect();
     assert_eq!(waits, [7]);
 }
 
 #[test]
 fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+    let (store, opened, _) =
+        Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let mut parts = vec![];
     for _ in 0..21 {
-        parts.extend(store.number((0..100).map(|_| ask("top", DEADLINE)).collect()).expect("open"));
+        parts.extend(
+            store
+                .number((0..100).map(|_| ask("top", DEADLINE)).collect())
+                .expect("open"),
+        );
         clerk.once();
     }
     clerk.disk(true);
@@ -180,7 +273,11 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
         clerk.once();
     }
     let given_up = store.count().given_up;
-    assert!(given_up > 0 && store.count().waiting + given_up == 2100, "{:?}", store.count());
+    assert!(
+        given_up > 0 && store.count().waiting + given_up == 2100,
+        "{:?}",
+        store.count()
+    );
     clerk.disk(false);
     for _ in 0..10 {
         store.note("");
@@ -195,12 +292,15 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
 #[test]
 fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+    let (store, opened, _) =
+        Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
     let mut clerk = opened.clerk(words(|report| format!("{{\"seq\":{}", report.part.seq)));
     clerk.disk(true);
     let mut owed = 0;
     for n in 0..100 {
-        let parts = store.number((0..1000).map(|_| ask("top", DEADLINE)).collect()).expect("open");
+        let parts = store
+            .number((0..1000).map(|_| ask("top", DEADLINE)).collect())
+            .expect("open");
         store.settle(parts.iter().map(passed).collect());
         (0..1000).for_each(|m| drop(store.answered(&format!("trigger {n} {m}"), "{}")));
         clerk.once_with_nothing();
@@ -215,27 +315,57 @@ fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
         clerk.once_with_nothing();
         assert!(clerk.unwritten() < 60_000, "{}", clerk.unwritten());
     }
-    assert!(store.count().balances() && store.count().waiting == owed, "{:?}", store.count());
+    assert!(
+        store.count().balances() && store.count().waiting == owed,
+        "{:?}",
+        store.count()
+    );
     clerk.disk(false);
     clerk.once_with_nothing();
     drop((clerk, store));
     let run = Run::start(settings(folder.path()), "01B");
-    assert_eq!((run.found.backlog, run.found.previous[0].last_seq), (owed, 100_000));
-    assert!(run.found.answers.len() >= 20_000, "{}", run.found.answers.len());
-    assert_eq!(run.found.answers.last().map(|(id, _)| id.as_str()), Some("trigger 99 999"));
+    assert_eq!(
+        (run.found.backlog, run.found.previous[0].last_seq),
+        (owed, 100_000)
+    );
+    assert!(
+        run.found.answers.len() >= 20_000,
+        "{}",
+        run.found.answers.len()
+    );
+    assert_eq!(
+        run.found.answers.last().map(|(id, _)| id.as_str()),
+        Some("trigger 99 999")
+    );
     run.end();
 }
 
 #[test]
 fn a_file_that_is_no_store_is_moved_aside_and_a_second_process_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("box.db"), "garbage, and a lot of it. ".repeat(1000)).expect("written");
+    std::fs::write(
+        folder.path().join("box.db"),
+        "garbage, and a lot of it. ".repeat(1000),
+    )
+    .expect("written");
     let run = Run::start(settings(folder.path()), "01A");
     assert!(run.causes.all().1[0].contains("the store was broken"));
-    let aside = std::fs::read_dir(folder.path()).expect("there").flatten().map(|entry| entry.file_name());
-    assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("box.db.broken-")));
-    let second = Store::open(settings(folder.path()), "01B", Causes::default()).err().expect("in use");
-    assert!(second.to_string().contains("is used by another winspect"), "{second}");
+    let aside = std::fs::read_dir(folder.path())
+        .expect("there")
+        .flatten()
+        .map(|entry| entry.file_name());
+    assert!(
+        aside
+            .into_iter()
+            .any(|name| name.to_string_lossy().starts_with("box.db.broken-"))
+    );
+    let second = Store::open(settings(folder.path()), "01B", Causes::default())
+        .err()
+        .expect("in use");
+    assert!(
+        second.to_string().contains("is used by another winspect"),
+        "{second}"
+    );
     run.end();
 }
 
@@ -244,12 +374,17 @@ fn a_store_of_an_early_build_is_moved_aside_and_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = settings(folder.path());
     let early = rusqlite::Connection::open(&settings.file).expect("made");
-    early.execute_batch("CREATE TABLE part (key INTEGER PRIMARY KEY); PRAGMA user_version = 1;").expect("made");
+    early
+        .execute_batch("CREATE TABLE part (key INTEGER PRIMARY KEY); PRAGMA user_version = 1;")
+        .expect("made");
     drop(early);
     let run = Run::start(settings, "01A");
     assert_eq!(run.accept(1)[0].seq, 1);
     let (health, causes) = run.causes.all();
     assert_eq!(health, Health::OffSpec);
-    assert!(causes[0].contains("an early winspect's (version 1); moved to"), "{causes:?}");
+    assert!(
+        causes[0].contains("an early winspect's (version 1); moved to"),
+        "{causes:?}"
+    );
     run.end();
 }

@@ -12,10 +12,21 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// One after the other, in a run.
 #[derive(Debug, Clone)]
 pub enum Event {
-    Write { file: String, at: usize, bytes: Vec<u8> },
-    Truncate { file: String, length: usize },
-    Sync { file: String },
-    Delete { file: String },
+    Write {
+        file: String,
+        at: usize,
+        bytes: Vec<u8>,
+    },
+    Truncate {
+        file: String,
+        length: usize,
+    },
+    Sync {
+        file: String,
+    },
+    Delete {
+        file: String,
+    },
     Told(Told),
 }
 
@@ -48,7 +59,8 @@ const NAME: &CStr = c"winspect-power-cut";
 /// What happened to the stores of these names.
 static EVENTS: Mutex<BTreeMap<String, Vec<Event>>> = Mutex::new(BTreeMap::new());
 /// The names of open files and the functions that do the work, by the files' addresses in memory.
-static OPEN: Mutex<BTreeMap<usize, (String, ffi::sqlite3_io_methods)>> = Mutex::new(BTreeMap::new());
+static OPEN: Mutex<BTreeMap<usize, (String, ffi::sqlite3_io_methods)>> =
+    Mutex::new(BTreeMap::new());
 static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
 /// Who looks at the store whenever it is about to write or has synced.
 static WATCHERS: Mutex<BTreeMap<String, Watcher>> = Mutex::new(BTreeMap::new());
@@ -73,13 +85,20 @@ pub fn path(store: &str) -> String {
 
 /// In the middle of the store's work: `watcher` must not wait for it.
 pub fn watch(store: &str, watcher: Watcher) {
-    WATCHERS.lock().expect("no panic").insert(store.to_owned(), watcher);
+    WATCHERS
+        .lock()
+        .expect("no panic")
+        .insert(store.to_owned(), watcher);
 }
 
 /// What happened, and nobody watches any more.
 pub fn take(store: &str) -> Vec<Event> {
     WATCHERS.lock().expect("no panic").remove(store);
-    EVENTS.lock().expect("no panic").remove(store).unwrap_or_default()
+    EVENTS
+        .lock()
+        .expect("no panic")
+        .remove(store)
+        .unwrap_or_default()
 }
 
 /// Nothing can be written, or there is room again.
@@ -95,7 +114,12 @@ pub fn fill(store: &str, full: bool) {
 /// The store's file is `store`, those beside it begin with that.
 pub fn note(file: &str, event: Event) {
     let store = store_of(file).to_owned();
-    EVENTS.lock().expect("no panic").entry(store).or_default().push(event);
+    EVENTS
+        .lock()
+        .expect("no panic")
+        .entry(store)
+        .or_default()
+        .push(event);
 }
 
 fn store_of(file: &str) -> &str {
@@ -103,7 +127,11 @@ fn store_of(file: &str) -> &str {
 }
 
 fn look(file: &str) {
-    let watcher = WATCHERS.lock().expect("no panic").get(store_of(file)).cloned();
+    let watcher = WATCHERS
+        .lock()
+        .expect("no panic")
+        .get(store_of(file))
+        .cloned();
     if let Some(watcher) = watcher {
         watcher();
     }
@@ -117,14 +145,22 @@ fn unix() -> ffi::sqlite3_vfs {
 fn name(path: *const c_char) -> String {
     // SAFETY: a path of SQLite's ends with a zero.
     let path = Path::new(unsafe { CStr::from_ptr(path) }.to_str().expect("ours"));
-    path.file_name().expect("a file").to_string_lossy().into_owned()
+    path.file_name()
+        .expect("a file")
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn of(file: *mut ffi::sqlite3_file) -> (String, ffi::sqlite3_io_methods) {
     OPEN.lock().expect("no panic")[&(file as usize)].clone()
 }
 
-unsafe extern "C" fn full_path(_: *mut ffi::sqlite3_vfs, path: *const c_char, room: c_int, to: *mut c_char) -> c_int {
+unsafe extern "C" fn full_path(
+    _: *mut ffi::sqlite3_vfs,
+    path: *const c_char,
+    room: c_int,
+    to: *mut c_char,
+) -> c_int {
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder"));
     let full = folder.path().join(name(path)).display().to_string();
     assert!(full.len() < room as usize);
@@ -151,31 +187,55 @@ unsafe extern "C" fn open(
         ours.xTruncate = Some(truncate);
         ours.xSync = Some(sync);
         unsafe { (*file).pMethods = Box::leak(Box::new(ours)) }; // one for each file that is opened
-        OPEN.lock().expect("no panic").insert(file as usize, (name(path), theirs));
+        OPEN.lock()
+            .expect("no panic")
+            .insert(file as usize, (name(path), theirs));
     }
     done
 }
 
-unsafe extern "C" fn delete(layer: *mut ffi::sqlite3_vfs, path: *const c_char, sync: c_int) -> c_int {
+unsafe extern "C" fn delete(
+    layer: *mut ffi::sqlite3_vfs,
+    path: *const c_char,
+    sync: c_int,
+) -> c_int {
     let file = name(path);
     note(&file, Event::Delete { file: file.clone() });
     unsafe { unix().xDelete.expect("there")(layer, path, sync) }
 }
 
-unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, count: c_int, at: i64) -> c_int {
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    bytes: *const c_void,
+    count: c_int,
+    at: i64,
+) -> c_int {
     let (name, theirs) = of(file);
     if FULL.lock().expect("no panic").contains(store_of(&name)) {
         return ffi::SQLITE_FULL;
     }
     look(&name);
     let copy = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize) }.to_vec();
-    note(&name, Event::Write { file: name.clone(), at: at as usize, bytes: copy });
+    note(
+        &name,
+        Event::Write {
+            file: name.clone(),
+            at: at as usize,
+            bytes: copy,
+        },
+    );
     unsafe { theirs.xWrite.expect("there")(file, bytes, count, at) }
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_int {
     let (name, theirs) = of(file);
-    note(&name, Event::Truncate { file: name.clone(), length: length as usize });
+    note(
+        &name,
+        Event::Truncate {
+            file: name.clone(),
+            length: length as usize,
+        },
+    );
     unsafe { theirs.xTruncate.expect("there")(file, length) }
 }
 

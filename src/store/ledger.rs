@@ -8,9 +8,9 @@
 //! A verdict that comes after that is for the record. An earlier part of a camera is due no later than the next one, so
 //! that keeping the order makes no result later than its deadline.
 
-use crate::part::{Ask, Part};
-use crate::report::Report;
-use crate::verdict::Reason;
+use crate::data::part::{Ask, Part};
+use crate::data::report::Report;
+use crate::data::verdict::Reason;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,7 +55,13 @@ pub enum Settled {
 impl Ledger {
     /// `next_key` is beyond every key that the store holds.
     pub fn new(run_id: Arc<str>, next_key: u64) -> Self {
-        Ledger { run_id, next_key, accepted: 0, cameras: HashMap::new(), is_closed: false }
+        Ledger {
+            run_id,
+            next_key,
+            accepted: 0,
+            cameras: HashMap::new(),
+            is_closed: false,
+        }
     }
 
     /// Gives the part its number; nothing when the line is stopping. Its deadline is never before that of the camera's
@@ -69,12 +75,15 @@ impl Ledger {
         let part = Part::new(self.next_key, self.run_id.clone(), book.last_seq, ask);
         self.next_key += 1;
         self.accepted += 1;
-        book.open.insert(part.seq, Entry::Open(Box::new(part.clone())));
+        book.open
+            .insert(part.seq, Entry::Open(Box::new(part.clone())));
         Some(part)
     }
 
     pub fn settle(&mut self, report: Report) -> Settled {
-        let Some(book) = self.cameras.get_mut(report.part.camera()) else { return Settled::Late(Box::new(report)) };
+        let Some(book) = self.cameras.get_mut(report.part.camera()) else {
+            return Settled::Late(Box::new(report));
+        };
         match book.open.get_mut(&report.part.seq) {
             Some(entry @ Entry::Open(_)) => {
                 *entry = Entry::Settled(Box::new(report));
@@ -86,7 +95,13 @@ impl Ledger {
 
     /// Every part that is due becomes what `say` says of it.
     pub fn expire(&mut self, now: Instant, say: Say) -> Vec<Report> {
-        let reason = |part: &Part| if part.has_frame() { Reason::Late } else { Reason::CameraLost };
+        let reason = |part: &Part| {
+            if part.has_frame() {
+                Reason::Late
+            } else {
+                Reason::CameraLost
+            }
+        };
         self.undecide(&|part| (part.due() <= now).then(|| reason(part)), say)
     }
 
@@ -122,12 +137,17 @@ impl Ledger {
             Entry::Settled(_) => None,
         };
         // By camera the first open one is the first due, but for triggers of a future time.
-        self.cameras.values().flat_map(|book| book.open.values().filter_map(due)).min()
+        self.cameras
+            .values()
+            .flat_map(|book| book.open.values().filter_map(due))
+            .min()
     }
 
     /// True until its result is released.
     pub fn is_open(&self, part: &Part) -> bool {
-        self.cameras.get(part.camera()).is_some_and(|book| book.open.contains_key(&part.seq))
+        self.cameras
+            .get(part.camera())
+            .is_some_and(|book| book.open.contains_key(&part.seq))
     }
 
     /// In all.
@@ -159,9 +179,9 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::part::tests::ask;
-    use crate::report::tests::judge;
-    use crate::verdict::Verdict;
+    use crate::data::part::tests::ask;
+    use crate::data::report::tests::judge;
+    use crate::data::verdict::Verdict;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -182,9 +202,16 @@ mod tests {
         let mut ledger = Ledger::new("run".into(), 1);
         let part = ledger.accept(ask("top", DEADLINE)).expect("not closed");
         let due = ledger.next_due().expect("open");
-        assert!(ledger.expire(due - Duration::from_nanos(1), &say).is_empty());
+        assert!(
+            ledger
+                .expire(due - Duration::from_nanos(1), &say)
+                .is_empty()
+        );
         let said = ledger.expire(due, &say);
-        assert_eq!((said[0].part.seq, said[0].reason), (1, Some(Reason::CameraLost)));
+        assert_eq!(
+            (said[0].part.seq, said[0].reason),
+            (1, Some(Reason::CameraLost))
+        );
         assert!(matches!(ledger.settle(verdict(&part)), Settled::Late(_)));
         assert_eq!((ledger.open(), ledger.next_due()), (0, None));
     }

@@ -9,32 +9,32 @@
 
 #[cfg(test)]
 mod against_model;
-mod clerk;
 mod database;
 #[cfg(test)]
 mod failing_disk;
 #[cfg(test)]
 mod layer;
 mod ledger;
-mod opening;
 mod outbox;
+mod pending;
 #[cfg(test)]
 mod power_cut;
+mod recovery;
 mod rejects;
 #[cfg(test)]
 mod tests;
-mod unwritten;
+mod writer;
 
-pub use clerk::Clerk;
 pub use database::{ANSWERS_MAX, DatabaseError, Found, Previous, Sync};
-pub use opening::{MOVED_ASIDE, Opened};
 pub use outbox::{Outbox, Waiting};
+pub use recovery::{MOVED_ASIDE, Opened};
 pub use rejects::Reject;
+pub use writer::Clerk;
 
 use self::ledger::Ledger;
-use crate::condition::Causes;
-use crate::part::{Ask, Part, Stage};
-use crate::report::{Judge, Report};
+use crate::base::health::Causes;
+use crate::data::part::{Ask, Part, Stage};
+use crate::data::report::{Judge, Report};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -85,7 +85,17 @@ pub struct StoreCount {
 #[cfg(test)]
 impl StoreCount {
     pub(crate) fn balances(&self) -> bool {
-        let StoreCount { accepted, results, open, late, earlier, acked, given_up, waiting, .. } = *self;
+        let StoreCount {
+            accepted,
+            results,
+            open,
+            late,
+            earlier,
+            acked,
+            given_up,
+            waiting,
+            ..
+        } = *self;
         accepted == results + open && results + late + earlier == acked + given_up + waiting
     }
 }
@@ -181,11 +191,19 @@ impl Store {
     ///
     /// # Errors
     /// When the file is another process's, or cannot be made.
-    pub fn open(settings: Settings, run_id: &str, causes: Causes) -> Result<(Store, Opened, Found), DatabaseError> {
+    pub fn open(
+        settings: Settings,
+        run_id: &str,
+        causes: Causes,
+    ) -> Result<(Store, Opened, Found), DatabaseError> {
         let (sender, changes) = bounded(CHANGES);
         let outbox = Arc::new(Outbox::default());
         let (opened, found) = Opened::open(settings, run_id, changes, outbox.clone(), causes)?;
-        let store = Store { changes: sender, outbox, ledger: opened.ledger() };
+        let store = Store {
+            changes: sender,
+            outbox,
+            ledger: opened.ledger(),
+        };
         Ok((store, opened, found))
     }
 
@@ -194,7 +212,9 @@ impl Store {
     /// # Errors
     /// When the line is stopping.
     pub fn accept(&self, asks: Vec<Ask>) -> Result<Vec<Part>, Closed> {
-        self.accepting(asks, None, |_| String::new()).wait().map(|(parts, _)| parts)
+        self.accepting(asks, None, |_| String::new())
+            .wait()
+            .map(|(parts, _)| parts)
     }
 
     /// Numbers the parts at once. They are on the disk before their results leave: enough for a free-running camera's,
@@ -204,11 +224,16 @@ impl Store {
     /// When the line is stopping.
     pub fn number(&self, asks: Vec<Ask>) -> Result<Vec<Part>, Closed> {
         let parts: Option<Vec<Part>> = {
-            let mut ledger = self.ledger.lock().expect("nobody panics while holding the ledger");
+            let mut ledger = self
+                .ledger
+                .lock()
+                .expect("nobody panics while holding the ledger");
             asks.into_iter().map(|ask| ledger.accept(ask)).collect()
         };
         let parts = parts.ok_or(Closed)?;
-        self.changes.send(Change::Numbered(parts.clone())).map_err(|_| Closed)?;
+        self.changes
+            .send(Change::Numbered(parts.clone()))
+            .map_err(|_| Closed)?;
         Ok(parts)
     }
 
@@ -221,13 +246,22 @@ impl Store {
         words: impl FnOnce(&[Part]) -> String + Send + 'static,
     ) -> Soon<(Vec<Part>, String)> {
         let (reply, accepted) = bounded(1);
-        let _ = self.changes.send(Change::Accept { asks, answer: Answer { id, words: Box::new(words) }, reply });
+        let _ = self.changes.send(Change::Accept {
+            asks,
+            answer: Answer {
+                id,
+                words: Box::new(words),
+            },
+            reply,
+        });
         Soon(accepted)
     }
 
     /// A part's verdict; where the part's result has left already, it is for the record.
     pub fn settle(&self, reports: Vec<Report>) {
-        reports.iter().for_each(|report| report.part.marks.reach(Stage::Settled));
+        reports
+            .iter()
+            .for_each(|report| report.part.marks.reach(Stage::Settled));
         let _ = self.changes.send(Change::Settle(reports)); // the clerk outlives the line
     }
 
@@ -237,13 +271,21 @@ impl Store {
 
     /// The broker has it, or refused it and would again: it is history.
     pub fn landed(&self, key: u64, accepted: bool) {
-        let _ = self.changes.send(Change::Landed { key, accepted, at: Instant::now() });
+        let _ = self.changes.send(Change::Landed {
+            key,
+            accepted,
+            at: Instant::now(),
+        });
     }
 
     /// A command was answered: the same id gets the same answer for an hour.
     pub fn answered(&self, id: &str, answer: &str) -> Soon<()> {
         let (done, written) = bounded(1);
-        let _ = self.changes.send(Change::Answer { id: id.to_owned(), answer: answer.to_owned(), done });
+        let _ = self.changes.send(Change::Answer {
+            id: id.to_owned(),
+            answer: answer.to_owned(),
+            done,
+        });
         Soon(written)
     }
 
@@ -264,7 +306,12 @@ impl Store {
 
     fn keeping(&self, key: &str, value: &str, begins: bool) -> Soon<()> {
         let (done, written) = bounded(1);
-        let _ = self.changes.send(Change::Keep { key: key.to_owned(), value: value.to_owned(), begins, done });
+        let _ = self.changes.send(Change::Keep {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            begins,
+            done,
+        });
         Soon(written)
     }
 

@@ -5,7 +5,7 @@
 
 use super::StoreCount;
 use super::rejects::{Reject, Rejects};
-use crate::part::{Marks, Stage};
+use crate::data::part::{Marks, Stage};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -92,7 +92,10 @@ impl Queues {
     pub(super) fn put_late(&mut self, waiting: Waiting) {
         self.read_to = self.read_to.max(waiting.key);
         let key = waiting.key;
-        if self.flying.contains_key(&key) || self.late.contains_key(&key) || self.landed.contains(&key) {
+        if self.flying.contains_key(&key)
+            || self.late.contains_key(&key)
+            || self.landed.contains(&key)
+        {
             return;
         }
         self.in_file = self.in_file.saturating_sub(1);
@@ -115,18 +118,27 @@ impl Queues {
 
     /// The lowest key, unless the file may hold a lower one: then the clerk reads it first, and rings.
     fn next_late(&mut self) -> Option<Waiting> {
-        let (late, overdue) = (self.late.keys().next().copied(), self.overdue.keys().next().copied());
+        let (late, overdue) = (
+            self.late.keys().next().copied(),
+            self.overdue.keys().next().copied(),
+        );
         let lowest = late.into_iter().chain(overdue).min()?;
         if self.in_file > 0 && lowest > self.read_to {
             return None;
         }
-        let queue = if Some(lowest) == late { &mut self.late } else { &mut self.overdue };
+        let queue = if Some(lowest) == late {
+            &mut self.late
+        } else {
+            &mut self.overdue
+        };
         queue.remove(&lowest)
     }
 
     fn put_back(&mut self, waiting: Waiting) {
         match waiting.until {
-            Some(until) if until <= Instant::now() => drop(self.overdue.insert(waiting.key, waiting)),
+            Some(until) if until <= Instant::now() => {
+                drop(self.overdue.insert(waiting.key, waiting))
+            }
             Some(_) => self.live.push_front(waiting),
             None => drop(self.late.insert(waiting.key, waiting)),
         }
@@ -134,18 +146,26 @@ impl Queues {
 
     /// True when the publisher will soon ask for more of the file than there is in memory.
     pub(super) fn wants_a_page(&self) -> bool {
-        let is_behind = self.late.keys().next().is_some_and(|lowest| *lowest > self.read_to);
+        let is_behind = self
+            .late
+            .keys()
+            .next()
+            .is_some_and(|lowest| *lowest > self.read_to);
         self.in_file > 0 && (self.late.len() < super::PAGE / 2 || is_behind)
     }
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<Waiting> {
-        let mut spilled: Vec<Waiting> =
-            std::iter::from_fn(|| self.overdue.pop_first()).take(count).map(|(_, waiting)| waiting).collect();
+        let mut spilled: Vec<Waiting> = std::iter::from_fn(|| self.overdue.pop_first())
+            .take(count)
+            .map(|(_, waiting)| waiting)
+            .collect();
         let more = (count - spilled.len()).min(self.live.len());
         spilled.extend(self.live.drain(..more));
         let lowest = spilled.iter().map(|waiting| waiting.key).min();
-        self.read_to = self.read_to.min(lowest.map_or(u64::MAX, |key| key.saturating_sub(1)));
+        self.read_to = self
+            .read_to
+            .min(lowest.map_or(u64::MAX, |key| key.saturating_sub(1)));
         spilled
     }
 
@@ -172,7 +192,9 @@ impl Queues {
 
 impl Outbox {
     pub(super) fn queues(&self) -> MutexGuard<'_, Queues> {
-        self.state.lock().expect("nobody panics while holding the outbox")
+        self.state
+            .lock()
+            .expect("nobody panics while holding the outbox")
     }
 
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
@@ -236,12 +258,19 @@ impl Outbox {
     /// It was sent, or could not be.
     pub fn reject_told(&self, was_sent: bool) {
         let count = &mut self.queues().count;
-        *if was_sent { &mut count.rejects_told } else { &mut count.rejects_missed } += 1;
+        *if was_sent {
+            &mut count.rejects_told
+        } else {
+            &mut count.rejects_missed
+        } += 1;
     }
 
     pub fn count(&self) -> StoreCount {
         let queues = self.queues();
-        StoreCount { waiting: queues.waiting(), ..queues.count }
+        StoreCount {
+            waiting: queues.waiting(),
+            ..queues.count
+        }
     }
 
     /// Resolves when something may be waiting, for the publisher's loop.
@@ -258,7 +287,14 @@ mod tests {
 
     fn waiting(key: u64, live: bool) -> Waiting {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
-        Waiting { key, place: "top".into(), body: "{".into(), until, dropped_before: 0, marks: None }
+        Waiting {
+            key,
+            place: "top".into(),
+            body: "{".into(),
+            until,
+            dropped_before: 0,
+            marks: None,
+        }
     }
 
     #[test]
@@ -267,7 +303,10 @@ mod tests {
         outbox.queues().in_file = 1;
         outbox.queues().put_late(waiting(1, false));
         outbox.queues().put_live(waiting(2, true));
-        assert_eq!([outbox.next().map(|w| w.key), outbox.next().map(|w| w.key)], [Some(2), Some(1)]);
+        assert_eq!(
+            [outbox.next().map(|w| w.key), outbox.next().map(|w| w.key)],
+            [Some(2), Some(1)]
+        );
     }
 
     #[test]
@@ -287,7 +326,10 @@ mod tests {
         let outbox = Outbox::default();
         let over = Instant::now();
         for key in 1..=6 {
-            outbox.queues().put_live(Waiting { until: Some(over), ..waiting(key, true) });
+            outbox.queues().put_live(Waiting {
+                until: Some(over),
+                ..waiting(key, true)
+            });
         }
         // Its time is over, and it was on its way when the oldest went to the file.
         assert_eq!(outbox.next().map(|w| w.key), Some(1));
@@ -296,19 +338,28 @@ mod tests {
         assert_eq!(spilled.iter().map(|w| w.key).collect::<Vec<_>>(), [1, 2, 3]);
         outbox.queues().in_file = 3;
         assert!(outbox.next().is_none(), "the file holds older ones");
-        spilled.into_iter().for_each(|w| outbox.queues().put_late(Waiting { until: None, ..w }));
+        spilled
+            .into_iter()
+            .for_each(|w| outbox.queues().put_late(Waiting { until: None, ..w }));
         outbox.queues().put_live(waiting(7, true));
-        let keys: Vec<u64> = std::iter::from_fn(|| outbox.next()).map(|w| w.key).collect();
+        let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
+            .map(|w| w.key)
+            .collect();
         assert_eq!(keys, [7, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
     fn what_went_to_the_file_goes_before_a_page_that_was_read_already_and_giving_up_forgets_none() {
         let outbox = Outbox::default();
-        outbox.queues().put_live(Waiting { until: Some(Instant::now()), ..waiting(1, true) });
+        outbox.queues().put_live(Waiting {
+            until: Some(Instant::now()),
+            ..waiting(1, true)
+        });
         // Another camera's: a page full.
         outbox.queues().in_file = super::super::PAGE as u64;
-        (2..).take(super::super::PAGE).for_each(|key| outbox.queues().put_late(waiting(key, false)));
+        (2..)
+            .take(super::super::PAGE)
+            .for_each(|key| outbox.queues().put_late(waiting(key, false)));
         assert_eq!(outbox.next().map(|w| w.key), Some(1));
         outbox.rewind();
         assert_eq!(outbox.queues().spill(1)[0].key, 1);
@@ -320,7 +371,10 @@ mod tests {
         assert_eq!(outbox.next().map(|w| w.key), Some(1));
         assert_eq!(outbox.queues().forget_late(), [1]);
         let queues = outbox.queues();
-        assert_eq!((queues.read_to, queues.in_file, queues.waiting()), (1, 512, 513));
+        assert_eq!(
+            (queues.read_to, queues.in_file, queues.waiting()),
+            (1, 512, 513)
+        );
     }
 
     proptest! {

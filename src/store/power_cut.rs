@@ -4,11 +4,11 @@
 //!
 //! A file is taken to be there from its first sync on (SQLite syncs the folder when it makes one), and gone when deleted.
 
-use super::clerk::Clerk;
 use super::layer::{self, Event, Told};
 use super::tests::{passed, settings, words};
 use super::*;
-use crate::part::tests::ask;
+use crate::data::part::tests::ask;
+use crate::store::writer::Clerk;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,12 +34,19 @@ type Flying = Arc<Mutex<Vec<Waiting>>>;
 
 fn body(report: &Report) -> String {
     let filler = "x".repeat(600);
-    format!("{{\"seq\":{},\"verdict\":\"{:?}\",\"filler\":\"{filler}\"", report.part.seq, report.verdict)
+    format!(
+        "{{\"seq\":{},\"verdict\":\"{:?}\",\"filler\":\"{filler}\"",
+        report.part.seq, report.verdict
+    )
 }
 
 impl Recorded {
     fn run(name: &'static str, sync: Sync) -> Vec<Event> {
-        let settings = Settings { file: layer::path(name).into(), sync, ..settings(Path::new("")) };
+        let settings = Settings {
+            file: layer::path(name).into(),
+            sync,
+            ..settings(Path::new(""))
+        };
         let (store, opened, _) = Store::open(settings, "01A", Causes::default()).expect("opens");
         let random = StdRng::seed_from_u64(7);
         let flying = Flying::default();
@@ -48,7 +55,14 @@ impl Recorded {
             let (outbox, flying) = (store.outbox().clone(), flying.clone());
             layer::watch(name, Arc::new(move || look(name, &outbox, &flying)));
         }
-        let mut run = Recorded { name, store, clerk: opened.clerk(words(body)), random, open: vec![], flying };
+        let mut run = Recorded {
+            name,
+            store,
+            clerk: opened.clerk(words(body)),
+            random,
+            open: vec![],
+            flying,
+        };
         for step in 0..400 {
             match run.random.random_range(0..10) {
                 0..3 => run.accept(step),
@@ -74,8 +88,19 @@ impl Recorded {
         let count = self.random.random_range(1..4);
         let asks = (0..count).map(|_| {
             // Some of them are late at once.
-            let deadline = Duration::from_secs(if self.random.random_bool(0.1) { 0 } else { 3600 });
-            ask(if self.random.random_bool(0.5) { "top" } else { "side" }, deadline)
+            let deadline = Duration::from_secs(if self.random.random_bool(0.1) {
+                0
+            } else {
+                3600
+            });
+            ask(
+                if self.random.random_bool(0.5) {
+                    "top"
+                } else {
+                    "side"
+                },
+                deadline,
+            )
         });
         asks.collect()
     }
@@ -83,12 +108,18 @@ impl Recorded {
     /// A command's parts.
     fn accept(&mut self, step: usize) {
         let (id, asks) = (format!("id-{step}"), self.asks());
-        let accepting = self.store.accepting(asks, Some(id.clone()), |parts| format!("{} parts", parts.len()));
+        let accepting = self.store.accepting(asks, Some(id.clone()), |parts| {
+            format!("{} parts", parts.len())
+        });
         self.clerk.once();
         let (parts, answer) = accepting.wait().expect("open");
         self.told(Told::Answered { id, answer });
         for part in &parts {
-            self.told(Told::Accepted { key: part.key, camera: part.camera().to_string(), seq: part.seq });
+            self.told(Told::Accepted {
+                key: part.key,
+                camera: part.camera().to_string(),
+                seq: part.seq,
+            });
         }
         self.open.extend(parts);
     }
@@ -104,7 +135,9 @@ impl Recorded {
     fn settle(&mut self) {
         let count = self.random.random_range(0..=self.open.len().min(4));
         let judged = (0..count).map(|_| {
-            let part = self.open.swap_remove(self.random.random_range(0..self.open.len()));
+            let part = self
+                .open
+                .swap_remove(self.random.random_range(0..self.open.len()));
             passed(&part)
         });
         let judged: Vec<Report> = judged.collect();
@@ -114,8 +147,15 @@ impl Recorded {
 
     /// The broker acknowledges some.
     fn land(&mut self) {
-        let count = self.random.random_range(0..=self.flying.lock().expect("no panic").len());
-        let landed: Vec<Waiting> = self.flying.lock().expect("no panic").drain(..count).collect();
+        let count = self
+            .random
+            .random_range(0..=self.flying.lock().expect("no panic").len());
+        let landed: Vec<Waiting> = self
+            .flying
+            .lock()
+            .expect("no panic")
+            .drain(..count)
+            .collect();
         for waiting in landed {
             self.told(Told::Landed { key: waiting.key });
             self.store.landed(waiting.key, true);
@@ -127,7 +167,13 @@ impl Recorded {
 /// The publisher takes what there is.
 fn look(name: &str, outbox: &Outbox, flying: &Flying) {
     while let Some(waiting) = outbox.next() {
-        layer::note(name, Event::Told(Told::Left { key: waiting.key, body: waiting.body.to_string() }));
+        layer::note(
+            name,
+            Event::Told(Told::Left {
+                key: waiting.key,
+                body: waiting.body.to_string(),
+            }),
+        );
         flying.lock().expect("no panic").push(waiting);
     }
 }
@@ -142,7 +188,9 @@ struct File {
 
 impl File {
     fn does(held: &mut Vec<u8>, at: usize, bytes: Option<&[u8]>) {
-        let Some(bytes) = bytes else { return held.truncate(at) };
+        let Some(bytes) = bytes else {
+            return held.truncate(at);
+        };
         held.resize(held.len().max(at + bytes.len()), 0);
         held[at..at + bytes.len()].copy_from_slice(bytes);
     }
@@ -166,7 +214,11 @@ impl File {
             if random.random_bool(share) {
                 let bytes = bytes.as_deref().map(|bytes| {
                     let torn = place == last && random.random_bool(0.5);
-                    if torn { &bytes[..random.random_range(0..=bytes.len() / SECTOR) * SECTOR] } else { bytes }
+                    if torn {
+                        &bytes[..random.random_range(0..=bytes.len() / SECTOR) * SECTOR]
+                    } else {
+                        bytes
+                    }
                 });
                 Self::does(&mut held, *at, bytes);
             }
@@ -181,9 +233,15 @@ fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
     for event in events {
         match event {
             Event::Write { file, at, bytes } => {
-                files.entry(file).or_default().asked.push((*at, Some(bytes.clone())));
+                files
+                    .entry(file)
+                    .or_default()
+                    .asked
+                    .push((*at, Some(bytes.clone())));
             }
-            Event::Truncate { file, length } => files.entry(file).or_default().asked.push((*length, None)),
+            Event::Truncate { file, length } => {
+                files.entry(file).or_default().asked.push((*length, None))
+            }
             Event::Sync { file } => files.entry(file).or_default().sync(),
             Event::Delete { file } => drop(files.remove(file.as_str())),
             Event::Told(_) => {}
@@ -200,14 +258,26 @@ fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
 /// What a run finds on that disk: whole, and each camera's numbers without gaps. Then, which of the promises that were given are broken.
 fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
     let causes = Causes::default();
-    let (_store, mut opened, found) = Store::open(settings(folder), "01B", causes.clone()).expect("opens");
-    assert_eq!(causes.all().1, Vec::<String>::new(), "nothing is moved aside");
+    let (_store, mut opened, found) =
+        Store::open(settings(folder), "01B", causes.clone()).expect("opens");
+    assert_eq!(
+        causes.all().1,
+        Vec::<String>::new(),
+        "nothing is moved aside"
+    );
     let database = opened.database();
     assert_eq!(database.integrity(), "ok");
     let numbers = database.numbers();
     for (camera, seqs) in &numbers {
-        assert!(seqs.iter().copied().eq(1..=seqs.len() as u64), "{camera} has gaps: {seqs:?}");
-        let last = found.previous.iter().find(|previous| previous.camera == *camera).map(|previous| previous.last_seq);
+        assert!(
+            seqs.iter().copied().eq(1..=seqs.len() as u64),
+            "{camera} has gaps: {seqs:?}"
+        );
+        let last = found
+            .previous
+            .iter()
+            .find(|previous| previous.camera == *camera)
+            .map(|previous| previous.last_seq);
         assert_eq!(last, seqs.last().copied(), "{camera}");
     }
     let waits: BTreeMap<u64, String> = database
@@ -216,18 +286,35 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
         .into_iter()
         .map(|row| (row.key, row.body.to_string()))
         .collect();
-    let told = events.iter().filter_map(|event| if let Event::Told(told) = event { Some(told) } else { None });
-    let landed: BTreeSet<u64> =
-        told.clone().filter_map(|told| if let Told::Landed { key } = told { Some(*key) } else { None }).collect();
+    let told = events.iter().filter_map(|event| {
+        if let Event::Told(told) = event {
+            Some(told)
+        } else {
+            None
+        }
+    });
+    let landed: BTreeSet<u64> = told
+        .clone()
+        .filter_map(|told| {
+            if let Told::Landed { key } = told {
+                Some(*key)
+            } else {
+                None
+            }
+        })
+        .collect();
     let answers: BTreeMap<String, String> = found.answers.into_iter().collect();
     let broken = told.filter_map(|told| {
         let is_kept = match told {
             Told::Accepted { key, camera, seq } => {
-                let is_known = numbers.get(camera).is_some_and(|seqs| seqs.contains(seq)) && *key < found.next_key;
+                let is_known = numbers.get(camera).is_some_and(|seqs| seqs.contains(seq))
+                    && *key < found.next_key;
                 is_known && (waits.contains_key(key) || landed.contains(key))
             }
             Told::Answered { id, answer } => answers.get(id) == Some(answer),
-            Told::Left { key, body } => waits.get(key).map_or(landed.contains(key), |again| again == body),
+            Told::Left { key, body } => waits
+                .get(key)
+                .map_or(landed.contains(key), |again| again == body),
             Told::Landed { .. } => true,
         };
         (!is_kept).then(|| format!("{told:?}"))
@@ -240,8 +327,14 @@ fn cut_often(events: &[Event], seed: u64) -> Vec<String> {
     let mut random = StdRng::seed_from_u64(seed);
     // Half of them while the log is taken over into the file, or the file is made.
     let in_file = |event: &Event| matches!(event, Event::Write { file, .. } if !file.contains('-'));
-    let taken_over: Vec<usize> = (0..events.len()).filter(|at| in_file(&events[*at])).collect();
-    assert!(taken_over.len() > 50, "{} writes to the file itself", taken_over.len());
+    let taken_over: Vec<usize> = (0..events.len())
+        .filter(|at| in_file(&events[*at]))
+        .collect();
+    assert!(
+        taken_over.len() > 50,
+        "{} writes to the file itself",
+        taken_over.len()
+    );
     let cuts = (0..CUTS).map(|n| match n % 2 {
         0 => random.random_range(0..=events.len()),
         _ => taken_over[random.random_range(0..taken_over.len())] + 1,
@@ -258,7 +351,10 @@ fn cut_often(events: &[Event], seed: u64) -> Vec<String> {
 #[test]
 fn what_was_told_is_there_after_a_power_cut() {
     let events = Recorded::run("full.db", Sync::Full);
-    let told = events.iter().filter(|event| matches!(event, Event::Told(_))).count();
+    let told = events
+        .iter()
+        .filter(|event| matches!(event, Event::Told(_)))
+        .count();
     assert!(told > 500, "{told} promises");
     assert_eq!(cut_often(&events, 1), Vec::<String>::new());
 }
@@ -266,5 +362,8 @@ fn what_was_told_is_there_after_a_power_cut() {
 #[test]
 fn without_fsync_a_power_cut_forgets_the_last_parts_and_breaks_nothing() {
     let events = Recorded::run("normal.db", Sync::Normal);
-    assert!(!cut_often(&events, 2).is_empty(), "else the books of this test notice nothing");
+    assert!(
+        !cut_often(&events, 2).is_empty(),
+        "else the books of this test notice nothing"
+    );
 }

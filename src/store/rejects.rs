@@ -67,28 +67,49 @@ mod tests {
     use super::*;
 
     fn reject(at: Instant, name: &str) -> Reject {
-        Reject { at, body: name.to_owned() }
+        Reject {
+            at,
+            body: name.to_owned(),
+        }
     }
 
     #[test]
     fn each_is_told_when_it_is_at_the_gate_and_not_when_it_has_gone_by() {
-        let (start, mut rejects, mut count) = (Instant::now(), Rejects::default(), StoreCount::default());
+        let (start, mut rejects, mut count) =
+            (Instant::now(), Rejects::default(), StoreCount::default());
         let after = |ms| start + Duration::from_millis(ms);
         for (at, name) in [(300, "c"), (100, "a"), (100, "b"), (200, "gone")] {
             rejects.put(reject(after(at), name), &mut count);
         }
-        let mut next = |ms| rejects.next(after(ms), &mut count).map(|reject| reject.body);
-        assert_eq!([next(99), next(100), next(110), next(110)], [None, Some("a".into()), Some("b".into()), None]);
-        assert_eq!([next(211), next(299), next(300), next(300)], [None, None, Some("c".into()), None]);
+        let mut next = |ms| {
+            rejects
+                .next(after(ms), &mut count)
+                .map(|reject| reject.body)
+        };
+        assert_eq!(
+            [next(99), next(100), next(110), next(110)],
+            [None, Some("a".into()), Some("b".into()), None]
+        );
+        assert_eq!(
+            [next(211), next(299), next(300), next(300)],
+            [None, None, Some("c".into()), None]
+        );
         assert_eq!((count.rejects_missed, rejects.due()), (1, None));
     }
 
     #[test]
     fn without_room_the_last_to_arrive_is_not_told() {
-        let (start, mut rejects, mut count) = (Instant::now(), Rejects::default(), StoreCount::default());
+        let (start, mut rejects, mut count) =
+            (Instant::now(), Rejects::default(), StoreCount::default());
         for i in (0..=REJECTS_MAX as u64).rev() {
-            rejects.put(reject(start + Duration::from_millis(i), &i.to_string()), &mut count);
+            rejects.put(
+                reject(start + Duration::from_millis(i), &i.to_string()),
+                &mut count,
+            );
         }
-        assert_eq!((count.rejects_missed, rejects.waiting.len(), rejects.due()), (1, REJECTS_MAX, Some(start)));
+        assert_eq!(
+            (count.rejects_missed, rejects.waiting.len(), rejects.due()),
+            (1, REJECTS_MAX, Some(start))
+        );
     }
 }

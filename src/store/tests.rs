@@ -2,10 +2,10 @@
 
 use super::database::{Database, State, Write};
 use super::*;
-use crate::base::notify::Pulse;
-use crate::part::tests::ask;
-use crate::report::tests::judge;
-use crate::verdict::{Reason, Verdict};
+use crate::base::systemd::Pulse;
+use crate::data::part::tests::ask;
+use crate::data::report::tests::judge;
+use crate::data::verdict::{Reason, Verdict};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,11 +61,18 @@ impl Run {
         };
         let clerk = opened.clerk(words(body));
         let clerk = std::thread::spawn(move || clerk.keep(&Pulse::default()));
-        Run { store, causes, clerk, found }
+        Run {
+            store,
+            causes,
+            clerk,
+            found,
+        }
     }
 
     pub fn accept(&self, count: usize) -> Vec<Part> {
-        self.store.accept((0..count).map(|_| ask("top", DEADLINE)).collect()).expect("open")
+        self.store
+            .accept((0..count).map(|_| ask("top", DEADLINE)).collect())
+            .expect("open")
     }
 
     pub fn pass(&self, part: &Part) {
@@ -111,18 +118,35 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
     run.end(); // as a crash does, but for what the clerk still had in its hands
 
     let run = Run::start(settings(folder.path()), "01B");
-    assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 3 }]);
+    assert_eq!(
+        run.found.previous,
+        [Previous {
+            run_id: "01A".into(),
+            camera: "top".into(),
+            last_seq: 3
+        }]
+    );
     let late = [run.next().expect("waits"), run.next().expect("waits")];
     assert!(late.iter().all(|waiting| waiting.until.is_none()));
-    assert_eq!(&*late[0].body, "{\"seq\":2,\"verdict\":\"Pass\",\"reason\":\"None\"");
-    assert_eq!(&*late[1].body, "{\"seq\":3,\"verdict\":\"Undecided\",\"reason\":\"Some(Late)\"");
+    assert_eq!(
+        &*late[0].body,
+        "{\"seq\":2,\"verdict\":\"Pass\",\"reason\":\"None\""
+    );
+    assert_eq!(
+        &*late[1].body,
+        "{\"seq\":3,\"verdict\":\"Undecided\",\"reason\":\"Some(Late)\""
+    );
     assert!(run.accept(1)[0].key > parts[2].key);
-    late.iter().for_each(|waiting| run.store.landed(waiting.key, true));
+    late.iter()
+        .for_each(|waiting| run.store.landed(waiting.key, true));
     run.until(|count| count.waiting == 0);
     run.end();
     let run = Run::start(settings(folder.path()), "01C");
     // The third run begins with what the second left open.
-    assert_eq!(run.next().map(|waiting| waiting.key), Some(parts[2].key + 1));
+    assert_eq!(
+        run.next().map(|waiting| waiting.key),
+        Some(parts[2].key + 1)
+    );
     run.end();
 }
 
@@ -130,10 +154,21 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
 fn a_part_that_was_numbered_at_once_has_its_row_and_one_result_even_when_that_is_quicker() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");
-    let part = run.store.number(vec![ask("top", DEADLINE)]).expect("open").remove(0);
+    let part = run
+        .store
+        .number(vec![ask("top", DEADLINE)])
+        .expect("open")
+        .remove(0);
     run.pass(&part);
-    let due = run.store.number(vec![ask("top", Duration::ZERO)]).expect("open").remove(0);
-    let said = [run.next().expect("settled"), run.next().expect("due at once")];
+    let due = run
+        .store
+        .number(vec![ask("top", Duration::ZERO)])
+        .expect("open")
+        .remove(0);
+    let said = [
+        run.next().expect("settled"),
+        run.next().expect("due at once"),
+    ];
     assert_eq!(said.map(|waiting| waiting.key), [part.key, due.key]);
     run.store.number(vec![ask("top", DEADLINE)]).expect("open");
     run.store.close();
@@ -150,7 +185,11 @@ fn a_part_that_was_numbered_at_once_has_its_row_and_one_result_even_when_that_is
 fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");
-    let part = run.store.accept(vec![ask("top", Duration::from_millis(30))]).expect("open").remove(0);
+    let part = run
+        .store
+        .accept(vec![ask("top", Duration::from_millis(30))])
+        .expect("open")
+        .remove(0);
     let said = run.next().expect("at its deadline");
     assert!(part.due().elapsed() < Duration::from_secs(1));
     assert!(said.body.contains("CameraLost"), "{}", said.body);
@@ -158,7 +197,10 @@ fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
     let late = run.next().expect("for the record");
     assert!(late.until.is_none() && late.body.contains("Pass"));
     let count = run.store.count();
-    assert_eq!((count.accepted, count.results, count.late, count.open), (1, 1, 1, 0));
+    assert_eq!(
+        (count.accepted, count.results, count.late, count.open),
+        (1, 1, 1, 0)
+    );
     run.end();
 }
 
@@ -169,7 +211,10 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
     run.accept(1);
     run.store.close();
     assert!(run.next().expect("closed").body.contains("NotReady"));
-    assert_eq!(run.store.accept(vec![ask("top", DEADLINE)]).err(), Some(Closed));
+    assert_eq!(
+        run.store.accept(vec![ask("top", DEADLINE)]).err(),
+        Some(Closed)
+    );
     run.end();
 }
 
@@ -177,12 +222,19 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
 fn a_backlog_that_will_be_given_up_is_told_before() {
     let folder = tempfile::tempdir().expect("a folder");
     let causes = Causes::default();
-    let bounded = Settings { waiting_max: 100, ..settings(folder.path()) };
+    let bounded = Settings {
+        waiting_max: 100,
+        ..settings(folder.path())
+    };
     let (_store, opened, _) = Store::open(bounded, "01A", causes.clone()).expect("opens");
     let clerk = opened.clerk(words(|_| "{".to_owned()));
     let told = |waiting| {
         clerk.foresee(waiting);
-        causes.all().1.into_iter().find(|cause| cause.starts_with("backlog"))
+        causes
+            .all()
+            .1
+            .into_iter()
+            .find(|cause| cause.starts_with("backlog"))
     };
     assert_eq!(told(50), None);
     assert!(told(51).is_some_and(|cause| cause.contains("51 results wait for the broker; of more than 100")));
@@ -192,11 +244,23 @@ fn a_backlog_that_will_be_given_up_is_told_before() {
 #[test]
 fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = Run::start(Settings { waiting_max: 10, ..settings(folder.path()) }, "01A");
+    let run = Run::start(
+        Settings {
+            waiting_max: 10,
+            ..settings(folder.path())
+        },
+        "01A",
+    );
     let parts = run.accept(50);
     drop(parts); // all open
     run.end();
-    let run = Run::start(Settings { waiting_max: 10, ..settings(folder.path()) }, "01B");
+    let run = Run::start(
+        Settings {
+            waiting_max: 10,
+            ..settings(folder.path())
+        },
+        "01B",
+    );
     run.until(|count| count.given_up == 40);
     // Room for one more.
     let first = run.next().expect("waits");
@@ -205,7 +269,10 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     let part = run.accept(1).remove(0);
     run.pass(&part);
     let told: Vec<Waiting> = std::iter::from_fn(|| run.next()).take(10).collect();
-    let live = told.iter().find(|waiting| waiting.until.is_some()).expect("the new one");
+    let live = told
+        .iter()
+        .find(|waiting| waiting.until.is_some())
+        .expect("the new one");
     assert_eq!((live.dropped_before, told.len()), (40, 10));
     run.end();
 }
@@ -219,7 +286,9 @@ fn more_live_results_than_memory_holds_wait_in_the_file_and_none_is_lost() {
     run.until(|count| count.results == 5000);
     let mut keys = std::collections::BTreeSet::new();
     while keys.len() < 5000 {
-        let waiting = run.next().unwrap_or_else(|| panic!("{} of 5000, {:?}", keys.len(), run.store.count()));
+        let waiting = run
+            .next()
+            .unwrap_or_else(|| panic!("{} of 5000, {:?}", keys.len(), run.store.count()));
         assert!(keys.insert(waiting.key), "twice");
         run.store.landed(waiting.key, true);
     }
@@ -241,8 +310,13 @@ fn old_results_go_when_they_are_too_old_or_too_many() {
     run.until(|count| count.acked == 100);
     run.store.note("threshold 0.5");
     run.end();
-    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
-    assert!(!database.tidy(Duration::from_secs(3600), 1 << 40).expect("works"));
+    let (mut database, _) =
+        Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    assert!(
+        !database
+            .tidy(Duration::from_secs(3600), 1 << 40)
+            .expect("works")
+    );
     assert_eq!(database.state(parts[0].key).expect("works"), Some(3));
     database.tidy(Duration::from_secs(3600), 0).expect("works");
     assert_eq!(database.state(parts[0].key).expect("works"), None);
@@ -254,13 +328,23 @@ fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("box.db");
     let (mut database, _) = Database::open(&file, Sync::Normal).expect("opens");
-    let answer = |id: &str| Write::Answer { id: id.to_owned(), answer: "{}".to_owned() };
+    let answer = |id: &str| Write::Answer {
+        id: id.to_owned(),
+        answer: "{}".to_owned(),
+    };
     database.write("01A", &[answer("old")]).expect("written");
     database.run_for(Duration::from_secs(3000));
     database.write("01A", &[answer("new")]).expect("written");
     let left = |database: &mut Database| -> Vec<String> {
-        database.tidy(Duration::from_secs(3600), 1 << 40).expect("works");
-        let left = database.found().expect("works").answers.into_iter().map(|(id, _)| id);
+        database
+            .tidy(Duration::from_secs(3600), 1 << 40)
+            .expect("works");
+        let left = database
+            .found()
+            .expect("works")
+            .answers
+            .into_iter()
+            .map(|(id, _)| id);
         left.collect::<BTreeSet<_>>().into_iter().collect()
     };
     assert_eq!(left(&mut database), ["new", "old"]);
@@ -269,7 +353,9 @@ fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
     // Stamped by a clock that is years ahead: an hour from now on.
     drop(database);
     let ahead = rusqlite::Connection::open(&file).expect("opens");
-    ahead.execute("UPDATE answer SET at = at + 100000000000", []).expect("works");
+    ahead
+        .execute("UPDATE answer SET at = at + 100000000000", [])
+        .expect("works");
     drop(ahead);
     let (mut database, _) = Database::open(&file, Sync::Normal).expect("opens");
     database.write("01B", &[answer("after")]).expect("written");
@@ -288,7 +374,14 @@ fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
         run.end();
     }
     let run = Run::start(settings(folder.path()), "01C");
-    assert_eq!(run.found.previous, [Previous { run_id: "01A".into(), camera: "top".into(), last_seq: 2 }]);
+    assert_eq!(
+        run.found.previous,
+        [Previous {
+            run_id: "01A".into(),
+            camera: "top".into(),
+            last_seq: 2
+        }]
+    );
     run.end();
 }
 
@@ -316,7 +409,14 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
     let body: Arc<str> = "x".repeat(700).into();
     let row = |key: u64, state| {
         let camera = ["a", "b"][key as usize % 2].into();
-        Write::Part { key, run_id: "01A".into(), camera, seq: key, state, body: body.clone() }
+        Write::Part {
+            key,
+            run_id: "01A".into(),
+            camera,
+            seq: key,
+            state,
+            body: body.clone(),
+        }
     };
     // Half of them delivered, half for a broker that was away, the last ones as they are while a line works.
     let state = |key| match key {
@@ -326,16 +426,23 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
         _ => State::Open,
     };
     for thousand in 0..10 {
-        let mut writes: Vec<Write> =
-            (thousand * 1000..(thousand + 1) * 1000).map(|key| row(key + 1, state(key))).collect();
-        let answer = |n| Write::Answer { id: format!("{thousand}-{n}"), answer: "y".repeat(150) };
+        let mut writes: Vec<Write> = (thousand * 1000..(thousand + 1) * 1000)
+            .map(|key| row(key + 1, state(key)))
+            .collect();
+        let answer = |n| Write::Answer {
+            id: format!("{thousand}-{n}"),
+            answer: "y".repeat(150),
+        };
         writes.extend((0..100).map(answer));
         database.write("01A", &writes).expect("writes");
     }
     as_killed(&settings.file, &copy);
     settings.file = copy;
     let (_store, _opened, found) = Store::open(settings, "01B", Causes::default()).expect("opens");
-    assert_eq!((found.backlog, found.next_key, found.answers.len()), (5_000, 10_001, 1_000));
+    assert_eq!(
+        (found.backlog, found.next_key, found.answers.len()),
+        (5_000, 10_001, 1_000)
+    );
 }
 
 #[test]
@@ -344,7 +451,9 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     let causes = Causes::default();
     let (store, opened, _) = Store::open(settings(folder.path()), "01A", causes).expect("opens");
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
-    let parts = store.number((0..3).map(|_| ask("top", DEADLINE)).collect()).expect("open");
+    let parts = store
+        .number((0..3).map(|_| ask("top", DEADLINE)).collect())
+        .expect("open");
     for part in &parts {
         store.settle(vec![passed(part)]);
     }
@@ -354,8 +463,15 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     store.landed(first.key, true);
     store.note("x".repeat(100_000)); // for which there is no room
     clerk.once();
-    assert_eq!(store.outbox().queues().forget_late(), [first.key], "not to be deleted as one that waits");
-    let read = Waiting { until: None, ..first.clone() };
+    assert_eq!(
+        store.outbox().queues().forget_late(),
+        [first.key],
+        "not to be deleted as one that waits"
+    );
+    let read = Waiting {
+        until: None,
+        ..first.clone()
+    };
     store.outbox().queues().put_late(read);
     assert_eq!(store.count().waiting, 2, "not taken from the file again");
     clerk.disk(false);
@@ -367,11 +483,16 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
 #[test]
 fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_forgotten() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, opened, _) = Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+    let (store, opened, _) =
+        Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let judged = |clerk: &mut Clerk| {
-        let parts = store.number((0..1500).map(|_| ask("top", DEADLINE)).collect()).expect("open");
-        let reports = parts.into_iter().map(|part| Report::undecided(part.clone(), Reason::NotReady, &judge(&part)));
+        let parts = store
+            .number((0..1500).map(|_| ask("top", DEADLINE)).collect())
+            .expect("open");
+        let reports = parts
+            .into_iter()
+            .map(|part| Report::undecided(part.clone(), Reason::NotReady, &judge(&part)));
         store.settle(reports.collect());
         clerk.once();
     };
@@ -386,7 +507,8 @@ fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_for
 }
 
 #[test]
-fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_there_is_no_between() {
+fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_there_is_no_between()
+{
     let folder = tempfile::tempdir().expect("a folder");
     let settings = settings(folder.path());
     let file = settings.file.clone();
@@ -402,7 +524,10 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
     assert_eq!(in_file(), before, "not yet");
     write(2 << 20);
     assert!(in_file() >= before + (3 << 20), "nobody waits");
-    let (before, _open) = (in_file(), store.number(vec![ask("top", DEADLINE)]).expect("open"));
+    let (before, _open) = (
+        in_file(),
+        store.number(vec![ask("top", DEADLINE)]).expect("open"),
+    );
     for _ in 0..6 {
         write(2 << 20);
     }
@@ -419,12 +544,18 @@ fn the_log_has_its_bound_also_when_every_run_is_killed_before_it_takes_it_over()
     let mut settings = settings(folder.path());
     let logs = (0..4).map(|run| {
         let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
-        let notes = (0..10).map(|_| Write::Note { what: "x".repeat(100_000) });
-        database.write("01A", &notes.collect::<Vec<_>>()).expect("written");
+        let notes = (0..10).map(|_| Write::Note {
+            what: "x".repeat(100_000),
+        });
+        database
+            .write("01A", &notes.collect::<Vec<_>>())
+            .expect("written");
         let copy = folder.path().join(format!("killed-{run}.db"));
         as_killed(&settings.file, &copy);
         settings.file = copy;
-        std::fs::metadata(format!("{}-wal", settings.file.display())).expect("there").len()
+        std::fs::metadata(format!("{}-wal", settings.file.display()))
+            .expect("there")
+            .len()
     });
     let logs: Vec<u64> = logs.collect();
     assert!(logs.iter().all(|log| *log < 2 << 20), "{logs:?}");
@@ -449,7 +580,10 @@ fn auditor(store: &Store, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
 #[test]
 fn the_counters_balance_at_any_moment() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bounded = Settings { waiting_max: 4000, ..settings(folder.path()) };
+    let bounded = Settings {
+        waiting_max: 4000,
+        ..settings(folder.path())
+    };
     for (run_id, stays) in [("01A", 7), ("01B", 3)] {
         let run = Run::start(bounded.clone(), run_id);
         let stop = Arc::new(AtomicBool::new(false));
@@ -457,10 +591,23 @@ fn the_counters_balance_at_any_moment() {
         let outbox = run.store.outbox();
         for round in 0..80 {
             // Some are too late before they are judged, some are numbered at once.
-            let asks = (0..100).map(|n| ask("top", if n % 10 == 0 { Duration::from_millis(1) } else { DEADLINE }));
-            let parts =
-                if round % 2 == 0 { run.store.accept(asks.collect()) } else { run.store.number(asks.collect()) };
-            run.store.settle(parts.expect("open").iter().map(passed).collect());
+            let asks = (0..100).map(|n| {
+                ask(
+                    "top",
+                    if n % 10 == 0 {
+                        Duration::from_millis(1)
+                    } else {
+                        DEADLINE
+                    },
+                )
+            });
+            let parts = if round % 2 == 0 {
+                run.store.accept(asks.collect())
+            } else {
+                run.store.number(asks.collect())
+            };
+            run.store
+                .settle(parts.expect("open").iter().map(passed).collect());
             // The broker takes a part of them, and the link is lost now and then.
             for at in 0..90 {
                 let Some(waiting) = outbox.next() else { break };
@@ -476,7 +623,10 @@ fn the_counters_balance_at_any_moment() {
         stop.store(true, Ordering::Relaxed);
         let looks = auditor.join().expect("they balance");
         let count = run.store.count();
-        assert!(looks > 1000 && count.late > 0 && count.given_up > 0 && count.acked > 0, "{looks} looks, {count:?}");
+        assert!(
+            looks > 1000 && count.late > 0 && count.given_up > 0 && count.acked > 0,
+            "{looks} looks, {count:?}"
+        );
         assert_eq!(count.earlier > 0, run_id == "01B");
         run.end();
     }
@@ -485,14 +635,28 @@ fn the_counters_balance_at_any_moment() {
 #[test]
 fn of_too_many_answers_the_oldest_go() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+    let (mut database, _) =
+        Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
     let answers = |from: u64, to: u64| -> Vec<Write> {
-        (from..to).map(|n| Write::Answer { id: n.to_string(), answer: "{}".to_owned() }).collect()
+        (from..to)
+            .map(|n| Write::Answer {
+                id: n.to_string(),
+                answer: "{}".to_owned(),
+            })
+            .collect()
     };
     database.write("01A", &answers(0, 1)).expect("written");
     std::thread::sleep(Duration::from_millis(5)); // older than the others, by the time that it has run
-    database.write("01A", &answers(1, 180_001)).expect("written");
+    database
+        .write("01A", &answers(1, 180_001))
+        .expect("written");
     while database.tidy(Duration::MAX, 1 << 40).expect("works") {}
     let found = database.found().expect("found");
-    assert_eq!((found.answers.len(), found.answers.iter().any(|(id, _)| id == "0")), (180_000, false));
+    assert_eq!(
+        (
+            found.answers.len(),
+            found.answers.iter().any(|(id, _)| id == "0")
+        ),
+        (180_000, false)
+    );
 }

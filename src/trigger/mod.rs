@@ -6,7 +6,7 @@ mod ring;
 pub use presence::{Presence, Settings as PresenceSettings};
 pub use ring::{Found, Ring};
 
-use crate::frame::Area;
+use crate::data::picture::Area;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -50,7 +50,11 @@ impl Odometer {
     /// counted, and missing. A clock that goes back finds the web where it was.
     pub fn next(&mut self, at: Timestamp, stretches: Stretches) -> Option<f64> {
         let mut first = self.first.unwrap_or(at);
-        if let Some(back) = self.last.map(|last| last.duration_since(at)).filter(|back| back.is_positive()) {
+        if let Some(back) = self
+            .last
+            .map(|last| last.duration_since(at))
+            .filter(|back| back.is_positive())
+        {
             first = first.checked_sub(back).unwrap_or(at);
         }
         (self.first, self.last) = (Some(first), Some(at));
@@ -84,19 +88,41 @@ mod tests {
 
     #[test]
     fn a_web_is_looked_at_whenever_it_has_moved_on_by_a_step() {
-        let stretches = Stretches { mm_per_s: 100.0, step_mm: 8.0 };
+        let stretches = Stretches {
+            mm_per_s: 100.0,
+            step_mm: 8.0,
+        };
         let mut odometer = Odometer::default();
         // 30 frames a second: 3.33 mm from one to the next.
         let at = |frame: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_micros(frame * 33_333);
-        let taken: Vec<f64> = (0..31).filter_map(|frame| odometer.next(at(frame), stretches)).collect();
+        let taken: Vec<f64> = (0..31)
+            .filter_map(|frame| odometer.next(at(frame), stretches))
+            .collect();
         assert_eq!(taken.len(), 13); // 100 mm in steps of 8
-        assert!(taken.windows(2).all(|pair| pair[1] - pair[0] < 8.0 + 3.34), "{taken:?}");
+        assert!(
+            taken.windows(2).all(|pair| pair[1] - pair[0] < 8.0 + 3.34),
+            "{taken:?}"
+        );
         // A camera that is away for a while goes on where the web is.
-        assert!(odometer.next(at(3000), stretches).is_some_and(|mm| (mm - 9999.9).abs() < 0.1));
+        assert!(
+            odometer
+                .next(at(3000), stretches)
+                .is_some_and(|mm| (mm - 9999.9).abs() < 0.1)
+        );
         assert_eq!(odometer.next(at(3000), stretches), None);
         // A clock that was set back an hour.
         let set = |frame: i64| at(frame) - SignedDuration::from_hours(1);
-        let taken = (3000..3031).filter_map(|frame| odometer.next(set(frame), stretches)).count();
+        let taken = (3000..3031)
+            .filter_map(|frame| odometer.next(set(frame), stretches))
+            .count();
         assert!((12..=13).contains(&taken), "{taken}");
     }
+}
+
+/// What a camera does when the inspector is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    NewestWins,
+    /// At most so many wait.
+    Queue(usize),
 }

@@ -5,7 +5,9 @@
 //! to the area's middle. One coming and going is one part.
 
 use super::within;
-use crate::frame::{Area, Frame, Outcome, Picture, Ticket};
+use crate::data::counters::{Outcome, Ticket};
+use crate::data::frame::Frame;
+use crate::data::picture::{Area, Picture};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +22,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { area: None, level: 25.0, share: 0.05 }
+        Settings {
+            area: None,
+            level: 25.0,
+            share: 0.05,
+        }
     }
 }
 
@@ -75,7 +81,14 @@ struct Seen {
 
 impl Presence {
     pub fn new(settings: Settings) -> Self {
-        Presence { settings, size: (0, 0), background: vec![], learned: 0, there: None, looked: None }
+        Presence {
+            settings,
+            size: (0, 0),
+            background: vec![],
+            learned: 0,
+            there: None,
+            looked: None,
+        }
     }
 
     /// The frame of the part that has just crossed the middle, or gone; other frames are skipped. It was seen to be a part only
@@ -83,8 +96,16 @@ impl Presence {
     ///
     /// # Errors
     /// When the area is not inside the picture.
-    pub fn look(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Result<Option<(Frame, Ticket)>, String> {
-        let ago = self.looked.replace(now).map_or(Duration::ZERO, |looked| now.duration_since(looked));
+    pub fn look(
+        &mut self,
+        frame: Frame,
+        ticket: Ticket,
+        now: Instant,
+    ) -> Result<Option<(Frame, Ticket)>, String> {
+        let ago = self
+            .looked
+            .replace(now)
+            .map_or(Duration::ZERO, |looked| now.duration_since(looked));
         if let Some(there) = self.there.as_mut().filter(|_| ago > GAP) {
             (there.is_old, there.since) = (true, there.since + (ago - GAP));
         }
@@ -92,7 +113,9 @@ impl Presence {
         let Some(area) = within(self.settings.area, width, height) else {
             ticket.settle(Outcome::Skipped);
             let area = self.settings.area.unwrap_or(Area::whole(width, height));
-            return Err(format!("presence.area {area} is beyond its picture of {width} x {height} pixels"));
+            return Err(format!(
+                "presence.area {area} is beyond its picture of {width} x {height} pixels"
+            ));
         };
         let cells = grey(&frame.picture, area);
         if self.size != (width, height) || self.learned < LEARNS {
@@ -102,8 +125,13 @@ impl Presence {
             return Ok(held);
         }
         let seen = self.seen(&cells);
-        let enough = if self.there.is_some() { self.settings.share / 2.0 } else { self.settings.share };
-        let went = |there: &There| there.is_old && (seen.share < enough || there.is_elsewhere(&seen));
+        let enough = if self.there.is_some() {
+            self.settings.share / 2.0
+        } else {
+            self.settings.share
+        };
+        let went =
+            |there: &There| there.is_old && (seen.share < enough || there.is_elsewhere(&seen));
         if let Some(There { held, .. }) = self.there.take_if(|there| went(there)) {
             if seen.share < self.settings.share {
                 ticket.settle(Outcome::Skipped);
@@ -124,7 +152,11 @@ impl Presence {
         (there.is_old, there.place) = (false, seen.place);
         if now.duration_since(there.since) > STAYS {
             ticket.settle(Outcome::Skipped);
-            tracing::info!("camera {}: what came {} s ago is the line's own now", frame.camera, STAYS.as_secs());
+            tracing::info!(
+                "camera {}: what came {} s ago is the line's own now",
+                frame.camera,
+                STAYS.as_secs()
+            );
             self.follow(&cells, 1.0);
             return Ok(self.end(now));
         }
@@ -167,15 +199,31 @@ impl Presence {
                 y += (at / CELLS) as f32 + 0.5;
             }
         }
-        let middle = |sum: f32| if count > 0.0 { sum / count / CELLS as f32 - 0.5 } else { 0.0 };
+        let middle = |sum: f32| {
+            if count > 0.0 {
+                sum / count / CELLS as f32 - 0.5
+            } else {
+                0.0
+            }
+        };
         let place = (middle(x), middle(y));
-        Seen { share: count / (CELLS * CELLS) as f32, place, off: place.0.hypot(place.1) }
+        Seen {
+            share: count / (CELLS * CELLS) as f32,
+            place,
+            off: place.0.hypot(place.1),
+        }
     }
 }
 
 impl There {
     fn new(seen: &Seen, frame: Frame, ticket: Ticket, now: Instant) -> Self {
-        There { since: now, nearest: seen.off, held: Some((frame, ticket)), place: seen.place, is_old: false }
+        There {
+            since: now,
+            nearest: seen.off,
+            held: Some((frame, ticket)),
+            place: seen.place,
+            is_old: false,
+        }
     }
 
     /// Another one, for all that can be told.
@@ -202,9 +250,16 @@ impl Drop for Presence {
 fn grey(picture: &Picture, area: Area) -> Vec<f32> {
     let steps = CELLS * DOTS;
     let dot = |row: usize, column: usize| {
-        let (x, y) = (area.x + column * area.w / steps, area.y + row * area.h / steps);
+        let (x, y) = (
+            area.x + column * area.w / steps,
+            area.y + row * area.h / steps,
+        );
         let at = 3 * (y * picture.width() + x);
-        picture.rgb()[at..at + 3].iter().map(|value| f32::from(*value)).sum::<f32>() / 3.0
+        picture.rgb()[at..at + 3]
+            .iter()
+            .map(|value| f32::from(*value))
+            .sum::<f32>()
+            / 3.0
     };
     let cell = |at: usize| {
         let (row, column) = (at / CELLS * DOTS, at % CELLS * DOTS);
@@ -217,8 +272,8 @@ fn grey(picture: &Picture, area: Area) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Tally;
-    use crate::frame::tests::frame;
+    use crate::data::counters::Tally;
+    use crate::data::frame::tests::frame;
     use std::sync::Arc;
 
     const WIDTH: usize = 240;
@@ -243,8 +298,15 @@ mod tests {
 
     impl Line {
         fn new(area: Option<Area>) -> Self {
-            let presence = Presence::new(Settings { area, ..Settings::default() });
-            let mut line = Line { presence, tally: Arc::default(), now: Instant::now() };
+            let presence = Presence::new(Settings {
+                area,
+                ..Settings::default()
+            });
+            let mut line = Line {
+                presence,
+                tally: Arc::default(),
+                now: Instant::now(),
+            };
             (0..LEARNS).for_each(|_| assert_eq!(line.show(None, 0), None));
             line
         }
@@ -253,8 +315,15 @@ mod tests {
         fn show(&mut self, x: Option<i64>, light: u8) -> Option<String> {
             self.now += Duration::from_millis(33);
             let name = x.map(|x| x.to_string());
-            let frame = Frame { picture: Arc::new(belt(x, light)), part_id: name, ..frame("top") };
-            let chosen = self.presence.look(frame, self.tally.captured(), self.now).expect("the area fits");
+            let frame = Frame {
+                picture: Arc::new(belt(x, light)),
+                part_id: name,
+                ..frame("top")
+            };
+            let chosen = self
+                .presence
+                .look(frame, self.tally.captured(), self.now)
+                .expect("the area fits");
             chosen.map(|(frame, ticket)| {
                 ticket.settle(Outcome::Judged);
                 frame.part_id.unwrap_or_default()
@@ -269,9 +338,16 @@ mod tests {
             let places = (-48..WIDTH as i64).step_by(speed);
             let chosen: Vec<String> = places.filter_map(|x| line.show(Some(x), 0)).collect();
             let gone = line.show(None, 0);
-            let all: Vec<i64> = chosen.into_iter().chain(gone).map(|x| x.parse().expect("a number")).collect();
+            let all: Vec<i64> = chosen
+                .into_iter()
+                .chain(gone)
+                .map(|x| x.parse().expect("a number"))
+                .collect();
             assert_eq!(all.len(), 1, "{speed}: {all:?}");
-            assert!((all[0] - 96).unsigned_abs() <= speed as u64 / 2 + 1, "{speed}: {all:?}");
+            assert!(
+                (all[0] - 96).unsigned_abs() <= speed as u64 / 2 + 1,
+                "{speed}: {all:?}"
+            );
         }
         let count = line.tally.count();
         assert_eq!((count.judged, count.balances()), (3, true));
@@ -288,7 +364,12 @@ mod tests {
 
     #[test]
     fn a_part_outside_of_the_area_does_not_count_and_one_that_stays_becomes_the_line() {
-        let mut line = Line::new(Some(Area { x: 120, y: 0, w: 120, h: 120 }));
+        let mut line = Line::new(Some(Area {
+            x: 120,
+            y: 0,
+            w: 120,
+            h: 120,
+        }));
         assert!((0..60).step_by(10).all(|x| line.show(Some(x), 0).is_none()));
         assert!(line.presence.there.is_none());
         assert_eq!(line.show(Some(150), 0), None);
@@ -298,14 +379,20 @@ mod tests {
         }
         line.now += Duration::from_secs(1);
         assert_eq!(line.show(Some(150), 0).as_deref(), Some("150"));
-        assert_eq!((line.show(Some(150), 0), line.presence.there.is_none()), (None, true));
+        assert_eq!(
+            (line.show(Some(150), 0), line.presence.there.is_none()),
+            (None, true)
+        );
     }
 
     #[test]
     fn a_part_that_is_there_when_the_pictures_change_their_size_has_come() {
         let mut line = Line::new(None);
         assert_eq!(line.show(Some(90), 0), None);
-        let chosen = line.presence.look(frame("top"), line.tally.captured(), line.now).expect("the area fits");
+        let chosen = line
+            .presence
+            .look(frame("top"), line.tally.captured(), line.now)
+            .expect("the area fits");
         let (held, ticket) = chosen.expect("it was there");
         ticket.settle(Outcome::Judged);
         assert_eq!(held.part_id.as_deref(), Some("90"));
@@ -318,15 +405,31 @@ mod tests {
         for gone in [None, Some(180)] {
             let mut line = Line::new(None);
             assert_eq!(line.show(Some(60), 0), None);
-            let seen = line.presence.there.as_ref().and_then(|there| Some(there.held.as_ref()?.0.arrived));
+            let seen = line
+                .presence
+                .there
+                .as_ref()
+                .and_then(|there| Some(there.held.as_ref()?.0.arrived));
             line.now += GAP + Duration::from_millis(1);
-            let frame = Frame { picture: Arc::new(belt(gone, 0)), ..frame("top") };
-            let found = line.presence.look(frame, line.tally.captured(), line.now).expect("fits");
+            let frame = Frame {
+                picture: Arc::new(belt(gone, 0)),
+                ..frame("top")
+            };
+            let found = line
+                .presence
+                .look(frame, line.tally.captured(), line.now)
+                .expect("fits");
             let (held, ticket) = found.expect("it was there");
             ticket.settle(Outcome::Judged);
             assert_eq!(Some(held.arrived), seen);
-            let chosen: Vec<String> = [None, Some(90), None].iter().filter_map(|x| line.show(*x, 0)).collect();
-            assert_eq!(chosen, [gone.map(|_| "").into_iter().collect::<Vec<_>>(), vec!["90"]].concat());
+            let chosen: Vec<String> = [None, Some(90), None]
+                .iter()
+                .filter_map(|x| line.show(*x, 0))
+                .collect();
+            assert_eq!(
+                chosen,
+                [gone.map(|_| "").into_iter().collect::<Vec<_>>(), vec!["90"]].concat()
+            );
         }
     }
 
@@ -334,24 +437,43 @@ mod tests {
     fn a_part_that_stands_through_a_long_pause_is_one_part_and_not_the_line() {
         for is_given in [false, true] {
             let mut line = Line::new(None);
-            let came: Vec<String> = (0..=96).step_by(8).filter_map(|x| line.show(Some(x), 0)).collect();
+            let came: Vec<String> = (0..=96)
+                .step_by(8)
+                .filter_map(|x| line.show(Some(x), 0))
+                .collect();
             assert!(came.is_empty());
             let stands = if is_given { 120 } else { 96 };
             assert_eq!(line.show(Some(stands), 0).is_some(), is_given);
             line.now += Duration::from_secs(600);
             let after = [Some(stands), Some(stands), Some(150), None, Some(90), None];
             let chosen: Vec<String> = after.iter().filter_map(|x| line.show(*x, 0)).collect();
-            assert_eq!(chosen, if is_given { vec!["90"] } else { vec!["96", "90"] });
+            assert_eq!(
+                chosen,
+                if is_given {
+                    vec!["90"]
+                } else {
+                    vec!["96", "90"]
+                }
+            );
         }
     }
 
     #[test]
     fn an_area_beyond_the_picture_is_told() {
-        let mut presence =
-            Presence::new(Settings { area: Some(Area { x: 0, y: 0, w: 9, h: 9 }), ..Settings::default() });
+        let mut presence = Presence::new(Settings {
+            area: Some(Area {
+                x: 0,
+                y: 0,
+                w: 9,
+                h: 9,
+            }),
+            ..Settings::default()
+        });
         let tally = Arc::new(Tally::default());
         let told = presence.look(frame("top"), tally.captured(), Instant::now());
-        assert!(told.is_err_and(|words| words.contains("presence.area 0,0,9,9 is beyond its picture of 1 x 1 pixels")));
+        assert!(told.is_err_and(|words| {
+            words.contains("presence.area 0,0,9,9 is beyond its picture of 1 x 1 pixels")
+        }));
         assert_eq!(tally.count().skipped, 1);
     }
 }

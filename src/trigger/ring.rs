@@ -4,9 +4,10 @@
 //! triggers: one that must wait for a frame keeps the later ones waiting, as their results would have to.
 
 use super::RingSettings;
-use crate::frame::{Frame, Outcome, Ticket};
-use crate::intake::Waiting;
-use crate::part::Part;
+use crate::data::counters::{Outcome, Ticket};
+use crate::data::frame::Frame;
+use crate::data::part::Part;
+use crate::line::queue::Waiting;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,7 +50,12 @@ pub struct Found {
 
 impl Ring {
     pub fn new(settings: RingSettings) -> Self {
-        Ring { settings, frames: VecDeque::new(), bytes: 0, asked: VecDeque::new() }
+        Ring {
+            settings,
+            frames: VecDeque::new(),
+            bytes: 0,
+            asked: VecDeque::new(),
+        }
     }
 
     /// The newest frame.
@@ -57,11 +63,16 @@ impl Ring {
         // A clock that was set back: the times before would be taken for those to come.
         let newest = self.frames.back().map(|kept| kept.frame.captured_at);
         if newest.is_some_and(|newest| newest.duration_since(frame.captured_at) > CLOCK_BACK) {
-            self.frames.drain(..).for_each(|kept| kept.settle(Outcome::Skipped));
+            self.frames
+                .drain(..)
+                .for_each(|kept| kept.settle(Outcome::Skipped));
             self.bytes = 0;
         }
         self.bytes += frame.picture.rgb().len();
-        self.frames.push_back(Kept { frame, ticket: Some(ticket) });
+        self.frames.push_back(Kept {
+            frame,
+            ticket: Some(ticket),
+        });
         let found = self.serve(now);
         while self.bytes > self.settings.bytes
             && self.frames.len() > 1
@@ -95,16 +106,22 @@ impl Ring {
             if !self.is_decided(at) {
                 break;
             }
-            let Some(Asked { parts, .. }) = self.asked.pop_front() else { break };
+            let Some(Asked { parts, .. }) = self.asked.pop_front() else {
+                break;
+            };
             match self.nearest(at) {
                 Some(kept) => {
                     parts.iter().for_each(Part::found_its_frame);
                     match found.waiting.last_mut() {
                         // Looked at once, for all that waited for it.
-                        Some(last) if Arc::ptr_eq(&last.frame.picture, &kept.frame.picture) => last.parts.extend(parts),
-                        _ => {
-                            found.waiting.push(Waiting { frame: kept.frame.clone(), ticket: kept.ticket.take(), parts })
+                        Some(last) if Arc::ptr_eq(&last.frame.picture, &kept.frame.picture) => {
+                            last.parts.extend(parts)
                         }
+                        _ => found.waiting.push(Waiting {
+                            frame: kept.frame.clone(),
+                            ticket: kept.ticket.take(),
+                            parts,
+                        }),
                     }
                 }
                 None => found.missed.extend(parts),
@@ -116,17 +133,26 @@ impl Ring {
     /// No frame that is still to come can be nearer: the newest is later, or no earlier than half of what is usual
     /// between two, nor so early that it cannot serve.
     fn is_decided(&self, at: Timestamp) -> bool {
-        let Some(newest) = self.frames.back().map(|kept| kept.frame.captured_at) else { return false };
+        let Some(newest) = self.frames.back().map(|kept| kept.frame.captured_at) else {
+            return false;
+        };
         let away = at.duration_since(newest).unsigned_abs();
         newest >= at || away <= self.settings.window.min(self.usual() / 2)
     }
 
     /// Between two of the newest frames; one gap is not usual.
     fn usual(&self) -> Duration {
-        let newest = self.frames.iter().rev().take(GAPS + 1).map(|kept| kept.frame.captured_at);
+        let newest = self
+            .frames
+            .iter()
+            .rev()
+            .take(GAPS + 1)
+            .map(|kept| kept.frame.captured_at);
         let times: Vec<Timestamp> = newest.collect();
-        let mut gaps: Vec<Duration> =
-            times.windows(2).map(|two| two[0].duration_since(two[1]).unsigned_abs()).collect();
+        let mut gaps: Vec<Duration> = times
+            .windows(2)
+            .map(|two| two[0].duration_since(two[1]).unsigned_abs())
+            .collect();
         gaps.sort();
         match gaps.as_slice() {
             [] => Duration::ZERO,
@@ -138,7 +164,10 @@ impl Ring {
     fn nearest(&mut self, at: Timestamp) -> Option<&mut Kept> {
         let window = self.settings.window;
         let away = |kept: &Kept| kept.frame.captured_at.duration_since(at).unsigned_abs();
-        self.frames.iter_mut().filter(|kept| away(kept) <= window).min_by_key(|kept| away(kept))
+        self.frames
+            .iter_mut()
+            .filter(|kept| away(kept) <= window)
+            .min_by_key(|kept| away(kept))
     }
 }
 
@@ -152,16 +181,18 @@ impl Kept {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        self.frames.drain(..).for_each(|kept| kept.settle(Outcome::Stopped));
+        self.frames
+            .drain(..)
+            .for_each(|kept| kept.settle(Outcome::Stopped));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::tests::frame;
-    use crate::frame::{Tally, TallyCount};
-    use crate::part::tests::ask;
+    use crate::data::counters::{Tally, TallyCount};
+    use crate::data::frame::tests::frame;
+    use crate::data::part::tests::ask;
     use jiff::SignedDuration;
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -171,7 +202,12 @@ mod tests {
     }
 
     fn part(seq: u64) -> Vec<Part> {
-        vec![Part::new(seq, "run".into(), seq, ask("top", Duration::from_secs(60)))]
+        vec![Part::new(
+            seq,
+            "run".into(),
+            seq,
+            ask("top", Duration::from_secs(60)),
+        )]
     }
 
     struct Line {
@@ -182,12 +218,22 @@ mod tests {
 
     impl Line {
         fn new(bytes: usize, window_ms: u64) -> Self {
-            let ring = Ring::new(RingSettings { bytes, window: Duration::from_millis(window_ms) });
-            Line { ring, tally: Arc::default(), now: Instant::now() }
+            let ring = Ring::new(RingSettings {
+                bytes,
+                window: Duration::from_millis(window_ms),
+            });
+            Line {
+                ring,
+                tally: Arc::default(),
+                now: Instant::now(),
+            }
         }
 
         fn put(&mut self, ms: i64) -> Vec<(u64, i64)> {
-            let frame = Frame { captured_at: at(ms), ..frame("top") };
+            let frame = Frame {
+                captured_at: at(ms),
+                ..frame("top")
+            };
             let found = self.ring.put(frame, self.tally.captured(), self.now);
             chosen(found)
         }
@@ -206,7 +252,12 @@ mod tests {
     fn chosen(found: Found) -> Vec<(u64, i64)> {
         let mut all: Vec<(u64, i64)> = found.missed.iter().map(|part| (part.seq, -1)).collect();
         for waiting in found.waiting {
-            all.extend(waiting.parts.iter().map(|p| (p.seq, waiting.frame.captured_at.as_millisecond())));
+            all.extend(
+                waiting
+                    .parts
+                    .iter()
+                    .map(|p| (p.seq, waiting.frame.captured_at.as_millisecond())),
+            );
             if let Some(ticket) = waiting.ticket {
                 ticket.settle(Outcome::Judged);
             }
@@ -231,13 +282,17 @@ mod tests {
     #[test]
     fn after_a_gap_a_part_waits_for_its_frame() {
         let mut line = Line::new(1000, 50);
-        [0, 30, 60, 90, 6000].iter().for_each(|ms| assert!(line.put(*ms).is_empty()));
+        [0, 30, 60, 90, 6000]
+            .iter()
+            .for_each(|ms| assert!(line.put(*ms).is_empty()));
         assert!(line.ask(1, 6040).is_empty()); // 6000 is in the window, and 6030 nearer
         assert!(line.ask(2, 6200).is_empty());
         assert_eq!(line.put(6030), [(1, 6030)]);
         assert_eq!(line.put(6195), [(2, 6195)]);
         let mut line = Line::new(1000, 50);
-        [0, 6000].iter().for_each(|ms| assert!(line.put(*ms).is_empty()));
+        [0, 6000]
+            .iter()
+            .for_each(|ms| assert!(line.put(*ms).is_empty()));
         assert!(line.ask(1, 6040).is_empty() && line.ask(2, 6200).is_empty());
         assert_eq!(line.put(6030), [(1, 6030)]);
         assert_eq!(line.put(6210), [(2, 6210)]);
@@ -254,8 +309,13 @@ mod tests {
     #[test]
     fn parts_that_wait_for_one_frame_are_looked_at_together() {
         let mut line = Line::new(1000, 50);
-        assert!(line.ask(1, 10).is_empty() && line.ask(2, 12).is_empty() && line.ask(3, 80).is_empty());
-        let frame = Frame { captured_at: at(20), ..frame("top") };
+        assert!(
+            line.ask(1, 10).is_empty() && line.ask(2, 12).is_empty() && line.ask(3, 80).is_empty()
+        );
+        let frame = Frame {
+            captured_at: at(20),
+            ..frame("top")
+        };
         let mut found = line.ring.put(frame, line.tally.captured(), line.now);
         assert_eq!((found.waiting.len(), found.waiting[0].parts.len()), (1, 2));
         found.waiting.remove(0).settle(Outcome::Judged);
@@ -280,7 +340,12 @@ mod tests {
         assert!(line.ask(1, 10_000).is_empty() && line.ask(2, 0).is_empty());
         line.now += Duration::from_secs(61);
         assert!(line.put(30).is_empty());
-        let fresh = vec![Part::new(3, "run".into(), 3, ask("top", Duration::from_secs(600)))];
+        let fresh = vec![Part::new(
+            3,
+            "run".into(),
+            3,
+            ask("top", Duration::from_secs(600)),
+        )];
         assert_eq!(chosen(line.ring.ask(fresh, at(30), line.now)), [(3, 30)]);
     }
 

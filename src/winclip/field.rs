@@ -5,12 +5,12 @@ use super::pixels::{PixelError, PixelMaker};
 use super::recipe::{Fit, Recipe, Region};
 use super::scorer::{Scorer, highest_share, mean_of_highest};
 use super::tiles;
-use crate::engine::fused::{Framing, Lesson, Pieces};
+use crate::data::map::Map;
+use crate::data::picture::{Area, Picture};
+use crate::engine::device_scorer::{Framing, Lesson, Pieces};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, Pixels};
-use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
-use crate::verdict::Map;
 use std::sync::Arc;
 
 /// A region's looks are the whole of it, then its tiles, in this order everywhere.
@@ -35,16 +35,27 @@ impl Field {
         let grid = side / spec.patch;
         let pixels = PixelMaker::new(region.crop, recipe.fit, side, spec);
         let tile_pixels = PixelMaker::new(region.crop, Fit::Squash, side, spec);
-        let counted = |area: Area| (!region.mask.is_empty()).then(|| mask::cells(&region.mask, area, grid));
+        let counted =
+            |area: Area| (!region.mask.is_empty()).then(|| mask::cells(&region.mask, area, grid));
         // Tiles and masks need a crop, with which the area is the same in every picture.
         let area = pixels.area(0, 0);
         let tiles = recipe.tiles.map_or(vec![], |side| tiles::tiles(area, side));
         let tiles = tiles.into_iter().map(|tile| (tile, counted(tile)));
-        let counts = |(_, cells): &(Area, Option<Vec<bool>>)| cells.as_ref().is_none_or(|cells| cells.contains(&true));
+        let counts = |(_, cells): &(Area, Option<Vec<bool>>)| {
+            cells.as_ref().is_none_or(|cells| cells.contains(&true))
+        };
         let (tiles, tile_cells): (Vec<_>, Vec<_>) = tiles.filter(counts).unzip();
         let cells = [counted(area)].into_iter().chain(tile_cells).collect();
         let (name, mask) = (region.name.clone(), region.mask.clone());
-        Field { name, pixels, tile_pixels, mask, tiles, cells, scorers: vec![] }
+        Field {
+            name,
+            pixels,
+            tile_pixels,
+            mask,
+            tiles,
+            cells,
+            scorers: vec![],
+        }
     }
 
     /// Pixels of each look, and what they show together.
@@ -63,13 +74,31 @@ impl Field {
     }
 
     /// `scorer` makes one out of the references' features of one look, and its cells.
-    pub fn teach(&mut self, references: &[&[Features]], scorer: impl Fn(&[Features], Option<Vec<bool>>) -> Scorer) {
-        let of_look = |look: usize| references.iter().map(|looks| looks[look].clone()).collect::<Vec<_>>();
-        self.scorers = self.cells.iter().enumerate().map(|(i, cells)| scorer(&of_look(i), cells.clone())).collect();
+    pub fn teach(
+        &mut self,
+        references: &[&[Features]],
+        scorer: impl Fn(&[Features], Option<Vec<bool>>) -> Scorer,
+    ) {
+        let of_look = |look: usize| {
+            references
+                .iter()
+                .map(|looks| looks[look].clone())
+                .collect::<Vec<_>>()
+        };
+        self.scorers = self
+            .cells
+            .iter()
+            .enumerate()
+            .map(|(i, cells)| scorer(&of_look(i), cells.clone()))
+            .collect();
     }
 
     /// How each look is framed in a picture of `width` x `height` pixels, and what they show together.
-    pub fn framings(&mut self, width: usize, height: usize) -> Result<(Vec<Framing>, Area), PixelError> {
+    pub fn framings(
+        &mut self,
+        width: usize,
+        height: usize,
+    ) -> Result<(Vec<Framing>, Area), PixelError> {
         let mut framings = vec![self.pixels.framing(width, height)?];
         for tile in &self.tiles {
             self.tile_pixels.look_at(*tile);
@@ -90,7 +119,11 @@ impl Field {
         features: &[Features],
         but: Option<usize>,
     ) -> Result<Vec<Pieces>, EngineError> {
-        self.scorers.iter().zip(features).map(|(scorer, features)| scorer.pieces(nearest, features, but)).collect()
+        self.scorers
+            .iter()
+            .zip(features)
+            .map(|(scorer, features)| scorer.pieces(nearest, features, but))
+            .collect()
     }
 
     /// The score, and the map over `area`, of the pieces of each look.
@@ -99,7 +132,11 @@ impl Field {
     /// count in one look: a share of all cells, many times as many, would drown a small defect. By words it is the mean
     /// of the whole's score and the highest of a tile, each judged as a picture of its own.
     pub fn conclude(&self, pieces: Vec<Pieces>, area: Area) -> (f32, Map) {
-        let mut concluded = self.scorers.iter().zip(pieces).map(|(scorer, pieces)| scorer.conclude(pieces));
+        let mut concluded = self
+            .scorers
+            .iter()
+            .zip(pieces)
+            .map(|(scorer, pieces)| scorer.conclude(pieces));
         let (of_whole, whole) = concluded.next().expect("the whole is the first look");
         if self.tiles.is_empty() {
             return (of_whole, whole);

@@ -16,8 +16,12 @@ impl Gallery {
     /// From the raw features of each reference, all of one shape.
     pub fn new(references: &[ArrayView2<f32>]) -> Self {
         let rows_each = references.first().map_or(0, ArrayView2::nrows);
-        let all = ndarray::concatenate(Axis(0), references).expect("features of one encoder have one shape");
-        Gallery { rows: unit_rows(all.view()), rows_each }
+        let all = ndarray::concatenate(Axis(0), references)
+            .expect("features of one encoder have one shape");
+        Gallery {
+            rows: unit_rows(all.view()),
+            rows_each,
+        }
     }
 
     /// Unit features `[R, D]`.
@@ -36,10 +40,16 @@ impl Gallery {
         queries: ArrayView2<f32>,
         but: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
-        let similarities = nearest.similarities(unit_rows(queries).view(), self.rows.view(), self.rows_each)?;
+        let similarities =
+            nearest.similarities(unit_rows(queries).view(), self.rows.view(), self.rows_each)?;
         let highest = |row: ArrayView1<f32>| {
-            let others = row.iter().enumerate().filter(|(reference, _)| Some(*reference) != but);
-            others.fold(f32::NEG_INFINITY, |highest, (_, similarity)| highest.max(*similarity))
+            let others = row
+                .iter()
+                .enumerate()
+                .filter(|(reference, _)| Some(*reference) != but);
+            others.fold(f32::NEG_INFINITY, |highest, (_, similarity)| {
+                highest.max(*similarity)
+            })
         };
         let distance = |row| ((1.0 - highest(row)) / 2.0).clamp(0.0, 1.0);
         Ok(similarities.rows().into_iter().map(distance).collect())
@@ -63,7 +73,8 @@ pub mod tests {
         ) -> Result<Array2<f32>, EngineError> {
             let highest = |q: usize, k: usize| {
                 let rows = k * rows_each..(k + 1) * rows_each;
-                rows.map(|r| queries.row(q).dot(&references.row(r))).fold(f32::NEG_INFINITY, f32::max)
+                rows.map(|r| queries.row(q).dot(&references.row(r)))
+                    .fold(f32::NEG_INFINITY, f32::max)
             };
             let shape = (queries.nrows(), references.nrows() / rows_each);
             Ok(Array2::from_shape_fn(shape, |(q, k)| highest(q, k)))
@@ -74,11 +85,19 @@ pub mod tests {
     fn a_match_is_zero_the_opposite_is_one_and_one_reference_can_be_left_out() {
         let (a, b) = (array![[2.0, 0.0]], array![[0.0, 3.0]]);
         let distances = |gallery: &Gallery, queries: Array2<f32>, but| {
-            gallery.distances(&mut Plain, queries.view(), but).expect("plain arithmetic")
+            gallery
+                .distances(&mut Plain, queries.view(), but)
+                .expect("plain arithmetic")
         };
         let gallery = Gallery::new(&[a.view(), b.view()]);
-        assert_eq!(distances(&gallery, array![[1.0, 0.0], [0.0, 5.0]], None), [0.0, 0.0]);
+        assert_eq!(
+            distances(&gallery, array![[1.0, 0.0], [0.0, 5.0]], None),
+            [0.0, 0.0]
+        );
         assert_eq!(distances(&gallery, array![[1.0, 0.0]], Some(0)), [0.5]);
-        assert_eq!(distances(&Gallery::new(&[a.view()]), array![[-1.0, 0.0]], None), [1.0]);
+        assert_eq!(
+            distances(&Gallery::new(&[a.view()]), array![[-1.0, 0.0]], None),
+            [1.0]
+        );
     }
 }

@@ -6,11 +6,11 @@ use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::scorer::Scorer;
 use crate::base::problems::Problems;
-use crate::engine::fused::{Framing, Paint, Pieces, Shot, Stages};
+use crate::data::map::Map;
+use crate::data::picture::{Area, Picture};
+use crate::engine::device_scorer::{Framing, Paint, Pieces, Shot, Stages};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
-use crate::frame::{Area, Picture};
 use crate::model::ModelSpec;
-use crate::verdict::Map;
 use ndarray::Array2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,7 +74,11 @@ type Framed = (Vec<Framing>, Area);
 /// One shot for each look of a picture; lessons are counted in the same order.
 fn shots<'a>(picture: &'a Picture, framed: &'a [Framed]) -> impl Iterator<Item = Shot<'a>> {
     let framings = framed.iter().flat_map(|(framings, _)| framings);
-    framings.enumerate().map(move |(lesson, framing)| Shot { picture, framing: *framing, lesson })
+    framings.enumerate().map(move |(lesson, framing)| Shot {
+        picture,
+        framing: *framing,
+        lesson,
+    })
 }
 
 /// The judgement of one region from its pieces, made on the engine's device in `took`.
@@ -173,7 +177,11 @@ impl Inspector {
             encoder,
             parameters: recipe.parameters(spec),
             scales: recipe.scales.clone(),
-            fields: recipe.regions.iter().map(|region| Field::new(region, recipe, plan.side, spec)).collect(),
+            fields: recipe
+                .regions
+                .iter()
+                .map(|region| Field::new(region, recipe, plan.side, spec))
+                .collect(),
             references: vec![],
             prototypes,
         };
@@ -188,15 +196,30 @@ impl Inspector {
     pub fn teach(&mut self, references: Vec<Views>) -> Result<(), EngineError> {
         let prototypes = self.prototypes.as_ref().map(|p| p.view());
         let scorer = |features: &[Features], cells| {
-            Scorer::new(self.parameters.clone(), &self.scales, prototypes, features, cells)
+            Scorer::new(
+                self.parameters.clone(),
+                &self.scales,
+                prototypes,
+                features,
+                cells,
+            )
         };
         for (i, field) in self.fields.iter_mut().enumerate() {
-            let of_region: Vec<&[Features]> = references.iter().map(|views| views.0[i].features.as_slice()).collect();
+            let of_region: Vec<&[Features]> = references
+                .iter()
+                .map(|views| views.0[i].features.as_slice())
+                .collect();
             field.teach(&of_region, scorer);
         }
         self.references = references;
         match self.encoder.fused() {
-            Some(fused) => fused.learn(&self.fields.iter().flat_map(Field::lessons).collect::<Vec<_>>()),
+            Some(fused) => fused.learn(
+                &self
+                    .fields
+                    .iter()
+                    .flat_map(Field::lessons)
+                    .collect::<Vec<_>>(),
+            ),
             None => Ok(()),
         }
     }
@@ -209,7 +232,10 @@ impl Inspector {
 
     /// Pixels of each look, and what they show together, region by region.
     fn looks(&mut self, picture: &Picture) -> Result<Vec<Shown>, PixelError> {
-        self.fields.iter_mut().map(|field| field.looks(picture)).collect()
+        self.fields
+            .iter_mut()
+            .map(|field| field.looks(picture))
+            .collect()
     }
 
     /// All looks of a picture at once.
@@ -220,13 +246,22 @@ impl Inspector {
 
     /// All looks of several pictures at once.
     fn encode_all(&mut self, pictures: &[&[Shown]]) -> Result<Vec<Views>, EngineError> {
-        let regions = pictures.iter().flat_map(|regions| self.fields.iter().zip(regions.iter()));
+        let regions = pictures
+            .iter()
+            .flat_map(|regions| self.fields.iter().zip(regions.iter()));
         let looks = regions.flat_map(|(field, (pixels, _))| pixels.iter().zip(field.cells()));
-        let looks: Vec<Look> = looks.map(|(pixels, cells)| Look { pixels, cells }).collect();
+        let looks: Vec<Look> = looks
+            .map(|(pixels, cells)| Look { pixels, cells })
+            .collect();
         let mut all = self.encoder.encode(&looks)?.into_iter();
-        let mut view =
-            |(pixels, area): &Shown| View { area: *area, features: all.by_ref().take(pixels.len()).collect() };
-        Ok(pictures.iter().map(|regions| Views(regions.iter().map(&mut view).collect())).collect())
+        let mut view = |(pixels, area): &Shown| View {
+            area: *area,
+            features: all.by_ref().take(pixels.len()).collect(),
+        };
+        Ok(pictures
+            .iter()
+            .map(|regions| Views(regions.iter().map(&mut view).collect()))
+            .collect())
     }
 
     /// The other half: of each region the score, and the map over what is looked at, both finite.
@@ -234,10 +269,17 @@ impl Inspector {
     /// # Errors
     /// When the engine fails to compare.
     pub fn score(&mut self, views: &Views) -> Result<Vec<(f32, Map)>, EngineError> {
-        (0..self.fields.len()).map(|region| self.score_without(views, region, None)).collect()
+        (0..self.fields.len())
+            .map(|region| self.score_without(views, region, None))
+            .collect()
     }
 
-    fn score_without(&mut self, views: &Views, region: usize, but: Option<usize>) -> Result<(f32, Map), EngineError> {
+    fn score_without(
+        &mut self,
+        views: &Views,
+        region: usize,
+        but: Option<usize>,
+    ) -> Result<(f32, Map), EngineError> {
         let (view, field) = (&views.0[region], &self.fields[region]);
         let pieces = field.pieces(self.encoder.as_mut(), &view.features, but)?;
         Ok(field.conclude(pieces, view.area))
@@ -299,7 +341,10 @@ impl Inspector {
     ///
     /// # Errors
     /// When the engine fails.
-    pub fn judge_all(&mut self, pictures: &[&Picture]) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
+    pub fn judge_all(
+        &mut self,
+        pictures: &[&Picture],
+    ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
         match self.encoder.fused() {
             Some(_) => self.judge_all_fused(pictures),
             None => self.judge_all_by_features(pictures),
@@ -311,11 +356,16 @@ impl Inspector {
         pictures: &[&Picture],
     ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
         let started = Instant::now();
-        let looks: Vec<Result<Vec<Shown>, PixelError>> = pictures.iter().map(|picture| self.looks(picture)).collect();
+        let looks: Vec<Result<Vec<Shown>, PixelError>> =
+            pictures.iter().map(|picture| self.looks(picture)).collect();
         let pixels_took = started.elapsed();
         let started = Instant::now();
         let fit: Vec<&[Shown]> = looks.iter().flatten().map(Vec::as_slice).collect();
-        let views = if fit.is_empty() { vec![] } else { self.encode_all(&fit)? };
+        let views = if fit.is_empty() {
+            vec![]
+        } else {
+            self.encode_all(&fit)?
+        };
         let encode_took = started.elapsed();
         let mut views = views.into_iter();
         let mut judged = Vec::with_capacity(pictures.len());
@@ -336,10 +386,17 @@ impl Inspector {
         &mut self,
         pictures: &[&Picture],
     ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
-        let framed: Vec<Result<Vec<Framed>, PixelError>> =
-            pictures.iter().map(|picture| self.framed(picture)).collect();
-        let fit = pictures.iter().zip(&framed).filter_map(|(picture, framed)| Some((*picture, framed.as_ref().ok()?)));
-        let shots: Vec<Shot> = fit.flat_map(|(picture, framed)| shots(picture, framed)).collect();
+        let framed: Vec<Result<Vec<Framed>, PixelError>> = pictures
+            .iter()
+            .map(|picture| self.framed(picture))
+            .collect();
+        let fit = pictures
+            .iter()
+            .zip(&framed)
+            .filter_map(|(picture, framed)| Some((*picture, framed.as_ref().ok()?)));
+        let shots: Vec<Shot> = fit
+            .flat_map(|(picture, framed)| shots(picture, framed))
+            .collect();
         let started = Instant::now();
         let mut pieces = match self.encoder.fused() {
             Some(fused) if !shots.is_empty() => fused.judge(&shots)?.into_iter(),
@@ -354,12 +411,18 @@ impl Inspector {
             };
             regions.map(of_region).collect()
         };
-        Ok(framed.into_iter().map(|framed| framed.map(&mut judge)).collect())
+        Ok(framed
+            .into_iter()
+            .map(|framed| framed.map(&mut judge))
+            .collect())
     }
 
     /// How each look is framed, and what they show together, region by region.
     fn framed(&mut self, picture: &Picture) -> Result<Vec<Framed>, PixelError> {
-        self.fields.iter_mut().map(|field| field.framings(picture.width(), picture.height())).collect()
+        self.fields
+            .iter_mut()
+            .map(|field| field.framings(picture.width(), picture.height()))
+            .collect()
     }
 
     fn judgements(
@@ -373,7 +436,15 @@ impl Inspector {
             let started = Instant::now();
             let (score, map) = self.score_without(views, i, None)?;
             let (area, score_took) = (views.0[i].area, started.elapsed());
-            judgements.push(Judgement { region, score, map, area, pixels_took, encode_took, score_took });
+            judgements.push(Judgement {
+                region,
+                score,
+                map,
+                area,
+                pixels_took,
+                encode_took,
+                score_took,
+            });
         }
         Ok(judgements)
     }
@@ -401,7 +472,9 @@ impl Inspector {
     fn judge_in_detail_fused(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
         let framed = self.framed(picture)?;
         let shots: Vec<Shot> = shots(picture, &framed).collect();
-        let Some(fused) = self.encoder.fused() else { return Ok(vec![]) }; // asked by the caller
+        let Some(fused) = self.encoder.fused() else {
+            return Ok(vec![]);
+        }; // asked by the caller
         let mut shots = shots.iter();
         let mut all = Vec::with_capacity(framed.len());
         for (field, (framings, area)) in self.fields.iter().zip(&framed) {
@@ -413,7 +486,11 @@ impl Inspector {
                 whole.get_or_insert((pixels, features));
             }
             let judgement = concluded(field, pieces, *area, started.elapsed());
-            all.extend(whole.map(|(pixels, features)| Detailed { judgement, pixels, features }));
+            all.extend(whole.map(|(pixels, features)| Detailed {
+                judgement,
+                pixels,
+                features,
+            }));
         }
         Ok(all)
     }
@@ -423,10 +500,18 @@ impl Inspector {
     ///
     /// # Errors
     /// When the picture cannot be looked at, or the engine fails.
-    pub fn stages(&mut self, picture: &Picture, runs: usize) -> Result<Option<Stages>, InspectError> {
+    pub fn stages(
+        &mut self,
+        picture: &Picture,
+        runs: usize,
+    ) -> Result<Option<Stages>, InspectError> {
         let framed = self.framed(picture)?;
         let shots: Vec<Shot> = shots(picture, &framed).collect();
-        Ok(self.encoder.fused().map(|fused| fused.stages(&shots, runs)).transpose()?)
+        Ok(self
+            .encoder
+            .fused()
+            .map(|fused| fused.stages(&shots, runs))
+            .transpose()?)
     }
 
     /// Of each region the score and map of each reference against all others: what good parts score. Empty with fewer
@@ -437,8 +522,13 @@ impl Inspector {
     pub fn leave_one_out(&mut self) -> Result<Vec<Vec<(f32, Map)>>, EngineError> {
         let (references, count) = (std::mem::take(&mut self.references), self.fields.len());
         let mut of_region = |region: usize| {
-            let compared = references.iter().enumerate().filter(|_| references.len() > 1);
-            compared.map(|(i, views)| self.score_without(views, region, Some(i))).collect()
+            let compared = references
+                .iter()
+                .enumerate()
+                .filter(|_| references.len() > 1);
+            compared
+                .map(|(i, views)| self.score_without(views, region, Some(i)))
+                .collect()
         };
         let scores = (0..count).map(&mut of_region).collect();
         self.references = references;

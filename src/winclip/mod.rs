@@ -17,6 +17,6 @@ pub mod tiles;
 pub mod vectors;
 pub mod windows;
 
-pub use crate::engine::fused::MapKind;
+pub use crate::engine::device_scorer::MapKind;
 pub use inspector::{Inspector, Judgement};
 pub use recipe::{Fit, Preset, Recipe, Region};

@@ -3,9 +3,9 @@
 
 use super::inspector::{InspectError, Inspector, Judgement};
 use super::recipe::{Recipe, Region};
+use crate::data::picture::Picture;
 use crate::engine::network::Precision;
 use crate::engine::{EncodePlan, Encoder};
-use crate::frame::Picture;
 use crate::model::ModelSpec;
 use ndarray::Array2;
 
@@ -20,8 +20,14 @@ impl Parity {
     /// What a network of this precision may be off by. Half precision: a weight and a value have 11 bits.
     pub fn limits(precision: Precision) -> Self {
         match precision {
-            Precision::Fp16 => Parity { score: 1e-2, map: 2e-2 },
-            Precision::Fp32 => Parity { score: 1e-3, map: 1e-3 },
+            Precision::Fp16 => Parity {
+                score: 1e-2,
+                map: 2e-2,
+            },
+            Precision::Fp32 => Parity {
+                score: 1e-3,
+                map: 1e-3,
+            },
         }
     }
 
@@ -47,7 +53,11 @@ impl Parity {
 
 impl std::fmt::Display for Parity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "scores off by {:.5}, maps by {:.5}", self.score, self.map)
+        write!(
+            f,
+            "scores off by {:.5}, maps by {:.5}",
+            self.score, self.map
+        )
     }
 }
 
@@ -72,7 +82,10 @@ impl Comparison<'_> {
         mut one: Box<dyn Encoder>,
         mut other: Box<dyn Encoder>,
     ) -> Result<(Parity, Box<dyn Encoder>), InspectError> {
-        let mut parity = Parity { score: 0.0, map: 0.0 };
+        let mut parity = Parity {
+            score: 0.0,
+            map: 0.0,
+        };
         let pictures: Vec<Picture> = (0..4).map(drawn).collect();
         for references in [&pictures[..2], &[]] {
             if !self.allows(!references.is_empty()) {
@@ -83,7 +96,8 @@ impl Comparison<'_> {
             // As many at once as an engine may take, and one: other numbers are other kernels of the library's.
             for together in [&pictures[..], &pictures[2..3]] {
                 let together: Vec<&Picture> = together.iter().collect();
-                let judged = [&mut first, &mut second].map(|inspector| inspector.judge_all(&together));
+                let judged =
+                    [&mut first, &mut second].map(|inspector| inspector.judge_all(&together));
                 let [judged, expected] = judged;
                 for (judged, expected) in judged?.into_iter().zip(expected?) {
                     parity = parity.with(&judged?, &expected?);
@@ -96,28 +110,53 @@ impl Comparison<'_> {
 
     /// Whether the plan computes what the recipe needs with or without references.
     fn allows(&self, with_references: bool) -> bool {
-        self.whole().encode_plan(self.spec, with_references).is_ok_and(|needed| {
-            let has = self.plan;
-            (has.image || !needed.image)
-                && needed.patches.first().is_none_or(|layer| has.patches.first() == Some(layer))
-                && needed.scales.iter().all(|scale| has.scales.contains(scale))
-        })
+        self.whole()
+            .encode_plan(self.spec, with_references)
+            .is_ok_and(|needed| {
+                let has = self.plan;
+                (has.image || !needed.image)
+                    && needed
+                        .patches
+                        .first()
+                        .is_none_or(|layer| has.patches.first() == Some(layer))
+                    && needed.scales.iter().all(|scale| has.scales.contains(scale))
+            })
     }
 
-    fn inspector(&self, encoder: Box<dyn Encoder>, references: &[Picture]) -> Result<Inspector, InspectError> {
+    fn inspector(
+        &self,
+        encoder: Box<dyn Encoder>,
+        references: &[Picture],
+    ) -> Result<Inspector, InspectError> {
         let (recipe, prototypes) = (self.whole(), self.prototypes.cloned());
-        Inspector::prepare(&recipe, self.spec, self.plan, encoder, prototypes, references, &mut |_, _| ())
+        Inspector::prepare(
+            &recipe,
+            self.spec,
+            self.plan,
+            encoder,
+            prototypes,
+            references,
+            &mut |_, _| (),
+        )
     }
 
     /// The recipe for pictures of any size.
     fn whole(&self) -> Recipe {
-        Recipe { regions: vec![Region::default()], tiles: None, ..self.recipe.clone() }
+        Recipe {
+            regions: vec![Region::default()],
+            tiles: None,
+            ..self.recipe.clone()
+        }
     }
 }
 
 /// The larger one; what is not a number is larger than any, and stays.
 fn farther(so_far: f32, difference: f32) -> f32 {
-    if so_far.is_nan() || difference.is_nan() { f32::NAN } else { so_far.max(difference.abs()) }
+    if so_far.is_nan() || difference.is_nan() {
+        f32::NAN
+    } else {
+        so_far.max(difference.abs())
+    }
 }
 
 /// A smooth surface with grain, and from the third on a scratch: what is compared is arithmetic, not taste.
@@ -126,12 +165,18 @@ fn drawn(number: usize) -> Picture {
     let mut grain = 0x9e37_79b9_u32.wrapping_mul(number as u32 + 1);
     let mut rgb = Vec::with_capacity(3 * SIDE * SIDE);
     for (row, column) in (0..SIDE).flat_map(|row| (0..SIDE).map(move |column| (row, column))) {
-        let wave = ((row as f32 / 23.0).sin() + (column as f32 / 31.0 + number as f32).cos()) * 30.0;
+        let wave =
+            ((row as f32 / 23.0).sin() + (column as f32 / 31.0 + number as f32).cos()) * 30.0;
         grain ^= grain << 13;
         grain ^= grain >> 17;
         grain ^= grain << 5;
-        let is_scratched = number >= 2 && row.abs_diff(column / 2 + 60) < 5 && (80..240).contains(&column);
-        let level = if is_scratched { 230.0 } else { 120.0 + wave + (grain % 24) as f32 };
+        let is_scratched =
+            number >= 2 && row.abs_diff(column / 2 + 60) < 5 && (80..240).contains(&column);
+        let level = if is_scratched {
+            230.0
+        } else {
+            120.0 + wave + (grain % 24) as f32
+        };
         rgb.extend([level, level * 0.9, level * 0.8].map(|value| value as u8));
     }
     Picture::new(SIDE, SIDE, rgb).expect("filled row by row")

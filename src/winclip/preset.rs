@@ -5,7 +5,7 @@
 
 use super::{MapKind, Preset};
 use crate::engine::PatchLayer;
-pub use crate::engine::fused::{LanguageMap, Mean};
+pub use crate::engine::device_scorer::{LanguageMap, Mean};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageScore {
@@ -88,7 +88,9 @@ impl Preset {
             temperature: 0.07,
             language: LanguageMap::Harmonic,
             zero_shot_factor: 1.0,
-            maps: std::iter::once(MapKind::Patch).chain(windows.clone()).collect(),
+            maps: std::iter::once(MapKind::Patch)
+                .chain(windows.clone())
+                .collect(),
             patches: None,
             windows: Mean::Harmonic,
             image: ImageScore::Embedding,
@@ -103,9 +105,12 @@ impl Preset {
                 few_shot: FewShotMap::Mean,
                 ..paper
             },
-            Preset::Zqhang => {
-                Parameters { templates: Templates::Anomalib21, unit_prompts: false, few_shot: FewShotMap::Sum, ..paper }
-            }
+            Preset::Zqhang => Parameters {
+                templates: Templates::Anomalib21,
+                unit_prompts: false,
+                few_shot: FewShotMap::Sum,
+                ..paper
+            },
             Preset::Caoyunkang => Parameters {
                 templates: Templates::NoPeriod22,
                 unit_prompts: false,

@@ -8,9 +8,21 @@ use crate::engine::{EngineError, TextEncoder};
 use crate::model::ModelSpec;
 use ndarray::{Array1, Array2, Axis};
 
-const NORMAL: [&str; 7] =
-    ["{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect", "{} without damage"];
-const ANOMALOUS: [&str; 4] = ["damaged {}", "{} with flaw", "{} with defect", "{} with damage"];
+const NORMAL: [&str; 7] = [
+    "{}",
+    "flawless {}",
+    "perfect {}",
+    "unblemished {}",
+    "{} without flaw",
+    "{} without defect",
+    "{} without damage",
+];
+const ANOMALOUS: [&str; 4] = [
+    "damaged {}",
+    "{} with flaw",
+    "{} with defect",
+    "{} with damage",
+];
 
 /// `_` is the article.
 const FRAMES: [&str; 11] = [
@@ -36,18 +48,32 @@ pub struct Prompts {
 
 /// The ensemble for a class name, which goes in exactly as it is.
 pub fn ensemble(class_name: &str, recipe: &Recipe, parameters: &Parameters) -> Prompts {
-    let templates = if recipe.templates.is_empty() { built_in(parameters.templates) } else { recipe.templates.clone() };
+    let templates = if recipe.templates.is_empty() {
+        built_in(parameters.templates)
+    } else {
+        recipe.templates.clone()
+    };
     let with = |states: &[&str], own: &[String]| {
         let states = states.iter().copied().chain(own.iter().map(String::as_str));
-        let phrases: Vec<String> = states.map(|state| state.replacen("{}", class_name, 1)).collect();
-        phrases.iter().flat_map(|p| templates.iter().map(move |t| t.replacen("{}", p, 1))).collect()
+        let phrases: Vec<String> = states
+            .map(|state| state.replacen("{}", class_name, 1))
+            .collect();
+        phrases
+            .iter()
+            .flat_map(|p| templates.iter().map(move |t| t.replacen("{}", p, 1)))
+            .collect()
     };
-    Prompts { normal: with(&NORMAL, &recipe.normal_states), anomalous: with(&ANOMALOUS, &recipe.anomalous_states) }
+    Prompts {
+        normal: with(&NORMAL, &recipe.normal_states),
+        anomalous: with(&ANOMALOUS, &recipe.anomalous_states),
+    }
 }
 
 fn built_in(templates: Templates) -> Vec<String> {
     let with = |frame: &str, article: &str| frame.replacen('_', article, 1);
-    let all = FRAMES.iter().flat_map(|frame| ["a", "the"].map(|article| with(frame, article)));
+    let all = FRAMES
+        .iter()
+        .flat_map(|frame| ["a", "the"].map(|article| with(frame, article)));
     match templates {
         Templates::All22 => all.collect(),
         Templates::NoPeriod22 => all.map(|t| t.trim_end_matches('.').to_owned()).collect(),
@@ -71,8 +97,13 @@ pub fn taught(
     text: &mut dyn TextEncoder,
 ) -> Result<Option<Array2<f32>>, EngineError> {
     let parameters = recipe.parameters(spec);
-    let prompts = recipe.class_name.as_ref().map(|class| ensemble(class, recipe, &parameters));
-    prompts.map(|prompts| prototypes(&prompts, &parameters, text)).transpose()
+    let prompts = recipe
+        .class_name
+        .as_ref()
+        .map(|class| ensemble(class, recipe, &parameters));
+    prompts
+        .map(|prompts| prototypes(&prompts, &parameters, text))
+        .transpose()
 }
 
 /// What normal and what anomalous looks like in the joint space, raw as the preset pools them: `[2, E]`.
@@ -81,12 +112,22 @@ fn prototypes(
     parameters: &Parameters,
     text: &mut dyn TextEncoder,
 ) -> Result<Array2<f32>, EngineError> {
-    let unit = |rows: Array2<f32>| if parameters.unit_prompts { unit_rows(rows.view()) } else { rows };
+    let unit = |rows: Array2<f32>| {
+        if parameters.unit_prompts {
+            unit_rows(rows.view())
+        } else {
+            rows
+        }
+    };
     let mut mean = |prompts: &[String]| -> Result<Array1<f32>, EngineError> {
-        Ok(unit(text.encode(prompts)?).mean_axis(Axis(0)).expect("the ensemble is never empty"))
+        Ok(unit(text.encode(prompts)?)
+            .mean_axis(Axis(0))
+            .expect("the ensemble is never empty"))
     };
     let (normal, anomalous) = (mean(&prompts.normal)?, mean(&prompts.anomalous)?);
-    Ok(unit(ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long")))
+    Ok(unit(
+        ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long"),
+    ))
 }
 
 #[cfg(test)]
@@ -95,7 +136,11 @@ mod tests {
     use super::*;
 
     fn counts(preset: Preset) -> (usize, usize) {
-        let prompts = ensemble("metal nut", &Recipe::new(Some("metal nut".into())), &preset.parameters(&[2, 3]));
+        let prompts = ensemble(
+            "metal nut",
+            &Recipe::new(Some("metal nut".into())),
+            &preset.parameters(&[2, 3]),
+        );
         (prompts.normal.len(), prompts.anomalous.len())
     }
 
@@ -111,6 +156,10 @@ mod tests {
         let recipe = Recipe::new(Some("{}_{nut}".into()));
         let prompts = ensemble("{}_{nut}", &recipe, &Preset::Paper.parameters(&[2, 3]));
         assert_eq!(prompts.normal[0], "a cropped photo of a {}_{nut}.");
-        assert!(prompts.anomalous.contains(&"a photo of the damaged {}_{nut}.".to_owned()));
+        assert!(
+            prompts
+                .anomalous
+                .contains(&"a photo of the damaged {}_{nut}.".to_owned())
+        );
     }
 }

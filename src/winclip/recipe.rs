@@ -5,9 +5,9 @@ use super::pixels::area;
 use super::preset::Parameters;
 use super::tiles;
 use crate::base::problems::Problems;
-use crate::engine::fused::MapKind;
+use crate::data::picture::Area;
+use crate::engine::device_scorer::MapKind;
 use crate::engine::{EncodePlan, PatchLayer};
-use crate::frame::Area;
 use crate::model::ModelSpec;
 use std::sync::Arc;
 
@@ -52,7 +52,17 @@ pub struct Region {
 /// Regions of one recipe, at most: each costs as much time as a picture.
 pub const REGIONS_MAX: usize = 32;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Deserialize,
+    serde::Serialize,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     #[default]
@@ -63,7 +73,17 @@ pub enum Preset {
 }
 
 /// How a camera picture becomes a square.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Deserialize,
+    serde::Serialize,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
     /// Both sides to the input side; the aspect is not kept.
@@ -112,44 +132,80 @@ impl Recipe {
     ///
     /// # Errors
     /// Everything that the model lacks or that does not make sense, at once.
-    pub fn encode_plan(&self, spec: &ModelSpec, with_references: bool) -> Result<EncodePlan, Problems> {
+    pub fn encode_plan(
+        &self,
+        spec: &ModelSpec,
+        with_references: bool,
+    ) -> Result<EncodePlan, Problems> {
         let parameters = self.parameters(spec);
         let mut problems = self.own_problems();
         let language = spec.text.is_some();
-        if language && self.class_name.as_deref().is_none_or(|name| name.trim().is_empty()) {
-            problems
-                .note("class_name", "this model compares with words; say what the part is, for example \"metal nut\"");
+        if language
+            && self
+                .class_name
+                .as_deref()
+                .is_none_or(|name| name.trim().is_empty())
+        {
+            problems.note(
+                "class_name",
+                "this model compares with words; say what the part is, for example \"metal nut\"",
+            );
         }
         if !language && !with_references {
-            problems.note("references", "this model has no text; it needs at least one picture of a good part");
+            problems.note(
+                "references",
+                "this model has no text; it needs at least one picture of a good part",
+            );
         }
         let language_map = language && parameters.needs_language_map(with_references);
         if language_map && self.scales.is_empty() {
-            problems.note("scales", "must name at least one window scale, such as 2; the language map is made of them");
+            problems.note(
+                "scales",
+                "must name at least one window scale, such as 2; the language map is made of them",
+            );
         }
-        let mut scales = if language_map { self.scales.clone() } else { vec![] };
+        let mut scales = if language_map {
+            self.scales.clone()
+        } else {
+            vec![]
+        };
         let mut patches = vec![];
         for map in parameters.maps.iter().filter(|_| with_references) {
             match map {
                 MapKind::Windows(scale) if scales.contains(scale) => {}
                 MapKind::Windows(scale) => scales.push(*scale),
-                MapKind::Patch => patches.push(parameters.patches.unwrap_or(PatchLayer::Block(spec.blocks))),
+                MapKind::Patch => {
+                    patches.push(parameters.patches.unwrap_or(PatchLayer::Block(spec.blocks)))
+                }
             }
         }
-        if self.maps.as_ref().is_some_and(Vec::is_empty) || (with_references && parameters.maps.is_empty()) {
-            problems.note("maps", "must name at least one: patch, or window scales such as 2 and 3");
+        if self.maps.as_ref().is_some_and(Vec::is_empty)
+            || (with_references && parameters.maps.is_empty())
+        {
+            problems.note(
+                "maps",
+                "must name at least one: patch, or window scales such as 2 and 3",
+            );
         }
         // Where a patch map is made, the plan's own check tells it.
         if let Some(block) = self.block
             && patches.is_empty()
             && !(1..=spec.blocks).contains(&block)
         {
-            problems.note("block", format!("must be 1 to {}, got {block}", spec.blocks));
+            problems.note(
+                "block",
+                format!("must be 1 to {}, got {block}", spec.blocks),
+            );
         }
         let side = self.side.unwrap_or(spec.side);
         let image = language && parameters.needs_whole_image(with_references);
         self.check_regions(side / spec.patch, &mut problems);
-        let plan = EncodePlan { side, image, patches, scales };
+        let plan = EncodePlan {
+            side,
+            image,
+            patches,
+            scales,
+        };
         if let Err(error) = plan.check(spec) {
             error.to_string().lines().for_each(|line| {
                 let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
@@ -162,21 +218,38 @@ impl Recipe {
     /// Whether each region can be looked at with a map of `grid` cells a side, and all of them in bounded time.
     fn check_regions(&self, grid: usize, problems: &mut Problems) {
         if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
-            problems.note("region", format!("must be 1 to {REGIONS_MAX}, got {}", self.regions.len()));
+            problems.note(
+                "region",
+                format!("must be 1 to {REGIONS_MAX}, got {}", self.regions.len()),
+            );
         }
         let mut looks = 0;
         for (i, region) in self.regions.iter().enumerate() {
-            let place = |key: &str| region.name.as_ref().map_or(key.to_owned(), |_| format!("region[{i}].{key}"));
+            let place = |key: &str| {
+                region
+                    .name
+                    .as_ref()
+                    .map_or(key.to_owned(), |_| format!("region[{i}].{key}"))
+            };
             for polygon in region.mask.iter().filter(|polygon| polygon.len() < 3) {
-                problems.note(place("mask"), format!("a polygon needs 3 corners or more, got {}", polygon.len()));
+                problems.note(
+                    place("mask"),
+                    format!("a polygon needs 3 corners or more, got {}", polygon.len()),
+                );
             }
             let all = "for all of the picture: [0, 0, width, height]";
             let Some(area) = region.crop.map(|crop| area(Some(crop), self.fit, 0, 0)) else {
                 if !region.mask.is_empty() {
-                    problems.note(place("mask"), format!("needs crop, for the place of its corners; {all}"));
+                    problems.note(
+                        place("mask"),
+                        format!("needs crop, for the place of its corners; {all}"),
+                    );
                 }
                 if self.tiles.is_some() {
-                    problems.note("tiles", format!("need crop, so that all pictures have the same; {all}"));
+                    problems.note(
+                        "tiles",
+                        format!("need crop, so that all pictures have the same; {all}"),
+                    );
                 }
                 continue;
             };
@@ -201,7 +274,10 @@ impl Recipe {
             }
         }
         if looks > tiles::COUNT_MAX {
-            let words = format!("would be {looks} a picture (at most {}); make them larger", tiles::COUNT_MAX);
+            let words = format!(
+                "would be {looks} a picture (at most {}); make them larger",
+                tiles::COUNT_MAX
+            );
             problems.note("tiles", words);
         }
     }
@@ -215,7 +291,10 @@ impl Recipe {
         ];
         for (key, list) in lists {
             for words in list.iter().filter(|words| words.matches("{}").count() != 1) {
-                problems.note(key, format!("each needs {{}} once, where the part's name goes; got {words:?}"));
+                problems.note(
+                    key,
+                    format!("each needs {{}} once, where the part's name goes; got {words:?}"),
+                );
             }
         }
         if self.maps.as_ref().is_some_and(|maps| has_doubles(maps)) {
@@ -229,5 +308,7 @@ impl Recipe {
 }
 
 fn has_doubles<T: PartialEq>(list: &[T]) -> bool {
-    list.iter().enumerate().any(|(i, item)| list[..i].contains(item))
+    list.iter()
+        .enumerate()
+        .any(|(i, item)| list[..i].contains(item))
 }

@@ -5,10 +5,10 @@ use super::preset::{FewShotMap, ImageScore, LanguageMap, Mean, Parameters};
 use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::scattered;
 use super::{MapKind, windows};
-use crate::engine::fused::{Lesson, Pieces, Words};
+use crate::data::map::Map;
+use crate::engine::device_scorer::{Lesson, Pieces, Words};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, counted_windows};
-use crate::verdict::Map;
 use ndarray::{ArrayView2, Axis, CowArray, Ix2, s};
 
 /// The language half: two unit prototypes `[E]` (normal, anomalous).
@@ -41,16 +41,32 @@ impl Scorer {
         cells: Option<Vec<bool>>,
     ) -> Self {
         let gallery = |map: &MapKind| {
-            let features: Vec<_> = references.iter().map(|r| counted_rows(r, *map, cells.as_deref())).collect();
+            let features: Vec<_> = references
+                .iter()
+                .map(|r| counted_rows(r, *map, cells.as_deref()))
+                .collect();
             Gallery::new(&features.iter().map(|rows| rows.view()).collect::<Vec<_>>())
         };
-        let galleries = if references.is_empty() { vec![] } else { parameters.maps.iter().map(gallery).collect() };
+        let galleries = if references.is_empty() {
+            vec![]
+        } else {
+            parameters.maps.iter().map(gallery).collect()
+        };
         let temperature = parameters.temperature;
         let language = prototypes.map(|raw| {
             let unit = unit_rows(raw);
-            Language { prototypes: [0, 1].map(|i| unit.row(i).to_vec()), temperature }
+            Language {
+                prototypes: [0, 1].map(|i| unit.row(i).to_vec()),
+                temperature,
+            }
         });
-        Scorer { parameters, language, galleries, language_scales: language_scales.to_vec(), cells }
+        Scorer {
+            parameters,
+            language,
+            galleries,
+            language_scales: language_scales.to_vec(),
+            cells,
+        }
     }
 
     /// It compares with words.
@@ -64,14 +80,22 @@ impl Scorer {
         let words = self.language.as_ref().map(|language| Words {
             prototypes: language.prototypes.clone(),
             temperature: language.temperature,
-            map: self.wants_language_map().then_some(self.parameters.language),
+            map: self
+                .wants_language_map()
+                .then_some(self.parameters.language),
             scales: self.language_scales.clone(),
             image: self.parameters.needs_whole_image(with_references),
         });
         Lesson {
             cells: self.cells.as_deref(),
             words,
-            galleries: self.parameters.maps.iter().copied().zip(self.galleries.iter().map(Gallery::rows)).collect(),
+            galleries: self
+                .parameters
+                .maps
+                .iter()
+                .copied()
+                .zip(self.galleries.iter().map(Gallery::rows))
+                .collect(),
             windows: self.parameters.windows,
         }
     }
@@ -93,23 +117,37 @@ impl Scorer {
         let language = self.language.as_ref().filter(|_| self.wants_language_map());
         Ok(Pieces {
             grid: features.grid,
-            image: self.language.as_ref().and_then(|language| Some(language.of_row(features.image.as_ref()?))),
+            image: self
+                .language
+                .as_ref()
+                .and_then(|language| Some(language.of_row(features.image.as_ref()?))),
             language: language.map(|language| self.language_map(language, features)),
             visual,
         })
     }
 
     fn wants_language_map(&self) -> bool {
-        self.has_words() && self.parameters.needs_language_map(!self.galleries.is_empty())
+        self.has_words()
+            && self
+                .parameters
+                .needs_language_map(!self.galleries.is_empty())
     }
 
     /// The score and the `grid x grid` map that they make.
     pub fn conclude(&self, pieces: Pieces) -> (f32, Map) {
-        let Pieces { grid, image, language, visual } = pieces;
+        let Pieces {
+            grid,
+            image,
+            language,
+            visual,
+        } = pieces;
         let map = match (language, &visual) {
             (None, Some(visual)) => visual.clone(),
             (Some(language), Some(visual)) => mixed(self.parameters.few_shot, &language, visual),
-            (Some(language), None) => language.into_iter().map(|v| v * self.parameters.zero_shot_factor).collect(),
+            (Some(language), None) => language
+                .into_iter()
+                .map(|v| v * self.parameters.zero_shot_factor)
+                .collect(),
             (None, None) => vec![0.0; grid * grid],
         };
         let image = || image.expect("the plan asks for the picture's embedding");
@@ -120,7 +158,9 @@ impl Scorer {
             }
             (ImageScore::MapMaximum, true, _) => highest(&self.counted(&map)),
             (ImageScore::Embedding, true, None) => image(),
-            (ImageScore::Embedding, true, Some(visual)) => (image() + highest(&self.counted(visual))) / 2.0,
+            (ImageScore::Embedding, true, Some(visual)) => {
+                (image() + highest(&self.counted(visual))) / 2.0
+            }
         };
         (score, Map::new(grid, map).masked(self.cells.as_deref()))
     }
@@ -150,9 +190,14 @@ impl Scorer {
     /// Values of the windows that count, each to its place among all; the others are 0, and no cell that counts is
     /// under one of them. Patches are windows of one.
     fn in_place(&self, scale: usize, grid: usize, values: Vec<f32>) -> Vec<f32> {
-        let Some(cells) = &self.cells else { return values };
+        let Some(cells) = &self.cells else {
+            return values;
+        };
         let mut all = vec![0.0; (grid - scale + 1).pow(2)];
-        counted_windows(grid, scale, Some(cells)).into_iter().zip(values).for_each(|(at, value)| all[at] = value);
+        counted_windows(grid, scale, Some(cells))
+            .into_iter()
+            .zip(values)
+            .for_each(|(at, value)| all[at] = value);
         all
     }
 
@@ -160,7 +205,12 @@ impl Scorer {
     fn counted(&self, map: &[f32]) -> Vec<f32> {
         match &self.cells {
             None => map.to_vec(),
-            Some(cells) => map.iter().zip(cells).filter(|(_, counts)| **counts).map(|(value, _)| *value).collect(),
+            Some(cells) => map
+                .iter()
+                .zip(cells)
+                .filter(|(_, counts)| **counts)
+                .map(|(value, _)| *value)
+                .collect(),
         }
     }
 
@@ -169,7 +219,12 @@ impl Scorer {
             .windows
             .iter()
             .filter(|w| self.language_scales.contains(&w.scale))
-            .map(|w| (w.scale, self.in_place(w.scale, features.grid, language.of_rows(w.features.view()))))
+            .map(|w| {
+                (
+                    w.scale,
+                    self.in_place(w.scale, features.grid, language.of_rows(w.features.view())),
+                )
+            })
             .collect();
         match self.parameters.language {
             LanguageMap::Harmonic => {
@@ -177,12 +232,17 @@ impl Scorer {
                     .iter()
                     .map(|(scale, values)| scattered(values, features.grid, *scale, Mean::Harmonic))
                     .collect();
-                maps.push(vec![language.of_image(features); features.grid * features.grid]);
-                (0..features.grid * features.grid).map(|cell| harmonic(maps.iter().map(|map| map[cell]))).collect()
+                maps.push(vec![
+                    language.of_image(features);
+                    features.grid * features.grid
+                ]);
+                (0..features.grid * features.grid)
+                    .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
+                    .collect()
             }
-            LanguageMap::OddsMean => {
-                (0..features.grid * features.grid).map(|cell| odds_mean(&scales, features.grid, cell)).collect()
-            }
+            LanguageMap::OddsMean => (0..features.grid * features.grid)
+                .map(|cell| odds_mean(&scales, features.grid, cell))
+                .collect(),
         }
     }
 }
@@ -191,7 +251,9 @@ impl Scorer {
 fn odds_mean(scales: &[(usize, Vec<f32>)], grid: usize, cell: usize) -> f32 {
     let odds = scales.iter().map(|(scale, values)| {
         let over = windows::over(grid, *scale, cell / grid, cell % grid);
-        let (sum, count) = over.fold((0.0, 0), |(sum, count), w| (sum + 1.0 / (1.0 - values[w]), count + 1));
+        let (sum, count) = over.fold((0.0, 0), |(sum, count), w| {
+            (sum + 1.0 / (1.0 - values[w]), count + 1)
+        });
         sum / count as f32
     });
     let mean = odds.sum::<f32>() / scales.len().max(1) as f32;
@@ -212,19 +274,32 @@ fn mixed(how: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
 /// The raw feature rows that a visual map compares: patches without the class token, or a scale's windows.
 fn rows_of(features: &Features, map: MapKind) -> ArrayView2<'_, f32> {
     match map {
-        MapKind::Patch => features.tokens.first().expect("the plan asks for patches").slice(s![1.., ..]),
+        MapKind::Patch => features
+            .tokens
+            .first()
+            .expect("the plan asks for patches")
+            .slice(s![1.., ..]),
         MapKind::Windows(scale) => {
             let windows = features.windows.iter().find(|w| w.scale == scale);
-            windows.expect("the plan asks for every scale of the maps").features.view()
+            windows
+                .expect("the plan asks for every scale of the maps")
+                .features
+                .view()
         }
     }
 }
 
 /// [`rows_of`], of patches only those that count; windows that do not were never encoded.
-fn counted_rows<'f>(features: &'f Features, map: MapKind, cells: Option<&[bool]>) -> CowArray<'f, f32, Ix2> {
+fn counted_rows<'f>(
+    features: &'f Features,
+    map: MapKind,
+    cells: Option<&[bool]>,
+) -> CowArray<'f, f32, Ix2> {
     let rows = rows_of(features, map);
     match (map, cells) {
-        (MapKind::Patch, Some(cells)) => rows.select(Axis(0), &counted_windows(features.grid, 1, Some(cells))).into(),
+        (MapKind::Patch, Some(cells)) => rows
+            .select(Axis(0), &counted_windows(features.grid, 1, Some(cells)))
+            .into(),
         _ => rows.into(),
     }
 }
@@ -252,7 +327,10 @@ impl Language {
     fn of_rows(&self, rows: ArrayView2<f32>) -> Vec<f32> {
         let rows_major = rows.as_standard_layout();
         let values = rows_major.as_slice().expect("standard layout");
-        values.chunks_exact(rows.ncols().max(1)).map(|row| self.of_row(row)).collect()
+        values
+            .chunks_exact(rows.ncols().max(1))
+            .map(|row| self.of_row(row))
+            .collect()
     }
 
     fn of_row(&self, row: &[f32]) -> f32 {
@@ -261,7 +339,12 @@ impl Language {
     }
 
     fn of_image(&self, features: &Features) -> f32 {
-        self.of_row(features.image.as_ref().expect("the plan asks for the picture's embedding"))
+        self.of_row(
+            features
+                .image
+                .as_ref()
+                .expect("the plan asks for the picture's embedding"),
+        )
     }
 }
 
@@ -288,18 +371,34 @@ mod tests {
             Just(f32::from_bits(1)),
             -10.0f32..10.0
         ];
-        let row = prop_oneof![Just(vec![0.0; SIZE]), Just(vec![1.0; SIZE]), prop::collection::vec(value, SIZE)];
-        prop::collection::vec(row, count)
-            .prop_map(move |rows| Array2::from_shape_vec((count, SIZE), rows.concat()).expect("count rows"))
+        let row = prop_oneof![
+            Just(vec![0.0; SIZE]),
+            Just(vec![1.0; SIZE]),
+            prop::collection::vec(value, SIZE)
+        ];
+        prop::collection::vec(row, count).prop_map(move |rows| {
+            Array2::from_shape_vec((count, SIZE), rows.concat()).expect("count rows")
+        })
     }
 
     fn features() -> impl Strategy<Value = Features> {
-        (rows(1), rows(1 + GRID * GRID), rows(4), rows(1)).prop_map(|(image, tokens, two, three)| Features {
-            grid: GRID,
-            image: Some(image.into_iter().collect()),
-            tokens: vec![tokens],
-            windows: vec![WindowFeatures { scale: 2, features: two }, WindowFeatures { scale: 3, features: three }],
-        })
+        (rows(1), rows(1 + GRID * GRID), rows(4), rows(1)).prop_map(
+            |(image, tokens, two, three)| Features {
+                grid: GRID,
+                image: Some(image.into_iter().collect()),
+                tokens: vec![tokens],
+                windows: vec![
+                    WindowFeatures {
+                        scale: 2,
+                        features: two,
+                    },
+                    WindowFeatures {
+                        scale: 3,
+                        features: three,
+                    },
+                ],
+            },
+        )
     }
 
     proptest! {

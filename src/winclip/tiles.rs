@@ -1,7 +1,7 @@
 //! Small defects: overlapping squares of the picture, each looked at as closely as the whole, and one map of all.
 
-use crate::frame::Area;
-use crate::verdict::Map;
+use crate::data::map::Map;
+use crate::data::picture::Area;
 
 /// Neighbours share at least this part of their side: a defect on the edge of one is inside another.
 const OVERLAP: f64 = 0.25;
@@ -14,14 +14,23 @@ pub const COUNT_MAX: usize = 256;
 pub fn tiles(area: Area, side: usize) -> Vec<Area> {
     let side = side.min(area.w).min(area.h);
     let (columns, rows) = (starts(area.w, side), starts(area.h, side));
-    let tile = |x: &usize, y: &usize| Area { x: area.x + x, y: area.y + y, w: side, h: side };
-    rows.iter().flat_map(|y| columns.iter().map(move |x| tile(x, y))).collect()
+    let tile = |x: &usize, y: &usize| Area {
+        x: area.x + x,
+        y: area.y + y,
+        w: side,
+        h: side,
+    };
+    rows.iter()
+        .flat_map(|y| columns.iter().map(move |x| tile(x, y)))
+        .collect()
 }
 
 fn starts(length: usize, side: usize) -> Vec<usize> {
     let step = (side as f64 * (1.0 - OVERLAP)).max(1.0);
     let gaps = ((length - side) as f64 / step).ceil() as usize;
-    (0..=gaps).map(|i| (i * (length - side)).checked_div(gaps).unwrap_or(0)).collect()
+    (0..=gaps)
+        .map(|i| (i * (length - side)).checked_div(gaps).unwrap_or(0))
+        .collect()
 }
 
 /// Cells along the side of the map of all, when each tile's map has `grid`: as fine as the tiles'.
@@ -32,13 +41,21 @@ pub fn side_of_all(area: Area, side: usize, grid: usize) -> usize {
 /// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of the whole's value
 /// and the tiles' at each place, of those that count there; 0 where none does.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
-    let side = tiles.first().map_or(whole.side(), |(tile, map)| side_of_all(area, tile.w, map.side()));
+    let side = tiles.first().map_or(whole.side(), |(tile, map)| {
+        side_of_all(area, tile.w, map.side())
+    });
     let value = |cell: usize| {
-        let place =
-            |at: usize, start: usize, length: usize| start as f64 + (at as f64 + 0.5) * length as f64 / side as f64;
-        let (x, y) = (place(cell % side, area.x, area.w), place(cell / side, area.y, area.h));
-        let (sum, count) =
-            tiles.iter().filter_map(|(tile, map)| at(map, *tile, x, y)).fold((0.0, 0), |(s, n), v| (s + v, n + 1));
+        let place = |at: usize, start: usize, length: usize| {
+            start as f64 + (at as f64 + 0.5) * length as f64 / side as f64
+        };
+        let (x, y) = (
+            place(cell % side, area.x, area.w),
+            place(cell / side, area.y, area.h),
+        );
+        let (sum, count) = tiles
+            .iter()
+            .filter_map(|(tile, map)| at(map, *tile, x, y))
+            .fold((0.0, 0), |(s, n), v| (s + v, n + 1));
         match at(whole, area, x, y) {
             Some(whole) if count > 0 => (whole + sum / count as f32) / 2.0,
             Some(whole) => whole,
@@ -53,10 +70,13 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
 fn at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
     let cell = |at: f64, start: usize, length: usize| {
         let share = (at - start as f64) / length as f64;
-        (0.0..1.0).contains(&share).then(|| (share * map.side() as f64) as usize)
+        (0.0..1.0)
+            .contains(&share)
+            .then(|| (share * map.side() as f64) as usize)
     };
     let (row, column) = (cell(y, area.y, area.h)?, cell(x, area.x, area.w)?);
-    map.counts(row, column).then(|| map.values()[row * map.side() + column])
+    map.counts(row, column)
+        .then(|| map.values()[row * map.side() + column])
 }
 
 #[cfg(test)]
@@ -82,9 +102,24 @@ mod tests {
 
     #[test]
     fn the_map_of_all_is_the_mean_of_the_whole_and_the_tiles_at_each_place() {
-        let area = Area { x: 10, y: 20, w: 80, h: 40 };
+        let area = Area {
+            x: 10,
+            y: 20,
+            w: 80,
+            h: 40,
+        };
         let whole = Map::new(2, vec![0.2, 0.4, 0.6, 0.8]);
-        let tile = |x: usize, value: f32| (Area { x, y: 20, w: 40, h: 40 }, Map::new(2, vec![value; 4]));
+        let tile = |x: usize, value: f32| {
+            (
+                Area {
+                    x,
+                    y: 20,
+                    w: 40,
+                    h: 40,
+                },
+                Map::new(2, vec![value; 4]),
+            )
+        };
         let map = merged(area, &whole, &[tile(10, 0.0), tile(50, 1.0)]);
         assert_eq!(map.side(), 4);
         assert_eq!(map.values()[..4], [0.1, 0.1, 0.7, 0.7]);

@@ -6,7 +6,11 @@ use ndarray::{Array2, ArrayView2};
 /// Every row to unit length; a zero vector stays zero, so that its similarity to anything is 0.
 pub fn unit_rows(matrix: ArrayView2<f32>) -> Array2<f32> {
     let mut rows = matrix.as_standard_layout().into_owned();
-    for row in rows.as_slice_mut().expect("standard layout").chunks_exact_mut(matrix.ncols().max(1)) {
+    for row in rows
+        .as_slice_mut()
+        .expect("standard layout")
+        .chunks_exact_mut(matrix.ncols().max(1))
+    {
         let length = inner(row, row).sqrt() as f32;
         if length > 0.0 {
             row.iter_mut().for_each(|v| *v /= length);
@@ -18,19 +22,32 @@ pub fn unit_rows(matrix: ArrayView2<f32>) -> Array2<f32> {
 /// `<a/|a|, unit>`; 0 for a zero vector.
 pub fn cosine(a: &[f32], unit: &[f32]) -> f32 {
     let length = inner(a, a).sqrt();
-    if length > 0.0 { (inner(a, unit) / length) as f32 } else { 0.0 }
+    if length > 0.0 {
+        (inner(a, unit) / length) as f32
+    } else {
+        0.0
+    }
 }
 
 /// `<a, b>` of vectors of one length; finite for finite values.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
+    "x86_64+avx2",
+    "aarch64+neon"
+))]
 fn inner(a: &[f32], b: &[f32]) -> f64 {
     // Sums side by side: a single one would wait for itself.
     let mut sums = [0.0; 32];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
     for (a, b) in a.iter().zip(b) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
+        sums.iter_mut()
+            .zip(a.iter().zip(b))
+            .for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
     }
-    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b));
+    let rest = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(a, b)| f64::from(*a) * f64::from(*b));
     sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
@@ -41,7 +58,11 @@ pub fn harmonic(values: impl Iterator<Item = f32>) -> f32 {
         sum += 1.0 / value;
         count += 1;
     }
-    if count == 0 || !(sum.is_finite()) { 0.0 } else { count as f32 / sum }
+    if count == 0 || !(sum.is_finite()) {
+        0.0
+    } else {
+        count as f32 / sum
+    }
 }
 
 pub fn arithmetic(values: impl Iterator<Item = f32>) -> f32 {

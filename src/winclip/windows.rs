@@ -6,7 +6,12 @@ use super::preset::Mean;
 use super::vectors::{arithmetic, harmonic};
 
 /// The windows of `scale` over patch (`row`, `column`) of a `grid x grid` picture.
-pub fn over(grid: usize, scale: usize, row: usize, column: usize) -> impl Iterator<Item = usize> + Clone {
+pub fn over(
+    grid: usize,
+    scale: usize,
+    row: usize,
+    column: usize,
+) -> impl Iterator<Item = usize> + Clone {
     let places = grid - scale + 1;
     let reach = move |at: usize| at.saturating_sub(scale - 1)..=at.min(places - 1);
     reach(row).flat_map(move |top| reach(column).map(move |left| top * places + left))
@@ -14,7 +19,8 @@ pub fn over(grid: usize, scale: usize, row: usize, column: usize) -> impl Iterat
 
 /// One value a patch from one value a window: the mean over the windows that cover it. `values` is `[W]`.
 pub fn scattered(values: &[f32], grid: usize, scale: usize, mean: Mean) -> Vec<f32> {
-    let cells = (0..grid * grid).map(|cell| over(grid, scale, cell / grid, cell % grid).map(|window| values[window]));
+    let cells = (0..grid * grid)
+        .map(|cell| over(grid, scale, cell / grid, cell % grid).map(|window| values[window]));
     match mean {
         Mean::Harmonic => cells.map(harmonic).collect(),
         Mean::Arithmetic => cells.map(arithmetic).collect(),

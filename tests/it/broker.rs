@@ -14,7 +14,10 @@ pub struct Broker {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 impl Broker {
@@ -25,11 +28,19 @@ impl Broker {
     /// `arguments` make it listen on `port`.
     pub fn with(port: u16, arguments: &[&str]) -> Self {
         let mut command = Command::new("mosquitto");
-        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("mosquitto is installed by tools/setup");
+        command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command
+            .spawn()
+            .expect("mosquitto is installed by tools/setup");
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "mosquitto does not listen on {port}");
+            assert!(
+                Instant::now() < until,
+                "mosquitto does not listen on {port}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Broker { port, child }
@@ -65,20 +76,37 @@ impl Listener {
     pub fn with(port: u16, topic: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new("mosquitto_sub");
         command
-            .args(["-p", &port.to_string(), "-q", "1", "-t", topic, "-F", "%t %p"])
+            .args([
+                "-p",
+                &port.to_string(),
+                "-q",
+                "1",
+                "-t",
+                topic,
+                "-F",
+                "%t %p",
+            ])
             .args(arguments)
             .stdout(Stdio::piped());
-        let mut child = command.spawn().expect("mosquitto-clients is installed by tools/setup");
+        let mut child = command
+            .spawn()
+            .expect("mosquitto-clients is installed by tools/setup");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = channel();
         // Heat maps are no text.
         let lossy = |line: Vec<u8>| String::from_utf8_lossy(&line).into_owned();
         std::thread::spawn(move || {
-            out.split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(lossy(line)))
+            out.split(b'\n')
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(lossy(line)))
         });
         // mosquitto_sub says nothing when it is subscribed.
         std::thread::sleep(Duration::from_millis(500));
-        Listener { child, lines, kept: RefCell::default() }
+        Listener {
+            child,
+            lines,
+            kept: RefCell::default(),
+        }
     }
 
     /// The next payload of `topic`; what comes before it, which may as well come after it, is there for later.
@@ -87,7 +115,9 @@ impl Listener {
         let until = Instant::now() + Duration::from_secs(60);
         let mut others = VecDeque::new();
         loop {
-            let line = self.next_line(until).unwrap_or_else(|| panic!("nothing on {topic}"));
+            let line = self
+                .next_line(until)
+                .unwrap_or_else(|| panic!("nothing on {topic}"));
             match line.split_once(' ') {
                 Some((at, payload)) if at.ends_with(topic) => {
                     others.append(&mut self.kept.borrow_mut());
@@ -109,7 +139,11 @@ impl Listener {
 
     fn next_line(&self, until: Instant) -> Option<String> {
         let kept = self.kept.borrow_mut().pop_front();
-        kept.or_else(|| self.lines.recv_timeout(until.saturating_duration_since(Instant::now())).ok())
+        kept.or_else(|| {
+            self.lines
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+                .ok()
+        })
     }
 
     /// The payloads of `topic` until `count` have come; what comes between is forgotten.
@@ -118,7 +152,9 @@ impl Listener {
         let until = Instant::now() + Duration::from_secs(60);
         let mut found = vec![];
         while found.len() < count {
-            let line = self.next_line(until).unwrap_or_else(|| panic!("{} of {count} on {topic}", found.len()));
+            let line = self
+                .next_line(until)
+                .unwrap_or_else(|| panic!("{} of {count} on {topic}", found.len()));
             if let Some((at, payload)) = line.split_once(' ')
                 && at.ends_with(topic)
             {

@@ -8,7 +8,7 @@ use winspect::base::backoff::Backoff;
 use winspect::base::problems::Problems;
 use winspect::base::stop::{Stopper, stop_pair};
 use winspect::camera::{self, CameraError, Settings, Sink, State, Status, pipelines};
-use winspect::frame::Frame;
+use winspect::data::frame::Frame;
 
 /// All that a camera gave.
 #[derive(Default)]
@@ -52,7 +52,12 @@ impl<E: FnMut(&Seen) -> bool> Sink for Collector<E> {
 }
 
 fn stop_now(stopper: &Mutex<Option<Stopper>>) {
-    drop(stopper.lock().expect("nobody panics while holding it").take());
+    drop(
+        stopper
+            .lock()
+            .expect("nobody panics while holding it")
+            .take(),
+    );
 }
 
 /// A camera that never gives enough is stopped then, and the test sees what it gave.
@@ -63,12 +68,19 @@ fn until_its_end(_: &Seen) -> bool {
 }
 
 /// Checks, opens and watches a camera of these values until it ends or there is enough.
-fn watched(kind: &str, values: &[(&str, &str)], enough: impl FnMut(&Seen) -> bool) -> (Seen, Result<(), CameraError>) {
+fn watched(
+    kind: &str,
+    values: &[(&str, &str)],
+    enough: impl FnMut(&Seen) -> bool,
+) -> (Seen, Result<(), CameraError>) {
     watched_as(settings(kind, values), enough)
 }
 
 fn settings(kind: &str, values: &[(&str, &str)]) -> Settings {
-    let values: BTreeMap<_, _> = values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let values: BTreeMap<_, _> = values
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
     Settings {
         name: "top".into(),
         kind: kind.to_owned(),
@@ -79,7 +91,10 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> Settings {
     }
 }
 
-fn watched_as(mut settings: Settings, enough: impl FnMut(&Seen) -> bool) -> (Seen, Result<(), CameraError>) {
+fn watched_as(
+    mut settings: Settings,
+    enough: impl FnMut(&Seen) -> bool,
+) -> (Seen, Result<(), CameraError>) {
     let mut problems = Problems::new();
     pipelines::check(&mut settings, Path::new("/"), "camera[0]", &mut problems);
     assert!(problems.is_empty(), "{problems}");
@@ -90,15 +105,22 @@ fn watched_as(mut settings: Settings, enough: impl FnMut(&Seen) -> bool) -> (See
         std::thread::sleep(PATIENCE);
         stop_now(&overdue);
     });
-    let mut collector = Collector { seen: Seen::default(), enough, stopper };
+    let mut collector = Collector {
+        seen: Seen::default(),
+        enough,
+        stopper,
+    };
     let backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
-    let ended = camera::open(&settings)
-        .and_then(|mut source| camera::watch(source.as_mut(), "top", &stop, backoff, &mut collector));
+    let ended = camera::open(&settings).and_then(|mut source| {
+        camera::watch(source.as_mut(), "top", &stop, backoff, &mut collector)
+    });
     (collector.seen, ended)
 }
 
 fn solid(path: &Path, grey: u8) {
-    image::RgbImage::from_pixel(64, 48, image::Rgb([grey; 3])).save(path).expect("written");
+    image::RgbImage::from_pixel(64, 48, image::Rgb([grey; 3]))
+        .save(path)
+        .expect("written");
 }
 
 #[test]
@@ -109,9 +131,17 @@ fn a_folder_is_played_once_in_natural_order_and_unreadable_pictures_are_left_out
     }
     std::fs::write(folder.path().join("3.png"), b"no picture").expect("written");
     let location = folder.path().display().to_string();
-    let (seen, ended) = watched("folder", &[("location", &location), ("fps", "0")], until_its_end);
+    let (seen, ended) = watched(
+        "folder",
+        &[("location", &location), ("fps", "0")],
+        until_its_end,
+    );
     ended.expect("a finite source ends in order");
-    let parts: Vec<_> = seen.frames.iter().filter_map(|f| f.part_id.as_deref()).collect();
+    let parts: Vec<_> = seen
+        .frames
+        .iter()
+        .filter_map(|f| f.part_id.as_deref())
+        .collect();
     assert_eq!(parts, ["2.png", "10.png"]);
     assert_eq!(seen.states, [State::Online, State::Disabled]);
 }
@@ -122,15 +152,19 @@ mod gstreamer {
     use crate::line;
     use crate::support::{golden, imported, runtime};
     use std::process::Command;
+    use winspect::data::frame::CapturedBy;
     use winspect::engine::onnx::OnnxEncoder;
-    use winspect::frame::CapturedBy;
-    use winspect::picture_file;
+    use winspect::image::file as image_file;
     use winspect::winclip::{Inspector, Recipe};
 
     /// A plant's own pipeline file; its path is the kind.
     fn own_pipeline(folder: &Path, live: bool, launch: &str) -> String {
         let path = folder.join("own.toml");
-        std::fs::write(&path, format!("live = {live}\nendless = {live}\nlaunch = {launch:?}\n")).expect("written");
+        std::fs::write(
+            &path,
+            format!("live = {live}\nendless = {live}\nlaunch = {launch:?}\n"),
+        )
+        .expect("written");
         path.display().to_string()
     }
 
@@ -141,8 +175,14 @@ mod gstreamer {
              ! matroskamux ! filesink location={}",
             file.display()
         );
-        let made = Command::new("gst-launch-1.0").args(launch.split_whitespace()).output();
-        assert!(made.expect("tools/setup installs gst-launch-1.0").status.success());
+        let made = Command::new("gst-launch-1.0")
+            .args(launch.split_whitespace())
+            .output();
+        assert!(
+            made.expect("tools/setup installs gst-launch-1.0")
+                .status
+                .success()
+        );
     }
 
     #[test]
@@ -153,7 +193,11 @@ mod gstreamer {
                       ! x264enc key-int-max=30 tune=zerolatency ! rtph264pay mtu=400 ! identity drop-probability=0.05 \
                       ! rtpjitterbuffer latency=50 do-lost=true ! rtph264depay ! h264parse \
                       ! avdec_h264 max-threads=1 automatic-request-sync-points=true ! videoconvert";
-        let (seen, ended) = watched(&own_pipeline(folder.path(), false, launch), &[], until_its_end);
+        let (seen, ended) = watched(
+            &own_pipeline(folder.path(), false, launch),
+            &[],
+            until_its_end,
+        );
         ended.expect("it ends");
         let corrupt = seen.frames.iter().filter(|frame| frame.corrupt).count();
         assert!(corrupt > 0, "none of {} frames", seen.frames.len());
@@ -161,13 +205,22 @@ mod gstreamer {
 
     #[test]
     fn the_test_source_ends_after_its_frames_and_gives_whole_ones_of_sizes_whose_rows_are_padded() {
-        let values = [("width", "322"), ("height", "241"), ("frames", "3"), ("fps", "100"), ("pattern", "white")];
+        let values = [
+            ("width", "322"),
+            ("height", "241"),
+            ("frames", "3"),
+            ("fps", "100"),
+            ("pattern", "white"),
+        ];
         let (seen, ended) = watched("test", &values, until_its_end);
         ended.expect("it ends after its frames");
         assert!(!seen.frames.is_empty());
         for frame in &seen.frames {
             assert_eq!((frame.picture.width(), frame.picture.height()), (322, 241));
-            assert!(frame.picture.rgb().iter().all(|v| *v >= 254), "white to the last row");
+            assert!(
+                frame.picture.rgb().iter().all(|v| *v >= 254),
+                "white to the last row"
+            );
             assert_eq!(frame.captured_by, CapturedBy::Arrival);
         }
         assert_eq!(seen.states, [State::Online, State::Disabled]);
@@ -181,21 +234,44 @@ mod gstreamer {
                 .save(folder.path().join(name))
                 .expect("written");
         }
-        let launch = format!("multifilesrc location={}/p%d.png ! pngdec ! videoconvert", folder.path().display());
-        let (seen, ended) = watched(&own_pipeline(folder.path(), false, &launch), &[], until_its_end);
+        let launch = format!(
+            "multifilesrc location={}/p%d.png ! pngdec ! videoconvert",
+            folder.path().display()
+        );
+        let (seen, ended) = watched(
+            &own_pipeline(folder.path(), false, &launch),
+            &[],
+            until_its_end,
+        );
         ended.expect("the pictures end");
-        let sizes: Vec<_> = seen.frames.iter().map(|f| (f.picture.width(), f.picture.height())).collect();
+        let sizes: Vec<_> = seen
+            .frames
+            .iter()
+            .map(|f| (f.picture.width(), f.picture.height()))
+            .collect();
         assert_eq!(sizes, [(64, 48), (33, 21)]);
-        assert!(seen.frames.iter().all(|f| f.picture.rgb().chunks(3).all(|rgb| rgb == [200, 10, 10])));
+        assert!(
+            seen.frames
+                .iter()
+                .all(|f| f.picture.rgb().chunks(3).all(|rgb| rgb == [200, 10, 10]))
+        );
     }
 
     #[test]
     fn a_server_that_is_not_there_is_offline_and_its_password_stays_secret() {
         let gone = |seen: &Seen| seen.states.contains(&State::Offline);
-        let (seen, ended) = watched("rtsp", &[("location", "rtsp://me:secret@127.0.0.1:9/x")], gone);
+        let (seen, ended) = watched(
+            "rtsp",
+            &[("location", "rtsp://me:secret@127.0.0.1:9/x")],
+            gone,
+        );
         ended.expect("stopped at the first report");
         assert_eq!(seen.states, [State::Offline, State::Disabled]);
-        assert!(seen.reasons.iter().all(|said| !said.contains("secret")), "{:?}", seen.reasons);
+        assert!(
+            seen.reasons.iter().all(|said| !said.contains("secret")),
+            "{:?}",
+            seen.reasons
+        );
     }
 
     #[test]
@@ -203,22 +279,42 @@ mod gstreamer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let launch = "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=1/3 ! videoconvert";
         let own = settings(&own_pipeline(folder.path(), true, launch), &[]);
-        let triggered = Settings { triggered: true, stall: Duration::from_millis(500), ..own };
+        let triggered = Settings {
+            triggered: true,
+            stall: Duration::from_millis(500),
+            ..own
+        };
         // The first frame may take longer than the stall time.
         let (seen, ended) = watched_as(triggered, |seen| seen.states.len() >= 4);
         ended.expect("stopped with enough");
-        let [first, rest @ ..] = &seen.states[..] else { panic!("no state") };
-        assert_eq!((first, &rest[..3]), (&State::Online, &[State::Idle, State::Online, State::Idle][..]));
+        let [first, rest @ ..] = &seen.states[..] else {
+            panic!("no state")
+        };
+        assert_eq!(
+            (first, &rest[..3]),
+            (
+                &State::Online,
+                &[State::Idle, State::Online, State::Idle][..]
+            )
+        );
         assert!(seen.reasons.is_empty(), "{:?}", seen.reasons);
     }
 
     #[test]
     fn a_frame_is_captured_its_delay_before_it_arrives_where_nobody_says_when() {
         let settings = settings("test", &[("frames", "2"), ("fps", "20")]);
-        let (seen, ended) = watched_as(Settings { delay: Duration::from_secs(3), ..settings }, until_its_end);
+        let (seen, ended) = watched_as(
+            Settings {
+                delay: Duration::from_secs(3),
+                ..settings
+            },
+            until_its_end,
+        );
         ended.expect("it ends");
         for frame in seen.frames {
-            let captured = jiff::Timestamp::now().duration_since(frame.captured_at).as_millis();
+            let captured = jiff::Timestamp::now()
+                .duration_since(frame.captured_at)
+                .as_millis();
             let before = captured - frame.arrived.elapsed().as_millis() as i128;
             assert!(before.abs_diff(3000) < 50, "{before} ms before it arrived");
         }
@@ -233,14 +329,24 @@ mod gstreamer {
             "videotestsrc is-live=true num-buffers=3 ! video/x-raw,width=64,height=48,framerate=2/1 \
              ! identity sleep-time=300000",
         );
-        let text = std::fs::read_to_string(&kind).expect("just written").replace("endless = true", "endless = false");
+        let text = std::fs::read_to_string(&kind)
+            .expect("just written")
+            .replace("endless = true", "endless = false");
         std::fs::write(&kind, format!("stamped = true\n{text}")).expect("written");
         let delay = Duration::from_secs(3);
-        let (seen, ended) = watched_as(Settings { delay, ..settings(&kind, &[]) }, until_its_end);
+        let (seen, ended) = watched_as(
+            Settings {
+                delay,
+                ..settings(&kind, &[])
+            },
+            until_its_end,
+        );
         ended.expect("it ends");
         assert!(!seen.frames.is_empty());
         for frame in seen.frames {
-            let captured = jiff::Timestamp::now().duration_since(frame.captured_at).as_millis();
+            let captured = jiff::Timestamp::now()
+                .duration_since(frame.captured_at)
+                .as_millis();
             let before = captured - frame.arrived.elapsed().as_millis() as i128;
             assert_eq!(frame.captured_by, CapturedBy::Sender);
             assert!(before.abs_diff(300) < 100, "{before} ms before it arrived");
@@ -257,26 +363,44 @@ mod gstreamer {
                 "videotestsrc pattern={pattern} num-buffers=1 ! video/x-raw,format=RGB,width=320,height=240 \
                  ! videoconvert ! {caps} ! videoconvert"
             );
-            let (mut seen, ended) = watched(&own_pipeline(folder.path(), false, &launch), &[], until_its_end);
+            let (mut seen, ended) = watched(
+                &own_pipeline(folder.path(), false, &launch),
+                &[],
+                until_its_end,
+            );
             ended.expect("it ends");
             seen.frames.remove(0).picture
         };
         // Mean, in grey levels: at the edges of colours, subsampled chroma differs.
         let apart = |pattern: &str, caps: &str| {
             let (plain, got) = (shot(pattern, "video/x-raw,format=RGB"), shot(pattern, caps));
-            let sum: u64 = plain.rgb().iter().zip(got.rgb()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            let sum: u64 = plain
+                .rgb()
+                .iter()
+                .zip(got.rgb())
+                .map(|(a, b)| u64::from(a.abs_diff(*b)))
+                .sum();
             sum as f64 / plain.rgb().len() as f64
         };
         // SD and HD with video range, and both with full range (MJPEG).
         for colour in ["bt601", "bt709", "1:4:5:1", "1:3:5:1"] {
             for format in ["YUY2", "UYVY", "NV12", "NV21", "I420", "Y42B", "Y444"] {
-                let found = apart("smpte75", &format!("video/x-raw,format={format},colorimetry={colour}"));
-                assert!(found < 4.0, "{format} {colour}: {found:.2} grey levels apart");
+                let found = apart(
+                    "smpte75",
+                    &format!("video/x-raw,format={format},colorimetry={colour}"),
+                );
+                assert!(
+                    found < 4.0,
+                    "{format} {colour}: {found:.2} grey levels apart"
+                );
             }
         }
-        for (format, pattern) in
-            [("BGRx", "smpte75"), ("RGB16", "smpte75"), ("GRAY8", "gradient"), ("GRAY16_LE", "gradient")]
-        {
+        for (format, pattern) in [
+            ("BGRx", "smpte75"),
+            ("RGB16", "smpte75"),
+            ("GRAY8", "gradient"),
+            ("GRAY16_LE", "gradient"),
+        ] {
             let found = apart(pattern, &format!("video/x-raw,format={format}"));
             assert!(found < 4.0, "{format}: {found:.2} grey levels apart");
         }
@@ -289,20 +413,39 @@ mod gstreamer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (_guard, model) = imported("dinov2-tiny");
         let file = |name: &str| golden("open-clip-tiny").join(format!("{name}.png"));
-        let references = ["good_a", "good_b"].map(|name| picture_file::read(&file(name)).expect("golden"));
-        let recipe = Recipe { side: Some(70), ..Recipe::new(None) };
+        let references =
+            ["good_a", "good_b"].map(|name| image_file::read(&file(name)).expect("golden"));
+        let recipe = Recipe {
+            side: Some(70),
+            ..Recipe::new(None)
+        };
         let plan = recipe.encode_plan(&model.spec, true).expect("fits");
         let encoder = Box::new(OnnxEncoder::open(&runtime(), &model, &plan).expect("opens"));
-        let mut inspector = Inspector::prepare(&recipe, &model.spec, &plan, encoder, None, &references, &mut |_, _| ())
-            .expect("prepares");
+        let mut inspector = Inspector::prepare(
+            &recipe,
+            &model.spec,
+            &plan,
+            encoder,
+            None,
+            &references,
+            &mut |_, _| (),
+        )
+        .expect("prepares");
         let mut score = |name: &str, caps: &str| {
             let launch = format!(
                 "filesrc location={} ! pngdec ! videoconvert ! video/x-raw,format=RGB ! videoconvert ! {caps} ! videoconvert",
                 file(name).display()
             );
-            let (mut seen, ended) = watched(&own_pipeline(folder.path(), false, &launch), &[], until_its_end);
+            let (mut seen, ended) = watched(
+                &own_pipeline(folder.path(), false, &launch),
+                &[],
+                until_its_end,
+            );
             ended.expect("it ends");
-            inspector.judge(&seen.frames.remove(0).picture).expect("judged")[0].score
+            inspector
+                .judge(&seen.frames.remove(0).picture)
+                .expect("judged")[0]
+                .score
         };
         let own = ["good_c", "bad"].map(|name| score(name, "video/x-raw,format=RGB"));
         let threshold = (own[0] + own[1]) / 2.0;
@@ -312,8 +455,14 @@ mod gstreamer {
                 let caps = format!("video/x-raw,format={format},colorimetry={colour}");
                 let [good, bad] = ["good_c", "bad"].map(|name| score(name, &caps));
                 let off = (good - own[0]).abs().max((bad - own[1]).abs());
-                assert!(off < 0.02, "{caps}: scores {good} and {bad} instead of {own:?}");
-                assert!(good < threshold && threshold < bad, "{caps}: {good} and {bad}, threshold {threshold}");
+                assert!(
+                    off < 0.02,
+                    "{caps}: scores {good} and {bad} instead of {own:?}"
+                );
+                assert!(
+                    good < threshold && threshold < bad,
+                    "{caps}: {good} and {bad}, threshold {threshold}"
+                );
             }
         }
     }
@@ -328,16 +477,29 @@ mod gstreamer {
             let launch = format!(
                 "videotestsrc pattern=smpte75 num-buffers=1 ! video/x-raw,{caps} ! videoconvert dither=none {theirs}"
             );
-            let (mut seen, ended) = watched(&own_pipeline(folder.path(), false, &launch), &[], until_its_end);
+            let (mut seen, ended) = watched(
+                &own_pipeline(folder.path(), false, &launch),
+                &[],
+                until_its_end,
+            );
             ended.expect("it ends");
             seen.frames.remove(0).picture
         };
         for colour in ["bt601", "bt709", "bt2020", "1:4:5:1", "1:3:5:1"] {
             for site in ["jpeg", "mpeg2", "cosited"] {
                 for size in ["width=320,height=240", "width=67,height=35"] {
-                    let caps = format!("format=NV12,{size},colorimetry={colour},chroma-site={site}");
-                    let (ours, theirs) = (shot(&caps, ""), shot(&caps, "! video/x-raw,format=RGB ! identity"));
-                    let apart = ours.rgb().iter().zip(theirs.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+                    let caps =
+                        format!("format=NV12,{size},colorimetry={colour},chroma-site={site}");
+                    let (ours, theirs) = (
+                        shot(&caps, ""),
+                        shot(&caps, "! video/x-raw,format=RGB ! identity"),
+                    );
+                    let apart = ours
+                        .rgb()
+                        .iter()
+                        .zip(theirs.rgb())
+                        .map(|(a, b)| a.abs_diff(*b))
+                        .max();
                     assert!(apart <= Some(6), "{caps}: {apart:?} grey levels apart");
                     assert_eq!(shot(&caps.replace("NV12", "I420"), ""), ours, "{caps}");
                 }
@@ -348,11 +510,17 @@ mod gstreamer {
     #[test]
     fn interlaced_pictures_are_refused_by_name() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let launch =
-            "videotestsrc num-buffers=9 ! video/x-raw,width=64,height=48,framerate=30/1 ! interlace ! videoconvert";
-        let (_, ended) = watched(&own_pipeline(folder.path(), false, launch), &[], until_its_end);
+        let launch = "videotestsrc num-buffers=9 ! video/x-raw,width=64,height=48,framerate=30/1 ! interlace ! videoconvert";
+        let (_, ended) = watched(
+            &own_pipeline(folder.path(), false, launch),
+            &[],
+            until_its_end,
+        );
         let said = ended.expect_err("two moments in one picture").to_string();
-        assert!(said.contains("interlaced") && said.contains("deinterlace"), "{said}");
+        assert!(
+            said.contains("interlaced") && said.contains("deinterlace"),
+            "{said}"
+        );
     }
 
     /// The kinds whose hardware no test machine has: their pipelines are read, and what is missing is named.
@@ -363,14 +531,31 @@ mod gstreamer {
         let cases: [Case; 5] = [
             ("v4l2", &size, &["/dev/video0"]),
             ("v4l2-mjpeg", &size, &["/dev/video0"]),
-            ("csi", &[], &["nvarguscamerasrc", "JetPack", "no such device"]),
-            ("genicam", &[("camera", "Nobody-1")], &["Nobody-1", "libaravis-0.8-0"]),
-            ("genicam-bayer", &[("camera", "Nobody-1")], &["Nobody-1", "libaravis-0.8-0"]),
+            (
+                "csi",
+                &[],
+                &["nvarguscamerasrc", "JetPack", "no such device"],
+            ),
+            (
+                "genicam",
+                &[("camera", "Nobody-1")],
+                &["Nobody-1", "libaravis-0.8-0"],
+            ),
+            (
+                "genicam-bayer",
+                &[("camera", "Nobody-1")],
+                &["Nobody-1", "libaravis-0.8-0"],
+            ),
         ];
         for (kind, values, words) in cases {
             let (seen, ended) = watched(kind, values, |seen| !seen.reasons.is_empty());
-            let said = ended.err().map_or_else(|| seen.reasons.join("\n"), |error| error.to_string());
-            assert!(words.iter().any(|word| said.contains(word)), "{kind}: {said}");
+            let said = ended
+                .err()
+                .map_or_else(|| seen.reasons.join("\n"), |error| error.to_string());
+            assert!(
+                words.iter().any(|word| said.contains(word)),
+                "{kind}: {said}"
+            );
         }
     }
 
@@ -379,27 +564,59 @@ mod gstreamer {
         let (folder, _model) = imported("dinov2-tiny");
         record(&folder.path().join("video.mkv"), 30);
         let broker = crate::broker::Broker::start(crate::broker::free_port());
-        line::write_line(folder.path(), broker.port, "kind = \"file\"\nlocation = \"video.mkv\"\nrealtime = \"false\"");
+        line::write_line(
+            folder.path(),
+            broker.port,
+            "kind = \"file\"\nlocation = \"video.mkv\"\nrealtime = \"false\"",
+        );
         let summary = line::summary(&line::start(folder.path()).wait_with_output().expect("ends"));
         let top = &summary["cameras"]["top"];
-        assert_eq!((&top["captured"], &top["judged"]), (&30.into(), &30.into()), "{summary}");
-        assert_eq!((&summary["balanced"], &summary["acknowledged"]), (&true.into(), &30.into()), "{summary}");
+        assert_eq!(
+            (&top["captured"], &top["judged"]),
+            (&30.into(), &30.into()),
+            "{summary}"
+        );
+        assert_eq!(
+            (&summary["balanced"], &summary["acknowledged"]),
+            (&true.into(), &30.into()),
+            "{summary}"
+        );
     }
 
     #[test]
     fn the_bench_of_cameras_accounts_for_every_frame_and_says_what_each_stage_costs() {
         let words = "bench cameras --cameras 3 --fps 20 --seconds 1 --width 64 --height 48";
-        let output = Command::new(env!("CARGO_BIN_EXE_winspect")).args(words.split(' ')).output().expect("runs");
-        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
-        let count = |key: &str| said[key].as_u64().unwrap_or_else(|| panic!("{key} in {said}"));
-        assert_eq!((count("sent"), &said["balanced"]), (60, &true.into()), "{said}");
+        let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
+            .args(words.split(' '))
+            .output()
+            .expect("runs");
+        let said: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("a line of JSON");
+        let count = |key: &str| {
+            said[key]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{key} in {said}"))
+        };
+        assert_eq!(
+            (count("sent"), &said["balanced"]),
+            (60, &true.into()),
+            "{said}"
+        );
         assert_eq!(count("captured") + count("missed"), 60, "{said}");
-        assert_eq!(count("judged") + count("replaced"), count("captured"), "{said}");
+        assert_eq!(
+            count("judged") + count("replaced"),
+            count("captured"),
+            "{said}"
+        );
         for stage in ["gstreamer", "camera", "put", "take", "pixels"] {
-            assert!(said["cpu_ms"][stage].as_f64().is_some_and(|ms| ms >= 0.0), "{stage} in {said}");
+            assert!(
+                said["cpu_ms"][stage].as_f64().is_some_and(|ms| ms >= 0.0),
+                "{stage} in {said}"
+            );
         }
-        let wrong =
-            Command::new(env!("CARGO_BIN_EXE_winspect")).args(["bench", "cameras", "--format", "NV99"]).output();
+        let wrong = Command::new(env!("CARGO_BIN_EXE_winspect"))
+            .args(["bench", "cameras", "--format", "NV99"])
+            .output();
         assert_eq!(wrong.expect("runs").status.code(), Some(64));
     }
 
@@ -408,7 +625,11 @@ mod gstreamer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("video.mkv");
         std::fs::write(&file, "no video").expect("written");
-        let (seen, ended) = watched("file", &[("location", &file.display().to_string())], until_its_end);
+        let (seen, ended) = watched(
+            "file",
+            &[("location", &file.display().to_string())],
+            until_its_end,
+        );
         assert!(matches!(ended, Err(CameraError::Lost(_))), "{ended:?}");
         assert_eq!(seen.states, [State::Offline]);
     }
@@ -418,10 +639,25 @@ mod gstreamer {
         let (folder, _model) = imported("dinov2-tiny");
         let broker = crate::broker::Broker::start(crate::broker::free_port());
         let cases = [
-            ("videotestsrc ! nosuchelement", ["no element \"nosuchelement\"", "correct its name"]),
-            ("videotestsrc ! avdec_nosuch", ["no element \"avdec_nosuch\"", "Debian package gstreamer1.0-libav"]),
-            ("videotestsrc ! ! videoconvert", ["syntax error", "videotestsrc ! ! videoconvert"]),
-            ("videotestsrc colour=red", ["no property \"colour\"", "videotestsrc colour=red"]),
+            (
+                "videotestsrc ! nosuchelement",
+                ["no element \"nosuchelement\"", "correct its name"],
+            ),
+            (
+                "videotestsrc ! avdec_nosuch",
+                [
+                    "no element \"avdec_nosuch\"",
+                    "Debian package gstreamer1.0-libav",
+                ],
+            ),
+            (
+                "videotestsrc ! ! videoconvert",
+                ["syntax error", "videotestsrc ! ! videoconvert"],
+            ),
+            (
+                "videotestsrc colour=red",
+                ["no property \"colour\"", "videotestsrc colour=red"],
+            ),
         ];
         for (launch, words) in cases {
             own_pipeline(folder.path(), true, launch);
@@ -430,7 +666,10 @@ mod gstreamer {
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(78), "{launch}: {errors}");
             for part in words {
-                assert!(errors.contains(part), "{launch}: {part:?} is not in {errors}");
+                assert!(
+                    errors.contains(part),
+                    "{launch}: {part:?} is not in {errors}"
+                );
             }
         }
     }
@@ -444,7 +683,7 @@ mod rtsp {
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;
     use std::process::{Child, Command, Stdio};
-    use winspect::frame::CapturedBy;
+    use winspect::data::frame::CapturedBy;
 
     /// `examples/conveyor.rs` on pictures of one grey each, which is their name.
     struct Conveyor {
@@ -466,19 +705,40 @@ mod rtsp {
 
         fn coded(folder: &Path, port: u16, codec: &str) -> Self {
             let here = std::env::current_exe().expect("a test is a file");
-            let program =
-                here.parent().and_then(Path::parent).expect("target/<profile>/deps").join("examples/conveyor");
+            let program = here
+                .parent()
+                .and_then(Path::parent)
+                .expect("target/<profile>/deps")
+                .join("examples/conveyor");
             let mut child = Command::new(&program)
                 .arg(pictures(folder))
-                .args(["--port", &port.to_string(), "--loop", "--fps", "20", "--frames-per-picture", "4"])
+                .args([
+                    "--port",
+                    &port.to_string(),
+                    "--loop",
+                    "--fps",
+                    "20",
+                    "--frames-per-picture",
+                    "4",
+                ])
                 .args(["--size", "64x48", "--codec", codec, "--schedule"])
                 .arg(schedule(folder))
                 .stdout(Stdio::piped())
                 .spawn()
-                .unwrap_or_else(|error| panic!("{}: {error}; cargo build --example conveyor", program.display()));
+                .unwrap_or_else(|error| {
+                    panic!(
+                        "{}: {error}; cargo build --example conveyor",
+                        program.display()
+                    )
+                });
             let mut url = String::new();
-            BufReader::new(child.stdout.take().expect("piped")).read_line(&mut url).expect("the URL");
-            Conveyor { child, url: url.trim().to_owned() }
+            BufReader::new(child.stdout.take().expect("piped"))
+                .read_line(&mut url)
+                .expect("the URL");
+            Conveyor {
+                child,
+                url: url.trim().to_owned(),
+            }
         }
     }
 
@@ -486,7 +746,9 @@ mod rtsp {
         let pictures = folder.join("pictures");
         if !pictures.exists() {
             std::fs::create_dir(&pictures).expect("made");
-            [20, 60, 100, 140, 180, 220].iter().for_each(|grey| solid(&pictures.join(format!("{grey}.png")), *grey));
+            [20, 60, 100, 140, 180, 220]
+                .iter()
+                .for_each(|grey| solid(&pictures.join(format!("{grey}.png")), *grey));
         }
         pictures
     }
@@ -503,13 +765,29 @@ mod rtsp {
 
     fn shown(folder: &Path) -> Vec<Shown> {
         let text = std::fs::read_to_string(schedule(folder)).expect("the conveyor writes it");
-        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
-        let time = |value: &serde_json::Value| value.as_str().and_then(|s| s.parse().ok()).expect("RFC 3339");
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let time = |value: &serde_json::Value| {
+            value
+                .as_str()
+                .and_then(|s| s.parse().ok())
+                .expect("RFC 3339")
+        };
         let grey = |value: &serde_json::Value| {
-            let stem = Path::new(value.as_str().expect("a path")).file_stem().expect("a name").to_owned();
+            let stem = Path::new(value.as_str().expect("a path"))
+                .file_stem()
+                .expect("a name")
+                .to_owned();
             stem.to_string_lossy().parse().expect("named by its grey")
         };
-        lines.map(|v| Shown { grey: grey(&v["picture"]), from: time(&v["from"]), until: time(&v["until"]) }).collect()
+        lines
+            .map(|v| Shown {
+                grey: grey(&v["picture"]),
+                from: time(&v["from"]),
+                until: time(&v["until"]),
+            })
+            .collect()
     }
 
     #[test]
@@ -517,19 +795,34 @@ mod rtsp {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let conveyor = Conveyor::start(folder.path(), 0);
         // The first sender report comes within about 5 s.
-        let sent = |seen: &Seen| seen.frames.iter().filter(|f| f.captured_by == CapturedBy::Sender).count();
-        let (seen, ended) =
-            watched("rtsp", &[("location", &conveyor.url)], |seen| sent(seen) >= 60 || seen.frames.len() >= 400);
+        let sent = |seen: &Seen| {
+            seen.frames
+                .iter()
+                .filter(|f| f.captured_by == CapturedBy::Sender)
+                .count()
+        };
+        let (seen, ended) = watched("rtsp", &[("location", &conveyor.url)], |seen| {
+            sent(seen) >= 60 || seen.frames.len() >= 400
+        });
         ended.expect("stopped with enough");
         drop(conveyor);
         assert_eq!(sent(&seen), 60, "of {} frames", seen.frames.len());
         let shown = shown(folder.path());
-        for frame in seen.frames.iter().filter(|f| f.captured_by == CapturedBy::Sender) {
+        for frame in seen
+            .frames
+            .iter()
+            .filter(|f| f.captured_by == CapturedBy::Sender)
+        {
             let at = frame.captured_at;
             let named = shown.iter().find(|s| s.from <= at && at < s.until);
-            let grey = named.unwrap_or_else(|| panic!("nothing was shown at {at}")).grey;
+            let grey = named
+                .unwrap_or_else(|| panic!("nothing was shown at {at}"))
+                .grey;
             let found = frame.picture.rgb()[0];
-            assert!(found.abs_diff(grey) <= 12, "at {at} {grey} was shown, the frame has {found}");
+            assert!(
+                found.abs_diff(grey) <= 12,
+                "at {at} {grey} was shown, the frame has {found}"
+            );
             assert!(frame.decode.is_some());
         }
     }
@@ -542,11 +835,19 @@ mod rtsp {
             let values = [("location", conveyor.url.as_str()), ("codec", codec)];
             let (seen, ended) = watched("rtsp", &values, |seen| seen.frames.len() >= 60);
             ended.expect("stopped with enough");
-            assert!(seen.frames.iter().all(|frame| !frame.corrupt && frame.decode.is_some()), "{codec}");
+            assert!(
+                seen.frames
+                    .iter()
+                    .all(|frame| !frame.corrupt && frame.decode.is_some()),
+                "{codec}"
+            );
             let means = seen.frames.iter().map(|frame| {
                 let rgb = frame.picture.rgb();
                 let mean = rgb.iter().map(|v| u64::from(*v)).sum::<u64>() / rgb.len() as u64;
-                assert!(rgb.iter().all(|v| u64::from(*v).abs_diff(mean) <= 3), "{codec}: one grey each");
+                assert!(
+                    rgb.iter().all(|v| u64::from(*v).abs_diff(mean) <= 3),
+                    "{codec}: one grey each"
+                );
                 mean
             });
             means.collect::<std::collections::BTreeSet<_>>()
@@ -554,7 +855,10 @@ mod rtsp {
         let (h264, h265) = (greys("h264"), greys("h265"));
         for (codec, found) in [("h264", &h264), ("h265", &h265)] {
             for grey in [20, 60, 100, 140, 180, 220] {
-                assert!(found.iter().any(|mean| mean.abs_diff(grey) <= 2), "{codec}: no {grey} among {found:?}");
+                assert!(
+                    found.iter().any(|mean| mean.abs_diff(grey) <= 2),
+                    "{codec}: no {grey} among {found:?}"
+                );
             }
         }
     }
@@ -568,13 +872,25 @@ mod rtsp {
         let (seen, ended) = watched("rtsp", &[("location", &url)], |seen| {
             match seen.states[..] {
                 [State::Online] if seen.frames.len() == 20 => server = None,
-                [State::Online, State::Offline] => server = Some(Conveyor::start(folder.path(), port)),
+                [State::Online, State::Offline] => {
+                    server = Some(Conveyor::start(folder.path(), port))
+                }
                 [State::Online, State::Offline, State::Online] => return seen.frames.len() >= 60,
                 _ => {}
             }
             false
         });
         ended.expect("stopped with enough");
-        assert_eq!(seen.states, [State::Online, State::Offline, State::Online, State::Disabled], "{:?}", seen.reasons);
+        assert_eq!(
+            seen.states,
+            [
+                State::Online,
+                State::Offline,
+                State::Online,
+                State::Disabled
+            ],
+            "{:?}",
+            seen.reasons
+        );
     }
 }

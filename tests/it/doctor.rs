@@ -7,15 +7,21 @@ use std::process::Command;
 /// Exit code, standard output, standard error.
 fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-    command.arg("doctor").args(arguments).envs(environment.iter().copied());
+    command
+        .arg("doctor")
+        .args(arguments)
+        .envs(environment.iter().copied());
     let output = command.output().expect("runs");
-    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let [out, err] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.code(), out, err)
 }
 
 #[track_caller]
 fn assert_said(said: &str, words: &[&str]) {
-    words.iter().for_each(|word| assert!(said.contains(word), "{word:?} is not in\n{said}"));
+    words
+        .iter()
+        .for_each(|word| assert!(said.contains(word), "{word:?} is not in\n{said}"));
 }
 
 /// A machine with a GPU tells of other things.
@@ -60,7 +66,10 @@ fn a_machine_without_a_gpu_judges_on_its_cpu_and_misses_nothing() {
         "none  NVIDIA driver: not here; only a GPU needs it",
     ];
     assert_said(&out, &words);
-    assert_said(&err, &["this machine judges on its CPU (onnx), the best that it can have"]);
+    assert_said(
+        &err,
+        &["this machine judges on its CPU (onnx), the best that it can have"],
+    );
     if cfg!(feature = "gstreamer") {
         assert_said(&out, &["ok    GStreamer: 1."]);
     }
@@ -74,13 +83,22 @@ fn a_program_reads_the_same_as_json() {
     let (code, out, _) = doctor(&["--json"], &[("LD_LIBRARY_PATH", "")]);
     assert_eq!(code, Some(0));
     let report: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
-    assert_eq!((&report["backend"], &report["best"]), (&"onnx".into(), &"onnx".into()));
+    assert_eq!(
+        (&report["backend"], &report["best"]),
+        (&"onnx".into(), &"onnx".into())
+    );
     assert_eq!(report["parts"][0]["part"], "onnxruntime");
     let driver = &report["parts"][1];
     assert_eq!(driver["state"], "missing");
     let words = |key: &str| driver[key].as_str().unwrap_or_default().to_owned();
-    assert!(words("problem").contains("libcuda.so.1: cannot open"), "{driver}");
-    assert!(words("mend").contains("apt-get install nvidia-driver"), "{driver}");
+    assert!(
+        words("problem").contains("libcuda.so.1: cannot open"),
+        "{driver}"
+    );
+    assert!(
+        words("mend").contains("apt-get install nvidia-driver"),
+        "{driver}"
+    );
 }
 
 #[test]
@@ -89,7 +107,10 @@ fn a_driver_that_is_no_library_is_told_and_nothing_crashes() {
         return;
     }
     let folder = driver_of("this is no library\n");
-    let (code, out, err) = doctor(&[], &[("LD_LIBRARY_PATH", &folder.path().to_string_lossy())]);
+    let (code, out, err) = doctor(
+        &[],
+        &[("LD_LIBRARY_PATH", &folder.path().to_string_lossy())],
+    );
     assert_eq!(code, Some(0), "{out}{err}");
     assert_said(&out, &["warn  NVIDIA driver: ", "libcuda.so.1: ", "mend: "]);
 }
@@ -100,8 +121,16 @@ fn library(name: &str, source: &str) -> tempfile::TempDir {
     let file = folder.path().join("source.c");
     std::fs::write(&file, source).expect("written");
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(folder.path().join(name)).arg(file);
-    assert!(compiler.status().expect("the compiler that builds SQLite").success());
+    compiler
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(folder.path().join(name))
+        .arg(file);
+    assert!(
+        compiler
+            .status()
+            .expect("the compiler that builds SQLite")
+            .success()
+    );
     folder
 }
 
@@ -113,16 +142,36 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
     let crash = "__attribute__((constructor)) static void crash(void) { *(volatile int *)8 = 1; }";
     let old = "int getInferLibVersion(void) { return 8601; }";
     let cases = [
-        ("libcuda.so", crash, "warn  NVIDIA driver: it ends the process that tries it: signal: 11"),
-        ("libcuda.so", "int unknown;", "it said: Missing symbol cuInit"),
-        ("libnvinfer.so", old, "TensorRT 8.6.1 is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"),
-        ("libnvinfer.so", crash, "warn  TensorRT: it ends the process that tries it: signal: 11"),
+        (
+            "libcuda.so",
+            crash,
+            "warn  NVIDIA driver: it ends the process that tries it: signal: 11",
+        ),
+        (
+            "libcuda.so",
+            "int unknown;",
+            "it said: Missing symbol cuInit",
+        ),
+        (
+            "libnvinfer.so",
+            old,
+            "TensorRT 8.6.1 is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known",
+        ),
+        (
+            "libnvinfer.so",
+            crash,
+            "warn  TensorRT: it ends the process that tries it: signal: 11",
+        ),
     ];
     for (name, source, words) in cases {
         let folder = library(name, source);
         let place = folder.path().to_string_lossy();
         // Of TensorRT another one may lie in engines/lib.
-        let tensorrt = if name == "libnvinfer.so" { &["--tensorrt", &place][..] } else { &[] };
+        let tensorrt = if name == "libnvinfer.so" {
+            &["--tensorrt", &place][..]
+        } else {
+            &[]
+        };
         let (code, out, err) = doctor(tensorrt, &[("LD_LIBRARY_PATH", &place)]);
         assert_eq!(code, Some(0), "{out}{err}");
         assert_said(&out, &[words]);
@@ -134,22 +183,44 @@ fn what_a_tensorrt_lacks_or_a_service_refuses_of_it_is_told() {
     if has_gpu() {
         return;
     }
-    let folder = library("libnvinfer.so.10", "int getInferLibVersion(void) { return 100300; }");
+    let folder = library(
+        "libnvinfer.so.10",
+        "int getInferLibVersion(void) { return 100300; }",
+    );
     let at = |name: &str| folder.path().join(name);
     let place = folder.path().to_string_lossy().into_owned();
     let ask = || doctor(&["--tensorrt", &place], &[("LD_LIBRARY_PATH", "")]);
     let (code, out, err) = ask();
     assert_eq!(code, Some(0), "{out}{err}");
-    assert_said(&out, &["warn  TensorRT: ", "is there, but not libnvonnxparser.so.10, which reads the graphs"]);
-    std::fs::copy(at("libnvinfer.so.10"), at("libnvonnxparser.so.10")).expect("a parser that need not parse");
+    assert_said(
+        &out,
+        &[
+            "warn  TensorRT: ",
+            "is there, but not libnvonnxparser.so.10, which reads the graphs",
+        ],
+    );
+    std::fs::copy(at("libnvinfer.so.10"), at("libnvonnxparser.so.10"))
+        .expect("a parser that need not parse");
     let (_, out, _) = ask();
     assert_said(&out, &["ok    TensorRT: tensorrt-10.3.0"]);
     assert!(!out.contains("warn  TensorRT"), "{out}");
     let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-Wl,-z,execstack", "-o"]).arg(at("libnvinfer_builder_resource.so.10.3.0"));
-    assert!(compiler.arg(at("source.c")).status().expect("it ran before").success());
+    compiler
+        .args(["-shared", "-fPIC", "-Wl,-z,execstack", "-o"])
+        .arg(at("libnvinfer_builder_resource.so.10.3.0"));
+    assert!(
+        compiler
+            .arg(at("source.c"))
+            .status()
+            .expect("it ran before")
+            .success()
+    );
     let (_, out, _) = ask();
-    let words = ["ok    TensorRT: tensorrt-10.3.0", "warn  TensorRT: ", "libnvinfer_builder_resource.so.10.3.0: asks"];
+    let words = [
+        "ok    TensorRT: tensorrt-10.3.0",
+        "warn  TensorRT: ",
+        "libnvinfer_builder_resource.so.10.3.0: asks",
+    ];
     assert_said(&out, &words);
 }
 
@@ -158,12 +229,22 @@ fn without_anything_that_judges_it_ends_with_69_and_says_what_mends_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("winspect");
     std::fs::copy(env!("CARGO_BIN_EXE_winspect"), &program).expect("a copy far from engines/lib");
-    let output = Command::new(program).arg("doctor").current_dir(folder.path()).output().expect("runs");
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let output = Command::new(program)
+        .arg("doctor")
+        .current_dir(folder.path())
+        .output()
+        .expect("runs");
+    let said = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     assert_eq!(output.status.code(), Some(69), "{said}");
     assert_said(
         &said,
-        &["FAIL  ONNX Runtime: no libonnxruntime.so", "run tools/setup", "nothing can judge on this machine"],
+        &[
+            "FAIL  ONNX Runtime: no libonnxruntime.so",
+            "run tools/setup",
+            "nothing can judge on this machine",
+        ],
     );
 }
 
@@ -172,8 +253,12 @@ fn the_stand_in_is_told_from_a_gpu() {
     let Some(_) = stand_ins() else { return };
     let (code, out, err) = doctor(&[], &[]);
     assert_eq!(code, Some(0), "{out}{err}");
-    let words =
-        ["ok    NVIDIA driver: CUDA 13.0", "no GPU", "ok    GPU: stand-in: host memory, sm_87", "ok    NVRTC: 13.0"];
+    let words = [
+        "ok    NVIDIA driver: CUDA 13.0",
+        "no GPU",
+        "ok    GPU: stand-in: host memory, sm_87",
+        "ok    NVRTC: 13.0",
+    ];
     assert_said(&out, &words);
 }
 
@@ -181,10 +266,22 @@ fn the_stand_in_is_told_from_a_gpu() {
 fn drivers_without_a_device_with_a_lost_one_or_that_end_the_process_are_told() {
     let Some(_) = stand_ins() else { return };
     let cases = [
-        (("WINSPECT_STAND_IN_DEVICES", "0"), "it has no GPU: DriverError(CUDA_ERROR_NO_DEVICE"),
-        (("WINSPECT_STAND_IN_FAIL", "cuInit:1=803"), "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"),
-        (("WINSPECT_STAND_IN_FAIL", "cuDevicePrimaryCtxRetain:1=2"), "CUDA_ERROR_OUT_OF_MEMORY"),
-        (("WINSPECT_STAND_IN_FAIL", "no fault"), "it ends the process that tries it: signal: 6"),
+        (
+            ("WINSPECT_STAND_IN_DEVICES", "0"),
+            "it has no GPU: DriverError(CUDA_ERROR_NO_DEVICE",
+        ),
+        (
+            ("WINSPECT_STAND_IN_FAIL", "cuInit:1=803"),
+            "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+        ),
+        (
+            ("WINSPECT_STAND_IN_FAIL", "cuDevicePrimaryCtxRetain:1=2"),
+            "CUDA_ERROR_OUT_OF_MEMORY",
+        ),
+        (
+            ("WINSPECT_STAND_IN_FAIL", "no fault"),
+            "it ends the process that tries it: signal: 6",
+        ),
     ];
     for (setting, words) in cases {
         let (code, out, err) = doctor(&[], &[setting]);

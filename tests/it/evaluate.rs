@@ -4,21 +4,27 @@ use crate::support::{golden, imported};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
+use winspect::data::map::Map;
 use winspect::evaluate::ranking::{Ranking, Scores};
 use winspect::evaluate::regions::Regions;
-use winspect::verdict::Map;
 
 fn metrics() -> Value {
-    let text = std::fs::read_to_string(golden("metrics/metrics.json")).expect("golden metrics are there");
+    let text =
+        std::fs::read_to_string(golden("metrics/metrics.json")).expect("golden metrics are there");
     serde_json::from_str(&text).expect("JSON")
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().unwrap_or_else(|| panic!("no list {key}"))
+    value[key]
+        .as_array()
+        .unwrap_or_else(|| panic!("no list {key}"))
 }
 
 fn floats(value: &Value, key: &str) -> Vec<f32> {
-    list(value, key).iter().map(|v| v.as_f64().expect("a number") as f32).collect()
+    list(value, key)
+        .iter()
+        .map(|v| v.as_f64().expect("a number") as f32)
+        .collect()
 }
 
 #[track_caller]
@@ -30,9 +36,14 @@ fn assert_measured(ranking: &Ranking, golden: &Value) {
         ("aupro", ranking.aupro(0.3)),
     ];
     for (name, ours) in ours {
-        let Some(expected) = golden[name].as_f64() else { continue };
+        let Some(expected) = golden[name].as_f64() else {
+            continue;
+        };
         let ours = ours.expect("defined");
-        assert!((ours - expected).abs() < 1e-6, "{name}: {ours}, not {expected}");
+        assert!(
+            (ours - expected).abs() < 1e-6,
+            "{name}: {ours}, not {expected}"
+        );
     }
 }
 
@@ -41,7 +52,11 @@ fn measures_of_vectors_with_ties_are_scikit_learns() {
     for vector in list(&metrics(), "vectors") {
         let mut scores = Scores::default();
         for (label, score) in list(vector, "labels").iter().zip(floats(vector, "scores")) {
-            if label == 1 { scores.bad(score) } else { scores.good(score) }
+            if label == 1 {
+                scores.bad(score)
+            } else {
+                scores.good(score)
+            }
         }
         assert_measured(&scores.ranked(), vector);
     }
@@ -52,9 +67,18 @@ fn measures_of_pixels_are_scikit_learns_and_anomalibs() {
     for pictures in list(&metrics(), "pictures") {
         let mut scores = Scores::default();
         for (mask, map) in list(pictures, "masks").iter().zip(list(pictures, "maps")) {
-            let mask: Vec<bool> = mask.as_str().expect("digits").chars().map(|c| c == '1').collect();
-            let map: Vec<f32> =
-                map.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number") as f32).collect();
+            let mask: Vec<bool> = mask
+                .as_str()
+                .expect("digits")
+                .chars()
+                .map(|c| c == '1')
+                .collect();
+            let map: Vec<f32> = map
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|v| v.as_f64().expect("a number") as f32)
+                .collect();
             scores.picture(&map, &Regions::of(&mask, 32));
         }
         assert_measured(&scores.ranked(), pictures);
@@ -70,39 +94,72 @@ fn a_map_is_enlarged_as_torch_does_it() {
         let expected = floats(golden, "enlarged");
         assert_eq!(ours.len(), expected.len());
         for (ours, expected) in ours.iter().zip(&expected) {
-            assert!((ours - expected).abs() < 1e-6, "{side} to {width} x {height}: {ours}, not {expected}");
+            assert!(
+                (ours - expected).abs() < 1e-6,
+                "{side} to {width} x {height}: {ours}, not {expected}"
+            );
         }
     }
 }
 
 /// Waves, each picture's a little different, with a bright square where `broken` says.
 fn draw(file: &Path, number: u32, broken: Option<u32>) {
-    let inside = |x: u32, y: u32| broken.is_some_and(|at| (at..at + 30).contains(&x) && (at..at + 30).contains(&y));
+    let inside = |x: u32, y: u32| {
+        broken.is_some_and(|at| (at..at + 30).contains(&x) && (at..at + 30).contains(&y))
+    };
     std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
     let wave = |x: u32, y: u32| 100 + (40.0 * (f64::from(x + 2 * y + number) / 9.0).sin()) as u8;
-    let pixel = |x, y| if inside(x, y) { [255, 240, 10] } else { [wave(x, y), wave(y, x), 90] };
-    image::RgbImage::from_fn(120, 90, |x, y| image::Rgb(pixel(x, y))).save(file).expect("written");
+    let pixel = |x, y| {
+        if inside(x, y) {
+            [255, 240, 10]
+        } else {
+            [wave(x, y), wave(y, x), 90]
+        }
+    };
+    image::RgbImage::from_fn(120, 90, |x, y| image::Rgb(pixel(x, y)))
+        .save(file)
+        .expect("written");
 }
 
 /// Three references, three good and two broken test pictures with masks.
 fn dataset(folder: &Path) {
     for number in 0..3 {
-        draw(&folder.join(format!("train/good/{number}.png")), number, None);
-        draw(&folder.join(format!("test/good/{number}.png")), number + 5, None);
+        draw(
+            &folder.join(format!("train/good/{number}.png")),
+            number,
+            None,
+        );
+        draw(
+            &folder.join(format!("test/good/{number}.png")),
+            number + 5,
+            None,
+        );
     }
     for (number, at) in [(0, 20), (1, 50)] {
-        draw(&folder.join(format!("test/broken/{number}.png")), number, Some(at));
+        draw(
+            &folder.join(format!("test/broken/{number}.png")),
+            number,
+            Some(at),
+        );
         let is_bad = |x, y| (at..at + 30).contains(&x) && (at..at + 30).contains(&y);
-        let mask = image::GrayImage::from_fn(120, 90, |x, y| image::Luma([255 * u8::from(is_bad(x, y))]));
+        let mask =
+            image::GrayImage::from_fn(120, 90, |x, y| image::Luma([255 * u8::from(is_bad(x, y))]));
         std::fs::create_dir_all(folder.join("ground_truth/broken")).expect("made");
-        mask.save(folder.join(format!("ground_truth/broken/{number}_mask.png"))).expect("written");
+        mask.save(folder.join(format!("ground_truth/broken/{number}_mask.png")))
+            .expect("written");
     }
 }
 
 #[track_caller]
 fn eval(model: &Path, dataset: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-    command.arg("eval").arg(dataset).arg("--model").arg(model).args(["--threads", "1"]).args(arguments);
+    command
+        .arg("eval")
+        .arg(dataset)
+        .arg("--model")
+        .arg(model)
+        .args(["--threads", "1"])
+        .args(arguments);
     let output = command.output().expect("the binary was built");
     assert!(!errors(&output).contains("panicked"), "{}", errors(&output));
     output
@@ -114,9 +171,16 @@ fn errors(output: &Output) -> String {
 
 #[track_caller]
 fn lines(output: &Output) -> Vec<Value> {
-    assert!(output.status.success(), "{:?}: {}", output.status, errors(output));
+    assert!(
+        output.status.success(),
+        "{:?}: {}",
+        output.status,
+        errors(output)
+    );
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
 }
 
 #[test]
@@ -125,23 +189,42 @@ fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
     dataset(guard.path());
     let file = guard.path().join("out.json");
     let json = file.to_str().expect("a plain path");
-    let arguments = ["--size", "98", "--shots", "1,3", "--seeds", "2", "--json", json];
+    let arguments = [
+        "--size", "98", "--shots", "1,3", "--seeds", "2", "--json", json,
+    ];
     let output = eval(&model.path, guard.path(), &arguments);
     let found = lines(&output);
     assert_eq!(found.len(), 2);
     // All three references can be drawn in one way only.
     for (line, (shots, seeds)) in found.iter().zip([(1, 2), (3, 1)]) {
-        assert_eq!((&line["shots"], &line["seeds"], &line["pictures"]), (&shots.into(), &seeds.into(), &5.into()));
+        assert_eq!(
+            (&line["shots"], &line["seeds"], &line["pictures"]),
+            (&shots.into(), &seeds.into(), &5.into())
+        );
         for measure in ["image_AUROC", "image_F1Max", "image_AP"] {
             assert_eq!(line[measure]["mean"], 1.0, "{measure} in {line}");
         }
         for measure in ["pixel_AUROC", "pixel_F1Max", "pixel_AP", "AUPRO"] {
-            assert!(line[measure]["mean"].as_f64().is_some_and(|mean| mean > 0.3 && mean < 1.0), "{measure} in {line}");
-            assert_eq!(line[measure]["each"].as_array().map(Vec::len), Some(seeds), "{measure} in {line}");
-            assert_eq!(line[measure]["std"].is_null(), seeds == 1, "{measure} in {line}");
+            assert!(
+                line[measure]["mean"]
+                    .as_f64()
+                    .is_some_and(|mean| mean > 0.3 && mean < 1.0),
+                "{measure} in {line}"
+            );
+            assert_eq!(
+                line[measure]["each"].as_array().map(Vec::len),
+                Some(seeds),
+                "{measure} in {line}"
+            );
+            assert_eq!(
+                line[measure]["std"].is_null(),
+                seeds == 1,
+                "{measure} in {line}"
+            );
         }
     }
-    let written: Value = serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
+    let written: Value =
+        serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
     assert_eq!(written["results"].as_array(), Some(&found));
     assert_eq!(
         (&written["size"], &written["maps"], &written["fit"]),
@@ -157,13 +240,34 @@ fn eval_judges_by_words_alone_and_without_masks_has_no_measures_of_pixels() {
     dataset(guard.path());
     std::fs::remove_dir_all(guard.path().join("ground_truth")).expect("removed");
     for preset in ["paper", "caoyunkang"] {
-        let arguments =
-            ["--class-name", "cloth", "--preset", preset, "--shots", "0,2", "--fit", "crop", "--seeds", "2"];
+        let arguments = [
+            "--class-name",
+            "cloth",
+            "--preset",
+            preset,
+            "--shots",
+            "0,2",
+            "--fit",
+            "crop",
+            "--seeds",
+            "2",
+        ];
         let output = eval(&model.path, guard.path(), &arguments);
-        assert!(errors(&output).contains("no folder ground_truth"), "{}", errors(&output));
+        assert!(
+            errors(&output).contains("no folder ground_truth"),
+            "{}",
+            errors(&output)
+        );
         for (line, seeds) in lines(&output).iter().zip([1, 2]) {
-            assert_eq!(line["image_AP"]["each"].as_array().map(Vec::len), Some(seeds), "{line}");
-            assert!(line["AUPRO"].is_null() && line["pixel_AUROC"].is_null(), "{line}");
+            assert_eq!(
+                line["image_AP"]["each"].as_array().map(Vec::len),
+                Some(seeds),
+                "{line}"
+            );
+            assert!(
+                line["AUPRO"].is_null() && line["pixel_AUROC"].is_null(),
+                "{line}"
+            );
         }
     }
 }
@@ -174,10 +278,23 @@ fn asking_for_zero_shot_beside_few_changes_neither() {
     dataset(guard.path());
     for preset in ["paper", "anomalib"] {
         let measured = |shots: &str| {
-            let arguments = ["--class-name", "cloth", "--preset", preset, "--maps", "patch", "--shots", shots];
+            let arguments = [
+                "--class-name",
+                "cloth",
+                "--preset",
+                preset,
+                "--maps",
+                "patch",
+                "--shots",
+                shots,
+            ];
             lines(&eval(&model.path, guard.path(), &arguments))
         };
-        assert_eq!(measured("0,2"), [measured("0"), measured("2")].concat(), "{preset}");
+        assert_eq!(
+            measured("0,2"),
+            [measured("0"), measured("2")].concat(),
+            "{preset}"
+        );
     }
 }
 
@@ -193,7 +310,12 @@ fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
             64,
             &["--shots: 0 needs a model with text", "--size: must be a"],
         ),
-        (guard.path(), &["--shots", "1,4"], 64, &["--shots: 4 references are asked for, train/good has 3"]),
+        (
+            guard.path(),
+            &["--shots", "1,4"],
+            64,
+            &["--shots: 4 references are asked for, train/good has 3"],
+        ),
         (
             guard.path(),
             &["--shots", "1,1", "--block", "9"],
@@ -201,26 +323,64 @@ fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
             &["--shots: each number may", "--block: must be 1 to 4"],
         ),
         (guard.path(), &["--seeds", "0"], 64, &["--seeds"]),
-        (guard.path(), &["--json", "/none/x.json"], 64, &["--json: ", "must be a file in a folder that is there"]),
-        (&none, &[], 65, &["none/train/good: ", "none/test/good: ", "none/test: no folder of bad parts"]),
+        (
+            guard.path(),
+            &["--json", "/none/x.json"],
+            64,
+            &["--json: ", "must be a file in a folder that is there"],
+        ),
+        (
+            &none,
+            &[],
+            65,
+            &[
+                "none/train/good: ",
+                "none/test/good: ",
+                "none/test: no folder of bad parts",
+            ],
+        ),
     ];
     for (dataset, arguments, code, words) in cases {
         let output = eval(&model.path, dataset, arguments);
         let errors = errors(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
-        words.iter().for_each(|words| assert!(errors.contains(words), "{words:?} is not in {errors}"));
+        words
+            .iter()
+            .for_each(|words| assert!(errors.contains(words), "{words:?} is not in {errors}"));
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
     let (_clip, clip) = imported("open-clip-tiny");
-    let output = eval(&clip.path, guard.path(), &["--shots", "0,2", "--size", "96"]);
-    for words in ["--class-name: this model compares with words", "--size: this model reads 80 x 80"] {
-        assert_eq!(errors(&output).matches(words).count(), 1, "{words:?} is not once in {}", errors(&output));
+    let output = eval(
+        &clip.path,
+        guard.path(),
+        &["--shots", "0,2", "--size", "96"],
+    );
+    for words in [
+        "--class-name: this model compares with words",
+        "--size: this model reads 80 x 80",
+    ] {
+        assert_eq!(
+            errors(&output).matches(words).count(),
+            1,
+            "{words:?} is not once in {}",
+            errors(&output)
+        );
     }
-    image::GrayImage::new(90, 120).save(guard.path().join("ground_truth/broken/0_mask.png")).expect("written");
+    image::GrayImage::new(90, 120)
+        .save(guard.path().join("ground_truth/broken/0_mask.png"))
+        .expect("written");
     std::fs::write(guard.path().join("test/good/1.png"), "hello").expect("written");
     let output = eval(&model.path, guard.path(), &["--size", "98", "--shots", "1"]);
     assert_eq!(output.status.code(), Some(65));
-    for words in ["a mask of 90 x 120 pixels", "has 120 x 90", "1.png: not a picture"] {
-        assert!(errors(&output).contains(words), "{words:?} is not in {}", errors(&output));
+    for words in [
+        "a mask of 90 x 120 pixels",
+        "has 120 x 90",
+        "1.png: not a picture",
+    ] {
+        assert!(
+            errors(&output).contains(words),
+            "{words:?} is not in {}",
+            errors(&output)
+        );
     }
 }

@@ -31,8 +31,14 @@ struct Manners {
     redirect: bool,
 }
 
-const GOOD: Manners =
-    Manners { cut: None, ranges: true, etag: "\"v1\"", wrong: false, missing: "none", redirect: false };
+const GOOD: Manners = Manners {
+    cut: None,
+    ranges: true,
+    etag: "\"v1\"",
+    wrong: false,
+    missing: "none",
+    redirect: false,
+};
 
 /// Path and `Range` of every request that was answered with a body.
 type Asked = Vec<(String, Option<String>)>;
@@ -52,7 +58,11 @@ impl Server {
     fn with(manners: Manners, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let server = Server { port, manners: Arc::new(Mutex::new(manners)), asked: Arc::default() };
+        let server = Server {
+            port,
+            manners: Arc::new(Mutex::new(manners)),
+            asked: Arc::default(),
+        };
         let (manners, asked) = (server.manners.clone(), server.asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -61,7 +71,8 @@ impl Server {
                 let _ = match &tls {
                     None => answer(stream, &manners, &asked),
                     Some(tls) => {
-                        let connection = ServerConnection::new(tls.clone()).expect("a right configuration");
+                        let connection =
+                            ServerConnection::new(tls.clone()).expect("a right configuration");
                         answer(StreamOwned::new(connection, stream), &manners, &asked)
                     }
                 };
@@ -78,7 +89,11 @@ impl Server {
     /// The ranges that the weights were asked for.
     fn ranges(&self) -> Vec<Option<String>> {
         let asked = self.asked.lock().expect("no panic");
-        asked.iter().filter(|(path, _)| path.ends_with(WEIGHTS)).map(|(_, range)| range.clone()).collect()
+        asked
+            .iter()
+            .filter(|(path, _)| path.ends_with(WEIGHTS))
+            .map(|(_, range)| range.clone())
+            .collect()
     }
 }
 
@@ -93,36 +108,76 @@ fn request(stream: impl Read) -> std::io::Result<(String, Vec<(String, String)>)
             None => break,
         }
     }
-    Ok((first.split(' ').nth(1).unwrap_or_default().to_owned(), headers))
+    Ok((
+        first.split(' ').nth(1).unwrap_or_default().to_owned(),
+        headers,
+    ))
 }
 
-fn answer(mut stream: impl Read + Write, manners: &Manners, asked: &Mutex<Asked>) -> std::io::Result<()> {
+fn answer(
+    mut stream: impl Read + Write,
+    manners: &Manners,
+    asked: &Mutex<Asked>,
+) -> std::io::Result<()> {
     let (path, headers) = request(&mut stream)?;
-    let header = |name: &str| headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
+    };
     let name = path.rsplit('/').next().unwrap_or_default();
     if path.ends_with(manners.missing) {
-        return stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return stream.write_all(
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        );
     }
     if manners.redirect && path.starts_with("/hub/") {
-        let head = format!("HTTP/1.1 302 Found\r\nlocation: /store/{name}\r\ncontent-length: 0\r\n");
-        return stream.write_all(format!("{head}etag: \"elsewhere\"\r\nconnection: close\r\n\r\n").as_bytes());
+        let head =
+            format!("HTTP/1.1 302 Found\r\nlocation: /store/{name}\r\ncontent-length: 0\r\n");
+        return stream.write_all(
+            format!("{head}etag: \"elsewhere\"\r\nconnection: close\r\n\r\n").as_bytes(),
+        );
     }
     let mut bytes = std::fs::read(golden("open-clip-tiny").join(name))?;
     if manners.wrong && name == WEIGHTS {
         *bytes.last_mut().expect("not empty") ^= 1;
     }
-    asked.lock().expect("no panic").push((path.clone(), header("range").map(str::to_owned)));
-    let from = header("range").filter(|_| manners.ranges && header("if-range") == Some(manners.etag));
-    let from = from.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    asked
+        .lock()
+        .expect("no panic")
+        .push((path.clone(), header("range").map(str::to_owned)));
+    let from =
+        header("range").filter(|_| manners.ranges && header("if-range") == Some(manners.etag));
+    let from = from.and_then(|range| {
+        range
+            .strip_prefix("bytes=")?
+            .strip_suffix('-')?
+            .parse::<usize>()
+            .ok()
+    });
     let all = bytes.len();
     let body = &bytes[from.unwrap_or(0)..];
     let status = from.map_or("200 OK\r\n".to_owned(), |from| {
-        format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{all}\r\n", all - 1)
+        format!(
+            "206 Partial Content\r\ncontent-range: bytes {from}-{}/{all}\r\n",
+            all - 1
+        )
     });
-    let tag = if manners.etag.is_empty() { String::new() } else { format!("etag: {}\r\n", manners.etag) };
-    let head = format!("HTTP/1.1 {status}{tag}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let tag = if manners.etag.is_empty() {
+        String::new()
+    } else {
+        format!("etag: {}\r\n", manners.etag)
+    };
+    let head = format!(
+        "HTTP/1.1 {status}{tag}content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes())?;
-    let cut = manners.cut.filter(|_| name == WEIGHTS).unwrap_or(body.len());
+    let cut = manners
+        .cut
+        .filter(|_| name == WEIGHTS)
+        .unwrap_or(body.len());
     stream.write_all(&body[..cut])?;
     stream.flush()
 }
@@ -150,49 +205,81 @@ impl Place {
     /// Fetches `name` into `model`: the exit code, and all that was said.
     fn fetch(&self, port: u16, more: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-        command.args(["model", "fetch", "tiny"]).arg(self.path("model"));
+        command
+            .args(["model", "fetch", "tiny"])
+            .arg(self.path("model"));
         command.arg("--catalogue").arg(self.path("catalogue.toml"));
-        run(command.arg("--base-url").arg(format!("http://127.0.0.1:{port}/hub")).args(more))
+        run(command
+            .arg("--base-url")
+            .arg(format!("http://127.0.0.1:{port}/hub"))
+            .args(more))
     }
 }
 
 fn run(command: &mut Command) -> (Option<i32>, String) {
-    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+    for name in [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ] {
         command.env_remove(name);
     }
     let output = command.output().expect("runs");
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let said =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.code(), said.concat())
 }
 
 fn golden_size() -> usize {
-    std::fs::metadata(golden("open-clip-tiny").join(WEIGHTS)).expect("there").len() as usize
+    std::fs::metadata(golden("open-clip-tiny").join(WEIGHTS))
+        .expect("there")
+        .len() as usize
 }
 
 fn sha256(path: &Path) -> String {
-    Sha256::digest(std::fs::read(path).expect("there")).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(std::fs::read(path).expect("there"))
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[track_caller]
 fn assert_said(said: &str, words: &[&str]) {
-    words.iter().for_each(|word| assert!(said.contains(word), "{word:?} is not in\n{said}"));
+    words
+        .iter()
+        .for_each(|word| assert!(said.contains(word), "{word:?} is not in\n{said}"));
 }
 
 #[test]
 fn a_model_is_fetched_checked_imported_and_cleared_up() {
     let sum = sha256(&golden("open-clip-tiny").join(WEIGHTS));
     let place = Place::new(Some(&sum));
-    let server = Server::start(Manners { redirect: true, ..GOOD });
+    let server = Server::start(Manners {
+        redirect: true,
+        ..GOOD
+    });
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(0), "{said}");
     let fetched = format!("fetched    {WEIGHTS}, sha256 {sum}");
-    assert_said(&said, &["source     somebody/tiny@main, licence: MIT", &fetched, "abilities  text, windows, patches"]);
+    assert_said(
+        &said,
+        &[
+            "source     somebody/tiny@main, licence: MIT",
+            &fetched,
+            "abilities  text, windows, patches",
+        ],
+    );
     assert!(!place.path("model.download").exists());
 
     let (code, said) = place.fetch(server.port, &["--keep"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(sha256(&place.path("model.download").join(WEIGHTS)), sum);
-    let files = std::fs::read_dir(place.path("model.download")).expect("kept").count();
+    let files = std::fs::read_dir(place.path("model.download"))
+        .expect("kept")
+        .count();
     assert_eq!(files, 2, "no .part, no .version");
 }
 
@@ -201,20 +288,41 @@ fn a_download_cut_at_99_percent_goes_on_with_the_rest() {
     let place = Place::new(None);
     let cut = golden_size() * 99 / 100;
     // The hub's way: the place that sends the bytes is another, and the range has to reach it.
-    let server = Server::start(Manners { cut: Some(cut), redirect: true, ..GOOD });
+    let server = Server::start(Manners {
+        cut: Some(cut),
+        redirect: true,
+        ..GOOD
+    });
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(69), "{said}");
-    assert_said(&said, &[&format!("broke off after {cut} of {} bytes", golden_size()), "running it again goes on"]);
+    assert_said(
+        &said,
+        &[
+            &format!("broke off after {cut} of {} bytes", golden_size()),
+            "running it again goes on",
+        ],
+    );
     assert!(!place.path("model").exists());
 
-    server.behave(Manners { redirect: true, ..GOOD });
+    server.behave(Manners {
+        redirect: true,
+        ..GOOD
+    });
     let (code, said) = place.fetch(server.port, &["--keep"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(server.ranges(), [Some(format!("bytes={cut}-"))]);
     assert_said(&said, &["MB are there already"]);
-    let config_again = server.asked.lock().expect("no panic").iter().any(|(path, _)| path.ends_with(CONFIG));
+    let config_again = server
+        .asked
+        .lock()
+        .expect("no panic")
+        .iter()
+        .any(|(path, _)| path.ends_with(CONFIG));
     assert!(!config_again, "a file that is whole is not fetched again");
-    assert_eq!(sha256(&place.path("model.download").join(WEIGHTS)), sha256(&golden("open-clip-tiny").join(WEIGHTS)));
+    assert_eq!(
+        sha256(&place.path("model.download").join(WEIGHTS)),
+        sha256(&golden("open-clip-tiny").join(WEIGHTS))
+    );
 }
 
 #[test]
@@ -223,9 +331,31 @@ fn a_download_begins_again_where_going_on_would_mix_two_files() {
     let resumed = Some(format!("bytes={}-", golden_size() / 2));
     // how the server is the first and the second time, and the ranges that it is asked for the second time
     let cases: [(Manners, Manners, Vec<Option<String>>); 3] = [
-        (Manners { cut, ..GOOD }, Manners { ranges: false, ..GOOD }, vec![resumed.clone()]),
-        (Manners { cut, ..GOOD }, Manners { etag: "\"v2\"", ..GOOD }, vec![resumed]),
-        (Manners { cut, etag: "", ..GOOD }, Manners { etag: "", ..GOOD }, vec![None]),
+        (
+            Manners { cut, ..GOOD },
+            Manners {
+                ranges: false,
+                ..GOOD
+            },
+            vec![resumed.clone()],
+        ),
+        (
+            Manners { cut, ..GOOD },
+            Manners {
+                etag: "\"v2\"",
+                ..GOOD
+            },
+            vec![resumed],
+        ),
+        (
+            Manners {
+                cut,
+                etag: "",
+                ..GOOD
+            },
+            Manners { etag: "", ..GOOD },
+            vec![None],
+        ),
     ];
     for (first, second, ranges) in cases {
         let place = Place::new(Some(&sha256(&golden("open-clip-tiny").join(WEIGHTS))));
@@ -243,11 +373,17 @@ fn a_download_begins_again_where_going_on_would_mix_two_files() {
 fn bytes_with_another_checksum_are_put_aside() {
     let sum = sha256(&golden("open-clip-tiny").join(WEIGHTS));
     let place = Place::new(Some(&sum));
-    let server = Server::start(Manners { wrong: true, ..GOOD });
+    let server = Server::start(Manners {
+        wrong: true,
+        ..GOOD
+    });
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(65), "{said}");
     let bad = place.path("model.download").join(format!("{WEIGHTS}.bad"));
-    assert_said(&said, &[&sum, &sha256(&bad), "put aside as", "by the catalogue"]);
+    assert_said(
+        &said,
+        &[&sum, &sha256(&bad), "put aside as", "by the catalogue"],
+    );
     assert!(!place.path("model").exists());
 
     server.behave(GOOD);
@@ -261,34 +397,79 @@ fn a_file_that_has_changed_since_the_first_fetch_is_told() {
     let place = Place::new(None);
     let server = Server::start(GOOD);
     assert_eq!(place.fetch(server.port, &[]).0, Some(0));
-    server.behave(Manners { wrong: true, ..GOOD });
+    server.behave(Manners {
+        wrong: true,
+        ..GOOD
+    });
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(65), "{said}");
-    assert_said(&said, &[&sha256(&golden("open-clip-tiny").join(WEIGHTS)), "by an earlier fetch"]);
+    assert_said(
+        &said,
+        &[
+            &sha256(&golden("open-clip-tiny").join(WEIGHTS)),
+            "by an earlier fetch",
+        ],
+    );
     let model = winspect::model::ModelFolder::open(&place.path("model")).expect("as it was");
-    assert_eq!(model.downloaded[WEIGHTS], sha256(&golden("open-clip-tiny").join(WEIGHTS)));
+    assert_eq!(
+        model.downloaded[WEIGHTS],
+        sha256(&golden("open-clip-tiny").join(WEIGHTS))
+    );
 }
 
 #[test]
 fn what_is_not_there_is_told_with_the_way_out() {
     let place = Place::new(None);
-    let server = Server::start(Manners { missing: WEIGHTS, ..GOOD });
+    let server = Server::start(Manners {
+        missing: WEIGHTS,
+        ..GOOD
+    });
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(69), "{said}");
-    assert_said(&said, &["HTTP 404", WEIGHTS, "--base-url", "winspect model import FOLDER"]);
+    assert_said(
+        &said,
+        &[
+            "HTTP 404",
+            WEIGHTS,
+            "--base-url",
+            "winspect model import FOLDER",
+        ],
+    );
 
     let (code, said) = place.fetch(free_port(), &[]);
     assert_eq!(code, Some(69), "{said}");
-    assert_said(&said, &["nobody listens there", "on another machine", "winspect model import FOLDER"]);
+    assert_said(
+        &said,
+        &[
+            "nobody listens there",
+            "on another machine",
+            "winspect model import FOLDER",
+        ],
+    );
 
     let (code, said) = place.fetch(server.port, &["--base-url", "http://hub.invalid/x"]);
     assert_eq!(code, Some(64), "given twice: {said}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-    command.args(["model", "fetch", "dinov2-small", "--base-url", "http://hub.invalid/x"]).arg(place.path("other"));
+    command
+        .args([
+            "model",
+            "fetch",
+            "dinov2-small",
+            "--base-url",
+            "http://hub.invalid/x",
+        ])
+        .arg(place.path("other"));
     let (code, said) = run(&mut command);
     assert_eq!(code, Some(69), "{said}");
     assert!(!place.path("other.download").exists());
-    assert_said(&said, &["http://hub.invalid/x/config.json", "the host is not found", "winspect model import FOLDER"]);
+    assert_said(
+        &said,
+        &[
+            "http://hub.invalid/x/config.json",
+            "the host is not found",
+            "winspect model import FOLDER",
+        ],
+    );
 }
 
 #[test]
@@ -297,17 +478,31 @@ fn a_server_is_believed_when_this_machine_s_cas_vouch_for_it() {
     let folder = place.0.path();
     Authority::new(folder, "ca").sign("server", "localhost", 2100);
     Authority::new(folder, "other");
-    let certificate = CertificateDer::from_pem_file(place.path("server.pem")).expect("a certificate");
+    let certificate =
+        CertificateDer::from_pem_file(place.path("server.pem")).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(place.path("server.key")).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("known");
-    let tls = tls.with_no_client_auth().with_single_cert(vec![certificate], key).expect("they fit");
+    let tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("known");
+    let tls = tls
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("they fit");
     let server = Server::with(GOOD, Some(Arc::new(tls)));
     let fetch = |ca: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-        command.args(["model", "fetch", "tiny"]).arg(place.path("model")).env("SSL_CERT_FILE", place.path(ca));
-        command.arg("--catalogue").arg(place.path("catalogue.toml")).env_remove("SSL_CERT_DIR");
-        run(command.arg("--base-url").arg(format!("https://localhost:{}/hub", server.port)))
+        command
+            .args(["model", "fetch", "tiny"])
+            .arg(place.path("model"))
+            .env("SSL_CERT_FILE", place.path(ca));
+        command
+            .arg("--catalogue")
+            .arg(place.path("catalogue.toml"))
+            .env_remove("SSL_CERT_DIR");
+        run(command
+            .arg("--base-url")
+            .arg(format!("https://localhost:{}/hub", server.port)))
     };
     let (code, said) = fetch("other.pem");
     assert_eq!(code, Some(69), "{said}");
@@ -326,7 +521,13 @@ fn a_full_disk_is_told_with_what_is_missing() {
     std::os::unix::fs::symlink("/dev/full", part).expect("a device that is always full");
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(69), "{said}");
-    assert_said(&said, &["No space left on device", &format!("make room for {} bytes", golden_size())]);
+    assert_said(
+        &said,
+        &[
+            "No space left on device",
+            &format!("make room for {} bytes", golden_size()),
+        ],
+    );
 }
 
 #[test]
@@ -335,13 +536,26 @@ fn what_makes_no_sense_is_refused_before_anything_is_fetched() {
     let server = Server::start(GOOD);
     let fetch = |name: &str, folder: &Path, more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-        run(command.args(["model", "fetch", name]).arg(folder).args(more))
+        run(command
+            .args(["model", "fetch", name])
+            .arg(folder)
+            .args(more))
     };
     let (code, said) = fetch("dinov2-smal", &place.path("model"), &[]);
     assert_eq!(code, Some(64), "{said}");
-    assert_said(&said, &["unknown model \"dinov2-smal\"; did you mean \"dinov2-small\"?", "vit-b-16-plus-240"]);
+    assert_said(
+        &said,
+        &[
+            "unknown model \"dinov2-smal\"; did you mean \"dinov2-small\"?",
+            "vit-b-16-plus-240",
+        ],
+    );
 
-    let (code, said) = fetch("dinov2-small", &place.path("model"), &["--base-url", "ftp://x"]);
+    let (code, said) = fetch(
+        "dinov2-small",
+        &place.path("model"),
+        &["--base-url", "ftp://x"],
+    );
     assert_eq!(code, Some(64), "{said}");
     assert_said(&said, &["must begin with http:// or https://"]);
 
@@ -354,5 +568,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_fetched() {
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(65), "{said}");
     assert_said(&said, &["catalogue.toml", "unknown field `nam`"]);
-    assert!(server.asked.lock().expect("no panic").is_empty() && !place.path("model.download").exists());
+    assert!(
+        server.asked.lock().expect("no panic").is_empty() && !place.path("model.download").exists()
+    );
 }

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use winspect::base::problems::Problems;
 use winspect::camera::{Settings, pipelines};
+use winspect::config;
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::engine::{EncodePlan, Encoder, PatchLayer};
+use winspect::image::file as image_file;
 use winspect::model::{self, ModelFolder};
-use winspect::{config, picture_file};
 
 /// What breaks parsers: ends of ranges, other types, nesting, other encodings.
 const WORDS: [&[u8]; 22] = [
@@ -50,7 +51,9 @@ fn mutated(seed: &[u8], random: &mut StdRng) -> Vec<u8> {
         let end = (at + random.random_range(0..=16)).min(bytes.len());
         match random.random_range(0..7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.random_range(0..8),
-            1 if at < bytes.len() => bytes[at] = *[0, 1, 0x7f, 0x80, 0xff].choose(random).expect("five"),
+            1 if at < bytes.len() => {
+                bytes[at] = *[0, 1, 0x7f, 0x80, 0xff].choose(random).expect("five")
+            }
             2 => drop(bytes.drain(at..end)),
             3 => bytes.truncate(at),
             4 => drop(bytes.splice(at..end, WORDS.choose(random).expect("some").iter().copied())),
@@ -66,23 +69,39 @@ fn mutated(seed: &[u8], random: &mut StdRng) -> Vec<u8> {
 
 /// Puts another number in place of the first one after `at`.
 fn number(bytes: &mut Vec<u8>, at: usize, random: &mut StdRng) {
-    let Some(start) = (at..bytes.len()).find(|i| bytes[*i].is_ascii_digit()) else { return };
-    let end = (start..bytes.len()).find(|i| !bytes[*i].is_ascii_digit()).unwrap_or(bytes.len());
-    drop(bytes.splice(start..end, WORDS[..7].choose(random).expect("seven").iter().copied()));
+    let Some(start) = (at..bytes.len()).find(|i| bytes[*i].is_ascii_digit()) else {
+        return;
+    };
+    let end = (start..bytes.len())
+        .find(|i| !bytes[*i].is_ascii_digit())
+        .unwrap_or(bytes.len());
+    drop(bytes.splice(
+        start..end,
+        WORDS[..7].choose(random).expect("seven").iter().copied(),
+    ));
 }
 
 /// Tries mutations of `seeds` until the time is over; a panic in `target` is told with the seed that finds it again.
 fn fuzz(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&[u8])) {
-    let variable = |key: &str| std::env::var(key).ok().and_then(|value| value.parse::<u64>().ok());
-    let until = Instant::now() + Duration::from_secs(variable("WINSPECT_FUZZ_SECONDS").unwrap_or(2));
-    let first = variable("WINSPECT_FUZZ_SEED").unwrap_or_else(|| rand::rng().random_range(0..1 << 40));
+    let variable = |key: &str| {
+        std::env::var(key)
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
+    let until =
+        Instant::now() + Duration::from_secs(variable("WINSPECT_FUZZ_SECONDS").unwrap_or(2));
+    let first =
+        variable("WINSPECT_FUZZ_SEED").unwrap_or_else(|| rand::rng().random_range(0..1 << 40));
     let mut tried = 0;
     while Instant::now() < until || tried == 0 {
         let number = first + tried;
         let mut random = StdRng::seed_from_u64(number);
         let input = mutated(seeds.choose(&mut random).expect("a seed"), &mut random);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| target(&input)));
-        assert!(outcome.is_ok(), "{name}: again with WINSPECT_FUZZ_SEED={number}");
+        assert!(
+            outcome.is_ok(),
+            "{name}: again with WINSPECT_FUZZ_SEED={number}"
+        );
         tried += 1;
     }
     eprintln!("{name}: {tried} inputs, from seed {first}");
@@ -90,9 +109,17 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&[u8])) {
 
 fn files(folder: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let files = std::fs::read_dir(folder).expect("of the project").map(|entry| entry.expect("listed").path());
-    let wanted = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
-    files.filter(wanted).map(|path| std::fs::read(path).expect("readable")).collect()
+    let files = std::fs::read_dir(folder)
+        .expect("of the project")
+        .map(|entry| entry.expect("listed").path());
+    let wanted = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    };
+    files
+        .filter(wanted)
+        .map(|path| std::fs::read(path).expect("readable"))
+        .collect()
 }
 
 #[test]
@@ -113,12 +140,27 @@ fn pipeline_files_are_read_or_refused() {
         std::fs::write(&file, bytes).expect("written");
         let kind = file.display().to_string();
         if let Ok(pipeline) = pipelines::pipeline(&kind) {
-            let values = [("location", "/dev/null"), ("width", "640")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let values = [("location", "/dev/null"), ("width", "640")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()));
             let (stall, values) = (Duration::from_secs(1), values.into());
-            let mut settings =
-                Settings { name: "top".into(), kind, values, stall, triggered: false, delay: Duration::ZERO };
-            pipelines::check(&mut settings, Path::new("/"), "camera[0]", &mut Problems::new());
-            let _ = pipelines::filled(pipeline.launch.as_deref().unwrap_or_default(), &settings.values);
+            let mut settings = Settings {
+                name: "top".into(),
+                kind,
+                values,
+                stall,
+                triggered: false,
+                delay: Duration::ZERO,
+            };
+            pipelines::check(
+                &mut settings,
+                Path::new("/"),
+                "camera[0]",
+                &mut Problems::new(),
+            );
+            let _ = pipelines::filled(
+                pipeline.launch.as_deref().unwrap_or_default(),
+                &settings.values,
+            );
         }
     });
 }
@@ -133,8 +175,8 @@ fn commands_are_read_or_refused() {
     ];
     let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
     fuzz("commands", &seeds, |bytes| {
-        for name in winspect::publish::command::NAMES {
-            if let Err(refusal) = winspect::publish::command::parse(name, bytes) {
+        for name in winspect::protocol::command::NAMES {
+            if let Err(refusal) = winspect::protocol::command::parse(name, bytes) {
                 assert!(!refusal.reason.is_empty());
             }
         }
@@ -144,15 +186,23 @@ fn commands_are_read_or_refused() {
 #[test]
 fn pictures_are_read_or_refused() {
     use image::ImageFormat::{Bmp, Jpeg, Png, Tiff, WebP};
-    let picture = image::RgbImage::from_fn(37, 23, |x, y| image::Rgb([(7 * x) as u8, (9 * y) as u8, (x * y) as u8]));
+    let picture = image::RgbImage::from_fn(37, 23, |x, y| {
+        image::Rgb([(7 * x) as u8, (9 * y) as u8, (x * y) as u8])
+    });
     let written = |format| {
         let mut bytes = vec![];
-        picture.write_to(&mut Cursor::new(&mut bytes), format).expect("every format can be written");
+        picture
+            .write_to(&mut Cursor::new(&mut bytes), format)
+            .expect("every format can be written");
         bytes
     };
-    fuzz("picture", &[Png, Jpeg, Bmp, Tiff, WebP].map(written), |bytes| {
-        let _ = picture_file::decode(bytes);
-    });
+    fuzz(
+        "picture",
+        &[Png, Jpeg, Bmp, Tiff, WebP].map(written),
+        |bytes| {
+            let _ = image_file::decode(bytes);
+        },
+    );
 }
 
 #[test]
@@ -161,9 +211,16 @@ fn models_are_imported_or_refused() {
     for (name, config, weights) in [
         ("dinov2-tiny", "config.json", "model.safetensors"),
         ("clip-hf-tiny", "config.json", "model.safetensors"),
-        ("open-clip-tiny-quickgelu", "open_clip_config.json", "open_clip_model.safetensors"),
+        (
+            "open-clip-tiny-quickgelu",
+            "open_clip_config.json",
+            "open_clip_model.safetensors",
+        ),
     ] {
-        let (source, target) = (folder.path().join(name), folder.path().join(format!("{name}-imported")));
+        let (source, target) = (
+            folder.path().join(name),
+            folder.path().join(format!("{name}-imported")),
+        );
         std::fs::create_dir(&source).expect("made");
         let read = |file: &str| std::fs::read(golden(name).join(file)).expect("golden");
         let (config_bytes, weight_bytes) = (read(config), read(weights));
@@ -171,13 +228,25 @@ fn models_are_imported_or_refused() {
         let header = 8 + u64::from_le_bytes(weight_bytes[..8].try_into().expect("eight")) as usize;
         let import = |config_bytes: &[u8], header_bytes: &[u8]| {
             std::fs::write(source.join(config), config_bytes).expect("written");
-            std::fs::write(source.join(weights), [header_bytes, &weight_bytes[header..]].concat()).expect("written");
+            std::fs::write(
+                source.join(weights),
+                [header_bytes, &weight_bytes[header..]].concat(),
+            )
+            .expect("written");
             let _ = model::import(&source, &target, &|_| ());
         };
-        fuzz(&format!("{name} configuration"), std::slice::from_ref(&config_bytes), |bytes| {
-            import(bytes, &weight_bytes[..header]);
-        });
-        fuzz(&format!("{name} header"), &[weight_bytes[..header].to_vec()], |bytes| import(&config_bytes, bytes));
+        fuzz(
+            &format!("{name} configuration"),
+            std::slice::from_ref(&config_bytes),
+            |bytes| {
+                import(bytes, &weight_bytes[..header]);
+            },
+        );
+        fuzz(
+            &format!("{name} header"),
+            &[weight_bytes[..header].to_vec()],
+            |bytes| import(&config_bytes, bytes),
+        );
     }
 }
 
@@ -209,7 +278,11 @@ fn graphs_are_opened_or_refused() {
     let ended = std::process::Command::new("sh")
         .args(["-c", "ulimit -v 8000000; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("a test is a file"))
-        .args(["--exact", "fuzz::graphs_are_opened_or_refused", "--nocapture"])
+        .args([
+            "--exact",
+            "fuzz::graphs_are_opened_or_refused",
+            "--nocapture",
+        ])
         .env(CHILD, &model)
         .output()
         .expect("sh is everywhere");
@@ -223,10 +296,18 @@ fn graphs_are_opened_or_refused() {
 }
 
 fn open_mutated_graphs(folder: &Path) {
-    let (runtime, model) = (crate::support::runtime(), ModelFolder::open(folder).expect("just imported"));
+    let (runtime, model) = (
+        crate::support::runtime(),
+        ModelFolder::open(folder).expect("just imported"),
+    );
     let (side, blocks) = (model.spec.side, model.spec.blocks);
     let patches = vec![PatchLayer::Block(blocks)];
-    let plan = EncodePlan { side, image: false, patches, scales: vec![] };
+    let plan = EncodePlan {
+        side,
+        image: false,
+        patches,
+        scales: vec![],
+    };
     let file = folder.join("trunk.onnx");
     let graph = std::fs::read(&file).expect("imported");
     let (mut opened, mut ran) = (0, 0);
@@ -234,7 +315,11 @@ fn open_mutated_graphs(folder: &Path) {
         std::fs::write(&file, bytes).expect("written");
         if let Ok(mut encoder) = OnnxEncoder::open(&runtime, &model, &plan) {
             opened += 1;
-            ran += usize::from(encoder.encode(&[(&Array3::zeros((3, side, side))).into()]).is_ok());
+            ran += usize::from(
+                encoder
+                    .encode(&[(&Array3::zeros((3, side, side))).into()])
+                    .is_ok(),
+            );
         }
     });
     eprintln!("{opened} of them opened, {ran} ran");

@@ -2,13 +2,13 @@
 
 use crate::support::{Golden, assert_close, golden, imported, runtime};
 use ndarray::{Array2, Ix2, arr1};
+use winspect::data::map::Map;
+use winspect::data::picture::{Area, Picture};
 use winspect::engine::nearest::{Nearest, OnnxNearest};
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
 use winspect::engine::{Features, PatchLayer, WindowFeatures};
-use winspect::frame::{Area, Picture};
+use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
-use winspect::picture_file;
-use winspect::verdict::Map;
 use winspect::winclip::inspector::Detailed;
 use winspect::winclip::pixels::PixelMaker;
 use winspect::winclip::scorer::Scorer;
@@ -16,21 +16,36 @@ use winspect::winclip::{Fit, Inspector, MapKind, Preset, Recipe, Region, prompts
 
 const MODELS: [&str; 2] = ["open-clip-tiny", "open-clip-tiny-quickgelu"];
 const PICTURES: [&str; 4] = ["good_a", "good_b", "good_c", "bad"];
-const PRESETS: [Preset; 4] = [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang];
+const PRESETS: [Preset; 4] = [
+    Preset::Paper,
+    Preset::Anomalib,
+    Preset::Zqhang,
+    Preset::Caoyunkang,
+];
 
 fn matrix(golden: &Golden, name: &str) -> Array2<f32> {
-    golden.tensor(name).into_dimensionality::<Ix2>().expect("two axes")
+    golden
+        .tensor(name)
+        .into_dimensionality::<Ix2>()
+        .expect("two axes")
 }
 
 /// Features as open_clip computed them.
 fn golden_features(golden: &Golden, picture: &str, patches: &str) -> Features {
     let patches = matrix(golden, &format!("encode.{patches}.{picture}"));
     let class = Array2::zeros((1, patches.ncols()));
-    let windows = [2, 3]
-        .map(|scale| WindowFeatures { scale, features: matrix(golden, &format!("encode.windows{scale}.{picture}")) });
+    let windows = [2, 3].map(|scale| WindowFeatures {
+        scale,
+        features: matrix(golden, &format!("encode.windows{scale}.{picture}")),
+    });
     Features {
         grid: (patches.nrows() as f64).sqrt() as usize,
-        image: Some(golden.tensor(&format!("encode.image.{picture}")).into_iter().collect()),
+        image: Some(
+            golden
+                .tensor(&format!("encode.image.{picture}"))
+                .into_iter()
+                .collect(),
+        ),
         tokens: vec![ndarray::concatenate![ndarray::Axis(0), class, patches]],
         windows: windows.into(),
     }
@@ -44,7 +59,8 @@ fn assert_judged(golden: &Golden, run: &str, picture: &str, score: f32, map: &Ma
         &golden.tensor(&format!("{run}.score.{picture}")),
         tolerance,
     );
-    let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec()).expect("square");
+    let grid =
+        Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec()).expect("square");
     assert_close(
         &format!("{run} grid {picture}"),
         grid.into_dyn(),
@@ -65,16 +81,35 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
                 _ => "patches",
             };
             // zqhang's prototypes are anomalib's.
-            let prompts = if preset == Preset::Zqhang { "anomalib" } else { preset.name() };
+            let prompts = if preset == Preset::Zqhang {
+                "anomalib"
+            } else {
+                preset.name()
+            };
             let text = matrix(&golden, &format!("{prompts}.text.features"));
             let references = ["good_a", "good_b"].map(|r| golden_features(&golden, r, patches));
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
-                let scorer = Scorer::new(parameters.clone(), &[2, 3], Some(text.view()), references, None);
+                let scorer = Scorer::new(
+                    parameters.clone(),
+                    &[2, 3],
+                    Some(text.view()),
+                    references,
+                    None,
+                );
                 for picture in PICTURES {
                     let features = golden_features(&golden, picture, patches);
-                    let pieces = scorer.pieces(&mut nearest, &features, None).expect("compared");
+                    let pieces = scorer
+                        .pieces(&mut nearest, &features, None)
+                        .expect("compared");
                     let (score, map) = scorer.conclude(pieces);
-                    assert_judged(&golden, &format!("{}.{run}", preset.name()), picture, score, &map, 1e-4);
+                    assert_judged(
+                        &golden,
+                        &format!("{}.{run}", preset.name()),
+                        picture,
+                        score,
+                        &map,
+                        1e-4,
+                    );
                 }
             }
         }
@@ -82,7 +117,7 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
 }
 
 fn picture(model: &str, name: &str) -> Picture {
-    picture_file::read(&golden(model).join(format!("{name}.png"))).expect("a golden picture")
+    image_file::read(&golden(model).join(format!("{name}.png"))).expect("a golden picture")
 }
 
 #[test]
@@ -91,13 +126,19 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
         let golden = Golden::open(name);
         let (_guard, model) = imported(name);
         for preset in PRESETS {
-            let recipe = Recipe { preset, ..Recipe::new(Some("metal nut".to_owned())) };
+            let recipe = Recipe {
+                preset,
+                ..Recipe::new(Some("metal nut".to_owned()))
+            };
             let references = ["good_a", "good_b"].map(|r| picture(name, r));
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
-                let plan = recipe.encode_plan(&model.spec, !references.is_empty()).expect("fits");
+                let plan = recipe
+                    .encode_plan(&model.spec, !references.is_empty())
+                    .expect("fits");
                 let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
                 let mut text = OnnxTextEncoder::open(&runtime(), &model).expect("a text tower");
-                let prototypes = prompts::taught(&recipe, &model.spec, &mut text).expect("short prompts");
+                let prototypes =
+                    prompts::taught(&recipe, &model.spec, &mut text).expect("short prompts");
                 drop(text);
                 let mut inspector = Inspector::prepare(
                     &recipe,
@@ -110,21 +151,44 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                 )
                 .expect("prepares");
                 for shown in PICTURES {
-                    let judged = inspector.judge(&picture(name, shown)).expect("judged").remove(0);
-                    assert_judged(&golden, &format!("{}.{run}", preset.name()), shown, judged.score, &judged.map, 1e-3);
+                    let judged = inspector
+                        .judge(&picture(name, shown))
+                        .expect("judged")
+                        .remove(0);
+                    assert_judged(
+                        &golden,
+                        &format!("{}.{run}", preset.name()),
+                        shown,
+                        judged.score,
+                        &judged.map,
+                        1e-3,
+                    );
                 }
                 // Together they are judged as alone.
                 let shown = PICTURES.map(|shown| picture(name, shown));
-                let together = inspector.judge_all(&shown.iter().collect::<Vec<_>>()).expect("judged");
+                let together = inspector
+                    .judge_all(&shown.iter().collect::<Vec<_>>())
+                    .expect("judged");
                 for (shown, judged) in PICTURES.into_iter().zip(together) {
                     let judged = judged.expect("the recipe looks at it all").remove(0);
                     let run = format!("{}.{run}", preset.name());
                     assert_judged(&golden, &run, shown, judged.score, &judged.map, 1e-3);
                 }
-                let prompts = if preset == Preset::Zqhang { "anomalib" } else { preset.name() };
-                let unit = |rows: &Array2<f32>| winspect::winclip::vectors::unit_rows(rows.view()).into_dyn();
+                let prompts = if preset == Preset::Zqhang {
+                    "anomalib"
+                } else {
+                    preset.name()
+                };
+                let unit = |rows: &Array2<f32>| {
+                    winspect::winclip::vectors::unit_rows(rows.view()).into_dyn()
+                };
                 let ours = unit(inspector.prototypes().expect("has text"));
-                assert_close("text features", ours, &unit(&matrix(&golden, &format!("{prompts}.text.features"))), 1e-4);
+                assert_close(
+                    "text features",
+                    ours,
+                    &unit(&matrix(&golden, &format!("{prompts}.text.features"))),
+                    1e-4,
+                );
             }
         }
     }
@@ -137,12 +201,21 @@ fn pixels_are_pillows() {
         let (_guard, model) = imported(name);
         for (fit, tensor) in [(Fit::Squash, "squash"), (Fit::Crop, "crop")] {
             for shown in PICTURES {
-                let ours =
-                    PixelMaker::new(None, fit, model.spec.side, &model.spec).make(&picture(name, shown)).expect("made");
+                let ours = PixelMaker::new(None, fit, model.spec.side, &model.spec)
+                    .make(&picture(name, shown))
+                    .expect("made");
                 let pillow = golden.tensor(&format!("{tensor}.{shown}"));
                 // Half a grey level, normalised.
-                let same = ours.iter().zip(&pillow).filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28).count();
-                assert!(same == pillow.len(), "{name} {tensor} {shown}: {same} of {}", pillow.len());
+                let same = ours
+                    .iter()
+                    .zip(&pillow)
+                    .filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28)
+                    .count();
+                assert!(
+                    same == pillow.len(),
+                    "{name} {tensor} {shown}: {same} of {}",
+                    pillow.len()
+                );
             }
         }
     }
@@ -152,17 +225,36 @@ fn pixels_are_pillows() {
 fn leaving_a_reference_out_scores_it_against_the_others() {
     let name = "dinov2-tiny";
     let (_guard, model) = imported(name);
-    let recipe = Recipe { side: Some(70), ..Recipe::new(None) };
+    let recipe = Recipe {
+        side: Some(70),
+        ..Recipe::new(None)
+    };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
-    let references = [picture("open-clip-tiny", "good_a"), picture("open-clip-tiny", "good_b")];
-    let mut inspector =
-        Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, &references, &mut |_, _| ())
-            .expect("prepares");
+    let references = [
+        picture("open-clip-tiny", "good_a"),
+        picture("open-clip-tiny", "good_b"),
+    ];
+    let mut inspector = Inspector::prepare(
+        &recipe,
+        &model.spec,
+        &plan,
+        Box::new(encoder),
+        None,
+        &references,
+        &mut |_, _| (),
+    )
+    .expect("prepares");
     let left_out = inspector.leave_one_out().expect("compared").remove(0);
     assert_eq!(left_out.len(), 2);
-    assert!(left_out.iter().all(|(s, _)| *s > 1e-4 && s.is_finite()), "{left_out:?}");
-    assert!(inspector.judge(&references[0]).expect("judged")[0].score < 1e-5, "a reference matches itself");
+    assert!(
+        left_out.iter().all(|(s, _)| *s > 1e-4 && s.is_finite()),
+        "{left_out:?}"
+    );
+    assert!(
+        inspector.judge(&references[0]).expect("judged")[0].score < 1e-5,
+        "a reference matches itself"
+    );
 }
 
 #[test]
@@ -173,13 +265,20 @@ fn the_engine_finds_the_nearest_row_of_each_reference_however_many_there_are() {
     // 700 queries of 300 rows each: several runs.
     for count in [1, 2, 7] {
         let references = Array2::from_shape_fn((count * 300, 3), |(i, j)| value(i + 7, j * j));
-        let found = nearest.similarities(queries.view(), references.view(), 300).expect("compared");
+        let found = nearest
+            .similarities(queries.view(), references.view(), 300)
+            .expect("compared");
         let highest = |q: usize, k: usize| {
             let products = (k * 300..(k + 1) * 300).map(|r| queries.row(q).dot(&references.row(r)));
             products.fold(f32::NEG_INFINITY, f32::max)
         };
         let defined = Array2::from_shape_fn((700, count), |(q, k)| highest(q, k));
-        assert_close(&format!("{count} references"), found.into_dyn(), &defined.into_dyn(), 1e-6);
+        assert_close(
+            &format!("{count} references"),
+            found.into_dyn(),
+            &defined.into_dyn(),
+            1e-6,
+        );
     }
 }
 
@@ -189,30 +288,55 @@ fn masked(model: &ModelFolder, mask: Vec<Vec<(f64, f64)>>, references: &[Picture
     let maps = Some(vec![MapKind::Patch, MapKind::Windows(2)]);
     let recipe = Recipe {
         side: Some(70),
-        regions: vec![Region { name: None, crop: Some(crop), mask }],
+        regions: vec![Region {
+            name: None,
+            crop: Some(crop),
+            mask,
+        }],
         maps,
         ..Recipe::new(None)
     };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opens");
-    Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, references, &mut |_, _| ())
-        .expect("prepares")
+    Inspector::prepare(
+        &recipe,
+        &model.spec,
+        &plan,
+        Box::new(encoder),
+        None,
+        references,
+        &mut |_, _| (),
+    )
+    .expect("prepares")
 }
 
 #[test]
 fn outside_a_mask_nothing_counts_and_windows_that_lie_there_are_not_computed() {
     let (_guard, model) = imported("dinov2-tiny");
-    let references = [picture("open-clip-tiny", "good_a"), picture("open-clip-tiny", "good_b")];
+    let references = [
+        picture("open-clip-tiny", "good_a"),
+        picture("open-clip-tiny", "good_b"),
+    ];
     let shown = picture("open-clip-tiny", "bad");
     let (w, h) = (references[0].width() as f64, references[0].height() as f64);
-    let boxed = |left: f64, right: f64| vec![vec![(left, 0.0), (right, 0.0), (right, h), (left, h)]];
+    let boxed =
+        |left: f64, right: f64| vec![vec![(left, 0.0), (right, 0.0), (right, h), (left, h)]];
 
-    let plain = masked(&model, vec![], &references).judge_in_detail(&shown).expect("judged").remove(0);
-    let all = masked(&model, boxed(0.0, w), &references).judge_in_detail(&shown).expect("judged").remove(0);
+    let plain = masked(&model, vec![], &references)
+        .judge_in_detail(&shown)
+        .expect("judged")
+        .remove(0);
+    let all = masked(&model, boxed(0.0, w), &references)
+        .judge_in_detail(&shown)
+        .expect("judged")
+        .remove(0);
     assert_eq!(all.judgement.map.values(), plain.judgement.map.values());
     assert_eq!(all.judgement.score, plain.judgement.score);
 
-    let left = masked(&model, boxed(0.0, 0.4 * w), &references).judge_in_detail(&shown).expect("judged").remove(0);
+    let left = masked(&model, boxed(0.0, 0.4 * w), &references)
+        .judge_in_detail(&shown)
+        .expect("judged")
+        .remove(0);
     let (map, side) = (&left.judgement.map, left.judgement.map.side());
     let is_left = |cell: usize| cell % side < 2 * side / 5;
     for (cell, value) in map.values().iter().enumerate() {
@@ -221,5 +345,8 @@ fn outside_a_mask_nothing_counts_and_windows_that_lie_there_are_not_computed() {
     let highest = map.max();
     assert!(left.judgement.score <= highest && left.judgement.score > 0.0);
     let windows = |detailed: &Detailed| detailed.features.windows[0].features.nrows();
-    assert_eq!((windows(&plain), windows(&left)), ((side - 1).pow(2), (side - 1) * (2 * side / 5)));
+    assert_eq!(
+        (windows(&plain), windows(&left)),
+        ((side - 1).pow(2), (side - 1) * (2 * side / 5))
+    );
 }

@@ -7,27 +7,36 @@ use crate::line;
 use crate::support::{self, golden, imported};
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
+use winspect::data::picture::{Area, Picture};
 use winspect::engine::cuda::device::Device;
 use winspect::engine::nearest::Nearest;
 use winspect::engine::network::Precision;
-use winspect::engine::open::{Backend, Engines};
+use winspect::engine::select::{Backend, Engines};
 use winspect::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look};
-use winspect::frame::{Area, Picture};
+use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
-use winspect::picture_file;
 use winspect::winclip::parity::{Comparison, Parity};
 use winspect::winclip::{Fit, Inspector, Judgement, MapKind, Recipe, Region};
 
-const FP32: Engine = Engine { flags: &["--backend", "tensorrt", "--precision", "fp32"], tolerances: [3e-2, 1e-3] };
+const FP32: Engine = Engine {
+    flags: &["--backend", "tensorrt", "--precision", "fp32"],
+    tolerances: [3e-2, 1e-3],
+};
 /// Tolerances of the engine's own parity check.
-const FP16: Engine = Engine { flags: &["--backend", "tensorrt", "--precision", "fp16"], tolerances: [1e-1, 1e-2] };
+const FP16: Engine = Engine {
+    flags: &["--backend", "tensorrt", "--precision", "fp16"],
+    tolerances: [1e-1, 1e-2],
+};
 
 /// Whether there is something to test.
 fn device() -> Option<Device> {
     match Device::open() {
         Ok(device) => Some(device),
         Err(why) => {
-            assert!(std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(), "a GPU is required: {why}");
+            assert!(
+                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
+                "a GPU is required: {why}"
+            );
             eprintln!("skipped: {why}");
             None
         }
@@ -50,15 +59,29 @@ fn the_golden_tensors_scores_and_maps_come_from_the_device_too() {
 /// The golden DINOv2 on the device and on the CPU, by the same recipe.
 fn both(recipe: &Recipe, model: &ModelFolder, references: &[Picture]) -> [Inspector; 2] {
     [Backend::Tensorrt, Backend::Onnx].map(|backend| {
-        let engines = Engines { backend, precision: Precision::Fp32, ..Engines::default() };
+        let engines = Engines {
+            backend,
+            precision: Precision::Fp32,
+            ..Engines::default()
+        };
         let plan = recipe.encode_plan(&model.spec, true).expect("fits");
         let encoder = engines.open(model, &plan, &|_| ()).expect("opens").encoder;
-        Inspector::prepare(recipe, &model.spec, &plan, encoder, None, references, &mut |_, _| ()).expect("prepares")
+        Inspector::prepare(
+            recipe,
+            &model.spec,
+            &plan,
+            encoder,
+            None,
+            references,
+            &mut |_, _| (),
+        )
+        .expect("prepares")
     })
 }
 
 fn picture(name: &str) -> Picture {
-    picture_file::read(&golden("open-clip-tiny").join(format!("{name}.png"))).expect("a golden picture")
+    image_file::read(&golden("open-clip-tiny").join(format!("{name}.png")))
+        .expect("a golden picture")
 }
 
 #[track_caller]
@@ -66,9 +89,20 @@ fn assert_alike(what: &str, gpu: &[Judgement], cpu: &[Judgement]) {
     assert_eq!(gpu.len(), cpu.len(), "{what}");
     for (gpu, cpu) in gpu.iter().zip(cpu) {
         assert_eq!((&gpu.region, gpu.area), (&cpu.region, cpu.area), "{what}");
-        let off = gpu.map.values().iter().zip(cpu.map.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let off = gpu
+            .map
+            .values()
+            .iter()
+            .zip(cpu.map.values())
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
         assert!(off < 1e-4, "{what}: a cell is off by {off}");
-        assert!((gpu.score - cpu.score).abs() < 1e-4, "{what}: {} on the device, {} on the CPU", gpu.score, cpu.score);
+        assert!(
+            (gpu.score - cpu.score).abs() < 1e-4,
+            "{what}: {} on the device, {} on the CPU",
+            gpu.score,
+            cpu.score
+        );
     }
 }
 
@@ -80,15 +114,49 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
     let (_guard, model) = imported("dinov2-tiny");
     let area = |x, y, w, h| Area { x, y, w, h };
     let triangle = vec![vec![(2.0, 2.0), (30.0, 4.0), (9.0, 28.0)]];
-    let region = |name: &str, crop, mask| Region { name: Some(name.into()), crop: Some(crop), mask };
-    let regions = vec![region("rim", area(0, 0, 33, 30), triangle), region("hub", area(7, 5, 41, 33), vec![])];
-    let maps = Some(vec![MapKind::Patch, MapKind::Windows(1), MapKind::Windows(3)]);
-    let plain = Recipe { side: Some(70), maps, ..Recipe::new(None) };
+    let region = |name: &str, crop, mask| Region {
+        name: Some(name.into()),
+        crop: Some(crop),
+        mask,
+    };
+    let regions = vec![
+        region("rim", area(0, 0, 33, 30), triangle),
+        region("hub", area(7, 5, 41, 33), vec![]),
+    ];
+    let maps = Some(vec![
+        MapKind::Patch,
+        MapKind::Windows(1),
+        MapKind::Windows(3),
+    ]);
+    let plain = Recipe {
+        side: Some(70),
+        maps,
+        ..Recipe::new(None)
+    };
     let cases = [
         ("plain", plain.clone()),
-        ("crop", Recipe { fit: Fit::Crop, ..plain.clone() }),
-        ("regions", Recipe { regions: regions.clone(), ..plain.clone() }),
-        ("tiles", Recipe { regions, tiles: Some(32), ..plain }),
+        (
+            "crop",
+            Recipe {
+                fit: Fit::Crop,
+                ..plain.clone()
+            },
+        ),
+        (
+            "regions",
+            Recipe {
+                regions: regions.clone(),
+                ..plain.clone()
+            },
+        ),
+        (
+            "tiles",
+            Recipe {
+                regions,
+                tiles: Some(32),
+                ..plain
+            },
+        ),
     ];
     let (good, other) = ([picture("good_a"), picture("good_b")], [picture("good_b")]);
     let shown = ["bad", "good_b", "good_c"].map(picture);
@@ -98,13 +166,20 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
         let mut compare = |what: &str| {
             // Twice: the second time every graph is there.
             for _ in 0..2 {
-                let judged = [&mut gpu, &mut cpu].map(|inspector| inspector.judge_all(&together).expect("judged"));
-                let [on_gpu, on_cpu] = judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
-                on_gpu.zip(on_cpu).for_each(|(gpu, cpu)| assert_alike(what, &gpu, &cpu));
+                let judged = [&mut gpu, &mut cpu]
+                    .map(|inspector| inspector.judge_all(&together).expect("judged"));
+                let [on_gpu, on_cpu] =
+                    judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
+                on_gpu
+                    .zip(on_cpu)
+                    .for_each(|(gpu, cpu)| assert_alike(what, &gpu, &cpu));
             }
             // Others are taught: what was captured stays.
             for inspector in [&mut gpu, &mut cpu] {
-                let views = other.iter().map(|picture| inspector.encode(picture).expect("encoded")).collect();
+                let views = other
+                    .iter()
+                    .map(|picture| inspector.encode(picture).expect("encoded"))
+                    .collect();
                 inspector.teach(views).expect("room");
             }
         };
@@ -119,21 +194,51 @@ fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
         return;
     }
     let (_guard, model) = imported("dinov2-tiny");
-    let recipe = Recipe { side: Some(70), ..Recipe::new(None) };
+    let recipe = Recipe {
+        side: Some(70),
+        ..Recipe::new(None)
+    };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
-    let comparison = Comparison { recipe: &recipe, spec: &model.spec, plan: &plan, prototypes: None };
+    let comparison = Comparison {
+        recipe: &recipe,
+        spec: &model.spec,
+        plan: &plan,
+        prototypes: None,
+    };
     let open = |backend, side| {
-        let engines = Engines { backend, ..Engines::default() };
-        let plan = EncodePlan { side, ..plan.clone() };
+        let engines = Engines {
+            backend,
+            ..Engines::default()
+        };
+        let plan = EncodePlan {
+            side,
+            ..plan.clone()
+        };
         engines.open(&model, &plan, &|_| ()).expect("opens").encoder
     };
-    let (parity, encoder) = comparison.run(open(Backend::Tensorrt, 70), open(Backend::Onnx, 70)).expect("both judge");
-    assert!(parity.is_within(&Parity::limits(Precision::Fp16)) && parity.map > 0.0, "{parity}");
+    let (parity, encoder) = comparison
+        .run(open(Backend::Tensorrt, 70), open(Backend::Onnx, 70))
+        .expect("both judge");
+    assert!(
+        parity.is_within(&Parity::limits(Precision::Fp16)) && parity.map > 0.0,
+        "{parity}"
+    );
     assert!(encoder.backend().ends_with("fp16"));
     let spoiled = Box::new(Spoiled(open(Backend::Onnx, 70)));
-    let (parity, _) = comparison.run(spoiled, open(Backend::Onnx, 70)).expect("both judge");
-    assert!(!parity.is_within(&Parity::limits(Precision::Fp16)), "{parity}");
-    assert!(!Parity { score: f32::NAN, map: 0.0 }.is_within(&Parity::limits(Precision::Fp16)));
+    let (parity, _) = comparison
+        .run(spoiled, open(Backend::Onnx, 70))
+        .expect("both judge");
+    assert!(
+        !parity.is_within(&Parity::limits(Precision::Fp16)),
+        "{parity}"
+    );
+    assert!(
+        !Parity {
+            score: f32::NAN,
+            map: 0.0
+        }
+        .is_within(&Parity::limits(Precision::Fp16))
+    );
 }
 
 #[test]
@@ -143,14 +248,35 @@ fn kernels_are_measured_without_a_network_and_say_so() {
     }
     let (_guard, model) = imported("open-clip-tiny");
     let mut command = support::winspect();
-    command.arg("bench").arg("--model").arg(&model.path).args(["--backend", "tensorrt", "--without-network"]);
-    let output = command.args(["--references", "2", "--runs", "2", "--threads", "1"]).output().expect("was built");
+    command.arg("bench").arg("--model").arg(&model.path).args([
+        "--backend",
+        "tensorrt",
+        "--without-network",
+    ]);
+    let output = command
+        .args(["--references", "2", "--runs", "2", "--threads", "1"])
+        .output()
+        .expect("was built");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && errors.contains("the network was not run"), "{errors}");
+    assert!(
+        output.status.success() && errors.contains("the network was not run"),
+        "{errors}"
+    );
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((&line["backend"], &line["with_network"]), (&"no-network-fp16".into(), &false.into()), "{line}");
-    assert_eq!((&line["stages"]["trunk"], &line["network_ms"]), (&"not run".into(), &().into()), "{line}");
-    assert!(line["kernels_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{line}");
+    assert_eq!(
+        (&line["backend"], &line["with_network"]),
+        (&"no-network-fp16".into(), &false.into()),
+        "{line}"
+    );
+    assert_eq!(
+        (&line["stages"]["trunk"], &line["network_ms"]),
+        (&"not run".into(), &().into()),
+        "{line}"
+    );
+    assert!(
+        line["kernels_ms"].as_f64().is_some_and(|ms| ms > 0.0),
+        "{line}"
+    );
 }
 
 /// Features of another network.
@@ -163,7 +289,11 @@ impl Encoder for Spoiled {
 
     fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
         let mut all = self.0.encode(looks)?;
-        for (row, value) in all.iter_mut().flat_map(|f| f.tokens.iter_mut()).flat_map(|t| t.iter_mut().enumerate()) {
+        for (row, value) in all
+            .iter_mut()
+            .flat_map(|f| f.tokens.iter_mut())
+            .flat_map(|t| t.iter_mut().enumerate())
+        {
             *value += (row % 7) as f32;
         }
         Ok(all)
@@ -190,9 +320,17 @@ fn write_gpu_line(folder: &Path, port: u16, count: usize) {
     let pictures = folder.join(format!("pictures{count}"));
     std::fs::create_dir_all(&pictures).expect("made");
     for i in 0..count {
-        std::fs::copy(golden("open-clip-tiny").join("bad.png"), pictures.join(format!("{i}.png"))).expect("copied");
+        std::fs::copy(
+            golden("open-clip-tiny").join("bad.png"),
+            pictures.join(format!("{i}.png")),
+        )
+        .expect("copied");
     }
-    line::write_line(folder, port, &format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0"));
+    line::write_line(
+        folder,
+        port,
+        &format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0"),
+    );
     let file = folder.join("line.toml");
     let text = std::fs::read_to_string(&file).expect("just written");
     std::fs::write(file, format!("backend = \"tensorrt\"\n{text}")).expect("written");
@@ -210,7 +348,10 @@ fn a_frame_costs_one_launch_and_one_wait() {
         rewrite_line(folder.path(), "heatmaps = \"all\"", "heatmaps = \"none\""); // painting has calls of its own
         rewrite_line(folder.path(), "size = 70", &format!("size = 70\n{recipe}"));
         let file = folder.path().join("calls.json");
-        let output = line::command(folder.path()).env("WINSPECT_STAND_IN_COUNT", &file).output().expect("ends");
+        let output = line::command(folder.path())
+            .env("WINSPECT_STAND_IN_COUNT", &file)
+            .output()
+            .expect("ends");
         assert_eq!(line::summary(&output)["cameras"]["top"]["judged"], count);
         let text = std::fs::read_to_string(file).expect("written at exit");
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone()
@@ -223,9 +364,18 @@ fn a_frame_costs_one_launch_and_one_wait() {
         assert_eq!(more("cuGraphLaunch"), 10 * launches, "{recipe}");
         assert!(tables || more("cuStreamSynchronize") == 10);
         for call in many.as_object().expect("an object").keys() {
-            let is_free = ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxGetCurrent", "cuCtxSetCurrent"];
+            let is_free = [
+                "cuGraphLaunch",
+                "cuStreamSynchronize",
+                "cuCtxGetCurrent",
+                "cuCtxSetCurrent",
+            ];
             let is_free = is_free.contains(&&**call) || (tables && call == "cuMemcpyHtoDAsync");
-            assert!(is_free || more(call) == 0, "{recipe} {call}: {} more for 10 frames", more(call));
+            assert!(
+                is_free || more(call) == 0,
+                "{recipe} {call}: {} more for 10 frames",
+                more(call)
+            );
         }
     }
 }
@@ -241,23 +391,36 @@ fn a_frame_that_the_gpu_fails_on_is_undecided_and_a_gpu_that_is_lost_ends_the_li
     // Out of memory once, and an illegal address, which a context does not get over. A reference is judged first.
     for (fault, judged, code) in [("cuGraphLaunch:4=2", 5, 0), ("cuGraphLaunch:4=700", 2, 70)] {
         let listener = Listener::start(broker.port, "plant/box/result");
-        let output = line::command(folder.path()).env("WINSPECT_STAND_IN_FAIL", fault).output().expect("ends");
+        let output = line::command(folder.path())
+            .env("WINSPECT_STAND_IN_FAIL", fault)
+            .output()
+            .expect("ends");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{fault}: {errors}");
         assert!(errors.contains("the GPU"), "{fault}: {errors}");
         let results = listener.wait_for("result", if code == 0 { 6 } else { 5 });
-        let results = results.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let results = results
+            .iter()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
         let (mut with_score, mut undecided) = (0, 0);
         for result in results {
             match result["verdict"] == "undecided" {
                 true => {
-                    assert_eq!((&result["reason"], &result["score"]), (&"engine_error".into(), &().into()), "{result}");
+                    assert_eq!(
+                        (&result["reason"], &result["score"]),
+                        (&"engine_error".into(), &().into()),
+                        "{result}"
+                    );
                     undecided += 1;
                 }
                 false => with_score += 1,
             }
         }
-        assert_eq!((with_score, undecided), (judged, if code == 0 { 1 } else { 3 }), "{fault}");
+        assert_eq!(
+            (with_score, undecided),
+            (judged, if code == 0 { 1 } else { 3 }),
+            "{fault}"
+        );
     }
 }
 
@@ -269,44 +432,94 @@ fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
     let (guard, model) = imported("dinov2-tiny");
     let judge = |variables: &[(&str, &str)]| {
         let mut command = support::winspect();
-        command.arg("inspect").arg("--model").arg(&model.path).args(["--size", "70", "--threads", "1"]);
-        command.args(FP32.flags).arg("--reference").arg(golden("open-clip-tiny").join("good_a.png"));
-        command.args(["good_b", "bad"].map(|name| golden("open-clip-tiny").join(format!("{name}.png"))));
-        let output = command.envs(variables.iter().copied()).output().expect("the binary was built");
+        command
+            .arg("inspect")
+            .arg("--model")
+            .arg(&model.path)
+            .args(["--size", "70", "--threads", "1"]);
+        command
+            .args(FP32.flags)
+            .arg("--reference")
+            .arg(golden("open-clip-tiny").join("good_a.png"));
+        command.args(
+            ["good_b", "bad"].map(|name| golden("open-clip-tiny").join(format!("{name}.png"))),
+        );
+        let output = command
+            .envs(variables.iter().copied())
+            .output()
+            .expect("the binary was built");
         let scores: Vec<f64> = String::from_utf8_lossy(&output.stdout)
             .lines()
             .map(|line| {
-                serde_json::from_str::<serde_json::Value>(line).expect("JSON")["score"].as_f64().expect("finite")
+                serde_json::from_str::<serde_json::Value>(line).expect("JSON")["score"]
+                    .as_f64()
+                    .expect("finite")
             })
             .collect();
-        (output.status.code(), scores, String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            scores,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let counts = guard.path().join("calls.json");
-    let (code, whole, errors) = judge(&[("WINSPECT_STAND_IN_COUNT", counts.to_str().expect("a plain path"))]);
+    let (code, whole, errors) = judge(&[(
+        "WINSPECT_STAND_IN_COUNT",
+        counts.to_str().expect("a plain path"),
+    )]);
     assert_eq!((code, whole.len()), (Some(0), 2), "{errors}");
     let text = std::fs::read_to_string(counts).expect("written at exit");
     let calls = serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone();
     // What is only said on the way out cannot fail for the user.
-    let leaving = ["cuMemFree", "cuMemFreeHost", "cuGraphDestroy", "cuGraphExecDestroy", "cuStreamDestroy"];
-    let leaving = leaving.into_iter().chain(["cuModuleUnload", "cuDevicePrimaryCtxRelease", "cuEventDestroy"]);
+    let leaving = [
+        "cuMemFree",
+        "cuMemFreeHost",
+        "cuGraphDestroy",
+        "cuGraphExecDestroy",
+        "cuStreamDestroy",
+    ];
+    let leaving = leaving.into_iter().chain([
+        "cuModuleUnload",
+        "cuDevicePrimaryCtxRelease",
+        "cuEventDestroy",
+    ]);
     let leaving: Vec<&str> = leaving.collect();
     for (call, count) in calls.as_object().expect("an object") {
         let count = count.as_u64().expect("a number");
         for at in [1, count / 2, count].into_iter().filter(|at| *at > 0) {
-            let fault = format!("{call}:{at}={}", if call.starts_with("cuMem") { 2 } else { 719 });
+            let fault = format!(
+                "{call}:{at}={}",
+                if call.starts_with("cuMem") { 2 } else { 719 }
+            );
             let (code, scores, errors) = judge(&[("WINSPECT_STAND_IN_FAIL", &fault)]);
-            let is_told = matches!(code, Some(69 | 70)) && !errors.is_empty() && !errors.contains("panicked");
-            assert!(is_told || leaving.contains(&&**call) || code == Some(0), "{fault}: {code:?} {errors}");
-            assert!(scores.iter().all(|score| whole.contains(score)), "{fault}: {scores:?}, not of {whole:?}");
+            let is_told =
+                matches!(code, Some(69 | 70)) && !errors.is_empty() && !errors.contains("panicked");
+            assert!(
+                is_told || leaving.contains(&&**call) || code == Some(0),
+                "{fault}: {code:?} {errors}"
+            );
+            assert!(
+                scores.iter().all(|score| whole.contains(score)),
+                "{fault}: {scores:?}, not of {whole:?}"
+            );
             assert!(code != Some(0) || scores.len() == 2, "{fault}: {errors}");
         }
     }
     for (variables, words) in [
-        (("WINSPECT_STAND_IN_DEVICES", "0"), "has no device that works"),
-        (("WINSPECT_STAND_IN_MEMORY", "20000"), "bytes of GPU memory cannot be had"),
+        (
+            ("WINSPECT_STAND_IN_DEVICES", "0"),
+            "has no device that works",
+        ),
+        (
+            ("WINSPECT_STAND_IN_MEMORY", "20000"),
+            "bytes of GPU memory cannot be had",
+        ),
     ] {
         let (code, scores, errors) = judge(&[variables]);
-        assert!(matches!(code, Some(69 | 70)) && scores.is_empty() && errors.contains(words), "{code:?} {errors}");
+        assert!(
+            matches!(code, Some(69 | 70)) && scores.is_empty() && errors.contains(words),
+            "{code:?} {errors}"
+        );
     }
 }
 
@@ -320,14 +533,24 @@ fn rewrite_line(folder: &Path, old: &str, new: &str) {
 
 /// The pictures in a folder of overlays, by their names' order.
 fn overlays(folder: &Path) -> Vec<Picture> {
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("read").path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("read").path())
+        .collect();
     files.sort();
-    files.iter().map(|file| picture_file::read(file).expect("a picture")).collect()
+    files
+        .iter()
+        .map(|file| image_file::read(file).expect("a picture"))
+        .collect()
 }
 
 /// Runs a line of two pictures, as many as may wait for the artist: what it said, and its overlays.
-fn painted_by(folder: &Path, port: u16, backend: &str, variables: &[(&str, &str)]) -> (String, Vec<Picture>) {
+fn painted_by(
+    folder: &Path,
+    port: u16,
+    backend: &str,
+    variables: &[(&str, &str)],
+) -> (String, Vec<Picture>) {
     let painted = folder.join("overlays");
     let _ = std::fs::remove_dir_all(&painted);
     write_gpu_line(folder, port, 2);
@@ -336,18 +559,37 @@ fn painted_by(folder: &Path, port: u16, backend: &str, variables: &[(&str, &str)
         "backend = \"tensorrt\"",
         &format!("backend = {backend:?}\nprecision = \"fp32\"\noverlays = {painted:?}"),
     );
-    let output = line::command(folder).envs(variables.iter().copied()).output().expect("ends");
+    let output = line::command(folder)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("ends");
     let summary = line::summary(&output);
-    assert_eq!((&summary["cameras"]["top"]["judged"], &summary["undecided"]), (&2.into(), &0.into()), "{summary}");
-    (String::from_utf8_lossy(&output.stderr).into_owned(), overlays(&painted))
+    assert_eq!(
+        (&summary["cameras"]["top"]["judged"], &summary["undecided"]),
+        (&2.into(), &0.into()),
+        "{summary}"
+    );
+    (
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+        overlays(&painted),
+    )
 }
 
 #[track_caller]
 fn assert_within_a_grey_level(what: &str, found: &[Picture], wanted: &[Picture]) {
     assert_eq!((found.len(), wanted.len()), (2, 2), "{what}");
     for (found, wanted) in found.iter().zip(wanted) {
-        assert_eq!((found.width(), found.height()), (wanted.width(), wanted.height()), "{what}");
-        let apart = found.rgb().iter().zip(wanted.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert_eq!(
+            (found.width(), found.height()),
+            (wanted.width(), wanted.height()),
+            "{what}"
+        );
+        let apart = found
+            .rgb()
+            .iter()
+            .zip(wanted.rgb())
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
         assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
     }
 }
@@ -358,11 +600,17 @@ fn overlays_are_painted_on_the_device_as_on_the_cpu_and_by_the_cpu_when_it_canno
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
     let counts = folder.path().join("calls.json");
-    let counting = [("WINSPECT_STAND_IN_COUNT", counts.to_str().expect("a plain path"))];
+    let counting = [(
+        "WINSPECT_STAND_IN_COUNT",
+        counts.to_str().expect("a plain path"),
+    )];
     let (_, on_cpu) = painted_by(folder.path(), broker.port, "onnx", &[]);
     let (errors, on_gpu) = painted_by(folder.path(), broker.port, "tensorrt", &counting);
     assert_within_a_grey_level("on the device", &on_gpu, &on_cpu);
-    assert!(!errors.contains("overlays are painted by the processor"), "{errors}");
+    assert!(
+        !errors.contains("overlays are painted by the processor"),
+        "{errors}"
+    );
     if !device.is_stand_in {
         return;
     }
@@ -370,13 +618,22 @@ fn overlays_are_painted_on_the_device_as_on_the_cpu_and_by_the_cpu_when_it_canno
     let counted = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     assert_eq!(counted["kernels"]["paint"], 2, "{counted}");
     // The painter's are the last of these calls: its stream, its memory, its only launches outside of a graph.
-    for (call, error) in
-        [("cuStreamCreateWithPriority", 2), ("cuMemAlloc", 2), ("cuMemHostAlloc", 2), ("cuLaunchKernel", 701)]
-    {
+    for (call, error) in [
+        ("cuStreamCreateWithPriority", 2),
+        ("cuMemAlloc", 2),
+        ("cuMemHostAlloc", 2),
+        ("cuLaunchKernel", 701),
+    ] {
         let fault = format!("{call}:{}={error}", counted["calls"][call]);
         let failing = [("WINSPECT_STAND_IN_FAIL", fault.as_str())];
         let (errors, pictures) = painted_by(folder.path(), broker.port, "tensorrt", &failing);
-        assert_eq!(errors.matches("overlays are painted by the processor").count(), 1, "{fault}: {errors}");
+        assert_eq!(
+            errors
+                .matches("overlays are painted by the processor")
+                .count(),
+            1,
+            "{fault}: {errors}"
+        );
         assert_within_a_grey_level(&fault, &pictures, &on_cpu);
     }
 }

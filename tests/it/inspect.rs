@@ -11,7 +11,11 @@ const DINO: &str = "dinov2-tiny";
 
 fn command(model: &Path) -> Command {
     let mut command = winspect();
-    command.arg("inspect").arg("--model").arg(model).args(["--threads", "1"]);
+    command
+        .arg("inspect")
+        .arg("--model")
+        .arg(model)
+        .args(["--threads", "1"]);
     command
 }
 
@@ -22,7 +26,10 @@ pub struct Engine {
     pub tolerances: [f32; 2],
 }
 
-const CPU: Engine = Engine { flags: &["--backend", "onnx"], tolerances: [3e-2, 1e-3] };
+const CPU: Engine = Engine {
+    flags: &["--backend", "onnx"],
+    tolerances: [3e-2, 1e-3],
+};
 
 fn picture(model: &str, name: &str) -> PathBuf {
     golden(model).join(format!("{name}.png"))
@@ -39,7 +46,12 @@ fn run(command: &mut Command) -> Output {
 #[track_caller]
 fn succeed(command: &mut Command) -> Output {
     let output = run(command);
-    assert!(output.status.success(), "{:?}: {}", output.status, errors(&output));
+    assert!(
+        output.status.success(),
+        "{:?}: {}",
+        output.status,
+        errors(&output)
+    );
     output
 }
 
@@ -49,7 +61,9 @@ fn errors(output: &Output) -> String {
 
 fn lines(output: &Output) -> Vec<serde_json::Value> {
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
 }
 
 #[test]
@@ -58,7 +72,10 @@ fn each_region_has_a_line_and_all_are_in_one_overlay() {
     let overlays = guard.path().join("overlays");
     let inspect = |regions: &[&str]| {
         let mut command = command(&model.path);
-        command.args(["--size", "70"]).arg("--overlay").arg(&overlays);
+        command
+            .args(["--size", "70"])
+            .arg("--overlay")
+            .arg(&overlays);
         for name in ["good_a", "good_b"] {
             command.arg("--reference").arg(picture(CLIP, name));
         }
@@ -68,19 +85,37 @@ fn each_region_has_a_line_and_all_are_in_one_overlay() {
         command.arg(picture(CLIP, "bad"));
         command
     };
-    let found = lines(&succeed(&mut inspect(&["left=0,0,20,20", "right=20,5,20,20"])));
-    assert_eq!(found.iter().map(|line| &line["region"]).collect::<Vec<_>>(), ["left", "right"]);
+    let found = lines(&succeed(&mut inspect(&[
+        "left=0,0,20,20",
+        "right=20,5,20,20",
+    ])));
+    assert_eq!(
+        found.iter().map(|line| &line["region"]).collect::<Vec<_>>(),
+        ["left", "right"]
+    );
     assert!(overlays.join("bad.png").exists());
     for (regions, more, words) in [
-        (vec!["left=0,0,20,20", "left=1,0,20,20"], vec![], "--region: \"left\" is another region's name"),
+        (
+            vec!["left=0,0,20,20", "left=1,0,20,20"],
+            vec![],
+            "--region: \"left\" is another region's name",
+        ),
         (vec!["0,0,20,20"], vec![], "must be a name and its place"),
         (vec!["left=0,0,0,20"], vec![], "must be x,y,width,height"),
-        (vec!["left=0,0,20,20"], vec!["--crop", "0,0,9,9"], "cannot be used with"),
+        (
+            vec!["left=0,0,20,20"],
+            vec!["--crop", "0,0,9,9"],
+            "cannot be used with",
+        ),
     ] {
         let mut command = inspect(&regions);
         command.args(more);
         let output = run(&mut command);
-        assert!(errors(&output).contains(words), "{words:?} is not in {}", errors(&output));
+        assert!(
+            errors(&output).contains(words),
+            "{words:?} is not in {}",
+            errors(&output)
+        );
         assert_eq!(output.status.code(), Some(64));
     }
 }
@@ -89,17 +124,25 @@ fn each_region_has_a_line_and_all_are_in_one_overlay() {
 fn each_picture_has_one_line_of_json_with_finite_numbers() {
     let (_guard, model) = imported(CLIP);
     let output = succeed(
-        command(&model.path).args(["--class-name", "metal nut"]).args(["good_c", "bad"].map(|p| picture(CLIP, p))),
+        command(&model.path)
+            .args(["--class-name", "metal nut"])
+            .args(["good_c", "bad"].map(|p| picture(CLIP, p))),
     );
     let lines = lines(&output);
     assert_eq!(lines.len(), 2);
     for (line, name) in lines.iter().zip(["good_c", "bad"]) {
         assert_eq!(line["path"], picture(CLIP, name).display().to_string());
         for key in ["score", "map_min", "map_max"] {
-            assert!(line[key].as_f64().is_some_and(f64::is_finite), "{key} in {line}");
+            assert!(
+                line[key].as_f64().is_some_and(f64::is_finite),
+                "{key} in {line}"
+            );
         }
         for key in ["pixels", "encode", "score", "total"] {
-            assert!(line["ms"][key].as_f64().is_some_and(|ms| ms >= 0.0), "{key} in {line}");
+            assert!(
+                line["ms"][key].as_f64().is_some_and(|ms| ms >= 0.0),
+                "{key} in {line}"
+            );
         }
         assert_eq!(line.as_object().expect("an object").len(), 6);
     }
@@ -121,8 +164,12 @@ pub fn check_open_clip(engine: &Engine) {
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references)] {
                 let mut command = command(&model.path);
                 command.args(engine.flags);
-                command.args(["--class-name", "metal nut", "--preset", preset, "--tensors"]).arg(&file);
-                references.iter().for_each(|path| _ = command.arg("--reference").arg(path));
+                command
+                    .args(["--class-name", "metal nut", "--preset", preset, "--tensors"])
+                    .arg(&file);
+                references
+                    .iter()
+                    .for_each(|path| _ = command.arg("--reference").arg(path));
                 succeed(command.args(["good_c", "bad"].map(|p| picture(name, p))));
                 let ours = Golden::read(&file);
                 for shown in ["good_c", "bad"] {
@@ -136,17 +183,34 @@ pub fn check_open_clip(engine: &Engine) {
                     ] {
                         let tensor = format!("{tensor}.{shown}");
                         let what = format!("{name} {preset} {run} {tensor}");
-                        assert_close(&what, ours.tensor(&tensor), &golden.tensor(&tensor), tolerance);
+                        assert_close(
+                            &what,
+                            ours.tensor(&tensor),
+                            &golden.tensor(&tensor),
+                            tolerance,
+                        );
                     }
-                    assert_pixels(&ours.tensor(&format!("squash.{shown}")), &golden.tensor(&format!("squash.{shown}")));
+                    assert_pixels(
+                        &ours.tensor(&format!("squash.{shown}")),
+                        &golden.tensor(&format!("squash.{shown}")),
+                    );
                 }
                 // zqhang's prototypes are anomalib's.
-                let prompts = if preset == "zqhang" { "anomalib" } else { preset };
+                let prompts = if preset == "zqhang" {
+                    "anomalib"
+                } else {
+                    preset
+                };
                 let (text, expected) = (
                     ours.tensor(&format!("{preset}.text.features")),
                     golden.tensor(&format!("{prompts}.text.features")),
                 );
-                assert_close(&format!("{name} {preset} text"), unit(text), &unit(expected), 1e-4);
+                assert_close(
+                    &format!("{name} {preset} text"),
+                    unit(text),
+                    &unit(expected),
+                    1e-4,
+                );
             }
         }
     }
@@ -161,8 +225,16 @@ fn unit(rows: ArrayD<f32>) -> ArrayD<f32> {
 #[track_caller]
 fn assert_pixels(ours: &ArrayD<f32>, golden: &ArrayD<f32>) {
     assert_eq!(ours.shape(), golden.shape());
-    let same = ours.iter().zip(golden).filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28).count();
-    assert!(same as f64 >= 0.999 * golden.len() as f64, "{same} of {}", golden.len());
+    let same = ours
+        .iter()
+        .zip(golden)
+        .filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28)
+        .count();
+    assert!(
+        same as f64 >= 0.999 * golden.len() as f64,
+        "{same} of {}",
+        golden.len()
+    );
 }
 
 #[test]
@@ -177,8 +249,23 @@ pub fn check_crop(engine: &Engine) {
     let good = picture(CLIP, "good_a");
     let mut command = command(&model.path);
     command.args(engine.flags);
-    command.args(["--class-name", "metal nut", "--fit", "crop", "--block", "1", "--tensors"]).arg(&file);
-    succeed(command.arg("--reference").arg(&good).arg(picture(CLIP, "bad")));
+    command
+        .args([
+            "--class-name",
+            "metal nut",
+            "--fit",
+            "crop",
+            "--block",
+            "1",
+            "--tensors",
+        ])
+        .arg(&file);
+    succeed(
+        command
+            .arg("--reference")
+            .arg(&good)
+            .arg(picture(CLIP, "bad")),
+    );
     let ours = Golden::read(&file);
     assert_pixels(&ours.tensor("crop.bad"), &golden.tensor("crop.bad"));
     assert_eq!(ours.tensor("block1.bad").shape(), [26, 96]);
@@ -186,7 +273,10 @@ pub fn check_crop(engine: &Engine) {
     let first = ours.tensor("block1.bad");
     let first = first.slice(ndarray::s![1.., ..]);
     let last = ours.tensor("encode.patches.bad");
-    assert!(first.iter().zip(&last).any(|(a, b)| (a - b).abs() > 0.1), "the last block's tokens are block 1's");
+    assert!(
+        first.iter().zip(&last).any(|(a, b)| (a - b).abs() > 0.1),
+        "the last block's tokens are block 1's"
+    );
 }
 
 #[test]
@@ -203,13 +293,23 @@ pub fn check_transformers_clip(engine: &Engine) {
     for preset in ["paper", "caoyunkang"] {
         let mut command = command(&model.path);
         command.args(engine.flags);
-        command.args(["--class-name", "metal nut", "--preset", preset, "--tensors"]).arg(&file);
+        command
+            .args(["--class-name", "metal nut", "--preset", preset, "--tensors"])
+            .arg(&file);
         succeed(command.arg(picture(name, "picture")));
         let ours = Golden::read(&file);
         for tensor in ["encode.image.picture", "encode.patches.picture"] {
-            assert_close(&format!("{preset} {tensor}"), ours.tensor(tensor), &golden.tensor(tensor), features);
+            assert_close(
+                &format!("{preset} {tensor}"),
+                ours.tensor(tensor),
+                &golden.tensor(tensor),
+                features,
+            );
         }
-        assert_pixels(&ours.tensor("squash.picture"), &golden.tensor("squash.picture"));
+        assert_pixels(
+            &ours.tensor("squash.picture"),
+            &golden.tensor("squash.picture"),
+        );
     }
 }
 
@@ -224,19 +324,36 @@ pub fn check_dinov2(engine: &Engine) {
     let (guard, model) = imported(DINO);
     let file = guard.path().join("out.safetensors");
     let shown = picture(DINO, "picture");
-    for (side, block, maps) in
-        [("70", Some("2"), "patch"), ("98", None, "patch"), ("98", Some("1"), "2,3"), ("154", None, "2,patch")]
-    {
+    for (side, block, maps) in [
+        ("70", Some("2"), "patch"),
+        ("98", None, "patch"),
+        ("98", Some("1"), "2,3"),
+        ("154", None, "2,patch"),
+    ] {
         let mut command = command(&model.path);
         command.args(engine.flags);
-        command.args(["--size", side, "--maps", maps, "--tensors"]).arg(&file).arg("--reference").arg(&shown);
-        block.iter().for_each(|block| _ = command.args(["--block", block]));
+        command
+            .args(["--size", side, "--maps", maps, "--tensors"])
+            .arg(&file)
+            .arg("--reference")
+            .arg(&shown);
+        block
+            .iter()
+            .for_each(|block| _ = command.args(["--block", block]));
         succeed(command.arg(&shown));
         let (ours, block) = (Golden::read(&file), block.unwrap_or("4"));
         let what = format!("block {block} at {side} with {maps}");
         let expected = golden.tensor(&format!("block{block}.{side}"));
-        assert_close(&what, ours.tensor(&format!("block{block}.picture")), &expected, features);
-        assert_pixels(&ours.tensor("squash.picture"), &golden.tensor(&format!("pixels.{side}")));
+        assert_close(
+            &what,
+            ours.tensor(&format!("block{block}.picture")),
+            &expected,
+            features,
+        );
+        assert_pixels(
+            &ours.tensor("squash.picture"),
+            &golden.tensor(&format!("pixels.{side}")),
+        );
     }
 }
 
@@ -248,9 +365,24 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
     let good = picture(CLIP, "good_a");
     let good = good.to_str().expect("a plain path");
     let cases: [(&Path, &[&str], i32, &str); 17] = [
-        (&clip.path, &[], 64, "--class-name: this model compares with words"),
-        (&clip.path, &["--class-name", "  "], 64, "--class-name: this model compares with words"),
-        (&clip.path, &["--class-name", &long], 64, "the model reads at most 77: shorten the class name"),
+        (
+            &clip.path,
+            &[],
+            64,
+            "--class-name: this model compares with words",
+        ),
+        (
+            &clip.path,
+            &["--class-name", "  "],
+            64,
+            "--class-name: this model compares with words",
+        ),
+        (
+            &clip.path,
+            &["--class-name", &long],
+            64,
+            "the model reads at most 77: shorten the class name",
+        ),
         (
             &clip.path,
             &["--class-name", "nut", "--size", "96"],
@@ -263,18 +395,48 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
             64,
             "--block: must be 1 to 3, got 0",
         ),
-        (&clip.path, &["--class-name", "nut", "--block", "x"], 64, "invalid value 'x' for '--block"),
-        (&clip.path, &["--class-name", "nut", "--maps", ""], 64, "must be \"patch\" or a window scale"),
-        (&clip.path, &["--class-name", "nut", "--maps", "patch,0"], 64, "must be \"patch\" or a window scale"),
-        (&clip.path, &["--class-name", "nut", "--maps", "patch,patch"], 64, "--maps: each may be named once"),
+        (
+            &clip.path,
+            &["--class-name", "nut", "--block", "x"],
+            64,
+            "invalid value 'x' for '--block",
+        ),
+        (
+            &clip.path,
+            &["--class-name", "nut", "--maps", ""],
+            64,
+            "must be \"patch\" or a window scale",
+        ),
+        (
+            &clip.path,
+            &["--class-name", "nut", "--maps", "patch,0"],
+            64,
+            "must be \"patch\" or a window scale",
+        ),
+        (
+            &clip.path,
+            &["--class-name", "nut", "--maps", "patch,patch"],
+            64,
+            "--maps: each may be named once",
+        ),
         (
             &clip.path,
             &["--class-name", "nut", "--maps", "6", "--reference", good],
             64,
             "must be 1 to 5 patches wide, got 6",
         ),
-        (&clip.path, &["--class-name", "nut", "--threads", "0"], 64, "--threads"),
-        (&clip.path, &["--class-name", "nut", "--backend", "tpu"], 64, "possible values: auto, onnx, tensorrt"),
+        (
+            &clip.path,
+            &["--class-name", "nut", "--threads", "0"],
+            64,
+            "--threads",
+        ),
+        (
+            &clip.path,
+            &["--class-name", "nut", "--backend", "tpu"],
+            64,
+            "possible values: auto, onnx, tensorrt",
+        ),
         (
             &clip.path,
             &["--class-name", "nut", "--tensors", "/none/x.safetensors"],
@@ -282,8 +444,18 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
             "must be a file in a folder that is there",
         ),
         (&dino.path, &[], 64, "--reference: this model has no text"),
-        (&dino.path, &["--reference", good, "--size", "100"], 64, "--size: must be a multiple of 14"),
-        (&dino.path, &["--reference", good, "--block", "9"], 64, "--block: must be 1 to 4, got 9"),
+        (
+            &dino.path,
+            &["--reference", good, "--size", "100"],
+            64,
+            "--size: must be a multiple of 14",
+        ),
+        (
+            &dino.path,
+            &["--reference", good, "--block", "9"],
+            64,
+            "--block: must be 1 to 4, got 9",
+        ),
         (Path::new("/none"), &["--class-name", "nut"], 65, "/none"),
     ];
     for (model, arguments, code, words) in cases {
@@ -294,17 +466,34 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
     // All at once.
-    let output =
-        run(command(&clip.path).args(["--size", "96", "--maps", "2,2", "--block", "7", "--reference", good, good]));
+    let output = run(command(&clip.path).args([
+        "--size",
+        "96",
+        "--maps",
+        "2,2",
+        "--block",
+        "7",
+        "--reference",
+        good,
+        good,
+    ]));
     for flag in ["--class-name: ", "--size: ", "--maps: ", "--block: "] {
-        assert!(errors(&output).contains(flag), "{flag} is not in {}", errors(&output));
+        assert!(
+            errors(&output).contains(flag),
+            "{flag} is not in {}",
+            errors(&output)
+        );
     }
 }
 
 #[test]
 fn a_class_name_with_braces_is_judged_like_any_other() {
     let (_guard, model) = imported(CLIP);
-    let output = succeed(command(&model.path).args(["--class-name", "{}_{nut}{"]).arg(picture(CLIP, "bad")));
+    let output = succeed(
+        command(&model.path)
+            .args(["--class-name", "{}_{nut}{"])
+            .arg(picture(CLIP, "bad")),
+    );
     assert_eq!(lines(&output).len(), 1);
 }
 
@@ -318,14 +507,18 @@ fn mixed(folder: &Path) -> Vec<PathBuf> {
     std::fs::write(path("cut.jpg"), &bytes[..bytes.len() / 2]).expect("written");
     std::fs::write(path("words.png"), "hello").expect("written");
     std::fs::create_dir(path("empty")).expect("made");
-    ["empty", "cut.jpg", "good.png", "words.png", "none.png"].map(path).into()
+    ["empty", "cut.jpg", "good.png", "words.png", "none.png"]
+        .map(path)
+        .into()
 }
 
 #[test]
 fn good_pictures_are_judged_beside_bad_ones_and_the_command_ends_with_65() {
     let (guard, model) = imported(CLIP);
     let pictures = mixed(guard.path());
-    let output = run(command(&model.path).args(["--class-name", "nut"]).args(&pictures));
+    let output = run(command(&model.path)
+        .args(["--class-name", "nut"])
+        .args(&pictures));
     let errors = errors(&output);
     assert_eq!(output.status.code(), Some(65), "{errors}");
     let lines = lines(&output);
@@ -347,11 +540,23 @@ fn all_bad_references_are_named_at_once() {
     let (guard, model) = imported(CLIP);
     let mut command = command(&model.path);
     command.args(["--class-name", "nut"]);
-    mixed(guard.path()).iter().for_each(|path| _ = command.arg("--reference").arg(path));
+    mixed(guard.path())
+        .iter()
+        .for_each(|path| _ = command.arg("--reference").arg(path));
     let output = run(command.arg(picture(CLIP, "bad")));
     assert_eq!(output.status.code(), Some(65));
-    for name in ["empty: ", "cut.jpg: ", "words.png: ", "none.png: ", "4 of the references cannot be used"] {
-        assert!(errors(&output).contains(name), "{name:?} is not in {}", errors(&output));
+    for name in [
+        "empty: ",
+        "cut.jpg: ",
+        "words.png: ",
+        "none.png: ",
+        "4 of the references cannot be used",
+    ] {
+        assert!(
+            errors(&output).contains(name),
+            "{name:?} is not in {}",
+            errors(&output)
+        );
     }
     assert!(output.stdout.is_empty());
 }
@@ -365,11 +570,26 @@ fn a_reference_given_twice_counts_once_and_a_picture_that_is_one_is_told() {
     std::fs::copy(&a, &copy).expect("copied");
     let mut command = command(&model.path);
     command.args(["--size", "70", "--tensors"]).arg(&file);
-    [&a, &copy, &b].iter().for_each(|path| _ = command.arg("--reference").arg(path));
+    [&a, &copy, &b]
+        .iter()
+        .for_each(|path| _ = command.arg("--reference").arg(path));
     let output = succeed(command.arg(&a));
-    assert!(errors(&output).contains("are the same picture; counted once"), "{}", errors(&output));
-    assert!(errors(&output).contains("good_a.png is also the reference"), "{}", errors(&output));
-    assert_eq!(Golden::read(&file).tensor("paper.few_shot2.score.good_a").shape(), [1]);
+    assert!(
+        errors(&output).contains("are the same picture; counted once"),
+        "{}",
+        errors(&output)
+    );
+    assert!(
+        errors(&output).contains("good_a.png is also the reference"),
+        "{}",
+        errors(&output)
+    );
+    assert_eq!(
+        Golden::read(&file)
+            .tensor("paper.few_shot2.score.good_a")
+            .shape(),
+        [1]
+    );
 }
 
 #[test]
@@ -377,21 +597,40 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let (guard, model) = imported(DINO);
     let many = vec![picture(CLIP, "bad"); 20];
     let mut command = command(&model.path);
-    command.args(["--size", "70", "--reference"]).arg(picture(CLIP, "good_a")).args(&many);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary was built");
+    command
+        .args(["--size", "70", "--reference"])
+        .arg(picture(CLIP, "good_a"))
+        .args(&many);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("ends");
-    assert!(output.status.success(), "{:?}: {}", output.status, errors(&output));
+    assert!(
+        output.status.success(),
+        "{:?}: {}",
+        output.status,
+        errors(&output)
+    );
     assert_eq!(errors(&output), "");
 
     // The same for words on standard error: the problem still decides how it ends.
     let bad = guard.path().join("none.png");
-    let mut child = command.arg(&bad).stdout(Stdio::null()).spawn().expect("the binary was built");
+    let mut child = command
+        .arg(&bad)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary was built");
     drop(child.stderr.take());
     assert_eq!(child.wait().expect("ends").code(), Some(65));
 
     let mut info = winspect();
-    info.args(["model", "info"]).arg(&model.path).stdout(Stdio::piped()).stderr(Stdio::piped());
+    info.args(["model", "info"])
+        .arg(&model.path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = info.spawn().expect("the binary was built");
     drop(child.stdout.take());
     assert!(child.wait().expect("ends").success());
@@ -404,11 +643,20 @@ fn two_references_give_all_overlays_one_scale_on_which_a_good_part_does_not_glow
     let glow = |references: &[&str]| {
         let mut command = command(&model.path);
         command.args(["--size", "70", "--overlay"]).arg(&out);
-        references.iter().for_each(|name| _ = command.arg("--reference").arg(picture(CLIP, name)));
-        let output = succeed(command.arg(picture(CLIP, "good_a")).arg(picture(CLIP, "bad")));
+        references
+            .iter()
+            .for_each(|name| _ = command.arg("--reference").arg(picture(CLIP, name)));
+        let output = succeed(
+            command
+                .arg(picture(CLIP, "good_a"))
+                .arg(picture(CLIP, "bad")),
+        );
         let changed = ["good_a", "bad"].map(|name| {
             let open = |path: PathBuf| image::open(path).expect("a picture").into_rgb8().into_raw();
-            let (seen, drawn) = (open(picture(CLIP, name)), open(out.join(format!("{name}.png"))));
+            let (seen, drawn) = (
+                open(picture(CLIP, name)),
+                open(out.join(format!("{name}.png"))),
+            );
             assert_eq!(seen.len(), drawn.len());
             seen.iter().zip(&drawn).filter(|(a, b)| a != b).count() as f64 / seen.len() as f64
         });
@@ -428,8 +676,15 @@ fn overlays_never_replace_the_pictures_themselves() {
     std::fs::copy(picture(CLIP, "bad"), &shown).expect("copied");
     let before = std::fs::read(&shown).expect("there");
     let mut command = command(&model.path);
-    let output = run(command.args(["--class-name", "nut", "--overlay"]).arg(guard.path()).arg(&shown));
+    let output = run(command
+        .args(["--class-name", "nut", "--overlay"])
+        .arg(guard.path())
+        .arg(&shown));
     assert_eq!(output.status.code(), Some(64));
-    assert!(errors(&output).contains("would be overwritten"), "{}", errors(&output));
+    assert!(
+        errors(&output).contains("would be overwritten"),
+        "{}",
+        errors(&output)
+    );
     assert_eq!(std::fs::read(&shown).expect("there"), before);
 }

@@ -21,7 +21,11 @@ pub fn write_line(folder: &Path, port: u16, camera: &str) {
 
 pub fn command(folder: &Path) -> Command {
     let mut command = winspect();
-    command.arg("run").arg(folder.join("line.toml")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("run")
+        .arg(folder.join("line.toml"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -35,7 +39,13 @@ pub fn ask_to_stop(child: &Child) {
 
 pub fn signal(child: &Child, name: &str) {
     let (name, pid) = (format!("-{name}"), child.id().to_string());
-    assert!(Command::new("kill").args([name, pid]).status().expect("kill is everywhere").success());
+    assert!(
+        Command::new("kill")
+            .args([name, pid])
+            .status()
+            .expect("kill is everywhere")
+            .success()
+    );
 }
 
 /// The JSON line at the end, after an orderly end.
@@ -48,7 +58,10 @@ pub fn summary(output: &Output) -> serde_json::Value {
 }
 
 pub fn folder_camera() -> String {
-    format!("kind = \"folder\"\nlocation = {:?}\nfps = 0", golden("open-clip-tiny"))
+    format!(
+        "kind = \"folder\"\nlocation = {:?}\nfps = 0",
+        golden("open-clip-tiny")
+    )
 }
 
 #[test]
@@ -58,18 +71,29 @@ fn a_folder_ends_in_order_and_every_picture_has_its_verdict() {
     let listener = Listener::start(broker.port, "plant/box/#");
     write_line(folder.path(), broker.port, &folder_camera());
     let cache = folder.path().join("cache");
-    let summary = summary(&command(folder.path()).env("XDG_CACHE_HOME", &cache).output().expect("ends"));
-    let counted =
-        serde_json::json!({"captured": 4, "judged": 4, "replaced": 0, "skipped": 0, "failed": 0, "stopped": 0});
+    let summary = summary(
+        &command(folder.path())
+            .env("XDG_CACHE_HOME", &cache)
+            .output()
+            .expect("ends"),
+    );
+    let counted = serde_json::json!({"captured": 4, "judged": 4, "replaced": 0, "skipped": 0, "failed": 0, "stopped": 0});
     assert_eq!(summary["cameras"]["top"], counted);
-    assert_eq!((&summary["balanced"], &summary["acknowledged"]), (&true.into(), &4.into()));
+    assert_eq!(
+        (&summary["balanced"], &summary["acknowledged"]),
+        (&true.into(), &4.into())
+    );
     let results = listener.wait_for("box/result", 4);
     let parts: Vec<(u64, String, String)> = results
         .iter()
         .map(|line| {
             let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
             let word = |key: &str| value[key].as_str().expect("text").to_owned();
-            (value["seq"].as_u64().expect("a number"), word("part_id"), word("verdict"))
+            (
+                value["seq"].as_u64().expect("a number"),
+                word("part_id"),
+                word("verdict"),
+            )
         })
         .collect();
     // The two references score nothing against themselves.
@@ -86,7 +110,11 @@ fn results_wait_for_a_broker_that_comes_back_and_arrive_once_in_order() {
     let port = free_port();
     let broker = Broker::start(port);
     let listener = Listener::start(port, "plant/box/result");
-    write_line(folder.path(), port, "kind = \"test\"\nfps = 20\nwidth = 322\nheight = 241");
+    write_line(
+        folder.path(),
+        port,
+        "kind = \"test\"\nfps = 20\nwidth = 322\nheight = 241",
+    );
     let line = start(folder.path());
     let before = listener.wait_for("result", 5).len();
     drop(listener);
@@ -97,12 +125,24 @@ fn results_wait_for_a_broker_that_comes_back_and_arrive_once_in_order() {
     let after = listener.wait_for("result", 5);
     ask_to_stop(&line);
     let summary = summary(&line.wait_with_output().expect("ends"));
-    assert_eq!((&summary["balanced"], &summary["undelivered"]), (&true.into(), &0.into()), "{summary}");
+    assert_eq!(
+        (&summary["balanced"], &summary["undelivered"]),
+        (&true.into(), &0.into()),
+        "{summary}"
+    );
     assert_eq!(summary["results"], summary["acknowledged"]);
-    assert!(summary["results"].as_u64().expect("a number") > before as u64 + 20, "{summary}");
-    let seqs = after.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["seq"].as_u64());
+    assert!(
+        summary["results"].as_u64().expect("a number") > before as u64 + 20,
+        "{summary}"
+    );
+    let seqs = after
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["seq"].as_u64());
     let seqs: Vec<_> = seqs.collect();
-    assert!(seqs.is_sorted() && seqs.windows(2).all(|pair| pair[0] != pair[1]), "{seqs:?}");
+    assert!(
+        seqs.is_sorted() && seqs.windows(2).all(|pair| pair[0] != pair[1]),
+        "{seqs:?}"
+    );
 }
 
 #[cfg(feature = "gstreamer")]
@@ -120,20 +160,36 @@ fn a_dead_camera_and_a_fast_one_do_not_touch_a_slow_one() {
     write_line(folder.path(), broker.port, &others);
     // Frames that wait together are looked at together; the order stays.
     let text = std::fs::read_to_string(folder.path().join("line.toml")).expect("just written");
-    std::fs::write(folder.path().join("line.toml"), format!("batch = 4\n{text}")).expect("written");
+    std::fs::write(
+        folder.path().join("line.toml"),
+        format!("batch = 4\n{text}"),
+    )
+    .expect("written");
     let line = start(folder.path());
     let mut slow = 0;
     while slow < 12 {
-        let result: serde_json::Value = serde_json::from_str(&listener.wait_for("box/result", 1)[0]).expect("JSON");
+        let result: serde_json::Value =
+            serde_json::from_str(&listener.wait_for("box/result", 1)[0]).expect("JSON");
         slow += u64::from(result["camera"] == "slow");
         // Every frame of the slow one: none was replaced while the fast one was served.
-        assert!(result["camera"] != "slow" || result["seq"] == slow, "{result}");
+        assert!(
+            result["camera"] != "slow" || result["seq"] == slow,
+            "{result}"
+        );
     }
     ask_to_stop(&line);
     let summary = summary(&line.wait_with_output().expect("ends"));
-    let count = |camera: &str, what: &str| summary["cameras"][camera][what].as_u64().expect("a number");
-    assert_eq!((count("top", "captured"), count("slow", "replaced")), (0, 0), "{summary}");
-    assert!(count("fast", "captured") > count("slow", "captured"), "{summary}");
+    let count =
+        |camera: &str, what: &str| summary["cameras"][camera][what].as_u64().expect("a number");
+    assert_eq!(
+        (count("top", "captured"), count("slow", "replaced")),
+        (0, 0),
+        "{summary}"
+    );
+    assert!(
+        count("fast", "captured") > count("slow", "captured"),
+        "{summary}"
+    );
     assert_eq!(summary["balanced"], true);
 }
 
@@ -142,8 +198,16 @@ fn what_cannot_run_is_said_with_its_exit_code() {
     let (folder, _model) = imported("dinov2-tiny");
     let cases = [
         ("kind = \"rstp\"", 78, "did you mean \"rtsp\"?"),
-        ("kind = \"file\"\nlocation = \"none.mp4\"", 78, "none.mp4 is not there"),
-        ("kind = \"test\"\nfps = \"many\"", 78, "camera[0].fps: must be a whole number"),
+        (
+            "kind = \"file\"\nlocation = \"none.mp4\"",
+            78,
+            "none.mp4 is not there",
+        ),
+        (
+            "kind = \"test\"\nfps = \"many\"",
+            78,
+            "camera[0].fps: must be a whole number",
+        ),
     ];
     for (camera, code, words) in cases {
         write_line(folder.path(), 1, camera);
@@ -157,7 +221,15 @@ fn what_cannot_run_is_said_with_its_exit_code() {
 #[test]
 fn the_example_configuration_has_no_unknown_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/line.example.toml");
-    let problems = winspect::config::load(&path).err().map(|p| p.to_string()).unwrap_or_default();
+    let problems = winspect::config::load(&path)
+        .err()
+        .map(|p| p.to_string())
+        .unwrap_or_default();
     // Its references are the user's to bring; nothing else may be wrong.
-    assert!(problems.lines().all(|line| line.starts_with("recipe.references: ")), "{problems}");
+    assert!(
+        problems
+            .lines()
+            .all(|line| line.starts_with("recipe.references: ")),
+        "{problems}"
+    );
 }

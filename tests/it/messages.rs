@@ -10,17 +10,22 @@ use std::time::{Duration, Instant};
 
 /// `topic -> (quality of service, retained)` out of the table; names in angle brackets are any name.
 fn listed() -> BTreeMap<String, (String, bool)> {
-    let rows = include_str!("../../docs/mqtt.md").lines().filter_map(|line| {
-        let (topic, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
-        let (how, _) = rest.split_once(" | ")?;
-        let (qos, retained) = how.split_once(", ")?;
-        ["0", "1"].contains(&qos).then(|| (topic.to_owned(), (qos.to_owned(), retained == "yes")))
-    });
+    let rows = include_str!("../../docs/mqtt.md")
+        .lines()
+        .filter_map(|line| {
+            let (topic, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+            let (how, _) = rest.split_once(" | ")?;
+            let (qos, retained) = how.split_once(", ")?;
+            ["0", "1"]
+                .contains(&qos)
+                .then(|| (topic.to_owned(), (qos.to_owned(), retained == "yes")))
+        });
     rows.collect()
 }
 
 fn fits(listed: &str, topic: &str) -> bool {
-    let (listed, topic): (Vec<&str>, Vec<&str>) = (listed.split('/').collect(), topic.split('/').collect());
+    let (listed, topic): (Vec<&str>, Vec<&str>) =
+        (listed.split('/').collect(), topic.split('/').collect());
     let fits = |(listed, topic): (&&str, &&str)| listed.starts_with('<') || listed == topic;
     listed.len() == topic.len() && listed.iter().zip(&topic).all(fits)
 }
@@ -28,8 +33,17 @@ fn fits(listed: &str, topic: &str) -> bool {
 fn publish(port: u16, command: &str, payload: &str, arguments: &[&str]) {
     let (port, topic) = (port.to_string(), format!("plant/box/cmd/{command}"));
     let mut command = Command::new("mosquitto_pub");
-    command.args(["-V", "5", "-p", &port, "-q", "1", "-t", &topic, "-m", payload]).args(arguments);
-    assert!(command.status().expect("mosquitto-clients is installed").success());
+    command
+        .args([
+            "-V", "5", "-p", &port, "-q", "1", "-t", &topic, "-m", payload,
+        ])
+        .args(arguments);
+    assert!(
+        command
+            .status()
+            .expect("mosquitto-clients is installed")
+            .success()
+    );
 }
 
 #[test]
@@ -41,32 +55,73 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
     let port = broker.port;
     // Topic twice: the first is what `wait_for` takes away.
     let format = "%t %t %q %r %E|%D %p";
-    let listener =
-        Listener::with(port, "plant/box/#", &["-V", "5", "--retain-as-published", "-t", "plc/answers", "-F", format]);
+    let listener = Listener::with(
+        port,
+        "plant/box/#",
+        &[
+            "-V",
+            "5",
+            "--retain-as-published",
+            "-t",
+            "plc/answers",
+            "-F",
+            format,
+        ],
+    );
     let camera = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"";
     // What a run without a broker leaves is late.
     write_line(folder.path(), free_port(), &folder_camera());
     let left = start(folder.path()).wait_with_output().expect("ends");
     assert_eq!(summary(&left)["undelivered"], 4, "{left:?}");
-    write_line(folder.path(), port, &format!("{camera}\ndeadline_ms = 3000\nreject_after_ms = 3000"));
+    write_line(
+        folder.path(),
+        port,
+        &format!("{camera}\ndeadline_ms = 3000\nreject_after_ms = 3000"),
+    );
     let file = folder.path().join("line.toml");
     let line = std::fs::read_to_string(&file).expect("written");
     std::fs::write(&file, line.replace("[mqtt]", "[mqtt]\ntimed_reject = true")).expect("written");
     let checked = winspect().arg("check").arg(&file).output().expect("ends");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
     let line = start(folder.path());
-    let answers = ["-D", "publish", "response-topic", "plc/answers", "-D", "publish", "correlation-data", "order-7"];
+    let answers = [
+        "-D",
+        "publish",
+        "response-topic",
+        "plc/answers",
+        "-D",
+        "publish",
+        "correlation-data",
+        "order-7",
+    ];
 
     let (mut seen, mut others, mut lives) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let (mut online, mut asked, mut stopping, mut stopped) = (false, false, false, false);
     let end = Instant::now() + Duration::from_secs(60);
     while !stopped {
-        let missing: Vec<&String> = listed.keys().filter(|topic| !seen.contains(*topic)).collect();
+        let missing: Vec<&String> = listed
+            .keys()
+            .filter(|topic| !seen.contains(*topic))
+            .collect();
         assert!(Instant::now() < end, "{missing:?} did not come");
         if online && !asked {
             asked = true;
-            publish(port, "set_threshold", r#"{"id":"limit","value":0.000001}"#, &[]);
-            publish(port, "trigger", r#"{"id":"a","camera":"top","part_id":"A"}"#, &[]);
+            publish(
+                port,
+                "set_threshold",
+                r#"{"id":"limit","value":0.000001}"#,
+                &[],
+            );
+            publish(
+                port,
+                "trigger",
+                r#"{"id":"a","camera":"top","part_id":"A"}"#,
+                &[],
+            );
             publish(port, "snapshot", r#"{"id":"c","camera":"top"}"#, &answers);
         }
         if missing.is_empty() && !stopping {
@@ -74,19 +129,31 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
             ask_to_stop(&line);
         }
         let message = listener.wait_for("", 1).remove(0);
-        let Some((topic, rest)) = message.split_once(' ') else { continue }; // the second line of a picture
+        let Some((topic, rest)) = message.split_once(' ') else {
+            continue;
+        }; // the second line of a picture
         if topic == "plc/answers" {
-            assert!(rest.contains("|order-7 {\"schema\":1,\"id\":\"c\",\"status\":\"done\""), "{message}");
+            assert!(
+                rest.contains("|order-7 {\"schema\":1,\"id\":\"c\",\"status\":\"done\""),
+                "{message}"
+            );
             continue;
         }
-        let Some(topic) = topic.strip_prefix("plant/box/") else { continue };
+        let Some(topic) = topic.strip_prefix("plant/box/") else {
+            continue;
+        };
         let parts: Vec<&str> = rest.splitn(4, ' ').collect();
-        let [qos, retained, properties, payload] = parts.as_slice() else { continue };
+        let [qos, retained, properties, payload] = parts.as_slice() else {
+            continue;
+        };
         online |= topic.ends_with("/status") && payload.contains("\"online\"");
         if topic == "availability" {
             lives.insert(payload.to_string());
             stopped = *payload == "stopped";
-        } else if payload.starts_with('{') && !["check", "fence"].contains(&topic) && !topic.starts_with("cmd/") {
+        } else if payload.starts_with('{')
+            && !["check", "fence"].contains(&topic)
+            && !topic.starts_with("cmd/")
+        {
             let value: serde_json::Value =
                 serde_json::from_str(payload).unwrap_or_else(|error| panic!("{error}: {payload}"));
             assert_eq!(value["schema"], 1, "{message}");
@@ -98,7 +165,10 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
             _ => None,
         };
         if let Some(expires) = expires {
-            let within: u32 = properties.trim_end_matches('|').parse().unwrap_or_else(|_| panic!("{message}"));
+            let within: u32 = properties
+                .trim_end_matches('|')
+                .parse()
+                .unwrap_or_else(|_| panic!("{message}"));
             assert!(expires.contains(&within), "{message}");
         }
         match listed.iter().find(|(listed, _)| fits(listed, topic)) {
@@ -125,9 +195,18 @@ fn a_picture_that_is_larger_than_the_broker_takes_is_left_out_and_told_once() {
     write_line(folder.path(), broker.port, &folder_camera());
     let output = start(folder.path()).wait_with_output().expect("ends");
     let summary = summary(&output);
-    assert_eq!((&summary["acknowledged"], &summary["given_up"]), (&4.into(), &0.into()), "{summary}");
+    assert_eq!(
+        (&summary["acknowledged"], &summary["given_up"]),
+        (&4.into(), &0.into()),
+        "{summary}"
+    );
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(told.matches("the broker takes packets of at most 3000 bytes").count(), 1, "{told}");
+    assert_eq!(
+        told.matches("the broker takes packets of at most 3000 bytes")
+            .count(),
+        1,
+        "{told}"
+    );
     assert!(!told.contains("away"), "{told}");
     let (mut topics, until) = (vec![], Instant::now() + Duration::from_secs(60));
     loop {
@@ -138,5 +217,13 @@ fn a_picture_that_is_larger_than_the_broker_takes_is_left_out_and_told_once() {
         topics.push(topic);
     }
     let count = |end: &str| topics.iter().filter(|topic| topic.ends_with(end)).count();
-    assert_eq!((count("box/result"), count("box/birth"), count("heatmap/top")), (4, 1, 0), "{topics:?}");
+    assert_eq!(
+        (
+            count("box/result"),
+            count("box/birth"),
+            count("heatmap/top")
+        ),
+        (4, 1, 0),
+        "{topics:?}"
+    );
 }

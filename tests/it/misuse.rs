@@ -9,8 +9,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const CAMERA: &str =
-    "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\nqueue = 64\ndeadline_ms = 20000";
+const CAMERA: &str = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\nqueue = 64\ndeadline_ms = 20000";
 /// Of each kind, but for the malformed and the same ones.
 const MANY: usize = 2000;
 const MALFORMED: usize = 2500;
@@ -20,15 +19,38 @@ const SAME: usize = 1500;
 const GOOD: usize = 50;
 
 /// `mosquitto_pub` with a line a message, `pause` between them.
-fn publish_all(port: u16, topic: &str, arguments: &[&str], pause: Duration, lines: Vec<String>) -> impl FnOnce() {
+fn publish_all(
+    port: u16,
+    topic: &str,
+    arguments: &[&str],
+    pause: Duration,
+    lines: Vec<String>,
+) -> impl FnOnce() {
     let mut command = Command::new("mosquitto_pub");
     let topic = format!("plant/box/cmd/{topic}");
-    command.args(["-V", "5", "-p", &port.to_string(), "-q", "1", "-t", &topic, "-l"]).args(arguments);
-    let mut child = command.stdin(Stdio::piped()).spawn().expect("mosquitto-clients is installed");
+    command
+        .args([
+            "-V",
+            "5",
+            "-p",
+            &port.to_string(),
+            "-q",
+            "1",
+            "-t",
+            &topic,
+            "-l",
+        ])
+        .args(arguments);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("mosquitto-clients is installed");
     let mut input = child.stdin.take().expect("piped");
     let writer = std::thread::spawn(move || {
         for line in lines {
-            input.write_all(format!("{line}\n").as_bytes()).expect("it reads");
+            input
+                .write_all(format!("{line}\n").as_bytes())
+                .expect("it reads");
             std::thread::sleep(pause);
         }
     });
@@ -41,16 +63,28 @@ fn publish_all(port: u16, topic: &str, arguments: &[&str], pause: Duration, line
 /// Resident, in MB.
 fn memory(line: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", line.id())).expect("it runs");
-    let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has some");
-    kb.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1000
+    let kb = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("it has some");
+    kb.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .expect("a number")
+        / 1000
 }
 
 fn answers(listener: &Listener, topic: &str, count: usize) -> Vec<Value> {
-    listener.wait_for(topic, count).iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+    listener
+        .wait_for(topic, count)
+        .iter()
+        .map(|text| serde_json::from_str(text).expect("JSON"))
+        .collect()
 }
 
 #[test]
-fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_between_them_are_judged() {
+fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_between_them_are_judged()
+{
     let (folder, _model) = imported("dinov2-tiny");
     let port = free_port();
     let conf = folder.path().join("mosquitto.conf");
@@ -67,14 +101,27 @@ fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_betwee
     std::thread::sleep(Duration::from_secs(1));
     let before = memory(&line);
 
-    let garbage =
-        ["{", "[1]", "nothing", r#"{"id":7}"#, r#"{"id":"m","speed":1}"#, r#"{"id":"m","at":"noon"}"#, "\"\\u0000\""];
-    let malformed = (0..MALFORMED).map(|n| garbage[n % garbage.len()].to_owned()).collect();
-    let huge = (0..MANY).map(|n| format!(r#"{{"id":"h{n}","part_id":"{}"}}"#, "x".repeat(6000))).collect();
+    let garbage = [
+        "{",
+        "[1]",
+        "nothing",
+        r#"{"id":7}"#,
+        r#"{"id":"m","speed":1}"#,
+        r#"{"id":"m","at":"noon"}"#,
+        "\"\\u0000\"",
+    ];
+    let malformed = (0..MALFORMED)
+        .map(|n| garbage[n % garbage.len()].to_owned())
+        .collect();
+    let huge = (0..MANY)
+        .map(|n| format!(r#"{{"id":"h{n}","part_id":"{}"}}"#, "x".repeat(6000)))
+        .collect();
     let retained = (0..MANY).map(|n| format!(r#"{{"id":"r{n}"}}"#)).collect();
     let same = vec![r#"{"id":"same"}"#.to_owned(); SAME];
     let odd = (0..MANY).map(|n| format!(r#"{{"id":"u{n}"}}"#)).collect();
-    let good = (0..GOOD).map(|n| format!(r#"{{"id":"good{n}","part_id":"{n}"}}"#)).collect();
+    let good = (0..GOOD)
+        .map(|n| format!(r#"{{"id":"good{n}","part_id":"{n}"}}"#))
+        .collect();
     let (at_once, now_and_then) = (Duration::ZERO, Duration::from_millis(20));
     let ends: Vec<Box<dyn FnOnce()>> = vec![
         Box::new(publish_all(port, "trigger", &[], at_once, malformed)),
@@ -85,18 +132,35 @@ fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_betwee
         Box::new(publish_all(port, "trigger", &[], now_and_then, good)),
     ];
     let told = answers(&triggers, "ack/trigger", MALFORMED + MANY + SAME + GOOD);
-    let refused = |answers: &[Value]| answers.iter().filter(|answer| answer["status"] == "rejected").count();
+    let refused = |answers: &[Value]| {
+        answers
+            .iter()
+            .filter(|answer| answer["status"] == "rejected")
+            .count()
+    };
     assert_eq!(refused(&told), MALFORMED + MANY);
-    assert!(told.iter().all(|answer| answer["status"] == "accepted" || answer["reason"].is_string()));
-    let accepted: HashSet<String> =
-        told.iter().filter(|a| a["status"] == "accepted").map(|a| format!("{} {}", a["id"], a["parts"])).collect();
+    assert!(
+        told.iter()
+            .all(|answer| answer["status"] == "accepted" || answer["reason"].is_string())
+    );
+    let accepted: HashSet<String> = told
+        .iter()
+        .filter(|a| a["status"] == "accepted")
+        .map(|a| format!("{} {}", a["id"], a["parts"]))
+        .collect();
     assert_eq!(accepted.len(), GOOD + 1, "one part for each id");
     let paused = answers(&pauses, "ack/pause", MANY);
-    let ids: HashSet<&str> = paused.iter().filter_map(|answer| answer["id"].as_str()).collect();
+    let ids: HashSet<&str> = paused
+        .iter()
+        .filter_map(|answer| answer["id"].as_str())
+        .collect();
     assert_eq!((refused(&paused), ids.len()), (MANY, MANY));
     assert_eq!(refused(&answers(&unknown, "ack/unknown", MANY)), MANY);
     let judged = answers(&results, "box/result", GOOD + 1);
-    let undecided = judged.iter().filter(|result| result["verdict"] == "undecided").map(|result| &result["reason"]);
+    let undecided = judged
+        .iter()
+        .filter(|result| result["verdict"] == "undecided")
+        .map(|result| &result["reason"]);
     let undecided: Vec<&Value> = undecided.collect();
     assert!(undecided.is_empty(), "{undecided:?}");
     ends.into_iter().for_each(|end| end());
@@ -107,11 +171,23 @@ fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_betwee
     let all: Vec<String> = (0..60).map(|n| command(&format!("\"w{n}\""))).collect();
     publish_all(port, "resume", &[], at_once, all)();
     let told = answers(&resumes, "ack/resume", 60);
-    let later: Vec<&Value> = told.iter().filter(|answer| answer["status"] == "rejected").collect();
+    let later: Vec<&Value> = told
+        .iter()
+        .filter(|answer| answer["status"] == "rejected")
+        .collect();
     assert!(later.len() <= 40, "{} of 60 were refused", later.len());
-    assert!(later.iter().all(|a| a["reason"].as_str().is_some_and(|why| why.contains("send it again"))), "{later:?}");
+    assert!(
+        later.iter().all(|a| a["reason"]
+            .as_str()
+            .is_some_and(|why| why.contains("send it again"))),
+        "{later:?}"
+    );
     std::thread::sleep(Duration::from_secs(1));
-    let again: Vec<String> = later.iter().take(20).map(|answer| command(&answer["id"].to_string())).collect();
+    let again: Vec<String> = later
+        .iter()
+        .take(20)
+        .map(|answer| command(&answer["id"].to_string()))
+        .collect();
     let count = again.len();
     publish_all(port, "resume", &[], at_once, again)();
     assert_eq!(refused(&answers(&resumes, "ack/resume", count)), 0);
@@ -120,5 +196,9 @@ fn ten_thousand_bad_commands_in_one_go_are_each_answered_and_the_triggers_betwee
     assert!(grown < 60, "{grown} MB more than before");
     ask_to_stop(&line);
     let summary = summary(&line.wait_with_output().expect("ends"));
-    assert_eq!((&summary["parts"], &summary["undelivered"]), (&(GOOD + 1).into(), &0.into()), "{summary}");
+    assert_eq!(
+        (&summary["parts"], &summary["undelivered"]),
+        (&(GOOD + 1).into(), &0.into()),
+        "{summary}"
+    );
 }

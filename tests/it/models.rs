@@ -15,14 +15,17 @@ fn refused(name: &str, change: impl FnOnce(&Path)) -> String {
     }
     change(&source);
     let target = folder.path().join("model");
-    let error = model::import(&source, &target, &|_| ()).expect_err("must be refused").to_string();
+    let error = model::import(&source, &target, &|_| ())
+        .expect_err("must be refused")
+        .to_string();
     let left = std::fs::read_dir(folder.path()).expect("there").count();
     assert_eq!(left, 1, "only the source may be left");
     error
 }
 
 fn edit(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
-    let mut value = serde_json::from_str(&std::fs::read_to_string(path).expect("there")).expect("JSON");
+    let mut value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("there")).expect("JSON");
     change(&mut value);
     std::fs::write(path, value.to_string()).expect("written");
 }
@@ -31,7 +34,8 @@ fn edit(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
 fn edit_header(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
     let bytes = std::fs::read(path).expect("there");
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
-    let mut header: serde_json::Map<_, _> = serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
+    let mut header: serde_json::Map<_, _> =
+        serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
     change(&mut header);
     let text = serde_json::to_vec(&header).expect("JSON");
     let mut out = (text.len() as u64).to_le_bytes().to_vec();
@@ -50,10 +54,16 @@ fn truncated_and_corrupt_weights_are_named() {
         std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
     });
     assert!(cut.contains("not a whole safetensors file"), "{cut}");
-    let garbage =
-        refused("open-clip-tiny", |source| std::fs::write(source.join(WEIGHTS), [0xff; 100]).expect("written"));
-    assert!(garbage.contains("not a whole safetensors file"), "{garbage}");
-    let none = refused("open-clip-tiny", |source| std::fs::write(source.join(WEIGHTS), []).expect("written"));
+    let garbage = refused("open-clip-tiny", |source| {
+        std::fs::write(source.join(WEIGHTS), [0xff; 100]).expect("written")
+    });
+    assert!(
+        garbage.contains("not a whole safetensors file"),
+        "{garbage}"
+    );
+    let none = refused("open-clip-tiny", |source| {
+        std::fs::write(source.join(WEIGHTS), []).expect("written")
+    });
     assert!(none.contains(WEIGHTS), "{none}");
 }
 
@@ -66,8 +76,14 @@ fn every_missing_and_misshapen_tensor_is_told_at_once() {
             header["visual.proj"]["shape"] = serde_json::json!([48, 96]);
         });
     });
-    assert!(error.contains("visual.conv1.weight: missing (shape [96, 3, 16, 16] is needed)"), "{error}");
-    assert!(error.contains("visual.proj: has shape [48, 96], [96, 48] is needed"), "{error}");
+    assert!(
+        error.contains("visual.conv1.weight: missing (shape [96, 3, 16, 16] is needed)"),
+        "{error}"
+    );
+    assert!(
+        error.contains("visual.proj: has shape [48, 96], [96, 48] is needed"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -76,22 +92,50 @@ fn weights_that_are_not_finite_are_refused() {
         let path = source.join(WEIGHTS);
         let mut bytes = std::fs::read(&path).expect("there");
         let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
-        let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
-        let offset = header["visual.proj"]["data_offsets"][0].as_u64().expect("a number") as usize + 8 + length;
+        let header: serde_json::Value =
+            serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
+        let offset = header["visual.proj"]["data_offsets"][0]
+            .as_u64()
+            .expect("a number") as usize
+            + 8
+            + length;
         bytes[offset..offset + 2].copy_from_slice(&half::f16::NAN.to_le_bytes());
         std::fs::write(&path, bytes).expect("written");
     });
-    assert!(error.contains("visual.proj: holds NaN at index 0"), "{error}");
+    assert!(
+        error.contains("visual.proj: holds NaN at index 0"),
+        "{error}"
+    );
 }
 
 #[test]
 fn towers_that_cannot_be_run_are_refused_by_their_key() {
     let cases: [(&str, serde_json::Value, &str); 5] = [
-        ("/model_cfg/vision_cfg/timm_model_name", "vit_so400m".into(), "model_cfg.vision_cfg.timm_model_name"),
-        ("/model_cfg/vision_cfg/layers", serde_json::json!([3, 4, 6, 3]), "ResNet"),
-        ("/model_cfg/vision_cfg/attentional_pool", true.into(), "attentional pooling"),
-        ("/model_cfg/text_cfg/hf_model_name", "roberta-base".into(), "model_cfg.text_cfg.hf_model_name"),
-        ("/model_cfg/vision_cfg/width", "wide".into(), "model_cfg.vision_cfg.width: must be a number"),
+        (
+            "/model_cfg/vision_cfg/timm_model_name",
+            "vit_so400m".into(),
+            "model_cfg.vision_cfg.timm_model_name",
+        ),
+        (
+            "/model_cfg/vision_cfg/layers",
+            serde_json::json!([3, 4, 6, 3]),
+            "ResNet",
+        ),
+        (
+            "/model_cfg/vision_cfg/attentional_pool",
+            true.into(),
+            "attentional pooling",
+        ),
+        (
+            "/model_cfg/text_cfg/hf_model_name",
+            "roberta-base".into(),
+            "model_cfg.text_cfg.hf_model_name",
+        ),
+        (
+            "/model_cfg/vision_cfg/width",
+            "wide".into(),
+            "model_cfg.vision_cfg.width: must be a number",
+        ),
     ];
     for (pointer, value, words) in cases {
         let error = refused("open-clip-tiny", |source| {
@@ -119,6 +163,8 @@ fn a_model_folder_that_lost_bytes_is_not_opened() {
     std::fs::write(path.join("vision.weights"), [0; 10]).expect("written");
     let error = ModelFolder::open(&path).expect_err("cut short").to_string();
     assert!(error.contains("vision.weights: 10 bytes"), "{error}");
-    let error = ModelFolder::open(folder.path()).expect_err("nothing there").to_string();
+    let error = ModelFolder::open(folder.path())
+        .expect_err("nothing there")
+        .to_string();
     assert!(error.contains("winspect model import"), "{error}");
 }

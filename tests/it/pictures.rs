@@ -4,11 +4,13 @@ use image::{ColorType, ImageFormat};
 use proptest::prelude::*;
 use std::io::Cursor;
 use std::path::Path;
-use winspect::frame::Picture;
-use winspect::picture_file::decode;
+use winspect::data::picture::Picture;
+use winspect::image::file::decode;
 
 fn file(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/pictures")
+        .join(name);
     std::fs::read(path).expect("part of the project")
 }
 
@@ -32,23 +34,41 @@ fn noise(format: ImageFormat) -> Vec<u8> {
 
 fn encoded(values: &[u8], width: u32, height: u32, colour: ColorType) -> Vec<u8> {
     let mut bytes = Cursor::new(vec![]);
-    image::write_buffer_with_format(&mut bytes, values, width, height, colour, ImageFormat::Png).expect("encodes");
+    image::write_buffer_with_format(&mut bytes, values, width, height, colour, ImageFormat::Png)
+        .expect("encodes");
     bytes.into_inner()
 }
 
-const FORMATS: [ImageFormat; 5] =
-    [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP];
+const FORMATS: [ImageFormat; 5] = [
+    ImageFormat::Png,
+    ImageFormat::Jpeg,
+    ImageFormat::Bmp,
+    ImageFormat::Tiff,
+    ImageFormat::WebP,
+];
 
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let own = FORMATS.map(|format| (format!("{format:?}"), noise(format)));
-    let foreign = ["progressive.jpg", "restarts.jpg", "thumbnail.jpg", "still.webp", "lzw.tif", "palette.png"]
-        .map(|name| (name.to_owned(), file(name)));
+    let foreign = [
+        "progressive.jpg",
+        "restarts.jpg",
+        "thumbnail.jpg",
+        "still.webp",
+        "lzw.tif",
+        "palette.png",
+    ]
+    .map(|name| (name.to_owned(), file(name)));
     for (name, whole) in own.into_iter().chain(foreign) {
         decode(&whole).unwrap_or_else(|error| panic!("{name}: {error}"));
         for sixteenth in 0..16 {
             let cut = &whole[..whole.len() * sixteenth / 16];
-            assert!(decode(cut).is_err(), "{name}: {} of {} bytes were read", cut.len(), whole.len());
+            assert!(
+                decode(cut).is_err(),
+                "{name}: {} of {} bytes were read",
+                cut.len(),
+                whole.len()
+            );
         }
     }
 }
@@ -57,7 +77,9 @@ fn a_file_cut_anywhere_is_refused() {
 fn a_jpeg_cut_by_one_byte_is_refused_and_one_with_padding_is_read() {
     for name in ["progressive.jpg", "restarts.jpg", "thumbnail.jpg"] {
         let mut bytes = file(name);
-        let error = decode(&bytes[..bytes.len() - 1]).expect_err(name).to_string();
+        let error = decode(&bytes[..bytes.len() - 1])
+            .expect_err(name)
+            .to_string();
         assert!(error.contains("cut short"), "{name}: {error}");
         bytes.extend([0; 64]);
         decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -70,7 +92,10 @@ fn what_would_be_another_picture_than_the_one_meant_is_refused() {
         ("animated.png", "an animation; give one picture"),
         ("animated.webp", "an animation; give one picture"),
         ("animated.gif", "a Gif cannot be read; save it as PNG"),
-        ("pages.tif", "a TIFF of several pages; give one picture a file"),
+        (
+            "pages.tif",
+            "a TIFF of several pages; give one picture a file",
+        ),
         ("cmyk.tif", "a CMYK picture; save it as RGB"),
         ("cmyk.jpg", "a CMYK picture; save it as RGB"),
     ];
@@ -80,11 +105,18 @@ fn what_would_be_another_picture_than_the_one_meant_is_refused() {
     }
     let mut float = Cursor::new(vec![]);
     let white = image::Rgb32FImage::from_pixel(2, 2, image::Rgb([255.0; 3]));
-    image::DynamicImage::ImageRgb32F(white).write_to(&mut float, ImageFormat::Tiff).expect("encodes");
-    let error = decode(&float.into_inner()).expect_err("whose white is 255?").to_string();
+    image::DynamicImage::ImageRgb32F(white)
+        .write_to(&mut float, ImageFormat::Tiff)
+        .expect("encodes");
+    let error = decode(&float.into_inner())
+        .expect_err("whose white is 255?")
+        .to_string();
     assert!(error.contains("floating-point"), "{error}");
     for bytes in [&b""[..], b"hello", &[0; 1000]] {
-        assert!(decode(bytes).is_err_and(|e| e.to_string().contains("neither PNG, JPEG")), "{bytes:?}");
+        assert!(
+            decode(bytes).is_err_and(|e| e.to_string().contains("neither PNG, JPEG")),
+            "{bytes:?}"
+        );
     }
 }
 
@@ -95,31 +127,61 @@ fn a_bomb_is_refused_before_it_is_decoded() {
     let mut encoder = png::Encoder::new(&mut bytes, 30_000, 30_000);
     encoder.set_color(png::ColorType::Rgb);
     let mut writer = encoder.write_header().expect("memory takes all");
-    writer.write_chunk(png::chunk::IDAT, &[0x78, 0x9c, 0, 0]).expect("memory takes all");
+    writer
+        .write_chunk(png::chunk::IDAT, &[0x78, 0x9c, 0, 0])
+        .expect("memory takes all");
     drop(writer);
     let error = decode(&bytes).expect_err("2.7 GB").to_string();
     let words = "a picture of 30000 x 30000 pixels (2700000000 bytes decoded) is too large, at most 200000000 pixels";
     assert!(error.contains(words), "{error}");
 
     let mut jpeg = file("restarts.jpg");
-    let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a baseline frame header");
+    let frame = jpeg
+        .windows(2)
+        .position(|pair| pair == [0xFF, 0xC0])
+        .expect("a baseline frame header");
     jpeg[frame + 5..frame + 9].fill(0xFF);
     assert!(decode(&jpeg).is_err_and(|e| e.to_string().contains("65535 x 65535 pixels")));
 }
 
 #[test]
 fn every_depth_and_layout_comes_out_as_eight_bit_rgb() {
-    let sixteen: Vec<u8> = [0u16, 32_896, 65_535].iter().flat_map(|v| v.to_ne_bytes()).collect();
+    let sixteen: Vec<u8> = [0u16, 32_896, 65_535]
+        .iter()
+        .flat_map(|v| v.to_ne_bytes())
+        .collect();
     let cases = [
-        ("16-bit grey", encoded(&sixteen, 3, 1, ColorType::L16), [0, 128, 255].map(|v| [v; 3]).concat()),
-        ("16-bit RGB", encoded(&sixteen, 1, 1, ColorType::Rgb16), vec![0, 128, 255]),
+        (
+            "16-bit grey",
+            encoded(&sixteen, 3, 1, ColorType::L16),
+            [0, 128, 255].map(|v| [v; 3]).concat(),
+        ),
+        (
+            "16-bit RGB",
+            encoded(&sixteen, 1, 1, ColorType::Rgb16),
+            vec![0, 128, 255],
+        ),
         ("grey", encoded(&[7], 1, 1, ColorType::L8), vec![7; 3]),
         // Transparency is dropped, not blended.
-        ("grey and alpha", encoded(&[9, 0], 1, 1, ColorType::La8), vec![9; 3]),
-        ("RGBA", encoded(&[1, 2, 3, 0], 1, 1, ColorType::Rgba8), vec![1, 2, 3]),
+        (
+            "grey and alpha",
+            encoded(&[9, 0], 1, 1, ColorType::La8),
+            vec![9; 3],
+        ),
+        (
+            "RGBA",
+            encoded(&[1, 2, 3, 0], 1, 1, ColorType::Rgba8),
+            vec![1, 2, 3],
+        ),
     ];
     for (name, bytes, rgb) in cases {
-        assert_eq!(decode(&bytes).unwrap_or_else(|e| panic!("{name}: {e}")).rgb(), rgb, "{name}");
+        assert_eq!(
+            decode(&bytes)
+                .unwrap_or_else(|e| panic!("{name}: {e}"))
+                .rgb(),
+            rgb,
+            "{name}"
+        );
     }
     let narrow = decode(&encoded(&vec![5; 3 * 4000], 1, 4000, ColorType::Rgb8)).expect("1 x 4000");
     assert_eq!((narrow.width(), narrow.height()), (1, 4000));
@@ -127,11 +189,21 @@ fn every_depth_and_layout_comes_out_as_eight_bit_rgb() {
 
 #[test]
 fn pictures_of_other_encoders_come_out_right() {
-    for name in ["progressive.jpg", "restarts.jpg", "still.webp", "lzw.tif", "palette.png", "grey_alpha.png"] {
+    for name in [
+        "progressive.jpg",
+        "restarts.jpg",
+        "still.webp",
+        "lzw.tif",
+        "palette.png",
+        "grey_alpha.png",
+    ] {
         let picture = decode(&file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((picture.width(), picture.height()), (32, 24), "{name}");
         let (dark, light) = (pixel(&picture, 0, 0), pixel(&picture, 31, 23));
-        assert!(dark[1] < 60 && light[1] > dark[1] + 60, "{name}: {dark:?} {light:?}");
+        assert!(
+            dark[1] < 60 && light[1] > dark[1] + 60,
+            "{name}: {dark:?} {light:?}"
+        );
     }
     // Turned by a quarter to the right, as its orientation says: what was at the left is at the top.
     let turned = decode(&file("thumbnail.jpg")).expect("readable");

@@ -41,13 +41,20 @@ impl Between {
     fn start(broker: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let way = Arc::new(Mutex::new(Way { broker: Some(broker), acknowledges: true, pings: 0 }));
+        let way = Arc::new(Mutex::new(Way {
+            broker: Some(broker),
+            acknowledges: true,
+            pings: 0,
+        }));
         let (told, opened) = channel();
         let shared = way.clone();
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let broker = locked(&shared, |way| way.broker);
-                let Some(Ok(far)) = broker.map(|port| TcpStream::connect(("127.0.0.1", port))) else { continue };
+                let Some(Ok(far)) = broker.map(|port| TcpStream::connect(("127.0.0.1", port)))
+                else {
+                    continue;
+                };
                 carry(near, far, shared.clone());
                 let _ = told.send(()); // the test may have ended
             }
@@ -61,7 +68,9 @@ impl Between {
 
     #[track_caller]
     fn next_connection(&self) {
-        self.opened.recv_timeout(Duration::from_secs(60)).expect("the line connects");
+        self.opened
+            .recv_timeout(Duration::from_secs(60))
+            .expect("the line connects");
     }
 }
 
@@ -139,24 +148,42 @@ impl Heard {
     #[track_caller]
     fn hear(&mut self, listener: &Listener) -> Value {
         let result: Value = serde_json::from_str(&listener.wait_for("", 1)[0]).expect("JSON");
-        assert_eq!((&result["historical"], &result["dropped_before"]), (&json!(false), &json!(0)), "{result}");
+        assert_eq!(
+            (&result["historical"], &result["dropped_before"]),
+            (&json!(false), &json!(0)),
+            "{result}"
+        );
         let seq = result["seq"].as_u64().expect("a number");
-        assert!(self.seqs.last() < Some(&seq) || self.seqs.contains(&seq), "{seq} after {:?}", self.seqs.last());
+        assert!(
+            self.seqs.last() < Some(&seq) || self.seqs.contains(&seq),
+            "{seq} after {:?}",
+            self.seqs.last()
+        );
         self.seqs.insert(seq);
         result
     }
 }
 
 fn time(value: &Value) -> Timestamp {
-    value.as_str().and_then(|at| at.parse().ok()).unwrap_or_else(|| panic!("{value} is no time"))
+    value
+        .as_str()
+        .and_then(|at| at.parse().ok())
+        .unwrap_or_else(|| panic!("{value} is no time"))
 }
 
 /// Every part has a result that was acknowledged; how many.
 #[track_caller]
 fn all_arrived(summary: &Value) -> u64 {
     let is_whole = summary["balanced"] == true && summary["parts"] == summary["results"];
-    assert!(is_whole && summary["results"] == summary["acknowledged"], "{summary}");
-    assert_eq!((&summary["undelivered"], &summary["given_up"]), (&json!(0), &json!(0)), "{summary}");
+    assert!(
+        is_whole && summary["results"] == summary["acknowledged"],
+        "{summary}"
+    );
+    assert_eq!(
+        (&summary["undelivered"], &summary["given_up"]),
+        (&json!(0), &json!(0)),
+        "{summary}"
+    );
     summary["parts"].as_u64().expect("a number")
 }
 
@@ -172,7 +199,11 @@ fn rewrite(folder: &Path, words: &str, others: &str) {
 fn a_broker_that_lives_but_acknowledges_nothing_is_left_and_no_result_is_lost() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
-    let listener = Listener::with(broker.port, "plant/box/result", &["-t", "plant/box/result/late"]);
+    let listener = Listener::with(
+        broker.port,
+        "plant/box/result",
+        &["-t", "plant/box/result/late"],
+    );
     let between = Between::start(broker.port);
     write_line(folder.path(), between.port, FREE_RUNNING);
     let line = Running::line(folder.path());
@@ -193,7 +224,10 @@ fn a_broker_that_lives_but_acknowledges_nothing_is_left_and_no_result_is_lost() 
     heard.until_one_after(again, &listener);
     let output = line.stop();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(errors.contains("no acknowledgement for 10 s; results wait"), "{errors}");
+    assert!(
+        errors.contains("no acknowledgement for 10 s; results wait"),
+        "{errors}"
+    );
     let parts = all_arrived(&summary(&output));
     heard.are_all(parts, &listener);
 }
@@ -203,7 +237,10 @@ fn the_recipe_says_what_the_gate_does_with_an_undecided_part_also_after_a_crash(
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
     let listener = Listener::start(broker.port, "plant/box/#");
-    let nobody = format!("kind = \"rtsp\"\nlocation = \"rtsp://127.0.0.1:{}/none\"", free_port());
+    let nobody = format!(
+        "kind = \"rtsp\"\nlocation = \"rtsp://127.0.0.1:{}/none\"",
+        free_port()
+    );
     for (word, reject) in [("pass", false), ("fail", true)] {
         let camera = |deadline: u32| {
             write_line(
@@ -211,15 +248,29 @@ fn the_recipe_says_what_the_gate_does_with_an_undecided_part_also_after_a_crash(
                 broker.port,
                 &format!("{nobody}\ntrigger = \"command\"\ndeadline_ms = {deadline}"),
             );
-            rewrite(folder.path(), "threshold = ", &format!("on_undecided = \"{word}\"\nthreshold = "));
+            rewrite(
+                folder.path(),
+                "threshold = ",
+                &format!("on_undecided = \"{word}\"\nthreshold = "),
+            );
         };
         let trigger = |id: &str| {
             let trigger = format!(r#"{{"id":"{word} {id}","part_id":"{word} {id}"}}"#);
-            assert_eq!(tell(&listener, broker.port, "trigger", &trigger)["status"], "accepted");
+            assert_eq!(
+                tell(&listener, broker.port, "trigger", &trigger)["status"],
+                "accepted"
+            );
         };
         let told = |result: &Value, id: &str, reason: &str| {
-            let keys = ["part_id", "verdict", "evaluation", "reason", "reject"].map(|key| result[key].clone());
-            let expected = [json!(format!("{word} {id}")), json!("undecided"), json!(3), json!(reason), json!(reject)];
+            let keys = ["part_id", "verdict", "evaluation", "reason", "reject"]
+                .map(|key| result[key].clone());
+            let expected = [
+                json!(format!("{word} {id}")),
+                json!("undecided"),
+                json!(3),
+                json!(reason),
+                json!(reject),
+            ];
             assert_eq!(keys, expected, "{result}");
         };
         camera(300);
@@ -253,7 +304,10 @@ fn a_belt_says_when_a_part_is_at_the_gate_and_an_encoder_at_which_count() {
     let output = command(folder.path()).output().expect("ends");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{errors}");
-    assert!(errors.contains("camera[0].deadline_ms: the part is at the gate after 2000 ms"), "{errors}");
+    assert!(
+        errors.contains("camera[0].deadline_ms: the part is at the gate after 2000 ms"),
+        "{errors}"
+    );
 
     let broker = Broker::start(free_port());
     let port = broker.port;
@@ -263,24 +317,55 @@ fn a_belt_says_when_a_part_is_at_the_gate_and_an_encoder_at_which_count() {
     let line = Running::line(folder.path());
     until(&listener, "camera/top/status", "state", "online");
     // Every part is rejected.
-    assert_eq!(tell(&listener, port, "set_threshold", r#"{"id":"limit","value":0.000001}"#)["status"], "done");
+    assert_eq!(
+        tell(
+            &listener,
+            port,
+            "set_threshold",
+            r#"{"id":"limit","value":0.000001}"#
+        )["status"],
+        "done"
+    );
     for (count, at_count) in [(json!(120_345), json!(125_145)), (json!(null), json!(null))] {
         let at = Timestamp::now();
-        let trigger = json!({"id": format!("at {count}"), "at": at.to_string(), "count": count}).to_string();
-        assert_eq!(tell(&listener, port, "trigger", &trigger)["status"], "accepted");
+        let trigger =
+            json!({"id": format!("at {count}"), "at": at.to_string(), "count": count}).to_string();
+        assert_eq!(
+            tell(&listener, port, "trigger", &trigger)["status"],
+            "accepted"
+        );
         let result = next(&listener, "box/result");
-        assert_eq!((&result["verdict"], &result["reject"]), (&json!("fail"), &json!(true)), "{result}");
-        assert_eq!((&result["reject_at_count"], &result["count"]), (&at_count, &count), "{result}");
+        assert_eq!(
+            (&result["verdict"], &result["reject"]),
+            (&json!("fail"), &json!(true)),
+            "{result}"
+        );
+        assert_eq!(
+            (&result["reject_at_count"], &result["count"]),
+            (&at_count, &count),
+            "{result}"
+        );
         // 1600 mm at 250 mm/s, from the picture on, which is the one nearest to the trigger's time.
         assert_eq!(result["reject_in_ms"], 6400.0, "{result}");
         let captured = time(&result["captured_at"]);
-        assert!(captured.duration_since(at).abs() <= SignedDuration::from_millis(1001), "{at}: {result}");
+        assert!(
+            captured.duration_since(at).abs() <= SignedDuration::from_millis(1001),
+            "{at}: {result}"
+        );
         let gate = next(&listener, "box/reject");
         assert_eq!(gate["seq"], result["seq"], "{gate}");
-        assert_eq!(time(&gate["at"]).duration_since(captured).as_millis(), 6400, "{gate}");
+        assert_eq!(
+            time(&gate["at"]).duration_since(captured).as_millis(),
+            6400,
+            "{gate}"
+        );
     }
     let summary = line.summary();
-    assert_eq!((&summary["parts"], &summary["rejects_told"]), (&json!(2), &json!(2)), "{summary}");
+    assert_eq!(
+        (&summary["parts"], &summary["rejects_told"]),
+        (&json!(2), &json!(2)),
+        "{summary}"
+    );
 }
 
 #[test]
@@ -294,52 +379,87 @@ fn what_comes_and_goes_twice_before_an_empty_belt_is_two_parts() {
     // The left edge of a bright square; nothing is the empty belt.
     let empty = [None; 8];
     let crossing = |speed| (-48..WIDTH as i32).step_by(speed).map(Some);
-    let shown: Vec<Option<i32>> =
-        empty.into_iter().chain(crossing(12)).chain(empty).chain(crossing(16)).chain(empty).collect();
+    let shown: Vec<Option<i32>> = empty
+        .into_iter()
+        .chain(crossing(12))
+        .chain(empty)
+        .chain(crossing(16))
+        .chain(empty)
+        .collect();
     for (number, left) in shown.iter().enumerate() {
         let picture = image::RgbImage::from_fn(WIDTH, 120, |x, y| {
-            let is_part = left.is_some_and(|left| (left..left + 48).contains(&(x as i32))) && (36..84).contains(&y);
+            let is_part = left.is_some_and(|left| (left..left + 48).contains(&(x as i32)))
+                && (36..84).contains(&y);
             image::Rgb([if is_part { 220 } else { 90 }; 3])
         });
         let name = left.map_or_else(|| "empty".to_owned(), |left| format!("at{left}"));
-        picture.save(pictures.join(format!("{number:03} {name}.png"))).expect("written");
+        picture
+            .save(pictures.join(format!("{number:03} {name}.png")))
+            .expect("written");
     }
-    let camera = format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0\ntrigger = \"presence\"\nqueue = 4");
+    let camera = format!(
+        "kind = \"folder\"\nlocation = {pictures:?}\nfps = 0\ntrigger = \"presence\"\nqueue = 4"
+    );
     write_line(folder.path(), broker.port, &camera);
     let summary = summary(&command(folder.path()).output().expect("ends"));
     assert_eq!(all_arrived(&summary), 2, "{summary}");
     let frames = shown.len();
-    let counted =
-        json!({"captured": frames, "judged": 2, "replaced": 0, "skipped": frames - 2, "failed": 0, "stopped": 0});
+    let counted = json!({"captured": frames, "judged": 2, "replaced": 0, "skipped": frames - 2, "failed": 0, "stopped": 0});
     assert_eq!(summary["cameras"]["top"], counted);
     for seq in [1, 2] {
         let result = next(&listener, "result");
         assert_eq!(result["seq"], seq, "{result}");
         assert_ne!(result["verdict"], "undecided", "{result}");
         // The frame in which it was in the middle.
-        assert!(result["part_id"].as_str().is_some_and(|name| name.ends_with(" at96.png")), "{result}");
+        assert!(
+            result["part_id"]
+                .as_str()
+                .is_some_and(|name| name.ends_with(" at96.png")),
+            "{result}"
+        );
     }
 }
 
 /// A line that may write no byte into a file once it is told so, whoever runs it.
 fn limitable(folder: &Path) -> Running {
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ && exec \"$0\" run line.toml", env!("CARGO_BIN_EXE_winspect")]);
-    command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args([
+        "-c",
+        "trap '' XFSZ && exec \"$0\" run line.toml",
+        env!("CARGO_BIN_EXE_winspect"),
+    ]);
+    command
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     Running::of(command.spawn().expect("sh is everywhere"))
 }
 
 fn let_it_write(line: &Running, limit: &str) {
     let mut command = Command::new("prlimit");
-    command.args(["--pid", &line.child().id().to_string(), &format!("--fsize={limit}:unlimited")]);
-    assert!(command.status().expect("util-linux is everywhere").success());
+    command.args([
+        "--pid",
+        &line.child().id().to_string(),
+        &format!("--fsize={limit}:unlimited"),
+    ]);
+    assert!(
+        command
+            .status()
+            .expect("util-linux is everywhere")
+            .success()
+    );
 }
 
 #[test]
-fn a_store_that_cannot_be_written_for_a_while_stops_nothing_and_nothing_is_missing_in_it_afterwards() {
+fn a_store_that_cannot_be_written_for_a_while_stops_nothing_and_nothing_is_missing_in_it_afterwards()
+ {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
-    let results = Listener::with(broker.port, "plant/box/result", &["-t", "plant/box/result/late"]);
+    let results = Listener::with(
+        broker.port,
+        "plant/box/result",
+        &["-t", "plant/box/result/late"],
+    );
     let states = Listener::start(broker.port, "plant/box/state");
     write_line(folder.path(), broker.port, FREE_RUNNING);
     let line = limitable(folder.path());
@@ -348,7 +468,12 @@ fn a_store_that_cannot_be_written_for_a_while_stops_nothing_and_nothing_is_missi
     until(&states, "box/state", "health", "NORMAL");
     let_it_write(&line, "0");
     let state = until(&states, "box/state", "health", "OFF_SPEC");
-    assert!(state["causes"].to_string().contains("results are not on the disk"), "{state}");
+    assert!(
+        state["causes"]
+            .to_string()
+            .contains("results are not on the disk"),
+        "{state}"
+    );
     // Verdicts go on, of pictures that were taken since.
     let failed = Timestamp::now();
     heard.until_one_after(failed, &results);
@@ -364,7 +489,13 @@ fn a_store_that_cannot_be_written_for_a_while_stops_nothing_and_nothing_is_missi
     next(&births, "box/birth"); // the retained one
     let line = Running::line(folder.path());
     let birth = next(&births, "box/birth");
-    assert_eq!((&birth["previous"][0]["camera"], &birth["previous"][0]["last_seq"]), (&json!("top"), &json!(parts)));
+    assert_eq!(
+        (
+            &birth["previous"][0]["camera"],
+            &birth["previous"][0]["last_seq"]
+        ),
+        (&json!("top"), &json!(parts))
+    );
     heard.seqs.clear();
     heard.until_seq(3, &results);
     line.summary();
@@ -374,7 +505,11 @@ fn a_store_that_cannot_be_written_for_a_while_stops_nothing_and_nothing_is_missi
 fn a_broker_that_stands_still_for_a_while_gets_every_result_in_order() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
-    let listener = Listener::with(broker.port, "plant/box/result", &["-t", "plant/box/result/late"]);
+    let listener = Listener::with(
+        broker.port,
+        "plant/box/result",
+        &["-t", "plant/box/result/late"],
+    );
     write_line(folder.path(), broker.port, FREE_RUNNING);
     let line = Running::line(folder.path());
     let mut heard = Heard::default();
@@ -392,7 +527,13 @@ fn a_broker_that_has_forgotten_the_session_gets_every_result_in_order_and_its_co
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
     // At QoS 0 mosquitto has sent to a listener whatever it has acknowledged, and its end takes nothing back.
-    let results = |port| Listener::with(port, "plant/box/result", &["-t", "plant/box/result/late", "-q", "0"]);
+    let results = |port| {
+        Listener::with(
+            port,
+            "plant/box/result",
+            &["-t", "plant/box/result/late", "-q", "0"],
+        )
+    };
     let first = results(broker.port);
     let between = Between::start(broker.port);
     write_line(folder.path(), between.port, FREE_RUNNING);
@@ -404,22 +545,34 @@ fn a_broker_that_has_forgotten_the_session_gets_every_result_in_order_and_its_co
     drop(broker);
     // Another one, whose listener is there before the line.
     let broker = Broker::start(free_port());
-    let (second, all) = (results(broker.port), Listener::start(broker.port, "plant/box/#"));
+    let (second, all) = (
+        results(broker.port),
+        Listener::start(broker.port, "plant/box/#"),
+    );
     between.set(|way| way.broker = Some(broker.port));
     between.next_connection();
     after.until_one_after(Timestamp::now(), &second);
-    assert_eq!(tell(&all, broker.port, "snapshot", r#"{"id":"look"}"#)["status"], "done");
+    assert_eq!(
+        tell(&all, broker.port, "snapshot", r#"{"id":"look"}"#)["status"],
+        "done"
+    );
     let parts = all_arrived(&line.summary());
     after.until_seq(parts, &second);
     while before.seqs.union(&after.seqs).count() < parts as usize {
         before.hear(&first);
     }
-    assert!(before.seqs.union(&after.seqs).copied().eq(1..=parts), "{:?} {:?}", before.seqs, after.seqs);
+    assert!(
+        before.seqs.union(&after.seqs).copied().eq(1..=parts),
+        "{:?} {:?}",
+        before.seqs,
+        after.seqs
+    );
 }
 
 #[cfg(feature = "gstreamer")]
 #[test]
-fn a_camera_that_goes_between_a_trigger_and_its_frame_leaves_the_part_undecided_and_judges_the_next() {
+fn a_camera_that_goes_between_a_trigger_and_its_frame_leaves_the_part_undecided_and_judges_the_next()
+ {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::start(free_port());
     let listener = Listener::start(broker.port, "plant/box/#");
@@ -431,8 +584,15 @@ fn a_camera_that_goes_between_a_trigger_and_its_frame_leaves_the_part_undecided_
              ! tcpserversink host=127.0.0.1 port={camera_port}"
         );
         let mut command = Command::new("gst-launch-1.0");
-        command.arg("-q").args(launch.split_whitespace()).stdout(Stdio::null());
-        Running::of(command.spawn().expect("tools/setup installs gst-launch-1.0"))
+        command
+            .arg("-q")
+            .args(launch.split_whitespace())
+            .stdout(Stdio::null());
+        Running::of(
+            command
+                .spawn()
+                .expect("tools/setup installs gst-launch-1.0"),
+        )
     };
     let launch = format!(
         "tcpclientsrc host=127.0.0.1 port={camera_port} \
@@ -450,23 +610,42 @@ fn a_camera_that_goes_between_a_trigger_and_its_frame_leaves_the_part_undecided_
         // A moment of which there is no picture yet.
         let at = Timestamp::now() + SignedDuration::from_millis(500);
         let trigger = json!({"id": id, "part_id": id, "at": at.to_string()}).to_string();
-        assert_eq!(tell(&listener, broker.port, "trigger", &trigger)["status"], "accepted");
+        assert_eq!(
+            tell(&listener, broker.port, "trigger", &trigger)["status"],
+            "accepted"
+        );
     };
     let mut shows = camera();
     let line = Running::line(folder.path());
     until(&statuses, "top/status", "state", "online");
     trigger("whole");
     let result = next(&listener, "box/result");
-    assert_eq!((&result["part_id"], &result["reason"]), (&json!("whole"), &json!(null)), "{result}");
+    assert_eq!(
+        (&result["part_id"], &result["reason"]),
+        (&json!("whole"), &json!(null)),
+        "{result}"
+    );
 
     crate::line::signal(shows.child(), "STOP");
     trigger("gone");
     drop(shows);
     until(&statuses, "top/status", "state", "offline");
     let result = next(&listener, "box/result");
-    assert_eq!((&result["seq"], &result["part_id"]), (&json!(2), &json!("gone")), "{result}");
-    assert_eq!((&result["verdict"], &result["reason"]), (&json!("undecided"), &json!("camera_lost")), "{result}");
-    assert_eq!((&result["reject"], &result["captured_by"]), (&json!(true), &json!("trigger")), "{result}");
+    assert_eq!(
+        (&result["seq"], &result["part_id"]),
+        (&json!(2), &json!("gone")),
+        "{result}"
+    );
+    assert_eq!(
+        (&result["verdict"], &result["reason"]),
+        (&json!("undecided"), &json!("camera_lost")),
+        "{result}"
+    );
+    assert_eq!(
+        (&result["reject"], &result["captured_by"]),
+        (&json!(true), &json!("trigger")),
+        "{result}"
+    );
     let total = result["latency_ms"]["total"].as_f64().expect("a number");
     assert!(total >= 5000.0, "not before its deadline: {result}");
 
@@ -474,7 +653,11 @@ fn a_camera_that_goes_between_a_trigger_and_its_frame_leaves_the_part_undecided_
     until(&statuses, "top/status", "state", "online");
     trigger("back");
     let result = next(&listener, "box/result");
-    assert_eq!((&result["seq"], &result["reason"]), (&json!(3), &json!(null)), "{result}");
+    assert_eq!(
+        (&result["seq"], &result["reason"]),
+        (&json!(3), &json!(null)),
+        "{result}"
+    );
     assert_eq!(all_arrived(&line.summary()), 3);
     drop(shows);
 }
@@ -500,7 +683,11 @@ fn a_part_waits_for_the_frame_nearest_to_it_also_when_the_two_before_lay_far_apa
     );
     let line = Running::line(folder.path());
     let (mut camera, _) = shown.accept().expect("the line connects");
-    let mut show = |grey: u8| camera.write_all(&vec![grey; 3 * 160 * 120]).expect("the line reads");
+    let mut show = |grey: u8| {
+        camera
+            .write_all(&vec![grey; 3 * 160 * 120])
+            .expect("the line reads")
+    };
     show(90);
     until(&listener, "camera/top/status", "state", "online");
     std::thread::sleep(Duration::from_secs(4));
@@ -508,7 +695,10 @@ fn a_part_waits_for_the_frame_nearest_to_it_also_when_the_two_before_lay_far_apa
     std::thread::sleep(Duration::from_secs(1));
     let at = Timestamp::now() + SignedDuration::from_millis(200);
     let trigger = json!({"id": "a", "at": at.to_string()}).to_string();
-    assert_eq!(tell(&listener, broker.port, "trigger", &trigger)["status"], "accepted");
+    assert_eq!(
+        tell(&listener, broker.port, "trigger", &trigger)["status"],
+        "accepted"
+    );
     show(130);
     let result = next(&listener, "box/result");
     assert_eq!(result["reason"], json!(null), "{result}");

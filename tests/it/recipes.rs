@@ -5,13 +5,13 @@ use crate::support::{golden, imported, runtime};
 use ndarray::{Array2, ArrayView2};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use winspect::data::map::Map;
+use winspect::data::picture::{Area, Picture};
 use winspect::engine::nearest::Nearest;
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
 use winspect::engine::{EncodeTook, Encoder, EngineError, Features, Look, PatchLayer};
-use winspect::frame::{Area, Picture};
+use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
-use winspect::picture_file;
-use winspect::verdict::Map;
 use winspect::winclip::mask::Polygon;
 use winspect::winclip::{Inspector, Judgement, MapKind, Preset, Recipe, Region, prompts, tiles};
 
@@ -23,7 +23,14 @@ fn an_encoder_computes_what_is_compared_and_no_more() {
     let patch = Some(vec![MapKind::Patch]);
     let three = Some(vec![MapKind::Windows(3)]);
     // preset, maps, with references -> the whole picture, patches, scales
-    type Case<'a> = (Preset, Option<Vec<MapKind>>, bool, bool, &'a [PatchLayer], &'a [usize]);
+    type Case<'a> = (
+        Preset,
+        Option<Vec<MapKind>>,
+        bool,
+        bool,
+        &'a [PatchLayer],
+        &'a [usize],
+    );
     let cases: [Case; 13] = [
         (Preset::Paper, None, false, true, &[], &[2, 3]),
         (Preset::Anomalib, None, false, true, &[], &[2, 3]),
@@ -42,9 +49,19 @@ fn an_encoder_computes_what_is_compared_and_no_more() {
     ];
     for (preset, maps, with_references, image, patches, scales) in cases {
         let what = format!("{preset:?} {maps:?} {with_references}");
-        let recipe = Recipe { preset, maps, ..Recipe::new(Some("nut".to_owned())) };
-        let plan = recipe.encode_plan(&model.spec, with_references).expect("fits");
-        assert_eq!((plan.image, plan.patches.as_slice(), plan.scales.as_slice()), (image, patches, scales), "{what}");
+        let recipe = Recipe {
+            preset,
+            maps,
+            ..Recipe::new(Some("nut".to_owned()))
+        };
+        let plan = recipe
+            .encode_plan(&model.spec, with_references)
+            .expect("fits");
+        assert_eq!(
+            (plan.image, plan.patches.as_slice(), plan.scales.as_slice()),
+            (image, patches, scales),
+            "{what}"
+        );
     }
 }
 
@@ -53,15 +70,58 @@ fn a_recipe_that_compares_nothing_is_refused() {
     let (_guard, model) = imported("open-clip-tiny");
     let own = Recipe::new(Some("nut".to_owned()));
     let cases = [
-        (Recipe { scales: vec![], ..own.clone() }, false, "scales: must name at least one"),
-        (Recipe { scales: vec![], preset: Preset::Caoyunkang, ..own.clone() }, true, "maps: must name at least one"),
-        (Recipe { maps: Some(vec![]), ..own.clone() }, false, "maps: must name at least one"),
-        (Recipe { block: Some(0), ..own.clone() }, false, "block: must be 1 to 3, got 0"),
-        (Recipe { block: Some(4), ..own }, true, "block: must be 1 to 3, got 4"),
+        (
+            Recipe {
+                scales: vec![],
+                ..own.clone()
+            },
+            false,
+            "scales: must name at least one",
+        ),
+        (
+            Recipe {
+                scales: vec![],
+                preset: Preset::Caoyunkang,
+                ..own.clone()
+            },
+            true,
+            "maps: must name at least one",
+        ),
+        (
+            Recipe {
+                maps: Some(vec![]),
+                ..own.clone()
+            },
+            false,
+            "maps: must name at least one",
+        ),
+        (
+            Recipe {
+                block: Some(0),
+                ..own.clone()
+            },
+            false,
+            "block: must be 1 to 3, got 0",
+        ),
+        (
+            Recipe {
+                block: Some(4),
+                ..own
+            },
+            true,
+            "block: must be 1 to 3, got 4",
+        ),
     ];
     for (recipe, with_references, words) in cases {
-        let problems = recipe.encode_plan(&model.spec, with_references).expect_err(words).to_string();
-        assert_eq!(problems.matches(words).count(), 1, "{words:?} once in {problems}");
+        let problems = recipe
+            .encode_plan(&model.spec, with_references)
+            .expect_err(words)
+            .to_string();
+        assert_eq!(
+            problems.matches(words).count(),
+            1,
+            "{words:?} once in {problems}"
+        );
     }
 }
 
@@ -69,39 +129,121 @@ fn a_recipe_that_compares_nothing_is_refused() {
 fn what_a_recipe_looks_at_must_be_there() {
     let (_guard, clip) = imported("open-clip-tiny");
     let (_other, dino) = imported("dinov2-tiny");
-    let (words, none) = (Recipe::new(Some("nut".to_owned())), Recipe { side: Some(70), ..Recipe::new(None) });
-    let crop = Some(Area { x: 10, y: 10, w: 100, h: 100 });
+    let (words, none) = (
+        Recipe::new(Some("nut".to_owned())),
+        Recipe {
+            side: Some(70),
+            ..Recipe::new(None)
+        },
+    );
+    let crop = Some(Area {
+        x: 10,
+        y: 10,
+        w: 100,
+        h: 100,
+    });
     let polygon = |corners: &[(f64, f64)]| vec![corners.to_vec()];
     let beside = polygon(&[(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)]);
-    let one = |crop, mask: &[_]| vec![Region { name: None, crop, mask: mask.to_vec() }];
-    let rim = Region { name: Some("rim".into()), crop, mask: beside.clone() };
+    let one = |crop, mask: &[_]| {
+        vec![Region {
+            name: None,
+            crop,
+            mask: mask.to_vec(),
+        }]
+    };
+    let rim = Region {
+        name: Some("rim".into()),
+        crop,
+        mask: beside.clone(),
+    };
     let cases = [
-        (&dino, Recipe { regions: one(None, &beside), ..none.clone() }, "mask: needs crop"),
-        (&dino, Recipe { regions: one(crop, &beside), ..none.clone() }, "mask: leaves none of the 5 x 5 cells"),
-        (&dino, Recipe { regions: vec![rim; 2], ..none.clone() }, "region[1].mask: leaves none of the 5 x 5 cells"),
-        (&dino, Recipe { regions: vec![], ..none.clone() }, "region: must be 1 to 32, got 0"),
         (
             &dino,
-            Recipe { regions: one(crop, &polygon(&[(0.0, 0.0), (99.0, 99.0)])), ..none.clone() },
+            Recipe {
+                regions: one(None, &beside),
+                ..none.clone()
+            },
+            "mask: needs crop",
+        ),
+        (
+            &dino,
+            Recipe {
+                regions: one(crop, &beside),
+                ..none.clone()
+            },
+            "mask: leaves none of the 5 x 5 cells",
+        ),
+        (
+            &dino,
+            Recipe {
+                regions: vec![rim; 2],
+                ..none.clone()
+            },
+            "region[1].mask: leaves none of the 5 x 5 cells",
+        ),
+        (
+            &dino,
+            Recipe {
+                regions: vec![],
+                ..none.clone()
+            },
+            "region: must be 1 to 32, got 0",
+        ),
+        (
+            &dino,
+            Recipe {
+                regions: one(crop, &polygon(&[(0.0, 0.0), (99.0, 99.0)])),
+                ..none.clone()
+            },
             "3 corners or more, got 2",
         ),
-        (&dino, Recipe { tiles: Some(50), ..none.clone() }, "tiles: need crop"),
         (
             &dino,
-            Recipe { tiles: Some(3), regions: one(crop, &[]), ..none.clone() },
+            Recipe {
+                tiles: Some(50),
+                ..none.clone()
+            },
+            "tiles: need crop",
+        ),
+        (
+            &dino,
+            Recipe {
+                tiles: Some(3),
+                regions: one(crop, &[]),
+                ..none.clone()
+            },
             "a map of 167 cells a side (at most 128)",
         ),
-        (&dino, Recipe { tiles: Some(3), regions: one(crop, &[]), ..none.clone() }, "a picture (at most 256)"),
-        (&clip, Recipe { tiles: Some(2), regions: one(crop, &[]), ..words }, "a picture (at most 256)"),
+        (
+            &dino,
+            Recipe {
+                tiles: Some(3),
+                regions: one(crop, &[]),
+                ..none.clone()
+            },
+            "a picture (at most 256)",
+        ),
+        (
+            &clip,
+            Recipe {
+                tiles: Some(2),
+                regions: one(crop, &[]),
+                ..words
+            },
+            "a picture (at most 256)",
+        ),
     ];
     for (model, recipe, words) in cases {
-        let problems = recipe.encode_plan(&model.spec, true).expect_err(words).to_string();
+        let problems = recipe
+            .encode_plan(&model.spec, true)
+            .expect_err(words)
+            .to_string();
         assert!(problems.contains(words), "{words:?} is not in {problems}");
     }
 }
 
 fn golden_picture(name: &str) -> Picture {
-    picture_file::read(&golden("open-clip-tiny").join(name)).expect("a golden picture")
+    image_file::read(&golden("open-clip-tiny").join(name)).expect("a golden picture")
 }
 
 /// What all golden pictures reach.
@@ -117,13 +259,26 @@ fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<Judgement>, Vec<Vec<(f32
     let encoder = Box::new(OnnxEncoder::open(&runtime(), model, &plan).expect("opens"));
     let words = model.spec.text.is_some().then(|| {
         let mut text = OnnxTextEncoder::open(&runtime(), model).expect("a text tower");
-        prompts::taught(recipe, &model.spec, &mut text).expect("short").expect("a class name")
+        prompts::taught(recipe, &model.spec, &mut text)
+            .expect("short")
+            .expect("a class name")
     });
     let references = ["good_a.png", "good_b.png"].map(golden_picture);
-    let mut inspector =
-        Inspector::prepare(recipe, &model.spec, &plan, encoder, words, &references, &mut |_, _| ()).expect("prepares");
+    let mut inspector = Inspector::prepare(
+        recipe,
+        &model.spec,
+        &plan,
+        encoder,
+        words,
+        &references,
+        &mut |_, _| (),
+    )
+    .expect("prepares");
     let left_out = inspector.leave_one_out().expect("compared");
-    (inspector.judge(&golden_picture("bad.png")).expect("judged"), left_out)
+    (
+        inspector.judge(&golden_picture("bad.png")).expect("judged"),
+        left_out,
+    )
 }
 
 /// Counts what goes through it, and in how many calls.
@@ -157,9 +312,16 @@ impl Nearest for Counted {
 
 /// How often the encoder looks at one picture, all in one call.
 fn looks_of(model: &ModelFolder, recipe: &Recipe) -> usize {
-    let (plan, calls) = (recipe.encode_plan(&model.spec, true).expect("fits"), Arc::default());
-    let encoder = Counted(OnnxEncoder::open(&runtime(), model, &plan).expect("opens"), Arc::clone(&calls));
-    let mut inspector = Inspector::untaught(recipe, &model.spec, &plan, Box::new(encoder), None).expect("no words");
+    let (plan, calls) = (
+        recipe.encode_plan(&model.spec, true).expect("fits"),
+        Arc::default(),
+    );
+    let encoder = Counted(
+        OnnxEncoder::open(&runtime(), model, &plan).expect("opens"),
+        Arc::clone(&calls),
+    );
+    let mut inspector =
+        Inspector::untaught(recipe, &model.spec, &plan, Box::new(encoder), None).expect("no words");
     inspector.judge(&golden_picture("bad.png")).expect("judged");
     let calls = calls.lock().expect("one thread");
     assert_eq!(calls.len(), 1);
@@ -167,7 +329,11 @@ fn looks_of(model: &ModelFolder, recipe: &Recipe) -> usize {
 }
 
 fn looks_at(crop: Area, mask: &[Polygon]) -> Vec<Region> {
-    vec![Region { name: None, crop: Some(crop), mask: mask.to_vec() }]
+    vec![Region {
+        name: None,
+        crop: Some(crop),
+        mask: mask.to_vec(),
+    }]
 }
 
 /// Against the definition: each look by itself, then the map of all.
@@ -175,13 +341,37 @@ fn looks_at(crop: Area, mask: &[Polygon]) -> Vec<Region> {
 fn tiles_are_judged_each_with_the_references_own_tile() {
     let (_guard, model) = imported("dinov2-tiny");
     let area = common_area();
-    let plain = Recipe { side: Some(70), regions: looks_at(area, &[]), ..Recipe::new(None) };
-    let alone = |crop: Area| judged(&model, &Recipe { regions: looks_at(crop, &[]), ..plain.clone() }).0.remove(0).map;
+    let plain = Recipe {
+        side: Some(70),
+        regions: looks_at(area, &[]),
+        ..Recipe::new(None)
+    };
+    let alone = |crop: Area| {
+        judged(
+            &model,
+            &Recipe {
+                regions: looks_at(crop, &[]),
+                ..plain.clone()
+            },
+        )
+        .0
+        .remove(0)
+        .map
+    };
     let side = area.w.min(area.h) / 2;
-    let (mut tiled, left_out) = judged(&model, &Recipe { tiles: Some(side), ..plain.clone() });
+    let (mut tiled, left_out) = judged(
+        &model,
+        &Recipe {
+            tiles: Some(side),
+            ..plain.clone()
+        },
+    );
     assert_eq!(left_out.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
     let tiled = tiled.remove(0);
-    let looks: Vec<_> = tiles::tiles(area, side).into_iter().map(|tile| (tile, alone(tile))).collect();
+    let looks: Vec<_> = tiles::tiles(area, side)
+        .into_iter()
+        .map(|tile| (tile, alone(tile)))
+        .collect();
     assert!(looks.len() >= 4);
     assert_eq!(tiled.map, tiles::merged(area, &alone(area), &looks));
     // A look has 25 cells, of which one counts.
@@ -201,8 +391,8 @@ fn tiles_that_a_mask_leaves_out_are_not_computed_and_the_others_are_as_without_i
         regions: looks_at(area, mask),
         ..Recipe::new(None)
     };
-    let [plain, masked] =
-        [recipe(&[]), recipe(std::slice::from_ref(&left))].map(|recipe| judged(&model, &recipe).0.remove(0));
+    let [plain, masked] = [recipe(&[]), recipe(std::slice::from_ref(&left))]
+        .map(|recipe| judged(&model, &recipe).0.remove(0));
     let side = plain.map.side();
     assert_eq!(masked.map.side(), side);
     // Three columns of tiles, of which the first alone reaches into the mask.
@@ -210,7 +400,11 @@ fn tiles_that_a_mask_leaves_out_are_not_computed_and_the_others_are_as_without_i
     assert_eq!(looks[0] - 1, 3 * (looks[1] - 1));
     for cell in 0..side * side {
         let counts = masked.map.counts(cell / side, cell % side);
-        assert_eq!(counts, 4 * (2 * (cell % side) + 1) <= 2 * side, "cell {cell}");
+        assert_eq!(
+            counts,
+            4 * (2 * (cell % side) + 1) <= 2 * side,
+            "cell {cell}"
+        );
         assert_eq!(masked.map.values()[cell] > 0.0, counts, "cell {cell}");
     }
     assert!(masked.score <= masked.map.max() && masked.score > 0.0);
@@ -221,15 +415,55 @@ fn a_model_with_words_looks_at_tiles_too() {
     let (_guard, model) = imported("open-clip-tiny");
     let area = common_area();
     let side = area.w.min(area.h) / 2;
-    for preset in [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang] {
-        let own = Recipe { preset, regions: looks_at(area, &[]), ..Recipe::new(Some("nut".to_owned())) };
-        let alone = |crop| judged(&model, &Recipe { regions: looks_at(crop, &[]), ..own.clone() }).0.remove(0);
-        let tiled = judged(&model, &Recipe { tiles: Some(side), ..own.clone() }).0.remove(0);
-        let looks: Vec<_> = tiles::tiles(area, side).into_iter().map(|tile| (tile, alone(tile))).collect();
-        let worst = looks.iter().map(|(_, look)| look.score).fold(f32::NEG_INFINITY, f32::max);
-        let maps: Vec<_> = looks.into_iter().map(|(tile, look)| (tile, look.map)).collect();
+    for preset in [
+        Preset::Paper,
+        Preset::Anomalib,
+        Preset::Zqhang,
+        Preset::Caoyunkang,
+    ] {
+        let own = Recipe {
+            preset,
+            regions: looks_at(area, &[]),
+            ..Recipe::new(Some("nut".to_owned()))
+        };
+        let alone = |crop| {
+            judged(
+                &model,
+                &Recipe {
+                    regions: looks_at(crop, &[]),
+                    ..own.clone()
+                },
+            )
+            .0
+            .remove(0)
+        };
+        let tiled = judged(
+            &model,
+            &Recipe {
+                tiles: Some(side),
+                ..own.clone()
+            },
+        )
+        .0
+        .remove(0);
+        let looks: Vec<_> = tiles::tiles(area, side)
+            .into_iter()
+            .map(|tile| (tile, alone(tile)))
+            .collect();
+        let worst = looks
+            .iter()
+            .map(|(_, look)| look.score)
+            .fold(f32::NEG_INFINITY, f32::max);
+        let maps: Vec<_> = looks
+            .into_iter()
+            .map(|(tile, look)| (tile, look.map))
+            .collect();
         let whole = alone(area);
-        assert_eq!(tiled.map, tiles::merged(area, &whole.map, &maps), "{preset:?}");
+        assert_eq!(
+            tiled.map,
+            tiles::merged(area, &whole.map, &maps),
+            "{preset:?}"
+        );
         assert_eq!(tiled.score, (whole.score + worst) / 2.0, "{preset:?}");
     }
 }
@@ -237,26 +471,80 @@ fn a_model_with_words_looks_at_tiles_too() {
 /// Each as if it were alone, in one go.
 #[test]
 fn regions_are_judged_apart_each_with_the_references_own_region() {
-    for (name, class) in [("dinov2-tiny", None), ("open-clip-tiny", Some("nut".to_owned()))] {
+    for (name, class) in [
+        ("dinov2-tiny", None),
+        ("open-clip-tiny", Some("nut".to_owned())),
+    ] {
         let (_guard, model) = imported(name);
         let (all, class_less) = (common_area(), class.is_none());
-        let (left, lower) = (Area { w: all.w / 2, ..all }, Area { y: all.y + all.h / 3, h: all.h / 2, ..all });
-        let edge = |a: Area| (a.x as f64, a.y as f64, (a.x + a.w) as f64, (a.y + a.h) as f64);
+        let (left, lower) = (
+            Area {
+                w: all.w / 2,
+                ..all
+            },
+            Area {
+                y: all.y + all.h / 3,
+                h: all.h / 2,
+                ..all
+            },
+        );
+        let edge = |a: Area| {
+            (
+                a.x as f64,
+                a.y as f64,
+                (a.x + a.w) as f64,
+                (a.y + a.h) as f64,
+            )
+        };
         let (x, y, right, bottom) = edge(lower);
         let mask = vec![vec![(x, y), (right, y), (x, bottom)]];
-        let own = Recipe { maps: Some(vec![MapKind::Patch, MapKind::Windows(2)]), ..Recipe::new(class) };
-        let own = if name == "dinov2-tiny" { Recipe { side: Some(70), ..own } } else { own };
+        let own = Recipe {
+            maps: Some(vec![MapKind::Patch, MapKind::Windows(2)]),
+            ..Recipe::new(class)
+        };
+        let own = if name == "dinov2-tiny" {
+            Recipe {
+                side: Some(70),
+                ..own
+            }
+        } else {
+            own
+        };
         let regions = vec![
-            Region { name: Some("left".into()), crop: Some(left), mask: vec![] },
-            Region { name: Some("lower".into()), crop: Some(lower), mask: mask.clone() },
+            Region {
+                name: Some("left".into()),
+                crop: Some(left),
+                mask: vec![],
+            },
+            Region {
+                name: Some("lower".into()),
+                crop: Some(lower),
+                mask: mask.clone(),
+            },
         ];
-        let recipe = Recipe { regions, ..own.clone() };
+        let recipe = Recipe {
+            regions,
+            ..own.clone()
+        };
         let (both, left_out) = judged(&model, &recipe);
         assert!(!class_less || looks_of(&model, &recipe) == 2);
-        assert_eq!(both.iter().map(|j| j.region.as_deref()).collect::<Vec<_>>(), [Some("left"), Some("lower")]);
+        assert_eq!(
+            both.iter().map(|j| j.region.as_deref()).collect::<Vec<_>>(),
+            [Some("left"), Some("lower")]
+        );
         for (i, (area, mask)) in [(left, vec![]), (lower, mask)].into_iter().enumerate() {
-            let (alone, good) = judged(&model, &Recipe { regions: looks_at(area, &mask), ..own.clone() });
-            assert_eq!((both[i].score, &both[i].map, both[i].area), (alone[0].score, &alone[0].map, area), "{name}");
+            let (alone, good) = judged(
+                &model,
+                &Recipe {
+                    regions: looks_at(area, &mask),
+                    ..own.clone()
+                },
+            );
+            assert_eq!(
+                (both[i].score, &both[i].map, both[i].area),
+                (alone[0].score, &alone[0].map, area),
+                "{name}"
+            );
             assert_eq!(left_out[i], good[0], "{name}");
         }
         assert_ne!(both[0].score, both[1].score);
@@ -269,7 +557,15 @@ fn a_model_with_words_is_not_prepared_without_them() {
     let recipe = Recipe::new(Some("nut".to_owned()));
     let plan = recipe.encode_plan(&model.spec, false).expect("fits");
     let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
-    let prepared = Inspector::prepare(&recipe, &model.spec, &plan, Box::new(encoder), None, &[], &mut |_, _| ());
+    let prepared = Inspector::prepare(
+        &recipe,
+        &model.spec,
+        &plan,
+        Box::new(encoder),
+        None,
+        &[],
+        &mut |_, _| (),
+    );
     let error = prepared.err().expect("no words").to_string();
     assert!(error.contains("no prototypes were made of them"), "{error}");
 }
@@ -292,14 +588,24 @@ fn a_line_whose_references_are_one_picture_decides_nothing_and_says_so() {
     );
     let line = folder.path().join("line.toml");
     std::fs::write(&line, text).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect")).arg("run").arg(&line).output().expect("runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
+        .arg("run")
+        .arg(&line)
+        .output()
+        .expect("runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    for words in ["are the same picture; counted once", "\"auto\" needs at least 2 different references"] {
+    for words in [
+        "are the same picture; counted once",
+        "\"auto\" needs at least 2 different references",
+    ] {
         assert!(errors.contains(words), "{words:?} is not in {errors}");
     }
     for result in listener.wait_for("result", 4) {
-        assert!(result.contains("\"undecided\"") && result.contains("\"not_ready\""), "{result}");
+        assert!(
+            result.contains("\"undecided\"") && result.contains("\"not_ready\""),
+            "{result}"
+        );
     }
 }
 
@@ -314,10 +620,17 @@ fn a_line_names_all_its_bad_references_at_once() {
                 [[camera]]\nname = \"top\"\nkind = \"test\"\n";
     let line = folder.path().join("line.toml");
     std::fs::write(&line, text).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect")).arg("run").arg(&line).output().expect("runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
+        .arg("run")
+        .arg(&line)
+        .output()
+        .expect("runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{errors}");
-    assert!(errors.contains("a.png: not a picture") && errors.contains("b.jpg: not a picture"), "{errors}");
+    assert!(
+        errors.contains("a.png: not a picture") && errors.contains("b.jpg: not a picture"),
+        "{errors}"
+    );
 }
 
 /// A covered lens would be "good" beside a black reference.
@@ -336,7 +649,11 @@ fn references_that_show_nothing_are_refused() {
     );
     let line = folder.path().join("line.toml");
     std::fs::write(&line, text).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect")).arg("run").arg(&line).output().expect("runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
+        .arg("run")
+        .arg(&line)
+        .output()
+        .expect("runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{errors}");
     for words in ["3 of the references", "black.png", "grey.png", "white.png"] {

@@ -38,7 +38,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else { return };
+        let Some(mut child) = self.0.take() else {
+            return;
+        };
         let _ = child.kill();
         let output = child.wait_with_output();
         if std::thread::panicking() {

@@ -11,11 +11,11 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::path::Path;
 use std::process::Command;
 use winspect::config::Threshold;
+use winspect::data::picture::{Area, Picture};
+use winspect::data::verdict::{Rule, Verdict};
 use winspect::engine::onnx::OnnxEncoder;
-use winspect::frame::{Area, Picture};
 use winspect::model::ModelFolder;
-use winspect::threshold;
-use winspect::verdict::{Rule, Verdict};
+use winspect::recipe::threshold;
 use winspect::winclip::{Inspector, Recipe, Region};
 
 const WIDTH: usize = 1920;
@@ -49,7 +49,9 @@ fn transposed_means(values: &[f32], width: usize, height: usize, side: usize) ->
 
 /// Grain of this size, of mean 0 and standard deviation 1.
 fn grain(random: &mut StdRng, size: usize) -> Vec<f32> {
-    let noise = (0..WIDTH * HEIGHT).map(|_| random.random_range(-1.0..1.0)).collect();
+    let noise = (0..WIDTH * HEIGHT)
+        .map(|_| random.random_range(-1.0..1.0))
+        .collect();
     let smooth = smoothed(noise, size);
     let variance = smooth.iter().map(|v| v * v).sum::<f32>() / smooth.len() as f32;
     smooth.into_iter().map(|v| v / variance.sqrt()).collect()
@@ -61,7 +63,8 @@ fn mould() -> Vec<f32> {
     let (fine, coarse) = (grain(&mut random, 9), grain(&mut random, 25));
     let value = |at: usize| {
         let (x, y) = ((at % WIDTH) as f32, (at / WIDTH) as f32);
-        let light = 150.0 + 15.0 * ((x - 960.0) / 1100.0).cos() + 10.0 * ((y - 540.0) / 700.0).cos();
+        let light =
+            150.0 + 15.0 * ((x - 960.0) / 1100.0).cos() + 10.0 * ((y - 540.0) / 700.0).cos();
         light + 8.0 * fine[at] + 8.0 * coarse[at]
     };
     (0..WIDTH * HEIGHT).map(value).collect()
@@ -70,33 +73,69 @@ fn mould() -> Vec<f32> {
 /// A part with a finer grain of its own, and the dent.
 fn draw(mould: &[f32], seed: u64, is_bad: bool) -> Picture {
     let mut random = StdRng::seed_from_u64(seed);
-    let (dent_x, dent_y) = (random.random_range(60..WIDTH - 60) as f32, random.random_range(60..HEIGHT - 60) as f32);
+    let (dent_x, dent_y) = (
+        random.random_range(60..WIDTH - 60) as f32,
+        random.random_range(60..HEIGHT - 60) as f32,
+    );
     let own = grain(&mut random, 3);
     let value = |at: usize| {
         let (dx, dy) = ((at % WIDTH) as f32 - dent_x, (at / WIDTH) as f32 - dent_y);
-        let depth = if is_bad { (6.5 - dx.hypot(dy)).clamp(0.0, 1.0) } else { 0.0 };
+        let depth = if is_bad {
+            (6.5 - dx.hypot(dy)).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         let side = if dx > 0.0 { -90.0 } else { 90.0 };
         mould[at] + 7.0 * own[at] + side * depth
     };
-    let rgb = (0..WIDTH * HEIGHT).flat_map(|at| [value(at) as u8; 3]).collect();
+    let rgb = (0..WIDTH * HEIGHT)
+        .flat_map(|at| [value(at) as u8; 3])
+        .collect();
     Picture::new(WIDTH, HEIGHT, rgb).expect("all pixels")
 }
 
 /// How many of `shown` fail at the threshold that the references give.
-fn failing(model: &ModelFolder, recipe: &Recipe, references: &[Picture], shown: [&[Picture]; 2]) -> [usize; 2] {
+fn failing(
+    model: &ModelFolder,
+    recipe: &Recipe,
+    references: &[Picture],
+    shown: [&[Picture]; 2],
+) -> [usize; 2] {
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = Box::new(OnnxEncoder::open(&runtime(), model, &plan).expect("opens"));
-    let mut inspector =
-        Inspector::prepare(recipe, &model.spec, &plan, encoder, None, references, &mut |_, _| ()).expect("prepares");
-    let auto = [Threshold::Auto { factor: AUTO_FACTOR }];
-    let threshold =
-        threshold::thresholds(&auto, &mut inspector, &[]).expect("compared").remove(0).expect("they differ");
-    let rule = Rule { threshold: Some(threshold) };
+    let mut inspector = Inspector::prepare(
+        recipe,
+        &model.spec,
+        &plan,
+        encoder,
+        None,
+        references,
+        &mut |_, _| (),
+    )
+    .expect("prepares");
+    let auto = [Threshold::Auto {
+        factor: AUTO_FACTOR,
+    }];
+    let threshold = threshold::thresholds(&auto, &mut inspector, &[])
+        .expect("compared")
+        .remove(0)
+        .expect("they differ");
+    let rule = Rule {
+        threshold: Some(threshold),
+    };
     shown.map(|pictures| {
-        let scores = pictures.iter().map(|picture| inspector.judge(picture).expect("judged")[0].score);
+        let scores = pictures
+            .iter()
+            .map(|picture| inspector.judge(picture).expect("judged")[0].score);
         let scores: Vec<f32> = scores.collect();
-        println!("tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}", recipe.tiles);
-        scores.into_iter().filter(|score| rule.decide(*score).0 == Verdict::Fail).count()
+        println!(
+            "tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}",
+            recipe.tiles
+        );
+        scores
+            .into_iter()
+            .filter(|score| rule.decide(*score).0 == Verdict::Fail)
+            .count()
     })
 }
 
@@ -112,14 +151,23 @@ fn told(folder: &Path, model: &ModelFolder, recipe: &str) -> [f64; 2] {
     );
     std::fs::write(folder.join("line.toml"), text).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-    let output = command.arg("check").arg(folder.join("line.toml")).output().expect("runs");
+    let output = command
+        .arg("check")
+        .arg(folder.join("line.toml"))
+        .output()
+        .expect("runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
-    let sight = said.split("the smallest defect it can see is about ").nth(1);
+    let sight = said
+        .split("the smallest defect it can see is about ")
+        .nth(1);
     let sight = sight.unwrap_or_else(|| panic!("no sight in\n{said}"));
     assert!(sight.contains(" mm)"), "{sight}");
     let mut sides = sight.split(' ').filter_map(|word| word.parse().ok());
-    [sides.next().expect("a width"), sides.next().expect("a height")]
+    [
+        sides.next().expect("a width"),
+        sides.next().expect("a height"),
+    ]
 }
 
 #[test]
@@ -127,27 +175,56 @@ fn a_dent_of_12_pixels_is_missed_without_tiles_found_with_them_and_check_had_sai
     let (folder, tiny) = imported("dinov2-tiny");
     let own = std::env::var_os("WINSPECT_SMALL_DEFECTS");
     let (model, block) = match &own {
-        Some(path) => (ModelFolder::open(&std::path::absolute(path).expect("a path")).expect("a model"), 9),
+        Some(path) => (
+            ModelFolder::open(&std::path::absolute(path).expect("a path")).expect("a model"),
+            9,
+        ),
         None => (tiny, 1),
     };
     let mould = mould();
-    let pictures = |first: u64, count, is_bad| (first..).take(count).map(|seed| draw(&mould, seed, is_bad)).collect();
+    let pictures = |first: u64, count, is_bad| {
+        (first..)
+            .take(count)
+            .map(|seed| draw(&mould, seed, is_bad))
+            .collect()
+    };
     let references: Vec<Picture> = pictures(2, REFERENCES, false);
-    let (good, bad): (Vec<Picture>, Vec<Picture>) = (pictures(100, SHOWN, false), pictures(200, SHOWN, true));
+    let (good, bad): (Vec<Picture>, Vec<Picture>) =
+        (pictures(100, SHOWN, false), pictures(200, SHOWN, true));
     std::fs::create_dir(folder.path().join("good")).expect("made");
     for (i, picture) in references[..2].iter().enumerate() {
-        let drawn = image::RgbImage::from_raw(WIDTH as u32, HEIGHT as u32, picture.rgb().to_vec()).expect("all pixels");
-        drawn.save(folder.path().join(format!("good/{i}.png"))).expect("written");
+        let drawn = image::RgbImage::from_raw(WIDTH as u32, HEIGHT as u32, picture.rgb().to_vec())
+            .expect("all pixels");
+        drawn
+            .save(folder.path().join(format!("good/{i}.png")))
+            .expect("written");
     }
     for (tiles, found) in [(None, 0), (Some(384), SHOWN)] {
-        let key = tiles.map(|side| format!("tiles = {side}")).unwrap_or_default();
+        let key = tiles
+            .map(|side| format!("tiles = {side}"))
+            .unwrap_or_default();
         let smallest = told(folder.path(), &model, &key);
-        assert_eq!(smallest.iter().all(|side| *side <= 12.0), found > 0, "{key:?}: {smallest:?}");
+        assert_eq!(
+            smallest.iter().all(|side| *side <= 12.0),
+            found > 0,
+            "{key:?}: {smallest:?}"
+        );
         let crop = Some(Area::whole(WIDTH, HEIGHT));
-        let regions = vec![Region { crop, ..Region::default() }];
-        let recipe = Recipe { side: Some(224), block: Some(block), tiles, regions, ..Recipe::new(None) };
+        let regions = vec![Region {
+            crop,
+            ..Region::default()
+        }];
+        let recipe = Recipe {
+            side: Some(224),
+            block: Some(block),
+            tiles,
+            regions,
+            ..Recipe::new(None)
+        };
         let failed = failing(&model, &recipe, &references, [&good, &bad]);
-        println!("{tiles:?}: {failed:?} good and bad ones of {SHOWN} fail; the smallest: {smallest:?}");
+        println!(
+            "{tiles:?}: {failed:?} good and bad ones of {SHOWN} fail; the smallest: {smallest:?}"
+        );
         assert_eq!(failed, [0, found], "{key:?}: good and bad ones that fail");
     }
 }

@@ -3,7 +3,9 @@
 use crate::broker::{Broker, Listener, free_port};
 use crate::line::{ask_to_stop, command, folder_camera, start, summary, write_line};
 use crate::support::imported;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -20,9 +22,12 @@ impl<'a> Authority<'a> {
     pub fn new(folder: &'a Path, name: &str) -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         // One name for all: a CA that was made again has its old name.
-        params.distinguished_name.push(DnType::CommonName, "plant CA");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "plant CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("signed");
         std::fs::write(folder.join(format!("{name}.pem")), ca.pem()).expect("written");
         Authority { folder, ca }
     }
@@ -36,24 +41,44 @@ impl<'a> Authority<'a> {
         let key = KeyPair::generate().expect("a key");
         let signed = params.signed_by(&key, &self.ca).expect("signed");
         std::fs::write(self.folder.join(format!("{name}.pem")), signed.pem()).expect("written");
-        std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).expect("written");
+        std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem())
+            .expect("written");
     }
 }
 
 /// The block of docs/mqtt.md that follows `title`.
 fn documented(title: &str) -> String {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mqtt.md")).expect("is there");
-    let block = page.split_once(title).and_then(|(_, rest)| rest.split("```").nth(1)).expect("a block after its title");
-    block.split_once('\n').expect("the block's kind").1.to_owned()
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mqtt.md"))
+        .expect("is there");
+    let block = page
+        .split_once(title)
+        .and_then(|(_, rest)| rest.split("```").nth(1))
+        .expect("a block after its title");
+    block
+        .split_once('\n')
+        .expect("the block's kind")
+        .1
+        .to_owned()
 }
 
 /// The documented broker, with its files in `folder` and its certificate and key called `name`.
 fn broker(folder: &Path, port: u16, name: &str) -> Broker {
     let passwords = folder.join("passwords");
-    for (i, (user, password)) in [("cam-box-3", "secret"), ("plc", "plc")].into_iter().enumerate() {
+    for (i, (user, password)) in [("cam-box-3", "secret"), ("plc", "plc")]
+        .into_iter()
+        .enumerate()
+    {
         let mut command = Command::new("mosquitto_passwd");
-        command.args(if i == 0 { vec!["-c", "-b"] } else { vec!["-b"] }).arg(&passwords).args([user, password]);
-        assert!(command.status().expect("mosquitto_passwd comes with mosquitto").success());
+        command
+            .args(if i == 0 { vec!["-c", "-b"] } else { vec!["-b"] })
+            .arg(&passwords)
+            .args([user, password]);
+        assert!(
+            command
+                .status()
+                .expect("mosquitto_passwd comes with mosquitto")
+                .success()
+        );
     }
     std::fs::write(folder.join("acl"), documented("`/etc/mosquitto/acl`")).expect("written");
     let here = folder.display().to_string();
@@ -71,7 +96,20 @@ fn broker(folder: &Path, port: u16, name: &str) -> Broker {
 fn plc(folder: &Path, port: u16, topic: &str) -> Listener {
     let file = |name: &str| folder.join(name).display().to_string();
     let (ca, cert, key) = (file("ca.pem"), file("plc.pem"), file("plc.key"));
-    let who = ["-h", "localhost", "--cafile", &ca, "--cert", &cert, "--key", &key, "-u", "plc", "-P", "plc"];
+    let who = [
+        "-h",
+        "localhost",
+        "--cafile",
+        &ca,
+        "--cert",
+        &cert,
+        "--key",
+        &key,
+        "-u",
+        "plc",
+        "-P",
+        "plc",
+    ];
     Listener::with(port, topic, &who)
 }
 
@@ -80,7 +118,9 @@ fn write_station(folder: &Path, port: u16, camera: &str, mqtt: &str) {
     write_line(folder, port, camera);
     let path = folder.join("line.toml");
     let text = std::fs::read_to_string(&path).expect("just written");
-    let text = text.replace("\"plant\"", "\"acme/plant1/press\"").replace("\"box\"", "\"cam-box-3\"");
+    let text = text
+        .replace("\"plant\"", "\"acme/plant1/press\"")
+        .replace("\"box\"", "\"cam-box-3\"");
     std::fs::write(path, format!("{text}{mqtt}")).expect("written");
 }
 
@@ -106,7 +146,12 @@ fn plant() -> tempfile::TempDir {
 fn said(line: &mut Child) -> Receiver<String> {
     let errors = BufReader::new(line.stderr.take().expect("piped"));
     let (sender, lines) = channel();
-    std::thread::spawn(move || errors.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    std::thread::spawn(move || {
+        errors
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
     lines
 }
 
@@ -114,9 +159,15 @@ fn said(line: &mut Child) -> Receiver<String> {
 fn wait_for(said: &Receiver<String>, words: &str) {
     let until = Instant::now() + Duration::from_secs(60);
     let mut heard = vec![];
-    while !heard.last().is_some_and(|line: &String| line.contains(words)) {
+    while !heard
+        .last()
+        .is_some_and(|line: &String| line.contains(words))
+    {
         let left = until.saturating_duration_since(Instant::now());
-        heard.push(said.recv_timeout(left).unwrap_or_else(|_| panic!("{words:?} is not in {heard:#?}")));
+        heard.push(
+            said.recv_timeout(left)
+                .unwrap_or_else(|_| panic!("{words:?} is not in {heard:#?}")),
+        );
     }
 }
 
@@ -132,9 +183,15 @@ fn a_station_with_certificate_and_password_delivers_what_its_access_rules_allow(
     std::fs::create_dir(&credentials).expect("made");
     std::fs::rename(folder.path().join("mqtt"), credentials.join("mqtt")).expect("moved");
     let mut command = command(folder.path());
-    let output = command.env("CREDENTIALS_DIRECTORY", &credentials).output().expect("ends");
+    let output = command
+        .env("CREDENTIALS_DIRECTORY", &credentials)
+        .output()
+        .expect("ends");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!errors.contains("secret") && !errors.contains("refuses"), "{errors}");
+    assert!(
+        !errors.contains("secret") && !errors.contains("refuses"),
+        "{errors}"
+    );
     assert_eq!(summary(&output)["acknowledged"], 4);
     listener.wait_for("cam-box-3/result", 4);
     listener.wait_for("cam-box-3/availability", 1);
@@ -149,11 +206,18 @@ fn a_station_may_not_write_anothers_topics() {
     write_station(folder.path(), port, &folder_camera(), &other);
     let path = folder.path().join("line.toml");
     let text = std::fs::read_to_string(&path).expect("just written");
-    std::fs::write(&path, text.replace("station = \"cam-box-3\"", "station = \"cam-box-4\"")).expect("written");
+    std::fs::write(
+        &path,
+        text.replace("station = \"cam-box-3\"", "station = \"cam-box-4\""),
+    )
+    .expect("written");
     let output = start(folder.path()).wait_with_output().expect("ends");
     let errors = String::from_utf8_lossy(&output.stderr);
     let words = "NotAuthorized; mend its access rules for acme/plant1/press/cam-box-4/#";
-    assert!(errors.contains(words) && errors.matches("NotAuthorized").count() == 1, "{errors}");
+    assert!(
+        errors.contains(words) && errors.matches("NotAuthorized").count() == 1,
+        "{errors}"
+    );
 }
 
 #[test]
@@ -161,9 +225,18 @@ fn a_broker_that_cannot_be_believed_is_told_once_with_the_way_out_and_tried_agai
     let folder = plant();
     let test = "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70";
     let cases = [
-        ("foreign", "the broker's certificate was not signed by mqtt.tls.ca"),
-        ("elsewhere", "the broker's certificate is for broker.example, not for localhost"),
-        ("expired", "the broker's certificate expired at 2021-01-01T00:00:00Z"),
+        (
+            "foreign",
+            "the broker's certificate was not signed by mqtt.tls.ca",
+        ),
+        (
+            "elsewhere",
+            "the broker's certificate is for broker.example, not for localhost",
+        ),
+        (
+            "expired",
+            "the broker's certificate expired at 2021-01-01T00:00:00Z",
+        ),
     ];
     for (certificate, words) in cases {
         let port = free_port();
@@ -173,7 +246,10 @@ fn a_broker_that_cannot_be_believed_is_told_once_with_the_way_out_and_tried_agai
         let lines = said(&mut line);
         wait_for(&lines, words);
         std::thread::sleep(Duration::from_secs(2));
-        assert!(lines.try_iter().all(|line| !line.contains(words)), "{words} was told again");
+        assert!(
+            lines.try_iter().all(|line| !line.contains(words)),
+            "{words} was told again"
+        );
         drop(wrong);
         let _right = broker(folder.path(), port, "broker");
         wait_for(&lines, &format!("broker localhost:{port} back after"));
@@ -189,14 +265,35 @@ fn what_cannot_be_a_secure_link_is_refused_before_connecting() {
     std::fs::write(path("text.pem"), "no certificate\n").expect("written");
     let own = "certificate = \"box.pem\", key";
     let cases = [
-        ("host = \"10.0.0.1\"\n".to_owned(), "mqtt.host: \"10.0.0.1\" is another machine"),
-        ("tls = { ca = \"none.pem\" }\n".to_owned(), "none.pem: No such file"),
-        ("tls = { ca = \"text.pem\" }\n".to_owned(), "text.pem holds no certificate in PEM"),
+        (
+            "host = \"10.0.0.1\"\n".to_owned(),
+            "mqtt.host: \"10.0.0.1\" is another machine",
+        ),
+        (
+            "tls = { ca = \"none.pem\" }\n".to_owned(),
+            "none.pem: No such file",
+        ),
+        (
+            "tls = { ca = \"text.pem\" }\n".to_owned(),
+            "text.pem holds no certificate in PEM",
+        ),
         ("tls = {}\n".to_owned(), "mqtt.tls.ca: missing"),
-        (format!("tls = {{ ca = \"ca.pem\", {own} = \"plc.key\" }}\n"), "mqtt.tls.key: does not fit the certificate"),
-        (format!("tls = {{ ca = \"ca.pem\", {own} = \"box.pem\" }}\n"), "box.pem holds no private key in PEM"),
-        ("tls = { ca = \"ca.pem\", key = \"box.key\" }\n".to_owned(), "certificate and key come together"),
-        ("tls = { ca = \"ca.pem\", crl = \"x\" }\n".to_owned(), "mqtt.tls.crl: unknown key"),
+        (
+            format!("tls = {{ ca = \"ca.pem\", {own} = \"plc.key\" }}\n"),
+            "mqtt.tls.key: does not fit the certificate",
+        ),
+        (
+            format!("tls = {{ ca = \"ca.pem\", {own} = \"box.pem\" }}\n"),
+            "box.pem holds no private key in PEM",
+        ),
+        (
+            "tls = { ca = \"ca.pem\", key = \"box.key\" }\n".to_owned(),
+            "certificate and key come together",
+        ),
+        (
+            "tls = { ca = \"ca.pem\", crl = \"x\" }\n".to_owned(),
+            "mqtt.tls.crl: unknown key",
+        ),
         (
             "host = \"a b\"\ntls = { ca = \"ca.pem\" }\n".to_owned(),
             "mqtt.host: \"a b\" is neither a name nor an address",
@@ -219,13 +316,30 @@ fn a_broker_that_refuses_us_says_why() {
     std::fs::write(folder.path().join("wrong"), "guessed").expect("written");
     Authority::new(folder.path(), "other").sign("stranger", "cam-box-3", 2100);
     let cases = [
-        (STATION.replace("\"mqtt\"", "\"wrong\""), "it refuses the connection: NotAuthorized"),
-        (STATION.replace(", certificate = \"box.pem\", key = \"box.key\"", ""), "it wants a client's certificate"),
-        (STATION.replace("box.", "stranger."), "it does not know who signed our certificate"),
-        (STATION.replace("box.", "old."), "our certificate (mqtt.tls.certificate) has expired"),
+        (
+            STATION.replace("\"mqtt\"", "\"wrong\""),
+            "it refuses the connection: NotAuthorized",
+        ),
+        (
+            STATION.replace(", certificate = \"box.pem\", key = \"box.key\"", ""),
+            "it wants a client's certificate",
+        ),
+        (
+            STATION.replace("box.", "stranger."),
+            "it does not know who signed our certificate",
+        ),
+        (
+            STATION.replace("box.", "old."),
+            "our certificate (mqtt.tls.certificate) has expired",
+        ),
     ];
     for (mqtt, words) in cases {
-        write_station(folder.path(), port, "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70", &mqtt);
+        write_station(
+            folder.path(),
+            port,
+            "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70",
+            &mqtt,
+        );
         let mut line = start(folder.path());
         wait_for(&said(&mut line), words);
         line.kill().and_then(|()| line.wait()).expect("ends");

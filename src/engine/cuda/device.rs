@@ -47,7 +47,13 @@ impl Device {
         let (major, minor) = context.compute_capability().map_err(dead)?;
         let name = context.name().map_err(dead)?;
         let sm = (10 * major + minor) as u32;
-        Ok(Device { context, stream, name, sm, is_stand_in: is_stand_in() })
+        Ok(Device {
+            context,
+            stream,
+            name,
+            sm,
+            is_stand_in: is_stand_in(),
+        })
     }
 
     /// Whether libcuda can be loaded at all.
@@ -58,7 +64,9 @@ impl Device {
 
     /// Makes the calling thread one that may use the device.
     pub fn bind(&self) -> Result<(), EngineError> {
-        self.context.bind_to_thread().map_err(failed("the GPU cannot be used"))
+        self.context
+            .bind_to_thread()
+            .map_err(failed("the GPU cannot be used"))
     }
 
     /// Waits for all that was enqueued.
@@ -68,7 +76,10 @@ impl Device {
 
     /// Copies `values` to the beginning of `to`.
     pub fn upload<T: Copy>(&self, to: &Buffer, values: &[T]) -> Result<(), EngineError> {
-        assert!(size_of_val(values) <= to.bytes(), "a buffer is made as large as what it holds");
+        assert!(
+            size_of_val(values) <= to.bytes(),
+            "a buffer is made as large as what it holds"
+        );
         // SAFETY: `to` is large enough, and `values` lives until the wait below.
         unsafe { result::memcpy_htod_async(to.address(), values, self.stream.cu_stream()) }
             .map_err(failed("cannot copy to the GPU"))?;
@@ -76,8 +87,16 @@ impl Device {
     }
 
     /// The `count` values that lie `at` values after the beginning of `from`.
-    pub fn download<T: Copy + Default>(&self, from: &Buffer, at: usize, count: usize) -> Result<Vec<T>, EngineError> {
-        assert!((at + count) * size_of::<T>() <= from.bytes(), "a buffer is read where it holds something");
+    pub fn download<T: Copy + Default>(
+        &self,
+        from: &Buffer,
+        at: usize,
+        count: usize,
+    ) -> Result<Vec<T>, EngineError> {
+        assert!(
+            (at + count) * size_of::<T>() <= from.bytes(),
+            "a buffer is read where it holds something"
+        );
         let mut values = vec![T::default(); count];
         let address = from.address() + (at * size_of::<T>()) as u64;
         // SAFETY: the range is inside of `from`, and `values` lives until the wait below.
@@ -90,10 +109,20 @@ impl Device {
     /// Enqueues that the bytes from `at` on are no number in any precision: what is not written after this cannot pass for
     /// the values of the frame before.
     pub fn spoil(&self, buffer: &Buffer, at: usize, bytes: usize) -> Result<(), EngineError> {
-        assert!(at + bytes <= buffer.bytes(), "a buffer is spoiled where it holds something");
+        assert!(
+            at + bytes <= buffer.bytes(),
+            "a buffer is spoiled where it holds something"
+        );
         // SAFETY: the range is inside of the buffer.
-        unsafe { result::memset_d8_async(buffer.address() + at as u64, 0xff, bytes, self.stream.cu_stream()) }
-            .map_err(failed("cannot clear what the GPU writes"))
+        unsafe {
+            result::memset_d8_async(
+                buffer.address() + at as u64,
+                0xff,
+                bytes,
+                self.stream.cu_stream(),
+            )
+        }
+        .map_err(failed("cannot clear what the GPU writes"))
     }
 
     /// A buffer that holds `values`.
@@ -111,7 +140,9 @@ pub fn failed(what: &str) -> impl Fn(DriverError) -> EngineError + '_ {
 
 fn is_stand_in() -> bool {
     // SAFETY: it is loaded already, and its initialisers have run.
-    let Ok(driver) = (unsafe { libloading::Library::new(DRIVER) }) else { return false };
+    let Ok(driver) = (unsafe { libloading::Library::new(DRIVER) }) else {
+        return false;
+    };
     // SAFETY: the symbol is only asked for, never called.
     unsafe { driver.get::<*const ()>(b"winspect_stand_in\0") }.is_ok()
 }

@@ -8,7 +8,7 @@ use super::painter::Painter;
 use super::run::{Kind, Run, Shared, Shown};
 use super::scoring::{Wanted, WantedWords};
 use super::tower::{Sizes, Tower, unmarked, upload};
-use crate::engine::fused::{Fused, Lesson, MapKind, Paint, Pieces, Shot, Stages};
+use crate::engine::device_scorer::{Fused, Lesson, MapKind, Paint, Pieces, Shot, Stages};
 use crate::engine::nearest::Nearest;
 use crate::engine::network::{Networks, Precision};
 use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels, levels};
@@ -91,29 +91,56 @@ impl CudaEncoder {
 
     /// Features of as many looks as the networks take at once.
     fn encode_some(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
-        let cells: Vec<Option<Vec<bool>>> = looks.iter().map(|look| look.cells.map(<[bool]>::to_vec)).collect();
+        let cells: Vec<Option<Vec<bool>>> = looks
+            .iter()
+            .map(|look| look.cells.map(<[bool]>::to_vec))
+            .collect();
         if self.tower.as_ref().is_none_or(|(known, _)| *known != cells) {
             self.tower = None; // its memory first
             let of_looks: Vec<_> = looks.iter().map(|look| look.cells).collect();
-            let tower = Tower::new(&self.device, self.networks.as_ref(), &self.plan, self.sizes, &of_looks)?;
+            let tower = Tower::new(
+                &self.device,
+                self.networks.as_ref(),
+                &self.plan,
+                self.sizes,
+                &of_looks,
+            )?;
             self.tower = Some((cells, tower));
         }
-        let Some((_, tower)) = &mut self.tower else { return Ok(vec![]) }; // made above
-        tower.put_pixels(&self.device, &looks.iter().map(|look| look.pixels).collect::<Vec<_>>())?;
+        let Some((_, tower)) = &mut self.tower else {
+            return Ok(vec![]);
+        }; // made above
+        tower.put_pixels(
+            &self.device,
+            &looks.iter().map(|look| look.pixels).collect::<Vec<_>>(),
+        )?;
         let enqueued = tower.enqueue(&self.device, &self.kernels, &mut unmarked);
         self.device.wait()?;
         enqueued?;
-        (0..looks.len()).map(|look| tower.features(&self.device, look)).collect()
+        (0..looks.len())
+            .map(|look| tower.features(&self.device, look))
+            .collect()
     }
 
     /// Pieces of as many looks as the networks take at once, by the run of their kind.
     fn judge_some(&mut self, shots: &[Shot]) -> Result<(&mut Run, Vec<Pieces>), EngineError> {
         let (framings, pictures) = Framings::of(shots);
         let lessons: Vec<usize> = shots.iter().map(|shot| shot.lesson).collect();
-        let cells = lessons.iter().map(|lesson| self.taught.alike.get(*lesson).copied()).collect();
-        let kind = Kind { cells, room: framings.room(self.sizes.side, &mut self.tables) };
+        let cells = lessons
+            .iter()
+            .map(|lesson| self.taught.alike.get(*lesson).copied())
+            .collect();
+        let kind = Kind {
+            cells,
+            room: framings.room(self.sizes.side, &mut self.tables),
+        };
         let galleries = self.taught.tables(&lessons);
-        let shown = Shown { framings: &framings, pictures: &pictures, lessons: &lessons, galleries: &galleries };
+        let shown = Shown {
+            framings: &framings,
+            pictures: &pictures,
+            lessons: &lessons,
+            galleries: &galleries,
+        };
         match self.runs.iter().position(|run| run.kind == kind) {
             Some(at) => self.runs[..=at].rotate_right(1),
             None => {
@@ -129,7 +156,9 @@ impl CudaEncoder {
 
     fn new_run(&mut self, kind: Kind, shown: &Shown) -> Result<Run, EngineError> {
         let Some(wanted) = &self.taught.wanted else {
-            return Err(EngineError::Plan("nothing was learned that a picture could be judged by".to_owned()));
+            return Err(EngineError::Plan(
+                "nothing was learned that a picture could be judged by".to_owned(),
+            ));
         };
         let shared = Shared {
             device: &self.device,
@@ -140,8 +169,11 @@ impl CudaEncoder {
             levels: &self.levels,
             prototypes: self.taught.prototypes.as_ref(),
         };
-        let cells: Vec<Option<&[bool]>> =
-            shown.lessons.iter().map(|lesson| self.taught.cells[*lesson].as_deref()).collect();
+        let cells: Vec<Option<&[bool]>> = shown
+            .lessons
+            .iter()
+            .map(|lesson| self.taught.cells[*lesson].as_deref())
+            .collect();
         Run::new(&shared, kind, wanted, &cells, shown, &mut self.tables)
     }
 }
@@ -149,18 +181,30 @@ impl CudaEncoder {
 impl Taught {
     fn new(device: &Device, precision: Precision, lessons: &[Lesson]) -> Result<Self, EngineError> {
         let words = lessons.first().and_then(|lesson| lesson.words.as_ref());
-        let prototypes = words.map(|words| device.buffer_of(&words.prototypes.concat())).transpose()?;
-        let gallery = |(_, rows): &(MapKind, ArrayView2<f32>)| -> Result<(Buffer, usize), EngineError> {
-            let buffer = Buffer::new(&device.context, rows.len() * precision.bytes())?;
-            upload(device, &buffer, precision, rows.iter().copied())?;
-            Ok((buffer, rows.nrows()))
+        let prototypes = words
+            .map(|words| device.buffer_of(&words.prototypes.concat()))
+            .transpose()?;
+        let gallery =
+            |(_, rows): &(MapKind, ArrayView2<f32>)| -> Result<(Buffer, usize), EngineError> {
+                let buffer = Buffer::new(&device.context, rows.len() * precision.bytes())?;
+                upload(device, &buffer, precision, rows.iter().copied())?;
+                Ok((buffer, rows.nrows()))
+            };
+        let galleries = |lesson: &Lesson| {
+            lesson
+                .galleries
+                .iter()
+                .map(gallery)
+                .collect::<Result<Vec<_>, _>>()
         };
-        let galleries = |lesson: &Lesson| lesson.galleries.iter().map(gallery).collect::<Result<Vec<_>, _>>();
         let alike = |lesson: &Lesson| lessons.iter().position(|other| other.cells == lesson.cells);
         Ok(Taught {
             wanted: lessons.first().map(wanted),
             alike: lessons.iter().filter_map(alike).collect(), // each is like itself
-            cells: lessons.iter().map(|lesson| lesson.cells.map(<[bool]>::to_vec)).collect(),
+            cells: lessons
+                .iter()
+                .map(|lesson| lesson.cells.map(<[bool]>::to_vec))
+                .collect(),
             words: words.map(|words| words.prototypes.clone()),
             prototypes,
             galleries: lessons.iter().map(galleries).collect::<Result<_, _>>()?,
@@ -177,9 +221,15 @@ impl Taught {
         let maps = self.wanted.as_ref().map_or(0, |wanted| wanted.maps.len());
         let entry = |map: usize, lesson: usize| {
             let (buffer, rows) = &self.galleries[lesson][map];
-            nearest::Gallery { address: buffer.address(), rows: *rows as i32, unused: 0 }
+            nearest::Gallery {
+                address: buffer.address(),
+                rows: *rows as i32,
+                unused: 0,
+            }
         };
-        (0..maps).map(|map| lessons.iter().map(|lesson| entry(map, *lesson)).collect()).collect()
+        (0..maps)
+            .map(|map| lessons.iter().map(|lesson| entry(map, *lesson)).collect())
+            .collect()
     }
 }
 
@@ -191,7 +241,11 @@ fn wanted(lesson: &Lesson) -> Wanted {
         scales: words.scales.clone(),
         image: words.image,
     });
-    Wanted { words, maps: lesson.galleries.iter().map(|(map, _)| *map).collect(), windows: lesson.windows }
+    Wanted {
+        words,
+        maps: lesson.galleries.iter().map(|(map, _)| *map).collect(),
+        windows: lesson.windows,
+    }
 }
 
 impl Encoder for CudaEncoder {
@@ -210,7 +264,10 @@ impl Encoder for CudaEncoder {
         for some in looks.chunks(self.networks.facts().looks_max) {
             features.extend(self.encode_some(some)?);
         }
-        self.took = EncodeTook { trunk: started.elapsed(), ..EncodeTook::default() };
+        self.took = EncodeTook {
+            trunk: started.elapsed(),
+            ..EncodeTook::default()
+        };
         Ok(features)
     }
 
@@ -244,7 +301,10 @@ impl Fused for CudaEncoder {
         for some in shots.chunks(self.networks.facts().looks_max) {
             pieces.extend(self.judge_some(some)?.1);
         }
-        self.took = EncodeTook { trunk: started.elapsed(), ..EncodeTook::default() };
+        self.took = EncodeTook {
+            trunk: started.elapsed(),
+            ..EncodeTook::default()
+        };
         Ok(pieces)
     }
 

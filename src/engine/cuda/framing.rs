@@ -6,9 +6,10 @@ use super::kernels::Kernels;
 use super::kernels::pixels::{self, Chroma, Format, Placed, Shot, Source, TapTable, wide_bytes};
 use super::memory::{Buffer, Pinned};
 use super::tower::Mark;
+use crate::data::picture::{Area, Picture};
 use crate::engine::EngineError;
-use crate::engine::fused::{self, Framing};
-use crate::frame::{Area, Picture};
+use crate::engine::device_scorer;
+use crate::engine::device_scorer::Framing;
 use cudarc::driver::result;
 use std::collections::HashMap;
 
@@ -34,12 +35,17 @@ pub struct Room {
 
 impl Framings {
     /// Those of the shots, and the pictures in their order.
-    pub fn of<'a>(shots: &[fused::Shot<'a>]) -> (Self, Vec<&'a Picture>) {
+    pub fn of<'a>(shots: &[device_scorer::Shot<'a>]) -> (Self, Vec<&'a Picture>) {
         let mut pictures: Vec<&Picture> = vec![];
-        let mut framings = Framings { looks: vec![], areas: vec![] };
+        let mut framings = Framings {
+            looks: vec![],
+            areas: vec![],
+        };
         for shot in shots {
             let area = shot.framing.area;
-            let known = pictures.iter().position(|picture| std::ptr::eq(*picture, shot.picture));
+            let known = pictures
+                .iter()
+                .position(|picture| std::ptr::eq(*picture, shot.picture));
             match known {
                 Some(at) => framings.areas[at] = around(framings.areas[at], area),
                 None => {
@@ -47,7 +53,9 @@ impl Framings {
                     framings.areas.push(area);
                 }
             }
-            framings.looks.push((shot.framing, known.unwrap_or(pictures.len() - 1)));
+            framings
+                .looks
+                .push((shot.framing, known.unwrap_or(pictures.len() - 1)));
         }
         (framings, pictures)
     }
@@ -82,7 +90,12 @@ impl Framings {
 
 fn around(a: Area, b: Area) -> Area {
     let (x, y) = (a.x.min(b.x), a.y.min(b.y));
-    Area { x, y, w: (a.x + a.w).max(b.x + b.w) - x, h: (a.y + a.h).max(b.y + b.h) - y }
+    Area {
+        x,
+        y,
+        w: (a.x + a.w).max(b.x + b.w) - x,
+        h: (a.y + a.h).max(b.y + b.h) - y,
+    }
 }
 
 /// Tables of weights that were made before: a line's pictures are of few sizes.
@@ -101,7 +114,9 @@ impl Tables {
         let Framing { area, resized, at } = framing;
         let keys = [(area.w, resized.0, at.0), (area.h, resized.1, at.1)];
         for (from, to, at) in keys {
-            self.0.entry((from, to, at)).or_insert_with(|| TapTable::new(from, to, at..at + side));
+            self.0
+                .entry((from, to, at))
+                .or_insert_with(|| TapTable::new(from, to, at..at + side));
         }
         keys.map(|key| &self.0[&key])
     }
@@ -145,7 +160,15 @@ impl Framed {
         };
         let pinned = Pinned::new(&device.context, room.pictures)?;
         let (pictures, wide) = (buffer(room.pictures)?, buffer(room.wide)?);
-        Ok(Framed { pinned, pictures, shots, taps, wide, args, framings: None })
+        Ok(Framed {
+            pinned,
+            pictures,
+            shots,
+            taps,
+            wide,
+            args,
+            framings: None,
+        })
     }
 
     /// Copies what is needed of each picture into the pinned memory, which nothing reads meanwhile, and the descriptors
@@ -170,12 +193,18 @@ impl Framed {
             let (stride, begin) = (3 * picture.width(), 3 * (area.y * picture.width() + area.x));
             let rows = picture.rgb()[begin..].chunks(stride).take(area.h);
             let to = self.pinned.as_mut_slice()[offset..].chunks_exact_mut(3 * area.w);
-            to.zip(rows).for_each(|(to, row)| to.copy_from_slice(&row[..3 * area.w]));
+            to.zip(rows)
+                .for_each(|(to, row)| to.copy_from_slice(&row[..3 * area.w]));
         }
         Ok(())
     }
 
-    fn describe(&self, device: &Device, framings: &Framings, tables: &mut Tables) -> Result<(), EngineError> {
+    fn describe(
+        &self,
+        device: &Device,
+        framings: &Framings,
+        tables: &mut Tables,
+    ) -> Result<(), EngineError> {
         let (offsets, _) = framings.offsets();
         let side = self.args.side as usize;
         let (mut words, mut shots, mut wide) = (vec![], vec![], self.wide.address());
@@ -187,7 +216,11 @@ impl Framed {
                 words.extend_from_slice(table.words());
                 Placed { table, at }
             });
-            let crop = Area { x: framing.area.x - around.x, y: framing.area.y - around.y, ..framing.area };
+            let crop = Area {
+                x: framing.area.x - around.x,
+                y: framing.area.y - around.y,
+                ..framing.area
+            };
             shots.push(Shot::new(&source, crop, (across, down), wide)?);
             wide += wide_bytes(down.table, side) as u64;
         }
@@ -197,7 +230,12 @@ impl Framed {
 
     /// # Errors
     /// [`EngineError::Run`]
-    pub fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
+    pub fn enqueue(
+        &mut self,
+        device: &Device,
+        kernels: &Kernels,
+        mark: Mark,
+    ) -> Result<(), EngineError> {
         let (bytes, stream) = (self.pinned.as_slice(), device.stream.cu_stream());
         // SAFETY: both are of one size, and the pinned memory is written only when nothing is enqueued.
         unsafe { result::memcpy_htod_async(self.pictures.address(), bytes, stream) }
@@ -212,5 +250,12 @@ impl Framed {
 /// The bytes of `area` as a picture of its own.
 fn rgb(plane: u64, area: Area) -> Source {
     let (width, height) = (area.w as u32, area.h as u32);
-    Source { format: Format::Rgb, width, height, plane, stride: 3 * width, chroma: Chroma::default() }
+    Source {
+        format: Format::Rgb,
+        width,
+        height,
+        plane,
+        stride: 3 * width,
+        chroma: Chroma::default(),
+    }
 }

@@ -26,7 +26,11 @@ impl Buffer {
         let bytes = bytes.max(1);
         // SAFETY: the context is bound; what is in it is set below.
         let address = unsafe { result::malloc_sync(bytes) }.map_err(failed(&what))?;
-        let buffer = Buffer { context: Arc::clone(context), address, bytes };
+        let buffer = Buffer {
+            context: Arc::clone(context),
+            address,
+            bytes,
+        };
         // SAFETY: just made, of that size.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.map_err(failed(&what))?;
         // Not the context: that would wait for what other threads have enqueued, and spoil what they capture.
@@ -49,7 +53,8 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         self.context.record_err(self.context.bind_to_thread());
         // SAFETY: from `malloc_sync`, freed once; who enqueues work with it owns it until that has ended.
-        self.context.record_err(unsafe { result::free_sync(self.address) });
+        self.context
+            .record_err(unsafe { result::free_sync(self.address) });
     }
 }
 
@@ -75,10 +80,16 @@ impl Pinned {
         context.bind_to_thread().map_err(failed(&what))?;
         let bytes = bytes.max(1);
         // SAFETY: the context is bound; what is in it is set below.
-        let start = unsafe { result::malloc_host(bytes, 0) }.map_err(failed(&what))?.cast::<u8>();
+        let start = unsafe { result::malloc_host(bytes, 0) }
+            .map_err(failed(&what))?
+            .cast::<u8>();
         // SAFETY: just made, of that size.
         unsafe { start.write_bytes(0, bytes) };
-        Ok(Pinned { context: Arc::clone(context), start, bytes })
+        Ok(Pinned {
+            context: Arc::clone(context),
+            start,
+            bytes,
+        })
     }
 
     /// Nothing may be enqueued that writes it.
@@ -98,6 +109,7 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         self.context.record_err(self.context.bind_to_thread());
         // SAFETY: from `malloc_host`, freed once.
-        self.context.record_err(unsafe { result::free_host(self.start.cast()) });
+        self.context
+            .record_err(unsafe { result::free_host(self.start.cast()) });
     }
 }

@@ -17,7 +17,14 @@ pub struct NoNetwork {
 impl NoNetwork {
     pub fn new(device: &Device, precision: Precision, looks_max: usize) -> Self {
         let name = format!("no-network-{}", precision.name());
-        NoNetwork { device: device.clone(), facts: Facts { name, precision, looks_max } }
+        NoNetwork {
+            device: device.clone(),
+            facts: Facts {
+                name,
+                precision,
+                looks_max,
+            },
+        }
     }
 
     /// Values of a unit's size where a network's would be: kernels take as long as with a network's, and zeros have no
@@ -27,7 +34,9 @@ impl NoNetwork {
         let drawn = (0..tensor.dims.iter().product()).map(|_| random.random_range(-1.0..1.0f32));
         match self.facts.precision {
             Precision::Fp32 => self.device.buffer_of(&drawn.collect::<Vec<f32>>()),
-            Precision::Fp16 => self.device.buffer_of(&drawn.map(f16::from_f32).collect::<Vec<f16>>()),
+            Precision::Fp16 => self
+                .device
+                .buffer_of(&drawn.map(f16::from_f32).collect::<Vec<f16>>()),
         }
     }
 }
@@ -37,7 +46,11 @@ impl Networks for NoNetwork {
         &self.facts
     }
 
-    unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
+    unsafe fn bind(
+        &self,
+        part: Part,
+        tensors: &[Binding],
+    ) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
         let input = match part {
             Part::Trunk => "pixels",

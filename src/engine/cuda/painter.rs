@@ -11,10 +11,10 @@ use super::device::{Device, failed};
 use super::kernels::Kernels;
 use super::kernels::paint::{self, Args, Layer, Outline};
 use super::memory::{Buffer, Pinned};
-use crate::drawing::{Drawing, Placed};
+use crate::data::picture::Picture;
 use crate::engine::EngineError;
-use crate::engine::fused::Paint;
-use crate::frame::Picture;
+use crate::engine::device_scorer::Paint;
+use crate::image::overlay::{Drawing, Placed};
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 
@@ -28,7 +28,11 @@ pub struct Painter {
 
 impl Painter {
     pub fn new(device: &Device, kernels: &Kernels) -> Self {
-        Painter { ordinal: device.context.ordinal(), kernels: kernels.clone(), easel: None }
+        Painter {
+            ordinal: device.context.ordinal(),
+            kernels: kernels.clone(),
+            easel: None,
+        }
     }
 }
 
@@ -60,7 +64,10 @@ struct Both {
 
 impl Both {
     fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, EngineError> {
-        Ok(Both { device: Buffer::new(context, bytes)?, pinned: Pinned::new(context, bytes)? })
+        Ok(Both {
+            device: Buffer::new(context, bytes)?,
+            pinned: Pinned::new(context, bytes)?,
+        })
     }
 
     /// Makes room for `bytes`; what was there is lost.
@@ -83,16 +90,26 @@ impl Easel {
         let (lowest, _) = result::stream::get_priority_range().map_err(&cannot)?;
         let stream = context.new_stream_with_priority(lowest).map_err(&cannot)?;
         let (shown, painted) = (Both::new(&context, 0)?, Both::new(&context, 0)?);
-        Ok(Easel { stream, context, shown, painted })
+        Ok(Easel {
+            stream,
+            context,
+            shown,
+            painted,
+        })
     }
 
     fn paint(&mut self, kernels: &Kernels, drawing: &Drawing) -> Result<Picture, EngineError> {
-        self.context.bind_to_thread().map_err(failed("the GPU cannot be used"))?;
+        self.context
+            .bind_to_thread()
+            .map_err(failed("the GPU cannot be used"))?;
         let bytes = 3 * drawing.width * drawing.height;
         self.shown.reserve(&self.context, bytes_of(drawing))?;
         self.painted.reserve(&self.context, bytes)?;
-        let mut filling =
-            Filling { bytes: self.shown.pinned.as_mut_slice(), device: self.shown.device.address(), end: 0 };
+        let mut filling = Filling {
+            bytes: self.shown.pinned.as_mut_slice(),
+            device: self.shown.device.address(),
+            end: 0,
+        };
         let args = filling.put_all(drawing, self.painted.device.address());
         let filled = filling.end;
         let enqueued = self.enqueue(kernels, &args, filled, bytes);
@@ -100,11 +117,18 @@ impl Easel {
         let waited = self.stream.synchronize().map_err(failed("the GPU failed"));
         enqueued.and(waited)?;
         let rgb = self.painted.pinned.as_slice()[..bytes].to_vec();
-        Ok(Picture::new(drawing.width, drawing.height, rgb).expect("as many bytes as the drawing has"))
+        Ok(Picture::new(drawing.width, drawing.height, rgb)
+            .expect("as many bytes as the drawing has"))
     }
 
     /// `filled` bytes are shown, `bytes` are painted.
-    fn enqueue(&mut self, kernels: &Kernels, args: &Args, filled: usize, bytes: usize) -> Result<(), EngineError> {
+    fn enqueue(
+        &mut self,
+        kernels: &Kernels,
+        args: &Args,
+        filled: usize,
+        bytes: usize,
+    ) -> Result<(), EngineError> {
         let cu_stream = self.stream.cu_stream();
         let shown = &self.shown.pinned.as_slice()[..filled];
         // SAFETY: both are of one size, and the pinned memory is written only when nothing is enqueued.
@@ -145,7 +169,11 @@ impl Filling<'_> {
     fn put_all(&mut self, drawing: &Drawing, out: u64) -> Args {
         let layers = drawing.layers.iter().map(|placed| {
             let map = self.put(placed.map.values());
-            Layer::new(placed, map, placed.map.cells().map_or(0, |cells| self.put(cells)))
+            Layer::new(
+                placed,
+                map,
+                placed.map.cells().map_or(0, |cells| self.put(cells)),
+            )
         });
         let layers: Vec<Layer> = layers.collect();
         let outlines: Vec<Outline> = drawing.outlines.iter().map(Outline::from).collect();
@@ -181,7 +209,9 @@ impl Filling<'_> {
     fn put<T: DeviceRepr>(&mut self, values: &[T]) -> u64 {
         let begin = self.end.next_multiple_of(ALIGNMENT);
         // SAFETY: numbers and flags without gaps between, which is what the kernel's structs and tensors are made of.
-        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
+        };
         self.end = begin + bytes.len();
         self.bytes[begin..self.end].copy_from_slice(bytes);
         self.device + begin as u64

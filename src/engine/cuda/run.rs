@@ -9,10 +9,10 @@ use super::kernels::{Kernels, nearest};
 use super::memory::Buffer;
 use super::scoring::{Prototypes, Scoring, Wanted};
 use super::tower::{Mark, Sizes, Tower, unmarked};
-use crate::engine::fused::{Pieces, Stages};
+use crate::data::picture::Picture;
+use crate::engine::device_scorer::{Pieces, Stages};
 use crate::engine::network::Networks;
 use crate::engine::{EncodePlan, EngineError, Features, Pixels};
-use crate::frame::Picture;
 use cudarc::driver::{CudaGraph, sys};
 
 /// What a run is captured for. Which pictures, how they are framed and what they are compared with are written into its
@@ -64,7 +64,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
+    fn enqueue(
+        &mut self,
+        device: &Device,
+        kernels: &Kernels,
+        mark: Mark,
+    ) -> Result<(), EngineError> {
         self.framing.enqueue(device, kernels, mark)?;
         self.tower.enqueue(device, kernels, mark)?;
         self.scoring.enqueue(device, kernels, mark)
@@ -90,19 +95,36 @@ impl Run {
         shown: &Shown,
         tables: &mut Tables,
     ) -> Result<Self, EngineError> {
-        let Shared { device, kernels, networks, plan, sizes, prototypes, levels } = *shared;
+        let Shared {
+            device,
+            kernels,
+            networks,
+            plan,
+            sizes,
+            prototypes,
+            levels,
+        } = *shared;
         let tower = Tower::new(device, networks, plan, sizes, cells)?;
         let to = (tower.pixels.address(), sizes.side, levels);
         let mut framing = Framed::new(device, cells.len(), kind.room, to)?;
         framing.show(device, shown.framings, shown.pictures, tables)?;
         let scoring = Scoring::new(device, &tower, wanted, prototypes, cells, shown.galleries)?;
-        let mut parts = Parts { framing, tower, scoring };
+        let mut parts = Parts {
+            framing,
+            tower,
+            scoring,
+        };
         // TensorRT allocates in its first run for a shape, which no capture allows.
         let enqueued = parts.enqueue(device, kernels, &mut unmarked);
         device.wait()?;
         enqueued?;
         let graph = captured(device, || parts.enqueue(device, kernels, &mut unmarked))?;
-        Ok(Run { kind, lessons: shown.lessons.to_vec(), graph, parts })
+        Ok(Run {
+            kind,
+            lessons: shown.lessons.to_vec(),
+            graph,
+            parts,
+        })
     }
 
     /// Others were taught: the galleries' tables name what is no longer there.
@@ -114,14 +136,25 @@ impl Run {
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device fails or a feature is not finite.
-    pub fn judge(&mut self, device: &Device, shown: &Shown, tables: &mut Tables) -> Result<Vec<Pieces>, EngineError> {
+    pub fn judge(
+        &mut self,
+        device: &Device,
+        shown: &Shown,
+        tables: &mut Tables,
+    ) -> Result<Vec<Pieces>, EngineError> {
         if self.lessons != shown.lessons {
             self.forget(); // half of it would be wrong
             self.parts.scoring.retaught(device, shown.galleries)?;
             self.lessons = shown.lessons.to_vec();
         }
-        self.parts.framing.show(device, shown.framings, shown.pictures, tables)?;
-        let launched = self.graph.0.launch().map_err(failed("the GPU's graph cannot be launched"));
+        self.parts
+            .framing
+            .show(device, shown.framings, shown.pictures, tables)?;
+        let launched = self
+            .graph
+            .0
+            .launch()
+            .map_err(failed("the GPU's graph cannot be launched"));
         // Waited for in any case: what was enqueued reads the pinned memory.
         let waited = device.wait();
         launched.and(waited)?;
@@ -133,20 +166,31 @@ impl Run {
     /// # Errors
     /// [`EngineError::Run`]
     pub fn details(&self, device: &Device, look: usize) -> Result<(Pixels, Features), EngineError> {
-        Ok((self.parts.tower.pixels_of(device, look)?, self.parts.tower.features(device, look)?))
+        Ok((
+            self.parts.tower.pixels_of(device, look)?,
+            self.parts.tower.features(device, look)?,
+        ))
     }
 
     /// What each stage took, one after the other instead of as a graph, by the device's clock: `runs` times each.
     ///
     /// # Errors
     /// [`EngineError::Run`]
-    pub fn stages(&mut self, device: &Device, kernels: &Kernels, runs: usize) -> Result<Stages, EngineError> {
+    pub fn stages(
+        &mut self,
+        device: &Device,
+        kernels: &Kernels,
+        runs: usize,
+    ) -> Result<Stages, EngineError> {
         let mut stages: Stages = vec![];
         for run in 0..runs {
             let mut marks = vec![];
             let mut mark = |stage: &'static str| -> Result<(), EngineError> {
                 let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
-                let event = device.stream.record_event(flags).map_err(failed("the GPU's time cannot be taken"))?;
+                let event = device
+                    .stream
+                    .record_event(flags)
+                    .map_err(failed("the GPU's time cannot be taken"))?;
                 marks.push((stage, event));
                 Ok(())
             };
@@ -155,7 +199,9 @@ impl Run {
             device.wait()?;
             enqueued?;
             for ((_, before), (stage, after)) in marks.iter().zip(&marks[1..]) {
-                let ms = before.elapsed_ms(after).map_err(failed("the GPU's time cannot be taken"))?;
+                let ms = before
+                    .elapsed_ms(after)
+                    .map_err(failed("the GPU's time cannot be taken"))?;
                 add(&mut stages, stage, run, f64::from(ms));
             }
         }
@@ -165,24 +211,37 @@ impl Run {
 
 /// Adds to what a stage took in a run.
 fn add(stages: &mut Stages, stage: &'static str, run: usize, ms: f64) {
-    let at = stages.iter().position(|(known, _)| *known == stage).unwrap_or_else(|| {
-        stages.push((stage, vec![]));
-        stages.len() - 1
-    });
+    let at = stages
+        .iter()
+        .position(|(known, _)| *known == stage)
+        .unwrap_or_else(|| {
+            stages.push((stage, vec![]));
+            stages.len() - 1
+        });
     let times = &mut stages[at].1;
     times.resize(run + 1, 0.0);
     times[run] += ms;
 }
 
 /// What `enqueue` enqueues, as a graph. The capture ends in any case: a stream that is left in one is of no use any more.
-fn captured(device: &Device, enqueue: impl FnOnce() -> Result<(), EngineError>) -> Result<Graph, EngineError> {
+fn captured(
+    device: &Device,
+    enqueue: impl FnOnce() -> Result<(), EngineError>,
+) -> Result<Graph, EngineError> {
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-    device.stream.begin_capture(mode).map_err(failed("the GPU's work cannot be captured"))?;
+    device
+        .stream
+        .begin_capture(mode)
+        .map_err(failed("the GPU's work cannot be captured"))?;
     let enqueued = enqueue();
-    let graph = device.stream.end_capture(sys::CUgraphInstantiate_flags_enum(0));
+    let graph = device
+        .stream
+        .end_capture(sys::CUgraphInstantiate_flags_enum(0));
     enqueued?;
     match graph.map_err(failed("the GPU's work cannot be captured"))? {
         Some(graph) => Ok(Graph(graph)),
-        None => Err(EngineError::Run("the GPU's work was captured, and nothing is in it".to_owned())),
+        None => Err(EngineError::Run(
+            "the GPU's work was captured, and nothing is in it".to_owned(),
+        )),
     }
 }

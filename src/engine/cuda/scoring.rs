@@ -11,7 +11,7 @@ use super::memory::{Buffer, Pinned};
 use super::tables::Counted;
 use super::tower::{Mark, Tower};
 use crate::engine::EngineError;
-use crate::engine::fused::{LanguageMap, MapKind, Mean, Pieces};
+use crate::engine::device_scorer::{LanguageMap, MapKind, Mean, Pieces};
 use cudarc::driver::result;
 
 /// What is wanted of every look alike; what a run is captured for.
@@ -118,7 +118,9 @@ impl Scoring {
             }
         }
         for (map, galleries) in wanted.maps.iter().zip(galleries) {
-            scoring.seen.push(Seen::new(device, tower, *map, cells, galleries)?);
+            scoring
+                .seen
+                .push(Seen::new(device, tower, *map, cells, galleries)?);
         }
         Ok(scoring)
     }
@@ -127,22 +129,38 @@ impl Scoring {
     ///
     /// # Errors
     /// [`EngineError::Run`]
-    pub fn retaught(&mut self, device: &Device, galleries: &[Vec<nearest::Gallery>]) -> Result<(), EngineError> {
-        self.seen.iter().zip(galleries).try_for_each(|(seen, table)| device.upload(&seen.galleries, table))
+    pub fn retaught(
+        &mut self,
+        device: &Device,
+        galleries: &[Vec<nearest::Gallery>],
+    ) -> Result<(), EngineError> {
+        self.seen
+            .iter()
+            .zip(galleries)
+            .try_for_each(|(seen, table)| device.upload(&seen.galleries, table))
     }
 
     /// Enqueues everything from the tower's features to the pinned result; for `mark` see [`Tower::enqueue`].
     ///
     /// # Errors
     /// [`EngineError::Run`]
-    pub fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
+    pub fn enqueue(
+        &mut self,
+        device: &Device,
+        kernels: &Kernels,
+        mark: Mark,
+    ) -> Result<(), EngineError> {
         let (stream, cu_stream) = (&device.stream, device.stream.cu_stream());
         let flags = 4 * self.looks;
         // SAFETY: the flags are at the beginning of the buffer.
         unsafe { result::memset_d8_async(self.result.address(), 0, flags, cu_stream) }
             .map_err(failed("cannot clear the result"))?;
         device.spoil(&self.result, flags, self.result.bytes() - flags)?;
-        for compared in self.whole.iter().chain(self.spoken.iter().map(|spoken| &spoken.compared)) {
+        for compared in self
+            .whole
+            .iter()
+            .chain(self.spoken.iter().map(|spoken| &spoken.compared))
+        {
             // SAFETY: what the struct's fields say of their addresses.
             unsafe { language::enqueue(kernels, stream, &self.language_args(compared)) }?;
         }
@@ -155,20 +173,26 @@ impl Scoring {
         self.enqueue_maps(device, kernels)?;
         mark("maps")?;
         // SAFETY: the result is as large as the pinned memory, which is read after the stream was waited for.
-        unsafe { result::memcpy_dtoh_async(self.pinned.as_mut_slice(), self.result.address(), cu_stream) }
-            .map_err(failed("cannot copy the result"))?;
+        unsafe {
+            result::memcpy_dtoh_async(self.pinned.as_mut_slice(), self.result.address(), cu_stream)
+        }
+        .map_err(failed("cannot copy the result"))?;
         mark("copy out")
     }
 
     fn enqueue_maps(&self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
         let layout = self.layout();
-        let maps = |at: usize| Maps { address: self.address(at), looks: self.looks as u32, grid: self.grid as u32 };
+        let maps = |at: usize| Maps {
+            address: self.address(at),
+            looks: self.looks as u32,
+            grid: self.grid as u32,
+        };
         let map = self.wanted.words.as_ref().and_then(|words| words.map);
         if let (Some(map), Some(at)) = (map, layout.language) {
             let words = match map {
-                LanguageMap::Harmonic => {
-                    scatter::Words::Harmonic { whole: self.whole.as_ref().map_or(0, |whole| whole.values) }
-                }
+                LanguageMap::Harmonic => scatter::Words::Harmonic {
+                    whole: self.whole.as_ref().map_or(0, |whole| whole.values),
+                },
                 LanguageMap::OddsMean => scatter::Words::OddsMean,
             };
             let layers: Vec<Layer> = self.spoken.iter().map(Spoken::layer).collect();
@@ -176,7 +200,11 @@ impl Scoring {
             unsafe { scatter::language_map(kernels, &device.stream, &layers, words, maps(at)) }?;
         }
         if let Some(at) = layout.visual {
-            let layers: Vec<Layer> = self.seen.iter().map(|seen| seen.layer(self.wanted.windows)).collect();
+            let layers: Vec<Layer> = self
+                .seen
+                .iter()
+                .map(|seen| seen.layer(self.wanted.windows))
+                .collect();
             // SAFETY: the same.
             unsafe { scatter::visual_map(kernels, &device.stream, &layers, maps(at)) }?;
         }
@@ -191,10 +219,17 @@ impl Scoring {
         let (layout, each) = (self.layout(), self.grid * self.grid);
         let words = self.pinned.as_slice().as_chunks::<4>().0;
         if let Some(look) = (0..self.looks).find(|look| words[*look] != [0; 4]) {
-            return Err(EngineError::Run(format!("a feature of look {look} is not finite")));
+            return Err(EngineError::Run(format!(
+                "a feature of look {look} is not finite"
+            )));
         }
-        let values = |at: usize, count: usize| words[at..][..count].iter().map(|word| f32::from_le_bytes(*word));
-        let map = |at: Option<usize>, look: usize| at.map(|at| values(at + look * each, each).collect());
+        let values = |at: usize, count: usize| {
+            words[at..][..count]
+                .iter()
+                .map(|word| f32::from_le_bytes(*word))
+        };
+        let map =
+            |at: Option<usize>, look: usize| at.map(|at| values(at + look * each, each).collect());
         let has_whole = self.whole.is_some();
         let pieces = |look: usize| Pieces {
             grid: self.grid,
@@ -205,7 +240,9 @@ impl Scoring {
         let all: Vec<Pieces> = (0..self.looks).map(pieces).collect();
         match all.iter().position(|pieces| !pieces.are_finite()) {
             None => Ok(all),
-            Some(look) => Err(EngineError::Run(format!("a value of look {look} was never written, or is not finite"))),
+            Some(look) => Err(EngineError::Run(format!(
+                "a value of look {look} was never written, or is not finite"
+            ))),
         }
     }
 
@@ -227,7 +264,11 @@ impl Scoring {
             flags: self.address(0),
             count: compared.count as u32,
             embed: self.embed as u32,
-            temperature: self.wanted.words.as_ref().map_or(1.0, |words| words.temperature),
+            temperature: self
+                .wanted
+                .words
+                .as_ref()
+                .map_or(1.0, |words| words.temperature),
             unused: 0,
         }
     }
@@ -250,28 +291,54 @@ impl Scoring {
 }
 
 fn whole(device: &Device, tower: &Tower, values: u64) -> Result<Compared, EngineError> {
-    let image = tower.image().ok_or_else(|| unplanned("the picture's embedding"))?;
+    let image = tower
+        .image()
+        .ok_or_else(|| unplanned("the picture's embedding"))?;
     let look = device.buffer_of(&(0..tower.looks as i32).collect::<Vec<_>>())?;
-    Ok(Compared { rows: image.address(), count: tower.looks, look, values })
+    Ok(Compared {
+        rows: image.address(),
+        count: tower.looks,
+        look,
+        values,
+    })
 }
 
 /// The plan of the encoder is not the recipe's: a bug of the caller, told instead of computed past.
 fn unplanned(what: &str) -> EngineError {
-    EngineError::Plan(format!("the lesson needs {what}, which the encoder was not opened for"))
+    EngineError::Plan(format!(
+        "the lesson needs {what}, which the encoder was not opened for"
+    ))
 }
 
 impl Spoken {
     fn new(device: &Device, tower: &Tower, scale: usize) -> Result<Self, EngineError> {
-        let windows = tower.scale(scale).ok_or_else(|| unplanned(&format!("windows of {scale} patches")))?;
+        let windows = tower
+            .scale(scale)
+            .ok_or_else(|| unplanned(&format!("windows of {scale} patches")))?;
         let count = windows.counted.count();
         let values = Buffer::new(&device.context, 4 * count)?;
         let look = device.buffer_of(&windows.counted.looks())?;
-        let compared = Compared { rows: windows.embeddings.address(), count, look, values: values.address() };
-        Ok(Spoken { compared, _values: values, place: device.buffer_of(&windows.counted.place)?, scale })
+        let compared = Compared {
+            rows: windows.embeddings.address(),
+            count,
+            look,
+            values: values.address(),
+        };
+        Ok(Spoken {
+            compared,
+            _values: values,
+            place: device.buffer_of(&windows.counted.place)?,
+            scale,
+        })
     }
 
     fn layer(&self) -> Layer {
-        Layer::new(self.compared.values, self.place.address(), self.scale as u32, Mean::Harmonic)
+        Layer::new(
+            self.compared.values,
+            self.place.address(),
+            self.scale as u32,
+            Mean::Harmonic,
+        )
     }
 }
 
@@ -291,9 +358,16 @@ impl Seen {
                 (patches.address(), tower.sizes.width, counted, row)
             }
             MapKind::Windows(scale) => {
-                let windows = tower.scale(scale).ok_or_else(|| unplanned(&format!("windows of {scale} patches")))?;
+                let windows = tower
+                    .scale(scale)
+                    .ok_or_else(|| unplanned(&format!("windows of {scale} patches")))?;
                 let row = (0..windows.counted.count() as i32).collect();
-                (windows.embeddings.address(), tower.sizes.embed, windows.counted.clone(), row)
+                (
+                    windows.embeddings.address(),
+                    tower.sizes.embed,
+                    windows.counted.clone(),
+                    row,
+                )
             }
         };
         let count = counted.count();
@@ -311,7 +385,12 @@ impl Seen {
     }
 
     fn layer(&self, mean: Mean) -> Layer {
-        Layer::new(self.distances.address(), self.place.address(), self.counted.scale as u32, mean)
+        Layer::new(
+            self.distances.address(),
+            self.place.address(),
+            self.counted.scale as u32,
+            mean,
+        )
     }
 }
 
@@ -332,8 +411,18 @@ impl Layout {
             words += if is_wanted { looks * grid * grid } else { 0 };
             is_wanted.then_some(at)
         };
-        let language = maps(wanted.words.as_ref().is_some_and(|words| words.map.is_some()));
+        let language = maps(
+            wanted
+                .words
+                .as_ref()
+                .is_some_and(|words| words.map.is_some()),
+        );
         let visual = maps(!wanted.maps.is_empty());
-        Layout { image: looks, language, visual, words }
+        Layout {
+            image: looks,
+            language,
+            visual,
+            words,
+        }
     }
 }

@@ -34,15 +34,30 @@ impl StandIn {
     ) -> Result<Self, EngineError> {
         let session = |part: Part| -> Result<Arc<Mutex<Session>>, EngineError> {
             let graph = typed(model, plan, part, precision)?.bytes()?;
-            let session = runtime.builder().and_then(|mut builder| builder.commit_from_memory(&graph));
-            Ok(Arc::new(Mutex::new(session.map_err(|error| EngineError::Model(error.to_string()))?)))
+            let session = runtime
+                .builder()
+                .and_then(|mut builder| builder.commit_from_memory(&graph));
+            Ok(Arc::new(Mutex::new(
+                session.map_err(|error| EngineError::Model(error.to_string()))?,
+            )))
         };
         let graph = Graph::of(model, plan, Part::Trunk)?;
         Ok(StandIn {
             trunk: session(Part::Trunk)?,
-            windows: (!plan.scales.is_empty()).then(|| session(Part::Windows)).transpose()?,
-            outputs: graph.inner().output.iter().map(|output| output.name.clone()).collect(),
-            facts: Facts { name: format!("stand-in-{}", precision.name()), precision, looks_max },
+            windows: (!plan.scales.is_empty())
+                .then(|| session(Part::Windows))
+                .transpose()?,
+            outputs: graph
+                .inner()
+                .output
+                .iter()
+                .map(|output| output.name.clone())
+                .collect(),
+            facts: Facts {
+                name: format!("stand-in-{}", precision.name()),
+                precision,
+                looks_max,
+            },
         })
     }
 }
@@ -52,18 +67,31 @@ impl Networks for StandIn {
         &self.facts
     }
 
-    unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
+    unsafe fn bind(
+        &self,
+        part: Part,
+        tensors: &[Binding],
+    ) -> Result<Box<dyn Network>, EngineError> {
         let session = match part {
             Part::Trunk => Some(&self.trunk),
             Part::Windows => self.windows.as_ref(),
         };
-        let session = session.ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned()))?;
+        let session =
+            session.ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned()))?;
         let is_output = |name: &str| match part {
             Part::Trunk => self.outputs.iter().any(|output| output == name),
             Part::Windows => name == "embedding",
         };
-        let (outputs, inputs) = tensors.iter().cloned().partition(|tensor| is_output(&tensor.name));
-        let bound = Bound { session: Arc::clone(session), inputs, outputs, precision: self.facts.precision };
+        let (outputs, inputs) = tensors
+            .iter()
+            .cloned()
+            .partition(|tensor| is_output(&tensor.name));
+        let bound = Bound {
+            session: Arc::clone(session),
+            inputs,
+            outputs,
+            precision: self.facts.precision,
+        };
         Ok(Box::new(Enqueued(Box::new(bound))))
     }
 }
@@ -114,8 +142,12 @@ impl Bound {
         for tensor in &self.outputs {
             let value = &outputs[tensor.name.as_str()];
             match self.precision {
-                Precision::Fp32 => self.written(tensor).copy_from_slice(value.try_extract_tensor::<f32>()?.1),
-                Precision::Fp16 => self.written(tensor).copy_from_slice(value.try_extract_tensor::<f16>()?.1),
+                Precision::Fp32 => self
+                    .written(tensor)
+                    .copy_from_slice(value.try_extract_tensor::<f32>()?.1),
+                Precision::Fp16 => self
+                    .written(tensor)
+                    .copy_from_slice(value.try_extract_tensor::<f16>()?.1),
             }
         }
         Ok(())
@@ -123,8 +155,12 @@ impl Bound {
 
     fn input(&self, tensor: &Binding) -> ort::Result<SessionInputValue<'_>> {
         Ok(match self.precision {
-            Precision::Fp32 => TensorRef::from_array_view((tensor.dims.clone(), self.read::<f32>(tensor)))?.into(),
-            Precision::Fp16 => TensorRef::from_array_view((tensor.dims.clone(), self.read::<f16>(tensor)))?.into(),
+            Precision::Fp32 => {
+                TensorRef::from_array_view((tensor.dims.clone(), self.read::<f32>(tensor)))?.into()
+            }
+            Precision::Fp16 => {
+                TensorRef::from_array_view((tensor.dims.clone(), self.read::<f16>(tensor)))?.into()
+            }
         })
     }
 

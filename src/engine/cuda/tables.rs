@@ -19,13 +19,21 @@ impl Counted {
     /// `cells` are those that count of each look; nothing means all.
     pub fn new(grid: usize, scale: usize, cells: &[Option<&[bool]>]) -> Self {
         let places = grid - scale + 1;
-        let mut counted = Counted { scale, places: vec![], begin: vec![0], place: vec![] };
+        let mut counted = Counted {
+            scale,
+            places: vec![],
+            begin: vec![0],
+            place: vec![],
+        };
         for (look, cells) in cells.iter().enumerate() {
             let mut place = vec![-1; places * places];
             for window in counted_windows(grid, scale, *cells) {
                 place[window] = counted.places.len() as i32;
                 let corner = (window / places * grid + window % places) as i32;
-                counted.places.push(Place { look: look as i32, corner });
+                counted.places.push(Place {
+                    look: look as i32,
+                    corner,
+                });
             }
             counted.place.extend(place);
             counted.begin.push(counted.places.len() as i32);
@@ -39,7 +47,11 @@ impl Counted {
 
     /// The most of one look.
     pub fn most(&self) -> usize {
-        self.begin.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0)
+        self.begin
+            .windows(2)
+            .map(|ends| (ends[1] - ends[0]) as usize)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The look that each is of.
@@ -50,7 +62,10 @@ impl Counted {
     /// Of patches: the row of each in `[N, 1 + P, D]`.
     pub fn patch_rows(&self, grid: usize) -> Vec<i32> {
         let each = (1 + grid * grid) as i32;
-        self.places.iter().map(|place| place.look * each + 1 + place.corner).collect()
+        self.places
+            .iter()
+            .map(|place| place.look * each + 1 + place.corner)
+            .collect()
     }
 
     /// The range of `places` that are of a look.
@@ -71,7 +86,10 @@ mod tests {
         assert_eq!(counted.place, [0, 1, 2, 3, -1, -1, -1, 4]);
         let corners: Vec<i32> = counted.places.iter().map(|place| place.corner).collect();
         assert_eq!(corners, [0, 1, 3, 4, 4]);
-        assert_eq!((counted.looks(), counted.most(), counted.of_look(1)), (vec![0, 0, 0, 0, 1], 4, 4..5));
+        assert_eq!(
+            (counted.looks(), counted.most(), counted.of_look(1)),
+            (vec![0, 0, 0, 0, 1], 4, 4..5)
+        );
     }
 
     #[test]

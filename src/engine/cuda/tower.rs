@@ -26,7 +26,13 @@ pub struct Sizes {
 
 impl Sizes {
     pub fn new(plan: &EncodePlan, spec: &ModelSpec, precision: Precision) -> Self {
-        Sizes { side: plan.side, grid: plan.side / spec.patch, width: spec.width, embed: spec.embed, precision }
+        Sizes {
+            side: plan.side,
+            grid: plan.side / spec.patch,
+            width: spec.width,
+            embed: spec.embed,
+            precision,
+        }
     }
 
     /// P
@@ -96,9 +102,22 @@ impl Tower {
         }
         // SAFETY: the buffers are as large as their dims, and the network is dropped before them or with them.
         let trunk = unsafe { networks.bind(Part::Trunk, &bindings) }?;
-        let scales = plan.scales.iter().map(|scale| Counted::new(sizes.grid, *scale, cells));
-        let windows = scales.map(|counted| Windows::new(device, networks, sizes, counted)).collect::<Result<_, _>>()?;
-        Ok(Tower { looks, sizes, pixels, windows, outputs, trunk, plan: plan.clone() })
+        let scales = plan
+            .scales
+            .iter()
+            .map(|scale| Counted::new(sizes.grid, *scale, cells));
+        let windows = scales
+            .map(|counted| Windows::new(device, networks, sizes, counted))
+            .collect::<Result<_, _>>()?;
+        Ok(Tower {
+            looks,
+            sizes,
+            pixels,
+            windows,
+            outputs,
+            trunk,
+            plan: plan.clone(),
+        })
     }
 
     /// Enqueues everything between the pixels and the features; `mark` hears the name of each stage when it stands in the
@@ -106,16 +125,30 @@ impl Tower {
     ///
     /// # Errors
     /// [`EngineError::Run`]
-    pub fn enqueue(&mut self, device: &Device, kernels: &Kernels, mark: Mark) -> Result<(), EngineError> {
+    pub fn enqueue(
+        &mut self,
+        device: &Device,
+        kernels: &Kernels,
+        mark: Mark,
+    ) -> Result<(), EngineError> {
         let stream = device.stream.cu_stream();
         let embeddings = self.windows.iter().map(|windows| &windows.embeddings);
-        for output in self.outputs.iter().map(|(_, output)| output).chain(embeddings) {
+        for output in self
+            .outputs
+            .iter()
+            .map(|(_, output)| output)
+            .chain(embeddings)
+        {
             device.spoil(output, 0, output.bytes())?;
         }
         // SAFETY: the stream is that of the device that it was bound for.
         unsafe { self.trunk.enqueue(stream) }?;
         mark("trunk")?;
-        let tokens = self.outputs.iter().find(|(name, _)| name == "tokens").map_or(0, |(_, buffer)| buffer.address());
+        let tokens = self
+            .outputs
+            .iter()
+            .find(|(name, _)| name == "tokens")
+            .map_or(0, |(_, buffer)| buffer.address());
         for windows in &mut self.windows {
             let args = gather::Args {
                 tokens,
@@ -147,11 +180,16 @@ impl Tower {
     }
 
     pub fn scale(&self, scale: usize) -> Option<&Windows> {
-        self.windows.iter().find(|windows| windows.counted.scale == scale)
+        self.windows
+            .iter()
+            .find(|windows| windows.counted.scale == scale)
     }
 
     fn output(&self, name: &str) -> Option<&Buffer> {
-        self.outputs.iter().find(|(known, _)| known == name).map(|(_, buffer)| buffer)
+        self.outputs
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, buffer)| buffer)
     }
 
     /// Puts pixels `[3, S, S]` of each look where the trunk reads them.
@@ -179,26 +217,48 @@ impl Tower {
     /// [`EngineError::Run`] when the copy fails or a value is not finite.
     pub fn features(&self, device: &Device, look: usize) -> Result<Features, EngineError> {
         let (rows, width, embed) = (1 + self.sizes.patches(), self.sizes.width, self.sizes.embed);
-        let output = |name: &str| self.output(name).expect("the trunk computes what the plan asks for");
+        let output = |name: &str| {
+            self.output(name)
+                .expect("the trunk computes what the plan asks for")
+        };
         let tokens = |name: String| -> Result<Array2<f32>, EngineError> {
-            let values = self.read(device, &name, output(&name), look * rows * width, rows * width)?;
+            let values = self.read(
+                device,
+                &name,
+                output(&name),
+                look * rows * width,
+                rows * width,
+            )?;
             Ok(Array2::from_shape_vec((rows, width), values).expect("as many as were asked for"))
         };
         let image = match self.plan.image {
             true => Some(self.read(device, "image", output("image"), look * embed, embed)?),
             false => None,
         };
-        let windows = self.windows.iter().map(|windows| -> Result<WindowFeatures, EngineError> {
-            let of_look = windows.counted.of_look(look);
-            let (at, count) = (of_look.start * embed, of_look.len());
-            let values = self.read(device, "windows", &windows.embeddings, at, count * embed)?;
-            let features = Array2::from_shape_vec((count, embed), values).expect("as many as were asked for");
-            Ok(WindowFeatures { scale: windows.counted.scale, features })
-        });
+        let windows = self
+            .windows
+            .iter()
+            .map(|windows| -> Result<WindowFeatures, EngineError> {
+                let of_look = windows.counted.of_look(look);
+                let (at, count) = (of_look.start * embed, of_look.len());
+                let values =
+                    self.read(device, "windows", &windows.embeddings, at, count * embed)?;
+                let features = Array2::from_shape_vec((count, embed), values)
+                    .expect("as many as were asked for");
+                Ok(WindowFeatures {
+                    scale: windows.counted.scale,
+                    features,
+                })
+            });
         Ok(Features {
             grid: self.sizes.grid,
             image,
-            tokens: self.plan.patches.iter().map(|layer| tokens(layer_output(layer))).collect::<Result<_, _>>()?,
+            tokens: self
+                .plan
+                .patches
+                .iter()
+                .map(|layer| tokens(layer_output(layer)))
+                .collect::<Result<_, _>>()?,
             windows: windows.collect::<Result<_, _>>()?,
         })
     }
@@ -213,7 +273,11 @@ impl Tower {
     ) -> Result<Vec<f32>, EngineError> {
         let values: Vec<f32> = match self.sizes.precision {
             Precision::Fp32 => device.download(from, at, count)?,
-            Precision::Fp16 => device.download::<f16>(from, at, count)?.into_iter().map(f32::from).collect(),
+            Precision::Fp16 => device
+                .download::<f16>(from, at, count)?
+                .into_iter()
+                .map(f32::from)
+                .collect(),
         };
         match values.iter().find(|value| !value.is_finite()) {
             None => Ok(values),
@@ -223,24 +287,49 @@ impl Tower {
 }
 
 impl Windows {
-    fn new(device: &Device, networks: &dyn Networks, sizes: Sizes, counted: Counted) -> Result<Self, EngineError> {
-        let tokens_dims = [counted.count(), 1 + counted.scale * counted.scale, sizes.width];
+    fn new(
+        device: &Device,
+        networks: &dyn Networks,
+        sizes: Sizes,
+        counted: Counted,
+    ) -> Result<Self, EngineError> {
+        let tokens_dims = [
+            counted.count(),
+            1 + counted.scale * counted.scale,
+            sizes.width,
+        ];
         let out_dims = [counted.count(), sizes.embed];
         let gathered = tensor(device, &tokens_dims, sizes.precision)?;
         let embeddings = tensor(device, &out_dims, sizes.precision)?;
-        let bindings = [binding("tokens", &tokens_dims, &gathered), binding("embedding", &out_dims, &embeddings)];
+        let bindings = [
+            binding("tokens", &tokens_dims, &gathered),
+            binding("embedding", &out_dims, &embeddings),
+        ];
         // SAFETY: the buffers are as large as their dims, and the network is dropped with them.
         let network = unsafe { networks.bind(Part::Windows, &bindings) }?;
-        Ok(Windows { places: device.buffer_of(&counted.places)?, counted, embeddings, gathered, network })
+        Ok(Windows {
+            places: device.buffer_of(&counted.places)?,
+            counted,
+            embeddings,
+            gathered,
+            network,
+        })
     }
 }
 
 fn tensor(device: &Device, dims: &[usize], precision: Precision) -> Result<Buffer, EngineError> {
-    Buffer::new(&device.context, dims.iter().product::<usize>() * precision.bytes())
+    Buffer::new(
+        &device.context,
+        dims.iter().product::<usize>() * precision.bytes(),
+    )
 }
 
 fn binding(name: &str, dims: &[usize], buffer: &Buffer) -> Binding {
-    Binding { name: name.to_owned(), dims: dims.to_vec(), address: buffer.address() }
+    Binding {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        address: buffer.address(),
+    }
 }
 
 /// Puts values at the beginning of a REAL buffer.

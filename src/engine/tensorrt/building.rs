@@ -62,32 +62,63 @@ pub(super) fn build<'a>(
     told: &Told,
 ) -> Result<Built<'a>, EngineError> {
     let parser = library.parser()?;
-    let failed =
-        |words: String| EngineError::Unavailable(format!("{} cannot build {}: {words}", library.name(), part.file()));
-    let strongly_typed = if library.has_ten_flags() { STRONGLY_TYPED } else { 0 };
-    let builder = Builder::new(library.loaded(), library.number(), library.slots(), library.logger(), strongly_typed)
-        .map_err(failed)?;
+    let failed = |words: String| {
+        EngineError::Unavailable(format!(
+            "{} cannot build {}: {words}",
+            library.name(),
+            part.file()
+        ))
+    };
+    let strongly_typed = if library.has_ten_flags() {
+        STRONGLY_TYPED
+    } else {
+        0
+    };
+    let builder = Builder::new(
+        library.loaded(),
+        library.number(),
+        library.slots(),
+        library.logger(),
+        strongly_typed,
+    )
+    .map_err(failed)?;
     if let Some(slots) = library.rtx() {
         let list = match &order.target {
             Target::Device { .. } => &[CURRENT],
             Target::Capabilities(list) => list.as_slice(),
         };
-        builder.target(&Capabilities { slots, list }).map_err(|words| {
-            EngineError::Plan(format!("{} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)", library.name()))
-        })?;
+        builder
+            .target(&Capabilities { slots, list })
+            .map_err(|words| {
+                EngineError::Plan(format!(
+                    "{} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)",
+                    library.name()
+                ))
+            })?;
     }
     if library.rtx().is_some() {
         builder.set_flag(REQUIRE_USER_ALLOCATION);
     }
     if order.precision == Precision::Fp32 {
-        builder.clear_flag(if library.has_ten_flags() { TF32_TEN } else { TF32_ELEVEN });
+        builder.clear_flag(if library.has_ten_flags() {
+            TF32_TEN
+        } else {
+            TF32_ELEVEN
+        });
     }
     for dims in profiles(order, part) {
-        builder.add_profile(&[Shapes { input: input(part), dims }]).map_err(failed)?;
+        builder
+            .add_profile(&[Shapes {
+                input: input(part),
+                dims,
+            }])
+            .map_err(failed)?;
     }
     let onnx = typed(order.model, order.plan, part, order.precision)?.write(work)?;
     let step = |step: Step| told(Progress { part, step });
-    let (plan, cache) = builder.build(&parser, &onnx, cache, &Monitor::new(&step)).map_err(failed)?;
+    let (plan, cache) = builder
+        .build(&parser, &onnx, cache, &Monitor::new(&step))
+        .map_err(failed)?;
     Ok(Built { plan, cache })
 }
 

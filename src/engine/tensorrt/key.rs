@@ -26,7 +26,10 @@ impl Target {
     /// [`EngineError::Run`] when the driver does not tell.
     pub fn of(device: &Device) -> Result<Self, EngineError> {
         let told = "the GPU does not tell its size";
-        let parts = device.context.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).map_err(failed(told))?;
+        let parts = device
+            .context
+            .attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(failed(told))?;
         let bytes = device.context.total_mem().map_err(failed(told))?;
         // Drivers keep a little for themselves, each another little.
         let gib = (bytes as f64 / f64::from(1 << 30)).round();
@@ -80,7 +83,9 @@ impl Key {
     ) -> Result<Self, EngineError> {
         plan.check(&model.spec)?;
         if !(1..=LOOKS_MOST).contains(&looks_max) {
-            return Err(EngineError::Plan(format!("looks: must be 1 to {LOOKS_MOST}, got {looks_max}")));
+            return Err(EngineError::Plan(format!(
+                "looks: must be 1 to {LOOKS_MOST}, got {looks_max}"
+            )));
         }
         let (mut sm, gpu) = match target {
             Target::Device { sm, gpu } => (vec![*sm], Some(gpu.clone())),
@@ -93,7 +98,9 @@ impl Key {
             )));
         }
         if sm.is_empty() {
-            return Err(EngineError::Plan("no compute capability is named; for example 86,89".to_owned()));
+            return Err(EngineError::Plan(
+                "no compute capability is named; for example 86,89".to_owned(),
+            ));
         }
         sm.sort_unstable();
         sm.dedup();
@@ -122,7 +129,10 @@ impl Key {
         let gpu = self.gpu.as_deref().unwrap_or_default();
         let words = format!("timing-{}-{}-{gpu}", self.library, self.gpus());
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
-        let words: Vec<&str> = words.split(|c| !plain(c)).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> = words
+            .split(|c| !plain(c))
+            .filter(|word| !word.is_empty())
+            .collect();
         format!("{}.cache", words.join("-"))
     }
 
@@ -141,22 +151,73 @@ impl Key {
             }
         };
         let format = |key: &Key| key.format.to_string();
-        differ("its format is", format(self), format(wanted), self.format == wanted.format);
-        differ("it was built by", self.library.clone(), wanted.library.clone(), self.library == wanted.library);
+        differ(
+            "its format is",
+            format(self),
+            format(wanted),
+            self.format == wanted.format,
+        );
+        differ(
+            "it was built by",
+            self.library.clone(),
+            wanted.library.clone(),
+            self.library == wanted.library,
+        );
         let runs = wanted.sm.iter().all(|sm| self.sm.contains(sm));
         differ("it is for", self.gpus(), wanted.gpus(), runs);
         if let (true, Some(has), Some(needed)) = (runs, &self.gpu, &wanted.gpu) {
-            differ("it was built on", has.clone(), needed.clone(), has == needed);
+            differ(
+                "it was built on",
+                has.clone(),
+                needed.clone(),
+                has == needed,
+            );
         }
-        differ("it computes in", name(self), name(wanted), self.precision == wanted.precision);
-        differ("it is of the model", short(&self.model), short(&wanted.model), self.model == wanted.model);
-        differ("it takes a side of", pixels(self), pixels(wanted), self.side == wanted.side);
-        let outputs = wanted.outputs.iter().all(|output| self.outputs.contains(output));
-        differ("it computes", self.outputs.join(", "), wanted.outputs.join(", "), outputs);
-        let scales = wanted.scales.iter().all(|scale| self.scales.contains(scale));
-        differ("it has windows of", format!("{:?}", self.scales), format!("{:?}", wanted.scales), scales);
+        differ(
+            "it computes in",
+            name(self),
+            name(wanted),
+            self.precision == wanted.precision,
+        );
+        differ(
+            "it is of the model",
+            short(&self.model),
+            short(&wanted.model),
+            self.model == wanted.model,
+        );
+        differ(
+            "it takes a side of",
+            pixels(self),
+            pixels(wanted),
+            self.side == wanted.side,
+        );
+        let outputs = wanted
+            .outputs
+            .iter()
+            .all(|output| self.outputs.contains(output));
+        differ(
+            "it computes",
+            self.outputs.join(", "),
+            wanted.outputs.join(", "),
+            outputs,
+        );
+        let scales = wanted
+            .scales
+            .iter()
+            .all(|scale| self.scales.contains(scale));
+        differ(
+            "it has windows of",
+            format!("{:?}", self.scales),
+            format!("{:?}", wanted.scales),
+            scales,
+        );
         let looks = self.looks_max >= wanted.looks_max;
-        differ("it takes looks up to", self.looks_max.to_string(), wanted.looks_max.to_string(), looks);
+        differ(
+            "it takes looks up to",
+            self.looks_max.to_string(),
+            wanted.looks_max.to_string(),
+            looks,
+        );
         reasons
     }
 }
@@ -187,7 +248,11 @@ pub(super) mod tests {
             precision: Precision::Fp16,
             model: "0123456789".to_owned(),
             side: 240,
-            outputs: vec!["block12".to_owned(), "tokens".to_owned(), "image".to_owned()],
+            outputs: vec![
+                "block12".to_owned(),
+                "tokens".to_owned(),
+                "image".to_owned(),
+            ],
             scales: vec![2, 3],
             looks_max: 4,
         }
@@ -197,32 +262,81 @@ pub(super) mod tests {
     fn what_was_measured_on_one_gpu_is_not_used_on_another() {
         assert_eq!(key().timings(), "timing-tensorrt-10.3.0-sm_87-Orin.cache");
         let gpu = Some("NVIDIA GeForce RTX 4090, 128 multiprocessors, 24 GiB".to_owned());
-        let other = Key { sm: vec![89], gpu, ..key() };
+        let other = Key {
+            sm: vec![89],
+            gpu,
+            ..key()
+        };
         assert_eq!(
             other.timings(),
             "timing-tensorrt-10.3.0-sm_89-NVIDIA-GeForce-RTX-4090-128-multiprocessors-24-GiB.cache"
         );
-        let several = Key { sm: vec![86, 89], gpu: None, ..key() };
-        assert_eq!(several.timings(), "timing-tensorrt-10.3.0-sm_86-sm_89.cache");
+        let several = Key {
+            sm: vec![86, 89],
+            gpu: None,
+            ..key()
+        };
+        assert_eq!(
+            several.timings(),
+            "timing-tensorrt-10.3.0-sm_86-sm_89.cache"
+        );
     }
 
     #[test]
     fn a_plan_serves_what_asks_for_less_and_nothing_else() {
         let has = key();
-        let less = Key { outputs: vec!["tokens".to_owned()], scales: vec![3], looks_max: 1, ..key() };
+        let less = Key {
+            outputs: vec!["tokens".to_owned()],
+            scales: vec![3],
+            looks_max: 1,
+            ..key()
+        };
         assert!(has.unfit(&key()).is_empty() && has.unfit(&less).is_empty());
         assert_eq!(less.unfit(&has).len(), 3);
         let changes: [(&str, Key); 6] = [
-            ("tensorrt-10.3.0, not tensorrt-10.13.0", Key { library: "tensorrt-10.13.0".to_owned(), ..key() }),
-            ("it is for sm_87, not sm_110", Key { sm: vec![110], ..key() }),
-            ("it was built on Orin, not Orin Nano", Key { gpu: Some("Orin Nano".to_owned()), ..key() }),
-            ("fp16, not fp32", Key { precision: Precision::Fp32, ..key() }),
-            ("01234567, not abcdefgh", Key { model: "abcdefghij".to_owned(), ..key() }),
+            (
+                "tensorrt-10.3.0, not tensorrt-10.13.0",
+                Key {
+                    library: "tensorrt-10.13.0".to_owned(),
+                    ..key()
+                },
+            ),
+            (
+                "it is for sm_87, not sm_110",
+                Key {
+                    sm: vec![110],
+                    ..key()
+                },
+            ),
+            (
+                "it was built on Orin, not Orin Nano",
+                Key {
+                    gpu: Some("Orin Nano".to_owned()),
+                    ..key()
+                },
+            ),
+            (
+                "fp16, not fp32",
+                Key {
+                    precision: Precision::Fp32,
+                    ..key()
+                },
+            ),
+            (
+                "01234567, not abcdefgh",
+                Key {
+                    model: "abcdefghij".to_owned(),
+                    ..key()
+                },
+            ),
             ("240 pixels, not 336 pixels", Key { side: 336, ..key() }),
         ];
         for (words, wanted) in changes {
             let reasons = has.unfit(&wanted);
-            assert!(reasons.len() == 1 && reasons[0].contains(words), "{words}: {reasons:?}");
+            assert!(
+                reasons.len() == 1 && reasons[0].contains(words),
+                "{words}: {reasons:?}"
+            );
             assert_ne!(has.name(), wanted.name());
         }
     }

@@ -1,9 +1,9 @@
 //! Which TensorRT is on this machine: looked for by file, loaded at run time, refused where its tables are unknown.
 
 use super::raw::{Loaded, Logger};
-use super::slots::{ELEVEN, RTX, RtxSlots, Slots, TEN};
 use crate::engine::EngineError;
-use crate::engine::places::library_folders;
+use crate::engine::library_path::library_folders;
+use crate::engine::tensorrt::vtable::{ELEVEN, RTX, RtxSlots, Slots, TEN};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +27,16 @@ impl Version {
     /// Out of `getInferLibVersion`: since 10 `major * 10000 + minor * 100 + patch`, before `major * 1000 + ...`. RTX
     /// has the newer way.
     fn of(kind: Kind, number: u32) -> Self {
-        let unit = if kind == Kind::Full && number < 10_000 { 1000 } else { 10_000 };
-        Version { major: number / unit, minor: number % unit / 100, patch: number % 100 }
+        let unit = if kind == Kind::Full && number < 10_000 {
+            1000
+        } else {
+            10_000
+        };
+        Version {
+            major: number / unit,
+            minor: number % unit / 100,
+            patch: number % 100,
+        }
     }
 }
 
@@ -79,7 +87,10 @@ impl Library {
         let folders = configured.map_or_else(folders, |folder| vec![folder.to_owned()]);
         let mut candidates: Vec<(PathBuf, Kind)> = vec![];
         for folder in &folders {
-            let found = NAMES.iter().map(|(name, kind)| (folder.join(name), *kind)).filter(|(file, _)| file.is_file());
+            let found = NAMES
+                .iter()
+                .map(|(name, kind)| (folder.join(name), *kind))
+                .filter(|(file, _)| file.is_file());
             let before = candidates.len();
             candidates.extend(found);
             if candidates.len() == before {
@@ -87,7 +98,11 @@ impl Library {
             }
         }
         if configured.is_none() {
-            candidates.extend(NAMES.iter().map(|(name, kind)| (PathBuf::from(name), *kind)));
+            candidates.extend(
+                NAMES
+                    .iter()
+                    .map(|(name, kind)| (PathBuf::from(name), *kind)),
+            );
         }
         // Where a machine has both, the full one: it is made for more GPUs and knows them better.
         candidates.sort_by_key(|(_, kind)| *kind == Kind::Rtx);
@@ -114,13 +129,24 @@ impl Library {
         let number = loaded.version().map_err(told)?;
         let version = Version::of(kind, number);
         let Some(slots) = slots(kind, version) else {
-            let which = if kind == Kind::Rtx { "TensorRT-RTX" } else { "TensorRT" };
+            let which = if kind == Kind::Rtx {
+                "TensorRT-RTX"
+            } else {
+                "TensorRT"
+            };
             return Err(told(format!(
                 "{which} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"
             )));
         };
         let logger = Logger::of(slots.logger_log);
-        Ok(Library(Arc::new(Inner { loaded, file: file.to_owned(), kind, version, number, logger })))
+        Ok(Library(Arc::new(Inner {
+            loaded,
+            file: file.to_owned(),
+            kind,
+            version,
+            number,
+            logger,
+        })))
     }
 
     pub fn kind(&self) -> Kind {
@@ -138,7 +164,11 @@ impl Library {
 
     /// `tensorrt-10.3.0` or `tensorrt-rtx-1.7.1`: in keys, in the log, in `birth`.
     pub fn name(&self) -> String {
-        let kind = if self.0.kind == Kind::Rtx { "tensorrt-rtx" } else { "tensorrt" };
+        let kind = if self.0.kind == Kind::Rtx {
+            "tensorrt-rtx"
+        } else {
+            "tensorrt"
+        };
         format!("{kind}-{}", self.0.version)
     }
 
@@ -215,7 +245,11 @@ fn slots(kind: Kind, version: Version) -> Option<&'static Slots> {
 
 fn folders() -> Vec<PathBuf> {
     let within = |folder: PathBuf| FOLDERS.map(|name| folder.join(name));
-    library_folders().into_iter().flat_map(within).filter(|folder| folder.is_dir()).collect()
+    library_folders()
+        .into_iter()
+        .flat_map(within)
+        .filter(|folder| folder.is_dir())
+        .collect()
 }
 
 #[cfg(test)]
@@ -233,7 +267,17 @@ mod tests {
 
     #[test]
     fn versions_whose_tables_are_unknown_have_none() {
-        let known = |kind, major, minor| slots(kind, Version { major, minor, patch: 0 }).is_some();
+        let known = |kind, major, minor| {
+            slots(
+                kind,
+                Version {
+                    major,
+                    minor,
+                    patch: 0,
+                },
+            )
+            .is_some()
+        };
         assert!(known(Kind::Full, 10, 1) && known(Kind::Full, 11, 9) && known(Kind::Rtx, 1, 5));
         assert!(
             !known(Kind::Full, 8, 6)

@@ -14,7 +14,7 @@ mod networks;
 mod plan;
 mod plans;
 mod raw;
-mod slots;
+mod vtable;
 
 pub use building::{Order, Progress, Told};
 pub use key::{Key, LOOKS_MOST, Target};

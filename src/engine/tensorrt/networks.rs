@@ -54,7 +54,13 @@ impl TensorRt {
                     device.sm
                 ))
             };
-            let made = Engine::new(library.loaded(), library.number(), library.slots(), library.logger(), &bytes);
+            let made = Engine::new(
+                library.loaded(),
+                library.number(),
+                library.slots(),
+                library.logger(),
+                &bytes,
+            );
             let mut engine = made.map_err(told)?;
             if let Some(rtx) = library.rtx() {
                 let kept = std::fs::read(plan.jit_file(part)).unwrap_or_default();
@@ -64,8 +70,14 @@ impl TensorRt {
             Ok(Arc::new(engine))
         };
         let trunk = engine(Part::Trunk)?;
-        let windows = (!plan.key.scales.is_empty()).then(|| engine(Part::Windows)).transpose()?;
-        let scratch = [Some(&trunk), windows.as_ref()].into_iter().flatten().map(|engine| engine.scratch_bytes()).max();
+        let windows = (!plan.key.scales.is_empty())
+            .then(|| engine(Part::Windows))
+            .transpose()?;
+        let scratch = [Some(&trunk), windows.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|engine| engine.scratch_bytes())
+            .max();
         let scratch = Buffer::new(&device.context, scratch.unwrap_or(0))?;
         tracing::debug!(bytes = scratch.bytes(), "GPU memory between the layers");
         Ok(TensorRt {
@@ -85,9 +97,10 @@ impl TensorRt {
     fn engine(&self, part: Part) -> Result<&Arc<Engine>, EngineError> {
         match part {
             Part::Trunk => Ok(&self.trunk),
-            Part::Windows => {
-                self.windows.as_ref().ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned()))
-            }
+            Part::Windows => self
+                .windows
+                .as_ref()
+                .ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned())),
         }
     }
 }
@@ -100,11 +113,17 @@ fn check(engine: &Engine, part: Part, precision: Precision) -> Result<(), String
         Precision::Fp32 => 0,
         Precision::Fp16 => 1,
     };
-    if !tensors.iter().any(|tensor| tensor.is_input && tensor.name == input(part)) {
+    if !tensors
+        .iter()
+        .any(|tensor| tensor.is_input && tensor.name == input(part))
+    {
         return Err(format!("it has no input {:?}", input(part)));
     }
     match tensors.iter().find(|tensor| tensor.element != element) {
-        Some(tensor) => Err(format!("{:?} holds values of type {}, not {element}", tensor.name, tensor.element)),
+        Some(tensor) => Err(format!(
+            "{:?} holds values of type {}, not {element}",
+            tensor.name, tensor.element
+        )),
         None => Ok(()),
     }
 }
@@ -113,7 +132,9 @@ fn check(engine: &Engine, part: Part, precision: Precision) -> Result<(), String
 fn profile_of(engine: &Engine, name: &str, dims: &[usize]) -> Option<usize> {
     let holds = |profile: usize| {
         engine.limits(name, profile).is_some_and(|[low, high]| {
-            let within = |((dim, low), high): ((&usize, &i64), &i64)| (*low..=*high).contains(&(*dim as i64));
+            let within = |((dim, low), high): ((&usize, &i64), &i64)| {
+                (*low..=*high).contains(&(*dim as i64))
+            };
             low.len() == dims.len() && dims.iter().zip(&low).zip(&high).all(within)
         })
     };
@@ -125,11 +146,23 @@ impl Networks for TensorRt {
         &self.facts
     }
 
-    unsafe fn bind(&self, part: Part, tensors: &[Binding]) -> Result<Box<dyn Network>, EngineError> {
+    unsafe fn bind(
+        &self,
+        part: Part,
+        tensors: &[Binding],
+    ) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
         let engine = self.engine(part)?;
-        let (device, scratch, bytes_each) = (&self.device, &self.scratch, self.facts.precision.bytes());
-        let binder = Binder { device, engine, scratch, part, tensors, bytes_each };
+        let (device, scratch, bytes_each) =
+            (&self.device, &self.scratch, self.facts.precision.bytes());
+        let binder = Binder {
+            device,
+            engine,
+            scratch,
+            part,
+            tensors,
+            bytes_each,
+        };
         let mut context = binder.context()?;
         let mut unasked = vec![];
         for (name, dims) in binder.shapes(&context)? {
@@ -143,7 +176,8 @@ impl Networks for TensorRt {
                 }
             };
             // SAFETY: the caller's promise for what is bound; the rest lives beside the context.
-            unsafe { context.set_address(&name, address) }.map_err(|words| binder.failed(&words))?;
+            unsafe { context.set_address(&name, address) }
+                .map_err(|words| binder.failed(&words))?;
         }
         self.device.wait()?;
         let stream = self.device.stream.cu_stream();
@@ -153,7 +187,13 @@ impl Networks for TensorRt {
                 .wrong("its runs cannot be captured as a graph; build the plan again with: winspect engine build"));
         }
         let keep = Some(self.plan.jit_file(part));
-        Ok(Box::new(Bound { context, stream: stream as usize, keep, _scratch: Arc::clone(scratch), _unasked: unasked }))
+        Ok(Box::new(Bound {
+            context,
+            stream: stream as usize,
+            keep,
+            _scratch: Arc::clone(scratch),
+            _unasked: unasked,
+        }))
     }
 }
 
@@ -171,18 +211,29 @@ impl Binder<'_> {
     /// A context with the profile that holds the input, and the input's shape.
     fn context(&self) -> Result<Context, EngineError> {
         let name = input(self.part);
-        let taken = self.asked(name).ok_or_else(|| self.wrong(&format!("nothing is bound to its input {name:?}")))?;
-        let profile = profile_of(self.engine, name, &taken.dims)
-            .ok_or_else(|| self.wrong(&format!("no profile of the plan holds {name} of {:?}", taken.dims)))?;
+        let taken = self
+            .asked(name)
+            .ok_or_else(|| self.wrong(&format!("nothing is bound to its input {name:?}")))?;
+        let profile = profile_of(self.engine, name, &taken.dims).ok_or_else(|| {
+            self.wrong(&format!(
+                "no profile of the plan holds {name} of {:?}",
+                taken.dims
+            ))
+        })?;
         let stream = self.device.stream.cu_stream();
-        let scratch = Scratch { address: self.scratch.address(), bytes: self.scratch.bytes() };
+        let scratch = Scratch {
+            address: self.scratch.address(),
+            bytes: self.scratch.bytes(),
+        };
         // SAFETY: the stream is the device's, which is current; the bound graph holds the scratch and runs on that stream
         // alone.
         let context = unsafe { self.engine.context(profile, stream.cast(), scratch) };
         let mut context = context.map_err(|words| self.failed(&words))?;
         // The profile's copies end before anything else uses it.
         self.device.wait()?;
-        context.set_shape(name, &taken.dims).map_err(|words| self.failed(&words))?;
+        context
+            .set_shape(name, &taken.dims)
+            .map_err(|words| self.failed(&words))?;
         Ok(context)
     }
 
@@ -191,14 +242,24 @@ impl Binder<'_> {
         let mut shapes = vec![];
         for name in self.engine.tensors().into_iter().map(|tensor| tensor.name) {
             let dims = context.dims(&name).unwrap_or_default();
-            let known: Option<Vec<usize>> = dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-            let dims = known.ok_or_else(|| self.wrong(&format!("the shape of {name:?} stays unknown: {dims:?}")))?;
+            let known: Option<Vec<usize>> =
+                dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+            let dims = known.ok_or_else(|| {
+                self.wrong(&format!("the shape of {name:?} stays unknown: {dims:?}"))
+            })?;
             if let Some(binding) = self.asked(&name).filter(|binding| binding.dims != dims) {
-                return Err(self.wrong(&format!("{name:?} is {dims:?} in the plan, {:?} is bound", binding.dims)));
+                return Err(self.wrong(&format!(
+                    "{name:?} is {dims:?} in the plan, {:?} is bound",
+                    binding.dims
+                )));
             }
             shapes.push((name, dims));
         }
-        match self.tensors.iter().find(|binding| shapes.iter().all(|(name, _)| *name != binding.name)) {
+        match self
+            .tensors
+            .iter()
+            .find(|binding| shapes.iter().all(|(name, _)| *name != binding.name))
+        {
             Some(binding) => Err(self.wrong(&format!("the plan has no {:?}", binding.name))),
             None => Ok(shapes),
         }
@@ -206,7 +267,10 @@ impl Binder<'_> {
 
     /// Where an output goes that the plan computes and the recipe does not need.
     fn space(&self, dims: &[usize]) -> Result<Buffer, EngineError> {
-        Buffer::new(&self.device.context, dims.iter().product::<usize>() * self.bytes_each)
+        Buffer::new(
+            &self.device.context,
+            dims.iter().product::<usize>() * self.bytes_each,
+        )
     }
 
     fn asked(&self, name: &str) -> Option<&Binding> {

@@ -59,16 +59,28 @@ impl Plan {
     pub(super) fn open(path: &Path) -> Result<Self, EngineError> {
         let file = path.join(MANIFEST);
         let broken = |words: String| {
-            EngineError::Model(format!("{}: {words}; remove the folder and build the plan again", file.display()))
+            EngineError::Model(format!(
+                "{}: {words}; remove the folder and build the plan again",
+                file.display()
+            ))
         };
         let text = fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
-        let manifest: Manifest = toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
-        let state = match (&manifest.refused, path.extension().is_some_and(|state| state == CANDIDATE)) {
+        let manifest: Manifest =
+            toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
+        let state = match (
+            &manifest.refused,
+            path.extension().is_some_and(|state| state == CANDIDATE),
+        ) {
             (Some(reason), _) => State::Refused(reason.clone()),
             (None, true) => State::Candidate,
             (None, false) => State::Accepted,
         };
-        Ok(Plan { path: path.to_owned(), key: manifest.key.clone(), state, manifest })
+        Ok(Plan {
+            path: path.to_owned(),
+            key: manifest.key.clone(),
+            state,
+            manifest,
+        })
     }
 
     /// Its plan files by name; of a refused one, what they were.
@@ -83,15 +95,25 @@ impl Plan {
     pub fn read(&self, part: Part) -> Result<Vec<u8>, EngineError> {
         let name = file_name(part);
         let Some(expected) = self.manifest.files.get(name) else {
-            return Err(EngineError::Plan(format!("{}: it has no {name}", self.path.display())));
+            return Err(EngineError::Plan(format!(
+                "{}: it has no {name}",
+                self.path.display()
+            )));
         };
         let file = self.path.join(name);
         let broken = |words: String| {
-            EngineError::Model(format!("{}: {words}; build it again with: winspect engine build", file.display()))
+            EngineError::Model(format!(
+                "{}: {words}; build it again with: winspect engine build",
+                file.display()
+            ))
         };
         let bytes = fs::read(&file).map_err(|error| broken(error.to_string()))?;
         if bytes.len() as u64 != expected.bytes {
-            return Err(broken(format!("{} bytes, {} were built", bytes.len(), expected.bytes)));
+            return Err(broken(format!(
+                "{} bytes, {} were built",
+                bytes.len(),
+                expected.bytes
+            )));
         }
         match sha256(&bytes) == expected.sha256 {
             true => Ok(bytes),
@@ -140,7 +162,9 @@ impl Plan {
 
     /// The plan that took the place of this one since it was opened; nothing while it is this one.
     pub(super) fn successor(&self) -> Option<Plan> {
-        Plan::open(&self.path).ok().filter(|now| now.state == State::Accepted && now.manifest != self.manifest)
+        Plan::open(&self.path)
+            .ok()
+            .filter(|now| now.state == State::Accepted && now.manifest != self.manifest)
     }
 
     /// Whoever compared a plan speaks of that one alone.
@@ -156,7 +180,8 @@ impl Plan {
 
     fn state_path(&self, state: Option<&str>) -> PathBuf {
         let name = self.key.name();
-        self.path.with_file_name(state.map_or(name.clone(), |state| format!("{name}.{state}")))
+        self.path
+            .with_file_name(state.map_or(name.clone(), |state| format!("{name}.{state}")))
     }
 }
 
@@ -212,7 +237,11 @@ pub(super) fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
 }
 
 pub(super) fn remove(path: &Path) -> Result<(), EngineError> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(path)(error)),
         _ => Ok(()),

@@ -13,7 +13,9 @@
 use super::building::{Order, Told, build};
 use super::key::Key;
 use super::library::Library;
-use super::plan::{CANDIDATE, File, Files, Manifest, Plan, State, file_name, replace, sha256, unwritable, write};
+use super::plan::{
+    CANDIDATE, File, Files, Manifest, Plan, State, file_name, replace, sha256, unwritable, write,
+};
 use crate::engine::EngineError;
 use crate::engine::network::Part;
 use crate::model::ModelFolder;
@@ -44,7 +46,9 @@ pub struct Plans {
 
 impl Plans {
     pub fn of(model: &ModelFolder) -> Self {
-        Plans { folder: model.path.join("plans") }
+        Plans {
+            folder: model.path.join("plans"),
+        }
     }
 
     /// All plans, and what cannot be read in words.
@@ -52,16 +56,22 @@ impl Plans {
     /// # Errors
     /// [`EngineError::Model`] when the folder cannot be read.
     pub fn list(&self) -> Result<(Vec<Plan>, Vec<String>), EngineError> {
-        let unreadable = |error: std::io::Error| EngineError::Model(format!("{}: {error}", self.folder.display()));
+        let unreadable = |error: std::io::Error| {
+            EngineError::Model(format!("{}: {error}", self.folder.display()))
+        };
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((vec![], vec![])),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((vec![], vec![]));
+            }
             Err(error) => return Err(unreadable(error)),
         };
         let mut folders = vec![];
         for entry in entries {
             let path = entry.map_err(unreadable)?.path();
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            let hidden = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('.'));
             folders.extend((path.is_dir() && !hidden).then_some(path));
         }
         folders.sort();
@@ -85,7 +95,10 @@ impl Plans {
         let path = self.folder.join(".lock");
         let file = fs::File::create(&path).map_err(unwritable(&path))?;
         if file.try_lock().is_err() {
-            tracing::info!("another process builds or compares a plan in {}; waiting for it", self.folder.display());
+            tracing::info!(
+                "another process builds or compares a plan in {}; waiting for it",
+                self.folder.display()
+            );
             file.lock().map_err(unwritable(&path))?;
         }
         Ok(file)
@@ -98,12 +111,17 @@ impl Plans {
     pub fn find(&self, wanted: &Key) -> Result<Found, EngineError> {
         let (mut plans, unfit) = self.list()?;
         plans.sort_by_key(|plan| plan.key != *wanted);
-        let mut found = Found { unfit, ..Found::default() };
+        let mut found = Found {
+            unfit,
+            ..Found::default()
+        };
         for plan in plans {
             let reasons = plan.key.unfit(wanted);
             match plan.state.clone() {
                 _ if !reasons.is_empty() => {
-                    found.unfit.push(format!("{}: {}", plan.path.display(), reasons.join("; ")))
+                    found
+                        .unfit
+                        .push(format!("{}: {}", plan.path.display(), reasons.join("; ")))
                 }
                 State::Accepted => _ = found.accepted.get_or_insert(plan),
                 State::Candidate => _ = found.candidate.get_or_insert(plan),
@@ -118,8 +136,19 @@ impl Plans {
     ///
     /// # Errors
     /// [`EngineError::Plan`] for what cannot be built, [`EngineError::Unavailable`] with the library's words.
-    pub fn build(&self, library: &Library, order: &Order, told: &Told) -> Result<Plan, EngineError> {
-        let Order { model, plan, precision, looks_max, target } = order;
+    pub fn build(
+        &self,
+        library: &Library,
+        order: &Order,
+        told: &Told,
+    ) -> Result<Plan, EngineError> {
+        let Order {
+            model,
+            plan,
+            precision,
+            looks_max,
+            target,
+        } = order;
         let key = Key::of(library, model, plan, *precision, *looks_max, target)?;
         fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
         self.sweep();
@@ -128,11 +157,18 @@ impl Plans {
         let mut files = Files::new();
         for part in [Part::Trunk, Part::Windows] {
             if part == Part::Trunk || !plan.scales.is_empty() {
-                files.insert(file_name(part).to_owned(), work.build(library, order, part, &cache, told)?);
+                files.insert(
+                    file_name(part).to_owned(),
+                    work.build(library, order, part, &cache, told)?,
+                );
             }
         }
         let candidate = self.folder.join(format!("{}.{CANDIDATE}", key.name()));
-        let manifest = Manifest { refused: None, key, files };
+        let manifest = Manifest {
+            refused: None,
+            key,
+            files,
+        };
         manifest.write(&work.path)?;
         work.appear(&candidate)?;
         Plan::open(&candidate)
@@ -161,7 +197,10 @@ impl Work {
         let path = folder.join(format!("{BUILDING}{}", ulid::Ulid::generate()));
         fs::create_dir(&path).map_err(unwritable(&path))?;
         let held = fs::File::open(&path).and_then(|held| held.lock().map(|()| held));
-        Ok(Work { _held: held.map_err(unwritable(&path))?, path })
+        Ok(Work {
+            _held: held.map_err(unwritable(&path))?,
+            path,
+        })
     }
 
     /// Builds one part; what the builder measured goes in and comes back in the file `cache`.
@@ -181,12 +220,22 @@ impl Work {
         fs::remove_dir_all(&graphs).map_err(unwritable(&graphs))?;
         let bytes = built.plan.bytes();
         write(&self.path.join(file_name(part)), bytes)?;
-        if let Some(timings) = built.cache.as_ref().map(|cache| cache.bytes()).filter(|bytes| !bytes.is_empty()) {
+        if let Some(timings) = built
+            .cache
+            .as_ref()
+            .map(|cache| cache.bytes())
+            .filter(|bytes| !bytes.is_empty())
+        {
             // It only saves time.
-            write(cache, timings)
-                .unwrap_or_else(|error| tracing::warn!("the next build measures everything again: {error}"));
+            write(cache, timings).unwrap_or_else(|error| {
+                tracing::warn!("the next build measures everything again: {error}")
+            });
         }
-        Ok(File { bytes: bytes.len() as u64, sha256: sha256(bytes), built_s: started.elapsed().as_secs_f64() })
+        Ok(File {
+            bytes: bytes.len() as u64,
+            sha256: sha256(bytes),
+            built_s: started.elapsed().as_secs_f64(),
+        })
     }
 
     fn appear(self, path: &Path) -> Result<(), EngineError> {
@@ -206,18 +255,34 @@ mod tests {
     use super::*;
 
     fn key(scales: &[usize]) -> Key {
-        Key { scales: scales.to_vec(), ..super::super::key::tests::key() }
+        Key {
+            scales: scales.to_vec(),
+            ..super::super::key::tests::key()
+        }
     }
 
     /// A folder of plans with one candidate in it, whose trunk is `bytes`.
     fn candidate(folder: &Path, key: &Key, bytes: &[u8]) -> Plans {
         let work = Work::begin(folder).expect("a folder");
         write(&work.path.join("trunk.plan"), bytes).expect("written");
-        let file = File { bytes: bytes.len() as u64, sha256: sha256(bytes), built_s: 1.5 };
+        let file = File {
+            bytes: bytes.len() as u64,
+            sha256: sha256(bytes),
+            built_s: 1.5,
+        };
         let files = Files::from([("trunk.plan".to_owned(), file)]);
-        Manifest { refused: None, key: key.clone(), files }.write(&work.path).expect("written");
-        work.appear(&folder.join(format!("{}.{CANDIDATE}", key.name()))).expect("appears");
-        Plans { folder: folder.to_owned() }
+        Manifest {
+            refused: None,
+            key: key.clone(),
+            files,
+        }
+        .write(&work.path)
+        .expect("written");
+        work.appear(&folder.join(format!("{}.{CANDIDATE}", key.name())))
+            .expect("appears");
+        Plans {
+            folder: folder.to_owned(),
+        }
     }
 
     #[test]
@@ -227,13 +292,35 @@ mod tests {
         let plans = candidate(folder.path(), &wanted, b"old");
         let found = plans.find(&wanted).expect("readable");
         assert!(found.accepted.is_none());
-        found.candidate.expect("the candidate").accept().expect("accepted");
+        found
+            .candidate
+            .expect("the candidate")
+            .accept()
+            .expect("accepted");
         candidate(folder.path(), &wanted, b"new");
         let found = plans.find(&wanted).expect("readable");
-        assert_eq!(found.accepted.expect("serves").read(Part::Trunk).expect("whole"), b"old");
-        found.candidate.expect("the successor").accept().expect("accepted");
+        assert_eq!(
+            found
+                .accepted
+                .expect("serves")
+                .read(Part::Trunk)
+                .expect("whole"),
+            b"old"
+        );
+        found
+            .candidate
+            .expect("the successor")
+            .accept()
+            .expect("accepted");
         let found = plans.find(&key(&[3])).expect("readable");
-        assert_eq!(found.accepted.expect("serves less, too").read(Part::Trunk).expect("whole"), b"new");
+        assert_eq!(
+            found
+                .accepted
+                .expect("serves less, too")
+                .read(Part::Trunk)
+                .expect("whole"),
+            b"new"
+        );
         assert!(found.candidate.is_none());
     }
 
@@ -242,15 +329,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let wanted = key(&[2]);
         let found = |plans: Plans| plans.find(&wanted).expect("readable");
-        let compared = found(candidate(folder.path(), &wanted, b"compared")).candidate.expect("the candidate");
+        let compared = found(candidate(folder.path(), &wanted, b"compared"))
+            .candidate
+            .expect("the candidate");
         let plans = candidate(folder.path(), &wanted, b"another's");
         for told in [compared.clone().accept(), compared.refuse("off")] {
             let words = told.expect_err("it is another one").to_string();
-            assert!(words.contains("another process changed the plan while this one compared it"), "{words}");
+            assert!(
+                words.contains("another process changed the plan while this one compared it"),
+                "{words}"
+            );
         }
         let found = found(plans);
         assert!(found.accepted.is_none() && found.refused.is_none());
-        assert_eq!(found.candidate.expect("untouched").read(Part::Trunk).expect("whole"), b"another's");
+        assert_eq!(
+            found
+                .candidate
+                .expect("untouched")
+                .read(Part::Trunk)
+                .expect("whole"),
+            b"another's"
+        );
     }
 
     #[test]
@@ -259,13 +358,25 @@ mod tests {
         let wanted = key(&[2]);
         let accepted = |bytes: &[u8]| {
             let plans = candidate(folder.path(), &wanted, bytes);
-            plans.find(&wanted).expect("readable").candidate.expect("the candidate").accept().expect("accepted")
+            plans
+                .find(&wanted)
+                .expect("readable")
+                .candidate
+                .expect("the candidate")
+                .accept()
+                .expect("accepted")
         };
         let old = accepted(b"old");
         assert!(old.successor().is_none());
         accepted(b"new one");
         old.read(Part::Trunk).expect_err("it is gone");
-        assert_eq!(old.successor().expect("serves").read(Part::Trunk).expect("whole"), b"new one");
+        assert_eq!(
+            old.successor()
+                .expect("serves")
+                .read(Part::Trunk)
+                .expect("whole"),
+            b"new one"
+        );
     }
 
     #[test]
@@ -273,12 +384,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let wanted = key(&[2]);
         let plans = candidate(folder.path(), &wanted, b"bad");
-        let plan = plans.find(&wanted).expect("readable").candidate.expect("the candidate");
-        let refused = plan.refuse("scores differ by 0.5, at most 0.01 may be").expect("noted");
+        let plan = plans
+            .find(&wanted)
+            .expect("readable")
+            .candidate
+            .expect("the candidate");
+        let refused = plan
+            .refuse("scores differ by 0.5, at most 0.01 may be")
+            .expect("noted");
         assert_eq!(fs::read_dir(&refused.path).expect("there").count(), 1);
         let found = plans.find(&wanted).expect("readable");
         assert!(found.candidate.is_none() && found.accepted.is_none());
-        assert_eq!(found.refused.as_deref(), Some("scores differ by 0.5, at most 0.01 may be"));
+        assert_eq!(
+            found.refused.as_deref(),
+            Some("scores differ by 0.5, at most 0.01 may be")
+        );
     }
 
     #[test]
@@ -286,41 +406,76 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let wanted = key(&[]);
         let plans = candidate(folder.path(), &wanted, b"whole");
-        let plan = plans.find(&wanted).expect("readable").candidate.expect("the candidate");
+        let plan = plans
+            .find(&wanted)
+            .expect("readable")
+            .candidate
+            .expect("the candidate");
         fs::write(plan.path.join("trunk.plan"), b"whol").expect("written");
         let cut = plan.read(Part::Trunk).expect_err("cut").to_string();
-        assert!(cut.contains("trunk.plan: 4 bytes, 5 were built; build it again"), "{cut}");
+        assert!(
+            cut.contains("trunk.plan: 4 bytes, 5 were built; build it again"),
+            "{cut}"
+        );
         fs::write(plan.path.join("trunk.plan"), b"wholE").expect("written");
         let other = plan.read(Part::Trunk).expect_err("changed").to_string();
         assert!(other.contains("other bytes than were built"), "{other}");
-        let none = plan.read(Part::Windows).expect_err("it has none").to_string();
+        let none = plan
+            .read(Part::Windows)
+            .expect_err("it has none")
+            .to_string();
         assert!(none.contains("it has no windows.plan"), "{none}");
     }
 
     #[test]
     fn what_does_not_serve_is_told_with_its_reasons() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let other = Key { model: "9876543210".to_owned(), sm: vec![110], ..key(&[2, 3]) };
+        let other = Key {
+            model: "9876543210".to_owned(),
+            sm: vec![110],
+            ..key(&[2, 3])
+        };
         let plans = candidate(folder.path(), &other, b"plan");
         fs::create_dir(folder.path().join("0000.candidate")).expect("new");
-        fs::write(folder.path().join("0000.candidate").join(MANIFEST), "key = 7").expect("written");
+        fs::write(
+            folder.path().join("0000.candidate").join(MANIFEST),
+            "key = 7",
+        )
+        .expect("written");
         let found = plans.find(&key(&[2, 3])).expect("readable");
         assert!(found.accepted.is_none() && found.candidate.is_none());
         let words = found.unfit.join("\n");
-        assert!(words.contains("it is for sm_110, not sm_87; it is of the model 98765432, not 01234567"), "{words}");
-        assert!(words.contains("remove the folder and build the plan again"), "{words}");
+        assert!(
+            words
+                .contains("it is for sm_110, not sm_87; it is of the model 98765432, not 01234567"),
+            "{words}"
+        );
+        assert!(
+            words.contains("remove the folder and build the plan again"),
+            "{words}"
+        );
     }
 
     #[test]
     fn a_build_that_was_killed_leaves_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let plans = Plans { folder: folder.path().to_owned() };
+        let plans = Plans {
+            folder: folder.path().to_owned(),
+        };
         fs::create_dir(folder.path().join(format!("{BUILDING}01"))).expect("new");
         let under_way = Work::begin(folder.path()).expect("begun");
         assert!(plans.list().expect("readable").0.is_empty());
         plans.sweep();
-        let left: Vec<_> = fs::read_dir(folder.path()).expect("there").flatten().map(|entry| entry.path()).collect();
-        assert_eq!(left, std::slice::from_ref(&under_way.path), "another's that is under way stays");
+        let left: Vec<_> = fs::read_dir(folder.path())
+            .expect("there")
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        assert_eq!(
+            left,
+            std::slice::from_ref(&under_way.path),
+            "another's that is under way stays"
+        );
         drop(under_way);
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
     }

@@ -44,7 +44,11 @@ impl Target {
     fn options(&self) -> Vec<String> {
         let half = u8::from(self.precision == Precision::Fp16);
         // By its defaults the compiler keeps denormals and rounds divisions and roots; it may fuse a product with a sum.
-        vec![format!("--gpu-architecture=sm_{}", self.sm), format!("-DREAL_IS_HALF={half}"), "--std=c++17".to_owned()]
+        vec![
+            format!("--gpu-architecture=sm_{}", self.sm),
+            format!("-DREAL_IS_HALF={half}"),
+            "--std=c++17".to_owned(),
+        ]
     }
 
     /// The end of a kept file's name but for the compiler's version.
@@ -68,9 +72,19 @@ impl Target {
 /// # Errors
 /// [`EngineError::Unavailable`]: the device's kind is unknown to this NVRTC, or the source wrong, with its words.
 pub fn compiled(nvrtc: &Nvrtc, target: &Target) -> Result<Vec<u8>, EngineError> {
-    let text: String = FILES.iter().map(|(name, _)| format!("#include \"{name}\"\n")).collect();
+    let text: String = FILES
+        .iter()
+        .map(|(name, _)| format!("#include \"{name}\"\n"))
+        .collect();
     let headers: Vec<(&str, &str)> = [REAL].into_iter().chain(FILES).collect();
-    nvrtc.cubin(&Source { name: "kernels.cu", text: &text, headers: &headers }, &target.options())
+    nvrtc.cubin(
+        &Source {
+            name: "kernels.cu",
+            text: &text,
+            headers: &headers,
+        },
+        &target.options(),
+    )
 }
 
 /// What `load` makes of the machine code, kept or new. What it refuses of what is kept is made anew once.
@@ -113,8 +127,16 @@ fn kept<T>(
         Some(version) => name == file_name(stem, version),
         None => name.starts_with(stem) && name.ends_with(".cubin"),
     };
-    let mut paths: Vec<_> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(wanted));
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    paths.retain(|path| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(wanted)
+    });
     paths.sort();
     paths.iter().rev().find_map(|path| {
         let loaded = unsealed(&std::fs::read(path).ok()?).map(&load);
@@ -167,24 +189,49 @@ mod tests {
 
     #[test]
     fn every_kernel_compiles_for_every_device() {
-        let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
+        let library =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
         if !library.exists() {
-            assert!(std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(), "run tools/fetch-nvrtc");
-            return eprintln!("skipped: no {}; tools/fetch-nvrtc brings it", library.display());
+            assert!(
+                std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(),
+                "run tools/fetch-nvrtc"
+            );
+            return eprintln!(
+                "skipped: no {}; tools/fetch-nvrtc brings it",
+                library.display()
+            );
         }
         let nvrtc = Nvrtc::open_at(&[library]).expect("NVIDIA's compiler can be loaded");
         for precision in [Precision::Fp16, Precision::Fp32] {
             for sm in DEVICES {
                 let (began, target) = (std::time::Instant::now(), Target { precision, sm });
                 let cubin = compiled(&nvrtc, &target).expect("kernels that compile");
-                println!("sm_{sm} {}: {} bytes in {:.1?}", precision.name(), cubin.len(), began.elapsed());
+                println!(
+                    "sm_{sm} {}: {} bytes in {:.1?}",
+                    precision.name(),
+                    cubin.len(),
+                    began.elapsed()
+                );
             }
         }
-        let unknown = compiled(&nvrtc, &Target { precision: Precision::Fp16, sm: 12 }).expect_err("no such device");
-        assert!(unknown.to_string().contains("--gpu-architecture=sm_12"), "{unknown}");
+        let unknown = compiled(
+            &nvrtc,
+            &Target {
+                precision: Precision::Fp16,
+                sm: 12,
+            },
+        )
+        .expect_err("no such device");
+        assert!(
+            unknown.to_string().contains("--gpu-architecture=sm_12"),
+            "{unknown}"
+        );
     }
 
-    const TARGET: Target = Target { precision: Precision::Fp32, sm: 87 };
+    const TARGET: Target = Target {
+        precision: Precision::Fp32,
+        sm: 87,
+    };
 
     /// A kept file as `keep` writes it.
     fn kept_file(folder: &Path, version: (i32, i32)) -> PathBuf {
@@ -201,7 +248,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(found(folder.path(), None), None);
         kept_file(folder.path(), (12, 6));
-        assert_eq!(found(folder.path(), Some((12, 6))), Some(b"machine code".to_vec()));
+        assert_eq!(
+            found(folder.path(), Some((12, 6))),
+            Some(b"machine code".to_vec())
+        );
         assert_eq!(found(folder.path(), Some((13, 0))), None);
         assert_eq!(found(folder.path(), None), Some(b"machine code".to_vec()));
         kept_file(folder.path(), (13, 0));
@@ -216,13 +266,28 @@ mod tests {
         let whole = std::fs::read(&path).expect("readable");
         let mut changed = whole.clone();
         *changed.last_mut().expect("not empty") ^= 1;
-        for broken in [&whole[..whole.len() - 1], &whole[..MAGIC.len() + 5], b"", &changed, b"something else"] {
+        for broken in [
+            &whole[..whole.len() - 1],
+            &whole[..MAGIC.len() + 5],
+            b"",
+            &changed,
+            b"something else",
+        ] {
             std::fs::write(&path, broken).expect("writable");
-            assert_eq!(found(folder.path(), Some((12, 6))), None, "{} bytes", broken.len());
+            assert_eq!(
+                found(folder.path(), Some((12, 6))),
+                None,
+                "{} bytes",
+                broken.len()
+            );
         }
         std::fs::write(&path, &whole).expect("writable");
-        let foreign = |_: &[u8]| Err::<(), _>(EngineError::Unavailable("another device's".to_owned()));
-        assert_eq!(kept(folder.path(), &TARGET.stem(), Some((12, 6)), foreign), None);
+        let foreign =
+            |_: &[u8]| Err::<(), _>(EngineError::Unavailable("another device's".to_owned()));
+        assert_eq!(
+            kept(folder.path(), &TARGET.stem(), Some((12, 6)), foreign),
+            None
+        );
     }
 
     #[test]
@@ -235,21 +300,34 @@ mod tests {
 
     #[test]
     fn a_missing_compiler_is_told_with_where_it_was_looked_for_and_where_it_comes_from() {
-        let missing = Nvrtc::open_at(&["nowhere/libnvrtc.so".into()]).err().expect("not there").to_string();
+        let missing = Nvrtc::open_at(&["nowhere/libnvrtc.so".into()])
+            .err()
+            .expect("not there")
+            .to_string();
         assert!(
-            missing.contains("looked for nowhere/libnvrtc.so") && missing.contains("nvidia-cuda-nvrtc"),
+            missing.contains("looked for nowhere/libnvrtc.so")
+                && missing.contains("nvidia-cuda-nvrtc"),
             "{missing}"
         );
     }
 
     #[test]
     fn kernels_that_were_kept_broken_are_made_anew_on_the_device() {
-        let Some(device) = super::super::testing::device() else { return };
+        let Some(device) = super::super::testing::device() else {
+            return;
+        };
         let folder = tempfile::tempdir().expect("a folder");
-        let load = || super::super::Kernels::load(&device.context, Precision::Fp16, Some(folder.path()));
+        let load =
+            || super::super::Kernels::load(&device.context, Precision::Fp16, Some(folder.path()));
         load().expect("compiled");
-        let only =
-            || std::fs::read_dir(folder.path()).expect("readable").next().expect("kept").expect("an entry").path();
+        let only = || {
+            std::fs::read_dir(folder.path())
+                .expect("readable")
+                .next()
+                .expect("kept")
+                .expect("an entry")
+                .path()
+        };
         let whole = std::fs::read(only()).expect("readable");
         std::fs::write(only(), &whole[..whole.len() / 2]).expect("writable");
         load().expect("compiled again");

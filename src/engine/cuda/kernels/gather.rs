@@ -48,14 +48,27 @@ const THREADS: u32 = 128;
 ///
 /// # Safety
 /// When the stream comes to it, the addresses hold what [`Args`] says.
-pub unsafe fn enqueue(kernels: &Kernels, stream: &CudaStream, args: &Args) -> Result<(), EngineError> {
+pub unsafe fn enqueue(
+    kernels: &Kernels,
+    stream: &CudaStream,
+    args: &Args,
+) -> Result<(), EngineError> {
     if args.windows == 0 {
         return Ok(());
     }
     let row_bytes = u64::from(args.width) * kernels.precision.bytes() as u64;
-    let is_wide = [row_bytes, args.tokens, args.out].iter().all(|n| n.is_multiple_of(WIDE));
-    let function = if is_wide { &kernels.gather_wide } else { &kernels.gather };
-    let shape = ((args.windows, 1 + args.scale * args.scale, 1), (THREADS, 1, 1));
+    let is_wide = [row_bytes, args.tokens, args.out]
+        .iter()
+        .all(|n| n.is_multiple_of(WIDE));
+    let function = if is_wide {
+        &kernels.gather_wide
+    } else {
+        &kernels.gather
+    };
+    let shape = (
+        (args.windows, 1 + args.scale * args.scale, 1),
+        (THREADS, 1, 1),
+    );
     // SAFETY: the caller's promise; `Args` is the kernel's struct.
     unsafe { launch(stream, function, shape, args) }
 }
@@ -67,7 +80,11 @@ mod tests {
     use crate::engine::counted_windows;
 
     /// The plain reference: a window's class token and patches, one after another.
-    fn plain(tokens: &[f32], places: &[Place], (grid, width, scale): (usize, usize, usize)) -> Vec<f32> {
+    fn plain(
+        tokens: &[f32],
+        places: &[Place],
+        (grid, width, scale): (usize, usize, usize),
+    ) -> Vec<f32> {
         let row = |look: i32, token: usize| {
             let at = look as usize * (1 + grid * grid) + token;
             &tokens[at * width..][..width]
@@ -75,14 +92,21 @@ mod tests {
         let mut out = vec![];
         for Place { look, corner } in places {
             out.extend_from_slice(row(*look, 0));
-            for (down, across) in (0..scale).flat_map(|down| (0..scale).map(move |across| (down, across))) {
+            for (down, across) in
+                (0..scale).flat_map(|down| (0..scale).map(move |across| (down, across)))
+            {
                 out.extend_from_slice(row(*look, 1 + *corner as usize + down * grid + across));
             }
         }
         out
     }
 
-    fn gathered(bench: &Bench, tokens: &[f32], places: &[Place], sizes: (usize, usize, usize)) -> Vec<f32> {
+    fn gathered(
+        bench: &Bench,
+        tokens: &[f32],
+        places: &[Place],
+        sizes: (usize, usize, usize),
+    ) -> Vec<f32> {
         let (grid, width, scale) = sizes;
         let out = bench.out_real(places.len() * (1 + scale * scale) * width);
         let args = Args {
@@ -104,23 +128,36 @@ mod tests {
         let mut last = vec![false; grid * grid];
         last[grid * grid - 1] = true;
         let across = grid - scale + 1;
-        let of = |look: usize| counted_windows(grid, scale, (look % 2 == 1).then_some(last.as_slice()));
+        let of =
+            |look: usize| counted_windows(grid, scale, (look % 2 == 1).then_some(last.as_slice()));
         let place = |look: usize, window: usize| Place {
             look: look as i32,
             corner: (window / across * grid + window % across) as i32,
         };
-        (0..looks).flat_map(|look| of(look).into_iter().map(move |window| place(look, window))).collect()
+        (0..looks)
+            .flat_map(|look| of(look).into_iter().map(move |window| place(look, window)))
+            .collect()
     }
 
     #[test]
     fn windows_are_gathered_whatever_the_grid_the_scale_and_the_width() {
         on_device(|bench| {
-            let sizes = [(1, 8, 1), (5, 7, 2), (5, 24, 3), (4, 896, 4), (6, 1, 5), (3, 12, 1)];
+            let sizes = [
+                (1, 8, 1),
+                (5, 7, 2),
+                (5, 24, 3),
+                (4, 896, 4),
+                (6, 1, 5),
+                (3, 12, 1),
+            ];
             for (seed, (grid, width, scale)) in (0..).zip(sizes) {
                 let tokens = bench.stored(&random(seed, 3 * (1 + grid * grid) * width));
                 let places = places(3, grid, scale);
                 let found = gathered(bench, &tokens, &places, (grid, width, scale));
-                assert!(found == plain(&tokens, &places, (grid, width, scale)), "{grid} {width} {scale}");
+                assert!(
+                    found == plain(&tokens, &places, (grid, width, scale)),
+                    "{grid} {width} {scale}"
+                );
             }
         });
     }
@@ -128,7 +165,15 @@ mod tests {
     #[test]
     fn no_windows_are_no_work() {
         on_device(|bench| {
-            let args = Args { tokens: 0, places: 0, out: 0, windows: 0, grid: 1, width: 1, scale: 1 };
+            let args = Args {
+                tokens: 0,
+                places: 0,
+                out: 0,
+                windows: 0,
+                grid: 1,
+                width: 1,
+                scale: 1,
+            };
             // SAFETY: there is nothing to read or write.
             unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("nothing to do");
         });

@@ -39,7 +39,11 @@ const WARPS: u32 = 4;
 ///
 /// # Safety
 /// When the stream comes to it, the addresses hold what [`Args`] says.
-pub unsafe fn enqueue(kernels: &Kernels, stream: &CudaStream, args: &Args) -> Result<(), EngineError> {
+pub unsafe fn enqueue(
+    kernels: &Kernels,
+    stream: &CudaStream,
+    args: &Args,
+) -> Result<(), EngineError> {
     if args.count == 0 {
         return Ok(());
     }
@@ -60,11 +64,20 @@ mod tests {
     }
 
     fn prototypes(embed: usize) -> Vec<f32> {
-        let raw = ndarray::Array2::from_shape_vec((2, embed), random(77, 2 * embed)).expect("two rows");
-        crate::winclip::vectors::unit_rows(raw.view()).into_iter().collect()
+        let raw =
+            ndarray::Array2::from_shape_vec((2, embed), random(77, 2 * embed)).expect("two rows");
+        crate::winclip::vectors::unit_rows(raw.view())
+            .into_iter()
+            .collect()
     }
 
-    fn values(bench: &Bench, rows: &[f32], look: &[i32], prototypes: &[f32], temperature: f32) -> (Vec<f32>, Vec<u32>) {
+    fn values(
+        bench: &Bench,
+        rows: &[f32],
+        look: &[i32],
+        prototypes: &[f32],
+        temperature: f32,
+    ) -> (Vec<f32>, Vec<u32>) {
         let (values, flags) = (bench.out(look.len(), f32::NAN), bench.out(3, 0u32));
         let args = Args {
             rows: bench.up_real(rows),
@@ -91,11 +104,20 @@ mod tests {
                 let mut rows = bench.stored(&random(3, 9 * embed));
                 rows[2 * embed..3 * embed].fill(0.0);
                 rows[4 * embed..5 * embed].copy_from_slice(&bench.stored(&prototypes[..embed]));
-                let (found, flags) = values(bench, &rows, &[0, 0, 0, 1, 1, 1, 1, 2, 2], &prototypes, 0.07);
+                let (found, flags) = values(
+                    bench,
+                    &rows,
+                    &[0, 0, 0, 1, 1, 1, 1, 2, 2],
+                    &prototypes,
+                    0.07,
+                );
                 let (normal, anomalous) = prototypes.split_at(embed);
                 for (row, found) in rows.chunks_exact(embed).zip(&found) {
                     let plain = plain(row, [normal, anomalous], 0.07);
-                    assert!((found - plain).abs() < 1e-5, "E = {embed}: {found}, plainly {plain}");
+                    assert!(
+                        (found - plain).abs() < 1e-5,
+                        "E = {embed}: {found}, plainly {plain}"
+                    );
                 }
                 assert_eq!((found[2], flags), (0.5, vec![0; 3]));
             }
@@ -110,7 +132,10 @@ mod tests {
                 let mut rows = random(4, 3 * embed);
                 rows[2 * embed - 1] = strange;
                 let (found, flags) = values(bench, &rows, &[0, 1, 2], &prototypes, 0.01);
-                assert!(found.iter().all(|value| (0.0..=1.0).contains(value)), "{found:?}");
+                assert!(
+                    found.iter().all(|value| (0.0..=1.0).contains(value)),
+                    "{found:?}"
+                );
                 assert_eq!(flags, [0, 1, 0]);
             }
         });

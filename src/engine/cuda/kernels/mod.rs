@@ -24,7 +24,9 @@ mod testing;
 use crate::engine::EngineError;
 use crate::engine::network::Precision;
 use compile::Target;
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaModule, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg,
+};
 use cudarc::nvrtc::Ptx;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,18 +54,37 @@ impl Kernels {
     /// # Errors
     /// [`EngineError::Unavailable`] when there is no NVRTC and nothing kept, when NVRTC refuses the source or the device
     /// (with its words), or when the driver refuses what was compiled.
-    pub fn load(context: &Arc<CudaContext>, precision: Precision, cache: Option<&Path>) -> Result<Self, EngineError> {
+    pub fn load(
+        context: &Arc<CudaContext>,
+        precision: Precision,
+        cache: Option<&Path>,
+    ) -> Result<Self, EngineError> {
         let (major, minor) = context.compute_capability().map_err(|error| {
-            EngineError::Unavailable(format!("the GPU does not tell its compute capability: {error}"))
+            EngineError::Unavailable(format!(
+                "the GPU does not tell its compute capability: {error}"
+            ))
         })?;
-        let target = Target { precision, sm: (10 * major + minor) as u32 };
-        compile::loaded(&target, cache, |cubin| Kernels::from_cubin(context, precision, cubin))
+        let target = Target {
+            precision,
+            sm: (10 * major + minor) as u32,
+        };
+        compile::loaded(&target, cache, |cubin| {
+            Kernels::from_cubin(context, precision, cubin)
+        })
     }
 
-    fn from_cubin(context: &Arc<CudaContext>, precision: Precision, cubin: &[u8]) -> Result<Self, EngineError> {
-        let module = context.load_module(Ptx::from_binary(cubin.to_vec())).map_err(|error| {
-            EngineError::Unavailable(format!("the GPU's driver refuses our kernels: {error}; is it older than NVRTC?"))
-        })?;
+    fn from_cubin(
+        context: &Arc<CudaContext>,
+        precision: Precision,
+        cubin: &[u8],
+    ) -> Result<Self, EngineError> {
+        let module = context
+            .load_module(Ptx::from_binary(cubin.to_vec()))
+            .map_err(|error| {
+                EngineError::Unavailable(format!(
+                    "the GPU's driver refuses our kernels: {error}; is it older than NVRTC?"
+                ))
+            })?;
         Ok(Kernels {
             precision,
             pixels_across: function(&module, "pixels_across")?,
@@ -86,7 +107,11 @@ impl Kernels {
 }
 
 fn function(module: &Arc<CudaModule>, name: &str) -> Result<CudaFunction, EngineError> {
-    let missing = |error| EngineError::Unavailable(format!("our kernel {name} is not in what was compiled: {error}"));
+    let missing = |error| {
+        EngineError::Unavailable(format!(
+            "our kernel {name} is not in what was compiled: {error}"
+        ))
+    };
     module.load_function(name).map_err(missing)
 }
 
@@ -106,6 +131,14 @@ unsafe fn launch<A: DeviceRepr>(
     let mut launch = stream.launch_builder(function);
     launch.arg(args);
     // SAFETY: the caller's promise; blocks and threads are within every device's limits.
-    let launched = unsafe { launch.launch(LaunchConfig { grid_dim, block_dim, shared_mem_bytes: 0 }) };
-    launched.map(drop).map_err(|error| EngineError::Run(format!("a kernel cannot be enqueued: {error}")))
+    let launched = unsafe {
+        launch.launch(LaunchConfig {
+            grid_dim,
+            block_dim,
+            shared_mem_bytes: 0,
+        })
+    };
+    launched
+        .map(drop)
+        .map_err(|error| EngineError::Run(format!("a kernel cannot be enqueued: {error}")))
 }

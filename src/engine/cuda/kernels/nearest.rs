@@ -67,11 +67,18 @@ const THREADS: u32 = 128;
 ///
 /// # Safety
 /// When the stream comes to it, the addresses hold what [`Args`] says.
-pub unsafe fn enqueue(kernels: &Kernels, stream: &CudaStream, args: &Args) -> Result<(), EngineError> {
+pub unsafe fn enqueue(
+    kernels: &Kernels,
+    stream: &CudaStream,
+    args: &Args,
+) -> Result<(), EngineError> {
     if args.queries == 0 {
         return Ok(());
     }
-    let tiles = ((args.queries_each.div_ceil(TILE), SHARES as u32, args.looks), (THREADS, 1, 1));
+    let tiles = (
+        (args.queries_each.div_ceil(TILE), SHARES as u32, args.looks),
+        (THREADS, 1, 1),
+    );
     // SAFETY: the caller's promise; `Args` is the kernel's struct.
     unsafe { launch(stream, &kernels.nearest, tiles, args) }?;
     let each = ((args.queries.div_ceil(THREADS), 1, 1), (THREADS, 1, 1));
@@ -94,15 +101,25 @@ mod tests {
     }
 
     fn unit(seed: u64, rows: usize, width: usize) -> Vec<f32> {
-        unit_rows(matrix(&random(seed, rows * width), width).view()).into_iter().collect()
+        unit_rows(matrix(&random(seed, rows * width), width).view())
+            .into_iter()
+            .collect()
     }
 
     fn matrix(values: &[f32], width: usize) -> Array2<f32> {
         Array2::from_shape_vec((values.len() / width, width), values.to_vec()).expect("whole rows")
     }
 
-    fn distances(bench: &Bench, features: &[f32], width: usize, looks: &[Look]) -> (Vec<f32>, Vec<u32>) {
-        let galleries: Vec<Gallery> = looks.iter().map(|look| gallery_of(bench, &look.gallery, width)).collect();
+    fn distances(
+        bench: &Bench,
+        features: &[f32],
+        width: usize,
+        looks: &[Look],
+    ) -> (Vec<f32>, Vec<u32>) {
+        let galleries: Vec<Gallery> = looks
+            .iter()
+            .map(|look| gallery_of(bench, &look.gallery, width))
+            .collect();
         let row: Vec<i32> = looks.iter().flat_map(|look| look.rows.clone()).collect();
         let ends = looks.iter().scan(0, |end, look| {
             *end += look.rows.len() as i32;
@@ -130,7 +147,11 @@ mod tests {
     }
 
     fn gallery_of(bench: &Bench, rows: &[f32], width: usize) -> Gallery {
-        Gallery { address: bench.up_real(rows), rows: (rows.len() / width) as i32, unused: 0 }
+        Gallery {
+            address: bench.up_real(rows),
+            rows: (rows.len() / width) as i32,
+            unused: 0,
+        }
     }
 
     /// The reference: `winclip::gallery` with a plain product. Of what the device holds; its rows are of unit length up to
@@ -140,8 +161,13 @@ mod tests {
         let rows: Vec<usize> = look.rows.iter().map(|row| *row as usize).collect();
         let queries = unit_rows(features.select(ndarray::Axis(0), &rows).view());
         let products = queries.dot(&matrix(&bench.stored(&look.gallery), width).t());
-        let highest = |row: ndarray::ArrayView1<f32>| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        products.rows().into_iter().map(|row| ((1.0 - highest(row)) / 2.0).clamp(0.0, 1.0)).collect()
+        let highest =
+            |row: ndarray::ArrayView1<f32>| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        products
+            .rows()
+            .into_iter()
+            .map(|row| ((1.0 - highest(row)) / 2.0).clamp(0.0, 1.0))
+            .collect()
     }
 
     fn check(bench: &Bench, width: usize, sizes: &[(usize, usize)]) {
@@ -149,14 +175,26 @@ mod tests {
         let looks: Vec<Look> = (0..)
             .zip(sizes)
             .map(|(seed, (queries, rows))| Look {
-                rows: (0..*queries as i32).map(|at| (7 * at + seed as i32) % 50).collect(),
+                rows: (0..*queries as i32)
+                    .map(|at| (7 * at + seed as i32) % 50)
+                    .collect(),
                 gallery: unit(100 + seed, *rows, width),
             })
             .collect();
         let (found, flags) = distances(bench, &features, width, &looks);
-        let plain: Vec<f32> = looks.iter().flat_map(|look| plain(bench, &features, width, look)).collect();
-        let apart = found.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(found.len() == plain.len() && apart < 2e-6, "width {width}, {sizes:?}: {apart} apart");
+        let plain: Vec<f32> = looks
+            .iter()
+            .flat_map(|look| plain(bench, &features, width, look))
+            .collect();
+        let apart = found
+            .iter()
+            .zip(&plain)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            found.len() == plain.len() && apart < 2e-6,
+            "width {width}, {sizes:?}: {apart} apart"
+        );
         assert!(flags.iter().all(|flag| *flag == 0));
     }
 
@@ -177,8 +215,16 @@ mod tests {
             let width = 20;
             let row = unit(9, 1, width);
             let opposite: Vec<f32> = row.iter().map(|value| -3.0 * value).collect();
-            let features = [row.iter().map(|value| 2.0 * value).collect(), opposite, vec![0.0; width]].concat();
-            let look = Look { rows: vec![0, 1, 2], gallery: row };
+            let features = [
+                row.iter().map(|value| 2.0 * value).collect(),
+                opposite,
+                vec![0.0; width],
+            ]
+            .concat();
+            let look = Look {
+                rows: vec![0, 1, 2],
+                gallery: row,
+            };
             let (found, flags) = distances(bench, &features, width, &[look]);
             // A half's unit row is of unit length within 5e-4.
             let within = if bench.is_half() { 3e-4 } else { 1e-6 };
@@ -194,9 +240,16 @@ mod tests {
             for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut features = random(6, 3 * width);
                 features[2 * width - 1] = strange;
-                let look = |row: i32| Look { rows: vec![row], gallery: unit(10, 3, width) };
-                let (found, flags) = distances(bench, &features, width, &[look(0), look(1), look(2)]);
-                assert!(found.iter().all(|value| (0.0..=1.0).contains(value)), "{found:?}");
+                let look = |row: i32| Look {
+                    rows: vec![row],
+                    gallery: unit(10, 3, width),
+                };
+                let (found, flags) =
+                    distances(bench, &features, width, &[look(0), look(1), look(2)]);
+                assert!(
+                    found.iter().all(|value| (0.0..=1.0).contains(value)),
+                    "{found:?}"
+                );
                 assert_eq!(flags, [0, 1, 0]);
             }
         });
@@ -210,11 +263,22 @@ mod tests {
             let (features, reference) = (bench.stored(&random(1, 5 * width)), unit(2, 9, width));
             let gallery = gallery::Gallery::new(&[matrix(&bench.stored(&reference), width).view()]);
             let mut plain = gallery::tests::Plain;
-            let other = gallery.distances(&mut plain, matrix(&features, width).view(), None).expect("plain");
-            let look = Look { rows: (0..5).collect(), gallery: gallery.rows().iter().copied().collect() };
+            let other = gallery
+                .distances(&mut plain, matrix(&features, width).view(), None)
+                .expect("plain");
+            let look = Look {
+                rows: (0..5).collect(),
+                gallery: gallery.rows().iter().copied().collect(),
+            };
             let (found, _) = distances(bench, &features, width, &[look]);
             let within = if bench.is_half() { 3e-4 } else { 1e-6 };
-            assert!(found.iter().zip(&other).all(|(a, b)| (a - b).abs() < within), "{found:?} {other:?}");
+            assert!(
+                found
+                    .iter()
+                    .zip(&other)
+                    .all(|(a, b)| (a - b).abs() < within),
+                "{found:?} {other:?}"
+            );
         });
     }
 }

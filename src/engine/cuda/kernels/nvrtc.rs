@@ -4,7 +4,7 @@
 //! when there is none, and gives PTX, which a driver older than the compiler refuses.
 
 use crate::engine::EngineError;
-use crate::engine::places::library_folders;
+use crate::engine::library_path::library_folders;
 use libloading::{Library, Symbol};
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
@@ -77,21 +77,27 @@ impl Nvrtc {
     fn load(place: &Path) -> Option<Self> {
         // SAFETY: NVRTC's initialisers do nothing but set up the library itself.
         let library = unsafe { Library::new(place) }.ok()?;
-        let mut nvrtc = Nvrtc { library, version: (0, 0) };
+        let mut nvrtc = Nvrtc {
+            library,
+            version: (0, 0),
+        };
         nvrtc.version = nvrtc.asked_version().ok()?;
         Some(nvrtc)
     }
 
     /// Also one that does not tell may compile for it.
     fn knows(&self, sm: u32) -> bool {
-        self.architectures().is_none_or(|known| known.contains(&(sm as c_int)))
+        self.architectures()
+            .is_none_or(|known| known.contains(&(sm as c_int)))
     }
 
     /// The compute capabilities that it compiles for.
     fn architectures(&self) -> Option<Vec<c_int>> {
         type Get = unsafe extern "C" fn(*mut c_int) -> Code;
-        let (count, get) =
-            (self.function::<Get>(c"nvrtcGetNumSupportedArchs"), self.function::<Get>(c"nvrtcGetSupportedArchs"));
+        let (count, get) = (
+            self.function::<Get>(c"nvrtcGetNumSupportedArchs"),
+            self.function::<Get>(c"nvrtcGetSupportedArchs"),
+        );
         let (count, get, mut number) = (count.ok()?, get.ok()?, 0);
         // SAFETY: a place for a number.
         let code = unsafe { count(&mut number) };
@@ -120,7 +126,10 @@ impl Nvrtc {
     pub fn cubin(&self, source: &Source, options: &[String]) -> Result<Vec<u8>, EngineError> {
         let program = Compiling::new(self, source)?;
         program.compile(options)?;
-        program.bytes((c"nvrtcGetCUBINSize", c"nvrtcGetCUBIN"), "give its machine code")
+        program.bytes(
+            (c"nvrtcGetCUBINSize", c"nvrtcGetCUBIN"),
+            "give its machine code",
+        )
     }
 
     fn function<F>(&self, name: &CStr) -> Result<Symbol<'_, F>, EngineError> {
@@ -137,13 +146,18 @@ impl Nvrtc {
     fn checked(&self, code: Code, what: &str) -> Result<(), EngineError> {
         match code {
             SUCCESS => Ok(()),
-            code => Err(EngineError::Unavailable(format!("NVRTC cannot {what}: {}", self.meaning(code)))),
+            code => Err(EngineError::Unavailable(format!(
+                "NVRTC cannot {what}: {}",
+                self.meaning(code)
+            ))),
         }
     }
 
     fn meaning(&self, code: Code) -> String {
         type ErrorString = unsafe extern "C" fn(Code) -> *const c_char;
-        let Ok(function) = self.function::<ErrorString>(c"nvrtcGetErrorString") else { return format!("code {code}") };
+        let Ok(function) = self.function::<ErrorString>(c"nvrtcGetErrorString") else {
+            return format!("code {code}");
+        };
         // SAFETY: any number may be asked for.
         let text = unsafe { function(code) };
         if text.is_null() {
@@ -172,13 +186,30 @@ impl<'n> Compiling<'n> {
         ) -> Code;
         let function = nvrtc.function::<Create>(c"nvrtcCreateProgram")?;
         let (text, name) = (terminated(source.text), terminated(source.name));
-        let names: Vec<CString> = source.headers.iter().map(|(name, _)| terminated(name)).collect();
-        let texts: Vec<CString> = source.headers.iter().map(|(_, text)| terminated(text)).collect();
+        let names: Vec<CString> = source
+            .headers
+            .iter()
+            .map(|(name, _)| terminated(name))
+            .collect();
+        let texts: Vec<CString> = source
+            .headers
+            .iter()
+            .map(|(_, text)| terminated(text))
+            .collect();
         let (names, texts) = (pointers(&names), pointers(&texts));
         let mut program = null_mut();
         let (count, texts, names) = (texts.len() as c_int, texts.as_ptr(), names.as_ptr());
         // SAFETY: terminated texts, and as many of them as `count` says; the library copies them.
-        let code = unsafe { function(&mut program, text.as_ptr(), name.as_ptr(), count, texts, names) };
+        let code = unsafe {
+            function(
+                &mut program,
+                text.as_ptr(),
+                name.as_ptr(),
+                count,
+                texts,
+                names,
+            )
+        };
         nvrtc.checked(code, "take our kernels")?;
         Ok(Compiling { nvrtc, program })
     }
@@ -190,20 +221,36 @@ impl<'n> Compiling<'n> {
         let pointers = pointers(&terminated);
         // SAFETY: a program that was made and not destroyed; terminated texts, as many as is said.
         let code = unsafe { function(self.program, pointers.len() as c_int, pointers.as_ptr()) };
-        self.nvrtc.checked(code, "compile our kernels").map_err(|error| {
-            let (major, minor) = self.nvrtc.version;
-            let log = self.bytes((c"nvrtcGetProgramLogSize", c"nvrtcGetProgramLog"), "give its log");
-            let log = log.map_or_else(|error| error.to_string(), |log| String::from_utf8_lossy(&log).into_owned());
-            let (options, log) = (options.join(" "), log.trim_matches(['\0', '\n', ' ']).to_owned());
-            EngineError::Unavailable(format!("{error} (NVRTC {major}.{minor}, {options})\n{log}"))
-        })
+        self.nvrtc
+            .checked(code, "compile our kernels")
+            .map_err(|error| {
+                let (major, minor) = self.nvrtc.version;
+                let log = self.bytes(
+                    (c"nvrtcGetProgramLogSize", c"nvrtcGetProgramLog"),
+                    "give its log",
+                );
+                let log = log.map_or_else(
+                    |error| error.to_string(),
+                    |log| String::from_utf8_lossy(&log).into_owned(),
+                );
+                let (options, log) = (
+                    options.join(" "),
+                    log.trim_matches(['\0', '\n', ' ']).to_owned(),
+                );
+                EngineError::Unavailable(format!(
+                    "{error} (NVRTC {major}.{minor}, {options})\n{log}"
+                ))
+            })
     }
 
     /// What the library gives in two calls: its size, then itself.
     fn bytes(&self, (size_of, get): (&CStr, &CStr), what: &str) -> Result<Vec<u8>, EngineError> {
         type SizeOf = unsafe extern "C" fn(Program, *mut usize) -> Code;
         type Get = unsafe extern "C" fn(Program, *mut c_char) -> Code;
-        let (size_of, get) = (self.nvrtc.function::<SizeOf>(size_of)?, self.nvrtc.function::<Get>(get)?);
+        let (size_of, get) = (
+            self.nvrtc.function::<SizeOf>(size_of)?,
+            self.nvrtc.function::<Get>(get)?,
+        );
         let mut size = 0;
         // SAFETY: a program that was made and not destroyed, a place for a number.
         let code = unsafe { size_of(self.program, &mut size) };
@@ -228,13 +275,19 @@ impl Drop for Compiling<'_> {
 
 /// The loader's own places first, then those of winspect.
 fn places() -> Vec<PathBuf> {
-    let folders = library_folders().into_iter().map(|folder| folder.join(FOLDER)).filter(|folder| folder.is_dir());
+    let folders = library_folders()
+        .into_iter()
+        .map(|folder| folder.join(FOLDER))
+        .filter(|folder| folder.is_dir());
     let ours = folders.flat_map(|folder| NAMES.map(|name| folder.join(name)));
     NAMES.iter().map(PathBuf::from).chain(ours).collect()
 }
 
 fn missing(places: &[PathBuf]) -> String {
-    let tried: Vec<String> = places.iter().map(|place: &PathBuf| Path::display(place).to_string()).collect();
+    let tried: Vec<String> = places
+        .iter()
+        .map(|place: &PathBuf| Path::display(place).to_string())
+        .collect();
     format!(
         "NVIDIA's run-time compiler cannot be loaded (looked for {}); it is libnvrtc of CUDA 12 or 13, in JetPack and the CUDA toolkit, Debian's libnvrtc12, or PyPI's nvidia-cuda-nvrtc unpacked into engines/lib/{FOLDER}",
         tried.join(", ")

@@ -7,11 +7,11 @@
 //! no verdict waits for it.
 
 use super::{Kernels, launch};
-use crate::drawing;
 use crate::engine::EngineError;
+use crate::image::overlay;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
-/// A [`drawing::Placed`].
+/// A [`overlay::Placed`].
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Layer {
@@ -33,7 +33,7 @@ pub struct Layer {
 // SAFETY: plain numbers, laid out as the kernel's `struct Glowing`.
 unsafe impl DeviceRepr for Layer {}
 
-/// A [`drawing::Outline`].
+/// A [`overlay::Outline`].
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Outline {
@@ -53,19 +53,50 @@ unsafe impl DeviceRepr for Outline {}
 impl Layer {
     /// `map` is the device's address of its f32 `[side, side]`; `counts` of bytes `[side, side]`, 0 where a cell does not
     /// count, or 0 when all do.
-    pub fn new(placed: &drawing::Placed, map: u64, counts: u64) -> Self {
-        let [side, left, top, right, bottom] =
-            [placed.map.side(), placed.left, placed.top, placed.right, placed.bottom].map(|n| n as u32);
+    pub fn new(placed: &overlay::Placed, map: u64, counts: u64) -> Self {
+        let [side, left, top, right, bottom] = [
+            placed.map.side(),
+            placed.left,
+            placed.top,
+            placed.right,
+            placed.bottom,
+        ]
+        .map(|n| n as u32);
         let (low, high) = placed.scale;
-        Layer { map, counts, side, left, top, right, bottom, low, high, unused: 0 }
+        Layer {
+            map,
+            counts,
+            side,
+            left,
+            top,
+            right,
+            bottom,
+            low,
+            high,
+            unused: 0,
+        }
     }
 }
 
-impl From<&drawing::Outline> for Outline {
-    fn from(outline: &drawing::Outline) -> Self {
-        let &drawing::Outline { x, y, w, h, thick, colour: [red, green, blue] } = outline;
+impl From<&overlay::Outline> for Outline {
+    fn from(outline: &overlay::Outline) -> Self {
+        let &overlay::Outline {
+            x,
+            y,
+            w,
+            h,
+            thick,
+            colour: [red, green, blue],
+        } = outline;
         let [x, y, w, h, thick] = [x, y, w, h, thick].map(|n| n as u32);
-        Outline { x, y, w, h, thick, colour: u32::from_be_bytes([0, red, green, blue]) }
+        Outline {
+            x,
+            y,
+            w,
+            h,
+            thick,
+            colour: u32::from_be_bytes([0, red, green, blue]),
+        }
     }
 }
 
@@ -84,7 +115,7 @@ pub struct Args {
     pub stride: u32,
     pub width: u32,
     pub height: u32,
-    /// The [`drawing::Drawing`]'s.
+    /// The [`overlay::Drawing`]'s.
     pub out_width: u32,
     pub out_height: u32,
     pub layer_count: u32,
@@ -103,20 +134,36 @@ const BLOCK: (u32, u32) = (32, 8);
 ///
 /// # Safety
 /// When the stream comes to it, the addresses hold what [`Args`] says.
-pub unsafe fn enqueue(kernels: &Kernels, stream: &CudaStream, args: &Args) -> Result<(), EngineError> {
-    let blocks = (args.out_width.div_ceil(BLOCK.0), args.out_height.div_ceil(BLOCK.1), 1);
+pub unsafe fn enqueue(
+    kernels: &Kernels,
+    stream: &CudaStream,
+    args: &Args,
+) -> Result<(), EngineError> {
+    let blocks = (
+        args.out_width.div_ceil(BLOCK.0),
+        args.out_height.div_ceil(BLOCK.1),
+        1,
+    );
     // SAFETY: the caller's promise; `Args` is the kernel's struct.
-    unsafe { launch(stream, &kernels.paint, (blocks, (BLOCK.0, BLOCK.1, 1)), args) }
+    unsafe {
+        launch(
+            stream,
+            &kernels.paint,
+            (blocks, (BLOCK.0, BLOCK.1, 1)),
+            args,
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
-    use crate::drawing::Drawing;
-    use crate::frame::{Area, Picture};
-    use crate::publish::heatmap;
-    use crate::verdict::{Map, Region, Verdict};
+    use crate::data::map::Map;
+    use crate::data::picture::{Area, Picture};
+    use crate::data::verdict::{Region, Verdict};
+    use crate::image::overlay::Drawing;
+    use crate::image::overlay::paint;
 
     /// Rows are a byte further apart than they are long.
     fn painted(bench: &Bench, drawing: &Drawing) -> Vec<u8> {
@@ -133,7 +180,11 @@ mod tests {
         let args = Args {
             picture: bench.up(&rows),
             layers: bench.up(&layers),
-            outlines: if outlines.is_empty() { 0 } else { bench.up(&outlines) },
+            outlines: if outlines.is_empty() {
+                0
+            } else {
+                bench.up(&outlines)
+            },
             out: out.address,
             stride: 3 * width as u32 + 1,
             width: width as u32,
@@ -150,9 +201,13 @@ mod tests {
     }
 
     fn assert_alike(bench: &Bench, drawing: &Drawing, what: &str) {
-        let (found, drawn) = (painted(bench, drawing), heatmap::paint(drawing));
+        let (found, drawn) = (painted(bench, drawing), paint::paint(drawing));
         assert_eq!(found.len(), drawn.rgb().len(), "{what}");
-        let apart = found.iter().zip(drawn.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+        let apart = found
+            .iter()
+            .zip(drawn.rgb())
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
         assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
     }
 
@@ -161,14 +216,29 @@ mod tests {
     fn it_is_the_drawing_of_the_processors_path_within_a_grey_level() {
         on_device(|bench| {
             for (width, height) in [(40, 30), (1, 1), (131, 7), (1000, 33)] {
-                let rgb = random(3, 3 * width * height).iter().map(|v| (v.abs() * 255.0) as u8).collect();
+                let rgb = random(3, 3 * width * height)
+                    .iter()
+                    .map(|v| (v.abs() * 255.0) as u8)
+                    .collect();
                 let picture = Picture::new(width, height, rgb).expect("its bytes");
                 let cells: Vec<bool> = (0..25).map(|cell| cell % 3 != 0).collect();
-                let maps = [Map::new(5, random(1, 25)).masked(Some(&cells)), Map::new(3, random(2, 9))];
-                let part = Area { x: width / 3, y: height / 3, w: width.div_ceil(2), h: height.div_ceil(2) };
+                let maps = [
+                    Map::new(5, random(1, 25)).masked(Some(&cells)),
+                    Map::new(3, random(2, 9)),
+                ];
+                let part = Area {
+                    x: width / 3,
+                    y: height / 3,
+                    w: width.div_ceil(2),
+                    h: height.div_ceil(2),
+                };
                 let areas = [Area::whole(width, height), part];
                 let scales = [(-0.5, 0.5), (0.1, 0.9)];
-                let layers = [0, 1].map(|i| drawing::Layer { map: &maps[i], area: areas[i], scale: scales[i] });
+                let layers = [0, 1].map(|i| overlay::Layer {
+                    map: &maps[i],
+                    area: areas[i],
+                    scale: scales[i],
+                });
                 let drawing = Drawing::new(&picture, &layers, None, &[]);
                 assert_alike(bench, &drawing, &format!("{width} x {height}"));
             }
@@ -179,8 +249,18 @@ mod tests {
     fn outlines_lie_over_each_other_in_their_order() {
         on_device(|bench| {
             let picture = Picture::new(50, 40, vec![90; 6000]).expect("its bytes");
-            let layer = drawing::Layer { map: &Map::new(1, vec![1.0]), area: Area::whole(50, 40), scale: (0.5, 0.5) };
-            let region = Region { x: 10, y: 5, w: 60, h: 20, peak: 1.0 };
+            let layer = overlay::Layer {
+                map: &Map::new(1, vec![1.0]),
+                area: Area::whole(50, 40),
+                scale: (0.5, 0.5),
+            };
+            let region = Region {
+                x: 10,
+                y: 5,
+                w: 60,
+                h: 20,
+                peak: 1.0,
+            };
             let drawing = Drawing::new(&picture, &[layer], Some(Verdict::Fail), &[region]);
             assert_eq!(drawing.outlines.len(), 2);
             assert_alike(bench, &drawing, "outlines");

@@ -5,7 +5,7 @@
 
 use super::{Kernels, launch};
 use crate::engine::EngineError;
-use crate::engine::fused::Mean;
+use crate::engine::device_scorer::Mean;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
 /// Layers of one map at most.
@@ -28,7 +28,12 @@ pub struct Layer {
 
 impl Layer {
     pub fn new(values: u64, place: u64, scale: u32, mean: Mean) -> Self {
-        Layer { values, place, scale, mean: u32::from(mean == Mean::Arithmetic) }
+        Layer {
+            values,
+            place,
+            scale,
+            mean: u32::from(mean == Mean::Arithmetic),
+        }
     }
 }
 
@@ -74,16 +79,38 @@ impl Args {
     fn new(layers: &[Layer], (whole, odds): (u64, bool), maps: Maps) -> Result<Self, EngineError> {
         if layers.len() > LAYERS_MAX {
             let asked = layers.len();
-            return Err(EngineError::Plan(format!("a map is made of at most {LAYERS_MAX} scales, got {asked}")));
+            return Err(EngineError::Plan(format!(
+                "a map is made of at most {LAYERS_MAX} scales, got {asked}"
+            )));
         }
-        let nothing = Layer { values: 0, place: 0, scale: 1, mean: 0 };
+        let nothing = Layer {
+            values: 0,
+            place: 0,
+            scale: 1,
+            mean: 0,
+        };
         let all = std::array::from_fn(|at| layers.get(at).copied().unwrap_or(nothing));
-        let Maps { address: map, looks, grid } = maps;
-        Ok(Args { layers: all, whole, map, count: layers.len() as u32, looks, grid, odds: odds.into() })
+        let Maps {
+            address: map,
+            looks,
+            grid,
+        } = maps;
+        Ok(Args {
+            layers: all,
+            whole,
+            map,
+            count: layers.len() as u32,
+            looks,
+            grid,
+            odds: odds.into(),
+        })
     }
 
     fn shape(&self) -> super::Shape {
-        (((self.grid * self.grid).div_ceil(THREADS), self.looks, 1), (THREADS, 1, 1))
+        (
+            ((self.grid * self.grid).div_ceil(THREADS), self.looks, 1),
+            (THREADS, 1, 1),
+        )
     }
 }
 
@@ -156,7 +183,13 @@ mod tests {
         let mut cells = vec![false; grid * grid];
         cells[cell] = true;
         let windows = (grid - scale + 1).pow(2);
-        let mut made = Scale { scale, mean, all: vec![], encoded: vec![], place: vec![] };
+        let mut made = Scale {
+            scale,
+            mean,
+            all: vec![],
+            encoded: vec![],
+            place: vec![],
+        };
         for (look, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
             let counted = counted_windows(grid, scale, cells);
             let (mut all, mut place) = (vec![0.0; windows], vec![-1; windows]);
@@ -178,23 +211,45 @@ mod tests {
     }
 
     fn layers(bench: &Bench, scales: &[Scale]) -> Vec<Layer> {
-        let layer = |s: &Scale| Layer::new(bench.up(&s.encoded), bench.up(&s.place), s.scale as u32, s.mean);
+        let layer = |s: &Scale| {
+            Layer::new(
+                bench.up(&s.encoded),
+                bench.up(&s.place),
+                s.scale as u32,
+                s.mean,
+            )
+        };
         scales.iter().map(layer).collect()
     }
 
     const LOOKS: usize = 3;
 
     fn language(bench: &Bench, grid: usize, scales: &[Scale], words: Words) -> Vec<f32> {
-        let (out, layers) = (bench.out(LOOKS * grid * grid, f32::NAN), layers(bench, scales));
-        let maps = Maps { address: out.address, looks: LOOKS as u32, grid: grid as u32 };
+        let (out, layers) = (
+            bench.out(LOOKS * grid * grid, f32::NAN),
+            layers(bench, scales),
+        );
+        let maps = Maps {
+            address: out.address,
+            looks: LOOKS as u32,
+            grid: grid as u32,
+        };
         // SAFETY: the bench holds what the sizes say.
-        unsafe { language_map(&bench.kernels, &bench.stream, &layers, words, maps) }.expect("enqueued");
+        unsafe { language_map(&bench.kernels, &bench.stream, &layers, words, maps) }
+            .expect("enqueued");
         bench.down(&out)
     }
 
     fn visual(bench: &Bench, grid: usize, scales: &[Scale]) -> Vec<f32> {
-        let (out, layers) = (bench.out(LOOKS * grid * grid, f32::NAN), layers(bench, scales));
-        let maps = Maps { address: out.address, looks: LOOKS as u32, grid: grid as u32 };
+        let (out, layers) = (
+            bench.out(LOOKS * grid * grid, f32::NAN),
+            layers(bench, scales),
+        );
+        let maps = Maps {
+            address: out.address,
+            looks: LOOKS as u32,
+            grid: grid as u32,
+        };
         // SAFETY: the bench holds what the sizes say.
         unsafe { visual_map(&bench.kernels, &bench.stream, &layers, maps) }.expect("enqueued");
         bench.down(&out)
@@ -209,27 +264,52 @@ mod tests {
     fn assert_close(found: &[f32], plain: &[f32], what: &str) {
         assert_eq!(found.len(), plain.len());
         for (at, (found, plain)) in found.iter().zip(plain).enumerate() {
-            assert!(found.is_finite() && (found - plain).abs() <= 1e-6 * plain.abs(), "{what} {at}: {found}, {plain}");
+            assert!(
+                found.is_finite() && (found - plain).abs() <= 1e-6 * plain.abs(),
+                "{what} {at}: {found}, {plain}"
+            );
         }
     }
 
-    const GRIDS: [(usize, &[usize]); 5] = [(1, &[1]), (3, &[3, 2]), (5, &[2, 3, 5]), (15, &[2, 3]), (9, &[1, 4, 9])];
+    const GRIDS: [(usize, &[usize]); 5] = [
+        (1, &[1]),
+        (3, &[3, 2]),
+        (5, &[2, 3, 5]),
+        (15, &[2, 3]),
+        (9, &[1, 4, 9]),
+    ];
 
     #[test]
     fn language_maps_are_harmonic_means_over_windows_scales_and_the_whole() {
         on_device(|bench| {
             for (grid, chosen) in GRIDS {
-                let scales: Vec<Scale> =
-                    chosen.iter().map(|k| scale(grid, *k, Mean::Harmonic, grid * grid / 2)).collect();
+                let scales: Vec<Scale> = chosen
+                    .iter()
+                    .map(|k| scale(grid, *k, Mean::Harmonic, grid * grid / 2))
+                    .collect();
                 let whole = [0.25, 0.75, 0.5];
                 for with_whole in [true, false] {
                     let found = match with_whole {
-                        true => language(bench, grid, &scales, Words::Harmonic { whole: bench.up(&whole) }),
+                        true => language(
+                            bench,
+                            grid,
+                            &scales,
+                            Words::Harmonic {
+                                whole: bench.up(&whole),
+                            },
+                        ),
                         false => language(bench, grid, &scales, Words::Harmonic { whole: 0 }),
                     };
                     let plain = each(grid, |look, cell| {
-                        let of = |s: &Scale| scattered(&s.all[look], grid, s.scale, Mean::Harmonic)[cell];
-                        harmonic(scales.iter().map(of).chain(with_whole.then_some(whole[look])))
+                        let of = |s: &Scale| {
+                            scattered(&s.all[look], grid, s.scale, Mean::Harmonic)[cell]
+                        };
+                        harmonic(
+                            scales
+                                .iter()
+                                .map(of)
+                                .chain(with_whole.then_some(whole[look])),
+                        )
                     });
                     assert_close(&found, &plain, &format!("{grid} {chosen:?}"));
                 }
@@ -241,19 +321,29 @@ mod tests {
     fn odds_are_caoyunkangs_mean() {
         on_device(|bench| {
             for (grid, chosen) in GRIDS {
-                let scales: Vec<Scale> = chosen.iter().map(|k| scale(grid, *k, Mean::Arithmetic, 0)).collect();
+                let scales: Vec<Scale> = chosen
+                    .iter()
+                    .map(|k| scale(grid, *k, Mean::Arithmetic, 0))
+                    .collect();
                 let plain = each(grid, |look, cell| {
                     let odds = |s: &Scale| {
-                        let values =
-                            over(grid, s.scale, cell / grid, cell % grid).map(|w| 1.0 / (1.0 - s.all[look][w]));
+                        let values = over(grid, s.scale, cell / grid, cell % grid)
+                            .map(|w| 1.0 / (1.0 - s.all[look][w]));
                         values.clone().sum::<f32>() / values.count() as f32
                     };
                     1.0 - 1.0 / (scales.iter().map(odds).sum::<f32>() / scales.len() as f32)
                 });
                 let found = language(bench, grid, &scales, Words::OddsMean);
                 // 1 - 1/u of a u near 1 keeps few digits.
-                let apart = found.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(apart < 1e-6 && found.iter().all(|value| value.is_finite()), "{grid} {chosen:?}: {apart}");
+                let apart = found
+                    .iter()
+                    .zip(&plain)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max);
+                assert!(
+                    apart < 1e-6 && found.iter().all(|value| value.is_finite()),
+                    "{grid} {chosen:?}: {apart}"
+                );
             }
         });
     }
@@ -263,7 +353,10 @@ mod tests {
         on_device(|bench| {
             for (grid, chosen) in GRIDS {
                 for mean in [Mean::Harmonic, Mean::Arithmetic] {
-                    let mut scales: Vec<Scale> = chosen.iter().map(|k| scale(grid, *k, mean, grid - 1)).collect();
+                    let mut scales: Vec<Scale> = chosen
+                        .iter()
+                        .map(|k| scale(grid, *k, mean, grid - 1))
+                        .collect();
                     scales.push(scale(grid, 1, Mean::Harmonic, grid - 1));
                     let plain = each(grid, |look, cell| {
                         let of = |s: &Scale| match s.scale {
@@ -272,7 +365,11 @@ mod tests {
                         };
                         scales.iter().map(of).sum::<f32>() / scales.len() as f32
                     });
-                    assert_close(&visual(bench, grid, &scales), &plain, &format!("{grid} {chosen:?} {mean:?}"));
+                    assert_close(
+                        &visual(bench, grid, &scales),
+                        &plain,
+                        &format!("{grid} {chosen:?} {mean:?}"),
+                    );
                 }
             }
         });
@@ -281,11 +378,22 @@ mod tests {
     #[test]
     fn nine_layers_are_refused_with_the_limit() {
         on_device(|bench| {
-            let layers: Vec<Layer> = (0..9).map(|_| Layer::new(0, 0, 1, Mean::Harmonic)).collect();
-            let maps = Maps { address: 0, looks: 1, grid: 1 };
+            let layers: Vec<Layer> = (0..9)
+                .map(|_| Layer::new(0, 0, 1, Mean::Harmonic))
+                .collect();
+            let maps = Maps {
+                address: 0,
+                looks: 1,
+                grid: 1,
+            };
             // SAFETY: refused before anything is enqueued.
             let refused = unsafe { visual_map(&bench.kernels, &bench.stream, &layers, maps) };
-            assert!(refused.expect_err("too many").to_string().contains("at most 8 scales, got 9"));
+            assert!(
+                refused
+                    .expect_err("too many")
+                    .to_string()
+                    .contains("at most 8 scales, got 9")
+            );
         });
     }
 }

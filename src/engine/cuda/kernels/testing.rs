@@ -16,7 +16,10 @@ pub fn device() -> Option<Device> {
     match Device::open() {
         Ok(device) => Some(device),
         Err(error) => {
-            assert!(std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(), "a GPU is asked for: {error}");
+            assert!(
+                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
+                "a GPU is asked for: {error}"
+            );
             println!("skipped: {error}");
             None
         }
@@ -28,8 +31,13 @@ pub fn on_device(test: impl Fn(&Bench)) {
     let Some(device) = device() else { return };
     let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/kernels");
     for precision in [Precision::Fp16, Precision::Fp32] {
-        let kernels = Kernels::load(&device.context, precision, Some(&kept)).expect("kernels that compile");
-        test(&Bench { kernels, stream: Arc::clone(&device.stream), held: RefCell::default() });
+        let kernels =
+            Kernels::load(&device.context, precision, Some(&kept)).expect("kernels that compile");
+        test(&Bench {
+            kernels,
+            stream: Arc::clone(&device.stream),
+            held: RefCell::default(),
+        });
     }
 }
 
@@ -62,20 +70,32 @@ impl Bench {
     /// The same of a tensor of the network.
     pub fn up_real(&self, values: &[f32]) -> u64 {
         match self.is_half() {
-            true => self.up(&values.iter().map(|value| f16::from_f32(*value)).collect::<Vec<_>>()),
+            true => self.up(&values
+                .iter()
+                .map(|value| f16::from_f32(*value))
+                .collect::<Vec<_>>()),
             false => self.up(values),
         }
     }
 
     /// `values` as the network's tensors hold them.
     pub fn stored(&self, values: &[f32]) -> Vec<f32> {
-        let stored = |value: &f32| if self.is_half() { f16::from_f32(*value).to_f32() } else { *value };
+        let stored = |value: &f32| {
+            if self.is_half() {
+                f16::from_f32(*value).to_f32()
+            } else {
+                *value
+            }
+        };
         values.iter().map(stored).collect()
     }
 
     /// Memory that holds anything but an answer.
     pub fn out<T: DeviceRepr + Clone>(&self, count: usize, filler: T) -> Out<T> {
-        let slice = self.stream.clone_htod(&vec![filler; count]).expect("room on the device");
+        let slice = self
+            .stream
+            .clone_htod(&vec![filler; count])
+            .expect("room on the device");
         let address = slice.device_ptr(&self.stream).0;
         Out { address, slice }
     }
@@ -91,7 +111,9 @@ impl Bench {
     }
 
     pub fn down<T: DeviceRepr + Clone>(&self, out: &Out<T>) -> Vec<T> {
-        self.stream.clone_dtoh(&out.slice).expect("a device that has not failed")
+        self.stream
+            .clone_dtoh(&out.slice)
+            .expect("a device that has not failed")
     }
 
     pub fn down_real(&self, out: &Out<u8>) -> Vec<f32> {
@@ -99,7 +121,12 @@ impl Bench {
         let half = |bytes: &[u8; 2]| f16::from_le_bytes(*bytes).to_f32();
         match self.is_half() {
             true => bytes.as_chunks().0.iter().map(half).collect(),
-            false => bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+            false => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect(),
         }
     }
 }

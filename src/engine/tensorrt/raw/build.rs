@@ -1,8 +1,8 @@
 //! From an ONNX file to a plan: builder, network, parser, configuration, profiles, timing cache.
 
-use super::super::slots::{RtxSlots, Slots};
 use super::owned::Owned;
 use super::{Dims, Loaded, Logger, Memory, Monitor, Object, c_string, call, call_own};
+use crate::engine::tensorrt::vtable::{RtxSlots, Slots};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
@@ -45,7 +45,13 @@ impl<'a> Builder<'a> {
         let network = Owned::new(network).ok_or_else(|| logger.words())?;
         let config = call!(builder.0, slots.builder_config, () -> *mut c_void);
         let config = Owned::new(config).ok_or_else(|| logger.words())?;
-        Ok(Builder { config, network, builder, slots, logger })
+        Ok(Builder {
+            config,
+            network,
+            builder,
+            slots,
+            logger,
+        })
     }
 
     /// Asks for an option that is not set from the start.
@@ -64,10 +70,15 @@ impl<'a> Builder<'a> {
         let (slots, list) = (capabilities.slots, capabilities.list);
         self.logger.clear();
         if !call!(self.config.0, slots.config_capabilities, (c_int) -> bool, list.len() as c_int) {
-            return Err(format!("cannot build for {} GPUs at once: {}", list.len(), self.logger.words()));
+            return Err(format!(
+                "cannot build for {} GPUs at once: {}",
+                list.len(),
+                self.logger.words()
+            ));
         }
         for (place, sm) in list.iter().enumerate() {
-            if !call!(self.config.0, slots.config_capability, (c_int, c_int) -> bool, *sm as c_int, place as c_int) {
+            if !call!(self.config.0, slots.config_capability, (c_int, c_int) -> bool, *sm as c_int, place as c_int)
+            {
                 return Err(format!("cannot build for sm_{sm}: {}", self.logger.words()));
             }
         }
@@ -95,7 +106,9 @@ impl<'a> Builder<'a> {
             }
         }
         let place = call!(self.config.0, self.slots.config_add_profile, (*mut c_void) -> c_int, profile.0.as_ptr());
-        (place >= 0).then_some(()).ok_or_else(|| self.logger.words())
+        (place >= 0)
+            .then_some(())
+            .ok_or_else(|| self.logger.words())
     }
 
     /// Reads the graph of an ONNX file and builds it. The timing cache goes in as it was written, empty for none, and
@@ -116,22 +129,27 @@ impl<'a> Builder<'a> {
         call!(self.config.0, self.slots.config_set_monitor, (*mut c_void) -> (), monitor.address());
         self.logger.clear();
         let (network, config) = (self.network.address(), self.config.address());
-        let plan =
-            call!(self.builder.0, self.slots.builder_build, (*mut c_void, *mut c_void) -> *mut c_void, network, config);
+        let plan = call!(self.builder.0, self.slots.builder_build, (*mut c_void, *mut c_void) -> *mut c_void, network, config);
         call!(self.config.0, self.slots.config_set_monitor, (*mut c_void) -> (), std::ptr::null_mut());
         let plan = self.memory(plan).ok_or_else(|| self.logger.words())?;
-        let cache = cache.and_then(|cache| self.memory(call!(cache.0, self.slots.cache_serialize, () -> *mut c_void)));
+        let cache = cache.and_then(|cache| {
+            self.memory(call!(cache.0, self.slots.cache_serialize, () -> *mut c_void))
+        });
         Ok((plan, cache))
     }
 
     fn parse(&self, library: &Loaded, onnx: &Path) -> Result<Parser<'a>, String> {
-        let parser = Parser { object: library.parser(self.network.0, self.logger)?, slots: self.slots };
+        let parser = Parser {
+            object: library.parser(self.network.0, self.logger)?,
+            slots: self.slots,
+        };
         let file = c_string(&onnx.to_string_lossy());
         /// `ILogger::Severity::kERROR`.
         const VERBOSITY: c_int = 1;
         self.logger.clear();
         let slot = self.slots.parser_parse;
-        match call_own!(parser.object, slot, (*const c_char, c_int) -> bool, file.as_ptr(), VERBOSITY) {
+        match call_own!(parser.object, slot, (*const c_char, c_int) -> bool, file.as_ptr(), VERBOSITY)
+        {
             true => Ok(parser),
             false => Err(parser.words().unwrap_or_else(|| self.logger.words())),
         }
@@ -170,16 +188,25 @@ impl Parser<'_> {
     }
 
     fn error(&self, place: c_int) -> Option<String> {
-        let error = Object::new(call_own!(self.object, self.slots.parser_error, (c_int) -> *mut c_void, place))?;
+        let error = Object::new(
+            call_own!(self.object, self.slots.parser_error, (c_int) -> *mut c_void, place),
+        )?;
         let words = text(call_own!(error, self.slots.parser_error_words, () -> *const c_char))?;
         let node = text(call_own!(error, self.slots.parser_error_node, () -> *const c_char));
-        Some(node.filter(|node| !node.is_empty()).map_or(words.clone(), |node| format!("{node}: {words}")))
+        Some(
+            node.filter(|node| !node.is_empty())
+                .map_or(words.clone(), |node| format!("{node}: {words}")),
+        )
     }
 }
 
 fn text(words: *const c_char) -> Option<String> {
     // SAFETY: the library's strings end with a zero and live as long as what they are about.
-    (!words.is_null()).then(|| unsafe { CStr::from_ptr(words) }.to_string_lossy().into_owned())
+    (!words.is_null()).then(|| {
+        unsafe { CStr::from_ptr(words) }
+            .to_string_lossy()
+            .into_owned()
+    })
 }
 
 impl Drop for Parser<'_> {

@@ -13,7 +13,15 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()));
     let (one, other, here) = (one?, other?, libc::AT_FDCWD);
     // SAFETY: both names end with a zero and live during the call.
-    let done = unsafe { libc::renameat2(here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE) };
+    let done = unsafe {
+        libc::renameat2(
+            here,
+            one.as_ptr(),
+            here,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
     if done == 0 {
         return Ok(());
     }

@@ -3,10 +3,10 @@
 //! By its defaults it runs slower kernels for a new shape until better ones have been compiled in the background; a graph that
 //! is captured meanwhile keeps the slower ones for ever. So ours are compiled before a shape's first run.
 
-use super::super::slots::{RtxSlots, Slots};
 use super::owned::Owned;
 use super::run::USER_MANAGED;
 use super::{Memory, Object, call};
+use crate::engine::tensorrt::vtable::{RtxSlots, Slots};
 use std::ffi::{c_int, c_void};
 
 /// `IRuntimeConfig` with its `IRuntimeCache`. What is made with it holds it.
@@ -19,7 +19,12 @@ pub(super) struct Jit {
 
 impl Jit {
     /// `kept` is what [`Jit::compiled`] gave before, empty for nothing. Nothing when the library refuses.
-    pub fn new(engine: Object, slots: &'static Slots, rtx: &'static RtxSlots, kept: &[u8]) -> Option<Self> {
+    pub fn new(
+        engine: Object,
+        slots: &'static Slots,
+        rtx: &'static RtxSlots,
+        kept: &[u8],
+    ) -> Option<Self> {
         /// `DynamicShapesKernelSpecializationStrategy::kEAGER`.
         const EAGER: c_int = 1;
         let config = Owned::new(call!(engine, rtx.engine_create_jit, () -> *mut c_void))?;
@@ -29,10 +34,17 @@ impl Jit {
         let (start, size, slot) = (kept.as_ptr(), kept.len(), rtx.jit_cache_deserialize);
         // What it refuses is of another driver or GPU: it compiles anew.
         if size > 0 && !call!(cache.0, slot, (*const u8, usize) -> bool, start, size) {
-            tracing::info!("kernels that TensorRT-RTX compiled before do not serve here; it compiles them again");
+            tracing::info!(
+                "kernels that TensorRT-RTX compiled before do not serve here; it compiles them again"
+            );
         }
         let set = call!(config.0, rtx.jit_set_cache, (*const c_void) -> bool, cache.address());
-        set.then_some(Jit { config, cache, slots, rtx })
+        set.then_some(Jit {
+            config,
+            cache,
+            slots,
+            rtx,
+        })
     }
 
     pub fn new_context(&self, engine: Object) -> *mut c_void {
@@ -41,7 +53,10 @@ impl Jit {
 
     /// What was compiled up to now, for the next start.
     pub fn compiled(&self) -> Option<Memory<'static>> {
-        Memory::new(call!(self.cache.0, self.rtx.jit_cache_serialize, () -> *mut c_void), self.slots)
+        Memory::new(
+            call!(self.cache.0, self.rtx.jit_cache_serialize, () -> *mut c_void),
+            self.slots,
+        )
     }
 
     /// Whether a run of `context` can be captured on `stream`.

@@ -27,7 +27,11 @@ unsafe impl<const N: usize> Sync for Table<N> {}
 
 impl<const N: usize> Table<N> {
     const fn new(functions: [Function; N]) -> Self {
-        Table { offset: 0, kind: std::ptr::null(), functions }
+        Table {
+            offset: 0,
+            kind: std::ptr::null(),
+            functions,
+        }
     }
 
     const fn start(&'static self) -> *const Function {
@@ -49,17 +53,26 @@ extern "C" fn language(_: *const c_void) -> c_int {
 }
 
 extern "C" fn logger_interface(_: *const c_void) -> Interface {
-    Interface { kind: c"ILogger".as_ptr(), major: 1, minor: 0 }
+    Interface {
+        kind: c"ILogger".as_ptr(),
+        major: 1,
+        minor: 0,
+    }
 }
 
 extern "C" fn monitor_interface(_: *const c_void) -> Interface {
-    Interface { kind: c"IProgressMonitor".as_ptr(), major: 1, minor: 0 }
+    Interface {
+        kind: c"IProgressMonitor".as_ptr(),
+        major: 1,
+        minor: 0,
+    }
 }
 
 /// Rust frees them.
 extern "C" fn destroy(_: *const c_void) {}
 
-static LOGGER_TEN: Table<3> = Table::new([log as Function, destroy as Function, destroy as Function]);
+static LOGGER_TEN: Table<3> =
+    Table::new([log as Function, destroy as Function, destroy as Function]);
 
 static LOGGER_ELEVEN: Table<5> = Table::new([
     language as Function,
@@ -93,8 +106,12 @@ pub struct Logger {
 // SAFETY: the table is never written.
 unsafe impl Sync for Logger {}
 
-static TEN: Logger = Logger { table: LOGGER_TEN.start() };
-static ELEVEN: Logger = Logger { table: LOGGER_ELEVEN.start() };
+static TEN: Logger = Logger {
+    table: LOGGER_TEN.start(),
+};
+static ELEVEN: Logger = Logger {
+    table: LOGGER_ELEVEN.start(),
+};
 
 thread_local! {
     /// Errors of calls by this thread; nothing on threads that never asked, which are the library's own.
@@ -124,7 +141,10 @@ impl Logger {
     /// Forgets what was said to this thread, and by threads of the library: it may be about something else.
     pub fn clear(&self) {
         OURS.set(Some(vec![]));
-        THEIRS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        THEIRS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     pub(super) fn address(&'static self) -> *mut c_void {
@@ -144,9 +164,16 @@ extern "C" fn log(_: *const c_void, severity: c_int, words: *const c_char) {
         return;
     }
     // A thread that is ending has no list any more: its words are the library's, too.
-    let ours = OURS.try_with(|ours| ours.borrow_mut().as_mut().map(|errors| note(errors, &words)));
+    let ours = OURS.try_with(|ours| {
+        ours.borrow_mut()
+            .as_mut()
+            .map(|errors| note(errors, &words))
+    });
     if ours.ok().flatten().is_none() {
-        note(&mut THEIRS.lock().unwrap_or_else(PoisonError::into_inner), &words);
+        note(
+            &mut THEIRS.lock().unwrap_or_else(PoisonError::into_inner),
+            &words,
+        );
     }
 }
 
@@ -177,7 +204,11 @@ pub struct Monitor<'a> {
 impl<'a> Monitor<'a> {
     /// In a place of its own: the library holds its address.
     pub fn new(told: &'a (dyn Fn(Step) + Sync)) -> Box<Self> {
-        Box::new(Monitor { table: MONITOR.start(), phases: Mutex::default(), told })
+        Box::new(Monitor {
+            table: MONITOR.start(),
+            phases: Mutex::default(),
+            told,
+        })
     }
 
     pub(super) fn address(&self) -> *mut c_void {
@@ -198,11 +229,20 @@ unsafe fn called<'a>(monitor: *const c_void, phase: *const c_char) -> (&'a Monit
 }
 
 /// `IProgressMonitor::phaseStart`.
-extern "C" fn phase_start(monitor: *const c_void, phase: *const c_char, _parent: *const c_char, steps: c_int) {
+extern "C" fn phase_start(
+    monitor: *const c_void,
+    phase: *const c_char,
+    _parent: *const c_char,
+    steps: c_int,
+) {
     // SAFETY: the library calls it during a build, while the monitor is alive.
     let (monitor, phase) = unsafe { called(monitor, phase) };
     let of = usize::try_from(steps).unwrap_or(0);
-    monitor.phases.lock().unwrap_or_else(PoisonError::into_inner).insert(phase.clone(), of);
+    monitor
+        .phases
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(phase.clone(), of);
     (monitor.told)(Step { phase, done: 0, of });
 }
 
@@ -210,8 +250,18 @@ extern "C" fn phase_start(monitor: *const c_void, phase: *const c_char, _parent:
 extern "C" fn step_complete(monitor: *const c_void, phase: *const c_char, step: c_int) -> bool {
     // SAFETY: as in `phase_start`.
     let (monitor, phase) = unsafe { called(monitor, phase) };
-    let of = monitor.phases.lock().unwrap_or_else(PoisonError::into_inner).get(&phase).copied().unwrap_or(0);
-    (monitor.told)(Step { phase, done: usize::try_from(step).map_or(0, |step| step + 1), of });
+    let of = monitor
+        .phases
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&phase)
+        .copied()
+        .unwrap_or(0);
+    (monitor.told)(Step {
+        phase,
+        done: usize::try_from(step).map_or(0, |step| step + 1),
+        of,
+    });
     true
 }
 
@@ -219,8 +269,17 @@ extern "C" fn step_complete(monitor: *const c_void, phase: *const c_char, step: 
 extern "C" fn phase_finish(monitor: *const c_void, phase: *const c_char) {
     // SAFETY: as in `phase_start`.
     let (monitor, phase) = unsafe { called(monitor, phase) };
-    let of = monitor.phases.lock().unwrap_or_else(PoisonError::into_inner).remove(&phase).unwrap_or(0);
-    (monitor.told)(Step { phase, done: of, of });
+    let of = monitor
+        .phases
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&phase)
+        .unwrap_or(0);
+    (monitor.told)(Step {
+        phase,
+        done: of,
+        of,
+    });
 }
 
 #[cfg(test)]
@@ -245,7 +304,9 @@ mod tests {
             logger.words()
         });
         assert_eq!(other.join().expect("it ends"), "another's");
-        std::thread::spawn(|| told(c"a worker's")).join().expect("it ends");
+        std::thread::spawn(|| told(c"a worker's"))
+            .join()
+            .expect("it ends");
         assert_eq!(logger.words(), "mine; a worker's");
         assert_eq!(logger.words(), "the library does not say why");
     }

@@ -19,7 +19,9 @@ impl Loaded {
         // SAFETY: initialisers of NVIDIA's libraries run; whoever can put another library there runs code of theirs
         // anyway.
         let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) };
-        library.map(|library| Loaded(ManuallyDrop::new(library))).map_err(|error| chain(&error))
+        library
+            .map(|library| Loaded(ManuallyDrop::new(library)))
+            .map_err(|error| chain(&error))
     }
 
     /// What `getInferLibVersion` says: 100300 for 10.3.0, 8601 for 8.6.1.
@@ -28,7 +30,10 @@ impl Loaded {
     /// The loader's words when there is no such function.
     pub fn version(&self) -> Result<u32, String> {
         // SAFETY: every TensorRT has it with this signature.
-        let function = unsafe { self.0.get::<unsafe extern "C" fn() -> c_int>(b"getInferLibVersion\0") };
+        let function = unsafe {
+            self.0
+                .get::<unsafe extern "C" fn() -> c_int>(b"getInferLibVersion\0")
+        };
         let function = function.map_err(|error| chain(&error))?;
         // SAFETY: it takes nothing and has no conditions.
         let version = unsafe { function() };
@@ -36,9 +41,17 @@ impl Loaded {
     }
 
     /// What `createInferBuilder_INTERNAL` or `createInferRuntime_INTERNAL` makes.
-    pub(super) fn make(&self, function: &str, logger: &'static Logger, version: u32) -> Result<Object, String> {
+    pub(super) fn make(
+        &self,
+        function: &str,
+        logger: &'static Logger,
+        version: u32,
+    ) -> Result<Object, String> {
         // SAFETY: both have this signature in all versions that `library.rs` lets through.
-        let make = unsafe { self.0.get::<unsafe extern "C" fn(*mut c_void, c_int) -> *mut c_void>(function) };
+        let make = unsafe {
+            self.0
+                .get::<unsafe extern "C" fn(*mut c_void, c_int) -> *mut c_void>(function)
+        };
         let make = make.map_err(|error| chain(&error))?;
         logger.clear();
         // SAFETY: the logger is of the kind that this version knows and lives for ever.
@@ -47,7 +60,11 @@ impl Loaded {
     }
 
     /// A parser that fills `network`; this is the parser library.
-    pub(super) fn parser(&self, network: Object, logger: &'static Logger) -> Result<Object, String> {
+    pub(super) fn parser(
+        &self,
+        network: Object,
+        logger: &'static Logger,
+    ) -> Result<Object, String> {
         /// `NV_ONNX_PARSER_VERSION` of TensorRT 10: 0.1.0. No version refuses it.
         const VERSION: c_int = 100;
         const FUNCTION: &str = "createNvOnnxParser_INTERNAL";

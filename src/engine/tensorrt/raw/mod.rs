@@ -18,7 +18,7 @@ pub use load::Loaded;
 pub use owned::Memory;
 pub use run::{Context, Engine, Scratch};
 
-use super::slots::FREE;
+use crate::engine::tensorrt::vtable::FREE;
 use std::ffi::{CString, c_void};
 use std::ptr::NonNull;
 
@@ -35,7 +35,9 @@ type Function = *const c_void;
 impl Object {
     /// Nothing for what stands for a failure.
     fn new(address: *mut c_void) -> Option<Self> {
-        NonNull::new(address).filter(|address| address.as_ptr() as usize >= LOWEST).map(Object)
+        NonNull::new(address)
+            .filter(|address| address.as_ptr() as usize >= LOWEST)
+            .map(Object)
     }
 
     /// The method at `slot` of the object's implementation, which is its second field, and the implementation.
@@ -109,8 +111,13 @@ impl Dims {
     fn new(dims: &[usize]) -> Self {
         assert!(dims.len() <= 8, "our graphs have at most 4 dimensions");
         let mut all = [0; 8];
-        all.iter_mut().zip(dims).for_each(|(to, from)| *to = *from as i64);
-        Dims { count: dims.len() as i32, dims: all }
+        all.iter_mut()
+            .zip(dims)
+            .for_each(|(to, from)| *to = *from as i64);
+        Dims {
+            count: dims.len() as i32,
+            dims: all,
+        }
     }
 
     /// -1 stands for what is only known at run time. Nothing when the library knows no such tensor.

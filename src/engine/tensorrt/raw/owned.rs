@@ -1,7 +1,7 @@
 //! Objects of the library that are freed when they are dropped.
 
-use super::super::slots::Slots;
 use super::{Object, call};
+use crate::engine::tensorrt::vtable::Slots;
 use std::ffi::c_void;
 
 /// Whoever has several keeps them in the order in which they are freed: what was made before what made it.
@@ -36,7 +36,10 @@ pub struct Memory<'a> {
 
 impl<'a> Memory<'a> {
     pub(super) fn new(address: *mut c_void, slots: &'a Slots) -> Option<Self> {
-        Some(Memory { object: Owned::new(address)?, slots })
+        Some(Memory {
+            object: Owned::new(address)?,
+            slots,
+        })
     }
 
     pub fn bytes(&self) -> &[u8] {

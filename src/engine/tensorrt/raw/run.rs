@@ -1,9 +1,9 @@
 //! From a plan to a run on a stream: runtime, engine, context.
 
-use super::super::slots::{RtxSlots, Slots};
 use super::jit::Jit;
 use super::owned::Owned;
 use super::{Dims, Loaded, Logger, Memory, c_string, call};
+use crate::engine::tensorrt::vtable::{RtxSlots, Slots};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
 
@@ -56,9 +56,16 @@ impl Engine {
         let runtime = Owned(library.make("createInferRuntime_INTERNAL", logger, version)?);
         logger.clear();
         let slot = slots.runtime_deserialize;
-        let engine = call!(runtime.0, slot, (*const u8, usize) -> *mut c_void, plan.as_ptr(), plan.len());
+        let engine =
+            call!(runtime.0, slot, (*const u8, usize) -> *mut c_void, plan.as_ptr(), plan.len());
         let engine = Owned::new(engine).ok_or_else(|| logger.words())?;
-        Ok(Engine { jit: None, engine, _runtime: runtime, slots, logger })
+        Ok(Engine {
+            jit: None,
+            engine,
+            _runtime: runtime,
+            slots,
+            logger,
+        })
     }
 
     /// TensorRT-RTX's compiles for this GPU; `kept` is what [`Context::compiled`] gave before, empty for nothing.
@@ -67,7 +74,8 @@ impl Engine {
     /// What the library said.
     pub fn compiling(mut self, rtx: &'static RtxSlots, kept: &[u8]) -> Result<Self, String> {
         self.logger.clear();
-        let jit = Jit::new(self.engine.0, self.slots, rtx, kept).ok_or_else(|| self.logger.words())?;
+        let jit =
+            Jit::new(self.engine.0, self.slots, rtx, kept).ok_or_else(|| self.logger.words())?;
         self.jit = Some(jit);
         Ok(self)
     }
@@ -89,9 +97,12 @@ impl Engine {
         Some(Tensor {
             dims: call!(engine, slots.engine_tensor_shape, (*const c_char) -> Dims, name).list()?,
             element: call!(engine, slots.engine_tensor_type, (*const c_char) -> c_int, name),
-            is_input: call!(engine, slots.engine_tensor_mode, (*const c_char) -> c_int, name) == INPUT,
+            is_input: call!(engine, slots.engine_tensor_mode, (*const c_char) -> c_int, name)
+                == INPUT,
             // SAFETY: the engine's names end with a zero and live as long as it.
-            name: unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned(),
+            name: unsafe { CStr::from_ptr(name) }
+                .to_string_lossy()
+                .into_owned(),
         })
     }
 
@@ -117,7 +128,8 @@ impl Engine {
     pub fn scratch_bytes(&self) -> usize {
         let of = |profile: usize| call!(self.engine.0, self.slots.engine_scratch, (c_int) -> i64, profile as c_int);
         let most = (0..self.profiles()).map(of).max();
-        most.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
+        most.and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(0)
     }
 
     /// A run of its own, with `profile` chosen: what of it is copied to the device goes through `stream`.
@@ -136,12 +148,19 @@ impl Engine {
     ) -> Result<Context, String> {
         self.logger.clear();
         let context = Owned::new(self.new_context()).ok_or_else(|| self.logger.words())?;
-        let context = Context { context, engine: Arc::clone(self) };
+        let context = Context {
+            context,
+            engine: Arc::clone(self),
+        };
         let slot = self.slots.context_set_profile;
         if !call!(context.context.0, slot, (c_int, *mut c_void) -> bool, profile as c_int, stream) {
             return Err(self.logger.words());
         }
-        let (address, bytes, slot) = (scratch.address, scratch.bytes as i64, self.slots.context_set_scratch);
+        let (address, bytes, slot) = (
+            scratch.address,
+            scratch.bytes as i64,
+            self.slots.context_set_scratch,
+        );
         call!(context.context.0, slot, (u64, i64) -> (), address, bytes);
         Ok(context)
     }
@@ -149,7 +168,9 @@ impl Engine {
     fn new_context(&self) -> *mut c_void {
         match &self.jit {
             Some(jit) => jit.new_context(self.engine.0),
-            None => call!(self.engine.0, self.slots.engine_create_context, (c_int) -> *mut c_void, USER_MANAGED),
+            None => {
+                call!(self.engine.0, self.slots.engine_create_context, (c_int) -> *mut c_void, USER_MANAGED)
+            }
         }
     }
 }
@@ -167,9 +188,14 @@ impl Context {
     /// # Errors
     /// What the library said.
     pub fn set_shape(&mut self, input: &str, dims: &[usize]) -> Result<(), String> {
-        let (name, dims, slot) = (c_string(input), Dims::new(dims), self.engine.slots.context_set_shape);
+        let (name, dims, slot) = (
+            c_string(input),
+            Dims::new(dims),
+            self.engine.slots.context_set_shape,
+        );
         self.engine.logger.clear();
-        match call!(self.context.0, slot, (*const c_char, *const Dims) -> bool, name.as_ptr(), &dims) {
+        match call!(self.context.0, slot, (*const c_char, *const Dims) -> bool, name.as_ptr(), &dims)
+        {
             true => Ok(()),
             false => Err(self.engine.logger.words()),
         }
@@ -200,7 +226,10 @@ impl Context {
     /// # Safety
     /// `stream` belongs to the device of the engine.
     pub unsafe fn capturable(&self, stream: *mut c_void) -> bool {
-        self.engine.jit.as_ref().is_none_or(|jit| jit.capturable(self.context.0, stream))
+        self.engine
+            .jit
+            .as_ref()
+            .is_none_or(|jit| jit.capturable(self.context.0, stream))
     }
 
     /// What TensorRT-RTX compiled for the runs of this engine up to now; nothing of others, whose plans hold machine code.
@@ -217,7 +246,8 @@ impl Context {
     /// `stream` belongs to the device of the engine, and every tensor has its address.
     pub unsafe fn enqueue(&mut self, stream: *mut c_void) -> Result<(), String> {
         self.engine.logger.clear();
-        match call!(self.context.0, self.engine.slots.context_enqueue, (*mut c_void) -> bool, stream) {
+        match call!(self.context.0, self.engine.slots.context_enqueue, (*mut c_void) -> bool, stream)
+        {
             true => Ok(()),
             false => Err(self.engine.logger.words()),
         }

@@ -3,17 +3,32 @@
 use super::super::testing::{Bench, on_device};
 use super::*;
 use crate::camera::colour::{self, Converter, Matrix, Plane, Site};
+use crate::data::picture::Picture;
 use crate::engine::levels;
-use crate::frame::Picture;
 use crate::model::{Family, ModelSpec};
 use crate::winclip::Fit;
 use crate::winclip::pixels::PixelMaker;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 fn spec() -> ModelSpec {
-    let (mean, std) = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261_302_6, 0.275_777_1]);
+    let (mean, std) = (
+        [0.48145466, 0.4578275, 0.40821073],
+        [0.26862954, 0.261_302_6, 0.275_777_1],
+    );
     let family = Family::Dinov2;
-    ModelSpec { family, side: 20, patch: 10, width: 8, blocks: 1, heads: 1, mlp: 32, embed: 8, mean, std, text: None }
+    ModelSpec {
+        family,
+        side: 20,
+        patch: 10,
+        width: 8,
+        blocks: 1,
+        heads: 1,
+        mlp: 32,
+        embed: 8,
+        mean,
+        std,
+        text: None,
+    }
 }
 
 const SIDE: usize = 20;
@@ -21,12 +36,17 @@ const SIDE: usize = 20;
 /// Bytes that often are at the ends, where rounding and clamping show.
 fn bytes(seed: u64, count: usize) -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(seed);
-    (0..count).map(|_| [0, 255, random.random(), random.random()][random.random_range(0..4)]).collect()
+    (0..count)
+        .map(|_| [0, 255, random.random(), random.random()][random.random_range(0..4)])
+        .collect()
 }
 
 /// A plane of `rows` rows of `row_bytes`, `stride` bytes apart.
 fn strided(plane: &[u8], row_bytes: usize, stride: usize) -> Vec<u8> {
-    plane.chunks_exact(row_bytes).flat_map(|row| [row, &vec![99; stride - row_bytes]].concat()).collect()
+    plane
+        .chunks_exact(row_bytes)
+        .flat_map(|row| [row, &vec![99; stride - row_bytes]].concat())
+        .collect()
 }
 
 /// A picture on the device, and what the processor's path makes of it.
@@ -46,7 +66,10 @@ fn rgb(bench: &Bench, (width, height): (usize, usize), more: usize) -> Shown {
         stride: stride as u32,
         chroma: Chroma::default(),
     };
-    Shown { source, picture: Picture::new(width, height, plane).expect("its bytes") }
+    Shown {
+        source,
+        picture: Picture::new(width, height, plane).expect("its bytes"),
+    }
 }
 
 fn grey(bench: &Bench, (width, height): (usize, usize), more: usize) -> Shown {
@@ -58,26 +81,59 @@ fn grey(bench: &Bench, (width, height): (usize, usize), more: usize) -> Shown {
         ..rgb(bench, (width, height), 0).source
     };
     let rgb = plane.iter().flat_map(|value| [*value; 3]).collect();
-    Shown { source, picture: Picture::new(width, height, rgb).expect("its bytes") }
+    Shown {
+        source,
+        picture: Picture::new(width, height, rgb).expect("its bytes"),
+    }
 }
 
 /// NV12, or I420 when not in `pairs`; the reference is the camera's converter.
-fn subsampled(bench: &Bench, (width, height): (usize, usize), site: Site, pairs: bool, full_range: bool) -> Shown {
+fn subsampled(
+    bench: &Bench,
+    (width, height): (usize, usize),
+    site: Site,
+    pairs: bool,
+    full_range: bool,
+) -> Shown {
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
     let luma = bytes(1, width * height);
     let chroma = bytes(2, 2 * half_width * half_height);
-    let (stride, chroma_stride) = (width + 5, if pairs { 2 * half_width + 3 } else { half_width + 3 });
+    let (stride, chroma_stride) = (
+        width + 5,
+        if pairs {
+            2 * half_width + 3
+        } else {
+            half_width + 3
+        },
+    );
     let matrix = Matrix::new(0.2126, 0.0722, full_range);
-    let planes = strided(&chroma, if pairs { 2 * half_width } else { half_width }, chroma_stride);
+    let planes = strided(
+        &chroma,
+        if pairs { 2 * half_width } else { half_width },
+        chroma_stride,
+    );
     let (luma_rows, second) = (strided(&luma, width, stride), planes.len() / 2);
-    let of = |bytes| Plane { bytes, stride: chroma_stride };
+    let of = |bytes| Plane {
+        bytes,
+        stride: chroma_stride,
+    };
     let seen = match pairs {
         true => colour::Chroma::Pairs(of(&planes)),
         false => colour::Chroma::Planes(of(&planes), of(&planes[second..])),
     };
     let mut rgb = vec![0; 3 * width * height];
-    let converted =
-        Converter::default().convert((Plane { bytes: &luma_rows, stride }, seen), width, (&matrix, site), &mut rgb);
+    let converted = Converter::default().convert(
+        (
+            Plane {
+                bytes: &luma_rows,
+                stride,
+            },
+            seen,
+        ),
+        width,
+        (&matrix, site),
+        &mut rgb,
+    );
     converted.expect("whole planes");
     let u = bench.up(&planes);
     let chroma = Chroma {
@@ -97,7 +153,10 @@ fn subsampled(bench: &Bench, (width, height): (usize, usize), site: Site, pairs:
         stride: stride as u32,
         chroma,
     };
-    Shown { source, picture: Picture::new(width, height, rgb).expect("its bytes") }
+    Shown {
+        source,
+        picture: Picture::new(width, height, rgb).expect("its bytes"),
+    }
 }
 
 type Looked<'a> = (&'a Shown, Area, Fit);
@@ -107,9 +166,14 @@ fn on_the_device(bench: &Bench, looks: &[Looked]) -> Vec<f32> {
     let (mut words, mut shots, mut rows) = (vec![], vec![], 1);
     for (shown, crop, fit) in looks {
         let (width, height) = (shown.picture.width(), shown.picture.height());
-        let framing = PixelMaker::new(Some(*crop), *fit, SIDE, &spec()).framing(width, height).expect("inside");
+        let framing = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
+            .framing(width, height)
+            .expect("inside");
         let ((to_w, to_h), (left, top)) = (framing.resized, framing.at);
-        let tables = [TapTable::new(crop.w, to_w, left..left + SIDE), TapTable::new(crop.h, to_h, top..top + SIDE)];
+        let tables = [
+            TapTable::new(crop.w, to_w, left..left + SIDE),
+            TapTable::new(crop.h, to_h, top..top + SIDE),
+        ];
         let [across, down] = tables.each_ref().map(|table| {
             let at = words.len() as u32;
             words.extend_from_slice(table.words());
@@ -138,11 +202,24 @@ fn on_the_device(bench: &Bench, looks: &[Looked]) -> Vec<f32> {
 /// Exactly what the processor's path makes, as the network's tensors hold it.
 fn check(bench: &Bench, looks: &[Looked]) {
     let found = on_the_device(bench, looks);
-    for (at, ((shown, crop, fit), found)) in looks.iter().zip(found.chunks_exact(3 * SIDE * SIDE)).enumerate() {
+    for (at, ((shown, crop, fit), found)) in looks
+        .iter()
+        .zip(found.chunks_exact(3 * SIDE * SIDE))
+        .enumerate()
+    {
         let mut maker = PixelMaker::new(Some(*crop), *fit, SIDE, &spec());
-        let plain: Vec<f32> = maker.make(&shown.picture).expect("inside").into_iter().collect();
+        let plain: Vec<f32> = maker
+            .make(&shown.picture)
+            .expect("inside")
+            .into_iter()
+            .collect();
         let (width, height) = (shown.picture.width(), shown.picture.height());
-        let wrong = bench.stored(&plain).iter().zip(found).filter(|(a, b)| a != b).count();
+        let wrong = bench
+            .stored(&plain)
+            .iter()
+            .zip(found)
+            .filter(|(a, b)| a != b)
+            .count();
         assert_eq!(wrong, 0, "look {at}: {crop} of {width} x {height}, {fit:?}");
     }
 }
@@ -151,10 +228,28 @@ fn check(bench: &Bench, looks: &[Looked]) {
 #[test]
 fn pixels_are_those_of_the_processors_path_to_the_last_bit() {
     on_device(|bench| {
-        let sizes = [(1, 1), (20, 20), (20, 31), (64, 20), (131, 77), (7, 90), (300, 3), (41, 40)];
-        let shown: Vec<Shown> = sizes.iter().map(|size| rgb(bench, *size, size.0 % 4)).collect();
-        let crop = Area { x: 3, y: 2, w: 17, h: 35 };
-        let mut looks: Vec<Looked> = vec![(&shown[7], crop, Fit::Squash), (&shown[7], crop, Fit::Crop)];
+        let sizes = [
+            (1, 1),
+            (20, 20),
+            (20, 31),
+            (64, 20),
+            (131, 77),
+            (7, 90),
+            (300, 3),
+            (41, 40),
+        ];
+        let shown: Vec<Shown> = sizes
+            .iter()
+            .map(|size| rgb(bench, *size, size.0 % 4))
+            .collect();
+        let crop = Area {
+            x: 3,
+            y: 2,
+            w: 17,
+            h: 35,
+        };
+        let mut looks: Vec<Looked> =
+            vec![(&shown[7], crop, Fit::Squash), (&shown[7], crop, Fit::Crop)];
         for shown in &shown {
             let whole = Area::whole(shown.picture.width(), shown.picture.height());
             looks.extend([(shown, whole, Fit::Squash), (shown, whole, Fit::Crop)]);
@@ -166,9 +261,16 @@ fn pixels_are_those_of_the_processors_path_to_the_last_bit() {
 #[test]
 fn grey_pictures_are_their_three_equal_colours() {
     on_device(|bench| {
-        let shown = [grey(bench, (33, 21), 0), grey(bench, (20, 50), 7), grey(bench, (1, 1), 1)];
+        let shown = [
+            grey(bench, (33, 21), 0),
+            grey(bench, (20, 50), 7),
+            grey(bench, (1, 1), 1),
+        ];
         let whole = |shown: &Shown| Area::whole(shown.picture.width(), shown.picture.height());
-        let looks: Vec<Looked> = shown.iter().map(|shown| (shown, whole(shown), Fit::Squash)).collect();
+        let looks: Vec<Looked> = shown
+            .iter()
+            .map(|shown| (shown, whole(shown), Fit::Squash))
+            .collect();
         check(bench, &looks);
     });
 }
@@ -178,13 +280,24 @@ fn subsampled_pictures_have_the_colours_of_the_cameras_converter() {
     on_device(|bench| {
         for (width, height) in [(1, 1), (2, 2), (63, 41), (40, 64)] {
             let (w, h) = (usize::div_ceil(width, 2), usize::div_ceil(height, 2));
-            let crops = [Area::whole(width, height), Area { x: width - w, y: height - h, w, h }];
+            let crops = [
+                Area::whole(width, height),
+                Area {
+                    x: width - w,
+                    y: height - h,
+                    w,
+                    h,
+                },
+            ];
             for (left, top) in [(false, false), (true, false), (false, true), (true, true)] {
                 let site = Site { left, top };
-                let of = |pairs, full_range| subsampled(bench, (width, height), site, pairs, full_range);
+                let of =
+                    |pairs, full_range| subsampled(bench, (width, height), site, pairs, full_range);
                 let shown = [of(true, false), of(true, true), of(false, false)];
-                let looks: Vec<Looked> =
-                    shown.iter().flat_map(|shown| crops.map(|crop| (shown, crop, Fit::Squash))).collect();
+                let looks: Vec<Looked> = shown
+                    .iter()
+                    .flat_map(|shown| crops.map(|crop| (shown, crop, Fit::Squash)))
+                    .collect();
                 check(bench, &looks);
             }
         }
@@ -193,18 +306,54 @@ fn subsampled_pictures_have_the_colours_of_the_cameras_converter() {
 
 #[test]
 fn a_crop_beyond_the_picture_or_of_another_size_is_refused() {
-    let source = Source { format: Format::Rgb, width: 30, height: 20, plane: 0, stride: 90, chroma: Chroma::default() };
+    let source = Source {
+        format: Format::Rgb,
+        width: 30,
+        height: 20,
+        plane: 0,
+        stride: 90,
+        chroma: Chroma::default(),
+    };
     let table = TapTable::new(10, 20, 0..20);
-    let placed = Placed { table: &table, at: 0 };
-    let refused = |crop| Shot::new(&source, crop, (placed, placed), 0).expect_err("refused").to_string();
-    assert!(refused(Area { x: 25, y: 0, w: 10, h: 10 }).contains("25,0,10,10 is beyond a picture of 30 x 20"));
-    assert!(refused(Area { x: 0, y: 0, w: 10, h: 11 }).contains("tables for 10 x 10 pixels"));
+    let placed = Placed {
+        table: &table,
+        at: 0,
+    };
+    let refused = |crop| {
+        Shot::new(&source, crop, (placed, placed), 0)
+            .expect_err("refused")
+            .to_string()
+    };
+    assert!(
+        refused(Area {
+            x: 25,
+            y: 0,
+            w: 10,
+            h: 10
+        })
+        .contains("25,0,10,10 is beyond a picture of 30 x 20")
+    );
+    assert!(
+        refused(Area {
+            x: 0,
+            y: 0,
+            w: 10,
+            h: 11
+        })
+        .contains("tables for 10 x 10 pixels")
+    );
 }
 
 #[test]
 fn a_table_holds_only_what_is_wanted() {
-    let (all, some) = (TapTable::new(100, 40, 0..40), TapTable::new(100, 40, 10..30));
+    let (all, some) = (
+        TapTable::new(100, 40, 0..40),
+        TapTable::new(100, 40, 10..30),
+    );
     assert_eq!((all.sources(), some.sources()), (0..100, 21..79));
     assert_eq!(&some.words()[..2], &all.words()[30..32]);
-    assert_eq!(TapTable::new(9, 9, 2..4).words(), [2, 1, 6, 3, 1, 7, 1 << BITS, 1 << BITS]);
+    assert_eq!(
+        TapTable::new(9, 9, 2..4).words(),
+        [2, 1, 6, 3, 1, 7, 1 << BITS, 1 << BITS]
+    );
 }

@@ -1,0 +1,71 @@
+//! What `inspect`, `eval` and `bench` have in common on the command line: the model and how it judges.
+
+use crate::base::exit::{Exit, Failure};
+use crate::engine::network::Precision;
+use crate::engine::select::{Backend, Engines};
+use crate::model::ModelFolder;
+use crate::winclip::{MapKind, Preset, Recipe};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct JudgingArguments {
+    /// An imported model folder
+    #[arg(long)]
+    pub model: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    pub preset: Preset,
+    /// Input side in pixels; the model's own unless given
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<usize>,
+    /// Patches from the b-th block, counted from 1
+    #[arg(long, value_name = "B")]
+    pub block: Option<usize>,
+    /// Visual maps to average: patch, or window scales; for example patch,2,3
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub maps: Vec<MapKind>,
+    /// Threads of the encoder; one a core unless given
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    /// Of the network on a GPU; on the CPU it is fp32
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
+    /// Where libonnxruntime is
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+    /// The folder of TensorRT's libraries
+    #[arg(long, value_name = "DIR")]
+    pub tensorrt: Option<PathBuf>,
+}
+
+impl JudgingArguments {
+    /// # Errors
+    /// When the folder holds no model.
+    pub fn open(&self) -> Result<ModelFolder, Failure> {
+        ModelFolder::open(&self.model).map_err(|error| Failure::new(Exit::Data, error))
+    }
+
+    /// `class_name`: what the part is, for models with text.
+    pub fn recipe(&self, class_name: Option<String>) -> Recipe {
+        Recipe {
+            preset: self.preset,
+            side: self.size,
+            block: self.block,
+            maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
+            ..Recipe::new(class_name)
+        }
+    }
+
+    pub fn engines(&self) -> Engines {
+        Engines {
+            backend: self.backend,
+            precision: self.precision,
+            onnxruntime: self.onnxruntime.clone(),
+            threads: self.threads.map(usize::from),
+            tensorrt: self.tensorrt.clone(),
+            ..Engines::default()
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The floor of a part's time: what its disk takes for two commits, and which disk that is.
+
+use super::stages::Sample;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What a part writes to the log in one commit: five pages.
+const COMMIT: usize = 5 * 4096;
+/// The log, which is written over from its beginning again and again.
+const LOG: usize = 4 << 20;
+
+/// What one part waits for, done by itself: two commits of the store's size, each written in place and synced.
+pub struct Disk {
+    pub name: String,
+    pub two_commits: Sample,
+}
+
+impl Disk {
+    /// `count` times, with `gap` between, in a file of its own in `folder`.
+    pub fn measure(folder: &Path, count: usize, gap: Duration) -> io::Result<Self> {
+        let path = folder.join("floor");
+        let file = File::create(&path)?;
+        file.write_all_at(&vec![1; LOG], 0)?;
+        file.sync_all()?;
+        let commit = vec![2; COMMIT];
+        let mut took = vec![];
+        for at in 0..count {
+            let start = Instant::now();
+            for half in 0..2 {
+                file.write_all_at(&commit, ((2 * at + half) * COMMIT % (LOG - COMMIT)) as u64)?;
+                file.sync_all()?;
+            }
+            took.push(start.elapsed());
+            std::thread::sleep(gap.saturating_sub(start.elapsed()));
+        }
+        std::fs::remove_file(path)?;
+        Ok(Disk {
+            name: name(folder)?,
+            two_commits: Sample::new(took),
+        })
+    }
+}
+
+/// Of a folder: `ext4 on /dev/sda1`, as the kernel lists what is mounted (proc_pid_mountinfo(5)).
+fn name(folder: &Path) -> io::Result<String> {
+    let (folder, mounts) = (
+        folder.canonicalize()?,
+        std::fs::read_to_string("/proc/self/mountinfo")?,
+    );
+    let of = mounts.lines().filter_map(|line| {
+        let (place, what) = line.split_once(" - ")?;
+        let place = Path::new(place.split(' ').nth(4)?);
+        let mut what = what.split(' ');
+        let (kind, device) = (what.next()?, what.next()?);
+        folder
+            .starts_with(place)
+            .then(|| (place.components().count(), format!("{kind} on {device}")))
+    });
+    // Of two at the same place the later one is seen.
+    Ok(of
+        .max_by_key(|(depth, _)| *depth)
+        .map_or_else(|| "unknown".to_owned(), |(_, name)| name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_has_a_name_and_its_file_is_taken_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Disk::measure(folder.path(), 2, Duration::ZERO).expect("works");
+        assert_eq!(
+            (
+                disk.two_commits.count(),
+                std::fs::read_dir(folder.path()).expect("there").count()
+            ),
+            (2, 0)
+        );
+        assert!(disk.name.contains(" on "), "{}", disk.name);
+        assert!(
+            name(Path::new("/proc/self"))
+                .expect("there")
+                .starts_with("proc on ")
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Which of a library's files ask for an executable stack. The loader makes it so when such a file is opened, which a
+//! hardened service does not allow (`MemoryDenyWriteExecute=yes`), nor does glibc from 2.41 on; a shell may.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// A program header's type, and the flag that says "executable" (elf(5), 64 bits).
+const PT_GNU_STACK: u32 = 0x6474_e551;
+const PF_X: u32 = 1;
+/// Bytes of a program header.
+const HEADER: usize = 56;
+
+/// Files of `folder` whose names begin with one of `starts` and that ask for an executable stack, sorted. One that cannot
+/// be read asks for nothing.
+pub fn executable_stacks(folder: &Path, starts: &[&str]) -> Vec<PathBuf> {
+    let is_one = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        starts.iter().any(|start| name.starts_with(start))
+            && wants_executable_stack(file).unwrap_or(false)
+    };
+    let files = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    // Links to one file are told as that file, once.
+    let mut found: Vec<PathBuf> = files
+        .filter(is_one)
+        .filter_map(|file| file.canonicalize().ok())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Whether a 64-bit little-endian ELF file does; other files do not. Its parts of some gigabytes are not read.
+fn wants_executable_stack(path: &Path) -> std::io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut head = [0; 64];
+    file.read_exact(&mut head)?;
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return Ok(false);
+    }
+    let offset = u64::from_le_bytes(head[32..40].try_into().expect("8 bytes"));
+    let count = usize::from(u16::from_le_bytes([head[56], head[57]]));
+    let mut table = vec![0; HEADER * count];
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(&mut table)?;
+    let word = |header: &[u8], at: usize| {
+        u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"))
+    };
+    Ok(table
+        .chunks_exact(HEADER)
+        .any(|header| word(header, 0) == PT_GNU_STACK && word(header, 4) & PF_X != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn only_a_library_that_was_linked_so_asks_for_an_executable_stack() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let put = |name: &str| folder.path().join(name);
+        std::fs::write(put("a.c"), "int nothing;").expect("written");
+        for (name, flag) in [
+            ("libx_bad.so.1", "-Wl,-z,execstack"),
+            ("libx_good.so.1", "-Wl,-z,noexecstack"),
+        ] {
+            let mut compiler = Command::new("cc");
+            compiler
+                .args(["-shared", "-fPIC", flag, "-o"])
+                .arg(put(name))
+                .arg(put("a.c"));
+            assert!(
+                compiler
+                    .status()
+                    .expect("the compiler that builds SQLite")
+                    .success()
+            );
+        }
+        std::os::unix::fs::symlink(put("libx_bad.so.1"), put("libx_bad.so")).expect("linked");
+        std::fs::copy(put("libx_bad.so.1"), put("liby.so")).expect("copied");
+        std::fs::write(put("libx_text.so"), "no library").expect("written");
+        std::fs::write(
+            put("libx_cut.so"),
+            &std::fs::read(put("libx_bad.so.1")).expect("read")[..70],
+        )
+        .expect("written");
+        let found = executable_stacks(folder.path(), &["libx"]);
+        assert_eq!(found, [put("libx_bad.so.1").canonicalize().expect("there")]);
+    }
+}

@@ -1,0 +1,95 @@
+//! `winspect model fetch`: a known model by its name, downloaded and imported.
+
+use crate::base::exit::{Exit, Failure};
+use crate::cli::terminal::{Terminal, say};
+use crate::model::catalogue::{self, Catalogue};
+use crate::model::{FetchError, ModelFolder, Order, Progress, fetch};
+use clap::Args;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct FetchArguments {
+    /// Which model, such as dinov2-small; an unknown one tells which there are
+    name: String,
+    /// The model folder to make; an imported model there is replaced. Downloads go to FOLDER.download, and go on there
+    folder: PathBuf,
+    /// Where the files lie, in place of the hub: a mirror, or a server of your own
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// Keep the downloaded files in FOLDER.download
+    #[arg(long)]
+    keep: bool,
+    /// A catalogue of your own, in place of the one compiled in (engines/catalogue.toml)
+    #[arg(long, value_name = "FILE")]
+    catalogue: Option<PathBuf>,
+}
+
+pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
+    let catalogue = read(arguments.catalogue.as_deref())?;
+    let entry = catalogue
+        .find(&arguments.name)
+        .map_err(|words| Failure::words(Exit::Usage, words))?;
+    let hub = entry.url();
+    let base_url = arguments.base_url.as_deref().unwrap_or(&hub);
+    if !["http://", "https://"]
+        .iter()
+        .any(|scheme| base_url.starts_with(scheme))
+    {
+        let words = format!("--base-url: must begin with http:// or https://, got {base_url:?}");
+        return Err(Failure::words(Exit::Usage, words));
+    }
+    say(format!(
+        "{}; licence: {}; from {base_url}",
+        entry.about, entry.licence
+    ));
+    let terminal = RefCell::new(Terminal::new());
+    let order = Order {
+        entry,
+        base_url,
+        folder: &arguments.folder,
+        keep: arguments.keep,
+    };
+    fetch(order, &|progress| {
+        show(&mut terminal.borrow_mut(), &progress)
+    })
+    .map_err(|error| Failure::new(exit(&error), error))
+}
+
+fn read(file: Option<&Path>) -> Result<Catalogue, Failure> {
+    let Some(file) = file else {
+        return Ok(Catalogue::parse(catalogue::OURS).expect("a test reads it"));
+    };
+    let wrong = |words: String| Failure::words(Exit::Data, format!("{}: {words}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    Catalogue::parse(&text).map_err(wrong)
+}
+
+fn show(terminal: &mut Terminal, progress: &Progress) {
+    match progress {
+        Progress::File { name, have, total } => {
+            let there = if *have > 0 {
+                format!(", {:.1} MB are there already", *have as f64 / 1e6)
+            } else {
+                String::new()
+            };
+            let size = total.map_or("of unknown size".to_owned(), |total| {
+                format!("{:.1} MB", total as f64 / 1e6)
+            });
+            terminal.say(format!("fetching {name}, {size}{there}"));
+            terminal.begin_bytes(*have, *total);
+        }
+        Progress::Bytes(bytes) => terminal.done(*bytes as usize),
+        Progress::Step(step) => {
+            terminal.end();
+            terminal.say(step);
+        }
+    }
+}
+
+fn exit(error: &FetchError) -> Exit {
+    match error {
+        FetchError::Unavailable(_) => Exit::Unavailable,
+        FetchError::Content(_) | FetchError::Model(_) => Exit::Data,
+    }
+}

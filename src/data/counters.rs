@@ -1,0 +1,131 @@
+//! Tickets: each captured frame has exactly one outcome.
+//!
+//! Invariant: a [`Ticket`] is made when a frame is captured (`captured += 1`) and consumed by [`Ticket::settle`]. A ticket
+//! that is dropped unsettled is a bug: it counts as `failed` and logs an error, so that the counters balance even then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What became of a captured frame. Exactly one of these for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A verdict was given (pass, fail, or undecided with its reason).
+    Judged,
+    /// A newer frame of the same camera took its place before the inspector was free.
+    Replaced,
+    /// The trigger did not want it.
+    Skipped,
+    /// The engine failed on it.
+    Failed,
+    /// The line stopped first.
+    Stopped,
+}
+
+/// Counters of one camera. `captured` equals the sum of the outcomes plus the frames still on their way.
+#[derive(Debug, Default)]
+pub struct Tally {
+    captured: AtomicU64,
+    outcomes: [AtomicU64; 5],
+}
+
+/// [`Tally`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct TallyCount {
+    pub captured: u64,
+    pub judged: u64,
+    pub replaced: u64,
+    pub skipped: u64,
+    pub failed: u64,
+    pub stopped: u64,
+}
+
+impl Tally {
+    /// Counts a captured frame and gives the ticket that must be settled for it.
+    pub fn captured(self: &Arc<Self>) -> Ticket {
+        self.captured.fetch_add(1, Ordering::Relaxed);
+        Ticket {
+            tally: Some(self.clone()),
+        }
+    }
+
+    pub fn count(&self) -> TallyCount {
+        // Outcomes first: a frame captured meanwhile is then still on its way, never settled before it was captured.
+        let [judged, replaced, skipped, failed, stopped] =
+            std::array::from_fn(|i| self.outcomes[i].load(Ordering::SeqCst));
+        let captured = self.captured.load(Ordering::SeqCst);
+        TallyCount {
+            captured,
+            judged,
+            replaced,
+            skipped,
+            failed,
+            stopped,
+        }
+    }
+}
+
+impl TallyCount {
+    /// Frames captured and not yet settled.
+    pub fn on_their_way(&self) -> u64 {
+        self.captured - (self.judged + self.replaced + self.skipped + self.failed + self.stopped)
+    }
+
+    /// True when every captured frame has had its outcome.
+    pub fn balances(&self) -> bool {
+        self.on_their_way() == 0
+    }
+}
+
+/// The right, and the duty, to say once what became of a frame.
+#[derive(Debug)]
+#[must_use = "a ticket must be settled"]
+pub struct Ticket {
+    tally: Option<Arc<Tally>>,
+}
+
+impl Ticket {
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(tally) = self.tally.take() {
+            tally.outcomes[outcome as usize].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(tally) = self.tally.take() {
+            tally.outcomes[Outcome::Failed as usize].fetch_add(1, Ordering::SeqCst);
+            if !std::thread::panicking() {
+                tracing::error!(
+                    "a frame was dropped without an outcome; counted as failed (please report this)"
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ticket_counts_once_even_when_it_is_dropped() {
+        let tally = Arc::new(Tally::default());
+        let outcomes = [
+            Outcome::Judged,
+            Outcome::Replaced,
+            Outcome::Skipped,
+            Outcome::Failed,
+            Outcome::Stopped,
+        ];
+        for outcome in outcomes {
+            tally.captured().settle(outcome);
+        }
+        let waiting = tally.captured();
+        assert_eq!(tally.count().on_their_way(), 1);
+        drop(waiting);
+        let count = tally.count();
+        assert!(count.balances());
+        assert_eq!((count.captured, count.judged, count.failed), (6, 1, 2));
+    }
+}

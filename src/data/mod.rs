@@ -1,0 +1,9 @@
+//! What travels through a line: pictures, frames, parts, verdicts and reports.
+
+pub mod counters;
+pub mod frame;
+pub mod map;
+pub mod part;
+pub mod picture;
+pub mod report;
+pub mod verdict;

@@ -1,0 +1,154 @@
+//! RGB pictures and rectangles in them.
+
+/// An 8-bit RGB picture, rows tightly packed from the top left.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    /// `3 * width * height` bytes, checked by [`Picture::new`].
+    rgb: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PictureError {
+    #[error("a picture of {width} x {height} pixels has nothing to look at")]
+    Empty { width: usize, height: usize },
+    #[error("a picture of {width} x {height} pixels needs {needed} bytes of RGB, got {got}")]
+    Size {
+        width: usize,
+        height: usize,
+        needed: usize,
+        got: usize,
+    },
+}
+
+impl Picture {
+    /// # Errors
+    /// When a side is zero or `rgb` is not `3 * width * height` bytes.
+    pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self, PictureError> {
+        if width == 0 || height == 0 {
+            return Err(PictureError::Empty { width, height });
+        }
+        let needed = 3 * width * height;
+        if rgb.len() != needed {
+            return Err(PictureError::Size {
+                width,
+                height,
+                needed,
+                got: rgb.len(),
+            });
+        }
+        Ok(Picture { width, height, rgb })
+    }
+
+    /// Pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.rgb
+    }
+}
+
+/// A rectangle of a picture, in its pixels from the top left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Area {
+    pub x: usize,
+    pub y: usize,
+    /// At least 1, as is `h`.
+    pub w: usize,
+    pub h: usize,
+}
+
+impl Area {
+    /// All of a picture of `width` x `height` pixels.
+    pub fn whole(width: usize, height: usize) -> Self {
+        Area {
+            x: 0,
+            y: 0,
+            w: width,
+            h: height,
+        }
+    }
+
+    /// The largest square in its middle.
+    pub fn middle_square(self) -> Self {
+        let side = self.w.min(self.h);
+        Area {
+            x: self.x + (self.w - side) / 2,
+            y: self.y + (self.h - side) / 2,
+            w: side,
+            h: side,
+        }
+    }
+
+    pub fn is_inside(&self, width: usize, height: usize) -> bool {
+        let ends = (self.x.checked_add(self.w), self.y.checked_add(self.h));
+        matches!(ends, (Some(right), Some(bottom)) if right <= width && bottom <= height)
+    }
+}
+
+impl std::fmt::Display for Area {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{},{},{},{}", self.x, self.y, self.w, self.h)
+    }
+}
+
+impl std::str::FromStr for Area {
+    type Err = String;
+
+    fn from_str(words: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<usize>> = words
+            .split(',')
+            .map(|number| number.trim().parse().ok())
+            .collect();
+        match numbers.as_deref() {
+            Some(&[x, y, w, h]) if w > 0 && h > 0 => Ok(Area { x, y, w, h }),
+            _ => Err(format!(
+                "must be x,y,width,height in whole pixels, the sides at least 1; got {words:?}"
+            )),
+        }
+    }
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Picture({} x {})", self.width, self.height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_must_have_all_its_bytes() {
+        assert!(Picture::new(2, 1, vec![0; 6]).is_ok());
+        assert_eq!(
+            Picture::new(2, 1, vec![0; 5]),
+            Err(PictureError::Size {
+                width: 2,
+                height: 1,
+                needed: 6,
+                got: 5
+            })
+        );
+        assert_eq!(
+            Picture::new(0, 1, vec![]),
+            Err(PictureError::Empty {
+                width: 0,
+                height: 1
+            })
+        );
+    }
+}

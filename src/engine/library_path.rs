@@ -1,0 +1,145 @@
+//! Where libraries of ours lie: beside the program, in `engines/lib` of the folders above it, and in `engines/lib` of the
+//! current folder.
+//!
+//! Code is loaded from there, so a folder counts only where nobody can have put files whom the program does not trust
+//! anyway: it belongs to root, to the user who runs the program or to the program's owner, and not everyone may write it.
+//! The current folder is anyone's choice (root in `/tmp/x`): it must be root's or the user's, and writable by its owner
+//! alone. Folders above the current one never count.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What the folder of a source tree, or of an unpacked release, keeps libraries in.
+const LIB: &str = "engines/lib";
+
+/// Permission to write: a group's and everyone's.
+const EVERYONE: u32 = 0o002;
+const OTHERS: u32 = 0o022;
+
+/// Folders that are there, the program's own first.
+pub fn library_folders() -> Vec<PathBuf> {
+    // SAFETY: cannot fail, and changes nothing.
+    let user = unsafe { libc::geteuid() };
+    folders(
+        std::env::current_exe().ok().as_deref(),
+        std::env::current_dir().ok().as_deref(),
+        user,
+    )
+}
+
+fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<PathBuf> {
+    let mut found = vec![];
+    if let Some(program) = program {
+        let mut trusted = vec![0, user];
+        trusted.extend(program.metadata().map(|program| program.uid()));
+        found.extend(program.parent().map(Path::to_owned));
+        let above = program.ancestors().skip(1).map(|folder| folder.join(LIB));
+        found.extend(
+            above.filter(|folder| folder.is_dir() && is_told_safe(folder, &trusted, EVERYONE)),
+        );
+    }
+    if let Some(current) = current {
+        let lib = current.join(LIB);
+        let is_new = lib.is_dir() && !found.contains(&lib);
+        if is_new
+            && [current, &current.join("engines"), &lib]
+                .iter()
+                .all(|folder| is_told_safe(folder, &[0, user], OTHERS))
+        {
+            found.push(lib);
+        }
+    }
+    found
+}
+
+fn is_told_safe(folder: &Path, owners: &[u32], writers: u32) -> bool {
+    let safe = is_safe(folder, owners, writers);
+    if !safe {
+        tracing::warn!(
+            "{}: nothing is loaded from there, because others can write there",
+            folder.display()
+        );
+    }
+    safe
+}
+
+/// Whether one of `owners` has it, and nobody of `writers` may write it.
+fn is_safe(folder: &Path, owners: &[u32], writers: u32) -> bool {
+    folder
+        .metadata()
+        .is_ok_and(|data| owners.contains(&data.uid()) && data.mode() & writers == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A folder with `engines/lib`, all of it ours.
+    fn tree() -> (tempfile::TempDir, PathBuf, u32) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let path = root.path().canonicalize().expect("there");
+        fs::create_dir_all(path.join(LIB)).expect("made");
+        for folder in ["", "engines", LIB] {
+            allow(&path.join(folder), 0o755);
+        }
+        let user = path.metadata().expect("there").uid();
+        (root, path, user)
+    }
+
+    fn allow(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    }
+
+    #[test]
+    fn libraries_lie_beside_the_program_above_it_and_in_the_current_folder_but_not_above_that() {
+        let (_guard, root, user) = tree();
+        let (program, deeper) = (root.join("target/release/winspect"), root.join("a/b"));
+        fs::create_dir_all(program.parent().expect("it has one")).expect("made");
+        fs::create_dir_all(&deeper).expect("made");
+        fs::write(&program, "").expect("written");
+        let (beside, lib) = (
+            program.parent().expect("it has one").to_owned(),
+            root.join(LIB),
+        );
+        assert_eq!(
+            folders(Some(&program), Some(&root), user),
+            [beside.clone(), lib.clone()],
+            "once"
+        );
+        assert_eq!(
+            folders(Some(&program), Some(&deeper), user),
+            [beside, lib.clone()]
+        );
+        assert_eq!(folders(None, Some(&root), user), [lib]);
+        assert_eq!(folders(None, Some(&deeper), user), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn nothing_is_loaded_from_where_others_can_write() {
+        let (_guard, root, user) = tree();
+        let lib = root.join(LIB);
+        for (mode, above_the_program, in_the_current_folder) in
+            [(0o755, 1, 1), (0o775, 1, 0), (0o777, 0, 0)]
+        {
+            allow(&lib, mode);
+            // The program's own folder is always the first.
+            assert_eq!(
+                folders(Some(&root.join("winspect")), None, user).len(),
+                1 + above_the_program,
+                "{mode:o}"
+            );
+            assert_eq!(
+                folders(None, Some(&root), user).len(),
+                in_the_current_folder,
+                "{mode:o}"
+            );
+        }
+        allow(&lib, 0o755);
+        allow(&root, 0o1777); // as /tmp: whoever comes may make engines/ there
+        assert!(folders(None, Some(&root), user).is_empty());
+        allow(&root, 0o755);
+        assert!(!is_safe(&lib, &[user + 1], EVERYONE), "another user's");
+    }
+}

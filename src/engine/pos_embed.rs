@@ -1,0 +1,59 @@
+//! Position embeddings for another grid than the one that was trained: bicubic with a = -0.75 and
+//! align_corners = false, as torch's `interpolate(size=..., mode="bicubic")`, which DINOv2 uses (no antialiasing).
+
+/// `[from * from, width]` to `[to * to, width]`.
+pub fn resampled(values: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
+    let taps: Vec<_> = (0..to).map(|i| taps(i, from, to)).collect();
+    let mut out = vec![0.0; to * to * width];
+    for (row, vertical) in taps.iter().enumerate() {
+        for (column, horizontal) in taps.iter().enumerate() {
+            let cell = &mut out[(row * to + column) * width..][..width];
+            for (source_row, a) in vertical {
+                for (source_column, b) in horizontal {
+                    let source = &values[(source_row * from + source_column) * width..][..width];
+                    cell.iter_mut()
+                        .zip(source)
+                        .for_each(|(sum, value)| *sum += a * b * value);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The four source cells of output cell `i`, clamped at the border, with their weights.
+fn taps(i: usize, from: usize, to: usize) -> [(usize, f32); 4] {
+    let position = (i as f32 + 0.5) * from as f32 / to as f32 - 0.5;
+    let first = position.floor();
+    let t = position - first;
+    std::array::from_fn(|k| {
+        let cell = (first as i64 + k as i64 - 1).clamp(0, from as i64 - 1) as usize;
+        (cell, cubic(t - (k as f32 - 1.0)))
+    })
+}
+
+/// Keys' cubic convolution kernel (IEEE ASSP 29, 1981) with a = -0.75.
+fn cubic(x: f32) -> f32 {
+    const A: f32 = -0.75;
+    let x = x.abs();
+    match x {
+        x if x <= 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_grid_is_the_identity_and_weights_sum_to_one() {
+        let values: Vec<f32> = (0..18).map(|v| v as f32).collect();
+        assert_eq!(resampled(&values, 3, 3, 2), values);
+        for i in 0..7 {
+            let sum: f32 = taps(i, 5, 7).iter().map(|(_, w)| w).sum();
+            assert!((sum - 1.0).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Pictures: read from files, resized as Pillow does it, drawn over for people.
+
+pub mod file;
+pub mod overlay;
+pub mod resize;

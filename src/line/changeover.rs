@@ -1,0 +1,156 @@
+//! Layer 6: another recipe while the line runs: prepared beside it, taken over between two parts.
+//!
+//! The choice is kept in the store: after a power cut the line must not judge by the recipe of another part.
+
+use crate::base::stop::Stop;
+use crate::base::systemd::{Pulse, SIGN};
+use crate::config::RecipeConfig;
+use crate::line::control::{Judges, Rules};
+use crate::line::{Moment, Prepare, Prepared, judges_of, recall};
+use crate::mqtt::publisher::{Answered, Side};
+use crate::protocol::message;
+use crate::protocol::message::{Answer, Identity};
+use crate::store::Store;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// A recipe that was asked for, by the command's id.
+pub struct Wanted {
+    pub id: Option<String>,
+    pub recipe: RecipeConfig,
+}
+
+/// What the desk takes over.
+pub struct Changed {
+    pub prepared: Prepared,
+    pub judges: Judges,
+    /// Told when it judges by it.
+    pub done: Sender<()>,
+}
+
+pub struct Changeover {
+    pub wanted: Receiver<Wanted>,
+    pub prepare: Prepare,
+    pub swap: Sender<Changed>,
+    pub side: mpsc::Sender<Side>,
+    pub answers: mpsc::Sender<Answered>,
+    pub identity: Arc<Mutex<Identity>>,
+    pub store: Store,
+    pub rules: Rules,
+    /// What runs before this one kept.
+    pub kept: BTreeMap<String, String>,
+}
+
+/// The key under which the store keeps the choice; among the causes where nobody knows it.
+pub const CHOSEN: &str = "recipe";
+
+impl Changeover {
+    pub fn work(mut self, stop: &Stop, pulse: &Pulse) {
+        while !stop.is_stopped() {
+            pulse.beat();
+            match self.wanted.recv_timeout(SIGN) {
+                Ok(wanted) => self.change(wanted, stop, pulse),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        self.turn_away();
+    }
+
+    /// Who was told that his recipe is prepared hears that it is not, when the line stops before.
+    fn turn_away(&self) {
+        for Wanted { id, recipe } in self.wanted.try_iter() {
+            let reason = Some(format!("{}: the line is stopping", recipe.label()));
+            let answer = Answer {
+                id,
+                status: "rejected",
+                reason,
+                ..Answer::default()
+            };
+            let _ = self.answers.try_send(Answered::outcome(
+                "select_recipe",
+                message::answer(&answer),
+                None,
+            ));
+        }
+    }
+
+    fn change(&mut self, wanted: Wanted, stop: &Stop, pulse: &Pulse) {
+        let Wanted { id, recipe } = wanted;
+        let label = recipe.label();
+        let answer = match self.try_change(&recipe, stop, pulse) {
+            Ok(gallery) => {
+                tracing::info!("recipe {label} judges from now on");
+                let gallery = gallery.as_deref().unwrap_or("none");
+                self.store
+                    .note(format!("recipe {label} judges, gallery {gallery}"));
+                let _ = self.store.keep(CHOSEN, &recipe.name).wait(); // on the disk before it is done
+                Answer {
+                    id,
+                    status: "done",
+                    reason: Some(label),
+                    ..Answer::default()
+                }
+            }
+            Err(why) => {
+                tracing::error!("recipe {label} was not taken over: {why}");
+                Answer {
+                    id,
+                    status: "rejected",
+                    reason: Some(why),
+                    ..Answer::default()
+                }
+            }
+        };
+        // The publisher is there as long as we are.
+        let _ = self.answers.blocking_send(Answered::outcome(
+            "select_recipe",
+            message::answer(&answer),
+            None,
+        ));
+    }
+
+    /// What the gallery that judges now is known by.
+    fn try_change(
+        &mut self,
+        recipe: &RecipeConfig,
+        stop: &Stop,
+        pulse: &Pulse,
+    ) -> Result<Option<String>, String> {
+        let mut prepared =
+            (self.prepare)(recipe, Moment::Beside).map_err(|failure| failure.message)?;
+        let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
+        recall(recipe, &mut prepared, &mut self.kept, &self.store);
+        let (references, gallery) = (
+            prepared.inspector.reference_count(),
+            prepared.gallery.clone(),
+        );
+        let (done, swapped) = bounded(1);
+        let gone = |_| "the line is stopping".to_owned();
+        self.swap
+            .send(Changed {
+                prepared,
+                judges,
+                done,
+            })
+            .map_err(|_| gone(()))?;
+        loop {
+            pulse.beat();
+            match swapped.recv_timeout(SIGN) {
+                Ok(()) => break,
+                Err(RecvTimeoutError::Timeout) if !stop.is_stopped() => {}
+                Err(_) => return Err(gone(())),
+            }
+        }
+        let identity = {
+            let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity.judged_by(&self.rules.judges()); // a threshold may have been set since
+            (identity.references, identity.gallery) = (references, gallery.clone());
+            identity.clone()
+        };
+        let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
+        Ok(gallery)
+    }
+}

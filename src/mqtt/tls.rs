@@ -1,0 +1,194 @@
+//! TLS to the broker: certificates and key out of PEM files, checked before the first connection, and what a handshake
+//! failed on in words for a person.
+//!
+//! Only the given CA is believed, and the broker's certificate must be for the host that is configured.
+
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+/// All that a connection needs; whoever holds one has a CA, and a key that fits its certificate.
+#[derive(Clone)]
+pub struct Tls(pub Arc<ClientConfig>);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls(keys hidden)")
+    }
+}
+
+/// A certificate, its intermediates after it.
+pub type Chain = Vec<CertificateDer<'static>>;
+
+/// The certificates of a PEM file, in its order, at least one.
+///
+/// # Errors
+/// In words, with the file's name.
+pub fn certificates(path: &Path) -> Result<Chain, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(chain) if chain.is_empty() => Err(not_pem(path, "certificate", &PemError::NoItemsFound)),
+        read => read.map_err(|error| not_pem(path, "certificate", &error)),
+    }
+}
+
+/// The first private key of a PEM file (PKCS #8, PKCS #1 or SEC 1, not encrypted).
+///
+/// # Errors
+/// In words, with the file's name.
+pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| not_pem(path, "private key", &error))
+}
+
+fn not_pem(path: &Path, what: &str, error: &PemError) -> String {
+    let path = path.display();
+    match error {
+        PemError::Io(error) => format!("{path}: {error}"),
+        PemError::NoItemsFound if what == "private key" => {
+            format!("{path} holds no private key in PEM; an encrypted one cannot be used")
+        }
+        PemError::NoItemsFound => format!("{path} holds no {what} in PEM"),
+        other => format!("{path} is broken PEM: {other}"),
+    }
+}
+
+/// # Errors
+/// In words, when one of the certificates is none.
+pub fn roots(ca: Chain) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in ca {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("a certificate in it cannot be read: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// `own` is the client's certificate and key, where the broker wants one.
+///
+/// # Errors
+/// In words, when the key does not fit its certificate.
+pub fn client(
+    roots: RootCertStore,
+    own: Option<(Chain, PrivateKeyDer<'static>)>,
+) -> Result<Tls, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = versions
+        .expect("ring knows TLS 1.2 and 1.3")
+        .with_root_certificates(roots);
+    let client = match own {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| match error {
+                    rustls::Error::InconsistentKeys(_) => {
+                        "does not fit the certificate; give the key that it was made for".into()
+                    }
+                    other => other.to_string(),
+                })?
+        }
+    };
+    Ok(Tls(Arc::new(client)))
+}
+
+/// What TLS did not like about a connection, and the way out; nothing when TLS was not the reason. The words hold no time
+/// of today, so that the same fault is the same words.
+pub fn reason(error: &(dyn Error + 'static), host: &str) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Some(words(error, host));
+        }
+        // The source of an io::Error is not what it wraps but that one's source.
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = wrapped
+            .map(|wrapped| wrapped as &(dyn Error + 'static))
+            .or_else(|| error.source());
+    }
+    None
+}
+
+fn words(error: &rustls::Error, host: &str) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(why) => {
+            format!("the broker's certificate {}", about_the_brokers(why, host))
+        }
+        rustls::Error::AlertReceived(alert) => about_ours(*alert),
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS on this port; correct mqtt.port".to_owned()
+        }
+        other => format!("TLS: {other}"),
+    }
+}
+
+fn about_the_brokers(why: &CertificateError, host: &str) -> String {
+    let day = |time: &UnixTime| {
+        let time = i64::try_from(time.as_secs())
+            .ok()
+            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+        time.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
+    };
+    match why {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!(
+                "expired at {}; renew it, or set this machine's clock",
+                day(not_after)
+            )
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("is not valid before {}; set the clocks", day(not_before))
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            // As `DnsName("broker")`, `IpAddress(10.0.0.1)`.
+            let bare = |name: &String| {
+                let inner = name
+                    .split_once('(')
+                    .map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
+                inner.trim_matches('"').to_owned()
+            };
+            let names: Vec<String> = presented.iter().map(bare).collect();
+            let names = if names.is_empty() {
+                "no host".to_owned()
+            } else {
+                names.join(", ")
+            };
+            format!(
+                "is for {names}, not for {host}; correct mqtt.host, or give the broker a certificate for {host}"
+            )
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "was not signed by mqtt.tls.ca; give the CA that signed it".to_owned()
+        }
+        other => format!("is refused: {other}"),
+    }
+}
+
+/// What the broker answered to our side of the handshake.
+fn about_ours(alert: AlertDescription) -> String {
+    let what = match alert {
+        AlertDescription::CertificateRequired => {
+            "it wants a client's certificate; give mqtt.tls.certificate and key"
+        }
+        AlertDescription::CertificateExpired => {
+            "our certificate (mqtt.tls.certificate) has expired; renew it"
+        }
+        // The second: it has a CA of that name, but with another key.
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+            "it does not know who signed our certificate (mqtt.tls.certificate); give it that CA"
+        }
+        AlertDescription::CertificateRevoked => {
+            "our certificate (mqtt.tls.certificate) was revoked"
+        }
+        AlertDescription::ProtocolVersion => "it speaks older TLS than 1.2 only; update it",
+        other => return format!("it refuses TLS with us: {other:?}"),
+    };
+    what.to_owned()
+}

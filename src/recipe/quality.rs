@@ -1,0 +1,342 @@
+//! Layer 2: pictures that must not be judged (`bad_image`): corrupt, frozen, black, saturated, blurred. A camera that
+//! shows the same good part for a week would pass everything; none of these is ever a pass.
+//!
+//! Measures are taken on every fourth row, limits are the recipe's, and what good parts show themselves moves them: a
+//! part on a black ground is not a black picture. See docs/bad-image.md for each measure, its limit and its reason.
+
+use crate::data::picture::Picture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A recipe's limits; 0 switches a check off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// So many frames in a row, equal bit for bit: the last of them and those after it are bad. Live cameras only.
+    pub frozen_frames: u64,
+    /// Share of dark pixels above which a picture is black.
+    pub black: f32,
+    /// Share of pixels at the sensor's end above which a picture is saturated.
+    pub saturated: f32,
+    /// Sharpness below this share of the least sharp reference of the same size is blurred.
+    pub blurred: f32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            frozen_frames: 20,
+            black: 0.98,
+            saturated: 0.5,
+            blurred: 0.25,
+        }
+    }
+}
+
+/// What a picture shows, whatever is on it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measures {
+    /// Share of pixels whose brightest channel is at most 20 of 255.
+    pub dark: f32,
+    /// Share of pixels with a channel of at least 250 of 255.
+    pub bright: f32,
+    /// Variance of the Laplacian of green (Pech-Pacheco et al. 2000, "LAPV" of Pertuz et al. 2013), in squared grey
+    /// levels; 0 for pictures less than 3 pixels wide or high.
+    pub sharpness: f32,
+}
+
+/// Grey levels of 255: below the black level that cameras with video range leave, above the noise of a covered lens.
+const DARK: u8 = 20;
+const BRIGHT: u8 = 250;
+/// Rows that are looked at: one in so many.
+const EVERY: usize = 4;
+
+/// Why a picture is bad, for the message and the log.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Flaw {
+    #[error("corrupt: the decoder lacked data for it")]
+    Corrupt,
+    #[error("frozen: {0} frames in a row are the same, bit for bit (limit {1})")]
+    Frozen(u64, u64),
+    #[error("black: {:.1} % of the pixels are dark (limit {:.1} %)", .0 * 100.0, .1 * 100.0)]
+    Black(f32, f32),
+    #[error("saturated: {:.1} % of the pixels are at the sensor's end (limit {:.1} %)", .0 * 100.0, .1 * 100.0)]
+    Saturated(f32, f32),
+    #[error("blurred: sharpness {0:.1} (limit {1:.1})")]
+    Blurred(f32, f32),
+}
+
+/// The limits of one recipe, moved by what its references show.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    limits: Limits,
+    black: f32,
+    saturated: f32,
+    /// By picture size: sharpness depends on it.
+    least_sharp: BTreeMap<(usize, usize), f32>,
+}
+
+impl Gate {
+    pub fn new(limits: Limits, references: &[Picture]) -> Self {
+        let mut gate = Gate {
+            limits,
+            black: limits.black,
+            saturated: limits.saturated,
+            least_sharp: BTreeMap::new(),
+        };
+        for reference in references {
+            let measures = Measures::of(reference);
+            gate.black = gate.black.max(between(measures.dark, limits.black));
+            gate.saturated = gate
+                .saturated
+                .max(between(measures.bright, limits.saturated));
+            let size = (reference.width(), reference.height());
+            let least = gate.least_sharp.entry(size).or_insert(f32::INFINITY);
+            *least = least.min(measures.sharpness);
+        }
+        gate
+    }
+
+    /// The first flaw of one picture by itself.
+    pub fn flaw(&self, picture: &Picture) -> Option<Flaw> {
+        let measures = Measures::of(picture);
+        let size = (picture.width(), picture.height());
+        let sharp = self.limits.blurred * self.least_sharp.get(&size).copied().unwrap_or(0.0);
+        match measures {
+            Measures { dark, .. } if self.limits.black > 0.0 && dark > self.black => {
+                Some(Flaw::Black(dark, self.black))
+            }
+            Measures { bright, .. } if self.limits.saturated > 0.0 && bright > self.saturated => {
+                Some(Flaw::Saturated(bright, self.saturated))
+            }
+            Measures { sharpness, .. } if sharpness < sharp => {
+                Some(Flaw::Blurred(sharpness, sharp))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A limit where good parts reach `reference`: never below `limit`, and half-way to the end above what they show.
+fn between(reference: f32, limit: f32) -> f32 {
+    limit.max((1.0 + reference) / 2.0 * f32::from(u8::from(reference > limit / 2.0)))
+}
+
+impl Measures {
+    pub fn of(picture: &Picture) -> Self {
+        let (width, height) = (picture.width(), picture.height());
+        let row = |y: usize| {
+            picture.rgb()[3 * y * width..][..3 * width]
+                .as_chunks::<3>()
+                .0
+        };
+        let rows: Vec<usize> = (0..height)
+            .skip((EVERY / 2).min(height - 1))
+            .step_by(EVERY)
+            .collect();
+        let (mut dark, mut bright) = (0, 0);
+        for &y in &rows {
+            for pixel in row(y) {
+                let brightest = pixel[0].max(pixel[1]).max(pixel[2]);
+                dark += usize::from(brightest <= DARK);
+                bright += usize::from(brightest >= BRIGHT);
+            }
+        }
+        let inner = rows.iter().filter(|y| **y > 0 && **y + 1 < height);
+        let lines = inner.map(|&y| line_of_laplacian(row(y - 1), row(y), row(y + 1)));
+        let (count, sum, squares) = lines.fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+        let seen = (rows.len() * width) as f32;
+        Measures {
+            dark: dark as f32 / seen,
+            bright: bright as f32 / seen,
+            sharpness: variance(count, sum, squares),
+        }
+    }
+}
+
+/// Count, sum and sum of squares of `4 g - left - right - above - below` of green.
+fn line_of_laplacian(above: &[[u8; 3]], line: &[[u8; 3]], below: &[[u8; 3]]) -> (i64, i64, i64) {
+    let green = |pixel: &[u8; 3]| i32::from(pixel[1]);
+    let (mut sum, mut squares) = (0i64, 0i64);
+    for ((three, above), below) in line
+        .windows(3)
+        .zip(&above[1.min(above.len())..])
+        .zip(&below[1.min(below.len())..])
+    {
+        let value = 4 * green(&three[1])
+            - green(&three[0])
+            - green(&three[2])
+            - green(above)
+            - green(below);
+        sum += i64::from(value);
+        squares += i64::from(value * value);
+    }
+    (line.len().saturating_sub(2) as i64, sum, squares)
+}
+
+fn variance(count: i64, sum: i64, squares: i64) -> f32 {
+    if count == 0 {
+        return 0.0;
+    }
+    let mean = sum as f64 / count as f64;
+    (squares as f64 / count as f64 - mean * mean).max(0.0) as f32
+}
+
+/// True for a picture without a part on it, black, white or flat from edge to edge: as a reference it would let exactly
+/// such pictures pass.
+pub fn shows_nothing(picture: &Picture) -> bool {
+    let measures = Measures::of(picture);
+    let flat = picture.width() > 2 && picture.height() > 2 && measures.sharpness == 0.0;
+    measures.dark > 0.999 || measures.bright > 0.999 || flat
+}
+
+/// How often one camera's newest picture has come in a row.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    last: Option<Arc<Picture>>,
+    count: u64,
+}
+
+impl Repeats {
+    /// Counts `picture`, and says when it has come too often. `limit` 0: never. One frame that several parts share is
+    /// one: a burst of triggers is no frozen camera.
+    pub fn flaw(&mut self, picture: &Arc<Picture>, limit: u64) -> Option<Flaw> {
+        let is_shared = self
+            .last
+            .as_ref()
+            .is_some_and(|last| Arc::ptr_eq(last, picture));
+        if !is_shared {
+            let same = self.last.as_ref().is_some_and(|last| **last == **picture);
+            self.count = if same { self.count + 1 } else { 1 };
+            self.last = Some(picture.clone());
+        }
+        (limit > 0 && self.count >= limit).then_some(Flaw::Frozen(self.count, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disc on a ground, with a texture of `contrast` grey levels that a box of `blur` pixels has smeared.
+    fn picture(ground: u8, contrast: u8, blur: usize) -> Picture {
+        let (width, height) = (64, 48);
+        let texture = |x: usize, y: usize| (x * 7 + y * 13 + x * y) % 2 * usize::from(contrast);
+        let mut rgb = Vec::new();
+        for y in 0usize..height {
+            for x in 0usize..width {
+                let inside = (x.abs_diff(32)).pow(2) + y.abs_diff(24).pow(2) < 200;
+                let smeared: usize = (0..blur).map(|d| texture(x + d, y)).sum::<usize>() / blur;
+                let value = if inside {
+                    120 + smeared
+                } else {
+                    usize::from(ground) + smeared * usize::from(ground) / 255
+                };
+                rgb.extend([value.min(255) as u8; 3]);
+            }
+        }
+        Picture::new(width, height, rgb).expect("its bytes")
+    }
+
+    fn flat(value: u8) -> Picture {
+        Picture::new(64, 48, vec![value; 3 * 64 * 48]).expect("its bytes")
+    }
+
+    #[test]
+    fn black_and_saturated_pictures_are_named_with_measure_and_limit() {
+        let gate = Gate::new(Limits::default(), &[picture(90, 40, 1)]);
+        assert_eq!(gate.flaw(&picture(90, 40, 1)), None);
+        assert_eq!(gate.flaw(&flat(12)), Some(Flaw::Black(1.0, 0.98)));
+        assert_eq!(gate.flaw(&flat(255)), Some(Flaw::Saturated(1.0, 0.5)));
+        assert!(
+            Flaw::Black(1.0, 0.98).to_string().contains("100.0 %")
+                && Flaw::Black(1.0, 0.98).to_string().contains("98.0 %")
+        );
+    }
+
+    #[test]
+    fn a_ground_that_is_black_or_white_on_good_parts_is_no_flaw() {
+        for ground in [0, 255] {
+            let good = picture(ground, 40, 1);
+            let gate = Gate::new(Limits::default(), std::slice::from_ref(&good));
+            assert_eq!(gate.flaw(&good), None);
+            assert!(
+                gate.flaw(&flat(ground)).is_some(),
+                "the part is gone on {ground}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_picture_without_a_part_is_no_reference() {
+        assert!([flat(0), flat(90), flat(255)].iter().all(shows_nothing));
+        assert!(
+            ![picture(0, 40, 1), picture(255, 40, 1), picture(90, 40, 8)]
+                .iter()
+                .any(shows_nothing)
+        );
+    }
+
+    #[test]
+    fn a_blurred_picture_is_told_from_references_of_its_size_only() {
+        let gate = Gate::new(Limits::default(), &[picture(90, 40, 1), picture(90, 40, 1)]);
+        assert!(
+            matches!(gate.flaw(&picture(90, 40, 8)), Some(Flaw::Blurred(got, limit)) if got < limit)
+        );
+        assert_eq!(
+            Gate::new(Limits::default(), &[]).flaw(&picture(90, 40, 8)),
+            None
+        );
+    }
+
+    #[test]
+    fn every_check_can_be_switched_off_and_small_pictures_have_no_sharpness() {
+        let off = Limits {
+            frozen_frames: 0,
+            black: 0.0,
+            saturated: 0.0,
+            blurred: 0.0,
+        };
+        let gate = Gate::new(off, &[picture(90, 40, 1)]);
+        for shown in [flat(0), flat(255), picture(90, 40, 8)] {
+            assert_eq!(gate.flaw(&shown), None);
+        }
+        for (width, height) in [(1, 1), (2, 9), (9, 2), (1, 400)] {
+            let tiny =
+                Picture::new(width, height, vec![77; 3 * width * height]).expect("its bytes");
+            assert_eq!(
+                Measures::of(&tiny),
+                Measures {
+                    dark: 0.0,
+                    bright: 0.0,
+                    sharpness: 0.0
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn a_camera_is_frozen_at_the_limit_and_well_again_with_the_next_different_frame() {
+        let (mut repeats, still, other) =
+            (Repeats::default(), Arc::new(flat(80)), Arc::new(flat(81)));
+        let said: Vec<_> = (0..4)
+            .map(|_| repeats.flaw(&Arc::new((*still).clone()), 3))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                None,
+                None,
+                Some(Flaw::Frozen(3, 3)),
+                Some(Flaw::Frozen(4, 3))
+            ]
+        );
+        assert_eq!(
+            (repeats.flaw(&other, 3), repeats.flaw(&still, 3)),
+            (None, None)
+        );
+        assert!((0..99).all(|_| repeats.flaw(&Arc::new((*still).clone()), 0).is_none()));
+        // Many parts of one frame.
+        let mut repeats = Repeats::default();
+        assert!((0..99).all(|_| repeats.flaw(&still, 3).is_none()));
+    }
+}

@@ -1,0 +1,229 @@
+//! What a failing disk leaves in memory, made small: a disk that fails for weeks must cost neither memory nor a result.
+//!
+//! A result that the broker has acknowledged since is history that nobody waits for, and where nothing of its part is in the
+//! file yet, nothing needs to be. What is still owed stays, whatever its number: the outbox bounds it.
+
+use super::database::{State, Write};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// How many of a kind stay, the newest.
+pub(super) struct Most {
+    pub answers: usize,
+    pub notes: usize,
+    /// Verdicts that came after their part's result, and wait for the broker.
+    pub late: usize,
+}
+
+/// What went.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// Keys of parts whose results the broker has, or never gets.
+    pub done: BTreeSet<u64>,
+    pub answers: usize,
+    pub notes: usize,
+    pub late: usize,
+}
+
+/// Takes away what nobody needs, then what is above the bounds.
+pub(super) fn compact(writes: &mut VecDeque<Write>, most: &Most) -> Gone {
+    let mut gone = Gone {
+        done: done(writes),
+        ..Gone::default()
+    };
+    let mut newest = BTreeSet::new();
+    let (mut answers, mut notes, mut late) = (0, 0, 0);
+    let mut kept = VecDeque::with_capacity(writes.len() / 2);
+    // From the newest to the oldest.
+    for write in writes.drain(..).rev() {
+        let bound = |count: &mut usize, most: usize, gone: &mut usize| {
+            *count += 1;
+            *gone += usize::from(*count > most);
+            *count <= most
+        };
+        let stays = match &write {
+            Write::Part { key, .. } | Write::Now { key, .. } if gone.done.contains(key) => false,
+            Write::Part {
+                state: State::Backlog,
+                ..
+            } => bound(&mut late, most.late, &mut gone.late),
+            Write::Part { .. } | Write::Now { .. } | Write::Spill { .. } => true,
+            Write::Answer { .. } => bound(&mut answers, most.answers, &mut gone.answers),
+            Write::Note { .. } => bound(&mut notes, most.notes, &mut gone.notes),
+            Write::Keep { key, .. } => newest.insert(key.clone()),
+            // Not what a later one was kept over.
+            Write::Begin { key, .. } => !newest.contains(key),
+        };
+        if stays {
+            kept.push_front(write);
+        }
+    }
+    *writes = kept;
+    gone
+}
+
+/// The keys of parts that are done and of which the file has nothing; the last of each camera stays, so that the file knows
+/// where the run was.
+fn done(writes: &VecDeque<Write>) -> BTreeSet<u64> {
+    let (mut begun, mut last) = (
+        BTreeSet::new(),
+        BTreeMap::<(Arc<str>, Arc<str>), u64>::new(),
+    );
+    let mut done = BTreeSet::new();
+    for write in writes {
+        match write {
+            Write::Part {
+                key,
+                run_id,
+                camera,
+                state,
+                ..
+            } => {
+                if *state == State::Open {
+                    begun.insert(*key);
+                }
+                if matches!(state, State::Open | State::Live) {
+                    let last = last.entry((run_id.clone(), camera.clone())).or_default();
+                    *last = (*last).max(*key);
+                }
+            }
+            Write::Now { key, .. } if begun.contains(key) => drop(done.insert(*key)),
+            _ => {}
+        }
+    }
+    done.retain(|key| last.values().all(|last| last != key));
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sync;
+    use super::super::database::{Database, Found, Row};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A write of this kind, about that key.
+    fn write(kind: u8, key: u64) -> Vec<Write> {
+        let part = |key, state| {
+            let body = format!("{{\"key\":{key},\"state\":{}", state as u8);
+            let camera = if key % 2 == 0 { "top" } else { "side" };
+            Write::Part {
+                key,
+                run_id: "01A".into(),
+                camera: camera.into(),
+                seq: key,
+                state,
+                body: body.into(),
+            }
+        };
+        match kind {
+            0 => vec![part(key, State::Open)],
+            1 => vec![part(key, State::Live)],
+            2 => vec![Write::Now {
+                key,
+                state: State::Acked,
+            }],
+            3 => vec![Write::Now {
+                key,
+                state: State::GivenUp,
+            }],
+            4 => vec![part(1000 + key, State::Backlog)],
+            5 => vec![Write::Answer {
+                id: format!("t{key}"),
+                answer: "{}".into(),
+            }],
+            6 => vec![Write::Note {
+                what: key.to_string(),
+            }],
+            7 => vec![Write::Keep {
+                key: format!("k{}", key % 3),
+                value: if key.is_multiple_of(4) {
+                    String::new()
+                } else {
+                    key.to_string()
+                },
+            }],
+            _ => vec![Write::Begin {
+                key: format!("k{}", key % 3),
+                value: key.to_string(),
+            }],
+        }
+    }
+
+    /// What a run after that one finds, and what waits for the broker then.
+    fn left(before: &[Write], writes: &[Write]) -> (Found, Vec<Row>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut database, _) =
+            Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+        database.write("01A", before).expect("written");
+        database.write("01A", writes).expect("written");
+        let found = database.found().expect("found");
+        database.begin_run(10_000).expect("begun");
+        let rows = database.page(0, 10_000).expect("read");
+        (found, rows)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Against a file that everything is written to.
+        #[test]
+        fn a_later_run_finds_what_it_would_have_found(
+            before in proptest::collection::vec((0u8..2, 0u64..20), 0..10),
+            writes in proptest::collection::vec((0u8..9, 0u64..40), 0..120),
+        ) {
+            let all = |steps: &[(u8, u64)]| steps.iter().flat_map(|(kind, key)| write(*kind, *key)).collect::<Vec<_>>();
+            // A part is accepted once, by its first write.
+            let before: Vec<Write> = all(&before);
+            let is_known = |key: u64| before.iter().any(|w| matches!(w, Write::Part { key: k, .. } if *k == key));
+            let mut seen = BTreeSet::new();
+            let steps: Vec<(u8, u64)> = writes.into_iter().filter_map(|(kind, key)| match kind {
+                0 => (!is_known(key) && seen.insert(key)).then_some((0, key)),
+                // The result of a part comes once, before it is done.
+                1..=3 => (is_known(key) || seen.contains(&key)).then_some((kind, key)),
+                _ => Some((kind, key)),
+            }).collect();
+            let mut done = BTreeSet::new();
+            let steps: Vec<(u8, u64)> = steps.into_iter().filter(|(kind, key)| match kind {
+                1 => !done.contains(key),
+                2 | 3 => done.insert(*key),
+                _ => true,
+            }).collect();
+            let writes = all(&steps);
+            let mut small: VecDeque<Write> = writes.iter().cloned().collect();
+            let gone = compact(&mut small, &Most { answers: 1000, notes: 1000, late: 1000 });
+            prop_assert_eq!((gone.answers, gone.notes, gone.late), (0, 0, 0));
+            let ((full, rows), (short, short_rows)) = (left(&before, &writes), left(&before, small.make_contiguous()));
+            let told = |rows: &[Row]| rows.iter().map(|row| (row.key, row.body.to_string())).collect::<Vec<_>>();
+            prop_assert_eq!(told(&rows), told(&short_rows));
+            prop_assert_eq!((full.previous, full.kept, full.answers), (short.previous, short.kept, short.answers));
+            prop_assert!(short_rows.iter().all(|row| row.key < short.next_key));
+        }
+    }
+
+    #[test]
+    fn what_is_done_goes_and_of_the_others_the_newest_stay() {
+        let mut writes = VecDeque::new();
+        for key in 0..1000 {
+            for kind in [0, 1, 2, 4, 5, 6, 7] {
+                writes.extend(write(kind, key));
+            }
+        }
+        let gone = compact(
+            &mut writes,
+            &Most {
+                answers: 5,
+                notes: 4,
+                late: 3,
+            },
+        );
+        assert_eq!(
+            (gone.done.len(), gone.answers, gone.notes, gone.late),
+            (998, 995, 996, 997)
+        );
+        // Of each camera its last part.
+        assert_eq!(writes.len(), 2 * 3 + 5 + 4 + 3 + 3);
+        let newest = |write: &Write| matches!(write, Write::Note { what } if what == "999");
+        assert!(writes.iter().any(newest));
+    }
+}

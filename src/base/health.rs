@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Condition {
-    pub state: State,
+pub struct LineCondition {
+    pub state: LineState,
     pub health: Health,
     /// Why it is not `NORMAL`, in words for a person.
     pub causes: Vec<String>,
@@ -15,7 +15,7 @@ pub struct Condition {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum State {
+pub enum LineState {
     /// Parts are judged as they come.
     ContinuousExecution,
     /// It waits for triggers.
@@ -42,9 +42,9 @@ pub enum Health {
 
 /// What is wrong at the moment, by who found it; cheap to clone, shared by the stages.
 #[derive(Debug, Clone, Default)]
-pub struct Causes(Arc<Mutex<BTreeMap<String, (Health, String)>>>);
+pub struct Diagnostics(Arc<Mutex<BTreeMap<String, (Health, String)>>>);
 
-impl Causes {
+impl Diagnostics {
     /// From now on that is wrong with `who`.
     pub fn set(&self, who: impl Into<String>, health: Health, why: impl Into<String>) {
         self.map().insert(who.into(), (health, why.into()));
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_worst_counts_and_all_are_told() {
-        let causes = Causes::default();
+        let causes = Diagnostics::default();
         assert_eq!(causes.all(), (Health::Normal, vec![]));
         causes.set("store", Health::OffSpec, "full");
         causes.set("camera top", Health::Failure, "offline");

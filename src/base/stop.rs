@@ -3,7 +3,7 @@
 //! Sources listen to a `Stop`; every other stage ends because its input has ended. Listening is a source's sign of life:
 //! one that does not could not be stopped either.
 
-use crate::base::systemd::Pulse;
+use crate::base::systemd::Heartbeat;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Stopper(
 #[derive(Debug, Clone)]
 pub struct Stop {
     stopped: Receiver<std::convert::Infallible>,
-    pulse: Pulse,
+    pulse: Heartbeat,
 }
 
 pub fn stop_pair() -> (Stopper, Stop) {
@@ -26,14 +26,14 @@ pub fn stop_pair() -> (Stopper, Stop) {
         Stopper(sender),
         Stop {
             stopped: receiver,
-            pulse: Pulse::default(),
+            pulse: Heartbeat::default(),
         },
     )
 }
 
 impl Stop {
     /// Listening to it is `pulse`'s sign of life from now on.
-    pub fn with_pulse(self, pulse: Pulse) -> Self {
+    pub fn with_pulse(self, pulse: Heartbeat) -> Self {
         Stop { pulse, ..self }
     }
 

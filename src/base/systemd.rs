@@ -1,6 +1,6 @@
 //! What systemd is told (sd_notify(3)): ready, how it goes, stopping, and a sign of life while all stages give theirs.
 //!
-//! A stage gives a sign ([`Pulse::beat`]) each time it goes round its loop, and waits for its input at most [`SIGN`]
+//! A stage gives a sign ([`Heartbeat::beat`]) each time it goes round its loop, and waits for its input at most [`HEARTBEAT`]
 //! before the next; so a standing line gives signs and a stuck stage does not. The watchdog is fed when half its limit
 //! has passed and every stage gave a sign since it was fed last: a call may take as long as the limit, and a stuck stage
 //! is found within one and a half limits. Without systemd nothing is told.
@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a stage waits for its input before it gives another sign.
-pub const SIGN: Duration = Duration::from_millis(500);
+pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The status is told at most this often, and only when it changed.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
 /// A stage's sign of life; the clone is the same stage's.
 #[derive(Debug, Clone, Default)]
-pub struct Pulse(Arc<AtomicBool>);
+pub struct Heartbeat(Arc<AtomicBool>);
 
-impl Pulse {
+impl Heartbeat {
     pub fn beat(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -84,7 +84,7 @@ impl Systemd {
     pub fn look(
         &mut self,
         now: Instant,
-        stages: &[(&str, &Pulse)],
+        stages: &[(&str, &Heartbeat)],
         status: impl FnOnce() -> String,
     ) {
         if self
@@ -115,7 +115,7 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn is_fed(&mut self, now: Instant, stages: &[(&str, &Pulse)]) -> bool {
+    fn is_fed(&mut self, now: Instant, stages: &[(&str, &Heartbeat)]) -> bool {
         let since = now - self.fed;
         if since < self.limit / 2 {
             return false;
@@ -153,7 +153,7 @@ mod tests {
             fed: start,
             is_told: false,
         };
-        let (camera, inspector) = (Pulse::default(), Pulse::default());
+        let (camera, inspector) = (Heartbeat::default(), Heartbeat::default());
         let stages = [("camera-top", &camera), ("inspector", &inspector)];
         let mut fed = |at: u32| watchdog.is_fed(start + at * second, &stages);
         camera.beat();

@@ -3,7 +3,7 @@
 //! A finite source loses nothing: it waits until the inspector has taken the last picture. A file that cannot be read is
 //! no part: it is left out, named once, and counted at the end of the round in which that happened.
 
-use super::{CameraError, Ended, Settings, Sink, Source};
+use super::{CameraError, CameraSettings, Ended, Sink, Source};
 use crate::base::stop::Stop;
 use crate::data::frame::{CapturedBy, Frame};
 use crate::image::file as image_file;
@@ -24,7 +24,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &CameraSettings) -> Self {
         let value = |key: &str| settings.values.get(key).map_or("", String::as_str);
         let fps: u32 = value("fps").parse().unwrap_or(0);
         let pause = if fps == 0 {

@@ -11,11 +11,11 @@
 use super::colour::{Chroma, Converter, Matrix, Plane, Site};
 use super::pipelines::{Pipeline, filled};
 use super::stopwatch::Stopwatch;
-use super::{CameraError, Ended, Settings, Sink, Source};
+use super::{CameraError, CameraSettings, Ended, Sink, Source};
 use crate::base::stop::Stop;
 use crate::camera::auto_features;
 use crate::camera::auto_features::Automatics;
-use crate::camera::pool::Spare;
+use crate::camera::pool::BufferPool;
 use crate::data::frame::{CapturedBy, Frame};
 use crate::data::picture::Picture;
 use gstreamer as gst;
@@ -30,7 +30,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub struct Launch {
+pub struct GstSource {
     camera: Arc<str>,
     /// Filled in; may hold a password.
     launch: String,
@@ -46,7 +46,7 @@ pub struct Launch {
     /// The camera's clock was found far off, and that was told.
     clock_told: Cell<bool>,
     converter: RefCell<Converter>,
-    spare: RefCell<Spare>,
+    spare: RefCell<BufferPool>,
 }
 
 /// How long one wait for a frame takes at most: how soon a stop or an error is heard.
@@ -79,15 +79,15 @@ const PACKAGES: [(&str, &str); 13] = [
     ("video", "gstreamer1.0-plugins-base"),
 ];
 
-impl Launch {
+impl GstSource {
     pub fn new(
-        settings: &Settings,
+        settings: &CameraSettings,
         template: &str,
         pipeline: &Pipeline,
     ) -> Result<Self, CameraError> {
         gst::init()
             .map_err(|error| CameraError::Pipeline(format!("GStreamer cannot start: {error}")))?;
-        Ok(Launch {
+        Ok(GstSource {
             camera: settings.name.clone(),
             launch: filled(template, &settings.values),
             template: template.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -416,7 +416,7 @@ fn keep_only_errors(pipeline: &gst::Pipeline) {
     }
 }
 
-impl Source for Launch {
+impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         let (pipeline, appsink) = self.build()?;
         let ended = self.read(&pipeline, &appsink, stop, sink);

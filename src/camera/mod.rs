@@ -2,7 +2,7 @@
 //!
 //! [`watch`] is the loop round one source: open, read until it ends or fails, wait, open again. A finite source
 //! (folder, file) is read once: its end, or its fault, ends the loop; an endless one is opened again until the stop is
-//! heard. What the source is doing is told by [`Status`], once per change.
+//! heard. What the source is doing is told by [`CameraStatus`], once per change.
 
 #[cfg_attr(not(feature = "gstreamer"), allow(dead_code))]
 // cameras that have any come through GStreamer
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// One camera of a configuration; `values` fill its kind's pipeline and were checked by [`pipelines::check`].
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct CameraSettings {
     pub name: Arc<str>,
     pub kind: String,
     pub values: BTreeMap<String, String>,
@@ -42,8 +42,8 @@ pub struct Settings {
 
 /// What a camera is doing: `camera/<name>/status`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Status {
-    pub state: State,
+pub struct CameraStatus {
+    pub state: CameraState,
     pub since: Timestamp,
     /// Tries to get it back since it was last online.
     pub retries: u64,
@@ -53,7 +53,7 @@ pub struct Status {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum CameraState {
     Online,
     /// A triggered camera that waits: the line stands.
     Idle,
@@ -63,14 +63,14 @@ pub enum State {
     Disabled,
 }
 
-impl State {
+impl CameraState {
     pub fn word(self) -> &'static str {
         match self {
-            State::Online => "online",
-            State::Idle => "idle",
-            State::Stalled => "stalled",
-            State::Offline => "offline",
-            State::Disabled => "disabled",
+            CameraState::Online => "online",
+            CameraState::Idle => "idle",
+            CameraState::Stalled => "stalled",
+            CameraState::Offline => "offline",
+            CameraState::Disabled => "disabled",
         }
     }
 }
@@ -81,7 +81,7 @@ pub trait Sink {
     fn frame(&mut self, frame: Frame);
     /// False while the last frame still waits for the inspector: a source that can wait (a folder, a file) does.
     fn is_ready(&self) -> bool;
-    fn status(&mut self, status: Status);
+    fn status(&mut self, status: CameraStatus);
     /// It runs, and nothing has triggered it for a while.
     fn quiet(&mut self) {}
     /// It runs, and `read` asks it what it sets by itself; only those who want to know call it.
@@ -122,12 +122,12 @@ pub enum CameraError {
 ///
 /// # Errors
 /// When this build cannot read the kind.
-pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
+pub fn open(settings: &CameraSettings) -> Result<Box<dyn Source>, CameraError> {
     let pipeline = pipelines::pipeline(&settings.kind).map_err(CameraError::Pipeline)?;
     match &pipeline.launch {
         None => Ok(Box::new(folder::Folder::new(settings))),
         #[cfg(feature = "gstreamer")]
-        Some(launch) => Ok(Box::new(gst::Launch::new(settings, launch, &pipeline)?)),
+        Some(launch) => Ok(Box::new(gst::GstSource::new(settings, launch, &pipeline)?)),
         #[cfg(not(feature = "gstreamer"))]
         Some(_) => {
             let kind = &settings.kind;
@@ -139,7 +139,7 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Source>, CameraError> {
 }
 
 /// Whether its pictures come when they come; else the source waits for the inspector.
-pub fn is_live(settings: &Settings) -> bool {
+pub fn is_live(settings: &CameraSettings) -> bool {
     pipelines::pipeline(&settings.kind).is_ok_and(|pipeline| pipeline.live)
 }
 
@@ -154,7 +154,7 @@ pub fn watch(
     mut backoff: Backoff,
     sink: &mut dyn Sink,
 ) -> Result<(), CameraError> {
-    let mut telling = Telling {
+    let mut telling = StatusReporter {
         sink,
         name,
         state: None,
@@ -176,7 +176,7 @@ pub fn watch(
             }
             Err(error) => error,
         };
-        if matches!(telling.state, Some(State::Online | State::Idle)) {
+        if matches!(telling.state, Some(CameraState::Online | CameraState::Idle)) {
             backoff.reset();
         }
         telling.went(&error);
@@ -188,21 +188,21 @@ pub fn watch(
         }
         telling.retries += 1;
     }
-    telling.tell(State::Disabled);
+    telling.tell(CameraState::Disabled);
     Ok(())
 }
 
 /// Tells changes of state once each: online with the first frame of a try, away with its reason.
-struct Telling<'a> {
+struct StatusReporter<'a> {
     sink: &'a mut dyn Sink,
     name: &'a str,
-    state: Option<State>,
+    state: Option<CameraState>,
     retries: u64,
     last_reason: Option<String>,
     gone: Option<Instant>,
 }
 
-impl Telling<'_> {
+impl StatusReporter<'_> {
     /// The first fault since it was last online is told; what tries after it run into is for a debugging person.
     fn went(&mut self, error: &CameraError) {
         if self.gone.is_some() {
@@ -213,15 +213,15 @@ impl Telling<'_> {
         self.last_reason = Some(error.to_string());
         tracing::warn!("camera {} lost: {error}", self.name);
         self.tell(if matches!(error, CameraError::Stalled(_)) {
-            State::Stalled
+            CameraState::Stalled
         } else {
-            State::Offline
+            CameraState::Offline
         });
     }
 
-    fn tell(&mut self, state: State) {
+    fn tell(&mut self, state: CameraState) {
         self.state = Some(state);
-        let status = Status {
+        let status = CameraStatus {
             state,
             since: Timestamp::now(),
             retries: self.retries,
@@ -231,11 +231,11 @@ impl Telling<'_> {
     }
 }
 
-impl Sink for Telling<'_> {
+impl Sink for StatusReporter<'_> {
     fn frame(&mut self, frame: Frame) {
-        if self.state != Some(State::Online) {
+        if self.state != Some(CameraState::Online) {
             match self.gone.take() {
-                None if self.state == Some(State::Idle) => {}
+                None if self.state == Some(CameraState::Idle) => {}
                 Some(gone) => tracing::info!(
                     "camera {} back after {} s",
                     self.name,
@@ -248,7 +248,7 @@ impl Sink for Telling<'_> {
                     frame.picture.height()
                 ),
             }
-            self.tell(State::Online);
+            self.tell(CameraState::Online);
             self.retries = 0;
         }
         self.sink.frame(frame);
@@ -263,7 +263,7 @@ impl Sink for Telling<'_> {
     }
 
     fn quiet(&mut self) {
-        if self.state != Some(State::Idle) {
+        if self.state != Some(CameraState::Idle) {
             if let Some(gone) = self.gone.take() {
                 tracing::info!(
                     "camera {} back after {} s, idle",
@@ -271,12 +271,12 @@ impl Sink for Telling<'_> {
                     gone.elapsed().as_secs()
                 );
             }
-            self.tell(State::Idle);
+            self.tell(CameraState::Idle);
             self.retries = 0;
         }
     }
 
-    fn status(&mut self, status: Status) {
+    fn status(&mut self, status: CameraStatus) {
         self.sink.status(status);
     }
 }
@@ -290,7 +290,7 @@ mod tests {
     #[derive(Default)]
     struct Seen {
         frames: usize,
-        states: Vec<(State, u64, Option<String>)>,
+        states: Vec<(CameraState, u64, Option<String>)>,
     }
 
     impl Sink for Seen {
@@ -300,7 +300,7 @@ mod tests {
         fn is_ready(&self) -> bool {
             true
         }
-        fn status(&mut self, status: Status) {
+        fn status(&mut self, status: CameraStatus) {
             self.states
                 .push((status.state, status.retries, status.last_reason));
         }
@@ -355,14 +355,15 @@ mod tests {
         );
         ended.expect("ends with the stop");
         assert_eq!(seen.frames, 3);
-        let states: Vec<(State, u64)> = seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
+        let states: Vec<(CameraState, u64)> =
+            seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
         assert_eq!(
             states,
             [
-                (State::Online, 0),
-                (State::Offline, 0),
-                (State::Online, 3),
-                (State::Disabled, 0)
+                (CameraState::Online, 0),
+                (CameraState::Offline, 0),
+                (CameraState::Online, 3),
+                (CameraState::Disabled, 0)
             ]
         );
         assert_eq!(seen.states[1].2.as_deref(), Some("unplugged"));
@@ -381,15 +382,15 @@ mod tests {
             ],
         );
         ended.expect("ends with the stop");
-        let states: Vec<State> = seen.states.iter().map(|(state, ..)| *state).collect();
+        let states: Vec<CameraState> = seen.states.iter().map(|(state, ..)| *state).collect();
         assert_eq!(
             states,
             [
-                State::Online,
-                State::Idle,
-                State::Online,
-                State::Idle,
-                State::Disabled
+                CameraState::Online,
+                CameraState::Idle,
+                CameraState::Online,
+                CameraState::Idle,
+                CameraState::Disabled
             ]
         );
         assert!(
@@ -420,7 +421,7 @@ mod tests {
         assert!(matches!(ended, Err(CameraError::Lost(_))));
         assert_eq!(
             seen.states.last().map(|(state, ..)| *state),
-            Some(State::Offline)
+            Some(CameraState::Offline)
         );
     }
 }

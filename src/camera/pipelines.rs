@@ -3,7 +3,7 @@
 //!
 //! A value can not break out of its place: it is quoted as GStreamer's launch syntax wants it.
 
-use super::Settings;
+use super::CameraSettings;
 use crate::base::problems::{Problems, unknown_key};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ fn read(text: &str) -> Result<Pipeline, String> {
 }
 
 /// Checks a camera's values against its kind, fills in defaults, makes paths absolute.
-pub fn check(settings: &mut Settings, base: &Path, place: &str, problems: &mut Problems) {
+pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: &mut Problems) {
     if is_own_file(&settings.kind) {
         settings.kind = base.join(&settings.kind).display().to_string();
     }
@@ -248,13 +248,13 @@ mod tests {
         }
     }
 
-    fn checked(kind: &str, values: &[(&str, &str)], base: &Path) -> Result<Settings, String> {
+    fn checked(kind: &str, values: &[(&str, &str)], base: &Path) -> Result<CameraSettings, String> {
         let values = values
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
         let stall = std::time::Duration::from_secs(5);
-        let mut settings = Settings {
+        let mut settings = CameraSettings {
             name: "top".into(),
             kind: kind.to_owned(),
             values,

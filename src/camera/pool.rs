@@ -8,9 +8,9 @@ use std::sync::Arc;
 const KEPT: usize = 2;
 
 #[derive(Debug, Default)]
-pub struct Spare(Vec<Arc<Picture>>);
+pub struct BufferPool(Vec<Arc<Picture>>);
 
-impl Spare {
+impl BufferPool {
     /// The bytes of a picture that is free again, whatever they say; else none.
     pub fn take(&mut self) -> Vec<u8> {
         let free = self
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_when_nobody_looks_at_its_picture() {
-        let mut spare = Spare::default();
+        let mut spare = BufferPool::default();
         let made = |mut rgb: Vec<u8>| {
             rgb.resize(3, 7);
             Arc::new(Picture::new(1, 1, rgb).expect("three bytes"))
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn no_more_than_two_are_kept() {
-        let mut spare = Spare::default();
+        let mut spare = BufferPool::default();
         let pictures: Vec<_> = (0..5)
             .map(|_| Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")))
             .collect();

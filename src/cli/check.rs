@@ -9,11 +9,11 @@ use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
 use crate::camera::auto_features::Automatics;
-use crate::camera::{self, CameraError, Sink, Status};
+use crate::camera::{self, CameraError, CameraStatus, Sink};
 use crate::config::{CameraConfig, LineConfig, Threshold};
 use crate::data::frame::{CapturedBy, Frame};
 use crate::data::picture::Area;
-use crate::line::Prepared;
+use crate::line::ActiveRecipe;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
 use crate::recipe::quality::Gate;
@@ -76,7 +76,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
-    let Prepared {
+    let ActiveRecipe {
         mut inspector,
         gate,
         references: files,
@@ -154,7 +154,7 @@ impl Sink for Probe {
         self.automatics = Some(read());
     }
 
-    fn status(&mut self, status: Status) {
+    fn status(&mut self, status: CameraStatus) {
         if let Some(reason) = status.last_reason {
             self.lost = Some((Exit::Unavailable, reason));
             self.looking = None;

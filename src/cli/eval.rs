@@ -16,7 +16,7 @@ use crate::image::file as image_file;
 use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::prepare::{Setting, as_flags, check_output_file};
 use crate::winclip::inspector::InspectError;
-use crate::winclip::inspector::Views;
+use crate::winclip::inspector::RegionFeatures;
 use crate::winclip::{Fit, Inspector, Recipe};
 use clap::Args;
 use serde_json::{Value, json};
@@ -215,9 +215,9 @@ impl Draws {
 struct Evaluation {
     inspector: Inspector,
     /// By index in train/good.
-    references: BTreeMap<usize, Views>,
+    references: BTreeMap<usize, RegionFeatures>,
     /// Features, and whether the part is bad.
-    tests: Vec<(Views, bool)>,
+    tests: Vec<(RegionFeatures, bool)>,
     /// As many as `tests`.
     truths: Option<Vec<Truth>>,
     /// Good and bad, of all pictures.
@@ -333,7 +333,7 @@ impl Evaluation {
     }
 }
 
-fn encode(inspector: &mut Inspector, file: &Path) -> Result<Views, Failure> {
+fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Failure> {
     let picture = image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
     inspector.encode(&picture).map_err(|error| {
         let exit = if matches!(error, InspectError::Engine(_)) {

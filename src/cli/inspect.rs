@@ -11,12 +11,12 @@ use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::image::file as image_file;
 use crate::image::overlay::png;
-use crate::image::overlay::{Drawing, Layer};
-use crate::line::overlays::Brush;
+use crate::image::overlay::{Layer, Overlay};
+use crate::line::overlays::OverlayPainter;
 use crate::recipe::prepare::{References, Setting, as_flags, check_output_file, parent};
 use crate::recipe::threshold::of_region;
 use crate::winclip::inspector::{Detailed, InspectError};
-use crate::winclip::{Fit, Inspector, Judgement, Recipe, Region};
+use crate::winclip::{Fit, Inspector, Recipe, Region, RegionScore};
 use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
@@ -84,7 +84,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
             let good = inspector
                 .leave_one_out()
                 .map_err(|error| Failure::new(Exit::Software, error))?;
-            let brush = Brush(inspector.painter());
+            let brush = OverlayPainter(inspector.painter());
             Some(Overlays::new(
                 folder,
                 brush,
@@ -301,7 +301,7 @@ impl Inspection {
     }
 }
 
-fn json_line(file: &Path, judgement: &Judgement) -> serde_json::Value {
+fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
     let ms = |took: std::time::Duration| (took.as_secs_f64() * 1e6).round() / 1e3;
     let total = judgement.pixels_took + judgement.encode_took + judgement.score_took;
     json!({
@@ -322,7 +322,7 @@ fn json_line(file: &Path, judgement: &Judgement) -> serde_json::Value {
 /// Heat maps over the pictures.
 struct Overlays {
     folder: PathBuf,
-    brush: Brush,
+    brush: OverlayPainter,
     /// Of each region the map values of "nothing to see" and "full glow", one for all pictures; nothing means each
     /// picture's own range.
     scales: Vec<Option<(f32, f32)>>,
@@ -332,7 +332,7 @@ impl Overlays {
     /// `good` are maps of good parts, region by region.
     fn new(
         folder: PathBuf,
-        brush: Brush,
+        brush: OverlayPainter,
         good: &[Vec<(f32, Map)>],
         regions: &[Option<Arc<str>>],
         terminal: &Terminal,
@@ -367,7 +367,7 @@ impl Overlays {
             .iter()
             .zip(&self.scales)
             .map(|(detailed, scale)| {
-                let Judgement { map, area, .. } = &detailed.judgement;
+                let RegionScore { map, area, .. } = &detailed.judgement;
                 Layer {
                     map,
                     area: *area,
@@ -379,7 +379,7 @@ impl Overlays {
             .iter()
             .map(|detailed| detailed.judgement.score.to_string())
             .collect();
-        let painted = self.brush.paint(&Drawing::new(picture, &layers, None, &[]));
+        let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
         let png = png::encode(&painted, &[("score", &scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));
         std::fs::write(&path, png)

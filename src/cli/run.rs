@@ -8,7 +8,7 @@ use crate::base::{allocator, systemd};
 use crate::config::{self, LineConfig, RecipeConfig, SelfTestConfig};
 use crate::engine::select::Engines;
 use crate::image::file as image_file;
-use crate::line::{self, Line, Moment, Opening, Prepare, Prepared};
+use crate::line::{self, ActiveRecipe, Line, Opening, Prepare, PrepareMode};
 use crate::model::ModelFolder;
 use crate::recipe::prepare::{References, Setting};
 use crate::recipe::quality::{Gate, shows_nothing};
@@ -46,7 +46,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         let (engines, batch) = (config.engines.clone(), config.batch);
         Box::new(move |recipe, moment| {
             let command = || build_command(&engines, &recipe.winclip, &model.path);
-            let build_command = (moment == Moment::Beside).then(command);
+            let build_command = (moment == PrepareMode::Live).then(command);
             prepare(
                 &Engines {
                     build_command,
@@ -96,7 +96,7 @@ pub fn prepare(
     wanted: &RecipeConfig,
     model: &ModelFolder,
     batch: usize,
-) -> Result<Prepared, Failure> {
+) -> Result<ActiveRecipe, Failure> {
     let recipe = &wanted.winclip;
     let plan = recipe
         .encode_plan(&model.spec, !wanted.references.is_empty())
@@ -147,7 +147,7 @@ pub fn prepare(
         .as_ref()
         .map(|test| self_test(test, wanted, model, &references, &mut inspector))
         .transpose()?;
-    Ok(Prepared {
+    Ok(ActiveRecipe {
         gate: Gate::new(wanted.bad_image, &references.pictures),
         frozen_frames: wanted.bad_image.frozen_frames,
         gallery: references.hash(),

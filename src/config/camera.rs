@@ -4,9 +4,9 @@ use super::check_topic;
 use super::table::Table;
 use crate::base::problems::Problems;
 use crate::camera::{self, pipelines};
-use crate::data::part::Terms;
+use crate::data::part::PartTiming;
 use crate::data::picture::Area;
-use crate::trigger::Policy;
+use crate::trigger::Overflow;
 use crate::trigger::{PresenceSettings, RingSettings, Stretches, Trigger};
 use serde_json::Value;
 use std::path::Path;
@@ -14,24 +14,24 @@ use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct CameraConfig {
-    pub camera: camera::Settings,
+    pub camera: camera::CameraSettings,
     pub trigger: Trigger,
     /// The name under which it and others see the same part.
     pub join: Option<String>,
     /// Frames of parts that may wait for the inspector.
     pub queue: usize,
-    pub terms: Terms,
+    pub terms: PartTiming,
     /// How large a pixel is on the part, in millimetres, for those who ask what can be seen.
     pub mm_per_pixel: Option<f64>,
 }
 
 impl CameraConfig {
     /// What happens to its frames when the inspector is behind.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> Overflow {
         if self.trigger == Trigger::Continuous {
-            Policy::NewestWins
+            Overflow::NewestWins
         } else {
-            Policy::Queue(self.queue)
+            Overflow::Queue(self.queue)
         }
     }
 }
@@ -133,7 +133,7 @@ fn camera_of(place: &str, value: Value, base: &Path, problems: &mut Problems) ->
     let values = table.rest();
     table.finish();
     let (stall, triggered) = (Duration::from_secs_f64(stall), trigger == Trigger::Frame);
-    let mut camera = camera::Settings {
+    let mut camera = camera::CameraSettings {
         name: name.into(),
         kind,
         values,
@@ -278,7 +278,7 @@ fn presence_of(table: &mut Table, value: Value) -> PresenceSettings {
 }
 
 /// When a verdict is due, and when a part that is rejected is at the gate.
-fn terms_of(table: &mut Table, speed: Option<f64>, needs_speed: bool) -> Terms {
+fn terms_of(table: &mut Table, speed: Option<f64>, needs_speed: bool) -> PartTiming {
     let deadline = Duration::from_millis(table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000));
     let after = table
         .whole("reject_after_ms", 0, 3_600_000)
@@ -307,7 +307,7 @@ fn terms_of(table: &mut Table, speed: Option<f64>, needs_speed: bool) -> Terms {
         let (gate, deadline) = (gate.as_millis(), deadline.as_millis());
         table.note("deadline_ms", format!("the part is at the gate after {gate} ms, before its verdict is due after {deadline} ms; make it at most {gate}"));
     }
-    Terms {
+    PartTiming {
         deadline,
         reject_after,
         reject_counts,

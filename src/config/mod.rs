@@ -39,8 +39,8 @@ pub struct LineConfig {
     pub recipes: Vec<RecipeConfig>,
     /// At least one; names are unique.
     pub cameras: Vec<CameraConfig>,
-    pub mqtt: mqtt::Settings,
-    pub store: store::Settings,
+    pub mqtt: mqtt::MqttSettings,
+    pub store: store::StoreSettings,
     /// A folder that heat-map overlays are also written to, the newest of each camera kept.
     pub overlays: Option<PathBuf>,
 }
@@ -154,7 +154,7 @@ fn store_of(
     reject_window: Duration,
     base: &Path,
     problems: &mut Problems,
-) -> store::Settings {
+) -> store::StoreSettings {
     let mut table = Table::new("store", value, problems);
     let file = table.path("file", base).unwrap_or_else(|| {
         let states =
@@ -170,7 +170,7 @@ fn store_of(
     let keep = Duration::from_secs(86_400 * table.whole("keep_days", 0, 36_500).unwrap_or(30));
     let keep_bytes = table.whole("keep_mb", 1, 10_000_000).unwrap_or(1000) << 20;
     table.finish();
-    store::Settings {
+    store::StoreSettings {
         file,
         sync,
         waiting_max,
@@ -226,7 +226,7 @@ fn mqtt_of(
     station: &str,
     base: &Path,
     problems: &mut Problems,
-) -> (mqtt::Settings, Duration) {
+) -> (mqtt::MqttSettings, Duration) {
     let mut table = Table::new("mqtt", value, problems);
     let host = table.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
     let tls = table.take("tls");
@@ -254,7 +254,7 @@ fn mqtt_of(
     table.finish();
     let tls = tls.and_then(|value| link::tls(value, base, problems));
     (
-        mqtt::Settings {
+        mqtt::MqttSettings {
             host,
             port,
             client_id,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A part that asks to be accepted.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct PartRequest {
     pub camera: Arc<str>,
     /// Which of several parts in one view.
     pub region: Option<Arc<str>>,
@@ -20,14 +20,14 @@ pub struct Ask {
     pub since: Instant,
     pub at: Timestamp,
     /// What the line does with it, and when.
-    pub terms: Terms,
+    pub terms: PartTiming,
     /// The challenge that it is a known part of: no production.
     pub challenge: Option<Arc<str>>,
 }
 
 /// A camera's part in time and place: when a verdict is due, and where a rejected part leaves the line.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Terms {
+pub struct PartTiming {
     pub deadline: Duration,
     /// From the frame to the gate.
     pub reject_after: Option<Duration>,
@@ -42,9 +42,9 @@ pub struct Part {
     pub key: u64,
     pub run_id: Arc<str>,
     pub seq: u64,
-    pub ask: Ask,
+    pub ask: PartRequest,
     /// Shared by its clones and its result.
-    pub marks: Arc<Marks>,
+    pub marks: Arc<StageTimes>,
 }
 
 /// What a part goes through, in this order.
@@ -68,15 +68,15 @@ pub enum Stage {
 
 /// When a part reached which stage: an atomic number each, so that keeping them costs a line nothing.
 #[derive(Debug)]
-pub struct Marks {
+pub struct StageTimes {
     since: Instant,
     /// Nanoseconds after `since`; zero is never.
     reached: [AtomicU64; Stage::Acked as usize + 1],
 }
 
-impl Marks {
+impl StageTimes {
     fn new(since: Instant) -> Self {
-        Marks {
+        StageTimes {
             since,
             reached: Default::default(),
         }
@@ -108,8 +108,8 @@ impl Marks {
 }
 
 impl Part {
-    pub fn new(key: u64, run_id: Arc<str>, seq: u64, ask: Ask) -> Self {
-        let marks = Arc::new(Marks::new(ask.since));
+    pub fn new(key: u64, run_id: Arc<str>, seq: u64, ask: PartRequest) -> Self {
+        let marks = Arc::new(StageTimes::new(ask.since));
         Part {
             key,
             run_id,
@@ -142,8 +142,8 @@ pub(crate) mod tests {
     use super::*;
 
     /// A plausible question, for tests of what handles parts.
-    pub(crate) fn ask(camera: &str, deadline: Duration) -> Ask {
-        Ask {
+    pub(crate) fn ask(camera: &str, deadline: Duration) -> PartRequest {
+        PartRequest {
             camera: camera.into(),
             region: None,
             part_id: None,
@@ -151,9 +151,9 @@ pub(crate) mod tests {
             position: None,
             since: Instant::now(),
             at: Timestamp::UNIX_EPOCH,
-            terms: Terms {
+            terms: PartTiming {
                 deadline,
-                ..Terms::default()
+                ..PartTiming::default()
             },
             challenge: None,
         }

@@ -4,7 +4,7 @@ use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
-use crate::data::verdict::{OnUndecided, Reason, Region, Verdict};
+use crate::data::verdict::{Defect, OnUndecided, Reason, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +23,14 @@ pub struct Report {
     pub threshold: Option<f32>,
     pub captured_at: Timestamp,
     pub captured_by: CapturedBy,
-    pub took: Took,
+    pub took: Latency,
     /// `name@revision` of the recipe that judged it.
     pub recipe: Arc<str>,
     /// What each of several cameras said.
     pub views: Vec<View>,
     /// What the gate does when it is undecided.
     pub on_undecided: OnUndecided,
-    pub regions: Vec<Region>,
+    pub regions: Vec<Defect>,
     pub map: Option<Map>,
     /// The part of the picture that the map covers.
     pub area: Option<Area>,
@@ -47,7 +47,7 @@ pub struct View {
 
 /// The recipe that judges, as results name it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Judge {
+pub struct DecisionPolicy {
     /// `name@revision`.
     pub recipe: Arc<str>,
     pub threshold: Option<f32>,
@@ -65,7 +65,7 @@ impl Report {
     }
 
     /// What is said of a part that nobody judged: without a frame it was captured when it was accepted.
-    pub fn undecided(part: Part, reason: Reason, judge: &Judge) -> Self {
+    pub fn undecided(part: Part, reason: Reason, judge: &DecisionPolicy) -> Self {
         Report {
             verdict: Verdict::Undecided,
             reason: Some(reason),
@@ -74,9 +74,9 @@ impl Report {
             threshold: judge.threshold,
             captured_at: part.ask.at,
             captured_by: CapturedBy::Trigger,
-            took: Took {
+            took: Latency {
                 total: part.ask.since.elapsed(),
-                ..Took::default()
+                ..Latency::default()
             },
             recipe: judge.recipe.clone(),
             on_undecided: judge.on_undecided,
@@ -92,7 +92,7 @@ impl Report {
 
 /// Working and waiting time of one part, apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
-pub struct Took {
+pub struct Latency {
     /// From arrival, or from its trigger where that came later, until the inspector took it.
     pub queue: Duration,
     /// In the camera: decoding and colour conversion, where it can tell.
@@ -107,7 +107,7 @@ pub struct Took {
 
 /// A judged picture for people: what a heat map is drawn from. May be dropped, never waited for.
 #[derive(Debug, Clone)]
-pub struct Evidence {
+pub struct JudgedFrame {
     pub report: Arc<Report>,
     pub picture: Arc<Picture>,
 }
@@ -117,8 +117,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::data::part::tests::ask;
 
-    pub(crate) fn judge(_: &Part) -> Judge {
-        Judge {
+    pub(crate) fn judge(_: &Part) -> DecisionPolicy {
+        DecisionPolicy {
             recipe: "nut@7".into(),
             threshold: Some(0.337),
             on_undecided: OnUndecided::Fail,
@@ -139,11 +139,11 @@ pub(crate) mod tests {
             threshold: Some(0.337),
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Arrival,
-            took: Took::default(),
+            took: Latency::default(),
             recipe: "nut@7".into(),
             on_undecided: OnUndecided::Fail,
             regions: vec![
-                Region {
+                Defect {
                     x: 1,
                     y: 2,
                     w: 3,

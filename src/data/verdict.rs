@@ -47,7 +47,7 @@ pub enum Reason {
 
 /// A connected area of the map above the threshold, in the camera picture's pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Region {
+pub struct Defect {
     pub x: usize,
     pub y: usize,
     pub w: usize,
@@ -76,7 +76,7 @@ impl Rule {
 
 /// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes in a picture
 /// of which the map covers `area`.
-pub fn regions(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Region> {
+pub fn regions(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defect> {
     let side = map.side();
     let mut seen = vec![false; side * side];
     let mut found = Vec::new();
@@ -112,7 +112,7 @@ pub fn regions(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Region> {
             (across(left), across(right + 1)),
             (down(top), down(bottom + 1)),
         );
-        found.push(Region {
+        found.push(Defect {
             x,
             y,
             w: x_end - x,
@@ -160,7 +160,7 @@ mod tests {
         let found = regions(&map, 0.5, Area::whole(400, 200), 3);
         assert_eq!(
             found[0],
-            Region {
+            Defect {
                 x: 300,
                 y: 150,
                 w: 100,
@@ -170,7 +170,7 @@ mod tests {
         );
         assert_eq!(
             found[1],
-            Region {
+            Defect {
                 x: 0,
                 y: 0,
                 w: 200,
@@ -188,7 +188,7 @@ mod tests {
         };
         assert_eq!(
             regions(&map, 0.5, part, 1),
-            [Region {
+            [Defect {
                 x: 1030,
                 y: 40,
                 w: 10,

@@ -3,7 +3,7 @@
 
 use super::{EngineError, Features, Pixels};
 use crate::data::picture::{Area, Picture};
-use crate::image::overlay::Drawing;
+use crate::image::overlay::Overlay;
 use ndarray::ArrayView2;
 
 /// One visual map: `patch`, or the windows of a scale.
@@ -55,7 +55,7 @@ pub enum LanguageMap {
 /// How a part of a picture becomes the encoder's square: `area` is brought to `resized` pixels, and the square is cut out
 /// of that at `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Framing {
+pub struct CropTransform {
     /// Inside of the picture.
     pub area: Area,
     /// Width and height.
@@ -66,9 +66,9 @@ pub struct Framing {
 
 /// One look at a picture before its pixels are made.
 #[derive(Debug, Clone, Copy)]
-pub struct Shot<'a> {
+pub struct CropRequest<'a> {
     pub picture: &'a Picture,
-    pub framing: Framing,
+    pub framing: CropTransform,
     /// Which of the lessons it is judged by.
     pub lesson: usize,
 }
@@ -90,7 +90,7 @@ pub struct Words {
 
 /// What one kind of look is compared with.
 #[derive(Debug, Clone)]
-pub struct Lesson<'a> {
+pub struct ReferenceBank<'a> {
     /// Which patches count; nothing means all. See [`super::Look::cells`].
     pub cells: Option<&'a [bool]>,
     pub words: Option<Words>,
@@ -102,7 +102,7 @@ pub struct Lesson<'a> {
 
 /// What the score and the map of one look are made of; all finite. Cells that do not count hold anything finite.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pieces {
+pub struct PartialScores {
     /// Patches along one side.
     pub grid: usize,
     /// The whole picture compared with the words: `s` of WinCLIP, equation 1.
@@ -113,7 +113,7 @@ pub struct Pieces {
     pub visual: Option<Vec<f32>>,
 }
 
-impl Pieces {
+impl PartialScores {
     pub fn are_finite(&self) -> bool {
         let maps = self.language.iter().chain(&self.visual).flatten();
         self.image.iter().chain(maps).all(|value| value.is_finite())
@@ -125,27 +125,30 @@ impl Pieces {
 pub type Stages = Vec<(&'static str, Vec<f64>)>;
 
 /// Pictures to pieces.
-pub trait Fused {
+pub trait DeviceScorer {
     /// From now on shots are judged by these, and by no others.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device has no room for them.
-    fn learn(&mut self, lessons: &[Lesson]) -> Result<(), EngineError>;
+    fn learn(&mut self, lessons: &[ReferenceBank]) -> Result<(), EngineError>;
 
     /// The pieces of each shot, in order.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device failed or the network produced a value that is not finite.
-    fn judge(&mut self, shots: &[Shot]) -> Result<Vec<Pieces>, EngineError>;
+    fn judge(&mut self, shots: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError>;
 
     /// What each stage of judging these takes on the device, apart: for those who measure.
     ///
     /// # Errors
-    /// As [`Fused::judge`].
-    fn stages(&mut self, shots: &[Shot], runs: usize) -> Result<Stages, EngineError>;
+    /// As [`DeviceScorer::judge`].
+    fn stages(&mut self, shots: &[CropRequest], runs: usize) -> Result<Stages, EngineError>;
 
-    /// [`Fused::judge`] of one shot, with the pixels and features that the device made on the way.
-    fn judge_in_detail(&mut self, shot: &Shot) -> Result<(Pieces, Pixels, Features), EngineError>;
+    /// [`DeviceScorer::judge`] of one shot, with the pixels and features that the device made on the way.
+    fn judge_in_detail(
+        &mut self,
+        shot: &CropRequest,
+    ) -> Result<(PartialScores, Pixels, Features), EngineError>;
 
     /// A painter on the same device, for another thread: it waits for nothing of the engine's, and may outlive it.
     fn painter(&self) -> Box<dyn Paint>;
@@ -157,5 +160,5 @@ pub trait Paint: Send {
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device has no room or failed.
-    fn paint(&mut self, drawing: &Drawing) -> Result<Picture, EngineError>;
+    fn paint(&mut self, drawing: &Overlay) -> Result<Picture, EngineError>;
 }

@@ -46,16 +46,16 @@ pub struct EncodePlan {
 
 /// One look at a picture.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub struct Crop<'a> {
     pub pixels: &'a Pixels,
     /// Which patches count, `grid * grid` of them, row-major; nothing means all. Windows without one are left out.
     pub cells: Option<&'a [bool]>,
 }
 
-impl<'a> From<&'a Pixels> for Look<'a> {
+impl<'a> From<&'a Pixels> for Crop<'a> {
     /// All of it counts.
     fn from(pixels: &'a Pixels) -> Self {
-        Look {
+        Crop {
             pixels,
             cells: None,
         }
@@ -151,13 +151,13 @@ pub trait Encoder: nearest::Nearest + Send {
     ///
     /// # Errors
     /// [`EngineError::Run`] when the network failed or produced a value that is not finite.
-    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError>;
+    fn encode(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError>;
 
     /// Where the time of the last look went.
     fn took(&self) -> &EncodeTook;
 
     /// Its way from pictures to pieces of a score, where it has one.
-    fn fused(&mut self) -> Option<&mut dyn device_scorer::Fused> {
+    fn fused(&mut self) -> Option<&mut dyn device_scorer::DeviceScorer> {
         None
     }
 }

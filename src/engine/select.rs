@@ -68,7 +68,7 @@ impl Engines {
         model: &ModelFolder,
         plan: &EncodePlan,
         told: &Told,
-    ) -> Result<Opened, EngineError> {
+    ) -> Result<OpenedEngine, EngineError> {
         plan.check(&model.spec)?;
         match self.backend {
             Backend::Onnx => Ok(self.on_cpu(model, plan)?.into()),
@@ -106,7 +106,7 @@ impl Engines {
         model: &ModelFolder,
         plan: &EncodePlan,
         told: &Told,
-    ) -> Result<Opened, EngineError> {
+    ) -> Result<OpenedEngine, EngineError> {
         let name = device.name.clone();
         match self.on_gpu(device, model, plan, told) {
             Err(EngineError::Unavailable(why)) => {
@@ -125,7 +125,7 @@ impl Engines {
         model: &ModelFolder,
         plan: &EncodePlan,
         told: &Told,
-    ) -> Result<Opened, EngineError> {
+    ) -> Result<OpenedEngine, EngineError> {
         if self.without_network {
             let networks = NoNetwork::new(&device, self.precision, LOOKS_MAX);
             return Ok(self
@@ -168,7 +168,7 @@ impl Engines {
             }
         };
         let opened = self.with_plan(&library, device, serving, model, plan)?;
-        Ok(Opened { alone, ..opened })
+        Ok(OpenedEngine { alone, ..opened })
     }
 
     /// Which of the plans found judges; nothing where one is to be built. `gpu` is for people.
@@ -205,10 +205,10 @@ impl Engines {
         serving: Plan,
         model: &ModelFolder,
         plan: &EncodePlan,
-    ) -> Result<Opened, EngineError> {
+    ) -> Result<OpenedEngine, EngineError> {
         let networks = TensorRt::open(library, &device, &serving)?;
         let encoder = self.encoder(device, Box::new(networks), model, plan)?;
-        Ok(Opened {
+        Ok(OpenedEngine {
             encoder,
             candidate: Some(serving).filter(|plan| plan.state == State::Candidate),
             alone: None,
@@ -235,7 +235,7 @@ impl Engines {
 }
 
 /// An engine, ready.
-pub struct Opened {
+pub struct OpenedEngine {
     pub encoder: Box<dyn Encoder>,
     /// The plan that it runs, where nobody has compared it with the CPU yet.
     pub candidate: Option<Plan>,
@@ -243,9 +243,9 @@ pub struct Opened {
     pub alone: Option<std::fs::File>,
 }
 
-impl From<Box<dyn Encoder>> for Opened {
+impl From<Box<dyn Encoder>> for OpenedEngine {
     fn from(encoder: Box<dyn Encoder>) -> Self {
-        Opened {
+        OpenedEngine {
             encoder,
             candidate: None,
             alone: None,

@@ -1,17 +1,17 @@
 //! Layer 6: a camera's way into the line: its frames become parts as its trigger says, and join the queue.
 
-use crate::base::health::{Causes, Health};
-use crate::camera::{Sink, State, Status};
+use crate::base::health::{Diagnostics, Health};
+use crate::camera::{CameraState, CameraStatus, Sink};
 use crate::data::counters::{Outcome, Tally, Ticket};
 use crate::data::frame::Frame;
-use crate::data::part::{Ask, Part, Stage, Terms};
+use crate::data::part::{Part, PartRequest, PartTiming, Stage};
 use crate::data::picture::Picture;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
-use crate::line::control::Rules;
-use crate::line::queue::{Place, Waiting};
-use crate::line::views::Joins;
-use crate::mqtt::publisher::Side;
+use crate::line::control::LineControl;
+use crate::line::queue::{FrameSender, QueuedFrame};
+use crate::line::views::ViewJoiner;
+use crate::mqtt::publisher::BestEffort;
 use crate::store::Store;
 use crate::trigger::{Found, Odometer, Presence, Ring, Stretches, Trigger};
 use jiff::Timestamp;
@@ -22,27 +22,27 @@ use tokio::sync::mpsc;
 
 /// How parts are asked for: by a camera, or by several that see the same part.
 #[derive(Debug, Clone)]
-pub struct Asking {
+pub struct PartSource {
     /// Theirs, or the name that they share.
     pub camera: Arc<str>,
-    pub terms: Terms,
+    pub terms: PartTiming,
     /// They know the parts in one view.
-    pub rules: Rules,
+    pub rules: LineControl,
 }
 
-impl Asking {
+impl PartSource {
     /// The parts in a frame.
-    pub fn of(&self, frame: &Frame) -> Vec<Ask> {
+    pub fn of(&self, frame: &Frame) -> Vec<PartRequest> {
         let ask = self.ask(frame.arrived, frame.captured_at);
-        self.each(&Ask {
+        self.each(&PartRequest {
             part_id: frame.part_id.clone(),
             ..ask
         })
     }
 
-    pub fn ask(&self, since: Instant, at: Timestamp) -> Ask {
+    pub fn ask(&self, since: Instant, at: Timestamp) -> PartRequest {
         let (camera, terms) = (self.camera.clone(), self.terms);
-        Ask {
+        PartRequest {
             camera,
             region: None,
             part_id: None,
@@ -56,9 +56,9 @@ impl Asking {
     }
 
     /// The same of every region; the next of a challenge are its parts.
-    pub fn each(&self, ask: &Ask) -> Vec<Ask> {
+    pub fn each(&self, ask: &PartRequest) -> Vec<PartRequest> {
         let challenge = || self.rules.claim(&self.camera, ask.since);
-        let of = |region| Ask {
+        let of = |region| PartRequest {
             region,
             challenge: challenge(),
             ..ask.clone()
@@ -68,19 +68,19 @@ impl Asking {
 }
 
 /// Where a camera's frames become parts; shared by its thread and the foreman.
-pub struct Entrance {
+pub struct Admission {
     pub camera: Arc<str>,
-    asking: Asking,
-    place: Place,
+    asking: PartSource,
+    place: FrameSender,
     tally: Arc<Tally>,
-    joins: Arc<Mutex<Joins>>,
+    joins: Arc<Mutex<ViewJoiner>>,
     store: Store,
-    way: Mutex<Way>,
+    way: Mutex<TriggerState>,
     /// For those who ask for a picture.
     newest: Mutex<Option<Arc<Picture>>>,
 }
 
-enum Way {
+enum TriggerState {
     Continuous,
     Frame,
     EveryN {
@@ -98,31 +98,31 @@ enum Way {
     },
 }
 
-impl Entrance {
+impl Admission {
     /// `joins` are the line's: a view that will not come is the camera's word on a part that others see too.
     pub fn new(
-        asking: Asking,
+        asking: PartSource,
         trigger: &Trigger,
-        place: Place,
+        place: FrameSender,
         tally: Arc<Tally>,
-        joins: Arc<Mutex<Joins>>,
+        joins: Arc<Mutex<ViewJoiner>>,
         store: Store,
     ) -> Self {
         let way = match trigger {
-            Trigger::Continuous => Way::Continuous,
-            Trigger::Frame => Way::Frame,
-            Trigger::EveryN(n) => Way::EveryN { n: *n, seen: 0 },
-            Trigger::Command(settings) => Way::Command(Ring::new(*settings)),
-            Trigger::Distance(stretches) => Way::Distance {
+            Trigger::Continuous => TriggerState::Continuous,
+            Trigger::Frame => TriggerState::Frame,
+            Trigger::EveryN(n) => TriggerState::EveryN { n: *n, seen: 0 },
+            Trigger::Command(settings) => TriggerState::Command(Ring::new(*settings)),
+            Trigger::Distance(stretches) => TriggerState::Distance {
                 stretches: *stretches,
                 odometer: Odometer::default(),
             },
-            Trigger::Presence(settings) => Way::Presence {
+            Trigger::Presence(settings) => TriggerState::Presence {
                 presence: Box::new(Presence::new(*settings)),
                 told: false,
             },
         };
-        Entrance {
+        Admission {
             camera: asking.camera.clone(),
             asking,
             place,
@@ -157,21 +157,21 @@ impl Entrance {
         let is_paused = self.asking.rules.is_paused();
         match &mut *way {
             // A command that came before the pause still needs its frame.
-            Way::Command(ring) => {
+            TriggerState::Command(ring) => {
                 let found = ring.put(frame, ticket, now);
                 self.found(found);
             }
             _ if is_paused => ticket.settle(Outcome::Skipped),
-            Way::Continuous => {
+            TriggerState::Continuous => {
                 // The inspector has left, or the older one was settled: nothing comes back.
-                let _ = self.place.put(Waiting {
+                let _ = self.place.put(QueuedFrame {
                     frame,
                     ticket: Some(ticket),
                     parts: vec![],
                 });
             }
-            Way::Frame => self.part(frame, ticket, None),
-            Way::EveryN { n, seen } => {
+            TriggerState::Frame => self.part(frame, ticket, None),
+            TriggerState::EveryN { n, seen } => {
                 *seen += 1;
                 if (*seen - 1).is_multiple_of(*n) {
                     self.part(frame, ticket, None);
@@ -179,14 +179,14 @@ impl Entrance {
                     ticket.settle(Outcome::Skipped);
                 }
             }
-            Way::Distance {
+            TriggerState::Distance {
                 stretches,
                 odometer,
             } => match odometer.next(frame.captured_at, *stretches) {
                 Some(mm) => self.part(frame, ticket, Some(mm)),
                 None => ticket.settle(Outcome::Skipped),
             },
-            Way::Presence { presence, told } => match presence.look(frame, ticket, now) {
+            TriggerState::Presence { presence, told } => match presence.look(frame, ticket, now) {
                 Ok(None) => {}
                 Ok(Some((frame, ticket))) => self.part(frame, ticket, None),
                 Err(why) => {
@@ -207,12 +207,12 @@ impl Entrance {
             .asking
             .of(&frame)
             .into_iter()
-            .map(|ask| Ask { position, ..ask })
+            .map(|ask| PartRequest { position, ..ask })
             .collect();
         match self.store.accept(asks) {
             Ok(parts) => {
                 parts.iter().for_each(Part::found_its_frame);
-                self.queue(Waiting {
+                self.queue(QueuedFrame {
                     frame,
                     ticket: Some(ticket),
                     parts,
@@ -225,7 +225,7 @@ impl Entrance {
     /// The parts of a trigger; nothing when the camera does not wait for commands.
     pub fn command(&self, parts: Vec<Part>, at: Timestamp) {
         parts.iter().for_each(|part| part.marks.reach(Stage::Asked));
-        if let Way::Command(ring) = &mut *self
+        if let TriggerState::Command(ring) = &mut *self
             .way
             .lock()
             .expect("nobody panics while holding the way")
@@ -249,7 +249,7 @@ impl Entrance {
         self.settle(missed.collect());
     }
 
-    fn queue(&self, waiting: Waiting) {
+    fn queue(&self, waiting: QueuedFrame) {
         let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
         waiting
             .parts
@@ -290,14 +290,14 @@ impl Entrance {
 }
 
 /// What each camera is doing, once it has told.
-pub type States = Arc<Mutex<BTreeMap<Arc<str>, State>>>;
+pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraState>>>;
 
 /// What a camera's thread holds.
 pub struct CameraSink {
-    pub entrance: Arc<Entrance>,
-    pub states: States,
-    pub causes: Causes,
-    pub side: mpsc::Sender<Side>,
+    pub entrance: Arc<Admission>,
+    pub states: CameraStates,
+    pub causes: Diagnostics,
+    pub side: mpsc::Sender<BestEffort>,
 }
 
 impl Sink for CameraSink {
@@ -309,7 +309,7 @@ impl Sink for CameraSink {
         self.entrance.is_ready()
     }
 
-    fn status(&mut self, status: Status) {
+    fn status(&mut self, status: CameraStatus) {
         let name = self.entrance.camera.clone();
         self.states
             .lock()
@@ -317,7 +317,7 @@ impl Sink for CameraSink {
             .insert(name.clone(), status.state);
         let who = format!("camera {name}");
         match (status.state, &status.last_reason) {
-            (State::Stalled | State::Offline, reason) => {
+            (CameraState::Stalled | CameraState::Offline, reason) => {
                 let reason = reason.as_deref().unwrap_or("no reason known");
                 self.causes.set(
                     who,
@@ -329,7 +329,7 @@ impl Sink for CameraSink {
         }
         // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
         // being gone means that the line is ending.
-        let _ = self.side.blocking_send(Side::Camera { name, status });
+        let _ = self.side.blocking_send(BestEffort::Camera { name, status });
     }
 }
 
@@ -341,8 +341,8 @@ mod tests {
     use crate::data::report::tests::judge;
     use crate::data::verdict::Verdict;
     use crate::line::queue::intake;
-    use crate::store::{Settings, Sync};
-    use crate::trigger::Policy;
+    use crate::store::{StoreSettings, Sync};
+    use crate::trigger::Overflow;
     use crate::trigger::RingSettings;
     use jiff::SignedDuration;
     use std::time::Duration;
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect() {
         let folder = tempfile::tempdir().expect("a folder");
-        let settings = Settings {
+        let settings = StoreSettings {
             file: folder.path().join("box.db"),
             sync: Sync::Normal,
             waiting_max: 10,
@@ -358,22 +358,22 @@ mod tests {
             keep_bytes: 0,
             reject_window: Duration::ZERO,
         };
-        let causes = Causes::default();
+        let causes = Diagnostics::default();
         let (store, _opened, _) = Store::open(settings, "01A", causes.clone()).expect("opens");
-        let joins = Arc::new(Mutex::new(Joins::new(
+        let joins = Arc::new(Mutex::new(ViewJoiner::new(
             [("station".into(), vec!["top".into(), "side".into()])].into(),
         )));
-        let asking = Asking {
+        let asking = PartSource {
             camera: "top".into(),
-            terms: Terms::default(),
-            rules: Rules::new(Default::default(), &BTreeMap::new(), causes),
+            terms: PartTiming::default(),
+            rules: LineControl::new(Default::default(), &BTreeMap::new(), causes),
         };
         let ring = Trigger::Command(RingSettings {
             bytes: 1000,
             window: Duration::from_millis(10),
         });
-        let (_intake, mut places) = intake(&[Policy::Queue(1)]);
-        let entrance = Entrance::new(
+        let (_intake, mut places) = intake(&[Overflow::Queue(1)]);
+        let entrance = Admission::new(
             asking,
             &ring,
             places.remove(0),

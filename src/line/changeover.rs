@@ -3,11 +3,11 @@
 //! The choice is kept in the store: after a power cut the line must not judge by the recipe of another part.
 
 use crate::base::stop::Stop;
-use crate::base::systemd::{Pulse, SIGN};
+use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::config::RecipeConfig;
-use crate::line::control::{Judges, Rules};
-use crate::line::{Moment, Prepare, Prepared, judges_of, recall};
-use crate::mqtt::publisher::{Answered, Side};
+use crate::line::control::{LineControl, RegionPolicies};
+use crate::line::{ActiveRecipe, Prepare, PrepareMode, judges_of, recall};
+use crate::mqtt::publisher::{BestEffort, Reply};
 use crate::protocol::message;
 use crate::protocol::message::{Answer, Identity};
 use crate::store::Store;
@@ -17,40 +17,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 /// A recipe that was asked for, by the command's id.
-pub struct Wanted {
+pub struct RecipeRequest {
     pub id: Option<String>,
     pub recipe: RecipeConfig,
 }
 
 /// What the desk takes over.
-pub struct Changed {
-    pub prepared: Prepared,
-    pub judges: Judges,
+pub struct RecipeSwap {
+    pub prepared: ActiveRecipe,
+    pub judges: RegionPolicies,
     /// Told when it judges by it.
     pub done: Sender<()>,
 }
 
 pub struct Changeover {
-    pub wanted: Receiver<Wanted>,
+    pub wanted: Receiver<RecipeRequest>,
     pub prepare: Prepare,
-    pub swap: Sender<Changed>,
-    pub side: mpsc::Sender<Side>,
-    pub answers: mpsc::Sender<Answered>,
+    pub swap: Sender<RecipeSwap>,
+    pub side: mpsc::Sender<BestEffort>,
+    pub answers: mpsc::Sender<Reply>,
     pub identity: Arc<Mutex<Identity>>,
     pub store: Store,
-    pub rules: Rules,
+    pub rules: LineControl,
     /// What runs before this one kept.
     pub kept: BTreeMap<String, String>,
 }
 
 /// The key under which the store keeps the choice; among the causes where nobody knows it.
-pub const CHOSEN: &str = "recipe";
+pub const SELECTED_RECIPE: &str = "recipe";
 
 impl Changeover {
-    pub fn work(mut self, stop: &Stop, pulse: &Pulse) {
+    pub fn work(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
             pulse.beat();
-            match self.wanted.recv_timeout(SIGN) {
+            match self.wanted.recv_timeout(HEARTBEAT) {
                 Ok(wanted) => self.change(wanted, stop, pulse),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -61,7 +61,7 @@ impl Changeover {
 
     /// Who was told that his recipe is prepared hears that it is not, when the line stops before.
     fn turn_away(&self) {
-        for Wanted { id, recipe } in self.wanted.try_iter() {
+        for RecipeRequest { id, recipe } in self.wanted.try_iter() {
             let reason = Some(format!("{}: the line is stopping", recipe.label()));
             let answer = Answer {
                 id,
@@ -69,7 +69,7 @@ impl Changeover {
                 reason,
                 ..Answer::default()
             };
-            let _ = self.answers.try_send(Answered::outcome(
+            let _ = self.answers.try_send(Reply::outcome(
                 "select_recipe",
                 message::answer(&answer),
                 None,
@@ -77,8 +77,8 @@ impl Changeover {
         }
     }
 
-    fn change(&mut self, wanted: Wanted, stop: &Stop, pulse: &Pulse) {
-        let Wanted { id, recipe } = wanted;
+    fn change(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {
+        let RecipeRequest { id, recipe } = wanted;
         let label = recipe.label();
         let answer = match self.try_change(&recipe, stop, pulse) {
             Ok(gallery) => {
@@ -86,7 +86,7 @@ impl Changeover {
                 let gallery = gallery.as_deref().unwrap_or("none");
                 self.store
                     .note(format!("recipe {label} judges, gallery {gallery}"));
-                let _ = self.store.keep(CHOSEN, &recipe.name).wait(); // on the disk before it is done
+                let _ = self.store.keep(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
                 Answer {
                     id,
                     status: "done",
@@ -105,7 +105,7 @@ impl Changeover {
             }
         };
         // The publisher is there as long as we are.
-        let _ = self.answers.blocking_send(Answered::outcome(
+        let _ = self.answers.blocking_send(Reply::outcome(
             "select_recipe",
             message::answer(&answer),
             None,
@@ -117,10 +117,10 @@ impl Changeover {
         &mut self,
         recipe: &RecipeConfig,
         stop: &Stop,
-        pulse: &Pulse,
+        pulse: &Heartbeat,
     ) -> Result<Option<String>, String> {
         let mut prepared =
-            (self.prepare)(recipe, Moment::Beside).map_err(|failure| failure.message)?;
+            (self.prepare)(recipe, PrepareMode::Live).map_err(|failure| failure.message)?;
         let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
         recall(recipe, &mut prepared, &mut self.kept, &self.store);
         let (references, gallery) = (
@@ -130,7 +130,7 @@ impl Changeover {
         let (done, swapped) = bounded(1);
         let gone = |_| "the line is stopping".to_owned();
         self.swap
-            .send(Changed {
+            .send(RecipeSwap {
                 prepared,
                 judges,
                 done,
@@ -138,7 +138,7 @@ impl Changeover {
             .map_err(|_| gone(()))?;
         loop {
             pulse.beat();
-            match swapped.recv_timeout(SIGN) {
+            match swapped.recv_timeout(HEARTBEAT) {
                 Ok(()) => break,
                 Err(RecvTimeoutError::Timeout) if !stop.is_stopped() => {}
                 Err(_) => return Err(gone(())),
@@ -150,7 +150,9 @@ impl Changeover {
             (identity.references, identity.gallery) = (references, gallery.clone());
             identity.clone()
         };
-        let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
+        let _ = self
+            .side
+            .blocking_send(BestEffort::Identity(Box::new(identity)));
         Ok(gallery)
     }
 }

@@ -4,21 +4,21 @@
 //! gets the first answer again and is not done twice.
 
 use crate::base::stop::Stop;
-use crate::base::systemd::{Pulse, SIGN};
+use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::config::RecipeConfig;
-use crate::data::part::{Ask, Part};
+use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
-use crate::line::admission::{Asking, Entrance};
-use crate::line::changeover::Wanted;
-use crate::line::control::{Challenge, Event, Rules};
+use crate::line::admission::{Admission, PartSource};
+use crate::line::changeover::RecipeRequest;
+use crate::line::control::{Challenge, ControlEvent, LineControl};
 use crate::line::overlays::Snapshot;
-use crate::mqtt::publisher::{Answered, Ordered, Side};
+use crate::mqtt::publisher::{BestEffort, Reply, Request};
 use crate::protocol::command;
-use crate::protocol::command::{Command, Trigger};
+use crate::protocol::command::{Action, Trigger};
 use crate::protocol::message;
 use crate::protocol::message::{Answer, AnsweredPart, Identity};
-use crate::store::{ANSWERS_MAX, Soon, Store};
+use crate::store::{ANSWERS_MAX, Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -26,40 +26,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-pub struct Foreman {
-    pub orders: Receiver<Ordered>,
-    pub answers: mpsc::Sender<Answered>,
-    pub side: mpsc::Sender<Side>,
+pub struct CommandHandler {
+    pub orders: Receiver<Request>,
+    pub answers: mpsc::Sender<Reply>,
+    pub side: mpsc::Sender<BestEffort>,
     /// To the artist.
     pub snapshots: Sender<Snapshot>,
     pub store: Store,
-    pub rules: Rules,
+    pub rules: LineControl,
     /// All cameras by name.
-    pub entrances: BTreeMap<Arc<str>, Arc<Entrance>>,
-    pub stations: Vec<Station>,
+    pub entrances: BTreeMap<Arc<str>, Arc<Admission>>,
+    pub stations: Vec<CameraGroup>,
     pub identity: Arc<Mutex<Identity>>,
-    pub known: Known,
-    pub pace: Pace,
+    pub known: AnswerCache,
+    pub pace: RateLimit,
     /// Those that can be selected.
     pub recipes: Vec<RecipeConfig>,
-    pub wanted: Sender<Wanted>,
+    pub wanted: Sender<RecipeRequest>,
 }
 
 /// Who sees a part that a command tells of: a camera, or several under one name.
-pub struct Station {
-    pub asking: Asking,
-    pub cameras: Vec<Arc<Entrance>>,
+pub struct CameraGroup {
+    pub asking: PartSource,
+    pub cameras: Vec<Arc<Admission>>,
 }
 
 /// A command that was begun.
-enum Begun {
+enum PendingAnswer {
     Done(String),
     /// The same id may come again, and be done then.
     NotNow(String),
     /// The answer, once it is on the disk.
-    Written(String, Soon<()>),
+    Written(String, Pending<()>),
     Parts {
-        accepting: Soon<(Vec<Part>, String)>,
+        accepting: Pending<(Vec<Part>, String)>,
         /// Places among the stations.
         meant: Vec<usize>,
         /// Nothing where nobody knows.
@@ -77,15 +77,15 @@ const PACE_TIME: Duration = Duration::from_secs(1);
 
 /// The answers of the last hour by the sender's id.
 #[derive(Default)]
-pub struct Known {
+pub struct AnswerCache {
     answers: HashMap<Arc<str>, Box<str>>,
     order: VecDeque<(Instant, Arc<str>)>,
 }
 
-impl Known {
+impl AnswerCache {
     /// What earlier runs answered, the oldest first.
     pub fn new(answers: Vec<(String, String)>, now: Instant) -> Self {
-        let mut known = Known::default();
+        let mut known = AnswerCache::default();
         answers
             .into_iter()
             .for_each(|(id, answer)| known.add(&id, &answer, now));
@@ -110,9 +110,9 @@ impl Known {
 /// When the last commands were done. Each has its lines in the audit log and its place in a commit: a sender that repeats
 /// itself in a loop must neither push the log's lines out nor hold triggers up.
 #[derive(Default)]
-pub struct Pace(VecDeque<Instant>);
+pub struct RateLimit(VecDeque<Instant>);
 
-impl Pace {
+impl RateLimit {
     fn allows(&mut self, now: Instant) -> bool {
         self.0
             .retain(|done| now.saturating_duration_since(*done) < PACE_TIME);
@@ -124,13 +124,13 @@ impl Pace {
     }
 }
 
-impl Foreman {
+impl CommandHandler {
     /// Until the line stops; what was not answered then comes again from the broker.
-    pub fn work(mut self, stop: &Stop, pulse: &Pulse) {
+    pub fn work(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
             pulse.beat();
             self.look_at_challenges();
-            match self.orders.recv_timeout(SIGN) {
+            match self.orders.recv_timeout(HEARTBEAT) {
                 Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -146,9 +146,9 @@ impl Foreman {
         // What is kept goes to the store at once: the clerk keeps more of a challenge with its parts' results.
         for event in self.rules.look(Instant::now()) {
             match event {
-                Event::Begin(key, value) => drop(self.store.begin(&key, &value)),
-                Event::Keep((key, value)) => drop(self.store.keep(&key, &value)),
-                Event::Ended(challenge) => ended.push(challenge),
+                ControlEvent::Begin(key, value) => drop(self.store.begin(&key, &value)),
+                ControlEvent::Keep((key, value)) => drop(self.store.keep(&key, &value)),
+                ControlEvent::Ended(challenge) => ended.push(challenge),
             }
         }
         ended
@@ -176,7 +176,7 @@ impl Foreman {
             reason: Some(words),
             ..Answer::default()
         };
-        let _ = self.answers.blocking_send(Answered::outcome(
+        let _ = self.answers.blocking_send(Reply::outcome(
             "challenge",
             message::answer(&answer),
             Some(key),
@@ -184,11 +184,11 @@ impl Foreman {
     }
 
     /// What waits, together: the store then writes it together.
-    fn serve(&mut self, first: Ordered) {
-        let orders: Vec<Ordered> = std::iter::once(first)
+    fn serve(&mut self, first: Request) {
+        let orders: Vec<Request> = std::iter::once(first)
             .chain(self.orders.try_iter())
             .collect();
-        let mut begun: Vec<(Ordered, Begun)> = vec![];
+        let mut begun: Vec<(Request, PendingAnswer)> = vec![];
         for ordered in orders {
             let id = &ordered.order.id;
             if id.is_some() && begun.iter().any(|(other, _)| other.order.id == *id) {
@@ -200,33 +200,33 @@ impl Foreman {
         self.finish(begun);
     }
 
-    fn begin(&mut self, ordered: &Ordered) -> Begun {
+    fn begin(&mut self, ordered: &Request) -> PendingAnswer {
         let known = ordered
             .order
             .id
             .as_ref()
             .and_then(|id| self.known.answers.get(id.as_str()));
         match (known, &ordered.order.command) {
-            (Some(payload), _) => Begun::Done(payload.to_string()),
-            (None, Command::Trigger(trigger)) => self.trigger(trigger, ordered),
+            (Some(payload), _) => PendingAnswer::Done(payload.to_string()),
+            (None, Action::Trigger(trigger)) => self.trigger(trigger, ordered),
             (None, command) if self.pace.allows(Instant::now()) => self.obey(command, ordered),
             (None, _) => {
                 let why = format!(
                     "more than {PACE_MAX} commands but triggers in a second; send it again later"
                 );
-                Begun::NotNow(message::answer(&rejected(ordered.order.id.as_deref(), why)))
+                PendingAnswer::NotNow(message::answer(&rejected(ordered.order.id.as_deref(), why)))
             }
         }
     }
 
     /// Answers, in the order of the commands, what is on the disk.
-    fn finish(&mut self, begun: Vec<(Ordered, Begun)>) {
+    fn finish(&mut self, begun: Vec<(Request, PendingAnswer)>) {
         for (ordered, how) in begun {
-            let is_answer = !matches!(how, Begun::NotNow(_));
+            let is_answer = !matches!(how, PendingAnswer::NotNow(_));
             let payload = match how {
-                Begun::Done(payload) | Begun::NotNow(payload) => Some(payload),
-                Begun::Written(payload, written) => written.wait().ok().map(|()| payload),
-                Begun::Parts {
+                PendingAnswer::Done(payload) | PendingAnswer::NotNow(payload) => Some(payload),
+                PendingAnswer::Written(payload, written) => written.wait().ok().map(|()| payload),
+                PendingAnswer::Parts {
                     accepting,
                     meant,
                     at,
@@ -244,7 +244,7 @@ impl Foreman {
         }
     }
 
-    fn obey(&mut self, command: &Command, ordered: &Ordered) -> Begun {
+    fn obey(&mut self, command: &Action, ordered: &Request) -> PendingAnswer {
         let id = ordered.order.id.as_deref();
         let done = |outcome: Result<Option<String>, String>| match outcome {
             Ok(reason) => Answer {
@@ -265,21 +265,21 @@ impl Foreman {
             Err(why) => rejected(id, why),
         };
         let answer = match command {
-            Command::Trigger(_) => rejected(id, "not here".to_owned()), // see `begin`
-            Command::SelectRecipe { recipe, revision } => {
+            Action::Trigger(_) => rejected(id, "not here".to_owned()), // see `begin`
+            Action::SelectRecipe { recipe, revision } => {
                 let selected = self.select(id, recipe, *revision);
                 begun(selected.map(|()| "it is prepared; the outcome comes as done".to_owned()))
             }
-            Command::Challenge(known) => {
+            Action::Challenge(known) => {
                 begun(self.challenge(id.unwrap_or_default(), known, ordered.came))
             }
-            Command::SetThreshold { region, value } => {
+            Action::SetThreshold { region, value } => {
                 done(self.set_threshold(region.as_deref(), *value))
             }
-            Command::Snapshot { camera } => done(self.snapshot(camera.as_deref())),
-            Command::Pause => done(self.paused(true)),
-            Command::Resume => done(self.paused(false)),
-            Command::Reset => {
+            Action::Snapshot { camera } => done(self.snapshot(camera.as_deref())),
+            Action::Pause => done(self.paused(true)),
+            Action::Resume => done(self.paused(false)),
+            Action::Reset => {
                 self.rules.reset();
                 self.look_at_challenges();
                 done(Ok(None))
@@ -296,14 +296,14 @@ impl Foreman {
         self.written(id, message::answer(&answer))
     }
 
-    fn written(&self, id: Option<&str>, payload: String) -> Begun {
+    fn written(&self, id: Option<&str>, payload: String) -> PendingAnswer {
         match id.map(|id| self.store.answered(id, &payload)) {
-            Some(written) => Begun::Written(payload, written),
-            None => Begun::Done(payload),
+            Some(written) => PendingAnswer::Written(payload, written),
+            None => PendingAnswer::Done(payload),
         }
     }
 
-    fn trigger(&mut self, trigger: &Trigger, ordered: &Ordered) -> Begun {
+    fn trigger(&mut self, trigger: &Trigger, ordered: &Request) -> PendingAnswer {
         let id = ordered.order.id.clone();
         let meant = match self.triggered(trigger) {
             Ok(meant) => meant,
@@ -319,13 +319,13 @@ impl Foreman {
         let asks = meant
             .iter()
             .flat_map(|place| asks(&self.stations[*place].asking, trigger, ordered.came, at));
-        let (asks, answered): (Vec<Ask>, _) = (asks.collect(), id.clone());
+        let (asks, answered): (Vec<PartRequest>, _) = (asks.collect(), id.clone());
         let accepting = self
             .store
             .accepting(asks, id, move |parts| accepted(answered, parts));
         // Nobody knows how long it waited.
         let at = (!ordered.stale || trigger.at.is_some()).then_some(at);
-        Begun::Parts {
+        PendingAnswer::Parts {
             accepting,
             meant,
             at,
@@ -402,8 +402,13 @@ impl Foreman {
         Ok(meant)
     }
 
-    fn challenge(&self, id: &str, known: &command::Known, came: Instant) -> Result<String, String> {
-        let joined = |entrance: &&Arc<Entrance>| {
+    fn challenge(
+        &self,
+        id: &str,
+        known: &command::ChallengeSpec,
+        came: Instant,
+    ) -> Result<String, String> {
+        let joined = |entrance: &&Arc<Admission>| {
             self.stations
                 .iter()
                 .all(|s| s.cameras.iter().all(|c| c.camera != entrance.camera))
@@ -446,7 +451,7 @@ impl Foreman {
                 recipe.revision
             ));
         }
-        let wanted = Wanted {
+        let wanted = RecipeRequest {
             id: id.map(str::to_owned),
             recipe: recipe.clone(),
         };
@@ -467,7 +472,9 @@ impl Foreman {
             identity.clone()
         };
         // The publisher is there as long as we are.
-        let _ = self.side.blocking_send(Side::Identity(Box::new(identity)));
+        let _ = self
+            .side
+            .blocking_send(BestEffort::Identity(Box::new(identity)));
         Ok(Some(match before {
             Some(before) => format!("was {before}; until the line starts again"),
             None => "there was none; until the line starts again".to_owned(),
@@ -505,10 +512,10 @@ fn before(now: Timestamp, ago: Duration) -> Timestamp {
         .unwrap_or(now)
 }
 
-fn asks(asking: &Asking, trigger: &Trigger, came: Instant, at: Timestamp) -> Vec<Ask> {
+fn asks(asking: &PartSource, trigger: &Trigger, came: Instant, at: Timestamp) -> Vec<PartRequest> {
     let ask = asking.ask(came, at);
     let (part_id, count, position) = (trigger.part_id.clone(), trigger.count, trigger.position);
-    asking.each(&Ask {
+    asking.each(&PartRequest {
         part_id,
         count,
         position,
@@ -549,7 +556,7 @@ mod tests {
 
     #[test]
     fn so_many_commands_are_done_in_a_second_and_more_in_the_next() {
-        let (now, mut pace) = (Instant::now(), Pace::default());
+        let (now, mut pace) = (Instant::now(), RateLimit::default());
         let allowed = (0..100).filter(|_| pace.allows(now)).count();
         assert_eq!(allowed, PACE_MAX);
         assert!(!pace.allows(now + PACE_TIME / 2) && pace.allows(now + PACE_TIME));
@@ -558,7 +565,7 @@ mod tests {
     #[test]
     fn an_id_is_known_for_an_hour() {
         let now = Instant::now();
-        let mut known = Known::new(vec![("a".into(), "first".into())], now);
+        let mut known = AnswerCache::new(vec![("a".into(), "first".into())], now);
         known.add("b", "second", now + KNOWN_FOR);
         assert_eq!(known.answers.len(), 2);
         known.add("c", "third", now + KNOWN_FOR + Duration::from_secs(1));

@@ -1,22 +1,22 @@
 //! Layer 3: what commands may change while the line runs: pause, threshold, challenge. Shared by the stages.
 
-use crate::base::health::{Causes, Health};
-use crate::data::report::{Judge, Report};
+use crate::base::health::{Diagnostics, Health};
+use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Verdict};
-use crate::protocol::command::{Expect, Known};
-use crate::store::{Kept, MOVED_ASIDE};
+use crate::protocol::command::{ChallengeSpec, Expect};
+use crate::store::{KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How each region of the recipe is judged; one without a name where it names none.
-pub type Judges = Vec<(Option<Arc<str>>, Judge)>;
+pub type RegionPolicies = Vec<(Option<Arc<str>>, DecisionPolicy)>;
 
 /// What a recipe asks of the line.
 #[derive(Debug, Default)]
-pub struct Judging {
-    pub judges: Judges,
+pub struct RecipePolicy {
+    pub judges: RegionPolicies,
     /// How often a challenge is due.
     pub challenge_every: Option<Duration>,
     /// What its two stored pictures scored.
@@ -32,30 +32,30 @@ pub struct Proof {
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Rules {
-    state: Arc<Mutex<State>>,
-    causes: Causes,
+pub struct LineControl {
+    state: Arc<Mutex<ControlState>>,
+    causes: Diagnostics,
 }
 
 #[derive(Debug)]
-struct State {
-    judging: Judging,
+struct ControlState {
+    judging: RecipePolicy,
     is_paused: bool,
     challenge: Option<Challenge>,
     /// When a challenge of each recipe was met last, or, where none was, the recipe judged first.
     met: HashMap<String, Instant>,
     /// For the foreman.
-    events: Vec<Event>,
+    events: Vec<ControlEvent>,
 }
 
 /// What is to be told, and kept for later runs.
 #[derive(Debug)]
-pub enum Event {
+pub enum ControlEvent {
     Ended(Challenge),
     /// In the store under that key; what stands there already stays.
     Begin(String, String),
     /// In the store under that key.
-    Keep(Kept),
+    Keep(KeyValue),
 }
 
 /// Known parts on their way: does the line still see?
@@ -75,7 +75,7 @@ pub struct Challenge {
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct SoFar {
     id: String,
-    order: Known,
+    order: ChallengeSpec,
     /// Parts that have a result, and those of them that have the expected one.
     judged: u32,
     caught: u32,
@@ -96,9 +96,13 @@ const KEPT: &str = "challenge/";
 const KEPT_MISSED: &str = "challenge_missed";
 const KEPT_MET: &str = "challenge_met/";
 
-impl Rules {
+impl LineControl {
     /// `kept` is what earlier runs kept. A challenge that was under way then has ended; one that was missed still counts.
-    pub fn new(judging: Judging, kept: &BTreeMap<String, String>, causes: Causes) -> Self {
+    pub fn new(
+        judging: RecipePolicy,
+        kept: &BTreeMap<String, String>,
+        causes: Diagnostics,
+    ) -> Self {
         // A clock that was set back since: as if it was now.
         let ago = |at: &str| {
             let ago = Timestamp::now().duration_since(at.parse().ok()?);
@@ -115,7 +119,7 @@ impl Rules {
                 so_far.cut = Some("winspect ended before its last part had a result".to_owned());
             }
             let (id, key) = (so_far.id.as_str().into(), key.clone());
-            Some(Event::Ended(Challenge {
+            Some(ControlEvent::Ended(Challenge {
                 id,
                 key,
                 since: Instant::now(),
@@ -128,14 +132,14 @@ impl Rules {
             causes.set(MISSED, Health::Failure, words);
         }
         let met = kept.iter().filter_map(met).collect();
-        let state = State {
-            judging: Judging::default(),
+        let state = ControlState {
+            judging: RecipePolicy::default(),
             is_paused: false,
             challenge: None,
             met,
             events,
         };
-        let rules = Rules {
+        let rules = LineControl {
             state: Arc::new(Mutex::new(state)),
             causes,
         };
@@ -144,19 +148,19 @@ impl Rules {
     }
 
     /// How a region is judged; one that the recipe does not know has no threshold.
-    pub fn judge(&self, region: Option<&str>) -> Judge {
+    pub fn judge(&self, region: Option<&str>) -> DecisionPolicy {
         let state = self.state();
         let judges = &state.judging.judges;
         let known = judges.iter().find(|(name, _)| name.as_deref() == region);
         known.or(judges.first()).map_or_else(
-            || Judge {
+            || DecisionPolicy {
                 recipe: "".into(),
                 threshold: None,
                 on_undecided: OnUndecided::Fail,
             },
             |(name, judge)| {
                 let threshold = judge.threshold.filter(|_| name.as_deref() == region);
-                Judge {
+                DecisionPolicy {
                     threshold,
                     ..judge.clone()
                 }
@@ -184,13 +188,13 @@ impl Rules {
     }
 
     /// Another recipe judges from now on. A challenge that was under way for the one before ends here.
-    pub fn change(&self, judging: Judging) {
+    pub fn change(&self, judging: RecipePolicy) {
         let mut state = self.state();
         let recipe = recipe_of(&judging);
         let is_new = judging.challenge_every.is_some() && !state.met.contains_key(&recipe);
         if is_new {
             state.met.insert(recipe.clone(), Instant::now());
-            state.events.push(Event::Begin(
+            state.events.push(ControlEvent::Begin(
                 format!("{KEPT_MET}{recipe}"),
                 Timestamp::now().to_string(),
             ));
@@ -256,7 +260,7 @@ impl Rules {
         }
     }
 
-    pub fn judges(&self) -> Judges {
+    pub fn judges(&self) -> RegionPolicies {
         self.state().judging.judges.clone()
     }
 
@@ -281,7 +285,7 @@ impl Rules {
     ///
     /// # Errors
     /// When a challenge is under way.
-    pub fn challenge(&self, id: &str, order: &Known, since: Instant) -> Result<(), String> {
+    pub fn challenge(&self, id: &str, order: &ChallengeSpec, since: Instant) -> Result<(), String> {
         let mut state = self.state();
         if let Some(challenge) = &state.challenge {
             return Err(format!(
@@ -305,7 +309,7 @@ impl Rules {
             asked: 0,
             so_far,
         };
-        state.events.push(Event::Keep(challenge.kept()));
+        state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);
         self.causes.set(IS_UNDER_WAY, Health::CheckFunction, id);
         Ok(())
@@ -331,7 +335,7 @@ impl Rules {
 
     /// A part has its result: whatever it is, it counts for the challenge that the part belongs to. What is to be kept with
     /// that result.
-    pub fn judged(&self, report: &Report) -> Vec<Kept> {
+    pub fn judged(&self, report: &Report) -> Vec<KeyValue> {
         let Some(id) = &report.part.ask.challenge else {
             return vec![];
         };
@@ -363,7 +367,7 @@ impl Rules {
             kept.push((KEPT_MISSED.to_owned(), ended.words()));
             self.causes.set(MISSED, Health::Failure, ended.words());
         }
-        state.events.push(Event::Ended(ended));
+        state.events.push(ControlEvent::Ended(ended));
         kept
     }
 
@@ -373,7 +377,7 @@ impl Rules {
         state.cut("reset by a command");
         state
             .events
-            .push(Event::Keep((KEPT_MISSED.to_owned(), String::new())));
+            .push(ControlEvent::Keep((KEPT_MISSED.to_owned(), String::new())));
         drop(state);
         [IS_UNDER_WAY, MISSED, MOVED_ASIDE]
             .iter()
@@ -386,7 +390,7 @@ impl Rules {
     }
 
     /// Tells when the challenge is overdue; what there is to be told and kept.
-    pub fn look(&self, now: Instant) -> Vec<Event> {
+    pub fn look(&self, now: Instant) -> Vec<ControlEvent> {
         let mut state = self.state();
         let met = state.met.get(&recipe_of(&state.judging)).copied();
         let since = met.map_or(Duration::ZERO, |met| now.saturating_duration_since(met));
@@ -403,13 +407,13 @@ impl Rules {
         std::mem::take(&mut state.events)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ControlState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Without its revision: another one is no other part.
-fn recipe_of(judging: &Judging) -> String {
+fn recipe_of(judging: &RecipePolicy) -> String {
     let label = judging
         .judges
         .first()
@@ -420,13 +424,13 @@ fn recipe_of(judging: &Judging) -> String {
         .to_owned()
 }
 
-impl State {
+impl ControlState {
     /// The challenge that is under way ends before its last part has a result.
     fn cut(&mut self, why: &str) {
         if let Some(mut challenge) = self.challenge.take() {
             challenge.so_far.cut = Some(why.to_owned());
-            self.events.push(Event::Keep(challenge.kept()));
-            self.events.push(Event::Ended(challenge));
+            self.events.push(ControlEvent::Keep(challenge.kept()));
+            self.events.push(ControlEvent::Ended(challenge));
         }
     }
 }
@@ -434,7 +438,7 @@ impl State {
 impl Proof {
     /// What is wrong with the pictures under these thresholds: the good one must pass in every region, the bad one fail
     /// in one of them.
-    pub fn flaw(&self, judges: &[(Option<Arc<str>>, Judge)]) -> Option<String> {
+    pub fn flaw(&self, judges: &[(Option<Arc<str>>, DecisionPolicy)]) -> Option<String> {
         let thresholds: Vec<Option<f32>> =
             judges.iter().map(|(_, judge)| judge.threshold).collect();
         let fails = |scores: &[f32]| {
@@ -465,7 +469,7 @@ impl Expect {
 }
 
 impl Challenge {
-    pub fn kept(&self) -> Kept {
+    pub fn kept(&self) -> KeyValue {
         (
             self.key.clone(),
             serde_json::to_string(&self.so_far).expect("plain values"),
@@ -516,58 +520,58 @@ mod tests {
     use crate::data::part::tests::ask;
     use crate::data::verdict::Reason;
 
-    const BAD: Known = Known {
+    const BAD: ChallengeSpec = ChallengeSpec {
         camera: None,
         parts: 2,
         expect: Expect::Fail,
     };
 
-    fn judge(recipe: &str, threshold: Option<f32>) -> Judge {
-        Judge {
+    fn judge(recipe: &str, threshold: Option<f32>) -> DecisionPolicy {
+        DecisionPolicy {
             recipe: recipe.into(),
             threshold,
             on_undecided: OnUndecided::Fail,
         }
     }
 
-    fn judging(recipe: &str, challenge_every: Option<Duration>) -> Judging {
-        Judging {
+    fn judging(recipe: &str, challenge_every: Option<Duration>) -> RecipePolicy {
+        RecipePolicy {
             judges: vec![(None, judge(recipe, Some(0.5)))],
             challenge_every,
             proof: None,
         }
     }
 
-    fn rules(interval: Option<Duration>) -> (Rules, Causes) {
-        let causes = Causes::default();
+    fn rules(interval: Option<Duration>) -> (LineControl, Diagnostics) {
+        let causes = Diagnostics::default();
         (
-            Rules::new(judging("nut@1", interval), &BTreeMap::new(), causes.clone()),
+            LineControl::new(judging("nut@1", interval), &BTreeMap::new(), causes.clone()),
             causes,
         )
     }
 
     /// A part of the camera that is asked for now.
-    fn part(rules: &Rules, camera: &str) -> Part {
+    fn part(rules: &LineControl, camera: &str) -> Part {
         let mut asked = ask(camera, Duration::from_secs(1));
         asked.challenge = rules.claim(camera, asked.since);
         Part::new(1, "run".into(), 1, asked)
     }
 
     /// What is kept with its result.
-    fn judged(rules: &Rules, part: &Part, verdict: Verdict) -> Vec<Kept> {
+    fn judged(rules: &LineControl, part: &Part, verdict: Verdict) -> Vec<KeyValue> {
         let mut report = Report::undecided(part.clone(), Reason::Late, &rules.judge(None));
         report.verdict = verdict;
         rules.judged(&report)
     }
 
     /// What the foreman is told, and what he keeps by the way.
-    fn told(rules: &Rules, kept: &mut BTreeMap<String, String>) -> Vec<(bool, String)> {
+    fn told(rules: &LineControl, kept: &mut BTreeMap<String, String>) -> Vec<(bool, String)> {
         let mut told = vec![];
         for event in rules.look(Instant::now()) {
             match event {
-                Event::Begin(key, value) => drop(kept.entry(key).or_insert(value)),
-                Event::Keep((key, value)) => drop(kept.insert(key, value)),
-                Event::Ended(challenge) => {
+                ControlEvent::Begin(key, value) => drop(kept.entry(key).or_insert(value)),
+                ControlEvent::Keep((key, value)) => drop(kept.insert(key, value)),
+                ControlEvent::Ended(challenge) => {
                     kept.remove(&challenge.key); // the broker has it
                     told.push((challenge.is_met(), challenge.words()));
                 }
@@ -617,22 +621,22 @@ mod tests {
     fn a_missed_challenge_is_a_failure_until_one_is_met_also_after_a_restart() {
         let (rules, causes) = rules(None);
         let mut kept = BTreeMap::new();
-        let challenge = |rules: &Rules, verdict, kept: &mut BTreeMap<_, _>| {
+        let challenge = |rules: &LineControl, verdict, kept: &mut BTreeMap<_, _>| {
             rules
-                .challenge("c", &Known { parts: 1, ..BAD }, Instant::now())
+                .challenge("c", &ChallengeSpec { parts: 1, ..BAD }, Instant::now())
                 .expect("none is under way");
             kept.extend(judged(rules, &part(rules, "top"), verdict));
             told(rules, kept).remove(0).0
         };
         assert!(!challenge(&rules, Verdict::Pass, &mut kept));
         assert_eq!(causes.all().0, Health::Failure);
-        let causes = Causes::default();
-        let again = Rules::new(judging("nut@1", None), &kept, causes.clone());
+        let causes = Diagnostics::default();
+        let again = LineControl::new(judging("nut@1", None), &kept, causes.clone());
         assert_eq!(causes.all().0, Health::Failure);
         assert!(challenge(&again, Verdict::Fail, &mut kept));
         assert_eq!(causes.all().0, Health::Normal);
-        let causes = Causes::default();
-        Rules::new(judging("nut@1", None), &kept, causes.clone());
+        let causes = Diagnostics::default();
+        LineControl::new(judging("nut@1", None), &kept, causes.clone());
         assert_eq!(causes.all().0, Health::Normal);
     }
 
@@ -668,11 +672,11 @@ mod tests {
         );
         kept.extend(judged(&rules, &two, Verdict::Fail));
         // The run ends, and the next one knows; it would also know of one that had just come to its end.
-        let next = Rules::new(judging("nut@1", None), &kept, Causes::default());
+        let next = LineControl::new(judging("nut@1", None), &kept, Diagnostics::default());
         let words = "challenge c: winspect ended before its last part had a result; 1 of 2 parts had a result, 1 fail";
         assert_eq!(told(&next, &mut kept.clone()), [(false, words.to_owned())]);
         kept.extend(judged(&rules, &part(&rules, "top"), Verdict::Fail));
-        let next = Rules::new(judging("nut@1", None), &kept, Causes::default());
+        let next = LineControl::new(judging("nut@1", None), &kept, Diagnostics::default());
         assert!(told(&next, &mut kept)[0].0);
         told(&rules, &mut kept);
         begin();
@@ -681,14 +685,14 @@ mod tests {
         begin();
         rules.stop();
         assert!(told(&rules, &mut kept)[0].1.contains("the line stops"));
-        let last = Rules::new(judging("nut@1", None), &kept, Causes::default());
+        let last = LineControl::new(judging("nut@1", None), &kept, Diagnostics::default());
         assert!(told(&last, &mut kept).is_empty());
     }
 
     #[test]
     fn a_challenge_of_one_camera_leaves_the_parts_of_others_alone() {
         let (rules, _) = rules(None);
-        let order = Known {
+        let order = ChallengeSpec {
             camera: Some("top".to_owned()),
             ..BAD
         };
@@ -719,23 +723,23 @@ mod tests {
         let ago =
             |seconds| (Timestamp::now() - jiff::SignedDuration::from_secs(seconds)).to_string();
         let mut kept: BTreeMap<String, String> = [("challenge_met/nut".to_owned(), ago(50))].into();
-        let is_overdue = |rules: &Rules, causes: &Causes, seconds| {
+        let is_overdue = |rules: &LineControl, causes: &Diagnostics, seconds| {
             rules.look(Instant::now() + Duration::from_secs(seconds));
             causes.all().1.iter().any(|cause| cause.contains("overdue"))
         };
-        let causes = Causes::default();
-        let rules = Rules::new(judging("nut@2", minute), &kept, causes.clone());
+        let causes = Diagnostics::default();
+        let rules = LineControl::new(judging("nut@2", minute), &kept, causes.clone());
         assert!(!is_overdue(&rules, &causes, 5) && is_overdue(&rules, &causes, 15));
         // Where none was ever met the recipe's first start counts, not each one.
         told(
-            &Rules::new(judging("bolt@1", minute), &kept, Causes::default()),
+            &LineControl::new(judging("bolt@1", minute), &kept, Diagnostics::default()),
             &mut kept,
         );
         assert!(kept["challenge_met/bolt"] > kept["challenge_met/nut"]);
         kept.insert("challenge_met/bolt".to_owned(), ago(70));
-        let causes = Causes::default();
+        let causes = Diagnostics::default();
         assert!(is_overdue(
-            &Rules::new(judging("bolt@1", minute), &kept, causes.clone()),
+            &LineControl::new(judging("bolt@1", minute), &kept, causes.clone()),
             &causes,
             0
         ));
@@ -743,16 +747,16 @@ mod tests {
 
     #[test]
     fn each_region_has_its_own_threshold_and_an_unknown_one_none() {
-        let causes = Causes::default();
+        let causes = Diagnostics::default();
         let judge = |threshold| judge("tray@1", threshold);
         let judges = vec![
             (Some("left".into()), judge(Some(0.5))),
             (Some("right".into()), judge(None)),
         ];
-        let rules = Rules::new(
-            Judging {
+        let rules = LineControl::new(
+            RecipePolicy {
                 judges,
-                ..Judging::default()
+                ..RecipePolicy::default()
             },
             &BTreeMap::new(),
             causes.clone(),
@@ -781,13 +785,13 @@ mod tests {
 
     #[test]
     fn pictures_that_the_threshold_does_not_tell_apart_are_a_failure_as_soon_as_it_is_set() {
-        let causes = Causes::default();
+        let causes = Diagnostics::default();
         let proof = Some(Proof {
             good: vec![0.1],
             bad: vec![0.9],
         });
-        let rules = Rules::new(
-            Judging {
+        let rules = LineControl::new(
+            RecipePolicy {
                 proof,
                 ..judging("nut@1", None)
             },

@@ -1,24 +1,24 @@
 //! Layer 6: the desk: the inspector's stage. Takes frames with their parts, judges, hands over, accounts.
 
 use crate::base::exit::{Exit, Failure, chain};
-use crate::base::health::{Causes, Health};
-use crate::base::systemd::Pulse;
+use crate::base::health::{Diagnostics, Health};
+use crate::base::systemd::Heartbeat;
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
 use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
-use crate::data::report::{Evidence, Report, Took};
-use crate::data::verdict::{Reason, Region, Rule, Verdict, regions};
-use crate::line::admission::Asking;
-use crate::line::changeover::{CHOSEN, Changed};
-use crate::line::control::Rules;
-use crate::line::queue::{Intake, Waiting};
-use crate::line::views::Joins;
-use crate::line::{Prepared, judging_of};
+use crate::data::report::{JudgedFrame, Latency, Report};
+use crate::data::verdict::{Defect, Reason, Rule, Verdict, regions};
+use crate::line::admission::PartSource;
+use crate::line::changeover::{RecipeSwap, SELECTED_RECIPE};
+use crate::line::control::LineControl;
+use crate::line::queue::{FrameReceiver, QueuedFrame};
+use crate::line::views::ViewJoiner;
+use crate::line::{ActiveRecipe, judging_of};
 use crate::recipe::quality::{Flaw, Repeats};
 use crate::store::Store;
-use crate::winclip::inspector::Judgement;
+use crate::winclip::inspector::RegionScore;
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,28 +46,28 @@ struct Opened {
     is_bad: bool,
 }
 
-pub struct Desk {
+pub struct InspectStage {
     /// What judges; another recipe brings its own.
-    pub eye: Prepared,
-    pub swap: Receiver<Changed>,
+    pub eye: ActiveRecipe,
+    pub swap: Receiver<RecipeSwap>,
     /// Frames that are looked at together at most.
     pub batch: usize,
     /// The live cameras: those of others may repeat themselves.
     pub watched: HashMap<Arc<str>, Watched>,
-    pub asking: HashMap<Arc<str>, Asking>,
-    pub joins: Arc<Mutex<Joins>>,
-    pub rules: Rules,
-    pub causes: Causes,
+    pub asking: HashMap<Arc<str>, PartSource>,
+    pub joins: Arc<Mutex<ViewJoiner>>,
+    pub rules: LineControl,
+    pub causes: Diagnostics,
     pub store: Store,
-    pub evidence: Sender<Evidence>,
-    pub pulse: Pulse,
+    pub evidence: Sender<JudgedFrame>,
+    pub pulse: Heartbeat,
     /// In a row.
     pub failures: u32,
 }
 
-impl Desk {
+impl InspectStage {
     /// The loop that everybody reads first.
-    pub fn inspect(mut self, intake: &Intake) -> Result<(), Failure> {
+    pub fn inspect(mut self, intake: &FrameReceiver) -> Result<(), Failure> {
         let mut ended = Ok(());
         self.tell_self_test(self.recalled());
         while ended.is_ok() {
@@ -85,7 +85,7 @@ impl Desk {
 
     /// Another recipe, between two parts.
     fn change(&mut self) {
-        while let Ok(Changed {
+        while let Ok(RecipeSwap {
             prepared,
             judges,
             done,
@@ -93,7 +93,7 @@ impl Desk {
         {
             self.rules.change(judging_of(judges, &prepared));
             self.eye = prepared;
-            self.causes.clear(CHOSEN);
+            self.causes.clear(SELECTED_RECIPE);
             self.tell_self_test(self.recalled());
             let _ = done.send(()); // who waits for it may have stopped
         }
@@ -102,7 +102,7 @@ impl Desk {
     /// Nothing has come for a while.
     fn idle(&mut self) {
         self.change();
-        let Prepared {
+        let ActiveRecipe {
             inspector,
             self_test: Some(test),
             ..
@@ -138,7 +138,7 @@ impl Desk {
     }
 
     /// Frames that waited together are looked at together.
-    fn serve(&mut self, batch: Vec<Waiting>) -> Result<(), Failure> {
+    fn serve(&mut self, batch: Vec<QueuedFrame>) -> Result<(), Failure> {
         let mut batch: Vec<Opened> = batch
             .into_iter()
             .filter_map(|waiting| self.open(waiting))
@@ -160,7 +160,7 @@ impl Desk {
             ticket.into_iter().for_each(|ticket| ticket.settle(outcome));
             for report in &reports {
                 // Full means that the artist is behind: this picture is not drawn.
-                let evidence = Evidence {
+                let evidence = JudgedFrame {
                     report: Arc::new(report.clone()),
                     picture: frame.picture.clone(),
                 };
@@ -182,8 +182,8 @@ impl Desk {
     }
 
     /// A frame with its parts; nothing when it is too late for all of them, or the line stops.
-    fn open(&mut self, waiting: Waiting) -> Option<Opened> {
-        let Waiting {
+    fn open(&mut self, waiting: QueuedFrame) -> Option<Opened> {
+        let QueuedFrame {
             frame,
             ticket,
             parts,
@@ -304,10 +304,10 @@ impl Desk {
         let mut report = Report::undecided(part, Reason::EngineError, &judge);
         (report.captured_at, report.captured_by) = (frame.captured_at, frame.captured_by);
         report.seen_by = frame.camera.clone();
-        report.took = Took {
+        report.took = Latency {
             queue: since.elapsed(),
             decode: frame.decode,
-            ..Took::default()
+            ..Latency::default()
         };
         report
     }
@@ -340,7 +340,7 @@ fn undecide(reports: &mut [Report], reason: Reason, detail: &str) {
 }
 
 /// Each report by the judgement of its region.
-fn decide_all(reports: &mut [Report], judgements: &[Judgement]) {
+fn decide_all(reports: &mut [Report], judgements: &[RegionScore]) {
     for report in reports {
         match judgements
             .iter()
@@ -356,7 +356,7 @@ fn decide_all(reports: &mut [Report], judgements: &[Judgement]) {
     }
 }
 
-fn decide(report: &mut Report, judgement: Judgement) {
+fn decide(report: &mut Report, judgement: RegionScore) {
     let rule = Rule {
         threshold: report.threshold,
     };
@@ -372,7 +372,7 @@ fn decide(report: &mut Report, judgement: Judgement) {
 }
 
 /// Where a person should look: the areas in the upper half between the map's median and its peak.
-fn suspicious(map: &Map, area: Area) -> Vec<Region> {
+fn suspicious(map: &Map, area: Area) -> Vec<Defect> {
     let mut sorted = map.values().to_vec();
     sorted.sort_by(f32::total_cmp);
     let level = (sorted[sorted.len() / 2] + map.max()) / 2.0;

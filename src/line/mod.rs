@@ -20,21 +20,21 @@ pub mod views;
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::base::exit::{Exit, Failure};
-use crate::base::health::{Causes, Condition, Health, State};
+use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::base::stop::{Stop, Stopper, stop_pair};
-use crate::base::systemd::Pulse;
+use crate::base::systemd::Heartbeat;
 use crate::camera::{self, CameraError};
 use crate::config::{CameraConfig, LineConfig, RecipeConfig};
 use crate::data::counters::{Tally, TallyCount};
-use crate::data::report::Judge;
-use crate::line::admission::{Asking, CameraSink, Entrance, States};
-use crate::line::changeover::{CHOSEN, Changeover};
-use crate::line::commands::{Foreman, Known, Pace, Station};
-use crate::line::control::{Judges, Judging, Rules};
-use crate::line::inspect::{Desk, Watched};
-use crate::line::overlays::{Artist, Brush};
+use crate::data::report::DecisionPolicy;
+use crate::line::admission::{Admission, CameraSink, CameraStates, PartSource};
+use crate::line::changeover::{Changeover, SELECTED_RECIPE};
+use crate::line::commands::{AnswerCache, CameraGroup, CommandHandler, RateLimit};
+use crate::line::control::{LineControl, RecipePolicy, RegionPolicies};
+use crate::line::inspect::{InspectStage, Watched};
+use crate::line::overlays::{OverlayPainter, OverlayStage};
 use crate::line::queue::intake;
-use crate::line::views::Joins;
+use crate::line::views::ViewJoiner;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::{ORDERS, Wiring};
 use crate::protocol::message;
@@ -42,8 +42,8 @@ use crate::protocol::message::{Identity, Metrics};
 use crate::recipe::quality::Gate;
 use crate::recipe::self_test::SelfTest;
 use crate::recipe::threshold::{of_region, thresholds};
-use crate::store::{self, Found, Opened, Outbox, Store, Words};
-use crate::trigger::Policy;
+use crate::store::{self, OpenStore, Outbox, Recovered, Store, Words};
+use crate::trigger::Overflow;
 use crate::trigger::Trigger;
 use crate::winclip::Inspector;
 use crossbeam::channel::bounded;
@@ -68,7 +68,7 @@ pub struct Line {
     cameras: Vec<Stage>,
     others: Vec<Stage>,
     tallies: Tallies,
-    states: States,
+    states: CameraStates,
     outbox: Arc<Outbox>,
 }
 
@@ -77,7 +77,7 @@ type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
 struct Stage {
     name: String,
     /// Where its being stuck means that the line is.
-    pulse: Option<Pulse>,
+    pulse: Option<Heartbeat>,
     thread: JoinHandle<Result<(), Failure>>,
 }
 
@@ -104,7 +104,7 @@ pub struct Summary {
 }
 
 /// What judges: a recipe that was prepared.
-pub struct Prepared {
+pub struct ActiveRecipe {
     pub inspector: Inspector,
     /// What it lets through is judged.
     pub gate: Gate,
@@ -118,30 +118,30 @@ pub struct Prepared {
 }
 
 /// How a recipe becomes what judges, while the line runs too.
-pub type Prepare = Box<dyn Fn(&RecipeConfig, Moment) -> Result<Prepared, Failure> + Send>;
+pub type Prepare = Box<dyn Fn(&RecipeConfig, PrepareMode) -> Result<ActiveRecipe, Failure> + Send>;
 
 /// When a recipe is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum PrepareMode {
     /// Before the line is ready: may take minutes, and the whole machine.
-    Start,
+    Startup,
     /// Beside a line that judges.
-    Beside,
+    Live,
 }
 
 /// The store, before anything else of a line: it knows which recipe was chosen last.
 pub struct Opening {
     pub store: Store,
-    pub opened: Opened,
-    pub found: Found,
-    pub causes: Causes,
+    pub opened: OpenStore,
+    pub found: Recovered,
+    pub causes: Diagnostics,
 }
 
 impl Opening {
     /// # Errors
     /// When the store is another process's, or cannot be made.
-    pub fn open(settings: store::Settings, run_id: &str) -> Result<Self, Failure> {
-        let causes = Causes::default();
+    pub fn open(settings: store::StoreSettings, run_id: &str) -> Result<Self, Failure> {
+        let causes = Diagnostics::default();
         let (store, opened, found) = Store::open(settings, run_id, causes.clone())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         Ok(Opening {
@@ -154,7 +154,7 @@ impl Opening {
 
     /// The recipe that was selected last, where there still is one of that name; else the line's first.
     pub fn chosen<'a>(&self, config: &'a LineConfig) -> &'a RecipeConfig {
-        let Some(name) = self.found.kept.get(CHOSEN) else {
+        let Some(name) = self.found.kept.get(SELECTED_RECIPE) else {
             return &config.recipe;
         };
         let chosen = config
@@ -176,7 +176,10 @@ impl Opening {
 ///
 /// # Errors
 /// When the engine fails to compare the references.
-pub fn judges_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judges, Failure> {
+pub fn judges_of(
+    recipe: &RecipeConfig,
+    prepared: &mut ActiveRecipe,
+) -> Result<RegionPolicies, Failure> {
     let found = thresholds(
         &recipe.thresholds,
         &mut prepared.inspector,
@@ -192,7 +195,7 @@ pub fn judges_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judge
                 "no threshold{of_region}: {why}. Every part will be undecided(not_ready)"
             ),
         }
-        let judge = Judge {
+        let judge = DecisionPolicy {
             recipe: recipe.label().into(),
             threshold: threshold.ok(),
             on_undecided: recipe.on_undecided,
@@ -205,7 +208,7 @@ pub fn judges_of(recipe: &RecipeConfig, prepared: &mut Prepared) -> Result<Judge
 /// Its two stored pictures must score what an earlier run was taught; what is new to it, later ones will know.
 pub fn recall(
     recipe: &RecipeConfig,
-    prepared: &mut Prepared,
+    prepared: &mut ActiveRecipe,
     kept: &mut BTreeMap<String, String>,
     store: &Store,
 ) {
@@ -230,9 +233,9 @@ pub fn recall(
 }
 
 /// What a recipe asks of the line.
-pub fn judging_of(judges: Judges, prepared: &Prepared) -> Judging {
+pub fn judging_of(judges: RegionPolicies, prepared: &ActiveRecipe) -> RecipePolicy {
     let proof = prepared.self_test.as_ref().map(SelfTest::proof);
-    Judging {
+    RecipePolicy {
         judges,
         challenge_every: prepared.challenge_every,
         proof,
@@ -253,10 +256,10 @@ impl Line {
     ) -> Result<Line, Failure> {
         let (stopper, stop) = stop_pair();
         let recipe = opening.chosen(config);
-        let mut eye = prepare(recipe, Moment::Start)?;
+        let mut eye = prepare(recipe, PrepareMode::Startup)?;
         let judges = judges_of(recipe, &mut eye)?;
         recall(recipe, &mut eye, &mut opening.found.kept, &opening.store);
-        let brush = Brush(eye.inspector.painter());
+        let brush = OverlayPainter(eye.inspector.painter());
         let Opening {
             store,
             opened,
@@ -270,16 +273,16 @@ impl Line {
                 "{} judges; which one was selected last stands in the store, which cannot be read",
                 recipe.label()
             );
-            causes.set(CHOSEN, Health::Failure, words + ": select one");
+            causes.set(SELECTED_RECIPE, Health::Failure, words + ": select one");
         }
-        let rules = Rules::new(judging_of(judges, &eye), &found.kept, causes.clone());
-        let known = Known::new(found.answers, Instant::now());
+        let rules = LineControl::new(judging_of(judges, &eye), &found.kept, causes.clone());
+        let known = AnswerCache::new(found.answers, Instant::now());
         let (side, side_end) = mpsc::channel(SIDE_WAITING);
         let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
         let (snapshots, snapshots_end) = bounded(1);
         let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING);
         let (orders, orders_end) = bounded(ORDERS.into());
-        let policies: Vec<Policy> = config.cameras.iter().map(CameraConfig::policy).collect();
+        let policies: Vec<Overflow> = config.cameras.iter().map(CameraConfig::policy).collect();
         let (intake, places) = intake(&policies);
 
         let tallies: Tallies = Arc::new(
@@ -291,19 +294,19 @@ impl Line {
         );
         let joins = Arc::new(Mutex::new(joins_of(config)));
         let words = words_of(&rules, &joins, &identity, config.mqtt.timed_reject);
-        let (mut cameras, states) = (vec![], States::default());
+        let (mut cameras, states) = (vec![], CameraStates::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
             let source =
                 camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
             let name = camera.camera.name.clone();
-            let asks = Asking {
+            let asks = PartSource {
                 camera: name.clone(),
                 terms: camera.terms,
                 rules: rules.clone(),
             };
             let tally = tallies[&*name].clone();
-            let entrance = Entrance::new(
+            let entrance = Admission::new(
                 asks.clone(),
                 &camera.trigger,
                 place,
@@ -348,7 +351,7 @@ impl Line {
             rules: rules.clone(),
             kept: found.kept,
         };
-        let desk = Desk {
+        let desk = InspectStage {
             eye,
             swap: swap_end,
             batch: config.batch,
@@ -359,10 +362,10 @@ impl Line {
             causes: causes.clone(),
             store: store.clone(),
             evidence,
-            pulse: Pulse::default(),
+            pulse: Heartbeat::default(),
             failures: 0,
         };
-        let foreman = Foreman {
+        let foreman = CommandHandler {
             orders: orders_end,
             answers,
             side: side.clone(),
@@ -373,7 +376,7 @@ impl Line {
             stations,
             identity: shared,
             known,
-            pace: Pace::default(),
+            pace: RateLimit::default(),
             recipes: config
                 .recipes
                 .iter()
@@ -384,7 +387,7 @@ impl Line {
         };
         let dropped = Arc::new(AtomicU64::new(0));
         let (heatmaps, folder) = (config.mqtt.heatmaps, config.overlays.clone());
-        let artist = Artist {
+        let artist = OverlayStage {
             brush,
             heatmaps,
             folder,
@@ -403,11 +406,11 @@ impl Line {
             answers: answers_end,
             condition: Box::new(move || condition(&causes, &rules, runs_by_itself)),
             metrics: metrics_of(tallies.clone(), outbox.clone(), dropped),
-            pulse: Pulse::default(),
+            pulse: Heartbeat::default(),
         };
         let settings = config.mqtt.clone();
         let changeover_stop = stop.clone();
-        let (clerk_pulse, foreman_pulse) = (Pulse::default(), Pulse::default());
+        let (clerk_pulse, foreman_pulse) = (Heartbeat::default(), Heartbeat::default());
         let others = vec![
             stage("inspector", Some(desk.pulse.clone()), move || {
                 desk.inspect(&intake)
@@ -422,7 +425,7 @@ impl Line {
             }),
             // Preparing a recipe takes as long as it takes.
             stage("changeover", None, move || {
-                changeover.work(&changeover_stop, &Pulse::default());
+                changeover.work(&changeover_stop, &Heartbeat::default());
                 Ok(())
             }),
             // No verdict waits for the artist.
@@ -456,7 +459,7 @@ impl Line {
     }
 
     /// The signs of life of the stages that still run, and must give them.
-    pub fn pulses(&self) -> Vec<(&str, &Pulse)> {
+    pub fn pulses(&self) -> Vec<(&str, &Heartbeat)> {
         let running = self
             .cameras
             .iter()
@@ -533,7 +536,7 @@ impl Line {
 /// Who and where; what judges is said by [`Identity::judged_by`].
 fn identity_of(
     config: &LineConfig,
-    eye: &Prepared,
+    eye: &ActiveRecipe,
     model: &str,
     run_id: &str,
     previous: Vec<store::Previous>,
@@ -562,8 +565,8 @@ fn identity_of(
 
 /// What the store needs to know of a line.
 fn words_of(
-    rules: &Rules,
-    joins: &Arc<Mutex<Joins>>,
+    rules: &LineControl,
+    joins: &Arc<Mutex<ViewJoiner>>,
     identity: &Identity,
     timed_reject: bool,
 ) -> Words {
@@ -588,7 +591,7 @@ fn words_of(
 }
 
 /// The names under which several cameras see one part, with those cameras.
-fn joins_of(config: &LineConfig) -> Joins {
+fn joins_of(config: &LineConfig) -> ViewJoiner {
     let mut stations: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
     for (name, camera) in config
         .cameras
@@ -600,16 +603,16 @@ fn joins_of(config: &LineConfig) -> Joins {
             .or_default()
             .push(camera.camera.name.clone());
     }
-    Joins::new(stations)
+    ViewJoiner::new(stations)
 }
 
 /// Who commands mean: cameras alone, and those that share a name.
 fn stations_of(
     config: &LineConfig,
-    entrances: &BTreeMap<Arc<str>, Arc<Entrance>>,
-    rules: &Rules,
-) -> Vec<Station> {
-    let mut stations: Vec<Station> = vec![];
+    entrances: &BTreeMap<Arc<str>, Arc<Admission>>,
+    rules: &LineControl,
+) -> Vec<CameraGroup> {
+    let mut stations: Vec<CameraGroup> = vec![];
     for camera in config
         .cameras
         .iter()
@@ -626,12 +629,12 @@ fn stations_of(
         {
             Some(station) => station.cameras.push(entrance),
             None => {
-                let asking = Asking {
+                let asking = PartSource {
                     camera: name,
                     terms: camera.terms,
                     rules: rules.clone(),
                 };
-                stations.push(Station {
+                stations.push(CameraGroup {
                     asking,
                     cameras: vec![entrance],
                 });
@@ -642,15 +645,15 @@ fn stations_of(
 }
 
 /// What is told of the line as a whole.
-fn condition(causes: &Causes, rules: &Rules, runs_by_itself: bool) -> Condition {
+fn condition(causes: &Diagnostics, rules: &LineControl, runs_by_itself: bool) -> LineCondition {
     let (health, causes) = causes.all();
     let state = match () {
-        () if !rules.can_judge() => State::Error,
-        () if rules.is_paused() => State::Initialized,
-        () if runs_by_itself => State::ContinuousExecution,
-        () => State::Ready,
+        () if !rules.can_judge() => LineState::Error,
+        () if rules.is_paused() => LineState::Initialized,
+        () if runs_by_itself => LineState::ContinuousExecution,
+        () => LineState::Ready,
     };
-    Condition {
+    LineCondition {
         state,
         health,
         causes,
@@ -676,7 +679,7 @@ fn metrics_of(
 /// Starts a thread with a name; a panic in it stops the process (see [`name_the_stage_that_panics`]).
 fn stage(
     name: &str,
-    pulse: Option<Pulse>,
+    pulse: Option<Heartbeat>,
     work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
 ) -> Stage {
     let thread = std::thread::Builder::new()
@@ -703,7 +706,7 @@ pub fn name_the_stage_that_panics() {
 }
 
 fn camera_stage(mut source: Box<dyn camera::Source>, mut sink: CameraSink, stop: Stop) -> Stage {
-    let (name, pulse) = (sink.entrance.camera.clone(), Pulse::default());
+    let (name, pulse) = (sink.entrance.camera.clone(), Heartbeat::default());
     let stop = stop.with_pulse(pulse.clone());
     stage(&format!("camera-{name}"), Some(pulse), move || {
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));

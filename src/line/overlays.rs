@@ -3,13 +3,13 @@
 use crate::base::exit::Failure;
 use crate::data::map::Map;
 use crate::data::picture::Picture;
-use crate::data::report::{Evidence, Report};
+use crate::data::report::{JudgedFrame, Report};
 use crate::data::verdict::Verdict;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{Drawing, Layer};
+use crate::image::overlay::{Layer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::mqtt::Heatmaps;
-use crate::mqtt::publisher::Side;
+use crate::mqtt::publisher::BestEffort;
 use crossbeam::channel::{Receiver, never, select};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,10 +21,10 @@ const OVERLAYS_KEPT: u64 = 200;
 
 /// What the artist paints with: an engine's device as long as that can, then the processor. Pictures for people never
 /// stop a line.
-pub struct Brush(pub Option<Box<dyn Paint>>);
+pub struct OverlayPainter(pub Option<Box<dyn Paint>>);
 
-impl Brush {
-    pub fn paint(&mut self, drawing: &Drawing) -> Picture {
+impl OverlayPainter {
+    pub fn paint(&mut self, drawing: &Overlay) -> Picture {
         if let Some(painter) = &mut self.0 {
             match painter.paint(drawing) {
                 Ok(painted) => return painted,
@@ -40,12 +40,12 @@ impl Brush {
     }
 }
 
-pub struct Artist {
+pub struct OverlayStage {
     /// Of the inspector that the line started with; another recipe's would be no better.
-    pub brush: Brush,
+    pub brush: OverlayPainter,
     pub heatmaps: Heatmaps,
     pub folder: Option<PathBuf>,
-    pub side: mpsc::Sender<Side>,
+    pub side: mpsc::Sender<BestEffort>,
     /// Pictures that the publisher had no room for.
     pub dropped: Arc<AtomicU64>,
 }
@@ -56,11 +56,11 @@ pub struct Snapshot {
     pub picture: Arc<Picture>,
 }
 
-impl Artist {
+impl OverlayStage {
     /// Until nobody brings evidence any more.
     pub fn draw_all(
         mut self,
-        evidence: &Receiver<Evidence>,
+        evidence: &Receiver<JudgedFrame>,
         snapshots: &Receiver<Snapshot>,
     ) -> Result<(), Failure> {
         let (mut told, no_more) = (false, never());
@@ -75,7 +75,7 @@ impl Artist {
                     Ok(Snapshot { camera, picture }) => {
                         let png = png::encode(&picture, &[("camera", &camera)]);
                         // It was promised. The publisher takes it, unless the line ends.
-                        let _ = self.side.blocking_send(Side::Snapshot { camera, png });
+                        let _ = self.side.blocking_send(BestEffort::Snapshot { camera, png });
                     }
                     Err(_) => snapshots = &no_more,
                 },
@@ -83,7 +83,7 @@ impl Artist {
         }
     }
 
-    fn draw(&mut self, Evidence { report, picture }: Evidence, told: &mut bool) {
+    fn draw(&mut self, JudgedFrame { report, picture }: JudgedFrame, told: &mut bool) {
         let wanted = match self.heatmaps {
             Heatmaps::All => true,
             Heatmaps::Fail => report.verdict != Verdict::Pass,
@@ -97,7 +97,7 @@ impl Artist {
             area,
             scale: scale(&report, map),
         };
-        let drawn = self.brush.paint(&Drawing::new(
+        let drawn = self.brush.paint(&Overlay::new(
             &picture,
             &[layer],
             Some(report.verdict),
@@ -122,7 +122,11 @@ impl Artist {
                 folder.display()
             );
         }
-        if self.side.try_send(Side::Heatmap { report, png }).is_err() {
+        if self
+            .side
+            .try_send(BestEffort::Heatmap { report, png })
+            .is_err()
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -2,20 +2,20 @@
 //!
 //! A free-running camera has one place: a newer frame replaces the waiting one, whose ticket is settled as `replaced`.
 //! Where frames belong to parts, they queue; a full queue gives the frame back, and its parts are undecided(overload).
-//! Cameras take turns: [`Intake::take`] starts with the camera after the one that was served last.
+//! Cameras take turns: [`FrameReceiver::take`] starts with the camera after the one that was served last.
 
-use crate::base::systemd::{Pulse, SIGN};
+use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
 use crate::data::part::Part;
-use crate::trigger::Policy;
+use crate::trigger::Overflow;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 /// A frame on its way to the inspector.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct QueuedFrame {
     pub frame: Frame,
     /// The duty to account for the frame; nothing where another part has it.
     pub ticket: Option<Ticket>,
@@ -23,7 +23,7 @@ pub struct Waiting {
     pub parts: Vec<Part>,
 }
 
-impl Waiting {
+impl QueuedFrame {
     pub fn settle(self, outcome: Outcome) {
         if let Some(ticket) = self.ticket {
             ticket.settle(outcome);
@@ -33,7 +33,7 @@ impl Waiting {
 
 #[derive(Debug)]
 struct Places {
-    waiting: Vec<VecDeque<Waiting>>,
+    waiting: Vec<VecDeque<QueuedFrame>>,
     /// The camera that is looked at first by the next take.
     turn: usize,
     /// The inspector has left.
@@ -42,7 +42,7 @@ struct Places {
 
 /// The inspector's end.
 #[derive(Debug)]
-pub struct Intake {
+pub struct FrameReceiver {
     places: Arc<Mutex<Places>>,
     /// One token at most: "look again". Disconnected when every camera has left.
     bell: Receiver<()>,
@@ -50,15 +50,15 @@ pub struct Intake {
 
 /// One camera's end; dropping all of them is leaving.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct FrameSender {
     places: Arc<Mutex<Places>>,
     index: usize,
-    policy: Policy,
+    policy: Overflow,
     bell: Sender<()>,
 }
 
 /// The hand-over for cameras of these policies.
-pub fn intake(policies: &[Policy]) -> (Intake, Vec<Place>) {
+pub fn intake(policies: &[Overflow]) -> (FrameReceiver, Vec<FrameSender>) {
     let waiting = policies.iter().map(|_| VecDeque::new()).collect();
     let places = Arc::new(Mutex::new(Places {
         waiting,
@@ -66,17 +66,17 @@ pub fn intake(policies: &[Policy]) -> (Intake, Vec<Place>) {
         closed: false,
     }));
     let (sender, bell) = bounded(1);
-    let place = |(index, policy): (usize, &Policy)| Place {
+    let place = |(index, policy): (usize, &Overflow)| FrameSender {
         places: places.clone(),
         index,
         policy: *policy,
         bell: sender.clone(),
     };
     let ends = policies.iter().enumerate().map(place).collect();
-    (Intake { places, bell }, ends)
+    (FrameReceiver { places, bell }, ends)
 }
 
-impl Place {
+impl FrameSender {
     /// Hands a frame over without waiting; an older one of a free-running camera that is still there is settled as
     /// replaced.
     ///
@@ -86,7 +86,7 @@ impl Place {
         clippy::result_large_err,
         reason = "what was brought goes back as it came, once a frame at most"
     )]
-    pub fn put(&self, mut waiting: Waiting) -> Result<(), Waiting> {
+    pub fn put(&self, mut waiting: QueuedFrame) -> Result<(), QueuedFrame> {
         let mut places = self.lock();
         if places.closed {
             drop(places);
@@ -97,9 +97,9 @@ impl Place {
         }
         let queue = &mut places.waiting[self.index];
         let older = match self.policy {
-            Policy::NewestWins => queue.pop_front(),
-            Policy::Queue(most) if queue.len() >= most => return Err(waiting),
-            Policy::Queue(_) => None,
+            Overflow::NewestWins => queue.pop_front(),
+            Overflow::Queue(most) if queue.len() >= most => return Err(waiting),
+            Overflow::Queue(_) => None,
         };
         queue.push_back(waiting);
         drop(places);
@@ -123,17 +123,22 @@ impl Place {
     }
 }
 
-impl Intake {
+impl FrameReceiver {
     /// Waits for frames and takes at most `limit`, one a camera, in turn. Empty means that every camera has left.
     /// Waiting is a sign of life, and `idle` is called now and then meanwhile.
-    pub fn take(&self, limit: usize, pulse: &Pulse, idle: &mut dyn FnMut()) -> Vec<Waiting> {
+    pub fn take(
+        &self,
+        limit: usize,
+        pulse: &Heartbeat,
+        idle: &mut dyn FnMut(),
+    ) -> Vec<QueuedFrame> {
         loop {
             pulse.beat();
             let taken = self.take_now(limit);
             if !taken.is_empty() {
                 return taken;
             }
-            match self.bell.recv_timeout(SIGN) {
+            match self.bell.recv_timeout(HEARTBEAT) {
                 // A camera may have put its last frame just before it left.
                 Err(RecvTimeoutError::Disconnected) => return self.take_now(limit),
                 Err(RecvTimeoutError::Timeout) => idle(),
@@ -142,7 +147,7 @@ impl Intake {
         }
     }
 
-    fn take_now(&self, limit: usize) -> Vec<Waiting> {
+    fn take_now(&self, limit: usize) -> Vec<QueuedFrame> {
         let mut places = self
             .places
             .lock()
@@ -165,7 +170,7 @@ impl Intake {
     }
 }
 
-impl Drop for Intake {
+impl Drop for FrameReceiver {
     fn drop(&mut self) {
         if let Ok(mut places) = self.places.lock() {
             places.closed = true;
@@ -183,12 +188,12 @@ mod tests {
     use crate::data::frame::tests::frame;
     use proptest::prelude::*;
 
-    fn waiting(camera: &str, number: usize, tally: &Arc<Tally>) -> Waiting {
+    fn waiting(camera: &str, number: usize, tally: &Arc<Tally>) -> QueuedFrame {
         let frame = Frame {
             part_id: Some(number.to_string()),
             ..frame(camera)
         };
-        Waiting {
+        QueuedFrame {
             frame,
             ticket: Some(tally.captured()),
             parts: vec![],
@@ -198,13 +203,13 @@ mod tests {
     #[test]
     fn a_newer_frame_replaces_the_waiting_one() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Policy::NewestWins; 1]);
+        let (intake, places) = intake(&[Overflow::NewestWins; 1]);
         for number in 0..3 {
             places[0]
                 .put(waiting("a", number, &tally))
                 .expect("there is room");
         }
-        let taken = intake.take(8, &Pulse::default(), &mut || ());
+        let taken = intake.take(8, &Heartbeat::default(), &mut || ());
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].frame.part_id.as_deref(), Some("2"));
         for waiting in taken {
@@ -218,21 +223,21 @@ mod tests {
     #[test]
     fn the_last_frame_is_taken_after_its_camera_has_left() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Policy::NewestWins; 2]);
+        let (intake, places) = intake(&[Overflow::NewestWins; 2]);
         places[1]
             .put(waiting("b", 0, &tally))
             .expect("there is room");
         drop(places);
-        let taken = intake.take(1, &Pulse::default(), &mut || ());
+        let taken = intake.take(1, &Heartbeat::default(), &mut || ());
         assert_eq!(taken.len(), 1);
         taken.into_iter().for_each(|w| w.settle(Outcome::Judged));
-        assert!(intake.take(1, &Pulse::default(), &mut || ()).is_empty());
+        assert!(intake.take(1, &Heartbeat::default(), &mut || ()).is_empty());
     }
 
     #[test]
     fn a_frame_that_comes_after_the_inspector_has_left_is_stopped() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Policy::NewestWins; 1]);
+        let (intake, places) = intake(&[Overflow::NewestWins; 1]);
         drop(intake);
         assert!(
             places[0]
@@ -246,7 +251,7 @@ mod tests {
     #[test]
     fn a_full_queue_gives_the_frame_back_and_keeps_the_order() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Policy::Queue(2)]);
+        let (intake, places) = intake(&[Overflow::Queue(2)]);
         for number in 0..3 {
             match places[0].put(waiting("a", number, &tally)) {
                 Ok(()) => assert!(number < 2),
@@ -256,20 +261,20 @@ mod tests {
         drop(places);
         for number in ["0", "1"] {
             let taken = intake
-                .take(1, &Pulse::default(), &mut || ())
+                .take(1, &Heartbeat::default(), &mut || ())
                 .pop()
                 .expect("two wait");
             assert_eq!(taken.frame.part_id.as_deref(), Some(number));
             taken.settle(Outcome::Judged);
         }
-        assert!(intake.take(1, &Pulse::default(), &mut || ()).is_empty());
+        assert!(intake.take(1, &Heartbeat::default(), &mut || ()).is_empty());
         assert_eq!((tally.count().skipped, tally.count().balances()), (1, true));
     }
 
     #[test]
     fn cameras_take_turns() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Policy::NewestWins; 3]);
+        let (intake, places) = intake(&[Overflow::NewestWins; 3]);
         let mut served = Vec::new();
         for _ in 0..6 {
             for (camera, place) in places.iter().enumerate() {
@@ -277,7 +282,7 @@ mod tests {
                     .put(waiting(&camera.to_string(), 0, &tally))
                     .expect("there is room");
             }
-            for waiting in intake.take(1, &Pulse::default(), &mut || ()) {
+            for waiting in intake.take(1, &Heartbeat::default(), &mut || ()) {
                 served.push(waiting.frame.camera.to_string());
                 waiting.settle(Outcome::Judged);
             }
@@ -290,7 +295,7 @@ mod tests {
         #[test]
         fn the_intake_is_one_optional_frame_a_camera(steps in proptest::collection::vec((0usize..4, 0usize..5), 1..60)) {
             let tally = Arc::new(Tally::default());
-            let (intake, places) = intake(&[Policy::NewestWins; 3]);
+            let (intake, places) = intake(&[Overflow::NewestWins; 3]);
             let mut model = [None; 3];
             for (number, (action, limit)) in steps.into_iter().enumerate() {
                 if action < 3 {

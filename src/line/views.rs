@@ -12,25 +12,25 @@ const RECORDED: Duration = Duration::from_secs(10);
 
 /// Who sees parts together, and the views that wait for the others of their part.
 #[derive(Debug, Default)]
-pub struct Joins {
+pub struct ViewJoiner {
     /// The cameras, by the name that they share.
     stations: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     /// By the part's key: lower ones are older.
-    waiting: BTreeMap<u64, Views>,
+    waiting: BTreeMap<u64, PartViews>,
 }
 
 /// What is known of one part.
 #[derive(Debug)]
-struct Views {
+struct PartViews {
     due: Instant,
     reports: Vec<Report>,
     /// The cameras that have its frame.
     framed: Vec<Arc<str>>,
 }
 
-impl Joins {
+impl ViewJoiner {
     pub fn new(stations: BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Self {
-        Joins {
+        ViewJoiner {
             stations,
             waiting: BTreeMap::new(),
         }
@@ -92,8 +92,8 @@ impl Joins {
         worst
     }
 
-    fn views(&mut self, part: &Part) -> &mut Views {
-        let new = || Views {
+    fn views(&mut self, part: &Part) -> &mut PartViews {
+        let new = || PartViews {
             due: part.due(),
             reports: vec![],
             framed: vec![],
@@ -138,9 +138,9 @@ mod tests {
         report
     }
 
-    fn station(cameras: &[&str]) -> Joins {
+    fn station(cameras: &[&str]) -> ViewJoiner {
         let cameras = cameras.iter().map(|camera| (*camera).into()).collect();
-        Joins::new([("station".into(), cameras)].into())
+        ViewJoiner::new([("station".into(), cameras)].into())
     }
 
     fn part(key: u64) -> Part {

@@ -10,7 +10,7 @@ use crate::base::secret::Secret;
 
 /// Where the broker is and what it gets.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct MqttSettings {
     pub host: String,
     pub port: u16,
     pub client_id: String,

@@ -1,6 +1,6 @@
 //! Would the broker take this line's messages? What `winspect check` asks before the line runs.
 
-use super::Settings;
+use super::MqttSettings;
 use super::session::{REQUESTS, options, reason};
 use crate::mqtt::publisher::{RESULT_MAX, SILENCE};
 use rumqttc::v5::mqttbytes::QoS;
@@ -12,7 +12,7 @@ use rumqttc::v5::{AsyncClient, Event};
 ///
 /// # Errors
 /// Why not, and what to do.
-pub fn probe(settings: &Settings, topics: &str) -> Result<String, String> {
+pub fn probe(settings: &MqttSettings, topics: &str) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,8 +1,8 @@
 //! One connection to the broker: its client, what is owed on it, and why it ended, in words.
 
-use super::{Settings, tls};
-use crate::base::health::Condition;
-use crate::mqtt::publisher::{BESIDE, IN_FLIGHT, ORDERS, Ordered};
+use super::{MqttSettings, tls};
+use crate::base::health::LineCondition;
+use crate::mqtt::publisher::{BESIDE, IN_FLIGHT, ORDERS, Request};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties,
@@ -39,7 +39,7 @@ pub(super) struct Refused {
 
 /// Whose acknowledgement the broker owes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Owed {
+pub(super) enum AckTarget {
     /// By its key in the store.
     Result(u64),
     /// By its number among the outcomes of commands.
@@ -60,13 +60,13 @@ pub(super) struct Session {
     pub(super) largest: Option<u32>,
     pub(super) told_large: bool,
     /// Acknowledged publishes in the order of their requests.
-    pub(super) requested: VecDeque<Owed>,
-    pub(super) in_flight: HashMap<u16, Owed>,
+    pub(super) requested: VecDeque<AckTarget>,
+    pub(super) in_flight: HashMap<u16, AckTarget>,
     /// Publishes at QoS 0, and acknowledgements of commands, that the client has not written yet.
     pub(super) beside: usize,
     pub(super) acks: usize,
     /// Commands for the foreman, and those of them and of the ones that he has that are not answered.
-    pub(super) orders: VecDeque<Ordered>,
+    pub(super) orders: VecDeque<Request>,
     pub(super) ordered: HashMap<u64, Publish>,
     pub(super) next_order: u64,
     /// Commands that were refused, and wait for room to be told.
@@ -76,7 +76,7 @@ pub(super) struct Session {
     /// The last PUBACK, or the last time that nothing was owed.
     pub(super) heard: Instant,
     /// The state that was told last.
-    pub(super) condition: Option<Condition>,
+    pub(super) condition: Option<LineCondition>,
     pub(super) stopping: bool,
 }
 
@@ -141,7 +141,7 @@ impl Session {
         retain: bool,
         payload: Vec<u8>,
         properties: Option<PublishProperties>,
-        owed: Owed,
+        owed: AckTarget,
     ) -> bool {
         if !self.fits(&topic, &payload, properties.as_ref()) {
             return true;
@@ -216,7 +216,7 @@ impl Session {
 }
 
 /// Who and where, as every connection says it.
-pub(super) fn options(settings: &Settings, client_id: &str) -> MqttOptions {
+pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     let mut options = MqttOptions::new(client_id, &settings.host, settings.port);
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_start(true);

@@ -1,4 +1,4 @@
-//! Commands as they come from the broker: JSON to a checked [`Order`], or why not. Pure; nothing is done here.
+//! Commands as they come from the broker: JSON to a checked [`Command`], or why not. Pure; nothing is done here.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -25,14 +25,14 @@ const CHALLENGE_MAX: u32 = 1000;
 
 /// A command that makes sense by itself.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Order {
+pub struct Command {
     /// The sender's; the same one again within an hour is answered again and not done twice.
     pub id: Option<String>,
-    pub command: Command,
+    pub command: Action,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Command {
+pub enum Action {
     Trigger(Trigger),
     SelectRecipe {
         recipe: String,
@@ -45,7 +45,7 @@ pub enum Command {
         value: f32,
     },
     /// The next parts are known: each must get this verdict.
-    Challenge(Known),
+    Challenge(ChallengeSpec),
     Snapshot {
         camera: Option<String>,
     },
@@ -71,7 +71,7 @@ pub struct Trigger {
 
 /// What the sender of a challenge knows of the next parts.
 #[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize)]
-pub struct Known {
+pub struct ChallengeSpec {
     /// They are this camera's, or of cameras that share this name; any unless given.
     pub camera: Option<String>,
     pub parts: u32,
@@ -134,7 +134,7 @@ struct Snapshot {
 ///
 /// # Errors
 /// Why it is refused, in words for its sender.
-pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
+pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
     if payload.len() > PAYLOAD_MAX {
         let reason = format!(
             "a command of {} bytes; at most {PAYLOAD_MAX} are read",
@@ -148,7 +148,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
     };
     let order = match name {
         "trigger" => {
-            read::<Trigger>(payload).map(|trigger| (trigger.id.clone(), Command::Trigger(trigger)))
+            read::<Trigger>(payload).map(|trigger| (trigger.id.clone(), Action::Trigger(trigger)))
         }
         "select_recipe" => {
             let selected =
@@ -156,12 +156,12 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
                      id,
                      recipe,
                      revision,
-                 }| (id, Command::SelectRecipe { recipe, revision });
+                 }| (id, Action::SelectRecipe { recipe, revision });
             read(payload).map(selected)
         }
         "set_threshold" => {
             let set =
-                |SetThreshold { id, region, value }| (id, Command::SetThreshold { region, value });
+                |SetThreshold { id, region, value }| (id, Action::SetThreshold { region, value });
             read(payload).map(set)
         }
         "challenge" => {
@@ -173,7 +173,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
                          }| {
                 (
                     id,
-                    Command::Challenge(Known {
+                    Action::Challenge(ChallengeSpec {
                         camera,
                         parts,
                         expect,
@@ -183,11 +183,11 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
             read(payload).map(known)
         }
         "snapshot" => {
-            read(payload).map(|Snapshot { id, camera }| (id, Command::Snapshot { camera }))
+            read(payload).map(|Snapshot { id, camera }| (id, Action::Snapshot { camera }))
         }
-        "pause" => read(payload).map(|Plain { id }| (id, Command::Pause)),
-        "resume" => read(payload).map(|Plain { id }| (id, Command::Resume)),
-        "reset" => read(payload).map(|Plain { id }| (id, Command::Reset)),
+        "pause" => read(payload).map(|Plain { id }| (id, Action::Pause)),
+        "resume" => read(payload).map(|Plain { id }| (id, Action::Resume)),
+        "reset" => read(payload).map(|Plain { id }| (id, Action::Reset)),
         _ => Err(format!(
             "there is no command {name:?}; there are {}",
             NAMES.join(", ")
@@ -195,7 +195,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Order, Refusal> {
     };
     let (id, command) = order.map_err(refused)?;
     check(id.as_deref(), &command).map_err(refused)?;
-    Ok(Order { id, command })
+    Ok(Command { id, command })
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
@@ -214,9 +214,9 @@ fn time<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, 
     })
 }
 
-fn check(id: Option<&str>, command: &Command) -> Result<(), String> {
+fn check(id: Option<&str>, command: &Action) -> Result<(), String> {
     match id {
-        None if !matches!(command, Command::Trigger(_)) => {
+        None if !matches!(command, Action::Trigger(_)) => {
             return Err(
                 "id is missing: a text of the sender's, another one for each command".to_owned(),
             );
@@ -225,16 +225,18 @@ fn check(id: Option<&str>, command: &Command) -> Result<(), String> {
         None => {}
     }
     match command {
-        Command::Trigger(trigger) => trigger
+        Action::Trigger(trigger) => trigger
             .part_id
             .as_deref()
             .map_or(Ok(()), |id| fits("part_id", id, PART_ID_MAX)),
-        Command::SetThreshold { value, .. } if !(0.0..=2.0).contains(value) => {
+        Action::SetThreshold { value, .. } if !(0.0..=2.0).contains(value) => {
             Err(format!("value must be from 0 to 2, got {value}"))
         }
-        Command::Challenge(Known { parts, .. }) if !(1..=CHALLENGE_MAX).contains(parts) => Err(
-            format!("parts must be from 1 to {CHALLENGE_MAX}, got {parts}"),
-        ),
+        Action::Challenge(ChallengeSpec { parts, .. }) if !(1..=CHALLENGE_MAX).contains(parts) => {
+            Err(format!(
+                "parts must be from 1 to {CHALLENGE_MAX}, got {parts}"
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -268,7 +270,7 @@ mod tests {
             br#"{"id":"t1","part_id":"A-7","at":"2026-11-23T06:10:11.482Z","count":42}"#,
         );
         let order = order.expect("fits");
-        let Command::Trigger(trigger) = order.command else {
+        let Action::Trigger(trigger) = order.command else {
             panic!("a trigger")
         };
         assert_eq!(

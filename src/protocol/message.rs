@@ -1,13 +1,13 @@
 //! The messages as the broker sees them: JSON, flat at the top, every key always there, null where not computed.
 
-use crate::base::health::Condition;
-use crate::camera::Status;
+use crate::base::health::LineCondition;
+use crate::camera::CameraStatus;
 use crate::data::counters::TallyCount;
 use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::part::Part;
-use crate::data::report::{Judge, Report, View};
-use crate::data::verdict::{Reason, Region, Verdict};
+use crate::data::report::{DecisionPolicy, Report, View};
+use crate::data::verdict::{Defect, Reason, Verdict};
 use crate::store::{Previous, Reject, StoreCount};
 use base64::Engine;
 use jiff::{SignedDuration, Timestamp};
@@ -49,7 +49,7 @@ pub struct Identity {
 
 impl Identity {
     /// What judges, and where each region's limit is.
-    pub fn judged_by(&mut self, judges: &[(Option<Arc<str>>, Judge)]) {
+    pub fn judged_by(&mut self, judges: &[(Option<Arc<str>>, DecisionPolicy)]) {
         self.recipe = judges
             .first()
             .map_or_else(String::new, |(_, judge)| judge.recipe.to_string());
@@ -111,7 +111,7 @@ struct ResultMessage<'a> {
     margin: Option<f32>,
     captured_at: String,
     captured_by: CapturedBy,
-    latency_ms: Latency,
+    latency_ms: LatencyMs,
     deadline_ms: u64,
     deadline_met: bool,
     reject_in_ms: Option<f64>,
@@ -126,12 +126,12 @@ struct ResultMessage<'a> {
     /// The challenge that it is a known part of: no production.
     challenge: Option<&'a str>,
     views: &'a [View],
-    regions: &'a [Region],
+    regions: &'a [Defect],
     map: Option<SmallMap>,
 }
 
 #[derive(Serialize)]
-struct Latency {
+struct LatencyMs {
     queue: f64,
     decode: Option<f64>,
     pixels: f64,
@@ -149,9 +149,9 @@ struct SmallMap {
 }
 
 #[derive(Serialize)]
-struct CameraStatus<'a> {
+struct CameraStatusMessage<'a> {
     schema: u32,
-    state: crate::camera::State,
+    state: crate::camera::CameraState,
     since: String,
     retries: u64,
     last_reason: Option<&'a str>,
@@ -165,12 +165,12 @@ pub fn birth(identity: &Identity) -> Vec<u8> {
     })
 }
 
-pub fn state(condition: &Condition) -> Vec<u8> {
+pub fn state(condition: &LineCondition) -> Vec<u8> {
     #[derive(Serialize)]
     struct Message<'a> {
         schema: u32,
         #[serde(flatten)]
-        condition: &'a Condition,
+        condition: &'a LineCondition,
     }
     json(&Message {
         schema: SCHEMA,
@@ -245,8 +245,8 @@ pub fn metrics(metrics: &Metrics) -> Vec<u8> {
     })
 }
 
-pub fn camera_status(status: &Status) -> Vec<u8> {
-    json(&CameraStatus {
+pub fn camera_status(status: &CameraStatus) -> Vec<u8> {
+    json(&CameraStatusMessage {
         schema: SCHEMA,
         state: status.state,
         since: time(status.since),
@@ -258,7 +258,7 @@ pub fn camera_status(status: &Status) -> Vec<u8> {
 /// A result without its last two keys, which are known when it leaves: see [`finished`].
 pub fn body(report: &Report, identity: &Identity) -> String {
     let (took, ask) = (&report.took, &report.part.ask);
-    let latency_ms = Latency {
+    let latency_ms = LatencyMs {
         queue: ms(took.queue),
         decode: took.decode.map(ms),
         pixels: ms(took.pixels),

@@ -11,7 +11,7 @@ use crate::engine::tensorrt::{Library, Plan};
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::image::file as image_file;
 use crate::model::ModelFolder;
-use crate::recipe::progress::Slow;
+use crate::recipe::progress::PrepareProgress;
 use crate::winclip::inspector::InspectError;
 use crate::winclip::parity::{Comparison, Parity};
 use crate::winclip::{Inspector, Recipe, prompts};
@@ -144,7 +144,7 @@ impl Setting<'_> {
         }
         // The text tower first, and away before the vision tower comes: together they would need half as much again.
         let prototypes = self.prototypes()?;
-        let slow = Slow::new();
+        let slow = PrepareProgress::new();
         let opened = self
             .engines
             .open(self.model, self.plan, &|progress| slow.builds(progress))?;

@@ -15,15 +15,15 @@ const TELL_EVERY: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Silent until something slow begins; drop it where that ends.
-pub struct Slow {
+pub struct PrepareProgress {
     since: Instant,
     doing: Arc<Mutex<String>>,
     ticker: OnceLock<Ticker>,
 }
 
-impl Slow {
+impl PrepareProgress {
     pub fn new() -> Self {
-        Slow {
+        PrepareProgress {
             since: Instant::now(),
             doing: Arc::default(),
             ticker: OnceLock::new(),

@@ -6,7 +6,7 @@ use super::tests::{as_killed, passed, settings, words};
 use super::*;
 use crate::data::part::tests::ask;
 use crate::data::verdict::Verdict;
-use crate::store::writer::Clerk;
+use crate::store::writer::StoreWriter;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,7 +64,7 @@ struct Line {
     folder: tempfile::TempDir,
     runs: u32,
     store: Store,
-    clerk: Clerk,
+    clerk: StoreWriter,
     full: bool,
     /// What this run found waiting.
     left: u64,
@@ -77,7 +77,7 @@ struct Line {
     parts: BTreeMap<Name, Vec<Verdict>>,
     /// Of this run, without a verdict yet.
     open: Vec<Part>,
-    flying: Vec<Waiting>,
+    flying: Vec<OutboxEntry>,
     /// The last number that was handed out live since the link was last lost, by camera.
     live_to: BTreeMap<String, u64>,
 }
@@ -86,7 +86,7 @@ fn name(part: &Part) -> Name {
     (part.run_id.to_string(), part.camera().to_string(), part.seq)
 }
 
-fn said(waiting: &Waiting) -> (Name, Verdict) {
+fn said(waiting: &OutboxEntry) -> (Name, Verdict) {
     let (run, camera, seq, passes): (String, String, u64, bool) =
         serde_json::from_str(&waiting.body).expect("ours");
     (
@@ -99,14 +99,14 @@ fn said(waiting: &Waiting) -> (Name, Verdict) {
     )
 }
 
-fn open(folder: &Path, run: u32) -> (Store, Clerk, Found) {
+fn open(folder: &Path, run: u32) -> (Store, StoreWriter, Recovered) {
     // What is live stays so, however slow this test is.
-    let settings = Settings {
+    let settings = StoreSettings {
         reject_window: Duration::from_secs(3600),
         ..settings(folder)
     };
     let (store, opened, found) =
-        Store::open(settings, &format!("run-{run}"), Causes::default()).expect("opens");
+        Store::open(settings, &format!("run-{run}"), Diagnostics::default()).expect("opens");
     let body = |report: &Report| {
         let (run, camera, seq) = name(&report.part);
         serde_json::json!([run, camera, seq, report.verdict == Verdict::Pass]).to_string()
@@ -137,7 +137,7 @@ impl Line {
         }
     }
 
-    fn asks(side: bool, count: usize, late: bool) -> Vec<Ask> {
+    fn asks(side: bool, count: usize, late: bool) -> Vec<PartRequest> {
         let (camera, deadline) = (
             if side { "side" } else { "top" },
             Duration::from_secs(if late { 0 } else { 3600 }),
@@ -256,7 +256,7 @@ impl Line {
         true
     }
 
-    fn land(&mut self, waiting: &Waiting, accepted: bool) {
+    fn land(&mut self, waiting: &OutboxEntry, accepted: bool) {
         let (name, verdict) = said(waiting);
         self.parts
             .get_mut(&name)

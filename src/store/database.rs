@@ -25,7 +25,7 @@ pub enum Sync {
 
 /// A part's row is in one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum RowState {
     /// Accepted, not judged; its body is what is said at its deadline.
     Open = 0,
     /// Its result waits in memory for the broker.
@@ -45,12 +45,12 @@ pub enum Write {
         run_id: Arc<str>,
         camera: Arc<str>,
         seq: u64,
-        state: State,
+        state: RowState,
         body: Arc<str>,
     },
     Now {
         key: u64,
-        state: State,
+        state: RowState,
     },
     /// A result of this run waits in the file from now on, even if its row was lost with another file.
     Spill {
@@ -81,7 +81,7 @@ pub enum Write {
 
 /// A result that waits in the file.
 #[derive(Debug)]
-pub struct Row {
+pub struct StoredResult {
     pub key: u64,
     pub camera: Arc<str>,
     pub body: Arc<str>,
@@ -89,7 +89,7 @@ pub struct Row {
 
 /// What an earlier run left.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Recovered {
     /// Beyond every key in the file.
     pub next_key: u64,
     /// Results that wait.
@@ -422,7 +422,7 @@ impl Database {
     ///
     /// # Errors
     /// SQLite's.
-    pub fn found(&self) -> rusqlite::Result<Found> {
+    pub fn found(&self) -> rusqlite::Result<Recovered> {
         // Delivered parts may be gone from the file.
         let next_key: i64 = self.connection.query_row(
             "SELECT max(coalesce((SELECT max(key) FROM part), 0), coalesce((SELECT max(last_key) FROM run), 0)) + 1",
@@ -445,7 +445,7 @@ impl Database {
         let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
         let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let kept = kept.collect::<rusqlite::Result<_>>()?;
-        Ok(Found {
+        Ok(Recovered {
             next_key: next_key as u64,
             backlog: 0,
             previous,
@@ -507,7 +507,7 @@ impl Database {
                             *state as i64,
                             body
                         ])?;
-                        if matches!(state, State::Open | State::Live) {
+                        if matches!(state, RowState::Open | RowState::Live) {
                             last.execute(params![run_id, camera, seq, key])?;
                         }
                     }
@@ -522,7 +522,7 @@ impl Database {
                             run_id,
                             place,
                             now_ms(),
-                            State::Backlog as i64,
+                            RowState::Backlog as i64,
                             body
                         ];
                         change.prepare_cached(sql)?.execute(row)?;
@@ -594,7 +594,7 @@ impl Database {
     ///
     /// # Errors
     /// SQLite's.
-    pub fn page(&self, after: u64, limit: usize) -> rusqlite::Result<Vec<Row>> {
+    pub fn page(&self, after: u64, limit: usize) -> rusqlite::Result<Vec<StoredResult>> {
         let sql = format!(
             "SELECT key, camera, body FROM part WHERE {WAITS} AND key > ? ORDER BY key LIMIT ?"
         );
@@ -602,7 +602,7 @@ impl Database {
         let rows = page.query_map(params![after as i64, limit as i64], |row| {
             let (key, camera, body): (i64, String, String) =
                 (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Row {
+            Ok(StoredResult {
                 key: key as u64,
                 camera: camera.into(),
                 body: body.into(),

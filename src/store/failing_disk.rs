@@ -23,7 +23,7 @@ fn break_it(file: &Path) {
 #[test]
 fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     let folder = tempfile::tempdir().expect("a folder");
-    let causes = Causes::default();
+    let causes = Diagnostics::default();
     let (store, mut opened, _) =
         Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
     opened.database().fill_up(true);
@@ -59,7 +59,7 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
 #[test]
 fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is_used_once_there_is_room()
  {
-    let settings = Settings {
+    let settings = StoreSettings {
         file: layer::path("start.db").into(),
         ..settings(Path::new(""))
     };
@@ -133,7 +133,7 @@ fn a_store_that_is_broken_beyond_its_first_page_is_moved_aside_at_the_start() {
 fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("box.db");
-    let causes = Causes::default();
+    let causes = Diagnostics::default();
     let (store, mut opened, _) =
         Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
     opened.database().forget_pages();
@@ -173,7 +173,7 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
 
 #[test]
 fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it_comes() {
-    let settings = Settings {
+    let settings = StoreSettings {
         file: layer::path("unread.db").into(),
         ..settings(Path::new(""))
     };
@@ -255,7 +255,7 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
 fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
-        Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let mut parts = vec![];
     for _ in 0..21 {
@@ -293,7 +293,7 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
 fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
-        Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
     let mut clerk = opened.clerk(words(|report| format!("{{\"seq\":{}", report.part.seq)));
     clerk.disk(true);
     let mut owed = 0;
@@ -359,7 +359,7 @@ fn a_file_that_is_no_store_is_moved_aside_and_a_second_process_is_refused() {
             .into_iter()
             .any(|name| name.to_string_lossy().starts_with("box.db.broken-"))
     );
-    let second = Store::open(settings(folder.path()), "01B", Causes::default())
+    let second = Store::open(settings(folder.path()), "01B", Diagnostics::default())
         .err()
         .expect("in use");
     assert!(

@@ -8,7 +8,7 @@
 //! A verdict that comes after that is for the record. An earlier part of a camera is due no later than the next one, so
 //! that keeping the order makes no result later than its deadline.
 
-use crate::data::part::{Ask, Part};
+use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use std::collections::{BTreeMap, HashMap};
@@ -24,13 +24,13 @@ pub struct Ledger {
     /// The key of the next part.
     next_key: u64,
     accepted: u64,
-    cameras: HashMap<Arc<str>, Book>,
+    cameras: HashMap<Arc<str>, CameraLedger>,
     is_closed: bool,
 }
 
 /// One camera's parts.
 #[derive(Debug, Default)]
-struct Book {
+struct CameraLedger {
     last_seq: u64,
     /// By `seq`: accepted and not released.
     open: BTreeMap<u64, Entry>,
@@ -66,7 +66,7 @@ impl Ledger {
 
     /// Gives the part its number; nothing when the line is stopping. Its deadline is never before that of the camera's
     /// last open part.
-    pub fn accept(&mut self, ask: Ask) -> Option<Part> {
+    pub fn accept(&mut self, ask: PartRequest) -> Option<Part> {
         if self.is_closed {
             return None;
         }
@@ -161,7 +161,7 @@ impl Ledger {
     }
 }
 
-impl Book {
+impl CameraLedger {
     fn release(&mut self) -> Vec<Report> {
         let mut released = vec![];
         while let Some(first) = self.open.first_entry() {

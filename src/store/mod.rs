@@ -4,7 +4,7 @@
 //! accept --ledger: seq--> file --durable--> Part, back to who asked
 //! settle --ledger: once, in order, by the deadline--> file --durable--> outbox --> publisher --PUBACK--> acked --> file
 //! ```
-//! One thread, the clerk ([`Clerk::keep`]), owns the file; what waits is written in one transaction. A
+//! One thread, the clerk ([`StoreWriter::keep`]), owns the file; what waits is written in one transaction. A
 //! disk that fails does not stop the line: results then wait in memory, bounded, and the line's condition says so.
 
 #[cfg(test)]
@@ -25,16 +25,16 @@ mod rejects;
 mod tests;
 mod writer;
 
-pub use database::{ANSWERS_MAX, DatabaseError, Found, Previous, Sync};
-pub use outbox::{Outbox, Waiting};
-pub use recovery::{MOVED_ASIDE, Opened};
+pub use database::{ANSWERS_MAX, DatabaseError, Previous, Recovered, Sync};
+pub use outbox::{Outbox, OutboxEntry};
+pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;
-pub use writer::Clerk;
+pub use writer::StoreWriter;
 
 use self::ledger::Ledger;
-use crate::base::health::Causes;
-use crate::data::part::{Ask, Part, Stage};
-use crate::data::report::{Judge, Report};
+use crate::base::health::Diagnostics;
+use crate::data::part::{Part, PartRequest, Stage};
+use crate::data::report::{DecisionPolicy, Report};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ const PAGE: usize = 512;
 
 /// Where the file is and how much it keeps.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct StoreSettings {
     pub file: PathBuf,
     pub sync: Sync,
     /// Results that may wait for the broker; the oldest are given up beyond it, counted and reported.
@@ -101,9 +101,9 @@ impl StoreCount {
 }
 
 /// What is brought to the clerk.
-enum Change {
+enum Op {
     Accept {
-        asks: Vec<Ask>,
+        asks: Vec<PartRequest>,
         answer: Answer,
         reply: Sender<(Vec<Part>, String)>,
     },
@@ -143,15 +143,15 @@ type Wording = Box<dyn FnOnce(&[Part]) -> String + Send>;
 /// A handle for everybody who accepts, judges or publishes parts.
 #[derive(Clone)]
 pub struct Store {
-    changes: Sender<Change>,
+    changes: Sender<Op>,
     outbox: Arc<Outbox>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
 /// What is there once it is on the disk.
-pub struct Soon<T>(Receiver<T>);
+pub struct Pending<T>(Receiver<T>);
 
-impl<T> Soon<T> {
+impl<T> Pending<T> {
     /// # Errors
     /// When the line is stopping.
     pub fn wait(self) -> Result<T, Closed> {
@@ -168,14 +168,14 @@ pub struct Closed;
 pub type Gate = Box<dyn Fn(&Report) -> Option<Reject> + Send>;
 
 /// What a later run must know: a key, and its value; an empty one is none.
-pub type Kept = (String, String);
+pub type KeyValue = (String, String);
 
-pub type Hear = Box<dyn Fn(&Report) -> Vec<Kept> + Send>;
+pub type Hear = Box<dyn Fn(&Report) -> Vec<KeyValue> + Send>;
 
 /// What the store needs to know of the line.
 pub struct Words {
     /// The judge of a part as results name it.
-    pub judge: Box<dyn Fn(&Part) -> Judge + Send>,
+    pub judge: Box<dyn Fn(&Part) -> DecisionPolicy + Send>,
     /// What is said of an undecided part when its time is over: another view of it may have failed.
     pub due: Box<dyn Fn(Report) -> Report + Send>,
     /// Hears of each result that stands; what is to be kept with it.
@@ -187,18 +187,18 @@ pub struct Words {
 }
 
 impl Store {
-    /// Opens the file; [`Opened::clerk`] is to be given a thread. Tells what earlier runs left.
+    /// Opens the file; [`OpenStore::clerk`] is to be given a thread. Tells what earlier runs left.
     ///
     /// # Errors
     /// When the file is another process's, or cannot be made.
     pub fn open(
-        settings: Settings,
+        settings: StoreSettings,
         run_id: &str,
-        causes: Causes,
-    ) -> Result<(Store, Opened, Found), DatabaseError> {
+        causes: Diagnostics,
+    ) -> Result<(Store, OpenStore, Recovered), DatabaseError> {
         let (sender, changes) = bounded(CHANGES);
         let outbox = Arc::new(Outbox::default());
-        let (opened, found) = Opened::open(settings, run_id, changes, outbox.clone(), causes)?;
+        let (opened, found) = OpenStore::open(settings, run_id, changes, outbox.clone(), causes)?;
         let store = Store {
             changes: sender,
             outbox,
@@ -211,7 +211,7 @@ impl Store {
     ///
     /// # Errors
     /// When the line is stopping.
-    pub fn accept(&self, asks: Vec<Ask>) -> Result<Vec<Part>, Closed> {
+    pub fn accept(&self, asks: Vec<PartRequest>) -> Result<Vec<Part>, Closed> {
         self.accepting(asks, None, |_| String::new())
             .wait()
             .map(|(parts, _)| parts)
@@ -222,7 +222,7 @@ impl Store {
     ///
     /// # Errors
     /// When the line is stopping.
-    pub fn number(&self, asks: Vec<Ask>) -> Result<Vec<Part>, Closed> {
+    pub fn number(&self, asks: Vec<PartRequest>) -> Result<Vec<Part>, Closed> {
         let parts: Option<Vec<Part>> = {
             let mut ledger = self
                 .ledger
@@ -232,7 +232,7 @@ impl Store {
         };
         let parts = parts.ok_or(Closed)?;
         self.changes
-            .send(Change::Numbered(parts.clone()))
+            .send(Op::Numbered(parts.clone()))
             .map_err(|_| Closed)?;
         Ok(parts)
     }
@@ -241,12 +241,12 @@ impl Store {
     /// has one.
     pub fn accepting(
         &self,
-        asks: Vec<Ask>,
+        asks: Vec<PartRequest>,
         id: Option<String>,
         words: impl FnOnce(&[Part]) -> String + Send + 'static,
-    ) -> Soon<(Vec<Part>, String)> {
+    ) -> Pending<(Vec<Part>, String)> {
         let (reply, accepted) = bounded(1);
-        let _ = self.changes.send(Change::Accept {
+        let _ = self.changes.send(Op::Accept {
             asks,
             answer: Answer {
                 id,
@@ -254,7 +254,7 @@ impl Store {
             },
             reply,
         });
-        Soon(accepted)
+        Pending(accepted)
     }
 
     /// A part's verdict; where the part's result has left already, it is for the record.
@@ -262,7 +262,7 @@ impl Store {
         reports
             .iter()
             .for_each(|report| report.part.marks.reach(Stage::Settled));
-        let _ = self.changes.send(Change::Settle(reports)); // the clerk outlives the line
+        let _ = self.changes.send(Op::Settle(reports)); // the clerk outlives the line
     }
 
     pub fn outbox(&self) -> &Arc<Outbox> {
@@ -271,7 +271,7 @@ impl Store {
 
     /// The broker has it, or refused it and would again: it is history.
     pub fn landed(&self, key: u64, accepted: bool) {
-        let _ = self.changes.send(Change::Landed {
+        let _ = self.changes.send(Op::Landed {
             key,
             accepted,
             at: Instant::now(),
@@ -279,46 +279,46 @@ impl Store {
     }
 
     /// A command was answered: the same id gets the same answer for an hour.
-    pub fn answered(&self, id: &str, answer: &str) -> Soon<()> {
+    pub fn answered(&self, id: &str, answer: &str) -> Pending<()> {
         let (done, written) = bounded(1);
-        let _ = self.changes.send(Change::Answer {
+        let _ = self.changes.send(Op::Answer {
             id: id.to_owned(),
             answer: answer.to_owned(),
             done,
         });
-        Soon(written)
+        Pending(written)
     }
 
     /// A line of the audit log.
     pub fn note(&self, what: impl Into<String>) {
-        let _ = self.changes.send(Change::Note(what.into()));
+        let _ = self.changes.send(Op::Note(what.into()));
     }
 
     /// Later runs find it under that key; an empty value is none.
-    pub fn keep(&self, key: &str, value: &str) -> Soon<()> {
+    pub fn keep(&self, key: &str, value: &str) -> Pending<()> {
         self.keeping(key, value, false)
     }
 
     /// The same where nothing stands yet: a file that could not be read so far may hold something.
-    pub fn begin(&self, key: &str, value: &str) -> Soon<()> {
+    pub fn begin(&self, key: &str, value: &str) -> Pending<()> {
         self.keeping(key, value, true)
     }
 
-    fn keeping(&self, key: &str, value: &str, begins: bool) -> Soon<()> {
+    fn keeping(&self, key: &str, value: &str, begins: bool) -> Pending<()> {
         let (done, written) = bounded(1);
-        let _ = self.changes.send(Change::Keep {
+        let _ = self.changes.send(Op::Keep {
             key: key.to_owned(),
             value: value.to_owned(),
             begins,
             done,
         });
-        Soon(written)
+        Pending(written)
     }
 
     /// Every open part becomes undecided, and nothing is accepted any more. Returns when that is on the disk.
     pub fn close(&self) {
         let (done, closed) = bounded(1);
-        if self.changes.send(Change::Close(done)).is_ok() {
+        if self.changes.send(Op::Close(done)).is_ok() {
             let _ = closed.recv();
         }
     }

@@ -5,7 +5,7 @@
 
 use super::StoreCount;
 use super::rejects::{Reject, Rejects};
-use crate::data::part::{Marks, Stage};
+use crate::data::part::{Stage, StageTimes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// A result handed to the publisher.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub struct OutboxEntry {
     /// The store's own number for it; what [`super::Store::landed`] takes.
     pub key: u64,
     /// The camera, and of several parts in its view the region: `top`, `tray/left`.
@@ -25,10 +25,10 @@ pub struct Waiting {
     /// Results given up before this one and not reported yet.
     pub dropped_before: u64,
     /// Its part's; nothing for what was read from the file.
-    pub marks: Option<Arc<Marks>>,
+    pub marks: Option<Arc<StageTimes>>,
 }
 
-impl Waiting {
+impl OutboxEntry {
     pub(super) fn reach(&self, stage: Stage, at: Instant) {
         if let Some(marks) = &self.marks {
             marks.reach_at(stage, at);
@@ -45,13 +45,13 @@ pub struct Outbox {
 
 #[derive(Default)]
 pub(super) struct Queues {
-    live: VecDeque<Waiting>,
+    live: VecDeque<OutboxEntry>,
     /// Live once, and their time is over: late, but not in the file as such.
-    overdue: BTreeMap<u64, Waiting>,
+    overdue: BTreeMap<u64, OutboxEntry>,
     /// Read from the file.
-    late: BTreeMap<u64, Waiting>,
+    late: BTreeMap<u64, OutboxEntry>,
     /// Handed out and not answered.
-    flying: BTreeMap<u64, Waiting>,
+    flying: BTreeMap<u64, OutboxEntry>,
     /// Answered by the broker, which the file does not say yet.
     pub(super) landed: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
@@ -83,13 +83,13 @@ impl Queues {
         self.count.earlier += count;
     }
 
-    pub(super) fn put_live(&mut self, mut waiting: Waiting) {
+    pub(super) fn put_live(&mut self, mut waiting: OutboxEntry) {
         waiting.dropped_before += std::mem::take(&mut self.unreported);
         self.live.push_back(waiting);
     }
 
     /// What was read from the file; what is here already is not taken twice.
-    pub(super) fn put_late(&mut self, waiting: Waiting) {
+    pub(super) fn put_late(&mut self, waiting: OutboxEntry) {
         self.read_to = self.read_to.max(waiting.key);
         let key = waiting.key;
         if self.flying.contains_key(&key)
@@ -106,7 +106,7 @@ impl Queues {
         self.rejects.put(reject, &mut self.count);
     }
 
-    fn next(&mut self, now: Instant) -> Option<Waiting> {
+    fn next(&mut self, now: Instant) -> Option<OutboxEntry> {
         while let Some(first) = self.live.front()
             && first.until.is_some_and(|until| until <= now)
             && let Some(first) = self.live.pop_front()
@@ -117,7 +117,7 @@ impl Queues {
     }
 
     /// The lowest key, unless the file may hold a lower one: then the clerk reads it first, and rings.
-    fn next_late(&mut self) -> Option<Waiting> {
+    fn next_late(&mut self) -> Option<OutboxEntry> {
         let (late, overdue) = (
             self.late.keys().next().copied(),
             self.overdue.keys().next().copied(),
@@ -134,7 +134,7 @@ impl Queues {
         queue.remove(&lowest)
     }
 
-    fn put_back(&mut self, waiting: Waiting) {
+    fn put_back(&mut self, waiting: OutboxEntry) {
         match waiting.until {
             Some(until) if until <= Instant::now() => {
                 drop(self.overdue.insert(waiting.key, waiting))
@@ -155,8 +155,8 @@ impl Queues {
     }
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
-    pub(super) fn spill(&mut self, count: usize) -> Vec<Waiting> {
-        let mut spilled: Vec<Waiting> = std::iter::from_fn(|| self.overdue.pop_first())
+    pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
+        let mut spilled: Vec<OutboxEntry> = std::iter::from_fn(|| self.overdue.pop_first())
             .take(count)
             .map(|(_, waiting)| waiting)
             .collect();
@@ -198,7 +198,7 @@ impl Outbox {
     }
 
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
-    pub fn next(&self) -> Option<Waiting> {
+    pub fn next(&self) -> Option<OutboxEntry> {
         let (now, mut queues) = (Instant::now(), self.queues());
         let next = queues.next(now)?;
         next.reach(Stage::Sent, now);
@@ -215,7 +215,7 @@ impl Outbox {
     }
 
     /// The client has no room for what was handed out last: it is handed out again.
-    pub fn give_back(&self, waiting: Waiting) {
+    pub fn give_back(&self, waiting: OutboxEntry) {
         let mut queues = self.queues();
         if queues.flying.remove(&waiting.key).is_some() {
             queues.put_back(waiting);
@@ -223,7 +223,7 @@ impl Outbox {
     }
 
     /// Takes what was handed out; nothing when it was taken before.
-    pub(super) fn land(&self, key: u64, accepted: bool) -> Option<Waiting> {
+    pub(super) fn land(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
         let mut queues = self.queues();
         let landed = queues.flying.remove(&key)?;
         queues.landed.insert(key);
@@ -285,9 +285,9 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn waiting(key: u64, live: bool) -> Waiting {
+    fn waiting(key: u64, live: bool) -> OutboxEntry {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
-        Waiting {
+        OutboxEntry {
             key,
             place: "top".into(),
             body: "{".into(),
@@ -326,7 +326,7 @@ mod tests {
         let outbox = Outbox::default();
         let over = Instant::now();
         for key in 1..=6 {
-            outbox.queues().put_live(Waiting {
+            outbox.queues().put_live(OutboxEntry {
                 until: Some(over),
                 ..waiting(key, true)
             });
@@ -340,7 +340,7 @@ mod tests {
         assert!(outbox.next().is_none(), "the file holds older ones");
         spilled
             .into_iter()
-            .for_each(|w| outbox.queues().put_late(Waiting { until: None, ..w }));
+            .for_each(|w| outbox.queues().put_late(OutboxEntry { until: None, ..w }));
         outbox.queues().put_live(waiting(7, true));
         let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
             .map(|w| w.key)
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn what_went_to_the_file_goes_before_a_page_that_was_read_already_and_giving_up_forgets_none() {
         let outbox = Outbox::default();
-        outbox.queues().put_live(Waiting {
+        outbox.queues().put_live(OutboxEntry {
             until: Some(Instant::now()),
             ..waiting(1, true)
         });

@@ -3,7 +3,7 @@
 //! A result that the broker has acknowledged since is history that nobody waits for, and where nothing of its part is in the
 //! file yet, nothing needs to be. What is still owed stays, whatever its number: the outbox bounds it.
 
-use super::database::{State, Write};
+use super::database::{RowState, Write};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub(super) fn compact(writes: &mut VecDeque<Write>, most: &Most) -> Gone {
         let stays = match &write {
             Write::Part { key, .. } | Write::Now { key, .. } if gone.done.contains(key) => false,
             Write::Part {
-                state: State::Backlog,
+                state: RowState::Backlog,
                 ..
             } => bound(&mut late, most.late, &mut gone.late),
             Write::Part { .. } | Write::Now { .. } | Write::Spill { .. } => true,
@@ -79,10 +79,10 @@ fn done(writes: &VecDeque<Write>) -> BTreeSet<u64> {
                 state,
                 ..
             } => {
-                if *state == State::Open {
+                if *state == RowState::Open {
                     begun.insert(*key);
                 }
-                if matches!(state, State::Open | State::Live) {
+                if matches!(state, RowState::Open | RowState::Live) {
                     let last = last.entry((run_id.clone(), camera.clone())).or_default();
                     *last = (*last).max(*key);
                 }
@@ -98,7 +98,7 @@ fn done(writes: &VecDeque<Write>) -> BTreeSet<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::Sync;
-    use super::super::database::{Database, Found, Row};
+    use super::super::database::{Database, Recovered, StoredResult};
     use super::*;
     use proptest::prelude::*;
 
@@ -117,17 +117,17 @@ mod tests {
             }
         };
         match kind {
-            0 => vec![part(key, State::Open)],
-            1 => vec![part(key, State::Live)],
+            0 => vec![part(key, RowState::Open)],
+            1 => vec![part(key, RowState::Live)],
             2 => vec![Write::Now {
                 key,
-                state: State::Acked,
+                state: RowState::Acked,
             }],
             3 => vec![Write::Now {
                 key,
-                state: State::GivenUp,
+                state: RowState::GivenUp,
             }],
-            4 => vec![part(1000 + key, State::Backlog)],
+            4 => vec![part(1000 + key, RowState::Backlog)],
             5 => vec![Write::Answer {
                 id: format!("t{key}"),
                 answer: "{}".into(),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     /// What a run after that one finds, and what waits for the broker then.
-    fn left(before: &[Write], writes: &[Write]) -> (Found, Vec<Row>) {
+    fn left(before: &[Write], writes: &[Write]) -> (Recovered, Vec<StoredResult>) {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut database, _) =
             Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
@@ -194,7 +194,7 @@ mod tests {
             let gone = compact(&mut small, &Most { answers: 1000, notes: 1000, late: 1000 });
             prop_assert_eq!((gone.answers, gone.notes, gone.late), (0, 0, 0));
             let ((full, rows), (short, short_rows)) = (left(&before, &writes), left(&before, small.make_contiguous()));
-            let told = |rows: &[Row]| rows.iter().map(|row| (row.key, row.body.to_string())).collect::<Vec<_>>();
+            let told = |rows: &[StoredResult]| rows.iter().map(|row| (row.key, row.body.to_string())).collect::<Vec<_>>();
             prop_assert_eq!(told(&rows), told(&short_rows));
             prop_assert_eq!((full.previous, full.kept, full.answers), (short.previous, short.kept, short.answers));
             prop_assert!(short_rows.iter().all(|row| row.key < short.next_key));

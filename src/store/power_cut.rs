@@ -8,7 +8,7 @@ use super::layer::{self, Event, Told};
 use super::tests::{passed, settings, words};
 use super::*;
 use crate::data::part::tests::ask;
-use crate::store::writer::Clerk;
+use crate::store::writer::StoreWriter;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,14 +23,14 @@ const CUTS: usize = 300;
 struct Recorded {
     name: &'static str,
     store: Store,
-    clerk: Clerk,
+    clerk: StoreWriter,
     random: StdRng,
     open: Vec<Part>,
     flying: Flying,
 }
 
 /// What the publisher has taken.
-type Flying = Arc<Mutex<Vec<Waiting>>>;
+type Flying = Arc<Mutex<Vec<OutboxEntry>>>;
 
 fn body(report: &Report) -> String {
     let filler = "x".repeat(600);
@@ -42,12 +42,13 @@ fn body(report: &Report) -> String {
 
 impl Recorded {
     fn run(name: &'static str, sync: Sync) -> Vec<Event> {
-        let settings = Settings {
+        let settings = StoreSettings {
             file: layer::path(name).into(),
             sync,
             ..settings(Path::new(""))
         };
-        let (store, opened, _) = Store::open(settings, "01A", Causes::default()).expect("opens");
+        let (store, opened, _) =
+            Store::open(settings, "01A", Diagnostics::default()).expect("opens");
         let random = StdRng::seed_from_u64(7);
         let flying = Flying::default();
         {
@@ -84,7 +85,7 @@ impl Recorded {
         layer::note(self.name, Event::Told(told));
     }
 
-    fn asks(&mut self) -> Vec<Ask> {
+    fn asks(&mut self) -> Vec<PartRequest> {
         let count = self.random.random_range(1..4);
         let asks = (0..count).map(|_| {
             // Some of them are late at once.
@@ -150,7 +151,7 @@ impl Recorded {
         let count = self
             .random
             .random_range(0..=self.flying.lock().expect("no panic").len());
-        let landed: Vec<Waiting> = self
+        let landed: Vec<OutboxEntry> = self
             .flying
             .lock()
             .expect("no panic")
@@ -257,7 +258,7 @@ fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
 
 /// What a run finds on that disk: whole, and each camera's numbers without gaps. Then, which of the promises that were given are broken.
 fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
-    let causes = Causes::default();
+    let causes = Diagnostics::default();
     let (_store, mut opened, found) =
         Store::open(settings(folder), "01B", causes.clone()).expect("opens");
     assert_eq!(

@@ -1,11 +1,11 @@
 //! How a run begins with its store: whatever the disk or the file is like, the line judges, and it is told.
 
-use super::database::{Database, DatabaseError, Found, is_broken};
+use super::database::{Database, DatabaseError, Recovered, is_broken};
 use super::ledger::Ledger;
 use super::outbox::Outbox;
-use super::{Change, Settings, Words};
-use crate::base::health::{Causes, Health};
-use crate::store::writer::Clerk;
+use super::{Op, StoreSettings, Words};
+use crate::base::health::{Diagnostics, Health};
+use crate::store::writer::StoreWriter;
 use crossbeam::channel::Receiver;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex};
 pub const MOVED_ASIDE: &str = "store moved aside";
 
 /// An open store whose clerk does not know yet what the line says of a part.
-pub struct Opened {
-    pub(super) settings: Settings,
+pub struct OpenStore {
+    pub(super) settings: StoreSettings,
     pub(super) run_id: Arc<str>,
     pub(super) first_key: u64,
     pub(super) is_begun: bool,
-    pub(super) changes: Receiver<Change>,
+    pub(super) changes: Receiver<Op>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) causes: Causes,
+    pub(super) causes: Diagnostics,
     pub(super) database: Database,
     pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) told: Option<String>,
@@ -32,15 +32,15 @@ struct Begun {
     database: Database,
     /// It was moved aside.
     told: Option<String>,
-    found: Found,
+    found: Recovered,
     /// Why the file cannot be written.
     failed: Option<String>,
 }
 
 /// A disk that is full or read-only does not keep a line from judging: what cannot be written waits in memory, and the file
 /// is tried again.
-fn begin(settings: &Settings) -> Result<Begun, DatabaseError> {
-    let Settings { file, sync, .. } = settings;
+fn begin(settings: &StoreSettings) -> Result<Begun, DatabaseError> {
+    let StoreSettings { file, sync, .. } = settings;
     let begun = Database::open(file, *sync).and_then(|(database, told)| begin_in(database, told));
     match begun {
         Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
@@ -50,10 +50,10 @@ fn begin(settings: &Settings) -> Result<Begun, DatabaseError> {
         Err(error) if error.is_of_the_disk() => {
             // Above the keys of the parts in the file, which count from 1.
             let next_key = (1 << 52) | (u64::from(rand::random::<u32>()) << 20);
-            let found = Found {
+            let found = Recovered {
                 next_key,
                 is_unread: true,
-                ..Found::default()
+                ..Recovered::default()
             };
             Ok(Begun {
                 database: Database::without_file()?,
@@ -75,7 +75,7 @@ fn begin_in(mut database: Database, told: Option<String>) -> Result<Begun, Datab
         Ok(backlog) => Ok(Begun {
             database,
             told,
-            found: Found { backlog, ..found },
+            found: Recovered { backlog, ..found },
             failed: None,
         }),
         Err(error) if error.is_of_the_disk() => Ok(Begun {
@@ -88,7 +88,7 @@ fn begin_in(mut database: Database, told: Option<String>) -> Result<Begun, Datab
     }
 }
 
-pub(super) fn cannot_write(file: &Path, error: &str, causes: &Causes) {
+pub(super) fn cannot_write(file: &Path, error: &str, causes: &Diagnostics) {
     let file = file.display();
     tracing::error!(
         "the store {file} does not write: {error}; results wait in memory. Free the disk, or mend it"
@@ -100,14 +100,14 @@ pub(super) fn cannot_write(file: &Path, error: &str, causes: &Causes) {
     );
 }
 
-impl Opened {
+impl OpenStore {
     pub(super) fn open(
-        settings: Settings,
+        settings: StoreSettings,
         run_id: &str,
-        changes: Receiver<Change>,
+        changes: Receiver<Op>,
         outbox: Arc<Outbox>,
-        causes: Causes,
-    ) -> Result<(Self, Found), DatabaseError> {
+        causes: Diagnostics,
+    ) -> Result<(Self, Recovered), DatabaseError> {
         let Begun {
             database,
             told,
@@ -132,7 +132,7 @@ impl Opened {
         let (run_id, first_key) = (run_id.into(), found.next_key);
         let is_begun = failed.is_none();
         Ok((
-            Opened {
+            OpenStore {
                 settings,
                 run_id,
                 first_key,
@@ -158,7 +158,7 @@ impl Opened {
     }
 
     /// The clerk, who is to be given a thread.
-    pub fn clerk(self, words: Words) -> Clerk {
-        Clerk::new(self, words)
+    pub fn clerk(self, words: Words) -> StoreWriter {
+        StoreWriter::new(self, words)
     }
 }

@@ -1,8 +1,8 @@
 //! The clerk at work on a real file: what survives, what is told, what a full disk does.
 
-use super::database::{Database, State, Write};
+use super::database::{Database, RowState, Write};
 use super::*;
-use crate::base::systemd::Pulse;
+use crate::base::systemd::Heartbeat;
 use crate::data::part::tests::ask;
 use crate::data::report::tests::judge;
 use crate::data::verdict::{Reason, Verdict};
@@ -15,13 +15,13 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) struct Run {
     pub store: Store,
-    pub causes: Causes,
+    pub causes: Diagnostics,
     clerk: JoinHandle<()>,
-    pub found: Found,
+    pub found: Recovered,
 }
 
-pub(super) fn settings(folder: &Path) -> Settings {
-    Settings {
+pub(super) fn settings(folder: &Path) -> StoreSettings {
+    StoreSettings {
         file: folder.join("box.db"),
         sync: Sync::Normal,
         waiting_max: 1_000_000,
@@ -50,8 +50,8 @@ pub(super) fn passed(part: &Part) -> Report {
 }
 
 impl Run {
-    pub fn start(settings: Settings, run_id: &str) -> Self {
-        let causes = Causes::default();
+    pub fn start(settings: StoreSettings, run_id: &str) -> Self {
+        let causes = Diagnostics::default();
         let (store, opened, found) = Store::open(settings, run_id, causes.clone()).expect("opens");
         let body = |report: &Report| {
             format!(
@@ -60,7 +60,7 @@ impl Run {
             )
         };
         let clerk = opened.clerk(words(body));
-        let clerk = std::thread::spawn(move || clerk.keep(&Pulse::default()));
+        let clerk = std::thread::spawn(move || clerk.keep(&Heartbeat::default()));
         Run {
             store,
             causes,
@@ -80,7 +80,7 @@ impl Run {
     }
 
     /// What comes out next, within a while.
-    pub fn next(&self) -> Option<Waiting> {
+    pub fn next(&self) -> Option<OutboxEntry> {
         let until = Instant::now() + Duration::from_secs(2);
         loop {
             match self.store.outbox().next() {
@@ -221,8 +221,8 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
 #[test]
 fn a_backlog_that_will_be_given_up_is_told_before() {
     let folder = tempfile::tempdir().expect("a folder");
-    let causes = Causes::default();
-    let bounded = Settings {
+    let causes = Diagnostics::default();
+    let bounded = StoreSettings {
         waiting_max: 100,
         ..settings(folder.path())
     };
@@ -245,7 +245,7 @@ fn a_backlog_that_will_be_given_up_is_told_before() {
 fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(
-        Settings {
+        StoreSettings {
             waiting_max: 10,
             ..settings(folder.path())
         },
@@ -255,7 +255,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     drop(parts); // all open
     run.end();
     let run = Run::start(
-        Settings {
+        StoreSettings {
             waiting_max: 10,
             ..settings(folder.path())
         },
@@ -268,7 +268,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     run.until(|count| count.acked == 1);
     let part = run.accept(1).remove(0);
     run.pass(&part);
-    let told: Vec<Waiting> = std::iter::from_fn(|| run.next()).take(10).collect();
+    let told: Vec<OutboxEntry> = std::iter::from_fn(|| run.next()).take(10).collect();
     let live = told
         .iter()
         .find(|waiting| waiting.until.is_some())
@@ -420,10 +420,10 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
     };
     // Half of them delivered, half for a broker that was away, the last ones as they are while a line works.
     let state = |key| match key {
-        0..5_000 => State::Acked,
-        5_000..9_800 => State::Backlog,
-        9_800..9_990 => State::Live,
-        _ => State::Open,
+        0..5_000 => RowState::Acked,
+        5_000..9_800 => RowState::Backlog,
+        9_800..9_990 => RowState::Live,
+        _ => RowState::Open,
     };
     for thousand in 0..10 {
         let mut writes: Vec<Write> = (thousand * 1000..(thousand + 1) * 1000)
@@ -438,7 +438,8 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
     }
     as_killed(&settings.file, &copy);
     settings.file = copy;
-    let (_store, _opened, found) = Store::open(settings, "01B", Causes::default()).expect("opens");
+    let (_store, _opened, found) =
+        Store::open(settings, "01B", Diagnostics::default()).expect("opens");
     assert_eq!(
         (found.backlog, found.next_key, found.answers.len()),
         (5_000, 10_001, 1_000)
@@ -448,7 +449,7 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
 #[test]
 fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
-    let causes = Causes::default();
+    let causes = Diagnostics::default();
     let (store, opened, _) = Store::open(settings(folder.path()), "01A", causes).expect("opens");
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let parts = store
@@ -468,7 +469,7 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
         [first.key],
         "not to be deleted as one that waits"
     );
-    let read = Waiting {
+    let read = OutboxEntry {
         until: None,
         ..first.clone()
     };
@@ -484,9 +485,9 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
 fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_forgotten() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
-        Store::open(settings(folder.path()), "01A", Causes::default()).expect("opens");
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
-    let judged = |clerk: &mut Clerk| {
+    let judged = |clerk: &mut StoreWriter| {
         let parts = store
             .number((0..1500).map(|_| ask("top", DEADLINE)).collect())
             .expect("open");
@@ -512,7 +513,7 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
     let folder = tempfile::tempdir().expect("a folder");
     let settings = settings(folder.path());
     let file = settings.file.clone();
-    let (store, opened, _) = Store::open(settings, "01A", Causes::default()).expect("opens");
+    let (store, opened, _) = Store::open(settings, "01A", Diagnostics::default()).expect("opens");
     let mut clerk = opened.clerk(words(|_| "{".to_owned()));
     let in_file = || std::fs::metadata(&file).map_or(0, |file| file.len());
     let mut write = |bytes: usize| {
@@ -580,7 +581,7 @@ fn auditor(store: &Store, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
 #[test]
 fn the_counters_balance_at_any_moment() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bounded = Settings {
+    let bounded = StoreSettings {
         waiting_max: 4000,
         ..settings(folder.path())
     };

@@ -1,18 +1,18 @@
 //! The clerk: the one thread that writes. Takes what waits, enters it in the ledger, writes it in one transaction, and
 //! only then tells anybody.
 
-use super::database::{Database, DatabaseError, Row, State, Write, is_broken};
+use super::database::{Database, DatabaseError, RowState, StoredResult, Write, is_broken};
 use super::ledger::{Ledger, Settled};
-use super::outbox::{Outbox, Waiting};
+use super::outbox::{Outbox, OutboxEntry};
 use super::rejects::Reject;
-use super::{Answer, Change, PAGE, Settings, Words};
-use crate::base::health::{Causes, Health};
-use crate::base::systemd::{Pulse, SIGN};
+use super::{Answer, Op, PAGE, StoreSettings, Words};
+use crate::base::health::{Diagnostics, Health};
+use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::{Part, Stage};
 use crate::data::report::Report;
 use crate::data::verdict::{Reason, Verdict};
 use crate::store::pending::{Gone, Most, compact};
-use crate::store::recovery::{MOVED_ASIDE, Opened, cannot_write};
+use crate::store::recovery::{MOVED_ASIDE, OpenStore, cannot_write};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -55,17 +55,17 @@ fn is_low(free: u64, size: u64) -> bool {
     free < (size / 20).min(1 << 30)
 }
 
-pub struct Clerk {
-    settings: Settings,
+pub struct StoreWriter {
+    settings: StoreSettings,
     run_id: Arc<str>,
     /// This run's; what the file holds before it is from earlier ones.
     first_key: u64,
     /// The file says of what earlier runs left that it waits.
     is_begun: bool,
     words: Words,
-    changes: Receiver<Change>,
+    changes: Receiver<Op>,
     outbox: Arc<Outbox>,
-    causes: Causes,
+    causes: Diagnostics,
     database: Database,
     ledger: Arc<Mutex<Ledger>>,
     /// What is not in the file yet.
@@ -81,8 +81,8 @@ pub struct Clerk {
 
 /// What a round has for others once it is written.
 #[derive(Default)]
-struct Round {
-    live: Vec<Waiting>,
+struct Batch {
+    live: Vec<OutboxEntry>,
     rejects: Vec<Reject>,
     undecided: u64,
     /// For the record: only in the file.
@@ -98,9 +98,9 @@ struct Round {
 /// Whoever asked, and what he gets.
 type Accepted = (Sender<(Vec<Part>, String)>, Vec<Part>, String);
 
-impl Clerk {
-    pub(super) fn new(opened: Opened, words: Words) -> Self {
-        let Opened {
+impl StoreWriter {
+    pub(super) fn new(opened: OpenStore, words: Words) -> Self {
+        let OpenStore {
             settings,
             run_id,
             first_key,
@@ -112,7 +112,7 @@ impl Clerk {
             ledger,
             told,
         } = opened;
-        Clerk {
+        StoreWriter {
             settings,
             run_id,
             first_key,
@@ -132,7 +132,7 @@ impl Clerk {
     }
 
     /// Until every [`super::Store`] is gone.
-    pub fn keep(mut self, pulse: &Pulse) {
+    pub fn keep(mut self, pulse: &Heartbeat) {
         loop {
             pulse.beat();
             let (changes, last) = self.wait();
@@ -179,14 +179,16 @@ impl Clerk {
     }
 
     /// What waits, at least one unless a deadline or a while comes first; true when nothing can come any more.
-    fn wait(&self) -> (Vec<Change>, bool) {
+    fn wait(&self) -> (Vec<Op>, bool) {
         let now = Instant::now();
         let owed = self
             .owed
             .filter(|_| self.failed.is_none())
             .map(|owed| owed + LANDED_WAIT);
         let due = [self.ledger().next_due(), owed].into_iter().flatten().min();
-        let due = due.map_or(SIGN, |due| due.saturating_duration_since(now).min(SIGN));
+        let due = due.map_or(HEARTBEAT, |due| {
+            due.saturating_duration_since(now).min(HEARTBEAT)
+        });
         let first = match self.changes.recv_timeout(due) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => return (vec![], false),
@@ -196,11 +198,11 @@ impl Clerk {
         (std::iter::once(first).chain(more).collect(), false)
     }
 
-    fn round(&mut self, changes: Vec<Change>, last: bool) {
-        let lands = |change: &Change| matches!(change, Change::Landed { .. });
-        let mut round = Round {
+    fn round(&mut self, changes: Vec<Op>, last: bool) {
+        let lands = |change: &Op| matches!(change, Op::Landed { .. });
+        let mut round = Batch {
             is_urgent: last || !changes.iter().all(lands),
-            ..Round::default()
+            ..Batch::default()
         };
         for change in changes {
             self.enter(change, &mut round);
@@ -223,10 +225,10 @@ impl Clerk {
         self.checkpoint();
     }
 
-    fn enter(&mut self, change: Change, round: &mut Round) {
+    fn enter(&mut self, change: Op, round: &mut Batch) {
         match change {
-            Change::Numbered(parts) => parts.iter().for_each(|part| self.write_open(part)),
-            Change::Accept {
+            Op::Numbered(parts) => parts.iter().for_each(|part| self.write_open(part)),
+            Op::Accept {
                 asks,
                 answer,
                 reply,
@@ -245,7 +247,7 @@ impl Clerk {
                 }));
                 round.accepted.push((reply, parts, answer));
             }
-            Change::Settle(reports) => {
+            Op::Settle(reports) => {
                 for report in reports {
                     let settled = self.ledger().settle(report);
                     match settled {
@@ -254,24 +256,24 @@ impl Clerk {
                     }
                 }
             }
-            Change::Landed { key, accepted, at } => {
+            Op::Landed { key, accepted, at } => {
                 if let Some(landed) = self.outbox.land(key, accepted) {
                     landed.reach(Stage::Acked, at);
                     let state = if accepted {
-                        State::Acked
+                        RowState::Acked
                     } else {
-                        State::GivenUp
+                        RowState::GivenUp
                     };
                     self.unwritten.push_back(Write::Now { key, state });
                     self.owed.get_or_insert(at);
                 }
             }
-            Change::Answer { id, answer, done } => {
+            Op::Answer { id, answer, done } => {
                 self.unwritten.push_back(Write::Answer { id, answer });
                 round.done.push(done);
             }
-            Change::Note(what) => self.unwritten.push_back(Write::Note { what }),
-            Change::Keep {
+            Op::Note(what) => self.unwritten.push_back(Write::Note { what }),
+            Op::Keep {
                 key,
                 value,
                 begins,
@@ -284,7 +286,7 @@ impl Clerk {
                 });
                 round.done.push(done);
             }
-            Change::Close(done) => {
+            Op::Close(done) => {
                 let open = self.ledger().close(&|part, reason| self.say(part, reason));
                 self.release(open, round);
                 round.done.push(done);
@@ -312,12 +314,12 @@ impl Clerk {
         if self.ledger().is_open(part) {
             let judge = (self.words.judge)(part);
             let said = Report::undecided(part.clone(), Reason::Late, &judge);
-            let row = self.row(&said, State::Open);
+            let row = self.row(&said, RowState::Open);
             self.unwritten.push_back(row);
         }
     }
 
-    fn row(&self, report: &Report, state: State) -> Write {
+    fn row(&self, report: &Report, state: RowState) -> Write {
         let Part {
             key,
             run_id,
@@ -337,10 +339,10 @@ impl Clerk {
     }
 
     /// Results that stand.
-    fn release(&mut self, reports: Vec<Report>, round: &mut Round) {
+    fn release(&mut self, reports: Vec<Report>, round: &mut Batch) {
         for report in reports {
             let kept = (self.words.hear)(&report);
-            let row = self.row(&report, State::Live);
+            let row = self.row(&report, RowState::Live);
             if let Write::Part {
                 key, camera, body, ..
             } = &row
@@ -351,7 +353,7 @@ impl Clerk {
                     None => camera.clone(),
                 };
                 let marks = Some(report.part.marks.clone());
-                round.live.push(Waiting {
+                round.live.push(OutboxEntry {
                     key: *key,
                     place,
                     body: body.clone(),
@@ -371,8 +373,8 @@ impl Clerk {
     }
 
     /// A verdict that came after its part's result: a row of its own.
-    fn record(&mut self, report: &Report, round: &mut Round) {
-        let mut row = self.row(report, State::Backlog);
+    fn record(&mut self, report: &Report, round: &mut Batch) {
+        let mut row = self.row(report, RowState::Backlog);
         if let Write::Part { key, .. } = &mut row {
             *key = self.ledger().spare_key();
         }
@@ -381,7 +383,7 @@ impl Clerk {
     }
 
     /// Live results beyond the bound wait in the file, as long as there is one.
-    fn make_room(&mut self, round: &mut Round) {
+    fn make_room(&mut self, round: &mut Batch) {
         let mut queues = self.outbox.queues();
         let over = (queues.live() + round.live.len()).saturating_sub(LIVE_MAX);
         if over == 0 {
@@ -393,9 +395,9 @@ impl Clerk {
         if self.failed.is_some() {
             queues.gave_up(spilled.len() as u64);
             // Once the disk writes again, so that a later run does not send them.
-            let given_up = |waiting: Waiting| Write::Now {
+            let given_up = |waiting: OutboxEntry| Write::Now {
                 key: waiting.key,
-                state: State::GivenUp,
+                state: RowState::GivenUp,
             };
             self.unwritten.extend(spilled.into_iter().map(given_up));
             return;
@@ -404,7 +406,7 @@ impl Clerk {
         round.spilled += spilled.len() as u64;
         round.is_urgent = true; // a page that is read before they are in the file would be without them
         self.unwritten.extend(spilled.into_iter().map(
-            |Waiting {
+            |OutboxEntry {
                  key, place, body, ..
              }| Write::Spill { key, place, body },
         ));
@@ -466,7 +468,7 @@ impl Clerk {
                         matches!(
                             write,
                             Write::Part {
-                                state: State::Backlog,
+                                state: RowState::Backlog,
                                 ..
                             } | Write::Spill { .. }
                         )
@@ -520,7 +522,7 @@ impl Clerk {
         &mut self,
         error: &rusqlite::Error,
     ) -> Result<(Database, Option<String>), DatabaseError> {
-        let Settings { file, sync, .. } = &self.settings;
+        let StoreSettings { file, sync, .. } = &self.settings;
         if self.database.is_left() {
             return Database::open(file, *sync); // there was none before now
         }
@@ -528,7 +530,7 @@ impl Clerk {
         Database::anew(file, *sync, error).map(|(database, told)| (database, Some(told)))
     }
 
-    fn hand_out(&mut self, round: Round) {
+    fn hand_out(&mut self, round: Batch) {
         let (accepted, open) = {
             let ledger = self.ledger();
             (ledger.accepted(), ledger.open() as u64)
@@ -596,8 +598,8 @@ impl Clerk {
                     queues.in_file = 0;
                 }
                 for row in rows {
-                    let Row { key, camera, body } = row;
-                    queues.put_late(Waiting {
+                    let StoredResult { key, camera, body } = row;
+                    queues.put_late(OutboxEntry {
                         key,
                         place: camera,
                         body,
@@ -638,7 +640,7 @@ impl Clerk {
 
     /// What will go wrong unless somebody comes.
     pub(super) fn foresee(&self, waiting: u64) {
-        let Settings {
+        let StoreSettings {
             file,
             waiting_max: most,
             ..

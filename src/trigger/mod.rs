@@ -3,7 +3,7 @@
 mod presence;
 mod ring;
 
-pub use presence::{Presence, Settings as PresenceSettings};
+pub use presence::{Presence, PresenceSettings};
 pub use ring::{Found, Ring};
 
 use crate::data::picture::Area;
@@ -121,7 +121,7 @@ mod tests {
 
 /// What a camera does when the inspector is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+pub enum Overflow {
     NewestWins,
     /// At most so many wait.
     Queue(usize),

@@ -11,7 +11,7 @@ use crate::data::picture::{Area, Picture};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
+pub struct PresenceSettings {
     /// In camera pixels; all of the picture unless given.
     pub area: Option<Area>,
     /// Grey levels (of 255) by which a cell differs.
@@ -20,9 +20,9 @@ pub struct Settings {
     pub share: f32,
 }
 
-impl Default for Settings {
+impl Default for PresenceSettings {
     fn default() -> Self {
-        Settings {
+        PresenceSettings {
             area: None,
             level: 25.0,
             share: 0.05,
@@ -47,7 +47,7 @@ const CROSSED: f32 = 0.05;
 
 #[derive(Debug)]
 pub struct Presence {
-    settings: Settings,
+    settings: PresenceSettings,
     /// The size it was learned at; another begins anew.
     size: (usize, usize),
     background: Vec<f32>,
@@ -80,7 +80,7 @@ struct Seen {
 }
 
 impl Presence {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: PresenceSettings) -> Self {
         Presence {
             settings,
             size: (0, 0),
@@ -298,9 +298,9 @@ mod tests {
 
     impl Line {
         fn new(area: Option<Area>) -> Self {
-            let presence = Presence::new(Settings {
+            let presence = Presence::new(PresenceSettings {
                 area,
-                ..Settings::default()
+                ..PresenceSettings::default()
             });
             let mut line = Line {
                 presence,
@@ -460,14 +460,14 @@ mod tests {
 
     #[test]
     fn an_area_beyond_the_picture_is_told() {
-        let mut presence = Presence::new(Settings {
+        let mut presence = Presence::new(PresenceSettings {
             area: Some(Area {
                 x: 0,
                 y: 0,
                 w: 9,
                 h: 9,
             }),
-            ..Settings::default()
+            ..PresenceSettings::default()
         });
         let tally = Arc::new(Tally::default());
         let told = presence.look(frame("top"), tally.captured(), Instant::now());

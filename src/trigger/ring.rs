@@ -7,7 +7,7 @@ use super::RingSettings;
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
 use crate::data::part::Part;
-use crate::line::queue::Waiting;
+use crate::line::queue::QueuedFrame;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ struct Asked {
 /// What a frame or a trigger brought about.
 #[derive(Debug, Default)]
 pub struct Found {
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<QueuedFrame>,
     /// There are frames before and after their time, and none near it.
     pub missed: Vec<Part>,
 }
@@ -117,7 +117,7 @@ impl Ring {
                         Some(last) if Arc::ptr_eq(&last.frame.picture, &kept.frame.picture) => {
                             last.parts.extend(parts)
                         }
-                        _ => found.waiting.push(Waiting {
+                        _ => found.waiting.push(QueuedFrame {
                             frame: kept.frame.clone(),
                             ticket: kept.ticket.take(),
                             parts,

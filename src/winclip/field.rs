@@ -7,14 +7,14 @@ use super::scorer::{Scorer, highest_share, mean_of_highest};
 use super::tiles;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
-use crate::engine::device_scorer::{Framing, Lesson, Pieces};
+use crate::engine::device_scorer::{CropTransform, PartialScores, ReferenceBank};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, Pixels};
 use crate::model::ModelSpec;
 use std::sync::Arc;
 
 /// A region's looks are the whole of it, then its tiles, in this order everywhere.
-pub struct Field {
+pub struct RegionInspector {
     pub name: Option<Arc<str>>,
     pixels: PixelMaker,
     /// Those of the tiles: another size than the whole's, so that each keeps its weights.
@@ -28,9 +28,9 @@ pub struct Field {
     scorers: Vec<Scorer>,
 }
 
-impl Field {
+impl RegionInspector {
     /// `side` is the encoder's input side, `grid` the cells of its map. It knows no references yet: see
-    /// [`Field::teach`].
+    /// [`RegionInspector::teach`].
     pub fn new(region: &Region, recipe: &Recipe, side: usize, spec: &ModelSpec) -> Self {
         let grid = side / spec.patch;
         let pixels = PixelMaker::new(region.crop, recipe.fit, side, spec);
@@ -47,7 +47,7 @@ impl Field {
         let (tiles, tile_cells): (Vec<_>, Vec<_>) = tiles.filter(counts).unzip();
         let cells = [counted(area)].into_iter().chain(tile_cells).collect();
         let (name, mask) = (region.name.clone(), region.mask.clone());
-        Field {
+        RegionInspector {
             name,
             pixels,
             tile_pixels,
@@ -98,7 +98,7 @@ impl Field {
         &mut self,
         width: usize,
         height: usize,
-    ) -> Result<(Vec<Framing>, Area), PixelError> {
+    ) -> Result<(Vec<CropTransform>, Area), PixelError> {
         let mut framings = vec![self.pixels.framing(width, height)?];
         for tile in &self.tiles {
             self.tile_pixels.look_at(*tile);
@@ -108,7 +108,7 @@ impl Field {
     }
 
     /// What an engine that scores by itself has to know of each look.
-    pub fn lessons(&self) -> impl Iterator<Item = Lesson<'_>> {
+    pub fn lessons(&self) -> impl Iterator<Item = ReferenceBank<'_>> {
         self.scorers.iter().map(Scorer::lesson)
     }
 
@@ -118,7 +118,7 @@ impl Field {
         nearest: &mut dyn Nearest,
         features: &[Features],
         but: Option<usize>,
-    ) -> Result<Vec<Pieces>, EngineError> {
+    ) -> Result<Vec<PartialScores>, EngineError> {
         self.scorers
             .iter()
             .zip(features)
@@ -131,7 +131,7 @@ impl Field {
     /// With tiles the map is one of all looks, and the score without words the mean of as many of its highest cells as
     /// count in one look: a share of all cells, many times as many, would drown a small defect. By words it is the mean
     /// of the whole's score and the highest of a tile, each judged as a picture of its own.
-    pub fn conclude(&self, pieces: Vec<Pieces>, area: Area) -> (f32, Map) {
+    pub fn conclude(&self, pieces: Vec<PartialScores>, area: Area) -> (f32, Map) {
         let mut concluded = self
             .scorers
             .iter()

@@ -1,6 +1,6 @@
 //! The inspector: an encoder and the regions of one recipe. Pictures in, judgements out.
 
-use super::field::Field;
+use super::field::RegionInspector;
 use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
@@ -8,8 +8,8 @@ use super::scorer::Scorer;
 use crate::base::problems::Problems;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
-use crate::engine::device_scorer::{Framing, Paint, Pieces, Shot, Stages};
-use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels};
+use crate::engine::device_scorer::{CropRequest, CropTransform, Paint, PartialScores, Stages};
+use crate::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels};
 use crate::model::ModelSpec;
 use ndarray::Array2;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// The algorithm's word on one region of a picture. Score and map are finite.
 #[derive(Debug, Clone)]
-pub struct Judgement {
+pub struct RegionScore {
     /// Nothing where the recipe names no regions.
     pub region: Option<Arc<str>>,
     pub score: f32,
@@ -35,7 +35,7 @@ pub struct Judgement {
 /// A judgement with what it was made from; of several looks, the whole's.
 #[derive(Debug)]
 pub struct Detailed {
-    pub judgement: Judgement,
+    pub judgement: RegionScore,
     pub pixels: Pixels,
     pub features: Features,
 }
@@ -55,7 +55,7 @@ pub enum InspectError {
 
 /// Features of one picture, region by region.
 #[derive(Debug, Clone)]
-pub struct Views(Vec<View>);
+pub struct RegionFeatures(Vec<View>);
 
 /// Features of one region of a picture.
 #[derive(Debug, Clone)]
@@ -66,26 +66,36 @@ struct View {
 }
 
 /// What is looked at of a region: pixels of each look, and where they lie together.
-type Shown = (Vec<Pixels>, Area);
+type RegionPixels = (Vec<Pixels>, Area);
 
 /// How each look of a region is framed, and what they show together.
-type Framed = (Vec<Framing>, Area);
+type RegionCrops = (Vec<CropTransform>, Area);
 
 /// One shot for each look of a picture; lessons are counted in the same order.
-fn shots<'a>(picture: &'a Picture, framed: &'a [Framed]) -> impl Iterator<Item = Shot<'a>> {
+fn shots<'a>(
+    picture: &'a Picture,
+    framed: &'a [RegionCrops],
+) -> impl Iterator<Item = CropRequest<'a>> {
     let framings = framed.iter().flat_map(|(framings, _)| framings);
-    framings.enumerate().map(move |(lesson, framing)| Shot {
-        picture,
-        framing: *framing,
-        lesson,
-    })
+    framings
+        .enumerate()
+        .map(move |(lesson, framing)| CropRequest {
+            picture,
+            framing: *framing,
+            lesson,
+        })
 }
 
 /// The judgement of one region from its pieces, made on the engine's device in `took`.
-fn concluded(field: &Field, pieces: Vec<Pieces>, area: Area, took: Duration) -> Judgement {
+fn concluded(
+    field: &RegionInspector,
+    pieces: Vec<PartialScores>,
+    area: Area,
+    took: Duration,
+) -> RegionScore {
     let started = Instant::now();
     let (score, map) = field.conclude(pieces, area);
-    Judgement {
+    RegionScore {
         region: field.name.clone(),
         score,
         map,
@@ -103,8 +113,8 @@ pub struct Inspector {
     /// Window scales of the language map.
     scales: Vec<usize>,
     /// One for each region.
-    fields: Vec<Field>,
-    references: Vec<Views>,
+    fields: Vec<RegionInspector>,
+    references: Vec<RegionFeatures>,
     /// Raw text prototypes `[2, E]` (normal, anomalous).
     prototypes: Option<Array2<f32>>,
 }
@@ -180,7 +190,7 @@ impl Inspector {
             fields: recipe
                 .regions
                 .iter()
-                .map(|region| Field::new(region, recipe, plan.side, spec))
+                .map(|region| RegionInspector::new(region, recipe, plan.side, spec))
                 .collect(),
             references: vec![],
             prototypes,
@@ -193,7 +203,7 @@ impl Inspector {
     ///
     /// # Errors
     /// When the engine's device has no room for them.
-    pub fn teach(&mut self, references: Vec<Views>) -> Result<(), EngineError> {
+    pub fn teach(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
         let prototypes = self.prototypes.as_ref().map(|p| p.view());
         let scorer = |features: &[Features], cells| {
             Scorer::new(
@@ -217,7 +227,7 @@ impl Inspector {
                 &self
                     .fields
                     .iter()
-                    .flat_map(Field::lessons)
+                    .flat_map(RegionInspector::lessons)
                     .collect::<Vec<_>>(),
             ),
             None => Ok(()),
@@ -225,13 +235,13 @@ impl Inspector {
     }
 
     /// The half of [`Inspector::judge`] that does not depend on the references.
-    pub fn encode(&mut self, picture: &Picture) -> Result<Views, InspectError> {
+    pub fn encode(&mut self, picture: &Picture) -> Result<RegionFeatures, InspectError> {
         let looks = self.looks(picture)?;
         Ok(self.encode_looks(&looks)?)
     }
 
     /// Pixels of each look, and what they show together, region by region.
-    fn looks(&mut self, picture: &Picture) -> Result<Vec<Shown>, PixelError> {
+    fn looks(&mut self, picture: &Picture) -> Result<Vec<RegionPixels>, PixelError> {
         self.fields
             .iter_mut()
             .map(|field| field.looks(picture))
@@ -239,28 +249,31 @@ impl Inspector {
     }
 
     /// All looks of a picture at once.
-    fn encode_looks(&mut self, regions: &[Shown]) -> Result<Views, EngineError> {
+    fn encode_looks(&mut self, regions: &[RegionPixels]) -> Result<RegionFeatures, EngineError> {
         let mut views = self.encode_all(&[regions])?;
         Ok(views.swap_remove(0))
     }
 
     /// All looks of several pictures at once.
-    fn encode_all(&mut self, pictures: &[&[Shown]]) -> Result<Vec<Views>, EngineError> {
+    fn encode_all(
+        &mut self,
+        pictures: &[&[RegionPixels]],
+    ) -> Result<Vec<RegionFeatures>, EngineError> {
         let regions = pictures
             .iter()
             .flat_map(|regions| self.fields.iter().zip(regions.iter()));
         let looks = regions.flat_map(|(field, (pixels, _))| pixels.iter().zip(field.cells()));
-        let looks: Vec<Look> = looks
-            .map(|(pixels, cells)| Look { pixels, cells })
+        let looks: Vec<Crop> = looks
+            .map(|(pixels, cells)| Crop { pixels, cells })
             .collect();
         let mut all = self.encoder.encode(&looks)?.into_iter();
-        let mut view = |(pixels, area): &Shown| View {
+        let mut view = |(pixels, area): &RegionPixels| View {
             area: *area,
             features: all.by_ref().take(pixels.len()).collect(),
         };
         Ok(pictures
             .iter()
-            .map(|regions| Views(regions.iter().map(&mut view).collect()))
+            .map(|regions| RegionFeatures(regions.iter().map(&mut view).collect()))
             .collect())
     }
 
@@ -268,7 +281,7 @@ impl Inspector {
     ///
     /// # Errors
     /// When the engine fails to compare.
-    pub fn score(&mut self, views: &Views) -> Result<Vec<(f32, Map)>, EngineError> {
+    pub fn score(&mut self, views: &RegionFeatures) -> Result<Vec<(f32, Map)>, EngineError> {
         (0..self.fields.len())
             .map(|region| self.score_without(views, region, None))
             .collect()
@@ -276,7 +289,7 @@ impl Inspector {
 
     fn score_without(
         &mut self,
-        views: &Views,
+        views: &RegionFeatures,
         region: usize,
         but: Option<usize>,
     ) -> Result<(f32, Map), EngineError> {
@@ -332,7 +345,7 @@ impl Inspector {
     ///
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
-    pub fn judge(&mut self, picture: &Picture) -> Result<Vec<Judgement>, InspectError> {
+    pub fn judge(&mut self, picture: &Picture) -> Result<Vec<RegionScore>, InspectError> {
         Ok(self.judge_all(&[picture])?.remove(0)?)
     }
 
@@ -344,7 +357,7 @@ impl Inspector {
     pub fn judge_all(
         &mut self,
         pictures: &[&Picture],
-    ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
+    ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
         match self.encoder.fused() {
             Some(_) => self.judge_all_fused(pictures),
             None => self.judge_all_by_features(pictures),
@@ -354,13 +367,13 @@ impl Inspector {
     fn judge_all_by_features(
         &mut self,
         pictures: &[&Picture],
-    ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
+    ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
         let started = Instant::now();
-        let looks: Vec<Result<Vec<Shown>, PixelError>> =
+        let looks: Vec<Result<Vec<RegionPixels>, PixelError>> =
             pictures.iter().map(|picture| self.looks(picture)).collect();
         let pixels_took = started.elapsed();
         let started = Instant::now();
-        let fit: Vec<&[Shown]> = looks.iter().flatten().map(Vec::as_slice).collect();
+        let fit: Vec<&[RegionPixels]> = looks.iter().flatten().map(Vec::as_slice).collect();
         let views = if fit.is_empty() {
             vec![]
         } else {
@@ -385,8 +398,8 @@ impl Inspector {
     fn judge_all_fused(
         &mut self,
         pictures: &[&Picture],
-    ) -> Result<Vec<Result<Vec<Judgement>, PixelError>>, EngineError> {
-        let framed: Vec<Result<Vec<Framed>, PixelError>> = pictures
+    ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
+        let framed: Vec<Result<Vec<RegionCrops>, PixelError>> = pictures
             .iter()
             .map(|picture| self.framed(picture))
             .collect();
@@ -394,7 +407,7 @@ impl Inspector {
             .iter()
             .zip(&framed)
             .filter_map(|(picture, framed)| Some((*picture, framed.as_ref().ok()?)));
-        let shots: Vec<Shot> = fit
+        let shots: Vec<CropRequest> = fit
             .flat_map(|(picture, framed)| shots(picture, framed))
             .collect();
         let started = Instant::now();
@@ -403,9 +416,9 @@ impl Inspector {
             _ => vec![].into_iter(),
         };
         let encode_took = started.elapsed();
-        let mut judge = |framed: Vec<Framed>| {
+        let mut judge = |framed: Vec<RegionCrops>| {
             let regions = self.fields.iter().zip(framed);
-            let of_region = |(field, (framings, area)): (&Field, Framed)| {
+            let of_region = |(field, (framings, area)): (&RegionInspector, RegionCrops)| {
                 let pieces = pieces.by_ref().take(framings.len()).collect();
                 concluded(field, pieces, area, encode_took)
             };
@@ -418,7 +431,7 @@ impl Inspector {
     }
 
     /// How each look is framed, and what they show together, region by region.
-    fn framed(&mut self, picture: &Picture) -> Result<Vec<Framed>, PixelError> {
+    fn framed(&mut self, picture: &Picture) -> Result<Vec<RegionCrops>, PixelError> {
         self.fields
             .iter_mut()
             .map(|field| field.framings(picture.width(), picture.height()))
@@ -427,16 +440,16 @@ impl Inspector {
 
     fn judgements(
         &mut self,
-        views: &Views,
+        views: &RegionFeatures,
         pixels_took: Duration,
         encode_took: Duration,
-    ) -> Result<Vec<Judgement>, EngineError> {
+    ) -> Result<Vec<RegionScore>, EngineError> {
         let mut judgements = Vec::with_capacity(views.0.len());
         for (i, region) in self.regions().into_iter().enumerate() {
             let started = Instant::now();
             let (score, map) = self.score_without(views, i, None)?;
             let (area, score_took) = (views.0[i].area, started.elapsed());
-            judgements.push(Judgement {
+            judgements.push(RegionScore {
                 region,
                 score,
                 map,
@@ -461,17 +474,18 @@ impl Inspector {
         let views = self.encode_looks(&looks)?;
         let judgements = self.judgements(&views, pixels_took, started.elapsed())?;
         let wholes = looks.into_iter().zip(views.0);
-        let detailed = |(judgement, ((mut pixels, _), mut view)): (_, (Shown, View))| Detailed {
-            judgement,
-            pixels: pixels.swap_remove(0),
-            features: view.features.swap_remove(0),
-        };
+        let detailed =
+            |(judgement, ((mut pixels, _), mut view)): (_, (RegionPixels, View))| Detailed {
+                judgement,
+                pixels: pixels.swap_remove(0),
+                features: view.features.swap_remove(0),
+            };
         Ok(judgements.into_iter().zip(wholes).map(detailed).collect())
     }
 
     fn judge_in_detail_fused(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
         let framed = self.framed(picture)?;
-        let shots: Vec<Shot> = shots(picture, &framed).collect();
+        let shots: Vec<CropRequest> = shots(picture, &framed).collect();
         let Some(fused) = self.encoder.fused() else {
             return Ok(vec![]);
         }; // asked by the caller
@@ -506,7 +520,7 @@ impl Inspector {
         runs: usize,
     ) -> Result<Option<Stages>, InspectError> {
         let framed = self.framed(picture)?;
-        let shots: Vec<Shot> = shots(picture, &framed).collect();
+        let shots: Vec<CropRequest> = shots(picture, &framed).collect();
         Ok(self
             .encoder
             .fused()

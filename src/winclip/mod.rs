@@ -18,5 +18,5 @@ pub mod vectors;
 pub mod windows;
 
 pub use crate::engine::device_scorer::MapKind;
-pub use inspector::{Inspector, Judgement};
+pub use inspector::{Inspector, RegionScore};
 pub use recipe::{Fit, Preset, Recipe, Region};

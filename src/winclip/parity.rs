@@ -1,7 +1,7 @@
 //! Does a new plan of the GPU's network say what the CPU says? Both judge the same pictures by the same recipe, taught
 //! with the same references; a plan that is too far off must not serve.
 
-use super::inspector::{InspectError, Inspector, Judgement};
+use super::inspector::{InspectError, Inspector, RegionScore};
 use super::recipe::{Recipe, Region};
 use crate::data::picture::Picture;
 use crate::engine::network::Precision;
@@ -32,7 +32,7 @@ impl Parity {
     }
 
     /// Or as far as these two judgements of a picture are from each other.
-    fn with(self, judged: &[Judgement], expected: &[Judgement]) -> Self {
+    fn with(self, judged: &[RegionScore], expected: &[RegionScore]) -> Self {
         let pairs = judged.iter().zip(expected);
         pairs.fold(self, |far, (a, b)| {
             let cells = a.map.values().iter().zip(b.map.values());

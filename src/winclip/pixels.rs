@@ -2,7 +2,7 @@
 
 use super::Fit;
 use crate::data::picture::{Area, Picture};
-use crate::engine::device_scorer::Framing;
+use crate::engine::device_scorer::CropTransform;
 use crate::engine::{Pixels, levels};
 use crate::image::resize::{Taps, across, down};
 use crate::model::ModelSpec;
@@ -67,7 +67,7 @@ impl PixelMaker {
     /// Normalised pixels `[3, side, side]`.
     pub fn make(&mut self, picture: &Picture) -> Result<Pixels, PixelError> {
         let (width, height) = (picture.width(), picture.height());
-        let Framing {
+        let CropTransform {
             area: crop,
             resized: to,
             at,
@@ -113,7 +113,7 @@ impl PixelMaker {
     ///
     /// # Errors
     /// When the crop is beyond the picture, or the picture too thin for `fit = "crop"`.
-    pub fn framing(&self, width: usize, height: usize) -> Result<Framing, PixelError> {
+    pub fn framing(&self, width: usize, height: usize) -> Result<CropTransform, PixelError> {
         let area = self.crop.unwrap_or(Area::whole(width, height));
         if !area.is_inside(width, height) {
             return Err(PixelError::Beyond {
@@ -126,7 +126,7 @@ impl PixelMaker {
             Fit::Squash => (self.side, self.side),
             Fit::Crop => crop_size(area.w, area.h, self.side)?,
         };
-        Ok(Framing {
+        Ok(CropTransform {
             area,
             resized,
             at: (centred(resized.0, self.side), centred(resized.1, self.side)),

@@ -6,7 +6,7 @@ use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::scattered;
 use super::{MapKind, windows};
 use crate::data::map::Map;
-use crate::engine::device_scorer::{Lesson, Pieces, Words};
+use crate::engine::device_scorer::{PartialScores, ReferenceBank, Words};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, counted_windows};
 use ndarray::{ArrayView2, Axis, CowArray, Ix2, s};
@@ -75,7 +75,7 @@ impl Scorer {
     }
 
     /// What an engine that scores by itself has to know.
-    pub fn lesson(&self) -> Lesson<'_> {
+    pub fn lesson(&self) -> ReferenceBank<'_> {
         let with_references = !self.galleries.is_empty();
         let words = self.language.as_ref().map(|language| Words {
             prototypes: language.prototypes.clone(),
@@ -86,7 +86,7 @@ impl Scorer {
             scales: self.language_scales.clone(),
             image: self.parameters.needs_whole_image(with_references),
         });
-        Lesson {
+        ReferenceBank {
             cells: self.cells.as_deref(),
             words,
             galleries: self
@@ -109,13 +109,13 @@ impl Scorer {
         nearest: &mut dyn Nearest,
         features: &Features,
         but: Option<usize>,
-    ) -> Result<Pieces, EngineError> {
+    ) -> Result<PartialScores, EngineError> {
         let visual = match self.galleries.is_empty() {
             true => None,
             false => Some(self.visual_map(nearest, features, but)?),
         };
         let language = self.language.as_ref().filter(|_| self.wants_language_map());
-        Ok(Pieces {
+        Ok(PartialScores {
             grid: features.grid,
             image: self
                 .language
@@ -134,8 +134,8 @@ impl Scorer {
     }
 
     /// The score and the `grid x grid` map that they make.
-    pub fn conclude(&self, pieces: Pieces) -> (f32, Map) {
-        let Pieces {
+    pub fn conclude(&self, pieces: PartialScores) -> (f32, Map) {
+        let PartialScores {
             grid,
             image,
             language,

@@ -7,14 +7,16 @@ use std::time::Duration;
 use winspect::base::backoff::Backoff;
 use winspect::base::problems::Problems;
 use winspect::base::stop::{Stopper, stop_pair};
-use winspect::camera::{self, CameraError, Settings, Sink, State, Status, pipelines};
+use winspect::camera::{
+    self, CameraError, CameraSettings, CameraState, CameraStatus, Sink, pipelines,
+};
 use winspect::data::frame::Frame;
 
 /// All that a camera gave.
 #[derive(Default)]
 struct Seen {
     frames: Vec<Frame>,
-    states: Vec<State>,
+    states: Vec<CameraState>,
     reasons: Vec<String>,
 }
 
@@ -44,7 +46,7 @@ impl<E: FnMut(&Seen) -> bool> Sink for Collector<E> {
         true
     }
 
-    fn status(&mut self, status: Status) {
+    fn status(&mut self, status: CameraStatus) {
         self.seen.states.push(status.state);
         self.seen.reasons.extend(status.last_reason);
         self.ask();
@@ -76,12 +78,12 @@ fn watched(
     watched_as(settings(kind, values), enough)
 }
 
-fn settings(kind: &str, values: &[(&str, &str)]) -> Settings {
+fn settings(kind: &str, values: &[(&str, &str)]) -> CameraSettings {
     let values: BTreeMap<_, _> = values
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
-    Settings {
+    CameraSettings {
         name: "top".into(),
         kind: kind.to_owned(),
         values,
@@ -92,7 +94,7 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> Settings {
 }
 
 fn watched_as(
-    mut settings: Settings,
+    mut settings: CameraSettings,
     enough: impl FnMut(&Seen) -> bool,
 ) -> (Seen, Result<(), CameraError>) {
     let mut problems = Problems::new();
@@ -143,7 +145,7 @@ fn a_folder_is_played_once_in_natural_order_and_unreadable_pictures_are_left_out
         .filter_map(|f| f.part_id.as_deref())
         .collect();
     assert_eq!(parts, ["2.png", "10.png"]);
-    assert_eq!(seen.states, [State::Online, State::Disabled]);
+    assert_eq!(seen.states, [CameraState::Online, CameraState::Disabled]);
 }
 
 #[cfg(feature = "gstreamer")]
@@ -223,7 +225,7 @@ mod gstreamer {
             );
             assert_eq!(frame.captured_by, CapturedBy::Arrival);
         }
-        assert_eq!(seen.states, [State::Online, State::Disabled]);
+        assert_eq!(seen.states, [CameraState::Online, CameraState::Disabled]);
     }
 
     #[test]
@@ -259,14 +261,14 @@ mod gstreamer {
 
     #[test]
     fn a_server_that_is_not_there_is_offline_and_its_password_stays_secret() {
-        let gone = |seen: &Seen| seen.states.contains(&State::Offline);
+        let gone = |seen: &Seen| seen.states.contains(&CameraState::Offline);
         let (seen, ended) = watched(
             "rtsp",
             &[("location", "rtsp://me:secret@127.0.0.1:9/x")],
             gone,
         );
         ended.expect("stopped at the first report");
-        assert_eq!(seen.states, [State::Offline, State::Disabled]);
+        assert_eq!(seen.states, [CameraState::Offline, CameraState::Disabled]);
         assert!(
             seen.reasons.iter().all(|said| !said.contains("secret")),
             "{:?}",
@@ -279,7 +281,7 @@ mod gstreamer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let launch = "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=1/3 ! videoconvert";
         let own = settings(&own_pipeline(folder.path(), true, launch), &[]);
-        let triggered = Settings {
+        let triggered = CameraSettings {
             triggered: true,
             stall: Duration::from_millis(500),
             ..own
@@ -293,8 +295,8 @@ mod gstreamer {
         assert_eq!(
             (first, &rest[..3]),
             (
-                &State::Online,
-                &[State::Idle, State::Online, State::Idle][..]
+                &CameraState::Online,
+                &[CameraState::Idle, CameraState::Online, CameraState::Idle][..]
             )
         );
         assert!(seen.reasons.is_empty(), "{:?}", seen.reasons);
@@ -304,7 +306,7 @@ mod gstreamer {
     fn a_frame_is_captured_its_delay_before_it_arrives_where_nobody_says_when() {
         let settings = settings("test", &[("frames", "2"), ("fps", "20")]);
         let (seen, ended) = watched_as(
-            Settings {
+            CameraSettings {
                 delay: Duration::from_secs(3),
                 ..settings
             },
@@ -335,7 +337,7 @@ mod gstreamer {
         std::fs::write(&kind, format!("stamped = true\n{text}")).expect("written");
         let delay = Duration::from_secs(3);
         let (seen, ended) = watched_as(
-            Settings {
+            CameraSettings {
                 delay,
                 ..settings(&kind, &[])
             },
@@ -631,7 +633,7 @@ mod gstreamer {
             until_its_end,
         );
         assert!(matches!(ended, Err(CameraError::Lost(_))), "{ended:?}");
-        assert_eq!(seen.states, [State::Offline]);
+        assert_eq!(seen.states, [CameraState::Offline]);
     }
 
     #[test]
@@ -871,11 +873,15 @@ mod rtsp {
         let url = server.as_ref().expect("just started").url.clone();
         let (seen, ended) = watched("rtsp", &[("location", &url)], |seen| {
             match seen.states[..] {
-                [State::Online] if seen.frames.len() == 20 => server = None,
-                [State::Online, State::Offline] => {
+                [CameraState::Online] if seen.frames.len() == 20 => server = None,
+                [CameraState::Online, CameraState::Offline] => {
                     server = Some(Conveyor::start(folder.path(), port))
                 }
-                [State::Online, State::Offline, State::Online] => return seen.frames.len() >= 60,
+                [
+                    CameraState::Online,
+                    CameraState::Offline,
+                    CameraState::Online,
+                ] => return seen.frames.len() >= 60,
                 _ => {}
             }
             false
@@ -884,10 +890,10 @@ mod rtsp {
         assert_eq!(
             seen.states,
             [
-                State::Online,
-                State::Offline,
-                State::Online,
-                State::Disabled
+                CameraState::Online,
+                CameraState::Offline,
+                CameraState::Online,
+                CameraState::Disabled
             ],
             "{:?}",
             seen.reasons

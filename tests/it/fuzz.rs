@@ -11,7 +11,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use winspect::base::problems::Problems;
-use winspect::camera::{Settings, pipelines};
+use winspect::camera::{CameraSettings, pipelines};
 use winspect::config;
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::engine::{EncodePlan, Encoder, PatchLayer};
@@ -143,7 +143,7 @@ fn pipeline_files_are_read_or_refused() {
             let values = [("location", "/dev/null"), ("width", "640")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()));
             let (stall, values) = (Duration::from_secs(1), values.into());
-            let mut settings = Settings {
+            let mut settings = CameraSettings {
                 name: "top".into(),
                 kind,
                 values,

@@ -12,11 +12,11 @@ use winspect::engine::cuda::device::Device;
 use winspect::engine::nearest::Nearest;
 use winspect::engine::network::Precision;
 use winspect::engine::select::{Backend, Engines};
-use winspect::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look};
+use winspect::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features};
 use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
 use winspect::winclip::parity::{Comparison, Parity};
-use winspect::winclip::{Fit, Inspector, Judgement, MapKind, Recipe, Region};
+use winspect::winclip::{Fit, Inspector, MapKind, Recipe, Region, RegionScore};
 
 const FP32: Engine = Engine {
     flags: &["--backend", "tensorrt", "--precision", "fp32"],
@@ -85,7 +85,7 @@ fn picture(name: &str) -> Picture {
 }
 
 #[track_caller]
-fn assert_alike(what: &str, gpu: &[Judgement], cpu: &[Judgement]) {
+fn assert_alike(what: &str, gpu: &[RegionScore], cpu: &[RegionScore]) {
     assert_eq!(gpu.len(), cpu.len(), "{what}");
     for (gpu, cpu) in gpu.iter().zip(cpu) {
         assert_eq!((&gpu.region, gpu.area), (&cpu.region, cpu.area), "{what}");
@@ -287,7 +287,7 @@ impl Encoder for Spoiled {
         self.0.backend()
     }
 
-    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+    fn encode(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
         let mut all = self.0.encode(looks)?;
         for (row, value) in all
             .iter_mut()

@@ -9,11 +9,11 @@ use winspect::data::map::Map;
 use winspect::data::picture::{Area, Picture};
 use winspect::engine::nearest::Nearest;
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
-use winspect::engine::{EncodeTook, Encoder, EngineError, Features, Look, PatchLayer};
+use winspect::engine::{Crop, EncodeTook, Encoder, EngineError, Features, PatchLayer};
 use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
 use winspect::winclip::mask::Polygon;
-use winspect::winclip::{Inspector, Judgement, MapKind, Preset, Recipe, Region, prompts, tiles};
+use winspect::winclip::{Inspector, MapKind, Preset, Recipe, Region, RegionScore, prompts, tiles};
 
 #[test]
 fn an_encoder_computes_what_is_compared_and_no_more() {
@@ -254,7 +254,7 @@ fn common_area() -> Area {
 }
 
 /// The bad golden picture beside the two good ones, and each good one beside the other.
-fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<Judgement>, Vec<Vec<(f32, Map)>>) {
+fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<RegionScore>, Vec<Vec<(f32, Map)>>) {
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = Box::new(OnnxEncoder::open(&runtime(), model, &plan).expect("opens"));
     let words = model.spec.text.is_some().then(|| {
@@ -289,7 +289,7 @@ impl Encoder for Counted {
         self.0.backend()
     }
 
-    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+    fn encode(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
         self.1.lock().expect("one thread").push(looks.len());
         self.0.encode(looks)
     }

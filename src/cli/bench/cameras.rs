@@ -11,15 +11,15 @@ use crate::base::cpu;
 use crate::base::exit::{Exit, Failure};
 use crate::base::problems::Problems;
 use crate::base::stop::stop_pair;
-use crate::base::systemd::Pulse;
-use crate::camera::{self, CameraError, Settings, Sink, Source, Status, pipelines};
+use crate::base::systemd::Heartbeat;
+use crate::camera::{self, CameraError, CameraSettings, CameraStatus, Sink, Source, pipelines};
 use crate::cli::bench::status_mb;
 use crate::cli::terminal::print;
 use crate::data::counters::{Outcome, Tally, TallyCount};
 use crate::data::frame::Frame;
-use crate::line::queue::{Intake, Place, Waiting, intake};
+use crate::line::queue::{FrameReceiver, FrameSender, QueuedFrame, intake};
 use crate::model::{Family, ModelSpec};
-use crate::trigger::Policy;
+use crate::trigger::Overflow;
 use crate::winclip::{Fit, pixels::PixelMaker};
 use clap::Args;
 use serde_json::json;
@@ -53,7 +53,7 @@ pub struct CamerasArguments {
 
 pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     let names = (0..arguments.cameras).map(|number| format!("camera-{number}"));
-    let settings: Vec<Settings> = names
+    let settings: Vec<CameraSettings> = names
         .map(|name| settings(arguments, &name))
         .collect::<Result<_, _>>()?;
     let sources: Vec<Box<dyn Source>> = settings
@@ -62,7 +62,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
         .collect::<Result<_, _>>()
         .map_err(unfit)?;
     let tallies: Vec<Arc<Tally>> = settings.iter().map(|_| Arc::default()).collect();
-    let (intake, places) = intake(&vec![Policy::NewestWins; sources.len()]);
+    let (intake, places) = intake(&vec![Overflow::NewestWins; sources.len()]);
     let (started, before) = (Instant::now(), cpu::of_process());
     let maker = PixelMaker::new(
         None,
@@ -116,7 +116,7 @@ fn unfit(error: CameraError) -> Failure {
     Failure::new(Exit::Unavailable, error)
 }
 
-fn settings(arguments: &CamerasArguments, name: &str) -> Result<Settings, Failure> {
+fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, Failure> {
     let frames = u32::from(arguments.fps) * u32::from(arguments.seconds);
     let values = [
         ("width", arguments.width.to_string()),
@@ -126,7 +126,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<Settings, Failur
         ("frames", frames.to_string()),
         ("pattern", "smpte".to_owned()), // the one that is drawn fastest of those with colours
     ];
-    let mut settings = Settings {
+    let mut settings = CameraSettings {
         name: name.into(),
         kind: "test".to_owned(),
         values: values.map(|(key, value)| (key.to_owned(), value)).into(),
@@ -162,7 +162,7 @@ fn spec(side: usize) -> ModelSpec {
 
 /// A camera's way to the inspector, with the time that the hand-over takes.
 struct Door {
-    place: Place,
+    place: FrameSender,
     tally: Arc<Tally>,
     put: Duration,
 }
@@ -170,7 +170,7 @@ struct Door {
 impl Sink for Door {
     fn frame(&mut self, frame: Frame) {
         let before = cpu::of_thread();
-        let waiting = Waiting {
+        let waiting = QueuedFrame {
             frame,
             ticket: Some(self.tally.captured()),
             parts: vec![],
@@ -183,7 +183,7 @@ impl Sink for Door {
         !self.place.is_waiting()
     }
 
-    fn status(&mut self, _: Status) {}
+    fn status(&mut self, _: CameraStatus) {}
 }
 
 /// Processor time of a camera's thread.
@@ -214,15 +214,15 @@ struct Inspected {
     latencies: Vec<Duration>,
 }
 
-fn inspect(intake: &Intake, mut maker: PixelMaker) -> Inspected {
-    let (mut inspected, pulse) = (Inspected::default(), Pulse::default());
+fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
+    let (mut inspected, pulse) = (Inspected::default(), Heartbeat::default());
     loop {
         let batch = intake.take(1, &pulse, &mut || ());
         if batch.is_empty() {
             inspected.all = cpu::of_thread();
             return inspected;
         }
-        for Waiting { frame, ticket, .. } in batch {
+        for QueuedFrame { frame, ticket, .. } in batch {
             let before = cpu::of_thread();
             let pixels = maker.make(&frame.picture);
             inspected.pixels += cpu::of_thread() - before;

@@ -13,21 +13,21 @@ use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
 use crate::cli::bench::gpu::GpuBench;
-use crate::data::part::{Ask, Part, Terms};
+use crate::data::part::{Part, PartRequest, PartTiming};
 use crate::data::picture::Picture;
-use crate::data::report::{Judge, Report};
+use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Rule};
 use crate::engine::EncodePlan;
 use crate::engine::flops::flop;
 use crate::engine::onnx::gemm::gemm_speed;
 use crate::engine::select::{Backend, Engines};
-use crate::image::overlay::{Drawing, Layer};
+use crate::image::overlay::{Layer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
 use crate::protocol::message;
 use crate::recipe::prepare::{References, Setting};
 use crate::recipe::quality::{Gate, Limits};
-use crate::winclip::{Inspector, Judgement};
+use crate::winclip::{Inspector, RegionScore};
 use clap::{Args, Subcommand};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
@@ -192,7 +192,7 @@ impl Stages {
         }
     }
 
-    fn add(&mut self, inspector: &Inspector, judgement: &Judgement, scales: &[usize]) {
+    fn add(&mut self, inspector: &Inspector, judgement: &RegionScore, scales: &[usize]) {
         let encode = inspector.encode_took();
         self.put("pixels", judgement.pixels_took);
         self.put("trunk", encode.trunk);
@@ -205,7 +205,7 @@ impl Stages {
     }
 
     /// What the line does with a judgement: the message, and (apart) the heat map for people.
-    fn publish(&mut self, judgement: Judgement, picture: &Picture) {
+    fn publish(&mut self, judgement: RegionScore, picture: &Picture) {
         let (map, area) = (judgement.map.clone(), judgement.area);
         let started = Instant::now();
         let payload = message::finished(&message::body(&report(judgement), &identity()), false, 0);
@@ -217,7 +217,7 @@ impl Stages {
             area,
             scale: (map.min(), map.max()),
         };
-        let painted = paint::paint(&Drawing::new(picture, &[layer], None, &[]));
+        let painted = paint::paint(&Overlay::new(picture, &[layer], None, &[]));
         self.put("paint", started.elapsed());
         std::hint::black_box(png::encode(&painted, &[]));
         self.put("heatmap", started.elapsed());
@@ -253,16 +253,16 @@ fn identity() -> message::Identity {
     }
 }
 
-fn report(judgement: Judgement) -> Report {
+fn report(judgement: RegionScore) -> Report {
     let rule = Rule {
         threshold: Some(0.5),
     };
-    let terms = Terms {
+    let terms = PartTiming {
         deadline: Duration::from_secs(1),
-        ..Terms::default()
+        ..PartTiming::default()
     };
     let (since, at) = (Instant::now(), jiff::Timestamp::now());
-    let ask = Ask {
+    let ask = PartRequest {
         camera: "bench".into(),
         region: None,
         part_id: None,
@@ -274,7 +274,7 @@ fn report(judgement: Judgement) -> Report {
         challenge: None,
     };
     let part = Part::new(1, "bench".into(), 1, ask);
-    let judge = Judge {
+    let judge = DecisionPolicy {
         recipe: "bench@1".into(),
         threshold: rule.threshold,
         on_undecided: OnUndecided::Fail,

@@ -8,10 +8,12 @@ use super::painter::Painter;
 use super::run::{Kind, Run, Shared, Shown};
 use super::scoring::{Wanted, WantedWords};
 use super::tower::{Sizes, Tower, unmarked, upload};
-use crate::engine::device_scorer::{Fused, Lesson, MapKind, Paint, Pieces, Shot, Stages};
+use crate::engine::device_scorer::{
+    CropRequest, DeviceScorer, MapKind, Paint, PartialScores, ReferenceBank, Stages,
+};
 use crate::engine::nearest::Nearest;
 use crate::engine::network::{Networks, Precision};
-use crate::engine::{EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, Pixels, levels};
+use crate::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels, levels};
 use crate::model::ModelSpec;
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
@@ -90,7 +92,7 @@ impl CudaEncoder {
     }
 
     /// Features of as many looks as the networks take at once.
-    fn encode_some(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+    fn encode_some(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
         let cells: Vec<Option<Vec<bool>>> = looks
             .iter()
             .map(|look| look.cells.map(<[bool]>::to_vec))
@@ -123,7 +125,10 @@ impl CudaEncoder {
     }
 
     /// Pieces of as many looks as the networks take at once, by the run of their kind.
-    fn judge_some(&mut self, shots: &[Shot]) -> Result<(&mut Run, Vec<Pieces>), EngineError> {
+    fn judge_some(
+        &mut self,
+        shots: &[CropRequest],
+    ) -> Result<(&mut Run, Vec<PartialScores>), EngineError> {
         let (framings, pictures) = Framings::of(shots);
         let lessons: Vec<usize> = shots.iter().map(|shot| shot.lesson).collect();
         let cells = lessons
@@ -179,7 +184,11 @@ impl CudaEncoder {
 }
 
 impl Taught {
-    fn new(device: &Device, precision: Precision, lessons: &[Lesson]) -> Result<Self, EngineError> {
+    fn new(
+        device: &Device,
+        precision: Precision,
+        lessons: &[ReferenceBank],
+    ) -> Result<Self, EngineError> {
         let words = lessons.first().and_then(|lesson| lesson.words.as_ref());
         let prototypes = words
             .map(|words| device.buffer_of(&words.prototypes.concat()))
@@ -190,14 +199,15 @@ impl Taught {
                 upload(device, &buffer, precision, rows.iter().copied())?;
                 Ok((buffer, rows.nrows()))
             };
-        let galleries = |lesson: &Lesson| {
+        let galleries = |lesson: &ReferenceBank| {
             lesson
                 .galleries
                 .iter()
                 .map(gallery)
                 .collect::<Result<Vec<_>, _>>()
         };
-        let alike = |lesson: &Lesson| lessons.iter().position(|other| other.cells == lesson.cells);
+        let alike =
+            |lesson: &ReferenceBank| lessons.iter().position(|other| other.cells == lesson.cells);
         Ok(Taught {
             wanted: lessons.first().map(wanted),
             alike: lessons.iter().filter_map(alike).collect(), // each is like itself
@@ -234,7 +244,7 @@ impl Taught {
 }
 
 /// All lessons of a recipe want the same.
-fn wanted(lesson: &Lesson) -> Wanted {
+fn wanted(lesson: &ReferenceBank) -> Wanted {
     let words = lesson.words.as_ref().map(|words| WantedWords {
         temperature: words.temperature,
         map: words.map,
@@ -257,7 +267,7 @@ impl Encoder for CudaEncoder {
         &self.device.name
     }
 
-    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+    fn encode(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
         self.device.bind()?;
         let started = Instant::now();
         let mut features = Vec::with_capacity(looks.len());
@@ -276,13 +286,13 @@ impl Encoder for CudaEncoder {
         &self.took
     }
 
-    fn fused(&mut self) -> Option<&mut dyn Fused> {
+    fn fused(&mut self) -> Option<&mut dyn DeviceScorer> {
         Some(self)
     }
 }
 
-impl Fused for CudaEncoder {
-    fn learn(&mut self, lessons: &[Lesson]) -> Result<(), EngineError> {
+impl DeviceScorer for CudaEncoder {
+    fn learn(&mut self, lessons: &[ReferenceBank]) -> Result<(), EngineError> {
         self.device.bind()?;
         let mut taught = Taught::new(&self.device, self.sizes.precision, lessons)?;
         match self.taught.is_alike(&taught) {
@@ -294,7 +304,7 @@ impl Fused for CudaEncoder {
         Ok(())
     }
 
-    fn judge(&mut self, shots: &[Shot]) -> Result<Vec<Pieces>, EngineError> {
+    fn judge(&mut self, shots: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
         self.device.bind()?;
         let started = Instant::now();
         let mut pieces = Vec::with_capacity(shots.len());
@@ -308,13 +318,16 @@ impl Fused for CudaEncoder {
         Ok(pieces)
     }
 
-    fn stages(&mut self, shots: &[Shot], runs: usize) -> Result<Stages, EngineError> {
+    fn stages(&mut self, shots: &[CropRequest], runs: usize) -> Result<Stages, EngineError> {
         self.device.bind()?;
         self.judge_some(&shots[..shots.len().min(self.networks.facts().looks_max)])?;
         self.runs[0].stages(&self.device, &self.kernels, runs)
     }
 
-    fn judge_in_detail(&mut self, shot: &Shot) -> Result<(Pieces, Pixels, Features), EngineError> {
+    fn judge_in_detail(
+        &mut self,
+        shot: &CropRequest,
+    ) -> Result<(PartialScores, Pixels, Features), EngineError> {
         self.device.bind()?;
         let device = self.device.clone();
         let (run, mut pieces) = self.judge_some(std::slice::from_ref(shot))?;

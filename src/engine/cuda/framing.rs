@@ -9,7 +9,7 @@ use super::tower::Mark;
 use crate::data::picture::{Area, Picture};
 use crate::engine::EngineError;
 use crate::engine::device_scorer;
-use crate::engine::device_scorer::Framing;
+use crate::engine::device_scorer::CropTransform;
 use cudarc::driver::result;
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Framings {
     /// Of each look, and the picture that it is at, counted from 0.
-    looks: Vec<(Framing, usize)>,
+    looks: Vec<(CropTransform, usize)>,
     /// Of each picture, what any of its looks needs.
     areas: Vec<Area>,
 }
@@ -35,7 +35,7 @@ pub struct Room {
 
 impl Framings {
     /// Those of the shots, and the pictures in their order.
-    pub fn of<'a>(shots: &[device_scorer::Shot<'a>]) -> (Self, Vec<&'a Picture>) {
+    pub fn of<'a>(shots: &[device_scorer::CropRequest<'a>]) -> (Self, Vec<&'a Picture>) {
         let mut pictures: Vec<&Picture> = vec![];
         let mut framings = Framings {
             looks: vec![],
@@ -107,11 +107,11 @@ const TABLES_MAX: usize = 256;
 
 impl Tables {
     /// Across and down, of the square that the encoder sees.
-    fn of(&mut self, framing: &Framing, side: usize) -> [&TapTable; 2] {
+    fn of(&mut self, framing: &CropTransform, side: usize) -> [&TapTable; 2] {
         if self.0.len() + 2 > TABLES_MAX {
             self.0.clear();
         }
-        let Framing { area, resized, at } = framing;
+        let CropTransform { area, resized, at } = framing;
         let keys = [(area.w, resized.0, at.0), (area.h, resized.1, at.1)];
         for (from, to, at) in keys {
             self.0

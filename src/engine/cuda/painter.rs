@@ -14,7 +14,7 @@ use super::memory::{Buffer, Pinned};
 use crate::data::picture::Picture;
 use crate::engine::EngineError;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{Drawing, Placed};
+use crate::image::overlay::{Overlay, Placed};
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Painter {
 }
 
 impl Paint for Painter {
-    fn paint(&mut self, drawing: &Drawing) -> Result<Picture, EngineError> {
+    fn paint(&mut self, drawing: &Overlay) -> Result<Picture, EngineError> {
         let easel = match &mut self.easel {
             Some(easel) => easel,
             None => self.easel.insert(Easel::new(self.ordinal)?),
@@ -98,7 +98,7 @@ impl Easel {
         })
     }
 
-    fn paint(&mut self, kernels: &Kernels, drawing: &Drawing) -> Result<Picture, EngineError> {
+    fn paint(&mut self, kernels: &Kernels, drawing: &Overlay) -> Result<Picture, EngineError> {
         self.context
             .bind_to_thread()
             .map_err(failed("the GPU cannot be used"))?;
@@ -147,7 +147,7 @@ impl Easel {
 const ALIGNMENT: usize = 16;
 
 /// How many bytes [`Filling::put_all`] puts at most.
-fn bytes_of(drawing: &Drawing) -> usize {
+fn bytes_of(drawing: &Overlay) -> usize {
     let of_layer = |placed: &Placed| {
         let values = placed.map.values();
         size_of::<Layer>() + size_of_val(values) + values.len() + 3 * ALIGNMENT // a cell counts or not in a byte
@@ -166,7 +166,7 @@ struct Filling<'a> {
 
 impl Filling<'_> {
     /// Everything that is shown; the kernel's arguments for it, with the drawing at `out`.
-    fn put_all(&mut self, drawing: &Drawing, out: u64) -> Args {
+    fn put_all(&mut self, drawing: &Overlay, out: u64) -> Args {
         let layers = drawing.layers.iter().map(|placed| {
             let map = self.put(placed.map.values());
             Layer::new(
@@ -195,7 +195,7 @@ impl Filling<'_> {
     }
 
     /// The device's address of the picture's rows that the drawing shows, one after the other.
-    fn put_rows(&mut self, drawing: &Drawing) -> u64 {
+    fn put_rows(&mut self, drawing: &Overlay) -> u64 {
         let address = self.put(drawing.source_row(0));
         for row in 1..drawing.height {
             let row = drawing.source_row(row);

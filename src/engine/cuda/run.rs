@@ -10,7 +10,7 @@ use super::memory::Buffer;
 use super::scoring::{Prototypes, Scoring, Wanted};
 use super::tower::{Mark, Sizes, Tower, unmarked};
 use crate::data::picture::Picture;
-use crate::engine::device_scorer::{Pieces, Stages};
+use crate::engine::device_scorer::{PartialScores, Stages};
 use crate::engine::network::Networks;
 use crate::engine::{EncodePlan, EngineError, Features, Pixels};
 use cudarc::driver::{CudaGraph, sys};
@@ -141,7 +141,7 @@ impl Run {
         device: &Device,
         shown: &Shown,
         tables: &mut Tables,
-    ) -> Result<Vec<Pieces>, EngineError> {
+    ) -> Result<Vec<PartialScores>, EngineError> {
         if self.lessons != shown.lessons {
             self.forget(); // half of it would be wrong
             self.parts.scoring.retaught(device, shown.galleries)?;

@@ -11,7 +11,7 @@ use super::memory::{Buffer, Pinned};
 use super::tables::Counted;
 use super::tower::{Mark, Tower};
 use crate::engine::EngineError;
-use crate::engine::device_scorer::{LanguageMap, MapKind, Mean, Pieces};
+use crate::engine::device_scorer::{LanguageMap, MapKind, Mean, PartialScores};
 use cudarc::driver::result;
 
 /// What is wanted of every look alike; what a run is captured for.
@@ -215,7 +215,7 @@ impl Scoring {
     ///
     /// # Errors
     /// [`EngineError::Run`] when a feature was not finite.
-    pub fn pieces(&self) -> Result<Vec<Pieces>, EngineError> {
+    pub fn pieces(&self) -> Result<Vec<PartialScores>, EngineError> {
         let (layout, each) = (self.layout(), self.grid * self.grid);
         let words = self.pinned.as_slice().as_chunks::<4>().0;
         if let Some(look) = (0..self.looks).find(|look| words[*look] != [0; 4]) {
@@ -231,13 +231,13 @@ impl Scoring {
         let map =
             |at: Option<usize>, look: usize| at.map(|at| values(at + look * each, each).collect());
         let has_whole = self.whole.is_some();
-        let pieces = |look: usize| Pieces {
+        let pieces = |look: usize| PartialScores {
             grid: self.grid,
             image: values(layout.image + look, 1).next().filter(|_| has_whole),
             language: map(layout.language, look),
             visual: map(layout.visual, look),
         };
-        let all: Vec<Pieces> = (0..self.looks).map(pieces).collect();
+        let all: Vec<PartialScores> = (0..self.looks).map(pieces).collect();
         match all.iter().position(|pieces| !pieces.are_finite()) {
             None => Ok(all),
             Some(look) => Err(EngineError::Run(format!(

@@ -10,7 +10,7 @@ use super::graphs::{Graph, Weight, layer_output};
 use super::nearest::{Nearest, OnnxNearest};
 use super::network::Part;
 use super::{
-    EncodePlan, EncodeTook, Encoder, EngineError, Features, Look, TextEncoder, WindowFeatures,
+    Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features, TextEncoder, WindowFeatures,
     counted_windows,
 };
 use crate::engine::library_path::library_folders;
@@ -155,7 +155,7 @@ impl OnnxEncoder {
         })
     }
 
-    fn encode_one(&mut self, look: &Look) -> Result<Features, EngineError> {
+    fn encode_one(&mut self, look: &Crop) -> Result<Features, EngineError> {
         self.took = EncodeTook::default();
         let started = Instant::now();
         let input = TensorRef::from_array_view(look.pixels.view().insert_axis(Axis(0)))
@@ -209,7 +209,7 @@ impl Encoder for OnnxEncoder {
         "onnx-fp32"
     }
 
-    fn encode(&mut self, looks: &[Look]) -> Result<Vec<Features>, EngineError> {
+    fn encode(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
         looks.iter().map(|look| self.encode_one(look)).collect()
     }
 

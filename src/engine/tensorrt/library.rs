@@ -3,7 +3,7 @@
 use super::raw::{Loaded, Logger};
 use crate::engine::EngineError;
 use crate::engine::library_path::library_folders;
-use crate::engine::tensorrt::vtable::{ELEVEN, RTX, RtxSlots, Slots, TEN};
+use crate::engine::tensorrt::vtable::{ELEVEN, RTX, RtxSlots, TEN, Vtable};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -218,7 +218,7 @@ impl Library {
         self.0.logger
     }
 
-    pub(super) fn slots(&self) -> &'static Slots {
+    pub(super) fn slots(&self) -> &'static Vtable {
         slots(self.0.kind, self.0.version).expect("asked when it was opened")
     }
 
@@ -234,7 +234,7 @@ impl Library {
 }
 
 /// The tables of a version; nothing where they are unknown.
-fn slots(kind: Kind, version: Version) -> Option<&'static Slots> {
+fn slots(kind: Kind, version: Version) -> Option<&'static Vtable> {
     match (kind, version.major) {
         (Kind::Full, 10) if version.minor >= 1 => Some(&TEN),
         (Kind::Full, 11) => Some(&ELEVEN),

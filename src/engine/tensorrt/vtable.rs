@@ -18,7 +18,7 @@
 
 /// The slots of one kind of library. Each says which function it is; the check reads that.
 #[derive(Debug, Clone, Copy)]
-pub struct Slots {
+pub struct Vtable {
     /// `VRuntime::deserializeCudaEngine`
     pub runtime_deserialize: usize,
     /// `VCudaEngine::createExecutionContext`
@@ -123,7 +123,7 @@ pub struct RtxSlots {
 }
 
 /// TensorRT 10.1 and newer: 10.0 lacks what says how much memory a profile needs.
-pub const TEN: Slots = Slots {
+pub const TEN: Vtable = Vtable {
     runtime_deserialize: 3,
     engine_create_context: 5,
     engine_tensors: 30,
@@ -164,7 +164,7 @@ pub const TEN: Slots = Slots {
 };
 
 /// TensorRT 11.0 and newer, TensorRT-RTX 1.5 and newer.
-pub const ELEVEN: Slots = Slots {
+pub const ELEVEN: Vtable = Vtable {
     runtime_deserialize: 3,
     engine_create_context: 5,
     engine_tensors: 26,

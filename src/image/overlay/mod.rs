@@ -6,7 +6,7 @@ pub mod png;
 
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
-use crate::data::verdict::{Region, Verdict};
+use crate::data::verdict::{Defect, Verdict};
 
 /// Overlays are shrunk to this many pixels on the long side.
 const LONG_SIDE_MAX: usize = 960;
@@ -47,7 +47,7 @@ pub struct Outline {
 }
 
 /// An overlay before it is painted.
-pub struct Drawing<'a> {
+pub struct Overlay<'a> {
     pub picture: &'a Picture,
     /// Pixels, as `height`.
     pub width: usize,
@@ -58,14 +58,14 @@ pub struct Drawing<'a> {
     pub outlines: Vec<Outline>,
 }
 
-impl<'a> Drawing<'a> {
+impl<'a> Overlay<'a> {
     /// Each map glows over the area of the picture that it covers, which is outlined where it is not all of it, as are
     /// the `regions`; the `frame` is the verdict's.
     pub fn new(
         picture: &'a Picture,
         layers: &[Layer<'a>],
         frame: Option<Verdict>,
-        regions: &[Region],
+        regions: &[Defect],
     ) -> Self {
         let shrink = (picture.width().max(picture.height()) as f64 / LONG_SIDE_MAX as f64).max(1.0);
         let size = |n: usize| ((n as f64 / shrink).round() as usize).max(1);
@@ -92,7 +92,7 @@ impl<'a> Drawing<'a> {
             .zip(layers)
             .filter(|(_, layer)| layer.area != whole);
         let mut outlines: Vec<Outline> = parts.map(|(placed, _)| placed.outline()).collect();
-        outlines.extend(regions.iter().map(|&Region { x, y, w, h, .. }| {
+        outlines.extend(regions.iter().map(|&Defect { x, y, w, h, .. }| {
             let (x, y, w, h) = (fit(x), fit(y), fit(w), fit(h));
             Outline {
                 x,
@@ -114,7 +114,7 @@ impl<'a> Drawing<'a> {
                 colour: colour(verdict),
             }
         }));
-        Drawing {
+        Overlay {
             picture,
             width,
             height,

@@ -1,17 +1,17 @@
-//! The processor's painter of overlays ([`Drawing`] decides what is to be seen).
+//! The processor's painter of overlays ([`Overlay`] decides what is to be seen).
 //!
 //! Normal areas stay as the camera saw them; the more anomalous, the more they glow. The scale is the caller's, so
 //! that pictures of one line can be compared. `engine/cuda/kernels/paint.cu` is the same on a GPU.
 
 use crate::data::picture::Picture;
-use crate::image::overlay::{Drawing, Outline, Placed, Rgb};
+use crate::image::overlay::{Outline, Overlay, Placed, Rgb};
 
 /// Dark red through orange to pale yellow, from the middle of the scale to its top.
 const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 150]];
 
 /// The overlay, in the drawing's pixels.
-pub fn paint(drawing: &Drawing) -> Picture {
-    let &Drawing {
+pub fn paint(drawing: &Overlay) -> Picture {
+    let &Overlay {
         picture,
         width,
         height,
@@ -152,7 +152,7 @@ mod tests {
         scale: (f32, f32),
         frame: Option<Verdict>,
     ) -> Picture {
-        paint(&Drawing::new(
+        paint(&Overlay::new(
             picture,
             &[Layer { map, area, scale }],
             frame,
@@ -202,7 +202,7 @@ mod tests {
             },
             scale: (0.0, 1.0),
         };
-        let drawn = paint(&Drawing::new(
+        let drawn = paint(&Overlay::new(
             &picture,
             &[layer(&hot, 2), layer(&cold, 35)],
             None,

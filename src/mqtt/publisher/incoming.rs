@@ -1,10 +1,10 @@
 //! Commands from the broker to the foreman, and his answers back. A command is acknowledged to the broker after its
 //! answers are on the way; until then it comes again with the next connection, and its id is known.
 
-use super::{Link, Session};
-use crate::mqtt::session::{Owed, Refused};
+use super::{Publisher, Session};
+use crate::mqtt::session::{AckTarget, Refused};
 use crate::protocol::command;
-use crate::protocol::command::Order;
+use crate::protocol::command::Command;
 use crate::protocol::message;
 use crate::protocol::message::Answer;
 use crossbeam::channel::TrySendError;
@@ -14,8 +14,8 @@ use std::time::Instant;
 
 /// A command on its way to the foreman.
 #[derive(Debug)]
-pub struct Ordered {
-    pub order: Order,
+pub struct Request {
+    pub order: Command,
     pub name: String,
     /// It waited at the broker, nobody knows how long.
     pub stale: bool,
@@ -28,7 +28,7 @@ type Token = (u64, u64);
 
 /// The foreman's answer.
 #[derive(Debug)]
-pub struct Answered {
+pub struct Reply {
     name: String,
     token: Option<Token>,
     /// `message::answer`.
@@ -37,9 +37,9 @@ pub struct Answered {
     kept: Option<String>,
 }
 
-impl Ordered {
-    pub fn answered(self, payload: String) -> Answered {
-        Answered {
+impl Request {
+    pub fn answered(self, payload: String) -> Reply {
+        Reply {
             name: self.name,
             token: Some(self.token),
             payload,
@@ -48,11 +48,11 @@ impl Ordered {
     }
 }
 
-impl Answered {
+impl Reply {
     /// What became of a command that was acknowledged before; `kept` is the key under which the store keeps that until the
     /// broker has it.
-    pub fn outcome(name: &str, payload: String, kept: Option<String>) -> Answered {
-        Answered {
+    pub fn outcome(name: &str, payload: String, kept: Option<String>) -> Reply {
+        Reply {
             name: name.to_owned(),
             token: None,
             payload,
@@ -68,7 +68,7 @@ const REFUSED_KEPT: usize = 16_384;
 /// Outcomes of commands, told later than their answers, that wait for the broker.
 const OUTCOMES_KEPT: usize = 16;
 
-impl Link {
+impl Publisher {
     pub(super) fn subscribed(&self, codes: &[SubscribeReasonCode]) {
         if codes
             .iter()
@@ -115,7 +115,7 @@ impl Link {
             Ok(order) if session.ordered.len() < ORDERS_KEPT => {
                 let token = (session.number, session.next_order);
                 let (stale, came) = (!session.fresh, Instant::now());
-                session.orders.push_back(Ordered {
+                session.orders.push_back(Request {
                     order,
                     name: name.to_owned(),
                     stale,
@@ -182,7 +182,7 @@ impl Link {
         }
     }
 
-    pub(super) fn answer(&mut self, session: &mut Session, answered: Answered) {
+    pub(super) fn answer(&mut self, session: &mut Session, answered: Reply) {
         let publish = match answered.token {
             Some((number, order)) if number == session.number => session.ordered.remove(&order),
             _ => None,
@@ -199,7 +199,7 @@ impl Link {
 
     /// Until the broker has it. What answers a command of a connection that is gone is not needed: the command comes again,
     /// and its id is known.
-    pub(super) fn keep_outcome(&mut self, answered: Answered) {
+    pub(super) fn keep_outcome(&mut self, answered: Reply) {
         if answered.token.is_none() {
             self.outcomes_so_far += 1;
             self.outcomes.push_back((self.outcomes_so_far, answered));
@@ -224,7 +224,7 @@ impl Link {
             outcome.payload.clone().into_bytes(),
         );
         if session.fits(&topic, &payload, None) {
-            session.publish(topic, false, payload, None, Owed::Outcome(number));
+            session.publish(topic, false, payload, None, AckTarget::Outcome(number));
         } else {
             self.outcome_landed(number); // it never will
         }
@@ -237,7 +237,7 @@ impl Link {
         };
         if let Some((
             _,
-            Answered {
+            Reply {
                 kept: Some(key), ..
             },
         )) = self.outcomes.remove(place)
@@ -272,7 +272,7 @@ impl Link {
                 false,
                 payload.clone(),
                 Some(properties),
-                Owed::Nothing,
+                AckTarget::Nothing,
             );
         }
         told &= session.publish(
@@ -280,7 +280,7 @@ impl Link {
             false,
             payload,
             None,
-            Owed::Nothing,
+            AckTarget::Nothing,
         );
         if let Some(publish) = publish.filter(|_| told) {
             session.acknowledge(publish);

@@ -17,14 +17,14 @@
 mod incoming;
 mod outgoing;
 
-pub use incoming::{Answered, Ordered};
+pub use incoming::{Reply, Request};
 
-use super::Settings;
-use super::session::{Owed, REQUESTS, Session, options, reason};
+use super::MqttSettings;
+use super::session::{AckTarget, REQUESTS, Session, options, reason};
 use crate::base::backoff::Backoff;
-use crate::base::health::Condition;
-use crate::base::systemd::{Pulse, SIGN};
-use crate::camera::Status;
+use crate::base::health::LineCondition;
+use crate::base::systemd::{HEARTBEAT, Heartbeat};
+use crate::camera::CameraStatus;
 use crate::data::report::Report;
 use crate::protocol::message::{Identity, Metrics};
 use crate::store::Store;
@@ -40,10 +40,10 @@ use tokio::sync::mpsc::Receiver;
 
 /// What goes out beside the results and may be dropped: nobody waits for it.
 #[derive(Debug)]
-pub enum Side {
+pub enum BestEffort {
     Camera {
         name: Arc<str>,
-        status: Status,
+        status: CameraStatus,
     },
     Heatmap {
         report: Arc<Report>,
@@ -61,12 +61,12 @@ pub enum Side {
 /// What the publisher is connected to in the line.
 pub struct Wiring {
     pub store: Store,
-    pub side: Receiver<Side>,
-    pub orders: Sender<Ordered>,
-    pub answers: Receiver<Answered>,
-    pub condition: Box<dyn Fn() -> Condition + Send>,
+    pub side: Receiver<BestEffort>,
+    pub orders: Sender<Request>,
+    pub answers: Receiver<Reply>,
+    pub condition: Box<dyn Fn() -> LineCondition + Send>,
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
-    pub pulse: Pulse,
+    pub pulse: Heartbeat,
 }
 
 /// Results on their way at once: more than a round trip needs, few enough to be sent again.
@@ -92,17 +92,17 @@ const STEADY: Duration = Duration::from_secs(5);
 const SUSPICIOUS: u32 = 3;
 /// Between two lines of the log on rejected parts that went by.
 const MISSED_EVERY: Duration = Duration::from_secs(60);
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// Heartbeats between two messages of counters.
 const METRICS_EVERY: u64 = 10;
 
 /// Publishes until the senders of `side` are gone and the outbox is drained. Blocks; for a thread of its own.
-pub fn run(settings: Settings, identity: Identity, wiring: Wiring) -> std::io::Result<()> {
+pub fn run(settings: MqttSettings, identity: Identity, wiring: Wiring) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let topics = format!("{}/{}", identity.prefix, identity.station);
-    let mut link = Link {
+    let mut link = Publisher {
         settings,
         identity,
         topics,
@@ -137,16 +137,16 @@ async fn reached(at: Option<Instant>) {
     }
 }
 
-struct Link {
-    settings: Settings,
+struct Publisher {
+    settings: MqttSettings,
     identity: Identity,
     topics: String,
     wiring: Wiring,
     /// Outcomes of commands that the broker does not have yet, by number; the newest [`OUTCOMES_KEPT`].
-    outcomes: VecDeque<(u64, Answered)>,
+    outcomes: VecDeque<(u64, Reply)>,
     outcomes_so_far: u64,
     /// The newest status of each camera, for every new connection.
-    cameras: HashMap<Arc<str>, Status>,
+    cameras: HashMap<Arc<str>, CameraStatus>,
     sessions: u64,
     beats: u64,
     /// Set when the producers have gone: until then everything must be out.
@@ -162,7 +162,7 @@ struct Link {
     warned: Option<Instant>,
 }
 
-impl Link {
+impl Publisher {
     async fn keep(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
@@ -208,7 +208,7 @@ impl Link {
                         }
                     }
                     Some(answered) = self.wiring.answers.recv() => self.keep_outcome(answered),
-                    () = tokio::time::sleep(SIGN) => {
+                    () = tokio::time::sleep(HEARTBEAT) => {
                         self.wiring.pulse.beat();
                         self.look_at_rejects(false);
                         if self.is_over() {
@@ -248,8 +248,8 @@ impl Link {
         events: &mut EventLoop,
     ) -> Option<(String, Option<Duration>)> {
         let (mut tick, mut heart) = (
-            tokio::time::interval(SIGN),
             tokio::time::interval(HEARTBEAT),
+            tokio::time::interval(HEARTBEAT_EVERY),
         );
         let outbox = self.wiring.store.outbox().clone();
         loop {
@@ -348,7 +348,7 @@ impl Link {
             }
             Event::Outgoing(Outgoing::PubAck(_)) => session.acks = session.acks.saturating_sub(1),
             Event::Outgoing(Outgoing::Publish(id)) => {
-                let owed = session.requested.pop_front().unwrap_or(Owed::Nothing);
+                let owed = session.requested.pop_front().unwrap_or(AckTarget::Nothing);
                 session.in_flight.insert(id, owed);
             }
             Event::Incoming(Packet::PubAck(ack)) => self.landed(session, &ack),
@@ -373,18 +373,18 @@ impl Link {
         }
         // A refused result would be refused again.
         match session.in_flight.remove(&ack.pkid) {
-            Some(Owed::Result(key)) => self.wiring.store.landed(key, accepted),
-            Some(Owed::Outcome(number)) => self.outcome_landed(number),
-            Some(Owed::Nothing) | None => {}
+            Some(AckTarget::Result(key)) => self.wiring.store.landed(key, accepted),
+            Some(AckTarget::Outcome(number)) => self.outcome_landed(number),
+            Some(AckTarget::Nothing) | None => {}
         }
     }
 
     /// Keeps what a later connection must say; the end of the side channel is the end of the run.
-    fn note(&mut self, side: Option<Side>) {
+    fn note(&mut self, side: Option<BestEffort>) {
         match side {
-            Some(Side::Camera { name, status }) => drop(self.cameras.insert(name, status)),
-            Some(Side::Identity(identity)) => self.identity = *identity,
-            Some(Side::Heatmap { .. } | Side::Snapshot { .. }) => {}
+            Some(BestEffort::Camera { name, status }) => drop(self.cameras.insert(name, status)),
+            Some(BestEffort::Identity(identity)) => self.identity = *identity,
+            Some(BestEffort::Heatmap { .. } | BestEffort::Snapshot { .. }) => {}
             None => self.ending = Some(Instant::now() + DRAIN),
         }
     }

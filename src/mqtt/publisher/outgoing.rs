@@ -1,10 +1,10 @@
 //! What the line tells the broker: who it is, how it is, its results, and pictures where there is room.
 
-use super::super::session::Owed;
-use super::{BESIDE, IN_FLIGHT, Link, METRICS_EVERY, Session, Side};
-use crate::base::health::{Condition, State};
+use super::super::session::AckTarget;
+use super::{BESIDE, BestEffort, IN_FLIGHT, METRICS_EVERY, Publisher, Session};
+use crate::base::health::{LineCondition, LineState};
 use crate::protocol::message;
-use crate::store::Waiting;
+use crate::store::OutboxEntry;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use std::time::Instant;
 /// Pictures that may wait in the client: a slow link must not fill with them.
 const BESIDE_PICTURES: usize = 8;
 
-impl Link {
+impl Publisher {
     /// `online`, who we are and how everything is: after every connect.
     pub(super) fn greet(&mut self, session: &mut Session) {
         let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
@@ -24,21 +24,21 @@ impl Link {
             false,
             self.fence(session),
             None,
-            Owed::Nothing,
+            AckTarget::Nothing,
         );
         session.publish(
             self.topic("birth"),
             true,
             message::birth(&self.identity),
             None,
-            Owed::Nothing,
+            AckTarget::Nothing,
         );
         session.publish(
             self.topic("availability"),
             true,
             b"online".to_vec(),
             None,
-            Owed::Nothing,
+            AckTarget::Nothing,
         );
         self.tell_condition(session);
         self.cameras
@@ -55,7 +55,7 @@ impl Link {
                 true,
                 message::camera_status(status),
                 None,
-                Owed::Nothing,
+                AckTarget::Nothing,
             );
         }
     }
@@ -68,7 +68,7 @@ impl Link {
                 true,
                 message::state(&condition),
                 None,
-                Owed::Nothing,
+                AckTarget::Nothing,
             );
             session.condition = Some(condition);
         }
@@ -107,13 +107,14 @@ impl Link {
             };
             let (topic, body) = (self.topic("reject"), reject.body.into_bytes());
             let can = session.is_prompt() && session.fits(&topic, &body, Some(&properties));
-            let sent = can && session.publish(topic, false, body, Some(properties), Owed::Nothing);
+            let sent =
+                can && session.publish(topic, false, body, Some(properties), AckTarget::Nothing);
             outbox.reject_told(sent);
         }
     }
 
     /// False when the client has no room for it.
-    fn publish_result(&self, session: &mut Session, waiting: &Waiting) -> bool {
+    fn publish_result(&self, session: &mut Session, waiting: &OutboxEntry) -> bool {
         let left = waiting
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
@@ -129,7 +130,7 @@ impl Link {
             return true;
         }
         let Some(left) = live else {
-            return session.publish(topic, false, payload, None, Owed::Result(waiting.key));
+            return session.publish(topic, false, payload, None, AckTarget::Result(waiting.key));
         };
         let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let properties = PublishProperties {
@@ -141,7 +142,7 @@ impl Link {
             false,
             payload.clone(),
             Some(properties),
-            Owed::Result(waiting.key),
+            AckTarget::Result(waiting.key),
         );
         if sent {
             let last = self.topic(&format!("result/last/{}", waiting.place));
@@ -150,9 +151,9 @@ impl Link {
         sent
     }
 
-    pub(super) fn side(&mut self, session: &mut Session, side: Option<Side>) {
+    pub(super) fn side(&mut self, session: &mut Session, side: Option<BestEffort>) {
         match &side {
-            Some(Side::Heatmap { report, png }) if session.connected.is_some() => {
+            Some(BestEffort::Heatmap { report, png }) if session.connected.is_some() => {
                 let ask = &report.part.ask;
                 let mut properties = PublishProperties::default();
                 properties
@@ -171,17 +172,17 @@ impl Link {
                 let topic = self.topic(&format!("heatmap/{}", report.seen_by));
                 session.beside(topic, false, png.clone(), Some(properties), BESIDE_PICTURES);
             }
-            Some(Side::Snapshot { camera, png }) if session.connected.is_some() => {
+            Some(BestEffort::Snapshot { camera, png }) if session.connected.is_some() => {
                 let topic = self.topic(&format!("snapshot/{camera}"));
                 session.beside(topic, false, png.clone(), None, BESIDE_PICTURES);
             }
             _ => {}
         }
         let changed = match &side {
-            Some(Side::Camera { name, .. }) => Some(name.clone()),
+            Some(BestEffort::Camera { name, .. }) => Some(name.clone()),
             _ => None,
         };
-        let is_identity = matches!(side, Some(Side::Identity(_)));
+        let is_identity = matches!(side, Some(BestEffort::Identity(_)));
         self.note(side);
         if let Some(name) = changed.filter(|_| session.connected.is_some()) {
             self.publish_camera(session, &name);
@@ -192,15 +193,15 @@ impl Link {
                 true,
                 message::birth(&self.identity),
                 None,
-                Owed::Nothing,
+                AckTarget::Nothing,
             );
         }
     }
 
     pub(super) fn say_goodbye(&self, session: &mut Session) {
         session.stopping = true;
-        let halted = Condition {
-            state: State::Halted,
+        let halted = LineCondition {
+            state: LineState::Halted,
             ..(self.wiring.condition)()
         };
         session.publish(
@@ -208,14 +209,14 @@ impl Link {
             true,
             message::state(&halted),
             None,
-            Owed::Nothing,
+            AckTarget::Nothing,
         );
         session.publish(
             self.topic("availability"),
             true,
             b"stopped".to_vec(),
             None,
-            Owed::Nothing,
+            AckTarget::Nothing,
         );
         let _ = session.client.try_disconnect();
     }

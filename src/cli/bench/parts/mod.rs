@@ -16,29 +16,29 @@ mod stages;
 use self::disk::Disk;
 use self::stages::{Sample, Stages};
 use crate::base::exit::{Exit, Failure};
-use crate::base::health::{Causes, Condition};
+use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::stop::stop_pair;
-use crate::base::systemd::Pulse;
+use crate::base::systemd::Heartbeat;
 use crate::cli::terminal::print;
 use crate::data::counters::{Outcome, Tally};
 use crate::data::frame::{CapturedBy, Frame};
 use crate::data::map::Map;
-use crate::data::part::{Part, Terms};
+use crate::data::part::{Part, PartTiming};
 use crate::data::picture::Picture;
-use crate::data::report::{Judge, Report};
+use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Verdict};
 use crate::line::Opening;
-use crate::line::admission::{Asking, Entrance};
-use crate::line::commands::{Foreman, Known, Pace, Station};
-use crate::line::control::{Judging, Rules};
-use crate::line::queue::{Intake, Waiting, intake};
+use crate::line::admission::{Admission, PartSource};
+use crate::line::commands::{AnswerCache, CameraGroup, CommandHandler, RateLimit};
+use crate::line::control::{LineControl, RecipePolicy};
+use crate::line::queue::{FrameReceiver, QueuedFrame, intake};
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::{ORDERS, Wiring};
 use crate::mqtt::{self, Heatmaps};
 use crate::protocol::message;
 use crate::protocol::message::{Identity, Metrics};
 use crate::store::{self, Store, StoreCount, Sync, Words};
-use crate::trigger::Policy;
+use crate::trigger::Overflow;
 use crate::trigger::{RingSettings, Trigger};
 use clap::Args;
 use crossbeam::channel::bounded;
@@ -186,9 +186,9 @@ impl Latencies {
     }
 }
 
-fn settings(file: PathBuf, sync: Sync) -> store::Settings {
+fn settings(file: PathBuf, sync: Sync) -> store::StoreSettings {
     let day = Duration::from_secs(86_400);
-    store::Settings {
+    store::StoreSettings {
         file,
         sync,
         waiting_max: 10_000_000,
@@ -198,8 +198,8 @@ fn settings(file: PathBuf, sync: Sync) -> store::Settings {
     }
 }
 
-fn judge() -> Judge {
-    Judge {
+fn judge() -> DecisionPolicy {
+    DecisionPolicy {
         recipe: "bench@1".into(),
         threshold: Some(0.5),
         on_undecided: OnUndecided::Fail,
@@ -248,8 +248,8 @@ fn pass(part: Part) -> Report {
 fn fill(file: &std::path::Path, count: usize) -> Result<(), Failure> {
     let opening = Opening::open(settings(file.to_owned(), Sync::Normal), "01BACKLOG")?;
     let (store, clerk) = (opening.store, opening.opened.clerk(words("01BACKLOG")));
-    let clerk = thread::spawn(move || clerk.keep(&Pulse::default()));
-    let asking = asking(rules(&Causes::default()));
+    let clerk = thread::spawn(move || clerk.keep(&Heartbeat::default()));
+    let asking = asking(rules(&Diagnostics::default()));
     for start in (0..count).step_by(TOGETHER) {
         let ask = asking.ask(Instant::now(), jiff::Timestamp::now());
         let asks = (start..(start + TOGETHER).min(count))
@@ -265,24 +265,24 @@ fn fill(file: &std::path::Path, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn asking(rules: Rules) -> Asking {
-    let terms = Terms {
+fn asking(rules: LineControl) -> PartSource {
+    let terms = PartTiming {
         deadline: DEADLINE,
-        ..Terms::default()
+        ..PartTiming::default()
     };
-    Asking {
+    PartSource {
         camera: "bench".into(),
         terms,
         rules,
     }
 }
 
-fn rules(causes: &Causes) -> Rules {
-    let judging = Judging {
+fn rules(causes: &Diagnostics) -> LineControl {
+    let judging = RecipePolicy {
         judges: vec![(None, judge())],
-        ..Judging::default()
+        ..RecipePolicy::default()
     };
-    Rules::new(judging, &BTreeMap::new(), causes.clone())
+    LineControl::new(judging, &BTreeMap::new(), causes.clone())
 }
 
 /// Triggers at the rate, and how long `backlog` results took beside them.
@@ -307,7 +307,7 @@ fn round(
     let took = began.elapsed();
     let (stopper, stop) = stop_pair();
     let rules = rules(&causes);
-    let (intake, mut places) = intake(&[Policy::Queue(1000)]);
+    let (intake, mut places) = intake(&[Overflow::Queue(1000)]);
     let tally = Arc::new(Tally::default());
     let ring = Trigger::Command(RingSettings {
         bytes: 1 << 10,
@@ -315,7 +315,7 @@ fn round(
     });
     let place = places.remove(0);
     let asking = asking(rules.clone());
-    let entrance = Entrance::new(
+    let entrance = Admission::new(
         asking.clone(),
         &ring,
         place,
@@ -327,7 +327,7 @@ fn round(
     let (side, side_end) = mpsc::channel(8);
     let (answers, answers_end) = mpsc::channel(2 * ORDERS as usize);
     let (orders, orders_end) = bounded(ORDERS.into());
-    let foreman = Foreman {
+    let foreman = CommandHandler {
         orders: orders_end,
         answers,
         side,
@@ -335,21 +335,21 @@ fn round(
         store: store.clone(),
         rules,
         entrances: BTreeMap::new(),
-        stations: vec![Station {
+        stations: vec![CameraGroup {
             asking,
             cameras: vec![entrance.clone()],
         }],
         identity: Arc::new(Mutex::new(identity(&run_id))),
-        known: Known::new(found.answers, Instant::now()),
-        pace: Pace::default(),
+        known: AnswerCache::new(found.answers, Instant::now()),
+        pace: RateLimit::default(),
         recipes: vec![],
         wanted: bounded(1).0,
     };
     let outbox = store.outbox().clone();
     let condition = move || {
         let (health, causes) = causes.all();
-        Condition {
-            state: crate::base::health::State::Ready,
+        LineCondition {
+            state: crate::base::health::LineState::Ready,
             health,
             causes,
             clock_synchronised: None,
@@ -367,9 +367,9 @@ fn round(
         answers: answers_end,
         condition: Box::new(condition),
         metrics: Box::new(metrics),
-        pulse: Pulse::default(),
+        pulse: Heartbeat::default(),
     };
-    let settings = mqtt::Settings {
+    let settings = mqtt::MqttSettings {
         host: arguments.host.clone(),
         port: arguments.port,
         client_id: format!("winspect-bench-{}", std::process::id()),
@@ -383,14 +383,14 @@ fn round(
     let (judged, between) = (Judged::default(), Duration::from_millis(arguments.frame_ms));
     let (clerk, desk_store, told) = (opened.clerk(words(&run_id)), store, identity(&run_id));
     let threads = [
-        thread::spawn(move || clerk.keep(&Pulse::default())),
+        thread::spawn(move || clerk.keep(&Heartbeat::default())),
         {
             let judged = judged.clone();
             thread::spawn(move || desk(&intake, &desk_store, &judged))
         },
         {
             let stop = stop.clone();
-            thread::spawn(move || foreman.work(&stop, &Pulse::default()))
+            thread::spawn(move || foreman.work(&stop, &Heartbeat::default()))
         },
         thread::spawn(move || frames(&entrance, &stop, between)),
     ];
@@ -419,13 +419,13 @@ fn round(
 type Judged = Arc<Mutex<Vec<Part>>>;
 
 /// Passes every part at once.
-fn desk(intake: &Intake, store: &Store, judged: &Judged) {
+fn desk(intake: &FrameReceiver, store: &Store, judged: &Judged) {
     loop {
-        let batch = intake.take(64, &Pulse::default(), &mut || ());
+        let batch = intake.take(64, &Heartbeat::default(), &mut || ());
         if batch.is_empty() {
             return store.close();
         }
-        for Waiting { ticket, parts, .. } in batch {
+        for QueuedFrame { ticket, parts, .. } in batch {
             ticket
                 .into_iter()
                 .for_each(|ticket| ticket.settle(Outcome::Judged));
@@ -439,7 +439,7 @@ fn desk(intake: &Intake, store: &Store, judged: &Judged) {
 }
 
 /// A camera with so much time between two frames.
-fn frames(entrance: &Entrance, stop: &crate::base::stop::Stop, between: Duration) {
+fn frames(entrance: &Admission, stop: &crate::base::stop::Stop, between: Duration) {
     let picture = Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes"));
     while !stop.stopped_within(between) {
         entrance.show(Frame {

@@ -115,7 +115,7 @@ pub struct Args {
     pub stride: u32,
     pub width: u32,
     pub height: u32,
-    /// The [`overlay::Drawing`]'s.
+    /// The [`overlay::Overlay`]'s.
     pub out_width: u32,
     pub out_height: u32,
     pub layer_count: u32,
@@ -161,12 +161,12 @@ mod tests {
     use super::*;
     use crate::data::map::Map;
     use crate::data::picture::{Area, Picture};
-    use crate::data::verdict::{Region, Verdict};
-    use crate::image::overlay::Drawing;
+    use crate::data::verdict::{Defect, Verdict};
+    use crate::image::overlay::Overlay;
     use crate::image::overlay::paint;
 
     /// Rows are a byte further apart than they are long.
-    fn painted(bench: &Bench, drawing: &Drawing) -> Vec<u8> {
+    fn painted(bench: &Bench, drawing: &Overlay) -> Vec<u8> {
         let (width, height) = (drawing.picture.width(), drawing.picture.height());
         let rows = drawing.picture.rgb().chunks_exact(3 * width);
         let rows: Vec<u8> = rows.flat_map(|row| [row, &[0]].concat()).collect();
@@ -200,7 +200,7 @@ mod tests {
         bench.down(&out)
     }
 
-    fn assert_alike(bench: &Bench, drawing: &Drawing, what: &str) {
+    fn assert_alike(bench: &Bench, drawing: &Overlay, what: &str) {
         let (found, drawn) = (painted(bench, drawing), paint::paint(drawing));
         assert_eq!(found.len(), drawn.rgb().len(), "{what}");
         let apart = found
@@ -239,7 +239,7 @@ mod tests {
                     area: areas[i],
                     scale: scales[i],
                 });
-                let drawing = Drawing::new(&picture, &layers, None, &[]);
+                let drawing = Overlay::new(&picture, &layers, None, &[]);
                 assert_alike(bench, &drawing, &format!("{width} x {height}"));
             }
         });
@@ -254,14 +254,14 @@ mod tests {
                 area: Area::whole(50, 40),
                 scale: (0.5, 0.5),
             };
-            let region = Region {
+            let region = Defect {
                 x: 10,
                 y: 5,
                 w: 60,
                 h: 20,
                 peak: 1.0,
             };
-            let drawing = Drawing::new(&picture, &[layer], Some(Verdict::Fail), &[region]);
+            let drawing = Overlay::new(&picture, &[layer], Some(Verdict::Fail), &[region]);
             assert_eq!(drawing.outlines.len(), 2);
             assert_alike(bench, &drawing, "outlines");
         });

@@ -2,7 +2,7 @@
 
 use super::owned::Owned;
 use super::{Dims, Loaded, Logger, Memory, Monitor, Object, c_string, call, call_own};
-use crate::engine::tensorrt::vtable::{RtxSlots, Slots};
+use crate::engine::tensorrt::vtable::{RtxSlots, Vtable};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub struct Builder<'a> {
     config: Owned,
     network: Owned,
     builder: Owned,
-    slots: &'a Slots,
+    slots: &'a Vtable,
     logger: &'static Logger,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Builder<'a> {
     pub fn new(
         library: &Loaded,
         version: u32,
-        slots: &'a Slots,
+        slots: &'a Vtable,
         logger: &'static Logger,
         strongly_typed: u32,
     ) -> Result<Self, String> {
@@ -176,7 +176,7 @@ impl<'a> Builder<'a> {
 
 struct Parser<'a> {
     object: Object,
-    slots: &'a Slots,
+    slots: &'a Vtable,
 }
 
 impl Parser<'_> {

@@ -6,14 +6,14 @@
 use super::owned::Owned;
 use super::run::USER_MANAGED;
 use super::{Memory, Object, call};
-use crate::engine::tensorrt::vtable::{RtxSlots, Slots};
+use crate::engine::tensorrt::vtable::{RtxSlots, Vtable};
 use std::ffi::{c_int, c_void};
 
 /// `IRuntimeConfig` with its `IRuntimeCache`. What is made with it holds it.
 pub(super) struct Jit {
     config: Owned,
     cache: Owned,
-    slots: &'static Slots,
+    slots: &'static Vtable,
     rtx: &'static RtxSlots,
 }
 
@@ -21,7 +21,7 @@ impl Jit {
     /// `kept` is what [`Jit::compiled`] gave before, empty for nothing. Nothing when the library refuses.
     pub fn new(
         engine: Object,
-        slots: &'static Slots,
+        slots: &'static Vtable,
         rtx: &'static RtxSlots,
         kept: &[u8],
     ) -> Option<Self> {

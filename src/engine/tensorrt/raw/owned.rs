@@ -1,7 +1,7 @@
 //! Objects of the library that are freed when they are dropped.
 
 use super::{Object, call};
-use crate::engine::tensorrt::vtable::Slots;
+use crate::engine::tensorrt::vtable::Vtable;
 use std::ffi::c_void;
 
 /// Whoever has several keeps them in the order in which they are freed: what was made before what made it.
@@ -31,11 +31,11 @@ impl Drop for Owned {
 /// Bytes of the library's.
 pub struct Memory<'a> {
     object: Owned,
-    slots: &'a Slots,
+    slots: &'a Vtable,
 }
 
 impl<'a> Memory<'a> {
-    pub(super) fn new(address: *mut c_void, slots: &'a Slots) -> Option<Self> {
+    pub(super) fn new(address: *mut c_void, slots: &'a Vtable) -> Option<Self> {
         Some(Memory {
             object: Owned::new(address)?,
             slots,

@@ -3,7 +3,7 @@
 use super::jit::Jit;
 use super::owned::Owned;
 use super::{Dims, Loaded, Logger, Memory, c_string, call};
-use crate::engine::tensorrt::vtable::{RtxSlots, Slots};
+use crate::engine::tensorrt::vtable::{RtxSlots, Vtable};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub struct Engine {
     engine: Owned,
     /// Made it.
     _runtime: Owned,
-    slots: &'static Slots,
+    slots: &'static Vtable,
     logger: &'static Logger,
 }
 
@@ -49,7 +49,7 @@ impl Engine {
     pub fn new(
         library: &Loaded,
         version: u32,
-        slots: &'static Slots,
+        slots: &'static Vtable,
         logger: &'static Logger,
         plan: &[u8],
     ) -> Result<Self, String> {

@@ -1,5 +1,6 @@
-//! Recordings of what a user and a PLC see today: help texts, refusals with their exit codes, and every message as the
-//! broker gets it. A difference is a change of behaviour: meant ones are recorded anew with `INSTA_UPDATE=always`.
+//! Recordings of what a user and a PLC see today: help texts, refusals with their exit codes, and
+//! every message as the broker gets it. A difference is a change of behaviour. A change that is
+//! meant is recorded anew: `INSTA_UPDATE=always cargo test --test it recordings`.
 
 use crate::broker::{Broker, Listener, free_port};
 use crate::line::{folder_camera, start, write_line};
@@ -9,7 +10,7 @@ use crate::support::{golden, imported, winspect};
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Names of this machine, and what stands for them.
 fn without_places(text: &str, folder: &Path) -> String {
@@ -26,7 +27,11 @@ fn record_help(command: &[&str], record: &mut String) {
     let help = String::from_utf8(output.stdout).expect("UTF-8");
     let title = [&["winspect"], command, &["--help"]].concat().join(" ");
     writeln!(record, "$ {title}\n{help}").expect("to memory");
-    let below = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let below = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
     for name in below.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()) {
         if !["", "help"].contains(&name) {
             record_help(&[command, &[name]].concat(), record);
@@ -51,25 +56,46 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("station = \"box\"", "station = \"a/b\""),
     ("station = \"box\"", "station = 7"),
     ("model = \"dinov2-tiny\"", "model = \"nothing\""),
-    ("model = \"dinov2-tiny\"", "model = \"dinov2-tiny\"\nbatch = 0"),
-    ("model = \"dinov2-tiny\"", "model = \"dinov2-tiny\"\nrecipes = [\"none.toml\"]"),
+    (
+        "model = \"dinov2-tiny\"",
+        "model = \"dinov2-tiny\"\nbatch = 0",
+    ),
+    (
+        "model = \"dinov2-tiny\"",
+        "model = \"dinov2-tiny\"\nrecipes = [\"none.toml\"]",
+    ),
     ("threshold = \"auto\"", "threshold = nan"),
     ("threshold = \"auto\"", "threshold = -1"),
     ("threshold = \"auto\"", "threshold = \"automatic\""),
-    ("threshold = \"auto\"", "threshold = \"auto\"\nauto_factor = inf"),
+    (
+        "threshold = \"auto\"",
+        "threshold = \"auto\"\nauto_factor = inf",
+    ),
     ("size = 70", "size = \"big\""),
     ("size = 70", "size = 71"),
     ("size = 70", "sise = 70"),
     ("size = 70", "size = 70\ncrop = [0, 0, 0, 9]"),
-    ("size = 70", "size = 70\nself_test = { good = \"none.png\", bad = \"words.png\" }"),
+    (
+        "size = 70",
+        "size = 70\nself_test = { good = \"none.png\", bad = \"words.png\" }",
+    ),
     ("good_a.png", "good_z.png"),
     ("\"<golden>/open-clip-tiny/good_a.png\"", "\"words.png\""),
-    ("[[camera]]\nname = \"top\"", "[[camera]]\nname = \"top/left\""),
+    (
+        "[[camera]]\nname = \"top\"",
+        "[[camera]]\nname = \"top/left\"",
+    ),
     ("[[camera]]\nname = \"top\"", "[[camera]]"),
     ("[[camera]]\nname = \"top\"", "[camera]\nname = \"top\""),
-    ("[[camera]]", "[[camera]]\nname = \"top\"\nkind = \"test\"\n[[camera]]"),
+    (
+        "[[camera]]",
+        "[[camera]]\nname = \"top\"\nkind = \"test\"\n[[camera]]",
+    ),
     ("kind = \"folder\"", "kind = \"foldr\""),
-    ("location = \"<golden>/open-clip-tiny\"", "location = \"nowhere\""),
+    (
+        "location = \"<golden>/open-clip-tiny\"",
+        "location = \"nowhere\"",
+    ),
     ("location = \"<golden>/open-clip-tiny\"\n", ""),
     ("fps = 0", "fps = -1"),
     ("fps = 0", "fps = nan"),
@@ -83,12 +109,15 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("heatmaps = \"all\"", "heatmaps = \"some\""),
     ("[mqtt]", "[store]\nsync = \"maybe\"\n[mqtt]"),
     ("[mqtt]", "[store]\nfile = \"words.png/line.db\"\n[mqtt]"),
-    ("[mqtt]", "[[recipe.region]]\nname = \"a\"\ncrop = [0, 0, 9, 9]\n[[recipe.region]]\nname = \"a\"\n[mqtt]"),
+    (
+        "[mqtt]",
+        "[[recipe.region]]\nname = \"a\"\n[mqtt]",
+    ),
     ("[mqtt]", "[mqtt"),
 ];
 
-/// Commands that are refused, in a folder with `line.toml`, a model `dinov2-tiny`, `words.png`, which is no picture, and
-/// `empty`, a folder.
+/// Commands that are refused, in a folder with `line.toml`, a model `dinov2-tiny`, `good.png`,
+/// `words.png` (no picture) and `empty` (a folder).
 const WRONG_COMMANDS: &[&str] = &[
     "",
     "isnpect",
@@ -145,8 +174,12 @@ const WRONG_COMMANDS: &[&str] = &[
 /// The exit code and what was said; the log, which has times, is left out.
 fn record_refusal(title: &str, output: &Output, folder: &Path, record: &mut String) {
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().filter(|line| !line.is_empty() && !line.starts_with("20"));
-    let said: String = said.map(|line| format!("  {}\n", without_places(line, folder))).collect();
+    let said = said
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("20"));
+    let said: String = said
+        .map(|line| format!("  {}\n", without_places(line, folder)))
+        .collect();
     let code = output.status.code().expect("it ends by itself");
     assert_ne!(code, 0, "{title} is not refused");
     writeln!(record, "{title}\n  exit {code}\n{said}").expect("to memory");
@@ -159,26 +192,40 @@ fn every_refusal_is_as_recorded() {
     let golden = golden("").display().to_string();
     std::fs::create_dir(folder.join("empty")).expect("made");
     std::fs::write(folder.join("words.png"), "hello").expect("written");
-    std::fs::copy(format!("{golden}open-clip-tiny/good_a.png"), folder.join("good.png")).expect("copied");
+    std::fs::copy(
+        format!("{golden}open-clip-tiny/good_a.png"),
+        folder.join("good.png"),
+    )
+    .expect("copied");
     write_line(folder, 1, &folder_camera());
     let good = std::fs::read_to_string(folder.join("line.toml")).expect("just written");
     let run = |arguments: &[&str]| {
         let mut command = winspect();
-        command.args(arguments).current_dir(folder).env_remove("WINSPECT_LOG").env("COLUMNS", "100");
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env_remove("WINSPECT_LOG")
+            .env("COLUMNS", "100");
         command.output().expect("the binary was built")
     };
     let mut record = String::new();
     for (words, others) in WRONG_LINES {
         let place = words.replace("<golden>/", &golden);
         assert!(good.contains(&place), "{place:?} is not in {good}");
-        std::fs::write(folder.join("line.toml"), good.replacen(&place, others, 1)).expect("written");
+        std::fs::write(folder.join("line.toml"), good.replacen(&place, others, 1))
+            .expect("written");
         let title = format!("$ winspect run line.toml # {words:?} is {others:?}");
         record_refusal(&title, &run(&["run", "line.toml"]), folder, &mut record);
     }
     std::fs::write(folder.join("line.toml"), good).expect("written");
     for command in WRONG_COMMANDS {
         let arguments: Vec<&str> = command.split_whitespace().collect();
-        record_refusal(&format!("$ winspect {command}"), &run(&arguments), folder, &mut record);
+        record_refusal(
+            &format!("$ winspect {command}"),
+            &run(&arguments),
+            folder,
+            &mut record,
+        );
     }
     insta::assert_snapshot!("refusals", record);
 }
@@ -186,20 +233,31 @@ fn every_refusal_is_as_recorded() {
 /// A message with what differs from run to run taken out: times, run ids, and measured numbers.
 fn settled(key: &str, value: Value) -> Value {
     match value {
-        Value::Object(map) => {
-            map.into_iter().map(|(key, value)| (key.clone(), settled(&key, value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (key.clone(), settled(&key, value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         Value::Array(list) => list.into_iter().map(|value| settled(key, value)).collect(),
         Value::Null => Value::Null,
-        _ if ["version", "u8", "beat", "clock_synchronised"].contains(&key) => format!("<{key}>").into(),
-        Value::Number(number) if number.is_f64() && !["reject_in_ms", "position"].contains(&key) => "<measured>".into(),
+        _ if ["version", "u8", "beat", "clock_synchronised"].contains(&key) => {
+            format!("<{key}>").into()
+        }
+        Value::Number(number)
+            if number.is_f64() && !["reject_in_ms", "position"].contains(&key) =>
+        {
+            "<measured>".into()
+        }
         Value::String(text) => settled_words(&text).into(),
         other => other,
     }
 }
 
 fn settled_words(text: &str) -> String {
-    let is_run_id = text.len() == 26 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+    let is_run_id = text.len() == 26
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
     if is_run_id {
         return "<run>".to_owned();
     }
@@ -209,7 +267,11 @@ fn settled_words(text: &str) -> String {
     let is_measured = |word: &str| word.contains('.') && word.parse::<f64>().is_ok();
     let words = text.split(' ').map(|word| {
         let number = word.trim_end_matches([';', ',']);
-        if is_measured(number) { word.replace(number, "<measured>") } else { word.to_owned() }
+        if is_measured(number) {
+            word.replace(number, "<measured>")
+        } else {
+            word.to_owned()
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -224,11 +286,23 @@ struct Recorder {
 
 impl Recorder {
     fn start(port: u16) -> Self {
-        let others = ["-t", "plant/box/camera/#", "-t", "plant/box/ack/#", "-t", "plant/box/result/#"];
+        let others = [
+            "-t",
+            "plant/box/camera/#",
+            "-t",
+            "plant/box/ack/#",
+            "-t",
+            "plant/box/result/#",
+        ];
         let listener = Listener::with(port, "plant/box/+", &others);
         let as_digits = ["-t", "plant/box/snapshot/+", "-V", "5", "-F", "%t %x %P"];
         let pictures = Listener::with(port, "plant/box/heatmap/+", &as_digits);
-        Recorder { port, listener, pictures, record: String::new() }
+        Recorder {
+            port,
+            listener,
+            pictures,
+            record: String::new(),
+        }
     }
 
     fn write(&mut self, title: &str, text: &str) {
@@ -272,8 +346,15 @@ impl Recorder {
     #[track_caller]
     fn tell_as(&mut self, command: &str, payload: &str, answer: &str, arguments: &[&str]) {
         publish(self.port, &format!("cmd/{command}"), payload, arguments);
-        let shown = if payload.len() > 200 { "(too long)" } else { payload };
-        self.next(&format!("ack/{answer}"), &format!(", for cmd/{command} {shown}"));
+        let shown = if payload.len() > 200 {
+            "(too long)"
+        } else {
+            payload
+        };
+        self.next(
+            &format!("ack/{answer}"),
+            &format!(", for cmd/{command} {shown}"),
+        );
     }
 
     /// The size and the text chunks of the next picture, and what its message says beside it.
@@ -283,12 +364,23 @@ impl Recorder {
         let (digits, properties) = message.split_once(' ').expect("digits and properties");
         let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal");
         let png: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
-        let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().expect("a PNG");
+        let mut reader = png::Decoder::new(std::io::Cursor::new(png))
+            .read_info()
+            .expect("a PNG");
         reader.finish().expect("a whole PNG");
         let info = reader.info();
-        let mut text = format!("PNG, {} x {}, {:?}", info.width, info.height, info.color_type);
+        let mut text = format!(
+            "PNG, {} x {}, {:?}",
+            info.width, info.height, info.color_type
+        );
         for chunk in &info.uncompressed_latin1_text {
-            write!(text, "\ntEXt {}: {}", chunk.keyword, settled_words(&chunk.text)).expect("to memory");
+            write!(
+                text,
+                "\ntEXt {}: {}",
+                chunk.keyword,
+                settled_words(&chunk.text)
+            )
+            .expect("to memory");
         }
         write!(text, "\nuser properties: {}", properties.trim_end()).expect("to memory");
         self.write(topic, &text);
@@ -297,19 +389,20 @@ impl Recorder {
 
 /// Two cameras that wait for commands: the second one's pictures are black. And a second recipe.
 fn write_line_of_two(folder: &Path, port: u16) {
-    let camera = |pattern: &str| {
-        format!("kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\npattern = \"{pattern}\"\ntrigger = \"command\"\n")
-    };
+    let camera = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\n\
+                  deadline_ms = 5000";
     let cameras = format!(
-        "{}deadline_ms = 5000\nreject_after_ms = 5000\nreject_counts = 100\n[[camera]]\nname = \"dark\"\n{}deadline_ms = 5000\n\
-         [recipe.bad_image]\nfrozen_frames = 0",
-        camera("checkers-8"),
-        camera("black"),
+        "{camera}\npattern = \"checkers-8\"\nreject_after_ms = 5000\nreject_counts = 100\n\
+         [[camera]]\nname = \"dark\"\n{camera}\npattern = \"black\"\n\
+         [recipe.bad_image]\nfrozen_frames = 0"
     );
     write_line(folder, port, &cameras);
     let file = folder.join("line.toml");
     let line = std::fs::read_to_string(&file).expect("just written");
-    let references = line.lines().find(|line| line.starts_with("references")).expect("it has some");
+    let references = line
+        .lines()
+        .find(|line| line.starts_with("references"))
+        .expect("it has some");
     let bolt = format!("name = \"bolt\"\nrevision = 4\nsize = 98\nthreshold = 1.5\n{references}\n");
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
     let line = line.replace("[mqtt]", "[mqtt]\ntimed_reject = true");
@@ -323,7 +416,11 @@ fn every_message_is_as_recorded() {
     // What a run without a broker leaves is late.
     write_line(folder, port, &folder_camera());
     let left = start(folder).wait_with_output().expect("ends");
-    assert!(left.status.success(), "{}", String::from_utf8_lossy(&left.stderr));
+    assert!(
+        left.status.success(),
+        "{}",
+        String::from_utf8_lossy(&left.stderr)
+    );
     let _broker = Broker::start(port);
     let mut recorder = Recorder::start(port);
     write_line_of_two(folder, port);
@@ -345,9 +442,15 @@ fn every_message_is_as_recorded() {
 
     let metrics = recorder.hear("metrics");
     recorder.write_json("metrics", counts_taken_out(metrics));
-    let mut check = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut check = winspect();
     check.arg("check").arg(folder.join("line.toml"));
-    assert!(check.output().expect("the binary was built").status.success());
+    assert!(
+        check
+            .output()
+            .expect("the binary was built")
+            .status
+            .success()
+    );
     recorder.next("check", ", of winspect check");
 
     line.summary();
@@ -365,7 +468,10 @@ fn every_message_is_as_recorded() {
 /// A part that passes, one that fails, and one that cannot be judged.
 fn record_parts(recorder: &mut Recorder) {
     recorder.tell("set_threshold", r#"{"id":"t1","value":2}"#);
-    recorder.tell("trigger", r#"{"id":"p1","camera":"top","part_id":"A-1","count":42,"position":1.5}"#);
+    recorder.tell(
+        "trigger",
+        r#"{"id":"p1","camera":"top","part_id":"A-1","count":42,"position":1.5}"#,
+    );
     recorder.next("result", ", pass");
     recorder.next("result/last/top", ", pass");
     recorder.picture("heatmap/top");
@@ -377,7 +483,10 @@ fn record_parts(recorder: &mut Recorder) {
     recorder.next("result", ", undecided");
     recorder.tell("trigger", r#"{"camera":"top","at":"2020-01-01T00:00:00Z"}"#);
     recorder.next("result", ", of a time without a frame");
-    recorder.tell("trigger", r#"{"id":"p1","camera":"top","part_id":"A-1","count":42,"position":1.5}"#);
+    recorder.tell(
+        "trigger",
+        r#"{"id":"p1","camera":"top","part_id":"A-1","count":42,"position":1.5}"#,
+    );
 }
 
 fn record_refused_commands(recorder: &mut Recorder) {
@@ -389,10 +498,16 @@ fn record_refused_commands(recorder: &mut Recorder) {
     recorder.tell("set_threshold", r#"{"id":"r4","value":-1}"#);
     recorder.tell("set_threshold", r#"{"id":"r5","value":1,"region":"left"}"#);
     recorder.tell("select_recipe", r#"{"id":"r6","recipe":"screw"}"#);
-    recorder.tell("select_recipe", r#"{"id":"r7","recipe":"bolt","revision":3}"#);
+    recorder.tell(
+        "select_recipe",
+        r#"{"id":"r7","recipe":"bolt","revision":3}"#,
+    );
     recorder.tell("challenge", r#"{"id":"r8","parts":0,"expect":"fail"}"#);
     recorder.tell("challenge", r#"{"id":"r9","parts":1,"expect":"undecided"}"#);
-    recorder.tell("challenge", r#"{"id":"r10","parts":1,"expect":"fail","camera":"side"}"#);
+    recorder.tell(
+        "challenge",
+        r#"{"id":"r10","parts":1,"expect":"fail","camera":"side"}"#,
+    );
     recorder.tell("snapshot", r#"{"id":"r11"}"#);
     recorder.tell("snapshot", r#"{"id":"r12","camera":"side"}"#);
     recorder.tell("pause", "{}");
@@ -404,11 +519,17 @@ fn record_refused_commands(recorder: &mut Recorder) {
 fn record_commands(recorder: &mut Recorder) {
     recorder.tell("snapshot", r#"{"id":"c1","camera":"top"}"#);
     recorder.picture("snapshot/top");
-    recorder.tell("challenge", r#"{"id":"c2","parts":1,"expect":"fail","camera":"top"}"#);
+    recorder.tell(
+        "challenge",
+        r#"{"id":"c2","parts":1,"expect":"fail","camera":"top"}"#,
+    );
     recorder.tell("trigger", r#"{"id":"c3","camera":"top"}"#);
     recorder.next("result", ", of a challenge");
     recorder.next("ack/challenge", ", of one that was met");
-    recorder.tell("challenge", r#"{"id":"c4","parts":1,"expect":"pass","camera":"top"}"#);
+    recorder.tell(
+        "challenge",
+        r#"{"id":"c4","parts":1,"expect":"pass","camera":"top"}"#,
+    );
     recorder.tell("trigger", r#"{"id":"c5","camera":"top"}"#);
     recorder.next("ack/challenge", ", of one that was missed");
     recorder.until("state", "health", "FAILURE");
@@ -426,9 +547,11 @@ fn record_commands(recorder: &mut Recorder) {
 /// Counters are numbers; which ones depends on the moment.
 fn counts_taken_out(value: Value) -> Value {
     match value {
-        Value::Object(map) => {
-            map.into_iter().map(|(key, value)| (key, counts_taken_out(value))).collect::<serde_json::Map<_, _>>().into()
-        }
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (key, counts_taken_out(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         Value::Number(_) => "<count>".into(),
         other => other,
     }

@@ -1,4 +1,5 @@
-//! Store files of earlier releases under today's winspect: what waited in them arrives, and what was kept is known.
+//! Store files of earlier releases under today's winspect: results that waited in them arrive, and
+//! answers, the selected recipe and challenges are still known.
 //! `tests/golden/store-0.1.0/README.md` says how they were made.
 
 use crate::broker::{Broker, Listener, free_port};
@@ -23,7 +24,10 @@ fn write_old_line(folder: &Path, port: u16, store: &str) {
     write_line(folder, port, CAMERA);
     let file = folder.join("line.toml");
     let line = std::fs::read_to_string(&file).expect("just written");
-    let references = line.lines().find(|line| line.starts_with("references")).expect("it has some");
+    let references = line
+        .lines()
+        .find(|line| line.starts_with("references"))
+        .expect("it has some");
     let bolt = format!("name = \"bolt\"\nrevision = 4\nsize = 70\nthreshold = 1.5\n{references}\n");
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
     std::fs::write(&file, format!("recipes = [\"bolt.toml\"]\n{line}")).expect("written");
@@ -50,12 +54,17 @@ fn hear(listener: &Listener, topic: &str) -> Value {
 }
 
 fn arrives(store: &str) {
-    let expected = std::fs::read_to_string(golden(RELEASE).join("expected.json")).expect("it is beside the files");
+    let expected = std::fs::read_to_string(golden(RELEASE).join("expected.json"))
+        .expect("it is beside the files");
     let expected = serde_json::from_str::<Value>(&expected).expect("JSON")[store].take();
     let (folder, _model) = imported("dinov2-tiny");
     let folder = folder.path();
     let broker = Broker::start(free_port());
-    let listener = Listener::with(broker.port, "plant/box/+", &["-t", "plant/box/ack/#", "-t", "plant/box/result/late"]);
+    let listener = Listener::with(
+        broker.port,
+        "plant/box/+",
+        &["-t", "plant/box/ack/#", "-t", "plant/box/result/late"],
+    );
     write_old_line(folder, broker.port, store);
     let line = Running::line(folder);
 
@@ -71,7 +80,11 @@ fn arrives(store: &str) {
     }
     // The challenge that was under way is ended; the other one was told, and is still known.
     let cut = hear(&listener, "ack/challenge");
-    assert_eq!((&cut["id"], &cut["status"]), (&json!("cut"), &json!("rejected")), "{cut}");
+    assert_eq!(
+        (&cut["id"], &cut["status"]),
+        (&json!("cut"), &json!("rejected")),
+        "{cut}"
+    );
     let state = loop {
         let state = hear(&listener, "state");
         if state["state"] == "ContinuousExecution" {
@@ -82,11 +95,20 @@ fn arrives(store: &str) {
     // Commands that were answered are answered again, and not done twice.
     for known in object(&expected["answers"]).values() {
         let command = known["command"].as_str().expect("a name");
-        publish(broker.port, &format!("cmd/{command}"), &known["message"].to_string(), &[]);
+        publish(
+            broker.port,
+            &format!("cmd/{command}"),
+            &known["message"].to_string(),
+            &[],
+        );
         assert_eq!(hear(&listener, &format!("ack/{command}")), known["answer"]);
     }
     let summary = line.summary();
-    assert_eq!((&summary["parts"], &summary["undelivered"]), (&json!(0), &json!(0)), "{summary}");
+    assert_eq!(
+        (&summary["parts"], &summary["undelivered"]),
+        (&json!(0), &json!(0)),
+        "{summary}"
+    );
     // Once: nothing more came until the end.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
@@ -96,7 +118,10 @@ fn arrives(store: &str) {
             break;
         }
     }
-    assert_eq!(count(folder, "SELECT count(*) FROM part WHERE state < 3"), 0);
+    assert_eq!(
+        count(folder, "SELECT count(*) FROM part WHERE state < 3"),
+        0
+    );
     let notes = list(&expected["notes"]).len() as i64;
     assert!(count(folder, "SELECT count(*) FROM audit") >= notes);
 }
@@ -125,7 +150,13 @@ fn a_store_of_a_newer_winspect_is_refused_and_left_as_it_is() {
     let errors = String::from_utf8_lossy(&output.stderr);
     // 0.2: refused
     assert_eq!(output.status.code(), Some(69), "{errors}");
-    assert!(errors.contains("box.db was made by a newer winspect (version 999, this one knows 2)"), "{errors}");
+    assert!(
+        errors.contains("box.db was made by a newer winspect (version 999, this one knows 2)"),
+        "{errors}"
+    );
     assert!(errors.contains("update, or move it away"), "{errors}");
-    assert!(std::fs::read(&file).expect("there") == before, "the file was changed");
+    assert!(
+        std::fs::read(&file).expect("there") == before,
+        "the file was changed"
+    );
 }

@@ -48,6 +48,7 @@ trigger = "command"
 deadline_ms = {deadline}
 [mqtt]
 port = {port}
+heatmaps = "none"
 """
 BOLT = """
 name = "bolt"

@@ -97,6 +97,10 @@ const WRONG_LINES: &[(&str, &str)] = &[
         "location = \"nowhere\"",
     ),
     ("location = \"<golden>/open-clip-tiny\"\n", ""),
+    (
+        "[[camera]]\nname = \"top\"\nkind = \"folder\"\nlocation = \"<golden>/open-clip-tiny\"\nfps = 0\n",
+        "",
+    ),
     ("fps = 0", "fps = -1"),
     ("fps = 0", "fps = nan"),
     ("fps = 0", "fps = 0\ndeadline_ms = 0"),
@@ -109,10 +113,7 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("heatmaps = \"all\"", "heatmaps = \"some\""),
     ("[mqtt]", "[store]\nsync = \"maybe\"\n[mqtt]"),
     ("[mqtt]", "[store]\nfile = \"words.png/line.db\"\n[mqtt]"),
-    (
-        "[mqtt]",
-        "[[recipe.region]]\nname = \"a\"\n[mqtt]",
-    ),
+    ("[mqtt]", "[[recipe.region]]\nname = \"a\"\n[mqtt]"),
     ("[mqtt]", "[mqtt"),
 ];
 
@@ -168,6 +169,8 @@ const WRONG_COMMANDS: &[&str] = &[
     "engine build none",
     "engine build dinov2-tiny --precision fp64",
     "doctor --model none",
+    "doctor none",
+    "doctor empty",
     "doctor --jsn",
 ];
 
@@ -414,7 +417,11 @@ fn every_message_is_as_recorded() {
     let (folder, _model) = imported("dinov2-tiny");
     let (folder, port) = (folder.path(), free_port());
     // What a run without a broker leaves is late.
-    write_line(folder, port, &folder_camera());
+    write_line(
+        folder,
+        port,
+        &format!("{}\ndeadline_ms = 60000", folder_camera()),
+    );
     let left = start(folder).wait_with_output().expect("ends");
     assert!(
         left.status.success(),
@@ -429,7 +436,7 @@ fn every_message_is_as_recorded() {
     let online = recorder.listener.answer("box/availability");
     recorder.write("availability, of a line that begins", &online);
     recorder.next("birth", "");
-    recorder.until("state", "state", "ContinuousExecution");
+    recorder.until("state", "state", "Ready");
     recorder.until("camera/top/status", "state", "online");
     recorder.until("camera/dark/status", "state", "online");
     recorder.next("result/late", "");

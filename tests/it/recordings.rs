@@ -397,7 +397,7 @@ fn write_line_of_two(folder: &Path, port: u16) {
     let cameras = format!(
         "{camera}\npattern = \"checkers-8\"\nreject_after_ms = 5000\nreject_counts = 100\n\
          [[camera]]\nname = \"dark\"\n{camera}\npattern = \"black\"\n\
-         [recipe.bad_image]\nfrozen_frames = 0"
+         [recipe.bad_image]\nfrozen_frames = 0\nsaturated = 0"
     );
     write_line(folder, port, &cameras);
     let file = folder.join("line.toml");
@@ -441,7 +441,8 @@ fn every_message_is_as_recorded() {
     recorder.until("camera/dark/status", "state", "online");
     recorder.next("result/late", "");
     recorder.next("heartbeat", "");
-    recorder.next("fence", "");
+    let fence = recorder.listener.answer("box/fence");
+    recorder.write("fence", &format!("<run>{}", &fence[26..]));
 
     record_parts(&mut recorder);
     record_refused_commands(&mut recorder);
@@ -541,7 +542,7 @@ fn record_commands(recorder: &mut Recorder) {
     recorder.next("ack/challenge", ", of one that was missed");
     recorder.until("state", "health", "FAILURE");
     recorder.tell("reset", r#"{"id":"c6"}"#);
-    recorder.until("state", "health", "NORMAL");
+    recorder.until("state", "health", "OFF_SPEC");
     recorder.tell("pause", r#"{"id":"c7"}"#);
     recorder.until("state", "state", "Initialized");
     recorder.tell("trigger", r#"{"id":"c8"}"#);

@@ -542,7 +542,6 @@ fn record_commands(recorder: &mut Recorder) {
     recorder.next("ack/challenge", ", of one that was missed");
     recorder.until("state", "health", "FAILURE");
     recorder.tell("reset", r#"{"id":"c6"}"#);
-    recorder.until("state", "health", "OFF_SPEC");
     recorder.tell("pause", r#"{"id":"c7"}"#);
     recorder.until("state", "state", "Initialized");
     recorder.tell("trigger", r#"{"id":"c8"}"#);

@@ -489,6 +489,7 @@ fn record_parts(recorder: &mut Recorder) {
     recorder.next("reject", "");
     recorder.tell("trigger", r#"{"id":"p3","camera":"dark"}"#);
     recorder.next("result", ", undecided");
+    recorder.until("state", "health", "FAILURE");
     recorder.tell("trigger", r#"{"camera":"top","at":"2020-01-01T00:00:00Z"}"#);
     recorder.next("result", ", of a time without a frame");
     recorder.tell(
@@ -540,7 +541,6 @@ fn record_commands(recorder: &mut Recorder) {
     );
     recorder.tell("trigger", r#"{"id":"c5","camera":"top"}"#);
     recorder.next("ack/challenge", ", of one that was missed");
-    recorder.until("state", "health", "FAILURE");
     recorder.tell("reset", r#"{"id":"c6"}"#);
     recorder.tell("pause", r#"{"id":"c7"}"#);
     recorder.until("state", "state", "Initialized");

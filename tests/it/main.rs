@@ -1,5 +1,6 @@
 //! The one integration-test binary: what needs files, a broker or a camera. Shared helpers live in [`support`].
 
+mod architecture;
 mod bad_image;
 mod broker;
 mod camera;

@@ -1,11 +1,20 @@
 //! Rust files read and parsed for the tests of the code's shape. Code that only tests compile is left out: its tokens
 //! are dropped, and [`Source::is_test`] tells visitors what to skip.
 
-use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+/// Operators of several characters. `<<` and `>>` stay two tokens, as they are in nested generics.
+const OPERATORS: &[&str] = &[
+    "::", "->", "=>", "==", "!=", "<=", ">=", "&&", "||", "..", "...", "..=", "+=", "-=", "*=", "/=", "%=", "^=", "&=",
+    "|=",
+];
+
+/// Openings of comments. A doc comment is an attribute to the parser.
+const COMMENTS: &[&str] = &["//", "/*"];
 
 /// One lexical token outside of comments and test code.
 pub struct Token {
@@ -133,8 +142,6 @@ impl Source {
                     self.collect_tokens(group.stream());
                     self.add_token(group.span_close());
                 }
-                // The first half of `::`, `=>` or `'a` is one token with its second half.
-                TokenTree::Punct(punct) if punct.spacing() == Spacing::Joint => {}
                 other => self.add_token(other.span()),
             }
         }
@@ -142,12 +149,24 @@ impl Source {
 
     fn add_token(&mut self, span: Span) {
         let bytes = span.byte_range();
-        let comment = ["//", "/*"].iter().any(|opening| self.text[bytes.start..].starts_with(opening));
-        if !comment && !self.is_test(bytes.start) {
-            let lines = span.start().line..span.end().line + 1;
-            self.tokens.push(Token { bytes, lines });
+        if COMMENTS.iter().any(|opening| self.text[bytes.start..].starts_with(opening)) || self.is_test(bytes.start) {
+            return;
         }
+        if let Some(last) = self.tokens.last_mut()
+            && last.bytes.end == bytes.start
+            && joins(&self.text[last.bytes.clone()], &self.text[bytes.clone()])
+        {
+            last.bytes.end = bytes.end;
+            return;
+        }
+        let lines = span.start().line..span.end().line + 1;
+        self.tokens.push(Token { bytes, lines });
     }
+}
+
+/// True for two halves of one token: an operator or a lifetime.
+fn joins(first: &str, second: &str) -> bool {
+    first == "'" || OPERATORS.contains(&format!("{first}{second}").as_str())
 }
 
 /// First byte of a span.

@@ -23,7 +23,7 @@ const POOR_DOCS: f64 = 5.0;
 const LONG_FILE: usize = 600;
 
 /// One figure of the table.
-pub struct Figure {
+struct Figure {
     /// Name for `tools/shape --list`.
     name: &'static str,
     /// What is counted.
@@ -49,17 +49,23 @@ fn the_code_keeps_its_shape() {
         let limit = figure.limit.unwrap_or(f64::INFINITY);
         if figure.value > limit {
             let name = figure.name;
-            broken.push(format!("{}: {:.1}, at most {limit}: tools/shape --list {name}", figure.title, figure.value));
+            broken.push(format!(
+                "{}: {:.1}, at most {limit}: tools/shape --list {name}",
+                figure.title, figure.value
+            ));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 /// Prints the places that stand against one figure.
-pub fn print_list(figures: &[Figure], name: &str) {
+fn print_list(figures: &[Figure], name: &str) {
     let Some(figure) = figures.iter().find(|figure| figure.name == name) else {
         let names: Vec<&str> = figures.iter().map(|figure| figure.name).collect();
-        panic!("no figure has the name {name}; there are {}", names.join(", "));
+        panic!(
+            "no figure has the name {name}; there are {}",
+            names.join(", ")
+        );
     };
     for place in &figure.offenders {
         println!("{}:{}: {}", place.path, place.line, place.what);
@@ -67,16 +73,25 @@ pub fn print_list(figures: &[Figure], name: &str) {
 }
 
 /// Prints all figures beside their limits and those of the models.
-pub fn print_table(figures: &[Figure]) {
-    println!("{:10} {:50} {:>9} {:>7}  models", "name", "figure", "winspect", "limit");
+fn print_table(figures: &[Figure]) {
+    println!(
+        "{:10} {:50} {:>9} {:>7}  models",
+        "name", "figure", "winspect", "limit"
+    );
     for figure in figures {
-        let limit = figure.limit.map(|limit| limit.to_string()).unwrap_or_default();
-        println!("{:10} {:50} {:>9.1} {limit:>7}  {}", figure.name, figure.title, figure.value, figure.models);
+        let limit = figure
+            .limit
+            .map(|limit| limit.to_string())
+            .unwrap_or_default();
+        println!(
+            "{:10} {:50} {:>9.1} {limit:>7}  {}",
+            figure.name, figure.title, figure.value, figure.models
+        );
     }
 }
 
 /// Measures the source folder.
-pub fn measure() -> Vec<Figure> {
+fn measure() -> Vec<Figure> {
     let measures = Measures::of(&sources::read(&sources::folder()));
     vec![
         tokens_a_line(&measures),
@@ -84,8 +99,20 @@ pub fn measure() -> Vec<Figure> {
         median_tokens(&measures),
         repeated_types(&measures),
         poor_docs(&measures),
-        in_thousand("tuples", "let (a, b) = (x, y) in 1000 lines", "0 to 0.3", &measures.tuples, &measures),
-        in_thousand("closures", "closures with one use in 1000 lines", "0.1 to 0.7", &measures.closures, &measures),
+        in_thousand(
+            "tuples",
+            "let (a, b) = (x, y) in 1000 lines",
+            "0 to 0.3",
+            &measures.tuples,
+            &measures,
+        ),
+        in_thousand(
+            "closures",
+            "closures with one use in 1000 lines",
+            "0.1 to 0.7",
+            &measures.closures,
+            &measures,
+        ),
         undocumented(&measures),
         comment_share(&measures),
         long_files(&measures),
@@ -100,12 +127,25 @@ fn tokens_a_line(measures: &Measures) -> Figure {
         let tokens = function.tokens as f64;
         let ratio = tokens / function.lines as f64;
         if ratio > TOKENS_A_LINE {
-            let what = format!("{}: {ratio:.1} ({tokens} in {} lines)", function.place.what, function.lines);
-            packed.push((tokens - TOKENS_A_LINE * function.lines as f64, Place { what, ..function.place.clone() }));
+            let what = format!(
+                "{}: {ratio:.1} ({tokens} in {} lines)",
+                function.place.what, function.lines
+            );
+            packed.push((
+                tokens - TOKENS_A_LINE * function.lines as f64,
+                Place {
+                    what,
+                    ..function.place.clone()
+                },
+            ));
         }
     }
     packed.sort_by(|left, right| right.0.total_cmp(&left.0));
-    let tokens: usize = measures.functions.iter().map(|function| function.tokens).sum();
+    let tokens: usize = measures
+        .functions
+        .iter()
+        .map(|function| function.tokens)
+        .sum();
     Figure {
         name: "tokens",
         title: "tokens a line in functions".to_owned(),
@@ -117,7 +157,11 @@ fn tokens_a_line(measures: &Measures) -> Figure {
 }
 
 fn function_lines(measures: &Measures) -> f64 {
-    measures.functions.iter().map(|function| function.lines as f64).sum()
+    measures
+        .functions
+        .iter()
+        .map(|function| function.lines as f64)
+        .sum()
 }
 
 /// Functions with more than [`LONG_FUNCTION`] lines, the longest first.
@@ -126,7 +170,13 @@ fn long_functions(measures: &Measures) -> Figure {
     for function in &measures.functions {
         if function.lines > LONG_FUNCTION {
             let what = format!("{}: {} lines", function.place.what, function.lines);
-            long.push((function.lines, Place { what, ..function.place.clone() }));
+            long.push((
+                function.lines,
+                Place {
+                    what,
+                    ..function.place.clone()
+                },
+            ));
         }
     }
     long.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
@@ -144,12 +194,17 @@ fn long_functions(measures: &Measures) -> Figure {
 fn median_tokens(measures: &Measures) -> Figure {
     let mut functions: Vec<_> = measures.functions.iter().collect();
     functions.sort_by_key(|function| std::cmp::Reverse(function.tokens));
-    let median = functions.get(functions.len() / 2).map_or(0, |function| function.tokens);
+    let median = functions
+        .get(functions.len() / 2)
+        .map_or(0, |function| function.tokens);
     functions.truncate(functions.len() / 2);
     let mut offenders = Vec::new();
     for function in functions {
         let what = format!("{}: {} tokens", function.place.what, function.tokens);
-        offenders.push(Place { what, ..function.place.clone() });
+        offenders.push(Place {
+            what,
+            ..function.place.clone()
+        });
     }
     Figure {
         name: "median",
@@ -173,7 +228,10 @@ fn repeated_types(measures: &Measures) -> Figure {
     for (name, places) in &by_name {
         for place in places {
             let what = format!("{name}: {} definitions", places.len());
-            offenders.push(Place { what, ..Place::clone(place) });
+            offenders.push(Place {
+                what,
+                ..Place::clone(place)
+            });
         }
     }
     Figure {
@@ -192,7 +250,10 @@ fn poor_docs(measures: &Measures) -> Figure {
     let offenders: Vec<Place> = poor.map(|doc| doc.place.clone()).collect();
     Figure {
         name: "docs",
-        title: format!("% of {} doc comments with a poor opening", measures.docs.len()),
+        title: format!(
+            "% of {} doc comments with a poor opening",
+            measures.docs.len()
+        ),
         value: percentage(offenders.len(), measures.docs.len()),
         limit: Some(POOR_DOCS),
         models: "0 to 4",
@@ -246,7 +307,10 @@ fn long_files(measures: &Measures) -> Figure {
     let mut offenders = Vec::new();
     for (place, lines) in &measures.files {
         if *lines > LONG_FILE {
-            offenders.push(Place { what: format!("{lines} lines"), ..place.clone() });
+            offenders.push(Place {
+                what: format!("{lines} lines"),
+                ..place.clone()
+            });
         }
     }
     Figure {
@@ -269,8 +333,15 @@ fn lines_in_functions(measures: &Measures) -> Figure {
     }
     let mut offenders = Vec::new();
     for (path, (lines, tokens)) in by_file {
-        let what = format!("{:.1} tokens a line, {lines} lines in functions", tokens as f64 / lines as f64);
-        offenders.push(Place { path: path.to_owned(), line: 1, what });
+        let what = format!(
+            "{:.1} tokens a line, {lines} lines in functions",
+            tokens as f64 / lines as f64
+        );
+        offenders.push(Place {
+            path: path.to_owned(),
+            line: 1,
+            what,
+        });
     }
     Figure {
         name: "by-file",

@@ -9,12 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// Operators of several characters. `<<` and `>>` stay two tokens, as they are in nested generics.
 const OPERATORS: &[&str] = &[
-    "::", "->", "=>", "==", "!=", "<=", ">=", "&&", "||", "..", "...", "..=", "+=", "-=", "*=", "/=", "%=", "^=", "&=",
-    "|=",
+    "::", "->", "=>", "==", "!=", "<=", ">=", "&&", "||", "..", "...", "..=", "+=", "-=", "*=",
+    "/=", "%=", "^=", "&=", "|=",
 ];
-
-/// Openings of comments. A doc comment is an attribute to the parser.
-const COMMENTS: &[&str] = &["//", "/*"];
 
 /// One lexical token outside of comments and test code.
 pub struct Token {
@@ -42,9 +39,9 @@ pub struct Source {
 impl Source {
     fn parse(root: &Path, file: &Path) -> Self {
         let below = file.strip_prefix(root).expect("files come from the folder");
-        let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let stream: TokenStream = text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let text = read_text(file);
+        let syntax = syn::parse_file(&text).unwrap_or_else(|error| refuse(file, &error));
+        let stream: TokenStream = text.parse().unwrap_or_else(|error| refuse(file, &error));
         let mut source = Self {
             path: format!("src/{}", below.display()),
             modules: modules(below),
@@ -70,14 +67,21 @@ impl Source {
 
     /// Tokens within a part of the file.
     pub fn tokens_in(&self, bytes: &Range<usize>) -> &[Token] {
-        let first = self.tokens.partition_point(|token| token.bytes.start < bytes.start);
-        let end = self.tokens.partition_point(|token| token.bytes.start < bytes.end);
+        let first = self
+            .tokens
+            .partition_point(|token| token.bytes.start < bytes.start);
+        let end = self
+            .tokens
+            .partition_point(|token| token.bytes.start < bytes.end);
         &self.tokens[first..end]
     }
 
     /// Lines within a part of the file that hold at least one token.
     pub fn code_lines(&self, bytes: &Range<usize>) -> BTreeSet<usize> {
-        self.tokens_in(bytes).iter().flat_map(|token| token.lines.clone()).collect()
+        self.tokens_in(bytes)
+            .iter()
+            .flat_map(|token| token.lines.clone())
+            .collect()
     }
 
     /// Lines that hold a comment and nothing else.
@@ -136,7 +140,9 @@ impl Source {
     fn collect_tokens(&mut self, stream: TokenStream) {
         for tree in stream {
             match tree {
-                TokenTree::Group(group) if group.delimiter() == Delimiter::None => self.collect_tokens(group.stream()),
+                TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+                    self.collect_tokens(group.stream())
+                }
                 TokenTree::Group(group) => {
                     self.add_token(group.span_open());
                     self.collect_tokens(group.stream());
@@ -149,8 +155,9 @@ impl Source {
 
     fn add_token(&mut self, span: Span) {
         let bytes = span.byte_range();
-        if COMMENTS.iter().any(|opening| self.text[bytes.start..].starts_with(opening)) || self.is_test(bytes.start) {
-            return;
+        let rest = &self.text[bytes.start..];
+        if rest.starts_with("//") || rest.starts_with("/*") || self.is_test(bytes.start) {
+            return; // a doc comment is an attribute to the parser
         }
         if let Some(last) = self.tokens.last_mut()
             && last.bytes.end == bytes.start
@@ -162,6 +169,15 @@ impl Source {
         let lines = span.start().line..span.end().line + 1;
         self.tokens.push(Token { bytes, lines });
     }
+}
+
+/// Reads one file as text.
+pub fn read_text(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| refuse(file, &error))
+}
+
+fn refuse(file: &Path, error: &dyn std::fmt::Display) -> ! {
+    panic!("{}: {error}", file.display())
 }
 
 /// True for two halves of one token: an operator or a lifetime.
@@ -195,12 +211,15 @@ pub fn read(root: &Path) -> Vec<Source> {
             test_modules.push([source.modules.as_slice(), &[child]].concat());
         }
     }
-    let compiled = |source: &Source| !test_modules.iter().any(|module| source.modules.starts_with(module));
-    sources.into_iter().filter(compiled).collect()
+    let mut compiled = sources;
+    for module in &test_modules {
+        compiled.retain(|source| !source.modules.starts_with(module));
+    }
+    compiled
 }
 
 fn find_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| refuse(folder, &error));
     for entry in entries {
         let path = entry.expect("the folder can be listed").path();
         if path.is_dir() {
@@ -214,8 +233,14 @@ fn find_files(folder: &Path, files: &mut Vec<PathBuf>) {
 /// Modules of a file, from its path below the source folder.
 fn modules(below: &Path) -> Vec<String> {
     let path = below.with_extension("");
-    let mut modules: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    if modules.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
+    let mut modules: Vec<String> = path
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    if modules
+        .last()
+        .is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str()))
+    {
         modules.pop();
     }
     modules
@@ -246,7 +271,9 @@ fn end_of_item(trees: &[TokenTree], first: usize) -> usize {
         match tree {
             TokenTree::Ident(ident) if ident == "use" => import = true,
             TokenTree::Punct(punct) if punct.as_char() == ';' => return index + 1,
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace && !import => return index + 1,
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace && !import => {
+                return index + 1;
+            }
             _ => {}
         }
     }

@@ -8,18 +8,118 @@ use syn::visit::{self, Visit};
 /// Words that a doc comment does not open with: the sentence's subject is the thing itself.
 pub const OPENERS: &[&str] = &[
     // Pronouns and possessives.
-    "it", "its", "itself", "he", "him", "his", "she", "her", "they", "them", "their", "theirs", "we", "us", "our", "you",
-    "your", "this", "that", "these", "those", "one", "ones", "nobody", "nothing", "none", "everybody", "everyone",
-    "everything", "somebody", "someone", "something", "anybody", "anyone", "anything", "both", "either", "neither",
+    "it",
+    "its",
+    "itself",
+    "he",
+    "him",
+    "his",
+    "she",
+    "her",
+    "they",
+    "them",
+    "their",
+    "theirs",
+    "we",
+    "us",
+    "our",
+    "you",
+    "your",
+    "this",
+    "that",
+    "these",
+    "those",
+    "one",
+    "ones",
+    "nobody",
+    "nothing",
+    "none",
+    "everybody",
+    "everyone",
+    "everything",
+    "somebody",
+    "someone",
+    "something",
+    "anybody",
+    "anyone",
+    "anything",
+    "both",
+    "either",
+    "neither",
     "others", // Relatives and question words.
-    "what", "who", "whom", "whose", "which", "where", "when", "why", "how", "whether", "whoever", "whatever",
-    "whichever", "wherever", "whenever", "however",
+    "what",
+    "who",
+    "whom",
+    "whose",
+    "which",
+    "where",
+    "when",
+    "why",
+    "how",
+    "whether",
+    "whoever",
+    "whatever",
+    "whichever",
+    "wherever",
+    "whenever",
+    "however",
     // Prepositions and conjunctions.
-    "of", "in", "on", "at", "by", "for", "from", "to", "into", "onto", "with", "within", "without", "as", "about",
-    "above", "across", "after", "against", "along", "among", "around", "before", "behind", "below", "beneath", "beside",
-    "besides", "between", "beyond", "but", "despite", "down", "during", "except", "if", "like", "near", "off", "out",
-    "outside", "over", "per", "since", "so", "than", "through", "till", "toward", "towards", "under", "unless", "until",
-    "up", "upon", "while",
+    "of",
+    "in",
+    "on",
+    "at",
+    "by",
+    "for",
+    "from",
+    "to",
+    "into",
+    "onto",
+    "with",
+    "within",
+    "without",
+    "as",
+    "about",
+    "above",
+    "across",
+    "after",
+    "against",
+    "along",
+    "among",
+    "around",
+    "before",
+    "behind",
+    "below",
+    "beneath",
+    "beside",
+    "besides",
+    "between",
+    "beyond",
+    "but",
+    "despite",
+    "down",
+    "during",
+    "except",
+    "if",
+    "like",
+    "near",
+    "off",
+    "out",
+    "outside",
+    "over",
+    "per",
+    "since",
+    "so",
+    "than",
+    "through",
+    "till",
+    "toward",
+    "towards",
+    "under",
+    "unless",
+    "until",
+    "up",
+    "upon",
+    "while",
 ];
 
 /// One place in the code and what stands there.
@@ -79,12 +179,28 @@ impl Measures {
     fn add(&mut self, source: &Source) {
         self.code_lines += source.code_lines(&(0..source.text.len())).len();
         self.comment_lines += source.comment_lines();
-        let place = Place { path: source.path.clone(), line: 1, what: String::new() };
-        if !source.syntax.attrs.iter().any(|attribute| attribute.path().is_ident("doc")) {
-            self.undocumented.push(Place { what: "no //! at the top".to_owned(), ..place.clone() });
+        let place = Place {
+            path: source.path.clone(),
+            line: 1,
+            what: String::new(),
+        };
+        if !source
+            .syntax
+            .attrs
+            .iter()
+            .any(|attribute| attribute.path().is_ident("doc"))
+        {
+            self.undocumented.push(Place {
+                what: "no //! at the top".to_owned(),
+                ..place.clone()
+            });
         }
         self.files.push((place, source.text.lines().count()));
-        let mut visitor = Visitor { source, measures: self, docs: Vec::new() };
+        let mut visitor = Visitor {
+            source,
+            measures: self,
+            docs: Vec::new(),
+        };
         visitor.visit_file(&source.syntax);
         let docs = visitor.docs;
         self.add_docs(source, docs);
@@ -96,9 +212,17 @@ impl Measures {
         let mut last = (0, false);
         for (line, inner, text) in lines {
             if last != (line - 1, inner) {
-                let first: String = text.trim().chars().take_while(|c| c.is_alphabetic()).collect();
+                let first: String = text
+                    .trim()
+                    .chars()
+                    .take_while(|c| c.is_alphabetic())
+                    .collect();
                 let poor = OPENERS.contains(&first.to_lowercase().as_str());
-                let place = Place { path: source.path.clone(), line, what: text.trim().to_owned() };
+                let place = Place {
+                    path: source.path.clone(),
+                    line,
+                    what: text.trim().to_owned(),
+                };
                 self.docs.push(Doc { place, poor });
             }
             last = (line, inner);
@@ -108,7 +232,11 @@ impl Measures {
 
 impl Clone for Place {
     fn clone(&self) -> Self {
-        Self { path: self.path.clone(), line: self.line, what: self.what.clone() }
+        Self {
+            path: self.path.clone(),
+            line: self.line,
+            what: self.what.clone(),
+        }
     }
 }
 
@@ -121,7 +249,11 @@ struct Visitor<'a> {
 
 impl Visitor<'_> {
     fn place(&self, span: proc_macro2::Span, what: impl ToString) -> Place {
-        Place { path: self.source.path.clone(), line: span.start().line, what: what.to_string() }
+        Place {
+            path: self.source.path.clone(),
+            line: span.start().line,
+            what: what.to_string(),
+        }
     }
 
     fn function(&mut self, signature: &syn::Signature, block: &syn::Block) {
@@ -129,7 +261,11 @@ impl Visitor<'_> {
         let lines = self.source.code_lines(&bytes).len();
         let tokens = self.source.tokens_in(&bytes).len();
         let place = self.place(signature.ident.span(), &signature.ident);
-        self.measures.functions.push(Function { place, lines, tokens });
+        self.measures.functions.push(Function {
+            place,
+            lines,
+            tokens,
+        });
     }
 
     fn type_name(&mut self, ident: &syn::Ident) {
@@ -139,7 +275,11 @@ impl Visitor<'_> {
 
     /// How often a name stands in a part of the file.
     fn uses(&self, name: &str, bytes: &Range<usize>) -> usize {
-        self.source.tokens_in(bytes).iter().filter(|token| self.source.text_of(token) == name).count()
+        self.source
+            .tokens_in(bytes)
+            .iter()
+            .filter(|token| self.source.text_of(token) == name)
+            .count()
     }
 }
 
@@ -200,7 +340,8 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
             && let syn::Expr::Lit(literal) = &pair.value
             && let syn::Lit::Str(text) = &literal.lit
         {
-            self.docs.push((attribute.span().start().line, inner, text.value()));
+            self.docs
+                .push((attribute.span().start().line, inner, text.value()));
         }
     }
 
@@ -209,7 +350,12 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
             && let Some(init) = &local.init
             && let syn::Expr::Tuple(_) = *init.expr
         {
-            let line = self.source.text.lines().nth(local.span().start().line - 1).unwrap_or_default();
+            let line = self
+                .source
+                .text
+                .lines()
+                .nth(local.span().start().line - 1)
+                .unwrap_or_default();
             let place = self.place(local.span(), line.trim());
             self.measures.tuples.push(place);
         }
@@ -223,9 +369,15 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
                 && let syn::Pat::Ident(name) = &local.pat
                 && let Some(init) = &local.init
                 && let syn::Expr::Closure(_) = *init.expr
-                && self.uses(&name.ident.to_string(), &(local.span().byte_range().end..end)) == 1
+                && self.uses(
+                    &name.ident.to_string(),
+                    &(local.span().byte_range().end..end),
+                ) == 1
             {
-                let place = self.place(local.span(), format!("let {} = |...|, used once", name.ident));
+                let place = self.place(
+                    local.span(),
+                    format!("let {} = |...|, used once", name.ident),
+                );
                 self.measures.closures.push(place);
             }
         }

@@ -1,128 +1,26 @@
-//! What the shape of the code is measured by: functions, type names, doc comments, tuples and closures of non-test code.
+//! The measured parts of non-test code: functions, type names, doc comments, tuples and closures.
 
 use crate::sources::{Source, start};
 use std::ops::Range;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// Words that a doc comment does not open with: the sentence's subject is the thing itself.
-pub const OPENERS: &[&str] = &[
-    // Pronouns and possessives.
-    "it",
-    "its",
-    "itself",
-    "he",
-    "him",
-    "his",
-    "she",
-    "her",
-    "they",
-    "them",
-    "their",
-    "theirs",
-    "we",
-    "us",
-    "our",
-    "you",
-    "your",
-    "this",
-    "that",
-    "these",
-    "those",
-    "one",
-    "ones",
-    "nobody",
-    "nothing",
-    "none",
-    "everybody",
-    "everyone",
-    "everything",
-    "somebody",
-    "someone",
-    "something",
-    "anybody",
-    "anyone",
-    "anything",
-    "both",
-    "either",
-    "neither",
-    "others", // Relatives and question words.
-    "what",
-    "who",
-    "whom",
-    "whose",
-    "which",
-    "where",
-    "when",
-    "why",
-    "how",
-    "whether",
-    "whoever",
-    "whatever",
-    "whichever",
-    "wherever",
-    "whenever",
-    "however",
-    // Prepositions and conjunctions.
-    "of",
-    "in",
-    "on",
-    "at",
-    "by",
-    "for",
-    "from",
-    "to",
-    "into",
-    "onto",
-    "with",
-    "within",
-    "without",
-    "as",
-    "about",
-    "above",
-    "across",
-    "after",
-    "against",
-    "along",
-    "among",
-    "around",
-    "before",
-    "behind",
-    "below",
-    "beneath",
-    "beside",
-    "besides",
-    "between",
-    "beyond",
-    "but",
-    "despite",
-    "down",
-    "during",
-    "except",
-    "if",
-    "like",
-    "near",
-    "off",
-    "out",
-    "outside",
-    "over",
-    "per",
-    "since",
-    "so",
-    "than",
-    "through",
-    "till",
-    "toward",
-    "towards",
-    "under",
-    "unless",
-    "until",
-    "up",
-    "upon",
-    "while",
+/// Words that a doc comment does not open with, because the thing itself is the sentence's subject:
+/// pronouns, relatives and question words, prepositions and conjunctions.
+pub const OPENERS: [&str; 3] = [
+    "it its itself he him his she her they them their theirs we us our you your this that these \
+     those nobody nothing everybody everyone everything somebody someone something anybody anyone \
+     anything others",
+    "what who whom whose which where when why how whether whoever whatever whichever wherever \
+     whenever however",
+    "of in on at by for from to into onto with within without as about above across after against \
+     along among around before behind below beneath beside besides between beyond but despite \
+     down during except if like near off out outside over per since so than through till toward \
+     towards under unless until up upon while",
 ];
 
 /// One place in the code and what stands there.
+#[derive(Clone)]
 pub struct Place {
     pub path: String,
     pub line: usize,
@@ -212,12 +110,7 @@ impl Measures {
         let mut last = (0, false);
         for (line, inner, text) in lines {
             if last != (line - 1, inner) {
-                let first: String = text
-                    .trim()
-                    .chars()
-                    .take_while(|c| c.is_alphabetic())
-                    .collect();
-                let poor = OPENERS.contains(&first.to_lowercase().as_str());
+                let poor = opens_poorly(text.trim());
                 let place = Place {
                     path: source.path.clone(),
                     line,
@@ -230,14 +123,13 @@ impl Measures {
     }
 }
 
-impl Clone for Place {
-    fn clone(&self) -> Self {
-        Self {
-            path: self.path.clone(),
-            line: self.line,
-            what: self.what.clone(),
-        }
-    }
+fn opens_poorly(text: &str) -> bool {
+    let end = text.find(|c: char| !c.is_alphabetic());
+    let first = text[..end.unwrap_or(text.len())].to_lowercase();
+    !first.is_empty()
+        && OPENERS
+            .iter()
+            .any(|words| words.split(' ').any(|word| word == first))
 }
 
 struct Visitor<'a> {

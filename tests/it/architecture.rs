@@ -1,8 +1,8 @@
-//! The architecture that `src/ARCHITECTURE.md` draws, against the imports: layers, circles of files, and which files
-//! start threads. Only code that is compiled without tests counts.
+//! The architecture that `src/ARCHITECTURE.md` draws, against the imports: layers, circles of
+//! files, and which files start threads. Only code that is compiled without tests counts.
 //!
-//! An import means the file that defines the imported item: a name that a `mod.rs` re-exports leads on to the child. So
-//! a `mod.rs` may hold what its children share, or use them, but not both.
+//! An import means the file that defines the imported item: a name that a `mod.rs` re-exports leads
+//! on to the child. So a `mod.rs` may hold what its children share, or use them, but not both.
 
 use crate::sources::{self, Source, Token};
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,7 +191,8 @@ fn each_file_says_what_it_is_for() {
     );
 }
 
-/// Layer of each folder, from the fenced block below [`HEADING`]: `<number> <folder> <folder> ...` a line.
+/// Layer of each folder, from the fenced block below [`HEADING`]: `<number> <folder> <folder> ...`
+/// a line.
 fn layers() -> BTreeMap<String, usize> {
     let path = sources::folder().join("ARCHITECTURE.md");
     let text = sources::read_text(&path);
@@ -215,7 +216,8 @@ fn layers() -> BTreeMap<String, usize> {
     layers
 }
 
-/// Top folder of a file, or the file's own name if it lies loose in `src/`. Empty for lib.rs and main.rs.
+/// Top folder of a file, or the file's own name if it lies loose in `src/`. Empty for lib.rs and
+/// main.rs.
 fn folder(source: &Source) -> &str {
     source.modules.first().map_or("", String::as_str)
 }
@@ -293,7 +295,8 @@ impl Graph {
         circles.into_iter().collect()
     }
 
-    /// Files that a file needs, directly or through others. The file itself is among them if it is in a circle.
+    /// Files that a file needs, directly or through others. The file itself is among them if it is
+    /// in a circle.
     fn reach(&self, from: usize) -> BTreeSet<usize> {
         let mut reached = BTreeSet::new();
         let mut next = vec![from];
@@ -336,7 +339,8 @@ impl Names {
         names
     }
 
-    /// File that defines the item of a path from the crate's root. `None` for a module that is only named.
+    /// File that defines the item of a path from the crate's root. `None` for a module that is only
+    /// named.
     fn resolve(&self, path: &[String]) -> Option<usize> {
         if self.files.contains_key(path) {
             return None;
@@ -504,7 +508,8 @@ fn mentions(source: &Source, body: &[&Token], name: &str) -> bool {
     (0..body.len()).any(|at| source.text_of(body[at]) == name && begins_path(source, body, at))
 }
 
-/// Paths in the code itself, such as `crate::store::Store::open` or `ledger::Entry` below `use super::ledger`.
+/// Paths in the code itself, such as `crate::store::Store::open` or `ledger::Entry` below `use
+/// super::ledger`.
 fn written_paths(source: &Source, body: &[&Token], uses: &Uses) -> Vec<(Vec<String>, usize)> {
     let mut paths = Vec::new();
     for at in 0..body.len() {

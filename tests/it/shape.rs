@@ -1,7 +1,8 @@
-//! The shape of the code in figures, beside those of six codebases that it takes as models, and limits that it keeps.
+//! The shape of the code in figures, beside those of six codebases that it takes as models, and
+//! limits that it keeps.
 //!
-//! `tools/shape` prints the table, `tools/shape --list NAME` the places that stand against one figure. The test reads
-//! `SHAPE_LIST` for that name and `SHAPE_SOURCE` for another source folder.
+//! `tools/shape` prints the table, `tools/shape --list NAME` the places that stand against one
+//! figure. The test reads `SHAPE_LIST` for that name and `SHAPE_SOURCE` for another source folder.
 
 mod measures;
 
@@ -120,7 +121,8 @@ fn measure() -> Vec<Figure> {
     ]
 }
 
-/// Tokens of all functions by their lines. Packed functions are listed, with the most tokens above the limit first.
+/// Tokens of all functions by their lines. Packed functions are listed, with the most tokens above
+/// the limit first.
 fn tokens_a_line(measures: &Measures) -> Figure {
     let mut packed = Vec::new();
     for function in &measures.functions {

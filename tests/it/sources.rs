@@ -1,5 +1,5 @@
-//! Rust files read and parsed for the tests of the code's shape. Code that only tests compile is left out: its tokens
-//! are dropped, and [`Source::is_test`] tells visitors what to skip.
+//! Rust files read and parsed for the tests of the code's shape. Code that only tests compile is
+//! left out: its tokens are dropped, and [`Source::is_test`] tells visitors what to skip.
 
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use std::collections::BTreeSet;
@@ -25,7 +25,8 @@ pub struct Token {
 pub struct Source {
     /// Path from the project's folder, such as `src/store/ledger.rs`.
     pub path: String,
-    /// Modules from the crate's root, such as `["store", "ledger"]`. Empty for `lib.rs` and `main.rs`.
+    /// Modules from the crate's root, such as `["store", "ledger"]`. Empty for `lib.rs` and
+    /// `main.rs`.
     pub modules: Vec<String>,
     /// The whole text.
     pub text: String,

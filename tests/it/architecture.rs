@@ -95,7 +95,9 @@ fn no_import_points_upwards() {
             .iter()
             .position(|(from, to, _)| (*from, *to) == names)
         {
-            Some(entry) => drop(accepted.insert(entry)),
+            Some(entry) => {
+                accepted.insert(entry);
+            }
             None => upwards.push(graph.describe(import)),
         }
     }
@@ -314,7 +316,7 @@ impl Graph {
 /// Files by module, and where re-exported names lead.
 struct Names {
     files: BTreeMap<Vec<String>, usize>,
-    /// Module and name of a re-export, and the path that it stands for.
+    /// Module and name of an import, which children may use too, and the path that it stands for.
     exports: BTreeMap<Vec<String>, Vec<String>>,
 }
 
@@ -327,11 +329,7 @@ impl Names {
         for (index, source) in sources.iter().enumerate() {
             // lib.rs comes before main.rs, which stands for the same module.
             names.files.entry(source.modules.clone()).or_insert(index);
-            for leaf in Uses::of(source)
-                .leaves
-                .into_iter()
-                .filter(|leaf| leaf.public)
-            {
+            for leaf in Uses::of(source).leaves {
                 let name = [source.modules.as_slice(), &[leaf.name]].concat();
                 names.exports.insert(name, leaf.path);
             }

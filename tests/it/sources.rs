@@ -144,6 +144,8 @@ impl Source {
                 TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
                     self.collect_tokens(group.stream())
                 }
+                // A doc comment is an attribute to the parser.
+                TokenTree::Group(group) if self.is_comment(group.span()) => {}
                 TokenTree::Group(group) => {
                     self.add_token(group.span_open());
                     self.collect_tokens(group.stream());
@@ -154,11 +156,15 @@ impl Source {
         }
     }
 
+    fn is_comment(&self, span: Span) -> bool {
+        let rest = &self.text[start(span)..];
+        rest.starts_with("//") || rest.starts_with("/*")
+    }
+
     fn add_token(&mut self, span: Span) {
         let bytes = span.byte_range();
-        let rest = &self.text[bytes.start..];
-        if rest.starts_with("//") || rest.starts_with("/*") || self.is_test(bytes.start) {
-            return; // a doc comment is an attribute to the parser
+        if self.is_comment(span) || self.is_test(bytes.start) {
+            return;
         }
         if let Some(last) = self.tokens.last_mut()
             && last.bytes.end == bytes.start

@@ -20,7 +20,7 @@ const UPWARDS: &[(&str, &str, &str)] = &[];
 const BACKWARDS: &[(&str, &str, &str)] = &[];
 
 /// Pairs of files with imports upwards that are still to be mended.
-const UPWARDS_TODAY: usize = 0;
+const UPWARDS_TODAY: usize = 51;
 
 /// Circles of files that are still to be mended.
 const CIRCLES_TODAY: usize = 13;

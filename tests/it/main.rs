@@ -1,5 +1,6 @@
 //! The one integration-test binary: what needs files, a broker or a camera. Shared helpers live in [`support`].
 
+mod architecture;
 mod bad_image;
 mod broker;
 mod camera;
@@ -30,7 +31,9 @@ mod proof;
 mod recipes;
 mod recordings;
 mod running;
+mod shape;
 mod small_defects;
+mod sources;
 mod stand_ins;
 mod support;
 mod tls;

@@ -97,7 +97,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
-    let inspector = setting.untaught()?;
+    let inspector = setting.without_references()?;
     let mut evaluation = Evaluation::encoded(inspector, &dataset, truths, &draws, &mut terminal)?;
     let lines = evaluation.measured(&draws, &mut terminal)?;
     match &arguments.json {
@@ -295,7 +295,7 @@ impl Evaluation {
             .map(|index| self.references[index].clone())
             .collect();
         self.inspector
-            .teach(references)
+            .set_references(references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
         let (mut pictures, mut pixels) = (
             Scores::default(),

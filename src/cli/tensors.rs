@@ -84,7 +84,7 @@ impl Tensors {
     /// `picture` is the name that ends the tensors' names.
     pub fn add(&mut self, picture: &str, detailed: Detailed) {
         let Detailed {
-            judgement,
+            region_score,
             pixels,
             features,
         } = detailed;
@@ -113,13 +113,13 @@ impl Tensors {
                 windows.features.into_dyn(),
             );
         }
-        let (map, run) = (&judgement.map, format!("{}.{}", self.preset, self.run));
+        let (map, run) = (&region_score.map, format!("{}.{}", self.preset, self.run));
         let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec())
             .expect("a map is square");
         put(format!("{run}.grid"), grid.into_dyn());
         put(
             format!("{run}.score"),
-            Array1::from(vec![judgement.score]).into_dyn(),
+            Array1::from(vec![region_score.score]).into_dyn(),
         );
     }
 

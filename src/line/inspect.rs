@@ -247,7 +247,7 @@ impl InspectStage {
             .map(|opened| opened.frame.picture.clone())
             .collect();
         let pictures: Vec<&Picture> = pictures.iter().map(|picture| &**picture).collect();
-        match self.eye.inspector.judge_all(&pictures) {
+        match self.eye.inspector.inspect_all(&pictures) {
             Ok(judged) => {
                 for (opened, judged) in good.iter_mut().zip(judged) {
                     match judged {

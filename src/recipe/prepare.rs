@@ -124,9 +124,9 @@ impl Setting<'_> {
     }
 
     /// Opens the engine for an inspector that learns its references later.
-    pub fn untaught(&self) -> Result<Inspector, Failure> {
+    pub fn without_references(&self) -> Result<Inspector, Failure> {
         let made = self.engine().and_then(|(encoder, prototypes)| {
-            Inspector::untaught(
+            Inspector::without_references(
                 self.recipe,
                 &self.model.spec,
                 self.plan,
@@ -173,7 +173,7 @@ impl Setting<'_> {
         match self.model.spec.text {
             Some(_) => {
                 let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
-                Ok(prompts::taught(self.recipe, &self.model.spec, &mut text)?)
+                Ok(prompts::prototypes(self.recipe, &self.model.spec, &mut text)?)
             }
             None => Ok(None),
         }

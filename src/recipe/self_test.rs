@@ -137,7 +137,7 @@ impl Shown {
 
 fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, InspectError> {
     Ok(inspector
-        .judge(picture)?
+        .inspect(picture)?
         .into_iter()
         .map(|judgement| judgement.score)
         .collect())

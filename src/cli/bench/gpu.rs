@@ -1,21 +1,21 @@
 //! `winspect bench` where a GPU judges: a frame from the host's memory to its result there, and what stands between.
 //!
 //! Method: as the other bench, but 100 pictures at least to warm up. A frame is timed by the host's clock, from its bytes
-//! in memory to its pieces of a score in memory: one copy, one launch, one wait. Stages are timed by the device's clock, one
+//! in memory to its pieces of a score in memory: one copy, one launch, one wait. StageTimings are timed by the device's clock, one
 //! after the other instead of as a graph, in the same process; their sum is more than the graph takes.
 
 use crate::base::exit::{Exit, Failure};
 use crate::cli::terminal::print;
 use crate::data::picture::Picture;
 use crate::engine::EncodePlan;
-use crate::engine::device_scorer::Stages;
+use crate::engine::device_scorer::StageTimings;
 use crate::engine::flops::flop;
 use crate::model::ModelFolder;
 use crate::winclip::Inspector;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Stages that are the network's; the others are our kernels and copies.
+/// StageTimings that are the network's; the others are our kernels and copies.
 const NETWORK: [&str; 2] = ["trunk", "windows"];
 const COPIES: [&str; 2] = ["copy in", "copy out"];
 
@@ -37,7 +37,7 @@ impl GpuBench<'_> {
             |error: &dyn std::error::Error| Failure::words(Exit::Software, error.to_string());
         let mut frame = || -> Result<Duration, Failure> {
             let started = Instant::now();
-            inspector.judge(picture).map_err(|error| failed(&error))?;
+            inspector.inspect(picture).map_err(|error| failed(&error))?;
             Ok(started.elapsed())
         };
         for _ in 0..self.runs.max(100) {
@@ -48,13 +48,13 @@ impl GpuBench<'_> {
             .collect::<Result<Vec<f64>, Failure>>()?;
         frames.sort_by(f64::total_cmp);
         let stages = inspector
-            .stages(picture, self.runs)
+            .time_stages(picture, self.runs)
             .map_err(|error| failed(&error))?;
         self.tell(inspector.backend(), &frames, &stages.unwrap_or_default())
     }
 
     /// `frames` are sorted.
-    fn tell(&self, backend: &str, frames: &[f64], stages: &Stages) -> Result<(), Failure> {
+    fn tell(&self, backend: &str, frames: &[f64], stages: &StageTimings) -> Result<(), Failure> {
         let work = flop(self.plan, &self.model.spec);
         let (p50, p99) = (quantile(frames, 0.5), quantile(frames, 0.99));
         eprintln!(

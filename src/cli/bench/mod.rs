@@ -146,12 +146,12 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
         .run(&mut inspector, &picture);
     }
     let gemm = gemm_speed(&engines.runtime().map_err(unavailable)?).map_err(unavailable)?;
-    inspector.judge(&picture).map_err(failed)?;
+    inspector.inspect(&picture).map_err(failed)?;
     for done in 1..=arguments.runs {
         let started = Instant::now();
         std::hint::black_box(gate.flaw(&picture));
         stages.put("bad image", started.elapsed());
-        let mut judgements = inspector.judge(&picture).map_err(failed)?;
+        let mut judgements = inspector.inspect(&picture).map_err(failed)?;
         let judgement = judgements.pop().expect("one region");
         stages.add(&inspector, &judgement, &plan.scales);
         stages.publish(judgement, &picture);
@@ -193,7 +193,7 @@ impl Stages {
     }
 
     fn add(&mut self, inspector: &Inspector, judgement: &RegionScore, scales: &[usize]) {
-        let encode = inspector.encode_took();
+        let encode = inspector.encode_times();
         self.put("pixels", judgement.pixels_took);
         self.put("trunk", encode.trunk);
         self.put("gather", encode.gather);

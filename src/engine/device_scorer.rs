@@ -131,10 +131,7 @@ impl PartialScores {
     /// True if no value is NaN or infinite.
     pub fn are_finite(&self) -> bool {
         let maps = self.language.iter().chain(&self.visual).flatten();
-        self.image
-            .iter()
-            .chain(maps)
-            .all(|value| value.is_finite())
+        self.image.iter().chain(maps).all(|value| value.is_finite())
     }
 }
 

@@ -198,10 +198,7 @@ impl<'a> ModelGraph<'a> {
     /// Error of a folder that does not hold what it says.
     pub fn broken(&self, why: &str) -> EngineError {
         let file = self.model.path.join(self.file);
-        EngineError::Model(format!(
-            "{}: {why}; import the model again",
-            file.display()
-        ))
+        EngineError::Model(format!("{}: {why}; import the model again", file.display()))
     }
 
     fn wrong_size(&self, name: &str) -> EngineError {
@@ -524,8 +521,10 @@ mod tests {
                 patches,
                 scales: vec![2],
             };
-            let single = typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp32).expect("a graph");
-            let half = typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp16).expect("a graph");
+            let single =
+                typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp32).expect("a graph");
+            let half =
+                typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp16).expect("a graph");
             let builder = || runtime.builder().expect("the library works");
             let mut single = builder()
                 .commit_from_memory(&single.bytes().expect("in memory"))

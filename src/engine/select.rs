@@ -199,9 +199,7 @@ impl Engines {
     /// The plan to use. `None` where one is to be built. `gpu` is its name for a person.
     fn usable_plan(&self, found: Found, gpu: &str) -> Result<Option<Plan>, EngineError> {
         // A candidate would have to be compared first.
-        let candidate = found
-            .candidate
-            .filter(|_| self.build_command.is_none());
+        let candidate = found.candidate.filter(|_| self.build_command.is_none());
         if let Some(plan) = found.accepted.or(candidate) {
             return Ok(Some(plan));
         }

@@ -95,11 +95,11 @@ impl CudaEncoder {
     fn encode_some(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
         let cells: Vec<Option<Vec<bool>>> = looks
             .iter()
-            .map(|look| look.cells.map(<[bool]>::to_vec))
+            .map(|look| look.mask.map(<[bool]>::to_vec))
             .collect();
         if self.tower.as_ref().is_none_or(|(known, _)| *known != cells) {
             self.tower = None; // its memory first
-            let of_looks: Vec<_> = looks.iter().map(|look| look.cells).collect();
+            let of_looks: Vec<_> = looks.iter().map(|look| look.mask).collect();
             let tower = Tower::new(
                 &self.device,
                 self.networks.as_ref(),
@@ -223,7 +223,7 @@ impl Taught {
 
     /// But for the galleries the same: what was captured stays true.
     fn is_alike(&self, other: &Taught) -> bool {
-        self.wanted == other.wanted && self.cells == other.mask && self.words == other.words
+        self.wanted == other.wanted && self.cells == other.cells && self.words == other.words
     }
 
     /// For each map the galleries of the looks of these lessons.

@@ -6,7 +6,8 @@ use ndarray::{Array, Array2, ArrayView2, ArrayViewD, Dimension};
 use ort::environment::GlobalThreadPoolOptions;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionOutputs};
-use ort::value::TensorRef;
+use ort::value::{PrimitiveTensorElementType, TensorRef};
+use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -105,16 +106,14 @@ fn cores() -> usize {
 }
 
 /// [`EngineError::Run`] in the words of the library.
-pub(in crate::engine) fn run_error(error: impl std::fmt::Display) -> EngineError {
+pub(in crate::engine) fn run_error(error: impl Display) -> EngineError {
     EngineError::Run(error.to_string())
 }
 
 /// The input of a run, without a copy.
-pub(super) fn tensor<T>(
-    view: ArrayView2<'_, T>,
-) -> Result<TensorRef<'_, T>, EngineError>
+pub(super) fn tensor<'v, T>(view: ArrayView2<'v, T>) -> Result<TensorRef<'v, T>, EngineError>
 where
-    T: ort::tensor::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+    T: PrimitiveTensorElementType + Debug + Clone + 'static,
 {
     TensorRef::from_array_view(view).map_err(run_error)
 }

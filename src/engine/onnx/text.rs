@@ -68,7 +68,7 @@ impl TextEncoder for OnnxTextEncoder {
             let embed = features.len() / batch.len();
             batches.push(matrix(features, (batch.len(), embed))?);
         }
-        let views: Vec<_> = batches.iter().map(Array2::view).collect();
+        let views: Vec<_> = batches.iter().map(|batch| batch.view()).collect();
         let embeddings = ndarray::concatenate(Axis(0), &views).map_err(run_error)?;
         finite("text", embeddings)
     }

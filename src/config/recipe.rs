@@ -88,11 +88,13 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         .unwrap_or_default();
     let whole = regions::looked_at(&mut table);
     let regions = table.take("region");
-    winclip.tiles = table.whole("tiles", 32, 16384).map(|side| side as usize);
+    table.renamed("tiles", "tile_px");
+    table.renamed("size", "input_px");
+    winclip.tile_px = table.whole("tile_px", 32, 16384).map(|side| side as usize);
     winclip.fit = table
         .choice("fit", "\"squash\", \"crop\"")
         .unwrap_or_default();
-    winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
+    winclip.input_px = table.whole("input_px", 1, 4096).map(|n| n as usize);
     winclip.block = table.whole("block", 1, 1000).map(|n| n as usize);
     winclip.maps = table.items::<MapKind>("maps");
     winclip.scales = table.items::<usize>("scales").unwrap_or_else(|| vec![2, 3]);

@@ -187,6 +187,13 @@ impl<'a> Table<'a> {
             .collect()
     }
 
+    /// Refuses a key of an earlier version by its new name, so that it is not unknown as well.
+    pub fn renamed(&mut self, old: &str, new: &str) {
+        if self.values.remove(old).is_some() {
+            self.note(old, format!("renamed to {new} in 0.2"));
+        }
+    }
+
     /// Refuses what is left over.
     pub fn finish(mut self) {
         let known = std::mem::take(&mut self.known);

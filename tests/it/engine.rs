@@ -1,5 +1,5 @@
 //! `winspect engine` and the binding to TensorRT where there is none, a foreign one, or one that fails. Libraries are
-//! made by the C compiler; whether real ones build every graph is `tools/plan-check`.
+//! made by the C compiler; whether real ones build every graph is `tools/gpu/plan-check`.
 
 use crate::support::imported;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn a_machine_without_tensorrt_is_told_where_it_was_looked_for_and_how_to_get_it(
     let folder = text(guard.path());
     let output = winspect(&["engine", "build", text(&model.path), "--for", "86", "--tensorrt", folder]);
     assert_eq!(output.status.code(), Some(69));
-    for words in [folder, "none there", "JetPack", "libnvinfer10", "tools/fetch-tensorrt-rtx"] {
+    for words in [folder, "none there", "JetPack", "libnvinfer10", "tools/gpu/fetch-tensorrt-rtx"] {
         assert!(errors(&output).contains(words), "{words}: {}", errors(&output));
     }
 }
@@ -119,7 +119,7 @@ fn only_tensorrt_rtx_builds_for_a_gpu_that_is_not_there() {
 #[test]
 fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
     let Ok(device) = winspect::engine::cuda::device::Device::open() else {
-        assert!(std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(), "a GPU or tools/with-stand-ins is required");
+        assert!(std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(), "a GPU or tools/gpu/with-stand-ins is required");
         eprintln!("skipped: there is neither a GPU nor its stand-in");
         return;
     };

@@ -169,8 +169,8 @@ mod tests {
     fn every_kernel_compiles_for_every_device() {
         let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
         if !library.exists() {
-            assert!(std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(), "run tools/fetch-nvrtc");
-            return eprintln!("skipped: no {}; tools/fetch-nvrtc brings it", library.display());
+            assert!(std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(), "run tools/gpu/fetch-nvrtc");
+            return eprintln!("skipped: no {}; tools/gpu/fetch-nvrtc brings it", library.display());
         }
         let nvrtc = Nvrtc::open_at(&[library]).expect("NVIDIA's compiler can be loaded");
         for precision in [Precision::Fp16, Precision::Fp32] {

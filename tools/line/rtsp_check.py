@@ -1,4 +1,4 @@
-"""Runs what tools/rtsp-check describes, counts as a foreign client sees it, and judges the run in one JSON line."""
+"""Runs what tools/line/rtsp-check describes, counts as a foreign client sees it, and judges the run in one JSON line."""
 
 import argparse
 import collections
@@ -25,7 +25,7 @@ def say(words):
     print(f"rtsp-check: {words}", file=sys.stderr, flush=True)
 
 
-parser = argparse.ArgumentParser(prog="tools/rtsp-check")
+parser = argparse.ArgumentParser(prog="tools/line/rtsp-check")
 parser.add_argument("--seconds", type=int, required=True)
 parser.add_argument("--restarts", type=int, required=True)
 parser.add_argument("pictures")

@@ -1,4 +1,4 @@
-//! The NVIDIA path: on a GPU where there is one, and everywhere through `tools/with-stand-ins`. Without either a test says
+//! The NVIDIA path: on a GPU where there is one, and everywhere through `tools/gpu/with-stand-ins`. Without either a test says
 //! that it was skipped; `WINSPECT_REQUIRE_GPU=1` makes that a failure.
 
 use crate::broker::{Broker, Listener, free_port};

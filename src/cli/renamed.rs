@@ -25,11 +25,7 @@ pub fn words(
 }
 
 /// Whether the command that a line names, the last of its words that are commands, has a flag.
-fn has_flag(
-    program: clap::Command,
-    line: impl IntoIterator<Item = OsString>,
-    flag: &str,
-) -> bool {
+fn has_flag(program: clap::Command, line: impl IntoIterator<Item = OsString>, flag: &str) -> bool {
     let mut command = &program;
     for word in line {
         command = command.find_subcommand(word).unwrap_or(command);

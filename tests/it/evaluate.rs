@@ -190,7 +190,14 @@ fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
     let file = guard.path().join("out.json");
     let json = file.to_str().expect("a plain path");
     let arguments = [
-        "--input-px", "98", "--shots", "1,3", "--seeds", "2", "--json", json,
+        "--input-px",
+        "98",
+        "--shots",
+        "1,3",
+        "--seeds",
+        "2",
+        "--json",
+        json,
     ];
     let output = eval(&model.path, guard.path(), &arguments);
     let found = lines(&output);
@@ -308,7 +315,10 @@ fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
             guard.path(),
             &["--shots", "0", "--input-px", "99"],
             64,
-            &["--shots: 0 needs a model with text", "--input-px: must be a"],
+            &[
+                "--shots: 0 needs a model with text",
+                "--input-px: must be a",
+            ],
         ),
         (
             guard.path(),
@@ -370,7 +380,11 @@ fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
         .save(guard.path().join("ground_truth/broken/0_mask.png"))
         .expect("written");
     std::fs::write(guard.path().join("test/good/1.png"), "hello").expect("written");
-    let output = eval(&model.path, guard.path(), &["--input-px", "98", "--shots", "1"]);
+    let output = eval(
+        &model.path,
+        guard.path(),
+        &["--input-px", "98", "--shots", "1"],
+    );
     assert_eq!(output.status.code(), Some(65));
     for words in [
         "a mask of 90 x 120 pixels",

@@ -346,7 +346,11 @@ fn a_frame_costs_one_launch_and_one_wait() {
     let calls = |count: usize, recipe: &str| {
         write_gpu_line(folder.path(), broker.port, count);
         rewrite_line(folder.path(), "heatmaps = \"all\"", "heatmaps = \"none\""); // painting has calls of its own
-        rewrite_line(folder.path(), "input_px = 70", &format!("input_px = 70\n{recipe}"));
+        rewrite_line(
+            folder.path(),
+            "input_px = 70",
+            &format!("input_px = 70\n{recipe}"),
+        );
         let file = folder.path().join("calls.json");
         let output = line::command(folder.path())
             .env("WINSPECT_STAND_IN_COUNT", &file)

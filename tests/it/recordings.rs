@@ -409,7 +409,8 @@ fn write_line_of_two(folder: &Path, port: u16) {
         .lines()
         .find(|line| line.starts_with("references"))
         .expect("it has some");
-    let bolt = format!("name = \"bolt\"\nrevision = 4\ninput_px = 98\nthreshold = 1.5\n{references}\n");
+    let bolt =
+        format!("name = \"bolt\"\nrevision = 4\ninput_px = 98\nthreshold = 1.5\n{references}\n");
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
     let line = line.replace("[mqtt]", "[mqtt]\ntimed_reject = true");
     std::fs::write(&file, format!("recipes = [\"bolt.toml\"]\n{line}")).expect("written");

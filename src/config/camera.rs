@@ -6,7 +6,6 @@ use crate::base::problems::Problems;
 use crate::camera::{self, pipelines};
 use crate::data::part::PartTiming;
 use crate::data::picture::Area;
-use crate::trigger::Overflow;
 use crate::trigger::{PresenceSettings, RingSettings, Stretches, Trigger};
 use serde_json::Value;
 use std::path::Path;
@@ -23,17 +22,6 @@ pub struct CameraConfig {
     pub terms: PartTiming,
     /// How large a pixel is on the part, in millimetres, for those who ask what can be seen.
     pub mm_per_pixel: Option<f64>,
-}
-
-impl CameraConfig {
-    /// What happens to its frames when the inspector is behind.
-    pub fn policy(&self) -> Overflow {
-        if self.trigger == Trigger::Continuous {
-            Overflow::NewestWins
-        } else {
-            Overflow::Queue(self.queue)
-        }
-    }
 }
 
 pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Vec<CameraConfig> {

@@ -10,12 +10,12 @@ mod regions;
 mod table;
 
 pub use self::camera::CameraConfig;
-pub use recipe::{RecipeConfig, SelfTestConfig, Threshold};
 
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
 use crate::mqtt;
 use crate::mqtt::Heatmaps;
+use crate::recipe::spec::RecipeSpec;
 use crate::store;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,9 @@ pub struct LineConfig {
     /// Pictures that go through the encoder together at most, where they wait.
     pub batch: usize,
     /// The one that judges first.
-    pub recipe: RecipeConfig,
+    pub recipe: RecipeSpec,
     /// Those that a command can select beside it; all names differ.
-    pub recipes: Vec<RecipeConfig>,
+    pub recipes: Vec<RecipeSpec>,
     /// At least one; names are unique.
     pub cameras: Vec<CameraConfig>,
     pub mqtt: mqtt::MqttSettings,
@@ -271,6 +271,7 @@ fn mqtt_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::spec::Threshold;
     use crate::winclip::MapKind;
 
     fn read_text(text: &str) -> Result<LineConfig, Problems> {
@@ -375,7 +376,7 @@ kind = "test"
                        [[recipe.region]]\nname = \"rim\"\ncrop = [9, 0, 90, 80]\nmask = [[[9, 0], [20, 0], [9, 9]]]\n";
         let line =
             read_text(&SMALL.replace("[[camera]]", &format!("{regions}[[camera]]"))).expect("fits");
-        let RecipeConfig {
+        let RecipeSpec {
             winclip,
             thresholds,
             ..

@@ -6,56 +6,13 @@ use super::table::Table;
 use crate::base::problems::Problems;
 use crate::data::verdict::OnUndecided;
 use crate::recipe::quality;
+use crate::recipe::spec::{RecipeSpec, SelfTestSpec, Threshold};
 use crate::winclip::{MapKind, Recipe};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Threshold {
-    Fixed(f32),
-    /// The highest usual leave-one-out score of the references, times this factor.
-    Auto {
-        factor: f32,
-    },
-    /// Nothing was said: every part is `undecided(not_ready)`.
-    None,
-}
-
-#[derive(Debug, Clone)]
-pub struct RecipeConfig {
-    pub name: String,
-    pub revision: u64,
-    pub winclip: Recipe,
-    /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
-    pub references: Vec<PathBuf>,
-    /// One for each region of `winclip`.
-    pub thresholds: Vec<Threshold>,
-    /// What makes a picture bad.
-    pub bad_image: quality::Limits,
-    /// What the gate does with a part that is undecided.
-    pub on_undecided: OnUndecided,
-    /// How often known parts must be shown to the line; nothing means never.
-    pub challenge_every: Option<Duration>,
-    pub self_test: Option<SelfTestConfig>,
-}
-
-impl RecipeConfig {
-    /// `name@revision`.
-    pub fn label(&self) -> String {
-        format!("{}@{}", self.name, self.revision)
-    }
-}
-
-/// Two pictures that are judged again when nothing else is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SelfTestConfig {
-    pub good: PathBuf,
-    pub bad: PathBuf,
-    pub every: Duration,
-}
-
-pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeConfig {
+pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeSpec {
     let value = match value {
         Some(Value::String(file)) => {
             let path = base.join(file);
@@ -141,7 +98,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     };
     let thresholds;
     (winclip.regions, thresholds) = regions.into_iter().unzip();
-    RecipeConfig {
+    RecipeSpec {
         name,
         revision,
         winclip,
@@ -157,11 +114,11 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
 /// Recipes beside the first, a file each.
 pub fn recipes(
     files: Vec<String>,
-    first: &RecipeConfig,
+    first: &RecipeSpec,
     base: &Path,
     problems: &mut Problems,
-) -> Vec<RecipeConfig> {
-    let mut recipes: Vec<RecipeConfig> = vec![];
+) -> Vec<RecipeSpec> {
+    let mut recipes: Vec<RecipeSpec> = vec![];
     for (i, file) in files.into_iter().enumerate() {
         let mut own = Problems::new();
         let recipe = recipe(Some(Value::String(file.clone())), base, &mut own);
@@ -186,7 +143,7 @@ pub fn recipes(
     recipes
 }
 
-fn self_test_of(value: Value, base: &Path, problems: &mut Problems) -> Option<SelfTestConfig> {
+fn self_test_of(value: Value, base: &Path, problems: &mut Problems) -> Option<SelfTestSpec> {
     if value.is_null() {
         return None;
     }
@@ -205,13 +162,13 @@ fn self_test_of(value: Value, base: &Path, problems: &mut Problems) -> Option<Se
     }
     let every = Duration::from_secs(table.whole("every_s", 1, 86_400).unwrap_or(300));
     table.finish();
-    Some(SelfTestConfig { good, bad, every })
+    Some(SelfTestSpec { good, bad, every })
 }
 
-fn empty_recipe() -> RecipeConfig {
+fn empty_recipe() -> RecipeSpec {
     let winclip = Recipe::new(None);
     let bad_image = quality::Limits::default();
-    RecipeConfig {
+    RecipeSpec {
         name: String::new(),
         revision: 1,
         winclip,

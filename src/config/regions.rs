@@ -1,9 +1,10 @@
 //! What of a picture is looked at: the recipe's own crop and mask, or `[[recipe.region]]` tables.
 
 use super::check_topic;
-use super::recipe::{Threshold, threshold_of};
+use super::recipe::threshold_of;
 use super::table::Table;
 use crate::base::problems::Problems;
+use crate::recipe::spec::Threshold;
 use crate::winclip::Region;
 use crate::winclip::recipe::REGIONS_MAX;
 use serde_json::Value;

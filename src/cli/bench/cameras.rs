@@ -17,9 +17,9 @@ use crate::cli::bench::status_mb;
 use crate::cli::terminal::print;
 use crate::data::counters::{Outcome, Tally, TallyCount};
 use crate::data::frame::Frame;
-use crate::line::queue::{FrameReceiver, FrameSender, QueuedFrame, intake};
+use crate::data::queued_frame::QueuedFrame;
+use crate::line::queue::{FrameReceiver, FrameSender, Overflow, frame_queue};
 use crate::model::{Family, ModelSpec};
-use crate::trigger::Overflow;
 use crate::winclip::{Fit, pixels::PixelMaker};
 use clap::Args;
 use serde_json::json;
@@ -62,7 +62,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
         .collect::<Result<_, _>>()
         .map_err(unfit)?;
     let tallies: Vec<Arc<Tally>> = settings.iter().map(|_| Arc::default()).collect();
-    let (intake, places) = intake(&vec![Overflow::NewestWins; sources.len()]);
+    let (intake, places) = frame_queue(&vec![Overflow::DropOldest; sources.len()]);
     let (started, before) = (Instant::now(), cpu::of_process());
     let maker = PixelMaker::new(
         None,

@@ -1,5 +1,6 @@
 //! `winspect engine`: build the plans that TensorRT runs, tell which there are.
 
+use super::flags::as_flags;
 use super::terminal::{Terminal, print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::engine::cuda::device::Device;
@@ -8,7 +9,7 @@ use crate::engine::select::{Backend, Engines, LOOKS_MAX};
 use crate::engine::tensorrt::{Library, Order, Plan, Plans, Progress, State, Target};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
-use crate::recipe::prepare::Setting;
+use crate::recipe::preparation::Preparation;
 use crate::winclip::{MapKind, Preset, Recipe};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ pub struct BuildArguments {
     preset: Preset,
     /// Input side in pixels; the model's own unless given
     #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
+    input_px: Option<usize>,
     /// Patches from the b-th block, counted from 1
     #[arg(long, value_name = "B")]
     block: Option<usize>,
@@ -117,14 +118,14 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     print(describe(&plan))?;
     let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it
     let wrong_recipe = Exit::Usage;
-    let setting = Setting {
+    let preparation = Preparation {
         model: &model,
         recipe: &recipe,
         plan: &encode,
         engines: &engines,
         wrong_recipe,
     };
-    print(setting.prove(&library, device, plan)?.to_string()).map(|_| ())
+    print(preparation.prove(&library, device, plan)?.to_string()).map(|_| ())
 }
 
 fn list(model: &ModelFolder) -> Result<(), Failure> {
@@ -159,7 +160,7 @@ impl BuildArguments {
     fn recipe(&self) -> Recipe {
         Recipe {
             preset: self.preset,
-            side: self.size,
+            input_px: self.input_px,
             block: self.block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
             scales: self.scales.clone(),
@@ -169,56 +170,9 @@ impl BuildArguments {
     }
 }
 
-/// The command that builds what a recipe needs, for a shell.
-pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
-    let list = |values: &[String]| values.join(",");
-    let texts = |scales: &[usize]| scales.iter().map(usize::to_string).collect::<Vec<_>>();
-    let maps = recipe
-        .maps
-        .as_ref()
-        .map(|maps| list(&maps.iter().map(MapKind::to_string).collect::<Vec<_>>()));
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(path));
-    let flags = [
-        ("precision", Some(engines.precision.name().to_owned())),
-        ("preset", Some(recipe.preset.name().to_owned())),
-        ("size", recipe.side.map(|side| side.to_string())),
-        ("block", recipe.block.map(|block| block.to_string())),
-        ("maps", maps),
-        (
-            "scales",
-            (!recipe.scales.is_empty()).then(|| list(&texts(&recipe.scales))),
-        ),
-        ("tensorrt", path(&engines.tensorrt)),
-        ("onnxruntime", path(&engines.onnxruntime)),
-    ];
-    let given = flags
-        .into_iter()
-        .filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
-    format!(
-        "winspect engine build {}{}",
-        quoted(model),
-        given.collect::<String>()
-    )
-}
-
-/// As a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,".contains(c);
-    match text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
-}
-
 /// What recipes of this kind need, with references and without.
 fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failure> {
-    let wrong = |problems| {
-        Failure::words(
-            Exit::Usage,
-            crate::recipe::prepare::as_flags(&problems).join("\n"),
-        )
-    };
+    let wrong = |problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n"));
     let mut plan = recipe.encode_plan(&model.spec, true).map_err(wrong)?;
     if model.spec.text.is_some() {
         let words_alone = recipe.encode_plan(&model.spec, false).map_err(wrong)?;
@@ -317,6 +271,7 @@ fn failure(error: EngineError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::build_command::{build_command, quoted};
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -331,7 +286,7 @@ mod tests {
         let maps = Some(vec![MapKind::Patch, MapKind::Windows(4)]);
         let other = Recipe {
             preset: Preset::Zqhang,
-            side: Some(336),
+            input_px: Some(336),
             block: Some(9),
             maps,
             ..plain.clone()

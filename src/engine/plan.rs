@@ -71,7 +71,7 @@ impl EncodePlan {
         if is_fixed && side != spec.side {
             let own = spec.side;
             problems.note(
-                "size",
+                "input_px",
                 format!("this model reads {own} x {own} pixels only, got {side}"),
             );
         }
@@ -80,7 +80,7 @@ impl EncodePlan {
         if !is_fixed && !fits {
             let most = GRID_MAX * patch;
             problems.note(
-                "size",
+                "input_px",
                 format!("must be a multiple of {patch}, from {patch} to {most}, got {side}"),
             );
         }

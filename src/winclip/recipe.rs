@@ -22,11 +22,11 @@ pub struct Recipe {
     pub regions: Vec<Region>,
     /// Side in camera pixels of the overlapping squares of each region that are encoded beside the
     /// whole.
-    pub tiles: Option<usize>,
+    pub tile_px: Option<usize>,
     /// Way from a camera's picture to the encoder's square.
     pub fit: Fit,
-    /// Input side. `None`: the model's own.
-    pub side: Option<usize>,
+    /// Input side in pixels. `None`: the model's own.
+    pub input_px: Option<usize>,
     /// Block of the patch map, counted from 1. `None`: the preset's (the last).
     pub block: Option<usize>,
     /// Visual maps that are averaged. `None`: the preset's (DINOv2: patch alone).
@@ -66,9 +66,9 @@ impl Recipe {
             class_name,
             preset: Preset::Paper,
             regions: vec![Region::default()],
-            tiles: None,
+            tile_px: None,
             fit: Fit::Squash,
-            side: None,
+            input_px: None,
             block: None,
             maps: None,
             scales: vec![2, 3],
@@ -114,7 +114,7 @@ impl Recipe {
                 "must name at least one window scale, such as 2; the language map is made of them",
             );
         }
-        let side = self.side.unwrap_or(spec.side);
+        let side = self.input_px.unwrap_or(spec.side);
         let mut plan = EncodePlan {
             side,
             image: has_text && parameters.needs_whole_image(with_references),
@@ -201,7 +201,7 @@ impl Recipe {
                     format!("leaves none of the {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
                 );
             }
-            if let Some(side) = self.tiles {
+            if let Some(side) = self.tile_px {
                 tile_count += tiles::tiles(area, side).len();
                 check_merged_side(area, side, grid, problems);
             }
@@ -209,8 +209,8 @@ impl Recipe {
         if tile_count > tiles::COUNT_MAX {
             let most = tiles::COUNT_MAX;
             problems.note(
-                "tiles",
-                format!("would be {tile_count} a picture (at most {most}); make them larger"),
+                "tile_px",
+                format!("would be {tile_count} tiles a picture (at most {most}); make it larger"),
             );
         }
     }
@@ -222,10 +222,10 @@ impl Recipe {
                 format!("needs crop, for the place of its corners; {WHOLE_PICTURE}"),
             );
         }
-        if self.tiles.is_some() {
+        if self.tile_px.is_some() {
             problems.note(
-                "tiles",
-                format!("need crop, so that all pictures have the same; {WHOLE_PICTURE}"),
+                "tile_px",
+                format!("needs crop, so that all pictures have the same; {WHOLE_PICTURE}"),
             );
         }
     }
@@ -291,9 +291,9 @@ fn check_merged_side(area: Area, side: usize, grid: usize, problems: &mut Proble
     let Area { w, h, .. } = area;
     let most = tiles::SIDE_MAX;
     problems.note(
-        "tiles",
+        "tile_px",
         format!(
-            "of {side} pixels over {w} x {h} would be a map of {cells} cells a side (at most {most}); make them larger"
+            "{side} pixels over {w} x {h} would be a map of {cells} cells a side (at most {most}); make it larger"
         ),
     );
 }

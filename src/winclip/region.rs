@@ -52,7 +52,7 @@ impl RegionInspector {
         let polygons = region.mask.clone();
         let mut tiles = vec![];
         let mut masks = vec![mask_over(&polygons, area, grid)];
-        if let Some(side) = recipe.tiles {
+        if let Some(side) = recipe.tile_px {
             for tile in tiles::tiles(area, side) {
                 let mask = mask_over(&polygons, tile, grid);
                 let counts = mask.as_ref().is_none_or(|mask| mask.contains(&true));

@@ -226,7 +226,7 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
     let name = "dinov2-tiny";
     let (_guard, model) = imported(name);
     let recipe = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         ..Recipe::new(None)
     };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
@@ -287,7 +287,7 @@ fn masked(model: &ModelFolder, mask: Vec<Vec<(f64, f64)>>, references: &[Picture
     let crop = Area::whole(references[0].width(), references[0].height());
     let maps = Some(vec![MapKind::Patch, MapKind::Windows(2)]);
     let recipe = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         regions: vec![Region {
             name: None,
             crop: Some(crop),
@@ -330,7 +330,10 @@ fn outside_a_mask_nothing_counts_and_windows_that_lie_there_are_not_computed() {
         .inspect_in_detail(&shown)
         .expect("judged")
         .remove(0);
-    assert_eq!(all.region_score.map.values(), plain.region_score.map.values());
+    assert_eq!(
+        all.region_score.map.values(),
+        plain.region_score.map.values()
+    );
     assert_eq!(all.region_score.score, plain.region_score.score);
 
     let left = masked(&model, boxed(0.0, 0.4 * w), &references)

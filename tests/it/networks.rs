@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use winspect::engine::EncodePlan;
 use winspect::engine::cuda::device::Device;
-use winspect::engine::network::{Binding, Networks, TowerPart, Precision};
+use winspect::engine::network::{Binding, Networks, Precision, TowerPart};
 use winspect::engine::tensorrt::{Library, Order, Plan, Plans, Target, TensorRt};
 use winspect::model::ModelFolder;
 
@@ -188,7 +188,7 @@ fn stand_in() -> Option<Device> {
         Err(why) => {
             assert!(
                 std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-                "a GPU or tools/with-stand-ins is required: {why}"
+                "a GPU or tools/gpu/with-stand-ins is required: {why}"
             );
             eprintln!("skipped: {why}");
             None
@@ -332,7 +332,11 @@ fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream(
         );
         let input = ("tokens", &[windows, 10, width][..], gathered);
         let bound = [
-            bind(TowerPart::Windows, input, ("embedding", &embedded, embeddings)),
+            bind(
+                TowerPart::Windows,
+                input,
+                ("embedding", &embedded, embeddings),
+            ),
             bind(
                 TowerPart::Trunk,
                 ("pixels", &picture, pixels),

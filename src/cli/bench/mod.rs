@@ -25,8 +25,9 @@ use crate::image::overlay::{Layer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
 use crate::protocol::message;
-use crate::recipe::prepare::{References, Setting};
+use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::{Gate, Limits};
+use crate::recipe::references::References;
 use crate::winclip::{Inspector, RegionScore};
 use clap::{Args, Subcommand};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -115,7 +116,7 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
         ..arguments.judging.engines()
     };
     let unavailable = |error| Failure::new(Exit::Unavailable, error);
-    let setting = Setting {
+    let preparation = Preparation {
         model: &model,
         recipe: &recipe,
         plan: &plan,
@@ -129,7 +130,7 @@ fn run_stages(arguments: &StagesArguments) -> Result<(), Failure> {
         .map(|seed| PathBuf::from(format!("noise {seed}")))
         .collect();
     let references = References { pictures, files };
-    let mut inspector = setting.inspector(&references, &mut |_, _| ())?;
+    let mut inspector = preparation.inspector(&references, &mut |_, _| ())?;
     let gate = Gate::new(Limits::default(), &references.pictures);
     let picture = noise(0);
     let mut stages = Stages::default();

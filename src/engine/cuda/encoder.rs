@@ -13,7 +13,9 @@ use crate::engine::device_scorer::{
 };
 use crate::engine::nearest::Nearest;
 use crate::engine::network::{Networks, Precision};
-use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features, Pixels, normalisation_lut};
+use crate::engine::{
+    Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features, Pixels, normalisation_lut,
+};
 use crate::model::ModelSpec;
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
@@ -318,7 +320,11 @@ impl DeviceScorer for CudaEncoder {
         Ok(pieces)
     }
 
-    fn time_stages(&mut self, shots: &[CropRequest], runs: usize) -> Result<StageTimings, EngineError> {
+    fn time_stages(
+        &mut self,
+        shots: &[CropRequest],
+        runs: usize,
+    ) -> Result<StageTimings, EngineError> {
         self.device.bind()?;
         self.judge_some(&shots[..shots.len().min(self.networks.facts().looks_max)])?;
         self.runs[0].stages(&self.device, &self.kernels, runs)

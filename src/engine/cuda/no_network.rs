@@ -4,7 +4,7 @@
 use super::device::{Device, failed};
 use super::memory::Buffer;
 use crate::engine::EngineError;
-use crate::engine::network::{Binding, Facts, Network, Networks, TowerPart, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use cudarc::driver::{result, sys::CUstream};
 use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};

@@ -2,7 +2,7 @@
 //! enqueueing and capturing as TensorRT, as a host function of the stream.
 
 use crate::engine::graphs::{ModelGraph, typed_graph};
-use crate::engine::network::{Binding, Facts, Network, Networks, TowerPart, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use crate::engine::onnx::{Runtime, run_error};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;

@@ -6,7 +6,7 @@ use super::kernels::{Kernels, gather};
 use super::memory::Buffer;
 use super::tables::Counted;
 use crate::engine::graphs::{layer_output, trunk_outputs};
-use crate::engine::network::{Binding, Network, Networks, TowerPart, Precision};
+use crate::engine::network::{Binding, Network, Networks, Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError, Features, Pixels, WindowFeatures};
 use crate::model::ModelSpec;
 use half::f16;

@@ -4,7 +4,7 @@ use super::key::Target;
 use super::library::Library;
 use super::raw::{Builder, Capabilities, Memory, Monitor, Shapes, Step};
 use crate::engine::graphs::typed_graph;
-use crate::engine::network::{TowerPart, Precision};
+use crate::engine::network::{Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
 use std::path::Path;

@@ -11,7 +11,7 @@ use super::raw::{Context, Engine, Scratch};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
 use crate::engine::cuda::memory::Buffer;
-use crate::engine::network::{Binding, Facts, Network, Networks, TowerPart, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use cudarc::driver::sys::CUstream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

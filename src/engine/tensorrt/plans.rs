@@ -418,7 +418,10 @@ mod tests {
             "{cut}"
         );
         fs::write(plan.path.join("trunk.plan"), b"wholE").expect("written");
-        let other = plan.read(TowerPart::Trunk).expect_err("changed").to_string();
+        let other = plan
+            .read(TowerPart::Trunk)
+            .expect_err("changed")
+            .to_string();
         assert!(other.contains("other bytes than were built"), "{other}");
         let none = plan
             .read(TowerPart::Windows)

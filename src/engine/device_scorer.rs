@@ -99,7 +99,7 @@ pub struct TextReferences {
     pub image: bool,
 }
 
-/// Everything that one kind of crop is compared with.
+/// The references that one kind of crop is compared with.
 #[derive(Debug, Clone)]
 pub struct ReferenceBank<'a> {
     /// True for each patch that counts. `None`: all count. See [`super::Crop::mask`].

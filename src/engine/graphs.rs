@@ -35,7 +35,7 @@ pub struct ModelGraph<'a> {
 pub struct Weight {
     /// Shape.
     pub dims: Vec<usize>,
-    /// As many values as the shape says, row-major.
+    /// Values, row-major, as many as the shape says.
     pub values: Vec<f32>,
 }
 

@@ -17,8 +17,8 @@ pub enum PatchLayer {
     AfterFinalNorm,
 }
 
-/// Everything that an encoder computes for each crop. The plan is fixed when the encoder is opened,
-/// because it decides which graph is built.
+/// The features that an encoder computes for each crop. The plan is fixed when the encoder is
+/// opened, because it decides which graph is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodePlan {
     /// Input side in pixels: the model's own for CLIP, any multiple of the patch side for DINOv2.

@@ -2,12 +2,12 @@
 //! align_corners = false, as torch's `interpolate(size=..., mode="bicubic")`, which DINOv2 uses (no
 //! antialiasing).
 
-/// One source cell of an output cell, along one direction.
-type Tap = (usize, f32);
+/// One source cell of an output cell, along one direction, with its weight.
+type SourceCell = (usize, f32);
 
 /// Embeddings `[from * from, width]` resampled to `[to * to, width]`.
 pub fn resampled(values: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
-    let taps: Vec<[Tap; 4]> = (0..to).map(|i| taps(i, from, to)).collect();
+    let taps: Vec<[SourceCell; 4]> = (0..to).map(|i| taps(i, from, to)).collect();
     let mut out = vec![0.0; to * to * width];
     let cells = out.chunks_exact_mut(width.max(1));
     for (cell, sums) in cells.enumerate() {
@@ -32,7 +32,7 @@ fn add_weighted(sums: &mut [f32], source: &[f32], a: f32, b: f32) {
 }
 
 /// The four source cells of output cell `i`, clamped at the border, with their weights.
-fn taps(i: usize, from: usize, to: usize) -> [Tap; 4] {
+fn taps(i: usize, from: usize, to: usize) -> [SourceCell; 4] {
     let position = (i as f32 + 0.5) * from as f32 / to as f32 - 0.5;
     let first = position.floor();
     let t = position - first;

@@ -5,72 +5,20 @@
 //! [`DeviceScorer`](crate::engine::device_scorer::DeviceScorer) gets the pictures as they are and
 //! returns partial scores. Both ways end in [`RegionInspector::combine`].
 
+pub use super::outcome::{Detailed, InspectError, RegionScore};
 use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::region::{RegionCrops, RegionInspector, RegionPixels};
 use super::scorer::Scorer;
-use crate::base::problems::Problems;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::{CropRequest, Paint, PartialScores, StageTimings};
-use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features, Pixels};
+use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
 use crate::model::ModelSpec;
 use ndarray::Array2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The algorithm's result for one region of a picture. Score and map are finite.
-#[derive(Debug, Clone)]
-pub struct RegionScore {
-    /// `None` where the recipe names no regions.
-    pub region: Option<Arc<str>>,
-    /// Higher is more anomalous.
-    pub score: f32,
-    /// Anomaly map over `area`.
-    pub map: Map,
-    /// The part of the picture that the map covers.
-    pub area: Area,
-    /// Time for the pixels of all regions together.
-    pub pixels_took: Duration,
-    /// Time for encoding all regions together.
-    pub encode_took: Duration,
-    /// Time for the region's own score and map.
-    pub score_took: Duration,
-}
-
-/// A score with the tensors that it was made from; of several crops, those of the whole region.
-#[derive(Debug)]
-pub struct Detailed {
-    /// The result.
-    pub region_score: RegionScore,
-    /// Input of the encoder.
-    pub pixels: Pixels,
-    /// Output of the encoder.
-    pub features: Features,
-}
-
-/// Failure of an inspection.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    /// The recipe does not fit the model, or makes no sense.
-    #[error("{0}")]
-    Recipe(#[from] Problems),
-    /// The picture does not fit the recipe.
-    #[error(transparent)]
-    Picture(#[from] PixelError),
-    /// A reference does not fit the recipe.
-    #[error("reference {index}: {error}")]
-    Reference {
-        /// Number of the reference, counted from 0.
-        index: usize,
-        /// The reason.
-        error: PixelError,
-    },
-    /// The engine failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
 
 /// Results of several pictures, in order; an error for each picture that does not fit the recipe.
 type Scored = Vec<Result<Vec<RegionScore>, PixelError>>;
@@ -592,15 +540,5 @@ impl Inspector {
             }
         }
         Ok(scores)
-    }
-}
-
-impl InspectError {
-    /// The same error, of a reference.
-    fn of_reference(self, index: usize) -> Self {
-        match self {
-            InspectError::Picture(error) => InspectError::Reference { index, error },
-            other => other,
-        }
     }
 }

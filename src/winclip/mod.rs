@@ -9,6 +9,7 @@
 pub mod gallery;
 pub mod inspector;
 pub mod mask;
+mod outcome;
 pub mod parity;
 pub mod pixels;
 pub mod preset;
@@ -21,7 +22,8 @@ pub mod vectors;
 pub mod windows;
 
 pub use crate::engine::device_scorer::MapKind;
-pub use inspector::{Inspector, RegionScore};
+pub use inspector::Inspector;
+pub use outcome::RegionScore;
 pub use pixels::Fit;
 pub use preset::Preset;
 pub use recipe::{Recipe, Region};

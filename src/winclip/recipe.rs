@@ -94,7 +94,7 @@ impl Recipe {
         parameters
     }
 
-    /// Everything that the encoder must compute for this recipe.
+    /// The plan of an encoder for this recipe.
     ///
     /// # Errors
     /// Everything that the model lacks or that does not make sense, at once.

@@ -89,7 +89,7 @@ impl Tensors {
     /// Adds a picture's. `picture` is the name that ends the tensors' names.
     pub fn add(&mut self, picture: &str, detailed: Detailed) {
         let Detailed {
-            judgement,
+            region_score,
             pixels,
             features,
         } = detailed;
@@ -105,10 +105,10 @@ impl Tensors {
             let name = format!("encode.windows{}", windows.scale);
             self.put(&name, picture, windows.features.into_dyn());
         }
-        let map = &judgement.map;
+        let map = &region_score.map;
         let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec());
         let grid = grid.expect("a map is square");
-        let score = Array1::from(vec![judgement.score]);
+        let score = Array1::from(vec![region_score.score]);
         let run = format!("{}.{}", self.preset, self.run);
         self.put(&format!("{run}.grid"), picture, grid.into_dyn());
         self.put(&format!("{run}.score"), picture, score.into_dyn());

@@ -247,7 +247,7 @@ fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
     }
 }
 
-/// Everything that was measured: of the process, and of the threads that winspect starts in it.
+/// Figures of the process, and of the threads that winspect starts in it.
 struct CamerasMeasured {
     wall: Duration,
     process: Duration,

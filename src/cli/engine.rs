@@ -1,5 +1,6 @@
 //! `winspect engine`: build the plans that TensorRT runs, tell which there are.
 
+use super::flags::as_flags;
 use super::terminal::{Terminal, print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::base::problems::Problems;
@@ -9,7 +10,7 @@ use crate::engine::select::{Backend, Engines, LOOKS_MAX};
 use crate::engine::tensorrt::{Library, Order, Plan, Plans, Progress, State, Target};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
-use crate::recipe::prepare::{Setting, as_flags};
+use crate::recipe::preparation::Preparation;
 use crate::winclip::{MapKind, Preset, Recipe};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -112,14 +113,14 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let Some(device) = device else {
         return Ok(()); // another machine compares it when it first runs it
     };
-    let setting = Setting {
+    let preparation = Preparation {
         model: &model,
         recipe: &recipe,
         plan: &encode,
         engines: &engines,
         wrong_recipe: Exit::Usage,
     };
-    print(setting.prove(&library, device, plan)?)?;
+    print(preparation.prove(&library, device, plan)?)?;
     Ok(())
 }
 
@@ -186,45 +187,6 @@ impl BuildArguments {
             // A plan holds no words: those of the part do not matter.
             ..Recipe::new(Some("part".to_owned()))
         }
-    }
-}
-
-/// The command that builds the plan that a recipe needs, for a shell.
-pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
-    let mut command = format!("winspect engine build {}", quoted(model));
-    let mut add = |flag: &str, value: Option<String>| {
-        if let Some(value) = value {
-            command.push_str(&format!(" --{flag} {value}"));
-        }
-    };
-    add("precision", Some(engines.precision.name().to_owned()));
-    add("preset", Some(recipe.preset.name().to_owned()));
-    add("input-px", recipe.input_px.map(|side| side.to_string()));
-    add("block", recipe.block.map(|block| block.to_string()));
-    add("maps", recipe.maps.as_deref().map(listed));
-    let has_scales = !recipe.scales.is_empty();
-    add("scales", has_scales.then(|| listed(&recipe.scales)));
-    add("tensorrt", engines.tensorrt.as_deref().map(quoted));
-    add("onnxruntime", engines.onnxruntime.as_deref().map(quoted));
-    command
-}
-
-/// Items as a flag takes them: `patch,2`.
-fn listed(items: &[impl ToString]) -> String {
-    let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
-    texts.join(",")
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = text
-        .chars()
-        .all(|c| c.is_alphanumeric() || "/._-+,".contains(c));
-    if is_plain {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 
@@ -346,6 +308,7 @@ fn failure(error: EngineError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::build_command::{build_command, quoted};
     use clap::Parser;
 
     #[derive(Debug, Parser)]

@@ -5,7 +5,7 @@ use super::{timing, topic, trigger};
 use crate::base::problems::Problems;
 use crate::camera::{CameraSettings, pipelines};
 use crate::data::part::PartTiming;
-use crate::trigger::{Overflow, Trigger};
+use crate::trigger::Trigger;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -25,17 +25,6 @@ pub struct CameraConfig {
     pub terms: PartTiming,
     /// Size of a pixel on the part, in millimetres: `check` tells by it what can be seen.
     pub mm_per_pixel: Option<f64>,
-}
-
-impl CameraConfig {
-    /// What happens to its frames when the inspector is behind.
-    pub fn policy(&self) -> Overflow {
-        if self.trigger == Trigger::Continuous {
-            Overflow::NewestWins
-        } else {
-            Overflow::Queue(self.queue)
-        }
-    }
 }
 
 /// Reads all `[[camera]]` tables; at least one is needed, and each has a name of its own.

@@ -1,12 +1,13 @@
 //! A whole line out of its file: the keys at the top, and the order in which the tables are read.
 
 use super::camera::{self, CameraConfig};
-use super::recipe::{self, RecipeConfig};
+use super::recipe;
 use super::table::TableReader;
 use super::{mqtt, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
 use crate::mqtt::MqttSettings;
+use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,9 @@ pub struct LineConfig {
     /// Pictures that go through the encoder together at most, where they wait.
     pub batch: usize,
     /// The recipe that judges first.
-    pub recipe: RecipeConfig,
+    pub recipe: RecipeSpec,
     /// Recipes that a command can select beside the first; all names differ.
-    pub recipes: Vec<RecipeConfig>,
+    pub recipes: Vec<RecipeSpec>,
     /// One camera or more; names are unique.
     pub cameras: Vec<CameraConfig>,
     /// The broker, and what it gets.

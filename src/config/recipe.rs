@@ -6,6 +6,7 @@ use super::{regions, source};
 use crate::base::problems::Problems;
 use crate::data::verdict::OnUndecided;
 use crate::recipe::quality;
+use crate::recipe::spec::{RecipeSpec, SelfTestSpec, Threshold};
 use crate::winclip::{MapKind, Recipe, Region};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -14,52 +15,8 @@ use std::time::Duration;
 /// Room above the highest score of the references: scores of good parts vary.
 const AUTO_FACTOR: f64 = 1.1;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Threshold {
-    Fixed(f32),
-    /// The highest usual leave-one-out score of the references, times this factor.
-    Auto {
-        factor: f32,
-    },
-    /// Nothing was said: every part is `undecided(not_ready)`.
-    None,
-}
-
-#[derive(Debug, Clone)]
-pub struct RecipeConfig {
-    pub name: String,
-    pub revision: u64,
-    pub winclip: Recipe,
-    /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
-    pub references: Vec<PathBuf>,
-    /// One for each region of `winclip`.
-    pub thresholds: Vec<Threshold>,
-    /// What makes a picture bad.
-    pub bad_image: quality::Limits,
-    /// What the gate does with a part that is undecided.
-    pub on_undecided: OnUndecided,
-    /// How often known parts must be shown to the line; nothing means never.
-    pub challenge_every: Option<Duration>,
-    pub self_test: Option<SelfTestConfig>,
-}
-
-impl RecipeConfig {
-    /// `name@revision`.
-    pub fn label(&self) -> String {
-        format!("{}@{}", self.name, self.revision)
-    }
-}
-
-/// Two pictures that are judged again when nothing else is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SelfTestConfig {
-    pub good: PathBuf,
-    pub bad: PathBuf,
-    pub every: Duration,
-}
-
 /// Reads `recipe`: a table, or the name of a file with one.
-pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeConfig {
+pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeSpec {
     let value = match value {
         Some(Value::String(file)) => source::recipe_file(&base.join(file), problems),
         Some(value) => value,
@@ -95,7 +52,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     };
     let thresholds;
     (winclip.regions, thresholds) = regions.into_iter().unzip();
-    RecipeConfig {
+    RecipeSpec {
         name,
         revision,
         winclip,
@@ -169,11 +126,11 @@ fn refuse_beside_regions(table: &mut TableReader, whole: &Region) {
 /// Reads the recipes beside the first, a file each.
 pub fn recipes(
     files: Vec<String>,
-    first: &RecipeConfig,
+    first: &RecipeSpec,
     base: &Path,
     problems: &mut Problems,
-) -> Vec<RecipeConfig> {
-    let mut recipes: Vec<RecipeConfig> = vec![];
+) -> Vec<RecipeSpec> {
+    let mut recipes: Vec<RecipeSpec> = vec![];
     for (i, file) in files.into_iter().enumerate() {
         let place = format!("recipes[{i}] ({file})");
         let mut own = Problems::new();
@@ -197,8 +154,8 @@ pub fn recipes(
     recipes
 }
 
-fn empty_recipe() -> RecipeConfig {
-    RecipeConfig {
+fn empty_recipe() -> RecipeSpec {
+    RecipeSpec {
         name: String::new(),
         revision: 1,
         winclip: Recipe::new(None),
@@ -211,7 +168,7 @@ fn empty_recipe() -> RecipeConfig {
     }
 }
 
-fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestConfig {
+fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestSpec {
     let mut table = TableReader::new("recipe.self_test", value, problems);
     let good = base.join(table.required("good"));
     let bad = base.join(table.required("bad"));
@@ -225,7 +182,7 @@ fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestConf
     }
     let every_s = table.whole("every_s", 1, 86_400).unwrap_or(300);
     table.finish();
-    SelfTestConfig {
+    SelfTestSpec {
         good,
         bad,
         every: Duration::from_secs(every_s),

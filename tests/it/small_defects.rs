@@ -10,11 +10,11 @@ use crate::support::{imported, runtime};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::path::Path;
 use std::process::Command;
-use winspect::config::Threshold;
 use winspect::data::picture::{Area, Picture};
 use winspect::data::verdict::{Rule, Verdict};
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
+use winspect::recipe::spec::Threshold;
 use winspect::recipe::threshold;
 use winspect::winclip::{Inspector, Recipe, Region};
 

@@ -10,8 +10,9 @@ use super::noise::{self, HEIGHT, WIDTH};
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
 use crate::cli::terminal::print;
+use crate::data::map::Map;
 use crate::data::part::{Part, PartRequest, PartTiming};
-use crate::data::picture::Picture;
+use crate::data::picture::{Area, Picture};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Rule};
 use crate::engine::EncodePlan;
@@ -22,8 +23,9 @@ use crate::image::overlay::{Layer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
 use crate::protocol::message;
-use crate::recipe::prepare::{References, Setting};
+use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::{Gate, Limits};
+use crate::recipe::references::References;
 use crate::winclip::{Inspector, Recipe, RegionScore};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -62,7 +64,7 @@ impl StageBench<'_> {
             without_network: self.without_network,
             ..self.judging.engines()
         };
-        let setting = Setting {
+        let preparation = Preparation {
             model: &model,
             recipe: &recipe,
             plan: &plan,
@@ -70,7 +72,7 @@ impl StageBench<'_> {
             wrong_recipe: Exit::Usage,
         };
         let references = self.noise_references();
-        let mut inspector = setting.inspector(&references, &mut |_, _| ())?;
+        let mut inspector = preparation.inspector(&references, &mut |_, _| ())?;
         if inspector.scores_on_device() {
             let bench = GpuBench {
                 model: &model,
@@ -117,7 +119,10 @@ impl StageBench<'_> {
             times.put("bad image", started.elapsed());
             let score = judge(inspector, &picture)?;
             times.put_judging(inspector, &score, &plan.scales);
-            times.put_publishing(score, &picture);
+            let map = score.map.clone();
+            let area = score.area;
+            times.put_message(score);
+            times.put_heat_map(&map, area, &picture);
             tracing::debug!("{done} of {}", self.runs);
         }
         Ok(times)
@@ -215,23 +220,25 @@ impl StageTable {
         self.put("score", score.score_took);
     }
 
-    /// Times what the line does with a score: the message, and (apart) the heat map for people.
-    fn put_publishing(&mut self, score: RegionScore, picture: &Picture) {
-        let map = score.map.clone();
-        let area = score.area;
+    /// Times the message that the line makes of a score.
+    fn put_message(&mut self, score: RegionScore) {
         let started = Instant::now();
         let body = message::body(&report(score), &identity());
         let payload = message::finished(&body, false, 0);
         self.put("message", started.elapsed());
         black_box(payload);
+    }
 
+    /// Times the heat map for people, which the line makes apart.
+    fn put_heat_map(&mut self, map: &Map, area: Area, picture: &Picture) {
         let started = Instant::now();
         let layer = Layer {
-            map: &map,
+            map,
             area,
             scale: (map.min(), map.max()),
         };
-        let painted = paint::paint(&Overlay::new(picture, &[layer], None, &[]));
+        let overlay = Overlay::new(picture, &[layer], None, &[]);
+        let painted = paint::paint(&overlay);
         self.put("paint", started.elapsed());
         black_box(png::encode(&painted, &[]));
         self.put("heatmap", started.elapsed());

@@ -296,7 +296,7 @@ impl Evaluation {
             .map(|index| self.references[index].clone())
             .collect();
         self.inspector
-            .teach(references)
+            .set_references(references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
         let (mut pictures, mut pixels) = (
             Scores::default(),

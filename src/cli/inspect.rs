@@ -229,7 +229,7 @@ impl Inspection {
                 reference.display()
             ));
         }
-        let detailed = match self.inspector.judge_in_detail(&picture) {
+        let detailed = match self.inspector.inspect_in_detail(&picture) {
             Ok(detailed) => detailed,
             Err(error) => {
                 self.is_engine_ill |= matches!(error, InspectError::Engine(_));
@@ -242,7 +242,10 @@ impl Inspection {
             overlays.write(&stem, &picture, &detailed)?;
         }
         for detailed in detailed {
-            if !self.terminal.print(json_line(file, &detailed.judgement))? {
+            if !self
+                .terminal
+                .print(json_line(file, &detailed.region_score))?
+            {
                 return Ok(false);
             }
             if let Some(tensors) = &mut self.tensors {
@@ -369,7 +372,7 @@ impl Overlays {
             .iter()
             .zip(&self.scales)
             .map(|(detailed, scale)| {
-                let RegionScore { map, area, .. } = &detailed.judgement;
+                let RegionScore { map, area, .. } = &detailed.region_score;
                 Layer {
                     map,
                     area: *area,
@@ -379,7 +382,7 @@ impl Overlays {
             .collect();
         let scores: Vec<String> = regions
             .iter()
-            .map(|detailed| detailed.judgement.score.to_string())
+            .map(|detailed| detailed.region_score.score.to_string())
             .collect();
         let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
         let png = png::encode(&painted, &[("score", &scores.join(" "))]);

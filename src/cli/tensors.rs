@@ -89,7 +89,7 @@ impl Tensors {
     /// Adds a picture's. `picture` is the name that ends the tensors' names.
     pub fn add(&mut self, picture: &str, detailed: Detailed) {
         let Detailed {
-            judgement,
+            region_score,
             pixels,
             features,
         } = detailed;
@@ -105,7 +105,7 @@ impl Tensors {
             let name = format!("encode.windows{}", windows.scale);
             self.put(&name, picture, windows.features.into_dyn());
         }
-        self.put_score(picture, &judgement);
+        self.put_score(picture, &region_score);
     }
 
     fn put_score(&mut self, picture: &str, judged: &RegionScore) {

@@ -74,7 +74,7 @@ impl Preparation<'_> {
     /// As those of [`Preparation::inspector`], without the references'.
     pub fn inspector_without_references(&self) -> Result<Inspector, Failure> {
         let engine = self.engine().map_err(|error| self.failure(error, &[]))?;
-        let inspector = Inspector::untaught(
+        let inspector = Inspector::without_references(
             self.recipe,
             &self.model.spec,
             self.plan,
@@ -133,7 +133,11 @@ impl Preparation<'_> {
         match self.model.spec.text {
             Some(_) => {
                 let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
-                Ok(prompts::taught(self.recipe, &self.model.spec, &mut text)?)
+                Ok(prompts::prototypes(
+                    self.recipe,
+                    &self.model.spec,
+                    &mut text,
+                )?)
             }
             None => Ok(None),
         }

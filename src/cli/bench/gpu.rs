@@ -1,21 +1,21 @@
 //! `winspect bench` where a GPU judges: a frame from the host's memory to its result there, and what stands between.
 //!
 //! Method: as the other bench, but 100 pictures at least to warm up. A frame is timed by the host's clock, from its bytes
-//! in memory to its pieces of a score in memory: one copy, one launch, one wait. Stages are timed by the device's clock, one
+//! in memory to its pieces of a score in memory: one copy, one launch, one wait. StageTimings are timed by the device's clock, one
 //! after the other instead of as a graph, in the same process; their sum is more than the graph takes.
 
 use crate::base::exit::{Exit, Failure};
 use crate::cli::terminal::print;
 use crate::data::picture::Picture;
 use crate::engine::EncodePlan;
-use crate::engine::device_scorer::Stages;
+use crate::engine::device_scorer::StageTimings;
 use crate::engine::flops::{Flop, flop};
 use crate::model::ModelFolder;
 use crate::winclip::Inspector;
 use serde_json::json;
 use std::time::Instant;
 
-/// Stages that are the network's; the others are our kernels and copies.
+/// StageTimings that are the network's; the others are our kernels and copies.
 const NETWORK: [&str; 2] = ["trunk", "windows"];
 const COPIES: [&str; 2] = ["copy in", "copy out"];
 
@@ -47,7 +47,7 @@ impl GpuBench<'_> {
             frames.push(frame_ms(inspector, picture)?);
         }
         let stages = inspector
-            .stages(picture, self.runs)
+            .time_stages(picture, self.runs)
             .map_err(|error| Failure::words(Exit::Software, error.to_string()))?;
         self.tell(
             inspector.backend(),
@@ -56,7 +56,12 @@ impl GpuBench<'_> {
         )
     }
 
-    fn tell(&self, backend: &str, frame: Percentiles, stages: &Stages) -> Result<(), Failure> {
+    fn tell(
+        &self,
+        backend: &str,
+        frame: Percentiles,
+        stages: &StageTimings,
+    ) -> Result<(), Failure> {
         let work = flop(self.plan, &self.model.spec);
         let gflop = work.total() / 1e9;
         eprintln!(
@@ -105,7 +110,7 @@ impl GpuBench<'_> {
     /// Prints the table for people and returns its rows as JSON.
     fn tell_stages(
         &self,
-        stages: &Stages,
+        stages: &StageTimings,
         work: &Flop,
     ) -> serde_json::Map<String, serde_json::Value> {
         eprintln!(
@@ -137,7 +142,7 @@ impl GpuBench<'_> {
 fn frame_ms(inspector: &mut Inspector, picture: &Picture) -> Result<f64, Failure> {
     let started = Instant::now();
     inspector
-        .judge(picture)
+        .inspect(picture)
         .map_err(|error| Failure::words(Exit::Software, error.to_string()))?;
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
@@ -164,7 +169,7 @@ fn is_kernel(name: &str) -> bool {
     !NETWORK.contains(&name) && !COPIES.contains(&name)
 }
 
-fn sum_of_medians(stages: &Stages, is_asked: fn(&str) -> bool) -> f64 {
+fn sum_of_medians(stages: &StageTimings, is_asked: fn(&str) -> bool) -> f64 {
     stages
         .iter()
         .filter(|(name, _)| is_asked(name))

@@ -178,7 +178,7 @@ fn gemm(engines: &Engines) -> Result<f64, Failure> {
 }
 
 fn judge(inspector: &mut Inspector, picture: &Picture) -> Result<RegionScore, Failure> {
-    let scores = inspector.judge(picture);
+    let scores = inspector.inspect(picture);
     let mut scores = scores.map_err(|error| Failure::new(Exit::Software, error))?;
     Ok(scores.pop().expect("one region"))
 }
@@ -209,7 +209,7 @@ impl StageTable {
     }
 
     fn put_judging(&mut self, inspector: &Inspector, score: &RegionScore, scales: &[usize]) {
-        let encode = inspector.encode_took();
+        let encode = inspector.encode_times();
         self.put("pixels", score.pixels_took);
         self.put("trunk", encode.trunk);
         self.put("gather", encode.gather);

@@ -151,8 +151,11 @@ fn a_folder_is_played_once_in_natural_order_and_unreadable_pictures_are_left_out
 #[cfg(feature = "gstreamer")]
 mod gstreamer {
     use super::*;
-    use crate::line;
-    use crate::support::{golden, imported, runtime};
+    use crate::harness::broker::Broker;
+    use crate::harness::golden::{golden, imported, runtime};
+    use crate::harness::json;
+    use crate::harness::line::{assert_refused, run_to_its_end, write_line};
+    use crate::harness::program::winspect;
     use std::process::Command;
     use winspect::data::frame::CapturedBy;
     use winspect::engine::onnx::OnnxEncoder;
@@ -565,35 +568,22 @@ mod gstreamer {
     fn every_frame_of_a_video_file_is_judged_and_then_the_run_ends_in_order() {
         let (folder, _model) = imported("dinov2-tiny");
         record(&folder.path().join("video.mkv"), 30);
-        let broker = crate::broker::Broker::start(crate::broker::free_port());
-        line::write_line(
-            folder.path(),
-            broker.port,
-            "kind = \"file\"\nlocation = \"video.mkv\"\nrealtime = \"false\"",
-        );
-        let summary = line::summary(&line::start(folder.path()).wait_with_output().expect("ends"));
+        let broker = Broker::anywhere();
+        let camera = "kind = \"file\"\nlocation = \"video.mkv\"\nrealtime = \"false\"";
+        write_line(folder.path(), broker.port, camera);
+        let summary = run_to_its_end(folder.path());
         let top = &summary["cameras"]["top"];
-        assert_eq!(
-            (&top["captured"], &top["judged"]),
-            (&30.into(), &30.into()),
-            "{summary}"
-        );
-        assert_eq!(
-            (&summary["balanced"], &summary["acknowledged"]),
-            (&true.into(), &30.into()),
-            "{summary}"
-        );
+        assert_eq!(top["captured"], 30, "{summary}");
+        assert_eq!(top["judged"], 30, "{summary}");
+        assert_eq!(summary["balanced"], true, "{summary}");
+        assert_eq!(summary["acknowledged"], 30, "{summary}");
     }
 
     #[test]
     fn the_bench_of_cameras_accounts_for_every_frame_and_says_what_each_stage_costs() {
         let words = "bench cameras --cameras 3 --fps 20 --seconds 1 --width 64 --height 48";
-        let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
-            .args(words.split(' '))
-            .output()
-            .expect("runs");
-        let said: serde_json::Value =
-            serde_json::from_slice(&output.stdout).expect("a line of JSON");
+        let output = winspect().args(words.split(' ')).output().expect("runs");
+        let said = json(&String::from_utf8_lossy(&output.stdout));
         let count = |key: &str| {
             said[key]
                 .as_u64()
@@ -611,12 +601,11 @@ mod gstreamer {
             "{said}"
         );
         for stage in ["gstreamer", "camera", "put", "take", "pixels"] {
-            assert!(
-                said["cpu_ms"][stage].as_f64().is_some_and(|ms| ms >= 0.0),
-                "{stage} in {said}"
-            );
+            let ms = said["cpu_ms"][stage].as_f64().expect("a number");
+            // A frame of 64 x 48 pixels costs something, and far less than a second.
+            assert!(ms > 0.0 && ms < 1000.0, "{stage} in {said}");
         }
-        let wrong = Command::new(env!("CARGO_BIN_EXE_winspect"))
+        let wrong = winspect()
             .args(["bench", "cameras", "--format", "NV99"])
             .output();
         assert_eq!(wrong.expect("runs").status.code(), Some(64));
@@ -639,7 +628,7 @@ mod gstreamer {
     #[test]
     fn a_pipeline_that_cannot_work_ends_the_run_with_78_and_words_to_act_on() {
         let (folder, _model) = imported("dinov2-tiny");
-        let broker = crate::broker::Broker::start(crate::broker::free_port());
+        let broker = Broker::anywhere();
         let cases = [
             (
                 "videotestsrc ! nosuchelement",
@@ -663,16 +652,8 @@ mod gstreamer {
         ];
         for (launch, words) in cases {
             own_pipeline(folder.path(), true, launch);
-            line::write_line(folder.path(), broker.port, "kind = \"own.toml\"");
-            let output = line::start(folder.path()).wait_with_output().expect("ends");
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(78), "{launch}: {errors}");
-            for part in words {
-                assert!(
-                    errors.contains(part),
-                    "{launch}: {part:?} is not in {errors}"
-                );
-            }
+            write_line(folder.path(), broker.port, "kind = \"own.toml\"");
+            assert_refused(folder.path(), 78, &words);
         }
     }
 }
@@ -680,7 +661,7 @@ mod gstreamer {
 #[cfg(feature = "conveyor")]
 mod rtsp {
     use super::*;
-    use crate::broker::free_port;
+    use crate::harness::broker::free_port;
     use jiff::Timestamp;
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;

@@ -1,12 +1,14 @@
 //! `winspect doctor` on machines with no GPU, with the stand-in of one, and with broken libraries.
 
-use crate::support::imported;
-use std::path::{Path, PathBuf};
+use crate::harness::golden::imported;
+use crate::harness::program::winspect;
+use crate::harness::{assert_said, skip, stand_in};
+use std::path::Path;
 use std::process::Command;
 
 /// Exit code, standard output, standard error.
 fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command
         .arg("doctor")
         .args(arguments)
@@ -17,30 +19,13 @@ fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, Str
     (output.status.code(), out, err)
 }
 
-#[track_caller]
-fn assert_said(said: &str, words: &[&str]) {
-    words
-        .iter()
-        .for_each(|word| assert!(said.contains(word), "{word:?} is not in\n{said}"));
-}
-
 /// A machine with a GPU tells of other things.
 fn has_gpu() -> bool {
     let has = Path::new("/dev/nvidiactl").exists() || Path::new("/dev/nvhost-gpu").exists();
     if has {
-        eprintln!("skipped: there is a GPU in this machine");
+        skip("there is a GPU in this machine");
     }
     has
-}
-
-/// The stand-ins' folder, when this process runs on them.
-fn stand_ins() -> Option<PathBuf> {
-    let paths = std::env::var_os("LD_LIBRARY_PATH")?;
-    let found = std::env::split_paths(&paths).find(|folder| folder.ends_with("stand-ins"));
-    if found.is_none() {
-        eprintln!("skipped: no stand-ins; run it under tools/gpu/with-stand-ins");
-    }
-    found
 }
 
 /// A folder with a file of this text as the driver.
@@ -250,7 +235,9 @@ fn without_anything_that_judges_it_ends_with_69_and_says_what_mends_it() {
 
 #[test]
 fn the_stand_in_is_told_from_a_gpu() {
-    let Some(_) = stand_ins() else { return };
+    if stand_in().is_none() {
+        return;
+    }
     let (code, out, err) = doctor(&[], &[]);
     assert_eq!(code, Some(0), "{out}{err}");
     let words = [
@@ -264,7 +251,9 @@ fn the_stand_in_is_told_from_a_gpu() {
 
 #[test]
 fn drivers_without_a_device_with_a_lost_one_or_that_end_the_process_are_told() {
-    let Some(_) = stand_ins() else { return };
+    if stand_in().is_none() {
+        return;
+    }
     let cases = [
         (
             ("WINSPECT_STAND_IN_DEVICES", "0"),

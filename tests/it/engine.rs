@@ -1,7 +1,9 @@
 //! `winspect engine` and the binding to TensorRT where there is none, a foreign one, or one that fails. Libraries are
 //! made by the C compiler; whether real ones build every graph is `tools/gpu/plan-check`.
 
-use crate::support::imported;
+use crate::harness::device;
+use crate::harness::golden::imported;
+use crate::harness::program::{self, errors};
 use std::path::Path;
 use std::process::{Command, Output};
 use winspect::engine::EncodePlan;
@@ -10,16 +12,12 @@ use winspect::engine::network::Precision;
 use winspect::engine::tensorrt::{Library, Order, Plans, Target};
 
 fn winspect(words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
+    let output = program::winspect()
         .args(words)
         .output()
         .expect("the binary was built");
     assert!(!errors(&output).contains("panicked"), "{}", errors(&output));
     output
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn text(path: &Path) -> &str {
@@ -231,14 +229,7 @@ fn only_tensorrt_rtx_builds_for_a_gpu_that_is_not_there() {
 
 #[test]
 fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
-    let Ok(device) = winspect::engine::cuda::device::Device::open() else {
-        assert!(
-            std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-            "a GPU or tools/gpu/with-stand-ins is required"
-        );
-        eprintln!("skipped: there is neither a GPU nor its stand-in");
-        return;
-    };
+    let Some(device) = device() else { return };
     let (guard, model) = imported("dinov2-tiny");
     library(
         &guard.path().join("libnvinfer.so.10"),

@@ -1,9 +1,10 @@
 //! Measures against scikit-learn's and anomalib's, and `winspect eval` as a user runs it.
 
-use crate::support::{golden, imported};
+use crate::harness::golden::{golden, imported};
+use crate::harness::program::{errors, winspect};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use winspect::data::map::Map;
 use winspect::evaluate::ranking::{Ranking, Scores};
 use winspect::evaluate::regions::Regions;
@@ -152,7 +153,7 @@ fn dataset(folder: &Path) {
 
 #[track_caller]
 fn eval(model: &Path, dataset: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command
         .arg("eval")
         .arg(dataset)
@@ -163,10 +164,6 @@ fn eval(model: &Path, dataset: &Path, arguments: &[&str]) -> Output {
     let output = command.output().expect("the binary was built");
     assert!(!errors(&output).contains("panicked"), "{}", errors(&output));
     output
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[track_caller]

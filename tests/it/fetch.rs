@@ -1,7 +1,8 @@
 //! `winspect model fetch` against a small web server that can be as bad as real ones: it cuts, forgets ranges, lies.
 
-use crate::broker::free_port;
-use crate::support::golden;
+use crate::harness::broker::free_port;
+use crate::harness::golden::golden;
+use crate::harness::program::winspect;
 use crate::tls::Authority;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -204,7 +205,7 @@ impl Place {
 
     /// Fetches `name` into `model`: the exit code, and all that was said.
     fn fetch(&self, port: u16, more: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = winspect();
         command
             .args(["model", "fetch", "tiny"])
             .arg(self.path("model"));
@@ -449,7 +450,7 @@ fn what_is_not_there_is_told_with_the_way_out() {
 
     let (code, said) = place.fetch(server.port, &["--base-url", "http://hub.invalid/x"]);
     assert_eq!(code, Some(64), "given twice: {said}");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command
         .args([
             "model",
@@ -491,7 +492,7 @@ fn a_server_is_believed_when_this_machine_s_cas_vouch_for_it() {
         .expect("they fit");
     let server = Server::with(GOOD, Some(Arc::new(tls)));
     let fetch = |ca: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = winspect();
         command
             .args(["model", "fetch", "tiny"])
             .arg(place.path("model"))
@@ -535,7 +536,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_fetched() {
     let place = Place::new(None);
     let server = Server::start(GOOD);
     let fetch = |name: &str, folder: &Path, more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = winspect();
         run(command
             .args(["model", "fetch", name])
             .arg(folder)

@@ -1,6 +1,6 @@
 //! Scores and maps of every preset against the golden ones: from golden features, and from the pictures.
 
-use crate::support::{Golden, assert_close, golden, imported, runtime};
+use crate::harness::golden::{Golden, assert_close, golden, imported, runtime};
 use ndarray::{Array2, Ix2, arr1};
 use winspect::data::map::Map;
 use winspect::data::picture::{Area, Picture};

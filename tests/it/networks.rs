@@ -1,12 +1,12 @@
 //! TensorRT's binding against C++ classes with its tables (`fake_tensorrt.cpp`): what is built, bound, refused and freed.
 
-use crate::support::imported;
+use crate::harness::golden::imported;
+use crate::harness::stand_in; // whose memory is the host's, to which the fake can write
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use winspect::engine::EncodePlan;
-use winspect::engine::cuda::device::Device;
 use winspect::engine::network::{Binding, Networks, Part, Precision};
 use winspect::engine::tensorrt::{Library, Order, Plan, Plans, Target, TensorRt};
 use winspect::model::ModelFolder;
@@ -170,28 +170,6 @@ fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() 
             format!("profile 2 {} 5 {width}", 2 * places * places),
         ] {
             assert!(windows.contains(&line), "{line}: {windows}");
-        }
-    }
-}
-
-/// A device to whose memory the fake can write.
-fn stand_in() -> Option<Device> {
-    match Device::open() {
-        Ok(device) if device.is_stand_in => Some(device),
-        Ok(device) => {
-            eprintln!(
-                "skipped: the fake TensorRT writes to the host's memory, {} has its own",
-                device.name
-            );
-            None
-        }
-        Err(why) => {
-            assert!(
-                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-                "a GPU or tools/gpu/with-stand-ins is required: {why}"
-            );
-            eprintln!("skipped: {why}");
-            None
         }
     }
 }

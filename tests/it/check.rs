@@ -71,7 +71,7 @@ fn a_wrong_configuration_ends_with_78() {
 }
 
 #[test]
-fn without_its_model_the_rest_is_looked_at_all_the_same() {
+fn without_its_model_the_rest_is_looked_at() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     write_line(folder.path(), broker.port, &camera());

@@ -177,7 +177,7 @@ fn a_broker_that_forgot_the_session_gets_every_result() {
 }
 
 #[test]
-fn a_store_that_cannot_be_written_for_a_while_loses_nothing() {
+fn a_store_that_cannot_be_written_loses_nothing() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     let results = Listener::results(broker.port);

@@ -38,7 +38,7 @@ fn driver_of(text: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_machine_without_a_gpu_judges_on_its_cpu_and_misses_nothing() {
+fn without_a_gpu_the_cpu_judges_and_nothing_is_missed() {
     if has_gpu() {
         return;
     }
@@ -87,7 +87,7 @@ fn a_program_reads_the_same_as_json() {
 }
 
 #[test]
-fn a_driver_that_is_no_library_is_told_and_nothing_crashes() {
+fn a_driver_that_is_no_library_is_told() {
     if has_gpu() {
         return;
     }
@@ -164,7 +164,7 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
 }
 
 #[test]
-fn what_a_tensorrt_lacks_or_a_service_refuses_of_it_is_told() {
+fn what_a_tensorrt_lacks_is_told() {
     if has_gpu() {
         return;
     }
@@ -210,7 +210,7 @@ fn what_a_tensorrt_lacks_or_a_service_refuses_of_it_is_told() {
 }
 
 #[test]
-fn without_anything_that_judges_it_ends_with_69_and_says_what_mends_it() {
+fn without_anything_that_judges_it_says_what_mends_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("winspect");
     std::fs::copy(env!("CARGO_BIN_EXE_winspect"), &program).expect("a copy far from engines/lib");
@@ -250,7 +250,7 @@ fn the_stand_in_is_told_from_a_gpu() {
 }
 
 #[test]
-fn drivers_without_a_device_with_a_lost_one_or_that_end_the_process_are_told() {
+fn drivers_that_fail_are_told() {
     if stand_in().is_none() {
         return;
     }
@@ -280,7 +280,7 @@ fn drivers_without_a_device_with_a_lost_one_or_that_end_the_process_are_told() {
 }
 
 #[test]
-fn a_model_folders_plans_are_told_and_a_folder_that_is_none_is_refused() {
+fn plans_of_a_model_folder_are_told() {
     if has_gpu() {
         return;
     }

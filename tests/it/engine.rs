@@ -38,7 +38,7 @@ fn library(file: &Path, code: &str) {
 }
 
 #[test]
-fn a_machine_without_tensorrt_is_told_where_it_was_looked_for_and_how_to_get_it() {
+fn without_tensorrt_it_is_told_how_to_get_it() {
     let (guard, model) = imported("dinov2-tiny");
     let folder = text(guard.path());
     let output = winspect(&[
@@ -67,7 +67,7 @@ fn a_machine_without_tensorrt_is_told_where_it_was_looked_for_and_how_to_get_it(
 }
 
 #[test]
-fn a_tensorrt_whose_tables_are_unknown_is_refused_by_its_number() {
+fn an_unknown_tensorrt_is_refused_by_its_number() {
     let (guard, model) = imported("dinov2-tiny");
     let cases = [
         ("libnvinfer.so.10", 8601, "TensorRT 8.6.1 is unknown here"),
@@ -204,7 +204,7 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
 }
 
 #[test]
-fn only_tensorrt_rtx_builds_for_a_gpu_that_is_not_there() {
+fn only_tensorrt_rtx_builds_for_an_absent_gpu() {
     let (guard, model) = imported("dinov2-tiny");
     library(
         &guard.path().join("libnvinfer.so.10"),
@@ -228,7 +228,7 @@ fn only_tensorrt_rtx_builds_for_a_gpu_that_is_not_there() {
 }
 
 #[test]
-fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
+fn the_judge_of_a_plan_is_opened_before_building() {
     let Some(device) = device() else { return };
     let (guard, model) = imported("dinov2-tiny");
     library(
@@ -297,7 +297,7 @@ fn the_first_nvrtc_that_knows_the_gpu_compiles_for_it() {
 }
 
 #[test]
-fn plans_are_listed_and_one_that_cannot_be_read_is_named() {
+fn a_plan_that_cannot_be_read_is_named() {
     let (_guard, model) = imported("dinov2-tiny");
     let output = winspect(&["engine", "list", text(&model.path)]);
     assert!(
@@ -316,7 +316,7 @@ fn plans_are_listed_and_one_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn one_process_at_a_time_builds_and_compares_the_plans_of_a_model() {
+fn one_process_at_a_time_builds_plans_of_a_model() {
     let (_guard, model) = imported("dinov2-tiny");
     let plans = Plans::of(&model);
     let alone = plans.alone().expect("the folder can be written");

@@ -181,7 +181,7 @@ fn lines(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
+fn eval_measures_each_number_of_references() {
     let (guard, model) = imported("dinov2-tiny");
     dataset(guard.path());
     let file = guard.path().join("out.json");
@@ -232,7 +232,7 @@ fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
 }
 
 #[test]
-fn eval_judges_by_words_alone_and_without_masks_has_no_measures_of_pixels() {
+fn eval_without_masks_has_no_measures_of_pixels() {
     let (guard, model) = imported("open-clip-tiny");
     dataset(guard.path());
     std::fs::remove_dir_all(guard.path().join("ground_truth")).expect("removed");
@@ -296,7 +296,7 @@ fn asking_for_zero_shot_beside_few_changes_neither() {
 }
 
 #[test]
-fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
+fn what_eval_cannot_do_is_refused_in_words() {
     let (guard, model) = imported("dinov2-tiny");
     dataset(guard.path());
     let none = guard.path().join("none");

@@ -32,7 +32,7 @@ const FP16: Engine = Engine {
 };
 
 #[test]
-fn the_golden_tensors_scores_and_maps_come_from_the_device_too() {
+fn the_device_gives_the_golden_tensors_scores_and_maps() {
     if !require("gpu") {
         return;
     }
@@ -95,7 +95,7 @@ fn assert_alike(what: &str, gpu: &[RegionScore], cpu: &[RegionScore]) {
 }
 
 #[test]
-fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the_cpu() {
+fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
     if !require("gpu") {
         return;
     }
@@ -177,7 +177,7 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
 }
 
 #[test]
-fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
+fn a_network_that_is_off_does_not_pass() {
     if !require("gpu") {
         return;
     }
@@ -369,7 +369,7 @@ fn a_frame_costs_one_launch_and_one_wait() {
 }
 
 #[test]
-fn a_failed_frame_is_undecided_and_a_lost_gpu_ends_the_line() {
+fn a_frame_that_fails_is_undecided_a_lost_gpu_fatal() {
     if stand_in().is_none() {
         return;
     }
@@ -410,7 +410,7 @@ fn a_failed_frame_is_undecided_and_a_lost_gpu_ends_the_line() {
 }
 
 #[test]
-fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
+fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
     if stand_in().is_none() {
         return;
     }
@@ -565,7 +565,7 @@ fn assert_within_a_grey_level(what: &str, found: &[Picture], wanted: &[Picture])
 }
 
 #[test]
-fn overlays_are_painted_on_the_device_as_on_the_cpu_and_by_the_cpu_when_it_cannot() {
+fn overlays_of_the_device_are_those_of_the_cpu() {
     let Some(device) = device() else { return };
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();

@@ -42,7 +42,7 @@ fn a_line_without_its_broker_stops_in_time() {
 }
 
 #[test]
-fn two_lines_of_one_name_do_not_fight_all_the_time() {
+fn two_lines_of_one_name_do_not_fight() {
     let broker = Broker::anywhere();
     let listener = Listener::start(broker.port, "plant/box/birth");
     let models = [imported("dinov2-tiny"), imported("dinov2-tiny")];

@@ -150,7 +150,7 @@ fn shape(model: &ModelFolder) -> (usize, usize, usize) {
 }
 
 #[test]
-fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() {
+fn everything_is_freed_before_what_made_it() {
     for major in [10, 11] {
         let (_guard, model) = imported("open-clip-tiny");
         let fake = Fake::new(major);
@@ -281,7 +281,7 @@ fn what_is_bound_must_be_what_the_plan_has() {
 }
 
 #[test]
-fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream() {
+fn all_bindings_of_a_plan_share_one_workspace() {
     let Some(device) = stand_in() else { return };
     for major in [10, 11] {
         let (_guard, model) = imported("open-clip-tiny");
@@ -331,7 +331,7 @@ fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream(
 }
 
 #[test]
-fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
+fn tensorrt_rtx_keeps_what_it_compiled() {
     let Some(device) = stand_in() else { return };
     let (_guard, model) = imported("open-clip-tiny");
     let fake = Fake::rtx();
@@ -376,7 +376,7 @@ fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
 }
 
 #[test]
-fn a_plan_whose_runs_cannot_be_captured_is_told_before_one_is_tried() {
+fn a_plan_whose_runs_cannot_be_captured_is_refused() {
     let Some(device) = stand_in() else { return };
     let (_guard, model) = imported("open-clip-tiny");
     let fake = Fake::rtx();

@@ -383,7 +383,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
 }
 
 #[test]
-fn tiles_that_a_mask_leaves_out_are_not_computed_and_the_others_are_as_without_it() {
+fn tiles_outside_a_mask_are_not_computed() {
     let (_guard, model) = imported("dinov2-tiny");
     let area = common_area();
     let side = area.w.min(area.h) / 2;

@@ -73,7 +73,7 @@ fn double(
 }
 
 #[test]
-fn a_captured_chain_runs_again_with_what_the_pinned_memory_holds_then() {
+fn a_captured_chain_runs_again_with_other_input() {
     if !present() {
         return;
     }
@@ -191,7 +191,7 @@ fn barriers_shuffles_and_atomics_do_what_a_gpu_does() {
 type Call = dyn Fn(&Arc<CudaStream>) -> Result<(), DriverError>;
 
 #[test]
-fn what_would_wait_or_allocate_is_refused_in_a_capture_and_breaks_it() {
+fn what_would_wait_or_allocate_breaks_a_capture() {
     if !present() {
         return;
     }
@@ -223,7 +223,7 @@ fn what_would_wait_or_allocate_is_refused_in_a_capture_and_breaks_it() {
 }
 
 #[test]
-fn a_source_with_an_error_comes_back_with_the_compilers_log() {
+fn a_source_with_an_error_gives_the_compilers_log() {
     if !present() {
         return;
     }
@@ -411,7 +411,7 @@ fn the_stand_in_fails_where_it_is_told_to() {
 }
 
 #[test]
-fn the_stand_in_has_as_much_memory_as_it_is_told_to() {
+fn the_stand_in_has_as_much_memory_as_told() {
     if is_alone() || !is_stand_in() {
         return;
     }
@@ -449,7 +449,7 @@ fn the_stand_in_counts_calls() {
 }
 
 #[test]
-fn the_stand_in_ends_a_process_that_damages_memory_or_waits_for_ever() {
+fn the_stand_in_ends_a_process_that_damages_memory() {
     if is_alone() || !is_stand_in() {
         return;
     }

@@ -15,7 +15,7 @@ fn dead(deadline_ms: u32) -> String {
 }
 
 #[test]
-fn a_part_of_a_dead_camera_is_undecided_at_its_deadline() {
+fn parts_of_a_dead_camera_are_undecided_at_their_deadline() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     let plc = Listener::station(broker.port);

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 /// A free-running station with the recipes `nut` and `bolt`.
 fn station() -> Station {
     Station::configured(FREE_RUNNING, |config, folder| {
-        config.bolt(folder, "size = 98")
+        config.bolt(folder, "input_px = 98")
     })
 }
 
@@ -64,7 +64,7 @@ fn a_selected_recipe_judges_and_survives_a_crash() {
     LineConfig::new(broker.port, FREE_RUNNING)
         .bolt(
             folder.path(),
-            &format!("size = 98\nreferences = [{reference:?}]"),
+            &format!("input_px = 98\nreferences = [{reference:?}]"),
         )
         .write(folder.path());
     let line = Running::line(folder.path());
@@ -81,7 +81,7 @@ fn selections_that_a_stop_cuts_are_told_how_they_ended() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     LineConfig::new(broker.port, FREE_RUNNING)
-        .bolt(folder.path(), "size = 98")
+        .bolt(folder.path(), "input_px = 98")
         .write(folder.path());
     let births = Listener::start(broker.port, "plant/box/birth");
     let line = Running::line(folder.path());

@@ -117,7 +117,7 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
         MapKind::Windows(3),
     ]);
     let plain = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         maps,
         ..Recipe::new(None)
     };
@@ -141,7 +141,7 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
             "tiles",
             Recipe {
                 regions,
-                tiles: Some(32),
+                tile_px: Some(32),
                 ..plain
             },
         ),
@@ -183,7 +183,7 @@ fn a_network_that_is_off_does_not_pass() {
     }
     let (_guard, model) = imported("dinov2-tiny");
     let recipe = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         ..Recipe::new(None)
     };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
@@ -345,7 +345,7 @@ fn a_frame_costs_one_launch_and_one_wait() {
         json(&text)["calls"].take()
     };
     // Five looks are two launches, by graphs that stay, whose tables say each time which looks they are at.
-    let tiles = "crop = [0, 0, 48, 38]\ntiles = 32";
+    let tiles = "crop = [0, 0, 48, 38]\ntile_px = 32";
     for (recipe, launches, tables) in [("", 1, false), (tiles, 2, true)] {
         let (few, many) = (calls(2, recipe), calls(12, recipe));
         let more = |call: &str| many[call].as_u64().unwrap_or(0) - few[call].as_u64().unwrap_or(0);
@@ -421,7 +421,7 @@ fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
             .arg("inspect")
             .arg("--model")
             .arg(&model.path)
-            .args(["--size", "70", "--threads", "1"]);
+            .args(["--input-px", "70", "--threads", "1"]);
         command
             .args(FP32.flags)
             .arg("--reference")

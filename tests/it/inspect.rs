@@ -69,7 +69,7 @@ fn each_region_has_a_line_and_one_overlay_all() {
     let inspect = |regions: &[&str]| {
         let mut command = command(&model.path);
         command
-            .args(["--size", "70"])
+            .args(["--input-px", "70"])
             .arg("--overlay")
             .arg(&overlays);
         for name in ["good_a", "good_b"] {
@@ -327,7 +327,7 @@ pub fn check_dinov2(engine: &Engine) {
         let mut command = command(&model.path);
         command.args(engine.flags);
         command
-            .args(["--size", side, "--maps", maps, "--tensors"])
+            .args(["--input-px", side, "--maps", maps, "--tensors"])
             .arg(&file)
             .arg("--reference")
             .arg(&shown);
@@ -379,9 +379,9 @@ fn wrong_arguments_are_refused_in_words() {
         ),
         (
             &clip.path,
-            &["--class-name", "nut", "--size", "96"],
+            &["--class-name", "nut", "--input-px", "96"],
             64,
-            "--size: this model reads 80 x 80 pixels only, got 96",
+            "--input-px: this model reads 80 x 80 pixels only, got 96",
         ),
         (
             &clip.path,
@@ -440,9 +440,9 @@ fn wrong_arguments_are_refused_in_words() {
         (&dino.path, &[], 64, "--reference: this model has no text"),
         (
             &dino.path,
-            &["--reference", good, "--size", "100"],
+            &["--reference", good, "--input-px", "100"],
             64,
-            "--size: must be a multiple of 14",
+            "--input-px: must be a multiple of 14",
         ),
         (
             &dino.path,
@@ -461,7 +461,7 @@ fn wrong_arguments_are_refused_in_words() {
     }
     // All at once.
     let output = run(command(&clip.path).args([
-        "--size",
+        "--input-px",
         "96",
         "--maps",
         "2,2",
@@ -471,7 +471,7 @@ fn wrong_arguments_are_refused_in_words() {
         good,
         good,
     ]));
-    for flag in ["--class-name: ", "--size: ", "--maps: ", "--block: "] {
+    for flag in ["--class-name: ", "--input-px: ", "--maps: ", "--block: "] {
         assert!(
             errors(&output).contains(flag),
             "{flag} is not in {}",
@@ -563,7 +563,7 @@ fn a_reference_given_twice_counts_once() {
     let copy = guard.path().join("copy.png");
     std::fs::copy(&a, &copy).expect("copied");
     let mut command = command(&model.path);
-    command.args(["--size", "70", "--tensors"]).arg(&file);
+    command.args(["--input-px", "70", "--tensors"]).arg(&file);
     [&a, &copy, &b]
         .iter()
         .for_each(|path| _ = command.arg("--reference").arg(path));
@@ -592,7 +592,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let many = vec![picture(CLIP, "bad"); 20];
     let mut command = command(&model.path);
     command
-        .args(["--size", "70", "--reference"])
+        .args(["--input-px", "70", "--reference"])
         .arg(picture(CLIP, "good_a"))
         .args(&many);
     let mut child = command
@@ -636,7 +636,7 @@ fn two_references_give_all_overlays_one_scale() {
     let out = guard.path().join("out");
     let glow = |references: &[&str]| {
         let mut command = command(&model.path);
-        command.args(["--size", "70", "--overlay"]).arg(&out);
+        command.args(["--input-px", "70", "--overlay"]).arg(&out);
         references
             .iter()
             .for_each(|name| _ = command.arg("--reference").arg(picture(CLIP, name)));

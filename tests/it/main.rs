@@ -34,6 +34,7 @@ mod pictures;
 mod proof;
 mod recipes;
 mod recordings;
+mod renamed_keys;
 mod shape;
 mod small_defects;
 mod sources;

@@ -136,7 +136,7 @@ fn what_a_recipe_looks_at_must_be_there() {
     let (words, none) = (
         Recipe::new(Some("nut".to_owned())),
         Recipe {
-            side: Some(70),
+            input_px: Some(70),
             ..Recipe::new(None)
         },
     );
@@ -204,15 +204,15 @@ fn what_a_recipe_looks_at_must_be_there() {
         (
             &dino,
             Recipe {
-                tiles: Some(50),
+                tile_px: Some(50),
                 ..none.clone()
             },
-            "tiles: need crop",
+            "tile_px: needs crop",
         ),
         (
             &dino,
             Recipe {
-                tiles: Some(3),
+                tile_px: Some(3),
                 regions: one(crop, &[]),
                 ..none.clone()
             },
@@ -221,7 +221,7 @@ fn what_a_recipe_looks_at_must_be_there() {
         (
             &dino,
             Recipe {
-                tiles: Some(3),
+                tile_px: Some(3),
                 regions: one(crop, &[]),
                 ..none.clone()
             },
@@ -230,7 +230,7 @@ fn what_a_recipe_looks_at_must_be_there() {
         (
             &clip,
             Recipe {
-                tiles: Some(2),
+                tile_px: Some(2),
                 regions: one(crop, &[]),
                 ..words
             },
@@ -346,7 +346,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
     let (_guard, model) = imported("dinov2-tiny");
     let area = common_area();
     let plain = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         regions: looks_at(area, &[]),
         ..Recipe::new(None)
     };
@@ -366,7 +366,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
     let (mut tiled, left_out) = judged(
         &model,
         &Recipe {
-            tiles: Some(side),
+            tile_px: Some(side),
             ..plain.clone()
         },
     );
@@ -390,8 +390,8 @@ fn tiles_outside_a_mask_are_not_computed() {
     let (right, bottom) = ((area.x + area.w / 4) as f64, (area.y + area.h) as f64);
     let left = vec![(0.0, 0.0), (right, 0.0), (right, bottom), (0.0, bottom)];
     let recipe = |mask: &[Polygon]| Recipe {
-        side: Some(70),
-        tiles: Some(side),
+        input_px: Some(70),
+        tile_px: Some(side),
         regions: looks_at(area, mask),
         ..Recipe::new(None)
     };
@@ -444,7 +444,7 @@ fn a_model_with_words_looks_at_tiles_too() {
         let tiled = judged(
             &model,
             &Recipe {
-                tiles: Some(side),
+                tile_px: Some(side),
                 ..own.clone()
             },
         )
@@ -508,7 +508,7 @@ fn regions_are_judged_apart_each_with_the_references_own_region() {
         };
         let own = if name == "dinov2-tiny" {
             Recipe {
-                side: Some(70),
+                input_px: Some(70),
                 ..own
             }
         } else {

@@ -131,7 +131,7 @@ fn failing(
         let scores: Vec<f32> = scores.collect();
         println!(
             "tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}",
-            recipe.tiles
+            recipe.tile_px
         );
         scores
             .into_iter()
@@ -146,7 +146,7 @@ fn told(folder: &Path, model: &ModelFolder, recipe: &str) -> [f64; 2] {
     let camera = "kind = \"folder\"\nlocation = \"good\"\nmm_per_pixel = 0.05";
     let file = LineConfig::new(broker.port, camera)
         .head(&format!("model = {:?}", model.path))
-        .recipe("name = \"plastic\"\nsize = 224\nreferences = [\"good\"]")
+        .recipe("name = \"plastic\"\ninput_px = 224\nreferences = [\"good\"]")
         .recipe(&format!("crop = [0, 0, {WIDTH}, {HEIGHT}]"))
         .recipe(&format!("auto_factor = {AUTO_FACTOR}"))
         .recipe(recipe)
@@ -197,7 +197,7 @@ fn a_dent_is_found_with_tiles_as_check_had_said() {
     }
     for (tiles, found) in [(None, 0), (Some(384), SHOWN)] {
         let key = tiles
-            .map(|side| format!("tiles = {side}"))
+            .map(|side| format!("tile_px = {side}"))
             .unwrap_or_default();
         let smallest = told(folder.path(), &model, &key);
         assert_eq!(
@@ -211,9 +211,9 @@ fn a_dent_is_found_with_tiles_as_check_had_said() {
             ..Region::default()
         }];
         let recipe = Recipe {
-            side: Some(224),
+            input_px: Some(224),
             block: Some(block),
-            tiles,
+            tile_px: tiles,
             regions,
             ..Recipe::new(None)
         };

@@ -21,7 +21,7 @@ station = "box"
 model = {model}
 [recipe]
 name = "timing"
-size = 224
+input_px = 224
 block = 9
 maps = ["patch"]
 references = [{references}]

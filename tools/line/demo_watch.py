@@ -26,9 +26,9 @@ parser.add_argument("--winclip", action="store_true")
 arguments = parser.parse_args()
 
 # Threads of this cloth are a few pixels wide: at 224 pixels their faults are lost (image AUROC 0.69 against 0.99 here).
-DINO = ["--size", "448", "--block", "6", "--maps", "patch", "--reference", "demo/good"]
+DINO = ["--input-px", "448", "--block", "6", "--maps", "patch", "--reference", "demo/good"]
 RECIPES = {
-    False: ("../engines/dinov2-small-focus", 'size = 448\nblock = 6\nmaps = ["patch"]\nreferences = ["good"]\nthreshold = "auto"'),
+    False: ("../engines/dinov2-small-focus", 'input_px = 448\nblock = 6\nmaps = ["patch"]\nreferences = ["good"]\nthreshold = "auto"'),
     # Words alone know no scale of this part: the middle of the softmax, not calibrated.
     True: ("../engines/vit-b-16-plus-240", 'class_name = "woven textile"\nthreshold = 0.5'),
 }

@@ -83,10 +83,10 @@ def rss_mb(pid):
 
 def model(folder):
     if os.path.exists("engines/dinov2-small-focus/model.toml"):
-        return os.path.abspath("engines/dinov2-small-focus"), 'size = 224\nblock = 9\nmaps = ["patch"]'
+        return os.path.abspath("engines/dinov2-small-focus"), 'input_px = 224\nblock = 9\nmaps = ["patch"]'
     subprocess.run([WINSPECT, "model", "import", "tests/golden/dinov2-tiny", f"{folder}/model"],
                    check=True, stdout=sys.stderr)
-    return f"{folder}/model", "size = 70"
+    return f"{folder}/model", "input_px = 70"
 
 
 def references():

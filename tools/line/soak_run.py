@@ -30,7 +30,7 @@ station = "box"
 model = "model"
 [recipe]
 name = "nut"
-size = 70
+input_px = 70
 references = [{references}]
 threshold = "auto"
 [[camera]]

@@ -274,7 +274,7 @@ def check_dino(name, config, dtype, runs, seed):
             golden["png", picture] = (pixels, encoder.encode(pixels, block))
         for maps in (["patch"], ["patch", 2, 3], [3]):
             listed = ",".join(map(str, maps))
-            ours = inspect(folder, folder / "model", folder / "pictures", names, True, "--size", side, "--block", block,
+            ours = inspect(folder, folder / "model", folder / "pictures", names, True, "--input-px", side, "--block", block,
                            "--maps", listed)  # fmt: skip
             for picture in names:
                 golden["own", picture] = own_features(encoder, golden, ours, picture, block)

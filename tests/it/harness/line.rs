@@ -71,8 +71,9 @@ impl LineConfig {
     pub fn new(port: u16, camera: &str) -> Self {
         let pictures = golden("open-clip-tiny");
         let references = ["good_a.png", "good_b.png"].map(|name| pictures.join(name));
-        let recipe =
-            format!("name = \"nut\"\nsize = 70\nreferences = {references:?}\nthreshold = \"auto\"");
+        let recipe = format!(
+            "name = \"nut\"\ninput_px = 70\nreferences = {references:?}\nthreshold = \"auto\""
+        );
         let mqtt = format!("port = {port}\nheatmaps = \"all\"\nreject_window_ms = 60000");
         LineConfig {
             head: Table::of("prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\""),

@@ -54,9 +54,20 @@ impl Listener {
     /// Hears a topic, with more arguments of `mosquitto_sub`.
     #[track_caller]
     pub fn with(port: u16, topic: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new("mosquitto_sub");
+        // By lines: what -d says would else wait for the first message.
+        let mut command = Command::new("stdbuf");
         command
-            .args(["-d", "-p", &port.to_string(), "-q", "1", "-t", topic])
+            .args([
+                "-oL",
+                "mosquitto_sub",
+                "-d",
+                "-p",
+                &port.to_string(),
+                "-q",
+                "1",
+                "-t",
+                topic,
+            ])
             .args(["-F", "%t %p"])
             .args(arguments)
             .stdout(Stdio::piped());

@@ -2,7 +2,7 @@
 
 use crate::harness::broker::Broker;
 use crate::harness::golden::{golden, imported};
-use crate::harness::line::{FREE_RUNNING, LineConfig};
+use crate::harness::line::{FREE_RUNNING, LineConfig, summary};
 use crate::harness::plc::{Listener, publish};
 use crate::harness::program::Running;
 use crate::harness::station::Station;
@@ -106,5 +106,5 @@ fn selections_that_a_stop_cuts_are_told_how_they_ended() {
     hear();
     line.ask_to_stop();
     while hear() < 2 {}
-    line.summary();
+    summary(&line.end());
 }

@@ -1,6 +1,6 @@
 //! Commands and their answers: what is refused and why, and what each command does.
 
-use crate::harness::line::TRIGGERED;
+use crate::harness::line::{TRIGGERED, summary};
 use crate::harness::plc::publish;
 use crate::harness::station::Station;
 
@@ -135,5 +135,5 @@ fn a_line_says_that_it_lives_and_when_it_stops() {
     station.line.ask_to_stop();
     let last = states.until("box/state", "state", "Halted");
     assert!(last["schema"].is_u64(), "{last}");
-    station.summary();
+    summary(&station.line.end());
 }

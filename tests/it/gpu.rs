@@ -15,7 +15,7 @@ use winspect::data::picture::{Area, Picture};
 use winspect::engine::nearest::Nearest;
 use winspect::engine::network::Precision;
 use winspect::engine::select::{Backend, Engines};
-use winspect::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features};
+use winspect::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
 use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
 use winspect::winclip::parity::{Comparison, Parity};
@@ -155,7 +155,7 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
             // Twice: the second time every graph is there.
             for _ in 0..2 {
                 let judged = [&mut gpu, &mut cpu]
-                    .map(|inspector| inspector.judge_all(&together).expect("judged"));
+                    .map(|inspector| inspector.inspect_all(&together).expect("judged"));
                 let [on_gpu, on_cpu] =
                     judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
                 on_gpu
@@ -168,7 +168,7 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
                     .iter()
                     .map(|picture| inspector.encode(picture).expect("encoded"))
                     .collect();
-                inspector.teach(views).expect("room");
+                inspector.set_references(views).expect("room");
             }
         };
         compare(what);
@@ -287,8 +287,8 @@ impl Encoder for Spoiled {
         Ok(all)
     }
 
-    fn took(&self) -> &EncodeTook {
-        self.0.took()
+    fn times(&self) -> &EncodeTimes {
+        self.0.times()
     }
 }
 

@@ -11,11 +11,16 @@ use crate::harness::line::LineConfig;
 use crate::harness::program::winspect;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::path::Path;
+<<<<<<< HEAD
 use winspect::config::Threshold;
+=======
+use std::process::Command;
+>>>>>>> main
 use winspect::data::picture::{Area, Picture};
 use winspect::data::verdict::{Rule, Verdict};
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
+use winspect::recipe::spec::Threshold;
 use winspect::recipe::threshold;
 use winspect::winclip::{Inspector, Recipe, Region};
 
@@ -127,7 +132,7 @@ fn failing(
     shown.map(|pictures| {
         let scores = pictures
             .iter()
-            .map(|picture| inspector.judge(picture).expect("judged")[0].score);
+            .map(|picture| inspector.inspect(picture).expect("judged")[0].score);
         let scores: Vec<f32> = scores.collect();
         println!(
             "tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}",

@@ -1,5 +1,5 @@
 //! `winspect engine` and the binding to TensorRT where there is none, a foreign one, or one that fails. Libraries are
-//! made by the C compiler; whether real ones build every graph is `tools/plan-check`.
+//! made by the C compiler; whether real ones build every graph is `tools/gpu/plan-check`.
 
 use crate::support::imported;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use winspect::engine::EncodePlan;
 use winspect::engine::cuda::kernels::nvrtc::Nvrtc;
 use winspect::engine::network::Precision;
-use winspect::engine::tensorrt::{Library, Order, Plans, Target};
+use winspect::engine::tensorrt::{BuildOrder, Library, PlanTarget, Plans};
 
 fn winspect(words: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
@@ -58,7 +58,7 @@ fn a_machine_without_tensorrt_is_told_where_it_was_looked_for_and_how_to_get_it(
         "none there",
         "JetPack",
         "libnvinfer10",
-        "tools/fetch-tensorrt-rtx",
+        "tools/gpu/fetch-tensorrt-rtx",
     ] {
         assert!(
             errors(&output).contains(words),
@@ -166,11 +166,11 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
         );
         library(&folder.join(format!("libnvinfer.so.{major}")), &code);
         let tensorrt = Library::load(Some(&folder)).expect("a known version");
-        let target = Target::Device {
+        let target = PlanTarget::Device {
             sm: 87,
             gpu: "Orin".to_owned(),
         };
-        let order = Order {
+        let order = BuildOrder {
             model: &model,
             plan: &plan,
             precision: Precision::Fp16,
@@ -234,7 +234,7 @@ fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
     let Ok(device) = winspect::engine::cuda::device::Device::open() else {
         assert!(
             std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-            "a GPU or tools/with-stand-ins is required"
+            "a GPU or tools/gpu/with-stand-ins is required"
         );
         eprintln!("skipped: there is neither a GPU nor its stand-in");
         return;

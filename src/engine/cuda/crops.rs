@@ -1,4 +1,6 @@
-//! Pictures to pixels on the device: the areas that the crops of a run need, in pinned memory, and the descriptors that the kernels follow. Both may change from launch to launch; their addresses do not.
+//! Pictures to pixels on the device: the areas that the crops of a run need, in pinned memory, and
+//! the descriptors that the kernels follow. Both may change from launch to launch; their addresses
+//! do not.
 
 use super::device::Device;
 use super::error::failed;
@@ -17,7 +19,7 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CropTransforms {
     crops: Vec<PictureCrop>,
-    /// For each picture the smallest area that holds all its crops.
+    /// The smallest area of each picture that holds all its crops.
     areas: Vec<Area>,
 }
 
@@ -48,7 +50,7 @@ impl CropTransforms {
             areas: vec![],
         };
         for crop in crops {
-            let transform = crop.framing;
+            let transform = crop.transform;
             let known = pictures
                 .iter()
                 .position(|picture| std::ptr::eq(*picture, crop.picture));
@@ -144,7 +146,8 @@ impl TapTables {
     }
 }
 
-/// First stage of a run: pinned memory, the pictures' bytes on the device, and the kernels' descriptors.
+/// First stage of a run: pinned memory, the pictures' bytes on the device, and the kernels'
+/// descriptors.
 pub struct CropStage {
     pinned: Pinned,
     pictures: Buffer,
@@ -157,7 +160,8 @@ pub struct CropStage {
 }
 
 impl CropStage {
-    /// A stage that fills the pixels of `tower`; `lut` is f32 `[3, 256]`, the network's input for each grey level.
+    /// A stage that fills the pixels of `tower`; `lut` is f32 `[3, 256]`, the network's input for
+    /// each grey level.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device has no room.
@@ -192,7 +196,9 @@ impl CropStage {
         })
     }
 
-    /// Copies the needed area of each picture into the pinned memory, which no enqueued work may read, and the descriptors to the device where they differ from the last. The transforms need no more than the buffers' sizes.
+    /// Copies the needed area of each picture into the pinned memory, which no enqueued work may
+    /// read, and the descriptors to the device where they differ from the last. The transforms need
+    /// no more than the buffers' sizes.
     ///
     /// # Errors
     /// [`EngineError::Run`] when a copy failed, or a crop is beyond its picture.
@@ -260,7 +266,8 @@ impl CropStage {
         let to = self.pictures.address();
         let bytes = self.pinned.as_slice();
         let stream = device.stream.cu_stream();
-        // SAFETY: both are of one size, and the pinned memory is written only when nothing is enqueued.
+        // SAFETY: both are of one size, and the pinned memory is written only when nothing is
+        // enqueued.
         unsafe { result::memcpy_htod_async(to, bytes, stream) }
             .map_err(failed("cannot copy the picture"))?;
         mark("copy in")?;

@@ -1,4 +1,5 @@
-//! One GPU: its context, the one stream that all work of an encoder goes through, and copies that have ended when they return.
+//! One GPU: its context, the one stream that all work of an encoder goes through, and copies that
+//! have ended when they return.
 
 use super::error::failed;
 use super::memory::Buffer;
@@ -44,7 +45,8 @@ impl Device {
 
     fn first() -> Result<Self, DriverError> {
         let context = CudaContext::new(0)?;
-        // SAFETY: all memory is ours (`memory.rs`), on one stream: there is nothing for events to keep in order.
+        // SAFETY: all memory is ours (`memory.rs`), on one stream: there is nothing for events to
+        // keep in order.
         unsafe { context.disable_event_tracking() };
         // A part goes before overlays and before the preparation of another recipe.
         let (_, highest) = result::stream::get_priority_range()?;
@@ -126,7 +128,8 @@ impl Device {
         Ok(values)
     }
 
-    /// Enqueues 0xff for the bytes from `at` on, which is no number in any precision: values that a stage does not write after this cannot pass for those of the frame before.
+    /// Enqueues 0xff for the bytes from `at` on, which is no number in any precision: values that a
+    /// stage does not write after this cannot pass for those of the frame before.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the driver refuses.

@@ -9,17 +9,20 @@ use super::references::LoadedReferences;
 use super::run::{CapturedRun, RunContext, RunInputs, RunKind};
 use super::tower::{Sizes, Tower, unmarked};
 use crate::engine::device_scorer::{
-    CropRequest, DeviceScorer, Paint, PartialScores, ReferenceBank, Stages,
+    CropRequest, DeviceScorer, Paint, PartialScores, ReferenceBank, StageTimings,
 };
 use crate::engine::nearest::Nearest;
 use crate::engine::network::Networks;
-use crate::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels, levels};
+use crate::engine::{
+    Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features, Pixels, normalisation_lut,
+};
 use crate::model::ModelSpec;
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
 use std::time::Instant;
 
-/// The most kinds of runs that are kept; the one that was not used for longest makes room. A line has one for each number of crops at once, a few more where masks or sizes differ.
+/// The most kinds of runs that are kept; the one that was not used for longest makes room. A line
+/// has one for each number of crops at once, a few more where masks or sizes differ.
 const RUNS_MAX: usize = 8;
 
 /// The engine on a GPU. The thread that owns it owns the GPU's memory and stream.
@@ -39,7 +42,7 @@ pub struct CudaEncoder {
     backend: String,
     /// Compares features on the host, one batch after the other, while references are chosen.
     nearest: Box<dyn Nearest + Send>,
-    took: EncodeTook,
+    times: EncodeTimes,
 }
 
 /// A tower, and the masks of the crops that it was made for.
@@ -59,7 +62,8 @@ impl CudaEncoder {
     /// An encoder of `plan`. `cache` is a folder where compiled kernels are kept.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] for a plan beyond the model; [`EngineError::Unavailable`] when the kernels cannot be made or the device has no room.
+    /// [`EngineError::Plan`] for a plan beyond the model; [`EngineError::Unavailable`] when the
+    /// kernels cannot be made or the device has no room.
     pub fn open(
         device: Device,
         networks: Box<dyn Networks>,
@@ -71,7 +75,7 @@ impl CudaEncoder {
         device.bind()?;
         let facts = networks.facts();
         let kernels = Kernels::load(&device.context, facts.precision, cache)?;
-        let lut = levels(spec);
+        let lut = normalisation_lut(spec);
         Ok(CudaEncoder {
             runs: vec![],
             tower: None,
@@ -85,13 +89,13 @@ impl CudaEncoder {
             networks,
             device,
             nearest,
-            took: EncodeTook::default(),
+            times: EncodeTimes::default(),
         })
     }
 
     /// Features of as many crops as the networks take at once.
     fn encode_batch(&mut self, crops: &[Crop]) -> Result<Vec<Features>, EngineError> {
-        let masks: Vec<Option<&[bool]>> = crops.iter().map(|crop| crop.cells).collect();
+        let masks: Vec<Option<&[bool]>> = crops.iter().map(|crop| crop.mask).collect();
         let mut masked = self.tower_for(&masks)?;
         let features = self.features_through(&mut masked.tower, crops);
         self.tower = Some(masked);
@@ -131,10 +135,11 @@ impl CudaEncoder {
         })
     }
 
-    /// Partial scores of as many crops as the networks take at once. The run of their kind is the first of `runs` afterwards.
+    /// Partial scores of as many crops as the networks take at once. The run of their kind is the
+    /// first of `runs` afterwards.
     fn score_batch(&mut self, crops: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
         let (transforms, pictures) = CropTransforms::of(crops);
-        let references: Vec<usize> = crops.iter().map(|crop| crop.lesson).collect();
+        let references: Vec<usize> = crops.iter().map(|crop| crop.references).collect();
         let kind = RunKind {
             masks: self.references.first_alike(&references),
             sizes: transforms.buffer_sizes(self.sizes.side, &mut self.tables),
@@ -160,7 +165,7 @@ impl CudaEncoder {
     fn new_run(&mut self, kind: RunKind, inputs: &RunInputs) -> Result<CapturedRun, EngineError> {
         let Some(plan) = &self.references.plan else {
             return Err(EngineError::Plan(
-                "nothing was learned that a picture could be judged by".to_owned(),
+                "no references were set that a picture could be compared with".to_owned(),
             ));
         };
         let context = RunContext {
@@ -176,11 +181,12 @@ impl CudaEncoder {
         CapturedRun::new(&context, kind, plan, &masks, inputs, &mut self.tables)
     }
 
-    /// Notes the time of a call. All of it stands under the trunk: on the device the stages are one graph.
+    /// Notes the time of a call. All of it stands under the trunk: on the device the stages are one
+    /// graph.
     fn note_time(&mut self, started: Instant) {
-        self.took = EncodeTook {
+        self.times = EncodeTimes {
             trunk: started.elapsed(),
-            ..EncodeTook::default()
+            ..EncodeTimes::default()
         };
     }
 }
@@ -205,17 +211,17 @@ impl Encoder for CudaEncoder {
         Ok(features)
     }
 
-    fn took(&self) -> &EncodeTook {
-        &self.took
+    fn times(&self) -> &EncodeTimes {
+        &self.times
     }
 
-    fn fused(&mut self) -> Option<&mut dyn DeviceScorer> {
+    fn device_scorer(&mut self) -> Option<&mut dyn DeviceScorer> {
         Some(self)
     }
 }
 
 impl DeviceScorer for CudaEncoder {
-    fn learn(&mut self, banks: &[ReferenceBank]) -> Result<(), EngineError> {
+    fn set_references(&mut self, banks: &[ReferenceBank]) -> Result<(), EngineError> {
         self.device.bind()?;
         let mut loaded = LoadedReferences::new(&self.device, self.sizes.precision, banks)?;
         if self.references.serves_runs_of(&loaded) {
@@ -230,7 +236,7 @@ impl DeviceScorer for CudaEncoder {
         Ok(())
     }
 
-    fn judge(&mut self, crops: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
+    fn score(&mut self, crops: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
         self.device.bind()?;
         let started = Instant::now();
         let mut scores = Vec::with_capacity(crops.len());
@@ -241,14 +247,18 @@ impl DeviceScorer for CudaEncoder {
         Ok(scores)
     }
 
-    fn stages(&mut self, crops: &[CropRequest], runs: usize) -> Result<Stages, EngineError> {
+    fn time_stages(
+        &mut self,
+        crops: &[CropRequest],
+        runs: usize,
+    ) -> Result<StageTimings, EngineError> {
         self.device.bind()?;
         let count = crops.len().min(self.networks.facts().looks_max);
         self.score_batch(&crops[..count])?;
         self.runs[0].measure_stages(&self.device, &self.kernels, runs)
     }
 
-    fn judge_in_detail(
+    fn score_in_detail(
         &mut self,
         crop: &CropRequest,
     ) -> Result<(PartialScores, Pixels, Features), EngineError> {

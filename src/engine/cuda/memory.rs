@@ -1,6 +1,8 @@
-//! Memory on the device, and pinned memory of the host that the device can copy from and to by itself. Owned: freed when dropped.
+//! Memory on the device, and pinned memory of the host that the device can copy from and to by
+//! itself. Owned: freed when dropped.
 //!
-//! Our own instead of cudarc's slices, which keep events to order streams: there is one stream, and addresses that a graph was captured with must not depend on anything.
+//! Our own instead of cudarc's slices, which keep events to order streams: there is one stream, and
+//! addresses that a graph was captured with must not depend on anything.
 
 use super::error::failed;
 use crate::engine::EngineError;
@@ -35,8 +37,8 @@ impl Buffer {
         // SAFETY: just made, of that size.
         let cleared = unsafe { result::memset_d8_sync(buffer.address, 0, bytes) };
         cleared.map_err(failed(&what))?;
-        // Waiting for the context instead would wait for the work of other threads, and spoil what they capture.
-        // SAFETY: the null stream, which the line above went into, is always there.
+        // Waiting for the context instead would wait for the work of other threads, and spoil what
+        // they capture. SAFETY: the null stream, which the line above went into, is always there.
         let waited = unsafe { result::stream::synchronize(std::ptr::null_mut()) };
         waited.map_err(failed(&what))?;
         Ok(buffer)
@@ -57,7 +59,8 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bound = self.context.bind_to_thread();
         self.context.record_err(bound);
-        // SAFETY: from `malloc_sync`, freed once; work that was enqueued with it has ended, because its owner waits for it.
+        // SAFETY: from `malloc_sync`, freed once; work that was enqueued with it has ended, because
+        // its owner waits for it.
         let freed = unsafe { result::free_sync(self.address) };
         self.context.record_err(freed);
     }

@@ -1,10 +1,12 @@
-//! A device without a network: random values stand where a network's would be. Copies, kernels and the graph are measured with it on a GPU whose TensorRT cannot run the model; its scores mean nothing.
+//! A device without a network: random values stand where a network's would be. Copies, kernels and
+//! the graph are measured with it on a GPU whose TensorRT cannot run the model; its scores mean
+//! nothing.
 
 use super::device::Device;
 use super::error::failed;
 use super::memory::Buffer;
 use crate::engine::EngineError;
-use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use cudarc::driver::{result, sys::CUstream};
 use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -29,7 +31,8 @@ impl NoNetwork {
         }
     }
 
-    /// Random values of a unit's size for an output: kernels take as long as with a network's, and zeros have no direction.
+    /// Random values of a unit's size for an output: kernels take as long as with a network's, and
+    /// zeros have no direction.
     fn drawn(&self, tensor: &Binding) -> Result<Buffer, EngineError> {
         let count: usize = tensor.dims.iter().product();
         let mut random = StdRng::seed_from_u64(count as u64);
@@ -54,13 +57,13 @@ impl Networks for NoNetwork {
 
     unsafe fn bind(
         &self,
-        part: Part,
+        part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
         let input = match part {
-            Part::Trunk => "pixels",
-            Part::Windows => "tokens",
+            TowerPart::Trunk => "pixels",
+            TowerPart::Windows => "tokens",
         };
         let mut outputs = vec![];
         for tensor in tensors.iter().filter(|tensor| tensor.name != input) {

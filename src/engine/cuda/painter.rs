@@ -1,9 +1,13 @@
-//! Overlays for people, painted on the device beside the encoder: on a stream of its own and of the lowest priority, with memory of its own, by another thread.
+//! Overlays for people, painted on the device beside the encoder: on a stream of its own and of the
+//! lowest priority, with memory of its own, by another thread.
 //!
 //! ```text
-//! pinned: layers, outlines, maps, masks, rows of the picture --copy--> the same --paint--> drawing --copy--> pinned
+//! pinned: layers, outlines, maps, masks, rows of the picture
+//!     --copy--> the same on the device --paint--> drawing --copy--> pinned
 //! ```
-//! One copy in, one launch, one copy out, one wait. Memory grows with the largest picture so far (rows that the drawing does not show are not copied) and is kept: to make or to free any, the driver may wait for the whole device.
+//! One copy in, one launch, one copy out, one wait. Memory grows with the largest picture so far
+//! (rows that the drawing does not show are not copied) and is kept: to make or to free any, the
+//! driver may wait for the whole device.
 
 use super::device::Device;
 use super::error::failed;
@@ -80,7 +84,8 @@ impl MirroredBuffer {
 }
 
 impl PaintStream {
-    /// Opens the device's context once more, as an object of its own: in cudarc it remembers errors of a drop, and returns them at the next use of the context, which must not be the encoder's.
+    /// Opens the device's context once more, as an object of its own: in cudarc it remembers errors
+    /// of a drop, and returns them at the next use of the context, which must not be the encoder's.
     fn new(ordinal: usize) -> Result<Self, EngineError> {
         let cannot = failed("the GPU has no stream for overlays");
         let context = CudaContext::new(ordinal).map_err(&cannot)?;
@@ -119,7 +124,8 @@ impl PaintStream {
             .expect("as many bytes as the drawing has"))
     }
 
-    /// Enqueues the copy of `filled` bytes of input, the kernel, and the copy of `bytes` bytes of output.
+    /// Enqueues the copy of `filled` bytes of input, the kernel, and the copy of `bytes` bytes of
+    /// output.
     fn enqueue(
         &mut self,
         kernels: &Kernels,
@@ -130,14 +136,17 @@ impl PaintStream {
         let stream = self.stream.cu_stream();
         let input = &self.input.pinned.as_slice()[..filled];
         let to = self.input.device.address();
-        // SAFETY: both are of one size, and the pinned memory is written only when nothing is enqueued.
+        // SAFETY: both are of one size, and the pinned memory is written only when nothing is
+        // enqueued.
         unsafe { result::memcpy_htod_async(to, input, stream) }
             .map_err(failed("cannot copy the picture"))?;
-        // SAFETY: `InputWriter::put_all` made the addresses with their contents, and there is room for the drawing.
+        // SAFETY: `InputWriter::put_all` made the addresses with their contents, and there is room
+        // for the drawing.
         unsafe { paint::enqueue(kernels, &self.stream, args) }?;
         let output = &mut self.output.pinned.as_mut_slice()[..bytes];
         let from = self.output.device.address();
-        // SAFETY: both are of one size, and the pinned memory is read after the stream was waited for.
+        // SAFETY: both are of one size, and the pinned memory is read after the stream was waited
+        // for.
         unsafe { result::memcpy_dtoh_async(output, from, stream) }
             .map_err(failed("cannot copy the drawing"))
     }
@@ -161,7 +170,8 @@ fn layer_bytes(placed: &Placed) -> usize {
     size_of::<PaintLayer>() + size_of_val(values) + mask + 3 * ALIGNMENT
 }
 
-/// Writes the kernel's input into pinned memory, with the addresses that it will have on the device.
+/// Writes the kernel's input into pinned memory, with the addresses that it will have on the
+/// device.
 struct InputWriter<'a> {
     bytes: &'a mut [u8],
     device: u64,
@@ -177,8 +187,7 @@ impl InputWriter<'_> {
             let counts = placed.map.cells().map_or(0, |mask| self.put(mask));
             layers.push(PaintLayer::new(placed, map, counts));
         }
-        let outlines: Vec<PaintOutline> =
-            drawing.outlines.iter().map(PaintOutline::from).collect();
+        let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
         let width = drawing.picture.width() as u32;
         let height = drawing.height as u32;
         PaintArgs {
@@ -197,7 +206,8 @@ impl InputWriter<'_> {
         }
     }
 
-    /// Writes the picture's rows that the drawing shows, one after the other; returns their device address.
+    /// Writes the picture's rows that the drawing shows, one after the other; returns their device
+    /// address.
     fn put_rows(&mut self, drawing: &Overlay) -> u64 {
         let address = self.put(drawing.source_row(0));
         for row in 1..drawing.height {
@@ -213,7 +223,8 @@ impl InputWriter<'_> {
         let begin = self.end.next_multiple_of(ALIGNMENT);
         let start = values.as_ptr().cast::<u8>();
         let count = size_of_val(values);
-        // SAFETY: numbers and flags without gaps between, which the kernel's structs and tensors are made of.
+        // SAFETY: numbers and flags without gaps between, which the kernel's structs and tensors
+        // are made of.
         let bytes = unsafe { std::slice::from_raw_parts(start, count) };
         self.end = begin + count;
         self.bytes[begin..self.end].copy_from_slice(bytes);

@@ -6,7 +6,7 @@ use super::memory::Buffer;
 use super::scoring::{LanguagePlan, Prototypes, ScoringPlan};
 use super::tower::upload;
 use crate::engine::EngineError;
-use crate::engine::device_scorer::{ReferenceBank, Words};
+use crate::engine::device_scorer::{ReferenceBank, TextReferences};
 use crate::engine::network::Precision;
 use ndarray::ArrayView2;
 
@@ -15,15 +15,15 @@ use ndarray::ArrayView2;
 pub struct LoadedReferences {
     /// Scores that are wanted of every crop; `None` without banks.
     pub plan: Option<ScoringPlan>,
-    /// For each bank the patches that count; `None` means all.
+    /// The patches of each bank that count; `None` means all.
     masks: Vec<Option<Vec<bool>>>,
-    /// For each bank the index of the first with the same mask.
+    /// Index of the first bank with the same mask, for each bank.
     first_alike: Vec<usize>,
     /// Unit vectors of the words, `[E]` each.
     words: Option<[Vec<f32>; 2]>,
     /// The same vectors on the device, f32 `[2, E]`.
     prototypes: Option<Buffer>,
-    /// For each bank the gallery of each map.
+    /// The gallery of each map of each bank.
     galleries: Vec<Vec<LoadedGallery>>,
 }
 
@@ -45,7 +45,7 @@ impl LoadedReferences {
     ) -> Result<Self, EngineError> {
         let mut loaded = LoadedReferences::default();
         for bank in banks {
-            let mask = bank.cells.map(<[bool]>::to_vec);
+            let mask = bank.mask.map(<[bool]>::to_vec);
             let known = loaded.masks.iter().position(|known| *known == mask);
             let own = loaded.masks.len();
             loaded.first_alike.push(known.unwrap_or(own));
@@ -58,7 +58,7 @@ impl LoadedReferences {
         }
         if let Some(first) = banks.first() {
             loaded.plan = Some(plan_of(first));
-            if let Some(words) = &first.words {
+            if let Some(words) = &first.text {
                 loaded.prototypes = Some(device.buffer_of(&words.prototypes.concat())?);
                 loaded.words = Some(words.prototypes.clone());
             }
@@ -66,7 +66,8 @@ impl LoadedReferences {
         Ok(loaded)
     }
 
-    /// True when runs that were captured with these references stay valid with `other`: only the galleries may differ.
+    /// True when runs that were captured with these references stay valid with `other`: only the
+    /// galleries may differ.
     pub fn serves_runs_of(&self, other: &LoadedReferences) -> bool {
         self.plan == other.plan && self.masks == other.masks && self.words == other.words
     }
@@ -81,7 +82,7 @@ impl LoadedReferences {
         self.prototypes.as_ref()
     }
 
-    /// For each of `banks` the index of the first bank with the same mask; `None` for an unknown bank.
+    /// Index of the first bank with the same mask, for each of `banks`; `None` for an unknown bank.
     pub fn first_alike(&self, banks: &[usize]) -> Vec<Option<usize>> {
         banks
             .iter()
@@ -97,7 +98,7 @@ impl LoadedReferences {
             .collect()
     }
 
-    /// For each map the gallery of each of `banks`; empty without references.
+    /// Galleries by map, one for each of `banks`; empty without references.
     pub fn galleries(&self, banks: &[usize]) -> Vec<Vec<GalleryRows>> {
         let maps = self.plan.as_ref().map_or(0, |plan| plan.maps.len());
         let mut galleries = vec![];
@@ -134,13 +135,13 @@ impl LoadedGallery {
 
 fn plan_of(bank: &ReferenceBank) -> ScoringPlan {
     ScoringPlan {
-        language: bank.words.as_ref().map(language_plan),
+        language: bank.text.as_ref().map(language_plan),
         maps: bank.galleries.iter().map(|(map, _)| *map).collect(),
-        mean: bank.windows,
+        mean: bank.window_mean,
     }
 }
 
-fn language_plan(words: &Words) -> LanguagePlan {
+fn language_plan(words: &TextReferences) -> LanguagePlan {
     LanguagePlan {
         temperature: words.temperature,
         map: words.map,

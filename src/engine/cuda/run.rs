@@ -1,6 +1,8 @@
-//! A captured run: crops judged again and again, as one CUDA graph. Made once for each kind of batch, then a frame costs a copy into pinned memory, one launch and one wait.
+//! A captured run: crops judged again and again, as one CUDA graph. Made once for each kind of
+//! batch, then a frame costs a copy into pinned memory, one launch and one wait.
 //!
-//! Everything that a capture holds on to (addresses, sizes, networks) lies in the run and is dropped with it.
+//! Everything that a capture holds on to (addresses, sizes, networks) lies in the run and is
+//! dropped with it.
 
 use super::crops::{BufferSizes, CropStage, CropTransforms, TapTables};
 use super::device::Device;
@@ -11,15 +13,17 @@ use super::memory::Buffer;
 use super::scoring::{Prototypes, Scoring, ScoringPlan};
 use super::tower::{Mark, Sizes, Tower, unmarked};
 use crate::data::picture::Picture;
-use crate::engine::device_scorer::{PartialScores, Stages};
+use crate::engine::device_scorer::{PartialScores, StageTimings};
 use crate::engine::network::Networks;
 use crate::engine::{EncodePlan, EngineError, Features, Pixels};
 use cudarc::driver::{CudaEvent, CudaGraph, sys};
 
-/// The facts that a run is captured for. Pictures, crop transforms and galleries are written into its tables before a launch.
+/// The facts that a run is captured for. Pictures, crop transforms and galleries are written into
+/// its tables before a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunKind {
-    /// For each crop the first reference bank with its mask, which decides the computed windows; `None` without references.
+    /// The first reference bank with the mask of each crop, which decides the computed windows;
+    /// `None` without references.
     pub masks: Vec<Option<usize>>,
     /// Sizes of the buffers that depend on the pictures.
     pub sizes: BufferSizes,
@@ -51,7 +55,7 @@ pub struct RunInputs<'a> {
     pub pictures: &'a [&'a Picture],
     /// Index of each crop's reference bank.
     pub references: &'a [usize],
-    /// For each map the gallery of each crop.
+    /// Galleries by map, one for each crop.
     pub galleries: &'a [Vec<GalleryRows>],
 }
 
@@ -59,7 +63,8 @@ pub struct RunInputs<'a> {
 pub struct CapturedRun {
     /// The kind that it was captured for.
     pub kind: RunKind,
-    /// Index of each crop's reference bank in the galleries' tables; empty when these are out of date.
+    /// Index of each crop's reference bank in the galleries' tables; empty when these are out of
+    /// date.
     references: Vec<usize>,
     /// Stands before the stages, so that it is dropped before the memory that it was captured from.
     graph: CapturedGraph,
@@ -89,11 +94,13 @@ impl RunStages {
 /// A captured graph. The thread that owns the encoder owns it.
 struct CapturedGraph(CudaGraph);
 
-// SAFETY: a graph belongs to its context, not to a thread; it is launched by one thread at a time, through `&mut CapturedRun`.
+// SAFETY: a graph belongs to its context, not to a thread; it is launched by one thread at a time,
+// through `&mut CapturedRun`.
 unsafe impl Send for CapturedGraph {}
 
 impl CapturedRun {
-    /// Makes the buffers, runs once, captures. A mask holds the patches of a crop that count; `None` means all.
+    /// Makes the buffers, runs once, captures. A mask holds the patches of a crop that count;
+    /// `None` means all.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device has no room or fails.
@@ -107,13 +114,7 @@ impl CapturedRun {
     ) -> Result<Self, EngineError> {
         let device = context.device;
         let kernels = context.kernels;
-        let tower = Tower::new(
-            device,
-            context.networks,
-            context.plan,
-            context.sizes,
-            masks,
-        )?;
+        let tower = Tower::new(device, context.networks, context.plan, context.sizes, masks)?;
         let lut = context.normalisation_lut;
         let mut crops = CropStage::new(device, &tower, kind.sizes, lut)?;
         crops.put(device, inputs.transforms, inputs.pictures, tables)?;
@@ -137,7 +138,8 @@ impl CapturedRun {
         })
     }
 
-    /// Marks the galleries' tables as out of date: they name buffers of references that were replaced.
+    /// Marks the galleries' tables as out of date: they name buffers of references that were
+    /// replaced.
     pub fn forget_references(&mut self) {
         self.references.clear();
     }
@@ -183,7 +185,8 @@ impl CapturedRun {
         Ok((pixels, features))
     }
 
-    /// The time of each stage, one after the other instead of as a graph, by the device's clock: `runs` times each.
+    /// The time of each stage, one after the other instead of as a graph, by the device's clock:
+    /// `runs` times each.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device fails.
@@ -192,8 +195,8 @@ impl CapturedRun {
         device: &Device,
         kernels: &Kernels,
         runs: usize,
-    ) -> Result<Stages, EngineError> {
-        let mut times: Stages = vec![];
+    ) -> Result<StageTimings, EngineError> {
+        let mut times: StageTimings = vec![];
         for run in 0..runs {
             let marks = self.marked_run(device, kernels)?;
             for pair in marks.windows(2) {
@@ -233,7 +236,7 @@ impl CapturedRun {
 }
 
 /// Adds `ms` to the time of a stage in a run: a stage may come several times in a run.
-fn add(times: &mut Stages, stage: &'static str, run: usize, ms: f64) {
+fn add(times: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
     let at = match times.iter().position(|(known, _)| *known == stage) {
         Some(at) => at,
         None => {
@@ -246,7 +249,8 @@ fn add(times: &mut Stages, stage: &'static str, run: usize, ms: f64) {
     of_runs[run] += ms;
 }
 
-/// The work that `enqueue` enqueues, as a graph. The capture ends in any case: a stream that stays in one is of no use any more.
+/// The work that `enqueue` enqueues, as a graph. The capture ends in any case: a stream that stays
+/// in one is of no use any more.
 fn captured(
     device: &Device,
     enqueue: impl FnOnce() -> Result<(), EngineError>,

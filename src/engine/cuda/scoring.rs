@@ -1,15 +1,17 @@
-//! The way from features to partial scores on the device, and the one small copy that brings them to the host.
+//! The way from features to partial scores on the device, and the one small copy that brings them
+//! to the host.
 //!
 //! ```text
-//! result: flags u32 [N], image f32 [N], language f32 [N, P], visual f32 [N, P]    (maps that are not wanted are not there)
+//! result: flags u32 [N], image f32 [N], language f32 [N, P], visual f32 [N, P]
+//!         (maps that are not wanted are not there)
 //! ```
 
 use super::device::Device;
 use super::error::failed;
+use super::kernels::Kernels;
 use super::kernels::language::{self, LanguageArgs};
 use super::kernels::nearest::{self, GalleryRows, NearestArgs};
 use super::kernels::scatter::{self, LanguageMean, MapLayer, Maps};
-use super::kernels::Kernels;
 use super::memory::{Buffer, Pinned};
 use super::tower::{Mark, ScaleWindows, Tower};
 use super::windows::UnmaskedWindows;
@@ -99,10 +101,12 @@ pub struct Scoring {
 }
 
 impl Scoring {
-    /// Makes the buffers. `galleries` holds for each map of the plan one gallery a crop; a mask the patches of a crop that count, `None` for all.
+    /// Makes the buffers. `galleries` holds for each map of the plan one gallery a crop; a mask the
+    /// patches of a crop that count, `None` for all.
     ///
     /// # Errors
-    /// [`EngineError::Run`] when the device has no room; [`EngineError::Plan`] for features that the tower does not compute.
+    /// [`EngineError::Run`] when the device has no room; [`EngineError::Plan`] for features that
+    /// the tower does not compute.
     pub fn new(
         device: &Device,
         tower: &Tower,
@@ -170,7 +174,8 @@ impl Scoring {
         Ok(())
     }
 
-    /// Enqueues everything from the tower's features to the pinned result; for `mark` see [`Tower::enqueue`].
+    /// Enqueues everything from the tower's features to the pinned result; for `mark` see
+    /// [`Tower::enqueue`].
     ///
     /// # Errors
     /// [`EngineError::Run`] when the driver refuses.
@@ -194,7 +199,8 @@ impl Scoring {
         let from = self.result.address();
         let to = self.pinned.as_mut_slice();
         let stream = device.stream.cu_stream();
-        // SAFETY: the result is as large as the pinned memory, which is read after the stream was waited for.
+        // SAFETY: the result is as large as the pinned memory, which is read after the stream was
+        // waited for.
         unsafe { result::memcpy_dtoh_async(to, from, stream) }
             .map_err(failed("cannot copy the result"))?;
         mark("copy out")
@@ -229,14 +235,16 @@ impl Scoring {
             let layers: Vec<MapLayer> = self.language.iter().map(LanguageScale::layer).collect();
             let mean = self.language_mean(map);
             let maps = self.maps(at);
-            // SAFETY: the layers hold addresses of their own buffers; the result has room for the maps.
+            // SAFETY: the layers hold addresses of their own buffers; the result has room for the
+            // maps.
             unsafe { scatter::language_map(kernels, stream, &layers, mean, maps) }?;
         }
         if let Some(at) = self.layout.visual {
             let mean = self.plan.mean;
             let layers: Vec<MapLayer> = self.visual.iter().map(|map| map.layer(mean)).collect();
             let maps = self.maps(at);
-            // SAFETY: the layers hold addresses of their own buffers; the result has room for the maps.
+            // SAFETY: the layers hold addresses of their own buffers; the result has room for the
+            // maps.
             unsafe { scatter::visual_map(kernels, stream, &layers, maps) }?;
         }
         Ok(())
@@ -269,7 +277,7 @@ impl Scoring {
         let flags = &words[..self.crops];
         if let Some(crop) = flags.iter().position(|flag| *flag != [0; 4]) {
             return Err(EngineError::Run(format!(
-                "a feature of look {crop} is not finite"
+                "a feature of crop {crop} is not finite"
             )));
         }
         let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
@@ -278,7 +286,7 @@ impl Scoring {
             let scores = self.scores_of(crop, &values);
             if !scores.are_finite() {
                 return Err(EngineError::Run(format!(
-                    "a value of look {crop} was never written, or is not finite"
+                    "a value of crop {crop} was never written, or is not finite"
                 )));
             }
             all.push(scores);
@@ -290,7 +298,10 @@ impl Scoring {
     fn scores_of(&self, crop: usize, values: &[f32]) -> PartialScores {
         let cells = self.grid * self.grid;
         let map = |at: usize| values[at + crop * cells..][..cells].to_vec();
-        let image = self.whole.as_ref().map(|_| values[self.layout.image + crop]);
+        let image = self
+            .whole
+            .as_ref()
+            .map(|_| values[self.layout.image + crop]);
         PartialScores {
             grid: self.grid,
             image,
@@ -339,7 +350,7 @@ impl Scoring {
 /// The plan of the encoder is not the recipe's: a bug of the caller, told instead of computed past.
 fn unplanned(what: &str) -> EngineError {
     EngineError::Plan(format!(
-        "the lesson needs {what}, which the encoder was not opened for"
+        "the references need {what}, which the encoder was not opened for"
     ))
 }
 

@@ -1,7 +1,8 @@
-//! ONNX Runtime as the networks of the tests' stand-in device, whose memory is the host's. It goes through the same enqueueing and capturing as TensorRT, as a host function of the stream.
+//! ONNX Runtime as the networks of the tests' stand-in device, whose memory is the host's. It goes
+//! through the same enqueueing and capturing as TensorRT, as a host function of the stream.
 
-use crate::engine::graphs::{Graph, typed};
-use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
+use crate::engine::graphs::{ModelGraph, typed_graph};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use crate::engine::onnx::{Runtime, run_error};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
@@ -33,21 +34,21 @@ impl StandIn {
         precision: Precision,
         looks_max: usize,
     ) -> Result<Self, EngineError> {
-        let session = |part: Part| -> Result<Arc<Mutex<Session>>, EngineError> {
-            let graph = typed(model, plan, part, precision)?.bytes()?;
+        let session = |part: TowerPart| -> Result<Arc<Mutex<Session>>, EngineError> {
+            let graph = typed_graph(model, plan, part, precision)?.bytes()?;
             let session = runtime
                 .builder()
                 .and_then(|mut builder| builder.commit_from_memory(&graph))
                 .map_err(|error| EngineError::Model(error.to_string()))?;
             Ok(Arc::new(Mutex::new(session)))
         };
-        let trunk = session(Part::Trunk)?;
+        let trunk = session(TowerPart::Trunk)?;
         let windows = if plan.scales.is_empty() {
             None
         } else {
-            Some(session(Part::Windows)?)
+            Some(session(TowerPart::Windows)?)
         };
-        let graph = Graph::of(model, plan, Part::Trunk)?;
+        let graph = ModelGraph::of(model, plan, TowerPart::Trunk)?;
         let outputs = &graph.inner().output;
         Ok(StandIn {
             trunk,
@@ -61,20 +62,20 @@ impl StandIn {
         })
     }
 
-    fn session(&self, part: Part) -> Result<&Arc<Mutex<Session>>, EngineError> {
+    fn session(&self, part: TowerPart) -> Result<&Arc<Mutex<Session>>, EngineError> {
         match part {
-            Part::Trunk => Ok(&self.trunk),
-            Part::Windows => self
+            TowerPart::Trunk => Ok(&self.trunk),
+            TowerPart::Windows => self
                 .windows
                 .as_ref()
                 .ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned())),
         }
     }
 
-    fn is_output(&self, part: Part, name: &str) -> bool {
+    fn is_output(&self, part: TowerPart, name: &str) -> bool {
         match part {
-            Part::Trunk => self.outputs.iter().any(|output| output == name),
-            Part::Windows => name == "embedding",
+            TowerPart::Trunk => self.outputs.iter().any(|output| output == name),
+            TowerPart::Windows => name == "embedding",
         }
     }
 }
@@ -86,7 +87,7 @@ impl Networks for StandIn {
 
     unsafe fn bind(
         &self,
-        part: Part,
+        part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
         let session = self.session(part)?;
@@ -110,13 +111,15 @@ struct BoundSession {
     precision: Precision,
 }
 
-/// A session as a host function of a stream. Boxed, because the stream and the graphs captured from it hold its address.
+/// A session as a host function of a stream. Boxed, because the stream and the graphs captured from
+/// it hold its address.
 struct HostNetwork(Box<BoundSession>);
 
 impl Network for HostNetwork {
     unsafe fn enqueue(&mut self, stream: sys::CUstream) -> Result<(), EngineError> {
         let bound = (&raw const *self.0).cast_mut().cast::<c_void>();
-        // SAFETY: `bound` lives as long as this network, which the caller keeps until the work and the graphs that were captured of it are gone.
+        // SAFETY: `bound` lives as long as this network, which the caller keeps until the work and
+        // the graphs that were captured of it are gone.
         unsafe { result::stream::launch_host_function(stream, run, bound) }.map_err(run_error)
     }
 }
@@ -178,14 +181,16 @@ impl BoundSession {
 
     fn read<T>(&self, tensor: &Binding) -> &[T] {
         let start = tensor.address as *const T;
-        // SAFETY: `bind` was promised as many values at this address, which is the host's on this device; the stream runs one thing at a time.
+        // SAFETY: `bind` was promised as many values at this address, which is the host's on this
+        // device; the stream runs one thing at a time.
         unsafe { std::slice::from_raw_parts(start, values(tensor)) }
     }
 
     #[expect(clippy::mut_from_ref, reason = "the memory is the device's, not ours")]
     fn written<T>(&self, tensor: &Binding) -> &mut [T] {
         let start = tensor.address as *mut T;
-        // SAFETY: `bind` was promised as many values at this address, which is the host's on this device; the stream runs one thing at a time.
+        // SAFETY: `bind` was promised as many values at this address, which is the host's on this
+        // device; the stream runs one thing at a time.
         unsafe { std::slice::from_raw_parts_mut(start, values(tensor)) }
     }
 

@@ -1,12 +1,13 @@
-//! The vision tower on the device: pixels to patch tokens, the picture's embedding and those of its windows, in buffers whose addresses never change.
+//! The vision tower on the device: pixels to patch tokens, the picture's embedding and those of its
+//! windows, in buffers whose addresses never change.
 
 use super::device::Device;
-use super::kernels::gather::{self, GatherArgs};
 use super::kernels::Kernels;
+use super::kernels::gather::{self, GatherArgs};
 use super::memory::Buffer;
 use super::windows::UnmaskedWindows;
 use crate::engine::graphs::{layer_output, trunk_outputs};
-use crate::engine::network::{Binding, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Network, Networks, Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError, Features, PatchLayer, Pixels, WindowFeatures};
 use crate::model::ModelSpec;
 use half::f16;
@@ -85,7 +86,8 @@ impl Tower {
     /// A tower for one crop a mask. A mask holds the patches that count; `None` means all.
     ///
     /// # Errors
-    /// [`EngineError::Run`] when the device has no room; [`EngineError::Plan`] for more than the networks were built for.
+    /// [`EngineError::Run`] when the device has no room; [`EngineError::Plan`] for more than the
+    /// networks were built for.
     pub fn new(
         device: &Device,
         networks: &dyn Networks,
@@ -107,8 +109,9 @@ impl Tower {
             bindings.push(binding(&name, &dims, &buffer));
             outputs.push((name, buffer));
         }
-        // SAFETY: the buffers are as large as their dims, and the network is dropped before them or with them.
-        let trunk = unsafe { networks.bind(Part::Trunk, &bindings) }?;
+        // SAFETY: the buffers are as large as their dims, and the network is dropped before them or
+        // with them.
+        let trunk = unsafe { networks.bind(TowerPart::Trunk, &bindings) }?;
         let mut scales = vec![];
         for scale in &plan.scales {
             let windows = UnmaskedWindows::new(sizes.grid, *scale, masks);
@@ -125,7 +128,8 @@ impl Tower {
         })
     }
 
-    /// Enqueues everything between the pixels and the features. `mark` hears the name of each stage after it was enqueued.
+    /// Enqueues everything between the pixels and the features. `mark` hears the name of each stage
+    /// after it was enqueued.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the driver or the network refuses.
@@ -143,7 +147,8 @@ impl Tower {
         let tokens = self.output("tokens").map_or(0, Buffer::address);
         for scale in &mut self.scales {
             let args = scale.gather_args(tokens, self.sizes);
-            // SAFETY: the trunk's tokens are there wherever the plan has windows, and all buffers are as large as said.
+            // SAFETY: the trunk's tokens are there wherever the plan has windows, and all buffers
+            // are as large as said.
             unsafe { gather::enqueue(kernels, &device.stream, &args) }?;
             mark("gather")?;
             // SAFETY: the stream is that of the device that the network was bound for.
@@ -315,7 +320,7 @@ impl ScaleWindows {
             binding("embedding", &embeddings_dims, &embeddings),
         ];
         // SAFETY: the buffers are as large as their dims, and the network is dropped with them.
-        let network = unsafe { networks.bind(Part::Windows, &bindings) }?;
+        let network = unsafe { networks.bind(TowerPart::Windows, &bindings) }?;
         Ok(ScaleWindows {
             places: device.buffer_of(&windows.places)?,
             windows,

@@ -1,7 +1,7 @@
 //! The windows of a run's crops that are computed: the tables that the kernels follow.
 
 use super::kernels::gather::WindowPlace;
-use crate::engine::counted_windows;
+use crate::engine::unmasked_windows;
 
 /// The unmasked windows of one scale, crop by crop; patches are windows of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub struct UnmaskedWindows {
     pub places: Vec<WindowPlace>,
     /// Index of each crop's first window, and the number of windows: `[N + 1]`.
     pub begin: Vec<i32>,
-    /// Index in `places` of each window of each crop, -1 for a masked one: `[N, (grid - scale + 1)^2]`.
+    /// Index in `places` of each window of each crop, -1 for a masked one: `[N, (grid - scale +
+    /// 1)^2]`.
     pub place: Vec<i32>,
 }
 
@@ -28,7 +29,7 @@ impl UnmaskedWindows {
         };
         for (crop, mask) in masks.iter().enumerate() {
             let mut place = vec![-1; across * across];
-            for window in counted_windows(grid, scale, *mask) {
+            for window in unmasked_windows(grid, scale, *mask) {
                 place[window] = windows.count() as i32;
                 let row = window / across;
                 let column = window % across;

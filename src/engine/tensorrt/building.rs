@@ -1,10 +1,11 @@
-//! One graph to one plan: the typed graph as a file, the profiles that its shapes need, the library's builder.
+//! One graph to one plan: the typed graph as a file, the profiles that its shapes need, the
+//! library's builder.
 
 use super::key::PlanTarget;
 use super::library::Library;
 use super::raw::{Builder, Capabilities, Memory, Monitor, PhaseStep, Shapes};
-use crate::engine::graphs::typed;
-use crate::engine::network::{Part, Precision};
+use crate::engine::graphs::typed_graph;
+use crate::engine::network::{Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
 use std::path::Path;
@@ -28,7 +29,7 @@ pub struct BuildOrder<'a> {
 #[derive(Debug, Clone)]
 pub struct BuildProgress {
     /// The graph that is built.
-    pub part: Part,
+    pub part: TowerPart,
     /// The last step of it.
     pub step: PhaseStep,
 }
@@ -42,7 +43,8 @@ pub(super) struct Built<'a> {
     pub cache: Option<Memory<'a>>,
 }
 
-/// `NetworkDefinitionCreationFlag::kSTRONGLY_TYPED` of TensorRT 10; later versions know nothing else.
+/// `NetworkDefinitionCreationFlag::kSTRONGLY_TYPED` of TensorRT 10; later versions know nothing
+/// else.
 const STRONGLY_TYPED: u32 = 1 << 1;
 
 /// `BuilderFlag::kTF32` of TensorRT 10, which is set from the start.
@@ -50,7 +52,8 @@ const TF32_TEN: i32 = 7;
 /// `BuilderFlag::kTF32` of TensorRT 11.
 const TF32_ELEVEN: i32 = 6;
 
-/// `BuilderFlag::kREQUIRE_USER_ALLOCATION` of TensorRT-RTX: a run allocates nothing, so that it can be captured.
+/// `BuilderFlag::kREQUIRE_USER_ALLOCATION` of TensorRT-RTX: a run allocates nothing, so that it can
+/// be captured.
 const REQUIRE_USER_ALLOCATION: i32 = 28;
 
 /// `ComputeCapability::kCURRENT`: the GPU of this machine.
@@ -63,7 +66,7 @@ const CURRENT: u32 = 1;
 pub(super) fn build<'a>(
     library: &'a Library,
     order: &BuildOrder,
-    part: Part,
+    part: TowerPart,
     work: &Path,
     cache: &[u8],
     on_progress: &OnProgress,
@@ -82,7 +85,7 @@ pub(super) fn build<'a>(
             .add_profile(&[Shapes { input, dims }])
             .map_err(failed)?;
     }
-    let graph = typed(order.model, order.plan, part, order.precision)?;
+    let graph = typed_graph(order.model, order.plan, part, order.precision)?;
     let onnx = graph.write(work)?;
     let on_step = |step: PhaseStep| on_progress(BuildProgress { part, step });
     let monitor = Monitor::new(&on_step);
@@ -138,18 +141,20 @@ fn set_options(
 }
 
 /// Name of the graph's input.
-pub(super) fn input(part: Part) -> &'static str {
+pub(super) fn input(part: TowerPart) -> &'static str {
     match part {
-        Part::Trunk => "pixels",
-        Part::Windows => "tokens",
+        TowerPart::Trunk => "pixels",
+        TowerPart::Windows => "tokens",
     }
 }
 
-/// Smallest, best and largest dims of the input, a profile each: the trunk has one, the windows one a scale, whose token count is fixed. Best is one crop: a line judges one part at a time. There may be fewer windows than a whole crop has: masks leave some out.
-fn profiles(order: &BuildOrder, part: Part) -> Vec<[Vec<usize>; 3]> {
+/// Smallest, best and largest dims of the input, a profile each: the trunk has one, the windows one
+/// a scale, whose token count is fixed. Best is one crop: a line judges one part at a time. There
+/// may be fewer windows than a whole crop has: masks leave some out.
+fn profiles(order: &BuildOrder, part: TowerPart) -> Vec<[Vec<usize>; 3]> {
     match part {
-        Part::Trunk => vec![trunk_profile(order)],
-        Part::Windows => order
+        TowerPart::Trunk => vec![trunk_profile(order)],
+        TowerPart::Windows => order
             .plan
             .scales
             .iter()

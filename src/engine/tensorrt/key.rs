@@ -21,12 +21,14 @@ pub enum PlanTarget {
         /// Text that tells the GPU from others of its kind ([`PlanTarget::of`]).
         gpu: String,
     },
-    /// Any of these compute capabilities (86 for 8.6); only TensorRT-RTX builds for a GPU that is not there.
+    /// Any of these compute capabilities (86 for 8.6); only TensorRT-RTX builds for a GPU that is
+    /// not there.
     Capabilities(Vec<u32>),
 }
 
 impl PlanTarget {
-    /// The GPU of `device`. Its name is not enough: every Jetson Orin is called Orin, with 8 to 16 multiprocessors.
+    /// The GPU of `device`. Its name is not enough: every Jetson Orin is called Orin, with 8 to 16
+    /// multiprocessors.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the driver does not tell.
@@ -152,7 +154,8 @@ impl Key {
         hex(&digest[..8])
     }
 
-    /// Name of the file with the library's measurements on this GPU: on another one they would mislead.
+    /// Name of the file with the library's measurements on this GPU: on another one they would
+    /// mislead.
     pub(super) fn timings(&self) -> String {
         let gpu = self.gpu.as_deref().unwrap_or_default();
         let words = format!("timing-{}-{}-{gpu}", self.library, self.gpus());
@@ -169,23 +172,39 @@ impl Key {
         list.join(", ")
     }
 
-    /// Reasons why a plan of this key does not serve for `wanted`; empty when it serves: it may compute more than that.
+    /// Reasons why a plan of this key does not serve for `wanted`; empty when it serves: it may
+    /// compute more than that.
     pub fn unfit(&self, wanted: &Key) -> Vec<String> {
-        let mut reasons = Unfit::default();
-        let format = |key: &Key| key.format.to_string();
-        reasons.unless_same("its format is", self, wanted, format);
-        let library = |key: &Key| key.library.clone();
-        reasons.unless_same("it was built by", self, wanted, library);
+        let mut reasons = UnfitReasons::default();
+        if self.format != wanted.format {
+            let has = self.format.to_string();
+            let needed = wanted.format.to_string();
+            reasons.note("its format is", &has, &needed);
+        }
+        if self.library != wanted.library {
+            reasons.note("it was built by", &self.library, &wanted.library);
+        }
         self.check_gpu(wanted, &mut reasons);
-        let precision = |key: &Key| key.precision.name().to_owned();
-        reasons.unless_same("it computes in", self, wanted, precision);
+        if self.precision != wanted.precision {
+            let has = self.precision.name();
+            let needed = wanted.precision.name();
+            reasons.note("it computes in", has, needed);
+        }
         if self.model != wanted.model {
             let has = short(&self.model);
             let needed = short(&wanted.model);
             reasons.note("it is of the model", has, needed);
         }
-        let side = |key: &Key| format!("{} pixels", key.side);
-        reasons.unless_same("it takes a side of", self, wanted, side);
+        self.check_sizes(wanted, &mut reasons);
+        reasons.0
+    }
+
+    fn check_sizes(&self, wanted: &Key, reasons: &mut UnfitReasons) {
+        if self.side != wanted.side {
+            let has = format!("{} pixels", self.side);
+            let needed = format!("{} pixels", wanted.side);
+            reasons.note("it takes a side of", &has, &needed);
+        }
         if !holds_all(&self.outputs, &wanted.outputs) {
             let has = self.outputs.join(", ");
             let needed = wanted.outputs.join(", ");
@@ -201,10 +220,9 @@ impl Key {
             let needed = wanted.looks_max.to_string();
             reasons.note("it takes looks up to", &has, &needed);
         }
-        reasons.0
     }
 
-    fn check_gpu(&self, wanted: &Key, reasons: &mut Unfit) {
+    fn check_gpu(&self, wanted: &Key, reasons: &mut UnfitReasons) {
         if !holds_all(&self.sm, &wanted.sm) {
             reasons.note("it is for", &self.gpus(), &wanted.gpus());
             return;
@@ -220,20 +238,11 @@ impl Key {
 
 /// Reasons why a plan does not serve.
 #[derive(Default)]
-struct Unfit(Vec<String>);
+struct UnfitReasons(Vec<String>);
 
-impl Unfit {
+impl UnfitReasons {
     fn note(&mut self, what: &str, has: &str, needed: &str) {
         self.0.push(format!("{what} {has}, not {needed}"));
-    }
-
-    /// Notes a fact of which both keys must have the same.
-    fn unless_same(&mut self, what: &str, has: &Key, needed: &Key, fact: fn(&Key) -> String) {
-        let has = fact(has);
-        let needed = fact(needed);
-        if has != needed {
-            self.note(what, &has, &needed);
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The TensorRT of this machine: looked for by file, loaded at run time, refused where its tables are unknown.
+//! The TensorRT of this machine: looked for by file, loaded at run time, refused where its tables
+//! are unknown.
 
 use super::raw::{Loaded, Logger};
 use crate::engine::EngineError;
@@ -29,7 +30,8 @@ pub struct LibraryVersion {
 }
 
 impl LibraryVersion {
-    /// The version in a number of `getInferLibVersion`: since 10 `major * 10000 + minor * 100 + patch`, before `major * 1000 + ...`. RTX has the newer way.
+    /// The version in a number of `getInferLibVersion`: since 10 `major * 10000 + minor * 100 +
+    /// patch`, before `major * 1000 + ...`. RTX has the newer way.
     fn of(kind: LibraryKind, number: u32) -> Self {
         let unit = if kind == LibraryKind::Full && number < 10_000 {
             1000
@@ -84,10 +86,11 @@ const FOLDERS: [&str; 3] = ["", "tensorrt", "tensorrt-rtx"];
 
 const WAY_OUT: &str = "install TensorRT 10 or 11 (Jetson: it comes with JetPack, apt-get install tensorrt; else \
     NVIDIA's apt repository, apt-get install libnvinfer10 libnvonnxparsers10) or, for RTX cards, run \
-    tools/fetch-tensorrt-rtx (PyPI's tensorrt-rtx-cu13-libs); backend = \"onnx\" needs none of it";
+    tools/gpu/fetch-tensorrt-rtx (PyPI's tensorrt-rtx-cu13-libs); backend = \"onnx\" needs none of it";
 
 impl Library {
-    /// Loads the library of the configured folder; else the first, full ones before RTX, of [`library_folders`] and the loader's own places.
+    /// Loads the library of the configured folder; else the first, full ones before RTX, of
+    /// [`library_folders`] and the loader's own places.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with all places that were tried and the reason of each.
@@ -206,7 +209,8 @@ impl Library {
         self.0.slots
     }
 
-    /// The slots of RTX, which alone builds for a GPU that is not there; `None` for the full library.
+    /// The slots of RTX, which alone builds for a GPU that is not there; `None` for the full
+    /// library.
     pub(super) fn rtx(&self) -> Option<&'static RtxSlots> {
         match self.0.kind {
             LibraryKind::Full => None,
@@ -220,11 +224,9 @@ impl Library {
     }
 }
 
-/// Files that may be the library, full ones first: where a machine has both, the full one is made for more GPUs and knows them better. Folders without any are noted in `tried`.
-fn candidates(
-    configured: Option<&Path>,
-    tried: &mut Vec<String>,
-) -> Vec<(PathBuf, LibraryKind)> {
+/// Files that may be the library, full ones first: where a machine has both, the full one is made
+/// for more GPUs and knows them better. Folders without any are noted in `tried`.
+fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBuf, LibraryKind)> {
     let folders = match configured {
         Some(folder) => vec![folder.to_owned()],
         None => folders(),
@@ -305,7 +307,11 @@ mod tests {
             )
             .is_some()
         };
-        assert!(known(LibraryKind::Full, 10, 1) && known(LibraryKind::Full, 11, 9) && known(LibraryKind::Rtx, 1, 5));
+        assert!(
+            known(LibraryKind::Full, 10, 1)
+                && known(LibraryKind::Full, 11, 9)
+                && known(LibraryKind::Rtx, 1, 5)
+        );
         assert!(
             !known(LibraryKind::Full, 8, 6)
                 && !known(LibraryKind::Full, 10, 0)

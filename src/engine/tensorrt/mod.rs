@@ -1,8 +1,9 @@
-//! TensorRT 10, 11 and TensorRT-RTX, loaded at run time through a binding of our own: one binary serves machines with any of them and machines with none.
+//! TensorRT 10, 11 and TensorRT-RTX, loaded at run time through a binding of our own: one binary
+//! serves machines with any of them and machines with none.
 //!
 //! ```text
-//! library   finds and loads it         vtable  slots of its functions           raw    calls them; all `unsafe`
-//! building  graph -> plan              key     facts that a plan depends on     plans  a model folder's
+//! library   finds and loads it     vtable  slots of its functions        raw    calls them
+//! building  graph -> plan          key     facts that a plan depends on  plans  a model folder's
 //! networks  plan -> runs on a stream, behind `engine::network`
 //! ```
 

@@ -1,15 +1,17 @@
 //! A plan on the device, behind the seam for networks.
 //!
-//! The values between the layers have one room for everything that is bound of a plan: all of it runs on the device's one stream, one after the other. It is as large as the largest profile asks for, and stays at its address, which captured graphs hold.
+//! The values between the layers have one room for everything that is bound of a plan: all of it
+//! runs on the device's one stream, one after the other. It is as large as the largest profile asks
+//! for, and stays at its address, which captured graphs hold.
 
 use super::building::input;
 use super::library::Library;
 use super::plan::{BuiltPlan, write};
-use super::raw::{Context, DeserializedEngine, Scratch, TensorInfo};
+use super::raw::{Context, DeserializedEngine, Scratch};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
 use crate::engine::cuda::memory::Buffer;
-use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use cudarc::driver::sys::CUstream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,12 +32,9 @@ impl TensorRt {
     /// Opens the plan on the device.
     ///
     /// # Errors
-    /// [`EngineError::Model`] when the plan's bytes are not those that were built, [`EngineError::Unavailable`] when the library cannot run it on this device.
-    pub fn open(
-        library: &Library,
-        device: &Device,
-        plan: &BuiltPlan,
-    ) -> Result<Self, EngineError> {
+    /// [`EngineError::Model`] when the plan's bytes are not those that were built,
+    /// [`EngineError::Unavailable`] when the library cannot run it on this device.
+    pub fn open(library: &Library, device: &Device, plan: &BuiltPlan) -> Result<Self, EngineError> {
         let opened = TensorRt::of(library, device, plan);
         if opened.is_err() {
             // Another process may have accepted a newer one between two files of it.
@@ -48,11 +47,11 @@ impl TensorRt {
 
     fn of(library: &Library, device: &Device, plan: &BuiltPlan) -> Result<Self, EngineError> {
         device.bind()?;
-        let trunk = engine_of(library, device, plan, Part::Trunk)?;
+        let trunk = engine_of(library, device, plan, TowerPart::Trunk)?;
         let mut scratch = trunk.scratch_bytes();
         let mut windows = None;
         if !plan.key.scales.is_empty() {
-            let engine = engine_of(library, device, plan, Part::Windows)?;
+            let engine = engine_of(library, device, plan, TowerPart::Windows)?;
             scratch = scratch.max(engine.scratch_bytes());
             windows = Some(engine);
         }
@@ -73,10 +72,10 @@ impl TensorRt {
         })
     }
 
-    fn engine(&self, part: Part) -> Result<&Arc<DeserializedEngine>, EngineError> {
+    fn engine(&self, part: TowerPart) -> Result<&Arc<DeserializedEngine>, EngineError> {
         match part {
-            Part::Trunk => Ok(&self.trunk),
-            Part::Windows => self
+            TowerPart::Trunk => Ok(&self.trunk),
+            TowerPart::Windows => self
                 .windows
                 .as_ref()
                 .ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned())),
@@ -89,7 +88,7 @@ fn engine_of(
     library: &Library,
     device: &Device,
     plan: &BuiltPlan,
-    part: Part,
+    part: TowerPart,
 ) -> Result<Arc<DeserializedEngine>, EngineError> {
     let bytes = plan.read(part)?;
     let engine = deserialized(library, plan, part, &bytes).map_err(|words| {
@@ -97,7 +96,9 @@ fn engine_of(
         let path = plan.path.display();
         let gpu = &device.name;
         let sm = device.sm;
-        EngineError::Unavailable(format!("{name} cannot run {path} on {gpu} (sm_{sm}): {words}"))
+        EngineError::Unavailable(format!(
+            "{name} cannot run {path} on {gpu} (sm_{sm}): {words}"
+        ))
     })?;
     Ok(Arc::new(engine))
 }
@@ -105,7 +106,7 @@ fn engine_of(
 fn deserialized(
     library: &Library,
     plan: &BuiltPlan,
-    part: Part,
+    part: TowerPart,
     bytes: &[u8],
 ) -> Result<DeserializedEngine, String> {
     let mut engine = DeserializedEngine::new(
@@ -123,17 +124,17 @@ fn deserialized(
     Ok(engine)
 }
 
-/// Checks that an engine has the input that we bind, and every tensor the type that our kernels write.
-fn check(engine: &DeserializedEngine, part: Part, precision: Precision) -> Result<(), String> {
+/// Checks that an engine has the input that we bind, and every tensor the type that our kernels
+/// write.
+fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> Result<(), String> {
     // `nvinfer1::DataType`.
     let element = match precision {
         Precision::Fp32 => 0,
         Precision::Fp16 => 1,
     };
     let input = input(part);
-    let is_our_input = |tensor: &TensorInfo| tensor.is_input && tensor.name == input;
     let tensors = engine.tensors();
-    if !tensors.iter().any(is_our_input) {
+    if !tensors.iter().any(|tensor| tensor.is_input_named(input)) {
         return Err(format!("it has no input {input:?}"));
     }
     for tensor in &tensors {
@@ -174,7 +175,7 @@ impl Networks for TensorRt {
 
     unsafe fn bind(
         &self,
-        part: Part,
+        part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
@@ -224,7 +225,7 @@ struct Binder<'a> {
     device: &'a Device,
     engine: &'a Arc<DeserializedEngine>,
     scratch: &'a Buffer,
-    part: Part,
+    part: TowerPart,
     tensors: &'a [Binding],
     bytes_each: usize,
 }
@@ -245,7 +246,8 @@ impl Binder<'_> {
             address: self.scratch.address(),
             bytes: self.scratch.bytes(),
         };
-        // SAFETY: the stream is the device's, which is current; the bound graph holds the scratch and runs on that stream alone.
+        // SAFETY: the stream is the device's, which is current; the bound graph holds the scratch
+        // and runs on that stream alone.
         let context = unsafe { self.engine.context(profile, stream.cast(), scratch) };
         let mut context = context.map_err(|words| self.failed(&words))?;
         // The profile's copies end before anything else uses it.
@@ -255,7 +257,8 @@ impl Binder<'_> {
         Ok(context)
     }
 
-    /// Every tensor of the engine with its dims, which are those of its binding; all bindings have a tensor.
+    /// Every tensor of the engine with its dims, which are those of its binding; all bindings have
+    /// a tensor.
     fn shapes(&self, context: &Context) -> Result<Vec<(String, Vec<usize>)>, EngineError> {
         let mut shapes = vec![];
         for tensor in self.engine.tensors() {

@@ -4,7 +4,7 @@ use super::key::Key;
 use super::raw::exchange;
 use crate::base::hex::hex;
 use crate::engine::EngineError;
-use crate::engine::network::Part;
+use crate::engine::network::TowerPart;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
@@ -100,8 +100,9 @@ impl BuiltPlan {
     /// The plan of `part`, exactly as it was built.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] when there is none, [`EngineError::Model`] when its bytes are not those that were built.
-    pub fn read(&self, part: Part) -> Result<Vec<u8>, EngineError> {
+    /// [`EngineError::Plan`] when there is none, [`EngineError::Model`] when its bytes are not
+    /// those that were built.
+    pub fn read(&self, part: TowerPart) -> Result<Vec<u8>, EngineError> {
         let name = file_name(part);
         let Some(expected) = self.manifest.files.get(name) else {
             let path = self.path.display();
@@ -126,11 +127,12 @@ impl BuiltPlan {
         Ok(bytes)
     }
 
-    /// File for the kernels that TensorRT-RTX compiles of `part`. Not in the folder, which is renamed while the plan runs.
-    pub(super) fn jit_file(&self, part: Part) -> PathBuf {
+    /// File for the kernels that TensorRT-RTX compiles of `part`. Not in the folder, which is
+    /// renamed while the plan runs.
+    pub(super) fn jit_file(&self, part: TowerPart) -> PathBuf {
         let name = match part {
-            Part::Trunk => "trunk.jit",
-            Part::Windows => "windows.jit",
+            TowerPart::Trunk => "trunk.jit",
+            TowerPart::Windows => "windows.jit",
         };
         self.beside(name)
     }
@@ -138,7 +140,8 @@ impl BuiltPlan {
     /// Lets the candidate serve from now on, in place of an older plan of its key.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when the folder cannot be written, or another plan lies there than was compared.
+    /// [`EngineError::Unavailable`] when the folder cannot be written, or another plan lies there
+    /// than was compared.
     pub fn accept(self) -> Result<BuiltPlan, EngineError> {
         self.check_unchanged()?;
         let serving = self.path.with_file_name(self.key.name());
@@ -172,7 +175,8 @@ impl BuiltPlan {
         is_other.then_some(now)
     }
 
-    /// Checks that the plan in the folder is the one that was compared: a verdict is about that one alone.
+    /// Checks that the plan in the folder is the one that was compared: a verdict is about that one
+    /// alone.
     fn check_unchanged(&self) -> Result<(), EngineError> {
         match BuiltPlan::open(&self.path) {
             Ok(now) if now.manifest == self.manifest => Ok(()),
@@ -197,10 +201,10 @@ impl PlanManifest {
     }
 }
 
-pub(super) fn file_name(part: Part) -> &'static str {
+pub(super) fn file_name(part: TowerPart) -> &'static str {
     match part {
-        Part::Trunk => "trunk.plan",
-        Part::Windows => "windows.plan",
+        TowerPart::Trunk => "trunk.plan",
+        TowerPart::Windows => "windows.plan",
     }
 }
 

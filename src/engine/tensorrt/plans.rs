@@ -4,11 +4,14 @@
 //! DIR/plans/<key>.candidate/   built, not yet compared with the CPU   -- accept() -->  <key>
 //!           <key>/             serves                                 -- refuse() -->  <key>.refused
 //!           <key>.refused/     plan.toml alone, with the reason: told again instead of built again
-//!           <key>.trunk.jit, ...           kernels that TensorRT-RTX compiled of it for this GPU; saves time at the next start
-//!           timing-<library>-<GPU>.cache   measurements of the builder; saves time when built again
-//! each holds trunk.plan, windows.plan (where there are windows) and plan.toml: the key in words, and sizes and SHA-256
+//!           <key>.trunk.jit, ...           kernels that TensorRT-RTX compiled for this GPU
+//!           timing-<library>-<GPU>.cache   measurements of the builder
+//!
+//! each holds trunk.plan, windows.plan (where there are windows) and plan.toml:
+//! the key in words, and sizes and SHA-256. The .jit and .cache files only save time.
 //! ```
-//! A plan appears whole or not at all, and an accepted one serves until another of its key is accepted.
+//! A plan appears whole or not at all, and an accepted one serves until another of its key is
+//! accepted.
 
 use super::building::{BuildOrder, OnProgress, build};
 use super::key::Key;
@@ -16,7 +19,7 @@ use super::library::Library;
 use super::plan::{BuiltPlan, PlanFile, PlanFiles, PlanManifest, PlanState};
 use super::plan::{CANDIDATE, file_name, replace, sha256, unwritable, write};
 use crate::engine::EngineError;
-use crate::engine::network::Part;
+use crate::engine::network::TowerPart;
 use crate::model::ModelFolder;
 use std::fs;
 use std::io;
@@ -99,7 +102,8 @@ impl Plans {
         Ok((plans, problems))
     }
 
-    /// Waits until no other process builds or compares a plan in this folder, and keeps all others from it until the returned file is dropped, or this process has ended.
+    /// Waits until no other process builds or compares a plan in this folder, and keeps all others
+    /// from it until the returned file is dropped, or this process has ended.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when the folder cannot be written.
@@ -109,9 +113,7 @@ impl Plans {
         let file = fs::File::create(&path).map_err(unwritable(&path))?;
         if file.try_lock().is_err() {
             let folder = self.folder.display();
-            tracing::info!(
-                "another process builds or compares a plan in {folder}; waiting for it"
-            );
+            tracing::info!("another process builds or compares a plan in {folder}; waiting for it");
             file.lock().map_err(unwritable(&path))?;
         }
         Ok(file)
@@ -134,10 +136,12 @@ impl Plans {
         Ok(found)
     }
 
-    /// Builds the order's plan, as a candidate in place of an older one. A build that was cut leaves no files that are read.
+    /// Builds the order's plan, as a candidate in place of an older one. A build that was cut
+    /// leaves no files that are read.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] for a plan that cannot be built, [`EngineError::Unavailable`] with the library's words.
+    /// [`EngineError::Plan`] for a plan that cannot be built, [`EngineError::Unavailable`] with the
+    /// library's words.
     pub fn build(
         &self,
         library: &Library,
@@ -157,8 +161,8 @@ impl Plans {
         let work = BuildFolder::begin(&self.folder)?;
         let cache = self.folder.join(key.timings());
         let mut files = PlanFiles::new();
-        for part in [Part::Trunk, Part::Windows] {
-            if part == Part::Trunk || !order.plan.scales.is_empty() {
+        for part in [TowerPart::Trunk, TowerPart::Windows] {
+            if part == TowerPart::Trunk || !order.plan.scales.is_empty() {
                 let file = work.build(library, order, part, &cache, on_progress)?;
                 files.insert(file_name(part).to_owned(), file);
             }
@@ -232,12 +236,13 @@ impl BuildFolder {
         Ok(BuildFolder { _held: held, path })
     }
 
-    /// Builds one part. The builder's measurements are read from the file `cache`, and written back there.
+    /// Builds one part. The builder's measurements are read from the file `cache`, and written back
+    /// there.
     fn build(
         &self,
         library: &Library,
         order: &BuildOrder,
-        part: Part,
+        part: TowerPart,
         cache: &Path,
         on_progress: &OnProgress,
     ) -> Result<PlanFile, EngineError> {
@@ -334,7 +339,7 @@ mod tests {
             found
                 .accepted
                 .expect("serves")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"old"
         );
@@ -348,7 +353,7 @@ mod tests {
             found
                 .accepted
                 .expect("serves less, too")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"new"
         );
@@ -377,7 +382,7 @@ mod tests {
             found
                 .candidate
                 .expect("untouched")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"another's"
         );
@@ -400,11 +405,11 @@ mod tests {
         let old = accepted(b"old");
         assert!(old.successor().is_none());
         accepted(b"new one");
-        old.read(Part::Trunk).expect_err("it is gone");
+        old.read(TowerPart::Trunk).expect_err("it is gone");
         assert_eq!(
             old.successor()
                 .expect("serves")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"new one"
         );
@@ -443,16 +448,19 @@ mod tests {
             .candidate
             .expect("the candidate");
         fs::write(plan.path.join("trunk.plan"), b"whol").expect("written");
-        let cut = plan.read(Part::Trunk).expect_err("cut").to_string();
+        let cut = plan.read(TowerPart::Trunk).expect_err("cut").to_string();
         assert!(
             cut.contains("trunk.plan: 4 bytes, 5 were built; build it again"),
             "{cut}"
         );
         fs::write(plan.path.join("trunk.plan"), b"wholE").expect("written");
-        let other = plan.read(Part::Trunk).expect_err("changed").to_string();
+        let other = plan
+            .read(TowerPart::Trunk)
+            .expect_err("changed")
+            .to_string();
         assert!(other.contains("other bytes than were built"), "{other}");
         let none = plan
-            .read(Part::Windows)
+            .read(TowerPart::Windows)
             .expect_err("it has none")
             .to_string();
         assert!(none.contains("it has no windows.plan"), "{none}");

@@ -1,9 +1,12 @@
 //! The way from the sources of the kernels to machine code for one device, kept on disk.
 //!
-//! Machine code, not PTX: a driver loads it as it is, also when it is older than the compiler, and does not compile again at each start. A kept file is named after all that it depends on, and sealed, so that one that was cut short or changed is told apart:
+//! Machine code, not PTX: a driver loads it as it is, also when it is older than the compiler, and
+//! does not compile again at each start. A kept file is named after all that it depends on, and
+//! sealed, so that one that was cut short or changed is told apart:
 //!
 //! ```text
-//! kernels-<source hash>-fp16-sm87-nvrtc12.6.cubin:  "winspect kernels 1\n", sha256 of what follows [32], machine code
+//! kernels-<source hash>-fp16-sm87-nvrtc12.6.cubin
+//!     "winspect kernels 1\n", sha256 of the machine code [32], machine code
 //! ```
 
 use super::nvrtc::{CudaSource, Nvrtc};
@@ -43,7 +46,8 @@ pub struct CompileTarget {
 impl CompileTarget {
     fn options(&self) -> Vec<String> {
         let half = u8::from(self.precision == Precision::Fp16);
-        // By its defaults the compiler keeps denormals and rounds divisions and roots; it may fuse a product with a sum.
+        // By its defaults the compiler keeps denormals and rounds divisions and roots; it may fuse
+        // a product with a sum.
         vec![
             format!("--gpu-architecture=sm_{}", self.sm),
             format!("-DREAL_IS_HALF={half}"),
@@ -94,10 +98,12 @@ pub fn compiled(nvrtc: &Nvrtc, target: &CompileTarget) -> Result<Vec<u8>, Engine
     nvrtc.cubin(&source, &target.options())
 }
 
-/// The result of `load` on the machine code, kept or new. Kept code that it refuses is made anew once.
+/// The result of `load` on the machine code, kept or new. Kept code that it refuses is made anew
+/// once.
 ///
 /// # Errors
-/// [`EngineError::Unavailable`] as [`compiled`], and as [`Nvrtc::open_for`] when nothing is kept; the errors of `load`.
+/// [`EngineError::Unavailable`] as [`compiled`], and as [`Nvrtc::open_for`] when nothing is kept;
+/// the errors of `load`.
 pub fn loaded<T>(
     target: &CompileTarget,
     cache: Option<&Path>,
@@ -169,7 +175,8 @@ fn unsealed(file: &[u8]) -> Option<&[u8]> {
     (digest[..] == *seal).then_some(cubin)
 }
 
-/// Writes a kept file, which appears whole or not at all. Files that were kept for the same precision and device before are removed, so that a folder holds one of each.
+/// Writes a kept file, which appears whole or not at all. Files that were kept for the same
+/// precision and device before are removed, so that a folder holds one of each.
 fn keep(
     folder: &Path,
     target: &CompileTarget,
@@ -229,10 +236,10 @@ mod tests {
         if !library.exists() {
             assert!(
                 std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(),
-                "run tools/fetch-nvrtc"
+                "run tools/gpu/fetch-nvrtc"
             );
             return eprintln!(
-                "skipped: no {}; tools/fetch-nvrtc brings it",
+                "skipped: no {}; tools/gpu/fetch-nvrtc brings it",
                 library.display()
             );
         }

@@ -1,6 +1,9 @@
-//! The gathering of a window's tokens out of a picture's: the class token and the k x k patches of each window (section 4 of WinCLIP).
+//! The gathering of a window's tokens out of a picture's: the class token and the k x k patches of
+//! each window (section 4 of WinCLIP).
 //!
-//! Cost at 15 x 15 patches of width 896, windows of 2 and 3 patches: 196 x 5 + 169 x 10 rows, 4.8 MB written (fp16) and as much read, the reads mostly from the cache: 1.0 us of an H200's 4.8 TB/s for the writes.
+//! Cost at 15 x 15 patches of width 896, windows of 2 and 3 patches: 196 x 5 + 169 x 10 rows, 4.8
+//! MB written (fp16) and as much read, the reads mostly from the cache: 1.0 us of an H200's 4.8
+//! TB/s for the writes.
 
 use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
@@ -83,7 +86,7 @@ pub unsafe fn enqueue(
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
-    use crate::engine::counted_windows;
+    use crate::engine::unmasked_windows;
 
     /// The plain reference: a window's class token and patches, one after another.
     fn plain(
@@ -135,7 +138,7 @@ mod tests {
         last[grid * grid - 1] = true;
         let across = grid - scale + 1;
         let of =
-            |crop: usize| counted_windows(grid, scale, (crop % 2 == 1).then_some(last.as_slice()));
+            |crop: usize| unmasked_windows(grid, scale, (crop % 2 == 1).then_some(last.as_slice()));
         let place = |crop: usize, window: usize| WindowPlace {
             crop: crop as i32,
             corner: (window / across * grid + window % across) as i32,

@@ -1,6 +1,9 @@
-//! The anomaly of a feature in words (WinCLIP, equation 1): `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous.
+//! The anomaly of a feature in words (WinCLIP, equation 1): `s(f) = softmax([<f, t_n>, <f, t_a>] /
+//! tau)` of anomalous.
 //!
-//! One warp a row: it reads the row once for its length and both products. 365 windows and the picture at E = 640 are 0.5 MB (fp16): 0.1 us of an H200's 4.8 TB/s; the launch takes longer than the work.
+//! One warp a row: it reads the row once for its length and both products. 365 windows and the
+//! picture at E = 640 are 0.5 MB (fp16): 0.1 us of an H200's 4.8 TB/s; the launch takes longer than
+//! the work.
 
 use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;

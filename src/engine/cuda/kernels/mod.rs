@@ -1,10 +1,16 @@
 //! The CUDA kernels: everything of WinCLIP that is not the network, on the device's memory.
 //!
-//! `x.rs` holds a kernel's contract, its launch and its plain reference; `x.cu` the same maths under the same names. All are compiled in one go, for one precision of the network's tensors and one device ([`compile`]); holding [`Kernels`] proves that each of them is there.
+//! `x.rs` holds a kernel's contract, its launch and its plain reference; `x.cu` the same maths
+//! under the same names. All are compiled in one go, for one precision of the network's tensors and
+//! one device ([`compile`]); holding [`Kernels`] proves that each of them is there.
 //!
-//! Each `enqueue` only enqueues: it allocates nothing and waits for nothing, so that it can be captured in a CUDA graph. Its arguments are device addresses that the caller owns, in one `#[repr(C)]` struct, which the kernel takes as it is. REAL is the element of the network's tensors: f16 or f32.
+//! Each `enqueue` only enqueues: it allocates nothing and waits for nothing, so that it can be
+//! captured in a CUDA graph. Its arguments are device addresses that the caller owns, in one
+//! `#[repr(C)]` struct, which the kernel takes as it is. REAL is the element of the network's
+//! tensors: f16 or f32.
 //!
-//! Floor of all of them for ViT-B-16-plus-240 with four references, fp16, on an H200 (4.8 TB/s, 67 TFLOP/s): 12.5 us a picture, 10.5 us of them the products of `nearest`.
+//! Floor of all of them for ViT-B-16-plus-240 with four references, fp16, on an H200 (4.8 TB/s, 67
+//! TFLOP/s): 12.5 us a picture, 10.5 us of them the products of `nearest`.
 
 pub mod compile;
 pub mod gather;
@@ -44,10 +50,13 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Loads the kernels for network tensors of `precision`. Compiled code is kept in the folder `cache`, one file for each version of the source, precision, device and compiler; a file that is broken or foreign is made anew.
+    /// Loads the kernels for network tensors of `precision`. Compiled code is kept in the folder
+    /// `cache`, one file for each version of the source, precision, device and compiler; a file
+    /// that is broken or foreign is made anew.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when there is no NVRTC and nothing kept, when NVRTC refuses the source or the device (with its words), or when the driver refuses the compiled code.
+    /// [`EngineError::Unavailable`] when there is no NVRTC and nothing kept, when NVRTC refuses the
+    /// source or the device (with its words), or when the driver refuses the compiled code.
     pub fn load(
         context: &Arc<CudaContext>,
         precision: Precision,
@@ -118,7 +127,8 @@ struct LaunchShape {
 /// Enqueues a kernel that takes `args` as its only argument.
 ///
 /// # Safety
-/// `args` has the layout of the kernel's struct, and the memory at its addresses is as the kernel's contract says.
+/// `args` has the layout of the kernel's struct, and the memory at its addresses is as the kernel's
+/// contract says.
 unsafe fn launch<A: DeviceRepr>(
     stream: &CudaStream,
     function: &CudaFunction,

@@ -34,8 +34,8 @@ struct Slice {
     Four fours[DEPTH / 4 + 1];
 };
 
-// Into registers, so that it goes on while the slices before are multiplied. Nothing is there beyond the width, nor of a
-// row that is not there.
+// Fetches into registers, so that it goes on while the slices before are multiplied. Values beyond the width are 0, and
+// those of a missing row.
 template <unsigned COUNT>
 static __device__ __forceinline__ void fetch(REAL (&values)[COUNT], const REAL* const (&rows)[COUNT], unsigned begin,
                                              unsigned width) {
@@ -51,7 +51,7 @@ template <unsigned COUNT> static __device__ __forceinline__ void put(Slice* slic
         reinterpret_cast<float*>(slices[warp + WARPS * i].fours)[lane] = from_real(values[i]);
 }
 
-// Adds what the slices in shared memory give to the products.
+// Adds the products of the slices in shared memory.
 static __device__ __forceinline__ void multiply(const Slice* queries, const Slice* rows, float (&products)[EACH][EACH]) {
     const unsigned line = threadIdx.x / ROW_STEP, column = threadIdx.x % ROW_STEP;
 #pragma unroll

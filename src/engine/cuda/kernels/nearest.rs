@@ -1,8 +1,14 @@
-//! The distance of each query to the nearest row of its crop's gallery (WinCLIP, equation 5): `m(q) = min over r of (1 - <q, r>) / 2` for unit q, r.
+//! The distance of each query to the nearest row of its crop's gallery (WinCLIP, equation 5): `m(q)
+//! = min over r of (1 - <q, r>) / 2` for unit q, r.
 //!
-//! `nearest` multiplies tiles of queries with tiles of gallery rows in fp32, whatever is stored; a crop's gallery is dealt out to [`SHARES`] blocks, each of which keeps the highest cosine of its share. `distances` takes the highest of them. A table in device memory names the galleries, so that one may grow or change without a new capture.
+//! `nearest` multiplies tiles of queries with tiles of gallery rows in fp32, whatever is stored; a
+//! crop's gallery is dealt out to [`SHARES`] blocks, each of which keeps the highest cosine of its
+//! share. `distances` takes the highest of them. A table in device memory names the galleries, so
+//! that one may grow or change without a new capture.
 //!
-//! Cost at 15 x 15 patches, D = 896 and four references: 225 x 900 x 896 x 2 = 363 MFLOP, 5.4 us of an H200's 67 TFLOP/s (fp32, no tensor cores); 2.0 MB read (fp16), 0.4 us of its 4.8 TB/s. Windows of 2 and 3, E = 640: 197 and 146 MFLOP.
+//! Cost at 15 x 15 patches, D = 896 and four references: 225 x 900 x 896 x 2 = 363 MFLOP, 5.4 us of
+//! an H200's 67 TFLOP/s (fp32, no tensor cores); 2.0 MB read (fp16), 0.4 us of its 4.8 TB/s.
+//! Windows of 2 and 3, E = 640: 197 and 146 MFLOP.
 
 use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
@@ -32,7 +38,8 @@ unsafe impl DeviceRepr for GalleryRows {}
 pub struct NearestArgs {
     /// REAL `[*, width]`: raw features.
     pub features: u64,
-    /// i32 `[queries]`: the row of `features` that a query is; the queries of one crop follow each other.
+    /// i32 `[queries]`: the row of `features` that a query is; the queries of one crop follow each
+    /// other.
     pub row: u64,
     /// i32 `[crops + 1]`: index of each crop's first query, and the number of queries.
     pub begin: u64,
@@ -159,8 +166,8 @@ mod tests {
         }
     }
 
-    /// The reference: `winclip::gallery` with a plain product. Of what the device holds; its rows are of unit length up to
-    /// the half's rounding, so they are not made so again.
+    /// The reference: `winclip::gallery` with a plain product. Of what the device holds; its rows
+    /// are of unit length up to the half's rounding, so they are not made so again.
     fn plain(bench: &Bench, features: &[f32], width: usize, crop: &CropQueries) -> Vec<f32> {
         let features = matrix(&bench.stored(features), width);
         let rows: Vec<usize> = crop.rows.iter().map(|row| *row as usize).collect();
@@ -260,14 +267,14 @@ mod tests {
         });
     }
 
-    /// What the galleries of the processor's path say of the same features.
+    /// The distances of the processor's galleries for the same features.
     #[test]
     fn it_agrees_with_the_gallery_of_the_other_engine() {
         on_device(|bench| {
             let width = 64;
             let (features, reference) = (bench.stored(&random(1, 5 * width)), unit(2, 9, width));
             let gallery = gallery::Gallery::new(&[matrix(&bench.stored(&reference), width).view()]);
-            let mut plain = gallery::tests::Plain;
+            let mut plain = gallery::tests::PlainNearest;
             let other = gallery
                 .distances(&mut plain, matrix(&features, width).view(), None)
                 .expect("plain");

@@ -1,6 +1,9 @@
-//! NVIDIA's run-time compiler, loaded when it is needed: CUDA C++ in, machine code for one kind of GPU out.
+//! NVIDIA's run-time compiler, loaded when it is needed: CUDA C++ in, machine code for one kind of
+//! GPU out.
 //!
-//! A binding of our own for eleven functions, because cudarc's looks for the libraries of CUDA 12 and older only, panics when there is none, and gives PTX, which a driver older than the compiler refuses.
+//! A binding of our own for eleven functions, because cudarc's looks for the libraries of CUDA 12
+//! and older only, panics when there is none, and gives PTX, which a driver older than the compiler
+//! refuses.
 
 use crate::engine::EngineError;
 use crate::engine::library_path::library_folders;
@@ -21,7 +24,7 @@ type Program = *mut std::ffi::c_void;
 type Code = c_int;
 
 /// `nvrtcVersion`.
-type VersionFn = unsafe extern "C" fn(*mut c_int, *mut c_int) -> Code;
+type VersionNumbersFn = unsafe extern "C" fn(*mut c_int, *mut c_int) -> Code;
 /// `nvrtcGetNumSupportedArchs` and `nvrtcGetSupportedArchs`.
 type NumbersFn = unsafe extern "C" fn(*mut c_int) -> Code;
 /// `nvrtcGetErrorString`.
@@ -81,7 +84,8 @@ impl Nvrtc {
         found.ok_or_else(|| EngineError::Unavailable(missing(places)))
     }
 
-    /// A library that compiles for GPUs of compute capability `sm` (87 for 8.7): an old one that knows no new GPU may lie before it.
+    /// A library that compiles for GPUs of compute capability `sm` (87 for 8.7): an old one that
+    /// knows no new GPU may lie before it.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`], as [`Nvrtc::open`].
@@ -89,7 +93,8 @@ impl Nvrtc {
         Nvrtc::open_at_for(&places(), sm)
     }
 
-    /// The first library of `places` that compiles for `sm`; where none does the first of all, whose refusal tells why.
+    /// The first library of `places` that compiles for `sm`; where none does the first of all,
+    /// whose refusal tells why.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`], as [`Nvrtc::open`].
@@ -115,7 +120,7 @@ impl Nvrtc {
         Some(nvrtc)
     }
 
-    /// Whether the library compiles for `sm`; one that does not tell may do so, too.
+    /// True when the library compiles for `sm`, or does not tell.
     fn knows(&self, sm: u32) -> bool {
         match self.architectures() {
             Some(known) => known.contains(&(sm as c_int)),
@@ -142,7 +147,7 @@ impl Nvrtc {
     }
 
     fn asked_version(&self) -> Result<(i32, i32), EngineError> {
-        let function = self.function::<VersionFn>(c"nvrtcVersion")?;
+        let function = self.function::<VersionNumbersFn>(c"nvrtcVersion")?;
         let mut major = 0;
         let mut minor = 0;
         // SAFETY: two places for two numbers.

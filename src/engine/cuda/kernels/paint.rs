@@ -1,8 +1,12 @@
-//! Overlays for people: maps glowing over the camera's picture, as `image/overlay/paint.rs` paints them, on the device.
+//! Overlays for people: maps glowing over the camera's picture, as `image/overlay/paint.rs` paints
+//! them, on the device.
 //!
-//! A map speaks through its colour: normal areas stay as the camera saw them, masked cells are dark. A thread makes one pixel and asks each layer that covers it, so that nothing enlarged is ever stored.
+//! A map speaks through its colour: normal areas stay as the camera saw them, masked cells are
+//! dark. A thread makes one pixel and asks each layer that covers it, so that nothing enlarged is
+//! ever stored.
 //!
-//! Cost at 1280 x 720 drawn at 960 x 540: 1.6 MB read and 1.6 MB written, 0.7 us of an H200's 4.8 TB/s. A side channel: no verdict waits for it.
+//! Cost at 1280 x 720 drawn at 960 x 540: 1.6 MB read and 1.6 MB written, 0.7 us of an H200's 4.8
+//! TB/s. A side channel: no verdict waits for it.
 
 use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
@@ -15,7 +19,8 @@ use cudarc::driver::{CudaStream, DeviceRepr};
 pub struct PaintLayer {
     /// Device address of f32 `[side, side]`.
     map: u64,
-    /// Device address of bytes `[side, side]`, 0 for a masked cell; address 0 when no cell is masked.
+    /// Device address of bytes `[side, side]`, 0 for a masked cell; address 0 when no cell is
+    /// masked.
     counts: u64,
     side: u32,
     left: u32,
@@ -54,7 +59,8 @@ pub struct PaintOutline {
 unsafe impl DeviceRepr for PaintOutline {}
 
 impl PaintLayer {
-    /// `map` is the device address of the layer's f32 `[side, side]`; `counts` that of bytes `[side, side]`, 0 for a masked cell, or 0 when no cell is masked.
+    /// `map` is the device address of the layer's f32 `[side, side]`; `counts` that of bytes
+    /// `[side, side]`, 0 for a masked cell, or 0 when no cell is masked.
     pub fn new(placed: &overlay::Placed, map: u64, counts: u64) -> Self {
         let (low, high) = placed.scale;
         PaintLayer {
@@ -197,10 +203,14 @@ mod tests {
             .zip(drawn.rgb())
             .map(|(a, b)| a.abs_diff(*b))
             .max();
-        assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
+        assert!(
+            apart <= Some(1),
+            "{what}: {apart:?} grey normalisation_lut apart"
+        );
     }
 
-    /// Two overlapping maps, one of which counts in part, over pictures that are shrunk, thin and tiny.
+    /// Two overlapping maps, one of which counts in part, over pictures that are shrunk, thin and
+    /// tiny.
     #[test]
     fn it_is_the_drawing_of_the_processors_path_within_a_grey_level() {
         on_device(|bench| {

@@ -30,7 +30,7 @@ static __device__ __forceinline__ float value_of(const MapLayer& layer, unsigned
     return place < 0 ? 0 : layer.values[place];
 }
 
-// The sum of `term` over the windows that cover a cell (`over` in winclip/windows.rs), and how many they are.
+// The sum of `term` over the windows that cover a cell (`over` in winclip/windows.rs), and their number.
 template <class Term>
 static __device__ __forceinline__ float sum_over(const MapLayer& layer, unsigned grid, Cell cell, unsigned& count,
                                                  Term term) {
@@ -47,7 +47,7 @@ static __device__ __forceinline__ float sum_over(const MapLayer& layer, unsigned
 
 static __device__ __forceinline__ float inverse(float value) { return 1 / value; }
 static __device__ __forceinline__ float itself(float value) { return value; }
-// How many times more likely than normal, and one.
+// The odds of anomalous against normal, plus one.
 static __device__ __forceinline__ float odds(float value) { return 1 / (1 - value); }
 
 // The harmonic mean out of a sum of inverses; 0 when one of the values is 0, as its limit is.

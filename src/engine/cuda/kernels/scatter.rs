@@ -1,6 +1,8 @@
-//! The way from values of windows to maps of patches (sections 4 and 5 of WinCLIP): the means over the windows that cover a cell, then over scales.
+//! The way from values of windows to maps of patches (sections 4 and 5 of WinCLIP): the means over
+//! the windows that cover a cell, then over scales.
 //!
-//! One thread makes a cell and asks each of its windows; a few kilobytes, so that the launch takes longer than the work.
+//! One thread makes a cell and asks each of its windows; a few kilobytes, so that the launch takes
+//! longer than the work.
 
 use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
@@ -16,7 +18,8 @@ pub const LAYERS_MAX: usize = 8;
 pub struct MapLayer {
     /// Device address of f32 values, one for each window that was encoded, of all crops.
     pub values: u64,
-    /// Device address of i32 `[crops, (grid - scale + 1)^2]`: the index in `values` of each window, -1 for one that was left out and counts as 0.
+    /// Device address of i32 `[crops, (grid - scale + 1)^2]`: the index in `values` of each window,
+    /// -1 for one that was left out and counts as 0.
     pub place: u64,
     /// Patches along a window's side; 1 for patches.
     pub scale: u32,
@@ -118,13 +121,16 @@ impl ScatterArgs {
     }
 }
 
-/// Enqueues the language map: each layer's mean over a cell's windows as [`LanguageMean`] says, whatever the layer's own mean is.
+/// Enqueues the language map: each layer's mean over a cell's windows as [`LanguageMean`] says,
+/// whatever the layer's own mean is.
 ///
 /// # Errors
-/// [`EngineError::Plan`] for more than [`LAYERS_MAX`] layers; [`EngineError::Run`] when the driver refuses.
+/// [`EngineError::Plan`] for more than [`LAYERS_MAX`] layers; [`EngineError::Run`] when the driver
+/// refuses.
 ///
 /// # Safety
-/// When the stream comes to it, the memory at the addresses is as [`MapLayer`], [`LanguageMean`] and [`Maps`] say.
+/// When the stream comes to it, the memory at the addresses is as [`MapLayer`], [`LanguageMean`]
+/// and [`Maps`] say.
 pub unsafe fn language_map(
     kernels: &Kernels,
     stream: &CudaStream,
@@ -144,7 +150,8 @@ pub unsafe fn language_map(
     unsafe { launch(stream, &kernels.language_map, args.shape(), &args) }
 }
 
-/// Enqueues the visual map: the arithmetic mean over layers of each layer's mean over a cell's windows.
+/// Enqueues the visual map: the arithmetic mean over layers of each layer's mean over a cell's
+/// windows.
 ///
 /// # Errors
 /// [`EngineError::Plan`] and [`EngineError::Run`], as [`language_map`].
@@ -169,11 +176,12 @@ pub unsafe fn visual_map(
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
-    use crate::engine::counted_windows;
+    use crate::engine::unmasked_windows;
     use crate::winclip::vectors::harmonic;
     use crate::winclip::windows::{over, scattered};
 
-    /// Values of one scale: of every window of each crop, 0 where it was left out, as `in_place` in `winclip/scorer.rs`.
+    /// Values of one scale: of every window of each crop, 0 where it was left out, as `in_place` in
+    /// `winclip/scorer.rs`.
     struct Scale {
         scale: usize,
         mean: Mean,
@@ -182,7 +190,8 @@ mod tests {
         place: Vec<i32>,
     }
 
-    /// The second crop's windows are those that touch `cell`; a few values are as they can hardly be: 0, 1, the smallest.
+    /// The second crop's windows are those that touch `cell`; a few values are as they can hardly
+    /// be: 0, 1, the smallest.
     fn scale(grid: usize, scale: usize, mean: Mean, cell: usize) -> Scale {
         let mut cells = vec![false; grid * grid];
         cells[cell] = true;
@@ -195,7 +204,7 @@ mod tests {
             place: vec![],
         };
         for (crop, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
-            let counted = counted_windows(grid, scale, cells);
+            let counted = unmasked_windows(grid, scale, cells);
             let (mut all, mut place) = (vec![0.0; windows], vec![-1; windows]);
             for (at, window) in counted.into_iter().enumerate() {
                 let drawn = random((97 * scale + 13 * crop + at) as u64, 1)[0].abs();
@@ -226,16 +235,16 @@ mod tests {
         scales.iter().map(layer).collect()
     }
 
-    const LOOKS: usize = 3;
+    const CROPS: usize = 3;
 
     fn language(bench: &Bench, grid: usize, scales: &[Scale], words: LanguageMean) -> Vec<f32> {
         let (out, layers) = (
-            bench.out(LOOKS * grid * grid, f32::NAN),
+            bench.out(CROPS * grid * grid, f32::NAN),
             layers(bench, scales),
         );
         let maps = Maps {
             address: out.address,
-            crops: LOOKS as u32,
+            crops: CROPS as u32,
             grid: grid as u32,
         };
         // SAFETY: the bench holds what the sizes say.
@@ -246,12 +255,12 @@ mod tests {
 
     fn visual(bench: &Bench, grid: usize, scales: &[Scale]) -> Vec<f32> {
         let (out, layers) = (
-            bench.out(LOOKS * grid * grid, f32::NAN),
+            bench.out(CROPS * grid * grid, f32::NAN),
             layers(bench, scales),
         );
         let maps = Maps {
             address: out.address,
-            crops: LOOKS as u32,
+            crops: CROPS as u32,
             grid: grid as u32,
         };
         // SAFETY: the bench holds what the sizes say.
@@ -261,7 +270,7 @@ mod tests {
 
     /// `value(crop, cell)` of all.
     fn each(grid: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
-        let cells = (0..LOOKS).flat_map(|crop| (0..grid * grid).map(move |cell| (crop, cell)));
+        let cells = (0..CROPS).flat_map(|crop| (0..grid * grid).map(move |cell| (crop, cell)));
         cells.map(|(crop, cell)| value(crop, cell)).collect()
     }
 
@@ -302,7 +311,9 @@ mod tests {
                                 whole: bench.up(&whole),
                             },
                         ),
-                        false => language(bench, grid, &scales, LanguageMean::Harmonic { whole: 0 }),
+                        false => {
+                            language(bench, grid, &scales, LanguageMean::Harmonic { whole: 0 })
+                        }
                     };
                     let plain = each(grid, |crop, cell| {
                         let of = |s: &Scale| {

@@ -1,4 +1,5 @@
-//! The way from an ONNX file to a plan: builder, network, parser, configuration, profiles, timing cache.
+//! The way from an ONNX file to a plan: builder, network, parser, configuration, profiles, timing
+//! cache.
 
 use super::owned::Owned;
 use super::{Dims, Loaded, Logger, Memory, Monitor, Object, c_string, call, call_own};
@@ -35,7 +36,8 @@ pub struct Capabilities<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// A builder with an empty network. `strongly_typed` is the flag that asks for it; newer libraries know nothing else.
+    /// A builder with an empty network. `strongly_typed` is the flag that asks for it; newer
+    /// libraries know nothing else.
     ///
     /// # Errors
     /// The library's words.
@@ -139,7 +141,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Reads the graph of an ONNX file and builds it. The timing cache goes in as it was written, empty for none, and comes back beside the plan where the library keeps one.
+    /// Reads the graph of an ONNX file and builds it. The timing cache goes in as it was written,
+    /// empty for none, and comes back beside the plan where the library keeps one.
     ///
     /// # Errors
     /// The words of the parser or the library.
@@ -265,7 +268,8 @@ fn text(words: *const c_char) -> Option<String> {
     if words.is_null() {
         return None;
     }
-    // SAFETY: the library's strings end with a zero and live as long as the object that they are about.
+    // SAFETY: the library's strings end with a zero and live as long as the object that they are
+    // about.
     let words = unsafe { CStr::from_ptr(words) };
     Some(words.to_string_lossy().into_owned())
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 /// Exchanges two paths, at once or not at all, also where the power is cut meanwhile.
 ///
 /// # Errors
-/// [`io::ErrorKind::NotFound`] when one is not there, [`io::ErrorKind::Unsupported`] when the file system cannot do it.
+/// [`io::ErrorKind::NotFound`] when one is not there, [`io::ErrorKind::Unsupported`] when the file
+/// system cannot do it.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let one = CString::new(one.as_os_str().as_bytes())?;
     let other = CString::new(other.as_os_str().as_bytes())?;

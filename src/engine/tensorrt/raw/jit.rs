@@ -1,13 +1,17 @@
-//! TensorRT-RTX compiles a plan's kernels on the GPU that runs them: when it does, and how they are kept.
+//! TensorRT-RTX compiles a plan's kernels on the GPU that runs them: when it does, and how they are
+//! kept.
 //!
-//! By its defaults it runs slower kernels for a new shape until better ones have been compiled in the background; a graph that is captured meanwhile keeps the slower ones for ever. So ours are compiled before a shape's first run.
+//! By its defaults it runs slower kernels for a new shape until better ones have been compiled in
+//! the background; a graph that is captured meanwhile keeps the slower ones for ever. So ours are
+//! compiled before a shape's first run.
 
 use super::owned::Owned;
 use super::{Memory, Object, call};
 use crate::engine::tensorrt::vtable::{RtxSlots, Vtable};
 use std::ffi::{c_int, c_void};
 
-/// `ExecutionContextAllocationStrategy::kUSER_MANAGED`: a context allocates nothing for the values between its layers.
+/// `ExecutionContextAllocationStrategy::kUSER_MANAGED`: a context allocates nothing for the values
+/// between its layers.
 pub(super) const USER_MANAGED: c_int = 2;
 
 /// `DynamicShapesKernelSpecializationStrategy::kEAGER`.
@@ -22,7 +26,8 @@ pub(super) struct Jit {
 }
 
 impl Jit {
-    /// A configuration for `engine`. `kept` is the result of [`Jit::compiled`] of an earlier start, empty for none. `None` when the library refuses.
+    /// A configuration for `engine`. `kept` is the result of [`Jit::compiled`] of an earlier start,
+    /// empty for none. `None` when the library refuses.
     pub fn new(
         engine: Object,
         slots: &'static Vtable,

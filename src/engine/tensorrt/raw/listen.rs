@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A table with what the ABI puts before it: an offset to the whole object, and run-time type information.
+/// A table with what the ABI puts before it: an offset to the whole object, and run-time type
+/// information.
 #[repr(C)]
 struct CallbackTable<const N: usize> {
     offset: isize,
@@ -95,7 +96,9 @@ static MONITOR: CallbackTable<7> = CallbackTable::new([
 /// Capacity of a list of errors: as many as a person wants to read. Further ones are dropped.
 const KEPT: usize = 8;
 
-/// Keeps the library's errors until they are asked for; its warnings go to our log. There is one of each kind, for ever: the library keeps the first one that it was given and may tell it of whatever comes later.
+/// Keeps the library's errors until they are asked for; its warnings go to our log. There is one of
+/// each kind, for ever: the library keeps the first one that it was given and may tell it of
+/// whatever comes later.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Logger {
@@ -113,7 +116,8 @@ static ELEVEN: Logger = Logger {
 };
 
 thread_local! {
-    /// Errors of calls by this thread; `None` on threads that never asked, which are the library's own.
+    /// Errors of calls by this thread; `None` on threads that never asked, which are the library's
+    /// own.
     static OURS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
@@ -130,7 +134,8 @@ impl Logger {
         if log_slot == 0 { &TEN } else { &ELEVEN }
     }
 
-    /// The errors that the library told since this thread last asked, or a sentence that there were none.
+    /// The errors that the library told since this thread last asked, or a sentence that there were
+    /// none.
     pub fn words(&self) -> String {
         let mut errors = OURS.take().unwrap_or_default();
         errors.append(&mut theirs());
@@ -141,7 +146,8 @@ impl Logger {
         errors.join("; ")
     }
 
-    /// Forgets the errors of this thread, and those of the library's threads: they may be about something else.
+    /// Forgets the errors of this thread, and those of the library's threads: they may be about
+    /// something else.
     pub fn clear(&self) {
         OURS.set(Some(vec![]));
         theirs().clear();

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, c_int, c_void};
 use std::mem::ManuallyDrop;
 
 /// `getInferLibVersion`.
-type VersionFn = unsafe extern "C" fn() -> c_int;
+type LibVersionFn = unsafe extern "C" fn() -> c_int;
 /// `createInferBuilder_INTERNAL` and `createInferRuntime_INTERNAL`: logger, version.
 type MakeFn = unsafe extern "C" fn(*mut c_void, c_int) -> *mut c_void;
 /// `createNvOnnxParser_INTERNAL`: network, logger, version.
@@ -28,7 +28,8 @@ impl Loaded {
     /// The loader's words.
     pub fn open(name: &OsStr) -> Result<Self, String> {
         let flags = RTLD_NOW | RTLD_LOCAL;
-        // SAFETY: initialisers of NVIDIA's libraries run; another library in their place could only be put there by someone who can run code of their own anyway.
+        // SAFETY: initialisers of NVIDIA's libraries run; another library in their place could only
+        // be put there by someone who can run code of their own anyway.
         let library = unsafe { Library::open(Some(name), flags) };
         match library {
             Ok(library) => Ok(Loaded(ManuallyDrop::new(library))),
@@ -42,7 +43,7 @@ impl Loaded {
     /// The loader's words when there is no such function.
     pub fn version(&self) -> Result<u32, String> {
         // SAFETY: every TensorRT has it with this signature.
-        let function = unsafe { self.0.get::<VersionFn>(b"getInferLibVersion\0") };
+        let function = unsafe { self.0.get::<LibVersionFn>(b"getInferLibVersion\0") };
         let function = function.map_err(|error| chain(&error))?;
         // SAFETY: it takes nothing and has no conditions.
         let version = unsafe { function() };

@@ -1,6 +1,8 @@
 //! Calls into TensorRT: all of the module's `unsafe` is in here.
 //!
-//! An [`Object`] comes from a `create` function. Its owner frees it once, and the object that it was made from lives longer: a builder outlives its network and its configuration, an engine its contexts, the library everything.
+//! An [`Object`] comes from a `create` function. Its owner frees it once, and the object that it
+//! was made from lives longer: a builder outlives its network and its configuration, an engine its
+//! contexts, the library everything.
 
 mod build;
 mod exchange;
@@ -15,7 +17,7 @@ pub use exchange::exchange;
 pub use listen::{Logger, Monitor, PhaseStep};
 pub use load::Loaded;
 pub use owned::Memory;
-pub use run::{Context, DeserializedEngine, Scratch, TensorInfo};
+pub use run::{Context, DeserializedEngine, Scratch};
 
 use crate::engine::tensorrt::vtable::FREE;
 use std::ffi::{CString, c_void};
@@ -25,7 +27,8 @@ use std::ptr::NonNull;
 #[derive(Debug, Clone, Copy)]
 struct Object(NonNull<c_void>);
 
-/// No object lies below: 11.4's lean library returns a null pointer that it has already added an offset to.
+/// No object lies below: 11.4's lean library returns a null pointer that it has already added an
+/// offset to.
 const LOWEST: usize = 4096;
 
 /// A function of the library, of any kind.
@@ -42,7 +45,8 @@ impl Object {
         is_object.then_some(Object(address))
     }
 
-    /// The method at `slot` of the object's implementation, which is its second field, and the implementation.
+    /// The method at `slot` of the object's implementation, which is its second field, and the
+    /// implementation.
     fn method(self, slot: usize) -> (Function, *mut c_void) {
         let fields = self.0.as_ptr().cast::<*mut c_void>();
         // SAFETY: a live object of the public classes is `{ vtable, implementation }`.
@@ -56,13 +60,15 @@ impl Object {
     /// The method at `slot` of the object's own table: a plain interface's, or a destructor.
     fn own_method(self, slot: usize) -> Function {
         let fields = self.0.as_ptr().cast::<*const Function>();
-        // SAFETY: the first field of an object with virtual functions is the address of their table.
+        // SAFETY: the first field of an object with virtual functions is the address of their
+        // table.
         let table = unsafe { fields.read() };
         // SAFETY: the slots name functions that the table has (`vtable.rs`).
         unsafe { table.add(slot).read() }
     }
 
-    /// Destroys the object and frees its memory, through the destructor whose first half is at `slot`.
+    /// Destroys the object and frees its memory, through the destructor whose first half is at
+    /// `slot`.
     ///
     /// # Safety
     /// Called once, by the owner, and before the object that it was made from is freed.
@@ -75,15 +81,18 @@ impl Object {
     }
 }
 
-/// Calls the method at a slot of an object's implementation: `call!(object, slot, (kinds) -> kind, arguments)`.
+/// Calls the method at a slot of an object's implementation: `call!(object, slot, (kinds) -> kind,
+/// arguments)`.
 macro_rules! call {
     ($object:expr, $slot:expr, ($($kind:ty),*) -> $result:ty $(, $argument:expr)*) => {{
         let (address, this) = $object.method($slot);
-        // SAFETY: the kinds are those of the function that stands at this slot, after the headers; on both platforms a
-        // C++ method is called like a C function with the object as its first argument.
+        // SAFETY: the kinds are those of the function that stands at this slot, after the headers;
+        // on both platforms a C++ method is called like a C function with the object as its first
+        // argument.
         let function: unsafe extern "C" fn(*mut std::ffi::c_void $(, $kind)*) -> $result =
             unsafe { std::mem::transmute(address) };
-        // SAFETY: the object is alive, and so is all that the arguments point to; the functions do not throw.
+        // SAFETY: the object is alive, and so is all that the arguments point to; the functions do
+        // not throw.
         unsafe { function(this $(, $argument)*) }
     }};
 }
@@ -92,11 +101,13 @@ macro_rules! call {
 macro_rules! call_own {
     ($object:expr, $slot:expr, ($($kind:ty),*) -> $result:ty $(, $argument:expr)*) => {{
         let address = $object.own_method($slot);
-        // SAFETY: the kinds are those of the function that stands at this slot, after the headers; on both platforms a
-        // C++ method is called like a C function with the object as its first argument.
+        // SAFETY: the kinds are those of the function that stands at this slot, after the headers;
+        // on both platforms a C++ method is called like a C function with the object as its first
+        // argument.
         let function: unsafe extern "C" fn(*mut std::ffi::c_void $(, $kind)*) -> $result =
             unsafe { std::mem::transmute(address) };
-        // SAFETY: the object is alive, and so is all that the arguments point to; the functions do not throw.
+        // SAFETY: the object is alive, and so is all that the arguments point to; the functions do
+        // not throw.
         unsafe { function($object.0.as_ptr() $(, $argument)*) }
     }};
 }
@@ -125,7 +136,8 @@ impl Dims {
         }
     }
 
-    /// The dims, -1 for one that is only known at run time; `None` when the library knows no such tensor.
+    /// The dims, -1 for one that is only known at run time; `None` when the library knows no such
+    /// tensor.
     fn list(&self) -> Option<Vec<i64>> {
         let count = usize::try_from(self.count).ok()?;
         let dims = self.dims.get(..count)?;

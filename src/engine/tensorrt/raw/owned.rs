@@ -4,7 +4,8 @@ use super::{Object, call};
 use crate::engine::tensorrt::vtable::Vtable;
 use std::ffi::c_void;
 
-/// An owned object. A struct with several keeps them in the order in which they are freed: an object before the one that it was made from.
+/// An owned object. A struct with several keeps them in the order in which they are freed: an
+/// object before the one that it was made from.
 pub(super) struct Owned(pub Object);
 
 /// Slot of the destructor, the same for every owned object but the parser.
@@ -23,7 +24,8 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // SAFETY: this is its owner, and the owners' fields stand so that the object that it was made from goes later.
+        // SAFETY: this is its owner, and the owners' fields stand so that the object that it was
+        // made from goes later.
         unsafe { self.0.free(DESTROY) }
     }
 }

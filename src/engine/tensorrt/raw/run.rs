@@ -42,6 +42,13 @@ pub struct TensorInfo {
     pub is_input: bool,
 }
 
+impl TensorInfo {
+    /// True for the input of this name.
+    pub fn is_input_named(&self, name: &str) -> bool {
+        self.is_input && self.name == name
+    }
+}
+
 /// Device memory for the values between the layers, shared by runs that follow one another.
 #[derive(Debug, Clone, Copy)]
 pub struct Scratch {
@@ -82,7 +89,8 @@ impl DeserializedEngine {
         })
     }
 
-    /// The engine of TensorRT-RTX, which compiles for this GPU; `kept` is the result of [`Context::compiled`] of an earlier start, empty for none.
+    /// The engine of TensorRT-RTX, which compiles for this GPU; `kept` is the result of
+    /// [`Context::compiled`] of an earlier start, empty for none.
     ///
     /// # Errors
     /// The library's words.
@@ -159,7 +167,8 @@ impl DeserializedEngine {
     /// A run of its own, with `profile` chosen: its copies to the device go through `stream`.
     ///
     /// # Safety
-    /// `stream` belongs to the current device, and so does `scratch`, which is used by nothing else while a run is under way, for as long as the context is there.
+    /// `stream` belongs to the current device, and so does `scratch`, which is used by nothing else
+    /// while a run is under way, for as long as the context is there.
     ///
     /// # Errors
     /// The library's words; mostly that the device has no memory left for it.
@@ -261,7 +270,8 @@ impl Context {
         self.engine.checked(set)
     }
 
-    /// True when runs on `stream` can be captured, once shapes and addresses are set; only TensorRT-RTX tells.
+    /// True when runs on `stream` can be captured, once shapes and addresses are set; only
+    /// TensorRT-RTX tells.
     ///
     /// # Safety
     /// `stream` belongs to the device of the engine.
@@ -272,7 +282,8 @@ impl Context {
         }
     }
 
-    /// Kernels that TensorRT-RTX compiled for the runs of this engine up to now; `None` for other libraries, whose plans hold machine code.
+    /// Kernels that TensorRT-RTX compiled for the runs of this engine up to now; `None` for other
+    /// libraries, whose plans hold machine code.
     pub fn compiled(&self) -> Option<Memory<'static>> {
         self.engine.jit.as_ref().and_then(Jit::compiled)
     }

@@ -1,11 +1,19 @@
-//! A crop's pixels from a picture on the device: crop, colour, Pillow's bicubic resize and the normalisation (section 2 of WinCLIP), the same integers as `winclip/pixels.rs`, `image/resize` and `camera/colour.rs`.
+//! A crop's pixels from a picture on the device: crop, colour, Pillow's bicubic resize and the
+//! normalisation (section 2 of WinCLIP), the same integers as `winclip/pixels.rs`, `image/resize`
+//! and `camera/colour.rs`.
 //!
-//! Two kernels, as Pillow has two passes, each rounded to 8 bits: `pixels_across` brings the rows that are needed to the encoder's width, `pixels_down` the columns to its height and each level to the network's input. Only what the encoder sees is computed: of a picture that is enlarged and cut, the square.
+//! Two kernels, as Pillow has two passes, each rounded to 8 bits: `pixels_across` brings the rows
+//! that are needed to the encoder's width, `pixels_down` the columns to its height and each level
+//! to the network's input. Only what the encoder sees is computed: of a picture that is enlarged
+//! and cut, the square.
 //!
 //! ```text
-//! picture ... [rows of bytes] --across--> wide u8 [rows, side, 3] --down--> pixels REAL [N, 3, side, side]
+//! picture ... [rows of bytes] --across--> wide u8 [rows, side, 3]
+//!     --down--> pixels REAL [N, 3, side, side]
 //! ```
-//! Cost at 1280 x 720 RGB and side 240: 2.8 MB read, 0.5 MB of `wide` written and read, 0.3 MB written (fp16): 0.9 us of an H200's 4.8 TB/s; 14 M multiplications, each source pixel's colour made anew for each of the four outputs it is in.
+//! Cost at 1280 x 720 RGB and side 240: 2.8 MB read, 0.5 MB of `wide` written and read, 0.3 MB
+//! written (fp16): 0.9 us of an H200's 4.8 TB/s; 14 M multiplications, each source pixel's colour
+//! made anew for each of the four outputs it is in.
 
 mod taps;
 
@@ -57,7 +65,8 @@ pub struct ChromaPlanes {
     pub stride: u32,
     /// Bytes from sample to sample: 2 in NV12, 1 in I420.
     pub step: u32,
-    /// `camera::colour::Matrix::numbers`: black, then the factors of luma, of v in red, of u and v in green, of u in blue.
+    /// `camera::colour::Matrix::numbers`: black, then the factors of luma, of v in red, of u and v
+    /// in green, of u in blue.
     pub matrix: [i32; 6],
     /// 1 where chroma was sampled with the left pixel, 0 where between two.
     pub left: u32,
@@ -107,7 +116,8 @@ pub struct PlacedTaps<'a> {
 }
 
 impl CropDescriptor {
-    /// The `crop` of the picture through tables made for its width (`across`) and height (`down`); `wide` is a device address of [`wide_bytes`] bytes that no other crop of the launch uses.
+    /// The `crop` of the picture through tables made for its width (`across`) and height (`down`);
+    /// `wide` is a device address of [`wide_bytes`] bytes that no other crop of the launch uses.
     ///
     /// # Errors
     /// [`EngineError::Run`] for a crop beyond the picture, or whose size is not the tables'.
@@ -173,7 +183,8 @@ pub struct PixelArgs {
     pub count: u32,
     /// The encoder's input side in pixels.
     pub side: u32,
-    /// Number of rows of a crop that blocks are enqueued for; a crop may have more or fewer, which only takes longer.
+    /// Number of rows of a crop that blocks are enqueued for; a crop may have more or fewer, which
+    /// only takes longer.
     pub rows: u32,
     /// Padding.
     pub unused: u32,
@@ -194,7 +205,8 @@ const BLOCKS_MAX: u32 = 65_535;
 /// [`EngineError::Run`] when the driver refuses.
 ///
 /// # Safety
-/// When the stream comes to it, the memory at the addresses is as [`PixelArgs`] says, and the descriptors are those that [`CropDescriptor::new`] made of pictures that lie at their addresses.
+/// When the stream comes to it, the memory at the addresses is as [`PixelArgs`] says, and the
+/// descriptors are those that [`CropDescriptor::new`] made of pictures that lie at their addresses.
 pub unsafe fn enqueue(
     kernels: &Kernels,
     stream: &CudaStream,

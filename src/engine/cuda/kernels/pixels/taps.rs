@@ -6,7 +6,9 @@ use std::ops::Range;
 /// The weight of a source pixel that is copied: 1.0 with 22 fractional bits.
 const WHOLE: &[i32] = &[1 << BITS];
 
-/// One direction's taps, of the output pixels that are wanted: for each its first source pixel, the number of its weights, and the index of the first in the table; then the weights, of 22 fractional bits. A size that stays has one tap a pixel.
+/// One direction's taps, of the output pixels that are wanted: for each its first source pixel, the
+/// number of its weights, and the index of the first in the table; then the weights, of 22
+/// fractional bits. A size that stays has one tap a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TapTable {
     from: usize,
@@ -15,7 +17,8 @@ pub struct TapTable {
 }
 
 impl TapTable {
-    /// The table that brings `from` pixels to `to`, of which only `wanted` are computed; all at least 1, `wanted` within `to`.
+    /// The table that brings `from` pixels to `to`, of which only `wanted` are computed; all at
+    /// least 1, `wanted` within `to`.
     pub fn new(from: usize, to: usize, wanted: Range<usize>) -> Self {
         let all = Taps::new(from, to);
         let taps: Vec<(usize, &[i32])> = if from == to {

@@ -4,7 +4,8 @@ use super::super::testing::{Bench, on_device};
 use super::*;
 use crate::camera::colour::{self, Converter, Matrix, Plane, Site};
 use crate::data::picture::Picture;
-use crate::engine::levels;
+use crate::engine::normalisation_lut;
+use crate::image::resize::BITS;
 use crate::model::{Family, ModelSpec};
 use crate::winclip::Fit;
 use crate::winclip::pixels::PixelMaker;
@@ -169,10 +170,10 @@ fn on_the_device(bench: &Bench, crops: &[CroppedPicture]) -> Vec<f32> {
     let mut rows = 1;
     for (shown, crop, fit) in crops {
         let (width, height) = (shown.picture.width(), shown.picture.height());
-        let framing = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
-            .framing(width, height)
+        let transform = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
+            .transform(width, height)
             .expect("inside");
-        let ((to_w, to_h), (left, top)) = (framing.resized, framing.at);
+        let ((to_w, to_h), (left, top)) = (transform.resized, transform.at);
         let tables = [
             TapTable::new(crop.w, to_w, left..left + SIDE),
             TapTable::new(crop.h, to_h, top..top + SIDE),
@@ -184,13 +185,15 @@ fn on_the_device(bench: &Bench, crops: &[CroppedPicture]) -> Vec<f32> {
         });
         let wide = bench.out_kept(wide_bytes(down.table, SIDE), 0x5au8);
         rows = rows.max(down.table.sources().len() / 2);
-        descriptors.push(CropDescriptor::new(&shown.source, *crop, across, down, wide).expect("fitting tables"));
+        descriptors.push(
+            CropDescriptor::new(&shown.source, *crop, across, down, wide).expect("fitting tables"),
+        );
     }
     let out = bench.out_real(crops.len() * 3 * SIDE * SIDE);
     let args = PixelArgs {
         crops: bench.up(&descriptors),
         taps: bench.up(&words),
-        lut: bench.up(levels(&spec()).as_flattened()),
+        lut: bench.up(normalisation_lut(&spec()).as_flattened()),
         pixels: out.address,
         count: crops.len() as u32,
         side: SIDE as u32,
@@ -223,11 +226,12 @@ fn check(bench: &Bench, crops: &[CroppedPicture]) {
             .zip(found)
             .filter(|(a, b)| a != b)
             .count();
-        assert_eq!(wrong, 0, "look {at}: {crop} of {width} x {height}, {fit:?}");
+        assert_eq!(wrong, 0, "crop {at}: {crop} of {width} x {height}, {fit:?}");
     }
 }
 
-/// Enlarged, shrunk, of the right size in one direction or both, thin, tiny, cropped, all in one launch.
+/// Enlarged, shrunk, of the right size in one direction or both, thin, tiny, cropped, all in one
+/// launch.
 #[test]
 fn pixels_are_those_of_the_processors_path_to_the_last_bit() {
     on_device(|bench| {
@@ -269,7 +273,8 @@ fn grey_pictures_are_their_three_equal_colours() {
             grey(bench, (20, 50), 7),
             grey(bench, (1, 1), 1),
         ];
-        let whole = |shown: &TestPicture| Area::whole(shown.picture.width(), shown.picture.height());
+        let whole =
+            |shown: &TestPicture| Area::whole(shown.picture.width(), shown.picture.height());
         let crops: Vec<CroppedPicture> = shown
             .iter()
             .map(|shown| (shown, whole(shown), Fit::Squash))

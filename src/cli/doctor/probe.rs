@@ -9,7 +9,7 @@ use crate::engine::cuda::kernels::compile::{CompileTarget, compiled};
 use crate::engine::cuda::kernels::nvrtc::Nvrtc;
 use crate::engine::network::Precision;
 use crate::engine::onnx::Runtime;
-use crate::engine::tensorrt::{Library, LibraryKind};
+use crate::engine::tensorrt::{Edition, Library};
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 use std::path::{Path, PathBuf};
 
@@ -211,7 +211,7 @@ const RTX_CARDS: [u32; 6] = [75, 80, 86, 89, 120, 121];
 /// The reason why TensorRT-RTX does not serve this machine's GPU.
 fn wrong_card(library: &Library) -> Option<String> {
     let device = Device::open().ok()?;
-    let is_meant = library.kind() != LibraryKind::Rtx || RTX_CARDS.contains(&device.sm);
+    let is_meant = library.edition() != Edition::Rtx || RTX_CARDS.contains(&device.sm);
     if is_meant || device.is_stand_in {
         return None;
     }

@@ -53,8 +53,10 @@ struct MaskedTower {
 
 impl MaskedTower {
     fn serves(&self, masks: &[Option<&[bool]>]) -> bool {
-        let known = self.masks.iter().map(Option::as_deref);
-        known.eq(masks.iter().copied())
+        self.masks
+            .iter()
+            .map(Option::as_deref)
+            .eq(masks.iter().copied())
     }
 }
 

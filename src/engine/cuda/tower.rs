@@ -205,10 +205,11 @@ impl Tower {
     /// # Errors
     /// [`EngineError::Run`] when the copy failed or a value is not finite.
     pub fn pixels_of(&self, device: &Device, crop: usize) -> Result<Pixels, EngineError> {
-        let shape = (3, self.sizes.side, self.sizes.side);
-        let count = 3 * self.sizes.side * self.sizes.side;
+        let side = self.sizes.side;
+        let count = 3 * side * side;
         let values = self.read(device, "pixels", &self.pixels, crop * count, count)?;
-        Ok(Array3::from_shape_vec(shape, values).expect("as many as were asked for"))
+        let pixels = Array3::from_shape_vec((3, side, side), values);
+        Ok(pixels.expect("as many as were asked for"))
     }
 
     /// The features of a crop.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Full TensorRT, or TensorRT for RTX cards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LibraryKind {
+pub enum Edition {
     /// TensorRT.
     Full,
     /// TensorRT-RTX.
@@ -32,8 +32,8 @@ pub struct LibraryVersion {
 impl LibraryVersion {
     /// The version in a number of `getInferLibVersion`: since 10 `major * 10000 + minor * 100 +
     /// patch`, before `major * 1000 + ...`. RTX has the newer way.
-    fn of(kind: LibraryKind, number: u32) -> Self {
-        let unit = if kind == LibraryKind::Full && number < 10_000 {
+    fn of(edition: Edition, number: u32) -> Self {
+        let unit = if edition == Edition::Full && number < 10_000 {
             1000
         } else {
             10_000
@@ -66,7 +66,7 @@ struct Inner {
     loaded: Loaded,
     /// Path that was loaded, or a name that the loader knew.
     file: PathBuf,
-    kind: LibraryKind,
+    edition: Edition,
     version: LibraryVersion,
     number: u32,
     slots: &'static Vtable,
@@ -74,11 +74,11 @@ struct Inner {
 }
 
 /// File names of libraries, newest first.
-const NAMES: [(&str, LibraryKind); 4] = [
-    ("libnvinfer.so.11", LibraryKind::Full),
-    ("libnvinfer.so.10", LibraryKind::Full),
-    ("libnvinfer.so", LibraryKind::Full),
-    ("libtensorrt_rtx.so.1", LibraryKind::Rtx),
+const NAMES: [(&str, Edition); 4] = [
+    ("libnvinfer.so.11", Edition::Full),
+    ("libnvinfer.so.10", Edition::Full),
+    ("libnvinfer.so", Edition::Full),
+    ("libtensorrt_rtx.so.1", Edition::Rtx),
 ];
 
 /// Folders, below a folder of libraries, that are searched.
@@ -96,8 +96,8 @@ impl Library {
     /// [`EngineError::Unavailable`] with all places that were tried and the reason of each.
     pub fn load(configured: Option<&Path>) -> Result<Self, EngineError> {
         let mut tried: Vec<String> = vec![];
-        for (file, kind) in candidates(configured, &mut tried) {
-            match Self::open(&file, kind) {
+        for (file, edition) in candidates(configured, &mut tried) {
+            match Self::open(&file, edition) {
                 Ok(library) => return Ok(library),
                 Err(words) => tried.push(words),
             }
@@ -112,7 +112,7 @@ impl Library {
     ///
     /// # Errors
     /// The reason why it cannot be used, with its name.
-    fn open(file: &Path, kind: LibraryKind) -> Result<Self, String> {
+    fn open(file: &Path, edition: Edition) -> Result<Self, String> {
         let named = |words: String| {
             if words.contains(&*file.to_string_lossy()) {
                 words
@@ -122,12 +122,12 @@ impl Library {
         };
         let loaded = Loaded::open(file.as_os_str()).map_err(named)?;
         let number = loaded.version().map_err(named)?;
-        let version = LibraryVersion::of(kind, number);
-        let slots = slots(kind, version).ok_or_else(|| named(unknown(kind, version)))?;
+        let version = LibraryVersion::of(edition, number);
+        let slots = slots(edition, version).ok_or_else(|| named(unknown(edition, version)))?;
         Ok(Library(Arc::new(Inner {
             loaded,
             file: file.to_owned(),
-            kind,
+            edition,
             version,
             number,
             slots,
@@ -136,8 +136,8 @@ impl Library {
     }
 
     /// Full or RTX.
-    pub fn kind(&self) -> LibraryKind {
-        self.0.kind
+    pub fn edition(&self) -> Edition {
+        self.0.edition
     }
 
     /// Version of the library.
@@ -153,9 +153,9 @@ impl Library {
     /// Name in keys, in the log and in `birth`: `tensorrt-10.3.0` or `tensorrt-rtx-1.7.1`.
     pub fn name(&self) -> String {
         let version = self.0.version;
-        match self.0.kind {
-            LibraryKind::Full => format!("tensorrt-{version}"),
-            LibraryKind::Rtx => format!("tensorrt-rtx-{version}"),
+        match self.0.edition {
+            Edition::Full => format!("tensorrt-{version}"),
+            Edition::Rtx => format!("tensorrt-rtx-{version}"),
         }
     }
 
@@ -173,9 +173,9 @@ impl Library {
     /// [`EngineError::Unavailable`] with the places that were tried.
     pub(super) fn parser(&self) -> Result<Loaded, EngineError> {
         let major = self.0.version.major;
-        let name = match self.0.kind {
-            LibraryKind::Full => format!("libnvonnxparser.so.{major}"),
-            LibraryKind::Rtx => format!("libtensorrt_onnxparser_rtx.so.{major}"),
+        let name = match self.0.edition {
+            Edition::Full => format!("libnvonnxparser.so.{major}"),
+            Edition::Rtx => format!("libtensorrt_onnxparser_rtx.so.{major}"),
         };
         let beside = self.0.file.with_file_name(&name);
         let mut tried = vec![];
@@ -212,21 +212,21 @@ impl Library {
     /// The slots of RTX, which alone builds for a GPU that is not there; `None` for the full
     /// library.
     pub(super) fn rtx(&self) -> Option<&'static RtxSlots> {
-        match self.0.kind {
-            LibraryKind::Full => None,
-            LibraryKind::Rtx => Some(&RTX),
+        match self.0.edition {
+            Edition::Full => None,
+            Edition::Rtx => Some(&RTX),
         }
     }
 
     /// True for TensorRT 10, some of whose flags have other numbers since 11.
     pub(super) fn has_ten_flags(&self) -> bool {
-        self.0.kind == LibraryKind::Full && self.0.version.major == 10
+        self.0.edition == Edition::Full && self.0.version.major == 10
     }
 }
 
 /// Files that may be the library, full ones first: where a machine has both, the full one is made
 /// for more GPUs and knows them better. Folders without any are noted in `tried`.
-fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBuf, LibraryKind)> {
+fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBuf, Edition)> {
     let folders = match configured {
         Some(folder) => vec![folder.to_owned()],
         None => folders(),
@@ -234,10 +234,10 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
     let mut candidates = vec![];
     for folder in &folders {
         let before = candidates.len();
-        for (name, kind) in NAMES {
+        for (name, edition) in NAMES {
             let file = folder.join(name);
             if file.is_file() {
-                candidates.push((file, kind));
+                candidates.push((file, edition));
             }
         }
         if candidates.len() == before {
@@ -245,16 +245,16 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
         }
     }
     if configured.is_none() {
-        candidates.extend(NAMES.map(|(name, kind)| (PathBuf::from(name), kind)));
+        candidates.extend(NAMES.map(|(name, edition)| (PathBuf::from(name), edition)));
     }
-    candidates.sort_by_key(|(_, kind)| *kind == LibraryKind::Rtx);
+    candidates.sort_by_key(|(_, edition)| *edition == Edition::Rtx);
     candidates
 }
 
-fn unknown(kind: LibraryKind, version: LibraryVersion) -> String {
-    let library = match kind {
-        LibraryKind::Full => "TensorRT",
-        LibraryKind::Rtx => "TensorRT-RTX",
+fn unknown(edition: Edition, version: LibraryVersion) -> String {
+    let library = match edition {
+        Edition::Full => "TensorRT",
+        Edition::Rtx => "TensorRT-RTX",
     };
     format!(
         "{library} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"
@@ -262,11 +262,11 @@ fn unknown(kind: LibraryKind, version: LibraryVersion) -> String {
 }
 
 /// The tables of a version; `None` where they are unknown.
-fn slots(kind: LibraryKind, version: LibraryVersion) -> Option<&'static Vtable> {
-    match (kind, version.major) {
-        (LibraryKind::Full, 10) if version.minor >= 1 => Some(&TEN),
-        (LibraryKind::Full, 11) => Some(&ELEVEN),
-        (LibraryKind::Rtx, 1) if version.minor >= 5 => Some(&ELEVEN),
+fn slots(edition: Edition, version: LibraryVersion) -> Option<&'static Vtable> {
+    match (edition, version.major) {
+        (Edition::Full, 10) if version.minor >= 1 => Some(&TEN),
+        (Edition::Full, 11) => Some(&ELEVEN),
+        (Edition::Rtx, 1) if version.minor >= 5 => Some(&ELEVEN),
         _ => None,
     }
 }
@@ -287,18 +287,18 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_each_series_writes_them() {
-        let words = |kind, number| LibraryVersion::of(kind, number).to_string();
-        assert_eq!(words(LibraryKind::Full, 8601), "8.6.1");
-        assert_eq!(words(LibraryKind::Full, 100_300), "10.3.0");
-        assert_eq!(words(LibraryKind::Full, 110_401), "11.4.1");
-        assert_eq!(words(LibraryKind::Rtx, 10_701), "1.7.1");
+        let words = |edition, number| LibraryVersion::of(edition, number).to_string();
+        assert_eq!(words(Edition::Full, 8601), "8.6.1");
+        assert_eq!(words(Edition::Full, 100_300), "10.3.0");
+        assert_eq!(words(Edition::Full, 110_401), "11.4.1");
+        assert_eq!(words(Edition::Rtx, 10_701), "1.7.1");
     }
 
     #[test]
     fn versions_whose_tables_are_unknown_have_none() {
-        let known = |kind, major, minor| {
+        let known = |edition, major, minor| {
             slots(
-                kind,
+                edition,
                 LibraryVersion {
                     major,
                     minor,
@@ -308,16 +308,14 @@ mod tests {
             .is_some()
         };
         assert!(
-            known(LibraryKind::Full, 10, 1)
-                && known(LibraryKind::Full, 11, 9)
-                && known(LibraryKind::Rtx, 1, 5)
+            known(Edition::Full, 10, 1) && known(Edition::Full, 11, 9) && known(Edition::Rtx, 1, 5)
         );
         assert!(
-            !known(LibraryKind::Full, 8, 6)
-                && !known(LibraryKind::Full, 10, 0)
-                && !known(LibraryKind::Full, 12, 0)
-                && !known(LibraryKind::Rtx, 1, 4)
-                && !known(LibraryKind::Rtx, 2, 0)
+            !known(Edition::Full, 8, 6)
+                && !known(Edition::Full, 10, 0)
+                && !known(Edition::Full, 12, 0)
+                && !known(Edition::Rtx, 1, 4)
+                && !known(Edition::Rtx, 2, 0)
         );
     }
 }

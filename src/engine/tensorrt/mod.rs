@@ -18,7 +18,7 @@ mod vtable;
 
 pub use building::{BuildOrder, BuildProgress, OnProgress};
 pub use key::{Key, LOOKS_MOST, PlanTarget};
-pub use library::{Library, LibraryKind, LibraryVersion};
+pub use library::{Edition, Library, LibraryVersion};
 pub use networks::TensorRt;
 pub use plan::{BuiltPlan, PlanFile, PlanFiles, PlanState};
 pub use plans::{FoundPlans, Plans};

@@ -150,10 +150,14 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
 
 /// The first profile that holds `dims`.
 fn profile_of(engine: &DeserializedEngine, name: &str, dims: &[usize]) -> Option<usize> {
-    (0..engine.profiles()).find(|profile| match engine.limits(name, *profile) {
-        Some([low, high]) => are_within(dims, &low, &high),
-        None => false,
-    })
+    for profile in 0..engine.profiles() {
+        if let Some([low, high]) = engine.limits(name, profile)
+            && are_within(dims, &low, &high)
+        {
+            return Some(profile);
+        }
+    }
+    None
 }
 
 /// True when there are as many limits as dims, and each dim is from its lowest to its highest.
@@ -235,11 +239,13 @@ impl Binder<'_> {
     fn context(&self) -> Result<Context, EngineError> {
         let name = input(self.part);
         let Some(input) = self.bound(name) else {
-            return Err(self.wrong(&format!("nothing is bound to its input {name:?}")));
+            let words = format!("nothing is bound to its input {name:?}");
+            return Err(self.wrong(&words));
         };
         let dims = &input.dims;
         let Some(profile) = profile_of(self.engine, name, dims) else {
-            return Err(self.wrong(&format!("no profile of the plan holds {name} of {dims:?}")));
+            let words = format!("no profile of the plan holds {name} of {dims:?}");
+            return Err(self.wrong(&words));
         };
         let stream = self.device.stream.cu_stream();
         let scratch = Scratch {
@@ -285,8 +291,15 @@ impl Binder<'_> {
 
     fn dims_of(&self, context: &Context, name: &str) -> Result<Vec<usize>, EngineError> {
         let dims = context.dims(name).unwrap_or_default();
-        let known: Result<Vec<usize>, _> = dims.iter().map(|dim| usize::try_from(*dim)).collect();
-        known.map_err(|_| self.wrong(&format!("the shape of {name:?} stays unknown: {dims:?}")))
+        let mut known = vec![];
+        for dim in &dims {
+            let Ok(dim) = usize::try_from(*dim) else {
+                let words = format!("the shape of {name:?} stays unknown: {dims:?}");
+                return Err(self.wrong(&words));
+            };
+            known.push(dim);
+        }
+        Ok(known)
     }
 
     /// Room for an output that the plan computes and the recipe does not need.

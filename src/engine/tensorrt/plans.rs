@@ -230,10 +230,10 @@ impl BuildFolder {
     fn begin(folder: &Path) -> Result<Self, EngineError> {
         let id = ulid::Ulid::generate();
         let path = folder.join(format!("{BUILDING}{id}"));
-        fs::create_dir(&path).map_err(unwritable(&path))?;
-        let held = fs::File::open(&path).map_err(unwritable(&path))?;
-        held.lock().map_err(unwritable(&path))?;
-        Ok(BuildFolder { _held: held, path })
+        match locked_folder(&path) {
+            Ok(held) => Ok(BuildFolder { _held: held, path }),
+            Err(error) => Err(unwritable(&path)(error)),
+        }
     }
 
     /// Builds one part. The builder's measurements are read from the file `cache`, and written back
@@ -273,6 +273,14 @@ impl Drop for BuildFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// Makes a folder and locks it.
+fn locked_folder(path: &Path) -> io::Result<fs::File> {
+    fs::create_dir(path)?;
+    let folder = fs::File::open(path)?;
+    folder.lock()?;
+    Ok(folder)
 }
 
 /// Writes the builder's measurements; a failure is only logged, because they only save time.

@@ -16,7 +16,7 @@ use crate::engine::network::Precision;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The file that the kernels include.
 const REAL: (&str, &str) = ("real.cuh", include_str!("real.cuh"));
@@ -160,11 +160,16 @@ fn kept<T>(
 /// One kept file as `load` makes it; `None`, with a warning, when it is broken or refused.
 fn load_kept<T>(path: &Path, load: impl Fn(&[u8]) -> Result<T, EngineError>) -> Option<T> {
     let file = std::fs::read(path).ok()?;
-    let loaded = unsealed(&file).and_then(|cubin| load(cubin).ok());
-    if loaded.is_none() {
-        tracing::warn!(file = %path.display(), "kept kernels are broken or of another device");
+    if let Some(cubin) = unsealed(&file)
+        && let Ok(loaded) = load(cubin)
+    {
+        return Some(loaded);
     }
-    loaded
+    tracing::warn!(
+        file = %path.display(),
+        "kept kernels are broken or of another device"
+    );
+    None
 }
 
 /// The machine code of a kept file; `None` when a byte of it is not as it was written.
@@ -198,20 +203,15 @@ fn keep(
 
 fn remove_older(folder: &Path, target: &CompileTarget) -> io::Result<()> {
     let kind = target.kind();
-    for path in paths_in(folder)? {
-        let name = path.file_name().unwrap_or_default();
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("kernels-") && name.contains(&kind) {
             // Another process may have been faster, and a file that stays is not used.
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(entry.path());
         }
     }
     Ok(())
-}
-
-fn paths_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)?;
-    Ok(entries.flatten().map(|entry| entry.path()).collect())
 }
 
 fn write_sealed(path: &Path, cubin: &[u8]) -> io::Result<()> {
@@ -225,6 +225,7 @@ fn write_sealed(path: &Path, cubin: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     /// Orin, Hopper, Thor, Blackwell.
     const DEVICES: [u32; 4] = [87, 90, 110, 120];

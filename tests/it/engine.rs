@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use winspect::engine::EncodePlan;
 use winspect::engine::cuda::kernels::nvrtc::Nvrtc;
 use winspect::engine::network::Precision;
-use winspect::engine::tensorrt::{Library, Order, Plans, Target};
+use winspect::engine::tensorrt::{BuildOrder, Library, PlanTarget, Plans};
 
 fn winspect(words: &[&str]) -> Output {
     let output = program::winspect()
@@ -164,11 +164,11 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
         );
         library(&folder.join(format!("libnvinfer.so.{major}")), &code);
         let tensorrt = Library::load(Some(&folder)).expect("a known version");
-        let target = Target::Device {
+        let target = PlanTarget::Device {
             sm: 87,
             gpu: "Orin".to_owned(),
         };
-        let order = Order {
+        let order = BuildOrder {
             model: &model,
             plan: &plan,
             precision: Precision::Fp16,

@@ -7,13 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use winspect::engine::EncodePlan;
-<<<<<<< HEAD
-use winspect::engine::network::{Binding, Networks, Part, Precision};
-=======
-use winspect::engine::cuda::device::Device;
 use winspect::engine::network::{Binding, Networks, Precision, TowerPart};
->>>>>>> main
-use winspect::engine::tensorrt::{Library, Order, Plan, Plans, Target, TensorRt};
+use winspect::engine::tensorrt::{BuildOrder, BuiltPlan, Library, PlanTarget, Plans, TensorRt};
 use winspect::model::ModelFolder;
 
 /// A fake library of one series, loaded by us and by the binding.
@@ -96,7 +91,7 @@ impl Fake {
 }
 
 /// 2 looks of the golden CLIP with windows of 2 and 3; `extra` are lines of the trunk beside what the plan asks for.
-fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<Plan, String> {
+fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<BuiltPlan, String> {
     let (side, tokens, width) = shape(model);
     fake.describe(
         &format!(
@@ -110,18 +105,18 @@ fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<Plan, String> 
     build(fake, model)
 }
 
-fn build(fake: &Fake, model: &ModelFolder) -> Result<Plan, String> {
+fn build(fake: &Fake, model: &ModelFolder) -> Result<BuiltPlan, String> {
     let plan = EncodePlan {
         side: model.spec.side,
         image: false,
         patches: vec![],
         scales: vec![2, 3],
     };
-    let target = Target::Device {
+    let target = PlanTarget::Device {
         sm: 87,
         gpu: "Orin".to_owned(),
     };
-    let order = Order {
+    let order = BuildOrder {
         model,
         plan: &plan,
         precision: Precision::Fp16,
@@ -129,7 +124,7 @@ fn build(fake: &Fake, model: &ModelFolder) -> Result<Plan, String> {
         target,
     };
     let steps = Mutex::new(vec![]);
-    let told = |progress: winspect::engine::tensorrt::Progress| {
+    let told = |progress: winspect::engine::tensorrt::BuildProgress| {
         steps.lock().expect("whole").push(progress.step)
     };
     let plan = Plans::of(model)

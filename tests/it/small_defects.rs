@@ -11,11 +11,6 @@ use crate::harness::line::LineConfig;
 use crate::harness::program::winspect;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::path::Path;
-<<<<<<< HEAD
-use winspect::config::Threshold;
-=======
-use std::process::Command;
->>>>>>> main
 use winspect::data::picture::{Area, Picture};
 use winspect::data::verdict::{Rule, Verdict};
 use winspect::engine::onnx::OnnxEncoder;

@@ -1,4 +1,5 @@
-//! What the tests of all kernels need: a device, real or the stand-in, its memory, and tensors in either precision.
+//! Helpers of all kernels' tests: a device, real or the stand-in, its memory, and tensors in
+//! either precision.
 
 #[path = "../../../../tests/it/harness/requirement.rs"]
 mod requirement;

@@ -9,16 +9,16 @@ use crate::data::picture::Picture;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use crate::line::control::LineControl;
+use crate::line::events::Events;
 use crate::line::queue::{FrameSender, QueuedFrame};
 use crate::line::views::ViewJoiner;
-use crate::mqtt::publisher::BestEffort;
+use crate::protocol::event::Event;
 use crate::store::Store;
 use crate::trigger::{Found, Odometer, Presence, Ring, Stretches, Trigger};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::sync::mpsc;
 
 /// How parts are asked for: by a camera, or by several that see the same part.
 #[derive(Debug, Clone)]
@@ -297,7 +297,7 @@ pub struct CameraSink {
     pub entrance: Arc<Admission>,
     pub states: CameraStates,
     pub causes: Diagnostics,
-    pub side: mpsc::Sender<BestEffort>,
+    pub events: Events,
 }
 
 impl Sink for CameraSink {
@@ -327,9 +327,8 @@ impl Sink for CameraSink {
             }
             _ => self.causes.clear(&who),
         }
-        // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
-        // being gone means that the line is ending.
-        let _ = self.side.blocking_send(BestEffort::Camera { name, status });
+        // Waits where heat maps fill the channel: a lost change would leave the retained status wrong.
+        self.events.tell(Event::Camera { name, status });
     }
 }
 

@@ -12,6 +12,7 @@ pub mod admission;
 pub mod changeover;
 pub mod commands;
 pub mod control;
+pub mod events;
 pub mod inspect;
 pub mod overlays;
 pub mod queue;
@@ -25,18 +26,24 @@ use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
 use crate::camera::{self, CameraError};
 use crate::config::{CameraConfig, LineConfig, RecipeConfig};
+use crate::control::messages::{LineCamera, LineStatus};
+use crate::control::server::{self, ControlWiring};
+use crate::control::socket_path;
 use crate::data::counters::{Tally, TallyCount};
 use crate::data::report::DecisionPolicy;
 use crate::line::admission::{Admission, CameraSink, CameraStates, PartSource};
 use crate::line::changeover::{Changeover, SELECTED_RECIPE};
 use crate::line::commands::{AnswerCache, CameraGroup, CommandHandler, RateLimit};
 use crate::line::control::{LineControl, RecipePolicy, RegionPolicies};
+use crate::line::events::{Events, Watchers};
 use crate::line::inspect::{InspectStage, Watched};
 use crate::line::overlays::{OverlayPainter, OverlayStage};
 use crate::line::queue::intake;
 use crate::line::views::ViewJoiner;
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::{ORDERS, Wiring};
+use crate::mqtt::publisher::PublisherWiring;
+use crate::mqtt::session::COMMANDS_MAX;
+use crate::protocol::event::ListenerState;
 use crate::protocol::message;
 use crate::protocol::message::{Identity, Metrics};
 use crate::recipe::quality::Gate;
@@ -49,18 +56,12 @@ use crate::winclip::Inspector;
 use crossbeam::channel::bounded;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 /// Pictures that may wait for the artist; when full, the newest is not drawn.
 const EVIDENCE_WAITING: usize = 2;
-/// Heat maps and changes of state that may wait for the publisher; when full, heat maps are dropped.
-const SIDE_WAITING: usize = 64;
-/// Answers that may wait for the publisher; the foreman then waits.
-const ANSWERS_WAITING: usize = 2 * ORDERS as usize;
 
 /// A running line.
 pub struct Line {
@@ -277,11 +278,10 @@ impl Line {
         }
         let rules = LineControl::new(judging_of(judges, &eye), &found.kept, causes.clone());
         let known = AnswerCache::new(found.answers, Instant::now());
-        let (side, side_end) = mpsc::channel(SIDE_WAITING);
+        let (events, event_ends) = Events::new();
         let (evidence, evidence_end) = bounded(EVIDENCE_WAITING);
         let (snapshots, snapshots_end) = bounded(1);
-        let (answers, answers_end) = mpsc::channel(ANSWERS_WAITING);
-        let (orders, orders_end) = bounded(ORDERS.into());
+        let (requests, requests_end) = bounded(COMMANDS_MAX.into());
         let policies: Vec<Overflow> = config.cameras.iter().map(CameraConfig::policy).collect();
         let (intake, places) = intake(&policies);
 
@@ -293,7 +293,13 @@ impl Line {
                 .collect(),
         );
         let joins = Arc::new(Mutex::new(joins_of(config)));
-        let words = words_of(&rules, &joins, &identity, config.mqtt.timed_reject);
+        let words = words_of(
+            &rules,
+            &joins,
+            &identity,
+            events.watchers(),
+            config.mqtt.timed_reject,
+        );
         let (mut cameras, states) = (vec![], CameraStates::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
@@ -322,7 +328,7 @@ impl Line {
                 entrance,
                 states,
                 causes,
-                side: side.clone(),
+                events: events.clone(),
             };
             cameras.push((source, sink));
         }
@@ -344,11 +350,10 @@ impl Line {
             wanted: wanted_end,
             prepare,
             swap,
-            side: side.clone(),
-            answers: answers.clone(),
+            events: events.clone(),
             identity: shared.clone(),
             store: store.clone(),
-            rules: rules.clone(),
+            control: rules.clone(),
             kept: found.kept,
         };
         let desk = InspectStage {
@@ -366,17 +371,16 @@ impl Line {
             failures: 0,
         };
         let foreman = CommandHandler {
-            orders: orders_end,
-            answers,
-            side: side.clone(),
+            requests: requests_end,
+            events: events.clone(),
             snapshots,
             store: store.clone(),
-            rules: rules.clone(),
-            entrances,
-            stations,
-            identity: shared,
-            known,
-            pace: RateLimit::default(),
+            control: rules.clone(),
+            admissions: entrances,
+            groups: stations,
+            identity: shared.clone(),
+            answered: known,
+            rate: RateLimit::default(),
             recipes: config
                 .recipes
                 .iter()
@@ -385,27 +389,40 @@ impl Line {
                 .collect(),
             wanted,
         };
-        let dropped = Arc::new(AtomicU64::new(0));
+        let pictures = events.publisher_state();
         let (heatmaps, folder) = (config.mqtt.heatmaps, config.overlays.clone());
         let artist = OverlayStage {
-            brush,
+            painter: brush,
             heatmaps,
             folder,
-            side,
-            dropped: dropped.clone(),
+            events,
         };
         let outbox = store.outbox().clone();
         let runs_by_itself = config
             .cameras
             .iter()
             .any(|c| c.trigger == Trigger::Continuous);
-        let wiring = Wiring {
+        let metrics = metrics_of(tallies.clone(), outbox.clone(), pictures);
+        let control_wiring = ControlWiring {
+            requests: requests.clone(),
+            events: event_ends.control,
+            status: {
+                let (causes, rules, states) = (causes.clone(), rules.clone(), states.clone());
+                let metrics = metrics.clone();
+                Box::new(move || {
+                    let condition = condition(&causes, &rules, runs_by_itself);
+                    status_of(&shared, condition, &states, metrics())
+                })
+            },
+            causes: causes.clone(),
+        };
+        let socket = socket_path(&config.store.file);
+        let wiring = PublisherWiring {
             store,
-            side: side_end,
-            orders,
-            answers: answers_end,
+            events: event_ends.publisher.events,
+            requests,
             condition: Box::new(move || condition(&causes, &rules, runs_by_itself)),
-            metrics: metrics_of(tallies.clone(), outbox.clone(), dropped),
+            metrics: Box::new(move || metrics()),
             pulse: Heartbeat::default(),
         };
         let settings = config.mqtt.clone();
@@ -420,17 +437,22 @@ impl Line {
                 Ok(())
             }),
             stage("foreman", Some(foreman_pulse.clone()), move || {
-                foreman.work(&stop, &foreman_pulse);
+                foreman.run(&stop, &foreman_pulse);
                 Ok(())
             }),
             // Preparing a recipe takes as long as it takes.
             stage("changeover", None, move || {
-                changeover.work(&changeover_stop, &Heartbeat::default());
+                changeover.run(&changeover_stop, &Heartbeat::default());
                 Ok(())
             }),
             // No verdict waits for the artist.
             stage("artist", None, move || {
-                artist.draw_all(&evidence_end, &snapshots_end)
+                artist.run(&evidence_end, &snapshots_end)
+            }),
+            // No verdict waits for the control socket.
+            stage("control", None, move || {
+                let ended = server::run(&socket, control_wiring);
+                ended.map_err(|error| Failure::new(Exit::Software, error))
             }),
             stage("publisher", Some(wiring.pulse.clone()), move || {
                 let ended = publisher::run(settings, identity, wiring);
@@ -568,10 +590,12 @@ fn words_of(
     rules: &LineControl,
     joins: &Arc<Mutex<ViewJoiner>>,
     identity: &Identity,
+    watchers: Watchers,
     timed_reject: bool,
 ) -> Words {
     let (of_judge, of_challenge, joins) = (rules.clone(), rules.clone(), joins.clone());
     let (of_result, of_gate) = (identity.clone(), identity.clone());
+
     Words {
         judge: Box::new(move |part| of_judge.judge(part.ask.region.as_deref())),
         due: Box::new(move |report| {
@@ -580,7 +604,10 @@ fn words_of(
                 .unwrap_or_else(PoisonError::into_inner)
                 .without_the_others(report)
         }),
-        hear: Box::new(move |report| of_challenge.judged(report)),
+        hear: Box::new(move |report| {
+            watchers.tell(report);
+            of_challenge.judged(report)
+        }),
         body: Box::new(move |report| message::body(report, &of_result)),
         reject: Box::new(move |report| {
             timed_reject
@@ -625,17 +652,17 @@ fn stations_of(
         let entrance = entrances[&camera.camera.name].clone();
         match stations
             .iter_mut()
-            .find(|station| station.asking.camera == name)
+            .find(|station| station.source.camera == name)
         {
             Some(station) => station.cameras.push(entrance),
             None => {
-                let asking = PartSource {
+                let source = PartSource {
                     camera: name,
                     terms: camera.terms,
                     rules: rules.clone(),
                 };
                 stations.push(CameraGroup {
-                    asking,
+                    source,
                     cameras: vec![entrance],
                 });
             }
@@ -664,16 +691,50 @@ fn condition(causes: &Diagnostics, rules: &LineControl, runs_by_itself: bool) ->
 fn metrics_of(
     tallies: Tallies,
     outbox: Arc<Outbox>,
-    dropped: Arc<AtomicU64>,
-) -> Box<dyn Fn() -> Metrics + Send> {
-    Box::new(move || Metrics {
+    pictures: Arc<ListenerState>,
+) -> Arc<dyn Fn() -> Metrics + Send + Sync> {
+    Arc::new(move || Metrics {
         cameras: tallies
             .iter()
             .map(|(name, tally)| (name.clone(), tally.count()))
             .collect(),
         store: outbox.count(),
-        heatmaps_dropped: dropped.load(Ordering::Relaxed),
+        heatmaps_dropped: pictures.missed(),
     })
+}
+
+/// The line at one moment, for the control socket.
+fn status_of(
+    identity: &Mutex<Identity>,
+    condition: LineCondition,
+    states: &CameraStates,
+    metrics: Metrics,
+) -> LineStatus {
+    let identity = identity
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let states = states.lock().unwrap_or_else(PoisonError::into_inner);
+    let camera = |(name, frames): (String, TallyCount)| {
+        let state = states.get(name.as_str()).copied();
+        (name, LineCamera { state, frames })
+    };
+    LineStatus {
+        version: identity.version.to_owned(),
+        prefix: identity.prefix,
+        station: identity.station,
+        run_id: identity.run_id,
+        recipe: identity.recipe,
+        model: identity.model,
+        backend: identity.backend,
+        device: identity.device,
+        threshold: identity.threshold,
+        regions: identity.regions,
+        condition,
+        cameras: metrics.cameras.into_iter().map(camera).collect(),
+        store: metrics.store,
+        heatmaps_dropped: metrics.heatmaps_dropped,
+    }
 }
 
 /// Starts a thread with a name; a panic in it stops the process (see [`name_the_stage_that_panics`]).

@@ -31,9 +31,11 @@ use crate::line::Opening;
 use crate::line::admission::{Admission, PartSource};
 use crate::line::commands::{AnswerCache, CameraGroup, CommandHandler, RateLimit};
 use crate::line::control::{LineControl, RecipePolicy};
+use crate::line::events::Events;
 use crate::line::queue::{FrameReceiver, QueuedFrame, intake};
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::{ORDERS, Wiring};
+use crate::mqtt::publisher::PublisherWiring;
+use crate::mqtt::session::COMMANDS_MAX;
 use crate::mqtt::{self, Heatmaps};
 use crate::protocol::message;
 use crate::protocol::message::{Identity, Metrics};
@@ -51,7 +53,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 #[derive(Debug, Args)]
 pub struct PartsArguments {
@@ -324,24 +325,22 @@ fn round(
         store.clone(),
     );
     let entrance = Arc::new(entrance);
-    let (side, side_end) = mpsc::channel(8);
-    let (answers, answers_end) = mpsc::channel(2 * ORDERS as usize);
-    let (orders, orders_end) = bounded(ORDERS.into());
+    let (events, event_ends) = Events::new();
+    let (requests, requests_end) = bounded(COMMANDS_MAX.into());
     let foreman = CommandHandler {
-        orders: orders_end,
-        answers,
-        side,
+        requests: requests_end,
+        events,
         snapshots: bounded(1).0,
         store: store.clone(),
-        rules,
-        entrances: BTreeMap::new(),
-        stations: vec![CameraGroup {
-            asking,
+        control: rules,
+        admissions: BTreeMap::new(),
+        groups: vec![CameraGroup {
+            source: asking,
             cameras: vec![entrance.clone()],
         }],
         identity: Arc::new(Mutex::new(identity(&run_id))),
-        known: AnswerCache::new(found.answers, Instant::now()),
-        pace: RateLimit::default(),
+        answered: AnswerCache::new(found.answers, Instant::now()),
+        rate: RateLimit::default(),
         recipes: vec![],
         wanted: bounded(1).0,
     };
@@ -360,11 +359,10 @@ fn round(
         store: StoreCount::default(),
         heatmaps_dropped: 0,
     };
-    let wiring = Wiring {
+    let wiring = PublisherWiring {
         store: store.clone(),
-        side: side_end,
-        orders,
-        answers: answers_end,
+        events: event_ends.publisher.events,
+        requests,
         condition: Box::new(condition),
         metrics: Box::new(metrics),
         pulse: Heartbeat::default(),
@@ -390,7 +388,7 @@ fn round(
         },
         {
             let stop = stop.clone();
-            thread::spawn(move || foreman.work(&stop, &Heartbeat::default()))
+            thread::spawn(move || foreman.run(&stop, &Heartbeat::default()))
         },
         thread::spawn(move || frames(&entrance, &stop, between)),
     ];

@@ -189,7 +189,7 @@ fn footer(status: &LineStatus) -> String {
 
 /// A part's row: an undecided part has its reason in place of a score.
 fn row(result: &PartResult, is_coloured: bool) -> String {
-    let time = result.captured_at.to_zoned(TimeZone::system());
+    let time = result.captured_at.to_zoned_datetime(TimeZone::system());
     let camera = match &result.region {
         Some(region) => format!("{}/{region}", result.camera),
         None => result.camera.clone(),

@@ -5,6 +5,7 @@ mod bad_image;
 mod broker;
 mod camera;
 mod check;
+mod control;
 mod disk;
 mod doctor;
 mod engine;

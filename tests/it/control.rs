@@ -144,10 +144,10 @@ fn a_trigger_of_the_socket_is_done_once_and_its_result_is_watched() {
     assert_eq!(outcome["name"], "challenge", "{outcome}");
     assert_eq!(outcome["id"], "c", "{outcome}");
 
-    crate::line::ask_to_stop(line.child());
+    let stopping = std::thread::spawn(move || line.summary());
     assert_eq!(watcher.until("ended"), "the line has stopped");
     assert_eq!(watcher.next(), None);
-    let summary = line.summary();
+    let summary = stopping.join().expect("no panic");
     assert_eq!(summary["results"], 2, "{summary}");
     assert_eq!(summary["undelivered"], 2, "no broker was there: {summary}");
     assert!(!socket(folder.path()).exists());
@@ -218,12 +218,18 @@ fn a_client_that_does_not_read_misses_events_and_is_told_how_many() {
     let mut watcher = Client::connect(folder.path());
     watcher.ask(&json!({"watch": true}));
     let mut client = Client::connect(folder.path());
-    // More than the buffers of the connection take.
-    for number in 0..3000 {
-        let payload = json!({"id": format!("{number}"), "part_id": "x".repeat(100)});
-        let trigger = json!({"command": "trigger", "payload": payload});
-        let answer = client.ask(&trigger);
-        assert_eq!(answer["answer"]["status"], "accepted", "{answer}");
+    // More bytes than the buffers of the connection take, eight commands at once.
+    let part_id = "\u{1d11e}".repeat(128);
+    for batch in 0..80 {
+        for number in 0..8 {
+            let payload = json!({"id": format!("{batch}/{number}"), "part_id": part_id});
+            let trigger = json!({"command": "trigger", "payload": payload});
+            client.send(format!("{trigger}\n"));
+        }
+        for _ in 0..8 {
+            let answer = client.until("answer");
+            assert_eq!(answer["status"], "accepted", "{answer}");
+        }
     }
     let missed = watcher.until("missed");
     assert!(missed.as_u64().expect("a number") > 0, "{missed}");

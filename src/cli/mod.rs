@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod engine;
 mod eval;
+mod flags;
 mod inspect;
 mod model;
 mod renamed;

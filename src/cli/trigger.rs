@@ -14,22 +14,22 @@ use std::time::Duration;
 pub struct TriggerArguments {
     /// The line's configuration, as for `run`
     line: PathBuf,
-    /// The part's id, for its result
+    /// Id of the part, for its result
     #[arg(long, value_name = "X")]
     part_id: Option<String>,
-    /// The camera that sees it; every camera with trigger = "command" unless given
+    /// Camera that sees the part; every camera with trigger = "command" unless given
     #[arg(long, value_name = "NAME")]
     camera: Option<String>,
-    /// When it was in front of the camera (2026-11-23T06:10:11.482Z); now unless given
+    /// Time when the part was in front of the camera (2026-11-23T06:10:11.482Z); now unless given
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// Its encoder count
+    /// Encoder count of the part
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     count: Option<i64>,
-    /// Its position
+    /// Position of the part
     #[arg(long, value_name = "P", allow_hyphen_values = true)]
     position: Option<f64>,
-    /// The command's id: the same again within an hour is answered again, and is no other part
+    /// Id of the command: the same again within an hour is answered again, and is no other part
     #[arg(long, value_name = "ID")]
     id: Option<String>,
 }

@@ -4,7 +4,7 @@
 use super::running_line::{connect, failure, unexpected};
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
-use crate::control::client::Heard;
+use crate::control::client::Received;
 use crate::control::messages::{ControlReply, ControlRequest, LineStatus};
 use crate::data::verdict::Verdict;
 use crate::protocol::event::PartResult;
@@ -44,13 +44,13 @@ pub fn run(arguments: &WatchArguments) -> Result<(), Failure> {
         ..ControlRequest::default()
     };
     client.send(&request).map_err(|error| failure(&error))?;
-    let mut table = Table::new(arguments);
+    let mut table = WatchTable::new(arguments);
     table.begin()?;
     while table.wants_more && !stop.load(Ordering::Relaxed) {
         match client.hear(TICK).map_err(|error| failure(&error))? {
-            Heard::Reply(reply) => table.show(&reply)?,
-            Heard::Silence => {}
-            Heard::End => {
+            Received::Reply(reply) => table.show(&reply)?,
+            Received::Silence => {}
+            Received::End => {
                 table.clear_footer();
                 let words = "the line ended without a word";
                 return Err(Failure::words(Exit::Unavailable, words));
@@ -73,7 +73,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// The table on standard output.
-struct Table {
+struct WatchTable {
     json: bool,
     /// True if standard output is a terminal: there are colours and a footer.
     is_terminal: bool,
@@ -85,9 +85,9 @@ struct Table {
     wants_more: bool,
 }
 
-impl Table {
+impl WatchTable {
     fn new(arguments: &WatchArguments) -> Self {
-        Table {
+        WatchTable {
             json: arguments.json,
             is_terminal: !arguments.json && std::io::stdout().is_terminal(),
             left: arguments.count,

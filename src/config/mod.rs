@@ -30,4 +30,3 @@ mod tests;
 
 pub use camera::CameraConfig;
 pub use line::{LineConfig, load};
-pub use recipe::{RecipeConfig, SelfTestConfig, Threshold};

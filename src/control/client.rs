@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why a line cannot be talked to.
+/// Reason why a line cannot be talked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The socket is not there, or no process serves it.
@@ -33,12 +33,12 @@ pub struct ControlClient {
     buffer: Vec<u8>,
 }
 
-/// What came within the time.
+/// The server's line, silence, or the end.
 #[derive(Debug)]
-pub enum Heard {
+pub enum Received {
     /// A line of the server.
     Reply(ControlReply),
-    /// Nothing in that time.
+    /// No line in that time.
     Silence,
     /// The server has closed the connection.
     End,
@@ -75,7 +75,7 @@ impl ControlClient {
     ///
     /// # Errors
     /// When the connection fails, or the line is of another version.
-    pub fn hear(&mut self, patience: Duration) -> Result<Heard, ClientError> {
+    pub fn hear(&mut self, patience: Duration) -> Result<Received, ClientError> {
         let stream = self.reader.get_ref();
         stream
             .set_read_timeout(Some(patience))
@@ -84,14 +84,14 @@ impl ControlClient {
             Ok(_) if self.buffer.last() == Some(&b'\n') => {
                 let reply = serde_json::from_slice(&self.buffer);
                 self.buffer.clear();
-                Ok(Heard::Reply(reply.map_err(ClientError::Unknown)?))
+                Ok(Received::Reply(reply.map_err(ClientError::Unknown)?))
             }
-            Ok(_) => Ok(Heard::End),
+            Ok(_) => Ok(Received::End),
             // What came of a line stays in the buffer.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Ok(Heard::Silence)
+                Ok(Received::Silence)
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Heard::End),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Received::End),
             Err(error) => Err(ClientError::Broken(error)),
         }
     }
@@ -107,9 +107,9 @@ impl ControlClient {
     ) -> Result<ControlReply, ClientError> {
         self.send(request)?;
         match self.hear(patience)? {
-            Heard::Reply(reply) => Ok(reply),
-            Heard::Silence => Err(ClientError::Broken(ErrorKind::TimedOut.into())),
-            Heard::End => Err(ClientError::Broken(ErrorKind::UnexpectedEof.into())),
+            Received::Reply(reply) => Ok(reply),
+            Received::Silence => Err(ClientError::Broken(ErrorKind::TimedOut.into())),
+            Received::End => Err(ClientError::Broken(ErrorKind::UnexpectedEof.into())),
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum Wish {
     Command {
         /// Name of the command.
         name: String,
-        /// Its payload, as the broker would bring it.
+        /// Payload, as the broker would bring it.
         payload: Vec<u8>,
     },
     /// Tell the status once.
@@ -123,7 +123,7 @@ pub struct CameraChange {
     pub state: CameraState,
     /// Time of the change.
     pub since: Timestamp,
-    /// Why the camera last went.
+    /// Reason why the camera last went.
     pub last_reason: Option<String>,
 }
 
@@ -136,7 +136,7 @@ pub struct LineStatus {
     pub prefix: String,
     /// Name of the line.
     pub station: String,
-    /// This run of the daemon.
+    /// Run of the daemon.
     pub run_id: String,
     /// `name@revision` of the recipe that judges.
     pub recipe: String,

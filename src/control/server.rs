@@ -10,7 +10,7 @@ use crate::control::messages::{
 use crate::protocol::answer::Answer;
 use crate::protocol::command;
 use crate::protocol::event::{Event, EventReceiver};
-use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, Source};
+use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::HashMap;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -51,17 +51,17 @@ const CONTROL: &str = "control";
 
 /// Connections of the server to the rest of the line.
 pub struct ControlWiring {
-    /// To the command handler.
+    /// Commands, to the command handler.
     pub requests: Sender<Request>,
     /// Events of the line; their end is the end of the line.
     pub events: EventReceiver,
     /// The line at the moment.
     pub status: Box<dyn Fn() -> LineStatus + Send>,
-    /// Where a socket that cannot be bound is told.
+    /// Diagnostics of the line: a socket that cannot be bound is told there.
     pub causes: Diagnostics,
 }
 
-/// Why the socket cannot be bound.
+/// Reason why the socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The path does not fit into a socket's address.
@@ -132,10 +132,10 @@ async fn bind(path: &Path) -> Result<UnixListener, ControlError> {
 /// A line, or the end, of a connection.
 struct Input {
     connection: u64,
-    line: Line,
+    line: ClientLine,
 }
 
-enum Line {
+enum ClientLine {
     Whole(Vec<u8>),
     /// The line is too long; the connection reads no more.
     TooLong,
@@ -147,7 +147,7 @@ enum Line {
 
 /// One client.
 struct Client {
-    /// To the connection's task; closing it ends the connection after what waits.
+    /// Lines to the connection's task; closing it ends the connection after what waits.
     lines: mpsc::Sender<Arc<str>>,
     watches: bool,
     /// Commands without an answer.
@@ -280,19 +280,19 @@ impl Server {
     fn on_input(&mut self, input: Input) {
         let number = input.connection;
         match input.line {
-            Line::Whole(line) => match ControlRequest::parse(&line) {
+            ClientLine::Whole(line) => match ControlRequest::parse(&line) {
                 Ok(Wish::Command { name, payload }) => self.on_command(number, &name, &payload),
                 Ok(Wish::Status) => self.send_status(number),
                 Ok(Wish::Watch) => self.on_watch(number),
                 Err(words) => self.send(number, &ControlReply::Error(words)),
             },
-            Line::TooLong => {
+            ClientLine::TooLong => {
                 let words = format!("a line of more than {LINE_MAX} bytes; it is not read");
                 self.send(number, &ControlReply::Error(words));
                 self.leave(number);
             }
-            Line::LastRead => self.leave_when_answered(number),
-            Line::Closed => self.leave(number),
+            ClientLine::LastRead => self.leave_when_answered(number),
+            ClientLine::Closed => self.leave(number),
         }
     }
 
@@ -346,7 +346,7 @@ impl Server {
         let request = Request {
             command,
             name: name.to_owned(),
-            source: Source::Control,
+            source: RequestSource::Control,
             came_at: Instant::now(),
             is_stale: false,
             reply: ReplyTo {
@@ -490,7 +490,7 @@ impl Connection {
     async fn run(mut self, stream: UnixStream, lines: mpsc::Receiver<Arc<str>>) {
         let (reader, writer) = stream.into_split();
         self.talk(reader, writer, lines).await;
-        self.send(Line::Closed).await;
+        self.send(ClientLine::Closed).await;
     }
 
     /// Reads and writes until the client has left or the server leaves it.
@@ -508,7 +508,7 @@ impl Connection {
                 read = reader.read_buf(&mut buffer), if reads => {
                     reads = match read {
                         Ok(0) => {
-                            self.send(Line::LastRead).await;
+                            self.send(ClientLine::LastRead).await;
                             false
                         }
                         Ok(_) => self.take_lines(&mut buffer).await,
@@ -534,19 +534,19 @@ impl Connection {
             let mut line: Vec<u8> = buffer.drain(..=end).collect();
             line.pop();
             if line.len() > LINE_MAX {
-                self.send(Line::TooLong).await;
+                self.send(ClientLine::TooLong).await;
                 return false;
             }
-            self.send(Line::Whole(line)).await;
+            self.send(ClientLine::Whole(line)).await;
         }
         let is_short = buffer.len() <= LINE_MAX;
         if !is_short {
-            self.send(Line::TooLong).await;
+            self.send(ClientLine::TooLong).await;
         }
         is_short
     }
 
-    async fn send(&self, line: Line) {
+    async fn send(&self, line: ClientLine) {
         let input = Input {
             connection: self.number,
             line,

@@ -5,13 +5,16 @@
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::config::RecipeConfig;
-use crate::line::control::{LineControl, RegionPolicies};
+use crate::line::control::LineControl;
 use crate::line::events::Events;
-use crate::line::{ActiveRecipe, Prepare, PrepareMode, judges_of, recall};
+use crate::line::opening::SELECTED_RECIPE;
+use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::event::{Event, Outcome};
+use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::message::Identity;
+use crate::recipe::active::{ActiveRecipe, RegionPolicies};
+use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
@@ -22,14 +25,14 @@ pub struct RecipeRequest {
     /// Id of the command.
     pub id: Option<String>,
     /// The recipe.
-    pub recipe: RecipeConfig,
+    pub recipe: RecipeSpec,
 }
 
 /// A prepared recipe on its way to the inspector.
 pub struct RecipeSwap {
     /// The recipe, ready to judge.
     pub prepared: ActiveRecipe,
-    /// Its thresholds.
+    /// Thresholds of the recipe.
     pub judges: RegionPolicies,
     /// Told once the inspector judges by it.
     pub done: Sender<()>,
@@ -38,29 +41,56 @@ pub struct RecipeSwap {
 /// The stage that prepares another recipe.
 pub struct Changeover {
     /// Recipes that are asked for, one at a time.
-    pub wanted: Receiver<RecipeRequest>,
+    wanted: Receiver<RecipeRequest>,
     /// Prepares a recipe.
-    pub prepare: Prepare,
-    /// To the inspector.
-    pub swap: Sender<RecipeSwap>,
+    preparer: RecipePreparer,
+    /// Prepared recipes, to the inspector.
+    swap: Sender<RecipeSwap>,
     /// Outcomes, and the new identity.
-    pub events: Events,
+    events: Events,
     /// The identity that `birth` tells.
-    pub identity: Arc<Mutex<Identity>>,
-    /// Where the choice is kept.
-    pub store: Store,
+    identity: Arc<Mutex<Identity>>,
+    /// Store that keeps the choice.
+    store: Store,
     /// Thresholds of the line.
-    pub control: LineControl,
+    control: LineControl,
     /// Values that earlier runs kept.
-    pub kept: BTreeMap<String, String>,
+    kept: BTreeMap<String, String>,
 }
 
-/// Key under which the store keeps the choice; its name among the causes where it is not known.
-pub const SELECTED_RECIPE: &str = "recipe";
+/// The changeover's ends of the line's channels.
+pub struct ChangeoverEnds {
+    /// Recipes to prepare.
+    pub recipes: Receiver<RecipeRequest>,
+    /// Prepared recipes, for the inspector.
+    pub swaps: Sender<RecipeSwap>,
+    /// Outcomes of the commands, and changes of the recipe.
+    pub events: Events,
+}
+
 /// Reason of a changeover that the end of the line cut.
 const STOPPING: &str = "the line is stopping";
 
 impl Changeover {
+    /// `kept` are the values that earlier runs kept in the store.
+    pub fn new(
+        shared: &Shared,
+        preparer: RecipePreparer,
+        kept: BTreeMap<String, String>,
+        ends: ChangeoverEnds,
+    ) -> Self {
+        Changeover {
+            wanted: ends.recipes,
+            preparer,
+            swap: ends.swaps,
+            events: ends.events,
+            identity: shared.identity.clone(),
+            store: shared.store.clone(),
+            control: shared.control.clone(),
+            kept,
+        }
+    }
+
     /// Prepares recipes until the line stops.
     pub fn run(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
@@ -83,7 +113,7 @@ impl Changeover {
     }
 
     fn tell(&self, answer: Answer) {
-        let outcome = Outcome {
+        let outcome = CommandOutcome {
             name: "select_recipe",
             answer,
             kept: None,
@@ -115,14 +145,16 @@ impl Changeover {
     /// Gives the name of the gallery that judges now.
     fn try_change(
         &mut self,
-        recipe: &RecipeConfig,
+        recipe: &RecipeSpec,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Option<String>, String> {
-        let mut prepared =
-            (self.prepare)(recipe, PrepareMode::Live).map_err(|failure| failure.message)?;
-        let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
-        recall(recipe, &mut prepared, &mut self.kept, &self.store);
+        let prepared = self.preparer.prepare(recipe, PrepareMode::Live);
+        let mut prepared = prepared.map_err(|failure| failure.message)?;
+        let judges = prepared
+            .policies(recipe)
+            .map_err(|failure| failure.message)?;
+        prepared.recall_self_test(recipe, &mut self.kept, &self.store);
         let references = prepared.inspector.reference_count();
         let gallery = prepared.gallery.clone();
         let (done, swapped) = bounded(1);

@@ -12,7 +12,6 @@
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::config::RecipeConfig;
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
@@ -21,11 +20,13 @@ use crate::line::changeover::RecipeRequest;
 use crate::line::control::{Challenge, ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::overlays::Snapshot;
+use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
-use crate::protocol::command::{Action, ChallengeSpec, Trigger};
-use crate::protocol::event::{Event, Outcome};
+use crate::protocol::command::{Action, ChallengeSpec, TriggerCommand};
+use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::message::Identity;
 use crate::protocol::request::Request;
+use crate::recipe::spec::RecipeSpec;
 use crate::store::{ANSWERS_MAX, Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
@@ -36,34 +37,34 @@ use std::time::{Duration, Instant};
 /// The stage that does what commands say.
 pub struct CommandHandler {
     /// Commands of all doors.
-    pub requests: Receiver<Request>,
+    requests: Receiver<Request>,
     /// Outcomes of challenges, changes of the threshold.
-    pub events: Events,
-    /// To the overlay stage.
-    pub snapshots: Sender<Snapshot>,
+    events: Events,
+    /// Pictures to encode, to the overlay stage.
+    snapshots: Sender<Snapshot>,
     /// Parts, answers and decisions on the disk.
-    pub store: Store,
+    store: Store,
     /// Pause, thresholds and challenges of the line.
-    pub control: LineControl,
+    control: LineControl,
     /// All cameras by name.
-    pub admissions: BTreeMap<Arc<str>, Arc<Admission>>,
+    admissions: BTreeMap<Arc<str>, Arc<Admission>>,
     /// Cameras that wait for triggers.
-    pub groups: Vec<CameraGroup>,
+    groups: Vec<CameraGroup>,
     /// The identity that `birth` tells.
-    pub identity: Arc<Mutex<Identity>>,
+    identity: Arc<Mutex<Identity>>,
     /// Answers of the last hour.
-    pub answered: AnswerCache,
+    answered: AnswerCache,
     /// Rate of the commands that are no triggers.
-    pub rate: RateLimit,
+    rate: RateLimit,
     /// Recipes that can be selected.
-    pub recipes: Vec<RecipeConfig>,
-    /// To the changeover.
-    pub wanted: Sender<RecipeRequest>,
+    recipes: Vec<RecipeSpec>,
+    /// Recipes to prepare, to the changeover.
+    wanted: Sender<RecipeRequest>,
 }
 
 /// Cameras that see the parts of one trigger: one alone, or several under one name.
 pub struct CameraGroup {
-    /// How their parts are asked for.
+    /// Source of their parts.
     pub source: PartSource,
     /// The cameras.
     pub cameras: Vec<Arc<Admission>>,
@@ -119,9 +120,12 @@ impl AnswerCache {
     /// The first answer to that id.
     fn get(&self, id: &str) -> Option<Answer> {
         let text = self.answers.get(id)?;
-        // An answer that this version cannot read still says that the command was done.
-        let unread = || Answer::new(Some(id), AnswerStatus::Done, Some(text.to_string()));
-        Some(Answer::decode(text).unwrap_or_else(|_| unread()))
+        let answer = match Answer::decode(text) {
+            Ok(answer) => answer,
+            // An answer that this version cannot read still says that the command was done.
+            Err(_) => Answer::new(Some(id), AnswerStatus::Done, Some(text.to_string())),
+        };
+        Some(answer)
     }
 
     fn add(&mut self, id: &str, answer: &str, now: Instant) {
@@ -157,7 +161,45 @@ impl RateLimit {
     }
 }
 
+/// The command handler's ends of the line's channels.
+pub struct CommandEnds {
+    /// Commands to do.
+    pub requests: Receiver<Request>,
+    /// Outcomes of challenges, and changes of the threshold.
+    pub events: Events,
+    /// Pictures to encode, for the overlay stage.
+    pub snapshots: Sender<Snapshot>,
+    /// Recipes to prepare, for the changeover.
+    pub recipes: Sender<RecipeRequest>,
+}
+
 impl CommandHandler {
+    /// `groups` wait for triggers, `recipes` can be selected, `answered` are the answers of earlier
+    /// runs.
+    pub fn new(
+        shared: &Shared,
+        admissions: BTreeMap<Arc<str>, Arc<Admission>>,
+        groups: Vec<CameraGroup>,
+        recipes: Vec<RecipeSpec>,
+        answered: AnswerCache,
+        ends: CommandEnds,
+    ) -> Self {
+        CommandHandler {
+            requests: ends.requests,
+            events: ends.events,
+            snapshots: ends.snapshots,
+            store: shared.store.clone(),
+            control: shared.control.clone(),
+            admissions,
+            groups,
+            identity: shared.identity.clone(),
+            answered,
+            rate: RateLimit::default(),
+            recipes,
+            wanted: ends.recipes,
+        }
+    }
+
     /// Serves commands until the line stops. A command that is not answered then comes again from
     /// the broker.
     pub fn run(mut self, stop: &Stop, pulse: &Heartbeat) {
@@ -211,7 +253,7 @@ impl CommandHandler {
         } else {
             AnswerStatus::Rejected
         };
-        let outcome = Outcome {
+        let outcome = CommandOutcome {
             name: "challenge",
             answer: Answer::new(Some(&ended.id), status, Some(words)),
             kept: Some(key),
@@ -329,7 +371,7 @@ impl CommandHandler {
         }
     }
 
-    fn trigger(&mut self, trigger: &Trigger, request: &Request) -> PendingAnswer {
+    fn trigger(&mut self, trigger: &TriggerCommand, request: &Request) -> PendingAnswer {
         let id = request.command.id.clone();
         let groups = match self.groups_of(trigger) {
             Ok(groups) => groups,
@@ -367,7 +409,7 @@ impl CommandHandler {
                 .cloned()
                 .collect();
             for admission in &group.cameras {
-                admission.command(own.clone(), at);
+                admission.on_trigger(own.clone(), at);
             }
         }
     }
@@ -383,7 +425,7 @@ impl CommandHandler {
     }
 
     /// Indices of the camera groups that a trigger means.
-    fn groups_of(&self, trigger: &Trigger) -> Result<Vec<usize>, String> {
+    fn groups_of(&self, trigger: &TriggerCommand) -> Result<Vec<usize>, String> {
         if self.control.is_paused() {
             return Err("the line is paused; resume it".to_owned());
         }
@@ -455,7 +497,7 @@ impl CommandHandler {
 
     fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<Done, String> {
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
-            let names: Vec<String> = self.recipes.iter().map(RecipeConfig::label).collect();
+            let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
             return Err(format!(
                 "there is no recipe {name:?}; there are {}",
                 names.join(", ")
@@ -559,7 +601,7 @@ fn earlier(now: Timestamp, by: Duration) -> Timestamp {
 /// The parts that a trigger asks of one source.
 fn part_requests(
     source: &PartSource,
-    trigger: &Trigger,
+    trigger: &TriggerCommand,
     came_at: Instant,
     at: Timestamp,
 ) -> Vec<PartRequest> {
@@ -608,9 +650,18 @@ mod tests {
     fn an_id_is_known_for_an_hour() {
         let now = Instant::now();
         let mut known = AnswerCache::new(vec![("a".into(), "first".into())], now);
-        known.add("b", "second", now + KNOWN_FOR);
+        known.add("b", "second", now + ANSWERED_FOR);
         assert_eq!(known.answers.len(), 2);
-        known.add("c", "third", now + KNOWN_FOR + Duration::from_secs(1));
+        known.add("c", "third", now + ANSWERED_FOR + Duration::from_secs(1));
         assert!(!known.answers.contains_key("a") && known.answers.contains_key("b"));
+    }
+
+    #[test]
+    fn a_command_whose_answer_cannot_be_read_is_not_done_again() {
+        let kept = vec![("a".to_owned(), "words of another version".to_owned())];
+        let cache = AnswerCache::new(kept, Instant::now());
+        let answer = cache.get("a").expect("it is known");
+        assert_eq!(answer.status, AnswerStatus::Done);
+        assert_eq!(answer.reason.as_deref(), Some("words of another version"));
     }
 }

@@ -30,7 +30,7 @@ const PUBLISHER_WAITING: usize = 64;
 /// Capacity of the control socket's channel.
 const CONTROL_WAITING: usize = 256;
 
-/// What happens to an event when a listener's channel is full.
+/// Fate of an event when a listener's channel is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Policy {
     /// The teller waits for room.
@@ -58,21 +58,25 @@ struct Listener {
 /// Receiving ends of the fan-out.
 #[derive(Debug)]
 pub struct EventReceivers {
-    /// For the MQTT publisher.
+    /// The MQTT publisher's end.
     pub publisher: EventReceiver,
-    /// For the control socket.
+    /// The control socket's end.
     pub control: EventReceiver,
 }
 
 impl Events {
-    /// The fan-out and its receiving ends.
-    pub fn new() -> (Events, EventReceivers) {
-        Events::with_capacities(PUBLISHER_WAITING, CONTROL_WAITING)
+    /// The fan-out and its receiving ends; `publisher` counts what the publisher misses.
+    pub fn new(publisher: Arc<ListenerState>) -> (Events, EventReceivers) {
+        Events::with_capacities(publisher, PUBLISHER_WAITING, CONTROL_WAITING)
     }
 
-    fn with_capacities(publisher: usize, control: usize) -> (Events, EventReceivers) {
-        let (to_publisher, at_publisher) = listener(publisher);
-        let (to_control, at_control) = listener(control);
+    fn with_capacities(
+        state: Arc<ListenerState>,
+        publisher: usize,
+        control: usize,
+    ) -> (Events, EventReceivers) {
+        let (to_publisher, at_publisher) = listener(publisher, state);
+        let (to_control, at_control) = listener(control, Arc::default());
         at_publisher.state.listen(true);
         let events = Events {
             publisher: to_publisher,
@@ -95,11 +99,6 @@ impl Events {
     pub fn watchers(&self) -> Watchers {
         Watchers(self.control.clone())
     }
-
-    /// State of the publisher's listener: how many pictures it missed.
-    pub fn publisher_state(&self) -> Arc<ListenerState> {
-        self.publisher.state.clone()
-    }
 }
 
 /// Sending end for results: to the control socket alone, without ever waiting.
@@ -116,9 +115,8 @@ impl Watchers {
     }
 }
 
-fn listener(capacity: usize) -> (Listener, EventReceiver) {
+fn listener(capacity: usize, state: Arc<ListenerState>) -> (Listener, EventReceiver) {
     let (sender, events) = mpsc::channel(capacity);
-    let state = Arc::new(ListenerState::default());
     let receiver = EventReceiver {
         events,
         state: state.clone(),
@@ -189,7 +187,7 @@ mod tests {
 
     #[test]
     fn results_never_wait_and_what_a_watcher_misses_is_counted() {
-        let (events, mut ends) = Events::with_capacities(1, 2);
+        let (events, mut ends) = Events::with_capacities(Arc::default(), 1, 2);
         ends.control.state.listen(true);
         for _ in 0..5 {
             events.watchers().tell(&report(1));
@@ -202,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_no_one_watches_is_told_nothing() {
-        let (events, mut ends) = Events::with_capacities(1, 1);
+        let (events, mut ends) = Events::with_capacities(Arc::default(), 1, 1);
         events.watchers().tell(&report(1));
         events.tell(camera());
         assert!(ends.control.events.try_recv().is_err());
@@ -212,10 +210,10 @@ mod tests {
 
     #[test]
     fn a_heat_map_is_dropped_where_a_camera_waits_for_room() {
-        let (events, mut ends) = Events::with_capacities(1, 1);
+        let (events, mut ends) = Events::with_capacities(Arc::default(), 1, 1);
         events.tell(heatmap());
         events.tell(heatmap());
-        assert_eq!(events.publisher_state().missed(), 1);
+        assert_eq!(ends.publisher.state.missed(), 1);
         let teller = std::thread::spawn(move || events.tell(camera()));
         std::thread::sleep(Duration::from_millis(20));
         assert!(!teller.is_finished());
@@ -230,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_is_gone_holds_nothing_up() {
-        let (events, ends) = Events::with_capacities(1, 1);
+        let (events, ends) = Events::with_capacities(Arc::default(), 1, 1);
         drop(ends);
         events.tell(camera());
         events.tell(heatmap());

@@ -56,8 +56,16 @@ pub struct OverlayStage {
 pub struct Snapshot {
     /// Name of the camera.
     pub camera: Arc<str>,
-    /// Its newest picture.
+    /// Newest picture of the camera.
     pub picture: Arc<Picture>,
+}
+
+/// The overlay stage's ends of the line's channels.
+pub struct OverlayEnds {
+    /// Frames to draw.
+    pub judged: Receiver<JudgedFrame>,
+    /// Pictures to encode.
+    pub snapshots: Receiver<Snapshot>,
 }
 
 impl OverlayStage {
@@ -65,14 +73,11 @@ impl OverlayStage {
     ///
     /// # Errors
     /// Never, so far.
-    pub fn run(
-        mut self,
-        judged: &Receiver<JudgedFrame>,
-        snapshots: &Receiver<Snapshot>,
-    ) -> Result<(), Failure> {
+    pub fn run(mut self, ends: &OverlayEnds) -> Result<(), Failure> {
         let mut is_failure_logged = false;
         let no_more = never();
-        let mut snapshots = snapshots;
+        let judged = &ends.judged;
+        let mut snapshots = &ends.snapshots;
         loop {
             select! {
                 recv(judged) -> next => match next {

@@ -31,7 +31,7 @@ pub mod tls;
 
 use crate::base::secret::Secret;
 
-/// Where the broker is, and what it gets.
+/// Address of the broker, our name there, and the messages that it gets.
 #[derive(Debug, Clone)]
 pub struct MqttSettings {
     /// Name or address of the broker.

@@ -41,7 +41,7 @@ pub(super) const REQUESTS: usize =
 const ROOM_LEFT: usize = 128;
 /// A link without PUBACK for this long, with messages in flight, only looks alive.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
-/// Without a PUBACK for this long the arrival of a message cannot be foretold.
+/// Age of the last PUBACK beyond which the arrival of a message cannot be foretold.
 const PROMPT: Duration = Duration::from_secs(1);
 /// Interval of MQTT's own pings.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ const HEADERS: usize = 32;
 
 /// A message on its way out.
 #[derive(Debug, Clone)]
-pub(super) struct Message {
+pub(super) struct MqttMessage {
     topic: String,
     payload: Vec<u8>,
     /// True if the broker keeps it for later subscribers.
@@ -63,9 +63,9 @@ pub(super) struct Message {
     properties: PublishProperties,
 }
 
-impl Message {
+impl MqttMessage {
     pub(super) fn new(topic: String, payload: impl Into<Vec<u8>>) -> Self {
-        Message {
+        MqttMessage {
             topic,
             payload: payload.into(),
             is_retained: false,
@@ -75,7 +75,7 @@ impl Message {
 
     /// The same, kept by the broker.
     pub(super) fn retained(self) -> Self {
-        Message {
+        MqttMessage {
             is_retained: true,
             ..self
         }
@@ -83,7 +83,7 @@ impl Message {
 
     /// The same, with other properties.
     pub(super) fn with(self, properties: PublishProperties) -> Self {
-        Message { properties, ..self }
+        MqttMessage { properties, ..self }
     }
 
     /// The same, which the broker drops after so many seconds.
@@ -121,14 +121,14 @@ pub(super) struct Refused {
     pub(super) answer: String,
 }
 
-/// What an acknowledgement of the broker is good for.
+/// Effect of an acknowledgement of the broker.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum AckTarget {
     /// The result of that key leaves the store.
     Result(u64),
     /// The outcome of that number need not be told again.
     Outcome(u64),
-    /// Nothing waits for it.
+    /// No effect.
     Nothing,
 }
 
@@ -212,7 +212,7 @@ impl Session {
 
     /// False if the message is larger than the broker takes: it would end the connection. The
     /// first such message is logged.
-    pub(super) fn fits(&mut self, message: &Message) -> bool {
+    pub(super) fn fits(&mut self, message: &MqttMessage) -> bool {
         let bytes = message.bytes();
         let Some(limit) = self.packet_max.filter(|limit| bytes > *limit as usize) else {
             return true;
@@ -229,7 +229,7 @@ impl Session {
 
     /// Publishes at QoS 1. False if the client is full, which its size does not let happen. A
     /// message that is too large for the broker is left out.
-    pub(super) fn publish(&mut self, message: Message, target: AckTarget) -> bool {
+    pub(super) fn publish(&mut self, message: MqttMessage, target: AckTarget) -> bool {
         if !self.fits(&message) {
             return true;
         }
@@ -241,14 +241,14 @@ impl Session {
     }
 
     /// Publishes at QoS 0. The message is dropped while `most` of its kind wait for the link.
-    pub(super) fn send_best_effort(&mut self, message: Message, most: usize) {
+    pub(super) fn send_best_effort(&mut self, message: MqttMessage, most: usize) {
         let has_room = self.fits(&message) && self.best_effort < most;
         if has_room && self.send(message, QoS::AtMostOnce) {
             self.best_effort += 1;
         }
     }
 
-    fn send(&self, message: Message, qos: QoS) -> bool {
+    fn send(&self, message: MqttMessage, qos: QoS) -> bool {
         let sent = self.client.try_publish_with_properties(
             message.topic,
             qos,

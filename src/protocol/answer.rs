@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Answer {
     /// The sender's id of the command, if it had a readable one.
     pub id: Option<String>,
-    /// What is done with the command.
+    /// Fate of the command.
     pub status: AnswerStatus,
     /// Words for a person: why the command was rejected, or what its sender should know.
     pub reason: Option<String>,
@@ -16,7 +16,7 @@ pub struct Answer {
     pub parts: Vec<AnsweredPart>,
 }
 
-/// What is done with a command.
+/// Fate of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnswerStatus {

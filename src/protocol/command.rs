@@ -30,7 +30,7 @@ const CHALLENGE_MAX: u32 = 1000;
 pub struct Command {
     /// The sender's id. The same one again within an hour is answered again and not done twice.
     pub id: Option<String>,
-    /// What is to be done.
+    /// The thing to do.
     pub action: Action,
 }
 
@@ -44,7 +44,7 @@ impl Command {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// A part has come.
-    Trigger(Trigger),
+    Trigger(TriggerCommand),
     /// Another recipe is to judge.
     SelectRecipe {
         /// Name of the recipe.
@@ -77,7 +77,7 @@ pub enum Action {
 /// A part has come.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Trigger {
+pub struct TriggerCommand {
     id: Option<String>,
     /// Camera of the part; every camera that waits for commands unless given.
     pub camera: Option<String>,
@@ -124,13 +124,13 @@ pub struct Refusal {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Plain {
+struct PlainPayload {
     id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SelectRecipe {
+struct SelectRecipePayload {
     id: Option<String>,
     recipe: String,
     revision: Option<u64>,
@@ -138,7 +138,7 @@ struct SelectRecipe {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SetThreshold {
+struct SetThresholdPayload {
     id: Option<String>,
     region: Option<String>,
     value: f32,
@@ -146,7 +146,7 @@ struct SetThreshold {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Challenge {
+struct ChallengePayload {
     id: Option<String>,
     camera: Option<String>,
     parts: u32,
@@ -155,7 +155,7 @@ struct Challenge {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Snapshot {
+struct SnapshotPayload {
     id: Option<String>,
     camera: Option<String>,
 }
@@ -184,12 +184,12 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
 fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
     match name {
         "trigger" => {
-            let trigger: Trigger = read(payload)?;
+            let trigger: TriggerCommand = read(payload)?;
             let id = trigger.id.clone();
             Ok(Command::new(id, Action::Trigger(trigger)))
         }
         "select_recipe" => {
-            let SelectRecipe {
+            let SelectRecipePayload {
                 id,
                 recipe,
                 revision,
@@ -197,12 +197,12 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
             Ok(Command::new(id, Action::SelectRecipe { recipe, revision }))
         }
         "set_threshold" => {
-            let SetThreshold { id, region, value } = read(payload)?;
+            let SetThresholdPayload { id, region, value } = read(payload)?;
             Ok(Command::new(id, Action::SetThreshold { region, value }))
         }
         "challenge" => read_challenge(payload),
         "snapshot" => {
-            let Snapshot { id, camera } = read(payload)?;
+            let SnapshotPayload { id, camera } = read(payload)?;
             Ok(Command::new(id, Action::Snapshot { camera }))
         }
         "pause" => read_plain(payload, Action::Pause),
@@ -216,7 +216,7 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
 }
 
 fn read_challenge(payload: &[u8]) -> Result<Command, String> {
-    let Challenge {
+    let ChallengePayload {
         id,
         camera,
         parts,
@@ -231,7 +231,7 @@ fn read_challenge(payload: &[u8]) -> Result<Command, String> {
 }
 
 fn read_plain(payload: &[u8], action: Action) -> Result<Command, String> {
-    let Plain { id } = read(payload)?;
+    let PlainPayload { id } = read(payload)?;
     Ok(Command::new(id, action))
 }
 

@@ -25,7 +25,7 @@ pub enum Event {
     /// Another recipe, or another threshold, judges from now on.
     Identity(Arc<Identity>),
     /// A command that was accepted earlier has ended.
-    Outcome(Arc<Outcome>),
+    Outcome(Arc<CommandOutcome>),
     /// A part's result stands.
     Result(Arc<PartResult>),
     /// The heat map of a judged part, drawn over its picture.
@@ -44,9 +44,9 @@ pub enum Event {
     },
 }
 
-/// What became of a command after it was accepted.
+/// Outcome of a command that was accepted earlier.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CommandOutcome {
     /// Name of the command.
     pub name: &'static str,
     /// Status `done` or `rejected`, with the id of the command.
@@ -76,11 +76,11 @@ pub struct PartResult {
     pub score: Option<f32>,
     /// Threshold that the score was compared with, if there was one.
     pub threshold: Option<f32>,
-    /// Why the part is undecided.
+    /// Reason why the part is undecided.
     pub reason: Option<Reason>,
     /// The reason in words for a person.
     pub detail: Option<String>,
-    /// When the frame was captured, UTC.
+    /// Time of the frame's capture, UTC.
     pub captured_at: Timestamp,
     /// Milliseconds from arrival of the frame, or of the trigger, to the verdict.
     pub total_ms: f64,
@@ -116,7 +116,7 @@ impl PartResult {
 pub struct EventReceiver {
     /// Events in their order. The channel ends when every stage of the line has left.
     pub events: mpsc::Receiver<Event>,
-    /// How it stands with the listener.
+    /// State shared with the sending end.
     pub state: Arc<ListenerState>,
 }
 

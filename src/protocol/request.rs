@@ -10,19 +10,19 @@ use tokio::sync::mpsc;
 
 /// Door through which a command came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum RequestSource {
     /// The broker's `cmd/<name>`.
     Mqtt,
     /// The control socket of this machine.
     Control,
 }
 
-impl Source {
+impl RequestSource {
     /// The name that the log and the audit log use.
     pub fn word(self) -> &'static str {
         match self {
-            Source::Mqtt => "mqtt",
-            Source::Control => "control",
+            RequestSource::Mqtt => "mqtt",
+            RequestSource::Control => "control",
         }
     }
 }
@@ -35,7 +35,7 @@ pub struct Request {
     /// Name of the command: the last level of its topic.
     pub name: String,
     /// Door through which the command came.
-    pub source: Source,
+    pub source: RequestSource,
     /// Moment of arrival here.
     pub came_at: Instant,
     /// True if the command waited elsewhere for an unknown time.

@@ -10,11 +10,11 @@ use crate::support::{imported, runtime};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::path::Path;
 use std::process::Command;
-use winspect::config::Threshold;
 use winspect::data::picture::{Area, Picture};
 use winspect::data::verdict::{Rule, Verdict};
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
+use winspect::recipe::spec::Threshold;
 use winspect::recipe::threshold;
 use winspect::winclip::{Inspector, Recipe, Region};
 
@@ -126,7 +126,7 @@ fn failing(
     shown.map(|pictures| {
         let scores = pictures
             .iter()
-            .map(|picture| inspector.judge(picture).expect("judged")[0].score);
+            .map(|picture| inspector.inspect(picture).expect("judged")[0].score);
         let scores: Vec<f32> = scores.collect();
         println!(
             "tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}",

@@ -6,12 +6,12 @@
 
 use super::Publisher;
 use crate::mqtt::session::{
-    AckTarget, COMMANDS_KEPT, Message, OUTCOMES_KEPT, REFUSED_KEPT, Refused, Session,
+    AckTarget, COMMANDS_KEPT, MqttMessage, OUTCOMES_KEPT, REFUSED_KEPT, Refused, Session,
 };
 use crate::protocol::answer::Answer;
 use crate::protocol::command::{self, Command, Refusal};
-use crate::protocol::event::Outcome;
-use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, Source};
+use crate::protocol::event::CommandOutcome;
+use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crossbeam::channel::TrySendError;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode};
@@ -25,8 +25,10 @@ const RETAINED: &str =
 impl Publisher {
     /// The broker's answer to our subscription.
     pub(super) fn on_subscribed(&self, codes: &[SubscribeReasonCode]) {
-        let is_granted = |code| matches!(code, &SubscribeReasonCode::Success(_));
-        if !codes.iter().all(is_granted) {
+        let mut refused = codes
+            .iter()
+            .filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+        if refused.next().is_some() {
             tracing::error!(
                 "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
                 self.topics
@@ -76,7 +78,7 @@ impl Publisher {
         session.commands.push_back(Request {
             command,
             name: name.to_owned(),
-            source: Source::Mqtt,
+            source: RequestSource::Mqtt,
             came_at: Instant::now(),
             is_stale: !session.caught_up,
             reply: ReplyTo {
@@ -125,7 +127,7 @@ impl Publisher {
     }
 
     /// Keeps an outcome until the broker has it.
-    pub(super) fn keep_outcome(&mut self, outcome: Arc<Outcome>) {
+    pub(super) fn keep_outcome(&mut self, outcome: Arc<CommandOutcome>) {
         self.outcomes_so_far += 1;
         self.outcomes.push_back((self.outcomes_so_far, outcome));
         let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
@@ -133,7 +135,7 @@ impl Publisher {
     }
 
     /// The first outcome that was not told on this connection, with its number.
-    fn next_outcome(&self, session: &Session) -> Option<(u64, Arc<Outcome>)> {
+    fn next_outcome(&self, session: &Session) -> Option<(u64, Arc<CommandOutcome>)> {
         self.outcomes
             .iter()
             .find(|(number, _)| *number > session.last_outcome)
@@ -152,7 +154,7 @@ impl Publisher {
         {
             session.last_outcome = number;
             let topic = self.topic(&format!("ack/{}", outcome.name));
-            let message = Message::new(topic, outcome.answer.encode());
+            let message = MqttMessage::new(topic, outcome.answer.encode());
             if session.fits(&message) {
                 session.publish(message, AckTarget::Outcome(number));
             } else {
@@ -179,7 +181,7 @@ impl Publisher {
     fn publish_answer(&self, session: &mut Session, publish: &Publish, name: &str, answer: &str) {
         let response = response_to(publish, answer);
         let is_told = response.is_none_or(|told| session.publish(told, AckTarget::Nothing));
-        let ack = Message::new(self.topic(&format!("ack/{name}")), answer);
+        let ack = MqttMessage::new(self.topic(&format!("ack/{name}")), answer);
         if session.publish(ack, AckTarget::Nothing) && is_told {
             session.acknowledge(publish);
         }
@@ -222,14 +224,14 @@ fn refuse(session: &mut Session, name: &str, publish: Publish, refusal: Refusal)
 }
 
 /// The answer to the topic that the sender of a command named, with the data that was sent along.
-fn response_to(publish: &Publish, answer: &str) -> Option<Message> {
+fn response_to(publish: &Publish, answer: &str) -> Option<MqttMessage> {
     let asked = publish.properties.as_ref()?;
     let topic = asked.response_topic.clone()?;
     let properties = PublishProperties {
         correlation_data: asked.correlation_data.clone(),
         ..PublishProperties::default()
     };
-    let message = Message::new(topic.clone(), answer).with(properties);
+    let message = MqttMessage::new(topic.clone(), answer).with(properties);
     is_topic(&topic).then_some(message)
 }
 

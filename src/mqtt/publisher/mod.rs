@@ -27,7 +27,7 @@ use crate::base::backoff::Backoff;
 use crate::base::health::LineCondition;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::camera::CameraStatus;
-use crate::protocol::event::{Event, Outcome};
+use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::message::{Identity, Metrics};
 use crate::protocol::request::{Reply, Request};
 use crate::store::Store;
@@ -49,7 +49,7 @@ pub struct PublisherWiring {
     pub store: Store,
     /// Events of the line; their end is the end of the run.
     pub events: mpsc::Receiver<Event>,
-    /// To the command handler.
+    /// Commands, to the command handler.
     pub requests: Sender<Request>,
     /// State and health of the line at the moment.
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
@@ -134,12 +134,12 @@ struct Publisher {
     /// `<prefix>/<station>`.
     topics: String,
     wiring: PublisherWiring,
-    /// Where the command handler answers; goes along with each request.
+    /// Sender of answers, which goes along with each request.
     reply_sender: mpsc::Sender<Reply>,
     /// Answers of the command handler.
     replies: mpsc::Receiver<Reply>,
     /// Outcomes of commands that the broker does not have yet, by number.
-    outcomes: VecDeque<(u64, Arc<Outcome>)>,
+    outcomes: VecDeque<(u64, Arc<CommandOutcome>)>,
     /// Number of the newest outcome.
     outcomes_so_far: u64,
     /// The newest status of each camera, for every new connection.
@@ -313,7 +313,7 @@ impl Publisher {
         }
     }
 
-    /// Everything that has something to say and room to say it.
+    /// Publishes all that waits and has room.
     fn publish_all(&mut self, session: &mut Session) {
         self.pass_commands(session);
         self.publish_refused(session);
@@ -472,7 +472,8 @@ impl Publisher {
             && store.count().waiting == 0
     }
 
-    /// Without a connection rejected parts go by their gates untold. A person is told of that.
+    /// Counts rejected parts that go by their gates untold because there is no connection. A person
+    /// is told of that.
     fn look_at_rejects(&mut self, is_connected: bool) {
         let outbox = self.wiring.store.outbox();
         while !is_connected && outbox.next_reject().is_some() {

@@ -5,7 +5,7 @@ use super::{METRICS_EVERY, Publisher};
 use crate::base::health::{LineCondition, LineState};
 use crate::data::report::Report;
 use crate::mqtt::session::{
-    AckTarget, BEST_EFFORT_WAITING, IN_FLIGHT, Message, PICTURES_WAITING, Session,
+    AckTarget, BEST_EFFORT_WAITING, IN_FLIGHT, MqttMessage, PICTURES_WAITING, Session,
 };
 use crate::protocol::event::Event;
 use crate::protocol::message;
@@ -22,10 +22,10 @@ impl Publisher {
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
-        let fence = Message::new(self.topic("fence"), self.fence(session));
+        let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
         session.publish(fence, AckTarget::Nothing);
         self.publish_birth(session);
-        let online = Message::new(self.topic("availability"), "online").retained();
+        let online = MqttMessage::new(self.topic("availability"), "online").retained();
         session.publish(online, AckTarget::Nothing);
         self.publish_condition(session);
         for name in self.cameras.keys() {
@@ -34,7 +34,7 @@ impl Publisher {
     }
 
     fn publish_birth(&self, session: &mut Session) {
-        let birth = Message::new(self.topic("birth"), message::birth(&self.identity));
+        let birth = MqttMessage::new(self.topic("birth"), message::birth(&self.identity));
         session.publish(birth.retained(), AckTarget::Nothing);
     }
 
@@ -43,7 +43,7 @@ impl Publisher {
             return;
         };
         let topic = self.topic(&format!("camera/{name}/status"));
-        let status = Message::new(topic, message::camera_status(status));
+        let status = MqttMessage::new(topic, message::camera_status(status));
         session.publish(status.retained(), AckTarget::Nothing);
     }
 
@@ -58,18 +58,18 @@ impl Publisher {
     }
 
     fn publish_state(&self, session: &mut Session, condition: &LineCondition) {
-        let state = Message::new(self.topic("state"), message::state(condition));
+        let state = MqttMessage::new(self.topic("state"), message::state(condition));
         session.publish(state.retained(), AckTarget::Nothing);
     }
 
     /// A PLC's life bit, and now and then the counters; a full client drops them.
     pub(super) fn beat(&mut self, session: &mut Session) {
         self.beats += 1;
-        let beat = Message::new(self.topic("heartbeat"), message::heartbeat(self.beats));
+        let beat = MqttMessage::new(self.topic("heartbeat"), message::heartbeat(self.beats));
         session.send_best_effort(beat, BEST_EFFORT_WAITING);
         if self.beats.is_multiple_of(METRICS_EVERY) {
             let metrics = message::metrics(&(self.wiring.metrics)());
-            let metrics = Message::new(self.topic("metrics"), metrics);
+            let metrics = MqttMessage::new(self.topic("metrics"), metrics);
             session.send_best_effort(metrics, BEST_EFFORT_WAITING);
         }
     }
@@ -92,7 +92,7 @@ impl Publisher {
     pub(super) fn publish_rejects(&self, session: &mut Session) {
         let outbox = self.wiring.store.outbox();
         while let Some(reject) = outbox.next_reject() {
-            let message = Message::new(self.topic("reject"), reject.body).expires_after(1);
+            let message = MqttMessage::new(self.topic("reject"), reject.body).expires_after(1);
             let is_sent = session.is_prompt()
                 && session.fits(&message)
                 && session.publish(message, AckTarget::Nothing);
@@ -112,7 +112,7 @@ impl Publisher {
             "result/late"
         };
         let payload = message::finished(&entry.body, left.is_none(), entry.dropped_before);
-        let message = Message::new(self.topic(name), payload.clone());
+        let message = MqttMessage::new(self.topic(name), payload.clone());
         if !session.fits(&message) {
             self.wiring.store.landed(entry.key, false); // as one that the broker refuses
             return true;
@@ -125,7 +125,7 @@ impl Publisher {
         let is_sent = session.publish(message, AckTarget::Result(entry.key));
         if is_sent {
             let topic = self.topic(&format!("result/last/{}", entry.place));
-            let last = Message::new(topic, payload).retained();
+            let last = MqttMessage::new(topic, payload).retained();
             session.send_best_effort(last, BEST_EFFORT_WAITING);
         }
         is_sent
@@ -143,7 +143,7 @@ impl Publisher {
             Event::Heatmap { report, png } => self.send_heatmap(session, &report, &png),
             Event::Snapshot { camera, png } => {
                 let topic = self.topic(&format!("snapshot/{camera}"));
-                session.send_best_effort(Message::new(topic, &*png), PICTURES_WAITING);
+                session.send_best_effort(MqttMessage::new(topic, &*png), PICTURES_WAITING);
             }
             // Outcomes are told as there is room; results come from the outbox.
             Event::Outcome(_) | Event::Result(_) => {}
@@ -166,7 +166,7 @@ impl Publisher {
             ..PublishProperties::default()
         };
         let topic = self.topic(&format!("heatmap/{}", report.seen_by));
-        let message = Message::new(topic, png).with(properties);
+        let message = MqttMessage::new(topic, png).with(properties);
         session.send_best_effort(message, PICTURES_WAITING);
     }
 
@@ -178,7 +178,7 @@ impl Publisher {
             ..(self.wiring.condition)()
         };
         self.publish_state(session, &halted);
-        let stopped = Message::new(self.topic("availability"), "stopped").retained();
+        let stopped = MqttMessage::new(self.topic("availability"), "stopped").retained();
         session.publish(stopped, AckTarget::Nothing);
         let _ = session.client.try_disconnect();
     }

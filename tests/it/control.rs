@@ -1,20 +1,17 @@
 //! The control socket of a running line: requests, answers, events, garbage, and its file.
 
-use crate::broker::free_port;
-use crate::line::{start, write_line};
-use crate::running::Running;
-use crate::support::{imported, winspect};
+use crate::harness::PATIENCE;
+use crate::harness::broker::free_port;
+use crate::harness::golden::imported;
+use crate::harness::line::{LineConfig, TRIGGERED, write_line};
+use crate::harness::program::{Running, errors, winspect};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-
-const CAMERA: &str = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\ndeadline_ms = 5000";
-/// Time after which a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn socket(folder: &Path) -> PathBuf {
     folder.join("box.sock")
@@ -70,7 +67,7 @@ impl Client {
 /// A line on a camera that waits for triggers, without a broker.
 fn running() -> (tempfile::TempDir, Running) {
     let (folder, _model) = imported("dinov2-tiny");
-    write_line(folder.path(), free_port(), CAMERA);
+    write_line(folder.path(), free_port(), TRIGGERED);
     let line = Running::line(folder.path());
     wait_until_online(folder.path());
     (folder, line)
@@ -243,32 +240,24 @@ fn a_socket_that_a_killed_line_left_is_replaced_and_a_served_one_is_not() {
     assert!(socket(folder.path()).exists());
     let output = run(folder.path(), &["status"]);
     assert_eq!(output.status.code(), Some(69));
-    let errors = text(&output.stderr);
+    let told = errors(&output);
     for words in ["no line runs with this file", "box.sock", "winspect run"] {
-        assert!(errors.contains(words), "{words:?} is not in {errors}");
+        assert!(told.contains(words), "{words:?} is not in {told}");
     }
     let line = Running::line(folder.path());
     wait_until_online(folder.path());
 
     // Another line with a store of its own whose socket would be the same.
-    let other = std::fs::read_to_string(folder.path().join("line.toml")).expect("written");
-    let other = format!("{other}\n[store]\nfile = \"box.other\"\n");
-    std::fs::create_dir(folder.path().join("other")).expect("a folder");
-    let model = folder.path().join("dinov2-tiny");
-    let other = other.replace("\"dinov2-tiny\"", &format!("{model:?}"));
-    let other = other.replace("\"box.other\"", "\"../box.other\"");
-    std::fs::write(folder.path().join("other/line.toml"), other).expect("written");
-    let second = Running::of(start(&folder.path().join("other")));
-    let ends = Instant::now() + PATIENCE;
-    while !folder.path().join("box.other").exists() {
-        assert!(Instant::now() < ends, "the second line does not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    std::thread::sleep(Duration::from_secs(2));
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).expect("a folder");
+    let config = LineConfig::new(free_port(), TRIGGERED).head("model = \"../dinov2-tiny\"");
+    config
+        .tables("[store]\nfile = \"../box.other\"")
+        .write(&other);
+    let second = Running::line(&other);
+    second.wait_for_words("another process serves it");
     let output = second.stop();
-    let errors = text(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    assert!(errors.contains("another process serves it"), "{errors}");
+    assert!(output.status.success(), "{}", errors(&output));
     assert!(is_online(folder.path()));
     line.summary();
 }
@@ -276,14 +265,12 @@ fn a_socket_that_a_killed_line_left_is_replaced_and_a_served_one_is_not() {
 #[test]
 fn a_line_whose_socket_cannot_be_made_runs_and_says_so() {
     let (folder, _model) = imported("dinov2-tiny");
-    write_line(folder.path(), free_port(), CAMERA);
+    write_line(folder.path(), free_port(), TRIGGERED);
     std::fs::write(socket(folder.path()), "words").expect("written");
-    let line = start(folder.path());
-    std::thread::sleep(Duration::from_secs(3));
-    let output = Running::of(line).stop();
-    let errors = text(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    assert!(errors.contains("it is there and no socket"), "{errors}");
+    let line = Running::line(folder.path());
+    line.wait_for_words("it is there and no socket");
+    let output = line.stop();
+    assert!(output.status.success(), "{}", errors(&output));
     let kept = std::fs::read_to_string(socket(folder.path()));
     assert_eq!(kept.expect("still there"), "words");
 }
@@ -293,7 +280,7 @@ fn status_and_trigger_say_what_they_found() {
     let (folder, line) = running();
     let status = run(folder.path(), &["status"]);
     let told = text(&status.stdout);
-    assert!(status.status.success(), "{}", text(&status.stderr));
+    assert!(status.status.success(), "{}", errors(&status));
     for words in ["plant/box", "NORMAL", "nut@", "top online", "0 parts"] {
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
@@ -303,14 +290,14 @@ fn status_and_trigger_say_what_they_found() {
 
     let arguments = ["trigger", "--part-id", "A-7", "--count", "-3", "--id", "t"];
     let first = run(folder.path(), &arguments);
-    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert!(first.status.success(), "{}", errors(&first));
     let answer: Value = serde_json::from_slice(&first.stdout).expect("JSON");
     assert_eq!(answer["status"], "accepted", "{answer}");
     assert_eq!(run(folder.path(), &arguments).stdout, first.stdout);
     let refused = run(folder.path(), &["trigger", "--camera", "side"]);
     assert_eq!(refused.status.code(), Some(65));
-    let errors = text(&refused.stderr);
-    assert!(errors.contains("there are top"), "{errors}");
+    let told = errors(&refused);
+    assert!(told.contains("there are top"), "{told}");
     let summary = line.summary();
     assert_eq!(summary["parts"], 1, "{summary}");
     let output = run(folder.path(), &["trigger"]);
@@ -320,32 +307,20 @@ fn status_and_trigger_say_what_they_found() {
 #[test]
 fn watch_shows_a_row_a_part_and_ends_in_order() {
     let (folder, line) = running();
-    let watch = |arguments: &[&str]| {
-        let mut command = command(folder.path(), arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().expect("the binary was built")
-    };
-    let mut until_signal = watch(&["watch"]);
-    let mut rows = BufReader::new(until_signal.stdout.take().expect("piped")).lines();
-    let mut next = || rows.next().expect("a row").expect("UTF-8");
-    assert!(next().starts_with("time"));
-    let two = watch(&["watch", "--json", "--count", "2"]);
-    let mut until_end = watch(&["watch", "--json"]);
-    let trigger = |id: &str| {
-        let output = run(folder.path(), &["trigger", "--part-id", id]);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-    };
+    let watch = |arguments: &[&str]| Running::start(&mut command(folder.path(), arguments));
+    let until_signal = watch(&["watch"]);
+    let until_end = watch(&["watch", "--json"]);
+    let mut two = command(folder.path(), &["watch", "--json", "--count", "2"]);
+    let two = std::thread::spawn(move || two.output().expect("the binary was built"));
     // Until all three watch.
     let ends = Instant::now() + PATIENCE;
-    let mut two = two;
-    while two.try_wait().expect("a child").is_none() {
+    while !two.is_finished() {
         assert!(Instant::now() < ends, "two results do not come");
-        trigger("A-77");
-        let row = next();
-        assert!(row.contains("A-77") && row.contains(" of "), "{row}");
+        let output = run(folder.path(), &["trigger", "--part-id", "A-77"]);
+        assert!(output.status.success(), "{}", errors(&output));
     }
-    let output = two.wait_with_output().expect("ends");
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = two.join().expect("no panic");
+    assert!(output.status.success(), "{}", errors(&output));
     let lines = text(&output.stdout);
     assert_eq!(lines.lines().count(), 2, "{lines}");
     for line in lines.lines() {
@@ -353,12 +328,16 @@ fn watch_shows_a_row_a_part_and_ends_in_order() {
         assert_eq!(result["part_id"], "A-77", "{result}");
     }
 
-    crate::line::signal(&until_signal, "INT");
-    assert!(until_signal.wait().expect("ends").success());
+    until_signal.signal(libc::SIGINT);
+    let output = until_signal.end();
+    assert!(output.status.success(), "{}", errors(&output));
+    let rows = text(&output.stdout);
+    assert!(rows.starts_with("time "), "{rows}");
+    let row = rows.lines().nth(1).expect("a row");
+    assert!(row.contains("A-77") && row.contains(" of "), "{row}");
     line.summary();
-    let mut errors = String::new();
-    let mut stderr = until_end.stderr.take().expect("piped");
-    stderr.read_to_string(&mut errors).expect("UTF-8");
-    assert!(until_end.wait().expect("ends").success(), "{errors}");
-    assert!(errors.contains("the line has stopped"), "{errors}");
+    let output = until_end.end();
+    let told = errors(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("the line has stopped"), "{told}");
 }

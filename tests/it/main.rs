@@ -7,6 +7,7 @@ mod camera;
 mod changeover;
 mod check;
 mod commands;
+mod control;
 mod crash;
 mod delivery;
 mod disk;

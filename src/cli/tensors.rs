@@ -16,7 +16,7 @@
 use crate::engine::{EncodePlan, PatchLayer};
 use crate::model::ModelSpec;
 use crate::winclip::inspector::Detailed;
-use crate::winclip::{Fit, Recipe};
+use crate::winclip::{Fit, Recipe, RegionScore};
 use ndarray::{Array1, Array2, ArrayD, s};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -105,12 +105,20 @@ impl Tensors {
             let name = format!("encode.windows{}", windows.scale);
             self.put(&name, picture, windows.features.into_dyn());
         }
-        let map = &region_score.map;
-        let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec());
-        let grid = grid.expect("a map is square");
-        let score = Array1::from(vec![region_score.score]);
+        self.put_score(picture, &region_score);
+    }
+
+    fn put_score(&mut self, picture: &str, judged: &RegionScore) {
+        let side = judged.map.side();
+        let values = judged.map.values().to_vec();
+        let grid = ArrayD::from_shape_vec(vec![side, side], values);
+        let score = Array1::from(vec![judged.score]);
         let run = format!("{}.{}", self.preset, self.run);
-        self.put(&format!("{run}.grid"), picture, grid.into_dyn());
+        self.put(
+            &format!("{run}.grid"),
+            picture,
+            grid.expect("a map is square"),
+        );
         self.put(&format!("{run}.score"), picture, score.into_dyn());
     }
 
@@ -140,21 +148,25 @@ impl Tensors {
     /// In words, with the file's name.
     pub fn write(&self, file: &Path) -> Result<(), String> {
         let mut bytes = vec![];
-        for (name, tensor) in &self.all {
-            let values: Vec<u8> = tensor
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-            bytes.push((name, tensor.shape().to_vec(), values));
+        for tensor in self.all.values() {
+            bytes.push(little_endian(tensor));
         }
         let mut views = vec![];
-        for (name, shape, values) in &bytes {
-            let view = TensorView::new(Dtype::F32, shape.clone(), values);
+        for ((name, tensor), values) in self.all.iter().zip(&bytes) {
+            let shape = tensor.shape().to_vec();
+            let view = TensorView::new(Dtype::F32, shape, values);
             views.push((name, view.expect("four bytes a value")));
         }
-        let written = safetensors::serialize_to_file(views, None, file);
-        written.map_err(|error| format!("{}: {error}", file.display()))
+        safetensors::serialize_to_file(views, None, file)
+            .map_err(|error| format!("{}: {error}", file.display()))
     }
+}
+
+fn little_endian(tensor: &ArrayD<f32>) -> Vec<u8> {
+    tensor
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 /// All tokens but the class token.

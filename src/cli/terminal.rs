@@ -1,4 +1,4 @@
-//! Everything that a command prints: lines for programs on standard output, words and a progress bar for people on standard error.
+//! Output of a command: lines for programs on standard output, words and a progress bar for people on standard error.
 //!
 //! A reader may leave at any time: `println!` and `eprintln!` panic when one such as `head -1` has left, these do not.
 

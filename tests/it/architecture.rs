@@ -46,7 +46,7 @@ const THREADS: &[(&str, &str)] = &[
         "asks for versions side by side, within one scope",
     ),
     (
-        "src/cli/doctor/probe.rs",
+        "src/cli/doctor/ask.rs",
         "starts a child process and reads its output",
     ),
     (

@@ -20,7 +20,6 @@ use crate::data::frame::Frame;
 use crate::data::queued_frame::QueuedFrame;
 use crate::line::queue::{FrameReceiver, FrameSender, Overflow, frame_queue};
 use crate::model::{Family, ModelSpec};
-
 use crate::winclip::{Fit, pixels::PixelMaker};
 use clap::Args;
 use serde_json::json;
@@ -61,31 +60,23 @@ pub struct CamerasArguments {
 /// # Errors
 /// A format that GStreamer has not, or a camera that cannot be opened.
 pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
-    let mut feeds = vec![];
-    for number in 0..arguments.cameras {
-        let settings = settings(arguments, &format!("camera-{number}"))?;
-        let source = camera::open(&settings).map_err(unfit)?;
-        feeds.push(Feed {
-            name: settings.name,
-            source,
-            tally: Arc::default(),
-        });
-    }
+    let feeds = feeds(arguments)?;
     let tallies: Vec<Arc<Tally>> = feeds.iter().map(|feed| feed.tally.clone()).collect();
-    let (intake, places) = frame_queue(&vec![Overflow::DropOldest; feeds.len()]);
+    let overflows = vec![Overflow::DropOldest; feeds.len()];
+    let (intake, places) = frame_queue(&overflows);
     let started = Instant::now();
     let process_before = cpu::of_process();
     let side = usize::from(arguments.input_px);
     let maker = PixelMaker::new(None, Fit::Squash, side, &spec(side));
     let inspector = thread::spawn(move || inspect(&intake, maker));
-    let threads: Vec<_> = feeds
-        .into_iter()
-        .zip(places)
-        .map(|(feed, place)| feed.start(place))
-        .collect();
+    let mut threads = vec![];
+    for (feed, place) in feeds.into_iter().zip(places) {
+        threads.push(feed.start(place));
+    }
     let mut cameras = CameraTook::default();
     for thread in threads {
-        let took = thread.join().expect("a camera's thread does not panic");
+        let took = thread.join();
+        let took = took.expect("a camera's thread does not panic");
         cameras.add(&took.map_err(unfit)?);
     }
     let inspected = inspector.join().expect("no stage panics");
@@ -97,6 +88,22 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
         counts: tallies.iter().map(|tally| tally.count()).collect(),
     };
     measured.tell(arguments)
+}
+
+/// Opens the cameras.
+fn feeds(arguments: &CamerasArguments) -> Result<Vec<Feed>, Failure> {
+    let mut feeds = vec![];
+    for number in 0..arguments.cameras {
+        let name = format!("camera-{number}");
+        let settings = settings(arguments, &name)?;
+        let source = camera::open(&settings).map_err(unfit)?;
+        feeds.push(Feed {
+            name: settings.name,
+            source,
+            tally: Arc::default(),
+        });
+    }
+    Ok(feeds)
 }
 
 fn unfit(error: CameraError) -> Failure {
@@ -248,7 +255,7 @@ fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
     }
 }
 
-/// Everything that was measured: of the process, and of the threads that winspect starts in it.
+/// Figures of the process, and of the threads that winspect starts in it.
 struct CamerasMeasured {
     wall: Duration,
     process: Duration,
@@ -269,7 +276,8 @@ impl CamerasMeasured {
         let watched = self.cameras.all;
         let put = self.cameras.put;
         let inspected = &self.inspected;
-        let gstreamer = self.process.saturating_sub(watched + inspected.all);
+        let ours = watched + inspected.all;
+        let gstreamer = self.process.saturating_sub(ours);
         let take = inspected.all - inspected.pixels;
         [
             ("gstreamer", ms_a_frame(gstreamer, captured)),
@@ -361,10 +369,12 @@ impl Inspected {
 }
 
 fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    let at = (sorted.len() * percent / 100).min(last);
-    let found = sorted.get(at);
-    found.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    let Some(last) = sorted.last() else {
+        return f64::NAN;
+    };
+    let at = sorted.len() * percent / 100;
+    let latency = sorted.get(at).unwrap_or(last);
+    latency.as_secs_f64() * 1e3
 }
 
 fn ms_a_frame(took: Duration, frames: u64) -> f64 {

@@ -1,7 +1,7 @@
 //! `winspect bench` where a GPU judges: a frame from the host's memory to its result there, and what stands between.
 //!
 //! Method: as the other bench, but 100 pictures at least to warm up. A frame is timed by the host's clock, from its bytes
-//! in memory to its pieces of a score in memory: one copy, one launch, one wait. Stages are timed by the device's clock, one
+//! in memory to its pieces of a score in memory: one copy, one launch, one wait. StageTimings are timed by the device's clock, one
 //! after the other instead of as a graph, in the same process; their sum is more than the graph takes.
 
 use crate::base::exit::{Exit, Failure};
@@ -15,7 +15,7 @@ use crate::winclip::Inspector;
 use serde_json::json;
 use std::time::Instant;
 
-/// Stages that are the network's; the others are our kernels and copies.
+/// StageTimings that are the network's; the others are our kernels and copies.
 const NETWORK: [&str; 2] = ["trunk", "windows"];
 const COPIES: [&str; 2] = ["copy in", "copy out"];
 

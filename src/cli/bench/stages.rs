@@ -10,8 +10,9 @@ use super::noise::{self, HEIGHT, WIDTH};
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
 use crate::cli::terminal::print;
+use crate::data::map::Map;
 use crate::data::part::{Part, PartRequest, PartTiming};
-use crate::data::picture::Picture;
+use crate::data::picture::{Area, Picture};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Rule};
 use crate::engine::EncodePlan;
@@ -118,7 +119,10 @@ impl StageBench<'_> {
             times.put("bad image", started.elapsed());
             let score = judge(inspector, &picture)?;
             times.put_judging(inspector, &score, &plan.scales);
-            times.put_publishing(score, &picture);
+            let map = score.map.clone();
+            let area = score.area;
+            times.put_message(score);
+            times.put_heat_map(&map, area, &picture);
             tracing::debug!("{done} of {}", self.runs);
         }
         Ok(times)
@@ -216,23 +220,25 @@ impl StageTable {
         self.put("score", score.score_took);
     }
 
-    /// Times what the line does with a score: the message, and (apart) the heat map for people.
-    fn put_publishing(&mut self, score: RegionScore, picture: &Picture) {
-        let map = score.map.clone();
-        let area = score.area;
+    /// Times the message that the line makes of a score.
+    fn put_message(&mut self, score: RegionScore) {
         let started = Instant::now();
         let body = message::body(&report(score), &identity());
         let payload = message::finished(&body, false, 0);
         self.put("message", started.elapsed());
         black_box(payload);
+    }
 
+    /// Times the heat map for people, which the line makes apart.
+    fn put_heat_map(&mut self, map: &Map, area: Area, picture: &Picture) {
         let started = Instant::now();
         let layer = Layer {
-            map: &map,
+            map,
             area,
             scale: (map.min(), map.max()),
         };
-        let painted = paint::paint(&Overlay::new(picture, &[layer], None, &[]));
+        let overlay = Overlay::new(picture, &[layer], None, &[]);
+        let painted = paint::paint(&overlay);
         self.put("paint", started.elapsed());
         black_box(png::encode(&painted, &[]));
         self.put("heatmap", started.elapsed());

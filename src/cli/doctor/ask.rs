@@ -68,13 +68,20 @@ fn read_all(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
 
 /// The end of the process that tried a library, with what it said last.
 fn describe_end(status: Option<ExitStatus>, said: &str) -> String {
-    let status = status.map_or("an unknown end".to_owned(), |status| status.to_string());
-    let last = said
-        .lines()
-        .rev()
-        .find(|line| !line.starts_with("note:") && !line.trim().is_empty());
-    let words = last.map_or(String::new(), |line| format!("; it said: {}", line.trim()));
-    format!("it ends the process that tries it: {status}{words}")
+    let mut words = "it ends the process that tries it: ".to_owned();
+    match status {
+        Some(status) => words += &status.to_string(),
+        None => words += "an unknown end",
+    }
+    for line in said.lines().rev() {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with("note:") {
+            words += "; it said: ";
+            words += line;
+            break;
+        }
+    }
+    words
 }
 
 #[cfg(test)]

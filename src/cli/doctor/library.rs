@@ -100,7 +100,7 @@ pub struct LibraryReport {
     /// The library that was asked.
     #[serde(rename = "part")]
     pub kind: LibraryKind,
-    /// Its state on this machine.
+    /// The library's state on this machine.
     pub state: LibraryState,
     /// The version in the library's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,7 +18,7 @@ pub enum JudgingEngine {
     Tensorrt,
 }
 
-/// Everything that the doctor found; its JSON is `doctor --json`.
+/// The doctor's findings; their JSON is `doctor --json`.
 #[derive(Debug, serde::Serialize)]
 pub struct DoctorReport {
     /// The engine that can judge as things are; `None` where none can.

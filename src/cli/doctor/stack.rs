@@ -18,10 +18,11 @@ pub fn executable_stacks(folder: &Path, starts: &[&str]) -> Vec<PathBuf> {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
+        let file = entry.path();
         let is_asked = starts.iter().any(|start| name.starts_with(start));
-        if is_asked && wants_executable_stack(&entry.path()).unwrap_or(false) {
+        if is_asked && wants_executable_stack(&file).unwrap_or(false) {
             // Links to one file are told as that file, once.
-            found.extend(entry.path().canonicalize());
+            found.extend(file.canonicalize());
         }
     }
     found.sort();
@@ -37,12 +38,14 @@ fn wants_executable_stack(path: &Path) -> std::io::Result<bool> {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return Ok(false);
     }
-    let offset = u64::from_le_bytes(head[32..40].try_into().expect("8 bytes"));
-    let count = usize::from(u16::from_le_bytes([head[56], head[57]]));
-    let mut headers = vec![0; HEADER * count];
+    let offset = head[32..40].try_into();
+    let offset = u64::from_le_bytes(offset.expect("8 bytes"));
+    let count = u16::from_le_bytes([head[56], head[57]]);
+    let mut headers = vec![0; HEADER * usize::from(count)];
     file.seek(SeekFrom::Start(offset))?;
     file.read_exact(&mut headers)?;
-    Ok(headers.chunks_exact(HEADER).any(is_executable_stack))
+    let mut headers = headers.chunks_exact(HEADER);
+    Ok(headers.any(is_executable_stack))
 }
 
 fn is_executable_stack(header: &[u8]) -> bool {

@@ -65,10 +65,13 @@ fn read(file: Option<&Path>) -> Result<Catalogue, Failure> {
         let ours = Catalogue::parse(catalogue::OURS);
         return Ok(ours.expect("a test reads it"));
     };
-    let catalogue = std::fs::read_to_string(file)
+    std::fs::read_to_string(file)
         .map_err(|error| error.to_string())
-        .and_then(|text| Catalogue::parse(&text));
-    catalogue.map_err(|words| Failure::words(Exit::Data, format!("{}: {words}", file.display())))
+        .and_then(|text| Catalogue::parse(&text))
+        .map_err(|words| {
+            let words = format!("{}: {words}", file.display());
+            Failure::words(Exit::Data, words)
+        })
 }
 
 fn show(terminal: &mut Terminal, progress: &Progress) {

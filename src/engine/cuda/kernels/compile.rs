@@ -224,6 +224,7 @@ fn write_sealed(path: &Path, cubin: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::required;
     use super::*;
     use std::path::PathBuf;
 
@@ -234,15 +235,10 @@ mod tests {
     fn every_kernel_compiles_for_every_device() {
         let library =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
-        if !library.exists() {
-            assert!(
-                std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(),
-                "run tools/gpu/fetch-nvrtc"
-            );
-            return eprintln!(
-                "skipped: no {}; tools/gpu/fetch-nvrtc brings it",
-                library.display()
-            );
+        let missing = format!("{} is not there", library.display());
+        let found = library.exists().then_some(()).ok_or(missing);
+        if required("nvrtc", found).is_none() {
+            return;
         }
         let nvrtc = Nvrtc::open_at(&[library]).expect("NVIDIA's compiler can be loaded");
         for precision in [Precision::Fp16, Precision::Fp32] {

@@ -174,17 +174,19 @@ mod tests {
     #[test]
     fn no_windows_are_no_work() {
         on_device(|bench| {
+            let out = bench.out(4, 7u16);
             let args = GatherArgs {
                 tokens: 0,
                 places: 0,
-                out: 0,
+                out: out.address,
                 windows: 0,
                 grid: 1,
                 width: 1,
                 scale: 1,
             };
-            // SAFETY: there is nothing to read or write.
+            // SAFETY: there is nothing to read, and room for what must not be written.
             unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("nothing to do");
+            assert_eq!(bench.down(&out), [7; 4], "nothing is written");
         });
     }
 }

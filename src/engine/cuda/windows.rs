@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn patches_lie_after_the_class_token_of_their_look() {
+    fn patches_lie_after_the_class_token_of_their_crop() {
         let last: Vec<bool> = (0..4).map(|cell| cell == 3).collect();
         let windows = UnmaskedWindows::new(2, 1, &[None, Some(&last)]);
         assert_eq!(windows.patch_rows(2), [1, 2, 3, 4, 9]);

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_not_finite_raises_its_looks_flag_and_has_a_finite_value() {
+    fn a_row_that_is_not_finite_raises_its_crops_flag_and_has_a_finite_value() {
         on_device(|bench| {
             let (embed, prototypes) = (40, prototypes(40));
             for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

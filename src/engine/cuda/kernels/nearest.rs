@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_is_not_finite_raises_its_looks_flag_and_has_a_finite_distance() {
+    fn a_query_that_is_not_finite_raises_its_crops_flag_and_has_a_finite_distance() {
         on_device(|bench| {
             let width = 40;
             for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

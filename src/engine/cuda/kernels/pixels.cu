@@ -50,7 +50,8 @@ static __device__ __forceinline__ int chroma_of_row(const unsigned char* plane, 
 }
 
 // Chroma at a pixel, between its column and the neighbour on the pixel's side (`horizontal` in camera/colour.rs).
-static __device__ __forceinline__ int chroma_at(const unsigned char* plane, const CropDescriptor& crop, unsigned x, unsigned y) {
+static __device__ __forceinline__ int chroma_at(const unsigned char* plane, const CropDescriptor& crop, unsigned x,
+                                                unsigned y) {
     const unsigned last = (crop.width + 1) / 2 - 1, near = x / 2;
     const bool is_left = x % 2 == 0;
     const unsigned far = is_left ? max(near, 1u) - 1 : min(near + 1, last);

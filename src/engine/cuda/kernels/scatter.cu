@@ -25,7 +25,8 @@ struct Cell {
 };
 
 // The value of a layer's window; 0 of one that was left out.
-static __device__ __forceinline__ float value_of(const MapLayer& layer, unsigned windows, unsigned crop, unsigned window) {
+static __device__ __forceinline__ float value_of(const MapLayer& layer, unsigned windows, unsigned crop,
+                                                 unsigned window) {
     const int place = layer.place[size_t(crop) * windows + window];
     return place < 0 ? 0 : layer.values[place];
 }

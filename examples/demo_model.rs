@@ -11,7 +11,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
-use winspect::model::proto::{Graph, Model};
+use winspect::model::proto::{GraphProto, ModelProto};
 
 const WIDTH: usize = 384;
 const BLOCKS: usize = 12;
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         ["--random", seed, out] => write(&random(seed.parse()?), Path::new(out)),
         [onnx, out] => {
-            let model = Model::decode(std::fs::read(onnx)?.as_slice())?;
+            let model = ModelProto::decode(std::fs::read(onnx)?.as_slice())?;
             write(
                 &taken(&model.graph.ok_or("no graph in it")?)?,
                 Path::new(out),
@@ -83,7 +83,7 @@ fn shapes() -> BTreeMap<String, Vec<usize>> {
     all
 }
 
-fn taken(graph: &Graph) -> Result<Weights, Box<dyn Error>> {
+fn taken(graph: &GraphProto) -> Result<Weights, Box<dyn Error>> {
     let mut weights = Weights::new();
     for (name, shape) in shapes() {
         let values = if name == "embeddings.position_embeddings" {
@@ -102,7 +102,7 @@ fn taken(graph: &Graph) -> Result<Weights, Box<dyn Error>> {
 }
 
 /// A tensor by its own name, or the transposed weight of the MatMul node of that name.
-fn named(graph: &Graph, name: &str, shape: &[usize]) -> Result<Vec<f32>, Box<dyn Error>> {
+fn named(graph: &GraphProto, name: &str, shape: &[usize]) -> Result<Vec<f32>, Box<dyn Error>> {
     let length = shape.iter().product();
     if let Ok(values) = constant(graph, &format!("backbone.{name}"), length) {
         return Ok(values);
@@ -131,7 +131,7 @@ fn named(graph: &Graph, name: &str, shape: &[usize]) -> Result<Vec<f32>, Box<dyn
         .collect())
 }
 
-fn constant(graph: &Graph, name: &str, length: usize) -> Result<Vec<f32>, String> {
+fn constant(graph: &GraphProto, name: &str, length: usize) -> Result<Vec<f32>, String> {
     let tensor = graph
         .initializer
         .iter()

@@ -25,7 +25,7 @@ pub struct Graph<'a> {
     /// Patches along one side where they are not the model's own.
     grid: Option<usize>,
     /// External weights have the dims that [`Graph::weight`] gives them.
-    pub onnx: proto::Model,
+    pub onnx: proto::ModelProto,
 }
 
 /// A weight as the graph needs it.
@@ -89,11 +89,11 @@ impl<'a> Graph<'a> {
             model,
             file,
             grid,
-            onnx: proto::Model::default(),
+            onnx: proto::ModelProto::default(),
         };
         let bytes = std::fs::read(model.path.join(file))
             .map_err(|error| graph.broken(&error.to_string()))?;
-        graph.onnx = proto::Model::decode(bytes.as_slice())
+        graph.onnx = proto::ModelProto::decode(bytes.as_slice())
             .map_err(|error| graph.broken(&error.to_string()))?;
         let mut inner = graph
             .onnx
@@ -128,11 +128,11 @@ impl<'a> Graph<'a> {
         self.file
     }
 
-    pub fn inner(&self) -> &proto::Graph {
+    pub fn inner(&self) -> &proto::GraphProto {
         self.onnx.graph.as_ref().expect("open() puts one there")
     }
 
-    pub fn inner_mut(&mut self) -> &mut proto::Graph {
+    pub fn inner_mut(&mut self) -> &mut proto::GraphProto {
         self.onnx.graph.as_mut().expect("open() puts one there")
     }
 
@@ -140,7 +140,7 @@ impl<'a> Graph<'a> {
     ///
     /// # Errors
     /// [`EngineError::Model`] when it is of another size or type than it should be.
-    pub fn weight(&self, tensor: &proto::Tensor) -> Result<Weight, EngineError> {
+    pub fn weight(&self, tensor: &proto::TensorProto) -> Result<Weight, EngineError> {
         let missized = || self.missized(&tensor.name);
         let (location, offset, length) = tensor.external().ok_or_else(missized)?;
         let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
@@ -203,7 +203,7 @@ impl<'a> Graph<'a> {
 
 /// The dims of a weight as the graph needs it. `None`: it is not as large as it says.
 fn placed_dims(
-    tensor: &proto::Tensor,
+    tensor: &proto::TensorProto,
     spec: &ModelSpec,
     grid: Option<usize>,
 ) -> Option<Vec<usize>> {
@@ -279,7 +279,7 @@ impl TypedGraph<'_> {
     /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a weight beyond fp16.
     pub fn bytes(&self) -> Result<Vec<u8>, EngineError> {
         let onnx = self.with_weights(&mut |name, dims, bytes| {
-            Ok(proto::Tensor {
+            Ok(proto::TensorProto {
                 raw_data: bytes,
                 ..self.described(name, dims)
             })
@@ -314,7 +314,7 @@ impl TypedGraph<'_> {
     }
 
     /// The graph with each external weight as `place` describes it: its name, its dims and its bytes.
-    fn with_weights(&self, place: &mut Place) -> Result<proto::Model, EngineError> {
+    fn with_weights(&self, place: &mut Place) -> Result<proto::ModelProto, EngineError> {
         let mut onnx = self.graph.onnx.clone();
         let tensors = onnx
             .graph
@@ -328,18 +328,18 @@ impl TypedGraph<'_> {
         Ok(onnx)
     }
 
-    fn described(&self, name: &str, dims: &[usize]) -> proto::Tensor {
-        proto::Tensor {
+    fn described(&self, name: &str, dims: &[usize]) -> proto::TensorProto {
+        proto::TensorProto {
             dims: dims.iter().map(|&dim| dim as i64).collect(),
             data_type: element(self.precision),
             name: name.to_owned(),
-            ..proto::Tensor::default()
+            ..proto::TensorProto::default()
         }
     }
 }
 
 /// Describes a weight of a name, dims and little-endian bytes.
-type Place<'a> = dyn FnMut(&str, &[usize], Vec<u8>) -> Result<proto::Tensor, EngineError> + 'a;
+type Place<'a> = dyn FnMut(&str, &[usize], Vec<u8>) -> Result<proto::TensorProto, EngineError> + 'a;
 
 /// `TensorProto.DataType`.
 fn element(precision: Precision) -> i32 {
@@ -350,7 +350,7 @@ fn element(precision: Precision) -> i32 {
 }
 
 /// Gives an input or output its type, and the pixels their side.
-fn retype(value: &mut proto::ValueInfo, side: usize, precision: Precision) {
+fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) {
     let Some(tensor) = value
         .r#type
         .as_mut()

@@ -4,7 +4,7 @@ use crate::base::health::{Diagnostics, Health};
 use crate::camera::{CameraState, CameraStatus, Sink};
 use crate::data::counters::{Outcome, Tally, Ticket};
 use crate::data::frame::Frame;
-use crate::data::part::{Part, PartRequest, PartTiming, Stage};
+use crate::data::part::{Part, PartRequest, PartStage, PartTiming};
 use crate::data::picture::Picture;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
@@ -13,7 +13,7 @@ use crate::line::queue::{FrameSender, QueuedFrame};
 use crate::line::views::ViewJoiner;
 use crate::mqtt::publisher::BestEffort;
 use crate::store::Store;
-use crate::trigger::{Found, Odometer, Presence, Ring, Stretches, Trigger};
+use crate::trigger::{Odometer, Presence, Ring, RingMatches, Stretches, Trigger};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -186,18 +186,20 @@ impl Admission {
                 Some(mm) => self.part(frame, ticket, Some(mm)),
                 None => ticket.settle(Outcome::Skipped),
             },
-            TriggerState::Presence { presence, told } => match presence.look(frame, ticket, now) {
-                Ok(None) => {}
-                Ok(Some((frame, ticket))) => self.part(frame, ticket, None),
-                Err(why) => {
-                    if !std::mem::replace(told, true) {
-                        tracing::error!(
-                            "camera {}: {why}; no part will come. Correct it",
-                            self.camera
-                        );
+            TriggerState::Presence { presence, told } => {
+                match presence.on_frame(frame, ticket, now) {
+                    Ok(None) => {}
+                    Ok(Some(held)) => self.part(held.frame, held.ticket, None),
+                    Err(why) => {
+                        if !std::mem::replace(told, true) {
+                            tracing::error!(
+                                "camera {}: {why}; no part will come. Correct it",
+                                self.camera
+                            );
+                        }
                     }
                 }
-            },
+            }
         }
     }
 
@@ -224,7 +226,9 @@ impl Admission {
 
     /// The parts of a trigger; nothing when the camera does not wait for commands.
     pub fn command(&self, parts: Vec<Part>, at: Timestamp) {
-        parts.iter().for_each(|part| part.marks.reach(Stage::Asked));
+        parts
+            .iter()
+            .for_each(|part| part.marks.reach(PartStage::Asked));
         if let TriggerState::Command(ring) = &mut *self
             .way
             .lock()
@@ -235,7 +239,7 @@ impl Admission {
         }
     }
 
-    fn found(&self, found: Found) {
+    fn found(&self, found: RingMatches) {
         found
             .waiting
             .into_iter()

@@ -9,7 +9,7 @@ use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
 use crate::data::report::{JudgedFrame, Latency, Report};
-use crate::data::verdict::{Defect, Reason, Rule, Verdict, regions};
+use crate::data::verdict::{Defect, Reason, Verdict, decide, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::{RecipeSwap, SELECTED_RECIPE};
 use crate::line::control::LineControl;
@@ -357,10 +357,7 @@ fn decide_all(reports: &mut [Report], judgements: &[RegionScore]) {
 }
 
 fn decide(report: &mut Report, judgement: RegionScore) {
-    let rule = Rule {
-        threshold: report.threshold,
-    };
-    (report.verdict, report.reason) = rule.decide(judgement.score);
+    (report.verdict, report.reason) = decide(judgement.score, report.threshold);
     report.score = Some(judgement.score);
     if report.verdict == Verdict::Fail {
         report.regions = suspicious(&judgement.map, judgement.area);
@@ -376,5 +373,5 @@ fn suspicious(map: &Map, area: Area) -> Vec<Defect> {
     let mut sorted = map.values().to_vec();
     sorted.sort_by(f32::total_cmp);
     let level = (sorted[sorted.len() / 2] + map.max()) / 2.0;
-    regions(map, level, area, 3)
+    find_defects(map, level, area, 3)
 }

@@ -707,16 +707,16 @@ pub fn name_the_stage_that_panics() {
 
 fn camera_stage(mut source: Box<dyn camera::Source>, mut sink: CameraSink, stop: Stop) -> Stage {
     let (name, pulse) = (sink.entrance.camera.clone(), Heartbeat::default());
-    let stop = stop.with_pulse(pulse.clone());
+    let stop = stop.with_heartbeat(pulse.clone());
     stage(&format!("camera-{name}"), Some(pulse), move || {
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
-        camera::watch(source.as_mut(), &name, &stop, backoff, &mut sink).map_err(
-            |error| match error {
+        camera::supervise(source.as_mut(), &name, &stop, backoff, &mut sink).map_err(|error| {
+            match error {
                 CameraError::Pipeline(_) => Failure::new(Exit::Config, error),
                 // An endless source is tried again; a finite one cannot be read to its end.
                 CameraError::Lost(_) | CameraError::Stalled(_) => Failure::new(Exit::Data, error),
-            },
-        )
+            }
+        })
     })
 }
 

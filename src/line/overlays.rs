@@ -6,7 +6,7 @@ use crate::data::picture::Picture;
 use crate::data::report::{JudgedFrame, Report};
 use crate::data::verdict::Verdict;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{Layer, Overlay};
+use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::mqtt::Heatmaps;
 use crate::mqtt::publisher::BestEffort;
@@ -92,7 +92,7 @@ impl OverlayStage {
         let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else {
             return;
         };
-        let layer = Layer {
+        let layer = HeatLayer {
             map,
             area,
             scale: scale(&report, map),

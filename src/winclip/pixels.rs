@@ -4,7 +4,7 @@ use super::Fit;
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::CropTransform;
 use crate::engine::{Pixels, levels};
-use crate::image::resize::{Taps, across, down};
+use crate::image::resize::{Taps, resize_columns, resize_rows};
 use crate::model::ModelSpec;
 use ndarray::Array3;
 
@@ -93,12 +93,12 @@ impl PixelMaker {
             self.wide.clear();
             self.wide.extend_from_slice(rgb);
         } else {
-            across(rgb, &horizontal, &mut self.wide);
+            resize_rows(rgb, &horizontal, &mut self.wide);
         }
         if from.1 == to.1 {
             std::mem::swap(&mut self.wide, &mut self.small);
         } else {
-            down(&self.wide, 3 * to.0, &vertical, &mut self.small);
+            resize_columns(&self.wide, 3 * to.0, &vertical, &mut self.small);
         }
         self.taps = Some((horizontal, vertical));
         Ok(self.normalised(to.0, at))

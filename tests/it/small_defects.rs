@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use winspect::config::Threshold;
 use winspect::data::picture::{Area, Picture};
-use winspect::data::verdict::{Rule, Verdict};
+use winspect::data::verdict::{Verdict, decide};
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
 use winspect::recipe::threshold;
@@ -120,9 +120,6 @@ fn failing(
         .expect("compared")
         .remove(0)
         .expect("they differ");
-    let rule = Rule {
-        threshold: Some(threshold),
-    };
     shown.map(|pictures| {
         let scores = pictures
             .iter()
@@ -134,7 +131,7 @@ fn failing(
         );
         scores
             .into_iter()
-            .filter(|score| rule.decide(*score).0 == Verdict::Fail)
+            .filter(|score| decide(*score, Some(threshold)).0 == Verdict::Fail)
             .count()
     })
 }

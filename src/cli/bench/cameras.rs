@@ -199,7 +199,7 @@ fn watch(
 ) -> Result<CameraTook, CameraError> {
     let (_stopper, stop) = stop_pair();
     let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
-    camera::watch(source.as_mut(), name, &stop, backoff, &mut door)?;
+    camera::supervise(source.as_mut(), name, &stop, backoff, &mut door)?;
     Ok(CameraTook {
         all: cpu::of_thread(),
         put: door.put,

@@ -16,12 +16,12 @@ use crate::cli::bench::gpu::GpuBench;
 use crate::data::part::{Part, PartRequest, PartTiming};
 use crate::data::picture::Picture;
 use crate::data::report::{DecisionPolicy, Report};
-use crate::data::verdict::{OnUndecided, Reason, Rule};
+use crate::data::verdict::{OnUndecided, Reason, decide};
 use crate::engine::EncodePlan;
 use crate::engine::flops::flop;
 use crate::engine::onnx::gemm::gemm_speed;
 use crate::engine::select::{Backend, Engines};
-use crate::image::overlay::{Layer, Overlay};
+use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
 use crate::protocol::message;
@@ -212,7 +212,7 @@ impl Stages {
         self.put("message", started.elapsed());
         std::hint::black_box(payload);
         let started = Instant::now();
-        let layer = Layer {
+        let layer = HeatLayer {
             map: &map,
             area,
             scale: (map.min(), map.max()),
@@ -254,9 +254,6 @@ fn identity() -> message::Identity {
 }
 
 fn report(judgement: RegionScore) -> Report {
-    let rule = Rule {
-        threshold: Some(0.5),
-    };
     let terms = PartTiming {
         deadline: Duration::from_secs(1),
         ..PartTiming::default()
@@ -276,11 +273,11 @@ fn report(judgement: RegionScore) -> Report {
     let part = Part::new(1, "bench".into(), 1, ask);
     let judge = DecisionPolicy {
         recipe: "bench@1".into(),
-        threshold: rule.threshold,
+        threshold: Some(0.5),
         on_undecided: OnUndecided::Fail,
     };
     let mut report = Report::undecided(part, Reason::NotReady, &judge);
-    (report.verdict, report.reason) = rule.decide(judgement.score);
+    (report.verdict, report.reason) = decide(judgement.score, report.threshold);
     report.score = Some(judgement.score);
     (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
     report

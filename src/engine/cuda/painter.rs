@@ -14,7 +14,7 @@ use super::memory::{Buffer, Pinned};
 use crate::data::picture::Picture;
 use crate::engine::EngineError;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{Overlay, Placed};
+use crate::image::overlay::{Overlay, PlacedLayer};
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 
@@ -148,7 +148,7 @@ const ALIGNMENT: usize = 16;
 
 /// How many bytes [`Filling::put_all`] puts at most.
 fn bytes_of(drawing: &Overlay) -> usize {
-    let of_layer = |placed: &Placed| {
+    let of_layer = |placed: &PlacedLayer| {
         let values = placed.map.values();
         size_of::<Layer>() + size_of_val(values) + values.len() + 3 * ALIGNMENT // a cell counts or not in a byte
     };
@@ -172,7 +172,7 @@ impl Filling<'_> {
             Layer::new(
                 placed,
                 map,
-                placed.map.cells().map_or(0, |cells| self.put(cells)),
+                placed.map.mask().map_or(0, |cells| self.put(cells)),
             )
         });
         let layers: Vec<Layer> = layers.collect();

@@ -3,18 +3,18 @@
 //! their time on moving heads about. What stands on disk stays standard, for TensorRT.
 
 use crate::model::graph::{float, int};
-use crate::model::proto::{Graph, Node, OperatorSet};
+use crate::model::proto::{GraphProto, NodeProto, OperatorSetIdProto};
 
 /// The domain of ONNX Runtime's own operators.
-pub fn domain() -> OperatorSet {
-    OperatorSet {
+pub fn domain() -> OperatorSetIdProto {
+    OperatorSetIdProto {
         domain: "com.microsoft".to_owned(),
         version: 1,
     }
 }
 
 /// Replaces every unmasked attention; the queries carry their scale already.
-pub fn fuse(graph: &mut Graph, heads: usize) {
+pub fn fuse(graph: &mut GraphProto, heads: usize) {
     let masked = |name: &str| {
         graph
             .node
@@ -38,7 +38,7 @@ pub fn fuse(graph: &mut Graph, heads: usize) {
         let (Some(q), Some(k), Some(v)) = (input_of("q"), input_of("k"), input_of("v")) else {
             continue;
         };
-        let fused = Node {
+        let fused = NodeProto {
             input: vec![q, k, v],
             output: vec![name.clone()],
             name: name.clone(),

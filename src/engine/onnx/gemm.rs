@@ -4,7 +4,7 @@
 use crate::engine::EngineError;
 use crate::engine::onnx::{Runtime, run_error};
 use crate::model::graph::{Dim, GraphBuilder};
-use crate::model::proto::{FLOAT, Tensor};
+use crate::model::proto::{FLOAT, TensorProto};
 use ndarray::Array2;
 use ort::session::Session;
 use ort::value::TensorRef;
@@ -22,12 +22,12 @@ const RUNS: usize = 7;
 pub fn gemm_speed(runtime: &Runtime) -> Result<f64, EngineError> {
     let [rows, inner, columns] = SIZES;
     // A weight of the graph, as in the towers: the library packs it once.
-    let weight = Tensor {
+    let weight = TensorProto {
         dims: vec![inner as i64, columns as i64],
         data_type: FLOAT,
         name: "weight".to_owned(),
         raw_data: 1f32.to_le_bytes().repeat(inner * columns),
-        ..Tensor::default()
+        ..TensorProto::default()
     };
     let weights = [weight];
     let mut graph = GraphBuilder::new("gemm", &weights);

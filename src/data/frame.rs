@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 pub enum CapturedBy {
     /// The sender's clock (RTCP sender report, driver).
     Sender,
-    /// Our clock, when the frame arrived.
+    /// The clock of this machine, when the frame arrived.
     Arrival,
-    /// No frame exists: our clock, when the part was accepted.
+    /// No frame exists: the clock of this machine, when the part was accepted.
     Trigger,
 }
 
@@ -28,7 +28,7 @@ pub struct Frame {
     pub captured_at: Timestamp,
     /// Clock of `captured_at`.
     pub captured_by: CapturedBy,
-    /// Our monotonic clock when the frame arrived: latencies and deadlines count from here.
+    /// Monotonic clock when the frame arrived: latencies and deadlines count from here.
     pub arrived: Instant,
     /// True if the decoder lacked data for the frame.
     pub corrupt: bool,

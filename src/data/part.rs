@@ -19,7 +19,7 @@ pub struct PartRequest {
     pub count: Option<i64>,
     /// The part's position at the trigger, where the trigger told it; of a web in millimetres.
     pub position: Option<f64>,
-    /// Our monotonic clock at the trigger: the deadline counts from here.
+    /// Monotonic clock at the trigger: the deadline counts from here.
     pub since: Instant,
     /// Time of the trigger.
     pub at: Timestamp,

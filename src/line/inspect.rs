@@ -9,7 +9,7 @@ use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
 use crate::data::report::{JudgedFrame, Latency, Report};
-use crate::data::verdict::{Defect, Reason, Verdict, decide, find_defects};
+use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::{RecipeSwap, SELECTED_RECIPE};
 use crate::line::control::LineControl;
@@ -357,7 +357,7 @@ fn decide_all(reports: &mut [Report], judgements: &[RegionScore]) {
 }
 
 fn decide(report: &mut Report, judgement: RegionScore) {
-    (report.verdict, report.reason) = decide(judgement.score, report.threshold);
+    (report.verdict, report.reason) = verdict::decide(judgement.score, report.threshold);
     report.score = Some(judgement.score);
     if report.verdict == Verdict::Fail {
         report.regions = suspicious(&judgement.map, judgement.area);

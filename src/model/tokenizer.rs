@@ -17,9 +17,9 @@ pub struct Tokenizer {
 pub struct TooLong {
     /// The prompt, or its beginning.
     pub prompt: String,
-    /// Its ids, start and end included.
+    /// Number of ids of the prompt, start and end included.
     pub tokens: usize,
-    /// Ids that the model reads.
+    /// Largest number of ids that the model reads.
     pub context: usize,
 }
 

@@ -15,11 +15,18 @@ pub struct Stretches {
 /// Distance that a web has moved since the first frame.
 #[derive(Debug, Default)]
 pub struct Odometer {
-    /// Time of the first frame, moved with the clock where that was set back.
-    first: Option<Timestamp>,
-    last: Option<Timestamp>,
+    /// Frames so far. `None` before the first.
+    seen: Option<SeenFrames>,
     /// Stretches begun.
     steps: u64,
+}
+
+/// Times of the frames so far.
+#[derive(Debug, Clone, Copy)]
+struct SeenFrames {
+    /// Time of the first frame, moved with the clock where that was set back.
+    first: Timestamp,
+    last: Timestamp,
 }
 
 impl Odometer {
@@ -28,8 +35,7 @@ impl Odometer {
     /// goes back finds the web where it was.
     pub fn next(&mut self, at: Timestamp, stretches: Stretches) -> Option<f64> {
         let first = self.first_by_clock_of(at);
-        self.first = Some(first);
-        self.last = Some(at);
+        self.seen = Some(SeenFrames { first, last: at });
         let mm = at.duration_since(first).as_secs_f64() * stretches.mm_per_s;
         let reached = (mm / stretches.step_mm).floor().max(0.0) as u64 + 1;
         let is_new = reached > self.steps;
@@ -39,14 +45,14 @@ impl Odometer {
 
     /// Time of the first frame, by the clock that shows `at`: set back where that clock was.
     fn first_by_clock_of(&self, at: Timestamp) -> Timestamp {
-        let (Some(first), Some(last)) = (self.first, self.last) else {
+        let Some(seen) = self.seen else {
             return at;
         };
-        let back = last.duration_since(at);
+        let back = seen.last.duration_since(at);
         if back.is_positive() {
-            first.checked_sub(back).unwrap_or(at)
+            seen.first.checked_sub(back).unwrap_or(at)
         } else {
-            first
+            seen.first
         }
     }
 }

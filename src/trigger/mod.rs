@@ -32,6 +32,6 @@ pub enum Trigger {
 pub enum Overflow {
     /// One frame waits; a newer one replaces it.
     NewestWins,
-    /// At most this many parts wait; more are refused.
+    /// Parts queue, at most this many; more are refused.
     Queue(usize),
 }

@@ -151,7 +151,7 @@ impl RegionInspector {
         let map = map.masked(cells.as_deref());
         let score = match self.scorers[0].has_words() {
             true => (of_whole + worst) / 2.0,
-            false => mean_of_highest(&map.unmasked(), highest_share(whole.counted().len())),
+            false => mean_of_highest(&map.unmasked(), highest_share(whole.unmasked().len())),
         };
         (score, map)
     }

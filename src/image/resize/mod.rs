@@ -7,10 +7,14 @@
 //! averages lie between two grey levels. Written here because the library we had
 //! (`fast_image_resize`) has no such arithmetic.
 
+mod tap;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+pub use tap::BITS;
+
 use multiversion::multiversion;
+use tap::Tap;
 
 /// Rows of a picture that are resized side by side: vector registers are full, and a strip of them
 /// stays in the cache.
@@ -28,17 +32,6 @@ pub struct Taps {
     #[cfg(target_arch = "x86_64")]
     plan: Option<vnni::RowPlan>,
 }
-
-/// Weights of one output pixel, from its `first` source pixel on.
-#[derive(Debug, Clone, PartialEq)]
-struct Tap {
-    first: usize,
-    weights: Vec<i32>,
-}
-
-/// Fractional bits of a weight: with 8 bits of grey and 2 of room (the kernel's lobes) they fill an
-/// i32.
-pub const BITS: u32 = 32 - 8 - 2;
 
 impl Taps {
     /// Weights from `from` pixels to `to`, both at least 1.
@@ -61,50 +54,12 @@ impl Taps {
     }
 }
 
-impl Tap {
-    /// Weights of the output pixel `at`.
-    fn new(at: usize, from: usize, to: usize) -> Self {
-        let scale = from as f64 / to as f64;
-        let stretch = scale.max(1.0);
-        let centre = (at as f64 + 0.5) * scale;
-        let support = 2.0 * stretch;
-        let first = (centre - support + 0.5).max(0.0) as usize;
-        let end = ((centre + support + 0.5) as usize).min(from);
-        let raw: Vec<f64> = (first..end)
-            .map(|x| cubic((x as f64 - centre + 0.5) / stretch))
-            .collect();
-        let sum: f64 = raw.iter().sum();
-        Tap {
-            first,
-            weights: raw.iter().map(|w| fixed(w / sum)).collect(),
-        }
-    }
-}
-
-/// The weight as a fixed-point number, rounded, halves away from zero.
-fn fixed(weight: f64) -> i32 {
-    (weight * f64::from(1 << BITS)).round() as i32
-}
-
-/// Keys' cubic convolution kernel with a = -0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
-}
-
 /// Resizes rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`.
 pub fn resize_rows(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(plan) = &taps.plan {
         out.resize(rgb.len() / taps.from * taps.to, 0);
-        return plan.resize_rows(rgb, taps, out);
+        return plan.resize_rows(rgb, taps.from, taps.to, out);
     }
     resize_rows_in_strips(rgb, taps, out);
 }

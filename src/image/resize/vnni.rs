@@ -6,7 +6,7 @@
 //! window of 128 bytes of a plane, out of which one instruction picks four neighbours for each: sizes
 //! whose windows are larger go the plain way.
 
-use super::{BITS, Tap, Taps};
+use crate::image::resize::tap::{BITS, Tap};
 use core::arch::x86_64::{
     __m512i, _mm_storeu_si128, _mm512_add_epi32, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32,
     _mm512_loadu_si512, _mm512_max_epi32, _mm512_permutex2var_epi8, _mm512_set1_epi32,
@@ -60,12 +60,12 @@ impl RowPlan {
         Some(RowPlan { blocks: blocks? })
     }
 
-    /// Resizes rows of RGB, as [`super::resize_rows`].
-    pub fn resize_rows(&self, rgb: &[u8], taps: &Taps, out: &mut [u8]) {
-        let mut planes = vec![0; 3 * (taps.from + WINDOW)];
-        let mut made = vec![0; 3 * taps.to.next_multiple_of(LANES)];
-        let rows = rgb.chunks_exact(3 * taps.from);
-        for (rgb, out) in rows.zip(out.chunks_exact_mut(3 * taps.to)) {
+    /// Resizes rows of `from` RGB pixels to rows of `to`, as [`super::resize_rows`].
+    pub fn resize_rows(&self, rgb: &[u8], from: usize, to: usize, out: &mut [u8]) {
+        let mut planes = vec![0; 3 * (from + WINDOW)];
+        let mut made = vec![0; 3 * to.next_multiple_of(LANES)];
+        let rows = rgb.chunks_exact(3 * from);
+        for (rgb, out) in rows.zip(out.chunks_exact_mut(3 * to)) {
             // SAFETY: a plan is only made where the processor has the instructions.
             unsafe { self.resize_row(rgb, &mut planes, &mut made, out) };
         }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Keys of `vision_config`.
-struct VisionKeys {
+struct ClipVisionKeys {
     side: usize,
     patch: usize,
     blocks: usize,
@@ -24,12 +24,22 @@ struct VisionKeys {
 }
 
 /// Keys of `text_config`.
-struct TextKeys {
+struct ClipTextKeys {
     context: usize,
     vocabulary: usize,
     blocks: usize,
     mlp: usize,
     shape: TowerShape,
+}
+
+impl ClipTextKeys {
+    fn spec(&self) -> TextSpec {
+        TextSpec {
+            context: self.context,
+            vocabulary: self.vocabulary,
+            width: self.shape.width,
+        }
+    }
 }
 
 /// The layout of a configuration, which was read from `path`, and of its preprocessor's.
@@ -81,11 +91,7 @@ pub fn layout(
             embed,
             mean: normalisation.mean,
             std: normalisation.std,
-            text: Some(TextSpec {
-                context: text.context,
-                vocabulary: text.vocabulary,
-                width: text.shape.width,
-            }),
+            text: Some(text.spec()),
         },
         weights: "model.safetensors",
         vision: vision.shape,
@@ -98,7 +104,7 @@ pub fn layout(
     })
 }
 
-fn vision_keys(config: &Value, problems: &mut Problems) -> VisionKeys {
+fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
     let mut keys = Keys::new(config.get("vision_config"), "vision_config", problems);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(32));
@@ -107,7 +113,7 @@ fn vision_keys(config: &Value, problems: &mut Problems) -> VisionKeys {
     let heads = keys.count("num_attention_heads", Some(12));
     let mlp = keys.count("intermediate_size", Some(3072));
     let channels = keys.count("num_channels", Some(3));
-    VisionKeys {
+    ClipVisionKeys {
         side,
         patch,
         blocks,
@@ -122,7 +128,7 @@ fn vision_keys(config: &Value, problems: &mut Problems) -> VisionKeys {
     }
 }
 
-fn text_keys(config: &Value, problems: &mut Problems) -> TextKeys {
+fn text_keys(config: &Value, problems: &mut Problems) -> ClipTextKeys {
     let mut keys = Keys::new(config.get("text_config"), "text_config", problems);
     let context = keys.count("max_position_embeddings", Some(77));
     let vocabulary = keys.count("vocab_size", Some(49408));
@@ -131,7 +137,7 @@ fn text_keys(config: &Value, problems: &mut Problems) -> TextKeys {
     let heads = keys.count("num_attention_heads", Some(8));
     let mlp = keys.count("intermediate_size", Some(2048));
     let epsilon = keys.number("layer_norm_eps", Some(1e-5)) as f32;
-    TextKeys {
+    ClipTextKeys {
         context,
         vocabulary,
         blocks,

@@ -2,7 +2,7 @@
 
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
-use crate::model::import::keys::{Keys, Refused};
+use crate::model::import::keys::{Keys, RefusedKey};
 use crate::model::import::layout::{
     BlockNames, ClassAndPositions, IMAGENET_NORMALISATION, SourceLayout, check_grid,
     check_transformers, read_blocks, refuse_problems, scale_columns,
@@ -13,7 +13,7 @@ use crate::model::weights::TensorReader;
 use serde_json::Value;
 use std::path::Path;
 
-const REFUSED: [Refused; 2] = [
+const REFUSED: [RefusedKey; 2] = [
     ("use_swiglu_ffn", &[], "DINOv2 giant's SwiGLU MLP"),
     ("num_register_tokens", &[], "register tokens"),
 ];

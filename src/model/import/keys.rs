@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 const COUNT_MAX: f64 = 1_048_576.0;
 
 /// A key that must be unused: its name, its harmless words, and what it stands for.
-pub type Refused<'a> = (&'a str, &'a [&'a str], &'a str);
+pub type RefusedKey<'a> = (&'a str, &'a [&'a str], &'a str);
 
 /// Reader of one JSON object's values.
 pub struct Keys<'a> {
@@ -100,7 +100,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Notes each key whose value is neither absent, null, false, 0 nor a harmless word.
-    pub fn refuse(&mut self, keys: &[Refused]) {
+    pub fn refuse(&mut self, keys: &[RefusedKey]) {
         for (key, harmless, why) in keys {
             let Some(value) = self.value(key) else {
                 continue;

@@ -2,7 +2,7 @@
 
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
-use crate::model::import::keys::{Keys, Refused};
+use crate::model::import::keys::{Keys, RefusedKey};
 use crate::model::import::layout::{
     BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, check_grid,
     check_head_width, check_text, projection, read_blocks, refuse_problems,
@@ -13,12 +13,12 @@ use crate::model::weights::{TensorReader, transposed};
 use serde_json::Value;
 use std::path::Path;
 
-const MODEL_REFUSED: [Refused; 2] = [
+const MODEL_REFUSED: [RefusedKey; 2] = [
     ("custom_text", &[], "a text tower of another kind"),
     ("multimodal_cfg", &[], "CoCa's decoder"),
 ];
 
-const VISION_REFUSED: [Refused; 16] = [
+const VISION_REFUSED: [RefusedKey; 16] = [
     ("timm_model_name", &[], "timm towers"),
     ("attentional_pool", &[], "attentional pooling"),
     ("attn_pooler_queries", &[], "attentional pooling"),
@@ -37,7 +37,7 @@ const VISION_REFUSED: [Refused; 16] = [
     ("scaled_cosine_attn", &[], "cosine attention"),
 ];
 
-const TEXT_REFUSED: [Refused; 10] = [
+const TEXT_REFUSED: [RefusedKey; 10] = [
     ("hf_model_name", &[], "a text tower of transformers"),
     ("hf_tokenizer_name", &[], "another tokenizer"),
     ("ls_init_value", &[], "layer scale in the text tower"),
@@ -51,7 +51,7 @@ const TEXT_REFUSED: [Refused; 10] = [
 ];
 
 /// Keys of `vision_cfg`.
-struct VisionKeys {
+struct OpenClipVisionKeys {
     side: usize,
     patch: usize,
     width: usize,
@@ -61,7 +61,7 @@ struct VisionKeys {
 }
 
 /// Keys of `text_cfg`.
-struct TextKeys {
+struct OpenClipTextKeys {
     context: usize,
     vocabulary: usize,
     width: usize,
@@ -69,6 +69,16 @@ struct TextKeys {
     blocks: usize,
     mlp: usize,
     causal: bool,
+}
+
+impl OpenClipTextKeys {
+    fn spec(&self) -> TextSpec {
+        TextSpec {
+            context: self.context,
+            vocabulary: self.vocabulary,
+            width: self.width,
+        }
+    }
 }
 
 /// The layout of a configuration, which was read from `path`.
@@ -121,11 +131,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
             embed,
             mean: normalisation.mean,
             std: normalisation.std,
-            text: Some(TextSpec {
-                context: text.context,
-                vocabulary: text.vocabulary,
-                width: text.width,
-            }),
+            text: Some(text.spec()),
         },
         weights: "open_clip_model.safetensors",
         vision: shape(vision.width, heads),
@@ -138,7 +144,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
     })
 }
 
-fn vision_keys(model: &Value, problems: &mut Problems) -> VisionKeys {
+fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
     let place = "model_cfg.vision_cfg";
     let mut keys = Keys::new(model.get("vision_cfg"), place, problems);
     let is_resnet = keys.value("layers").is_some_and(Value::is_array);
@@ -163,7 +169,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> VisionKeys {
         "model_cfg.vision_cfg.head_width",
         problems,
     );
-    VisionKeys {
+    OpenClipVisionKeys {
         side,
         patch,
         width,
@@ -173,7 +179,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> VisionKeys {
     }
 }
 
-fn text_keys(model: &Value, problems: &mut Problems) -> TextKeys {
+fn text_keys(model: &Value, problems: &mut Problems) -> OpenClipTextKeys {
     let place = "model_cfg.text_cfg";
     let mut keys = Keys::new(model.get("text_cfg"), place, problems);
     keys.refuse(&TEXT_REFUSED);
@@ -185,7 +191,7 @@ fn text_keys(model: &Value, problems: &mut Problems) -> TextKeys {
     let mlp = keys.mlp_by_ratio(width);
     let causal = keys.flag("no_causal_mask") != Some(true);
     check_text(context, vocabulary, width, heads, place, problems);
-    TextKeys {
+    OpenClipTextKeys {
         context,
         vocabulary,
         width,

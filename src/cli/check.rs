@@ -3,20 +3,22 @@
 //! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
 //! wait for.
 
-use super::run::{configuration, prepare};
+use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
 use crate::camera::auto_features::Automatics;
 use crate::camera::{self, CameraError, CameraStatus, Sink};
-use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::config::{CameraConfig, LineConfig};
 use crate::data::frame::{CapturedBy, Frame};
 use crate::data::picture::Area;
-use crate::line::ActiveRecipe;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
+use crate::recipe::active::ActiveRecipe;
+use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::quality::Gate;
+use crate::recipe::spec::Threshold;
 use crate::recipe::threshold;
 use crate::recipe::threshold::of_region;
 use crate::winclip::pixels::area;
@@ -76,12 +78,19 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
+    let preparer = RecipePreparer {
+        model,
+        engines: config.engines.clone(),
+        batch: config.batch,
+    };
+    let prepared = preparer.prepare(&config.recipe, PrepareMode::Startup);
+    let model = &preparer.model;
     let ActiveRecipe {
         mut inspector,
         gate,
         references: files,
         ..
-    } = match prepare(&config.engines, &config.recipe, &model, config.batch) {
+    } = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => {
             told.fault(
@@ -98,7 +107,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
     ))?;
     thresholds(&config.recipe.thresholds, &mut inspector, &files, told)?;
     let recipe = config.recipe.winclip.clone();
-    let side = recipe.side.unwrap_or(model.spec.side);
+    let side = recipe.input_px.unwrap_or(model.spec.side);
     Ok(Some(Eye {
         gate,
         recipe,
@@ -385,7 +394,7 @@ impl Eye {
         let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
         let tile = |length: usize| {
             self.recipe
-                .tiles
+                .tile_px
                 .map_or(length, |side| side.min(seen.w).min(seen.h))
         };
         let (w, h) = (cell(tile(seen.w)), cell(tile(seen.h)));
@@ -418,11 +427,11 @@ mod tests {
     #[test]
     fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
         let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
-        let eye = |fit, tiles| Eye {
+        let eye = |fit, tile_px| Eye {
             gate: gate.clone(),
             recipe: Recipe {
                 fit,
-                tiles,
+                tile_px,
                 ..Recipe::new(None)
             },
             side: 224,

@@ -5,5 +5,6 @@ pub mod frame;
 pub mod map;
 pub mod part;
 pub mod picture;
+pub mod queued_frame;
 pub mod report;
 pub mod verdict;

@@ -4,12 +4,15 @@
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::config::RecipeConfig;
-use crate::line::control::{LineControl, RegionPolicies};
-use crate::line::{ActiveRecipe, Prepare, PrepareMode, judges_of, recall};
+use crate::line::control::LineControl;
+use crate::line::opening::SELECTED_RECIPE;
+use crate::line::shared::Shared;
 use crate::mqtt::publisher::{BestEffort, Reply};
 use crate::protocol::message;
 use crate::protocol::message::{Answer, Identity};
+use crate::recipe::active::{ActiveRecipe, RegionPolicies};
+use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
@@ -19,7 +22,7 @@ use tokio::sync::mpsc;
 /// A recipe that was asked for, by the command's id.
 pub struct RecipeRequest {
     pub id: Option<String>,
-    pub recipe: RecipeConfig,
+    pub recipe: RecipeSpec,
 }
 
 /// What the desk takes over.
@@ -32,7 +35,7 @@ pub struct RecipeSwap {
 
 pub struct Changeover {
     pub wanted: Receiver<RecipeRequest>,
-    pub prepare: Prepare,
+    pub preparer: RecipePreparer,
     pub swap: Sender<RecipeSwap>,
     pub side: mpsc::Sender<BestEffort>,
     pub answers: mpsc::Sender<Reply>,
@@ -43,10 +46,39 @@ pub struct Changeover {
     pub kept: BTreeMap<String, String>,
 }
 
-/// The key under which the store keeps the choice; among the causes where nobody knows it.
-pub const SELECTED_RECIPE: &str = "recipe";
+/// The changeover's ends of the line's channels.
+pub struct ChangeoverEnds {
+    /// Recipes to prepare.
+    pub recipes: Receiver<RecipeRequest>,
+    /// Prepared recipes, for the inspector.
+    pub swaps: Sender<RecipeSwap>,
+    /// Outcomes of the commands.
+    pub replies: mpsc::Sender<Reply>,
+    /// Changes of the recipe, for the publisher.
+    pub events: mpsc::Sender<BestEffort>,
+}
 
 impl Changeover {
+    /// `kept` are the values that earlier runs kept in the store.
+    pub fn new(
+        shared: &Shared,
+        preparer: RecipePreparer,
+        kept: BTreeMap<String, String>,
+        ends: ChangeoverEnds,
+    ) -> Self {
+        Changeover {
+            wanted: ends.recipes,
+            preparer,
+            swap: ends.swaps,
+            side: ends.events,
+            answers: ends.replies,
+            identity: shared.identity.clone(),
+            store: shared.store.clone(),
+            rules: shared.control.clone(),
+            kept,
+        }
+    }
+
     pub fn work(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
             pulse.beat();
@@ -115,14 +147,16 @@ impl Changeover {
     /// What the gallery that judges now is known by.
     fn try_change(
         &mut self,
-        recipe: &RecipeConfig,
+        recipe: &RecipeSpec,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Option<String>, String> {
-        let mut prepared =
-            (self.prepare)(recipe, PrepareMode::Live).map_err(|failure| failure.message)?;
-        let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
-        recall(recipe, &mut prepared, &mut self.kept, &self.store);
+        let prepared = self.preparer.prepare(recipe, PrepareMode::Live);
+        let mut prepared = prepared.map_err(|failure| failure.message)?;
+        let judges = prepared
+            .policies(recipe)
+            .map_err(|failure| failure.message)?;
+        prepared.recall_self_test(recipe, &mut self.kept, &self.store);
         let (references, gallery) = (
             prepared.inspector.reference_count(),
             prepared.gallery.clone(),

@@ -5,7 +5,6 @@
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::config::RecipeConfig;
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
@@ -13,11 +12,13 @@ use crate::line::admission::{Admission, PartSource};
 use crate::line::changeover::RecipeRequest;
 use crate::line::control::{Challenge, ControlEvent, LineControl};
 use crate::line::overlays::Snapshot;
+use crate::line::shared::Shared;
 use crate::mqtt::publisher::{BestEffort, Reply, Request};
 use crate::protocol::command;
 use crate::protocol::command::{Action, Trigger};
 use crate::protocol::message;
 use crate::protocol::message::{Answer, AnsweredPart, Identity};
+use crate::recipe::spec::RecipeSpec;
 use crate::store::{ANSWERS_MAX, Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
@@ -41,7 +42,7 @@ pub struct CommandHandler {
     pub known: AnswerCache,
     pub pace: RateLimit,
     /// Those that can be selected.
-    pub recipes: Vec<RecipeConfig>,
+    pub recipes: Vec<RecipeSpec>,
     pub wanted: Sender<RecipeRequest>,
 }
 
@@ -124,7 +125,47 @@ impl RateLimit {
     }
 }
 
+/// The command handler's ends of the line's channels.
+pub struct CommandEnds {
+    /// Commands to do.
+    pub requests: Receiver<Request>,
+    /// Their answers.
+    pub replies: mpsc::Sender<Reply>,
+    /// Changes of the recipe's policy, for the publisher.
+    pub events: mpsc::Sender<BestEffort>,
+    /// Pictures to encode, for the overlay stage.
+    pub snapshots: Sender<Snapshot>,
+    /// Recipes to prepare, for the changeover.
+    pub recipes: Sender<RecipeRequest>,
+}
+
 impl CommandHandler {
+    /// `groups` wait for triggers, `recipes` can be selected, `known` are the answers of earlier runs.
+    pub fn new(
+        shared: &Shared,
+        admissions: BTreeMap<Arc<str>, Arc<Admission>>,
+        groups: Vec<CameraGroup>,
+        recipes: Vec<RecipeSpec>,
+        known: AnswerCache,
+        ends: CommandEnds,
+    ) -> Self {
+        CommandHandler {
+            orders: ends.requests,
+            answers: ends.replies,
+            side: ends.events,
+            snapshots: ends.snapshots,
+            store: shared.store.clone(),
+            rules: shared.control.clone(),
+            entrances: admissions,
+            stations: groups,
+            identity: shared.identity.clone(),
+            known,
+            pace: RateLimit::default(),
+            recipes,
+            wanted: ends.recipes,
+        }
+    }
+
     /// Until the line stops; what was not answered then comes again from the broker.
     pub fn work(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
@@ -361,7 +402,7 @@ impl CommandHandler {
             station
                 .cameras
                 .iter()
-                .for_each(|entrance| entrance.command(its.clone(), at));
+                .for_each(|entrance| entrance.on_trigger(its.clone(), at));
         }
         payload
     }
@@ -439,7 +480,7 @@ impl CommandHandler {
 
     fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<(), String> {
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
-            let names: Vec<String> = self.recipes.iter().map(RecipeConfig::label).collect();
+            let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
             return Err(format!(
                 "there is no recipe {name:?}; there are {}",
                 names.join(", ")

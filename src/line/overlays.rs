@@ -8,6 +8,7 @@ use crate::data::verdict::Verdict;
 use crate::engine::device_scorer::Paint;
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
+use crate::line::shared::Shared;
 use crate::mqtt::Heatmaps;
 use crate::mqtt::publisher::BestEffort;
 use crossbeam::channel::{Receiver, never, select};
@@ -56,15 +57,37 @@ pub struct Snapshot {
     pub picture: Arc<Picture>,
 }
 
+/// The overlay stage's ends of the line's channels.
+pub struct OverlayEnds {
+    /// Frames to draw.
+    pub judged: Receiver<JudgedFrame>,
+    /// Pictures to encode.
+    pub snapshots: Receiver<Snapshot>,
+}
+
 impl OverlayStage {
+    /// `folder` is where overlays are also written to, if anywhere.
+    pub fn new(
+        shared: &Shared,
+        brush: OverlayPainter,
+        heatmaps: Heatmaps,
+        folder: Option<PathBuf>,
+        events: mpsc::Sender<BestEffort>,
+    ) -> Self {
+        OverlayStage {
+            brush,
+            heatmaps,
+            folder,
+            side: events,
+            dropped: shared.heatmaps_dropped.clone(),
+        }
+    }
+
     /// Until nobody brings evidence any more.
-    pub fn draw_all(
-        mut self,
-        evidence: &Receiver<JudgedFrame>,
-        snapshots: &Receiver<Snapshot>,
-    ) -> Result<(), Failure> {
+    pub fn run(mut self, ends: &OverlayEnds) -> Result<(), Failure> {
         let (mut told, no_more) = (false, never());
-        let mut snapshots = snapshots;
+        let evidence = &ends.judged;
+        let mut snapshots = &ends.snapshots;
         loop {
             select! {
                 recv(evidence) -> next => match next {

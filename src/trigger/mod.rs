@@ -26,12 +26,3 @@ pub enum Trigger {
     /// An object crosses the middle of an area.
     Presence(PresenceSettings),
 }
-
-/// Rule for a camera whose inspector is behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overflow {
-    /// One frame waits; a newer one replaces it.
-    NewestWins,
-    /// Parts queue, at most this many; more are refused.
-    Queue(usize),
-}

@@ -3,7 +3,7 @@
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::CropTransform;
 use crate::engine::{Pixels, normalisation_lut};
-use crate::image::resize::{Taps, across, down};
+use crate::image::resize::{Taps, resize_columns, resize_rows};
 use crate::model::ModelSpec;
 use ndarray::Array3;
 
@@ -144,12 +144,12 @@ impl PixelMaker {
             self.wide.clear();
             self.wide.extend_from_slice(rgb);
         } else {
-            across(rgb, &taps.horizontal, &mut self.wide);
+            resize_rows(rgb, &taps.horizontal, &mut self.wide);
         }
         if area.h == to.1 {
             std::mem::swap(&mut self.wide, &mut self.small);
         } else {
-            down(&self.wide, 3 * to.0, &taps.vertical, &mut self.small);
+            resize_columns(&self.wide, 3 * to.0, &taps.vertical, &mut self.small);
         }
         self.taps = Some(taps);
     }

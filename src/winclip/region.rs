@@ -157,8 +157,8 @@ impl RegionInspector {
         if self.scorers[0].has_words() {
             return ((whole_score + highest_tile) / 2.0, map);
         }
-        let count = highest_share(whole.counted().len());
-        (mean_of_highest(&map.counted(), count), map)
+        let count = highest_share(whole.unmasked().len());
+        (mean_of_highest(&map.unmasked(), count), map)
     }
 
     /// One masked map of the whole and its tiles.

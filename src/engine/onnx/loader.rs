@@ -5,7 +5,7 @@ use super::runtime::Runtime;
 use crate::engine::error::EngineError;
 use crate::engine::graphs::{ModelGraph, Weight};
 use crate::model::ModelFolder;
-use crate::model::proto::Tensor;
+use crate::model::proto::TensorProto;
 use ort::session::Session;
 use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::value::DynValue;
@@ -74,7 +74,7 @@ impl<'a> GraphLoader<'a> {
     fn weight(
         &mut self,
         graph: &ModelGraph,
-        tensor: &Tensor,
+        tensor: &TensorProto,
     ) -> Result<Arc<DynValue>, EngineError> {
         let is_shared = graph.shared(&tensor.name);
         if let Some(known) = self.weights.get(&tensor.name)

@@ -1,11 +1,11 @@
-//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to its
-//! grid, with their weights.
+//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to
+//! its grid, with their weights.
 //!
-//! ONNX Runtime takes a [`ModelGraph`] and its weights one by one (`onnx/loader.rs`). TensorRT takes it
-//! typed: every tensor in one [`Precision`], nothing left to choose, so that the same file means the
-//! same on every version. A typed graph has no cast: `LayerNormalization` computes in fp32 inside (its
-//! `stash_type` is 1 unless told otherwise), softmax and matrix products add up in fp32, and the
-//! residual stays far below fp16's end.
+//! ONNX Runtime takes a [`ModelGraph`] and its weights one by one (`onnx/loader.rs`). TensorRT
+//! takes it typed: every tensor in one [`Precision`], nothing left to choose, so that the same file
+//! means the same on every version. A typed graph has no cast: `LayerNormalization` computes in
+//! fp32 inside (its `stash_type` is 1 unless told otherwise), softmax and matrix products add up in
+//! fp32, and the residual stays far below fp16's end.
 
 use super::error::EngineError;
 use super::network::{Precision, TowerPart};
@@ -264,16 +264,16 @@ fn size(dims: &[usize]) -> Option<usize> {
         .try_fold(1usize, |size, dim| size.checked_mul(*dim))
 }
 
-/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie in
-/// their file.
+/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie
+/// in their file.
 pub struct TypedGraph<'a> {
     graph: ModelGraph<'a>,
     part: TowerPart,
     precision: Precision,
 }
 
-/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants. The
-/// pixels' side is fixed to the plan's.
+/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants.
+/// The pixels' side is fixed to the plan's.
 ///
 /// # Errors
 /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
@@ -306,8 +306,8 @@ impl TypedGraph<'_> {
     /// [`TypedGraph::write`] has no such end.
     ///
     /// # Errors
-    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
-    /// weight beyond fp16.
+    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for
+    /// a weight beyond fp16.
     pub fn bytes(&self) -> Result<Vec<u8>, EngineError> {
         let onnx = self.with_weights(&mut |name, dims, bytes| {
             Ok(proto::TensorProto {
@@ -318,8 +318,9 @@ impl TypedGraph<'_> {
         Ok(onnx.encode_to_vec())
     }
 
-    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in `trunk.weights`
-    /// or `windows.weights`, and returns the graph's path. One weight is in memory at a time.
+    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in
+    /// `trunk.weights` or `windows.weights`, and returns the graph's path. One weight is in memory
+    /// at a time.
     ///
     /// # Errors
     /// The same as [`TypedGraph::bytes`]; [`EngineError::Unavailable`] when the folder cannot be

@@ -16,8 +16,8 @@ use std::sync::Arc;
 /// The text tower's graph in a model folder.
 pub(super) const TEXT: &str = "text.onnx";
 
-/// Key of the folder that ONNX Runtime checks the names of external weights against. Nothing is read
-/// from there: the weights are handed over.
+/// Key of the folder that ONNX Runtime checks the names of external weights against. Nothing is
+/// read from there: the weights are handed over.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// Opens a model folder's graphs; weights that several graphs use are read and packed once.

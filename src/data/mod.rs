@@ -6,4 +6,5 @@ pub mod map;
 pub mod part;
 pub mod picture;
 pub mod report;
+pub mod result;
 pub mod verdict;

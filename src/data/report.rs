@@ -37,7 +37,7 @@ pub struct Report {
 }
 
 /// One camera's word on a part that several see.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct View {
     pub camera: String,
     pub verdict: Verdict,

@@ -2,10 +2,10 @@
 
 use crate::data::map::Map;
 use crate::data::picture::Area;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the PLC acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Pass,
@@ -34,7 +34,7 @@ pub enum OnUndecided {
 }
 
 /// Why a part is undecided. Never silent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Late,
@@ -46,7 +46,7 @@ pub enum Reason {
 }
 
 /// A connected area of the map above the threshold, in the camera picture's pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Defect {
     pub x: usize,
     pub y: usize,

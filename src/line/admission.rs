@@ -209,7 +209,7 @@ impl Admission {
             .into_iter()
             .map(|ask| PartRequest { position, ..ask })
             .collect();
-        match self.store.accept(asks) {
+        match self.store.accept_durable(asks) {
             Ok(parts) => {
                 parts.iter().for_each(Part::found_its_frame);
                 self.queue(QueuedFrame {
@@ -284,7 +284,7 @@ impl Admission {
                 .collect()
         };
         if !whole.is_empty() {
-            self.store.settle(whole);
+            self.store.submit(whole);
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::config::RecipeConfig;
 use crate::line::control::{LineControl, RegionPolicies};
 use crate::line::{ActiveRecipe, Prepare, PrepareMode, judges_of, recall};
 use crate::mqtt::publisher::{BestEffort, Reply};
-use crate::protocol::message;
-use crate::protocol::message::{Answer, Identity};
+use crate::protocol::answer::Answer;
+use crate::protocol::birth::Identity;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
@@ -69,11 +69,9 @@ impl Changeover {
                 reason,
                 ..Answer::default()
             };
-            let _ = self.answers.try_send(Reply::outcome(
-                "select_recipe",
-                message::answer(&answer),
-                None,
-            ));
+            let _ = self
+                .answers
+                .try_send(Reply::outcome("select_recipe", answer.encode(), None));
         }
     }
 
@@ -85,8 +83,8 @@ impl Changeover {
                 tracing::info!("recipe {label} judges from now on");
                 let gallery = gallery.as_deref().unwrap_or("none");
                 self.store
-                    .note(format!("recipe {label} judges, gallery {gallery}"));
-                let _ = self.store.keep(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
+                    .audit(format!("recipe {label} judges, gallery {gallery}"));
+                let _ = self.store.set(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
                 Answer {
                     id,
                     status: "done",
@@ -105,11 +103,9 @@ impl Changeover {
             }
         };
         // The publisher is there as long as we are.
-        let _ = self.answers.blocking_send(Reply::outcome(
-            "select_recipe",
-            message::answer(&answer),
-            None,
-        ));
+        let _ = self
+            .answers
+            .blocking_send(Reply::outcome("select_recipe", answer.encode(), None));
     }
 
     /// What the gallery that judges now is known by.

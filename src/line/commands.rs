@@ -14,10 +14,10 @@ use crate::line::changeover::RecipeRequest;
 use crate::line::control::{Challenge, ControlEvent, LineControl};
 use crate::line::overlays::Snapshot;
 use crate::mqtt::publisher::{BestEffort, Reply, Request};
+use crate::protocol::answer::{Answer, AnsweredPart};
+use crate::protocol::birth::Identity;
 use crate::protocol::command;
 use crate::protocol::command::{Action, Trigger};
-use crate::protocol::message;
-use crate::protocol::message::{Answer, AnsweredPart, Identity};
 use crate::store::{ANSWERS_MAX, Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
@@ -146,8 +146,8 @@ impl CommandHandler {
         // What is kept goes to the store at once: the clerk keeps more of a challenge with its parts' results.
         for event in self.rules.look(Instant::now()) {
             match event {
-                ControlEvent::Begin(key, value) => drop(self.store.begin(&key, &value)),
-                ControlEvent::Keep((key, value)) => drop(self.store.keep(&key, &value)),
+                ControlEvent::Begin(key, value) => drop(self.store.set_if_absent(&key, &value)),
+                ControlEvent::Keep((key, value)) => drop(self.store.set(&key, &value)),
                 ControlEvent::Ended(challenge) => ended.push(challenge),
             }
         }
@@ -165,10 +165,10 @@ impl CommandHandler {
         }
         // A run that had no time to tell it has noted it already.
         if !std::mem::replace(&mut ended.so_far.is_noted, true) {
-            self.store.note(words.clone());
+            self.store.audit(words.clone());
         }
         let (key, kept) = ended.kept();
-        let _ = self.store.keep(&key, &kept).wait();
+        let _ = self.store.set(&key, &kept).wait();
         let status = if ended.is_met() { "done" } else { "rejected" };
         let answer = Answer {
             id: Some(ended.id.to_string()),
@@ -176,11 +176,9 @@ impl CommandHandler {
             reason: Some(words),
             ..Answer::default()
         };
-        let _ = self.answers.blocking_send(Reply::outcome(
-            "challenge",
-            message::answer(&answer),
-            Some(key),
-        ));
+        let _ = self
+            .answers
+            .blocking_send(Reply::outcome("challenge", answer.encode(), Some(key)));
     }
 
     /// What waits, together: the store then writes it together.
@@ -214,7 +212,7 @@ impl CommandHandler {
                 let why = format!(
                     "more than {PACE_MAX} commands but triggers in a second; send it again later"
                 );
-                PendingAnswer::NotNow(message::answer(&rejected(ordered.order.id.as_deref(), why)))
+                PendingAnswer::NotNow(rejected(ordered.order.id.as_deref(), why).encode())
             }
         }
     }
@@ -287,13 +285,13 @@ impl CommandHandler {
         };
         if answer.status != "rejected" {
             tracing::info!("command {}: {command:?}", ordered.name);
-            self.store.note(format!(
+            self.store.audit(format!(
                 "command {} {}: {command:?}",
                 ordered.name,
                 id.unwrap_or("")
             ));
         }
-        self.written(id, message::answer(&answer))
+        self.written(id, answer.encode())
     }
 
     fn written(&self, id: Option<&str>, payload: String) -> PendingAnswer {
@@ -308,10 +306,7 @@ impl CommandHandler {
         let meant = match self.triggered(trigger) {
             Ok(meant) => meant,
             Err(why) => {
-                return self.written(
-                    id.as_deref(),
-                    message::answer(&rejected(id.as_deref(), why)),
-                );
+                return self.written(id.as_deref(), rejected(id.as_deref(), why).encode());
             }
         };
         let now = before(Timestamp::now(), ordered.came.elapsed());
@@ -322,7 +317,7 @@ impl CommandHandler {
         let (asks, answered): (Vec<PartRequest>, _) = (asks.collect(), id.clone());
         let accepting = self
             .store
-            .accepting(asks, id, move |parts| accepted(answered, parts));
+            .accept_durable_async(asks, id, move |parts| accepted(answered, parts));
         // Nobody knows how long it waited.
         let at = (!ordered.stale || trigger.at.is_some()).then_some(at);
         PendingAnswer::Parts {
@@ -349,7 +344,7 @@ impl CommandHandler {
                 report
             };
             self.store
-                .settle(parts.into_iter().map(undecided).collect());
+                .submit(parts.into_iter().map(undecided).collect());
             return payload;
         };
         for station in meant.iter().map(|place| &self.stations[*place]) {
@@ -533,12 +528,13 @@ fn accepted(id: Option<String>, parts: &[Part]) -> String {
         region: part.ask.region.as_deref().map(str::to_owned),
         seq: part.seq,
     };
-    message::answer(&Answer {
+    let answer = Answer {
         id,
         status: "accepted",
         reason,
         parts: parts.iter().map(part).collect(),
-    })
+    };
+    answer.encode()
 }
 
 fn rejected(id: Option<&str>, why: String) -> Answer {

@@ -122,7 +122,7 @@ impl InspectStage {
             None => self.causes.clear(SELF_TEST),
             Some(why) => {
                 tracing::error!("self-test: {why}");
-                self.store.note(format!("self-test: {why}"));
+                self.store.audit(format!("self-test: {why}"));
                 self.causes.set(SELF_TEST, Health::Failure, why);
             }
         }
@@ -177,7 +177,7 @@ impl InspectStage {
         for report in &mut whole {
             report.took.total = report.part.ask.since.elapsed();
         }
-        self.store.settle(whole);
+        self.store.submit(whole);
         self.note(failed)
     }
 
@@ -231,7 +231,7 @@ impl InspectStage {
             .asking
             .get(&frame.camera)
             .map_or(vec![], |asking| asking.of(frame));
-        let parts = self.store.number(asks).unwrap_or_default();
+        let parts = self.store.accept(asks).unwrap_or_default();
         parts.iter().for_each(Part::found_its_frame);
         parts
     }

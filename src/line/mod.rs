@@ -14,6 +14,7 @@ pub mod commands;
 pub mod control;
 pub mod inspect;
 pub mod overlays;
+pub mod policy;
 pub mod queue;
 pub mod views;
 
@@ -33,16 +34,17 @@ use crate::line::commands::{AnswerCache, CameraGroup, CommandHandler, RateLimit}
 use crate::line::control::{LineControl, RecipePolicy, RegionPolicies};
 use crate::line::inspect::{InspectStage, Watched};
 use crate::line::overlays::{OverlayPainter, OverlayStage};
+use crate::line::policy::LinePolicy;
 use crate::line::queue::intake;
 use crate::line::views::ViewJoiner;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::{ORDERS, Wiring};
-use crate::protocol::message;
-use crate::protocol::message::{Identity, Metrics};
+use crate::protocol::birth::Identity;
+use crate::protocol::metrics::Metrics;
 use crate::recipe::quality::Gate;
 use crate::recipe::self_test::SelfTest;
 use crate::recipe::threshold::{of_region, thresholds};
-use crate::store::{self, OpenStore, Outbox, Recovered, Store, Words};
+use crate::store::{self, OpenStore, Outbox, Recovered, Store, StoreWriter};
 use crate::trigger::Overflow;
 use crate::trigger::Trigger;
 use crate::winclip::Inspector;
@@ -218,15 +220,15 @@ pub fn recall(
     let key = format!("self_test/{}", recipe.name);
     let known = kept.get(&key);
     if let Some(taught) = test.recall(known.map(String::as_str)) {
-        store.note(format!(
+        store.audit(format!(
             "self-test of recipe {} taught: {:.4?}",
             recipe.label(),
             test.proof()
         ));
         drop(if known.is_some() {
-            store.keep(&key, &taught)
+            store.set(&key, &taught)
         } else {
-            store.begin(&key, &taught)
+            store.set_if_absent(&key, &taught)
         });
         kept.insert(key, taught);
     }
@@ -293,7 +295,12 @@ impl Line {
                 .collect(),
         );
         let joins = Arc::new(Mutex::new(joins_of(config)));
-        let words = words_of(&rules, &joins, &identity, config.mqtt.timed_reject);
+        let policy = LinePolicy {
+            control: rules.clone(),
+            views: joins.clone(),
+            identity: identity.clone(),
+            timed_reject: config.mqtt.timed_reject,
+        };
         let (mut cameras, states) = (vec![], CameraStates::default());
         let (mut entrances, mut asking) = (BTreeMap::new(), std::collections::HashMap::new());
         for (camera, place) in config.cameras.iter().zip(places) {
@@ -416,7 +423,7 @@ impl Line {
                 desk.inspect(&intake)
             }),
             stage("store", Some(clerk_pulse.clone()), move || {
-                opened.clerk(words).keep(&clerk_pulse);
+                StoreWriter::new(opened, policy).run(&clerk_pulse);
                 Ok(())
             }),
             stage("foreman", Some(foreman_pulse.clone()), move || {
@@ -560,33 +567,6 @@ fn identity_of(
         threshold: None,
         regions: BTreeMap::new(),
         previous,
-    }
-}
-
-/// What the store needs to know of a line.
-fn words_of(
-    rules: &LineControl,
-    joins: &Arc<Mutex<ViewJoiner>>,
-    identity: &Identity,
-    timed_reject: bool,
-) -> Words {
-    let (of_judge, of_challenge, joins) = (rules.clone(), rules.clone(), joins.clone());
-    let (of_result, of_gate) = (identity.clone(), identity.clone());
-    Words {
-        judge: Box::new(move |part| of_judge.judge(part.ask.region.as_deref())),
-        due: Box::new(move |report| {
-            joins
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .without_the_others(report)
-        }),
-        hear: Box::new(move |report| of_challenge.judged(report)),
-        body: Box::new(move |report| message::body(report, &of_result)),
-        reject: Box::new(move |report| {
-            timed_reject
-                .then(|| message::reject(report, &of_gate))
-                .flatten()
-        }),
     }
 }
 

@@ -1,4 +1,13 @@
-//! The messages and commands of a line, without any I/O.
+//! The messages and commands of a line, without any I/O: what is said, and what is heard.
+//!
+//! Every message but `availability` is flat JSON with its version, `schema`, in front; every key is
+//! always there, null where nothing was computed. docs/mqtt.md lists them by topic.
 
+pub mod answer;
+pub mod birth;
 pub mod command;
-pub mod message;
+pub mod condition;
+mod encoding;
+pub mod metrics;
+pub mod reject;
+pub mod result;

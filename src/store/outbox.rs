@@ -3,9 +3,12 @@
 //! Live results go first: what is late has time. Both keep their order; a live one whose time is over in here takes its
 //! place among the late ones, behind what the file still holds from before it.
 
-use super::StoreCount;
+use super::bounds::PAGE_ROWS;
+use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
+use super::row::StoredResult;
 use crate::data::part::{Stage, StageTimes};
+use crate::data::result::ResultRow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -14,21 +17,30 @@ use tokio::sync::Notify;
 /// A result handed to the publisher.
 #[derive(Debug, Clone)]
 pub struct OutboxEntry {
-    /// The store's own number for it; what [`super::Store::landed`] takes.
+    /// The store's own number for it; what [`super::Store::acked`] takes.
     pub key: u64,
-    /// The camera, and of several parts in its view the region: `top`, `tray/left`.
-    pub place: Arc<str>,
-    /// The message without its last two keys; see `publish::message::finished`.
-    pub body: Arc<str>,
-    /// Until when it is of use to the gate; nothing when it never was.
+    /// The result; encoded when it is sent.
+    pub row: Arc<ResultRow>,
+    /// End of its use to the gate; `None` when it never was of any.
     pub until: Option<Instant>,
     /// Results given up before this one and not reported yet.
     pub dropped_before: u64,
-    /// Its part's; nothing for what was read from the file.
+    /// Stage times of the part; `None` for what was read from the file.
     pub marks: Option<Arc<StageTimes>>,
 }
 
 impl OutboxEntry {
+    /// A late result.
+    pub(super) fn of_file(stored: StoredResult) -> Self {
+        OutboxEntry {
+            key: stored.key,
+            row: stored.row,
+            until: None,
+            dropped_before: 0,
+            marks: None,
+        }
+    }
+
     pub(super) fn reach(&self, stage: Stage, at: Instant) {
         if let Some(marks) = &self.marks {
             marks.reach_at(stage, at);
@@ -40,7 +52,7 @@ impl OutboxEntry {
 #[derive(Default)]
 pub struct Outbox {
     state: Mutex<Queues>,
-    pub(super) bell: Notify,
+    pub(super) notify: Notify,
 }
 
 #[derive(Default)]
@@ -51,9 +63,9 @@ pub(super) struct Queues {
     /// Read from the file.
     late: BTreeMap<u64, OutboxEntry>,
     /// Handed out and not answered.
-    flying: BTreeMap<u64, OutboxEntry>,
+    in_flight: BTreeMap<u64, OutboxEntry>,
     /// Answered by the broker, which the file does not say yet.
-    pub(super) landed: BTreeSet<u64>,
+    pub(super) acked: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
     pub(super) in_file: u64,
     /// On their way from memory to the file.
@@ -69,7 +81,7 @@ pub(super) struct Queues {
 impl Queues {
     /// Handed out or not, the broker does not have it yet.
     pub(super) fn waiting(&self) -> u64 {
-        (self.live() + self.late.len() + self.flying.len()) as u64 + self.in_file + self.spilling
+        (self.live() + self.late.len() + self.in_flight.len()) as u64 + self.in_file + self.spilling
     }
 
     /// Results in memory that the file does not hold as late ones.
@@ -83,23 +95,23 @@ impl Queues {
         self.count.earlier += count;
     }
 
-    pub(super) fn put_live(&mut self, mut waiting: OutboxEntry) {
-        waiting.dropped_before += std::mem::take(&mut self.unreported);
-        self.live.push_back(waiting);
+    pub(super) fn put_live(&mut self, mut entry: OutboxEntry) {
+        entry.dropped_before += std::mem::take(&mut self.unreported);
+        self.live.push_back(entry);
     }
 
     /// What was read from the file; what is here already is not taken twice.
-    pub(super) fn put_late(&mut self, waiting: OutboxEntry) {
-        self.read_to = self.read_to.max(waiting.key);
-        let key = waiting.key;
-        if self.flying.contains_key(&key)
+    pub(super) fn put_late(&mut self, entry: OutboxEntry) {
+        self.read_to = self.read_to.max(entry.key);
+        let key = entry.key;
+        if self.in_flight.contains_key(&key)
             || self.late.contains_key(&key)
-            || self.landed.contains(&key)
+            || self.acked.contains(&key)
         {
             return;
         }
         self.in_file = self.in_file.saturating_sub(1);
-        self.late.insert(waiting.key, waiting);
+        self.late.insert(entry.key, entry);
     }
 
     pub(super) fn put_reject(&mut self, reject: Reject) {
@@ -134,35 +146,38 @@ impl Queues {
         queue.remove(&lowest)
     }
 
-    fn put_back(&mut self, waiting: OutboxEntry) {
-        match waiting.until {
-            Some(until) if until <= Instant::now() => {
-                drop(self.overdue.insert(waiting.key, waiting))
-            }
-            Some(_) => self.live.push_front(waiting),
-            None => drop(self.late.insert(waiting.key, waiting)),
+    fn put_back(&mut self, entry: OutboxEntry) {
+        match entry.until {
+            Some(until) if until <= Instant::now() => drop(self.overdue.insert(entry.key, entry)),
+            Some(_) => self.live.push_front(entry),
+            None => drop(self.late.insert(entry.key, entry)),
         }
     }
 
-    /// True when the publisher will soon ask for more of the file than there is in memory.
-    pub(super) fn wants_a_page(&self) -> bool {
-        let is_behind = self
-            .late
-            .keys()
-            .next()
-            .is_some_and(|lowest| *lowest > self.read_to);
-        self.in_file > 0 && (self.late.len() < super::PAGE / 2 || is_behind)
+    /// Key after which the file is to be read, when the publisher will soon ask for more of it than there
+    /// is in memory.
+    pub(super) fn wanted_page(&self) -> Option<u64> {
+        let lowest = self.late.keys().next();
+        let is_behind = lowest.is_some_and(|lowest| *lowest > self.read_to);
+        let is_short = self.late.len() < PAGE_ROWS / 2;
+        (self.in_file > 0 && (is_short || is_behind)).then_some(self.read_to)
+    }
+
+    /// Results that waited in the file, and are not there any more.
+    pub(super) fn lost_in_file(&mut self, count: u64) {
+        self.in_file = self.in_file.saturating_sub(count);
+        self.gave_up(count);
     }
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
         let mut spilled: Vec<OutboxEntry> = std::iter::from_fn(|| self.overdue.pop_first())
             .take(count)
-            .map(|(_, waiting)| waiting)
+            .map(|(_, entry)| entry)
             .collect();
         let more = (count - spilled.len()).min(self.live.len());
         spilled.extend(self.live.drain(..more));
-        let lowest = spilled.iter().map(|waiting| waiting.key).min();
+        let lowest = spilled.iter().map(|entry| entry.key).min();
         self.read_to = self
             .read_to
             .min(lowest.map_or(u64::MAX, |key| key.saturating_sub(1)));
@@ -175,7 +190,7 @@ impl Queues {
     }
 
     /// Reported with a result that itself was given up: to be said again.
-    pub(super) fn say_again(&mut self, dropped: u64) {
+    pub(super) fn report_again(&mut self, dropped: u64) {
         self.unreported += dropped;
     }
 
@@ -186,7 +201,7 @@ impl Queues {
         self.in_file += late.len() as u64;
         let lowest = late.keys().next().copied().unwrap_or(u64::MAX);
         self.read_to = self.read_to.min(lowest.saturating_sub(1));
-        self.flying.keys().chain(&self.landed).copied().collect()
+        self.in_flight.keys().chain(&self.acked).copied().collect()
     }
 }
 
@@ -202,38 +217,38 @@ impl Outbox {
         let (now, mut queues) = (Instant::now(), self.queues());
         let next = queues.next(now)?;
         next.reach(Stage::Sent, now);
-        queues.flying.insert(next.key, next.clone());
+        queues.in_flight.insert(next.key, next.clone());
         Some(next)
     }
 
     /// The link was lost: everything that was handed out is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
-        for (_, waiting) in std::mem::take(&mut queues.flying).into_iter().rev() {
-            queues.put_back(waiting);
+        for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
+            queues.put_back(entry);
         }
     }
 
     /// The client has no room for what was handed out last: it is handed out again.
-    pub fn give_back(&self, waiting: OutboxEntry) {
+    pub fn give_back(&self, entry: OutboxEntry) {
         let mut queues = self.queues();
-        if queues.flying.remove(&waiting.key).is_some() {
-            queues.put_back(waiting);
+        if queues.in_flight.remove(&entry.key).is_some() {
+            queues.put_back(entry);
         }
     }
 
     /// Takes what was handed out; nothing when it was taken before.
-    pub(super) fn land(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
+    pub(super) fn ack(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
         let mut queues = self.queues();
-        let landed = queues.flying.remove(&key)?;
-        queues.landed.insert(key);
+        let acked = queues.in_flight.remove(&key)?;
+        queues.acked.insert(key);
         if accepted {
             queues.count.acked += 1;
         } else {
             queues.gave_up(1);
-            queues.say_again(landed.dropped_before);
+            queues.report_again(acked.dropped_before);
         }
-        Some(landed)
+        Some(acked)
     }
 
     /// When the next rejected part is at its gate.
@@ -275,7 +290,7 @@ impl Outbox {
 
     /// Resolves when something may be waiting, for the publisher's loop.
     pub async fn notified(&self) {
-        self.bell.notified().await;
+        self.notify.notified().await;
     }
 }
 
@@ -289,8 +304,7 @@ mod tests {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
         OutboxEntry {
             key,
-            place: "top".into(),
-            body: "{".into(),
+            row: crate::data::result::tests::row("top", key).into(),
             until,
             dropped_before: 0,
             marks: None,
@@ -316,7 +330,7 @@ mod tests {
         outbox.queues().put_live(waiting(4, true));
         let first = outbox.next().expect("put");
         assert_eq!(first.dropped_before, 3);
-        outbox.land(first.key, false);
+        outbox.ack(first.key, false);
         outbox.queues().put_live(waiting(5, true));
         assert_eq!(outbox.next().expect("put").dropped_before, 4);
     }
@@ -356,15 +370,15 @@ mod tests {
             ..waiting(1, true)
         });
         // Another camera's: a page full.
-        outbox.queues().in_file = super::super::PAGE as u64;
+        outbox.queues().in_file = PAGE_ROWS as u64;
         (2..)
-            .take(super::super::PAGE)
+            .take(PAGE_ROWS)
             .for_each(|key| outbox.queues().put_late(waiting(key, false)));
         assert_eq!(outbox.next().map(|w| w.key), Some(1));
         outbox.rewind();
         assert_eq!(outbox.queues().spill(1)[0].key, 1);
         outbox.queues().in_file = 1;
-        assert!(outbox.queues().wants_a_page());
+        assert_eq!(outbox.queues().wanted_page(), Some(0));
         assert!(outbox.next().is_none());
         outbox.queues().put_late(waiting(1, false));
         outbox.queues().in_file = 0;
@@ -398,7 +412,7 @@ mod tests {
                         out.extend(next);
                     }
                     3 => if let Some(key) = out.pop() {
-                        outbox.land(key, true);
+                        outbox.ack(key, true);
                         if let Some(at) = model[..cursor].iter().position(|k| *k == key) {
                             model.remove(at);
                             cursor -= 1;

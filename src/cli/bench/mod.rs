@@ -24,7 +24,8 @@ use crate::engine::select::{Backend, Engines};
 use crate::image::overlay::{Layer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
-use crate::protocol::message;
+use crate::protocol::birth::Identity;
+use crate::protocol::result;
 use crate::recipe::prepare::{References, Setting};
 use crate::recipe::quality::{Gate, Limits};
 use crate::winclip::{Inspector, RegionScore};
@@ -208,7 +209,7 @@ impl Stages {
     fn publish(&mut self, judgement: RegionScore, picture: &Picture) {
         let (map, area) = (judgement.map.clone(), judgement.area);
         let started = Instant::now();
-        let payload = message::finished(&message::body(&report(judgement), &identity()), false, 0);
+        let payload = result::encode(&result::row(&report(judgement), &identity()), false, 0);
         self.put("message", started.elapsed());
         std::hint::black_box(payload);
         let started = Instant::now();
@@ -234,8 +235,8 @@ impl Stages {
     }
 }
 
-fn identity() -> message::Identity {
-    message::Identity {
+fn identity() -> Identity {
+    Identity {
         prefix: "bench".to_owned(),
         station: "box".to_owned(),
         run_id: "bench".to_owned(),

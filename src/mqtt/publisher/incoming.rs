@@ -3,10 +3,9 @@
 
 use super::{Publisher, Session};
 use crate::mqtt::session::{AckTarget, Refused};
+use crate::protocol::answer::Answer;
 use crate::protocol::command;
 use crate::protocol::command::Command;
-use crate::protocol::message;
-use crate::protocol::message::Answer;
 use crossbeam::channel::TrySendError;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode};
@@ -31,7 +30,7 @@ type Token = (u64, u64);
 pub struct Reply {
     name: String,
     token: Option<Token>,
-    /// `message::answer`.
+    /// [`Answer::encode`].
     payload: String,
     /// Where the store keeps it until the broker has it.
     kept: Option<String>,
@@ -144,7 +143,7 @@ impl Publisher {
         } else {
             "unknown"
         };
-        let answer = message::answer(&answer);
+        let answer = answer.encode();
         if session.refused.len() < REFUSED_KEPT {
             session.refused.push_back(Refused {
                 publish: without_content(publish),
@@ -242,7 +241,7 @@ impl Publisher {
             },
         )) = self.outcomes.remove(place)
         {
-            drop(self.wiring.store.keep(&key, ""));
+            drop(self.wiring.store.set(&key, ""));
         }
     }
 

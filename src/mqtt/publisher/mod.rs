@@ -26,7 +26,8 @@ use crate::base::health::LineCondition;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::camera::CameraStatus;
 use crate::data::report::Report;
-use crate::protocol::message::{Identity, Metrics};
+use crate::protocol::birth::Identity;
+use crate::protocol::metrics::Metrics;
 use crate::store::Store;
 use crossbeam::channel::Sender;
 use rumqttc::Outgoing;
@@ -373,7 +374,7 @@ impl Publisher {
         }
         // A refused result would be refused again.
         match session.in_flight.remove(&ack.pkid) {
-            Some(AckTarget::Result(key)) => self.wiring.store.landed(key, accepted),
+            Some(AckTarget::Result(key)) => self.wiring.store.acked(key, accepted),
             Some(AckTarget::Outcome(number)) => self.outcome_landed(number),
             Some(AckTarget::Nothing) | None => {}
         }

@@ -3,7 +3,7 @@
 use super::super::session::AckTarget;
 use super::{BESIDE, BestEffort, IN_FLIGHT, METRICS_EVERY, Publisher, Session};
 use crate::base::health::{LineCondition, LineState};
-use crate::protocol::message;
+use crate::protocol::{condition, result};
 use crate::store::OutboxEntry;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
@@ -29,7 +29,7 @@ impl Publisher {
         session.publish(
             self.topic("birth"),
             true,
-            message::birth(&self.identity),
+            self.identity.encode(),
             None,
             AckTarget::Nothing,
         );
@@ -53,7 +53,7 @@ impl Publisher {
             session.publish(
                 topic,
                 true,
-                message::camera_status(status),
+                condition::camera_status(status),
                 None,
                 AckTarget::Nothing,
             );
@@ -66,7 +66,7 @@ impl Publisher {
             session.publish(
                 self.topic("state"),
                 true,
-                message::state(&condition),
+                condition::state(&condition),
                 None,
                 AckTarget::Nothing,
             );
@@ -77,10 +77,10 @@ impl Publisher {
     /// A PLC's life bit, and now and then the counters; a full client drops them.
     pub(super) fn beat(&mut self, session: &mut Session) {
         self.beats += 1;
-        let beat = message::heartbeat(self.beats);
+        let beat = condition::heartbeat(self.beats);
         session.beside(self.topic("heartbeat"), false, beat, None, BESIDE);
         if self.beats.is_multiple_of(METRICS_EVERY) {
-            let metrics = message::metrics(&(self.wiring.metrics)());
+            let metrics = (self.wiring.metrics)().encode();
             session.beside(self.topic("metrics"), false, metrics, None, BESIDE);
         }
     }
@@ -105,7 +105,7 @@ impl Publisher {
                 message_expiry_interval: Some(1),
                 ..PublishProperties::default()
             };
-            let (topic, body) = (self.topic("reject"), reject.body.into_bytes());
+            let (topic, body) = (self.topic("reject"), reject.body);
             let can = session.is_prompt() && session.fits(&topic, &body, Some(&properties));
             let sent =
                 can && session.publish(topic, false, body, Some(properties), AckTarget::Nothing);
@@ -119,14 +119,14 @@ impl Publisher {
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
         let live = left.filter(|left| !left.is_zero());
-        let payload = message::finished(&waiting.body, live.is_none(), waiting.dropped_before);
+        let payload = result::encode(&waiting.row, live.is_none(), waiting.dropped_before);
         let topic = self.topic(if live.is_some() {
             "result"
         } else {
             "result/late"
         });
         if !session.fits(&topic, &payload, None) {
-            self.wiring.store.landed(waiting.key, false); // as one that it refuses
+            self.wiring.store.acked(waiting.key, false); // as one that it refuses
             return true;
         }
         let Some(left) = live else {
@@ -145,7 +145,7 @@ impl Publisher {
             AckTarget::Result(waiting.key),
         );
         if sent {
-            let last = self.topic(&format!("result/last/{}", waiting.place));
+            let last = self.topic(&format!("result/last/{}", waiting.row.place()));
             session.beside(last, true, payload, None, BESIDE);
         }
         sent
@@ -191,7 +191,7 @@ impl Publisher {
             session.publish(
                 self.topic("birth"),
                 true,
-                message::birth(&self.identity),
+                self.identity.encode(),
                 None,
                 AckTarget::Nothing,
             );
@@ -207,7 +207,7 @@ impl Publisher {
         session.publish(
             self.topic("state"),
             true,
-            message::state(&halted),
+            condition::state(&halted),
             None,
             AckTarget::Nothing,
         );

@@ -31,13 +31,14 @@ use crate::line::Opening;
 use crate::line::admission::{Admission, PartSource};
 use crate::line::commands::{AnswerCache, CameraGroup, CommandHandler, RateLimit};
 use crate::line::control::{LineControl, RecipePolicy};
+use crate::line::policy::LinePolicy;
 use crate::line::queue::{FrameReceiver, QueuedFrame, intake};
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::{ORDERS, Wiring};
 use crate::mqtt::{self, Heatmaps};
-use crate::protocol::message;
-use crate::protocol::message::{Identity, Metrics};
-use crate::store::{self, Store, StoreCount, Sync, Words};
+use crate::protocol::birth::Identity;
+use crate::protocol::metrics::Metrics;
+use crate::store::{self, Store, StoreCount, StoreWriter, Sync};
 use crate::trigger::Overflow;
 use crate::trigger::{RingSettings, Trigger};
 use clap::Args;
@@ -225,14 +226,12 @@ fn identity(run_id: &str) -> Identity {
     }
 }
 
-fn words(run_id: &str) -> Words {
-    let identity = identity(run_id);
-    Words {
-        judge: Box::new(|_| judge()),
-        due: Box::new(|report| report),
-        hear: Box::new(|_| vec![]),
-        body: Box::new(move |report| message::body(report, &identity)),
-        reject: Box::new(|_| None),
+fn policy(run_id: &str, control: LineControl) -> LinePolicy {
+    LinePolicy {
+        control,
+        views: Arc::default(),
+        identity: identity(run_id),
+        timed_reject: false,
     }
 }
 
@@ -247,8 +246,10 @@ fn pass(part: Part) -> Report {
 /// An earlier run that judged so many parts and reached no broker.
 fn fill(file: &std::path::Path, count: usize) -> Result<(), Failure> {
     let opening = Opening::open(settings(file.to_owned(), Sync::Normal), "01BACKLOG")?;
-    let (store, clerk) = (opening.store, opening.opened.clerk(words("01BACKLOG")));
-    let clerk = thread::spawn(move || clerk.keep(&Heartbeat::default()));
+    let store = opening.store;
+    let policy = policy("01BACKLOG", rules(&Diagnostics::default()));
+    let clerk = StoreWriter::new(opening.opened, policy);
+    let clerk = thread::spawn(move || clerk.run(&Heartbeat::default()));
     let asking = asking(rules(&Diagnostics::default()));
     for start in (0..count).step_by(TOGETHER) {
         let ask = asking.ask(Instant::now(), jiff::Timestamp::now());
@@ -256,9 +257,9 @@ fn fill(file: &std::path::Path, count: usize) -> Result<(), Failure> {
             .map(|_| ask.clone())
             .collect();
         let parts = store
-            .accept(asks)
+            .accept_durable(asks)
             .map_err(|error| Failure::new(Exit::Software, error))?;
-        store.settle(parts.into_iter().map(pass).collect());
+        store.submit(parts.into_iter().map(pass).collect());
     }
     drop(store);
     clerk.join().expect("the clerk does not panic");
@@ -307,6 +308,7 @@ fn round(
     let took = began.elapsed();
     let (stopper, stop) = stop_pair();
     let rules = rules(&causes);
+    let policy = policy(&run_id, rules.clone());
     let (intake, mut places) = intake(&[Overflow::Queue(1000)]);
     let tally = Arc::new(Tally::default());
     let ring = Trigger::Command(RingSettings {
@@ -381,9 +383,10 @@ fn round(
     };
     let plc = Plc::connect(arguments)?;
     let (judged, between) = (Judged::default(), Duration::from_millis(arguments.frame_ms));
-    let (clerk, desk_store, told) = (opened.clerk(words(&run_id)), store, identity(&run_id));
+    let clerk = StoreWriter::new(opened, policy);
+    let (desk_store, told) = (store, identity(&run_id));
     let threads = [
-        thread::spawn(move || clerk.keep(&Heartbeat::default())),
+        thread::spawn(move || clerk.run(&Heartbeat::default())),
         {
             let judged = judged.clone();
             thread::spawn(move || desk(&intake, &desk_store, &judged))
@@ -433,7 +436,7 @@ fn desk(intake: &FrameReceiver, store: &Store, judged: &Judged) {
                 .lock()
                 .expect("nobody panics with it")
                 .extend(parts.iter().cloned());
-            store.settle(parts.into_iter().map(pass).collect());
+            store.submit(parts.into_iter().map(pass).collect());
         }
     }
 }

@@ -196,6 +196,7 @@ fn an_old_file_on_a_full_disk_is_migrated_once_there_is_room() {
     assert!(run.found.is_unread);
     assert!(run.store.outbox().next().is_none());
     layer::fill(name, false);
+    run.until(|count| count.earlier == 30);
     let keys: Vec<u64> = std::iter::from_fn(|| run.next())
         .map(|entry| entry.key)
         .collect();

@@ -106,7 +106,7 @@ fn a_challenge_that_is_met_missed_cut_or_interrupted_says_so_and_stands_in_the_l
     );
     assert_eq!(
         answered(&listener, "challenge"),
-        json!({"schema": 1, "id": "met", "status": "done", "parts": [],
+        json!({"schema": 2, "id": "met", "status": "done", "parts": [],
         "reason": "challenge met: 2 of 2 parts got the verdict fail"})
     );
 

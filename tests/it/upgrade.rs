@@ -74,6 +74,9 @@ fn arrives(store: &str) {
     for wanted in list(&expected["results"]) {
         let late = hear(&listener, "result/late");
         assert_eq!(late["historical"], true, "{late}");
+        assert_eq!(late["schema"], 2, "{late}");
+        assert!(late["defects"].is_array(), "{late}");
+        assert_eq!(late.get("regions"), None, "{late}");
         for (key, value) in object(wanted) {
             assert_eq!(&late[key], value, "{key} of {late}");
         }
@@ -145,7 +148,7 @@ fn a_store_of_a_newer_winspect_is_refused_and_left_as_it_is() {
     // 0.1.0 refuses it already, as unavailable (69). 0.2: refused
     assert_eq!(output.status.code(), Some(69), "{errors}");
     assert!(
-        errors.contains("box.db was made by a newer winspect (version 999, this one knows 2)"),
+        errors.contains("box.db was made by a newer winspect (version 999, this one knows 3)"),
         "{errors}"
     );
     assert!(errors.contains("update, or move it away"), "{errors}");

@@ -9,8 +9,6 @@
 //! All pictures are held in memory, scaled: 0.75 MB each at 512 x 512.
 
 use clap::Parser;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{PixelType, Resizer};
 use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
@@ -26,7 +24,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use winspect::image::file as picture_file;
+use winspect::image::file as image_file;
+use winspect::image::resize::{Taps, across, down};
 
 /// Plays pictures as an RTSP camera. Prints the URL on standard output when it listens; SIGTERM ends it.
 #[derive(Debug, Parser)]
@@ -106,7 +105,7 @@ fn main() -> ExitCode {
 
 fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
-    let (files, problems) = picture_file::expand(&arguments.pictures);
+    let (files, problems) = image_file::expand(&arguments.pictures);
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem.into());
     }
@@ -213,15 +212,22 @@ fn stamp_by_capture(media: &rtsp::RTSPMedia) {
 type Loaded = (gst::Buffer, PathBuf);
 
 fn read(file: PathBuf, (width, height): (u32, u32)) -> Result<Loaded, Box<dyn std::error::Error>> {
-    let picture = picture_file::read(&file)?;
-    let (from_width, from_height) = (picture.width() as u32, picture.height() as u32);
-    let from = ImageRef::new(from_width, from_height, picture.rgb(), PixelType::U8x3)?;
-    let mut fitted = Image::new(width, height, PixelType::U8x3);
-    Resizer::new().resize(&from, &mut fitted, None)?;
-    Ok((
-        gst::Buffer::from_slice(padded(fitted.buffer(), 3 * width as usize)),
-        file,
-    ))
+    let picture = image_file::read(&file)?;
+    let row_bytes = 3 * width as usize;
+    let mut narrowed = Vec::new();
+    across(
+        picture.rgb(),
+        &Taps::new(picture.width(), width as usize),
+        &mut narrowed,
+    );
+    let mut fitted = Vec::new();
+    down(
+        &narrowed,
+        row_bytes,
+        &Taps::new(picture.height(), height as usize),
+        &mut fitted,
+    );
+    Ok((gst::Buffer::from_slice(padded(&fitted, row_bytes)), file))
 }
 
 /// GStreamer's rows of RGB start at multiples of 4 bytes.

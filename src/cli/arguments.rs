@@ -17,7 +17,7 @@ pub struct JudgingArguments {
     pub preset: Preset,
     /// Input side in pixels; the model's own unless given
     #[arg(long, value_name = "PIXELS")]
-    pub size: Option<usize>,
+    pub input_px: Option<usize>,
     /// Patches from the b-th block, counted from 1
     #[arg(long, value_name = "B")]
     pub block: Option<usize>,
@@ -51,7 +51,7 @@ impl JudgingArguments {
     pub fn recipe(&self, class_name: Option<String>) -> Recipe {
         Recipe {
             preset: self.preset,
-            side: self.size,
+            input_px: self.input_px,
             block: self.block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
             ..Recipe::new(class_name)

@@ -98,7 +98,7 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
     ))?;
     thresholds(&config.recipe.thresholds, &mut inspector, &files, told)?;
     let recipe = config.recipe.winclip.clone();
-    let side = recipe.side.unwrap_or(model.spec.side);
+    let side = recipe.input_px.unwrap_or(model.spec.side);
     Ok(Some(Eye {
         gate,
         recipe,
@@ -385,7 +385,7 @@ impl Eye {
         let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
         let tile = |length: usize| {
             self.recipe
-                .tiles
+                .tile_px
                 .map_or(length, |side| side.min(seen.w).min(seen.h))
         };
         let (w, h) = (cell(tile(seen.w)), cell(tile(seen.h)));
@@ -418,11 +418,11 @@ mod tests {
     #[test]
     fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
         let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
-        let eye = |fit, tiles| Eye {
+        let eye = |fit, tile_px| Eye {
             gate: gate.clone(),
             recipe: Recipe {
                 fit,
-                tiles,
+                tile_px,
                 ..Recipe::new(None)
             },
             side: 224,

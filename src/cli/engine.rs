@@ -33,7 +33,7 @@ pub struct BuildArguments {
     preset: Preset,
     /// Input side in pixels; the model's own unless given
     #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
+    input_px: Option<usize>,
     /// Patches from the b-th block, counted from 1
     #[arg(long, value_name = "B")]
     block: Option<usize>,
@@ -159,7 +159,7 @@ impl BuildArguments {
     fn recipe(&self) -> Recipe {
         Recipe {
             preset: self.preset,
-            side: self.size,
+            input_px: self.input_px,
             block: self.block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
             scales: self.scales.clone(),
@@ -181,7 +181,7 @@ pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String
     let flags = [
         ("precision", Some(engines.precision.name().to_owned())),
         ("preset", Some(recipe.preset.name().to_owned())),
-        ("size", recipe.side.map(|side| side.to_string())),
+        ("input-px", recipe.input_px.map(|side| side.to_string())),
         ("block", recipe.block.map(|block| block.to_string())),
         ("maps", maps),
         (
@@ -331,7 +331,7 @@ mod tests {
         let maps = Some(vec![MapKind::Patch, MapKind::Windows(4)]);
         let other = Recipe {
             preset: Preset::Zqhang,
-            side: Some(336),
+            input_px: Some(336),
             block: Some(9),
             maps,
             ..plain.clone()

@@ -397,7 +397,7 @@ fn write(
         "class_name": recipe.class_name,
         "preset": recipe.preset,
         "fit": recipe.fit,
-        "size": plan.side,
+        "input_px": plan.side,
         "block": recipe.block,
         "maps": maps,
         "results": lines,

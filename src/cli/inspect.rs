@@ -41,7 +41,7 @@ pub struct InspectArguments {
     region: Vec<Region>,
     /// Side, in the picture's pixels, of overlapping squares of the crop or region that are looked at beside the whole
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=16384))]
-    tiles: Option<u16>,
+    tile_px: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
     /// Write a heat-map overlay of each picture into this folder
@@ -148,7 +148,7 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
     }
     Ok(Recipe {
         regions,
-        tiles: arguments.tiles.map(usize::from),
+        tile_px: arguments.tile_px.map(usize::from),
         fit: arguments.fit,
         ..arguments.judging.recipe(arguments.class_name.clone())
     })

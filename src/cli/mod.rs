@@ -8,12 +8,13 @@ mod engine;
 mod eval;
 mod inspect;
 mod model;
+mod renamed;
 mod run;
 mod tensors;
 mod terminal;
 
 use crate::base::exit::{Exit, Failure};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Line inspection: camera streams in, one verdict for every part out over MQTT.
@@ -51,14 +52,7 @@ pub fn main() -> ExitCode {
     crate::engine::onnx::report_nothing();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        Err(error) => return refuse(&error),
     };
     crate::base::telemetry::install();
     match run(arguments.command) {
@@ -67,6 +61,20 @@ pub fn main() -> ExitCode {
             terminal::say(&failure);
             failure.exit.into()
         }
+    }
+}
+
+/// Tells a wrong command line, or the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if let Some(words) = renamed::words(error, Arguments::command(), std::env::args_os()) {
+        terminal::say(words);
+        return Exit::Usage.into();
+    }
+    let _ = error.print(); // the reader may have left
+    if error.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

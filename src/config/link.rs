@@ -1,46 +1,41 @@
 //! The security of the link to the broker, out of `[mqtt]`: TLS, secrets out of files, and no plain TCP by accident.
 
-use super::table::Table;
+use super::table::TableReader;
 use crate::base::problems::Problems;
 use crate::base::secret::Secret;
-use crate::mqtt::tls;
-use crate::mqtt::tls::Tls;
+use crate::mqtt::tls::{self, Tls};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// The password; line ends after it are no part of it.
-pub fn password(table: &mut Table, base: &Path) -> Option<Secret> {
+/// Reads `password_file`; line ends after the password are no part of it.
+pub fn password(table: &mut TableReader, base: &Path) -> Option<Secret> {
     let path = secret_file(table, "password_file", base)?;
-    let read =
-        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
+    let read = std::fs::read_to_string(&path);
+    let read = read.map_err(|error| format!("{}: {error}", path.display()));
     let words = table.check("password_file", read)?;
     Some(Secret::new(words.trim_end_matches(['\r', '\n'])))
 }
 
 /// A file that may be a systemd credential: a name that is one there is that; else it is relative to `base`.
-fn secret_file(table: &mut Table, key: &'static str, base: &Path) -> Option<PathBuf> {
+fn secret_file(table: &mut TableReader, key: &'static str, base: &Path) -> Option<PathBuf> {
     let name = table.text(key)?;
-    let credential =
-        std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(&name));
-    Some(
-        credential
-            .filter(|path| path.is_file())
-            .unwrap_or_else(|| base.join(name)),
-    )
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let credential = credentials.map(|folder| Path::new(&folder).join(&name));
+    let credential = credential.filter(|path| path.is_file());
+    Some(credential.unwrap_or_else(|| base.join(name)))
 }
 
 /// Plain TCP to another machine must be meant; with TLS the host must be what a certificate can be for.
-pub fn check_host(table: &mut Table, host: &str, is_tls: bool) {
+pub fn check_host(table: &mut TableReader, host: &str, is_tls: bool) {
     let allow_insecure = table.flag("allow_insecure").unwrap_or(false);
-    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if is_tls && ServerName::try_from(host).is_err() {
         table.note(
             "host",
             format!("{host:?} is neither a name nor an address, so no certificate can be for it"),
         );
-    } else if !is_tls && !is_local && !allow_insecure {
+    } else if !is_tls && !is_this_machine(host) && !allow_insecure {
         table.note(
             "host",
             format!(
@@ -51,19 +46,23 @@ pub fn check_host(table: &mut Table, host: &str, is_tls: bool) {
     }
 }
 
-/// `tls = { ca, certificate, key }`; the last two come together, for a broker that wants a client's certificate.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Reads `tls = { ca, certificate, key }`; the last two come together, for a broker that wants a client's certificate.
 pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
-    let mut table = Table::new("mqtt.tls", value, problems);
+    let mut table = TableReader::new("mqtt.tls", value, problems);
     if !table.has("ca") {
         table.note(
             "ca",
             "missing: the certificate of whoever signed the broker's, in PEM",
         );
     }
-    let roots = pem(&mut table, "ca", base, |path| {
-        tls::certificates(path).and_then(tls::roots)
-    });
     let is_half = table.has("certificate") != table.has("key");
+    let ca = pem(&mut table, "ca", base, tls::certificates);
+    let roots = ca.and_then(|ca| table.check("ca", tls::roots(ca)));
     if is_half {
         table.note(
             "certificate",
@@ -78,7 +77,7 @@ pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
 }
 
 fn pem<T>(
-    table: &mut Table,
+    table: &mut TableReader,
     key: &'static str,
     base: &Path,
     read: impl FnOnce(&Path) -> Result<T, String>,

@@ -1,15 +1,18 @@
 //! A recipe out of its table or file: what is inspected and how, and what makes a picture or a verdict count.
 
-use super::refuse_not_finite;
-use super::regions;
-use super::table::Table;
+use super::table::TableReader;
+use super::threshold::threshold;
+use super::{regions, source};
 use crate::base::problems::Problems;
 use crate::data::verdict::OnUndecided;
 use crate::recipe::quality;
-use crate::winclip::{MapKind, Recipe};
+use crate::winclip::{MapKind, Recipe, Region};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Room above the highest score of the references: scores of good parts vary.
+const AUTO_FACTOR: f64 = 1.1;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Threshold {
@@ -55,87 +58,38 @@ pub struct SelfTestConfig {
     pub every: Duration,
 }
 
+/// Reads `recipe`: a table, or the name of a file with one.
 pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeConfig {
     let value = match value {
-        Some(Value::String(file)) => {
-            let path = base.join(file);
-            let read = std::fs::read_to_string(&path).map_err(|e| e.to_string());
-            let parsed = read
-                .and_then(|text| toml::from_str::<toml::Value>(&text).map_err(|e| e.to_string()));
-            let parsed = problems.check(format!("recipe {}", path.display()), parsed);
-            parsed
-                .iter()
-                .for_each(|raw| refuse_not_finite("recipe", raw, problems));
-            parsed
-                .and_then(|raw| serde_json::to_value(raw).ok())
-                .unwrap_or(Value::Null)
-        }
+        Some(Value::String(file)) => source::recipe_file(&base.join(file), problems),
         Some(value) => value,
         None => {
             problems.note("recipe", "missing");
             return empty_recipe();
         }
     };
-    let mut table = Table::new("recipe", value, problems);
+    let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
-    let mut winclip = Recipe::new(table.text("class_name"));
-    winclip.preset = table
-        .choice(
-            "preset",
-            "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"",
-        )
-        .unwrap_or_default();
+    let mut winclip = winclip(&mut table);
+    let references = references(&mut table, base);
+    let auto_factor = table.number("auto_factor", 0.01, 100.0);
+    let factor = auto_factor.unwrap_or(AUTO_FACTOR) as f32;
+    let threshold = threshold(&mut table, factor).unwrap_or(Threshold::None);
     let whole = regions::looked_at(&mut table);
-    let regions = table.take("region");
-    winclip.tiles = table.whole("tiles", 32, 16384).map(|side| side as usize);
-    winclip.fit = table
-        .choice("fit", "\"squash\", \"crop\"")
-        .unwrap_or_default();
-    winclip.side = table.whole("size", 1, 4096).map(|n| n as usize);
-    winclip.block = table.whole("block", 1, 1000).map(|n| n as usize);
-    winclip.maps = table.items::<MapKind>("maps");
-    winclip.scales = table.items::<usize>("scales").unwrap_or_else(|| vec![2, 3]);
-    winclip.normal_states = table.texts("normal_states");
-    winclip.anomalous_states = table.texts("anomalous_states");
-    winclip.templates = table.texts("templates");
-    let references: Vec<PathBuf> = table
-        .texts("references")
-        .into_iter()
-        .map(|path| base.join(path))
-        .collect();
-    for path in references.iter().filter(|path| !path.exists()) {
-        table.note("references", format!("{} is not there", path.display()));
+    let region_tables = table.take("region");
+    if region_tables.is_some() {
+        refuse_beside_regions(&mut table, &whole);
     }
-    let factor = table
-        .number("auto_factor", 0.01, 100.0)
-        .unwrap_or(AUTO_FACTOR) as f32;
-    let threshold = threshold_of(&mut table, factor).unwrap_or(Threshold::None);
-    let on_undecided = table
-        .choice("on_undecided", "\"fail\", \"pass\"")
-        .unwrap_or_default();
-    let challenge_every = table
-        .whole("challenge_minutes", 1, 525_600)
-        .map(|minutes| Duration::from_secs(60 * minutes));
+    let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"");
+    let challenge_minutes = table.whole("challenge_minutes", 1, 525_600);
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
-    let self_test = table.take("self_test").unwrap_or(Value::Null);
-    let given = [
-        ("crop", whole.crop.is_some()),
-        ("mask", !whole.mask.is_empty()),
-    ];
-    for (key, _) in given
-        .iter()
-        .filter(|(_, given)| regions.is_some() && *given)
-    {
-        table.note(
-            key,
-            "cannot be had beside [[recipe.region]]: each region has its own; take this one out",
-        );
-    }
+    let self_test_table = table.take("self_test");
     table.finish();
-    let bad_image = limits_of(bad_image, problems);
-    let self_test = self_test_of(self_test, base, problems);
-    let regions = match regions {
+
+    let bad_image = quality_limits(bad_image, problems);
+    let self_test = self_test_table.map(|value| self_test(value, base, problems));
+    let regions = match region_tables {
         None => vec![(whole, threshold)],
         Some(value) => regions::regions(value, factor, threshold, problems),
     };
@@ -148,13 +102,59 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         references,
         thresholds,
         bad_image,
-        on_undecided,
-        challenge_every,
+        on_undecided: on_undecided.unwrap_or_default(),
+        challenge_every: challenge_minutes.map(|minutes| Duration::from_secs(60 * minutes)),
         self_test,
     }
 }
 
-/// Recipes beside the first, a file each.
+/// Keys of the algorithm; regions are not among them.
+fn winclip(table: &mut TableReader) -> Recipe {
+    table.renamed("tiles", "tile_px");
+    table.renamed("size", "input_px");
+    let presets = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
+    let mut winclip = Recipe::new(table.text("class_name"));
+    winclip.preset = table.choice("preset", presets).unwrap_or_default();
+    winclip.tile_px = table.whole("tile_px", 32, 16384).map(|px| px as usize);
+    winclip.fit = table
+        .choice("fit", "\"squash\", \"crop\"")
+        .unwrap_or_default();
+    winclip.input_px = table.whole("input_px", 1, 4096).map(|px| px as usize);
+    winclip.block = table.whole("block", 1, 1000).map(|block| block as usize);
+    winclip.maps = table.items::<MapKind>("maps");
+    winclip.scales = table.items::<usize>("scales").unwrap_or_else(|| vec![2, 3]);
+    winclip.normal_states = table.texts("normal_states");
+    winclip.anomalous_states = table.texts("anomalous_states");
+    winclip.templates = table.texts("templates");
+    winclip
+}
+
+fn references(table: &mut TableReader, base: &Path) -> Vec<PathBuf> {
+    let texts = table.texts("references").into_iter();
+    let paths: Vec<PathBuf> = texts.map(|path| base.join(path)).collect();
+    for path in paths.iter().filter(|path| !path.exists()) {
+        table.note("references", format!("{} is not there", path.display()));
+    }
+    paths
+}
+
+/// The recipe's own crop and mask have no meaning where each region has its own.
+fn refuse_beside_regions(table: &mut TableReader, whole: &Region) {
+    let given = [
+        ("crop", whole.crop.is_some()),
+        ("mask", !whole.mask.is_empty()),
+    ];
+    for (key, is_given) in given {
+        if is_given {
+            table.note(
+                key,
+                "cannot be had beside [[recipe.region]]: each region has its own; take this one out",
+            );
+        }
+    }
+}
+
+/// Reads the recipes beside the first, a file each.
 pub fn recipes(
     files: Vec<String>,
     first: &RecipeConfig,
@@ -163,21 +163,20 @@ pub fn recipes(
 ) -> Vec<RecipeConfig> {
     let mut recipes: Vec<RecipeConfig> = vec![];
     for (i, file) in files.into_iter().enumerate() {
+        let place = format!("recipes[{i}] ({file})");
         let mut own = Problems::new();
-        let recipe = recipe(Some(Value::String(file.clone())), base, &mut own);
+        let recipe = recipe(Some(Value::String(file)), base, &mut own);
         if let Err(own) = own.into_result() {
-            problems.note(
-                format!("recipes[{i}] ({file})"),
-                format!("\n    {}", own.to_string().replace('\n', "\n    ")),
-            );
+            let indented = own.to_string().replace('\n', "\n    ");
+            problems.note(&place, format!("\n    {indented}"));
         }
-        if recipes
+        let is_taken = recipes
             .iter()
             .chain([first])
-            .any(|other| other.name == recipe.name)
-        {
+            .any(|other| other.name == recipe.name);
+        if is_taken {
             problems.note(
-                format!("recipes[{i}] ({file})"),
+                &place,
                 format!("{:?} is another recipe's name", recipe.name),
             );
         }
@@ -186,15 +185,24 @@ pub fn recipes(
     recipes
 }
 
-fn self_test_of(value: Value, base: &Path, problems: &mut Problems) -> Option<SelfTestConfig> {
-    if value.is_null() {
-        return None;
+fn empty_recipe() -> RecipeConfig {
+    RecipeConfig {
+        name: String::new(),
+        revision: 1,
+        winclip: Recipe::new(None),
+        references: vec![],
+        thresholds: vec![Threshold::None],
+        bad_image: quality::Limits::default(),
+        on_undecided: OnUndecided::default(),
+        challenge_every: None,
+        self_test: None,
     }
-    let mut table = Table::new("recipe.self_test", value, problems);
-    let (good, bad) = (
-        base.join(table.required("good")),
-        base.join(table.required("bad")),
-    );
+}
+
+fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestConfig {
+    let mut table = TableReader::new("recipe.self_test", value, problems);
+    let good = base.join(table.required("good"));
+    let bad = base.join(table.required("bad"));
     for (key, path) in [("good", &good), ("bad", &bad)] {
         if !path.is_file() {
             table.note(
@@ -203,74 +211,32 @@ fn self_test_of(value: Value, base: &Path, problems: &mut Problems) -> Option<Se
             );
         }
     }
-    let every = Duration::from_secs(table.whole("every_s", 1, 86_400).unwrap_or(300));
+    let every_s = table.whole("every_s", 1, 86_400).unwrap_or(300);
     table.finish();
-    Some(SelfTestConfig { good, bad, every })
-}
-
-fn empty_recipe() -> RecipeConfig {
-    let winclip = Recipe::new(None);
-    let bad_image = quality::Limits::default();
-    RecipeConfig {
-        name: String::new(),
-        revision: 1,
-        winclip,
-        references: vec![],
-        thresholds: vec![Threshold::None],
-        bad_image,
-        on_undecided: OnUndecided::default(),
-        challenge_every: None,
-        self_test: None,
+    SelfTestConfig {
+        good,
+        bad,
+        every: Duration::from_secs(every_s),
     }
 }
 
-/// 0 switches a check off.
-fn limits_of(value: Value, problems: &mut Problems) -> quality::Limits {
-    let mut table = Table::new("recipe.bad_image", value, problems);
+/// Limits of `[recipe.bad_image]`; 0 switches a check off.
+fn quality_limits(value: Value, problems: &mut Problems) -> quality::Limits {
+    let mut table = TableReader::new("recipe.bad_image", value, problems);
     let usual = quality::Limits::default();
-    let mut share = |key, usual: f32| {
-        table
-            .number(key, 0.0, 1.0)
-            .map_or(usual, |share| share as f32)
+    let limits = quality::Limits {
+        black: share(&mut table, "black", usual.black),
+        saturated: share(&mut table, "saturated", usual.saturated),
+        blurred: share(&mut table, "blurred", usual.blurred),
+        frozen_frames: table
+            .whole("frozen_frames", 0, 1_000_000)
+            .unwrap_or(usual.frozen_frames),
     };
-    let (black, saturated) = (
-        share("black", usual.black),
-        share("saturated", usual.saturated),
-    );
-    let blurred = share("blurred", usual.blurred);
-    let frozen_frames = table
-        .whole("frozen_frames", 0, 1_000_000)
-        .unwrap_or(usual.frozen_frames);
     table.finish();
-    quality::Limits {
-        frozen_frames,
-        black,
-        saturated,
-        blurred,
-    }
+    limits
 }
 
-/// Scores of good parts vary; the factor leaves room above the highest of the references.
-const AUTO_FACTOR: f64 = 1.1;
-
-/// A table's own threshold, where it has one.
-pub fn threshold_of(table: &mut Table, factor: f32) -> Option<Threshold> {
-    match table.take("threshold")? {
-        Value::String(word) if word == "auto" => Some(Threshold::Auto { factor }),
-        value => {
-            let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
-            match number {
-                Some(number) if (0.0..=2.0).contains(&number) => {
-                    Some(Threshold::Fixed(number as f32))
-                }
-                _ => {
-                    table.note(
-                        "threshold",
-                        format!("must be \"auto\" or a number from 0 to 2, got {value}"),
-                    );
-                    None
-                }
-            }
-        }
-    }
+fn share(table: &mut TableReader, key: &'static str, usual: f32) -> f32 {
+    let given = table.number(key, 0.0, 1.0);
+    given.map_or(usual, |share| share as f32)
 }

@@ -1,85 +1,63 @@
-//! What of a picture is looked at: the recipe's own crop and mask, or `[[recipe.region]]` tables.
+//! The looked-at part of a picture: the recipe's own crop and mask, or `[[recipe.region]]` tables.
 
-use super::check_topic;
-use super::recipe::{Threshold, threshold_of};
-use super::table::Table;
+use super::recipe::Threshold;
+use super::table::TableReader;
+use super::threshold::threshold;
+use super::topic;
 use crate::base::problems::Problems;
+use crate::data::picture::Area;
 use crate::winclip::Region;
+use crate::winclip::mask::Polygon;
 use crate::winclip::recipe::REGIONS_MAX;
 use serde_json::Value;
 
 /// Characters of a region's name at most: it stands in every result.
 const NAME_MAX: usize = 32;
 
-/// The crop and the mask of a table.
-pub fn looked_at(table: &mut Table) -> Region {
-    let crop = table.take("crop").and_then(|value| {
-        let words = value
-            .as_str()
-            .map_or_else(|| value.to_string().replace(['[', ']'], ""), str::to_owned);
-        words
-            .parse()
-            .map_err(|why: String| table.note("crop", why))
-            .ok()
-    });
-    let mask = table.take("mask").map_or(vec![], |value| {
-        serde_json::from_value(value).unwrap_or_else(|_| {
-            table.note(
-                "mask",
-                "must be polygons of [x, y] corners: [[[200, 100], [900, 100], [900, 600]]]",
-            );
-            vec![]
-        })
-    });
+/// Reads the crop and the mask of a table; the region has no name yet.
+pub fn looked_at(table: &mut TableReader) -> Region {
     Region {
         name: None,
-        crop,
-        mask,
+        crop: crop(table),
+        mask: mask(table).unwrap_or_default(),
     }
 }
 
-/// `[[recipe.region]]`, each with its threshold: the recipe's unless it has its own.
+/// `[x, y, width, height]`, or the same in quotes without the brackets.
+fn crop(table: &mut TableReader) -> Option<Area> {
+    let value = table.take("crop")?;
+    let words = match value.as_str() {
+        Some(words) => words.to_owned(),
+        None => value.to_string().replace(['[', ']'], ""),
+    };
+    table.check("crop", words.parse::<Area>())
+}
+
+fn mask(table: &mut TableReader) -> Option<Vec<Polygon>> {
+    let value = table.take("mask")?;
+    let polygons = serde_json::from_value(value).ok();
+    if polygons.is_none() {
+        table.note(
+            "mask",
+            "must be polygons of [x, y] corners: [[[200, 100], [900, 100], [900, 600]]]",
+        );
+    }
+    polygons
+}
+
+/// Reads `[[recipe.region]]`, each with its threshold: the recipe's unless it has its own.
 pub fn regions(
     value: Value,
-    factor: f32,
-    usual: Threshold,
+    auto_factor: f32,
+    of_recipe: Threshold,
     problems: &mut Problems,
 ) -> Vec<(Region, Threshold)> {
-    let list = match value {
-        Value::Array(list) if (1..=REGIONS_MAX).contains(&list.len()) => list,
-        Value::Array(list) => {
-            problems.note(
-                "recipe.region",
-                format!("must be 1 to {REGIONS_MAX} tables, got {}", list.len()),
-            );
-            return vec![];
-        }
-        other => {
-            problems.note(
-                "recipe.region",
-                format!("must be [[recipe.region]] tables, got {other}"),
-            );
-            return vec![];
-        }
-    };
     let mut regions: Vec<(Region, Threshold)> = vec![];
-    for (i, value) in list.into_iter().enumerate() {
-        let mut table = Table::new(format!("recipe.region[{i}]"), value, problems);
+    for (i, value) in tables(value, problems).into_iter().enumerate() {
+        let mut table = TableReader::new(format!("recipe.region[{i}]"), value, problems);
         let name = table.required("name");
-        if let Err(why) = check_topic(&name, false) {
-            table.note("name", why);
-        } else if name.chars().count() > NAME_MAX {
-            let count = name.chars().count();
-            table.note(
-                "name",
-                format!("must be at most {NAME_MAX} characters long, got {count}: {name:?}"),
-            );
-        } else if regions
-            .iter()
-            .any(|(other, _)| other.name.as_deref() == Some(&name))
-        {
-            table.note("name", format!("{name:?} is another region's name"));
-        }
+        let others = regions.iter().map(|(region, _)| region);
+        check_name(&mut table, &name, others);
         if !table.has("crop") {
             table.note(
                 "crop",
@@ -90,9 +68,39 @@ pub fn regions(
             name: Some(name.into()),
             ..looked_at(&mut table)
         };
-        let threshold = threshold_of(&mut table, factor).unwrap_or(usual);
+        let threshold = threshold(&mut table, auto_factor).unwrap_or(of_recipe);
         table.finish();
         regions.push((region, threshold));
     }
     regions
+}
+
+fn tables(value: Value, problems: &mut Problems) -> Vec<Value> {
+    let words = match value {
+        Value::Array(tables) if (1..=REGIONS_MAX).contains(&tables.len()) => return tables,
+        Value::Array(tables) => {
+            format!("must be 1 to {REGIONS_MAX} tables, got {}", tables.len())
+        }
+        other => format!("must be [[recipe.region]] tables, got {other}"),
+    };
+    problems.note("recipe.region", words);
+    vec![]
+}
+
+fn check_name<'a>(
+    table: &mut TableReader,
+    name: &str,
+    mut others: impl Iterator<Item = &'a Region>,
+) {
+    let length = name.chars().count();
+    if let Err(words) = topic::check_level(name) {
+        table.note("name", words);
+    } else if length > NAME_MAX {
+        table.note(
+            "name",
+            format!("must be at most {NAME_MAX} characters long, got {length}: {name:?}"),
+        );
+    } else if others.any(|other| other.name.as_deref() == Some(name)) {
+        table.note("name", format!("{name:?} is another region's name"));
+    }
 }

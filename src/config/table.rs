@@ -2,17 +2,22 @@
 
 use crate::base::problems::{Problems, unknown_key};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// One table; problems are noted with the path of their key, such as `camera[0].deadline_ms`.
-pub struct Table<'a> {
+///
+/// A value that is wrong is noted and read as if it had not been given. Numbers and flags may be
+/// text: the environment has nothing else.
+pub struct TableReader<'a> {
     place: String,
     values: Map<String, Value>,
     known: Vec<&'static str>,
     problems: &'a mut Problems,
 }
 
-impl<'a> Table<'a> {
+impl<'a> TableReader<'a> {
     /// Something else than a table is a problem and read as an empty one.
     pub fn new(place: impl Into<String>, value: Value, problems: &'a mut Problems) -> Self {
         let place = place.into();
@@ -24,7 +29,7 @@ impl<'a> Table<'a> {
                 Map::new()
             }
         };
-        Table {
+        TableReader {
             place,
             values,
             known: vec![],
@@ -32,7 +37,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub fn note(&mut self, key: &str, words: impl std::fmt::Display) {
+    /// Notes a problem of a key.
+    pub fn note(&mut self, key: &str, words: impl Display) {
         let place = if self.place.is_empty() {
             key.to_owned()
         } else {
@@ -42,20 +48,22 @@ impl<'a> Table<'a> {
     }
 
     /// Takes a result's value, or notes its error and gives nothing.
-    pub fn check<T>(&mut self, key: &str, result: Result<T, impl std::fmt::Display>) -> Option<T> {
+    pub fn check<T>(&mut self, key: &str, result: Result<T, impl Display>) -> Option<T> {
         result.map_err(|error| self.note(key, error)).ok()
     }
 
-    /// It was given, and nobody took it yet.
+    /// True for a key that is given and was not read yet.
     pub fn has(&self, key: &str) -> bool {
         self.values.get(key).is_some_and(|value| !value.is_null())
     }
 
+    /// Reads a value of any kind.
     pub fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.values.remove(key).filter(|value| !value.is_null())
     }
 
+    /// Reads text.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
@@ -66,6 +74,7 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Reads text that must be there; empty when it is not.
     pub fn required(&mut self, key: &'static str) -> String {
         if !self.values.contains_key(key) {
             self.known.push(key);
@@ -75,51 +84,36 @@ impl<'a> Table<'a> {
         self.text(key).unwrap_or_default()
     }
 
-    /// A path, relative to `base`.
+    /// Reads a path, relative to `base`.
     pub fn path(&mut self, key: &'static str, base: &Path) -> Option<PathBuf> {
         self.text(key).map(|text| base.join(text))
     }
 
-    /// A number from `low` to `high`, both included; NaN is in no range.
+    /// Reads a number from `low` to `high`, both included; NaN is in no range.
     pub fn number(&mut self, key: &'static str, low: f64, high: f64) -> Option<f64> {
         let value = self.take(key)?;
-        let number = value.as_f64().or_else(|| value.as_str()?.parse().ok());
-        match number {
-            Some(number) if number >= low && number <= high => Some(number),
-            _ => {
-                self.note(
-                    key,
-                    format!("must be a number from {low} to {high}, got {value}"),
-                );
-                None
-            }
-        }
+        let number = number(&value).filter(|number| (low..=high).contains(number));
+        let kind = format!("a number from {low} to {high}");
+        self.known_or_note(key, number, &kind, &value)
     }
 
+    /// Reads a whole number from `low` to `high`, both included.
     pub fn whole(&mut self, key: &'static str, low: u64, high: u64) -> Option<u64> {
         let value = self.take(key)?;
-        match value.as_u64().or_else(|| value.as_str()?.parse().ok()) {
-            Some(number) if (low..=high).contains(&number) => Some(number),
-            _ => {
-                self.note(
-                    key,
-                    format!("must be a whole number from {low} to {high}, got {value}"),
-                );
-                None
-            }
-        }
+        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        let number = number.filter(|number| (low..=high).contains(number));
+        let kind = format!("a whole number from {low} to {high}");
+        self.known_or_note(key, number, &kind, &value)
     }
 
+    /// Reads true or false.
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
         let value = self.take(key)?;
         let flag = value.as_bool().or_else(|| value.as_str()?.parse().ok());
-        if flag.is_none() {
-            self.note(key, format!("must be true or false, got {value}"));
-        }
-        flag
+        self.known_or_note(key, flag, "true or false", &value)
     }
 
-    /// One of a few words.
+    /// Reads one of a few words.
     pub fn choice<T: serde::de::DeserializeOwned>(
         &mut self,
         key: &'static str,
@@ -127,72 +121,89 @@ impl<'a> Table<'a> {
     ) -> Option<T> {
         let value = self.take(key)?;
         let choice = serde_json::from_value(value.clone()).ok();
-        if choice.is_none() {
-            self.note(key, format!("must be one of {words}, got {value}"));
-        }
-        choice
+        self.known_or_note(key, choice, &format!("one of {words}"), &value)
     }
 
-    /// A list of texts; a single text is a list of one.
+    fn known_or_note<T>(
+        &mut self,
+        key: &str,
+        read: Option<T>,
+        kind: &str,
+        value: &Value,
+    ) -> Option<T> {
+        if read.is_none() {
+            self.note(key, format!("must be {kind}, got {value}"));
+        }
+        read
+    }
+
+    /// Reads a list of texts; a single text is a list of one.
     pub fn texts(&mut self, key: &'static str) -> Vec<String> {
-        match self.take(key) {
-            None => vec![],
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(all)) if all.iter().all(Value::is_string) => all
-                .into_iter()
-                .filter_map(|v| v.as_str().map(str::to_owned))
+        let Some(value) = self.take(key) else {
+            return vec![];
+        };
+        let texts = match &value {
+            Value::String(one) => Some(vec![one.clone()]),
+            Value::Array(all) => all
+                .iter()
+                .map(|text| text.as_str().map(str::to_owned))
                 .collect(),
-            Some(other) => {
-                self.note(key, format!("must be a list of texts, got {other}"));
-                vec![]
-            }
-        }
+            _ => None,
+        };
+        self.known_or_note(key, texts, "a list of texts", &value)
+            .unwrap_or_default()
     }
 
-    /// A list whose items are words or numbers, such as `["patch", 2, 3]` or `"patch,2,3"`.
-    pub fn items<T: std::str::FromStr<Err: std::fmt::Display>>(
+    /// Reads a list of words or numbers, such as `["patch", 2, 3]` or `"patch,2,3"`.
+    pub fn items<T: std::str::FromStr<Err: Display>>(
         &mut self,
         key: &'static str,
     ) -> Option<Vec<T>> {
         let words: Vec<String> = match self.take(key)? {
             Value::String(text) => text.split(',').map(str::to_owned).collect(),
-            Value::Array(all) => all
-                .iter()
-                .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
-                .collect(),
+            Value::Array(all) => all.into_iter().map(plain).collect(),
             other => vec![other.to_string()],
         };
         let mut items = vec![];
         for word in words {
-            match word.trim().parse() {
-                Ok(item) => items.push(item),
-                Err(error) => self.note(key, error),
-            }
+            items.extend(self.check(key, word.trim().parse()));
         }
         Some(items)
     }
 
-    /// Whatever nobody asked for, as text: a pipeline's own parameters.
-    pub fn rest(&mut self) -> std::collections::BTreeMap<String, String> {
+    /// Takes all that was not asked for, as text: a pipeline's own parameters.
+    pub fn rest(&mut self) -> BTreeMap<String, String> {
         std::mem::take(&mut self.values)
             .into_iter()
-            .map(|(key, value)| {
-                (
-                    key,
-                    value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned),
-                )
-            })
+            .map(|(key, value)| (key, plain(value)))
             .collect()
+    }
+
+    /// Refuses a key of an earlier version by its new name, so that it is not unknown as well.
+    pub fn renamed(&mut self, old: &str, new: &str) {
+        if self.values.remove(old).is_some() {
+            self.note(old, format!("renamed to {new} in 0.2"));
+        }
     }
 
     /// Refuses what is left over.
     pub fn finish(mut self) {
-        let known = std::mem::take(&mut self.known);
         for key in std::mem::take(&mut self.values).keys() {
-            let words = unknown_key(key, known.iter().copied());
+            let words = unknown_key(key, self.known.iter().copied());
             self.note(key, words);
         }
+    }
+}
+
+/// A number, or text that is one.
+pub fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Text without its quotes, anything else as JSON.
+fn plain(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
     }
 }

@@ -172,7 +172,7 @@ impl EncodePlan {
         let fixed = spec.family != Family::Dinov2;
         if fixed && self.side != spec.side {
             problems.note(
-                "size",
+                "input_px",
                 format!(
                     "this model reads {0} x {0} pixels only, got {1}",
                     spec.side, self.side
@@ -183,7 +183,7 @@ impl EncodePlan {
         if !fixed && (!self.side.is_multiple_of(spec.patch) || grid == 0 || grid > 128) {
             let patch = spec.patch;
             problems.note(
-                "size",
+                "input_px",
                 format!(
                     "must be a multiple of {patch}, from {patch} to {}, got {}",
                     128 * patch,

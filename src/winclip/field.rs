@@ -39,7 +39,9 @@ impl RegionInspector {
             |area: Area| (!region.mask.is_empty()).then(|| mask::cells(&region.mask, area, grid));
         // Tiles and masks need a crop, with which the area is the same in every picture.
         let area = pixels.area(0, 0);
-        let tiles = recipe.tiles.map_or(vec![], |side| tiles::tiles(area, side));
+        let tiles = recipe
+            .tile_px
+            .map_or(vec![], |side| tiles::tiles(area, side));
         let tiles = tiles.into_iter().map(|tile| (tile, counted(tile)));
         let counts = |(_, cells): &(Area, Option<Vec<bool>>)| {
             cells.as_ref().is_none_or(|cells| cells.contains(&true))

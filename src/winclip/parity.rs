@@ -144,7 +144,7 @@ impl Comparison<'_> {
     fn whole(&self) -> Recipe {
         Recipe {
             regions: vec![Region::default()],
-            tiles: None,
+            tile_px: None,
             ..self.recipe.clone()
         }
     }

@@ -20,10 +20,10 @@ pub struct Recipe {
     /// What has a verdict of its own, by order; at least one.
     pub regions: Vec<Region>,
     /// Side in camera pixels of the overlapping squares of each region that are looked at beside the whole.
-    pub tiles: Option<usize>,
+    pub tile_px: Option<usize>,
     pub fit: Fit,
-    /// Input side; nothing means the model's own.
-    pub side: Option<usize>,
+    /// Input side in pixels; nothing means the model's own.
+    pub input_px: Option<usize>,
     /// Patches from the b-th block, counted from 1; nothing means what the preset says (the last).
     pub block: Option<usize>,
     /// Which visual maps are averaged; nothing means what the preset says (DINOv2: patch alone).
@@ -100,9 +100,9 @@ impl Recipe {
             class_name,
             preset: Preset::Paper,
             regions: vec![Region::default()],
-            tiles: None,
+            tile_px: None,
             fit: Fit::Squash,
-            side: None,
+            input_px: None,
             block: None,
             maps: None,
             scales: vec![2, 3],
@@ -197,7 +197,7 @@ impl Recipe {
                 format!("must be 1 to {}, got {block}", spec.blocks),
             );
         }
-        let side = self.side.unwrap_or(spec.side);
+        let side = self.input_px.unwrap_or(spec.side);
         let image = language && parameters.needs_whole_image(with_references);
         self.check_regions(side / spec.patch, &mut problems);
         let plan = EncodePlan {
@@ -245,10 +245,10 @@ impl Recipe {
                         format!("needs crop, for the place of its corners; {all}"),
                     );
                 }
-                if self.tiles.is_some() {
+                if self.tile_px.is_some() {
                     problems.note(
-                        "tiles",
-                        format!("need crop, so that all pictures have the same; {all}"),
+                        "tile_px",
+                        format!("needs crop, so that all pictures have the same; {all}"),
                     );
                 }
                 continue;
@@ -260,25 +260,25 @@ impl Recipe {
                     format!("{words} {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
                 );
             }
-            let Some(side) = self.tiles else { continue };
+            let Some(side) = self.tile_px else { continue };
             let cells = tiles::side_of_all(area, side, grid);
             looks += tiles::tiles(area, side).len();
             if cells > tiles::SIDE_MAX {
                 let words = format!(
-                    "of {side} pixels over {} x {} would be a map of {cells} cells a side (at most {}); make them larger",
+                    "{side} pixels over {} x {} would be a map of {cells} cells a side (at most {}); make it larger",
                     area.w,
                     area.h,
                     tiles::SIDE_MAX
                 );
-                problems.note("tiles", words);
+                problems.note("tile_px", words);
             }
         }
         if looks > tiles::COUNT_MAX {
             let words = format!(
-                "would be {looks} a picture (at most {}); make them larger",
+                "would be {looks} tiles a picture (at most {}); make it larger",
                 tiles::COUNT_MAX
             );
-            problems.note("tiles", words);
+            problems.note("tile_px", words);
         }
     }
 

@@ -418,7 +418,7 @@ mod gstreamer {
         let references =
             ["good_a", "good_b"].map(|name| image_file::read(&file(name)).expect("golden"));
         let recipe = Recipe {
-            side: Some(70),
+            input_px: Some(70),
             ..Recipe::new(None)
         };
         let plan = recipe.encode_plan(&model.spec, true).expect("fits");

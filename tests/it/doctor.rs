@@ -38,7 +38,7 @@ fn stand_ins() -> Option<PathBuf> {
     let paths = std::env::var_os("LD_LIBRARY_PATH")?;
     let found = std::env::split_paths(&paths).find(|folder| folder.ends_with("stand-ins"));
     if found.is_none() {
-        eprintln!("skipped: no stand-ins; run it under tools/with-stand-ins");
+        eprintln!("skipped: no stand-ins; run it under tools/gpu/with-stand-ins");
     }
     found
 }

@@ -1,5 +1,5 @@
 //! `winspect engine` and the binding to TensorRT where there is none, a foreign one, or one that fails. Libraries are
-//! made by the C compiler; whether real ones build every graph is `tools/plan-check`.
+//! made by the C compiler; whether real ones build every graph is `tools/gpu/plan-check`.
 
 use crate::support::imported;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn a_machine_without_tensorrt_is_told_where_it_was_looked_for_and_how_to_get_it(
         "none there",
         "JetPack",
         "libnvinfer10",
-        "tools/fetch-tensorrt-rtx",
+        "tools/gpu/fetch-tensorrt-rtx",
     ] {
         assert!(
             errors(&output).contains(words),
@@ -234,7 +234,7 @@ fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
     let Ok(device) = winspect::engine::cuda::device::Device::open() else {
         assert!(
             std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-            "a GPU or tools/with-stand-ins is required"
+            "a GPU or tools/gpu/with-stand-ins is required"
         );
         eprintln!("skipped: there is neither a GPU nor its stand-in");
         return;

@@ -190,7 +190,14 @@ fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
     let file = guard.path().join("out.json");
     let json = file.to_str().expect("a plain path");
     let arguments = [
-        "--size", "98", "--shots", "1,3", "--seeds", "2", "--json", json,
+        "--input-px",
+        "98",
+        "--shots",
+        "1,3",
+        "--seeds",
+        "2",
+        "--json",
+        json,
     ];
     let output = eval(&model.path, guard.path(), &arguments);
     let found = lines(&output);
@@ -227,7 +234,7 @@ fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
         serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
     assert_eq!(written["results"].as_array(), Some(&found));
     assert_eq!(
-        (&written["size"], &written["maps"], &written["fit"]),
+        (&written["input_px"], &written["maps"], &written["fit"]),
         (&98.into(), &vec!["patch"].into(), &"squash".into())
     );
     // The same once more: nothing is left to chance.
@@ -306,9 +313,12 @@ fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
     let cases: [(&Path, &[&str], i32, &[&str]); 6] = [
         (
             guard.path(),
-            &["--shots", "0", "--size", "99"],
+            &["--shots", "0", "--input-px", "99"],
             64,
-            &["--shots: 0 needs a model with text", "--size: must be a"],
+            &[
+                "--shots: 0 needs a model with text",
+                "--input-px: must be a",
+            ],
         ),
         (
             guard.path(),
@@ -353,11 +363,11 @@ fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
     let output = eval(
         &clip.path,
         guard.path(),
-        &["--shots", "0,2", "--size", "96"],
+        &["--shots", "0,2", "--input-px", "96"],
     );
     for words in [
         "--class-name: this model compares with words",
-        "--size: this model reads 80 x 80",
+        "--input-px: this model reads 80 x 80",
     ] {
         assert_eq!(
             errors(&output).matches(words).count(),
@@ -370,7 +380,11 @@ fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
         .save(guard.path().join("ground_truth/broken/0_mask.png"))
         .expect("written");
     std::fs::write(guard.path().join("test/good/1.png"), "hello").expect("written");
-    let output = eval(&model.path, guard.path(), &["--size", "98", "--shots", "1"]);
+    let output = eval(
+        &model.path,
+        guard.path(),
+        &["--input-px", "98", "--shots", "1"],
+    );
     assert_eq!(output.status.code(), Some(65));
     for words in [
         "a mask of 90 x 120 pixels",

@@ -226,7 +226,7 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
     let name = "dinov2-tiny";
     let (_guard, model) = imported(name);
     let recipe = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         ..Recipe::new(None)
     };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
@@ -287,7 +287,7 @@ fn masked(model: &ModelFolder, mask: Vec<Vec<(f64, f64)>>, references: &[Picture
     let crop = Area::whole(references[0].width(), references[0].height());
     let maps = Some(vec![MapKind::Patch, MapKind::Windows(2)]);
     let recipe = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         regions: vec![Region {
             name: None,
             crop: Some(crop),

@@ -1,4 +1,4 @@
-//! The NVIDIA path: on a GPU where there is one, and everywhere through `tools/with-stand-ins`. Without either a test says
+//! The NVIDIA path: on a GPU where there is one, and everywhere through `tools/gpu/with-stand-ins`. Without either a test says
 //! that it was skipped; `WINSPECT_REQUIRE_GPU=1` makes that a failure.
 
 use crate::broker::{Broker, Listener, free_port};
@@ -129,7 +129,7 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
         MapKind::Windows(3),
     ]);
     let plain = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         maps,
         ..Recipe::new(None)
     };
@@ -153,7 +153,7 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
             "tiles",
             Recipe {
                 regions,
-                tiles: Some(32),
+                tile_px: Some(32),
                 ..plain
             },
         ),
@@ -195,7 +195,7 @@ fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
     }
     let (_guard, model) = imported("dinov2-tiny");
     let recipe = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         ..Recipe::new(None)
     };
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
@@ -346,7 +346,11 @@ fn a_frame_costs_one_launch_and_one_wait() {
     let calls = |count: usize, recipe: &str| {
         write_gpu_line(folder.path(), broker.port, count);
         rewrite_line(folder.path(), "heatmaps = \"all\"", "heatmaps = \"none\""); // painting has calls of its own
-        rewrite_line(folder.path(), "size = 70", &format!("size = 70\n{recipe}"));
+        rewrite_line(
+            folder.path(),
+            "input_px = 70",
+            &format!("input_px = 70\n{recipe}"),
+        );
         let file = folder.path().join("calls.json");
         let output = line::command(folder.path())
             .env("WINSPECT_STAND_IN_COUNT", &file)
@@ -357,7 +361,7 @@ fn a_frame_costs_one_launch_and_one_wait() {
         serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone()
     };
     // Five looks are two launches, by graphs that stay, whose tables say each time which looks they are at.
-    let tiles = "crop = [0, 0, 48, 38]\ntiles = 32";
+    let tiles = "crop = [0, 0, 48, 38]\ntile_px = 32";
     for (recipe, launches, tables) in [("", 1, false), (tiles, 2, true)] {
         let (few, many) = (calls(2, recipe), calls(12, recipe));
         let more = |call: &str| many[call].as_u64().unwrap_or(0) - few[call].as_u64().unwrap_or(0);
@@ -436,7 +440,7 @@ fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
             .arg("inspect")
             .arg("--model")
             .arg(&model.path)
-            .args(["--size", "70", "--threads", "1"]);
+            .args(["--input-px", "70", "--threads", "1"]);
         command
             .args(FP32.flags)
             .arg("--reference")

@@ -73,7 +73,7 @@ fn each_region_has_a_line_and_all_are_in_one_overlay() {
     let inspect = |regions: &[&str]| {
         let mut command = command(&model.path);
         command
-            .args(["--size", "70"])
+            .args(["--input-px", "70"])
             .arg("--overlay")
             .arg(&overlays);
         for name in ["good_a", "good_b"] {
@@ -333,7 +333,7 @@ pub fn check_dinov2(engine: &Engine) {
         let mut command = command(&model.path);
         command.args(engine.flags);
         command
-            .args(["--size", side, "--maps", maps, "--tensors"])
+            .args(["--input-px", side, "--maps", maps, "--tensors"])
             .arg(&file)
             .arg("--reference")
             .arg(&shown);
@@ -385,9 +385,9 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
         ),
         (
             &clip.path,
-            &["--class-name", "nut", "--size", "96"],
+            &["--class-name", "nut", "--input-px", "96"],
             64,
-            "--size: this model reads 80 x 80 pixels only, got 96",
+            "--input-px: this model reads 80 x 80 pixels only, got 96",
         ),
         (
             &clip.path,
@@ -446,9 +446,9 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
         (&dino.path, &[], 64, "--reference: this model has no text"),
         (
             &dino.path,
-            &["--reference", good, "--size", "100"],
+            &["--reference", good, "--input-px", "100"],
             64,
-            "--size: must be a multiple of 14",
+            "--input-px: must be a multiple of 14",
         ),
         (
             &dino.path,
@@ -467,7 +467,7 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
     }
     // All at once.
     let output = run(command(&clip.path).args([
-        "--size",
+        "--input-px",
         "96",
         "--maps",
         "2,2",
@@ -477,7 +477,7 @@ fn what_is_asked_wrongly_is_refused_in_words_with_its_exit_code() {
         good,
         good,
     ]));
-    for flag in ["--class-name: ", "--size: ", "--maps: ", "--block: "] {
+    for flag in ["--class-name: ", "--input-px: ", "--maps: ", "--block: "] {
         assert!(
             errors(&output).contains(flag),
             "{flag} is not in {}",
@@ -569,7 +569,7 @@ fn a_reference_given_twice_counts_once_and_a_picture_that_is_one_is_told() {
     let copy = guard.path().join("copy.png");
     std::fs::copy(&a, &copy).expect("copied");
     let mut command = command(&model.path);
-    command.args(["--size", "70", "--tensors"]).arg(&file);
+    command.args(["--input-px", "70", "--tensors"]).arg(&file);
     [&a, &copy, &b]
         .iter()
         .for_each(|path| _ = command.arg("--reference").arg(path));
@@ -598,7 +598,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let many = vec![picture(CLIP, "bad"); 20];
     let mut command = command(&model.path);
     command
-        .args(["--size", "70", "--reference"])
+        .args(["--input-px", "70", "--reference"])
         .arg(picture(CLIP, "good_a"))
         .args(&many);
     let mut child = command
@@ -642,7 +642,7 @@ fn two_references_give_all_overlays_one_scale_on_which_a_good_part_does_not_glow
     let out = guard.path().join("out");
     let glow = |references: &[&str]| {
         let mut command = command(&model.path);
-        command.args(["--size", "70", "--overlay"]).arg(&out);
+        command.args(["--input-px", "70", "--overlay"]).arg(&out);
         references
             .iter()
             .for_each(|name| _ = command.arg("--reference").arg(picture(CLIP, name)));

@@ -11,7 +11,7 @@ pub fn write_line(folder: &Path, port: u16, camera: &str) {
     let pictures = golden("open-clip-tiny");
     let text = format!(
         "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
-         [recipe]\nname = \"nut\"\nsize = 70\nreferences = [{:?}, {:?}]\nthreshold = \"auto\"\n\
+         [recipe]\nname = \"nut\"\ninput_px = 70\nreferences = [{:?}, {:?}]\nthreshold = \"auto\"\n\
          [[camera]]\nname = \"top\"\n{camera}\n[mqtt]\nport = {port}\nheatmaps = \"all\"\nreject_window_ms = 60000\n",
         pictures.join("good_a.png"),
         pictures.join("good_b.png"),

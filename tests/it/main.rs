@@ -30,6 +30,7 @@ mod promises;
 mod proof;
 mod recipes;
 mod recordings;
+mod renamed_keys;
 mod running;
 mod shape;
 mod small_defects;

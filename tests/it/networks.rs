@@ -188,7 +188,7 @@ fn stand_in() -> Option<Device> {
         Err(why) => {
             assert!(
                 std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-                "a GPU or tools/with-stand-ins is required: {why}"
+                "a GPU or tools/gpu/with-stand-ins is required: {why}"
             );
             eprintln!("skipped: {why}");
             None

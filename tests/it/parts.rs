@@ -721,7 +721,7 @@ fn a_recipe_is_selected_while_parts_come_and_is_still_there_after_a_crash() {
         .find(|line| line.starts_with("references"))
         .expect("it has some");
     let recipe =
-        format!("name = \"bolt\"\nrevision = 4\nsize = 98\nthreshold = 1.5\n{references}\n");
+        format!("name = \"bolt\"\nrevision = 4\ninput_px = 98\nthreshold = 1.5\n{references}\n");
     std::fs::write(&other, &recipe).expect("written");
     let mut line = start(folder.path());
     assert_eq!(next(&listener, "box/result")["recipe"], "nut@1");

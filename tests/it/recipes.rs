@@ -132,7 +132,7 @@ fn what_a_recipe_looks_at_must_be_there() {
     let (words, none) = (
         Recipe::new(Some("nut".to_owned())),
         Recipe {
-            side: Some(70),
+            input_px: Some(70),
             ..Recipe::new(None)
         },
     );
@@ -200,15 +200,15 @@ fn what_a_recipe_looks_at_must_be_there() {
         (
             &dino,
             Recipe {
-                tiles: Some(50),
+                tile_px: Some(50),
                 ..none.clone()
             },
-            "tiles: need crop",
+            "tile_px: needs crop",
         ),
         (
             &dino,
             Recipe {
-                tiles: Some(3),
+                tile_px: Some(3),
                 regions: one(crop, &[]),
                 ..none.clone()
             },
@@ -217,7 +217,7 @@ fn what_a_recipe_looks_at_must_be_there() {
         (
             &dino,
             Recipe {
-                tiles: Some(3),
+                tile_px: Some(3),
                 regions: one(crop, &[]),
                 ..none.clone()
             },
@@ -226,7 +226,7 @@ fn what_a_recipe_looks_at_must_be_there() {
         (
             &clip,
             Recipe {
-                tiles: Some(2),
+                tile_px: Some(2),
                 regions: one(crop, &[]),
                 ..words
             },
@@ -342,7 +342,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
     let (_guard, model) = imported("dinov2-tiny");
     let area = common_area();
     let plain = Recipe {
-        side: Some(70),
+        input_px: Some(70),
         regions: looks_at(area, &[]),
         ..Recipe::new(None)
     };
@@ -362,7 +362,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
     let (mut tiled, left_out) = judged(
         &model,
         &Recipe {
-            tiles: Some(side),
+            tile_px: Some(side),
             ..plain.clone()
         },
     );
@@ -386,8 +386,8 @@ fn tiles_that_a_mask_leaves_out_are_not_computed_and_the_others_are_as_without_i
     let (right, bottom) = ((area.x + area.w / 4) as f64, (area.y + area.h) as f64);
     let left = vec![(0.0, 0.0), (right, 0.0), (right, bottom), (0.0, bottom)];
     let recipe = |mask: &[Polygon]| Recipe {
-        side: Some(70),
-        tiles: Some(side),
+        input_px: Some(70),
+        tile_px: Some(side),
         regions: looks_at(area, mask),
         ..Recipe::new(None)
     };
@@ -440,7 +440,7 @@ fn a_model_with_words_looks_at_tiles_too() {
         let tiled = judged(
             &model,
             &Recipe {
-                tiles: Some(side),
+                tile_px: Some(side),
                 ..own.clone()
             },
         )
@@ -504,7 +504,7 @@ fn regions_are_judged_apart_each_with_the_references_own_region() {
         };
         let own = if name == "dinov2-tiny" {
             Recipe {
-                side: Some(70),
+                input_px: Some(70),
                 ..own
             }
         } else {
@@ -581,7 +581,7 @@ fn a_line_whose_references_are_one_picture_decides_nothing_and_says_so() {
     std::fs::copy(pictures.join("good_a.png"), &copy).expect("copied");
     let text = format!(
         "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
-         [recipe]\nname = \"nut\"\nsize = 70\nreferences = [{:?}, \"copy.png\"]\nthreshold = \"auto\"\n\
+         [recipe]\nname = \"nut\"\ninput_px = 70\nreferences = [{:?}, \"copy.png\"]\nthreshold = \"auto\"\n\
          [[camera]]\nname = \"top\"\nkind = \"folder\"\nlocation = {pictures:?}\nfps = 0\n[mqtt]\nport = {}\n",
         pictures.join("good_a.png"),
         broker.port
@@ -616,7 +616,7 @@ fn a_line_names_all_its_bad_references_at_once() {
         std::fs::write(folder.path().join(name), "hello").expect("written");
     }
     let text = "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
-                [recipe]\nname = \"nut\"\nsize = 70\nreferences = [\"a.png\", \"b.jpg\"]\n\
+                [recipe]\nname = \"nut\"\ninput_px = 70\nreferences = [\"a.png\", \"b.jpg\"]\n\
                 [[camera]]\nname = \"top\"\nkind = \"test\"\n";
     let line = folder.path().join("line.toml");
     std::fs::write(&line, text).expect("written");
@@ -643,7 +643,7 @@ fn references_that_show_nothing_are_refused() {
     }
     let text = format!(
         "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
-         [recipe]\nname = \"nut\"\nsize = 70\nreferences = [{:?}, \"black.png\", \"grey.png\", \"white.png\"]\n\
+         [recipe]\nname = \"nut\"\ninput_px = 70\nreferences = [{:?}, \"black.png\", \"grey.png\", \"white.png\"]\n\
          [[camera]]\nname = \"top\"\nkind = \"test\"\n",
         golden("open-clip-tiny").join("good_a.png")
     );

@@ -71,13 +71,14 @@ const WRONG_LINES: &[(&str, &str)] = &[
         "threshold = \"auto\"",
         "threshold = \"auto\"\nauto_factor = inf",
     ),
-    ("size = 70", "size = \"big\""),
-    ("size = 70", "size = 71"),
-    ("size = 70", "sise = 70"),
-    ("size = 70", "size = 70\ncrop = [0, 0, 0, 9]"),
+    ("input_px = 70", "input_px = \"big\""),
+    ("input_px = 70", "input_px = 71"),
+    ("input_px = 70", "inptu_px = 70"),
+    ("input_px = 70", "size = 70\ntiles = 480"),
+    ("input_px = 70", "input_px = 70\ncrop = [0, 0, 0, 9]"),
     (
-        "size = 70",
-        "size = 70\nself_test = { good = \"none.png\", bad = \"words.png\" }",
+        "input_px = 70",
+        "input_px = 70\nself_test = { good = \"none.png\", bad = \"words.png\" }",
     ),
     ("good_a.png", "good_z.png"),
     ("\"<golden>/open-clip-tiny/good_a.png\"", "\"words.png\""),
@@ -138,7 +139,9 @@ const WRONG_COMMANDS: &[&str] = &[
     "inspect --model dinov2-tiny good.png",
     "inspect --model dinov2-tiny --reference good.png none.png words.png empty",
     "inspect --model dinov2-tiny --reference words.png good.png",
-    "inspect --model dinov2-tiny --reference good.png --size 71 --block 9 good.png",
+    "inspect --model dinov2-tiny --reference good.png --input-px 71 --block 9 good.png",
+    "inspect --model dinov2-tiny --reference good.png --size 70 good.png",
+    "inspect --model dinov2-tiny --reference good.png --tiles 70 good.png",
     "inspect --model dinov2-tiny --reference good.png --crop 0,0,0,9 good.png",
     "inspect --model dinov2-tiny --reference good.png --crop 0,0,900,900 good.png",
     "inspect --model dinov2-tiny --reference good.png --maps patch,six good.png",
@@ -406,7 +409,8 @@ fn write_line_of_two(folder: &Path, port: u16) {
         .lines()
         .find(|line| line.starts_with("references"))
         .expect("it has some");
-    let bolt = format!("name = \"bolt\"\nrevision = 4\nsize = 98\nthreshold = 1.5\n{references}\n");
+    let bolt =
+        format!("name = \"bolt\"\nrevision = 4\ninput_px = 98\nthreshold = 1.5\n{references}\n");
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
     let line = line.replace("[mqtt]", "[mqtt]\ntimed_reject = true");
     std::fs::write(&file, format!("recipes = [\"bolt.toml\"]\n{line}")).expect("written");

@@ -130,7 +130,7 @@ fn failing(
         let scores: Vec<f32> = scores.collect();
         println!(
             "tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}",
-            recipe.tiles
+            recipe.tile_px
         );
         scores
             .into_iter()
@@ -144,7 +144,7 @@ fn told(folder: &Path, model: &ModelFolder, recipe: &str) -> [f64; 2] {
     let broker = Broker::start(free_port());
     let text = format!(
         "prefix = \"plant\"\nstation = \"box\"\nmodel = {:?}\n\
-         [recipe]\nname = \"plastic\"\nsize = 224\ncrop = [0, 0, {WIDTH}, {HEIGHT}]\nreferences = [\"good\"]\n\
+         [recipe]\nname = \"plastic\"\ninput_px = 224\ncrop = [0, 0, {WIDTH}, {HEIGHT}]\nreferences = [\"good\"]\n\
          threshold = \"auto\"\nauto_factor = {AUTO_FACTOR}\n{recipe}\n[[camera]]\nname = \"top\"\nkind = \"folder\"\nlocation = \"good\"\n\
          mm_per_pixel = 0.05\n[mqtt]\nport = {}\n",
         model.path, broker.port
@@ -201,7 +201,7 @@ fn a_dent_of_12_pixels_is_missed_without_tiles_found_with_them_and_check_had_sai
     }
     for (tiles, found) in [(None, 0), (Some(384), SHOWN)] {
         let key = tiles
-            .map(|side| format!("tiles = {side}"))
+            .map(|side| format!("tile_px = {side}"))
             .unwrap_or_default();
         let smallest = told(folder.path(), &model, &key);
         assert_eq!(
@@ -215,9 +215,9 @@ fn a_dent_of_12_pixels_is_missed_without_tiles_found_with_them_and_check_had_sai
             ..Region::default()
         }];
         let recipe = Recipe {
-            side: Some(224),
+            input_px: Some(224),
             block: Some(block),
-            tiles,
+            tile_px: tiles,
             regions,
             ..Recipe::new(None)
         };

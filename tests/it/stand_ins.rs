@@ -1,4 +1,4 @@
-//! cudarc's own code on whatever `libcuda` there is: a GPU's, or the stand-in of `tools/with-stand-ins`, which must behave
+//! cudarc's own code on whatever `libcuda` there is: a GPU's, or the stand-in of `tools/gpu/with-stand-ins`, which must behave
 //! as a GPU does, refusals included. Without one these tests say so and pass; with `WINSPECT_REQUIRE_GPU=1` they fail.
 //! What only the stand-in can do (faults on demand, watching memory) is tested where it is the stand-in.
 
@@ -26,7 +26,7 @@ fn present() -> bool {
             std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
             "WINSPECT_REQUIRE_GPU is set, and there is no libcuda"
         );
-        eprintln!("skipped: no libcuda; run it under tools/with-stand-ins");
+        eprintln!("skipped: no libcuda; run it under tools/gpu/with-stand-ins");
     }
     present
 }

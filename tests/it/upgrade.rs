@@ -28,7 +28,8 @@ fn write_old_line(folder: &Path, port: u16, store: &str) {
         .lines()
         .find(|line| line.starts_with("references"))
         .expect("it has some");
-    let bolt = format!("name = \"bolt\"\nrevision = 4\nsize = 70\nthreshold = 1.5\n{references}\n");
+    let bolt =
+        format!("name = \"bolt\"\nrevision = 4\ninput_px = 70\nthreshold = 1.5\n{references}\n");
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
     std::fs::write(&file, format!("recipes = [\"bolt.toml\"]\n{line}")).expect("written");
 }

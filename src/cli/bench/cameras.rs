@@ -48,7 +48,7 @@ pub struct CamerasArguments {
     format: String,
     /// The encoder's input side in pixels
     #[arg(long, default_value_t = 224, value_parser = clap::value_parser!(u16).range(16..=2048))]
-    size: u16,
+    input_px: u16,
 }
 
 pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
@@ -67,8 +67,8 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     let maker = PixelMaker::new(
         None,
         Fit::Squash,
-        arguments.size.into(),
-        &spec(arguments.size.into()),
+        arguments.input_px.into(),
+        &spec(arguments.input_px.into()),
     );
     let inspector = thread::spawn(move || inspect(&intake, maker));
     let ends = sources
@@ -306,7 +306,7 @@ fn tell(
     );
     let line = json!({
         "cameras": arguments.cameras, "fps": arguments.fps, "width": arguments.width, "height": arguments.height,
-        "format": arguments.format, "size": arguments.size, "seconds": spent.wall.as_secs_f64(), "cores": cores,
+        "format": arguments.format, "input_px": arguments.input_px, "seconds": spent.wall.as_secs_f64(), "cores": cores,
         "cpu_ms": stages.iter().map(|(name, ms)| ((*name).to_owned(), json!(ms))).collect::<serde_json::Map<_, _>>(),
         "sent": sent, "captured": captured, "judged": judged, "replaced": replaced, "missed": missed, "balanced": balanced,
         "latency_p50_ms": latency(50), "latency_p99_ms": latency(99), "cpu_share": share, "rss_peak_mb": peak,

@@ -74,7 +74,7 @@ const FOLDERS: [&str; 3] = ["", "tensorrt", "tensorrt-rtx"];
 
 const WAY_OUT: &str = "install TensorRT 10 or 11 (Jetson: it comes with JetPack, apt-get install tensorrt; else \
     NVIDIA's apt repository, apt-get install libnvinfer10 libnvonnxparsers10) or, for RTX cards, run \
-    tools/fetch-tensorrt-rtx (PyPI's tensorrt-rtx-cu13-libs); backend = \"onnx\" needs none of it";
+    tools/gpu/fetch-tensorrt-rtx (PyPI's tensorrt-rtx-cu13-libs); backend = \"onnx\" needs none of it";
 
 impl Library {
     /// Loads the library of the configured folder; else the first, full ones before RTX, of [`library_folders`] and the

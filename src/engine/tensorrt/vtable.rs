@@ -13,7 +13,7 @@
 //!
 //! Tables only grow at their end within 10.x, and within 11.x; 11.0 dropped what 10 had deprecated, so there are two.
 //! TensorRT-RTX 1.5 and newer have the table of 11 and functions of their own behind it; 1.3 and 1.4 are a third kind,
-//! which is refused. `tools/check_trt_slots.py` compares all of it with headers; it was done for 10.1 to 10.16, 11.0,
+//! which is refused. `tools/gpu/check_trt_slots.py` compares all of it with headers; it was done for 10.1 to 10.16, 11.0,
 //! 11.1, 11.4 and RTX 1.5 to 1.7.
 
 /// The slots of one kind of library. Each says which function it is; the check reads that.

@@ -194,10 +194,10 @@ mod tests {
         if !library.exists() {
             assert!(
                 std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(),
-                "run tools/fetch-nvrtc"
+                "run tools/gpu/fetch-nvrtc"
             );
             return eprintln!(
-                "skipped: no {}; tools/fetch-nvrtc brings it",
+                "skipped: no {}; tools/gpu/fetch-nvrtc brings it",
                 library.display()
             );
         }

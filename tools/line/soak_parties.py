@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from processes import end, free_port, listens, start, until
+from processes import WINSPECT, end, free_port, listens, start, until
 
 TOPICS = "soak/box"
 CAMERAS = ("belt", "ball")
@@ -160,7 +160,7 @@ class Daemon:
         # The monotonic clock, by which deadlines go, is not moved: no step moves it.
         clock = {"LD_PRELOAD": FAKETIME[0], "FAKETIME_TIMESTAMP_FILE": f"{self.folder}/clock",
                  "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if FAKETIME else {}
-        self.child = start(["target/release/winspect", "run", f"{self.folder}/{self.config}.toml"],
+        self.child = start([WINSPECT, "run", f"{self.folder}/{self.config}.toml"],
                            stdout=subprocess.PIPE, stderr=self.log, env=os.environ | clock)
         self.born, self.rss = time.monotonic(), []
 

@@ -2,9 +2,9 @@
 
 import unittest
 
-from gpu_check_report import MAIN, PYTORCH, page, report
-from gpu_check_run import bench, parsed, tests
-from gpu_check_torch import GRID, SCALES, windows
+from report import MAIN, PYTORCH, page, report
+from steps import bench, parsed, tests
+from pytorch import GRID, SCALES, windows
 
 MACHINE = {"commit": "abc", "date": "2026-01-01", "cpu": "a processor", "cores": 4, "kernel": "6", "gpu": {"name": "NVIDIA H200"}}
 FRAME = {"frame_p50_ms": 2.0, "frame_p99_ms": 5.0, "kernels_ms": 0.1, "network_ms": 1.7, "kernels_percent": 5.6, "backend": "b",

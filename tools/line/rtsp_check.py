@@ -1,4 +1,4 @@
-"""Runs what tools/rtsp-check describes, counts as a foreign client sees it, and judges the run in one JSON line."""
+"""Runs what tools/line/rtsp-check describes, counts as a foreign client sees it, and judges the run in one JSON line."""
 
 import argparse
 import collections
@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from processes import end, end_all, free_port, listens, start, until
+from processes import CONVEYOR, WINSPECT, end, end_all, free_port, listens, start, until
 
 SETTLED_S, GROWTH_MAX_MB = 60, 20  # memory may grow by so much after so long
 AWAY_S = 3  # how long a killed server stays away
@@ -25,7 +25,7 @@ def say(words):
     print(f"rtsp-check: {words}", file=sys.stderr, flush=True)
 
 
-parser = argparse.ArgumentParser(prog="tools/rtsp-check")
+parser = argparse.ArgumentParser(prog="tools/line/rtsp-check")
 parser.add_argument("--seconds", type=int, required=True)
 parser.add_argument("--restarts", type=int, required=True)
 parser.add_argument("pictures")
@@ -83,10 +83,10 @@ def rss_mb(pid):
 
 def model(folder):
     if os.path.exists("engines/dinov2-small-focus/model.toml"):
-        return os.path.abspath("engines/dinov2-small-focus"), 'size = 224\nblock = 9\nmaps = ["patch"]'
-    subprocess.run(["target/release/winspect", "model", "import", "tests/golden/dinov2-tiny", f"{folder}/model"],
+        return os.path.abspath("engines/dinov2-small-focus"), 'input_px = 224\nblock = 9\nmaps = ["patch"]'
+    subprocess.run([WINSPECT, "model", "import", "tests/golden/dinov2-tiny", f"{folder}/model"],
                    check=True, stdout=sys.stderr)
-    return f"{folder}/model", "size = 70"
+    return f"{folder}/model", "input_px = 70"
 
 
 def references():
@@ -96,7 +96,7 @@ def references():
 
 
 def conveyor(port):
-    server = start(["target/release/examples/conveyor", "--port", str(port), "--loop", "--fps", "10",
+    server = start([CONVEYOR, "--port", str(port), "--loop", "--fps", "10",
                     arguments.pictures], stdout=subprocess.PIPE)
     return server, server.stdout.readline().strip()
 
@@ -139,7 +139,7 @@ def check(folder):
                    f'[recipe]\nname = "check"\n{recipe}\nreferences = {json.dumps(references())}\nthreshold = "auto"\n'
                    f'[[camera]]\nname = "top"\nkind = "rtsp"\nlocation = "{url}"\n'
                    f'[mqtt]\nport = {broker_port}\nheatmaps = "none"\n')
-    daemon = start(["target/release/winspect", "run", f"{folder}/line.toml"], stdout=subprocess.PIPE)
+    daemon = start([WINSPECT, "run", f"{folder}/line.toml"], stdout=subprocess.PIPE)
     settled, rss_end = watch(daemon, server, rtsp_port)
     daemon.send_signal(signal.SIGTERM)
     counters = json.loads(daemon.communicate(timeout=30)[0])

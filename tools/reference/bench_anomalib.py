@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WINSPECT = ROOT / "target/release/winspect"
 WORK = ROOT / "target/bench-anomalib"
 SEED, SHOTS, CLASS = 20, 4, "metal nut"
@@ -39,16 +39,16 @@ def forget_peak(pid):
 
 def worker(threads):
     """anomalib's side: a word on standard input, a JSON line back."""
-    import check_models
+    import reference_models
     import torch
     from check_open_clip import pillow_pixels
 
     torch.set_num_threads(threads)
-    clip, spec = check_models.open_clip_model(WORK / "hub")
+    clip, spec = reference_models.open_clip_model(WORK / "hub")
     pixels = lambda name: pillow_pixels(WORK / f"{name}.png", 240, spec)
     picture, references = pixels("picture")[None], torch.stack([pixels(f"good_{i}") for i in range(SHOTS)])
     # One copy of the weights for both.
-    models = {"zero": check_models.anomalib_of(clip, CLASS), "few": check_models.anomalib_of(clip, CLASS)}
+    models = {"zero": reference_models.anomalib_of(clip, CLASS), "few": reference_models.anomalib_of(clip, CLASS)}
     models["few"].setup(reference_images=references)
     a, b = torch.rand(2, 2048, 2048)
     print(json.dumps({"ready": peak_mb("self")}), flush=True)
@@ -64,7 +64,7 @@ def worker(threads):
 class Anomalib:
     def __init__(self, threads):
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-W", "ignore", __file__, "--worker", "--threads", str(threads)]
+        command = [sys.executable, "-B", "-W", "ignore", __file__, "--worker", "--threads", str(threads)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, **pipes, env=environment)
         self.life_mb = self.answer()["ready"]
@@ -111,7 +111,7 @@ def winspect_once(few, threads):
 
 def prepare():
     """The weights and pictures, drawn once."""
-    from check_models import OpenClip
+    from reference_models import OpenClip
     from check_open_clip import PLUS_240, draw
 
     if not (WORK / "hub/open_clip_model.safetensors").exists():

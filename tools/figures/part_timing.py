@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 
-from processes import end_all, free_port, listens, start, until
+from processes import WINSPECT, end_all, free_port, listens, start, until
 
 PARTS = 10
 LINE = """prefix = "plant"
@@ -21,7 +21,7 @@ station = "box"
 model = {model}
 [recipe]
 name = "timing"
-size = 224
+input_px = 224
 block = 9
 maps = ["patch"]
 references = [{references}]
@@ -73,7 +73,7 @@ def run(folder, model):
     picture = pathlib.Path("tests/golden/open-clip-tiny/good_a.png").resolve()
     text = LINE.format(model=json.dumps(str(model)), references=json.dumps(str(picture)), port=port)
     (folder / "line.toml").write_text(text)
-    start(["target/release/winspect", "run", str(folder / "line.toml")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    start([WINSPECT, "run", str(folder / "line.toml")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     until(lambda: any("camera/top/status" in topic for _, topic, _ in seen), 60, "the camera does not come")
     time.sleep(2)
     sender = start(["mosquitto_pub", "-p", str(port), "-q", "1", "-t", "plant/box/cmd/trigger", "-l"], stdin=subprocess.PIPE)

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-from processes import end, end_all, free_port, listens, start, until
+from processes import CONVEYOR, WINSPECT, end, end_all, free_port, listens, start, until
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--seconds", type=float, default=0)
@@ -26,9 +26,9 @@ parser.add_argument("--winclip", action="store_true")
 arguments = parser.parse_args()
 
 # Threads of this cloth are a few pixels wide: at 224 pixels their faults are lost (image AUROC 0.69 against 0.99 here).
-DINO = ["--size", "448", "--block", "6", "--maps", "patch", "--reference", "demo/good"]
+DINO = ["--input-px", "448", "--block", "6", "--maps", "patch", "--reference", "demo/good"]
 RECIPES = {
-    False: ("../engines/dinov2-small-focus", 'size = 448\nblock = 6\nmaps = ["patch"]\nreferences = ["good"]\nthreshold = "auto"'),
+    False: ("../engines/dinov2-small-focus", 'input_px = 448\nblock = 6\nmaps = ["patch"]\nreferences = ["good"]\nthreshold = "auto"'),
     # Words alone know no scale of this part: the middle of the softmax, not calibrated.
     True: ("../engines/vit-b-16-plus-240", 'class_name = "woven textile"\nthreshold = 0.5'),
 }
@@ -111,7 +111,7 @@ def run():
     port = free_port()
     start(["mosquitto", "-p", str(port)], stderr=open("demo/mosquitto.log", "w"))
     until(lambda: listens(port), 20, "demo: mosquitto did not listen (demo/mosquitto.log)")
-    conveyor = start(["target/release/examples/conveyor", "--port", "0", "--loop", "--fps", "4", "--frames-per-picture", "1",
+    conveyor = start([CONVEYOR, "--port", "0", "--loop", "--fps", "4", "--frames-per-picture", "1",
                       "--schedule", "demo/schedule.jsonl", "demo/stream"], stdout=subprocess.PIPE)
     url = conveyor.stdout.readline().strip()
     model, recipe = RECIPES[arguments.winclip]
@@ -120,7 +120,7 @@ def run():
                                deadline=5000 if arguments.winclip else 1000))
     listener = start(["mosquitto_sub", "-p", str(port), "-q", "1", "-t", "demo/box/result"], stdout=subprocess.PIPE)
     table = Table(Schedule("demo/schedule.jsonl"))
-    daemon = start(["target/release/winspect", "run", "demo/line.toml"], stdout=subprocess.PIPE)
+    daemon = start([WINSPECT, "run", "demo/line.toml"], stdout=subprocess.PIPE)
     reader = threading.Thread(target=lambda: [table.show(line) for line in listener.stdout], daemon=True)
     print(f"demo: the camera is {url}, the broker 127.0.0.1:{port}, overlays go to demo/overlays", flush=True)
     print("  seq picture          truth says      score  threshold", flush=True)
@@ -145,7 +145,7 @@ def run():
 def control(parts):
     """The same pictures judged by random weights: what pixel statistics alone tell."""
     print("demo: judging the same pictures with random weights, as a control", flush=True)
-    judged = subprocess.run(["target/release/winspect", "inspect", "--model", "engines/dinov2-small-random", *DINO, "demo/stream"],
+    judged = subprocess.run([WINSPECT, "inspect", "--model", "engines/dinov2-small-random", *DINO, "demo/stream"],
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     scores = {os.path.basename(line["path"]): line["score"] for line in map(json.loads, judged.stdout.splitlines())}
     return {part: scores[part] for part in parts if part in scores}

@@ -5,7 +5,7 @@ each, random weights of a fixed seed. Twice: as open_clip computes it, and askin
 block of the windows, as winspect's graph does. Each as PyTorch runs it and as a CUDA graph, by the device's clock, from
 pixels on the device to embeddings there: no picture, no copy, no score.
 
-    python3 gpu_check_torch.py [--device cpu --runs 1]
+    python3 pytorch.py [--device cpu --runs 1]
 
 One JSON line; without PyTorch or a GPU it says why, and ends with 69.
 """

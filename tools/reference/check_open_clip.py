@@ -15,16 +15,16 @@ import sys
 import time
 from pathlib import Path
 
-import check_models
+import reference_models
 import numpy as np
 import torch
 import winclip_formulas as formulas
-from check_models import OpenClip, TransformersClip, TransformersDino
+from reference_models import OpenClip, TransformersClip, TransformersDino
 from PIL import Image
 from safetensors.numpy import load_file
 from torchvision import transforms
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WINSPECT = ROOT / "target/release/winspect"
 WORK = ROOT / "target/check-open-clip"
 REFERENCES = ["good_a", "good_b"]
@@ -247,7 +247,7 @@ def own_features(encoder, golden, ours, picture, *more):
 
 def compare_anomalib(ledger, encoder, golden, ours, names, few, class_name):
     """anomalib's own forward pass: its score, and its enlarged map."""
-    model = check_models.anomalib_of(copy.deepcopy(encoder.model), class_name)
+    model = reference_models.anomalib_of(copy.deepcopy(encoder.model), class_name)
     if few:
         model.setup(reference_images=torch.stack([golden["png", r][0] for r in REFERENCES]))
     run = "few_shot2" if few else "zero_shot"
@@ -274,7 +274,7 @@ def check_dino(name, config, dtype, runs, seed):
             golden["png", picture] = (pixels, encoder.encode(pixels, block))
         for maps in (["patch"], ["patch", 2, 3], [3]):
             listed = ",".join(map(str, maps))
-            ours = inspect(folder, folder / "model", folder / "pictures", names, True, "--size", side, "--block", block,
+            ours = inspect(folder, folder / "model", folder / "pictures", names, True, "--input-px", side, "--block", block,
                            "--maps", listed)  # fmt: skip
             for picture in names:
                 golden["own", picture] = own_features(encoder, golden, ours, picture, block)

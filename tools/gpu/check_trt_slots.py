@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Checks the slot tables of src/engine/tensorrt/slots.rs against TensorRT's headers.
 
-    tools/check_trt_slots.py              the headers that the crate trtx-sys carries (TensorRT 11, TensorRT-RTX),
+    tools/gpu/check_trt_slots.py              the headers that the crate trtx-sys carries (TensorRT 11, TensorRT-RTX),
                                           fetched by cargo into target/trt-headers
-    tools/check_trt_slots.py FOLDER ...   headers of an installed TensorRT, such as /usr/include/aarch64-linux-gnu
+    tools/gpu/check_trt_slots.py FOLDER ...   headers of an installed TensorRT, such as /usr/include/aarch64-linux-gnu
 
 A virtual function's slot is its place among the virtual functions of its class, in order of declaration; a virtual
 destructor takes two. One line for each folder; exits 1 when a slot is another one.
@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TABLES = ROOT / "src/engine/tensorrt/slots.rs"
 CRATE = "trtx-sys"
 VERSION = "=0.9.1"

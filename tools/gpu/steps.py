@@ -1,7 +1,7 @@
 """What `run` of a folder packed by tools/gpu-check does once that is unpacked: every step under its own time limit, each
 with a line of result also when others fail, the most valuable ones first, none begun that the time left would cut.
 
-    python3 gpu_check_run.py ROOT OUT --ends EPOCH [--stand-ins]
+    python3 steps.py ROOT OUT --ends EPOCH [--stand-ins]
 
 Writes OUT/report.json, OUT/report.md and OUT/output.txt (all that the steps said). Ends with 0 when every step that was
 run passed, with 1 otherwise.
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-import gpu_check_report
+from report import page, report
 
 NVRTC = ("libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12")
 # Where containers and the CUDA toolkit put what the loader does not know.
@@ -181,7 +181,7 @@ class Check:
         ran = self.tensorrt()
         self.bench("kernels and graph, no network, 4 references", "fp16", 4, ["--without-network"])
         self.bench("kernels and graph, no network, zero-shot", "fp16", 0, ["--without-network"])
-        command = [sys.executable, self.steps.root / "gpu_check_torch.py"]
+        command = [sys.executable, "-B", self.steps.root / "pytorch.py"]
         self.steps.run("PyTorch fp16", command, 60, needs=20, tell=torch, absent=69)
         self.test()
         if ran:
@@ -246,7 +246,7 @@ class Check:
 
     def test(self):
         """With a GPU required: what finds none fails."""
-        needed = {"WINSPECT_REQUIRE_GPU": "1"}
+        needed = {"WINSPECT_REQUIRE": "gpu", "WINSPECT_REQUIRE_GPU": "1"}
         for name, program, only in (("tests of the kernels and the engine", "test-lib", "engine::"),
                                     ("tests of the driver", "test-it", "stand_ins::"),
                                     ("tests of the GPU path", "test-it", "gpu::")):
@@ -314,9 +314,9 @@ def main():
         try:
             check.all()
         finally:
-            report = gpu_check_report.report(machine, steps.results)
-            (arguments.out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-            (arguments.out / "report.md").write_text(gpu_check_report.page(report), encoding="utf-8")
+            made = report(machine, steps.results)
+            (arguments.out / "report.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+            (arguments.out / "report.md").write_text(page(made), encoding="utf-8")
     return 1 if any(result["state"] in ("failed", "timed out") for result in steps.results) else 0
 
 

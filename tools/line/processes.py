@@ -1,8 +1,14 @@
 """Child processes that end with the script that started them, and free ports: what the demo and the checks share."""
 
+import os
 import socket
 import subprocess
 import time
+
+# Folder of the programs that a script runs. The script that built them names another one.
+PROGRAMS = os.environ.get("WINSPECT_PROGRAMS", "target/release")
+WINSPECT = f"{PROGRAMS}/winspect"
+CONVEYOR = f"{PROGRAMS}/examples/conveyor"
 
 children = []
 

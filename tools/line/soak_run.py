@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from processes import end, end_all, free_port, listens, start, until
+from processes import CONVEYOR, WINSPECT, end, end_all, free_port, listens, start, until
 from soak_audit import Audit, Faults
 from soak_link import Link
 from soak_parties import CAMERAS, FAKETIME, Auditor, Broker, Daemon, Sender, say
@@ -30,7 +30,7 @@ station = "box"
 model = "model"
 [recipe]
 name = "nut"
-size = 70
+input_px = 70
 references = [{references}]
 threshold = "auto"
 [[camera]]
@@ -97,7 +97,7 @@ class Soak:
                                    gate_ms=int(1000 * GATE_S)))
 
     def begin(self):
-        subprocess.run(["target/release/winspect", "model", "import", "tests/golden/dinov2-tiny", f"{self.folder}/model"],
+        subprocess.run([WINSPECT, "model", "import", "tests/golden/dinov2-tiny", f"{self.folder}/model"],
                        check=True, stdout=subprocess.DEVNULL)
         self.start_camera()
         Auditor(self.broker.port, self.audit)
@@ -110,7 +110,7 @@ class Soak:
         self.recover(span)
 
     def start_camera(self):
-        self.camera = start(["target/release/examples/conveyor", "--port", str(self.camera_port), "--loop", "--fps", "20",
+        self.camera = start([CONVEYOR, "--port", str(self.camera_port), "--loop", "--fps", "20",
                              "--frames-per-picture", "5", "--size", "256x256", "tests/golden/open-clip-tiny"],
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: listens(self.camera_port), 20, "soak: the conveyor did not listen")

@@ -1,0 +1,129 @@
+//! A whole line out of its file: the keys at the top, and the order in which the tables are read.
+
+use super::camera::{self, CameraConfig};
+use super::recipe::{self, RecipeConfig};
+use super::table::TableReader;
+use super::{mqtt, source, store, topic};
+use crate::base::problems::Problems;
+use crate::engine::select::Engines;
+use crate::mqtt::MqttSettings;
+use crate::store::StoreSettings;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A whole line, checked: holding one is proof that every value is in its range.
+#[derive(Debug, Clone)]
+pub struct LineConfig {
+    /// First levels of every topic: `<prefix>/<station>/...`.
+    pub prefix: String,
+    /// The line's name: one level of a topic.
+    pub station: String,
+    /// An imported model folder.
+    pub model: PathBuf,
+    /// The engine that judges, and where its libraries are.
+    pub engines: Engines,
+    /// Pictures that go through the encoder together at most, where they wait.
+    pub batch: usize,
+    /// The recipe that judges first.
+    pub recipe: RecipeConfig,
+    /// Recipes that a command can select beside the first; all names differ.
+    pub recipes: Vec<RecipeConfig>,
+    /// At least one; names are unique.
+    pub cameras: Vec<CameraConfig>,
+    /// The broker, and what it gets.
+    pub mqtt: MqttSettings,
+    /// Where parts and results are kept, and how long.
+    pub store: StoreSettings,
+    /// A folder that heat-map overlays are also written to, the newest of each camera kept.
+    pub overlays: Option<PathBuf>,
+}
+
+/// Reads, overlays the environment, checks.
+///
+/// # Errors
+/// All problems, each with the path of its key.
+pub fn load(path: &Path) -> Result<LineConfig, Problems> {
+    read(path, source::environment())
+}
+
+/// Does as [`load`] with an environment of the caller's.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig, Problems> {
+    let mut problems = Problems::new();
+    let Some(value) = source::line_file(path, environment, &mut problems) else {
+        return Err(problems);
+    };
+    let base = path.parent().unwrap_or(Path::new("."));
+    let line = line(value, base, &mut problems);
+    problems.into_result().map(|()| line)
+}
+
+fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
+    let mut table = TableReader::new("", value, problems);
+    let prefix = table.required("prefix");
+    let station = table.required("station");
+    table.check("prefix", topic::check_levels(&prefix));
+    table.check("station", topic::check_level(&station));
+    let model = base.join(table.required("model"));
+    let engines = engines(&mut table, base);
+    let batch = table.whole("batch", 1, 64).unwrap_or(1) as usize;
+    let overlays = table.path("overlays", base);
+    let first = table.take("recipe");
+    let others = table.texts("recipes");
+    let cameras = table.take("camera");
+    let mqtt = table.take("mqtt").unwrap_or(Value::Null);
+    let store = table.take("store").unwrap_or(Value::Null);
+    table.finish();
+
+    let recipe = recipe::recipe(first, base, problems);
+    let recipes = recipe::recipes(others, &recipe, base, problems);
+    let cameras = camera::cameras(cameras, base, problems);
+    let mqtt = mqtt::settings(mqtt, &station, base, problems);
+    check_timed_reject(&mqtt.link, &cameras, problems);
+    let store = store::settings(store, &station, mqtt.reject_window, base, problems);
+    LineConfig {
+        prefix,
+        station,
+        model,
+        engines,
+        batch,
+        recipe,
+        recipes,
+        cameras,
+        mqtt: mqtt.link,
+        store,
+        overlays,
+    }
+}
+
+fn engines(table: &mut TableReader, base: &Path) -> Engines {
+    let backend = table.choice("backend", "\"auto\", \"onnx\", \"tensorrt\"");
+    let precision = table.choice("precision", "\"fp16\", \"fp32\"");
+    let onnxruntime = table.path("onnxruntime", base);
+    let threads = table.whole("threads", 1, 1024);
+    let tensorrt = table.path("tensorrt", base);
+    Engines {
+        backend: backend.unwrap_or_default(),
+        precision: precision.unwrap_or_default(),
+        onnxruntime,
+        threads: threads.map(|count| count as usize),
+        tensorrt,
+        ..Engines::default()
+    }
+}
+
+/// A message at the gate needs a camera that says when a part is there.
+fn check_timed_reject(mqtt: &MqttSettings, cameras: &[CameraConfig], problems: &mut Problems) {
+    let has_gate = cameras
+        .iter()
+        .any(|camera| camera.terms.reject_after.is_some());
+    if mqtt.timed_reject && !cameras.is_empty() && !has_gate {
+        problems.note(
+            "mqtt.timed_reject",
+            "no camera says when a part is at the gate; give one reject_after_ms, \
+             or belt_mm_s and reject_mm",
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! `[store]`: where parts and results are kept, and how long.
+
+use super::table::TableReader;
+use crate::base::problems::Problems;
+use crate::store::StoreSettings;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Reads `[store]`; `reject_window` comes from `[mqtt]`.
+pub fn settings(
+    value: Value,
+    station: &str,
+    reject_window: Duration,
+    base: &Path,
+    problems: &mut Problems,
+) -> StoreSettings {
+    let mut table = TableReader::new("store", value, problems);
+    let file = table.path("file", base);
+    let sync = table.choice("sync", "\"full\", \"normal\"");
+    let waiting_max = table.whole("waiting_max", 1, 100_000_000);
+    let keep_days = table.whole("keep_days", 0, 36_500).unwrap_or(30);
+    let keep_mb = table.whole("keep_mb", 1, 10_000_000).unwrap_or(1000);
+    table.finish();
+    StoreSettings {
+        file: file.unwrap_or_else(|| usual_file(station, base)),
+        sync: sync.unwrap_or_default(),
+        waiting_max: waiting_max.unwrap_or(1_000_000),
+        keep: DAY * keep_days as u32,
+        keep_bytes: keep_mb << 20,
+        reject_window,
+    }
+}
+
+/// Under systemd the store is in the service's state directory, else beside the line's file.
+fn usual_file(station: &str, base: &Path) -> PathBuf {
+    let service = std::env::var_os("STATE_DIRECTORY");
+    let folder = service.map_or_else(|| base.to_owned(), PathBuf::from);
+    folder.join(format!("{station}.db"))
+}

@@ -1,0 +1,22 @@
+//! `threshold`, of a recipe or of one of its regions.
+
+use super::recipe::Threshold;
+use super::table::{TableReader, number};
+
+/// Reads a table's own threshold; `None` where it has none, or a wrong one.
+pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold> {
+    let value = table.take("threshold")?;
+    if value == "auto" {
+        return Some(Threshold::Auto {
+            factor: auto_factor,
+        });
+    }
+    let given = number(&value).filter(|given| (0.0..=2.0).contains(given));
+    if given.is_none() {
+        table.note(
+            "threshold",
+            format!("must be \"auto\" or a number from 0 to 2, got {value}"),
+        );
+    }
+    given.map(|given| Threshold::Fixed(given as f32))
+}

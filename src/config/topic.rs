@@ -1,0 +1,29 @@
+//! Words of a configuration that become part of an MQTT topic.
+
+/// Checks one level of a topic, such as a camera's name.
+///
+/// # Errors
+/// What the words must be, with the words.
+pub fn check_level(words: &str) -> Result<(), String> {
+    check(words, !words.contains('/'), "/")
+}
+
+/// Checks several levels of a topic, such as the prefix of all.
+///
+/// # Errors
+/// What the words must be, with the words.
+pub fn check_levels(words: &str) -> Result<(), String> {
+    let has_empty_level = words.split('/').any(str::is_empty);
+    check(words, !has_empty_level, "an empty level")
+}
+
+/// Empty words are fine here: their absence is told already.
+fn check(words: &str, are_levels_right: bool, what_of_levels: &str) -> Result<(), String> {
+    let has_wildcard = words.contains(['+', '#']) || words.contains(char::is_control);
+    if words.is_empty() || (are_levels_right && !has_wildcard && !words.starts_with('$')) {
+        return Ok(());
+    }
+    Err(format!(
+        "must be part of a topic, without +, #, {what_of_levels} or a leading $; got {words:?}"
+    ))
+}

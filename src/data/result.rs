@@ -1,7 +1,7 @@
 //! A part's result as it is kept and sent: every key of the message in its order, typed, with a version.
 //!
 //! The store keeps a row as JSON with the schema in front. Two keys are missing there, because they
-//! are known when a result leaves: `historical` and `dropped_before` (`protocol::result`).
+//! are known when a result leaves: `historical` and `given_up_before` (`protocol::result`).
 
 use crate::data::frame::CapturedBy;
 use crate::data::map::Map;

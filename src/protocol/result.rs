@@ -19,16 +19,16 @@ struct ResultMessage<'a> {
     #[serde(flatten)]
     row: &'a ResultRow,
     historical: bool,
-    dropped_before: u64,
+    given_up_before: u64,
 }
 
-/// The message of `row`. `historical`: it could not be sent in time. `dropped_before`: results that
+/// The message of `row`. `historical`: it could not be sent in time. `given_up_before`: results that
 /// were given up before it, and not reported yet.
-pub fn encode(row: &ResultRow, historical: bool, dropped_before: u64) -> Vec<u8> {
+pub fn encode(row: &ResultRow, historical: bool, given_up_before: u64) -> Vec<u8> {
     encode_message(ResultMessage {
         row,
         historical,
-        dropped_before,
+        given_up_before,
     })
 }
 
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(value["defects"].as_array().map(Vec::len), Some(3));
         assert_eq!(value["map"]["side"], 16);
         assert_eq!(value["historical"], true);
-        assert_eq!(value["dropped_before"], 3);
+        assert_eq!(value["given_up_before"], 3);
         assert_eq!(value["reject"], true);
     }
 
@@ -132,7 +132,7 @@ mod tests {
         let message = String::from_utf8(encode(&row, false, 0)).expect("JSON");
         assert_eq!(
             message,
-            stored + ",\"historical\":false,\"dropped_before\":0}"
+            stored + ",\"historical\":false,\"given_up_before\":0}"
         );
     }
 }

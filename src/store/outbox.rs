@@ -24,7 +24,7 @@ pub struct OutboxEntry {
     /// End of its use to the gate; `None` when it never was of any.
     pub until: Option<Instant>,
     /// Results given up before this one and not reported yet.
-    pub dropped_before: u64,
+    pub given_up_before: u64,
     /// Stage times of the part; `None` for what was read from the file.
     pub marks: Option<Arc<StageTimes>>,
 }
@@ -36,7 +36,7 @@ impl OutboxEntry {
             key: stored.key,
             row: stored.row,
             until: None,
-            dropped_before: 0,
+            given_up_before: 0,
             marks: None,
         }
     }
@@ -96,7 +96,7 @@ impl Queues {
     }
 
     pub(super) fn put_live(&mut self, mut entry: OutboxEntry) {
-        entry.dropped_before += std::mem::take(&mut self.unreported);
+        entry.given_up_before += std::mem::take(&mut self.unreported);
         self.live.push_back(entry);
     }
 
@@ -246,7 +246,7 @@ impl Outbox {
             queues.count.acked += 1;
         } else {
             queues.gave_up(1);
-            queues.report_again(acked.dropped_before);
+            queues.report_again(acked.given_up_before);
         }
         Some(acked)
     }
@@ -306,7 +306,7 @@ mod tests {
             key,
             row: crate::data::result::tests::row("top", key).into(),
             until,
-            dropped_before: 0,
+            given_up_before: 0,
             marks: None,
         }
     }
@@ -329,10 +329,10 @@ mod tests {
         outbox.queues().gave_up(3);
         outbox.queues().put_live(waiting(4, true));
         let first = outbox.next().expect("put");
-        assert_eq!(first.dropped_before, 3);
+        assert_eq!(first.given_up_before, 3);
         outbox.ack(first.key, false);
         outbox.queues().put_live(waiting(5, true));
-        assert_eq!(outbox.next().expect("put").dropped_before, 4);
+        assert_eq!(outbox.next().expect("put").given_up_before, 4);
     }
 
     #[test]

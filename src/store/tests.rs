@@ -298,7 +298,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
         .iter()
         .find(|waiting| waiting.until.is_some())
         .expect("the new one");
-    assert_eq!((live.dropped_before, told.len()), (40, 10));
+    assert_eq!((live.given_up_before, told.len()), (40, 10));
     run.end();
 }
 

@@ -303,7 +303,7 @@ impl StoreWriter {
                 key,
                 row: row.clone(),
                 until: Some(report.part.due() + self.reject_window),
-                dropped_before: 0,
+                given_up_before: 0,
                 marks: Some(report.part.marks.clone()),
             });
             batch.rejects.extend(self.policy.reject_message(&report));
@@ -338,7 +338,7 @@ impl StoreWriter {
             return;
         }
         let spilled = queues.spill(over + LIVE_MAX / 2);
-        let dropped = spilled.iter().map(|entry| entry.dropped_before).sum();
+        let dropped = spilled.iter().map(|entry| entry.given_up_before).sum();
         queues.report_again(dropped);
         let count = spilled.len() as u64;
         if self.file.is_failing() {

@@ -149,7 +149,7 @@ impl Heard {
     fn hear(&mut self, listener: &Listener) -> Value {
         let result: Value = serde_json::from_str(&listener.wait_for("", 1)[0]).expect("JSON");
         assert_eq!(
-            (&result["historical"], &result["dropped_before"]),
+            (&result["historical"], &result["given_up_before"]),
             (&json!(false), &json!(0)),
             "{result}"
         );

@@ -119,7 +119,7 @@ impl Publisher {
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
         let live = left.filter(|left| !left.is_zero());
-        let payload = result::encode(&waiting.row, live.is_none(), waiting.dropped_before);
+        let payload = result::encode(&waiting.row, live.is_none(), waiting.given_up_before);
         let topic = self.topic(if live.is_some() {
             "result"
         } else {

@@ -95,7 +95,7 @@ pub struct LatencyMs {
     pub encode: f64,
     /// Comparing features.
     pub score: f64,
-    /// From arrival until the verdict.
+    /// Time from arrival until the verdict.
     pub total: f64,
 }
 
@@ -109,6 +109,21 @@ pub struct SmallMap {
     /// One byte a cell; base64 in JSON.
     #[serde(rename = "u8", with = "base64_bytes")]
     pub cells: Vec<u8>,
+}
+
+/// The version of a row, whatever its other keys are.
+#[derive(Deserialize)]
+struct RowVersion {
+    schema: u32,
+}
+
+/// The schema that a row names.
+///
+/// # Errors
+/// When it is no JSON, or names none.
+pub fn schema_of(text: &str) -> Result<u32, RowError> {
+    let version: RowVersion = serde_json::from_str(text)?;
+    Ok(version.schema)
 }
 
 /// A stored row that cannot be read.
@@ -154,15 +169,12 @@ impl ResultRow {
     /// # Errors
     /// When the text is no row, or one of another schema.
     pub fn from_stored(text: &str) -> Result<Self, RowError> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
+        let found = schema_of(text)?;
+        if found != SCHEMA {
+            return Err(RowError::Schema { found });
         }
-        let Version { schema } = serde_json::from_str(text)?;
-        if schema != SCHEMA {
-            return Err(RowError::Schema { found: schema });
-        }
-        Ok(serde_json::from_str(text)?)
+        let row = serde_json::from_str(text)?;
+        Ok(row)
     }
 
     /// The last levels of the topic of the newest verdict: `camera`, or `camera/region`.
@@ -178,25 +190,38 @@ impl SmallMap {
     /// `map` max-pooled to at most 16 x 16 cells, scaled by its highest value.
     pub fn of(map: &Map) -> Self {
         let side = map.side().min(MAP_SIDE_MAX);
-        let mut pooled = vec![0.0f32; side * side];
-        for (at, value) in map.values().iter().enumerate() {
-            let row = at / map.side() * side / map.side();
-            let column = at % map.side() * side / map.side();
-            let cell = &mut pooled[row * side + column];
-            *cell = cell.max(*value);
+        let pooled = max_pooled(map, side);
+        let mut scale = f32::MIN_POSITIVE;
+        for value in &pooled {
+            scale = scale.max(*value);
         }
-        let scale = pooled.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-        let cells = pooled
-            .iter()
-            .map(|value| (value / scale * 255.0).round() as u8)
-            .collect();
+        let mut cells = Vec::with_capacity(pooled.len());
+        for value in pooled {
+            let share = value / scale;
+            cells.push((share * 255.0).round() as u8);
+        }
         SmallMap { side, scale, cells }
     }
 }
 
+/// The highest value of `map` in each cell of `side * side`.
+fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
+    let mut pooled = vec![0.0f32; side * side];
+    for (at, value) in map.values().iter().enumerate() {
+        let row = at / map.side();
+        let column = at % map.side();
+        let pooled_row = row * side / map.side();
+        let pooled_column = column * side / map.side();
+        let cell = &mut pooled[pooled_row * side + pooled_column];
+        *cell = cell.max(*value);
+    }
+    pooled
+}
+
 /// Milliseconds, to a tenth.
 pub fn tenths_of_ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e4).round() / 10.0
+    let tenths = duration.as_secs_f64() * 1e4;
+    tenths.round() / 10.0
 }
 
 /// RFC 3339, UTC, milliseconds: the form of every time in a message.
@@ -216,13 +241,21 @@ mod base64_bytes {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::borrow::Cow;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&STANDARD.encode(bytes))
+    pub(super) fn serialize<S>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error>
+    where
+        S: Serializer,
+    {
+        let text = STANDARD.encode(bytes);
+        to.serialize_str(&text)
     }
 
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'a, D>(from: D) -> Result<Vec<u8>, D::Error>
+    where
+        D: Deserializer<'a>,
+    {
         let text = Cow::<str>::deserialize(from)?;
-        STANDARD.decode(text.as_bytes()).map_err(D::Error::custom)
+        let bytes = STANDARD.decode(text.as_bytes());
+        bytes.map_err(D::Error::custom)
     }
 }
 

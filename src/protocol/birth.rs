@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is the same in every message of a run, until another recipe judges.
+/// Names and settings that stay the same in a run, until another recipe judges.
 #[derive(Debug, Clone, Serialize)]
 pub struct Identity {
     /// First levels of every topic.
@@ -52,17 +52,21 @@ struct Birth<'a> {
 impl Identity {
     /// Takes over the name of the recipe that judges, and the threshold of each region.
     pub fn judged_by(&mut self, policies: &[(Option<Arc<str>>, DecisionPolicy)]) {
-        self.recipe = policies
-            .first()
-            .map_or_else(String::new, |(_, policy)| policy.recipe.to_string());
-        self.threshold = policies
-            .iter()
-            .find(|(region, _)| region.is_none())
-            .and_then(|(_, policy)| policy.threshold);
-        self.regions = policies
-            .iter()
-            .filter_map(|(region, policy)| Some((region.as_ref()?.to_string(), policy.threshold)))
-            .collect();
+        self.recipe = String::new();
+        if let Some((_, policy)) = policies.first() {
+            self.recipe = policy.recipe.to_string();
+        }
+        self.threshold = None;
+        self.regions.clear();
+        for (region, policy) in policies {
+            let threshold = policy.threshold;
+            match region {
+                Some(name) => {
+                    self.regions.insert(name.to_string(), threshold);
+                }
+                None => self.threshold = threshold,
+            }
+        }
     }
 
     /// The message `birth`, as of now.

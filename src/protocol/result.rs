@@ -32,13 +32,13 @@ pub fn encode(row: &ResultRow, historical: bool, given_up_before: u64) -> Vec<u8
     })
 }
 
-/// What the store keeps of a report.
+/// The row that the store keeps of a report.
 pub fn row(report: &Report, identity: &Identity) -> ResultRow {
     let part = &report.part;
     let ask = &part.ask;
     let terms = &ask.terms;
-    let is_late = matches!(report.reason, Some(Reason::Late));
-    let defects = report.regions.len().min(DEFECTS_MAX);
+    let is_late = report.reason == Some(Reason::Late);
+    let defects = report.regions.iter().take(DEFECTS_MAX);
     ResultRow {
         seq: part.seq,
         run_id: part.run_id.to_string(),
@@ -68,7 +68,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         detail: report.detail.as_deref().map(shortened),
         challenge: ask.challenge.as_deref().map(str::to_owned),
         views: report.views.clone(),
-        defects: report.regions[..defects].to_vec(),
+        defects: defects.copied().collect(),
         map: report.map.as_ref().map(SmallMap::of),
     }
 }

@@ -29,7 +29,7 @@ pub(super) const ACKS_MAX: usize = 2048;
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Writes that a failing disk leaves in memory; beyond, they are compacted.
 pub(super) const PENDING_MAX: usize = 50_000;
-/// Of those, the newest of each kind that stay. Results that are owed always stay.
+/// Writes that stay then, the newest of each kind. Results that are owed always stay.
 pub(super) const PENDING: PendingMax = PendingMax {
     answers: 20_000,
     notes: 2000,

@@ -69,10 +69,6 @@ impl CommitQueue {
         self.pending.push_back(write);
     }
 
-    pub(super) fn extend(&mut self, writes: impl IntoIterator<Item = Write>) {
-        self.pending.extend(writes);
-    }
-
     fn push_note(&mut self, incident: &Incident) {
         let what = incident.words().to_owned();
         self.push(Write::Note { what });
@@ -210,9 +206,15 @@ impl CommitQueue {
 
     /// Results that waited in the file alone; what is still to be written is not lost with it.
     fn lost_with_the_file(&self) -> u64 {
-        let pending = self.pending.iter().filter(|write| write.is_backlog());
-        let counted = (pending.count() as u64).saturating_sub(self.entering);
-        self.outbox.queues().in_file.saturating_sub(counted)
+        let mut pending = 0u64;
+        for write in &self.pending {
+            if write.is_backlog() {
+                pending += 1;
+            }
+        }
+        let counted = pending.saturating_sub(self.entering);
+        let in_file = self.outbox.queues().in_file;
+        in_file.saturating_sub(counted)
     }
 
     /// A disk that fails for long leaves what is owed in memory, not what was delivered meanwhile.
@@ -234,16 +236,10 @@ impl CommitQueue {
     /// Results that wait in the file after that key. `None` when it cannot be read; rows that are no
     /// rows are moved aside and told.
     pub(super) fn page(&mut self, after: u64, limit: usize) -> Option<Page> {
-        let read = self.database.page(after, limit).and_then(|page| {
-            if !page.unreadable.is_empty() {
-                self.database.set_aside(&page.unreadable)?;
-            }
-            Ok(page)
-        });
-        match read {
+        match self.database.page(after, limit) {
             Ok(page) => {
-                self.tell_unreadable(&page);
-                Some(page)
+                let is_done = self.set_aside(&page.unreadable);
+                is_done.then_some(page)
             }
             Err(error) => {
                 self.fail(&error);
@@ -252,15 +248,21 @@ impl CommitQueue {
         }
     }
 
-    fn tell_unreadable(&mut self, page: &Page) {
-        let Some((_, why)) = page.unreadable.first() else {
-            return;
+    /// Moves rows that cannot be read aside. False where that fails: they will be found again.
+    fn set_aside(&mut self, unreadable: &[(u64, String)]) -> bool {
+        let Some((_, why)) = unreadable.first() else {
+            return true;
         };
-        let incident = Incident::rows_moved(page.unreadable.len(), why);
-        tracing::error!("{}", incident.words());
-        self.causes
-            .set(MOVED_ASIDE, Health::OffSpec, incident.words());
+        if let Err(error) = self.database.set_aside(unreadable) {
+            self.fail(&error);
+            return false;
+        }
+        let incident = Incident::rows_moved(unreadable.len(), why);
+        let words = incident.words();
+        tracing::error!("{words}");
+        self.causes.set(MOVED_ASIDE, Health::OffSpec, words);
         self.push_note(&incident);
+        true
     }
 
     /// Keeps the log short, between two parts where there is such a moment.

@@ -6,9 +6,9 @@
 pub struct StoreCount {
     /// Parts that were given a number.
     pub accepted: u64,
-    /// Of those, results that left the ledger: judged, and undecided.
+    /// Results that left the ledger: judged, and undecided.
     pub results: u64,
-    /// Of the results, those without a verdict.
+    /// Results without a verdict.
     pub undecided: u64,
     /// Verdicts that came after their part's result.
     pub late: u64,

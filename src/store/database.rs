@@ -13,6 +13,7 @@ use super::settings::Sync;
 use super::statements::Change;
 use crate::data::result::ResultRow;
 use rusqlite::{Connection, ErrorCode, ffi, params};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ impl RunningTime {
         }
     }
 
-    /// From the newest answer on. What an earlier run did after it is not counted, so that ids are
+    /// Goes on from the newest answer. What an earlier run did after it is not counted, so that ids are
     /// rather known too long.
     fn go_on(connection: &Connection) -> rusqlite::Result<Self> {
         let newest = "SELECT coalesce(max(at), 0) FROM answer";
@@ -56,7 +57,8 @@ impl RunningTime {
 
     /// Answers from before are forgotten.
     fn forgotten(&self) -> i64 {
-        self.now() - ANSWERS_KEPT.as_millis() as i64
+        let kept = ANSWERS_KEPT.as_millis() as i64;
+        self.now() - kept
     }
 }
 
@@ -133,17 +135,17 @@ impl Database {
 
     fn try_open(path: &Path, sync: Sync) -> Result<(Self, Option<Incident>), DatabaseError> {
         let mut connection = Connection::open(path)?;
-        let incident = configure(&connection, sync)
-            .map_err(DatabaseError::from)
-            .and_then(|()| schema::prepare(&mut connection, path))
-            .map_err(|error| schema::or_busy(error, path))?;
-        let count = "SELECT count(*) FROM answer";
-        let answers: i64 = connection.query_row(count, [], |row| row.get(0))?;
+        let prepared = match configure(&connection, sync) {
+            Ok(()) => schema::prepare(&mut connection, path),
+            Err(error) => Err(error.into()),
+        };
+        let incident = prepared.map_err(|error| schema::or_busy(error, path))?;
+        let answers = count_answers(&connection)?;
         let mut database = Database {
             running: RunningTime::go_on(&connection)?,
             connection,
             is_left: false,
-            answers: answers as u64,
+            answers,
         };
         // What killed runs left in the log is not counted below, and each would leave some more. On a
         // disk that is full it stays there, and counts.
@@ -174,7 +176,7 @@ impl Database {
         Ok(waiting as u64)
     }
 
-    /// What earlier runs left; what of it waits is told by [`Database::begin_run`].
+    /// State of the store as earlier runs left it; how much waits is told by [`Database::begin_run`].
     ///
     /// # Errors
     /// SQLite's.
@@ -183,16 +185,27 @@ impl Database {
         let next_key = "SELECT 1 + max(coalesce((SELECT max(key) FROM part), 0),
             coalesce((SELECT max(last_key) FROM run), 0))";
         let next_key: i64 = self.connection.query_row(next_key, [], |row| row.get(0))?;
-        let mut kept = self.connection.prepare("SELECT key, value FROM kept")?;
-        let kept = kept.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(Recovered {
             next_key: next_key as u64,
             backlog: 0,
             previous: self.previous()?,
             answers: self.answers()?,
-            kept: kept.collect::<rusqlite::Result<_>>()?,
+            kept: self.kept()?,
             is_unread: false,
         })
+    }
+
+    /// The values that earlier runs kept.
+    fn kept(&self) -> rusqlite::Result<BTreeMap<String, String>> {
+        let mut all = self.connection.prepare("SELECT key, value FROM kept")?;
+        let mut rows = all.query([])?;
+        let mut kept = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let key = row.get(0)?;
+            let value = row.get(1)?;
+            kept.insert(key, value);
+        }
+        Ok(kept)
     }
 
     /// The end of each camera's last run. Runs are in the order of their parts' keys, not of their
@@ -216,14 +229,17 @@ impl Database {
     fn answers(&self) -> rusqlite::Result<Vec<(String, String)>> {
         let all = "SELECT at, id, answer FROM answer NOT INDEXED";
         let mut all = self.connection.prepare(all)?;
-        let all = all.query_map([], |row| {
+        let mut rows = all.query([])?;
+        let mut answers = vec![];
+        while let Some(row) = rows.next()? {
             let at: i64 = row.get(0)?;
-            Ok((at, (row.get(1)?, row.get(2)?)))
-        })?;
-        let mut all: Vec<(i64, (String, String))> = all.collect::<rusqlite::Result<_>>()?;
-        all.sort_by_key(|(at, _)| *at);
-        let beyond = all.len().saturating_sub(ANSWERS_MAX);
-        let newest = all.into_iter().skip(beyond);
+            let id = row.get(1)?;
+            let answer = row.get(2)?;
+            answers.push((at, (id, answer)));
+        }
+        answers.sort_by_key(|(at, _)| *at);
+        let beyond = answers.len().saturating_sub(ANSWERS_MAX);
+        let newest = answers.into_iter().skip(beyond);
         Ok(newest.map(|(_, answer)| answer).collect())
     }
 
@@ -242,10 +258,11 @@ impl Database {
             change.execute(write)?;
         }
         change.transaction.commit()?;
-        let answers = writes
-            .iter()
-            .filter(|write| matches!(write, Write::Answer { .. }));
-        self.answers += answers.count() as u64;
+        for write in writes {
+            if let Write::Answer { .. } = write {
+                self.answers += 1;
+            }
+        }
         Ok(())
     }
 
@@ -292,13 +309,18 @@ impl Database {
         let mut rows = select.query(params![after as i64, limit as i64])?;
         let mut page = Page::default();
         while let Some(row) = rows.next()? {
-            let key = row.get::<_, i64>(0)? as u64;
-            match ResultRow::from_stored(&body(row, 1)?) {
-                Ok(row) => page.results.push(StoredResult {
-                    key,
-                    row: row.into(),
-                }),
-                Err(error) => page.unreadable.push((key, error.to_string())),
+            let key: i64 = row.get(0)?;
+            let key = key as u64;
+            let body = body(row, 1)?;
+            match ResultRow::from_stored(&body) {
+                Ok(row) => {
+                    let row = row.into();
+                    page.results.push(StoredResult { key, row });
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    page.unreadable.push((key, why));
+                }
             }
         }
         Ok(page)
@@ -340,33 +362,42 @@ impl Database {
     /// SQLite's.
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
         let answers = self.tidy_answers()?;
-        let sql = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
-        self.connection.execute(sql, [AUDIT_KEPT])?;
+        let audit = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
+        self.connection.execute(audit, [AUDIT_KEPT])?;
         if answers == TIDIED_ROWS {
             return Ok(true);
         }
-        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let gone = self.tidy_delivered(now_ms().saturating_sub(age))?;
-        if gone > 0 || self.used()? <= bytes {
+        let gone = self.tidy_delivered(ms_ago(age))?;
+        if gone > 0 {
             return Ok(gone == TIDIED_ROWS);
         }
-        Ok(self.tidy_delivered(i64::MAX)? > 0)
+        if self.used()? <= bytes {
+            return Ok(false);
+        }
+        let gone = self.tidy_delivered(i64::MAX)?;
+        Ok(gone > 0)
     }
 
     /// The oldest answers leave the file; returns how many.
     fn tidy_answers(&mut self) -> rusqlite::Result<u64> {
+        let forgotten = self.running.forgotten();
+        let gone = self.delete_answers(forgotten, TIDIED_ROWS)?;
+        let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64);
+        if gone > 0 || beyond == 0 {
+            return Ok(gone);
+        }
+        let most = beyond.min(TIDIED_ROWS);
+        self.delete_answers(i64::MAX, most)
+    }
+
+    /// The oldest answers from before that time, at most so many.
+    fn delete_answers(&mut self, before_ms: i64, most: u64) -> rusqlite::Result<u64> {
         let sql = "DELETE FROM answer WHERE id IN
             (SELECT id FROM answer WHERE at < ? ORDER BY at LIMIT ?)";
-        let forgotten = params![self.running.forgotten(), TIDIED_ROWS as i64];
-        let mut gone = self.connection.execute(sql, forgotten)? as u64;
+        let bounds = [before_ms, most as i64];
+        let gone = self.connection.execute(sql, bounds)?;
+        let gone = gone as u64;
         self.answers = self.answers.saturating_sub(gone);
-        let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64);
-        let beyond = beyond.min(TIDIED_ROWS);
-        if gone == 0 && beyond > 0 {
-            let oldest = params![i64::MAX, beyond as i64];
-            gone = self.connection.execute(sql, oldest)? as u64;
-            self.answers -= gone;
-        }
         Ok(gone)
     }
 
@@ -374,8 +405,9 @@ impl Database {
     fn tidy_delivered(&mut self, before_ms: i64) -> rusqlite::Result<u64> {
         let sql = "DELETE FROM part WHERE key IN
             (SELECT key FROM part WHERE state >= 3 AND at < ? ORDER BY at LIMIT ?)";
-        let bounds = params![before_ms, TIDIED_ROWS as i64];
-        Ok(self.connection.execute(sql, bounds)? as u64)
+        let bounds = [before_ms, TIDIED_ROWS as i64];
+        let gone = self.connection.execute(sql, bounds)?;
+        Ok(gone as u64)
     }
 
     /// Bytes of the file that hold something.
@@ -383,8 +415,10 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn used(&self) -> rusqlite::Result<u64> {
-        let pages = self.pragma("page_count")? - self.pragma("freelist_count")?;
-        Ok((pages * self.pragma("page_size")?) as u64)
+        let pages = self.pragma("page_count")?;
+        let free = self.pragma("freelist_count")?;
+        let bytes = self.pragma("page_size")?;
+        Ok(((pages - free) * bytes) as u64)
     }
 
     fn pragma(&self, name: &str) -> rusqlite::Result<i64> {
@@ -453,7 +487,9 @@ fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
     })?;
     // SQLite finds them by the name; they may not be there.
     for end in ["-wal", "-journal"] {
-        let _ = std::fs::rename(with_end(path, end), with_end(&to, end));
+        let from = with_end(path, end);
+        let to = with_end(&to, end);
+        let _ = std::fs::rename(from, to);
     }
     Ok(to)
 }
@@ -462,6 +498,21 @@ fn with_end(path: &Path, end: &str) -> String {
     format!("{}{end}", path.display())
 }
 
+fn count_answers(connection: &Connection) -> rusqlite::Result<u64> {
+    let count = "SELECT count(*) FROM answer";
+    let answers: i64 = connection.query_row(count, [], |row| row.get(0))?;
+    Ok(answers as u64)
+}
+
+/// Milliseconds since 1970, that long ago.
+fn ms_ago(age: Duration) -> i64 {
+    match i64::try_from(age.as_millis()) {
+        Ok(age) => now_ms().saturating_sub(age),
+        Err(_) => i64::MIN,
+    }
+}
+
+/// Milliseconds since 1970.
 fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }

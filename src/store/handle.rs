@@ -83,10 +83,10 @@ impl Store {
     /// When the line is stopping.
     pub fn accept(&self, asks: Vec<PartRequest>) -> Result<Vec<Part>, Closed> {
         let parts = self.numbered(asks).ok_or(Closed)?;
-        self.ops
-            .send(Op::Accepted(parts.clone()))
-            .map_err(|_| Closed)?;
-        Ok(parts)
+        match self.ops.send(Op::Accepted(parts.clone())) {
+            Ok(()) => Ok(parts),
+            Err(_) => Err(Closed),
+        }
     }
 
     fn numbered(&self, asks: Vec<PartRequest>) -> Option<Vec<Part>> {
@@ -94,7 +94,7 @@ impl Store {
             .ledger
             .lock()
             .expect("nobody panics while holding the ledger");
-        asks.into_iter().map(|ask| ledger.accept(ask)).collect()
+        ledger.accept_all(asks)
     }
 
     /// Brings verdicts; one whose part has its result already is for the record.

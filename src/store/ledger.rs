@@ -34,11 +34,11 @@ pub struct Ledger {
 struct CameraLedger {
     last_seq: u64,
     /// Parts that are accepted and not released, by `seq`.
-    open: BTreeMap<u64, Entry>,
+    open: BTreeMap<u64, LedgerEntry>,
 }
 
 #[derive(Debug)]
-enum Entry {
+enum LedgerEntry {
     Open(Box<Part>),
     /// A result that waits for those before it.
     Settled(Box<Report>),
@@ -47,7 +47,8 @@ enum Entry {
 /// Fate of a verdict.
 #[derive(Debug)]
 pub enum Recording {
-    /// It stands: these may leave now, in this order. Maybe none, maybe others that waited for it.
+    /// A verdict that stands: these may leave now, in this order. Maybe none, maybe others that waited
+    /// for it.
     Released(Vec<Report>),
     /// The part's result had left already: for the record.
     Late(Box<Report>),
@@ -78,8 +79,17 @@ impl Ledger {
         self.accepted += 1;
         camera
             .open
-            .insert(part.seq, Entry::Open(Box::new(part.clone())));
+            .insert(part.seq, LedgerEntry::Open(Box::new(part.clone())));
         Some(part)
+    }
+
+    /// Gives each part its number; `None` when the line is stopping.
+    pub fn accept_all(&mut self, asks: Vec<PartRequest>) -> Option<Vec<Part>> {
+        let mut parts = Vec::with_capacity(asks.len());
+        for ask in asks {
+            parts.push(self.accept(ask)?);
+        }
+        Some(parts)
     }
 
     /// Takes a verdict; the results that may leave now come back.
@@ -88,8 +98,8 @@ impl Ledger {
             return Recording::Late(Box::new(report));
         };
         match camera.open.get_mut(&report.part.seq) {
-            Some(entry @ Entry::Open(_)) => {
-                *entry = Entry::Settled(Box::new(report));
+            Some(entry @ LedgerEntry::Open(_)) => {
+                *entry = LedgerEntry::Settled(Box::new(report));
                 Recording::Released(camera.release())
             }
             _ => Recording::Late(Box::new(report)),
@@ -116,9 +126,11 @@ impl Ledger {
         let mut released = vec![];
         for camera in self.cameras.values_mut() {
             for entry in camera.open.values_mut() {
-                let Entry::Open(part) = entry else { continue };
+                let LedgerEntry::Open(part) = entry else {
+                    continue;
+                };
                 let Some(reason) = reason(part) else { continue };
-                *entry = Entry::Settled(Box::new(undecide(part, reason)));
+                *entry = LedgerEntry::Settled(Box::new(undecide(part, reason)));
             }
             released.extend(camera.release());
         }
@@ -137,15 +149,16 @@ impl Ledger {
         self.cameras
             .values()
             .flat_map(|camera| camera.open.values())
-            .filter_map(Entry::due)
+            .filter_map(LedgerEntry::due)
             .min()
     }
 
     /// True until its result is released.
     pub fn is_open(&self, part: &Part) -> bool {
-        self.cameras
-            .get(part.camera())
-            .is_some_and(|camera| camera.open.contains_key(&part.seq))
+        match self.cameras.get(part.camera()) {
+            Some(camera) => camera.open.contains_key(&part.seq),
+            None => false,
+        }
     }
 
     /// Parts that were accepted in all, and those of them that are not released. Under one lock, so that
@@ -160,11 +173,11 @@ impl Ledger {
     }
 }
 
-impl Entry {
+impl LedgerEntry {
     fn due(&self) -> Option<Instant> {
         match self {
-            Entry::Open(part) => Some(part.due()),
-            Entry::Settled(_) => None,
+            LedgerEntry::Open(part) => Some(part.due()),
+            LedgerEntry::Settled(_) => None,
         }
     }
 }
@@ -186,10 +199,10 @@ impl CameraLedger {
     fn release(&mut self) -> Vec<Report> {
         let mut released = vec![];
         while let Some(first) = self.open.first_entry() {
-            if matches!(first.get(), Entry::Open(_)) {
+            if matches!(first.get(), LedgerEntry::Open(_)) {
                 break;
             }
-            if let Entry::Settled(report) = first.remove() {
+            if let LedgerEntry::Settled(report) = first.remove() {
                 released.push(*report);
             }
         }

@@ -1,4 +1,4 @@
-//! From the tables of winspect 0.1 (version 2) to today's.
+//! Takes the tables of winspect 0.1 (version 2) over into today's.
 //!
 //! There, a body is a message of schema 1 without its last two keys and its closing brace. Each becomes
 //! a row of schema 2: `regions` are `defects`. Everything else stays as it is: keys, states, runs,
@@ -6,7 +6,7 @@
 //! that cannot be read is kept in the table `unreadable` and told.
 
 use super::bounds::MIGRATED_ROWS;
-use crate::data::result::{ResultRow, RowError};
+use crate::data::result::{ResultRow, RowError, schema_of};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use serde::Deserialize;
@@ -15,14 +15,14 @@ use serde_json::{Map, Value};
 /// The schema of the messages of winspect 0.1.
 const OLD_SCHEMA: u32 = 1;
 
-/// What a migration found.
+/// Outcome of a migration.
 #[derive(Debug, Default)]
 pub(super) struct Migrated {
     /// Rows in all.
     pub(super) rows: usize,
-    /// Of those, the ones that could not be read.
+    /// Rows that could not be read.
     pub(super) unreadable: usize,
-    /// Why the first of them could not.
+    /// Reason of the first of them.
     pub(super) first_reason: Option<String>,
 }
 
@@ -57,11 +57,15 @@ pub(super) fn migrate(
 /// The next rows above that key.
 fn old_rows(change: &Transaction, above: i64) -> rusqlite::Result<Vec<(i64, String)>> {
     let sql = "SELECT key, body FROM part WHERE key > ? ORDER BY key LIMIT ?";
-    let mut page = change.prepare_cached(sql)?;
-    let rows = page.query_map(params![above, MIGRATED_ROWS as i64], |row| {
-        Ok((row.get(0)?, body(row, 1)?))
-    })?;
-    rows.collect()
+    let mut select = change.prepare_cached(sql)?;
+    let mut rows = select.query([above, MIGRATED_ROWS as i64])?;
+    let mut page = Vec::with_capacity(MIGRATED_ROWS);
+    while let Some(row) = rows.next()? {
+        let key = row.get(0)?;
+        let body = body(row, 1)?;
+        page.push((key, body));
+    }
+    Ok(page)
 }
 
 fn migrate_row(
@@ -99,7 +103,7 @@ pub(super) fn set_aside(connection: &Connection, key: i64, why: &str) -> rusqlit
     Ok(())
 }
 
-/// The body in that column, whatever it is: what is no text is no row either.
+/// Body in that column as text, whatever it is: what is no text is no row either.
 pub(super) fn body(row: &Row, column: usize) -> rusqlite::Result<String> {
     Ok(match row.get_ref(column)? {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
@@ -111,15 +115,16 @@ pub(super) fn body(row: &Row, column: usize) -> rusqlite::Result<String> {
 
 /// The row that a body of winspect 0.1 stands for.
 fn from_schema_1(body: &str) -> Result<ResultRow, RowError> {
-    let mut keys: Map<String, Value> = serde_json::from_str(&format!("{body}}}"))?;
-    let schema = keys.get("schema").and_then(Value::as_u64);
-    if schema != Some(OLD_SCHEMA.into()) {
-        return Err(RowError::Schema {
-            found: schema.and_then(|found| found.try_into().ok()).unwrap_or(0),
-        });
+    let text = format!("{body}}}");
+    let found = schema_of(&text)?;
+    if found != OLD_SCHEMA {
+        return Err(RowError::Schema { found });
     }
+    let mut keys: Map<String, Value> = serde_json::from_str(&text)?;
     if let Some(defects) = keys.remove("regions") {
         keys.insert("defects".to_owned(), defects);
     }
-    Ok(ResultRow::deserialize(Value::Object(keys))?)
+    let keys = Value::Object(keys);
+    let row = ResultRow::deserialize(keys)?;
+    Ok(row)
 }

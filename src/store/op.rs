@@ -43,6 +43,13 @@ pub(super) enum Op {
     Close(Sender<()>),
 }
 
+impl Op {
+    /// True for an acknowledgement, for whose commit nothing waits.
+    pub(super) fn is_ack(&self) -> bool {
+        matches!(self, Op::Acked { .. })
+    }
+}
+
 /// Parts that are on the disk, and what their command is answered.
 pub(super) type AcceptedParts = (Vec<Part>, String);
 

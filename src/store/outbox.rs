@@ -1,7 +1,7 @@
 //! Results on their way to the broker: the live ones in memory, those of the file in pages. Bounded.
 //!
-//! Live results go first: what is late has time. Both keep their order; a live one whose time is over in here takes its
-//! place among the late ones, behind what the file still holds from before it.
+//! Live results go first: what is late has time. Both keep their order; a live one whose time is over in
+//! here takes its place among the late ones, behind what the file still holds from before it.
 
 use super::bounds::PAGE_ROWS;
 use super::count::StoreCount;
@@ -48,7 +48,7 @@ impl OutboxEntry {
     }
 }
 
-/// Shared by the clerk (puts) and the publisher (takes).
+/// Results between the writer (puts) and the publisher (takes).
 #[derive(Default)]
 pub struct Outbox {
     state: Mutex<Queues>,
@@ -58,30 +58,31 @@ pub struct Outbox {
 #[derive(Default)]
 pub(super) struct Queues {
     live: VecDeque<OutboxEntry>,
-    /// Live once, and their time is over: late, but not in the file as such.
+    /// Results that were live and whose time is over: late, but not in the file as such.
     overdue: BTreeMap<u64, OutboxEntry>,
-    /// Read from the file.
+    /// Results that were read from the file.
     late: BTreeMap<u64, OutboxEntry>,
-    /// Handed out and not answered.
+    /// Results that were handed out and not answered.
     in_flight: BTreeMap<u64, OutboxEntry>,
-    /// Answered by the broker, which the file does not say yet.
+    /// Keys that the broker has answered, which the file does not say yet.
     pub(super) acked: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
     pub(super) in_file: u64,
-    /// On their way from memory to the file.
+    /// Results on their way from memory to the file.
     pub(super) spilling: u64,
-    /// The last key that was read from the file.
+    /// Last key that was read from the file.
     pub(super) read_to: u64,
-    /// Given up since a result last left with this number.
+    /// Results that were given up since one last left with their number.
     unreported: u64,
     rejects: Rejects,
     pub(super) count: StoreCount,
 }
 
 impl Queues {
-    /// Handed out or not, the broker does not have it yet.
+    /// Results that the broker does not have yet, handed out or not.
     pub(super) fn waiting(&self) -> u64 {
-        (self.live() + self.late.len() + self.in_flight.len()) as u64 + self.in_file + self.spilling
+        let in_memory = self.live() + self.late.len() + self.in_flight.len();
+        in_memory as u64 + self.in_file + self.spilling
     }
 
     /// Results in memory that the file does not hold as late ones.
@@ -100,7 +101,7 @@ impl Queues {
         self.live.push_back(entry);
     }
 
-    /// What was read from the file; what is here already is not taken twice.
+    /// Takes what was read from the file; what is here already is not taken twice.
     pub(super) fn put_late(&mut self, entry: OutboxEntry) {
         self.read_to = self.read_to.max(entry.key);
         let key = entry.key;
@@ -128,39 +129,46 @@ impl Queues {
         self.live.pop_front().or_else(|| self.next_late())
     }
 
-    /// The lowest key, unless the file may hold a lower one: then the clerk reads it first, and rings.
+    /// The lowest key, unless the file may hold a lower one: then it is read first.
     fn next_late(&mut self) -> Option<OutboxEntry> {
-        let (late, overdue) = (
-            self.late.keys().next().copied(),
-            self.overdue.keys().next().copied(),
-        );
+        let late = lowest_key(&self.late);
+        let overdue = lowest_key(&self.overdue);
         let lowest = late.into_iter().chain(overdue).min()?;
-        if self.in_file > 0 && lowest > self.read_to {
+        let is_behind = lowest > self.read_to;
+        if self.in_file > 0 && is_behind {
             return None;
         }
-        let queue = if Some(lowest) == late {
-            &mut self.late
+        if Some(lowest) == late {
+            self.late.remove(&lowest)
         } else {
-            &mut self.overdue
-        };
-        queue.remove(&lowest)
+            self.overdue.remove(&lowest)
+        }
     }
 
     fn put_back(&mut self, entry: OutboxEntry) {
         match entry.until {
-            Some(until) if until <= Instant::now() => drop(self.overdue.insert(entry.key, entry)),
+            Some(until) if until <= Instant::now() => {
+                self.overdue.insert(entry.key, entry);
+            }
             Some(_) => self.live.push_front(entry),
-            None => drop(self.late.insert(entry.key, entry)),
+            None => {
+                self.late.insert(entry.key, entry);
+            }
         }
     }
 
     /// Key after which the file is to be read, when the publisher will soon ask for more of it than there
     /// is in memory.
     pub(super) fn wanted_page(&self) -> Option<u64> {
-        let lowest = self.late.keys().next();
-        let is_behind = lowest.is_some_and(|lowest| *lowest > self.read_to);
+        if self.in_file == 0 {
+            return None;
+        }
         let is_short = self.late.len() < PAGE_ROWS / 2;
-        (self.in_file > 0 && (is_short || is_behind)).then_some(self.read_to)
+        let is_behind = match lowest_key(&self.late) {
+            Some(lowest) => lowest > self.read_to,
+            None => false,
+        };
+        (is_short || is_behind).then_some(self.read_to)
     }
 
     /// Results that waited in the file, and are not there any more.
@@ -171,19 +179,28 @@ impl Queues {
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
-        let mut spilled: Vec<OutboxEntry> = std::iter::from_fn(|| self.overdue.pop_first())
-            .take(count)
-            .map(|(_, entry)| entry)
-            .collect();
-        let more = (count - spilled.len()).min(self.live.len());
+        let mut spilled = vec![];
+        while spilled.len() < count
+            && let Some((_, entry)) = self.overdue.pop_first()
+        {
+            spilled.push(entry);
+        }
+        let more = count - spilled.len();
+        let more = more.min(self.live.len());
         spilled.extend(self.live.drain(..more));
-        let lowest = spilled.iter().map(|entry| entry.key).min();
-        self.read_to = self
-            .read_to
-            .min(lowest.map_or(u64::MAX, |key| key.saturating_sub(1)));
+        for entry in &spilled {
+            self.read_again_from(entry.key);
+        }
         spilled
     }
 
+    /// The page that begins with that key is to be read again.
+    fn read_again_from(&mut self, key: u64) {
+        let before = key.saturating_sub(1);
+        self.read_to = self.read_to.min(before);
+    }
+
+    /// Results that do not reach the broker, to be reported with the next one.
     pub(super) fn gave_up(&mut self, count: u64) {
         self.count.given_up += count;
         self.unreported += count;
@@ -197,12 +214,19 @@ impl Queues {
     /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
     /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
-        let late = std::mem::take(&mut self.late);
-        self.in_file += late.len() as u64;
-        let lowest = late.keys().next().copied().unwrap_or(u64::MAX);
-        self.read_to = self.read_to.min(lowest.saturating_sub(1));
-        self.in_flight.keys().chain(&self.acked).copied().collect()
+        if let Some(lowest) = lowest_key(&self.late) {
+            self.read_again_from(lowest);
+        }
+        self.in_file += self.late.len() as u64;
+        self.late.clear();
+        let handed_out = self.in_flight.keys();
+        handed_out.chain(&self.acked).copied().collect()
     }
+}
+
+/// The lowest key that waits in there.
+fn lowest_key(queue: &BTreeMap<u64, OutboxEntry>) -> Option<u64> {
+    queue.keys().next().copied()
 }
 
 impl Outbox {
@@ -214,7 +238,8 @@ impl Outbox {
 
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
     pub fn next(&self) -> Option<OutboxEntry> {
-        let (now, mut queues) = (Instant::now(), self.queues());
+        let now = Instant::now();
+        let mut queues = self.queues();
         let next = queues.next(now)?;
         next.reach(Stage::Sent, now);
         queues.in_flight.insert(next.key, next.clone());
@@ -251,35 +276,37 @@ impl Outbox {
         Some(acked)
     }
 
-    /// When the next rejected part is at its gate.
+    /// Time at which the next rejected part is at its gate.
     pub fn reject_due(&self) -> Option<Instant> {
         self.queues().rejects.due()
     }
 
     /// The next rejected part that is at its gate now.
     pub fn next_reject(&self) -> Option<Reject> {
+        let now = Instant::now();
         let mut queues = self.queues();
         let Queues { rejects, count, .. } = &mut *queues;
-        rejects.next(Instant::now(), count)
+        rejects.next(now, count)
     }
 
-    /// The line stops before they are at their gates; how many.
+    /// Drops the rejected parts that are not at their gates when the line stops; returns how many.
     pub fn forget_rejects(&self) -> u64 {
         let mut queues = self.queues();
         let Queues { rejects, count, .. } = &mut *queues;
         rejects.forget(count)
     }
 
-    /// It was sent, or could not be.
+    /// Counts a rejected part whose message was sent, or could not be.
     pub fn reject_told(&self, was_sent: bool) {
-        let count = &mut self.queues().count;
-        *if was_sent {
-            &mut count.rejects_told
+        let mut queues = self.queues();
+        if was_sent {
+            queues.count.rejects_told += 1;
         } else {
-            &mut count.rejects_missed
-        } += 1;
+            queues.count.rejects_missed += 1;
+        }
     }
 
+    /// The counters at this moment.
     pub fn count(&self) -> StoreCount {
         let queues = self.queues();
         StoreCount {

@@ -9,7 +9,7 @@ use super::bounds::PendingMax;
 use super::row::{RowState, Write};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What left the memory.
+/// Writes that left the memory.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Gone {
     /// Keys of parts whose results the broker has, or never gets.
@@ -26,9 +26,9 @@ pub(super) struct Gone {
 pub(super) fn compact(writes: &mut VecDeque<Write>, most: &PendingMax) -> Gone {
     let mut sieve = Sieve {
         done: done(writes),
-        answers: Room::of(most.answers),
-        notes: Room::of(most.notes),
-        late: Room::of(most.late),
+        answers: Quota::of(most.answers),
+        notes: Quota::of(most.notes),
+        late: Quota::of(most.late),
         newest: BTreeSet::new(),
     };
     let mut kept = VecDeque::with_capacity(writes.len() / 2);
@@ -48,14 +48,14 @@ pub(super) fn compact(writes: &mut VecDeque<Write>, most: &PendingMax) -> Gone {
 }
 
 /// Room for so many of a kind.
-struct Room {
+struct Quota {
     free: usize,
     refused: usize,
 }
 
-impl Room {
+impl Quota {
     fn of(free: usize) -> Self {
-        Room { free, refused: 0 }
+        Quota { free, refused: 0 }
     }
 
     fn takes_one(&mut self) -> bool {
@@ -71,9 +71,9 @@ impl Room {
 /// Decides which writes stay, the newest first.
 struct Sieve {
     done: BTreeSet<u64>,
-    answers: Room,
-    notes: Room,
-    late: Room,
+    answers: Quota,
+    notes: Quota,
+    late: Quota,
     /// Names of values that a newer write has set.
     newest: BTreeSet<String>,
 }
@@ -81,12 +81,17 @@ struct Sieve {
 impl Sieve {
     fn keeps(&mut self, write: &Write) -> bool {
         match write {
-            Write::Part { key, .. } | Write::State { key, .. } if self.done.contains(key) => false,
-            Write::Part {
-                state: RowState::Backlog,
-                ..
-            } => self.late.takes_one(),
-            Write::Part { .. } | Write::State { .. } | Write::Spill { .. } => true,
+            Write::Part { key, state, .. } => {
+                if self.done.contains(key) {
+                    return false;
+                }
+                if *state != RowState::Backlog {
+                    return true;
+                }
+                self.late.takes_one()
+            }
+            Write::State { key, .. } => !self.done.contains(key),
+            Write::Spill { .. } => true,
             Write::Answer { .. } => self.answers.takes_one(),
             Write::Note { .. } => self.notes.takes_one(),
             Write::Set { key, .. } => self.newest.insert(key.clone()),

@@ -44,11 +44,15 @@ struct Beginning {
 /// Opens the file. A disk that is full or read-only does not keep a line from judging: what cannot be
 /// written waits in memory, and the file is tried again.
 fn begin(settings: &StoreSettings) -> Result<Beginning, DatabaseError> {
-    let StoreSettings { file, sync, .. } = settings;
-    let opened = Database::open(file, *sync);
-    match opened.and_then(|(database, incident)| begin_in(database, incident)) {
+    let file = &settings.file;
+    let sync = settings.sync;
+    let begun = match Database::open(file, sync) {
+        Ok((database, incident)) => begin_in(database, incident),
+        Err(error) => Err(error),
+    };
+    match begun {
         Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
-            let (database, incident) = Database::anew(file, *sync, &error)?;
+            let (database, incident) = Database::anew(file, sync, &error)?;
             begin_in(database, incident)
         }
         Err(error) if error.is_of_the_disk() => begin_without_file(&error),

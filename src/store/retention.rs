@@ -92,10 +92,12 @@ impl Retention {
 /// Free bytes of the file's disk where they are few; a disk that cannot be asked says so when it is
 /// written to.
 fn free_bytes_if_low(file: &Path) -> Option<u64> {
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let mut folder = Path::new(".");
+    if let Some(parent) = file.parent()
+        && !parent.as_os_str().is_empty()
+    {
+        folder = parent;
+    }
     let disk = rustix::fs::statvfs(folder).ok()?;
     let free = disk.f_bavail * disk.f_frsize;
     let size = disk.f_blocks * disk.f_frsize;

@@ -97,13 +97,13 @@ pub struct StoredResult {
 /// Results that wait in the file, the oldest first.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// Those that can be read.
+    /// Rows that can be read.
     pub results: Vec<StoredResult>,
     /// Keys of rows that cannot, with the reason.
     pub unreadable: Vec<(u64, String)>,
 }
 
-/// What earlier runs left.
+/// State of the store as earlier runs left it.
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// A key beyond every key in the file.
@@ -127,6 +127,6 @@ pub struct Previous {
     pub run_id: String,
     /// The camera, or the name that several cameras share.
     pub camera: String,
-    /// Its last number in that run.
+    /// Last number of the camera in that run.
     pub last_seq: u64,
 }

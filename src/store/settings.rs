@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct StoreSettings {
     /// The SQLite file; it is made when it is not there.
     pub file: PathBuf,
-    /// How far a commit goes before it counts.
+    /// Reach of a commit.
     pub sync: Sync,
     /// Results that may wait for the broker; beyond, the oldest are given up, counted and reported.
     pub waiting_max: u64,
@@ -20,13 +20,13 @@ pub struct StoreSettings {
     pub reject_window: Duration,
 }
 
-/// How far a commit goes before it counts.
+/// Reach of a commit before it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sync {
-    /// To the disk (fsync): a power cut loses nothing.
+    /// The disk (fsync): a power cut loses nothing.
     #[default]
     Full,
-    /// To the system: `kill -9` loses nothing, a power cut the last seconds.
+    /// The system: `kill -9` loses nothing, a power cut the last seconds.
     Normal,
 }

@@ -2,7 +2,7 @@
 
 use super::row::{RowState, Write};
 use crate::data::result::ResultRow;
-use rusqlite::{Transaction, params};
+use rusqlite::{ToSql, Transaction, params};
 
 /// An open transaction and what all of its rows share.
 pub(super) struct Change<'a> {
@@ -24,36 +24,48 @@ impl Change<'_> {
         match write {
             Write::Part { key, state, row } => self.put(*key, *state, row),
             Write::State { key, state } => self.set_state(*key, *state),
-            Write::Spill { key, row } => self.spill(*key, row),
-            Write::Answer { id, answer } => self.put_answer(id, answer),
-            Write::Note { what } => self.note(what),
-            Write::Set { key, value } => self.set(key, value),
-            Write::SetIfAbsent { key, value } => self.set_if_absent(key, value),
+            Write::Spill { key, row } => {
+                let spill = "INSERT INTO part (key, run_id, camera, seq, at, state, body)
+                    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state";
+                self.insert(spill, *key, RowState::Backlog, row)
+            }
+            Write::Answer { id, answer } => {
+                let put = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
+                self.run(put, params![id, self.running_ms, answer])
+            }
+            Write::Note { what } => {
+                let at = format!("{:.3}", jiff::Timestamp::now());
+                let note = "INSERT INTO audit VALUES (?, ?, ?)";
+                self.run(note, params![at, self.run_id, what])
+            }
+            Write::Set { key, value } if value.is_empty() => {
+                self.run("DELETE FROM kept WHERE key = ?", params![key])
+            }
+            Write::Set { key, value } => {
+                let set = "INSERT OR REPLACE INTO kept VALUES (?, ?)";
+                self.run(set, params![key, value])
+            }
+            Write::SetIfAbsent { key, value } => {
+                let set = "INSERT OR IGNORE INTO kept VALUES (?, ?)";
+                self.run(set, params![key, value])
+            }
         }
     }
 
+    /// A part's row, and its number among those of the run.
     fn put(&self, key: u64, state: RowState, row: &ResultRow) -> rusqlite::Result<()> {
         let put = "INSERT OR REPLACE INTO part (key, run_id, camera, seq, at, state, body)
             VALUES (?, ?, ?, ?, ?, ?, ?)";
         self.insert(put, key, state, row)?;
-        if !matches!(state, RowState::Open | RowState::Live) {
+        if state != RowState::Open && state != RowState::Live {
             return Ok(());
         }
         let last = "INSERT INTO run VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
-            SET last_seq = max(last_seq, excluded.last_seq), last_key = max(last_key, excluded.last_key)";
-        self.transaction.prepare_cached(last)?.execute(params![
-            row.run_id,
-            row.camera,
-            row.seq as i64,
-            key as i64
-        ])?;
-        Ok(())
-    }
-
-    fn spill(&self, key: u64, row: &ResultRow) -> rusqlite::Result<()> {
-        let spill = "INSERT INTO part (key, run_id, camera, seq, at, state, body)
-            VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state";
-        self.insert(spill, key, RowState::Backlog, row)
+            SET last_seq = max(last_seq, excluded.last_seq),
+            last_key = max(last_key, excluded.last_key)";
+        let seq = row.seq as i64;
+        let key = key as i64;
+        self.run(last, params![row.run_id, row.camera, seq, key])
     }
 
     fn insert(
@@ -63,7 +75,7 @@ impl Change<'_> {
         state: RowState,
         row: &ResultRow,
     ) -> rusqlite::Result<()> {
-        self.transaction.prepare_cached(sql)?.execute(params![
+        let values = params![
             key as i64,
             row.run_id,
             row.camera,
@@ -71,53 +83,18 @@ impl Change<'_> {
             self.now_ms,
             state as i64,
             row.to_stored(),
-        ])?;
-        Ok(())
+        ];
+        self.run(sql, values)
     }
 
     fn set_state(&self, key: u64, state: RowState) -> rusqlite::Result<()> {
-        let sql = "UPDATE part SET state = ? WHERE key = ?";
-        self.transaction
-            .prepare_cached(sql)?
-            .execute(params![state as i64, key as i64])?;
-        Ok(())
+        let set = "UPDATE part SET state = ? WHERE key = ?";
+        self.run(set, params![state as i64, key as i64])
     }
 
-    fn put_answer(&self, id: &str, answer: &str) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
-        self.transaction
-            .prepare_cached(sql)?
-            .execute(params![id, self.running_ms, answer])?;
-        Ok(())
-    }
-
-    fn note(&self, what: &str) -> rusqlite::Result<()> {
-        let at = format!("{:.3}", jiff::Timestamp::now());
-        let sql = "INSERT INTO audit VALUES (?, ?, ?)";
-        self.transaction
-            .prepare_cached(sql)?
-            .execute(params![at, self.run_id, what])?;
-        Ok(())
-    }
-
-    fn set(&self, key: &str, value: &str) -> rusqlite::Result<()> {
-        if value.is_empty() {
-            let sql = "DELETE FROM kept WHERE key = ?";
-            self.transaction.prepare_cached(sql)?.execute([key])?;
-        } else {
-            let sql = "INSERT OR REPLACE INTO kept VALUES (?, ?)";
-            self.transaction
-                .prepare_cached(sql)?
-                .execute([key, value])?;
-        }
-        Ok(())
-    }
-
-    fn set_if_absent(&self, key: &str, value: &str) -> rusqlite::Result<()> {
-        let sql = "INSERT OR IGNORE INTO kept VALUES (?, ?)";
-        self.transaction
-            .prepare_cached(sql)?
-            .execute([key, value])?;
+    fn run(&self, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        statement.execute(values)?;
         Ok(())
     }
 }

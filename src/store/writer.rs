@@ -14,6 +14,7 @@ use super::row::{RowState, Write};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::{Part, PartRequest, Stage};
 use crate::data::report::Report;
+use crate::data::result::ResultRow;
 use crate::data::verdict::{Reason, Verdict};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,7 +33,7 @@ pub struct StoreWriter {
     ack_since: Option<Instant>,
 }
 
-/// What one transaction has for others once it is committed.
+/// Results of one transaction, for others once it is committed.
 #[derive(Default)]
 struct Batch {
     live: Vec<OutboxEntry>,
@@ -57,6 +58,7 @@ struct AcceptedReply {
 }
 
 /// Requests that came within a while.
+#[derive(Default)]
 struct Arrived {
     ops: Vec<Op>,
     /// True when nothing can come any more.
@@ -101,50 +103,51 @@ impl StoreWriter {
 
     /// Waits for requests: at least one, unless a deadline or a while comes first.
     fn wait(&self) -> Arrived {
-        let first = match self.ops.recv_timeout(self.patience()) {
-            Ok(first) => first,
-            Err(error) => {
-                return Arrived {
-                    ops: vec![],
-                    is_last: error == RecvTimeoutError::Disconnected,
-                };
+        let mut arrived = Arrived::default();
+        match self.ops.recv_timeout(self.patience()) {
+            Ok(first) => {
+                let more = self.ops.try_iter();
+                arrived.ops.push(first);
+                arrived.ops.extend(more.take(BATCH_OPS - 1));
             }
-        };
-        let mut ops = vec![first];
-        ops.extend(self.ops.try_iter().take(BATCH_OPS - 1));
-        Arrived {
-            ops,
-            is_last: false,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => arrived.is_last = true,
         }
+        arrived
     }
 
     /// Time until something is due without a request.
     fn patience(&self) -> Duration {
-        let acks_due = match self.ack_since {
-            Some(since) if !self.file.is_failing() => Some(since + ACK_WAIT),
-            _ => None,
-        };
-        let next_part = self.ledger().next_due();
-        match acks_due.into_iter().chain(next_part).min() {
-            Some(due) => due.saturating_duration_since(Instant::now()).min(HEARTBEAT),
-            None => HEARTBEAT,
+        let now = Instant::now();
+        let mut patience = HEARTBEAT;
+        if let Some(due) = self.ledger().next_due() {
+            let until_due = due.saturating_duration_since(now);
+            patience = patience.min(until_due);
         }
+        if let Some(since) = self.ack_since
+            && !self.file.is_failing()
+        {
+            let due = since + ACK_WAIT;
+            let until_due = due.saturating_duration_since(now);
+            patience = patience.min(until_due);
+        }
+        patience
     }
 
     /// One batch: apply, commit, release.
     fn run_once(&mut self, ops: Vec<Op>, is_last: bool) {
-        let has_more_than_acks = !ops.iter().all(|op| matches!(op, Op::Acked { .. }));
         let mut batch = Batch {
-            is_urgent: is_last || has_more_than_acks,
+            is_urgent: is_last,
             ..Batch::default()
         };
         for op in ops {
+            batch.is_urgent |= !op.is_ack();
             self.apply(op, &mut batch);
         }
         self.expire(&mut batch);
         self.spill(&mut batch);
-        if self.is_time_to_commit(&batch) && self.file.commit(batch.late + batch.spilled) {
-            self.ack_since = None;
+        if self.is_time_to_commit(&batch) {
+            self.commit(&batch);
         }
         self.release_committed(batch);
         self.read_page();
@@ -152,10 +155,19 @@ impl StoreWriter {
     }
 
     fn is_time_to_commit(&self, batch: &Batch) -> bool {
-        let acks_are_due = self
-            .ack_since
-            .is_some_and(|since| since.elapsed() >= ACK_WAIT);
+        let acks_are_due = match self.ack_since {
+            Some(since) => since.elapsed() >= ACK_WAIT,
+            None => false,
+        };
         batch.is_urgent || acks_are_due || self.file.is_full() || self.file.is_failing()
+    }
+
+    fn commit(&mut self, batch: &Batch) {
+        let entering = batch.late + batch.spilled;
+        let is_written = self.file.commit(entering);
+        if is_written {
+            self.ack_since = None;
+        }
     }
 
     fn apply(&mut self, op: Op, batch: &mut Batch) {
@@ -212,7 +224,8 @@ impl StoreWriter {
         to: Sender<AcceptedParts>,
         batch: &mut Batch,
     ) {
-        let Some(parts) = self.numbered(asks) else {
+        let parts = self.ledger().accept_all(asks);
+        let Some(parts) = parts else {
             return;
         };
         for part in &parts {
@@ -227,11 +240,6 @@ impl StoreWriter {
             });
         }
         batch.accepted.push(AcceptedReply { to, parts, answer });
-    }
-
-    fn numbered(&self, asks: Vec<PartRequest>) -> Option<Vec<Part>> {
-        let mut ledger = self.ledger();
-        asks.into_iter().map(|ask| ledger.accept(ask)).collect()
     }
 
     fn record(&mut self, report: Report, batch: &mut Batch) {
@@ -297,25 +305,33 @@ impl StoreWriter {
     fn release(&mut self, reports: Vec<Report>, batch: &mut Batch) {
         for report in reports {
             let kept = self.policy.on_result(&report);
-            let key = report.part.key;
             let row = Arc::new(self.policy.encode(&report));
-            batch.live.push(OutboxEntry {
-                key,
-                row: row.clone(),
-                until: Some(report.part.due() + self.reject_window),
-                given_up_before: 0,
-                marks: Some(report.part.marks.clone()),
-            });
-            batch.rejects.extend(self.policy.reject_message(&report));
-            batch.undecided += u64::from(report.verdict == Verdict::Undecided);
             self.file.push(Write::Part {
-                key,
+                key: report.part.key,
                 state: RowState::Live,
-                row,
+                row: row.clone(),
             });
             for (key, value) in kept {
                 self.file.push(Write::Set { key, value });
             }
+            if report.verdict == Verdict::Undecided {
+                batch.undecided += 1;
+            }
+            if let Some(reject) = self.policy.reject_message(&report) {
+                batch.rejects.push(reject);
+            }
+            batch.live.push(self.live_entry(&report.part, row));
+        }
+    }
+
+    fn live_entry(&self, part: &Part, row: Arc<ResultRow>) -> OutboxEntry {
+        let until = part.due() + self.reject_window;
+        OutboxEntry {
+            key: part.key,
+            row,
+            until: Some(until),
+            given_up_before: 0,
+            marks: Some(part.marks.clone()),
         }
     }
 
@@ -333,32 +349,38 @@ impl StoreWriter {
     /// Live results beyond the bound wait in the file, as long as there is one.
     fn spill(&mut self, batch: &mut Batch) {
         let mut queues = self.outbox.queues();
-        let over = (queues.live() + batch.live.len()).saturating_sub(LIVE_MAX);
-        if over == 0 {
+        let live = queues.live() + batch.live.len();
+        if live <= LIVE_MAX {
             return;
         }
+        let over = live - LIVE_MAX;
         let spilled = queues.spill(over + LIVE_MAX / 2);
-        let dropped = spilled.iter().map(|entry| entry.given_up_before).sum();
-        queues.report_again(dropped);
+        for entry in &spilled {
+            queues.report_again(entry.given_up_before);
+        }
         let count = spilled.len() as u64;
         if self.file.is_failing() {
             queues.gave_up(count);
-            // Once the disk writes again, so that a later run does not send them.
-            self.file
-                .extend(spilled.into_iter().map(|entry| Write::State {
-                    key: entry.key,
-                    state: RowState::GivenUp,
-                }));
-            return;
+            drop(queues);
+            return self.give_up(spilled);
         }
         queues.spilling += count;
         batch.spilled += count;
         batch.is_urgent = true; // a page that is read before they are in the file would lack them
-        self.file
-            .extend(spilled.into_iter().map(|entry| Write::Spill {
+        for OutboxEntry { key, row, .. } in spilled {
+            self.file.push(Write::Spill { key, row });
+        }
+    }
+
+    /// Results for which there is no room. Written once the disk works, so that a later run does not
+    /// send them.
+    fn give_up(&mut self, entries: Vec<OutboxEntry>) {
+        for entry in entries {
+            self.file.push(Write::State {
                 key: entry.key,
-                row: entry.row,
-            }));
+                state: RowState::GivenUp,
+            });
+        }
     }
 
     /// Hands out what the commit stands for. Counters change all at once: they balance at any moment.
@@ -400,8 +422,11 @@ impl StoreWriter {
 
     /// Late results, before the publisher needs them.
     fn read_page(&mut self) {
+        if self.file.is_failing() {
+            return;
+        }
         let wanted = self.outbox.queues().wanted_page();
-        let Some(after) = wanted.filter(|_| !self.file.is_failing()) else {
+        let Some(after) = wanted else {
             return;
         };
         let Some(page) = self.file.page(after, PAGE_ROWS) else {
@@ -411,7 +436,8 @@ impl StoreWriter {
         if page.results.is_empty() && page.unreadable.is_empty() {
             queues.in_file = 0;
         }
-        queues.lost_in_file(page.unreadable.len() as u64);
+        let unreadable = page.unreadable.len() as u64;
+        queues.lost_in_file(unreadable);
         for stored in page.results {
             queues.put_late(OutboxEntry::of_file(stored));
         }

@@ -3,20 +3,22 @@
 //! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
 //! wait for.
 
-use super::run::{configuration, prepare};
+use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
 use crate::camera::auto_features::Automatics;
 use crate::camera::{self, CameraError, CameraStatus, Sink};
-use crate::config::{CameraConfig, LineConfig, Threshold};
+use crate::config::{CameraConfig, LineConfig};
 use crate::data::frame::{CapturedBy, Frame};
 use crate::data::picture::Area;
-use crate::line::ActiveRecipe;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
+use crate::recipe::active::ActiveRecipe;
+use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::quality::Gate;
+use crate::recipe::spec::Threshold;
 use crate::recipe::threshold;
 use crate::recipe::threshold::of_region;
 use crate::winclip::pixels::area;
@@ -76,12 +78,19 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         }
     };
     say("opening the model and learning the references");
+    let preparer = RecipePreparer {
+        model,
+        engines: config.engines.clone(),
+        batch: config.batch,
+    };
+    let prepared = preparer.prepare(&config.recipe, PrepareMode::Startup);
+    let model = &preparer.model;
     let ActiveRecipe {
         mut inspector,
         gate,
         references: files,
         ..
-    } = match prepare(&config.engines, &config.recipe, &model, config.batch) {
+    } = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => {
             told.fault(

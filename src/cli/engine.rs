@@ -1,34 +1,44 @@
 //! `winspect engine`: build the plans that TensorRT runs, tell which there are.
 
+use super::flags::as_flags;
 use super::terminal::{Terminal, print, say};
 use crate::base::exit::{Exit, Failure};
+use crate::base::problems::Problems;
 use crate::engine::cuda::device::Device;
 use crate::engine::network::Precision;
 use crate::engine::select::{Backend, Engines, LOOKS_MAX};
-use crate::engine::tensorrt::{Library, Order, Plan, Plans, Progress, State, Target};
+use crate::engine::tensorrt::{
+    BuildOrder, BuildProgress, BuiltPlan, Library, PlanState, PlanTarget, Plans,
+};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
-use crate::recipe::prepare::Setting;
+use crate::recipe::preparation::Preparation;
 use crate::winclip::{MapKind, Preset, Recipe};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// The commands of `winspect engine`.
 #[derive(Debug, Subcommand)]
 pub enum EngineCommand {
     /// Build what TensorRT runs on a GPU out of a model folder; it lies in the folder's plans/
     Build(BuildArguments),
     /// Say which plans a model folder has, for what, and whether they serve
-    List { folder: PathBuf },
+    List {
+        /// An imported model folder
+        folder: PathBuf,
+    },
 }
 
+/// The command line of `winspect engine build`.
 #[derive(Debug, Args)]
 pub struct BuildArguments {
     /// An imported model folder
     folder: PathBuf,
-    /// What the network's tensors hold
+    /// Precision of the network's tensors
     #[arg(long, value_enum, default_value = "fp16")]
     precision: Precision,
+    /// Parameters of the algorithm
     #[arg(long, value_enum, default_value_t)]
     preset: Preset,
     /// Input side in pixels; the model's own unless given
@@ -57,11 +67,15 @@ pub struct BuildArguments {
     /// The folder of TensorRT's library; looked for unless given
     #[arg(long, value_name = "FOLDER")]
     tensorrt: Option<PathBuf>,
-    /// Where libonnxruntime is, which the new plan is compared with
+    /// The file libonnxruntime, which the new plan is compared with
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
 }
 
+/// Runs one of the commands.
+///
+/// # Errors
+/// A folder that is no model, a library or a GPU that is not there, a recipe that does not fit the model.
 pub fn run(command: EngineCommand) -> Result<(), Failure> {
     match command {
         EngineCommand::Build(arguments) => build(&arguments),
@@ -79,52 +93,47 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let encode = encode_plan(&recipe, &model)?;
     let engines = arguments.engines();
     let library = Library::load(arguments.tensorrt.as_deref()).map_err(failure)?;
-    let device = match arguments.targets.is_empty() {
-        false => None,
-        true => Some(Device::open().map_err(|error| {
-            Failure::words(
-                Exit::Unavailable,
-                format!("{error}; or name the GPU to build for: --for 86"),
-            )
-        })?),
-    };
+    let device = arguments.device()?;
     if device.is_some() {
         engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
     }
     let target = match &device {
-        Some(device) => Target::of(device).map_err(failure)?,
-        None => Target::Capabilities(arguments.targets.clone()),
+        Some(device) => PlanTarget::of(device).map_err(failure)?,
+        None => PlanTarget::Capabilities(arguments.targets.clone()),
     };
-    let order = Order {
+    let order = BuildOrder {
         model: &model,
         plan: &encode,
         precision: arguments.precision,
         looks_max: arguments.looks,
         target,
     };
-    let bar = Bar::new();
-    say(format!(
-        "building with {} ({})",
-        library.name(),
-        library.file().display()
-    ));
     let plans = Plans::of(&model);
     let _alone = plans.alone().map_err(failure)?; // until it was compared
-    let plan = plans
-        .build(&library, &order, &|progress| bar.show(progress))
-        .map_err(failure)?;
-    drop(bar);
+    let plan = build_plan(&plans, &library, &order)?;
     print(describe(&plan))?;
-    let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it
-    let wrong_recipe = Exit::Usage;
-    let setting = Setting {
+    let Some(device) = device else {
+        return Ok(()); // another machine compares it when it first runs it
+    };
+    let preparation = Preparation {
         model: &model,
         recipe: &recipe,
         plan: &encode,
         engines: &engines,
-        wrong_recipe,
+        wrong_recipe: Exit::Usage,
     };
-    print(setting.prove(&library, device, plan)?.to_string()).map(|_| ())
+    print(preparation.prove(&library, device, plan)?)?;
+    Ok(())
+}
+
+/// Builds under a progress bar.
+fn build_plan(plans: &Plans, library: &Library, order: &BuildOrder) -> Result<BuiltPlan, Failure> {
+    let name = library.name();
+    let file = library.file().display();
+    say(format!("building with {name} ({file})"));
+    let bar = BuildBar::default();
+    let plan = plans.build(library, order, &|progress| bar.show(progress));
+    plan.map_err(failure)
 }
 
 fn list(model: &ModelFolder) -> Result<(), Failure> {
@@ -138,14 +147,28 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
             "no plans; build one with: winspect engine build {folder}"
         ))?;
     }
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::words(Exit::Data, problems.join("\n"))),
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::words(Exit::Data, problems.join("\n")))
     }
 }
 
 impl BuildArguments {
-    /// What judges with the new plan, and what it is compared with.
+    /// The GPU to build for; `None` where other machines' are named.
+    fn device(&self) -> Result<Option<Device>, Failure> {
+        if !self.targets.is_empty() {
+            return Ok(None);
+        }
+        Device::open().map(Some).map_err(|error| {
+            Failure::words(
+                Exit::Unavailable,
+                format!("{error}; or name the GPU to build for: --for 86"),
+            )
+        })
+    }
+
+    /// The engine that judges with the new plan, and the one that it is compared with.
     fn engines(&self) -> Engines {
         Engines {
             backend: Backend::Tensorrt,
@@ -169,118 +192,69 @@ impl BuildArguments {
     }
 }
 
-/// The command that builds what a recipe needs, for a shell.
-pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
-    let list = |values: &[String]| values.join(",");
-    let texts = |scales: &[usize]| scales.iter().map(usize::to_string).collect::<Vec<_>>();
-    let maps = recipe
-        .maps
-        .as_ref()
-        .map(|maps| list(&maps.iter().map(MapKind::to_string).collect::<Vec<_>>()));
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(path));
-    let flags = [
-        ("precision", Some(engines.precision.name().to_owned())),
-        ("preset", Some(recipe.preset.name().to_owned())),
-        ("input-px", recipe.input_px.map(|side| side.to_string())),
-        ("block", recipe.block.map(|block| block.to_string())),
-        ("maps", maps),
-        (
-            "scales",
-            (!recipe.scales.is_empty()).then(|| list(&texts(&recipe.scales))),
-        ),
-        ("tensorrt", path(&engines.tensorrt)),
-        ("onnxruntime", path(&engines.onnxruntime)),
-    ];
-    let given = flags
-        .into_iter()
-        .filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)));
-    format!(
-        "winspect engine build {}{}",
-        quoted(model),
-        given.collect::<String>()
-    )
-}
-
-/// As a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,".contains(c);
-    match text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
-}
-
-/// What recipes of this kind need, with references and without.
+/// Outputs that recipes of this kind need, with references and without.
 fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failure> {
-    let wrong = |problems| {
-        Failure::words(
-            Exit::Usage,
-            crate::recipe::prepare::as_flags(&problems).join("\n"),
-        )
-    };
-    let mut plan = recipe.encode_plan(&model.spec, true).map_err(wrong)?;
+    let plan = recipe.encode_plan(&model.spec, true);
+    let mut plan = plan.map_err(wrong_recipe)?;
     if model.spec.text.is_some() {
-        let words_alone = recipe.encode_plan(&model.spec, false).map_err(wrong)?;
+        let words_alone = recipe.encode_plan(&model.spec, false);
+        let words_alone = words_alone.map_err(wrong_recipe)?;
         plan.image |= words_alone.image;
-        let new = words_alone
-            .scales
-            .into_iter()
-            .filter(|scale| !plan.scales.contains(scale))
-            .collect::<Vec<_>>();
-        plan.scales.extend(new);
+        for scale in words_alone.scales {
+            if !plan.scales.contains(&scale) {
+                plan.scales.push(scale);
+            }
+        }
     }
     Ok(plan)
 }
 
-/// One bar, of the phase that the library is in.
-struct Bar(Mutex<(Terminal, String)>);
+fn wrong_recipe(problems: Problems) -> Failure {
+    Failure::words(Exit::Usage, as_flags(&problems).join("\n"))
+}
 
-impl Bar {
-    fn new() -> Self {
-        Bar(Mutex::new((Terminal::new(), String::new())))
-    }
+/// One bar, of the phase that the library is in; shown from the library's threads.
+#[derive(Default)]
+struct BuildBar(Mutex<ShownPhase>);
 
-    /// From the library's threads.
-    fn show(&self, progress: Progress) {
-        let (Progress { part, step }, mut shown) = (
-            progress,
-            self.0.lock().unwrap_or_else(PoisonError::into_inner),
-        );
-        let (terminal, last) = &mut *shown;
-        let what = format!("{}: {}", part.file(), step.phase);
-        if *last != what {
-            terminal.begin(what.clone(), step.of);
-            *last = what;
+/// The bar of a phase, and the phase's name.
+struct ShownPhase {
+    terminal: Terminal,
+    name: String,
+}
+
+impl Default for ShownPhase {
+    fn default() -> Self {
+        ShownPhase {
+            terminal: Terminal::new(),
+            name: String::new(),
         }
-        terminal.done(step.done);
     }
 }
 
-fn describe(plan: &Plan) -> String {
-    let key = &plan.key;
-    let state = match &plan.state {
-        State::Candidate => {
-            "candidate: serves once it was compared with the CPU on its GPU".to_owned()
+impl BuildBar {
+    fn show(&self, progress: BuildProgress) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let BuildProgress { part, step } = progress;
+        let name = format!("{}: {}", part.file(), step.phase);
+        if shown.name != name {
+            shown.terminal.begin(name.clone(), step.of);
+            shown.name = name;
         }
-        State::Accepted => "accepted".to_owned(),
-        State::Refused(reason) => format!("refused: {reason}"),
-    };
-    let scales: Vec<String> = key.scales.iter().map(usize::to_string).collect();
-    let windows = if scales.is_empty() {
-        "none".to_owned()
-    } else {
-        scales.join(", ")
-    };
-    let gpu = key
-        .gpu
-        .as_ref()
-        .map_or(String::new(), |gpu| format!(" ({gpu})"));
+        shown.terminal.done(step.done);
+    }
+}
+
+/// All that is known of a plan, in lines for people.
+fn describe(plan: &BuiltPlan) -> String {
+    let key = &plan.key;
+    let gpu = key.gpu.as_ref();
+    let built_on = gpu.map_or(String::new(), |gpu| format!(" ({gpu})"));
     let mut lines = vec![
         format!("plan       {}", plan.path.display()),
-        format!("state      {state}"),
+        format!("state      {}", describe_state(&plan.state)),
         format!(
-            "built      by {} for {}{gpu}, {}",
+            "built      by {} for {}{built_on}, {}",
             key.library,
             key.gpus(),
             key.precision.name()
@@ -290,8 +264,9 @@ fn describe(plan: &Plan) -> String {
             key.side, key.looks_max
         ),
         format!(
-            "computes   {}; windows of {windows}",
-            key.outputs.join(", ")
+            "computes   {}; windows of {}",
+            key.outputs.join(", "),
+            describe_scales(&key.scales)
         ),
     ];
     for (name, file) in plan.files() {
@@ -302,6 +277,24 @@ fn describe(plan: &Plan) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn describe_state(state: &PlanState) -> String {
+    match state {
+        PlanState::Candidate => {
+            "candidate: serves once it was compared with the CPU on its GPU".to_owned()
+        }
+        PlanState::Accepted => "accepted".to_owned(),
+        PlanState::Refused(reason) => format!("refused: {reason}"),
+    }
+}
+
+fn describe_scales(scales: &[usize]) -> String {
+    if scales.is_empty() {
+        return "none".to_owned();
+    }
+    let texts: Vec<String> = scales.iter().map(usize::to_string).collect();
+    texts.join(", ")
 }
 
 fn failure(error: EngineError) -> Failure {
@@ -317,6 +310,7 @@ fn failure(error: EngineError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::build_command::build_command;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -372,6 +366,5 @@ mod tests {
                 (PathBuf::from("/var/lib/my-model"), LOOKS_MAX)
             );
         }
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }
 }

@@ -5,6 +5,7 @@
 //! all test pictures and drawn references (0.4 MB a picture for a ViT-S/14 at 224 pixels, 1.7 MB for
 //! ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
 
+use super::flags::{as_flags, check_output_file};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
@@ -14,7 +15,7 @@ use crate::evaluate::ranking::Scores;
 use crate::evaluate::{draw, mean_and_std};
 use crate::image::file as image_file;
 use crate::model::{ModelFolder, ModelSpec};
-use crate::recipe::prepare::{Setting, as_flags, check_output_file};
+use crate::recipe::preparation::Preparation;
 use crate::winclip::inspector::InspectError;
 use crate::winclip::inspector::RegionFeatures;
 use crate::winclip::{Fit, Inspector, Recipe};
@@ -90,14 +91,14 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         terminal
             .say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
     }
-    let setting = Setting {
+    let preparation = Preparation {
         model: &model,
         recipe: &recipe,
         plan: &plan,
         engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
-    let inspector = setting.untaught()?;
+    let inspector = preparation.inspector_without_references()?;
     let mut evaluation = Evaluation::encoded(inspector, &dataset, truths, &draws, &mut terminal)?;
     let lines = evaluation.measured(&draws, &mut terminal)?;
     match &arguments.json {
@@ -295,7 +296,7 @@ impl Evaluation {
             .map(|index| self.references[index].clone())
             .collect();
         self.inspector
-            .teach(references)
+            .set_references(references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
         let (mut pictures, mut pixels) = (
             Scores::default(),

@@ -3,6 +3,7 @@
 //! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
 //! judged, and the command ends with 65; with 70 when the engine failed on one.
 
+use super::flags::{as_flags, check_output_file, parent};
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
@@ -13,7 +14,8 @@ use crate::image::file as image_file;
 use crate::image::overlay::png;
 use crate::image::overlay::{Layer, Overlay};
 use crate::line::overlays::OverlayPainter;
-use crate::recipe::prepare::{References, Setting, as_flags, check_output_file, parent};
+use crate::recipe::preparation::Preparation;
+use crate::recipe::references::References;
 use crate::recipe::threshold::of_region;
 use crate::winclip::inspector::{Detailed, InspectError};
 use crate::winclip::{Fit, Inspector, Recipe, Region, RegionScore};
@@ -70,7 +72,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let references = References::read(&arguments.reference, &mut |words| {
         terminal.say(format!("warning: {words}"))
     })?;
-    let setting = Setting {
+    let preparation = Preparation {
         model: &model,
         recipe: &recipe,
         plan: &plan,
@@ -78,7 +80,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         wrong_recipe: Exit::Usage,
     };
     terminal.begin("references", references.pictures.len());
-    let mut inspector = setting.inspector(&references, &mut |done, _| terminal.done(done))?;
+    let mut inspector = preparation.inspector(&references, &mut |done, _| terminal.done(done))?;
     let overlays = match arguments.overlay {
         Some(folder) => {
             let good = inspector
@@ -227,7 +229,7 @@ impl Inspection {
                 reference.display()
             ));
         }
-        let detailed = match self.inspector.judge_in_detail(&picture) {
+        let detailed = match self.inspector.inspect_in_detail(&picture) {
             Ok(detailed) => detailed,
             Err(error) => {
                 self.is_engine_ill |= matches!(error, InspectError::Engine(_));
@@ -240,7 +242,10 @@ impl Inspection {
             overlays.write(&stem, &picture, &detailed)?;
         }
         for detailed in detailed {
-            if !self.terminal.print(json_line(file, &detailed.judgement))? {
+            if !self
+                .terminal
+                .print(json_line(file, &detailed.region_score))?
+            {
                 return Ok(false);
             }
             if let Some(tensors) = &mut self.tensors {
@@ -367,7 +372,7 @@ impl Overlays {
             .iter()
             .zip(&self.scales)
             .map(|(detailed, scale)| {
-                let RegionScore { map, area, .. } = &detailed.judgement;
+                let RegionScore { map, area, .. } = &detailed.region_score;
                 Layer {
                     map,
                     area: *area,
@@ -377,7 +382,7 @@ impl Overlays {
             .collect();
         let scores: Vec<String> = regions
             .iter()
-            .map(|detailed| detailed.judgement.score.to_string())
+            .map(|detailed| detailed.region_score.score.to_string())
             .collect();
         let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
         let png = png::encode(&painted, &[("score", &scores.join(" "))]);

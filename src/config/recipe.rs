@@ -6,6 +6,7 @@ use super::{regions, source};
 use crate::base::problems::Problems;
 use crate::data::verdict::OnUndecided;
 use crate::recipe::quality;
+use crate::recipe::spec::{RecipeSpec, SelfTestSpec, Threshold};
 use crate::winclip::{MapKind, Recipe, Region};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -14,52 +15,8 @@ use std::time::Duration;
 /// Room above the highest score of the references: scores of good parts vary.
 const AUTO_FACTOR: f64 = 1.1;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Threshold {
-    Fixed(f32),
-    /// The highest usual leave-one-out score of the references, times this factor.
-    Auto {
-        factor: f32,
-    },
-    /// Nothing was said: every part is `undecided(not_ready)`.
-    None,
-}
-
-#[derive(Debug, Clone)]
-pub struct RecipeConfig {
-    pub name: String,
-    pub revision: u64,
-    pub winclip: Recipe,
-    /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
-    pub references: Vec<PathBuf>,
-    /// One for each region of `winclip`.
-    pub thresholds: Vec<Threshold>,
-    /// What makes a picture bad.
-    pub bad_image: quality::Limits,
-    /// What the gate does with a part that is undecided.
-    pub on_undecided: OnUndecided,
-    /// How often known parts must be shown to the line; nothing means never.
-    pub challenge_every: Option<Duration>,
-    pub self_test: Option<SelfTestConfig>,
-}
-
-impl RecipeConfig {
-    /// `name@revision`.
-    pub fn label(&self) -> String {
-        format!("{}@{}", self.name, self.revision)
-    }
-}
-
-/// Two pictures that are judged again when nothing else is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SelfTestConfig {
-    pub good: PathBuf,
-    pub bad: PathBuf,
-    pub every: Duration,
-}
-
 /// Reads `recipe`: a table, or the name of a file with one.
-pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeConfig {
+pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeSpec {
     let value = match value {
         Some(Value::String(file)) => source::recipe_file(&base.join(file), problems),
         Some(value) => value,
@@ -95,7 +52,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     };
     let thresholds;
     (winclip.regions, thresholds) = regions.into_iter().unzip();
-    RecipeConfig {
+    RecipeSpec {
         name,
         revision,
         winclip,
@@ -108,32 +65,44 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     }
 }
 
+const PRESETS: &str = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
+
 /// Keys of the algorithm; regions are not among them.
 fn winclip(table: &mut TableReader) -> Recipe {
     table.renamed("tiles", "tile_px");
     table.renamed("size", "input_px");
-    let presets = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
-    let mut winclip = Recipe::new(table.text("class_name"));
-    winclip.preset = table.choice("preset", presets).unwrap_or_default();
-    winclip.tile_px = table.whole("tile_px", 32, 16384).map(|px| px as usize);
-    winclip.fit = table
-        .choice("fit", "\"squash\", \"crop\"")
-        .unwrap_or_default();
-    winclip.input_px = table.whole("input_px", 1, 4096).map(|px| px as usize);
-    winclip.block = table.whole("block", 1, 1000).map(|block| block as usize);
-    winclip.maps = table.items::<MapKind>("maps");
-    winclip.scales = table.items::<usize>("scales").unwrap_or_else(|| vec![2, 3]);
-    winclip.normal_states = table.texts("normal_states");
-    winclip.anomalous_states = table.texts("anomalous_states");
-    winclip.templates = table.texts("templates");
-    winclip
+    let preset = table.choice("preset", PRESETS);
+    let fit = table.choice("fit", "\"squash\", \"crop\"");
+    let tile_px = table.count("tile_px", 32, 16384);
+    let input_px = table.count("input_px", 1, 4096);
+    let block = table.count("block", 1, 1000);
+    let maps = table.items::<MapKind>("maps");
+    let scales = table.items::<usize>("scales");
+    let usual = Recipe::new(table.text("class_name"));
+    Recipe {
+        preset: preset.unwrap_or_default(),
+        tile_px,
+        fit: fit.unwrap_or_default(),
+        input_px,
+        block,
+        maps,
+        scales: scales.unwrap_or(usual.scales),
+        normal_states: table.texts("normal_states"),
+        anomalous_states: table.texts("anomalous_states"),
+        templates: table.texts("templates"),
+        ..usual
+    }
 }
 
 fn references(table: &mut TableReader, base: &Path) -> Vec<PathBuf> {
-    let texts = table.texts("references").into_iter();
-    let paths: Vec<PathBuf> = texts.map(|path| base.join(path)).collect();
-    for path in paths.iter().filter(|path| !path.exists()) {
-        table.note("references", format!("{} is not there", path.display()));
+    let mut paths = vec![];
+    for text in table.texts("references") {
+        let path = base.join(text);
+        if !path.exists() {
+            let words = format!("{} is not there", path.display());
+            table.note("references", words);
+        }
+        paths.push(path);
     }
     paths
 }
@@ -157,11 +126,11 @@ fn refuse_beside_regions(table: &mut TableReader, whole: &Region) {
 /// Reads the recipes beside the first, a file each.
 pub fn recipes(
     files: Vec<String>,
-    first: &RecipeConfig,
+    first: &RecipeSpec,
     base: &Path,
     problems: &mut Problems,
-) -> Vec<RecipeConfig> {
-    let mut recipes: Vec<RecipeConfig> = vec![];
+) -> Vec<RecipeSpec> {
+    let mut recipes: Vec<RecipeSpec> = vec![];
     for (i, file) in files.into_iter().enumerate() {
         let place = format!("recipes[{i}] ({file})");
         let mut own = Problems::new();
@@ -185,8 +154,8 @@ pub fn recipes(
     recipes
 }
 
-fn empty_recipe() -> RecipeConfig {
-    RecipeConfig {
+fn empty_recipe() -> RecipeSpec {
+    RecipeSpec {
         name: String::new(),
         revision: 1,
         winclip: Recipe::new(None),
@@ -199,7 +168,7 @@ fn empty_recipe() -> RecipeConfig {
     }
 }
 
-fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestConfig {
+fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestSpec {
     let mut table = TableReader::new("recipe.self_test", value, problems);
     let good = base.join(table.required("good"));
     let bad = base.join(table.required("bad"));
@@ -213,7 +182,7 @@ fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestConf
     }
     let every_s = table.whole("every_s", 1, 86_400).unwrap_or(300);
     table.finish();
-    SelfTestConfig {
+    SelfTestSpec {
         good,
         bad,
         every: Duration::from_secs(every_s),

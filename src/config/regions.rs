@@ -1,11 +1,11 @@
 //! The looked-at part of a picture: the recipe's own crop and mask, or `[[recipe.region]]` tables.
 
-use super::recipe::Threshold;
 use super::table::TableReader;
 use super::threshold::threshold;
 use super::topic;
 use crate::base::problems::Problems;
 use crate::data::picture::Area;
+use crate::recipe::spec::Threshold;
 use crate::winclip::Region;
 use crate::winclip::mask::Polygon;
 use crate::winclip::recipe::REGIONS_MAX;

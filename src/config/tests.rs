@@ -1,8 +1,8 @@
 //! Whole files: what is enough, and how all problems of one are told.
 
 use super::line::{LineConfig, load, read};
-use super::recipe::{RecipeConfig, Threshold};
 use crate::base::problems::Problems;
+use crate::recipe::spec::{RecipeSpec, Threshold};
 use crate::winclip::MapKind;
 
 fn read_text(text: &str) -> Result<LineConfig, Problems> {
@@ -122,7 +122,7 @@ fn regions_have_their_own_thresholds_or_the_recipes() {
                    [[recipe.region]]\nname = \"rim\"\ncrop = [9, 0, 90, 80]\nmask = [[[9, 0], [20, 0], [9, 9]]]\n";
     let line =
         read_text(&SMALL.replace("[[camera]]", &format!("{regions}[[camera]]"))).expect("fits");
-    let RecipeConfig {
+    let RecipeSpec {
         winclip,
         thresholds,
         ..

@@ -1,7 +1,7 @@
 //! `threshold`, of a recipe or of one of its regions.
 
-use super::recipe::Threshold;
 use super::table::{TableReader, number};
+use crate::recipe::spec::Threshold;
 
 /// Reads a table's own threshold; `None` where it has none, or a wrong one.
 pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold> {

@@ -5,6 +5,7 @@ pub mod frame;
 pub mod map;
 pub mod part;
 pub mod picture;
+pub mod queued_frame;
 pub mod report;
 pub mod result;
 pub mod verdict;

@@ -2,10 +2,10 @@
 
 use crate::data::map::Map;
 use crate::data::picture::Area;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// What the PLC acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Pass,
@@ -34,7 +34,7 @@ pub enum OnUndecided {
 }
 
 /// Why a part is undecided. Never silent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Late,

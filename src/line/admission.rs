@@ -1,4 +1,4 @@
-//! Layer 6: a camera's way into the line: its frames become parts as its trigger says, and join the queue.
+//! A camera's way into the line: its frames become parts as its trigger says, and join the queue.
 
 use crate::base::health::{Diagnostics, Health};
 use crate::camera::{CameraState, CameraStatus, Sink};
@@ -6,85 +6,93 @@ use crate::data::counters::{Outcome, Tally, Ticket};
 use crate::data::frame::Frame;
 use crate::data::part::{Part, PartRequest, PartTiming, Stage};
 use crate::data::picture::Picture;
+use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use crate::line::control::LineControl;
-use crate::line::queue::{FrameSender, QueuedFrame};
+use crate::line::events::Events;
+use crate::line::queue::FrameSender;
+use crate::line::shared::{CameraStates, Shared};
 use crate::line::views::ViewJoiner;
-use crate::mqtt::publisher::BestEffort;
+use crate::protocol::event::Event;
 use crate::store::Store;
 use crate::trigger::{Found, Odometer, Presence, Ring, Stretches, Trigger};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tokio::sync::mpsc;
 
-/// How parts are asked for: by a camera, or by several that see the same part.
+/// Makes the requests for parts of one camera, or of several that see the same part.
 #[derive(Debug, Clone)]
 pub struct PartSource {
-    /// Theirs, or the name that they share.
+    /// Name of the camera, or the name that several share.
     pub camera: Arc<str>,
+    /// Deadline and gate of the parts.
     pub terms: PartTiming,
-    /// They know the parts in one view.
+    /// The line's control, which knows the regions of a view and the challenge under way.
     pub rules: LineControl,
 }
 
 impl PartSource {
-    /// The parts in a frame.
+    /// Requests the parts in a frame.
     pub fn of(&self, frame: &Frame) -> Vec<PartRequest> {
-        let ask = self.ask(frame.arrived, frame.captured_at);
+        let request = self.ask(frame.arrived, frame.captured_at);
         self.each(&PartRequest {
             part_id: frame.part_id.clone(),
-            ..ask
+            ..request
         })
     }
 
+    /// Returns a request for the whole view; `since` is when the deadline begins, `at` the part's
+    /// time.
     pub fn ask(&self, since: Instant, at: Timestamp) -> PartRequest {
-        let (camera, terms) = (self.camera.clone(), self.terms);
         PartRequest {
-            camera,
+            camera: self.camera.clone(),
             region: None,
             part_id: None,
             count: None,
             position: None,
             since,
             at,
-            terms,
+            terms: self.terms,
             challenge: None,
         }
     }
 
-    /// The same of every region; the next of a challenge are its parts.
-    pub fn each(&self, ask: &PartRequest) -> Vec<PartRequest> {
-        let challenge = || self.rules.claim(&self.camera, ask.since);
-        let of = |region| PartRequest {
-            region,
-            challenge: challenge(),
-            ..ask.clone()
-        };
-        self.rules.regions().into_iter().map(of).collect()
+    /// Makes one request per region. Each claims a place in a running challenge.
+    pub fn each(&self, request: &PartRequest) -> Vec<PartRequest> {
+        let mut requests = vec![];
+        for region in self.rules.regions() {
+            requests.push(PartRequest {
+                region,
+                challenge: self.rules.claim(&self.camera, request.since),
+                ..request.clone()
+            });
+        }
+        requests
     }
 }
 
-/// Where a camera's frames become parts; shared by its thread and the foreman.
+/// The place where a camera's frames become parts; shared by its thread and the command handler.
 pub struct Admission {
+    /// Name of the camera.
     pub camera: Arc<str>,
-    asking: PartSource,
-    place: FrameSender,
+    parts: PartSource,
+    queue: FrameSender,
     tally: Arc<Tally>,
-    joins: Arc<Mutex<ViewJoiner>>,
+    views: Arc<Mutex<ViewJoiner>>,
     store: Store,
-    way: Mutex<TriggerState>,
-    /// For those who ask for a picture.
+    trigger: Mutex<TriggerState>,
+    /// The newest picture, for snapshots.
     newest: Mutex<Option<Arc<Picture>>>,
 }
 
+/// The trigger's memory of earlier frames.
 enum TriggerState {
     Continuous,
     Frame,
     EveryN {
         n: u64,
+        /// Number of frames so far.
         seen: u64,
     },
     Command(Ring),
@@ -94,21 +102,14 @@ enum TriggerState {
     },
     Presence {
         presence: Box<Presence>,
-        told: bool,
+        /// True when it was told that the trigger cannot work with the camera's pictures.
+        is_told: bool,
     },
 }
 
-impl Admission {
-    /// `joins` are the line's: a view that will not come is the camera's word on a part that others see too.
-    pub fn new(
-        asking: PartSource,
-        trigger: &Trigger,
-        place: FrameSender,
-        tally: Arc<Tally>,
-        joins: Arc<Mutex<ViewJoiner>>,
-        store: Store,
-    ) -> Self {
-        let way = match trigger {
+impl TriggerState {
+    fn new(trigger: &Trigger) -> Self {
+        match trigger {
             Trigger::Continuous => TriggerState::Continuous,
             Trigger::Frame => TriggerState::Frame,
             Trigger::EveryN(n) => TriggerState::EveryN { n: *n, seen: 0 },
@@ -119,217 +120,235 @@ impl Admission {
             },
             Trigger::Presence(settings) => TriggerState::Presence {
                 presence: Box::new(Presence::new(*settings)),
-                told: false,
+                is_told: false,
             },
-        };
+        }
+    }
+}
+
+impl Admission {
+    /// `parts` makes the camera's requests, `queue` is its place before the inspector.
+    pub fn new(shared: &Shared, parts: PartSource, trigger: &Trigger, queue: FrameSender) -> Self {
+        let tally = shared.tallies.get(&*parts.camera);
         Admission {
-            camera: asking.camera.clone(),
-            asking,
-            place,
-            tally,
-            joins,
-            store,
-            way: Mutex::new(way),
+            camera: parts.camera.clone(),
+            queue,
+            tally: tally.cloned().unwrap_or_default(),
+            views: shared.views.clone(),
+            store: shared.store.clone(),
+            trigger: Mutex::new(TriggerState::new(trigger)),
             newest: Mutex::default(),
+            parts,
         }
     }
 
+    /// Returns the newest picture; `None` before the first.
     pub fn newest(&self) -> Option<Arc<Picture>> {
-        self.newest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.clone()
     }
 
     fn is_ready(&self) -> bool {
-        !self.place.is_waiting()
+        !self.queue.is_waiting()
     }
 
-    /// A frame that the camera captured.
-    pub fn show(&self, frame: Frame) {
+    /// Takes a frame that the camera captured: the trigger says whether it is a part's.
+    pub fn on_frame(&self, frame: Frame) {
         let ticket = self.tally.captured();
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
         let now = Instant::now();
-        let mut way = self
-            .way
-            .lock()
-            .expect("nobody panics while holding the way");
-        let is_paused = self.asking.rules.is_paused();
-        match &mut *way {
+        let mut trigger = self.trigger();
+        let is_paused = self.parts.rules.is_paused();
+        match &mut *trigger {
             // A command that came before the pause still needs its frame.
-            TriggerState::Command(ring) => {
-                let found = ring.put(frame, ticket, now);
-                self.found(found);
-            }
+            TriggerState::Command(ring) => self.queue_matches(ring.put(frame, ticket, now)),
             _ if is_paused => ticket.settle(Outcome::Skipped),
-            TriggerState::Continuous => {
-                // The inspector has left, or the older one was settled: nothing comes back.
-                let _ = self.place.put(QueuedFrame {
-                    frame,
-                    ticket: Some(ticket),
-                    parts: vec![],
-                });
-            }
-            TriggerState::Frame => self.part(frame, ticket, None),
+            TriggerState::Continuous => self.offer(frame, ticket),
+            TriggerState::Frame => self.admit(frame, ticket, None),
             TriggerState::EveryN { n, seen } => {
+                let is_part = seen.is_multiple_of(*n);
                 *seen += 1;
-                if (*seen - 1).is_multiple_of(*n) {
-                    self.part(frame, ticket, None);
-                } else {
-                    ticket.settle(Outcome::Skipped);
-                }
+                self.admit_if(is_part, frame, ticket, None);
             }
             TriggerState::Distance {
                 stretches,
                 odometer,
-            } => match odometer.next(frame.captured_at, *stretches) {
-                Some(mm) => self.part(frame, ticket, Some(mm)),
-                None => ticket.settle(Outcome::Skipped),
-            },
-            TriggerState::Presence { presence, told } => match presence.look(frame, ticket, now) {
-                Ok(None) => {}
-                Ok(Some((frame, ticket))) => self.part(frame, ticket, None),
-                Err(why) => {
-                    if !std::mem::replace(told, true) {
-                        tracing::error!(
-                            "camera {}: {why}; no part will come. Correct it",
-                            self.camera
-                        );
-                    }
-                }
-            },
-        }
-    }
-
-    /// This frame is a part's; `position` in millimetres, where it is known.
-    fn part(&self, frame: Frame, ticket: Ticket, position: Option<f64>) {
-        let asks = self
-            .asking
-            .of(&frame)
-            .into_iter()
-            .map(|ask| PartRequest { position, ..ask })
-            .collect();
-        match self.store.accept_durable(asks) {
-            Ok(parts) => {
-                parts.iter().for_each(Part::found_its_frame);
-                self.queue(QueuedFrame {
-                    frame,
-                    ticket: Some(ticket),
-                    parts,
-                });
+            } => {
+                let position = odometer.next(frame.captured_at, *stretches);
+                self.admit_if(position.is_some(), frame, ticket, position);
             }
-            Err(_) => ticket.settle(Outcome::Stopped),
+            TriggerState::Presence { presence, is_told } => match presence.look(frame, ticket, now)
+            {
+                Ok(None) => {}
+                Ok(Some((frame, ticket))) => self.admit(frame, ticket, None),
+                Err(why) if !*is_told => {
+                    *is_told = true;
+                    let camera = &self.camera;
+                    tracing::error!("camera {camera}: {why}; no part will come. Correct it");
+                }
+                Err(_) => {}
+            },
         }
     }
 
-    /// The parts of a trigger; nothing when the camera does not wait for commands.
-    pub fn command(&self, parts: Vec<Part>, at: Timestamp) {
-        parts.iter().for_each(|part| part.marks.reach(Stage::Asked));
-        if let TriggerState::Command(ring) = &mut *self
-            .way
+    fn trigger(&self) -> MutexGuard<'_, TriggerState> {
+        self.trigger
             .lock()
-            .expect("nobody panics while holding the way")
-        {
-            let found = ring.ask(parts, at, Instant::now());
-            self.found(found);
-        }
+            .expect("no code panics while holding the trigger")
     }
 
-    fn found(&self, found: Found) {
-        found
-            .waiting
-            .into_iter()
-            .for_each(|waiting| self.queue(waiting));
-        let missed = found.missed.into_iter().map(|part| {
-            let detail = "no frame was captured near its time".to_owned();
-            let mut report = self.undecided(part, Reason::CameraLost);
-            report.detail = Some(detail);
-            report
+    /// Offers a free-running camera's frame, whose part is accepted when the inspector takes it.
+    fn offer(&self, frame: Frame, ticket: Ticket) {
+        // The inspector has left, or the older frame was settled: nothing comes back.
+        let _ = self.queue.put(QueuedFrame {
+            frame,
+            ticket: Some(ticket),
+            parts: vec![],
         });
-        self.settle(missed.collect());
     }
 
-    fn queue(&self, waiting: QueuedFrame) {
-        let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting
-            .parts
-            .iter()
-            .for_each(|part| joins.framed(part, &self.camera));
-        drop(joins);
-        let Err(mut back) = self.place.put(waiting) else {
-            return;
-        };
-        if let Some(ticket) = back.ticket.take() {
+    fn admit_if(&self, is_part: bool, frame: Frame, ticket: Ticket, position: Option<f64>) {
+        if is_part {
+            self.admit(frame, ticket, position);
+        } else {
             ticket.settle(Outcome::Skipped);
         }
-        let overload = |part| self.undecided(part, Reason::Overload);
-        self.settle(back.parts.into_iter().map(overload).collect());
+    }
+
+    /// Accepts a frame's parts, durably, and queues them; `position` is in millimetres, `None` where
+    /// it is not known.
+    fn admit(&self, frame: Frame, ticket: Ticket, position: Option<f64>) {
+        let mut requests = self.parts.of(&frame);
+        for request in &mut requests {
+            request.position = position;
+        }
+        let Ok(parts) = self.store.accept_durable(requests) else {
+            ticket.settle(Outcome::Stopped);
+            return;
+        };
+        parts.iter().for_each(Part::found_its_frame);
+        self.queue(QueuedFrame {
+            frame,
+            ticket: Some(ticket),
+            parts,
+        });
+    }
+
+    /// Takes the parts of a command's trigger. A camera with another trigger ignores them.
+    pub fn on_trigger(&self, parts: Vec<Part>, at: Timestamp) {
+        parts.iter().for_each(|part| part.marks.reach(Stage::Asked));
+        if let TriggerState::Command(ring) = &mut *self.trigger() {
+            self.queue_matches(ring.ask(parts, at, Instant::now()));
+        }
+    }
+
+    /// Queues the frames that were found for parts; parts without a frame are undecided.
+    fn queue_matches(&self, found: Found) {
+        for frame in found.waiting {
+            self.queue(frame);
+        }
+        let mut missed = vec![];
+        for part in found.missed {
+            let mut report = self.undecided(part, Reason::CameraLost);
+            report.detail = Some("no frame was captured near its time".to_owned());
+            missed.push(report);
+        }
+        self.finish(missed);
+    }
+
+    /// Queues a frame; where the queue is full, its parts are undecided(overload).
+    fn queue(&self, frame: QueuedFrame) {
+        let mut views = self.views();
+        for part in &frame.parts {
+            views.framed(part, &self.camera);
+        }
+        drop(views);
+        let Err(mut refused) = self.queue.put(frame) else {
+            return;
+        };
+        if let Some(ticket) = refused.ticket.take() {
+            ticket.settle(Outcome::Skipped);
+        }
+        let parts = refused.parts.into_iter();
+        let reports = parts.map(|part| self.undecided(part, Reason::Overload));
+        self.finish(reports.collect());
     }
 
     fn undecided(&self, part: Part, reason: Reason) -> Report {
-        let judge = self.asking.rules.judge(part.ask.region.as_deref());
+        let policy = self.parts.rules.judge(part.ask.region.as_deref());
         Report {
             seen_by: self.camera.clone(),
-            ..Report::undecided(part, reason, &judge)
+            ..Report::undecided(part, reason, &policy)
         }
     }
 
-    fn settle(&self, reports: Vec<Report>) {
+    /// Hands the reports of parts that are not judged to the store. One camera's is a view among
+    /// others where several see the part.
+    fn finish(&self, reports: Vec<Report>) {
         let now = Instant::now();
-        let whole: Vec<Report> = {
-            let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
-            reports
-                .into_iter()
-                .filter_map(|report| joins.add(report, now))
-                .collect()
-        };
-        if !whole.is_empty() {
-            self.store.submit(whole);
+        let mut complete = vec![];
+        let mut views = self.views();
+        for report in reports {
+            complete.extend(views.add(report, now));
         }
+        drop(views);
+        if !complete.is_empty() {
+            self.store.submit(complete);
+        }
+    }
+
+    fn views(&self) -> MutexGuard<'_, ViewJoiner> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What each camera is doing, once it has told.
-pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraState>>>;
-
-/// What a camera's thread holds.
+/// A camera thread's end of the line: frames go to its admission, its status to all that show it.
 pub struct CameraSink {
-    pub entrance: Arc<Admission>,
-    pub states: CameraStates,
-    pub causes: Diagnostics,
-    pub side: mpsc::Sender<BestEffort>,
+    /// The frames' way into the line.
+    pub admission: Arc<Admission>,
+    states: CameraStates,
+    diagnostics: Diagnostics,
+    events: Events,
+}
+
+impl CameraSink {
+    /// The sink of one camera.
+    pub fn new(shared: &Shared, admission: Arc<Admission>, events: Events) -> Self {
+        CameraSink {
+            admission,
+            states: shared.camera_states.clone(),
+            diagnostics: shared.diagnostics.clone(),
+            events,
+        }
+    }
 }
 
 impl Sink for CameraSink {
     fn frame(&mut self, frame: Frame) {
-        self.entrance.show(frame);
+        self.admission.on_frame(frame);
     }
 
     fn is_ready(&self) -> bool {
-        self.entrance.is_ready()
+        self.admission.is_ready()
     }
 
     fn status(&mut self, status: CameraStatus) {
-        let name = self.entrance.camera.clone();
-        self.states
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.clone(), status.state);
-        let who = format!("camera {name}");
-        match (status.state, &status.last_reason) {
-            (CameraState::Stalled | CameraState::Offline, reason) => {
-                let reason = reason.as_deref().unwrap_or("no reason known");
-                self.causes.set(
-                    who,
-                    Health::Failure,
-                    format!("{}: {reason}", status.state.word()),
-                );
+        let name = self.admission.camera.clone();
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(name.clone(), status.state);
+        drop(states);
+        let source = format!("camera {name}");
+        match status.state {
+            CameraState::Stalled | CameraState::Offline => {
+                let reason = status.last_reason.as_deref().unwrap_or("no reason known");
+                let words = format!("{}: {reason}", status.state.word());
+                self.diagnostics.set(source, Health::Failure, words);
             }
-            _ => self.causes.clear(&who),
+            _ => self.diagnostics.clear(&source),
         }
-        // Waits where heat maps fill the channel: a lost change would leave the retained status wrong. The publisher
-        // being gone means that the line is ending.
-        let _ = self.side.blocking_send(BestEffort::Camera { name, status });
+        // Blocks while heat maps fill the channel: a lost change would leave the retained status
+        // wrong.
+        self.events.tell(Event::Camera { name, status });
     }
 }
 
@@ -340,12 +359,34 @@ mod tests {
     use crate::data::part::tests::ask;
     use crate::data::report::tests::judge;
     use crate::data::verdict::Verdict;
-    use crate::line::queue::intake;
+    use crate::line::opening::Opening;
+    use crate::line::queue::{Overflow, frame_queue};
+    use crate::line::views::ViewJoiner;
+    use crate::protocol::birth::Identity;
     use crate::store::{StoreSettings, Sync};
-    use crate::trigger::Overflow;
     use crate::trigger::RingSettings;
     use jiff::SignedDuration;
+    use std::collections::BTreeMap;
     use std::time::Duration;
+
+    fn identity() -> Identity {
+        Identity {
+            prefix: "factory".to_owned(),
+            station: "box".to_owned(),
+            run_id: "01A".to_owned(),
+            version: "0",
+            cameras: vec![],
+            recipe: String::new(),
+            model: String::new(),
+            backend: String::new(),
+            device: String::new(),
+            references: 0,
+            gallery: None,
+            threshold: None,
+            previous: vec![],
+            regions: BTreeMap::new(),
+        }
+    }
 
     #[test]
     fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect() {
@@ -358,41 +399,31 @@ mod tests {
             keep_bytes: 0,
             reject_window: Duration::ZERO,
         };
-        let causes = Diagnostics::default();
-        let (store, _opened, _) = Store::open(settings, "01A", causes.clone()).expect("opens");
-        let joins = Arc::new(Mutex::new(ViewJoiner::new(
-            [("station".into(), vec!["top".into(), "side".into()])].into(),
-        )));
-        let asking = PartSource {
+        let opening = Opening::open(settings, "01A").expect("opens");
+        let views = ViewJoiner::new([("station".into(), vec!["top".into(), "side".into()])].into());
+        let shared = Shared::new(&opening, &["top"], views, Default::default(), identity());
+        let parts = PartSource {
             camera: "top".into(),
             terms: PartTiming::default(),
-            rules: LineControl::new(Default::default(), &BTreeMap::new(), causes),
+            rules: shared.control.clone(),
         };
         let ring = Trigger::Command(RingSettings {
             bytes: 1000,
             window: Duration::from_millis(10),
         });
-        let (_intake, mut places) = intake(&[Overflow::Queue(1)]);
-        let entrance = Admission::new(
-            asking,
-            &ring,
-            places.remove(0),
-            Arc::default(),
-            joins.clone(),
-            store,
-        );
+        let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);
+        let admission = Admission::new(&shared, parts, &ring, queue.remove(0));
         let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
         let part = Part::new(1, "01A".into(), 1, ask("station", Duration::from_secs(60)));
-        entrance.command(vec![part.clone()], at(1));
-        entrance.show(Frame {
+        admission.on_trigger(vec![part.clone()], at(1));
+        admission.on_frame(Frame {
             captured_at: at(2),
             ..frame("top")
         });
         let mut seen = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
         (seen.verdict, seen.reason, seen.seen_by) = (Verdict::Fail, None, "side".into());
-        let said = joins
-            .lock()
-            .expect("no panic")
+        let said = shared
+            .views()
             .add(seen, Instant::now())
             .expect("both views");
         assert_eq!((said.verdict, &*said.seen_by), (Verdict::Fail, "side"));

@@ -1,53 +1,98 @@
-//! Layer 6: another recipe while the line runs: prepared beside it, taken over between two parts.
+//! Another recipe while the line runs: prepared beside it, taken over between two parts.
 //!
-//! The choice is kept in the store: after a power cut the line must not judge by the recipe of another part.
+//! The choice is kept in the store: after a power cut the line must not judge by the recipe of
+//! another part. The outcome is an event: the broker is told until it has it.
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::config::RecipeConfig;
-use crate::line::control::{LineControl, RegionPolicies};
-use crate::line::{ActiveRecipe, Prepare, PrepareMode, judges_of, recall};
-use crate::mqtt::publisher::{BestEffort, Reply};
-use crate::protocol::answer::Answer;
+use crate::line::control::LineControl;
+use crate::line::events::Events;
+use crate::line::opening::SELECTED_RECIPE;
+use crate::line::shared::Shared;
+use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
+use crate::protocol::event::{CommandOutcome, Event};
+use crate::recipe::active::{ActiveRecipe, RegionPolicies};
+use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc;
 
-/// A recipe that was asked for, by the command's id.
+/// A recipe that was asked for by a command.
 pub struct RecipeRequest {
+    /// Id of the command.
     pub id: Option<String>,
-    pub recipe: RecipeConfig,
+    /// The recipe.
+    pub recipe: RecipeSpec,
 }
 
-/// What the desk takes over.
+/// A prepared recipe on its way to the inspector.
 pub struct RecipeSwap {
+    /// The recipe, ready to judge.
     pub prepared: ActiveRecipe,
+    /// Thresholds of the recipe.
     pub judges: RegionPolicies,
-    /// Told when it judges by it.
+    /// Told once the inspector judges by it.
     pub done: Sender<()>,
 }
 
+/// The stage that prepares another recipe.
 pub struct Changeover {
-    pub wanted: Receiver<RecipeRequest>,
-    pub prepare: Prepare,
-    pub swap: Sender<RecipeSwap>,
-    pub side: mpsc::Sender<BestEffort>,
-    pub answers: mpsc::Sender<Reply>,
-    pub identity: Arc<Mutex<Identity>>,
-    pub store: Store,
-    pub rules: LineControl,
-    /// What runs before this one kept.
-    pub kept: BTreeMap<String, String>,
+    /// Recipes that are asked for, one at a time.
+    wanted: Receiver<RecipeRequest>,
+    /// Prepares a recipe.
+    preparer: RecipePreparer,
+    /// Prepared recipes, to the inspector.
+    swap: Sender<RecipeSwap>,
+    /// Outcomes, and the new identity.
+    events: Events,
+    /// The identity that `birth` tells.
+    identity: Arc<Mutex<Identity>>,
+    /// Store that keeps the choice.
+    store: Store,
+    /// Thresholds of the line.
+    control: LineControl,
+    /// Values that earlier runs kept.
+    kept: BTreeMap<String, String>,
 }
 
-/// The key under which the store keeps the choice; among the causes where nobody knows it.
-pub const SELECTED_RECIPE: &str = "recipe";
+/// The changeover's ends of the line's channels.
+pub struct ChangeoverEnds {
+    /// Recipes to prepare.
+    pub recipes: Receiver<RecipeRequest>,
+    /// Prepared recipes, for the inspector.
+    pub swaps: Sender<RecipeSwap>,
+    /// Outcomes of the commands, and changes of the recipe.
+    pub events: Events,
+}
+
+/// Reason of a changeover that the end of the line cut.
+const STOPPING: &str = "the line is stopping";
 
 impl Changeover {
-    pub fn work(mut self, stop: &Stop, pulse: &Heartbeat) {
+    /// `kept` are the values that earlier runs kept in the store.
+    pub fn new(
+        shared: &Shared,
+        preparer: RecipePreparer,
+        kept: BTreeMap<String, String>,
+        ends: ChangeoverEnds,
+    ) -> Self {
+        Changeover {
+            wanted: ends.recipes,
+            preparer,
+            swap: ends.swaps,
+            events: ends.events,
+            identity: shared.identity.clone(),
+            store: shared.store.clone(),
+            control: shared.control.clone(),
+            kept,
+        }
+    }
+
+    /// Prepares recipes until the line stops.
+    pub fn run(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
             pulse.beat();
             match self.wanted.recv_timeout(HEARTBEAT) {
@@ -59,96 +104,82 @@ impl Changeover {
         self.turn_away();
     }
 
-    /// Who was told that his recipe is prepared hears that it is not, when the line stops before.
+    /// Rejects the recipes that were accepted and will not be prepared.
     fn turn_away(&self) {
         for RecipeRequest { id, recipe } in self.wanted.try_iter() {
-            let reason = Some(format!("{}: the line is stopping", recipe.label()));
-            let answer = Answer {
-                id,
-                status: "rejected",
-                reason,
-                ..Answer::default()
-            };
-            let _ = self
-                .answers
-                .try_send(Reply::outcome("select_recipe", answer.encode(), None));
+            let reason = format!("{}: {STOPPING}", recipe.label());
+            self.tell(Answer::rejected(id.as_deref(), reason));
         }
     }
 
+    fn tell(&self, answer: Answer) {
+        let outcome = CommandOutcome {
+            name: "select_recipe",
+            answer,
+            kept: None,
+        };
+        self.events.tell(Event::Outcome(Arc::new(outcome)));
+    }
+
     fn change(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {
-        let RecipeRequest { id, recipe } = wanted;
+        let id = wanted.id.as_deref();
+        let recipe = wanted.recipe;
         let label = recipe.label();
         let answer = match self.try_change(&recipe, stop, pulse) {
             Ok(gallery) => {
                 tracing::info!("recipe {label} judges from now on");
                 let gallery = gallery.as_deref().unwrap_or("none");
-                self.store
-                    .audit(format!("recipe {label} judges, gallery {gallery}"));
+                let words = format!("recipe {label} judges, gallery {gallery}");
+                self.store.audit(words);
                 let _ = self.store.set(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
-                Answer {
-                    id,
-                    status: "done",
-                    reason: Some(label),
-                    ..Answer::default()
-                }
+                Answer::new(id, AnswerStatus::Done, Some(label))
             }
-            Err(why) => {
-                tracing::error!("recipe {label} was not taken over: {why}");
-                Answer {
-                    id,
-                    status: "rejected",
-                    reason: Some(why),
-                    ..Answer::default()
-                }
+            Err(reason) => {
+                tracing::error!("recipe {label} was not taken over: {reason}");
+                Answer::rejected(id, reason)
             }
         };
-        // The publisher is there as long as we are.
-        let _ = self
-            .answers
-            .blocking_send(Reply::outcome("select_recipe", answer.encode(), None));
+        self.tell(answer);
     }
 
-    /// What the gallery that judges now is known by.
+    /// Gives the name of the gallery that judges now.
     fn try_change(
         &mut self,
-        recipe: &RecipeConfig,
+        recipe: &RecipeSpec,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Option<String>, String> {
-        let mut prepared =
-            (self.prepare)(recipe, PrepareMode::Live).map_err(|failure| failure.message)?;
-        let judges = judges_of(recipe, &mut prepared).map_err(|failure| failure.message)?;
-        recall(recipe, &mut prepared, &mut self.kept, &self.store);
-        let (references, gallery) = (
-            prepared.inspector.reference_count(),
-            prepared.gallery.clone(),
-        );
+        let prepared = self.preparer.prepare(recipe, PrepareMode::Live);
+        let mut prepared = prepared.map_err(|failure| failure.message)?;
+        let judges = prepared
+            .policies(recipe)
+            .map_err(|failure| failure.message)?;
+        prepared.recall_self_test(recipe, &mut self.kept, &self.store);
+        let references = prepared.inspector.reference_count();
+        let gallery = prepared.gallery.clone();
         let (done, swapped) = bounded(1);
-        let gone = |_| "the line is stopping".to_owned();
-        self.swap
-            .send(RecipeSwap {
-                prepared,
-                judges,
-                done,
-            })
-            .map_err(|_| gone(()))?;
+        let swap = RecipeSwap {
+            prepared,
+            judges,
+            done,
+        };
+        self.swap.send(swap).map_err(|_| STOPPING)?;
         loop {
             pulse.beat();
             match swapped.recv_timeout(HEARTBEAT) {
                 Ok(()) => break,
                 Err(RecvTimeoutError::Timeout) if !stop.is_stopped() => {}
-                Err(_) => return Err(gone(())),
+                Err(_) => return Err(STOPPING.to_owned()),
             }
         }
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.judged_by(&self.rules.judges()); // a threshold may have been set since
-            (identity.references, identity.gallery) = (references, gallery.clone());
+            identity.judged_by(&self.control.judges()); // a threshold may have been set since
+            identity.references = references;
+            identity.gallery = gallery.clone();
             identity.clone()
         };
-        let _ = self
-            .side
-            .blocking_send(BestEffort::Identity(Box::new(identity)));
+        self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(gallery)
     }
 }

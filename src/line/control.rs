@@ -4,31 +4,12 @@ use crate::base::health::{Diagnostics, Health};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Verdict};
 use crate::protocol::command::{ChallengeSpec, Expect};
+use crate::recipe::active::{RecipePolicy, RegionPolicies};
 use crate::store::{KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// How each region of the recipe is judged; one without a name where it names none.
-pub type RegionPolicies = Vec<(Option<Arc<str>>, DecisionPolicy)>;
-
-/// What a recipe asks of the line.
-#[derive(Debug, Default)]
-pub struct RecipePolicy {
-    pub judges: RegionPolicies,
-    /// How often a challenge is due.
-    pub challenge_every: Option<Duration>,
-    /// What its two stored pictures scored.
-    pub proof: Option<Proof>,
-}
-
-/// What a recipe's two stored pictures scored at teaching, one number for each region.
-#[derive(Debug, Clone, Default)]
-pub struct Proof {
-    pub good: Vec<f32>,
-    pub bad: Vec<f32>,
-}
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -150,7 +131,7 @@ impl LineControl {
     /// How a region is judged; one that the recipe does not know has no threshold.
     pub fn judge(&self, region: Option<&str>) -> DecisionPolicy {
         let state = self.state();
-        let judges = &state.judging.judges;
+        let judges = &state.judging.regions;
         let known = judges.iter().find(|(name, _)| name.as_deref() == region);
         known.or(judges.first()).map_or_else(
             || DecisionPolicy {
@@ -172,7 +153,7 @@ impl LineControl {
     pub fn regions(&self) -> Vec<Option<Arc<str>>> {
         self.state()
             .judging
-            .judges
+            .regions
             .iter()
             .map(|(region, _)| region.clone())
             .collect()
@@ -182,7 +163,7 @@ impl LineControl {
     pub fn can_judge(&self) -> bool {
         self.state()
             .judging
-            .judges
+            .regions
             .iter()
             .all(|(_, judge)| judge.threshold.is_some())
     }
@@ -216,7 +197,7 @@ impl LineControl {
         threshold: f32,
     ) -> Result<Option<f32>, String> {
         let mut state = self.state();
-        let judges = &mut state.judging.judges;
+        let judges = &mut state.judging.regions;
         let names: Vec<String> = judges
             .iter()
             .filter_map(|(name, _)| Some(name.as_ref()?.to_string()))
@@ -248,7 +229,7 @@ impl LineControl {
             .judging
             .proof
             .as_ref()
-            .and_then(|proof| proof.flaw(&state.judging.judges))
+            .and_then(|proof| proof.flaw(&state.judging.regions))
         {
             Some(flaw) => {
                 tracing::error!(
@@ -261,7 +242,7 @@ impl LineControl {
     }
 
     pub fn judges(&self) -> RegionPolicies {
-        self.state().judging.judges.clone()
+        self.state().judging.regions.clone()
     }
 
     pub fn is_paused(&self) -> bool {
@@ -415,7 +396,7 @@ impl LineControl {
 /// Without its revision: another one is no other part.
 fn recipe_of(judging: &RecipePolicy) -> String {
     let label = judging
-        .judges
+        .regions
         .first()
         .map_or("", |(_, judge)| &*judge.recipe);
     label
@@ -431,28 +412,6 @@ impl ControlState {
             challenge.so_far.cut = Some(why.to_owned());
             self.events.push(ControlEvent::Keep(challenge.kept()));
             self.events.push(ControlEvent::Ended(challenge));
-        }
-    }
-}
-
-impl Proof {
-    /// What is wrong with the pictures under these thresholds: the good one must pass in every region, the bad one fail
-    /// in one of them.
-    pub fn flaw(&self, judges: &[(Option<Arc<str>>, DecisionPolicy)]) -> Option<String> {
-        let thresholds: Vec<Option<f32>> =
-            judges.iter().map(|(_, judge)| judge.threshold).collect();
-        let fails = |scores: &[f32]| {
-            let mut judged = scores.iter().zip(&thresholds);
-            judged.any(|(score, threshold)| threshold.is_some_and(|threshold| *score >= threshold))
-        };
-        let told = |name, scores| {
-            let thresholds: Vec<f32> = thresholds.iter().copied().flatten().collect();
-            format!("the {name} picture scores {scores:.4?}, the threshold is {thresholds:.4?}")
-        };
-        match () {
-            () if fails(&self.good) => Some(format!("{}: it would fail", told("good", &self.good))),
-            () if !fails(&self.bad) => Some(format!("{}: it would pass", told("bad", &self.bad))),
-            () => None,
         }
     }
 }
@@ -519,6 +478,7 @@ mod tests {
     use crate::data::part::Part;
     use crate::data::part::tests::ask;
     use crate::data::verdict::Reason;
+    use crate::recipe::self_test::Proof;
 
     const BAD: ChallengeSpec = ChallengeSpec {
         camera: None,
@@ -536,7 +496,7 @@ mod tests {
 
     fn judging(recipe: &str, challenge_every: Option<Duration>) -> RecipePolicy {
         RecipePolicy {
-            judges: vec![(None, judge(recipe, Some(0.5)))],
+            regions: vec![(None, judge(recipe, Some(0.5)))],
             challenge_every,
             proof: None,
         }
@@ -755,7 +715,7 @@ mod tests {
         ];
         let rules = LineControl::new(
             RecipePolicy {
-                judges,
+                regions: judges,
                 ..RecipePolicy::default()
             },
             &BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! Layer 6: the desk: the inspector's stage. Takes frames with their parts, judges, hands over, accounts.
+//! The inspector's stage: takes frames with their parts, judges, submits and accounts.
 
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::health::{Diagnostics, Health};
@@ -8,217 +8,177 @@ use crate::data::frame::Frame;
 use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
+use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::{JudgedFrame, Latency, Report};
 use crate::data::verdict::{Defect, Reason, Rule, Verdict, regions};
 use crate::line::admission::PartSource;
-use crate::line::changeover::{RecipeSwap, SELECTED_RECIPE};
-use crate::line::control::LineControl;
-use crate::line::queue::{FrameReceiver, QueuedFrame};
-use crate::line::views::ViewJoiner;
-use crate::line::{ActiveRecipe, judging_of};
+use crate::line::changeover::RecipeSwap;
+use crate::line::opening::SELECTED_RECIPE;
+use crate::line::queue::FrameReceiver;
+use crate::line::shared::Shared;
+use crate::recipe::active::ActiveRecipe;
 use crate::recipe::quality::{Flaw, Repeats};
-use crate::store::Store;
+use crate::recipe::self_test::SelfTest;
 use crate::winclip::inspector::RegionScore;
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-/// Engine failures in a row after which the device is presumed lost.
+/// Engine failures in a row after which the device is presumed lost, and the line ends.
 const FAILURES_MAX: u32 = 3;
-/// Who found it, among the causes.
+/// Diagnostics source of the self-test.
 const SELF_TEST: &str = "self-test";
+/// Diagnostics source of the engine.
+const ENGINE: &str = "engine";
 
-/// What the desk remembers of a live camera's pictures.
-#[derive(Default)]
-pub struct Watched {
-    repeats: Repeats,
-    /// Its last picture was bad, and that was told.
-    bad: bool,
+/// A camera as the inspector sees it.
+pub struct InspectedCamera {
+    parts: PartSource,
+    /// The last pictures of a live camera; `None` for others, which may repeat themselves.
+    watched: Option<WatchedPictures>,
 }
 
-/// A frame whose parts are being judged.
-struct Opened {
-    frame: Frame,
-    ticket: Option<Ticket>,
-    reports: Vec<Report>,
-    /// Nothing is to be seen on it.
+/// The state of a live camera's pictures.
+#[derive(Default)]
+struct WatchedPictures {
+    repeats: Repeats,
+    /// True when the last picture was bad, and that was told.
     is_bad: bool,
 }
 
+impl InspectedCamera {
+    /// `parts` are those that a frame becomes; a live camera's pictures are watched.
+    pub fn new(parts: PartSource, is_live: bool) -> Self {
+        InspectedCamera {
+            parts,
+            watched: is_live.then(WatchedPictures::default),
+        }
+    }
+}
+
+/// A frame whose parts are being judged.
+struct OpenFrame {
+    frame: Frame,
+    ticket: Option<Ticket>,
+    /// One report for each part, undecided so far.
+    reports: Vec<Report>,
+    /// The frame failed the quality gate.
+    is_bad: bool,
+}
+
+/// The inspector's ends of the line's channels.
+pub struct InspectEnds {
+    /// Recipes that were prepared beside the line, to judge by from now on.
+    pub swaps: Receiver<RecipeSwap>,
+    /// Judged frames, to be drawn.
+    pub judged: Sender<JudgedFrame>,
+}
+
+/// The stage that owns the engine.
 pub struct InspectStage {
-    /// What judges; another recipe brings its own.
-    pub eye: ActiveRecipe,
-    pub swap: Receiver<RecipeSwap>,
-    /// Frames that are looked at together at most.
-    pub batch: usize,
-    /// The live cameras: those of others may repeat themselves.
-    pub watched: HashMap<Arc<str>, Watched>,
-    pub asking: HashMap<Arc<str>, PartSource>,
-    pub joins: Arc<Mutex<ViewJoiner>>,
-    pub rules: LineControl,
-    pub causes: Diagnostics,
-    pub store: Store,
-    pub evidence: Sender<JudgedFrame>,
-    pub pulse: Heartbeat,
-    /// In a row.
-    pub failures: u32,
+    active: ActiveRecipe,
+    /// Frames that are judged together, at most.
+    batch: usize,
+    cameras: HashMap<Arc<str>, InspectedCamera>,
+    shared: Shared,
+    ends: InspectEnds,
+    /// Engine failures in a row.
+    failures: u32,
 }
 
 impl InspectStage {
-    /// The loop that everybody reads first.
-    pub fn inspect(mut self, intake: &FrameReceiver) -> Result<(), Failure> {
-        let mut ended = Ok(());
-        self.tell_self_test(self.recalled());
-        while ended.is_ok() {
-            self.change();
-            let pulse = self.pulse.clone();
-            let batch = intake.take(self.batch, &pulse, &mut || self.idle());
-            if batch.is_empty() {
+    /// `active` judges first; at most `batch` frames that wait are judged together.
+    pub fn new(
+        shared: &Shared,
+        active: ActiveRecipe,
+        batch: usize,
+        cameras: HashMap<Arc<str>, InspectedCamera>,
+        ends: InspectEnds,
+    ) -> Self {
+        InspectStage {
+            active,
+            batch,
+            cameras,
+            shared: shared.clone(),
+            ends,
+            failures: 0,
+        }
+    }
+
+    /// Judges until every camera has left, then closes the store: open parts become undecided.
+    ///
+    /// # Errors
+    /// When the engine has failed too often in a row.
+    pub fn run(mut self, frames: &FrameReceiver, pulse: &Heartbeat) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        self.tell_recalled_self_test();
+        while outcome.is_ok() {
+            self.swap_recipe();
+            let waiting = frames.take(self.batch, pulse, &mut || self.idle());
+            if waiting.is_empty() {
                 break; // every camera has left
             }
-            ended = self.serve(batch);
+            outcome = self.inspect(waiting);
         }
-        self.store.close();
-        ended
+        self.shared.store.close();
+        outcome
     }
 
-    /// Another recipe, between two parts.
-    fn change(&mut self) {
-        while let Ok(RecipeSwap {
-            prepared,
-            judges,
-            done,
-        }) = self.swap.try_recv()
-        {
-            self.rules.change(judging_of(judges, &prepared));
-            self.eye = prepared;
-            self.causes.clear(SELECTED_RECIPE);
-            self.tell_self_test(self.recalled());
-            let _ = done.send(()); // who waits for it may have stopped
-        }
-    }
-
-    /// Nothing has come for a while.
-    fn idle(&mut self) {
-        self.change();
-        let ActiveRecipe {
-            inspector,
-            self_test: Some(test),
-            ..
-        } = &mut self.eye
-        else {
-            return;
-        };
-        if !test.is_due(Instant::now()) {
-            return;
-        }
-        let found = test.prove(inspector);
-        self.tell_self_test(found.err());
-    }
-
-    fn tell_self_test(&self, why: Option<String>) {
-        match why {
-            None => self.causes.clear(SELF_TEST),
-            Some(why) => {
-                tracing::error!("self-test: {why}");
-                self.store.audit(format!("self-test: {why}"));
-                self.causes.set(SELF_TEST, Health::Failure, why);
-            }
-        }
-    }
-
-    /// What the start of the recipe that judges now has found.
-    fn recalled(&self) -> Option<String> {
-        self.eye
-            .self_test
-            .as_ref()
-            .and_then(|test| test.differs())
-            .map(str::to_owned)
-    }
-
-    /// Frames that waited together are looked at together.
-    fn serve(&mut self, batch: Vec<QueuedFrame>) -> Result<(), Failure> {
-        let mut batch: Vec<Opened> = batch
+    /// Judges frames that waited together, together.
+    fn inspect(&mut self, waiting: Vec<QueuedFrame>) -> Result<(), Failure> {
+        let mut batch: Vec<OpenFrame> = waiting
             .into_iter()
-            .filter_map(|waiting| self.open(waiting))
+            .filter_map(|frame| self.open(frame))
             .collect();
         let failed = self.judge(&mut batch);
-        let mut whole = vec![];
-        for Opened {
-            frame,
-            ticket,
-            reports,
-            ..
-        } in batch
-        {
-            let outcome = if failed.is_some() {
-                Outcome::Failed
-            } else {
-                Outcome::Judged
-            };
-            ticket.into_iter().for_each(|ticket| ticket.settle(outcome));
-            for report in &reports {
-                // Full means that the artist is behind: this picture is not drawn.
-                let evidence = JudgedFrame {
-                    report: Arc::new(report.clone()),
-                    picture: frame.picture.clone(),
-                };
-                let _ = self.evidence.try_send(evidence);
-            }
-            let now = Instant::now();
-            let mut joins = self.joins.lock().unwrap_or_else(PoisonError::into_inner);
-            whole.extend(
-                reports
-                    .into_iter()
-                    .filter_map(|report| joins.add(report, now)),
-            );
+        let outcome = match failed {
+            None => Outcome::Judged,
+            Some(_) => Outcome::Failed,
+        };
+        let mut reports = vec![];
+        for frame in batch {
+            self.draw(&frame);
+            settle(frame.ticket, outcome);
+            reports.extend(frame.reports);
         }
-        for report in &mut whole {
-            report.took.total = report.part.ask.since.elapsed();
-        }
-        self.store.submit(whole);
-        self.note(failed)
+        self.submit(reports);
+        self.count_failure(failed)
     }
 
-    /// A frame with its parts; nothing when it is too late for all of them, or the line stops.
-    fn open(&mut self, waiting: QueuedFrame) -> Option<Opened> {
+    /// Opens a frame and its parts; returns `None` when it is too late for all of them, or the line
+    /// is paused or stops.
+    fn open(&mut self, queued: QueuedFrame) -> Option<OpenFrame> {
         let QueuedFrame {
             frame,
             ticket,
-            parts,
-        } = waiting;
-        if parts.is_empty() && self.rules.is_paused() {
-            ticket
-                .into_iter()
-                .for_each(|ticket| ticket.settle(Outcome::Skipped)); // it came before
-            return None;
+            mut parts,
+        } = queued;
+        // A free-running camera's frame becomes a part now that its turn has come.
+        if parts.is_empty() {
+            if self.shared.control.is_paused() {
+                settle(ticket, Outcome::Skipped); // the frame came before the pause
+                return None;
+            }
+            parts = self.accept(&frame);
+            if parts.is_empty() {
+                settle(ticket, Outcome::Stopped);
+                return None;
+            }
         }
-        // A free-running camera's frame becomes a part now that it is its turn.
-        let parts = if parts.is_empty() {
-            self.accept(&frame)
-        } else {
-            parts
-        };
         if parts.iter().all(|part| part.due() <= Instant::now()) {
-            // Undecided already, or stopped.
-            let outcome = if parts.is_empty() {
-                Outcome::Stopped
-            } else {
-                Outcome::Judged
-            };
-            ticket.into_iter().for_each(|ticket| ticket.settle(outcome));
+            settle(ticket, Outcome::Judged); // undecided already
             return None;
         }
-        let mut reports: Vec<Report> = parts
-            .into_iter()
-            .map(|part| self.blank(&frame, part))
-            .collect();
+        let mut reports = vec![];
+        for part in parts {
+            reports.push(self.undecided(&frame, part));
+        }
         let flaw = self.flaw(&frame);
         if let Some(flaw) = &flaw {
             undecide(&mut reports, Reason::BadImage, &flaw.to_string());
         }
-        Some(Opened {
+        Some(OpenFrame {
             frame,
             ticket,
             reports,
@@ -226,83 +186,24 @@ impl InspectStage {
         })
     }
 
+    /// Accepts the parts of a free-running camera's frame; none when the line stops.
     fn accept(&self, frame: &Frame) -> Vec<Part> {
-        let asks = self
-            .asking
-            .get(&frame.camera)
-            .map_or(vec![], |asking| asking.of(frame));
-        let parts = self.store.accept(asks).unwrap_or_default();
+        let Some(camera) = self.cameras.get(&frame.camera) else {
+            return vec![];
+        };
+        let requests = camera.parts.of(frame);
+        let parts = self.shared.store.accept(requests).unwrap_or_default();
         parts.iter().for_each(Part::found_its_frame);
         parts
     }
 
-    /// Fills the reports in; what the engine said when it could not judge.
-    fn judge(&mut self, batch: &mut [Opened]) -> Option<String> {
-        let mut good: Vec<&mut Opened> = batch.iter_mut().filter(|opened| !opened.is_bad).collect();
-        if good.is_empty() {
-            return None;
-        }
-        let pictures: Vec<Arc<Picture>> = good
-            .iter()
-            .map(|opened| opened.frame.picture.clone())
-            .collect();
-        let pictures: Vec<&Picture> = pictures.iter().map(|picture| &**picture).collect();
-        match self.eye.inspector.judge_all(&pictures) {
-            Ok(judged) => {
-                for (opened, judged) in good.iter_mut().zip(judged) {
-                    match judged {
-                        Ok(judgements) => decide_all(&mut opened.reports, &judgements),
-                        // A picture that the recipe cannot look at is the camera's fault, not the engine's.
-                        Err(error) => {
-                            undecide(&mut opened.reports, Reason::BadImage, &error.to_string())
-                        }
-                    }
-                }
-                None
-            }
-            Err(error) => {
-                let error = chain(&error);
-                good.iter_mut()
-                    .for_each(|opened| undecide(&mut opened.reports, Reason::EngineError, &error));
-                Some(error)
-            }
-        }
-    }
-
-    /// Why a picture must not be judged; a live camera's first of a row is told, and the first good one after it.
-    fn flaw(&mut self, frame: &Frame) -> Option<Flaw> {
-        let mut watched = self.watched.get_mut(&frame.camera);
-        let frozen = watched
-            .as_mut()
-            .and_then(|watched| watched.repeats.flaw(&frame.picture, self.eye.frozen_frames));
-        let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
-        let flaw = corrupt
-            .or(frozen)
-            .or_else(|| self.eye.gate.flaw(&frame.picture));
-        if let Some(watched) = watched
-            && std::mem::replace(&mut watched.bad, flaw.is_some()) != flaw.is_some()
-        {
-            let who = format!("pictures of {}", frame.camera);
-            match &flaw {
-                Some(flaw) => {
-                    tracing::warn!("camera {}: bad pictures: {flaw}", frame.camera);
-                    self.causes.set(who, Health::Failure, flaw.to_string());
-                }
-                None => {
-                    tracing::info!("camera {}: its pictures are good again", frame.camera);
-                    self.causes.clear(&who);
-                }
-            }
-        }
-        flaw
-    }
-
-    /// The report of a part that nobody has judged yet.
-    fn blank(&self, frame: &Frame, part: Part) -> Report {
+    /// The report of a part before it is judged.
+    fn undecided(&self, frame: &Frame, part: Part) -> Report {
         let since = part.ask.since.max(frame.arrived);
-        let judge = self.rules.judge(part.ask.region.as_deref());
-        let mut report = Report::undecided(part, Reason::EngineError, &judge);
-        (report.captured_at, report.captured_by) = (frame.captured_at, frame.captured_by);
+        let policy = self.shared.control.judge(part.ask.region.as_deref());
+        let mut report = Report::undecided(part, Reason::EngineError, &policy);
+        report.captured_at = frame.captured_at;
+        report.captured_by = frame.captured_by;
         report.seen_by = frame.camera.clone();
         report.took = Latency {
             queue: since.elapsed(),
@@ -312,42 +213,188 @@ impl InspectStage {
         report
     }
 
-    fn note(&mut self, error: Option<String>) -> Result<(), Failure> {
-        let Some(error) = error else {
-            if std::mem::take(&mut self.failures) > 0 {
-                self.causes.clear("engine");
+    /// Decides the reports of all good frames. Returns the engine's words when it could not judge.
+    fn judge(&mut self, batch: &mut [OpenFrame]) -> Option<String> {
+        let mut good: Vec<&mut OpenFrame> = batch.iter_mut().filter(|open| !open.is_bad).collect();
+        if good.is_empty() {
+            return None;
+        }
+        let pictures: Vec<Arc<Picture>> =
+            good.iter().map(|open| open.frame.picture.clone()).collect();
+        let pictures: Vec<&Picture> = pictures.iter().map(|picture| &**picture).collect();
+        let judged = match self.active.inspector.inspect_all(&pictures) {
+            Ok(judged) => judged,
+            Err(error) => {
+                let words = chain(&error);
+                for open in &mut good {
+                    undecide(&mut open.reports, Reason::EngineError, &words);
+                }
+                return Some(words);
             }
+        };
+        for (open, judged) in good.iter_mut().zip(judged) {
+            match judged {
+                Ok(scores) => decide_all(&mut open.reports, &scores),
+                // A picture that the recipe cannot look at is the camera's fault, not the engine's.
+                Err(error) => undecide(&mut open.reports, Reason::BadImage, &error.to_string()),
+            }
+        }
+        None
+    }
+
+    /// Hands reports to the store: those of a camera alone at once, joined views when they are
+    /// complete.
+    fn submit(&self, reports: Vec<Report>) {
+        let now = Instant::now();
+        let mut complete = vec![];
+        let mut views = self.shared.views();
+        for report in reports {
+            complete.extend(views.add(report, now));
+        }
+        drop(views);
+        for report in &mut complete {
+            report.took.total = report.part.ask.since.elapsed();
+        }
+        self.shared.store.submit(complete);
+    }
+
+    /// Offers a frame to the overlay stage, once for each part. A frame that finds no room is not
+    /// drawn.
+    fn draw(&self, open: &OpenFrame) {
+        for report in &open.reports {
+            let judged = JudgedFrame {
+                report: Arc::new(report.clone()),
+                picture: open.frame.picture.clone(),
+            };
+            let _ = self.ends.judged.try_send(judged);
+        }
+    }
+
+    /// Returns why a picture must not be judged. The first bad picture of a live camera is told, and
+    /// the first good one after it.
+    fn flaw(&mut self, frame: &Frame) -> Option<Flaw> {
+        let camera = self.cameras.get_mut(&frame.camera);
+        let mut watched = camera.and_then(|camera| camera.watched.as_mut());
+        let frozen_frames = self.active.frozen_frames;
+        // Every picture of a live camera is counted, whatever else is wrong with it.
+        let frozen = watched
+            .as_mut()
+            .and_then(|watched| watched.repeats.flaw(&frame.picture, frozen_frames));
+        let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
+        let flaw = corrupt
+            .or(frozen)
+            .or_else(|| self.active.gate.flaw(&frame.picture));
+        if let Some(watched) = watched {
+            watched.tell_change(&frame.camera, flaw.as_ref(), &self.shared.diagnostics);
+        }
+        flaw
+    }
+
+    /// Counts engine failures in a row; `failed` are the engine's words.
+    fn count_failure(&mut self, failed: Option<String>) -> Result<(), Failure> {
+        let diagnostics = &self.shared.diagnostics;
+        let Some(words) = failed else {
+            if self.failures > 0 {
+                diagnostics.clear(ENGINE);
+            }
+            self.failures = 0;
             return Ok(());
         };
         self.failures += 1;
         tracing::error!(
-            "a picture could not be judged ({} in a row): {error}",
+            "a picture could not be judged ({} in a row): {words}",
             self.failures
         );
-        self.causes.set("engine", Health::Failure, error.clone());
+        diagnostics.set(ENGINE, Health::Failure, words.clone());
         if self.failures < FAILURES_MAX {
-            Ok(())
-        } else {
-            Err(Failure::words(Exit::Software, error))
+            return Ok(());
         }
+        Err(Failure::words(Exit::Software, words))
+    }
+
+    /// Takes another recipe over, between two parts.
+    fn swap_recipe(&mut self) {
+        while let Ok(swap) = self.ends.swaps.try_recv() {
+            let policy = swap.prepared.policy(swap.judges);
+            self.shared.control.change(policy);
+            self.active = swap.prepared;
+            self.shared.diagnostics.clear(SELECTED_RECIPE);
+            self.tell_recalled_self_test();
+            let _ = swap.done.send(()); // the changeover may have stopped
+        }
+    }
+
+    /// Called when no frame has come for a while.
+    fn idle(&mut self) {
+        self.swap_recipe();
+        let Some(test) = &mut self.active.self_test else {
+            return;
+        };
+        if test.is_due(Instant::now()) {
+            let repeated = test.repeat(&mut self.active.inspector);
+            self.tell_self_test(repeated.err());
+        }
+    }
+
+    /// Tells what was found when the recipe that judges now was started.
+    fn tell_recalled_self_test(&self) {
+        let test = self.active.self_test.as_ref();
+        let difference = test.and_then(SelfTest::difference);
+        self.tell_self_test(difference.map(str::to_owned));
+    }
+
+    fn tell_self_test(&self, difference: Option<String>) {
+        let Some(why) = difference else {
+            self.shared.diagnostics.clear(SELF_TEST);
+            return;
+        };
+        tracing::error!("self-test: {why}");
+        self.shared.store.audit(format!("self-test: {why}"));
+        self.shared.diagnostics.set(SELF_TEST, Health::Failure, why);
+    }
+}
+
+impl WatchedPictures {
+    /// Tells the line's health when a camera's pictures become bad, and when they are good again.
+    fn tell_change(&mut self, camera: &str, flaw: Option<&Flaw>, diagnostics: &Diagnostics) {
+        if self.is_bad == flaw.is_some() {
+            return;
+        }
+        self.is_bad = flaw.is_some();
+        let source = format!("pictures of {camera}");
+        match flaw {
+            Some(flaw) => {
+                tracing::warn!("camera {camera}: bad pictures: {flaw}");
+                diagnostics.set(source, Health::Failure, flaw.to_string());
+            }
+            None => {
+                tracing::info!("camera {camera}: its pictures are good again");
+                diagnostics.clear(&source);
+            }
+        }
+    }
+}
+
+fn settle(ticket: Option<Ticket>, outcome: Outcome) {
+    if let Some(ticket) = ticket {
+        ticket.settle(outcome);
     }
 }
 
 fn undecide(reports: &mut [Report], reason: Reason, detail: &str) {
     for report in reports {
-        (report.reason, report.detail) = (Some(reason), Some(detail.to_owned()));
+        report.reason = Some(reason);
+        report.detail = Some(detail.to_owned());
     }
 }
 
-/// Each report by the judgement of its region.
-fn decide_all(reports: &mut [Report], judgements: &[RegionScore]) {
+/// Decides each report by the score of its region.
+fn decide_all(reports: &mut [Report], scores: &[RegionScore]) {
     for report in reports {
-        match judgements
-            .iter()
-            .find(|judgement| judgement.region == report.part.ask.region)
-        {
-            Some(judgement) => decide(report, judgement.clone()),
-            // It was accepted for the recipe before.
+        let region = &report.part.ask.region;
+        match scores.iter().find(|score| score.region == *region) {
+            Some(score) => decide(report, score.clone()),
+            // The part was accepted under another recipe.
             None => {
                 report.reason = Some(Reason::NotReady);
                 report.detail = Some("the recipe that judges now has no such region".to_owned());
@@ -356,25 +403,31 @@ fn decide_all(reports: &mut [Report], judgements: &[RegionScore]) {
     }
 }
 
-fn decide(report: &mut Report, judgement: RegionScore) {
+fn decide(report: &mut Report, region: RegionScore) {
     let rule = Rule {
         threshold: report.threshold,
     };
-    (report.verdict, report.reason) = rule.decide(judgement.score);
-    report.score = Some(judgement.score);
+    (report.verdict, report.reason) = rule.decide(region.score);
+    report.score = Some(region.score);
     if report.verdict == Verdict::Fail {
-        report.regions = suspicious(&judgement.map, judgement.area);
+        report.regions = defects(&region.map, region.area);
     }
-    (report.map, report.area) = (Some(judgement.map), Some(judgement.area));
-    report.took.pixels = judgement.pixels_took;
-    report.took.encode = judgement.encode_took;
-    report.took.score = judgement.score_took;
+    report.map = Some(region.map);
+    report.area = Some(region.area);
+    report.took.pixels = region.pixels_took;
+    report.took.encode = region.encode_took;
+    report.took.score = region.score_took;
 }
 
-/// Where a person should look: the areas in the upper half between the map's median and its peak.
-fn suspicious(map: &Map, area: Area) -> Vec<Defect> {
+/// Number of defects in a result, at most.
+const DEFECTS_MAX: usize = 3;
+
+/// Returns the areas where a person should look: those in the upper half between the map's median and
+/// its peak.
+fn defects(map: &Map, area: Area) -> Vec<Defect> {
     let mut sorted = map.values().to_vec();
     sorted.sort_by(f32::total_cmp);
-    let level = (sorted[sorted.len() / 2] + map.max()) / 2.0;
-    regions(map, level, area, 3)
+    let median = sorted[sorted.len() / 2];
+    let level = (median + map.max()) / 2.0;
+    regions(map, level, area, DEFECTS_MAX)
 }

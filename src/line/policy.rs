@@ -3,6 +3,7 @@
 use crate::data::part::Part;
 use crate::data::report::{DecisionPolicy, Report};
 use crate::line::control::LineControl;
+use crate::line::events::Watchers;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
 use crate::protocol::reject::reject;
@@ -18,6 +19,8 @@ pub struct LinePolicy {
     pub views: Arc<Mutex<ViewJoiner>>,
     /// The names that results carry.
     pub identity: Identity,
+    /// Told of every result that stands.
+    pub watchers: Watchers,
     /// True when the gate is told of each rejected part (`mqtt.timed_reject`).
     pub timed_reject: bool,
 }
@@ -35,6 +38,7 @@ impl ResultPolicy for LinePolicy {
     }
 
     fn on_result(&self, report: &Report) -> Vec<KeyValue> {
+        self.watchers.tell(report);
         self.control.judged(report)
     }
 

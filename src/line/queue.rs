@@ -5,30 +5,22 @@
 //! Cameras take turns: [`FrameReceiver::take`] starts with the camera after the one that was served last.
 
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::data::counters::{Outcome, Ticket};
-use crate::data::frame::Frame;
-use crate::data::part::Part;
-use crate::trigger::Overflow;
+use crate::data::counters::Outcome;
+use crate::data::queued_frame::QueuedFrame;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// A frame on its way to the inspector.
-#[derive(Debug)]
-pub struct QueuedFrame {
-    pub frame: Frame,
-    /// The duty to account for the frame; nothing where another part has it.
-    pub ticket: Option<Ticket>,
-    /// Whose frame it is; none yet for a free-running camera, whose parts are accepted when the inspector takes them.
-    pub parts: Vec<Part>,
-}
-
-impl QueuedFrame {
-    pub fn settle(self, outcome: Outcome) {
-        if let Some(ticket) = self.ticket {
-            ticket.settle(outcome);
-        }
-    }
+/// Effect of a frame that comes while the inspector is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// The newest frame replaces the one that waits, whose outcome is `replaced`.
+    DropOldest,
+    /// Frames of parts queue; one beyond the capacity is refused.
+    Refuse {
+        /// Number of frames that may wait; at least 1.
+        capacity: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -58,7 +50,7 @@ pub struct FrameSender {
 }
 
 /// The hand-over for cameras of these policies.
-pub fn intake(policies: &[Overflow]) -> (FrameReceiver, Vec<FrameSender>) {
+pub fn frame_queue(policies: &[Overflow]) -> (FrameReceiver, Vec<FrameSender>) {
     let waiting = policies.iter().map(|_| VecDeque::new()).collect();
     let places = Arc::new(Mutex::new(Places {
         waiting,
@@ -97,9 +89,9 @@ impl FrameSender {
         }
         let queue = &mut places.waiting[self.index];
         let older = match self.policy {
-            Overflow::NewestWins => queue.pop_front(),
-            Overflow::Queue(most) if queue.len() >= most => return Err(waiting),
-            Overflow::Queue(_) => None,
+            Overflow::DropOldest => queue.pop_front(),
+            Overflow::Refuse { capacity } if queue.len() >= capacity => return Err(waiting),
+            Overflow::Refuse { .. } => None,
         };
         queue.push_back(waiting);
         drop(places);
@@ -185,6 +177,7 @@ impl Drop for FrameReceiver {
 mod tests {
     use super::*;
     use crate::data::counters::Tally;
+    use crate::data::frame::Frame;
     use crate::data::frame::tests::frame;
     use proptest::prelude::*;
 
@@ -203,7 +196,7 @@ mod tests {
     #[test]
     fn a_newer_frame_replaces_the_waiting_one() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Overflow::NewestWins; 1]);
+        let (intake, places) = frame_queue(&[Overflow::DropOldest; 1]);
         for number in 0..3 {
             places[0]
                 .put(waiting("a", number, &tally))
@@ -223,7 +216,7 @@ mod tests {
     #[test]
     fn the_last_frame_is_taken_after_its_camera_has_left() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Overflow::NewestWins; 2]);
+        let (intake, places) = frame_queue(&[Overflow::DropOldest; 2]);
         places[1]
             .put(waiting("b", 0, &tally))
             .expect("there is room");
@@ -237,7 +230,7 @@ mod tests {
     #[test]
     fn a_frame_that_comes_after_the_inspector_has_left_is_stopped() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Overflow::NewestWins; 1]);
+        let (intake, places) = frame_queue(&[Overflow::DropOldest; 1]);
         drop(intake);
         assert!(
             places[0]
@@ -251,7 +244,7 @@ mod tests {
     #[test]
     fn a_full_queue_gives_the_frame_back_and_keeps_the_order() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Overflow::Queue(2)]);
+        let (intake, places) = frame_queue(&[Overflow::Refuse { capacity: 2 }]);
         for number in 0..3 {
             match places[0].put(waiting("a", number, &tally)) {
                 Ok(()) => assert!(number < 2),
@@ -274,7 +267,7 @@ mod tests {
     #[test]
     fn cameras_take_turns() {
         let tally = Arc::new(Tally::default());
-        let (intake, places) = intake(&[Overflow::NewestWins; 3]);
+        let (intake, places) = frame_queue(&[Overflow::DropOldest; 3]);
         let mut served = Vec::new();
         for _ in 0..6 {
             for (camera, place) in places.iter().enumerate() {
@@ -295,7 +288,7 @@ mod tests {
         #[test]
         fn the_intake_is_one_optional_frame_a_camera(steps in proptest::collection::vec((0usize..4, 0usize..5), 1..60)) {
             let tally = Arc::new(Tally::default());
-            let (intake, places) = intake(&[Overflow::NewestWins; 3]);
+            let (intake, places) = frame_queue(&[Overflow::DropOldest; 3]);
             let mut model = [None; 3];
             for (number, (action, limit)) in steps.into_iter().enumerate() {
                 if action < 3 {

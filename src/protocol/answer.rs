@@ -1,37 +1,95 @@
-//! Answers to commands (`ack/<name>`).
+//! Answers to commands, typed until they leave: every door encodes them by itself.
 
-use super::encoding::encode_text;
-use serde::Serialize;
+use crate::protocol::encoding::encode_text;
+use serde::{Deserialize, Serialize};
 
-/// An answer to a command.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+/// Answer to one command, or what became of a command later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The command's id; `None` where it has none.
+    /// The sender's id of the command, if it had a readable one.
     pub id: Option<String>,
-    /// `accepted`, `done` or `rejected`.
-    pub status: &'static str,
-    /// Reason of a rejection, in words.
+    /// Fate of the command.
+    pub status: AnswerStatus,
+    /// Words for a person: why the command was rejected, or what its sender should know.
     pub reason: Option<String>,
     /// The parts that a trigger made.
     pub parts: Vec<AnsweredPart>,
 }
 
-/// A part that a trigger made, as results name it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Fate of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerStatus {
+    /// The command was begun: a trigger's parts are on the disk, or an outcome follows.
+    Accepted,
+    /// The command is done.
+    Done,
+    /// The command is not done; the reason says why.
+    Rejected,
+}
+
+/// A part that a trigger made, by the keys of its result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnsweredPart {
-    /// The run that accepted it.
+    /// Run of the daemon that numbered the part.
     pub run_id: String,
-    /// The camera, or the name that several cameras share.
+    /// Camera of the part, or the name that several cameras share.
     pub camera: String,
-    /// The region of interest, where the recipe names some.
+    /// Region of the view, where the recipe names regions.
     pub region: Option<String>,
-    /// Number of the part for this run and camera.
+    /// Number of the part, counted per camera from 1.
     pub seq: u64,
 }
 
 impl Answer {
-    /// The message as text, which the store keeps to answer the same id again.
+    /// An answer without parts.
+    pub fn new(id: Option<&str>, status: AnswerStatus, reason: Option<String>) -> Self {
+        Answer {
+            id: id.map(str::to_owned),
+            status,
+            reason,
+            parts: vec![],
+        }
+    }
+
+    /// A refusal, with its reason.
+    pub fn rejected(id: Option<&str>, reason: impl Into<String>) -> Self {
+        Answer::new(id, AnswerStatus::Rejected, Some(reason.into()))
+    }
+
+    /// The JSON object that goes to `ack/<name>`, to the control socket, and into the store.
     pub fn encode(&self) -> String {
         encode_text(self)
+    }
+
+    /// Reads what [`Answer::encode`] wrote, also that of an earlier schema.
+    ///
+    /// # Errors
+    /// When the text is no answer.
+    pub fn decode(text: &str) -> Result<Answer, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_the_same_after_it_was_kept_as_text() {
+        let part = AnsweredPart {
+            run_id: "01TEST".to_owned(),
+            camera: "top".to_owned(),
+            region: None,
+            seq: 7,
+        };
+        let answer = Answer {
+            parts: vec![part],
+            ..Answer::new(Some("t1"), AnswerStatus::Accepted, None)
+        };
+        let text = answer.encode();
+        let read = Answer::decode(&text).expect("an answer");
+        assert_eq!(read, answer);
+        assert_eq!(read.encode(), text);
     }
 }

@@ -1,7 +1,32 @@
-//! A recipe becomes an inspector: references, quality gate, threshold and self-test.
+//! A recipe becomes what judges: the one way for run, check, inspect, eval, bench and a changeover.
+//!
+//! ```text
+//! RecipeSpec --prepare::RecipePreparer--> ActiveRecipe --policies--> RegionPolicies --> the line
+//!    |  references.rs   pictures of good parts, read, all different, none empty
+//!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
+//!    |  quality.rs      limits of the quality gate, moved by what the references show
+//!    |  self_test.rs    two stored pictures judged, their scores learned or recalled
+//!    +- threshold.rs    a number, or leave-one-out scores of the references
+//! ```
+//! The good path: a configuration fills a [`spec::RecipeSpec`]; [`prepare::RecipePreparer`] makes an
+//! [`active::ActiveRecipe`] of it, at the start or beside a line that judges; the line asks that for
+//! its policies and judges by it. Commands without a line use [`preparation::Preparation`] alone.
+//!
+//! Failure paths: a recipe that cannot work, a file that cannot be used and an engine that is missing
+//! each end with their own exit code, and all bad references are named at once. A region without a
+//! threshold is no failure: its parts are `undecided(not_ready)`. A self-test whose scores have
+//! changed is told by the line's health.
+//!
+//! Bounds: one recipe is active and one more may be prepared at a time; a start that is silent for
+//! longer than two hours is given up by systemd ([`progress`]).
 
+pub mod active;
+pub mod build_command;
+pub mod preparation;
 pub mod prepare;
 pub mod progress;
 pub mod quality;
+pub mod references;
 pub mod self_test;
+pub mod spec;
 pub mod threshold;

@@ -1,100 +1,115 @@
-//! Layer 4: does the line still see? Two stored pictures, a good part and a bad one, are judged through the whole path
-//! when nothing else is to do: another score than at teaching means that something broke between pixels and verdict. The
-//! store keeps what was taught, so that it is found at the next start too.
+//! The self-test: does the line still see? Two stored pictures, a good part and a bad one, are judged
+//! through the whole path when nothing else is to do.
+//!
+//! Another score than the one that was learned means that something broke between pixels and verdict.
+//! The store keeps the learned scores, so that a break between two runs is found at the next start.
 
 use crate::data::picture::Picture;
-use crate::line::control::Proof;
+use crate::data::report::DecisionPolicy;
 use crate::winclip::Inspector;
 use crate::winclip::inspector::InspectError;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Scores of the same picture on the same machine differ by less: threads add in another order.
+/// Difference between two scores of one picture on one machine: threads add in another order.
 const TOLERANCE: f32 = 1e-3;
 
-pub struct SelfTest {
-    good: Shown,
-    bad: Shown,
-    /// Everything that may change their scores.
-    by: String,
-    every: Duration,
-    last: Instant,
-    /// What they score now is not what an earlier run was taught.
-    differs: Option<String>,
+/// The pictures of a self-test.
+pub struct TestPictures {
+    /// A part that must pass.
+    pub good: Picture,
+    /// A part that must fail.
+    pub bad: Picture,
 }
 
-struct Shown {
+/// Scores of the self-test's pictures, one number for each region.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
+    /// Scores of the good picture.
+    pub good: Vec<f32>,
+    /// Scores of the bad picture.
+    pub bad: Vec<f32>,
+}
+
+/// Two pictures with the scores that they must have.
+pub struct SelfTest {
+    good: TestPicture,
+    bad: TestPicture,
+    /// All that may change the scores: recipe, references, pictures, model, engine, version.
+    conditions: String,
+    every: Duration,
+    last: Instant,
+    /// The first difference from the scores of an earlier run, in words; `None` without one.
+    difference: Option<String>,
+}
+
+struct TestPicture {
     name: &'static str,
     picture: Picture,
-    /// At teaching, one for each region.
+    /// Scores that were learned, one for each region.
     scores: Vec<f32>,
 }
 
-/// As the store keeps it.
+/// Learned scores as the store keeps them. The keys are part of the store's format.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Taught {
-    by: String,
+struct LearnedScores {
+    #[serde(rename = "by")]
+    conditions: String,
     good: Vec<f32>,
     bad: Vec<f32>,
 }
 
 impl SelfTest {
-    /// The scores of today are the ones to come, unless [`SelfTest::recall`] knows others. `by` names everything that may
-    /// change them: with another one they are taught anew.
+    /// Judges the pictures; their scores are the ones to come, unless [`SelfTest::recall`] knows
+    /// others. `conditions` names all that may change the scores: under new ones they are learned
+    /// anew.
     ///
     /// # Errors
-    /// When one of them cannot be judged.
+    /// When a picture cannot be judged.
     pub fn learn(
-        (good, bad): (Picture, Picture),
-        by: String,
+        pictures: TestPictures,
+        conditions: String,
         every: Duration,
         inspector: &mut Inspector,
     ) -> Result<Self, InspectError> {
-        let mut shown = |name, picture: Picture| {
-            let scores = scores(inspector, &picture)?;
-            Ok::<_, InspectError>(Shown {
-                name,
-                picture,
-                scores,
-            })
-        };
-        let (good, bad) = (shown("good", good)?, shown("bad", bad)?);
         Ok(SelfTest {
-            good,
-            bad,
-            by,
+            good: TestPicture::learn("good", pictures.good, inspector)?,
+            bad: TestPicture::learn("bad", pictures.bad, inspector)?,
+            conditions,
             every,
             last: Instant::now(),
-            differs: None,
+            difference: None,
         })
     }
 
-    /// `kept` is what an earlier run was taught: the same must come out today. What is to be kept where it knows nothing of
-    /// what judges now.
+    /// Compares with `kept`, the scores of an earlier run: the same must come out today. Returns the
+    /// text to keep where `kept` holds nothing that was learned under today's conditions.
     pub fn recall(&mut self, kept: Option<&str>) -> Option<String> {
-        let taught: Option<Taught> = kept.and_then(|text| serde_json::from_str(text).ok());
-        let Some(Taught { good, bad, .. }) = taught.filter(|taught| taught.by == self.by) else {
-            let Proof { good, bad } = self.proof();
-            return Some(
-                serde_json::to_string(&Taught {
-                    by: self.by.clone(),
-                    good,
-                    bad,
-                })
-                .expect("plain values"),
-            );
+        let learned: Option<LearnedScores> = kept.and_then(|text| serde_json::from_str(text).ok());
+        let Some(learned) = learned.filter(|learned| learned.conditions == self.conditions) else {
+            return Some(self.to_text());
         };
-        for (shown, taught) in [(&mut self.good, good), (&mut self.bad, bad)] {
-            let now = std::mem::replace(&mut shown.scores, taught);
-            self.differs = self.differs.take().or_else(|| shown.differs(&now));
-        }
+        let good = self.good.recall(learned.good);
+        let bad = self.bad.recall(learned.bad);
+        self.difference = good.or(bad);
         None
     }
 
-    /// What was found at the start, in words for a person.
-    pub fn differs(&self) -> Option<&str> {
-        self.differs.as_deref()
+    fn to_text(&self) -> String {
+        let learned = LearnedScores {
+            conditions: self.conditions.clone(),
+            good: self.good.scores.clone(),
+            bad: self.bad.scores.clone(),
+        };
+        serde_json::to_string(&learned).expect("plain values")
     }
 
+    /// Returns the difference from an earlier run that was found at the start, for a person.
+    pub fn difference(&self) -> Option<&str> {
+        self.difference.as_deref()
+    }
+
+    /// Returns the learned scores.
     pub fn proof(&self) -> Proof {
         Proof {
             good: self.good.scores.clone(),
@@ -102,45 +117,92 @@ impl SelfTest {
         }
     }
 
-    /// True when it is time.
+    /// Returns true when the time for another test has come.
     pub fn is_due(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last) >= self.every
     }
 
-    /// Judges both again.
+    /// Judges both pictures again.
     ///
     /// # Errors
-    /// What came out instead, in words for a person.
-    pub fn prove(&mut self, inspector: &mut Inspector) -> Result<(), String> {
+    /// The first score that differs, or a picture that cannot be judged, in words for a person.
+    pub fn repeat(&mut self, inspector: &mut Inspector) -> Result<(), String> {
         self.last = Instant::now();
-        for shown in [&self.good, &self.bad] {
-            let now = scores(inspector, &shown.picture)
-                .map_err(|error| format!("the {} picture cannot be judged: {error}", shown.name))?;
-            shown.differs(&now).map_or(Ok(()), Err)?;
+        for test in [&self.good, &self.bad] {
+            let now = scores(inspector, &test.picture)
+                .map_err(|error| format!("the {} picture cannot be judged: {error}", test.name))?;
+            if let Some(difference) = test.difference(&now) {
+                return Err(difference);
+            }
         }
         Ok(())
     }
 }
 
-impl Shown {
-    fn differs(&self, now: &[f32]) -> Option<String> {
-        let (name, taught) = (self.name, &self.scores);
-        let is_near = |(now, taught): (&f32, &f32)| (now - taught).abs() <= TOLERANCE;
-        let is_same = now.len() == taught.len() && now.iter().zip(taught).all(is_near);
-        (!is_same).then(|| {
-            format!(
-                "the {name} picture scores {now:.4?}, at teaching {taught:.4?}; something between pixels and verdict broke"
-            )
+impl TestPicture {
+    fn learn(
+        name: &'static str,
+        picture: Picture,
+        inspector: &mut Inspector,
+    ) -> Result<Self, InspectError> {
+        let scores = scores(inspector, &picture)?;
+        Ok(TestPicture {
+            name,
+            picture,
+            scores,
         })
+    }
+
+    /// Takes the scores of an earlier run over. Returns how today's differ.
+    fn recall(&mut self, learned: Vec<f32>) -> Option<String> {
+        let now = std::mem::replace(&mut self.scores, learned);
+        self.difference(&now)
+    }
+
+    fn difference(&self, now: &[f32]) -> Option<String> {
+        let learned = &self.scores;
+        let mut pairs = now.iter().zip(learned);
+        if now.len() == learned.len() && pairs.all(|(a, b)| (a - b).abs() <= TOLERANCE) {
+            return None;
+        }
+        Some(format!(
+            "the {} picture scores {now:.4?}, at teaching {learned:.4?}; something between pixels and verdict broke",
+            self.name
+        ))
     }
 }
 
 fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, InspectError> {
-    Ok(inspector
-        .judge(picture)?
-        .into_iter()
-        .map(|judgement| judgement.score)
-        .collect())
+    let regions = inspector.inspect(picture)?;
+    Ok(regions.into_iter().map(|region| region.score).collect())
+}
+
+impl Proof {
+    /// Returns how the pictures contradict these thresholds: the good one must pass in every region,
+    /// the bad one fail in one of them.
+    pub fn flaw(&self, policies: &[(Option<Arc<str>>, DecisionPolicy)]) -> Option<String> {
+        let thresholds: Vec<Option<f32>> = policies
+            .iter()
+            .map(|(_, policy)| policy.threshold)
+            .collect();
+        let (name, scores, would) = if fails(&self.good, &thresholds) {
+            ("good", &self.good, "fail")
+        } else if !fails(&self.bad, &thresholds) {
+            ("bad", &self.bad, "pass")
+        } else {
+            return None;
+        };
+        let thresholds: Vec<f32> = thresholds.into_iter().flatten().collect();
+        Some(format!(
+            "the {name} picture scores {scores:.4?}, the threshold is {thresholds:.4?}: it would {would}"
+        ))
+    }
+}
+
+/// Returns true when a score reaches its region's threshold.
+fn fails(scores: &[f32], thresholds: &[Option<f32>]) -> bool {
+    let mut pairs = scores.iter().zip(thresholds);
+    pairs.any(|(score, threshold)| threshold.is_some_and(|threshold| *score >= threshold))
 }
 
 #[cfg(test)]
@@ -149,19 +211,18 @@ mod tests {
 
     fn test(by: &str, good: f32, bad: f32) -> SelfTest {
         let picture = || Picture::new(1, 1, vec![0; 3]).expect("a pixel");
-        let shown = |name, score| Shown {
+        let shown = |name, score| TestPicture {
             name,
             picture: picture(),
             scores: vec![score],
         };
-        let (good, bad) = (shown("good", good), shown("bad", bad));
         SelfTest {
-            good,
-            bad,
-            by: by.to_owned(),
+            good: shown("good", good),
+            bad: shown("bad", bad),
+            conditions: by.to_owned(),
             every: Duration::ZERO,
             last: Instant::now(),
-            differs: None,
+            difference: None,
         }
     }
 
@@ -169,15 +230,15 @@ mod tests {
     fn a_score_unlike_that_of_an_earlier_run_is_told_unless_something_else_judges() {
         let kept = test("a", 0.1, 0.9).recall(None).expect("nothing is known");
         let mut same = test("a", 0.1001, 0.9);
-        assert_eq!((same.recall(Some(&kept)), same.differs()), (None, None));
+        assert_eq!((same.recall(Some(&kept)), same.difference()), (None, None));
         assert_eq!(same.proof().good, [0.1], "as it was taught");
         let mut other = test("a", 0.1, 0.2);
         assert_eq!(other.recall(Some(&kept)), None);
-        assert!(other.differs().is_some_and(|why| {
+        assert!(other.difference().is_some_and(|why| {
             why.contains("the bad picture scores [0.2000], at teaching [0.9000]")
         }));
         let mut new = test("b", 0.1, 0.2);
-        assert!(new.recall(Some(&kept)).is_some() && new.differs().is_none());
-        assert!(test("a", f32::NAN, 0.9).good.differs(&[0.1]).is_some());
+        assert!(new.recall(Some(&kept)).is_some() && new.difference().is_none());
+        assert!(test("a", f32::NAN, 0.9).good.difference(&[0.1]).is_some());
     }
 }

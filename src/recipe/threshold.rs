@@ -1,12 +1,13 @@
-//! Layer 6: where a recipe's limit is: a number, or what its good pictures say when each is left out once.
+//! Thresholds: a number, or the highest usual score of the good pictures when each is left out once.
 
-use crate::config::Threshold;
 use crate::engine::EngineError;
+use crate::recipe::spec::Threshold;
 use crate::winclip::Inspector;
 use std::path::PathBuf;
 
-/// The threshold of each region, as `asked` for it: a number, or from the references by leaving each out once; else why
-/// there is none, and what to do. `files` are the references'; one that is unlike the others is told.
+/// Returns the threshold of each region: the number that `asked` gives, or the highest usual
+/// leave-one-out score of the references times a factor. A region without one has the reason instead,
+/// with the way out. `files` are the references'; one that is unlike the others is logged.
 ///
 /// # Errors
 /// When the engine fails to compare the references.
@@ -15,8 +16,8 @@ pub fn thresholds(
     inspector: &mut Inspector,
     files: &[PathBuf],
 ) -> Result<Vec<Result<f32, &'static str>>, EngineError> {
-    let is_auto = |asked: &Threshold| matches!(asked, Threshold::Auto { .. });
-    let good = if asked.iter().any(is_auto) {
+    let has_auto = asked.iter().any(Threshold::is_auto);
+    let good = if has_auto {
         inspector.leave_one_out()?
     } else {
         vec![vec![]; asked.len()]
@@ -29,7 +30,7 @@ pub fn thresholds(
             Threshold::Auto { factor } => {
                 let good: Vec<f32> = good.into_iter().map(|(score, _)| score).collect();
                 let highest = highest_usual(&good);
-                tell_of_unlike(&good, highest, files, region.as_deref());
+                warn_of_unlike(&good, highest, files, region.as_deref());
                 automatic(highest, factor)
             }
         });
@@ -37,34 +38,35 @@ pub fn thresholds(
     Ok(thresholds)
 }
 
-/// `good` are the scores of `files`, `highest` the highest usual one.
-fn tell_of_unlike(good: &[f32], highest: Option<f32>, files: &[PathBuf], region: Option<&str>) {
-    for (file, score) in files
-        .iter()
-        .zip(good)
-        .filter(|(_, score)| highest.is_some_and(|highest| **score > highest))
-    {
-        tracing::warn!(
-            "reference {}{} is unlike the others: {score:.3}, they have at most {:.3}; the threshold goes by them. Is it a good part?",
-            file.display(),
-            of_region(region),
-            highest.unwrap_or_default()
-        );
+/// Logs the references that score above `highest`, the highest usual score; `good` are the scores of
+/// `files`.
+fn warn_of_unlike(good: &[f32], highest: Option<f32>, files: &[PathBuf], region: Option<&str>) {
+    let Some(highest) = highest else { return };
+    for (file, score) in files.iter().zip(good) {
+        if *score > highest {
+            tracing::warn!(
+                "reference {}{} is unlike the others: {score:.3}, they have at most {highest:.3}; the threshold goes by them. Is it a good part?",
+                file.display(),
+                of_region(region)
+            );
+        }
     }
 }
 
-/// `, region rim`, where there is one.
+/// Returns `, region rim` for a region with a name, else nothing.
 pub fn of_region(region: Option<&str>) -> String {
-    region
-        .map(|name| format!(", region {name}"))
-        .unwrap_or_default()
+    match region {
+        Some(name) => format!(", region {name}"),
+        None => String::new(),
+    }
 }
 
-/// Fewer scores than this have no quartiles worth the name.
+/// Number of scores from which quartiles are worth the name.
 const QUARTILES_MIN: usize = 8;
 
-/// The highest score below the upper fence, the third quartile and half as much again as the quartiles are apart
-/// (Tukey 1977): a single odd picture among the references must not let every defect pass.
+/// Returns the highest score below the upper fence: the third quartile and half as much again as the
+/// quartiles are apart (Tukey 1977). A single odd picture among the references must not let every
+/// defect pass.
 fn highest_usual(good: &[f32]) -> Option<f32> {
     let mut sorted = good.to_vec();
     sorted.sort_by(f32::total_cmp);
@@ -76,7 +78,7 @@ fn highest_usual(good: &[f32]) -> Option<f32> {
     sorted.iter().copied().rfind(|score| *score <= fence)
 }
 
-/// `highest` is what good parts score at most.
+/// Returns the threshold above `highest`, the score that good parts have at most.
 fn automatic(highest: Option<f32>, factor: f32) -> Result<f32, &'static str> {
     match highest {
         None => Err("\"auto\" needs at least 2 different references; give more, or a number"),

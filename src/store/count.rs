@@ -2,7 +2,7 @@
 
 /// Counters of one run at one moment. `accepted` equals `results` plus `open`, and `results` plus
 /// `late` plus `earlier` equals `acked` plus `given_up` plus `waiting`, at any moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StoreCount {
     /// Parts that were given a number.
     pub accepted: u64,

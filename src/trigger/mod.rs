@@ -118,11 +118,3 @@ mod tests {
         assert!((12..=13).contains(&taken), "{taken}");
     }
 }
-
-/// What a camera does when the inspector is behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overflow {
-    NewestWins,
-    /// At most so many wait.
-    Queue(usize),
-}

@@ -7,7 +7,7 @@ use super::RingSettings;
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
 use crate::data::part::Part;
-use crate::line::queue::QueuedFrame;
+use crate::data::queued_frame::QueuedFrame;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -27,11 +27,19 @@ const CIRCLES_TODAY: usize = 13;
 
 /// Files that start threads or processes: file, reason.
 const THREADS: &[(&str, &str)] = &[
-    ("src/line/mod.rs", "starts the threads of a line"),
-    ("src/cli/bench/cameras.rs", "a bench without a line"),
     (
-        "src/cli/bench/parts/mod.rs",
-        "a bench with a line of its own wiring",
+        "src/line/stage.rs",
+        "starts the threads of a line, for line/mod.rs alone",
+    ),
+    (
+        "src/control/server.rs",
+        "one task a connection, all of them on its own thread",
+    ),
+    ("src/cli/bench/cameras.rs", "a bench without a line"),
+    ("src/cli/bench/parts/line.rs", "a line without an inspector"),
+    (
+        "src/cli/bench/parts/plc.rs",
+        "sends triggers while it hears results",
     ),
     (
         "src/cli/check.rs",
@@ -42,7 +50,7 @@ const THREADS: &[(&str, &str)] = &[
         "asks for versions side by side, within one scope",
     ),
     (
-        "src/cli/doctor/probe.rs",
+        "src/cli/doctor/ask.rs",
         "starts a child process and reads its output",
     ),
     (

@@ -1,14 +1,14 @@
 //! TensorRT's binding against C++ classes with its tables (`fake_tensorrt.cpp`): what is built, bound, refused and freed.
 
-use crate::support::imported;
+use crate::harness::golden::imported;
+use crate::harness::stand_in; // whose memory is the host's, to which the fake can write
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use winspect::engine::EncodePlan;
-use winspect::engine::cuda::device::Device;
-use winspect::engine::network::{Binding, Networks, Part, Precision};
-use winspect::engine::tensorrt::{Library, Order, Plan, Plans, Target, TensorRt};
+use winspect::engine::network::{Binding, Networks, Precision, TowerPart};
+use winspect::engine::tensorrt::{BuildOrder, BuiltPlan, Library, PlanTarget, Plans, TensorRt};
 use winspect::model::ModelFolder;
 
 /// A fake library of one series, loaded by us and by the binding.
@@ -91,7 +91,7 @@ impl Fake {
 }
 
 /// 2 looks of the golden CLIP with windows of 2 and 3; `extra` are lines of the trunk beside what the plan asks for.
-fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<Plan, String> {
+fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<BuiltPlan, String> {
     let (side, tokens, width) = shape(model);
     fake.describe(
         &format!(
@@ -105,18 +105,18 @@ fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<Plan, String> 
     build(fake, model)
 }
 
-fn build(fake: &Fake, model: &ModelFolder) -> Result<Plan, String> {
+fn build(fake: &Fake, model: &ModelFolder) -> Result<BuiltPlan, String> {
     let plan = EncodePlan {
         side: model.spec.side,
         image: false,
         patches: vec![],
         scales: vec![2, 3],
     };
-    let target = Target::Device {
+    let target = PlanTarget::Device {
         sm: 87,
         gpu: "Orin".to_owned(),
     };
-    let order = Order {
+    let order = BuildOrder {
         model,
         plan: &plan,
         precision: Precision::Fp16,
@@ -124,7 +124,7 @@ fn build(fake: &Fake, model: &ModelFolder) -> Result<Plan, String> {
         target,
     };
     let steps = Mutex::new(vec![]);
-    let told = |progress: winspect::engine::tensorrt::Progress| {
+    let told = |progress: winspect::engine::tensorrt::BuildProgress| {
         steps.lock().expect("whole").push(progress.step)
     };
     let plan = Plans::of(model)
@@ -150,7 +150,7 @@ fn shape(model: &ModelFolder) -> (usize, usize, usize) {
 }
 
 #[test]
-fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() {
+fn everything_is_freed_before_what_made_it() {
     for major in [10, 11] {
         let (_guard, model) = imported("open-clip-tiny");
         let fake = Fake::new(major);
@@ -162,7 +162,7 @@ fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() 
         assert_eq!(fake.freed(), "PGNpB");
         let plan = built(&fake, &model, "").expect("it is built");
         assert_eq!(fake.freed(), "TPGNpBMMTPGNppBMM");
-        let windows = String::from_utf8(plan.read(Part::Windows).expect("whole"))
+        let windows = String::from_utf8(plan.read(TowerPart::Windows).expect("whole"))
             .expect("the fake's are text");
         let (places, width) = (model.spec.grid() - 1, model.spec.width);
         for line in [
@@ -170,28 +170,6 @@ fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() 
             format!("profile 2 {} 5 {width}", 2 * places * places),
         ] {
             assert!(windows.contains(&line), "{line}: {windows}");
-        }
-    }
-}
-
-/// A device to whose memory the fake can write.
-fn stand_in() -> Option<Device> {
-    match Device::open() {
-        Ok(device) if device.is_stand_in => Some(device),
-        Ok(device) => {
-            eprintln!(
-                "skipped: the fake TensorRT writes to the host's memory, {} has its own",
-                device.name
-            );
-            None
-        }
-        Err(why) => {
-            assert!(
-                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-                "a GPU or tools/gpu/with-stand-ins is required: {why}"
-            );
-            eprintln!("skipped: {why}");
-            None
         }
     }
 }
@@ -238,39 +216,39 @@ fn what_is_bound_must_be_what_the_plan_has() {
             unsafe { networks.bind(part, &tensors) }.map_err(|error| error.to_string())
         };
         let picture = [2, 3, side, side];
-        let wrong: [(Part, Named, Named, &str); 6] = [
+        let wrong: [(TowerPart, Named, Named, &str); 6] = [
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("pixels", &[3, 3, side, side]),
                 ("tokens", &[3, tokens, width]),
                 "no profile of the plan holds",
             ),
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("pixels", &picture),
                 ("tokens", &[2, tokens, 1]),
                 "\"tokens\" is [2, ",
             ),
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("pixels", &picture),
                 ("block7", &[1]),
                 "the plan has no \"block7\"",
             ),
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("picture", &picture),
                 ("tokens", &[2, tokens, width]),
                 "nothing is bound to its input \"pixels\"",
             ),
             (
-                Part::Windows,
+                TowerPart::Windows,
                 ("tokens", &[4, 6, width]),
                 ("embedding", &[4, 1]),
                 "no profile of the plan holds",
             ),
             (
-                Part::Windows,
+                TowerPart::Windows,
                 ("tokens", &[4, 10, width]),
                 ("embedding", &[5, model.spec.embed]),
                 "\"embedding\" is [4, ",
@@ -284,7 +262,7 @@ fn what_is_bound_must_be_what_the_plan_has() {
 
         // What the plan computes beside what is asked for has room of its own.
         let mut bound = bind(
-            Part::Trunk,
+            TowerPart::Trunk,
             ("pixels", &picture),
             ("tokens", &[2, tokens, width]),
         )
@@ -303,7 +281,7 @@ fn what_is_bound_must_be_what_the_plan_has() {
 }
 
 #[test]
-fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream() {
+fn all_bindings_of_a_plan_share_one_workspace() {
     let Some(device) = stand_in() else { return };
     for major in [10, 11] {
         let (_guard, model) = imported("open-clip-tiny");
@@ -332,9 +310,13 @@ fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream(
         );
         let input = ("tokens", &[windows, 10, width][..], gathered);
         let bound = [
-            bind(Part::Windows, input, ("embedding", &embedded, embeddings)),
             bind(
-                Part::Trunk,
+                TowerPart::Windows,
+                input,
+                ("embedding", &embedded, embeddings),
+            ),
+            bind(
+                TowerPart::Trunk,
                 ("pixels", &picture, pixels),
                 ("tokens", &tokened, tokens_out),
             ),
@@ -353,7 +335,7 @@ fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream(
 }
 
 #[test]
-fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
+fn tensorrt_rtx_keeps_what_it_compiled() {
     let Some(device) = stand_in() else { return };
     let (_guard, model) = imported("open-clip-tiny");
     let fake = Fake::rtx();
@@ -372,7 +354,7 @@ fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
         let picture = binding("pixels", &[1, 3, side, side], &mut pixels);
         let tensors = [picture, binding("tokens", &[1, tokens, width], &mut out)];
         // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
-        let mut bound = unsafe { networks.bind(Part::Trunk, &tensors) }.expect("fits");
+        let mut bound = unsafe { networks.bind(TowerPart::Trunk, &tensors) }.expect("fits");
         for _ in 0..2 {
             // SAFETY: the stream is the device's.
             unsafe { bound.enqueue(device.stream.cu_stream()) }.expect("it runs");
@@ -398,7 +380,7 @@ fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
 }
 
 #[test]
-fn a_plan_whose_runs_cannot_be_captured_is_told_before_one_is_tried() {
+fn a_plan_whose_runs_cannot_be_captured_is_refused() {
     let Some(device) = stand_in() else { return };
     let (_guard, model) = imported("open-clip-tiny");
     let fake = Fake::rtx();
@@ -409,7 +391,7 @@ fn a_plan_whose_runs_cannot_be_captured_is_told_before_one_is_tried() {
     let picture = binding("pixels", &[1, 3, side, side], &mut pixels);
     let tensors = [picture, binding("tokens", &[1, tokens, width], &mut out)];
     // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
-    let words = unsafe { networks.bind(Part::Trunk, &tensors) }
+    let words = unsafe { networks.bind(TowerPart::Trunk, &tensors) }
         .err()
         .expect("refused")
         .to_string();

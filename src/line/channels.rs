@@ -1,0 +1,130 @@
+//! The bounded channels between the stages of a line; each stage is given its ends.
+
+use crate::base::systemd::Heartbeat;
+use crate::control::server::ControlWiring;
+use crate::data::report::JudgedFrame;
+use crate::line::changeover::ChangeoverEnds;
+use crate::line::commands::CommandEnds;
+use crate::line::events::{Events, Watchers};
+use crate::line::inspect::InspectEnds;
+use crate::line::overlays::OverlayEnds;
+use crate::line::shared::Shared;
+use crate::mqtt::publisher::PublisherWiring;
+use crate::mqtt::session::COMMANDS_MAX;
+use crate::protocol::event::{Event, EventReceiver};
+use crate::protocol::request::Request;
+use crossbeam::channel::{Sender, bounded};
+use tokio::sync::mpsc;
+
+/// Capacity for judged frames on their way to the overlay stage. A frame beyond it is not drawn.
+const JUDGED_FRAMES: usize = 2;
+/// Capacity for snapshots. A command for one more is rejected.
+const SNAPSHOTS: usize = 1;
+/// Capacity for recipes to prepare, and for a prepared one. A command for one more is rejected.
+const RECIPES: usize = 1;
+
+/// The ends of all channels, by stage. The queue of frames is in [`crate::line::queue`], the outbox
+/// in the store.
+pub struct Channels {
+    /// Status of the cameras.
+    pub camera_events: Events,
+    pub inspect: InspectEnds,
+    pub commands: CommandEnds,
+    pub changeover: ChangeoverEnds,
+    pub overlays: OverlayEnds,
+    /// Finished pictures.
+    pub overlay_events: Events,
+    /// Results, for watchers.
+    pub watchers: Watchers,
+    pub publisher: PublisherEnds,
+    pub control: ControlEnds,
+}
+
+/// The publisher's ends.
+pub struct PublisherEnds {
+    /// Heat maps, snapshots and changes of state to publish.
+    pub events: mpsc::Receiver<Event>,
+    /// Commands that were received, to the command handler.
+    pub requests: Sender<Request>,
+}
+
+/// The control socket's ends.
+pub struct ControlEnds {
+    /// Results and changes of state to tell watchers.
+    pub events: EventReceiver,
+    /// Commands that were received, to the command handler.
+    pub requests: Sender<Request>,
+}
+
+impl Channels {
+    /// Makes all channels of a line.
+    pub fn new(shared: &Shared) -> Self {
+        let (events, event_ends) = Events::new(shared.publisher.clone());
+        let (requests, requests_end) = bounded(COMMANDS_MAX.into());
+        let (judged, judged_end) = bounded::<JudgedFrame>(JUDGED_FRAMES);
+        let (snapshots, snapshots_end) = bounded(SNAPSHOTS);
+        let (recipes, recipes_end) = bounded(RECIPES);
+        let (swaps, swaps_end) = bounded(RECIPES);
+        Channels {
+            camera_events: events.clone(),
+            inspect: InspectEnds {
+                swaps: swaps_end,
+                judged,
+            },
+            commands: CommandEnds {
+                requests: requests_end,
+                events: events.clone(),
+                snapshots,
+                recipes,
+            },
+            changeover: ChangeoverEnds {
+                recipes: recipes_end,
+                swaps,
+                events: events.clone(),
+            },
+            overlays: OverlayEnds {
+                judged: judged_end,
+                snapshots: snapshots_end,
+            },
+            watchers: events.watchers(),
+            overlay_events: events,
+            publisher: PublisherEnds {
+                events: event_ends.publisher.events,
+                requests: requests.clone(),
+            },
+            control: ControlEnds {
+                events: event_ends.control,
+                requests,
+            },
+        }
+    }
+}
+
+/// Connects the publisher with a line; `is_continuous` as in [`Shared::condition`].
+pub fn publisher_wiring(
+    shared: &Shared,
+    is_continuous: bool,
+    ends: PublisherEnds,
+) -> PublisherWiring {
+    let of_condition = shared.clone();
+    let of_metrics = shared.clone();
+    PublisherWiring {
+        store: shared.store.clone(),
+        events: ends.events,
+        requests: ends.requests,
+        condition: Box::new(move || of_condition.condition(is_continuous)),
+        metrics: Box::new(move || of_metrics.metrics()),
+        pulse: Heartbeat::default(),
+    }
+}
+
+/// Connects the control socket with a line; `is_continuous` as in [`Shared::condition`].
+pub fn control_wiring(shared: &Shared, is_continuous: bool, ends: ControlEnds) -> ControlWiring {
+    let of_status = shared.clone();
+    ControlWiring {
+        requests: ends.requests,
+        events: ends.events,
+        status: Box::new(move || of_status.status(is_continuous)),
+        causes: shared.diagnostics.clone(),
+    }
+}

@@ -1,0 +1,147 @@
+//! Everything that the stages of a line share. Each part has its own lock, held for a moment.
+
+use crate::base::clock;
+use crate::base::health::{Diagnostics, LineCondition, LineState};
+use crate::camera::CameraState;
+use crate::control::messages::{LineCamera, LineStatus};
+use crate::data::counters::Tally;
+use crate::line::control::LineControl;
+use crate::line::opening::Opening;
+use crate::line::views::ViewJoiner;
+use crate::protocol::birth::Identity;
+use crate::protocol::event::ListenerState;
+use crate::protocol::metrics::Metrics;
+use crate::recipe::active::RecipePolicy;
+use crate::store::Store;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Counters of captured frames and their outcomes, by camera.
+pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
+/// The last state that each camera told.
+pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraState>>>;
+
+/// Handles of one line, cheap to clone. It holds no channel's sender: a stage's clone must not keep
+/// another stage from ending.
+#[derive(Clone)]
+pub struct Shared {
+    /// Accepts parts and takes their results. The store's thread ends when all clones are gone.
+    pub store: Store,
+    /// Pause, thresholds and challenges.
+    pub control: LineControl,
+    /// Whatever is wrong at the moment.
+    pub diagnostics: Diagnostics,
+    /// Views of parts that several cameras see.
+    pub views: Arc<Mutex<ViewJoiner>>,
+    /// Line, run and recipe, as messages name them.
+    pub identity: Arc<Mutex<Identity>>,
+    /// Counters of frames.
+    pub tallies: Tallies,
+    /// States of the cameras.
+    pub camera_states: CameraStates,
+    /// The publisher as a listener of events: how many heat maps found no room.
+    pub publisher: Arc<ListenerState>,
+}
+
+impl Shared {
+    /// `cameras` are the names of all cameras, `views` knows which of them see parts together.
+    pub fn new(
+        opening: &Opening,
+        cameras: &[&str],
+        views: ViewJoiner,
+        policy: RecipePolicy,
+        identity: Identity,
+    ) -> Self {
+        let kept = &opening.recovered.kept;
+        let tallies = cameras
+            .iter()
+            .map(|camera| ((*camera).to_owned(), Arc::default()));
+        Shared {
+            store: opening.store.clone(),
+            control: LineControl::new(policy, kept, opening.diagnostics.clone()),
+            diagnostics: opening.diagnostics.clone(),
+            views: Arc::new(Mutex::new(views)),
+            identity: Arc::new(Mutex::new(identity)),
+            tallies: Arc::new(tallies.collect()),
+            camera_states: CameraStates::default(),
+            publisher: Arc::default(),
+        }
+    }
+
+    /// Locks the views.
+    pub fn views(&self) -> MutexGuard<'_, ViewJoiner> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns line, run and recipe as they are now.
+    pub fn identity(&self) -> Identity {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        identity.clone()
+    }
+
+    /// Returns the state of the line as a whole; `is_continuous` is true where a camera's frames
+    /// become parts without a trigger.
+    pub fn condition(&self, is_continuous: bool) -> LineCondition {
+        let (health, causes) = self.diagnostics.all();
+        let state = if !self.control.can_judge() {
+            LineState::Error
+        } else if self.control.is_paused() {
+            LineState::Initialized
+        } else if is_continuous {
+            LineState::ContinuousExecution
+        } else {
+            LineState::Ready
+        };
+        LineCondition {
+            state,
+            health,
+            causes,
+            clock_synchronised: clock::is_synchronised(),
+        }
+    }
+
+    /// Returns all counters at this moment.
+    pub fn metrics(&self) -> Metrics {
+        let cameras = self
+            .tallies
+            .iter()
+            .map(|(name, tally)| (name.clone(), tally.count()));
+        Metrics {
+            cameras: cameras.collect(),
+            store: self.store.count(),
+            heatmaps_dropped: self.publisher.missed(),
+        }
+    }
+
+    /// Returns the whole line at this moment, for the control socket.
+    pub fn status(&self, is_continuous: bool) -> LineStatus {
+        let identity = self.identity();
+        let metrics = self.metrics();
+        let states = self
+            .camera_states
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut cameras = BTreeMap::new();
+        for (name, frames) in metrics.cameras {
+            let state = states.get(name.as_str()).copied();
+            cameras.insert(name, LineCamera { state, frames });
+        }
+        LineStatus {
+            version: identity.version.to_owned(),
+            prefix: identity.prefix,
+            station: identity.station,
+            run_id: identity.run_id,
+            recipe: identity.recipe,
+            model: identity.model,
+            backend: identity.backend,
+            device: identity.device,
+            threshold: identity.threshold,
+            regions: identity.regions,
+            condition: self.condition(is_continuous),
+            cameras,
+            store: metrics.store,
+            heatmaps_dropped: metrics.heatmaps_dropped,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A prepared recipe: what judges, and what it asks of the line.
+
+use crate::base::exit::{Exit, Failure};
+use crate::data::report::DecisionPolicy;
+use crate::recipe::quality::Gate;
+use crate::recipe::self_test::{Proof, SelfTest};
+use crate::recipe::spec::RecipeSpec;
+use crate::recipe::threshold::{of_region, thresholds};
+use crate::store::Store;
+use crate::winclip::Inspector;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The decision policy of each region; a recipe without regions has one entry without a name.
+pub type RegionPolicies = Vec<(Option<Arc<str>>, DecisionPolicy)>;
+
+/// A recipe that was prepared: what judges.
+pub struct ActiveRecipe {
+    /// The algorithm with its engine and references.
+    pub inspector: Inspector,
+    /// Quality gate before the inspector; a picture that does not pass is not judged.
+    pub gate: Gate,
+    /// Equal frames in a row after which a live camera's pictures are bad; 0 is never.
+    pub frozen_frames: u64,
+    /// Files of the references, in the inspector's order.
+    pub references: Vec<PathBuf>,
+    /// Hash of the references' pixels; `None` without any.
+    pub gallery: Option<String>,
+    /// The self-test with its two pictures; `None` where the recipe has none.
+    pub self_test: Option<SelfTest>,
+    /// Longest time between two challenges that were met; `None` asks for no challenges.
+    pub challenge_every: Option<Duration>,
+}
+
+/// Everything that a recipe asks of the line.
+#[derive(Debug, Default)]
+pub struct RecipePolicy {
+    /// How each region is decided.
+    pub regions: RegionPolicies,
+    /// Longest time between two challenges that were met; `None` asks for no challenges.
+    pub challenge_every: Option<Duration>,
+    /// Scores of the self-test's pictures; `None` without a self-test.
+    pub proof: Option<Proof>,
+}
+
+impl ActiveRecipe {
+    /// Returns how each region is decided, as results name it. Thresholds, and regions without one,
+    /// are logged.
+    ///
+    /// # Errors
+    /// When the engine fails to compare the references.
+    pub fn policies(&mut self, spec: &RecipeSpec) -> Result<RegionPolicies, Failure> {
+        let found = thresholds(&spec.thresholds, &mut self.inspector, &self.references)
+            .map_err(|error| Failure::new(Exit::Software, error))?;
+        let mut policies = vec![];
+        for (region, threshold) in self.inspector.regions().into_iter().zip(found) {
+            let of_region = of_region(region.as_deref());
+            match threshold {
+                Ok(threshold) => tracing::info!("threshold {threshold:.4}{of_region}"),
+                Err(why) => tracing::warn!(
+                    "no threshold{of_region}: {why}. Every part will be undecided(not_ready)"
+                ),
+            }
+            let policy = DecisionPolicy {
+                recipe: spec.label().into(),
+                threshold: threshold.ok(),
+                on_undecided: spec.on_undecided,
+            };
+            policies.push((region, policy));
+        }
+        Ok(policies)
+    }
+
+    /// Compares the self-test's scores with those that an earlier run learned under the same
+    /// conditions. Scores under new conditions are kept in the store, and in `kept`, for later runs.
+    pub fn recall_self_test(
+        &mut self,
+        spec: &RecipeSpec,
+        kept: &mut BTreeMap<String, String>,
+        store: &Store,
+    ) {
+        let Some(test) = &mut self.self_test else {
+            return;
+        };
+        let key = format!("self_test/{}", spec.name);
+        let known = kept.get(&key);
+        let Some(learned) = test.recall(known.map(String::as_str)) else {
+            return;
+        };
+        store.audit(format!(
+            "self-test of recipe {} taught: {:.4?}",
+            spec.label(),
+            test.proof()
+        ));
+        if known.is_some() {
+            drop(store.set(&key, &learned));
+        } else {
+            drop(store.set_if_absent(&key, &learned));
+        }
+        kept.insert(key, learned);
+    }
+
+    /// Returns what the recipe asks of the line, with how its regions are decided.
+    pub fn policy(&self, regions: RegionPolicies) -> RecipePolicy {
+        RecipePolicy {
+            regions,
+            challenge_every: self.challenge_every,
+            proof: self.self_test.as_ref().map(SelfTest::proof),
+        }
+    }
+}

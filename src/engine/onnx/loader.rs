@@ -74,7 +74,7 @@ impl<'a> GraphLoader<'a> {
     fn weight(
         &mut self,
         graph: &ModelGraph,
-        tensor: &Tensor,
+        tensor: &TensorProto,
     ) -> Result<Arc<DynValue>, EngineError> {
         let is_shared = graph.shared(&tensor.name);
         if let Some(known) = self.weights.get(&tensor.name)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The line's state and health at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub struct LineCondition {
     /// State after OPC 40100-1.
     pub state: LineState,
@@ -19,7 +19,7 @@ pub struct LineCondition {
 }
 
 /// States of a line (OPC 40100-1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub enum LineState {
     /// Parts are judged as they come.
     ContinuousExecution,
@@ -34,7 +34,7 @@ pub enum LineState {
 }
 
 /// Health in the categories of NE 107, the best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Health {
     /// All is well.
@@ -47,6 +47,19 @@ pub enum Health {
     CheckFunction,
     /// The line, or a part of it, does not work.
     Failure,
+}
+
+impl Health {
+    /// Word of the health in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Normal => "NORMAL",
+            Health::MaintenanceRequired => "MAINTENANCE_REQUIRED",
+            Health::OffSpec => "OFF_SPEC",
+            Health::CheckFunction => "CHECK_FUNCTION",
+            Health::Failure => "FAILURE",
+        }
+    }
 }
 
 /// The health that a diagnostics source reported, with its detail in words.

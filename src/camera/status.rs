@@ -16,7 +16,7 @@ pub struct CameraStatus {
 }
 
 /// States of a camera.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CameraState {
     /// Frames come.

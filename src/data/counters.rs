@@ -30,7 +30,7 @@ pub struct Tally {
 }
 
 /// [`Tally`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TallyCount {
     /// Frames captured, whatever became of them.
     pub captured: u64,

@@ -6,7 +6,7 @@ use crate::data::picture::Area;
 use serde::Serialize;
 
 /// Verdict on a part, which the PLC acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The part is good.
@@ -40,7 +40,7 @@ pub enum OnUndecided {
 }
 
 /// Reason of an undecided verdict, which always has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The verdict was not there by the deadline.

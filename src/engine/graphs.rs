@@ -1,11 +1,11 @@
-//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to its
-//! grid, with their weights.
+//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to
+//! its grid, with their weights.
 //!
-//! ONNX Runtime takes a [`ModelGraph`] and its weights one by one (`onnx/loader.rs`). TensorRT takes it
-//! typed: every tensor in one [`Precision`], nothing left to choose, so that the same file means the
-//! same on every version. A typed graph has no cast: `LayerNormalization` computes in fp32 inside (its
-//! `stash_type` is 1 unless told otherwise), softmax and matrix products add up in fp32, and the
-//! residual stays far below fp16's end.
+//! ONNX Runtime takes a [`ModelGraph`] and its weights one by one (`onnx/loader.rs`). TensorRT
+//! takes it typed: every tensor in one [`Precision`], nothing left to choose, so that the same file
+//! means the same on every version. A typed graph has no cast: `LayerNormalization` computes in
+//! fp32 inside (its `stash_type` is 1 unless told otherwise), softmax and matrix products add up in
+//! fp32, and the residual stays far below fp16's end.
 
 use super::error::EngineError;
 use super::network::{Precision, TowerPart};
@@ -105,28 +105,41 @@ impl<'a> ModelGraph<'a> {
             grid,
             onnx: proto::ModelProto::default(),
         };
-        let bytes = std::fs::read(model.path.join(file))
-            .map_err(|error| graph.broken(&error.to_string()))?;
-        graph.onnx = proto::ModelProto::decode(bytes.as_slice())
-            .map_err(|error| graph.broken(&error.to_string()))?;
+        graph.onnx = graph.decoded()?;
         let inner = graph.onnx.graph.take();
         let mut inner = inner.ok_or_else(|| graph.broken("no graph in it"))?;
         let mut kept = Vec::new();
         for name in outputs {
-            let output = inner.output.iter().find(|output| output.name == *name);
-            let output = output.ok_or_else(|| graph.broken(&format!("no output {name:?}")))?;
+            let output = inner
+                .output
+                .iter()
+                .find(|output| output.name == *name)
+                .ok_or_else(|| graph.broken(format!("no output {name:?}")))?;
             kept.push(output.clone());
         }
         cut(&mut inner, kept);
         for tensor in &mut inner.initializer {
             if tensor.external().is_some() {
-                let dims = fitted_dims(tensor, &model.spec, grid)
-                    .ok_or_else(|| graph.wrong_size(&tensor.name))?;
-                tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
+                graph.fit_dims(tensor)?;
             }
         }
         graph.onnx.graph = Some(inner);
         Ok(graph)
+    }
+
+    fn decoded(&self) -> Result<proto::ModelProto, EngineError> {
+        let path = self.model.path.join(self.file);
+        let bytes = std::fs::read(path).map_err(|error| self.broken(error))?;
+        proto::ModelProto::decode(bytes.as_slice()).map_err(|error| self.broken(error))
+    }
+
+    /// Gives an external weight the dims that the graph needs.
+    fn fit_dims(&self, tensor: &mut proto::TensorProto) -> Result<(), EngineError> {
+        let Some(dims) = fitted_dims(tensor, &self.model.spec, self.grid) else {
+            return Err(self.wrong_size(&tensor.name));
+        };
+        tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
+        Ok(())
     }
 
     /// Name of the file in the model folder.
@@ -196,13 +209,13 @@ impl<'a> ModelGraph<'a> {
     }
 
     /// Error of a folder that does not hold what it says.
-    pub fn broken(&self, why: &str) -> EngineError {
+    pub fn broken(&self, why: impl std::fmt::Display) -> EngineError {
         let file = self.model.path.join(self.file);
         EngineError::Model(format!("{}: {why}; import the model again", file.display()))
     }
 
     fn wrong_size(&self, name: &str) -> EngineError {
-        self.broken(&format!("the weight {name:?} is not as large as it says"))
+        self.broken(format!("the weight {name:?} is not as large as it says"))
     }
 }
 
@@ -251,16 +264,16 @@ fn size(dims: &[usize]) -> Option<usize> {
         .try_fold(1usize, |size, dim| size.checked_mul(*dim))
 }
 
-/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie in
-/// their file.
+/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie
+/// in their file.
 pub struct TypedGraph<'a> {
     graph: ModelGraph<'a>,
     part: TowerPart,
     precision: Precision,
 }
 
-/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants. The
-/// pixels' side is fixed to the plan's.
+/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants.
+/// The pixels' side is fixed to the plan's.
 ///
 /// # Errors
 /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
@@ -293,8 +306,8 @@ impl TypedGraph<'_> {
     /// [`TypedGraph::write`] has no such end.
     ///
     /// # Errors
-    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
-    /// weight beyond fp16.
+    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for
+    /// a weight beyond fp16.
     pub fn bytes(&self) -> Result<Vec<u8>, EngineError> {
         let onnx = self.with_weights(&mut |name, dims, bytes| {
             Ok(proto::TensorProto {
@@ -305,8 +318,9 @@ impl TypedGraph<'_> {
         Ok(onnx.encode_to_vec())
     }
 
-    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in `trunk.weights`
-    /// or `windows.weights`, and returns the graph's path. One weight is in memory at a time.
+    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in
+    /// `trunk.weights` or `windows.weights`, and returns the graph's path. One weight is in memory
+    /// at a time.
     ///
     /// # Errors
     /// The same as [`TypedGraph::bytes`]; [`EngineError::Unavailable`] when the folder cannot be

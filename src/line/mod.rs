@@ -33,6 +33,7 @@ pub mod changeover;
 mod channels;
 pub mod commands;
 pub mod control;
+pub mod events;
 pub mod inspect;
 mod opening;
 pub mod overlays;
@@ -42,7 +43,7 @@ mod stage;
 mod summary;
 pub mod views;
 
-pub use self::channels::{Channels, PublisherEnds, publisher_wiring};
+pub use self::channels::{Channels, ControlEnds, PublisherEnds, control_wiring, publisher_wiring};
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
 pub use self::summary::Summary;
@@ -53,6 +54,7 @@ use self::cameras::{
 use self::changeover::Changeover;
 use self::commands::{AnswerCache, CommandHandler};
 use self::control::LineControl;
+use self::events::Watchers;
 use self::inspect::InspectStage;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::queue::{FrameReceiver, frame_queue};
@@ -65,8 +67,10 @@ use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
 use crate::camera::{self, CameraError};
 use crate::config::LineConfig;
+use crate::control::server::{self, ControlWiring};
+use crate::control::socket_path;
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::Wiring;
+use crate::mqtt::publisher::PublisherWiring;
 use crate::protocol::message;
 use crate::protocol::message::Identity;
 use crate::recipe::active::ActiveRecipe;
@@ -100,7 +104,8 @@ struct Stages {
     changeover: Changeover,
     overlays: OverlayStage,
     overlay_ends: OverlayEnds,
-    publisher: Wiring,
+    publisher: PublisherWiring,
+    control: ControlWiring,
 }
 
 impl Line {
@@ -135,13 +140,13 @@ impl Line {
         let commands = stages.commands;
         let commands_stop = stop.clone();
         let commands = Stage::start("foreman", move |pulse| {
-            commands.work(&commands_stop, pulse);
+            commands.run(&commands_stop, pulse);
             Ok(())
         });
         // Preparing a recipe takes as long as it takes.
         let changeover = stages.changeover;
         let changeover = Stage::start_unwatched("changeover", move || {
-            changeover.work(&stop, &Heartbeat::default());
+            changeover.run(&stop, &Heartbeat::default());
             Ok(())
         });
         // No verdict waits for a picture.
@@ -156,10 +161,18 @@ impl Line {
             publisher::run(settings, identity, wiring)
                 .map_err(|error| Failure::new(Exit::Software, error))
         });
+        // No verdict waits for the control socket.
+        let socket = socket_path(&config.store.file);
+        let control = stages.control;
+        let control = Stage::start_unwatched("control", move || {
+            server::run(&socket, control).map_err(|error| Failure::new(Exit::Software, error))
+        });
         Ok(Line {
             stopper: Some(stopper),
             cameras,
-            others: vec![inspector, store, commands, changeover, overlays, publisher],
+            others: vec![
+                inspector, store, commands, changeover, overlays, publisher, control,
+            ],
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
             camera_states: shared.camera_states,
@@ -246,7 +259,7 @@ impl Stages {
             identity,
         );
         let painter = OverlayPainter(active.inspector.painter());
-        let channels = Channels::new();
+        let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
@@ -254,8 +267,10 @@ impl Stages {
             &shared.control,
             &shared.views,
             &shared.identity(),
+            channels.watchers,
             config.mqtt.timed_reject,
         );
+        let is_continuous = is_continuous(config);
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: opening.open_store.clerk(words),
@@ -273,15 +288,15 @@ impl Stages {
                 opening.recovered.kept,
                 channels.changeover,
             ),
-            overlays: OverlayStage::new(
-                &shared,
+            overlays: OverlayStage {
                 painter,
-                config.mqtt.heatmaps,
-                config.overlays.clone(),
-                channels.overlay_events,
-            ),
+                heatmaps: config.mqtt.heatmaps,
+                folder: config.overlays.clone(),
+                events: channels.overlay_events,
+            },
             overlay_ends: channels.overlays,
-            publisher: wiring_of(config, &shared, channels.publisher),
+            publisher: publisher_wiring(&shared, is_continuous, channels.publisher),
+            control: control_wiring(&shared, is_continuous, channels.control),
             frames,
             cameras,
             shared,
@@ -351,10 +366,10 @@ fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
     recipes.cloned().collect()
 }
 
-fn wiring_of(config: &LineConfig, shared: &Shared, ends: PublisherEnds) -> Wiring {
+/// Returns true where a camera's frames become parts without a trigger.
+fn is_continuous(config: &LineConfig) -> bool {
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
-    let is_continuous = triggers.any(|trigger| *trigger == Trigger::Continuous);
-    publisher_wiring(shared, is_continuous, ends)
+    triggers.any(|trigger| *trigger == Trigger::Continuous)
 }
 
 /// What the store needs to know of a line.
@@ -362,6 +377,7 @@ fn words_of(
     rules: &LineControl,
     joins: &Arc<Mutex<ViewJoiner>>,
     identity: &Identity,
+    watchers: Watchers,
     timed_reject: bool,
 ) -> Words {
     let (of_judge, of_challenge, joins) = (rules.clone(), rules.clone(), joins.clone());
@@ -374,7 +390,10 @@ fn words_of(
                 .unwrap_or_else(PoisonError::into_inner)
                 .without_the_others(report)
         }),
-        hear: Box::new(move |report| of_challenge.judged(report)),
+        hear: Box::new(move |report| {
+            watchers.tell(report);
+            of_challenge.judged(report)
+        }),
         body: Box::new(move |report| message::body(report, &of_result)),
         reject: Box::new(move |report| {
             timed_reject

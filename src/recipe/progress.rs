@@ -3,7 +3,7 @@
 //! and systemd, from the build's begin to the comparison's end, and no longer than [`LONGEST`].
 
 use crate::base::systemd;
-use crate::engine::tensorrt::Progress;
+use crate::engine::tensorrt::BuildProgress;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,10 +31,10 @@ impl PrepareProgress {
     }
 
     /// A plan's build begins (nothing), or is so far; from threads of the library.
-    pub fn builds(&self, progress: Option<Progress>) {
+    pub fn builds(&self, progress: Option<BuildProgress>) {
         self.does(match progress {
             None => "building the TensorRT plan".to_owned(),
-            Some(Progress { part, step }) => {
+            Some(BuildProgress { part, step }) => {
                 format!(
                     "building the TensorRT plan of {}: {}, {} of {}",
                     part.file(),

@@ -70,6 +70,19 @@ fn combined(
     }
 }
 
+/// A score with the tensors of the whole region, which is the first of its crops.
+fn detailed(
+    region_score: RegionScore,
+    pixels: RegionPixels,
+    encoded: EncodedRegion,
+) -> Option<Detailed> {
+    Some(Detailed {
+        region_score,
+        pixels: pixels.crops.into_iter().next()?,
+        features: encoded.crops.into_iter().next()?,
+    })
+}
+
 /// Inspects pictures by one recipe. The thread that owns an inspector owns it for life.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
@@ -247,8 +260,8 @@ impl Inspector {
         Ok(features)
     }
 
-    /// The score of each region, and the map over the area that it covers, both finite: the other half
-    /// of [`Inspector::inspect`].
+    /// The score of each region, and the map over the area that it covers, both finite: the other
+    /// half of [`Inspector::inspect`].
     ///
     /// # Errors
     /// When the engine fails to compare.
@@ -331,8 +344,8 @@ impl Inspector {
     }
 
     /// [`Inspector::inspect`] of several pictures, whose crops go through the encoder together. A
-    /// picture that does not fit the recipe does not touch the others; when the engine fails, there is
-    /// no result for any.
+    /// picture that does not fit the recipe does not touch the others; when the engine fails, there
+    /// is no result for any.
     ///
     /// # Errors
     /// When the engine fails.
@@ -453,14 +466,10 @@ impl Inspector {
         let started = Instant::now();
         let features = self.encode_one(&pixels)?;
         let scores = self.region_scores(&features, pixels_took, started.elapsed())?;
-        let tensors = pixels.into_iter().zip(features.0);
         let mut all = Vec::with_capacity(scores.len());
-        for (region_score, (mut pixels, mut encoded)) in scores.into_iter().zip(tensors) {
-            all.push(Detailed {
-                region_score,
-                pixels: pixels.crops.swap_remove(0),
-                features: encoded.crops.swap_remove(0),
-            });
+        let tensors = pixels.into_iter().zip(features.0);
+        for (region_score, (pixels, encoded)) in scores.into_iter().zip(tensors) {
+            all.extend(detailed(region_score, pixels, encoded));
         }
         Ok(all)
     }

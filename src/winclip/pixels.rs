@@ -60,7 +60,8 @@ pub enum PixelError {
     },
 }
 
-/// Makes pixels. Weights and memory are kept from picture to picture: a camera's are all of one size.
+/// Makes pixels. Weights and memory are kept from picture to picture: a camera's are all of one
+/// size.
 pub struct PixelMaker {
     crop: Option<Area>,
     fit: Fit,

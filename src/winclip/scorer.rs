@@ -1,5 +1,5 @@
-//! The way from features to a score and a map: sections 4.2, 4.3 and 5 of WinCLIP with the parameters
-//! of a preset.
+//! The way from features to a score and a map: sections 4.2, 4.3 and 5 of WinCLIP with the
+//! parameters of a preset.
 
 use super::gallery::Gallery;
 use super::preset::{FewShotMap, ImageScore, LanguageMap, MapKind, Mean, Parameters};
@@ -18,7 +18,8 @@ struct Language {
     temperature: f32,
 }
 
-/// Compares features with prototypes and references. Scores and maps are finite for finite features.
+/// Compares features with prototypes and references. Scores and maps are finite for finite
+/// features.
 #[derive(Debug, Clone)]
 pub struct Scorer {
     parameters: Parameters,
@@ -37,9 +38,9 @@ struct ScaleScores {
 }
 
 impl Scorer {
-    /// A scorer of one kind of crop. `prototypes` are raw, `[2, E]`, `None` for a model without text;
-    /// `references` are features of good parts; `mask` is that of the crops that the features were
-    /// made of.
+    /// A scorer of one kind of crop. `prototypes` are raw, `[2, E]`, `None` for a model without
+    /// text; `references` are features of good parts; `mask` is that of the crops that the features
+    /// were made of.
     pub fn new(
         parameters: Parameters,
         language_scales: &[usize],
@@ -131,18 +132,25 @@ impl Scorer {
 
     /// The score and the `grid x grid` map that the partial scores make.
     pub fn combine(&self, parts: PartialScores) -> (f32, Map) {
-        let map = match (&parts.language, &parts.visual) {
-            (Some(language), Some(visual)) => mixed(self.parameters.few_shot, language, visual),
+        let map = self.map(&parts);
+        let score = self.score(&parts, &map);
+        let map = Map::new(parts.grid, map);
+        (score, map.masked(self.mask.as_deref()))
+    }
+
+    fn map(&self, parts: &PartialScores) -> Vec<f32> {
+        match (&parts.language, &parts.visual) {
+            (Some(language), Some(visual)) => {
+                let formula = self.parameters.few_shot;
+                mixed(formula, language, visual)
+            }
             (Some(language), None) => {
                 let factor = self.parameters.zero_shot_factor;
                 language.iter().map(|value| value * factor).collect()
             }
             (None, Some(visual)) => visual.clone(),
             (None, None) => vec![0.0; parts.grid * parts.grid],
-        };
-        let score = self.score(&parts, &map);
-        let map = Map::new(parts.grid, map);
-        (score, map.masked(self.mask.as_deref()))
+        }
     }
 
     fn score(&self, parts: &PartialScores, map: &[f32]) -> f32 {
@@ -169,26 +177,35 @@ impl Scorer {
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
         let grid = features.grid;
-        let mut maps = Vec::with_capacity(self.galleries.len());
+        let mut sums = vec![0.0; grid * grid];
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
             let rows = unmasked_rows(features, *map, self.mask.as_deref());
             let distances = gallery.distances(nearest, rows.view(), left_out)?;
-            maps.push(match map {
-                MapKind::Patch => self.in_place(1, grid, distances),
-                MapKind::Windows(scale) => {
-                    let distances = self.in_place(*scale, grid, distances);
-                    scattered(&distances, grid, *scale, self.parameters.windows)
-                }
-            });
+            let values = self.visual_values(*map, grid, distances);
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += value;
+            }
         }
-        let count = maps.len() as f32;
-        let cells =
-            (0..grid * grid).map(|cell| maps.iter().map(|map| map[cell]).sum::<f32>() / count);
-        Ok(cells.collect())
+        let count = self.galleries.len() as f32;
+        for sum in &mut sums {
+            *sum /= count;
+        }
+        Ok(sums)
     }
 
-    /// Values of the unmasked windows, each at its index among all; the others are 0, and no cell that
-    /// counts is under one of them. Patches are windows of one.
+    /// One value a patch from the distances of one visual map.
+    fn visual_values(&self, map: MapKind, grid: usize, distances: Vec<f32>) -> Vec<f32> {
+        match map {
+            MapKind::Patch => self.in_place(1, grid, distances),
+            MapKind::Windows(scale) => {
+                let distances = self.in_place(scale, grid, distances);
+                scattered(&distances, grid, scale, self.parameters.windows)
+            }
+        }
+    }
+
+    /// Values of the unmasked windows, each at its index among all; the others are 0, and no cell
+    /// that counts is under one of them. Patches are windows of one.
     fn in_place(&self, scale: usize, grid: usize, values: Vec<f32>) -> Vec<f32> {
         let Some(mask) = &self.mask else {
             return values;
@@ -224,18 +241,13 @@ impl Scorer {
             .filter(|windows| self.language_scales.contains(&windows.scale))
             .map(|windows| self.scale_scores(language, windows, grid))
             .collect();
-        let cells = 0..grid * grid;
         match self.parameters.language {
-            LanguageMap::OddsMean => cells.map(|cell| odds_mean(&scales, grid, cell)).collect(),
+            LanguageMap::OddsMean => (0..grid * grid)
+                .map(|cell| odds_mean(&scales, grid, cell))
+                .collect(),
             LanguageMap::Harmonic => {
-                let mut maps: Vec<Vec<f32>> = scales
-                    .iter()
-                    .map(|scores| scattered(&scores.values, grid, scores.scale, Mean::Harmonic))
-                    .collect();
-                maps.push(vec![language.of_image(features); grid * grid]);
-                cells
-                    .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
-                    .collect()
+                let whole = language.of_image(features);
+                harmonic_map(&scales, grid, whole)
             }
         }
     }
@@ -253,6 +265,19 @@ impl Scorer {
             values: self.in_place(scale, grid, values),
         }
     }
+}
+
+/// Harmonic means over the scales, the score of the whole crop as the coarsest of them.
+fn harmonic_map(scales: &[ScaleScores], grid: usize, whole: f32) -> Vec<f32> {
+    let mut maps = Vec::with_capacity(scales.len() + 1);
+    for scores in scales {
+        let map = scattered(&scores.values, grid, scores.scale, Mean::Harmonic);
+        maps.push(map);
+    }
+    maps.push(vec![whole; grid * grid]);
+    (0..grid * grid)
+        .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
+        .collect()
 }
 
 /// caoyunkang: `u = mean of 1/(1 - s)` over the windows of a scale, then `1 - 1/mean(u)` over the
@@ -361,8 +386,8 @@ impl Language {
         }
     }
 
-    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP, equation
-    /// 1).
+    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP,
+    /// equation 1).
     fn of_rows(&self, rows: ArrayView2<f32>) -> Vec<f32> {
         let rows_major = rows.as_standard_layout();
         let values = rows_major.as_slice().expect("standard layout");
@@ -397,7 +422,8 @@ mod tests {
     const GRID: usize = 3;
     const SIZE: usize = 4;
 
-    /// Values that break arithmetic: none, the largest, the smallest, and plain ones; rows often repeat.
+    /// Values that break arithmetic: none, the largest, the smallest, and plain ones; rows often
+    /// repeat.
     fn rows(count: usize) -> impl Strategy<Value = Array2<f32>> {
         let value = prop_oneof![
             Just(0.0f32),

@@ -1,18 +1,19 @@
-//! Tiles for small defects: overlapping squares of the picture, each encoded as finely as the whole, and
-//! one map of all.
+//! Tiles for small defects: overlapping squares of the picture, each encoded as finely as the
+//! whole, and one map of all.
 
 use crate::data::map::Map;
 use crate::data::picture::Area;
 
-/// Part of their side that neighbours share at least: a defect on the edge of one is inside another.
+/// Part of their side that neighbours share at least: a defect on the edge of one is inside
+/// another.
 const OVERLAP: f64 = 0.25;
 /// Cells along the side of the merged map, at most.
 pub const SIDE_MAX: usize = 128;
 /// Tiles of one picture, at most: each costs as much time and memory as a picture.
 pub const COUNT_MAX: usize = 256;
 
-/// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row by
-/// row.
+/// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row
+/// by row.
 pub fn tiles(area: Area, side: usize) -> Vec<Area> {
     let side = side.min(area.w).min(area.h);
     let columns = starts(area.w, side);
@@ -46,8 +47,8 @@ pub fn merged_side(area: Area, side: usize, grid: usize) -> usize {
     (area.w.max(area.h) * grid).div_ceil(side)
 }
 
-/// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of
-/// the whole's value and the tiles' at each place, of those that count there; 0 where none does.
+/// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean
+/// of the whole's value and the tiles' at each place, of those that count there; 0 where none does.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
     let side = match tiles.first() {
         Some((tile, map)) => merged_side(area, tile.w, map.side()),
@@ -58,12 +59,8 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
         let y = centre(row, side, area.y, area.h);
         for column in 0..side {
             let x = centre(column, side, area.x, area.w);
-            let of_tiles = mean(
-                tiles
-                    .iter()
-                    .filter_map(|(tile, map)| value_at(map, *tile, x, y)),
-            );
             let of_whole = value_at(whole, area, x, y);
+            let of_tiles = mean_at(tiles, x, y);
             values.push(match (of_whole, of_tiles) {
                 (Some(whole), Some(tiles)) => (whole + tiles) / 2.0,
                 (Some(value), None) | (None, Some(value)) => value,
@@ -80,13 +77,15 @@ fn centre(cell: usize, side: usize, start: usize, length: usize) -> f64 {
     start as f64 + share
 }
 
-/// `None` without values.
-fn mean(values: impl Iterator<Item = f32>) -> Option<f32> {
+/// Mean of the tiles' values at a place. `None` where no tile counts.
+fn mean_at(tiles: &[(Area, Map)], x: f64, y: f64) -> Option<f32> {
     let mut sum = 0.0;
     let mut count = 0;
-    for value in values {
-        sum += value;
-        count += 1;
+    for (tile, map) in tiles {
+        if let Some(value) = value_at(map, *tile, x, y) {
+            sum += value;
+            count += 1;
+        }
     }
     (count > 0).then(|| sum / count as f32)
 }

@@ -1,7 +1,7 @@
-//! A rewrite for ONNX Runtime: each attention of our graphs, eight standard operators on disk, becomes
-//! its one `MultiHeadAttention`. The windows' attention is thousands of products of 5 x 64 matrices;
-//! apart, the operators spend their time on moving heads about. The graphs on disk stay standard, for
-//! TensorRT.
+//! A rewrite for ONNX Runtime: each attention of our graphs, eight standard operators on disk,
+//! becomes its one `MultiHeadAttention`. The windows' attention is thousands of products of 5 x 64
+//! matrices; apart, the operators spend their time on moving heads about. The graphs on disk stay
+//! standard, for TensorRT.
 
 use crate::model::graph::{float, int};
 use crate::model::proto::{GraphProto, NodeProto, OperatorSetIdProto};

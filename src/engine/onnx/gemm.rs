@@ -1,5 +1,5 @@
-//! The speed of matrix products through the engine's own library on this machine. The floor of every
-//! measured time is computed with it.
+//! The speed of matrix products through the engine's own library on this machine. The floor of
+//! every measured time is computed with it.
 
 use super::runtime::{Runtime, run_error, tensor};
 use crate::engine::error::EngineError;

@@ -62,19 +62,6 @@ impl Health {
     }
 }
 
-impl Health {
-    /// The word that messages use.
-    pub fn word(self) -> &'static str {
-        match self {
-            Health::Normal => "NORMAL",
-            Health::MaintenanceRequired => "MAINTENANCE_REQUIRED",
-            Health::OffSpec => "OFF_SPEC",
-            Health::CheckFunction => "CHECK_FUNCTION",
-            Health::Failure => "FAILURE",
-        }
-    }
-}
-
 /// The health that a diagnostics source reported, with its detail in words.
 type Diagnosis = (Health, String);
 

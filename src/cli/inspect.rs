@@ -12,7 +12,7 @@ use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::image::file as image_file;
 use crate::image::overlay::png;
-use crate::image::overlay::{Layer, Overlay};
+use crate::image::overlay::{HeatLayer, Overlay};
 use crate::line::overlays::OverlayPainter;
 use crate::recipe::preparation::Preparation;
 use crate::recipe::references::References;
@@ -368,12 +368,12 @@ impl Overlays {
         picture: &Picture,
         regions: &[Detailed],
     ) -> Result<(), Failure> {
-        let layers: Vec<Layer> = regions
+        let layers: Vec<HeatLayer> = regions
             .iter()
             .zip(&self.scales)
             .map(|(detailed, scale)| {
                 let RegionScore { map, area, .. } = &detailed.region_score;
-                Layer {
+                HeatLayer {
                     map,
                     area: *area,
                     scale: scale.unwrap_or((map.min(), map.max())),

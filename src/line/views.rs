@@ -1,7 +1,7 @@
 //! Layer 3: several cameras' views of one part become one verdict: the worst of them.
 
 use crate::data::part::Part;
-use crate::data::report::{Report, View};
+use crate::data::report::{CameraView, Report};
 use crate::data::verdict::{Reason, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,13 +104,13 @@ impl ViewJoiner {
 
 /// The worst view speaks for the part: a fail before an undecided before a pass, then the highest score.
 fn worst(reports: Vec<Report>) -> Option<Report> {
-    let views = reports.iter().map(|report| View {
+    let views = reports.iter().map(|report| CameraView {
         camera: report.seen_by.to_string(),
         verdict: report.verdict,
         score: report.score,
         reason: report.reason,
     });
-    let views: Vec<View> = views.collect();
+    let views: Vec<CameraView> = views.collect();
     let rank = |report: &Report| match report.verdict {
         Verdict::Pass => 0,
         Verdict::Undecided => 1,

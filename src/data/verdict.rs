@@ -46,7 +46,7 @@ pub enum Reason {
 }
 
 /// A connected area of the map above the threshold, in the camera picture's pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 pub struct Defect {
     pub x: usize,
     pub y: usize,

@@ -13,7 +13,8 @@
 //! | result | never told: the outbox has it | dropped and counted |
 //!
 //! The store tells results through [`Watchers`], which cannot wait. It leaves after the publisher,
-//! whose acknowledgements it writes, so it must not hold the publisher's channel open.
+//! whose acknowledgements it writes, so it must hold neither the publisher's channel open nor the
+//! control socket's.
 //!
 //! So only the camera threads (at a change of their state), the command handler, the changeover
 //! and the overlay stage ever wait here, and never the inspector nor the store. A control socket
@@ -97,21 +98,34 @@ impl Events {
 
     /// The same for results.
     pub fn watchers(&self) -> Watchers {
-        Watchers(self.control.clone())
+        Watchers {
+            sender: self.control.sender.downgrade(),
+            state: self.control.state.clone(),
+        }
     }
 }
 
 /// Sending end for results: to the control socket alone, without ever waiting.
+/// The channel does not stay open for it: the store has it, and the control socket has the store for
+/// its counters, so that neither of them would ever leave.
 #[derive(Debug, Clone)]
-pub struct Watchers(Listener);
+pub struct Watchers {
+    sender: mpsc::WeakSender<Event>,
+    state: Arc<ListenerState>,
+}
 
 impl Watchers {
     /// Tells of a result, if a watcher listens.
     pub fn tell(&self, report: &Report) {
-        if self.0.state.is_listening() {
-            let result = Event::Result(Arc::new(PartResult::of(report)));
-            self.0.tell(&result, Policy::Drop);
+        if !self.state.is_listening() {
+            return;
         }
+        let Some(sender) = self.sender.upgrade() else {
+            return; // the line is stopping
+        };
+        let state = self.state.clone();
+        let result = Event::Result(Arc::new(PartResult::of(report)));
+        Listener { sender, state }.tell(&result, Policy::Drop);
     }
 }
 

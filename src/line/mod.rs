@@ -29,6 +29,7 @@
 
 pub mod admission;
 mod cameras;
+pub mod challenge;
 pub mod changeover;
 mod channels;
 pub mod commands;
@@ -221,30 +222,14 @@ impl Line {
 }
 
 impl Stages {
-    /// Prepares the recipe that was selected last, opens the cameras and makes each stage, in the
-    /// order of a frame's way.
+    /// Prepares the recipe, opens the cameras and makes each stage.
     fn wire(
         config: &LineConfig,
         mut opening: Opening,
         preparer: RecipePreparer,
         run_id: &str,
     ) -> Result<Self, Failure> {
-        let spec = opening.selected(config).clone();
-        let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
-        let policies = active.policies(&spec)?;
-        active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
-        opening.warn_of_unread_selection(config, &spec);
-
-        let model = preparer.model.label();
-        let mut identity = identity_of(config, &opening, &active, &model, run_id);
-        identity.judged_by(&policies);
-        let shared = Shared::new(
-            &opening,
-            &camera_names(config),
-            joiner_of(config),
-            active.policy(policies),
-            identity,
-        );
+        let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
         let painter = OverlayPainter(active.inspector.painter());
         let channels = Channels::new();
         let (frames, queue) = frame_queue(&overflows_of(config));
@@ -287,6 +272,28 @@ impl Stages {
             shared,
         })
     }
+}
+
+/// Prepares the recipe that was selected last, and what all stages share under its policy.
+fn prepare(
+    config: &LineConfig,
+    opening: &mut Opening,
+    preparer: &RecipePreparer,
+    run_id: &str,
+) -> Result<(ActiveRecipe, Shared), Failure> {
+    let spec = opening.selected(config).clone();
+    let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
+    let policies = active.policies(&spec)?;
+    active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
+    opening.warn_of_unread_selection(config, &spec);
+
+    let model = preparer.model.label();
+    let mut identity = identity_of(config, opening, &active, &model, run_id);
+    identity.judged_by(&policies);
+    let names = camera_names(config);
+    let policy = active.policy(policies);
+    let shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
+    Ok((active, shared))
 }
 
 /// Pause before a lost camera is opened again, at first.

@@ -18,7 +18,7 @@ mod stages;
 use self::disk::Disk;
 use self::line::{BenchLine, fill};
 use self::plc::Plc;
-use self::stages::{Sample, Stages};
+use self::stages::{Sample, StageSamples};
 use crate::base::exit::{Exit, Failure};
 use crate::cli::terminal::print;
 use crate::data::part::Part;
@@ -178,7 +178,7 @@ fn round(
     }
     let latencies = Latencies {
         opened: opened_in,
-        stages: Stages::of(&with_times),
+        stages: StageSamples::of(&with_times),
         ..heard.latencies
     };
     Ok((latencies, heard.drained))
@@ -196,7 +196,7 @@ struct Latencies {
     /// Number of results without a verdict.
     undecided: usize,
     /// Times by stage.
-    stages: Stages,
+    stages: StageSamples,
 }
 
 impl Latencies {

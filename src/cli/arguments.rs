@@ -1,4 +1,4 @@
-//! What `inspect`, `eval` and `bench` have in common on the command line: the model and how it judges.
+//! The common command line of `inspect`, `eval` and `bench`: the model and how it judges.
 
 use crate::base::exit::{Exit, Failure};
 use crate::engine::network::Precision;
@@ -8,11 +8,13 @@ use crate::winclip::{MapKind, Preset, Recipe};
 use clap::Args;
 use std::path::PathBuf;
 
+/// The model and how it judges.
 #[derive(Debug, Args)]
 pub struct JudgingArguments {
     /// An imported model folder
     #[arg(long)]
     pub model: PathBuf,
+    /// Parameters of the algorithm
     #[arg(long, value_enum, default_value_t)]
     pub preset: Preset,
     /// Input side in pixels; the model's own unless given
@@ -27,12 +29,13 @@ pub struct JudgingArguments {
     /// Threads of the encoder; one a core unless given
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// The engine that judges
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
-    /// Of the network on a GPU; on the CPU it is fp32
+    /// Precision of the network on a GPU; on the CPU it is fp32
     #[arg(long, value_enum, default_value_t)]
     pub precision: Precision,
-    /// Where libonnxruntime is
+    /// The file libonnxruntime
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
     /// The folder of TensorRT's libraries
@@ -41,13 +44,15 @@ pub struct JudgingArguments {
 }
 
 impl JudgingArguments {
+    /// Opens the model folder.
+    ///
     /// # Errors
     /// When the folder holds no model.
     pub fn open(&self) -> Result<ModelFolder, Failure> {
         ModelFolder::open(&self.model).map_err(|error| Failure::new(Exit::Data, error))
     }
 
-    /// `class_name`: what the part is, for models with text.
+    /// The recipe that these flags mean. `class_name` says what the part is, for models with text.
     pub fn recipe(&self, class_name: Option<String>) -> Recipe {
         Recipe {
             preset: self.preset,
@@ -58,6 +63,7 @@ impl JudgingArguments {
         }
     }
 
+    /// The engine that these flags mean.
     pub fn engines(&self) -> Engines {
         Engines {
             backend: self.backend,

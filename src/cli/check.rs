@@ -218,7 +218,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
     })
 }
 
-/// Everything that was told so far, counted.
+/// Counts of the faults and warnings that were told so far.
 #[derive(Default)]
 struct Told {
     faults: usize,

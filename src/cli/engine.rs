@@ -3,6 +3,7 @@
 use super::flags::as_flags;
 use super::terminal::{Terminal, print, say};
 use crate::base::exit::{Exit, Failure};
+use crate::base::problems::Problems;
 use crate::engine::cuda::device::Device;
 use crate::engine::network::Precision;
 use crate::engine::select::{Backend, Engines, LOOKS_MAX};
@@ -15,21 +16,27 @@ use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// The commands of `winspect engine`.
 #[derive(Debug, Subcommand)]
 pub enum EngineCommand {
     /// Build what TensorRT runs on a GPU out of a model folder; it lies in the folder's plans/
     Build(BuildArguments),
     /// Say which plans a model folder has, for what, and whether they serve
-    List { folder: PathBuf },
+    List {
+        /// An imported model folder
+        folder: PathBuf,
+    },
 }
 
+/// The command line of `winspect engine build`.
 #[derive(Debug, Args)]
 pub struct BuildArguments {
     /// An imported model folder
     folder: PathBuf,
-    /// What the network's tensors hold
+    /// Precision of the network's tensors
     #[arg(long, value_enum, default_value = "fp16")]
     precision: Precision,
+    /// Parameters of the algorithm
     #[arg(long, value_enum, default_value_t)]
     preset: Preset,
     /// Input side in pixels; the model's own unless given
@@ -58,11 +65,15 @@ pub struct BuildArguments {
     /// The folder of TensorRT's library; looked for unless given
     #[arg(long, value_name = "FOLDER")]
     tensorrt: Option<PathBuf>,
-    /// Where libonnxruntime is, which the new plan is compared with
+    /// The file libonnxruntime, which the new plan is compared with
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
 }
 
+/// Runs one of the commands.
+///
+/// # Errors
+/// A folder that is no model, a library or a GPU that is not there, a recipe that does not fit the model.
 pub fn run(command: EngineCommand) -> Result<(), Failure> {
     match command {
         EngineCommand::Build(arguments) => build(&arguments),
@@ -80,15 +91,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let encode = encode_plan(&recipe, &model)?;
     let engines = arguments.engines();
     let library = Library::load(arguments.tensorrt.as_deref()).map_err(failure)?;
-    let device = match arguments.targets.is_empty() {
-        false => None,
-        true => Some(Device::open().map_err(|error| {
-            Failure::words(
-                Exit::Unavailable,
-                format!("{error}; or name the GPU to build for: --for 86"),
-            )
-        })?),
-    };
+    let device = arguments.device()?;
     if device.is_some() {
         engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
     }
@@ -103,29 +106,32 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         looks_max: arguments.looks,
         target,
     };
-    let bar = Bar::new();
-    say(format!(
-        "building with {} ({})",
-        library.name(),
-        library.file().display()
-    ));
     let plans = Plans::of(&model);
     let _alone = plans.alone().map_err(failure)?; // until it was compared
-    let plan = plans
-        .build(&library, &order, &|progress| bar.show(progress))
-        .map_err(failure)?;
-    drop(bar);
+    let plan = build_plan(&plans, &library, &order)?;
     print(describe(&plan))?;
-    let Some(device) = device else { return Ok(()) }; // another machine compares it when it first runs it
-    let wrong_recipe = Exit::Usage;
+    let Some(device) = device else {
+        return Ok(()); // another machine compares it when it first runs it
+    };
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
         plan: &encode,
         engines: &engines,
-        wrong_recipe,
+        wrong_recipe: Exit::Usage,
     };
-    print(preparation.prove(&library, device, plan)?.to_string()).map(|_| ())
+    print(preparation.prove(&library, device, plan)?)?;
+    Ok(())
+}
+
+/// Builds under a progress bar.
+fn build_plan(plans: &Plans, library: &Library, order: &Order) -> Result<Plan, Failure> {
+    let name = library.name();
+    let file = library.file().display();
+    say(format!("building with {name} ({file})"));
+    let bar = BuildBar::default();
+    let plan = plans.build(library, order, &|progress| bar.show(progress));
+    plan.map_err(failure)
 }
 
 fn list(model: &ModelFolder) -> Result<(), Failure> {
@@ -139,14 +145,28 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
             "no plans; build one with: winspect engine build {folder}"
         ))?;
     }
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::words(Exit::Data, problems.join("\n"))),
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::words(Exit::Data, problems.join("\n")))
     }
 }
 
 impl BuildArguments {
-    /// What judges with the new plan, and what it is compared with.
+    /// The GPU to build for; `None` where other machines' are named.
+    fn device(&self) -> Result<Option<Device>, Failure> {
+        if !self.targets.is_empty() {
+            return Ok(None);
+        }
+        Device::open().map(Some).map_err(|error| {
+            Failure::words(
+                Exit::Unavailable,
+                format!("{error}; or name the GPU to build for: --for 86"),
+            )
+        })
+    }
+
+    /// The engine that judges with the new plan, and the one that it is compared with.
     fn engines(&self) -> Engines {
         Engines {
             backend: Backend::Tensorrt,
@@ -170,71 +190,69 @@ impl BuildArguments {
     }
 }
 
-/// What recipes of this kind need, with references and without.
+/// Outputs that recipes of this kind need, with references and without.
 fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failure> {
-    let wrong = |problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n"));
-    let mut plan = recipe.encode_plan(&model.spec, true).map_err(wrong)?;
+    let plan = recipe.encode_plan(&model.spec, true);
+    let mut plan = plan.map_err(wrong_recipe)?;
     if model.spec.text.is_some() {
-        let words_alone = recipe.encode_plan(&model.spec, false).map_err(wrong)?;
+        let words_alone = recipe.encode_plan(&model.spec, false);
+        let words_alone = words_alone.map_err(wrong_recipe)?;
         plan.image |= words_alone.image;
-        let new = words_alone
-            .scales
-            .into_iter()
-            .filter(|scale| !plan.scales.contains(scale))
-            .collect::<Vec<_>>();
-        plan.scales.extend(new);
+        for scale in words_alone.scales {
+            if !plan.scales.contains(&scale) {
+                plan.scales.push(scale);
+            }
+        }
     }
     Ok(plan)
 }
 
-/// One bar, of the phase that the library is in.
-struct Bar(Mutex<(Terminal, String)>);
+fn wrong_recipe(problems: Problems) -> Failure {
+    Failure::words(Exit::Usage, as_flags(&problems).join("\n"))
+}
 
-impl Bar {
-    fn new() -> Self {
-        Bar(Mutex::new((Terminal::new(), String::new())))
-    }
+/// One bar, of the phase that the library is in; shown from the library's threads.
+#[derive(Default)]
+struct BuildBar(Mutex<ShownPhase>);
 
-    /// From the library's threads.
-    fn show(&self, progress: Progress) {
-        let (Progress { part, step }, mut shown) = (
-            progress,
-            self.0.lock().unwrap_or_else(PoisonError::into_inner),
-        );
-        let (terminal, last) = &mut *shown;
-        let what = format!("{}: {}", part.file(), step.phase);
-        if *last != what {
-            terminal.begin(what.clone(), step.of);
-            *last = what;
+/// The bar of a phase, and the phase's name.
+struct ShownPhase {
+    terminal: Terminal,
+    name: String,
+}
+
+impl Default for ShownPhase {
+    fn default() -> Self {
+        ShownPhase {
+            terminal: Terminal::new(),
+            name: String::new(),
         }
-        terminal.done(step.done);
     }
 }
 
+impl BuildBar {
+    fn show(&self, progress: Progress) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Progress { part, step } = progress;
+        let name = format!("{}: {}", part.file(), step.phase);
+        if shown.name != name {
+            shown.terminal.begin(name.clone(), step.of);
+            shown.name = name;
+        }
+        shown.terminal.done(step.done);
+    }
+}
+
+/// All that is known of a plan, in lines for people.
 fn describe(plan: &Plan) -> String {
     let key = &plan.key;
-    let state = match &plan.state {
-        State::Candidate => {
-            "candidate: serves once it was compared with the CPU on its GPU".to_owned()
-        }
-        State::Accepted => "accepted".to_owned(),
-        State::Refused(reason) => format!("refused: {reason}"),
-    };
-    let scales: Vec<String> = key.scales.iter().map(usize::to_string).collect();
-    let windows = if scales.is_empty() {
-        "none".to_owned()
-    } else {
-        scales.join(", ")
-    };
-    let gpu = key
-        .gpu
-        .as_ref()
-        .map_or(String::new(), |gpu| format!(" ({gpu})"));
+    let gpu = key.gpu.as_ref();
+    let built_on = gpu.map_or(String::new(), |gpu| format!(" ({gpu})"));
     let mut lines = vec![
         format!("plan       {}", plan.path.display()),
-        format!("state      {state}"),
+        format!("state      {}", describe_state(&plan.state)),
         format!(
-            "built      by {} for {}{gpu}, {}",
+            "built      by {} for {}{built_on}, {}",
             key.library,
             key.gpus(),
             key.precision.name()
@@ -244,8 +262,9 @@ fn describe(plan: &Plan) -> String {
             key.side, key.looks_max
         ),
         format!(
-            "computes   {}; windows of {windows}",
-            key.outputs.join(", ")
+            "computes   {}; windows of {}",
+            key.outputs.join(", "),
+            describe_scales(&key.scales)
         ),
     ];
     for (name, file) in plan.files() {
@@ -256,6 +275,24 @@ fn describe(plan: &Plan) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn describe_state(state: &State) -> String {
+    match state {
+        State::Candidate => {
+            "candidate: serves once it was compared with the CPU on its GPU".to_owned()
+        }
+        State::Accepted => "accepted".to_owned(),
+        State::Refused(reason) => format!("refused: {reason}"),
+    }
+}
+
+fn describe_scales(scales: &[usize]) -> String {
+    if scales.is_empty() {
+        return "none".to_owned();
+    }
+    let texts: Vec<String> = scales.iter().map(usize::to_string).collect();
+    texts.join(", ")
 }
 
 fn failure(error: EngineError) -> Failure {
@@ -271,7 +308,7 @@ fn failure(error: EngineError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::build_command::{build_command, quoted};
+    use crate::recipe::build_command::build_command;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -327,6 +364,5 @@ mod tests {
                 (PathBuf::from("/var/lib/my-model"), LOOKS_MAX)
             );
         }
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }
 }

@@ -323,7 +323,7 @@ impl Evaluation {
             .map(|index| self.references[index].clone())
             .collect();
         self.inspector
-            .teach(references)
+            .set_references(references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
         let mut pictures = Scores::default();
         let mut pixels = Scores::with_capacity(self.good_pixels, self.bad_pixels);

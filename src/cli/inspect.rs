@@ -226,7 +226,7 @@ impl Inspection {
                 reference.display()
             ));
         }
-        let detailed = match self.inspector.judge_in_detail(&picture) {
+        let detailed = match self.inspector.inspect_in_detail(&picture) {
             Ok(detailed) => detailed,
             Err(error) => {
                 self.is_engine_ill |= matches!(error, InspectError::Engine(_));
@@ -239,7 +239,10 @@ impl Inspection {
             overlays.write(&stem, &picture, &detailed)?;
         }
         for detailed in detailed {
-            if !self.terminal.print(json_line(file, &detailed.judgement))? {
+            if !self
+                .terminal
+                .print(json_line(file, &detailed.region_score))?
+            {
                 return Ok(false);
             }
             if let Some(tensors) = &mut self.tensors {
@@ -370,7 +373,7 @@ impl Overlays {
         for (detailed, scale) in regions.iter().zip(&self.scales) {
             let RegionScore {
                 map, area, score, ..
-            } = &detailed.judgement;
+            } = &detailed.region_score;
             layers.push(Layer {
                 map,
                 area: *area,

@@ -24,7 +24,7 @@ pub fn words(
     has_flag(program, line, new).then(|| format!("--{old}: renamed to --{new} in 0.2"))
 }
 
-/// Whether the command that a line names, the last of its words that are commands, has a flag.
+/// True when the command that a line names, the last of its words that are commands, has a flag.
 fn has_flag(program: clap::Command, line: impl IntoIterator<Item = OsString>, flag: &str) -> bool {
     let mut command = &program;
     for word in line {

@@ -1,4 +1,4 @@
-//! `winspect inspect --tensors`: what was computed on the way to a score, under the names of the golden files.
+//! `winspect inspect --tensors`: the tensors on the way to a score, under the names of the golden files.
 //!
 //! | tensor | shape |
 //! |---|---|
@@ -16,20 +16,22 @@
 use crate::engine::{EncodePlan, PatchLayer};
 use crate::model::ModelSpec;
 use crate::winclip::inspector::Detailed;
-use crate::winclip::{Fit, Recipe};
+use crate::winclip::{Fit, Recipe, RegionScore};
 use ndarray::{Array1, Array2, ArrayD, s};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The recipe's plan and all that is written besides. The recipe's own layer stays the first.
+/// Adds to the recipe's plan all that is written besides. The recipe's own layer stays the first.
 pub fn plan(mut plan: EncodePlan, recipe: &Recipe, spec: &ModelSpec) -> EncodePlan {
     let mut layer = PatchLayer::Block(recipe.block.unwrap_or(spec.blocks));
     if spec.text.is_some() {
         plan.image = true;
         layer = PatchLayer::Block(spec.blocks);
         let grid = plan.side / spec.patch;
-        for scale in [2, 3].into_iter().filter(|scale| *scale <= grid) {
-            if !plan.scales.contains(&scale) {
+        for scale in [2, 3] {
+            if scale <= grid && !plan.scales.contains(&scale) {
                 plan.scales.push(scale);
             }
         }
@@ -47,13 +49,13 @@ pub struct Tensors {
     /// `zero_shot`, or `few_shot<K>`.
     run: String,
     plan: EncodePlan,
-    /// The block whose patches are `encode.patches`; nothing for a model without text.
+    /// The block whose patches are `encode.patches`; `None` for a model without text.
     last_block: Option<usize>,
     all: BTreeMap<String, ArrayD<f32>>,
 }
 
 impl Tensors {
-    /// `plan` is what the pictures are encoded by.
+    /// Begins with the prompts' features. `plan` is what the pictures are encoded by.
     pub fn new(
         recipe: &Recipe,
         spec: &ModelSpec,
@@ -62,87 +64,112 @@ impl Tensors {
         prototypes: Option<&Array2<f32>>,
     ) -> Self {
         let preset = recipe.preset.name();
-        let features =
-            prototypes.map(|p| (format!("{preset}.text.features"), p.clone().into_dyn()));
+        let mut all = BTreeMap::new();
+        if let Some(features) = prototypes {
+            let name = format!("{preset}.text.features");
+            all.insert(name, features.clone().into_dyn());
+        }
+        let run = match references {
+            0 => "zero_shot".to_owned(),
+            count => format!("few_shot{count}"),
+        };
         Tensors {
             fit: match recipe.fit {
                 Fit::Squash => "squash",
                 Fit::Crop => "crop",
             },
             preset,
-            run: if references == 0 {
-                "zero_shot".to_owned()
-            } else {
-                format!("few_shot{references}")
-            },
+            run,
             plan: plan.clone(),
             last_block: spec.text.is_some().then_some(spec.blocks),
-            all: features.into_iter().collect(),
+            all,
         }
     }
 
-    /// `picture` is the name that ends the tensors' names.
+    /// Adds a picture's. `picture` is the name that ends the tensors' names.
     pub fn add(&mut self, picture: &str, detailed: Detailed) {
         let Detailed {
-            judgement,
+            region_score,
             pixels,
             features,
         } = detailed;
-        let mut put = |name: String, tensor: ArrayD<f32>| {
-            self.all.insert(format!("{name}.{picture}"), tensor)
-        };
-        put(self.fit.to_owned(), pixels.into_dyn());
+        self.put(self.fit, picture, pixels.into_dyn());
         if let Some(image) = features.image {
-            put("encode.image".to_owned(), Array1::from(image).into_dyn());
+            self.put("encode.image", picture, Array1::from(image).into_dyn());
         }
-        for (layer, tokens) in self.plan.patches.iter().zip(features.tokens) {
-            let patches = |tokens: Array2<f32>| tokens.slice_move(s![1.., ..]).into_dyn();
-            match layer {
-                PatchLayer::Block(block) if Some(*block) == self.last_block => {
-                    put("encode.patches".to_owned(), patches(tokens))
-                }
-                PatchLayer::Block(block) => put(format!("block{block}"), tokens.into_dyn()),
-                PatchLayer::AfterFinalNorm => {
-                    put("encode.patches_after_ln_post".to_owned(), patches(tokens))
-                }
-            };
+        let layers = self.plan.patches.clone();
+        for (layer, tokens) in layers.into_iter().zip(features.tokens) {
+            self.put_tokens(layer, picture, tokens);
         }
         for windows in features.windows {
-            put(
-                format!("encode.windows{}", windows.scale),
-                windows.features.into_dyn(),
-            );
+            let name = format!("encode.windows{}", windows.scale);
+            self.put(&name, picture, windows.features.into_dyn());
         }
-        let (map, run) = (&judgement.map, format!("{}.{}", self.preset, self.run));
-        let grid = Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec())
-            .expect("a map is square");
-        put(format!("{run}.grid"), grid.into_dyn());
-        put(
-            format!("{run}.score"),
-            Array1::from(vec![judgement.score]).into_dyn(),
-        );
+        self.put_score(picture, &region_score);
     }
 
+    fn put_score(&mut self, picture: &str, judged: &RegionScore) {
+        let side = judged.map.side();
+        let values = judged.map.values().to_vec();
+        let grid = ArrayD::from_shape_vec(vec![side, side], values);
+        let score = Array1::from(vec![judged.score]);
+        let run = format!("{}.{}", self.preset, self.run);
+        self.put(
+            &format!("{run}.grid"),
+            picture,
+            grid.expect("a map is square"),
+        );
+        self.put(&format!("{run}.score"), picture, score.into_dyn());
+    }
+
+    fn put(&mut self, name: &str, picture: &str, tensor: ArrayD<f32>) {
+        self.all.insert(format!("{name}.{picture}"), tensor);
+    }
+
+    /// `tokens` are `[1 + patches, dim]`, class token first.
+    fn put_tokens(&mut self, layer: PatchLayer, picture: &str, tokens: Array2<f32>) {
+        match layer {
+            PatchLayer::Block(block) if Some(block) == self.last_block => {
+                self.put("encode.patches", picture, patches(tokens));
+            }
+            PatchLayer::Block(block) => {
+                self.put(&format!("block{block}"), picture, tokens.into_dyn());
+            }
+            PatchLayer::AfterFinalNorm => {
+                let name = "encode.patches_after_ln_post";
+                self.put(name, picture, patches(tokens));
+            }
+        }
+    }
+
+    /// Writes a safetensors file.
+    ///
     /// # Errors
     /// In words, with the file's name.
     pub fn write(&self, file: &Path) -> Result<(), String> {
-        let bytes: Vec<(&str, &[usize], Vec<u8>)> = self
-            .all
-            .iter()
-            .map(|(name, t)| {
-                (
-                    name.as_str(),
-                    t.shape(),
-                    t.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                )
-            })
-            .collect();
-        let views = bytes.iter().map(|(name, shape, data)| {
-            let view =
-                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), data);
-            (*name, view.expect("four bytes a value"))
-        });
+        let mut bytes = vec![];
+        for tensor in self.all.values() {
+            bytes.push(little_endian(tensor));
+        }
+        let mut views = vec![];
+        for ((name, tensor), values) in self.all.iter().zip(&bytes) {
+            let shape = tensor.shape().to_vec();
+            let view = TensorView::new(Dtype::F32, shape, values);
+            views.push((name, view.expect("four bytes a value")));
+        }
         safetensors::serialize_to_file(views, None, file)
             .map_err(|error| format!("{}: {error}", file.display()))
     }
+}
+
+fn little_endian(tensor: &ArrayD<f32>) -> Vec<u8> {
+    tensor
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+/// All tokens but the class token.
+fn patches(tokens: Array2<f32>) -> ArrayD<f32> {
+    tokens.slice_move(s![1.., ..]).into_dyn()
 }

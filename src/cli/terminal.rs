@@ -1,6 +1,6 @@
-//! What a command prints: lines for programs on standard output, words and a progress bar for people on standard error.
+//! Output of a command: lines for programs on standard output, words and a progress bar for people on standard error.
 //!
-//! Nobody has to listen: `println!` and `eprintln!` panic when a reader such as `head -1` has left, these do not.
+//! A reader may leave at any time: `println!` and `eprintln!` panic when one such as `head -1` has left, these do not.
 
 use crate::base::exit::{Exit, Failure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,6 +14,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// No bar is shown yet.
     pub fn new() -> Self {
         Terminal {
             bar: ProgressBar::hidden(),
@@ -23,43 +24,52 @@ impl Terminal {
     /// A new bar of `steps` steps, in place of the last one.
     pub fn begin(&mut self, what: impl Into<Cow<'static, str>>, steps: usize) {
         self.bar.finish_and_clear();
-        let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {eta}")
-            .expect("the template is right");
         self.bar = ProgressBar::new(steps as u64)
-            .with_style(style)
+            .with_style(style("{msg} {bar:40} {pos}/{len} {eta}"))
             .with_message(what);
     }
 
     /// A new bar of a download in bytes, `have` of which are there; of unknown length it only counts.
     pub fn begin_bytes(&mut self, have: u64, total: Option<u64>) {
         self.bar.finish_and_clear();
-        let template = "{bar:40} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
-        let style = ProgressStyle::with_template(template).expect("the template is right");
-        self.bar = total
-            .map_or_else(ProgressBar::no_length, ProgressBar::new)
-            .with_style(style)
+        let bar = match total {
+            Some(bytes) => ProgressBar::new(bytes),
+            None => ProgressBar::no_length(),
+        };
+        self.bar = bar
+            .with_style(style(
+                "{bar:40} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+            ))
             .with_position(have);
         self.bar.reset_eta();
     }
 
-    /// The bar goes away.
+    /// Takes the bar away.
     pub fn end(&self) {
         self.bar.finish_and_clear();
     }
 
+    /// Moves the bar to a step, or a byte.
     pub fn done(&self, steps: usize) {
         self.bar.set_position(steps as u64);
     }
 
-    /// Words for a person.
+    /// Says words to a person, above the bar.
     pub fn say(&self, words: impl Display) {
         self.bar.suspend(|| say(words));
     }
 
-    /// A line for a program; see [`print`].
+    /// Prints a line for a program, above the bar; see [`print`].
+    ///
+    /// # Errors
+    /// As [`print`].
     pub fn print(&self, line: impl Display) -> Result<bool, Failure> {
         self.bar.suspend(|| print(line))
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is right")
 }
 
 impl Drop for Terminal {
@@ -68,13 +78,13 @@ impl Drop for Terminal {
     }
 }
 
-/// Words for a person, on standard error.
+/// Says words to a person, on standard error.
 pub fn say(words: impl Display) {
-    // Where nobody reads there is nobody to tell that nobody reads.
+    // A failure is not told: standard error is where it would be.
     let _ = writeln!(std::io::stderr(), "winspect: {words}");
 }
 
-/// A line for a program, on standard output; false when its reader has left and wants no more.
+/// Prints a line for a program, on standard output; false when its reader has left and wants no more.
 ///
 /// # Errors
 /// When the line cannot be written for another reason: a full disk.

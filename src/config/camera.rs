@@ -15,13 +15,13 @@ use std::time::Duration;
 pub struct CameraConfig {
     /// The source of its frames.
     pub camera: CameraSettings,
-    /// Which of its frames are parts.
+    /// The rule by which its frames are parts.
     pub trigger: Trigger,
     /// The name under which this camera and others see the same part.
     pub join: Option<String>,
     /// Frames of parts that may wait for the inspector.
     pub queue: usize,
-    /// When verdicts are due, and when rejected parts are at the gate.
+    /// Moments when verdicts are due and rejected parts are at the gate.
     pub terms: PartTiming,
     /// Size of a pixel on the part, in millimetres: `check` tells by it what can be seen.
     pub mm_per_pixel: Option<f64>,
@@ -62,12 +62,12 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     let name = table.required("name");
     table.check("name", topic::check_level(&name));
     let kind = table.required("kind");
-    let stall_s = table.number("stall_s", 0.1, 3600.0).unwrap_or(5.0);
-    let delay_ms = table.whole("delay_ms", 0, 60_000).unwrap_or(0);
+    let stall_s = table.number("stall_s", 0.1, 3600.0);
+    let delay = table.millis("delay_ms", 0, 60_000);
     let belt_mm_s = table.number("belt_mm_s", 0.1, 100_000.0);
     let trigger = trigger::trigger(&mut table, belt_mm_s);
     let join = join(&mut table, &trigger);
-    let queue = table.whole("queue", 1, 1000).unwrap_or(8) as usize;
+    let queue = table.count("queue", 1, 1000);
     let is_web = matches!(trigger, Trigger::Distance(_));
     let terms = timing::part_timing(&mut table, belt_mm_s, is_web);
     let mm_per_pixel = table.number("mm_per_pixel", 1e-6, 1000.0);
@@ -77,9 +77,9 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         name: name.into(),
         kind,
         values,
-        stall: Duration::from_secs_f64(stall_s),
+        stall: Duration::from_secs_f64(stall_s.unwrap_or(5.0)),
         triggered: trigger == Trigger::Frame,
-        delay: Duration::from_millis(delay_ms),
+        delay: delay.unwrap_or_default(),
     };
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
@@ -88,7 +88,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         camera,
         trigger,
         join,
-        queue,
+        queue: queue.unwrap_or(8),
         terms,
         mm_per_pixel,
     }
@@ -121,8 +121,7 @@ fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
 
 fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> Vec<String> {
     let mut problems = vec![];
-    let is_camera = |other: &CameraConfig| *other.camera.name == *name;
-    if all.iter().any(is_camera) {
+    if all.iter().any(|other| *other.camera.name == *name) {
         problems.push(format!(
             "{name:?} is a camera's name; joined views need one of their own"
         ));

@@ -29,11 +29,11 @@ pub struct LineConfig {
     pub recipe: RecipeSpec,
     /// Recipes that a command can select beside the first; all names differ.
     pub recipes: Vec<RecipeSpec>,
-    /// At least one; names are unique.
+    /// One camera or more; names are unique.
     pub cameras: Vec<CameraConfig>,
     /// The broker, and what it gets.
     pub mqtt: MqttSettings,
-    /// Where parts and results are kept, and how long.
+    /// The file where parts and results are kept, and how long.
     pub store: StoreSettings,
     /// A folder that heat-map overlays are also written to, the newest of each camera kept.
     pub overlays: Option<PathBuf>,
@@ -69,13 +69,13 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     table.check("station", topic::check_level(&station));
     let model = base.join(table.required("model"));
     let engines = engines(&mut table, base);
-    let batch = table.whole("batch", 1, 64).unwrap_or(1) as usize;
+    let batch = table.count("batch", 1, 64);
     let overlays = table.path("overlays", base);
     let first = table.take("recipe");
     let others = table.texts("recipes");
     let cameras = table.take("camera");
-    let mqtt = table.take("mqtt").unwrap_or(Value::Null);
-    let store = table.take("store").unwrap_or(Value::Null);
+    let mqtt = table.take("mqtt");
+    let store = table.take("store");
     table.finish();
 
     let recipe = recipe::recipe(first, base, problems);
@@ -89,7 +89,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         station,
         model,
         engines,
-        batch,
+        batch: batch.unwrap_or(1),
         recipe,
         recipes,
         cameras,
@@ -103,13 +103,13 @@ fn engines(table: &mut TableReader, base: &Path) -> Engines {
     let backend = table.choice("backend", "\"auto\", \"onnx\", \"tensorrt\"");
     let precision = table.choice("precision", "\"fp16\", \"fp32\"");
     let onnxruntime = table.path("onnxruntime", base);
-    let threads = table.whole("threads", 1, 1024);
+    let threads = table.count("threads", 1, 1024);
     let tensorrt = table.path("tensorrt", base);
     Engines {
         backend: backend.unwrap_or_default(),
         precision: precision.unwrap_or_default(),
         onnxruntime,
-        threads: threads.map(|count| count as usize),
+        threads,
         tensorrt,
         ..Engines::default()
     }

@@ -12,19 +12,29 @@ use std::path::{Path, PathBuf};
 /// Reads `password_file`; line ends after the password are no part of it.
 pub fn password(table: &mut TableReader, base: &Path) -> Option<Secret> {
     let path = secret_file(table, "password_file", base)?;
-    let read = std::fs::read_to_string(&path);
-    let read = read.map_err(|error| format!("{}: {error}", path.display()));
-    let words = table.check("password_file", read)?;
-    Some(Secret::new(words.trim_end_matches(['\r', '\n'])))
+    match std::fs::read_to_string(&path) {
+        Ok(words) => {
+            let word = words.trim_end_matches(['\r', '\n']);
+            Some(Secret::new(word))
+        }
+        Err(error) => {
+            let words = format!("{}: {error}", path.display());
+            table.note("password_file", words);
+            None
+        }
+    }
 }
 
 /// A file that may be a systemd credential: a name that is one there is that; else it is relative to `base`.
 fn secret_file(table: &mut TableReader, key: &'static str, base: &Path) -> Option<PathBuf> {
     let name = table.text(key)?;
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let credential = credentials.map(|folder| Path::new(&folder).join(&name));
-    let credential = credential.filter(|path| path.is_file());
-    Some(credential.unwrap_or_else(|| base.join(name)))
+    if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+        let credential = Path::new(&folder).join(&name);
+        if credential.is_file() {
+            return Some(credential);
+        }
+    }
+    Some(base.join(name))
 }
 
 /// Plain TCP to another machine must be meant; with TLS the host must be what a certificate can be for.

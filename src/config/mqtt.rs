@@ -8,48 +8,52 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
-/// Everything that `[mqtt]` says.
+const REJECT_WINDOW: Duration = Duration::from_secs(2);
+
+/// The values of `[mqtt]`.
 pub struct MqttTable {
-    /// What the client needs.
+    /// Settings of the client.
     pub link: MqttSettings,
-    /// How long after its deadline a verdict is still of use to the gate: the store gives it up then.
+    /// Time after its deadline in which a verdict is still of use to the gate; the store gives it up then.
     pub reject_window: Duration,
 }
 
 /// Reads `[mqtt]`; an empty table is a broker on this machine.
-pub fn settings(value: Value, station: &str, base: &Path, problems: &mut Problems) -> MqttTable {
-    let mut table = TableReader::new("mqtt", value, problems);
-    let host = table.text("host").unwrap_or_else(|| "127.0.0.1".to_owned());
+pub fn settings(
+    value: Option<Value>,
+    station: &str,
+    base: &Path,
+    problems: &mut Problems,
+) -> MqttTable {
+    let mut table = TableReader::new("mqtt", value.unwrap_or_default(), problems);
+    let host = table.text("host");
+    let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
     let tls = table.take("tls");
     let usual_port = if tls.is_some() { 8883 } else { 1883 };
     let port = table.whole("port", 1, 65535).unwrap_or(usual_port) as u16;
-    let client_id = table
-        .text("client_id")
-        .unwrap_or_else(|| format!("winspect-{station}"));
+    let client_id = table.text("client_id");
     let user = table.text("user");
     let password = link::password(&mut table, base);
     if password.is_some() && user.is_none() {
         table.note("password_file", "needs user as well");
     }
     link::check_host(&mut table, &host, tls.is_some());
-    let heatmaps = table
-        .choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"")
-        .unwrap_or_default();
-    let reject_window_ms = table.whole("reject_window_ms", 0, 3_600_000);
-    let timed_reject = table.flag("timed_reject").unwrap_or(false);
+    let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"");
+    let reject_window = table.millis("reject_window_ms", 0, 3_600_000);
+    let timed_reject = table.flag("timed_reject");
     table.finish();
     let tls = tls.and_then(|value| link::tls(value, base, problems));
     MqttTable {
         link: MqttSettings {
             host,
             port,
-            client_id,
+            client_id: client_id.unwrap_or_else(|| format!("winspect-{station}")),
             user,
             password,
             tls,
-            heatmaps,
-            timed_reject,
+            heatmaps: heatmaps.unwrap_or_default(),
+            timed_reject: timed_reject.unwrap_or(false),
         },
-        reject_window: Duration::from_millis(reject_window_ms.unwrap_or(2000)),
+        reject_window: reject_window.unwrap_or(REJECT_WINDOW),
     }
 }

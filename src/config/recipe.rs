@@ -65,32 +65,44 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     }
 }
 
+const PRESETS: &str = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
+
 /// Keys of the algorithm; regions are not among them.
 fn winclip(table: &mut TableReader) -> Recipe {
     table.renamed("tiles", "tile_px");
     table.renamed("size", "input_px");
-    let presets = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
-    let mut winclip = Recipe::new(table.text("class_name"));
-    winclip.preset = table.choice("preset", presets).unwrap_or_default();
-    winclip.tile_px = table.whole("tile_px", 32, 16384).map(|px| px as usize);
-    winclip.fit = table
-        .choice("fit", "\"squash\", \"crop\"")
-        .unwrap_or_default();
-    winclip.input_px = table.whole("input_px", 1, 4096).map(|px| px as usize);
-    winclip.block = table.whole("block", 1, 1000).map(|block| block as usize);
-    winclip.maps = table.items::<MapKind>("maps");
-    winclip.scales = table.items::<usize>("scales").unwrap_or_else(|| vec![2, 3]);
-    winclip.normal_states = table.texts("normal_states");
-    winclip.anomalous_states = table.texts("anomalous_states");
-    winclip.templates = table.texts("templates");
-    winclip
+    let preset = table.choice("preset", PRESETS);
+    let fit = table.choice("fit", "\"squash\", \"crop\"");
+    let tile_px = table.count("tile_px", 32, 16384);
+    let input_px = table.count("input_px", 1, 4096);
+    let block = table.count("block", 1, 1000);
+    let maps = table.items::<MapKind>("maps");
+    let scales = table.items::<usize>("scales");
+    let usual = Recipe::new(table.text("class_name"));
+    Recipe {
+        preset: preset.unwrap_or_default(),
+        tile_px,
+        fit: fit.unwrap_or_default(),
+        input_px,
+        block,
+        maps,
+        scales: scales.unwrap_or(usual.scales),
+        normal_states: table.texts("normal_states"),
+        anomalous_states: table.texts("anomalous_states"),
+        templates: table.texts("templates"),
+        ..usual
+    }
 }
 
 fn references(table: &mut TableReader, base: &Path) -> Vec<PathBuf> {
-    let texts = table.texts("references").into_iter();
-    let paths: Vec<PathBuf> = texts.map(|path| base.join(path)).collect();
-    for path in paths.iter().filter(|path| !path.exists()) {
-        table.note("references", format!("{} is not there", path.display()));
+    let mut paths = vec![];
+    for text in table.texts("references") {
+        let path = base.join(text);
+        if !path.exists() {
+            let words = format!("{} is not there", path.display());
+            table.note("references", words);
+        }
+        paths.push(path);
     }
     paths
 }

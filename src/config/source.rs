@@ -34,17 +34,23 @@ pub fn line_file(
 
 /// A recipe's file; `Null`, and a problem, when it cannot be read.
 pub fn recipe_file(path: &Path, problems: &mut Problems) -> Value {
-    let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
-    let parsed = read.and_then(|text| {
-        let value = toml::from_str::<toml::Value>(&text);
-        value.map_err(|error| error.to_string())
-    });
-    let place = format!("recipe {}", path.display());
-    let Some(raw) = problems.check(place, parsed) else {
-        return Value::Null;
-    };
-    refuse_not_finite("recipe", &raw, problems);
-    serde_json::to_value(raw).unwrap_or(Value::Null)
+    match parsed_file(path) {
+        Ok(raw) => {
+            refuse_not_finite("recipe", &raw, problems);
+            serde_json::to_value(raw).unwrap_or_default()
+        }
+        Err(words) => {
+            let place = format!("recipe {}", path.display());
+            problems.note(place, words);
+            Value::Null
+        }
+    }
+}
+
+fn parsed_file(path: &Path) -> Result<toml::Value, String> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| error.to_string())?;
+    toml::from_str(&text).map_err(|error| error.to_string())
 }
 
 fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) {

@@ -11,13 +11,13 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads `[store]`; `reject_window` comes from `[mqtt]`.
 pub fn settings(
-    value: Value,
+    value: Option<Value>,
     station: &str,
     reject_window: Duration,
     base: &Path,
     problems: &mut Problems,
 ) -> StoreSettings {
-    let mut table = TableReader::new("store", value, problems);
+    let mut table = TableReader::new("store", value.unwrap_or_default(), problems);
     let file = table.path("file", base);
     let sync = table.choice("sync", "\"full\", \"normal\"");
     let waiting_max = table.whole("waiting_max", 1, 100_000_000);
@@ -34,7 +34,7 @@ pub fn settings(
     }
 }
 
-/// Under systemd the store is in the service's state directory, else beside the line's file.
+/// The file in the service's state directory under systemd, else beside the line's file.
 fn usual_file(station: &str, base: &Path) -> PathBuf {
     let service = std::env::var_os("STATE_DIRECTORY");
     let folder = service.map_or_else(|| base.to_owned(), PathBuf::from);

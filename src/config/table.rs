@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One table; problems are noted with the path of their key, such as `camera[0].deadline_ms`.
 ///
@@ -18,7 +19,7 @@ pub struct TableReader<'a> {
 }
 
 impl<'a> TableReader<'a> {
-    /// Something else than a table is a problem and read as an empty one.
+    /// Begins to read. A value that is no table is a problem, and read as an empty one.
     pub fn new(place: impl Into<String>, value: Value, problems: &'a mut Problems) -> Self {
         let place = place.into();
         let values = match value {
@@ -92,25 +93,44 @@ impl<'a> TableReader<'a> {
     /// Reads a number from `low` to `high`, both included; NaN is in no range.
     pub fn number(&mut self, key: &'static str, low: f64, high: f64) -> Option<f64> {
         let value = self.take(key)?;
-        let number = number(&value).filter(|number| (low..=high).contains(number));
-        let kind = format!("a number from {low} to {high}");
-        self.known_or_note(key, number, &kind, &value)
+        match number(&value) {
+            Some(number) if (low..=high).contains(&number) => Some(number),
+            _ => {
+                let kind = format!("a number from {low} to {high}");
+                self.note_kind(key, &kind, &value)
+            }
+        }
     }
 
     /// Reads a whole number from `low` to `high`, both included.
     pub fn whole(&mut self, key: &'static str, low: u64, high: u64) -> Option<u64> {
         let value = self.take(key)?;
-        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        let number = number.filter(|number| (low..=high).contains(number));
-        let kind = format!("a whole number from {low} to {high}");
-        self.known_or_note(key, number, &kind, &value)
+        match whole(&value) {
+            Some(number) if (low..=high).contains(&number) => Some(number),
+            _ => {
+                let kind = format!("a whole number from {low} to {high}");
+                self.note_kind(key, &kind, &value)
+            }
+        }
+    }
+
+    /// Reads a whole number of things that are in memory.
+    pub fn count(&mut self, key: &'static str, low: u64, high: u64) -> Option<usize> {
+        self.whole(key, low, high).map(|count| count as usize)
+    }
+
+    /// Reads whole milliseconds.
+    pub fn millis(&mut self, key: &'static str, low: u64, high: u64) -> Option<Duration> {
+        self.whole(key, low, high).map(Duration::from_millis)
     }
 
     /// Reads true or false.
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
         let value = self.take(key)?;
-        let flag = value.as_bool().or_else(|| value.as_str()?.parse().ok());
-        self.known_or_note(key, flag, "true or false", &value)
+        match flag(&value) {
+            Some(flag) => Some(flag),
+            None => self.note_kind(key, "true or false", &value),
+        }
     }
 
     /// Reads one of a few words.
@@ -120,21 +140,19 @@ impl<'a> TableReader<'a> {
         words: &str,
     ) -> Option<T> {
         let value = self.take(key)?;
-        let choice = serde_json::from_value(value.clone()).ok();
-        self.known_or_note(key, choice, &format!("one of {words}"), &value)
+        match serde_json::from_value(value.clone()) {
+            Ok(choice) => Some(choice),
+            Err(_) => {
+                let kind = format!("one of {words}");
+                self.note_kind(key, &kind, &value)
+            }
+        }
     }
 
-    fn known_or_note<T>(
-        &mut self,
-        key: &str,
-        read: Option<T>,
-        kind: &str,
-        value: &Value,
-    ) -> Option<T> {
-        if read.is_none() {
-            self.note(key, format!("must be {kind}, got {value}"));
-        }
-        read
+    /// Notes that a value is of another kind, and gives nothing in its place.
+    fn note_kind<T>(&mut self, key: &str, kind: &str, value: &Value) -> Option<T> {
+        self.note(key, format!("must be {kind}, got {value}"));
+        None
     }
 
     /// Reads a list of texts; a single text is a list of one.
@@ -142,16 +160,13 @@ impl<'a> TableReader<'a> {
         let Some(value) = self.take(key) else {
             return vec![];
         };
-        let texts = match &value {
-            Value::String(one) => Some(vec![one.clone()]),
-            Value::Array(all) => all
-                .iter()
-                .map(|text| text.as_str().map(str::to_owned))
-                .collect(),
-            _ => None,
-        };
-        self.known_or_note(key, texts, "a list of texts", &value)
-            .unwrap_or_default()
+        match texts(&value) {
+            Some(texts) => texts,
+            None => {
+                self.note(key, format!("must be a list of texts, got {value}"));
+                vec![]
+            }
+        }
     }
 
     /// Reads a list of words or numbers, such as `["patch", 2, 3]` or `"patch,2,3"`.
@@ -197,7 +212,35 @@ impl<'a> TableReader<'a> {
 
 /// A number, or text that is one.
 pub fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+    match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_f64(),
+    }
+}
+
+fn whole(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_u64(),
+    }
+}
+
+fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_bool(),
+    }
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(one) => Some(vec![one.clone()]),
+        Value::Array(all) => all
+            .iter()
+            .map(|text| text.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    }
 }
 
 /// Text without its quotes, anything else as JSON.

@@ -4,16 +4,19 @@ use super::table::TableReader;
 use crate::data::part::PartTiming;
 use std::time::Duration;
 
+const DEADLINE: Duration = Duration::from_secs(1);
+
 /// Reads the timing of a camera's parts. `belt_mm_s` is the belt's or the web's speed.
 ///
 /// `is_web` is true for a trigger that needs the speed for itself: it may stand without `reject_mm`.
 pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool) -> PartTiming {
-    let deadline_ms = table.whole("deadline_ms", 1, 3_600_000).unwrap_or(1000);
-    let deadline = Duration::from_millis(deadline_ms);
+    let deadline = table.millis("deadline_ms", 1, 3_600_000);
+    let deadline = deadline.unwrap_or(DEADLINE);
     let reject_after = reject_after(table, belt_mm_s, is_web);
     let reject_counts = table.whole("reject_counts", 0, i64::MAX as u64);
     if let Some(gate) = reject_after.filter(|gate| *gate < deadline) {
         let gate_ms = gate.as_millis();
+        let deadline_ms = deadline.as_millis();
         table.note(
             "deadline_ms",
             format!(
@@ -31,9 +34,7 @@ pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool
 
 /// The time from the camera to the gate: told, or by the belt's speed and the way.
 fn reject_after(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool) -> Option<Duration> {
-    let told = table
-        .whole("reject_after_ms", 0, 3_600_000)
-        .map(Duration::from_millis);
+    let told = table.millis("reject_after_ms", 0, 3_600_000);
     let reject_mm = table.number("reject_mm", 0.0, 1e6);
     let by_belt = belt_mm_s
         .zip(reject_mm)

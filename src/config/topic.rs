@@ -18,12 +18,15 @@ pub fn check_levels(words: &str) -> Result<(), String> {
 }
 
 /// Empty words are fine here: their absence is told already.
-fn check(words: &str, are_levels_right: bool, what_of_levels: &str) -> Result<(), String> {
-    let has_wildcard = words.contains(['+', '#']) || words.contains(char::is_control);
-    if words.is_empty() || (are_levels_right && !has_wildcard && !words.starts_with('$')) {
+fn check(words: &str, are_levels_right: bool, bad_levels: &str) -> Result<(), String> {
+    let is_topic = are_levels_right
+        && !words.starts_with('$')
+        && !words.contains(['+', '#'])
+        && !words.contains(char::is_control);
+    if is_topic || words.is_empty() {
         return Ok(());
     }
     Err(format!(
-        "must be part of a topic, without +, #, {what_of_levels} or a leading $; got {words:?}"
+        "must be part of a topic, without +, #, {bad_levels} or a leading $; got {words:?}"
     ))
 }

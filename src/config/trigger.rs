@@ -9,12 +9,14 @@ use std::time::Duration;
 const KINDS: &str =
     "\"continuous\", \"frame\", \"every_n\", \"command\", \"presence\", \"distance\"";
 
+const WINDOW: Duration = Duration::from_millis(100);
+
 /// Keys that belong to one kind of trigger each. All are read whatever the kind, so that one in the
 /// wrong place is told by the kind that it belongs to.
 struct KindKeys {
     every: Option<u64>,
-    window_ms: Option<u64>,
-    ring_mb: Option<u64>,
+    window: Option<Duration>,
+    ring_mb: Option<usize>,
     presence: Option<Value>,
     stretch_mm: Option<f64>,
     overlap_mm: Option<f64>,
@@ -24,8 +26,8 @@ impl KindKeys {
     fn read(table: &mut TableReader) -> Self {
         KindKeys {
             every: table.whole("every", 1, 1_000_000),
-            window_ms: table.whole("window_ms", 1, 60_000),
-            ring_mb: table.whole("ring_mb", 1, 100_000),
+            window: table.millis("window_ms", 1, 60_000),
+            ring_mb: table.count("ring_mb", 1, 100_000),
             presence: table.take("presence"),
             stretch_mm: table.number("stretch_mm", 0.1, 1e6),
             overlap_mm: table.number("overlap_mm", 0.0, 1e6),
@@ -35,7 +37,7 @@ impl KindKeys {
     fn refuse_those_of_others(&self, kind: &str, table: &mut TableReader) {
         let keys = [
             ("every", self.every.is_some(), "every_n"),
-            ("window_ms", self.window_ms.is_some(), "command"),
+            ("window_ms", self.window.is_some(), "command"),
             ("ring_mb", self.ring_mb.is_some(), "command"),
             ("presence", self.presence.is_some(), "presence"),
             ("stretch_mm", self.stretch_mm.is_some(), "distance"),
@@ -67,8 +69,8 @@ pub fn trigger(table: &mut TableReader, belt_mm_s: Option<f64>) -> Trigger {
         "frame" => Trigger::Frame,
         "every_n" => every_n(table, &keys),
         "command" => Trigger::Command(RingSettings {
-            bytes: (keys.ring_mb.unwrap_or(64) as usize) << 20,
-            window: Duration::from_millis(keys.window_ms.unwrap_or(100)),
+            bytes: keys.ring_mb.unwrap_or(64) << 20,
+            window: keys.window.unwrap_or(WINDOW),
         }),
         "presence" => Trigger::Presence(presence(table, keys.presence)),
         "distance" => distance(table, belt_mm_s, &keys),

@@ -1,7 +1,8 @@
-//! The second seam: an engine that goes from a picture's bytes to the pieces of a score on its device, without the host
-//! between. What it is taught, what it is shown, what it gives back.
+//! The second seam: an engine that goes from a picture's bytes to the parts of a score on its device,
+//! without the host between. Its input, its references and its result.
 
-use super::{EngineError, Features, Pixels};
+use super::error::EngineError;
+use super::features::{Features, Pixels};
 use crate::data::picture::{Area, Picture};
 use crate::image::overlay::Overlay;
 use ndarray::ArrayView2;
@@ -9,7 +10,9 @@ use ndarray::ArrayView2;
 /// One visual map: `patch`, or the windows of a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MapKind {
+    /// One value a patch token.
     Patch,
+    /// One value a window of this many patches a side.
     Windows(usize),
 }
 
@@ -26,9 +29,12 @@ impl std::str::FromStr for MapKind {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        match (word.trim(), word.trim().parse::<usize>()) {
-            ("patch", _) => Ok(MapKind::Patch),
-            (_, Ok(scale)) if scale > 0 => Ok(MapKind::Windows(scale)),
+        let trimmed = word.trim();
+        if trimmed == "patch" {
+            return Ok(MapKind::Patch);
+        }
+        match trimmed.parse() {
+            Ok(scale) if scale > 0 => Ok(MapKind::Windows(scale)),
             _ => Err(format!(
                 "must be \"patch\" or a window scale such as 2, got {word:?}"
             )),
@@ -36,24 +42,27 @@ impl std::str::FromStr for MapKind {
     }
 }
 
-/// How values of the windows over one patch, or of several maps, become one.
+/// Mean that makes one value of the windows over one patch, or of several maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mean {
+    /// `n / sum(1 / v)`, 0 if a value is 0.
     Harmonic,
+    /// `sum(v) / n`.
     Arithmetic,
 }
 
-/// How the language scores of windows become a map, and scales one map.
+/// Formula that makes one map of the language scores of all windows and scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LanguageMap {
     /// Harmonic means, the whole picture's score as the coarsest scale.
     Harmonic,
-    /// `u = mean 1/(1 - s)` over the windows, `1 - 1/mean(u)` over the scales, no whole picture (caoyunkang).
+    /// `u = mean 1/(1 - s)` over the windows, `1 - 1/mean(u)` over the scales, no whole picture
+    /// (caoyunkang).
     OddsMean,
 }
 
-/// How a part of a picture becomes the encoder's square: `area` is brought to `resized` pixels, and the square is cut out
-/// of that at `at`.
+/// The way from a picture to the encoder's square: `area` is resized to `resized` pixels, and the
+/// square is cut out of the result at `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CropTransform {
     /// Inside of the picture.
@@ -64,99 +73,116 @@ pub struct CropTransform {
     pub at: (usize, usize),
 }
 
-/// One look at a picture before its pixels are made.
+/// One crop of a picture whose pixels the device makes.
 #[derive(Debug, Clone, Copy)]
 pub struct CropRequest<'a> {
+    /// The camera's picture.
     pub picture: &'a Picture,
-    pub framing: CropTransform,
-    /// Which of the lessons it is judged by.
-    pub lesson: usize,
+    /// The way to the encoder's square.
+    pub transform: CropTransform,
+    /// Index of the [`ReferenceBank`] that the crop is compared with.
+    pub references: usize,
 }
 
-/// What the words of a recipe are to a look.
+/// The language half of a [`ReferenceBank`]: the recipe's prompts, encoded.
 #[derive(Debug, Clone)]
-pub struct Words {
+pub struct TextReferences {
     /// Unit prototypes `[E]`, normal and anomalous.
     pub prototypes: [Vec<f32>; 2],
     /// Softmax temperature tau.
     pub temperature: f32,
-    /// How their map is made; nothing where none is wanted.
+    /// Formula of the language map. `None` where no such map is wanted.
     pub map: Option<LanguageMap>,
     /// Window scales of that map.
     pub scales: Vec<usize>,
-    /// The whole picture is compared with them.
+    /// True if the whole crop is compared with the prototypes.
     pub image: bool,
 }
 
-/// What one kind of look is compared with.
+/// The references that one kind of crop is compared with.
 #[derive(Debug, Clone)]
 pub struct ReferenceBank<'a> {
-    /// Which patches count; nothing means all. See [`super::Look::cells`].
-    pub cells: Option<&'a [bool]>,
-    pub words: Option<Words>,
-    /// The visual maps, each with its gallery of unit rows `[R, D]` or `[R, E]`; empty without references.
+    /// True for each patch that counts. `None`: all count. See [`super::Crop::mask`].
+    pub mask: Option<&'a [bool]>,
+    /// `None` for a model without text.
+    pub text: Option<TextReferences>,
+    /// The visual maps, each with its gallery of unit rows `[R, D]` or `[R, E]`; empty without
+    /// references.
     pub galleries: Vec<(MapKind, ArrayView2<'a, f32>)>,
-    /// Over the windows of a visual map.
-    pub windows: Mean,
+    /// Mean over the windows of a visual map.
+    pub window_mean: Mean,
 }
 
-/// What the score and the map of one look are made of; all finite. Cells that do not count hold anything finite.
+/// The parts that the score and the map of one crop are combined from; all finite. A masked patch
+/// holds any finite value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartialScores {
     /// Patches along one side.
     pub grid: usize,
-    /// The whole picture compared with the words: `s` of WinCLIP, equation 1.
+    /// The whole crop compared with the prompts: `s` of WinCLIP, equation 1.
     pub image: Option<f32>,
-    /// `[P]`, where the lesson wants it.
+    /// Language map `[P]`, where the references want it.
     pub language: Option<Vec<f32>>,
-    /// `[P]`, with references.
+    /// Visual map `[P]`, with references.
     pub visual: Option<Vec<f32>>,
 }
 
 impl PartialScores {
+    /// True if no value is NaN or infinite.
     pub fn are_finite(&self) -> bool {
         let maps = self.language.iter().chain(&self.visual).flatten();
         self.image.iter().chain(maps).all(|value| value.is_finite())
     }
 }
 
-/// Stages of a run in their order, each with its time in every run, in milliseconds; a stage that comes several times in
-/// a run has the sum.
-pub type Stages = Vec<(&'static str, Vec<f64>)>;
+/// Stages of a run in their order, each with its time in every run, in milliseconds. A stage that
+/// comes several times in a run has the sum.
+pub type StageTimings = Vec<(&'static str, Vec<f64>)>;
 
-/// Pictures to pieces.
+/// Scores pictures on the device: pictures in, parts of scores out.
 pub trait DeviceScorer {
-    /// From now on shots are judged by these, and by no others.
+    /// Replaces the references that crops are compared with.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device has no room for them.
-    fn learn(&mut self, lessons: &[ReferenceBank]) -> Result<(), EngineError>;
+    fn set_references(&mut self, banks: &[ReferenceBank]) -> Result<(), EngineError>;
 
-    /// The pieces of each shot, in order.
+    /// The partial scores of each crop, in order.
     ///
     /// # Errors
-    /// [`EngineError::Run`] when the device failed or the network produced a value that is not finite.
-    fn judge(&mut self, shots: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError>;
+    /// [`EngineError::Run`] when the device failed or the network produced a value that is not
+    /// finite.
+    fn score(&mut self, crops: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError>;
 
-    /// What each stage of judging these takes on the device, apart: for those who measure.
+    /// Time of each stage of scoring these crops, measured apart on the device.
     ///
     /// # Errors
-    /// As [`DeviceScorer::judge`].
-    fn stages(&mut self, shots: &[CropRequest], runs: usize) -> Result<Stages, EngineError>;
-
-    /// [`DeviceScorer::judge`] of one shot, with the pixels and features that the device made on the way.
-    fn judge_in_detail(
+    /// The same as [`DeviceScorer::score`].
+    fn time_stages(
         &mut self,
-        shot: &CropRequest,
+        crops: &[CropRequest],
+        runs: usize,
+    ) -> Result<StageTimings, EngineError>;
+
+    /// [`DeviceScorer::score`] of one crop, with the pixels and features that the device made on the
+    /// way.
+    ///
+    /// # Errors
+    /// The same as [`DeviceScorer::score`].
+    fn score_in_detail(
+        &mut self,
+        crop: &CropRequest,
     ) -> Result<(PartialScores, Pixels, Features), EngineError>;
 
-    /// A painter on the same device, for another thread: it waits for nothing of the engine's, and may outlive it.
+    /// A painter on the same device, for another thread. The painter never waits for the engine, and
+    /// may outlive it.
     fn painter(&self) -> Box<dyn Paint>;
 }
 
 /// Paints overlays for people.
 pub trait Paint: Send {
-    /// The overlay, in the drawing's pixels: that of `publish/heatmap.rs` within a grey level.
+    /// The overlay as a picture of its own size: that of `image/overlay/paint.rs` within a grey
+    /// level.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device has no room or failed.

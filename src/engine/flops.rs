@@ -1,66 +1,94 @@
-//! How much arithmetic a plan asks for: the floor under every measured time.
+//! The amount of arithmetic that a plan asks for: the floor under every measured time.
 //!
-//! A multiplication with its addition counts 2. Counted are the matrix products (convolution, projections, attention,
-//! MLP), which are all but a few parts in a thousand; norms, activations and softmax are not.
+//! A multiplication with its addition counts 2. Counted are the matrix products (convolution,
+//! projections, attention, MLP), which are all but a few parts in a thousand; norms, activations and
+//! softmax are not.
 
-use super::{EncodePlan, PatchLayer};
+use super::plan::{EncodePlan, PatchLayer};
 use crate::model::ModelSpec;
 
-/// Operations for one picture: the trunk, then each scale of the plan's windows.
+/// Operations for one crop: the trunk, then each scale of the plan's windows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flop {
+    /// Operations of the graph over the whole crop.
     pub trunk: f64,
     /// One entry a scale.
     pub windows: Vec<f64>,
 }
 
 impl Flop {
+    /// Operations of trunk and windows together.
     pub fn total(&self) -> f64 {
         self.trunk + self.windows.iter().sum::<f64>()
     }
 }
 
-/// What the graphs compute for a look all of which counts, cut as they are at load.
+/// Operations of the graphs for a crop without a mask, cut as they are at load.
 pub fn flop(plan: &EncodePlan, spec: &ModelSpec) -> Flop {
+    Flop {
+        trunk: trunk(plan, spec),
+        windows: plan
+            .scales
+            .iter()
+            .map(|&scale| windows(plan, spec, scale))
+            .collect(),
+    }
+}
+
+fn trunk(plan: &EncodePlan, spec: &ModelSpec) -> f64 {
     let grid = plan.side / spec.patch;
     let patches = (grid * grid) as f64;
-    let embed = if spec.text.is_some() {
-        2.0 * (spec.width * spec.embed) as f64
+    let values_of_patch = (3 * spec.patch * spec.patch) as f64;
+    let convolution = 2.0 * patches * values_of_patch * spec.width as f64;
+    let blocks = blocks(plan, spec) as f64;
+    let trunk = convolution + blocks * block(spec, patches + 1.0, patches + 1.0);
+    if plan.image {
+        trunk + projection(spec)
     } else {
-        0.0
-    };
-    let deepest = plan.patches.iter().map(|layer| match layer {
-        PatchLayer::Block(block) => *block,
-        PatchLayer::AfterFinalNorm => spec.blocks,
-    });
-    let blocks = if plan.image {
-        spec.blocks
-    } else {
-        deepest.max().unwrap_or(0)
-    };
-    let convolution = 2.0 * patches * (3 * spec.patch * spec.patch * spec.width) as f64;
-    let trunk = convolution + blocks as f64 * block(spec, patches + 1.0, patches + 1.0);
-    let windows = plan.scales.iter().map(|&scale| {
-        let (count, tokens) = (
-            ((grid - scale + 1).pow(2)) as f64,
-            (1 + scale * scale) as f64,
-        );
-        let whole = (spec.blocks - 1) as f64 * block(spec, tokens, tokens);
-        // The last block asks for the class token alone.
-        count * (whole + block(spec, tokens, 1.0) + embed)
-    });
-    Flop {
-        trunk: trunk + if plan.image { embed } else { 0.0 },
-        windows: windows.collect(),
+        trunk
+    }
+}
+
+/// Blocks of the trunk that the plan needs.
+fn blocks(plan: &EncodePlan, spec: &ModelSpec) -> usize {
+    if plan.image {
+        return spec.blocks;
+    }
+    plan.patches
+        .iter()
+        .map(|layer| match layer {
+            PatchLayer::Block(block) => *block,
+            PatchLayer::AfterFinalNorm => spec.blocks,
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+fn windows(plan: &EncodePlan, spec: &ModelSpec, scale: usize) -> f64 {
+    let grid = plan.side / spec.patch;
+    let count = (grid - scale + 1).pow(2) as f64;
+    let tokens = (1 + scale * scale) as f64;
+    let all_but_last = (spec.blocks - 1) as f64 * block(spec, tokens, tokens);
+    // The last block asks for the class token alone.
+    let last = block(spec, tokens, 1.0);
+    count * (all_but_last + last + projection(spec))
+}
+
+/// The projection of a class token into the joint space; none without text.
+fn projection(spec: &ModelSpec) -> f64 {
+    match spec.text {
+        Some(_) => 2.0 * (spec.width * spec.embed) as f64,
+        None => 0.0,
     }
 }
 
 /// One block over `tokens` rows of which `asking` have queries, a projection and an MLP.
 fn block(spec: &ModelSpec, tokens: f64, asking: f64) -> f64 {
-    let (width, mlp) = (spec.width as f64, spec.mlp as f64);
+    let width = spec.width as f64;
     let projections = 2.0 * width * width * (2.0 * tokens + 2.0 * asking);
     let attention = 4.0 * asking * tokens * width;
-    projections + attention + 4.0 * asking * width * mlp
+    let mlp = 4.0 * asking * width * spec.mlp as f64;
+    projections + attention + mlp
 }
 
 #[cfg(test)]
@@ -110,10 +138,8 @@ mod tests {
             patches: vec![PatchLayer::Block(block)],
             scales: vec![],
         };
-        let (half, whole) = (
-            flop(&plan(6), &spec()).trunk,
-            flop(&plan(12), &spec()).trunk,
-        );
+        let half = flop(&plan(6), &spec()).trunk;
+        let whole = flop(&plan(12), &spec()).trunk;
         assert!((half / whole - 0.5).abs() < 0.01);
     }
 }

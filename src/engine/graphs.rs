@@ -1,13 +1,16 @@
-//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to its grid, with their
-//! weights.
+//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to its
+//! grid, with their weights.
 //!
-//! ONNX Runtime takes a [`Graph`] and its weights one by one (`onnx.rs`). TensorRT takes it typed: every tensor in one
-//! [`Precision`], nothing left to choose, so that the same file means the same on every version. There is no cast in
-//! it: `LayerNormalization` computes in fp32 inside (its `stash_type` is 1 unless told otherwise), softmax and matrix
-//! products add up in fp32, and the residual stays far below fp16's end.
+//! ONNX Runtime takes a [`ModelGraph`] and its weights one by one (`onnx/loader.rs`). TensorRT takes it
+//! typed: every tensor in one [`Precision`], nothing left to choose, so that the same file means the
+//! same on every version. A typed graph has no cast: `LayerNormalization` computes in fp32 inside (its
+//! `stash_type` is 1 unless told otherwise), softmax and matrix products add up in fp32, and the
+//! residual stays far below fp16's end.
 
-use super::network::{Part, Precision};
-use super::{EncodePlan, EngineError, PatchLayer};
+use super::error::EngineError;
+use super::network::{Precision, TowerPart};
+use super::plan::{EncodePlan, PatchLayer};
+use super::pos_embed;
 use crate::model::graph::{WeightFile, cut};
 use crate::model::proto::{self, DimensionValue, FLOAT, FLOAT16};
 use crate::model::{ModelFolder, ModelSpec};
@@ -19,29 +22,39 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A graph of a model folder; its weights still lie in their file.
-pub struct Graph<'a> {
+pub struct ModelGraph<'a> {
     model: &'a ModelFolder,
     file: &'static str,
     /// Patches along one side where they are not the model's own.
     grid: Option<usize>,
-    /// External weights have the dims that [`Graph::weight`] gives them.
+    /// The graph. External weights have the dims that [`ModelGraph::weight`] gives them.
     pub onnx: proto::Model,
 }
 
 /// A weight as the graph needs it.
 pub struct Weight {
+    /// Shape.
     pub dims: Vec<usize>,
+    /// Values, row-major, as many as the shape says.
     pub values: Vec<f32>,
 }
 
 /// The weight that depends on the grid: `[1, P, D]`.
 const POSITIONS: &str = "positions";
 
-/// What the trunk computes for `plan`: its patch layers first, then `tokens` where there are windows, then `image`.
+/// Bytes of one stored value.
+const FLOAT_BYTES: usize = size_of::<f32>();
+
+/// Outputs of the trunk for `plan`: its patch layers first, then `tokens` where there are windows,
+/// then `image`.
 pub fn trunk_outputs(plan: &EncodePlan) -> Vec<String> {
     let mut outputs: Vec<String> = plan.patches.iter().map(layer_output).collect();
-    outputs.extend((!plan.scales.is_empty()).then(|| "tokens".to_owned()));
-    outputs.extend(plan.image.then(|| "image".to_owned()));
+    if !plan.scales.is_empty() {
+        outputs.push("tokens".to_owned());
+    }
+    if plan.image {
+        outputs.push("image".to_owned());
+    }
     outputs
 }
 
@@ -53,29 +66,30 @@ pub fn layer_output(layer: &PatchLayer) -> String {
     }
 }
 
-impl<'a> Graph<'a> {
+impl<'a> ModelGraph<'a> {
     /// The vision tower's graph for `plan`.
     ///
     /// # Errors
     /// [`EngineError::Model`] when the folder does not hold what it says.
-    pub fn of(model: &'a ModelFolder, plan: &EncodePlan, part: Part) -> Result<Self, EngineError> {
-        let grid = plan.side / model.spec.patch;
+    pub fn of(
+        model: &'a ModelFolder,
+        plan: &EncodePlan,
+        part: TowerPart,
+    ) -> Result<Self, EngineError> {
         match part {
-            Part::Trunk => {
+            TowerPart::Trunk => {
                 let outputs = trunk_outputs(plan);
                 let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-                Graph::open(
-                    model,
-                    part.file(),
-                    &outputs,
-                    (grid != model.spec.grid()).then_some(grid),
-                )
+                let grid = plan.side / model.spec.patch;
+                let other_grid = (grid != model.spec.grid()).then_some(grid);
+                ModelGraph::open(model, part.file(), &outputs, other_grid)
             }
-            Part::Windows => Graph::open(model, part.file(), &["embedding"], None),
+            TowerPart::Windows => ModelGraph::open(model, part.file(), &["embedding"], None),
         }
     }
 
-    /// The graph of `file`, cut to `outputs`; `grid` where its positions are fitted to another one than the model's.
+    /// The graph of `file`, cut to `outputs`. Positions are fitted to `grid` patches a side, where
+    /// that is not the model's own grid.
     ///
     /// # Errors
     /// [`EngineError::Model`] when the folder does not hold what it says.
@@ -85,7 +99,7 @@ impl<'a> Graph<'a> {
         outputs: &[&str],
         grid: Option<usize>,
     ) -> Result<Self, EngineError> {
-        let mut graph = Graph {
+        let mut graph = ModelGraph {
             model,
             file,
             grid,
@@ -95,45 +109,47 @@ impl<'a> Graph<'a> {
             .map_err(|error| graph.broken(&error.to_string()))?;
         graph.onnx = proto::Model::decode(bytes.as_slice())
             .map_err(|error| graph.broken(&error.to_string()))?;
-        let mut inner = graph
-            .onnx
-            .graph
-            .take()
-            .ok_or_else(|| graph.broken("no graph in it"))?;
-        let mut wanted = Vec::new();
+        let inner = graph.onnx.graph.take();
+        let mut inner = inner.ok_or_else(|| graph.broken("no graph in it"))?;
+        let mut kept = Vec::new();
         for name in outputs {
-            let found = inner.output.iter().find(|output| output.name == *name);
-            wanted.push(
-                found
-                    .cloned()
-                    .ok_or_else(|| graph.broken(&format!("no output {name:?}")))?,
-            );
+            let output = inner.output.iter().find(|output| output.name == *name);
+            let output = output.ok_or_else(|| graph.broken(&format!("no output {name:?}")))?;
+            kept.push(output.clone());
         }
-        cut(&mut inner, wanted);
-        for tensor in inner
-            .initializer
-            .iter_mut()
-            .filter(|tensor| tensor.external().is_some())
-        {
-            let dims = placed_dims(tensor, &model.spec, grid)
-                .ok_or_else(|| graph.missized(&tensor.name))?;
-            tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
+        cut(&mut inner, kept);
+        for tensor in &mut inner.initializer {
+            if tensor.external().is_some() {
+                let dims = fitted_dims(tensor, &model.spec, grid)
+                    .ok_or_else(|| graph.wrong_size(&tensor.name))?;
+                tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
+            }
         }
         graph.onnx.graph = Some(inner);
         Ok(graph)
     }
 
-    /// Its file in the model folder.
+    /// Name of the file in the model folder.
     pub fn file(&self) -> &str {
         self.file
     }
 
+    /// The graph inside of the ONNX model.
     pub fn inner(&self) -> &proto::Graph {
         self.onnx.graph.as_ref().expect("open() puts one there")
     }
 
+    /// The graph inside of the ONNX model, to be changed.
     pub fn inner_mut(&mut self) -> &mut proto::Graph {
         self.onnx.graph.as_mut().expect("open() puts one there")
+    }
+
+    /// Tensors whose values lie in the folder's file of weights.
+    pub fn external_weights(&self) -> impl Iterator<Item = &proto::Tensor> {
+        self.inner()
+            .initializer
+            .iter()
+            .filter(|tensor| tensor.external().is_some())
     }
 
     /// The values of an external weight of this graph, positions fitted to the grid.
@@ -141,68 +157,75 @@ impl<'a> Graph<'a> {
     /// # Errors
     /// [`EngineError::Model`] when it is of another size or type than it should be.
     pub fn weight(&self, tensor: &proto::Tensor) -> Result<Weight, EngineError> {
-        let missized = || self.missized(&tensor.name);
-        let (location, offset, length) = tensor.external().ok_or_else(missized)?;
+        let wrong_size = || self.wrong_size(&tensor.name);
+        let (location, offset, length) = tensor.external().ok_or_else(wrong_size)?;
         let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
-        let (grid, width) = (self.model.spec.grid(), self.model.spec.width);
-        let fitted = self.fitted(&tensor.name);
-        let stored = fitted.map_or_else(|| size(&dims), |_| size(&[grid, grid, width]));
-        if tensor.data_type != FLOAT || stored.and_then(|size| size.checked_mul(4)) != Some(length)
-        {
-            return Err(missized());
+        let spec = &self.model.spec;
+        let grid = spec.grid();
+        let new_grid = self.new_grid(&tensor.name);
+        let stored = match new_grid {
+            Some(_) => size(&[grid, grid, spec.width]),
+            None => size(&dims),
+        };
+        let bytes = stored.and_then(|size| size.checked_mul(FLOAT_BYTES));
+        if tensor.data_type != FLOAT || bytes != Some(length) {
+            return Err(wrong_size());
         }
-        let values = self.read(location, offset, length)?;
-        Ok(match fitted {
-            Some(to) => Weight {
-                dims,
-                values: super::pos_embed::resampled(&values, grid, to, width),
-            },
-            None => Weight { dims, values },
-        })
+        let mut values = self.read(location, offset, length)?;
+        if let Some(to) = new_grid {
+            values = pos_embed::resampled(&values, grid, to, spec.width);
+        }
+        Ok(Weight { dims, values })
     }
 
-    /// Whether the weight of this name is the same in every graph of the folder, whatever the plan.
+    /// True if the weight of this name is the same in every graph of the folder, whatever the plan.
     pub fn shared(&self, name: &str) -> bool {
-        self.fitted(name).is_none()
+        self.new_grid(name).is_none()
     }
 
-    fn fitted(&self, name: &str) -> Option<usize> {
+    /// The grid that a weight is fitted to. `None` for a weight that is used as it is stored.
+    fn new_grid(&self, name: &str) -> Option<usize> {
         self.grid.filter(|_| name == POSITIONS)
     }
 
     fn read(&self, location: &str, offset: usize, length: usize) -> Result<Vec<f32>, EngineError> {
         let path = self.model.path.join(location);
-        let told =
-            |error: std::io::Error| EngineError::Model(format!("{}: {error}", path.display()));
-        let file = File::open(&path).map_err(told)?;
-        // Asked before memory is: what a graph says may be any number.
-        if length as u64 > file.metadata().map_err(told)?.len() {
-            return Err(told(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, offset as u64)
-            .map_err(told)?;
-        Ok(bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect())
+        let bytes = read_bytes(&path, offset as u64, length)
+            .map_err(|error| EngineError::Model(format!("{}: {error}", path.display())))?;
+        Ok(floats(&bytes).collect())
     }
 
-    /// The folder does not hold what it says.
+    /// Error of a folder that does not hold what it says.
     pub fn broken(&self, why: &str) -> EngineError {
-        EngineError::Model(format!(
-            "{}: {why}; import the model again",
-            self.model.path.join(self.file).display()
-        ))
+        let file = self.model.path.join(self.file);
+        EngineError::Model(format!("{}: {why}; import the model again", file.display()))
     }
 
-    fn missized(&self, name: &str) -> EngineError {
+    fn wrong_size(&self, name: &str) -> EngineError {
         self.broken(&format!("the weight {name:?} is not as large as it says"))
     }
 }
 
-/// The dims of a weight as the graph needs it. `None`: it is not as large as it says.
-fn placed_dims(
+/// Bytes of a file. Its length is compared before memory is taken, because a graph may claim any
+/// number.
+fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if length as u64 > file.metadata()?.len() {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+/// Little-endian values.
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    let (values, _) = bytes.as_chunks::<FLOAT_BYTES>();
+    values.iter().map(|value| f32::from_le_bytes(*value))
+}
+
+/// The dims of a weight as the graph needs it. `None` if the weight is not as large as it says.
+fn fitted_dims(
     tensor: &proto::Tensor,
     spec: &ModelSpec,
     grid: Option<usize>,
@@ -214,55 +237,49 @@ fn placed_dims(
         .collect::<Option<_>>()?;
     let size = size(&dims)?;
     match grid.filter(|_| tensor.name == POSITIONS) {
-        Some(grid) => (size == spec.grid() * spec.grid() * spec.width)
-            .then(|| vec![1, grid * grid, spec.width]),
         None => Some(dims),
+        Some(grid) => {
+            let stored = spec.grid() * spec.grid() * spec.width;
+            (size == stored).then(|| vec![1, grid * grid, spec.width])
+        }
     }
 }
 
-/// Values of a tensor; nothing when they are more than can be counted.
+/// Number of values of a tensor. `None` when there are more than can be counted.
 fn size(dims: &[usize]) -> Option<usize> {
     dims.iter()
         .try_fold(1usize, |size, dim| size.checked_mul(*dim))
 }
 
-/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie in their file.
+/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie in
+/// their file.
 pub struct TypedGraph<'a> {
-    graph: Graph<'a>,
-    part: Part,
+    graph: ModelGraph<'a>,
+    part: TowerPart,
     precision: Precision,
 }
 
-/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants. The pixels' side is
-/// fixed to the plan's.
+/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants. The
+/// pixels' side is fixed to the plan's.
 ///
 /// # Errors
-/// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a constant beyond fp16.
-pub fn typed<'a>(
+/// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
+/// constant beyond fp16.
+pub fn typed_graph<'a>(
     model: &'a ModelFolder,
     plan: &EncodePlan,
-    part: Part,
+    part: TowerPart,
     precision: Precision,
 ) -> Result<TypedGraph<'a>, EngineError> {
-    let mut graph = Graph::of(model, plan, part)?;
+    let mut graph = ModelGraph::of(model, plan, part)?;
     let inner = graph.inner_mut();
     for value in inner.input.iter_mut().chain(&mut inner.output) {
         retype(value, plan.side, precision);
     }
-    for tensor in inner
-        .initializer
-        .iter_mut()
-        .filter(|t| t.external().is_none() && t.data_type == FLOAT)
-    {
-        let mut values = std::mem::take(&mut tensor.float_data);
-        values.extend(
-            tensor
-                .raw_data
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-        );
-        tensor.data_type = element(precision);
-        tensor.raw_data = bytes(&tensor.name, &values, precision)?;
+    for tensor in &mut inner.initializer {
+        if tensor.external().is_none() && tensor.data_type == FLOAT {
+            retype_constant(tensor, precision)?;
+        }
     }
     Ok(TypedGraph {
         graph,
@@ -272,11 +289,12 @@ pub fn typed<'a>(
 }
 
 impl TypedGraph<'_> {
-    /// The graph with its weights inside, for a parser that reads memory. Protobuf ends at 2 GB: [`TypedGraph::write`]
-    /// has no such end.
+    /// The graph with its weights inside, for a parser that reads memory. Protobuf ends at 2 GB;
+    /// [`TypedGraph::write`] has no such end.
     ///
     /// # Errors
-    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a weight beyond fp16.
+    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
+    /// weight beyond fp16.
     pub fn bytes(&self) -> Result<Vec<u8>, EngineError> {
         let onnx = self.with_weights(&mut |name, dims, bytes| {
             Ok(proto::Tensor {
@@ -287,34 +305,33 @@ impl TypedGraph<'_> {
         Ok(onnx.encode_to_vec())
     }
 
-    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in `trunk.weights` or
-    /// `windows.weights`, and gives the graph's path. One weight is in memory at a time.
+    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in `trunk.weights`
+    /// or `windows.weights`, and returns the graph's path. One weight is in memory at a time.
     ///
     /// # Errors
-    /// As [`TypedGraph::bytes`]; [`EngineError::Unavailable`] when the folder cannot be written.
+    /// The same as [`TypedGraph::bytes`]; [`EngineError::Unavailable`] when the folder cannot be
+    /// written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, EngineError> {
         let path = folder.join(self.part.file());
         let weights = path.with_extension("weights");
-        let unwritable = |path: &Path, error: std::io::Error| {
-            EngineError::Unavailable(format!("cannot write {}: {error}", path.display()))
-        };
-        let out = File::create(&weights).map_err(|error| unwritable(&weights, error))?;
+        let out = File::create(&weights).map_err(|error| unwritable(&weights, &error))?;
         let name = weights
             .file_name()
             .expect("it was put there")
             .to_string_lossy();
         let mut file = WeightFile::new(BufWriter::new(out), &name);
         let onnx = self.with_weights(&mut |name, dims, bytes| {
-            let put = file.put_bytes(name, dims, element(self.precision), [bytes.as_slice()]);
-            put.map_err(|error| unwritable(&weights, error))
+            file.put_bytes(name, dims, element(self.precision), [bytes.as_slice()])
+                .map_err(|error| unwritable(&weights, &error))
         })?;
-        file.finish().map_err(|error| unwritable(&weights, error))?;
-        std::fs::write(&path, onnx.encode_to_vec()).map_err(|error| unwritable(&path, error))?;
+        file.finish()
+            .map_err(|error| unwritable(&weights, &error))?;
+        std::fs::write(&path, onnx.encode_to_vec()).map_err(|error| unwritable(&path, &error))?;
         Ok(path)
     }
 
-    /// The graph with each external weight as `place` describes it: its name, its dims and its bytes.
-    fn with_weights(&self, place: &mut Place) -> Result<proto::Model, EngineError> {
+    /// The graph with each external weight as `describe` returns it.
+    fn with_weights(&self, describe: &mut DescribeWeight) -> Result<proto::Model, EngineError> {
         let mut onnx = self.graph.onnx.clone();
         let tensors = onnx
             .graph
@@ -323,7 +340,7 @@ impl TypedGraph<'_> {
         for tensor in tensors.filter(|tensor| tensor.external().is_some()) {
             let weight = self.graph.weight(tensor)?;
             let bytes = bytes(&tensor.name, &weight.values, self.precision)?;
-            *tensor = place(&tensor.name, &weight.dims, bytes)?;
+            *tensor = describe(&tensor.name, &weight.dims, bytes)?;
         }
         Ok(onnx)
     }
@@ -338,8 +355,13 @@ impl TypedGraph<'_> {
     }
 }
 
-/// Describes a weight of a name, dims and little-endian bytes.
-type Place<'a> = dyn FnMut(&str, &[usize], Vec<u8>) -> Result<proto::Tensor, EngineError> + 'a;
+/// Makes a tensor of a weight's name, dims and little-endian bytes.
+type DescribeWeight<'a> =
+    dyn FnMut(&str, &[usize], Vec<u8>) -> Result<proto::Tensor, EngineError> + 'a;
+
+fn unwritable(path: &Path, error: &std::io::Error) -> EngineError {
+    EngineError::Unavailable(format!("cannot write {}: {error}", path.display()))
+}
 
 /// `TensorProto.DataType`.
 fn element(precision: Precision) -> i32 {
@@ -351,11 +373,8 @@ fn element(precision: Precision) -> i32 {
 
 /// Gives an input or output its type, and the pixels their side.
 fn retype(value: &mut proto::ValueInfo, side: usize, precision: Precision) {
-    let Some(tensor) = value
-        .r#type
-        .as_mut()
-        .and_then(|kind| kind.tensor_type.as_mut())
-    else {
+    let kind = value.r#type.as_mut();
+    let Some(tensor) = kind.and_then(|kind| kind.tensor_type.as_mut()) else {
         return;
     };
     if tensor.elem_type == FLOAT {
@@ -368,18 +387,25 @@ fn retype(value: &mut proto::ValueInfo, side: usize, precision: Precision) {
     }
 }
 
+/// Gives a constant inside of the graph its type.
+fn retype_constant(tensor: &mut proto::Tensor, precision: Precision) -> Result<(), EngineError> {
+    let mut values = std::mem::take(&mut tensor.float_data);
+    values.extend(floats(&tensor.raw_data));
+    tensor.data_type = element(precision);
+    tensor.raw_data = bytes(&tensor.name, &values, precision)?;
+    Ok(())
+}
+
 /// Little-endian values of the weight `name`.
 ///
 /// # Errors
 /// [`EngineError::Plan`] for a value that becomes infinite.
 fn bytes(name: &str, values: &[f32], precision: Precision) -> Result<Vec<u8>, EngineError> {
+    let mut bytes = Vec::with_capacity(precision.bytes() * values.len());
     if precision == Precision::Fp32 {
-        return Ok(values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect());
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        return Ok(bytes);
     }
-    let mut bytes = Vec::with_capacity(2 * values.len());
     for (place, value) in values.iter().enumerate() {
         let half = f16::from_f32(*value);
         if !half.is_finite() {
@@ -495,8 +521,10 @@ mod tests {
                 patches,
                 scales: vec![2],
             };
-            let single = typed(&model, &plan, Part::Trunk, Precision::Fp32).expect("a graph");
-            let half = typed(&model, &plan, Part::Trunk, Precision::Fp16).expect("a graph");
+            let single =
+                typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp32).expect("a graph");
+            let half =
+                typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp16).expect("a graph");
             let builder = || runtime.builder().expect("the library works");
             let mut single = builder()
                 .commit_from_memory(&single.bytes().expect("in memory"))

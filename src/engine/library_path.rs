@@ -1,50 +1,45 @@
-//! Where libraries of ours lie: beside the program, in `engines/lib` of the folders above it, and in `engines/lib` of the
-//! current folder.
+//! Folders that our libraries are loaded from: that of the program, `engines/lib` of the folders above
+//! it, and `engines/lib` of the current folder.
 //!
-//! Code is loaded from there, so a folder counts only where nobody can have put files whom the program does not trust
-//! anyway: it belongs to root, to the user who runs the program or to the program's owner, and not everyone may write it.
-//! The current folder is anyone's choice (root in `/tmp/x`): it must be root's or the user's, and writable by its owner
-//! alone. Folders above the current one never count.
+//! Code is loaded from there, so a folder counts only if nobody can have put files there whom the
+//! program does not trust anyway: it belongs to root, to the user who runs the program or to the
+//! program's owner, and not everyone may write it. The current folder is anyone's choice (root in
+//! `/tmp/x`): it must be root's or the user's, and writable by its owner alone. Folders above the
+//! current one never count.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What the folder of a source tree, or of an unpacked release, keeps libraries in.
+/// Folder of libraries in a source tree, or in an unpacked release.
 const LIB: &str = "engines/lib";
 
-/// Permission to write: a group's and everyone's.
+/// Permission of everyone to write.
 const EVERYONE: u32 = 0o002;
+/// Permission of the group and of everyone to write.
 const OTHERS: u32 = 0o022;
 
-/// Folders that are there, the program's own first.
+/// Folders that exist and may be loaded from, the program's own first.
 pub fn library_folders() -> Vec<PathBuf> {
     // SAFETY: cannot fail, and changes nothing.
     let user = unsafe { libc::geteuid() };
-    folders(
-        std::env::current_exe().ok().as_deref(),
-        std::env::current_dir().ok().as_deref(),
-        user,
-    )
+    let program = std::env::current_exe().ok();
+    let current = std::env::current_dir().ok();
+    folders(program.as_deref(), current.as_deref(), user)
 }
 
 fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<PathBuf> {
     let mut found = vec![];
     if let Some(program) = program {
-        let mut trusted = vec![0, user];
-        trusted.extend(program.metadata().map(|program| program.uid()));
-        found.extend(program.parent().map(Path::to_owned));
-        let above = program.ancestors().skip(1).map(|folder| folder.join(LIB));
-        found.extend(
-            above.filter(|folder| folder.is_dir() && is_told_safe(folder, &trusted, EVERYONE)),
-        );
+        add_program_folders(program, user, &mut found);
     }
     if let Some(current) = current {
         let lib = current.join(LIB);
+        let engines = current.join("engines");
         let is_new = lib.is_dir() && !found.contains(&lib);
         if is_new
-            && [current, &current.join("engines"), &lib]
+            && [current, &engines, &lib]
                 .iter()
-                .all(|folder| is_told_safe(folder, &[0, user], OTHERS))
+                .all(|folder| is_safe_or_warn(folder, &[0, user], OTHERS))
         {
             found.push(lib);
         }
@@ -52,7 +47,23 @@ fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<Pat
     found
 }
 
-fn is_told_safe(folder: &Path, owners: &[u32], writers: u32) -> bool {
+/// Adds the program's folder and `engines/lib` of each folder above it.
+fn add_program_folders(program: &Path, user: u32, found: &mut Vec<PathBuf>) {
+    let mut owners = vec![0, user];
+    if let Ok(program) = program.metadata() {
+        owners.push(program.uid());
+    }
+    found.extend(program.parent().map(Path::to_owned));
+    for folder in program.ancestors().skip(1) {
+        let lib = folder.join(LIB);
+        if lib.is_dir() && is_safe_or_warn(&lib, &owners, EVERYONE) {
+            found.push(lib);
+        }
+    }
+}
+
+/// [`is_safe`]; a folder that is not safe is named in the log.
+fn is_safe_or_warn(folder: &Path, owners: &[u32], writers: u32) -> bool {
     let safe = is_safe(folder, owners, writers);
     if !safe {
         tracing::warn!(
@@ -63,7 +74,7 @@ fn is_told_safe(folder: &Path, owners: &[u32], writers: u32) -> bool {
     safe
 }
 
-/// Whether one of `owners` has it, and nobody of `writers` may write it.
+/// True if one of `owners` owns the folder, and none of `writers` may write it.
 fn is_safe(folder: &Path, owners: &[u32], writers: u32) -> bool {
     folder
         .metadata()
@@ -95,14 +106,13 @@ mod tests {
     #[test]
     fn libraries_lie_beside_the_program_above_it_and_in_the_current_folder_but_not_above_that() {
         let (_guard, root, user) = tree();
-        let (program, deeper) = (root.join("target/release/winspect"), root.join("a/b"));
+        let program = root.join("target/release/winspect");
+        let deeper = root.join("a/b");
         fs::create_dir_all(program.parent().expect("it has one")).expect("made");
         fs::create_dir_all(&deeper).expect("made");
         fs::write(&program, "").expect("written");
-        let (beside, lib) = (
-            program.parent().expect("it has one").to_owned(),
-            root.join(LIB),
-        );
+        let beside = program.parent().expect("it has one").to_owned();
+        let lib = root.join(LIB);
         assert_eq!(
             folders(Some(&program), Some(&root), user),
             [beside.clone(), lib.clone()],

@@ -1,34 +1,46 @@
 //! Position embeddings for another grid than the one that was trained: bicubic with a = -0.75 and
-//! align_corners = false, as torch's `interpolate(size=..., mode="bicubic")`, which DINOv2 uses (no antialiasing).
+//! align_corners = false, as torch's `interpolate(size=..., mode="bicubic")`, which DINOv2 uses (no
+//! antialiasing).
 
-/// `[from * from, width]` to `[to * to, width]`.
+/// One source cell of an output cell, along one direction, with its weight.
+type SourceCell = (usize, f32);
+
+/// Embeddings `[from * from, width]` resampled to `[to * to, width]`.
 pub fn resampled(values: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
-    let taps: Vec<_> = (0..to).map(|i| taps(i, from, to)).collect();
+    let taps: Vec<[SourceCell; 4]> = (0..to).map(|i| taps(i, from, to)).collect();
     let mut out = vec![0.0; to * to * width];
-    for (row, vertical) in taps.iter().enumerate() {
-        for (column, horizontal) in taps.iter().enumerate() {
-            let cell = &mut out[(row * to + column) * width..][..width];
-            for (source_row, a) in vertical {
-                for (source_column, b) in horizontal {
-                    let source = &values[(source_row * from + source_column) * width..][..width];
-                    cell.iter_mut()
-                        .zip(source)
-                        .for_each(|(sum, value)| *sum += a * b * value);
-                }
+    let cells = out.chunks_exact_mut(width.max(1));
+    for (cell, sums) in cells.enumerate() {
+        let vertical = &taps[cell / to];
+        let horizontal = &taps[cell % to];
+        for (row, a) in vertical {
+            for (column, b) in horizontal {
+                let first = (row * from + column) * width;
+                let source = &values[first..first + width];
+                add_weighted(sums, source, *a, *b);
             }
         }
     }
     out
 }
 
+/// Adds `a * b * source`, value by value.
+fn add_weighted(sums: &mut [f32], source: &[f32], a: f32, b: f32) {
+    for (sum, value) in sums.iter_mut().zip(source) {
+        *sum += a * b * value;
+    }
+}
+
 /// The four source cells of output cell `i`, clamped at the border, with their weights.
-fn taps(i: usize, from: usize, to: usize) -> [(usize, f32); 4] {
+fn taps(i: usize, from: usize, to: usize) -> [SourceCell; 4] {
     let position = (i as f32 + 0.5) * from as f32 / to as f32 - 0.5;
     let first = position.floor();
     let t = position - first;
     std::array::from_fn(|k| {
-        let cell = (first as i64 + k as i64 - 1).clamp(0, from as i64 - 1) as usize;
-        (cell, cubic(t - (k as f32 - 1.0)))
+        let cell = first as i64 + k as i64 - 1;
+        let inside = cell.clamp(0, from as i64 - 1);
+        let distance = t - (k as f32 - 1.0);
+        (inside as usize, cubic(distance))
     })
 }
 
@@ -36,10 +48,12 @@ fn taps(i: usize, from: usize, to: usize) -> [(usize, f32); 4] {
 fn cubic(x: f32) -> f32 {
     const A: f32 = -0.75;
     let x = x.abs();
-    match x {
-        x if x <= 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A,
-        _ => 0.0,
+    if x <= 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A
+    } else {
+        0.0
     }
 }
 

@@ -1,17 +1,20 @@
-//! Which engine judges: the one that is asked for, or the best that this machine has. Never another one than was said.
+//! The choice of an engine: the one that is asked for, or the best that this machine has. Never another
+//! one than was said.
 
 use super::cuda::device::Device;
 use super::cuda::encoder::CudaEncoder;
 use super::cuda::no_network::NoNetwork;
 use super::cuda::stand_in::StandIn;
-use super::nearest::OnnxNearest;
+use super::encoder::Encoder;
+use super::error::EngineError;
 use super::network::{Networks, Precision};
-use super::onnx::{OnnxEncoder, Runtime};
+use super::onnx::{OnnxEncoder, OnnxNearest, Runtime};
+use super::plan::EncodePlan;
 use super::tensorrt::{Found, Key, Library, Order, Plan, Plans, Progress, State, Target, TensorRt};
-use super::{EncodePlan, Encoder, EngineError};
 use crate::model::ModelFolder;
 use std::path::PathBuf;
 
+/// The engine that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -24,34 +27,36 @@ pub enum Backend {
     Tensorrt,
 }
 
-/// What is asked for, and where its libraries are when they are not in their places.
+/// Settings of the choice: what is asked for, and where its libraries lie if not in their usual places.
 #[derive(Debug, Clone, Default)]
 pub struct Engines {
+    /// The engine that is asked for.
     pub backend: Backend,
-    /// Of the GPU's network; the CPU's is fp32.
+    /// Precision of the GPU's network; the CPU's is fp32.
     pub precision: Precision,
-    /// libonnxruntime.
+    /// File of libonnxruntime.
     pub onnxruntime: Option<PathBuf>,
-    /// Threads of ONNX Runtime; nothing means one a core.
+    /// Threads of ONNX Runtime. `None`: one a core.
     pub threads: Option<usize>,
-    /// The folder of TensorRT's libraries.
+    /// Folder of TensorRT's libraries.
     pub tensorrt: Option<PathBuf>,
-    /// Where only a plan that was accepted may judge, the command that builds a missing one: beside a line that judges
-    /// there is neither time nor room for it.
+    /// Command that builds a missing plan, for a person. Set where only an accepted plan may be used:
+    /// beside a running line there is neither time nor room for building one.
     pub build_command: Option<String>,
-    /// Kernels, copies and the graph alone, for those who measure them: verdicts mean nothing.
+    /// Kernels, copies and the graph alone, for measuring them: verdicts mean nothing.
     pub without_network: bool,
 }
 
-/// Hears that a plan's build begins (nothing), then how far it is; from threads of the library.
-pub type Told<'a> = dyn Fn(Option<Progress>) + Sync + 'a;
+/// Hears that the build of a plan begins (`None`), then how far it is; called from threads of the
+/// library.
+pub type BuildListener<'a> = dyn Fn(Option<Progress>) + Sync + 'a;
 
-/// Looks that a GPU's network takes at once: as many waiting pictures, or regions and tiles of one. More go through it
-/// in turns; each of them costs memory, used or not.
+/// Crops in one run of a GPU's network, at most: as many waiting pictures, or regions and tiles of one.
+/// More go through it in turns; each of them costs memory, used or not.
 pub const LOOKS_MAX: usize = 4;
 
 impl Engines {
-    /// ONNX Runtime: prompts are encoded with it, whatever judges.
+    /// ONNX Runtime: prompts are encoded with it by every engine.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when the library is not there.
@@ -59,25 +64,28 @@ impl Engines {
         Runtime::load(self.onnxruntime.as_deref(), self.threads)
     }
 
-    /// `told` hears of the build of a plan that is missing.
+    /// Opens the engine. `listener` hears of the build of a missing plan.
     ///
     /// # Errors
-    /// When the engine cannot be had, the model cannot do what the plan asks, or a plan is missing that must not be built.
+    /// When the engine cannot be had, the model cannot do what the plan asks, or a plan is missing that
+    /// must not be built.
     pub fn open(
         &self,
         model: &ModelFolder,
         plan: &EncodePlan,
-        told: &Told,
+        listener: &BuildListener,
     ) -> Result<OpenedEngine, EngineError> {
         plan.check(&model.spec)?;
         match self.backend {
             Backend::Onnx => Ok(self.on_cpu(model, plan)?.into()),
-            Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, told),
+            Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, listener),
             Backend::Auto => match Device::open() {
-                Ok(device) if !device.is_stand_in => self.on_gpu_or_cpu(device, model, plan, told),
+                Ok(device) if !device.is_stand_in => {
+                    self.on_gpu_or_cpu(device, model, plan, listener)
+                }
                 Ok(_) => Ok(self.on_cpu(model, plan)?.into()),
                 Err(why) => {
-                    // Without a driver nobody expects a GPU; with one that fails somebody does.
+                    // Without a driver no GPU is expected; with one that fails it is.
                     if Device::has_driver() {
                         tracing::warn!("the CPU judges: {why}");
                     }
@@ -87,28 +95,29 @@ impl Engines {
         }
     }
 
-    /// ONNX Runtime's, which a GPU's plan is compared with.
+    /// The engine of ONNX Runtime, which a GPU's plan is compared with.
     ///
     /// # Errors
-    /// As [`Engines::open`].
+    /// The same as [`Engines::open`].
     pub fn on_cpu(
         &self,
         model: &ModelFolder,
         plan: &EncodePlan,
     ) -> Result<Box<dyn Encoder>, EngineError> {
-        Ok(Box::new(OnnxEncoder::open(&self.runtime()?, model, plan)?))
+        let encoder = OnnxEncoder::open(&self.runtime()?, model, plan)?;
+        Ok(Box::new(encoder))
     }
 
-    /// A GPU that could judge and does not is told.
+    /// The GPU's engine, or the CPU's with a warning that the GPU is not used.
     fn on_gpu_or_cpu(
         &self,
         device: Device,
         model: &ModelFolder,
         plan: &EncodePlan,
-        told: &Told,
+        listener: &BuildListener,
     ) -> Result<OpenedEngine, EngineError> {
         let name = device.name.clone();
-        match self.on_gpu(device, model, plan, told) {
+        match self.on_gpu(device, model, plan, listener) {
             Err(EngineError::Unavailable(why)) => {
                 tracing::warn!(
                     "{name} is here, but the CPU judges: {why}; backend = \"onnx\" says that this is meant"
@@ -124,73 +133,90 @@ impl Engines {
         device: Device,
         model: &ModelFolder,
         plan: &EncodePlan,
-        told: &Told,
+        listener: &BuildListener,
     ) -> Result<OpenedEngine, EngineError> {
-        if self.without_network {
-            let networks = NoNetwork::new(&device, self.precision, LOOKS_MAX);
-            return Ok(self
-                .encoder(device, Box::new(networks), model, plan)?
-                .into());
-        }
-        if device.is_stand_in {
-            let networks = StandIn::open(&self.runtime()?, model, plan, self.precision, LOOKS_MAX)?;
-            return Ok(self
-                .encoder(device, Box::new(networks), model, plan)?
-                .into());
+        if let Some(networks) = self.networks_without_tensorrt(&device, model, plan)? {
+            let encoder = self.encoder(device, networks, model, plan)?;
+            return Ok(encoder.into());
         }
         let library = Library::load(self.tensorrt.as_deref())?;
         let target = Target::of(&device)?;
         let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
         let plans = Plans::of(model);
-        let (mut found, mut alone) = (plans.find(&key)?, None);
-        if found.accepted.is_none() && found.refused.is_none() && self.build_command.is_none() {
+        let mut lock = None;
+        let mut found = plans.find(&key)?;
+        if self.must_build(&found) {
             // Another line on this folder may be building it, or comparing what it built.
-            alone = Some(plans.alone()?);
+            lock = Some(plans.alone()?);
             found = plans.find(&key)?;
         }
-        let serving = match self.serving(found, &device.name)? {
-            Some(plan) => plan,
+        let usable = match self.usable_plan(found, &device.name)? {
+            Some(usable) => usable,
             None => {
                 tracing::info!(
                     "no TensorRT plan for {} yet; building it, which takes minutes, once",
                     device.name
                 );
-                let precision = self.precision;
-                told(None);
+                listener(None);
                 let order = Order {
                     model,
                     plan,
-                    precision,
+                    precision: self.precision,
                     looks_max: LOOKS_MAX,
                     target,
                 };
-                plans.build(&library, &order, &|progress| told(Some(progress)))?
+                plans.build(&library, &order, &|progress| listener(Some(progress)))?
             }
         };
-        let opened = self.with_plan(&library, device, serving, model, plan)?;
-        Ok(OpenedEngine { alone, ..opened })
+        let opened = self.with_plan(&library, device, usable, model, plan)?;
+        Ok(OpenedEngine { lock, ..opened })
     }
 
-    /// Which of the plans found judges; nothing where one is to be built. `gpu` is for people.
-    fn serving(&self, found: Found, gpu: &str) -> Result<Option<Plan>, EngineError> {
-        let candidate = found.candidate.filter(|_| self.build_command.is_none()); // it would have to be compared first
-        match (found.accepted.or(candidate), found.refused) {
-            (Some(plan), _) => Ok(Some(plan)),
-            (None, Some(why)) => Err(EngineError::Unavailable(format!(
+    /// Networks that need no plan of TensorRT: none at all, or those of the tests' device.
+    fn networks_without_tensorrt(
+        &self,
+        device: &Device,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+    ) -> Result<Option<Box<dyn Networks>>, EngineError> {
+        if self.without_network {
+            let networks = NoNetwork::new(device, self.precision, LOOKS_MAX);
+            return Ok(Some(Box::new(networks)));
+        }
+        if device.is_stand_in {
+            let runtime = self.runtime()?;
+            let networks = StandIn::open(&runtime, model, plan, self.precision, LOOKS_MAX)?;
+            return Ok(Some(Box::new(networks)));
+        }
+        Ok(None)
+    }
+
+    /// True if no plan was judged yet, and one may be built here.
+    fn must_build(&self, found: &Found) -> bool {
+        found.accepted.is_none() && found.refused.is_none() && self.build_command.is_none()
+    }
+
+    /// The plan to use. `None` where one is to be built. `gpu` is its name for a person.
+    fn usable_plan(&self, found: Found, gpu: &str) -> Result<Option<Plan>, EngineError> {
+        // A candidate would have to be compared first.
+        let candidate = found.candidate.filter(|_| self.build_command.is_none());
+        if let Some(plan) = found.accepted.or(candidate) {
+            return Ok(Some(plan));
+        }
+        if let Some(why) = found.refused {
+            return Err(EngineError::Unavailable(format!(
                 "the plan for {gpu} was refused: {why}; try --precision fp32, or build it again with: winspect engine build"
+            )));
+        }
+        for why in &found.unfit {
+            tracing::info!("a plan that does not serve: {why}");
+        }
+        match &self.build_command {
+            None => Ok(None),
+            // Not "unavailable": the CPU must not be used instead.
+            Some(command) => Err(EngineError::Plan(format!(
+                "no accepted TensorRT plan for {gpu}, and a line that judges builds none; build it, then try again: {command}"
             ))),
-            (None, None) => {
-                found
-                    .unfit
-                    .iter()
-                    .for_each(|why| tracing::info!("a plan that does not serve: {why}"));
-                // Not "unavailable": the CPU must not judge instead.
-                self.build_command.as_ref().map_or(Ok(None), |command| {
-                    Err(EngineError::Plan(format!(
-                        "no accepted TensorRT plan for {gpu}, and a line that judges builds none; build it, then try again: {command}"
-                    )))
-                })
-            }
         }
     }
 
@@ -202,16 +228,16 @@ impl Engines {
         &self,
         library: &Library,
         device: Device,
-        serving: Plan,
+        built: Plan,
         model: &ModelFolder,
         plan: &EncodePlan,
     ) -> Result<OpenedEngine, EngineError> {
-        let networks = TensorRt::open(library, &device, &serving)?;
+        let networks = TensorRt::open(library, &device, &built)?;
         let encoder = self.encoder(device, Box::new(networks), model, plan)?;
         Ok(OpenedEngine {
             encoder,
-            candidate: Some(serving).filter(|plan| plan.state == State::Candidate),
-            alone: None,
+            candidate: Some(built).filter(|built| built.state == State::Candidate),
+            lock: None,
         })
     }
 
@@ -224,23 +250,26 @@ impl Engines {
     ) -> Result<Box<dyn Encoder>, EngineError> {
         let nearest = Box::new(OnnxNearest::open(&self.runtime()?)?);
         let kernels = model.path.join("kernels");
-        Ok(Box::new(CudaEncoder::open(
+        let encoder = CudaEncoder::open(
             device,
             networks,
             (plan, &model.spec),
             nearest,
             Some(&kernels),
-        )?))
+        )?;
+        Ok(Box::new(encoder))
     }
 }
 
-/// An engine, ready.
+/// An engine, ready for use.
 pub struct OpenedEngine {
+    /// The engine itself.
     pub encoder: Box<dyn Encoder>,
-    /// The plan that it runs, where nobody has compared it with the CPU yet.
+    /// The plan that it runs, where the plan was not compared with the CPU yet.
     pub candidate: Option<Plan>,
-    /// Held until that was done: no other process builds or compares a plan of this model meanwhile.
-    pub alone: Option<std::fs::File>,
+    /// Held until the comparison is done: no other process builds or compares a plan of this model
+    /// meanwhile.
+    pub lock: Option<std::fs::File>,
 }
 
 impl From<Box<dyn Encoder>> for OpenedEngine {
@@ -248,7 +277,7 @@ impl From<Box<dyn Encoder>> for OpenedEngine {
         OpenedEngine {
             encoder,
             candidate: None,
-            alone: None,
+            lock: None,
         }
     }
 }
@@ -259,16 +288,16 @@ mod tests {
 
     #[test]
     fn a_missing_plan_is_built_or_refused_with_the_command_and_the_cpu_does_not_judge_instead() {
-        let starting = Engines::default();
+        let startup = Engines::default();
         assert!(matches!(
-            starting.serving(Found::default(), "Orin"),
+            startup.usable_plan(Found::default(), "Orin"),
             Ok(None)
         ));
-        let beside = Engines {
+        let live = Engines {
             build_command: Some("winspect engine build my-model".to_owned()),
-            ..starting
+            ..startup
         };
-        match beside.serving(Found::default(), "Orin") {
+        match live.usable_plan(Found::default(), "Orin") {
             Err(EngineError::Plan(words)) => {
                 assert!(words.ends_with("try again: winspect engine build my-model"))
             }
@@ -279,7 +308,7 @@ mod tests {
             ..Found::default()
         };
         assert!(matches!(
-            beside.serving(refused, "Orin"),
+            live.usable_plan(refused, "Orin"),
             Err(EngineError::Unavailable(_))
         ));
     }

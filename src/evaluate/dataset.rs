@@ -1,10 +1,11 @@
-//! A labelled data set in the layout of MVTec AD, and what its masks say.
+//! A labelled data set in the layout of MVTec AD, and the truth that its masks hold.
 //!
 //! ```text
 //! train/good/*                 references
 //! test/good/*                  good parts
 //! test/<defect>/*              bad parts
-//! ground_truth/<defect>/<stem>_mask.png     not zero where the defect is; without the folder there is no truth of pixels
+//! ground_truth/<defect>/<stem>_mask.png     not zero where the defect is; without the folder there is
+//!                                           no truth of pixels
 //! ```
 
 use super::regions::Regions;
@@ -12,34 +13,39 @@ use crate::base::exit::chain;
 use crate::base::problems::Problems;
 use crate::data::picture::{Area, Picture};
 use crate::image::file as image_file;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// Where everything is. Files in the order of [`image_file::list`].
+/// The files of a data set, in the order of [`image_file::list`].
 #[derive(Debug)]
 pub struct Dataset {
-    /// At least one.
+    /// Pictures of good parts to compare with; one or more.
     pub references: Vec<PathBuf>,
-    /// Good ones first, at least one; then those of each defect in alphabetical order, at least one.
+    /// Good ones first, one or more; then those of each defect in alphabetical order, one or more.
     pub tests: Vec<Test>,
-    /// Is there a `ground_truth` folder?
+    /// True if there is a `ground_truth` folder.
     pub has_masks: bool,
 }
 
 /// A test picture.
 #[derive(Debug)]
 pub struct Test {
+    /// The picture.
     pub file: PathBuf,
+    /// True for a picture of a bad part.
     pub is_bad: bool,
-    /// Of a bad one, where the data set has masks.
+    /// Mask of a bad one, where the data set has masks.
     mask: Option<PathBuf>,
 }
 
-/// What is true of a test picture's pixels, in the part of it that the model sees.
+/// The truth of a test picture's pixels, in the part of it that the model sees.
 #[derive(Debug)]
 pub struct Truth {
-    /// Pixels.
+    /// Width in pixels.
     pub width: usize,
+    /// Height in pixels.
     pub height: usize,
+    /// The defects.
     pub regions: Regions,
 }
 
@@ -54,30 +60,18 @@ impl Dataset {
         let good = listed(&folder.join("test/good"), &mut problems);
         let masks = folder.join("ground_truth");
         let has_masks = masks.is_dir();
-        let mut tests: Vec<Test> = good
-            .into_iter()
-            .map(|file| Test {
-                file,
-                is_bad: false,
-                mask: None,
-            })
-            .collect();
-        let defects = defects(&folder.join("test"), &mut problems);
-        for defect in defects {
-            for file in listed(&folder.join("test").join(&defect), &mut problems) {
-                let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-                let mask = has_masks.then(|| masks.join(&defect).join(format!("{stem}_mask.png")));
+        let mut tests: Vec<Test> = good.into_iter().map(Test::good).collect();
+        let test_folder = folder.join("test");
+        for defect in defects(&test_folder, &mut problems) {
+            for file in listed(&test_folder.join(&defect), &mut problems) {
+                let mask = has_masks.then(|| mask_of(&masks, &defect, &file));
                 if let Some(mask) = mask.as_ref().filter(|mask| !mask.is_file()) {
                     problems.note(
                         mask.display(),
                         format!("the mask of {} is not there", file.display()),
                     );
                 }
-                tests.push(Test {
-                    file,
-                    is_bad: true,
-                    mask,
-                });
+                tests.push(Test::bad(file, mask));
             }
         }
         problems.into_result().map(|()| Dataset {
@@ -87,23 +81,25 @@ impl Dataset {
         })
     }
 
-    /// Reads every test picture and mask once, so that nothing can be wrong with them later; what is true of them, in
-    /// order, or nothing without masks. `squares`: the model sees the largest square in the middle of each picture
-    /// only, and only there pixels are compared. `references` are read as well. `progress` hears how many files are
-    /// done.
+    /// Reads every test picture and mask once, so that nothing can be wrong with them later. Returns
+    /// the truth of each, in order, or `None` without masks. With `squares` the model sees the largest
+    /// square in the middle of each picture only, and pixels are compared only there. `references` are
+    /// read as well. `progress` hears how many files are done.
     ///
     /// # Errors
-    /// Everything that cannot be read, masks of another size than their picture, and masks without a defect, at once.
+    /// All files that cannot be read, masks of another size than their picture, and masks without a
+    /// defect, at once.
     pub fn read(
         &self,
         references: &[&Path],
         squares: bool,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Option<Vec<Truth>>, Problems> {
-        let (mut problems, mut truths) = (Problems::new(), Vec::with_capacity(self.tests.len()));
-        references
-            .iter()
-            .for_each(|file| _ = readable(file, &mut problems));
+        let mut problems = Problems::new();
+        let mut truths = Vec::with_capacity(self.tests.len());
+        for file in references {
+            readable(file, &mut problems);
+        }
         for (done, test) in self.tests.iter().enumerate() {
             progress(references.len() + done);
             truths.extend(test.truth(squares, &mut problems));
@@ -115,6 +111,23 @@ impl Dataset {
 }
 
 impl Test {
+    fn good(file: PathBuf) -> Self {
+        Test {
+            file,
+            is_bad: false,
+            mask: None,
+        }
+    }
+
+    fn bad(file: PathBuf, mask: Option<PathBuf>) -> Self {
+        Test {
+            file,
+            is_bad: true,
+            mask,
+        }
+    }
+
+    /// Reads the picture and its mask. `None` where there is a problem.
     fn truth(&self, squares: bool, problems: &mut Problems) -> Option<Truth> {
         let picture = readable(&self.file, problems);
         let mask = self
@@ -122,50 +135,51 @@ impl Test {
             .as_ref()
             .map(|file| (file, readable(file, problems)));
         let picture = picture?;
-        let size = (picture.width(), picture.height());
-        let whole = Area::whole(size.0, size.1);
-        let Area {
-            x: left,
-            y: top,
-            w: width,
-            h: height,
-        } = if squares {
-            whole.middle_square()
-        } else {
-            whole
+        let whole = Area::whole(picture.width(), picture.height());
+        let seen = match squares {
+            true => whole.middle_square(),
+            false => whole,
         };
-        let Some((file, mask)) = mask else {
-            return Some(Truth {
-                width,
-                height,
-                regions: Regions::none(width * height),
-            });
+        let regions = match mask {
+            None => Regions::none(seen.w * seen.h),
+            Some((file, mask)) => {
+                let mask = mask?;
+                if let Err(words) = check(&mask, &picture, &self.file) {
+                    problems.note(file.display(), words);
+                    return None;
+                }
+                Regions::of(&defect_pixels(&mask, seen), seen.w)
+            }
         };
-        let mask = mask?;
-        if let Err(words) = check(&mask, size, &self.file) {
-            problems.note(file.display(), words);
-            return None;
-        }
-        let is_bad = |at: usize| {
-            mask.rgb()[3 * at..3 * at + 3]
-                .iter()
-                .any(|value| *value != 0)
-        };
-        let row = |row: usize| (row * size.0 + left..row * size.0 + left + width).map(is_bad);
-        let inside: Vec<bool> = (top..top + height).flat_map(row).collect();
         Some(Truth {
-            width,
-            height,
-            regions: Regions::of(&inside, width),
+            width: seen.w,
+            height: seen.h,
+            regions,
         })
     }
 }
 
-/// Can it be the mask of the bad part in `file`, a picture of `width` x `height` pixels?
-fn check(mask: &Picture, (width, height): (usize, usize), file: &Path) -> Result<(), String> {
-    let (file, have) = (file.display(), (mask.width(), mask.height()));
-    if have != (width, height) {
-        let (w, h) = have;
+/// True for each pixel of a defect inside of `area`, row-major.
+fn defect_pixels(mask: &Picture, area: Area) -> Vec<bool> {
+    let mut pixels = Vec::with_capacity(area.w * area.h);
+    for row in area.y..area.y + area.h {
+        let first = 3 * (row * mask.width() + area.x);
+        let line = &mask.rgb()[first..first + 3 * area.w];
+        for pixel in line.chunks_exact(3) {
+            pixels.push(pixel != [0; 3]);
+        }
+    }
+    pixels
+}
+
+/// Refuses what cannot be the mask of `picture`, a bad part in `file`.
+fn check(mask: &Picture, picture: &Picture, file: &Path) -> Result<(), String> {
+    let file = file.display();
+    let width = picture.width();
+    let height = picture.height();
+    if (mask.width(), mask.height()) != (width, height) {
+        let w = mask.width();
+        let h = mask.height();
         return Err(format!(
             "a mask of {w} x {h} pixels, but {file} has {width} x {height}; give one of its size"
         ));
@@ -178,6 +192,11 @@ fn check(mask: &Picture, (width, height): (usize, usize), file: &Path) -> Result
     Ok(())
 }
 
+fn mask_of(masks: &Path, defect: &OsStr, file: &Path) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    masks.join(defect).join(format!("{stem}_mask.png"))
+}
+
 fn listed(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
     image_file::list(folder).unwrap_or_else(|error| {
         problems.add(chain(&error));
@@ -186,13 +205,14 @@ fn listed(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
 }
 
 /// The names of the folders beside `good`.
-fn defects(folder: &Path, problems: &mut Problems) -> Vec<std::ffi::OsString> {
-    // A folder that cannot be read was told with its `good`.
+fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
+    // A folder that cannot be read was reported with its `good`.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries
+    let mut names: Vec<_> = entries
         .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name());
-    let mut names: Vec<_> = folders.filter(|name| name != "good").collect();
+        .map(|entry| entry.file_name())
+        .filter(|name| name != "good")
+        .collect();
     names.sort();
     if names.is_empty() {
         problems.note(

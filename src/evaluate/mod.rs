@@ -1,6 +1,8 @@
-//! Layer 4: how well a model tells good from bad on a labelled data set. Pure but for [`dataset`], which reads files.
+//! Measures of how well a model tells good from bad on a labelled data set. Pure but for [`dataset`],
+//! which reads files.
 //!
-//! [`dataset`] says what is true, [`regions`] where in a picture, [`ranking`] how far the scores agree with it.
+//! [`dataset`] says what is true, [`regions`] where in a picture, [`ranking`] how far the scores agree
+//! with it.
 
 pub mod dataset;
 pub mod ranking;
@@ -8,26 +10,27 @@ pub mod regions;
 
 use rand::{SeedableRng, rngs::StdRng};
 
-/// `shots` of `count` references, as indices from 0, all different, in no order: what the seed draws (`rand` 0.9's
-/// `StdRng` seeded by `seed_from_u64`, `seq::index::sample`). The same on every machine for one version of `rand`.
+/// `count` of `all` references, as indices from 0, all different, in no order: the draw of the seed
+/// (`rand` 0.9's `StdRng` seeded by `seed_from_u64`, `seq::index::sample`). The same on every machine
+/// for one version of `rand`.
 ///
 /// # Panics
-/// When `shots` is more than `count`: the caller's limit.
-pub fn draw(count: usize, shots: usize, seed: u64) -> Vec<usize> {
-    rand::seq::index::sample(&mut StdRng::seed_from_u64(seed), count, shots).into_vec()
+/// When `count` is more than `all`: the caller's limit.
+pub fn draw(all: usize, count: usize, seed: u64) -> Vec<usize> {
+    let mut random = StdRng::seed_from_u64(seed);
+    rand::seq::index::sample(&mut random, all, count).into_vec()
 }
 
-/// Mean and sample standard deviation (n - 1); no deviation of one value, nothing of none.
+/// Mean and sample standard deviation (n - 1). `None` without values; no deviation of one value.
 pub fn mean_and_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
+    if values.is_empty() {
+        return None;
+    }
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (!values.is_empty()).then(|| {
-        (
-            mean,
-            (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()),
-        )
-    })
+    let std = (squares / (n - 1.0)).sqrt();
+    Some((mean, (values.len() > 1).then_some(std)))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! Exact measures of scores against labels, over every distinct threshold: AUROC, average precision, F1-max, AUPRO.
+//! Exact measures of scores against labels, over every distinct threshold: AUROC, average precision,
+//! F1-max, AUPRO.
 //!
-//! A sample (a picture, or a pixel) is good, or bad and part of a region. Scores are kept as 32-bit keys in the order
-//! of the scores, so that sorting in place is all the work and loses nothing. Memory: 4 bytes a good sample, 8 a bad
-//! one, 8 a region. 1,000 pictures of 512 x 512 pixels (262 million) are 1.2 GB when a tenth is bad; the bound is 8
-//! bytes a pixel, 2.1 GB, when everything is.
+//! A sample (a picture, or a pixel) is good, or bad and part of a region. Scores are kept as 32-bit keys
+//! in the order of the scores, so that sorting in place is all the work and loses nothing. Memory: 4
+//! bytes a good sample, 8 a bad one, 8 a region. 1,000 pictures of 512 x 512 pixels (262 million) are
+//! 1.2 GB when a tenth is bad; the bound is 8 bytes a pixel, 2.1 GB, when everything is.
 
 use super::regions::Regions;
 
@@ -13,21 +14,23 @@ pub struct Scores {
     good: Vec<u32>,
     /// Key and region.
     bad: Vec<(u32, u32)>,
-    /// Regions so far; they are numbered from 0.
+    /// Number of regions so far; they are numbered from 0.
     regions: u32,
 }
 
-/// The same, sorted.
+/// Labelled scores, sorted.
 #[derive(Debug)]
 pub struct Ranking {
-    /// Highest first, both.
+    /// Keys, highest first.
     good: Vec<u32>,
+    /// Keys and regions, highest first.
     bad: Vec<(u32, u32)>,
-    /// What one sample of a region adds to the mean overlap: one over its size and over the number of regions.
+    /// Weight of one sample of each region in the mean overlap: one over its size and over the number
+    /// of regions.
     weights: Vec<f64>,
 }
 
-/// What scores as high as a threshold or higher.
+/// The samples that score as high as a threshold or higher.
 #[derive(Default, Clone, Copy)]
 struct Level {
     good: usize,
@@ -37,7 +40,7 @@ struct Level {
 }
 
 impl Scores {
-    /// Memory for as many samples, so that none is wasted in growing.
+    /// Room for this many samples, so that none is wasted in growing.
     pub fn with_capacity(good: usize, bad: usize) -> Self {
         Scores {
             good: Vec::with_capacity(good),
@@ -46,18 +49,19 @@ impl Scores {
         }
     }
 
-    /// A good sample. Its score must be finite, as all scores and maps are; NaN would rank above everything.
+    /// Adds a good sample. Its score must be finite, as all scores and maps are; NaN would rank above
+    /// everything.
     pub fn good(&mut self, score: f32) {
         self.good.push(key(score));
     }
 
-    /// A bad sample that is a region by itself, such as a picture. Its score must be finite.
+    /// Adds a bad sample that is a region by itself, such as a picture. Its score must be finite.
     pub fn bad(&mut self, score: f32) {
         self.bad.push((key(score), self.regions));
         self.regions += 1;
     }
 
-    /// A picture's pixels, row-major, as many as `regions` says. Their scores must be finite.
+    /// Adds a picture's pixels, row-major, as many as `regions` says. Their scores must be finite.
     pub fn picture(&mut self, scores: &[f32], regions: &Regions) {
         debug_assert_eq!(scores.len(), regions.pixels());
         for (&score, region) in scores.iter().zip(regions.labels()) {
@@ -74,12 +78,14 @@ impl Scores {
         self.good.sort_unstable_by(|a, b| b.cmp(a));
         self.bad.sort_unstable_by(|a, b| b.cmp(a));
         let mut weights = vec![0.0; self.regions as usize];
-        self.bad
-            .iter()
-            .for_each(|(_, region)| weights[*region as usize] += 1.0);
-        weights
-            .iter_mut()
-            .for_each(|size| *size = 1.0 / (*size * f64::from(self.regions)));
+        for (_, region) in &self.bad {
+            weights[*region as usize] += 1.0;
+        }
+        let regions = f64::from(self.regions);
+        for weight in &mut weights {
+            let size = *weight;
+            *weight = 1.0 / (size * regions);
+        }
         Ranking {
             good: self.good,
             bad: self.bad,
@@ -88,7 +94,7 @@ impl Scores {
     }
 }
 
-/// Keys are in the order of finite scores and equal where these are: the two zeros have one.
+/// A number in the order of finite scores, and equal where these are: the two zeros have one.
 fn key(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     if bits >> 31 == 1 {
@@ -99,75 +105,103 @@ fn key(score: f32) -> u32 {
 }
 
 impl Ranking {
-    /// Area under the ROC curve: the share of (bad, good) pairs in which the bad one scores higher, ties counting half
-    /// (Mann-Whitney; scikit-learn's `roc_auc_score`). Nothing without good or without bad samples.
+    /// Area under the ROC curve: the share of (bad, good) pairs in which the bad one scores higher,
+    /// ties counting half (Mann-Whitney; scikit-learn's `roc_auc_score`). `None` without good or
+    /// without bad samples.
     pub fn auroc(&self) -> Option<f64> {
         let pairs = self.good.len() as f64 * self.bad.len() as f64;
-        let (area, _) = self
-            .levels()
-            .fold((0.0, Level::default()), |(area, last), level| {
-                let step = (level.good - last.good) as f64 * (last.bad + level.bad) as f64 / 2.0;
-                (area + step, level)
-            });
+        let mut area = 0.0;
+        let mut last = Level::default();
+        for level in self.levels() {
+            let width = (level.good - last.good) as f64;
+            area += width * (last.bad + level.bad) as f64 / 2.0;
+            last = level;
+        }
         (pairs > 0.0).then(|| area / pairs)
     }
 
-    /// Average precision: the sum of `(R_n - R_(n-1)) P_n` over the distinct thresholds, without interpolation
-    /// (scikit-learn's `average_precision_score`). Nothing without bad samples.
+    /// Average precision: the sum of `(R_n - R_(n-1)) P_n` over the distinct thresholds, without
+    /// interpolation (scikit-learn's `average_precision_score`). `None` without bad samples.
     pub fn average_precision(&self) -> Option<f64> {
         let all = self.bad.len() as f64;
-        let (sum, _) = self.levels().fold((0.0, 0), |(sum, last), level| {
+        let mut sum = 0.0;
+        let mut last = 0;
+        for level in self.levels() {
             let precision = level.bad as f64 / (level.good + level.bad) as f64;
-            (sum + (level.bad - last) as f64 / all * precision, level.bad)
-        });
+            sum += (level.bad - last) as f64 / all * precision;
+            last = level.bad;
+        }
         (all > 0.0).then_some(sum)
     }
 
-    /// The highest F1 of all distinct thresholds, `2 TP / (2 TP + FP + FN)`. Nothing without bad samples.
+    /// The highest F1 of all distinct thresholds, `2 TP / (2 TP + FP + FN)`. `None` without bad
+    /// samples.
     pub fn f1_max(&self) -> Option<f64> {
-        let f1 = |level: Level| {
-            2.0 * level.bad as f64 / (level.good + level.bad + self.bad.len()) as f64
-        };
-        (!self.bad.is_empty()).then(|| self.levels().map(f1).fold(0.0, f64::max))
+        if self.bad.is_empty() {
+            return None;
+        }
+        let mut highest = 0.0f64;
+        for level in self.levels() {
+            let all = level.good + level.bad + self.bad.len();
+            highest = highest.max(2.0 * level.bad as f64 / all as f64);
+        }
+        Some(highest)
     }
 
-    /// Area under the per-region overlap (Bergmann et al., IJCV 2021): the mean over the regions of the share found
-    /// against the share of all good pixels (of all pictures together) found with them, from 0 to `limit` of the
-    /// latter, over `limit`; straight between thresholds, at the limit too. anomalib 2.7's `AUPRO`, whose limit is 0.3
-    /// and whose regions are eight-connected. Nothing without good or without bad samples.
+    /// Area under the per-region overlap (Bergmann et al., IJCV 2021): the mean over the regions of the
+    /// share found against the share of all good pixels (of all pictures together) found with them,
+    /// from 0 to `limit` of the latter, over `limit`; straight between thresholds, at the limit too.
+    /// anomalib 2.7's `AUPRO`, whose limit is 0.3 and whose regions are eight-connected. `None` without
+    /// good or without bad samples.
     pub fn aupro(&self, limit: f64) -> Option<f64> {
+        if self.good.is_empty() || self.bad.is_empty() {
+            return None;
+        }
         let all_good = self.good.len() as f64;
-        let (mut area, mut last) = (0.0, (0.0, 0.0));
-        for level in self.levels().filter(|_| all_good > 0.0) {
-            let (rate, overlap) = (level.good as f64 / all_good, level.overlap);
+        let mut area = 0.0;
+        let mut last_rate = 0.0;
+        let mut last_overlap = 0.0;
+        for level in self.levels() {
+            let rate = level.good as f64 / all_good;
             let end = rate.min(limit);
-            if end > last.0 {
-                let at_end = last.1 + (overlap - last.1) * (end - last.0) / (rate - last.0);
-                area += (end - last.0) * (last.1 + at_end) / 2.0;
+            if end > last_rate {
+                let step = end - last_rate;
+                let slope = (level.overlap - last_overlap) * step / (rate - last_rate);
+                let at_end = last_overlap + slope;
+                area += step * (last_overlap + at_end) / 2.0;
             }
             if rate > limit {
                 break;
             }
-            last = (rate, overlap);
+            last_rate = rate;
+            last_overlap = level.overlap;
         }
-        (all_good > 0.0 && !self.bad.is_empty()).then(|| area / limit)
+        Some(area / limit)
     }
 
     /// One level for each distinct score, from the highest.
     fn levels(&self) -> impl Iterator<Item = Level> + '_ {
         let mut level = Level::default();
         std::iter::from_fn(move || {
-            let bad = |at: usize| self.bad.get(at).map(|(key, _)| *key);
-            let key = bad(level.bad).max(self.good.get(level.good).copied())?;
+            let key = self.next_key(&level)?;
             while self.good.get(level.good) == Some(&key) {
                 level.good += 1;
             }
-            while bad(level.bad) == Some(key) {
-                level.overlap += self.weights[self.bad[level.bad].1 as usize];
+            while let Some((bad, region)) = self.bad.get(level.bad)
+                && *bad == key
+            {
+                level.overlap += self.weights[*region as usize];
                 level.bad += 1;
             }
             Some(level)
         })
+    }
+
+    /// The highest score below a level.
+    fn next_key(&self, level: &Level) -> Option<u32> {
+        let good = self.good.get(level.good).copied();
+        let bad = self.bad.get(level.bad).map(|(key, _)| *key);
+        good.max(bad)
     }
 }
 

@@ -1,27 +1,33 @@
-//! The connected regions of a mask, kept as runs of pixels: a few bytes a row instead of a label a pixel.
+//! The connected regions of a mask, kept as runs of pixels: a few bytes a row instead of a label a
+//! pixel.
 //!
-//! Our own labelling: the runs are what has to be kept anyway, and joining those of neighbouring rows (a union-find over
-//! runs) is less code than making them of the label picture that an imaging library gives.
+//! Our own labelling: the runs are what has to be kept anyway, and joining those of neighbouring rows (a
+//! union-find over runs) is less code than making them of the label picture that an imaging library
+//! gives.
 
-/// Pixels `start..end` of one row of a defect, counted row-major from 0; a picture has 200 million at most.
+use std::ops::Range;
+
+/// Pixels `start..end` of one row of a defect, counted row-major from 0; a picture has 200 million at
+/// most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
+struct PixelRun {
     start: u32,
     end: u32,
     region: u32,
 }
 
-/// The regions of one picture: eight-connected, as OpenCV's `connectedComponents` and so anomalib's AUPRO has them.
+/// The regions of one picture: eight-connected, as OpenCV's `connectedComponents` and so anomalib's
+/// AUPRO has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Regions {
     pixels: usize,
-    /// In order.
-    runs: Vec<Run>,
+    /// Runs in the order of their pixels.
+    runs: Vec<PixelRun>,
     count: u32,
 }
 
 impl Regions {
-    /// Of a good picture.
+    /// The regions of a good picture: none.
     pub fn none(pixels: usize) -> Self {
         Regions {
             pixels,
@@ -30,60 +36,36 @@ impl Regions {
         }
     }
 
-    /// Of a mask of rows of `width` pixels, at least one; true is defect.
+    /// The regions of a mask of rows of `width` pixels, at least one; true is defect.
     pub fn of(mask: &[bool], width: usize) -> Self {
-        let (mut runs, mut joined): (Vec<Run>, Joined) = (vec![], Joined(vec![]));
-        let (mut pixel, mut above) = (0, 0..0);
-        let row = width as u32;
-        for line in mask.chunks(width) {
-            let first = runs.len();
+        let mut labelling = Labelling::default();
+        let mut above = 0..0;
+        for (row, line) in mask.chunks(width).enumerate() {
+            let first = labelling.runs.len();
+            let mut start = (row * width) as u32;
             for same in line.chunk_by(PartialEq::eq) {
-                let (start, end) = (pixel, pixel + same.len() as u32);
-                pixel = end;
-                if !same[0] {
-                    continue;
+                let end = start + same.len() as u32;
+                if same[0] {
+                    labelling.add(start..end, &mut above, width as u32);
                 }
-                let this = joined.add();
-                runs.push(Run {
-                    start,
-                    end,
-                    region: this,
-                });
-                // Those that end left of this one are left of all that follow; corners touch.
-                while above.start < above.end && runs[above.start].end + row < start {
-                    above.start += 1;
-                }
-                let touching = above
-                    .clone()
-                    .take_while(|other| runs[*other].start + row <= end);
-                touching.for_each(|other| joined.join(this, other as u32));
+                start = end;
             }
-            above = first..runs.len();
+            above = first..labelling.runs.len();
         }
-        let mut count = 0;
-        for index in 0..runs.len() {
-            // The root is the first run of its region.
-            let root = joined.root(index as u32) as usize;
-            runs[index].region = if root < index {
-                runs[root].region
-            } else {
-                count
-            };
-            count += u32::from(root == index);
-        }
+        let count = labelling.number();
         Regions {
             pixels: mask.len(),
-            runs,
+            runs: labelling.runs,
             count,
         }
     }
 
-    /// Of the picture.
+    /// Number of pixels of the picture.
     pub fn pixels(&self) -> usize {
         self.pixels
     }
 
-    /// How many pixels lie in regions.
+    /// Number of pixels in regions.
     pub fn bad_pixels(&self) -> usize {
         self.runs
             .iter()
@@ -91,7 +73,7 @@ impl Regions {
             .sum()
     }
 
-    /// How many regions; they are numbered from 0.
+    /// Number of regions; they are numbered from 0.
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -108,13 +90,58 @@ impl Regions {
     }
 }
 
-/// Sets of runs: each points at one of its set with a lower or the same number, the root at itself.
-struct Joined(Vec<u32>);
+/// Runs so far, and which of them touch.
+#[derive(Default)]
+struct Labelling {
+    runs: Vec<PixelRun>,
+    sets: RunSets,
+}
 
-impl Joined {
+impl Labelling {
+    /// Adds a run, and joins it with those of the row above that touch it. `above` loses those that
+    /// end left of it.
+    fn add(&mut self, pixels: Range<u32>, above: &mut Range<usize>, width: u32) {
+        let Range { start, end } = pixels;
+        let region = self.sets.add();
+        self.runs.push(PixelRun { start, end, region });
+        // Those that end left of this one are left of all that follow; corners touch.
+        while above.start < above.end && self.runs[above.start].end + width < start {
+            above.start += 1;
+        }
+        for other in above.clone() {
+            if self.runs[other].start + width > end {
+                break;
+            }
+            self.sets.join(region, other as u32);
+        }
+    }
+
+    /// Numbers the regions from 0, and returns how many there are.
+    fn number(&mut self) -> u32 {
+        let mut count = 0;
+        for index in 0..self.runs.len() {
+            // The root is the first run of its region.
+            let root = self.sets.root(index as u32) as usize;
+            self.runs[index].region = if root < index {
+                self.runs[root].region
+            } else {
+                count += 1;
+                count - 1
+            };
+        }
+        count
+    }
+}
+
+/// Sets of runs: each points at one of its set with a lower or the same number, the root at itself.
+#[derive(Default)]
+struct RunSets(Vec<u32>);
+
+impl RunSets {
     fn add(&mut self) -> u32 {
-        self.0.push(self.0.len() as u32);
-        self.0.len() as u32 - 1
+        let run = self.0.len() as u32;
+        self.0.push(run);
+        run
     }
 
     fn root(&mut self, mut run: u32) -> u32 {
@@ -127,7 +154,8 @@ impl Joined {
     }
 
     fn join(&mut self, a: u32, b: u32) {
-        let (a, b) = (self.root(a), self.root(b));
+        let a = self.root(a);
+        let b = self.root(b);
         self.0[a.max(b) as usize] = a.min(b);
     }
 }

@@ -222,7 +222,7 @@ impl InspectStage {
         let pictures: Vec<Arc<Picture>> =
             good.iter().map(|open| open.frame.picture.clone()).collect();
         let pictures: Vec<&Picture> = pictures.iter().map(|picture| &**picture).collect();
-        let judged = match self.active.inspector.judge_all(&pictures) {
+        let judged = match self.active.inspector.inspect_all(&pictures) {
             Ok(judged) => judged,
             Err(error) => {
                 let words = chain(&error);

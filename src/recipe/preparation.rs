@@ -1,4 +1,4 @@
-//! Everything that judges needs an inspector: the engine is opened, and given the references.
+//! An inspector is prepared: the engine is opened, and the references are encoded.
 //!
 //! ```text
 //! words --text tower--> prototypes, tower closed --> vision engine (a new plan: compared with the CPU)
@@ -22,7 +22,7 @@ use crate::winclip::{Inspector, Recipe, prompts};
 use ndarray::Array2;
 use std::path::PathBuf;
 
-/// Everything that a recipe needs to become an inspector.
+/// The parts that make an inspector of a recipe.
 pub struct Preparation<'a> {
     /// The imported model that encodes pictures and words.
     pub model: &'a ModelFolder,
@@ -74,7 +74,7 @@ impl Preparation<'_> {
     /// As those of [`Preparation::inspector`], without the references'.
     pub fn inspector_without_references(&self) -> Result<Inspector, Failure> {
         let engine = self.engine().map_err(|error| self.failure(error, &[]))?;
-        let inspector = Inspector::untaught(
+        let inspector = Inspector::without_references(
             self.recipe,
             &self.model.spec,
             self.plan,
@@ -133,7 +133,11 @@ impl Preparation<'_> {
         match self.model.spec.text {
             Some(_) => {
                 let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
-                Ok(prompts::taught(self.recipe, &self.model.spec, &mut text)?)
+                Ok(prompts::prototypes(
+                    self.recipe,
+                    &self.model.spec,
+                    &mut text,
+                )?)
             }
             None => Ok(None),
         }

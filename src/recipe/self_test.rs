@@ -173,7 +173,7 @@ impl TestPicture {
 }
 
 fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, InspectError> {
-    let regions = inspector.judge(picture)?;
+    let regions = inspector.inspect(picture)?;
     Ok(regions.into_iter().map(|region| region.score).collect())
 }
 

@@ -1,4 +1,4 @@
-//! What good parts look like: unit features of the references, and the distance to the nearest of them.
+//! The gallery of good parts: unit features of the references, and the distance to the nearest of them.
 
 use super::vectors::unit_rows;
 use crate::engine::EngineError;
@@ -13,7 +13,7 @@ pub struct Gallery {
 }
 
 impl Gallery {
-    /// From the raw features of each reference, all of one shape.
+    /// A gallery of the raw features of each reference, all of one shape.
     pub fn new(references: &[ArrayView2<f32>]) -> Self {
         let rows_each = references.first().map_or(0, ArrayView2::nrows);
         let all = ndarray::concatenate(Axis(0), references)
@@ -29,8 +29,8 @@ impl Gallery {
         self.rows.view()
     }
 
-    /// `min over r of (1 - <q, r>) / 2` for each row q of `queries` `[Q, D]` (WinCLIP, equation 5): 0 for a match,
-    /// 1 for the opposite. `but` leaves one reference out.
+    /// `min over r of (1 - <q, r>) / 2` for each row q of `queries` `[Q, D]` (WinCLIP, equation 5): 0
+    /// for a match, 1 for the opposite. The reference `left_out` is not compared with.
     ///
     /// # Errors
     /// When the engine fails.
@@ -38,22 +38,28 @@ impl Gallery {
         &self,
         nearest: &mut dyn Nearest,
         queries: ArrayView2<f32>,
-        but: Option<usize>,
+        left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
+        let queries = unit_rows(queries);
         let similarities =
-            nearest.similarities(unit_rows(queries).view(), self.rows.view(), self.rows_each)?;
-        let highest = |row: ArrayView1<f32>| {
-            let others = row
-                .iter()
-                .enumerate()
-                .filter(|(reference, _)| Some(*reference) != but);
-            others.fold(f32::NEG_INFINITY, |highest, (_, similarity)| {
-                highest.max(*similarity)
-            })
-        };
-        let distance = |row| ((1.0 - highest(row)) / 2.0).clamp(0.0, 1.0);
-        Ok(similarities.rows().into_iter().map(distance).collect())
+            nearest.similarities(queries.view(), self.rows.view(), self.rows_each)?;
+        let distances = similarities.rows().into_iter().map(|row| {
+            let similarity = highest(row, left_out);
+            ((1.0 - similarity) / 2.0).clamp(0.0, 1.0)
+        });
+        Ok(distances.collect())
     }
+}
+
+/// The highest similarity to any reference but `left_out`.
+fn highest(similarities: ArrayView1<f32>, left_out: Option<usize>) -> f32 {
+    let mut highest = f32::NEG_INFINITY;
+    for (reference, similarity) in similarities.iter().enumerate() {
+        if Some(reference) != left_out {
+            highest = highest.max(*similarity);
+        }
+    }
+    highest
 }
 
 #[cfg(test)]
@@ -61,10 +67,10 @@ pub mod tests {
     use super::*;
     use ndarray::array;
 
-    /// By the definition, for tests of what stands around it.
-    pub struct Plain;
+    /// Compares by the definition, for tests of the code around it.
+    pub struct PlainNearest;
 
-    impl Nearest for Plain {
+    impl Nearest for PlainNearest {
         fn similarities(
             &mut self,
             queries: ArrayView2<f32>,
@@ -83,10 +89,11 @@ pub mod tests {
 
     #[test]
     fn a_match_is_zero_the_opposite_is_one_and_one_reference_can_be_left_out() {
-        let (a, b) = (array![[2.0, 0.0]], array![[0.0, 3.0]]);
+        let a = array![[2.0, 0.0]];
+        let b = array![[0.0, 3.0]];
         let distances = |gallery: &Gallery, queries: Array2<f32>, but| {
             gallery
-                .distances(&mut Plain, queries.view(), but)
+                .distances(&mut PlainNearest, queries.view(), but)
                 .expect("plain arithmetic")
         };
         let gallery = Gallery::new(&[a.view(), b.view()]);

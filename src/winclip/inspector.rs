@@ -1,102 +1,66 @@
-//! The inspector: an encoder and the regions of one recipe. Pictures in, judgements out.
+//! The inspector: an encoder and the regions of one recipe. Pictures in, scores and maps out.
+//!
+//! Two ways lead from a picture to its scores. Every engine can encode: pixels are made on the
+//! processor, go through the encoder, and `scorer` compares the features. An engine with a
+//! [`DeviceScorer`](crate::engine::device_scorer::DeviceScorer) gets the pictures as they are and
+//! returns partial scores. Both ways end in [`RegionInspector::combine`].
 
-use super::field::RegionInspector;
+pub use super::outcome::{Detailed, InspectError, RegionScore};
 use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
+use super::region::{RegionCrops, RegionInspector, RegionPixels};
 use super::scorer::Scorer;
-use crate::base::problems::Problems;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
-use crate::engine::device_scorer::{CropRequest, CropTransform, Paint, PartialScores, Stages};
-use crate::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels};
+use crate::engine::device_scorer::{CropRequest, Paint, PartialScores, StageTimings};
+use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
 use crate::model::ModelSpec;
 use ndarray::Array2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The algorithm's word on one region of a picture. Score and map are finite.
-#[derive(Debug, Clone)]
-pub struct RegionScore {
-    /// Nothing where the recipe names no regions.
-    pub region: Option<Arc<str>>,
-    pub score: f32,
-    pub map: Map,
-    /// The part of the picture that the map covers.
-    pub area: Area,
-    /// Of all regions: they are looked at together.
-    pub pixels_took: Duration,
-    /// Of all regions: they go through the encoder together.
-    pub encode_took: Duration,
-    /// The region's own.
-    pub score_took: Duration,
-}
-
-/// A judgement with what it was made from; of several looks, the whole's.
-#[derive(Debug)]
-pub struct Detailed {
-    pub judgement: RegionScore,
-    pub pixels: Pixels,
-    pub features: Features,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    #[error("{0}")]
-    Recipe(#[from] Problems),
-    #[error(transparent)]
-    Picture(#[from] PixelError),
-    /// `index` counts the references from 0.
-    #[error("reference {index}: {error}")]
-    Reference { index: usize, error: PixelError },
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
+/// Results of several pictures, in order; an error for each picture that does not fit the recipe.
+type Scored = Vec<Result<Vec<RegionScore>, PixelError>>;
 
 /// Features of one picture, region by region.
 #[derive(Debug, Clone)]
-pub struct RegionFeatures(Vec<View>);
+pub struct RegionFeatures(Vec<EncodedRegion>);
 
 /// Features of one region of a picture.
 #[derive(Debug, Clone)]
-struct View {
+struct EncodedRegion {
     area: Area,
-    /// One for each look: the whole, then the tiles.
-    features: Vec<Features>,
+    /// One for each crop: the whole, then the tiles.
+    crops: Vec<Features>,
 }
 
-/// What is looked at of a region: pixels of each look, and where they lie together.
-type RegionPixels = (Vec<Pixels>, Area);
-
-/// How each look of a region is framed, and what they show together.
-type RegionCrops = (Vec<CropTransform>, Area);
-
-/// One shot for each look of a picture; lessons are counted in the same order.
-fn shots<'a>(
+/// One request for each crop of a picture. Reference banks are counted in the same order.
+fn crop_requests<'a>(
     picture: &'a Picture,
-    framed: &'a [RegionCrops],
+    regions: &'a [RegionCrops],
 ) -> impl Iterator<Item = CropRequest<'a>> {
-    let framings = framed.iter().flat_map(|(framings, _)| framings);
-    framings
+    let transforms = regions.iter().flat_map(|region| &region.transforms);
+    transforms
         .enumerate()
-        .map(move |(lesson, framing)| CropRequest {
+        .map(move |(references, transform)| CropRequest {
             picture,
-            framing: *framing,
-            lesson,
+            transform: *transform,
+            references,
         })
 }
 
-/// The judgement of one region from its pieces, made on the engine's device in `took`.
-fn concluded(
-    field: &RegionInspector,
-    pieces: Vec<PartialScores>,
+/// The result of one region from its partial scores, which the engine's device made in `took`.
+fn combined(
+    region: &RegionInspector,
+    parts: Vec<PartialScores>,
     area: Area,
     took: Duration,
 ) -> RegionScore {
     let started = Instant::now();
-    let (score, map) = field.conclude(pieces, area);
+    let (score, map) = region.combine(parts, area);
     RegionScore {
-        region: field.name.clone(),
+        region: region.name.clone(),
         score,
         map,
         area,
@@ -106,28 +70,28 @@ fn concluded(
     }
 }
 
-/// Judges pictures by one recipe. The thread that owns it owns it for life.
+/// Inspects pictures by one recipe. The thread that owns an inspector owns it for life.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
     parameters: Parameters,
     /// Window scales of the language map.
     scales: Vec<usize>,
-    /// One for each region.
-    fields: Vec<RegionInspector>,
+    regions: Vec<RegionInspector>,
     references: Vec<RegionFeatures>,
     /// Raw text prototypes `[2, E]` (normal, anomalous).
     prototypes: Option<Array2<f32>>,
 }
 
 impl Inspector {
-    /// Encodes the references. `plan` is what `encoder` was opened with (a superset of the recipe's own is fine);
-    /// `prototypes` are those of [`prompts::taught`], needed for models with text; `progress` hears how many references
-    /// of how many are done.
+    /// An inspector that has encoded the references. `plan` is what `encoder` was opened with (a
+    /// superset of the recipe's own is fine); `prototypes` are those of [`prompts::prototypes`],
+    /// needed for models with text; `progress` hears how many references of how many are done.
     ///
-    /// [`prompts::taught`]: super::prompts::taught
+    /// [`prompts::prototypes`]: super::prompts::prototypes
     ///
     /// # Errors
-    /// When the recipe does not fit the model, a reference does not fit the recipe, or the engine fails.
+    /// When the recipe does not fit the model, a reference does not fit the recipe, or the engine
+    /// fails.
     pub fn prepare(
         recipe: &Recipe,
         spec: &ModelSpec,
@@ -138,41 +102,39 @@ impl Inspector {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, InspectError> {
         recipe.encode_plan(spec, !references.is_empty())?;
-        let mut inspector = Self::untaught(recipe, spec, plan, encoder, prototypes)?;
+        let mut inspector = Self::without_references(recipe, spec, plan, encoder, prototypes)?;
         let mut features = Vec::with_capacity(references.len());
         for (index, reference) in references.iter().enumerate() {
             progress(index, references.len());
-            features.push(inspector.encode(reference).map_err(|error| match error {
-                InspectError::Picture(error) => InspectError::Reference { index, error },
-                other => other,
-            })?);
+            let encoded = inspector.encode(reference);
+            features.push(encoded.map_err(|error| error.of_reference(index))?);
         }
         progress(references.len(), references.len());
-        inspector.teach(features)?;
+        inspector.set_references(features)?;
         Ok(inspector)
     }
 
-    /// An engine that captures its work does so for each number of pictures at once: now, at a picture of the camera's
-    /// size, instead of at the first parts.
+    /// Inspects a picture of the camera's size as often as needed: an engine that captures its work
+    /// does so for each number of pictures at once, now instead of at the first parts.
     ///
     /// # Errors
     /// When the engine fails.
     pub fn warm(&mut self, picture: &Picture, together: usize) -> Result<(), EngineError> {
         if self.scores_on_device() {
-            let pictures = vec![picture.clone(); together];
+            let pictures = vec![picture; together];
             for count in 1..=together {
-                self.judge_all(&pictures[..count].iter().collect::<Vec<_>>())?;
+                self.inspect_all(&pictures[..count])?;
             }
         }
         Ok(())
     }
 
-    /// Without references so far: a model with text judges by words, one without finds nothing anomalous. For the
-    /// arguments see [`Inspector::prepare`].
+    /// An inspector without references so far: a model with text compares with words, one without
+    /// finds nothing anomalous. For the arguments see [`Inspector::prepare`].
     ///
     /// # Errors
     /// When a model with text comes without prototypes.
-    pub fn untaught(
+    pub fn without_references(
         recipe: &Recipe,
         spec: &ModelSpec,
         plan: &EncodePlan,
@@ -183,369 +145,400 @@ impl Inspector {
             let words = "this model compares with words, and no prototypes were made of them";
             return Err(EngineError::Plan(words.to_owned()).into());
         }
+        let regions = recipe
+            .regions
+            .iter()
+            .map(|region| RegionInspector::new(region, recipe, plan.side, spec))
+            .collect();
         let mut inspector = Inspector {
             encoder,
             parameters: recipe.parameters(spec),
             scales: recipe.scales.clone(),
-            fields: recipe
-                .regions
-                .iter()
-                .map(|region| RegionInspector::new(region, recipe, plan.side, spec))
-                .collect(),
+            regions,
             references: vec![],
             prototypes,
         };
-        inspector.teach(vec![])?;
+        inspector.set_references(vec![])?;
         Ok(inspector)
     }
 
-    /// From now on it compares with these, from its own [`Inspector::encode`], and with no others.
+    /// Replaces the references by these, from its own [`Inspector::encode`].
     ///
     /// # Errors
     /// When the engine's device has no room for them.
-    pub fn teach(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
-        let prototypes = self.prototypes.as_ref().map(|p| p.view());
-        let scorer = |features: &[Features], cells| {
-            Scorer::new(
-                self.parameters.clone(),
-                &self.scales,
-                prototypes,
-                features,
-                cells,
-            )
-        };
-        for (i, field) in self.fields.iter_mut().enumerate() {
+    pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
+        for (index, region) in self.regions.iter_mut().enumerate() {
             let of_region: Vec<&[Features]> = references
                 .iter()
-                .map(|views| views.0[i].features.as_slice())
+                .map(|picture| picture.0[index].crops.as_slice())
                 .collect();
-            field.teach(&of_region, scorer);
+            region.set_references(&of_region, |features, mask| {
+                let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
+                let parameters = self.parameters.clone();
+                Scorer::new(parameters, &self.scales, prototypes, features, mask)
+            });
         }
         self.references = references;
-        match self.encoder.fused() {
-            Some(fused) => fused.learn(
-                &self
-                    .fields
-                    .iter()
-                    .flat_map(RegionInspector::lessons)
-                    .collect::<Vec<_>>(),
-            ),
-            None => Ok(()),
+        if let Some(scorer) = self.encoder.device_scorer() {
+            let banks: Vec<_> = self
+                .regions
+                .iter()
+                .flat_map(RegionInspector::reference_banks)
+                .collect();
+            scorer.set_references(&banks)?;
         }
+        Ok(())
     }
 
-    /// The half of [`Inspector::judge`] that does not depend on the references.
+    /// Features of a picture: the half of [`Inspector::inspect`] that does not depend on the
+    /// references.
+    ///
+    /// # Errors
+    /// When a region is beyond the picture, or the engine fails.
     pub fn encode(&mut self, picture: &Picture) -> Result<RegionFeatures, InspectError> {
-        let looks = self.looks(picture)?;
-        Ok(self.encode_looks(&looks)?)
+        let pixels = self.pixels(picture)?;
+        Ok(self.encode_one(&pixels)?)
     }
 
-    /// Pixels of each look, and what they show together, region by region.
-    fn looks(&mut self, picture: &Picture) -> Result<Vec<RegionPixels>, PixelError> {
-        self.fields
+    /// Pixels of a picture, region by region.
+    fn pixels(&mut self, picture: &Picture) -> Result<Vec<RegionPixels>, PixelError> {
+        self.regions
             .iter_mut()
-            .map(|field| field.looks(picture))
+            .map(|region| region.pixels(picture))
             .collect()
     }
 
-    /// All looks of a picture at once.
-    fn encode_looks(&mut self, regions: &[RegionPixels]) -> Result<RegionFeatures, EngineError> {
-        let mut views = self.encode_all(&[regions])?;
-        Ok(views.swap_remove(0))
+    /// Crops of a picture, region by region.
+    fn crops(&mut self, picture: &Picture) -> Result<Vec<RegionCrops>, PixelError> {
+        self.regions
+            .iter_mut()
+            .map(|region| region.crops(picture.width(), picture.height()))
+            .collect()
     }
 
-    /// All looks of several pictures at once.
+    /// Encodes all crops of a picture at once.
+    fn encode_one(&mut self, regions: &[RegionPixels]) -> Result<RegionFeatures, EngineError> {
+        let mut features = self.encode_all(&[regions])?;
+        Ok(features.swap_remove(0))
+    }
+
+    /// Encodes all crops of several pictures at once.
     fn encode_all(
         &mut self,
         pictures: &[&[RegionPixels]],
     ) -> Result<Vec<RegionFeatures>, EngineError> {
-        let regions = pictures
-            .iter()
-            .flat_map(|regions| self.fields.iter().zip(regions.iter()));
-        let looks = regions.flat_map(|(field, (pixels, _))| pixels.iter().zip(field.cells()));
-        let looks: Vec<Crop> = looks
-            .map(|(pixels, cells)| Crop { pixels, cells })
-            .collect();
-        let mut all = self.encoder.encode(&looks)?.into_iter();
-        let mut view = |(pixels, area): &RegionPixels| View {
-            area: *area,
-            features: all.by_ref().take(pixels.len()).collect(),
-        };
-        Ok(pictures
-            .iter()
-            .map(|regions| RegionFeatures(regions.iter().map(&mut view).collect()))
-            .collect())
+        let mut crops = Vec::new();
+        for picture in pictures {
+            for (region, pixels) in self.regions.iter().zip(*picture) {
+                for (pixels, mask) in pixels.crops.iter().zip(region.masks()) {
+                    crops.push(Crop { pixels, mask });
+                }
+            }
+        }
+        let mut encoded = self.encoder.encode(&crops)?.into_iter();
+        let mut features = Vec::with_capacity(pictures.len());
+        for picture in pictures {
+            let regions = picture.iter().map(|pixels| EncodedRegion {
+                area: pixels.area,
+                crops: encoded.by_ref().take(pixels.crops.len()).collect(),
+            });
+            features.push(RegionFeatures(regions.collect()));
+        }
+        Ok(features)
     }
 
-    /// The other half: of each region the score, and the map over what is looked at, both finite.
+    /// The score of each region, and the map over the area that it covers, both finite: the other half
+    /// of [`Inspector::inspect`].
     ///
     /// # Errors
     /// When the engine fails to compare.
-    pub fn score(&mut self, views: &RegionFeatures) -> Result<Vec<(f32, Map)>, EngineError> {
-        (0..self.fields.len())
-            .map(|region| self.score_without(views, region, None))
+    pub fn score(&mut self, features: &RegionFeatures) -> Result<Vec<(f32, Map)>, EngineError> {
+        (0..self.regions.len())
+            .map(|region| self.score_region(features, region, None))
             .collect()
     }
 
-    fn score_without(
+    fn score_region(
         &mut self,
-        views: &RegionFeatures,
+        features: &RegionFeatures,
         region: usize,
-        but: Option<usize>,
+        left_out: Option<usize>,
     ) -> Result<(f32, Map), EngineError> {
-        let (view, field) = (&views.0[region], &self.fields[region]);
-        let pieces = field.pieces(self.encoder.as_mut(), &view.features, but)?;
-        Ok(field.conclude(pieces, view.area))
+        let encoded = &features.0[region];
+        let region = &self.regions[region];
+        let nearest = self.encoder.as_mut();
+        let parts = region.partial_scores(nearest, &encoded.crops, left_out)?;
+        Ok(region.combine(parts, encoded.area))
     }
 
-    /// The names of the regions, in the order of the judgements; nothing for the one of a recipe that names none.
+    /// The names of the regions, in the order of the results; `None` for the one of a recipe that
+    /// names none.
     pub fn regions(&self) -> Vec<Option<Arc<str>>> {
-        self.fields.iter().map(|field| field.name.clone()).collect()
+        self.regions
+            .iter()
+            .map(|region| region.name.clone())
+            .collect()
     }
 
-    /// Whether pictures go to the engine's device as they are and come back as pieces of a score.
+    /// True if pictures go to the engine's device as they are and come back as partial scores.
     pub fn scores_on_device(&mut self) -> bool {
-        self.encoder.fused().is_some()
+        self.encoder.device_scorer().is_some()
     }
 
-    /// What paints overlays on the engine's device, beside it; nothing where only the processor can.
+    /// A painter of overlays on the engine's device, beside it. `None` where only the processor can
+    /// paint.
     pub fn painter(&mut self) -> Option<Box<dyn Paint>> {
-        self.encoder.fused().map(|fused| fused.painter())
+        let scorer = self.encoder.device_scorer()?;
+        Some(scorer.painter())
     }
 
-    /// What it judged with, for another inspector.
+    /// The encoder, for another inspector.
     pub fn into_encoder(self) -> Box<dyn Encoder> {
         self.encoder
     }
 
+    /// Name of the engine, see [`Encoder::backend`].
     pub fn backend(&self) -> &str {
         self.encoder.backend()
     }
 
+    /// Name of the processor, see [`Encoder::device`].
     pub fn device(&self) -> &str {
         self.encoder.device()
     }
 
-    /// Where the encoder's time for the last picture went.
-    pub fn encode_took(&self) -> &EncodeTook {
-        self.encoder.took()
+    /// Time of each stage of encoding the last picture.
+    pub fn encode_times(&self) -> &EncodeTimes {
+        self.encoder.times()
     }
 
-    /// How many pictures of good parts it compares with.
+    /// Number of pictures of good parts that it compares with.
     pub fn reference_count(&self) -> usize {
         self.references.len()
     }
 
-    /// Raw text prototypes `[2, E]`, for those who compare.
+    /// Raw text prototypes `[2, E]`.
     pub fn prototypes(&self) -> Option<&Array2<f32>> {
         self.prototypes.as_ref()
     }
 
-    /// One judgement a region, in the recipe's order.
+    /// One result a region, in the recipe's order.
     ///
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
-    pub fn judge(&mut self, picture: &Picture) -> Result<Vec<RegionScore>, InspectError> {
-        Ok(self.judge_all(&[picture])?.remove(0)?)
+    pub fn inspect(&mut self, picture: &Picture) -> Result<Vec<RegionScore>, InspectError> {
+        Ok(self.inspect_all(&[picture])?.remove(0)?)
     }
 
-    /// [`Inspector::judge`] of several pictures, whose looks go through the encoder together. A picture that the recipe
-    /// cannot look at does not touch the others; when the engine fails, none is judged.
+    /// [`Inspector::inspect`] of several pictures, whose crops go through the encoder together. A
+    /// picture that does not fit the recipe does not touch the others; when the engine fails, there is
+    /// no result for any.
     ///
     /// # Errors
     /// When the engine fails.
-    pub fn judge_all(
+    pub fn inspect_all(
         &mut self,
         pictures: &[&Picture],
     ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
-        match self.encoder.fused() {
-            Some(_) => self.judge_all_fused(pictures),
-            None => self.judge_all_by_features(pictures),
+        match self.scores_on_device() {
+            true => self.inspect_on_device(pictures),
+            false => self.inspect_by_features(pictures),
         }
     }
 
-    fn judge_all_by_features(
-        &mut self,
-        pictures: &[&Picture],
-    ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
+    fn inspect_by_features(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
         let started = Instant::now();
-        let looks: Vec<Result<Vec<RegionPixels>, PixelError>> =
-            pictures.iter().map(|picture| self.looks(picture)).collect();
+        let pixels: Vec<Result<Vec<RegionPixels>, PixelError>> = pictures
+            .iter()
+            .map(|picture| self.pixels(picture))
+            .collect();
         let pixels_took = started.elapsed();
         let started = Instant::now();
-        let fit: Vec<&[RegionPixels]> = looks.iter().flatten().map(Vec::as_slice).collect();
-        let views = if fit.is_empty() {
-            vec![]
-        } else {
-            self.encode_all(&fit)?
+        let fitting: Vec<&[RegionPixels]> = pixels.iter().flatten().map(Vec::as_slice).collect();
+        let features = match fitting.is_empty() {
+            true => vec![],
+            false => self.encode_all(&fitting)?,
         };
         let encode_took = started.elapsed();
-        let mut views = views.into_iter();
-        let mut judged = Vec::with_capacity(pictures.len());
-        for looks in looks {
-            judged.push(match looks {
-                Err(error) => Err(error),
-                Ok(_) => match views.next() {
-                    Some(views) => Ok(self.judgements(&views, pixels_took, encode_took)?),
-                    None => Ok(vec![]), // as many as fit
-                },
-            });
-        }
-        Ok(judged)
-    }
-
-    /// From bytes to pieces on the engine's device: only what they make of a picture is done here.
-    fn judge_all_fused(
-        &mut self,
-        pictures: &[&Picture],
-    ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
-        let framed: Vec<Result<Vec<RegionCrops>, PixelError>> = pictures
-            .iter()
-            .map(|picture| self.framed(picture))
-            .collect();
-        let fit = pictures
-            .iter()
-            .zip(&framed)
-            .filter_map(|(picture, framed)| Some((*picture, framed.as_ref().ok()?)));
-        let shots: Vec<CropRequest> = fit
-            .flat_map(|(picture, framed)| shots(picture, framed))
-            .collect();
-        let started = Instant::now();
-        let mut pieces = match self.encoder.fused() {
-            Some(fused) if !shots.is_empty() => fused.judge(&shots)?.into_iter(),
-            _ => vec![].into_iter(),
-        };
-        let encode_took = started.elapsed();
-        let mut judge = |framed: Vec<RegionCrops>| {
-            let regions = self.fields.iter().zip(framed);
-            let of_region = |(field, (framings, area)): (&RegionInspector, RegionCrops)| {
-                let pieces = pieces.by_ref().take(framings.len()).collect();
-                concluded(field, pieces, area, encode_took)
-            };
-            regions.map(of_region).collect()
-        };
-        Ok(framed
-            .into_iter()
-            .map(|framed| framed.map(&mut judge))
-            .collect())
-    }
-
-    /// How each look is framed, and what they show together, region by region.
-    fn framed(&mut self, picture: &Picture) -> Result<Vec<RegionCrops>, PixelError> {
-        self.fields
-            .iter_mut()
-            .map(|field| field.framings(picture.width(), picture.height()))
-            .collect()
-    }
-
-    fn judgements(
-        &mut self,
-        views: &RegionFeatures,
-        pixels_took: Duration,
-        encode_took: Duration,
-    ) -> Result<Vec<RegionScore>, EngineError> {
-        let mut judgements = Vec::with_capacity(views.0.len());
-        for (i, region) in self.regions().into_iter().enumerate() {
-            let started = Instant::now();
-            let (score, map) = self.score_without(views, i, None)?;
-            let (area, score_took) = (views.0[i].area, started.elapsed());
-            judgements.push(RegionScore {
-                region,
-                score,
-                map,
-                area,
+        let mut features = features.into_iter();
+        let mut all = Vec::with_capacity(pictures.len());
+        for pixels in pixels {
+            if let Err(error) = pixels {
+                all.push(Err(error));
+                continue;
+            }
+            let features = features.next().expect("one for each picture that fits");
+            all.push(Ok(self.region_scores(
+                &features,
                 pixels_took,
                 encode_took,
-                score_took,
-            });
-        }
-        Ok(judgements)
-    }
-
-    /// [`Inspector::judge`], with the tensors on the way.
-    pub fn judge_in_detail(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
-        if self.encoder.fused().is_some() {
-            return self.judge_in_detail_fused(picture);
-        }
-        let started = Instant::now();
-        let looks = self.looks(picture)?;
-        let pixels_took = started.elapsed();
-        let started = Instant::now();
-        let views = self.encode_looks(&looks)?;
-        let judgements = self.judgements(&views, pixels_took, started.elapsed())?;
-        let wholes = looks.into_iter().zip(views.0);
-        let detailed =
-            |(judgement, ((mut pixels, _), mut view)): (_, (RegionPixels, View))| Detailed {
-                judgement,
-                pixels: pixels.swap_remove(0),
-                features: view.features.swap_remove(0),
-            };
-        Ok(judgements.into_iter().zip(wholes).map(detailed).collect())
-    }
-
-    fn judge_in_detail_fused(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
-        let framed = self.framed(picture)?;
-        let shots: Vec<CropRequest> = shots(picture, &framed).collect();
-        let Some(fused) = self.encoder.fused() else {
-            return Ok(vec![]);
-        }; // asked by the caller
-        let mut shots = shots.iter();
-        let mut all = Vec::with_capacity(framed.len());
-        for (field, (framings, area)) in self.fields.iter().zip(&framed) {
-            let started = Instant::now();
-            let (mut pieces, mut whole) = (vec![], None);
-            for shot in shots.by_ref().take(framings.len()) {
-                let (of_look, pixels, features) = fused.judge_in_detail(shot)?;
-                pieces.push(of_look);
-                whole.get_or_insert((pixels, features));
-            }
-            let judgement = concluded(field, pieces, *area, started.elapsed());
-            all.extend(whole.map(|(pixels, features)| Detailed {
-                judgement,
-                pixels,
-                features,
-            }));
+            )?));
         }
         Ok(all)
     }
 
-    /// What each stage of judging a picture takes on the engine's device, apart, `runs` times each; nothing for an engine
-    /// that does not score on its device.
+    fn region_scores(
+        &mut self,
+        features: &RegionFeatures,
+        pixels_took: Duration,
+        encode_took: Duration,
+    ) -> Result<Vec<RegionScore>, EngineError> {
+        let mut scores = Vec::with_capacity(features.0.len());
+        for (index, region) in self.regions().into_iter().enumerate() {
+            let started = Instant::now();
+            let (score, map) = self.score_region(features, index, None)?;
+            scores.push(RegionScore {
+                region,
+                score,
+                map,
+                area: features.0[index].area,
+                pixels_took,
+                encode_took,
+                score_took: started.elapsed(),
+            });
+        }
+        Ok(scores)
+    }
+
+    /// Bytes to partial scores on the engine's device; only their combination is done here.
+    fn inspect_on_device(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
+        let crops: Vec<Result<Vec<RegionCrops>, PixelError>> =
+            pictures.iter().map(|picture| self.crops(picture)).collect();
+        let mut requests = Vec::new();
+        for (picture, crops) in pictures.iter().zip(&crops) {
+            if let Ok(crops) = crops {
+                requests.extend(crop_requests(picture, crops));
+            }
+        }
+        let started = Instant::now();
+        let parts = match self.encoder.device_scorer() {
+            Some(scorer) if !requests.is_empty() => scorer.score(&requests)?,
+            _ => vec![],
+        };
+        let took = started.elapsed();
+        let mut parts = parts.into_iter();
+        let mut all = Vec::with_capacity(pictures.len());
+        for crops in crops {
+            all.push(crops.map(|crops| self.combined(&crops, &mut parts, took)));
+        }
+        Ok(all)
+    }
+
+    /// One result a region from the partial scores of its crops, which come next in `parts`.
+    fn combined(
+        &self,
+        crops: &[RegionCrops],
+        parts: &mut impl Iterator<Item = PartialScores>,
+        took: Duration,
+    ) -> Vec<RegionScore> {
+        let mut scores = Vec::with_capacity(crops.len());
+        for (region, crops) in self.regions.iter().zip(crops) {
+            let of_region = parts.take(crops.transforms.len()).collect();
+            scores.push(combined(region, of_region, crops.area, took));
+        }
+        scores
+    }
+
+    /// [`Inspector::inspect`], with the tensors on the way.
     ///
     /// # Errors
-    /// When the picture cannot be looked at, or the engine fails.
-    pub fn stages(
+    /// The same as [`Inspector::inspect`].
+    pub fn inspect_in_detail(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
+        if self.scores_on_device() {
+            return self.inspect_in_detail_on_device(picture);
+        }
+        let started = Instant::now();
+        let pixels = self.pixels(picture)?;
+        let pixels_took = started.elapsed();
+        let started = Instant::now();
+        let features = self.encode_one(&pixels)?;
+        let scores = self.region_scores(&features, pixels_took, started.elapsed())?;
+        let tensors = pixels.into_iter().zip(features.0);
+        let mut all = Vec::with_capacity(scores.len());
+        for (region_score, (mut pixels, mut encoded)) in scores.into_iter().zip(tensors) {
+            all.push(Detailed {
+                region_score,
+                pixels: pixels.crops.swap_remove(0),
+                features: encoded.crops.swap_remove(0),
+            });
+        }
+        Ok(all)
+    }
+
+    fn inspect_in_detail_on_device(
+        &mut self,
+        picture: &Picture,
+    ) -> Result<Vec<Detailed>, InspectError> {
+        let crops = self.crops(picture)?;
+        let Some(scorer) = self.encoder.device_scorer() else {
+            return Ok(vec![]); // asked by the caller
+        };
+        let mut requests = crop_requests(picture, &crops);
+        let mut all = Vec::with_capacity(crops.len());
+        for (region, crops) in self.regions.iter().zip(&crops) {
+            let started = Instant::now();
+            let mut parts = vec![];
+            let mut tensors_of_whole = None;
+            for request in requests.by_ref().take(crops.transforms.len()) {
+                let (of_crop, pixels, features) = scorer.score_in_detail(&request)?;
+                parts.push(of_crop);
+                tensors_of_whole.get_or_insert((pixels, features));
+            }
+            let region_score = combined(region, parts, crops.area, started.elapsed());
+            if let Some((pixels, features)) = tensors_of_whole {
+                all.push(Detailed {
+                    region_score,
+                    pixels,
+                    features,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Time of each stage of scoring a picture, measured apart on the engine's device, `runs` times
+    /// each. `None` for an engine that does not score on its device.
+    ///
+    /// # Errors
+    /// When the picture does not fit the recipe, or the engine fails.
+    pub fn time_stages(
         &mut self,
         picture: &Picture,
         runs: usize,
-    ) -> Result<Option<Stages>, InspectError> {
-        let framed = self.framed(picture)?;
-        let shots: Vec<CropRequest> = shots(picture, &framed).collect();
-        Ok(self
-            .encoder
-            .fused()
-            .map(|fused| fused.stages(&shots, runs))
-            .transpose()?)
+    ) -> Result<Option<StageTimings>, InspectError> {
+        let crops = self.crops(picture)?;
+        let requests: Vec<CropRequest> = crop_requests(picture, &crops).collect();
+        let Some(scorer) = self.encoder.device_scorer() else {
+            return Ok(None);
+        };
+        Ok(Some(scorer.time_stages(&requests, runs)?))
     }
 
-    /// Of each region the score and map of each reference against all others: what good parts score. Empty with fewer
-    /// than two.
+    /// The score and map of each reference against all others, region by region: what good parts
+    /// score. Empty with fewer than two references.
     ///
     /// # Errors
     /// When the engine fails to compare.
     pub fn leave_one_out(&mut self) -> Result<Vec<Vec<(f32, Map)>>, EngineError> {
-        let (references, count) = (std::mem::take(&mut self.references), self.fields.len());
-        let mut of_region = |region: usize| {
-            let compared = references
-                .iter()
-                .enumerate()
-                .filter(|_| references.len() > 1);
-            compared
-                .map(|(i, views)| self.score_without(views, region, Some(i)))
-                .collect()
-        };
-        let scores = (0..count).map(&mut of_region).collect();
+        let references = std::mem::take(&mut self.references);
+        let scores = (0..self.regions.len())
+            .map(|region| self.score_references(&references, region))
+            .collect();
         self.references = references;
         scores
+    }
+
+    fn score_references(
+        &mut self,
+        references: &[RegionFeatures],
+        region: usize,
+    ) -> Result<Vec<(f32, Map)>, EngineError> {
+        let mut scores = Vec::with_capacity(references.len());
+        if references.len() > 1 {
+            for (index, reference) in references.iter().enumerate() {
+                scores.push(self.score_region(reference, region, Some(index))?);
+            }
+        }
+        Ok(scores)
     }
 }

@@ -1,40 +1,62 @@
-//! Where scores count: polygons over a recipe's crop, as cells of its map.
+//! Masks: polygons over a recipe's crop, as cells of its map.
 
 use crate::data::picture::Area;
 
 /// Corners in camera pixels, in order; the last is joined with the first.
-pub type Polygon = Vec<(f64, f64)>;
+pub type Polygon = Vec<Point>;
+
+/// Column and row in camera pixels.
+type Point = (f64, f64);
 
 /// Points that are tried along each side of a cell.
 const TRIES: usize = 4;
 
-/// Which of the `grid x grid` cells over `area` count: those with at least half of their area inside a polygon.
-pub fn cells(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
-    let place =
-        |cell: usize, try_: usize| (cell as f64 + (try_ as f64 + 0.5) / TRIES as f64) / grid as f64;
-    let counts = |cell: usize| {
-        let points = (0..TRIES * TRIES).map(|i| {
-            let (column, row) = (place(cell % grid, i % TRIES), place(cell / grid, i / TRIES));
-            (
-                area.x as f64 + column * area.w as f64,
-                area.y as f64 + row * area.h as f64,
-            )
-        });
-        let inside = points
-            .filter(|point| polygons.iter().any(|polygon| holds(polygon, *point)))
-            .count();
-        2 * inside >= TRIES * TRIES
-    };
-    (0..grid * grid).map(counts).collect()
+/// True for each of the `grid x grid` cells over `area` that counts: at least half of its area is
+/// inside a polygon.
+pub fn cell_mask(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
+    (0..grid * grid)
+        .map(|cell| {
+            let inside = points(area, grid, cell)
+                .filter(|point| polygons.iter().any(|polygon| holds(polygon, *point)))
+                .count();
+            2 * inside >= TRIES * TRIES
+        })
+        .collect()
 }
 
-/// Whether a ray from the point to the right crosses the outline an odd number of times.
-fn holds(polygon: &Polygon, (x, y): (f64, f64)) -> bool {
-    let ends = polygon.iter().zip(polygon.iter().cycle().skip(1));
-    let crossed = ends.filter(|((ax, ay), (bx, by))| {
-        (*ay > y) != (*by > y) && x < ax + (y - ay) / (by - ay) * (bx - ax)
-    });
+/// Evenly spaced points in a cell.
+fn points(area: Area, grid: usize, cell: usize) -> impl Iterator<Item = Point> {
+    (0..TRIES * TRIES).map(move |i| {
+        let column = share(cell % grid, i % TRIES, grid);
+        let row = share(cell / grid, i / TRIES, grid);
+        let x = area.x as f64 + column * area.w as f64;
+        let y = area.y as f64 + row * area.h as f64;
+        (x, y)
+    })
+}
+
+/// Place of a point along one side of the map, from 0 to 1.
+fn share(cell: usize, point: usize, grid: usize) -> f64 {
+    let in_cell = (point as f64 + 0.5) / TRIES as f64;
+    (cell as f64 + in_cell) / grid as f64
+}
+
+/// True if a ray from the point to the right crosses the outline an odd number of times.
+fn holds(polygon: &Polygon, point: Point) -> bool {
+    let next_corners = polygon.iter().cycle().skip(1);
+    let crossed = polygon
+        .iter()
+        .zip(next_corners)
+        .filter(|(a, b)| is_crossed(**a, **b, point));
     crossed.count() % 2 == 1
+}
+
+/// True if the ray to the right of (`x`, `y`) crosses the line from `a` to `b`.
+fn is_crossed(a: Point, b: Point, (x, y): Point) -> bool {
+    let (ax, ay) = a;
+    let (bx, by) = b;
+    let spans = (ay > y) != (by > y);
+    spans && x < ax + (y - ay) / (by - ay) * (bx - ax)
 }
 
 #[cfg(test)]
@@ -52,9 +74,11 @@ mod tests {
         // The left half, and a corner that is too small to count.
         let left = vec![(100.0, 50.0), (120.0, 50.0), (120.0, 90.0), (100.0, 90.0)];
         let corner = vec![(140.0, 90.0), (136.0, 90.0), (140.0, 86.0)];
-        let (yes, no) = (true, false);
-        assert_eq!(cells(&[left.clone(), corner], area, 2), [yes, no, yes, no]);
-        assert_eq!(cells(&[left], area, 4)[..4], [yes, yes, no, no]);
+        assert_eq!(
+            cell_mask(&[left.clone(), corner], area, 2),
+            [true, false, true, false]
+        );
+        assert_eq!(cell_mask(&[left], area, 4)[..4], [true, true, false, false]);
     }
 
     #[test]

@@ -1,22 +1,29 @@
-//! Layer 4: the algorithm, pure: no I/O, no threads. WinCLIP and WinCLIP+ (Jeong et al., CVPR 2023,
+//! The algorithm, pure: no I/O, no threads. WinCLIP and WinCLIP+ (Jeong et al., CVPR 2023,
 //! arXiv 2303.14814) and, for models without text, their visual half.
 //!
-//! [`Recipe`] says what is inspected, [`preset`] in which reading of the paper, [`inspector::Inspector`] does it.
+//! [`Recipe`] says what is inspected, [`preset`] in which reading of the paper,
+//! [`inspector::Inspector`] does it: `pixels` makes crops of each [`Region`], an engine makes features
+//! of crops, `scorer` compares them with prompts and references, and `region` combines the crops of a
+//! region into one score and map.
 
-mod field;
 pub mod gallery;
 pub mod inspector;
 pub mod mask;
+mod outcome;
 pub mod parity;
 pub mod pixels;
 pub mod preset;
 pub mod prompts;
 pub mod recipe;
+mod region;
 pub mod scorer;
 pub mod tiles;
 pub mod vectors;
 pub mod windows;
 
 pub use crate::engine::device_scorer::MapKind;
-pub use inspector::{Inspector, RegionScore};
-pub use recipe::{Fit, Preset, Recipe, Region};
+pub use inspector::Inspector;
+pub use outcome::RegionScore;
+pub use pixels::Fit;
+pub use preset::Preset;
+pub use recipe::{Recipe, Region};

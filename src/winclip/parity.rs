@@ -1,5 +1,5 @@
-//! Does a new plan of the GPU's network say what the CPU says? Both judge the same pictures by the same recipe, taught
-//! with the same references; a plan that is too far off must not serve.
+//! The comparison of a new plan of the GPU's network with the CPU. Both score the same pictures by the
+//! same recipe, with the same references; a plan that is too far off must not be used.
 
 use super::inspector::{InspectError, Inspector, RegionScore};
 use super::recipe::{Recipe, Region};
@@ -9,15 +9,18 @@ use crate::engine::{EncodePlan, Encoder};
 use crate::model::ModelSpec;
 use ndarray::Array2;
 
-/// The largest difference between the two, of scores and of cells of maps.
+/// The largest differences between two engines; NaN if one is not a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parity {
+    /// Difference of scores.
     pub score: f32,
+    /// Difference of cells of maps.
     pub map: f32,
 }
 
 impl Parity {
-    /// What a network of this precision may be off by. Half precision: a weight and a value have 11 bits.
+    /// Differences that are accepted of a network of this precision. In half precision, weights and
+    /// values have 11 bits.
     pub fn limits(precision: Precision) -> Self {
         match precision {
             Precision::Fp16 => Parity {
@@ -31,20 +34,24 @@ impl Parity {
         }
     }
 
-    /// Or as far as these two judgements of a picture are from each other.
-    fn with(self, judged: &[RegionScore], expected: &[RegionScore]) -> Self {
-        let pairs = judged.iter().zip(expected);
-        pairs.fold(self, |far, (a, b)| {
-            let cells = a.map.values().iter().zip(b.map.values());
-            let is_whole = a.map.values().len() == b.map.values().len();
-            let nothing = if is_whole { far.map } else { f32::NAN };
-            Parity {
-                score: farther(far.score, a.score - b.score),
-                map: cells.fold(nothing, |far, (a, b)| farther(far, a - b)),
+    /// The larger of these differences and those between two scores of the same regions.
+    fn widened(self, scores: &[RegionScore], expected: &[RegionScore]) -> Self {
+        let mut widest = self;
+        for (a, b) in scores.iter().zip(expected) {
+            widest.score = farther(widest.score, a.score - b.score);
+            let a = a.map.values();
+            let b = b.map.values();
+            if a.len() != b.len() {
+                widest.map = f32::NAN;
             }
-        })
+            for (a, b) in a.iter().zip(b) {
+                widest.map = farther(widest.map, a - b);
+            }
+        }
+        widest
     }
 
+    /// True if both differences are at most the limits.
     pub fn is_within(&self, limits: &Parity) -> bool {
         // NaN is not.
         self.score <= limits.score && self.map <= limits.map
@@ -61,22 +68,24 @@ impl std::fmt::Display for Parity {
     }
 }
 
-/// What is compared.
+/// A comparison of two encoders by one recipe.
 pub struct Comparison<'a> {
+    /// The recipe; only its parameters count.
     pub recipe: &'a Recipe,
+    /// The model of both encoders.
     pub spec: &'a ModelSpec,
-    /// What both encoders were opened with.
+    /// The plan that both encoders were opened with.
     pub plan: &'a EncodePlan,
-    /// As [`Inspector::prepare`] takes them.
+    /// Raw prototypes, see [`Inspector::prepare`].
     pub prototypes: Option<&'a Array2<f32>>,
 }
 
 impl Comparison<'_> {
-    /// Judges drawn pictures with both, one by one and together, with references and by words alone where the plan allows it; gives the first
-    /// encoder back.
+    /// Scores drawn pictures with both encoders, one by one and together, with references and by words
+    /// alone where the plan allows it. Returns the first encoder too.
     ///
     /// # Errors
-    /// When either cannot judge.
+    /// When either encoder fails.
     pub fn run(
         &self,
         mut one: Box<dyn Encoder>,
@@ -93,34 +102,26 @@ impl Comparison<'_> {
             }
             let mut first = self.inspector(one, references)?;
             let mut second = self.inspector(other, references)?;
-            // As many at once as an engine may take, and one: other numbers are other kernels of the library's.
+            // As many at once as an engine may take, and one: other numbers are other kernels of the
+            // library's.
             for together in [&pictures[..], &pictures[2..3]] {
                 let together: Vec<&Picture> = together.iter().collect();
-                let judged =
-                    [&mut first, &mut second].map(|inspector| inspector.judge_all(&together));
-                let [judged, expected] = judged;
-                for (judged, expected) in judged?.into_iter().zip(expected?) {
-                    parity = parity.with(&judged?, &expected?);
+                let scores = first.inspect_all(&together);
+                let expected = second.inspect_all(&together);
+                for (scores, expected) in scores?.into_iter().zip(expected?) {
+                    parity = parity.widened(&scores?, &expected?);
                 }
             }
-            (one, other) = (first.into_encoder(), second.into_encoder());
+            one = first.into_encoder();
+            other = second.into_encoder();
         }
         Ok((parity, one))
     }
 
-    /// Whether the plan computes what the recipe needs with or without references.
+    /// True if the plan computes everything that the recipe needs with or without references.
     fn allows(&self, with_references: bool) -> bool {
-        self.whole()
-            .encode_plan(self.spec, with_references)
-            .is_ok_and(|needed| {
-                let has = self.plan;
-                (has.image || !needed.image)
-                    && needed
-                        .patches
-                        .first()
-                        .is_none_or(|layer| has.patches.first() == Some(layer))
-                    && needed.scales.iter().all(|scale| has.scales.contains(scale))
-            })
+        let needed = self.whole().encode_plan(self.spec, with_references);
+        needed.is_ok_and(|needed| includes(self.plan, &needed))
     }
 
     fn inspector(
@@ -128,13 +129,12 @@ impl Comparison<'_> {
         encoder: Box<dyn Encoder>,
         references: &[Picture],
     ) -> Result<Inspector, InspectError> {
-        let (recipe, prototypes) = (self.whole(), self.prototypes.cloned());
         Inspector::prepare(
-            &recipe,
+            &self.whole(),
             self.spec,
             self.plan,
             encoder,
-            prototypes,
+            self.prototypes.cloned(),
             references,
             &mut |_, _| (),
         )
@@ -150,7 +150,19 @@ impl Comparison<'_> {
     }
 }
 
-/// The larger one; what is not a number is larger than any, and stays.
+/// True if `plan` computes everything that `needed` asks for.
+fn includes(plan: &EncodePlan, needed: &EncodePlan) -> bool {
+    let layer = needed.patches.first();
+    let has_layer = layer.is_none() || plan.patches.first() == layer;
+    let has_scales = needed
+        .scales
+        .iter()
+        .all(|scale| plan.scales.contains(scale));
+    let has_image = plan.image || !needed.image;
+    has_image && has_layer && has_scales
+}
+
+/// The larger difference. NaN counts as larger than any number, and stays.
 fn farther(so_far: f32, difference: f32) -> f32 {
     if so_far.is_nan() || difference.is_nan() {
         f32::NAN
@@ -159,25 +171,36 @@ fn farther(so_far: f32, difference: f32) -> f32 {
     }
 }
 
-/// A smooth surface with grain, and from the third on a scratch: what is compared is arithmetic, not taste.
+/// A smooth surface with grain, and from the third on a scratch. The comparison is of arithmetic, so a
+/// drawing is as good as a photo.
 fn drawn(number: usize) -> Picture {
     const SIDE: usize = 320;
     let mut grain = 0x9e37_79b9_u32.wrapping_mul(number as u32 + 1);
     let mut rgb = Vec::with_capacity(3 * SIDE * SIDE);
-    for (row, column) in (0..SIDE).flat_map(|row| (0..SIDE).map(move |column| (row, column))) {
-        let wave =
-            ((row as f32 / 23.0).sin() + (column as f32 / 31.0 + number as f32).cos()) * 30.0;
-        grain ^= grain << 13;
-        grain ^= grain >> 17;
-        grain ^= grain << 5;
-        let is_scratched =
-            number >= 2 && row.abs_diff(column / 2 + 60) < 5 && (80..240).contains(&column);
-        let level = if is_scratched {
-            230.0
-        } else {
-            120.0 + wave + (grain % 24) as f32
-        };
-        rgb.extend([level, level * 0.9, level * 0.8].map(|value| value as u8));
+    for row in 0..SIDE {
+        for column in 0..SIDE {
+            grain ^= grain << 13;
+            grain ^= grain >> 17;
+            grain ^= grain << 5;
+            let level = if number >= 2 && is_scratched(row, column) {
+                230.0
+            } else {
+                120.0 + wave(row, column, number) + (grain % 24) as f32
+            };
+            let colour = [level, level * 0.9, level * 0.8];
+            rgb.extend(colour.map(|value| value as u8));
+        }
     }
     Picture::new(SIDE, SIDE, rgb).expect("filled row by row")
+}
+
+fn is_scratched(row: usize, column: usize) -> bool {
+    let middle = column / 2 + 60;
+    (80..240).contains(&column) && row.abs_diff(middle) < 5
+}
+
+fn wave(row: usize, column: usize, number: usize) -> f32 {
+    let down = (row as f32 / 23.0).sin();
+    let across = (column as f32 / 31.0 + number as f32).cos();
+    (down + across) * 30.0
 }

@@ -1,31 +1,61 @@
-//! From a camera's picture to the encoder's pixels, as Pillow and torchvision do it.
+//! Pixels for the encoder from a camera's picture, as Pillow and torchvision make them.
 
-use super::Fit;
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::CropTransform;
-use crate::engine::{Pixels, levels};
+use crate::engine::{Pixels, normalisation_lut};
 use crate::image::resize::{Taps, across, down};
 use crate::model::ModelSpec;
 use ndarray::Array3;
 
-/// A picture that would be enlarged beyond this many pixels on its long side by `fit = "crop"` is refused.
+/// Long side in pixels to which `fit = "crop"` may enlarge a picture; a larger one is refused.
 const LONG_SIDE_MAX: usize = 65_536;
 
+/// Way from a camera's picture to the encoder's square.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Deserialize,
+    serde::Serialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Both sides to the input side; the aspect is not kept.
+    #[default]
+    Squash,
+    /// The shorter side to the input side, then the centre.
+    Crop,
+}
+
+/// A picture of which the encoder's square cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PixelError {
+    /// The picture is too thin for `fit = "crop"`.
     #[error(
         "a picture of {width} x {height} pixels, its shorter side brought to {side}, would be {long} long (at most {LONG_SIDE_MAX}); use fit = squash"
     )]
     TooLong {
+        /// Width of the picture.
         width: usize,
+        /// Height of the picture.
         height: usize,
+        /// Input side of the encoder.
         side: usize,
+        /// Long side after resizing.
         long: usize,
     },
+    /// The crop is not inside of the picture.
     #[error("the crop {crop} (x,y,width,height) is beyond a picture of {width} x {height} pixels")]
     Beyond {
+        /// The configured crop.
         crop: Area,
+        /// Width of the picture.
         width: usize,
+        /// Height of the picture.
         height: usize,
     },
 }
@@ -35,23 +65,43 @@ pub struct PixelMaker {
     crop: Option<Area>,
     fit: Fit,
     side: usize,
-    /// What each grey level of a channel becomes.
-    levels: [[f32; 256]; 3],
-    taps: Option<(Taps, Taps)>,
+    /// The network's input value of each grey level, by channel.
+    lut: [[f32; 256]; 3],
+    taps: Option<SquareTaps>,
     cropped: Vec<u8>,
     wide: Vec<u8>,
     small: Vec<u8>,
 }
 
+/// Weights of a resize in both directions.
+struct SquareTaps {
+    horizontal: Taps,
+    vertical: Taps,
+}
+
+impl SquareTaps {
+    fn new(area: Area, to: (usize, usize)) -> Self {
+        SquareTaps {
+            horizontal: Taps::new(area.w, to.0),
+            vertical: Taps::new(area.h, to.1),
+        }
+    }
+
+    fn fit(&self, area: Area, to: (usize, usize)) -> bool {
+        let from = (self.horizontal.from, self.vertical.from);
+        let own_to = (self.horizontal.to, self.vertical.to);
+        from == (area.w, area.h) && own_to == to
+    }
+}
+
 impl PixelMaker {
-    /// `side` is the encoder's input side in pixels.
+    /// A maker for crops of pictures. `side` is the encoder's input side in pixels.
     pub fn new(crop: Option<Area>, fit: Fit, side: usize, spec: &ModelSpec) -> Self {
-        let levels = levels(spec);
         PixelMaker {
             crop,
             fit,
             side,
-            levels,
+            lut: normalisation_lut(spec),
             taps: None,
             cropped: vec![],
             wide: vec![],
@@ -59,49 +109,49 @@ impl PixelMaker {
         }
     }
 
-    /// Looks at this part of pictures from now on.
-    pub fn look_at(&mut self, crop: Area) {
+    /// Replaces the crop.
+    pub fn set_crop(&mut self, crop: Area) {
         self.crop = Some(crop);
     }
 
     /// Normalised pixels `[3, side, side]`.
+    ///
+    /// # Errors
+    /// The same as [`PixelMaker::transform`].
     pub fn make(&mut self, picture: &Picture) -> Result<Pixels, PixelError> {
-        let (width, height) = (picture.width(), picture.height());
-        let CropTransform {
-            area: crop,
-            resized: to,
-            at,
-        } = self.framing(width, height)?;
+        let transform = self.transform(picture.width(), picture.height())?;
+        self.resize(picture, &transform);
+        Ok(self.normalised(transform.resized.0, transform.at))
+    }
+
+    /// Resizes the crop into `small`.
+    fn resize(&mut self, picture: &Picture, transform: &CropTransform) {
+        let area = transform.area;
+        let to = transform.resized;
+        let taps = match self.taps.take() {
+            Some(taps) if taps.fit(area, to) => taps,
+            _ => SquareTaps::new(area, to),
+        };
         let rgb = match self.crop {
             None => picture.rgb(),
             Some(crop) => {
-                self.cropped.clear();
-                let rows = (crop.y..crop.y + crop.h)
-                    .map(|row| &picture.rgb()[3 * (row * width + crop.x)..][..3 * crop.w]);
-                rows.for_each(|row| self.cropped.extend_from_slice(row));
+                cut_out(picture, crop, &mut self.cropped);
                 &self.cropped
             }
         };
-        let from = (crop.w, crop.h);
-        let fits = |(a, b): &(Taps, Taps)| (a.from, b.from) == from && (a.to, b.to) == to;
-        let (horizontal, vertical) = match self.taps.take().filter(fits) {
-            Some(taps) => taps,
-            None => (Taps::new(from.0, to.0), Taps::new(from.1, to.1)),
-        };
         // A direction whose size is right is left alone, as in Pillow.
-        if from.0 == to.0 {
+        if area.w == to.0 {
             self.wide.clear();
             self.wide.extend_from_slice(rgb);
         } else {
-            across(rgb, &horizontal, &mut self.wide);
+            across(rgb, &taps.horizontal, &mut self.wide);
         }
-        if from.1 == to.1 {
+        if area.h == to.1 {
             std::mem::swap(&mut self.wide, &mut self.small);
         } else {
-            down(&self.wide, 3 * to.0, &vertical, &mut self.small);
+            down(&self.wide, 3 * to.0, &taps.vertical, &mut self.small);
         }
-        self.taps = Some((horizontal, vertical));
-        Ok(self.normalised(to.0, at))
+        self.taps = Some(taps);
     }
 
     /// The part of a picture of `width` x `height` pixels that the encoder sees.
@@ -109,11 +159,11 @@ impl PixelMaker {
         area(self.crop, self.fit, width, height)
     }
 
-    /// How the encoder's square is made of a picture of `width` x `height` pixels.
+    /// The way from a picture of `width` x `height` pixels to the encoder's square.
     ///
     /// # Errors
     /// When the crop is beyond the picture, or the picture too thin for `fit = "crop"`.
-    pub fn framing(&self, width: usize, height: usize) -> Result<CropTransform, PixelError> {
+    pub fn transform(&self, width: usize, height: usize) -> Result<CropTransform, PixelError> {
         let area = self.crop.unwrap_or(Area::whole(width, height));
         if !area.is_inside(width, height) {
             return Err(PixelError::Beyond {
@@ -126,44 +176,45 @@ impl PixelMaker {
             Fit::Squash => (self.side, self.side),
             Fit::Crop => crop_size(area.w, area.h, self.side)?,
         };
+        let left = centred(resized.0, self.side);
+        let top = centred(resized.1, self.side);
         Ok(CropTransform {
             area,
             resized,
-            at: (centred(resized.0, self.side), centred(resized.1, self.side)),
+            at: (left, top),
         })
     }
 
     /// The square at `left`, `top` of `small`, whose rows are `width` pixels.
     fn normalised(&self, width: usize, (left, top): (usize, usize)) -> Pixels {
-        let mut pixels = Array3::zeros((3, self.side, self.side));
-        let plane = self.side * self.side;
-        let (red, rest) = pixels
-            .as_slice_mut()
-            .expect("just made")
-            .split_at_mut(plane);
-        let (green, blue) = rest.split_at_mut(plane);
-        let lines = |plane| <[f32]>::chunks_exact_mut(plane, self.side);
-        for (row, ((red, green), blue)) in lines(red).zip(lines(green)).zip(lines(blue)).enumerate()
-        {
-            let source = &self.small[3 * ((top + row) * width + left)..][..3 * self.side];
-            for (((pixel, red), green), blue) in source
-                .as_chunks::<3>()
-                .0
-                .iter()
-                .zip(red)
-                .zip(green)
-                .zip(blue)
-            {
-                [*red, *green, *blue] = std::array::from_fn(|channel| {
-                    self.levels[channel][usize::from(pixel[channel])]
-                });
+        let side = self.side;
+        let mut pixels = Array3::zeros((3, side, side));
+        let values = pixels.as_slice_mut().expect("just made");
+        for (channel, plane) in values.chunks_exact_mut(side * side).enumerate() {
+            let lut = &self.lut[channel];
+            for (row, line) in plane.chunks_exact_mut(side).enumerate() {
+                let first = 3 * ((top + row) * width + left);
+                let (source, _) = self.small[first..first + 3 * side].as_chunks::<3>();
+                for (value, pixel) in line.iter_mut().zip(source) {
+                    *value = lut[usize::from(pixel[channel])];
+                }
             }
         }
         pixels
     }
 }
 
-/// The part of a picture of `width` x `height` pixels that a recipe looks at.
+/// Copies the rows of a crop.
+fn cut_out(picture: &Picture, crop: Area, cropped: &mut Vec<u8>) {
+    cropped.clear();
+    for row in crop.y..crop.y + crop.h {
+        let first = 3 * (row * picture.width() + crop.x);
+        let line = &picture.rgb()[first..first + 3 * crop.w];
+        cropped.extend_from_slice(line);
+    }
+}
+
+/// The part of a picture of `width` x `height` pixels that a recipe inspects.
 pub fn area(crop: Option<Area>, fit: Fit, width: usize, height: usize) -> Area {
     let crop = crop.unwrap_or(Area::whole(width, height));
     match fit {
@@ -172,7 +223,8 @@ pub fn area(crop: Option<Area>, fit: Fit, width: usize, height: usize) -> Area {
     }
 }
 
-/// torchvision's `Resize(side)`: the shorter side to `side`, the long one to `floor(side * long / short)`.
+/// torchvision's `Resize(side)`: the shorter side to `side`, the long one to `floor(side * long /
+/// short)`.
 fn crop_size(width: usize, height: usize, side: usize) -> Result<(usize, usize), PixelError> {
     let long = side * width.max(height) / width.min(height);
     if long > LONG_SIDE_MAX {
@@ -192,7 +244,8 @@ fn crop_size(width: usize, height: usize, side: usize) -> Result<(usize, usize),
 
 /// torchvision's `CenterCrop`: Python's `round((n - side) / 2)`, halves to even.
 fn centred(n: usize, side: usize) -> usize {
-    ((n - side) as f64 / 2.0).round_ties_even() as usize
+    let half = (n - side) as f64 / 2.0;
+    half.round_ties_even() as usize
 }
 
 #[cfg(test)]
@@ -256,15 +309,13 @@ mod tests {
             )
             .expect("its bytes")
         };
-        let (whole, crop) = (
-            cut(Area::whole(60, 50)),
-            Area {
-                x: 11,
-                y: 3,
-                w: 40,
-                h: 20,
-            },
-        );
+        let whole = cut(Area::whole(60, 50));
+        let crop = Area {
+            x: 11,
+            y: 3,
+            w: 40,
+            h: 20,
+        };
         for fit in [Fit::Squash, Fit::Crop] {
             let mut maker = PixelMaker::new(Some(crop), fit, 28, &spec);
             let plain = PixelMaker::new(None, fit, 28, &spec)

@@ -3,10 +3,35 @@
 //! Sources: the paper (Jeong et al., CVPR 2023, sections 4 and 5), open-edge-platform/anomalib 2.7,
 //! zqhang/Accurate-WinCLIP-pytorch and caoyunkang/WinClip.
 
-use super::{MapKind, Preset};
 use crate::engine::PatchLayer;
-pub use crate::engine::device_scorer::{LanguageMap, Mean};
+pub use crate::engine::device_scorer::{LanguageMap, MapKind, Mean};
 
+/// A published reading of WinCLIP.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Deserialize,
+    serde::Serialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// The paper.
+    #[default]
+    Paper,
+    /// open-edge-platform/anomalib.
+    Anomalib,
+    /// zqhang/Accurate-WinCLIP-pytorch.
+    Zqhang,
+    /// caoyunkang/WinClip.
+    Caoyunkang,
+}
+
+/// Score of a whole picture, for a model with text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageScore {
     /// Zero-shot the whole picture's `s`; with references the mean of it and the visual map's maximum.
@@ -15,8 +40,10 @@ pub enum ImageScore {
     MapMaximum,
 }
 
+/// Formula of the map with references, for a model with text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FewShotMap {
+    /// `visual` (the paper).
     Visual,
     /// `(language + visual) / 2` (anomalib).
     Mean,
@@ -26,8 +53,10 @@ pub enum FewShotMap {
     Parallel,
 }
 
+/// Built-in list of prompt templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Templates {
+    /// The paper's.
     All22,
     /// Two of the paper's missing, one doubled.
     Anomalib21,
@@ -35,36 +64,43 @@ pub enum Templates {
     NoPeriod22,
 }
 
-/// Everything in which the presets differ.
+/// All differences between the presets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
+    /// Prompt templates.
     pub templates: Templates,
-    /// Each prompt's embedding is normalised before the mean; else the mean is of raw embeddings.
+    /// True if each prompt's embedding is normalised before the mean; else the mean is of raw
+    /// embeddings.
     pub unit_prompts: bool,
     /// Softmax temperature tau.
     pub temperature: f32,
+    /// Formula of the language map.
     pub language: LanguageMap,
     /// Factor of the zero-shot map.
     pub zero_shot_factor: f32,
     /// Visual maps that are averaged; a patch map comes from `patches`.
     pub maps: Vec<MapKind>,
-    /// Nothing means the last block before the final norm.
+    /// Layer of the patch map. `None`: the last block before the final norm.
     pub patches: Option<PatchLayer>,
+    /// Mean over the windows of a visual map.
     pub windows: Mean,
+    /// Score of a whole picture.
     pub image: ImageScore,
+    /// Formula of the map with references.
     pub few_shot: FewShotMap,
 }
 
 impl Parameters {
-    /// Are windows compared with words? Not where the references alone make the map.
+    /// True if windows are compared with prompts: not where the references alone make the map.
     pub fn needs_language_map(&self, with_references: bool) -> bool {
         !with_references || self.few_shot != FewShotMap::Visual
     }
 
-    /// Is the whole picture compared with words: for the score, or as the language map's coarsest scale?
+    /// True if the whole picture is compared with prompts: for the score, or as the language map's
+    /// coarsest scale.
     pub fn needs_whole_image(&self, with_references: bool) -> bool {
-        self.image == ImageScore::Embedding
-            || (self.needs_language_map(with_references) && self.language == LanguageMap::Harmonic)
+        let in_map = self.language == LanguageMap::Harmonic;
+        self.image == ImageScore::Embedding || (in_map && self.needs_language_map(with_references))
     }
 }
 
@@ -79,18 +115,22 @@ impl Preset {
         }
     }
 
-    /// `scales` are the window scales of the recipe: each gets its visual map.
+    /// Parameters of the preset. `scales` are the window scales of the recipe: each gets its visual
+    /// map.
     pub fn parameters(self, scales: &[usize]) -> Parameters {
-        let windows = scales.iter().map(|&scale| MapKind::Windows(scale));
+        let windows: Vec<MapKind> = scales
+            .iter()
+            .map(|&scale| MapKind::Windows(scale))
+            .collect();
+        let mut patch_and_windows = vec![MapKind::Patch];
+        patch_and_windows.extend(&windows);
         let paper = Parameters {
             templates: Templates::All22,
             unit_prompts: true,
             temperature: 0.07,
             language: LanguageMap::Harmonic,
             zero_shot_factor: 1.0,
-            maps: std::iter::once(MapKind::Patch)
-                .chain(windows.clone())
-                .collect(),
+            maps: patch_and_windows,
             patches: None,
             windows: Mean::Harmonic,
             image: ImageScore::Embedding,
@@ -117,7 +157,7 @@ impl Preset {
                 temperature: 0.01,
                 language: LanguageMap::OddsMean,
                 zero_shot_factor: 0.5,
-                maps: windows.collect(),
+                maps: windows,
                 windows: Mean::Arithmetic,
                 image: ImageScore::MapMaximum,
                 few_shot: FewShotMap::Parallel,

@@ -1,8 +1,8 @@
-//! The compositional prompt ensemble: every template with every state of the object (WinCLIP, section 4.1 and
-//! table 4), and the two prototypes that its embeddings become.
+//! The compositional prompt ensemble: every template with every state of the object (WinCLIP, section
+//! 4.1 and table 4), and the two prototypes that its embeddings become.
 
-use super::Recipe;
 use super::preset::{Parameters, Templates};
+use super::recipe::Recipe;
 use super::vectors::unit_rows;
 use crate::engine::{EngineError, TextEncoder};
 use crate::model::ModelSpec;
@@ -24,7 +24,7 @@ const ANOMALOUS: [&str; 4] = [
     "{} with damage",
 ];
 
-/// `_` is the article.
+/// The paper's templates; `_` is the article.
 const FRAMES: [&str; 11] = [
     "a cropped photo of _ {}.",
     "a close-up photo of _ {}.",
@@ -42,92 +42,112 @@ const FRAMES: [&str; 11] = [
 /// The two lists of prompts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompts {
+    /// Prompts of a good part.
     pub normal: Vec<String>,
+    /// Prompts of a bad part.
     pub anomalous: Vec<String>,
 }
 
 /// The ensemble for a class name, which goes in exactly as it is.
 pub fn ensemble(class_name: &str, recipe: &Recipe, parameters: &Parameters) -> Prompts {
-    let templates = if recipe.templates.is_empty() {
-        built_in(parameters.templates)
-    } else {
-        recipe.templates.clone()
+    let templates = match recipe.templates.is_empty() {
+        true => built_in(parameters.templates),
+        false => recipe.templates.clone(),
     };
-    let with = |states: &[&str], own: &[String]| {
-        let states = states.iter().copied().chain(own.iter().map(String::as_str));
-        let phrases: Vec<String> = states
-            .map(|state| state.replacen("{}", class_name, 1))
-            .collect();
-        phrases
-            .iter()
-            .flat_map(|p| templates.iter().map(move |t| t.replacen("{}", p, 1)))
-            .collect()
-    };
+    let normal = phrases(class_name, &NORMAL, &recipe.normal_states);
+    let anomalous = phrases(class_name, &ANOMALOUS, &recipe.anomalous_states);
     Prompts {
-        normal: with(&NORMAL, &recipe.normal_states),
-        anomalous: with(&ANOMALOUS, &recipe.anomalous_states),
+        normal: filled(&templates, &normal),
+        anomalous: filled(&templates, &anomalous),
     }
 }
 
+/// The class name in each built-in state, then in each of the recipe's own.
+fn phrases(class_name: &str, states: &[&str], own: &[String]) -> Vec<String> {
+    let own = own.iter().map(String::as_str);
+    let states = states.iter().copied().chain(own);
+    states
+        .map(|state| state.replacen("{}", class_name, 1))
+        .collect()
+}
+
+/// Each phrase in each template.
+fn filled(templates: &[String], phrases: &[String]) -> Vec<String> {
+    let mut prompts = Vec::with_capacity(templates.len() * phrases.len());
+    for phrase in phrases {
+        for template in templates {
+            prompts.push(template.replacen("{}", phrase, 1));
+        }
+    }
+    prompts
+}
+
 fn built_in(templates: Templates) -> Vec<String> {
-    let with = |frame: &str, article: &str| frame.replacen('_', article, 1);
-    let all = FRAMES
-        .iter()
-        .flat_map(|frame| ["a", "the"].map(|article| with(frame, article)));
+    let mut all = Vec::with_capacity(2 * FRAMES.len());
+    for frame in FRAMES {
+        all.push(with_article(frame, "a"));
+        all.push(with_article(frame, "the"));
+    }
     match templates {
-        Templates::All22 => all.collect(),
-        Templates::NoPeriod22 => all.map(|t| t.trim_end_matches('.').to_owned()).collect(),
+        Templates::All22 => all,
+        Templates::NoPeriod22 => all
+            .iter()
+            .map(|template| template.trim_end_matches('.').to_owned())
+            .collect(),
         Templates::Anomalib21 => {
-            let doubled = with(FRAMES[4], "the");
-            let missing = [with(FRAMES[0], "a"), with(FRAMES[4], "a")];
-            let mut kept: Vec<String> = all.filter(|t| !missing.contains(t)).collect();
-            kept.push(doubled);
-            kept
+            let missing = [with_article(FRAMES[0], "a"), with_article(FRAMES[4], "a")];
+            let doubled = with_article(FRAMES[4], "the");
+            all.retain(|template| !missing.contains(template));
+            all.push(doubled);
+            all
         }
     }
 }
 
-/// The prototypes of a recipe, or nothing where it names no class. The text encoder is not needed afterwards.
+fn with_article(frame: &str, article: &str) -> String {
+    frame.replacen('_', article, 1)
+}
+
+/// Raw prototypes `[2, E]` (normal, anomalous) of a recipe. `None` where it names no class. The text
+/// encoder is not needed afterwards.
 ///
 /// # Errors
 /// When a prompt has more tokens than the model reads, or the engine fails.
-pub fn taught(
+pub fn prototypes(
     recipe: &Recipe,
     spec: &ModelSpec,
     text: &mut dyn TextEncoder,
 ) -> Result<Option<Array2<f32>>, EngineError> {
+    let Some(class_name) = &recipe.class_name else {
+        return Ok(None);
+    };
     let parameters = recipe.parameters(spec);
-    let prompts = recipe
-        .class_name
-        .as_ref()
-        .map(|class| ensemble(class, recipe, &parameters));
-    prompts
-        .map(|prompts| prototypes(&prompts, &parameters, text))
-        .transpose()
+    let prompts = ensemble(class_name, recipe, &parameters);
+    let normal = prototype(&prompts.normal, &parameters, text)?;
+    let anomalous = prototype(&prompts.anomalous, &parameters, text)?;
+    let both =
+        ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long");
+    Ok(Some(pooled(both, &parameters)))
 }
 
-/// What normal and what anomalous looks like in the joint space, raw as the preset pools them: `[2, E]`.
-fn prototypes(
-    prompts: &Prompts,
+/// Mean embedding `[E]` of the prompts, raw as the preset pools them.
+fn prototype(
+    prompts: &[String],
     parameters: &Parameters,
     text: &mut dyn TextEncoder,
-) -> Result<Array2<f32>, EngineError> {
-    let unit = |rows: Array2<f32>| {
-        if parameters.unit_prompts {
-            unit_rows(rows.view())
-        } else {
-            rows
-        }
-    };
-    let mut mean = |prompts: &[String]| -> Result<Array1<f32>, EngineError> {
-        Ok(unit(text.encode(prompts)?)
-            .mean_axis(Axis(0))
-            .expect("the ensemble is never empty"))
-    };
-    let (normal, anomalous) = (mean(&prompts.normal)?, mean(&prompts.anomalous)?);
-    Ok(unit(
-        ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long"),
-    ))
+) -> Result<Array1<f32>, EngineError> {
+    let embeddings = pooled(text.encode(prompts)?, parameters);
+    Ok(embeddings
+        .mean_axis(Axis(0))
+        .expect("the ensemble is never empty"))
+}
+
+/// Rows of unit length, where the preset wants that.
+fn pooled(rows: Array2<f32>, parameters: &Parameters) -> Array2<f32> {
+    match parameters.unit_prompts {
+        true => unit_rows(rows.view()),
+        false => rows,
+    }
 }
 
 #[cfg(test)]

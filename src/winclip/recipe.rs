@@ -1,8 +1,8 @@
-//! What a recipe asks of the algorithm, and what that needs from an encoder.
+//! The recipe: everything that is asked of the algorithm, and what that needs from an encoder.
 
-use super::mask::{self, Polygon};
-use super::pixels::area;
-use super::preset::Parameters;
+use super::mask::{Polygon, cell_mask};
+use super::pixels::{Fit, area};
+use super::preset::{Parameters, Preset};
 use super::tiles;
 use crate::base::problems::Problems;
 use crate::data::picture::Area;
@@ -14,24 +14,28 @@ use std::sync::Arc;
 /// Presets are parameters of one code path; everything else here overrides one of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
-    /// Goes into the prompts exactly as given; needed for models with text.
+    /// Name of the part. Goes into the prompts exactly as given; needed for models with text.
     pub class_name: Option<String>,
+    /// Reading of the paper.
     pub preset: Preset,
-    /// What has a verdict of its own, by order; at least one.
+    /// Parts of the view with a verdict of their own, by order; at least one.
     pub regions: Vec<Region>,
-    /// Side in camera pixels of the overlapping squares of each region that are looked at beside the whole.
+    /// Side in camera pixels of the overlapping squares of each region that are encoded beside the
+    /// whole.
     pub tile_px: Option<usize>,
+    /// Way from a camera's picture to the encoder's square.
     pub fit: Fit,
-    /// Input side in pixels; nothing means the model's own.
+    /// Input side in pixels. `None`: the model's own.
     pub input_px: Option<usize>,
-    /// Patches from the b-th block, counted from 1; nothing means what the preset says (the last).
+    /// Block of the patch map, counted from 1. `None`: the preset's (the last).
     pub block: Option<usize>,
-    /// Which visual maps are averaged; nothing means what the preset says (DINOv2: patch alone).
+    /// Visual maps that are averaged. `None`: the preset's (DINOv2: patch alone).
     pub maps: Option<Vec<MapKind>>,
     /// Window scales of the language map, in patches.
     pub scales: Vec<usize>,
-    /// States of the recipe's own, added to the ensemble's, each with one `{}`.
+    /// States of a good part that are added to the ensemble's, each with one `{}`.
     pub normal_states: Vec<String>,
+    /// States of a bad part that are added to the ensemble's, each with one `{}`.
     pub anomalous_states: Vec<String>,
     /// Templates that replace the preset's, each with one `{}`; empty for the preset's.
     pub templates: Vec<String>,
@@ -40,11 +44,11 @@ pub struct Recipe {
 /// A part of the view with its own gallery, threshold and verdict.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Region {
-    /// Nothing where the recipe names none: then there is one region.
+    /// `None` where the recipe names none: then there is one region.
     pub name: Option<Arc<str>>,
-    /// The part of each picture that is looked at, references included; nothing means all of it.
+    /// The part of each picture that is inspected, references included. `None`: all of it.
     pub crop: Option<Area>,
-    /// Where in the crop scores count; empty means everywhere. What is outside is in no map and in no
+    /// Polygons in which scores count; empty for everywhere. Everything outside is in no map and in no
     /// gallery.
     pub mask: Vec<Polygon>,
 }
@@ -52,46 +56,8 @@ pub struct Region {
 /// Regions of one recipe, at most: each costs as much time as a picture.
 pub const REGIONS_MAX: usize = 32;
 
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Default,
-    serde::Deserialize,
-    serde::Serialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    #[default]
-    Paper,
-    Anomalib,
-    Zqhang,
-    Caoyunkang,
-}
-
-/// How a camera picture becomes a square.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Default,
-    serde::Deserialize,
-    serde::Serialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Fit {
-    /// Both sides to the input side; the aspect is not kept.
-    #[default]
-    Squash,
-    /// The shorter side to the input side, then the centre.
-    Crop,
-}
+/// Advice about a crop that covers the whole picture.
+const WHOLE_PICTURE: &str = "for all of the picture: [0, 0, width, height]";
 
 impl Recipe {
     /// The paper's reading at the model's own size.
@@ -128,7 +94,7 @@ impl Recipe {
         parameters
     }
 
-    /// What the encoder must compute for this recipe.
+    /// The plan of an encoder for this recipe.
     ///
     /// # Errors
     /// Everything that the model lacks or that does not make sense, at once.
@@ -138,58 +104,39 @@ impl Recipe {
         with_references: bool,
     ) -> Result<EncodePlan, Problems> {
         let parameters = self.parameters(spec);
+        let has_text = spec.text.is_some();
+        let language_map = has_text && parameters.needs_language_map(with_references);
         let mut problems = self.own_problems();
-        let language = spec.text.is_some();
-        if language
-            && self
-                .class_name
-                .as_deref()
-                .is_none_or(|name| name.trim().is_empty())
-        {
-            problems.note(
-                "class_name",
-                "this model compares with words; say what the part is, for example \"metal nut\"",
-            );
-        }
-        if !language && !with_references {
-            problems.note(
-                "references",
-                "this model has no text; it needs at least one picture of a good part",
-            );
-        }
-        let language_map = language && parameters.needs_language_map(with_references);
+        self.check_comparison(has_text, with_references, &mut problems);
         if language_map && self.scales.is_empty() {
             problems.note(
                 "scales",
                 "must name at least one window scale, such as 2; the language map is made of them",
             );
         }
-        let mut scales = if language_map {
-            self.scales.clone()
-        } else {
-            vec![]
+        let side = self.input_px.unwrap_or(spec.side);
+        let mut plan = EncodePlan {
+            side,
+            image: has_text && parameters.needs_whole_image(with_references),
+            patches: vec![],
+            scales: vec![],
         };
-        let mut patches = vec![];
-        for map in parameters.maps.iter().filter(|_| with_references) {
-            match map {
-                MapKind::Windows(scale) if scales.contains(scale) => {}
-                MapKind::Windows(scale) => scales.push(*scale),
-                MapKind::Patch => {
-                    patches.push(parameters.patches.unwrap_or(PatchLayer::Block(spec.blocks)))
-                }
-            }
+        if language_map {
+            plan.scales = self.scales.clone();
         }
-        if self.maps.as_ref().is_some_and(Vec::is_empty)
-            || (with_references && parameters.maps.is_empty())
-        {
+        if with_references {
+            add_visual_maps(&mut plan, &parameters, spec);
+        }
+        let names_no_map = self.maps.as_ref().is_some_and(Vec::is_empty);
+        if names_no_map || (with_references && parameters.maps.is_empty()) {
             problems.note(
                 "maps",
                 "must name at least one: patch, or window scales such as 2 and 3",
             );
         }
-        // Where a patch map is made, the plan's own check tells it.
+        // Where a patch map is made, the plan's own check finds it.
         if let Some(block) = self.block
-            && patches.is_empty()
+            && plan.patches.is_empty()
             && !(1..=spec.blocks).contains(&block)
         {
             problems.note(
@@ -197,25 +144,35 @@ impl Recipe {
                 format!("must be 1 to {}, got {block}", spec.blocks),
             );
         }
-        let side = self.input_px.unwrap_or(spec.side);
-        let image = language && parameters.needs_whole_image(with_references);
         self.check_regions(side / spec.patch, &mut problems);
-        let plan = EncodePlan {
-            side,
-            image,
-            patches,
-            scales,
-        };
         if let Err(error) = plan.check(spec) {
-            error.to_string().lines().for_each(|line| {
+            for line in error.to_string().lines() {
                 let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
                 problems.note(place, words);
-            });
+            }
         }
         problems.into_result().map(|()| plan)
     }
 
-    /// Whether each region can be looked at with a map of `grid` cells a side, and all of them in bounded time.
+    /// Notes what pictures cannot be compared with: words without a class name, or nothing at all.
+    fn check_comparison(&self, has_text: bool, with_references: bool, problems: &mut Problems) {
+        let class_name = self.class_name.as_deref().unwrap_or_default();
+        if has_text && class_name.trim().is_empty() {
+            problems.note(
+                "class_name",
+                "this model compares with words; say what the part is, for example \"metal nut\"",
+            );
+        }
+        if !has_text && !with_references {
+            problems.note(
+                "references",
+                "this model has no text; it needs at least one picture of a good part",
+            );
+        }
+    }
+
+    /// Notes regions that cannot be inspected with a map of `grid` cells a side, or not in bounded
+    /// time.
     fn check_regions(&self, grid: usize, problems: &mut Problems) {
         if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
             problems.note(
@@ -223,62 +180,53 @@ impl Recipe {
                 format!("must be 1 to {REGIONS_MAX}, got {}", self.regions.len()),
             );
         }
-        let mut looks = 0;
-        for (i, region) in self.regions.iter().enumerate() {
-            let place = |key: &str| {
-                region
-                    .name
-                    .as_ref()
-                    .map_or(key.to_owned(), |_| format!("region[{i}].{key}"))
-            };
+        let mut tile_count = 0;
+        for (index, region) in self.regions.iter().enumerate() {
+            let mask_key = region.key(index, "mask");
             for polygon in region.mask.iter().filter(|polygon| polygon.len() < 3) {
                 problems.note(
-                    place("mask"),
+                    &mask_key,
                     format!("a polygon needs 3 corners or more, got {}", polygon.len()),
                 );
             }
-            let all = "for all of the picture: [0, 0, width, height]";
-            let Some(area) = region.crop.map(|crop| area(Some(crop), self.fit, 0, 0)) else {
-                if !region.mask.is_empty() {
-                    problems.note(
-                        place("mask"),
-                        format!("needs crop, for the place of its corners; {all}"),
-                    );
-                }
-                if self.tile_px.is_some() {
-                    problems.note(
-                        "tile_px",
-                        format!("needs crop, so that all pictures have the same; {all}"),
-                    );
-                }
+            let Some(crop) = region.crop else {
+                self.check_without_crop(region, &mask_key, problems);
                 continue;
             };
-            if !region.mask.is_empty() && !mask::cells(&region.mask, area, grid).contains(&true) {
-                let words = "leaves none of the";
+            let area = area(Some(crop), self.fit, 0, 0);
+            let is_masked = !region.mask.is_empty();
+            if is_masked && !cell_mask(&region.mask, area, grid).contains(&true) {
                 problems.note(
-                    place("mask"),
-                    format!("{words} {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
+                    &mask_key,
+                    format!("leaves none of the {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
                 );
             }
-            let Some(side) = self.tile_px else { continue };
-            let cells = tiles::side_of_all(area, side, grid);
-            looks += tiles::tiles(area, side).len();
-            if cells > tiles::SIDE_MAX {
-                let words = format!(
-                    "{side} pixels over {} x {} would be a map of {cells} cells a side (at most {}); make it larger",
-                    area.w,
-                    area.h,
-                    tiles::SIDE_MAX
-                );
-                problems.note("tile_px", words);
+            if let Some(side) = self.tile_px {
+                tile_count += tiles::tiles(area, side).len();
+                check_merged_side(area, side, grid, problems);
             }
         }
-        if looks > tiles::COUNT_MAX {
-            let words = format!(
-                "would be {looks} tiles a picture (at most {}); make it larger",
-                tiles::COUNT_MAX
+        if tile_count > tiles::COUNT_MAX {
+            let most = tiles::COUNT_MAX;
+            problems.note(
+                "tile_px",
+                format!("would be {tile_count} tiles a picture (at most {most}); make it larger"),
             );
-            problems.note("tile_px", words);
+        }
+    }
+
+    fn check_without_crop(&self, region: &Region, mask_key: &str, problems: &mut Problems) {
+        if !region.mask.is_empty() {
+            problems.note(
+                mask_key,
+                format!("needs crop, for the place of its corners; {WHOLE_PICTURE}"),
+            );
+        }
+        if self.tile_px.is_some() {
+            problems.note(
+                "tile_px",
+                format!("needs crop, so that all pictures have the same; {WHOLE_PICTURE}"),
+            );
         }
     }
 
@@ -305,6 +253,49 @@ impl Recipe {
         }
         problems
     }
+}
+
+impl Region {
+    /// A key of the region, as it is written in a recipe.
+    fn key(&self, index: usize, key: &str) -> String {
+        match self.name {
+            Some(_) => format!("region[{index}].{key}"),
+            None => key.to_owned(),
+        }
+    }
+}
+
+/// Adds the layers and scales of the visual maps.
+fn add_visual_maps(plan: &mut EncodePlan, parameters: &Parameters, spec: &ModelSpec) {
+    for map in &parameters.maps {
+        match map {
+            MapKind::Windows(scale) => {
+                if !plan.scales.contains(scale) {
+                    plan.scales.push(*scale);
+                }
+            }
+            MapKind::Patch => {
+                let last = PatchLayer::Block(spec.blocks);
+                plan.patches.push(parameters.patches.unwrap_or(last));
+            }
+        }
+    }
+}
+
+/// Notes a merged map of too many cells.
+fn check_merged_side(area: Area, side: usize, grid: usize, problems: &mut Problems) {
+    let cells = tiles::merged_side(area, side, grid);
+    if cells <= tiles::SIDE_MAX {
+        return;
+    }
+    let Area { w, h, .. } = area;
+    let most = tiles::SIDE_MAX;
+    problems.note(
+        "tile_px",
+        format!(
+            "{side} pixels over {w} x {h} would be a map of {cells} cells a side (at most {most}); make it larger"
+        ),
+    );
 }
 
 fn has_doubles<T: PartialEq>(list: &[T]) -> bool {

@@ -1,14 +1,14 @@
-//! From features to a score and a map: sections 4.2, 4.3 and 5 of WinCLIP with the parameters of a preset.
+//! The way from features to a score and a map: sections 4.2, 4.3 and 5 of WinCLIP with the parameters
+//! of a preset.
 
 use super::gallery::Gallery;
-use super::preset::{FewShotMap, ImageScore, LanguageMap, Mean, Parameters};
+use super::preset::{FewShotMap, ImageScore, LanguageMap, MapKind, Mean, Parameters};
 use super::vectors::{cosine, harmonic, unit_rows};
-use super::windows::scattered;
-use super::{MapKind, windows};
+use super::windows::{over, scattered};
 use crate::data::map::Map;
-use crate::engine::device_scorer::{PartialScores, ReferenceBank, Words};
+use crate::engine::device_scorer::{PartialScores, ReferenceBank, TextReferences};
 use crate::engine::nearest::Nearest;
-use crate::engine::{EngineError, Features, counted_windows};
+use crate::engine::{EngineError, Features, WindowFeatures, unmasked_windows};
 use ndarray::{ArrayView2, Axis, CowArray, Ix2, s};
 
 /// The language half: two unit prototypes `[E]` (normal, anomalous).
@@ -26,58 +26,66 @@ pub struct Scorer {
     /// One gallery for each of `parameters.maps`; empty for zero-shot.
     galleries: Vec<Gallery>,
     language_scales: Vec<usize>,
-    /// Which cells of the map count; nothing means all.
-    cells: Option<Vec<bool>>,
+    /// True for each cell of the map that counts. `None`: all count.
+    mask: Option<Vec<bool>>,
+}
+
+/// Scores of the windows of one scale, `[W]`.
+struct ScaleScores {
+    scale: usize,
+    values: Vec<f32>,
 }
 
 impl Scorer {
-    /// `prototypes` are raw, `[2, E]`, nothing for a model without text; `references` are features of good parts; `cells`
-    /// are those of the plan that the features were made with.
+    /// A scorer of one kind of crop. `prototypes` are raw, `[2, E]`, `None` for a model without text;
+    /// `references` are features of good parts; `mask` is that of the crops that the features were
+    /// made of.
     pub fn new(
         parameters: Parameters,
         language_scales: &[usize],
         prototypes: Option<ArrayView2<f32>>,
         references: &[Features],
-        cells: Option<Vec<bool>>,
+        mask: Option<Vec<bool>>,
     ) -> Self {
-        let gallery = |map: &MapKind| {
-            let features: Vec<_> = references
+        let galleries = match references.is_empty() {
+            true => vec![],
+            false => parameters
+                .maps
                 .iter()
-                .map(|r| counted_rows(r, *map, cells.as_deref()))
-                .collect();
-            Gallery::new(&features.iter().map(|rows| rows.view()).collect::<Vec<_>>())
+                .map(|map| gallery(references, *map, mask.as_deref()))
+                .collect(),
         };
-        let galleries = if references.is_empty() {
-            vec![]
-        } else {
-            parameters.maps.iter().map(gallery).collect()
-        };
-        let temperature = parameters.temperature;
-        let language = prototypes.map(|raw| {
-            let unit = unit_rows(raw);
-            Language {
-                prototypes: [0, 1].map(|i| unit.row(i).to_vec()),
-                temperature,
-            }
-        });
+        let language = prototypes.map(|raw| Language::new(raw, parameters.temperature));
         Scorer {
             parameters,
             language,
             galleries,
             language_scales: language_scales.to_vec(),
-            cells,
+            mask,
         }
     }
 
-    /// It compares with words.
+    /// True if the scorer compares with words.
     pub fn has_words(&self) -> bool {
         self.language.is_some()
     }
 
-    /// What an engine that scores by itself has to know.
-    pub fn lesson(&self) -> ReferenceBank<'_> {
+    /// The references and prototypes, for an engine that scores on its device.
+    pub fn reference_bank(&self) -> ReferenceBank<'_> {
+        let maps = self.parameters.maps.iter().copied();
+        let galleries = self.galleries.iter().map(Gallery::rows);
+        ReferenceBank {
+            mask: self.mask.as_deref(),
+            text: self.text_references(),
+            galleries: maps.zip(galleries).collect(),
+            window_mean: self.parameters.windows,
+        }
+    }
+
+    fn text_references(&self) -> Option<TextReferences> {
+        let language = self.language.as_ref()?;
         let with_references = !self.galleries.is_empty();
-        let words = self.language.as_ref().map(|language| Words {
+        Some(TextReferences {
             prototypes: language.prototypes.clone(),
             temperature: language.temperature,
             map: self
@@ -85,221 +93,243 @@ impl Scorer {
                 .then_some(self.parameters.language),
             scales: self.language_scales.clone(),
             image: self.parameters.needs_whole_image(with_references),
-        });
-        ReferenceBank {
-            cells: self.cells.as_deref(),
-            words,
-            galleries: self
-                .parameters
-                .maps
-                .iter()
-                .copied()
-                .zip(self.galleries.iter().map(Gallery::rows))
-                .collect(),
-            windows: self.parameters.windows,
-        }
-    }
-
-    /// The pieces of one picture's score; `but` leaves one reference out of the gallery.
-    ///
-    /// # Errors
-    /// When the engine fails to compare.
-    pub fn pieces(
-        &self,
-        nearest: &mut dyn Nearest,
-        features: &Features,
-        but: Option<usize>,
-    ) -> Result<PartialScores, EngineError> {
-        let visual = match self.galleries.is_empty() {
-            true => None,
-            false => Some(self.visual_map(nearest, features, but)?),
-        };
-        let language = self.language.as_ref().filter(|_| self.wants_language_map());
-        Ok(PartialScores {
-            grid: features.grid,
-            image: self
-                .language
-                .as_ref()
-                .and_then(|language| Some(language.of_row(features.image.as_ref()?))),
-            language: language.map(|language| self.language_map(language, features)),
-            visual,
         })
     }
 
-    fn wants_language_map(&self) -> bool {
-        self.has_words()
-            && self
-                .parameters
-                .needs_language_map(!self.galleries.is_empty())
+    /// The partial scores of one crop. The reference `left_out` is not compared with.
+    ///
+    /// # Errors
+    /// When the engine fails to compare.
+    pub fn partial_scores(
+        &self,
+        nearest: &mut dyn Nearest,
+        features: &Features,
+        left_out: Option<usize>,
+    ) -> Result<PartialScores, EngineError> {
+        let mut parts = PartialScores {
+            grid: features.grid,
+            image: None,
+            language: None,
+            visual: None,
+        };
+        if let Some(language) = &self.language {
+            parts.image = features.image.as_ref().map(|image| language.of_row(image));
+            if self.wants_language_map() {
+                parts.language = Some(self.language_map(language, features));
+            }
+        }
+        if !self.galleries.is_empty() {
+            parts.visual = Some(self.visual_map(nearest, features, left_out)?);
+        }
+        Ok(parts)
     }
 
-    /// The score and the `grid x grid` map that they make.
-    pub fn conclude(&self, pieces: PartialScores) -> (f32, Map) {
-        let PartialScores {
-            grid,
-            image,
-            language,
-            visual,
-        } = pieces;
-        let map = match (language, &visual) {
+    fn wants_language_map(&self) -> bool {
+        let with_references = !self.galleries.is_empty();
+        self.has_words() && self.parameters.needs_language_map(with_references)
+    }
+
+    /// The score and the `grid x grid` map that the partial scores make.
+    pub fn combine(&self, parts: PartialScores) -> (f32, Map) {
+        let map = match (&parts.language, &parts.visual) {
+            (Some(language), Some(visual)) => mixed(self.parameters.few_shot, language, visual),
+            (Some(language), None) => {
+                let factor = self.parameters.zero_shot_factor;
+                language.iter().map(|value| value * factor).collect()
+            }
             (None, Some(visual)) => visual.clone(),
-            (Some(language), Some(visual)) => mixed(self.parameters.few_shot, &language, visual),
-            (Some(language), None) => language
-                .into_iter()
-                .map(|v| v * self.parameters.zero_shot_factor)
-                .collect(),
-            (None, None) => vec![0.0; grid * grid],
+            (None, None) => vec![0.0; parts.grid * parts.grid],
         };
-        let image = || image.expect("the plan asks for the picture's embedding");
-        let score = match (self.parameters.image, self.has_words(), &visual) {
-            (_, false, _) => {
-                let counted = self.counted(&map);
-                mean_of_highest(&counted, highest_share(counted.len()))
-            }
-            (ImageScore::MapMaximum, true, _) => highest(&self.counted(&map)),
-            (ImageScore::Embedding, true, None) => image(),
-            (ImageScore::Embedding, true, Some(visual)) => {
-                (image() + highest(&self.counted(visual))) / 2.0
-            }
-        };
-        (score, Map::new(grid, map).masked(self.cells.as_deref()))
+        let score = self.score(&parts, &map);
+        let map = Map::new(parts.grid, map);
+        (score, map.masked(self.mask.as_deref()))
+    }
+
+    fn score(&self, parts: &PartialScores, map: &[f32]) -> f32 {
+        if !self.has_words() {
+            let unmasked = self.unmasked(map);
+            return mean_of_highest(&unmasked, highest_share(unmasked.len()));
+        }
+        if self.parameters.image == ImageScore::MapMaximum {
+            return highest(&self.unmasked(map));
+        }
+        let image = parts
+            .image
+            .expect("the plan asks for the picture's embedding");
+        match &parts.visual {
+            None => image,
+            Some(visual) => (image + highest(&self.unmasked(visual))) / 2.0,
+        }
     }
 
     fn visual_map(
         &self,
         nearest: &mut dyn Nearest,
         features: &Features,
-        but: Option<usize>,
+        left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
+        let grid = features.grid;
         let mut maps = Vec::with_capacity(self.galleries.len());
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
-            let rows = counted_rows(features, *map, self.cells.as_deref());
-            let distances = gallery.distances(nearest, rows.view(), but)?;
+            let rows = unmasked_rows(features, *map, self.mask.as_deref());
+            let distances = gallery.distances(nearest, rows.view(), left_out)?;
             maps.push(match map {
-                MapKind::Patch => self.in_place(1, features.grid, distances),
+                MapKind::Patch => self.in_place(1, grid, distances),
                 MapKind::Windows(scale) => {
-                    let distances = self.in_place(*scale, features.grid, distances);
-                    scattered(&distances, features.grid, *scale, self.parameters.windows)
+                    let distances = self.in_place(*scale, grid, distances);
+                    scattered(&distances, grid, *scale, self.parameters.windows)
                 }
             });
         }
-        let mean = |cell: usize| maps.iter().map(|map| map[cell]).sum::<f32>() / maps.len() as f32;
-        Ok((0..features.grid * features.grid).map(mean).collect())
+        let count = maps.len() as f32;
+        let cells =
+            (0..grid * grid).map(|cell| maps.iter().map(|map| map[cell]).sum::<f32>() / count);
+        Ok(cells.collect())
     }
 
-    /// Values of the windows that count, each to its place among all; the others are 0, and no cell that counts is
-    /// under one of them. Patches are windows of one.
+    /// Values of the unmasked windows, each at its index among all; the others are 0, and no cell that
+    /// counts is under one of them. Patches are windows of one.
     fn in_place(&self, scale: usize, grid: usize, values: Vec<f32>) -> Vec<f32> {
-        let Some(cells) = &self.cells else {
+        let Some(mask) = &self.mask else {
             return values;
         };
-        let mut all = vec![0.0; (grid - scale + 1).pow(2)];
-        counted_windows(grid, scale, Some(cells))
-            .into_iter()
-            .zip(values)
-            .for_each(|(at, value)| all[at] = value);
+        let columns = grid - scale + 1;
+        let mut all = vec![0.0; columns * columns];
+        let windows = unmasked_windows(grid, scale, Some(mask));
+        for (window, value) in windows.into_iter().zip(values) {
+            all[window] = value;
+        }
         all
     }
 
     /// The values of the cells that count.
-    fn counted(&self, map: &[f32]) -> Vec<f32> {
-        match &self.cells {
-            None => map.to_vec(),
-            Some(cells) => map
-                .iter()
-                .zip(cells)
-                .filter(|(_, counts)| **counts)
-                .map(|(value, _)| *value)
-                .collect(),
+    fn unmasked(&self, map: &[f32]) -> Vec<f32> {
+        let Some(mask) = &self.mask else {
+            return map.to_vec();
+        };
+        let mut unmasked = Vec::with_capacity(map.len());
+        for (value, counts) in map.iter().zip(mask) {
+            if *counts {
+                unmasked.push(*value);
+            }
         }
+        unmasked
     }
 
     fn language_map(&self, language: &Language, features: &Features) -> Vec<f32> {
-        let scales: Vec<(usize, Vec<f32>)> = features
+        let grid = features.grid;
+        let scales: Vec<ScaleScores> = features
             .windows
             .iter()
-            .filter(|w| self.language_scales.contains(&w.scale))
-            .map(|w| {
-                (
-                    w.scale,
-                    self.in_place(w.scale, features.grid, language.of_rows(w.features.view())),
-                )
-            })
+            .filter(|windows| self.language_scales.contains(&windows.scale))
+            .map(|windows| self.scale_scores(language, windows, grid))
             .collect();
+        let cells = 0..grid * grid;
         match self.parameters.language {
+            LanguageMap::OddsMean => cells.map(|cell| odds_mean(&scales, grid, cell)).collect(),
             LanguageMap::Harmonic => {
                 let mut maps: Vec<Vec<f32>> = scales
                     .iter()
-                    .map(|(scale, values)| scattered(values, features.grid, *scale, Mean::Harmonic))
+                    .map(|scores| scattered(&scores.values, grid, scores.scale, Mean::Harmonic))
                     .collect();
-                maps.push(vec![
-                    language.of_image(features);
-                    features.grid * features.grid
-                ]);
-                (0..features.grid * features.grid)
+                maps.push(vec![language.of_image(features); grid * grid]);
+                cells
                     .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
                     .collect()
             }
-            LanguageMap::OddsMean => (0..features.grid * features.grid)
-                .map(|cell| odds_mean(&scales, features.grid, cell))
-                .collect(),
+        }
+    }
+
+    fn scale_scores(
+        &self,
+        language: &Language,
+        windows: &WindowFeatures,
+        grid: usize,
+    ) -> ScaleScores {
+        let scale = windows.scale;
+        let values = language.of_rows(windows.features.view());
+        ScaleScores {
+            scale,
+            values: self.in_place(scale, grid, values),
         }
     }
 }
 
-/// caoyunkang: `u = mean of 1/(1 - s)` over the windows of a scale, then `1 - 1/mean(u)` over the scales.
-fn odds_mean(scales: &[(usize, Vec<f32>)], grid: usize, cell: usize) -> f32 {
-    let odds = scales.iter().map(|(scale, values)| {
-        let over = windows::over(grid, *scale, cell / grid, cell % grid);
-        let (sum, count) = over.fold((0.0, 0), |(sum, count), w| {
-            (sum + 1.0 / (1.0 - values[w]), count + 1)
-        });
-        sum / count as f32
-    });
-    let mean = odds.sum::<f32>() / scales.len().max(1) as f32;
+/// caoyunkang: `u = mean of 1/(1 - s)` over the windows of a scale, then `1 - 1/mean(u)` over the
+/// scales.
+fn odds_mean(scales: &[ScaleScores], grid: usize, cell: usize) -> f32 {
+    let odds: f32 = scales
+        .iter()
+        .map(|scores| mean_odds(scores, grid, cell))
+        .sum();
+    let mean = odds / scales.len().max(1) as f32;
     // A window with s = 1 makes the mean infinite, and the cell as anomalous as can be.
     if mean > 0.0 { 1.0 - 1.0 / mean } else { 0.0 }
 }
 
-fn mixed(how: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
-    let mix = |(&l, &v): (&f32, &f32)| match how {
-        FewShotMap::Visual => v,
-        FewShotMap::Mean => (l + v) / 2.0,
-        FewShotMap::Sum => l + v,
-        FewShotMap::Parallel => harmonic([l, v].into_iter()) / 2.0,
-    };
-    language.iter().zip(visual).map(mix).collect()
+/// Mean of `1/(1 - s)` over the windows that cover a cell.
+fn mean_odds(scores: &ScaleScores, grid: usize, cell: usize) -> f32 {
+    let mut sum = 0.0;
+    let mut count = 0;
+    for window in over(grid, scores.scale, cell / grid, cell % grid) {
+        sum += 1.0 / (1.0 - scores.values[window]);
+        count += 1;
+    }
+    sum / count as f32
 }
 
-/// The raw feature rows that a visual map compares: patches without the class token, or a scale's windows.
+fn mixed(formula: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
+    let cells = language.iter().zip(visual);
+    cells
+        .map(|(&language, &visual)| match formula {
+            FewShotMap::Visual => visual,
+            FewShotMap::Mean => (language + visual) / 2.0,
+            FewShotMap::Sum => language + visual,
+            FewShotMap::Parallel => harmonic([language, visual].into_iter()) / 2.0,
+        })
+        .collect()
+}
+
+/// The gallery of one visual map.
+fn gallery(references: &[Features], map: MapKind, mask: Option<&[bool]>) -> Gallery {
+    let features: Vec<_> = references
+        .iter()
+        .map(|reference| unmasked_rows(reference, map, mask))
+        .collect();
+    let views: Vec<_> = features.iter().map(|rows| rows.view()).collect();
+    Gallery::new(&views)
+}
+
+/// The raw feature rows that a visual map compares: patches without the class token, or a scale's
+/// windows.
 fn rows_of(features: &Features, map: MapKind) -> ArrayView2<'_, f32> {
     match map {
-        MapKind::Patch => features
-            .tokens
-            .first()
-            .expect("the plan asks for patches")
-            .slice(s![1.., ..]),
+        MapKind::Patch => {
+            let tokens = features.tokens.first();
+            let tokens = tokens.expect("the plan asks for patches");
+            tokens.slice(s![1.., ..])
+        }
         MapKind::Windows(scale) => {
-            let windows = features.windows.iter().find(|w| w.scale == scale);
-            windows
-                .expect("the plan asks for every scale of the maps")
-                .features
-                .view()
+            let mut windows = features.windows.iter();
+            let windows = windows.find(|windows| windows.scale == scale);
+            let windows = windows.expect("the plan asks for every scale of the maps");
+            windows.features.view()
         }
     }
 }
 
-/// [`rows_of`], of patches only those that count; windows that do not were never encoded.
-fn counted_rows<'f>(
+/// [`rows_of`] without masked patches; masked windows were never encoded.
+fn unmasked_rows<'f>(
     features: &'f Features,
     map: MapKind,
-    cells: Option<&[bool]>,
+    mask: Option<&[bool]>,
 ) -> CowArray<'f, f32, Ix2> {
     let rows = rows_of(features, map);
-    match (map, cells) {
-        (MapKind::Patch, Some(cells)) => rows
-            .select(Axis(0), &counted_windows(features.grid, 1, Some(cells)))
-            .into(),
+    match map {
+        MapKind::Patch if mask.is_some() => {
+            let unmasked = unmasked_windows(features.grid, 1, mask);
+            rows.select(Axis(0), &unmasked).into()
+        }
         _ => rows.into(),
     }
 }
@@ -308,8 +338,8 @@ fn highest(values: &[f32]) -> f32 {
     values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// How many cells AnomalyDINO's image score takes (Damm et al., arXiv 2405.14529): the highest 1 %, rounded down, at
-/// least one.
+/// Number of cells in AnomalyDINO's image score (Damm et al., arXiv 2405.14529): the highest 1 %,
+/// rounded down, at least one.
 pub(super) fn highest_share(cells: usize) -> usize {
     (cells / 100).max(1)
 }
@@ -323,7 +353,16 @@ pub(super) fn mean_of_highest(values: &[f32], count: usize) -> f32 {
 }
 
 impl Language {
-    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP, equation 1).
+    fn new(raw: ArrayView2<f32>, temperature: f32) -> Self {
+        let unit = unit_rows(raw);
+        Language {
+            prototypes: [0, 1].map(|i| unit.row(i).to_vec()),
+            temperature,
+        }
+    }
+
+    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP, equation
+    /// 1).
     fn of_rows(&self, rows: ArrayView2<f32>) -> Vec<f32> {
         let rows_major = rows.as_standard_layout();
         let values = rows_major.as_slice().expect("standard layout");
@@ -335,16 +374,13 @@ impl Language {
 
     fn of_row(&self, row: &[f32]) -> f32 {
         let [normal, anomalous] = [0, 1].map(|i| cosine(row, &self.prototypes[i]));
-        1.0 / (1.0 + ((normal - anomalous) / self.temperature).exp())
+        let difference = (normal - anomalous) / self.temperature;
+        1.0 / (1.0 + difference.exp())
     }
 
     fn of_image(&self, features: &Features) -> f32 {
-        self.of_row(
-            features
-                .image
-                .as_ref()
-                .expect("the plan asks for the picture's embedding"),
-        )
+        let image = features.image.as_ref();
+        self.of_row(image.expect("the plan asks for the picture's embedding"))
     }
 }
 
@@ -353,7 +389,7 @@ mod tests {
     use super::*;
     use crate::engine::WindowFeatures;
     use crate::winclip::Preset;
-    use crate::winclip::gallery::tests::Plain;
+    use crate::winclip::gallery::tests::PlainNearest;
     use proptest::prelude::*;
 
     use ndarray::Array2;
@@ -415,9 +451,9 @@ mod tests {
                 let prototypes = prototypes.as_ref().map(|p| p.view());
                 let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references, None);
                 let left_out = (0..references.len()).filter(|_| references.len() > 1).map(Some);
-                for but in left_out.chain([None]) {
-                    let pieces = scorer.pieces(&mut Plain, &shown, but).expect("plain arithmetic");
-                    let (score, map) = scorer.conclude(pieces);
+                for left_out in left_out.chain([None]) {
+                    let parts = scorer.partial_scores(&mut PlainNearest, &shown, left_out).expect("plain arithmetic");
+                    let (score, map) = scorer.combine(parts);
                     prop_assert!(score.is_finite(), "{preset:?} {score}");
                     prop_assert!(map.values().iter().all(|v| v.is_finite()), "{preset:?} {map:?}");
                 }

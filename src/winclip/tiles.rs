@@ -1,82 +1,111 @@
-//! Small defects: overlapping squares of the picture, each looked at as closely as the whole, and one map of all.
+//! Tiles for small defects: overlapping squares of the picture, each encoded as finely as the whole, and
+//! one map of all.
 
 use crate::data::map::Map;
 use crate::data::picture::Area;
 
-/// Neighbours share at least this part of their side: a defect on the edge of one is inside another.
+/// Part of their side that neighbours share at least: a defect on the edge of one is inside another.
 const OVERLAP: f64 = 0.25;
-/// Cells along the side of the map of all, at most.
+/// Cells along the side of the merged map, at most.
 pub const SIDE_MAX: usize = 128;
 /// Tiles of one picture, at most: each costs as much time and memory as a picture.
 pub const COUNT_MAX: usize = 256;
 
-/// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row by row.
+/// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row by
+/// row.
 pub fn tiles(area: Area, side: usize) -> Vec<Area> {
     let side = side.min(area.w).min(area.h);
-    let (columns, rows) = (starts(area.w, side), starts(area.h, side));
-    let tile = |x: &usize, y: &usize| Area {
-        x: area.x + x,
-        y: area.y + y,
-        w: side,
-        h: side,
-    };
-    rows.iter()
-        .flat_map(|y| columns.iter().map(move |x| tile(x, y)))
-        .collect()
+    let columns = starts(area.w, side);
+    let mut tiles = Vec::new();
+    for y in starts(area.h, side) {
+        for x in &columns {
+            tiles.push(Area {
+                x: area.x + x,
+                y: area.y + y,
+                w: side,
+                h: side,
+            });
+        }
+    }
+    tiles
 }
 
+/// First pixels of the tiles along one direction.
 fn starts(length: usize, side: usize) -> Vec<usize> {
     let step = (side as f64 * (1.0 - OVERLAP)).max(1.0);
-    let gaps = ((length - side) as f64 / step).ceil() as usize;
+    let rest = length - side;
+    let gaps = (rest as f64 / step).ceil() as usize;
     (0..=gaps)
-        .map(|i| (i * (length - side)).checked_div(gaps).unwrap_or(0))
+        .map(|i| (i * rest).checked_div(gaps).unwrap_or(0))
         .collect()
 }
 
-/// Cells along the side of the map of all, when each tile's map has `grid`: as fine as the tiles'.
-pub fn side_of_all(area: Area, side: usize, grid: usize) -> usize {
-    (area.w.max(area.h) * grid).div_ceil(side.min(area.w).min(area.h))
+/// Cells along the side of the merged map, when each tile's map has `grid`: as fine as the tiles'.
+pub fn merged_side(area: Area, side: usize, grid: usize) -> usize {
+    let side = side.min(area.w).min(area.h);
+    (area.w.max(area.h) * grid).div_ceil(side)
 }
 
-/// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of the whole's value
-/// and the tiles' at each place, of those that count there; 0 where none does.
+/// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of
+/// the whole's value and the tiles' at each place, of those that count there; 0 where none does.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
-    let side = tiles.first().map_or(whole.side(), |(tile, map)| {
-        side_of_all(area, tile.w, map.side())
-    });
-    let value = |cell: usize| {
-        let place = |at: usize, start: usize, length: usize| {
-            start as f64 + (at as f64 + 0.5) * length as f64 / side as f64
-        };
-        let (x, y) = (
-            place(cell % side, area.x, area.w),
-            place(cell / side, area.y, area.h),
-        );
-        let (sum, count) = tiles
-            .iter()
-            .filter_map(|(tile, map)| at(map, *tile, x, y))
-            .fold((0.0, 0), |(s, n), v| (s + v, n + 1));
-        match at(whole, area, x, y) {
-            Some(whole) if count > 0 => (whole + sum / count as f32) / 2.0,
-            Some(whole) => whole,
-            None if count > 0 => sum / count as f32,
-            None => 0.0,
-        }
+    let side = match tiles.first() {
+        Some((tile, map)) => merged_side(area, tile.w, map.side()),
+        None => whole.side(),
     };
-    Map::new(side, (0..side * side).map(value).collect())
+    let mut values = Vec::with_capacity(side * side);
+    for row in 0..side {
+        let y = centre(row, side, area.y, area.h);
+        for column in 0..side {
+            let x = centre(column, side, area.x, area.w);
+            let of_tiles = mean(
+                tiles
+                    .iter()
+                    .filter_map(|(tile, map)| value_at(map, *tile, x, y)),
+            );
+            let of_whole = value_at(whole, area, x, y);
+            values.push(match (of_whole, of_tiles) {
+                (Some(whole), Some(tiles)) => (whole + tiles) / 2.0,
+                (Some(value), None) | (None, Some(value)) => value,
+                (None, None) => 0.0,
+            });
+        }
+    }
+    Map::new(side, values)
 }
 
-/// The value of the cell at a place of the picture, if the map reaches it and it counts.
-fn at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
-    let cell = |at: f64, start: usize, length: usize| {
-        let share = (at - start as f64) / length as f64;
-        (0.0..1.0)
-            .contains(&share)
-            .then(|| (share * map.side() as f64) as usize)
-    };
-    let (row, column) = (cell(y, area.y, area.h)?, cell(x, area.x, area.w)?);
+/// Place in the picture of the middle of a cell, along one direction.
+fn centre(cell: usize, side: usize, start: usize, length: usize) -> f64 {
+    let share = (cell as f64 + 0.5) * length as f64 / side as f64;
+    start as f64 + share
+}
+
+/// `None` without values.
+fn mean(values: impl Iterator<Item = f32>) -> Option<f32> {
+    let mut sum = 0.0;
+    let mut count = 0;
+    for value in values {
+        sum += value;
+        count += 1;
+    }
+    (count > 0).then(|| sum / count as f32)
+}
+
+/// The value of the cell at a place of the picture, if the map reaches it and the cell counts.
+fn value_at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
+    let side = map.side();
+    let row = cell_at(y, area.y, area.h, side)?;
+    let column = cell_at(x, area.x, area.w, side)?;
     map.counts(row, column)
-        .then(|| map.values()[row * map.side() + column])
+        .then(|| map.values()[row * side + column])
+}
+
+/// The cell at a place, along one direction. `None` outside of the map.
+fn cell_at(place: f64, start: usize, length: usize, side: usize) -> Option<usize> {
+    let share = (place - start as f64) / length as f64;
+    (0.0..1.0)
+        .contains(&share)
+        .then(|| (share * side as f64) as usize)
 }
 
 #[cfg(test)]

@@ -6,11 +6,8 @@ use ndarray::{Array2, ArrayView2};
 /// Every row to unit length; a zero vector stays zero, so that its similarity to anything is 0.
 pub fn unit_rows(matrix: ArrayView2<f32>) -> Array2<f32> {
     let mut rows = matrix.as_standard_layout().into_owned();
-    for row in rows
-        .as_slice_mut()
-        .expect("standard layout")
-        .chunks_exact_mut(matrix.ncols().max(1))
-    {
+    let values = rows.as_slice_mut().expect("standard layout");
+    for row in values.chunks_exact_mut(matrix.ncols().max(1)) {
         let length = inner(row, row).sqrt() as f32;
         if length > 0.0 {
             row.iter_mut().for_each(|v| *v /= length);
@@ -38,8 +35,9 @@ pub fn cosine(a: &[f32], unit: &[f32]) -> f32 {
 fn inner(a: &[f32], b: &[f32]) -> f64 {
     // Sums side by side: a single one would wait for itself.
     let mut sums = [0.0; 32];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
-    for (a, b) in a.iter().zip(b) {
+    let (a_chunks, a_rest) = a.as_chunks::<32>();
+    let (b_chunks, b_rest) = b.as_chunks::<32>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
         sums.iter_mut()
             .zip(a.iter().zip(b))
             .for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
@@ -51,22 +49,25 @@ fn inner(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-/// The harmonic mean; 0 when a value is 0 (an exact match), as its limit is.
+/// The harmonic mean; 0 when a value is 0 (an exact match), as its limit is, and without values.
 pub fn harmonic(values: impl Iterator<Item = f32>) -> f32 {
-    let (mut sum, mut count) = (0.0, 0);
+    let mut sum = 0.0;
+    let mut count = 0;
     for value in values {
         sum += 1.0 / value;
         count += 1;
     }
-    if count == 0 || !(sum.is_finite()) {
+    if count == 0 || !sum.is_finite() {
         0.0
     } else {
         count as f32 / sum
     }
 }
 
+/// The arithmetic mean; 0 without values.
 pub fn arithmetic(values: impl Iterator<Item = f32>) -> f32 {
-    let (mut sum, mut count) = (0.0, 0);
+    let mut sum = 0.0;
+    let mut count = 0;
     for value in values {
         sum += value;
         count += 1;

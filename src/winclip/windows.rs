@@ -1,9 +1,10 @@
-//! Window geometry: which windows cover a patch, and what their values make of it.
+//! Window geometry: which windows cover a patch, and the mean of their values.
 //!
 //! Windows of `scale x scale` patches, stride 1, no padding, in row-major order of their top-left patch.
 
-use super::preset::Mean;
 use super::vectors::{arithmetic, harmonic};
+use crate::engine::device_scorer::Mean;
+use std::ops::RangeInclusive;
 
 /// The windows of `scale` over patch (`row`, `column`) of a `grid x grid` picture.
 pub fn over(
@@ -12,19 +13,31 @@ pub fn over(
     row: usize,
     column: usize,
 ) -> impl Iterator<Item = usize> + Clone {
-    let places = grid - scale + 1;
-    let reach = move |at: usize| at.saturating_sub(scale - 1)..=at.min(places - 1);
-    reach(row).flat_map(move |top| reach(column).map(move |left| top * places + left))
+    let columns = grid - scale + 1;
+    let lefts = reach(grid, scale, column);
+    reach(grid, scale, row).flat_map(move |top| lefts.clone().map(move |left| top * columns + left))
 }
 
-/// One value a patch from one value a window: the mean over the windows that cover it. `values` is `[W]`.
+/// First patches of the windows over a patch, along one direction.
+fn reach(grid: usize, scale: usize, patch: usize) -> RangeInclusive<usize> {
+    let first = patch.saturating_sub(scale - 1);
+    let last = patch.min(grid - scale);
+    first..=last
+}
+
+/// One value a patch from one value a window: the mean over the windows that cover it. `values` is
+/// `[W]`.
 pub fn scattered(values: &[f32], grid: usize, scale: usize, mean: Mean) -> Vec<f32> {
-    let cells = (0..grid * grid)
-        .map(|cell| over(grid, scale, cell / grid, cell % grid).map(|window| values[window]));
-    match mean {
-        Mean::Harmonic => cells.map(harmonic).collect(),
-        Mean::Arithmetic => cells.map(arithmetic).collect(),
+    let mut cells = Vec::with_capacity(grid * grid);
+    for cell in 0..grid * grid {
+        let windows = over(grid, scale, cell / grid, cell % grid);
+        let covering = windows.map(|window| values[window]);
+        cells.push(match mean {
+            Mean::Harmonic => harmonic(covering),
+            Mean::Arithmetic => arithmetic(covering),
+        });
     }
+    cells
 }
 
 #[cfg(test)]

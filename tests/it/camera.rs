@@ -445,7 +445,7 @@ mod gstreamer {
             );
             ended.expect("it ends");
             inspector
-                .judge(&seen.frames.remove(0).picture)
+                .inspect(&seen.frames.remove(0).picture)
                 .expect("judged")[0]
                 .score
         };

@@ -4,8 +4,8 @@ use crate::support::{Golden, assert_close, golden, imported, runtime};
 use ndarray::{Array2, Ix2, arr1};
 use winspect::data::map::Map;
 use winspect::data::picture::{Area, Picture};
-use winspect::engine::nearest::{Nearest, OnnxNearest};
-use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
+use winspect::engine::nearest::Nearest;
+use winspect::engine::onnx::{OnnxEncoder, OnnxNearest, OnnxTextEncoder};
 use winspect::engine::{Features, PatchLayer, WindowFeatures};
 use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
@@ -99,9 +99,9 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
                 for picture in PICTURES {
                     let features = golden_features(&golden, picture, patches);
                     let pieces = scorer
-                        .pieces(&mut nearest, &features, None)
+                        .partial_scores(&mut nearest, &features, None)
                         .expect("compared");
-                    let (score, map) = scorer.conclude(pieces);
+                    let (score, map) = scorer.combine(pieces);
                     assert_judged(
                         &golden,
                         &format!("{}.{run}", preset.name()),
@@ -138,7 +138,7 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                 let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
                 let mut text = OnnxTextEncoder::open(&runtime(), &model).expect("a text tower");
                 let prototypes =
-                    prompts::taught(&recipe, &model.spec, &mut text).expect("short prompts");
+                    prompts::prototypes(&recipe, &model.spec, &mut text).expect("short prompts");
                 drop(text);
                 let mut inspector = Inspector::prepare(
                     &recipe,
@@ -152,7 +152,7 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                 .expect("prepares");
                 for shown in PICTURES {
                     let judged = inspector
-                        .judge(&picture(name, shown))
+                        .inspect(&picture(name, shown))
                         .expect("judged")
                         .remove(0);
                     assert_judged(
@@ -167,7 +167,7 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                 // Together they are judged as alone.
                 let shown = PICTURES.map(|shown| picture(name, shown));
                 let together = inspector
-                    .judge_all(&shown.iter().collect::<Vec<_>>())
+                    .inspect_all(&shown.iter().collect::<Vec<_>>())
                     .expect("judged");
                 for (shown, judged) in PICTURES.into_iter().zip(together) {
                     let judged = judged.expect("the recipe looks at it all").remove(0);
@@ -252,7 +252,7 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
         "{left_out:?}"
     );
     assert!(
-        inspector.judge(&references[0]).expect("judged")[0].score < 1e-5,
+        inspector.inspect(&references[0]).expect("judged")[0].score < 1e-5,
         "a reference matches itself"
     );
 }
@@ -323,27 +323,30 @@ fn outside_a_mask_nothing_counts_and_windows_that_lie_there_are_not_computed() {
         |left: f64, right: f64| vec![vec![(left, 0.0), (right, 0.0), (right, h), (left, h)]];
 
     let plain = masked(&model, vec![], &references)
-        .judge_in_detail(&shown)
+        .inspect_in_detail(&shown)
         .expect("judged")
         .remove(0);
     let all = masked(&model, boxed(0.0, w), &references)
-        .judge_in_detail(&shown)
+        .inspect_in_detail(&shown)
         .expect("judged")
         .remove(0);
-    assert_eq!(all.judgement.map.values(), plain.judgement.map.values());
-    assert_eq!(all.judgement.score, plain.judgement.score);
+    assert_eq!(
+        all.region_score.map.values(),
+        plain.region_score.map.values()
+    );
+    assert_eq!(all.region_score.score, plain.region_score.score);
 
     let left = masked(&model, boxed(0.0, 0.4 * w), &references)
-        .judge_in_detail(&shown)
+        .inspect_in_detail(&shown)
         .expect("judged")
         .remove(0);
-    let (map, side) = (&left.judgement.map, left.judgement.map.side());
+    let (map, side) = (&left.region_score.map, left.region_score.map.side());
     let is_left = |cell: usize| cell % side < 2 * side / 5;
     for (cell, value) in map.values().iter().enumerate() {
         assert_eq!(is_left(cell), *value > 0.0, "cell {cell}: {value}");
     }
     let highest = map.max();
-    assert!(left.judgement.score <= highest && left.judgement.score > 0.0);
+    assert!(left.region_score.score <= highest && left.region_score.score > 0.0);
     let windows = |detailed: &Detailed| detailed.features.windows[0].features.nrows();
     assert_eq!(
         (windows(&plain), windows(&left)),

@@ -12,7 +12,7 @@ use winspect::engine::cuda::device::Device;
 use winspect::engine::nearest::Nearest;
 use winspect::engine::network::Precision;
 use winspect::engine::select::{Backend, Engines};
-use winspect::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features};
+use winspect::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
 use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
 use winspect::winclip::parity::{Comparison, Parity};
@@ -167,7 +167,7 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
             // Twice: the second time every graph is there.
             for _ in 0..2 {
                 let judged = [&mut gpu, &mut cpu]
-                    .map(|inspector| inspector.judge_all(&together).expect("judged"));
+                    .map(|inspector| inspector.inspect_all(&together).expect("judged"));
                 let [on_gpu, on_cpu] =
                     judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
                 on_gpu
@@ -180,7 +180,7 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
                     .iter()
                     .map(|picture| inspector.encode(picture).expect("encoded"))
                     .collect();
-                inspector.teach(views).expect("room");
+                inspector.set_references(views).expect("room");
             }
         };
         compare(what);
@@ -299,8 +299,8 @@ impl Encoder for Spoiled {
         Ok(all)
     }
 
-    fn took(&self) -> &EncodeTook {
-        self.0.took()
+    fn times(&self) -> &EncodeTimes {
+        self.0.times()
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use winspect::engine::EncodePlan;
 use winspect::engine::cuda::device::Device;
-use winspect::engine::network::{Binding, Networks, Part, Precision};
+use winspect::engine::network::{Binding, Networks, Precision, TowerPart};
 use winspect::engine::tensorrt::{Library, Order, Plan, Plans, Target, TensorRt};
 use winspect::model::ModelFolder;
 
@@ -162,7 +162,7 @@ fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() 
         assert_eq!(fake.freed(), "PGNpB");
         let plan = built(&fake, &model, "").expect("it is built");
         assert_eq!(fake.freed(), "TPGNpBMMTPGNppBMM");
-        let windows = String::from_utf8(plan.read(Part::Windows).expect("whole"))
+        let windows = String::from_utf8(plan.read(TowerPart::Windows).expect("whole"))
             .expect("the fake's are text");
         let (places, width) = (model.spec.grid() - 1, model.spec.width);
         for line in [
@@ -238,39 +238,39 @@ fn what_is_bound_must_be_what_the_plan_has() {
             unsafe { networks.bind(part, &tensors) }.map_err(|error| error.to_string())
         };
         let picture = [2, 3, side, side];
-        let wrong: [(Part, Named, Named, &str); 6] = [
+        let wrong: [(TowerPart, Named, Named, &str); 6] = [
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("pixels", &[3, 3, side, side]),
                 ("tokens", &[3, tokens, width]),
                 "no profile of the plan holds",
             ),
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("pixels", &picture),
                 ("tokens", &[2, tokens, 1]),
                 "\"tokens\" is [2, ",
             ),
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("pixels", &picture),
                 ("block7", &[1]),
                 "the plan has no \"block7\"",
             ),
             (
-                Part::Trunk,
+                TowerPart::Trunk,
                 ("picture", &picture),
                 ("tokens", &[2, tokens, width]),
                 "nothing is bound to its input \"pixels\"",
             ),
             (
-                Part::Windows,
+                TowerPart::Windows,
                 ("tokens", &[4, 6, width]),
                 ("embedding", &[4, 1]),
                 "no profile of the plan holds",
             ),
             (
-                Part::Windows,
+                TowerPart::Windows,
                 ("tokens", &[4, 10, width]),
                 ("embedding", &[5, model.spec.embed]),
                 "\"embedding\" is [4, ",
@@ -284,7 +284,7 @@ fn what_is_bound_must_be_what_the_plan_has() {
 
         // What the plan computes beside what is asked for has room of its own.
         let mut bound = bind(
-            Part::Trunk,
+            TowerPart::Trunk,
             ("pixels", &picture),
             ("tokens", &[2, tokens, width]),
         )
@@ -332,9 +332,13 @@ fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream(
         );
         let input = ("tokens", &[windows, 10, width][..], gathered);
         let bound = [
-            bind(Part::Windows, input, ("embedding", &embedded, embeddings)),
             bind(
-                Part::Trunk,
+                TowerPart::Windows,
+                input,
+                ("embedding", &embedded, embeddings),
+            ),
+            bind(
+                TowerPart::Trunk,
                 ("pixels", &picture, pixels),
                 ("tokens", &tokened, tokens_out),
             ),
@@ -372,7 +376,7 @@ fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
         let picture = binding("pixels", &[1, 3, side, side], &mut pixels);
         let tensors = [picture, binding("tokens", &[1, tokens, width], &mut out)];
         // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
-        let mut bound = unsafe { networks.bind(Part::Trunk, &tensors) }.expect("fits");
+        let mut bound = unsafe { networks.bind(TowerPart::Trunk, &tensors) }.expect("fits");
         for _ in 0..2 {
             // SAFETY: the stream is the device's.
             unsafe { bound.enqueue(device.stream.cu_stream()) }.expect("it runs");
@@ -409,7 +413,7 @@ fn a_plan_whose_runs_cannot_be_captured_is_told_before_one_is_tried() {
     let picture = binding("pixels", &[1, 3, side, side], &mut pixels);
     let tensors = [picture, binding("tokens", &[1, tokens, width], &mut out)];
     // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
-    let words = unsafe { networks.bind(Part::Trunk, &tensors) }
+    let words = unsafe { networks.bind(TowerPart::Trunk, &tensors) }
         .err()
         .expect("refused")
         .to_string();

@@ -9,7 +9,7 @@ use winspect::data::map::Map;
 use winspect::data::picture::{Area, Picture};
 use winspect::engine::nearest::Nearest;
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
-use winspect::engine::{Crop, EncodeTook, Encoder, EngineError, Features, PatchLayer};
+use winspect::engine::{Crop, EncodeTimes, Encoder, EngineError, Features, PatchLayer};
 use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
 use winspect::winclip::mask::Polygon;
@@ -259,7 +259,7 @@ fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<RegionScore>, Vec<Vec<(f
     let encoder = Box::new(OnnxEncoder::open(&runtime(), model, &plan).expect("opens"));
     let words = model.spec.text.is_some().then(|| {
         let mut text = OnnxTextEncoder::open(&runtime(), model).expect("a text tower");
-        prompts::taught(recipe, &model.spec, &mut text)
+        prompts::prototypes(recipe, &model.spec, &mut text)
             .expect("short")
             .expect("a class name")
     });
@@ -276,7 +276,9 @@ fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<RegionScore>, Vec<Vec<(f
     .expect("prepares");
     let left_out = inspector.leave_one_out().expect("compared");
     (
-        inspector.judge(&golden_picture("bad.png")).expect("judged"),
+        inspector
+            .inspect(&golden_picture("bad.png"))
+            .expect("judged"),
         left_out,
     )
 }
@@ -294,8 +296,8 @@ impl Encoder for Counted {
         self.0.encode(looks)
     }
 
-    fn took(&self) -> &EncodeTook {
-        self.0.took()
+    fn times(&self) -> &EncodeTimes {
+        self.0.times()
     }
 }
 
@@ -321,8 +323,11 @@ fn looks_of(model: &ModelFolder, recipe: &Recipe) -> usize {
         Arc::clone(&calls),
     );
     let mut inspector =
-        Inspector::untaught(recipe, &model.spec, &plan, Box::new(encoder), None).expect("no words");
-    inspector.judge(&golden_picture("bad.png")).expect("judged");
+        Inspector::without_references(recipe, &model.spec, &plan, Box::new(encoder), None)
+            .expect("no words");
+    inspector
+        .inspect(&golden_picture("bad.png"))
+        .expect("judged");
     let calls = calls.lock().expect("one thread");
     assert_eq!(calls.len(), 1);
     calls[0]

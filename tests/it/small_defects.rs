@@ -126,7 +126,7 @@ fn failing(
     shown.map(|pictures| {
         let scores = pictures
             .iter()
-            .map(|picture| inspector.judge(picture).expect("judged")[0].score);
+            .map(|picture| inspector.inspect(picture).expect("judged")[0].score);
         let scores: Vec<f32> = scores.collect();
         println!(
             "tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}",

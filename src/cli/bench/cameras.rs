@@ -6,6 +6,7 @@
 //! is processor time of its thread (not time on the wall) over the frames that it had; what is left of the process' own
 //! is GStreamer's threads, which draw the test picture here and would decode a camera's stream elsewhere.
 
+use super::memory;
 use crate::base::backoff::Backoff;
 use crate::base::cpu;
 use crate::base::exit::{Exit, Failure};
@@ -13,103 +14,97 @@ use crate::base::problems::Problems;
 use crate::base::stop::stop_pair;
 use crate::base::systemd::Heartbeat;
 use crate::camera::{self, CameraError, CameraSettings, CameraStatus, Sink, Source, pipelines};
-use crate::cli::bench::status_mb;
 use crate::cli::terminal::print;
 use crate::data::counters::{Outcome, Tally, TallyCount};
 use crate::data::frame::Frame;
 use crate::data::queued_frame::QueuedFrame;
 use crate::line::queue::{FrameReceiver, FrameSender, Overflow, frame_queue};
 use crate::model::{Family, ModelSpec};
+
 use crate::winclip::{Fit, pixels::PixelMaker};
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+/// The command line of `winspect bench cameras`.
 #[derive(Debug, Args)]
 pub struct CamerasArguments {
+    /// Number of cameras
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     cameras: u16,
     /// Frames a second of each camera
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=240))]
     fps: u16,
+    /// Seconds that each camera sends frames
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
-    /// Pixels
+    /// Width of each picture in pixels
     #[arg(long, default_value_t = 1280, value_parser = clap::value_parser!(u16).range(16..=8192))]
     width: u16,
-    /// Pixels
+    /// Height of each picture in pixels
     #[arg(long, default_value_t = 720, value_parser = clap::value_parser!(u16).range(16..=8192))]
     height: u16,
-    /// What the cameras send, as GStreamer names it: NV12, I420, YUY2, RGB ...
+    /// Format that the cameras send, as GStreamer names it: NV12, I420, YUY2, RGB ...
     #[arg(long, default_value = "NV12")]
     format: String,
-    /// The encoder's input side in pixels
+    /// Input side of the encoder in pixels
     #[arg(long, default_value_t = 224, value_parser = clap::value_parser!(u16).range(16..=2048))]
     input_px: u16,
 }
 
+/// Measures and tells.
+///
+/// # Errors
+/// A format that GStreamer has not, or a camera that cannot be opened.
 pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
-    let names = (0..arguments.cameras).map(|number| format!("camera-{number}"));
-    let settings: Vec<CameraSettings> = names
-        .map(|name| settings(arguments, &name))
-        .collect::<Result<_, _>>()?;
-    let sources: Vec<Box<dyn Source>> = settings
-        .iter()
-        .map(camera::open)
-        .collect::<Result<_, _>>()
-        .map_err(unfit)?;
-    let tallies: Vec<Arc<Tally>> = settings.iter().map(|_| Arc::default()).collect();
-    let (intake, places) = frame_queue(&vec![Overflow::DropOldest; sources.len()]);
-    let (started, before) = (Instant::now(), cpu::of_process());
-    let maker = PixelMaker::new(
-        None,
-        Fit::Squash,
-        arguments.input_px.into(),
-        &spec(arguments.input_px.into()),
-    );
+    let feeds = feeds(arguments)?;
+    let tallies: Vec<Arc<Tally>> = feeds.iter().map(|feed| feed.tally.clone()).collect();
+    let overflows = vec![Overflow::DropOldest; feeds.len()];
+    let (intake, places) = frame_queue(&overflows);
+    let started = Instant::now();
+    let process_before = cpu::of_process();
+    let side = usize::from(arguments.input_px);
+    let maker = PixelMaker::new(None, Fit::Squash, side, &spec(side));
     let inspector = thread::spawn(move || inspect(&intake, maker));
-    let ends = sources
-        .into_iter()
-        .zip(settings)
-        .zip(places.into_iter().zip(tallies.clone()));
-    let cameras: Vec<_> = ends
-        .map(|((source, settings), (place, tally))| {
-            let name = settings.name;
-            thread::Builder::new()
-                .name(name.to_string())
-                .spawn(move || {
-                    watch(
-                        source,
-                        &name,
-                        Door {
-                            place,
-                            tally,
-                            put: Duration::ZERO,
-                        },
-                    )
-                })
-                .expect("a thread can be started")
-        })
-        .collect();
-    let joined: Result<Vec<CameraTook>, CameraError> = cameras
-        .into_iter()
-        .map(|camera| camera.join().expect("a camera's thread does not panic"))
-        .collect();
+    let mut threads = vec![];
+    for (feed, place) in feeds.into_iter().zip(places) {
+        threads.push(feed.start(place));
+    }
+    let mut cameras = CameraTook::default();
+    for thread in threads {
+        let took = thread.join();
+        let took = took.expect("a camera's thread does not panic");
+        cameras.add(&took.map_err(unfit)?);
+    }
     let inspected = inspector.join().expect("no stage panics");
-    let spent = Spent {
+    let measured = CamerasMeasured {
         wall: started.elapsed(),
-        process: cpu::of_process() - before,
+        process: cpu::of_process() - process_before,
+        cameras,
+        inspected,
+        counts: tallies.iter().map(|tally| tally.count()).collect(),
     };
-    tell(
-        arguments,
-        &joined.map_err(unfit)?,
-        &inspected,
-        &tallies.iter().map(|t| t.count()).collect::<Vec<_>>(),
-        spent,
-    )
+    measured.tell(arguments)
+}
+
+/// Opens the cameras.
+fn feeds(arguments: &CamerasArguments) -> Result<Vec<Feed>, Failure> {
+    let mut feeds = vec![];
+    for number in 0..arguments.cameras {
+        let name = format!("camera-{number}");
+        let settings = settings(arguments, &name)?;
+        let source = camera::open(&settings).map_err(unfit)?;
+        feeds.push(Feed {
+            name: settings.name,
+            source,
+            tally: Arc::default(),
+        });
+    }
+    Ok(feeds)
 }
 
 fn unfit(error: CameraError) -> Failure {
@@ -143,7 +138,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
     }
 }
 
-/// What pixels need to know of a model: DINOv2's mean and standard deviation.
+/// The model as far as pixels need it: DINOv2's mean and standard deviation.
 fn spec(side: usize) -> ModelSpec {
     ModelSpec {
         family: Family::Dinov2,
@@ -160,14 +155,45 @@ fn spec(side: usize) -> ModelSpec {
     }
 }
 
-/// A camera's way to the inspector, with the time that the hand-over takes.
-struct Door {
-    place: FrameSender,
+/// A camera before its thread is started.
+struct Feed {
+    name: Arc<str>,
+    source: Box<dyn Source>,
     tally: Arc<Tally>,
-    put: Duration,
 }
 
-impl Sink for Door {
+impl Feed {
+    /// Starts the camera's thread, named after it; it ends with the source.
+    fn start(mut self, place: FrameSender) -> JoinHandle<Result<CameraTook, CameraError>> {
+        let mut hand_over = HandOver {
+            place,
+            tally: self.tally,
+            took: Duration::ZERO,
+        };
+        thread::Builder::new()
+            .name(self.name.to_string())
+            .spawn(move || {
+                let (_stopper, stop) = stop_pair();
+                let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+                let source = self.source.as_mut();
+                camera::watch(source, &self.name, &stop, backoff, &mut hand_over)?;
+                Ok(CameraTook {
+                    all: cpu::of_thread(),
+                    put: hand_over.took,
+                })
+            })
+            .expect("a thread can be started")
+    }
+}
+
+/// A camera's way to the inspector, with the processor time that the hand-over takes.
+struct HandOver {
+    place: FrameSender,
+    tally: Arc<Tally>,
+    took: Duration,
+}
+
+impl Sink for HandOver {
     fn frame(&mut self, frame: Frame) {
         let before = cpu::of_thread();
         let waiting = QueuedFrame {
@@ -176,7 +202,7 @@ impl Sink for Door {
             parts: vec![],
         };
         let _ = self.place.put(waiting); // an inspector that has left has settled it
-        self.put += cpu::of_thread() - before;
+        self.took += cpu::of_thread() - before;
     }
 
     fn is_ready(&self) -> bool {
@@ -186,24 +212,18 @@ impl Sink for Door {
     fn status(&mut self, _: CameraStatus) {}
 }
 
-/// Processor time of a camera's thread.
+/// Processor time of cameras' threads: all of it, and the hand-over's share.
+#[derive(Default)]
 struct CameraTook {
     all: Duration,
     put: Duration,
 }
 
-fn watch(
-    mut source: Box<dyn Source>,
-    name: &str,
-    mut door: Door,
-) -> Result<CameraTook, CameraError> {
-    let (_stopper, stop) = stop_pair();
-    let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
-    camera::watch(source.as_mut(), name, &stop, backoff, &mut door)?;
-    Ok(CameraTook {
-        all: cpu::of_thread(),
-        put: door.put,
-    })
+impl CameraTook {
+    fn add(&mut self, other: &CameraTook) {
+        self.all += other.all;
+        self.put += other.put;
+    }
 }
 
 /// The inspector's thread: processor time, and each frame's time on the wall from its arrival until it has pixels.
@@ -215,7 +235,8 @@ struct Inspected {
 }
 
 fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
-    let (mut inspected, pulse) = (Inspected::default(), Heartbeat::default());
+    let mut inspected = Inspected::default();
+    let pulse = Heartbeat::default();
     loop {
         let batch = intake.take(1, &pulse, &mut || ());
         if batch.is_empty() {
@@ -228,88 +249,135 @@ fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
             inspected.pixels += cpu::of_thread() - before;
             inspected.latencies.push(frame.arrived.elapsed());
             std::hint::black_box(pixels).expect("a whole picture has pixels");
-            ticket
-                .into_iter()
-                .for_each(|ticket| ticket.settle(Outcome::Judged));
+            if let Some(ticket) = ticket {
+                ticket.settle(Outcome::Judged);
+            }
         }
     }
 }
 
-struct Spent {
+/// Figures of the process, and of the threads that winspect starts in it.
+struct CamerasMeasured {
     wall: Duration,
     process: Duration,
+    cameras: CameraTook,
+    inspected: Inspected,
+    counts: Vec<TallyCount>,
 }
 
-fn tell(
-    arguments: &CamerasArguments,
-    cameras: &[CameraTook],
-    inspected: &Inspected,
-    counts: &[TallyCount],
-    spent: Spent,
-) -> Result<(), Failure> {
-    let sum = |count: fn(&TallyCount) -> u64| counts.iter().map(count).sum::<u64>();
-    let sent =
-        u64::from(arguments.cameras) * u64::from(arguments.fps) * u64::from(arguments.seconds);
-    let (captured, judged, replaced) =
-        (sum(|c| c.captured), sum(|c| c.judged), sum(|c| c.replaced));
-    // A camera that is not pulled in time keeps its newest frame only.
-    let missed = sent.saturating_sub(captured);
-    let (watched, put): (Duration, Duration) = (
-        cameras.iter().map(|camera| camera.all).sum(),
-        cameras.iter().map(|camera| camera.put).sum(),
-    );
-    let each = |took: Duration, frames: u64| took.as_secs_f64() * 1e3 / frames.max(1) as f64;
-    let stages = [
-        (
-            "gstreamer",
-            each(
-                spent.process.saturating_sub(watched + inspected.all),
-                captured,
-            ),
-        ),
-        ("camera", each(watched - put, captured)),
-        ("put", each(put, captured)),
-        ("take", each(inspected.all - inspected.pixels, judged)),
-        ("pixels", each(inspected.pixels, judged)),
-    ];
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let share = spent.process.as_secs_f64() / spent.wall.as_secs_f64() / cores as f64;
-    let mut latencies = inspected.latencies.clone();
-    latencies.sort();
-    let latency = |share: usize| {
-        latencies.get((latencies.len() * share / 100).min(latencies.len().saturating_sub(1)))
+impl CamerasMeasured {
+    fn sum(&self, count: fn(&TallyCount) -> u64) -> u64 {
+        self.counts.iter().map(count).sum()
+    }
+
+    /// Processor milliseconds a frame of each stage.
+    fn stages(&self) -> [(&'static str, f64); 5] {
+        let captured = self.sum(|count| count.captured);
+        let judged = self.sum(|count| count.judged);
+        let watched = self.cameras.all;
+        let put = self.cameras.put;
+        let inspected = &self.inspected;
+        let ours = watched + inspected.all;
+        let gstreamer = self.process.saturating_sub(ours);
+        let take = inspected.all - inspected.pixels;
+        [
+            ("gstreamer", ms_a_frame(gstreamer, captured)),
+            ("camera", ms_a_frame(watched - put, captured)),
+            ("put", ms_a_frame(put, captured)),
+            ("take", ms_a_frame(take, judged)),
+            ("pixels", ms_a_frame(inspected.pixels, judged)),
+        ]
+    }
+
+    fn tell(&self, arguments: &CamerasArguments) -> Result<(), Failure> {
+        let seconds = u64::from(arguments.seconds);
+        let sent = u64::from(arguments.cameras) * u64::from(arguments.fps) * seconds;
+        let captured = self.sum(|count| count.captured);
+        let judged = self.sum(|count| count.judged);
+        let replaced = self.sum(|count| count.replaced);
+        // A camera that is not pulled in time keeps its newest frame only.
+        let missed = sent.saturating_sub(captured);
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let share = self.process.as_secs_f64() / self.wall.as_secs_f64() / cores as f64;
+        let latency = self.inspected.latency();
+        let peak_mb = memory::peak_mb();
+        self.tell_stages(arguments, cores);
+        eprintln!(
+            "sent {sent}, captured {captured}, judged {judged}, replaced {replaced}, missed {missed}; arrival to pixels p50 {:.1} ms, p99 {:.1} ms",
+            latency.p50_ms, latency.p99_ms
+        );
+        eprintln!(
+            "{:.1} % of the machine, at most {peak_mb:.0} MB",
+            100.0 * share
+        );
+        let line = json!({
+            "cameras": arguments.cameras,
+            "fps": arguments.fps,
+            "width": arguments.width,
+            "height": arguments.height,
+            "format": arguments.format,
+            "input_px": arguments.input_px,
+            "seconds": self.wall.as_secs_f64(),
+            "cores": cores,
+            "cpu_ms": BTreeMap::from(self.stages()),
+            "sent": sent,
+            "captured": captured,
+            "judged": judged,
+            "replaced": replaced,
+            "missed": missed,
+            "balanced": self.counts.iter().all(TallyCount::balances),
+            "latency_p50_ms": latency.p50_ms,
+            "latency_p99_ms": latency.p99_ms,
+            "cpu_share": share,
+            "rss_peak_mb": peak_mb,
+        });
+        print(line)?;
+        Ok(())
+    }
+
+    fn tell_stages(&self, arguments: &CamerasArguments, cores: usize) {
+        eprintln!(
+            "{} cameras, {} frames/s of {} x {} {} each, {} s, {cores} cores",
+            arguments.cameras,
+            arguments.fps,
+            arguments.width,
+            arguments.height,
+            arguments.format,
+            arguments.seconds
+        );
+        eprintln!("{:<10} {:>12}", "stage", "CPU ms/frame");
+        for (name, ms) in self.stages() {
+            eprintln!("{name:<10} {ms:>12.3}");
+        }
+    }
+}
+
+/// Milliseconds that half, and all but one in a hundred, of the frames took at most; NaN of none.
+struct LatencyQuantiles {
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+impl Inspected {
+    fn latency(&self) -> LatencyQuantiles {
+        let mut sorted = self.latencies.clone();
+        sorted.sort();
+        LatencyQuantiles {
+            p50_ms: percentile_ms(&sorted, 50),
+            p99_ms: percentile_ms(&sorted, 99),
+        }
+    }
+}
+
+fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
+    let Some(last) = sorted.last() else {
+        return f64::NAN;
     };
-    let latency = |share| latency(share).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3);
-    let balanced = counts.iter().all(TallyCount::balances);
-    let peak = status_mb("VmHWM:");
-    eprintln!(
-        "{} cameras, {} frames/s of {} x {} {} each, {} s, {cores} cores",
-        arguments.cameras,
-        arguments.fps,
-        arguments.width,
-        arguments.height,
-        arguments.format,
-        arguments.seconds
-    );
-    eprintln!("{:<10} {:>12}", "stage", "CPU ms/frame");
-    stages
-        .iter()
-        .for_each(|(name, ms)| eprintln!("{name:<10} {ms:>12.3}"));
-    eprintln!(
-        "sent {sent}, captured {captured}, judged {judged}, replaced {replaced}, missed {missed}; arrival to pixels p50 {:.1} ms, p99 {:.1} ms",
-        latency(50),
-        latency(99)
-    );
-    eprintln!(
-        "{:.1} % of the machine, at most {peak:.0} MB",
-        100.0 * share
-    );
-    let line = json!({
-        "cameras": arguments.cameras, "fps": arguments.fps, "width": arguments.width, "height": arguments.height,
-        "format": arguments.format, "input_px": arguments.input_px, "seconds": spent.wall.as_secs_f64(), "cores": cores,
-        "cpu_ms": stages.iter().map(|(name, ms)| ((*name).to_owned(), json!(ms))).collect::<serde_json::Map<_, _>>(),
-        "sent": sent, "captured": captured, "judged": judged, "replaced": replaced, "missed": missed, "balanced": balanced,
-        "latency_p50_ms": latency(50), "latency_p99_ms": latency(99), "cpu_share": share, "rss_peak_mb": peak,
-    });
-    print(line.to_string()).map(|_| ())
+    let at = sorted.len() * percent / 100;
+    let latency = sorted.get(at).unwrap_or(last);
+    latency.as_secs_f64() * 1e3
+}
+
+fn ms_a_frame(took: Duration, frames: u64) -> f64 {
+    took.as_secs_f64() * 1e3 / frames.max(1) as f64
 }

@@ -1,4 +1,4 @@
-//! Which of a library's files ask for an executable stack. The loader makes it so when such a file is opened, which a
+//! Files of a library that ask for an executable stack. The loader makes it so when such a file is opened, which a
 //! hardened service does not allow (`MemoryDenyWriteExecute=yes`), nor does glibc from 2.41 on; a shell may.
 
 use std::fs::File;
@@ -14,27 +14,23 @@ const HEADER: usize = 56;
 /// Files of `folder` whose names begin with one of `starts` and that ask for an executable stack, sorted. One that cannot
 /// be read asks for nothing.
 pub fn executable_stacks(folder: &Path, starts: &[&str]) -> Vec<PathBuf> {
-    let is_one = |file: &PathBuf| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        starts.iter().any(|start| name.starts_with(start))
-            && wants_executable_stack(file).unwrap_or(false)
-    };
-    let files = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    // Links to one file are told as that file, once.
-    let mut found: Vec<PathBuf> = files
-        .filter(is_one)
-        .filter_map(|file| file.canonicalize().ok())
-        .collect();
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let file = entry.path();
+        let is_asked = starts.iter().any(|start| name.starts_with(start));
+        if is_asked && wants_executable_stack(&file).unwrap_or(false) {
+            // Links to one file are told as that file, once.
+            found.extend(file.canonicalize());
+        }
+    }
     found.sort();
     found.dedup();
     found
 }
 
-/// Whether a 64-bit little-endian ELF file does; other files do not. Its parts of some gigabytes are not read.
+/// True for a 64-bit little-endian ELF file that asks for one. The rest of such a file, some gigabytes, is not read.
 fn wants_executable_stack(path: &Path) -> std::io::Result<bool> {
     let mut file = File::open(path)?;
     let mut head = [0; 64];
@@ -42,17 +38,25 @@ fn wants_executable_stack(path: &Path) -> std::io::Result<bool> {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return Ok(false);
     }
-    let offset = u64::from_le_bytes(head[32..40].try_into().expect("8 bytes"));
-    let count = usize::from(u16::from_le_bytes([head[56], head[57]]));
-    let mut table = vec![0; HEADER * count];
+    let offset = head[32..40].try_into();
+    let offset = u64::from_le_bytes(offset.expect("8 bytes"));
+    let count = u16::from_le_bytes([head[56], head[57]]);
+    let mut headers = vec![0; HEADER * usize::from(count)];
     file.seek(SeekFrom::Start(offset))?;
-    file.read_exact(&mut table)?;
-    let word = |header: &[u8], at: usize| {
-        u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"))
-    };
-    Ok(table
-        .chunks_exact(HEADER)
-        .any(|header| word(header, 0) == PT_GNU_STACK && word(header, 4) & PF_X != 0))
+    file.read_exact(&mut headers)?;
+    let mut headers = headers.chunks_exact(HEADER);
+    Ok(headers.any(is_executable_stack))
+}
+
+fn is_executable_stack(header: &[u8]) -> bool {
+    let kind = word(header, 0);
+    let flags = word(header, 4);
+    kind == PT_GNU_STACK && flags & PF_X != 0
+}
+
+fn word(header: &[u8], at: usize) -> u32 {
+    let bytes = header[at..at + 4].try_into();
+    u32::from_le_bytes(bytes.expect("4 bytes"))
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use clap::Args;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+/// The command line of `winspect model fetch`.
 #[derive(Debug, Args)]
 pub struct FetchArguments {
-    /// Which model, such as dinov2-small; an unknown one tells which there are
+    /// Name of the model, such as dinov2-small; an unknown one tells which there are
     name: String,
     /// The model folder to make; an imported model there is replaced. Downloads go to FOLDER.download, and go on there
     folder: PathBuf,
-    /// Where the files lie, in place of the hub: a mirror, or a server of your own
+    /// Address of the files, in place of the hub: a mirror, or a server of your own
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Keep the downloaded files in FOLDER.download
@@ -25,6 +26,10 @@ pub struct FetchArguments {
     catalogue: Option<PathBuf>,
 }
 
+/// Downloads and imports.
+///
+/// # Errors
+/// A name or an address that is none, a hub that does not answer, files that are not what the catalogue says.
 pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
     let catalogue = read(arguments.catalogue.as_deref())?;
     let entry = catalogue
@@ -32,10 +37,8 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
         .map_err(|words| Failure::words(Exit::Usage, words))?;
     let hub = entry.url();
     let base_url = arguments.base_url.as_deref().unwrap_or(&hub);
-    if !["http://", "https://"]
-        .iter()
-        .any(|scheme| base_url.starts_with(scheme))
-    {
+    let is_address = base_url.starts_with("http://") || base_url.starts_with("https://");
+    if !is_address {
         let words = format!("--base-url: must begin with http:// or https://, got {base_url:?}");
         return Err(Failure::words(Exit::Usage, words));
     }
@@ -50,32 +53,39 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
         folder: &arguments.folder,
         keep: arguments.keep,
     };
-    fetch(order, &|progress| {
+    let fetched = fetch(order, &|progress| {
         show(&mut terminal.borrow_mut(), &progress)
-    })
-    .map_err(|error| Failure::new(exit(&error), error))
+    });
+    fetched.map_err(|error| Failure::new(exit(&error), error))
 }
 
+/// The catalogue of a file, or the one compiled in.
 fn read(file: Option<&Path>) -> Result<Catalogue, Failure> {
     let Some(file) = file else {
-        return Ok(Catalogue::parse(catalogue::OURS).expect("a test reads it"));
+        let ours = Catalogue::parse(catalogue::OURS);
+        return Ok(ours.expect("a test reads it"));
     };
-    let wrong = |words: String| Failure::words(Exit::Data, format!("{}: {words}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    Catalogue::parse(&text).map_err(wrong)
+    std::fs::read_to_string(file)
+        .map_err(|error| error.to_string())
+        .and_then(|text| Catalogue::parse(&text))
+        .map_err(|words| {
+            let words = format!("{}: {words}", file.display());
+            Failure::words(Exit::Data, words)
+        })
 }
 
 fn show(terminal: &mut Terminal, progress: &Progress) {
     match progress {
         Progress::File { name, have, total } => {
+            let size = match total {
+                Some(bytes) => format!("{:.1} MB", *bytes as f64 / 1e6),
+                None => "of unknown size".to_owned(),
+            };
             let there = if *have > 0 {
                 format!(", {:.1} MB are there already", *have as f64 / 1e6)
             } else {
                 String::new()
             };
-            let size = total.map_or("of unknown size".to_owned(), |total| {
-                format!("{:.1} MB", total as f64 / 1e6)
-            });
             terminal.say(format!("fetching {name}, {size}{there}"));
             terminal.begin_bytes(*have, *total);
         }

@@ -9,6 +9,7 @@ use crate::model::{self, ModelFolder};
 use clap::Subcommand;
 use std::path::PathBuf;
 
+/// The commands of `winspect model`.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
     /// Turn an open_clip, transformers CLIP or transformers DINOv2 folder into a model folder
@@ -21,39 +22,35 @@ pub enum ModelCommand {
     /// Download a known model and import it; what was cut short goes on
     Fetch(FetchArguments),
     /// Say what an imported model is and can do
-    Info { folder: PathBuf },
+    Info {
+        /// An imported model folder
+        folder: PathBuf,
+    },
 }
 
+/// Runs one of the commands.
+///
+/// # Errors
+/// A source that is no model, a folder that cannot be written, a hub that does not answer.
 pub fn run(command: ModelCommand) -> Result<(), Failure> {
-    match command {
+    let model = match command {
         ModelCommand::Import { source, folder } => {
-            let model = model::import(&source, &folder, &|step| say(step))
-                .map_err(|error| Failure::new(Exit::Data, error))?;
-            print(describe(&model))?;
+            let imported = model::import(&source, &folder, &|step| say(step));
+            imported.map_err(|error| Failure::new(Exit::Data, error))?
         }
-        ModelCommand::Fetch(arguments) => {
-            print(describe(&fetch::run(&arguments)?))?;
-        }
+        ModelCommand::Fetch(arguments) => fetch::run(&arguments)?,
         ModelCommand::Info { folder } => {
-            print(describe(
-                &ModelFolder::open(&folder).map_err(|error| Failure::new(Exit::Data, error))?,
-            ))?;
+            let opened = ModelFolder::open(&folder);
+            opened.map_err(|error| Failure::new(Exit::Data, error))?
         }
-    }
+    };
+    print(describe(&model))?;
     Ok(())
 }
 
+/// All that is known of a model, in lines for people.
 fn describe(model: &ModelFolder) -> String {
     let spec = &model.spec;
-    let abilities = if spec.text.is_some() {
-        "text, windows, patches"
-    } else {
-        "windows, patches (needs references)"
-    };
-    let text = spec
-        .text
-        .as_ref()
-        .map(|t| format!("text       width {}, at most {} tokens", t.width, t.context));
     let mut lines = vec![
         format!("model      {} ({:?})", model.label(), spec.family),
         format!(
@@ -67,24 +64,26 @@ fn describe(model: &ModelFolder) -> String {
             spec.width, spec.blocks, spec.heads, spec.embed
         ),
     ];
-    lines.extend(text);
-    lines.push(format!("abilities  {abilities}"));
+    if let Some(text) = &spec.text {
+        lines.push(format!(
+            "text       width {}, at most {} tokens",
+            text.width, text.context
+        ));
+        lines.push("abilities  text, windows, patches".to_owned());
+    } else {
+        lines.push("abilities  windows, patches (needs references)".to_owned());
+    }
     lines.push(format!(
         "source     {}, licence: {}",
         model.source, model.licence
     ));
     lines.push(format!("sha256     {}", model.hash));
-    lines.extend(
-        model
-            .downloaded
-            .iter()
-            .map(|(name, sha256)| format!("fetched    {name}, sha256 {sha256}")),
-    );
-    lines.extend(
-        model
-            .files
-            .iter()
-            .map(|(name, size)| format!("file       {name}, {:.1} MB", *size as f64 / 1e6)),
-    );
+    for (name, sha256) in &model.downloaded {
+        lines.push(format!("fetched    {name}, sha256 {sha256}"));
+    }
+    for (name, bytes) in &model.files {
+        let mb = *bytes as f64 / 1e6;
+        lines.push(format!("file       {name}, {mb:.1} MB"));
+    }
     lines.join("\n")
 }

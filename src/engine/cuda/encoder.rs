@@ -9,11 +9,13 @@ use super::run::{Kind, Run, Shared, Shown};
 use super::scoring::{Wanted, WantedWords};
 use super::tower::{Sizes, Tower, unmarked, upload};
 use crate::engine::device_scorer::{
-    CropRequest, DeviceScorer, MapKind, Paint, PartialScores, ReferenceBank, Stages,
+    CropRequest, DeviceScorer, MapKind, Paint, PartialScores, ReferenceBank, StageTimings,
 };
 use crate::engine::nearest::Nearest;
 use crate::engine::network::{Networks, Precision};
-use crate::engine::{Crop, EncodePlan, EncodeTook, Encoder, EngineError, Features, Pixels, levels};
+use crate::engine::{
+    Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features, Pixels, normalisation_lut,
+};
 use crate::model::ModelSpec;
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
@@ -39,7 +41,7 @@ pub struct CudaEncoder {
     backend: String,
     /// Compares one by one, on the host, what is compared once when a line is taught.
     nearest: Box<dyn Nearest + Send>,
-    took: EncodeTook,
+    took: EncodeTimes,
 }
 
 /// What was learned, on the device.
@@ -73,7 +75,7 @@ impl CudaEncoder {
         plan.check(spec)?;
         device.bind()?;
         let kernels = Kernels::load(&device.context, networks.facts().precision, cache)?;
-        let levels = device.buffer_of(&levels(spec).concat())?;
+        let levels = device.buffer_of(&normalisation_lut(spec).concat())?;
         Ok(CudaEncoder {
             runs: vec![],
             tower: None,
@@ -87,7 +89,7 @@ impl CudaEncoder {
             networks,
             device,
             nearest,
-            took: EncodeTook::default(),
+            took: EncodeTimes::default(),
         })
     }
 
@@ -95,11 +97,11 @@ impl CudaEncoder {
     fn encode_some(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
         let cells: Vec<Option<Vec<bool>>> = looks
             .iter()
-            .map(|look| look.cells.map(<[bool]>::to_vec))
+            .map(|look| look.mask.map(<[bool]>::to_vec))
             .collect();
         if self.tower.as_ref().is_none_or(|(known, _)| *known != cells) {
             self.tower = None; // its memory first
-            let of_looks: Vec<_> = looks.iter().map(|look| look.cells).collect();
+            let of_looks: Vec<_> = looks.iter().map(|look| look.mask).collect();
             let tower = Tower::new(
                 &self.device,
                 self.networks.as_ref(),
@@ -130,7 +132,7 @@ impl CudaEncoder {
         shots: &[CropRequest],
     ) -> Result<(&mut Run, Vec<PartialScores>), EngineError> {
         let (framings, pictures) = Framings::of(shots);
-        let lessons: Vec<usize> = shots.iter().map(|shot| shot.lesson).collect();
+        let lessons: Vec<usize> = shots.iter().map(|shot| shot.references).collect();
         let cells = lessons
             .iter()
             .map(|lesson| self.taught.alike.get(*lesson).copied())
@@ -189,7 +191,7 @@ impl Taught {
         precision: Precision,
         lessons: &[ReferenceBank],
     ) -> Result<Self, EngineError> {
-        let words = lessons.first().and_then(|lesson| lesson.words.as_ref());
+        let words = lessons.first().and_then(|lesson| lesson.text.as_ref());
         let prototypes = words
             .map(|words| device.buffer_of(&words.prototypes.concat()))
             .transpose()?;
@@ -207,13 +209,13 @@ impl Taught {
                 .collect::<Result<Vec<_>, _>>()
         };
         let alike =
-            |lesson: &ReferenceBank| lessons.iter().position(|other| other.cells == lesson.cells);
+            |lesson: &ReferenceBank| lessons.iter().position(|other| other.mask == lesson.mask);
         Ok(Taught {
             wanted: lessons.first().map(wanted),
             alike: lessons.iter().filter_map(alike).collect(), // each is like itself
             cells: lessons
                 .iter()
-                .map(|lesson| lesson.cells.map(<[bool]>::to_vec))
+                .map(|lesson| lesson.mask.map(<[bool]>::to_vec))
                 .collect(),
             words: words.map(|words| words.prototypes.clone()),
             prototypes,
@@ -245,7 +247,7 @@ impl Taught {
 
 /// All lessons of a recipe want the same.
 fn wanted(lesson: &ReferenceBank) -> Wanted {
-    let words = lesson.words.as_ref().map(|words| WantedWords {
+    let words = lesson.text.as_ref().map(|words| WantedWords {
         temperature: words.temperature,
         map: words.map,
         scales: words.scales.clone(),
@@ -254,7 +256,7 @@ fn wanted(lesson: &ReferenceBank) -> Wanted {
     Wanted {
         words,
         maps: lesson.galleries.iter().map(|(map, _)| *map).collect(),
-        windows: lesson.windows,
+        windows: lesson.window_mean,
     }
 }
 
@@ -274,25 +276,25 @@ impl Encoder for CudaEncoder {
         for some in looks.chunks(self.networks.facts().looks_max) {
             features.extend(self.encode_some(some)?);
         }
-        self.took = EncodeTook {
+        self.took = EncodeTimes {
             trunk: started.elapsed(),
-            ..EncodeTook::default()
+            ..EncodeTimes::default()
         };
         Ok(features)
     }
 
     /// All of it stands under the trunk: on the device the stages are one graph.
-    fn took(&self) -> &EncodeTook {
+    fn times(&self) -> &EncodeTimes {
         &self.took
     }
 
-    fn fused(&mut self) -> Option<&mut dyn DeviceScorer> {
+    fn device_scorer(&mut self) -> Option<&mut dyn DeviceScorer> {
         Some(self)
     }
 }
 
 impl DeviceScorer for CudaEncoder {
-    fn learn(&mut self, lessons: &[ReferenceBank]) -> Result<(), EngineError> {
+    fn set_references(&mut self, lessons: &[ReferenceBank]) -> Result<(), EngineError> {
         self.device.bind()?;
         let mut taught = Taught::new(&self.device, self.sizes.precision, lessons)?;
         match self.taught.is_alike(&taught) {
@@ -304,27 +306,31 @@ impl DeviceScorer for CudaEncoder {
         Ok(())
     }
 
-    fn judge(&mut self, shots: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
+    fn score(&mut self, shots: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
         self.device.bind()?;
         let started = Instant::now();
         let mut pieces = Vec::with_capacity(shots.len());
         for some in shots.chunks(self.networks.facts().looks_max) {
             pieces.extend(self.judge_some(some)?.1);
         }
-        self.took = EncodeTook {
+        self.took = EncodeTimes {
             trunk: started.elapsed(),
-            ..EncodeTook::default()
+            ..EncodeTimes::default()
         };
         Ok(pieces)
     }
 
-    fn stages(&mut self, shots: &[CropRequest], runs: usize) -> Result<Stages, EngineError> {
+    fn time_stages(
+        &mut self,
+        shots: &[CropRequest],
+        runs: usize,
+    ) -> Result<StageTimings, EngineError> {
         self.device.bind()?;
         self.judge_some(&shots[..shots.len().min(self.networks.facts().looks_max)])?;
         self.runs[0].stages(&self.device, &self.kernels, runs)
     }
 
-    fn judge_in_detail(
+    fn score_in_detail(
         &mut self,
         shot: &CropRequest,
     ) -> Result<(PartialScores, Pixels, Features), EngineError> {

@@ -42,7 +42,7 @@ impl Framings {
             areas: vec![],
         };
         for shot in shots {
-            let area = shot.framing.area;
+            let area = shot.transform.area;
             let known = pictures
                 .iter()
                 .position(|picture| std::ptr::eq(*picture, shot.picture));
@@ -55,7 +55,7 @@ impl Framings {
             }
             framings
                 .looks
-                .push((shot.framing, known.unwrap_or(pictures.len() - 1)));
+                .push((shot.transform, known.unwrap_or(pictures.len() - 1)));
         }
         (framings, pictures)
     }

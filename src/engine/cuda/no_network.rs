@@ -4,7 +4,7 @@
 use super::device::{Device, failed};
 use super::memory::Buffer;
 use crate::engine::EngineError;
-use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use cudarc::driver::{result, sys::CUstream};
 use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -48,13 +48,13 @@ impl Networks for NoNetwork {
 
     unsafe fn bind(
         &self,
-        part: Part,
+        part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
         let input = match part {
-            Part::Trunk => "pixels",
-            Part::Windows => "tokens",
+            TowerPart::Trunk => "pixels",
+            TowerPart::Windows => "tokens",
         };
         let outputs = tensors.iter().filter(|tensor| tensor.name != input);
         let drawn = outputs.map(|tensor| Ok((self.drawn(tensor)?, tensor.address)));

@@ -10,7 +10,7 @@ use super::memory::Buffer;
 use super::scoring::{Prototypes, Scoring, Wanted};
 use super::tower::{Mark, Sizes, Tower, unmarked};
 use crate::data::picture::Picture;
-use crate::engine::device_scorer::{PartialScores, Stages};
+use crate::engine::device_scorer::{PartialScores, StageTimings};
 use crate::engine::network::Networks;
 use crate::engine::{EncodePlan, EngineError, Features, Pixels};
 use cudarc::driver::{CudaGraph, sys};
@@ -181,8 +181,8 @@ impl Run {
         device: &Device,
         kernels: &Kernels,
         runs: usize,
-    ) -> Result<Stages, EngineError> {
-        let mut stages: Stages = vec![];
+    ) -> Result<StageTimings, EngineError> {
+        let mut stages: StageTimings = vec![];
         for run in 0..runs {
             let mut marks = vec![];
             let mut mark = |stage: &'static str| -> Result<(), EngineError> {
@@ -210,7 +210,7 @@ impl Run {
 }
 
 /// Adds to what a stage took in a run.
-fn add(stages: &mut Stages, stage: &'static str, run: usize, ms: f64) {
+fn add(stages: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
     let at = stages
         .iter()
         .position(|(known, _)| *known == stage)

@@ -1,8 +1,8 @@
 //! ONNX Runtime as the networks of the tests' stand-in device, whose memory is the host's. It goes through the same
 //! enqueueing and capturing as TensorRT, as a host function of the stream.
 
-use crate::engine::graphs::{Graph, typed};
-use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
+use crate::engine::graphs::{ModelGraph, typed_graph};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use crate::engine::onnx::{Runtime, run_error};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
@@ -32,8 +32,8 @@ impl StandIn {
         precision: Precision,
         looks_max: usize,
     ) -> Result<Self, EngineError> {
-        let session = |part: Part| -> Result<Arc<Mutex<Session>>, EngineError> {
-            let graph = typed(model, plan, part, precision)?.bytes()?;
+        let session = |part: TowerPart| -> Result<Arc<Mutex<Session>>, EngineError> {
+            let graph = typed_graph(model, plan, part, precision)?.bytes()?;
             let session = runtime
                 .builder()
                 .and_then(|mut builder| builder.commit_from_memory(&graph));
@@ -41,11 +41,11 @@ impl StandIn {
                 session.map_err(|error| EngineError::Model(error.to_string()))?,
             )))
         };
-        let graph = Graph::of(model, plan, Part::Trunk)?;
+        let graph = ModelGraph::of(model, plan, TowerPart::Trunk)?;
         Ok(StandIn {
-            trunk: session(Part::Trunk)?,
+            trunk: session(TowerPart::Trunk)?,
             windows: (!plan.scales.is_empty())
-                .then(|| session(Part::Windows))
+                .then(|| session(TowerPart::Windows))
                 .transpose()?,
             outputs: graph
                 .inner()
@@ -69,18 +69,18 @@ impl Networks for StandIn {
 
     unsafe fn bind(
         &self,
-        part: Part,
+        part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
         let session = match part {
-            Part::Trunk => Some(&self.trunk),
-            Part::Windows => self.windows.as_ref(),
+            TowerPart::Trunk => Some(&self.trunk),
+            TowerPart::Windows => self.windows.as_ref(),
         };
         let session =
             session.ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned()))?;
         let is_output = |name: &str| match part {
-            Part::Trunk => self.outputs.iter().any(|output| output == name),
-            Part::Windows => name == "embedding",
+            TowerPart::Trunk => self.outputs.iter().any(|output| output == name),
+            TowerPart::Windows => name == "embedding",
         };
         let (outputs, inputs) = tensors
             .iter()

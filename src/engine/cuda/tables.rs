@@ -1,7 +1,7 @@
 //! Which windows of a run's looks are computed, and where each lies: the tables that the kernels follow.
 
 use super::kernels::gather::Place;
-use crate::engine::counted_windows;
+use crate::engine::unmasked_windows;
 
 /// The windows of one scale that count, look by look; patches are windows of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Counted {
         };
         for (look, cells) in cells.iter().enumerate() {
             let mut place = vec![-1; places * places];
-            for window in counted_windows(grid, scale, *cells) {
+            for window in unmasked_windows(grid, scale, *cells) {
                 place[window] = counted.places.len() as i32;
                 let corner = (window / places * grid + window % places) as i32;
                 counted.places.push(Place {

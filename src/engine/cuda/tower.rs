@@ -6,7 +6,7 @@ use super::kernels::{Kernels, gather};
 use super::memory::Buffer;
 use super::tables::Counted;
 use crate::engine::graphs::{layer_output, trunk_outputs};
-use crate::engine::network::{Binding, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Network, Networks, Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError, Features, Pixels, WindowFeatures};
 use crate::model::ModelSpec;
 use half::f16;
@@ -101,7 +101,7 @@ impl Tower {
             outputs.push((name, buffer));
         }
         // SAFETY: the buffers are as large as their dims, and the network is dropped before them or with them.
-        let trunk = unsafe { networks.bind(Part::Trunk, &bindings) }?;
+        let trunk = unsafe { networks.bind(TowerPart::Trunk, &bindings) }?;
         let scales = plan
             .scales
             .iter()
@@ -306,7 +306,7 @@ impl Windows {
             binding("embedding", &out_dims, &embeddings),
         ];
         // SAFETY: the buffers are as large as their dims, and the network is dropped with them.
-        let network = unsafe { networks.bind(Part::Windows, &bindings) }?;
+        let network = unsafe { networks.bind(TowerPart::Windows, &bindings) }?;
         Ok(Windows {
             places: device.buffer_of(&counted.places)?,
             counted,

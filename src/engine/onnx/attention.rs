@@ -1,6 +1,7 @@
-//! A rewrite for ONNX Runtime: each attention of our graphs, eight standard operators on disk, becomes its one
-//! `MultiHeadAttention`. The windows' attention is thousands of products of 5 x 64 matrices; apart, the operators spend
-//! their time on moving heads about. What stands on disk stays standard, for TensorRT.
+//! A rewrite for ONNX Runtime: each attention of our graphs, eight standard operators on disk, becomes
+//! its one `MultiHeadAttention`. The windows' attention is thousands of products of 5 x 64 matrices;
+//! apart, the operators spend their time on moving heads about. The graphs on disk stay standard, for
+//! TensorRT.
 
 use crate::model::graph::{float, int};
 use crate::model::proto::{Graph, Node, OperatorSet};
@@ -15,43 +16,49 @@ pub fn domain() -> OperatorSet {
 
 /// Replaces every unmasked attention; the queries carry their scale already.
 pub fn fuse(graph: &mut Graph, heads: usize) {
-    let masked = |name: &str| {
-        graph
-            .node
-            .iter()
-            .any(|n| n.name == format!("{name}.masked"))
-    };
     let attentions: Vec<String> = graph
         .node
         .iter()
-        .filter(|n| n.name.ends_with(".attention") && !masked(&n.name))
-        .map(|n| n.name.clone())
+        .map(|node| node.name.clone())
+        .filter(|name| is_unmasked_attention(graph, name))
         .collect();
     for name in attentions {
-        let input_of = |part: &str| {
-            let node = graph
-                .node
-                .iter()
-                .find(|n| n.name == format!("{name}.{part}.apart"));
-            node.and_then(|n| n.input.first().cloned())
-        };
-        let (Some(q), Some(k), Some(v)) = (input_of("q"), input_of("k"), input_of("v")) else {
+        let Some(fused) = fused(graph, &name, heads) else {
             continue;
-        };
-        let fused = Node {
-            input: vec![q, k, v],
-            output: vec![name.clone()],
-            name: name.clone(),
-            op_type: "MultiHeadAttention".to_owned(),
-            attribute: vec![int("num_heads", heads as i64), float("scale", 1.0)],
-            domain: domain().domain,
         };
         let inner = format!("{name}.");
         // It is gone when a graph that is not ours has one inside another.
-        let Some(last) = graph.node.iter().position(|n| n.name == name) else {
+        let Some(last) = graph.node.iter().position(|node| node.name == name) else {
             continue;
         };
         graph.node[last] = fused;
-        graph.node.retain(|n| !n.name.starts_with(&inner));
+        graph.node.retain(|node| !node.name.starts_with(&inner));
     }
+}
+
+fn is_unmasked_attention(graph: &Graph, name: &str) -> bool {
+    let masked = format!("{name}.masked");
+    name.ends_with(".attention") && !graph.node.iter().any(|node| node.name == masked)
+}
+
+/// The one operator of an attention. `None` if an input is missing.
+fn fused(graph: &Graph, name: &str, heads: usize) -> Option<Node> {
+    let q = input_of(graph, name, "q")?;
+    let k = input_of(graph, name, "k")?;
+    let v = input_of(graph, name, "v")?;
+    Some(Node {
+        input: vec![q, k, v],
+        output: vec![name.to_owned()],
+        name: name.to_owned(),
+        op_type: "MultiHeadAttention".to_owned(),
+        attribute: vec![int("num_heads", heads as i64), float("scale", 1.0)],
+        domain: domain().domain,
+    })
+}
+
+/// The tensor that becomes the queries, keys or values of an attention.
+fn input_of(graph: &Graph, attention: &str, part: &str) -> Option<String> {
+    let apart = format!("{attention}.{part}.apart");
+    let node = graph.node.iter().find(|node| node.name == apart)?;
+    node.input.first().cloned()
 }

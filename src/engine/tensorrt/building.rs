@@ -3,8 +3,8 @@
 use super::key::Target;
 use super::library::Library;
 use super::raw::{Builder, Capabilities, Memory, Monitor, Shapes, Step};
-use crate::engine::graphs::typed;
-use crate::engine::network::{Part, Precision};
+use crate::engine::graphs::typed_graph;
+use crate::engine::network::{Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub struct Order<'a> {
 /// How far a build is.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    pub part: Part,
+    pub part: TowerPart,
     pub step: Step,
 }
 
@@ -56,7 +56,7 @@ const CURRENT: u32 = 1;
 pub(super) fn build<'a>(
     library: &'a Library,
     order: &Order,
-    part: Part,
+    part: TowerPart,
     work: &Path,
     cache: &[u8],
     told: &Told,
@@ -114,7 +114,7 @@ pub(super) fn build<'a>(
             }])
             .map_err(failed)?;
     }
-    let onnx = typed(order.model, order.plan, part, order.precision)?.write(work)?;
+    let onnx = typed_graph(order.model, order.plan, part, order.precision)?.write(work)?;
     let step = |step: Step| told(Progress { part, step });
     let (plan, cache) = builder
         .build(&parser, &onnx, cache, &Monitor::new(&step))
@@ -123,22 +123,22 @@ pub(super) fn build<'a>(
 }
 
 /// The graph's input.
-pub(super) fn input(part: Part) -> &'static str {
+pub(super) fn input(part: TowerPart) -> &'static str {
     match part {
-        Part::Trunk => "pixels",
-        Part::Windows => "tokens",
+        TowerPart::Trunk => "pixels",
+        TowerPart::Windows => "tokens",
     }
 }
 
 /// Smallest, best and largest dims of the input, a profile each: the trunk has one, the windows one a scale, whose
 /// token count is fixed. Best is one look: a line judges one part at a time. Of windows there may be fewer than a whole look
 /// has: cells that do not count leave some out.
-fn profiles(order: &Order, part: Part) -> Vec<[Vec<usize>; 3]> {
+fn profiles(order: &Order, part: TowerPart) -> Vec<[Vec<usize>; 3]> {
     let (side, looks, width) = (order.plan.side, order.looks_max, order.model.spec.width);
     let grid = side / order.model.spec.patch;
     match part {
-        Part::Trunk => vec![[1, 1, looks].map(|count| vec![count, 3, side, side])],
-        Part::Windows => order
+        TowerPart::Trunk => vec![[1, 1, looks].map(|count| vec![count, 3, side, side])],
+        TowerPart::Windows => order
             .plan
             .scales
             .iter()

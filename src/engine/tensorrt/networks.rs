@@ -11,7 +11,7 @@ use super::raw::{Context, Engine, Scratch};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
 use crate::engine::cuda::memory::Buffer;
-use crate::engine::network::{Binding, Facts, Network, Networks, Part, Precision};
+use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
 use cudarc::driver::sys::CUstream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl TensorRt {
 
     fn of(library: &Library, device: &Device, plan: &Plan) -> Result<Self, EngineError> {
         device.bind()?;
-        let engine = |part: Part| -> Result<Arc<Engine>, EngineError> {
+        let engine = |part: TowerPart| -> Result<Arc<Engine>, EngineError> {
             let bytes = plan.read(part)?;
             let told = |words: String| {
                 EngineError::Unavailable(format!(
@@ -69,9 +69,9 @@ impl TensorRt {
             check(&engine, part, plan.key.precision).map_err(told)?;
             Ok(Arc::new(engine))
         };
-        let trunk = engine(Part::Trunk)?;
+        let trunk = engine(TowerPart::Trunk)?;
         let windows = (!plan.key.scales.is_empty())
-            .then(|| engine(Part::Windows))
+            .then(|| engine(TowerPart::Windows))
             .transpose()?;
         let scratch = [Some(&trunk), windows.as_ref()]
             .into_iter()
@@ -94,10 +94,10 @@ impl TensorRt {
         })
     }
 
-    fn engine(&self, part: Part) -> Result<&Arc<Engine>, EngineError> {
+    fn engine(&self, part: TowerPart) -> Result<&Arc<Engine>, EngineError> {
         match part {
-            Part::Trunk => Ok(&self.trunk),
-            Part::Windows => self
+            TowerPart::Trunk => Ok(&self.trunk),
+            TowerPart::Windows => self
                 .windows
                 .as_ref()
                 .ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned())),
@@ -106,7 +106,7 @@ impl TensorRt {
 }
 
 /// Whether an engine has the input that we bind, and every tensor the type that our kernels write.
-fn check(engine: &Engine, part: Part, precision: Precision) -> Result<(), String> {
+fn check(engine: &Engine, part: TowerPart, precision: Precision) -> Result<(), String> {
     let tensors = engine.tensors();
     // `nvinfer1::DataType`.
     let element = match precision {
@@ -148,7 +148,7 @@ impl Networks for TensorRt {
 
     unsafe fn bind(
         &self,
-        part: Part,
+        part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
@@ -202,7 +202,7 @@ struct Binder<'a> {
     device: &'a Device,
     engine: &'a Arc<Engine>,
     scratch: &'a Buffer,
-    part: Part,
+    part: TowerPart,
     tensors: &'a [Binding],
     bytes_each: usize,
 }

@@ -4,7 +4,7 @@ use super::key::Key;
 use super::raw::exchange;
 use crate::base::hex::hex;
 use crate::engine::EngineError;
-use crate::engine::network::Part;
+use crate::engine::network::TowerPart;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
@@ -92,7 +92,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`EngineError::Plan`] when it has none, [`EngineError::Model`] when its bytes are not those that were built.
-    pub fn read(&self, part: Part) -> Result<Vec<u8>, EngineError> {
+    pub fn read(&self, part: TowerPart) -> Result<Vec<u8>, EngineError> {
         let name = file_name(part);
         let Some(expected) = self.manifest.files.get(name) else {
             return Err(EngineError::Plan(format!(
@@ -122,10 +122,10 @@ impl Plan {
     }
 
     /// Where what TensorRT-RTX compiles of `part` is kept: not in the folder, which is renamed while the plan runs.
-    pub(super) fn jit_file(&self, part: Part) -> PathBuf {
+    pub(super) fn jit_file(&self, part: TowerPart) -> PathBuf {
         let name = match part {
-            Part::Trunk => "trunk.jit",
-            Part::Windows => "windows.jit",
+            TowerPart::Trunk => "trunk.jit",
+            TowerPart::Windows => "windows.jit",
         };
         self.state_path(Some(name))
     }
@@ -192,10 +192,10 @@ impl Manifest {
     }
 }
 
-pub(super) fn file_name(part: Part) -> &'static str {
+pub(super) fn file_name(part: TowerPart) -> &'static str {
     match part {
-        Part::Trunk => "trunk.plan",
-        Part::Windows => "windows.plan",
+        TowerPart::Trunk => "trunk.plan",
+        TowerPart::Windows => "windows.plan",
     }
 }
 

@@ -17,7 +17,7 @@ use super::plan::{
     CANDIDATE, File, Files, Manifest, Plan, State, file_name, replace, sha256, unwritable, write,
 };
 use crate::engine::EngineError;
-use crate::engine::network::Part;
+use crate::engine::network::TowerPart;
 use crate::model::ModelFolder;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -155,8 +155,8 @@ impl Plans {
         let work = Work::begin(&self.folder)?;
         let cache = self.folder.join(key.timings());
         let mut files = Files::new();
-        for part in [Part::Trunk, Part::Windows] {
-            if part == Part::Trunk || !plan.scales.is_empty() {
+        for part in [TowerPart::Trunk, TowerPart::Windows] {
+            if part == TowerPart::Trunk || !plan.scales.is_empty() {
                 files.insert(
                     file_name(part).to_owned(),
                     work.build(library, order, part, &cache, told)?,
@@ -208,7 +208,7 @@ impl Work {
         &self,
         library: &Library,
         order: &Order,
-        part: Part,
+        part: TowerPart,
         cache: &Path,
         told: &Told,
     ) -> Result<File, EngineError> {
@@ -303,7 +303,7 @@ mod tests {
             found
                 .accepted
                 .expect("serves")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"old"
         );
@@ -317,7 +317,7 @@ mod tests {
             found
                 .accepted
                 .expect("serves less, too")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"new"
         );
@@ -346,7 +346,7 @@ mod tests {
             found
                 .candidate
                 .expect("untouched")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"another's"
         );
@@ -369,11 +369,11 @@ mod tests {
         let old = accepted(b"old");
         assert!(old.successor().is_none());
         accepted(b"new one");
-        old.read(Part::Trunk).expect_err("it is gone");
+        old.read(TowerPart::Trunk).expect_err("it is gone");
         assert_eq!(
             old.successor()
                 .expect("serves")
-                .read(Part::Trunk)
+                .read(TowerPart::Trunk)
                 .expect("whole"),
             b"new one"
         );
@@ -412,16 +412,19 @@ mod tests {
             .candidate
             .expect("the candidate");
         fs::write(plan.path.join("trunk.plan"), b"whol").expect("written");
-        let cut = plan.read(Part::Trunk).expect_err("cut").to_string();
+        let cut = plan.read(TowerPart::Trunk).expect_err("cut").to_string();
         assert!(
             cut.contains("trunk.plan: 4 bytes, 5 were built; build it again"),
             "{cut}"
         );
         fs::write(plan.path.join("trunk.plan"), b"wholE").expect("written");
-        let other = plan.read(Part::Trunk).expect_err("changed").to_string();
+        let other = plan
+            .read(TowerPart::Trunk)
+            .expect_err("changed")
+            .to_string();
         assert!(other.contains("other bytes than were built"), "{other}");
         let none = plan
-            .read(Part::Windows)
+            .read(TowerPart::Windows)
             .expect_err("it has none")
             .to_string();
         assert!(none.contains("it has no windows.plan"), "{none}");

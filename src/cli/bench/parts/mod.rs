@@ -201,13 +201,15 @@ struct Latencies {
 
 impl Latencies {
     fn tell(&self, what: &str) {
-        let (sent, came, undecided) = (self.sent, self.back.count(), self.undecided);
         eprintln!(
             "{what}: the store was open after {:.0} ms",
             self.opened.as_secs_f64() * 1e3
         );
         eprintln!(
-            "{what}: {sent} sent, {came} results, {undecided} undecided; back at the PLC {}",
+            "{what}: {} sent, {} results, {} undecided; back at the PLC {}",
+            self.sent,
+            self.back.count(),
+            self.undecided,
             self.back.words()
         );
         self.stages.tell();

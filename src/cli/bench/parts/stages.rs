@@ -1,4 +1,4 @@
-//! Where a part's time goes: from the trigger given to the PLC's client until the broker's PUBACK, stage by stage.
+//! The time of a part by stage: from the trigger given to the PLC's client until the broker's PUBACK, stage by stage.
 //!
 //! ```text
 //! trigger -> received -> number durable -> frame asked for -> frame found -> settled -> result durable -> published -> PUBACK

@@ -77,7 +77,7 @@ pub unsafe fn enqueue(
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
-    use crate::engine::counted_windows;
+    use crate::engine::unmasked_windows;
 
     /// The plain reference: a window's class token and patches, one after another.
     fn plain(
@@ -129,7 +129,7 @@ mod tests {
         last[grid * grid - 1] = true;
         let across = grid - scale + 1;
         let of =
-            |look: usize| counted_windows(grid, scale, (look % 2 == 1).then_some(last.as_slice()));
+            |look: usize| unmasked_windows(grid, scale, (look % 2 == 1).then_some(last.as_slice()));
         let place = |look: usize, window: usize| Place {
             look: look as i32,
             corner: (window / across * grid + window % across) as i32,

@@ -165,7 +165,7 @@ pub unsafe fn visual_map(
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
-    use crate::engine::counted_windows;
+    use crate::engine::unmasked_windows;
     use crate::winclip::vectors::harmonic;
     use crate::winclip::windows::{over, scattered};
 
@@ -191,7 +191,7 @@ mod tests {
             place: vec![],
         };
         for (look, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
-            let counted = counted_windows(grid, scale, cells);
+            let counted = unmasked_windows(grid, scale, cells);
             let (mut all, mut place) = (vec![0.0; windows], vec![-1; windows]);
             for (at, window) in counted.into_iter().enumerate() {
                 let drawn = random((97 * scale + 13 * look + at) as u64, 1)[0].abs();

@@ -4,7 +4,7 @@ use super::super::testing::{Bench, on_device};
 use super::*;
 use crate::camera::colour::{self, Converter, Matrix, Plane, Site};
 use crate::data::picture::Picture;
-use crate::engine::levels;
+use crate::engine::normalisation_lut;
 use crate::model::{Family, ModelSpec};
 use crate::winclip::Fit;
 use crate::winclip::pixels::PixelMaker;
@@ -167,7 +167,7 @@ fn on_the_device(bench: &Bench, looks: &[Looked]) -> Vec<f32> {
     for (shown, crop, fit) in looks {
         let (width, height) = (shown.picture.width(), shown.picture.height());
         let framing = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
-            .framing(width, height)
+            .transform(width, height)
             .expect("inside");
         let ((to_w, to_h), (left, top)) = (framing.resized, framing.at);
         let tables = [
@@ -187,7 +187,7 @@ fn on_the_device(bench: &Bench, looks: &[Looked]) -> Vec<f32> {
     let args = Args {
         shots: bench.up(&shots),
         taps: bench.up(&words),
-        levels: bench.up(levels(&spec()).as_flattened()),
+        levels: bench.up(normalisation_lut(&spec()).as_flattened()),
         pixels: out.address,
         looks: looks.len() as u32,
         side: SIDE as u32,

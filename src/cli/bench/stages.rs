@@ -1,0 +1,350 @@
+//! `winspect bench --model M`: every stage of a picture on this machine, beside the floor under it.
+//!
+//! Method: a picture of 1280 x 720 pixels of smooth noise and as many references as asked, drawn by a fixed seed; one
+//! picture to warm up; each stage timed apart on the same run; medians. The floor is the plan's operations over the
+//! speed of one large matrix product of the same library on the same threads, measured in the same process.
+
+use super::gpu::GpuBench;
+use super::memory;
+use super::noise::{self, HEIGHT, WIDTH};
+use crate::base::exit::{Exit, Failure};
+use crate::cli::arguments::JudgingArguments;
+use crate::cli::terminal::print;
+use crate::data::map::Map;
+use crate::data::part::{Part, PartRequest, PartTiming};
+use crate::data::picture::{Area, Picture};
+use crate::data::report::{DecisionPolicy, Report};
+use crate::data::verdict::{OnUndecided, Reason, Rule};
+use crate::engine::EncodePlan;
+use crate::engine::flops::flop;
+use crate::engine::onnx::gemm::gemm_speed;
+use crate::engine::select::{Backend, Engines};
+use crate::image::overlay::{Layer, Overlay};
+use crate::image::overlay::{paint, png};
+use crate::model::ModelFolder;
+use crate::protocol::message;
+use crate::recipe::preparation::Preparation;
+use crate::recipe::quality::{Gate, Limits};
+use crate::recipe::references::References;
+use crate::winclip::{Inspector, Recipe, RegionScore};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The bench of a model, as it was asked for.
+pub struct StageBench<'a> {
+    /// The model, and how it judges.
+    pub judging: &'a JudgingArguments,
+    /// Number of references; 0 is zero-shot.
+    pub references: u16,
+    /// Pictures that are timed.
+    pub runs: u16,
+    /// True to leave the network out on a GPU.
+    pub without_network: bool,
+}
+
+impl StageBench<'_> {
+    /// Measures and tells.
+    ///
+    /// # Errors
+    /// A model or an engine that is not there, a recipe that does not fit the model.
+    pub fn run(&self) -> Result<(), Failure> {
+        if self.without_network && self.judging.backend != Backend::Tensorrt {
+            let words = "--without-network measures a GPU: it needs --backend tensorrt";
+            return Err(Failure::words(Exit::Usage, words));
+        }
+        let model = self.judging.open()?;
+        let recipe = self.recipe(&model);
+        let plan = recipe
+            .encode_plan(&model.spec, self.references > 0)
+            .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
+        let engines = Engines {
+            without_network: self.without_network,
+            ..self.judging.engines()
+        };
+        let preparation = Preparation {
+            model: &model,
+            recipe: &recipe,
+            plan: &plan,
+            engines: &engines,
+            wrong_recipe: Exit::Usage,
+        };
+        let references = self.noise_references();
+        let mut inspector = preparation.inspector(&references, &mut |_, _| ())?;
+        if inspector.scores_on_device() {
+            let bench = GpuBench {
+                model: &model,
+                plan: &plan,
+                references: self.references,
+                runs: usize::from(self.runs),
+                with_network: !self.without_network,
+            };
+            return bench.run(&mut inspector, &noise::picture(0));
+        }
+        let gemm = gemm(&engines)?;
+        let gate = Gate::new(Limits::default(), &references.pictures);
+        let times = self.measure(&mut inspector, &gate, &plan)?;
+        self.tell(&model, &plan, gemm, &times)
+    }
+
+    fn recipe(&self, model: &ModelFolder) -> Recipe {
+        let text = model.spec.text.as_ref();
+        self.judging.recipe(text.map(|_| "metal nut".to_owned()))
+    }
+
+    fn noise_references(&self) -> References {
+        let numbers = 1..=u64::from(self.references);
+        References {
+            pictures: numbers.clone().map(noise::picture).collect(),
+            files: numbers
+                .map(|number| PathBuf::from(format!("noise {number}")))
+                .collect(),
+        }
+    }
+
+    fn measure(
+        &self,
+        inspector: &mut Inspector,
+        gate: &Gate,
+        plan: &EncodePlan,
+    ) -> Result<StageTable, Failure> {
+        let picture = noise::picture(0);
+        let mut times = StageTable::default();
+        judge(inspector, &picture)?; // to warm up
+        for done in 1..=self.runs {
+            let started = Instant::now();
+            black_box(gate.flaw(&picture));
+            times.put("bad image", started.elapsed());
+            let score = judge(inspector, &picture)?;
+            times.put_judging(inspector, &score, &plan.scales);
+            let map = score.map.clone();
+            let area = score.area;
+            times.put_message(score);
+            times.put_heat_map(&map, area, &picture);
+            tracing::debug!("{done} of {}", self.runs);
+        }
+        Ok(times)
+    }
+
+    fn tell(
+        &self,
+        model: &ModelFolder,
+        plan: &EncodePlan,
+        gemm: f64,
+        times: &StageTable,
+    ) -> Result<(), Failure> {
+        eprintln!(
+            "{}, {} references, medians of {} pictures of {WIDTH} x {HEIGHT}; matrix products: {:.0} GFLOP/s",
+            model.label(),
+            self.references,
+            self.runs,
+            gemm / 1e9
+        );
+        let rows = times.tell(&work_of_stages(model, plan), gemm);
+        let ours_ms = times.sum(&["pixels", "gather", "score", "message"]);
+        let frame_ms = times.sum(&["bad image", "pixels", "encode", "score", "message"]);
+        let resident_mb = memory::resident_mb();
+        let peak_mb = memory::peak_mb();
+        eprintln!(
+            "pixels, gather, score and message together {ours_ms:.2} ms; a frame {frame_ms:.1} ms, {:.1} frames/s",
+            1e3 / frame_ms
+        );
+        eprintln!(
+            "resident {resident_mb:.0} MB, at most {peak_mb:.0} MB (while the model was loaded)"
+        );
+        let line = json!({
+            "model": model.label(),
+            "references": self.references,
+            "runs": self.runs,
+            "threads": self.judging.threads,
+            "gemm_gflops": gemm / 1e9,
+            "stages": rows,
+            "ours_ms": ours_ms,
+            "frame_ms": frame_ms,
+            "rss_mb": resident_mb,
+            "rss_peak_mb": peak_mb,
+        });
+        print(line)?;
+        Ok(())
+    }
+}
+
+/// Speed of one large matrix product, in operations a second.
+fn gemm(engines: &Engines) -> Result<f64, Failure> {
+    let speed = engines.runtime().and_then(|runtime| gemm_speed(&runtime));
+    speed.map_err(|error| Failure::new(Exit::Unavailable, error))
+}
+
+fn judge(inspector: &mut Inspector, picture: &Picture) -> Result<RegionScore, Failure> {
+    let scores = inspector.inspect(picture);
+    let mut scores = scores.map_err(|error| Failure::new(Exit::Software, error))?;
+    Ok(scores.pop().expect("one region"))
+}
+
+/// Operations of each stage that has a floor.
+fn work_of_stages(model: &ModelFolder, plan: &EncodePlan) -> HashMap<String, f64> {
+    let flop = flop(plan, &model.spec);
+    let mut work = HashMap::new();
+    work.insert("trunk".to_owned(), flop.trunk);
+    work.insert("encode".to_owned(), flop.total());
+    for (scale, operations) in plan.scales.iter().zip(&flop.windows) {
+        work.insert(format!("windows{scale}"), *operations);
+    }
+    work
+}
+
+/// Times of each stage by its name, one entry a picture, in the order of the first picture.
+#[derive(Default)]
+struct StageTable(Vec<(String, Vec<Duration>)>);
+
+impl StageTable {
+    fn put(&mut self, name: &str, took: Duration) {
+        let known = self.0.iter_mut().find(|(known, _)| known == name);
+        match known {
+            Some((_, times)) => times.push(took),
+            None => self.0.push((name.to_owned(), vec![took])),
+        }
+    }
+
+    fn put_judging(&mut self, inspector: &Inspector, score: &RegionScore, scales: &[usize]) {
+        let encode = inspector.encode_times();
+        self.put("pixels", score.pixels_took);
+        self.put("trunk", encode.trunk);
+        self.put("gather", encode.gather);
+        for (scale, took) in scales.iter().zip(&encode.windows) {
+            self.put(&format!("windows{scale}"), *took);
+        }
+        self.put("encode", score.encode_took);
+        self.put("score", score.score_took);
+    }
+
+    /// Times the message that the line makes of a score.
+    fn put_message(&mut self, score: RegionScore) {
+        let started = Instant::now();
+        let body = message::body(&report(score), &identity());
+        let payload = message::finished(&body, false, 0);
+        self.put("message", started.elapsed());
+        black_box(payload);
+    }
+
+    /// Times the heat map for people, which the line makes apart.
+    fn put_heat_map(&mut self, map: &Map, area: Area, picture: &Picture) {
+        let started = Instant::now();
+        let layer = Layer {
+            map,
+            area,
+            scale: (map.min(), map.max()),
+        };
+        let overlay = Overlay::new(picture, &[layer], None, &[]);
+        let painted = paint::paint(&overlay);
+        self.put("paint", started.elapsed());
+        black_box(png::encode(&painted, &[]));
+        self.put("heatmap", started.elapsed());
+    }
+
+    /// Median of a stage in milliseconds; 0 for a stage that was not run.
+    fn median_ms(&self, name: &str) -> f64 {
+        let stage = self.0.iter().find(|(known, _)| known == name);
+        let Some((_, times)) = stage else {
+            return 0.0;
+        };
+        let mut sorted = times.clone();
+        sorted.sort();
+        sorted[sorted.len() / 2].as_secs_f64() * 1e3
+    }
+
+    /// Sum of the medians of some stages in milliseconds.
+    fn sum(&self, names: &[&str]) -> f64 {
+        names.iter().map(|name| self.median_ms(name)).sum()
+    }
+
+    /// Prints the table for people and returns its rows as JSON.
+    fn tell(
+        &self,
+        work: &HashMap<String, f64>,
+        gemm: f64,
+    ) -> serde_json::Map<String, serde_json::Value> {
+        eprintln!(
+            "{:<10} {:>9} {:>9} {:>9} {:>7}",
+            "stage", "ms", "GFLOP", "floor ms", "ratio"
+        );
+        let mut rows = serde_json::Map::new();
+        for (name, _) in &self.0 {
+            let ms = self.median_ms(name);
+            let gflop = work.get(name).map(|operations| operations / 1e9);
+            let floor_ms = gflop.map(|gflop| gflop * 1e12 / gemm);
+            if let (Some(gflop), Some(floor_ms)) = (gflop, floor_ms) {
+                let ratio = ms / floor_ms;
+                eprintln!("{name:<10} {ms:>9.2} {gflop:>9.1} {floor_ms:>9.2} {ratio:>7.2}");
+            } else {
+                eprintln!("{name:<10} {ms:>9.2}");
+            }
+            rows.insert(
+                name.clone(),
+                json!({
+                    "ms": ms,
+                    "gflop": gflop,
+                    "floor_ms": floor_ms,
+                }),
+            );
+        }
+        rows
+    }
+}
+
+fn identity() -> message::Identity {
+    message::Identity {
+        prefix: "bench".to_owned(),
+        station: "box".to_owned(),
+        run_id: "bench".to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
+        cameras: vec![],
+        recipe: "bench@1".to_owned(),
+        model: "bench".to_owned(),
+        backend: "onnx-fp32".to_owned(),
+        device: "cpu".to_owned(),
+        references: 0,
+        gallery: None,
+        threshold: Some(0.5),
+        previous: vec![],
+        regions: BTreeMap::new(),
+    }
+}
+
+/// A verdict by a threshold of 0.5.
+fn report(score: RegionScore) -> Report {
+    let rule = Rule {
+        threshold: Some(0.5),
+    };
+    let policy = DecisionPolicy {
+        recipe: "bench@1".into(),
+        threshold: rule.threshold,
+        on_undecided: OnUndecided::Fail,
+    };
+    let part = Part::new(1, "bench".into(), 1, request());
+    let mut report = Report::undecided(part, Reason::NotReady, &policy);
+    (report.verdict, report.reason) = rule.decide(score.score);
+    report.score = Some(score.score);
+    report.map = Some(score.map);
+    report.area = Some(score.area);
+    report
+}
+
+fn request() -> PartRequest {
+    PartRequest {
+        camera: "bench".into(),
+        region: None,
+        part_id: None,
+        count: None,
+        position: None,
+        since: Instant::now(),
+        at: jiff::Timestamp::now(),
+        terms: PartTiming {
+            deadline: Duration::from_secs(1),
+            ..PartTiming::default()
+        },
+        challenge: None,
+    }
+}

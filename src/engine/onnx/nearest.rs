@@ -1,0 +1,83 @@
+//! The comparison with all references through ONNX Runtime, whose threads are awake when the network
+//! has just run.
+
+use super::runtime::{Runtime, run_error, tensor, values};
+use crate::engine::error::EngineError;
+use crate::engine::nearest::Nearest;
+use crate::model::graph::{Dim, GraphBuilder, int, ints};
+use crate::model::proto::{FLOAT, INT64};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Ix2};
+use ort::session::{Session, SessionOutputs};
+use ort::value::TensorRef;
+use prost::Message;
+
+/// Products of one run, at most (or those of one reference, where these are more): 2 MB, what a
+/// core's cache holds.
+const PRODUCTS: usize = 1 << 19;
+
+/// Compares through ONNX Runtime, on the threads of the network.
+pub struct OnnxNearest(Session);
+
+impl OnnxNearest {
+    /// Builds the session of one matrix product.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when the library cannot run it.
+    pub fn open(runtime: &Runtime) -> Result<Self, EngineError> {
+        let session = runtime.session_of(&nearest_graph())?;
+        Ok(OnnxNearest(session))
+    }
+
+    fn run(
+        &mut self,
+        queries: ArrayView2<f32>,
+        references: ArrayView2<f32>,
+        shape: ArrayView1<i64>,
+    ) -> Result<SessionOutputs<'_>, EngineError> {
+        let inputs = ort::inputs![
+            "queries" => tensor(queries)?,
+            "references" => tensor(references)?,
+            "apart" => TensorRef::from_array_view(shape).map_err(run_error)?
+        ];
+        self.0.run(inputs).map_err(run_error)
+    }
+}
+
+impl Nearest for OnnxNearest {
+    fn similarities(
+        &mut self,
+        queries: ArrayView2<f32>,
+        references: ArrayView2<f32>,
+        rows_each: usize,
+    ) -> Result<Array2<f32>, EngineError> {
+        let count = references.nrows() / rows_each;
+        let mut all = Array2::zeros((queries.nrows(), count));
+        let products_each = queries.nrows() * rows_each;
+        let at_once = (PRODUCTS / products_each.max(1)).max(1);
+        let shape = Array1::from_vec(vec![0, -1, rows_each as i64]);
+        let columns = all.axis_chunks_iter_mut(Axis(1), at_once);
+        let blocks = references.axis_chunks_iter(Axis(0), at_once * rows_each);
+        for (mut columns, block) in columns.zip(blocks) {
+            let outputs = self.run(queries, block, shape.view())?;
+            let found = values(&outputs, "similarities")?;
+            let found = found.into_dimensionality::<Ix2>().map_err(run_error)?;
+            columns.assign(&found);
+        }
+        Ok(all)
+    }
+}
+
+/// The graph of one product, encoded: the highest value of each query and each reference.
+fn nearest_graph() -> Vec<u8> {
+    let mut graph = GraphBuilder::new("nearest", &[]);
+    let queries = graph.input("queries", FLOAT, &[Dim::Any("Q"), Dim::Any("D")]);
+    let references = graph.input("references", FLOAT, &[Dim::Any("R"), Dim::Any("D")]);
+    let shape = graph.input("apart", INT64, &[Dim::Of(3)]);
+    let transposed = vec![int("transB", 1)];
+    let products = graph.node("Gemm", "products", &[&queries, &references], transposed);
+    let apart = graph.node("Reshape", "by_reference", &[&products, &shape], vec![]);
+    let last_axis = vec![ints("axes", &[2]), int("keepdims", 0)];
+    graph.node("ReduceMax", "similarities", &[&apart], last_axis);
+    graph.output("similarities", &[Dim::Any("Q"), Dim::Any("K")]);
+    graph.finish().encode_to_vec()
+}

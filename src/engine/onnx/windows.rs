@@ -1,0 +1,172 @@
+//! The tower over windows of the trunk's tokens (WinCLIP, section 4.1).
+
+use super::loader::GraphLoader;
+use super::runtime::{finite, run_error, tensor, values};
+use crate::engine::encoder::EncodeTimes;
+use crate::engine::error::EngineError;
+use crate::engine::features::{WindowFeatures, unmasked_windows};
+use crate::engine::graphs::ModelGraph;
+use crate::engine::network::TowerPart;
+use crate::engine::plan::EncodePlan;
+use crate::model::graph::{Dim, GraphBuilder, int};
+use crate::model::proto::{FLOAT, INT64};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2};
+use ort::session::Session;
+use ort::value::DynValue;
+use prost::Message;
+use std::time::{Duration, Instant};
+
+/// Rows of the token matrix in one run of the windows' graph, at most. The bound limits the memory of
+/// the activations (the widest is four times the width, 14 kB a row for ViT-B-16-plus); it is far
+/// above what the matrix products need to run at full speed.
+const WINDOW_ROWS: usize = 1024;
+
+/// The tower over windows of the trunk's tokens.
+pub(super) struct WindowTower {
+    /// Tokens `[1 + P, D]` and rows `[N, T]` to `[N, T, D]`. A graph of its own, because it is bound
+    /// by memory and so needs all threads.
+    gather: Session,
+    tower: Session,
+    grid: usize,
+    /// The rows of every window, for each scale: `[W, 1 + scale^2]`.
+    scales: Vec<(usize, Array2<i64>)>,
+}
+
+impl WindowTower {
+    /// Loads the windows' graph of the loader's model.
+    ///
+    /// # Errors
+    /// When the model's files cannot be run.
+    pub(super) fn open(
+        loader: &mut GraphLoader,
+        plan: &EncodePlan,
+        grid: usize,
+    ) -> Result<Self, EngineError> {
+        let gather = loader.runtime.session_of(&gather_graph())?;
+        let tower = ModelGraph::of(loader.model, plan, TowerPart::Windows)?;
+        let scales = plan
+            .scales
+            .iter()
+            .map(|&scale| (scale, window_rows(grid, scale)))
+            .collect();
+        Ok(WindowTower {
+            gather,
+            tower: loader.session(tower)?,
+            grid,
+            scales,
+        })
+    }
+
+    /// Embeddings of the windows of each scale. `tokens` is `[1 + P, D]`, the class token first.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] when the network failed or produced a value that is not finite.
+    pub(super) fn encode(
+        &mut self,
+        tokens: ArrayView2<f32>,
+        mask: Option<&[bool]>,
+        times: &mut EncodeTimes,
+    ) -> Result<Vec<WindowFeatures>, EngineError> {
+        let mut encoded = Vec::with_capacity(self.scales.len());
+        for (scale, all_rows) in &self.scales {
+            let started = Instant::now();
+            let rows: CowArray<i64, Ix2> = match mask {
+                None => all_rows.view().into(),
+                Some(_) => {
+                    let windows = unmasked_windows(self.grid, *scale, mask);
+                    all_rows.select(Axis(0), &windows).into()
+                }
+            };
+            let mut features = Vec::new();
+            let mut gather_time = Duration::ZERO;
+            let windows_at_once = (WINDOW_ROWS / rows.ncols()).max(1);
+            for some in rows.axis_chunks_iter(Axis(0), windows_at_once) {
+                let started = Instant::now();
+                let gathered = gathered(&mut self.gather, tokens, some)?;
+                gather_time += started.elapsed();
+                embed(&mut self.tower, gathered, &mut features)?;
+            }
+            times.gather += gather_time;
+            times.windows.push(started.elapsed() - gather_time);
+            let count = rows.nrows();
+            let shape = (count, features.len() / count);
+            let features = Array2::from_shape_vec(shape, features).map_err(run_error)?;
+            encoded.push(WindowFeatures {
+                scale: *scale,
+                features: finite("windows", features)?,
+            });
+        }
+        Ok(encoded)
+    }
+}
+
+/// The tokens of some windows, `[N, T, D]`.
+fn gathered(
+    session: &mut Session,
+    tokens: ArrayView2<f32>,
+    rows: ArrayView2<i64>,
+) -> Result<DynValue, EngineError> {
+    let inputs = ort::inputs![
+        "tokens" => tensor(tokens)?,
+        "rows" => tensor(rows)?
+    ];
+    session
+        .run(inputs)
+        .map_err(run_error)?
+        .remove("gathered")
+        .ok_or_else(|| run_error("nothing was gathered"))
+}
+
+/// Appends the embeddings of gathered windows, `[N, E]`.
+fn embed(
+    session: &mut Session,
+    gathered: DynValue,
+    features: &mut Vec<f32>,
+) -> Result<(), EngineError> {
+    let outputs = session
+        .run(ort::inputs!["tokens" => gathered])
+        .map_err(run_error)?;
+    features.extend(values(&outputs, "embedding")?.iter());
+    Ok(())
+}
+
+/// The graph that gathers rows of a token matrix, encoded.
+fn gather_graph() -> Vec<u8> {
+    let mut graph = GraphBuilder::new("gather", &[]);
+    let tokens = graph.input("tokens", FLOAT, &[Dim::Any("R"), Dim::Any("D")]);
+    let rows = graph.input("rows", INT64, &[Dim::Any("N"), Dim::Any("T")]);
+    let axis = vec![int("axis", 0)];
+    graph.node("Gather", "gathered", &[&tokens, &rows], axis);
+    let shape = [Dim::Any("N"), Dim::Any("T"), Dim::Any("D")];
+    graph.output("gathered", &shape);
+    graph.finish().encode_to_vec()
+}
+
+/// The rows of the token matrix that each window takes (WinCLIP, section 4.1): `{class token, scale x
+/// scale patches}`, `[W, 1 + scale^2]`, windows in row-major order of their top-left patch. The class
+/// token is row 0.
+fn window_rows(grid: usize, scale: usize) -> Array2<i64> {
+    let columns = grid - scale + 1;
+    let shape = (columns * columns, 1 + scale * scale);
+    Array2::from_shape_fn(shape, |(window, token)| match token.checked_sub(1) {
+        None => 0,
+        Some(patch) => {
+            let row = window / columns + patch / scale;
+            let column = window % columns + patch % scale;
+            (1 + row * grid + column) as i64
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_takes_the_class_token_and_its_patches() {
+        let rows = window_rows(4, 3);
+        assert_eq!(rows.dim(), (4, 10));
+        assert_eq!(rows.row(0).to_vec(), [0, 1, 2, 3, 5, 6, 7, 9, 10, 11]);
+        assert_eq!(rows.row(3).to_vec(), [0, 6, 7, 8, 10, 11, 12, 14, 15, 16]);
+    }
+}

@@ -1,0 +1,88 @@
+//! The plan of an encoder: everything that it computes for a crop.
+
+use super::error::EngineError;
+use crate::base::problems::Problems;
+use crate::model::{Family, ModelSpec};
+
+/// Cells along one side of a map, at most.
+const GRID_MAX: usize = 128;
+
+/// Layer whose patch tokens a recipe compares with its gallery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchLayer {
+    /// Tokens after the b-th block, counted from 1, before any final norm. The last block is the
+    /// default.
+    Block(usize),
+    /// The last block's tokens after the tower's final norm (anomalib's choice).
+    AfterFinalNorm,
+}
+
+/// The features that an encoder computes for each crop. The plan is fixed when the encoder is
+/// opened, because it decides which graph is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodePlan {
+    /// Input side in pixels: the model's own for CLIP, any multiple of the patch side for DINOv2.
+    pub side: usize,
+    /// True if the embedding of the whole crop is wanted (CLIP: class token, ln_post, projection;
+    /// DINOv2: class token after the final norm).
+    pub image: bool,
+    /// Layers whose tokens are wanted; the recipe's own first.
+    pub patches: Vec<PatchLayer>,
+    /// Window scales in patches, for example `[2, 3]`; empty for none.
+    pub scales: Vec<usize>,
+}
+
+impl EncodePlan {
+    /// Compares the plan with the limits of the model.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] with everything that the model cannot do, and the limits.
+    pub fn check(&self, spec: &ModelSpec) -> Result<(), EngineError> {
+        let mut problems = Problems::new();
+        self.check_side(spec, &mut problems);
+        for layer in &self.patches {
+            if let PatchLayer::Block(block) = layer
+                && !(1..=spec.blocks).contains(block)
+            {
+                problems.note(
+                    "block",
+                    format!("must be 1 to {}, got {block}", spec.blocks),
+                );
+            }
+        }
+        let grid = self.side / spec.patch;
+        for scale in &self.scales {
+            if *scale == 0 || *scale > grid {
+                problems.note(
+                    "scales",
+                    format!("a window must be 1 to {grid} patches wide, got {scale}"),
+                );
+            }
+        }
+        problems
+            .into_result()
+            .map_err(|problems| EngineError::Plan(problems.to_string()))
+    }
+
+    fn check_side(&self, spec: &ModelSpec, problems: &mut Problems) {
+        let side = self.side;
+        let patch = spec.patch;
+        let is_fixed = spec.family != Family::Dinov2;
+        if is_fixed && side != spec.side {
+            let own = spec.side;
+            problems.note(
+                "input_px",
+                format!("this model reads {own} x {own} pixels only, got {side}"),
+            );
+        }
+        let grid = side / patch;
+        let fits = side.is_multiple_of(patch) && (1..=GRID_MAX).contains(&grid);
+        if !is_fixed && !fits {
+            let most = GRID_MAX * patch;
+            problems.note(
+                "input_px",
+                format!("must be a multiple of {patch}, from {patch} to {most}, got {side}"),
+            );
+        }
+    }
+}

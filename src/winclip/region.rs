@@ -1,0 +1,176 @@
+//! One region at work: the crops that it is inspected by, and what good parts look like in them.
+
+use super::mask::{Polygon, cell_mask};
+use super::pixels::{Fit, PixelError, PixelMaker};
+use super::recipe::{Recipe, Region};
+use super::scorer::{Scorer, highest_share, mean_of_highest};
+use super::tiles;
+use crate::data::map::Map;
+use crate::data::picture::{Area, Picture};
+use crate::engine::device_scorer::{CropTransform, PartialScores, ReferenceBank};
+use crate::engine::nearest::Nearest;
+use crate::engine::{EngineError, Features, Pixels};
+use crate::model::ModelSpec;
+use std::sync::Arc;
+
+/// One region of a recipe. Its crops are the whole of it, then its tiles, in this order everywhere.
+pub(super) struct RegionInspector {
+    /// `None` where the recipe names no regions.
+    pub name: Option<Arc<str>>,
+    whole_pixels: PixelMaker,
+    /// Maker for the tiles. Their size is not the whole's, so each maker keeps its weights.
+    tile_pixels: PixelMaker,
+    polygons: Vec<Polygon>,
+    /// Crops beside the whole; a tile without a counting cell is left out.
+    tiles: Vec<Area>,
+    /// One for each crop: its cells that count. `None`: all count.
+    masks: Vec<Option<Vec<bool>>>,
+    /// One for each crop, each with the references' own.
+    scorers: Vec<Scorer>,
+}
+
+/// Pixels of a region: of each of its crops, and the area that they cover together.
+pub(super) struct RegionPixels {
+    pub crops: Vec<Pixels>,
+    pub area: Area,
+}
+
+/// Crops of a region before their pixels are made, and the area that they cover together.
+pub(super) struct RegionCrops {
+    pub transforms: Vec<CropTransform>,
+    pub area: Area,
+}
+
+impl RegionInspector {
+    /// A region without references so far, see [`RegionInspector::set_references`]. `side` is the
+    /// encoder's input side.
+    pub fn new(region: &Region, recipe: &Recipe, side: usize, spec: &ModelSpec) -> Self {
+        let grid = side / spec.patch;
+        let whole_pixels = PixelMaker::new(region.crop, recipe.fit, side, spec);
+        // Tiles and masks need a crop, with which the area is the same in every picture.
+        let area = whole_pixels.area(0, 0);
+        let polygons = region.mask.clone();
+        let mut tiles = vec![];
+        let mut masks = vec![mask_over(&polygons, area, grid)];
+        if let Some(side) = recipe.tile_px {
+            for tile in tiles::tiles(area, side) {
+                let mask = mask_over(&polygons, tile, grid);
+                let counts = mask.as_ref().is_none_or(|mask| mask.contains(&true));
+                if counts {
+                    tiles.push(tile);
+                    masks.push(mask);
+                }
+            }
+        }
+        RegionInspector {
+            name: region.name.clone(),
+            whole_pixels,
+            tile_pixels: PixelMaker::new(region.crop, Fit::Squash, side, spec),
+            polygons,
+            tiles,
+            masks,
+            scorers: vec![],
+        }
+    }
+
+    /// Pixels of each crop.
+    pub fn pixels(&mut self, picture: &Picture) -> Result<RegionPixels, PixelError> {
+        let mut crops = vec![self.whole_pixels.make(picture)?];
+        for tile in &self.tiles {
+            self.tile_pixels.set_crop(*tile);
+            crops.push(self.tile_pixels.make(picture)?);
+        }
+        let area = self.whole_pixels.area(picture.width(), picture.height());
+        Ok(RegionPixels { crops, area })
+    }
+
+    /// Crops of a picture of `width` x `height` pixels.
+    pub fn crops(&mut self, width: usize, height: usize) -> Result<RegionCrops, PixelError> {
+        let mut transforms = vec![self.whole_pixels.transform(width, height)?];
+        for tile in &self.tiles {
+            self.tile_pixels.set_crop(*tile);
+            transforms.push(self.tile_pixels.transform(width, height)?);
+        }
+        let area = self.whole_pixels.area(width, height);
+        Ok(RegionCrops { transforms, area })
+    }
+
+    /// Mask of each crop.
+    pub fn masks(&self) -> impl Iterator<Item = Option<&[bool]>> {
+        self.masks.iter().map(|mask| mask.as_deref())
+    }
+
+    /// Replaces the references. `scorer` makes a scorer out of the references' features of one crop,
+    /// and its mask.
+    pub fn set_references(
+        &mut self,
+        references: &[&[Features]],
+        scorer: impl Fn(&[Features], Option<Vec<bool>>) -> Scorer,
+    ) {
+        self.scorers.clear();
+        for (crop, mask) in self.masks.iter().enumerate() {
+            let of_crop: Vec<Features> =
+                references.iter().map(|crops| crops[crop].clone()).collect();
+            self.scorers.push(scorer(&of_crop, mask.clone()));
+        }
+    }
+
+    /// References of each crop, for an engine that scores on its device.
+    pub fn reference_banks(&self) -> impl Iterator<Item = ReferenceBank<'_>> {
+        self.scorers.iter().map(Scorer::reference_bank)
+    }
+
+    /// The partial scores of each crop. The reference `left_out` is not compared with.
+    pub fn partial_scores(
+        &self,
+        nearest: &mut dyn Nearest,
+        crops: &[Features],
+        left_out: Option<usize>,
+    ) -> Result<Vec<PartialScores>, EngineError> {
+        let mut parts = Vec::with_capacity(crops.len());
+        for (scorer, features) in self.scorers.iter().zip(crops) {
+            parts.push(scorer.partial_scores(nearest, features, left_out)?);
+        }
+        Ok(parts)
+    }
+
+    /// The score, and the map over `area`, of the partial scores of each crop.
+    ///
+    /// With tiles the map is one of all crops, and the score without words the mean of as many of its
+    /// highest cells as count in one crop: a share of all cells, many times as many, would drown a
+    /// small defect. By words it is the mean of the whole's score and the highest of a tile, each
+    /// scored as a picture of its own.
+    pub fn combine(&self, parts: Vec<PartialScores>, area: Area) -> (f32, Map) {
+        let crops = self.scorers.iter().zip(parts);
+        let mut combined = crops.map(|(scorer, parts)| scorer.combine(parts));
+        let (whole_score, whole) = combined.next().expect("the whole is the first crop");
+        if self.tiles.is_empty() {
+            return (whole_score, whole);
+        }
+        let mut highest_tile = f32::NEG_INFINITY;
+        let mut maps = Vec::with_capacity(self.tiles.len());
+        for ((score, map), tile) in combined.zip(&self.tiles) {
+            highest_tile = highest_tile.max(score);
+            maps.push((*tile, map));
+        }
+        let merged = tiles::merged(area, &whole, &maps);
+        let mask = mask_over(&self.polygons, area, merged.side());
+        let map = merged.masked(mask.as_deref());
+        let score = match self.scorers[0].has_words() {
+            true => (whole_score + highest_tile) / 2.0,
+            false => {
+                let count = highest_share(whole.counted().len());
+                mean_of_highest(&map.counted(), count)
+            }
+        };
+        (score, map)
+    }
+}
+
+/// Cells over `area` that count. `None` without polygons: all count.
+fn mask_over(polygons: &[Polygon], area: Area, grid: usize) -> Option<Vec<bool>> {
+    match polygons.is_empty() {
+        true => None,
+        false => Some(cell_mask(polygons, area, grid)),
+    }
+}

@@ -5,6 +5,7 @@ pub mod base;
 pub mod camera;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod data;
 pub mod engine;
 pub mod evaluate;

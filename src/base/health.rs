@@ -4,7 +4,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub struct LineCondition {
     pub state: LineState,
     pub health: Health,
@@ -14,7 +14,7 @@ pub struct LineCondition {
     pub clock_synchronised: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub enum LineState {
     /// Parts are judged as they come.
     ContinuousExecution,
@@ -29,7 +29,7 @@ pub enum LineState {
 }
 
 /// From best to worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Health {
     Normal,
@@ -38,6 +38,19 @@ pub enum Health {
     OffSpec,
     CheckFunction,
     Failure,
+}
+
+impl Health {
+    /// The word that messages use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Normal => "NORMAL",
+            Health::MaintenanceRequired => "MAINTENANCE_REQUIRED",
+            Health::OffSpec => "OFF_SPEC",
+            Health::CheckFunction => "CHECK_FUNCTION",
+            Health::Failure => "FAILURE",
+        }
+    }
 }
 
 /// What is wrong at the moment, by who found it; cheap to clone, shared by the stages.

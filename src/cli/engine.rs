@@ -7,7 +7,9 @@ use crate::base::problems::Problems;
 use crate::engine::cuda::device::Device;
 use crate::engine::network::Precision;
 use crate::engine::select::{Backend, Engines, LOOKS_MAX};
-use crate::engine::tensorrt::{Library, Order, Plan, Plans, Progress, State, Target};
+use crate::engine::tensorrt::{
+    BuildOrder, BuildProgress, BuiltPlan, Library, PlanState, PlanTarget, Plans,
+};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
 use crate::recipe::preparation::Preparation;
@@ -96,10 +98,10 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
     }
     let target = match &device {
-        Some(device) => Target::of(device).map_err(failure)?,
-        None => Target::Capabilities(arguments.targets.clone()),
+        Some(device) => PlanTarget::of(device).map_err(failure)?,
+        None => PlanTarget::Capabilities(arguments.targets.clone()),
     };
-    let order = Order {
+    let order = BuildOrder {
         model: &model,
         plan: &encode,
         precision: arguments.precision,
@@ -125,7 +127,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
 }
 
 /// Builds under a progress bar.
-fn build_plan(plans: &Plans, library: &Library, order: &Order) -> Result<Plan, Failure> {
+fn build_plan(plans: &Plans, library: &Library, order: &BuildOrder) -> Result<BuiltPlan, Failure> {
     let name = library.name();
     let file = library.file().display();
     say(format!("building with {name} ({file})"));
@@ -231,9 +233,9 @@ impl Default for ShownPhase {
 }
 
 impl BuildBar {
-    fn show(&self, progress: Progress) {
+    fn show(&self, progress: BuildProgress) {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Progress { part, step } = progress;
+        let BuildProgress { part, step } = progress;
         let name = format!("{}: {}", part.file(), step.phase);
         if shown.name != name {
             shown.terminal.begin(name.clone(), step.of);
@@ -244,7 +246,7 @@ impl BuildBar {
 }
 
 /// All that is known of a plan, in lines for people.
-fn describe(plan: &Plan) -> String {
+fn describe(plan: &BuiltPlan) -> String {
     let key = &plan.key;
     let gpu = key.gpu.as_ref();
     let built_on = gpu.map_or(String::new(), |gpu| format!(" ({gpu})"));
@@ -277,13 +279,13 @@ fn describe(plan: &Plan) -> String {
     lines.join("\n")
 }
 
-fn describe_state(state: &State) -> String {
+fn describe_state(state: &PlanState) -> String {
     match state {
-        State::Candidate => {
+        PlanState::Candidate => {
             "candidate: serves once it was compared with the CPU on its GPU".to_owned()
         }
-        State::Accepted => "accepted".to_owned(),
-        State::Refused(reason) => format!("refused: {reason}"),
+        PlanState::Accepted => "accepted".to_owned(),
+        PlanState::Refused(reason) => format!("refused: {reason}"),
     }
 }
 

@@ -11,8 +11,12 @@ mod inspect;
 mod model;
 mod renamed;
 mod run;
+mod running_line;
+mod status;
 mod tensors;
 mod terminal;
+mod trigger;
+mod watch;
 
 use crate::base::exit::{Exit, Failure};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -37,6 +41,12 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Run a line: cameras in, verdicts out over MQTT
     Run(run::RunArguments),
+    /// Say how a running line is
+    Status(status::StatusArguments),
+    /// Tell a running line that a part has come
+    Trigger(trigger::TriggerArguments),
+    /// Watch a running line: a row a part
+    Watch(watch::WatchArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
     Bench(bench::BenchArguments),
     /// Measure how well good and bad parts are told apart, on a labelled data set
@@ -85,6 +95,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Trigger(arguments) => trigger::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Engine(command) => engine::run(command),

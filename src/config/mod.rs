@@ -8,7 +8,7 @@
 //! file + environment -> source -> JSON value -> line -> store, mqtt (link), recipe (regions),
 //!                                                       camera (trigger, timing)
 //! ```
-//! Each of them reads its table key by key ([`table`]) and goes on after a problem, with a value in
+//! Each of them reads its table key by key (`table`) and goes on after a problem, with a value in
 //! range; what was read is thrown away when there was one.
 
 mod camera;

@@ -90,7 +90,7 @@ fn every_n(table: &mut TableReader, keys: &KindKeys) -> Trigger {
 
 /// Overlapping stretches of a web.
 fn distance(table: &mut TableReader, belt_mm_s: Option<f64>, keys: &KindKeys) -> Trigger {
-    let (Some(mm_per_s), Some(stretch_mm)) = (belt_mm_s, keys.stretch_mm) else {
+    let Some((mm_per_s, stretch_mm)) = belt_mm_s.zip(keys.stretch_mm) else {
         table.note(
             "stretch_mm",
             "and belt_mm_s are needed: what one picture shows of the web, and how fast it runs",

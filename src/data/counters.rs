@@ -29,7 +29,7 @@ pub struct Tally {
 }
 
 /// [`Tally`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TallyCount {
     pub captured: u64,
     pub judged: u64,

@@ -105,28 +105,41 @@ impl<'a> ModelGraph<'a> {
             grid,
             onnx: proto::Model::default(),
         };
-        let bytes = std::fs::read(model.path.join(file))
-            .map_err(|error| graph.broken(&error.to_string()))?;
-        graph.onnx = proto::Model::decode(bytes.as_slice())
-            .map_err(|error| graph.broken(&error.to_string()))?;
+        graph.onnx = graph.decoded()?;
         let inner = graph.onnx.graph.take();
         let mut inner = inner.ok_or_else(|| graph.broken("no graph in it"))?;
         let mut kept = Vec::new();
         for name in outputs {
-            let output = inner.output.iter().find(|output| output.name == *name);
-            let output = output.ok_or_else(|| graph.broken(&format!("no output {name:?}")))?;
+            let output = inner
+                .output
+                .iter()
+                .find(|output| output.name == *name)
+                .ok_or_else(|| graph.broken(format!("no output {name:?}")))?;
             kept.push(output.clone());
         }
         cut(&mut inner, kept);
         for tensor in &mut inner.initializer {
             if tensor.external().is_some() {
-                let dims = fitted_dims(tensor, &model.spec, grid)
-                    .ok_or_else(|| graph.wrong_size(&tensor.name))?;
-                tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
+                graph.fit_dims(tensor)?;
             }
         }
         graph.onnx.graph = Some(inner);
         Ok(graph)
+    }
+
+    fn decoded(&self) -> Result<proto::Model, EngineError> {
+        let path = self.model.path.join(self.file);
+        let bytes = std::fs::read(path).map_err(|error| self.broken(error))?;
+        proto::Model::decode(bytes.as_slice()).map_err(|error| self.broken(error))
+    }
+
+    /// Gives an external weight the dims that the graph needs.
+    fn fit_dims(&self, tensor: &mut proto::Tensor) -> Result<(), EngineError> {
+        let Some(dims) = fitted_dims(tensor, &self.model.spec, self.grid) else {
+            return Err(self.wrong_size(&tensor.name));
+        };
+        tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
+        Ok(())
     }
 
     /// Name of the file in the model folder.
@@ -196,13 +209,13 @@ impl<'a> ModelGraph<'a> {
     }
 
     /// Error of a folder that does not hold what it says.
-    pub fn broken(&self, why: &str) -> EngineError {
+    pub fn broken(&self, why: impl std::fmt::Display) -> EngineError {
         let file = self.model.path.join(self.file);
         EngineError::Model(format!("{}: {why}; import the model again", file.display()))
     }
 
     fn wrong_size(&self, name: &str) -> EngineError {
-        self.broken(&format!("the weight {name:?} is not as large as it says"))
+        self.broken(format!("the weight {name:?} is not as large as it says"))
     }
 }
 

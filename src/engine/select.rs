@@ -10,7 +10,10 @@ use super::error::EngineError;
 use super::network::{Networks, Precision};
 use super::onnx::{OnnxEncoder, OnnxNearest, Runtime};
 use super::plan::EncodePlan;
-use super::tensorrt::{Found, Key, Library, Order, Plan, Plans, Progress, State, Target, TensorRt};
+use super::tensorrt::{
+    BuildOrder, BuildProgress, BuiltPlan, FoundPlans, Key, Library, PlanState, PlanTarget, Plans,
+    TensorRt,
+};
 use crate::model::ModelFolder;
 use std::path::PathBuf;
 
@@ -49,7 +52,7 @@ pub struct Engines {
 
 /// Hears that the build of a plan begins (`None`), then how far it is; called from threads of the
 /// library.
-pub type BuildListener<'a> = dyn Fn(Option<Progress>) + Sync + 'a;
+pub type BuildListener<'a> = dyn Fn(Option<BuildProgress>) + Sync + 'a;
 
 /// Crops in one run of a GPU's network, at most: as many waiting pictures, or regions and tiles of one.
 /// More go through it in turns; each of them costs memory, used or not.
@@ -140,7 +143,7 @@ impl Engines {
             return Ok(encoder.into());
         }
         let library = Library::load(self.tensorrt.as_deref())?;
-        let target = Target::of(&device)?;
+        let target = PlanTarget::of(&device)?;
         let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
         let plans = Plans::of(model);
         let mut lock = None;
@@ -158,7 +161,7 @@ impl Engines {
                     device.name
                 );
                 listener(None);
-                let order = Order {
+                let order = BuildOrder {
                     model,
                     plan,
                     precision: self.precision,
@@ -192,12 +195,12 @@ impl Engines {
     }
 
     /// True if no plan was judged yet, and one may be built here.
-    fn must_build(&self, found: &Found) -> bool {
+    fn must_build(&self, found: &FoundPlans) -> bool {
         found.accepted.is_none() && found.refused.is_none() && self.build_command.is_none()
     }
 
     /// The plan to use. `None` where one is to be built. `gpu` is its name for a person.
-    fn usable_plan(&self, found: Found, gpu: &str) -> Result<Option<Plan>, EngineError> {
+    fn usable_plan(&self, found: FoundPlans, gpu: &str) -> Result<Option<BuiltPlan>, EngineError> {
         // A candidate would have to be compared first.
         let candidate = found.candidate.filter(|_| self.build_command.is_none());
         if let Some(plan) = found.accepted.or(candidate) {
@@ -228,7 +231,7 @@ impl Engines {
         &self,
         library: &Library,
         device: Device,
-        built: Plan,
+        built: BuiltPlan,
         model: &ModelFolder,
         plan: &EncodePlan,
     ) -> Result<OpenedEngine, EngineError> {
@@ -236,7 +239,7 @@ impl Engines {
         let encoder = self.encoder(device, Box::new(networks), model, plan)?;
         Ok(OpenedEngine {
             encoder,
-            candidate: Some(built).filter(|built| built.state == State::Candidate),
+            candidate: Some(built).filter(|built| built.state == PlanState::Candidate),
             lock: None,
         })
     }
@@ -266,7 +269,7 @@ pub struct OpenedEngine {
     /// The engine itself.
     pub encoder: Box<dyn Encoder>,
     /// The plan that it runs, where the plan was not compared with the CPU yet.
-    pub candidate: Option<Plan>,
+    pub candidate: Option<BuiltPlan>,
     /// Held until the comparison is done: no other process builds or compares a plan of this model
     /// meanwhile.
     pub lock: Option<std::fs::File>,
@@ -290,22 +293,22 @@ mod tests {
     fn a_missing_plan_is_built_or_refused_with_the_command_and_the_cpu_does_not_judge_instead() {
         let startup = Engines::default();
         assert!(matches!(
-            startup.usable_plan(Found::default(), "Orin"),
+            startup.usable_plan(FoundPlans::default(), "Orin"),
             Ok(None)
         ));
         let live = Engines {
             build_command: Some("winspect engine build my-model".to_owned()),
             ..startup
         };
-        match live.usable_plan(Found::default(), "Orin") {
+        match live.usable_plan(FoundPlans::default(), "Orin") {
             Err(EngineError::Plan(words)) => {
                 assert!(words.ends_with("try again: winspect engine build my-model"))
             }
             other => panic!("{other:?}"),
         }
-        let refused = Found {
+        let refused = FoundPlans {
             refused: Some("scores differ".to_owned()),
-            ..Found::default()
+            ..FoundPlans::default()
         };
         assert!(matches!(
             live.usable_plan(refused, "Orin"),

@@ -10,16 +10,16 @@ use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use crate::line::control::LineControl;
+use crate::line::events::Events;
 use crate::line::queue::FrameSender;
 use crate::line::shared::{CameraStates, Shared};
 use crate::line::views::ViewJoiner;
-use crate::mqtt::publisher::BestEffort;
+use crate::protocol::event::Event;
 use crate::store::Store;
 use crate::trigger::{Found, Odometer, Presence, Ring, Stretches, Trigger};
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use tokio::sync::mpsc;
 
 /// Makes the requests for parts of one camera, or of several that see the same part.
 #[derive(Debug, Clone)]
@@ -308,16 +308,12 @@ pub struct CameraSink {
     pub admission: Arc<Admission>,
     states: CameraStates,
     diagnostics: Diagnostics,
-    events: mpsc::Sender<BestEffort>,
+    events: Events,
 }
 
 impl CameraSink {
-    /// `events` go to the publisher.
-    pub fn new(
-        shared: &Shared,
-        admission: Arc<Admission>,
-        events: mpsc::Sender<BestEffort>,
-    ) -> Self {
+    /// The sink of one camera.
+    pub fn new(shared: &Shared, admission: Arc<Admission>, events: Events) -> Self {
         CameraSink {
             admission,
             states: shared.camera_states.clone(),
@@ -351,10 +347,8 @@ impl Sink for CameraSink {
             _ => self.diagnostics.clear(&source),
         }
         // Blocks while heat maps fill the channel: a lost change would leave the retained status
-        // wrong. The send fails when the publisher has gone, and the line is ending.
-        let _ = self
-            .events
-            .blocking_send(BestEffort::Camera { name, status });
+        // wrong.
+        self.events.tell(Event::Camera { name, status });
     }
 }
 

@@ -5,15 +5,14 @@ use crate::camera::{self, Source};
 use crate::config::{CameraConfig, LineConfig};
 use crate::line::admission::{Admission, CameraSink, PartSource};
 use crate::line::commands::CameraGroup;
+use crate::line::events::Events;
 use crate::line::inspect::InspectedCamera;
 use crate::line::queue::{FrameSender, Overflow};
 use crate::line::shared::Shared;
 use crate::line::views::ViewJoiner;
-use crate::mqtt::publisher::BestEffort;
 use crate::trigger::Trigger;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// A camera that can be started.
 pub struct OpenCamera {
@@ -35,7 +34,7 @@ pub fn open_cameras(
     config: &LineConfig,
     shared: &Shared,
     queue: Vec<FrameSender>,
-    events: &mpsc::Sender<BestEffort>,
+    events: &Events,
 ) -> Result<Vec<OpenCamera>, Failure> {
     let mut cameras = vec![];
     for (camera, frames) in config.cameras.iter().zip(queue) {
@@ -96,7 +95,7 @@ pub fn groups_of(config: &LineConfig, cameras: &[OpenCamera]) -> Vec<CameraGroup
             None => camera.parts.camera.clone(),
         };
         let admission = camera.sink.admission.clone();
-        if let Some(group) = groups.iter_mut().find(|group| group.asking.camera == name) {
+        if let Some(group) = groups.iter_mut().find(|group| group.source.camera == name) {
             group.cameras.push(admission);
             continue;
         }
@@ -105,7 +104,7 @@ pub fn groups_of(config: &LineConfig, cameras: &[OpenCamera]) -> Vec<CameraGroup
             ..camera.parts.clone()
         };
         groups.push(CameraGroup {
-            asking: parts,
+            source: parts,
             cameras: vec![admission],
         });
     }

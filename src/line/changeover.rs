@@ -1,15 +1,17 @@
-//! Layer 6: another recipe while the line runs: prepared beside it, taken over between two parts.
+//! Another recipe while the line runs: prepared beside it, taken over between two parts.
 //!
-//! The choice is kept in the store: after a power cut the line must not judge by the recipe of another part.
+//! The choice is kept in the store: after a power cut the line must not judge by the recipe of
+//! another part. The outcome is an event: the broker is told until it has it.
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::line::control::LineControl;
+use crate::line::events::Events;
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::shared::Shared;
-use crate::mqtt::publisher::{BestEffort, Reply};
-use crate::protocol::message;
-use crate::protocol::message::{Answer, Identity};
+use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::message::Identity;
 use crate::recipe::active::{ActiveRecipe, RegionPolicies};
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
@@ -17,33 +19,43 @@ use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc;
 
-/// A recipe that was asked for, by the command's id.
+/// A recipe that was asked for by a command.
 pub struct RecipeRequest {
+    /// Id of the command.
     pub id: Option<String>,
+    /// The recipe.
     pub recipe: RecipeSpec,
 }
 
-/// What the desk takes over.
+/// A prepared recipe on its way to the inspector.
 pub struct RecipeSwap {
+    /// The recipe, ready to judge.
     pub prepared: ActiveRecipe,
+    /// Thresholds of the recipe.
     pub judges: RegionPolicies,
-    /// Told when it judges by it.
+    /// Told once the inspector judges by it.
     pub done: Sender<()>,
 }
 
+/// The stage that prepares another recipe.
 pub struct Changeover {
-    pub wanted: Receiver<RecipeRequest>,
-    pub preparer: RecipePreparer,
-    pub swap: Sender<RecipeSwap>,
-    pub side: mpsc::Sender<BestEffort>,
-    pub answers: mpsc::Sender<Reply>,
-    pub identity: Arc<Mutex<Identity>>,
-    pub store: Store,
-    pub rules: LineControl,
-    /// What runs before this one kept.
-    pub kept: BTreeMap<String, String>,
+    /// Recipes that are asked for, one at a time.
+    wanted: Receiver<RecipeRequest>,
+    /// Prepares a recipe.
+    preparer: RecipePreparer,
+    /// Prepared recipes, to the inspector.
+    swap: Sender<RecipeSwap>,
+    /// Outcomes, and the new identity.
+    events: Events,
+    /// The identity that `birth` tells.
+    identity: Arc<Mutex<Identity>>,
+    /// Store that keeps the choice.
+    store: Store,
+    /// Thresholds of the line.
+    control: LineControl,
+    /// Values that earlier runs kept.
+    kept: BTreeMap<String, String>,
 }
 
 /// The changeover's ends of the line's channels.
@@ -52,11 +64,12 @@ pub struct ChangeoverEnds {
     pub recipes: Receiver<RecipeRequest>,
     /// Prepared recipes, for the inspector.
     pub swaps: Sender<RecipeSwap>,
-    /// Outcomes of the commands.
-    pub replies: mpsc::Sender<Reply>,
-    /// Changes of the recipe, for the publisher.
-    pub events: mpsc::Sender<BestEffort>,
+    /// Outcomes of the commands, and changes of the recipe.
+    pub events: Events,
 }
+
+/// Reason of a changeover that the end of the line cut.
+const STOPPING: &str = "the line is stopping";
 
 impl Changeover {
     /// `kept` are the values that earlier runs kept in the store.
@@ -70,16 +83,16 @@ impl Changeover {
             wanted: ends.recipes,
             preparer,
             swap: ends.swaps,
-            side: ends.events,
-            answers: ends.replies,
+            events: ends.events,
             identity: shared.identity.clone(),
             store: shared.store.clone(),
-            rules: shared.control.clone(),
+            control: shared.control.clone(),
             kept,
         }
     }
 
-    pub fn work(mut self, stop: &Stop, pulse: &Heartbeat) {
+    /// Prepares recipes until the line stops.
+    pub fn run(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
             pulse.beat();
             match self.wanted.recv_timeout(HEARTBEAT) {
@@ -91,60 +104,45 @@ impl Changeover {
         self.turn_away();
     }
 
-    /// Who was told that his recipe is prepared hears that it is not, when the line stops before.
+    /// Rejects the recipes that were accepted and will not be prepared.
     fn turn_away(&self) {
         for RecipeRequest { id, recipe } in self.wanted.try_iter() {
-            let reason = Some(format!("{}: the line is stopping", recipe.label()));
-            let answer = Answer {
-                id,
-                status: "rejected",
-                reason,
-                ..Answer::default()
-            };
-            let _ = self.answers.try_send(Reply::outcome(
-                "select_recipe",
-                message::answer(&answer),
-                None,
-            ));
+            let reason = format!("{}: {STOPPING}", recipe.label());
+            self.tell(Answer::rejected(id.as_deref(), reason));
         }
     }
 
+    fn tell(&self, answer: Answer) {
+        let outcome = CommandOutcome {
+            name: "select_recipe",
+            answer,
+            kept: None,
+        };
+        self.events.tell(Event::Outcome(Arc::new(outcome)));
+    }
+
     fn change(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {
-        let RecipeRequest { id, recipe } = wanted;
+        let id = wanted.id.as_deref();
+        let recipe = wanted.recipe;
         let label = recipe.label();
         let answer = match self.try_change(&recipe, stop, pulse) {
             Ok(gallery) => {
                 tracing::info!("recipe {label} judges from now on");
                 let gallery = gallery.as_deref().unwrap_or("none");
-                self.store
-                    .note(format!("recipe {label} judges, gallery {gallery}"));
+                let words = format!("recipe {label} judges, gallery {gallery}");
+                self.store.note(words);
                 let _ = self.store.keep(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
-                Answer {
-                    id,
-                    status: "done",
-                    reason: Some(label),
-                    ..Answer::default()
-                }
+                Answer::new(id, AnswerStatus::Done, Some(label))
             }
-            Err(why) => {
-                tracing::error!("recipe {label} was not taken over: {why}");
-                Answer {
-                    id,
-                    status: "rejected",
-                    reason: Some(why),
-                    ..Answer::default()
-                }
+            Err(reason) => {
+                tracing::error!("recipe {label} was not taken over: {reason}");
+                Answer::rejected(id, reason)
             }
         };
-        // The publisher is there as long as we are.
-        let _ = self.answers.blocking_send(Reply::outcome(
-            "select_recipe",
-            message::answer(&answer),
-            None,
-        ));
+        self.tell(answer);
     }
 
-    /// What the gallery that judges now is known by.
+    /// Gives the name of the gallery that judges now.
     fn try_change(
         &mut self,
         recipe: &RecipeSpec,
@@ -157,36 +155,31 @@ impl Changeover {
             .policies(recipe)
             .map_err(|failure| failure.message)?;
         prepared.recall_self_test(recipe, &mut self.kept, &self.store);
-        let (references, gallery) = (
-            prepared.inspector.reference_count(),
-            prepared.gallery.clone(),
-        );
+        let references = prepared.inspector.reference_count();
+        let gallery = prepared.gallery.clone();
         let (done, swapped) = bounded(1);
-        let gone = |_| "the line is stopping".to_owned();
-        self.swap
-            .send(RecipeSwap {
-                prepared,
-                judges,
-                done,
-            })
-            .map_err(|_| gone(()))?;
+        let swap = RecipeSwap {
+            prepared,
+            judges,
+            done,
+        };
+        self.swap.send(swap).map_err(|_| STOPPING)?;
         loop {
             pulse.beat();
             match swapped.recv_timeout(HEARTBEAT) {
                 Ok(()) => break,
                 Err(RecvTimeoutError::Timeout) if !stop.is_stopped() => {}
-                Err(_) => return Err(gone(())),
+                Err(_) => return Err(STOPPING.to_owned()),
             }
         }
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.judged_by(&self.rules.judges()); // a threshold may have been set since
-            (identity.references, identity.gallery) = (references, gallery.clone());
+            identity.judged_by(&self.control.judges()); // a threshold may have been set since
+            identity.references = references;
+            identity.gallery = gallery.clone();
             identity.clone()
         };
-        let _ = self
-            .side
-            .blocking_send(BestEffort::Identity(Box::new(identity)));
+        self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(gallery)
     }
 }

@@ -1,7 +1,14 @@
-//! Layer 6: the foreman does what commands say and answers them, one after the other.
+//! The command handler does what commands say and answers them, one after the other, through
+//! whichever door they came.
 //!
-//! A trigger is answered when its parts are on the disk, so that the broker may forget it. The same id within an hour
-//! gets the first answer again and is not done twice.
+//! ```text
+//! request --answered id? yes----------------------------------> the first answer again
+//!        \--trigger--> store: accept, durable --> admissions --> accepted, with its parts
+//!        \--others---> rate limit --> done or begun, durable --> done, accepted or rejected
+//! ```
+//! A trigger is answered when its parts are on the disk, so that its sender may forget it. The same
+//! id within an hour gets the first answer again and is not done twice. The outcome of a challenge
+//! is an event: the broker is told until it has it.
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
@@ -12,13 +19,14 @@ use crate::line::admission::{Admission, PartSource};
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
 use crate::line::control::{ControlEvent, LineControl};
+use crate::line::events::Events;
 use crate::line::overlays::Snapshot;
 use crate::line::shared::Shared;
-use crate::mqtt::publisher::{BestEffort, Reply, Request};
-use crate::protocol::command;
-use crate::protocol::command::{Action, Trigger};
-use crate::protocol::message;
-use crate::protocol::message::{Answer, AnsweredPart, Identity};
+use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
+use crate::protocol::command::{Action, ChallengeSpec, TriggerCommand};
+use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::message::Identity;
+use crate::protocol::request::Request;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{ANSWERS_MAX, Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -26,58 +34,74 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
+/// The stage that does what commands say.
 pub struct CommandHandler {
-    pub orders: Receiver<Request>,
-    pub answers: mpsc::Sender<Reply>,
-    pub side: mpsc::Sender<BestEffort>,
-    /// To the artist.
-    pub snapshots: Sender<Snapshot>,
-    pub store: Store,
-    pub rules: LineControl,
+    /// Commands of all doors.
+    requests: Receiver<Request>,
+    /// Outcomes of challenges, changes of the threshold.
+    events: Events,
+    /// Pictures to encode, to the overlay stage.
+    snapshots: Sender<Snapshot>,
+    /// Parts, answers and decisions on the disk.
+    store: Store,
+    /// Pause, thresholds and challenges of the line.
+    control: LineControl,
     /// All cameras by name.
-    pub entrances: BTreeMap<Arc<str>, Arc<Admission>>,
-    pub stations: Vec<CameraGroup>,
-    pub identity: Arc<Mutex<Identity>>,
-    pub known: AnswerCache,
-    pub pace: RateLimit,
-    /// Those that can be selected.
-    pub recipes: Vec<RecipeSpec>,
-    pub wanted: Sender<RecipeRequest>,
+    admissions: BTreeMap<Arc<str>, Arc<Admission>>,
+    /// Cameras that wait for triggers.
+    groups: Vec<CameraGroup>,
+    /// The identity that `birth` tells.
+    identity: Arc<Mutex<Identity>>,
+    /// Answers of the last hour.
+    answered: AnswerCache,
+    /// Rate of the commands that are no triggers.
+    rate: RateLimit,
+    /// Recipes that can be selected.
+    recipes: Vec<RecipeSpec>,
+    /// Recipes to prepare, to the changeover.
+    wanted: Sender<RecipeRequest>,
 }
 
-/// Who sees a part that a command tells of: a camera, or several under one name.
+/// Cameras that see the parts of one trigger: one alone, or several under one name.
 pub struct CameraGroup {
-    pub asking: PartSource,
+    /// Source of their parts.
+    pub source: PartSource,
+    /// The cameras.
     pub cameras: Vec<Arc<Admission>>,
 }
 
 /// A command that was begun.
 enum PendingAnswer {
-    Done(String),
-    /// The same id may come again, and be done then.
-    NotNow(String),
-    /// The answer, once it is on the disk.
-    Written(String, Pending<()>),
+    /// The command is answered.
+    Ready(Answer),
+    /// The command is refused for now: the same id may come again, and be done then.
+    NotNow(Answer),
+    /// The answer is valid once it is on the disk.
+    Written(Answer, Pending<()>),
+    /// The answer is valid once the parts are on the disk.
     Parts {
         accepting: Pending<(Vec<Part>, String)>,
-        /// Places among the stations.
-        meant: Vec<usize>,
-        /// Nothing where nobody knows.
+        /// Indices of the camera groups that see the parts.
+        groups: Vec<usize>,
+        /// Time of the parts. `None` if the command waited elsewhere and carried no `at`.
         at: Option<Timestamp>,
     },
 }
 
-/// A part's time may be this far ahead of our clock.
+/// Limit of how far a part's time may be ahead of our clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
-/// An answered id is remembered so long, and [`ANSWERS_MAX`] at most; the oldest are forgotten first.
-const KNOWN_FOR: Duration = Duration::from_secs(3600);
-/// Commands but triggers in that time.
-const PACE_MAX: usize = 20;
-const PACE_TIME: Duration = Duration::from_secs(1);
+/// Time for which an answered id is remembered, [`ANSWERS_MAX`] ids at most; the oldest are
+/// forgotten first.
+const ANSWERED_FOR: Duration = Duration::from_secs(3600);
+/// Commands other than triggers within [`RATE_TIME`]; more are refused.
+const RATE_MAX: usize = 20;
+/// Window of the rate limit.
+const RATE_TIME: Duration = Duration::from_secs(1);
+/// Reason of an accepted trigger that carried no id.
+const WITHOUT_ID: &str = "without id: its repetition would be another part";
 
-/// The answers of the last hour by the sender's id.
+/// The answers of the last hour by the sender's id, encoded to be small.
 #[derive(Default)]
 pub struct AnswerCache {
     answers: HashMap<Arc<str>, Box<str>>,
@@ -85,18 +109,30 @@ pub struct AnswerCache {
 }
 
 impl AnswerCache {
-    /// What earlier runs answered, the oldest first.
+    /// The answers of earlier runs, the oldest first.
     pub fn new(answers: Vec<(String, String)>, now: Instant) -> Self {
-        let mut known = AnswerCache::default();
-        answers
-            .into_iter()
-            .for_each(|(id, answer)| known.add(&id, &answer, now));
-        known
+        let mut cache = AnswerCache::default();
+        for (id, answer) in answers {
+            cache.add(&id, &answer, now);
+        }
+        cache
+    }
+
+    /// The first answer to that id.
+    fn get(&self, id: &str) -> Option<Answer> {
+        let text = self.answers.get(id)?;
+        let answer = match Answer::decode(text) {
+            Ok(answer) => answer,
+            // An answer that this version cannot read still says that the command was done.
+            Err(_) => Answer::new(Some(id), AnswerStatus::Done, Some(text.to_string())),
+        };
+        Some(answer)
     }
 
     fn add(&mut self, id: &str, answer: &str, now: Instant) {
         while let Some((at, _)) = self.order.front()
-            && (now.saturating_duration_since(*at) > KNOWN_FOR || self.order.len() >= ANSWERS_MAX)
+            && (now.saturating_duration_since(*at) > ANSWERED_FOR
+                || self.order.len() >= ANSWERS_MAX)
             && let Some((_, old)) = self.order.pop_front()
         {
             self.answers.remove(&old);
@@ -109,16 +145,16 @@ impl AnswerCache {
     }
 }
 
-/// When the last commands were done. Each has its lines in the audit log and its place in a commit: a sender that repeats
-/// itself in a loop must neither push the log's lines out nor hold triggers up.
+/// Moments of the last commands. Each has its lines in the audit log and its place in a commit: a
+/// sender that repeats itself in a loop must neither push the log's lines out nor hold triggers up.
 #[derive(Default)]
 pub struct RateLimit(VecDeque<Instant>);
 
 impl RateLimit {
     fn allows(&mut self, now: Instant) -> bool {
         self.0
-            .retain(|done| now.saturating_duration_since(*done) < PACE_TIME);
-        let allows = self.0.len() < PACE_MAX;
+            .retain(|done| now.saturating_duration_since(*done) < RATE_TIME);
+        let allows = self.0.len() < RATE_MAX;
         if allows {
             self.0.push_back(now);
         }
@@ -130,10 +166,8 @@ impl RateLimit {
 pub struct CommandEnds {
     /// Commands to do.
     pub requests: Receiver<Request>,
-    /// Their answers.
-    pub replies: mpsc::Sender<Reply>,
-    /// Changes of the recipe's policy, for the publisher.
-    pub events: mpsc::Sender<BestEffort>,
+    /// Outcomes of challenges, and changes of the threshold.
+    pub events: Events,
     /// Pictures to encode, for the overlay stage.
     pub snapshots: Sender<Snapshot>,
     /// Recipes to prepare, for the changeover.
@@ -141,329 +175,294 @@ pub struct CommandEnds {
 }
 
 impl CommandHandler {
-    /// `groups` wait for triggers, `recipes` can be selected, `known` are the answers of earlier runs.
+    /// `groups` wait for triggers, `recipes` can be selected, `answered` are the answers of earlier
+    /// runs.
     pub fn new(
         shared: &Shared,
         admissions: BTreeMap<Arc<str>, Arc<Admission>>,
         groups: Vec<CameraGroup>,
         recipes: Vec<RecipeSpec>,
-        known: AnswerCache,
+        answered: AnswerCache,
         ends: CommandEnds,
     ) -> Self {
         CommandHandler {
-            orders: ends.requests,
-            answers: ends.replies,
-            side: ends.events,
+            requests: ends.requests,
+            events: ends.events,
             snapshots: ends.snapshots,
             store: shared.store.clone(),
-            rules: shared.control.clone(),
-            entrances: admissions,
-            stations: groups,
+            control: shared.control.clone(),
+            admissions,
+            groups,
             identity: shared.identity.clone(),
-            known,
-            pace: RateLimit::default(),
+            answered,
+            rate: RateLimit::default(),
             recipes,
             wanted: ends.recipes,
         }
     }
 
-    /// Until the line stops; what was not answered then comes again from the broker.
-    pub fn work(mut self, stop: &Stop, pulse: &Heartbeat) {
+    /// Serves commands until the line stops. A command that is not answered then comes again from
+    /// the broker.
+    pub fn run(mut self, stop: &Stop, pulse: &Heartbeat) {
         while !stop.is_stopped() {
             pulse.beat();
             self.look_at_challenges();
-            match self.orders.recv_timeout(HEARTBEAT) {
+            match self.requests.recv_timeout(HEARTBEAT) {
                 Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.rules.stop();
+        self.control.stop();
         self.look_at_challenges();
     }
 
-    /// What became of them: on the disk before anybody is told.
+    /// Keeps what became of challenges, and tells it once it is on the disk.
     fn look_at_challenges(&self) {
         let mut ended = vec![];
-        // What is kept goes to the store at once: the clerk keeps more of a challenge with its parts' results.
-        for event in self.rules.look(Instant::now()) {
+        // What is kept goes to the store at once: the store keeps more of a challenge with its
+        // parts' results.
+        for event in self.control.look(Instant::now()) {
             match event {
                 ControlEvent::Begin(key, value) => drop(self.store.begin(&key, &value)),
                 ControlEvent::Keep((key, value)) => drop(self.store.keep(&key, &value)),
                 ControlEvent::Ended(challenge) => ended.push(challenge),
             }
         }
-        ended
-            .into_iter()
-            .for_each(|challenge| self.tell_challenge(challenge));
+        for challenge in ended {
+            self.end_challenge(challenge);
+        }
     }
 
-    fn tell_challenge(&self, mut ended: Challenge) {
+    fn end_challenge(&self, mut ended: Challenge) {
         let words = ended.words();
-        match &ended {
-            ended if ended.is_met() => tracing::info!("{words}"),
-            ended if ended.is_cut() => tracing::warn!("{words}"),
-            _ => tracing::error!("{words}: it does not see what it should; stop the line and look"),
+        if ended.is_met() {
+            tracing::info!("{words}");
+        } else if ended.is_cut() {
+            tracing::warn!("{words}");
+        } else {
+            tracing::error!("{words}: it does not see what it should; stop the line and look");
         }
-        // A run that had no time to tell it has noted it already.
+        // A run that had no time to tell the outcome has noted it already.
         if !std::mem::replace(&mut ended.so_far.is_noted, true) {
             self.store.note(words.clone());
         }
         let (key, kept) = ended.kept();
         let _ = self.store.keep(&key, &kept).wait();
-        let status = if ended.is_met() { "done" } else { "rejected" };
-        let answer = Answer {
-            id: Some(ended.id.to_string()),
-            status,
-            reason: Some(words),
-            ..Answer::default()
+        let status = if ended.is_met() {
+            AnswerStatus::Done
+        } else {
+            AnswerStatus::Rejected
         };
-        let _ = self.answers.blocking_send(Reply::outcome(
-            "challenge",
-            message::answer(&answer),
-            Some(key),
-        ));
+        let outcome = CommandOutcome {
+            name: "challenge",
+            answer: Answer::new(Some(&ended.id), status, Some(words)),
+            kept: Some(key),
+        };
+        self.events.tell(Event::Outcome(Arc::new(outcome)));
     }
 
-    /// What waits, together: the store then writes it together.
+    /// Serves the waiting commands together, so that the store writes them together.
     fn serve(&mut self, first: Request) {
-        let orders: Vec<Request> = std::iter::once(first)
-            .chain(self.orders.try_iter())
-            .collect();
+        let mut requests = vec![first];
+        requests.extend(self.requests.try_iter());
         let mut begun: Vec<(Request, PendingAnswer)> = vec![];
-        for ordered in orders {
-            let id = &ordered.order.id;
-            if id.is_some() && begun.iter().any(|(other, _)| other.order.id == *id) {
-                self.finish(std::mem::take(&mut begun)); // its repetition needs the answer
+        for request in requests {
+            let id = &request.command.id;
+            let is_repetition = begun.iter().any(|(other, _)| other.command.id == *id);
+            if id.is_some() && is_repetition {
+                self.finish(std::mem::take(&mut begun)); // it needs the answer
             }
-            let how = self.begin(&ordered);
-            begun.push((ordered, how));
+            let answer = self.begin(&request);
+            begun.push((request, answer));
         }
         self.finish(begun);
     }
 
-    fn begin(&mut self, ordered: &Request) -> PendingAnswer {
-        let known = ordered
-            .order
-            .id
-            .as_ref()
-            .and_then(|id| self.known.answers.get(id.as_str()));
-        match (known, &ordered.order.command) {
-            (Some(payload), _) => PendingAnswer::Done(payload.to_string()),
-            (None, Action::Trigger(trigger)) => self.trigger(trigger, ordered),
-            (None, command) if self.pace.allows(Instant::now()) => self.obey(command, ordered),
-            (None, _) => {
-                let why = format!(
-                    "more than {PACE_MAX} commands but triggers in a second; send it again later"
-                );
-                PendingAnswer::NotNow(message::answer(&rejected(ordered.order.id.as_deref(), why)))
-            }
+    fn begin(&mut self, request: &Request) -> PendingAnswer {
+        let id = request.command.id.as_deref();
+        if let Some(answer) = id.and_then(|id| self.answered.get(id)) {
+            return PendingAnswer::Ready(answer);
         }
+        if let Action::Trigger(trigger) = &request.command.action {
+            return self.trigger(trigger, request);
+        }
+        if !self.rate.allows(Instant::now()) {
+            let reason = format!(
+                "more than {RATE_MAX} commands but triggers in a second; send it again later"
+            );
+            return PendingAnswer::NotNow(Answer::rejected(id, reason));
+        }
+        let answer = self.obey(request);
+        if answer.status != AnswerStatus::Rejected {
+            self.note(request);
+        }
+        self.written(answer)
     }
 
     /// Answers, in the order of the commands, what is on the disk.
     fn finish(&mut self, begun: Vec<(Request, PendingAnswer)>) {
-        for (ordered, how) in begun {
-            let is_answer = !matches!(how, PendingAnswer::NotNow(_));
-            let payload = match how {
-                PendingAnswer::Done(payload) | PendingAnswer::NotNow(payload) => Some(payload),
-                PendingAnswer::Written(payload, written) => written.wait().ok().map(|()| payload),
-                PendingAnswer::Parts {
-                    accepting,
-                    meant,
-                    at,
-                } => accepting
-                    .wait()
-                    .ok()
-                    .map(|(parts, payload)| self.dispatch(parts, payload, &meant, at)),
+        for (request, pending) in begun {
+            let is_final = !matches!(pending, PendingAnswer::NotNow(_));
+            let Some(answer) = self.settle(pending) else {
+                continue; // the line is stopping
             };
-            let Some(payload) = payload else { continue }; // the line is stopping
-            if let Some(id) = ordered.order.id.as_ref().filter(|_| is_answer) {
-                self.known.add(id, &payload, Instant::now());
+            if let Some(id) = request.command.id.as_ref().filter(|_| is_final) {
+                self.answered.add(id, &answer.encode(), Instant::now());
             }
-            // Waits for the publisher, which never waits for us.
-            let _ = self.answers.blocking_send(ordered.answered(payload));
+            request.answer(answer);
         }
     }
 
-    fn obey(&mut self, command: &Action, ordered: &Request) -> PendingAnswer {
-        let id = ordered.order.id.as_deref();
-        let done = |outcome: Result<Option<String>, String>| match outcome {
-            Ok(reason) => Answer {
-                id: id.map(str::to_owned),
-                status: "done",
-                reason,
-                parts: vec![],
-            },
-            Err(why) => rejected(id, why),
-        };
-        let begun = |outcome: Result<String, String>| match outcome {
-            Ok(reason) => Answer {
-                id: id.map(str::to_owned),
-                status: "accepted",
-                reason: Some(reason),
-                parts: vec![],
-            },
-            Err(why) => rejected(id, why),
-        };
-        let answer = match command {
-            Action::Trigger(_) => rejected(id, "not here".to_owned()), // see `begin`
-            Action::SelectRecipe { recipe, revision } => {
-                let selected = self.select(id, recipe, *revision);
-                begun(selected.map(|()| "it is prepared; the outcome comes as done".to_owned()))
+    /// The answer, once it is valid. `None` if the line is stopping.
+    fn settle(&self, pending: PendingAnswer) -> Option<Answer> {
+        match pending {
+            PendingAnswer::Ready(answer) | PendingAnswer::NotNow(answer) => Some(answer),
+            PendingAnswer::Written(answer, written) => written.wait().ok().map(|()| answer),
+            PendingAnswer::Parts {
+                accepting,
+                groups,
+                at,
+            } => {
+                let (parts, text) = accepting.wait().ok()?;
+                self.dispatch(parts, &groups, at);
+                Some(Answer::decode(&text).expect("we encoded it"))
             }
-            Action::Challenge(known) => {
-                begun(self.challenge(id.unwrap_or_default(), known, ordered.came))
-            }
-            Action::SetThreshold { region, value } => {
-                done(self.set_threshold(region.as_deref(), *value))
-            }
-            Action::Snapshot { camera } => done(self.snapshot(camera.as_deref())),
-            Action::Pause => done(self.paused(true)),
-            Action::Resume => done(self.paused(false)),
-            Action::Reset => {
-                self.rules.reset();
-                self.look_at_challenges();
-                done(Ok(None))
-            }
-        };
-        if answer.status != "rejected" {
-            tracing::info!("command {}: {command:?}", ordered.name);
-            self.store.note(format!(
-                "command {} {}: {command:?}",
-                ordered.name,
-                id.unwrap_or("")
-            ));
-        }
-        self.written(id, message::answer(&answer))
-    }
-
-    fn written(&self, id: Option<&str>, payload: String) -> PendingAnswer {
-        match id.map(|id| self.store.answered(id, &payload)) {
-            Some(written) => PendingAnswer::Written(payload, written),
-            None => PendingAnswer::Done(payload),
         }
     }
 
-    fn trigger(&mut self, trigger: &Trigger, ordered: &Request) -> PendingAnswer {
-        let id = ordered.order.id.clone();
-        let meant = match self.triggered(trigger) {
-            Ok(meant) => meant,
-            Err(why) => {
-                return self.written(
-                    id.as_deref(),
-                    message::answer(&rejected(id.as_deref(), why)),
-                );
-            }
+    /// Does a command that is no trigger.
+    fn obey(&mut self, request: &Request) -> Answer {
+        let id = request.command.id.as_deref();
+        let outcome = match &request.command.action {
+            Action::Trigger(_) => Err("not here".to_owned()), // see `begin`
+            Action::SelectRecipe { recipe, revision } => self.select(id, recipe, *revision),
+            Action::Challenge(spec) => self.challenge(id, spec, request.came_at),
+            Action::SetThreshold { region, value } => self.set_threshold(region.as_deref(), *value),
+            Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
+            Action::Pause => self.pause(true),
+            Action::Resume => self.pause(false),
+            Action::Reset => self.reset(),
         };
-        let now = before(Timestamp::now(), ordered.came.elapsed());
-        let at = trigger.at.unwrap_or(now);
-        let asks = meant
+        match outcome {
+            Ok(Done { status, reason }) => Answer::new(id, status, reason),
+            Err(reason) => Answer::rejected(id, reason),
+        }
+    }
+
+    /// Writes a command into the log and the audit log.
+    fn note(&self, request: &Request) {
+        let name = &request.name;
+        let source = request.source.word();
+        let action = &request.command.action;
+        let id = request.command.id.as_deref().unwrap_or("");
+        tracing::info!("command {name} from {source}: {action:?}");
+        self.store
+            .note(format!("command {name} {id} from {source}: {action:?}"));
+    }
+
+    /// The answer, valid once it is on the disk under its id.
+    fn written(&self, answer: Answer) -> PendingAnswer {
+        match &answer.id {
+            Some(id) => {
+                let written = self.store.answered(id, &answer.encode());
+                PendingAnswer::Written(answer, written)
+            }
+            None => PendingAnswer::Ready(answer),
+        }
+    }
+
+    fn trigger(&mut self, trigger: &TriggerCommand, request: &Request) -> PendingAnswer {
+        let id = request.command.id.clone();
+        let groups = match self.groups_of(trigger) {
+            Ok(groups) => groups,
+            Err(reason) => return self.written(Answer::rejected(id.as_deref(), reason)),
+        };
+        let came_at = earlier(Timestamp::now(), request.came_at.elapsed());
+        let at = trigger.at.unwrap_or(came_at);
+        let asks = groups
             .iter()
-            .flat_map(|place| asks(&self.stations[*place].asking, trigger, ordered.came, at));
-        let (asks, answered): (Vec<PartRequest>, _) = (asks.collect(), id.clone());
+            .map(|group| &self.groups[*group].source)
+            .flat_map(|source| part_requests(source, trigger, request.came_at, at))
+            .collect();
+        let answered_id = id.clone();
         let accepting = self
             .store
-            .accepting(asks, id, move |parts| accepted(answered, parts));
-        // Nobody knows how long it waited.
-        let at = (!ordered.stale || trigger.at.is_some()).then_some(at);
+            .accepting(asks, id, move |parts| accepted(answered_id, parts).encode());
+        let is_known = !request.is_stale || trigger.at.is_some();
         PendingAnswer::Parts {
             accepting,
-            meant,
-            at,
+            groups,
+            at: is_known.then_some(at),
         }
     }
 
-    /// To the cameras that see them; without a time they cannot be judged.
-    fn dispatch(
-        &self,
-        parts: Vec<Part>,
-        payload: String,
-        meant: &[usize],
-        at: Option<Timestamp>,
-    ) -> String {
+    /// Hands parts to the cameras that see them; without a time they cannot be judged.
+    fn dispatch(&self, parts: Vec<Part>, groups: &[usize], at: Option<Timestamp>) {
         let Some(at) = at else {
-            let undecided = |part: Part| {
-                let judge = self.rules.judge(part.ask.region.as_deref());
-                let mut report = Report::undecided(part, Reason::NotReady, &judge);
-                report.detail =
-                    Some("the trigger waited at the broker, and says no time".to_owned());
-                report
-            };
-            self.store
-                .settle(parts.into_iter().map(undecided).collect());
-            return payload;
+            let undecided = parts.into_iter().map(|part| self.undecided(part));
+            return self.store.settle(undecided.collect());
         };
-        for station in meant.iter().map(|place| &self.stations[*place]) {
-            let its = parts
+        for group in groups.iter().map(|group| &self.groups[*group]) {
+            let own: Vec<Part> = parts
                 .iter()
-                .filter(|part| *part.camera() == station.asking.camera)
-                .cloned();
-            let its: Vec<Part> = its.collect();
-            station
-                .cameras
-                .iter()
-                .for_each(|entrance| entrance.on_trigger(its.clone(), at));
+                .filter(|part| *part.camera() == group.source.camera)
+                .cloned()
+                .collect();
+            for admission in &group.cameras {
+                admission.on_trigger(own.clone(), at);
+            }
         }
-        payload
     }
 
-    /// Who a trigger means: places among the stations.
-    fn triggered(&self, trigger: &Trigger) -> Result<Vec<usize>, String> {
-        if self.rules.is_paused() {
+    /// Report of a part whose time is not known.
+    fn undecided(&self, part: Part) -> Report {
+        let policy = self.control.judge(part.ask.region.as_deref());
+        let detail = "the trigger waited at the broker, and says no time";
+        Report {
+            detail: Some(detail.to_owned()),
+            ..Report::undecided(part, Reason::NotReady, &policy)
+        }
+    }
+
+    /// Indices of the camera groups that a trigger means.
+    fn groups_of(&self, trigger: &TriggerCommand) -> Result<Vec<usize>, String> {
+        if self.control.is_paused() {
             return Err("the line is paused; resume it".to_owned());
         }
-        if let Some(ahead) = trigger
-            .at
-            .map(|at| at.duration_since(Timestamp::now()))
-            .filter(|ahead| *ahead > AHEAD_MAX)
-        {
+        let ahead = trigger.at.map(|at| at.duration_since(Timestamp::now()));
+        if let Some(ahead) = ahead.filter(|ahead| *ahead > AHEAD_MAX) {
             return Err(format!(
                 "at is {:.1} s ahead of our clock; set the clocks",
                 ahead.as_secs_f64()
             ));
         }
-        let name = trigger.camera.as_deref();
-        let is_meant =
-            |place: &usize| name.is_none_or(|name| name == &*self.stations[*place].asking.camera);
-        let meant: Vec<usize> = (0..self.stations.len()).filter(is_meant).collect();
-        if meant.is_empty() {
-            let names: Vec<&str> = self
-                .stations
-                .iter()
-                .map(|station| &*station.asking.camera)
-                .collect();
-            return Err(match names.as_slice() {
-                [] => "no camera waits for commands; give one trigger = \"command\"".to_owned(),
-                names => format!(
-                    "no camera of that name waits for commands; there are {}",
-                    names.join(", ")
-                ),
-            });
+        let names = self.groups.iter().map(|group| &*group.source.camera);
+        let names: Vec<&str> = names.collect();
+        let wanted = trigger.camera.as_deref();
+        let groups: Vec<usize> = (0..names.len())
+            .filter(|group| wanted.is_none_or(|name| name == names[*group]))
+            .collect();
+        if !groups.is_empty() {
+            return Ok(groups);
         }
-        Ok(meant)
+        if names.is_empty() {
+            return Err("no camera waits for commands; give one trigger = \"command\"".to_owned());
+        }
+        Err(format!(
+            "no camera of that name waits for commands; there are {}",
+            names.join(", ")
+        ))
     }
 
     fn challenge(
         &self,
-        id: &str,
-        known: &command::ChallengeSpec,
-        came: Instant,
-    ) -> Result<String, String> {
-        let joined = |entrance: &&Arc<Admission>| {
-            self.stations
-                .iter()
-                .all(|s| s.cameras.iter().all(|c| c.camera != entrance.camera))
-        };
-        let names = self
-            .entrances
-            .values()
-            .filter(joined)
-            .map(|entrance| &*entrance.camera);
-        let names: BTreeSet<&str> = names
-            .chain(self.stations.iter().map(|s| &*s.asking.camera))
-            .collect();
-        if let Some(name) = known.camera.as_deref().filter(|name| !names.contains(name)) {
+        id: Option<&str>,
+        spec: &ChallengeSpec,
+        came_at: Instant,
+    ) -> Result<Done, String> {
+        let names = self.part_cameras();
+        if let Some(name) = spec.camera.as_deref().filter(|name| !names.contains(name)) {
             let names: Vec<&str> = names.into_iter().collect();
             return Err(format!(
                 "no parts come from a camera {name:?}; there are {}",
@@ -471,15 +470,33 @@ impl CommandHandler {
             ));
         }
         self.look_at_challenges(); // of those before
-        self.rules.challenge(id, known, came)?;
+        self.control
+            .challenge(id.unwrap_or_default(), spec, came_at)?;
         self.look_at_challenges(); // it is on the disk with its answer
-        Ok(format!(
+        Ok(Done::begun(format!(
             "the next {} parts are its; the outcome comes as done",
-            known.parts
-        ))
+            spec.parts
+        )))
     }
 
-    fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<(), String> {
+    /// Names under which parts come: those of groups, and of cameras that are in no group.
+    fn part_cameras(&self) -> BTreeSet<&str> {
+        let grouped: Vec<&str> = self
+            .groups
+            .iter()
+            .flat_map(|group| &group.cameras)
+            .map(|admission| &*admission.camera)
+            .collect();
+        let alone = self
+            .admissions
+            .keys()
+            .map(|name| &**name)
+            .filter(|name| !grouped.contains(name));
+        let groups = self.groups.iter().map(|group| &*group.source.camera);
+        alone.chain(groups).collect()
+    }
+
+    fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<Done, String> {
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
             let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
             return Err(format!(
@@ -499,96 +516,121 @@ impl CommandHandler {
         };
         self.wanted
             .try_send(wanted)
-            .map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())
+            .map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())?;
+        Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
 
-    fn set_threshold(
-        &mut self,
-        region: Option<&str>,
-        value: f32,
-    ) -> Result<Option<String>, String> {
-        let before = self.rules.set_threshold(region, value)?;
+    fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Done, String> {
+        let before = self.control.set_threshold(region, value)?;
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.judged_by(&self.rules.judges());
+            identity.judged_by(&self.control.judges());
             identity.clone()
         };
-        // The publisher is there as long as we are.
-        let _ = self
-            .side
-            .blocking_send(BestEffort::Identity(Box::new(identity)));
-        Ok(Some(match before {
+        self.events.tell(Event::Identity(Arc::new(identity)));
+        Ok(Done::with(match before {
             Some(before) => format!("was {before}; until the line starts again"),
             None => "there was none; until the line starts again".to_owned(),
         }))
     }
 
-    fn snapshot(&self, camera: Option<&str>) -> Result<Option<String>, String> {
-        let entrance = match camera {
-            Some(name) => self.entrances.get(name),
-            None if self.entrances.len() == 1 => self.entrances.values().next(),
+    fn snapshot(&self, camera: Option<&str>) -> Result<Done, String> {
+        let admission = match camera {
+            Some(name) => self.admissions.get(name),
+            None if self.admissions.len() == 1 => self.admissions.values().next(),
             None => return Err("camera is missing: there are several".to_owned()),
         };
-        let entrance = entrance.ok_or("there is no camera of that name")?;
-        let picture = entrance.newest().ok_or("it has shown nothing yet")?;
-        let name = entrance.camera.clone();
-        let topic = format!("snapshot/{name}");
-        let sent = self.snapshots.try_send(Snapshot {
-            camera: name,
-            picture,
-        });
-        sent.map(|()| Some(topic))
-            .map_err(|_| "pictures are in the way; ask again".to_owned())
+        let admission = admission.ok_or("there is no camera of that name")?;
+        let picture = admission.newest().ok_or("it has shown nothing yet")?;
+        let camera = admission.camera.clone();
+        let topic = format!("snapshot/{camera}");
+        self.snapshots
+            .try_send(Snapshot { camera, picture })
+            .map_err(|_| "pictures are in the way; ask again")?;
+        Ok(Done::with(topic))
     }
 
-    fn paused(&self, paused: bool) -> Result<Option<String>, String> {
-        self.rules.pause(paused);
-        Ok(None)
+    fn pause(&self, is_paused: bool) -> Result<Done, String> {
+        self.control.pause(is_paused);
+        Ok(Done::plain())
+    }
+
+    fn reset(&self) -> Result<Done, String> {
+        self.control.reset();
+        self.look_at_challenges();
+        Ok(Done::plain())
     }
 }
 
-fn before(now: Timestamp, ago: Duration) -> Timestamp {
-    SignedDuration::try_from(ago)
+/// A command that is done or begun, and the reason that its sender is told.
+struct Done {
+    status: AnswerStatus,
+    reason: Option<String>,
+}
+
+impl Done {
+    fn plain() -> Self {
+        Done {
+            status: AnswerStatus::Done,
+            reason: None,
+        }
+    }
+
+    fn with(reason: String) -> Self {
+        Done {
+            reason: Some(reason),
+            ..Done::plain()
+        }
+    }
+
+    /// The outcome is told later.
+    fn begun(reason: impl Into<String>) -> Self {
+        Done {
+            status: AnswerStatus::Accepted,
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+fn earlier(now: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by)
         .ok()
-        .and_then(|ago| now.checked_sub(ago).ok())
+        .and_then(|by| now.checked_sub(by).ok())
         .unwrap_or(now)
 }
 
-fn asks(asking: &PartSource, trigger: &Trigger, came: Instant, at: Timestamp) -> Vec<PartRequest> {
-    let ask = asking.ask(came, at);
-    let (part_id, count, position) = (trigger.part_id.clone(), trigger.count, trigger.position);
-    asking.each(&PartRequest {
-        part_id,
-        count,
-        position,
-        ..ask
+/// The parts that a trigger asks of one source.
+fn part_requests(
+    source: &PartSource,
+    trigger: &TriggerCommand,
+    came_at: Instant,
+    at: Timestamp,
+) -> Vec<PartRequest> {
+    source.each(&PartRequest {
+        part_id: trigger.part_id.clone(),
+        count: trigger.count,
+        position: trigger.position,
+        ..source.ask(came_at, at)
     })
 }
 
-fn accepted(id: Option<String>, parts: &[Part]) -> String {
-    let reason = id
-        .is_none()
-        .then(|| "without id: its repetition would be another part".to_owned());
-    let part = |part: &Part| AnsweredPart {
+/// The answer to a trigger whose parts are on the disk.
+fn accepted(id: Option<String>, parts: &[Part]) -> Answer {
+    let reason = id.is_none().then(|| WITHOUT_ID.to_owned());
+    Answer {
+        id,
+        status: AnswerStatus::Accepted,
+        reason,
+        parts: parts.iter().map(answered_part).collect(),
+    }
+}
+
+fn answered_part(part: &Part) -> AnsweredPart {
+    AnsweredPart {
         run_id: part.run_id.to_string(),
         camera: part.camera().to_string(),
         region: part.ask.region.as_deref().map(str::to_owned),
         seq: part.seq,
-    };
-    message::answer(&Answer {
-        id,
-        status: "accepted",
-        reason,
-        parts: parts.iter().map(part).collect(),
-    })
-}
-
-fn rejected(id: Option<&str>, why: String) -> Answer {
-    Answer {
-        id: id.map(str::to_owned),
-        status: "rejected",
-        reason: Some(why),
-        parts: vec![],
     }
 }
 
@@ -598,19 +640,29 @@ mod tests {
 
     #[test]
     fn so_many_commands_are_done_in_a_second_and_more_in_the_next() {
-        let (now, mut pace) = (Instant::now(), RateLimit::default());
-        let allowed = (0..100).filter(|_| pace.allows(now)).count();
-        assert_eq!(allowed, PACE_MAX);
-        assert!(!pace.allows(now + PACE_TIME / 2) && pace.allows(now + PACE_TIME));
+        let now = Instant::now();
+        let mut limit = RateLimit::default();
+        let allowed = (0..100).filter(|_| limit.allows(now)).count();
+        assert_eq!(allowed, RATE_MAX);
+        assert!(!limit.allows(now + RATE_TIME / 2) && limit.allows(now + RATE_TIME));
     }
 
     #[test]
     fn an_id_is_known_for_an_hour() {
         let now = Instant::now();
         let mut known = AnswerCache::new(vec![("a".into(), "first".into())], now);
-        known.add("b", "second", now + KNOWN_FOR);
+        known.add("b", "second", now + ANSWERED_FOR);
         assert_eq!(known.answers.len(), 2);
-        known.add("c", "third", now + KNOWN_FOR + Duration::from_secs(1));
+        known.add("c", "third", now + ANSWERED_FOR + Duration::from_secs(1));
         assert!(!known.answers.contains_key("a") && known.answers.contains_key("b"));
+    }
+
+    #[test]
+    fn a_command_whose_answer_cannot_be_read_is_not_done_again() {
+        let kept = vec![("a".to_owned(), "words of another version".to_owned())];
+        let cache = AnswerCache::new(kept, Instant::now());
+        let answer = cache.get("a").expect("it is known");
+        assert_eq!(answer.status, AnswerStatus::Done);
+        assert_eq!(answer.reason.as_deref(), Some("words of another version"));
     }
 }

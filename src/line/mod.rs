@@ -2,16 +2,18 @@
 //! place that starts the line's threads.
 //!
 //! ```text
-//! camera-<name> (one each) --trigger, frame queue--> inspector --results--> store --outbox--> publisher --> broker
-//!      |                                              ^     \--judged frames, may drop--> artist ---^ ^ ^
-//!      |                         foreman --recipes--> changeover (swaps)                     ^         | |
-//!      |                            ^  \--------------- snapshots ---------------------------/         | |
-//!      |                            +--- requests, replies (durable before they are told) -------------+ |
-//!      +--- camera status ------------------------------------------------------------------------------+
+//! frames    camera --trigger, frame queue--> inspector --results--> store --outbox--> publisher --> broker
+//! pictures  inspector --judged frames, may drop--> overlays --heat maps, may drop--> events
+//! commands  publisher, control socket --requests--> command handler --> triggers, control, snapshots
+//! recipes   command handler --selected--> changeover --prepared--> inspector, between two parts
+//! events    cameras, command handler, changeover, overlays, store --> publisher, control socket
 //! ```
+//! Each of them is a thread, and each camera is one.
+//!
 //! The good path: a frame becomes one part or several as its camera's trigger says, is queued, judged
 //! by the active recipe and decided; the store keeps the result, and the publisher sends it until the
-//! broker has it. Commands come through the publisher and are answered once they are on the disk.
+//! broker has it. Commands come through the publisher or the control socket, and are answered once they
+//! are on the disk.
 //!
 //! Stopping flows like data: the stop ends the cameras, the command handler and the changeover; the
 //! inspector ends when all cameras have left, and closes the store; the overlay stage ends when the
@@ -34,6 +36,7 @@ pub mod changeover;
 mod channels;
 pub mod commands;
 pub mod control;
+pub mod events;
 pub mod inspect;
 mod opening;
 pub mod overlays;
@@ -43,7 +46,7 @@ mod stage;
 mod summary;
 pub mod views;
 
-pub use self::channels::{Channels, PublisherEnds, publisher_wiring};
+pub use self::channels::{Channels, ControlEnds, PublisherEnds, control_wiring, publisher_wiring};
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
 pub use self::summary::Summary;
@@ -54,6 +57,7 @@ use self::cameras::{
 use self::changeover::Changeover;
 use self::commands::{AnswerCache, CommandHandler};
 use self::control::LineControl;
+use self::events::Watchers;
 use self::inspect::InspectStage;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::queue::{FrameReceiver, frame_queue};
@@ -66,8 +70,11 @@ use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
 use crate::camera::{self, CameraError};
 use crate::config::LineConfig;
+use crate::control::server::{self, ControlWiring};
+use crate::control::socket_path;
+use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::Wiring;
+use crate::mqtt::publisher::PublisherWiring;
 use crate::protocol::message;
 use crate::protocol::message::Identity;
 use crate::recipe::active::ActiveRecipe;
@@ -76,6 +83,7 @@ use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter, Words};
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -101,7 +109,8 @@ struct Stages {
     changeover: Changeover,
     overlays: OverlayStage,
     overlay_ends: OverlayEnds,
-    publisher: Wiring,
+    publisher: PublisherWiring,
+    control: ControlWiring,
 }
 
 impl Line {
@@ -119,48 +128,23 @@ impl Line {
         let stages = Stages::wire(config, opening, preparer, run_id)?;
         let shared = stages.shared;
         let (stopper, stop) = stop_pair();
-        let cameras = stages
-            .cameras
-            .into_iter()
-            .map(|camera| start_camera(camera, stop.clone()));
-        let cameras: Vec<Stage> = cameras.collect();
-
-        let frames = stages.frames;
-        let inspector = stages.inspect;
-        let inspector = Stage::start("inspector", move |pulse| inspector.run(&frames, pulse));
-        let writer = stages.writer;
-        let store = Stage::start("store", move |pulse| {
-            writer.keep(pulse);
-            Ok(())
-        });
-        let commands = stages.commands;
-        let commands_stop = stop.clone();
-        let commands = Stage::start("foreman", move |pulse| {
-            commands.work(&commands_stop, pulse);
-            Ok(())
-        });
-        // Preparing a recipe takes as long as it takes.
-        let changeover = stages.changeover;
-        let changeover = Stage::start_unwatched("changeover", move || {
-            changeover.work(&stop, &Heartbeat::default());
-            Ok(())
-        });
-        // No verdict waits for a picture.
-        let overlays = stages.overlays;
-        let ends = stages.overlay_ends;
-        let overlays = Stage::start_unwatched("artist", move || overlays.run(&ends));
-        let settings = config.mqtt.clone();
-        let identity = shared.identity();
-        let mut wiring = stages.publisher;
-        let publisher = Stage::start("publisher", move |pulse| {
-            wiring.pulse = pulse.clone();
-            publisher::run(settings, identity, wiring)
-                .map_err(|error| Failure::new(Exit::Software, error))
-        });
+        let mut cameras = vec![];
+        for camera in stages.cameras {
+            cameras.push(start_camera(camera, stop.clone()));
+        }
+        let others = vec![
+            start_inspector(stages.inspect, stages.frames),
+            start_store(stages.writer),
+            start_commands(stages.commands, stop.clone()),
+            start_changeover(stages.changeover, stop),
+            start_overlays(stages.overlays, stages.overlay_ends),
+            start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
+            start_control(&config.store.file, stages.control),
+        ];
         Ok(Line {
             stopper: Some(stopper),
             cameras,
-            others: vec![inspector, store, commands, changeover, overlays, publisher],
+            others,
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
             camera_states: shared.camera_states,
@@ -231,7 +215,7 @@ impl Stages {
     ) -> Result<Self, Failure> {
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
         let painter = OverlayPainter(active.inspector.painter());
-        let channels = Channels::new();
+        let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
@@ -239,8 +223,10 @@ impl Stages {
             &shared.control,
             &shared.views,
             &shared.identity(),
+            channels.watchers,
             config.mqtt.timed_reject,
         );
+        let is_continuous = is_continuous(config);
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: opening.open_store.clerk(words),
@@ -258,15 +244,15 @@ impl Stages {
                 opening.recovered.kept,
                 channels.changeover,
             ),
-            overlays: OverlayStage::new(
-                &shared,
+            overlays: OverlayStage {
                 painter,
-                config.mqtt.heatmaps,
-                config.overlays.clone(),
-                channels.overlay_events,
-            ),
+                heatmaps: config.mqtt.heatmaps,
+                folder: config.overlays.clone(),
+                events: channels.overlay_events,
+            },
             overlay_ends: channels.overlays,
-            publisher: wiring_of(config, &shared, channels.publisher),
+            publisher: publisher_wiring(&shared, is_continuous, channels.publisher),
+            control: control_wiring(&shared, is_continuous, channels.control),
             frames,
             cameras,
             shared,
@@ -308,6 +294,54 @@ fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
         let backoff = Backoff::new(REOPEN_FIRST, REOPEN_MOST);
         let source = camera.source.as_mut();
         camera::watch(source, &name, &stop, backoff, &mut camera.sink).map_err(camera_failure)
+    })
+}
+
+fn start_inspector(inspect: InspectStage, frames: FrameReceiver) -> Stage {
+    Stage::start("inspector", move |pulse| inspect.run(&frames, pulse))
+}
+
+fn start_store(writer: StoreWriter) -> Stage {
+    Stage::start("store", move |pulse| {
+        writer.keep(pulse);
+        Ok(())
+    })
+}
+
+fn start_commands(commands: CommandHandler, stop: Stop) -> Stage {
+    Stage::start("foreman", move |pulse| {
+        commands.run(&stop, pulse);
+        Ok(())
+    })
+}
+
+/// Unwatched: preparing a recipe takes as long as it takes.
+fn start_changeover(changeover: Changeover, stop: Stop) -> Stage {
+    Stage::start_unwatched("changeover", move || {
+        changeover.run(&stop, &Heartbeat::default());
+        Ok(())
+    })
+}
+
+/// Unwatched: no verdict waits for a picture.
+fn start_overlays(overlays: OverlayStage, ends: OverlayEnds) -> Stage {
+    Stage::start_unwatched("artist", move || overlays.run(&ends))
+}
+
+fn start_publisher(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Stage {
+    Stage::start("publisher", move |pulse| {
+        let mut wiring = wiring;
+        wiring.pulse = pulse.clone();
+        publisher::run(settings, identity, wiring)
+            .map_err(|error| Failure::new(Exit::Software, error))
+    })
+}
+
+/// Unwatched: no verdict waits for the control socket, which lies beside the `store`'s file.
+fn start_control(store: &Path, wiring: ControlWiring) -> Stage {
+    let socket = socket_path(store);
+    Stage::start_unwatched("control", move || {
+        server::run(&socket, wiring).map_err(|error| Failure::new(Exit::Software, error))
     })
 }
 
@@ -358,10 +392,10 @@ fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
     recipes.cloned().collect()
 }
 
-fn wiring_of(config: &LineConfig, shared: &Shared, ends: PublisherEnds) -> Wiring {
+/// Returns true where a camera's frames become parts without a trigger.
+fn is_continuous(config: &LineConfig) -> bool {
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
-    let is_continuous = triggers.any(|trigger| *trigger == Trigger::Continuous);
-    publisher_wiring(shared, is_continuous, ends)
+    triggers.any(|trigger| *trigger == Trigger::Continuous)
 }
 
 /// What the store needs to know of a line.
@@ -369,6 +403,7 @@ fn words_of(
     rules: &LineControl,
     joins: &Arc<Mutex<ViewJoiner>>,
     identity: &Identity,
+    watchers: Watchers,
     timed_reject: bool,
 ) -> Words {
     let (of_judge, of_challenge, joins) = (rules.clone(), rules.clone(), joins.clone());
@@ -381,7 +416,10 @@ fn words_of(
                 .unwrap_or_else(PoisonError::into_inner)
                 .without_the_others(report)
         }),
-        hear: Box::new(move |report| of_challenge.judged(report)),
+        hear: Box::new(move |report| {
+            watchers.tell(report);
+            of_challenge.judged(report)
+        }),
         body: Box::new(move |report| message::body(report, &of_result)),
         reject: Box::new(move |report| {
             timed_reject

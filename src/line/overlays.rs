@@ -1,4 +1,4 @@
-//! Layer 6: the artist draws heat maps for people, beside the line; never in a verdict's way.
+//! The overlay stage draws heat maps for people, beside the line; never in a verdict's way.
 
 use crate::base::exit::Failure;
 use crate::data::map::Map;
@@ -8,23 +8,22 @@ use crate::data::verdict::Verdict;
 use crate::engine::device_scorer::Paint;
 use crate::image::overlay::{Layer, Overlay};
 use crate::image::overlay::{paint, png};
-use crate::line::shared::Shared;
+use crate::line::events::Events;
 use crate::mqtt::Heatmaps;
-use crate::mqtt::publisher::BestEffort;
+use crate::protocol::event::Event;
 use crossbeam::channel::{Receiver, never, select};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::mpsc;
 
 /// Overlays kept for each camera in the overlays folder.
 const OVERLAYS_KEPT: u64 = 200;
 
-/// What the artist paints with: an engine's device as long as that can, then the processor. Pictures for people never
-/// stop a line.
+/// Painter of overlays: an engine's device as long as that can, then the processor. Pictures for
+/// people never stop a line.
 pub struct OverlayPainter(pub Option<Box<dyn Paint>>);
 
 impl OverlayPainter {
+    /// Paints on the device; by the processor from its first failure on.
     pub fn paint(&mut self, drawing: &Overlay) -> Picture {
         if let Some(painter) = &mut self.0 {
             match painter.paint(drawing) {
@@ -41,19 +40,23 @@ impl OverlayPainter {
     }
 }
 
+/// The stage that draws.
 pub struct OverlayStage {
-    /// Of the inspector that the line started with; another recipe's would be no better.
-    pub brush: OverlayPainter,
+    /// Painter of the inspector that the line started with; another recipe's would be no better.
+    pub painter: OverlayPainter,
+    /// Parts of which a heat map is drawn.
     pub heatmaps: Heatmaps,
+    /// Folder that overlays are also written to.
     pub folder: Option<PathBuf>,
-    pub side: mpsc::Sender<BestEffort>,
-    /// Pictures that the publisher had no room for.
-    pub dropped: Arc<AtomicU64>,
+    /// Heat maps are dropped where the publisher has no room for them.
+    pub events: Events,
 }
 
 /// A camera's picture as it is, asked for by a command.
 pub struct Snapshot {
+    /// Name of the camera.
     pub camera: Arc<str>,
+    /// Newest picture of the camera.
     pub picture: Arc<Picture>,
 }
 
@@ -66,93 +69,78 @@ pub struct OverlayEnds {
 }
 
 impl OverlayStage {
-    /// `folder` is where overlays are also written to, if anywhere.
-    pub fn new(
-        shared: &Shared,
-        brush: OverlayPainter,
-        heatmaps: Heatmaps,
-        folder: Option<PathBuf>,
-        events: mpsc::Sender<BestEffort>,
-    ) -> Self {
-        OverlayStage {
-            brush,
-            heatmaps,
-            folder,
-            side: events,
-            dropped: shared.heatmaps_dropped.clone(),
-        }
-    }
-
-    /// Until nobody brings evidence any more.
+    /// Draws until the inspector has left.
+    ///
+    /// # Errors
+    /// Never, so far.
     pub fn run(mut self, ends: &OverlayEnds) -> Result<(), Failure> {
-        let (mut told, no_more) = (false, never());
-        let evidence = &ends.judged;
+        let mut is_failure_logged = false;
+        let no_more = never();
+        let judged = &ends.judged;
         let mut snapshots = &ends.snapshots;
         loop {
             select! {
-                recv(evidence) -> next => match next {
-                    Ok(next) => self.draw(next, &mut told),
+                recv(judged) -> next => match next {
+                    Ok(frame) => self.draw(frame, &mut is_failure_logged),
                     Err(_) => return Ok(()),
                 },
                 recv(snapshots) -> next => match next {
-                    Ok(Snapshot { camera, picture }) => {
-                        let png = png::encode(&picture, &[("camera", &camera)]);
-                        // It was promised. The publisher takes it, unless the line ends.
-                        let _ = self.side.blocking_send(BestEffort::Snapshot { camera, png });
-                    }
+                    Ok(snapshot) => self.send_snapshot(&snapshot),
                     Err(_) => snapshots = &no_more,
                 },
             }
         }
     }
 
-    fn draw(&mut self, JudgedFrame { report, picture }: JudgedFrame, told: &mut bool) {
-        let wanted = match self.heatmaps {
+    /// Sends a picture that was promised.
+    fn send_snapshot(&self, snapshot: &Snapshot) {
+        let camera = snapshot.camera.clone();
+        let png = png::encode(&snapshot.picture, &[("camera", &camera)]);
+        let png = png.into();
+        self.events.tell(Event::Snapshot { camera, png });
+    }
+
+    fn draw(&mut self, frame: JudgedFrame, is_failure_logged: &mut bool) {
+        let JudgedFrame { report, picture } = frame;
+        let is_wanted = match self.heatmaps {
             Heatmaps::All => true,
             Heatmaps::Fail => report.verdict != Verdict::Pass,
             Heatmaps::None => false,
         };
-        let Some((map, area)) = report.map.as_ref().zip(report.area).filter(|_| wanted) else {
+        let mapped = report.map.as_ref().zip(report.area);
+        let Some((map, area)) = mapped.filter(|_| is_wanted) else {
             return;
         };
-        let layer = Layer {
-            map,
-            area,
-            scale: scale(&report, map),
-        };
-        let drawn = self.brush.paint(&Overlay::new(
-            &picture,
-            &[layer],
-            Some(report.verdict),
-            &report.regions,
-        ));
-        let seq = report.part.seq.to_string();
-        let part = report.part.ask.part_id.as_deref().unwrap_or("");
-        let region = report.part.ask.region.as_deref().unwrap_or("");
-        let texts = [
-            ("seq", seq.as_str()),
-            ("part_id", part),
-            ("camera", &report.seen_by),
-            ("region", region),
-        ];
-        let png = png::encode(&drawn, &texts);
+        let scale = scale(&report, map);
+        let layer = Layer { map, area, scale };
+        let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.regions);
+        let painted = self.painter.paint(&overlay);
+        let png = encode(&painted, &report);
         if let Some(folder) = &self.folder
             && let Err(error) = keep(folder, &report, &png)
-            && !std::mem::replace(told, true)
+            && !std::mem::replace(is_failure_logged, true)
         {
             tracing::warn!(
                 "overlays cannot be written to {}: {error}",
                 folder.display()
             );
         }
-        if self
-            .side
-            .try_send(BestEffort::Heatmap { report, png })
-            .is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let png = png.into();
+        self.events.tell(Event::Heatmap { report, png });
     }
+}
+
+/// The PNG file of an overlay, which names its part.
+fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
+    let request = &report.part.ask;
+    let seq = report.part.seq.to_string();
+    let texts = [
+        ("seq", seq.as_str()),
+        ("part_id", request.part_id.as_deref().unwrap_or("")),
+        ("camera", &report.seen_by),
+        ("region", request.region.as_deref().unwrap_or("")),
+    ];
+    png::encode(painted, &texts)
 }
 
 /// The map values of "nothing to see" and "full glow": the same for all parts of a line that has a threshold on the

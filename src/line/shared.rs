@@ -3,15 +3,16 @@
 use crate::base::clock;
 use crate::base::health::{Diagnostics, LineCondition, LineState};
 use crate::camera::CameraState;
+use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
 use crate::line::control::LineControl;
 use crate::line::opening::Opening;
 use crate::line::views::ViewJoiner;
+use crate::protocol::event::ListenerState;
 use crate::protocol::message::{Identity, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::Store;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counters of captured frames and their outcomes, by camera.
@@ -37,8 +38,8 @@ pub struct Shared {
     pub tallies: Tallies,
     /// States of the cameras.
     pub camera_states: CameraStates,
-    /// Number of heat maps that the publisher had no room for.
-    pub heatmaps_dropped: Arc<AtomicU64>,
+    /// The publisher as a listener of events: how many heat maps found no room.
+    pub publisher: Arc<ListenerState>,
 }
 
 impl Shared {
@@ -62,7 +63,7 @@ impl Shared {
             identity: Arc::new(Mutex::new(identity)),
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
-            heatmaps_dropped: Arc::default(),
+            publisher: Arc::default(),
         }
     }
 
@@ -107,7 +108,39 @@ impl Shared {
         Metrics {
             cameras: cameras.collect(),
             store: self.store.count(),
-            heatmaps_dropped: self.heatmaps_dropped.load(Ordering::Relaxed),
+            heatmaps_dropped: self.publisher.missed(),
+        }
+    }
+
+    /// Returns the whole line at this moment, for the control socket.
+    pub fn status(&self, is_continuous: bool) -> LineStatus {
+        let identity = self.identity();
+        let metrics = self.metrics();
+        let states = self
+            .camera_states
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut cameras = BTreeMap::new();
+        for (name, frames) in metrics.cameras {
+            let state = states.get(name.as_str()).copied();
+            cameras.insert(name, LineCamera { state, frames });
+        }
+        LineStatus {
+            version: identity.version.to_owned(),
+            prefix: identity.prefix,
+            station: identity.station,
+            run_id: identity.run_id,
+            recipe: identity.recipe,
+            model: identity.model,
+            backend: identity.backend,
+            device: identity.device,
+            threshold: identity.threshold,
+            regions: identity.regions,
+            condition: self.condition(is_continuous),
+            cameras,
+            store: metrics.store,
+            heatmaps_dropped: metrics.heatmaps_dropped,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Would the broker take this line's messages? What `winspect check` asks before the line runs.
 
 use super::MqttSettings;
-use super::session::{REQUESTS, options, reason};
-use crate::mqtt::publisher::{RESULT_MAX, SILENCE};
+use super::session::{REQUESTS, RESULT_MAX, SILENCE, options, reason};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event};

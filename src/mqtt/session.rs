@@ -1,8 +1,9 @@
-//! One connection to the broker: its client, what is owed on it, and why it ended, in words.
+//! One connection to the broker: its client, the messages that the broker owes an acknowledgement,
+//! the limits of both, and the reason of its end in words.
 
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
-use crate::mqtt::publisher::{BESIDE, IN_FLIGHT, ORDERS, Request};
+use crate::protocol::request::Request;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties,
@@ -12,210 +13,284 @@ use rumqttc::{TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Requests that rumqttc may hold: results in flight, messages beside them, two answers and the acknowledgement of each
-/// command, and room for changes of state.
-pub(super) const REQUESTS: usize = IN_FLIGHT + BESIDE + 3 * ORDERS as usize + ROOM_LEFT;
+/// Results in flight at once: more than a round trip needs, few enough to be sent again.
+pub(super) const IN_FLIGHT: usize = 64;
+/// Commands that may be with the command handler at once; the broker keeps the others back.
+pub const COMMANDS_MAX: u16 = 64;
+/// Answers that may wait for the publisher; the command handler waits beyond.
+pub(super) const REPLIES_WAITING: usize = 2 * COMMANDS_MAX as usize;
+/// Commands that a connection holds for the command handler; more are refused. Mosquitto 2.0 sends
+/// more than it may when a session goes on.
+pub(super) const COMMANDS_KEPT: usize = 2048;
+/// Refused commands that wait for room, some hundred bytes each; beyond, the connection begins
+/// anew.
+pub(super) const REFUSED_KEPT: usize = 16_384;
+/// Outcomes of commands that wait for the broker; the oldest are forgotten beyond.
+pub(super) const OUTCOMES_KEPT: usize = 16;
+/// Bytes of a result's payload and topic.
+pub(super) const RESULT_MAX: u32 = 2048;
+/// Messages at QoS 0 that the client may hold; more are dropped.
+pub(super) const BEST_EFFORT_WAITING: usize = IN_FLIGHT;
+/// Pictures that the client may hold: a slow link must not fill with them.
+pub(super) const PICTURES_WAITING: usize = 8;
+/// Requests that the client may hold: results in flight, messages at QoS 0, two answers and the
+/// acknowledgement of each command, and room for changes of state.
+pub(super) const REQUESTS: usize =
+    IN_FLIGHT + BEST_EFFORT_WAITING + 3 * COMMANDS_MAX as usize + ROOM_LEFT;
 /// Requests for which answers leave room: results, changes of state, refusals.
 const ROOM_LEFT: usize = 128;
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Without a PUBACK for this long nobody knows when a message would arrive.
+/// A link without PUBACK for this long, with messages in flight, only looks alive.
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
+/// Age of the last PUBACK beyond which the arrival of a message cannot be foretold.
 const PROMPT: Duration = Duration::from_secs(1);
-/// What a broker without it is told to be given.
+/// Interval of MQTT's own pings.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Reason of a broker that knows QoS 0 alone.
 const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowledgement no result can leave the store; \
                         allow QoS 1 (mosquitto: max_qos), or take another broker";
-/// A command may be this large to be answered at all; the broker keeps larger ones.
+/// Bytes of a command that is answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
-
-/// Of a packet, beside its topic, payload and properties of variable length, at most.
+/// Bytes of a packet beside its topic, payload and properties of variable length, at most.
 const HEADERS: usize = 32;
 
-/// A command that is not done, and what its sender is told.
+/// A message on its way out.
+#[derive(Debug, Clone)]
+pub(super) struct MqttMessage {
+    topic: String,
+    payload: Vec<u8>,
+    /// True if the broker keeps it for later subscribers.
+    is_retained: bool,
+    properties: PublishProperties,
+}
+
+impl MqttMessage {
+    pub(super) fn new(topic: String, payload: impl Into<Vec<u8>>) -> Self {
+        MqttMessage {
+            topic,
+            payload: payload.into(),
+            is_retained: false,
+            properties: PublishProperties::default(),
+        }
+    }
+
+    /// The same, kept by the broker.
+    pub(super) fn retained(self) -> Self {
+        MqttMessage {
+            is_retained: true,
+            ..self
+        }
+    }
+
+    /// The same, with other properties.
+    pub(super) fn with(self, properties: PublishProperties) -> Self {
+        MqttMessage { properties, ..self }
+    }
+
+    /// The same, which the broker drops after so many seconds.
+    pub(super) fn expires_after(self, seconds: u32) -> Self {
+        self.with(PublishProperties {
+            message_expiry_interval: Some(seconds),
+            ..PublishProperties::default()
+        })
+    }
+
+    /// Bytes of the packet, at most.
+    fn bytes(&self) -> usize {
+        let users: usize = self
+            .properties
+            .user_properties
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 5)
+            .sum();
+        let data = self
+            .properties
+            .correlation_data
+            .as_ref()
+            .map_or(0, |data| data.len());
+        self.topic.len() + self.payload.len() + users + data + HEADERS
+    }
+}
+
+/// A command that is not done, and the answer that its sender gets.
 pub(super) struct Refused {
-    /// Without its payload, which may be large.
+    /// The packet without its payload, which may be large.
     pub(super) publish: Publish,
+    /// Name of the command, or `unknown`.
     pub(super) name: String,
+    /// The answer, encoded.
     pub(super) answer: String,
 }
 
-/// Whose acknowledgement the broker owes.
+/// Effect of an acknowledgement of the broker.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum AckTarget {
-    /// By its key in the store.
+    /// The result of that key leaves the store.
     Result(u64),
-    /// By its number among the outcomes of commands.
+    /// The outcome of that number need not be told again.
     Outcome(u64),
-    /// Nobody waits for it.
+    /// No effect.
     Nothing,
 }
 
 /// One connection.
 pub(super) struct Session {
+    /// Number of the connection in this run.
     pub(super) number: u64,
+    /// The client of this connection alone.
     pub(super) client: AsyncClient,
-    /// Since the broker's CONNACK.
-    pub(super) connected: Option<Instant>,
-    /// What the broker kept for us has all come.
-    pub(super) fresh: bool,
-    /// Bytes of a packet that the broker takes at most, where it says so; and whether one was larger.
-    pub(super) largest: Option<u32>,
-    pub(super) told_large: bool,
-    /// Acknowledged publishes in the order of their requests.
+    /// Moment of the broker's CONNACK, once it has come.
+    pub(super) connected_at: Option<Instant>,
+    /// True once the commands that the broker kept for us have all come.
+    pub(super) caught_up: bool,
+    /// Bytes of a packet that the broker takes, if it says so.
+    pub(super) packet_max: Option<u32>,
+    /// True once a packet was larger, and that was logged.
+    is_large_logged: bool,
+    /// Messages at QoS 1 that the client has and has not written yet, in order.
     pub(super) requested: VecDeque<AckTarget>,
+    /// Messages at QoS 1 without PUBACK, by packet id.
     pub(super) in_flight: HashMap<u16, AckTarget>,
-    /// Publishes at QoS 0, and acknowledgements of commands, that the client has not written yet.
-    pub(super) beside: usize,
+    /// Messages at QoS 0 that the client has not written yet.
+    pub(super) best_effort: usize,
+    /// Acknowledgements of commands that the client has not written yet.
     pub(super) acks: usize,
-    /// Commands for the foreman, and those of them and of the ones that he has that are not answered.
-    pub(super) orders: VecDeque<Request>,
-    pub(super) ordered: HashMap<u64, Publish>,
-    pub(super) next_order: u64,
-    /// Commands that were refused, and wait for room to be told.
+    /// Commands that wait for the command handler.
+    pub(super) commands: VecDeque<Request>,
+    /// Packets of the commands that are not answered, by request number.
+    pub(super) unanswered: HashMap<u64, Publish>,
+    /// Number of the next request.
+    pub(super) next_request: u64,
+    /// Refused commands that wait for room to be told.
     pub(super) refused: VecDeque<Refused>,
-    /// The broker passed on more commands than it may, by far: some are not kept here, and must come again.
-    pub(super) overrun: bool,
-    /// The last PUBACK, or the last time that nothing was owed.
-    pub(super) heard: Instant,
-    /// The state that was told last.
+    /// Number of the last outcome that was told on this connection.
+    pub(super) last_outcome: u64,
+    /// True once the broker passed on more commands than it may, by far: some are not kept here,
+    /// and must come again.
+    pub(super) is_overrun: bool,
+    /// Moment of the last PUBACK, or of the last time that none was owed.
+    pub(super) last_ack: Instant,
+    /// The condition that was told last.
     pub(super) condition: Option<LineCondition>,
-    pub(super) stopping: bool,
+    /// True once goodbye was said.
+    pub(super) is_stopping: bool,
 }
 
 impl Session {
+    /// A connection that is not there yet.
     pub(super) fn new(number: u64, client: AsyncClient) -> Self {
         Session {
             number,
             client,
-            connected: None,
-            fresh: false,
-            largest: None,
-            told_large: false,
+            connected_at: None,
+            caught_up: false,
+            packet_max: None,
+            is_large_logged: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),
-            beside: 0,
+            best_effort: 0,
             acks: 0,
-            orders: VecDeque::new(),
-            ordered: HashMap::new(),
-            next_order: 0,
+            commands: VecDeque::new(),
+            unanswered: HashMap::new(),
+            next_request: 0,
             refused: VecDeque::new(),
-            overrun: false,
-            heard: Instant::now(),
+            last_outcome: 0,
+            is_overrun: false,
+            last_ack: Instant::now(),
             condition: None,
-            stopping: false,
+            is_stopping: false,
         }
     }
 
-    /// False for what is larger than the broker takes: it would end the connection. That is told once.
-    pub(super) fn fits(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        properties: Option<&PublishProperties>,
-    ) -> bool {
-        let users = properties.map_or(0, |p| {
-            p.user_properties
-                .iter()
-                .map(|(a, b)| a.len() + b.len() + 5)
-                .sum()
-        });
-        let data = properties
-            .and_then(|p| p.correlation_data.as_ref())
-            .map_or(0, |data| data.len());
-        let bytes = topic.len() + payload.len() + users + data + HEADERS;
-        let Some(largest) = self.largest.filter(|largest| bytes > *largest as usize) else {
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected_at.is_some()
+    }
+
+    /// True if the broker owes no acknowledgement.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty() && self.requested.is_empty()
+    }
+
+    /// False if the message is larger than the broker takes: it would end the connection. The
+    /// first such message is logged.
+    pub(super) fn fits(&mut self, message: &MqttMessage) -> bool {
+        let bytes = message.bytes();
+        let Some(limit) = self.packet_max.filter(|limit| bytes > *limit as usize) else {
             return true;
         };
-        if !std::mem::replace(&mut self.told_large, true) {
+        if !std::mem::replace(&mut self.is_large_logged, true) {
+            let topic = &message.topic;
             tracing::error!(
-                "the broker takes packets of at most {largest} bytes, and {topic} is one of {bytes}: it is not sent, nor are \
+                "the broker takes packets of at most {limit} bytes, and {topic} is one of {bytes}: it is not sent, nor are \
                  others like it; raise its limit (mosquitto: max_packet_size)"
             );
         }
         false
     }
 
-    /// A publish that will be acknowledged. False when the client is full, which its
-    /// size does not let happen. What the broker does not take is left out.
-    pub(super) fn publish(
-        &mut self,
-        topic: String,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-        owed: AckTarget,
-    ) -> bool {
-        if !self.fits(&topic, &payload, properties.as_ref()) {
+    /// Publishes at QoS 1. False if the client is full, which its size does not let happen. A
+    /// message that is too large for the broker is left out.
+    pub(super) fn publish(&mut self, message: MqttMessage, target: AckTarget) -> bool {
+        if !self.fits(&message) {
             return true;
         }
-        let sent = self.send(topic, QoS::AtLeastOnce, retain, payload, properties);
-        if sent {
-            self.requested.push_back(owed);
+        let is_sent = self.send(message, QoS::AtLeastOnce);
+        if is_sent {
+            self.requested.push_back(target);
         }
-        sent
+        is_sent
     }
 
-    /// A full client does not: the command comes again with the next connection, and its id is known.
+    /// Publishes at QoS 0. The message is dropped while `most` of its kind wait for the link.
+    pub(super) fn send_best_effort(&mut self, message: MqttMessage, most: usize) {
+        let has_room = self.fits(&message) && self.best_effort < most;
+        if has_room && self.send(message, QoS::AtMostOnce) {
+            self.best_effort += 1;
+        }
+    }
+
+    fn send(&self, message: MqttMessage, qos: QoS) -> bool {
+        let sent = self.client.try_publish_with_properties(
+            message.topic,
+            qos,
+            message.is_retained,
+            message.payload,
+            message.properties,
+        );
+        sent.inspect_err(|error| tracing::debug!("not handed to the client: {error}"))
+            .is_ok()
+    }
+
+    /// Acknowledges a command. A full client does not: the command comes again with the next
+    /// connection, and its id is known.
     pub(super) fn acknowledge(&mut self, publish: &Publish) {
         // One at QoS 0 needs none, and the client writes none for it.
         let is_owed = publish.qos != QoS::AtMostOnce;
-        self.acks += usize::from(is_owed && self.client.try_ack(publish).is_ok());
+        if is_owed && self.client.try_ack(publish).is_ok() {
+            self.acks += 1;
+        }
     }
 
-    /// What is sent now arrives now, as far as its acknowledgements tell.
+    /// True if a message that is sent now arrives now, as far as its acknowledgements tell.
     pub(super) fn is_prompt(&self) -> bool {
-        let is_owed = !self.in_flight.is_empty() || !self.requested.is_empty();
-        !self.stopping && (!is_owed || self.heard.elapsed() < PROMPT)
+        !self.is_stopping && (self.is_quiet() || self.last_ack.elapsed() < PROMPT)
     }
 
-    /// For one more answer; the foreman waits where there is none.
+    /// True if one more answer has room; the command handler waits otherwise.
     pub(super) fn has_room(&self) -> bool {
         self.room() > ROOM_LEFT
     }
 
-    /// For one more refusal: many of them leave room for answers.
+    /// True if one more refusal has room: many of them leave room for answers.
     pub(super) fn has_room_for_refusals(&self) -> bool {
-        self.room() > ROOM_LEFT + 2 * ORDERS as usize
+        self.room() > ROOM_LEFT + 2 * COMMANDS_MAX as usize
     }
 
     fn room(&self) -> usize {
-        REQUESTS.saturating_sub(self.requested.len() + self.beside + self.acks)
-    }
-
-    /// What may be lost, and is while `most` of its kind wait for the link.
-    pub(super) fn beside(
-        &mut self,
-        topic: String,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-        most: usize,
-    ) {
-        let fits = self.fits(&topic, &payload, properties.as_ref());
-        if fits
-            && self.beside < most
-            && self.send(topic, QoS::AtMostOnce, retain, payload, properties)
-        {
-            self.beside += 1;
-        }
-    }
-
-    fn send(
-        &self,
-        topic: String,
-        qos: QoS,
-        retain: bool,
-        payload: Vec<u8>,
-        properties: Option<PublishProperties>,
-    ) -> bool {
-        let properties = properties.unwrap_or_default();
-        let sent = self
-            .client
-            .try_publish_with_properties(topic, qos, retain, payload, properties);
-        sent.inspect_err(|error| tracing::debug!("not handed to the client: {error}"))
-            .is_ok()
+        REQUESTS.saturating_sub(self.requested.len() + self.best_effort + self.acks)
     }
 }
 
-/// Who and where, as every connection says it.
+/// The options that every connection shares: broker, name, security.
 pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     let mut options = MqttOptions::new(client_id, &settings.host, settings.port);
     options.set_keep_alive(KEEP_ALIVE);
@@ -235,9 +310,9 @@ pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     options
 }
 
-/// Words for a person: what the broker said, or why it cannot be reached.
+/// Reason for a person: what the broker said, or why it cannot be reached.
 pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
-    // It quotes what it wraps, but does not give it as its source.
+    // The error quotes what it wraps, but does not give it as its source.
     let cause: &(dyn std::error::Error + 'static) = match error {
         ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
         other => other,

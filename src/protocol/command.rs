@@ -1,10 +1,11 @@
-//! Commands as they come from the broker: JSON to a checked [`Command`], or why not. Pure; nothing is done here.
+//! Commands as they come through a door: JSON to a checked [`Command`], or the reason of its
+//! refusal. Pure; nothing is done here.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// All commands.
+/// Names of all commands.
 pub const NAMES: [&str; 8] = [
     "trigger",
     "select_recipe",
@@ -15,92 +16,121 @@ pub const NAMES: [&str; 8] = [
     "resume",
     "reset",
 ];
-/// Bytes of a command; a larger one is refused unread.
+/// Bytes of a command at most; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
-/// Characters.
+/// Characters of an id at most.
 const ID_MAX: usize = 64;
+/// Characters of a part's id at most.
 const PART_ID_MAX: usize = 128;
-/// Parts of one challenge.
+/// Parts of one challenge at most.
 const CHALLENGE_MAX: u32 = 1000;
 
 /// A command that makes sense by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
-    /// The sender's; the same one again within an hour is answered again and not done twice.
+    /// The sender's id. The same one again within an hour is answered again and not done twice.
     pub id: Option<String>,
-    pub command: Action,
+    /// The thing to do.
+    pub action: Action,
 }
 
+impl Command {
+    fn new(id: Option<String>, action: Action) -> Self {
+        Command { id, action }
+    }
+}
+
+/// Kind of a command, with its values.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    Trigger(Trigger),
+    /// A part has come.
+    Trigger(TriggerCommand),
+    /// Another recipe is to judge.
     SelectRecipe {
+        /// Name of the recipe.
         recipe: String,
-        /// The one that it must have.
+        /// Revision that the recipe must have, if given.
         revision: Option<u64>,
     },
+    /// Another threshold is to judge, until the line starts again.
     SetThreshold {
-        /// Where the recipe names some.
+        /// Region of the threshold, where the recipe names regions.
         region: Option<String>,
+        /// Threshold, 0 to 2.
         value: f32,
     },
     /// The next parts are known: each must get this verdict.
     Challenge(ChallengeSpec),
+    /// A camera's picture as it is.
     Snapshot {
+        /// Name of the camera; the only one unless given.
         camera: Option<String>,
     },
+    /// No part is accepted until `Resume`.
     Pause,
+    /// Parts are accepted again.
     Resume,
+    /// Ends what an operator has seen: a missed challenge, a store that was moved aside.
     Reset,
 }
 
 /// A part has come.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Trigger {
+pub struct TriggerCommand {
     id: Option<String>,
-    /// Every camera that waits for commands, unless given.
+    /// Camera of the part; every camera that waits for commands unless given.
     pub camera: Option<String>,
+    /// The sender's id of the part.
     pub part_id: Option<String>,
-    /// When it was in front of the camera; when the command came, unless given.
+    /// Time when the part was in front of the camera; the command's arrival unless given.
     #[serde(default, deserialize_with = "time")]
     pub at: Option<Timestamp>,
+    /// Position of the part as the sender knows it; passed on to the result.
     pub position: Option<f64>,
+    /// Encoder count of the part; passed on to the result.
     pub count: Option<i64>,
 }
 
-/// What the sender of a challenge knows of the next parts.
+/// A challenge: the verdict that each of the next parts must get.
 #[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize)]
 pub struct ChallengeSpec {
-    /// They are this camera's, or of cameras that share this name; any unless given.
+    /// Camera of the parts, or the name that several cameras share; any unless given.
     pub camera: Option<String>,
+    /// Number of parts.
     pub parts: u32,
+    /// The verdict that each of them must get.
     pub expect: Expect,
 }
 
+/// Verdict that a challenge expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
+    /// Good parts.
     Pass,
+    /// Bad parts.
     Fail,
 }
 
-/// Why a command is not done; its id, where it had a readable one.
+/// Refusal of a command.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
+    /// Id of the command, if it had a readable one.
     pub id: Option<String>,
+    /// Reason in words for its sender.
     pub reason: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Plain {
+struct PlainPayload {
     id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SelectRecipe {
+struct SelectRecipePayload {
     id: Option<String>,
     recipe: String,
     revision: Option<u64>,
@@ -108,7 +138,7 @@ struct SelectRecipe {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SetThreshold {
+struct SetThresholdPayload {
     id: Option<String>,
     region: Option<String>,
     value: f32,
@@ -116,7 +146,7 @@ struct SetThreshold {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Challenge {
+struct ChallengePayload {
     id: Option<String>,
     camera: Option<String>,
     parts: u32,
@@ -125,7 +155,7 @@ struct Challenge {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Snapshot {
+struct SnapshotPayload {
     id: Option<String>,
     camera: Option<String>,
 }
@@ -133,7 +163,7 @@ struct Snapshot {
 /// The command `name` (the topic's last level) with this payload.
 ///
 /// # Errors
-/// Why it is refused, in words for its sender.
+/// When the command is refused; the reason is in words for its sender.
 pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
     if payload.len() > PAYLOAD_MAX {
         let reason = format!(
@@ -146,56 +176,63 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
         id: id_of(payload),
         reason,
     };
-    let order = match name {
+    let command = read_command(name, payload).map_err(refused)?;
+    check(&command).map_err(refused)?;
+    Ok(command)
+}
+
+fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
+    match name {
         "trigger" => {
-            read::<Trigger>(payload).map(|trigger| (trigger.id.clone(), Action::Trigger(trigger)))
+            let trigger: TriggerCommand = read(payload)?;
+            let id = trigger.id.clone();
+            Ok(Command::new(id, Action::Trigger(trigger)))
         }
         "select_recipe" => {
-            let selected =
-                |SelectRecipe {
-                     id,
-                     recipe,
-                     revision,
-                 }| (id, Action::SelectRecipe { recipe, revision });
-            read(payload).map(selected)
+            let SelectRecipePayload {
+                id,
+                recipe,
+                revision,
+            } = read(payload)?;
+            Ok(Command::new(id, Action::SelectRecipe { recipe, revision }))
         }
         "set_threshold" => {
-            let set =
-                |SetThreshold { id, region, value }| (id, Action::SetThreshold { region, value });
-            read(payload).map(set)
+            let SetThresholdPayload { id, region, value } = read(payload)?;
+            Ok(Command::new(id, Action::SetThreshold { region, value }))
         }
-        "challenge" => {
-            let known = |Challenge {
-                             id,
-                             camera,
-                             parts,
-                             expect,
-                         }| {
-                (
-                    id,
-                    Action::Challenge(ChallengeSpec {
-                        camera,
-                        parts,
-                        expect,
-                    }),
-                )
-            };
-            read(payload).map(known)
-        }
+        "challenge" => read_challenge(payload),
         "snapshot" => {
-            read(payload).map(|Snapshot { id, camera }| (id, Action::Snapshot { camera }))
+            let SnapshotPayload { id, camera } = read(payload)?;
+            Ok(Command::new(id, Action::Snapshot { camera }))
         }
-        "pause" => read(payload).map(|Plain { id }| (id, Action::Pause)),
-        "resume" => read(payload).map(|Plain { id }| (id, Action::Resume)),
-        "reset" => read(payload).map(|Plain { id }| (id, Action::Reset)),
+        "pause" => read_plain(payload, Action::Pause),
+        "resume" => read_plain(payload, Action::Resume),
+        "reset" => read_plain(payload, Action::Reset),
         _ => Err(format!(
             "there is no command {name:?}; there are {}",
             NAMES.join(", ")
         )),
+    }
+}
+
+fn read_challenge(payload: &[u8]) -> Result<Command, String> {
+    let ChallengePayload {
+        id,
+        camera,
+        parts,
+        expect,
+    } = read(payload)?;
+    let spec = ChallengeSpec {
+        camera,
+        parts,
+        expect,
     };
-    let (id, command) = order.map_err(refused)?;
-    check(id.as_deref(), &command).map_err(refused)?;
-    Ok(Command { id, command })
+    Ok(Command::new(id, Action::Challenge(spec)))
+}
+
+fn read_plain(payload: &[u8], action: Action) -> Result<Command, String> {
+    let PlainPayload { id } = read(payload)?;
+    Ok(Command::new(id, action))
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
@@ -214,9 +251,9 @@ fn time<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, 
     })
 }
 
-fn check(id: Option<&str>, command: &Action) -> Result<(), String> {
-    match id {
-        None if !matches!(command, Action::Trigger(_)) => {
+fn check(command: &Command) -> Result<(), String> {
+    match command.id.as_deref() {
+        None if !matches!(command.action, Action::Trigger(_)) => {
             return Err(
                 "id is missing: a text of the sender's, another one for each command".to_owned(),
             );
@@ -224,11 +261,11 @@ fn check(id: Option<&str>, command: &Action) -> Result<(), String> {
         Some(id) => fits("id", id, ID_MAX)?,
         None => {}
     }
-    match command {
-        Action::Trigger(trigger) => trigger
-            .part_id
-            .as_deref()
-            .map_or(Ok(()), |id| fits("part_id", id, PART_ID_MAX)),
+    match &command.action {
+        Action::Trigger(trigger) => match &trigger.part_id {
+            Some(part_id) => fits("part_id", part_id, PART_ID_MAX),
+            None => Ok(()),
+        },
         Action::SetThreshold { value, .. } if !(0.0..=2.0).contains(value) => {
             Err(format!("value must be from 0 to 2, got {value}"))
         }
@@ -241,11 +278,11 @@ fn check(id: Option<&str>, command: &Action) -> Result<(), String> {
     }
 }
 
-fn fits(what: &str, words: &str, most: usize) -> Result<(), String> {
-    let count = words.chars().count();
-    if count == 0 || count > most || words.chars().any(char::is_control) {
+fn fits(key: &str, text: &str, most: usize) -> Result<(), String> {
+    let count = text.chars().count();
+    if count == 0 || count > most || text.chars().any(char::is_control) {
         return Err(format!(
-            "{what} must have 1 to {most} characters, none of them a control character; got {count}"
+            "{key} must have 1 to {most} characters, none of them a control character; got {count}"
         ));
     }
     Ok(())
@@ -270,7 +307,7 @@ mod tests {
             br#"{"id":"t1","part_id":"A-7","at":"2026-11-23T06:10:11.482Z","count":42}"#,
         );
         let order = order.expect("fits");
-        let Action::Trigger(trigger) = order.command else {
+        let Action::Trigger(trigger) = order.action else {
             panic!("a trigger")
         };
         assert_eq!(

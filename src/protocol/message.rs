@@ -178,38 +178,6 @@ pub fn state(condition: &LineCondition) -> Vec<u8> {
     })
 }
 
-/// An answer to a command; `status` is `accepted`, `done` or `rejected`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Answer {
-    pub id: Option<String>,
-    pub status: &'static str,
-    pub reason: Option<String>,
-    /// The parts that a trigger made.
-    pub parts: Vec<AnsweredPart>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct AnsweredPart {
-    pub run_id: String,
-    pub camera: String,
-    pub region: Option<String>,
-    pub seq: u64,
-}
-
-pub fn answer(answer: &Answer) -> String {
-    #[derive(Serialize)]
-    struct Message<'a> {
-        schema: u32,
-        #[serde(flatten)]
-        answer: &'a Answer,
-    }
-    serde_json::to_string(&Message {
-        schema: SCHEMA,
-        answer,
-    })
-    .expect("plain values")
-}
-
 pub fn heartbeat(beat: u64) -> Vec<u8> {
     #[derive(Serialize)]
     struct Message {

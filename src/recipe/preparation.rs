@@ -11,7 +11,7 @@ use crate::base::exit::{Exit, Failure};
 use crate::engine::cuda::device::Device;
 use crate::engine::onnx::OnnxTextEncoder;
 use crate::engine::select::{Backend, Engines};
-use crate::engine::tensorrt::{Library, Plan};
+use crate::engine::tensorrt::{BuiltPlan, Library};
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::model::ModelFolder;
 use crate::recipe::progress::PrepareProgress;
@@ -114,7 +114,7 @@ impl Preparation<'_> {
     fn accepted(
         &self,
         encoder: Box<dyn Encoder>,
-        plan: Plan,
+        plan: BuiltPlan,
         prototypes: Option<&Array2<f32>>,
     ) -> Result<Box<dyn Encoder>, InspectError> {
         match self.compared(encoder, plan, prototypes) {
@@ -147,7 +147,12 @@ impl Preparation<'_> {
     ///
     /// # Errors
     /// When it is too far off, with the figures, or cannot be run.
-    pub fn prove(&self, library: &Library, device: Device, plan: Plan) -> Result<Parity, Failure> {
+    pub fn prove(
+        &self,
+        library: &Library,
+        device: Device,
+        plan: BuiltPlan,
+    ) -> Result<Parity, Failure> {
         self.parity(library, device, plan)
             .map_err(|error| self.failure(error, &[]))
     }
@@ -156,7 +161,7 @@ impl Preparation<'_> {
         &self,
         library: &Library,
         device: Device,
-        plan: Plan,
+        plan: BuiltPlan,
     ) -> Result<Parity, InspectError> {
         let prototypes = self.prototypes()?;
         let opened =
@@ -171,7 +176,7 @@ impl Preparation<'_> {
     fn compared(
         &self,
         encoder: Box<dyn Encoder>,
-        plan: Plan,
+        plan: BuiltPlan,
         prototypes: Option<&Array2<f32>>,
     ) -> Result<(Box<dyn Encoder>, Parity), InspectError> {
         let comparison = Comparison {

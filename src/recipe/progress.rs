@@ -5,7 +5,7 @@
 //! end, and no longer than [`LONGEST`].
 
 use crate::base::systemd;
-use crate::engine::tensorrt::Progress;
+use crate::engine::tensorrt::BuildProgress;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,10 +34,10 @@ impl PrepareProgress {
     }
 
     /// Tells that a plan's build begins (`None`) or how far it is. Called from threads of the library.
-    pub fn builds(&self, progress: Option<Progress>) {
+    pub fn builds(&self, progress: Option<BuildProgress>) {
         self.tell(match progress {
             None => "building the TensorRT plan".to_owned(),
-            Some(Progress { part, step }) => format!(
+            Some(BuildProgress { part, step }) => format!(
                 "building the TensorRT plan of {}: {}, {} of {}",
                 part.file(),
                 step.phase,

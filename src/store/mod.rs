@@ -61,7 +61,7 @@ pub struct StoreSettings {
 
 /// At any moment `accepted` equals `results` plus `open`, and `results` plus `late` plus `earlier` equals `acked` plus
 /// `given_up` plus `waiting`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StoreCount {
     /// Parts that were given a number.
     pub accepted: u64,

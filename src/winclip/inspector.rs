@@ -70,6 +70,19 @@ fn combined(
     }
 }
 
+/// A score with the tensors of the whole region, which is the first of its crops.
+fn detailed(
+    region_score: RegionScore,
+    pixels: RegionPixels,
+    encoded: EncodedRegion,
+) -> Option<Detailed> {
+    Some(Detailed {
+        region_score,
+        pixels: pixels.crops.into_iter().next()?,
+        features: encoded.crops.into_iter().next()?,
+    })
+}
+
 /// Inspects pictures by one recipe. The thread that owns an inspector owns it for life.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
@@ -453,14 +466,10 @@ impl Inspector {
         let started = Instant::now();
         let features = self.encode_one(&pixels)?;
         let scores = self.region_scores(&features, pixels_took, started.elapsed())?;
-        let tensors = pixels.into_iter().zip(features.0);
         let mut all = Vec::with_capacity(scores.len());
-        for (region_score, (mut pixels, mut encoded)) in scores.into_iter().zip(tensors) {
-            all.push(Detailed {
-                region_score,
-                pixels: pixels.crops.swap_remove(0),
-                features: encoded.crops.swap_remove(0),
-            });
+        let tensors = pixels.into_iter().zip(features.0);
+        for (region_score, (pixels, encoded)) in scores.into_iter().zip(tensors) {
+            all.extend(detailed(region_score, pixels, encoded));
         }
         Ok(all)
     }

@@ -153,17 +153,19 @@ impl RegionInspector {
             highest_tile = highest_tile.max(score);
             maps.push((*tile, map));
         }
-        let merged = tiles::merged(area, &whole, &maps);
+        let map = self.merged(area, &whole, &maps);
+        if self.scorers[0].has_words() {
+            return ((whole_score + highest_tile) / 2.0, map);
+        }
+        let count = highest_share(whole.counted().len());
+        (mean_of_highest(&map.counted(), count), map)
+    }
+
+    /// One masked map of the whole and its tiles.
+    fn merged(&self, area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
+        let merged = tiles::merged(area, whole, tiles);
         let mask = mask_over(&self.polygons, area, merged.side());
-        let map = merged.masked(mask.as_deref());
-        let score = match self.scorers[0].has_words() {
-            true => (whole_score + highest_tile) / 2.0,
-            false => {
-                let count = highest_share(whole.counted().len());
-                mean_of_highest(&map.counted(), count)
-            }
-        };
-        (score, map)
+        merged.masked(mask.as_deref())
     }
 }
 

@@ -131,18 +131,25 @@ impl Scorer {
 
     /// The score and the `grid x grid` map that the partial scores make.
     pub fn combine(&self, parts: PartialScores) -> (f32, Map) {
-        let map = match (&parts.language, &parts.visual) {
-            (Some(language), Some(visual)) => mixed(self.parameters.few_shot, language, visual),
+        let map = self.map(&parts);
+        let score = self.score(&parts, &map);
+        let map = Map::new(parts.grid, map);
+        (score, map.masked(self.mask.as_deref()))
+    }
+
+    fn map(&self, parts: &PartialScores) -> Vec<f32> {
+        match (&parts.language, &parts.visual) {
+            (Some(language), Some(visual)) => {
+                let formula = self.parameters.few_shot;
+                mixed(formula, language, visual)
+            }
             (Some(language), None) => {
                 let factor = self.parameters.zero_shot_factor;
                 language.iter().map(|value| value * factor).collect()
             }
             (None, Some(visual)) => visual.clone(),
             (None, None) => vec![0.0; parts.grid * parts.grid],
-        };
-        let score = self.score(&parts, &map);
-        let map = Map::new(parts.grid, map);
-        (score, map.masked(self.mask.as_deref()))
+        }
     }
 
     fn score(&self, parts: &PartialScores, map: &[f32]) -> f32 {
@@ -169,22 +176,31 @@ impl Scorer {
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
         let grid = features.grid;
-        let mut maps = Vec::with_capacity(self.galleries.len());
+        let mut sums = vec![0.0; grid * grid];
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
             let rows = unmasked_rows(features, *map, self.mask.as_deref());
             let distances = gallery.distances(nearest, rows.view(), left_out)?;
-            maps.push(match map {
-                MapKind::Patch => self.in_place(1, grid, distances),
-                MapKind::Windows(scale) => {
-                    let distances = self.in_place(*scale, grid, distances);
-                    scattered(&distances, grid, *scale, self.parameters.windows)
-                }
-            });
+            let values = self.visual_values(*map, grid, distances);
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += value;
+            }
         }
-        let count = maps.len() as f32;
-        let cells =
-            (0..grid * grid).map(|cell| maps.iter().map(|map| map[cell]).sum::<f32>() / count);
-        Ok(cells.collect())
+        let count = self.galleries.len() as f32;
+        for sum in &mut sums {
+            *sum /= count;
+        }
+        Ok(sums)
+    }
+
+    /// One value a patch from the distances of one visual map.
+    fn visual_values(&self, map: MapKind, grid: usize, distances: Vec<f32>) -> Vec<f32> {
+        match map {
+            MapKind::Patch => self.in_place(1, grid, distances),
+            MapKind::Windows(scale) => {
+                let distances = self.in_place(scale, grid, distances);
+                scattered(&distances, grid, scale, self.parameters.windows)
+            }
+        }
     }
 
     /// Values of the unmasked windows, each at its index among all; the others are 0, and no cell that
@@ -224,18 +240,13 @@ impl Scorer {
             .filter(|windows| self.language_scales.contains(&windows.scale))
             .map(|windows| self.scale_scores(language, windows, grid))
             .collect();
-        let cells = 0..grid * grid;
         match self.parameters.language {
-            LanguageMap::OddsMean => cells.map(|cell| odds_mean(&scales, grid, cell)).collect(),
+            LanguageMap::OddsMean => (0..grid * grid)
+                .map(|cell| odds_mean(&scales, grid, cell))
+                .collect(),
             LanguageMap::Harmonic => {
-                let mut maps: Vec<Vec<f32>> = scales
-                    .iter()
-                    .map(|scores| scattered(&scores.values, grid, scores.scale, Mean::Harmonic))
-                    .collect();
-                maps.push(vec![language.of_image(features); grid * grid]);
-                cells
-                    .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
-                    .collect()
+                let whole = language.of_image(features);
+                harmonic_map(&scales, grid, whole)
             }
         }
     }
@@ -253,6 +264,19 @@ impl Scorer {
             values: self.in_place(scale, grid, values),
         }
     }
+}
+
+/// Harmonic means over the scales, the score of the whole crop as the coarsest of them.
+fn harmonic_map(scales: &[ScaleScores], grid: usize, whole: f32) -> Vec<f32> {
+    let mut maps = Vec::with_capacity(scales.len() + 1);
+    for scores in scales {
+        let map = scattered(&scores.values, grid, scores.scale, Mean::Harmonic);
+        maps.push(map);
+    }
+    maps.push(vec![whole; grid * grid]);
+    (0..grid * grid)
+        .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
+        .collect()
 }
 
 /// caoyunkang: `u = mean of 1/(1 - s)` over the windows of a scale, then `1 - 1/mean(u)` over the

@@ -58,12 +58,8 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
         let y = centre(row, side, area.y, area.h);
         for column in 0..side {
             let x = centre(column, side, area.x, area.w);
-            let of_tiles = mean(
-                tiles
-                    .iter()
-                    .filter_map(|(tile, map)| value_at(map, *tile, x, y)),
-            );
             let of_whole = value_at(whole, area, x, y);
+            let of_tiles = mean_at(tiles, x, y);
             values.push(match (of_whole, of_tiles) {
                 (Some(whole), Some(tiles)) => (whole + tiles) / 2.0,
                 (Some(value), None) | (None, Some(value)) => value,
@@ -80,13 +76,15 @@ fn centre(cell: usize, side: usize, start: usize, length: usize) -> f64 {
     start as f64 + share
 }
 
-/// `None` without values.
-fn mean(values: impl Iterator<Item = f32>) -> Option<f32> {
+/// Mean of the tiles' values at a place. `None` where no tile counts.
+fn mean_at(tiles: &[(Area, Map)], x: f64, y: f64) -> Option<f32> {
     let mut sum = 0.0;
     let mut count = 0;
-    for value in values {
-        sum += value;
-        count += 1;
+    for (tile, map) in tiles {
+        if let Some(value) = value_at(map, *tile, x, y) {
+            sum += value;
+            count += 1;
+        }
     }
     (count > 0).then(|| sum / count as f32)
 }

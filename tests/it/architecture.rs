@@ -31,6 +31,10 @@ const THREADS: &[(&str, &str)] = &[
         "src/line/stage.rs",
         "starts the threads of a line, for line/mod.rs alone",
     ),
+    (
+        "src/control/server.rs",
+        "one task a connection, all of them on its own thread",
+    ),
     ("src/cli/bench/cameras.rs", "a bench without a line"),
     ("src/cli/bench/parts/line.rs", "a line without an inspector"),
     (
@@ -46,7 +50,7 @@ const THREADS: &[(&str, &str)] = &[
         "asks for versions side by side, within one scope",
     ),
     (
-        "src/cli/doctor/probe.rs",
+        "src/cli/doctor/ask.rs",
         "starts a child process and reads its output",
     ),
     (

@@ -126,7 +126,7 @@ fn solid(path: &Path, grey: u8) {
 }
 
 #[test]
-fn a_folder_is_played_once_in_natural_order_and_unreadable_pictures_are_left_out() {
+fn a_folder_is_played_once_in_natural_order() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in ["10.png", "2.png"] {
         solid(&folder.path().join(name), 7);
@@ -151,8 +151,11 @@ fn a_folder_is_played_once_in_natural_order_and_unreadable_pictures_are_left_out
 #[cfg(feature = "gstreamer")]
 mod gstreamer {
     use super::*;
-    use crate::line;
-    use crate::support::{golden, imported, runtime};
+    use crate::harness::broker::Broker;
+    use crate::harness::golden::{golden, imported, runtime};
+    use crate::harness::json;
+    use crate::harness::line::{assert_refused, run_to_its_end, write_line};
+    use crate::harness::program::winspect;
     use std::process::Command;
     use winspect::data::frame::CapturedBy;
     use winspect::engine::onnx::OnnxEncoder;
@@ -206,7 +209,7 @@ mod gstreamer {
     }
 
     #[test]
-    fn the_test_source_ends_after_its_frames_and_gives_whole_ones_of_sizes_whose_rows_are_padded() {
+    fn the_test_source_gives_whole_frames_although_rows_are_padded() {
         let values = [
             ("width", "322"),
             ("height", "241"),
@@ -229,7 +232,7 @@ mod gstreamer {
     }
 
     #[test]
-    fn a_camera_that_changes_its_size_gives_frames_of_the_new_size() {
+    fn frames_have_the_size_that_the_camera_has_now() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, width, height) in [("p0.png", 64, 48), ("p1.png", 33, 21)] {
             image::RgbImage::from_pixel(width, height, image::Rgb([200, 10, 10]))
@@ -260,7 +263,7 @@ mod gstreamer {
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_offline_and_its_password_stays_secret() {
+    fn an_offline_server_keeps_its_password_secret() {
         let gone = |seen: &Seen| seen.states.contains(&CameraState::Offline);
         let (seen, ended) = watched(
             "rtsp",
@@ -277,7 +280,7 @@ mod gstreamer {
     }
 
     #[test]
-    fn a_triggered_camera_is_idle_while_the_line_stands_and_online_with_the_next_part() {
+    fn a_triggered_camera_is_idle_while_the_line_stands() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let launch = "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=1/3 ! videoconvert";
         let own = settings(&own_pipeline(folder.path(), true, launch), &[]);
@@ -303,7 +306,7 @@ mod gstreamer {
     }
 
     #[test]
-    fn a_frame_is_captured_its_delay_before_it_arrives_where_nobody_says_when() {
+    fn a_frame_is_captured_its_delay_before_it_arrives() {
         let settings = settings("test", &[("frames", "2"), ("fps", "20")]);
         let (seen, ended) = watched_as(
             CameraSettings {
@@ -323,7 +326,7 @@ mod gstreamer {
     }
 
     #[test]
-    fn a_stamped_frame_is_captured_when_its_stamp_says_so_however_long_it_takes_to_arrive() {
+    fn a_stamped_frame_is_captured_when_its_stamp_says() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let kind = own_pipeline(
             folder.path(),
@@ -562,38 +565,25 @@ mod gstreamer {
     }
 
     #[test]
-    fn every_frame_of_a_video_file_is_judged_and_then_the_run_ends_in_order() {
+    fn every_frame_of_a_video_file_is_judged() {
         let (folder, _model) = imported("dinov2-tiny");
         record(&folder.path().join("video.mkv"), 30);
-        let broker = crate::broker::Broker::start(crate::broker::free_port());
-        line::write_line(
-            folder.path(),
-            broker.port,
-            "kind = \"file\"\nlocation = \"video.mkv\"\nrealtime = \"false\"",
-        );
-        let summary = line::summary(&line::start(folder.path()).wait_with_output().expect("ends"));
+        let broker = Broker::anywhere();
+        let camera = "kind = \"file\"\nlocation = \"video.mkv\"\nrealtime = \"false\"";
+        write_line(folder.path(), broker.port, camera);
+        let summary = run_to_its_end(folder.path());
         let top = &summary["cameras"]["top"];
-        assert_eq!(
-            (&top["captured"], &top["judged"]),
-            (&30.into(), &30.into()),
-            "{summary}"
-        );
-        assert_eq!(
-            (&summary["balanced"], &summary["acknowledged"]),
-            (&true.into(), &30.into()),
-            "{summary}"
-        );
+        assert_eq!(top["captured"], 30, "{summary}");
+        assert_eq!(top["judged"], 30, "{summary}");
+        assert_eq!(summary["balanced"], true, "{summary}");
+        assert_eq!(summary["acknowledged"], 30, "{summary}");
     }
 
     #[test]
-    fn the_bench_of_cameras_accounts_for_every_frame_and_says_what_each_stage_costs() {
+    fn the_bench_of_cameras_accounts_for_every_frame() {
         let words = "bench cameras --cameras 3 --fps 20 --seconds 1 --width 64 --height 48";
-        let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
-            .args(words.split(' '))
-            .output()
-            .expect("runs");
-        let said: serde_json::Value =
-            serde_json::from_slice(&output.stdout).expect("a line of JSON");
+        let output = winspect().args(words.split(' ')).output().expect("runs");
+        let said = json(&String::from_utf8_lossy(&output.stdout));
         let count = |key: &str| {
             said[key]
                 .as_u64()
@@ -611,19 +601,18 @@ mod gstreamer {
             "{said}"
         );
         for stage in ["gstreamer", "camera", "put", "take", "pixels"] {
-            assert!(
-                said["cpu_ms"][stage].as_f64().is_some_and(|ms| ms >= 0.0),
-                "{stage} in {said}"
-            );
+            let ms = said["cpu_ms"][stage].as_f64().expect("a number");
+            // A frame of 64 x 48 pixels costs something, and far less than a second.
+            assert!(ms > 0.0 && ms < 1000.0, "{stage} in {said}");
         }
-        let wrong = Command::new(env!("CARGO_BIN_EXE_winspect"))
+        let wrong = winspect()
             .args(["bench", "cameras", "--format", "NV99"])
             .output();
         assert_eq!(wrong.expect("runs").status.code(), Some(64));
     }
 
     #[test]
-    fn a_file_that_is_no_video_is_told_once_and_not_tried_again() {
+    fn a_file_that_is_no_video_is_told_once() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("video.mkv");
         std::fs::write(&file, "no video").expect("written");
@@ -637,9 +626,9 @@ mod gstreamer {
     }
 
     #[test]
-    fn a_pipeline_that_cannot_work_ends_the_run_with_78_and_words_to_act_on() {
+    fn a_pipeline_that_cannot_work_is_refused_with_advice() {
         let (folder, _model) = imported("dinov2-tiny");
-        let broker = crate::broker::Broker::start(crate::broker::free_port());
+        let broker = Broker::anywhere();
         let cases = [
             (
                 "videotestsrc ! nosuchelement",
@@ -663,16 +652,8 @@ mod gstreamer {
         ];
         for (launch, words) in cases {
             own_pipeline(folder.path(), true, launch);
-            line::write_line(folder.path(), broker.port, "kind = \"own.toml\"");
-            let output = line::start(folder.path()).wait_with_output().expect("ends");
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(78), "{launch}: {errors}");
-            for part in words {
-                assert!(
-                    errors.contains(part),
-                    "{launch}: {part:?} is not in {errors}"
-                );
-            }
+            write_line(folder.path(), broker.port, "kind = \"own.toml\"");
+            assert_refused(folder.path(), 78, &words);
         }
     }
 }
@@ -680,7 +661,7 @@ mod gstreamer {
 #[cfg(feature = "conveyor")]
 mod rtsp {
     use super::*;
-    use crate::broker::free_port;
+    use crate::harness::broker::free_port;
     use jiff::Timestamp;
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;
@@ -866,7 +847,7 @@ mod rtsp {
     }
 
     #[test]
-    fn a_server_that_is_killed_and_comes_back_is_told_once_each() {
+    fn a_server_that_comes_back_is_told_once() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let mut server = Some(Conveyor::start(folder.path(), port));

@@ -1,12 +1,14 @@
 //! `winspect doctor` on machines with no GPU, with the stand-in of one, and with broken libraries.
 
-use crate::support::imported;
-use std::path::{Path, PathBuf};
+use crate::harness::golden::imported;
+use crate::harness::program::winspect;
+use crate::harness::{assert_said, skip, stand_in};
+use std::path::Path;
 use std::process::Command;
 
 /// Exit code, standard output, standard error.
 fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command
         .arg("doctor")
         .args(arguments)
@@ -17,30 +19,13 @@ fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, Str
     (output.status.code(), out, err)
 }
 
-#[track_caller]
-fn assert_said(said: &str, words: &[&str]) {
-    words
-        .iter()
-        .for_each(|word| assert!(said.contains(word), "{word:?} is not in\n{said}"));
-}
-
 /// A machine with a GPU tells of other things.
 fn has_gpu() -> bool {
     let has = Path::new("/dev/nvidiactl").exists() || Path::new("/dev/nvhost-gpu").exists();
     if has {
-        eprintln!("skipped: there is a GPU in this machine");
+        skip("there is a GPU in this machine");
     }
     has
-}
-
-/// The stand-ins' folder, when this process runs on them.
-fn stand_ins() -> Option<PathBuf> {
-    let paths = std::env::var_os("LD_LIBRARY_PATH")?;
-    let found = std::env::split_paths(&paths).find(|folder| folder.ends_with("stand-ins"));
-    if found.is_none() {
-        eprintln!("skipped: no stand-ins; run it under tools/gpu/with-stand-ins");
-    }
-    found
 }
 
 /// A folder with a file of this text as the driver.
@@ -53,7 +38,7 @@ fn driver_of(text: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_machine_without_a_gpu_judges_on_its_cpu_and_misses_nothing() {
+fn without_a_gpu_the_cpu_judges_and_nothing_is_missed() {
     if has_gpu() {
         return;
     }
@@ -102,7 +87,7 @@ fn a_program_reads_the_same_as_json() {
 }
 
 #[test]
-fn a_driver_that_is_no_library_is_told_and_nothing_crashes() {
+fn a_driver_that_is_no_library_is_told() {
     if has_gpu() {
         return;
     }
@@ -179,7 +164,7 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
 }
 
 #[test]
-fn what_a_tensorrt_lacks_or_a_service_refuses_of_it_is_told() {
+fn what_a_tensorrt_lacks_is_told() {
     if has_gpu() {
         return;
     }
@@ -225,7 +210,7 @@ fn what_a_tensorrt_lacks_or_a_service_refuses_of_it_is_told() {
 }
 
 #[test]
-fn without_anything_that_judges_it_ends_with_69_and_says_what_mends_it() {
+fn without_anything_that_judges_it_says_what_mends_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("winspect");
     std::fs::copy(env!("CARGO_BIN_EXE_winspect"), &program).expect("a copy far from engines/lib");
@@ -250,7 +235,9 @@ fn without_anything_that_judges_it_ends_with_69_and_says_what_mends_it() {
 
 #[test]
 fn the_stand_in_is_told_from_a_gpu() {
-    let Some(_) = stand_ins() else { return };
+    if stand_in().is_none() {
+        return;
+    }
     let (code, out, err) = doctor(&[], &[]);
     assert_eq!(code, Some(0), "{out}{err}");
     let words = [
@@ -263,8 +250,10 @@ fn the_stand_in_is_told_from_a_gpu() {
 }
 
 #[test]
-fn drivers_without_a_device_with_a_lost_one_or_that_end_the_process_are_told() {
-    let Some(_) = stand_ins() else { return };
+fn drivers_that_fail_are_told() {
+    if stand_in().is_none() {
+        return;
+    }
     let cases = [
         (
             ("WINSPECT_STAND_IN_DEVICES", "0"),
@@ -291,7 +280,7 @@ fn drivers_without_a_device_with_a_lost_one_or_that_end_the_process_are_told() {
 }
 
 #[test]
-fn a_model_folders_plans_are_told_and_a_folder_that_is_none_is_refused() {
+fn plans_of_a_model_folder_are_told() {
     if has_gpu() {
         return;
     }

@@ -1,25 +1,23 @@
 //! `winspect engine` and the binding to TensorRT where there is none, a foreign one, or one that fails. Libraries are
 //! made by the C compiler; whether real ones build every graph is `tools/gpu/plan-check`.
 
-use crate::support::imported;
+use crate::harness::device;
+use crate::harness::golden::imported;
+use crate::harness::program::{self, errors};
 use std::path::Path;
 use std::process::{Command, Output};
 use winspect::engine::EncodePlan;
 use winspect::engine::cuda::kernels::nvrtc::Nvrtc;
 use winspect::engine::network::Precision;
-use winspect::engine::tensorrt::{Library, Order, Plans, Target};
+use winspect::engine::tensorrt::{BuildOrder, Library, PlanTarget, Plans};
 
 fn winspect(words: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
+    let output = program::winspect()
         .args(words)
         .output()
         .expect("the binary was built");
     assert!(!errors(&output).contains("panicked"), "{}", errors(&output));
     output
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn text(path: &Path) -> &str {
@@ -40,7 +38,7 @@ fn library(file: &Path, code: &str) {
 }
 
 #[test]
-fn a_machine_without_tensorrt_is_told_where_it_was_looked_for_and_how_to_get_it() {
+fn without_tensorrt_it_is_told_how_to_get_it() {
     let (guard, model) = imported("dinov2-tiny");
     let folder = text(guard.path());
     let output = winspect(&[
@@ -69,7 +67,7 @@ fn a_machine_without_tensorrt_is_told_where_it_was_looked_for_and_how_to_get_it(
 }
 
 #[test]
-fn a_tensorrt_whose_tables_are_unknown_is_refused_by_its_number() {
+fn an_unknown_tensorrt_is_refused_by_its_number() {
     let (guard, model) = imported("dinov2-tiny");
     let cases = [
         ("libnvinfer.so.10", 8601, "TensorRT 8.6.1 is unknown here"),
@@ -166,11 +164,11 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
         );
         library(&folder.join(format!("libnvinfer.so.{major}")), &code);
         let tensorrt = Library::load(Some(&folder)).expect("a known version");
-        let target = Target::Device {
+        let target = PlanTarget::Device {
             sm: 87,
             gpu: "Orin".to_owned(),
         };
-        let order = Order {
+        let order = BuildOrder {
             model: &model,
             plan: &plan,
             precision: Precision::Fp16,
@@ -206,7 +204,7 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
 }
 
 #[test]
-fn only_tensorrt_rtx_builds_for_a_gpu_that_is_not_there() {
+fn only_tensorrt_rtx_builds_for_an_absent_gpu() {
     let (guard, model) = imported("dinov2-tiny");
     library(
         &guard.path().join("libnvinfer.so.10"),
@@ -230,15 +228,8 @@ fn only_tensorrt_rtx_builds_for_a_gpu_that_is_not_there() {
 }
 
 #[test]
-fn what_a_plan_is_compared_with_is_opened_before_it_is_built() {
-    let Ok(device) = winspect::engine::cuda::device::Device::open() else {
-        assert!(
-            std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-            "a GPU or tools/gpu/with-stand-ins is required"
-        );
-        eprintln!("skipped: there is neither a GPU nor its stand-in");
-        return;
-    };
+fn the_judge_of_a_plan_is_opened_before_building() {
+    let Some(device) = device() else { return };
     let (guard, model) = imported("dinov2-tiny");
     library(
         &guard.path().join("libnvinfer.so.10"),
@@ -306,7 +297,7 @@ fn the_first_nvrtc_that_knows_the_gpu_compiles_for_it() {
 }
 
 #[test]
-fn plans_are_listed_and_one_that_cannot_be_read_is_named() {
+fn a_plan_that_cannot_be_read_is_named() {
     let (_guard, model) = imported("dinov2-tiny");
     let output = winspect(&["engine", "list", text(&model.path)]);
     assert!(
@@ -325,7 +316,7 @@ fn plans_are_listed_and_one_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn one_process_at_a_time_builds_and_compares_the_plans_of_a_model() {
+fn one_process_at_a_time_builds_plans_of_a_model() {
     let (_guard, model) = imported("dinov2-tiny");
     let plans = Plans::of(&model);
     let alone = plans.alone().expect("the folder can be written");

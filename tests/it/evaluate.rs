@@ -1,9 +1,10 @@
 //! Measures against scikit-learn's and anomalib's, and `winspect eval` as a user runs it.
 
-use crate::support::{golden, imported};
+use crate::harness::golden::{golden, imported};
+use crate::harness::program::{errors, winspect};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use winspect::data::map::Map;
 use winspect::evaluate::ranking::{Ranking, Scores};
 use winspect::evaluate::regions::Regions;
@@ -152,7 +153,7 @@ fn dataset(folder: &Path) {
 
 #[track_caller]
 fn eval(model: &Path, dataset: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command
         .arg("eval")
         .arg(dataset)
@@ -163,10 +164,6 @@ fn eval(model: &Path, dataset: &Path, arguments: &[&str]) -> Output {
     let output = command.output().expect("the binary was built");
     assert!(!errors(&output).contains("panicked"), "{}", errors(&output));
     output
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[track_caller]
@@ -184,7 +181,7 @@ fn lines(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
+fn eval_measures_each_number_of_references() {
     let (guard, model) = imported("dinov2-tiny");
     dataset(guard.path());
     let file = guard.path().join("out.json");
@@ -242,7 +239,7 @@ fn eval_measures_each_number_of_references_and_the_file_says_the_same() {
 }
 
 #[test]
-fn eval_judges_by_words_alone_and_without_masks_has_no_measures_of_pixels() {
+fn eval_without_masks_has_no_measures_of_pixels() {
     let (guard, model) = imported("open-clip-tiny");
     dataset(guard.path());
     std::fs::remove_dir_all(guard.path().join("ground_truth")).expect("removed");
@@ -306,7 +303,7 @@ fn asking_for_zero_shot_beside_few_changes_neither() {
 }
 
 #[test]
-fn what_eval_cannot_do_is_refused_in_words_with_its_exit_code() {
+fn what_eval_cannot_do_is_refused_in_words() {
     let (guard, model) = imported("dinov2-tiny");
     dataset(guard.path());
     let none = guard.path().join("none");

@@ -1,7 +1,8 @@
 //! `winspect model fetch` against a small web server that can be as bad as real ones: it cuts, forgets ranges, lies.
 
-use crate::broker::free_port;
-use crate::support::golden;
+use crate::harness::broker::free_port;
+use crate::harness::golden::golden;
+use crate::harness::program::winspect;
 use crate::tls::Authority;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -204,7 +205,7 @@ impl Place {
 
     /// Fetches `name` into `model`: the exit code, and all that was said.
     fn fetch(&self, port: u16, more: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = winspect();
         command
             .args(["model", "fetch", "tiny"])
             .arg(self.path("model"));
@@ -284,7 +285,7 @@ fn a_model_is_fetched_checked_imported_and_cleared_up() {
 }
 
 #[test]
-fn a_download_cut_at_99_percent_goes_on_with_the_rest() {
+fn a_cut_download_goes_on_with_the_rest() {
     let place = Place::new(None);
     let cut = golden_size() * 99 / 100;
     // The hub's way: the place that sends the bytes is another, and the range has to reach it.
@@ -326,7 +327,7 @@ fn a_download_cut_at_99_percent_goes_on_with_the_rest() {
 }
 
 #[test]
-fn a_download_begins_again_where_going_on_would_mix_two_files() {
+fn a_download_that_would_mix_two_files_begins_again() {
     let cut = Some(golden_size() / 2);
     let resumed = Some(format!("bytes={}-", golden_size() / 2));
     // how the server is the first and the second time, and the ranges that it is asked for the second time
@@ -393,7 +394,7 @@ fn bytes_with_another_checksum_are_put_aside() {
 }
 
 #[test]
-fn a_file_that_has_changed_since_the_first_fetch_is_told() {
+fn a_file_changed_since_the_first_fetch_is_told() {
     let place = Place::new(None);
     let server = Server::start(GOOD);
     assert_eq!(place.fetch(server.port, &[]).0, Some(0));
@@ -449,7 +450,7 @@ fn what_is_not_there_is_told_with_the_way_out() {
 
     let (code, said) = place.fetch(server.port, &["--base-url", "http://hub.invalid/x"]);
     assert_eq!(code, Some(64), "given twice: {said}");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+    let mut command = winspect();
     command
         .args([
             "model",
@@ -473,7 +474,7 @@ fn what_is_not_there_is_told_with_the_way_out() {
 }
 
 #[test]
-fn a_server_is_believed_when_this_machine_s_cas_vouch_for_it() {
+fn the_cas_of_this_machine_vouch_for_a_server() {
     let place = Place::new(None);
     let folder = place.0.path();
     Authority::new(folder, "ca").sign("server", "localhost", 2100);
@@ -491,7 +492,7 @@ fn a_server_is_believed_when_this_machine_s_cas_vouch_for_it() {
         .expect("they fit");
     let server = Server::with(GOOD, Some(Arc::new(tls)));
     let fetch = |ca: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = winspect();
         command
             .args(["model", "fetch", "tiny"])
             .arg(place.path("model"))
@@ -535,7 +536,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_fetched() {
     let place = Place::new(None);
     let server = Server::start(GOOD);
     let fetch = |name: &str, folder: &Path, more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
+        let mut command = winspect();
         run(command
             .args(["model", "fetch", name])
             .arg(folder)

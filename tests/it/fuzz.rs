@@ -3,7 +3,7 @@
 //!
 //! A few seconds a target here; `tools/test --long SECONDS` gives each as long as you like. A failure names its seed.
 
-use crate::support::golden;
+use crate::harness::golden::golden;
 use ndarray::Array3;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -297,7 +297,7 @@ fn graphs_are_opened_or_refused() {
 
 fn open_mutated_graphs(folder: &Path) {
     let (runtime, model) = (
-        crate::support::runtime(),
+        crate::harness::golden::runtime(),
         ModelFolder::open(folder).expect("just imported"),
     );
     let (side, blocks) = (model.spec.side, model.spec.blocks);

@@ -2,93 +2,56 @@
 //!
 //! The line runs without CAP_NET_RAW: with it (as root) aravis listens on a packet socket, which hears nothing on loopback.
 
-use crate::broker::{Broker, Listener, free_port};
-use crate::line::write_line;
-use crate::support::imported;
+use crate::harness::broker::Broker;
+use crate::harness::golden::imported;
+use crate::harness::line::write_line;
+use crate::harness::plc::Listener;
+use crate::harness::program::Running;
+use crate::harness::wait_until;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn fake_camera(serial: &str) -> Killed {
-    let mut command = Command::new("arv-fake-gv-camera-0.8");
-    command
-        .args(["-i", "127.0.0.1", "-s", serial])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let camera = Killed(
-        command
-            .spawn()
-            .expect("aravis-tools is installed by tools/setup"),
-    );
-    let listens = || {
-        std::fs::read_to_string("/proc/net/udp").is_ok_and(|sockets| sockets.contains(DISCOVERY))
-    };
-    let started = Instant::now();
-    while !listens() {
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "the fake camera does not listen"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    camera
-}
+use std::process::Command;
+use std::time::Duration;
 
 /// Port 3956, as `/proc/net/udp` writes it.
 const DISCOVERY: &str = ":0F74";
+/// Time after which a camera belongs to no program any more, counted from the program's end.
+const HEARTBEAT: Duration = Duration::from_secs(4);
 
-/// Ends in order, so that the camera belongs to nobody again; one that is killed keeps it until its heartbeat is missed.
-fn end(mut line: Killed) {
-    let asked = Command::new("kill")
-        .args(["-TERM", &line.0.id().to_string()])
-        .status();
-    assert!(asked.expect("kill is everywhere").success());
-    line.0.wait().expect("ends");
+fn fake_camera(serial: &str) -> Running {
+    let mut command = Command::new("arv-fake-gv-camera-0.8");
+    let camera = Running::start(command.args(["-i", "127.0.0.1", "-s", serial]));
+    let limit = Duration::from_secs(20);
+    wait_until("the fake camera listens", limit, || {
+        std::fs::read_to_string("/proc/net/udp").is_ok_and(|sockets| sockets.contains(DISCOVERY))
+    });
+    camera
 }
 
-fn start(folder: &Path) -> Killed {
-    Killed(
-        winspect("run", folder)
-            .spawn()
-            .expect("util-linux is everywhere"),
-    )
+/// The line of a folder. It is stopped in order, so that the camera belongs to nobody again; one
+/// that is killed keeps it until its heartbeat is missed.
+fn start(folder: &Path) -> Running {
+    Running::start(&mut winspect("run", folder))
 }
 
 /// What `winspect check` says.
 fn checked(folder: &Path) -> String {
-    let output = winspect("check", folder)
-        .stdout(Stdio::piped())
-        .output()
-        .expect("util-linux is everywhere");
+    let output = Running::start(&mut winspect("check", folder)).end();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn winspect(word: &str, folder: &Path) -> Command {
-    let winspect = env!("CARGO_BIN_EXE_winspect");
-    let user = Command::new("id")
-        .arg("-u")
-        .output()
-        .expect("id is everywhere");
-    let mut command = match user.stdout.as_slice() {
-        b"0\n" => Command::new("setpriv"),
-        _ => Command::new("env"), // it has no such capability
-    };
-    if command.get_program() == "setpriv" {
+    let user = Command::new("id").arg("-u").output();
+    let is_root = user.expect("id is everywhere").stdout == b"0\n";
+    let mut command = if is_root {
+        let mut command = Command::new("setpriv");
         command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
-    }
+        command
+    } else {
+        Command::new("env") // it has no such capability
+    };
     command
-        .args([winspect, word])
-        .arg(folder.join("line.toml"))
-        .stdout(Stdio::null());
+        .args([env!("CARGO_BIN_EXE_winspect"), word])
+        .arg(folder.join("line.toml"));
     command
 }
 
@@ -104,9 +67,9 @@ fn states(lines: &[String]) -> Vec<String> {
 
 /// One test: two fake cameras on one address would fight for the discovery port.
 #[test]
-fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it_is_gone() {
+fn a_gige_camera_is_judged_idle_or_gone() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Broker::start(free_port());
+    let broker = Broker::anywhere();
     let camera = fake_camera("GV07");
     let free = "kind = \"genicam\"\ncamera = \"Aravis-Fake-GV07\"\nfeatures = \"\"";
 
@@ -120,14 +83,14 @@ fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it
             is_told,
             "{features}: {said}"
         );
-        std::thread::sleep(Duration::from_secs(4)); // the camera's heartbeat, as below
+        std::thread::sleep(HEARTBEAT);
     }
 
     let listener = Listener::start(broker.port, "plant/box/#");
     write_line(folder.path(), broker.port, free);
     let line = start(folder.path());
     listener.wait_for("box/result", 3);
-    end(line);
+    line.stop();
     drop(listener);
 
     // aravissrc gives up every 2 s without a frame; nobody may hear of it.
@@ -144,6 +107,7 @@ fn a_gige_camera_is_judged_is_idle_while_nothing_triggers_it_and_is_told_when_it
     let line = start(folder.path());
     // The first is what the line before left.
     assert_eq!(states(&listener.wait_for("status", 2))[1], "idle");
+    // Five times the time after which aravissrc gives up: nothing may be told meanwhile.
     std::thread::sleep(Duration::from_secs(10));
     let unplugged = jiff::Timestamp::now();
     drop(camera);

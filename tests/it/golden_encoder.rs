@@ -1,6 +1,6 @@
 //! Encoder tensors against those of open_clip and transformers.
 
-use crate::support::{Golden, assert_close, difference, imported, runtime};
+use crate::harness::golden::{Golden, assert_close, difference, imported, runtime};
 use ndarray::{Array1, Array3, Ix3, s};
 use winspect::engine::onnx::{OnnxEncoder, OnnxTextEncoder};
 use winspect::engine::{EncodePlan, Encoder, Features, PatchLayer, TextEncoder};

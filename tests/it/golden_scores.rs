@@ -1,6 +1,6 @@
 //! Scores and maps of every preset against the golden ones: from golden features, and from the pictures.
 
-use crate::support::{Golden, assert_close, golden, imported, runtime};
+use crate::harness::golden::{Golden, assert_close, golden, imported, runtime};
 use ndarray::{Array2, Ix2, arr1};
 use winspect::data::map::Map;
 use winspect::data::picture::{Area, Picture};
@@ -258,7 +258,7 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
 }
 
 #[test]
-fn the_engine_finds_the_nearest_row_of_each_reference_however_many_there_are() {
+fn the_engine_finds_the_nearest_row_of_each_reference() {
     let mut nearest = OnnxNearest::open(&runtime()).expect("one product");
     let value = |i: usize, j: usize| ((i * 31 + j * 17) % 23) as f32 / 23.0 - 0.5;
     let queries = Array2::from_shape_fn((700, 3), |(i, j)| value(i, j));
@@ -311,7 +311,7 @@ fn masked(model: &ModelFolder, mask: Vec<Vec<(f64, f64)>>, references: &[Picture
 }
 
 #[test]
-fn outside_a_mask_nothing_counts_and_windows_that_lie_there_are_not_computed() {
+fn windows_outside_a_mask_are_not_computed() {
     let (_guard, model) = imported("dinov2-tiny");
     let references = [
         picture("open-clip-tiny", "good_a"),

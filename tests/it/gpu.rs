@@ -1,14 +1,17 @@
-//! The NVIDIA path: on a GPU where there is one, and everywhere through `tools/gpu/with-stand-ins`. Without either a test says
-//! that it was skipped; `WINSPECT_REQUIRE_GPU=1` makes that a failure.
+//! The NVIDIA path: on a GPU where there is one, and everywhere through `tools/gpu/with-stand-ins`. Without either a test is
+//! skipped, or fails where `WINSPECT_REQUIRE` names `gpu`.
 
-use crate::broker::{Broker, Listener, free_port};
+use crate::harness::broker::Broker;
+use crate::harness::golden::{golden, imported};
+use crate::harness::line::{self, LineConfig};
+use crate::harness::plc::Listener;
+use crate::harness::program::{Running, errors, winspect};
+use crate::harness::{device, json, require, stand_in};
 use crate::inspect::{self, Engine};
-use crate::line;
-use crate::support::{self, golden, imported};
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
+use std::process::Output;
 use winspect::data::picture::{Area, Picture};
-use winspect::engine::cuda::device::Device;
 use winspect::engine::nearest::Nearest;
 use winspect::engine::network::Precision;
 use winspect::engine::select::{Backend, Engines};
@@ -28,24 +31,9 @@ const FP16: Engine = Engine {
     tolerances: [1e-1, 1e-2],
 };
 
-/// Whether there is something to test.
-fn device() -> Option<Device> {
-    match Device::open() {
-        Ok(device) => Some(device),
-        Err(why) => {
-            assert!(
-                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-                "a GPU is required: {why}"
-            );
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
-}
-
 #[test]
-fn the_golden_tensors_scores_and_maps_come_from_the_device_too() {
-    if device().is_none() {
+fn the_device_gives_the_golden_tensors_scores_and_maps() {
+    if !require("gpu") {
         return;
     }
     for engine in [&FP32, &FP16] {
@@ -107,8 +95,8 @@ fn assert_alike(what: &str, gpu: &[RegionScore], cpu: &[RegionScore]) {
 }
 
 #[test]
-fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the_cpu() {
-    if device().is_none() {
+fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
+    if !require("gpu") {
         return;
     }
     let (_guard, model) = imported("dinov2-tiny");
@@ -189,8 +177,8 @@ fn regions_masks_and_tiles_of_pictures_that_waited_together_are_judged_as_on_the
 }
 
 #[test]
-fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
-    if device().is_none() {
+fn a_network_that_is_off_does_not_pass() {
+    if !require("gpu") {
         return;
     }
     let (_guard, model) = imported("dinov2-tiny");
@@ -243,11 +231,11 @@ fn a_network_that_is_off_does_not_pass_for_one_that_agrees() {
 
 #[test]
 fn kernels_are_measured_without_a_network_and_say_so() {
-    if device().is_none() {
+    if !require("gpu") {
         return;
     }
     let (_guard, model) = imported("open-clip-tiny");
-    let mut command = support::winspect();
+    let mut command = winspect();
     command.arg("bench").arg("--model").arg(&model.path).args([
         "--backend",
         "tensorrt",
@@ -316,7 +304,7 @@ impl Nearest for Spoiled {
 }
 
 /// A line on the device whose camera is a folder of `count` pictures of one size.
-fn write_gpu_line(folder: &Path, port: u16, count: usize) {
+fn gpu_line(folder: &Path, port: u16, count: usize) -> LineConfig {
     let pictures = folder.join(format!("pictures{count}"));
     std::fs::create_dir_all(&pictures).expect("made");
     for i in 0..count {
@@ -326,39 +314,35 @@ fn write_gpu_line(folder: &Path, port: u16, count: usize) {
         )
         .expect("copied");
     }
-    line::write_line(
-        folder,
-        port,
-        &format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0"),
-    );
-    let file = folder.join("line.toml");
-    let text = std::fs::read_to_string(&file).expect("just written");
-    std::fs::write(file, format!("backend = \"tensorrt\"\n{text}")).expect("written");
+    let camera = format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0");
+    LineConfig::new(port, &camera).head("backend = \"tensorrt\"")
+}
+
+/// Runs the line of a folder to its end, with these variables.
+fn run(folder: &Path, variables: &[(&str, &str)]) -> Output {
+    let mut command = line::command(folder);
+    command.envs(variables.iter().copied());
+    Running::start(&mut command).end()
 }
 
 #[test]
 fn a_frame_costs_one_launch_and_one_wait() {
-    if !device().is_some_and(|device| device.is_stand_in) {
-        return eprintln!("skipped: only the stand-in counts its calls");
+    if stand_in().is_none() {
+        return;
     }
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Broker::start(free_port());
+    let broker = Broker::anywhere();
     let calls = |count: usize, recipe: &str| {
-        write_gpu_line(folder.path(), broker.port, count);
-        rewrite_line(folder.path(), "heatmaps = \"all\"", "heatmaps = \"none\""); // painting has calls of its own
-        rewrite_line(
-            folder.path(),
-            "input_px = 70",
-            &format!("input_px = 70\n{recipe}"),
-        );
+        gpu_line(folder.path(), broker.port, count)
+            .mqtt("heatmaps = \"none\"") // painting has calls of its own
+            .recipe(recipe)
+            .write(folder.path());
         let file = folder.path().join("calls.json");
-        let output = line::command(folder.path())
-            .env("WINSPECT_STAND_IN_COUNT", &file)
-            .output()
-            .expect("ends");
+        let counting = ("WINSPECT_STAND_IN_COUNT", file.to_str().expect("UTF-8"));
+        let output = run(folder.path(), &[counting]);
         assert_eq!(line::summary(&output)["cameras"]["top"]["judged"], count);
         let text = std::fs::read_to_string(file).expect("written at exit");
-        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone()
+        json(&text)["calls"].take()
     };
     // Five looks are two launches, by graphs that stay, whose tables say each time which looks they are at.
     let tiles = "crop = [0, 0, 48, 38]\ntile_px = 32";
@@ -385,21 +369,18 @@ fn a_frame_costs_one_launch_and_one_wait() {
 }
 
 #[test]
-fn a_frame_that_the_gpu_fails_on_is_undecided_and_a_gpu_that_is_lost_ends_the_line() {
-    if !device().is_some_and(|device| device.is_stand_in) {
-        return eprintln!("skipped: only the stand-in fails on demand");
+fn a_frame_that_fails_is_undecided_a_lost_gpu_fatal() {
+    if stand_in().is_none() {
+        return;
     }
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Broker::start(free_port());
-    write_gpu_line(folder.path(), broker.port, 6);
+    let broker = Broker::anywhere();
+    gpu_line(folder.path(), broker.port, 6).write(folder.path());
     // Out of memory once, and an illegal address, which a context does not get over. A reference is judged first.
     for (fault, judged, code) in [("cuGraphLaunch:4=2", 5, 0), ("cuGraphLaunch:4=700", 2, 70)] {
         let listener = Listener::start(broker.port, "plant/box/result");
-        let output = line::command(folder.path())
-            .env("WINSPECT_STAND_IN_FAIL", fault)
-            .output()
-            .expect("ends");
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let output = run(folder.path(), &[("WINSPECT_STAND_IN_FAIL", fault)]);
+        let errors = errors(&output);
         assert_eq!(output.status.code(), Some(code), "{fault}: {errors}");
         assert!(errors.contains("the GPU"), "{fault}: {errors}");
         let results = listener.wait_for("result", if code == 0 { 6 } else { 5 });
@@ -429,13 +410,13 @@ fn a_frame_that_the_gpu_fails_on_is_undecided_and_a_gpu_that_is_lost_ends_the_li
 }
 
 #[test]
-fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
-    if !device().is_some_and(|device| device.is_stand_in) {
-        return eprintln!("skipped: only the stand-in fails on demand");
+fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
+    if stand_in().is_none() {
+        return;
     }
     let (guard, model) = imported("dinov2-tiny");
     let judge = |variables: &[(&str, &str)]| {
-        let mut command = support::winspect();
+        let mut command = winspect();
         command
             .arg("inspect")
             .arg("--model")
@@ -527,14 +508,6 @@ fn whatever_call_fails_and_when_no_score_is_invented_and_nothing_crashes() {
     }
 }
 
-/// Replaces words of the line that [`write_gpu_line`] wrote.
-fn rewrite_line(folder: &Path, old: &str, new: &str) {
-    let file = folder.join("line.toml");
-    let text = std::fs::read_to_string(&file).expect("just written");
-    assert!(text.contains(old), "{text}");
-    std::fs::write(file, text.replace(old, new)).expect("written");
-}
-
 /// The pictures in a folder of overlays, by their names' order.
 fn overlays(folder: &Path) -> Vec<Picture> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -557,26 +530,19 @@ fn painted_by(
 ) -> (String, Vec<Picture>) {
     let painted = folder.join("overlays");
     let _ = std::fs::remove_dir_all(&painted);
-    write_gpu_line(folder, port, 2);
-    rewrite_line(
-        folder,
-        "backend = \"tensorrt\"",
-        &format!("backend = {backend:?}\nprecision = \"fp32\"\noverlays = {painted:?}"),
-    );
-    let output = line::command(folder)
-        .envs(variables.iter().copied())
-        .output()
-        .expect("ends");
+    gpu_line(folder, port, 2)
+        .head(&format!(
+            "backend = {backend:?}\nprecision = \"fp32\"\noverlays = {painted:?}"
+        ))
+        .write(folder);
+    let output = run(folder, variables);
     let summary = line::summary(&output);
     assert_eq!(
         (&summary["cameras"]["top"]["judged"], &summary["undecided"]),
         (&2.into(), &0.into()),
         "{summary}"
     );
-    (
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-        overlays(&painted),
-    )
+    (errors(&output), overlays(&painted))
 }
 
 #[track_caller]
@@ -599,10 +565,10 @@ fn assert_within_a_grey_level(what: &str, found: &[Picture], wanted: &[Picture])
 }
 
 #[test]
-fn overlays_are_painted_on_the_device_as_on_the_cpu_and_by_the_cpu_when_it_cannot() {
+fn overlays_of_the_device_are_those_of_the_cpu() {
     let Some(device) = device() else { return };
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Broker::start(free_port());
+    let broker = Broker::anywhere();
     let counts = folder.path().join("calls.json");
     let counting = [(
         "WINSPECT_STAND_IN_COUNT",

@@ -1,23 +1,29 @@
-//! The one integration-test binary: what needs files, a broker or a camera. Shared helpers live in [`support`].
+//! The one integration-test binary: what needs files, a broker or a camera. One file a subject;
+//! what all of them stand on is in [`harness`].
 
 mod architecture;
 mod bad_image;
-mod broker;
 mod camera;
+mod changeover;
 mod check;
+mod commands;
+mod control;
+mod crash;
+mod delivery;
 mod disk;
 mod doctor;
 mod engine;
 mod evaluate;
 mod fetch;
 mod fuzz;
+mod gate;
 #[cfg(feature = "gstreamer")]
 mod genicam;
 mod golden_encoder;
 mod golden_scores;
 mod gpu;
+mod harness;
 mod inspect;
-mod line;
 mod link;
 mod messages;
 mod misuse;
@@ -26,16 +32,15 @@ mod networks;
 mod notify;
 mod parts;
 mod pictures;
-mod promises;
 mod proof;
 mod recipes;
 mod recordings;
 mod renamed_keys;
-mod running;
 mod shape;
 mod small_defects;
 mod sources;
 mod stand_ins;
-mod support;
 mod tls;
+mod undecided;
 mod upgrade;
+mod whole_line;

@@ -1,11 +1,14 @@
 //! Every message as docs/mqtt.md lists it, heard by a foreign client: topic, quality of service, retained or not, and JSON
 //! with a schema.
 
-use crate::broker::{Broker, Listener, free_port};
-use crate::line::{ask_to_stop, folder_camera, start, summary, write_line};
-use crate::support::{imported, winspect};
+use crate::harness::broker::{Broker, free_port};
+use crate::harness::golden::imported;
+use crate::harness::line::{
+    LineConfig, TRIGGERED, folder_camera, run_to_its_end, summary, write_line,
+};
+use crate::harness::plc::{Listener, publish};
+use crate::harness::program::{Running, errors, winspect};
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// `topic -> (quality of service, retained)` out of the table; names in angle brackets are any name.
@@ -30,28 +33,12 @@ fn fits(listed: &str, topic: &str) -> bool {
     listed.len() == topic.len() && listed.iter().zip(&topic).all(fits)
 }
 
-fn publish(port: u16, command: &str, payload: &str, arguments: &[&str]) {
-    let (port, topic) = (port.to_string(), format!("plant/box/cmd/{command}"));
-    let mut command = Command::new("mosquitto_pub");
-    command
-        .args([
-            "-V", "5", "-p", &port, "-q", "1", "-t", &topic, "-m", payload,
-        ])
-        .args(arguments);
-    assert!(
-        command
-            .status()
-            .expect("mosquitto-clients is installed")
-            .success()
-    );
-}
-
 #[test]
-fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
+fn every_listed_message_comes_as_listed_and_no_other() {
     let listed = listed();
     assert!(listed.len() >= 16, "{listed:?}");
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Broker::start(free_port());
+    let broker = Broker::anywhere();
     let port = broker.port;
     // Topic twice: the first is what `wait_for` takes away.
     let format = "%t %t %q %r %E|%D %p";
@@ -68,26 +55,17 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
             format,
         ],
     );
-    let camera = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"";
     // What a run without a broker leaves is late.
     write_line(folder.path(), free_port(), &folder_camera());
-    let left = start(folder.path()).wait_with_output().expect("ends");
-    assert_eq!(summary(&left)["undelivered"], 4, "{left:?}");
-    write_line(
-        folder.path(),
-        port,
-        &format!("{camera}\ndeadline_ms = 3000\nreject_after_ms = 3000"),
-    );
-    let file = folder.path().join("line.toml");
-    let line = std::fs::read_to_string(&file).expect("written");
-    std::fs::write(&file, line.replace("[mqtt]", "[mqtt]\ntimed_reject = true")).expect("written");
+    let left = run_to_its_end(folder.path());
+    assert_eq!(left["undelivered"], 4, "{left}");
+    let camera = TRIGGERED.replace("5000", "3000\nreject_after_ms = 3000");
+    let file = LineConfig::new(port, &camera)
+        .mqtt("timed_reject = true")
+        .write(folder.path());
     let checked = winspect().arg("check").arg(&file).output().expect("ends");
-    assert!(
-        checked.status.success(),
-        "{}",
-        String::from_utf8_lossy(&checked.stderr)
-    );
-    let line = start(folder.path());
+    assert!(checked.status.success(), "{}", errors(&checked));
+    let line = Running::line(folder.path());
     let answers = [
         "-D",
         "publish",
@@ -99,8 +77,13 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
         "order-7",
     ];
 
-    let (mut seen, mut others, mut lives) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let (mut online, mut asked, mut stopping, mut stopped) = (false, false, false, false);
+    let mut seen = BTreeSet::new();
+    let mut others = BTreeSet::new();
+    let mut lives = BTreeSet::new();
+    let mut online = false;
+    let mut asked = false;
+    let mut stopping = false;
+    let mut stopped = false;
     let end = Instant::now() + Duration::from_secs(60);
     while !stopped {
         let missing: Vec<&String> = listed
@@ -112,21 +95,26 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
             asked = true;
             publish(
                 port,
-                "set_threshold",
+                "cmd/set_threshold",
                 r#"{"id":"limit","value":0.000001}"#,
                 &[],
             );
             publish(
                 port,
-                "trigger",
+                "cmd/trigger",
                 r#"{"id":"a","camera":"top","part_id":"A"}"#,
                 &[],
             );
-            publish(port, "snapshot", r#"{"id":"c","camera":"top"}"#, &answers);
+            publish(
+                port,
+                "cmd/snapshot",
+                r#"{"id":"c","camera":"top"}"#,
+                &answers,
+            );
         }
         if missing.is_empty() && !stopping {
             stopping = true;
-            ask_to_stop(&line);
+            line.ask_to_stop();
         }
         let message = listener.wait_for("", 1).remove(0);
         let Some((topic, rest)) = message.split_once(' ') else {
@@ -181,26 +169,20 @@ fn every_message_that_is_listed_comes_as_it_is_listed_and_no_other() {
     }
     assert_eq!(others, BTreeSet::new());
     assert_eq!(lives, ["online", "stopped"].map(str::to_owned).into());
-    summary(&line.wait_with_output().expect("ends"));
+    summary(&line.end());
 }
 
 #[test]
-fn a_picture_that_is_larger_than_the_broker_takes_is_left_out_and_told_once() {
+fn a_picture_larger_than_the_broker_takes_is_told_once() {
     let (folder, _model) = imported("dinov2-tiny");
-    let (port, own) = (free_port(), folder.path().join("mosquitto.conf"));
-    let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 3000\n");
-    std::fs::write(&own, text).expect("written");
-    let broker = Broker::with(port, &["-c", own.to_str().expect("UTF-8")]);
-    let listener = Listener::start(broker.port, "plant/box/#");
+    let broker = Broker::configured(folder.path(), free_port(), "max_packet_size 3000\n");
+    let listener = Listener::station(broker.port);
     write_line(folder.path(), broker.port, &folder_camera());
-    let output = start(folder.path()).wait_with_output().expect("ends");
+    let output = Running::line(folder.path()).end();
     let summary = summary(&output);
-    assert_eq!(
-        (&summary["acknowledged"], &summary["given_up"]),
-        (&4.into(), &0.into()),
-        "{summary}"
-    );
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(summary["acknowledged"], 4, "{summary}");
+    assert_eq!(summary["given_up"], 0, "{summary}");
+    let told = errors(&output);
     assert_eq!(
         told.matches("the broker takes packets of at most 3000 bytes")
             .count(),
@@ -208,7 +190,8 @@ fn a_picture_that_is_larger_than_the_broker_takes_is_left_out_and_told_once() {
         "{told}"
     );
     assert!(!told.contains("away"), "{told}");
-    let (mut topics, until) = (vec![], Instant::now() + Duration::from_secs(60));
+    let mut topics = vec![];
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let (topic, payload) = listener.any(until);
         if payload == "stopped" {
@@ -217,13 +200,7 @@ fn a_picture_that_is_larger_than_the_broker_takes_is_left_out_and_told_once() {
         topics.push(topic);
     }
     let count = |end: &str| topics.iter().filter(|topic| topic.ends_with(end)).count();
-    assert_eq!(
-        (
-            count("box/result"),
-            count("box/birth"),
-            count("heatmap/top")
-        ),
-        (4, 1, 0),
-        "{topics:?}"
-    );
+    for (end, expected) in [("box/result", 4), ("box/birth", 1), ("heatmap/top", 0)] {
+        assert_eq!(count(end), expected, "{end} in {topics:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Importing: what is wrong with a source folder is told by its key or tensor, and nothing half-made stays behind.
 
-use crate::support::golden;
+use crate::harness::golden::golden;
 use std::path::Path;
 use winspect::model::{self, ModelFolder};
 

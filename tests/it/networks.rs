@@ -1,14 +1,14 @@
 //! TensorRT's binding against C++ classes with its tables (`fake_tensorrt.cpp`): what is built, bound, refused and freed.
 
-use crate::support::imported;
+use crate::harness::golden::imported;
+use crate::harness::stand_in; // whose memory is the host's, to which the fake can write
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use winspect::engine::EncodePlan;
-use winspect::engine::cuda::device::Device;
 use winspect::engine::network::{Binding, Networks, Precision, TowerPart};
-use winspect::engine::tensorrt::{Library, Order, Plan, Plans, Target, TensorRt};
+use winspect::engine::tensorrt::{BuildOrder, BuiltPlan, Library, PlanTarget, Plans, TensorRt};
 use winspect::model::ModelFolder;
 
 /// A fake library of one series, loaded by us and by the binding.
@@ -91,7 +91,7 @@ impl Fake {
 }
 
 /// 2 looks of the golden CLIP with windows of 2 and 3; `extra` are lines of the trunk beside what the plan asks for.
-fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<Plan, String> {
+fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<BuiltPlan, String> {
     let (side, tokens, width) = shape(model);
     fake.describe(
         &format!(
@@ -105,18 +105,18 @@ fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<Plan, String> 
     build(fake, model)
 }
 
-fn build(fake: &Fake, model: &ModelFolder) -> Result<Plan, String> {
+fn build(fake: &Fake, model: &ModelFolder) -> Result<BuiltPlan, String> {
     let plan = EncodePlan {
         side: model.spec.side,
         image: false,
         patches: vec![],
         scales: vec![2, 3],
     };
-    let target = Target::Device {
+    let target = PlanTarget::Device {
         sm: 87,
         gpu: "Orin".to_owned(),
     };
-    let order = Order {
+    let order = BuildOrder {
         model,
         plan: &plan,
         precision: Precision::Fp16,
@@ -124,7 +124,7 @@ fn build(fake: &Fake, model: &ModelFolder) -> Result<Plan, String> {
         target,
     };
     let steps = Mutex::new(vec![]);
-    let told = |progress: winspect::engine::tensorrt::Progress| {
+    let told = |progress: winspect::engine::tensorrt::BuildProgress| {
         steps.lock().expect("whole").push(progress.step)
     };
     let plan = Plans::of(model)
@@ -150,7 +150,7 @@ fn shape(model: &ModelFolder) -> (usize, usize, usize) {
 }
 
 #[test]
-fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() {
+fn everything_is_freed_before_what_made_it() {
     for major in [10, 11] {
         let (_guard, model) = imported("open-clip-tiny");
         let fake = Fake::new(major);
@@ -170,28 +170,6 @@ fn a_plan_is_built_in_both_series_and_everything_is_freed_before_what_made_it() 
             format!("profile 2 {} 5 {width}", 2 * places * places),
         ] {
             assert!(windows.contains(&line), "{line}: {windows}");
-        }
-    }
-}
-
-/// A device to whose memory the fake can write.
-fn stand_in() -> Option<Device> {
-    match Device::open() {
-        Ok(device) if device.is_stand_in => Some(device),
-        Ok(device) => {
-            eprintln!(
-                "skipped: the fake TensorRT writes to the host's memory, {} has its own",
-                device.name
-            );
-            None
-        }
-        Err(why) => {
-            assert!(
-                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-                "a GPU or tools/gpu/with-stand-ins is required: {why}"
-            );
-            eprintln!("skipped: {why}");
-            None
         }
     }
 }
@@ -303,7 +281,7 @@ fn what_is_bound_must_be_what_the_plan_has() {
 }
 
 #[test]
-fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream() {
+fn all_bindings_of_a_plan_share_one_workspace() {
     let Some(device) = stand_in() else { return };
     for major in [10, 11] {
         let (_guard, model) = imported("open-clip-tiny");
@@ -357,7 +335,7 @@ fn all_that_is_bound_of_a_plan_shares_one_room_between_the_layers_on_one_stream(
 }
 
 #[test]
-fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
+fn tensorrt_rtx_keeps_what_it_compiled() {
     let Some(device) = stand_in() else { return };
     let (_guard, model) = imported("open-clip-tiny");
     let fake = Fake::rtx();
@@ -402,7 +380,7 @@ fn tensorrt_rtx_compiles_before_the_first_run_and_keeps_what_it_compiled() {
 }
 
 #[test]
-fn a_plan_whose_runs_cannot_be_captured_is_told_before_one_is_tried() {
+fn a_plan_whose_runs_cannot_be_captured_is_refused() {
     let Some(device) = stand_in() else { return };
     let (_guard, model) = imported("open-clip-tiny");
     let fake = Fake::rtx();

@@ -1,9 +1,13 @@
 //! What a recipe asks of an encoder and of its references: exactly what is compared.
 
-use crate::broker::{Broker, Listener, free_port};
-use crate::support::{golden, imported, runtime};
+use crate::harness::assert_said;
+use crate::harness::broker::Broker;
+use crate::harness::golden::{golden, imported, runtime};
+use crate::harness::line::{LineConfig, assert_refused, folder_camera};
+use crate::harness::plc::Listener;
+use crate::harness::program::{Running, errors};
 use ndarray::{Array2, ArrayView2};
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use winspect::data::map::Map;
 use winspect::data::picture::{Area, Picture};
@@ -384,7 +388,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
 }
 
 #[test]
-fn tiles_that_a_mask_leaves_out_are_not_computed_and_the_others_are_as_without_it() {
+fn tiles_outside_a_mask_are_not_computed() {
     let (_guard, model) = imported("dinov2-tiny");
     let area = common_area();
     let side = area.w.min(area.h) / 2;
@@ -577,65 +581,46 @@ fn a_model_with_words_is_not_prepared_without_them() {
 
 /// "auto" from a picture compared with itself would be 0, and every part would fail.
 #[test]
-fn a_line_whose_references_are_one_picture_decides_nothing_and_says_so() {
+fn a_line_whose_references_are_one_picture_decides_nothing() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Broker::start(free_port());
+    let broker = Broker::anywhere();
     let listener = Listener::start(broker.port, "plant/box/result");
-    let pictures = golden("open-clip-tiny");
-    let copy = folder.path().join("copy.png");
-    std::fs::copy(pictures.join("good_a.png"), &copy).expect("copied");
-    let text = format!(
-        "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
-         [recipe]\nname = \"nut\"\ninput_px = 70\nreferences = [{:?}, \"copy.png\"]\nthreshold = \"auto\"\n\
-         [[camera]]\nname = \"top\"\nkind = \"folder\"\nlocation = {pictures:?}\nfps = 0\n[mqtt]\nport = {}\n",
-        pictures.join("good_a.png"),
-        broker.port
-    );
-    let line = folder.path().join("line.toml");
-    std::fs::write(&line, text).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
-        .arg("run")
-        .arg(&line)
-        .output()
-        .expect("runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    for words in [
+    let good = golden("open-clip-tiny").join("good_a.png");
+    std::fs::copy(&good, folder.path().join("copy.png")).expect("copied");
+    LineConfig::new(broker.port, &folder_camera())
+        .recipe(&format!("references = [{good:?}, \"copy.png\"]"))
+        .write(folder.path());
+    let output = Running::line(folder.path()).end();
+    let words = [
         "are the same picture; counted once",
         "\"auto\" needs at least 2 different references",
-    ] {
-        assert!(errors.contains(words), "{words:?} is not in {errors}");
+    ];
+    assert_said(&errors(&output), &words);
+    assert!(output.status.success(), "{}", errors(&output));
+    for _ in 0..4 {
+        let result = listener.next("result");
+        assert_eq!(result["verdict"], "undecided", "{result}");
+        assert_eq!(result["reason"], "not_ready", "{result}");
     }
-    for result in listener.wait_for("result", 4) {
-        assert!(
-            result.contains("\"undecided\"") && result.contains("\"not_ready\""),
-            "{result}"
-        );
-    }
+}
+
+/// A line with these references in its folder, which is refused with these words.
+fn assert_references_refused(folder: &Path, references: &[&str], words: &[&str]) {
+    LineConfig::new(1, "kind = \"test\"")
+        .recipe(&format!("references = {references:?}"))
+        .write(folder);
+    assert_refused(folder, 65, words);
 }
 
 #[test]
 fn a_line_names_all_its_bad_references_at_once() {
     let (folder, _model) = imported("dinov2-tiny");
-    for name in ["a.png", "b.jpg"] {
+    let names = ["a.png", "b.jpg"];
+    for name in names {
         std::fs::write(folder.path().join(name), "hello").expect("written");
     }
-    let text = "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
-                [recipe]\nname = \"nut\"\ninput_px = 70\nreferences = [\"a.png\", \"b.jpg\"]\n\
-                [[camera]]\nname = \"top\"\nkind = \"test\"\n";
-    let line = folder.path().join("line.toml");
-    std::fs::write(&line, text).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
-        .arg("run")
-        .arg(&line)
-        .output()
-        .expect("runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(65), "{errors}");
-    assert!(
-        errors.contains("a.png: not a picture") && errors.contains("b.jpg: not a picture"),
-        "{errors}"
-    );
+    let words = ["a.png: not a picture", "b.jpg: not a picture"];
+    assert_references_refused(folder.path(), &names, &words);
 }
 
 /// A covered lens would be "good" beside a black reference.
@@ -646,22 +631,9 @@ fn references_that_show_nothing_are_refused() {
         let picture = image::RgbImage::from_pixel(64, 48, image::Rgb([grey; 3]));
         picture.save(folder.path().join(name)).expect("written");
     }
-    let text = format!(
-        "prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\"\n\
-         [recipe]\nname = \"nut\"\ninput_px = 70\nreferences = [{:?}, \"black.png\", \"grey.png\", \"white.png\"]\n\
-         [[camera]]\nname = \"top\"\nkind = \"test\"\n",
-        golden("open-clip-tiny").join("good_a.png")
-    );
-    let line = folder.path().join("line.toml");
-    std::fs::write(&line, text).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_winspect"))
-        .arg("run")
-        .arg(&line)
-        .output()
-        .expect("runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(65), "{errors}");
-    for words in ["3 of the references", "black.png", "grey.png", "white.png"] {
-        assert!(errors.contains(words), "{words:?} is not in {errors}");
-    }
+    let good = golden("open-clip-tiny").join("good_a.png");
+    let good = good.to_str().expect("UTF-8");
+    let names = [good, "black.png", "grey.png", "white.png"];
+    let words = ["3 of the references", "black.png", "grey.png", "white.png"];
+    assert_references_refused(folder.path(), &names, &words);
 }

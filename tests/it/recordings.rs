@@ -2,11 +2,13 @@
 //! every message as the broker gets it. A difference is a change of behaviour. A change that is
 //! meant is recorded anew: `INSTA_UPDATE=always cargo test --test it recordings`.
 
-use crate::broker::{Broker, Listener, free_port};
-use crate::line::{folder_camera, start, write_line};
-use crate::parts::publish;
-use crate::running::Running;
-use crate::support::{golden, imported, winspect};
+use crate::harness::broker::{Broker, free_port};
+use crate::harness::golden::{golden, imported};
+use crate::harness::line::{folder_camera, write_line};
+use crate::harness::plc::Listener;
+use crate::harness::plc::publish;
+use crate::harness::program::Running;
+use crate::harness::program::winspect;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
@@ -426,7 +428,7 @@ fn every_message_is_as_recorded() {
         port,
         &format!("{}\ndeadline_ms = 60000", folder_camera()),
     );
-    let left = start(folder).wait_with_output().expect("ends");
+    let left = Running::line(folder).end();
     assert!(
         left.status.success(),
         "{}",

@@ -1,6 +1,7 @@
 //! Keys and flags of 0.1 that have another name: each is refused by its new one, beside all other problems.
 
-use crate::support::{golden, winspect};
+use crate::harness::golden::golden;
+use crate::harness::program::winspect;
 use std::path::Path;
 use std::process::Output;
 

@@ -132,20 +132,20 @@ fn measure() -> Vec<Figure> {
     ]
 }
 
-/// Tokens of all functions by their lines. Packed functions are listed, with the most tokens above
+/// Tokens of all functions by their lines, comments and blank lines included. Packed functions are listed, with the most tokens above
 /// the limit first.
 fn tokens_a_line(measures: &Measures) -> Figure {
     let mut packed = Vec::new();
     for function in &measures.functions {
         let tokens = function.tokens as f64;
-        let ratio = tokens / function.lines as f64;
+        let ratio = tokens / function.all_lines as f64;
         if ratio > TOKENS_A_LINE {
             let what = format!(
                 "{}: {ratio:.1} ({tokens} in {} lines)",
-                function.place.what, function.lines
+                function.place.what, function.all_lines
             );
             packed.push((
-                tokens - TOKENS_A_LINE * function.lines as f64,
+                tokens - TOKENS_A_LINE * function.all_lines as f64,
                 Place {
                     what,
                     ..function.place.clone()
@@ -173,7 +173,7 @@ fn function_lines(measures: &Measures) -> f64 {
     measures
         .functions
         .iter()
-        .map(|function| function.lines as f64)
+        .map(|function| function.all_lines as f64)
         .sum()
 }
 
@@ -341,7 +341,7 @@ fn lines_in_functions(measures: &Measures) -> Figure {
     let mut by_file: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for function in &measures.functions {
         let sums = by_file.entry(&function.place.path).or_default();
-        sums.0 += function.lines;
+        sums.0 += function.all_lines;
         sums.1 += function.tokens;
     }
     let mut offenders = Vec::new();

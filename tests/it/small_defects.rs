@@ -5,11 +5,12 @@
 //! random weights; what the same pictures give with real ones (docs/measurements.md):
 //! `WINSPECT_SMALL_DEFECTS=engines/my-model cargo test --release --test it small_defects -- --nocapture`
 
-use crate::broker::{Broker, free_port};
-use crate::support::{imported, runtime};
+use crate::harness::broker::Broker;
+use crate::harness::golden::{imported, runtime};
+use crate::harness::line::LineConfig;
+use crate::harness::program::winspect;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::path::Path;
-use std::process::Command;
 use winspect::data::picture::{Area, Picture};
 use winspect::data::verdict::{Rule, Verdict};
 use winspect::engine::onnx::OnnxEncoder;
@@ -141,21 +142,16 @@ fn failing(
 
 /// What `winspect check` says of the smallest defect.
 fn told(folder: &Path, model: &ModelFolder, recipe: &str) -> [f64; 2] {
-    let broker = Broker::start(free_port());
-    let text = format!(
-        "prefix = \"plant\"\nstation = \"box\"\nmodel = {:?}\n\
-         [recipe]\nname = \"plastic\"\ninput_px = 224\ncrop = [0, 0, {WIDTH}, {HEIGHT}]\nreferences = [\"good\"]\n\
-         threshold = \"auto\"\nauto_factor = {AUTO_FACTOR}\n{recipe}\n[[camera]]\nname = \"top\"\nkind = \"folder\"\nlocation = \"good\"\n\
-         mm_per_pixel = 0.05\n[mqtt]\nport = {}\n",
-        model.path, broker.port
-    );
-    std::fs::write(folder.join("line.toml"), text).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_winspect"));
-    let output = command
-        .arg("check")
-        .arg(folder.join("line.toml"))
-        .output()
-        .expect("runs");
+    let broker = Broker::anywhere();
+    let camera = "kind = \"folder\"\nlocation = \"good\"\nmm_per_pixel = 0.05";
+    let file = LineConfig::new(broker.port, camera)
+        .head(&format!("model = {:?}", model.path))
+        .recipe("name = \"plastic\"\ninput_px = 224\nreferences = [\"good\"]")
+        .recipe(&format!("crop = [0, 0, {WIDTH}, {HEIGHT}]"))
+        .recipe(&format!("auto_factor = {AUTO_FACTOR}"))
+        .recipe(recipe)
+        .write(folder);
+    let output = winspect().arg("check").arg(file).output().expect("runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     let sight = said
@@ -171,7 +167,7 @@ fn told(folder: &Path, model: &ModelFolder, recipe: &str) -> [f64; 2] {
 }
 
 #[test]
-fn a_dent_of_12_pixels_is_missed_without_tiles_found_with_them_and_check_had_said_so() {
+fn a_dent_is_found_with_tiles_as_check_had_said() {
     let (folder, tiny) = imported("dinov2-tiny");
     let own = std::env::var_os("WINSPECT_SMALL_DEFECTS");
     let (model, block) = match &own {
@@ -189,8 +185,8 @@ fn a_dent_of_12_pixels_is_missed_without_tiles_found_with_them_and_check_had_sai
             .collect()
     };
     let references: Vec<Picture> = pictures(2, REFERENCES, false);
-    let (good, bad): (Vec<Picture>, Vec<Picture>) =
-        (pictures(100, SHOWN, false), pictures(200, SHOWN, true));
+    let good: Vec<Picture> = pictures(100, SHOWN, false);
+    let bad: Vec<Picture> = pictures(200, SHOWN, true);
     std::fs::create_dir(folder.path().join("good")).expect("made");
     for (i, picture) in references[..2].iter().enumerate() {
         let drawn = image::RgbImage::from_raw(WIDTH as u32, HEIGHT as u32, picture.rgb().to_vec())

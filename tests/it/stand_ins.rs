@@ -1,7 +1,8 @@
 //! cudarc's own code on whatever `libcuda` there is: a GPU's, or the stand-in of `tools/gpu/with-stand-ins`, which must behave
-//! as a GPU does, refusals included. Without one these tests say so and pass; with `WINSPECT_REQUIRE_GPU=1` they fail.
+//! as a GPU does, refusals included. Without one these tests are skipped, or fail where `WINSPECT_REQUIRE` names `gpu`.
 //! What only the stand-in can do (faults on demand, watching memory) is tested where it is the stand-in.
 
+use crate::harness::{required, stand_in};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg,
@@ -17,26 +18,17 @@ const FLAGS: CUgraphInstantiate_flags = CUgraphInstantiate_flags(0);
 /// Names what a process of its own shall do.
 const ALONE: &str = "WINSPECT_TEST_ALONE";
 
-/// Whether there is a `libcuda`; says so when not.
+/// True if there is a `libcuda`. False: the test is skipped.
 fn present() -> bool {
     // SAFETY: only tries to load the library.
-    let present = unsafe { sys::is_culib_present() };
-    if !present {
-        assert!(
-            std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-            "WINSPECT_REQUIRE_GPU is set, and there is no libcuda"
-        );
-        eprintln!("skipped: no libcuda; run it under tools/gpu/with-stand-ins");
-    }
-    present
+    let is_present = unsafe { sys::is_culib_present() };
+    let found = is_present.then_some(()).ok_or("there is no libcuda");
+    required("gpu", found).is_some()
 }
 
+/// True if `libcuda` is the stand-in. False: the test is skipped.
 fn is_stand_in() -> bool {
-    // SAFETY: only loads the library, which cudarc has loaded.
-    let library = unsafe { libloading::Library::new("libcuda.so.1") };
-    // SAFETY: only asks whether there is such a symbol.
-    library
-        .is_ok_and(|library| unsafe { library.get::<*const i32>(b"winspect_stand_in\0") }.is_ok())
+    present() && stand_in().is_some()
 }
 
 fn open() -> Result<(Arc<CudaContext>, Arc<CudaStream>), DriverError> {
@@ -81,7 +73,7 @@ fn double(
 }
 
 #[test]
-fn a_captured_chain_runs_again_with_what_the_pinned_memory_holds_then() {
+fn a_captured_chain_runs_again_with_other_input() {
     if !present() {
         return;
     }
@@ -199,7 +191,7 @@ fn barriers_shuffles_and_atomics_do_what_a_gpu_does() {
 type Call = dyn Fn(&Arc<CudaStream>) -> Result<(), DriverError>;
 
 #[test]
-fn what_would_wait_or_allocate_is_refused_in_a_capture_and_breaks_it() {
+fn what_would_wait_or_allocate_breaks_a_capture() {
     if !present() {
         return;
     }
@@ -231,7 +223,7 @@ fn what_would_wait_or_allocate_is_refused_in_a_capture_and_breaks_it() {
 }
 
 #[test]
-fn a_source_with_an_error_comes_back_with_the_compilers_log() {
+fn a_source_with_an_error_gives_the_compilers_log() {
     if !present() {
         return;
     }
@@ -243,16 +235,22 @@ fn a_source_with_an_error_comes_back_with_the_compilers_log() {
     assert!(said.contains("no such thing"), "{said}");
 }
 
-/// This binary again, with one thing to do and an environment.
+/// This test alone in a process of its own, with one thing to do and an environment.
 fn alone(what: &str, environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(std::env::current_exe().expect("this test's binary"));
-    command
-        .args(["stand_ins::what_is_done_alone", "--exact", "--nocapture"])
-        .env(ALONE, what);
-    command
+    let thread = std::thread::current();
+    let test = thread.name().expect("a test's thread has its name");
+    Command::new(std::env::current_exe().expect("this test's binary"))
+        .args([test, "--exact", "--nocapture", "--test-threads=2"])
+        .env(ALONE, what)
         .envs(environment.iter().copied())
         .output()
         .expect("it starts")
+}
+
+/// True in a process of [`alone`], where the test is to do one thing and no more.
+fn is_alone() -> bool {
+    let what = std::env::var(ALONE);
+    what.as_deref().map(act).is_ok()
 }
 
 #[track_caller]
@@ -265,12 +263,10 @@ fn assert_alone(what: &str, environment: &[(&str, &str)], succeeds: bool, words:
     assert!(said.contains(words), "{words:?} is not in: {said}");
 }
 
-#[test]
-fn what_is_done_alone() {
-    let Ok(what) = std::env::var(ALONE) else {
-        return;
-    };
-    match what.as_str() {
+/// What this process shall do on demand of [`alone`], which the tests of faults name. A process
+/// of its own, because a fault or a damaged memory ends it.
+fn act(what: &str) {
+    match what {
         "open" => println!("open: {:?}", open().err()),
         "memory" => println!(
             "{}",
@@ -368,7 +364,7 @@ fn stuck() {
 
 #[test]
 fn the_stand_in_fails_where_it_is_told_to() {
-    if !present() || !is_stand_in() {
+    if is_alone() || !is_stand_in() {
         return;
     }
     let lost = "Err(CUDA_ERROR_ILLEGAL_ADDRESS)";
@@ -415,8 +411,8 @@ fn the_stand_in_fails_where_it_is_told_to() {
 }
 
 #[test]
-fn the_stand_in_has_as_much_memory_as_it_is_told_to() {
-    if !present() || !is_stand_in() {
+fn the_stand_in_has_as_much_memory_as_told() {
+    if is_alone() || !is_stand_in() {
         return;
     }
     let said = "500000 of 500000, then 499000, then Some(CUDA_ERROR_OUT_OF_MEMORY)";
@@ -430,7 +426,7 @@ fn the_stand_in_has_as_much_memory_as_it_is_told_to() {
 
 #[test]
 fn the_stand_in_counts_calls() {
-    if !present() || !is_stand_in() {
+    if is_alone() || !is_stand_in() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -453,8 +449,8 @@ fn the_stand_in_counts_calls() {
 }
 
 #[test]
-fn the_stand_in_ends_a_process_that_damages_memory_or_waits_for_ever() {
-    if !present() || !is_stand_in() {
+fn the_stand_in_ends_a_process_that_damages_memory() {
+    if is_alone() || !is_stand_in() {
         return;
     }
     assert_alone(

@@ -1,16 +1,16 @@
 //! The link's security, against a real broker set up as docs/mqtt.md says.
 
-use crate::broker::{Broker, Listener, free_port};
-use crate::line::{ask_to_stop, command, folder_camera, start, summary, write_line};
-use crate::support::imported;
+use crate::harness::broker::{Broker, free_port};
+use crate::harness::golden::imported;
+use crate::harness::line::{LineConfig, assert_refused, command, folder_camera, summary};
+use crate::harness::plc::Listener;
+use crate::harness::program::{Running, errors};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// A CA and what it signs, as PEM files in a folder.
 pub struct Authority<'a> {
@@ -87,10 +87,8 @@ fn broker(folder: &Path, port: u16, name: &str) -> Broker {
         .replace("/etc/mosquitto/certs", &here)
         .replace("/etc/mosquitto", &here)
         .replace("broker.", &format!("{name}."));
-    let path = folder.join("mosquitto.conf");
     // As root it would become a user that cannot read a test's folder.
-    std::fs::write(&path, format!("user root\n{text}")).expect("written");
-    Broker::with(port, &["-c", &path.display().to_string()])
+    Broker::by_file(folder, port, &format!("user root\n{text}"))
 }
 
 fn plc(folder: &Path, port: u16, topic: &str) -> Listener {
@@ -113,15 +111,11 @@ fn plc(folder: &Path, port: u16, topic: &str) -> Listener {
     Listener::with(port, topic, &who)
 }
 
-/// The station of the documentation, with `mqtt` in its last table.
-fn write_station(folder: &Path, port: u16, camera: &str, mqtt: &str) {
-    write_line(folder, port, camera);
-    let path = folder.join("line.toml");
-    let text = std::fs::read_to_string(&path).expect("just written");
-    let text = text
-        .replace("\"plant\"", "\"acme/plant1/press\"")
-        .replace("\"box\"", "\"cam-box-3\"");
-    std::fs::write(path, format!("{text}{mqtt}")).expect("written");
+/// The station of the documentation, with these keys of its link.
+fn station(port: u16, camera: &str, mqtt: &str) -> LineConfig {
+    LineConfig::new(port, camera)
+        .head("prefix = \"acme/plant1/press\"\nstation = \"cam-box-3\"")
+        .mqtt(mqtt)
 }
 
 const STATION: &str = "host = \"localhost\"\nuser = \"cam-box-3\"\npassword_file = \"mqtt\"\n\
@@ -142,52 +136,21 @@ fn plant() -> tempfile::TempDir {
     folder
 }
 
-/// What a line says, from another thread.
-fn said(line: &mut Child) -> Receiver<String> {
-    let errors = BufReader::new(line.stderr.take().expect("piped"));
-    let (sender, lines) = channel();
-    std::thread::spawn(move || {
-        errors
-            .lines()
-            .map_while(Result::ok)
-            .try_for_each(|line| sender.send(line))
-    });
-    lines
-}
-
-#[track_caller]
-fn wait_for(said: &Receiver<String>, words: &str) {
-    let until = Instant::now() + Duration::from_secs(60);
-    let mut heard = vec![];
-    while !heard
-        .last()
-        .is_some_and(|line: &String| line.contains(words))
-    {
-        let left = until.saturating_duration_since(Instant::now());
-        heard.push(
-            said.recv_timeout(left)
-                .unwrap_or_else(|_| panic!("{words:?} is not in {heard:#?}")),
-        );
-    }
-}
-
 #[test]
-fn a_station_with_certificate_and_password_delivers_what_its_access_rules_allow() {
+fn a_station_with_certificate_and_password_delivers_its_results() {
     let folder = plant();
     let port = free_port();
     let _broker = broker(folder.path(), port, "broker");
     let listener = plc(folder.path(), port, "acme/plant1/press/cam-box-3/#");
-    write_station(folder.path(), port, &folder_camera(), STATION);
+    station(port, &folder_camera(), STATION).write(folder.path());
     // The password is a systemd credential here, and a file beside the line does not exist.
     let credentials = folder.path().join("credentials");
     std::fs::create_dir(&credentials).expect("made");
     std::fs::rename(folder.path().join("mqtt"), credentials.join("mqtt")).expect("moved");
     let mut command = command(folder.path());
-    let output = command
-        .env("CREDENTIALS_DIRECTORY", &credentials)
-        .output()
-        .expect("ends");
-    let errors = String::from_utf8_lossy(&output.stderr);
+    command.env("CREDENTIALS_DIRECTORY", &credentials);
+    let output = Running::start(&mut command).end();
+    let errors = errors(&output);
     assert!(
         !errors.contains("secret") && !errors.contains("refuses"),
         "{errors}"
@@ -203,16 +166,10 @@ fn a_station_may_not_write_anothers_topics() {
     let port = free_port();
     let _broker = broker(folder.path(), port, "broker");
     let other = STATION.to_owned() + "client_id = \"stray\"\n";
-    write_station(folder.path(), port, &folder_camera(), &other);
-    let path = folder.path().join("line.toml");
-    let text = std::fs::read_to_string(&path).expect("just written");
-    std::fs::write(
-        &path,
-        text.replace("station = \"cam-box-3\"", "station = \"cam-box-4\""),
-    )
-    .expect("written");
-    let output = start(folder.path()).wait_with_output().expect("ends");
-    let errors = String::from_utf8_lossy(&output.stderr);
+    station(port, &folder_camera(), &other)
+        .head("station = \"cam-box-4\"")
+        .write(folder.path());
+    let errors = errors(&Running::line(folder.path()).end());
     let words = "NotAuthorized; mend its access rules for acme/plant1/press/cam-box-4/#";
     assert!(
         errors.contains(words) && errors.matches("NotAuthorized").count() == 1,
@@ -221,7 +178,7 @@ fn a_station_may_not_write_anothers_topics() {
 }
 
 #[test]
-fn a_broker_that_cannot_be_believed_is_told_once_with_the_way_out_and_tried_again() {
+fn a_broker_that_cannot_be_believed_is_told_once() {
     let folder = plant();
     let test = "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70";
     let cases = [
@@ -241,20 +198,18 @@ fn a_broker_that_cannot_be_believed_is_told_once_with_the_way_out_and_tried_agai
     for (certificate, words) in cases {
         let port = free_port();
         let wrong = broker(folder.path(), port, certificate);
-        write_station(folder.path(), port, test, STATION);
-        let mut line = start(folder.path());
-        let lines = said(&mut line);
-        wait_for(&lines, words);
+        station(port, test, STATION).write(folder.path());
+        let line = Running::line(folder.path());
+        line.wait_for_words(words);
+        // That it is not told again cannot be waited for: it has time for two more tries.
         std::thread::sleep(Duration::from_secs(2));
-        assert!(
-            lines.try_iter().all(|line| !line.contains(words)),
-            "{words} was told again"
-        );
         drop(wrong);
         let _right = broker(folder.path(), port, "broker");
-        wait_for(&lines, &format!("broker localhost:{port} back after"));
-        ask_to_stop(&line);
-        assert!(line.wait().expect("ends").success());
+        line.wait_for_words(&format!("broker localhost:{port} back after"));
+        let output = line.stop();
+        let errors = errors(&output);
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(errors.matches(words).count(), 1, "{errors}");
     }
 }
 
@@ -300,11 +255,8 @@ fn what_cannot_be_a_secure_link_is_refused_before_connecting() {
         ),
     ];
     for (mqtt, words) in cases {
-        write_station(folder.path(), 1, "kind = \"test\"", &mqtt);
-        let output = start(folder.path()).wait_with_output().expect("ends");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{errors}");
-        assert!(errors.contains(words), "{words:?} is not in {errors}");
+        station(1, "kind = \"test\"", &mqtt).write(folder.path());
+        assert_refused(folder.path(), 78, &[words]);
     }
 }
 
@@ -334,14 +286,8 @@ fn a_broker_that_refuses_us_says_why() {
         ),
     ];
     for (mqtt, words) in cases {
-        write_station(
-            folder.path(),
-            port,
-            "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70",
-            &mqtt,
-        );
-        let mut line = start(folder.path());
-        wait_for(&said(&mut line), words);
-        line.kill().and_then(|()| line.wait()).expect("ends");
+        let camera = "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70";
+        station(port, camera, &mqtt).write(folder.path());
+        Running::line(folder.path()).wait_for_words(words);
     }
 }

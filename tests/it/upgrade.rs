@@ -2,11 +2,12 @@
 //! answers, the selected recipe and challenges are still known.
 //! `tests/golden/store-0.1.0/README.md` says how they were made.
 
-use crate::broker::{Broker, Listener, free_port};
-use crate::line::{start, write_line};
-use crate::parts::publish;
-use crate::running::Running;
-use crate::support::{golden, imported};
+use crate::harness::broker::{Broker, free_port};
+use crate::harness::golden::{golden, imported};
+use crate::harness::line::write_line;
+use crate::harness::plc::Listener;
+use crate::harness::plc::publish;
+use crate::harness::program::Running;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -60,7 +61,7 @@ fn arrives(store: &str) {
     let expected = serde_json::from_str::<Value>(&expected).expect("JSON")[store].take();
     let (folder, _model) = imported("dinov2-tiny");
     let folder = folder.path();
-    let broker = Broker::start(free_port());
+    let broker = Broker::anywhere();
     let listener = Listener::with(
         broker.port,
         "plant/box/+",
@@ -141,7 +142,7 @@ fn a_store_of_a_newer_winspect_is_refused_and_left_as_it_is() {
     store.pragma_update(None, "user_version", 999).expect("set");
     drop(store);
     let before = std::fs::read(&file).expect("there");
-    let output = start(folder).wait_with_output().expect("ends");
+    let output = Running::line(folder).end();
     let errors = String::from_utf8_lossy(&output.stderr);
     // 0.1.0 refuses it already, as unavailable (69). 0.2: refused
     assert_eq!(output.status.code(), Some(69), "{errors}");

@@ -1,8 +1,8 @@
-// How each call of the stand-in begins: what is counted, and which faults the environment asks for.
+// The beginning of each call of the stand-in: the counts, and the faults that the environment asks for.
 //
 //   WINSPECT_STAND_IN_FAIL=cuMemAlloc:3=2,cuLaunchKernel:10+=700
 //       the third cuMemAlloc fails with error 2, the tenth cuLaunchKernel and all later ones with 700. Versions of a call
-//       (cuMemAlloc_v2) are one. Errors that a GPU does not get over (700, 719, ...) stay for all calls.
+//       (cuMemAlloc_v2) are one. Errors that a GPU does not recover from (700, 719, ...) stay for all calls.
 //   WINSPECT_STAND_IN_COUNT=FILE
 //       at exit: {"calls": {"cuLaunchKernel": 12, ...}, "kernels": {"gather": 12, ...}}
 #include "driver.h"
@@ -170,7 +170,7 @@ void explain(const char* format, ...) {
 
 } // namespace host
 
-// How often a call was made in this process, for tests that share one.
+// Number of times that a call was made in this process, for tests that share one.
 extern "C" __attribute__((visibility("default"))) unsigned long winspect_stand_in_calls(const char* name) {
     std::lock_guard guard(host::device);
     auto found = host::calls().find(host::without_version(name));

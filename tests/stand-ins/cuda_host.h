@@ -1,4 +1,4 @@
-// What a CUDA kernel's source needs to be compiled by g++ and run on the CPU: the language's words, its types, barriers,
+// The parts of CUDA that let g++ compile a kernel's source for the CPU: the language's words, its types, barriers,
 // shuffles, atomics. One fiber per CUDA thread of a block, blocks one after another (fibers.cpp), so that a kernel's
 // text is the same on both sides. Not for `extern __shared__`, inline PTX or tensor cores.
 #pragma once
@@ -49,7 +49,7 @@ unsigned thread();
 void block_barrier();
 // Waits for the live lanes of the warp that `mask` names; the caller must be one of them.
 void warp_barrier(unsigned mask);
-// What each lane of the caller's warp has put here; a lane that has left is refused with words.
+// The value that each lane of the caller's warp has put here; a lane that has left is refused with words.
 uint64_t& own_slot();
 uint64_t lane_slot(unsigned lane);
 // The lanes of the caller's warp that have not left the kernel.

@@ -1,6 +1,6 @@
-// What the parts of the stand-in libcuda.so.1 share: how each call begins, streams, memory.
+// Declarations that the parts of the stand-in libcuda.so.1 share: the beginning of each call, streams, memory.
 //
-// One lock guards everything, as if the device did one thing at a time. A stream is a queue: what is enqueued runs when
+// One lock guards everything, as if the device did one thing at a time. A stream is a queue: enqueued work runs when
 // something waits for it and not before, so that a result that is read without waiting is not there.
 #pragma once
 #include <cstddef>
@@ -22,9 +22,9 @@ enum Status : int {
     CAPTURE_ISOLATION = 905, CAPTURE_IMPLICIT = 906, CAPTURED_EVENT = 907, CAPTURE_WRONG_THREAD = 908,
 };
 
-// Says why and ends the process: for what would be silent damage on a GPU.
+// Ends the process with the reason: for faults that would be silent damage on a GPU.
 [[noreturn]] void die(const char* format, ...) __attribute__((format(printf, 1, 2)));
-// Says something of an error that its code alone does not tell.
+// Adds words to an error whose code alone does not tell enough.
 void explain(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 // --- calls (calls.cpp)
@@ -54,13 +54,13 @@ class Call {
 
 void set_initialised();
 bool context_is_current();
-// From here on every call fails with `error`, as after a kernel's fault.
+// Lets every later call fail with `error`, as after a kernel's fault.
 void lose_device(int error);
-// Counts what ran, for the file of counts; `name` as it shall stand there.
+// Counts one run under `name`, for the file of counts.
 void count_kernel(const std::string& name);
 // True between the start and the end of a host function on this thread, which must not call CUDA.
 extern thread_local bool in_host_function;
-// A number from the environment, or `otherwise`; what is no number ends the process.
+// A number from the environment, or `otherwise`; any other text ends the process.
 unsigned long long setting(const char* name, unsigned long long otherwise);
 
 // --- streams (streams.cpp)
@@ -78,21 +78,21 @@ struct Stream {
     int priority = 0;
 };
 
-// The stream of a handle: the null stream and the per-thread stream are one; nothing for a handle that is none.
+// The stream of a handle: the null stream and the per-thread stream are one; null for an invalid handle.
 std::shared_ptr<Stream> stream_of(void* handle);
 // Puts an operation at the end, or into the capture that the stream is in.
 int enqueue(Stream& stream, Operation operation);
 void drain(Stream& stream);
 void drain_all();
-// Whether a capture is under way that this thread's call would break; if so, it is broken now.
+// True when a capture is under way that this thread's call would break; it is broken then.
 bool breaks_a_capture();
 
 // --- memory (memory.cpp)
 
 enum class Kind { Device, Pinned };
-// Nothing of the red zones may have changed; `after` is what ran last.
+// Checks that no red zone has changed; `after` names the last operation.
 void check_red_zones(const std::string& after);
-// Whether all `bytes` from `address` on lie in one live allocation; a `kind` of null means any.
+// True when all `bytes` from `address` on lie in one live allocation; a `kind` of null means any.
 bool is_allocated(const void* address, size_t bytes, const Kind* kind = nullptr);
 size_t device_bytes_total();
 

@@ -1,4 +1,5 @@
-// What the stand-in NVRTC gives as PTX or machine code, and the stand-in driver loads: a text that says what was compiled.
+// The image that the stand-in NVRTC gives as PTX or machine code, and the stand-in driver loads: a text that names the
+// compiled kernels.
 //
 //   winspect stand-in image
 //   capability 87
@@ -31,7 +32,7 @@ inline std::string write_image(const Image& image) {
     return text + "end\n";
 }
 
-// False for what is no image. It need not end with a zero.
+// False for a text that is no image. The text need not end with a zero.
 inline bool read_image(const char* text, Image& image) {
     if (text == nullptr || std::strncmp(text, IMAGE_MAGIC, sizeof(IMAGE_MAGIC) - 1) != 0) return false;
     text += sizeof(IMAGE_MAGIC) - 1;

@@ -1,4 +1,4 @@
-// The kernels that were compiled for the host, each found by its name and by what REAL_IS_HALF was. Argument types come
+// The kernels that were compiled for the host, each found by its name and the value of REAL_IS_HALF. Argument types come
 // from the function's own signature.
 #pragma once
 #include <functional>
@@ -24,11 +24,11 @@ struct Kernel {
 
 std::vector<Kernel>& kernels();
 
-// Runs `body` once for each thread of each block. `name` is for what is said when it goes wrong.
+// Runs `body` once for each thread of each block. `name` stands in the words of a failure.
 void launch(const std::string& name, const unsigned (&grid)[3], const unsigned (&block)[3],
             const std::function<void()>& body);
 
-// A global of this type beside a kernel is what the stand-in finds it by.
+// The stand-in finds a kernel by a global of this type beside it.
 struct Registered {
     template <class... A> Registered(const char* name, bool half, void (*function)(A...)) {
         kernels().push_back({name, half, [function](void** arguments) {

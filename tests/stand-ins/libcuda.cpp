@@ -1,7 +1,7 @@
 // A stand-in libcuda.so.1: the CUDA driver's calls that winspect makes, with device memory in the host's and kernels
-// compiled for the CPU. What CUDA refuses is refused here, with its own codes. Signatures: cuda.h of CUDA 12.
+// compiled for the CPU. The stand-in refuses the same calls as CUDA, with its own codes. Signatures: cuda.h of CUDA 12.
 //
-//   WINSPECT_STAND_IN_DEVICES=N      how many GPUs there are, 1 unless it is said; 0 for none
+//   WINSPECT_STAND_IN_DEVICES=N      number of GPUs, 1 by default; 0 for none
 //   WINSPECT_STAND_IN_INTEGRATED=1   the GPU shares the host's memory, as on a Jetson
 //   (memory: memory.cpp; faults and counts: calls.cpp)
 #include "driver.h"
@@ -13,7 +13,7 @@
 
 using namespace host;
 
-// By this winspect knows that the device is no GPU.
+// The symbol by which winspect knows that the device is no GPU.
 extern "C" __attribute__((visibility("default"))) const int winspect_stand_in = 1;
 
 namespace {
@@ -39,7 +39,7 @@ int devices() {
 
 bool is_device(int device) { return device >= 0 && device < devices(); }
 
-// CUdevice_attribute: what an Orin says, 0 for what nobody asks.
+// CUdevice_attribute: the values of an Orin, 0 for attributes that are never asked for.
 int attribute(int which) {
     switch (which) {
     case 1: case 2: case 3: return 1024;     // threads of a block, along x, along y
@@ -138,7 +138,7 @@ API cuDriverGetVersion(int* version) {
     *version = 13000;
     return SUCCESS;
 }
-// NVIDIA's own libraries ask the driver for tables that nobody describes, NVRTC among them, and do without.
+// NVIDIA's own libraries, NVRTC among them, ask the driver for undocumented tables, and do without.
 API cuGetExportTable(const void** table, const void*) {
     *table = nullptr;
     return NOT_FOUND;

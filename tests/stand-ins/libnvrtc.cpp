@@ -1,6 +1,6 @@
 // A stand-in libnvrtc.so: it compiles nothing, because tools/gpu/with-stand-ins has compiled the same sources with g++, and
 // gives an image that names the kernels of the source and the options that count (image.h). A source without a kernel, or
-// with an #error that no #if is around, fails with a log; so does an architecture that no NVRTC knows.
+// with an #error that no #if is around, fails with a log; so does an architecture that is unknown to every NVRTC.
 #include "image.h"
 #include <algorithm>
 #include <iterator>

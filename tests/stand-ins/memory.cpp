@@ -1,12 +1,12 @@
-// Device and pinned memory of the stand-in: the host's, each allocation in pages of its own between two that nobody may
-// touch, poisoned, its end as near to the next page as CUDA's alignment allows, with red zones in what is left over.
+// Device and pinned memory of the stand-in: the host's, each allocation in pages of its own between two that must not
+// be touched, poisoned, its end as near to the next page as CUDA's alignment allows, with red zones in what is left over.
 //
 //   [no access][ red zone ][ the allocation ][ red zone, under 256 bytes ][no access]
 //
-// What reads or writes far beyond ends the process at once, what writes just beyond at the end of the operation; freed
+// An access far beyond an allocation ends the process at once, a write just beyond at the end of the operation; freed
 // memory is never given out again.
 //
-//   WINSPECT_STAND_IN_MEMORY=BYTES   what the device has; otherwise half of the machine's
+//   WINSPECT_STAND_IN_MEMORY=BYTES   memory of the device; by default half of the machine's
 #include "driver.h"
 #include <csignal>
 #include <cstring>
@@ -41,7 +41,7 @@ bool touches(const Allocation& a, const char* address) {
     return a.mapped && address >= a.pages - PAGE && address < a.pages + a.pages_bytes + PAGE;
 }
 
-// Names the allocation that a forbidden access was at. The process ends anyway, so locks are not asked for.
+// Names the allocation of a forbidden access. The process ends anyway, so locks are not taken.
 void on_forbidden_access(int signal, siginfo_t* info, void* context) {
     auto address = static_cast<const char*>(info->si_addr);
     for (const auto& [data, a] : live)
@@ -130,7 +130,7 @@ int copy_in(Stream& stream, void* to, const void* from, size_t bytes) {
     if (!is_allocated(to, bytes)) return INVALID_VALUE;
     if (is_allocated(from, bytes, &PINNED))
         return enqueue(stream, {"a copy to the device", [=] { std::memcpy(to, from, bytes); }});
-    if (stream.capture) { // CUDA would read it at each replay, when nobody knows what is there
+    if (stream.capture) { // CUDA would read it at each replay, when its content is unknown
         explain("a copy from pageable memory is captured");
         return CAPTURE_UNSUPPORTED;
     }

@@ -1,5 +1,5 @@
 // Streams, events, capture and graphs of the stand-in. A stream's operations run in their order when something waits for
-// them; what a capture records is run by a graph's launches, in the order of its recording.
+// them; a graph's launches run the recorded operations of a capture, in the order of their recording.
 #include "driver.h"
 #include <chrono>
 #include <cstring>
@@ -118,7 +118,7 @@ int create_stream(void** out, unsigned flags, int priority) {
     return SUCCESS;
 }
 
-// Whether waiting for this stream would wait for what is only recorded; its capture is broken then.
+// True when waiting for this stream would wait for work that is only recorded; its capture is broken then.
 bool is_captured(Stream& stream) {
     if (!stream.capture) return false;
     stream.capture->broken = true;
@@ -205,7 +205,7 @@ API cuStreamQuery(void* handle) {
     STREAM(handle);
     if (is_captured(*stream)) return CAPTURE_UNSUPPORTED;
     if (stream->waiting.empty()) return SUCCESS;
-    drain(*stream); // who asks again finds it done
+    drain(*stream); // the next query finds it done
     return NOT_READY;
 }
 API cuStreamWaitEvent(void* handle, void* event_handle, unsigned) {
@@ -281,7 +281,7 @@ API cuEventQuery(void* handle) {
     EVENT(handle);
     if (event->capture) return CAPTURED_EVENT;
     if (event->reached == event->recorded) return SUCCESS;
-    run_up_to(event, event->recorded); // who asks again finds it done
+    run_up_to(event, event->recorded); // the next query finds it done
     return NOT_READY;
 }
 static int elapsed(float* milliseconds, void* begin_handle, void* end_handle) {

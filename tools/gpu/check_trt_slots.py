@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the slot tables of src/engine/tensorrt/slots.rs against TensorRT's headers.
+"""Checks the slot tables of src/engine/tensorrt/vtable.rs against TensorRT's headers.
 
     tools/gpu/check_trt_slots.py              the headers that the crate trtx-sys carries (TensorRT 11, TensorRT-RTX),
                                           fetched by cargo into target/trt-headers
@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TABLES = ROOT / "src/engine/tensorrt/slots.rs"
+TABLES = ROOT / "src/engine/tensorrt/vtable.rs"
 CRATE = "trtx-sys"
 VERSION = "=0.9.1"
 

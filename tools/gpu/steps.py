@@ -246,7 +246,7 @@ class Check:
 
     def test(self):
         """With a GPU required: what finds none fails."""
-        needed = {"WINSPECT_REQUIRE": "gpu", "WINSPECT_REQUIRE_GPU": "1"}
+        needed = {"WINSPECT_REQUIRE": "gpu"}
         for name, program, only in (("tests of the kernels and the engine", "test-lib", "engine::"),
                                     ("tests of the driver", "test-it", "stand_ins::"),
                                     ("tests of the GPU path", "test-it", "gpu::")):

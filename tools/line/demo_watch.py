@@ -1,4 +1,5 @@
-"""Runs the demo's line and watches its verdicts as a PLC would, through mosquitto_sub; ends with a summary.
+"""Runs the demo's line under `winspect watch`, hears its verdicts as a PLC would, through mosquitto_sub, and ends with a
+summary.
 
 Which picture a verdict is about is found by time: the conveyor writes down when it stamped which picture, and a result
 says when its frame was captured by the sender's clock. The truth stands in a picture's name: 07-good.jpg, 08-bad.jpg.
@@ -72,28 +73,21 @@ def when(text):
     return whole + float(f"0.{fraction or 0}")
 
 
-class Table:
-    """The live table and what it has seen."""
+class Seen:
+    """What the broker told of each part, for the summary."""
 
     def __init__(self, schedule):
         self.schedule, self.scores, self.verdicts, self.totals = schedule, collections.defaultdict(list), collections.Counter(), []
 
-    def show(self, line):
+    def add(self, line):
         result = json.loads(line)
+        self.totals.append(result["latency_ms"]["total"])
         # Until the camera's first report of its clock a time is that of arrival: too late to find the picture by.
         by_sender = result["captured_by"] == "sender"
         part = self.schedule.picture(when(result["captured_at"])) if by_sender else None
-        truth = "?" if part is None else "bad" if "bad" in part else "good"
         if part and result["score"] is not None:
             self.scores[part].append(result["score"])
-            self.verdicts[(truth, result["verdict"])] += 1
-        self.totals.append(result["latency_ms"]["total"])
-        score, threshold = result["score"] or 0.0, result["threshold"] or 1.0
-        bar = "#" * min(20, int(10 * score / threshold))
-        text = (f'{result["seq"]:>5} {part or "(not known yet)":<16} {truth:<5} {result["verdict"]:<9} '
-                f"{score:.4f} of {threshold:.4f} {bar:<20} {self.totals[-1]:>7.1f} ms")
-        colour = {"pass": 32, "fail": 31}.get(result["verdict"], 33)
-        print(text if arguments.no_tty else f"\033[{colour}m{text}\033[0m", flush=True)
+            self.verdicts[("bad" if "bad" in part else "good", result["verdict"])] += 1
 
 
 def auroc(scores):
@@ -104,10 +98,22 @@ def auroc(scores):
     return sum((b > g) + (b == g) / 2 for b in bad for g in good) / pairs if pairs else float("nan")
 
 
+def start_table():
+    """The live table: `winspect watch`, with colours and counters where our output is a terminal."""
+    watch = [WINSPECT, "watch", "demo/line.toml"]
+    if not arguments.no_tty:
+        return start(watch)
+    table = start(watch, stdout=subprocess.PIPE)
+    threading.Thread(target=lambda: [print(row, end="", flush=True) for row in table.stdout], daemon=True).start()
+    return table
+
+
 def run():
     shutil.rmtree("demo/overlays", ignore_errors=True)
     for stale in ("schedule.jsonl", "mosquitto.log"):
         open(f"demo/{stale}", "w").close()
+    if os.path.exists("demo/box.sock"):
+        os.remove("demo/box.sock")  # of a run that was killed
     port = free_port()
     start(["mosquitto", "-p", str(port)], stderr=open("demo/mosquitto.log", "w"))
     until(lambda: listens(port), 20, "demo: mosquitto did not listen (demo/mosquitto.log)")
@@ -119,12 +125,13 @@ def run():
         line.write(LINE.format(model=json.dumps(model), recipe=recipe, url=url, port=port,
                                deadline=5000 if arguments.winclip else 1000))
     listener = start(["mosquitto_sub", "-p", str(port), "-q", "1", "-t", "demo/box/result"], stdout=subprocess.PIPE)
-    table = Table(Schedule("demo/schedule.jsonl"))
+    seen = Seen(Schedule("demo/schedule.jsonl"))
     daemon = start([WINSPECT, "run", "demo/line.toml"], stdout=subprocess.PIPE)
-    reader = threading.Thread(target=lambda: [table.show(line) for line in listener.stdout], daemon=True)
+    reader = threading.Thread(target=lambda: [seen.add(line) for line in listener.stdout], daemon=True)
     print(f"demo: the camera is {url}, the broker 127.0.0.1:{port}, overlays go to demo/overlays", flush=True)
-    print("  seq picture          truth says      score  threshold", flush=True)
     reader.start()
+    until(lambda: daemon.poll() is not None or os.path.exists("demo/box.sock"), 600, "demo: the line did not start")
+    table = None if daemon.poll() is not None else start_table()
     ends = time.monotonic() + arguments.seconds if arguments.seconds else float("inf")
     try:
         while daemon.poll() is None and time.monotonic() < ends:
@@ -134,12 +141,14 @@ def run():
     daemon.send_signal(signal.SIGTERM)
     counters, _ = daemon.communicate(timeout=30)
     time.sleep(0.5)
+    if table:
+        end(table)
     end(listener)
     reader.join(5)
-    if daemon.returncode or not table.scores:
-        raise SystemExit(f"demo: the daemon ended with {daemon.returncode}; {len(table.totals)} results came, "
-                         f"{len(table.scores)} of known pictures")
-    return table, json.loads(counters)
+    if daemon.returncode or not seen.scores:
+        raise SystemExit(f"demo: the daemon ended with {daemon.returncode}; {len(seen.totals)} results came, "
+                         f"{len(seen.scores)} of known pictures")
+    return seen, json.loads(counters)
 
 
 def control(parts):
@@ -151,14 +160,14 @@ def control(parts):
     return {part: scores[part] for part in parts if part in scores}
 
 
-def summarise(table, counters):
-    scores = {part: statistics.mean(seen) for part, seen in table.scores.items()}
+def summarise(seen, counters):
+    scores = {part: statistics.mean(values) for part, values in seen.scores.items()}
     random = control(scores)
-    totals = sorted(table.totals)
+    totals = sorted(seen.totals)
     kinds = collections.Counter("bad" if "bad" in part else "good" for part in scores)
     print(f"\nresults       {len(totals)} on {len(scores)} pictures ({kinds['good']} good, {kinds['bad']} with a defect)")
     print(f"counters      {json.dumps(counters)}")
-    print("verdicts      " + ", ".join(f"{truth} judged {said}: {n}" for (truth, said), n in sorted(table.verdicts.items())))
+    print("verdicts      " + ", ".join(f"{truth} judged {said}: {n}" for (truth, said), n in sorted(seen.verdicts.items())))
     print(f"image AUROC   {auroc(scores):.3f}; the DINOv2 graph with random weights: {auroc(random):.3f}")
     print(f"latency       p50 {totals[len(totals) // 2]:.1f} ms, p99 {totals[len(totals) * 99 // 100]:.1f} ms from arrival to verdict")
     print("overlays      demo/overlays")

@@ -20,7 +20,6 @@ use crate::data::frame::Frame;
 use crate::data::queued_frame::QueuedFrame;
 use crate::line::queue::{FrameReceiver, FrameSender, Overflow, frame_queue};
 use crate::model::{Family, ModelSpec};
-
 use crate::winclip::{Fit, pixels::PixelMaker};
 use clap::Args;
 use serde_json::json;

@@ -3,9 +3,9 @@
 //!
 //! | command | measures |
 //! |---|---|
-//! | `bench --model M` | every stage of a picture, beside the floor under it: [`stages`], on a GPU [`gpu`] |
-//! | `bench cameras` | many cameras at once, without a model: [`cameras`] |
-//! | `bench parts` | from a trigger to its result through a broker, without a model: [`parts`] |
+//! | `bench --model M` | every stage of a picture, beside the floor under it: `stages.rs`, on a GPU `gpu.rs` |
+//! | `bench cameras` | many cameras at once, without a model: `cameras.rs` |
+//! | `bench parts` | from a trigger to its result through a broker, without a model: `parts/` |
 
 mod cameras;
 mod gpu;

@@ -3,7 +3,7 @@
 use super::library::Gpu;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::terminal::say;
-use crate::engine::tensorrt::{Key, Plan, Plans, State};
+use crate::engine::tensorrt::{BuiltPlan, Key, PlanState, Plans};
 use crate::model::ModelFolder;
 use std::path::PathBuf;
 
@@ -38,14 +38,14 @@ pub fn plans_of(
 }
 
 impl PlanReport {
-    fn new(plan: Plan, library: Option<&str>, gpu: Option<&Gpu>) -> Self {
+    fn new(plan: BuiltPlan, library: Option<&str>, gpu: Option<&Gpu>) -> Self {
         let mut unfit = vec![];
         unfit.extend(unfit_for_library(&plan.key, library));
         unfit.extend(unfit_for_gpu(&plan.key, gpu));
         let state = match plan.state {
-            State::Accepted => "accepted",
-            State::Candidate => "candidate",
-            State::Refused(why) => {
+            PlanState::Accepted => "accepted",
+            PlanState::Candidate => "candidate",
+            PlanState::Refused(why) => {
                 unfit.push(format!("it was refused: {why}"));
                 "refused"
             }

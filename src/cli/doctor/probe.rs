@@ -5,11 +5,11 @@ use super::stack::executable_stacks;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::cli::terminal::print;
 use crate::engine::cuda::device::Device;
-use crate::engine::cuda::kernels::compile::{Target, compiled};
+use crate::engine::cuda::kernels::compile::{CompileTarget, compiled};
 use crate::engine::cuda::kernels::nvrtc::Nvrtc;
 use crate::engine::network::Precision;
 use crate::engine::onnx::Runtime;
-use crate::engine::tensorrt::{Kind, Library};
+use crate::engine::tensorrt::{Edition, Library};
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 use std::path::{Path, PathBuf};
 
@@ -174,7 +174,7 @@ fn nvrtc() -> LibraryReport {
     let Some(device) = device else {
         return report;
     };
-    let target = Target {
+    let target = CompileTarget {
         precision: Precision::Fp16,
         sm: device.sm,
     };
@@ -211,7 +211,7 @@ const RTX_CARDS: [u32; 6] = [75, 80, 86, 89, 120, 121];
 /// The reason why TensorRT-RTX does not serve this machine's GPU.
 fn wrong_card(library: &Library) -> Option<String> {
     let device = Device::open().ok()?;
-    let is_meant = library.kind() != Kind::Rtx || RTX_CARDS.contains(&device.sm);
+    let is_meant = library.edition() != Edition::Rtx || RTX_CARDS.contains(&device.sm);
     if is_meant || device.is_stand_in {
         return None;
     }

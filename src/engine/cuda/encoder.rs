@@ -1,18 +1,18 @@
-//! The engine on an NVIDIA GPU: features for those who teach, pieces of a score for those who judge.
+//! The engine on an NVIDIA GPU: features for callers that need them, partial scores for the line.
 
+use super::crops::{CropTransforms, TapTables};
 use super::device::Device;
-use super::framing::{Framings, Tables};
-use super::kernels::{Kernels, nearest};
+use super::kernels::Kernels;
 use super::memory::Buffer;
 use super::painter::Painter;
-use super::run::{Kind, Run, Shared, Shown};
-use super::scoring::{Wanted, WantedWords};
-use super::tower::{Sizes, Tower, unmarked, upload};
+use super::references::LoadedReferences;
+use super::run::{CapturedRun, RunContext, RunInputs, RunKind};
+use super::tower::{Sizes, Tower, unmarked};
 use crate::engine::device_scorer::{
-    CropRequest, DeviceScorer, MapKind, Paint, PartialScores, ReferenceBank, StageTimings,
+    CropRequest, DeviceScorer, Paint, PartialScores, ReferenceBank, StageTimings,
 };
 use crate::engine::nearest::Nearest;
-use crate::engine::network::{Networks, Precision};
+use crate::engine::network::Networks;
 use crate::engine::{
     Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features, Pixels, normalisation_lut,
 };
@@ -21,50 +21,51 @@ use ndarray::{Array2, ArrayView2};
 use std::path::Path;
 use std::time::Instant;
 
-/// Kinds of runs that are kept; the one that was not used for longest makes room. A line has one for each number of
-/// looks at once, a few more where masks or sizes differ.
+/// The most kinds of runs that are kept; the one that was not used for longest makes room. A line
+/// has one for each number of crops at once, a few more where masks or sizes differ.
 const RUNS_MAX: usize = 8;
 
+/// The engine on a GPU. The thread that owns it owns the GPU's memory and stream.
 pub struct CudaEncoder {
-    /// Before the networks and the device, so that they are dropped first.
-    runs: Vec<Run>,
-    /// For features: the cells of its looks, and the tower.
-    tower: Option<(Vec<Option<Vec<bool>>>, Tower)>,
-    taught: Taught,
-    tables: Tables,
-    levels: Buffer,
+    /// Stands before the networks and the device, so that the runs are dropped first.
+    runs: Vec<CapturedRun>,
+    /// The tower of the last features.
+    tower: Option<MaskedTower>,
+    references: LoadedReferences,
+    tables: TapTables,
+    normalisation_lut: Buffer,
     networks: Box<dyn Networks>,
     kernels: Kernels,
     device: Device,
     plan: EncodePlan,
     sizes: Sizes,
     backend: String,
-    /// Compares one by one, on the host, what is compared once when a line is taught.
+    /// Compares features on the host, one batch after the other, while references are chosen.
     nearest: Box<dyn Nearest + Send>,
-    took: EncodeTimes,
+    times: EncodeTimes,
 }
 
-/// What was learned, on the device.
-#[derive(Default)]
-struct Taught {
-    wanted: Option<Wanted>,
-    /// Of each lesson the cells that count.
-    cells: Vec<Option<Vec<bool>>>,
-    /// Of each lesson the first with the same cells.
-    alike: Vec<usize>,
-    words: Option<[Vec<f32>; 2]>,
-    /// The same, f32 `[2, E]`.
-    prototypes: Option<Buffer>,
-    /// Of each lesson, of each map.
-    galleries: Vec<Vec<(Buffer, usize)>>,
+/// A tower, and the masks of the crops that it was made for.
+struct MaskedTower {
+    masks: Vec<Option<Vec<bool>>>,
+    tower: Tower,
+}
+
+impl MaskedTower {
+    fn serves(&self, masks: &[Option<&[bool]>]) -> bool {
+        self.masks
+            .iter()
+            .map(Option::as_deref)
+            .eq(masks.iter().copied())
+    }
 }
 
 impl CudaEncoder {
-    /// `cache` is a folder where compiled kernels are kept.
+    /// An encoder of `plan`. `cache` is a folder where compiled kernels are kept.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] for what the model cannot do; [`EngineError::Unavailable`] when the kernels cannot be made
-    /// or the device has no room.
+    /// [`EngineError::Plan`] for a plan beyond the model; [`EngineError::Unavailable`] when the
+    /// kernels cannot be made or the device has no room.
     pub fn open(
         device: Device,
         networks: Box<dyn Networks>,
@@ -74,189 +75,121 @@ impl CudaEncoder {
     ) -> Result<Self, EngineError> {
         plan.check(spec)?;
         device.bind()?;
-        let kernels = Kernels::load(&device.context, networks.facts().precision, cache)?;
-        let levels = device.buffer_of(&normalisation_lut(spec).concat())?;
+        let facts = networks.facts();
+        let kernels = Kernels::load(&device.context, facts.precision, cache)?;
+        let lut = normalisation_lut(spec);
         Ok(CudaEncoder {
             runs: vec![],
             tower: None,
-            taught: Taught::default(),
-            tables: Tables::default(),
-            levels,
+            references: LoadedReferences::default(),
+            tables: TapTables::default(),
+            normalisation_lut: device.buffer_of(lut.as_flattened())?,
             kernels,
             plan: plan.clone(),
-            sizes: Sizes::new(plan, spec, networks.facts().precision),
-            backend: networks.facts().name.clone(),
+            sizes: Sizes::new(plan, spec, facts.precision),
+            backend: facts.name.clone(),
             networks,
             device,
             nearest,
-            took: EncodeTimes::default(),
+            times: EncodeTimes::default(),
         })
     }
 
-    /// Features of as many looks as the networks take at once.
-    fn encode_some(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
-        let cells: Vec<Option<Vec<bool>>> = looks
-            .iter()
-            .map(|look| look.mask.map(<[bool]>::to_vec))
-            .collect();
-        if self.tower.as_ref().is_none_or(|(known, _)| *known != cells) {
-            self.tower = None; // its memory first
-            let of_looks: Vec<_> = looks.iter().map(|look| look.mask).collect();
-            let tower = Tower::new(
-                &self.device,
-                self.networks.as_ref(),
-                &self.plan,
-                self.sizes,
-                &of_looks,
-            )?;
-            self.tower = Some((cells, tower));
-        }
-        let Some((_, tower)) = &mut self.tower else {
-            return Ok(vec![]);
-        }; // made above
-        tower.put_pixels(
-            &self.device,
-            &looks.iter().map(|look| look.pixels).collect::<Vec<_>>(),
-        )?;
+    /// Features of as many crops as the networks take at once.
+    fn encode_batch(&mut self, crops: &[Crop]) -> Result<Vec<Features>, EngineError> {
+        let masks: Vec<Option<&[bool]>> = crops.iter().map(|crop| crop.mask).collect();
+        let mut masked = self.tower_for(&masks)?;
+        let features = self.features_through(&mut masked.tower, crops);
+        self.tower = Some(masked);
+        features
+    }
+
+    fn features_through(
+        &self,
+        tower: &mut Tower,
+        crops: &[Crop],
+    ) -> Result<Vec<Features>, EngineError> {
+        let pixels: Vec<&Pixels> = crops.iter().map(|crop| crop.pixels).collect();
+        tower.put_pixels(&self.device, &pixels)?;
         let enqueued = tower.enqueue(&self.device, &self.kernels, &mut unmarked);
         self.device.wait()?;
         enqueued?;
-        (0..looks.len())
-            .map(|look| tower.features(&self.device, look))
-            .collect()
+        let mut features = vec![];
+        for crop in 0..crops.len() {
+            features.push(tower.features(&self.device, crop)?);
+        }
+        Ok(features)
     }
 
-    /// Pieces of as many looks as the networks take at once, by the run of their kind.
-    fn judge_some(
-        &mut self,
-        shots: &[CropRequest],
-    ) -> Result<(&mut Run, Vec<PartialScores>), EngineError> {
-        let (framings, pictures) = Framings::of(shots);
-        let lessons: Vec<usize> = shots.iter().map(|shot| shot.references).collect();
-        let cells = lessons
-            .iter()
-            .map(|lesson| self.taught.alike.get(*lesson).copied())
-            .collect();
-        let kind = Kind {
-            cells,
-            room: framings.room(self.sizes.side, &mut self.tables),
+    /// The last tower where its masks are these, else a new one.
+    fn tower_for(&mut self, masks: &[Option<&[bool]>]) -> Result<MaskedTower, EngineError> {
+        // An old tower's memory is freed before a new one's is allocated.
+        let last = self.tower.take().filter(|last| last.serves(masks));
+        if let Some(last) = last {
+            return Ok(last);
+        }
+        let networks = self.networks.as_ref();
+        let tower = Tower::new(&self.device, networks, &self.plan, self.sizes, masks)?;
+        let masks = masks.iter().map(|mask| mask.map(<[bool]>::to_vec));
+        Ok(MaskedTower {
+            masks: masks.collect(),
+            tower,
+        })
+    }
+
+    /// Partial scores of as many crops as the networks take at once. The run of their kind is the
+    /// first of `runs` afterwards.
+    fn score_batch(&mut self, crops: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
+        let (transforms, pictures) = CropTransforms::of(crops);
+        let references: Vec<usize> = crops.iter().map(|crop| crop.references).collect();
+        let kind = RunKind {
+            masks: self.references.first_alike(&references),
+            sizes: transforms.buffer_sizes(self.sizes.side, &mut self.tables),
         };
-        let galleries = self.taught.tables(&lessons);
-        let shown = Shown {
-            framings: &framings,
+        let galleries = self.references.galleries(&references);
+        let inputs = RunInputs {
+            transforms: &transforms,
             pictures: &pictures,
-            lessons: &lessons,
+            references: &references,
             galleries: &galleries,
         };
         match self.runs.iter().position(|run| run.kind == kind) {
             Some(at) => self.runs[..=at].rotate_right(1),
             None => {
                 self.runs.truncate(RUNS_MAX - 1);
-                let run = self.new_run(kind, &shown)?;
+                let run = self.new_run(kind, &inputs)?;
                 self.runs.insert(0, run);
             }
         }
-        let run = &mut self.runs[0];
-        let pieces = run.judge(&self.device, &shown, &mut self.tables)?;
-        Ok((run, pieces))
+        self.runs[0].score(&self.device, &inputs, &mut self.tables)
     }
 
-    fn new_run(&mut self, kind: Kind, shown: &Shown) -> Result<Run, EngineError> {
-        let Some(wanted) = &self.taught.wanted else {
+    fn new_run(&mut self, kind: RunKind, inputs: &RunInputs) -> Result<CapturedRun, EngineError> {
+        let Some(plan) = &self.references.plan else {
             return Err(EngineError::Plan(
-                "nothing was learned that a picture could be judged by".to_owned(),
+                "no references were set that a picture could be compared with".to_owned(),
             ));
         };
-        let shared = Shared {
+        let context = RunContext {
             device: &self.device,
             kernels: &self.kernels,
             networks: self.networks.as_ref(),
             plan: &self.plan,
             sizes: self.sizes,
-            levels: &self.levels,
-            prototypes: self.taught.prototypes.as_ref(),
+            normalisation_lut: &self.normalisation_lut,
+            prototypes: self.references.prototypes(),
         };
-        let cells: Vec<Option<&[bool]>> = shown
-            .lessons
-            .iter()
-            .map(|lesson| self.taught.cells[*lesson].as_deref())
-            .collect();
-        Run::new(&shared, kind, wanted, &cells, shown, &mut self.tables)
+        let masks = self.references.masks(inputs.references);
+        CapturedRun::new(&context, kind, plan, &masks, inputs, &mut self.tables)
     }
-}
 
-impl Taught {
-    fn new(
-        device: &Device,
-        precision: Precision,
-        lessons: &[ReferenceBank],
-    ) -> Result<Self, EngineError> {
-        let words = lessons.first().and_then(|lesson| lesson.text.as_ref());
-        let prototypes = words
-            .map(|words| device.buffer_of(&words.prototypes.concat()))
-            .transpose()?;
-        let gallery =
-            |(_, rows): &(MapKind, ArrayView2<f32>)| -> Result<(Buffer, usize), EngineError> {
-                let buffer = Buffer::new(&device.context, rows.len() * precision.bytes())?;
-                upload(device, &buffer, precision, rows.iter().copied())?;
-                Ok((buffer, rows.nrows()))
-            };
-        let galleries = |lesson: &ReferenceBank| {
-            lesson
-                .galleries
-                .iter()
-                .map(gallery)
-                .collect::<Result<Vec<_>, _>>()
+    /// Notes the time of a call. All of it stands under the trunk: on the device the stages are one
+    /// graph.
+    fn note_time(&mut self, started: Instant) {
+        self.times = EncodeTimes {
+            trunk: started.elapsed(),
+            ..EncodeTimes::default()
         };
-        let alike =
-            |lesson: &ReferenceBank| lessons.iter().position(|other| other.mask == lesson.mask);
-        Ok(Taught {
-            wanted: lessons.first().map(wanted),
-            alike: lessons.iter().filter_map(alike).collect(), // each is like itself
-            cells: lessons
-                .iter()
-                .map(|lesson| lesson.mask.map(<[bool]>::to_vec))
-                .collect(),
-            words: words.map(|words| words.prototypes.clone()),
-            prototypes,
-            galleries: lessons.iter().map(galleries).collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// But for the galleries the same: what was captured stays true.
-    fn is_alike(&self, other: &Taught) -> bool {
-        self.wanted == other.wanted && self.cells == other.cells && self.words == other.words
-    }
-
-    /// For each map the galleries of the looks of these lessons.
-    fn tables(&self, lessons: &[usize]) -> Vec<Vec<nearest::Gallery>> {
-        let maps = self.wanted.as_ref().map_or(0, |wanted| wanted.maps.len());
-        let entry = |map: usize, lesson: usize| {
-            let (buffer, rows) = &self.galleries[lesson][map];
-            nearest::Gallery {
-                address: buffer.address(),
-                rows: *rows as i32,
-                unused: 0,
-            }
-        };
-        (0..maps)
-            .map(|map| lessons.iter().map(|lesson| entry(map, *lesson)).collect())
-            .collect()
-    }
-}
-
-/// All lessons of a recipe want the same.
-fn wanted(lesson: &ReferenceBank) -> Wanted {
-    let words = lesson.text.as_ref().map(|words| WantedWords {
-        temperature: words.temperature,
-        map: words.map,
-        scales: words.scales.clone(),
-        image: words.image,
-    });
-    Wanted {
-        words,
-        maps: lesson.galleries.iter().map(|(map, _)| *map).collect(),
-        windows: lesson.window_mean,
     }
 }
 
@@ -269,23 +202,19 @@ impl Encoder for CudaEncoder {
         &self.device.name
     }
 
-    fn encode(&mut self, looks: &[Crop]) -> Result<Vec<Features>, EngineError> {
+    fn encode(&mut self, crops: &[Crop]) -> Result<Vec<Features>, EngineError> {
         self.device.bind()?;
         let started = Instant::now();
-        let mut features = Vec::with_capacity(looks.len());
-        for some in looks.chunks(self.networks.facts().looks_max) {
-            features.extend(self.encode_some(some)?);
+        let mut features = Vec::with_capacity(crops.len());
+        for batch in crops.chunks(self.networks.facts().looks_max) {
+            features.extend(self.encode_batch(batch)?);
         }
-        self.took = EncodeTimes {
-            trunk: started.elapsed(),
-            ..EncodeTimes::default()
-        };
+        self.note_time(started);
         Ok(features)
     }
 
-    /// All of it stands under the trunk: on the device the stages are one graph.
     fn times(&self) -> &EncodeTimes {
-        &self.took
+        &self.times
     }
 
     fn device_scorer(&mut self) -> Option<&mut dyn DeviceScorer> {
@@ -294,51 +223,51 @@ impl Encoder for CudaEncoder {
 }
 
 impl DeviceScorer for CudaEncoder {
-    fn set_references(&mut self, lessons: &[ReferenceBank]) -> Result<(), EngineError> {
+    fn set_references(&mut self, banks: &[ReferenceBank]) -> Result<(), EngineError> {
         self.device.bind()?;
-        let mut taught = Taught::new(&self.device, self.sizes.precision, lessons)?;
-        match self.taught.is_alike(&taught) {
-            true => taught.prototypes = self.taught.prototypes.take(), // the runs name its address
-            false => self.runs.clear(),
+        let mut loaded = LoadedReferences::new(&self.device, self.sizes.precision, banks)?;
+        if self.references.serves_runs_of(&loaded) {
+            loaded.take_prototypes(&mut self.references); // the runs hold their address
+        } else {
+            self.runs.clear();
         }
-        self.taught = taught;
-        self.runs.iter_mut().for_each(Run::forget);
+        self.references = loaded;
+        for run in &mut self.runs {
+            run.forget_references();
+        }
         Ok(())
     }
 
-    fn score(&mut self, shots: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
+    fn score(&mut self, crops: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
         self.device.bind()?;
         let started = Instant::now();
-        let mut pieces = Vec::with_capacity(shots.len());
-        for some in shots.chunks(self.networks.facts().looks_max) {
-            pieces.extend(self.judge_some(some)?.1);
+        let mut scores = Vec::with_capacity(crops.len());
+        for batch in crops.chunks(self.networks.facts().looks_max) {
+            scores.extend(self.score_batch(batch)?);
         }
-        self.took = EncodeTimes {
-            trunk: started.elapsed(),
-            ..EncodeTimes::default()
-        };
-        Ok(pieces)
+        self.note_time(started);
+        Ok(scores)
     }
 
     fn time_stages(
         &mut self,
-        shots: &[CropRequest],
+        crops: &[CropRequest],
         runs: usize,
     ) -> Result<StageTimings, EngineError> {
         self.device.bind()?;
-        self.judge_some(&shots[..shots.len().min(self.networks.facts().looks_max)])?;
-        self.runs[0].stages(&self.device, &self.kernels, runs)
+        let count = crops.len().min(self.networks.facts().looks_max);
+        self.score_batch(&crops[..count])?;
+        self.runs[0].measure_stages(&self.device, &self.kernels, runs)
     }
 
     fn score_in_detail(
         &mut self,
-        shot: &CropRequest,
+        crop: &CropRequest,
     ) -> Result<(PartialScores, Pixels, Features), EngineError> {
         self.device.bind()?;
-        let device = self.device.clone();
-        let (run, mut pieces) = self.judge_some(std::slice::from_ref(shot))?;
-        let (pixels, features) = run.details(&device, 0)?;
-        Ok((pieces.swap_remove(0), pixels, features))
+        let mut scores = self.score_batch(std::slice::from_ref(crop))?;
+        let (pixels, features) = self.runs[0].details(&self.device, 0)?;
+        Ok((scores.swap_remove(0), pixels, features))
     }
 
     fn painter(&self) -> Box<dyn Paint> {

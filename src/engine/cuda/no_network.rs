@@ -1,7 +1,9 @@
-//! No network at all: what it would compute is drawn once, and copied to where it belongs. Copies, kernels and the graph are measured with it on a GPU
-//! whose TensorRT cannot run the model; what they judge means nothing.
+//! A device without a network: random values stand where a network's would be. Copies, kernels and
+//! the graph are measured with it on a GPU whose TensorRT cannot run the model; its scores mean
+//! nothing.
 
-use super::device::{Device, failed};
+use super::device::Device;
+use super::error::failed;
 use super::memory::Buffer;
 use crate::engine::EngineError;
 use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
@@ -9,12 +11,14 @@ use cudarc::driver::{result, sys::CUstream};
 use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+/// Networks that copy random values to their outputs.
 pub struct NoNetwork {
     device: Device,
     facts: Facts,
 }
 
 impl NoNetwork {
+    /// Networks for `looks_max` crops at once at most.
     pub fn new(device: &Device, precision: Precision, looks_max: usize) -> Self {
         let name = format!("no-network-{}", precision.name());
         NoNetwork {
@@ -27,16 +31,21 @@ impl NoNetwork {
         }
     }
 
-    /// Values of a unit's size where a network's would be: kernels take as long as with a network's, and zeros have no
-    /// direction.
+    /// Random values of a unit's size for an output: kernels take as long as with a network's, and
+    /// zeros have no direction.
     fn drawn(&self, tensor: &Binding) -> Result<Buffer, EngineError> {
-        let mut random = StdRng::seed_from_u64(tensor.dims.iter().product::<usize>() as u64);
-        let drawn = (0..tensor.dims.iter().product()).map(|_| random.random_range(-1.0..1.0f32));
+        let count: usize = tensor.dims.iter().product();
+        let mut random = StdRng::seed_from_u64(count as u64);
+        let mut values = Vec::with_capacity(count);
+        for _ in 0..count {
+            values.push(random.random_range(-1.0..1.0f32));
+        }
         match self.facts.precision {
-            Precision::Fp32 => self.device.buffer_of(&drawn.collect::<Vec<f32>>()),
-            Precision::Fp16 => self
-                .device
-                .buffer_of(&drawn.map(f16::from_f32).collect::<Vec<f16>>()),
+            Precision::Fp32 => self.device.buffer_of(&values),
+            Precision::Fp16 => {
+                let halves: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
+                self.device.buffer_of(&halves)
+            }
         }
     }
 }
@@ -56,20 +65,32 @@ impl Networks for NoNetwork {
             TowerPart::Trunk => "pixels",
             TowerPart::Windows => "tokens",
         };
-        let outputs = tensors.iter().filter(|tensor| tensor.name != input);
-        let drawn = outputs.map(|tensor| Ok((self.drawn(tensor)?, tensor.address)));
-        Ok(Box::new(Copied(drawn.collect::<Result<_, EngineError>>()?)))
+        let mut outputs = vec![];
+        for tensor in tensors.iter().filter(|tensor| tensor.name != input) {
+            outputs.push(DrawnOutput {
+                values: self.drawn(tensor)?,
+                to: tensor.address,
+            });
+        }
+        Ok(Box::new(CopyNetwork(outputs)))
     }
 }
 
-/// What was drawn, and the address that it goes to.
-struct Copied(Vec<(Buffer, u64)>);
+/// Random values, and the address of the output that they are copied to.
+struct DrawnOutput {
+    values: Buffer,
+    to: u64,
+}
 
-impl Network for Copied {
+struct CopyNetwork(Vec<DrawnOutput>);
+
+impl Network for CopyNetwork {
     unsafe fn enqueue(&mut self, stream: CUstream) -> Result<(), EngineError> {
-        for (drawn, to) in &self.0 {
-            // SAFETY: `bind` was promised as many values at the address as were drawn.
-            unsafe { result::memcpy_dtod_async(*to, drawn.address(), drawn.bytes(), stream) }
+        for output in &self.0 {
+            let from = output.values.address();
+            let bytes = output.values.bytes();
+            // SAFETY: `bind` was promised room for as many values at the address as were drawn.
+            unsafe { result::memcpy_dtod_async(output.to, from, bytes, stream) }
                 .map_err(failed("cannot copy what was drawn"))?;
         }
         Ok(())

@@ -1,15 +1,18 @@
-//! Overlays for people, painted on the device beside the encoder: on a stream of its own and of the lowest priority, with
-//! memory of its own, by another thread.
+//! Overlays for people, painted on the device beside the encoder: on a stream of its own and of the
+//! lowest priority, with memory of its own, by another thread.
 //!
 //! ```text
-//! pinned: layers, outlines, maps, cells, rows of the picture --copy--> the same --paint--> drawing --copy--> pinned
+//! pinned: layers, outlines, maps, masks, rows of the picture
+//!     --copy--> the same on the device --paint--> drawing --copy--> pinned
 //! ```
-//! One copy in, one launch, one copy out, one wait. Memory grows with the largest picture so far (rows that the drawing
-//! does not show are not copied) and is kept: to make or to free any, the driver may wait for the whole device.
+//! One copy in, one launch, one copy out, one wait. Memory grows with the largest picture so far
+//! (rows that the drawing does not show are not copied) and is kept: to make or to free any, the
+//! driver may wait for the whole device.
 
-use super::device::{Device, failed};
+use super::device::Device;
+use super::error::failed;
 use super::kernels::Kernels;
-use super::kernels::paint::{self, Args, Layer, Outline};
+use super::kernels::paint::{self, PaintArgs, PaintLayer, PaintOutline};
 use super::memory::{Buffer, Pinned};
 use crate::data::picture::Picture;
 use crate::engine::EngineError;
@@ -18,70 +21,71 @@ use crate::image::overlay::{Overlay, Placed};
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 
-/// Nothing is asked of the device before the first drawing.
+/// The painter. Before the first drawing it uses nothing of the device.
 pub struct Painter {
-    /// The GPU, as cudarc counts.
+    /// Index of the GPU, as cudarc counts.
     ordinal: usize,
     kernels: Kernels,
-    easel: Option<Easel>,
+    stream: Option<PaintStream>,
 }
 
 impl Painter {
+    /// A painter on the GPU of `device`.
     pub fn new(device: &Device, kernels: &Kernels) -> Self {
         Painter {
             ordinal: device.context.ordinal(),
             kernels: kernels.clone(),
-            easel: None,
+            stream: None,
         }
     }
 }
 
 impl Paint for Painter {
     fn paint(&mut self, drawing: &Overlay) -> Result<Picture, EngineError> {
-        let easel = match &mut self.easel {
-            Some(easel) => easel,
-            None => self.easel.insert(Easel::new(self.ordinal)?),
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => self.stream.insert(PaintStream::new(self.ordinal)?),
         };
-        easel.paint(&self.kernels, drawing)
+        stream.paint(&self.kernels, drawing)
     }
 }
 
-/// A stream and what it works with.
-struct Easel {
+/// A stream and its memory.
+struct PaintStream {
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
-    /// What the kernel reads.
-    shown: Both,
-    /// What it writes.
-    painted: Both,
+    /// Bytes that the kernel reads.
+    input: MirroredBuffer,
+    /// Bytes that the kernel writes.
+    output: MirroredBuffer,
 }
 
 /// The same bytes on the device and in pinned memory.
-struct Both {
+struct MirroredBuffer {
     device: Buffer,
     pinned: Pinned,
 }
 
-impl Both {
+impl MirroredBuffer {
     fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, EngineError> {
-        Ok(Both {
+        Ok(MirroredBuffer {
             device: Buffer::new(context, bytes)?,
             pinned: Pinned::new(context, bytes)?,
         })
     }
 
-    /// Makes room for `bytes`; what was there is lost.
+    /// Makes room for `bytes`; the old bytes are lost.
     fn reserve(&mut self, context: &Arc<CudaContext>, bytes: usize) -> Result<(), EngineError> {
         if bytes > self.device.bytes() {
-            *self = Both::new(context, bytes)?;
+            *self = MirroredBuffer::new(context, bytes)?;
         }
         Ok(())
     }
 }
 
-impl Easel {
-    /// The device's context once more, as an object of its own: in cudarc it remembers what went wrong when something was
-    /// dropped, and says it to whoever asks for the context next, which must not be the encoder.
+impl PaintStream {
+    /// Opens the device's context once more, as an object of its own: in cudarc it remembers errors
+    /// of a drop, and returns them at the next use of the context, which must not be the encoder's.
     fn new(ordinal: usize) -> Result<Self, EngineError> {
         let cannot = failed("the GPU has no stream for overlays");
         let context = CudaContext::new(ordinal).map_err(&cannot)?;
@@ -89,12 +93,11 @@ impl Easel {
         unsafe { context.disable_event_tracking() };
         let (lowest, _) = result::stream::get_priority_range().map_err(&cannot)?;
         let stream = context.new_stream_with_priority(lowest).map_err(&cannot)?;
-        let (shown, painted) = (Both::new(&context, 0)?, Both::new(&context, 0)?);
-        Ok(Easel {
+        Ok(PaintStream {
             stream,
+            input: MirroredBuffer::new(&context, 0)?,
+            output: MirroredBuffer::new(&context, 0)?,
             context,
-            shown,
-            painted,
         })
     }
 
@@ -103,82 +106,91 @@ impl Easel {
             .bind_to_thread()
             .map_err(failed("the GPU cannot be used"))?;
         let bytes = 3 * drawing.width * drawing.height;
-        self.shown.reserve(&self.context, bytes_of(drawing))?;
-        self.painted.reserve(&self.context, bytes)?;
-        let mut filling = Filling {
-            bytes: self.shown.pinned.as_mut_slice(),
-            device: self.shown.device.address(),
+        self.input.reserve(&self.context, input_bytes(drawing))?;
+        self.output.reserve(&self.context, bytes)?;
+        let mut input = InputWriter {
+            bytes: self.input.pinned.as_mut_slice(),
+            device: self.input.device.address(),
             end: 0,
         };
-        let args = filling.put_all(drawing, self.painted.device.address());
-        let filled = filling.end;
+        let args = input.put_all(drawing, self.output.device.address());
+        let filled = input.end;
         let enqueued = self.enqueue(kernels, &args, filled, bytes);
-        // Waited for in any case: what was enqueued reads and writes the pinned memory.
+        // Waited for in any case: enqueued work reads and writes the pinned memory.
         let waited = self.stream.synchronize().map_err(failed("the GPU failed"));
         enqueued.and(waited)?;
-        let rgb = self.painted.pinned.as_slice()[..bytes].to_vec();
+        let rgb = self.output.pinned.as_slice()[..bytes].to_vec();
         Ok(Picture::new(drawing.width, drawing.height, rgb)
             .expect("as many bytes as the drawing has"))
     }
 
-    /// `filled` bytes are shown, `bytes` are painted.
+    /// Enqueues the copy of `filled` bytes of input, the kernel, and the copy of `bytes` bytes of
+    /// output.
     fn enqueue(
         &mut self,
         kernels: &Kernels,
-        args: &Args,
+        args: &PaintArgs,
         filled: usize,
         bytes: usize,
     ) -> Result<(), EngineError> {
-        let cu_stream = self.stream.cu_stream();
-        let shown = &self.shown.pinned.as_slice()[..filled];
-        // SAFETY: both are of one size, and the pinned memory is written only when nothing is enqueued.
-        unsafe { result::memcpy_htod_async(self.shown.device.address(), shown, cu_stream) }
+        let stream = self.stream.cu_stream();
+        let input = &self.input.pinned.as_slice()[..filled];
+        let to = self.input.device.address();
+        // SAFETY: both are of one size, and the pinned memory is written only when nothing is
+        // enqueued.
+        unsafe { result::memcpy_htod_async(to, input, stream) }
             .map_err(failed("cannot copy the picture"))?;
-        // SAFETY: `Filling::put_all` made the addresses with what they hold, and there is room for the drawing.
+        // SAFETY: `InputWriter::put_all` made the addresses with their contents, and there is room
+        // for the drawing.
         unsafe { paint::enqueue(kernels, &self.stream, args) }?;
-        let painted = &mut self.painted.pinned.as_mut_slice()[..bytes];
-        // SAFETY: both are of one size, and the pinned memory is read after the stream was waited for.
-        unsafe { result::memcpy_dtoh_async(painted, self.painted.device.address(), cu_stream) }
+        let output = &mut self.output.pinned.as_mut_slice()[..bytes];
+        let from = self.output.device.address();
+        // SAFETY: both are of one size, and the pinned memory is read after the stream was waited
+        // for.
+        unsafe { result::memcpy_dtoh_async(output, from, stream) }
             .map_err(failed("cannot copy the drawing"))
     }
 }
 
-/// Where anything may begin on the device.
+/// Alignment of everything on the device, in bytes.
 const ALIGNMENT: usize = 16;
 
-/// How many bytes [`Filling::put_all`] puts at most.
-fn bytes_of(drawing: &Overlay) -> usize {
-    let of_layer = |placed: &Placed| {
-        let values = placed.map.values();
-        size_of::<Layer>() + size_of_val(values) + values.len() + 3 * ALIGNMENT // a cell counts or not in a byte
-    };
-    let outlines = size_of::<Outline>() * drawing.outlines.len() + ALIGNMENT;
+/// The most bytes that [`InputWriter::put_all`] puts.
+fn input_bytes(drawing: &Overlay) -> usize {
+    let layers: usize = drawing.layers.iter().map(layer_bytes).sum();
+    let outlines = size_of::<PaintOutline>() * drawing.outlines.len() + ALIGNMENT;
     let rows = 3 * drawing.picture.width() * drawing.height + ALIGNMENT;
-    drawing.layers.iter().map(of_layer).sum::<usize>() + outlines + rows
+    layers + outlines + rows
 }
 
-/// Fills pinned memory from its beginning with what will lie at the same places on the device.
-struct Filling<'a> {
+/// The most bytes of a layer: its descriptor, its map, and its mask, a byte a cell.
+fn layer_bytes(placed: &Placed) -> usize {
+    let values = placed.map.values();
+    let mask = values.len();
+    size_of::<PaintLayer>() + size_of_val(values) + mask + 3 * ALIGNMENT
+}
+
+/// Writes the kernel's input into pinned memory, with the addresses that it will have on the
+/// device.
+struct InputWriter<'a> {
     bytes: &'a mut [u8],
     device: u64,
     end: usize,
 }
 
-impl Filling<'_> {
-    /// Everything that is shown; the kernel's arguments for it, with the drawing at `out`.
-    fn put_all(&mut self, drawing: &Overlay, out: u64) -> Args {
-        let layers = drawing.layers.iter().map(|placed| {
+impl InputWriter<'_> {
+    /// Writes all input; returns the kernel's arguments for it, with the drawing at `out`.
+    fn put_all(&mut self, drawing: &Overlay, out: u64) -> PaintArgs {
+        let mut layers = vec![];
+        for placed in &drawing.layers {
             let map = self.put(placed.map.values());
-            Layer::new(
-                placed,
-                map,
-                placed.map.cells().map_or(0, |cells| self.put(cells)),
-            )
-        });
-        let layers: Vec<Layer> = layers.collect();
-        let outlines: Vec<Outline> = drawing.outlines.iter().map(Outline::from).collect();
-        let (width, height) = (drawing.picture.width() as u32, drawing.height as u32);
-        Args {
+            let counts = placed.map.cells().map_or(0, |mask| self.put(mask));
+            layers.push(PaintLayer::new(placed, map, counts));
+        }
+        let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
+        let width = drawing.picture.width() as u32;
+        let height = drawing.height as u32;
+        PaintArgs {
             layers: self.put(&layers),
             outlines: self.put(&outlines),
             picture: self.put_rows(drawing),
@@ -194,7 +206,8 @@ impl Filling<'_> {
         }
     }
 
-    /// The device's address of the picture's rows that the drawing shows, one after the other.
+    /// Writes the picture's rows that the drawing shows, one after the other; returns their device
+    /// address.
     fn put_rows(&mut self, drawing: &Overlay) -> u64 {
         let address = self.put(drawing.source_row(0));
         for row in 1..drawing.height {
@@ -205,14 +218,15 @@ impl Filling<'_> {
         address
     }
 
-    /// The device's address of `values`.
+    /// Writes `values`; returns their device address.
     fn put<T: DeviceRepr>(&mut self, values: &[T]) -> u64 {
         let begin = self.end.next_multiple_of(ALIGNMENT);
-        // SAFETY: numbers and flags without gaps between, which is what the kernel's structs and tensors are made of.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
-        };
-        self.end = begin + bytes.len();
+        let start = values.as_ptr().cast::<u8>();
+        let count = size_of_val(values);
+        // SAFETY: numbers and flags without gaps between, which the kernel's structs and tensors
+        // are made of.
+        let bytes = unsafe { std::slice::from_raw_parts(start, count) };
+        self.end = begin + count;
         self.bytes[begin..self.end].copy_from_slice(bytes);
         self.device + begin as u64
     }

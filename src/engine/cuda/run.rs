@@ -1,233 +1,260 @@
-//! A run: looks at pictures again and again, as one CUDA graph. Made once for each kind of batch, then a frame costs a copy
-//! into pinned memory, one launch and one wait.
+//! A captured run: crops judged again and again, as one CUDA graph. Made once for each kind of
+//! batch, then a frame costs a copy into pinned memory, one launch and one wait.
 //!
-//! Everything that a capture holds on to (addresses, sizes, networks) lies in the run and is dropped with it.
+//! Everything that a capture holds on to (addresses, sizes, networks) lies in the run and is
+//! dropped with it.
 
-use super::device::{Device, failed};
-use super::framing::{Framed, Framings, Room, Tables};
-use super::kernels::{Kernels, nearest};
+use super::crops::{BufferSizes, CropStage, CropTransforms, TapTables};
+use super::device::Device;
+use super::error::failed;
+use super::kernels::Kernels;
+use super::kernels::nearest::GalleryRows;
 use super::memory::Buffer;
-use super::scoring::{Prototypes, Scoring, Wanted};
+use super::scoring::{Prototypes, Scoring, ScoringPlan};
 use super::tower::{Mark, Sizes, Tower, unmarked};
 use crate::data::picture::Picture;
 use crate::engine::device_scorer::{PartialScores, StageTimings};
 use crate::engine::network::Networks;
 use crate::engine::{EncodePlan, EngineError, Features, Pixels};
-use cudarc::driver::{CudaGraph, sys};
+use cudarc::driver::{CudaEvent, CudaGraph, sys};
 
-/// What a run is captured for. Which pictures, how they are framed and what they are compared with are written into its
-/// tables before a launch.
+/// The facts that a run is captured for. Pictures, crop transforms and galleries are written into
+/// its tables before a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kind {
-    /// Of each look the first lesson with its cells: which windows are computed. Nothing where nothing was taught.
-    pub cells: Vec<Option<usize>>,
-    pub room: Room,
+pub struct RunKind {
+    /// The first reference bank with the mask of each crop, which decides the computed windows;
+    /// `None` without references.
+    pub masks: Vec<Option<usize>>,
+    /// Sizes of the buffers that depend on the pictures.
+    pub sizes: BufferSizes,
 }
 
-/// What all runs of an encoder share.
-pub struct Shared<'a> {
+/// The parts of an encoder that all its runs share.
+pub struct RunContext<'a> {
+    /// The GPU.
     pub device: &'a Device,
+    /// The kernels, loaded on it.
     pub kernels: &'a Kernels,
+    /// The networks of the plan.
     pub networks: &'a dyn Networks,
+    /// The plan of the encoder.
     pub plan: &'a EncodePlan,
+    /// Sizes that follow from plan and model.
     pub sizes: Sizes,
-    /// f32 `[3, 256]`: what each grey level becomes.
-    pub levels: &'a Buffer,
+    /// f32 `[3, 256]`: the network's input for each grey level.
+    pub normalisation_lut: &'a Buffer,
+    /// Unit vectors of the recipe's words.
     pub prototypes: Prototypes<'a>,
 }
 
-/// What is looked at, and what it is compared with.
-pub struct Shown<'a> {
-    pub framings: &'a Framings,
-    /// In the framings' order.
+/// Inputs of one launch: crops, and the galleries that they are compared with.
+pub struct RunInputs<'a> {
+    /// The crops' transforms.
+    pub transforms: &'a CropTransforms,
+    /// The pictures in the transforms' order.
     pub pictures: &'a [&'a Picture],
-    /// Of each look.
-    pub lessons: &'a [usize],
-    /// For each map a gallery of each look.
-    pub galleries: &'a [Vec<nearest::Gallery>],
+    /// Index of each crop's reference bank.
+    pub references: &'a [usize],
+    /// Galleries by map, one for each crop.
+    pub galleries: &'a [Vec<GalleryRows>],
 }
 
-pub struct Run {
-    pub kind: Kind,
-    /// Of each look, as the galleries' tables say now; nothing when others were taught.
-    lessons: Vec<usize>,
-    /// Before what it was captured from, so that it is dropped first.
-    graph: Graph,
-    parts: Parts,
+/// A run of one kind, ready to be launched.
+pub struct CapturedRun {
+    /// The kind that it was captured for.
+    pub kind: RunKind,
+    /// Index of each crop's reference bank in the galleries' tables; empty when these are out of
+    /// date.
+    references: Vec<usize>,
+    /// Stands before the stages, so that it is dropped before the memory that it was captured from.
+    graph: CapturedGraph,
+    stages: RunStages,
 }
 
-/// The stages in their order, with all that they need.
-struct Parts {
-    framing: Framed,
+/// The stages in their order, with their buffers.
+struct RunStages {
+    crops: CropStage,
     tower: Tower,
     scoring: Scoring,
 }
 
-impl Parts {
+impl RunStages {
     fn enqueue(
         &mut self,
         device: &Device,
         kernels: &Kernels,
         mark: Mark,
     ) -> Result<(), EngineError> {
-        self.framing.enqueue(device, kernels, mark)?;
+        self.crops.enqueue(device, kernels, mark)?;
         self.tower.enqueue(device, kernels, mark)?;
         self.scoring.enqueue(device, kernels, mark)
     }
 }
 
 /// A captured graph. The thread that owns the encoder owns it.
-struct Graph(CudaGraph);
+struct CapturedGraph(CudaGraph);
 
-// SAFETY: a graph belongs to its context, not to a thread; it is launched by one thread at a time, through `&mut Run`.
-unsafe impl Send for Graph {}
+// SAFETY: a graph belongs to its context, not to a thread; it is launched by one thread at a time,
+// through `&mut CapturedRun`.
+unsafe impl Send for CapturedGraph {}
 
-impl Run {
-    /// Makes the buffers, runs once, captures.
+impl CapturedRun {
+    /// Makes the buffers, runs once, captures. A mask holds the patches of a crop that count;
+    /// `None` means all.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device has no room or fails.
     pub fn new(
-        shared: &Shared,
-        kind: Kind,
-        wanted: &Wanted,
-        cells: &[Option<&[bool]>],
-        shown: &Shown,
-        tables: &mut Tables,
+        context: &RunContext,
+        kind: RunKind,
+        plan: &ScoringPlan,
+        masks: &[Option<&[bool]>],
+        inputs: &RunInputs,
+        tables: &mut TapTables,
     ) -> Result<Self, EngineError> {
-        let Shared {
-            device,
-            kernels,
-            networks,
-            plan,
-            sizes,
-            prototypes,
-            levels,
-        } = *shared;
-        let tower = Tower::new(device, networks, plan, sizes, cells)?;
-        let to = (tower.pixels.address(), sizes.side, levels);
-        let mut framing = Framed::new(device, cells.len(), kind.room, to)?;
-        framing.show(device, shown.framings, shown.pictures, tables)?;
-        let scoring = Scoring::new(device, &tower, wanted, prototypes, cells, shown.galleries)?;
-        let mut parts = Parts {
-            framing,
+        let device = context.device;
+        let kernels = context.kernels;
+        let tower = Tower::new(device, context.networks, context.plan, context.sizes, masks)?;
+        let lut = context.normalisation_lut;
+        let mut crops = CropStage::new(device, &tower, kind.sizes, lut)?;
+        crops.put(device, inputs.transforms, inputs.pictures, tables)?;
+        let prototypes = context.prototypes;
+        let scoring = Scoring::new(device, &tower, plan, prototypes, masks, inputs.galleries)?;
+        let mut stages = RunStages {
+            crops,
             tower,
             scoring,
         };
         // TensorRT allocates in its first run for a shape, which no capture allows.
-        let enqueued = parts.enqueue(device, kernels, &mut unmarked);
+        let enqueued = stages.enqueue(device, kernels, &mut unmarked);
         device.wait()?;
         enqueued?;
-        let graph = captured(device, || parts.enqueue(device, kernels, &mut unmarked))?;
-        Ok(Run {
+        let graph = captured(device, || stages.enqueue(device, kernels, &mut unmarked))?;
+        Ok(CapturedRun {
             kind,
-            lessons: shown.lessons.to_vec(),
+            references: inputs.references.to_vec(),
             graph,
-            parts,
+            stages,
         })
     }
 
-    /// Others were taught: the galleries' tables name what is no longer there.
-    pub fn forget(&mut self) {
-        self.lessons.clear();
+    /// Marks the galleries' tables as out of date: they name buffers of references that were
+    /// replaced.
+    pub fn forget_references(&mut self) {
+        self.references.clear();
     }
 
-    /// The pieces of each look at what is shown, which is of the run's kind.
+    /// The partial scores of each crop of `inputs`, which are of the run's kind.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the device fails or a feature is not finite.
-    pub fn judge(
+    pub fn score(
         &mut self,
         device: &Device,
-        shown: &Shown,
-        tables: &mut Tables,
+        inputs: &RunInputs,
+        tables: &mut TapTables,
     ) -> Result<Vec<PartialScores>, EngineError> {
-        if self.lessons != shown.lessons {
-            self.forget(); // half of it would be wrong
-            self.parts.scoring.retaught(device, shown.galleries)?;
-            self.lessons = shown.lessons.to_vec();
+        if self.references != inputs.references {
+            self.forget_references(); // half of the tables would be wrong
+            self.stages
+                .scoring
+                .put_galleries(device, inputs.galleries)?;
+            self.references = inputs.references.to_vec();
         }
-        self.parts
-            .framing
-            .show(device, shown.framings, shown.pictures, tables)?;
-        let launched = self
-            .graph
-            .0
+        self.stages
+            .crops
+            .put(device, inputs.transforms, inputs.pictures, tables)?;
+        let CapturedGraph(graph) = &self.graph;
+        let launched = graph
             .launch()
             .map_err(failed("the GPU's graph cannot be launched"));
-        // Waited for in any case: what was enqueued reads the pinned memory.
+        // Waited for in any case: enqueued work reads the pinned memory.
         let waited = device.wait();
         launched.and(waited)?;
-        self.parts.scoring.pieces()
+        self.stages.scoring.partial_scores()
     }
 
-    /// The pixels and features that the last judgement of a look was made from.
+    /// The pixels and features of a crop in the last launch.
     ///
     /// # Errors
-    /// [`EngineError::Run`]
-    pub fn details(&self, device: &Device, look: usize) -> Result<(Pixels, Features), EngineError> {
-        Ok((
-            self.parts.tower.pixels_of(device, look)?,
-            self.parts.tower.features(device, look)?,
-        ))
+    /// [`EngineError::Run`] when a copy failed or a value is not finite.
+    pub fn details(&self, device: &Device, crop: usize) -> Result<(Pixels, Features), EngineError> {
+        let tower = &self.stages.tower;
+        let pixels = tower.pixels_of(device, crop)?;
+        let features = tower.features(device, crop)?;
+        Ok((pixels, features))
     }
 
-    /// What each stage took, one after the other instead of as a graph, by the device's clock: `runs` times each.
+    /// The time of each stage, one after the other instead of as a graph, by the device's clock:
+    /// `runs` times each.
     ///
     /// # Errors
-    /// [`EngineError::Run`]
-    pub fn stages(
+    /// [`EngineError::Run`] when the device fails.
+    pub fn measure_stages(
         &mut self,
         device: &Device,
         kernels: &Kernels,
         runs: usize,
     ) -> Result<StageTimings, EngineError> {
-        let mut stages: StageTimings = vec![];
+        let mut times: StageTimings = vec![];
         for run in 0..runs {
-            let mut marks = vec![];
-            let mut mark = |stage: &'static str| -> Result<(), EngineError> {
-                let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
-                let event = device
-                    .stream
-                    .record_event(flags)
-                    .map_err(failed("the GPU's time cannot be taken"))?;
-                marks.push((stage, event));
-                Ok(())
-            };
-            mark("")?;
-            let enqueued = self.parts.enqueue(device, kernels, &mut mark);
-            device.wait()?;
-            enqueued?;
-            for ((_, before), (stage, after)) in marks.iter().zip(&marks[1..]) {
+            let marks = self.marked_run(device, kernels)?;
+            for pair in marks.windows(2) {
+                let (_, before) = &pair[0];
+                let (stage, after) = &pair[1];
                 let ms = before
                     .elapsed_ms(after)
                     .map_err(failed("the GPU's time cannot be taken"))?;
-                add(&mut stages, stage, run, f64::from(ms));
+                add(&mut times, stage, run, f64::from(ms));
             }
         }
-        Ok(stages)
+        Ok(times)
+    }
+
+    /// Runs all stages once; an event before the first, and one after each stage with its name.
+    fn marked_run(
+        &mut self,
+        device: &Device,
+        kernels: &Kernels,
+    ) -> Result<Vec<(&'static str, CudaEvent)>, EngineError> {
+        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let mut marks = vec![];
+        let mut mark = |stage: &'static str| -> Result<(), EngineError> {
+            let event = device
+                .stream
+                .record_event(flags)
+                .map_err(failed("the GPU's time cannot be taken"))?;
+            marks.push((stage, event));
+            Ok(())
+        };
+        mark("")?;
+        let enqueued = self.stages.enqueue(device, kernels, &mut mark);
+        device.wait()?;
+        enqueued?;
+        Ok(marks)
     }
 }
 
-/// Adds to what a stage took in a run.
-fn add(stages: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
-    let at = stages
-        .iter()
-        .position(|(known, _)| *known == stage)
-        .unwrap_or_else(|| {
-            stages.push((stage, vec![]));
-            stages.len() - 1
-        });
-    let times = &mut stages[at].1;
-    times.resize(run + 1, 0.0);
-    times[run] += ms;
+/// Adds `ms` to the time of a stage in a run: a stage may come several times in a run.
+fn add(times: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
+    let at = match times.iter().position(|(known, _)| *known == stage) {
+        Some(at) => at,
+        None => {
+            times.push((stage, vec![]));
+            times.len() - 1
+        }
+    };
+    let (_, of_runs) = &mut times[at];
+    of_runs.resize(run + 1, 0.0);
+    of_runs[run] += ms;
 }
 
-/// What `enqueue` enqueues, as a graph. The capture ends in any case: a stream that is left in one is of no use any more.
+/// The work that `enqueue` enqueues, as a graph. The capture ends in any case: a stream that stays
+/// in one is of no use any more.
 fn captured(
     device: &Device,
     enqueue: impl FnOnce() -> Result<(), EngineError>,
-) -> Result<Graph, EngineError> {
+) -> Result<CapturedGraph, EngineError> {
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     device
         .stream
@@ -239,7 +266,7 @@ fn captured(
         .end_capture(sys::CUgraphInstantiate_flags_enum(0));
     enqueued?;
     match graph.map_err(failed("the GPU's work cannot be captured"))? {
-        Some(graph) => Ok(Graph(graph)),
+        Some(graph) => Ok(CapturedGraph(graph)),
         None => Err(EngineError::Run(
             "the GPU's work was captured, and nothing is in it".to_owned(),
         )),

@@ -1,428 +1,492 @@
-//! From features to pieces of a score on the device, and the one small copy that brings them to the host.
+//! The way from features to partial scores on the device, and the one small copy that brings them
+//! to the host.
 //!
 //! ```text
-//! result: flags u32 [N], image f32 [N], language f32 [N, P], visual f32 [N, P]    (what the lessons do not want is not there)
+//! result: flags u32 [N], image f32 [N], language f32 [N, P], visual f32 [N, P]
+//!         (maps that are not wanted are not there)
 //! ```
 
-use super::device::{Device, failed};
-use super::kernels::scatter::{self, Layer, Maps};
-use super::kernels::{Kernels, language, nearest};
+use super::device::Device;
+use super::error::failed;
+use super::kernels::Kernels;
+use super::kernels::language::{self, LanguageArgs};
+use super::kernels::nearest::{self, GalleryRows, NearestArgs};
+use super::kernels::scatter::{self, LanguageMean, MapLayer, Maps};
 use super::memory::{Buffer, Pinned};
-use super::tables::Counted;
-use super::tower::{Mark, Tower};
+use super::tower::{Mark, ScaleWindows, Tower};
+use super::windows::UnmaskedWindows;
 use crate::engine::EngineError;
 use crate::engine::device_scorer::{LanguageMap, MapKind, Mean, PartialScores};
 use cudarc::driver::result;
 
-/// What is wanted of every look alike; what a run is captured for.
+/// Scores that are wanted of every crop alike; a run is captured for them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
-    pub words: Option<WantedWords>,
+pub struct ScoringPlan {
+    /// Comparison with the recipe's words; `None` without words.
+    pub language: Option<LanguagePlan>,
+    /// The visual maps.
     pub maps: Vec<MapKind>,
-    pub windows: Mean,
+    /// Mean over the windows of a visual map.
+    pub mean: Mean,
 }
 
+/// Comparison with the recipe's words.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WantedWords {
+pub struct LanguagePlan {
+    /// Softmax temperature tau.
     pub temperature: f32,
+    /// The language map; `None` where none is wanted.
     pub map: Option<LanguageMap>,
+    /// Window scales of that map.
     pub scales: Vec<usize>,
+    /// True when the whole crop is compared with the words.
     pub image: bool,
 }
 
-/// Rows compared with the words.
-struct Compared {
+impl ScoringPlan {
+    fn language_map(&self) -> Option<LanguageMap> {
+        self.language.as_ref().and_then(|language| language.map)
+    }
+}
+
+/// Rows that are compared with the words.
+struct LanguageRows {
     /// REAL `[R, E]`
     rows: u64,
     count: usize,
-    /// i32 `[R]`
-    look: Buffer,
-    /// f32 `[R]`; the whole pictures' lie in the result.
+    /// i32 `[R]`: index of each row's crop.
+    crop: Buffer,
+    /// f32 `[R]`; those of the whole crops lie in the result.
     values: u64,
 }
 
 /// One scale of the language map.
-struct Spoken {
-    compared: Compared,
+struct LanguageScale {
+    rows: LanguageRows,
     _values: Buffer,
     place: Buffer,
     scale: usize,
 }
 
 /// One visual map.
-struct Seen {
+struct VisualMap {
     features: u64,
     width: usize,
-    counted: Counted,
+    windows: UnmaskedWindows,
     row: Buffer,
     begin: Buffer,
-    /// [`nearest::Gallery`] of each look; rewritten when others are taught.
+    /// [`GalleryRows`] of each crop; rewritten when the references change.
     galleries: Buffer,
     shares: Buffer,
     distances: Buffer,
     place: Buffer,
 }
 
-/// Words in every look's way: f32 `[2, E]` on the device.
+/// Unit vectors of the recipe's words, f32 `[2, E]` on the device; `None` without words.
 pub type Prototypes<'a> = Option<&'a Buffer>;
 
+/// Last stage of a run: comparisons, maps, and the result.
 pub struct Scoring {
-    wanted: Wanted,
-    looks: usize,
+    plan: ScoringPlan,
+    crops: usize,
     grid: usize,
     embed: usize,
     prototypes: u64,
-    whole: Option<Compared>,
-    spoken: Vec<Spoken>,
-    seen: Vec<Seen>,
+    whole: Option<LanguageRows>,
+    language: Vec<LanguageScale>,
+    visual: Vec<VisualMap>,
+    layout: ResultLayout,
     result: Buffer,
     pinned: Pinned,
 }
 
 impl Scoring {
-    /// `galleries` holds for each of the wanted maps one of each look.
+    /// Makes the buffers. `galleries` holds for each map of the plan one gallery a crop; a mask the
+    /// patches of a crop that count, `None` for all.
     ///
     /// # Errors
-    /// [`EngineError::Run`] when the device has no room.
+    /// [`EngineError::Run`] when the device has no room; [`EngineError::Plan`] for features that
+    /// the tower does not compute.
     pub fn new(
         device: &Device,
         tower: &Tower,
-        wanted: &Wanted,
+        plan: &ScoringPlan,
         prototypes: Prototypes,
-        cells: &[Option<&[bool]>],
-        galleries: &[Vec<nearest::Gallery>],
+        masks: &[Option<&[bool]>],
+        galleries: &[Vec<GalleryRows>],
     ) -> Result<Self, EngineError> {
-        let (looks, grid, embed) = (tower.looks, tower.sizes.grid, tower.sizes.embed);
-        let bytes = 4 * Layout::of(wanted, looks, grid).words;
-        let result = Buffer::new(&device.context, bytes)?;
-        let pinned = Pinned::new(&device.context, bytes)?;
+        let layout = ResultLayout::new(plan, tower.crops, tower.sizes.grid);
+        let bytes = size_of::<f32>() * layout.words;
         let mut scoring = Scoring {
-            wanted: wanted.clone(),
-            looks,
-            grid,
-            embed,
+            plan: plan.clone(),
+            crops: tower.crops,
+            grid: tower.sizes.grid,
+            embed: tower.sizes.embed,
             prototypes: prototypes.map_or(0, Buffer::address),
             whole: None,
-            spoken: vec![],
-            seen: vec![],
-            result,
-            pinned,
+            language: vec![],
+            visual: vec![],
+            layout,
+            result: Buffer::new(&device.context, bytes)?,
+            pinned: Pinned::new(&device.context, bytes)?,
         };
-        if let Some(words) = &wanted.words {
-            if words.image {
-                let values = scoring.address(scoring.layout().image);
-                scoring.whole = Some(whole(device, tower, values)?);
-            }
-            for scale in words.scales.iter().filter(|_| words.map.is_some()) {
-                scoring.spoken.push(Spoken::new(device, tower, *scale)?);
-            }
+        if let Some(language) = &plan.language {
+            scoring.add_language(device, tower, language)?;
         }
-        for (map, galleries) in wanted.maps.iter().zip(galleries) {
-            scoring
-                .seen
-                .push(Seen::new(device, tower, *map, cells, galleries)?);
+        for (map, galleries) in plan.maps.iter().zip(galleries) {
+            let visual = VisualMap::new(device, tower, *map, masks, galleries)?;
+            scoring.visual.push(visual);
         }
         Ok(scoring)
     }
 
-    /// Others were taught; nothing that was captured changes.
-    ///
-    /// # Errors
-    /// [`EngineError::Run`]
-    pub fn retaught(
+    fn add_language(
         &mut self,
         device: &Device,
-        galleries: &[Vec<nearest::Gallery>],
+        tower: &Tower,
+        plan: &LanguagePlan,
     ) -> Result<(), EngineError> {
-        self.seen
-            .iter()
-            .zip(galleries)
-            .try_for_each(|(seen, table)| device.upload(&seen.galleries, table))
+        if plan.image {
+            let values = self.address(self.layout.image);
+            self.whole = Some(LanguageRows::whole(device, tower, values)?);
+        }
+        if plan.map.is_some() {
+            for scale in &plan.scales {
+                let scale = LanguageScale::new(device, tower, *scale)?;
+                self.language.push(scale);
+            }
+        }
+        Ok(())
     }
 
-    /// Enqueues everything from the tower's features to the pinned result; for `mark` see [`Tower::enqueue`].
+    /// Writes other galleries into the tables; the captured graph stays valid.
     ///
     /// # Errors
-    /// [`EngineError::Run`]
+    /// [`EngineError::Run`] when a copy failed.
+    pub fn put_galleries(
+        &mut self,
+        device: &Device,
+        galleries: &[Vec<GalleryRows>],
+    ) -> Result<(), EngineError> {
+        for (visual, galleries) in self.visual.iter().zip(galleries) {
+            device.upload(&visual.galleries, galleries)?;
+        }
+        Ok(())
+    }
+
+    /// Enqueues everything from the tower's features to the pinned result; for `mark` see
+    /// [`Tower::enqueue`].
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] when the driver refuses.
     pub fn enqueue(
         &mut self,
         device: &Device,
         kernels: &Kernels,
         mark: Mark,
     ) -> Result<(), EngineError> {
-        let (stream, cu_stream) = (&device.stream, device.stream.cu_stream());
-        let flags = 4 * self.looks;
-        // SAFETY: the flags are at the beginning of the buffer.
-        unsafe { result::memset_d8_async(self.result.address(), 0, flags, cu_stream) }
-            .map_err(failed("cannot clear the result"))?;
-        device.spoil(&self.result, flags, self.result.bytes() - flags)?;
-        for compared in self
-            .whole
-            .iter()
-            .chain(self.spoken.iter().map(|spoken| &spoken.compared))
-        {
-            // SAFETY: what the struct's fields say of their addresses.
-            unsafe { language::enqueue(kernels, stream, &self.language_args(compared)) }?;
-        }
+        self.clear_result(device)?;
+        self.enqueue_language(device, kernels)?;
         mark("language")?;
-        for seen in &self.seen {
-            // SAFETY: the same.
-            unsafe { nearest::enqueue(kernels, stream, &self.nearest_args(seen)) }?;
+        for visual in &self.visual {
+            let args = self.nearest_args(visual);
+            // SAFETY: the fields of `VisualMap` say what its addresses hold.
+            unsafe { nearest::enqueue(kernels, &device.stream, &args) }?;
         }
         mark("nearest")?;
         self.enqueue_maps(device, kernels)?;
         mark("maps")?;
-        // SAFETY: the result is as large as the pinned memory, which is read after the stream was waited for.
-        unsafe {
-            result::memcpy_dtoh_async(self.pinned.as_mut_slice(), self.result.address(), cu_stream)
-        }
-        .map_err(failed("cannot copy the result"))?;
+        let from = self.result.address();
+        let to = self.pinned.as_mut_slice();
+        let stream = device.stream.cu_stream();
+        // SAFETY: the result is as large as the pinned memory, which is read after the stream was
+        // waited for.
+        unsafe { result::memcpy_dtoh_async(to, from, stream) }
+            .map_err(failed("cannot copy the result"))?;
         mark("copy out")
     }
 
-    fn enqueue_maps(&self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
-        let layout = self.layout();
-        let maps = |at: usize| Maps {
-            address: self.address(at),
-            looks: self.looks as u32,
-            grid: self.grid as u32,
-        };
-        let map = self.wanted.words.as_ref().and_then(|words| words.map);
-        if let (Some(map), Some(at)) = (map, layout.language) {
-            let words = match map {
-                LanguageMap::Harmonic => scatter::Words::Harmonic {
-                    whole: self.whole.as_ref().map_or(0, |whole| whole.values),
-                },
-                LanguageMap::OddsMean => scatter::Words::OddsMean,
-            };
-            let layers: Vec<Layer> = self.spoken.iter().map(Spoken::layer).collect();
-            // SAFETY: what the struct's fields say of their addresses; the result has room for the maps.
-            unsafe { scatter::language_map(kernels, &device.stream, &layers, words, maps(at)) }?;
-        }
-        if let Some(at) = layout.visual {
-            let layers: Vec<Layer> = self
-                .seen
-                .iter()
-                .map(|seen| seen.layer(self.wanted.windows))
-                .collect();
-            // SAFETY: the same.
-            unsafe { scatter::visual_map(kernels, &device.stream, &layers, maps(at)) }?;
+    /// Enqueues zeros for the flags, and no numbers for everything else.
+    fn clear_result(&self, device: &Device) -> Result<(), EngineError> {
+        let flags = size_of::<u32>() * self.crops;
+        let address = self.result.address();
+        let stream = device.stream.cu_stream();
+        // SAFETY: the flags are at the beginning of the buffer.
+        unsafe { result::memset_d8_async(address, 0, flags, stream) }
+            .map_err(failed("cannot clear the result"))?;
+        device.spoil(&self.result, flags, self.result.bytes() - flags)
+    }
+
+    fn enqueue_language(&self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
+        let scales = self.language.iter().map(|scale| &scale.rows);
+        for rows in self.whole.iter().chain(scales) {
+            let args = self.language_args(rows);
+            // SAFETY: the fields of `LanguageRows` say what its addresses hold.
+            unsafe { language::enqueue(kernels, &device.stream, &args) }?;
         }
         Ok(())
     }
 
-    /// What the last run has left in pinned memory; the stream was waited for.
+    fn enqueue_maps(&self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
+        let stream = &device.stream;
+        if let Some(map) = self.plan.language_map()
+            && let Some(at) = self.layout.language
+        {
+            let layers: Vec<MapLayer> = self.language.iter().map(LanguageScale::layer).collect();
+            let mean = self.language_mean(map);
+            let maps = self.maps(at);
+            // SAFETY: the layers hold addresses of their own buffers; the result has room for the
+            // maps.
+            unsafe { scatter::language_map(kernels, stream, &layers, mean, maps) }?;
+        }
+        if let Some(at) = self.layout.visual {
+            let mean = self.plan.mean;
+            let layers: Vec<MapLayer> = self.visual.iter().map(|map| map.layer(mean)).collect();
+            let maps = self.maps(at);
+            // SAFETY: the layers hold addresses of their own buffers; the result has room for the
+            // maps.
+            unsafe { scatter::visual_map(kernels, stream, &layers, maps) }?;
+        }
+        Ok(())
+    }
+
+    /// The maps that begin at a word of the result.
+    fn maps(&self, word: usize) -> Maps {
+        Maps {
+            address: self.address(word),
+            crops: self.crops as u32,
+            grid: self.grid as u32,
+        }
+    }
+
+    fn language_mean(&self, map: LanguageMap) -> LanguageMean {
+        match map {
+            LanguageMap::Harmonic => LanguageMean::Harmonic {
+                whole: self.whole.as_ref().map_or(0, |whole| whole.values),
+            },
+            LanguageMap::OddsMean => LanguageMean::OddsMean,
+        }
+    }
+
+    /// The partial scores of the last launch, from pinned memory; the stream was waited for.
     ///
     /// # Errors
     /// [`EngineError::Run`] when a feature was not finite.
-    pub fn pieces(&self) -> Result<Vec<PartialScores>, EngineError> {
-        let (layout, each) = (self.layout(), self.grid * self.grid);
-        let words = self.pinned.as_slice().as_chunks::<4>().0;
-        if let Some(look) = (0..self.looks).find(|look| words[*look] != [0; 4]) {
+    pub fn partial_scores(&self) -> Result<Vec<PartialScores>, EngineError> {
+        let (words, _) = self.pinned.as_slice().as_chunks::<4>();
+        let flags = &words[..self.crops];
+        if let Some(crop) = flags.iter().position(|flag| *flag != [0; 4]) {
             return Err(EngineError::Run(format!(
-                "a feature of look {look} is not finite"
+                "a feature of crop {crop} is not finite"
             )));
         }
-        let values = |at: usize, count: usize| {
-            words[at..][..count]
-                .iter()
-                .map(|word| f32::from_le_bytes(*word))
-        };
-        let map =
-            |at: Option<usize>, look: usize| at.map(|at| values(at + look * each, each).collect());
-        let has_whole = self.whole.is_some();
-        let pieces = |look: usize| PartialScores {
+        let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        let mut all = Vec::with_capacity(self.crops);
+        for crop in 0..self.crops {
+            let scores = self.scores_of(crop, &values);
+            if !scores.are_finite() {
+                return Err(EngineError::Run(format!(
+                    "a value of crop {crop} was never written, or is not finite"
+                )));
+            }
+            all.push(scores);
+        }
+        Ok(all)
+    }
+
+    /// The partial scores of a crop out of all words of the result.
+    fn scores_of(&self, crop: usize, values: &[f32]) -> PartialScores {
+        let cells = self.grid * self.grid;
+        let map = |at: usize| values[at + crop * cells..][..cells].to_vec();
+        let image = self
+            .whole
+            .as_ref()
+            .map(|_| values[self.layout.image + crop]);
+        PartialScores {
             grid: self.grid,
-            image: values(layout.image + look, 1).next().filter(|_| has_whole),
-            language: map(layout.language, look),
-            visual: map(layout.visual, look),
-        };
-        let all: Vec<PartialScores> = (0..self.looks).map(pieces).collect();
-        match all.iter().position(|pieces| !pieces.are_finite()) {
-            None => Ok(all),
-            Some(look) => Err(EngineError::Run(format!(
-                "a value of look {look} was never written, or is not finite"
-            ))),
+            image,
+            language: self.layout.language.map(map),
+            visual: self.layout.visual.map(map),
         }
     }
 
-    fn layout(&self) -> Layout {
-        Layout::of(&self.wanted, self.looks, self.grid)
-    }
-
-    /// Of a word of the result on the device.
+    /// Device address of a word of the result.
     fn address(&self, word: usize) -> u64 {
         self.result.address() + 4 * word as u64
     }
 
-    fn language_args(&self, compared: &Compared) -> language::Args {
-        language::Args {
-            rows: compared.rows,
-            look: compared.look.address(),
+    fn language_args(&self, rows: &LanguageRows) -> LanguageArgs {
+        let language = self.plan.language.as_ref();
+        LanguageArgs {
+            rows: rows.rows,
+            crop: rows.crop.address(),
             prototypes: self.prototypes,
-            values: compared.values,
+            values: rows.values,
             flags: self.address(0),
-            count: compared.count as u32,
+            count: rows.count as u32,
             embed: self.embed as u32,
-            temperature: self
-                .wanted
-                .words
-                .as_ref()
-                .map_or(1.0, |words| words.temperature),
+            temperature: language.map_or(1.0, |language| language.temperature),
             unused: 0,
         }
     }
 
-    fn nearest_args(&self, seen: &Seen) -> nearest::Args {
-        nearest::Args {
-            features: seen.features,
-            row: seen.row.address(),
-            begin: seen.begin.address(),
-            galleries: seen.galleries.address(),
-            shares: seen.shares.address(),
-            distances: seen.distances.address(),
+    fn nearest_args(&self, visual: &VisualMap) -> NearestArgs {
+        NearestArgs {
+            features: visual.features,
+            row: visual.row.address(),
+            begin: visual.begin.address(),
+            galleries: visual.galleries.address(),
+            shares: visual.shares.address(),
+            distances: visual.distances.address(),
             flags: self.address(0),
-            queries: seen.counted.count() as u32,
-            looks: self.looks as u32,
-            width: seen.width as u32,
-            queries_each: seen.counted.most() as u32,
+            queries: visual.windows.count() as u32,
+            crops: self.crops as u32,
+            width: visual.width as u32,
+            queries_each: visual.windows.most() as u32,
         }
     }
-}
-
-fn whole(device: &Device, tower: &Tower, values: u64) -> Result<Compared, EngineError> {
-    let image = tower
-        .image()
-        .ok_or_else(|| unplanned("the picture's embedding"))?;
-    let look = device.buffer_of(&(0..tower.looks as i32).collect::<Vec<_>>())?;
-    Ok(Compared {
-        rows: image.address(),
-        count: tower.looks,
-        look,
-        values,
-    })
 }
 
 /// The plan of the encoder is not the recipe's: a bug of the caller, told instead of computed past.
 fn unplanned(what: &str) -> EngineError {
     EngineError::Plan(format!(
-        "the lesson needs {what}, which the encoder was not opened for"
+        "the references need {what}, which the encoder was not opened for"
     ))
 }
 
-impl Spoken {
+fn planned_scale(tower: &Tower, scale: usize) -> Result<&ScaleWindows, EngineError> {
+    tower
+        .scale(scale)
+        .ok_or_else(|| unplanned(&format!("windows of {scale} patches")))
+}
+
+impl LanguageRows {
+    /// The embeddings of the whole crops, compared into `values` of the result.
+    fn whole(device: &Device, tower: &Tower, values: u64) -> Result<Self, EngineError> {
+        let image = tower
+            .image()
+            .ok_or_else(|| unplanned("the picture's embedding"))?;
+        let crops: Vec<i32> = (0..tower.crops as i32).collect();
+        Ok(LanguageRows {
+            rows: image.address(),
+            count: tower.crops,
+            crop: device.buffer_of(&crops)?,
+            values,
+        })
+    }
+}
+
+impl LanguageScale {
     fn new(device: &Device, tower: &Tower, scale: usize) -> Result<Self, EngineError> {
-        let windows = tower
-            .scale(scale)
-            .ok_or_else(|| unplanned(&format!("windows of {scale} patches")))?;
-        let count = windows.counted.count();
-        let values = Buffer::new(&device.context, 4 * count)?;
-        let look = device.buffer_of(&windows.counted.looks())?;
-        let compared = Compared {
-            rows: windows.embeddings.address(),
+        let planned = planned_scale(tower, scale)?;
+        let count = planned.windows.count();
+        let values = Buffer::new(&device.context, size_of::<f32>() * count)?;
+        let rows = LanguageRows {
+            rows: planned.embeddings.address(),
             count,
-            look,
+            crop: device.buffer_of(&planned.windows.crops())?,
             values: values.address(),
         };
-        Ok(Spoken {
-            compared,
+        Ok(LanguageScale {
+            rows,
             _values: values,
-            place: device.buffer_of(&windows.counted.place)?,
+            place: device.buffer_of(&planned.windows.place)?,
             scale,
         })
     }
 
-    fn layer(&self) -> Layer {
-        Layer::new(
-            self.compared.values,
-            self.place.address(),
-            self.scale as u32,
-            Mean::Harmonic,
-        )
+    fn layer(&self) -> MapLayer {
+        let place = self.place.address();
+        let scale = self.scale as u32;
+        MapLayer::new(self.rows.values, place, scale, Mean::Harmonic)
     }
 }
 
-impl Seen {
+impl VisualMap {
     fn new(
         device: &Device,
         tower: &Tower,
         map: MapKind,
-        cells: &[Option<&[bool]>],
-        galleries: &[nearest::Gallery],
+        masks: &[Option<&[bool]>],
+        galleries: &[GalleryRows],
     ) -> Result<Self, EngineError> {
-        let (features, width, counted, row) = match map {
+        let grid = tower.sizes.grid;
+        match map {
             MapKind::Patch => {
-                let counted = Counted::new(tower.sizes.grid, 1, cells);
+                let windows = UnmaskedWindows::new(grid, 1, masks);
                 let patches = tower.patches().ok_or_else(|| unplanned("a patch layer"))?;
-                let row = counted.patch_rows(tower.sizes.grid);
-                (patches.address(), tower.sizes.width, counted, row)
+                let row = windows.patch_rows(grid);
+                let width = tower.sizes.width;
+                VisualMap::of_rows(device, patches, width, windows, &row, galleries)
             }
             MapKind::Windows(scale) => {
-                let windows = tower
-                    .scale(scale)
-                    .ok_or_else(|| unplanned(&format!("windows of {scale} patches")))?;
-                let row = (0..windows.counted.count() as i32).collect();
-                (
-                    windows.embeddings.address(),
-                    tower.sizes.embed,
-                    windows.counted.clone(),
-                    row,
-                )
+                let planned = planned_scale(tower, scale)?;
+                let windows = planned.windows.clone();
+                let row: Vec<i32> = (0..windows.count() as i32).collect();
+                let width = tower.sizes.embed;
+                VisualMap::of_rows(device, &planned.embeddings, width, windows, &row, galleries)
             }
-        };
-        let count = counted.count();
-        Ok(Seen {
-            features,
+        }
+    }
+
+    /// A map that compares the rows `row` of `features`, one a window.
+    fn of_rows(
+        device: &Device,
+        features: &Buffer,
+        width: usize,
+        windows: UnmaskedWindows,
+        row: &[i32],
+        galleries: &[GalleryRows],
+    ) -> Result<Self, EngineError> {
+        let bytes = size_of::<f32>() * windows.count();
+        Ok(VisualMap {
+            features: features.address(),
             width,
-            row: device.buffer_of(&row)?,
-            begin: device.buffer_of(&counted.begin)?,
+            row: device.buffer_of(row)?,
+            begin: device.buffer_of(&windows.begin)?,
             galleries: device.buffer_of(galleries)?,
-            shares: Buffer::new(&device.context, 4 * nearest::SHARES * count)?,
-            distances: Buffer::new(&device.context, 4 * count)?,
-            place: device.buffer_of(&counted.place)?,
-            counted,
+            shares: Buffer::new(&device.context, nearest::SHARES * bytes)?,
+            distances: Buffer::new(&device.context, bytes)?,
+            place: device.buffer_of(&windows.place)?,
+            windows,
         })
     }
 
-    fn layer(&self, mean: Mean) -> Layer {
-        Layer::new(
-            self.distances.address(),
-            self.place.address(),
-            self.counted.scale as u32,
-            mean,
-        )
+    fn layer(&self, mean: Mean) -> MapLayer {
+        let values = self.distances.address();
+        let place = self.place.address();
+        let scale = self.windows.scale as u32;
+        MapLayer::new(values, place, scale, mean)
     }
 }
 
-/// Where the parts of the result begin, in words of four bytes.
+/// Beginnings of the result's parts, in words of four bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layout {
+struct ResultLayout {
     image: usize,
     language: Option<usize>,
     visual: Option<usize>,
+    /// Words in all.
     words: usize,
 }
 
-impl Layout {
-    fn of(wanted: &Wanted, looks: usize, grid: usize) -> Self {
-        let mut words = 2 * looks; // the flags and the pictures' values
-        let mut maps = |is_wanted: bool| {
-            let at = words;
-            words += if is_wanted { looks * grid * grid } else { 0 };
-            is_wanted.then_some(at)
+impl ResultLayout {
+    fn new(plan: &ScoringPlan, crops: usize, grid: usize) -> Self {
+        let map_words = crops * grid * grid;
+        let mut layout = ResultLayout {
+            image: crops,
+            language: None,
+            visual: None,
+            words: 2 * crops, // the flags and the crops' values
         };
-        let language = maps(
-            wanted
-                .words
-                .as_ref()
-                .is_some_and(|words| words.map.is_some()),
-        );
-        let visual = maps(!wanted.maps.is_empty());
-        Layout {
-            image: looks,
-            language,
-            visual,
-            words,
+        if plan.language_map().is_some() {
+            layout.language = Some(layout.words);
+            layout.words += map_words;
         }
+        if !plan.maps.is_empty() {
+            layout.visual = Some(layout.words);
+            layout.words += map_words;
+        }
+        layout
     }
 }

@@ -1,5 +1,5 @@
-//! ONNX Runtime as the networks of the tests' stand-in device, whose memory is the host's. It goes through the same
-//! enqueueing and capturing as TensorRT, as a host function of the stream.
+//! ONNX Runtime as the networks of the tests' stand-in device, whose memory is the host's. It goes
+//! through the same enqueueing and capturing as TensorRT, as a host function of the stream.
 
 use crate::engine::graphs::{ModelGraph, typed_graph};
 use crate::engine::network::{Binding, Facts, Network, Networks, Precision, TowerPart};
@@ -17,12 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct StandIn {
     trunk: Arc<Mutex<Session>>,
     windows: Option<Arc<Mutex<Session>>>,
-    /// What the trunk was cut to.
+    /// Names of the outputs that the trunk was cut to.
     outputs: Vec<String>,
     facts: Facts,
 }
 
 impl StandIn {
+    /// Opens the graphs of `plan`, for `looks_max` crops at once at most.
+    ///
     /// # Errors
     /// [`EngineError::Model`] when the folder does not hold what it says.
     pub fn open(
@@ -36,29 +38,45 @@ impl StandIn {
             let graph = typed_graph(model, plan, part, precision)?.bytes()?;
             let session = runtime
                 .builder()
-                .and_then(|mut builder| builder.commit_from_memory(&graph));
-            Ok(Arc::new(Mutex::new(
-                session.map_err(|error| EngineError::Model(error.to_string()))?,
-            )))
+                .and_then(|mut builder| builder.commit_from_memory(&graph))
+                .map_err(|error| EngineError::Model(error.to_string()))?;
+            Ok(Arc::new(Mutex::new(session)))
+        };
+        let trunk = session(TowerPart::Trunk)?;
+        let windows = if plan.scales.is_empty() {
+            None
+        } else {
+            Some(session(TowerPart::Windows)?)
         };
         let graph = ModelGraph::of(model, plan, TowerPart::Trunk)?;
+        let outputs = &graph.inner().output;
         Ok(StandIn {
-            trunk: session(TowerPart::Trunk)?,
-            windows: (!plan.scales.is_empty())
-                .then(|| session(TowerPart::Windows))
-                .transpose()?,
-            outputs: graph
-                .inner()
-                .output
-                .iter()
-                .map(|output| output.name.clone())
-                .collect(),
+            trunk,
+            windows,
+            outputs: outputs.iter().map(|output| output.name.clone()).collect(),
             facts: Facts {
                 name: format!("stand-in-{}", precision.name()),
                 precision,
                 looks_max,
             },
         })
+    }
+
+    fn session(&self, part: TowerPart) -> Result<&Arc<Mutex<Session>>, EngineError> {
+        match part {
+            TowerPart::Trunk => Ok(&self.trunk),
+            TowerPart::Windows => self
+                .windows
+                .as_ref()
+                .ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned())),
+        }
+    }
+
+    fn is_output(&self, part: TowerPart, name: &str) -> bool {
+        match part {
+            TowerPart::Trunk => self.outputs.iter().any(|output| output == name),
+            TowerPart::Windows => name == "embedding",
+        }
     }
 }
 
@@ -72,57 +90,50 @@ impl Networks for StandIn {
         part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
-        let session = match part {
-            TowerPart::Trunk => Some(&self.trunk),
-            TowerPart::Windows => self.windows.as_ref(),
-        };
-        let session =
-            session.ok_or_else(|| EngineError::Plan("the plan has no windows".to_owned()))?;
-        let is_output = |name: &str| match part {
-            TowerPart::Trunk => self.outputs.iter().any(|output| output == name),
-            TowerPart::Windows => name == "embedding",
-        };
+        let session = self.session(part)?;
         let (outputs, inputs) = tensors
             .iter()
             .cloned()
-            .partition(|tensor| is_output(&tensor.name));
-        let bound = Bound {
+            .partition(|tensor| self.is_output(part, &tensor.name));
+        Ok(Box::new(HostNetwork(Box::new(BoundSession {
             session: Arc::clone(session),
             inputs,
             outputs,
             precision: self.facts.precision,
-        };
-        Ok(Box::new(Enqueued(Box::new(bound))))
+        }))))
     }
 }
 
-struct Bound {
+struct BoundSession {
     session: Arc<Mutex<Session>>,
     inputs: Vec<Binding>,
     outputs: Vec<Binding>,
     precision: Precision,
 }
 
-/// In a place of its own: the stream and what was captured of it hold its address.
-struct Enqueued(Box<Bound>);
+/// A session as a host function of a stream. Boxed, because the stream and the graphs captured from
+/// it hold its address.
+struct HostNetwork(Box<BoundSession>);
 
-impl Network for Enqueued {
+impl Network for HostNetwork {
     unsafe fn enqueue(&mut self, stream: sys::CUstream) -> Result<(), EngineError> {
         let bound = (&raw const *self.0).cast_mut().cast::<c_void>();
-        // SAFETY: `bound` lives as long as this network, which who enqueues it keeps until the work and the graphs that
-        // were captured of it are gone.
+        // SAFETY: `bound` lives as long as this network, which the caller keeps until the work and
+        // the graphs that were captured of it are gone.
         unsafe { result::stream::launch_host_function(stream, run, bound) }.map_err(run_error)
     }
 }
 
-/// What the stream calls.
+/// The host function that the stream calls.
 unsafe extern "C" fn run(bound: *mut c_void) {
     // SAFETY: the address that `enqueue` gave.
-    let bound = unsafe { &*bound.cast::<Bound>() };
+    let bound = unsafe { &*bound.cast::<BoundSession>() };
     if let Err(error) = bound.run() {
-        // A host function cannot fail: what it leaves must not pass for features.
         tracing::error!("the stand-in network failed: {error}");
-        bound.outputs.iter().for_each(|output| bound.spoil(output));
+        // A host function cannot fail: what it leaves must not pass for features.
+        for output in &bound.outputs {
+            bound.spoil(output);
+        }
     }
 }
 
@@ -130,50 +141,57 @@ fn values(tensor: &Binding) -> usize {
     tensor.dims.iter().product()
 }
 
-impl Bound {
+impl BoundSession {
     fn run(&self) -> ort::Result<()> {
-        let inputs: Vec<(String, SessionInputValue)> = self
-            .inputs
-            .iter()
-            .map(|tensor| Ok((tensor.name.clone(), self.input(tensor)?)))
-            .collect::<ort::Result<_>>()?;
+        let mut inputs = vec![];
+        for tensor in &self.inputs {
+            inputs.push((tensor.name.clone(), self.input(tensor)?));
+        }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs)?;
         for tensor in &self.outputs {
             let value = &outputs[tensor.name.as_str()];
             match self.precision {
-                Precision::Fp32 => self
-                    .written(tensor)
-                    .copy_from_slice(value.try_extract_tensor::<f32>()?.1),
-                Precision::Fp16 => self
-                    .written(tensor)
-                    .copy_from_slice(value.try_extract_tensor::<f16>()?.1),
+                Precision::Fp32 => {
+                    let (_, values) = value.try_extract_tensor::<f32>()?;
+                    self.written(tensor).copy_from_slice(values);
+                }
+                Precision::Fp16 => {
+                    let (_, values) = value.try_extract_tensor::<f16>()?;
+                    self.written(tensor).copy_from_slice(values);
+                }
             }
         }
         Ok(())
     }
 
     fn input(&self, tensor: &Binding) -> ort::Result<SessionInputValue<'_>> {
-        Ok(match self.precision {
+        let dims = tensor.dims.clone();
+        match self.precision {
             Precision::Fp32 => {
-                TensorRef::from_array_view((tensor.dims.clone(), self.read::<f32>(tensor)))?.into()
+                let values = self.read::<f32>(tensor);
+                Ok(TensorRef::from_array_view((dims, values))?.into())
             }
             Precision::Fp16 => {
-                TensorRef::from_array_view((tensor.dims.clone(), self.read::<f16>(tensor)))?.into()
+                let values = self.read::<f16>(tensor);
+                Ok(TensorRef::from_array_view((dims, values))?.into())
             }
-        })
+        }
     }
 
     fn read<T>(&self, tensor: &Binding) -> &[T] {
-        // SAFETY: `bind` was promised as many values at this address, which is the host's on this device; the stream
-        // runs one thing at a time.
-        unsafe { std::slice::from_raw_parts(tensor.address as *const T, values(tensor)) }
+        let start = tensor.address as *const T;
+        // SAFETY: `bind` was promised as many values at this address, which is the host's on this
+        // device; the stream runs one thing at a time.
+        unsafe { std::slice::from_raw_parts(start, values(tensor)) }
     }
 
     #[expect(clippy::mut_from_ref, reason = "the memory is the device's, not ours")]
     fn written<T>(&self, tensor: &Binding) -> &mut [T] {
-        // SAFETY: as in `read`.
-        unsafe { std::slice::from_raw_parts_mut(tensor.address as *mut T, values(tensor)) }
+        let start = tensor.address as *mut T;
+        // SAFETY: `bind` was promised as many values at this address, which is the host's on this
+        // device; the stream runs one thing at a time.
+        unsafe { std::slice::from_raw_parts_mut(start, values(tensor)) }
     }
 
     fn spoil(&self, tensor: &Binding) {

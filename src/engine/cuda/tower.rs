@@ -1,13 +1,14 @@
-//! The vision tower on the device: pixels to patch tokens, the picture's embedding and those of its windows, in buffers
-//! whose addresses never change.
+//! The vision tower on the device: pixels to patch tokens, the picture's embedding and those of its
+//! windows, in buffers whose addresses never change.
 
 use super::device::Device;
-use super::kernels::{Kernels, gather};
+use super::kernels::Kernels;
+use super::kernels::gather::{self, GatherArgs};
 use super::memory::Buffer;
-use super::tables::Counted;
+use super::windows::UnmaskedWindows;
 use crate::engine::graphs::{layer_output, trunk_outputs};
 use crate::engine::network::{Binding, Network, Networks, Precision, TowerPart};
-use crate::engine::{EncodePlan, EngineError, Features, Pixels, WindowFeatures};
+use crate::engine::{EncodePlan, EngineError, Features, PatchLayer, Pixels, WindowFeatures};
 use crate::model::ModelSpec;
 use half::f16;
 use ndarray::{Array2, Array3};
@@ -15,16 +16,20 @@ use ndarray::{Array2, Array3};
 /// The numbers that all buffers follow from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
-    /// Input side in pixels, and patches along it.
+    /// S, the input side in pixels.
     pub side: usize,
+    /// Patches along the input side.
     pub grid: usize,
-    /// D and E.
+    /// D, the width of a token.
     pub width: usize,
+    /// E, the width of an embedding.
     pub embed: usize,
+    /// Precision of the network's tensors.
     pub precision: Precision,
 }
 
 impl Sizes {
+    /// The sizes that `plan` has with a model.
     pub fn new(plan: &EncodePlan, spec: &ModelSpec, precision: Precision) -> Self {
         Sizes {
             side: plan.side,
@@ -35,23 +40,24 @@ impl Sizes {
         }
     }
 
-    /// P
+    /// P, the patches of a crop.
     pub fn patches(&self) -> usize {
         self.grid * self.grid
     }
 }
 
-/// Hears of each stage of a run when it was enqueued.
+/// Listener that is called with the name of each stage of a run when the stage was enqueued.
 pub type Mark<'a> = &'a mut dyn FnMut(&'static str) -> Result<(), EngineError>;
 
-/// For those who do not listen.
+/// The [`Mark`] that ignores all stages.
 pub fn unmarked(_stage: &'static str) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// One scale's windows, all looks together.
-pub struct Windows {
-    pub counted: Counted,
+/// One scale's windows, all crops together.
+pub struct ScaleWindows {
+    /// The windows that are computed.
+    pub windows: UnmaskedWindows,
     /// REAL `[W, E]`
     pub embeddings: Buffer,
     places: Buffer,
@@ -60,207 +66,220 @@ pub struct Windows {
     network: Box<dyn Network>,
 }
 
-/// A tower for a number of looks.
+/// A tower for a number of crops.
 pub struct Tower {
-    pub looks: usize,
+    /// N, the number of crops.
+    pub crops: usize,
+    /// Sizes of all buffers.
     pub sizes: Sizes,
     /// REAL `[N, 3, S, S]`, filled before [`Tower::enqueue`].
     pub pixels: Buffer,
-    /// One a scale of the plan, in its order.
-    pub windows: Vec<Windows>,
-    /// What the trunk computes, by name.
+    /// One entry a scale of the plan, in its order.
+    scales: Vec<ScaleWindows>,
+    /// Outputs of the trunk by name.
     outputs: Vec<(String, Buffer)>,
     trunk: Box<dyn Network>,
     plan: EncodePlan,
 }
 
 impl Tower {
-    /// `cells` are those that count, look by look; nothing means all.
+    /// A tower for one crop a mask. A mask holds the patches that count; `None` means all.
     ///
     /// # Errors
-    /// [`EngineError::Run`] when the device has no room; [`EngineError::Plan`] for more than the networks were built for.
+    /// [`EngineError::Run`] when the device has no room; [`EngineError::Plan`] for more than the
+    /// networks were built for.
     pub fn new(
         device: &Device,
         networks: &dyn Networks,
         plan: &EncodePlan,
         sizes: Sizes,
-        cells: &[Option<&[bool]>],
+        masks: &[Option<&[bool]>],
     ) -> Result<Self, EngineError> {
-        let looks = cells.len();
-        let pixels_dims = [looks, 3, sizes.side, sizes.side];
+        let crops = masks.len();
+        let pixels_dims = [crops, 3, sizes.side, sizes.side];
         let pixels = tensor(device, &pixels_dims, sizes.precision)?;
         let mut bindings = vec![binding("pixels", &pixels_dims, &pixels)];
         let mut outputs = vec![];
         for name in trunk_outputs(plan) {
             let dims = match name.as_str() {
-                "image" => vec![looks, sizes.embed],
-                _ => vec![looks, 1 + sizes.patches(), sizes.width],
+                "image" => vec![crops, sizes.embed],
+                _ => vec![crops, 1 + sizes.patches(), sizes.width],
             };
             let buffer = tensor(device, &dims, sizes.precision)?;
             bindings.push(binding(&name, &dims, &buffer));
             outputs.push((name, buffer));
         }
-        // SAFETY: the buffers are as large as their dims, and the network is dropped before them or with them.
+        // SAFETY: the buffers are as large as their dims, and the network is dropped before them or
+        // with them.
         let trunk = unsafe { networks.bind(TowerPart::Trunk, &bindings) }?;
-        let scales = plan
-            .scales
-            .iter()
-            .map(|scale| Counted::new(sizes.grid, *scale, cells));
-        let windows = scales
-            .map(|counted| Windows::new(device, networks, sizes, counted))
-            .collect::<Result<_, _>>()?;
+        let mut scales = vec![];
+        for scale in &plan.scales {
+            let windows = UnmaskedWindows::new(sizes.grid, *scale, masks);
+            scales.push(ScaleWindows::new(device, networks, sizes, windows)?);
+        }
         Ok(Tower {
-            looks,
+            crops,
             sizes,
             pixels,
-            windows,
+            scales,
             outputs,
             trunk,
             plan: plan.clone(),
         })
     }
 
-    /// Enqueues everything between the pixels and the features; `mark` hears the name of each stage when it stands in the
-    /// stream.
+    /// Enqueues everything between the pixels and the features. `mark` hears the name of each stage
+    /// after it was enqueued.
     ///
     /// # Errors
-    /// [`EngineError::Run`]
+    /// [`EngineError::Run`] when the driver or the network refuses.
     pub fn enqueue(
         &mut self,
         device: &Device,
         kernels: &Kernels,
         mark: Mark,
     ) -> Result<(), EngineError> {
+        self.spoil_outputs(device)?;
         let stream = device.stream.cu_stream();
-        let embeddings = self.windows.iter().map(|windows| &windows.embeddings);
-        for output in self
-            .outputs
-            .iter()
-            .map(|(_, output)| output)
-            .chain(embeddings)
-        {
-            device.spoil(output, 0, output.bytes())?;
-        }
-        // SAFETY: the stream is that of the device that it was bound for.
+        // SAFETY: the stream is that of the device that the network was bound for.
         unsafe { self.trunk.enqueue(stream) }?;
         mark("trunk")?;
-        let tokens = self
-            .outputs
-            .iter()
-            .find(|(name, _)| name == "tokens")
-            .map_or(0, |(_, buffer)| buffer.address());
-        for windows in &mut self.windows {
-            let args = gather::Args {
-                tokens,
-                places: windows.places.address(),
-                out: windows.gathered.address(),
-                windows: windows.counted.count() as u32,
-                grid: self.sizes.grid as u32,
-                width: self.sizes.width as u32,
-                scale: windows.counted.scale as u32,
-            };
-            // SAFETY: the trunk's tokens are there wherever the plan has windows, and all buffers are as large as said.
+        let tokens = self.output("tokens").map_or(0, Buffer::address);
+        for scale in &mut self.scales {
+            let args = scale.gather_args(tokens, self.sizes);
+            // SAFETY: the trunk's tokens are there wherever the plan has windows, and all buffers
+            // are as large as said.
             unsafe { gather::enqueue(kernels, &device.stream, &args) }?;
             mark("gather")?;
-            // SAFETY: as the trunk.
-            unsafe { windows.network.enqueue(stream) }?;
+            // SAFETY: the stream is that of the device that the network was bound for.
+            unsafe { scale.network.enqueue(stream) }?;
             mark("windows")?;
         }
         Ok(())
     }
 
-    /// The picture's embedding, REAL `[N, E]`, where the plan has it.
+    fn spoil_outputs(&self, device: &Device) -> Result<(), EngineError> {
+        for (_, output) in &self.outputs {
+            device.spoil(output, 0, output.bytes())?;
+        }
+        for scale in &self.scales {
+            device.spoil(&scale.embeddings, 0, scale.embeddings.bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The crops' embeddings, REAL `[N, E]`; `None` where the plan has none.
     pub fn image(&self) -> Option<&Buffer> {
         self.output("image")
     }
 
-    /// The recipe's own patch layer, REAL `[N, 1 + P, D]`, where the plan has one.
+    /// The recipe's own patch layer, REAL `[N, 1 + P, D]`; `None` where the plan has none.
     pub fn patches(&self) -> Option<&Buffer> {
-        self.output(&layer_output(self.plan.patches.first()?))
+        let layer = self.plan.patches.first()?;
+        self.output(&layer_output(layer))
     }
 
-    pub fn scale(&self, scale: usize) -> Option<&Windows> {
-        self.windows
+    /// The windows of `scale` patches; `None` where the plan has none.
+    pub fn scale(&self, scale: usize) -> Option<&ScaleWindows> {
+        self.scales
             .iter()
-            .find(|windows| windows.counted.scale == scale)
+            .find(|known| known.windows.scale == scale)
     }
 
     fn output(&self, name: &str) -> Option<&Buffer> {
-        self.outputs
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, buffer)| buffer)
+        let (_, buffer) = self.outputs.iter().find(|(known, _)| known == name)?;
+        Some(buffer)
     }
 
-    /// Puts pixels `[3, S, S]` of each look where the trunk reads them.
+    /// Puts pixels `[3, S, S]` of each crop where the trunk reads them.
     ///
     /// # Errors
-    /// [`EngineError::Run`]
-    pub fn put_pixels(&self, device: &Device, looks: &[&Pixels]) -> Result<(), EngineError> {
-        let all = looks.iter().flat_map(|pixels| pixels.iter().copied());
-        upload(device, &self.pixels, self.sizes.precision, all)
+    /// [`EngineError::Run`] when the copy failed.
+    pub fn put_pixels(&self, device: &Device, crops: &[&Pixels]) -> Result<(), EngineError> {
+        let values = crops.iter().flat_map(|pixels| pixels.iter().copied());
+        upload(device, &self.pixels, self.sizes.precision, values)
     }
 
-    /// The pixels of a look, `[3, S, S]`.
+    /// The pixels of a crop, `[3, S, S]`.
     ///
     /// # Errors
-    /// [`EngineError::Run`]
-    pub fn pixels_of(&self, device: &Device, look: usize) -> Result<Pixels, EngineError> {
-        let (side, each) = (self.sizes.side, 3 * self.sizes.side * self.sizes.side);
-        let values = self.read(device, "pixels", &self.pixels, look * each, each)?;
-        Ok(Array3::from_shape_vec((3, side, side), values).expect("as many as were asked for"))
+    /// [`EngineError::Run`] when the copy failed or a value is not finite.
+    pub fn pixels_of(&self, device: &Device, crop: usize) -> Result<Pixels, EngineError> {
+        let side = self.sizes.side;
+        let count = 3 * side * side;
+        let values = self.read(device, "pixels", &self.pixels, crop * count, count)?;
+        let pixels = Array3::from_shape_vec((3, side, side), values);
+        Ok(pixels.expect("as many as were asked for"))
     }
 
-    /// The features of a look.
+    /// The features of a crop.
     ///
     /// # Errors
-    /// [`EngineError::Run`] when the copy fails or a value is not finite.
-    pub fn features(&self, device: &Device, look: usize) -> Result<Features, EngineError> {
-        let (rows, width, embed) = (1 + self.sizes.patches(), self.sizes.width, self.sizes.embed);
-        let output = |name: &str| {
-            self.output(name)
-                .expect("the trunk computes what the plan asks for")
-        };
-        let tokens = |name: String| -> Result<Array2<f32>, EngineError> {
-            let values = self.read(
-                device,
-                &name,
-                output(&name),
-                look * rows * width,
-                rows * width,
-            )?;
-            Ok(Array2::from_shape_vec((rows, width), values).expect("as many as were asked for"))
-        };
-        let image = match self.plan.image {
-            true => Some(self.read(device, "image", output("image"), look * embed, embed)?),
-            false => None,
-        };
-        let windows = self
-            .windows
-            .iter()
-            .map(|windows| -> Result<WindowFeatures, EngineError> {
-                let of_look = windows.counted.of_look(look);
-                let (at, count) = (of_look.start * embed, of_look.len());
-                let values =
-                    self.read(device, "windows", &windows.embeddings, at, count * embed)?;
-                let features = Array2::from_shape_vec((count, embed), values)
-                    .expect("as many as were asked for");
-                Ok(WindowFeatures {
-                    scale: windows.counted.scale,
-                    features,
-                })
-            });
+    /// [`EngineError::Run`] when the copy failed or a value is not finite.
+    pub fn features(&self, device: &Device, crop: usize) -> Result<Features, EngineError> {
+        let mut tokens = vec![];
+        for layer in &self.plan.patches {
+            tokens.push(self.tokens_of(device, layer, crop)?);
+        }
+        let mut windows = vec![];
+        for scale in &self.scales {
+            windows.push(self.windows_of(device, scale, crop)?);
+        }
         Ok(Features {
             grid: self.sizes.grid,
-            image,
-            tokens: self
-                .plan
-                .patches
-                .iter()
-                .map(|layer| tokens(layer_output(layer)))
-                .collect::<Result<_, _>>()?,
-            windows: windows.collect::<Result<_, _>>()?,
+            image: self.embedding_of(device, crop)?,
+            tokens,
+            windows,
         })
+    }
+
+    /// A crop's embedding, `[E]`; `None` where the plan has none.
+    fn embedding_of(&self, device: &Device, crop: usize) -> Result<Option<Vec<f32>>, EngineError> {
+        if !self.plan.image {
+            return Ok(None);
+        }
+        let embed = self.sizes.embed;
+        let from = self.planned_output("image");
+        let values = self.read(device, "image", from, crop * embed, embed)?;
+        Ok(Some(values))
+    }
+
+    /// A crop's tokens of one layer, `[1 + P, D]`.
+    fn tokens_of(
+        &self,
+        device: &Device,
+        layer: &PatchLayer,
+        crop: usize,
+    ) -> Result<Array2<f32>, EngineError> {
+        let name = layer_output(layer);
+        let from = self.planned_output(&name);
+        let rows = 1 + self.sizes.patches();
+        let count = rows * self.sizes.width;
+        let values = self.read(device, &name, from, crop * count, count)?;
+        Ok(matrix(rows, self.sizes.width, values))
+    }
+
+    /// The embeddings of a crop's unmasked windows of one scale.
+    fn windows_of(
+        &self,
+        device: &Device,
+        scale: &ScaleWindows,
+        crop: usize,
+    ) -> Result<WindowFeatures, EngineError> {
+        let embed = self.sizes.embed;
+        let range = scale.windows.in_crop(crop);
+        let begin = range.start * embed;
+        let count = range.len() * embed;
+        let values = self.read(device, "windows", &scale.embeddings, begin, count)?;
+        Ok(WindowFeatures {
+            scale: scale.windows.scale,
+            features: matrix(range.len(), embed, values),
+        })
+    }
+
+    fn planned_output(&self, name: &str) -> &Buffer {
+        self.output(name)
+            .expect("the trunk computes what the plan asks for")
     }
 
     fn read(
@@ -273,11 +292,10 @@ impl Tower {
     ) -> Result<Vec<f32>, EngineError> {
         let values: Vec<f32> = match self.sizes.precision {
             Precision::Fp32 => device.download(from, at, count)?,
-            Precision::Fp16 => device
-                .download::<f16>(from, at, count)?
-                .into_iter()
-                .map(f32::from)
-                .collect(),
+            Precision::Fp16 => {
+                let halves: Vec<f16> = device.download(from, at, count)?;
+                halves.into_iter().map(f32::from).collect()
+            }
         };
         match values.iter().find(|value| !value.is_finite()) {
             None => Ok(values),
@@ -286,42 +304,53 @@ impl Tower {
     }
 }
 
-impl Windows {
+impl ScaleWindows {
     fn new(
         device: &Device,
         networks: &dyn Networks,
         sizes: Sizes,
-        counted: Counted,
+        windows: UnmaskedWindows,
     ) -> Result<Self, EngineError> {
-        let tokens_dims = [
-            counted.count(),
-            1 + counted.scale * counted.scale,
-            sizes.width,
-        ];
-        let out_dims = [counted.count(), sizes.embed];
-        let gathered = tensor(device, &tokens_dims, sizes.precision)?;
-        let embeddings = tensor(device, &out_dims, sizes.precision)?;
+        let tokens = 1 + windows.scale * windows.scale;
+        let gathered_dims = [windows.count(), tokens, sizes.width];
+        let embeddings_dims = [windows.count(), sizes.embed];
+        let gathered = tensor(device, &gathered_dims, sizes.precision)?;
+        let embeddings = tensor(device, &embeddings_dims, sizes.precision)?;
         let bindings = [
-            binding("tokens", &tokens_dims, &gathered),
-            binding("embedding", &out_dims, &embeddings),
+            binding("tokens", &gathered_dims, &gathered),
+            binding("embedding", &embeddings_dims, &embeddings),
         ];
         // SAFETY: the buffers are as large as their dims, and the network is dropped with them.
         let network = unsafe { networks.bind(TowerPart::Windows, &bindings) }?;
-        Ok(Windows {
-            places: device.buffer_of(&counted.places)?,
-            counted,
+        Ok(ScaleWindows {
+            places: device.buffer_of(&windows.places)?,
+            windows,
             embeddings,
             gathered,
             network,
         })
     }
+
+    fn gather_args(&self, tokens: u64, sizes: Sizes) -> GatherArgs {
+        GatherArgs {
+            tokens,
+            places: self.places.address(),
+            out: self.gathered.address(),
+            windows: self.windows.count() as u32,
+            grid: sizes.grid as u32,
+            width: sizes.width as u32,
+            scale: self.windows.scale as u32,
+        }
+    }
+}
+
+fn matrix(rows: usize, width: usize, values: Vec<f32>) -> Array2<f32> {
+    Array2::from_shape_vec((rows, width), values).expect("as many as were asked for")
 }
 
 fn tensor(device: &Device, dims: &[usize], precision: Precision) -> Result<Buffer, EngineError> {
-    Buffer::new(
-        &device.context,
-        dims.iter().product::<usize>() * precision.bytes(),
-    )
+    let count: usize = dims.iter().product();
+    Buffer::new(&device.context, count * precision.bytes())
 }
 
 fn binding(name: &str, dims: &[usize], buffer: &Buffer) -> Binding {
@@ -335,7 +364,7 @@ fn binding(name: &str, dims: &[usize], buffer: &Buffer) -> Binding {
 /// Puts values at the beginning of a REAL buffer.
 ///
 /// # Errors
-/// [`EngineError::Run`]
+/// [`EngineError::Run`] when the copy failed.
 pub fn upload(
     device: &Device,
     to: &Buffer,
@@ -343,7 +372,13 @@ pub fn upload(
     values: impl Iterator<Item = f32>,
 ) -> Result<(), EngineError> {
     match precision {
-        Precision::Fp32 => device.upload(to, &values.collect::<Vec<f32>>()),
-        Precision::Fp16 => device.upload(to, &values.map(f16::from_f32).collect::<Vec<f16>>()),
+        Precision::Fp32 => {
+            let values: Vec<f32> = values.collect();
+            device.upload(to, &values)
+        }
+        Precision::Fp16 => {
+            let halves: Vec<f16> = values.map(f16::from_f32).collect();
+            device.upload(to, &halves)
+        }
     }
 }

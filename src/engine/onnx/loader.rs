@@ -56,11 +56,11 @@ impl<'a> GraphLoader<'a> {
             let value = self.weight(&graph, tensor)?;
             builder = builder
                 .with_initializer(&tensor.name, value)
-                .map_err(|error| graph.broken(&error.to_string()))?;
+                .map_err(|error| graph.broken(error))?;
         }
         builder
             .commit_from_memory(&graph.onnx.encode_to_vec())
-            .map_err(|error| graph.broken(&error.to_string()))
+            .map_err(|error| graph.broken(error))
     }
 
     fn builder(&self) -> ort::Result<SessionBuilder> {
@@ -83,8 +83,8 @@ impl<'a> GraphLoader<'a> {
             return Ok(known.clone());
         }
         let Weight { dims, values } = graph.weight(tensor)?;
-        let value = ort::value::Tensor::from_array((dims, values))
-            .map_err(|error| graph.broken(&error.to_string()))?;
+        let value =
+            ort::value::Tensor::from_array((dims, values)).map_err(|error| graph.broken(error))?;
         let value = Arc::new(value.into_dyn());
         self.weights.insert(tensor.name.clone(), value.clone());
         Ok(value)

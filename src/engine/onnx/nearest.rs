@@ -1,7 +1,7 @@
 //! The comparison with all references through ONNX Runtime, whose threads are awake when the network
 //! has just run.
 
-use super::runtime::{Runtime, run_error, tensor, values};
+use super::runtime::{Runtime, matrix_input, run_error, tensor, values};
 use crate::engine::error::EngineError;
 use crate::engine::nearest::Nearest;
 use crate::model::graph::{Dim, GraphBuilder, int, ints};
@@ -70,8 +70,8 @@ impl Nearest for OnnxNearest {
 /// The graph of one product, encoded: the highest value of each query and each reference.
 fn nearest_graph() -> Vec<u8> {
     let mut graph = GraphBuilder::new("nearest", &[]);
-    let queries = graph.input("queries", FLOAT, &[Dim::Any("Q"), Dim::Any("D")]);
-    let references = graph.input("references", FLOAT, &[Dim::Any("R"), Dim::Any("D")]);
+    let queries = matrix_input(&mut graph, "queries", FLOAT, "Q", "D");
+    let references = matrix_input(&mut graph, "references", FLOAT, "R", "D");
     let shape = graph.input("apart", INT64, &[Dim::Of(3)]);
     let transposed = vec![int("transB", 1)];
     let products = graph.node("Gemm", "products", &[&queries, &references], transposed);

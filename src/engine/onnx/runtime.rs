@@ -2,6 +2,7 @@
 
 use crate::engine::error::EngineError;
 use crate::engine::library_path::library_folders;
+use crate::model::graph::{Dim, GraphBuilder};
 use ndarray::{Array, Array2, ArrayView2, ArrayViewD, Dimension};
 use ort::environment::GlobalThreadPoolOptions;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -108,6 +109,18 @@ fn cores() -> usize {
 /// [`EngineError::Run`] in the words of the library.
 pub(in crate::engine) fn run_error(error: impl Display) -> EngineError {
     EngineError::Run(error.to_string())
+}
+
+/// Adds an input of the graph that is a matrix of any size; `rows` and `columns` name its dimensions.
+pub(super) fn matrix_input(
+    graph: &mut GraphBuilder,
+    name: &str,
+    kind: i32,
+    rows: &'static str,
+    columns: &'static str,
+) -> String {
+    let dims = [Dim::Any(rows), Dim::Any(columns)];
+    graph.input(name, kind, &dims)
 }
 
 /// The input of a run, without a copy.

@@ -1,7 +1,7 @@
 //! The tower over windows of the trunk's tokens (WinCLIP, section 4.1).
 
 use super::loader::GraphLoader;
-use super::runtime::{finite, run_error, tensor, values};
+use super::runtime::{finite, matrix_input, run_error, tensor, values};
 use crate::engine::encoder::EncodeTimes;
 use crate::engine::error::EngineError;
 use crate::engine::features::{WindowFeatures, unmasked_windows};
@@ -69,7 +69,6 @@ impl WindowTower {
     ) -> Result<Vec<WindowFeatures>, EngineError> {
         let mut encoded = Vec::with_capacity(self.scales.len());
         for (scale, all_rows) in &self.scales {
-            let started = Instant::now();
             let rows: CowArray<i64, Ix2> = match mask {
                 None => all_rows.view().into(),
                 Some(_) => {
@@ -77,20 +76,13 @@ impl WindowTower {
                     all_rows.select(Axis(0), &windows).into()
                 }
             };
-            let mut features = Vec::new();
-            let mut gather_time = Duration::ZERO;
-            let windows_at_once = (WINDOW_ROWS / rows.ncols()).max(1);
-            for some in rows.axis_chunks_iter(Axis(0), windows_at_once) {
-                let started = Instant::now();
-                let gathered = gathered(&mut self.gather, tokens, some)?;
-                gather_time += started.elapsed();
-                embed(&mut self.tower, gathered, &mut features)?;
-            }
-            times.gather += gather_time;
-            times.windows.push(started.elapsed() - gather_time);
-            let count = rows.nrows();
-            let shape = (count, features.len() / count);
-            let features = Array2::from_shape_vec(shape, features).map_err(run_error)?;
+            let features = embeddings(
+                &mut self.gather,
+                &mut self.tower,
+                tokens,
+                rows.view(),
+                times,
+            )?;
             encoded.push(WindowFeatures {
                 scale: *scale,
                 features: finite("windows", features)?,
@@ -98,6 +90,31 @@ impl WindowTower {
         }
         Ok(encoded)
     }
+}
+
+/// Embeddings `[W, E]` of the windows with these rows.
+fn embeddings(
+    gather: &mut Session,
+    tower: &mut Session,
+    tokens: ArrayView2<f32>,
+    rows: ArrayView2<i64>,
+    times: &mut EncodeTimes,
+) -> Result<Array2<f32>, EngineError> {
+    let started = Instant::now();
+    let mut gather_time = Duration::ZERO;
+    let mut features = Vec::new();
+    let at_once = (WINDOW_ROWS / rows.ncols()).max(1);
+    for some in rows.axis_chunks_iter(Axis(0), at_once) {
+        let started = Instant::now();
+        let gathered = gathered(gather, tokens, some)?;
+        gather_time += started.elapsed();
+        embed(tower, gathered, &mut features)?;
+    }
+    times.gather += gather_time;
+    times.windows.push(started.elapsed() - gather_time);
+    let count = rows.nrows();
+    let shape = (count, features.len() / count);
+    Array2::from_shape_vec(shape, features).map_err(run_error)
 }
 
 /// The tokens of some windows, `[N, T, D]`.
@@ -133,8 +150,8 @@ fn embed(
 /// The graph that gathers rows of a token matrix, encoded.
 fn gather_graph() -> Vec<u8> {
     let mut graph = GraphBuilder::new("gather", &[]);
-    let tokens = graph.input("tokens", FLOAT, &[Dim::Any("R"), Dim::Any("D")]);
-    let rows = graph.input("rows", INT64, &[Dim::Any("N"), Dim::Any("T")]);
+    let tokens = matrix_input(&mut graph, "tokens", FLOAT, "R", "D");
+    let rows = matrix_input(&mut graph, "rows", INT64, "N", "T");
     let axis = vec![int("axis", 0)];
     graph.node("Gather", "gathered", &[&tokens, &rows], axis);
     let shape = [Dim::Any("N"), Dim::Any("T"), Dim::Any("D")];

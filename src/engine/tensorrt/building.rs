@@ -1,34 +1,41 @@
-//! One graph to one plan: the typed graph as a file, the profiles that its shapes need, the library's builder.
+//! One graph to one plan: the typed graph as a file, the profiles that its shapes need, the
+//! library's builder.
 
-use super::key::Target;
+use super::key::PlanTarget;
 use super::library::Library;
-use super::raw::{Builder, Capabilities, Memory, Monitor, Shapes, Step};
+use super::raw::{Builder, Capabilities, Memory, Monitor, PhaseStep, Shapes};
 use crate::engine::graphs::typed_graph;
 use crate::engine::network::{Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
 use std::path::Path;
 
-/// What is built.
+/// A plan to build.
 #[derive(Debug, Clone)]
-pub struct Order<'a> {
+pub struct BuildOrder<'a> {
+    /// The model whose graphs are built.
     pub model: &'a ModelFolder,
+    /// The outputs and scales that the plan computes.
     pub plan: &'a EncodePlan,
+    /// Precision of the network's tensors.
     pub precision: Precision,
-    /// Looks that the trunk takes at once, at most.
+    /// The most crops that the trunk takes at once.
     pub looks_max: usize,
-    pub target: Target,
+    /// The GPU that the plan is for.
+    pub target: PlanTarget,
 }
 
-/// How far a build is.
+/// Progress of a build.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub struct BuildProgress {
+    /// The graph that is built.
     pub part: TowerPart,
-    pub step: Step,
+    /// The last step of it.
+    pub step: PhaseStep,
 }
 
-/// Who is told; from threads of the library.
-pub type Told<'a> = dyn Fn(Progress) + Sync + 'a;
+/// Listener to the progress of a build; called from threads of the library.
+pub type OnProgress<'a> = dyn Fn(BuildProgress) + Sync + 'a;
 
 /// A plan, and the timing cache where the library keeps one.
 pub(super) struct Built<'a> {
@@ -36,14 +43,17 @@ pub(super) struct Built<'a> {
     pub cache: Option<Memory<'a>>,
 }
 
-/// `NetworkDefinitionCreationFlag::kSTRONGLY_TYPED` of TensorRT 10; later versions know nothing else.
+/// `NetworkDefinitionCreationFlag::kSTRONGLY_TYPED` of TensorRT 10; later versions know nothing
+/// else.
 const STRONGLY_TYPED: u32 = 1 << 1;
 
-/// `BuilderFlag::kTF32`, which is set from the start.
+/// `BuilderFlag::kTF32` of TensorRT 10, which is set from the start.
 const TF32_TEN: i32 = 7;
+/// `BuilderFlag::kTF32` of TensorRT 11.
 const TF32_ELEVEN: i32 = 6;
 
-/// `BuilderFlag::kREQUIRE_USER_ALLOCATION` of TensorRT-RTX: a run allocates nothing, so that it can be captured.
+/// `BuilderFlag::kREQUIRE_USER_ALLOCATION` of TensorRT-RTX: a run allocates nothing, so that it can
+/// be captured.
 const REQUIRE_USER_ALLOCATION: i32 = 28;
 
 /// `ComputeCapability::kCURRENT`: the GPU of this machine.
@@ -52,77 +62,85 @@ const CURRENT: u32 = 1;
 /// Builds `part` of the order; `work` is a folder for the files that the parser reads.
 ///
 /// # Errors
-/// [`EngineError::Unavailable`] with the library's words; what the graph's own errors are.
+/// [`EngineError::Unavailable`] with the library's words; the errors of the graph.
 pub(super) fn build<'a>(
     library: &'a Library,
-    order: &Order,
+    order: &BuildOrder,
     part: TowerPart,
     work: &Path,
     cache: &[u8],
-    told: &Told,
+    on_progress: &OnProgress,
 ) -> Result<Built<'a>, EngineError> {
     let parser = library.parser()?;
     let failed = |words: String| {
-        EngineError::Unavailable(format!(
-            "{} cannot build {}: {words}",
-            library.name(),
-            part.file()
-        ))
+        let name = library.name();
+        let file = part.file();
+        EngineError::Unavailable(format!("{name} cannot build {file}: {words}"))
     };
+    let builder = new_builder(library).map_err(failed)?;
+    set_options(&builder, library, order)?;
+    for dims in profiles(order, part) {
+        let input = input(part);
+        builder
+            .add_profile(&[Shapes { input, dims }])
+            .map_err(failed)?;
+    }
+    let graph = typed_graph(order.model, order.plan, part, order.precision)?;
+    let onnx = graph.write(work)?;
+    let on_step = |step: PhaseStep| on_progress(BuildProgress { part, step });
+    let monitor = Monitor::new(&on_step);
+    let built = builder.build(&parser, &onnx, cache, &monitor);
+    let (plan, cache) = built.map_err(failed)?;
+    Ok(Built { plan, cache })
+}
+
+fn new_builder(library: &Library) -> Result<Builder<'_>, String> {
     let strongly_typed = if library.has_ten_flags() {
         STRONGLY_TYPED
     } else {
         0
     };
-    let builder = Builder::new(
+    Builder::new(
         library.loaded(),
         library.number(),
         library.slots(),
         library.logger(),
         strongly_typed,
     )
-    .map_err(failed)?;
+}
+
+/// Target, allocation and precision of the build.
+fn set_options(
+    builder: &Builder,
+    library: &Library,
+    order: &BuildOrder,
+) -> Result<(), EngineError> {
     if let Some(slots) = library.rtx() {
         let list = match &order.target {
-            Target::Device { .. } => &[CURRENT],
-            Target::Capabilities(list) => list.as_slice(),
+            PlanTarget::Device { .. } => &[CURRENT],
+            PlanTarget::Capabilities(list) => list.as_slice(),
         };
-        builder
-            .target(&Capabilities { slots, list })
-            .map_err(|words| {
-                EngineError::Plan(format!(
-                    "{} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)",
-                    library.name()
-                ))
-            })?;
-    }
-    if library.rtx().is_some() {
+        let capabilities = Capabilities { slots, list };
+        builder.target(&capabilities).map_err(|words| {
+            let name = library.name();
+            EngineError::Plan(format!(
+                "{name} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)"
+            ))
+        })?;
         builder.set_flag(REQUIRE_USER_ALLOCATION);
     }
     if order.precision == Precision::Fp32 {
-        builder.clear_flag(if library.has_ten_flags() {
+        let tf32 = if library.has_ten_flags() {
             TF32_TEN
         } else {
             TF32_ELEVEN
-        });
+        };
+        builder.clear_flag(tf32);
     }
-    for dims in profiles(order, part) {
-        builder
-            .add_profile(&[Shapes {
-                input: input(part),
-                dims,
-            }])
-            .map_err(failed)?;
-    }
-    let onnx = typed_graph(order.model, order.plan, part, order.precision)?.write(work)?;
-    let step = |step: Step| told(Progress { part, step });
-    let (plan, cache) = builder
-        .build(&parser, &onnx, cache, &Monitor::new(&step))
-        .map_err(failed)?;
-    Ok(Built { plan, cache })
+    Ok(())
 }
 
-/// The graph's input.
+/// Name of the graph's input.
 pub(super) fn input(part: TowerPart) -> &'static str {
     match part {
         TowerPart::Trunk => "pixels",
@@ -130,22 +148,31 @@ pub(super) fn input(part: TowerPart) -> &'static str {
     }
 }
 
-/// Smallest, best and largest dims of the input, a profile each: the trunk has one, the windows one a scale, whose
-/// token count is fixed. Best is one look: a line judges one part at a time. Of windows there may be fewer than a whole look
-/// has: cells that do not count leave some out.
-fn profiles(order: &Order, part: TowerPart) -> Vec<[Vec<usize>; 3]> {
-    let (side, looks, width) = (order.plan.side, order.looks_max, order.model.spec.width);
-    let grid = side / order.model.spec.patch;
+/// Smallest, best and largest dims of the input, a profile each: the trunk has one, the windows one
+/// a scale, whose token count is fixed. Best is one crop: a line judges one part at a time. There
+/// may be fewer windows than a whole crop has: masks leave some out.
+fn profiles(order: &BuildOrder, part: TowerPart) -> Vec<[Vec<usize>; 3]> {
     match part {
-        TowerPart::Trunk => vec![[1, 1, looks].map(|count| vec![count, 3, side, side])],
+        TowerPart::Trunk => vec![trunk_profile(order)],
         TowerPart::Windows => order
             .plan
             .scales
             .iter()
-            .map(|&scale| {
-                let places = (grid - scale + 1) * (grid - scale + 1);
-                [1, places, looks * places].map(|count| vec![count, 1 + scale * scale, width])
-            })
+            .map(|scale| windows_profile(order, *scale))
             .collect(),
     }
+}
+
+fn trunk_profile(order: &BuildOrder) -> [Vec<usize>; 3] {
+    let side = order.plan.side;
+    [1, 1, order.looks_max].map(|count| vec![count, 3, side, side])
+}
+
+fn windows_profile(order: &BuildOrder, scale: usize) -> [Vec<usize>; 3] {
+    let grid = order.plan.side / order.model.spec.patch;
+    let across = grid - scale + 1;
+    let windows = across * across;
+    let tokens = 1 + scale * scale;
+    let width = order.model.spec.width;
+    [1, windows, order.looks_max * windows].map(|count| vec![count, tokens, width])
 }

@@ -1,8 +1,9 @@
-//! What a plan depends on. Two plans with the same key are the same plan.
+//! The key of a plan: all facts that it depends on. Two plans with the same key are the same plan.
 
 use super::library::Library;
 use crate::base::hex::hex;
-use crate::engine::cuda::device::{Device, failed};
+use crate::engine::cuda::device::Device;
+use crate::engine::cuda::error::failed;
 use crate::engine::graphs::trunk_outputs;
 use crate::engine::network::Precision;
 use crate::engine::{EncodePlan, EngineError};
@@ -12,15 +13,22 @@ use sha2::{Digest, Sha256};
 
 /// The GPU that a plan is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// The one of this machine; `gpu` tells it from others of its kind ([`Target::of`]).
-    Device { sm: u32, gpu: String },
-    /// Any of these compute capabilities (86 for 8.6); only TensorRT-RTX builds for a GPU that is not there.
+pub enum PlanTarget {
+    /// The GPU of this machine.
+    Device {
+        /// Compute capability without the dot.
+        sm: u32,
+        /// Text that tells the GPU from others of its kind ([`PlanTarget::of`]).
+        gpu: String,
+    },
+    /// Any of these compute capabilities (86 for 8.6); only TensorRT-RTX builds for a GPU that is
+    /// not there.
     Capabilities(Vec<u32>),
 }
 
-impl Target {
-    /// The GPU of `device`. Its name is not enough: every Jetson Orin is called Orin, with 8 to 16 multiprocessors.
+impl PlanTarget {
+    /// The GPU of `device`. Its name is not enough: every Jetson Orin is called Orin, with 8 to 16
+    /// multiprocessors.
     ///
     /// # Errors
     /// [`EngineError::Run`] when the driver does not tell.
@@ -33,53 +41,78 @@ impl Target {
         let bytes = device.context.total_mem().map_err(failed(told))?;
         // Drivers keep a little for themselves, each another little.
         let gib = (bytes as f64 / f64::from(1 << 30)).round();
-        let gpu = format!("{}, {parts} multiprocessors, {gib} GiB", device.name);
-        Ok(Target::Device { sm: device.sm, gpu })
+        let name = &device.name;
+        Ok(PlanTarget::Device {
+            sm: device.sm,
+            gpu: format!("{name}, {parts} multiprocessors, {gib} GiB"),
+        })
+    }
+
+    /// Compute capabilities, sorted, each once.
+    fn capabilities(&self) -> Vec<u32> {
+        let mut sm = match self {
+            PlanTarget::Device { sm, .. } => vec![*sm],
+            PlanTarget::Capabilities(list) => list.clone(),
+        };
+        sm.sort_unstable();
+        sm.dedup();
+        sm
+    }
+
+    /// The GPU of this machine; `None` for capabilities alone.
+    fn gpu(&self) -> Option<String> {
+        match self {
+            PlanTarget::Device { gpu, .. } => Some(gpu.clone()),
+            PlanTarget::Capabilities(_) => None,
+        }
     }
 }
 
-/// What is wanted, or what was built.
+/// The facts of a wanted plan, or of one that was built.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// `FORMAT` of who built it.
+    /// [`FORMAT`] of the winspect that built it.
     pub format: u32,
     /// Library and version: `tensorrt-10.3.0`.
     pub library: String,
     /// Compute capabilities without the dot, sorted.
     pub sm: Vec<u32>,
-    /// The GPU that it was built on; nothing where it was built for capabilities alone.
+    /// The GPU that it was built on; `None` when it was built for capabilities alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
+    /// Precision of the network's tensors.
     pub precision: Precision,
     /// Hex SHA-256 of the model's source.
     pub model: String,
     /// Input side in pixels.
     pub side: usize,
-    /// What the trunk computes.
+    /// Outputs of the trunk.
     pub outputs: Vec<String>,
     /// Window scales, one profile each, in this order.
     pub scales: Vec<usize>,
-    /// Looks that the trunk takes at once, at most.
+    /// The most crops that the trunk takes at once.
     pub looks_max: usize,
 }
 
-/// Raised when graphs or profiles are made otherwise than before.
+/// Version of the graphs and profiles. Raised when they are made otherwise than before.
 pub const FORMAT: u32 = 2;
 
-/// Looks that may be asked for at once: more than a picture has.
+/// The most crops that may be asked for at once: more than a picture has.
 pub const LOOKS_MOST: usize = 64;
 
 impl Key {
+    /// The key of a plan for `plan` of a model, for at most `looks_max` crops at once.
+    ///
     /// # Errors
-    /// [`EngineError::Plan`] for what no plan can be built for.
+    /// [`EngineError::Plan`] for a plan that cannot be built.
     pub fn of(
         library: &Library,
         model: &ModelFolder,
         plan: &EncodePlan,
         precision: Precision,
         looks_max: usize,
-        target: &Target,
+        target: &PlanTarget,
     ) -> Result<Self, EngineError> {
         plan.check(&model.spec)?;
         if !(1..=LOOKS_MOST).contains(&looks_max) {
@@ -87,10 +120,8 @@ impl Key {
                 "looks: must be 1 to {LOOKS_MOST}, got {looks_max}"
             )));
         }
-        let (mut sm, gpu) = match target {
-            Target::Device { sm, gpu } => (vec![*sm], Some(gpu.clone())),
-            Target::Capabilities(list) => (list.clone(), None),
-        };
+        let sm = target.capabilities();
+        let gpu = target.gpu();
         if gpu.is_none() && library.rtx().is_none() {
             let name = library.name();
             return Err(EngineError::Plan(format!(
@@ -102,8 +133,6 @@ impl Key {
                 "no compute capability is named; for example 86,89".to_owned(),
             ));
         }
-        sm.sort_unstable();
-        sm.dedup();
         Ok(Key {
             format: FORMAT,
             library: library.name(),
@@ -118,120 +147,112 @@ impl Key {
         })
     }
 
-    /// The plan's folder: 16 hex digits.
+    /// Name of the plan's folder: 16 hex digits.
     pub fn name(&self) -> String {
         let text = toml::to_string(self).expect("a key is a table of plain values");
-        hex(&Sha256::digest(text.as_bytes())[..8])
+        let digest = Sha256::digest(text.as_bytes());
+        hex(&digest[..8])
     }
 
-    /// The file of what the library measured on the GPU that it is for: of another one it would mislead.
+    /// Name of the file with the library's measurements on this GPU: on another one they would
+    /// mislead.
     pub(super) fn timings(&self) -> String {
         let gpu = self.gpu.as_deref().unwrap_or_default();
         let words = format!("timing-{}-{}-{gpu}", self.library, self.gpus());
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
         let words: Vec<&str> = words
-            .split(|c| !plain(c))
+            .split(|c: char| !c.is_ascii_alphanumeric() && !"_.".contains(c))
             .filter(|word| !word.is_empty())
             .collect();
         format!("{}.cache", words.join("-"))
     }
 
-    /// `sm_86, sm_89`
+    /// The compute capabilities in words: `sm_86, sm_89`.
     pub fn gpus(&self) -> String {
         let list: Vec<String> = self.sm.iter().map(|sm| format!("sm_{sm}")).collect();
         list.join(", ")
     }
 
-    /// Why a plan of this key does not do what is `wanted`; empty when it does: it may compute more than that.
+    /// Reasons why a plan of this key does not serve for `wanted`; empty when it serves: it may
+    /// compute more than that.
     pub fn unfit(&self, wanted: &Key) -> Vec<String> {
-        let mut reasons = vec![];
-        let mut differ = |what: &str, has: String, needed: String, fits: bool| {
-            if !fits {
-                reasons.push(format!("{what} {has}, not {needed}"));
-            }
-        };
-        let format = |key: &Key| key.format.to_string();
-        differ(
-            "its format is",
-            format(self),
-            format(wanted),
-            self.format == wanted.format,
-        );
-        differ(
-            "it was built by",
-            self.library.clone(),
-            wanted.library.clone(),
-            self.library == wanted.library,
-        );
-        let runs = wanted.sm.iter().all(|sm| self.sm.contains(sm));
-        differ("it is for", self.gpus(), wanted.gpus(), runs);
-        if let (true, Some(has), Some(needed)) = (runs, &self.gpu, &wanted.gpu) {
-            differ(
-                "it was built on",
-                has.clone(),
-                needed.clone(),
-                has == needed,
-            );
+        let mut reasons = UnfitReasons::default();
+        if self.format != wanted.format {
+            let has = self.format.to_string();
+            let needed = wanted.format.to_string();
+            reasons.note("its format is", &has, &needed);
         }
-        differ(
-            "it computes in",
-            name(self),
-            name(wanted),
-            self.precision == wanted.precision,
-        );
-        differ(
-            "it is of the model",
-            short(&self.model),
-            short(&wanted.model),
-            self.model == wanted.model,
-        );
-        differ(
-            "it takes a side of",
-            pixels(self),
-            pixels(wanted),
-            self.side == wanted.side,
-        );
-        let outputs = wanted
-            .outputs
-            .iter()
-            .all(|output| self.outputs.contains(output));
-        differ(
-            "it computes",
-            self.outputs.join(", "),
-            wanted.outputs.join(", "),
-            outputs,
-        );
-        let scales = wanted
-            .scales
-            .iter()
-            .all(|scale| self.scales.contains(scale));
-        differ(
-            "it has windows of",
-            format!("{:?}", self.scales),
-            format!("{:?}", wanted.scales),
-            scales,
-        );
-        let looks = self.looks_max >= wanted.looks_max;
-        differ(
-            "it takes looks up to",
-            self.looks_max.to_string(),
-            wanted.looks_max.to_string(),
-            looks,
-        );
-        reasons
+        if self.library != wanted.library {
+            reasons.note("it was built by", &self.library, &wanted.library);
+        }
+        self.check_gpu(wanted, &mut reasons);
+        if self.precision != wanted.precision {
+            let has = self.precision.name();
+            let needed = wanted.precision.name();
+            reasons.note("it computes in", has, needed);
+        }
+        if self.model != wanted.model {
+            let has = short(&self.model);
+            let needed = short(&wanted.model);
+            reasons.note("it is of the model", has, needed);
+        }
+        self.check_sizes(wanted, &mut reasons);
+        reasons.0
+    }
+
+    fn check_sizes(&self, wanted: &Key, reasons: &mut UnfitReasons) {
+        if self.side != wanted.side {
+            let has = format!("{} pixels", self.side);
+            let needed = format!("{} pixels", wanted.side);
+            reasons.note("it takes a side of", &has, &needed);
+        }
+        if !holds_all(&self.outputs, &wanted.outputs) {
+            let has = self.outputs.join(", ");
+            let needed = wanted.outputs.join(", ");
+            reasons.note("it computes", &has, &needed);
+        }
+        if !holds_all(&self.scales, &wanted.scales) {
+            let has = format!("{:?}", self.scales);
+            let needed = format!("{:?}", wanted.scales);
+            reasons.note("it has windows of", &has, &needed);
+        }
+        if self.looks_max < wanted.looks_max {
+            let has = self.looks_max.to_string();
+            let needed = wanted.looks_max.to_string();
+            reasons.note("it takes looks up to", &has, &needed);
+        }
+    }
+
+    fn check_gpu(&self, wanted: &Key, reasons: &mut UnfitReasons) {
+        if !holds_all(&self.sm, &wanted.sm) {
+            reasons.note("it is for", &self.gpus(), &wanted.gpus());
+            return;
+        }
+        if let Some(has) = &self.gpu
+            && let Some(needed) = &wanted.gpu
+            && has != needed
+        {
+            reasons.note("it was built on", has, needed);
+        }
     }
 }
 
-fn name(key: &Key) -> String {
-    key.precision.name().to_owned()
+/// Reasons why a plan does not serve.
+#[derive(Default)]
+struct UnfitReasons(Vec<String>);
+
+impl UnfitReasons {
+    fn note(&mut self, what: &str, has: &str, needed: &str) {
+        self.0.push(format!("{what} {has}, not {needed}"));
+    }
 }
 
-fn pixels(key: &Key) -> String {
-    format!("{} pixels", key.side)
+fn holds_all<T: PartialEq>(has: &[T], needed: &[T]) -> bool {
+    needed.iter().all(|item| has.contains(item))
 }
 
-fn short(hash: &str) -> String {
-    hash.get(..8).unwrap_or(hash).to_owned()
+/// The first digits of a hash.
+fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Which TensorRT is on this machine: looked for by file, loaded at run time, refused where its tables are unknown.
+//! The TensorRT of this machine: looked for by file, loaded at run time, refused where its tables
+//! are unknown.
 
 use super::raw::{Loaded, Logger};
 use crate::engine::EngineError;
@@ -10,29 +11,34 @@ use std::sync::Arc;
 
 /// Full TensorRT, or TensorRT for RTX cards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Edition {
+    /// TensorRT.
     Full,
+    /// TensorRT-RTX.
     Rtx,
 }
 
-/// 10.3.0 or, for RTX, 1.7.1.
+/// Version of a library: 10.3.0 or, for RTX, 1.7.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
+pub struct LibraryVersion {
+    /// First number.
     pub major: u32,
+    /// Second number.
     pub minor: u32,
+    /// Third number.
     pub patch: u32,
 }
 
-impl Version {
-    /// Out of `getInferLibVersion`: since 10 `major * 10000 + minor * 100 + patch`, before `major * 1000 + ...`. RTX
-    /// has the newer way.
-    fn of(kind: Kind, number: u32) -> Self {
-        let unit = if kind == Kind::Full && number < 10_000 {
+impl LibraryVersion {
+    /// The version in a number of `getInferLibVersion`: since 10 `major * 10000 + minor * 100 +
+    /// patch`, before `major * 1000 + ...`. RTX has the newer way.
+    fn of(edition: Edition, number: u32) -> Self {
+        let unit = if edition == Edition::Full && number < 10_000 {
             1000
         } else {
             10_000
         };
-        Version {
+        LibraryVersion {
             major: number / unit,
             minor: number % unit / 100,
             patch: number % 100,
@@ -40,36 +46,42 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for LibraryVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+        let LibraryVersion {
+            major,
+            minor,
+            patch,
+        } = self;
+        write!(f, "{major}.{minor}.{patch}")
     }
 }
 
-/// Loaded, and of a version whose tables are known.
+/// A library that is loaded, and of a version whose tables are known.
 #[derive(Debug, Clone)]
 pub struct Library(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     loaded: Loaded,
-    /// What was loaded: a path, or a name that the loader knew.
+    /// Path that was loaded, or a name that the loader knew.
     file: PathBuf,
-    kind: Kind,
-    version: Version,
+    edition: Edition,
+    version: LibraryVersion,
     number: u32,
+    slots: &'static Vtable,
     logger: &'static Logger,
 }
 
-/// Newest first.
-const NAMES: [(&str, Kind); 4] = [
-    ("libnvinfer.so.11", Kind::Full),
-    ("libnvinfer.so.10", Kind::Full),
-    ("libnvinfer.so", Kind::Full),
-    ("libtensorrt_rtx.so.1", Kind::Rtx),
+/// File names of libraries, newest first.
+const NAMES: [(&str, Edition); 4] = [
+    ("libnvinfer.so.11", Edition::Full),
+    ("libnvinfer.so.10", Edition::Full),
+    ("libnvinfer.so", Edition::Full),
+    ("libtensorrt_rtx.so.1", Edition::Rtx),
 ];
 
-/// Where in a folder of libraries it may lie.
+/// Folders, below a folder of libraries, that are searched.
 const FOLDERS: [&str; 3] = ["", "tensorrt", "tensorrt-rtx"];
 
 const WAY_OUT: &str = "install TensorRT 10 or 11 (Jetson: it comes with JetPack, apt-get install tensorrt; else \
@@ -77,105 +89,80 @@ const WAY_OUT: &str = "install TensorRT 10 or 11 (Jetson: it comes with JetPack,
     tools/gpu/fetch-tensorrt-rtx (PyPI's tensorrt-rtx-cu13-libs); backend = \"onnx\" needs none of it";
 
 impl Library {
-    /// Loads the library of the configured folder; else the first, full ones before RTX, of [`library_folders`] and the
-    /// loader's own places.
+    /// Loads the library of the configured folder; else the first, full ones before RTX, of
+    /// [`library_folders`] and the loader's own places.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] with what was tried and what each place said.
+    /// [`EngineError::Unavailable`] with all places that were tried and the reason of each.
     pub fn load(configured: Option<&Path>) -> Result<Self, EngineError> {
         let mut tried: Vec<String> = vec![];
-        let folders = configured.map_or_else(folders, |folder| vec![folder.to_owned()]);
-        let mut candidates: Vec<(PathBuf, Kind)> = vec![];
-        for folder in &folders {
-            let found = NAMES
-                .iter()
-                .map(|(name, kind)| (folder.join(name), *kind))
-                .filter(|(file, _)| file.is_file());
-            let before = candidates.len();
-            candidates.extend(found);
-            if candidates.len() == before {
-                tried.push(format!("{}: none there", folder.display()));
-            }
-        }
-        if configured.is_none() {
-            candidates.extend(
-                NAMES
-                    .iter()
-                    .map(|(name, kind)| (PathBuf::from(name), *kind)),
-            );
-        }
-        // Where a machine has both, the full one: it is made for more GPUs and knows them better.
-        candidates.sort_by_key(|(_, kind)| *kind == Kind::Rtx);
-        for (file, kind) in candidates {
-            match Self::open(&file, kind) {
+        for (file, edition) in candidates(configured, &mut tried) {
+            match Self::open(&file, edition) {
                 Ok(library) => return Ok(library),
                 Err(words) => tried.push(words),
             }
         }
+        let tried = tried.join("\n  ");
         Err(EngineError::Unavailable(format!(
-            "no TensorRT that can be used; tried\n  {}\n{WAY_OUT}",
-            tried.join("\n  ")
+            "no TensorRT that can be used; tried\n  {tried}\n{WAY_OUT}"
         )))
     }
 
+    /// Opens one file.
+    ///
     /// # Errors
-    /// Why it cannot be used, with its name.
-    fn open(file: &Path, kind: Kind) -> Result<Self, String> {
-        let told = |words: String| match words.contains(&*file.to_string_lossy()) {
-            true => words,
-            false => format!("{}: {words}", file.display()),
-        };
-        let loaded = Loaded::open(file.as_os_str()).map_err(told)?;
-        let number = loaded.version().map_err(told)?;
-        let version = Version::of(kind, number);
-        let Some(slots) = slots(kind, version) else {
-            let which = if kind == Kind::Rtx {
-                "TensorRT-RTX"
+    /// The reason why it cannot be used, with its name.
+    fn open(file: &Path, edition: Edition) -> Result<Self, String> {
+        let named = |words: String| {
+            if words.contains(&*file.to_string_lossy()) {
+                words
             } else {
-                "TensorRT"
-            };
-            return Err(told(format!(
-                "{which} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"
-            )));
+                format!("{}: {words}", file.display())
+            }
         };
-        let logger = Logger::of(slots.logger_log);
+        let loaded = Loaded::open(file.as_os_str()).map_err(named)?;
+        let number = loaded.version().map_err(named)?;
+        let version = LibraryVersion::of(edition, number);
+        let slots = slots(edition, version).ok_or_else(|| named(unknown(edition, version)))?;
         Ok(Library(Arc::new(Inner {
             loaded,
             file: file.to_owned(),
-            kind,
+            edition,
             version,
             number,
-            logger,
+            slots,
+            logger: Logger::of(slots.logger_log),
         })))
     }
 
-    pub fn kind(&self) -> Kind {
-        self.0.kind
+    /// Full or RTX.
+    pub fn edition(&self) -> Edition {
+        self.0.edition
     }
 
-    pub fn version(&self) -> Version {
+    /// Version of the library.
+    pub fn version(&self) -> LibraryVersion {
         self.0.version
     }
 
-    /// What was loaded: a path, or a name that the loader knew.
+    /// Path that was loaded, or a name that the loader knew.
     pub fn file(&self) -> &Path {
         &self.0.file
     }
 
-    /// `tensorrt-10.3.0` or `tensorrt-rtx-1.7.1`: in keys, in the log, in `birth`.
+    /// Name in keys, in the log and in `birth`: `tensorrt-10.3.0` or `tensorrt-rtx-1.7.1`.
     pub fn name(&self) -> String {
-        let kind = if self.0.kind == Kind::Rtx {
-            "tensorrt-rtx"
-        } else {
-            "tensorrt"
-        };
-        format!("{kind}-{}", self.0.version)
+        let version = self.0.version;
+        match self.0.edition {
+            Edition::Full => format!("tensorrt-{version}"),
+            Edition::Rtx => format!("tensorrt-rtx-{version}"),
+        }
     }
 
-    /// Whether plans can be built: what reads the graphs is a library of its own.
+    /// Checks that plans can be built: the reader of graphs is a library of its own.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] with what was tried.
+    /// [`EngineError::Unavailable`] with the places that were tried.
     pub fn reads_graphs(&self) -> Result<(), EngineError> {
         self.parser().map(drop)
     }
@@ -183,11 +170,12 @@ impl Library {
     /// The library that reads ONNX: beside this one, or in the loader's places.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] with what was tried.
+    /// [`EngineError::Unavailable`] with the places that were tried.
     pub(super) fn parser(&self) -> Result<Loaded, EngineError> {
-        let name = match self.0.kind {
-            Kind::Full => format!("libnvonnxparser.so.{}", self.0.version.major),
-            Kind::Rtx => format!("libtensorrt_onnxparser_rtx.so.{}", self.0.version.major),
+        let major = self.0.version.major;
+        let name = match self.0.edition {
+            Edition::Full => format!("libnvonnxparser.so.{major}"),
+            Edition::Rtx => format!("libtensorrt_onnxparser_rtx.so.{major}"),
         };
         let beside = self.0.file.with_file_name(&name);
         let mut tried = vec![];
@@ -197,11 +185,10 @@ impl Library {
                 Err(words) => tried.push(words),
             }
         }
+        let file = self.0.file.display();
+        let tried = tried.join("\n  ");
         Err(EngineError::Unavailable(format!(
-            "{} is there, but not {name}, which reads the graphs; tried\n  {}\nput it beside (package libnvonnxparsers{})",
-            self.0.file.display(),
-            tried.join("\n  "),
-            self.0.version.major
+            "{file} is there, but not {name}, which reads the graphs; tried\n  {tried}\nput it beside (package libnvonnxparsers{major})"
         )))
     }
 
@@ -219,37 +206,79 @@ impl Library {
     }
 
     pub(super) fn slots(&self) -> &'static Vtable {
-        slots(self.0.kind, self.0.version).expect("asked when it was opened")
+        self.0.slots
     }
 
-    /// Only RTX builds for a GPU that is not there.
+    /// The slots of RTX, which alone builds for a GPU that is not there; `None` for the full
+    /// library.
     pub(super) fn rtx(&self) -> Option<&'static RtxSlots> {
-        (self.0.kind == Kind::Rtx).then_some(&RTX)
+        match self.0.edition {
+            Edition::Full => None,
+            Edition::Rtx => Some(&RTX),
+        }
     }
 
-    /// Numbers that 11 gave anew.
+    /// True for TensorRT 10, some of whose flags have other numbers since 11.
     pub(super) fn has_ten_flags(&self) -> bool {
-        self.0.kind == Kind::Full && self.0.version.major == 10
+        self.0.edition == Edition::Full && self.0.version.major == 10
     }
 }
 
-/// The tables of a version; nothing where they are unknown.
-fn slots(kind: Kind, version: Version) -> Option<&'static Vtable> {
-    match (kind, version.major) {
-        (Kind::Full, 10) if version.minor >= 1 => Some(&TEN),
-        (Kind::Full, 11) => Some(&ELEVEN),
-        (Kind::Rtx, 1) if version.minor >= 5 => Some(&ELEVEN),
+/// Files that may be the library, full ones first: where a machine has both, the full one is made
+/// for more GPUs and knows them better. Folders without any are noted in `tried`.
+fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBuf, Edition)> {
+    let folders = match configured {
+        Some(folder) => vec![folder.to_owned()],
+        None => folders(),
+    };
+    let mut candidates = vec![];
+    for folder in &folders {
+        let before = candidates.len();
+        for (name, edition) in NAMES {
+            let file = folder.join(name);
+            if file.is_file() {
+                candidates.push((file, edition));
+            }
+        }
+        if candidates.len() == before {
+            tried.push(format!("{}: none there", folder.display()));
+        }
+    }
+    if configured.is_none() {
+        candidates.extend(NAMES.map(|(name, edition)| (PathBuf::from(name), edition)));
+    }
+    candidates.sort_by_key(|(_, edition)| *edition == Edition::Rtx);
+    candidates
+}
+
+fn unknown(edition: Edition, version: LibraryVersion) -> String {
+    let library = match edition {
+        Edition::Full => "TensorRT",
+        Edition::Rtx => "TensorRT-RTX",
+    };
+    format!(
+        "{library} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"
+    )
+}
+
+/// The tables of a version; `None` where they are unknown.
+fn slots(edition: Edition, version: LibraryVersion) -> Option<&'static Vtable> {
+    match (edition, version.major) {
+        (Edition::Full, 10) if version.minor >= 1 => Some(&TEN),
+        (Edition::Full, 11) => Some(&ELEVEN),
+        (Edition::Rtx, 1) if version.minor >= 5 => Some(&ELEVEN),
         _ => None,
     }
 }
 
+/// Folders that are searched without a configured one.
 fn folders() -> Vec<PathBuf> {
-    let within = |folder: PathBuf| FOLDERS.map(|name| folder.join(name));
-    library_folders()
-        .into_iter()
-        .flat_map(within)
-        .filter(|folder| folder.is_dir())
-        .collect()
+    let mut folders = vec![];
+    for parent in library_folders() {
+        folders.extend(FOLDERS.map(|name| parent.join(name)));
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders
 }
 
 #[cfg(test)]
@@ -258,19 +287,19 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_each_series_writes_them() {
-        let words = |kind, number| Version::of(kind, number).to_string();
-        assert_eq!(words(Kind::Full, 8601), "8.6.1");
-        assert_eq!(words(Kind::Full, 100_300), "10.3.0");
-        assert_eq!(words(Kind::Full, 110_401), "11.4.1");
-        assert_eq!(words(Kind::Rtx, 10_701), "1.7.1");
+        let words = |edition, number| LibraryVersion::of(edition, number).to_string();
+        assert_eq!(words(Edition::Full, 8601), "8.6.1");
+        assert_eq!(words(Edition::Full, 100_300), "10.3.0");
+        assert_eq!(words(Edition::Full, 110_401), "11.4.1");
+        assert_eq!(words(Edition::Rtx, 10_701), "1.7.1");
     }
 
     #[test]
     fn versions_whose_tables_are_unknown_have_none() {
-        let known = |kind, major, minor| {
+        let known = |edition, major, minor| {
             slots(
-                kind,
-                Version {
+                edition,
+                LibraryVersion {
                     major,
                     minor,
                     patch: 0,
@@ -278,13 +307,15 @@ mod tests {
             )
             .is_some()
         };
-        assert!(known(Kind::Full, 10, 1) && known(Kind::Full, 11, 9) && known(Kind::Rtx, 1, 5));
         assert!(
-            !known(Kind::Full, 8, 6)
-                && !known(Kind::Full, 10, 0)
-                && !known(Kind::Full, 12, 0)
-                && !known(Kind::Rtx, 1, 4)
-                && !known(Kind::Rtx, 2, 0)
+            known(Edition::Full, 10, 1) && known(Edition::Full, 11, 9) && known(Edition::Rtx, 1, 5)
+        );
+        assert!(
+            !known(Edition::Full, 8, 6)
+                && !known(Edition::Full, 10, 0)
+                && !known(Edition::Full, 12, 0)
+                && !known(Edition::Rtx, 1, 4)
+                && !known(Edition::Rtx, 2, 0)
         );
     }
 }

@@ -1,9 +1,9 @@
-//! TensorRT 10, 11 and TensorRT-RTX, loaded at run time through a binding of our own: one binary serves machines with any
-//! of them and machines with none.
+//! TensorRT 10, 11 and TensorRT-RTX, loaded at run time through a binding of our own: one binary
+//! serves machines with any of them and machines with none.
 //!
 //! ```text
-//! library   finds and loads it         slots   where its functions stand       raw   calls them; all `unsafe`
-//! building  graph -> plan              key     what a plan depends on          plans  a model folder's
+//! library   finds and loads it     vtable  slots of its functions        raw    calls them
+//! building  graph -> plan          key     facts that a plan depends on  plans  a model folder's
 //! networks  plan -> runs on a stream, behind `engine::network`
 //! ```
 
@@ -16,9 +16,9 @@ mod plans;
 mod raw;
 mod vtable;
 
-pub use building::{Order, Progress, Told};
-pub use key::{Key, LOOKS_MOST, Target};
-pub use library::{Kind, Library, Version};
+pub use building::{BuildOrder, BuildProgress, OnProgress};
+pub use key::{Key, LOOKS_MOST, PlanTarget};
+pub use library::{Edition, Library, LibraryVersion};
 pub use networks::TensorRt;
-pub use plan::{File, Files, Plan, State};
-pub use plans::{Found, Plans};
+pub use plan::{BuiltPlan, PlanFile, PlanFiles, PlanState};
+pub use plans::{FoundPlans, Plans};

@@ -1,13 +1,13 @@
 //! A plan on the device, behind the seam for networks.
 //!
-//! What lies between the layers has one room for everything that is bound of a plan: all of it runs on the device's one
-//! stream, one after the other. It is as large as the largest profile asks for, and stays where it is, as captured graphs
-//! hold its address.
+//! The values between the layers have one room for everything that is bound of a plan: all of it
+//! runs on the device's one stream, one after the other. It is as large as the largest profile asks
+//! for, and stays at its address, which captured graphs hold.
 
 use super::building::input;
 use super::library::Library;
-use super::plan::{Plan, write};
-use super::raw::{Context, Engine, Scratch};
+use super::plan::{BuiltPlan, write};
+use super::raw::{Context, DeserializedEngine, Scratch};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Device;
 use crate::engine::cuda::memory::Buffer;
@@ -19,82 +19,60 @@ use std::sync::Arc;
 /// The plan's graphs, deserialised.
 pub struct TensorRt {
     device: Device,
-    trunk: Arc<Engine>,
-    windows: Option<Arc<Engine>>,
-    /// Between the layers of both.
+    trunk: Arc<DeserializedEngine>,
+    windows: Option<Arc<DeserializedEngine>>,
+    /// Room for the values between the layers of both.
     scratch: Arc<Buffer>,
     facts: Facts,
-    /// Whose kernels are kept from start to start, where the library compiles some.
-    plan: Plan,
+    /// The plan, beside whose folder compiled kernels are kept from start to start.
+    plan: BuiltPlan,
 }
 
 impl TensorRt {
+    /// Opens the plan on the device.
+    ///
     /// # Errors
-    /// [`EngineError::Model`] when the plan is not what was built, [`EngineError::Unavailable`] when the library cannot
-    /// run it on this device.
-    pub fn open(library: &Library, device: &Device, plan: &Plan) -> Result<Self, EngineError> {
+    /// [`EngineError::Model`] when the plan's bytes are not those that were built,
+    /// [`EngineError::Unavailable`] when the library cannot run it on this device.
+    pub fn open(library: &Library, device: &Device, plan: &BuiltPlan) -> Result<Self, EngineError> {
         let opened = TensorRt::of(library, device, plan);
-        // Another process may have accepted a newer one between two files of it.
-        match plan.successor().filter(|_| opened.is_err()) {
-            Some(newer) => TensorRt::of(library, device, &newer),
-            None => opened,
+        if opened.is_err() {
+            // Another process may have accepted a newer one between two files of it.
+            if let Some(newer) = plan.successor() {
+                return TensorRt::of(library, device, &newer);
+            }
         }
+        opened
     }
 
-    fn of(library: &Library, device: &Device, plan: &Plan) -> Result<Self, EngineError> {
+    fn of(library: &Library, device: &Device, plan: &BuiltPlan) -> Result<Self, EngineError> {
         device.bind()?;
-        let engine = |part: TowerPart| -> Result<Arc<Engine>, EngineError> {
-            let bytes = plan.read(part)?;
-            let told = |words: String| {
-                EngineError::Unavailable(format!(
-                    "{} cannot run {} on {} (sm_{}): {words}",
-                    library.name(),
-                    plan.path.display(),
-                    device.name,
-                    device.sm
-                ))
-            };
-            let made = Engine::new(
-                library.loaded(),
-                library.number(),
-                library.slots(),
-                library.logger(),
-                &bytes,
-            );
-            let mut engine = made.map_err(told)?;
-            if let Some(rtx) = library.rtx() {
-                let kept = std::fs::read(plan.jit_file(part)).unwrap_or_default();
-                engine = engine.compiling(rtx, &kept).map_err(told)?;
-            }
-            check(&engine, part, plan.key.precision).map_err(told)?;
-            Ok(Arc::new(engine))
-        };
-        let trunk = engine(TowerPart::Trunk)?;
-        let windows = (!plan.key.scales.is_empty())
-            .then(|| engine(TowerPart::Windows))
-            .transpose()?;
-        let scratch = [Some(&trunk), windows.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|engine| engine.scratch_bytes())
-            .max();
-        let scratch = Buffer::new(&device.context, scratch.unwrap_or(0))?;
+        let trunk = engine_of(library, device, plan, TowerPart::Trunk)?;
+        let mut scratch = trunk.scratch_bytes();
+        let mut windows = None;
+        if !plan.key.scales.is_empty() {
+            let engine = engine_of(library, device, plan, TowerPart::Windows)?;
+            scratch = scratch.max(engine.scratch_bytes());
+            windows = Some(engine);
+        }
+        let scratch = Buffer::new(&device.context, scratch)?;
         tracing::debug!(bytes = scratch.bytes(), "GPU memory between the layers");
+        let precision = plan.key.precision;
         Ok(TensorRt {
             device: device.clone(),
             trunk,
             windows,
             scratch: Arc::new(scratch),
             facts: Facts {
-                name: format!("{}-{}", library.name(), plan.key.precision.name()),
-                precision: plan.key.precision,
+                name: format!("{}-{}", library.name(), precision.name()),
+                precision,
                 looks_max: plan.key.looks_max,
             },
             plan: plan.clone(),
         })
     }
 
-    fn engine(&self, part: TowerPart) -> Result<&Arc<Engine>, EngineError> {
+    fn engine(&self, part: TowerPart) -> Result<&Arc<DeserializedEngine>, EngineError> {
         match part {
             TowerPart::Trunk => Ok(&self.trunk),
             TowerPart::Windows => self
@@ -105,40 +83,93 @@ impl TensorRt {
     }
 }
 
-/// Whether an engine has the input that we bind, and every tensor the type that our kernels write.
-fn check(engine: &Engine, part: TowerPart, precision: Precision) -> Result<(), String> {
-    let tensors = engine.tensors();
+/// The plan's graph of `part`, ready on the device.
+fn engine_of(
+    library: &Library,
+    device: &Device,
+    plan: &BuiltPlan,
+    part: TowerPart,
+) -> Result<Arc<DeserializedEngine>, EngineError> {
+    let bytes = plan.read(part)?;
+    let engine = deserialized(library, plan, part, &bytes).map_err(|words| {
+        let name = library.name();
+        let path = plan.path.display();
+        let gpu = &device.name;
+        let sm = device.sm;
+        EngineError::Unavailable(format!(
+            "{name} cannot run {path} on {gpu} (sm_{sm}): {words}"
+        ))
+    })?;
+    Ok(Arc::new(engine))
+}
+
+fn deserialized(
+    library: &Library,
+    plan: &BuiltPlan,
+    part: TowerPart,
+    bytes: &[u8],
+) -> Result<DeserializedEngine, String> {
+    let mut engine = DeserializedEngine::new(
+        library.loaded(),
+        library.number(),
+        library.slots(),
+        library.logger(),
+        bytes,
+    )?;
+    if let Some(rtx) = library.rtx() {
+        let kept = std::fs::read(plan.jit_file(part)).unwrap_or_default();
+        engine = engine.compiling(rtx, &kept)?;
+    }
+    check(&engine, part, plan.key.precision)?;
+    Ok(engine)
+}
+
+/// Checks that an engine has the input that we bind, and every tensor the type that our kernels
+/// write.
+fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> Result<(), String> {
     // `nvinfer1::DataType`.
     let element = match precision {
         Precision::Fp32 => 0,
         Precision::Fp16 => 1,
     };
-    if !tensors
-        .iter()
-        .any(|tensor| tensor.is_input && tensor.name == input(part))
-    {
-        return Err(format!("it has no input {:?}", input(part)));
+    let input = input(part);
+    let tensors = engine.tensors();
+    if !tensors.iter().any(|tensor| tensor.is_input_named(input)) {
+        return Err(format!("it has no input {input:?}"));
     }
-    match tensors.iter().find(|tensor| tensor.element != element) {
-        Some(tensor) => Err(format!(
-            "{:?} holds values of type {}, not {element}",
-            tensor.name, tensor.element
-        )),
-        None => Ok(()),
+    for tensor in &tensors {
+        if tensor.element != element {
+            return Err(format!(
+                "{:?} holds values of type {}, not {element}",
+                tensor.name, tensor.element
+            ));
+        }
     }
+    Ok(())
 }
 
 /// The first profile that holds `dims`.
-fn profile_of(engine: &Engine, name: &str, dims: &[usize]) -> Option<usize> {
-    let holds = |profile: usize| {
-        engine.limits(name, profile).is_some_and(|[low, high]| {
-            let within = |((dim, low), high): ((&usize, &i64), &i64)| {
-                (*low..=*high).contains(&(*dim as i64))
-            };
-            low.len() == dims.len() && dims.iter().zip(&low).zip(&high).all(within)
-        })
-    };
-    (0..engine.profiles()).find(|&profile| holds(profile))
+fn profile_of(engine: &DeserializedEngine, name: &str, dims: &[usize]) -> Option<usize> {
+    for profile in 0..engine.profiles() {
+        if let Some([low, high]) = engine.limits(name, profile)
+            && are_within(dims, &low, &high)
+        {
+            return Some(profile);
+        }
+    }
+    None
+}
+
+/// True when there are as many limits as dims, and each dim is from its lowest to its highest.
+fn are_within(dims: &[usize], low: &[i64], high: &[i64]) -> bool {
+    if low.len() != dims.len() {
+        return false;
+    }
+    let limits = low.iter().zip(high);
+    dims.iter().zip(limits).all(|(dim, (low, high))| {
+        let dim = *dim as i64;
+        (*low..=*high).contains(&dim)
+    })
 }
 
 impl Networks for TensorRt {
@@ -152,30 +183,27 @@ impl Networks for TensorRt {
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
         self.device.bind()?;
-        let engine = self.engine(part)?;
-        let (device, scratch, bytes_each) =
-            (&self.device, &self.scratch, self.facts.precision.bytes());
         let binder = Binder {
-            device,
-            engine,
-            scratch,
+            device: &self.device,
+            engine: self.engine(part)?,
+            scratch: &self.scratch,
             part,
             tensors,
-            bytes_each,
+            bytes_each: self.facts.precision.bytes(),
         };
         let mut context = binder.context()?;
-        let mut unasked = vec![];
+        let mut unbound = vec![];
         for (name, dims) in binder.shapes(&context)? {
-            let address = match binder.asked(&name) {
+            let address = match binder.bound(&name) {
                 Some(binding) => binding.address,
                 None => {
-                    let space = binder.space(&dims)?;
-                    let address = space.address();
-                    unasked.push(space);
+                    let room = binder.room(&dims)?;
+                    let address = room.address();
+                    unbound.push(room);
                     address
                 }
             };
-            // SAFETY: the caller's promise for what is bound; the rest lives beside the context.
+            // SAFETY: the caller's promise for bound tensors; the rest lives beside the context.
             unsafe { context.set_address(&name, address) }
                 .map_err(|words| binder.failed(&words))?;
         }
@@ -186,21 +214,20 @@ impl Networks for TensorRt {
             return Err(binder
                 .wrong("its runs cannot be captured as a graph; build the plan again with: winspect engine build"));
         }
-        let keep = Some(self.plan.jit_file(part));
-        Ok(Box::new(Bound {
+        Ok(Box::new(BoundPlan {
             context,
             stream: stream as usize,
-            keep,
-            _scratch: Arc::clone(scratch),
-            _unasked: unasked,
+            keep: Some(self.plan.jit_file(part)),
+            _scratch: Arc::clone(&self.scratch),
+            _unbound: unbound,
         }))
     }
 }
 
-/// What is bound to what.
+/// An engine, and the tensors that are bound to it.
 struct Binder<'a> {
     device: &'a Device,
-    engine: &'a Arc<Engine>,
+    engine: &'a Arc<DeserializedEngine>,
     scratch: &'a Buffer,
     part: TowerPart,
     tensors: &'a [Binding],
@@ -211,93 +238,104 @@ impl Binder<'_> {
     /// A context with the profile that holds the input, and the input's shape.
     fn context(&self) -> Result<Context, EngineError> {
         let name = input(self.part);
-        let taken = self
-            .asked(name)
-            .ok_or_else(|| self.wrong(&format!("nothing is bound to its input {name:?}")))?;
-        let profile = profile_of(self.engine, name, &taken.dims).ok_or_else(|| {
-            self.wrong(&format!(
-                "no profile of the plan holds {name} of {:?}",
-                taken.dims
-            ))
-        })?;
+        let Some(input) = self.bound(name) else {
+            let words = format!("nothing is bound to its input {name:?}");
+            return Err(self.wrong(&words));
+        };
+        let dims = &input.dims;
+        let Some(profile) = profile_of(self.engine, name, dims) else {
+            let words = format!("no profile of the plan holds {name} of {dims:?}");
+            return Err(self.wrong(&words));
+        };
         let stream = self.device.stream.cu_stream();
         let scratch = Scratch {
             address: self.scratch.address(),
             bytes: self.scratch.bytes(),
         };
-        // SAFETY: the stream is the device's, which is current; the bound graph holds the scratch and runs on that stream
-        // alone.
+        // SAFETY: the stream is the device's, which is current; the bound graph holds the scratch
+        // and runs on that stream alone.
         let context = unsafe { self.engine.context(profile, stream.cast(), scratch) };
         let mut context = context.map_err(|words| self.failed(&words))?;
         // The profile's copies end before anything else uses it.
         self.device.wait()?;
-        context
-            .set_shape(name, &taken.dims)
-            .map_err(|words| self.failed(&words))?;
+        let set = context.set_shape(name, dims);
+        set.map_err(|words| self.failed(&words))?;
         Ok(context)
     }
 
-    /// Every tensor of the engine with its dims, which are those of what is bound; and nothing else is bound.
+    /// Every tensor of the engine with its dims, which are those of its binding; all bindings have
+    /// a tensor.
     fn shapes(&self, context: &Context) -> Result<Vec<(String, Vec<usize>)>, EngineError> {
         let mut shapes = vec![];
-        for name in self.engine.tensors().into_iter().map(|tensor| tensor.name) {
-            let dims = context.dims(&name).unwrap_or_default();
-            let known: Option<Vec<usize>> =
-                dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-            let dims = known.ok_or_else(|| {
-                self.wrong(&format!("the shape of {name:?} stays unknown: {dims:?}"))
-            })?;
-            if let Some(binding) = self.asked(&name).filter(|binding| binding.dims != dims) {
+        for tensor in self.engine.tensors() {
+            let name = tensor.name;
+            let dims = self.dims_of(context, &name)?;
+            if let Some(binding) = self.bound(&name)
+                && binding.dims != dims
+            {
+                let bound = &binding.dims;
                 return Err(self.wrong(&format!(
-                    "{name:?} is {dims:?} in the plan, {:?} is bound",
-                    binding.dims
+                    "{name:?} is {dims:?} in the plan, {bound:?} is bound"
                 )));
             }
             shapes.push((name, dims));
         }
-        match self
-            .tensors
-            .iter()
-            .find(|binding| shapes.iter().all(|(name, _)| *name != binding.name))
-        {
-            Some(binding) => Err(self.wrong(&format!("the plan has no {:?}", binding.name))),
-            None => Ok(shapes),
+        for binding in self.tensors {
+            if !shapes.iter().any(|(name, _)| *name == binding.name) {
+                let name = &binding.name;
+                return Err(self.wrong(&format!("the plan has no {name:?}")));
+            }
         }
+        Ok(shapes)
     }
 
-    /// Where an output goes that the plan computes and the recipe does not need.
-    fn space(&self, dims: &[usize]) -> Result<Buffer, EngineError> {
-        Buffer::new(
-            &self.device.context,
-            dims.iter().product::<usize>() * self.bytes_each,
-        )
+    fn dims_of(&self, context: &Context, name: &str) -> Result<Vec<usize>, EngineError> {
+        let dims = context.dims(name).unwrap_or_default();
+        let mut known = vec![];
+        for dim in &dims {
+            let Ok(dim) = usize::try_from(*dim) else {
+                let words = format!("the shape of {name:?} stays unknown: {dims:?}");
+                return Err(self.wrong(&words));
+            };
+            known.push(dim);
+        }
+        Ok(known)
     }
 
-    fn asked(&self, name: &str) -> Option<&Binding> {
+    /// Room for an output that the plan computes and the recipe does not need.
+    fn room(&self, dims: &[usize]) -> Result<Buffer, EngineError> {
+        let count: usize = dims.iter().product();
+        Buffer::new(&self.device.context, count * self.bytes_each)
+    }
+
+    fn bound(&self, name: &str) -> Option<&Binding> {
         self.tensors.iter().find(|binding| binding.name == name)
     }
 
     fn wrong(&self, words: &str) -> EngineError {
-        EngineError::Plan(format!("{}: {words}", self.part.file()))
+        let file = self.part.file();
+        EngineError::Plan(format!("{file}: {words}"))
     }
 
     fn failed(&self, words: &str) -> EngineError {
-        EngineError::Run(format!("{}: {words}", self.part.file()))
+        let file = self.part.file();
+        EngineError::Run(format!("{file}: {words}"))
     }
 }
 
-struct Bound {
-    /// Freed before what it writes to.
+/// A plan's graph with an address for each of its tensors.
+struct BoundPlan {
+    /// Stands before the buffers that it writes to, so that it is dropped first.
     context: Context,
-    /// The one that all who share the scratch run on.
+    /// The stream of all graphs that share the scratch.
     stream: usize,
-    /// Where to keep what its first run compiles; nothing after it.
+    /// File for the kernels that the first run compiles; `None` after it.
     keep: Option<PathBuf>,
     _scratch: Arc<Buffer>,
-    _unasked: Vec<Buffer>,
+    _unbound: Vec<Buffer>,
 }
 
-impl Network for Bound {
+impl Network for BoundPlan {
     unsafe fn enqueue(&mut self, stream: CUstream) -> Result<(), EngineError> {
         if stream as usize != self.stream {
             return Err(EngineError::Run(
@@ -315,7 +353,7 @@ impl Network for Bound {
     }
 }
 
-/// Keeps what was compiled, unless it is there already.
+/// Keeps compiled kernels, unless they are there already.
 fn keep(file: &Path, compiled: &[u8]) {
     if std::fs::read(file).is_ok_and(|kept| kept == compiled) {
         return;

@@ -1,4 +1,4 @@
-//! One plan in its folder: what it is, whether it serves, its bytes exactly as they were built.
+//! One plan in its folder: its key, its state, its bytes exactly as they were built.
 
 use super::key::Key;
 use super::raw::exchange;
@@ -8,44 +8,53 @@ use crate::engine::network::TowerPart;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+/// State of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum PlanState {
+    /// Built, not yet compared with the CPU.
     Candidate,
+    /// Serves.
     Accepted,
-    /// Why.
+    /// Does not serve, for the reason that is given.
     Refused(String),
 }
 
 /// A plan as it lies in its folder.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct BuiltPlan {
+    /// The folder.
     pub path: PathBuf,
+    /// All facts that the plan depends on.
     pub key: Key,
-    pub state: State,
-    manifest: Manifest,
+    /// State of the plan.
+    pub state: PlanState,
+    manifest: PlanManifest,
 }
 
-/// `plan.toml`.
+/// Content of `plan.toml`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Manifest {
+pub(super) struct PlanManifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     pub key: Key,
-    pub files: Files,
+    pub files: PlanFiles,
 }
 
-/// By name.
-pub type Files = BTreeMap<String, File>;
+/// Files of a plan by name.
+pub type PlanFiles = BTreeMap<String, PlanFile>;
 
+/// One file of a plan.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub struct PlanFile {
+    /// Size in bytes.
     pub bytes: u64,
     pub(super) sha256: String,
-    /// Seconds that its build took.
+    /// Time that the build took, in seconds.
     pub built_s: f64,
 }
 
@@ -53,29 +62,29 @@ pub(super) const MANIFEST: &str = "plan.toml";
 pub(super) const CANDIDATE: &str = "candidate";
 const REFUSED: &str = "refused";
 
-impl Plan {
+impl BuiltPlan {
+    /// Opens the plan in a folder.
+    ///
     /// # Errors
-    /// [`EngineError::Model`] when `plan.toml` is not what was written there.
+    /// [`EngineError::Model`] when `plan.toml` is not as it was written.
     pub(super) fn open(path: &Path) -> Result<Self, EngineError> {
         let file = path.join(MANIFEST);
         let broken = |words: String| {
+            let file = file.display();
             EngineError::Model(format!(
-                "{}: {words}; remove the folder and build the plan again",
-                file.display()
+                "{file}: {words}; remove the folder and build the plan again"
             ))
         };
         let text = fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
-        let manifest: Manifest =
+        let manifest: PlanManifest =
             toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
-        let state = match (
-            &manifest.refused,
-            path.extension().is_some_and(|state| state == CANDIDATE),
-        ) {
-            (Some(reason), _) => State::Refused(reason.clone()),
-            (None, true) => State::Candidate,
-            (None, false) => State::Accepted,
+        let is_candidate = path.extension().is_some_and(|state| state == CANDIDATE);
+        let state = match &manifest.refused {
+            Some(reason) => PlanState::Refused(reason.clone()),
+            None if is_candidate => PlanState::Candidate,
+            None => PlanState::Accepted,
         };
-        Ok(Plan {
+        Ok(BuiltPlan {
             path: path.to_owned(),
             key: manifest.key.clone(),
             state,
@@ -83,93 +92,93 @@ impl Plan {
         })
     }
 
-    /// Its plan files by name; of a refused one, what they were.
-    pub fn files(&self) -> &Files {
+    /// Plan files by name; for a refused plan, those that it had.
+    pub fn files(&self) -> &PlanFiles {
         &self.manifest.files
     }
 
     /// The plan of `part`, exactly as it was built.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] when it has none, [`EngineError::Model`] when its bytes are not those that were built.
+    /// [`EngineError::Plan`] when there is none, [`EngineError::Model`] when its bytes are not
+    /// those that were built.
     pub fn read(&self, part: TowerPart) -> Result<Vec<u8>, EngineError> {
         let name = file_name(part);
         let Some(expected) = self.manifest.files.get(name) else {
-            return Err(EngineError::Plan(format!(
-                "{}: it has no {name}",
-                self.path.display()
-            )));
+            let path = self.path.display();
+            return Err(EngineError::Plan(format!("{path}: it has no {name}")));
         };
         let file = self.path.join(name);
         let broken = |words: String| {
+            let file = file.display();
             EngineError::Model(format!(
-                "{}: {words}; build it again with: winspect engine build",
-                file.display()
+                "{file}: {words}; build it again with: winspect engine build"
             ))
         };
         let bytes = fs::read(&file).map_err(|error| broken(error.to_string()))?;
-        if bytes.len() as u64 != expected.bytes {
-            return Err(broken(format!(
-                "{} bytes, {} were built",
-                bytes.len(),
-                expected.bytes
-            )));
+        let length = bytes.len() as u64;
+        if length != expected.bytes {
+            let built = expected.bytes;
+            return Err(broken(format!("{length} bytes, {built} were built")));
         }
-        match sha256(&bytes) == expected.sha256 {
-            true => Ok(bytes),
-            false => Err(broken("other bytes than were built".to_owned())),
+        if sha256(&bytes) != expected.sha256 {
+            return Err(broken("other bytes than were built".to_owned()));
         }
+        Ok(bytes)
     }
 
-    /// Where what TensorRT-RTX compiles of `part` is kept: not in the folder, which is renamed while the plan runs.
+    /// File for the kernels that TensorRT-RTX compiles of `part`. Not in the folder, which is
+    /// renamed while the plan runs.
     pub(super) fn jit_file(&self, part: TowerPart) -> PathBuf {
         let name = match part {
             TowerPart::Trunk => "trunk.jit",
             TowerPart::Windows => "windows.jit",
         };
-        self.state_path(Some(name))
+        self.beside(name)
     }
 
-    /// The candidate serves from now on, in place of an older plan of its key.
+    /// Lets the candidate serve from now on, in place of an older plan of its key.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when the folder cannot be written, or another plan lies there than was compared.
-    pub fn accept(self) -> Result<Plan, EngineError> {
+    /// [`EngineError::Unavailable`] when the folder cannot be written, or another plan lies there
+    /// than was compared.
+    pub fn accept(self) -> Result<BuiltPlan, EngineError> {
         self.check_unchanged()?;
-        let serving = self.state_path(None);
+        let serving = self.path.with_file_name(self.key.name());
         if self.path != serving {
             replace(&self.path, &serving)?;
         }
-        remove(&self.state_path(Some(REFUSED)))?;
-        Plan::open(&serving)
+        remove(&self.beside(REFUSED))?;
+        BuiltPlan::open(&serving)
     }
 
-    /// The plan is not used, now or later; `reason` stays, with the figures that it rests on.
+    /// Refuses the plan for ever. Its bytes go; `reason` stays, with the figures that it rests on.
     ///
     /// # Errors
-    /// As [`Plan::accept`].
-    pub fn refuse(mut self, reason: &str) -> Result<Plan, EngineError> {
+    /// [`EngineError::Unavailable`], as [`BuiltPlan::accept`].
+    pub fn refuse(mut self, reason: &str) -> Result<BuiltPlan, EngineError> {
         self.check_unchanged()?;
         self.manifest.refused = Some(reason.to_owned());
         self.manifest.write(&self.path)?;
         for name in self.manifest.files.keys() {
             remove(&self.path.join(name))?;
         }
-        let refused = self.state_path(Some(REFUSED));
+        let refused = self.beside(REFUSED);
         replace(&self.path, &refused)?;
-        Plan::open(&refused)
+        BuiltPlan::open(&refused)
     }
 
-    /// The plan that took the place of this one since it was opened; nothing while it is this one.
-    pub(super) fn successor(&self) -> Option<Plan> {
-        Plan::open(&self.path)
-            .ok()
-            .filter(|now| now.state == State::Accepted && now.manifest != self.manifest)
+    /// The plan that took the place of this one since it was opened; `None` while it is this one.
+    pub(super) fn successor(&self) -> Option<BuiltPlan> {
+        let now = BuiltPlan::open(&self.path).ok()?;
+        let is_other = now.state == PlanState::Accepted && now.manifest != self.manifest;
+        is_other.then_some(now)
     }
 
-    /// Whoever compared a plan speaks of that one alone.
+    /// Checks that the plan in the folder is the one that was compared: a verdict is about that one
+    /// alone.
     fn check_unchanged(&self) -> Result<(), EngineError> {
-        match Plan::open(&self.path) {
+        match BuiltPlan::open(&self.path) {
             Ok(now) if now.manifest == self.manifest => Ok(()),
             _ => Err(EngineError::Unavailable(format!(
                 "{}: another process changed the plan while this one compared it; start again",
@@ -178,14 +187,14 @@ impl Plan {
         }
     }
 
-    fn state_path(&self, state: Option<&str>) -> PathBuf {
+    /// A path beside the serving plan's folder: its name with an ending.
+    fn beside(&self, ending: &str) -> PathBuf {
         let name = self.key.name();
-        self.path
-            .with_file_name(state.map_or(name.clone(), |state| format!("{name}.{state}")))
+        self.path.with_file_name(format!("{name}.{ending}"))
     }
 }
 
-impl Manifest {
+impl PlanManifest {
     pub fn write(&self, folder: &Path) -> Result<(), EngineError> {
         let text = toml::to_string(self).expect("a manifest is made of plain values");
         write(&folder.join(MANIFEST), text.as_bytes())
@@ -203,35 +212,43 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-pub(super) fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> EngineError {
-    move |error| EngineError::Unavailable(format!("cannot write {}: {error}", path.display()))
+pub(super) fn unwritable(path: &Path) -> impl Fn(io::Error) -> EngineError {
+    move |error| {
+        let path = path.display();
+        EngineError::Unavailable(format!("cannot write {path}: {error}"))
+    }
 }
 
 /// Writes a file that is whole or not there, on the disk when this returns.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
-    use std::io::Write;
-    let part = path.with_added_extension(format!("{}.part", ulid::Ulid::generate()));
-    let put = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    put().map_err(|error| {
-        // What is left of it helps nobody, and a full disk least.
+    let id = ulid::Ulid::generate();
+    let part = path.with_added_extension(format!("{id}.part"));
+    let written = write_and_rename(&part, path, bytes);
+    written.map_err(|error| {
+        // An incomplete file is of no use, least of all on a full disk.
         let _ = fs::remove_file(&part);
         unwritable(path)(error)
     })
 }
 
-/// `from` takes the place of `to`, a folder or nothing; at each moment one of them is there.
+fn write_and_rename(part: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut file = fs::File::create(part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(part, path)
+}
+
+/// Puts `from` in the place of `to`, a folder or nothing; at each moment one of them is there.
 pub(super) fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
-    match exchange(from, to) {
-        Ok(()) => return remove(from),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+    let Err(error) = exchange(from, to) else {
+        return remove(from);
+    };
+    match error.kind() {
+        io::ErrorKind::NotFound => {}
         // For a moment neither is there on such a file system.
-        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => remove(to)?,
-        Err(error) => return Err(unwritable(to)(error)),
+        io::ErrorKind::Unsupported => remove(to)?,
+        _ => return Err(unwritable(to)(error)),
     }
     fs::rename(from, to).map_err(unwritable(to))
 }
@@ -243,7 +260,7 @@ pub(super) fn remove(path: &Path) -> Result<(), EngineError> {
         fs::remove_file(path)
     };
     match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(path)(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(unwritable(path)),
     }
 }

@@ -4,38 +4,68 @@
 //! DIR/plans/<key>.candidate/   built, not yet compared with the CPU   -- accept() -->  <key>
 //!           <key>/             serves                                 -- refuse() -->  <key>.refused
 //!           <key>.refused/     plan.toml alone, with the reason: told again instead of built again
-//!           <key>.trunk.jit, ...           what TensorRT-RTX compiled of it for this GPU; saves time at the next start
-//!           timing-<library>-<GPU>.cache   what the builder measured; saves time when built again
-//! each holds trunk.plan, windows.plan (where there are windows) and plan.toml: the key in words, and sizes and SHA-256
+//!           <key>.trunk.jit, ...           kernels that TensorRT-RTX compiled for this GPU
+//!           timing-<library>-<GPU>.cache   measurements of the builder
+//!
+//! each holds trunk.plan, windows.plan (where there are windows) and plan.toml:
+//! the key in words, and sizes and SHA-256. The .jit and .cache files only save time.
 //! ```
-//! A plan appears whole or not at all, and an accepted one serves until another of its key is accepted.
+//! A plan appears whole or not at all, and an accepted one serves until another of its key is
+//! accepted.
 
-use super::building::{Order, Told, build};
+use super::building::{BuildOrder, OnProgress, build};
 use super::key::Key;
 use super::library::Library;
-use super::plan::{
-    CANDIDATE, File, Files, Manifest, Plan, State, file_name, replace, sha256, unwritable, write,
-};
+use super::plan::{BuiltPlan, PlanFile, PlanFiles, PlanManifest, PlanState};
+use super::plan::{CANDIDATE, file_name, replace, sha256, unwritable, write};
 use crate::engine::EngineError;
 use crate::engine::network::TowerPart;
 use crate::model::ModelFolder;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// How the folder of a build that is under way begins; its process holds a lock on it.
+/// Beginning of the name of a folder whose build is under way; its process holds a lock on it.
 const BUILDING: &str = ".building-";
 
-/// What there is for a key.
+/// The plans that are there for a key.
 #[derive(Debug, Default)]
-pub struct Found {
-    pub accepted: Option<Plan>,
-    /// Built and not yet compared.
-    pub candidate: Option<Plan>,
-    /// Why the plan of exactly this key was refused.
+pub struct FoundPlans {
+    /// The plan that serves.
+    pub accepted: Option<BuiltPlan>,
+    /// The plan that was built and not yet compared.
+    pub candidate: Option<BuiltPlan>,
+    /// Reason why the plan of exactly this key was refused.
     pub refused: Option<String>,
-    /// What else lies there, and why it does not serve; for people.
+    /// All other plans, each with the reason why it does not serve; for people.
     pub unfit: Vec<String>,
+}
+
+impl FoundPlans {
+    /// Notes `plan` where there is none of its state yet.
+    fn note(&mut self, plan: BuiltPlan, wanted: &Key) {
+        let reasons = plan.key.unfit(wanted);
+        if !reasons.is_empty() {
+            let path = plan.path.display();
+            let reasons = reasons.join("; ");
+            self.unfit.push(format!("{path}: {reasons}"));
+            return;
+        }
+        match &plan.state {
+            PlanState::Accepted => {
+                self.accepted.get_or_insert(plan);
+            }
+            PlanState::Candidate => {
+                self.candidate.get_or_insert(plan);
+            }
+            PlanState::Refused(reason) => {
+                if plan.key == *wanted {
+                    self.refused = Some(reason.clone());
+                }
+            }
+        }
+    }
 }
 
 /// The folder of a model's plans; need not be there.
@@ -45,39 +75,26 @@ pub struct Plans {
 }
 
 impl Plans {
+    /// The plans of a model.
     pub fn of(model: &ModelFolder) -> Self {
         Plans {
             folder: model.path.join("plans"),
         }
     }
 
-    /// All plans, and what cannot be read in words.
+    /// All plans, and in words those that cannot be read.
     ///
     /// # Errors
     /// [`EngineError::Model`] when the folder cannot be read.
-    pub fn list(&self) -> Result<(Vec<Plan>, Vec<String>), EngineError> {
-        let unreadable = |error: std::io::Error| {
-            EngineError::Model(format!("{}: {error}", self.folder.display()))
-        };
-        let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok((vec![], vec![]));
-            }
-            Err(error) => return Err(unreadable(error)),
-        };
-        let mut folders = vec![];
-        for entry in entries {
-            let path = entry.map_err(unreadable)?.path();
-            let hidden = path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            folders.extend((path.is_dir() && !hidden).then_some(path));
-        }
-        folders.sort();
-        let (mut plans, mut problems) = (vec![], vec![]);
+    pub fn list(&self) -> Result<(Vec<BuiltPlan>, Vec<String>), EngineError> {
+        let folders = plan_folders(&self.folder).map_err(|error| {
+            let folder = self.folder.display();
+            EngineError::Model(format!("{folder}: {error}"))
+        })?;
+        let mut plans = vec![];
+        let mut problems = vec![];
         for folder in folders {
-            match Plan::open(&folder) {
+            match BuiltPlan::open(&folder) {
                 Ok(plan) => plans.push(plan),
                 Err(error) => problems.push(error.to_string()),
             }
@@ -85,153 +102,162 @@ impl Plans {
         Ok((plans, problems))
     }
 
-    /// Waits until no other process builds or compares a plan in this folder, and keeps all others from it until what is
-    /// given back is dropped, or this process has ended.
+    /// Waits until no other process builds or compares a plan in this folder, and keeps all others
+    /// from it until the returned file is dropped, or this process has ended.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when the folder cannot be written.
     pub fn alone(&self) -> Result<fs::File, EngineError> {
-        fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
+        self.create_folder()?;
         let path = self.folder.join(".lock");
         let file = fs::File::create(&path).map_err(unwritable(&path))?;
         if file.try_lock().is_err() {
-            tracing::info!(
-                "another process builds or compares a plan in {}; waiting for it",
-                self.folder.display()
-            );
+            let folder = self.folder.display();
+            tracing::info!("another process builds or compares a plan in {folder}; waiting for it");
             file.lock().map_err(unwritable(&path))?;
         }
         Ok(file)
     }
 
-    /// What there is for `wanted`: the plan of its key before one that does more.
+    /// The plans for `wanted`: the plan of its key before one that does more.
     ///
     /// # Errors
     /// [`EngineError::Model`] when the folder cannot be read.
-    pub fn find(&self, wanted: &Key) -> Result<Found, EngineError> {
+    pub fn find(&self, wanted: &Key) -> Result<FoundPlans, EngineError> {
         let (mut plans, unfit) = self.list()?;
         plans.sort_by_key(|plan| plan.key != *wanted);
-        let mut found = Found {
+        let mut found = FoundPlans {
             unfit,
-            ..Found::default()
+            ..FoundPlans::default()
         };
         for plan in plans {
-            let reasons = plan.key.unfit(wanted);
-            match plan.state.clone() {
-                _ if !reasons.is_empty() => {
-                    found
-                        .unfit
-                        .push(format!("{}: {}", plan.path.display(), reasons.join("; ")))
-                }
-                State::Accepted => _ = found.accepted.get_or_insert(plan),
-                State::Candidate => _ = found.candidate.get_or_insert(plan),
-                State::Refused(reason) if plan.key == *wanted => found.refused = Some(reason),
-                State::Refused(_) => {}
-            }
+            found.note(plan, wanted);
         }
         Ok(found)
     }
 
-    /// Builds the order's plan, as a candidate in place of an older one. A build that was cut leaves nothing that is read.
+    /// Builds the order's plan, as a candidate in place of an older one. A build that was cut
+    /// leaves no files that are read.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] for what cannot be built, [`EngineError::Unavailable`] with the library's words.
+    /// [`EngineError::Plan`] for a plan that cannot be built, [`EngineError::Unavailable`] with the
+    /// library's words.
     pub fn build(
         &self,
         library: &Library,
-        order: &Order,
-        told: &Told,
-    ) -> Result<Plan, EngineError> {
-        let Order {
-            model,
-            plan,
-            precision,
-            looks_max,
-            target,
-        } = order;
-        let key = Key::of(library, model, plan, *precision, *looks_max, target)?;
-        fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))?;
+        order: &BuildOrder,
+        on_progress: &OnProgress,
+    ) -> Result<BuiltPlan, EngineError> {
+        let key = Key::of(
+            library,
+            order.model,
+            order.plan,
+            order.precision,
+            order.looks_max,
+            &order.target,
+        )?;
+        self.create_folder()?;
         self.sweep();
-        let work = Work::begin(&self.folder)?;
+        let work = BuildFolder::begin(&self.folder)?;
         let cache = self.folder.join(key.timings());
-        let mut files = Files::new();
+        let mut files = PlanFiles::new();
         for part in [TowerPart::Trunk, TowerPart::Windows] {
-            if part == TowerPart::Trunk || !plan.scales.is_empty() {
-                files.insert(
-                    file_name(part).to_owned(),
-                    work.build(library, order, part, &cache, told)?,
-                );
+            if part == TowerPart::Trunk || !order.plan.scales.is_empty() {
+                let file = work.build(library, order, part, &cache, on_progress)?;
+                files.insert(file_name(part).to_owned(), file);
             }
         }
-        let candidate = self.folder.join(format!("{}.{CANDIDATE}", key.name()));
-        let manifest = Manifest {
+        let name = key.name();
+        let candidate = self.folder.join(format!("{name}.{CANDIDATE}"));
+        let manifest = PlanManifest {
             refused: None,
             key,
             files,
         };
         manifest.write(&work.path)?;
         work.appear(&candidate)?;
-        Plan::open(&candidate)
+        BuiltPlan::open(&candidate)
     }
 
-    /// Removes what builds left whose processes are gone: nobody holds a lock on it any more.
+    fn create_folder(&self) -> Result<(), EngineError> {
+        fs::create_dir_all(&self.folder).map_err(unwritable(&self.folder))
+    }
+
+    /// Removes the folders of builds whose processes have ended: these have no lock any more.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let left = entry.file_name().to_string_lossy().starts_with(BUILDING);
-            if left && fs::File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
-                let _ = fs::remove_dir_all(entry.path());
+            let name = entry.file_name();
+            if !name.to_string_lossy().starts_with(BUILDING) {
+                continue;
+            }
+            let path = entry.path();
+            let folder = fs::File::open(&path);
+            if folder.is_ok_and(|folder| folder.try_lock().is_ok()) {
+                let _ = fs::remove_dir_all(path);
             }
         }
     }
 }
 
-/// The folder of a build that is under way; gone when it is dropped before it appears.
-struct Work {
+/// The folders of plans, sorted; none when `folder` is not there.
+fn plan_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(error),
+    };
+    let mut folders = vec![];
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        let is_hidden = name.to_string_lossy().starts_with('.');
+        if path.is_dir() && !is_hidden {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// The folder of a build that is under way; removed when it is dropped before it appears.
+struct BuildFolder {
     path: PathBuf,
     /// Locked until the build has ended, however it ends.
     _held: fs::File,
 }
 
-impl Work {
+impl BuildFolder {
     fn begin(folder: &Path) -> Result<Self, EngineError> {
-        let path = folder.join(format!("{BUILDING}{}", ulid::Ulid::generate()));
-        fs::create_dir(&path).map_err(unwritable(&path))?;
-        let held = fs::File::open(&path).and_then(|held| held.lock().map(|()| held));
-        Ok(Work {
-            _held: held.map_err(unwritable(&path))?,
-            path,
-        })
+        let id = ulid::Ulid::generate();
+        let path = folder.join(format!("{BUILDING}{id}"));
+        match locked_folder(&path) {
+            Ok(held) => Ok(BuildFolder { _held: held, path }),
+            Err(error) => Err(unwritable(&path)(error)),
+        }
     }
 
-    /// Builds one part; what the builder measured goes in and comes back in the file `cache`.
+    /// Builds one part. The builder's measurements are read from the file `cache`, and written back
+    /// there.
     fn build(
         &self,
         library: &Library,
-        order: &Order,
+        order: &BuildOrder,
         part: TowerPart,
         cache: &Path,
-        told: &Told,
-    ) -> Result<File, EngineError> {
+        on_progress: &OnProgress,
+    ) -> Result<PlanFile, EngineError> {
         let started = Instant::now();
         let graphs = self.path.join("graphs");
         fs::create_dir(&graphs).map_err(unwritable(&graphs))?;
         let timings = fs::read(cache).unwrap_or_default();
-        let built = build(library, order, part, &graphs, &timings, told)?;
+        let built = build(library, order, part, &graphs, &timings, on_progress)?;
         fs::remove_dir_all(&graphs).map_err(unwritable(&graphs))?;
         let bytes = built.plan.bytes();
         write(&self.path.join(file_name(part)), bytes)?;
-        if let Some(timings) = built
-            .cache
-            .as_ref()
-            .map(|cache| cache.bytes())
-            .filter(|bytes| !bytes.is_empty())
-        {
-            // It only saves time.
-            write(cache, timings).unwrap_or_else(|error| {
-                tracing::warn!("the next build measures everything again: {error}")
-            });
+        if let Some(timings) = &built.cache {
+            keep_timings(cache, timings.bytes());
         }
-        Ok(File {
+        Ok(PlanFile {
             bytes: bytes.len() as u64,
             sha256: sha256(bytes),
             built_s: started.elapsed().as_secs_f64(),
@@ -243,9 +269,27 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for BuildFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Makes a folder and locks it.
+fn locked_folder(path: &Path) -> io::Result<fs::File> {
+    fs::create_dir(path)?;
+    let folder = fs::File::open(path)?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+/// Writes the builder's measurements; a failure is only logged, because they only save time.
+fn keep_timings(cache: &Path, timings: &[u8]) {
+    if timings.is_empty() {
+        return;
+    }
+    if let Err(error) = write(cache, timings) {
+        tracing::warn!("the next build measures everything again: {error}");
     }
 }
 
@@ -263,15 +307,15 @@ mod tests {
 
     /// A folder of plans with one candidate in it, whose trunk is `bytes`.
     fn candidate(folder: &Path, key: &Key, bytes: &[u8]) -> Plans {
-        let work = Work::begin(folder).expect("a folder");
+        let work = BuildFolder::begin(folder).expect("a folder");
         write(&work.path.join("trunk.plan"), bytes).expect("written");
-        let file = File {
+        let file = PlanFile {
             bytes: bytes.len() as u64,
             sha256: sha256(bytes),
             built_s: 1.5,
         };
-        let files = Files::from([("trunk.plan".to_owned(), file)]);
-        Manifest {
+        let files = PlanFiles::from([("trunk.plan".to_owned(), file)]);
+        PlanManifest {
             refused: None,
             key: key.clone(),
             files,
@@ -466,7 +510,7 @@ mod tests {
             folder: folder.path().to_owned(),
         };
         fs::create_dir(folder.path().join(format!("{BUILDING}01"))).expect("new");
-        let under_way = Work::begin(folder.path()).expect("begun");
+        let under_way = BuildFolder::begin(folder.path()).expect("begun");
         assert!(plans.list().expect("readable").0.is_empty());
         plans.sweep();
         let left: Vec<_> = fs::read_dir(folder.path())

@@ -1,20 +1,23 @@
-//! Where TensorRT's virtual functions stand: the binding needs neither headers nor a C++ compiler, because a C++ call of
-//! a virtual function is a call through a table, and its place there follows from the headers alone.
+//! Places of TensorRT's virtual functions in their tables: the binding needs neither headers nor a
+//! C++ compiler, because a C++ call of a virtual function is a call through a table, and its place
+//! there follows from the headers alone.
 //!
 //! ```text
-//! IBuilder*  -> { vtable, implementation* }        the class that the headers show: nothing of it is called
+//! IBuilder*  -> { vtable, implementation* }    the class of the headers; never called
 //!                          |
-//! VBuilder*  -> { vtable, ... }                    what the library made
+//! VBuilder*  -> { vtable, ... }                the library's own object
 //!                  |
-//!                  [0] destroy   [1] destroy and free   [2] ...   [slot] the method, with VBuilder* as its first argument
+//!                  [0] destroy   [1] destroy and free   [2] ...
+//!                  [slot] the method, with VBuilder* as its first argument
 //! ```
-//! That is the Itanium C++ ABI, which x86-64 and aarch64 Linux have. The ONNX parser and what we hand in (logger,
-//! progress monitor) are plain interfaces: the object's own table is used.
+//! This is the Itanium C++ ABI, which x86-64 and aarch64 Linux have. The ONNX parser and our own
+//! objects (logger, progress monitor) are plain interfaces: the object's own table is used.
 //!
-//! Tables only grow at their end within 10.x, and within 11.x; 11.0 dropped what 10 had deprecated, so there are two.
-//! TensorRT-RTX 1.5 and newer have the table of 11 and functions of their own behind it; 1.3 and 1.4 are a third kind,
-//! which is refused. `tools/gpu/check_trt_slots.py` compares all of it with headers; it was done for 10.1 to 10.16, 11.0,
-//! 11.1, 11.4 and RTX 1.5 to 1.7.
+//! Tables only grow at their end within 10.x, and within 11.x; 11.0 dropped what 10 had deprecated,
+//! so there are two. TensorRT-RTX 1.5 and newer have the table of 11 and functions of their own
+//! behind it; 1.3 and 1.4 are a third kind, which is refused. `tools/gpu/check_trt_slots.py`
+//! compares all of it with headers; it was done for 10.1 to 10.16, 11.0, 11.1, 11.4 and RTX 1.5 to
+//! 1.7.
 
 /// The slots of one kind of library. Each says which function it is; the check reads that.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +98,7 @@ pub struct Vtable {
     pub logger_log: usize,
 }
 
-/// What TensorRT-RTX has besides.
+/// The slots that only TensorRT-RTX has.
 #[derive(Debug, Clone, Copy)]
 pub struct RtxSlots {
     /// `VCudaEngine::createExecutionContextWithRuntimeConfig`
@@ -122,7 +125,7 @@ pub struct RtxSlots {
     pub config_capability: usize,
 }
 
-/// TensorRT 10.1 and newer: 10.0 lacks what says how much memory a profile needs.
+/// TensorRT 10.1 and newer: 10.0 lacks the function for the memory that a profile needs.
 pub const TEN: Vtable = Vtable {
     runtime_deserialize: 3,
     engine_create_context: 5,

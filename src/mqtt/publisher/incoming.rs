@@ -1,79 +1,34 @@
-//! Commands from the broker to the foreman, and his answers back. A command is acknowledged to the broker after its
-//! answers are on the way; until then it comes again with the next connection, and its id is known.
+//! Commands from the broker to the command handler, and the answers back.
+//!
+//! A command is acknowledged to the broker after its answers are on the way; until then it comes
+//! again with the next connection, and its id is known. The outcome of a command is told on every
+//! connection until the broker has it.
 
-use super::{Publisher, Session};
-use crate::mqtt::session::{AckTarget, Refused};
-use crate::protocol::command;
-use crate::protocol::command::Command;
-use crate::protocol::message;
-use crate::protocol::message::Answer;
+use super::Publisher;
+use crate::mqtt::session::{
+    AckTarget, COMMANDS_KEPT, MqttMessage, OUTCOMES_KEPT, REFUSED_KEPT, Refused, Session,
+};
+use crate::protocol::answer::Answer;
+use crate::protocol::command::{self, Command, Refusal};
+use crate::protocol::event::CommandOutcome;
+use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crossbeam::channel::TrySendError;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode};
+use std::sync::Arc;
 use std::time::Instant;
 
-/// A command on its way to the foreman.
-#[derive(Debug)]
-pub struct Request {
-    pub order: Command,
-    pub name: String,
-    /// It waited at the broker, nobody knows how long.
-    pub stale: bool,
-    pub came: Instant,
-    token: Token,
-}
-
-/// Which connection's which command.
-type Token = (u64, u64);
-
-/// The foreman's answer.
-#[derive(Debug)]
-pub struct Reply {
-    name: String,
-    token: Option<Token>,
-    /// `message::answer`.
-    payload: String,
-    /// Where the store keeps it until the broker has it.
-    kept: Option<String>,
-}
-
-impl Request {
-    pub fn answered(self, payload: String) -> Reply {
-        Reply {
-            name: self.name,
-            token: Some(self.token),
-            payload,
-            kept: None,
-        }
-    }
-}
-
-impl Reply {
-    /// What became of a command that was acknowledged before; `kept` is the key under which the store keeps that until the
-    /// broker has it.
-    pub fn outcome(name: &str, payload: String, kept: Option<String>) -> Reply {
-        Reply {
-            name: name.to_owned(),
-            token: None,
-            payload,
-            kept,
-        }
-    }
-}
-
-/// Commands that a connection holds for the foreman at most: mosquitto 2.0 sends more than it may when a session goes on.
-const ORDERS_KEPT: usize = 2048;
-/// Refused ones, some hundred bytes each, for the same reason; beyond, the connection begins anew.
-const REFUSED_KEPT: usize = 16_384;
-/// Outcomes of commands, told later than their answers, that wait for the broker.
-const OUTCOMES_KEPT: usize = 16;
+/// Reason of a command that the broker would deliver with every connection.
+const RETAINED: &str =
+    "a retained command: it would come again with every connection; publish it without retain";
 
 impl Publisher {
-    pub(super) fn subscribed(&self, codes: &[SubscribeReasonCode]) {
-        if codes
+    /// The broker's answer to our subscription.
+    pub(super) fn on_subscribed(&self, codes: &[SubscribeReasonCode]) {
+        let mut refused = codes
             .iter()
-            .any(|code| !matches!(code, SubscribeReasonCode::Success(_)))
-        {
+            .filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+        if refused.next().is_some() {
             tracing::error!(
                 "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
                 self.topics
@@ -85,214 +40,203 @@ impl Publisher {
         }
     }
 
-    /// A command, or our own fence.
-    pub(super) fn receive(&mut self, session: &mut Session, publish: Publish) {
+    /// A message from the broker: a command, or our own fence.
+    pub(super) fn on_publish(&mut self, session: &mut Session, publish: Publish) {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         if topic == self.topic("fence") {
-            session.fresh |= publish.payload == self.fence(session);
+            session.caught_up |= publish.payload == self.fence(session);
             session.acknowledge(&publish);
             return;
         }
-        let Some(name) = topic.strip_prefix(&format!("{}/cmd/", self.topics)) else {
+        let Some(name) = topic.strip_prefix(&self.topic("cmd/")) else {
             return;
         };
         if publish.retain && publish.payload.is_empty() {
             session.acknowledge(&publish);
             return; // how a retained command is taken away
         }
-        let parsed = if publish.retain {
-            let id = command::parse(name, &publish.payload)
-                .map_or_else(|refusal| refusal.id, |order| order.id);
-            let reason = "a retained command: it would come again with every connection; publish it without retain";
-            Err(command::Refusal {
-                id,
-                reason: reason.to_owned(),
-            })
-        } else {
-            command::parse(name, &publish.payload)
-        };
-        let refusal = match parsed {
-            Ok(order) if session.ordered.len() < ORDERS_KEPT => {
-                let token = (session.number, session.next_order);
-                let (stale, came) = (!session.fresh, Instant::now());
-                session.orders.push_back(Request {
-                    order,
-                    name: name.to_owned(),
-                    stale,
-                    came,
-                    token,
-                });
-                session.ordered.insert(session.next_order, publish);
-                session.next_order += 1;
-                return;
+        let refusal = match parse(name, &publish) {
+            Ok(command) if session.unanswered.len() < COMMANDS_KEPT => {
+                return self.take_command(session, name, command, publish);
             }
-            Ok(order) => command::Refusal {
-                id: order.id,
-                reason: format!("more than {ORDERS_KEPT} commands at once; wait for answers"),
+            Ok(command) => Refusal {
+                id: command.id,
+                reason: format!("more than {COMMANDS_KEPT} commands at once; wait for answers"),
             },
             Err(refusal) => refusal,
         };
-        let answer = Answer {
-            id: refusal.id,
-            status: "rejected",
-            reason: Some(refusal.reason),
-            ..Answer::default()
-        };
-        // A name that is no command may be anything: it must not choose our topic.
-        let name = if command::NAMES.contains(&name) {
-            name
-        } else {
-            "unknown"
-        };
-        let answer = message::answer(&answer);
-        if session.refused.len() < REFUSED_KEPT {
-            session.refused.push_back(Refused {
-                publish: without_content(publish),
-                name: name.to_owned(),
-                answer,
-            });
-        } else {
-            session.overrun = true;
-        }
+        refuse(session, name, publish, refusal);
     }
 
-    /// Refusals are told as there is room: in a flood of bad commands the client would be full, and one that is neither
-    /// answered nor acknowledged keeps the broker from passing on another.
-    pub(super) fn tell_refused(&self, session: &mut Session) {
+    /// Queues a command for the command handler.
+    fn take_command(&self, session: &mut Session, name: &str, command: Command, publish: Publish) {
+        let number = session.next_request;
+        let token = ReplyToken {
+            connection: session.number,
+            request: number,
+        };
+        session.commands.push_back(Request {
+            command,
+            name: name.to_owned(),
+            source: RequestSource::Mqtt,
+            came_at: Instant::now(),
+            is_stale: !session.caught_up,
+            reply: ReplyTo {
+                replies: self.reply_sender.clone(),
+                token,
+            },
+        });
+        session.unanswered.insert(number, publish);
+        session.next_request += 1;
+    }
+
+    /// Refusals are told as there is room: in a flood of bad commands the client would be full,
+    /// and one that is neither answered nor acknowledged keeps the broker from passing on another.
+    pub(super) fn publish_refused(&self, session: &mut Session) {
         while session.has_room_for_refusals()
-            && let Some(Refused {
-                publish,
-                name,
-                answer,
-            }) = session.refused.pop_front()
+            && let Some(refused) = session.refused.pop_front()
         {
-            self.answer_to(session, Some(&publish), &name, &answer);
+            let answer = &refused.answer;
+            self.publish_answer(session, &refused.publish, &refused.name, answer);
         }
     }
 
-    /// Commands go to the foreman as he has room: he may still be at those of the connection before.
-    pub(super) fn pass_orders(&self, session: &mut Session) {
-        while let Some(ordered) = session.orders.pop_front() {
-            match self.wiring.orders.try_send(ordered) {
+    /// Hands commands to the command handler as it has room: it may still be busy with those of
+    /// the connection before.
+    pub(super) fn pass_commands(&self, session: &mut Session) {
+        while let Some(request) = session.commands.pop_front() {
+            match self.wiring.requests.try_send(request) {
                 Ok(()) => {}
-                Err(TrySendError::Full(ordered)) => return session.orders.push_front(ordered),
+                Err(TrySendError::Full(request)) => return session.commands.push_front(request),
                 // Not acknowledged: the next run gets it.
                 Err(TrySendError::Disconnected(_)) => return,
             }
         }
     }
 
-    pub(super) fn answer(&mut self, session: &mut Session, answered: Reply) {
-        let publish = match answered.token {
-            Some((number, order)) if number == session.number => session.ordered.remove(&order),
-            _ => None,
-        };
-        if answered.token.is_none() {
-            self.keep_outcome(answered);
-            if session.connected.is_some() {
-                self.tell_outcome(session, self.outcomes_so_far);
-            }
-        } else if let Some(publish) = publish {
-            self.answer_to(session, Some(&publish), &answered.name, &answered.payload);
-        }
-    }
-
-    /// Until the broker has it. What answers a command of a connection that is gone is not needed: the command comes again,
-    /// and its id is known.
-    pub(super) fn keep_outcome(&mut self, answered: Reply) {
-        if answered.token.is_none() {
-            self.outcomes_so_far += 1;
-            self.outcomes.push_back((self.outcomes_so_far, answered));
-            let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
-            self.outcomes.drain(..beyond);
-        }
-    }
-
-    /// What the broker does not have yet.
-    pub(super) fn tell_outcomes(&mut self, session: &mut Session) {
-        let all: Vec<u64> = self.outcomes.iter().map(|(number, _)| *number).collect();
-        all.into_iter()
-            .for_each(|number| self.tell_outcome(session, number));
-    }
-
-    fn tell_outcome(&mut self, session: &mut Session, number: u64) {
-        let Some((_, outcome)) = self.outcomes.iter().find(|(its, _)| *its == number) else {
+    /// The command handler's answer. An answer to a command of a connection that is gone is not
+    /// needed: the command comes again, and its id is known.
+    pub(super) fn on_reply(&self, session: &mut Session, reply: &Reply) {
+        if reply.token.connection != session.number {
             return;
-        };
-        let (topic, payload) = (
-            self.topic(&format!("ack/{}", outcome.name)),
-            outcome.payload.clone().into_bytes(),
-        );
-        if session.fits(&topic, &payload, None) {
-            session.publish(topic, false, payload, None, AckTarget::Outcome(number));
-        } else {
-            self.outcome_landed(number); // it never will
+        }
+        if let Some(publish) = session.unanswered.remove(&reply.token.request) {
+            let answer = reply.answer.encode();
+            self.publish_answer(session, &publish, &reply.name, &answer);
         }
     }
 
-    /// The broker has it.
-    pub(super) fn outcome_landed(&mut self, number: u64) {
+    /// Keeps an outcome until the broker has it.
+    pub(super) fn keep_outcome(&mut self, outcome: Arc<CommandOutcome>) {
+        self.outcomes_so_far += 1;
+        self.outcomes.push_back((self.outcomes_so_far, outcome));
+        let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
+        self.outcomes.drain(..beyond);
+    }
+
+    /// The first outcome that was not told on this connection, with its number.
+    fn next_outcome(&self, session: &Session) -> Option<(u64, Arc<CommandOutcome>)> {
+        self.outcomes
+            .iter()
+            .find(|(number, _)| *number > session.last_outcome)
+            .cloned()
+    }
+
+    /// True if an outcome was not told on this connection.
+    pub(super) fn owes_outcomes(&self, session: &Session) -> bool {
+        self.next_outcome(session).is_some()
+    }
+
+    /// Tells the outcomes that the broker does not have yet, as there is room.
+    pub(super) fn publish_outcomes(&mut self, session: &mut Session) {
+        while session.has_room()
+            && let Some((number, outcome)) = self.next_outcome(session)
+        {
+            session.last_outcome = number;
+            let topic = self.topic(&format!("ack/{}", outcome.name));
+            let message = MqttMessage::new(topic, outcome.answer.encode());
+            if session.fits(&message) {
+                session.publish(message, AckTarget::Outcome(number));
+            } else {
+                self.on_outcome_acked(number); // the broker never takes it
+            }
+        }
+    }
+
+    /// The broker has the outcome of that number.
+    pub(super) fn on_outcome_acked(&mut self, number: u64) {
         let Some(place) = self.outcomes.iter().position(|(its, _)| *its == number) else {
             return;
         };
-        if let Some((
-            _,
-            Reply {
-                kept: Some(key), ..
-            },
-        )) = self.outcomes.remove(place)
+        if let Some((_, outcome)) = self.outcomes.remove(place)
+            && let Some(key) = &outcome.kept
         {
-            drop(self.wiring.store.keep(&key, ""));
+            drop(self.wiring.store.keep(key, ""));
         }
     }
 
-    /// To `ack/<name>`, and to whoever asked where he said so. The command is acknowledged after its answers: a broker
-    /// that forgets it has them, and a link that is cut before brings it again.
-    fn answer_to(
-        &self,
-        session: &mut Session,
-        publish: Option<&Publish>,
-        name: &str,
-        payload: &str,
-    ) {
-        let payload = payload.as_bytes().to_vec();
-        let properties = publish.and_then(|publish| publish.properties.as_ref());
-        let response = properties
-            .and_then(|p| p.response_topic.clone())
-            .filter(|topic| is_topic(topic));
-        let mut told = true;
-        if let Some(topic) = response {
-            let correlation_data = properties.and_then(|p| p.correlation_data.clone());
-            let properties = PublishProperties {
-                correlation_data,
-                ..PublishProperties::default()
-            };
-            told &= session.publish(
-                topic,
-                false,
-                payload.clone(),
-                Some(properties),
-                AckTarget::Nothing,
-            );
-        }
-        told &= session.publish(
-            self.topic(&format!("ack/{name}")),
-            false,
-            payload,
-            None,
-            AckTarget::Nothing,
-        );
-        if let Some(publish) = publish.filter(|_| told) {
+    /// Answers to `ack/<name>`, and to the sender's response topic if there is one. The command is
+    /// acknowledged after its answers: a broker that forgets it has them, and a link that is cut
+    /// before brings it again.
+    fn publish_answer(&self, session: &mut Session, publish: &Publish, name: &str, answer: &str) {
+        let response = response_to(publish, answer);
+        let is_told = response.is_none_or(|told| session.publish(told, AckTarget::Nothing));
+        let ack = MqttMessage::new(self.topic(&format!("ack/{name}")), answer);
+        if session.publish(ack, AckTarget::Nothing) && is_told {
             session.acknowledge(publish);
         }
     }
 
+    /// Payload of this connection's fence.
     pub(super) fn fence(&self, session: &Session) -> Vec<u8> {
         format!("{}/{}", self.identity.run_id, session.number).into_bytes()
     }
 }
 
-/// What an answer and an acknowledgement need of a command. Its packet, which may be large, is not kept with it.
+fn parse(name: &str, publish: &Publish) -> Result<Command, Refusal> {
+    let parsed = command::parse(name, &publish.payload);
+    if !publish.retain {
+        return parsed;
+    }
+    let id = match parsed {
+        Ok(command) => command.id,
+        Err(refusal) => refusal.id,
+    };
+    let reason = RETAINED.to_owned();
+    Err(Refusal { id, reason })
+}
+
+/// Queues the answer to a command that is not done.
+fn refuse(session: &mut Session, name: &str, publish: Publish, refusal: Refusal) {
+    if session.refused.len() >= REFUSED_KEPT {
+        session.is_overrun = true;
+        return;
+    }
+    // A name that is no command may be anything: it must not choose our topic.
+    let is_known = command::NAMES.contains(&name);
+    let name = if is_known { name } else { "unknown" };
+    let answer = Answer::rejected(refusal.id.as_deref(), refusal.reason);
+    session.refused.push_back(Refused {
+        publish: without_content(publish),
+        name: name.to_owned(),
+        answer: answer.encode(),
+    });
+}
+
+/// The answer to the topic that the sender of a command named, with the data that was sent along.
+fn response_to(publish: &Publish, answer: &str) -> Option<MqttMessage> {
+    let asked = publish.properties.as_ref()?;
+    let topic = asked.response_topic.clone()?;
+    let properties = PublishProperties {
+        correlation_data: asked.correlation_data.clone(),
+        ..PublishProperties::default()
+    };
+    let message = MqttMessage::new(topic.clone(), answer).with(properties);
+    is_topic(&topic).then_some(message)
+}
+
+/// The parts of a command's packet that an answer and an acknowledgement need. The packet itself,
+/// which may be large, is not kept with them.
 fn without_content(publish: Publish) -> Publish {
     let properties = publish.properties.map(|properties| PublishProperties {
         response_topic: properties.response_topic,
@@ -307,7 +251,7 @@ fn without_content(publish: Publish) -> Publish {
     }
 }
 
-/// What may be published to.
+/// True if a message may be published to that topic.
 fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#', '\0'])
 }

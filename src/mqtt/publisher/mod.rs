@@ -1,126 +1,100 @@
-//! The loop that owns the MQTT client: results out of the store, commands in, everything else beside them.
-//!
-//! A result leaves the store only with its PUBACK, and a command is acknowledged only when the foreman has answered it.
-//! Each connection has a client of its own: what was not acknowledged comes again from the store, in order, and from the
-//! broker, which keeps our session; so rumqttc's memory queue is never the one that counts.
+//! The loop that owns the MQTT client: results out of the store, commands in, events beside them.
 //!
 //! ```text
-//! connect --ConnAck--> online, birth, state, camera status --results, side--> ...
-//!    ^        \--commands--> orders --foreman--> answers --PUBACK, ack/<name>--> ...
+//! connect --ConnAck--> online, birth, state, camera status --results, events--> ...
+//!    ^        \--commands--> command handler --replies--> ack/<name>, PUBACK --> ...
 //!    +------- wait (backoff) <--- rewind the outbox <--- error, silence -+
 //! ```
-//! What is said is in `telling`, what is heard in `commands`, a connection's own state in `session`.
+//! A result leaves the store only with its PUBACK, and a command is acknowledged only when the
+//! command handler has answered it. Each connection has a client of its own: what was not
+//! acknowledged comes again from the store, in order, and from the broker, which keeps our session;
+//! so rumqttc's memory queue is never the one that counts.
 //!
-//! After a connection the broker first delivers the commands that it kept for us. How old they are nobody knows: until
-//! a message of our own (the fence) has come back through it, commands count as stale.
+//! `outgoing.rs` holds what is said, `incoming.rs` what is heard, `session.rs` a connection's state.
+//!
+//! After a connection the broker first delivers the commands that it kept for us, and does not say
+//! how old they are: until a message of our own (the fence) has come back through it, commands
+//! count as stale.
 
 mod incoming;
 mod outgoing;
 
-pub use incoming::{Reply, Request};
-
 use super::MqttSettings;
-use super::session::{AckTarget, REQUESTS, Session, options, reason};
+use super::session::{
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options, reason,
+};
 use crate::base::backoff::Backoff;
 use crate::base::health::LineCondition;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::camera::CameraStatus;
-use crate::data::report::Report;
+use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::message::{Identity, Metrics};
+use crate::protocol::request::{Reply, Request};
 use crate::store::Store;
 use crossbeam::channel::Sender;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAck, PubAckReason};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, DisconnectReasonCode, LastWill, Packet, PubAck, PubAckReason,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc;
 
-/// What goes out beside the results and may be dropped: nobody waits for it.
-#[derive(Debug)]
-pub enum BestEffort {
-    Camera {
-        name: Arc<str>,
-        status: CameraStatus,
-    },
-    Heatmap {
-        report: Arc<Report>,
-        png: Vec<u8>,
-    },
-    /// A camera's picture as it is, asked for by a command.
-    Snapshot {
-        camera: Arc<str>,
-        png: Vec<u8>,
-    },
-    /// What the recipe or its threshold became.
-    Identity(Box<Identity>),
-}
-
-/// What the publisher is connected to in the line.
-pub struct Wiring {
+/// Connections of the publisher to the rest of the line.
+pub struct PublisherWiring {
+    /// Results, and how many of them wait.
     pub store: Store,
-    pub side: Receiver<BestEffort>,
-    pub orders: Sender<Request>,
-    pub answers: Receiver<Reply>,
+    /// Events of the line; their end is the end of the run.
+    pub events: mpsc::Receiver<Event>,
+    /// Commands, to the command handler.
+    pub requests: Sender<Request>,
+    /// State and health of the line at the moment.
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
+    /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    /// Sign of life of the publisher.
     pub pulse: Heartbeat,
 }
 
-/// Results on their way at once: more than a round trip needs, few enough to be sent again.
-pub(super) const IN_FLIGHT: usize = 64;
-/// Commands that may be with the foreman at once; the broker keeps the others back.
-pub const ORDERS: u16 = 64;
-/// No PUBACK for this long with results on their way: the link only looks alive.
-pub(super) const SILENCE: Duration = Duration::from_secs(10);
-/// At the end of a run, what waits may take this long to be acknowledged.
+/// Time for what waits at the end of a run to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
-/// The broker keeps commands for us so long.
+/// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Somebody else uses our client id: taking it back at once would throw him out, and him us.
+/// Wait after another client took our client id: reconnecting at once would start a takeover loop
+/// between the two clients.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
-/// A result's payload and topic.
-pub(super) const RESULT_MAX: u32 = 2048;
-/// Messages at QoS 0 that rumqttc may hold.
-pub(super) const BESIDE: usize = IN_FLIGHT;
-/// A connection that lasted so long was a good one. Mosquitto 2.0 does not tell who is thrown out that another client took
-/// his name: two daemons of one name must not throw each other out at every moment.
+/// A connection that lasted this long was a good one. Mosquitto 2.0 does not tell a client that
+/// another one took its name: two daemons of one name must not throw each other out at every
+/// moment.
 const STEADY: Duration = Duration::from_secs(5);
-/// Connections in a row that did not last: reason to suspect that.
+/// Connections in a row that did not last, as a reason to suspect a second client of our name.
 const SUSPICIOUS: u32 = 3;
-/// Between two lines of the log on rejected parts that went by.
+/// Interval of log lines on rejected parts that went by.
 const MISSED_EVERY: Duration = Duration::from_secs(60);
+/// Interval of heartbeat messages.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// Heartbeats between two messages of counters.
 const METRICS_EVERY: u64 = 10;
 
-/// Publishes until the senders of `side` are gone and the outbox is drained. Blocks; for a thread of its own.
-pub fn run(settings: MqttSettings, identity: Identity, wiring: Wiring) -> std::io::Result<()> {
+/// Publishes until the senders of events are gone and the outbox is drained. Blocks; for a thread
+/// of its own.
+///
+/// # Errors
+/// When the asynchronous runtime cannot be made.
+pub fn run(
+    settings: MqttSettings,
+    identity: Identity,
+    wiring: PublisherWiring,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let topics = format!("{}/{}", identity.prefix, identity.station);
-    let mut link = Publisher {
-        settings,
-        identity,
-        topics,
-        wiring,
-        outcomes: VecDeque::new(),
-        outcomes_so_far: 0,
-        cameras: HashMap::new(),
-        sessions: 0,
-        beats: 0,
-        ending: None,
-        gone: None,
-        unsteady: 0,
-        told: String::new(),
-        missed: 0,
-        warned: None,
-    };
-    runtime.block_on(link.keep());
-    let untold = link.wiring.store.outbox().forget_rejects();
+    let mut publisher = Publisher::new(settings, identity, wiring);
+    runtime.block_on(publisher.run());
+    let untold = publisher.wiring.store.outbox().forget_rejects();
     if untold > 0 {
         tracing::warn!(
             "{untold} rejected parts are not at their gates yet, and nobody will tell when they are"
@@ -129,7 +103,7 @@ pub fn run(settings: MqttSettings, identity: Identity, wiring: Wiring) -> std::i
     Ok(())
 }
 
-/// When that moment has come; never without one.
+/// Ends at that moment; never without one.
 async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -137,83 +111,145 @@ async fn reached(at: Option<Instant>) {
     }
 }
 
+/// End of a connection that is not the end of the run.
+struct Lost {
+    /// Reason for a person.
+    reason: String,
+    /// Time to wait, if it is known; else the backoff says.
+    wait: Option<Duration>,
+}
+
+impl Lost {
+    fn because(reason: impl Into<String>) -> Self {
+        Lost {
+            reason: reason.into(),
+            wait: None,
+        }
+    }
+}
+
 struct Publisher {
     settings: MqttSettings,
     identity: Identity,
+    /// `<prefix>/<station>`.
     topics: String,
-    wiring: Wiring,
-    /// Outcomes of commands that the broker does not have yet, by number; the newest [`OUTCOMES_KEPT`].
-    outcomes: VecDeque<(u64, Reply)>,
+    wiring: PublisherWiring,
+    /// Sender of answers, which goes along with each request.
+    reply_sender: mpsc::Sender<Reply>,
+    /// Answers of the command handler.
+    replies: mpsc::Receiver<Reply>,
+    /// Outcomes of commands that the broker does not have yet, by number.
+    outcomes: VecDeque<(u64, Arc<CommandOutcome>)>,
+    /// Number of the newest outcome.
     outcomes_so_far: u64,
     /// The newest status of each camera, for every new connection.
     cameras: HashMap<Arc<str>, CameraStatus>,
+    /// Number of connections so far.
     sessions: u64,
+    /// Heartbeat messages so far.
     beats: u64,
-    /// Set when the producers have gone: until then everything must be out.
+    /// Moment until which everything must be out, once the stages have left.
     ending: Option<Instant>,
-    /// Since when the broker has been away.
-    gone: Option<Instant>,
+    /// Moment since which the broker has been away.
+    away_since: Option<Instant>,
     /// Connections in a row that did not last.
     unsteady: u32,
     /// The last reason that was logged.
-    told: String,
-    /// Rejected parts that went by untold, as logged last, and when that was.
-    missed: u64,
-    warned: Option<Instant>,
+    last_logged: String,
+    /// Rejected parts that went by untold, as logged last.
+    rejects_logged: u64,
+    /// Moment of that log line.
+    rejects_logged_at: Option<Instant>,
 }
 
 impl Publisher {
-    async fn keep(&mut self) {
+    fn new(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Self {
+        let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
+        Publisher {
+            topics: format!("{}/{}", identity.prefix, identity.station),
+            settings,
+            identity,
+            wiring,
+            reply_sender,
+            replies,
+            outcomes: VecDeque::new(),
+            outcomes_so_far: 0,
+            cameras: HashMap::new(),
+            sessions: 0,
+            beats: 0,
+            ending: None,
+            away_since: None,
+            unsteady: 0,
+            last_logged: String::new(),
+            rejects_logged: 0,
+            rejects_logged_at: None,
+        }
+    }
+
+    /// Connection after connection, until the run is over.
+    async fn run(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             self.wiring.pulse.beat();
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             self.sessions += 1;
             let mut session = Session::new(self.sessions, client);
-            let why = self.converse(&mut session, &mut events).await;
+            let end = self.run_session(&mut session, &mut events).await;
             self.wiring.store.outbox().rewind();
             let waiting = self.wiring.store.count().waiting;
-            if waiting > 0 && (why.is_none() || self.is_over()) {
+            if waiting > 0 && (end.is_none() || self.is_over()) {
                 tracing::warn!("{waiting} results wait in the store for the next run");
             }
-            let Some((mut why, wait)) = why else { return };
-            match session.connected.map(|since| since.elapsed() > STEADY) {
-                Some(true) => {
-                    backoff.reset();
-                    self.unsteady = 0;
-                }
-                Some(false) => self.unsteady += 1,
-                None => {}
-            }
-            if self.unsteady >= SUSPICIOUS {
-                why += &format!(
-                    ", again and again; does another daemon have the mqtt.client_id {:?}?",
-                    self.settings.client_id
-                );
-            }
+            let Some(mut lost) = end else { return };
+            self.judge_steadiness(&session, &mut backoff, &mut lost);
             if self.is_over() {
                 return; // what waits was told
             }
-            self.lost(&why);
-            let pause = tokio::time::sleep(wait.unwrap_or_else(|| backoff.next_wait()));
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    () = &mut pause => break,
-                    side = self.wiring.side.recv(), if self.ending.is_none() => {
-                        self.note(side);
-                        // The last chance to deliver; not for the price of throwing out who has our name.
-                        if self.ending.is_some() && wait.is_none() {
-                            break;
-                        }
+            self.on_lost(&lost.reason);
+            let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            self.pause(wait, lost.wait.is_none()).await;
+        }
+    }
+
+    /// A connection that lasted was a success; several in a row that did not are suspicious.
+    fn judge_steadiness(&mut self, session: &Session, backoff: &mut Backoff, lost: &mut Lost) {
+        match session.connected_at {
+            Some(since) if since.elapsed() > STEADY => {
+                backoff.reset();
+                self.unsteady = 0;
+            }
+            Some(_) => self.unsteady += 1,
+            None => {}
+        }
+        if self.unsteady >= SUSPICIOUS {
+            lost.reason += &format!(
+                ", again and again; does another daemon have the mqtt.client_id {:?}?",
+                self.settings.client_id
+            );
+        }
+    }
+
+    /// Waits for the next connection. The end of the line ends the wait if `may_hurry`: it is the
+    /// last chance to deliver, though not for the price of throwing out a client of our name.
+    async fn pause(&mut self, wait: Duration, may_hurry: bool) {
+        let pause = tokio::time::sleep(wait);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => return,
+                event = self.wiring.events.recv(), if self.ending.is_none() => {
+                    self.remember(event.as_ref());
+                    if self.ending.is_some() && may_hurry {
+                        return;
                     }
-                    Some(answered) = self.wiring.answers.recv() => self.keep_outcome(answered),
-                    () = tokio::time::sleep(HEARTBEAT) => {
-                        self.wiring.pulse.beat();
-                        self.look_at_rejects(false);
-                        if self.is_over() {
-                            break;
-                        }
+                }
+                // The command comes again with the next connection, and its id is known.
+                Some(_) = self.replies.recv() => {}
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    self.wiring.pulse.beat();
+                    self.look_at_rejects(false);
+                    if self.is_over() {
+                        return;
                     }
                 }
             }
@@ -224,15 +260,10 @@ impl Publisher {
         let mut options = options(&self.settings, &self.settings.client_id);
         options.set_clean_start(false);
         options.set_session_expiry_interval(Some(SESSION_KEPT.as_secs() as u32));
-        options.set_receive_maximum(Some(ORDERS));
+        options.set_receive_maximum(Some(COMMANDS_MAX));
         options.set_manual_acks(true);
-        let will = LastWill::new(
-            self.topic("availability"),
-            "offline",
-            QoS::AtLeastOnce,
-            true,
-            None,
-        );
+        let topic = self.topic("availability");
+        let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
         options
     }
@@ -241,74 +272,85 @@ impl Publisher {
         format!("{}/{name}", self.topics)
     }
 
-    /// One connection's life; why it ended, and how long to wait where that is known, or nothing when all is done.
-    async fn converse(
-        &mut self,
-        session: &mut Session,
-        events: &mut EventLoop,
-    ) -> Option<(String, Option<Duration>)> {
-        let (mut tick, mut heart) = (
-            tokio::time::interval(HEARTBEAT),
-            tokio::time::interval(HEARTBEAT_EVERY),
-        );
+    /// The life of one connection: its end, or `None` when everything is delivered.
+    async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
+        let mut tick = tokio::time::interval(HEARTBEAT);
+        let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
         let outbox = self.wiring.store.outbox().clone();
         loop {
-            // Held until it has something to tell: one that is dropped half-way begins its connection again, or forgets
-            // the packet that it was writing.
+            // Held until it has something to tell: one that is dropped half-way begins its
+            // connection again, or forgets the packet that it was writing.
             let mut event = std::pin::pin!(events.poll());
             let event = loop {
                 self.wiring.pulse.beat();
-                if session.connected.is_some() {
-                    self.pass_orders(session);
-                    self.tell_refused(session);
-                    self.tell_rejects(session);
-                    self.hand_over(session);
-                    if self.is_finished(session) {
-                        self.say_goodbye(session);
-                    }
+                if session.is_connected() {
+                    self.publish_all(session);
                 }
+                let is_connected = session.is_connected();
                 tokio::select! {
                     event = &mut event => break event,
-                    () = outbox.notified(), if session.connected.is_some() => {}
-                    () = reached(outbox.reject_due()), if session.connected.is_some() => {}
-                    Some(answered) = self.wiring.answers.recv(), if session.has_room() => self.answer(session, answered),
-                    side = self.wiring.side.recv(), if self.ending.is_none() => self.side(session, side),
-                    _ = heart.tick(), if session.connected.is_some() => self.beat(session),
+                    () = outbox.notified(), if is_connected => {}
+                    () = reached(outbox.reject_due()), if is_connected => {}
+                    Some(reply) = self.replies.recv(), if session.has_room() => {
+                        self.on_reply(session, &reply);
+                    }
+                    event = self.wiring.events.recv(), if self.ending.is_none() => {
+                        self.on_event(session, event);
+                    }
+                    _ = heart.tick(), if is_connected => self.beat(session),
                     _ = tick.tick() => {
-                        if let Some(why) = self.look(session) {
-                            return Some((why, None));
+                        if let Some(reason) = self.look(session) {
+                            return Some(Lost::because(reason));
                         }
                     }
                 }
             };
             match event {
-                Ok(event) => self.handle(event, session),
-                Err(_) if session.stopping => return None,
-                Err(error) => return Some(self.ended(&error)),
+                Ok(event) => self.on_client_event(event, session),
+                Err(_) if session.is_stopping => return None,
+                Err(error) => return Some(self.lost_by(&error)),
             }
         }
     }
 
-    /// Now and then: tells how the line is; why the connection is of no use any more, if it is so.
+    /// Publishes all that waits and has room.
+    fn publish_all(&mut self, session: &mut Session) {
+        self.pass_commands(session);
+        self.publish_refused(session);
+        // An answer is sent before the outcome of its command.
+        while session.has_room()
+            && let Ok(reply) = self.replies.try_recv()
+        {
+            self.on_reply(session, &reply);
+        }
+        self.publish_outcomes(session);
+        self.publish_rejects(session);
+        self.publish_results(session);
+        if self.is_finished(session) {
+            self.say_goodbye(session);
+        }
+    }
+
+    /// Now and then: tells how the line is. Gives the reason why the connection is of no use any
+    /// more, if it is so.
     fn look(&mut self, session: &mut Session) -> Option<String> {
-        self.look_at_rejects(session.connected.is_some());
-        if session.connected.is_some() {
-            self.tell_condition(session);
-            if self.is_over() && !session.stopping {
+        self.look_at_rejects(session.is_connected());
+        if session.is_connected() {
+            self.publish_condition(session);
+            if self.is_over() && !session.is_stopping {
                 self.say_goodbye(session); // in order, though results wait for the next run
             }
         }
-        if session.overrun {
-            return Some(
-                "it passes on more commands at once than it may; they come again".to_owned(),
-            );
+        if session.is_overrun {
+            let reason = "it passes on more commands at once than it may; they come again";
+            return Some(reason.to_owned());
         }
-        if session.in_flight.is_empty() && session.requested.is_empty() {
-            session.heard = Instant::now();
-        } else if session.heard.elapsed() > SILENCE {
+        if session.is_quiet() {
+            session.last_ack = Instant::now();
+        } else if session.last_ack.elapsed() > SILENCE {
             return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
         }
-        let patience = if session.stopping {
+        let patience = if session.is_stopping {
             DRAIN
         } else {
             Duration::ZERO
@@ -319,72 +361,93 @@ impl Publisher {
         is_over.then(|| "the run is over".to_owned())
     }
 
-    fn ended(&self, error: &ConnectionError) -> (String, Option<Duration>) {
-        let taken = matches!(error, ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. })
-            if *reason_code == rumqttc::v5::mqttbytes::v5::DisconnectReasonCode::SessionTakenOver);
-        if !taken {
-            return (reason(error, &self.settings.host), None);
-        }
-        let words = format!(
+    fn lost_by(&self, error: &ConnectionError) -> Lost {
+        let ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        }) = error
+        else {
+            return Lost::because(reason(error, &self.settings.host));
+        };
+        let reason = format!(
             "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
             self.settings.client_id
         );
-        (words, Some(TAKEN_OVER))
+        Lost {
+            reason,
+            wait: Some(TAKEN_OVER),
+        }
     }
 
-    fn handle(&mut self, event: Event, session: &mut Session) {
+    /// An event of the MQTT client.
+    fn on_client_event(&mut self, event: rumqttc::v5::Event, session: &mut Session) {
         match event {
-            Event::Incoming(Packet::ConnAck(ack)) => {
-                session.connected = Some(Instant::now());
-                session.fresh = !ack.session_present;
-                session.largest = ack
-                    .properties
-                    .and_then(|properties| properties.max_packet_size);
-                self.back();
-                self.greet(session);
+            rumqttc::v5::Event::Incoming(packet) => self.on_packet(packet, session),
+            rumqttc::v5::Event::Outgoing(Outgoing::Publish(0)) => {
+                session.best_effort = session.best_effort.saturating_sub(1);
             }
-            Event::Outgoing(Outgoing::Publish(0)) => {
-                session.beside = session.beside.saturating_sub(1)
+            rumqttc::v5::Event::Outgoing(Outgoing::PubAck(_)) => {
+                session.acks = session.acks.saturating_sub(1);
             }
-            Event::Outgoing(Outgoing::PubAck(_)) => session.acks = session.acks.saturating_sub(1),
-            Event::Outgoing(Outgoing::Publish(id)) => {
-                let owed = session.requested.pop_front().unwrap_or(AckTarget::Nothing);
-                session.in_flight.insert(id, owed);
+            rumqttc::v5::Event::Outgoing(Outgoing::Publish(id)) => {
+                let target = session.requested.pop_front().unwrap_or(AckTarget::Nothing);
+                session.in_flight.insert(id, target);
             }
-            Event::Incoming(Packet::PubAck(ack)) => self.landed(session, &ack),
-            Event::Incoming(Packet::Publish(publish)) => self.receive(session, publish),
-            Event::Incoming(Packet::SubAck(ack)) => self.subscribed(&ack.return_codes),
+            rumqttc::v5::Event::Outgoing(_) => {}
+        }
+    }
+
+    fn on_packet(&mut self, packet: Packet, session: &mut Session) {
+        match packet {
+            Packet::ConnAck(ack) => self.on_connected(session, &ack),
+            Packet::PubAck(ack) => self.on_acked(session, &ack),
+            Packet::Publish(publish) => self.on_publish(session, publish),
+            Packet::SubAck(ack) => self.on_subscribed(&ack.return_codes),
             _ => {}
         }
     }
 
-    fn landed(&mut self, session: &mut Session, ack: &PubAck) {
-        session.heard = Instant::now();
-        let accepted = matches!(
+    fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
+        session.connected_at = Some(Instant::now());
+        session.caught_up = !ack.session_present;
+        session.packet_max = ack
+            .properties
+            .as_ref()
+            .and_then(|properties| properties.max_packet_size);
+        self.on_back();
+        self.greet(session);
+    }
+
+    fn on_acked(&mut self, session: &mut Session, ack: &PubAck) {
+        session.last_ack = Instant::now();
+        let is_accepted = matches!(
             ack.reason,
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers
         );
-        if !accepted {
+        if !is_accepted {
             let words = format!("the broker refuses a message: {:?}", ack.reason);
-            if self.told != words {
+            if self.last_logged != words {
                 tracing::error!("{words}; mend its access rules for {}/#", self.topics);
-                self.told = words;
+                self.last_logged = words;
             }
         }
         // A refused result would be refused again.
         match session.in_flight.remove(&ack.pkid) {
-            Some(AckTarget::Result(key)) => self.wiring.store.landed(key, accepted),
-            Some(AckTarget::Outcome(number)) => self.outcome_landed(number),
+            Some(AckTarget::Result(key)) => self.wiring.store.landed(key, is_accepted),
+            Some(AckTarget::Outcome(number)) => self.on_outcome_acked(number),
             Some(AckTarget::Nothing) | None => {}
         }
     }
 
-    /// Keeps what a later connection must say; the end of the side channel is the end of the run.
-    fn note(&mut self, side: Option<BestEffort>) {
-        match side {
-            Some(BestEffort::Camera { name, status }) => drop(self.cameras.insert(name, status)),
-            Some(BestEffort::Identity(identity)) => self.identity = *identity,
-            Some(BestEffort::Heatmap { .. } | BestEffort::Snapshot { .. }) => {}
+    /// Keeps what a later connection must say. The end of the events is the end of the run.
+    fn remember(&mut self, event: Option<&Event>) {
+        match event {
+            Some(Event::Camera { name, status }) => {
+                self.cameras.insert(name.clone(), status.clone());
+            }
+            Some(Event::Identity(identity)) => self.identity = (**identity).clone(),
+            Some(Event::Outcome(outcome)) => self.keep_outcome(outcome.clone()),
+            Some(Event::Heatmap { .. } | Event::Snapshot { .. } | Event::Result(_)) => {}
             None => self.ending = Some(Instant::now() + DRAIN),
         }
     }
@@ -393,59 +456,61 @@ impl Publisher {
         self.ending.is_some_and(|end| Instant::now() > end)
     }
 
-    /// Everything is acknowledged and nothing more comes.
+    /// True if everything is acknowledged and nothing more comes.
     fn is_finished(&self, session: &Session) -> bool {
-        let quiet = session.in_flight.is_empty() && session.requested.is_empty();
-        let told = self.wiring.answers.is_empty() && session.refused.is_empty();
+        let Some(end) = self.ending else {
+            return false;
+        };
         let store = &self.wiring.store;
-        let at_gates = self
-            .ending
-            .is_some_and(|end| store.outbox().reject_due().is_none_or(|due| due > end));
-        at_gates && !session.stopping && quiet && told && store.count().waiting == 0
+        let is_told =
+            self.replies.is_empty() && session.refused.is_empty() && !self.owes_outcomes(session);
+        let no_gate_waits = store.outbox().reject_due().is_none_or(|due| due > end);
+        no_gate_waits
+            && is_told
+            && !session.is_stopping
+            && session.is_quiet()
+            && store.count().waiting == 0
     }
 
-    /// Without a connection nobody is told of the rejected parts that are at their gates. A person is told of that.
+    /// Counts rejected parts that go by their gates untold because there is no connection. A person
+    /// is told of that.
     fn look_at_rejects(&mut self, is_connected: bool) {
         let outbox = self.wiring.store.outbox();
         while !is_connected && outbox.next_reject().is_some() {
             outbox.reject_told(false);
         }
         let missed = outbox.count().rejects_missed;
-        if missed > self.missed
-            && self
-                .warned
-                .is_none_or(|warned| warned.elapsed() > MISSED_EVERY)
-        {
-            let more = missed - self.missed;
+        let is_due = self
+            .rejects_logged_at
+            .is_none_or(|at| at.elapsed() > MISSED_EVERY);
+        if missed > self.rejects_logged && is_due {
+            let more = missed - self.rejects_logged;
             tracing::warn!(
                 "{more} rejected parts were at the gate and nobody was told in time ({missed} in this run)"
             );
-            (self.missed, self.warned) = (missed, Some(Instant::now()));
+            self.rejects_logged = missed;
+            self.rejects_logged_at = Some(Instant::now());
         }
     }
 
-    fn lost(&mut self, why: &str) {
-        if self.gone.is_none() {
-            self.gone = Some(Instant::now());
-        }
-        if self.told != why {
-            tracing::warn!(
-                "broker {}:{} away: {why}; results wait",
-                self.settings.host,
-                self.settings.port
-            );
-            self.told = why.to_owned();
+    fn on_lost(&mut self, reason: &str) {
+        self.away_since.get_or_insert_with(Instant::now);
+        if self.last_logged != reason {
+            let host = &self.settings.host;
+            let port = self.settings.port;
+            tracing::warn!("broker {host}:{port} away: {reason}; results wait");
+            self.last_logged = reason.to_owned();
         }
     }
 
-    fn back(&mut self) {
+    fn on_back(&mut self) {
         let broker = format!("{}:{}", self.settings.host, self.settings.port);
-        match self.gone.take() {
-            Some(gone) => {
-                tracing::info!("broker {broker} back after {} s", gone.elapsed().as_secs())
+        match self.away_since.take() {
+            Some(since) => {
+                tracing::info!("broker {broker} back after {} s", since.elapsed().as_secs());
             }
             None => tracing::info!("broker {broker} connected"),
         }
-        self.told.clear();
+        self.last_logged.clear();
     }
 }

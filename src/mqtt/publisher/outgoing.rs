@@ -1,223 +1,185 @@
-//! What the line tells the broker: who it is, how it is, its results, and pictures where there is room.
+//! Messages of the line to the broker: who and how it is, its results, and pictures where there is
+//! room.
 
-use super::super::session::AckTarget;
-use super::{BESIDE, BestEffort, IN_FLIGHT, METRICS_EVERY, Publisher, Session};
+use super::{METRICS_EVERY, Publisher};
 use crate::base::health::{LineCondition, LineState};
+use crate::data::report::Report;
+use crate::mqtt::session::{
+    AckTarget, BEST_EFFORT_WAITING, IN_FLIGHT, MqttMessage, PICTURES_WAITING, Session,
+};
+use crate::protocol::event::Event;
 use crate::protocol::message;
 use crate::store::OutboxEntry;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
+use std::sync::Arc;
 use std::time::Instant;
 
-/// Pictures that may wait in the client: a slow link must not fill with them.
-const BESIDE_PICTURES: usize = 8;
-
 impl Publisher {
-    /// `online`, who we are and how everything is: after every connect.
+    /// Says `online`, who the line is and how everything is: after every connect.
     pub(super) fn greet(&mut self, session: &mut Session) {
         let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
-        session.publish(
-            self.topic("fence"),
-            false,
-            self.fence(session),
-            None,
-            AckTarget::Nothing,
-        );
-        session.publish(
-            self.topic("birth"),
-            true,
-            message::birth(&self.identity),
-            None,
-            AckTarget::Nothing,
-        );
-        session.publish(
-            self.topic("availability"),
-            true,
-            b"online".to_vec(),
-            None,
-            AckTarget::Nothing,
-        );
-        self.tell_condition(session);
-        self.cameras
-            .keys()
-            .for_each(|name| self.publish_camera(session, name));
-        self.tell_outcomes(session);
+        let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
+        session.publish(fence, AckTarget::Nothing);
+        self.publish_birth(session);
+        let online = MqttMessage::new(self.topic("availability"), "online").retained();
+        session.publish(online, AckTarget::Nothing);
+        self.publish_condition(session);
+        for name in self.cameras.keys() {
+            self.publish_camera(session, name);
+        }
+    }
+
+    fn publish_birth(&self, session: &mut Session) {
+        let birth = MqttMessage::new(self.topic("birth"), message::birth(&self.identity));
+        session.publish(birth.retained(), AckTarget::Nothing);
     }
 
     fn publish_camera(&self, session: &mut Session, name: &str) {
-        if let Some(status) = self.cameras.get(name) {
-            let topic = self.topic(&format!("camera/{name}/status"));
-            session.publish(
-                topic,
-                true,
-                message::camera_status(status),
-                None,
-                AckTarget::Nothing,
-            );
-        }
+        let Some(status) = self.cameras.get(name) else {
+            return;
+        };
+        let topic = self.topic(&format!("camera/{name}/status"));
+        let status = MqttMessage::new(topic, message::camera_status(status));
+        session.publish(status.retained(), AckTarget::Nothing);
     }
 
-    pub(super) fn tell_condition(&self, session: &mut Session) {
+    /// Tells how the line is, if that has changed.
+    pub(super) fn publish_condition(&self, session: &mut Session) {
         let condition = (self.wiring.condition)();
-        if !session.stopping && session.condition.as_ref() != Some(&condition) {
-            session.publish(
-                self.topic("state"),
-                true,
-                message::state(&condition),
-                None,
-                AckTarget::Nothing,
-            );
-            session.condition = Some(condition);
+        if session.is_stopping || session.condition.as_ref() == Some(&condition) {
+            return;
         }
+        self.publish_state(session, &condition);
+        session.condition = Some(condition);
+    }
+
+    fn publish_state(&self, session: &mut Session, condition: &LineCondition) {
+        let state = MqttMessage::new(self.topic("state"), message::state(condition));
+        session.publish(state.retained(), AckTarget::Nothing);
     }
 
     /// A PLC's life bit, and now and then the counters; a full client drops them.
     pub(super) fn beat(&mut self, session: &mut Session) {
         self.beats += 1;
-        let beat = message::heartbeat(self.beats);
-        session.beside(self.topic("heartbeat"), false, beat, None, BESIDE);
+        let beat = MqttMessage::new(self.topic("heartbeat"), message::heartbeat(self.beats));
+        session.send_best_effort(beat, BEST_EFFORT_WAITING);
         if self.beats.is_multiple_of(METRICS_EVERY) {
             let metrics = message::metrics(&(self.wiring.metrics)());
-            session.beside(self.topic("metrics"), false, metrics, None, BESIDE);
+            let metrics = MqttMessage::new(self.topic("metrics"), metrics);
+            session.send_best_effort(metrics, BEST_EFFORT_WAITING);
         }
     }
 
-    /// Hands waiting results to the client, as many as may be on their way.
-    pub(super) fn hand_over(&self, session: &mut Session) {
+    /// Hands waiting results to the client, as many as may be in flight.
+    pub(super) fn publish_results(&self, session: &mut Session) {
+        let outbox = self.wiring.store.outbox();
         while session.in_flight.len() + session.requested.len() < IN_FLIGHT {
-            let Some(waiting) = self.wiring.store.outbox().next() else {
+            let Some(entry) = outbox.next() else {
                 return;
             };
-            if !self.publish_result(session, &waiting) {
-                return self.wiring.store.outbox().give_back(waiting);
+            if !self.publish_result(session, &entry) {
+                return outbox.give_back(entry);
             }
         }
     }
 
-    /// Rejected parts that are at their gates now. On a link that is slow they would come when another part is there.
-    pub(super) fn tell_rejects(&self, session: &mut Session) {
+    /// Tells the gate of rejected parts that are there now. On a slow link the message would come
+    /// when another part is there, so it is not sent.
+    pub(super) fn publish_rejects(&self, session: &mut Session) {
         let outbox = self.wiring.store.outbox();
         while let Some(reject) = outbox.next_reject() {
-            let properties = PublishProperties {
-                message_expiry_interval: Some(1),
-                ..PublishProperties::default()
-            };
-            let (topic, body) = (self.topic("reject"), reject.body.into_bytes());
-            let can = session.is_prompt() && session.fits(&topic, &body, Some(&properties));
-            let sent =
-                can && session.publish(topic, false, body, Some(properties), AckTarget::Nothing);
-            outbox.reject_told(sent);
+            let message = MqttMessage::new(self.topic("reject"), reject.body).expires_after(1);
+            let is_sent = session.is_prompt()
+                && session.fits(&message)
+                && session.publish(message, AckTarget::Nothing);
+            outbox.reject_told(is_sent);
         }
     }
 
-    /// False when the client has no room for it.
-    fn publish_result(&self, session: &mut Session, waiting: &OutboxEntry) -> bool {
-        let left = waiting
+    /// False if the client has no room for the result.
+    fn publish_result(&self, session: &mut Session, entry: &OutboxEntry) -> bool {
+        let left = entry
             .until
-            .map(|until| until.saturating_duration_since(Instant::now()));
-        let live = left.filter(|left| !left.is_zero());
-        let payload = message::finished(&waiting.body, live.is_none(), waiting.dropped_before);
-        let topic = self.topic(if live.is_some() {
+            .map(|until| until.saturating_duration_since(Instant::now()))
+            .filter(|left| !left.is_zero());
+        let name = if left.is_some() {
             "result"
         } else {
             "result/late"
-        });
-        if !session.fits(&topic, &payload, None) {
-            self.wiring.store.landed(waiting.key, false); // as one that it refuses
+        };
+        let payload = message::finished(&entry.body, left.is_none(), entry.dropped_before);
+        let message = MqttMessage::new(self.topic(name), payload.clone());
+        if !session.fits(&message) {
+            self.wiring.store.landed(entry.key, false); // as one that the broker refuses
             return true;
         }
-        let Some(left) = live else {
-            return session.publish(topic, false, payload, None, AckTarget::Result(waiting.key));
+        let Some(left) = left else {
+            return session.publish(message, AckTarget::Result(entry.key));
         };
-        let expiry = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
+        let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
+        let message = message.expires_after(seconds);
+        let is_sent = session.publish(message, AckTarget::Result(entry.key));
+        if is_sent {
+            let topic = self.topic(&format!("result/last/{}", entry.place));
+            let last = MqttMessage::new(topic, payload).retained();
+            session.send_best_effort(last, BEST_EFFORT_WAITING);
+        }
+        is_sent
+    }
+
+    /// An event of the line while a session is there, connected or not yet.
+    pub(super) fn on_event(&mut self, session: &mut Session, event: Option<Event>) {
+        self.remember(event.as_ref());
+        let Some(event) = event.filter(|_| session.is_connected()) else {
+            return; // the next connection begins with what was remembered
+        };
+        match event {
+            Event::Camera { name, .. } => self.publish_camera(session, &name),
+            Event::Identity(_) => self.publish_birth(session),
+            Event::Heatmap { report, png } => self.send_heatmap(session, &report, &png),
+            Event::Snapshot { camera, png } => {
+                let topic = self.topic(&format!("snapshot/{camera}"));
+                session.send_best_effort(MqttMessage::new(topic, &*png), PICTURES_WAITING);
+            }
+            // Outcomes are told as there is room; results come from the outbox.
+            Event::Outcome(_) | Event::Result(_) => {}
+        }
+    }
+
+    fn send_heatmap(&self, session: &mut Session, report: &Arc<Report>, png: &[u8]) {
+        let request = &report.part.ask;
+        let values = [
+            ("seq", Some(report.part.seq.to_string())),
+            ("region", request.region.as_deref().map(str::to_owned)),
+            ("part_id", request.part_id.as_deref().map(str::to_owned)),
+        ];
+        let user_properties = values
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect();
         let properties = PublishProperties {
-            message_expiry_interval: Some(expiry),
+            user_properties,
             ..PublishProperties::default()
         };
-        let sent = session.publish(
-            topic,
-            false,
-            payload.clone(),
-            Some(properties),
-            AckTarget::Result(waiting.key),
-        );
-        if sent {
-            let last = self.topic(&format!("result/last/{}", waiting.place));
-            session.beside(last, true, payload, None, BESIDE);
-        }
-        sent
+        let topic = self.topic(&format!("heatmap/{}", report.seen_by));
+        let message = MqttMessage::new(topic, png).with(properties);
+        session.send_best_effort(message, PICTURES_WAITING);
     }
 
-    pub(super) fn side(&mut self, session: &mut Session, side: Option<BestEffort>) {
-        match &side {
-            Some(BestEffort::Heatmap { report, png }) if session.connected.is_some() => {
-                let ask = &report.part.ask;
-                let mut properties = PublishProperties::default();
-                properties
-                    .user_properties
-                    .push(("seq".to_owned(), report.part.seq.to_string()));
-                if let Some(region) = &ask.region {
-                    properties
-                        .user_properties
-                        .push(("region".to_owned(), region.to_string()));
-                }
-                if let Some(part) = &ask.part_id {
-                    properties
-                        .user_properties
-                        .push(("part_id".to_owned(), part.clone()));
-                }
-                let topic = self.topic(&format!("heatmap/{}", report.seen_by));
-                session.beside(topic, false, png.clone(), Some(properties), BESIDE_PICTURES);
-            }
-            Some(BestEffort::Snapshot { camera, png }) if session.connected.is_some() => {
-                let topic = self.topic(&format!("snapshot/{camera}"));
-                session.beside(topic, false, png.clone(), None, BESIDE_PICTURES);
-            }
-            _ => {}
-        }
-        let changed = match &side {
-            Some(BestEffort::Camera { name, .. }) => Some(name.clone()),
-            _ => None,
-        };
-        let is_identity = matches!(side, Some(BestEffort::Identity(_)));
-        self.note(side);
-        if let Some(name) = changed.filter(|_| session.connected.is_some()) {
-            self.publish_camera(session, &name);
-        }
-        if is_identity && session.connected.is_some() {
-            session.publish(
-                self.topic("birth"),
-                true,
-                message::birth(&self.identity),
-                None,
-                AckTarget::Nothing,
-            );
-        }
-    }
-
+    /// Says that the line has stopped, and disconnects.
     pub(super) fn say_goodbye(&self, session: &mut Session) {
-        session.stopping = true;
+        session.is_stopping = true;
         let halted = LineCondition {
             state: LineState::Halted,
             ..(self.wiring.condition)()
         };
-        session.publish(
-            self.topic("state"),
-            true,
-            message::state(&halted),
-            None,
-            AckTarget::Nothing,
-        );
-        session.publish(
-            self.topic("availability"),
-            true,
-            b"stopped".to_vec(),
-            None,
-            AckTarget::Nothing,
-        );
+        self.publish_state(session, &halted);
+        let stopped = MqttMessage::new(self.topic("availability"), "stopped").retained();
+        session.publish(stopped, AckTarget::Nothing);
         let _ = session.client.try_disconnect();
     }
 }

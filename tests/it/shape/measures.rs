@@ -32,6 +32,8 @@ pub struct Function {
     pub place: Place,
     /// Lines with code, from the signature to the closing brace.
     pub lines: usize,
+    /// All lines from the signature to the closing brace, comments and blank lines included.
+    pub all_lines: usize,
     /// Tokens from the signature to the closing brace.
     pub tokens: usize,
 }
@@ -151,11 +153,13 @@ impl Visitor<'_> {
     fn function(&mut self, signature: &syn::Signature, block: &syn::Block) {
         let bytes = start(signature.span())..block.span().byte_range().end;
         let lines = self.source.code_lines(&bytes).len();
+        let all_lines = block.span().end().line + 1 - signature.span().start().line;
         let tokens = self.source.tokens_in(&bytes).len();
         let place = self.place(signature.ident.span(), &signature.ident);
         self.measures.functions.push(Function {
             place,
             lines,
+            all_lines,
             tokens,
         });
     }

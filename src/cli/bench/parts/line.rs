@@ -84,9 +84,9 @@ impl BenchLine {
             commands,
             publisher,
             ..
-        } = Channels::new();
+        } = Channels::new(&shared);
         let group = CameraGroup {
-            asking: parts,
+            source: parts,
             cameras: vec![admission.clone()],
         };
         let commands = CommandHandler::new(
@@ -109,7 +109,7 @@ impl BenchLine {
         let threads = vec![
             thread::spawn(move || writer.keep(&Heartbeat::default())),
             thread::spawn(move || pass_all(&frames, &shared.store, &own_judged)),
-            thread::spawn(move || commands.work(&commands_stop, &Heartbeat::default())),
+            thread::spawn(move || commands.run(&commands_stop, &Heartbeat::default())),
             thread::spawn(move || show_frames(&admission, &stop, between)),
         ];
         Ok(BenchLine {

@@ -1,22 +1,24 @@
-//! From the sources of the kernels to machine code for one device, kept on disk.
+//! The way from the sources of the kernels to machine code for one device, kept on disk.
 //!
-//! Machine code, not PTX: a driver loads it as it is, also when it is older than the compiler, and does not compile again
-//! at each start. A kept file is named after all that it depends on, and sealed, so that one that was cut short or
-//! changed is told apart:
+//! Machine code, not PTX: a driver loads it as it is, also when it is older than the compiler, and
+//! does not compile again at each start. A kept file is named after all that it depends on, and
+//! sealed, so that one that was cut short or changed is told apart:
 //!
 //! ```text
-//! kernels-<source hash>-fp16-sm87-nvrtc12.6.cubin:  "winspect kernels 1\n", sha256 of what follows [32], machine code
+//! kernels-<source hash>-fp16-sm87-nvrtc12.6.cubin
+//!     "winspect kernels 1\n", sha256 of the machine code [32], machine code
 //! ```
 
-use super::nvrtc::{Nvrtc, Source};
+use super::nvrtc::{CudaSource, Nvrtc};
 use crate::base::hex::hex;
 use crate::engine::EngineError;
 use crate::engine::network::Precision;
 use sha2::{Digest, Sha256};
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 
-/// What is included by the kernels.
+/// The file that the kernels include.
 const REAL: (&str, &str) = ("real.cuh", include_str!("real.cuh"));
 
 /// Each kernel's file; together they are one program.
@@ -32,18 +34,20 @@ const FILES: [(&str, &str); 6] = [
 const MAGIC: &[u8] = b"winspect kernels 1\n";
 const SEAL: usize = 32;
 
-/// What the kernels are compiled for.
+/// Precision and device that the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub struct CompileTarget {
+    /// Precision of the network's tensors.
     pub precision: Precision,
     /// Compute capability without the dot: 87, 90, 110.
     pub sm: u32,
 }
 
-impl Target {
+impl CompileTarget {
     fn options(&self) -> Vec<String> {
         let half = u8::from(self.precision == Precision::Fp16);
-        // By its defaults the compiler keeps denormals and rounds divisions and roots; it may fuse a product with a sum.
+        // By its defaults the compiler keeps denormals and rounds divisions and roots; it may fuse
+        // a product with a sum.
         vec![
             format!("--gpu-architecture=sm_{}", self.sm),
             format!("-DREAL_IS_HALF={half}"),
@@ -53,61 +57,75 @@ impl Target {
 
     /// The end of a kept file's name but for the compiler's version.
     fn kind(&self) -> String {
-        format!("-{}-sm{}-nvrtc", self.precision.name(), self.sm)
+        let precision = self.precision.name();
+        format!("-{precision}-sm{}-nvrtc", self.sm)
     }
 
     /// The name up to the compiler's version.
     fn stem(&self) -> String {
         let mut hash = Sha256::new();
-        for (name, text) in [REAL].into_iter().chain(FILES) {
-            hash.update(format!("{name} {}\n{text}", text.len()));
+        for (name, text) in files() {
+            let length = text.len();
+            hash.update(format!("{name} {length}\n{text}"));
         }
         hash.update(self.options().join("\n"));
-        format!("kernels-{}{}", hex(&hash.finalize()[..8]), self.kind())
+        let digest = hash.finalize();
+        let short = hex(&digest[..8]);
+        format!("kernels-{short}{}", self.kind())
     }
+}
+
+/// All files by name, the included one first.
+fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [REAL].into_iter().chain(FILES)
 }
 
 /// Compiles the kernels.
 ///
 /// # Errors
 /// [`EngineError::Unavailable`]: the device's kind is unknown to this NVRTC, or the source wrong, with its words.
-pub fn compiled(nvrtc: &Nvrtc, target: &Target) -> Result<Vec<u8>, EngineError> {
+pub fn compiled(nvrtc: &Nvrtc, target: &CompileTarget) -> Result<Vec<u8>, EngineError> {
     let text: String = FILES
         .iter()
         .map(|(name, _)| format!("#include \"{name}\"\n"))
         .collect();
-    let headers: Vec<(&str, &str)> = [REAL].into_iter().chain(FILES).collect();
-    nvrtc.cubin(
-        &Source {
-            name: "kernels.cu",
-            text: &text,
-            headers: &headers,
-        },
-        &target.options(),
-    )
+    let headers: Vec<(&str, &str)> = files().collect();
+    let source = CudaSource {
+        name: "kernels.cu",
+        text: &text,
+        headers: &headers,
+    };
+    nvrtc.cubin(&source, &target.options())
 }
 
-/// What `load` makes of the machine code, kept or new. What it refuses of what is kept is made anew once.
+/// The result of `load` on the machine code, kept or new. Kept code that it refuses is made anew
+/// once.
 ///
 /// # Errors
-/// As [`compiled`], of [`Nvrtc::open_for`] when nothing is kept, and those of `load`.
+/// [`EngineError::Unavailable`] as [`compiled`], and as [`Nvrtc::open_for`] when nothing is kept;
+/// the errors of `load`.
 pub fn loaded<T>(
-    target: &Target,
+    target: &CompileTarget,
     cache: Option<&Path>,
     load: impl Fn(&[u8]) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
     let nvrtc = Nvrtc::open_for(target.sm);
     let version = nvrtc.as_ref().ok().map(|nvrtc| nvrtc.version);
-    if let Some(found) = cache.and_then(|folder| kept(folder, &target.stem(), version, &load)) {
+    let Some(folder) = cache else {
+        return load(&compiled(&nvrtc?, target)?);
+    };
+    if let Some(found) = kept(folder, &target.stem(), version, &load) {
         return Ok(found);
     }
     let nvrtc = nvrtc?;
     let cubin = compiled(&nvrtc, target)?;
     let ready = load(&cubin)?;
-    if let Some(folder) = cache
-        && let Err(error) = keep(folder, target, nvrtc.version, &cubin)
-    {
-        tracing::warn!(folder = %folder.display(), %error, "the GPU's kernels cannot be kept and are compiled at each start");
+    if let Err(error) = keep(folder, target, nvrtc.version, &cubin) {
+        tracing::warn!(
+            folder = %folder.display(),
+            %error,
+            "the GPU's kernels cannot be kept and are compiled at each start"
+        );
     }
     Ok(ready)
 }
@@ -116,71 +134,97 @@ fn file_name(stem: &str, (major, minor): (i32, i32)) -> String {
     format!("{stem}{major}.{minor}.cubin")
 }
 
-/// Of this compiler, or of any where there is none.
+/// The kept kernels of this compiler's version, or of any version where there is no compiler.
 fn kept<T>(
     folder: &Path,
     stem: &str,
     version: Option<(i32, i32)>,
     load: impl Fn(&[u8]) -> Result<T, EngineError>,
 ) -> Option<T> {
-    let wanted = |name: &str| match version {
-        Some(version) => name == file_name(stem, version),
-        None => name.starts_with(stem) && name.ends_with(".cubin"),
-    };
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    paths.retain(|path| {
-        path.file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(wanted)
-    });
-    paths.sort();
-    paths.iter().rev().find_map(|path| {
-        let loaded = unsealed(&std::fs::read(path).ok()?).map(&load);
-        if !matches!(loaded, Some(Ok(_))) {
-            tracing::warn!(file = %path.display(), "kept kernels are broken or of another device");
-        }
-        loaded?.ok()
-    })
-}
-
-/// The machine code of a kept file; nothing when a byte of it is not as it was written.
-fn unsealed(file: &[u8]) -> Option<&[u8]> {
-    let (seal, cubin) = file.strip_prefix(MAGIC)?.split_at_checked(SEAL)?;
-    (Sha256::digest(cubin)[..] == *seal).then_some(cubin)
-}
-
-/// Appears whole or not at all. What was kept for the same precision and device before is removed, so that a folder holds
-/// one file of each.
-fn keep(folder: &Path, target: &Target, version: (i32, i32), cubin: &[u8]) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for entry in std::fs::read_dir(folder)?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("kernels-") && name.contains(&target.kind()) {
-            // Another process may have been faster, and what stays is not used.
-            let _ = std::fs::remove_file(entry.path());
+    let mut paths = vec![];
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_wanted = match version {
+            Some(version) => name == file_name(stem, version),
+            None => name.starts_with(stem) && name.ends_with(".cubin"),
+        };
+        if is_wanted {
+            paths.push(entry.path());
         }
     }
+    paths.sort();
+    paths.iter().rev().find_map(|path| load_kept(path, &load))
+}
+
+/// One kept file as `load` makes it; `None`, with a warning, when it is broken or refused.
+fn load_kept<T>(path: &Path, load: impl Fn(&[u8]) -> Result<T, EngineError>) -> Option<T> {
+    let file = std::fs::read(path).ok()?;
+    if let Some(cubin) = unsealed(&file)
+        && let Ok(loaded) = load(cubin)
+    {
+        return Some(loaded);
+    }
+    tracing::warn!(
+        file = %path.display(),
+        "kept kernels are broken or of another device"
+    );
+    None
+}
+
+/// The machine code of a kept file; `None` when a byte of it is not as it was written.
+fn unsealed(file: &[u8]) -> Option<&[u8]> {
+    let sealed = file.strip_prefix(MAGIC)?;
+    let (seal, cubin) = sealed.split_at_checked(SEAL)?;
+    let digest = Sha256::digest(cubin);
+    (digest[..] == *seal).then_some(cubin)
+}
+
+/// Writes a kept file, which appears whole or not at all. Files that were kept for the same
+/// precision and device before are removed, so that a folder holds one of each.
+fn keep(
+    folder: &Path,
+    target: &CompileTarget,
+    version: (i32, i32),
+    cubin: &[u8],
+) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    remove_older(folder, target)?;
     let name = file_name(&target.stem(), version);
-    let beside = folder.join(format!(".{name}.{}", ulid::Ulid::generate()));
-    let written = std::fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(MAGIC)?;
-        file.write_all(&Sha256::digest(cubin))?;
-        file.write_all(cubin)?;
-        file.sync_all()
-    });
-    let moved = written.and_then(|()| std::fs::rename(&beside, folder.join(name)));
+    let id = ulid::Ulid::generate();
+    let beside = folder.join(format!(".{name}.{id}"));
+    let kept = folder.join(name);
+    let moved = write_sealed(&beside, cubin).and_then(|()| std::fs::rename(&beside, kept));
     if moved.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
     moved
 }
 
+fn remove_older(folder: &Path, target: &CompileTarget) -> io::Result<()> {
+    let kind = target.kind();
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("kernels-") && name.contains(&kind) {
+            // Another process may have been faster, and a file that stays is not used.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn write_sealed(path: &Path, cubin: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(MAGIC)?;
+    file.write_all(&Sha256::digest(cubin))?;
+    file.write_all(cubin)?;
+    file.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::testing::required;
     use super::*;
     use std::path::PathBuf;
 
@@ -191,20 +235,16 @@ mod tests {
     fn every_kernel_compiles_for_every_device() {
         let library =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
-        if !library.exists() {
-            assert!(
-                std::env::var_os("WINSPECT_REQUIRE_NVRTC").is_none(),
-                "run tools/gpu/fetch-nvrtc"
-            );
-            return eprintln!(
-                "skipped: no {}; tools/gpu/fetch-nvrtc brings it",
-                library.display()
-            );
+        let missing = format!("{} is not there", library.display());
+        let found = library.exists().then_some(()).ok_or(missing);
+        if required("nvrtc", found).is_none() {
+            return;
         }
         let nvrtc = Nvrtc::open_at(&[library]).expect("NVIDIA's compiler can be loaded");
         for precision in [Precision::Fp16, Precision::Fp32] {
             for sm in DEVICES {
-                let (began, target) = (std::time::Instant::now(), Target { precision, sm });
+                let began = std::time::Instant::now();
+                let target = CompileTarget { precision, sm };
                 let cubin = compiled(&nvrtc, &target).expect("kernels that compile");
                 println!(
                     "sm_{sm} {}: {} bytes in {:.1?}",
@@ -216,7 +256,7 @@ mod tests {
         }
         let unknown = compiled(
             &nvrtc,
-            &Target {
+            &CompileTarget {
                 precision: Precision::Fp16,
                 sm: 12,
             },
@@ -228,7 +268,7 @@ mod tests {
         );
     }
 
-    const TARGET: Target = Target {
+    const TARGET: CompileTarget = CompileTarget {
         precision: Precision::Fp32,
         sm: 87,
     };
@@ -292,7 +332,7 @@ mod tests {
 
     #[test]
     fn precision_and_device_have_files_of_their_own() {
-        let stem = |precision, sm| Target { precision, sm }.stem();
+        let stem = |precision, sm| CompileTarget { precision, sm }.stem();
         assert_ne!(stem(Precision::Fp16, 87), stem(Precision::Fp32, 87));
         assert_ne!(stem(Precision::Fp16, 87), stem(Precision::Fp16, 90));
         assert!(stem(Precision::Fp16, 87).ends_with("-fp16-sm87-nvrtc"));

@@ -1,23 +1,23 @@
 // Contract, shapes and cost: gather.rs.
 #include "real.cuh"
 
-struct Place {
-    int look, corner;
+struct WindowPlace {
+    int crop, corner;
 };
 
 struct Gather {
     const REAL* tokens;
-    const Place* places;
+    const WindowPlace* places;
     REAL* out;
     unsigned windows, grid, width, scale;
 };
-static_assert(sizeof(Gather) == 40, "as Args in gather.rs");
+static_assert(sizeof(Gather) == 40, "as GatherArgs in gather.rs");
 
 struct alignas(16) Sixteen {
     unsigned words[4];
 };
 
-// The row of a look's tokens that stands at `token` in a window: the class token, then its patches row-major.
+// The row of a crop's tokens that stands at `token` in a window: the class token, then its patches row-major.
 static __device__ __forceinline__ unsigned token_row(const Gather& args, unsigned corner, unsigned token) {
     if (token == 0) return 0;
     const unsigned down = (token - 1) / args.scale, across = (token - 1) % args.scale;
@@ -27,8 +27,8 @@ static __device__ __forceinline__ unsigned token_row(const Gather& args, unsigne
 // A block copies one token of one window, `units` of T.
 template <class T> static __device__ __forceinline__ void gathered(const Gather& args, unsigned units) {
     const unsigned window = blockIdx.x, token = blockIdx.y;
-    const Place place = args.places[window];
-    const size_t from = size_t(place.look) * (1 + args.grid * args.grid) + token_row(args, place.corner, token);
+    const WindowPlace place = args.places[window];
+    const size_t from = size_t(place.crop) * (1 + args.grid * args.grid) + token_row(args, place.corner, token);
     const size_t to = size_t(window) * gridDim.y + token;
     const T* source = reinterpret_cast<const T*>(args.tokens) + from * units;
     T* out = reinterpret_cast<T*>(args.out) + to * units;

@@ -1,57 +1,65 @@
-//! A window's tokens out of a picture's: the class token and the k x k patches of each window (section 4 of WinCLIP).
+//! The gathering of a window's tokens out of a picture's: the class token and the k x k patches of
+//! each window (section 4 of WinCLIP).
 //!
-//! Cost at 15 x 15 patches of width 896, windows of 2 and 3 patches: 196 x 5 + 169 x 10 rows, 4.8 MB written (fp16) and
-//! as much read, the reads mostly from the cache: 1.0 us of an H200's 4.8 TB/s for what has to go out.
+//! Cost at 15 x 15 patches of width 896, windows of 2 and 3 patches: 196 x 5 + 169 x 10 rows, 4.8
+//! MB written (fp16) and as much read, the reads mostly from the cache: 1.0 us of an H200's 4.8
+//! TB/s for the writes.
 
-use super::{Kernels, launch};
+use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
-/// A window: the look that it is of and its top-left patch, counted row-major in the grid.
+/// A window: index of its crop, and its top-left patch, counted row-major in the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub struct Place {
-    pub look: i32,
+pub struct WindowPlace {
+    /// Index of the crop that the window lies in.
+    pub crop: i32,
+    /// Index of the window's top-left patch.
     pub corner: i32,
 }
 
-// SAFETY: plain numbers, laid out as the kernel's `struct Place`.
-unsafe impl DeviceRepr for Place {}
+// SAFETY: plain numbers, laid out as the kernel's `struct WindowPlace`.
+unsafe impl DeviceRepr for WindowPlace {}
 
-/// The addresses are the device's.
+/// Arguments of the kernel. All addresses are the device's.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Args {
+pub struct GatherArgs {
     /// REAL `[N, 1 + grid * grid, width]`: class token first, then the patches row-major.
     pub tokens: u64,
-    /// `[windows]` [`Place`], each window within the grid.
+    /// `[windows]` [`WindowPlace`], each window within the grid.
     pub places: u64,
     /// Written: REAL `[windows, 1 + scale * scale, width]`.
     pub out: u64,
+    /// Number of windows.
     pub windows: u32,
+    /// Patches along a crop's side.
     pub grid: u32,
-    /// D
+    /// D, the width of a token.
     pub width: u32,
     /// Patches along a window's side.
     pub scale: u32,
 }
 
 // SAFETY: plain numbers, laid out as the kernel's `struct Gather`.
-unsafe impl DeviceRepr for Args {}
+unsafe impl DeviceRepr for GatherArgs {}
 
 /// Bytes that one thread copies at once where rows allow it.
 const WIDE: u64 = 16;
 const THREADS: u32 = 128;
 
+/// Enqueues the gathering of all windows.
+///
 /// # Errors
 /// [`EngineError::Run`] when the driver refuses.
 ///
 /// # Safety
-/// When the stream comes to it, the addresses hold what [`Args`] says.
+/// When the stream comes to it, the memory at the addresses is as [`GatherArgs`] says.
 pub unsafe fn enqueue(
     kernels: &Kernels,
     stream: &CudaStream,
-    args: &Args,
+    args: &GatherArgs,
 ) -> Result<(), EngineError> {
     if args.windows == 0 {
         return Ok(());
@@ -65,11 +73,12 @@ pub unsafe fn enqueue(
     } else {
         &kernels.gather
     };
-    let shape = (
-        (args.windows, 1 + args.scale * args.scale, 1),
-        (THREADS, 1, 1),
-    );
-    // SAFETY: the caller's promise; `Args` is the kernel's struct.
+    let tokens = 1 + args.scale * args.scale;
+    let shape = LaunchShape {
+        blocks: (args.windows, tokens, 1),
+        threads: (THREADS, 1, 1),
+    };
+    // SAFETY: the caller's promise; `GatherArgs` is the kernel's struct.
     unsafe { launch(stream, function, shape, args) }
 }
 
@@ -82,20 +91,20 @@ mod tests {
     /// The plain reference: a window's class token and patches, one after another.
     fn plain(
         tokens: &[f32],
-        places: &[Place],
+        places: &[WindowPlace],
         (grid, width, scale): (usize, usize, usize),
     ) -> Vec<f32> {
-        let row = |look: i32, token: usize| {
-            let at = look as usize * (1 + grid * grid) + token;
+        let row = |crop: i32, token: usize| {
+            let at = crop as usize * (1 + grid * grid) + token;
             &tokens[at * width..][..width]
         };
         let mut out = vec![];
-        for Place { look, corner } in places {
-            out.extend_from_slice(row(*look, 0));
+        for WindowPlace { crop, corner } in places {
+            out.extend_from_slice(row(*crop, 0));
             for (down, across) in
                 (0..scale).flat_map(|down| (0..scale).map(move |across| (down, across)))
             {
-                out.extend_from_slice(row(*look, 1 + *corner as usize + down * grid + across));
+                out.extend_from_slice(row(*crop, 1 + *corner as usize + down * grid + across));
             }
         }
         out
@@ -104,12 +113,12 @@ mod tests {
     fn gathered(
         bench: &Bench,
         tokens: &[f32],
-        places: &[Place],
+        places: &[WindowPlace],
         sizes: (usize, usize, usize),
     ) -> Vec<f32> {
         let (grid, width, scale) = sizes;
         let out = bench.out_real(places.len() * (1 + scale * scale) * width);
-        let args = Args {
+        let args = GatherArgs {
             tokens: bench.up_real(tokens),
             places: bench.up(places),
             out: out.address,
@@ -123,19 +132,19 @@ mod tests {
         bench.down_real(&out)
     }
 
-    /// Windows of `scale` in each look; in every other look only those that touch the last cell.
-    fn places(looks: usize, grid: usize, scale: usize) -> Vec<Place> {
+    /// Windows of `scale` in each crop; in every other crop only those that touch the last cell.
+    fn places(crops: usize, grid: usize, scale: usize) -> Vec<WindowPlace> {
         let mut last = vec![false; grid * grid];
         last[grid * grid - 1] = true;
         let across = grid - scale + 1;
         let of =
-            |look: usize| unmasked_windows(grid, scale, (look % 2 == 1).then_some(last.as_slice()));
-        let place = |look: usize, window: usize| Place {
-            look: look as i32,
+            |crop: usize| unmasked_windows(grid, scale, (crop % 2 == 1).then_some(last.as_slice()));
+        let place = |crop: usize, window: usize| WindowPlace {
+            crop: crop as i32,
             corner: (window / across * grid + window % across) as i32,
         };
-        (0..looks)
-            .flat_map(|look| of(look).into_iter().map(move |window| place(look, window)))
+        (0..crops)
+            .flat_map(|crop| of(crop).into_iter().map(move |window| place(crop, window)))
             .collect()
     }
 
@@ -165,17 +174,19 @@ mod tests {
     #[test]
     fn no_windows_are_no_work() {
         on_device(|bench| {
-            let args = Args {
+            let out = bench.out(4, 7u16);
+            let args = GatherArgs {
                 tokens: 0,
                 places: 0,
-                out: 0,
+                out: out.address,
                 windows: 0,
                 grid: 1,
                 width: 1,
                 scale: 1,
             };
-            // SAFETY: there is nothing to read or write.
+            // SAFETY: there is nothing to read, and room for what must not be written.
             unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("nothing to do");
+            assert_eq!(bench.down(&out), [7; 4], "nothing is written");
         });
     }
 }

@@ -3,7 +3,7 @@
 
 struct Language {
     const REAL* rows;
-    const int* look;
+    const int* crop;
     const float* prototypes;
     float* values;
     unsigned* flags;
@@ -11,7 +11,7 @@ struct Language {
     float temperature;
     unsigned unused;
 };
-static_assert(sizeof(Language) == 56, "as Args in language.rs");
+static_assert(sizeof(Language) == 56, "as LanguageArgs in language.rs");
 
 // A warp makes one row's value.
 extern "C" __global__ void language(Language args) {
@@ -31,7 +31,7 @@ extern "C" __global__ void language(Language args) {
     to_anomalous = warp_sum(to_anomalous);
     if (threadIdx.x != 0) return;
     const bool is_sound = is_finite(square);
-    if (!is_sound) args.flags[args.look[at]] = 1;
+    if (!is_sound) args.flags[args.crop[at]] = 1;
     // The softmax of two, of anomalous: 1 / (1 + e^((n - a) / tau)).
     const float apart = is_sound && square > 0 ? (to_normal - to_anomalous) / sqrtf(square) : 0;
     args.values[at] = 1 / (1 + expf(apart / args.temperature));

@@ -1,54 +1,63 @@
-//! How anomalous a feature is in words (WinCLIP, equation 1): `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous.
+//! The anomaly of a feature in words (WinCLIP, equation 1): `s(f) = softmax([<f, t_n>, <f, t_a>] /
+//! tau)` of anomalous.
 //!
-//! One warp a row: it reads the row once for its length and both products. 365 windows and the picture at E = 640 are
-//! 0.5 MB (fp16): 0.1 us of an H200's 4.8 TB/s; what it takes is the launch.
+//! One warp a row: it reads the row once for its length and both products. 365 windows and the
+//! picture at E = 640 are 0.5 MB (fp16): 0.1 us of an H200's 4.8 TB/s; the launch takes longer than
+//! the work.
 
-use super::{Kernels, launch};
+use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
-/// The addresses are the device's.
+/// Arguments of the kernel. All addresses are the device's.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Args {
+pub struct LanguageArgs {
     /// REAL `[count, embed]`: raw features.
     pub rows: u64,
-    /// i32 `[count]`: the look that a row is of.
-    pub look: u64,
+    /// i32 `[count]`: index of each row's crop.
+    pub crop: u64,
     /// f32 `[2, embed]`: the unit prototypes, normal and anomalous.
     pub prototypes: u64,
-    /// Written: f32 `[count]`, finite: 0 to 1; of a row of zeros 0.5.
+    /// Written: f32 `[count]`, finite: 0 to 1; 0.5 for a row of zeros.
     pub values: u64,
-    /// Raised to 1, u32 by look: a row of that look, or its squared length, is not finite in f32.
+    /// Raised to 1, u32 by crop: a row of that crop, or its squared length, is not finite in f32.
     pub flags: u64,
+    /// Number of rows.
     pub count: u32,
-    /// E
+    /// E, the width of an embedding.
     pub embed: u32,
-    /// tau
+    /// Softmax temperature tau.
     pub temperature: f32,
+    /// Padding.
     pub unused: u32,
 }
 
 // SAFETY: plain numbers, laid out as the kernel's `struct Language`.
-unsafe impl DeviceRepr for Args {}
+unsafe impl DeviceRepr for LanguageArgs {}
 
 const WARPS: u32 = 4;
 
+/// Enqueues the comparison of all rows with the two prototypes.
+///
 /// # Errors
 /// [`EngineError::Run`] when the driver refuses.
 ///
 /// # Safety
-/// When the stream comes to it, the addresses hold what [`Args`] says.
+/// When the stream comes to it, the memory at the addresses is as [`LanguageArgs`] says.
 pub unsafe fn enqueue(
     kernels: &Kernels,
     stream: &CudaStream,
-    args: &Args,
+    args: &LanguageArgs,
 ) -> Result<(), EngineError> {
     if args.count == 0 {
         return Ok(());
     }
-    let shape = ((args.count.div_ceil(WARPS), 1, 1), (32, WARPS, 1));
-    // SAFETY: the caller's promise; `Args` is the kernel's struct.
+    let shape = LaunchShape {
+        blocks: (args.count.div_ceil(WARPS), 1, 1),
+        threads: (32, WARPS, 1),
+    };
+    // SAFETY: the caller's promise; `LanguageArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.language, shape, args) }
 }
 
@@ -74,18 +83,18 @@ mod tests {
     fn values(
         bench: &Bench,
         rows: &[f32],
-        look: &[i32],
+        crop: &[i32],
         prototypes: &[f32],
         temperature: f32,
     ) -> (Vec<f32>, Vec<u32>) {
-        let (values, flags) = (bench.out(look.len(), f32::NAN), bench.out(3, 0u32));
-        let args = Args {
+        let (values, flags) = (bench.out(crop.len(), f32::NAN), bench.out(3, 0u32));
+        let args = LanguageArgs {
             rows: bench.up_real(rows),
-            look: bench.up(look),
+            crop: bench.up(crop),
             prototypes: bench.up(prototypes),
             values: values.address,
             flags: flags.address,
-            count: look.len() as u32,
+            count: crop.len() as u32,
             embed: (prototypes.len() / 2) as u32,
             temperature,
             unused: 0,
@@ -125,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_not_finite_raises_its_looks_flag_and_has_a_finite_value() {
+    fn a_row_that_is_not_finite_raises_its_crops_flag_and_has_a_finite_value() {
         on_device(|bench| {
             let (embed, prototypes) = (40, prototypes(40));
             for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

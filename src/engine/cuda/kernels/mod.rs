@@ -1,14 +1,16 @@
-//! Our CUDA kernels: everything of WinCLIP that is not the network, on the device's memory.
+//! The CUDA kernels: everything of WinCLIP that is not the network, on the device's memory.
 //!
-//! `x.rs` holds a kernel's contract, its launch and its plain reference; `x.cu` the same maths under the same names. All
-//! are compiled in one go, for one precision of the network's tensors and one device ([`compile`]); holding [`Kernels`]
-//! proves that each of them is there.
+//! `x.rs` holds a kernel's contract, its launch and its plain reference; `x.cu` the same maths
+//! under the same names. All are compiled in one go, for one precision of the network's tensors and
+//! one device ([`compile`]); holding [`Kernels`] proves that each of them is there.
 //!
-//! Each `enqueue` only enqueues: it allocates nothing and waits for nothing, so that it can be captured in a CUDA graph.
-//! Its arguments are device addresses that the caller owns, in one `#[repr(C)]` struct, which the kernel takes as it is.
+//! Each `enqueue` only enqueues: it allocates nothing and waits for nothing, so that it can be
+//! captured in a CUDA graph. Its arguments are device addresses that the caller owns, in one
+//! `#[repr(C)]` struct, which the kernel takes as it is. REAL is the element of the network's
+//! tensors: f16 or f32.
 //!
-//! Floor of all of them for ViT-B-16-plus-240 with four references, fp16, on an H200 (4.8 TB/s, 67 TFLOP/s): 12.5 us a
-//! picture, 10.5 us of them the products of `nearest`.
+//! Floor of all of them for ViT-B-16-plus-240 with four references, fp16, on an H200 (4.8 TB/s, 67
+//! TFLOP/s): 12.5 us a picture, 10.5 us of them the products of `nearest`.
 
 pub mod compile;
 pub mod gather;
@@ -23,7 +25,7 @@ mod testing;
 
 use crate::engine::EngineError;
 use crate::engine::network::Precision;
-use compile::Target;
+use compile::CompileTarget;
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaStream, DeviceRepr, LaunchConfig, PushKernelArg,
 };
@@ -48,12 +50,13 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// For network tensors of `precision`. What was compiled is kept in the folder `cache`, one file for each version of
-    /// the source, precision, device and compiler; a file that is broken or not ours is made anew.
+    /// Loads the kernels for network tensors of `precision`. Compiled code is kept in the folder
+    /// `cache`, one file for each version of the source, precision, device and compiler; a file
+    /// that is broken or foreign is made anew.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`] when there is no NVRTC and nothing kept, when NVRTC refuses the source or the device
-    /// (with its words), or when the driver refuses what was compiled.
+    /// [`EngineError::Unavailable`] when there is no NVRTC and nothing kept, when NVRTC refuses the
+    /// source or the device (with its words), or when the driver refuses the compiled code.
     pub fn load(
         context: &Arc<CudaContext>,
         precision: Precision,
@@ -64,7 +67,7 @@ impl Kernels {
                 "the GPU does not tell its compute capability: {error}"
             ))
         })?;
-        let target = Target {
+        let target = CompileTarget {
             precision,
             sm: (10 * major + minor) as u32,
         };
@@ -100,44 +103,47 @@ impl Kernels {
         })
     }
 
-    /// What the network's tensors hold.
+    /// The precision of the network's tensors.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 }
 
 fn function(module: &Arc<CudaModule>, name: &str) -> Result<CudaFunction, EngineError> {
-    let missing = |error| {
+    module.load_function(name).map_err(|error| {
         EngineError::Unavailable(format!(
             "our kernel {name} is not in what was compiled: {error}"
         ))
-    };
-    module.load_function(name).map_err(missing)
+    })
 }
 
 /// Blocks and threads of a launch, each `x`, `y`, `z`.
-type Shape = ((u32, u32, u32), (u32, u32, u32));
+#[derive(Debug, Clone, Copy)]
+struct LaunchShape {
+    blocks: (u32, u32, u32),
+    threads: (u32, u32, u32),
+}
 
 /// Enqueues a kernel that takes `args` as its only argument.
 ///
 /// # Safety
-/// `args` has the layout of the kernel's struct, and what its addresses hold is what the kernel's contract says.
+/// `args` has the layout of the kernel's struct, and the memory at its addresses is as the kernel's
+/// contract says.
 unsafe fn launch<A: DeviceRepr>(
     stream: &CudaStream,
     function: &CudaFunction,
-    (grid_dim, block_dim): Shape,
+    shape: LaunchShape,
     args: &A,
 ) -> Result<(), EngineError> {
+    let config = LaunchConfig {
+        grid_dim: shape.blocks,
+        block_dim: shape.threads,
+        shared_mem_bytes: 0,
+    };
     let mut launch = stream.launch_builder(function);
     launch.arg(args);
     // SAFETY: the caller's promise; blocks and threads are within every device's limits.
-    let launched = unsafe {
-        launch.launch(LaunchConfig {
-            grid_dim,
-            block_dim,
-            shared_mem_bytes: 0,
-        })
-    };
+    let launched = unsafe { launch.launch(config) };
     launched
         .map(drop)
         .map_err(|error| EngineError::Run(format!("a kernel cannot be enqueued: {error}")))

@@ -1,7 +1,7 @@
 // Contract, shapes and cost: nearest.rs.
 #include "real.cuh"
 
-struct Gallery {
+struct GalleryRows {
     const REAL* address;
     int rows, unused;
 };
@@ -10,13 +10,13 @@ struct Nearest {
     const REAL* features;
     const int* row;
     const int* begin;
-    const Gallery* galleries;
+    const GalleryRows* galleries;
     float* shares;
     float* distances;
     unsigned* flags;
-    unsigned queries, looks, width, queries_each;
+    unsigned queries, crops, width, queries_each;
 };
-static_assert(sizeof(Nearest) == 72, "as Args in nearest.rs");
+static_assert(sizeof(Nearest) == 72, "as NearestArgs in nearest.rs");
 
 // A block multiplies QUERIES with ROWS, DEPTH values of each at a time in shared memory. A thread makes EACH x EACH
 // products: of every 8th query with every 16th row. A warp brings every 4th query and row, a lane one value of each.
@@ -34,8 +34,8 @@ struct Slice {
     Four fours[DEPTH / 4 + 1];
 };
 
-// Into registers, so that it goes on while the slices before are multiplied. Nothing is there beyond the width, nor of a
-// row that is not there.
+// Fetches into registers, so that it goes on while the slices before are multiplied. Values beyond the width are 0, and
+// those of a missing row.
 template <unsigned COUNT>
 static __device__ __forceinline__ void fetch(REAL (&values)[COUNT], const REAL* const (&rows)[COUNT], unsigned begin,
                                              unsigned width) {
@@ -51,7 +51,7 @@ template <unsigned COUNT> static __device__ __forceinline__ void put(Slice* slic
         reinterpret_cast<float*>(slices[warp + WARPS * i].fours)[lane] = from_real(values[i]);
 }
 
-// Adds what the slices in shared memory give to the products.
+// Adds the products of the slices in shared memory.
 static __device__ __forceinline__ void multiply(const Slice* queries, const Slice* rows, float (&products)[EACH][EACH]) {
     const unsigned line = threadIdx.x / ROW_STEP, column = threadIdx.x % ROW_STEP;
 #pragma unroll
@@ -79,10 +79,10 @@ static __device__ __forceinline__ float square_of(const REAL* row, unsigned widt
 extern "C" __global__ void nearest(Nearest args) {
     __shared__ Slice query_slices[QUERIES], row_slices[ROWS];
     __shared__ float squares[QUERIES];
-    const unsigned look = blockIdx.z, share = blockIdx.y, warp = threadIdx.x / 32;
-    const unsigned first = args.begin[look] + QUERIES * blockIdx.x, end = args.begin[look + 1];
+    const unsigned crop = blockIdx.z, share = blockIdx.y, warp = threadIdx.x / 32;
+    const unsigned first = args.begin[crop] + QUERIES * blockIdx.x, end = args.begin[crop + 1];
     if (first >= end) return;
-    const Gallery gallery = args.galleries[look];
+    const GalleryRows gallery = args.galleries[crop];
     const unsigned gallery_rows = gallery.rows;
 
     const REAL* queries[QUERIES / WARPS];
@@ -127,7 +127,7 @@ extern "C" __global__ void nearest(Nearest args) {
         const unsigned at = line + QUERY_STEP * i;
         if (column != 0 || first + at >= end) continue;
         const float square = squares[at];
-        if (!is_finite(square)) args.flags[look] = 1;
+        if (!is_finite(square)) args.flags[crop] = 1;
         // A zero vector has no direction, and a similarity of 0 to anything; a share without rows has none.
         const float cosine = square > 0 ? highest[i] / sqrtf(square) : 0;
         args.shares[size_t(share) * args.queries + first + at] = fmaxf(cosine, -1.0f);

@@ -1,7 +1,9 @@
-//! NVIDIA's run-time compiler, loaded when it is needed: CUDA C++ in, machine code for one kind of GPU out.
+//! NVIDIA's run-time compiler, loaded when it is needed: CUDA C++ in, machine code for one kind of
+//! GPU out.
 //!
-//! A binding of our own for eleven functions, because cudarc's looks for the libraries of CUDA 12 and older only, panics
-//! when there is none, and gives PTX, which a driver older than the compiler refuses.
+//! A binding of our own for eleven functions, because cudarc's looks for the libraries of CUDA 12
+//! and older only, panics when there is none, and gives PTX, which a driver older than the compiler
+//! refuses.
 
 use crate::engine::EngineError;
 use crate::engine::library_path::library_folders;
@@ -10,34 +12,65 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 
-/// What the library is called by itself and in the packages of the CUDA versions that we know.
+/// Names of the library, by itself and in the packages of the known CUDA versions.
 const NAMES: [&str; 3] = ["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"];
 
-/// Where in a folder of libraries one that came with winspect lies.
+/// Folder, below a folder of libraries, of the one that came with winspect.
 const FOLDER: &str = "nvrtc";
 
-/// `nvrtcProgram`: a pointer to what only the library knows.
+/// `nvrtcProgram`: a pointer that only the library can follow.
 type Program = *mut std::ffi::c_void;
+/// `nvrtcResult`.
 type Code = c_int;
+
+/// `nvrtcVersion`.
+type VersionNumbersFn = unsafe extern "C" fn(*mut c_int, *mut c_int) -> Code;
+/// `nvrtcGetNumSupportedArchs` and `nvrtcGetSupportedArchs`.
+type NumbersFn = unsafe extern "C" fn(*mut c_int) -> Code;
+/// `nvrtcGetErrorString`.
+type ErrorStringFn = unsafe extern "C" fn(Code) -> *const c_char;
+/// `nvrtcCreateProgram`: program, text, name, number of headers, their texts, their names.
+type CreateFn = unsafe extern "C" fn(
+    *mut Program,
+    *const c_char,
+    *const c_char,
+    c_int,
+    *const *const c_char,
+    *const *const c_char,
+) -> Code;
+/// `nvrtcCompileProgram`: program, number of options, options.
+type CompileFn = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Code;
+/// `nvrtcGetCUBINSize` and `nvrtcGetProgramLogSize`.
+type SizeFn = unsafe extern "C" fn(Program, *mut usize) -> Code;
+/// `nvrtcGetCUBIN` and `nvrtcGetProgramLog`.
+type BytesFn = unsafe extern "C" fn(Program, *mut c_char) -> Code;
+/// `nvrtcDestroyProgram`.
+type DestroyFn = unsafe extern "C" fn(*mut Program) -> Code;
 
 const SUCCESS: Code = 0;
 
 /// The library and its version.
 pub struct Nvrtc {
     library: Library,
+    /// Major and minor version.
     pub version: (i32, i32),
 }
 
 /// A source and the files that it includes, by name.
-pub struct Source<'a> {
+pub struct CudaSource<'a> {
+    /// Name in the compiler's messages.
     pub name: &'a str,
+    /// The program.
     pub text: &'a str,
+    /// Name and text of each file that the program may include.
     pub headers: &'a [(&'a str, &'a str)],
 }
 
 impl Nvrtc {
+    /// The first library that can be loaded.
+    ///
     /// # Errors
-    /// [`EngineError::Unavailable`] with what was looked for, and what mends it.
+    /// [`EngineError::Unavailable`] with the places that were tried, and the way out.
     pub fn open() -> Result<Self, EngineError> {
         Nvrtc::open_at(&places())
     }
@@ -45,24 +78,26 @@ impl Nvrtc {
     /// The first library of `places` that can be loaded.
     ///
     /// # Errors
-    /// As [`Nvrtc::open`].
+    /// [`EngineError::Unavailable`], as [`Nvrtc::open`].
     pub fn open_at(places: &[PathBuf]) -> Result<Self, EngineError> {
         let found = places.iter().find_map(|place| Nvrtc::load(place));
         found.ok_or_else(|| EngineError::Unavailable(missing(places)))
     }
 
-    /// One that compiles for GPUs of compute capability `sm` (87 for 8.7): an old one may lie before it that knows no new GPU.
+    /// A library that compiles for GPUs of compute capability `sm` (87 for 8.7): an old one that
+    /// knows no new GPU may lie before it.
     ///
     /// # Errors
-    /// As [`Nvrtc::open`].
+    /// [`EngineError::Unavailable`], as [`Nvrtc::open`].
     pub fn open_for(sm: u32) -> Result<Self, EngineError> {
         Nvrtc::open_at_for(&places(), sm)
     }
 
-    /// The first library of `places` that compiles for `sm`; where none does the first of all, whose refusal tells why.
+    /// The first library of `places` that compiles for `sm`; where none does the first of all,
+    /// whose refusal tells why.
     ///
     /// # Errors
-    /// As [`Nvrtc::open`].
+    /// [`EngineError::Unavailable`], as [`Nvrtc::open`].
     pub fn open_at_for(places: &[PathBuf], sm: u32) -> Result<Self, EngineError> {
         let mut first = None;
         for nvrtc in places.iter().filter_map(|place| Nvrtc::load(place)) {
@@ -85,34 +120,36 @@ impl Nvrtc {
         Some(nvrtc)
     }
 
-    /// Also one that does not tell may compile for it.
+    /// True when the library compiles for `sm`, or does not tell.
     fn knows(&self, sm: u32) -> bool {
-        self.architectures()
-            .is_none_or(|known| known.contains(&(sm as c_int)))
+        match self.architectures() {
+            Some(known) => known.contains(&(sm as c_int)),
+            None => true,
+        }
     }
 
-    /// The compute capabilities that it compiles for.
+    /// The compute capabilities that the library compiles for; `None` when it does not tell.
     fn architectures(&self) -> Option<Vec<c_int>> {
-        type Get = unsafe extern "C" fn(*mut c_int) -> Code;
-        let (count, get) = (
-            self.function::<Get>(c"nvrtcGetNumSupportedArchs"),
-            self.function::<Get>(c"nvrtcGetSupportedArchs"),
-        );
-        let (count, get, mut number) = (count.ok()?, get.ok()?, 0);
+        let count = self
+            .function::<NumbersFn>(c"nvrtcGetNumSupportedArchs")
+            .ok()?;
+        let get = self.function::<NumbersFn>(c"nvrtcGetSupportedArchs").ok()?;
+        let mut number = 0;
         // SAFETY: a place for a number.
         let code = unsafe { count(&mut number) };
         self.checked(code, "tell how many GPUs it knows").ok()?;
-        let mut known: Vec<c_int> = vec![0; usize::try_from(number).ok()?];
-        // SAFETY: as many places as it asked for.
+        let number = usize::try_from(number).ok()?;
+        let mut known: Vec<c_int> = vec![0; number];
+        // SAFETY: as many places as the library asked for.
         let code = unsafe { get(known.as_mut_ptr()) };
         self.checked(code, "tell which GPUs it knows").ok()?;
         Some(known)
     }
 
     fn asked_version(&self) -> Result<(i32, i32), EngineError> {
-        type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> Code;
-        let function = self.function::<Version>(c"nvrtcVersion")?;
-        let (mut major, mut minor) = (0, 0);
+        let function = self.function::<VersionNumbersFn>(c"nvrtcVersion")?;
+        let mut major = 0;
+        let mut minor = 0;
         // SAFETY: two places for two numbers.
         let code = unsafe { function(&mut major, &mut minor) };
         self.checked(code, "tell its version")?;
@@ -123,11 +160,12 @@ impl Nvrtc {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the compiler's own words.
-    pub fn cubin(&self, source: &Source, options: &[String]) -> Result<Vec<u8>, EngineError> {
+    pub fn cubin(&self, source: &CudaSource, options: &[String]) -> Result<Vec<u8>, EngineError> {
         let program = Compiling::new(self, source)?;
         program.compile(options)?;
         program.bytes(
-            (c"nvrtcGetCUBINSize", c"nvrtcGetCUBIN"),
+            c"nvrtcGetCUBINSize",
+            c"nvrtcGetCUBIN",
             "give its machine code",
         )
     }
@@ -144,18 +182,17 @@ impl Nvrtc {
     }
 
     fn checked(&self, code: Code, what: &str) -> Result<(), EngineError> {
-        match code {
-            SUCCESS => Ok(()),
-            code => Err(EngineError::Unavailable(format!(
-                "NVRTC cannot {what}: {}",
-                self.meaning(code)
-            ))),
+        if code == SUCCESS {
+            return Ok(());
         }
+        let meaning = self.meaning(code);
+        Err(EngineError::Unavailable(format!(
+            "NVRTC cannot {what}: {meaning}"
+        )))
     }
 
     fn meaning(&self, code: Code) -> String {
-        type ErrorString = unsafe extern "C" fn(Code) -> *const c_char;
-        let Ok(function) = self.function::<ErrorString>(c"nvrtcGetErrorString") else {
+        let Ok(function) = self.function::<ErrorStringFn>(c"nvrtcGetErrorString") else {
             return format!("code {code}");
         };
         // SAFETY: any number may be asked for.
@@ -164,7 +201,8 @@ impl Nvrtc {
             return format!("code {code}");
         }
         // SAFETY: the library's own constant text.
-        words(unsafe { CStr::from_ptr(text) })
+        let text = unsafe { CStr::from_ptr(text) };
+        words(text)
     }
 }
 
@@ -175,39 +213,32 @@ struct Compiling<'n> {
 }
 
 impl<'n> Compiling<'n> {
-    fn new(nvrtc: &'n Nvrtc, source: &Source) -> Result<Self, EngineError> {
-        type Create = unsafe extern "C" fn(
-            *mut Program,
-            *const c_char,
-            *const c_char,
-            c_int,
-            *const *const c_char,
-            *const *const c_char,
-        ) -> Code;
-        let function = nvrtc.function::<Create>(c"nvrtcCreateProgram")?;
-        let (text, name) = (terminated(source.text), terminated(source.name));
-        let names: Vec<CString> = source
+    fn new(nvrtc: &'n Nvrtc, source: &CudaSource) -> Result<Self, EngineError> {
+        let function = nvrtc.function::<CreateFn>(c"nvrtcCreateProgram")?;
+        let text = terminated(source.text);
+        let name = terminated(source.name);
+        let header_names: Vec<CString> = source
             .headers
             .iter()
             .map(|(name, _)| terminated(name))
             .collect();
-        let texts: Vec<CString> = source
+        let header_texts: Vec<CString> = source
             .headers
             .iter()
             .map(|(_, text)| terminated(text))
             .collect();
-        let (names, texts) = (pointers(&names), pointers(&texts));
+        let name_pointers = pointers(&header_names);
+        let text_pointers = pointers(&header_texts);
         let mut program = null_mut();
-        let (count, texts, names) = (texts.len() as c_int, texts.as_ptr(), names.as_ptr());
-        // SAFETY: terminated texts, and as many of them as `count` says; the library copies them.
+        // SAFETY: terminated texts, and as many of them as is said; the library copies them.
         let code = unsafe {
             function(
                 &mut program,
                 text.as_ptr(),
                 name.as_ptr(),
-                count,
-                texts,
-                names,
+                text_pointers.len() as c_int,
+                text_pointers.as_ptr(),
+                name_pointers.as_ptr(),
             )
         };
         nvrtc.checked(code, "take our kernels")?;
@@ -215,49 +246,50 @@ impl<'n> Compiling<'n> {
     }
 
     fn compile(&self, options: &[String]) -> Result<(), EngineError> {
-        type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Code;
-        let function = self.nvrtc.function::<Compile>(c"nvrtcCompileProgram")?;
+        let function = self.nvrtc.function::<CompileFn>(c"nvrtcCompileProgram")?;
         let terminated: Vec<CString> = options.iter().map(|option| terminated(option)).collect();
         let pointers = pointers(&terminated);
+        let count = pointers.len() as c_int;
         // SAFETY: a program that was made and not destroyed; terminated texts, as many as is said.
-        let code = unsafe { function(self.program, pointers.len() as c_int, pointers.as_ptr()) };
+        let code = unsafe { function(self.program, count, pointers.as_ptr()) };
         self.nvrtc
             .checked(code, "compile our kernels")
             .map_err(|error| {
                 let (major, minor) = self.nvrtc.version;
-                let log = self.bytes(
-                    (c"nvrtcGetProgramLogSize", c"nvrtcGetProgramLog"),
-                    "give its log",
-                );
-                let log = log.map_or_else(
-                    |error| error.to_string(),
-                    |log| String::from_utf8_lossy(&log).into_owned(),
-                );
-                let (options, log) = (
-                    options.join(" "),
-                    log.trim_matches(['\0', '\n', ' ']).to_owned(),
-                );
+                let options = options.join(" ");
+                let log = self.log();
                 EngineError::Unavailable(format!(
                     "{error} (NVRTC {major}.{minor}, {options})\n{log}"
                 ))
             })
     }
 
-    /// What the library gives in two calls: its size, then itself.
-    fn bytes(&self, (size_of, get): (&CStr, &CStr), what: &str) -> Result<Vec<u8>, EngineError> {
-        type SizeOf = unsafe extern "C" fn(Program, *mut usize) -> Code;
-        type Get = unsafe extern "C" fn(Program, *mut c_char) -> Code;
-        let (size_of, get) = (
-            self.nvrtc.function::<SizeOf>(size_of)?,
-            self.nvrtc.function::<Get>(get)?,
+    /// The compiler's log, or the reason why there is none.
+    fn log(&self) -> String {
+        let bytes = self.bytes(
+            c"nvrtcGetProgramLogSize",
+            c"nvrtcGetProgramLog",
+            "give its log",
         );
-        let mut size = 0;
+        let log = match &bytes {
+            Ok(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Err(error) => error.to_string(),
+        };
+        log.trim_matches(['\0', '\n', ' ']).to_owned()
+    }
+
+    /// Bytes that the library gives in two calls: `size` tells how many, `get` writes them.
+    fn bytes(&self, size: &CStr, get: &CStr, what: &str) -> Result<Vec<u8>, EngineError> {
+        let size = self.nvrtc.function::<SizeFn>(size)?;
+        let get = self.nvrtc.function::<BytesFn>(get)?;
+        let mut count = 0;
         // SAFETY: a program that was made and not destroyed, a place for a number.
-        let code = unsafe { size_of(self.program, &mut size) };
+        let code = unsafe { size(self.program, &mut count) };
         self.nvrtc.checked(code, what)?;
-        let mut bytes = vec![0u8; size];
-        // SAFETY: the same program; as many bytes as it asked for.
-        let code = unsafe { get(self.program, bytes.as_mut_ptr().cast()) };
+        let mut bytes = vec![0u8; count];
+        let start = bytes.as_mut_ptr().cast();
+        // SAFETY: the same program; as many bytes as the library asked for.
+        let code = unsafe { get(self.program, start) };
         self.nvrtc.checked(code, what)?;
         Ok(bytes)
     }
@@ -265,22 +297,24 @@ impl<'n> Compiling<'n> {
 
 impl Drop for Compiling<'_> {
     fn drop(&mut self) {
-        type Destroy = unsafe extern "C" fn(*mut Program) -> Code;
-        if let Ok(function) = self.nvrtc.function::<Destroy>(c"nvrtcDestroyProgram") {
-            // SAFETY: made once, destroyed once, here. There is nothing to do about a failure.
-            let _ = unsafe { function(&mut self.program) };
-        }
+        let Ok(function) = self.nvrtc.function::<DestroyFn>(c"nvrtcDestroyProgram") else {
+            return;
+        };
+        // SAFETY: made once, destroyed once, here. There is nothing to do about a failure.
+        let _ = unsafe { function(&mut self.program) };
     }
 }
 
 /// The loader's own places first, then those of winspect.
 fn places() -> Vec<PathBuf> {
-    let folders = library_folders()
-        .into_iter()
-        .map(|folder| folder.join(FOLDER))
-        .filter(|folder| folder.is_dir());
-    let ours = folders.flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    NAMES.iter().map(PathBuf::from).chain(ours).collect()
+    let mut places: Vec<PathBuf> = NAMES.iter().map(PathBuf::from).collect();
+    for folder in library_folders() {
+        let folder = folder.join(FOLDER);
+        if folder.is_dir() {
+            places.extend(NAMES.map(|name| folder.join(name)));
+        }
+    }
+    places
 }
 
 fn missing(places: &[PathBuf]) -> String {

@@ -1,34 +1,34 @@
 // Contract, shapes and cost: paint.rs.
 #include "real.cuh"
 
-struct Glowing {
+struct PaintLayer {
     const float* map;
     const unsigned char* counts;
     unsigned side, left, top, right, bottom;
     float low, high;
     unsigned unused;
 };
-static_assert(sizeof(Glowing) == 48, "as Layer in paint.rs");
+static_assert(sizeof(PaintLayer) == 48, "as PaintLayer in paint.rs");
 
-struct Outline {
+struct PaintOutline {
     unsigned x, y, w, h, thick, colour;
 };
-static_assert(sizeof(Outline) == 24, "as Outline in paint.rs");
+static_assert(sizeof(PaintOutline) == 24, "as PaintOutline in paint.rs");
 
 struct Paint {
     const unsigned char* picture;
-    const Glowing* layers;
-    const Outline* outlines;
+    const PaintLayer* layers;
+    const PaintOutline* outlines;
     unsigned char* out;
     unsigned stride, width, height, out_width, out_height, layer_count, outline_count, unused;
 };
-static_assert(sizeof(Paint) == 64, "as Args in paint.rs");
+static_assert(sizeof(Paint) == 64, "as PaintArgs in paint.rs");
 
 struct Tint {
     float red, green, blue;
 };
 
-// Dark red through orange to pale yellow, as GLOW in publish/heatmap.rs.
+// Dark red through orange to pale yellow, as GLOW in image/overlay/paint.rs.
 static __device__ __forceinline__ Tint glow(unsigned step) {
     switch (step) {
     case 0: return {120, 0, 60};
@@ -52,7 +52,7 @@ static __device__ __forceinline__ Between between(unsigned at, unsigned of, unsi
 }
 
 // The map at a pixel of the layer: bilinear between the middles of cells, flat beyond the outermost (Map::enlarged).
-static __device__ __forceinline__ float enlarged(const Glowing& layer, unsigned x, unsigned y) {
+static __device__ __forceinline__ float enlarged(const PaintLayer& layer, unsigned x, unsigned y) {
     const Between across = between(x - layer.left, layer.right - layer.left, layer.side);
     const Between down = between(y - layer.top, layer.bottom - layer.top, layer.side);
     const float *upper = layer.map + down.first * layer.side, *lower = layer.map + down.second * layer.side;
@@ -61,11 +61,11 @@ static __device__ __forceinline__ float enlarged(const Glowing& layer, unsigned 
     return above * (1 - down.share) + below * down.share;
 }
 
-static __device__ __forceinline__ bool is_over(const Glowing& layer, unsigned x, unsigned y) {
+static __device__ __forceinline__ bool is_over(const PaintLayer& layer, unsigned x, unsigned y) {
     return x >= layer.left && x < layer.right && y >= layer.top && y < layer.bottom;
 }
 
-static __device__ __forceinline__ bool counts_at(const Glowing& layer, unsigned x, unsigned y) {
+static __device__ __forceinline__ bool counts_at(const PaintLayer& layer, unsigned x, unsigned y) {
     if (layer.counts == nullptr) return true;
     const unsigned column = (x - layer.left) * layer.side / (layer.right - layer.left);
     const unsigned row = (y - layer.top) * layer.side / (layer.bottom - layer.top);
@@ -88,7 +88,7 @@ static __device__ __forceinline__ void lit(const unsigned char* seen, float heat
     out[2] = mixed(seen[2], low.blue, high.blue, share, opacity);
 }
 
-static __device__ __forceinline__ bool is_on(const Outline& line, unsigned x, unsigned y, unsigned width,
+static __device__ __forceinline__ bool is_on(const PaintOutline& line, unsigned x, unsigned y, unsigned width,
                                              unsigned height) {
     const unsigned right = min(line.x + line.w, width), bottom = min(line.y + line.h, height);
     if (x < line.x || x >= right || y < line.y || y >= bottom) return false;
@@ -103,7 +103,7 @@ extern "C" __global__ void paint(Paint args) {
     float heat = 0;
     bool is_covered = false, is_counted = false;
     for (unsigned i = 0; i < args.layer_count; ++i) {
-        const Glowing& layer = args.layers[i];
+        const PaintLayer& layer = args.layers[i];
         if (!is_over(layer, x, y)) continue;
         is_covered = true;
         if (!counts_at(layer, x, y)) continue;
@@ -116,7 +116,7 @@ extern "C" __global__ void paint(Paint args) {
     if (is_covered && !is_counted)
         for (unsigned i = 0; i < 3; ++i) out[i] /= 2;
     for (unsigned i = 0; i < args.outline_count; ++i) {
-        const Outline& line = args.outlines[i];
+        const PaintOutline& line = args.outlines[i];
         if (!is_on(line, x, y, args.out_width, args.out_height)) continue;
         for (unsigned channel = 0; channel < 3; ++channel) out[channel] = line.colour >> (16 - 8 * channel) & 0xff;
     }

@@ -1,76 +1,76 @@
-//! For people: maps glowing over the camera's picture, as `publish/heatmap.rs` paints them, on the device.
+//! Overlays for people: maps glowing over the camera's picture, as `image/overlay/paint.rs` paints
+//! them, on the device.
 //!
-//! What a map has to say is in its colour: normal areas stay as the camera saw them, what does not count is dark. A thread
-//! makes one pixel and asks each layer that covers it, so that nothing enlarged is ever stored.
+//! A map speaks through its colour: normal areas stay as the camera saw them, masked cells are
+//! dark. A thread makes one pixel and asks each layer that covers it, so that nothing enlarged is
+//! ever stored.
 //!
-//! Cost at 1280 x 720 drawn at 960 x 540: 1.6 MB read and 1.6 MB written, 0.7 us of an H200's 4.8 TB/s. A side channel:
-//! no verdict waits for it.
+//! Cost at 1280 x 720 drawn at 960 x 540: 1.6 MB read and 1.6 MB written, 0.7 us of an H200's 4.8
+//! TB/s. A side channel: no verdict waits for it.
 
-use super::{Kernels, launch};
+use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
 use crate::image::overlay;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
-/// A [`overlay::Placed`].
+/// An [`overlay::Placed`] as the kernel reads it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Layer {
+pub struct PaintLayer {
     /// Device address of f32 `[side, side]`.
     map: u64,
-    /// Device address of bytes `[side, side]`, 0 where a cell does not count; 0 when all do.
+    /// Device address of bytes `[side, side]`, 0 for a masked cell; address 0 when no cell is
+    /// masked.
     counts: u64,
     side: u32,
     left: u32,
     top: u32,
     right: u32,
     bottom: u32,
-    /// The map's value of "nothing to see" and that of "full glow".
+    /// The map's value of "nothing to see".
     low: f32,
+    /// The map's value of "full glow".
     high: f32,
     unused: u32,
 }
 
-// SAFETY: plain numbers, laid out as the kernel's `struct Glowing`.
-unsafe impl DeviceRepr for Layer {}
+// SAFETY: plain numbers, laid out as the kernel's `struct PaintLayer`.
+unsafe impl DeviceRepr for PaintLayer {}
 
-/// A [`overlay::Outline`].
+/// An [`overlay::Outline`] as the kernel reads it, in pixels of the drawing.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Outline {
+pub struct PaintOutline {
+    /// Left edge.
     pub x: u32,
+    /// Upper edge.
     pub y: u32,
+    /// Width.
     pub w: u32,
+    /// Height.
     pub h: u32,
-    /// Pixels.
+    /// Thickness of the line.
     pub thick: u32,
     /// `0xRRGGBB`
     pub colour: u32,
 }
 
-// SAFETY: plain numbers, laid out as the kernel's `struct Outline`.
-unsafe impl DeviceRepr for Outline {}
+// SAFETY: plain numbers, laid out as the kernel's `struct PaintOutline`.
+unsafe impl DeviceRepr for PaintOutline {}
 
-impl Layer {
-    /// `map` is the device's address of its f32 `[side, side]`; `counts` of bytes `[side, side]`, 0 where a cell does not
-    /// count, or 0 when all do.
+impl PaintLayer {
+    /// `map` is the device address of the layer's f32 `[side, side]`; `counts` that of bytes
+    /// `[side, side]`, 0 for a masked cell, or 0 when no cell is masked.
     pub fn new(placed: &overlay::Placed, map: u64, counts: u64) -> Self {
-        let [side, left, top, right, bottom] = [
-            placed.map.side(),
-            placed.left,
-            placed.top,
-            placed.right,
-            placed.bottom,
-        ]
-        .map(|n| n as u32);
         let (low, high) = placed.scale;
-        Layer {
+        PaintLayer {
             map,
             counts,
-            side,
-            left,
-            top,
-            right,
-            bottom,
+            side: placed.map.side() as u32,
+            left: placed.left as u32,
+            top: placed.top as u32,
+            right: placed.right as u32,
+            bottom: placed.bottom as u32,
             low,
             high,
             unused: 0,
@@ -78,81 +78,76 @@ impl Layer {
     }
 }
 
-impl From<&overlay::Outline> for Outline {
+impl From<&overlay::Outline> for PaintOutline {
     fn from(outline: &overlay::Outline) -> Self {
-        let &overlay::Outline {
-            x,
-            y,
-            w,
-            h,
-            thick,
-            colour: [red, green, blue],
-        } = outline;
-        let [x, y, w, h, thick] = [x, y, w, h, thick].map(|n| n as u32);
-        Outline {
-            x,
-            y,
-            w,
-            h,
-            thick,
+        let [red, green, blue] = outline.colour;
+        PaintOutline {
+            x: outline.x as u32,
+            y: outline.y as u32,
+            w: outline.w as u32,
+            h: outline.h as u32,
+            thick: outline.thick as u32,
             colour: u32::from_be_bytes([0, red, green, blue]),
         }
     }
 }
 
-/// The addresses are the device's.
+/// Arguments of the kernel. All addresses are the device's.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Args {
+pub struct PaintArgs {
     /// RGB bytes `[height, width, 3]`, rows `stride` bytes apart.
     pub picture: u64,
-    /// `[layer_count]` [`Layer`].
+    /// `[layer_count]` [`PaintLayer`].
     pub layers: u64,
-    /// `[outline_count]` [`Outline`].
+    /// `[outline_count]` [`PaintOutline`].
     pub outlines: u64,
     /// Written: RGB bytes `[out_height, out_width, 3]`.
     pub out: u64,
+    /// Bytes from row to row of the picture.
     pub stride: u32,
+    /// Width of the picture in pixels.
     pub width: u32,
+    /// Height of the picture in pixels.
     pub height: u32,
-    /// The [`overlay::Overlay`]'s.
+    /// Width of the [`overlay::Overlay`] in pixels.
     pub out_width: u32,
+    /// Height of the [`overlay::Overlay`] in pixels.
     pub out_height: u32,
+    /// Number of layers.
     pub layer_count: u32,
+    /// Number of outlines.
     pub outline_count: u32,
+    /// Padding.
     pub unused: u32,
 }
 
 // SAFETY: plain numbers, laid out as the kernel's `struct Paint`.
-unsafe impl DeviceRepr for Args {}
+unsafe impl DeviceRepr for PaintArgs {}
 
 /// Threads of a block: columns, rows.
 const BLOCK: (u32, u32) = (32, 8);
 
+/// Enqueues the painting of one overlay.
+///
 /// # Errors
 /// [`EngineError::Run`] when the driver refuses.
 ///
 /// # Safety
-/// When the stream comes to it, the addresses hold what [`Args`] says.
+/// When the stream comes to it, the memory at the addresses is as [`PaintArgs`] says.
 pub unsafe fn enqueue(
     kernels: &Kernels,
     stream: &CudaStream,
-    args: &Args,
+    args: &PaintArgs,
 ) -> Result<(), EngineError> {
-    let blocks = (
-        args.out_width.div_ceil(BLOCK.0),
-        args.out_height.div_ceil(BLOCK.1),
-        1,
-    );
-    // SAFETY: the caller's promise; `Args` is the kernel's struct.
-    unsafe {
-        launch(
-            stream,
-            &kernels.paint,
-            (blocks, (BLOCK.0, BLOCK.1, 1)),
-            args,
-        )
-    }
+    let columns = args.out_width.div_ceil(BLOCK.0);
+    let rows = args.out_height.div_ceil(BLOCK.1);
+    let shape = LaunchShape {
+        blocks: (columns, rows, 1),
+        threads: (BLOCK.0, BLOCK.1, 1),
+    };
+    // SAFETY: the caller's promise; `PaintArgs` is the kernel's struct.
+    unsafe { launch(stream, &kernels.paint, shape, args) }
 }
 
 #[cfg(test)]
@@ -172,12 +167,12 @@ mod tests {
         let rows: Vec<u8> = rows.flat_map(|row| [row, &[0]].concat()).collect();
         let layers = drawing.layers.iter().map(|placed| {
             let counts = placed.map.cells().map_or(0, |cells| bench.up(cells));
-            Layer::new(placed, bench.up(placed.map.values()), counts)
+            PaintLayer::new(placed, bench.up(placed.map.values()), counts)
         });
-        let layers: Vec<Layer> = layers.collect();
-        let outlines: Vec<Outline> = drawing.outlines.iter().map(Outline::from).collect();
+        let layers: Vec<PaintLayer> = layers.collect();
+        let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
         let out = bench.out(3 * drawing.width * drawing.height, 0x77u8);
-        let args = Args {
+        let args = PaintArgs {
             picture: bench.up(&rows),
             layers: bench.up(&layers),
             outlines: if outlines.is_empty() {
@@ -208,10 +203,14 @@ mod tests {
             .zip(drawn.rgb())
             .map(|(a, b)| a.abs_diff(*b))
             .max();
-        assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
+        assert!(
+            apart <= Some(1),
+            "{what}: {apart:?} grey normalisation_lut apart"
+        );
     }
 
-    /// Two overlapping maps, one of which counts in part, over pictures that are shrunk, thin and tiny.
+    /// Two overlapping maps, one of which counts in part, over pictures that are shrunk, thin and
+    /// tiny.
     #[test]
     fn it_is_the_drawing_of_the_processors_path_within_a_grey_level() {
         on_device(|bench| {

@@ -1,4 +1,4 @@
-// How the network's tensors are stored, and what all kernels share. REAL_IS_HALF comes from the compiler's command line.
+// The element of the network's tensors, and the functions that all kernels share. REAL_IS_HALF comes from the compiler's command line.
 //
 // No header of CUDA's is included: a machine on the line has a driver and NVRTC, no toolkit. So halves are their bits,
 // and the two conversions are single instructions on a GPU, the compiler's own half on a host that runs the tests.
@@ -14,7 +14,7 @@ static __device__ __forceinline__ float from_real(REAL bits) {
     return value;
 }
 
-// To the nearest, ties to even; what is beyond 65504 becomes infinite.
+// Rounds to the nearest, ties to even; values beyond 65504 become infinite.
 static __device__ __forceinline__ REAL to_real(float value) {
     REAL bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
@@ -42,7 +42,7 @@ static __device__ __forceinline__ float from_real(REAL value) { return value; }
 static __device__ __forceinline__ REAL to_real(float value) { return value; }
 #endif
 
-// Neither infinite nor "not a number".
+// True for a value that is neither infinite nor "not a number".
 static __device__ __forceinline__ bool is_finite(float value) { return fabsf(value) <= 3.402823466e38f; }
 
 // The sum over the 32 lanes of a warp, in each of them.

@@ -3,36 +3,37 @@
 
 constexpr unsigned LAYERS_MAX = 8;
 
-struct Layer {
+struct MapLayer {
     const float* values;
     const int* place;
     unsigned scale, mean;
 };
 
 struct Scatter {
-    Layer layers[LAYERS_MAX];
+    MapLayer layers[LAYERS_MAX];
     const float* whole;
     float* map;
-    unsigned count, looks, grid, odds;
+    unsigned count, crops, grid, odds;
 };
-static_assert(sizeof(Scatter) == 224, "as Args in scatter.rs");
+static_assert(sizeof(Scatter) == 224, "as ScatterArgs in scatter.rs");
 
 enum { MEAN_HARMONIC, MEAN_ARITHMETIC };
 
 // The cell that a thread makes.
 struct Cell {
-    unsigned look, row, column;
+    unsigned crop, row, column;
 };
 
 // The value of a layer's window; 0 of one that was left out.
-static __device__ __forceinline__ float value_of(const Layer& layer, unsigned windows, unsigned look, unsigned window) {
-    const int place = layer.place[size_t(look) * windows + window];
+static __device__ __forceinline__ float value_of(const MapLayer& layer, unsigned windows, unsigned crop,
+                                                 unsigned window) {
+    const int place = layer.place[size_t(crop) * windows + window];
     return place < 0 ? 0 : layer.values[place];
 }
 
-// The sum of `term` over the windows that cover a cell (`over` in winclip/windows.rs), and how many they are.
+// The sum of `term` over the windows that cover a cell (`over` in winclip/windows.rs), and their number.
 template <class Term>
-static __device__ __forceinline__ float sum_over(const Layer& layer, unsigned grid, Cell cell, unsigned& count,
+static __device__ __forceinline__ float sum_over(const MapLayer& layer, unsigned grid, Cell cell, unsigned& count,
                                                  Term term) {
     const unsigned places = grid - layer.scale + 1, reach = layer.scale - 1;
     const unsigned bottom = min(cell.row, places - 1), right = min(cell.column, places - 1);
@@ -40,14 +41,14 @@ static __device__ __forceinline__ float sum_over(const Layer& layer, unsigned gr
     count = 0;
     for (unsigned top = max(cell.row, reach) - reach; top <= bottom; ++top) {
         for (unsigned left = max(cell.column, reach) - reach; left <= right; ++left, ++count)
-            sum += term(value_of(layer, places * places, cell.look, top * places + left));
+            sum += term(value_of(layer, places * places, cell.crop, top * places + left));
     }
     return sum;
 }
 
 static __device__ __forceinline__ float inverse(float value) { return 1 / value; }
 static __device__ __forceinline__ float itself(float value) { return value; }
-// How many times more likely than normal, and one.
+// The odds of anomalous against normal, plus one.
 static __device__ __forceinline__ float odds(float value) { return 1 / (1 - value); }
 
 // The harmonic mean out of a sum of inverses; 0 when one of the values is 0, as its limit is.
@@ -55,7 +56,7 @@ static __device__ __forceinline__ float harmonic(float sum, unsigned count) {
     return count > 0 && is_finite(sum) ? count / sum : 0;
 }
 
-static __device__ __forceinline__ float harmonic_mean(const Layer& layer, unsigned grid, Cell cell) {
+static __device__ __forceinline__ float harmonic_mean(const MapLayer& layer, unsigned grid, Cell cell) {
     unsigned count;
     const float sum = sum_over(layer, grid, cell, count, inverse);
     return harmonic(sum, count);
@@ -67,7 +68,7 @@ static __device__ __forceinline__ float harmonic_words(const Scatter& args, Cell
     float sum = 0;
     for (unsigned i = 0; i < args.count; ++i) sum += inverse(harmonic_mean(args.layers[i], args.grid, cell));
     if (args.whole != nullptr) {
-        sum += inverse(args.whole[cell.look]);
+        sum += inverse(args.whole[cell.crop]);
         ++count;
     }
     return harmonic(sum, count);
@@ -90,7 +91,7 @@ static __device__ __forceinline__ float odds_words(const Scatter& args, Cell cel
 static __device__ __forceinline__ float visual(const Scatter& args, Cell cell) {
     float sum = 0;
     for (unsigned i = 0; i < args.count; ++i) {
-        const Layer& layer = args.layers[i];
+        const MapLayer& layer = args.layers[i];
         // One value is its own mean, without the rounding of two divisions.
         if (layer.mean == MEAN_HARMONIC && layer.scale > 1) {
             sum += harmonic_mean(layer, args.grid, cell);
@@ -107,7 +108,7 @@ template <class Value> static __device__ __forceinline__ void each_cell(const Sc
     const unsigned at = blockIdx.x * blockDim.x + threadIdx.x, cells = args.grid * args.grid;
     if (at >= cells) return;
     const Cell cell = {blockIdx.y, at / args.grid, at % args.grid};
-    args.map[size_t(cell.look) * cells + at] = value(args, cell);
+    args.map[size_t(cell.crop) * cells + at] = value(args, cell);
 }
 
 extern "C" __global__ void language_map(Scatter args) {

@@ -1,24 +1,25 @@
-//! From values of windows to maps of patches (sections 4 and 5 of WinCLIP): the means over the windows that cover a cell,
-//! then over scales.
+//! The way from values of windows to maps of patches (sections 4 and 5 of WinCLIP): the means over
+//! the windows that cover a cell, then over scales.
 //!
-//! One thread a cell, which asks each of its windows; a few kilobytes, so that what it takes is the launch.
+//! One thread makes a cell and asks each of its windows; a few kilobytes, so that the launch takes
+//! longer than the work.
 
-use super::{Kernels, launch};
+use super::{Kernels, LaunchShape, launch};
 use crate::engine::EngineError;
 use crate::engine::device_scorer::Mean;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
-/// Layers of one map at most.
+/// The most layers of one map.
 pub const LAYERS_MAX: usize = 8;
 
 /// The values of one scale.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Layer {
-    /// Device address of f32 values, one for each window that was encoded, of all looks.
+pub struct MapLayer {
+    /// Device address of f32 values, one for each window that was encoded, of all crops.
     pub values: u64,
-    /// Device address of i32 `[looks, (grid - scale + 1)^2]`: which of `values` a window has, -1 for one that was left out
-    /// and counts as 0.
+    /// Device address of i32 `[crops, (grid - scale + 1)^2]`: the index in `values` of each window,
+    /// -1 for one that was left out and counts as 0.
     pub place: u64,
     /// Patches along a window's side; 1 for patches.
     pub scale: u32,
@@ -26,9 +27,18 @@ pub struct Layer {
     mean: u32,
 }
 
-impl Layer {
+impl MapLayer {
+    /// A layer that stands where a map has fewer than [`LAYERS_MAX`].
+    const NONE: MapLayer = MapLayer {
+        values: 0,
+        place: 0,
+        scale: 1,
+        mean: 0,
+    };
+
+    /// A layer whose cells are the `mean` of the windows that cover them.
     pub fn new(values: u64, place: u64, scale: u32, mean: Mean) -> Self {
-        Layer {
+        MapLayer {
             values,
             place,
             scale,
@@ -37,12 +47,14 @@ impl Layer {
     }
 }
 
-/// How the language map is made of the scales' values.
+/// The mean that makes the language map out of the scales' values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Words {
-    /// The harmonic mean of the scales' maps and of the whole pictures' values, at the device address of f32 `[looks]`;
-    /// 0 for none of them.
-    Harmonic { whole: u64 },
+pub enum LanguageMean {
+    /// The harmonic mean of the scales' maps and of the whole pictures' values.
+    Harmonic {
+        /// Device address of the whole pictures' values, f32 `[crops]`; 0 for none of them.
+        whole: u64,
+    },
     /// caoyunkang: `1 - 1 / mean over scales of (mean of 1 / (1 - s))`.
     OddsMean,
 }
@@ -50,114 +62,113 @@ pub enum Words {
 /// The struct that both kernels take.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Args {
-    layers: [Layer; LAYERS_MAX],
-    /// f32 `[looks]`, or 0.
+struct ScatterArgs {
+    layers: [MapLayer; LAYERS_MAX],
+    /// f32 `[crops]`, or 0.
     whole: u64,
-    /// f32 `[looks, grid * grid]`
+    /// f32 `[crops, grid * grid]`
     map: u64,
     count: u32,
-    looks: u32,
+    crops: u32,
     grid: u32,
     odds: u32,
 }
 
 // SAFETY: plain numbers, laid out as the kernels' `struct Scatter`.
-unsafe impl DeviceRepr for Args {}
+unsafe impl DeviceRepr for ScatterArgs {}
 
-/// Where a map goes: f32 `[looks, grid * grid]` at a device address.
+/// Maps that a kernel writes: f32 `[crops, grid * grid]` at a device address.
 #[derive(Debug, Clone, Copy)]
 pub struct Maps {
+    /// Device address of the first map.
     pub address: u64,
-    pub looks: u32,
+    /// Number of maps.
+    pub crops: u32,
+    /// Cells along a map's side.
     pub grid: u32,
 }
 
 const THREADS: u32 = 64;
 
-impl Args {
-    fn new(layers: &[Layer], (whole, odds): (u64, bool), maps: Maps) -> Result<Self, EngineError> {
+impl ScatterArgs {
+    /// Arguments without language: no whole pictures, no odds.
+    fn new(layers: &[MapLayer], maps: Maps) -> Result<Self, EngineError> {
         if layers.len() > LAYERS_MAX {
             let asked = layers.len();
             return Err(EngineError::Plan(format!(
                 "a map is made of at most {LAYERS_MAX} scales, got {asked}"
             )));
         }
-        let nothing = Layer {
-            values: 0,
-            place: 0,
-            scale: 1,
-            mean: 0,
-        };
-        let all = std::array::from_fn(|at| layers.get(at).copied().unwrap_or(nothing));
-        let Maps {
-            address: map,
-            looks,
-            grid,
-        } = maps;
-        Ok(Args {
+        let mut all = [MapLayer::NONE; LAYERS_MAX];
+        all[..layers.len()].copy_from_slice(layers);
+        Ok(ScatterArgs {
             layers: all,
-            whole,
-            map,
+            whole: 0,
+            map: maps.address,
             count: layers.len() as u32,
-            looks,
-            grid,
-            odds: odds.into(),
+            crops: maps.crops,
+            grid: maps.grid,
+            odds: 0,
         })
     }
 
-    fn shape(&self) -> super::Shape {
-        (
-            ((self.grid * self.grid).div_ceil(THREADS), self.looks, 1),
-            (THREADS, 1, 1),
-        )
+    fn shape(&self) -> LaunchShape {
+        let cells = self.grid * self.grid;
+        LaunchShape {
+            blocks: (cells.div_ceil(THREADS), self.crops, 1),
+            threads: (THREADS, 1, 1),
+        }
     }
 }
 
-/// The language map: each layer's mean over a cell's windows as [`Words`] says, whatever the layer's own mean is.
+/// Enqueues the language map: each layer's mean over a cell's windows as [`LanguageMean`] says,
+/// whatever the layer's own mean is.
 ///
 /// # Errors
-/// [`EngineError::Plan`] for more than [`LAYERS_MAX`] layers; [`EngineError::Run`] when the driver refuses.
+/// [`EngineError::Plan`] for more than [`LAYERS_MAX`] layers; [`EngineError::Run`] when the driver
+/// refuses.
 ///
 /// # Safety
-/// When the stream comes to it, the addresses hold what [`Layer`], [`Words`] and [`Maps`] say.
+/// When the stream comes to it, the memory at the addresses is as [`MapLayer`], [`LanguageMean`]
+/// and [`Maps`] say.
 pub unsafe fn language_map(
     kernels: &Kernels,
     stream: &CudaStream,
-    layers: &[Layer],
-    words: Words,
+    layers: &[MapLayer],
+    mean: LanguageMean,
     maps: Maps,
 ) -> Result<(), EngineError> {
-    let how = match words {
-        Words::Harmonic { whole } => (whole, false),
-        Words::OddsMean => (0, true),
-    };
-    let args = Args::new(layers, how, maps)?;
-    if args.looks == 0 {
+    let mut args = ScatterArgs::new(layers, maps)?;
+    match mean {
+        LanguageMean::Harmonic { whole } => args.whole = whole,
+        LanguageMean::OddsMean => args.odds = 1,
+    }
+    if args.crops == 0 {
         return Ok(());
     }
-    // SAFETY: the caller's promise; `Args` is the kernel's struct.
+    // SAFETY: the caller's promise; `ScatterArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.language_map, args.shape(), &args) }
 }
 
-/// The visual map: the arithmetic mean over layers of each layer's mean over a cell's windows.
+/// Enqueues the visual map: the arithmetic mean over layers of each layer's mean over a cell's
+/// windows.
 ///
 /// # Errors
-/// As [`language_map`].
+/// [`EngineError::Plan`] and [`EngineError::Run`], as [`language_map`].
 ///
 /// # Safety
-/// As [`language_map`].
+/// When the stream comes to it, the memory at the addresses is as [`MapLayer`] and [`Maps`] say.
 pub unsafe fn visual_map(
     kernels: &Kernels,
     stream: &CudaStream,
-    layers: &[Layer],
+    layers: &[MapLayer],
     maps: Maps,
 ) -> Result<(), EngineError> {
-    let args = Args::new(layers, (0, false), maps)?;
-    if args.looks == 0 {
+    let args = ScatterArgs::new(layers, maps)?;
+    if args.crops == 0 {
         return Ok(());
     }
-    // SAFETY: the caller's promise; `Args` is the kernel's struct.
+    // SAFETY: the caller's promise; `ScatterArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.visual_map, args.shape(), &args) }
 }
 
@@ -169,7 +180,8 @@ mod tests {
     use crate::winclip::vectors::harmonic;
     use crate::winclip::windows::{over, scattered};
 
-    /// Values of one scale: of every window of each look, 0 where it was left out, as `in_place` in `winclip/scorer.rs`.
+    /// Values of one scale: of every window of each crop, 0 where it was left out, as `in_place` in
+    /// `winclip/scorer.rs`.
     struct Scale {
         scale: usize,
         mean: Mean,
@@ -178,7 +190,8 @@ mod tests {
         place: Vec<i32>,
     }
 
-    /// The second look's windows are those that touch `cell`; a few values are as they can hardly be: 0, 1, the smallest.
+    /// The second crop's windows are those that touch `cell`; a few values are as they can hardly
+    /// be: 0, 1, the smallest.
     fn scale(grid: usize, scale: usize, mean: Mean, cell: usize) -> Scale {
         let mut cells = vec![false; grid * grid];
         cells[cell] = true;
@@ -190,12 +203,12 @@ mod tests {
             encoded: vec![],
             place: vec![],
         };
-        for (look, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
+        for (crop, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
             let counted = unmasked_windows(grid, scale, cells);
             let (mut all, mut place) = (vec![0.0; windows], vec![-1; windows]);
             for (at, window) in counted.into_iter().enumerate() {
-                let drawn = random((97 * scale + 13 * look + at) as u64, 1)[0].abs();
-                all[window] = match (look, at) {
+                let drawn = random((97 * scale + 13 * crop + at) as u64, 1)[0].abs();
+                all[window] = match (crop, at) {
                     (2, 0) => 0.0,
                     (2, 1) => 1.0,
                     (2, 2) => f32::from_bits(1),
@@ -210,9 +223,9 @@ mod tests {
         made
     }
 
-    fn layers(bench: &Bench, scales: &[Scale]) -> Vec<Layer> {
+    fn layers(bench: &Bench, scales: &[Scale]) -> Vec<MapLayer> {
         let layer = |s: &Scale| {
-            Layer::new(
+            MapLayer::new(
                 bench.up(&s.encoded),
                 bench.up(&s.place),
                 s.scale as u32,
@@ -222,16 +235,16 @@ mod tests {
         scales.iter().map(layer).collect()
     }
 
-    const LOOKS: usize = 3;
+    const CROPS: usize = 3;
 
-    fn language(bench: &Bench, grid: usize, scales: &[Scale], words: Words) -> Vec<f32> {
+    fn language(bench: &Bench, grid: usize, scales: &[Scale], words: LanguageMean) -> Vec<f32> {
         let (out, layers) = (
-            bench.out(LOOKS * grid * grid, f32::NAN),
+            bench.out(CROPS * grid * grid, f32::NAN),
             layers(bench, scales),
         );
         let maps = Maps {
             address: out.address,
-            looks: LOOKS as u32,
+            crops: CROPS as u32,
             grid: grid as u32,
         };
         // SAFETY: the bench holds what the sizes say.
@@ -242,12 +255,12 @@ mod tests {
 
     fn visual(bench: &Bench, grid: usize, scales: &[Scale]) -> Vec<f32> {
         let (out, layers) = (
-            bench.out(LOOKS * grid * grid, f32::NAN),
+            bench.out(CROPS * grid * grid, f32::NAN),
             layers(bench, scales),
         );
         let maps = Maps {
             address: out.address,
-            looks: LOOKS as u32,
+            crops: CROPS as u32,
             grid: grid as u32,
         };
         // SAFETY: the bench holds what the sizes say.
@@ -255,10 +268,10 @@ mod tests {
         bench.down(&out)
     }
 
-    /// `value(look, cell)` of all.
+    /// `value(crop, cell)` of all.
     fn each(grid: usize, value: impl Fn(usize, usize) -> f32) -> Vec<f32> {
-        let cells = (0..LOOKS).flat_map(|look| (0..grid * grid).map(move |cell| (look, cell)));
-        cells.map(|(look, cell)| value(look, cell)).collect()
+        let cells = (0..CROPS).flat_map(|crop| (0..grid * grid).map(move |cell| (crop, cell)));
+        cells.map(|(crop, cell)| value(crop, cell)).collect()
     }
 
     fn assert_close(found: &[f32], plain: &[f32], what: &str) {
@@ -294,21 +307,23 @@ mod tests {
                             bench,
                             grid,
                             &scales,
-                            Words::Harmonic {
+                            LanguageMean::Harmonic {
                                 whole: bench.up(&whole),
                             },
                         ),
-                        false => language(bench, grid, &scales, Words::Harmonic { whole: 0 }),
+                        false => {
+                            language(bench, grid, &scales, LanguageMean::Harmonic { whole: 0 })
+                        }
                     };
-                    let plain = each(grid, |look, cell| {
+                    let plain = each(grid, |crop, cell| {
                         let of = |s: &Scale| {
-                            scattered(&s.all[look], grid, s.scale, Mean::Harmonic)[cell]
+                            scattered(&s.all[crop], grid, s.scale, Mean::Harmonic)[cell]
                         };
                         harmonic(
                             scales
                                 .iter()
                                 .map(of)
-                                .chain(with_whole.then_some(whole[look])),
+                                .chain(with_whole.then_some(whole[crop])),
                         )
                     });
                     assert_close(&found, &plain, &format!("{grid} {chosen:?}"));
@@ -325,15 +340,15 @@ mod tests {
                     .iter()
                     .map(|k| scale(grid, *k, Mean::Arithmetic, 0))
                     .collect();
-                let plain = each(grid, |look, cell| {
+                let plain = each(grid, |crop, cell| {
                     let odds = |s: &Scale| {
                         let values = over(grid, s.scale, cell / grid, cell % grid)
-                            .map(|w| 1.0 / (1.0 - s.all[look][w]));
+                            .map(|w| 1.0 / (1.0 - s.all[crop][w]));
                         values.clone().sum::<f32>() / values.count() as f32
                     };
                     1.0 - 1.0 / (scales.iter().map(odds).sum::<f32>() / scales.len() as f32)
                 });
-                let found = language(bench, grid, &scales, Words::OddsMean);
+                let found = language(bench, grid, &scales, LanguageMean::OddsMean);
                 // 1 - 1/u of a u near 1 keeps few digits.
                 let apart = found
                     .iter()
@@ -358,10 +373,10 @@ mod tests {
                         .map(|k| scale(grid, *k, mean, grid - 1))
                         .collect();
                     scales.push(scale(grid, 1, Mean::Harmonic, grid - 1));
-                    let plain = each(grid, |look, cell| {
+                    let plain = each(grid, |crop, cell| {
                         let of = |s: &Scale| match s.scale {
-                            1 => s.all[look][cell],
-                            scale => scattered(&s.all[look], grid, scale, s.mean)[cell],
+                            1 => s.all[crop][cell],
+                            scale => scattered(&s.all[crop], grid, scale, s.mean)[cell],
                         };
                         scales.iter().map(of).sum::<f32>() / scales.len() as f32
                     });
@@ -378,12 +393,12 @@ mod tests {
     #[test]
     fn nine_layers_are_refused_with_the_limit() {
         on_device(|bench| {
-            let layers: Vec<Layer> = (0..9)
-                .map(|_| Layer::new(0, 0, 1, Mean::Harmonic))
+            let layers: Vec<MapLayer> = (0..9)
+                .map(|_| MapLayer::new(0, 0, 1, Mean::Harmonic))
                 .collect();
             let maps = Maps {
                 address: 0,
-                looks: 1,
+                crops: 1,
                 grid: 1,
             };
             // SAFETY: refused before anything is enqueued.

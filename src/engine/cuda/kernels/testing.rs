@@ -1,4 +1,10 @@
-//! What the tests of all kernels need: a device, real or the stand-in, its memory, and tensors in either precision.
+//! Helpers of all kernels' tests: a device, real or the stand-in, its memory, and tensors in
+//! either precision.
+
+#[path = "../../../../tests/it/harness/requirement.rs"]
+mod requirement;
+
+pub use requirement::required;
 
 use super::Kernels;
 use crate::engine::cuda::device::Device;
@@ -11,19 +17,9 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The device; without one a test says so and passes, unless the environment asks for one.
+/// The device. `None`: the test is skipped.
 pub fn device() -> Option<Device> {
-    match Device::open() {
-        Ok(device) => Some(device),
-        Err(error) => {
-            assert!(
-                std::env::var_os("WINSPECT_REQUIRE_GPU").is_none(),
-                "a GPU is asked for: {error}"
-            );
-            println!("skipped: {error}");
-            None
-        }
-    }
+    required("gpu", Device::open())
 }
 
 /// Runs a test for both precisions.

@@ -5,19 +5,20 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// At once or not at all, also where the power is cut meanwhile.
+/// Exchanges two paths, at once or not at all, also where the power is cut meanwhile.
 ///
 /// # Errors
-/// [`io::ErrorKind::NotFound`] when one is not there, [`io::ErrorKind::Unsupported`] when the file system cannot do it.
+/// [`io::ErrorKind::NotFound`] when one is not there, [`io::ErrorKind::Unsupported`] when the file
+/// system cannot do it.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()));
-    let (one, other, here) = (one?, other?, libc::AT_FDCWD);
+    let one = CString::new(one.as_os_str().as_bytes())?;
+    let other = CString::new(other.as_os_str().as_bytes())?;
     // SAFETY: both names end with a zero and live during the call.
     let done = unsafe {
         libc::renameat2(
-            here,
+            libc::AT_FDCWD,
             one.as_ptr(),
-            here,
+            libc::AT_FDCWD,
             other.as_ptr(),
             libc::RENAME_EXCHANGE,
         )

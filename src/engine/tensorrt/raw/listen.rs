@@ -1,4 +1,4 @@
-//! What the library calls: a logger and a progress monitor, C++ objects made in Rust.
+//! Objects that the library calls: a logger and a progress monitor, C++ objects made in Rust.
 //!
 //! ```text
 //! C++ sees         { table }                       and calls table[slot](object, ...)
@@ -12,22 +12,23 @@ use super::Function;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A table with what the ABI puts before it: an offset to the whole object, and run-time type information.
+/// A table with what the ABI puts before it: an offset to the whole object, and run-time type
+/// information.
 #[repr(C)]
-struct Table<const N: usize> {
+struct CallbackTable<const N: usize> {
     offset: isize,
     kind: *const c_void,
     functions: [Function; N],
 }
 
 // SAFETY: addresses of functions, never written.
-unsafe impl<const N: usize> Sync for Table<N> {}
+unsafe impl<const N: usize> Sync for CallbackTable<N> {}
 
-impl<const N: usize> Table<N> {
+impl<const N: usize> CallbackTable<N> {
     const fn new(functions: [Function; N]) -> Self {
-        Table {
+        CallbackTable {
             offset: 0,
             kind: std::ptr::null(),
             functions,
@@ -68,13 +69,13 @@ extern "C" fn monitor_interface(_: *const c_void) -> Interface {
     }
 }
 
-/// Rust frees them.
+/// Destructor that does nothing: Rust frees our objects.
 extern "C" fn destroy(_: *const c_void) {}
 
-static LOGGER_TEN: Table<3> =
-    Table::new([log as Function, destroy as Function, destroy as Function]);
+static LOGGER_TEN: CallbackTable<3> =
+    CallbackTable::new([log as Function, destroy as Function, destroy as Function]);
 
-static LOGGER_ELEVEN: Table<5> = Table::new([
+static LOGGER_ELEVEN: CallbackTable<5> = CallbackTable::new([
     language as Function,
     logger_interface as Function,
     destroy as Function,
@@ -82,7 +83,7 @@ static LOGGER_ELEVEN: Table<5> = Table::new([
     log as Function,
 ]);
 
-static MONITOR: Table<7> = Table::new([
+static MONITOR: CallbackTable<7> = CallbackTable::new([
     language as Function,
     monitor_interface as Function,
     destroy as Function,
@@ -92,11 +93,12 @@ static MONITOR: Table<7> = Table::new([
     phase_finish as Function,
 ]);
 
-/// Errors that are kept: as many as a person wants to read.
+/// Capacity of a list of errors: as many as a person wants to read. Further ones are dropped.
 const KEPT: usize = 8;
 
-/// Keeps the library's errors until they are asked for; its warnings go to our log. There is one of each kind, for ever: the
-/// library keeps the first one that it was given and may tell it of whatever comes later.
+/// Keeps the library's errors until they are asked for; its warnings go to our log. There is one of
+/// each kind, for ever: the library keeps the first one that it was given and may tell it of
+/// whatever comes later.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Logger {
@@ -114,37 +116,41 @@ static ELEVEN: Logger = Logger {
 };
 
 thread_local! {
-    /// Errors of calls by this thread; nothing on threads that never asked, which are the library's own.
+    /// Errors of calls by this thread; `None` on threads that never asked, which are the library's
+    /// own.
     static OURS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Errors told by threads of the library; whoever asks first takes them.
+/// Errors told by threads of the library; the first thread that asks takes them.
 static THEIRS: Mutex<Vec<String>> = Mutex::new(vec![]);
 
+fn theirs() -> MutexGuard<'static, Vec<String>> {
+    THEIRS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Logger {
-    /// `log_slot` tells which of the two tables the library knows.
+    /// The logger with the table that the library knows, told by its `log_slot`.
     pub fn of(log_slot: usize) -> &'static Self {
         if log_slot == 0 { &TEN } else { &ELEVEN }
     }
 
-    /// What the library said since this thread last asked, or that it said nothing.
+    /// The errors that the library told since this thread last asked, or a sentence that there were
+    /// none.
     pub fn words(&self) -> String {
         let mut errors = OURS.take().unwrap_or_default();
-        errors.append(&mut THEIRS.lock().unwrap_or_else(PoisonError::into_inner));
+        errors.append(&mut theirs());
         self.clear();
-        match errors.is_empty() {
-            true => "the library does not say why".to_owned(),
-            false => errors.join("; "),
+        if errors.is_empty() {
+            return "the library does not say why".to_owned();
         }
+        errors.join("; ")
     }
 
-    /// Forgets what was said to this thread, and by threads of the library: it may be about something else.
+    /// Forgets the errors of this thread, and those of the library's threads: they may be about
+    /// something else.
     pub fn clear(&self) {
         OURS.set(Some(vec![]));
-        THEIRS
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        theirs().clear();
     }
 
     pub(super) fn address(&'static self) -> *mut c_void {
@@ -164,31 +170,30 @@ extern "C" fn log(_: *const c_void, severity: c_int, words: *const c_char) {
         return;
     }
     // A thread that is ending has no list any more: its words are the library's, too.
-    let ours = OURS.try_with(|ours| {
-        ours.borrow_mut()
-            .as_mut()
-            .map(|errors| note(errors, &words))
+    let noted = OURS.try_with(|ours| {
+        let mut ours = ours.borrow_mut();
+        ours.as_mut().map(|errors| note(errors, &words))
     });
-    if ours.ok().flatten().is_none() {
-        note(
-            &mut THEIRS.lock().unwrap_or_else(PoisonError::into_inner),
-            &words,
-        );
+    if noted.ok().flatten().is_none() {
+        note(&mut theirs(), &words);
     }
 }
 
 fn note(errors: &mut Vec<String>, words: &str) {
-    if errors.len() < KEPT && !errors.iter().any(|known| known == words) {
+    let is_known = errors.iter().any(|known| known == words);
+    if !is_known && errors.len() < KEPT {
         errors.push(words.to_owned());
     }
 }
 
-/// How far a phase of a build is.
+/// Progress of a phase of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// In the library's words.
+pub struct PhaseStep {
+    /// Name of the phase, in the library's words.
     pub phase: String,
+    /// Number of steps that are done.
     pub done: usize,
+    /// Number of steps in all; 0 when unknown.
     pub of: usize,
 }
 
@@ -196,19 +201,23 @@ pub struct Step {
 #[repr(C)]
 pub struct Monitor<'a> {
     table: *const Function,
-    /// Steps of the phases that are under way.
+    /// Number of steps of each phase that is under way.
     phases: Mutex<HashMap<String, usize>>,
-    told: &'a (dyn Fn(Step) + Sync),
+    on_step: &'a (dyn Fn(PhaseStep) + Sync),
 }
 
 impl<'a> Monitor<'a> {
-    /// In a place of its own: the library holds its address.
-    pub fn new(told: &'a (dyn Fn(Step) + Sync)) -> Box<Self> {
+    /// A monitor that calls `on_step`. Boxed, because the library holds its address.
+    pub fn new(on_step: &'a (dyn Fn(PhaseStep) + Sync)) -> Box<Self> {
         Box::new(Monitor {
             table: MONITOR.start(),
             phases: Mutex::default(),
-            told,
+            on_step,
         })
+    }
+
+    fn phases(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn address(&self) -> *mut c_void {
@@ -219,7 +228,7 @@ impl<'a> Monitor<'a> {
 /// The monitor and the phase of a call.
 ///
 /// # Safety
-/// The library's arguments of a monitor that [`Monitor::new`] made and that is alive.
+/// The arguments are the library's, for a monitor that [`Monitor::new`] made and that is alive.
 unsafe fn called<'a>(monitor: *const c_void, phase: *const c_char) -> (&'a Monitor<'a>, String) {
     // SAFETY: the caller's promise.
     let monitor = unsafe { &*monitor.cast::<Monitor>() };
@@ -238,26 +247,16 @@ extern "C" fn phase_start(
     // SAFETY: the library calls it during a build, while the monitor is alive.
     let (monitor, phase) = unsafe { called(monitor, phase) };
     let of = usize::try_from(steps).unwrap_or(0);
-    monitor
-        .phases
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(phase.clone(), of);
-    (monitor.told)(Step { phase, done: 0, of });
+    monitor.phases().insert(phase.clone(), of);
+    (monitor.on_step)(PhaseStep { phase, done: 0, of });
 }
 
 /// `IProgressMonitor::stepComplete`; true: go on.
 extern "C" fn step_complete(monitor: *const c_void, phase: *const c_char, step: c_int) -> bool {
-    // SAFETY: as in `phase_start`.
+    // SAFETY: the library calls it during a build, while the monitor is alive.
     let (monitor, phase) = unsafe { called(monitor, phase) };
-    let of = monitor
-        .phases
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&phase)
-        .copied()
-        .unwrap_or(0);
-    (monitor.told)(Step {
+    let of = monitor.phases().get(&phase).copied().unwrap_or(0);
+    (monitor.on_step)(PhaseStep {
         phase,
         done: usize::try_from(step).map_or(0, |step| step + 1),
         of,
@@ -267,15 +266,10 @@ extern "C" fn step_complete(monitor: *const c_void, phase: *const c_char, step: 
 
 /// `IProgressMonitor::phaseFinish`.
 extern "C" fn phase_finish(monitor: *const c_void, phase: *const c_char) {
-    // SAFETY: as in `phase_start`.
+    // SAFETY: the library calls it during a build, while the monitor is alive.
     let (monitor, phase) = unsafe { called(monitor, phase) };
-    let of = monitor
-        .phases
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(&phase)
-        .unwrap_or(0);
-    (monitor.told)(Step {
+    let of = monitor.phases().remove(&phase).unwrap_or(0);
+    (monitor.on_step)(PhaseStep {
         phase,
         done: of,
         of,

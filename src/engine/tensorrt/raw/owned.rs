@@ -4,14 +4,15 @@ use super::{Object, call};
 use crate::engine::tensorrt::vtable::Vtable;
 use std::ffi::c_void;
 
-/// Whoever has several keeps them in the order in which they are freed: what was made before what made it.
+/// An owned object. A struct with several keeps them in the order in which they are freed: an
+/// object before the one that it was made from.
 pub(super) struct Owned(pub Object);
 
-/// Every owned object but the parser has its destructor here.
+/// Slot of the destructor, the same for every owned object but the parser.
 const DESTROY: usize = 0;
 
 impl Owned {
-    /// Nothing for what stands for a failure.
+    /// The object at an address; `None` for an address that stands for a failure.
     pub fn new(address: *mut c_void) -> Option<Self> {
         Object::new(address).map(Owned)
     }
@@ -23,12 +24,13 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // SAFETY: this is its owner, and the owners' fields stand so that what it was made from goes later.
+        // SAFETY: this is its owner, and the owners' fields stand so that the object that it was
+        // made from goes later.
         unsafe { self.0.free(DESTROY) }
     }
 }
 
-/// Bytes of the library's.
+/// Bytes that the library owns.
 pub struct Memory<'a> {
     object: Owned,
     slots: &'a Vtable,
@@ -36,12 +38,11 @@ pub struct Memory<'a> {
 
 impl<'a> Memory<'a> {
     pub(super) fn new(address: *mut c_void, slots: &'a Vtable) -> Option<Self> {
-        Some(Memory {
-            object: Owned::new(address)?,
-            slots,
-        })
+        let object = Owned::new(address)?;
+        Some(Memory { object, slots })
     }
 
+    /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         let data = call!(self.object.0, self.slots.memory_data, () -> *const u8);
         let size = call!(self.object.0, self.slots.memory_size, () -> usize);

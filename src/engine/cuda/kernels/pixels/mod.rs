@@ -1,27 +1,33 @@
-//! A look's pixels from a picture on the device: crop, colour, Pillow's bicubic resize and the normalisation (section 2
-//! of WinCLIP), the same integers as `winclip/pixels.rs`, `resample.rs` and `camera/colour.rs`.
+//! A crop's pixels from a picture on the device: crop, colour, Pillow's bicubic resize and the
+//! normalisation (section 2 of WinCLIP), the same integers as `winclip/pixels.rs`, `image/resize`
+//! and `camera/colour.rs`.
 //!
-//! Two kernels, as Pillow has two passes, each rounded to 8 bits: `pixels_across` brings the rows that are needed to the
-//! encoder's width, `pixels_down` the columns to its height and each level to what the network reads. Only what the
-//! encoder sees is computed: of a picture that is enlarged and cut, the square.
+//! Two kernels, as Pillow has two passes, each rounded to 8 bits: `pixels_across` brings the rows
+//! that are needed to the encoder's width, `pixels_down` the columns to its height and each level
+//! to the network's input. Only what the encoder sees is computed: of a picture that is enlarged
+//! and cut, the square.
 //!
 //! ```text
-//! picture ... [rows of bytes] --across--> wide u8 [rows, side, 3] --down--> pixels REAL [N, 3, side, side]
+//! picture ... [rows of bytes] --across--> wide u8 [rows, side, 3]
+//!     --down--> pixels REAL [N, 3, side, side]
 //! ```
-//! Cost at 1280 x 720 RGB and side 240: 2.8 MB read, 0.5 MB of `wide` written and read, 0.3 MB written (fp16): 0.9 us of
-//! an H200's 4.8 TB/s; 14 M multiplications, each source pixel's colour made anew for each of the four outputs it is in.
+//! Cost at 1280 x 720 RGB and side 240: 2.8 MB read, 0.5 MB of `wide` written and read, 0.3 MB
+//! written (fp16): 0.9 us of an H200's 4.8 TB/s; 14 M multiplications, each source pixel's colour
+//! made anew for each of the four outputs it is in.
 
-use super::{Kernels, launch};
+mod taps;
+
+pub use taps::TapTable;
+
+use super::{Kernels, LaunchShape, launch};
 use crate::data::picture::Area;
 use crate::engine::EngineError;
-use crate::image::resize::{BITS, Taps};
 use cudarc::driver::{CudaStream, DeviceRepr};
-use std::ops::Range;
 
-/// How a picture's bytes lie.
+/// Layout of a picture's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Format {
+pub enum PixelFormat {
     /// Red, green, blue, a byte each.
     Rgb = 0,
     /// One byte a pixel.
@@ -30,113 +36,119 @@ pub enum Format {
     Subsampled = 2,
 }
 
-/// A picture on the device, whole.
+/// A whole picture on the device.
 #[derive(Debug, Clone, Copy)]
-pub struct Source {
-    pub format: Format,
-    /// Pixels.
+pub struct DevicePicture {
+    /// Layout of the bytes.
+    pub format: PixelFormat,
+    /// Width in pixels.
     pub width: u32,
+    /// Height in pixels.
     pub height: u32,
     /// Device address of the first row: RGB, grey or luma.
     pub plane: u64,
     /// Bytes from row to row, at least a row's.
     pub stride: u32,
-    /// Of [`Format::Subsampled`] only.
-    pub chroma: Chroma,
+    /// Chroma of [`PixelFormat::Subsampled`]; unused for the others.
+    pub chroma: ChromaPlanes,
 }
 
-/// Where chroma lies and what it means.
+/// Addresses and meaning of subsampled chroma.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
-pub struct Chroma {
-    /// Device addresses of the first u and the first v.
+pub struct ChromaPlanes {
+    /// Device address of the first u.
     pub u: u64,
+    /// Device address of the first v.
     pub v: u64,
     /// Bytes from row to row.
     pub stride: u32,
     /// Bytes from sample to sample: 2 in NV12, 1 in I420.
     pub step: u32,
-    /// `camera::colour::Matrix::numbers`: black, then the factors of luma, of v in red, of u and v in green, of u in blue.
+    /// `camera::colour::Matrix::numbers`: black, then the factors of luma, of v in red, of u and v
+    /// in green, of u in blue.
     pub matrix: [i32; 6],
     /// 1 where chroma was sampled with the left pixel, 0 where between two.
     pub left: u32,
-    /// 1 where it was sampled with the upper row, 0 where between two.
+    /// 1 where chroma was sampled with the upper row, 0 where between two.
     pub top: u32,
 }
 
-/// One look as the kernels read it; an array of them lies in device memory.
+/// One crop as the kernels read it; an array of them lies in device memory.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Shot {
+pub struct CropDescriptor {
     /// Device address of the picture's first row.
     plane: u64,
-    /// Device address of `[rows, side, 3]` bytes of its own, between the passes.
+    /// Device address of `[rows, side, 3]` bytes of the crop's own, between the passes.
     wide: u64,
-    chroma: Chroma,
+    chroma: ChromaPlanes,
     stride: u32,
     format: u32,
-    /// The whole picture's, in pixels.
+    /// Width of the whole picture in pixels.
     width: u32,
+    /// Height of the whole picture in pixels.
     height: u32,
-    /// Where the crop begins.
+    /// Left edge of the crop.
     x: u32,
+    /// Upper edge of the crop.
     y: u32,
-    /// The rows of the crop that `down` reads.
+    /// First row of the crop that `down` reads.
     first_row: u32,
+    /// Number of rows that `down` reads.
     rows: u32,
-    /// Where the look's tables begin in `taps`.
+    /// First word of the crop's horizontal table in `taps`.
     across: u32,
+    /// First word of the crop's vertical table in `taps`.
     down: u32,
 }
 
-// SAFETY: plain numbers, laid out as the kernels' `struct Shot`.
-unsafe impl DeviceRepr for Shot {}
+// SAFETY: plain numbers, laid out as the kernels' `struct CropDescriptor`.
+unsafe impl DeviceRepr for CropDescriptor {}
 
-/// A direction's table and where it begins among the words of all tables.
+/// A direction's table, and the index of its first word among those of all tables.
 #[derive(Debug, Clone, Copy)]
-pub struct Placed<'a> {
+pub struct PlacedTaps<'a> {
+    /// The table.
     pub table: &'a TapTable,
+    /// Index of its first word.
     pub at: u32,
 }
 
-impl Shot {
-    /// The look at `crop` of the picture through tables made for its width and height; `wide` is a device address of
-    /// [`wide_bytes`] bytes that no other shot of the launch uses.
+impl CropDescriptor {
+    /// The `crop` of the picture through tables made for its width (`across`) and height (`down`);
+    /// `wide` is a device address of [`wide_bytes`] bytes that no other crop of the launch uses.
     ///
     /// # Errors
     /// [`EngineError::Run`] for a crop beyond the picture, or whose size is not the tables'.
     pub fn new(
-        source: &Source,
+        source: &DevicePicture,
         crop: Area,
-        (across, down): (Placed, Placed),
+        across: PlacedTaps,
+        down: PlacedTaps,
         wide: u64,
     ) -> Result<Self, EngineError> {
-        let Source {
-            format,
-            width,
-            height,
-            plane,
-            stride,
-            chroma,
-        } = *source;
+        let width = source.width;
+        let height = source.height;
         if !crop.is_inside(width as usize, height as usize) {
             return Err(EngineError::Run(format!(
                 "the crop {crop} is beyond a picture of {width} x {height} pixels"
             )));
         }
-        if (across.table.from, down.table.from) != (crop.w, crop.h) {
-            let (from, to) = (across.table.from, down.table.from);
+        let table_width = across.table.from();
+        let table_height = down.table.from();
+        if table_width != crop.w || table_height != crop.h {
             return Err(EngineError::Run(format!(
-                "tables for {from} x {to} pixels cannot resize the crop {crop}"
+                "tables for {table_width} x {table_height} pixels cannot resize the crop {crop}"
             )));
         }
-        let rows = &down.table.sources;
-        Ok(Shot {
-            plane,
+        let rows = down.table.sources();
+        Ok(CropDescriptor {
+            plane: source.plane,
             wide,
-            chroma,
-            stride,
-            format: format as u32,
+            chroma: source.chroma,
+            stride: source.stride,
+            format: source.format as u32,
             width,
             height,
             x: crop.x as u32,
@@ -149,122 +161,75 @@ impl Shot {
     }
 }
 
-/// Bytes between the passes for a look whose `down` table this is.
+/// Bytes between the passes for a crop with the vertical table `down`.
 pub fn wide_bytes(down: &TapTable, side: usize) -> usize {
-    3 * down.sources.len() * side
+    let rows = down.sources().len();
+    3 * rows * side
 }
 
-/// One direction's taps, of the output pixels that are wanted: for each its first source pixel, how many, and where its
-/// weights begin in the table; then the weights, of 22 fractional bits. A size that is right has one tap a pixel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TapTable {
-    from: usize,
-    words: Vec<i32>,
-    sources: Range<usize>,
-}
-
-impl TapTable {
-    /// From `from` pixels to `to`, of which only `wanted` are computed; all at least 1, `wanted` within `to`.
-    pub fn new(from: usize, to: usize, wanted: Range<usize>) -> Self {
-        let taps = Taps::new(from, to);
-        let alone = [1 << BITS];
-        let wanted: Vec<(usize, &[i32])> = match from == to {
-            true => wanted.map(|at| (at, alone.as_slice())).collect(),
-            false => taps.each().skip(wanted.start).take(wanted.len()).collect(),
-        };
-        let mut words = Vec::new();
-        let mut begin = 3 * wanted.len();
-        for (first, weights) in &wanted {
-            words.extend([*first as i32, weights.len() as i32, begin as i32]);
-            begin += weights.len();
-        }
-        wanted
-            .iter()
-            .for_each(|(_, weights)| words.extend_from_slice(weights));
-        let first = wanted.iter().map(|(first, _)| *first).min().unwrap_or(0);
-        let end = wanted
-            .iter()
-            .map(|(first, weights)| first + weights.len())
-            .max()
-            .unwrap_or(0);
-        TapTable {
-            from,
-            words,
-            sources: first..end,
-        }
-    }
-
-    /// What the kernels read.
-    pub fn words(&self) -> &[i32] {
-        &self.words
-    }
-
-    /// The source pixels that any of the wanted reads.
-    pub fn sources(&self) -> Range<usize> {
-        self.sources.clone()
-    }
-}
-
-/// Arguments of both kernels; the addresses are the device's.
+/// Arguments of both kernels. All addresses are the device's.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct Args {
-    /// `[looks]` [`Shot`].
-    pub shots: u64,
+pub struct PixelArgs {
+    /// `[count]` [`CropDescriptor`].
+    pub crops: u64,
     /// i32: the words of all tables.
     pub taps: u64,
-    /// f32 `[3, 256]`: what each grey level of red, green, blue becomes.
-    pub levels: u64,
-    /// Written: REAL `[looks, 3, side, side]`.
+    /// f32 `[3, 256]`: the network's input for each grey level of red, green, blue.
+    pub lut: u64,
+    /// Written: REAL `[count, 3, side, side]`.
     pub pixels: u64,
-    pub looks: u32,
-    /// The encoder's input side.
+    /// Number of crops.
+    pub count: u32,
+    /// The encoder's input side in pixels.
     pub side: u32,
-    /// For how many rows of a shot blocks are enqueued; a shot may have more or fewer, which only takes longer.
+    /// Number of rows of a crop that blocks are enqueued for; a crop may have more or fewer, which
+    /// only takes longer.
     pub rows: u32,
+    /// Padding.
     pub unused: u32,
 }
 
 // SAFETY: plain numbers, laid out as the kernels' `struct Pixels`.
-unsafe impl DeviceRepr for Args {}
+unsafe impl DeviceRepr for PixelArgs {}
 
 /// Threads of a block: columns, rows.
 const BLOCK: (u32, u32) = (32, 8);
 
+/// The most blocks along y, a limit of the device.
+const BLOCKS_MAX: u32 = 65_535;
+
+/// Enqueues both passes for all crops.
+///
 /// # Errors
 /// [`EngineError::Run`] when the driver refuses.
 ///
 /// # Safety
-/// When the stream comes to it, the addresses hold what [`Args`] says, the shots what [`Shot::new`] made of pictures that
-/// lie where they say.
+/// When the stream comes to it, the memory at the addresses is as [`PixelArgs`] says, and the
+/// descriptors are those that [`CropDescriptor::new`] made of pictures that lie at their addresses.
 pub unsafe fn enqueue(
     kernels: &Kernels,
     stream: &CudaStream,
-    args: &Args,
+    args: &PixelArgs,
 ) -> Result<(), EngineError> {
-    if args.looks == 0 {
+    if args.count == 0 {
         return Ok(());
     }
+    let across = shape(args, args.rows);
+    // SAFETY: the caller's promise; `PixelArgs` is the kernel's struct.
+    unsafe { launch(stream, &kernels.pixels_across, across, args) }?;
+    let down = shape(args, args.side);
+    // SAFETY: the caller's promise; `PixelArgs` is the kernel's struct.
+    unsafe { launch(stream, &kernels.pixels_down, down, args) }
+}
+
+/// Blocks for `rows` output rows of each crop.
+fn shape(args: &PixelArgs, rows: u32) -> LaunchShape {
     let columns = args.side.div_ceil(BLOCK.0);
-    let blocks = |rows: u32| (columns, rows.div_ceil(BLOCK.1).clamp(1, 65_535), args.looks);
-    let threads = (BLOCK.0, BLOCK.1, 1);
-    // SAFETY: the caller's promise; `Args` is the kernel's struct.
-    unsafe {
-        launch(
-            stream,
-            &kernels.pixels_across,
-            (blocks(args.rows), threads),
-            args,
-        )
-    }?;
-    // SAFETY: the same.
-    unsafe {
-        launch(
-            stream,
-            &kernels.pixels_down,
-            (blocks(args.side), threads),
-            args,
-        )
+    let rows = rows.div_ceil(BLOCK.1).clamp(1, BLOCKS_MAX);
+    LaunchShape {
+        blocks: (columns, rows, args.count),
+        threads: (BLOCK.0, BLOCK.1, 1),
     }
 }
 

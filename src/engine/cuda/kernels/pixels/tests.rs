@@ -5,6 +5,7 @@ use super::*;
 use crate::camera::colour::{self, Converter, Matrix, Plane, Site};
 use crate::data::picture::Picture;
 use crate::engine::normalisation_lut;
+use crate::image::resize::BITS;
 use crate::model::{Family, ModelSpec};
 use crate::winclip::Fit;
 use crate::winclip::pixels::PixelMaker;
@@ -50,38 +51,38 @@ fn strided(plane: &[u8], row_bytes: usize, stride: usize) -> Vec<u8> {
 }
 
 /// A picture on the device, and what the processor's path makes of it.
-struct Shown {
-    source: Source,
+struct TestPicture {
+    source: DevicePicture,
     picture: Picture,
 }
 
-fn rgb(bench: &Bench, (width, height): (usize, usize), more: usize) -> Shown {
+fn rgb(bench: &Bench, (width, height): (usize, usize), more: usize) -> TestPicture {
     let plane = bytes((width + height) as u64, 3 * width * height);
     let stride = 3 * width + more;
-    let source = Source {
-        format: Format::Rgb,
+    let source = DevicePicture {
+        format: PixelFormat::Rgb,
         width: width as u32,
         height: height as u32,
         plane: bench.up(&strided(&plane, 3 * width, stride)),
         stride: stride as u32,
-        chroma: Chroma::default(),
+        chroma: ChromaPlanes::default(),
     };
-    Shown {
+    TestPicture {
         source,
         picture: Picture::new(width, height, plane).expect("its bytes"),
     }
 }
 
-fn grey(bench: &Bench, (width, height): (usize, usize), more: usize) -> Shown {
+fn grey(bench: &Bench, (width, height): (usize, usize), more: usize) -> TestPicture {
     let plane = bytes((width * height) as u64, width * height);
-    let source = Source {
-        format: Format::Gray8,
+    let source = DevicePicture {
+        format: PixelFormat::Gray8,
         plane: bench.up(&strided(&plane, width, width + more)),
         stride: (width + more) as u32,
         ..rgb(bench, (width, height), 0).source
     };
     let rgb = plane.iter().flat_map(|value| [*value; 3]).collect();
-    Shown {
+    TestPicture {
         source,
         picture: Picture::new(width, height, rgb).expect("its bytes"),
     }
@@ -94,7 +95,7 @@ fn subsampled(
     site: Site,
     pairs: bool,
     full_range: bool,
-) -> Shown {
+) -> TestPicture {
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
     let luma = bytes(1, width * height);
     let chroma = bytes(2, 2 * half_width * half_height);
@@ -136,7 +137,7 @@ fn subsampled(
     );
     converted.expect("whole planes");
     let u = bench.up(&planes);
-    let chroma = Chroma {
+    let chroma = ChromaPlanes {
         u,
         v: u + if pairs { 1 } else { second as u64 },
         stride: chroma_stride as u32,
@@ -145,31 +146,34 @@ fn subsampled(
         left: site.left.into(),
         top: site.top.into(),
     };
-    let source = Source {
-        format: Format::Subsampled,
+    let source = DevicePicture {
+        format: PixelFormat::Subsampled,
         width: width as u32,
         height: height as u32,
         plane: bench.up(&luma_rows),
         stride: stride as u32,
         chroma,
     };
-    Shown {
+    TestPicture {
         source,
         picture: Picture::new(width, height, rgb).expect("its bytes"),
     }
 }
 
-type Looked<'a> = (&'a Shown, Area, Fit);
+/// A picture, the crop of it and how that becomes a square.
+type CroppedPicture<'a> = (&'a TestPicture, Area, Fit);
 
-/// All looks in one launch.
-fn on_the_device(bench: &Bench, looks: &[Looked]) -> Vec<f32> {
-    let (mut words, mut shots, mut rows) = (vec![], vec![], 1);
-    for (shown, crop, fit) in looks {
+/// All crops in one launch.
+fn on_the_device(bench: &Bench, crops: &[CroppedPicture]) -> Vec<f32> {
+    let mut words = vec![];
+    let mut descriptors = vec![];
+    let mut rows = 1;
+    for (shown, crop, fit) in crops {
         let (width, height) = (shown.picture.width(), shown.picture.height());
-        let framing = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
+        let transform = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
             .transform(width, height)
             .expect("inside");
-        let ((to_w, to_h), (left, top)) = (framing.resized, framing.at);
+        let ((to_w, to_h), (left, top)) = (transform.resized, transform.at);
         let tables = [
             TapTable::new(crop.w, to_w, left..left + SIDE),
             TapTable::new(crop.h, to_h, top..top + SIDE),
@@ -177,19 +181,21 @@ fn on_the_device(bench: &Bench, looks: &[Looked]) -> Vec<f32> {
         let [across, down] = tables.each_ref().map(|table| {
             let at = words.len() as u32;
             words.extend_from_slice(table.words());
-            Placed { table, at }
+            PlacedTaps { table, at }
         });
         let wide = bench.out_kept(wide_bytes(down.table, SIDE), 0x5au8);
         rows = rows.max(down.table.sources().len() / 2);
-        shots.push(Shot::new(&shown.source, *crop, (across, down), wide).expect("fitting tables"));
+        descriptors.push(
+            CropDescriptor::new(&shown.source, *crop, across, down, wide).expect("fitting tables"),
+        );
     }
-    let out = bench.out_real(looks.len() * 3 * SIDE * SIDE);
-    let args = Args {
-        shots: bench.up(&shots),
+    let out = bench.out_real(crops.len() * 3 * SIDE * SIDE);
+    let args = PixelArgs {
+        crops: bench.up(&descriptors),
         taps: bench.up(&words),
-        levels: bench.up(normalisation_lut(&spec()).as_flattened()),
+        lut: bench.up(normalisation_lut(&spec()).as_flattened()),
         pixels: out.address,
-        looks: looks.len() as u32,
+        count: crops.len() as u32,
         side: SIDE as u32,
         rows: rows as u32,
         unused: 0,
@@ -200,9 +206,9 @@ fn on_the_device(bench: &Bench, looks: &[Looked]) -> Vec<f32> {
 }
 
 /// Exactly what the processor's path makes, as the network's tensors hold it.
-fn check(bench: &Bench, looks: &[Looked]) {
-    let found = on_the_device(bench, looks);
-    for (at, ((shown, crop, fit), found)) in looks
+fn check(bench: &Bench, crops: &[CroppedPicture]) {
+    let found = on_the_device(bench, crops);
+    for (at, ((shown, crop, fit), found)) in crops
         .iter()
         .zip(found.chunks_exact(3 * SIDE * SIDE))
         .enumerate()
@@ -220,11 +226,12 @@ fn check(bench: &Bench, looks: &[Looked]) {
             .zip(found)
             .filter(|(a, b)| a != b)
             .count();
-        assert_eq!(wrong, 0, "look {at}: {crop} of {width} x {height}, {fit:?}");
+        assert_eq!(wrong, 0, "crop {at}: {crop} of {width} x {height}, {fit:?}");
     }
 }
 
-/// Enlarged, shrunk, of the right size in one direction or both, thin, tiny, cropped, all in one launch.
+/// Enlarged, shrunk, of the right size in one direction or both, thin, tiny, cropped, all in one
+/// launch.
 #[test]
 fn pixels_are_those_of_the_processors_path_to_the_last_bit() {
     on_device(|bench| {
@@ -238,7 +245,7 @@ fn pixels_are_those_of_the_processors_path_to_the_last_bit() {
             (300, 3),
             (41, 40),
         ];
-        let shown: Vec<Shown> = sizes
+        let shown: Vec<TestPicture> = sizes
             .iter()
             .map(|size| rgb(bench, *size, size.0 % 4))
             .collect();
@@ -248,13 +255,13 @@ fn pixels_are_those_of_the_processors_path_to_the_last_bit() {
             w: 17,
             h: 35,
         };
-        let mut looks: Vec<Looked> =
+        let mut crops: Vec<CroppedPicture> =
             vec![(&shown[7], crop, Fit::Squash), (&shown[7], crop, Fit::Crop)];
         for shown in &shown {
             let whole = Area::whole(shown.picture.width(), shown.picture.height());
-            looks.extend([(shown, whole, Fit::Squash), (shown, whole, Fit::Crop)]);
+            crops.extend([(shown, whole, Fit::Squash), (shown, whole, Fit::Crop)]);
         }
-        check(bench, &looks);
+        check(bench, &crops);
     });
 }
 
@@ -266,12 +273,13 @@ fn grey_pictures_are_their_three_equal_colours() {
             grey(bench, (20, 50), 7),
             grey(bench, (1, 1), 1),
         ];
-        let whole = |shown: &Shown| Area::whole(shown.picture.width(), shown.picture.height());
-        let looks: Vec<Looked> = shown
+        let whole =
+            |shown: &TestPicture| Area::whole(shown.picture.width(), shown.picture.height());
+        let crops: Vec<CroppedPicture> = shown
             .iter()
             .map(|shown| (shown, whole(shown), Fit::Squash))
             .collect();
-        check(bench, &looks);
+        check(bench, &crops);
     });
 }
 
@@ -294,11 +302,11 @@ fn subsampled_pictures_have_the_colours_of_the_cameras_converter() {
                 let of =
                     |pairs, full_range| subsampled(bench, (width, height), site, pairs, full_range);
                 let shown = [of(true, false), of(true, true), of(false, false)];
-                let looks: Vec<Looked> = shown
+                let crops: Vec<CroppedPicture> = shown
                     .iter()
                     .flat_map(|shown| crops.map(|crop| (shown, crop, Fit::Squash)))
                     .collect();
-                check(bench, &looks);
+                check(bench, &crops);
             }
         }
     });
@@ -306,21 +314,21 @@ fn subsampled_pictures_have_the_colours_of_the_cameras_converter() {
 
 #[test]
 fn a_crop_beyond_the_picture_or_of_another_size_is_refused() {
-    let source = Source {
-        format: Format::Rgb,
+    let source = DevicePicture {
+        format: PixelFormat::Rgb,
         width: 30,
         height: 20,
         plane: 0,
         stride: 90,
-        chroma: Chroma::default(),
+        chroma: ChromaPlanes::default(),
     };
     let table = TapTable::new(10, 20, 0..20);
-    let placed = Placed {
+    let placed = PlacedTaps {
         table: &table,
         at: 0,
     };
     let refused = |crop| {
-        Shot::new(&source, crop, (placed, placed), 0)
+        CropDescriptor::new(&source, crop, placed, placed, 0)
             .expect_err("refused")
             .to_string()
     };

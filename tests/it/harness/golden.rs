@@ -2,18 +2,17 @@
 
 use ndarray::ArrayD;
 use safetensors::SafeTensors;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use winspect::engine::onnx::Runtime;
 use winspect::model::{self, ModelFolder};
 
-/// A folder in place of the project's, with `bin/winspect` and the files that the tests read: what `tools/gpu-check` packs
-/// runs on a machine without the project.
-fn unpacked() -> Option<PathBuf> {
+/// A folder in place of the project's, with `bin/winspect` and the files that the tests read: what
+/// `tools/gpu-check` packs runs on a machine without the project.
+pub fn unpacked() -> Option<PathBuf> {
     std::env::var_os("WINSPECT_TEST_ROOT").map(PathBuf::from)
 }
 
+/// Path of a golden folder or file.
 pub fn golden(name: &str) -> PathBuf {
     unpacked()
         .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
@@ -21,26 +20,11 @@ pub fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The program that is tested. It ends with its test's thread: one that fails leaves nothing running.
-pub fn winspect() -> Command {
-    let program = unpacked().map_or_else(
-        || env!("CARGO_BIN_EXE_winspect").into(),
-        |root| root.join("bin/winspect"),
-    );
-    let mut command = Command::new(program);
-    let ends_with_us = || match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    };
-    // SAFETY: a system call and nothing else, which is allowed between fork and exec.
-    unsafe { command.pre_exec(ends_with_us) };
-    command
-}
-
 /// A golden folder's tensors.
 pub struct Golden(Vec<u8>);
 
 impl Golden {
+    /// Tensors of a golden folder.
     pub fn open(name: &str) -> Self {
         Self::read(&golden(name).join("golden.safetensors"))
     }
@@ -50,6 +34,7 @@ impl Golden {
         Golden(std::fs::read(file).expect("a file of tensors is there"))
     }
 
+    /// One tensor by its name.
     pub fn tensor(&self, name: &str) -> ArrayD<f32> {
         let all = SafeTensors::deserialize(&self.0).expect("a whole file");
         let view = all
@@ -72,11 +57,15 @@ pub fn imported(name: &str) -> (tempfile::TempDir, ModelFolder) {
     (folder, model)
 }
 
+/// ONNX Runtime with two threads.
 pub fn runtime() -> Runtime {
     Runtime::load(None, Some(2)).expect("tools/setup puts libonnxruntime into engines/lib")
 }
 
-/// The largest absolute difference; panics when the shapes differ.
+/// Largest absolute difference.
+///
+/// # Panics
+/// If the shapes differ.
 pub fn difference(ours: ArrayD<f32>, golden: &ArrayD<f32>) -> f32 {
     assert_eq!(ours.shape(), golden.shape());
     ours.iter()
@@ -85,6 +74,7 @@ pub fn difference(ours: ArrayD<f32>, golden: &ArrayD<f32>) -> f32 {
         .fold(0.0, f32::max)
 }
 
+/// Asserts that no value is off by more than `tolerance`.
 #[track_caller]
 pub fn assert_close(what: &str, ours: ArrayD<f32>, golden: &ArrayD<f32>, tolerance: f32) {
     let found = difference(ours, golden);

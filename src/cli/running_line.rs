@@ -1,0 +1,39 @@
+//! The connection of a command to a line that runs on this machine, found by the line's file.
+
+use super::run::configuration;
+use crate::base::exit::{Exit, Failure};
+use crate::control::client::{ClientError, ControlClient};
+use crate::control::messages::ControlReply;
+use crate::control::socket_path;
+use std::path::Path;
+
+/// Connects to the line that runs with that file.
+///
+/// # Errors
+/// 78 when the file is no line's, 69 when no line runs with it.
+pub fn connect(line: &Path) -> Result<ControlClient, Failure> {
+    let config = configuration(line)?;
+    let socket = socket_path(&config.store.file);
+    ControlClient::connect(&socket).map_err(|error| {
+        let line = line.display();
+        let way = format!("start it with winspect run {line}");
+        Failure::words(
+            Exit::Unavailable,
+            format!("no line runs with this file: {error}; {way}"),
+        )
+    })
+}
+
+/// The failure of a line that stops answering.
+pub fn failure(error: &ClientError) -> Failure {
+    Failure::words(Exit::Unavailable, error.to_string())
+}
+
+/// The failure of a line that answers something else.
+pub fn unexpected(reply: &ControlReply) -> Failure {
+    let words = match reply {
+        ControlReply::Error(words) | ControlReply::Ended(words) => words.clone(),
+        other => serde_json::to_string(other).expect("replies are plain values"),
+    };
+    Failure::words(Exit::Unavailable, format!("the line says: {words}"))
+}

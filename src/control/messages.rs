@@ -1,0 +1,204 @@
+//! Requests and replies of the control socket, one JSON object a line.
+
+use crate::base::health::LineCondition;
+use crate::camera::CameraState;
+use crate::data::counters::TallyCount;
+use crate::protocol::answer::Answer;
+use crate::protocol::event::PartResult;
+use crate::store::StoreCount;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Bytes of a request line at most, without its line feed.
+pub const LINE_MAX: usize = 4096;
+
+/// A request: exactly one of `command`, `status` and `watch`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlRequest {
+    /// Name of a command, as in the topic `cmd/<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Payload of the command; `{}` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<serde_json::Value>,
+    /// True to get the line's status once.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub status: bool,
+    /// True to get events from now on, and the status every second.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub watch: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A checked request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    /// Do a command.
+    Command {
+        /// Name of the command.
+        name: String,
+        /// Payload, as the broker would bring it.
+        payload: Vec<u8>,
+    },
+    /// Tell the status once.
+    Status,
+    /// Tell events from now on.
+    Watch,
+}
+
+impl ControlRequest {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// Why the line is no request, in words for its sender.
+    pub fn parse(line: &[u8]) -> Result<Wish, String> {
+        let request: ControlRequest =
+            serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
+        let payload = request.payload;
+        match (request.command, request.status, request.watch) {
+            (Some(name), false, false) => {
+                let payload = payload.map_or_else(|| "{}".to_owned(), |value| value.to_string());
+                let payload = payload.into_bytes();
+                Ok(Wish::Command { name, payload })
+            }
+            (None, true, false) if payload.is_none() => Ok(Wish::Status),
+            (None, false, true) if payload.is_none() => Ok(Wish::Watch),
+            _ => Err(
+                "no request: give one of {\"command\": NAME, \"payload\": {...}}, {\"status\": true}, {\"watch\": true}"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// A line of the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlReply {
+    /// Answer to a command.
+    Answer(NamedAnswer),
+    /// The line at this moment.
+    Status(Box<LineStatus>),
+    /// A part's result.
+    Result(PartResult),
+    /// A camera changed its state.
+    Camera(CameraChange),
+    /// A command that was accepted earlier has ended.
+    Outcome(NamedAnswer),
+    /// Another recipe, or another threshold, judges from now on: `name@revision`.
+    Recipe(String),
+    /// Number of events that this client missed because it did not read.
+    Missed(u64),
+    /// The line has ended.
+    Ended(String),
+    /// The last line was no request, or there are too many connections; the reason.
+    Error(String),
+}
+
+/// Answer to a command, with the command's name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamedAnswer {
+    /// Name of the command.
+    pub name: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
+/// A camera's state from now on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CameraChange {
+    /// Name of the camera.
+    pub camera: String,
+    /// State from now on.
+    pub state: CameraState,
+    /// Time of the change.
+    pub since: Timestamp,
+    /// Reason why the camera last went.
+    pub last_reason: Option<String>,
+}
+
+/// A line at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LineStatus {
+    /// Version of the daemon.
+    pub version: String,
+    /// First levels of every topic.
+    pub prefix: String,
+    /// Name of the line.
+    pub station: String,
+    /// Run of the daemon.
+    pub run_id: String,
+    /// `name@revision` of the recipe that judges.
+    pub recipe: String,
+    /// Model that judges.
+    pub model: String,
+    /// Engine that the model runs on.
+    pub backend: String,
+    /// Device of the engine.
+    pub device: String,
+    /// Threshold; `None` where there is none, or where regions have their own.
+    pub threshold: Option<f32>,
+    /// Threshold of each region that has a name.
+    pub regions: BTreeMap<String, Option<f32>>,
+    /// State and health, with causes.
+    #[serde(flatten)]
+    pub condition: LineCondition,
+    /// Every camera by name.
+    pub cameras: BTreeMap<String, LineCamera>,
+    /// Counters of parts and results.
+    pub store: StoreCount,
+    /// Heat maps that found no room.
+    pub heatmaps_dropped: u64,
+}
+
+/// A camera at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LineCamera {
+    /// State of the camera; `None` while it starts.
+    pub state: Option<CameraState>,
+    /// Counters of its frames.
+    #[serde(flatten)]
+    pub frames: TallyCount,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_exactly_one_wish() {
+        let parse = |text: &str| ControlRequest::parse(text.as_bytes());
+        assert_eq!(parse(r#"{"status":true}"#), Ok(Wish::Status));
+        assert_eq!(parse(r#"{"watch":true}"#), Ok(Wish::Watch));
+        let command = Wish::Command {
+            name: "pause".to_owned(),
+            payload: br#"{"id":"a"}"#.to_vec(),
+        };
+        let text = r#"{"command":"pause","payload":{"id":"a"}}"#;
+        assert_eq!(parse(text), Ok(command));
+        for wrong in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            r#"{"status":false}"#,
+            r#"{"status":true,"watch":true}"#,
+            r#"{"watch":true,"payload":{}}"#,
+            r#"{"comand":"pause"}"#,
+            "\u{0}",
+        ] {
+            let refusal = parse(wrong).expect_err(wrong);
+            assert!(refusal.starts_with("no request: "), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,556 @@
+//! The server of the control socket: one thread, which never waits for a client.
+//!
+//! Each connection is a task that reads lines and writes lines; the [`Server`] holds the line's ends
+//! and knows who watches.
+
+use crate::base::health::{Diagnostics, Health};
+use crate::control::messages::{
+    CameraChange, ControlReply, ControlRequest, LINE_MAX, LineStatus, NamedAnswer, Wish,
+};
+use crate::protocol::answer::Answer;
+use crate::protocol::command;
+use crate::protocol::event::{Event, EventReceiver};
+use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
+use crossbeam::channel::{Sender, TrySendError};
+use std::collections::HashMap;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Connections at once; one more is told so and closed.
+const CONNECTIONS_MAX: usize = 16;
+/// Lines that wait for a client to read them. Beyond, events are dropped, counted and told; a client
+/// that does not read its answers is left.
+const LINES_WAITING: usize = 256;
+/// Commands of a connection that wait for their answers; more are rejected.
+const COMMANDS_WAITING: usize = 8;
+/// Answers that may wait for the server, which takes them at once.
+const REPLIES_WAITING: usize = CONNECTIONS_MAX * COMMANDS_WAITING;
+/// Lines of clients that may wait for the server, which takes them at once.
+const INPUTS_WAITING: usize = CONNECTIONS_MAX;
+/// A connection without a byte in or out for this long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Interval of the status that watchers get.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// Time until a socket that could not be bound is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+/// Time for clients to read their last lines at the end of the line.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Bytes of a Unix socket's path at most (`sun_path` of unix(7), without its final zero).
+const PATH_MAX: usize = 107;
+/// Access rights of the socket: its owner and group.
+const MODE: u32 = 0o660;
+/// Diagnostics source of the control socket.
+const CONTROL: &str = "control";
+
+/// Connections of the server to the rest of the line.
+pub struct ControlWiring {
+    /// Commands, to the command handler.
+    pub requests: Sender<Request>,
+    /// Events of the line; their end is the end of the line.
+    pub events: EventReceiver,
+    /// The line at the moment.
+    pub status: Box<dyn Fn() -> LineStatus + Send>,
+    /// Diagnostics of the line: a socket that cannot be bound is told there.
+    pub causes: Diagnostics,
+}
+
+/// Reason why the socket cannot be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The path does not fit into a socket's address.
+    #[error(
+        "{}: the path has {} bytes, and a socket's may have {PATH_MAX}; give store.file a shorter one",
+        .0.display(), .0.as_os_str().len()
+    )]
+    TooLong(PathBuf),
+    /// Another process serves the socket.
+    #[error(
+        "{}: another process serves it; stop that one, or give each line a store.file of its own",
+        .0.display()
+    )]
+    Alive(PathBuf),
+    /// The file is no socket.
+    #[error("{}: it is there and no socket; move it away", .0.display())]
+    NoSocket(PathBuf),
+    /// The system refuses.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Path of the socket.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+}
+
+/// Serves the socket until the line ends. Blocks; for a thread of its own. A socket that cannot be
+/// bound is told among the line's causes and tried again.
+///
+/// # Errors
+/// When the asynchronous runtime cannot be made.
+pub fn run(path: &Path, wiring: ControlWiring) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(Server::new(wiring).run(path));
+    Ok(())
+}
+
+/// Binds the socket. The file of a socket that no process serves any more is replaced.
+async fn bind(path: &Path) -> Result<UnixListener, ControlError> {
+    if path.as_os_str().len() > PATH_MAX {
+        return Err(ControlError::TooLong(path.to_owned()));
+    }
+    let failed = |error| ControlError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    if let Ok(file) = std::fs::symlink_metadata(path) {
+        if !file.file_type().is_socket() {
+            return Err(ControlError::NoSocket(path.to_owned()));
+        }
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            // Also one whose queue is full, or that we may not connect to.
+            Ok(_) | Err(_) => return Err(ControlError::Alive(path.to_owned())),
+        }
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    let rights = std::fs::Permissions::from_mode(MODE);
+    std::fs::set_permissions(path, rights).map_err(failed)?;
+    Ok(listener)
+}
+
+/// A line, or the end, of a connection.
+struct Input {
+    connection: u64,
+    line: ClientLine,
+}
+
+enum ClientLine {
+    Whole(Vec<u8>),
+    /// The line is too long; the connection reads no more.
+    TooLong,
+    /// The client writes no more; it still gets the answers to what it wrote.
+    LastRead,
+    /// The connection has ended.
+    Closed,
+}
+
+/// One client.
+struct Client {
+    /// Lines to the connection's task; closing it ends the connection after what waits.
+    lines: mpsc::Sender<Arc<str>>,
+    watches: bool,
+    /// Commands without an answer.
+    commands: usize,
+    /// True if the client is left once its commands are answered.
+    is_leaving: bool,
+    /// Events that found no room since they were told last.
+    missed: u64,
+    /// Events that the server had missed when this client was told last.
+    server_missed: u64,
+}
+
+struct Server {
+    wiring: ControlWiring,
+    clients: HashMap<u64, Client>,
+    /// Number of connections so far.
+    connections: u64,
+    tasks: JoinSet<()>,
+    input_sender: mpsc::Sender<Input>,
+    inputs: mpsc::Receiver<Input>,
+    reply_sender: mpsc::Sender<Reply>,
+    replies: mpsc::Receiver<Reply>,
+    /// Number of the next request.
+    next_request: u64,
+}
+
+impl Server {
+    fn new(wiring: ControlWiring) -> Self {
+        let (input_sender, inputs) = mpsc::channel(INPUTS_WAITING);
+        let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
+        Server {
+            wiring,
+            clients: HashMap::new(),
+            connections: 0,
+            tasks: JoinSet::new(),
+            input_sender,
+            inputs,
+            reply_sender,
+            replies,
+            next_request: 0,
+        }
+    }
+
+    /// Binds, as often as it takes, and serves until the line ends.
+    async fn run(&mut self, path: &Path) {
+        let mut last_logged = String::new();
+        loop {
+            match bind(path).await {
+                Ok(listener) => {
+                    self.wiring.causes.clear(CONTROL);
+                    tracing::info!("control socket {}", path.display());
+                    self.serve(&listener).await;
+                    drop(listener);
+                    let _ = std::fs::remove_file(path); // else the next run replaces it
+                    return;
+                }
+                Err(error) => {
+                    let words = error.to_string();
+                    if words != last_logged {
+                        tracing::warn!("no control socket: {words}; the line goes on without it");
+                    }
+                    let causes = &self.wiring.causes;
+                    causes.set(CONTROL, Health::MaintenanceRequired, words.clone());
+                    last_logged = words;
+                }
+            }
+            if self.line_ends_within(RETRY).await {
+                return;
+            }
+        }
+    }
+
+    async fn line_ends_within(&mut self, time: Duration) -> bool {
+        let events = &mut self.wiring.events.events;
+        let ended = async { while events.recv().await.is_some() {} };
+        tokio::time::timeout(time, ended).await.is_ok()
+    }
+
+    async fn serve(&mut self, listener: &UnixListener) {
+        let mut tick = tokio::time::interval(STATUS_EVERY);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.on_connection(stream),
+                    // Too many open files, for one; they may become fewer.
+                    Err(error) => {
+                        tracing::debug!("control socket: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(input) = self.inputs.recv() => self.on_input(input),
+                Some(reply) = self.replies.recv() => self.on_reply(reply),
+                event = self.wiring.events.events.recv() => match event {
+                    Some(event) => self.on_event(&event),
+                    None => break,
+                },
+                Some(_) = self.tasks.join_next() => {}
+                _ = tick.tick() => self.tell_status(),
+            }
+        }
+        self.say_goodbye().await;
+    }
+
+    fn on_connection(&mut self, stream: UnixStream) {
+        if self.clients.len() >= CONNECTIONS_MAX {
+            let words = format!("{CONNECTIONS_MAX} connections are open; close one of them");
+            let _ = stream.try_write(encode(&ControlReply::Error(words)).as_bytes());
+            return;
+        }
+        self.connections += 1;
+        let number = self.connections;
+        let (lines, waiting) = mpsc::channel(LINES_WAITING);
+        let connection = Connection {
+            number,
+            inputs: self.input_sender.clone(),
+            last_byte: Instant::now(),
+        };
+        self.tasks.spawn(connection.run(stream, waiting));
+        let client = Client {
+            lines,
+            watches: false,
+            commands: 0,
+            is_leaving: false,
+            missed: 0,
+            server_missed: 0,
+        };
+        self.clients.insert(number, client);
+    }
+
+    fn on_input(&mut self, input: Input) {
+        let number = input.connection;
+        match input.line {
+            ClientLine::Whole(line) => match ControlRequest::parse(&line) {
+                Ok(Wish::Command { name, payload }) => self.on_command(number, &name, &payload),
+                Ok(Wish::Status) => self.send_status(number),
+                Ok(Wish::Watch) => self.on_watch(number),
+                Err(words) => self.send(number, &ControlReply::Error(words)),
+            },
+            ClientLine::TooLong => {
+                let words = format!("a line of more than {LINE_MAX} bytes; it is not read");
+                self.send(number, &ControlReply::Error(words));
+                self.leave(number);
+            }
+            ClientLine::LastRead => self.leave_when_answered(number),
+            ClientLine::Closed => self.leave(number),
+        }
+    }
+
+    fn leave_when_answered(&mut self, number: u64) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+        client.is_leaving = true;
+        if client.commands == 0 {
+            self.leave(number);
+        }
+    }
+
+    /// Ends a connection, after the lines that wait for it.
+    fn leave(&mut self, number: u64) {
+        self.clients.remove(&number);
+        self.listen();
+    }
+
+    /// Listens to events while a client watches.
+    fn listen(&self) {
+        let watches = self.clients.values().any(|client| client.watches);
+        self.wiring.events.state.listen(watches);
+    }
+
+    fn on_watch(&mut self, number: u64) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.watches = true;
+            client.server_missed = self.wiring.events.state.missed();
+        }
+        self.listen();
+        self.send_status(number);
+    }
+
+    fn on_command(&mut self, number: u64, name: &str, payload: &[u8]) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+        let command = match command::parse(name, payload) {
+            Ok(command) => command,
+            Err(refusal) => {
+                return self.reject(number, name, refusal.id.as_deref(), refusal.reason);
+            }
+        };
+        let id = command.id.clone();
+        if client.commands >= COMMANDS_WAITING {
+            let reason = format!("{COMMANDS_WAITING} commands wait for their answers");
+            return self.reject(number, name, id.as_deref(), reason);
+        }
+        self.next_request += 1;
+        let request = Request {
+            command,
+            name: name.to_owned(),
+            source: RequestSource::Control,
+            came_at: Instant::now(),
+            is_stale: false,
+            reply: ReplyTo {
+                replies: self.reply_sender.clone(),
+                token: ReplyToken {
+                    connection: number,
+                    request: self.next_request,
+                },
+            },
+        };
+        let reason = match self.wiring.requests.try_send(request) {
+            Ok(()) => return client.commands += 1,
+            Err(TrySendError::Full(_)) => "too many commands wait; send it again",
+            Err(TrySendError::Disconnected(_)) => "the line is stopping",
+        };
+        self.reject(number, name, id.as_deref(), reason.to_owned());
+    }
+
+    fn reject(&mut self, number: u64, name: &str, id: Option<&str>, reason: String) {
+        let answer = NamedAnswer {
+            name: name.to_owned(),
+            answer: Answer::rejected(id, reason),
+        };
+        self.send(number, &ControlReply::Answer(answer));
+    }
+
+    fn on_reply(&mut self, reply: Reply) {
+        let number = reply.token.connection;
+        let Some(client) = self.clients.get_mut(&number) else {
+            return; // it has left
+        };
+        client.commands = client.commands.saturating_sub(1);
+        let is_last = client.is_leaving && client.commands == 0;
+        let answer = NamedAnswer {
+            name: reply.name,
+            answer: reply.answer,
+        };
+        self.send(number, &ControlReply::Answer(answer));
+        if is_last {
+            self.leave(number);
+        }
+    }
+
+    fn send_status(&mut self, number: u64) {
+        let status = (self.wiring.status)();
+        self.send(number, &ControlReply::Status(Box::new(status)));
+    }
+
+    /// Sends a line that a client waits for. A client that does not read is left.
+    fn send(&mut self, number: u64, reply: &ControlReply) {
+        let Some(client) = self.clients.get(&number) else {
+            return;
+        };
+        if client.lines.try_send(encode(reply)).is_err() {
+            self.leave(number);
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        if let Some(reply) = reply_of(event) {
+            self.tell_watchers(&reply);
+        }
+    }
+
+    fn tell_status(&mut self) {
+        if self.clients.values().any(|client| client.watches) {
+            let status = (self.wiring.status)();
+            self.tell_watchers(&ControlReply::Status(Box::new(status)));
+        }
+    }
+
+    fn tell_watchers(&mut self, reply: &ControlReply) {
+        let line = encode(reply);
+        let server_missed = self.wiring.events.state.missed();
+        for client in self.clients.values_mut().filter(|client| client.watches) {
+            client.missed += server_missed - client.server_missed;
+            client.server_missed = server_missed;
+            client.tell(&line);
+        }
+    }
+
+    /// Tells watchers that the line has ended, and gives all clients a moment to read it.
+    async fn say_goodbye(&mut self) {
+        let words = "the line has stopped".to_owned();
+        self.tell_watchers(&ControlReply::Ended(words));
+        self.clients.clear();
+        let left = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FAREWELL, left).await;
+    }
+}
+
+impl Client {
+    /// Tells of an event, and before it of the events that were missed. Both need room.
+    fn tell(&mut self, line: &Arc<str>) {
+        if self.missed > 0 && self.lines.capacity() > 1 {
+            let missed = encode(&ControlReply::Missed(self.missed));
+            if self.lines.try_send(missed).is_ok() {
+                self.missed = 0;
+            }
+        }
+        if self.missed > 0 || self.lines.try_send(line.clone()).is_err() {
+            self.missed += 1;
+        }
+    }
+}
+
+/// The line that tells of an event; pictures are not told.
+fn reply_of(event: &Event) -> Option<ControlReply> {
+    match event {
+        Event::Camera { name, status } => Some(ControlReply::Camera(CameraChange {
+            camera: name.to_string(),
+            state: status.state,
+            since: status.since,
+            last_reason: status.last_reason.clone(),
+        })),
+        Event::Identity(identity) => Some(ControlReply::Recipe(identity.recipe.clone())),
+        Event::Outcome(outcome) => Some(ControlReply::Outcome(NamedAnswer {
+            name: outcome.name.to_owned(),
+            answer: outcome.answer.clone(),
+        })),
+        Event::Result(result) => Some(ControlReply::Result((**result).clone())),
+        Event::Heatmap { .. } | Event::Snapshot { .. } => None,
+    }
+}
+
+fn encode(reply: &ControlReply) -> Arc<str> {
+    let mut line = serde_json::to_string(reply).expect("replies are plain values");
+    line.push('\n');
+    line.into()
+}
+
+/// The task of one connection.
+struct Connection {
+    number: u64,
+    inputs: mpsc::Sender<Input>,
+    /// Moment of the last byte in or out.
+    last_byte: Instant,
+}
+
+impl Connection {
+    async fn run(mut self, stream: UnixStream, lines: mpsc::Receiver<Arc<str>>) {
+        let (reader, writer) = stream.into_split();
+        self.talk(reader, writer, lines).await;
+        self.send(ClientLine::Closed).await;
+    }
+
+    /// Reads and writes until the client has left or the server leaves it.
+    async fn talk(
+        &mut self,
+        mut reader: OwnedReadHalf,
+        mut writer: OwnedWriteHalf,
+        mut lines: mpsc::Receiver<Arc<str>>,
+    ) {
+        let mut buffer = Vec::with_capacity(LINE_MAX);
+        let mut reads = true;
+        loop {
+            let idle_at = self.last_byte + IDLE_MAX;
+            tokio::select! {
+                read = reader.read_buf(&mut buffer), if reads => {
+                    reads = match read {
+                        Ok(0) => {
+                            self.send(ClientLine::LastRead).await;
+                            false
+                        }
+                        Ok(_) => self.take_lines(&mut buffer).await,
+                        Err(_) => return,
+                    };
+                }
+                line = lines.recv() => {
+                    let Some(line) = line else { return };
+                    let written = writer.write_all(line.as_bytes());
+                    if !matches!(tokio::time::timeout(IDLE_MAX, written).await, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep_until(idle_at.into()) => return,
+            }
+            self.last_byte = Instant::now();
+        }
+    }
+
+    /// Hands whole lines to the server. False if the line is too long.
+    async fn take_lines(&mut self, buffer: &mut Vec<u8>) -> bool {
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let mut line: Vec<u8> = buffer.drain(..=end).collect();
+            line.pop();
+            if line.len() > LINE_MAX {
+                self.send(ClientLine::TooLong).await;
+                return false;
+            }
+            self.send(ClientLine::Whole(line)).await;
+        }
+        let is_short = buffer.len() <= LINE_MAX;
+        if !is_short {
+            self.send(ClientLine::TooLong).await;
+        }
+        is_short
+    }
+
+    async fn send(&self, line: ClientLine) {
+        let input = Input {
+            connection: self.number,
+            line,
+        };
+        let _ = self.inputs.send(input).await;
+    }
+}

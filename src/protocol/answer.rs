@@ -1,0 +1,106 @@
+//! Answers to commands, typed until they leave: every door encodes them by itself.
+
+use crate::protocol::message::SCHEMA;
+use serde::{Deserialize, Serialize};
+
+/// Answer to one command, or what became of a command later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The sender's id of the command, if it had a readable one.
+    pub id: Option<String>,
+    /// Fate of the command.
+    pub status: AnswerStatus,
+    /// Words for a person: why the command was rejected, or what its sender should know.
+    pub reason: Option<String>,
+    /// The parts that a trigger made.
+    pub parts: Vec<AnsweredPart>,
+}
+
+/// Fate of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerStatus {
+    /// The command was begun: a trigger's parts are on the disk, or an outcome follows.
+    Accepted,
+    /// The command is done.
+    Done,
+    /// The command is not done; the reason says why.
+    Rejected,
+}
+
+/// A part that a trigger made, by the keys of its result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnsweredPart {
+    /// Run of the daemon that numbered the part.
+    pub run_id: String,
+    /// Camera of the part, or the name that several cameras share.
+    pub camera: String,
+    /// Region of the view, where the recipe names regions.
+    pub region: Option<String>,
+    /// Number of the part, counted per camera from 1.
+    pub seq: u64,
+}
+
+impl Answer {
+    /// An answer without parts.
+    pub fn new(id: Option<&str>, status: AnswerStatus, reason: Option<String>) -> Self {
+        Answer {
+            id: id.map(str::to_owned),
+            status,
+            reason,
+            parts: vec![],
+        }
+    }
+
+    /// A refusal, with its reason.
+    pub fn rejected(id: Option<&str>, reason: impl Into<String>) -> Self {
+        Answer::new(id, AnswerStatus::Rejected, Some(reason.into()))
+    }
+
+    /// The JSON object that goes to `ack/<name>`, to the control socket, and into the store.
+    pub fn encode(&self) -> String {
+        let message = AnswerMessage {
+            schema: SCHEMA,
+            answer: self,
+        };
+        serde_json::to_string(&message).expect("answers are plain values")
+    }
+
+    /// Reads what [`Answer::encode`] wrote, also that of an earlier schema.
+    ///
+    /// # Errors
+    /// When the text is no answer.
+    pub fn decode(text: &str) -> Result<Answer, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+#[derive(Serialize)]
+struct AnswerMessage<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    answer: &'a Answer,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_the_same_after_it_was_kept_as_text() {
+        let part = AnsweredPart {
+            run_id: "01TEST".to_owned(),
+            camera: "top".to_owned(),
+            region: None,
+            seq: 7,
+        };
+        let answer = Answer {
+            parts: vec![part],
+            ..Answer::new(Some("t1"), AnswerStatus::Accepted, None)
+        };
+        let text = answer.encode();
+        let read = Answer::decode(&text).expect("an answer");
+        assert_eq!(read, answer);
+        assert_eq!(read.encode(), text);
+    }
+}

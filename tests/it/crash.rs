@@ -1,0 +1,83 @@
+//! What a line that was killed leaves, and what the next run makes of it.
+
+use crate::harness::broker::{Broker, free_port};
+use crate::harness::golden::imported;
+use crate::harness::json;
+use crate::harness::line::{FREE_RUNNING, Systemd, TRIGGERED, write_line};
+use crate::harness::plc::{Listener, publish};
+use crate::harness::program::{Running, errors};
+use crate::harness::station::Station;
+use serde_json::json;
+
+#[test]
+fn triggers_sent_to_a_dead_daemon_are_answered_later() {
+    let Station {
+        line,
+        plc,
+        broker,
+        folder,
+    } = Station::start(TRIGGERED);
+    let first = plc.tell("trigger", r#"{"id":"a"}"#);
+    plc.next("box/result");
+    drop(line);
+    assert_eq!(plc.wait_for("box/availability", 1), ["offline"]);
+    let away = r#"{"id":"b","part_id":"while away"}"#;
+    publish(broker.port, "cmd/trigger", away, &[]);
+    publish(broker.port, "cmd/trigger", r#"{"id":"a"}"#, &[]);
+    let line = Running::line(folder.path());
+    let birth = plc.next("box/birth");
+    let run_id = &first["parts"][0]["run_id"];
+    let previous = json!([{"run_id": run_id, "camera": "top", "last_seq": 1}]);
+    assert_eq!(birth["previous"], previous);
+    let answer = plc.answered("trigger"); // its result may come before the second answer
+    assert_eq!(answer["id"], "b", "{answer}");
+    assert_eq!(answer["status"], "accepted", "{answer}");
+    // The id of the first run's trigger is known to the second.
+    assert_eq!(plc.answered("trigger"), first);
+    let result = plc.next("box/result");
+    assert_eq!(result["part_id"], "while away", "{result}");
+    assert_eq!(result["reason"], "not_ready", "{result}");
+    let summary = line.summary();
+    assert_eq!(summary["parts"], 1, "{summary}");
+    assert_eq!(summary["undelivered"], 0, "{summary}");
+}
+
+#[test]
+fn what_waits_at_a_kill_comes_late_and_in_order() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let port = free_port();
+    let broker = Broker::start(port);
+    let listener = Listener::station(port);
+    write_line(folder.path(), port, &FREE_RUNNING.replace("20", "50"));
+    let systemd = Systemd::listen(folder.path());
+    let line = systemd.start(folder.path());
+    let last = json(&listener.wait_for("box/result", 3)[2]);
+    drop(listener);
+    drop(broker);
+    systemd.wait_for_backlog(20);
+    drop(line);
+    let broker = Broker::start(port);
+    let listener = Listener::station(port);
+    let line = Running::line(folder.path());
+    let birth = listener.next("box/birth");
+    let end = birth["previous"][0]["last_seq"].as_u64().expect("a number");
+    let heard = last["seq"].as_u64().expect("a number");
+    assert!(end > heard + 10, "{birth}");
+    let mut seqs = vec![];
+    while seqs.last() != Some(&end) {
+        let late = listener.next("result/late");
+        assert_eq!(late["historical"], true, "{late}");
+        assert_eq!(late["run_id"], birth["previous"][0]["run_id"]);
+        seqs.push(late["seq"].as_u64().expect("a number"));
+    }
+    // A few after the third may have gone out while the first listener was being ended.
+    assert!(seqs[0] <= heard + 10, "{heard} {seqs:?}");
+    assert!(
+        seqs.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{seqs:?}"
+    );
+    drop(broker);
+    let output = line.stop();
+    // A broker that is away is no fault of the line's.
+    assert!(output.status.success(), "{}", errors(&output));
+}

@@ -1,0 +1,65 @@
+//! Disks that fail under a line: a real one in memory, in a mount namespace of the line's own, and
+//! files that may grow no further.
+
+use super::program::Running;
+use std::path::Path;
+use std::process::Command;
+
+/// A command in a mount namespace of its own, in which `disk` is a disk of 4 MB in memory.
+fn namespace(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let script = format!("mount -t tmpfs -o size=4m none disk && {words}");
+    command
+        .current_dir(folder)
+        .args(["--mount", "sh", "-c", &script])
+        .arg(env!("CARGO_BIN_EXE_winspect"));
+    command
+}
+
+/// Tries whether disks can be mounted.
+pub fn mounts() -> Result<(), String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(folder.path().join("disk")).expect("made");
+    match namespace(folder.path(), "true").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(super::program::errors(&output).trim().to_owned()),
+        Err(error) => Err(format!("unshare: {error}")),
+    }
+}
+
+/// The line of a folder, with a disk of its own at `disk`, which is left as `prepare` leaves it.
+pub fn start_line(folder: &Path, prepare: &str) -> Running {
+    std::fs::create_dir_all(folder.join("disk")).expect("made");
+    let words = format!("{prepare} && exec \"$0\" run line.toml");
+    Running::start(&mut namespace(folder, &words))
+}
+
+/// Runs a command on the disk of such a line.
+#[track_caller]
+pub fn on_the_disk_of(line: &Running, folder: &Path, words: &str) {
+    let script = format!("cd {:?} && {words}", folder.display().to_string());
+    let done = Command::new("nsenter")
+        .args(["--mount", "--target", &line.id().to_string()])
+        .args(["sh", "-c", &script])
+        .status();
+    assert!(done.expect("util-linux is there").success(), "{words}");
+}
+
+/// The line of a folder, whose files can be kept from growing by [`let_it_write`].
+pub fn limitable(folder: &Path) -> Running {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ && exec \"$0\" run line.toml"])
+        .arg(env!("CARGO_BIN_EXE_winspect"))
+        .current_dir(folder);
+    Running::start(&mut command)
+}
+
+/// Sets the size that no file of a line may pass from now on: bytes, or `unlimited`.
+pub fn let_it_write(line: &Running, limit: &str) {
+    let done = Command::new("prlimit")
+        .args(["--pid", &line.id().to_string()])
+        .arg(format!("--fsize={limit}:unlimited"))
+        .status();
+    assert!(done.expect("util-linux is everywhere").success());
+}

@@ -1,10 +1,12 @@
-//! Pictures played as an RTSP camera, H.264 or H.265: a production line for whoever has none. A tool for the demo and the tests.
+//! Pictures played as an RTSP camera, H.264 or H.265, in place of a production line. A tool for the demo
+//! and the tests.
 //!
-//! The belt starts with the first viewer and moves on by the clock, whether anybody looks or not; all viewers see the
-//! same belt. Every frame is stamped with the planned moment of its place on the belt, in the realtime clock that the
-//! RTCP sender reports carry. The schedule file (one JSON line a picture, appended) says from when until when a
-//! picture's frames are stamped; its bounds lie half a frame before the first and half a frame after the last stamp,
-//! so a receiver's `captured_at` finds its picture as long as the clocks agree within half a frame.
+//! The belt starts with the first viewer and moves on by the clock, with viewers or without; all viewers
+//! see the same belt. Every frame is stamped with the planned moment of its place on the belt, in the
+//! realtime clock that the RTCP sender reports carry. The schedule file (one JSON line a picture,
+//! appended) says from when until when a picture's frames are stamped; its bounds lie half a frame
+//! before the first and half a frame after the last stamp, so a receiver's `captured_at` finds its
+//! picture as long as the clocks agree within half a frame.
 //!
 //! All pictures are held in memory, scaled: 0.75 MB each at 512 x 512.
 
@@ -25,7 +27,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use winspect::image::file as image_file;
-use winspect::image::resize::{Taps, across, down};
+use winspect::image::resize::{Taps, resize_columns, resize_rows};
 
 /// Plays pictures as an RTSP camera. Prints the URL on standard output when it listens; SIGTERM ends it.
 #[derive(Debug, Parser)]
@@ -79,19 +81,21 @@ impl Codec {
     }
 }
 
-/// Both codecs in their common profiles have half as many colour pixels: sides must be even.
+/// Reads WIDTHxHEIGHT. The sides must be even: both codecs in their common profiles have half as many
+/// colour pixels.
 fn size(text: &str) -> Result<(u32, u32), String> {
-    let good = |side: &u32| (16..=4096).contains(side) && side.is_multiple_of(2);
-    let parsed = text
-        .split_once('x')
-        .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    parsed
-        .filter(|(w, h)| good(w) && good(h))
+    text.split_once('x')
+        .and_then(|(width, height)| Some((side(width)?, side(height)?)))
         .ok_or_else(|| format!("WIDTHxHEIGHT, both even and from 16 to 4096, got {text:?}"))
 }
 
-/// Where the belt's frames go: the running stream's entry, if anybody looks.
-type Entry = Arc<Mutex<Option<AppSrc>>>;
+fn side(text: &str) -> Option<u32> {
+    let side: u32 = text.parse().ok()?;
+    ((16..=4096).contains(&side) && side.is_multiple_of(2)).then_some(side)
+}
+
+/// Source element of the running stream, which takes the belt's frames. `None` before the first viewer.
+type StreamSource = Arc<Mutex<Option<AppSrc>>>;
 
 fn main() -> ExitCode {
     match play(&Arguments::parse()) {
@@ -123,12 +127,12 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             .map(|f| File::options().append(true).create(true).open(f))
             .transpose()?,
     };
-    let entry = Entry::default();
+    let stream = StreamSource::default();
     let (first_viewer, started) = crossbeam::channel::bounded(1);
     let server = rtsp::RTSPServer::new();
     server.set_address("127.0.0.1");
     server.set_service(&arguments.port.to_string());
-    let factory = factory(arguments, entry.clone(), first_viewer);
+    let factory = factory(arguments, stream.clone(), first_viewer);
     server
         .mount_points()
         .ok_or("the server has no mount points")?
@@ -152,7 +156,7 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         .name("belt".to_owned())
         .spawn(move || {
             if started.recv().is_ok()
-                && let Err(error) = belt.run(&entry)
+                && let Err(error) = belt.run(&stream)
             {
                 eprintln!("conveyor: the schedule cannot be written: {error}");
             }
@@ -164,11 +168,12 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 
 fn factory(
     arguments: &Arguments,
-    entry: Entry,
+    stream: StreamSource,
     first_viewer: crossbeam::channel::Sender<()>,
 ) -> rtsp::RTSPMediaFactory {
     let (width, height) = arguments.size;
-    let (fps, coded) = (arguments.fps, arguments.codec.launch(arguments.fps));
+    let fps = arguments.fps;
+    let coded = arguments.codec.launch(fps);
     let factory = rtsp::RTSPMediaFactory::new();
     factory.set_launch(&format!(
         "( appsrc name=belt is-live=true format=time \
@@ -183,14 +188,15 @@ fn factory(
         let belt = element
             .downcast_ref::<gst::Bin>()
             .and_then(|bin| bin.by_name("belt"));
-        *entry.lock().unwrap_or_else(PoisonError::into_inner) =
+        *stream.lock().unwrap_or_else(PoisonError::into_inner) =
             belt.and_then(|b| b.downcast::<AppSrc>().ok());
         let _ = first_viewer.try_send(()); // full: the belt runs already
     });
     factory
 }
 
-/// Sender reports tell the clock of a frame's own time stamp, not that of its sending, which is some milliseconds later.
+/// Makes sender reports tell the time of a frame's own time stamp, not that of its sending, which is some
+/// milliseconds later.
 fn stamp_by_capture(media: &rtsp::RTSPMedia) {
     let Some(pipeline) = media
         .element()
@@ -209,19 +215,20 @@ fn stamp_by_capture(media: &rtsp::RTSPMedia) {
     });
 }
 
+/// A picture in memory, scaled, and its file.
 type Loaded = (gst::Buffer, PathBuf);
 
 fn read(file: PathBuf, (width, height): (u32, u32)) -> Result<Loaded, Box<dyn std::error::Error>> {
     let picture = image_file::read(&file)?;
     let row_bytes = 3 * width as usize;
     let mut narrowed = Vec::new();
-    across(
+    resize_rows(
         picture.rgb(),
         &Taps::new(picture.width(), width as usize),
         &mut narrowed,
     );
     let mut fitted = Vec::new();
-    down(
+    resize_columns(
         &narrowed,
         row_bytes,
         &Taps::new(picture.height(), height as usize),
@@ -230,7 +237,7 @@ fn read(file: PathBuf, (width, height): (u32, u32)) -> Result<Loaded, Box<dyn st
     Ok((gst::Buffer::from_slice(padded(&fitted, row_bytes)), file))
 }
 
-/// GStreamer's rows of RGB start at multiples of 4 bytes.
+/// The rows, each filled up to a multiple of 4 bytes, as GStreamer's RGB has them.
 fn padded(rgb: &[u8], row_bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(rgb.len() / row_bytes * row_bytes.next_multiple_of(4));
     for row in rgb.chunks_exact(row_bytes) {
@@ -240,6 +247,7 @@ fn padded(rgb: &[u8], row_bytes: usize) -> Vec<u8> {
     out
 }
 
+/// The pictures on their way, and the state of their play.
 struct Belt {
     pictures: Vec<Loaded>,
     frame_time: Duration,
@@ -250,14 +258,14 @@ struct Belt {
 
 impl Belt {
     /// Pushes frame after frame at its planned moment.
-    fn run(&mut self, entry: &Entry) -> std::io::Result<()> {
+    fn run(&mut self, stream: &StreamSource) -> std::io::Result<()> {
         let mut planned = Instant::now();
         loop {
             for index in 0..self.pictures.len() {
                 self.tell(index, planned)?;
                 for _ in 0..self.frames_per_picture {
                     std::thread::sleep(planned.saturating_duration_since(Instant::now()));
-                    self.push(entry, index, planned);
+                    self.push(stream, index, planned);
                     planned += self.frame_time;
                 }
             }
@@ -267,14 +275,21 @@ impl Belt {
         }
     }
 
-    /// Stamps with the planned moment; a viewer that is gone or not ready yet misses the frame. Not ready: an element
-    /// that does not play yet may have the clock but no base time, and its running time is then the machine's uptime.
-    fn push(&self, entry: &Entry, index: usize, planned: Instant) {
-        let entry = entry.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(entry) = entry.filter(|entry| entry.current_state() == gst::State::Playing) else {
+    /// Pushes a frame, stamped with the planned moment. A viewer that is gone or not ready yet misses
+    /// it. (Not ready: an element that does not play yet may have the clock but no base time, and its
+    /// running time is then the machine's uptime.)
+    fn push(&self, stream: &StreamSource, index: usize, planned: Instant) {
+        let source = stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(source) = source else {
             return;
         };
-        let Some(running) = entry.current_running_time() else {
+        if source.current_state() != gst::State::Playing {
+            return;
+        }
+        let Some(running) = source.current_running_time() else {
             return;
         };
         let late = gst::ClockTime::from_nseconds(planned.elapsed().as_nanos() as u64);
@@ -284,9 +299,10 @@ impl Belt {
         stamped.set_duration(gst::ClockTime::from_nseconds(
             self.frame_time.as_nanos() as u64
         ));
-        let _ = entry.push_buffer(buffer); // refused when the last viewer has just gone
+        let _ = source.push_buffer(buffer); // refused when the last viewer has just gone
     }
 
+    /// Appends a picture to the schedule.
     fn tell(&mut self, index: usize, planned: Instant) -> std::io::Result<()> {
         let Some(schedule) = &mut self.schedule else {
             return Ok(());
@@ -298,7 +314,11 @@ impl Belt {
         let from = first - signed(half);
         let until = from + signed(self.frame_time * self.frames_per_picture);
         let picture = self.pictures[index].1.display().to_string();
-        let line = serde_json::json!({ "picture": picture, "from": from.to_string(), "until": until.to_string() });
+        let line = serde_json::json!({
+            "picture": picture,
+            "from": from.to_string(),
+            "until": until.to_string(),
+        });
         writeln!(schedule, "{line}")
     }
 }

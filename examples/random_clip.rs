@@ -1,5 +1,5 @@
-//! Writes an open_clip hub folder of ViT-B-16-plus-240 with random weights: `random_clip SEED OUT`. Speed and memory do
-//! not depend on what the weights are; its verdicts mean nothing.
+//! Writer of an open_clip hub folder of ViT-B-16-plus-240 with random weights: `random_clip SEED OUT`.
+//! Speed and memory do not depend on the values of the weights; its verdicts mean nothing.
 
 use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [seed, out] = arguments.as_slice() else {
         return Err("usage: random_clip SEED OUT".into());
     };
-    let (mut random, out) = (StdRng::seed_from_u64(seed.parse()?), Path::new(out));
+    let mut random = StdRng::seed_from_u64(seed.parse()?);
+    let out = Path::new(out);
     let shapes = shapes();
     let bytes: Vec<Vec<u8>> = shapes
         .iter()
@@ -99,15 +100,22 @@ fn put_pair(all: &mut Vec<(String, Vec<usize>)>, name: &str, weight: Vec<usize>,
     all.push((format!("{name}.bias"), vec![bias]));
 }
 
-/// As before training: norms one, biases zero, everything else uniform within +-0.035.
+/// Values of a tensor as before training: norms one, biases zero, everything else uniform within
+/// +-0.035.
 fn fill(random: &mut StdRng, name: &str, shape: &[usize]) -> Vec<u8> {
     let norm = name.contains("ln_") && name.ends_with("weight");
-    let value = |random: &mut StdRng| match () {
-        () if norm => 1.0,
-        () if name.ends_with("bias") => 0.0,
-        () => random.random_range(-0.035..0.035f32),
-    };
-    (0..shape.iter().product())
-        .flat_map(|_| f16::from_f32(value(random)).to_le_bytes())
-        .collect()
+    let bias = name.ends_with("bias");
+    let length: usize = shape.iter().product();
+    let mut bytes = Vec::with_capacity(2 * length);
+    for _ in 0..length {
+        let value = if norm {
+            1.0
+        } else if bias {
+            0.0
+        } else {
+            random.random_range(-0.035..0.035f32)
+        };
+        bytes.extend(f16::from_f32(value).to_le_bytes());
+    }
+    bytes
 }

@@ -1,10 +1,11 @@
-//! How long to wait before the next try: doubling from a first wait to a bound, with jitter, so that a plant's
+//! Waits between tries: they double from a first wait to a bound, with jitter, so that a plant's
 //! hundred boxes do not all come back in the same millisecond.
 
 use rand::Rng;
 use std::time::Duration;
 
-/// Waits of `first`, `2 first`, `4 first` ... at most `longest`, each shortened by a random part of up to a quarter.
+/// Waits of `first`, `2 first`, `4 first` ... at most `longest`, each shortened by a random part of
+/// up to a quarter.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -13,6 +14,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Starts with a wait of `first`; no later wait is longer than `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Backoff {
             first,
@@ -25,10 +27,11 @@ impl Backoff {
     pub fn next_wait(&mut self) -> Duration {
         let wait = self.next;
         self.next = (self.next * 2).min(self.longest);
-        wait.mul_f64(1.0 - rand::rng().random_range(0.0..0.25))
+        let jitter = rand::rng().random_range(0.0..0.25);
+        wait.mul_f64(1.0 - jitter)
     }
 
-    /// After a success: the next failure starts again at the first wait.
+    /// Starts again at the first wait. Called after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

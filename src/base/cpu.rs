@@ -1,13 +1,14 @@
-//! Processor time that was used, which unlike time on the wall does not count waiting or neighbours.
+//! Processor time that was used. Unlike time on the wall it counts neither waiting nor other
+//! processes.
 
 use std::time::Duration;
 
-/// Of the calling thread since it began.
+/// Processor time of the calling thread since it began.
 pub fn of_thread() -> Duration {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// Of all threads of this process, those that have ended too.
+/// Processor time of all threads of this process, including those that have ended.
 pub fn of_process() -> Duration {
     clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
@@ -17,7 +18,8 @@ fn clock(id: libc::clockid_t) -> Duration {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: it writes into `now`, which lives; both clocks are always there, so that it cannot fail.
+    // SAFETY: clock_gettime writes into `now`, which outlives the call. Both clocks always exist, so
+    // that the call cannot fail.
     unsafe {
         libc::clock_gettime(id, &mut now);
     }

@@ -1,4 +1,4 @@
-//! How a command ends: exit codes after sysexits(3), and the one error type that reaches `main`.
+//! Exit codes of the commands, after sysexits(3), and the one error type that reaches `main`.
 //!
 //! systemd does not restart on 64, 65 and 78: only a person can mend those.
 
@@ -12,7 +12,7 @@ pub enum Exit {
     Usage = 64,
     /// A file that was given is not what it has to be: a picture, weights, a model folder.
     Data = 65,
-    /// Something outside is not there: broker, camera, library.
+    /// A part of the outside is missing: broker, camera, library.
     Unavailable = 69,
     /// A bug of ours, or a stage that panicked.
     Software = 70,
@@ -29,7 +29,9 @@ impl From<Exit> for ExitCode {
 /// An error on its way to the person at the terminal: the whole chain in words, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
+    /// The exit code.
     pub exit: Exit,
+    /// One line for the person, causes included.
     pub message: String,
 }
 
@@ -42,6 +44,7 @@ impl Failure {
         }
     }
 
+    /// A failure with a message of its own.
     pub fn words(exit: Exit, message: impl Into<String>) -> Self {
         Failure {
             exit,
@@ -56,7 +59,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An error and its sources in one line, outermost first; a source that its parent already quotes is not repeated.
+/// An error and its sources in one line, outermost first. A source that its parent already quotes is
+/// not repeated.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,24 +1,29 @@
-//! Layer 1: how the line is, in the words of OPC 40100-1 (state) and NAMUR NE 107 (health), and why.
+//! Condition of the line, in the words of OPC 40100-1 (state) and NAMUR NE 107 (health), and the
+//! diagnostics behind it.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The line's state and health at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub struct LineCondition {
+    /// State after OPC 40100-1.
     pub state: LineState,
+    /// Health after NE 107: the worst of all diagnostics.
     pub health: Health,
-    /// Why it is not `NORMAL`, in words for a person.
+    /// Reasons for a health other than `NORMAL`, in words for a person.
     pub causes: Vec<String>,
-    /// Somebody keeps the system's clock; nothing where it cannot be known.
+    /// True if the system's clock is steered. `None` if the kernel does not say.
     pub clock_synchronised: Option<bool>,
 }
 
+/// States of a line (OPC 40100-1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub enum LineState {
     /// Parts are judged as they come.
     ContinuousExecution,
-    /// It waits for triggers.
+    /// The line waits for triggers.
     Ready,
     /// Paused: no part is accepted.
     Initialized,
@@ -28,20 +33,24 @@ pub enum LineState {
     Halted,
 }
 
-/// From best to worst.
+/// Health in the categories of NE 107, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Health {
+    /// All is well.
     Normal,
-    /// All is well, and will not stay so unless somebody comes.
+    /// All is well, and will not stay so without maintenance.
     MaintenanceRequired,
+    /// The line works outside of what it was set up for.
     OffSpec,
+    /// The line is being checked: its results are no production.
     CheckFunction,
+    /// The line, or a part of it, does not work.
     Failure,
 }
 
 impl Health {
-    /// The word that messages use.
+    /// Word of the health in messages.
     pub fn word(self) -> &'static str {
         match self {
             Health::Normal => "NORMAL",
@@ -53,38 +62,38 @@ impl Health {
     }
 }
 
-/// What is wrong at the moment, by who found it; cheap to clone, shared by the stages.
+/// The health that a diagnostics source reported, with its detail in words.
+type Diagnosis = (Health, String);
+
+/// Present faults, one for each source, such as `store` or `camera top`. Clones share one list.
 #[derive(Debug, Clone, Default)]
-pub struct Diagnostics(Arc<Mutex<BTreeMap<String, (Health, String)>>>);
+pub struct Diagnostics(Arc<Mutex<BTreeMap<String, Diagnosis>>>);
 
 impl Diagnostics {
-    /// From now on that is wrong with `who`.
-    pub fn set(&self, who: impl Into<String>, health: Health, why: impl Into<String>) {
-        self.map().insert(who.into(), (health, why.into()));
+    /// Enters a fault of `source`; it replaces an earlier one of the same source.
+    pub fn set(&self, source: impl Into<String>, health: Health, detail: impl Into<String>) {
+        let diagnosis = (health, detail.into());
+        self.map().insert(source.into(), diagnosis);
     }
 
-    /// Nothing is wrong with `who` any more.
-    pub fn clear(&self, who: &str) {
-        self.map().remove(who);
+    /// Removes the fault of `source`, if there is one.
+    pub fn clear(&self, source: &str) {
+        self.map().remove(source);
     }
 
-    /// The worst, and all of them in words.
+    /// The worst health, and all faults as `source: detail`, ordered by source.
     pub fn all(&self) -> (Health, Vec<String>) {
         let map = self.map();
-        let worst = map
-            .values()
-            .map(|(health, _)| *health)
-            .max()
-            .unwrap_or(Health::Normal);
-        (
-            worst,
-            map.iter()
-                .map(|(who, (_, why))| format!("{who}: {why}"))
-                .collect(),
-        )
+        let mut worst = Health::Normal;
+        let mut words = Vec::with_capacity(map.len());
+        for (source, (health, detail)) in map.iter() {
+            worst = worst.max(*health);
+            words.push(format!("{source}: {detail}"));
+        }
+        (worst, words)
     }
 
-    fn map(&self) -> MutexGuard<'_, BTreeMap<String, (Health, String)>> {
+    fn map(&self) -> MutexGuard<'_, BTreeMap<String, Diagnosis>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,18 +104,18 @@ mod tests {
 
     #[test]
     fn the_worst_counts_and_all_are_told() {
-        let causes = Diagnostics::default();
-        assert_eq!(causes.all(), (Health::Normal, vec![]));
-        causes.set("store", Health::OffSpec, "full");
-        causes.set("camera top", Health::Failure, "offline");
+        let diagnostics = Diagnostics::default();
+        assert_eq!(diagnostics.all(), (Health::Normal, vec![]));
+        diagnostics.set("store", Health::OffSpec, "full");
+        diagnostics.set("camera top", Health::Failure, "offline");
         assert_eq!(
-            causes.all(),
+            diagnostics.all(),
             (
                 Health::Failure,
                 vec!["camera top: offline".into(), "store: full".into()]
             )
         );
-        causes.clear("camera top");
-        assert_eq!(causes.all().0, Health::OffSpec);
+        diagnostics.clear("camera top");
+        assert_eq!(diagnostics.all().0, Health::OffSpec);
     }
 }

@@ -1,6 +1,12 @@
-//! Bytes as people compare them.
+//! Bytes as hexadecimal text, for people to compare.
 
-/// Two lower-case digits a byte.
+use std::fmt::Write;
+
+/// Two lower-case digits for each byte.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a String takes all");
+    }
+    text
 }

@@ -1,4 +1,4 @@
-//! Layer 0: what every other module may use and what knows nothing of inspection.
+//! Foundations that every other module may use and that know nothing of inspection.
 
 pub mod allocator;
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! All problems of one input, told at once: a person who mends a configuration wants one round, not five.
+//! All problems of one input at once: a person who mends a configuration wants one round, not five.
 
 use std::fmt;
 
@@ -7,6 +7,7 @@ use std::fmt;
 pub struct Problems(Vec<String>);
 
 impl Problems {
+    /// A list without problems.
     pub fn new() -> Self {
         Self::default()
     }
@@ -16,12 +17,12 @@ impl Problems {
         self.0.push(format!("{place}: {words}"));
     }
 
-    /// A problem that names its place itself.
+    /// Adds a problem that names its place itself.
     pub fn add(&mut self, problem: impl fmt::Display) {
         self.0.push(problem.to_string());
     }
 
-    /// Takes a result's value, or notes its error and gives nothing.
+    /// Takes a result's value. `None` if it was an error, which is then noted.
     pub fn check<T, E: fmt::Display>(
         &mut self,
         place: impl fmt::Display,
@@ -36,15 +37,20 @@ impl Problems {
         }
     }
 
+    /// True if no problem was noted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// The problems in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// Nothing when nothing was noted, else all that was.
+    /// Turns the list into a result.
+    ///
+    /// # Errors
+    /// All problems, if there are any.
     pub fn into_result(self) -> Result<(), Problems> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
@@ -64,18 +70,24 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// `unknown key "treshold"; did you mean "threshold"?`: the words for a key that nobody knows.
+/// Words for an unknown key, with the nearest known one if it is near enough:
+/// `unknown key "treshold"; did you mean "threshold"?`.
 pub fn unknown_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let nearest = known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate))
-        .min_by_key(|(distance, _)| *distance);
+        .min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
     match nearest {
-        Some((distance, candidate)) if distance <= 1 + candidate.len() / 3 => {
+        Some(candidate) if is_near(key, candidate) => {
             format!("unknown key {key:?}; did you mean {candidate:?}?")
         }
         _ => format!("unknown key {key:?}"),
     }
+}
+
+/// True if a typing error may have made `key` of `known`.
+fn is_near(key: &str, known: &str) -> bool {
+    let distance = strsim::damerau_levenshtein(key, known);
+    distance <= 1 + known.len() / 3
 }
 
 #[cfg(test)]

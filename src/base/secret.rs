@@ -1,14 +1,16 @@
-//! A password: `Debug` hides it.
+//! A password that `Debug` hides.
 
+/// Text that no log shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    /// Hides `value`.
     pub fn new(value: impl Into<String>) -> Self {
         Secret(value.into())
     }
 
-    /// The one way to the words themselves.
+    /// The hidden text, for the one place that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,49 +1,49 @@
-//! Stopping flows like data: whoever holds the [`Stopper`] drops it, and every wait on a [`Stop`] ends.
+//! Stopping flows like data: the owner of the [`Stopper`] drops it, and every wait on a [`Stop`] ends.
 //!
-//! Sources listen to a `Stop`; every other stage ends because its input has ended. Listening is a source's sign of life:
-//! one that does not could not be stopped either.
+//! Sources listen to a `Stop`; every other stage ends because its input has ended. Listening is also a
+//! source's heartbeat: a source that does not listen could not be stopped either.
 
 use crate::base::systemd::Heartbeat;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::convert::Infallible;
 use std::time::Duration;
 
-/// Dropping this tells every [`Stop`] of the pair to stop.
+/// Owner's end of a stop: dropping it tells every [`Stop`] of the pair.
 #[derive(Debug)]
-pub struct Stopper(
-    #[expect(dead_code, reason = "held for its drop")] Sender<std::convert::Infallible>,
-);
+pub struct Stopper(#[expect(dead_code, reason = "held for its drop")] Sender<Infallible>);
 
-/// Hears the stop; cheap to clone, one for each source.
+/// Listener's end of a stop. Cheap to clone, one for each source.
 #[derive(Debug, Clone)]
 pub struct Stop {
-    stopped: Receiver<std::convert::Infallible>,
-    pulse: Heartbeat,
+    stopped: Receiver<Infallible>,
+    heartbeat: Heartbeat,
 }
 
+/// A new stop and its listener, which may be cloned.
 pub fn stop_pair() -> (Stopper, Stop) {
     let (sender, receiver) = bounded(0);
-    (
-        Stopper(sender),
-        Stop {
-            stopped: receiver,
-            pulse: Heartbeat::default(),
-        },
-    )
+    let stop = Stop {
+        stopped: receiver,
+        heartbeat: Heartbeat::default(),
+    };
+    (Stopper(sender), stop)
 }
 
 impl Stop {
-    /// Listening to it is `pulse`'s sign of life from now on.
-    pub fn with_pulse(self, pulse: Heartbeat) -> Self {
-        Stop { pulse, ..self }
+    /// The same stop; each time it is listened to counts as a beat of `heartbeat`.
+    pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
+        Stop { heartbeat, ..self }
     }
 
+    /// True if the stop was given.
     pub fn is_stopped(&self) -> bool {
         self.stopped_within(Duration::ZERO)
     }
 
-    /// Waits at most `wait`; true as soon as the stop is heard. The interruptible sleep of every retry.
+    /// Waits at most `wait`, and returns true as soon as the stop is given. The interruptible sleep of
+    /// every retry.
     pub fn stopped_within(&self, wait: Duration) -> bool {
-        self.pulse.beat();
+        self.heartbeat.beat();
         match self.stopped.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => true,
@@ -51,8 +51,8 @@ impl Stop {
         }
     }
 
-    /// For `select!`: becomes ready (disconnected) at the stop.
-    pub fn channel(&self) -> &Receiver<std::convert::Infallible> {
+    /// The channel for `select!`. It becomes ready (disconnected) at the stop.
+    pub fn channel(&self) -> &Receiver<Infallible> {
         &self.stopped
     }
 }

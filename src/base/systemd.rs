@@ -1,25 +1,27 @@
-//! What systemd is told (sd_notify(3)): ready, how it goes, stopping, and a sign of life while all stages give theirs.
+//! Messages to systemd (sd_notify(3)): ready, status, stopping, and the watchdog's food.
 //!
-//! A stage gives a sign ([`Heartbeat::beat`]) each time it goes round its loop, and waits for its input at most [`HEARTBEAT`]
-//! before the next; so a standing line gives signs and a stuck stage does not. The watchdog is fed when half its limit
-//! has passed and every stage gave a sign since it was fed last: a call may take as long as the limit, and a stuck stage
-//! is found within one and a half limits. Without systemd nothing is told.
+//! A stage beats its [`Heartbeat`] each time it goes round its loop, and waits for its input at most
+//! [`HEARTBEAT`] before the next beat. So an idle stage beats and a stuck stage does not. The watchdog
+//! is fed when half its limit has passed and every stage has beaten since the last feeding: a call may
+//! take as long as the limit, and a stuck stage is found within one and a half limits. Without systemd
+//! every message is dropped.
 
 use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a stage waits for its input before it gives another sign.
+/// Longest wait of a stage for its input before it beats again.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
-/// The status is told at most this often, and only when it changed.
+/// Shortest time between two messages of the status, which is sent only when it changed.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
-/// A stage's sign of life; the clone is the same stage's.
+/// A stage's sign of life. Clones belong to the same stage.
 #[derive(Debug, Clone, Default)]
 pub struct Heartbeat(Arc<AtomicBool>);
 
 impl Heartbeat {
+    /// Says that the stage went round its loop.
     pub fn beat(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -33,25 +35,26 @@ impl Heartbeat {
     }
 }
 
-/// Before a line is ready.
+/// Sends the status of a start.
 pub fn starting(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+    notify(&[NotifyState::Status(status)]);
 }
 
-/// Before a line is ready, when that takes longer: systemd waits for `more` from now on.
+/// Sends the status of a start that takes longer: systemd waits for `more` from now on.
 pub fn starting_slowly(status: &str, more: Duration) {
     let micros = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
-    tell(&[
+    notify(&[
         NotifyState::ExtendTimeoutUsec(micros),
         NotifyState::Status(status),
     ]);
 }
 
+/// Says that the process stops, with the reason.
 pub fn stopping(status: &str) {
-    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-fn tell(states: &[NotifyState]) {
+fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("systemd cannot be told: {error}");
     }
@@ -60,47 +63,49 @@ fn tell(states: &[NotifyState]) {
 /// systemd, from the moment it was told that the line is ready.
 #[derive(Debug)]
 pub struct Systemd {
+    /// `None` if the unit has no watchdog.
     watchdog: Option<Watchdog>,
+    /// The status that was sent last, and when.
     status: String,
-    told: Instant,
+    sent_at: Instant,
 }
 
 impl Systemd {
+    /// Says that the line is ready.
     pub fn ready(status: String, now: Instant) -> Self {
-        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         let watchdog = sd_notify::watchdog_enabled().map(|limit| Watchdog {
             limit,
-            fed: now,
-            is_told: false,
+            fed_at: now,
+            is_logged: false,
         });
         Systemd {
             watchdog,
             status,
-            told: now,
+            sent_at: now,
         }
     }
 
-    /// Feeds the watchdog and tells the status where it is time; `stages` are those that still run, by their names.
-    pub fn look(
+    /// Feeds the watchdog and sends the status where it is time. `stages` are the names and heartbeats
+    /// of the stages that still run.
+    pub fn update(
         &mut self,
         now: Instant,
         stages: &[(&str, &Heartbeat)],
         status: impl FnOnce() -> String,
     ) {
-        if self
-            .watchdog
-            .as_mut()
-            .is_some_and(|watchdog| watchdog.is_fed(now, stages))
+        if let Some(watchdog) = &mut self.watchdog
+            && watchdog.is_due_for_food(now, stages)
         {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
-        if now - self.told < STATUS_EVERY {
+        if now - self.sent_at < STATUS_EVERY {
             return;
         }
-        self.told = now;
+        self.sent_at = now;
         let status = status();
         if status != self.status {
-            tell(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]);
             self.status = status;
         }
     }
@@ -108,32 +113,38 @@ impl Systemd {
 
 #[derive(Debug)]
 struct Watchdog {
+    /// systemd ends the process after this time without food.
     limit: Duration,
-    fed: Instant,
-    /// That a stage is stuck was logged.
-    is_told: bool,
+    fed_at: Instant,
+    /// True once a stuck stage was logged; false again after the next feeding.
+    is_logged: bool,
 }
 
 impl Watchdog {
-    fn is_fed(&mut self, now: Instant, stages: &[(&str, &Heartbeat)]) -> bool {
-        let since = now - self.fed;
+    /// True if half the limit has passed and every stage has beaten; the heartbeats then start again.
+    fn is_due_for_food(&mut self, now: Instant, stages: &[(&str, &Heartbeat)]) -> bool {
+        let since = now - self.fed_at;
         if since < self.limit / 2 {
             return false;
         }
         let silent: Vec<&str> = stages
             .iter()
-            .filter(|(_, pulse)| !pulse.has_beaten())
+            .filter(|(_, heartbeat)| !heartbeat.has_beaten())
             .map(|(name, _)| *name)
             .collect();
         if silent.is_empty() {
-            stages.iter().for_each(|(_, pulse)| pulse.clear());
-            (self.fed, self.is_told) = (now, false);
+            for (_, heartbeat) in stages {
+                heartbeat.clear();
+            }
+            self.fed_at = now;
+            self.is_logged = false;
             return true;
         }
-        if since > self.limit.mul_f64(0.9) && !std::mem::replace(&mut self.is_told, true) {
-            let names = silent.join(", ");
+        if since > self.limit.mul_f64(0.9) && !self.is_logged {
+            self.is_logged = true;
             tracing::error!(
-                "no sign of life from {names} for {} s: systemd is about to end this",
+                "no sign of life from {} for {} s: systemd is about to end this",
+                silent.join(", "),
                 since.as_secs()
             );
         }
@@ -150,12 +161,12 @@ mod tests {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut watchdog = Watchdog {
             limit: 60 * second,
-            fed: start,
-            is_told: false,
+            fed_at: start,
+            is_logged: false,
         };
         let (camera, inspector) = (Heartbeat::default(), Heartbeat::default());
         let stages = [("camera-top", &camera), ("inspector", &inspector)];
-        let mut fed = |at: u32| watchdog.is_fed(start + at * second, &stages);
+        let mut fed = |at: u32| watchdog.is_due_for_food(start + at * second, &stages);
         camera.beat();
         inspector.beat();
         assert!(!fed(29), "not before half its limit");

@@ -6,16 +6,17 @@
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
+/// Filter of a run without `WINSPECT_LOG`. rumqttc warns of each refused message; we log the first.
+const FILTER: &str = "info,ort=warn,rumqttc=error";
+
 /// Installs the log writer; a second call does nothing.
 pub fn install() {
-    // rumqttc warns of each refused message; we tell the first.
-    let filter = EnvFilter::try_from_env("WINSPECT_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,ort=warn,rumqttc=error"));
+    let filter = EnvFilter::try_from_env("WINSPECT_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // Else a log that nobody reads (a closed pipe) panics.
+        // Else a log without a reader (a closed pipe) panics.
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());

@@ -1,15 +1,18 @@
-//! From the subsampled pictures that decoders and sensors give (NV12, I420) to RGB, in one pass into the picture's own
-//! memory. GStreamer's converter takes four times as long and leaves a picture that must be copied.
+//! Conversion of the subsampled pictures that decoders and sensors give (NV12, I420) to RGB, in one pass
+//! into the picture's own memory. GStreamer's converter takes four times as long and leaves a picture
+//! that must be copied.
 //!
-//! It is the conversion that `videoconvert` does by default: chroma interpolated linearly from where the stream says it
-//! was sampled, then the stream's matrix and range. 16-bit arithmetic with 4 fractional bits, within a grey level of the
-//! standards' formulas; `videoconvert` (1.22) is up to 3 too dark in video range.
+//! It is the conversion that `videoconvert` does by default: chroma interpolated linearly from where
+//! the stream says it was sampled, then the stream's matrix and range. 16-bit arithmetic with 4
+//! fractional bits, within a grey level of the standards' formulas; `videoconvert` (1.22) is up to 3
+//! too dark in video range.
 
 use multiversion::multiversion;
 
-/// From luma and chroma to RGB, in fixed point.
+/// Factors from luma and chroma to RGB, in fixed point.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix {
+    /// Luma of black.
     black: i16,
     /// 13 fractional bits.
     luma: i16,
@@ -21,8 +24,8 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// `kr` and `kb` are the standard's weights of red and blue in luma (BT.601: 0.299 and 0.114). Video range is 16 to
-    /// 235 for luma and 16 to 240 for chroma.
+    /// The matrix of a standard: `kr` and `kb` are its weights of red and blue in luma (BT.601: 0.299
+    /// and 0.114). Video range (`full_range` false) is 16 to 235 for luma and 16 to 240 for chroma.
     pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
         let (black, luma, chroma) = if full_range {
             (0, 1.0, 1.0)
@@ -41,7 +44,8 @@ impl Matrix {
         }
     }
 
-    /// Black, then the factors of luma (13 fractional bits), of v in red, of u and v in green, of u in blue (12).
+    /// Black, then the factors of luma (13 fractional bits), of v in red, of u and v in green, of u in
+    /// blue (12).
     pub fn numbers(&self) -> [i16; 6] {
         [
             self.black,
@@ -54,203 +58,251 @@ impl Matrix {
     }
 }
 
-/// Where chroma was sampled: with the left pixel or between two; with the upper row or between two.
+/// Places at which chroma was sampled.
 #[derive(Debug, Clone, Copy)]
 pub struct Site {
+    /// True: with the left pixel of two. False: between the two.
     pub left: bool,
+    /// True: with the upper row of two. False: between the two.
     pub top: bool,
 }
 
-/// A plane's bytes and how far its rows are apart.
+/// One plane of a picture.
 #[derive(Debug, Clone, Copy)]
 pub struct Plane<'a> {
+    /// All rows, with the bytes between them.
     pub bytes: &'a [u8],
+    /// Bytes from row to row.
     pub stride: usize,
 }
 
 impl<'a> Plane<'a> {
+    /// The first `bytes` bytes of a row. `None` if the plane is too short.
     pub fn row(&self, row: usize, bytes: usize) -> Option<&'a [u8]> {
-        self.bytes.get(row * self.stride..)?.get(..bytes)
+        let from_row = self.bytes.get(row * self.stride..)?;
+        from_row.get(..bytes)
     }
 }
 
 /// Chroma of half the width and height, rounded up.
 #[derive(Debug, Clone, Copy)]
-pub enum Chroma<'a> {
-    /// NV12: u and v in turn.
-    Pairs(Plane<'a>),
-    /// I420: u, v.
-    Planes(Plane<'a>, Plane<'a>),
+pub enum ChromaPlanes<'a> {
+    /// One plane: u and v in turn.
+    Nv12(Plane<'a>),
+    /// Two planes: u, v.
+    I420(Plane<'a>, Plane<'a>),
 }
 
-/// Converts pictures; keeps its rows from picture to picture.
+/// A subsampled picture, and how its numbers are meant.
+#[derive(Debug, Clone, Copy)]
+pub struct YuvPicture<'a> {
+    /// Luma, one byte a pixel.
+    pub luma: Plane<'a>,
+    /// Chroma, one sample for 2 x 2 pixels.
+    pub chroma: ChromaPlanes<'a>,
+    /// The stream's matrix and range.
+    pub matrix: Matrix,
+    /// The stream's places of chroma.
+    pub site: Site,
+}
+
+/// Converter of one camera's pictures. Keeps its rows from picture to picture.
 #[derive(Debug, Default)]
 pub struct Converter {
-    /// One row of chroma between rows, of half the width: u and v in turn, or one of them.
-    between: Vec<u8>,
-    /// The same, apart.
+    /// One row of NV12's chroma, interpolated between rows, of half the width: u and v in turn.
+    pairs: Vec<u8>,
+    /// The row's u and v, of half the width.
     half: [Vec<u8>; 2],
-    /// Of the full width.
+    /// The row's u and v, of the full width.
     full: [Vec<u8>; 2],
 }
 
 impl Converter {
-    /// Fills `rgb`, 3 bytes for each of `width` pixels of as many rows as fit. `None`: a plane is too short.
-    pub fn convert(
-        &mut self,
-        (luma, chroma): (Plane, Chroma),
-        width: usize,
-        (matrix, site): (&Matrix, Site),
-        rgb: &mut [u8],
-    ) -> Option<()> {
-        let half = width.div_ceil(2);
+    /// Fills `rgb`, 3 bytes for each of `width` pixels of as many rows as fit. `None` if a plane is too
+    /// short.
+    pub fn convert(&mut self, picture: &YuvPicture, width: usize, rgb: &mut [u8]) -> Option<()> {
         let height = rgb.len() / (3 * width);
+        let chroma_width = width.div_ceil(2);
         for (row, rgb) in rgb.chunks_exact_mut(3 * width).enumerate() {
-            let (near, far) = neighbours(row, height.div_ceil(2));
-            match chroma {
-                Chroma::Pairs(pairs) => {
-                    vertical(
-                        pairs.row(near, 2 * half)?,
-                        pairs.row(far, 2 * half)?,
-                        (row, site),
-                        &mut self.between,
-                    );
-                    apart(&self.between, &mut self.half);
-                }
-                Chroma::Planes(u, v) => {
-                    for (plane, out) in [u, v].iter().zip(&mut self.half) {
-                        vertical(
-                            plane.row(near, half)?,
-                            plane.row(far, half)?,
-                            (row, site),
-                            out,
-                        );
-                    }
-                }
-            }
+            let rows = ChromaRows::of(row, height.div_ceil(2), picture.site);
+            self.interpolate_rows(&rows, &picture.chroma, chroma_width)?;
             for (half, full) in self.half.iter().zip(&mut self.full) {
                 full.resize(2 * half.len(), 0);
-                horizontal(half, site.left, full);
+                interpolate_columns(half, picture.site.left, full);
             }
+            let luma = picture.luma.row(row, width)?;
             let [u, v] = &self.full;
-            coloured(luma.row(row, width)?, &u[..width], &v[..width], matrix, rgb);
+            coloured_row(luma, &u[..width], &v[..width], &picture.matrix, rgb);
+        }
+        Some(())
+    }
+
+    /// Fills `half` with the chroma of one row of pixels.
+    fn interpolate_rows(
+        &mut self,
+        rows: &ChromaRows,
+        chroma: &ChromaPlanes,
+        width: usize,
+    ) -> Option<()> {
+        match chroma {
+            ChromaPlanes::Nv12(pairs) => {
+                rows.interpolate(pairs, 2 * width, &mut self.pairs)?;
+                for plane in &mut self.half {
+                    plane.resize(width, 0);
+                }
+                let [u, v] = &mut self.half;
+                split_pairs(&self.pairs, u, v);
+            }
+            ChromaPlanes::I420(u, v) => {
+                for (plane, out) in [u, v].into_iter().zip(&mut self.half) {
+                    rows.interpolate(plane, width, out)?;
+                }
+            }
         }
         Some(())
     }
 }
 
-/// The chroma rows on either side of a row, the nearer first.
-fn neighbours(row: usize, chroma_rows: usize) -> (usize, usize) {
-    let near = row / 2;
-    let far = if row.is_multiple_of(2) {
-        near.saturating_sub(1)
-    } else {
-        (near + 1).min(chroma_rows - 1)
-    };
-    (near, far)
+/// The two chroma rows around a row of pixels.
+struct ChromaRows {
+    near: usize,
+    far: usize,
+    /// The far row's share is this power of a half. `None` if the near row alone counts.
+    far_bits: Option<u32>,
 }
 
-fn vertical(near: &[u8], far: &[u8], (row, site): (usize, Site), out: &mut Vec<u8>) {
-    out.resize(near.len(), 0);
-    match (site.top, row % 2) {
-        (true, 0) => out.copy_from_slice(near),
-        (true, _) => mixed(near, far, 1, out),
-        (false, _) => mixed(near, far, 2, out),
+impl ChromaRows {
+    fn of(row: usize, chroma_rows: usize, site: Site) -> Self {
+        let near = row / 2;
+        let is_upper = row.is_multiple_of(2);
+        let far = if is_upper {
+            near.saturating_sub(1)
+        } else {
+            (near + 1).min(chroma_rows - 1)
+        };
+        let far_bits = match (site.top, is_upper) {
+            (true, true) => None,
+            (true, false) => Some(1),
+            (false, _) => Some(2),
+        };
+        ChromaRows {
+            near,
+            far,
+            far_bits,
+        }
+    }
+
+    /// Fills `out` with `bytes` bytes between the rows. `None` if the plane is too short.
+    fn interpolate(&self, plane: &Plane, bytes: usize, out: &mut Vec<u8>) -> Option<()> {
+        let near = plane.row(self.near, bytes)?;
+        let far = plane.row(self.far, bytes)?;
+        out.resize(bytes, 0);
+        match self.far_bits {
+            None => out.copy_from_slice(near),
+            Some(bits) => mix_rows(near, far, bits, out),
+        }
+        Some(())
     }
 }
 
-/// The far row's share is the `bits`-th power of a half.
+/// Mixes two rows. The far row's share is the `bits`-th power of a half.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2",
     "aarch64+neon"
 ))]
-fn mixed(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
-    let (weight, half) = ((1 << bits) - 1, 1 << (bits - 1));
+fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
+    let near_weight = (1 << bits) - 1;
+    let half = 1 << (bits - 1);
     for ((near, far), out) in near.iter().zip(far).zip(out) {
-        *out = ((weight * u16::from(*near) + u16::from(*far) + half) >> bits) as u8;
+        let sum = near_weight * u16::from(*near) + u16::from(*far);
+        *out = ((sum + half) >> bits) as u8;
     }
 }
 
-fn apart(pairs: &[u8], planes: &mut [Vec<u8>; 2]) {
-    planes
-        .iter_mut()
-        .for_each(|plane| plane.resize(pairs.len() / 2, 0));
-    let [u, v] = planes;
-    split(pairs, u, v);
-}
-
+/// Splits pairs of u and v.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2",
     "aarch64+neon"
 ))]
-fn split(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
-    for ((pair, u), v) in pairs.as_chunks::<2>().0.iter().zip(u).zip(v) {
+fn split_pairs(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
+    let pairs = pairs.as_chunks::<2>().0.iter();
+    for ((pair, u), v) in pairs.zip(u).zip(v) {
         [*u, *v] = *pair;
     }
 }
 
-/// Twice as many values: the left pixel's own where it was sampled there, else a quarter of the neighbour's.
+/// Interpolates to twice as many values. With `left`, a left pixel has the sample and a right one the
+/// mean of two; else each has three quarters of its own sample and a quarter of the neighbour's.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2",
     "aarch64+neon"
 ))]
-fn horizontal(half: &[u8], left: bool, full: &mut [u8]) {
+fn interpolate_columns(half: &[u8], left: bool, full: &mut [u8]) {
     let last = half.len() - 1;
     let pairs = full.as_chunks_mut::<2>().0;
-    let wide = |value: u8| u16::from(value);
     if left {
         for ((pair, own), next) in pairs.iter_mut().zip(half).zip(&half[1..]) {
-            *pair = [*own, (wide(*own) + wide(*next)).div_ceil(2) as u8];
+            *pair = [*own, mean(*own, *next)];
         }
         pairs[last] = [half[last]; 2];
-    } else {
-        let third = |own: u8, other: u8| ((3 * wide(own) + wide(other) + 2) / 4) as u8;
-        pairs[0] = [half[0], third(half[0], half[1.min(last)])];
-        if last > 0 {
-            for (((pair, before), own), next) in pairs[1..]
-                .iter_mut()
-                .zip(half)
-                .zip(&half[1..])
-                .zip(&half[2..])
-            {
-                *pair = [third(*own, *before), third(*own, *next)];
-            }
-            pairs[last] = [third(half[last], half[last - 1]), half[last]];
+        return;
+    }
+    pairs[0] = [half[0], three_to_one(half[0], half[1.min(last)])];
+    if last > 0 {
+        let neighbours = half.iter().zip(&half[1..]).zip(&half[2..]);
+        for (pair, ((before, own), next)) in pairs[1..].iter_mut().zip(neighbours) {
+            *pair = [three_to_one(*own, *before), three_to_one(*own, *next)];
         }
+        pairs[last] = [three_to_one(half[last], half[last - 1]), half[last]];
     }
 }
 
-/// One row of pixels.
+#[inline(always)]
+fn mean(a: u8, b: u8) -> u8 {
+    (u16::from(a) + u16::from(b)).div_ceil(2) as u8
+}
+
+#[inline(always)]
+fn three_to_one(own: u8, other: u8) -> u8 {
+    ((3 * u16::from(own) + u16::from(other) + 2) / 4) as u8
+}
+
+/// Colours one row of pixels.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2",
     "aarch64+neon"
 ))]
-fn coloured(luma: &[u8], u: &[u8], v: &[u8], matrix: &Matrix, rgb: &mut [u8]) {
+fn coloured_row(luma: &[u8], u: &[u8], v: &[u8], matrix: &Matrix, rgb: &mut [u8]) {
+    // A half, and another half of the smallest bit for each product that was cut off.
+    const ROUNDING: i16 = 9;
     let m = *matrix;
     let pixels = rgb.as_chunks_mut::<3>().0;
     for (((pixel, y), u), v) in pixels.iter_mut().zip(luma).zip(u).zip(v) {
-        let y = high((i16::from(*y) - m.black) << 7, m.luma);
-        let (u, v) = ((i16::from(*u) - 128) << 8, (i16::from(*v) - 128) << 8);
+        let y = upper_half((i16::from(*y) - m.black) << 7, m.luma);
+        let u = (i16::from(*u) - 128) << 8;
+        let v = (i16::from(*v) - 128) << 8;
+        let red = upper_half(v, m.red_v);
+        let green = upper_half(u, m.green_u) + upper_half(v, m.green_v);
+        let blue = upper_half(u, m.blue_u);
         *pixel = [
-            // A half, and another half of the smallest bit for each product that was cut off.
-            grey(y + high(v, m.red_v) + 9),
-            grey(y + high(u, m.green_u) + high(v, m.green_v) + 9),
-            grey(y + high(u, m.blue_u) + 9),
+            grey(y + red + ROUNDING),
+            grey(y + green + ROUNDING),
+            grey(y + blue + ROUNDING),
         ];
     }
 }
 
 /// The upper half of a product.
 #[inline(always)]
-fn high(a: i16, b: i16) -> i16 {
+fn upper_half(a: i16, b: i16) -> i16 {
     ((i32::from(a) * i32::from(b)) >> 16) as i16
 }
 
-/// From 4 fractional bits.
+/// A grey level from a value with 4 fractional bits.
 #[inline(always)]
 fn grey(value: i16) -> u8 {
     (value >> 4).clamp(0, 255) as u8
@@ -290,7 +342,7 @@ mod tests {
                 {
                     let luma: Vec<u8> = (0..=255).collect();
                     let mut rgb = vec![0; 3 * 256];
-                    coloured(&luma, &[u; 256], &[v; 256], &matrix, &mut rgb);
+                    coloured_row(&luma, &[u; 256], &[v; 256], &matrix, &mut rgb);
                     for (y, pixel) in luma.iter().zip(rgb.as_chunks::<3>().0) {
                         let exact = formula(
                             (f64::from(*y), f64::from(u), f64::from(v)),
@@ -313,7 +365,7 @@ mod tests {
     fn greys_in_full_range_stay_as_they_are_and_white_is_white() {
         let luma: Vec<u8> = (0..=255).collect();
         let mut rgb = vec![0; 3 * 256];
-        coloured(
+        coloured_row(
             &luma,
             &[128; 256],
             &[128; 256],
@@ -328,7 +380,7 @@ mod tests {
                 .all(|(pixel, y)| *pixel == [*y; 3])
         );
         let mut ends = [0; 6];
-        coloured(
+        coloured_row(
             &[16, 235],
             &[128; 2],
             &[128; 2],
@@ -338,13 +390,14 @@ mod tests {
         assert_eq!(ends, [0, 0, 0, 255, 255, 255]);
     }
 
-    /// Chroma at a place between samples, in units of samples; beyond the edge it is the edge's.
+    /// Chroma between samples, at a place in units of samples; beyond the edge it is the edge's.
     fn between(plane: &[u8], (width, height): (usize, usize), x: f64, y: f64) -> f64 {
         let at = |column: f64, row: f64| {
             let place = |value: f64, size: usize| value.clamp(0.0, (size - 1) as f64) as usize;
             f64::from(plane[place(row, height) * width + place(column, width)])
         };
-        let (left, top) = (x.floor(), y.floor());
+        let left = x.floor();
+        let top = y.floor();
         let line = |row| at(left, row) * (left + 1.0 - x) + at(left + 1.0, row) * (x - left);
         line(top) * (top + 1.0 - y) + line(top + 1.0) * (y - top)
     }
@@ -364,16 +417,23 @@ mod tests {
             let pairs: Vec<u8> = u.iter().zip(&v).flat_map(|(u, v)| [*u, *v]).collect();
             let rows = |bytes, stride| Plane { bytes, stride };
             for (left, top) in [(false, false), (true, false), (false, true), (true, true)] {
-                let how = (&Matrix::new(0.299, 0.114, true), Site { left, top });
                 let convert = |chroma| {
+                    let picture = YuvPicture {
+                        luma: rows(&luma, width),
+                        chroma,
+                        matrix: Matrix::new(0.299, 0.114, true),
+                        site: Site { left, top },
+                    };
                     let mut rgb = vec![0; 3 * width * height];
                     Converter::default()
-                        .convert((rows(&luma, width), chroma), width, how, &mut rgb)
+                        .convert(&picture, width, &mut rgb)
                         .expect("whole");
                     rgb
                 };
-                let planes = convert(Chroma::Planes(rows(&u, half_width), rows(&v, half_width)));
-                assert_eq!(convert(Chroma::Pairs(rows(&pairs, 2 * half_width))), planes);
+                let half_rows = |plane| rows(plane, half_width);
+                let planes = convert(ChromaPlanes::I420(half_rows(&u), half_rows(&v)));
+                let nv12 = ChromaPlanes::Nv12(rows(&pairs, 2 * half_width));
+                assert_eq!(convert(nv12), planes);
                 let chroma_place =
                     |at: usize, with: bool| (at as f64 - if with { 0.0 } else { 0.5 }) / 2.0;
                 for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
@@ -407,17 +467,21 @@ mod tests {
             bytes: &[0; 16],
             stride: 4,
         };
-        let how = (
-            &Matrix::new(0.299, 0.114, true),
-            Site {
-                left: true,
-                top: false,
-            },
-        );
-        let convert =
-            |luma, chroma| Converter::default().convert((luma, chroma), 4, how, &mut [0; 48]);
-        assert_eq!(convert(whole, Chroma::Pairs(short)), None);
-        assert_eq!(convert(short, Chroma::Pairs(whole)), None);
-        assert_eq!(convert(whole, Chroma::Planes(whole, whole)), Some(()));
+        let convert = |luma, chroma| {
+            let picture = YuvPicture {
+                luma,
+                chroma,
+                matrix: Matrix::new(0.299, 0.114, true),
+                site: Site {
+                    left: true,
+                    top: false,
+                },
+            };
+            Converter::default().convert(&picture, 4, &mut [0; 48])
+        };
+        assert_eq!(convert(whole, ChromaPlanes::Nv12(short)), None);
+        assert_eq!(convert(short, ChromaPlanes::Nv12(whole)), None);
+        let planes = ChromaPlanes::I420(whole, whole);
+        assert_eq!(convert(whole, planes), Some(()));
     }
 }

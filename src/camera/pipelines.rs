@@ -1,14 +1,15 @@
-//! Camera kinds: the files of `pipelines/`, one kind each, filled in with a configuration's values. A kind that ends in
-//! `.toml` is a plant's own file of the same form, relative to the configuration.
+//! Camera kinds: the files of `pipelines/`, one kind each, filled in with a configuration's values. A
+//! kind that ends in `.toml` is a plant's own file of the same form, relative to the configuration.
 //!
-//! A value can not break out of its place: it is quoted as GStreamer's launch syntax wants it.
+//! A value cannot break out of its place: it is quoted as GStreamer's launch syntax wants it.
 
-use super::CameraSettings;
 use crate::base::problems::{Problems, unknown_key};
+use crate::camera::settings::CameraSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Names and files of the built-in kinds.
 const BUILT_IN: [(&str, &str); 9] = [
     ("rtsp", include_str!("../../pipelines/rtsp.toml")),
     ("v4l2", include_str!("../../pipelines/v4l2.toml")),
@@ -27,38 +28,55 @@ const BUILT_IN: [(&str, &str); 9] = [
     ("test", include_str!("../../pipelines/test.toml")),
 ];
 
+/// Keys of a camera that every kind has.
+const COMMON_KEYS: [&str; 7] = [
+    "name",
+    "kind",
+    "deadline_ms",
+    "stall_s",
+    "triggered",
+    "delay_ms",
+    "mm_per_pixel",
+];
+
 /// One kind of camera.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
-    /// Pictures come when they come, and the newest wins; otherwise the source waits for the inspector.
+    /// True for live sources, which drop frames instead of waiting: the newest frame wins.
     pub live: bool,
-    /// It never ends by itself: its end is a fault, and it is opened again.
+    /// True if the source never ends by itself: its end is a fault, and it is opened again.
     pub endless: bool,
-    /// A frame's time stamp is the moment of capture in the pipeline's clock, as v4l2src takes it from the driver.
+    /// True if a frame's time stamp is the moment of capture in the pipeline's clock, as v4l2src takes
+    /// it from the driver.
     #[serde(default)]
     pub stamped: bool,
-    /// GStreamer's launch syntax with `{parameter}` places; nothing for a kind without GStreamer.
+    /// GStreamer's launch syntax with `{parameter}` places. `None` for a kind without GStreamer.
     pub launch: Option<String>,
     #[serde(default)]
     parameters: BTreeMap<String, Parameter>,
 }
 
+/// A value that a configuration may or must give.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parameter {
-    r#type: Type,
+    r#type: ParameterType,
+    /// `None` if the configuration must give a value.
     default: Option<String>,
+    /// Values allowed, for a choice.
     #[serde(default)]
     choices: Vec<String>,
+    /// Bounds of a whole number, both included.
     low: Option<i64>,
     high: Option<i64>,
+    /// Explanation for the person who left it out.
     about: String,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Type {
+enum ParameterType {
     Text,
     /// A path, relative to the configuration.
     File,
@@ -72,32 +90,33 @@ enum Type {
 /// In words, when there is no such kind, or its file cannot be read or does not make sense.
 pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
     if is_own_file(kind) {
-        let text = std::fs::read_to_string(kind).map_err(|error| format!("{kind}: {error}"))?;
-        let own = read(&text).map_err(|error| format!("{kind}: {error}"))?;
-        return if own.launch.is_some() {
-            Ok(own)
-        } else {
-            Err(format!("{kind}: missing field `launch`"))
-        };
+        return read_own(kind).map_err(|error| format!("{kind}: {error}"));
     }
-    match BUILT_IN.iter().find(|(name, _)| *name == kind) {
-        Some((_, text)) => Ok(read(text).expect("a test reads every built-in file")),
-        None => {
-            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            let words =
-                unknown_key(kind, names.iter().copied()).replace("unknown key", "unknown kind");
-            Err(format!(
-                "{words} (there are {}, or a file of your own that ends in .toml)",
-                names.join(", ")
-            ))
-        }
+    if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == kind) {
+        return Ok(read(text).expect("a test reads every built-in file"));
     }
+    let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+    let words = unknown_key(kind, names.iter().copied());
+    Err(format!(
+        "{} (there are {}, or a file of your own that ends in .toml)",
+        words.replace("unknown key", "unknown kind"),
+        names.join(", ")
+    ))
 }
 
 fn is_own_file(kind: &str) -> bool {
     Path::new(kind)
         .extension()
         .is_some_and(|extension| extension == "toml")
+}
+
+fn read_own(path: &str) -> Result<Pipeline, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let own = read(&text)?;
+    if own.launch.is_none() {
+        return Err("missing field `launch`".to_owned());
+    }
+    Ok(own)
 }
 
 fn read(text: &str) -> Result<Pipeline, String> {
@@ -113,7 +132,8 @@ fn read(text: &str) -> Result<Pipeline, String> {
     Ok(pipeline)
 }
 
-/// Checks a camera's values against its kind, fills in defaults, makes paths absolute.
+/// Checks a camera's values against its kind, fills in defaults, makes paths absolute (`base` is the
+/// configuration's folder). Problems are noted under `place`.
 pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: &mut Problems) {
     if is_own_file(&settings.kind) {
         settings.kind = base.join(&settings.kind).display().to_string();
@@ -122,119 +142,142 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
         Ok(pipeline) => pipeline,
         Err(why) => return problems.note(format!("{place}.kind"), why),
     };
-    for key in settings
-        .values
-        .keys()
-        .filter(|key| !pipeline.parameters.contains_key(*key))
-    {
-        let known = pipeline.parameters.keys().map(String::as_str).chain([
-            "name",
-            "kind",
-            "deadline_ms",
-            "stall_s",
-            "triggered",
-            "delay_ms",
-            "mm_per_pixel",
-        ]);
-        problems.note(format!("{place}.{key}"), unknown_key(key, known));
+    let parameters = &pipeline.parameters;
+    for key in settings.values.keys() {
+        if !parameters.contains_key(key) {
+            let known = parameters.keys().map(String::as_str).chain(COMMON_KEYS);
+            problems.note(format!("{place}.{key}"), unknown_key(key, known));
+        }
     }
-    for (name, parameter) in &pipeline.parameters {
-        let place = format!("{place}.{name}");
-        match settings
-            .values
-            .get(name)
-            .or(parameter.default.as_ref())
-            .cloned()
-        {
-            None => problems.note(place, format!("missing: {}", parameter.about)),
-            Some(value) => match parameter.checked(&value, base) {
-                Ok(value) => drop(settings.values.insert(name.clone(), value)),
-                Err(why) => problems.note(place, why),
-            },
+    for (name, parameter) in parameters {
+        let given = settings.values.get(name);
+        match parameter.value(given.map(String::as_str), base) {
+            Ok(value) => {
+                settings.values.insert(name.clone(), value);
+            }
+            Err(why) => problems.note(format!("{place}.{name}"), why),
         }
     }
 }
 
 impl Parameter {
+    /// The value to fill in: the given one, checked, or else the default.
+    fn value(&self, given: Option<&str>, base: &Path) -> Result<String, String> {
+        match given.or(self.default.as_deref()) {
+            Some(value) => self.checked(value, base),
+            None => Err(format!("missing: {}", self.about)),
+        }
+    }
+
     fn checked(&self, value: &str, base: &Path) -> Result<String, String> {
         match self.r#type {
-            Type::Text if value.is_empty() && self.default.as_deref() != Some("") => {
-                Err("must not be empty".to_owned())
-            }
-            Type::Text => Ok(value.to_owned()),
-            Type::File => {
-                let path = std::path::absolute(base.join(value)).map_err(|e| e.to_string())?;
-                if path.exists() {
-                    Ok(path.display().to_string())
-                } else {
-                    Err(format!("{} is not there", path.display()))
-                }
-            }
-            Type::Choice if self.choices.iter().any(|c| c == value) => Ok(value.to_owned()),
-            Type::Choice => Err(format!(
-                "must be one of {}, got {value:?}",
-                self.choices.join(", ")
+            ParameterType::Text => self.checked_text(value),
+            ParameterType::File => checked_path(value, base),
+            ParameterType::Choice => self.checked_choice(value),
+            ParameterType::Whole => self.checked_whole(value),
+        }
+    }
+
+    fn checked_text(&self, value: &str) -> Result<String, String> {
+        if value.is_empty() && self.default.as_deref() != Some("") {
+            return Err("must not be empty".to_owned());
+        }
+        Ok(value.to_owned())
+    }
+
+    fn checked_choice(&self, value: &str) -> Result<String, String> {
+        if self.choices.iter().any(|choice| choice == value) {
+            return Ok(value.to_owned());
+        }
+        Err(format!(
+            "must be one of {}, got {value:?}",
+            self.choices.join(", ")
+        ))
+    }
+
+    fn checked_whole(&self, value: &str) -> Result<String, String> {
+        let low = self.low.unwrap_or(i64::MIN);
+        let high = self.high.unwrap_or(i64::MAX);
+        match value.parse::<i64>() {
+            Ok(number) if (low..=high).contains(&number) => Ok(number.to_string()),
+            _ => Err(format!(
+                "must be a whole number from {low} to {high}, got {value:?}"
             )),
-            Type::Whole => {
-                let (low, high) = (self.low.unwrap_or(i64::MIN), self.high.unwrap_or(i64::MAX));
-                let number = value
-                    .parse::<i64>()
-                    .ok()
-                    .filter(|n| (low..=high).contains(n));
-                number.map(|n| n.to_string()).ok_or_else(|| {
-                    format!("must be a whole number from {low} to {high}, got {value:?}")
-                })
-            }
         }
     }
 }
 
-/// The launch string with every place filled in; in one pass, so that a value's own braces stay as they are.
+fn checked_path(value: &str, base: &Path) -> Result<String, String> {
+    let path = std::path::absolute(base.join(value)).map_err(|error| error.to_string())?;
+    let shown = path.display();
+    if path.exists() {
+        Ok(shown.to_string())
+    } else {
+        Err(format!("{shown} is not there"))
+    }
+}
+
+/// The launch string with every place filled in; in one pass, so that a value's own braces stay as they
+/// are.
 pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     let mut rest = launch;
-    while let Some((before, name, after)) = next_place(rest) {
-        text.push_str(before);
-        text.push_str(
-            &values
-                .get(name)
-                .map(|value| quoted(value))
-                .unwrap_or_default(),
-        );
-        rest = after;
+    while let Some(place) = next_place(rest) {
+        text.push_str(place.before);
+        if let Some(value) = values.get(place.name) {
+            text.push_str(&quoted(value));
+        }
+        rest = place.after;
     }
     text + rest
 }
 
-fn places<'a>(launch: &'a str) -> Vec<&'a str> {
-    let following = |(_, _, after): &(&'a str, &'a str, &'a str)| next_place(after);
-    std::iter::successors(next_place(launch), following)
-        .map(|(_, name, _)| name)
-        .collect()
+fn places(launch: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = launch;
+    while let Some(place) = next_place(rest) {
+        names.push(place.name);
+        rest = place.after;
+    }
+    names
 }
 
-/// What stands before the next `{name}`, the name, and what follows. Other braces are GStreamer's: `format={RGB,BGR}`.
-fn next_place(text: &str) -> Option<(&str, &str, &str)> {
-    text.match_indices('{').find_map(|(at, _)| {
+/// A `{name}` in a text, and the text before and after it.
+struct NamedPlace<'a> {
+    before: &'a str,
+    name: &'a str,
+    after: &'a str,
+}
+
+/// The next `{name}`. Other braces are GStreamer's: `format={RGB,BGR}`.
+fn next_place(text: &str) -> Option<NamedPlace<'_>> {
+    for (at, _) in text.match_indices('{') {
         let (name, after) = text[at + 1..].split_once('}')?;
-        let is_name = !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        is_name.then_some((&text[..at], name, after))
-    })
+        if is_name(name) {
+            let before = &text[..at];
+            return Some(NamedPlace {
+                before,
+                name,
+                after,
+            });
+        }
+    }
+    None
+}
+
+fn is_name(text: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    !text.is_empty() && text.chars().all(is_fit)
 }
 
 /// Plain words as they are, everything else in double quotes.
 fn quoted(value: &str) -> String {
-    if !value.is_empty()
-        && value
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if !value.is_empty() && value.chars().all(is_plain) {
         return value.to_owned();
     }
-    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
 }
 
 #[cfg(test)]
@@ -248,6 +291,7 @@ mod tests {
         }
     }
 
+    /// Settings of a camera of `kind`, or their problems.
     fn checked(kind: &str, values: &[(&str, &str)], base: &Path) -> Result<CameraSettings, String> {
         let values = values
             .iter()

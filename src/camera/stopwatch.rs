@@ -1,36 +1,47 @@
-//! When frames went into the decoder, found again by their time stamp: how long decoding took.
+//! Times at which frames went into the decoder, found again by their time stamp: how long decoding took.
 //!
-//! Filled from GStreamer's threads: nothing in it panics, and it forgets the oldest beyond [`KEPT`], so that frames that
-//! never arrive (dropped by the decoder or by newest-wins) cost nothing.
+//! Filled from GStreamer's threads: nothing in it panics, and the oldest entry beyond [`KEPT`] is
+//! forgotten, so that frames that never arrive (dropped by the decoder or by newest-wins) cost nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Frames remembered: more than any decoder holds back.
+/// Number of frames remembered: more than any decoder holds back.
 const KEPT: usize = 64;
 
-/// Time stamps in nanoseconds, in order of arrival.
+/// A frame in the decoder.
+#[derive(Debug)]
+struct Started {
+    /// Time stamp in nanoseconds.
+    pts: u64,
+    at: Instant,
+}
+
+/// Frames in the decoder, in order of arrival.
 #[derive(Debug, Default)]
-pub struct Stopwatch(Mutex<VecDeque<(u64, Instant)>>);
+pub struct Stopwatch(Mutex<VecDeque<Started>>);
 
 impl Stopwatch {
+    /// Enters that the frame with the time stamp `pts` (nanoseconds) went into the decoder at `now`.
     pub fn start(&self, pts: u64, now: Instant) {
         let mut started = self.started();
         if started.len() == KEPT {
             started.pop_front();
         }
-        started.push_back((pts, now));
+        started.push_back(Started { pts, at: now });
     }
 
-    /// Told once for each frame.
+    /// The moment at which the frame went into the decoder, told once for each frame. `None` if it is
+    /// not known.
     pub fn started_at(&self, pts: u64) -> Option<Instant> {
         let mut started = self.started();
-        let at = started.iter().position(|(of, _)| *of == pts)?;
-        started.remove(at).map(|(_, began)| began)
+        let at = started.iter().position(|frame| frame.pts == pts)?;
+        let frame = started.remove(at)?;
+        Some(frame.at)
     }
 
-    fn started(&self) -> MutexGuard<'_, VecDeque<(u64, Instant)>> {
+    fn started(&self) -> MutexGuard<'_, VecDeque<Started>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -42,7 +53,8 @@ mod tests {
 
     #[test]
     fn each_frame_is_found_once_by_its_own_stamp_in_any_order() {
-        let (watch, zero) = (Stopwatch::default(), Instant::now());
+        let watch = Stopwatch::default();
+        let zero = Instant::now();
         let one = zero + Duration::from_millis(1);
         watch.start(7, zero);
         watch.start(8, one);
@@ -55,7 +67,8 @@ mod tests {
 
     #[test]
     fn frames_that_never_arrive_are_forgotten() {
-        let (watch, now) = (Stopwatch::default(), Instant::now());
+        let watch = Stopwatch::default();
+        let now = Instant::now();
         (0..1000).for_each(|pts| watch.start(pts, now));
         assert_eq!(watch.started().len(), KEPT);
     }

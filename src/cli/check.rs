@@ -193,7 +193,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
             };
             let watched = camera::open(&config.camera).and_then(|mut source| {
                 let once = Backoff::new(patience, patience);
-                camera::watch(
+                camera::supervise(
                     source.as_mut(),
                     &config.camera.name,
                     &stop,

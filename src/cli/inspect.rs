@@ -13,7 +13,7 @@ use crate::data::picture::{Area, Picture};
 use crate::engine::EncodePlan;
 use crate::image::file as image_file;
 use crate::image::overlay::png;
-use crate::image::overlay::{Layer, Overlay};
+use crate::image::overlay::{HeatLayer, Overlay};
 use crate::line::overlays::OverlayPainter;
 use crate::model::ModelFolder;
 use crate::recipe::preparation::Preparation;
@@ -374,7 +374,7 @@ impl Overlays {
             let RegionScore {
                 map, area, score, ..
             } = &detailed.region_score;
-            layers.push(Layer {
+            layers.push(HeatLayer {
                 map,
                 area: *area,
                 scale: scale.unwrap_or((map.min(), map.max())),

@@ -27,11 +27,11 @@ use std::process::ExitCode;
 #[command(version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Fetch and import models, tell what they are
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -89,18 +89,18 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: CliCommand) -> Result<(), Failure> {
     match command {
-        Command::Model(command) => model::run(command),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
-        Command::Trigger(arguments) => trigger::run(&arguments),
-        Command::Watch(arguments) => watch::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Eval(arguments) => eval::run(&arguments),
-        Command::Engine(command) => engine::run(command),
-        Command::Inspect(arguments) => inspect::run(*arguments),
+        CliCommand::Model(command) => model::run(command),
+        CliCommand::Check(arguments) => check::run(&arguments),
+        CliCommand::Doctor(arguments) => doctor::run(&arguments),
+        CliCommand::Run(arguments) => run::run(&arguments),
+        CliCommand::Status(arguments) => status::run(&arguments),
+        CliCommand::Trigger(arguments) => trigger::run(&arguments),
+        CliCommand::Watch(arguments) => watch::run(&arguments),
+        CliCommand::Bench(arguments) => bench::run(&arguments),
+        CliCommand::Eval(arguments) => eval::run(&arguments),
+        CliCommand::Engine(command) => engine::run(command),
+        CliCommand::Inspect(arguments) => inspect::run(*arguments),
     }
 }

@@ -48,7 +48,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let line = Line::start(&config, opening, preparer, &run_id)?;
     let mut systemd = Systemd::ready(line.status(), Instant::now());
     line::wait(&line, || {
-        systemd.look(Instant::now(), &line.pulses(), || line.status());
+        systemd.update(Instant::now(), &line.pulses(), || line.status());
         stop.load(Ordering::Relaxed)
     });
     systemd::stopping("what was captured is judged and delivered");

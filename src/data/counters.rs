@@ -1,19 +1,20 @@
 //! Tickets: each captured frame has exactly one outcome.
 //!
-//! Invariant: a [`Ticket`] is made when a frame is captured (`captured += 1`) and consumed by [`Ticket::settle`]. A ticket
-//! that is dropped unsettled is a bug: it counts as `failed` and logs an error, so that the counters balance even then.
+//! Invariant: a [`Ticket`] is made when a frame is captured (`captured += 1`) and consumed by
+//! [`Ticket::settle`]. A ticket that is dropped unsettled is a bug: it counts as `failed` and logs an
+//! error, so that the counters balance even then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What became of a captured frame. Exactly one of these for each.
+/// Outcome of a captured frame. Each frame has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// A verdict was given (pass, fail, or undecided with its reason).
     Judged,
     /// A newer frame of the same camera took its place before the inspector was free.
     Replaced,
-    /// The trigger did not want it.
+    /// The frame belongs to no part, by the trigger.
     Skipped,
     /// The engine failed on it.
     Failed,
@@ -31,16 +32,22 @@ pub struct Tally {
 /// [`Tally`] at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TallyCount {
+    /// Frames captured, whatever became of them.
     pub captured: u64,
+    /// Frames with [`Outcome::Judged`].
     pub judged: u64,
+    /// Frames with [`Outcome::Replaced`].
     pub replaced: u64,
+    /// Frames with [`Outcome::Skipped`].
     pub skipped: u64,
+    /// Frames with [`Outcome::Failed`].
     pub failed: u64,
+    /// Frames with [`Outcome::Stopped`].
     pub stopped: u64,
 }
 
 impl Tally {
-    /// Counts a captured frame and gives the ticket that must be settled for it.
+    /// Counts a captured frame and returns the ticket that must be settled for it.
     pub fn captured(self: &Arc<Self>) -> Ticket {
         self.captured.fetch_add(1, Ordering::Relaxed);
         Ticket {
@@ -48,8 +55,10 @@ impl Tally {
         }
     }
 
+    /// The counters now.
     pub fn count(&self) -> TallyCount {
-        // Outcomes first: a frame captured meanwhile is then still on its way, never settled before it was captured.
+        // Outcomes first: a frame captured meanwhile is then still on its way, never settled before it
+        // was captured.
         let [judged, replaced, skipped, failed, stopped] =
             std::array::from_fn(|i| self.outcomes[i].load(Ordering::SeqCst));
         let captured = self.captured.load(Ordering::SeqCst);
@@ -67,16 +76,17 @@ impl Tally {
 impl TallyCount {
     /// Frames captured and not yet settled.
     pub fn on_their_way(&self) -> u64 {
-        self.captured - (self.judged + self.replaced + self.skipped + self.failed + self.stopped)
+        let settled = self.judged + self.replaced + self.skipped + self.failed + self.stopped;
+        self.captured - settled
     }
 
-    /// True when every captured frame has had its outcome.
+    /// True if every captured frame has had its outcome.
     pub fn balances(&self) -> bool {
         self.on_their_way() == 0
     }
 }
 
-/// The right, and the duty, to say once what became of a frame.
+/// The right and the duty to enter a frame's outcome once.
 #[derive(Debug)]
 #[must_use = "a ticket must be settled"]
 pub struct Ticket {
@@ -84,6 +94,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Counts the frame's outcome.
     pub fn settle(mut self, outcome: Outcome) {
         if let Some(tally) = self.tally.take() {
             tally.outcomes[outcome as usize].fetch_add(1, Ordering::SeqCst);

@@ -1,36 +1,40 @@
 //! A picture from a camera and when it was taken.
 
-use super::picture::Picture;
+use crate::data::picture::Picture;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Whose clock stamped `captured_at`.
+/// Clock that stamped `captured_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CapturedBy {
-    /// The sender's (RTCP sender report, driver).
+    /// The sender's clock (RTCP sender report, driver).
     Sender,
-    /// Ours, when the frame arrived.
+    /// The clock of this machine, when the frame arrived.
     Arrival,
-    /// There is no frame: when the part was accepted.
+    /// No frame exists: the clock of this machine, when the part was accepted.
     Trigger,
 }
 
 /// One picture of one camera on its way through the line.
 #[derive(Debug, Clone)]
 pub struct Frame {
+    /// The camera's name.
     pub camera: Arc<str>,
+    /// The picture, shared by the frame's clones.
     pub picture: Arc<Picture>,
+    /// Time of capture.
     pub captured_at: Timestamp,
+    /// Clock of `captured_at`.
     pub captured_by: CapturedBy,
-    /// Our monotonic clock when the frame arrived: latencies and deadlines count from here.
+    /// Monotonic clock when the frame arrived: latencies and deadlines count from here.
     pub arrived: Instant,
-    /// The decoder lacked data for it.
+    /// True if the decoder lacked data for the frame.
     pub corrupt: bool,
-    /// What the camera spent on decoding and colour conversion, where it can tell.
+    /// Time spent on decoding and colour conversion. `None` if the camera cannot tell.
     pub decode: Option<Duration>,
-    /// The file's name for a folder camera; nothing for live cameras.
+    /// File name of a folder camera's picture. `None` for all other cameras.
     pub part_id: Option<String>,
 }
 

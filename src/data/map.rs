@@ -1,15 +1,34 @@
-//! The anomaly map of a picture.
+//! Anomaly map of a picture.
 
-/// A square anomaly map: `side * side` finite values, row-major from the top left, larger is more anomalous.
+/// A square anomaly map: `side * side` finite values, row-major from the top left, larger is more
+/// anomalous.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
     side: usize,
+    /// Values, 0 where the mask says false.
     values: Vec<f32>,
-    /// Cells that count; nothing means all. The others are 0.
-    counted: Option<Vec<bool>>,
+    /// One flag a cell, true if the cell counts. `None` if all count.
+    mask: Option<Vec<bool>>,
+}
+
+/// Two neighbouring cells around a point, and the second one's share of its value.
+#[derive(Clone, Copy)]
+struct Neighbours {
+    first: usize,
+    second: usize,
+    share: f32,
+}
+
+impl Neighbours {
+    /// The value between `values[first]` and `values[second]`.
+    fn mix(self, values: &[f32]) -> f32 {
+        values[self.first] * (1.0 - self.share) + values[self.second] * self.share
+    }
 }
 
 impl Map {
+    /// A map of which all cells count.
+    ///
     /// # Panics
     /// When `values` is not `side * side` long: a bug of the scorer.
     pub fn new(side: usize, values: Vec<f32>) -> Self {
@@ -17,45 +36,46 @@ impl Map {
         Map {
             side,
             values,
-            counted: None,
+            mask: None,
         }
     }
 
-    /// Only these cells count.
-    pub fn masked(mut self, cells: Option<&[bool]>) -> Self {
-        self.counted = cells.map(<[bool]>::to_vec);
-        self.values
-            .iter_mut()
-            .zip(cells.unwrap_or_default())
-            .filter(|(_, c)| !**c)
-            .for_each(|(v, _)| *v = 0.0);
+    /// The map with `mask`, `side * side` flags; the cells that do not count become 0. `None`: all
+    /// count.
+    pub fn masked(mut self, mask: Option<&[bool]>) -> Self {
+        self.mask = mask.map(<[bool]>::to_vec);
+        for (value, counts) in self.values.iter_mut().zip(mask.unwrap_or_default()) {
+            if !counts {
+                *value = 0.0;
+            }
+        }
         self
     }
 
-    /// Whether the cell at `row`, `column` counts.
+    /// True if the cell at `row`, `column` counts.
     pub fn counts(&self, row: usize, column: usize) -> bool {
-        self.counted
-            .as_ref()
-            .is_none_or(|cells| cells[row * self.side + column])
+        match &self.mask {
+            Some(mask) => mask[row * self.side + column],
+            None => true,
+        }
     }
 
-    /// Which cells count, `side * side` of them; nothing means all.
-    pub fn cells(&self) -> Option<&[bool]> {
-        self.counted.as_deref()
+    /// The mask, `side * side` flags. `None` if all cells count.
+    pub fn mask(&self) -> Option<&[bool]> {
+        self.mask.as_deref()
     }
 
     /// The values of the cells that count.
-    pub fn counted(&self) -> Vec<f32> {
-        match &self.counted {
-            None => self.values.clone(),
-            Some(cells) => self
-                .values
-                .iter()
-                .zip(cells)
-                .filter(|(_, counts)| **counts)
-                .map(|(v, _)| *v)
-                .collect(),
-        }
+    pub fn unmasked(&self) -> Vec<f32> {
+        let Some(mask) = &self.mask else {
+            return self.values.clone();
+        };
+        self.values
+            .iter()
+            .zip(mask)
+            .filter(|(_, counts)| **counts)
+            .map(|(value, _)| *value)
+            .collect()
     }
 
     /// Cells along one side.
@@ -63,14 +83,17 @@ impl Map {
         self.side
     }
 
+    /// All values, row-major; 0 for the cells that do not count.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
+    /// The lowest value.
     pub fn min(&self) -> f32 {
         self.values.iter().copied().fold(f32::INFINITY, f32::min)
     }
 
+    /// The highest value.
     pub fn max(&self) -> f32 {
         self.values
             .iter()
@@ -78,32 +101,40 @@ impl Map {
             .fold(f32::NEG_INFINITY, f32::max)
     }
 
-    /// The map over a picture of `width` x `height` pixels, row-major: bilinear between the middles of the cells, flat
-    /// beyond the outermost (torch's `interpolate` with `align_corners = False`).
+    /// The map over a picture of `width` x `height` pixels, row-major: bilinear between the middles of
+    /// the cells, flat beyond the outermost (torch's `interpolate` with `align_corners = False`).
     pub fn enlarged(&self, width: usize, height: usize) -> Vec<f32> {
-        let columns: Vec<_> = (0..width)
-            .map(|column| self.between(column, width))
+        let columns: Vec<Neighbours> = (0..width)
+            .map(|column| self.neighbours(column, width))
             .collect();
         let mut all = Vec::with_capacity(width * height);
         for row in 0..height {
-            let (top, bottom, down) = self.between(row, height);
-            let [upper, lower] =
-                [top, bottom].map(|row| &self.values[row * self.side..][..self.side]);
-            all.extend(columns.iter().map(|&(left, right, across)| {
-                let upper = upper[left] * (1.0 - across) + upper[right] * across;
-                let lower = lower[left] * (1.0 - across) + lower[right] * across;
-                upper * (1.0 - down) + lower * down
+            let rows = self.neighbours(row, height);
+            let upper = self.row(rows.first);
+            let lower = self.row(rows.second);
+            all.extend(columns.iter().map(|column| {
+                let upper = column.mix(upper);
+                let lower = column.mix(lower);
+                upper * (1.0 - rows.share) + lower * rows.share
             }));
         }
         all
     }
 
-    /// The two cells around the middle of the pixel `at` of `of`, and how far it is from the first to the second.
-    fn between(&self, at: usize, of: usize) -> (usize, usize, f32) {
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.side..][..self.side]
+    }
+
+    /// The two cells around the middle of the pixel `at` of `pixels` along a side.
+    fn neighbours(&self, at: usize, pixels: usize) -> Neighbours {
         let last = self.side - 1;
-        let place =
-            ((at as f32 + 0.5) * self.side as f32 / of as f32 - 0.5).clamp(0.0, last as f32);
+        let place = (at as f32 + 0.5) * self.side as f32 / pixels as f32 - 0.5;
+        let place = place.clamp(0.0, last as f32);
         let first = place as usize;
-        (first, (first + 1).min(last), place - first as f32)
+        Neighbours {
+            first,
+            second: (first + 1).min(last),
+            share: place - first as f32,
+        }
     }
 }

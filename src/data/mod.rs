@@ -1,4 +1,4 @@
-//! What travels through a line: pictures, frames, parts, verdicts and reports.
+//! Data that travels through a line: pictures, frames, parts, verdicts and reports.
 
 pub mod counters;
 pub mod frame;

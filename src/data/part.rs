@@ -1,77 +1,86 @@
-//! Layer 2: a part: what one verdict is about. Accepted once, with a number of its own; exactly one result each.
+//! Part: the subject of one verdict. Accepted once, with a number of its own, and with exactly one
+//! result.
 
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A part that asks to be accepted.
+/// Request to accept a part.
 #[derive(Debug, Clone)]
 pub struct PartRequest {
+    /// Name of the camera that sees the part.
     pub camera: Arc<str>,
-    /// Which of several parts in one view.
+    /// Region of interest, one of several parts in a view. `None` if the view shows one part.
     pub region: Option<Arc<str>>,
-    /// The line's own name for it.
+    /// The line's own name for the part, where it gave one.
     pub part_id: Option<String>,
-    /// The line's encoder when the part was at the trigger, and where it was then, as the trigger told them.
+    /// The line's encoder when the part was at the trigger, where the trigger told it.
     pub count: Option<i64>,
+    /// The part's position at the trigger, where the trigger told it; of a web in millimetres.
     pub position: Option<f64>,
-    /// Our monotonic clock: the deadline counts from here.
+    /// Monotonic clock at the trigger: the deadline counts from here.
     pub since: Instant,
+    /// Time of the trigger.
     pub at: Timestamp,
-    /// What the line does with it, and when.
+    /// Deadline, and the way to the gate.
     pub terms: PartTiming,
-    /// The challenge that it is a known part of: no production.
+    /// Name of the challenge that the part is a known part of; such a part is no production.
     pub challenge: Option<Arc<str>>,
 }
 
-/// A camera's part in time and place: when a verdict is due, and where a rejected part leaves the line.
+/// A camera's part in time and place: deadline of the verdict, and the way to the gate.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PartTiming {
+    /// Longest time from the trigger to the verdict; the part is undecided then.
     pub deadline: Duration,
-    /// From the frame to the gate.
+    /// Time from the frame to the gate. `None` if the line has no gate by time.
     pub reject_after: Option<Duration>,
-    /// Encoder counts from the trigger to the gate.
+    /// Encoder counts from the trigger to the gate. `None` if the line has no gate by counts.
     pub reject_counts: Option<i64>,
 }
 
 /// An accepted part. `seq` is unique and gap-free per (run, camera), from 1.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// The store's own number for it.
+    /// The store's own number for the part.
     pub key: u64,
+    /// The run of winspect that accepted it.
     pub run_id: Arc<str>,
+    /// Number within the run and camera.
     pub seq: u64,
+    /// The request that was accepted.
     pub ask: PartRequest,
-    /// Shared by its clones and its result.
+    /// Times of its stages, shared by its clones and its result.
     pub marks: Arc<StageTimes>,
 }
 
-/// What a part goes through, in this order.
+/// Stages of a part, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Its number is on the disk.
+pub enum PartStage {
+    /// The part's number is on the disk.
     Numbered,
-    /// Its camera was asked for the frame.
+    /// The camera was asked for the frame.
     Asked,
-    /// A frame was found for it.
+    /// A frame was found.
     Framed,
-    /// Its verdict was brought to the store.
+    /// The verdict was brought to the store.
     Settled,
-    /// Its result is on the disk.
+    /// The result is on the disk.
     Written,
-    /// The publisher took it.
+    /// The publisher took the result.
     Sent,
     /// The broker's PUBACK came.
     Acked,
 }
 
-/// When a part reached which stage: an atomic number each, so that keeping them costs a line nothing.
+/// Times at which a part reached its stages: an atomic number each, so that keeping them costs a line
+/// nothing.
 #[derive(Debug)]
 pub struct StageTimes {
     since: Instant,
-    /// Nanoseconds after `since`; zero is never.
-    reached: [AtomicU64; Stage::Acked as usize + 1],
+    /// Nanoseconds from `since` to each stage; zero if it was not reached.
+    reached: [AtomicU64; PartStage::Acked as usize + 1],
 }
 
 impl StageTimes {
@@ -82,32 +91,34 @@ impl StageTimes {
         }
     }
 
-    /// It was asked for then.
+    /// Time of the trigger, from which the stages count.
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    pub fn reach(&self, stage: Stage) {
+    /// Enters that the part reached `stage` now.
+    pub fn reach(&self, stage: PartStage) {
         self.reach_at(stage, Instant::now());
     }
 
-    /// The last time counts.
-    pub fn reach_at(&self, stage: Stage, at: Instant) {
-        let after = at
-            .saturating_duration_since(self.since)
-            .as_nanos()
-            .clamp(1, u64::MAX.into());
-        self.reached[stage as usize].store(after as u64, Ordering::Relaxed);
+    /// Enters that the part reached `stage` at `at`. The last time counts.
+    pub fn reach_at(&self, stage: PartStage, at: Instant) {
+        let after = at.saturating_duration_since(self.since);
+        let nanos = after.as_nanos().clamp(1, u64::MAX.into());
+        self.reached[stage as usize].store(nanos as u64, Ordering::Relaxed);
     }
 
-    /// How long after `since`; nothing when it has not.
-    pub fn reached(&self, stage: Stage) -> Option<Duration> {
-        let after = self.reached[stage as usize].load(Ordering::Relaxed);
-        (after > 0).then(|| Duration::from_nanos(after))
+    /// Time from `since` to `stage`. `None` if the part has not reached it.
+    pub fn reached(&self, stage: PartStage) -> Option<Duration> {
+        match self.reached[stage as usize].load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
     }
 }
 
 impl Part {
+    /// The part of an accepted request; no stage is reached yet.
     pub fn new(key: u64, run_id: Arc<str>, seq: u64, ask: PartRequest) -> Self {
         let marks = Arc::new(StageTimes::new(ask.since));
         Part {
@@ -119,21 +130,24 @@ impl Part {
         }
     }
 
+    /// The camera's name.
     pub fn camera(&self) -> &Arc<str> {
         &self.ask.camera
     }
 
-    /// When it becomes undecided.
+    /// The moment at which a part without a verdict becomes undecided.
     pub fn due(&self) -> Instant {
         self.ask.since + self.ask.terms.deadline
     }
 
+    /// Enters that the part has a frame now.
     pub fn found_its_frame(&self) {
-        self.marks.reach(Stage::Framed);
+        self.marks.reach(PartStage::Framed);
     }
 
+    /// True if a frame was found.
     pub fn has_frame(&self) -> bool {
-        self.marks.reached(Stage::Framed).is_some()
+        self.marks.reached(PartStage::Framed).is_some()
     }
 }
 
@@ -141,7 +155,7 @@ impl Part {
 pub(crate) mod tests {
     use super::*;
 
-    /// A plausible question, for tests of what handles parts.
+    /// A plausible request, for tests of what handles parts.
     pub(crate) fn ask(camera: &str, deadline: Duration) -> PartRequest {
         PartRequest {
             camera: camera.into(),

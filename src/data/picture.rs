@@ -9,20 +9,34 @@ pub struct Picture {
     rgb: Vec<u8>,
 }
 
+/// Refusal of [`Picture::new`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PictureError {
+    /// A side is zero.
     #[error("a picture of {width} x {height} pixels has nothing to look at")]
-    Empty { width: usize, height: usize },
+    Empty {
+        /// Pixels.
+        width: usize,
+        /// Pixels.
+        height: usize,
+    },
+    /// The bytes are too few or too many for the size.
     #[error("a picture of {width} x {height} pixels needs {needed} bytes of RGB, got {got}")]
     Size {
+        /// Pixels.
         width: usize,
+        /// Pixels.
         height: usize,
+        /// `3 * width * height`.
         needed: usize,
+        /// Bytes given.
         got: usize,
     },
 }
 
 impl Picture {
+    /// A picture of `width` x `height` pixels.
+    ///
     /// # Errors
     /// When a side is zero or `rgb` is not `3 * width * height` bytes.
     pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self, PictureError> {
@@ -41,20 +55,22 @@ impl Picture {
         Ok(Picture { width, height, rgb })
     }
 
-    /// Pixels.
+    /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Pixels.
+    /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
 
+    /// `3 * width * height` bytes, row-major.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
 
+    /// The bytes themselves, for their memory to be used again.
     pub fn into_rgb(self) -> Vec<u8> {
         self.rgb
     }
@@ -63,15 +79,18 @@ impl Picture {
 /// A rectangle of a picture, in its pixels from the top left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Area {
+    /// Left column.
     pub x: usize,
+    /// Top row.
     pub y: usize,
-    /// At least 1, as is `h`.
+    /// Width, at least 1.
     pub w: usize,
+    /// Height, at least 1.
     pub h: usize,
 }
 
 impl Area {
-    /// All of a picture of `width` x `height` pixels.
+    /// The area of a whole picture of `width` x `height` pixels.
     pub fn whole(width: usize, height: usize) -> Self {
         Area {
             x: 0,
@@ -81,7 +100,7 @@ impl Area {
         }
     }
 
-    /// The largest square in its middle.
+    /// The largest square in the middle of the area.
     pub fn middle_square(self) -> Self {
         let side = self.w.min(self.h);
         Area {
@@ -92,9 +111,11 @@ impl Area {
         }
     }
 
+    /// True if the area lies in a picture of `width` x `height` pixels.
     pub fn is_inside(&self, width: usize, height: usize) -> bool {
-        let ends = (self.x.checked_add(self.w), self.y.checked_add(self.h));
-        matches!(ends, (Some(right), Some(bottom)) if right <= width && bottom <= height)
+        let right = self.x.checked_add(self.w);
+        let bottom = self.y.checked_add(self.h);
+        right.is_some_and(|right| right <= width) && bottom.is_some_and(|bottom| bottom <= height)
     }
 }
 
@@ -112,12 +133,15 @@ impl std::str::FromStr for Area {
             .split(',')
             .map(|number| number.trim().parse().ok())
             .collect();
-        match numbers.as_deref() {
-            Some(&[x, y, w, h]) if w > 0 && h > 0 => Ok(Area { x, y, w, h }),
-            _ => Err(format!(
-                "must be x,y,width,height in whole pixels, the sides at least 1; got {words:?}"
-            )),
+        if let Some(&[x, y, w, h]) = numbers.as_deref()
+            && w > 0
+            && h > 0
+        {
+            return Ok(Area { x, y, w, h });
         }
+        Err(format!(
+            "must be x,y,width,height in whole pixels, the sides at least 1; got {words:?}"
+        ))
     }
 }
 

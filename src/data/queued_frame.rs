@@ -1,23 +1,23 @@
 //! A frame on its way from a camera's trigger to the inspector, with its parts.
 
-use super::counters::{Outcome, Ticket};
-use super::frame::Frame;
-use super::part::Part;
+use crate::data::counters::{Outcome, Ticket};
+use crate::data::frame::Frame;
+use crate::data::part::Part;
 
 /// A frame with the parts that are judged on it.
 #[derive(Debug)]
 pub struct QueuedFrame {
     /// The camera's picture and times.
     pub frame: Frame,
-    /// The duty to account for the frame; `None` where another part has it.
+    /// The frame's ticket. `None` if another part has it.
     pub ticket: Option<Ticket>,
-    /// The parts that the frame is of; empty for a free-running camera, whose parts are accepted
+    /// The parts that the frame shows; empty for a free-running camera, whose parts are accepted
     /// when the inspector takes the frame.
     pub parts: Vec<Part>,
 }
 
 impl QueuedFrame {
-    /// Accounts for the frame, where no other part has its ticket.
+    /// Settles the frame's ticket, unless another part has it.
     pub fn settle(self, outcome: Outcome) {
         if let Some(ticket) = self.ticket {
             ticket.settle(outcome);

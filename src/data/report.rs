@@ -1,4 +1,4 @@
-//! Layer 2: everything that is known of one judged part. What the store keeps and the publisher turns into a message.
+//! Result of one judged part, as the store keeps it and the publisher turns it into a message.
 
 use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
@@ -12,36 +12,50 @@ use std::time::Duration;
 /// One part's result.
 #[derive(Debug, Clone)]
 pub struct Report {
+    /// The part that was judged.
     pub part: Part,
-    /// The camera whose picture it is about: the part's own, or one of several that see it.
+    /// The camera whose picture was judged: the part's own, or one of several that see it.
     pub seen_by: Arc<str>,
+    /// Pass, fail or undecided.
     pub verdict: Verdict,
+    /// Reason of an undecided verdict; `None` otherwise.
     pub reason: Option<Reason>,
-    /// What the reason found, in words for a person.
+    /// The reason's detail, in words for a person.
     pub detail: Option<String>,
+    /// Score of the picture. `None` if it was not scored.
     pub score: Option<f32>,
+    /// Score from which a part fails. `None` if the recipe has no threshold.
     pub threshold: Option<f32>,
+    /// Time of capture.
     pub captured_at: Timestamp,
+    /// Clock of `captured_at`.
     pub captured_by: CapturedBy,
+    /// Waiting and working time.
     pub took: Latency,
     /// `name@revision` of the recipe that judged it.
     pub recipe: Arc<str>,
-    /// What each of several cameras said.
-    pub views: Vec<View>,
-    /// What the gate does when it is undecided.
+    /// Results of the single cameras, where several see the part; else empty.
+    pub views: Vec<CameraView>,
+    /// Action of the gate if the verdict is undecided.
     pub on_undecided: OnUndecided,
+    /// Areas above the threshold, the highest peak first.
     pub regions: Vec<Defect>,
+    /// The anomaly map. `None` if the picture was not scored.
     pub map: Option<Map>,
     /// The part of the picture that the map covers.
     pub area: Option<Area>,
 }
 
-/// One camera's word on a part that several see.
+/// One camera's result of a part that several cameras see.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct View {
+pub struct CameraView {
+    /// The camera's name.
     pub camera: String,
+    /// Pass, fail or undecided.
     pub verdict: Verdict,
+    /// Score of the camera's picture. `None` if it was not scored.
     pub score: Option<f32>,
+    /// Reason of an undecided verdict; `None` otherwise.
     pub reason: Option<Reason>,
 }
 
@@ -50,12 +64,14 @@ pub struct View {
 pub struct DecisionPolicy {
     /// `name@revision`.
     pub recipe: Arc<str>,
+    /// Score from which a part fails. `None` if nothing can be decided yet.
     pub threshold: Option<f32>,
+    /// Action of the gate if the verdict is undecided.
     pub on_undecided: OnUndecided,
 }
 
 impl Report {
-    /// What the gate does.
+    /// True if the gate rejects the part.
     pub fn is_rejected(&self) -> bool {
         match self.verdict {
             Verdict::Pass => false,
@@ -64,22 +80,22 @@ impl Report {
         }
     }
 
-    /// What is said of a part that nobody judged: without a frame it was captured when it was accepted.
-    pub fn undecided(part: Part, reason: Reason, judge: &DecisionPolicy) -> Self {
+    /// The result of a part that was not judged. Without a frame it was captured when it was accepted.
+    pub fn undecided(part: Part, reason: Reason, policy: &DecisionPolicy) -> Self {
         Report {
             verdict: Verdict::Undecided,
             reason: Some(reason),
             detail: None,
             score: None,
-            threshold: judge.threshold,
+            threshold: policy.threshold,
             captured_at: part.ask.at,
             captured_by: CapturedBy::Trigger,
             took: Latency {
                 total: part.ask.since.elapsed(),
                 ..Latency::default()
             },
-            recipe: judge.recipe.clone(),
-            on_undecided: judge.on_undecided,
+            recipe: policy.recipe.clone(),
+            on_undecided: policy.on_undecided,
             seen_by: part.camera().clone(),
             views: vec![],
             regions: vec![],
@@ -90,25 +106,29 @@ impl Report {
     }
 }
 
-/// Working and waiting time of one part, apart.
+/// Waiting and working time of one part, apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct Latency {
-    /// From arrival, or from its trigger where that came later, until the inspector took it.
+    /// Time from arrival, or from the trigger where that came later, until the inspector took it.
     pub queue: Duration,
-    /// In the camera: decoding and colour conversion, where it can tell.
+    /// Decoding and colour conversion in the camera. `None` if it cannot tell.
     pub decode: Option<Duration>,
     /// Resize and normalisation.
     pub pixels: Duration,
+    /// The network.
     pub encode: Duration,
+    /// Comparison with the references, and the map.
     pub score: Duration,
-    /// From arrival until the verdict stood.
+    /// Time from arrival until the verdict stood.
     pub total: Duration,
 }
 
-/// A judged picture for people: what a heat map is drawn from. May be dropped, never waited for.
+/// A judged picture, from which a heat map for people is drawn. May be dropped, is never waited for.
 #[derive(Debug, Clone)]
 pub struct JudgedFrame {
+    /// The result.
     pub report: Arc<Report>,
+    /// The picture that was judged.
     pub picture: Arc<Picture>,
 }
 
@@ -117,6 +137,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::data::part::tests::ask;
 
+    /// A policy with a threshold, for tests of what makes reports.
     pub(crate) fn judge(_: &Part) -> DecisionPolicy {
         DecisionPolicy {
             recipe: "nut@7".into(),

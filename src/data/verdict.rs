@@ -1,15 +1,19 @@
-//! Layer 2: from a score and a map to pass, fail or undecided, and the regions that a person should look at.
+//! Decisions: from a score and a map to pass, fail or undecided, and the defects that a person should
+//! look at.
 
 use crate::data::map::Map;
 use crate::data::picture::Area;
 use serde::Serialize;
 
-/// What the PLC acts on.
+/// Verdict on a part, which the PLC acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
+    /// The part is good.
     Pass,
+    /// The part is bad.
     Fail,
+    /// The part could not be judged; a [`Reason`] says why.
     Undecided,
 }
 
@@ -24,105 +28,149 @@ impl Verdict {
     }
 }
 
-/// What the gate does with a part that is undecided: a line must fail safe.
+/// Action of the gate for an undecided part. A line must fail safe: the default is to reject it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUndecided {
+    /// The gate rejects the part.
     #[default]
     Fail,
+    /// The gate lets the part pass.
     Pass,
 }
 
-/// Why a part is undecided. Never silent.
+/// Reason of an undecided verdict, which always has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// The verdict was not there by the deadline.
     Late,
+    /// The queue of the inspector was full.
     Overload,
+    /// The camera gave no frame of the part.
     CameraLost,
+    /// The frame failed the image-quality gate.
     BadImage,
+    /// The engine failed, or gave a score that is no number.
     EngineError,
+    /// The recipe has no threshold yet, or none is loaded.
     NotReady,
 }
 
 /// A connected area of the map above the threshold, in the camera picture's pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Defect {
+    /// Left column.
     pub x: usize,
+    /// Top row.
     pub y: usize,
+    /// Width.
     pub w: usize,
+    /// Height.
     pub h: usize,
     /// The highest map value inside.
     pub peak: f32,
 }
 
-/// The recipe's rule: a part with a score of `threshold` or more fails. Without a threshold nothing can be decided.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rule {
-    pub threshold: Option<f32>,
-}
-
-impl Rule {
-    /// The verdict for a finite score, with the reason when there is none.
-    pub fn decide(&self, score: f32) -> (Verdict, Option<Reason>) {
-        match self.threshold {
-            _ if !score.is_finite() => (Verdict::Undecided, Some(Reason::EngineError)),
-            None => (Verdict::Undecided, Some(Reason::NotReady)),
-            Some(threshold) if score >= threshold => (Verdict::Fail, None),
-            Some(_) => (Verdict::Pass, None),
-        }
+/// The verdict for a score, with the reason if it is undecided: a part with a score of `threshold` or
+/// more fails. Without a threshold nothing can be decided, nor with a score that is not finite.
+pub fn decide(score: f32, threshold: Option<f32>) -> (Verdict, Option<Reason>) {
+    if !score.is_finite() {
+        return (Verdict::Undecided, Some(Reason::EngineError));
+    }
+    match threshold {
+        None => (Verdict::Undecided, Some(Reason::NotReady)),
+        Some(threshold) if score >= threshold => (Verdict::Fail, None),
+        Some(_) => (Verdict::Pass, None),
     }
 }
 
-/// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes in a picture
-/// of which the map covers `area`.
-pub fn regions(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defect> {
+/// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes
+/// in a picture of which the map covers `area`.
+pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defect> {
     let side = map.side();
     let mut seen = vec![false; side * side];
-    let mut found = Vec::new();
+    let mut defects = Vec::new();
     for start in 0..side * side {
         if seen[start] || map.values()[start] < level {
             continue;
         }
-        seen[start] = true;
-        let mut waiting = vec![start];
-        let (mut left, mut right, mut top, mut bottom) = (side, 0, side, 0);
-        let mut peak = f32::NEG_INFINITY;
-        while let Some(cell) = waiting.pop() {
-            let (row, column) = (cell / side, cell % side);
-            (left, right) = (left.min(column), right.max(column));
-            (top, bottom) = (top.min(row), bottom.max(row));
-            peak = peak.max(map.values()[cell]);
-            let neighbours = [
-                (row > 0).then(|| cell - side),
-                (row + 1 < side).then(|| cell + side),
-                (column > 0).then(|| cell - 1),
-                (column + 1 < side).then(|| cell + 1),
-            ];
-            for next in neighbours.into_iter().flatten() {
-                if !seen[next] && map.values()[next] >= level {
-                    seen[next] = true;
-                    waiting.push(next);
-                }
+        let cells = connected_cells(map, level, start, &mut seen);
+        defects.push(cells.in_picture(area, side));
+    }
+    defects.sort_by(|a, b| b.peak.total_cmp(&a.peak));
+    defects.truncate(limit);
+    defects
+}
+
+/// Connected cells of a map: the box around them, ends included, and their highest value.
+struct CellBox {
+    left: usize,
+    right: usize,
+    top: usize,
+    bottom: usize,
+    peak: f32,
+}
+
+/// Fills the area of cells at or above `level` that `start` belongs to, and marks them as seen.
+fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> CellBox {
+    let side = map.side();
+    let mut found = CellBox {
+        left: side,
+        right: 0,
+        top: side,
+        bottom: 0,
+        peak: f32::NEG_INFINITY,
+    };
+    seen[start] = true;
+    let mut waiting = vec![start];
+    while let Some(cell) = waiting.pop() {
+        found.add(cell / side, cell % side, map.values()[cell]);
+        for next in four_neighbours(cell, side).into_iter().flatten() {
+            if !seen[next] && map.values()[next] >= level {
+                seen[next] = true;
+                waiting.push(next);
             }
         }
-        let across = |cell: usize| area.x + cell * area.w / side;
-        let down = |cell: usize| area.y + cell * area.h / side;
-        let ((x, x_end), (y, y_end)) = (
-            (across(left), across(right + 1)),
-            (down(top), down(bottom + 1)),
-        );
-        found.push(Defect {
+    }
+    found
+}
+
+/// The cells above, below, left and right; `None` beyond the edge of the map.
+fn four_neighbours(cell: usize, side: usize) -> [Option<usize>; 4] {
+    let row = cell / side;
+    let column = cell % side;
+    [
+        (row > 0).then(|| cell - side),
+        (row + 1 < side).then(|| cell + side),
+        (column > 0).then(|| cell - 1),
+        (column + 1 < side).then(|| cell + 1),
+    ]
+}
+
+impl CellBox {
+    fn add(&mut self, row: usize, column: usize, value: f32) {
+        self.left = self.left.min(column);
+        self.right = self.right.max(column);
+        self.top = self.top.min(row);
+        self.bottom = self.bottom.max(row);
+        self.peak = self.peak.max(value);
+    }
+
+    /// The box in pixels, in a picture of which a map of `side` cells covers `area`.
+    fn in_picture(&self, area: Area, side: usize) -> Defect {
+        let x = area.x + self.left * area.w / side;
+        let y = area.y + self.top * area.h / side;
+        let x_end = area.x + (self.right + 1) * area.w / side;
+        let y_end = area.y + (self.bottom + 1) * area.h / side;
+        Defect {
             x,
             y,
             w: x_end - x,
             h: y_end - y,
-            peak,
-        });
+            peak: self.peak,
+        }
     }
-    found.sort_by(|a, b| b.peak.total_cmp(&a.peak));
-    found.truncate(limit);
-    found
 }
 
 #[cfg(test)]
@@ -130,24 +178,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_threshold_itself_fails_and_a_rule_without_one_is_not_ready() {
-        let rule = Rule {
-            threshold: Some(0.5),
-        };
-        assert_eq!(rule.decide(0.5), (Verdict::Fail, None));
-        assert_eq!(rule.decide(0.49), (Verdict::Pass, None));
-        assert_eq!(
-            rule.decide(f32::NAN),
-            (Verdict::Undecided, Some(Reason::EngineError))
-        );
-        assert_eq!(
-            Rule { threshold: None }.decide(0.9),
-            (Verdict::Undecided, Some(Reason::NotReady))
-        );
+    fn the_threshold_itself_fails_and_without_one_nothing_is_ready() {
+        assert_eq!(decide(0.5, Some(0.5)), (Verdict::Fail, None));
+        assert_eq!(decide(0.49, Some(0.5)), (Verdict::Pass, None));
+        let no_number = (Verdict::Undecided, Some(Reason::EngineError));
+        assert_eq!(decide(f32::NAN, Some(0.5)), no_number);
+        let not_ready = (Verdict::Undecided, Some(Reason::NotReady));
+        assert_eq!(decide(0.9, None), not_ready);
     }
 
     #[test]
-    fn regions_are_connected_areas_in_picture_pixels() {
+    fn defects_are_connected_areas_in_picture_pixels() {
         let map = Map::new(
             4,
             vec![
@@ -157,7 +198,7 @@ mod tests {
                 0.0, 0.0, 0.0, 1.0, //
             ],
         );
-        let found = regions(&map, 0.5, Area::whole(400, 200), 3);
+        let found = find_defects(&map, 0.5, Area::whole(400, 200), 3);
         assert_eq!(
             found[0],
             Defect {
@@ -178,8 +219,8 @@ mod tests {
                 peak: 0.9
             }
         );
-        assert_eq!(regions(&map, 0.5, Area::whole(400, 200), 1).len(), 1);
-        assert_eq!(regions(&map, 2.0, Area::whole(400, 200), 3), vec![]);
+        assert_eq!(find_defects(&map, 0.5, Area::whole(400, 200), 1).len(), 1);
+        assert_eq!(find_defects(&map, 2.0, Area::whole(400, 200), 3), vec![]);
         let part = Area {
             x: 1000,
             y: 10,
@@ -187,7 +228,7 @@ mod tests {
             h: 40,
         };
         assert_eq!(
-            regions(&map, 0.5, part, 1),
+            find_defects(&map, 0.5, part, 1),
             [Defect {
                 x: 1030,
                 y: 40,

@@ -1,5 +1,5 @@
-//! The second seam: an engine that goes from a picture's bytes to the parts of a score on its device,
-//! without the host between. Its input, its references and its result.
+//! The second seam: an engine that goes from a picture's bytes to the parts of a score on its
+//! device, without the host between. Its input, its references and its result.
 
 use super::error::EngineError;
 use super::features::{Features, Pixels};
@@ -164,8 +164,8 @@ pub trait DeviceScorer {
         runs: usize,
     ) -> Result<StageTimings, EngineError>;
 
-    /// [`DeviceScorer::score`] of one crop, with the pixels and features that the device made on the
-    /// way.
+    /// [`DeviceScorer::score`] of one crop, with the pixels and features that the device made on
+    /// the way.
     ///
     /// # Errors
     /// The same as [`DeviceScorer::score`].
@@ -174,8 +174,8 @@ pub trait DeviceScorer {
         crop: &CropRequest,
     ) -> Result<(PartialScores, Pixels, Features), EngineError>;
 
-    /// A painter on the same device, for another thread. The painter never waits for the engine, and
-    /// may outlive it.
+    /// A painter on the same device, for another thread. The painter never waits for the engine,
+    /// and may outlive it.
     fn painter(&self) -> Box<dyn Paint>;
 }
 

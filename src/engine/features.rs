@@ -1,4 +1,5 @@
-//! Input and output of an encoder: pixels of crops, and the features that the network makes of them.
+//! Input and output of an encoder: pixels of crops, and the features that the network makes of
+//! them.
 
 use crate::model::ModelSpec;
 use ndarray::{Array2, Array3};
@@ -11,8 +12,8 @@ pub type Pixels = Array3<f32>;
 pub struct Crop<'a> {
     /// Normalised pixels, of the plan's side.
     pub pixels: &'a Pixels,
-    /// True for each patch that counts, `grid * grid` of them, row-major. `None`: all count. A window
-    /// without a counting patch is left out.
+    /// True for each patch that counts, `grid * grid` of them, row-major. `None`: all count. A
+    /// window without a counting patch is left out.
     pub mask: Option<&'a [bool]>,
 }
 

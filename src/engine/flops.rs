@@ -1,8 +1,8 @@
 //! The amount of arithmetic that a plan asks for: the floor under every measured time.
 //!
 //! A multiplication with its addition counts 2. Counted are the matrix products (convolution,
-//! projections, attention, MLP), which are all but a few parts in a thousand; norms, activations and
-//! softmax are not.
+//! projections, attention, MLP), which are all but a few parts in a thousand; norms, activations
+//! and softmax are not.
 
 use super::plan::{EncodePlan, PatchLayer};
 use crate::model::ModelSpec;

@@ -1,11 +1,11 @@
-//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to its
-//! grid, with their weights.
+//! A model folder's graphs as engines take them: cut to what a plan asks for, positions fitted to
+//! its grid, with their weights.
 //!
-//! ONNX Runtime takes a [`ModelGraph`] and its weights one by one (`onnx/loader.rs`). TensorRT takes it
-//! typed: every tensor in one [`Precision`], nothing left to choose, so that the same file means the
-//! same on every version. A typed graph has no cast: `LayerNormalization` computes in fp32 inside (its
-//! `stash_type` is 1 unless told otherwise), softmax and matrix products add up in fp32, and the
-//! residual stays far below fp16's end.
+//! ONNX Runtime takes a [`ModelGraph`] and its weights one by one (`onnx/loader.rs`). TensorRT
+//! takes it typed: every tensor in one [`Precision`], nothing left to choose, so that the same file
+//! means the same on every version. A typed graph has no cast: `LayerNormalization` computes in
+//! fp32 inside (its `stash_type` is 1 unless told otherwise), softmax and matrix products add up in
+//! fp32, and the residual stays far below fp16's end.
 
 use super::error::EngineError;
 use super::network::{Precision, TowerPart};
@@ -28,7 +28,7 @@ pub struct ModelGraph<'a> {
     /// Patches along one side where they are not the model's own.
     grid: Option<usize>,
     /// The graph. External weights have the dims that [`ModelGraph::weight`] gives them.
-    pub onnx: proto::Model,
+    pub onnx: proto::ModelProto,
 }
 
 /// A weight as the graph needs it.
@@ -103,7 +103,7 @@ impl<'a> ModelGraph<'a> {
             model,
             file,
             grid,
-            onnx: proto::Model::default(),
+            onnx: proto::ModelProto::default(),
         };
         graph.onnx = graph.decoded()?;
         let inner = graph.onnx.graph.take();
@@ -127,14 +127,14 @@ impl<'a> ModelGraph<'a> {
         Ok(graph)
     }
 
-    fn decoded(&self) -> Result<proto::Model, EngineError> {
+    fn decoded(&self) -> Result<proto::ModelProto, EngineError> {
         let path = self.model.path.join(self.file);
         let bytes = std::fs::read(path).map_err(|error| self.broken(error))?;
-        proto::Model::decode(bytes.as_slice()).map_err(|error| self.broken(error))
+        proto::ModelProto::decode(bytes.as_slice()).map_err(|error| self.broken(error))
     }
 
     /// Gives an external weight the dims that the graph needs.
-    fn fit_dims(&self, tensor: &mut proto::Tensor) -> Result<(), EngineError> {
+    fn fit_dims(&self, tensor: &mut proto::TensorProto) -> Result<(), EngineError> {
         let Some(dims) = fitted_dims(tensor, &self.model.spec, self.grid) else {
             return Err(self.wrong_size(&tensor.name));
         };
@@ -148,17 +148,17 @@ impl<'a> ModelGraph<'a> {
     }
 
     /// The graph inside of the ONNX model.
-    pub fn inner(&self) -> &proto::Graph {
+    pub fn inner(&self) -> &proto::GraphProto {
         self.onnx.graph.as_ref().expect("open() puts one there")
     }
 
     /// The graph inside of the ONNX model, to be changed.
-    pub fn inner_mut(&mut self) -> &mut proto::Graph {
+    pub fn inner_mut(&mut self) -> &mut proto::GraphProto {
         self.onnx.graph.as_mut().expect("open() puts one there")
     }
 
     /// Tensors whose values lie in the folder's file of weights.
-    pub fn external_weights(&self) -> impl Iterator<Item = &proto::Tensor> {
+    pub fn external_weights(&self) -> impl Iterator<Item = &proto::TensorProto> {
         self.inner()
             .initializer
             .iter()
@@ -169,7 +169,7 @@ impl<'a> ModelGraph<'a> {
     ///
     /// # Errors
     /// [`EngineError::Model`] when it is of another size or type than it should be.
-    pub fn weight(&self, tensor: &proto::Tensor) -> Result<Weight, EngineError> {
+    pub fn weight(&self, tensor: &proto::TensorProto) -> Result<Weight, EngineError> {
         let wrong_size = || self.wrong_size(&tensor.name);
         let (location, offset, length) = tensor.external().ok_or_else(wrong_size)?;
         let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
@@ -239,7 +239,7 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 
 /// The dims of a weight as the graph needs it. `None` if the weight is not as large as it says.
 fn fitted_dims(
-    tensor: &proto::Tensor,
+    tensor: &proto::TensorProto,
     spec: &ModelSpec,
     grid: Option<usize>,
 ) -> Option<Vec<usize>> {
@@ -264,16 +264,16 @@ fn size(dims: &[usize]) -> Option<usize> {
         .try_fold(1usize, |size, dim| size.checked_mul(*dim))
 }
 
-/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie in
-/// their file.
+/// A graph of the vision tower in which every tensor of numbers has one type; its weights still lie
+/// in their file.
 pub struct TypedGraph<'a> {
     graph: ModelGraph<'a>,
     part: TowerPart,
     precision: Precision,
 }
 
-/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants. The
-/// pixels' side is fixed to the plan's.
+/// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants.
+/// The pixels' side is fixed to the plan's.
 ///
 /// # Errors
 /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
@@ -306,11 +306,11 @@ impl TypedGraph<'_> {
     /// [`TypedGraph::write`] has no such end.
     ///
     /// # Errors
-    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
-    /// weight beyond fp16.
+    /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for
+    /// a weight beyond fp16.
     pub fn bytes(&self) -> Result<Vec<u8>, EngineError> {
         let onnx = self.with_weights(&mut |name, dims, bytes| {
-            Ok(proto::Tensor {
+            Ok(proto::TensorProto {
                 raw_data: bytes,
                 ..self.described(name, dims)
             })
@@ -318,8 +318,9 @@ impl TypedGraph<'_> {
         Ok(onnx.encode_to_vec())
     }
 
-    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in `trunk.weights`
-    /// or `windows.weights`, and returns the graph's path. One weight is in memory at a time.
+    /// Writes `trunk.onnx` or `windows.onnx` into `folder`, its weights beside it in
+    /// `trunk.weights` or `windows.weights`, and returns the graph's path. One weight is in memory
+    /// at a time.
     ///
     /// # Errors
     /// The same as [`TypedGraph::bytes`]; [`EngineError::Unavailable`] when the folder cannot be
@@ -344,7 +345,10 @@ impl TypedGraph<'_> {
     }
 
     /// The graph with each external weight as `describe` returns it.
-    fn with_weights(&self, describe: &mut DescribeWeight) -> Result<proto::Model, EngineError> {
+    fn with_weights(
+        &self,
+        describe: &mut DescribeWeight,
+    ) -> Result<proto::ModelProto, EngineError> {
         let mut onnx = self.graph.onnx.clone();
         let tensors = onnx
             .graph
@@ -358,19 +362,19 @@ impl TypedGraph<'_> {
         Ok(onnx)
     }
 
-    fn described(&self, name: &str, dims: &[usize]) -> proto::Tensor {
-        proto::Tensor {
+    fn described(&self, name: &str, dims: &[usize]) -> proto::TensorProto {
+        proto::TensorProto {
             dims: dims.iter().map(|&dim| dim as i64).collect(),
             data_type: element(self.precision),
             name: name.to_owned(),
-            ..proto::Tensor::default()
+            ..proto::TensorProto::default()
         }
     }
 }
 
 /// Makes a tensor of a weight's name, dims and little-endian bytes.
 type DescribeWeight<'a> =
-    dyn FnMut(&str, &[usize], Vec<u8>) -> Result<proto::Tensor, EngineError> + 'a;
+    dyn FnMut(&str, &[usize], Vec<u8>) -> Result<proto::TensorProto, EngineError> + 'a;
 
 fn unwritable(path: &Path, error: &std::io::Error) -> EngineError {
     EngineError::Unavailable(format!("cannot write {}: {error}", path.display()))
@@ -385,7 +389,7 @@ fn element(precision: Precision) -> i32 {
 }
 
 /// Gives an input or output its type, and the pixels their side.
-fn retype(value: &mut proto::ValueInfo, side: usize, precision: Precision) {
+fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) {
     let kind = value.r#type.as_mut();
     let Some(tensor) = kind.and_then(|kind| kind.tensor_type.as_mut()) else {
         return;
@@ -401,7 +405,10 @@ fn retype(value: &mut proto::ValueInfo, side: usize, precision: Precision) {
 }
 
 /// Gives a constant inside of the graph its type.
-fn retype_constant(tensor: &mut proto::Tensor, precision: Precision) -> Result<(), EngineError> {
+fn retype_constant(
+    tensor: &mut proto::TensorProto,
+    precision: Precision,
+) -> Result<(), EngineError> {
     let mut values = std::mem::take(&mut tensor.float_data);
     values.extend(floats(&tensor.raw_data));
     tensor.data_type = element(precision);

@@ -1,10 +1,11 @@
-//! Folders that our libraries are loaded from: that of the program, `engines/lib` of the folders above
-//! it, and `engines/lib` of the current folder.
+//! Folders that our libraries are loaded from: that of the program, `engines/lib` of the folders
+//! above it, and `engines/lib` of the current folder.
 //!
-//! Code is loaded from there, so a folder counts only if all who can put files there are trusted anyway:
-//! it belongs to root, to the user who runs the program or to the program's owner, and not everyone may
-//! write it. The current folder is anyone's choice (root in `/tmp/x`): it must be root's or the user's,
-//! and writable by its owner alone. Folders above the current one never count.
+//! Code is loaded from there, so a folder counts only if all who can put files there are trusted
+//! anyway: it belongs to root, to the user who runs the program or to the program's owner, and not
+//! everyone may write it. The current folder is anyone's choice (root in `/tmp/x`): it must be
+//! root's or the user's, and writable by its owner alone. Folders above the current one never
+//! count.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

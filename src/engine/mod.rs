@@ -1,8 +1,8 @@
-//! The seams between the algorithm and whatever runs the network: pixels in, features out; or, where
-//! the device can do it, bytes in, parts of a score out.
+//! The seams between the algorithm and whatever runs the network: pixels in, features out; or,
+//! where the device can do it, bytes in, parts of a score out.
 //!
 //! ```text
-//! select::Engines::open(model, plan)            one engine, or an error; never another than asked for
+//! select::Engines::open(model, plan)         one engine, or an error; never another one than asked
 //!   |
 //!   |- onnx::OnnxEncoder     CPU                pixels -> trunk -> windows -> Features
 //!   `- cuda::CudaEncoder     NVIDIA GPU         its graphs through network::Networks:
@@ -11,16 +11,16 @@
 //!        `- cuda::no_network::NoNetwork         nothing, for measuring the rest
 //!
 //! trait Encoder        crops -> Features        every engine
-//! trait Nearest        features x references -> similarities, on the threads or device of the network
+//! trait Nearest        features x references -> similarities, where the network runs
 //! trait DeviceScorer   pictures -> PartialScores; GPUs only, see Encoder::device_scorer
 //! trait Paint          overlays on the same device, beside the scoring
 //! ```
 //!
 //! # Good path
 //! A recipe says what it needs ([`EncodePlan`]). The engine checks the plan against the model, cuts
-//! the model's graphs to it ([`graphs`]) and loads them. One thread owns the [`Encoder`] for life and
-//! calls it once for each group of pictures. On a GPU the whole way from bytes to the parts of a
-//! score is one captured graph, replayed for each group of the same kind.
+//! the model's graphs to it ([`graphs`]) and loads them. One thread owns the [`Encoder`] for life
+//! and calls it once for each group of pictures. On a GPU the whole way from bytes to the parts of
+//! a score is one captured graph, replayed for each group of the same kind.
 //!
 //! # Failure paths
 //! - Library, device or plan missing: [`EngineError::Unavailable`]. With `backend = "auto"` the CPU

@@ -1,5 +1,5 @@
-//! The seam for running the tower's graphs on device memory: TensorRT, or ONNX Runtime where the device
-//! is the stand-in of the tests, whose memory is the host's.
+//! The seam for running the tower's graphs on device memory: TensorRT, or ONNX Runtime where the
+//! device is the stand-in of the tests, whose memory is the host's.
 
 use super::error::EngineError;
 use cudarc::driver::sys::CUstream;
@@ -91,12 +91,12 @@ pub trait Networks: Send {
     /// Properties of the graphs.
     fn facts(&self) -> &Facts;
 
-    /// A graph with its shapes and addresses fixed. Each bound graph is independent: a capture of one
-    /// stays valid when another is made.
+    /// A graph with its shapes and addresses fixed. Each bound graph is independent: a capture of
+    /// one stays valid when another is made.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] for shapes that the plan does not hold; [`EngineError::Run`] when there is
-    /// no memory.
+    /// [`EngineError::Plan`] for shapes that the plan does not hold; [`EngineError::Run`] when
+    /// there is no memory.
     ///
     /// # Safety
     /// Each address holds as many values as its dims say until the network is dropped.

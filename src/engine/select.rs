@@ -1,5 +1,5 @@
-//! The choice of an engine: the one that is asked for, or the best that this machine has. Never another
-//! one than was said.
+//! The choice of an engine: the one that is asked for, or the best that this machine has. Never
+//! another one than was said.
 
 use super::cuda::device::Device;
 use super::cuda::encoder::CudaEncoder;
@@ -30,7 +30,8 @@ pub enum Backend {
     Tensorrt,
 }
 
-/// Settings of the choice: what is asked for, and where its libraries lie if not in their usual places.
+/// Settings of the choice: what is asked for, and where its libraries lie if not in their usual
+/// places.
 #[derive(Debug, Clone, Default)]
 pub struct Engines {
     /// The engine that is asked for.
@@ -43,8 +44,8 @@ pub struct Engines {
     pub threads: Option<usize>,
     /// Folder of TensorRT's libraries.
     pub tensorrt: Option<PathBuf>,
-    /// Command that builds a missing plan, for a person. Set where only an accepted plan may be used:
-    /// beside a running line there is neither time nor room for building one.
+    /// Command that builds a missing plan, for a person. Set where only an accepted plan may be
+    /// used: beside a running line there is neither time nor room for building one.
     pub build_command: Option<String>,
     /// Kernels, copies and the graph alone, for measuring them: verdicts mean nothing.
     pub without_network: bool,
@@ -54,8 +55,8 @@ pub struct Engines {
 /// library.
 pub type BuildListener<'a> = dyn Fn(Option<BuildProgress>) + Sync + 'a;
 
-/// Crops in one run of a GPU's network, at most: as many waiting pictures, or regions and tiles of one.
-/// More go through it in turns; each of them costs memory, used or not.
+/// Crops in one run of a GPU's network, at most: as many waiting pictures, or regions and tiles of
+/// one. More go through it in turns; each of them costs memory, used or not.
 pub const LOOKS_MAX: usize = 4;
 
 impl Engines {
@@ -70,8 +71,8 @@ impl Engines {
     /// Opens the engine. `listener` hears of the build of a missing plan.
     ///
     /// # Errors
-    /// When the engine cannot be had, the model cannot do what the plan asks, or a plan is missing that
-    /// must not be built.
+    /// When the engine cannot be had, the model cannot do what the plan asks, or a plan is missing
+    /// that must not be built.
     pub fn open(
         &self,
         model: &ModelFolder,

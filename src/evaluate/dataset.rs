@@ -4,8 +4,8 @@
 //! train/good/*                 references
 //! test/good/*                  good parts
 //! test/<defect>/*              bad parts
-//! ground_truth/<defect>/<stem>_mask.png     not zero where the defect is; without the folder there is
-//!                                           no truth of pixels
+//! ground_truth/<defect>/<stem>_mask.png     not zero where the defect is; without the folder
+//!                                           there is no truth of pixels
 //! ```
 
 use super::regions::Regions;
@@ -81,10 +81,10 @@ impl Dataset {
         })
     }
 
-    /// Reads every test picture and mask once, so that nothing can be wrong with them later. Returns
-    /// the truth of each, in order, or `None` without masks. With `squares` the model sees the largest
-    /// square in the middle of each picture only, and pixels are compared only there. `references` are
-    /// read as well. `progress` hears how many files are done.
+    /// Reads every test picture and mask once, so that nothing can be wrong with them later.
+    /// Returns the truth of each, in order, or `None` without masks. With `squares` the model sees
+    /// the largest square in the middle of each picture only, and pixels are compared only there.
+    /// `references` are read as well. `progress` hears how many files are done.
     ///
     /// # Errors
     /// All files that cannot be read, masks of another size than their picture, and masks without a
@@ -240,7 +240,8 @@ mod tests {
         picture.save(file).expect("written");
     }
 
-    /// A good one and a bad one of 6 x 4 pixels, with a defect at the left edge and one in the middle.
+    /// A good one and a bad one of 6 x 4 pixels, with a defect at the left edge and one in the
+    /// middle.
     fn dataset(folder: &Path) {
         for file in ["train/good/a.png", "test/good/a.png", "test/scratch/b.png"] {
             write(&folder.join(file), 6, 4, |_, _| false);

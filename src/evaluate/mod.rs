@@ -1,8 +1,8 @@
-//! Measures of how well a model tells good from bad on a labelled data set. Pure but for [`dataset`],
-//! which reads files.
+//! Measures of how well a model tells good from bad on a labelled data set. Pure but for
+//! [`dataset`], which reads files.
 //!
-//! [`dataset`] says what is true, [`regions`] where in a picture, [`ranking`] how far the scores agree
-//! with it.
+//! [`dataset`] says what is true, [`regions`] where in a picture, [`ranking`] how far the scores
+//! agree with it.
 
 pub mod dataset;
 pub mod ranking;
@@ -11,8 +11,8 @@ pub mod regions;
 use rand::{SeedableRng, rngs::StdRng};
 
 /// `count` of `all` references, as indices from 0, all different, in no order: the draw of the seed
-/// (`rand` 0.9's `StdRng` seeded by `seed_from_u64`, `seq::index::sample`). The same on every machine
-/// for one version of `rand`.
+/// (`rand` 0.9's `StdRng` seeded by `seed_from_u64`, `seq::index::sample`). The same on every
+/// machine for one version of `rand`.
 ///
 /// # Panics
 /// When `count` is more than `all`: the caller's limit.

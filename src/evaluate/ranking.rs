@@ -1,10 +1,11 @@
-//! Exact measures of scores against labels, over every distinct threshold: AUROC, average precision,
-//! F1-max, AUPRO.
+//! Exact measures of scores against labels, over every distinct threshold: AUROC, average
+//! precision, F1-max, AUPRO.
 //!
-//! A sample (a picture, or a pixel) is good, or bad and part of a region. Scores are kept as 32-bit keys
-//! in the order of the scores, so that sorting in place is all the work and loses nothing. Memory: 4
-//! bytes a good sample, 8 a bad one, 8 a region. 1,000 pictures of 512 x 512 pixels (262 million) are
-//! 1.2 GB when a tenth is bad; the bound is 8 bytes a pixel, 2.1 GB, when everything is.
+//! A sample (a picture, or a pixel) is good, or bad and part of a region. Scores are kept as 32-bit
+//! keys in the order of the scores, so that sorting in place is all the work and loses nothing.
+//! Memory: 4 bytes a good sample, 8 a bad one, 8 a region. 1,000 pictures of 512 x 512 pixels (262
+//! million) are 1.2 GB when a tenth is bad; the bound is 8 bytes a pixel, 2.1 GB, when everything
+//! is.
 
 use super::regions::Regions;
 
@@ -25,8 +26,8 @@ pub struct Ranking {
     good: Vec<u32>,
     /// Keys and regions, highest first.
     bad: Vec<(u32, u32)>,
-    /// Weight of one sample of each region in the mean overlap: one over its size and over the number
-    /// of regions.
+    /// Weight of one sample of each region in the mean overlap: one over its size and over the
+    /// number of regions.
     weights: Vec<f64>,
 }
 
@@ -49,8 +50,8 @@ impl Scores {
         }
     }
 
-    /// Adds a good sample. Its score must be finite, as all scores and maps are; NaN would rank above
-    /// everything.
+    /// Adds a good sample. Its score must be finite, as all scores and maps are; NaN would rank
+    /// above everything.
     pub fn good(&mut self, score: f32) {
         self.good.push(key(score));
     }
@@ -148,11 +149,11 @@ impl Ranking {
         Some(highest)
     }
 
-    /// Area under the per-region overlap (Bergmann et al., IJCV 2021): the mean over the regions of the
-    /// share found against the share of all good pixels (of all pictures together) found with them,
-    /// from 0 to `limit` of the latter, over `limit`; straight between thresholds, at the limit too.
-    /// anomalib 2.7's `AUPRO`, whose limit is 0.3 and whose regions are eight-connected. `None` without
-    /// good or without bad samples.
+    /// Area under the per-region overlap (Bergmann et al., IJCV 2021): the mean over the regions of
+    /// the share found against the share of all good pixels (of all pictures together) found with
+    /// them, from 0 to `limit` of the latter, over `limit`; straight between thresholds, at the
+    /// limit too. anomalib 2.7's `AUPRO`, whose limit is 0.3 and whose regions are eight-connected.
+    /// `None` without good or without bad samples.
     pub fn aupro(&self, limit: f64) -> Option<f64> {
         if self.good.is_empty() || self.bad.is_empty() {
             return None;
@@ -245,7 +246,8 @@ mod tests {
 
     #[test]
     fn equal_scores_tell_nothing() {
-        // One threshold: a straight line from (0, 0) to (1, 1), under which 0.3 * 0.3 / 2 lies up to 0.3.
+        // One threshold: a straight line from (0, 0) to (1, 1), under which 0.3 * 0.3 / 2 lies up
+        // to 0.3.
         let [auroc, precision, f1, aupro] = all(&ranking(&[1.0; 3], &[1.0]));
         assert_eq!([auroc, precision, f1], [Some(0.5), Some(0.25), Some(0.4)]);
         assert!(

@@ -1,14 +1,14 @@
 //! The connected regions of a mask, kept as runs of pixels: a few bytes a row instead of a label a
 //! pixel.
 //!
-//! Our own labelling: the runs are what has to be kept anyway, and joining those of neighbouring rows (a
-//! union-find over runs) is less code than making them of the label picture that an imaging library
-//! gives.
+//! Our own labelling: the runs are what has to be kept anyway, and joining those of neighbouring
+//! rows (a union-find over runs) is less code than making them of the label picture that an imaging
+//! library gives.
 
 use std::ops::Range;
 
-/// Pixels `start..end` of one row of a defect, counted row-major from 0; a picture has 200 million at
-/// most.
+/// Pixels `start..end` of one row of a defect, counted row-major from 0; a picture has 200 million
+/// at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PixelRun {
     start: u32,

@@ -4,7 +4,7 @@ use crate::base::health::{Diagnostics, Health};
 use crate::camera::{CameraState, CameraStatus, Sink};
 use crate::data::counters::{Outcome, Tally, Ticket};
 use crate::data::frame::Frame;
-use crate::data::part::{Part, PartRequest, PartTiming, Stage};
+use crate::data::part::{Part, PartRequest, PartStage, PartTiming};
 use crate::data::picture::Picture;
 use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::Report;
@@ -16,7 +16,7 @@ use crate::line::shared::{CameraStates, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
-use crate::trigger::{Found, Odometer, Presence, Ring, Stretches, Trigger};
+use crate::trigger::{Odometer, Presence, Ring, RingMatches, Stretches, Trigger};
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -177,17 +177,18 @@ impl Admission {
                 let position = odometer.next(frame.captured_at, *stretches);
                 self.admit_if(position.is_some(), frame, ticket, position);
             }
-            TriggerState::Presence { presence, is_told } => match presence.look(frame, ticket, now)
-            {
-                Ok(None) => {}
-                Ok(Some((frame, ticket))) => self.admit(frame, ticket, None),
-                Err(why) if !*is_told => {
-                    *is_told = true;
-                    let camera = &self.camera;
-                    tracing::error!("camera {camera}: {why}; no part will come. Correct it");
+            TriggerState::Presence { presence, is_told } => {
+                match presence.on_frame(frame, ticket, now) {
+                    Ok(None) => {}
+                    Ok(Some(held)) => self.admit(held.frame, held.ticket, None),
+                    Err(why) if !*is_told => {
+                        *is_told = true;
+                        let camera = &self.camera;
+                        tracing::error!("camera {camera}: {why}; no part will come. Correct it");
+                    }
+                    Err(_) => {}
                 }
-                Err(_) => {}
-            },
+            }
         }
     }
 
@@ -236,14 +237,16 @@ impl Admission {
 
     /// Takes the parts of a command's trigger. A camera with another trigger ignores them.
     pub fn on_trigger(&self, parts: Vec<Part>, at: Timestamp) {
-        parts.iter().for_each(|part| part.marks.reach(Stage::Asked));
+        parts
+            .iter()
+            .for_each(|part| part.marks.reach(PartStage::Asked));
         if let TriggerState::Command(ring) = &mut *self.trigger() {
             self.queue_matches(ring.ask(parts, at, Instant::now()));
         }
     }
 
     /// Queues the frames that were found for parts; parts without a frame are undecided.
-    fn queue_matches(&self, found: Found) {
+    fn queue_matches(&self, found: RingMatches) {
         for frame in found.waiting {
             self.queue(frame);
         }

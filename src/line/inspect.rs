@@ -10,7 +10,7 @@ use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
 use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::{JudgedFrame, Latency, Report};
-use crate::data::verdict::{Defect, Reason, Rule, Verdict, regions};
+use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
 use crate::line::opening::SELECTED_RECIPE;
@@ -404,10 +404,7 @@ fn decide_all(reports: &mut [Report], scores: &[RegionScore]) {
 }
 
 fn decide(report: &mut Report, region: RegionScore) {
-    let rule = Rule {
-        threshold: report.threshold,
-    };
-    (report.verdict, report.reason) = rule.decide(region.score);
+    (report.verdict, report.reason) = verdict::decide(region.score, report.threshold);
     report.score = Some(region.score);
     if report.verdict == Verdict::Fail {
         report.regions = defects(&region.map, region.area);
@@ -429,5 +426,5 @@ fn defects(map: &Map, area: Area) -> Vec<Defect> {
     sorted.sort_by(f32::total_cmp);
     let median = sorted[sorted.len() / 2];
     let level = (median + map.max()) / 2.0;
-    regions(map, level, area, DEFECTS_MAX)
+    find_defects(map, level, area, DEFECTS_MAX)
 }

@@ -290,10 +290,10 @@ const REOPEN_MOST: Duration = Duration::from_secs(5);
 fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
     let name = camera.sink.admission.camera.clone();
     Stage::start(&format!("camera-{name}"), move |pulse| {
-        let stop = stop.with_pulse(pulse.clone());
+        let stop = stop.with_heartbeat(pulse.clone());
         let backoff = Backoff::new(REOPEN_FIRST, REOPEN_MOST);
         let source = camera.source.as_mut();
-        camera::watch(source, &name, &stop, backoff, &mut camera.sink).map_err(camera_failure)
+        camera::supervise(source, &name, &stop, backoff, &mut camera.sink).map_err(camera_failure)
     })
 }
 

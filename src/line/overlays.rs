@@ -6,7 +6,7 @@ use crate::data::picture::Picture;
 use crate::data::report::{JudgedFrame, Report};
 use crate::data::verdict::Verdict;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{Layer, Overlay};
+use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::line::events::Events;
 use crate::mqtt::Heatmaps;
@@ -112,7 +112,7 @@ impl OverlayStage {
             return;
         };
         let scale = scale(&report, map);
-        let layer = Layer { map, area, scale };
+        let layer = HeatLayer { map, area, scale };
         let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.regions);
         let painted = self.painter.paint(&overlay);
         let png = encode(&painted, &report);

@@ -1,7 +1,7 @@
 //! Several cameras' views of one part become one verdict: the worst of them.
 
 use crate::data::part::Part;
-use crate::data::report::{Report, View};
+use crate::data::report::{CameraView, Report};
 use crate::data::verdict::{Reason, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,8 +142,8 @@ fn worst(reports: Vec<Report>) -> Option<Report> {
     Some(worst)
 }
 
-fn view(report: &Report) -> View {
-    View {
+fn view(report: &Report) -> CameraView {
+    CameraView {
         camera: report.seen_by.to_string(),
         verdict: report.verdict,
         score: report.score,

@@ -1,4 +1,5 @@
-//! `engines/catalogue.toml`: which models can be fetched by name, from where, and what their files have to be.
+//! `engines/catalogue.toml`: models that can be fetched by name, their origins, and checks of their
+//! files.
 
 use crate::base::problems::unknown_key;
 use serde::de::Error as _;
@@ -8,77 +9,83 @@ use serde::{Deserialize, Deserializer};
 pub const OURS: &str = include_str!("../../engines/catalogue.toml");
 const HUB: &str = "https://huggingface.co";
 
+/// Models that can be fetched.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     #[serde(rename = "model")]
-    entries: Vec<Entry>,
+    models: Vec<CatalogueModel>,
 }
 
 /// A model that can be fetched.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct CatalogueModel {
+    /// Name by which it is asked for.
     pub name: String,
-    /// What it is, in a line.
+    /// Description in a line.
     pub about: String,
-    /// Its repository on the hub: `owner/name`.
+    /// Repository on the hub: `owner/name`.
     pub repository: String,
+    /// Commit in the repository.
     pub revision: String,
+    /// Licence of the weights.
     pub licence: String,
+    /// Files to fetch.
     #[serde(rename = "file")]
-    pub files: Vec<Wanted>,
+    pub files: Vec<CatalogueFile>,
 }
 
 /// A file of a model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
-    /// Plain, without a folder: it is a file name here, too.
+pub struct CatalogueFile {
+    /// Name without a folder: it is a file name here, too.
     #[serde(deserialize_with = "plain_name")]
     pub name: String,
-    /// 64 hex digits in small letters, where one is known.
+    /// Checksum, 64 hex digits in small letters. `None` if it is not known.
     #[serde(default, deserialize_with = "sha256")]
     pub sha256: Option<String>,
-    /// Text that has to be in it.
+    /// Text that the file must contain. `None`: any.
     pub contains: Option<String>,
 }
 
 impl Catalogue {
+    /// Reads a catalogue.
+    ///
     /// # Errors
     /// In words: what cannot be read, and where.
     pub fn parse(toml: &str) -> Result<Self, String> {
         toml::from_str(toml).map_err(|error| error.to_string())
     }
 
+    /// The model of this name.
+    ///
     /// # Errors
     /// In words: the nearest name, and all that there are.
-    pub fn find(&self, name: &str) -> Result<&Entry, String> {
-        self.entries
-            .iter()
-            .find(|entry| entry.name == name)
-            .ok_or_else(|| {
-                let words = unknown_key(name, self.entries.iter().map(|entry| entry.name.as_str()));
-                let known = self
-                    .entries
-                    .iter()
-                    .map(|entry| format!("\n  {:<20} {}", entry.name, entry.about));
-                format!(
-                    "{}\nknown models:{}",
-                    words.replace("unknown key", "unknown model"),
-                    known.collect::<String>()
-                )
-            })
+    pub fn find(&self, name: &str) -> Result<&CatalogueModel, String> {
+        let found = self.models.iter().find(|model| model.name == name);
+        found.ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let names = self.models.iter().map(|model| model.name.as_str());
+        let words = unknown_key(name, names).replace("unknown key", "unknown model");
+        let mut text = format!("{words}\nknown models:");
+        for model in &self.models {
+            text.push_str(&format!("\n  {:<20} {}", model.name, model.about));
+        }
+        text
     }
 }
 
-impl Entry {
+impl CatalogueModel {
     /// The folder of its files on the hub.
     pub fn url(&self) -> String {
         format!("{HUB}/{}/resolve/{}", self.repository, self.revision)
     }
 
-    /// `owner/name@revision`: what a model folder says of where it came from.
+    /// `owner/name@revision`: the origin that its model folder names.
     pub fn source(&self) -> String {
         format!("{}@{}", self.repository, self.revision)
     }
@@ -86,28 +93,24 @@ impl Entry {
 
 fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let name = String::deserialize(from)?;
-    let plain = !name.starts_with('.')
-        && !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    let words = "must be letters, digits, '.', '_' and '-', and not begin with '.'";
-    if plain {
-        Ok(name)
-    } else {
-        Err(D::Error::custom(format!(
-            "file name: {words}, got {name:?}"
-        )))
+    if is_plain(&name) {
+        return Ok(name);
     }
+    let words = "must be letters, digits, '.', '_' and '-', and not begin with '.'";
+    Err(D::Error::custom(format!(
+        "file name: {words}, got {name:?}"
+    )))
+}
+
+fn is_plain(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_allowed)
 }
 
 fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(from)?;
-    if text.len() == 64
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if text.len() == 64 && text.bytes().all(is_digit) {
         return Ok(Some(text));
     }
     Err(D::Error::custom(format!(
@@ -122,25 +125,12 @@ mod tests {
     #[test]
     fn our_catalogue_can_be_read_and_names_each_model_once() {
         let catalogue = Catalogue::parse(OURS).expect("ours");
-        for entry in &catalogue.entries {
-            assert_eq!(
-                catalogue
-                    .entries
-                    .iter()
-                    .filter(|other| other.name == entry.name)
-                    .count(),
-                1,
-                "{}",
-                entry.name
-            );
-            assert!(
-                entry
-                    .files
-                    .iter()
-                    .any(|file| file.name.ends_with(".safetensors")),
-                "{}",
-                entry.name
-            );
+        for model in &catalogue.models {
+            let name = &model.name;
+            let same_name = catalogue.models.iter().filter(|other| other.name == *name);
+            assert_eq!(same_name.count(), 1, "{name}");
+            let is_weights = |file: &CatalogueFile| file.name.ends_with(".safetensors");
+            assert!(model.files.iter().any(is_weights), "{name}");
         }
         let found = catalogue.find("dinov2-small").expect("there");
         assert!(

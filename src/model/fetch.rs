@@ -1,13 +1,15 @@
-//! From the hub to a model folder: download beside the target, check, import.
+//! Download of a model from the hub to a model folder: download beside the target, check, import.
 //!
-//! `DIR.download/` holds what is under way. A file is `NAME.part` until all of it is there and its checksum is right, so
-//! that a file under its own name is whole. `NAME.part.version` is what the server called that version of the file (ETag or
-//! date): the rest is asked for under `If-Range`, and a server that has another version, or no ranges, sends all of it again.
+//! `DIR.download/` holds the files on their way. A file is `NAME.part` until all of it is there and its
+//! checksum is right, so that a file under its own name is whole. `NAME.part.version` is the server's
+//! name for that version of the file (ETag or date): the rest is asked for under `If-Range`, and a
+//! server that has another version, or no ranges, sends all of it again.
 
-use super::catalogue::{Entry, Wanted};
-use super::import::{Origin, import_from, vacant};
-use super::{ModelError, ModelFolder};
 use crate::base::hex::hex;
+use crate::model::catalogue::{CatalogueFile, CatalogueModel};
+use crate::model::error::ModelError;
+use crate::model::folder::ModelFolder;
+use crate::model::import::{Origin, check_vacant, import_from};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,21 +17,25 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::http::{HeaderMap, Response, StatusCode, header};
+use ureq::http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error as HttpError};
 
-/// How long a server may take to answer, and between two pieces of a file.
+/// Longest time of a server to answer, and between two pieces of a file.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that are read and written at once.
 const PIECE: usize = 256 << 10;
 
-/// What is going on, for whoever watches.
+/// Progress of a fetch, for the person who watches.
 #[derive(Debug)]
-pub enum Progress<'a> {
-    /// A file begins: its name, how much of it is there already, and all of it where the server said so.
+pub enum FetchProgress<'a> {
+    /// A file begins.
     File {
+        /// The file's name.
         name: &'a str,
+        /// Bytes of it that are there already.
         have: u64,
+        /// Size of the file in bytes. `None` if the server did not say.
         total: Option<u64>,
     },
     /// Bytes of the file that are there now.
@@ -38,51 +44,56 @@ pub enum Progress<'a> {
     Step(&'a str),
 }
 
-/// What to fetch, from where and to where.
+/// Request to fetch a model.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
-    pub entry: &'a Entry,
+pub struct FetchRequest<'a> {
+    /// The model.
+    pub model: &'a CatalogueModel,
     /// The folder of the files: `https://mirror/folder`.
     pub base_url: &'a str,
     /// The model folder to make; an imported model there is replaced.
     pub folder: &'a Path,
-    /// The downloaded files stay.
+    /// True if the downloaded files stay.
     pub keep: bool,
 }
 
+/// Error of a fetch.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The network, the server or the disk: going on later may help. In words.
+    /// The network, the server or the disk failed, in words: another try later may help.
     #[error("{0}")]
     Unavailable(String),
-    /// What came is not what it has to be. In words.
+    /// The files are not the model's, in words.
     #[error("{0}")]
     Content(String),
+    /// The folder cannot be a model's.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
 
-/// Fetches a model and imports it. What was downloaded before a failure is gone on with by the next call.
+/// Fetches a model and imports it. A later call goes on with what was downloaded before a failure.
 ///
 /// # Errors
-/// [`FetchError`], with the way out; `folder` is then as it was.
-pub fn fetch(order: Order, progress: &dyn Fn(Progress)) -> Result<ModelFolder, FetchError> {
-    vacant(order.folder)?;
-    let download = Download::new(order, progress)?;
+/// [`FetchError`], with the way out; the model folder is then as it was.
+pub fn fetch(
+    request: FetchRequest,
+    progress: &dyn Fn(FetchProgress),
+) -> Result<ModelFolder, FetchError> {
+    check_vacant(request.folder)?;
+    let download = Download::new(request, progress)?;
     let sha256 = download.files().inspect_err(|_| {
-        // It goes where nothing came: a folder with something in it cannot be removed so.
+        // Removes the folder if nothing came: one with files in it cannot be removed so.
         let _ = std::fs::remove_dir(&download.folder);
     })?;
     let origin = Origin {
-        source: order.entry.source(),
-        licence: order.entry.licence.clone(),
+        source: request.model.source(),
+        licence: request.model.licence.clone(),
         sha256,
     };
-    let imported = import_from(&download.folder, origin, order.folder, &|step| {
-        progress(Progress::Step(step))
-    });
-    let model = imported.map_err(|error| download.unimported(error))?;
-    if !order.keep {
+    let step = |step: &str| progress(FetchProgress::Step(step));
+    let model = import_from(&download.folder, origin, request.folder, &step)
+        .map_err(|error| download.unimported(error))?;
+    if !request.keep {
         std::fs::remove_dir_all(&download.folder)
             .map_err(|error| disk(&download.folder, &error))?;
     }
@@ -91,59 +102,59 @@ pub fn fetch(order: Order, progress: &dyn Fn(Progress)) -> Result<ModelFolder, F
 
 /// The downloads of one model.
 struct Download<'a> {
-    order: Order<'a>,
-    progress: &'a dyn Fn(Progress),
+    request: FetchRequest<'a>,
+    progress: &'a dyn Fn(FetchProgress),
     folder: PathBuf,
     agent: Agent,
     /// Checksums that an earlier fetch of the same source recorded.
     recorded: BTreeMap<String, String>,
 }
 
-/// A server's answer: what it sends from where on.
-struct Answer {
+/// Answer of a server.
+struct ServerAnswer {
     body: Body,
+    /// Byte of the file at which the body begins.
     have: u64,
+    /// Size of the file in bytes. `None` if the server did not say.
     total: Option<u64>,
+    /// The server's name for this version of the file. `None` if it has none.
     version: Option<String>,
 }
 
 impl<'a> Download<'a> {
-    fn new(order: Order<'a>, progress: &'a dyn Fn(Progress)) -> Result<Self, FetchError> {
-        let name = order.folder.file_name().ok_or_else(|| {
-            FetchError::Content(format!(
+    fn new(
+        request: FetchRequest<'a>,
+        progress: &'a dyn Fn(FetchProgress),
+    ) -> Result<Self, FetchError> {
+        let Some(name) = request.folder.file_name() else {
+            return Err(FetchError::Content(format!(
                 "{}: has no name; give the model folder to make",
-                order.folder.display()
-            ))
-        })?;
-        let folder = order
-            .folder
-            .with_file_name(format!("{}.download", name.to_string_lossy()));
+                request.folder.display()
+            )));
+        };
+        let name = format!("{}.download", name.to_string_lossy());
+        let folder = request.folder.with_file_name(name);
         std::fs::create_dir_all(&folder).map_err(|error| disk(&folder, &error))?;
-        let earlier = ModelFolder::open(order.folder)
-            .ok()
-            .filter(|model| model.source == order.entry.source());
-        let recorded = earlier.map(|model| model.downloaded).unwrap_or_default();
         Ok(Download {
-            order,
+            request,
             progress,
             folder,
             agent: agent(),
-            recorded,
+            recorded: recorded_checksums(&request),
         })
     }
 
-    /// Brings all files; their checksums.
+    /// Brings all files, and returns their checksums by name.
     fn files(&self) -> Result<BTreeMap<String, String>, FetchError> {
-        self.order
-            .entry
-            .files
-            .iter()
-            .map(|file| Ok((file.name.clone(), self.file(file)?)))
-            .collect()
+        let mut sums = BTreeMap::new();
+        for file in &self.request.model.files {
+            sums.insert(file.name.clone(), self.file(file)?);
+        }
+        Ok(sums)
     }
 
-    /// Brings one file, or goes on with it; its checksum.
-    fn file(&self, file: &Wanted) -> Result<String, FetchError> {
+    /// Brings one file, or goes on with it, and returns its checksum.
+    fn file(&self, file: &CatalogueFile) -> Result<String, FetchError> {
         let path = self.folder.join(&file.name);
         let part = self.folder.join(format!("{}.part", file.name));
         if path.exists() {
@@ -160,15 +171,17 @@ impl<'a> Download<'a> {
     /// Makes a `.part` whole.
     fn bring(&self, name: &str, part: &Path) -> Result<(), FetchError> {
         let mut out = open_part(part)?;
-        let have = out.metadata().map_err(|error| disk(part, &error))?.len();
+        let metadata = out.metadata().map_err(|error| disk(part, &error))?;
+        let have = metadata.len();
         let version = std::fs::read_to_string(version_file(part)).ok();
-        let mut answer = self.ask(name, have, version.as_deref()).inspect_err(|_| {
+        let answer = self.ask(name, have, version.as_deref());
+        let mut answer = answer.inspect_err(|_| {
             if have == 0 {
                 // Best effort: an empty part says nothing.
                 let _ = std::fs::remove_file(part);
             }
         })?;
-        (self.progress)(Progress::File {
+        (self.progress)(FetchProgress::File {
             name,
             have: answer.have,
             total: answer.total,
@@ -182,169 +195,162 @@ impl<'a> Download<'a> {
         self.copy(name, &mut answer, &mut out, part)
     }
 
-    /// Asks for what is missing, or for all of it where that cannot be had.
-    fn ask(&self, name: &str, have: u64, version: Option<&str>) -> Result<Answer, FetchError> {
-        let url = format!("{}/{name}", self.order.base_url.trim_end_matches('/'));
-        let failed = |error: HttpError| self.unreachable(&url, &error);
-        if let Some(version) = version.filter(|version| have > 0 && !version.is_empty()) {
-            let rest = self
-                .agent
-                .get(&url)
-                .header(header::RANGE, format!("bytes={have}-"));
-            let response = rest
-                .header(header::IF_RANGE, version)
-                .call()
-                .map_err(failed)?;
-            let same = version_of(response.headers()).is_none_or(|now| now == version);
-            match response.status() {
-                StatusCode::PARTIAL_CONTENT if same && begins_at(response.headers(), have) => {
-                    let mut answer = Answer::new(response, have);
-                    answer.version = Some(version.to_owned());
-                    return Ok(answer);
-                }
-                StatusCode::OK => return Ok(Answer::new(response, 0)),
-                // Another version, another range, or no such range: from the beginning.
-                _ => {}
-            }
+    /// Asks for the missing rest, or for all of it where the rest cannot be had.
+    fn ask(
+        &self,
+        name: &str,
+        have: u64,
+        version: Option<&str>,
+    ) -> Result<ServerAnswer, FetchError> {
+        let url = format!("{}/{name}", self.request.base_url.trim_end_matches('/'));
+        if let Some(version) = version
+            && have > 0
+            && !version.is_empty()
+            && let Some(answer) = self.ask_for_rest(&url, have, version)?
+        {
+            return Ok(answer);
         }
-        let response = self.agent.get(&url).call().map_err(failed)?;
+        let response = self.agent.get(&url).call();
+        let response = response.map_err(|error| self.unreachable(&url, &error))?;
         match response.status() {
-            StatusCode::OK => Ok(Answer::new(response, 0)),
+            StatusCode::OK => Ok(ServerAnswer::new(response, 0)),
             status => Err(self.refused(&url, status)),
         }
     }
 
+    /// Asks for the bytes from `have` on, if the file still has this version. `None` if it has another
+    /// one, or the server gives another range or none: the file must be asked for from its beginning.
+    fn ask_for_rest(
+        &self,
+        url: &str,
+        have: u64,
+        version: &str,
+    ) -> Result<Option<ServerAnswer>, FetchError> {
+        let request = self
+            .agent
+            .get(url)
+            .header(header::RANGE, format!("bytes={have}-"))
+            .header(header::IF_RANGE, version);
+        let response = request
+            .call()
+            .map_err(|error| self.unreachable(url, &error))?;
+        let headers = response.headers();
+        let is_same = version_of(headers).is_none_or(|now| now == version);
+        let is_rest = is_same && begins_at(headers, have);
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if is_rest => {
+                let answer = ServerAnswer::new(response, have);
+                Ok(Some(ServerAnswer {
+                    version: Some(version.to_owned()),
+                    ..answer
+                }))
+            }
+            StatusCode::OK => Ok(Some(ServerAnswer::new(response, 0))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Copies the answer's body to the end of the part.
     fn copy(
         &self,
         name: &str,
-        answer: &mut Answer,
+        answer: &mut ServerAnswer,
         out: &mut File,
         part: &Path,
     ) -> Result<(), FetchError> {
+        let total = answer.total;
+        let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
         let mut have = answer.have;
-        let short = |have: u64, why: &str| {
-            let total = answer
-                .total
-                .map_or("an unknown number of".to_owned(), |total| total.to_string());
-            let next = if answer.version.is_some() {
-                "goes on from there"
-            } else {
-                "begins again (no ETag, no date)"
-            };
-            FetchError::Unavailable(format!(
-                "{name}: the download broke off after {have} of {total} bytes ({why}); running it again {next}"
-            ))
-        };
         loop {
             let count = body
                 .read(&mut piece)
-                .map_err(|error| short(have, &error.to_string()))?;
+                .map_err(|error| broken_off(name, have, total, can_go_on, &error.to_string()))?;
             if count == 0 {
                 break;
             }
             out.write_all(&piece[..count])
-                .map_err(|error| full(part, &error, have, answer.total))?;
+                .map_err(|error| full(part, &error, have, total))?;
             have += count as u64;
-            (self.progress)(Progress::Bytes(have));
+            (self.progress)(FetchProgress::Bytes(have));
         }
-        if answer.total.is_some_and(|total| total != have) {
-            Err(short(have, "the server sent no more"))
-        } else {
-            Ok(())
+        if total.is_some_and(|total| total != have) {
+            let why = "the server sent no more";
+            return Err(broken_off(name, have, total, can_go_on, why));
         }
+        Ok(())
     }
 
-    /// The checksum of a whole file, when it is what the catalogue or an earlier fetch says; else it is put aside.
-    fn checked(&self, file: &Wanted, path: &Path) -> Result<String, FetchError> {
+    /// The checksum of a whole file, if the file is what the catalogue or an earlier fetch says; else
+    /// it is put aside.
+    fn checked(&self, file: &CatalogueFile, path: &Path) -> Result<String, FetchError> {
         let found = checksum(path).map_err(|error| disk(path, &error))?;
-        let known = file
-            .sha256
-            .as_ref()
-            .map(|sum| (sum, "the catalogue".to_owned()));
-        let earlier = || {
-            let place = format!(
-                "an earlier fetch: {0}/model.toml; remove {0} to take another",
-                self.order.folder.display()
-            );
-            self.recorded.get(&file.name).map(|sum| (sum, place))
-        };
-        if let Some((expected, by)) = known
-            .or_else(earlier)
-            .filter(|(expected, _)| **expected != found)
+        if let Some((expected, origin)) = self.expected(file)
+            && *expected != found
         {
-            let why = format!("sha256 is {found}, {expected} is expected (by {by})");
+            let why = format!("sha256 is {found}, {expected} is expected (by {origin})");
             return Err(self.put_aside(file, path, &why));
         }
-        let holds =
-            |text: &String| std::fs::read_to_string(path).is_ok_and(|all| all.contains(text));
-        match file.contains.as_ref().filter(|text| !holds(text)) {
-            Some(text) => Err(self.put_aside(file, path, &format!("does not contain {text:?}"))),
-            None => Ok(found),
+        if let Some(text) = &file.contains
+            && !contains(path, text)
+        {
+            return Err(self.put_aside(file, path, &format!("does not contain {text:?}")));
         }
+        Ok(found)
     }
 
-    fn put_aside(&self, file: &Wanted, path: &Path, why: &str) -> FetchError {
+    /// The expected checksum and its origin. `None` if none is known.
+    fn expected<'b>(&'b self, file: &'b CatalogueFile) -> Option<(&'b String, String)> {
+        if let Some(sum) = &file.sha256 {
+            return Some((sum, "the catalogue".to_owned()));
+        }
+        let sum = self.recorded.get(&file.name)?;
+        let folder = self.request.folder.display();
+        let origin =
+            format!("an earlier fetch: {folder}/model.toml; remove {folder} to take another");
+        Some((sum, origin))
+    }
+
+    fn put_aside(&self, file: &CatalogueFile, path: &Path, why: &str) -> FetchError {
         let bad = self.folder.join(format!("{}.bad", file.name));
         // Best effort: without its part it says nothing any more.
         let _ = std::fs::remove_file(version_file(path));
-        match std::fs::rename(path, &bad) {
-            Err(error) => disk(&bad, &error),
-            Ok(()) => FetchError::Content(format!(
-                "{}: {why}; the file was put aside as {}. Running it again fetches it anew; when that is the same, {} \
-                 serves another file than the one that is known",
-                file.name,
-                bad.display(),
-                self.order.base_url
-            )),
+        if let Err(error) = std::fs::rename(path, &bad) {
+            return disk(&bad, &error);
         }
+        FetchError::Content(format!(
+            "{}: {why}; the file was put aside as {}. Running it again fetches it anew; when that is the same, {} \
+             serves another file than the one that is known",
+            file.name,
+            bad.display(),
+            self.request.base_url
+        ))
     }
 
     /// The way out where the network does not lead to the files.
     fn elsewhere(&self) -> String {
-        let names: Vec<_> = self
-            .order
-            .entry
-            .files
-            .iter()
-            .map(|file| file.name.as_str())
-            .collect();
+        let files = self.request.model.files.iter();
+        let names: Vec<&str> = files.map(|file| file.name.as_str()).collect();
         format!(
             "give a mirror with --base-url, or on another machine fetch {} from {}, bring them here in a folder and run: \
              winspect model import FOLDER {}",
             names.join(", "),
-            self.order.entry.url(),
-            self.order.folder.display()
+            self.request.model.url(),
+            self.request.folder.display()
         )
     }
 
     fn unreachable(&self, url: &str, error: &HttpError) -> FetchError {
-        let words = error.to_string();
-        let why = match error {
-            HttpError::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                "nobody listens there (connection refused)".to_owned()
+        let why = unreachable_because(error);
+        let proxy = match self.agent.config().proxy() {
+            Some(proxy) => {
+                let host = proxy.host();
+                let port = proxy.port();
+                format!(" (the environment names a proxy: {host}:{port})")
             }
-            // The standard library has no kind for it.
-            _ if matches!(error, HttpError::HostNotFound) || words.contains("lookup address") => {
-                "the host is not found (no internet, or no name service)".to_owned()
-            }
-            _ if words.contains("certificate") => format!(
-                "{words}: this machine's CAs (package ca-certificates, or SSL_CERT_FILE) do not vouch for the server"
-            ),
-            _ => words,
+            None => String::new(),
         };
-        let proxy = self
-            .agent
-            .config()
-            .proxy()
-            .map_or_else(String::new, |proxy| {
-                format!(
-                    " (the environment names a proxy: {}:{})",
-                    proxy.host(),
-                    proxy.port()
-                )
-            });
         FetchError::Unavailable(format!("{url}: {why}{proxy}; {}", self.elsewhere()))
     }
 
@@ -358,12 +364,11 @@ impl<'a> Download<'a> {
         FetchError::Unavailable(format!("{url}: HTTP {status}: {why}; {}", self.elsewhere()))
     }
 
-    /// What came whole and is no model would be taken again: the words say how to get rid of it.
+    /// The error of files that came whole and are no model. They would be taken again: the words say
+    /// how to get rid of them.
     fn unimported(&self, error: ModelError) -> FetchError {
-        let kept = format!(
-            "{error}; what was downloaded is kept in {}",
-            self.folder.display()
-        );
+        let folder = self.folder.display();
+        let kept = format!("{error}; what was downloaded is kept in {folder}");
         match error {
             ModelError::Write { .. } => {
                 FetchError::Unavailable(format!("{kept}: make room and run it again"))
@@ -373,61 +378,91 @@ impl<'a> Download<'a> {
     }
 }
 
-impl Answer {
+impl ServerAnswer {
     fn new(response: Response<Body>, have: u64) -> Self {
-        let total = response.body().content_length().map(|rest| have + rest);
-        Answer {
+        let rest = response.body().content_length();
+        ServerAnswer {
             have,
-            total,
+            total: rest.map(|rest| have + rest),
             version: version_of(response.headers()),
             body: response.into_body(),
         }
     }
 }
 
-/// The system's CAs, proxies from the environment, and a status that is no error until we say so.
+/// Checksums in the model folder that is there, if it was made of the same source.
+fn recorded_checksums(request: &FetchRequest) -> BTreeMap<String, String> {
+    match ModelFolder::open(request.folder) {
+        Ok(earlier) if earlier.source == request.model.source() => earlier.downloaded,
+        _ => BTreeMap::new(),
+    }
+}
+
+/// HTTP client with the system's CAs, proxies from the environment, and every status as an answer.
 fn agent() -> Agent {
     let found = rustls_native_certs::load_native_certs().certs;
     let certificates = found
         .iter()
         .map(|certificate| Certificate::from_der(certificate).to_owned())
         .collect();
+    let provider = rustls::crypto::ring::default_provider();
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(certificates)))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .unversioned_rustls_crypto_provider(Arc::new(provider))
         .build();
-    let config = Agent::config_builder()
+    Agent::config_builder()
         .tls_config(tls)
         .user_agent(concat!("winspect/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .timeout_connect(Some(PATIENCE))
         .timeout_recv_response(Some(PATIENCE))
-        .timeout_per_read(Some(PATIENCE));
-    config.build().new_agent()
+        .timeout_per_read(Some(PATIENCE))
+        .build()
+        .new_agent()
 }
 
-/// What `If-Range` can name: a strong ETag, or else a date (RFC 9110, 13.1.5).
+/// Words for an error of the network.
+fn unreachable_because(error: &HttpError) -> String {
+    let words = error.to_string();
+    if let HttpError::Io(error) = error
+        && error.kind() == ErrorKind::ConnectionRefused
+    {
+        return "nobody listens there (connection refused)".to_owned();
+    }
+    // The standard library has no kind for it.
+    if matches!(error, HttpError::HostNotFound) || words.contains("lookup address") {
+        return "the host is not found (no internet, or no name service)".to_owned();
+    }
+    if words.contains("certificate") {
+        return format!(
+            "{words}: this machine's CAs (package ca-certificates, or SSL_CERT_FILE) do not vouch for the server"
+        );
+    }
+    words
+}
+
+/// The version in an answer that `If-Range` can name: a strong ETag, or else a date (RFC 9110, 13.1.5).
 fn version_of(headers: &HeaderMap) -> Option<String> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let strong = text(header::ETAG).filter(|tag| !tag.starts_with("W/"));
-    strong
-        .or_else(|| text(header::LAST_MODIFIED))
-        .map(str::to_owned)
+    let strong = header_text(headers, header::ETAG).filter(|tag| !tag.starts_with("W/"));
+    let version = strong.or_else(|| header_text(headers, header::LAST_MODIFIED))?;
+    Some(version.to_owned())
 }
 
-/// Whether `Content-Range: bytes 10-19/20` begins where we are.
+/// True if `Content-Range: bytes 10-19/20` begins at `have`.
 fn begins_at(headers: &HeaderMap, have: u64) -> bool {
-    let range = headers
-        .get(header::CONTENT_RANGE)
-        .and_then(|value| value.to_str().ok());
+    let range = header_text(headers, header::CONTENT_RANGE);
     range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
+}
+
+fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
 }
 
 fn version_file(part: &Path) -> PathBuf {
     part.with_added_extension("version")
 }
 
-/// Opened for appending, and ours alone: two fetches would mix their bytes.
+/// Opens a part for appending, and locks it: two fetches would mix their bytes.
 fn open_part(part: &Path) -> Result<File, FetchError> {
     let out = OpenOptions::new()
         .create(true)
@@ -444,8 +479,11 @@ fn open_part(part: &Path) -> Result<File, FetchError> {
     }
 }
 
+/// Hex SHA-256 of a file.
 fn checksum(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut sum, mut piece) = (File::open(path)?, Sha256::new(), vec![0; PIECE]);
+    let mut file = File::open(path)?;
+    let mut sum = Sha256::new();
+    let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(hex(&sum.finalize())),
@@ -454,17 +492,39 @@ fn checksum(path: &Path) -> std::io::Result<String> {
     }
 }
 
+/// True if the file is text with `text` in it.
+fn contains(path: &Path, text: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|all| all.contains(text))
+}
+
 fn disk(path: &Path, error: &std::io::Error) -> FetchError {
     FetchError::Unavailable(format!("{}: {error}", path.display()))
 }
 
+/// The error of a full disk.
 fn full(part: &Path, error: &std::io::Error, have: u64, total: Option<u64>) -> FetchError {
-    let missing = total.map_or_else(
-        || "the rest".to_owned(),
-        |total| format!("{} bytes", total.saturating_sub(have)),
-    );
+    let missing = match total {
+        Some(total) => format!("{} bytes", total.saturating_sub(have)),
+        None => "the rest".to_owned(),
+    };
     FetchError::Unavailable(format!(
         "cannot write {}: {error}; make room for {missing} and as much again for the import, then run it again: it goes on",
         part.display()
+    ))
+}
+
+/// The error of a download that ended too early, `have` bytes into the file.
+fn broken_off(name: &str, have: u64, total: Option<u64>, can_go_on: bool, why: &str) -> FetchError {
+    let total = match total {
+        Some(total) => total.to_string(),
+        None => "an unknown number of".to_owned(),
+    };
+    let next = if can_go_on {
+        "goes on from there"
+    } else {
+        "begins again (no ETag, no date)"
+    };
+    FetchError::Unavailable(format!(
+        "{name}: the download broke off after {have} of {total} bytes ({why}); running it again {next}"
     ))
 }

@@ -1,13 +1,22 @@
-//! Building ONNX graphs: nodes by function call, weights in an external file that several graphs share.
+//! Builder of ONNX graphs: nodes by function call, weights in an external file that several graphs
+//! share.
 
-use super::proto::{self, Attribute, Dimension, DimensionValue, Node, Tensor, ValueInfo};
+use crate::model::proto::{
+    self, AttributeProto, Dimension, DimensionValue, NodeProto, TensorProto, ValueInfoProto,
+};
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-/// Standard operators only, so that the same file can be built by TensorRT 10 and newer.
+/// Version of ONNX's operators. Standard operators only, so that the same file can be built by TensorRT 10 and newer.
 pub const OPSET: i64 = 17;
 
-/// Writes weights one after the other into an external data file and hands out their descriptions.
+/// Version of ONNX's intermediate representation.
+const IR_VERSION: i64 = 8;
+
+/// Alignment of a weight in its file, in bytes.
+const ALIGNMENT: usize = 64;
+
+/// Writer of weights, one after the other, into an external data file.
 pub struct WeightFile<W> {
     out: W,
     location: String,
@@ -15,7 +24,7 @@ pub struct WeightFile<W> {
 }
 
 impl<W: Write> WeightFile<W> {
-    /// `location` is the file's name beside the graphs.
+    /// A writer to `out`. `location` is the file's name beside the graphs.
     pub fn new(out: W, location: &str) -> Self {
         WeightFile {
             out,
@@ -24,27 +33,28 @@ impl<W: Write> WeightFile<W> {
         }
     }
 
-    /// Appends an f32 tensor, 64-byte aligned.
-    pub fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<Tensor> {
-        let chunks = values.chunks(4096).map(|chunk| {
-            chunk
-                .iter()
-                .flat_map(|v| v.to_le_bytes())
-                .collect::<Vec<u8>>()
-        });
+    /// Appends an f32 tensor, 64-byte aligned, and returns its description.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<TensorProto> {
+        let chunks = values.chunks(4096).map(little_endian);
         self.put_bytes(name, dims, proto::FLOAT, chunks)
     }
 
-    /// Appends a tensor of any type, little-endian, 64-byte aligned.
+    /// Appends a tensor of any type, little-endian, 64-byte aligned, and returns its description.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn put_bytes(
         &mut self,
         name: &str,
         dims: &[usize],
         data_type: i32,
         chunks: impl IntoIterator<Item = impl AsRef<[u8]>>,
-    ) -> io::Result<Tensor> {
-        let padding = self.offset.next_multiple_of(64) - self.offset;
-        self.out.write_all(&[0; 64][..padding])?;
+    ) -> io::Result<TensorProto> {
+        let padding = self.offset.next_multiple_of(ALIGNMENT) - self.offset;
+        self.out.write_all(&[0; ALIGNMENT][..padding])?;
         let offset = self.offset + padding;
         let mut length = 0;
         for chunk in chunks {
@@ -52,11 +62,11 @@ impl<W: Write> WeightFile<W> {
             length += chunk.as_ref().len();
         }
         self.offset = offset + length;
-        let entry = |key: &str, value: String| proto::Entry {
+        let entry = |key: &str, value: String| proto::StringStringEntryProto {
             key: key.to_owned(),
             value,
         };
-        Ok(Tensor {
+        Ok(TensorProto {
             dims: dims.iter().map(|&d| d as i64).collect(),
             data_type,
             name: name.to_owned(),
@@ -66,28 +76,43 @@ impl<W: Write> WeightFile<W> {
                 entry("length", length.to_string()),
             ],
             data_location: proto::EXTERNAL,
-            ..Tensor::default()
+            ..TensorProto::default()
         })
     }
 
+    /// Writes what is buffered and returns the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)
     }
 }
 
-/// A graph being built. Values are known by name; a weight is taken into the graph when a node first uses it.
+/// The values as bytes.
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 * values.len());
+    for value in values {
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes
+}
+
+/// A graph being built. Values are known by name; a weight is taken into the graph when a node first
+/// uses it.
 pub struct GraphBuilder<'a> {
-    graph: proto::Graph,
-    weights: &'a [Tensor],
+    graph: proto::GraphProto,
+    weights: &'a [TensorProto],
     taken: HashSet<String>,
 }
 
 impl<'a> GraphBuilder<'a> {
-    pub fn new(name: &str, weights: &'a [Tensor]) -> Self {
-        let graph = proto::Graph {
+    /// A graph without nodes, which may use `weights`.
+    pub fn new(name: &str, weights: &'a [TensorProto]) -> Self {
+        let graph = proto::GraphProto {
             name: name.to_owned(),
-            ..proto::Graph::default()
+            ..proto::GraphProto::default()
         };
         GraphBuilder {
             graph,
@@ -96,22 +121,29 @@ impl<'a> GraphBuilder<'a> {
         }
     }
 
+    /// Adds an input of the type `element`, and returns its name.
     pub fn input(&mut self, name: &str, element: i32, dims: &[Dim]) -> String {
         self.graph.input.push(value_info(name, element, dims));
         name.to_owned()
     }
 
+    /// Makes the value `name` an output of floats.
     pub fn output(&mut self, name: &str, dims: &[Dim]) {
         self.graph.output.push(value_info(name, proto::FLOAT, dims));
     }
 
-    /// Adds a node with one output, named `name`, and gives the name back.
+    /// Adds a node without attributes and with one output, named `name`, and returns the name.
+    pub fn op(&mut self, op: &str, name: &str, inputs: &[&str]) -> String {
+        self.node(op, name, inputs, vec![])
+    }
+
+    /// Adds a node with one output, named `name`, and returns the name.
     pub fn node(
         &mut self,
         op: &str,
         name: &str,
         inputs: &[&str],
-        attributes: Vec<Attribute>,
+        attributes: Vec<AttributeProto>,
     ) -> String {
         for input in inputs {
             if let Some(weight) = self.weights.iter().find(|w| w.name == **input)
@@ -120,7 +152,7 @@ impl<'a> GraphBuilder<'a> {
                 self.graph.initializer.push(weight.clone());
             }
         }
-        self.graph.node.push(Node {
+        self.graph.node.push(NodeProto {
             input: inputs.iter().map(|&i| i.to_owned()).collect(),
             output: vec![name.to_owned()],
             name: name.to_owned(),
@@ -131,47 +163,47 @@ impl<'a> GraphBuilder<'a> {
         name.to_owned()
     }
 
-    /// A small constant of integers.
+    /// A small constant of integers, of rank 1, under the name, which is returned.
     pub fn ints(&mut self, name: &str, values: &[i64]) -> String {
-        self.constant(
-            name,
-            proto::INT64,
-            values.len(),
-            values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        )
+        let dims = vec![values.len() as i64];
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        self.constant(name, proto::INT64, dims, bytes.collect())
     }
 
-    /// One number, of rank 0.
+    /// One number, of rank 0, under the name, which is returned.
     pub fn float(&mut self, name: &str, value: f32) -> String {
-        let name = self.constant(name, proto::FLOAT, 1, value.to_le_bytes().to_vec());
-        if let Some(tensor) = self.graph.initializer.iter_mut().find(|t| t.name == name) {
-            tensor.dims.clear();
-        }
-        name
+        let bytes = value.to_le_bytes().to_vec();
+        self.constant(name, proto::FLOAT, vec![], bytes)
     }
 
-    fn constant(&mut self, name: &str, data_type: i32, length: usize, raw_data: Vec<u8>) -> String {
+    /// Adds a constant, unless one of that name is there already.
+    fn constant(
+        &mut self,
+        name: &str,
+        data_type: i32,
+        dims: Vec<i64>,
+        raw_data: Vec<u8>,
+    ) -> String {
         if self.taken.insert(name.to_owned()) {
-            let dims = vec![length as i64];
-            let tensor = Tensor {
+            self.graph.initializer.push(TensorProto {
                 dims,
                 data_type,
                 name: name.to_owned(),
                 raw_data,
-                ..Tensor::default()
-            };
-            self.graph.initializer.push(tensor);
+                ..TensorProto::default()
+            });
         }
         name.to_owned()
     }
 
-    pub fn finish(self) -> proto::Model {
-        proto::Model {
-            ir_version: 8,
+    /// The whole graph, as a model.
+    pub fn finish(self) -> proto::ModelProto {
+        proto::ModelProto {
+            ir_version: IR_VERSION,
             producer_name: "winspect".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
-            opset_import: vec![proto::OperatorSet {
+            opset_import: vec![proto::OperatorSetIdProto {
                 domain: String::new(),
                 version: OPSET,
             }],
@@ -182,63 +214,72 @@ impl<'a> GraphBuilder<'a> {
 /// One dimension of an input or output: a number, or a name for what is only known at run time.
 #[derive(Debug, Clone, Copy)]
 pub enum Dim {
+    /// A number.
     Of(usize),
+    /// A name.
     Any(&'static str),
 }
 
-pub fn value_info(name: &str, element: i32, dims: &[Dim]) -> ValueInfo {
-    let dim = dims
-        .iter()
-        .map(|dim| match dim {
-            Dim::Of(length) => DimensionValue::Fixed(*length as i64),
-            Dim::Any(name) => DimensionValue::Named((*name).to_owned()),
-        })
-        .map(|value| Dimension { value: Some(value) })
-        .collect();
+impl Dim {
+    fn to_proto(&self) -> Dimension {
+        let value = match *self {
+            Dim::Of(length) => DimensionValue::Fixed(length as i64),
+            Dim::Any(name) => DimensionValue::Named(name.to_owned()),
+        };
+        Dimension { value: Some(value) }
+    }
+}
+
+/// Description of a value: its name, element type and dimensions.
+pub fn value_info(name: &str, element: i32, dims: &[Dim]) -> ValueInfoProto {
+    let dim = dims.iter().map(Dim::to_proto).collect();
     let tensor_type = proto::TensorType {
         elem_type: element,
-        shape: Some(proto::Shape { dim }),
+        shape: Some(proto::TensorShapeProto { dim }),
     };
-    ValueInfo {
+    ValueInfoProto {
         name: name.to_owned(),
-        r#type: Some(proto::Type {
+        r#type: Some(proto::TypeProto {
             tensor_type: Some(tensor_type),
         }),
     }
 }
 
-pub fn int(name: &str, value: i64) -> Attribute {
-    Attribute {
+/// Attribute that is an integer.
+pub fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
         name: name.to_owned(),
         i: value,
         r#type: 2,
-        ..Attribute::default()
+        ..AttributeProto::default()
     }
 }
 
-pub fn ints(name: &str, values: &[i64]) -> Attribute {
-    Attribute {
+/// Attribute that is a list of integers.
+pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
         name: name.to_owned(),
         ints: values.to_vec(),
         r#type: 7,
-        ..Attribute::default()
+        ..AttributeProto::default()
     }
 }
 
-pub fn float(name: &str, value: f32) -> Attribute {
-    Attribute {
+/// Attribute that is a number.
+pub fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
         name: name.to_owned(),
         f: value,
         r#type: 1,
-        ..Attribute::default()
+        ..AttributeProto::default()
     }
 }
 
 /// Keeps what `outputs` need and drops the rest: nodes, weights and inputs.
-pub fn cut(graph: &mut proto::Graph, outputs: Vec<ValueInfo>) {
+pub fn cut(graph: &mut proto::GraphProto, outputs: Vec<ValueInfoProto>) {
     let mut needed: HashSet<String> = outputs.iter().map(|o| o.name.clone()).collect();
     // Nodes stand in topological order, so one walk from the end finds all that is needed.
-    let mut kept: Vec<Node> = Vec::new();
+    let mut kept: Vec<NodeProto> = Vec::new();
     for node in graph.node.drain(..).rev() {
         if node.output.iter().any(|name| needed.contains(name)) {
             needed.extend(node.input.iter().cloned());

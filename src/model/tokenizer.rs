@@ -1,23 +1,30 @@
 //! CLIP's byte-pair tokenizer: prompts to ids, never cut short in silence.
 
-/// Ids of one prompt, start (49406) and end (49407) included, zero-padded to `context`; or how many ids it needs.
+/// Largest number of a prompt's characters in a message.
+const PROMPT_SHOWN: usize = 80;
+
+/// Tokenizer of prompts with at most `context` ids.
 pub struct Tokenizer {
     inner: instant_clip_tokenizer::Tokenizer,
     context: usize,
 }
 
-/// A prompt that does not fit.
+/// Refusal of a prompt that has too many ids.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "the prompt {prompt:?} has {tokens} tokens (start and end included); the model reads at most {context}: shorten the class name, state or template"
 )]
 pub struct TooLong {
+    /// The prompt, or its beginning.
     pub prompt: String,
+    /// Number of ids of the prompt, start and end included.
     pub tokens: usize,
+    /// Largest number of ids that the model reads.
     pub context: usize,
 }
 
 impl Tokenizer {
+    /// A tokenizer for a model that reads `context` ids.
     pub fn new(context: usize) -> Self {
         Tokenizer {
             inner: instant_clip_tokenizer::Tokenizer::new(),
@@ -25,39 +32,47 @@ impl Tokenizer {
         }
     }
 
+    /// Ids of one prompt, start (49406) and end (49407) included, zero-padded to `context`.
+    ///
+    /// # Errors
+    /// When the prompt has more ids.
     pub fn ids(&self, prompt: &str) -> Result<Vec<i64>, TooLong> {
         let mut tokens = vec![self.inner.start_of_text()];
         self.inner.encode(&typed(&unescaped(prompt)), &mut tokens);
         tokens.push(self.inner.end_of_text());
         if tokens.len() > self.context {
-            let mut short: String = prompt.chars().take(80).collect();
-            if short.len() < prompt.len() {
-                short.push('…');
-            }
             return Err(TooLong {
-                prompt: short,
+                prompt: shortened(prompt),
                 tokens: tokens.len(),
                 context: self.context,
             });
         }
-        let mut ids: Vec<i64> = tokens
-            .iter()
-            .map(|token| i64::from(token.to_u16()))
-            .collect();
-        ids.resize(self.context, 0);
+        let mut ids = vec![0; self.context];
+        for (id, token) in ids.iter_mut().zip(tokens) {
+            *id = i64::from(token.to_u16());
+        }
         Ok(ids)
     }
 }
 
-/// open_clip unescapes HTML twice (`html.unescape(html.unescape(text))`) before it tokenizes.
+fn shortened(prompt: &str) -> String {
+    let mut short: String = prompt.chars().take(PROMPT_SHOWN).collect();
+    if short.len() < prompt.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// The prompt with HTML unescaped twice (`html.unescape(html.unescape(text))`), as open_clip does before
+/// it tokenizes.
 fn unescaped(prompt: &str) -> String {
     let once = html_escape::decode_html_entities(prompt);
     html_escape::decode_html_entities(&once).trim().to_owned()
 }
 
-/// Typographers' characters as a keyboard has them, and none that controls: open_clip sends every prompt through ftfy,
-/// and this is the part of it that a class name can need. Its repair of wrongly decoded text and its composing of
-/// accents (NFC) are left out.
+/// The prompt with typographers' characters as a keyboard has them, and without control characters.
+/// open_clip sends every prompt through ftfy, and this is the part of it that a class name can need.
+/// ftfy's repair of wrongly decoded text and its composing of accents (NFC) are left out.
 fn typed(prompt: &str) -> String {
     let mut out = String::with_capacity(prompt.len());
     for c in prompt.chars() {
@@ -115,7 +130,7 @@ mod tests {
         );
     }
 
-    /// Ids from open_clip 2.24 with ftfy 6.
+    /// Compares with ids from open_clip 2.24 with ftfy 6.
     #[test]
     fn typographers_characters_are_those_of_a_keyboard_as_in_open_clip() {
         let tokenizer = Tokenizer::new(8);

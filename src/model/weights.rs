@@ -1,8 +1,8 @@
-//! Reading safetensors: every tensor by name, as f32, with its shape checked; all problems at once.
+//! TensorReader of safetensors: every tensor by name, as f32, with its shape checked; all problems at once.
 
-use super::ModelError;
-use super::tower::{Linear, Norm};
 use crate::base::problems::Problems;
+use crate::model::error::ModelError;
+use crate::model::tower::{Linear, Norm};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
@@ -16,9 +16,14 @@ pub struct WeightsFile {
 }
 
 impl WeightsFile {
+    /// Maps the file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         let file = File::open(path).map_err(|error| ModelError::read(path, error))?;
-        // SAFETY: the map is only read; whoever truncates a weights file while it is imported ends the import.
+        // SAFETY: the map is only read. A weights file that is truncated during its import ends the
+        // process; nothing else of it is changed.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| ModelError::read(path, error))?;
         Ok(WeightsFile {
             map,
@@ -26,7 +31,11 @@ impl WeightsFile {
         })
     }
 
-    pub fn reader(&self) -> Result<Reader<'_>, ModelError> {
+    /// A reader of the file's tensors.
+    ///
+    /// # Errors
+    /// When the file is no whole safetensors file.
+    pub fn reader(&self) -> Result<TensorReader<'_>, ModelError> {
         let tensors = SafeTensors::deserialize(&self.map).map_err(|error| {
             ModelError::Content(format!(
                 "{}: not a whole safetensors file ({error:?}; {} bytes); fetch it again",
@@ -34,77 +43,61 @@ impl WeightsFile {
                 self.map.len()
             ))
         })?;
-        Ok(Reader {
+        Ok(TensorReader {
             tensors,
             file: &self.name,
             problems: Problems::new(),
         })
     }
 
+    /// All bytes of the file.
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 }
 
-/// Takes tensors out; what is missing or misshapen is noted and read as empty, and [`Reader::finish`] tells all of it.
-pub struct Reader<'a> {
+/// Reader of tensors. A missing or misshapen tensor is noted and read as empty, and
+/// [`TensorReader::finish`] returns all that was noted.
+pub struct TensorReader<'a> {
     tensors: SafeTensors<'a>,
     file: &'a str,
     problems: Problems,
 }
 
-/// As many problems as a person wants to read at once.
-const TOLD: usize = 12;
+/// Largest number of problems in a message: as many as a person reads at once.
+const PROBLEMS_SHOWN: usize = 12;
 
-impl Reader<'_> {
+impl TensorReader<'_> {
+    /// True if the file has the tensor.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.tensor(name).is_ok()
     }
 
     /// A tensor of exactly `shape`, row-major.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Vec<f32> {
-        let view = match self.tensors.tensor(name) {
-            Ok(view) => view,
-            Err(_) => {
-                self.problems
-                    .note(name, format!("missing (shape {shape:?} is needed)"));
-                return Vec::new();
-            }
-        };
+        let values = self.read(name, shape);
+        values.unwrap_or_else(|problem| {
+            self.problems.note(name, problem);
+            Vec::new()
+        })
+    }
+
+    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+        let view = self
+            .tensors
+            .tensor(name)
+            .map_err(|_| format!("missing (shape {shape:?} is needed)"))?;
         if view.shape() != shape {
-            self.problems.note(
-                name,
-                format!("has shape {:?}, {shape:?} is needed", view.shape()),
-            );
-            return Vec::new();
+            let has = view.shape();
+            return Err(format!("has shape {has:?}, {shape:?} is needed"));
         }
-        let bytes = view.data();
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => bytes
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect(),
-            Dtype::F16 => bytes
-                .chunks_exact(2)
-                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
-                .collect(),
-            Dtype::BF16 => bytes
-                .chunks_exact(2)
-                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
-                .collect(),
-            other => {
-                self.problems
-                    .note(name, format!("is {other:?}; F32, F16 and BF16 can be read"));
-                return Vec::new();
-            }
-        };
+        let values = floats(view.data(), view.dtype())?;
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            self.problems.note(
-                name,
-                format!("holds {} at index {at}; weights must be finite", values[at]),
-            );
+            let value = values[at];
+            let words = format!("holds {value} at index {at}; weights must be finite");
+            self.problems.note(name, words);
         }
-        values
+        Ok(values)
     }
 
     /// A torch `Linear`: `<name>.weight` `[out, in]` transposed to `[in, out]`, and `<name>.bias`.
@@ -119,6 +112,7 @@ impl Reader<'_> {
         }
     }
 
+    /// A layer norm: `<name>.weight` and `<name>.bias`, both `[width]`.
     pub fn norm(&mut self, name: &str, width: usize) -> Norm {
         Norm {
             weight: self.tensor(&format!("{name}.weight"), &[width]),
@@ -126,6 +120,8 @@ impl Reader<'_> {
         }
     }
 
+    /// Ends the reading.
+    ///
     /// # Errors
     /// All that was missing, misshapen or not finite.
     pub fn finish(self) -> Result<(), ModelError> {
@@ -133,14 +129,11 @@ impl Reader<'_> {
             return Ok(());
         }
         let all: Vec<&str> = self.problems.iter().collect();
-        let mut words = all
-            .iter()
-            .take(TOLD)
-            .copied()
-            .collect::<Vec<_>>()
-            .join("\n  ");
-        if all.len() > TOLD {
-            words.push_str(&format!("\n  and {} more", all.len() - TOLD));
+        let shown = &all[..all.len().min(PROBLEMS_SHOWN)];
+        let mut words = shown.join("\n  ");
+        if all.len() > shown.len() {
+            let rest = all.len() - shown.len();
+            words.push_str(&format!("\n  and {rest} more"));
         }
         Err(ModelError::Content(format!(
             "{}: {} tensors do not fit the configuration:\n  {words}",
@@ -150,18 +143,43 @@ impl Reader<'_> {
     }
 }
 
-/// `[rows, columns]` to `[columns, rows]`; empty stays empty (its problem is noted already).
+/// The numbers in a tensor's bytes.
+fn floats(bytes: &[u8], dtype: Dtype) -> Result<Vec<f32>, String> {
+    match dtype {
+        Dtype::F32 => {
+            let numbers = bytes.as_chunks::<4>().0.iter();
+            Ok(numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        }
+        Dtype::F16 => {
+            let numbers = bytes.as_chunks::<2>().0.iter();
+            Ok(numbers
+                .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
+                .collect())
+        }
+        Dtype::BF16 => {
+            let numbers = bytes.as_chunks::<2>().0.iter();
+            Ok(numbers
+                .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
+                .collect())
+        }
+        other => Err(format!("is {other:?}; F32, F16 and BF16 can be read")),
+    }
+}
+
+/// Transposes `[rows, columns]` to `[columns, rows]`; empty stays empty (its problem is noted already).
 pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     if values.is_empty() {
         return Vec::new();
     }
     let mut out = vec![0.0; values.len()];
-    // In squares that stay in the cache.
+    // Squares of this side stay in the cache.
     const SQUARE: usize = 32;
     for top in (0..rows).step_by(SQUARE) {
+        let bottom = (top + SQUARE).min(rows);
         for left in (0..columns).step_by(SQUARE) {
-            for row in top..(top + SQUARE).min(rows) {
-                for column in left..(left + SQUARE).min(columns) {
+            let right = (left + SQUARE).min(columns);
+            for row in top..bottom {
+                for column in left..right {
                     out[column * rows + row] = values[row * columns + column];
                 }
             }

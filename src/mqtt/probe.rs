@@ -1,4 +1,4 @@
-//! Would the broker take this line's messages? What `winspect check` asks before the line runs.
+//! The examination of a broker by `winspect check`, before the line runs.
 
 use super::MqttSettings;
 use super::session::{REQUESTS, RESULT_MAX, SILENCE, options, reason};
@@ -6,11 +6,12 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event};
 
-/// Would the broker take this line's messages? Connects under a name of its own, beside a line that runs, and publishes
-/// one message at QoS 1 to `<topics>/check`. What it said in words.
+/// Finds out whether the broker would take this line's messages: connects under a name of its own,
+/// beside a line that runs, and publishes one message at QoS 1 to `<topics>/check`. Gives the
+/// broker's answer in words.
 ///
 /// # Errors
-/// Why not, and what to do.
+/// When the broker would not; with the reason, and what to do.
 pub fn probe(settings: &MqttSettings, topics: &str) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -60,7 +61,7 @@ pub fn probe(settings: &MqttSettings, topics: &str) -> Result<String, String> {
     })
 }
 
-/// Can it keep retained messages, and acknowledge?
+/// Checks that the broker keeps retained messages, acknowledges, and takes packets of our size.
 fn suits(properties: Option<&ConnAckProperties>) -> Result<(), String> {
     let Some(properties) = properties else {
         return Ok(());

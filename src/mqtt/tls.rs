@@ -1,7 +1,7 @@
-//! TLS to the broker: certificates and key out of PEM files, checked before the first connection, and what a handshake
-//! failed on in words for a person.
+//! TLS to the broker: certificates and key out of PEM files, checked before the first connection, and
+//! the reason of a handshake that failed, in words for a person.
 //!
-//! Only the given CA is believed, and the broker's certificate must be for the host that is configured.
+//! The given CA alone is trusted, and the broker's certificate must be for the configured host.
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -10,7 +10,8 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-/// All that a connection needs; whoever holds one has a CA, and a key that fits its certificate.
+/// Settings of a TLS connection; holding them is proof of a CA, and of a key that fits its
+/// certificate.
 #[derive(Clone)]
 pub struct Tls(pub Arc<ClientConfig>);
 
@@ -26,7 +27,7 @@ pub type Chain = Vec<CertificateDer<'static>>;
 /// The certificates of a PEM file, in its order, at least one.
 ///
 /// # Errors
-/// In words, with the file's name.
+/// When the file cannot be read or holds none; in words, with the file's name.
 pub fn certificates(path: &Path) -> Result<Chain, String> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
@@ -38,7 +39,7 @@ pub fn certificates(path: &Path) -> Result<Chain, String> {
 /// The first private key of a PEM file (PKCS #8, PKCS #1 or SEC 1, not encrypted).
 ///
 /// # Errors
-/// In words, with the file's name.
+/// When the file cannot be read or holds none; in words, with the file's name.
 pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| not_pem(path, "private key", &error))
 }
@@ -55,8 +56,10 @@ fn not_pem(path: &Path, what: &str, error: &PemError) -> String {
     }
 }
 
+/// The store of the CAs that are trusted.
+///
 /// # Errors
-/// In words, when one of the certificates is none.
+/// When one of the certificates is none; in words.
 pub fn roots(ca: Chain) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in ca {
@@ -67,10 +70,10 @@ pub fn roots(ca: Chain) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// `own` is the client's certificate and key, where the broker wants one.
+/// Makes the settings; `own` is the client's certificate and key, if the broker wants one.
 ///
 /// # Errors
-/// In words, when the key does not fit its certificate.
+/// When the key does not fit its certificate; in words.
 pub fn client(
     roots: RootCertStore,
     own: Option<(Chain, PrivateKeyDer<'static>)>,
@@ -97,8 +100,8 @@ pub fn client(
     Ok(Tls(Arc::new(client)))
 }
 
-/// What TLS did not like about a connection, and the way out; nothing when TLS was not the reason. The words hold no time
-/// of today, so that the same fault is the same words.
+/// Reason of a failed connection, and the way out; `None` when TLS was not the reason. The words hold
+/// no time of today, so that the same fault is the same words.
 pub fn reason(error: &(dyn Error + 'static), host: &str) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -171,7 +174,7 @@ fn about_the_brokers(why: &CertificateError, host: &str) -> String {
     }
 }
 
-/// What the broker answered to our side of the handshake.
+/// Reason of a broker that refuses our side of the handshake.
 fn about_ours(alert: AlertDescription) -> String {
     let what = match alert {
         AlertDescription::CertificateRequired => {

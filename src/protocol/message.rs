@@ -6,7 +6,7 @@ use crate::data::counters::TallyCount;
 use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::part::Part;
-use crate::data::report::{DecisionPolicy, Report, View};
+use crate::data::report::{CameraView, DecisionPolicy, Report};
 use crate::data::verdict::{Defect, Reason, Verdict};
 use crate::store::{Previous, Reject, StoreCount};
 use base64::Engine;
@@ -125,7 +125,7 @@ struct ResultMessage<'a> {
     detail: Option<&'a str>,
     /// The challenge that it is a known part of: no production.
     challenge: Option<&'a str>,
-    views: &'a [View],
+    views: &'a [CameraView],
     regions: &'a [Defect],
     map: Option<SmallMap>,
 }

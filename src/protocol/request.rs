@@ -30,7 +30,7 @@ impl RequestSource {
 /// A checked command on its way to the command handler.
 #[derive(Debug)]
 pub struct Request {
-    /// What is to be done, with the sender's id.
+    /// The thing to do, with the sender's id.
     pub command: Command,
     /// Name of the command: the last level of its topic.
     pub name: String,
@@ -40,7 +40,7 @@ pub struct Request {
     pub came_at: Instant,
     /// True if the command waited elsewhere for an unknown time.
     pub is_stale: bool,
-    /// Where the answer goes.
+    /// Destination of the answer.
     pub reply: ReplyTo,
 }
 
@@ -57,7 +57,7 @@ impl Request {
     }
 }
 
-/// Where the answer to a request goes.
+/// Destination of the answer to a request.
 #[derive(Debug, Clone)]
 pub struct ReplyTo {
     /// Bounded sender of the door's replies.
@@ -82,6 +82,6 @@ pub struct Reply {
     pub token: ReplyToken,
     /// Name of the command.
     pub name: String,
-    /// What the sender is told.
+    /// The answer to its sender.
     pub answer: Answer,
 }

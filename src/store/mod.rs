@@ -33,7 +33,7 @@ pub use writer::StoreWriter;
 
 use self::ledger::Ledger;
 use crate::base::health::Diagnostics;
-use crate::data::part::{Part, PartRequest, Stage};
+use crate::data::part::{Part, PartRequest, PartStage};
 use crate::data::report::{DecisionPolicy, Report};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
@@ -261,7 +261,7 @@ impl Store {
     pub fn settle(&self, reports: Vec<Report>) {
         reports
             .iter()
-            .for_each(|report| report.part.marks.reach(Stage::Settled));
+            .for_each(|report| report.part.marks.reach(PartStage::Settled));
         let _ = self.changes.send(Op::Settle(reports)); // the clerk outlives the line
     }
 

@@ -5,7 +5,7 @@
 
 use super::StoreCount;
 use super::rejects::{Reject, Rejects};
-use crate::data::part::{Stage, StageTimes};
+use crate::data::part::{PartStage, StageTimes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub struct OutboxEntry {
 }
 
 impl OutboxEntry {
-    pub(super) fn reach(&self, stage: Stage, at: Instant) {
+    pub(super) fn reach(&self, stage: PartStage, at: Instant) {
         if let Some(marks) = &self.marks {
             marks.reach_at(stage, at);
         }
@@ -201,7 +201,7 @@ impl Outbox {
     pub fn next(&self) -> Option<OutboxEntry> {
         let (now, mut queues) = (Instant::now(), self.queues());
         let next = queues.next(now)?;
-        next.reach(Stage::Sent, now);
+        next.reach(PartStage::Sent, now);
         queues.flying.insert(next.key, next.clone());
         Some(next)
     }

@@ -8,7 +8,7 @@ use super::rejects::Reject;
 use super::{Answer, Op, PAGE, StoreSettings, Words};
 use crate::base::health::{Diagnostics, Health};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::data::part::{Part, Stage};
+use crate::data::part::{Part, PartStage};
 use crate::data::report::Report;
 use crate::data::verdict::{Reason, Verdict};
 use crate::store::pending::{Gone, Most, compact};
@@ -258,7 +258,7 @@ impl StoreWriter {
             }
             Op::Landed { key, accepted, at } => {
                 if let Some(landed) = self.outbox.land(key, accepted) {
-                    landed.reach(Stage::Acked, at);
+                    landed.reach(PartStage::Acked, at);
                     let state = if accepted {
                         RowState::Acked
                     } else {
@@ -554,9 +554,9 @@ impl StoreWriter {
             .accepted
             .iter()
             .flat_map(|(_, parts, _)| parts)
-            .for_each(|part| part.marks.reach_at(Stage::Numbered, now));
+            .for_each(|part| part.marks.reach_at(PartStage::Numbered, now));
         for waiting in round.live {
-            waiting.reach(Stage::Written, now);
+            waiting.reach(PartStage::Written, now);
             queues.put_live(waiting);
         }
         drop(queues);

@@ -1,9 +1,10 @@
-//! A camera's recent frames with their times, and the parts that wait for theirs. Pure: the time is the caller's.
+//! A camera's recent frames with their times, and the parts that wait for theirs. Pure: the time is the
+//! caller's.
 //!
-//! Frames beyond the bound in bytes are let go, the oldest first (`skipped`). Parts are served in the order of their
-//! triggers: one that must wait for a frame keeps the later ones waiting, as their results would have to.
+//! Frames beyond the bound in bytes are let go, the oldest first (`skipped`). Parts are served in the
+//! order of their triggers: one that must wait for a frame keeps the later ones waiting, as their
+//! results would have to.
 
-use super::RingSettings;
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
 use crate::data::part::Part;
@@ -13,42 +14,56 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Frames are out of order by less.
+/// Step back between two frames from which on the clock was set back. Frames are out of order by less.
 const CLOCK_BACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
 
-/// Of so many of them the middle one counts.
+/// Number of the newest gaps between frames, of which the middle one counts.
 const GAPS: usize = 5;
 
+/// Bounds of a camera's recent frames.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RingSettings {
+    /// Largest size of the kept pictures in bytes; one is always kept.
+    pub bytes: usize,
+    /// Largest distance in time from a part to its frame.
+    pub window: Duration,
+}
+
+/// The recent frames and the waiting parts of a camera.
 #[derive(Debug)]
 pub struct Ring {
     settings: RingSettings,
-    frames: VecDeque<Kept>,
+    frames: VecDeque<KeptFrame>,
+    /// Size of the kept pictures.
     bytes: usize,
-    asked: VecDeque<Asked>,
+    asked: VecDeque<AskedParts>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct KeptFrame {
     frame: Frame,
-    /// Until it becomes a part's frame.
+    /// The frame's ticket, until it becomes a part's frame.
     ticket: Option<Ticket>,
 }
 
+/// The parts of one trigger.
 #[derive(Debug)]
-struct Asked {
+struct AskedParts {
     parts: Vec<Part>,
     at: Timestamp,
 }
 
-/// What a frame or a trigger brought about.
+/// Parts that a new frame or trigger has decided.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct RingMatches {
+    /// Frames with the parts that they show, in the order of the triggers.
     pub waiting: Vec<QueuedFrame>,
-    /// There are frames before and after their time, and none near it.
+    /// Parts without a frame: there are frames before and after their time, and none near it.
     pub missed: Vec<Part>,
 }
 
 impl Ring {
+    /// A ring without frames.
     pub fn new(settings: RingSettings) -> Self {
         Ring {
             settings,
@@ -58,22 +73,20 @@ impl Ring {
         }
     }
 
-    /// The newest frame.
-    pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> Found {
-        // A clock that was set back: the times before would be taken for those to come.
-        let newest = self.frames.back().map(|kept| kept.frame.captured_at);
-        if newest.is_some_and(|newest| newest.duration_since(frame.captured_at) > CLOCK_BACK) {
-            self.frames
-                .drain(..)
-                .for_each(|kept| kept.settle(Outcome::Skipped));
-            self.bytes = 0;
+    /// Keeps the newest frame.
+    pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> RingMatches {
+        if let Some(newest) = self.newest()
+            && newest.captured_at.duration_since(frame.captured_at) > CLOCK_BACK
+        {
+            // The times before would be taken for those to come.
+            self.settle_all(Outcome::Skipped);
         }
         self.bytes += frame.picture.rgb().len();
-        self.frames.push_back(Kept {
+        self.frames.push_back(KeptFrame {
             frame,
             ticket: Some(ticket),
         });
-        let found = self.serve(now);
+        let matches = self.serve(now);
         while self.bytes > self.settings.bytes
             && self.frames.len() > 1
             && let Some(oldest) = self.frames.pop_front()
@@ -81,74 +94,58 @@ impl Ring {
             self.bytes -= oldest.frame.picture.rgb().len();
             oldest.settle(Outcome::Skipped);
         }
-        found
+        matches
     }
 
-    /// The parts of one trigger, whose frame is the one nearest to `at`.
-    pub fn ask(&mut self, parts: Vec<Part>, at: Timestamp, now: Instant) -> Found {
-        self.asked.push_back(Asked { parts, at });
+    /// Asks for the frame nearest to `at`, for the parts of one trigger.
+    pub fn ask(&mut self, parts: Vec<Part>, at: Timestamp, now: Instant) -> RingMatches {
+        self.asked.push_back(AskedParts { parts, at });
         self.serve(now)
     }
 
-    /// The newest frame, where there is one.
+    /// The newest frame. `None` if there is none yet.
     pub fn newest(&self) -> Option<&Frame> {
         self.frames.back().map(|kept| &kept.frame)
     }
 
-    fn serve(&mut self, now: Instant) -> Found {
-        let mut found = Found::default();
+    /// Decides the waiting parts in their order, until one must wait for a frame.
+    fn serve(&mut self, now: Instant) -> RingMatches {
+        let mut matches = RingMatches::default();
         while let Some(asked) = self.asked.front() {
-            if asked.parts.iter().all(|part| part.due() <= now) {
-                self.asked.pop_front(); // its result has left
-                continue;
-            }
-            let at = asked.at;
-            if !self.is_decided(at) {
+            let is_over = asked.parts.iter().all(|part| part.due() <= now);
+            if !is_over && !self.is_decided(asked.at) {
                 break;
             }
-            let Some(Asked { parts, .. }) = self.asked.pop_front() else {
+            let Some(AskedParts { parts, at }) = self.asked.pop_front() else {
                 break;
             };
+            if is_over {
+                continue; // its result has left
+            }
             match self.nearest(at) {
-                Some(kept) => {
-                    parts.iter().for_each(Part::found_its_frame);
-                    match found.waiting.last_mut() {
-                        // Looked at once, for all that waited for it.
-                        Some(last) if Arc::ptr_eq(&last.frame.picture, &kept.frame.picture) => {
-                            last.parts.extend(parts)
-                        }
-                        _ => found.waiting.push(QueuedFrame {
-                            frame: kept.frame.clone(),
-                            ticket: kept.ticket.take(),
-                            parts,
-                        }),
-                    }
-                }
-                None => found.missed.extend(parts),
+                Some(kept) => matches.add(kept, parts),
+                None => matches.missed.extend(parts),
             }
         }
-        found
+        matches
     }
 
-    /// No frame that is still to come can be nearer: the newest is later, or no earlier than half of what is usual
-    /// between two, nor so early that it cannot serve.
+    /// True if no frame that is still to come can be nearer: the newest is later, or no earlier than
+    /// half of the usual gap between two, nor so early that it cannot serve.
     fn is_decided(&self, at: Timestamp) -> bool {
-        let Some(newest) = self.frames.back().map(|kept| kept.frame.captured_at) else {
+        let Some(newest) = self.newest() else {
             return false;
         };
+        let newest = newest.captured_at;
         let away = at.duration_since(newest).unsigned_abs();
-        newest >= at || away <= self.settings.window.min(self.usual() / 2)
+        newest >= at || away <= self.settings.window.min(self.usual_gap() / 2)
     }
 
-    /// Between two of the newest frames; one gap is not usual.
-    fn usual(&self) -> Duration {
-        let newest = self
-            .frames
-            .iter()
-            .rev()
-            .take(GAPS + 1)
-            .map(|kept| kept.frame.captured_at);
-        let times: Vec<Timestamp> = newest.collect();
+    /// The middle one of the newest gaps between frames. Zero if there is none; a single long gap is
+    /// not usual either.
+    fn usual_gap(&self) -> Duration {
+        let newest = self.frames.iter().rev().take(GAPS + 1);
+        let times: Vec<Timestamp> = newest.map(|kept| kept.frame.captured_at).collect();
         let mut gaps: Vec<Duration> = times
             .windows(2)
             .map(|two| two[0].duration_since(two[1]).unsigned_abs())
@@ -161,17 +158,48 @@ impl Ring {
         }
     }
 
-    fn nearest(&mut self, at: Timestamp) -> Option<&mut Kept> {
+    /// The frame nearest to `at`. `None` if none is near enough.
+    fn nearest(&mut self, at: Timestamp) -> Option<&mut KeptFrame> {
         let window = self.settings.window;
-        let away = |kept: &Kept| kept.frame.captured_at.duration_since(at).unsigned_abs();
         self.frames
             .iter_mut()
-            .filter(|kept| away(kept) <= window)
-            .min_by_key(|kept| away(kept))
+            .filter(|kept| kept.away_from(at) <= window)
+            .min_by_key(|kept| kept.away_from(at))
+    }
+
+    fn settle_all(&mut self, outcome: Outcome) {
+        for kept in self.frames.drain(..) {
+            kept.settle(outcome);
+        }
+        self.bytes = 0;
     }
 }
 
-impl Kept {
+impl RingMatches {
+    /// Adds parts and their frame. Parts of one frame in a row are looked at together.
+    fn add(&mut self, kept: &mut KeptFrame, parts: Vec<Part>) {
+        for part in &parts {
+            part.found_its_frame();
+        }
+        if let Some(last) = self.waiting.last_mut()
+            && Arc::ptr_eq(&last.frame.picture, &kept.frame.picture)
+        {
+            last.parts.extend(parts);
+            return;
+        }
+        self.waiting.push(QueuedFrame {
+            frame: kept.frame.clone(),
+            ticket: kept.ticket.take(),
+            parts,
+        });
+    }
+}
+
+impl KeptFrame {
+    fn away_from(&self, at: Timestamp) -> Duration {
+        self.frame.captured_at.duration_since(at).unsigned_abs()
+    }
+
     fn settle(self, outcome: Outcome) {
         if let Some(ticket) = self.ticket {
             ticket.settle(outcome);
@@ -181,9 +209,7 @@ impl Kept {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        self.frames
-            .drain(..)
-            .for_each(|kept| kept.settle(Outcome::Stopped));
+        self.settle_all(Outcome::Stopped);
     }
 }
 
@@ -210,19 +236,19 @@ mod tests {
         )]
     }
 
-    struct Line {
+    struct TestLine {
         ring: Ring,
         tally: Arc<Tally>,
         now: Instant,
     }
 
-    impl Line {
+    impl TestLine {
         fn new(bytes: usize, window_ms: u64) -> Self {
             let ring = Ring::new(RingSettings {
                 bytes,
                 window: Duration::from_millis(window_ms),
             });
-            Line {
+            TestLine {
                 ring,
                 tally: Arc::default(),
                 now: Instant::now(),
@@ -248,8 +274,8 @@ mod tests {
         }
     }
 
-    /// Which part got the frame of which time; -1 for none.
-    fn chosen(found: Found) -> Vec<(u64, i64)> {
+    /// Number of each part and time of its frame in milliseconds; -1 for none.
+    fn chosen(found: RingMatches) -> Vec<(u64, i64)> {
         let mut all: Vec<(u64, i64)> = found.missed.iter().map(|part| (part.seq, -1)).collect();
         for waiting in found.waiting {
             all.extend(
@@ -267,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_part_gets_the_frame_nearest_to_its_time_from_before_or_after() {
-        let mut line = Line::new(1000, 50);
+        let mut line = TestLine::new(1000, 50);
         (0..5).for_each(|n| assert!(line.put(n * 30).is_empty()));
         assert_eq!(line.ask(1, 34), [(1, 30)]);
         assert_eq!(line.ask(2, 125), [(2, 120)]); // 150 would not be nearer
@@ -281,7 +307,7 @@ mod tests {
 
     #[test]
     fn after_a_gap_a_part_waits_for_its_frame() {
-        let mut line = Line::new(1000, 50);
+        let mut line = TestLine::new(1000, 50);
         [0, 30, 60, 90, 6000]
             .iter()
             .for_each(|ms| assert!(line.put(*ms).is_empty()));
@@ -289,7 +315,7 @@ mod tests {
         assert!(line.ask(2, 6200).is_empty());
         assert_eq!(line.put(6030), [(1, 6030)]);
         assert_eq!(line.put(6195), [(2, 6195)]);
-        let mut line = Line::new(1000, 50);
+        let mut line = TestLine::new(1000, 50);
         [0, 6000]
             .iter()
             .for_each(|ms| assert!(line.put(*ms).is_empty()));
@@ -300,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_time_without_a_frame_near_it_is_a_miss() {
-        let mut line = Line::new(1000, 20);
+        let mut line = TestLine::new(1000, 20);
         line.put(0);
         assert!(line.ask(1, 50).is_empty());
         assert_eq!(line.put(100), [(1, -1)]);
@@ -308,7 +334,7 @@ mod tests {
 
     #[test]
     fn parts_that_wait_for_one_frame_are_looked_at_together() {
-        let mut line = Line::new(1000, 50);
+        let mut line = TestLine::new(1000, 50);
         assert!(
             line.ask(1, 10).is_empty() && line.ask(2, 12).is_empty() && line.ask(3, 80).is_empty()
         );
@@ -324,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_leaves_no_frame_of_a_time_to_come() {
-        let mut line = Line::new(1000, 50);
+        let mut line = TestLine::new(1000, 50);
         line.put(5000);
         line.put(5030);
         assert!(line.put(3000).is_empty());
@@ -335,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_due_no_longer_holds_the_others_up() {
-        let mut line = Line::new(1000, 50);
+        let mut line = TestLine::new(1000, 50);
         line.put(0);
         assert!(line.ask(1, 10_000).is_empty() && line.ask(2, 0).is_empty());
         line.now += Duration::from_secs(61);
@@ -350,10 +376,11 @@ mod tests {
     }
 
     proptest! {
-        /// Against the naive model: of all frames so far that fit, the nearest; the bound holds; every frame is accounted for.
+        /// Compares with a naive model: the nearest of all frames so far that fit. The bound holds,
+        /// and every frame is accounted for.
         #[test]
         fn the_ring_keeps_its_bound_and_loses_no_frame(times in proptest::collection::vec(1i64..60, 1..40), frames in 1usize..6) {
-            let mut line = Line::new(3 * frames, 1_000_000);
+            let mut line = TestLine::new(3 * frames, 1_000_000);
             let (mut now, mut kept) = (0, Vec::<i64>::new());
             for (number, step) in times.iter().enumerate() {
                 now += step;

@@ -1,4 +1,5 @@
-//! The gallery of good parts: unit features of the references, and the distance to the nearest of them.
+//! The gallery of good parts: unit features of the references, and the distance to the nearest of
+//! them.
 
 use super::vectors::unit_rows;
 use crate::engine::EngineError;
@@ -29,8 +30,8 @@ impl Gallery {
         self.rows.view()
     }
 
-    /// `min over r of (1 - <q, r>) / 2` for each row q of `queries` `[Q, D]` (WinCLIP, equation 5): 0
-    /// for a match, 1 for the opposite. The reference `left_out` is not compared with.
+    /// `min over r of (1 - <q, r>) / 2` for each row q of `queries` `[Q, D]` (WinCLIP, equation 5):
+    /// 0 for a match, 1 for the opposite. The reference `left_out` is not compared with.
     ///
     /// # Errors
     /// When the engine fails.

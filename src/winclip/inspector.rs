@@ -260,8 +260,8 @@ impl Inspector {
         Ok(features)
     }
 
-    /// The score of each region, and the map over the area that it covers, both finite: the other half
-    /// of [`Inspector::inspect`].
+    /// The score of each region, and the map over the area that it covers, both finite: the other
+    /// half of [`Inspector::inspect`].
     ///
     /// # Errors
     /// When the engine fails to compare.
@@ -344,8 +344,8 @@ impl Inspector {
     }
 
     /// [`Inspector::inspect`] of several pictures, whose crops go through the encoder together. A
-    /// picture that does not fit the recipe does not touch the others; when the engine fails, there is
-    /// no result for any.
+    /// picture that does not fit the recipe does not touch the others; when the engine fails, there
+    /// is no result for any.
     ///
     /// # Errors
     /// When the engine fails.

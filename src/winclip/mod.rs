@@ -3,8 +3,8 @@
 //!
 //! [`Recipe`] says what is inspected, [`preset`] in which reading of the paper,
 //! [`inspector::Inspector`] does it: `pixels` makes crops of each [`Region`], an engine makes features
-//! of crops, `scorer` compares them with prompts and references, and `region` combines the crops of a
-//! region into one score and map.
+//! of crops, `scorer` compares them with prompts and references, and `region` combines the crops of
+//! a region into one score and map.
 
 pub mod gallery;
 pub mod inspector;

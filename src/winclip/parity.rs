@@ -1,5 +1,5 @@
-//! The comparison of a new plan of the GPU's network with the CPU. Both score the same pictures by the
-//! same recipe, with the same references; a plan that is too far off must not be used.
+//! The comparison of a new plan of the GPU's network with the CPU. Both score the same pictures by
+//! the same recipe, with the same references; a plan that is too far off must not be used.
 
 use super::inspector::{InspectError, Inspector, RegionScore};
 use super::recipe::{Recipe, Region};
@@ -81,8 +81,8 @@ pub struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Scores drawn pictures with both encoders, one by one and together, with references and by words
-    /// alone where the plan allows it. Returns the first encoder too.
+    /// Scores drawn pictures with both encoders, one by one and together, with references and by
+    /// words alone where the plan allows it. Returns the first encoder too.
     ///
     /// # Errors
     /// When either encoder fails.
@@ -102,8 +102,8 @@ impl Comparison<'_> {
             }
             let mut first = self.inspector(one, references)?;
             let mut second = self.inspector(other, references)?;
-            // As many at once as an engine may take, and one: other numbers are other kernels of the
-            // library's.
+            // As many at once as an engine may take, and one: other numbers are other kernels of
+            // the library's.
             for together in [&pictures[..], &pictures[2..3]] {
                 let together: Vec<&Picture> = together.iter().collect();
                 let scores = first.inspect_all(&together);
@@ -171,8 +171,8 @@ fn farther(so_far: f32, difference: f32) -> f32 {
     }
 }
 
-/// A smooth surface with grain, and from the third on a scratch. The comparison is of arithmetic, so a
-/// drawing is as good as a photo.
+/// A smooth surface with grain, and from the third on a scratch. The comparison is of arithmetic,
+/// so a drawing is as good as a photo.
 fn drawn(number: usize) -> Picture {
     const SIDE: usize = 320;
     let mut grain = 0x9e37_79b9_u32.wrapping_mul(number as u32 + 1);

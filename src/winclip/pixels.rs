@@ -3,7 +3,7 @@
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::CropTransform;
 use crate::engine::{Pixels, normalisation_lut};
-use crate::image::resize::{Taps, across, down};
+use crate::image::resize::{Taps, resize_columns, resize_rows};
 use crate::model::ModelSpec;
 use ndarray::Array3;
 
@@ -60,7 +60,8 @@ pub enum PixelError {
     },
 }
 
-/// Makes pixels. Weights and memory are kept from picture to picture: a camera's are all of one size.
+/// Makes pixels. Weights and memory are kept from picture to picture: a camera's are all of one
+/// size.
 pub struct PixelMaker {
     crop: Option<Area>,
     fit: Fit,
@@ -144,12 +145,12 @@ impl PixelMaker {
             self.wide.clear();
             self.wide.extend_from_slice(rgb);
         } else {
-            across(rgb, &taps.horizontal, &mut self.wide);
+            resize_rows(rgb, &taps.horizontal, &mut self.wide);
         }
         if area.h == to.1 {
             std::mem::swap(&mut self.wide, &mut self.small);
         } else {
-            down(&self.wide, 3 * to.0, &taps.vertical, &mut self.small);
+            resize_columns(&self.wide, 3 * to.0, &taps.vertical, &mut self.small);
         }
         self.taps = Some(taps);
     }

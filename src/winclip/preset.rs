@@ -34,7 +34,8 @@ pub enum Preset {
 /// Score of a whole picture, for a model with text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageScore {
-    /// Zero-shot the whole picture's `s`; with references the mean of it and the visual map's maximum.
+    /// Zero-shot the whole picture's `s`; with references the mean of it and the visual map's
+    /// maximum.
     Embedding,
     /// The maximum of the map (caoyunkang).
     MapMaximum,

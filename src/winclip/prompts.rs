@@ -1,5 +1,5 @@
-//! The compositional prompt ensemble: every template with every state of the object (WinCLIP, section
-//! 4.1 and table 4), and the two prototypes that its embeddings become.
+//! The compositional prompt ensemble: every template with every state of the object (WinCLIP,
+//! section 4.1 and table 4), and the two prototypes that its embeddings become.
 
 use super::preset::{Parameters, Templates};
 use super::recipe::Recipe;
@@ -108,8 +108,8 @@ fn with_article(frame: &str, article: &str) -> String {
     frame.replacen('_', article, 1)
 }
 
-/// Raw prototypes `[2, E]` (normal, anomalous) of a recipe. `None` where it names no class. The text
-/// encoder is not needed afterwards.
+/// Raw prototypes `[2, E]` (normal, anomalous) of a recipe. `None` where it names no class. The
+/// text encoder is not needed afterwards.
 ///
 /// # Errors
 /// When a prompt has more tokens than the model reads, or the engine fails.

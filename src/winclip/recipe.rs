@@ -48,8 +48,8 @@ pub struct Region {
     pub name: Option<Arc<str>>,
     /// The part of each picture that is inspected, references included. `None`: all of it.
     pub crop: Option<Area>,
-    /// Polygons in which scores count; empty for everywhere. Everything outside is in no map and in no
-    /// gallery.
+    /// Polygons in which scores count; empty for everywhere. Everything outside is in no map and in
+    /// no gallery.
     pub mask: Vec<Polygon>,
 }
 

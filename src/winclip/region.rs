@@ -100,8 +100,8 @@ impl RegionInspector {
         self.masks.iter().map(|mask| mask.as_deref())
     }
 
-    /// Replaces the references. `scorer` makes a scorer out of the references' features of one crop,
-    /// and its mask.
+    /// Replaces the references. `scorer` makes a scorer out of the references' features of one
+    /// crop, and its mask.
     pub fn set_references(
         &mut self,
         references: &[&[Features]],
@@ -136,10 +136,10 @@ impl RegionInspector {
 
     /// The score, and the map over `area`, of the partial scores of each crop.
     ///
-    /// With tiles the map is one of all crops, and the score without words the mean of as many of its
-    /// highest cells as count in one crop: a share of all cells, many times as many, would drown a
-    /// small defect. By words it is the mean of the whole's score and the highest of a tile, each
-    /// scored as a picture of its own.
+    /// With tiles the map is one of all crops, and the score without words the mean of as many of
+    /// its highest cells as count in one crop: a share of all cells, many times as many, would
+    /// drown a small defect. By words it is the mean of the whole's score and the highest of a
+    /// tile, each scored as a picture of its own.
     pub fn combine(&self, parts: Vec<PartialScores>, area: Area) -> (f32, Map) {
         let crops = self.scorers.iter().zip(parts);
         let mut combined = crops.map(|(scorer, parts)| scorer.combine(parts));
@@ -157,8 +157,8 @@ impl RegionInspector {
         if self.scorers[0].has_words() {
             return ((whole_score + highest_tile) / 2.0, map);
         }
-        let count = highest_share(whole.counted().len());
-        (mean_of_highest(&map.counted(), count), map)
+        let count = highest_share(whole.unmasked().len());
+        (mean_of_highest(&map.unmasked(), count), map)
     }
 
     /// One masked map of the whole and its tiles.

@@ -1,5 +1,5 @@
-//! The way from features to a score and a map: sections 4.2, 4.3 and 5 of WinCLIP with the parameters
-//! of a preset.
+//! The way from features to a score and a map: sections 4.2, 4.3 and 5 of WinCLIP with the
+//! parameters of a preset.
 
 use super::gallery::Gallery;
 use super::preset::{FewShotMap, ImageScore, LanguageMap, MapKind, Mean, Parameters};
@@ -18,7 +18,8 @@ struct Language {
     temperature: f32,
 }
 
-/// Compares features with prototypes and references. Scores and maps are finite for finite features.
+/// Compares features with prototypes and references. Scores and maps are finite for finite
+/// features.
 #[derive(Debug, Clone)]
 pub struct Scorer {
     parameters: Parameters,
@@ -37,9 +38,9 @@ struct ScaleScores {
 }
 
 impl Scorer {
-    /// A scorer of one kind of crop. `prototypes` are raw, `[2, E]`, `None` for a model without text;
-    /// `references` are features of good parts; `mask` is that of the crops that the features were
-    /// made of.
+    /// A scorer of one kind of crop. `prototypes` are raw, `[2, E]`, `None` for a model without
+    /// text; `references` are features of good parts; `mask` is that of the crops that the features
+    /// were made of.
     pub fn new(
         parameters: Parameters,
         language_scales: &[usize],
@@ -203,8 +204,8 @@ impl Scorer {
         }
     }
 
-    /// Values of the unmasked windows, each at its index among all; the others are 0, and no cell that
-    /// counts is under one of them. Patches are windows of one.
+    /// Values of the unmasked windows, each at its index among all; the others are 0, and no cell
+    /// that counts is under one of them. Patches are windows of one.
     fn in_place(&self, scale: usize, grid: usize, values: Vec<f32>) -> Vec<f32> {
         let Some(mask) = &self.mask else {
             return values;
@@ -385,8 +386,8 @@ impl Language {
         }
     }
 
-    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP, equation
-    /// 1).
+    /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP,
+    /// equation 1).
     fn of_rows(&self, rows: ArrayView2<f32>) -> Vec<f32> {
         let rows_major = rows.as_standard_layout();
         let values = rows_major.as_slice().expect("standard layout");
@@ -421,7 +422,8 @@ mod tests {
     const GRID: usize = 3;
     const SIZE: usize = 4;
 
-    /// Values that break arithmetic: none, the largest, the smallest, and plain ones; rows often repeat.
+    /// Values that break arithmetic: none, the largest, the smallest, and plain ones; rows often
+    /// repeat.
     fn rows(count: usize) -> impl Strategy<Value = Array2<f32>> {
         let value = prop_oneof![
             Just(0.0f32),

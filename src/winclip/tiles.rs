@@ -1,18 +1,19 @@
-//! Tiles for small defects: overlapping squares of the picture, each encoded as finely as the whole, and
-//! one map of all.
+//! Tiles for small defects: overlapping squares of the picture, each encoded as finely as the
+//! whole, and one map of all.
 
 use crate::data::map::Map;
 use crate::data::picture::Area;
 
-/// Part of their side that neighbours share at least: a defect on the edge of one is inside another.
+/// Part of their side that neighbours share at least: a defect on the edge of one is inside
+/// another.
 const OVERLAP: f64 = 0.25;
 /// Cells along the side of the merged map, at most.
 pub const SIDE_MAX: usize = 128;
 /// Tiles of one picture, at most: each costs as much time and memory as a picture.
 pub const COUNT_MAX: usize = 256;
 
-/// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row by
-/// row.
+/// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row
+/// by row.
 pub fn tiles(area: Area, side: usize) -> Vec<Area> {
     let side = side.min(area.w).min(area.h);
     let columns = starts(area.w, side);
@@ -46,8 +47,8 @@ pub fn merged_side(area: Area, side: usize, grid: usize) -> usize {
     (area.w.max(area.h) * grid).div_ceil(side)
 }
 
-/// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean of
-/// the whole's value and the tiles' at each place, of those that count there; 0 where none does.
+/// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean
+/// of the whole's value and the tiles' at each place, of those that count there; 0 where none does.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
     let side = match tiles.first() {
         Some((tile, map)) => merged_side(area, tile.w, map.side()),

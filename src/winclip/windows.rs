@@ -1,6 +1,7 @@
 //! Window geometry: which windows cover a patch, and the mean of their values.
 //!
-//! Windows of `scale x scale` patches, stride 1, no padding, in row-major order of their top-left patch.
+//! Windows of `scale x scale` patches, stride 1, no padding, in row-major order of their top-left
+//! patch.
 
 use super::vectors::{arithmetic, harmonic};
 use crate::engine::device_scorer::Mean;

@@ -114,7 +114,7 @@ fn watched_as(
     };
     let backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
     let ended = camera::open(&settings).and_then(|mut source| {
-        camera::watch(source.as_mut(), "top", &stop, backoff, &mut collector)
+        camera::supervise(source.as_mut(), "top", &stop, backoff, &mut collector)
     });
     (collector.seen, ended)
 }

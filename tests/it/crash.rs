@@ -48,7 +48,11 @@ fn what_waits_at_a_kill_comes_late_and_in_order() {
     let port = free_port();
     let broker = Broker::start(port);
     let listener = Listener::station(port);
-    write_line(folder.path(), port, &FREE_RUNNING.replace("20", "50"));
+    write_line(
+        folder.path(),
+        port,
+        &FREE_RUNNING.replace("fps = 20", "fps = 50"),
+    );
     let systemd = Systemd::listen(folder.path());
     let line = systemd.start(folder.path());
     let last = json(&listener.wait_for("box/result", 3)[2]);

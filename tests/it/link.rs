@@ -47,7 +47,7 @@ fn two_lines_of_one_name_do_not_fight() {
     let listener = Listener::start(broker.port, "plant/box/birth");
     let models = [imported("dinov2-tiny"), imported("dinov2-tiny")];
     let lines = models.each_ref().map(|(folder, _model)| {
-        let camera = FREE_RUNNING.replace("20", "5");
+        let camera = FREE_RUNNING.replace("fps = 20", "fps = 5");
         write_line(folder.path(), broker.port, &camera);
         Running::line(folder.path())
     });

@@ -12,7 +12,7 @@ use crate::harness::program::winspect;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::path::Path;
 use winspect::data::picture::{Area, Picture};
-use winspect::data::verdict::{Rule, Verdict};
+use winspect::data::verdict::{Verdict, decide};
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
 use winspect::recipe::spec::Threshold;
@@ -121,9 +121,6 @@ fn failing(
         .expect("compared")
         .remove(0)
         .expect("they differ");
-    let rule = Rule {
-        threshold: Some(threshold),
-    };
     shown.map(|pictures| {
         let scores = pictures
             .iter()
@@ -135,7 +132,7 @@ fn failing(
         );
         scores
             .into_iter()
-            .filter(|score| rule.decide(*score).0 == Verdict::Fail)
+            .filter(|score| decide(*score, Some(threshold)).0 == Verdict::Fail)
             .count()
     })
 }

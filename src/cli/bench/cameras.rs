@@ -175,7 +175,7 @@ impl Feed {
                 let (_stopper, stop) = stop_pair();
                 let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
                 let source = self.source.as_mut();
-                camera::watch(source, &self.name, &stop, backoff, &mut hand_over)?;
+                camera::supervise(source, &self.name, &stop, backoff, &mut hand_over)?;
                 Ok(CameraTook {
                     all: cpu::of_thread(),
                     put: hand_over.took,

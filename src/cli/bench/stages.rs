@@ -14,12 +14,12 @@ use crate::data::map::Map;
 use crate::data::part::{Part, PartRequest, PartTiming};
 use crate::data::picture::{Area, Picture};
 use crate::data::report::{DecisionPolicy, Report};
-use crate::data::verdict::{OnUndecided, Reason, Rule};
+use crate::data::verdict::{OnUndecided, Reason, decide};
 use crate::engine::EncodePlan;
 use crate::engine::flops::flop;
 use crate::engine::onnx::gemm::gemm_speed;
 use crate::engine::select::{Backend, Engines};
-use crate::image::overlay::{Layer, Overlay};
+use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
 use crate::protocol::message;
@@ -232,7 +232,7 @@ impl StageTable {
     /// Times the heat map for people, which the line makes apart.
     fn put_heat_map(&mut self, map: &Map, area: Area, picture: &Picture) {
         let started = Instant::now();
-        let layer = Layer {
+        let layer = HeatLayer {
             map,
             area,
             scale: (map.min(), map.max()),
@@ -315,17 +315,14 @@ fn identity() -> message::Identity {
 
 /// A verdict by a threshold of 0.5.
 fn report(score: RegionScore) -> Report {
-    let rule = Rule {
-        threshold: Some(0.5),
-    };
     let policy = DecisionPolicy {
         recipe: "bench@1".into(),
-        threshold: rule.threshold,
+        threshold: Some(0.5),
         on_undecided: OnUndecided::Fail,
     };
     let part = Part::new(1, "bench".into(), 1, request());
     let mut report = Report::undecided(part, Reason::NotReady, &policy);
-    (report.verdict, report.reason) = rule.decide(score.score);
+    (report.verdict, report.reason) = decide(score.score, report.threshold);
     report.score = Some(score.score);
     report.map = Some(score.map);
     report.area = Some(score.area);

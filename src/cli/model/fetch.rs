@@ -3,7 +3,7 @@
 use crate::base::exit::{Exit, Failure};
 use crate::cli::terminal::{Terminal, say};
 use crate::model::catalogue::{self, Catalogue};
-use crate::model::{FetchError, ModelFolder, Order, Progress, fetch};
+use crate::model::{FetchError, FetchProgress, FetchRequest, ModelFolder, fetch};
 use clap::Args;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -47,13 +47,13 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
         entry.about, entry.licence
     ));
     let terminal = RefCell::new(Terminal::new());
-    let order = Order {
-        entry,
+    let request = FetchRequest {
+        model: entry,
         base_url,
         folder: &arguments.folder,
         keep: arguments.keep,
     };
-    let fetched = fetch(order, &|progress| {
+    let fetched = fetch(request, &|progress| {
         show(&mut terminal.borrow_mut(), &progress)
     });
     fetched.map_err(|error| Failure::new(exit(&error), error))
@@ -74,9 +74,9 @@ fn read(file: Option<&Path>) -> Result<Catalogue, Failure> {
         })
 }
 
-fn show(terminal: &mut Terminal, progress: &Progress) {
+fn show(terminal: &mut Terminal, progress: &FetchProgress) {
     match progress {
-        Progress::File { name, have, total } => {
+        FetchProgress::File { name, have, total } => {
             let size = match total {
                 Some(bytes) => format!("{:.1} MB", *bytes as f64 / 1e6),
                 None => "of unknown size".to_owned(),
@@ -89,8 +89,8 @@ fn show(terminal: &mut Terminal, progress: &Progress) {
             terminal.say(format!("fetching {name}, {size}{there}"));
             terminal.begin_bytes(*have, *total);
         }
-        Progress::Bytes(bytes) => terminal.done(*bytes as usize),
-        Progress::Step(step) => {
+        FetchProgress::Bytes(bytes) => terminal.done(*bytes as usize),
+        FetchProgress::Step(step) => {
             terminal.end();
             terminal.say(step);
         }

@@ -17,7 +17,7 @@ use super::memory::{Buffer, Pinned};
 use crate::data::picture::Picture;
 use crate::engine::EngineError;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{Overlay, Placed};
+use crate::image::overlay::{Overlay, PlacedLayer};
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 
@@ -164,7 +164,7 @@ fn input_bytes(drawing: &Overlay) -> usize {
 }
 
 /// The most bytes of a layer: its descriptor, its map, and its mask, a byte a cell.
-fn layer_bytes(placed: &Placed) -> usize {
+fn layer_bytes(placed: &PlacedLayer) -> usize {
     let values = placed.map.values();
     let mask = values.len();
     size_of::<PaintLayer>() + size_of_val(values) + mask + 3 * ALIGNMENT
@@ -184,7 +184,7 @@ impl InputWriter<'_> {
         let mut layers = vec![];
         for placed in &drawing.layers {
             let map = self.put(placed.map.values());
-            let counts = placed.map.cells().map_or(0, |mask| self.put(mask));
+            let counts = placed.map.mask().map_or(0, |mask| self.put(mask));
             layers.push(PaintLayer::new(placed, map, counts));
         }
         let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();

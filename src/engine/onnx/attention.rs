@@ -1,21 +1,21 @@
-//! A rewrite for ONNX Runtime: each attention of our graphs, eight standard operators on disk, becomes
-//! its one `MultiHeadAttention`. The windows' attention is thousands of products of 5 x 64 matrices;
-//! apart, the operators spend their time on moving heads about. The graphs on disk stay standard, for
-//! TensorRT.
+//! A rewrite for ONNX Runtime: each attention of our graphs, eight standard operators on disk,
+//! becomes its one `MultiHeadAttention`. The windows' attention is thousands of products of 5 x 64
+//! matrices; apart, the operators spend their time on moving heads about. The graphs on disk stay
+//! standard, for TensorRT.
 
 use crate::model::graph::{float, int};
-use crate::model::proto::{Graph, Node, OperatorSet};
+use crate::model::proto::{GraphProto, NodeProto, OperatorSetIdProto};
 
 /// The domain of ONNX Runtime's own operators.
-pub fn domain() -> OperatorSet {
-    OperatorSet {
+pub fn domain() -> OperatorSetIdProto {
+    OperatorSetIdProto {
         domain: "com.microsoft".to_owned(),
         version: 1,
     }
 }
 
 /// Replaces every unmasked attention; the queries carry their scale already.
-pub fn fuse(graph: &mut Graph, heads: usize) {
+pub fn fuse(graph: &mut GraphProto, heads: usize) {
     let attentions: Vec<String> = graph
         .node
         .iter()
@@ -36,17 +36,17 @@ pub fn fuse(graph: &mut Graph, heads: usize) {
     }
 }
 
-fn is_unmasked_attention(graph: &Graph, name: &str) -> bool {
+fn is_unmasked_attention(graph: &GraphProto, name: &str) -> bool {
     let masked = format!("{name}.masked");
     name.ends_with(".attention") && !graph.node.iter().any(|node| node.name == masked)
 }
 
 /// The one operator of an attention. `None` if an input is missing.
-fn fused(graph: &Graph, name: &str, heads: usize) -> Option<Node> {
+fn fused(graph: &GraphProto, name: &str, heads: usize) -> Option<NodeProto> {
     let q = input_of(graph, name, "q")?;
     let k = input_of(graph, name, "k")?;
     let v = input_of(graph, name, "v")?;
-    Some(Node {
+    Some(NodeProto {
         input: vec![q, k, v],
         output: vec![name.to_owned()],
         name: name.to_owned(),
@@ -57,7 +57,7 @@ fn fused(graph: &Graph, name: &str, heads: usize) -> Option<Node> {
 }
 
 /// The tensor that becomes the queries, keys or values of an attention.
-fn input_of(graph: &Graph, attention: &str, part: &str) -> Option<String> {
+fn input_of(graph: &GraphProto, attention: &str, part: &str) -> Option<String> {
     let apart = format!("{attention}.{part}.apart");
     let node = graph.node.iter().find(|node| node.name == apart)?;
     node.input.first().cloned()

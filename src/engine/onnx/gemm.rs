@@ -1,10 +1,10 @@
-//! The speed of matrix products through the engine's own library on this machine. The floor of every
-//! measured time is computed with it.
+//! The speed of matrix products through the engine's own library on this machine. The floor of
+//! every measured time is computed with it.
 
 use super::runtime::{Runtime, run_error, tensor};
 use crate::engine::error::EngineError;
 use crate::model::graph::{Dim, GraphBuilder};
-use crate::model::proto::{FLOAT, Tensor};
+use crate::model::proto::{FLOAT, TensorProto};
 use ndarray::Array2;
 use ort::session::Session;
 use prost::Message;
@@ -35,12 +35,12 @@ pub fn gemm_speed(runtime: &Runtime) -> Result<f64, EngineError> {
 fn gemm_graph() -> Vec<u8> {
     let [rows, inner, columns] = SIZES;
     // A weight of the graph, as in the towers: the library packs it once.
-    let weights = [Tensor {
+    let weights = [TensorProto {
         dims: vec![inner as i64, columns as i64],
         data_type: FLOAT,
         name: "weight".to_owned(),
         raw_data: 1f32.to_le_bytes().repeat(inner * columns),
-        ..Tensor::default()
+        ..TensorProto::default()
     }];
     let mut graph = GraphBuilder::new("gemm", &weights);
     let left = graph.input("left", FLOAT, &[Dim::Of(rows), Dim::Of(inner)]);

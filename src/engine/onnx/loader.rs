@@ -5,7 +5,7 @@ use super::runtime::Runtime;
 use crate::engine::error::EngineError;
 use crate::engine::graphs::{ModelGraph, Weight};
 use crate::model::ModelFolder;
-use crate::model::proto::Tensor;
+use crate::model::proto::TensorProto;
 use ort::session::Session;
 use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::value::DynValue;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 /// The text tower's graph in a model folder.
 pub(super) const TEXT: &str = "text.onnx";
 
-/// Key of the folder that ONNX Runtime checks the names of external weights against. Nothing is read
-/// from there: the weights are handed over.
+/// Key of the folder that ONNX Runtime checks the names of external weights against. Nothing is
+/// read from there: the weights are handed over.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// Opens a model folder's graphs; weights that several graphs use are read and packed once.
@@ -74,7 +74,7 @@ impl<'a> GraphLoader<'a> {
     fn weight(
         &mut self,
         graph: &ModelGraph,
-        tensor: &Tensor,
+        tensor: &TensorProto,
     ) -> Result<Arc<DynValue>, EngineError> {
         let is_shared = graph.shared(&tensor.name);
         if let Some(known) = self.weights.get(&tensor.name)

@@ -1,5 +1,5 @@
-//! The comparison with all references through ONNX Runtime, whose threads are awake when the network
-//! has just run.
+//! The comparison with all references through ONNX Runtime, whose threads are awake when the
+//! network has just run.
 
 use super::runtime::{Runtime, matrix_input, run_error, tensor, values};
 use crate::engine::error::EngineError;

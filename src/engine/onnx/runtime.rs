@@ -22,9 +22,9 @@ static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// Switches the library's telemetry off. Microsoft's builds of ONNX Runtime report models, errors and
-/// runs to their maker, under a number that they give the machine; what a plant inspects is its own
-/// business. Call before the first thread is started: the library's own switch (see
+/// Switches the library's telemetry off. Microsoft's builds of ONNX Runtime report models, errors
+/// and runs to their maker, under a number that they give the machine; what a plant inspects is its
+/// own business. Call before the first thread is started: the library's own switch (see
 /// [`Runtime::load`]) stops only what has begun by then.
 pub fn report_nothing() {
     // SAFETY: no other thread reads the environment meanwhile, which the caller keeps.
@@ -32,13 +32,15 @@ pub fn report_nothing() {
 }
 
 impl Runtime {
-    /// Loads libonnxruntime: the configured file, else the first of [`library_folders`]. All sessions
-    /// share `threads` threads (`None`: one a core), so that work after a run finds them awake.
+    /// Loads libonnxruntime: the configured file, else the first of [`library_folders`]. All
+    /// sessions share `threads` threads (`None`: one a core), so that work after a run finds them
+    /// awake.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the places that were searched.
     pub fn load(configured: Option<&Path>, threads: Option<usize>) -> Result<Self, EngineError> {
-        // The library allows one environment a process: the first load decides, later ones share it.
+        // The library allows one environment a process: the first load decides, later ones share
+        // it.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = loaded.as_ref() {
             return Ok(runtime.clone());
@@ -111,7 +113,8 @@ pub(in crate::engine) fn run_error(error: impl Display) -> EngineError {
     EngineError::Run(error.to_string())
 }
 
-/// Adds an input of the graph that is a matrix of any size; `rows` and `columns` name its dimensions.
+/// Adds an input of the graph that is a matrix of any size; `rows` and `columns` name its
+/// dimensions.
 pub(super) fn matrix_input(
     graph: &mut GraphBuilder,
     name: &str,

@@ -16,15 +16,15 @@ use ort::value::DynValue;
 use prost::Message;
 use std::time::{Duration, Instant};
 
-/// Rows of the token matrix in one run of the windows' graph, at most. The bound limits the memory of
-/// the activations (the widest is four times the width, 14 kB a row for ViT-B-16-plus); it is far
-/// above what the matrix products need to run at full speed.
+/// Rows of the token matrix in one run of the windows' graph, at most. The bound limits the memory
+/// of the activations (the widest is four times the width, 14 kB a row for ViT-B-16-plus); it is
+/// far above what the matrix products need to run at full speed.
 const WINDOW_ROWS: usize = 1024;
 
 /// The tower over windows of the trunk's tokens.
 pub(super) struct WindowTower {
-    /// Tokens `[1 + P, D]` and rows `[N, T]` to `[N, T, D]`. A graph of its own, because it is bound
-    /// by memory and so needs all threads.
+    /// Tokens `[1 + P, D]` and rows `[N, T]` to `[N, T, D]`. A graph of its own, because it is
+    /// bound by memory and so needs all threads.
     gather: Session,
     tower: Session,
     grid: usize,
@@ -159,9 +159,9 @@ fn gather_graph() -> Vec<u8> {
     graph.finish().encode_to_vec()
 }
 
-/// The rows of the token matrix that each window takes (WinCLIP, section 4.1): `{class token, scale x
-/// scale patches}`, `[W, 1 + scale^2]`, windows in row-major order of their top-left patch. The class
-/// token is row 0.
+/// The rows of the token matrix that each window takes (WinCLIP, section 4.1): `{class token, scale
+/// x scale patches}`, `[W, 1 + scale^2]`, windows in row-major order of their top-left patch. The
+/// class token is row 0.
 fn window_rows(grid: usize, scale: usize) -> Array2<i64> {
     let columns = grid - scale + 1;
     let shape = (columns * columns, 1 + scale * scale);

@@ -1,23 +1,25 @@
-//! Is a JPEG whole? Its segments are walked from the start to the end-of-image marker.
+//! Check that a JPEG is whole: its segments are walked from the start to the end-of-image marker.
 //!
-//! Decoders fill what a cut file lacks with grey and say nothing: half a part would be judged. Looking for `FF D9`
-//! anywhere is not enough, because the thumbnail inside an EXIF segment has one of its own; segments are therefore
-//! skipped by their length. What follows the end (padding, a second picture) does not matter.
+//! Decoders fill what a cut file lacks with grey and say nothing: half a part would be judged. A search
+//! for `FF D9` anywhere is not enough, because the thumbnail inside an EXIF segment has one of its own;
+//! segments are therefore skipped by their length. Bytes after the end (padding, a second picture) do
+//! not matter.
 //!
 //! ```text
-//! FF D8 | FF E1 len .. | FF DB len .. | FF C0 len .. | FF DA len .. scan: FF 00 and FF D0-D7 belong to it | FF D9
+//! FF D8 | FF E1 len .. | FF DB len .. | FF C0 len .. | FF DA len .. scan | FF D9
+//!                                                                   FF 00 and FF D0-D7 belong to it
 //! ```
 
 const START: u8 = 0xD8;
 const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
 
-/// What a walk over the segments found.
+/// Findings of a walk over the segments.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Walk {
-    /// The end-of-image marker is there.
+    /// True if the end-of-image marker was found.
     pub is_whole: bool,
-    /// Colour components as the frame header says: 1 grey, 3 colour, 4 CMYK; 0 when there is no frame header.
+    /// Colour components by the frame header: 1 grey, 3 colour, 4 CMYK; 0 without a frame header.
     pub components: u8,
 }
 
@@ -38,19 +40,19 @@ pub fn walk(bytes: &[u8]) -> Walk {
             }
             // A stuffed byte or a restart inside a scan, or a marker that stands alone.
             0x00 | 0x01 | 0xD0..=START => continue,
-            // Between segments a marker begins a segment; inside a scan only those that may follow one do.
+            // Between segments every marker begins one; inside a scan only those that may follow one.
             _ if in_scan && !may_follow_a_scan(marker) => continue,
             _ => {}
         }
         let Some(length) = bytes.get(at..at + 2) else {
             return walk;
         };
-        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let length = u16::from_be_bytes([length[0], length[1]]);
         if is_frame_header(marker) {
             // length (2), precision (1), height (2), width (2), components (1)
             walk.components = bytes.get(at + 7).copied().unwrap_or(0);
         }
-        at += length;
+        at += usize::from(length);
         in_scan = marker == SCAN;
     }
     walk
@@ -60,16 +62,17 @@ pub fn walk(bytes: &[u8]) -> Walk {
 fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = bytes.get(at..)?;
     let first = rest.iter().position(|byte| *byte == 0xFF)?;
-    let marker = rest[first..].iter().position(|byte| *byte != 0xFF)? + first;
+    let fill = rest[first..].iter().position(|byte| *byte != 0xFF)?;
+    let marker = first + fill;
     Some((rest[marker], at + marker + 1))
 }
 
-/// SOF0 to SOF15; C4, C8 and CC are tables and extensions.
+/// True for SOF0 to SOF15; C4, C8 and CC are tables and extensions.
 fn is_frame_header(marker: u8) -> bool {
     matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
 }
 
-/// Tables (DHT, DAC, DQT, DNL, DRI), the next scan, application segments and comments.
+/// True for tables (DHT, DAC, DQT, DNL, DRI), the next scan, application segments and comments.
 fn may_follow_a_scan(marker: u8) -> bool {
     matches!(marker, 0xC4 | 0xCC | SCAN..=0xDD | 0xE0..=0xEF | 0xFE)
 }

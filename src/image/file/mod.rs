@@ -1,8 +1,9 @@
-//! Layer 1: picture files: PNG, JPEG, BMP, TIFF, WebP to an 8-bit RGB [`Picture`].
+//! Picture files: PNG, JPEG, BMP, TIFF, WebP to an 8-bit RGB [`Picture`].
 //!
-//! What is decided here: the content says what a file is, not its name; 16-bit values are scaled to 8, grey becomes
-//! RGB, transparency is dropped, a camera's orientation tag is applied. Refused, because the result would silently be
-//! another picture than the one meant: a file cut short, an animation, several pages, CMYK, floating-point values.
+//! The content says what a file is, not its name; 16-bit values are scaled to 8, grey becomes RGB,
+//! transparency is dropped, a camera's orientation tag is applied. Refused, because the result would
+//! silently be another picture than the one meant: a file cut short, an animation, several pages, CMYK,
+//! floating-point values.
 
 mod jpeg;
 
@@ -11,126 +12,194 @@ use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageForma
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-/// More is no camera picture but a decompression bomb: the largest industrial sensors have 150 megapixels.
+/// Largest number of pixels. A larger picture is a decompression bomb: the largest industrial sensors
+/// have 150 megapixels.
 const PIXELS_MAX: u64 = 200_000_000;
-/// Bytes that a decoded picture may have; 200 megapixels of 8-bit RGB are 0.6 GB.
+/// Largest size of a decoded picture in bytes; 200 megapixels of 8-bit RGB are 0.6 GB.
 const DECODED_MAX: u64 = 1 << 30;
-/// Bytes that a file may have: it is read whole.
+/// Largest size of a file in bytes: it is read whole.
 const FILE_MAX: u64 = 1 << 30;
-/// 12 bits in 16 end below this.
+/// Values of 12 bits in 16 end below this.
 const FEW_BITS: u16 = 1 << 12;
+/// Extensions of pictures in a folder, in small letters.
 const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
+/// Error of reading a picture file or a folder of them.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureFileError {
+    /// The disk refused.
     #[error("{path}: {error}")]
-    Read { path: String, error: std::io::Error },
+    Read {
+        /// The file or folder.
+        path: String,
+        /// The system's error.
+        error: std::io::Error,
+    },
+    /// The file is no picture to judge.
     #[error("{path}: {why}")]
-    Unfit { path: String, why: Unfit },
+    Unfit {
+        /// The file.
+        path: String,
+        /// The reason.
+        why: Unfit,
+    },
+    /// The folder has no picture.
     #[error("{path}: no pictures in it (looked for {})", EXTENSIONS.join(", "))]
-    Empty { path: String },
+    Empty {
+        /// The folder.
+        path: String,
+    },
 }
 
-/// Why the bytes of a file are no picture to judge.
+/// Reasons for which the bytes of a file are no picture to judge.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
+    /// A folder, a pipe or a device.
     #[error("not a file")]
     NotAFile,
+    /// More than [`FILE_MAX`].
     #[error("{bytes} bytes are too many, at most {FILE_MAX} are read; make the picture smaller")]
-    LargeFile { bytes: u64 },
+    LargeFile {
+        /// Size of the file.
+        bytes: u64,
+    },
+    /// No known picture format.
     #[error("not a picture: neither PNG, JPEG, BMP, TIFF nor WebP")]
     Unknown,
+    /// A picture format that is not read.
     #[error("a {0:?} cannot be read; save it as PNG, JPEG, BMP, TIFF or WebP")]
     Format(ImageFormat),
+    /// The decoder refused.
     #[error("not a readable picture: {0}")]
     Decode(#[from] image::ImageError),
+    /// A JPEG that was cut short.
     #[error("a JPEG without its end: the file was cut short; copy or take it again")]
     CutShort,
+    /// Several pictures in one PNG or WebP.
     #[error("an animation; give one picture")]
     Animated,
+    /// Several pictures in one TIFF.
     #[error("a TIFF of several pages; give one picture a file")]
     Pages,
+    /// Printing colours, whose look depends on the paper.
     #[error("a CMYK picture; save it as RGB")]
     Cmyk,
+    /// Values without a known white.
     #[error(
         "a picture of floating-point values, whose white is not known; save it with 8 or 16 bits a channel"
     )]
     Float,
+    /// More than [`PIXELS_MAX`] or [`DECODED_MAX`].
     #[error(
         "a picture of {width} x {height} pixels ({decoded} bytes decoded) is too large, at most {PIXELS_MAX} pixels and {DECODED_MAX} bytes are read; make it smaller"
     )]
     TooLarge {
+        /// Pixels.
         width: u32,
+        /// Pixels.
         height: u32,
+        /// Bytes after decoding.
         decoded: u64,
     },
+    /// A side is zero.
     #[error(transparent)]
     Size(#[from] PictureError),
 }
 
 /// Reads one picture.
+///
+/// # Errors
+/// When the file cannot be read or is no picture to judge.
 pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
-    let name = || path.display().to_string();
-    let reading = |error| PictureFileError::Read {
-        path: name(),
-        error,
+    let unfit = |why| PictureFileError::Unfit {
+        path: path.display().to_string(),
+        why,
     };
-    let unfit = |why| PictureFileError::Unfit { path: name(), why };
-    // Asked before it is opened: opening a pipe would wait for its writer.
-    let metadata = std::fs::metadata(path).map_err(reading)?;
+    // Asked before the file is opened: opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
     if !metadata.is_file() {
         return Err(unfit(Unfit::NotAFile));
     }
-    if metadata.len() > FILE_MAX {
-        return Err(unfit(Unfit::LargeFile {
-            bytes: metadata.len(),
-        }));
+    let bytes = metadata.len();
+    if bytes > FILE_MAX {
+        return Err(unfit(Unfit::LargeFile { bytes }));
     }
-    let (picture, highest) = decoded(&std::fs::read(path).map_err(reading)?).map_err(unfit)?;
-    if let Some(highest) = highest.filter(|highest| *highest < FEW_BITS) {
+    let content = std::fs::read(path).map_err(|error| unreadable(path, error))?;
+    let decoded = decode_file(&content).map_err(unfit)?;
+    if let Some(highest) = decoded.highest
+        && highest < FEW_BITS
+    {
         tracing::warn!(
             "{}: 16 bits a channel, and no value above {highest} of 65535: nearly black. If it holds 10 or 12 bits, scale them to 16",
-            name()
+            path.display()
         );
     }
-    Ok(picture)
+    Ok(decoded.picture)
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> PictureFileError {
+    PictureFileError::Read {
+        path: path.display().to_string(),
+        error,
+    }
 }
 
 /// The picture in the bytes of a file.
+///
+/// # Errors
+/// When they are no picture to judge.
 pub fn decode(bytes: &[u8]) -> Result<Picture, Unfit> {
-    decoded(bytes).map(|(picture, _)| picture)
+    decode_file(bytes).map(|decoded| decoded.picture)
 }
 
-/// The picture, and the highest value of one with 16 bits a channel.
-fn decoded(bytes: &[u8]) -> Result<(Picture, Option<u16>), Unfit> {
+/// Content of a picture file.
+struct DecodedFile {
+    picture: Picture,
+    /// Highest value of a picture with 16 bits a channel; `None` for others.
+    highest: Option<u16>,
+}
+
+fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
-    match format {
-        ImageFormat::Png if is_animated_png(bytes) => return Err(Unfit::Animated),
-        ImageFormat::WebP if is_animated_webp(bytes) => return Err(Unfit::Animated),
-        ImageFormat::Tiff if has_pages(bytes) => return Err(Unfit::Pages),
-        ImageFormat::Jpeg => match jpeg::walk(bytes) {
-            jpeg::Walk {
-                is_whole: false, ..
-            } => return Err(Unfit::CutShort),
-            jpeg::Walk { components: 4, .. } => return Err(Unfit::Cmyk),
-            _ => {}
-        },
-        ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff | ImageFormat::Bmp => {}
-        other => return Err(Unfit::Format(other)),
-    }
+    check_content(format, bytes)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(DECODED_MAX);
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
-    check(&decoder)?;
+    check_header(&decoder)?;
     let orientation = decoder.orientation()?;
     let mut decoded = DynamicImage::from_decoder(decoder)?;
     decoded.apply_orientation(orientation);
     let highest = highest(&decoded);
     let rgb = decoded.into_rgb8();
-    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    Ok((Picture::new(width, height, rgb.into_raw())?, highest))
+    let width = rgb.width() as usize;
+    let height = rgb.height() as usize;
+    Ok(DecodedFile {
+        picture: Picture::new(width, height, rgb.into_raw())?,
+        highest,
+    })
+}
+
+/// Refuses content of which the decoder would silently make another picture than the one meant.
+fn check_content(format: ImageFormat, bytes: &[u8]) -> Result<(), Unfit> {
+    match format {
+        ImageFormat::Png if is_animated_png(bytes) => Err(Unfit::Animated),
+        ImageFormat::WebP if is_animated_webp(bytes) => Err(Unfit::Animated),
+        ImageFormat::Tiff if has_pages(bytes) => Err(Unfit::Pages),
+        ImageFormat::Jpeg => {
+            let walk = jpeg::walk(bytes);
+            if !walk.is_whole {
+                Err(Unfit::CutShort)
+            } else if walk.components == 4 {
+                Err(Unfit::Cmyk)
+            } else {
+                Ok(())
+            }
+        }
+        ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff | ImageFormat::Bmp => Ok(()),
+        other => Err(Unfit::Format(other)),
+    }
 }
 
 fn highest(decoded: &DynamicImage) -> Option<u16> {
@@ -143,23 +212,28 @@ fn highest(decoded: &DynamicImage) -> Option<u16> {
     values.iter().max().copied()
 }
 
-/// What the header says, before anything is allocated for it: the decoders themselves check their inner buffers only.
-fn check(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
-    let ((width, height), decoded) = (decoder.dimensions(), decoder.total_bytes());
-    if u64::from(width) * u64::from(height) > PIXELS_MAX || decoded > DECODED_MAX {
+/// Checks the header before anything is allocated for it: the decoders themselves check their inner
+/// buffers only.
+fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    let decoded = decoder.total_bytes();
+    if pixels > PIXELS_MAX || decoded > DECODED_MAX {
         return Err(Unfit::TooLarge {
             width,
             height,
             decoded,
         });
     }
+    let original = decoder.original_color_type();
     if matches!(
-        decoder.original_color_type(),
+        original,
         ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16
     ) {
         return Err(Unfit::Cmyk);
     }
-    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+    let colour = decoder.color_type();
+    if matches!(colour, ColorType::Rgb32F | ColorType::Rgba32F) {
         return Err(Unfit::Float);
     }
     Ok(())
@@ -167,31 +241,28 @@ fn check(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
 
 fn is_animated_png(bytes: &[u8]) -> bool {
     image::codecs::png::PngDecoder::new(Cursor::new(bytes))
-        .is_ok_and(|d| d.is_apng().unwrap_or(false))
+        .is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
 }
 
 fn is_animated_webp(bytes: &[u8]) -> bool {
-    image::codecs::webp::WebPDecoder::new(Cursor::new(bytes)).is_ok_and(|d| d.has_animation())
+    image::codecs::webp::WebPDecoder::new(Cursor::new(bytes))
+        .is_ok_and(|decoder| decoder.has_animation())
 }
 
 fn has_pages(bytes: &[u8]) -> bool {
-    tiff::decoder::Decoder::new(Cursor::new(bytes)).is_ok_and(|d| d.more_images())
+    tiff::decoder::Decoder::new(Cursor::new(bytes)).is_ok_and(|decoder| decoder.more_images())
 }
 
-/// The pictures of a folder, by extension, numbers in names in their natural order (`2.png` before `10.png`).
+/// The pictures of a folder, by extension, numbers in names in their natural order (`2.png` before
+/// `10.png`).
 ///
 /// # Errors
 /// When the folder cannot be read or holds no picture.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
-    let reading = |error| PictureFileError::Read {
-        path: folder.display().to_string(),
-        error,
-    };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(reading)? {
-        let path = entry.map_err(reading)?.path();
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        if extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
+        let path = entry.map_err(|error| unreadable(folder, error))?.path();
+        if has_picture_extension(&path) {
             found.push(path);
         }
     }
@@ -201,20 +272,28 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
         });
     }
     found.sort_by_cached_key(|path| {
-        natural_key(&path.file_name().unwrap_or_default().to_string_lossy())
+        let name = path.file_name().unwrap_or_default();
+        natural_key(&name.to_string_lossy())
     });
     Ok(found)
 }
 
-/// A file is itself, a folder is its pictures; a folder without any is a problem beside them.
+fn has_picture_extension(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    EXTENSIONS.contains(&extension.to_lowercase().as_str())
+}
+
+/// The files of several paths. A file is itself, a folder is its pictures; a folder without any is a
+/// problem beside them.
 pub fn expand(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PictureFileError>) {
-    let (mut files, mut problems) = (vec![], vec![]);
+    let mut files = vec![];
+    let mut problems = vec![];
     for path in paths {
-        match if path.is_dir() {
-            list(path)
-        } else {
-            Ok(vec![path.clone()])
-        } {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        match list(path) {
             Ok(found) => files.extend(found),
             Err(problem) => problems.push(problem),
         }
@@ -222,23 +301,22 @@ pub fn expand(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PictureFileError>) {
     (files, problems)
 }
 
-/// Runs of digits, as numbers, between runs of other characters.
+/// Key by which numbers in names sort as numbers: runs of digits, as a number and as they are, each
+/// after the run of other characters before it.
 fn natural_key(name: &str) -> Vec<(String, u128, String)> {
     let mut key = Vec::new();
     let mut rest = name;
     while !rest.is_empty() {
-        let words = rest.len() - rest.trim_start_matches(|c: char| !c.is_ascii_digit()).len();
-        let digits = rest[words..].len()
-            - rest[words..]
-                .trim_start_matches(|c: char| c.is_ascii_digit())
-                .len();
-        let number = &rest[words..words + digits];
-        key.push((
-            rest[..words].to_owned(),
-            number.parse().unwrap_or(u128::MAX),
-            number.to_owned(),
-        ));
-        rest = &rest[words + digits..];
+        let is_digit = |c: char| c.is_ascii_digit();
+        let words = rest.find(is_digit).unwrap_or(rest.len());
+        let (before, from_number) = rest.split_at(words);
+        let digits = from_number
+            .find(|c: char| !is_digit(c))
+            .unwrap_or(from_number.len());
+        let (number, after) = from_number.split_at(digits);
+        let value = number.parse().unwrap_or(u128::MAX);
+        key.push((before.to_owned(), value, number.to_owned()));
+        rest = after;
     }
     key
 }

@@ -1,5 +1,6 @@
-//! Layer 2: what an overlay for people shows and where, decided once. Whoever paints it only colours pixels: the processor
-//! (`publish/heatmap.rs`) or an engine's device (`engine/fused.rs`).
+//! Content of an overlay for people: its maps and outlines with their places, decided once for all
+//! painters. A painter only colours pixels: the processor's (`paint.rs`) or a GPU's
+//! (`engine/cuda/painter.rs`).
 
 pub mod paint;
 pub mod png;
@@ -8,143 +9,191 @@ use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::data::verdict::{Defect, Verdict};
 
-/// Overlays are shrunk to this many pixels on the long side.
+/// Largest number of pixels on the long side: larger pictures are shrunk to it.
 const LONG_SIDE_MAX: usize = 960;
 
+/// A colour: red, green, blue.
 pub type Rgb = [u8; 3];
 
-const OF_A_PART: Rgb = [120, 170, 255];
-const OF_A_REGION: Rgb = [255, 255, 255];
+const REGION_COLOUR: Rgb = [120, 170, 255];
+const DEFECT_COLOUR: Rgb = [255, 255, 255];
 
-/// What glows: a map, and where it lies.
-pub struct Layer<'a> {
+/// A map that glows, and its place in the picture.
+pub struct HeatLayer<'a> {
+    /// The anomaly map.
     pub map: &'a Map,
-    /// The part of the picture that it covers.
+    /// The part of the picture that the map covers.
     pub area: Area,
     /// The map value of "nothing to see" and that of "full glow".
     pub scale: (f32, f32),
 }
 
-/// A [`Layer`] in the overlay's pixels: at least one, from `left`, `top` to before `right`, `bottom`.
-pub struct Placed<'a> {
+/// A [`HeatLayer`] in the overlay's pixels: at least one, from `left`, `top` to before `right`,
+/// `bottom`.
+pub struct PlacedLayer<'a> {
+    /// The anomaly map.
     pub map: &'a Map,
+    /// The map value of "nothing to see" and that of "full glow".
     pub scale: (f32, f32),
+    /// First column.
     pub left: usize,
+    /// First row.
     pub top: usize,
+    /// Column after the last.
     pub right: usize,
+    /// Row after the last.
     pub bottom: usize,
 }
 
 /// A frame of `thick` pixels inside of a rectangle of the overlay, which may reach beyond it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outline {
+pub struct BoxOutline {
+    /// Left column.
     pub x: usize,
+    /// Top row.
     pub y: usize,
+    /// Width in pixels.
     pub w: usize,
+    /// Height in pixels.
     pub h: usize,
+    /// Thickness in pixels.
     pub thick: usize,
+    /// Colour of all its pixels.
     pub colour: Rgb,
 }
 
 /// An overlay before it is painted.
 pub struct Overlay<'a> {
+    /// The camera's picture.
     pub picture: &'a Picture,
-    /// Pixels, as `height`.
+    /// Width in pixels.
     pub width: usize,
+    /// Height in pixels.
     pub height: usize,
-    /// A pixel glows as the hottest that covers it and counts there; where none of those that cover it does, it is dark.
-    pub layers: Vec<Placed<'a>>,
-    /// A later one lies over those before.
-    pub outlines: Vec<Outline>,
+    /// Maps that glow. A pixel glows as the hottest that covers it and counts there; it is dark if none
+    /// of those that cover it counts there.
+    pub layers: Vec<PlacedLayer<'a>>,
+    /// Outlines, a later one over those before.
+    pub outlines: Vec<BoxOutline>,
+}
+
+/// The scale from a picture to its overlay.
+#[derive(Clone, Copy)]
+struct Shrink {
+    /// Picture pixels for one of the overlay, at least 1.
+    factor: f64,
+    /// Size of the overlay in pixels.
+    width: usize,
+    height: usize,
 }
 
 impl<'a> Overlay<'a> {
-    /// Each map glows over the area of the picture that it covers, which is outlined where it is not all of it, as are
-    /// the `regions`; the `frame` is the verdict's.
+    /// The overlay of a picture. Each map glows over the area of the picture that it covers; the area
+    /// is outlined if it is not the whole picture, as are the `defects`. The frame around the picture
+    /// has the colour of the verdict; `None`: no frame.
     pub fn new(
         picture: &'a Picture,
-        layers: &[Layer<'a>],
-        frame: Option<Verdict>,
-        regions: &[Defect],
+        layers: &[HeatLayer<'a>],
+        verdict: Option<Verdict>,
+        defects: &[Defect],
     ) -> Self {
-        let shrink = (picture.width().max(picture.height()) as f64 / LONG_SIDE_MAX as f64).max(1.0);
-        let size = |n: usize| ((n as f64 / shrink).round() as usize).max(1);
-        let (width, height) = (size(picture.width()), size(picture.height()));
-        let fit = |n: usize| (n as f64 / shrink) as usize;
-        let placed = |layer: &Layer<'a>| {
-            let area = layer.area;
-            let (left, top) = (fit(area.x).min(width - 1), fit(area.y).min(height - 1));
-            let right = fit(area.x + area.w).clamp(left + 1, width);
-            let bottom = fit(area.y + area.h).clamp(top + 1, height);
-            Placed {
-                map: layer.map,
-                scale: layer.scale,
-                left,
-                top,
-                right,
-                bottom,
-            }
-        };
-        let placed: Vec<Placed> = layers.iter().map(placed).collect();
+        let shrink = Shrink::of(picture);
+        let placed: Vec<PlacedLayer> = layers.iter().map(|layer| shrink.place(layer)).collect();
         let whole = Area::whole(picture.width(), picture.height());
-        let parts = placed
-            .iter()
-            .zip(layers)
-            .filter(|(_, layer)| layer.area != whole);
-        let mut outlines: Vec<Outline> = parts.map(|(placed, _)| placed.outline()).collect();
-        outlines.extend(regions.iter().map(|&Defect { x, y, w, h, .. }| {
-            let (x, y, w, h) = (fit(x), fit(y), fit(w), fit(h));
-            Outline {
-                x,
-                y,
-                w,
-                h,
-                thick: 2,
-                colour: OF_A_REGION,
+        let mut outlines = Vec::new();
+        for (placed, layer) in placed.iter().zip(layers) {
+            if layer.area != whole {
+                outlines.push(placed.outline());
             }
-        }));
-        outlines.extend(frame.map(|verdict| {
-            let thick = (width.min(height) / 60).max(3);
-            Outline {
-                x: 0,
-                y: 0,
-                w: width,
-                h: height,
-                thick,
-                colour: colour(verdict),
-            }
-        }));
+        }
+        outlines.extend(defects.iter().map(|defect| shrink.outline(defect)));
+        outlines.extend(verdict.map(|verdict| shrink.frame(verdict)));
         Overlay {
             picture,
-            width,
-            height,
+            width: shrink.width,
+            height: shrink.height,
             layers: placed,
             outlines,
         }
     }
 
-    /// The picture's row that is seen in a row of the overlay; columns alike.
+    /// The row of the picture that is seen in a row of the overlay.
     pub fn source_row(&self, row: usize) -> &'a [u8] {
         let stride = 3 * self.picture.width();
-        &self.picture.rgb()[row * self.picture.height() / self.height * stride..][..stride]
+        let source = row * self.picture.height() / self.height;
+        &self.picture.rgb()[source * stride..][..stride]
     }
 }
 
-impl Placed<'_> {
-    fn outline(&self) -> Outline {
-        let (w, h) = (self.right - self.left, self.bottom - self.top);
-        Outline {
-            x: self.left,
-            y: self.top,
-            w,
-            h,
-            thick: 1,
-            colour: OF_A_PART,
+impl Shrink {
+    fn of(picture: &Picture) -> Self {
+        let long_side = picture.width().max(picture.height());
+        let factor = (long_side as f64 / LONG_SIDE_MAX as f64).max(1.0);
+        let size = |pixels: usize| ((pixels as f64 / factor).round() as usize).max(1);
+        Shrink {
+            factor,
+            width: size(picture.width()),
+            height: size(picture.height()),
+        }
+    }
+
+    /// A row or column of the picture, as one of the overlay.
+    fn fit(&self, pixels: usize) -> usize {
+        (pixels as f64 / self.factor) as usize
+    }
+
+    fn place<'a>(&self, layer: &HeatLayer<'a>) -> PlacedLayer<'a> {
+        let area = layer.area;
+        let left = self.fit(area.x).min(self.width - 1);
+        let top = self.fit(area.y).min(self.height - 1);
+        PlacedLayer {
+            map: layer.map,
+            scale: layer.scale,
+            left,
+            top,
+            right: self.fit(area.x + area.w).clamp(left + 1, self.width),
+            bottom: self.fit(area.y + area.h).clamp(top + 1, self.height),
+        }
+    }
+
+    fn outline(&self, defect: &Defect) -> BoxOutline {
+        BoxOutline {
+            x: self.fit(defect.x),
+            y: self.fit(defect.y),
+            w: self.fit(defect.w),
+            h: self.fit(defect.h),
+            thick: 2,
+            colour: DEFECT_COLOUR,
+        }
+    }
+
+    /// The frame around the whole overlay.
+    fn frame(&self, verdict: Verdict) -> BoxOutline {
+        BoxOutline {
+            x: 0,
+            y: 0,
+            w: self.width,
+            h: self.height,
+            thick: (self.width.min(self.height) / 60).max(3),
+            colour: verdict_colour(verdict),
         }
     }
 }
 
-fn colour(verdict: Verdict) -> Rgb {
+impl PlacedLayer<'_> {
+    fn outline(&self) -> BoxOutline {
+        BoxOutline {
+            x: self.left,
+            y: self.top,
+            w: self.right - self.left,
+            h: self.bottom - self.top,
+            thick: 1,
+            colour: REGION_COLOUR,
+        }
+    }
+}
+
+fn verdict_colour(verdict: Verdict) -> Rgb {
     match verdict {
         Verdict::Pass => [40, 170, 70],
         Verdict::Fail => [215, 40, 40],

@@ -1,108 +1,121 @@
-//! The processor's painter of overlays ([`Overlay`] decides what is to be seen).
+//! The processor's painter of overlays ([`Overlay`] holds what is shown).
 //!
-//! Normal areas stay as the camera saw them; the more anomalous, the more they glow. The scale is the caller's, so
-//! that pictures of one line can be compared. `engine/cuda/kernels/paint.cu` is the same on a GPU.
+//! Normal areas stay as the camera saw them; the more anomalous, the more they glow. The scale is the
+//! caller's, so that pictures of one line can be compared. `engine/cuda/kernels/paint.cu` is the same
+//! on a GPU.
 
 use crate::data::picture::Picture;
-use crate::image::overlay::{Outline, Overlay, Placed, Rgb};
+use crate::image::overlay::{BoxOutline, Overlay, PlacedLayer, Rgb};
 
-/// Dark red through orange to pale yellow, from the middle of the scale to its top.
+/// Colours of the glow: dark red through orange to pale yellow, from the middle of the scale to its
+/// top.
 const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 150]];
 
-/// The overlay, in the drawing's pixels.
-pub fn paint(drawing: &Overlay) -> Picture {
-    let &Overlay {
-        picture,
-        width,
-        height,
-        ..
-    } = drawing;
-    let glowing: Vec<Glowing> = drawing.layers.iter().map(Glowing::new).collect();
+/// Paints an overlay.
+pub fn paint(overlay: &Overlay) -> Picture {
+    let width = overlay.width;
+    let height = overlay.height;
+    let layers: Vec<EnlargedLayer> = overlay.layers.iter().map(EnlargedLayer::new).collect();
     let mut canvas = Canvas {
         width,
         height,
         rgb: Vec::with_capacity(3 * width * height),
     };
     for row in 0..height {
-        let source_row = drawing.source_row(row);
+        let source_row = overlay.source_row(row);
         for column in 0..width {
-            let at = 3 * (column * picture.width() / width);
-            let over = || glowing.iter().filter(|glowing| glowing.covers(row, column));
-            let heat = over()
-                .filter_map(|glowing| glowing.heat(row, column))
-                .reduce(f32::max);
-            let lit = glow(&source_row[at..at + 3], heat.unwrap_or(0.0));
-            let is_dark = heat.is_none() && over().next().is_some();
-            canvas.rgb.extend(if is_dark {
-                lit.map(|value| value / 2)
-            } else {
-                lit
-            });
+            let at = 3 * (column * overlay.picture.width() / width);
+            let seen = &source_row[at..at + 3];
+            canvas.rgb.extend(pixel(seen, &layers, row, column));
         }
     }
-    drawing
-        .outlines
-        .iter()
-        .for_each(|outline| canvas.outline(outline));
+    for outline in &overlay.outlines {
+        canvas.outline(outline);
+    }
     Picture::new(width, height, canvas.rgb).expect("filled row by row")
 }
 
-/// A layer, enlarged.
-struct Glowing<'a> {
-    placed: &'a Placed<'a>,
-    /// The map's value at each of its pixels.
-    heats: Vec<f32>,
+/// Colour of a pixel that the camera saw as `seen`.
+fn pixel(seen: &[u8], layers: &[EnlargedLayer], row: usize, column: usize) -> Rgb {
+    let mut is_covered = false;
+    let mut heat: Option<f32> = None;
+    for layer in layers {
+        if layer.covers(row, column) {
+            is_covered = true;
+            let here = layer.heat(row, column);
+            heat = heat.into_iter().chain(here).reduce(f32::max);
+        }
+    }
+    let lit = glow(seen, heat.unwrap_or(0.0));
+    if is_covered && heat.is_none() {
+        lit.map(|value| value / 2)
+    } else {
+        lit
+    }
 }
 
-impl<'a> Glowing<'a> {
-    fn new(placed: &'a Placed<'a>) -> Self {
-        let heats = placed
-            .map
-            .enlarged(placed.right - placed.left, placed.bottom - placed.top);
-        Glowing { placed, heats }
+/// A layer with its map enlarged to the overlay's pixels.
+struct EnlargedLayer<'a> {
+    placed: &'a PlacedLayer<'a>,
+    /// The map's value at each pixel of the layer.
+    values: Vec<f32>,
+}
+
+impl<'a> EnlargedLayer<'a> {
+    fn new(placed: &'a PlacedLayer<'a>) -> Self {
+        let width = placed.right - placed.left;
+        let height = placed.bottom - placed.top;
+        EnlargedLayer {
+            placed,
+            values: placed.map.enlarged(width, height),
+        }
     }
 
     fn covers(&self, row: usize, column: usize) -> bool {
-        let Placed {
-            left,
-            top,
-            right,
-            bottom,
-            ..
-        } = *self.placed;
-        (left..right).contains(&column) && (top..bottom).contains(&row)
+        let placed = self.placed;
+        (placed.left..placed.right).contains(&column) && (placed.top..placed.bottom).contains(&row)
     }
 
-    /// From 0 to 1, and beyond, at a pixel that it covers; nothing where it does not count.
+    /// Heat of a pixel that the layer covers: 0 to 1 on the scale, and beyond. `None` if the map's cell
+    /// does not count.
     fn heat(&self, row: usize, column: usize) -> Option<f32> {
-        let Placed {
-            map,
-            scale,
-            left,
-            top,
-            right,
-            bottom,
-        } = *self.placed;
-        let cell = |at: usize, start: usize, end: usize| (at - start) * map.side() / (end - start);
-        let counts = map.counts(cell(row, top, bottom), cell(column, left, right));
-        let value = self.heats[(row - top) * (right - left) + column - left];
-        counts.then(|| (value - scale.0) / (scale.1 - scale.0).max(f32::EPSILON))
+        let placed = self.placed;
+        let width = placed.right - placed.left;
+        let height = placed.bottom - placed.top;
+        let from_top = row - placed.top;
+        let from_left = column - placed.left;
+        let side = placed.map.side();
+        if !placed
+            .map
+            .counts(from_top * side / height, from_left * side / width)
+        {
+            return None;
+        }
+        let (low, high) = placed.scale;
+        let value = self.values[from_top * width + from_left];
+        Some((value - low) / (high - low).max(f32::EPSILON))
     }
 }
 
+/// A pixel that the camera saw as `seen`, with a heat of 0 (as it is) to 1 (full glow).
 fn glow(seen: &[u8], heat: f32) -> Rgb {
     let heat = heat.clamp(0.0, 1.0);
-    let place = heat * (GLOW.len() - 1) as f32;
-    let (low, high) = (place as usize, (place as usize + 1).min(GLOW.len() - 1));
+    let last = GLOW.len() - 1;
+    let place = heat * last as f32;
+    let low = place as usize;
+    let high = (low + 1).min(last);
     let share = place - low as f32;
     // Squared, so that the lower half of the scale leaves the picture almost untouched.
     let opacity = 0.85 * heat * heat;
-    std::array::from_fn(|c| {
-        let tint = f32::from(GLOW[low][c]) * (1.0 - share) + f32::from(GLOW[high][c]) * share;
-        (f32::from(seen[c]) * (1.0 - opacity) + tint * opacity) as u8
+    std::array::from_fn(|channel| {
+        let from = f32::from(GLOW[low][channel]);
+        let to = f32::from(GLOW[high][channel]);
+        let tint = from * (1.0 - share) + to * share;
+        (f32::from(seen[channel]) * (1.0 - opacity) + tint * opacity) as u8
     })
 }
 
+/// Pixels that are being painted.
 struct Canvas {
     width: usize,
     height: usize,
@@ -110,27 +123,19 @@ struct Canvas {
 }
 
 impl Canvas {
-    fn outline(
-        &mut self,
-        &Outline {
-            x,
-            y,
-            w,
-            h,
-            thick,
-            colour,
-        }: &Outline,
-    ) {
-        let (right, bottom) = ((x + w).min(self.width), (y + h).min(self.height));
-        for row in y..bottom {
-            for column in x..right {
-                let inside = row >= y + thick
+    fn outline(&mut self, outline: &BoxOutline) {
+        let thick = outline.thick;
+        let right = (outline.x + outline.w).min(self.width);
+        let bottom = (outline.y + outline.h).min(self.height);
+        for row in outline.y..bottom {
+            for column in outline.x..right {
+                let inside = row >= outline.y + thick
                     && row + thick < bottom
-                    && column >= x + thick
+                    && column >= outline.x + thick
                     && column + thick < right;
                 if !inside {
                     let at = 3 * (row * self.width + column);
-                    self.rgb[at..at + 3].copy_from_slice(&colour);
+                    self.rgb[at..at + 3].copy_from_slice(&outline.colour);
                 }
             }
         }
@@ -143,7 +148,7 @@ mod tests {
     use crate::data::map::Map;
     use crate::data::picture::Area;
     use crate::data::verdict::Verdict;
-    use crate::image::overlay::Layer;
+    use crate::image::overlay::HeatLayer;
 
     fn draw(
         picture: &Picture,
@@ -154,7 +159,7 @@ mod tests {
     ) -> Picture {
         paint(&Overlay::new(
             picture,
-            &[Layer { map, area, scale }],
+            &[HeatLayer { map, area, scale }],
             frame,
             &[],
         ))
@@ -191,8 +196,9 @@ mod tests {
     #[test]
     fn every_region_glows_and_is_outlined_where_it_lies() {
         let picture = Picture::new(60, 40, vec![90; 3 * 2400]).expect("its bytes");
-        let (hot, cold) = (Map::new(1, vec![1.0]), Map::new(1, vec![0.0]));
-        let layer = |map, x| Layer {
+        let hot = Map::new(1, vec![1.0]);
+        let cold = Map::new(1, vec![0.0]);
+        let layer = |map, x| HeatLayer {
             map,
             area: Area {
                 x,
@@ -223,7 +229,8 @@ mod tests {
     #[test]
     fn png_carries_its_texts_and_a_flat_map_divides_by_nothing() {
         let picture = Picture::new(2000, 1, vec![7; 6000]).expect("its bytes");
-        let (map, area) = (Map::new(1, vec![0.5]), Area::whole(2000, 1));
+        let map = Map::new(1, vec![0.5]);
+        let area = Area::whole(2000, 1);
         let drawn = draw(&picture, &map, area, (0.5, 0.5), Some(Verdict::Fail));
         assert_eq!(drawn.width(), 960);
         let bytes = crate::image::overlay::png::encode(&drawn, &[("seq", "7"), ("part_id", "Ä→")]);

@@ -2,25 +2,28 @@
 
 use crate::data::picture::Picture;
 
-/// PNG bytes with tEXt chunks.
+/// Encodes a picture as PNG bytes, with a tEXt chunk for each (keyword, text).
 pub fn encode(picture: &Picture, texts: &[(&str, &str)]) -> Vec<u8> {
+    let width = picture.width() as u32;
+    let height = picture.height() as u32;
     let mut bytes = Vec::new();
-    let mut encoder =
-        png::Encoder::new(&mut bytes, picture.width() as u32, picture.height() as u32);
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Fast);
-    for (key, words) in texts {
-        // tEXt holds Latin-1 only.
-        let latin: String = words
-            .chars()
-            .map(|c| if u32::from(c) < 256 { c } else { '?' })
-            .collect();
-        let _ = encoder.add_text_chunk((*key).to_owned(), latin);
+    for (key, text) in texts {
+        let _ = encoder.add_text_chunk((*key).to_owned(), latin(text));
     }
-    let written = encoder
+    encoder
         .write_header()
-        .and_then(|mut writer| writer.write_image_data(picture.rgb()));
-    written.expect("memory takes all, and a picture has all its bytes");
+        .and_then(|mut writer| writer.write_image_data(picture.rgb()))
+        .expect("memory takes all, and a picture has all its bytes");
     bytes
+}
+
+/// The text in Latin-1, which is all that tEXt holds; other characters become `?`.
+fn latin(text: &str) -> String {
+    text.chars()
+        .map(|c| if u32::from(c) < 256 { c } else { '?' })
+        .collect()
 }

@@ -1,61 +1,47 @@
-//! Pillow's bicubic resize of 8-bit RGB, one direction at a time, each rounded to grey levels: the same integers.
+//! Pillow's bicubic resize of 8-bit RGB, one direction at a time, each rounded to grey levels: the
+//! same integers.
 //!
-//! Source: `Resample.c` of Pillow 12 and older (coefficients of 22 fractional bits, the order of the passes, a = -0.5,
-//! the kernel widened when shrinking); Pillow 13 shrinks tall pictures vertically first. Sums in floats fall on the other
-//! side of a half in one value of a thousand where many averages lie between two grey levels. Our own, because the
-//! library we had (`fast_image_resize`) has no such arithmetic.
+//! Source: `Resample.c` of Pillow 12 and older (coefficients of 22 fractional bits, the order of the
+//! passes, a = -0.5, the kernel widened when shrinking); Pillow 13 shrinks tall pictures vertically
+//! first. Sums in floats fall on the other side of a half in one value of a thousand where many
+//! averages lie between two grey levels. Written here because the library we had
+//! (`fast_image_resize`) has no such arithmetic.
 
+mod tap;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
-use multiversion::multiversion;
+pub use tap::BITS;
 
-/// Rows of a picture that are resized side by side: vector registers are full, and a strip of them stays in the cache.
+use multiversion::multiversion;
+use tap::Tap;
+
+/// Rows of a picture that are resized side by side: vector registers are full, and a strip of them
+/// stays in the cache.
 const ROWS: usize = 32;
 
 /// The source pixels of each output pixel along one direction, with their weights, which sum to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taps {
+    /// Source pixels along the direction.
     pub from: usize,
+    /// Output pixels along the direction.
     pub to: usize,
     each: Vec<Tap>,
+    /// `None` if the processor or the size has no fast way.
     #[cfg(target_arch = "x86_64")]
-    plan: Option<vnni::Plan>,
+    plan: Option<vnni::RowPlan>,
 }
-
-#[derive(Debug, Clone, PartialEq)]
-struct Tap {
-    first: usize,
-    weights: Vec<i32>,
-}
-
-/// Fractional bits of a weight: with 8 bits of grey and 2 of room (the kernel's lobes) they fill an i32.
-pub const BITS: u32 = 32 - 8 - 2;
 
 impl Taps {
-    /// From `from` pixels to `to`, both at least 1.
+    /// Weights from `from` pixels to `to`, both at least 1.
     pub fn new(from: usize, to: usize) -> Self {
-        let scale = from as f64 / to as f64;
-        let stretch = scale.max(1.0);
-        let each = (0..to).map(|i| {
-            let (centre, support) = ((i as f64 + 0.5) * scale, 2.0 * stretch);
-            let first = (centre - support + 0.5).max(0.0) as usize;
-            let end = ((centre + support + 0.5) as usize).min(from);
-            let raw: Vec<f64> = (first..end)
-                .map(|x| cubic((x as f64 - centre + 0.5) / stretch))
-                .collect();
-            let sum: f64 = raw.iter().sum();
-            Tap {
-                first,
-                weights: raw.iter().map(|w| fixed(w / sum)).collect(),
-            }
-        });
-        let each: Vec<Tap> = each.collect();
+        let each: Vec<Tap> = (0..to).map(|at| Tap::new(at, from, to)).collect();
         Taps {
             from,
             to,
             #[cfg(target_arch = "x86_64")]
-            plan: vnni::Plan::new(&each),
+            plan: vnni::RowPlan::new(&each),
             each,
         }
     }
@@ -68,122 +54,107 @@ impl Taps {
     }
 }
 
-/// Rounded, halves away from zero.
-fn fixed(weight: f64) -> i32 {
-    (weight * f64::from(1 << BITS)).round() as i32
-}
-
-/// Keys' cubic convolution kernel with a = -0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    match x {
-        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-        _ => 0.0,
-    }
-}
-
-/// Rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`.
-pub fn across(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
+/// Resizes rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`.
+pub fn resize_rows(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(plan) = &taps.plan {
         out.resize(rgb.len() / taps.from * taps.to, 0);
-        return plan.across(rgb, taps, out);
+        return plan.resize_rows(rgb, taps.from, taps.to, out);
     }
-    across_in_strips(rgb, taps, out);
+    resize_rows_in_strips(rgb, taps, out);
 }
 
-/// Strips of rows are turned on their side, so
-/// that both directions are the same sums over contiguous values.
-fn across_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
-    let (from, to) = (3 * taps.from, 3 * taps.to);
+/// The plain way: strips of rows are turned on their side, so that both directions are the same sums
+/// over contiguous values.
+fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
+    let from = 3 * taps.from;
+    let to = 3 * taps.to;
     let rows = rgb.len() / from;
     // Whole strips; what is beyond the last row is dropped at the end.
     out.resize(rows.next_multiple_of(ROWS) * to, 0);
-    let (mut fours, mut wide) = (vec![[0; 4]; ROWS / 4 * from.max(to)], vec![[0; ROWS]; from]);
+    let mut fours = vec![[0; 4]; ROWS / 4 * from.max(to)];
+    let mut wide = vec![[0; ROWS]; from];
     let mut small = vec![[0; ROWS]; to];
-    for (rgb, out) in rgb.chunks(ROWS * from).zip(out.chunks_exact_mut(ROWS * to)) {
-        on_side(rgb, &mut fours, &mut wide);
+    let strips = rgb.chunks(ROWS * from);
+    for (rgb, out) in strips.zip(out.chunks_exact_mut(ROWS * to)) {
+        turn(rgb, &mut fours, &mut wide);
         for (tap, out) in taps.each.iter().zip(small.as_chunks_mut::<3>().0) {
-            weighted(
+            weighted_row(
                 wide[3 * tap.first..].as_flattened(),
                 3 * ROWS,
                 &tap.weights,
                 out.as_flattened_mut(),
             );
         }
-        upright(&small, &mut fours, out);
+        turn_back(&small, &mut fours, out);
     }
     out.truncate(rows * to);
 }
 
-/// At most [`ROWS`] rows to columns, through `fours`, which holds four rows of each column in a place.
+/// Turns at most [`ROWS`] rows to columns, through `fours`, which holds four rows of each column in a
+/// place.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2",
     "aarch64+neon"
 ))]
-fn on_side(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
+fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
     let width = columns.len();
-    let (whole, rest) = rows.split_at(rows.len() / (4 * width) * (4 * width));
-    for (rows, fours) in whole
-        .chunks_exact(4 * width)
-        .zip(fours.chunks_exact_mut(width))
-    {
+    let groups = rows.chunks_exact(4 * width);
+    let rest = groups.remainder();
+    let whole_groups = groups.len();
+    for (rows, fours) in groups.zip(fours.chunks_exact_mut(width)) {
         let [a, b, c, d] = [0, 1, 2, 3].map(|row| &rows[row * width..][..width]);
         for ((((four, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
             *four = [*a, *b, *c, *d];
         }
     }
     for (row, values) in rest.chunks_exact(width).enumerate() {
-        fours[whole.len() / 4..]
-            .iter_mut()
-            .zip(values)
-            .for_each(|(four, value)| four[row] = *value);
+        let fours = &mut fours[whole_groups * width..];
+        for (four, value) in fours.iter_mut().zip(values) {
+            four[row] = *value;
+        }
     }
     for (x, column) in columns.iter_mut().enumerate() {
-        for (group, to) in column.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            *to = fours[group * width + x];
+        let groups = column.as_chunks_mut::<4>().0;
+        for (group, four) in groups.iter_mut().enumerate() {
+            *four = fours[group * width + x];
         }
     }
 }
 
-/// The way back: columns to [`ROWS`] rows.
+/// Turns columns back to [`ROWS`] rows.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl",
     "x86_64+avx2",
     "aarch64+neon"
 ))]
-fn upright(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
+fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
     let width = columns.len();
     for (x, column) in columns.iter().enumerate() {
-        for (group, four) in column.as_chunks::<4>().0.iter().enumerate() {
+        let groups = column.as_chunks::<4>().0;
+        for (group, four) in groups.iter().enumerate() {
             fours[group * width + x] = *four;
         }
     }
-    for (rows, fours) in rows
-        .chunks_exact_mut(4 * width)
-        .zip(fours.chunks_exact(width))
-    {
+    let groups = rows.chunks_exact_mut(4 * width);
+    for (rows, fours) in groups.zip(fours.chunks_exact(width)) {
         let (ab, cd) = rows.split_at_mut(2 * width);
-        let ((a, b), (c, d)) = (ab.split_at_mut(width), cd.split_at_mut(width));
+        let (a, b) = ab.split_at_mut(width);
+        let (c, d) = cd.split_at_mut(width);
         for ((((four, a), b), c), d) in fours.iter().zip(a).zip(b).zip(c).zip(d) {
             [*a, *b, *c, *d] = *four;
         }
     }
 }
 
-/// `taps.from` rows of `row_values` grey levels to `taps.to` rows, written to `out`.
-pub fn down(values: &[u8], row_values: usize, taps: &Taps, out: &mut Vec<u8>) {
+/// Resizes columns: `taps.from` rows of `row_values` grey levels to `taps.to` rows, written to `out`.
+pub fn resize_columns(values: &[u8], row_values: usize, taps: &Taps, out: &mut Vec<u8>) {
     out.resize(taps.to * row_values, 0);
-    for (tap, out) in taps.each.iter().zip(out.chunks_exact_mut(row_values)) {
-        weighted(
-            &values[tap.first * row_values..],
-            row_values,
-            &tap.weights,
-            out,
-        );
+    let rows = out.chunks_exact_mut(row_values);
+    for (tap, row) in taps.each.iter().zip(rows) {
+        let window = &values[tap.first * row_values..];
+        weighted_row(window, row_values, &tap.weights, row);
     }
 }
 
@@ -196,39 +167,38 @@ const LANES: usize = 32;
     "x86_64+avx2",
     "aarch64+neon"
 ))]
-fn weighted(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8]) {
+fn weighted_row(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8]) {
     let (blocks, rest) = out.as_chunks_mut::<LANES>();
     let beyond = blocks.len() * LANES;
     for (i, block) in blocks.iter_mut().enumerate() {
         sum(&values[i * LANES..], row_values, weights, block);
     }
     for (i, value) in rest.iter_mut().enumerate() {
-        sum(
-            &values[beyond + i..],
-            row_values,
-            weights,
-            std::array::from_mut(value),
-        );
+        let one = std::array::from_mut(value);
+        sum(&values[beyond + i..], row_values, weights, one);
     }
 }
 
-/// The first `N` values of each row; a fixed number, so that the sums stay in registers.
+/// Weighted sums of the first `N` values of each row. `N` is a constant, so that the sums stay in
+/// registers.
 #[inline(always)]
 fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8; N]) {
     let mut sums = [0; N];
     for (row, weight) in values.chunks(row_values).zip(weights) {
-        sums.iter_mut()
-            .zip(&row[..N])
-            .for_each(|(sum, value)| *sum += i32::from(*value) * weight);
+        for (sum, value) in sums.iter_mut().zip(&row[..N]) {
+            *sum += i32::from(*value) * weight;
+        }
     }
-    out.iter_mut()
-        .zip(sums)
-        .for_each(|(out, sum)| *out = grey(sum));
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = grey(sum);
+    }
 }
 
+/// A fixed-point sum, rounded to a grey level.
 #[inline(always)]
 fn grey(sum: i32) -> u8 {
-    ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
+    let half = 1 << (BITS - 1);
+    ((sum + half) >> BITS).clamp(0, 255) as u8
 }
 
 #[cfg(test)]
@@ -239,10 +209,11 @@ mod tests {
     fn a_flat_picture_stays_flat_whatever_its_size() {
         for (from, to) in [(1, 7), (7, 1), (5, 5), (4000, 3), (3, 90)] {
             let taps = Taps::new(from, to);
-            let (mut wide, mut small) = (vec![], vec![]);
-            across(&vec![200; 3 * from * from.min(9)], &taps, &mut wide);
+            let mut wide = vec![];
+            let mut small = vec![];
+            resize_rows(&vec![200; 3 * from * from.min(9)], &taps, &mut wide);
             assert!(wide.iter().all(|v| *v == 200), "{from} to {to}");
-            down(&vec![200; from * 3], 3, &taps, &mut small);
+            resize_columns(&vec![200; from * 3], 3, &taps, &mut small);
             assert_eq!(small, vec![200; to * 3]);
         }
     }
@@ -260,9 +231,10 @@ mod tests {
             let turned: Vec<u8> = (0..50)
                 .flat_map(|x| (0..rows).flat_map(move |r| [0, 1, 2].map(|c| value(r, x, c))))
                 .collect();
-            let (mut wide, mut tall) = (vec![], vec![]);
-            across_in_strips(&rgb, &taps, &mut wide);
-            down(&turned, 3 * rows, &taps, &mut tall);
+            let mut wide = vec![];
+            let mut tall = vec![];
+            resize_rows_in_strips(&rgb, &taps, &mut wide);
+            resize_columns(&turned, 3 * rows, &taps, &mut tall);
             let turned_back: Vec<u8> = order(17)
                 .flat_map(|(r, x)| [0, 1, 2].map(|c| tall[3 * (x * rows + r) + c]))
                 .collect();
@@ -270,9 +242,9 @@ mod tests {
         }
     }
 
-    /// Where the processor has none, both are the plain one.
+    /// Both are the plain way where the processor lacks the instructions.
     #[test]
-    fn the_fast_way_across_gives_the_integers_of_the_plain_one() {
+    fn fast_rows_give_the_integers_of_the_plain_one() {
         use rand::{Rng, SeedableRng, rngs::StdRng};
         let mut random = StdRng::seed_from_u64(1);
         for (from, to) in [
@@ -293,9 +265,11 @@ mod tests {
                         .expect("three")
                 })
                 .collect();
-            let (taps, mut fast, mut plain) = (Taps::new(from, to), vec![], vec![]);
-            across(&rgb, &taps, &mut fast);
-            across_in_strips(&rgb, &taps, &mut plain);
+            let taps = Taps::new(from, to);
+            let mut fast = vec![];
+            let mut plain = vec![];
+            resize_rows(&rgb, &taps, &mut fast);
+            resize_rows_in_strips(&rgb, &taps, &mut plain);
             assert_eq!(fast, plain, "{from} to {to}");
         }
     }

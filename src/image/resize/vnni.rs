@@ -1,11 +1,12 @@
-//! Rows through AVX-512's byte instructions (Ice Lake, Zen 4 and newer): the same integers as [`super::across`] in a
-//! third of the time.
+//! Rows through AVX-512's byte instructions (Ice Lake, Zen 4 and newer): the same integers as
+//! [`super::resize_rows`] in a third of the time.
 //!
-//! A weight is three signed bytes (its digits to the base 256), so that one instruction multiplies and adds 64 values
-//! by one digit; sixteen outputs are made side by side. Their source pixels lie in a window of 128 bytes of a plane,
-//! out of which one instruction picks four neighbours for each: sizes whose windows are larger go the plain way.
+//! A weight is three signed bytes (its digits to the base 256), so that one instruction multiplies and
+//! adds 64 values by one digit; sixteen outputs are made side by side. Their source pixels lie in a
+//! window of 128 bytes of a plane, out of which one instruction picks four neighbours for each: sizes
+//! whose windows are larger go the plain way.
 
-use super::{BITS, Tap, Taps};
+use crate::image::resize::tap::{BITS, Tap};
 use core::arch::x86_64::{
     __m512i, _mm_storeu_si128, _mm512_add_epi32, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32,
     _mm512_loadu_si512, _mm512_max_epi32, _mm512_permutex2var_epi8, _mm512_set1_epi32,
@@ -19,33 +20,35 @@ const FOUR: usize = 4;
 /// Source pixels within reach.
 const WINDOW: usize = 128;
 
+/// One byte for each neighbour of each output: a vector register.
 type Bytes = [u8; LANES * FOUR];
 
-/// A plan for rows of one size; holding one proves that the processor has the instructions.
+/// Plan for rows of one size. A plan exists only if the processor has the instructions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    blocks: Vec<Block>,
+pub struct RowPlan {
+    blocks: Vec<OutputBlock>,
 }
 
-/// Sixteen outputs.
+/// Plan of sixteen outputs.
 #[derive(Debug, Clone, PartialEq)]
-struct Block {
-    /// Where its window begins.
+struct OutputBlock {
+    /// First source pixel of the window.
     first: usize,
-    steps: Vec<Step>,
+    steps: Vec<TapStep>,
 }
 
 /// Four taps of each of sixteen outputs.
 #[derive(Debug, Clone, PartialEq)]
-struct Step {
+struct TapStep {
+    /// Places of the source pixels in the window.
     places: Bytes,
-    /// Signed bytes, the lowest digit first.
+    /// Weights as signed bytes, the lowest digit first.
     digits: [Bytes; 3],
 }
 
-impl Plan {
-    /// `None`: another processor, or a window that is too large.
-    pub fn new(taps: &[Tap]) -> Option<Plan> {
+impl RowPlan {
+    /// The plan of `taps`. `None` if the processor lacks an instruction, or a window is too large.
+    pub fn new(taps: &[Tap]) -> Option<RowPlan> {
         let has_all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
@@ -53,47 +56,30 @@ impl Plan {
         if !has_all {
             return None;
         }
-        let blocks = taps.chunks(LANES).map(|taps| {
-            let first = taps.first()?.first;
-            let last = taps.iter().map(|tap| tap.first + tap.weights.len()).max()?;
-            let steps = taps
-                .iter()
-                .map(|tap| tap.weights.len())
-                .max()?
-                .div_ceil(FOUR);
-            (last - first <= WINDOW).then(|| Block {
-                first,
-                steps: (0..steps).map(|step| Step::new(taps, step)).collect(),
-            })
-        });
-        Some(Plan {
-            blocks: blocks.collect::<Option<_>>()?,
-        })
+        let blocks: Option<Vec<OutputBlock>> = taps.chunks(LANES).map(OutputBlock::new).collect();
+        Some(RowPlan { blocks: blocks? })
     }
 
-    /// Rows of RGB to rows of RGB, as [`super::across`].
-    pub fn across(&self, rgb: &[u8], taps: &Taps, out: &mut [u8]) {
-        let (mut planes, mut made) = (
-            vec![0; 3 * (taps.from + WINDOW)],
-            vec![0; 3 * taps.to.next_multiple_of(LANES)],
-        );
-        for (rgb, out) in rgb
-            .chunks_exact(3 * taps.from)
-            .zip(out.chunks_exact_mut(3 * taps.to))
-        {
+    /// Resizes rows of `from` RGB pixels to rows of `to`, as [`super::resize_rows`].
+    pub fn resize_rows(&self, rgb: &[u8], from: usize, to: usize, out: &mut [u8]) {
+        let mut planes = vec![0; 3 * (from + WINDOW)];
+        let mut made = vec![0; 3 * to.next_multiple_of(LANES)];
+        let rows = rgb.chunks_exact(3 * from);
+        for (rgb, out) in rows.zip(out.chunks_exact_mut(3 * to)) {
             // SAFETY: a plan is only made where the processor has the instructions.
-            unsafe { self.row(rgb, &mut planes, &mut made, out) };
+            unsafe { self.resize_row(rgb, &mut planes, &mut made, out) };
         }
     }
 
+    /// Resizes one row: RGB to three planes, each plane by itself, and back to RGB.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-    fn row(&self, rgb: &[u8], planes: &mut [u8], made: &mut [u8], out: &mut [u8]) {
-        let (plane, lanes) = (planes.len() / 3, made.len() / 3);
+    fn resize_row(&self, rgb: &[u8], planes: &mut [u8], made: &mut [u8], out: &mut [u8]) {
+        let plane = planes.len() / 3;
+        let lanes = made.len() / 3;
         let (red, rest) = planes.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
-        for (((pixel, red), green), blue) in
-            rgb.as_chunks::<3>().0.iter().zip(red).zip(green).zip(blue)
-        {
+        let pixels = rgb.as_chunks::<3>().0.iter();
+        for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
             [*red, *green, *blue] = *pixel;
         }
         for (values, made) in planes.chunks_exact(plane).zip(made.chunks_exact_mut(lanes)) {
@@ -103,51 +89,68 @@ impl Plan {
         }
         let (red, rest) = made.split_at(lanes);
         let (green, blue) = rest.split_at(lanes);
-        for (((pixel, red), green), blue) in out
-            .as_chunks_mut::<3>()
-            .0
-            .iter_mut()
-            .zip(red)
-            .zip(green)
-            .zip(blue)
-        {
+        let pixels = out.as_chunks_mut::<3>().0.iter_mut();
+        for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
             *pixel = [*red, *green, *blue];
         }
     }
 }
 
-impl Step {
-    fn new(taps: &[Tap], step: usize) -> Step {
-        let mut made = Step {
+impl OutputBlock {
+    /// The plan of at most sixteen outputs. `None` if their window is too large.
+    fn new(taps: &[Tap]) -> Option<OutputBlock> {
+        let first = taps.first()?.first;
+        let last = taps.iter().map(|tap| tap.first + tap.weights.len()).max()?;
+        let most = taps.iter().map(|tap| tap.weights.len()).max()?;
+        if last - first > WINDOW {
+            return None;
+        }
+        let steps = 0..most.div_ceil(FOUR);
+        Some(OutputBlock {
+            first,
+            steps: steps.map(|step| TapStep::new(taps, step)).collect(),
+        })
+    }
+}
+
+impl TapStep {
+    fn new(taps: &[Tap], step: usize) -> TapStep {
+        let mut made = TapStep {
             places: [0; LANES * FOUR],
             digits: [[0; LANES * FOUR]; 3],
         };
+        let first = taps[0].first;
         for (lane, tap) in taps.iter().enumerate() {
-            for (k, weight) in tap.weights.iter().enumerate().skip(FOUR * step).take(FOUR) {
+            let weights = tap.weights.iter().enumerate();
+            for (k, weight) in weights.skip(FOUR * step).take(FOUR) {
                 let at = FOUR * lane + k % FOUR;
-                made.places[at] = (tap.first + k - taps[0].first) as u8;
-                let mut rest = *weight;
-                for digit in &mut made.digits {
-                    let low = rest as i8;
-                    digit[at] = low as u8;
-                    rest = (rest - i32::from(low)) >> 8;
-                }
+                made.places[at] = (tap.first + k - first) as u8;
+                made.set_weight(at, *weight);
             }
         }
         made
     }
+
+    /// Splits a weight into its digits.
+    fn set_weight(&mut self, at: usize, weight: i32) {
+        let mut rest = weight;
+        for digit in &mut self.digits {
+            let low = rest as i8;
+            digit[at] = low as u8;
+            rest = (rest - i32::from(low)) >> 8;
+        }
+    }
 }
 
+/// Sixteen outputs of one plane.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-fn sixteen(block: &Block, values: &[u8], made: &mut [u8; LANES]) {
+fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
     let window: &[u8; WINDOW] = values[block.first..]
         .first_chunk()
         .expect("planes are a window longer");
     let (low, high) = window.split_at(WINDOW / 2);
-    let (low, high) = (
-        load(low.try_into().expect("half")),
-        load(high.try_into().expect("half")),
-    );
+    let low = load(low.try_into().expect("half"));
+    let high = load(high.try_into().expect("half"));
     let mut sums = [_mm512_setzero_si512(); 3];
     for step in &block.steps {
         let four = _mm512_permutex2var_epi8(low, load(&step.places), high);
@@ -156,20 +159,22 @@ fn sixteen(block: &Block, values: &[u8], made: &mut [u8; LANES]) {
         }
     }
     let [ones, bytes, words] = sums;
-    let sum = _mm512_add_epi32(
-        _mm512_add_epi32(ones, _mm512_set1_epi32(1 << (BITS - 1))),
-        _mm512_add_epi32(
-            _mm512_slli_epi32::<8>(bytes),
-            _mm512_slli_epi32::<16>(words),
-        ),
+    let half = _mm512_set1_epi32(1 << (BITS - 1));
+    let lower = _mm512_add_epi32(ones, half);
+    let upper = _mm512_add_epi32(
+        _mm512_slli_epi32::<8>(bytes),
+        _mm512_slli_epi32::<16>(words),
     );
-    let grey = _mm512_max_epi32(_mm512_srai_epi32::<{ BITS }>(sum), _mm512_setzero_si512());
+    let sum = _mm512_add_epi32(lower, upper);
+    let whole = _mm512_srai_epi32::<{ BITS }>(sum);
+    let positive = _mm512_max_epi32(whole, _mm512_setzero_si512());
+    let grey = _mm512_cvtusepi32_epi8(positive);
     // SAFETY: `made` has room for sixteen bytes.
-    unsafe { _mm_storeu_si128(made.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(grey)) };
+    unsafe { _mm_storeu_si128(made.as_mut_ptr().cast(), grey) };
 }
 
 #[target_feature(enable = "avx512f")]
 fn load(bytes: &Bytes) -> __m512i {
-    // SAFETY: 64 bytes are there.
+    // SAFETY: the array has the 64 bytes that are read, and the load needs no alignment.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }

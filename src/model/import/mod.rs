@@ -1,30 +1,48 @@
-//! From a hub folder to a model folder: check, convert, write beside the target, rename.
+//! Import of a hub folder as a model folder: check, convert, write beside the target, rename.
+//!
+//! Three layouts can be imported, one file each: open_clip's hub folders, transformers' `CLIPModel` and
+//! transformers' `Dinov2Model`. A configuration becomes a [`SourceLayout`] or a list of the keys that
+//! cannot be run.
 
-mod source;
+mod clip;
+mod dinov2;
+mod keys;
+mod layout;
+mod open_clip;
 
-use super::graph::WeightFile;
-use super::weights::WeightsFile;
-use super::{FORMAT, MANIFEST, Manifest, ModelError, ModelFolder, proto, tower};
 use crate::base::hex::hex;
-use crate::model::import::source::Layout;
+use crate::model::error::ModelError;
+use crate::model::folder::ModelFolder;
+use crate::model::graph::WeightFile;
+use crate::model::import::layout::SourceLayout;
+use crate::model::manifest::{FORMAT, MANIFEST, ModelManifest};
+use crate::model::spec::Family;
+use crate::model::tower::{self, Text, Vision};
+use crate::model::weights::{TensorReader, WeightsFile};
 use prost::Message;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
-/// What a model folder says of where it came from.
+/// Lines of a README among which its licence is looked for.
+const README_LINES: usize = 40;
+
+/// Origin of a model, as its folder names it.
 #[derive(Debug)]
 pub struct Origin {
+    /// The source's name.
     pub source: String,
+    /// The source's licence.
     pub licence: String,
-    /// Hex SHA-256 of each downloaded file; empty for a folder that was there.
+    /// Hex SHA-256 of each downloaded file; empty if none was downloaded.
     pub sha256: BTreeMap<String, String>,
 }
 
-/// Imports `source` into `folder`, which must not exist or be an imported model (then it is replaced). `progress` is
-/// told what begins.
+/// Imports `source` into `folder`, which must not exist or be an imported model (then it is replaced).
+/// `progress` is told each step when it begins.
 ///
 /// # Errors
 /// [`ModelError`] with every key or tensor that does not fit; `folder` is then as it was.
@@ -33,44 +51,48 @@ pub fn import(
     folder: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<ModelFolder, ModelError> {
-    let name = source
-        .file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = source.file_name().unwrap_or_default();
     let origin = Origin {
-        source: name,
+        source: name.to_string_lossy().into_owned(),
         licence: licence(source),
         sha256: BTreeMap::new(),
     };
     import_from(source, origin, folder, progress)
 }
 
-/// Whether a model may be written there: nothing, or another imported one.
-pub fn vacant(folder: &Path) -> Result<(), ModelError> {
+/// Checks that a model may be written to `folder`: it does not exist, or is an imported model.
+///
+/// # Errors
+/// When something else is there.
+pub fn check_vacant(folder: &Path) -> Result<(), ModelError> {
     if folder.exists() && !folder.join(MANIFEST).exists() {
-        let folder = folder.display();
         return Err(ModelError::Content(format!(
-            "{folder} exists and is no imported model; give another folder"
+            "{} exists and is no imported model; give another folder",
+            folder.display()
         )));
     }
     Ok(())
 }
 
 /// [`import`] of a folder whose origin is known better than its name and its README say.
+///
+/// # Errors
+/// Those of [`import`].
 pub fn import_from(
     source: &Path,
     origin: Origin,
     folder: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<ModelFolder, ModelError> {
-    vacant(folder)?;
-    let layout = source::layout(source)?;
+    check_vacant(folder)?;
+    let layout = read_layout(source)?;
     let weights = WeightsFile::open(&source.join(layout.weights))?;
 
     let partial = folder.with_extension(format!("importing-{}", std::process::id()));
     let result = write(origin, &layout, &weights, &partial, progress)
         .and_then(|()| replace(&partial, folder));
     if result.is_err() {
-        // Best effort: what is left is named so that nobody takes it for a model.
+        // Best effort: what is left has a name that is not taken for a model's.
         let _ = std::fs::remove_dir_all(&partial);
     }
     result?;
@@ -84,90 +106,139 @@ fn replace(partial: &Path, folder: &Path) -> Result<(), ModelError> {
     std::fs::rename(partial, folder).map_err(|error| ModelError::write(folder, error))
 }
 
+/// Reads the configuration of a source folder.
+fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
+    let open_clip = folder.join("open_clip_config.json");
+    if open_clip.exists() {
+        return open_clip::layout(&read_json(&open_clip)?, &open_clip);
+    }
+    let path = folder.join("config.json");
+    if !path.exists() {
+        return Err(ModelError::Content(format!(
+            "{}: neither open_clip_config.json nor config.json is there; give a folder as the hub has it",
+            folder.display()
+        )));
+    }
+    let config = read_json(&path)?;
+    let preprocessor = folder.join("preprocessor_config.json");
+    let preprocessor = if preprocessor.exists() {
+        read_json(&preprocessor)?
+    } else {
+        Value::Null
+    };
+    match config.get("model_type").and_then(Value::as_str) {
+        Some("clip") => clip::layout(&config, &preprocessor, &path),
+        Some("dinov2") => dinov2::layout(&config, &preprocessor, &path),
+        other => Err(ModelError::Content(format!(
+            "{}: model_type is {}; \"clip\" and \"dinov2\" can be imported",
+            path.display(),
+            other.map_or("missing".to_owned(), |other| format!("{other:?}"))
+        ))),
+    }
+}
+
+fn read_json(path: &Path) -> Result<Value, ModelError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ModelError::read(path, error))?;
+    serde_json::from_str(&text)
+        .map_err(|error| ModelError::Content(format!("{}: {error}", path.display())))
+}
+
+/// The vision tower's weights, from tensors under the layout's names.
+fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
+    match layout.spec.family {
+        Family::OpenClip => open_clip::vision(layout, reader),
+        Family::Clip => clip::vision(layout, reader),
+        Family::Dinov2 => dinov2::vision(layout, reader),
+    }
+}
+
+/// The text tower's weights. `None` for a model without one.
+fn read_text(layout: &SourceLayout, reader: &mut TensorReader) -> Option<Text> {
+    let text = layout.text.as_ref()?;
+    let spec = layout.spec.text.as_ref()?;
+    match layout.spec.family {
+        Family::OpenClip => Some(open_clip::text(layout, text, spec, reader)),
+        Family::Clip => Some(clip::text(layout, text, spec, reader)),
+        Family::Dinov2 => None,
+    }
+}
+
 fn write(
     origin: Origin,
-    layout: &Layout,
+    layout: &SourceLayout,
     weights: &WeightsFile,
     folder: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<(), ModelError> {
     let mut reader = weights.reader()?;
     progress("reading the vision tower");
-    let vision = layout.vision(&mut reader);
+    let vision = read_vision(layout, &mut reader);
     progress("reading the text tower");
-    let text = layout.text(&mut reader);
+    let text = read_text(layout, &mut reader);
     reader.finish()?;
 
     std::fs::create_dir_all(folder).map_err(|error| ModelError::write(folder, error))?;
     progress("writing the graphs");
-    let (trunk, windows) = with_weights(folder, "vision.weights", |file| {
+    let graphs = with_weights(folder, "vision.weights", |file| {
         tower::write_vision(&vision, file)
     })?;
-    put(folder, "trunk.onnx", &trunk.encode_to_vec())?;
-    put(folder, "windows.onnx", &windows.encode_to_vec())?;
+    write_file(folder, "trunk.onnx", &graphs.trunk.encode_to_vec())?;
+    write_file(folder, "windows.onnx", &graphs.windows.encode_to_vec())?;
     if let Some(text) = &text {
-        let graph: proto::Model =
-            with_weights(folder, "text.weights", |file| tower::write_text(text, file))?;
-        put(folder, "text.onnx", &graph.encode_to_vec())?;
+        let graph = with_weights(folder, "text.weights", |file| tower::write_text(text, file))?;
+        write_file(folder, "text.onnx", &graph.encode_to_vec())?;
     }
     progress("hashing the weights");
-    let manifest = Manifest {
+    let manifest = ModelManifest {
         format: FORMAT,
         source_sha256: hex(&Sha256::digest(weights.bytes())),
         source: origin.source,
         licence: origin.licence,
-        files: sizes(folder)?,
+        files: sizes(folder).map_err(|error| ModelError::read(folder, error))?,
         downloaded: origin.sha256,
         model: layout.spec.clone(),
     };
     let toml = toml::to_string(&manifest).expect("a manifest is plain values");
-    put(folder, MANIFEST, toml.as_bytes())
+    write_file(folder, MANIFEST, toml.as_bytes())
 }
 
 /// The `license:` line of the source's README, as hub folders have it.
 fn licence(source: &Path) -> String {
     let readme = std::fs::read_to_string(source.join("README.md")).unwrap_or_default();
-    let line = readme
-        .lines()
-        .take(40)
-        .find_map(|line| line.strip_prefix("license:"));
-    line.map_or_else(
-        || "not stated by the source".to_owned(),
-        |words| words.trim().to_owned(),
-    )
+    let mut lines = readme.lines().take(README_LINES);
+    match lines.find_map(|line| line.strip_prefix("license:")) {
+        Some(licence) => licence.trim().to_owned(),
+        None => "not stated by the source".to_owned(),
+    }
 }
 
+/// Creates a file of weights and lets `write` fill it.
 fn with_weights<T>(
     folder: &Path,
     name: &str,
     write: impl FnOnce(&mut WeightFile<BufWriter<File>>) -> std::io::Result<T>,
 ) -> Result<T, ModelError> {
     let path = folder.join(name);
-    let wrapped = || {
-        let mut file = WeightFile::new(BufWriter::new(File::create(&path)?), name);
-        let made = write(&mut file)?;
-        file.finish()?;
-        Ok(made)
-    };
-    wrapped().map_err(|error| ModelError::write(&path, error))
+    let failed = |error| ModelError::write(&path, error);
+    let file = File::create(&path).map_err(failed)?;
+    let mut file = WeightFile::new(BufWriter::new(file), name);
+    let made = write(&mut file).map_err(failed)?;
+    file.finish().map_err(failed)?;
+    Ok(made)
 }
 
-fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError> {
+fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError> {
     let path = folder.join(name);
     std::fs::write(&path, bytes).map_err(|error| ModelError::write(&path, error))
 }
 
-fn sizes(folder: &Path) -> Result<BTreeMap<String, u64>, ModelError> {
-    let listed = || -> std::io::Result<BTreeMap<String, u64>> {
-        std::fs::read_dir(folder)?
-            .map(|entry| {
-                let entry = entry?;
-                Ok((
-                    entry.file_name().to_string_lossy().into_owned(),
-                    entry.metadata()?.len(),
-                ))
-            })
-            .collect()
-    };
-    listed().map_err(|error| ModelError::read(folder, error))
+/// Names and sizes in bytes of a folder's files.
+fn sizes(folder: &Path) -> std::io::Result<BTreeMap<String, u64>> {
+    let mut sizes = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        sizes.insert(name, entry.metadata()?.len());
+    }
+    Ok(sizes)
 }

@@ -25,26 +25,32 @@ impl Publisher {
         let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
         session.publish(fence, AckTarget::Nothing);
         self.publish_birth(session);
-        let online = MqttMessage::new(self.topic("availability"), "online").retained();
-        session.publish(online, AckTarget::Nothing);
+        self.publish_retained(session, "availability", "online");
         self.publish_condition(session);
         for name in self.cameras.keys() {
             self.publish_camera(session, name);
         }
     }
 
+    /// Publishes a message that the broker keeps, to a topic of the line.
+    fn publish_retained(&self, session: &mut Session, name: &str, payload: impl Into<Vec<u8>>) {
+        let topic = self.topic(name);
+        let message = MqttMessage::new(topic, payload).retained();
+        session.publish(message, AckTarget::Nothing);
+    }
+
     fn publish_birth(&self, session: &mut Session) {
-        let birth = MqttMessage::new(self.topic("birth"), message::birth(&self.identity));
-        session.publish(birth.retained(), AckTarget::Nothing);
+        let birth = message::birth(&self.identity);
+        self.publish_retained(session, "birth", birth);
     }
 
     fn publish_camera(&self, session: &mut Session, name: &str) {
         let Some(status) = self.cameras.get(name) else {
             return;
         };
-        let topic = self.topic(&format!("camera/{name}/status"));
-        let status = MqttMessage::new(topic, message::camera_status(status));
-        session.publish(status.retained(), AckTarget::Nothing);
+        let name = format!("camera/{name}/status");
+        let status = message::camera_status(status);
+        self.publish_retained(session, &name, status);
     }
 
     /// Tells how the line is, if that has changed.
@@ -58,8 +64,8 @@ impl Publisher {
     }
 
     fn publish_state(&self, session: &mut Session, condition: &LineCondition) {
-        let state = MqttMessage::new(self.topic("state"), message::state(condition));
-        session.publish(state.retained(), AckTarget::Nothing);
+        let state = message::state(condition);
+        self.publish_retained(session, "state", state);
     }
 
     /// A PLC's life bit, and now and then the counters; a full client drops them.
@@ -178,8 +184,7 @@ impl Publisher {
             ..(self.wiring.condition)()
         };
         self.publish_state(session, &halted);
-        let stopped = MqttMessage::new(self.topic("availability"), "stopped").retained();
-        session.publish(stopped, AckTarget::Nothing);
+        self.publish_retained(session, "availability", "stopped");
         let _ = session.client.try_disconnect();
     }
 }

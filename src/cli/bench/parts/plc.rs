@@ -1,8 +1,9 @@
 //! The PLC of the measurement: a client on the same broker that sends triggers at a steady rate and
 //! hears the results.
 
+use super::arguments::PartsArguments;
+use super::latencies::Latencies;
 use super::stages::Sample;
-use super::{Latencies, PartsArguments};
 use crate::base::exit::{Exit, Failure};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish};

@@ -6,7 +6,7 @@
 //! The frame's stage is the camera's: a trigger that means now waits for the next frame. So it is told apart, and the
 //! goal is for what is left.
 
-use crate::data::part::{Part, Stage};
+use crate::data::part::{Part, PartStage};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -24,14 +24,14 @@ const STAGES: [(&str, &str); 8] = [
 /// Place of the camera's stage among them.
 const FRAMED: usize = 3;
 /// Marks of a part, in the order of its way.
-const MARKS: [Stage; 7] = [
-    Stage::Numbered,
-    Stage::Asked,
-    Stage::Framed,
-    Stage::Settled,
-    Stage::Written,
-    Stage::Sent,
-    Stage::Acked,
+const MARKS: [PartStage; 7] = [
+    PartStage::Numbered,
+    PartStage::Asked,
+    PartStage::Framed,
+    PartStage::Settled,
+    PartStage::Written,
+    PartStage::Sent,
+    PartStage::Acked,
 ];
 
 /// Sorted durations, for percentiles.
@@ -158,13 +158,13 @@ mod tests {
         let sent = since - ms(1);
         assert_eq!(StageSamples::of(&[(part.clone(), sent)]).whole.count(), 0);
         let times = [
-            (Stage::Numbered, 3),
-            (Stage::Asked, 4),
-            (Stage::Framed, 9),
-            (Stage::Settled, 9),
-            (Stage::Written, 12),
-            (Stage::Sent, 13),
-            (Stage::Acked, 15),
+            (PartStage::Numbered, 3),
+            (PartStage::Asked, 4),
+            (PartStage::Framed, 9),
+            (PartStage::Settled, 9),
+            (PartStage::Written, 12),
+            (PartStage::Sent, 13),
+            (PartStage::Acked, 15),
         ];
         times
             .iter()

@@ -37,7 +37,7 @@ pub struct PaintLayer {
 // SAFETY: plain numbers, laid out as the kernel's `struct PaintLayer`.
 unsafe impl DeviceRepr for PaintLayer {}
 
-/// An [`overlay::Outline`] as the kernel reads it, in pixels of the drawing.
+/// An [`overlay::BoxOutline`] as the kernel reads it, in pixels of the drawing.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct PaintOutline {
@@ -61,7 +61,7 @@ unsafe impl DeviceRepr for PaintOutline {}
 impl PaintLayer {
     /// `map` is the device address of the layer's f32 `[side, side]`; `counts` that of bytes
     /// `[side, side]`, 0 for a masked cell, or 0 when no cell is masked.
-    pub fn new(placed: &overlay::Placed, map: u64, counts: u64) -> Self {
+    pub fn new(placed: &overlay::PlacedLayer, map: u64, counts: u64) -> Self {
         let (low, high) = placed.scale;
         PaintLayer {
             map,
@@ -78,8 +78,8 @@ impl PaintLayer {
     }
 }
 
-impl From<&overlay::Outline> for PaintOutline {
-    fn from(outline: &overlay::Outline) -> Self {
+impl From<&overlay::BoxOutline> for PaintOutline {
+    fn from(outline: &overlay::BoxOutline) -> Self {
         let [red, green, blue] = outline.colour;
         PaintOutline {
             x: outline.x as u32,
@@ -166,7 +166,7 @@ mod tests {
         let rows = drawing.picture.rgb().chunks_exact(3 * width);
         let rows: Vec<u8> = rows.flat_map(|row| [row, &[0]].concat()).collect();
         let layers = drawing.layers.iter().map(|placed| {
-            let counts = placed.map.cells().map_or(0, |cells| bench.up(cells));
+            let counts = placed.map.mask().map_or(0, |cells| bench.up(cells));
             PaintLayer::new(placed, bench.up(placed.map.values()), counts)
         });
         let layers: Vec<PaintLayer> = layers.collect();
@@ -233,7 +233,7 @@ mod tests {
                 };
                 let areas = [Area::whole(width, height), part];
                 let scales = [(-0.5, 0.5), (0.1, 0.9)];
-                let layers = [0, 1].map(|i| overlay::Layer {
+                let layers = [0, 1].map(|i| overlay::HeatLayer {
                     map: &maps[i],
                     area: areas[i],
                     scale: scales[i],
@@ -248,7 +248,7 @@ mod tests {
     fn outlines_lie_over_each_other_in_their_order() {
         on_device(|bench| {
             let picture = Picture::new(50, 40, vec![90; 6000]).expect("its bytes");
-            let layer = overlay::Layer {
+            let layer = overlay::HeatLayer {
                 map: &Map::new(1, vec![1.0]),
                 area: Area::whole(50, 40),
                 scale: (0.5, 0.5),

@@ -2,7 +2,9 @@
 
 use super::super::testing::{Bench, on_device};
 use super::*;
-use crate::camera::colour::{self, Converter, Matrix, Plane, Site};
+use crate::camera::colour::{
+    ChromaPlanes as CameraChroma, Converter, Matrix, Plane, Site, YuvPicture,
+};
 use crate::data::picture::Picture;
 use crate::engine::normalisation_lut;
 use crate::image::resize::BITS;
@@ -118,23 +120,20 @@ fn subsampled(
         bytes,
         stride: chroma_stride,
     };
-    let seen = match pairs {
-        true => colour::Chroma::Pairs(of(&planes)),
-        false => colour::Chroma::Planes(of(&planes), of(&planes[second..])),
+    let picture = YuvPicture {
+        luma: Plane {
+            bytes: &luma_rows,
+            stride,
+        },
+        chroma: match pairs {
+            true => CameraChroma::Nv12(of(&planes)),
+            false => CameraChroma::I420(of(&planes), of(&planes[second..])),
+        },
+        matrix,
+        site,
     };
     let mut rgb = vec![0; 3 * width * height];
-    let converted = Converter::default().convert(
-        (
-            Plane {
-                bytes: &luma_rows,
-                stride,
-            },
-            seen,
-        ),
-        width,
-        (&matrix, site),
-        &mut rgb,
-    );
+    let converted = Converter::default().convert(&picture, width, &mut rgb);
     converted.expect("whole planes");
     let u = bench.up(&planes);
     let chroma = ChromaPlanes {

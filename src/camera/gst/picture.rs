@@ -1,0 +1,118 @@
+//! A sample's picture as RGB, rows packed tightly, whatever the stride.
+
+use crate::camera::colour::{ChromaPlanes, Converter, Matrix, Plane, Site, YuvPicture};
+use crate::camera::pool::BufferPool;
+use crate::camera::source::CameraError;
+use crate::data::picture::Picture;
+use gstreamer as gst;
+use gstreamer_video::{
+    VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt, VideoFrameRef,
+    VideoInfo, VideoInterlaceMode,
+};
+use std::sync::Arc;
+
+/// Formats that are taken. `videoconvert` leaves what decoders give as it is and makes RGB of everything
+/// else, whose chroma is finer.
+pub const FORMATS: &str = "{ RGB, NV12, I420 }";
+
+/// A readable video frame.
+type VideoFrame<'a> = VideoFrameRef<&'a gst::BufferRef>;
+
+/// Reader of one camera's pictures.
+#[derive(Default)]
+pub struct PictureReader {
+    converter: Converter,
+    pool: BufferPool,
+}
+
+impl PictureReader {
+    /// The sample's picture. The size is each sample's own, so that caps may change.
+    ///
+    /// # Errors
+    /// When the picture is interlaced, or its bytes do not fit its caps.
+    pub fn read(&mut self, sample: &gst::Sample) -> Result<Arc<Picture>, CameraError> {
+        let caps = sample.caps().ok_or_else(|| unreadable("no caps"))?;
+        let info = VideoInfo::from_caps(caps).map_err(|error| unreadable(&error.to_string()))?;
+        if info.interlace_mode() != VideoInterlaceMode::Progressive {
+            let mode = info.interlace_mode().to_str();
+            return Err(CameraError::Lost(format!(
+                "its pictures are interlaced ({mode}), two moments in one; set the camera to progressive, or put \"! deinterlace\" into a pipeline file of your own"
+            )));
+        }
+        let buffer = sample.buffer().ok_or_else(|| unreadable("no buffer"))?;
+        let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info)
+            .map_err(|error| unreadable(&error.to_string()))?;
+        let rgb = self
+            .rgb(&video)
+            .ok_or_else(|| unreadable("shorter than its caps"))?;
+        let width = info.width() as usize;
+        let height = info.height() as usize;
+        let picture =
+            Picture::new(width, height, rgb).map_err(|error| unreadable(&error.to_string()))?;
+        let picture = Arc::new(picture);
+        self.pool.keep(&picture);
+        Ok(picture)
+    }
+
+    /// The frame's bytes as RGB. `None` if a plane is too short.
+    fn rgb(&mut self, video: &VideoFrame) -> Option<Vec<u8>> {
+        let width = video.width() as usize;
+        let height = video.height() as usize;
+        let mut rgb = self.pool.take();
+        let chroma = match video.format() {
+            VideoFormat::Nv12 => ChromaPlanes::Nv12(plane(video, 1)?),
+            VideoFormat::I420 => ChromaPlanes::I420(plane(video, 1)?, plane(video, 2)?),
+            _ => {
+                let rows = plane(video, 0)?;
+                rgb.clear();
+                for row in 0..height {
+                    rgb.extend_from_slice(rows.row(row, 3 * width)?);
+                }
+                return Some(rgb);
+            }
+        };
+        let picture = YuvPicture {
+            luma: plane(video, 0)?,
+            chroma,
+            matrix: matrix(video.info()),
+            site: site(video.info()),
+        };
+        rgb.resize(3 * width * height, 0);
+        self.converter.convert(&picture, width, &mut rgb)?;
+        Some(rgb)
+    }
+}
+
+fn unreadable(why: &str) -> CameraError {
+    CameraError::Lost(format!("a frame that cannot be read: {why}"))
+}
+
+fn plane<'a>(video: &'a VideoFrame, index: u32) -> Option<Plane<'a>> {
+    let stride = *video.plane_stride().get(index as usize)?;
+    Some(Plane {
+        bytes: video.plane_data(index).ok()?,
+        stride: stride as usize,
+    })
+}
+
+/// The stream's own matrix. GStreamer fills in what is usual for its size where the stream says nothing.
+fn matrix(info: &VideoInfo) -> Matrix {
+    let colorimetry = info.colorimetry();
+    let (kr, kb) = match colorimetry.matrix() {
+        VideoColorMatrix::Bt709 => (0.2126, 0.0722),
+        VideoColorMatrix::Bt2020 => (0.2627, 0.0593),
+        VideoColorMatrix::Fcc => (0.30, 0.11),
+        VideoColorMatrix::Smpte240m => (0.212, 0.087),
+        _ => (0.299, 0.114), // BT.601
+    };
+    let is_full_range = colorimetry.range() == VideoColorRange::Range0_255;
+    Matrix::new(kr, kb, is_full_range)
+}
+
+fn site(info: &VideoInfo) -> Site {
+    let site = info.chroma_site();
+    Site {
+        left: site.contains(VideoChromaSite::H_COSITED),
+        top: site.contains(VideoChromaSite::V_COSITED),
+    }
+}

@@ -1,0 +1,24 @@
+//! Settings of one camera.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One camera of a configuration.
+#[derive(Debug, Clone)]
+pub struct CameraSettings {
+    /// The camera's name in topics and messages.
+    pub name: Arc<str>,
+    /// Camera kind: a file of `pipelines/` without its `.toml`, or the path of a file of the plant's own.
+    pub kind: String,
+    /// Values of the kind's parameters, checked by [`check`](crate::camera::pipelines::check).
+    pub values: BTreeMap<String, String>,
+    /// Longest time without a frame; the camera is opened again then.
+    pub stall: Duration,
+    /// True if frames come when the line triggers them: without a trigger the camera is idle, not
+    /// stalled.
+    pub triggered: bool,
+    /// Time from capture to arrival. A frame without a time of its own was captured this long before it
+    /// arrived.
+    pub delay: Duration,
+}

@@ -1,0 +1,302 @@
+//! The loop round one source, and the report of its states.
+
+use crate::base::backoff::Backoff;
+use crate::base::stop::Stop;
+use crate::camera::auto_features::Automatics;
+use crate::camera::source::{CameraError, Ended, Sink, Source};
+use crate::camera::status::{CameraState, CameraStatus};
+use crate::data::frame::Frame;
+use jiff::Timestamp;
+use std::time::Instant;
+
+/// Keeps one source running until it ends, cannot work, or the stop is given.
+///
+/// # Errors
+/// [`CameraError::Pipeline`]: trying again would not help. Of a finite source every fault.
+pub fn supervise(
+    source: &mut dyn Source,
+    name: &str,
+    stop: &Stop,
+    mut backoff: Backoff,
+    sink: &mut dyn Sink,
+) -> Result<(), CameraError> {
+    let mut reporter = StatusReporter {
+        sink,
+        name,
+        state: None,
+        retries: 0,
+        last_reason: None,
+        lost_at: None,
+    };
+    loop {
+        let error = match source.run_once(stop, &mut reporter) {
+            Ok(Ended::Stopped) => break,
+            Ok(Ended::EndOfStream) if source.is_finite() => break,
+            Ok(Ended::EndOfStream) => CameraError::Lost("the stream ended".to_owned()),
+            Ok(Ended::Quiet) => {
+                reporter.quiet();
+                if stop.is_stopped() {
+                    break;
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        if reporter.is_running() {
+            backoff.reset();
+        }
+        reporter.lost(&error);
+        if source.is_finite() || matches!(error, CameraError::Pipeline(_)) {
+            return Err(error);
+        }
+        if stop.stopped_within(backoff.next_wait()) {
+            break;
+        }
+        reporter.retries += 1;
+    }
+    reporter.report(CameraState::Disabled);
+    Ok(())
+}
+
+/// A sink that passes on a source's frames and reports its changes of state once each: online with the
+/// first frame of a try, lost with the reason.
+struct StatusReporter<'a> {
+    sink: &'a mut dyn Sink,
+    name: &'a str,
+    /// The state reported last. `None` before the first.
+    state: Option<CameraState>,
+    retries: u64,
+    last_reason: Option<String>,
+    /// Time of the loss. `None` while the camera runs, and before it was first lost.
+    lost_at: Option<Instant>,
+}
+
+impl StatusReporter<'_> {
+    fn is_running(&self) -> bool {
+        matches!(self.state, Some(CameraState::Online | CameraState::Idle))
+    }
+
+    /// Reports the first fault since the camera was last online. Faults of the tries after it are for
+    /// debugging only.
+    fn lost(&mut self, error: &CameraError) {
+        if self.lost_at.is_some() {
+            tracing::debug!("camera {}: {error}", self.name);
+            return;
+        }
+        self.lost_at = Some(Instant::now());
+        self.last_reason = Some(error.to_string());
+        tracing::warn!("camera {} lost: {error}", self.name);
+        self.report(match error {
+            CameraError::Stalled(_) => CameraState::Stalled,
+            _ => CameraState::Offline,
+        });
+    }
+
+    fn report(&mut self, state: CameraState) {
+        self.state = Some(state);
+        self.sink.status(CameraStatus {
+            state,
+            since: Timestamp::now(),
+            retries: self.retries,
+            last_reason: self.last_reason.clone(),
+        });
+    }
+
+    /// Reports a frame after another state.
+    fn online(&mut self, frame: &Frame) {
+        if let Some(lost_at) = self.lost_at.take() {
+            let seconds = lost_at.elapsed().as_secs();
+            tracing::info!("camera {} back after {seconds} s", self.name);
+        } else if self.state != Some(CameraState::Idle) {
+            tracing::info!(
+                "camera {} online, {} x {}",
+                self.name,
+                frame.picture.width(),
+                frame.picture.height()
+            );
+        }
+        self.report(CameraState::Online);
+        self.retries = 0;
+    }
+}
+
+impl Sink for StatusReporter<'_> {
+    fn frame(&mut self, frame: Frame) {
+        if self.state != Some(CameraState::Online) {
+            self.online(&frame);
+        }
+        self.sink.frame(frame);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.sink.is_ready()
+    }
+
+    fn automatics(&mut self, read: &mut dyn FnMut() -> Automatics) {
+        self.sink.automatics(read);
+    }
+
+    fn quiet(&mut self) {
+        if self.state == Some(CameraState::Idle) {
+            return;
+        }
+        if let Some(lost_at) = self.lost_at.take() {
+            let seconds = lost_at.elapsed().as_secs();
+            tracing::info!("camera {} back after {seconds} s, idle", self.name);
+        }
+        self.report(CameraState::Idle);
+        self.retries = 0;
+    }
+
+    fn status(&mut self, status: CameraStatus) {
+        self.sink.status(status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::stop::stop_pair;
+    use crate::data::frame::tests::frame;
+    use std::time::Duration;
+
+    #[derive(Default)]
+    struct SeenByLine {
+        frames: usize,
+        states: Vec<(CameraState, u64, Option<String>)>,
+    }
+
+    impl Sink for SeenByLine {
+        fn frame(&mut self, _: Frame) {
+            self.frames += 1;
+        }
+        fn is_ready(&self) -> bool {
+            true
+        }
+        fn status(&mut self, status: CameraStatus) {
+            self.states
+                .push((status.state, status.retries, status.last_reason));
+        }
+    }
+
+    /// A source whose tries each give a number of frames and then end as written.
+    struct Script {
+        tries: Vec<(usize, Result<Ended, CameraError>)>,
+        finite: bool,
+    }
+
+    impl Source for Script {
+        fn run_once(&mut self, _: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
+            let (frames, ended) = self.tries.remove(0);
+            for _ in 0..frames {
+                sink.frame(frame("top"));
+            }
+            ended
+        }
+        fn is_finite(&self) -> bool {
+            self.finite
+        }
+    }
+
+    fn watched(
+        finite: bool,
+        tries: Vec<(usize, Result<Ended, CameraError>)>,
+    ) -> (SeenByLine, Result<(), CameraError>) {
+        let (_stopper, stop) = stop_pair();
+        let mut seen = SeenByLine::default();
+        let no_wait = Backoff::new(Duration::ZERO, Duration::ZERO);
+        let ended = supervise(
+            &mut Script { tries, finite },
+            "top",
+            &stop,
+            no_wait,
+            &mut seen,
+        );
+        (seen, ended)
+    }
+
+    #[test]
+    fn a_lost_camera_is_told_once_and_again_when_it_is_back() {
+        let lost = || Err(CameraError::Lost("unplugged".to_owned()));
+        let stalled = Err(CameraError::Stalled(Duration::from_secs(5)));
+        let (seen, ended) = watched(
+            false,
+            vec![
+                (2, lost()),
+                (0, stalled),
+                (0, Ok(Ended::EndOfStream)),
+                (1, Ok(Ended::Stopped)),
+            ],
+        );
+        ended.expect("ends with the stop");
+        assert_eq!(seen.frames, 3);
+        let states: Vec<(CameraState, u64)> =
+            seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
+        assert_eq!(
+            states,
+            [
+                (CameraState::Online, 0),
+                (CameraState::Offline, 0),
+                (CameraState::Online, 3),
+                (CameraState::Disabled, 0)
+            ]
+        );
+        assert_eq!(seen.states[1].2.as_deref(), Some("unplugged"));
+    }
+
+    #[test]
+    fn a_triggered_camera_that_waits_is_idle_and_never_lost() {
+        let quiet = || Ok(Ended::Quiet);
+        let (seen, ended) = watched(
+            false,
+            vec![
+                (1, quiet()),
+                (0, quiet()),
+                (2, quiet()),
+                (0, Ok(Ended::Stopped)),
+            ],
+        );
+        ended.expect("ends with the stop");
+        let states: Vec<CameraState> = seen.states.iter().map(|(state, ..)| *state).collect();
+        assert_eq!(
+            states,
+            [
+                CameraState::Online,
+                CameraState::Idle,
+                CameraState::Online,
+                CameraState::Idle,
+                CameraState::Disabled
+            ]
+        );
+        assert!(
+            seen.states
+                .iter()
+                .all(|(_, retries, reason)| *retries == 0 && reason.is_none())
+        );
+    }
+
+    #[test]
+    fn a_description_that_cannot_work_is_not_tried_again() {
+        let (_, ended) = watched(
+            false,
+            vec![(0, Err(CameraError::Pipeline("no such element".to_owned())))],
+        );
+        assert!(matches!(ended, Err(CameraError::Pipeline(_))));
+    }
+
+    #[test]
+    fn a_finite_source_is_read_once_even_when_it_breaks() {
+        let (seen, ended) = watched(true, vec![(2, Ok(Ended::EndOfStream))]);
+        ended.expect("its end is in order");
+        assert_eq!(seen.frames, 2);
+        let (seen, ended) = watched(
+            true,
+            vec![(2, Err(CameraError::Lost("cut off".to_owned())))],
+        );
+        assert!(matches!(ended, Err(CameraError::Lost(_))));
+        assert_eq!(
+            seen.states.last().map(|(state, ..)| *state),
+            Some(CameraState::Offline)
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! An imported model: its folder, opened and checked.
+
+use crate::model::error::ModelError;
+use crate::model::manifest::ModelManifest;
+use crate::model::spec::ModelSpec;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A model folder whose files are whole.
+#[derive(Debug, Clone)]
+pub struct ModelFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// The model's specification.
+    pub spec: ModelSpec,
+    /// The folder's name, for people: `vit-b-16-plus-240`.
+    pub name: String,
+    /// Hex SHA-256 of the source's weights; the first four digits stand in results as `name@fa8e`.
+    pub hash: String,
+    /// Origin of the model, as far as the source said.
+    pub source: String,
+    /// Licence of the model, as far as the source said.
+    pub licence: String,
+    /// Name and size in bytes of its files.
+    pub files: Vec<(String, u64)>,
+    /// Name and hex SHA-256 of each file that was fetched to make it.
+    pub downloaded: BTreeMap<String, String>,
+}
+
+impl ModelFolder {
+    /// Opens an imported folder.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read, or a file is missing or has another size.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let manifest = ModelManifest::read(path)?;
+        for (name, size) in &manifest.files {
+            check_size(&path.join(name), *size)?;
+        }
+        Ok(ModelFolder {
+            path: path.to_owned(),
+            spec: manifest.model,
+            name: folder_name(path).unwrap_or_else(|| "model".to_owned()),
+            hash: manifest.source_sha256,
+            source: manifest.source,
+            licence: manifest.licence,
+            files: manifest.files.into_iter().collect(),
+            downloaded: manifest.downloaded,
+        })
+    }
+
+    /// The model's name in results: `name@fa8e`.
+    pub fn label(&self) -> String {
+        let digits = self.hash.get(..4).unwrap_or(&self.hash);
+        format!("{}@{digits}", self.name)
+    }
+}
+
+fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
+    let metadata = std::fs::metadata(file).map_err(|error| ModelError::read(file, error))?;
+    let found = metadata.len();
+    if found == written {
+        return Ok(());
+    }
+    Err(ModelError::Content(format!(
+        "{}: {found} bytes, {written} were written; import the model again",
+        file.display()
+    )))
+}
+
+fn folder_name(path: &Path) -> Option<String> {
+    let whole = path.canonicalize().ok()?;
+    let name = whole.file_name()?;
+    Some(name.to_string_lossy().into_owned())
+}

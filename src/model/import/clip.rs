@@ -1,0 +1,234 @@
+//! transformers' `CLIPModel`: `config.json` and `model.safetensors`.
+
+use crate::base::problems::Problems;
+use crate::model::error::ModelError;
+use crate::model::import::keys::Keys;
+use crate::model::import::layout::{
+    BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, check_grid,
+    check_text, check_transformers, read_blocks, refuse_problems, transposed_projection,
+};
+use crate::model::spec::{Family, ModelSpec, TextSpec};
+use crate::model::tower::{Block, Text, TowerShape, Vision};
+use crate::model::weights::TensorReader;
+use serde_json::Value;
+use std::path::Path;
+
+/// Keys of `vision_config`.
+struct ClipVisionKeys {
+    side: usize,
+    patch: usize,
+    blocks: usize,
+    mlp: usize,
+    channels: usize,
+    shape: TowerShape,
+}
+
+/// Keys of `text_config`.
+struct ClipTextKeys {
+    context: usize,
+    vocabulary: usize,
+    blocks: usize,
+    mlp: usize,
+    shape: TowerShape,
+}
+
+impl ClipTextKeys {
+    fn spec(&self) -> TextSpec {
+        TextSpec {
+            context: self.context,
+            vocabulary: self.vocabulary,
+            width: self.shape.width,
+        }
+    }
+}
+
+/// The layout of a configuration, which was read from `path`, and of its preprocessor's.
+///
+/// # Errors
+/// All keys that cannot be run.
+pub fn layout(
+    config: &Value,
+    preprocessor: &Value,
+    path: &Path,
+) -> Result<SourceLayout, ModelError> {
+    let mut problems = Problems::new();
+    let embed = Keys::new(Some(config), "", &mut problems).count("projection_dim", Some(512));
+    let vision = vision_keys(config, &mut problems);
+    let text = text_keys(config, &mut problems);
+    check_text(
+        text.context,
+        text.vocabulary,
+        text.shape.width,
+        text.shape.heads,
+        "text_config",
+        &mut problems,
+    );
+    check_transformers(
+        vision.shape.width,
+        vision.shape.heads,
+        vision.channels,
+        "vision_config",
+        &mut problems,
+    );
+    check_grid(
+        vision.side,
+        vision.patch,
+        "vision_config.image_size",
+        &mut problems,
+    );
+    let normalisation =
+        CLIP_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
+    refuse_problems(problems, path)?;
+    Ok(SourceLayout {
+        spec: ModelSpec {
+            family: Family::Clip,
+            side: vision.side,
+            patch: vision.patch,
+            width: vision.shape.width,
+            blocks: vision.blocks,
+            heads: vision.shape.heads,
+            mlp: vision.mlp,
+            embed,
+            mean: normalisation.mean,
+            std: normalisation.std,
+            text: Some(text.spec()),
+        },
+        weights: "model.safetensors",
+        vision: vision.shape,
+        text: Some(TextLayout {
+            shape: text.shape,
+            blocks: text.blocks,
+            mlp: text.mlp,
+            causal: true,
+        }),
+    })
+}
+
+fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
+    let mut keys = Keys::new(config.get("vision_config"), "vision_config", problems);
+    let side = keys.side("image_size", Some(224));
+    let patch = keys.side("patch_size", Some(32));
+    let width = keys.count("hidden_size", Some(768));
+    let blocks = keys.count("num_hidden_layers", Some(12));
+    let heads = keys.count("num_attention_heads", Some(12));
+    let mlp = keys.count("intermediate_size", Some(3072));
+    let channels = keys.count("num_channels", Some(3));
+    ClipVisionKeys {
+        side,
+        patch,
+        blocks,
+        mlp,
+        channels,
+        shape: TowerShape {
+            width,
+            heads,
+            activation: keys.clip_activation(),
+            epsilon: keys.number("layer_norm_eps", Some(1e-5)) as f32,
+        },
+    }
+}
+
+fn text_keys(config: &Value, problems: &mut Problems) -> ClipTextKeys {
+    let mut keys = Keys::new(config.get("text_config"), "text_config", problems);
+    let context = keys.count("max_position_embeddings", Some(77));
+    let vocabulary = keys.count("vocab_size", Some(49408));
+    let width = keys.count("hidden_size", Some(512));
+    let blocks = keys.count("num_hidden_layers", Some(12));
+    let heads = keys.count("num_attention_heads", Some(8));
+    let mlp = keys.count("intermediate_size", Some(2048));
+    let epsilon = keys.number("layer_norm_eps", Some(1e-5)) as f32;
+    ClipTextKeys {
+        context,
+        vocabulary,
+        blocks,
+        mlp,
+        shape: TowerShape {
+            width,
+            heads,
+            activation: keys.clip_activation(),
+            epsilon,
+        },
+    }
+}
+
+/// The vision tower's weights.
+pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
+    let spec = &layout.spec;
+    let width = spec.width;
+    let cells = spec.grid() * spec.grid();
+    let token = reader.tensor("vision_model.embeddings.class_embedding", &[width]);
+    let positions = reader.tensor(
+        "vision_model.embeddings.position_embedding.weight",
+        &[1 + cells, width],
+    );
+    let start = ClassAndPositions::new(&token, &positions, width);
+    let projection = transposed_projection(reader, "visual_projection.weight", width, spec.embed);
+    let convolution_shape = [width, 3, spec.patch, spec.patch];
+    Vision {
+        shape: layout.vision,
+        patch: spec.patch,
+        convolution: reader.tensor(
+            "vision_model.embeddings.patch_embedding.weight",
+            &convolution_shape,
+        ),
+        convolution_bias: None,
+        class: start.class,
+        positions: start.positions,
+        norm_pre: Some(reader.norm("vision_model.pre_layrnorm", width)),
+        blocks: read_blocks(
+            "vision_model.encoder.layers",
+            spec.blocks,
+            layout.vision,
+            |names| block(reader, names, width, spec.mlp),
+        ),
+        norm_post: reader.norm("vision_model.post_layernorm", width),
+        projection: Some(projection),
+    }
+}
+
+/// The text tower's weights.
+pub fn text(
+    layout: &SourceLayout,
+    text: &TextLayout,
+    spec: &TextSpec,
+    reader: &mut TensorReader,
+) -> Text {
+    let width = spec.width;
+    let projection =
+        transposed_projection(reader, "text_projection.weight", width, layout.spec.embed);
+    Text {
+        shape: text.shape,
+        context: spec.context,
+        vocabulary: spec.vocabulary,
+        embedding: reader.tensor(
+            "text_model.embeddings.token_embedding.weight",
+            &[spec.vocabulary, width],
+        ),
+        positions: reader.tensor(
+            "text_model.embeddings.position_embedding.weight",
+            &[spec.context, width],
+        ),
+        causal: text.causal,
+        blocks: read_blocks(
+            "text_model.encoder.layers",
+            text.blocks,
+            text.shape,
+            |names| block(reader, names, width, text.mlp),
+        ),
+        norm_final: reader.norm("text_model.final_layer_norm", width),
+        projection,
+    }
+}
+
+fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
+    Block {
+        norm1: reader.norm(&names.part("layer_norm1"), width),
+        query: reader.linear(&names.part("self_attn.q_proj"), width, width),
+        key: reader.linear(&names.part("self_attn.k_proj"), width, width),
+        value: reader.linear(&names.part("self_attn.v_proj"), width, width),
+        out: reader.linear(&names.part("self_attn.out_proj"), width, width),
+        norm2: reader.norm(&names.part("layer_norm2"), width),
+        up: reader.linear(&names.part("mlp.fc1"), width, mlp),
+        down: reader.linear(&names.part("mlp.fc2"), mlp, width),
+    }
+}

@@ -1,0 +1,140 @@
+//! transformers' `Dinov2Model`: `config.json` and `model.safetensors`. It has no text tower.
+
+use crate::base::problems::Problems;
+use crate::model::error::ModelError;
+use crate::model::import::keys::{Keys, RefusedKey};
+use crate::model::import::layout::{
+    BlockNames, ClassAndPositions, IMAGENET_NORMALISATION, SourceLayout, check_grid,
+    check_transformers, read_blocks, refuse_problems, scale_columns,
+};
+use crate::model::spec::{Family, ModelSpec};
+use crate::model::tower::{Activation, Block, TowerShape, Vision};
+use crate::model::weights::TensorReader;
+use serde_json::Value;
+use std::path::Path;
+
+const REFUSED: [RefusedKey; 2] = [
+    ("use_swiglu_ffn", &[], "DINOv2 giant's SwiGLU MLP"),
+    ("num_register_tokens", &[], "register tokens"),
+];
+
+/// Names of the attention's layers: query, key, value, out.
+const ATTENTION: [&str; 4] = [
+    "attention.attention.query",
+    "attention.attention.key",
+    "attention.attention.value",
+    "attention.output.dense",
+];
+/// Names of the attention's layers from transformers 5 on.
+const ATTENTION_5: [&str; 4] = [
+    "attention.q_proj",
+    "attention.k_proj",
+    "attention.v_proj",
+    "attention.o_proj",
+];
+
+/// The layout of a configuration, which was read from `path`, and of its preprocessor's.
+///
+/// # Errors
+/// All keys that cannot be run.
+pub fn layout(
+    config: &Value,
+    preprocessor: &Value,
+    path: &Path,
+) -> Result<SourceLayout, ModelError> {
+    let mut problems = Problems::new();
+    let mut keys = Keys::new(Some(config), "", &mut problems);
+    keys.refuse(&REFUSED);
+    let side = keys.side("image_size", Some(224));
+    let patch = keys.side("patch_size", Some(16));
+    let width = keys.count("hidden_size", Some(768));
+    let blocks = keys.count("num_hidden_layers", Some(12));
+    let heads = keys.count("num_attention_heads", Some(12));
+    let channels = keys.count("num_channels", Some(3));
+    let mlp = keys.mlp_by_ratio(width);
+    if keys.flag("qkv_bias") == Some(false) {
+        let words = "false cannot be run: queries, keys and values need a bias";
+        keys.note("qkv_bias", words);
+    }
+    let activation = keys.text("hidden_act").unwrap_or("gelu");
+    if activation != "gelu" {
+        let words = format!("{activation:?} cannot be run; \"gelu\" can");
+        keys.note("hidden_act", words);
+    }
+    let epsilon = keys.number("layer_norm_eps", Some(1e-6)) as f32;
+    check_transformers(width, heads, channels, "hidden_size", &mut problems);
+    check_grid(side, patch, "image_size", &mut problems);
+    let normalisation =
+        IMAGENET_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
+    refuse_problems(problems, path)?;
+    Ok(SourceLayout {
+        spec: ModelSpec {
+            family: Family::Dinov2,
+            side,
+            patch,
+            width,
+            blocks,
+            heads,
+            mlp,
+            embed: width,
+            mean: normalisation.mean,
+            std: normalisation.std,
+            text: None,
+        },
+        weights: "model.safetensors",
+        vision: TowerShape {
+            width,
+            heads,
+            activation: Activation::Gelu,
+            epsilon,
+        },
+        text: None,
+    })
+}
+
+/// The vision tower's weights.
+pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
+    let spec = &layout.spec;
+    let width = spec.width;
+    let cells = spec.grid() * spec.grid();
+    let token = reader.tensor("embeddings.cls_token", &[1, 1, width]);
+    let positions = reader.tensor("embeddings.position_embeddings", &[1, 1 + cells, width]);
+    let start = ClassAndPositions::new(&token, &positions, width);
+    let convolution = "embeddings.patch_embeddings.projection";
+    let convolution_shape = [width, 3, spec.patch, spec.patch];
+    Vision {
+        shape: layout.vision,
+        patch: spec.patch,
+        convolution: reader.tensor(&format!("{convolution}.weight"), &convolution_shape),
+        convolution_bias: Some(reader.tensor(&format!("{convolution}.bias"), &[width])),
+        class: start.class,
+        positions: start.positions,
+        norm_pre: None,
+        blocks: read_blocks("encoder.layer", spec.blocks, layout.vision, |names| {
+            block(reader, names, width, spec.mlp)
+        }),
+        norm_post: reader.norm("layernorm", width),
+        projection: None,
+    }
+}
+
+/// One block, with the layer scales in the matrices before them.
+fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
+    let is_5 = reader.has(&names.part("attention.q_proj.weight"));
+    let [query, key, value, out] = if is_5 { ATTENTION_5 } else { ATTENTION };
+    let mut block = Block {
+        norm1: reader.norm(&names.part("norm1"), width),
+        query: reader.linear(&names.part(query), width, width),
+        key: reader.linear(&names.part(key), width, width),
+        value: reader.linear(&names.part(value), width, width),
+        out: reader.linear(&names.part(out), width, width),
+        norm2: reader.norm(&names.part("norm2"), width),
+        up: reader.linear(&names.part("mlp.fc1"), width, mlp),
+        down: reader.linear(&names.part("mlp.fc2"), mlp, width),
+    };
+    let attention_scale = reader.tensor(&names.part("layer_scale1.lambda1"), &[width]);
+    scale_columns(&mut block.out, &attention_scale);
+    let mlp_scale = reader.tensor(&names.part("layer_scale2.lambda1"), &[width]);
+    scale_columns(&mut block.down, &mlp_scale);
+    block
+}

@@ -1,0 +1,168 @@
+//! Values of a JSON configuration, read with their defaults and checked; what is wrong is noted with its
+//! key.
+
+use crate::base::problems::Problems;
+use crate::model::tower::Activation;
+use serde_json::{Map, Value};
+
+/// Largest whole number that a key may have: 2^20.
+const COUNT_MAX: f64 = 1_048_576.0;
+
+/// A key that must be unused: its name, its harmless words, and what it stands for.
+pub type RefusedKey<'a> = (&'a str, &'a [&'a str], &'a str);
+
+/// Reader of one JSON object's values.
+pub struct Keys<'a> {
+    /// `None` if the object is missing: all its keys are then at their defaults.
+    object: Option<&'a Map<String, Value>>,
+    /// The object's own key, empty for the outermost.
+    place: &'a str,
+    problems: &'a mut Problems,
+}
+
+impl<'a> Keys<'a> {
+    /// A reader of `value`, whose key is `place`.
+    pub fn new(value: Option<&'a Value>, place: &'a str, problems: &'a mut Problems) -> Self {
+        Keys {
+            object: value.and_then(Value::as_object),
+            place,
+            problems,
+        }
+    }
+
+    /// A key's value. `None` if it is absent or null.
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
+        let value = self.object?.get(key)?;
+        (!value.is_null()).then_some(value)
+    }
+
+    /// A key's text. `None` if it is absent or no text.
+    pub fn text(&self, key: &str) -> Option<&'a str> {
+        self.value(key)?.as_str()
+    }
+
+    /// A key's truth. `None` if it is absent or neither true nor false.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.value(key)?.as_bool()
+    }
+
+    /// Notes a problem of `key`.
+    pub fn note(&mut self, key: &str, words: impl std::fmt::Display) {
+        let place = if self.place.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.place)
+        };
+        self.problems.note(place, words);
+    }
+
+    /// A number above 0.
+    pub fn number(&mut self, key: &str, default: Option<f64>) -> f64 {
+        let Some(value) = self.value(key) else {
+            return default.unwrap_or_else(|| {
+                self.note(key, "missing");
+                1.0
+            });
+        };
+        match value.as_f64() {
+            Some(number) if number.is_finite() && number > 0.0 => number,
+            _ => {
+                self.note(key, format!("must be a number above 0, got {value}"));
+                1.0
+            }
+        }
+    }
+
+    /// A whole number from 1 to [`COUNT_MAX`].
+    pub fn count(&mut self, key: &str, default: Option<usize>) -> usize {
+        let number = self.number(key, default.map(|default| default as f64));
+        if number.fract() != 0.0 || number > COUNT_MAX {
+            let words = format!("must be a whole number up to {COUNT_MAX}, got {number}");
+            self.note(key, words);
+            return 1;
+        }
+        number as usize
+    }
+
+    /// A side in pixels: a number, or two equal ones.
+    pub fn side(&mut self, key: &str, default: Option<usize>) -> usize {
+        let pair = self.value(key).and_then(Value::as_array);
+        let Some([a, b]) = pair.map(Vec::as_slice) else {
+            return self.count(key, default);
+        };
+        match a.as_u64() {
+            Some(side) if a == b && side > 0 && side < 1 << 20 => side as usize,
+            _ => {
+                self.note(key, format!("only squares can be run, got [{a}, {b}]"));
+                1
+            }
+        }
+    }
+
+    /// Notes each key whose value is neither absent, null, false, 0 nor a harmless word.
+    pub fn refuse(&mut self, keys: &[RefusedKey]) {
+        for (key, harmless, why) in keys {
+            let Some(value) = self.value(key) else {
+                continue;
+            };
+            if !is_harmless(value, harmless) {
+                self.note(key, format!("{value} cannot be run: {why}"));
+            }
+        }
+    }
+
+    /// The MLP's width, as a multiple of the tower's.
+    pub fn mlp_by_ratio(&mut self, width: usize) -> usize {
+        let ratio = self.number("mlp_ratio", Some(4.0));
+        (width as f64 * ratio) as usize
+    }
+
+    /// The activation of a transformers CLIP tower.
+    pub fn clip_activation(&mut self) -> Activation {
+        match self.text("hidden_act").unwrap_or("quick_gelu") {
+            "quick_gelu" => Activation::QuickGelu,
+            "gelu" => Activation::Gelu,
+            other => {
+                let words = format!("{other:?} cannot be run; \"gelu\" and \"quick_gelu\" can");
+                self.note("hidden_act", words);
+                Activation::Gelu
+            }
+        }
+    }
+}
+
+fn is_harmless(value: &Value, words: &[&str]) -> bool {
+    match value {
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Object(object) => object.is_empty(),
+        Value::String(text) => text.is_empty() || words.contains(&text.as_str()),
+        Value::Null | Value::Array(_) => false,
+    }
+}
+
+/// Three numbers above `above`, such as a mean of red, green and blue; `default` if they are absent.
+pub fn three_numbers(
+    value: Option<&Value>,
+    default: [f32; 3],
+    place: &str,
+    above: f32,
+    problems: &mut Problems,
+) -> [f32; 3] {
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return default;
+    };
+    let numbers: Vec<f32> = value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_f64)
+        .map(|number| number as f32)
+        .filter(|number| *number > above)
+        .collect();
+    numbers.try_into().unwrap_or_else(|_| {
+        let words = format!("must be three numbers above {above}, got {value}");
+        problems.note(place, words);
+        default
+    })
+}

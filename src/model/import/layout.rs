@@ -1,0 +1,240 @@
+//! Layout of a source: its specification, and the shapes of its towers. The parts of the three layouts
+//! that are alike: checks of sizes, and weights that are joined or scaled.
+
+use crate::base::problems::Problems;
+use crate::model::error::ModelError;
+use crate::model::import::keys::three_numbers;
+use crate::model::spec::ModelSpec;
+use crate::model::tower::{Block, Linear, TowerShape};
+use crate::model::weights::{TensorReader, transposed};
+use serde_json::Value;
+use std::path::Path;
+
+/// Number of tokens of CLIP's tokenizer.
+const CLIP_TOKENS: usize = 49408;
+
+/// CLIP's own normalisation (openai/CLIP, `_transform`).
+pub const CLIP_NORMALISATION: Normalisation = Normalisation {
+    mean: [0.48145466, 0.4578275, 0.40821073],
+    #[expect(clippy::excessive_precision, reason = "as published")]
+    std: [0.26862954, 0.26130258, 0.27577711],
+};
+/// ImageNet's normalisation, which DINOv2 was trained with.
+pub const IMAGENET_NORMALISATION: Normalisation = Normalisation {
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+};
+
+/// A source folder's configuration, checked.
+#[derive(Debug, Clone)]
+pub struct SourceLayout {
+    /// Specification of the model.
+    pub spec: ModelSpec,
+    /// The weights' file name.
+    pub weights: &'static str,
+    /// Shape of the vision tower's blocks.
+    pub vision: TowerShape,
+    /// The text tower. `None` for a model without text.
+    pub text: Option<TextLayout>,
+}
+
+/// Configuration of a text tower.
+#[derive(Debug, Clone)]
+pub struct TextLayout {
+    /// Shape of its blocks.
+    pub shape: TowerShape,
+    /// Number of its blocks.
+    pub blocks: usize,
+    /// Hidden width of a block's MLP.
+    pub mlp: usize,
+    /// True if a token sees only itself and the tokens before it.
+    pub causal: bool,
+}
+
+/// Mean and standard deviation of the pixels, RGB.
+#[derive(Debug, Clone, Copy)]
+pub struct Normalisation {
+    /// Mean.
+    pub mean: [f32; 3],
+    /// Standard deviation.
+    pub std: [f32; 3],
+}
+
+impl Normalisation {
+    /// The normalisation in a configuration, whose keys are `mean` and `std` under `place` and the
+    /// prefix; this one where they are absent.
+    pub fn or_configured(
+        self,
+        config: Option<&Value>,
+        place: &str,
+        prefix: &str,
+        problems: &mut Problems,
+    ) -> Self {
+        let value = |key: &str| config?.get(format!("{prefix}{key}"));
+        let key = |key: &str| format!("{place}{prefix}{key}");
+        Normalisation {
+            mean: three_numbers(value("mean"), self.mean, &key("mean"), -1e9, problems),
+            std: three_numbers(value("std"), self.std, &key("std"), 0.0, problems),
+        }
+    }
+}
+
+/// Notes if heads of `head_width` do not fill the width.
+pub fn check_head_width(width: usize, head_width: usize, place: &str, problems: &mut Problems) {
+    if !width.is_multiple_of(head_width) {
+        let words = format!("must divide the width {width}, got {head_width}");
+        problems.note(place, words);
+    }
+}
+
+/// Notes if the width is no multiple of the heads, or the pictures are not RGB.
+pub fn check_transformers(
+    width: usize,
+    heads: usize,
+    channels: usize,
+    place: &str,
+    problems: &mut Problems,
+) {
+    if !width.is_multiple_of(heads) {
+        let words = format!("must be a multiple of the {heads} attention heads, got {width}");
+        problems.note(place, words);
+    }
+    if channels != 3 {
+        let words = format!("num_channels must be 3 (RGB), got {channels}");
+        problems.note(place, words);
+    }
+}
+
+/// Notes if a text tower is not one that CLIP's tokenizer can feed.
+pub fn check_text(
+    context: usize,
+    vocabulary: usize,
+    width: usize,
+    heads: usize,
+    place: &str,
+    problems: &mut Problems,
+) {
+    if !width.is_multiple_of(heads) {
+        let words = format!("the width must be a multiple of the {heads} heads, got {width}");
+        problems.note(place, words);
+    }
+    if vocabulary != CLIP_TOKENS {
+        let words = format!("the vocabulary must be CLIP's {CLIP_TOKENS} tokens, got {vocabulary}");
+        problems.note(place, words);
+    }
+    if context < 3 {
+        let words = format!("the context must hold at least 3 tokens, got {context}");
+        problems.note(place, words);
+    }
+}
+
+/// Notes if a picture has no patch, or too many.
+pub fn check_grid(side: usize, patch: usize, place: &str, problems: &mut Problems) {
+    if side < patch || side / patch > 256 {
+        let words = format!("must be 1 to 256 patches of {patch} pixels, got {side}");
+        problems.note(place, words);
+    }
+}
+
+/// Turns the problems of the configuration `path` into an error, if there are any.
+pub fn refuse_problems(problems: Problems, path: &Path) -> Result<(), ModelError> {
+    problems.into_result().map_err(|problems| {
+        let lines = problems.to_string().replace('\n', "\n  ");
+        ModelError::Content(format!("{}:\n  {lines}", path.display()))
+    })
+}
+
+/// Class token and positions of a vision tower, as [`Vision`](crate::model::tower::Vision) has them.
+pub struct ClassAndPositions {
+    /// `[D]`: the class token with its position added.
+    pub class: Vec<f32>,
+    /// `[P, D]`: the patches' positions.
+    pub positions: Vec<f32>,
+}
+
+impl ClassAndPositions {
+    /// Splits the positions `[1 + P, D]`, of which the class token's is the first. A missing tensor is
+    /// empty (its problem is noted already).
+    pub fn new(token: &[f32], positions: &[f32], width: usize) -> Self {
+        let (first, rest) = positions.split_at(width.min(positions.len()));
+        let sums = token.iter().zip(first);
+        ClassAndPositions {
+            class: sums.map(|(token, position)| token + position).collect(),
+            positions: rest.to_vec(),
+        }
+    }
+}
+
+/// The blocks `<prefix>.0`, `<prefix>.1` ... of a tower, each as `read` reads it, with the attention's
+/// scale in the queries.
+pub fn read_blocks(
+    prefix: &str,
+    count: usize,
+    shape: TowerShape,
+    mut read: impl FnMut(&BlockNames) -> Block,
+) -> Vec<Block> {
+    let head_width = shape.width / shape.heads;
+    let scale = 1.0 / (head_width as f32).sqrt();
+    let mut blocks = Vec::with_capacity(count);
+    for i in 0..count {
+        let mut block = read(&BlockNames {
+            prefix: format!("{prefix}.{i}"),
+        });
+        scale_columns(&mut block.query, &vec![scale; shape.width]);
+        blocks.push(block);
+    }
+    blocks
+}
+
+/// Names of one block's tensors.
+pub struct BlockNames {
+    prefix: String,
+}
+
+impl BlockNames {
+    /// The name of a part of the block.
+    pub fn part(&self, part: &str) -> String {
+        format!("{}.{part}", self.prefix)
+    }
+}
+
+/// A projection without bias, from its weight `[rows, columns]`.
+pub fn projection(weight: Vec<f32>, rows: usize, columns: usize) -> Linear {
+    Linear {
+        rows,
+        columns,
+        weight,
+        bias: None,
+    }
+}
+
+/// A projection of transformers: `name` `[columns, rows]` transposed, without bias.
+pub fn transposed_projection(
+    reader: &mut TensorReader,
+    name: &str,
+    rows: usize,
+    columns: usize,
+) -> Linear {
+    let stored = reader.tensor(name, &[columns, rows]);
+    projection(transposed(&stored, columns, rows), rows, columns)
+}
+
+/// Scales a linear layer's outputs: `(x W + b) * scale`. An empty scale is missing, which is noted
+/// already.
+pub fn scale_columns(linear: &mut Linear, scale: &[f32]) {
+    if scale.is_empty() {
+        return;
+    }
+    for row in linear.weight.chunks_mut(linear.columns) {
+        multiply(row, scale);
+    }
+    if let Some(bias) = &mut linear.bias {
+        multiply(bias, scale);
+    }
+}
+
+fn multiply(values: &mut [f32], factors: &[f32]) {
+    for (value, factor) in values.iter_mut().zip(factors) {
+        *value *= factor;
+    }
+}

@@ -86,7 +86,7 @@ impl<'a> Plane<'a> {
 
 /// Chroma of half the width and height, rounded up.
 #[derive(Debug, Clone, Copy)]
-pub enum ChromaPlanes<'a> {
+pub enum YuvChroma<'a> {
     /// One plane: u and v in turn.
     Nv12(Plane<'a>),
     /// Two planes: u, v.
@@ -99,7 +99,7 @@ pub struct YuvPicture<'a> {
     /// Luma, one byte a pixel.
     pub luma: Plane<'a>,
     /// Chroma, one sample for 2 x 2 pixels.
-    pub chroma: ChromaPlanes<'a>,
+    pub chroma: YuvChroma<'a>,
     /// The stream's matrix and range.
     pub matrix: Matrix,
     /// The stream's places of chroma.
@@ -141,11 +141,11 @@ impl Converter {
     fn interpolate_rows(
         &mut self,
         rows: &ChromaRows,
-        chroma: &ChromaPlanes,
+        chroma: &YuvChroma,
         width: usize,
     ) -> Option<()> {
         match chroma {
-            ChromaPlanes::Nv12(pairs) => {
+            YuvChroma::Nv12(pairs) => {
                 rows.interpolate(pairs, 2 * width, &mut self.pairs)?;
                 for plane in &mut self.half {
                     plane.resize(width, 0);
@@ -153,7 +153,7 @@ impl Converter {
                 let [u, v] = &mut self.half;
                 split_pairs(&self.pairs, u, v);
             }
-            ChromaPlanes::I420(u, v) => {
+            YuvChroma::I420(u, v) => {
                 for (plane, out) in [u, v].into_iter().zip(&mut self.half) {
                     rows.interpolate(plane, width, out)?;
                 }
@@ -431,8 +431,8 @@ mod tests {
                     rgb
                 };
                 let half_rows = |plane| rows(plane, half_width);
-                let planes = convert(ChromaPlanes::I420(half_rows(&u), half_rows(&v)));
-                let nv12 = ChromaPlanes::Nv12(rows(&pairs, 2 * half_width));
+                let planes = convert(YuvChroma::I420(half_rows(&u), half_rows(&v)));
+                let nv12 = YuvChroma::Nv12(rows(&pairs, 2 * half_width));
                 assert_eq!(convert(nv12), planes);
                 let chroma_place =
                     |at: usize, with: bool| (at as f64 - if with { 0.0 } else { 0.5 }) / 2.0;
@@ -479,9 +479,9 @@ mod tests {
             };
             Converter::default().convert(&picture, 4, &mut [0; 48])
         };
-        assert_eq!(convert(whole, ChromaPlanes::Nv12(short)), None);
-        assert_eq!(convert(short, ChromaPlanes::Nv12(whole)), None);
-        let planes = ChromaPlanes::I420(whole, whole);
+        assert_eq!(convert(whole, YuvChroma::Nv12(short)), None);
+        assert_eq!(convert(short, YuvChroma::Nv12(whole)), None);
+        let planes = YuvChroma::I420(whole, whole);
         assert_eq!(convert(whole, planes), Some(()));
     }
 }

@@ -265,14 +265,21 @@ fn next_place(text: &str) -> Option<NamedPlace<'_>> {
     None
 }
 
+fn is_name_character(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'
+}
+
 fn is_name(text: &str) -> bool {
-    let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    !text.is_empty() && text.chars().all(is_fit)
+    !text.is_empty() && text.chars().all(is_name_character)
+}
+
+/// True for a character that needs no quotes.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.".contains(c)
 }
 
 /// Plain words as they are, everything else in double quotes.
 fn quoted(value: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !value.is_empty() && value.chars().all(is_plain) {
         return value.to_owned();
     }

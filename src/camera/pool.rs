@@ -16,7 +16,6 @@ impl BufferPool {
     /// The bytes of a picture that is no longer in use, with their old content; an empty vector if all
     /// are in use.
     pub fn take(&mut self) -> Vec<u8> {
-        let is_free = |picture: &Arc<Picture>| Arc::strong_count(picture) == 1;
         let Some(at) = self.0.iter().position(is_free) else {
             return Vec::new();
         };
@@ -33,6 +32,10 @@ impl BufferPool {
         }
         self.0.push(picture.clone());
     }
+}
+
+fn is_free(picture: &Arc<Picture>) -> bool {
+    Arc::strong_count(picture) == 1
 }
 
 #[cfg(test)]

@@ -7,4 +7,5 @@ pub mod part;
 pub mod picture;
 pub mod queued_frame;
 pub mod report;
+pub mod result;
 pub mod verdict;

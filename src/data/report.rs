@@ -47,7 +47,7 @@ pub struct Report {
 }
 
 /// One camera's result of a part that several cameras see.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CameraView {
     /// The camera's name.
     pub camera: String,

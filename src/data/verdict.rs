@@ -58,7 +58,7 @@ pub enum Reason {
 }
 
 /// A connected area of the map above the threshold, in the camera picture's pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 pub struct Defect {
     /// Left column.
     pub x: usize,

@@ -223,7 +223,7 @@ impl Admission {
         for request in &mut requests {
             request.position = position;
         }
-        let Ok(parts) = self.store.accept(requests) else {
+        let Ok(parts) = self.store.accept_durable(requests) else {
             ticket.settle(Outcome::Stopped);
             return;
         };
@@ -296,7 +296,7 @@ impl Admission {
         }
         drop(views);
         if !complete.is_empty() {
-            self.store.settle(complete);
+            self.store.submit(complete);
         }
     }
 
@@ -365,7 +365,7 @@ mod tests {
     use crate::line::opening::Opening;
     use crate::line::queue::{Overflow, frame_queue};
     use crate::line::views::ViewJoiner;
-    use crate::protocol::message::Identity;
+    use crate::protocol::birth::Identity;
     use crate::store::{StoreSettings, Sync};
     use crate::trigger::RingSettings;
     use jiff::SignedDuration;

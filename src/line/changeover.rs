@@ -10,8 +10,8 @@ use crate::line::events::Events;
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::birth::Identity;
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::message::Identity;
 use crate::recipe::active::{ActiveRecipe, RegionPolicies};
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
@@ -130,8 +130,8 @@ impl Changeover {
                 tracing::info!("recipe {label} judges from now on");
                 let gallery = gallery.as_deref().unwrap_or("none");
                 let words = format!("recipe {label} judges, gallery {gallery}");
-                self.store.note(words);
-                let _ = self.store.keep(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
+                self.store.audit(words);
+                let _ = self.store.set(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
                 Answer::new(id, AnswerStatus::Done, Some(label))
             }
             Err(reason) => {

@@ -23,9 +23,9 @@ use crate::line::events::Events;
 use crate::line::overlays::Snapshot;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
+use crate::protocol::birth::Identity;
 use crate::protocol::command::{Action, ChallengeSpec, TriggerCommand};
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::message::Identity;
 use crate::protocol::request::Request;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{ANSWERS_MAX, Pending, Store};
@@ -224,8 +224,8 @@ impl CommandHandler {
         // parts' results.
         for event in self.control.look(Instant::now()) {
             match event {
-                ControlEvent::Begin(key, value) => drop(self.store.begin(&key, &value)),
-                ControlEvent::Keep((key, value)) => drop(self.store.keep(&key, &value)),
+                ControlEvent::Begin(key, value) => drop(self.store.set_if_absent(&key, &value)),
+                ControlEvent::Keep((key, value)) => drop(self.store.set(&key, &value)),
                 ControlEvent::Ended(challenge) => ended.push(challenge),
             }
         }
@@ -245,10 +245,10 @@ impl CommandHandler {
         }
         // A run that had no time to tell the outcome has noted it already.
         if !std::mem::replace(&mut ended.so_far.is_noted, true) {
-            self.store.note(words.clone());
+            self.store.audit(words.clone());
         }
         let (key, kept) = ended.kept();
-        let _ = self.store.keep(&key, &kept).wait();
+        let _ = self.store.set(&key, &kept).wait();
         let status = if ended.is_met() {
             AnswerStatus::Done
         } else {
@@ -358,7 +358,7 @@ impl CommandHandler {
         let id = request.command.id.as_deref().unwrap_or("");
         tracing::info!("command {name} from {source}: {action:?}");
         self.store
-            .note(format!("command {name} {id} from {source}: {action:?}"));
+            .audit(format!("command {name} {id} from {source}: {action:?}"));
     }
 
     /// The answer, valid once it is on the disk under its id.
@@ -388,7 +388,7 @@ impl CommandHandler {
         let answered_id = id.clone();
         let accepting = self
             .store
-            .accepting(asks, id, move |parts| accepted(answered_id, parts).encode());
+            .accept_durable_async(asks, id, move |parts| accepted(answered_id, parts).encode());
         let is_known = !request.is_stale || trigger.at.is_some();
         PendingAnswer::Parts {
             accepting,
@@ -401,7 +401,7 @@ impl CommandHandler {
     fn dispatch(&self, parts: Vec<Part>, groups: &[usize], at: Option<Timestamp>) {
         let Some(at) = at else {
             let undecided = parts.into_iter().map(|part| self.undecided(part));
-            return self.store.settle(undecided.collect());
+            return self.store.submit(undecided.collect());
         };
         for group in groups.iter().map(|group| &self.groups[*group]) {
             let own: Vec<Part> = parts

@@ -192,7 +192,7 @@ impl InspectStage {
             return vec![];
         };
         let requests = camera.parts.of(frame);
-        let parts = self.shared.store.number(requests).unwrap_or_default();
+        let parts = self.shared.store.accept(requests).unwrap_or_default();
         parts.iter().for_each(Part::found_its_frame);
         parts
     }
@@ -255,7 +255,7 @@ impl InspectStage {
         for report in &mut complete {
             report.took.total = report.part.ask.since.elapsed();
         }
-        self.shared.store.settle(complete);
+        self.shared.store.submit(complete);
     }
 
     /// Offers a frame to the overlay stage, once for each part. A frame that finds no room is not
@@ -349,7 +349,7 @@ impl InspectStage {
             return;
         };
         tracing::error!("self-test: {why}");
-        self.shared.store.note(format!("self-test: {why}"));
+        self.shared.store.audit(format!("self-test: {why}"));
         self.shared.diagnostics.set(SELF_TEST, Health::Failure, why);
     }
 }

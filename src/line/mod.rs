@@ -40,6 +40,7 @@ pub mod events;
 pub mod inspect;
 mod opening;
 pub mod overlays;
+pub mod policy;
 pub mod queue;
 pub mod shared;
 mod stage;
@@ -56,14 +57,12 @@ use self::cameras::{
 };
 use self::changeover::Changeover;
 use self::commands::{AnswerCache, CommandHandler};
-use self::control::LineControl;
-use self::events::Watchers;
 use self::inspect::InspectStage;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
+use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
-use self::views::ViewJoiner;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::stop::{Stop, Stopper, stop_pair};
@@ -75,16 +74,15 @@ use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
-use crate::protocol::message;
-use crate::protocol::message::Identity;
+use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
-use crate::store::{Outbox, StoreWriter, Words};
+use crate::store::{Outbox, StoreWriter};
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A running line.
@@ -219,17 +217,17 @@ impl Stages {
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
-        let words = words_of(
-            &shared.control,
-            &shared.views,
-            &shared.identity(),
-            channels.watchers,
-            config.mqtt.timed_reject,
-        );
+        let policy = LinePolicy {
+            control: shared.control.clone(),
+            views: shared.views.clone(),
+            identity: shared.identity(),
+            watchers: channels.watchers,
+            timed_reject: config.mqtt.timed_reject,
+        };
         let is_continuous = is_continuous(config);
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
-            writer: opening.open_store.clerk(words),
+            writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
                 &shared,
                 admissions_of(&cameras),
@@ -303,7 +301,7 @@ fn start_inspector(inspect: InspectStage, frames: FrameReceiver) -> Stage {
 
 fn start_store(writer: StoreWriter) -> Stage {
     Stage::start("store", move |pulse| {
-        writer.keep(pulse);
+        writer.run(pulse);
         Ok(())
     })
 }
@@ -396,37 +394,6 @@ fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
 fn is_continuous(config: &LineConfig) -> bool {
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
     triggers.any(|trigger| *trigger == Trigger::Continuous)
-}
-
-/// What the store needs to know of a line.
-fn words_of(
-    rules: &LineControl,
-    joins: &Arc<Mutex<ViewJoiner>>,
-    identity: &Identity,
-    watchers: Watchers,
-    timed_reject: bool,
-) -> Words {
-    let (of_judge, of_challenge, joins) = (rules.clone(), rules.clone(), joins.clone());
-    let (of_result, of_gate) = (identity.clone(), identity.clone());
-    Words {
-        judge: Box::new(move |part| of_judge.judge(part.ask.region.as_deref())),
-        due: Box::new(move |report| {
-            joins
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .without_the_others(report)
-        }),
-        hear: Box::new(move |report| {
-            watchers.tell(report);
-            of_challenge.judged(report)
-        }),
-        body: Box::new(move |report| message::body(report, &of_result)),
-        reject: Box::new(move |report| {
-            timed_reject
-                .then(|| message::reject(report, &of_gate))
-                .flatten()
-        }),
-    }
 }
 
 /// Time between two looks of the main thread at signals and ended stages.

@@ -102,15 +102,21 @@ fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     )))
 }
 
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
+}
+
 fn is_plain(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_allowed)
+}
+
+fn is_small_hex_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
 fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(from)?;
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if text.len() == 64 && text.bytes().all(is_digit) {
+    if text.len() == 64 && text.bytes().all(is_small_hex_digit) {
         return Ok(Some(text));
     }
     Err(D::Error::custom(format!(

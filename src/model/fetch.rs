@@ -90,9 +90,10 @@ pub fn fetch(
         licence: request.model.licence.clone(),
         sha256,
     };
-    let step = |step: &str| progress(FetchProgress::Step(step));
-    let model = import_from(&download.folder, origin, request.folder, &step)
-        .map_err(|error| download.unimported(error))?;
+    let model = import_from(&download.folder, origin, request.folder, &|step| {
+        progress(FetchProgress::Step(step))
+    })
+    .map_err(|error| download.unimported(error))?;
     if !request.keep {
         std::fs::remove_dir_all(&download.folder)
             .map_err(|error| disk(&download.folder, &error))?;

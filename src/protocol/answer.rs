@@ -1,6 +1,6 @@
 //! Answers to commands, typed until they leave: every door encodes them by itself.
 
-use crate::protocol::message::SCHEMA;
+use crate::protocol::encoding::encode_text;
 use serde::{Deserialize, Serialize};
 
 /// Answer to one command, or what became of a command later.
@@ -59,11 +59,7 @@ impl Answer {
 
     /// The JSON object that goes to `ack/<name>`, to the control socket, and into the store.
     pub fn encode(&self) -> String {
-        let message = AnswerMessage {
-            schema: SCHEMA,
-            answer: self,
-        };
-        serde_json::to_string(&message).expect("answers are plain values")
+        encode_text(self)
     }
 
     /// Reads what [`Answer::encode`] wrote, also that of an earlier schema.
@@ -73,13 +69,6 @@ impl Answer {
     pub fn decode(text: &str) -> Result<Answer, serde_json::Error> {
         serde_json::from_str(text)
     }
-}
-
-#[derive(Serialize)]
-struct AnswerMessage<'a> {
-    schema: u32,
-    #[serde(flatten)]
-    answer: &'a Answer,
 }
 
 #[cfg(test)]

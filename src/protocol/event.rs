@@ -5,7 +5,7 @@ use crate::camera::CameraStatus;
 use crate::data::report::Report;
 use crate::data::verdict::{Reason, Verdict};
 use crate::protocol::answer::Answer;
-use crate::protocol::message::Identity;
+use crate::protocol::birth::Identity;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

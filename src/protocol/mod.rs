@@ -1,7 +1,15 @@
-//! The messages and commands of a line, without any I/O.
+//! The messages, commands and events of a line, without any I/O: what is said, and what is heard.
+//!
+//! Every message but `availability` is flat JSON with its version, `schema`, in front; every key is
+//! always there, null where nothing was computed. docs/mqtt.md lists them by topic.
 
 pub mod answer;
+pub mod birth;
 pub mod command;
+pub mod condition;
+mod encoding;
 pub mod event;
-pub mod message;
+pub mod metrics;
+pub mod reject;
 pub mod request;
+pub mod result;

@@ -89,15 +89,15 @@ impl ActiveRecipe {
         let Some(learned) = test.recall(known.map(String::as_str)) else {
             return;
         };
-        store.note(format!(
+        store.audit(format!(
             "self-test of recipe {} taught: {:.4?}",
             spec.label(),
             test.proof()
         ));
         if known.is_some() {
-            drop(store.keep(&key, &learned));
+            drop(store.set(&key, &learned));
         } else {
-            drop(store.begin(&key, &learned));
+            drop(store.set_if_absent(&key, &learned));
         }
         kept.insert(key, learned);
     }

@@ -2,14 +2,16 @@
 //! order, disks that fill up and crashes included, each part has exactly one result, in order, delivered or
 //! given up and counted, and the counters balance.
 
-use super::tests::{as_killed, passed, settings, words};
+use super::tests::{FakePolicy, as_killed, passed, settings};
 use super::*;
+use crate::base::health::Diagnostics;
 use crate::data::part::tests::ask;
+use crate::data::part::{Part, PartRequest};
 use crate::data::verdict::Verdict;
-use crate::store::writer::StoreWriter;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -64,7 +66,7 @@ struct Line {
     folder: tempfile::TempDir,
     runs: u32,
     store: Store,
-    clerk: StoreWriter,
+    writer: StoreWriter,
     full: bool,
     /// What this run found waiting.
     left: u64,
@@ -87,16 +89,9 @@ fn name(part: &Part) -> Name {
 }
 
 fn said(waiting: &OutboxEntry) -> (Name, Verdict) {
-    let (run, camera, seq, passes): (String, String, u64, bool) =
-        serde_json::from_str(&waiting.body).expect("ours");
-    (
-        (run, camera, seq),
-        if passes {
-            Verdict::Pass
-        } else {
-            Verdict::Undecided
-        },
-    )
+    let row = &waiting.row;
+    let name = (row.run_id.clone(), row.camera.clone(), row.seq);
+    (name, row.verdict)
 }
 
 fn open(folder: &Path, run: u32) -> (Store, StoreWriter, Recovered) {
@@ -107,24 +102,20 @@ fn open(folder: &Path, run: u32) -> (Store, StoreWriter, Recovered) {
     };
     let (store, opened, found) =
         Store::open(settings, &format!("run-{run}"), Diagnostics::default()).expect("opens");
-    let body = |report: &Report| {
-        let (run, camera, seq) = name(&report.part);
-        serde_json::json!([run, camera, seq, report.verdict == Verdict::Pass]).to_string()
-    };
-    let clerk = opened.clerk(words(body));
-    (store, clerk, found)
+    let writer = StoreWriter::new(opened, FakePolicy::default());
+    (store, writer, found)
 }
 
 impl Line {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (store, clerk, found) = open(folder.path(), 1);
+        let (store, writer, found) = open(folder.path(), 1);
         assert_eq!(found.backlog, 0);
         Line {
             folder,
             runs: 1,
             store,
-            clerk,
+            writer,
             full: false,
             left: 0,
             refused: 0,
@@ -154,35 +145,37 @@ impl Line {
     fn does(&mut self, step: Step) {
         match step {
             Step::Accept { side, count, late } => {
-                let accepting = self
-                    .store
-                    .accepting(Self::asks(side, count, late), None, |_| String::new());
-                self.clerk.once();
+                let accepting =
+                    self.store
+                        .accept_durable_async(Self::asks(side, count, late), None, |_| {
+                            String::new()
+                        });
+                self.writer.once();
                 let (parts, _) = accepting.wait().expect("open");
                 self.accepted(parts);
             }
             Step::Number { side, count } => {
                 let parts = self
                     .store
-                    .number(Self::asks(side, count, false))
+                    .accept(Self::asks(side, count, false))
                     .expect("open");
                 self.accepted(parts);
-                self.clerk.once();
+                self.writer.once();
             }
             Step::Settle(which) if !self.open.is_empty() => {
                 let part = self.open.swap_remove(which % self.open.len());
-                self.store.settle(vec![passed(&part)]);
-                self.clerk.once();
+                self.store.submit(vec![passed(&part)]);
+                self.writer.once();
             }
             Step::Flood { side } => {
                 let parts = self
                     .store
-                    .number(Self::asks(side, 1100, false))
+                    .accept(Self::asks(side, 1100, false))
                     .expect("open");
                 self.parts
                     .extend(parts.iter().map(|part| (name(part), vec![])));
-                self.store.settle(parts.iter().map(passed).collect());
-                self.clerk.once();
+                self.store.submit(parts.iter().map(passed).collect());
+                self.writer.once();
             }
             Step::Take(count) => {
                 let _ = (0..count).take_while(|_| self.take()).count();
@@ -190,7 +183,7 @@ impl Line {
             Step::Land { which, accepted } if !self.flying.is_empty() => {
                 let waiting = self.flying.swap_remove(which % self.flying.len());
                 self.land(&waiting, accepted);
-                self.clerk.once();
+                self.writer.once();
             }
             Step::Settle(_) | Step::Land { .. } => {}
             Step::LinkLost => {
@@ -200,8 +193,8 @@ impl Line {
             }
             Step::Disk { full } => {
                 self.full = full;
-                self.clerk.disk(full);
-                self.clerk.once_with_nothing();
+                self.writer.disk(full);
+                self.writer.once_with_nothing();
             }
             // What only memory holds is lost with it: told, and not a promise.
             Step::Crash if self.full => {}
@@ -218,8 +211,8 @@ impl Line {
             &self.folder.path().join("box.db"),
             &folder.path().join("box.db"),
         );
-        let (store, clerk, found) = open(folder.path(), self.runs);
-        (self.store, self.clerk, self.left, self.folder) = (store, clerk, found.backlog, folder);
+        let (store, writer, found) = open(folder.path(), self.runs);
+        (self.store, self.writer, self.left, self.folder) = (store, writer, found.backlog, folder);
         self.open.clear();
         self.flying.clear();
         self.live_to.clear();
@@ -240,7 +233,7 @@ impl Line {
 
     fn take(&mut self) -> bool {
         let next = self.store.outbox().next().or_else(|| {
-            self.clerk.once_with_nothing(); // a page
+            self.writer.once_with_nothing(); // a page
             self.store.outbox().next()
         });
         let Some(waiting) = next else { return false };
@@ -262,7 +255,7 @@ impl Line {
             .get_mut(&name)
             .unwrap_or_else(|| panic!("nobody asked for {name:?}"))
             .push(verdict);
-        self.store.landed(waiting.key, accepted);
+        self.store.acked(waiting.key, accepted);
         self.refused += u64::from(!accepted);
     }
 
@@ -281,7 +274,7 @@ impl Line {
             closed.0.send(()).expect("awaited");
         });
         while closed.1.try_recv().is_err() {
-            self.clerk.once_with_nothing();
+            self.writer.once_with_nothing();
         }
         closing.join().expect("no panic");
         while self.take() {
@@ -289,7 +282,7 @@ impl Line {
             for waiting in std::mem::take(&mut self.flying) {
                 self.land(&waiting, true);
             }
-            self.clerk.once();
+            self.writer.once();
             self.balances();
         }
         assert_eq!(

@@ -1,12 +1,15 @@
 //! Disks that are full or fail, and files that are broken or no store: the line goes on, it is told, and nothing is lost that
 //! need not be.
 
-use super::database::{Database, Write};
-use super::tests::{DEADLINE, Run, passed, settings, words};
+use super::database::Database;
+use super::row::Write;
+use super::tests::{DEADLINE, FakePolicy, Run, passed, settings};
 use super::*;
-use crate::base::health::Health;
+use crate::base::health::{Diagnostics, Health};
 use crate::data::part::tests::ask;
+use crate::data::result::tests::row;
 use std::path::Path;
+use std::time::Duration;
 
 /// Most of its pages say nothing any more, as after a bad sector.
 fn break_it(file: &Path) {
@@ -27,17 +30,16 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     let (store, mut opened, _) =
         Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
     opened.database().fill_up(true);
-    let body = |_: &Report| "{".to_owned() + &" ".repeat(2000);
-    let mut clerk = opened.clerk(words(body));
+    let mut writer = StoreWriter::new(opened, FakePolicy { filler: 2000 });
     let mut round = |store: &Store, full: Option<bool>| {
-        full.into_iter().for_each(|full| clerk.disk(full));
+        full.into_iter().for_each(|full| writer.disk(full));
         let (asks, to) = (
             (0..20).map(|_| ask("top", DEADLINE)).collect(),
             store.clone(),
         );
-        let asked = std::thread::spawn(move || to.accept(asks));
+        let asked = std::thread::spawn(move || to.accept_durable(asks));
         while !asked.is_finished() {
-            clerk.once();
+            writer.once();
         }
         asked.join().expect("no panic").expect("open").len()
     };
@@ -47,7 +49,7 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     assert!(told[0].contains("database or disk is full"), "{told:?}");
     assert_eq!(round(&store, Some(false)), 20);
     assert_eq!(causes.all().0, Health::Normal);
-    drop(clerk);
+    drop(writer);
     let run = Run::start(settings(folder.path()), "01B");
     assert_eq!(
         (run.found.backlog, run.found.previous[0].last_seq),
@@ -138,7 +140,7 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
         Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
     opened.database().forget_pages();
     break_it(&file);
-    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
     let aside = || {
         let all = std::fs::read_dir(folder.path()).expect("there").flatten();
         all.filter(|entry| {
@@ -149,18 +151,18 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
         })
         .count()
     };
-    store.note("something");
-    clerk.once();
+    store.audit("something");
+    writer.once();
     assert_eq!(aside(), 1);
-    store.note("something else");
-    clerk.disk(false);
-    clerk.once();
+    store.audit("something else");
+    writer.disk(false);
+    writer.once();
     let (health, told) = causes.all();
     assert!(
         health == Health::OffSpec && told.len() == 1 && told[0].contains("moved to"),
         "{told:?}"
     );
-    drop((store, clerk));
+    drop((store, writer));
     let (database, _) = Database::open(&file, Sync::Normal).expect("opens");
     assert!(
         database
@@ -182,16 +184,16 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
     assert!(run.found.is_unread);
     let part = run
         .store
-        .accept(vec![ask("top", Duration::from_millis(1))])
+        .accept_durable(vec![ask("top", Duration::from_millis(1))])
         .expect("open")
         .remove(0);
     run.until(|count| count.results == 1);
     run.pass(&part); // for the record
     run.until(|count| count.late == 1);
     drop((
-        run.store.begin("taught", "new"),
-        run.store.keep("met", "now"),
-        run.store.keep("none", ""),
+        run.store.set_if_absent("taught", "new"),
+        run.store.set("met", "now"),
+        run.store.set("none", ""),
     ));
     layer::fill("unread.db", false);
     run.until(|_| run.causes.all().0 == Health::Normal);
@@ -199,7 +201,7 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
         .map(|waiting| waiting.key)
         .collect();
     assert_eq!(keys.len(), 2, "{keys:?}");
-    keys.iter().for_each(|key| run.store.landed(*key, true));
+    keys.iter().for_each(|key| run.store.acked(*key, true));
     run.until(|count| count.acked == 2);
     let count = run.store.count();
     assert!(
@@ -216,8 +218,8 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
     );
     // What stands there already stays, where it is only begun.
     drop((
-        run.store.begin("taught", "newer"),
-        run.store.keep("met", ""),
+        run.store.set_if_absent("taught", "newer"),
+        run.store.set("met", ""),
     ));
     run.end();
     let (database, _) =
@@ -235,8 +237,7 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
         Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
     let spilled = Write::Spill {
         key: 7,
-        place: "top".into(),
-        body: "{".into(),
+        row: row("top", 1).into(),
     };
     database
         .write("01A", std::slice::from_ref(&spilled))
@@ -245,6 +246,7 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
     let waits: Vec<u64> = database
         .page(0, 10)
         .expect("works")
+        .results
         .iter()
         .map(|row| row.key)
         .collect();
@@ -256,21 +258,21 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
         Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
-    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
     let mut parts = vec![];
     for _ in 0..21 {
         parts.extend(
             store
-                .number((0..100).map(|_| ask("top", DEADLINE)).collect())
+                .accept((0..100).map(|_| ask("top", DEADLINE)).collect())
                 .expect("open"),
         );
-        clerk.once();
+        writer.once();
     }
-    clerk.disk(true);
+    writer.disk(true);
     for hundred in parts.chunks(100) {
-        store.settle(hundred.iter().map(passed).collect());
-        store.note("x".repeat(50_000)); // for which there is no room
-        clerk.once();
+        store.submit(hundred.iter().map(passed).collect());
+        store.audit("x".repeat(50_000)); // for which there is no room
+        writer.once();
     }
     let given_up = store.count().given_up;
     assert!(
@@ -278,12 +280,12 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
         "{:?}",
         store.count()
     );
-    clerk.disk(false);
+    writer.disk(false);
     for _ in 0..10 {
-        store.note("");
-        clerk.once();
+        store.audit("");
+        writer.once();
     }
-    drop(clerk);
+    drop(writer);
     let run = Run::start(settings(folder.path()), "01B");
     assert_eq!(run.found.backlog, 2100 - given_up);
     run.end();
@@ -294,35 +296,35 @@ fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
         Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
-    let mut clerk = opened.clerk(words(|report| format!("{{\"seq\":{}", report.part.seq)));
-    clerk.disk(true);
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    writer.disk(true);
     let mut owed = 0;
     for n in 0..100 {
         let parts = store
-            .number((0..1000).map(|_| ask("top", DEADLINE)).collect())
+            .accept((0..1000).map(|_| ask("top", DEADLINE)).collect())
             .expect("open");
-        store.settle(parts.iter().map(passed).collect());
+        store.submit(parts.iter().map(passed).collect());
         (0..1000).for_each(|m| drop(store.answered(&format!("trigger {n} {m}"), "{}")));
-        clerk.once_with_nothing();
+        writer.once_with_nothing();
         for (at, waiting) in std::iter::from_fn(|| store.outbox().next()).enumerate() {
             if n < 10 && at == 7 {
                 owed += 1;
             } else {
-                store.landed(waiting.key, true);
+                store.acked(waiting.key, true);
             }
         }
-        clerk.disk(true); // and tries it at once
-        clerk.once_with_nothing();
-        assert!(clerk.unwritten() < 60_000, "{}", clerk.unwritten());
+        writer.disk(true); // and tries it at once
+        writer.once_with_nothing();
+        assert!(writer.pending() < 60_000, "{}", writer.pending());
     }
     assert!(
         store.count().balances() && store.count().waiting == owed,
         "{:?}",
         store.count()
     );
-    clerk.disk(false);
-    clerk.once_with_nothing();
-    drop((clerk, store));
+    writer.disk(false);
+    writer.once_with_nothing();
+    drop((writer, store));
     let run = Run::start(settings(folder.path()), "01B");
     assert_eq!(
         (run.found.backlog, run.found.previous[0].last_seq),

@@ -1,12 +1,12 @@
-//! The accounting of parts: who was accepted, what is still open, and in which order results leave. Pure: the time is
-//! the caller's.
+//! The accounting of parts: which are accepted, which are open, and in which order results leave. Pure:
+//! the time is the caller's.
 //!
 //! ```text
-//! accept -> open --settle--> settled --when all before it in its camera are settled--> released, once
-//!             \--its deadline--> undecided(late or camera_lost), released in the same order
+//! accept -> open --verdict--> settled --all before it in its camera are settled--> released, once
+//!             \--deadline--> undecided(late or camera_lost), released in the same order
 //! ```
-//! A verdict that comes after that is for the record. An earlier part of a camera is due no later than the next one, so
-//! that keeping the order makes no result later than its deadline.
+//! A verdict that comes after that is for the record. An earlier part of a camera is due no later than
+//! the next one, so that keeping the order makes no result later than its deadline.
 
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
@@ -15,45 +15,47 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is said of a part that nobody settled, and why.
-type Say<'a> = &'a dyn Fn(&Part, Reason) -> Report;
+/// Makes the report of a part without a verdict.
+type Undecide<'a> = &'a dyn Fn(&Part, Reason) -> Report;
 
+/// The parts of a run that have a number.
 #[derive(Debug)]
 pub struct Ledger {
     run_id: Arc<str>,
-    /// The key of the next part.
+    /// Key of the next part.
     next_key: u64,
     accepted: u64,
     cameras: HashMap<Arc<str>, CameraLedger>,
     is_closed: bool,
 }
 
-/// One camera's parts.
+/// The parts of one camera.
 #[derive(Debug, Default)]
 struct CameraLedger {
     last_seq: u64,
-    /// By `seq`: accepted and not released.
-    open: BTreeMap<u64, Entry>,
+    /// Parts that are accepted and not released, by `seq`.
+    open: BTreeMap<u64, LedgerEntry>,
 }
 
 #[derive(Debug)]
-enum Entry {
+enum LedgerEntry {
     Open(Box<Part>),
-    /// Waits for those before it.
+    /// A result that waits for those before it.
     Settled(Box<Report>),
 }
 
-/// What became of a verdict.
+/// Fate of a verdict.
 #[derive(Debug)]
-pub enum Settled {
-    /// It stands: these may leave now, in this order. Maybe none, maybe others that waited for it.
+pub enum Recording {
+    /// A verdict that stands: these may leave now, in this order. Maybe none, maybe others that waited
+    /// for it.
     Released(Vec<Report>),
     /// The part's result had left already: for the record.
     Late(Box<Report>),
 }
 
 impl Ledger {
-    /// `next_key` is beyond every key that the store holds.
+    /// An empty ledger; `next_key` is beyond every key that the store holds.
     pub fn new(run_id: Arc<str>, next_key: u64) -> Self {
         Ledger {
             run_id,
@@ -64,111 +66,143 @@ impl Ledger {
         }
     }
 
-    /// Gives the part its number; nothing when the line is stopping. Its deadline is never before that of the camera's
-    /// last open part.
+    /// Gives the part its number; `None` when the line is stopping. Its deadline is never before that of
+    /// the camera's last open part.
     pub fn accept(&mut self, ask: PartRequest) -> Option<Part> {
         if self.is_closed {
             return None;
         }
-        let book = self.cameras.entry(ask.camera.clone()).or_default();
-        book.last_seq += 1;
-        let part = Part::new(self.next_key, self.run_id.clone(), book.last_seq, ask);
+        let camera = self.cameras.entry(ask.camera.clone()).or_default();
+        camera.last_seq += 1;
+        let part = Part::new(self.next_key, self.run_id.clone(), camera.last_seq, ask);
         self.next_key += 1;
         self.accepted += 1;
-        book.open
-            .insert(part.seq, Entry::Open(Box::new(part.clone())));
+        camera
+            .open
+            .insert(part.seq, LedgerEntry::Open(Box::new(part.clone())));
         Some(part)
     }
 
-    pub fn settle(&mut self, report: Report) -> Settled {
-        let Some(book) = self.cameras.get_mut(report.part.camera()) else {
-            return Settled::Late(Box::new(report));
+    /// Gives each part its number; `None` when the line is stopping.
+    pub fn accept_all(&mut self, asks: Vec<PartRequest>) -> Option<Vec<Part>> {
+        let mut parts = Vec::with_capacity(asks.len());
+        for ask in asks {
+            parts.push(self.accept(ask)?);
+        }
+        Some(parts)
+    }
+
+    /// Takes a verdict; the results that may leave now come back.
+    pub fn record_verdict(&mut self, report: Report) -> Recording {
+        let Some(camera) = self.cameras.get_mut(report.part.camera()) else {
+            return Recording::Late(Box::new(report));
         };
-        match book.open.get_mut(&report.part.seq) {
-            Some(entry @ Entry::Open(_)) => {
-                *entry = Entry::Settled(Box::new(report));
-                Settled::Released(book.release())
+        match camera.open.get_mut(&report.part.seq) {
+            Some(entry @ LedgerEntry::Open(_)) => {
+                *entry = LedgerEntry::Settled(Box::new(report));
+                Recording::Released(camera.release())
             }
-            _ => Settled::Late(Box::new(report)),
+            _ => Recording::Late(Box::new(report)),
         }
     }
 
-    /// Every part that is due becomes what `say` says of it.
-    pub fn expire(&mut self, now: Instant, say: Say) -> Vec<Report> {
-        let reason = |part: &Part| {
-            if part.has_frame() {
-                Reason::Late
-            } else {
-                Reason::CameraLost
-            }
-        };
-        self.undecide(&|part| (part.due() <= now).then(|| reason(part)), say)
+    /// Every part that is due becomes what `undecide` says of it.
+    pub fn expire(&mut self, now: Instant, undecide: Undecide) -> Vec<Report> {
+        self.settle_open(&|part| reason_if_due(part, now), undecide)
     }
 
     /// Every open part becomes undecided, and nothing is accepted any more: the line stops.
-    pub fn close(&mut self, say: Say) -> Vec<Report> {
+    pub fn close(&mut self, undecide: Undecide) -> Vec<Report> {
         self.is_closed = true;
-        self.undecide(&|_| Some(Reason::NotReady), say)
+        self.settle_open(&|_| Some(Reason::NotReady), undecide)
     }
 
-    fn undecide(&mut self, why: &dyn Fn(&Part) -> Option<Reason>, say: Say) -> Vec<Report> {
+    /// Settles the open parts for which there is a reason.
+    fn settle_open(
+        &mut self,
+        reason: &dyn Fn(&Part) -> Option<Reason>,
+        undecide: Undecide,
+    ) -> Vec<Report> {
         let mut released = vec![];
-        for book in self.cameras.values_mut() {
-            for entry in book.open.values_mut() {
-                let Entry::Open(part) = entry else { continue };
-                let Some(reason) = why(part) else { continue };
-                *entry = Entry::Settled(Box::new(say(part, reason)));
+        for camera in self.cameras.values_mut() {
+            for entry in camera.open.values_mut() {
+                let LedgerEntry::Open(part) = entry else {
+                    continue;
+                };
+                let Some(reason) = reason(part) else { continue };
+                *entry = LedgerEntry::Settled(Box::new(undecide(part, reason)));
             }
-            released.extend(book.release());
+            released.extend(camera.release());
         }
         released
     }
 
-    /// A key for a row that is no part's.
+    /// Returns a key for a row that is no part's.
     pub fn spare_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key - 1
     }
 
-    /// When the next part becomes undecided.
+    /// Returns when the next part becomes undecided.
     pub fn next_due(&self) -> Option<Instant> {
-        let due = |entry: &Entry| match entry {
-            Entry::Open(part) => Some(part.due()),
-            Entry::Settled(_) => None,
-        };
         // By camera the first open one is the first due, but for triggers of a future time.
         self.cameras
             .values()
-            .flat_map(|book| book.open.values().filter_map(due))
+            .flat_map(|camera| camera.open.values())
+            .filter_map(LedgerEntry::due)
             .min()
     }
 
     /// True until its result is released.
     pub fn is_open(&self, part: &Part) -> bool {
-        self.cameras
-            .get(part.camera())
-            .is_some_and(|book| book.open.contains_key(&part.seq))
+        match self.cameras.get(part.camera()) {
+            Some(camera) => camera.open.contains_key(&part.seq),
+            None => false,
+        }
     }
 
-    /// In all.
-    pub fn accepted(&self) -> u64 {
-        self.accepted
+    /// Parts that were accepted in all, and those of them that are not released. Under one lock, so that
+    /// the two fit together.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.accepted, self.open() as u64)
     }
 
-    /// Accepted and not released.
+    /// Parts that are accepted and not released.
     pub fn open(&self) -> usize {
-        self.cameras.values().map(|book| book.open.len()).sum()
+        self.cameras.values().map(|camera| camera.open.len()).sum()
     }
 }
 
+impl LedgerEntry {
+    fn due(&self) -> Option<Instant> {
+        match self {
+            LedgerEntry::Open(part) => Some(part.due()),
+            LedgerEntry::Settled(_) => None,
+        }
+    }
+}
+
+/// Reason of a part whose time is over.
+fn reason_if_due(part: &Part, now: Instant) -> Option<Reason> {
+    if part.due() > now {
+        return None;
+    }
+    Some(if part.has_frame() {
+        Reason::Late
+    } else {
+        Reason::CameraLost
+    })
+}
+
 impl CameraLedger {
+    /// The settled parts at the front leave.
     fn release(&mut self) -> Vec<Report> {
         let mut released = vec![];
         while let Some(first) = self.open.first_entry() {
-            if matches!(first.get(), Entry::Open(_)) {
+            if matches!(first.get(), LedgerEntry::Open(_)) {
                 break;
             }
-            if let Entry::Settled(report) = first.remove() {
+            if let LedgerEntry::Settled(report) = first.remove() {
                 released.push(*report);
             }
         }
@@ -212,7 +246,10 @@ mod tests {
             (said[0].part.seq, said[0].reason),
             (1, Some(Reason::CameraLost))
         );
-        assert!(matches!(ledger.settle(verdict(&part)), Settled::Late(_)));
+        assert!(matches!(
+            ledger.record_verdict(verdict(&part)),
+            Recording::Late(_)
+        ));
         assert_eq!((ledger.open(), ledger.next_due()), (0, None));
     }
 
@@ -248,7 +285,7 @@ mod tests {
                         parts.extend(ledger.accept(ask));
                     }
                     Step::Settle(at) if !parts.is_empty() => {
-                        if let Settled::Released(reports) = ledger.settle(verdict(&parts[at % parts.len()])) {
+                        if let Recording::Released(reports) = ledger.record_verdict(verdict(&parts[at % parts.len()])) {
                             left.extend(reports.into_iter().map(|report| (report, now)));
                         }
                     }

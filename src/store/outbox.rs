@@ -1,11 +1,14 @@
 //! Results on their way to the broker: the live ones in memory, those of the file in pages. Bounded.
 //!
-//! Live results go first: what is late has time. Both keep their order; a live one whose time is over in here takes its
-//! place among the late ones, behind what the file still holds from before it.
+//! Live results go first: what is late has time. Both keep their order; a live one whose time is over in
+//! here takes its place among the late ones, behind what the file still holds from before it.
 
-use super::StoreCount;
+use super::bounds::PAGE_ROWS;
+use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
+use super::row::StoredResult;
 use crate::data::part::{PartStage, StageTimes};
+use crate::data::result::ResultRow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -14,21 +17,30 @@ use tokio::sync::Notify;
 /// A result handed to the publisher.
 #[derive(Debug, Clone)]
 pub struct OutboxEntry {
-    /// The store's own number for it; what [`super::Store::landed`] takes.
+    /// The store's own number for it; what [`super::Store::acked`] takes.
     pub key: u64,
-    /// The camera, and of several parts in its view the region: `top`, `tray/left`.
-    pub place: Arc<str>,
-    /// The message without its last two keys; see `publish::message::finished`.
-    pub body: Arc<str>,
-    /// Until when it is of use to the gate; nothing when it never was.
+    /// The result; encoded when it is sent.
+    pub row: Arc<ResultRow>,
+    /// End of its use to the gate; `None` when it never was of any.
     pub until: Option<Instant>,
     /// Results given up before this one and not reported yet.
-    pub dropped_before: u64,
-    /// Its part's; nothing for what was read from the file.
+    pub given_up_before: u64,
+    /// Stage times of the part; `None` for what was read from the file.
     pub marks: Option<Arc<StageTimes>>,
 }
 
 impl OutboxEntry {
+    /// A late result.
+    pub(super) fn of_file(stored: StoredResult) -> Self {
+        OutboxEntry {
+            key: stored.key,
+            row: stored.row,
+            until: None,
+            given_up_before: 0,
+            marks: None,
+        }
+    }
+
     pub(super) fn reach(&self, stage: PartStage, at: Instant) {
         if let Some(marks) = &self.marks {
             marks.reach_at(stage, at);
@@ -36,40 +48,41 @@ impl OutboxEntry {
     }
 }
 
-/// Shared by the clerk (puts) and the publisher (takes).
+/// Results between the writer (puts) and the publisher (takes).
 #[derive(Default)]
 pub struct Outbox {
     state: Mutex<Queues>,
-    pub(super) bell: Notify,
+    pub(super) notify: Notify,
 }
 
 #[derive(Default)]
 pub(super) struct Queues {
     live: VecDeque<OutboxEntry>,
-    /// Live once, and their time is over: late, but not in the file as such.
+    /// Results that were live and whose time is over: late, but not in the file as such.
     overdue: BTreeMap<u64, OutboxEntry>,
-    /// Read from the file.
+    /// Results that were read from the file.
     late: BTreeMap<u64, OutboxEntry>,
-    /// Handed out and not answered.
-    flying: BTreeMap<u64, OutboxEntry>,
-    /// Answered by the broker, which the file does not say yet.
-    pub(super) landed: BTreeSet<u64>,
+    /// Results that were handed out and not answered.
+    in_flight: BTreeMap<u64, OutboxEntry>,
+    /// Keys that the broker has answered, which the file does not say yet.
+    pub(super) acked: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
     pub(super) in_file: u64,
-    /// On their way from memory to the file.
+    /// Results on their way from memory to the file.
     pub(super) spilling: u64,
-    /// The last key that was read from the file.
+    /// Last key that was read from the file.
     pub(super) read_to: u64,
-    /// Given up since a result last left with this number.
+    /// Results that were given up since one last left with their number.
     unreported: u64,
     rejects: Rejects,
     pub(super) count: StoreCount,
 }
 
 impl Queues {
-    /// Handed out or not, the broker does not have it yet.
+    /// Results that the broker does not have yet, handed out or not.
     pub(super) fn waiting(&self) -> u64 {
-        (self.live() + self.late.len() + self.flying.len()) as u64 + self.in_file + self.spilling
+        let in_memory = self.live() + self.late.len() + self.in_flight.len();
+        in_memory as u64 + self.in_file + self.spilling
     }
 
     /// Results in memory that the file does not hold as late ones.
@@ -83,23 +96,23 @@ impl Queues {
         self.count.earlier += count;
     }
 
-    pub(super) fn put_live(&mut self, mut waiting: OutboxEntry) {
-        waiting.dropped_before += std::mem::take(&mut self.unreported);
-        self.live.push_back(waiting);
+    pub(super) fn put_live(&mut self, mut entry: OutboxEntry) {
+        entry.given_up_before += std::mem::take(&mut self.unreported);
+        self.live.push_back(entry);
     }
 
-    /// What was read from the file; what is here already is not taken twice.
-    pub(super) fn put_late(&mut self, waiting: OutboxEntry) {
-        self.read_to = self.read_to.max(waiting.key);
-        let key = waiting.key;
-        if self.flying.contains_key(&key)
+    /// Takes what was read from the file; what is here already is not taken twice.
+    pub(super) fn put_late(&mut self, entry: OutboxEntry) {
+        self.read_to = self.read_to.max(entry.key);
+        let key = entry.key;
+        if self.in_flight.contains_key(&key)
             || self.late.contains_key(&key)
-            || self.landed.contains(&key)
+            || self.acked.contains(&key)
         {
             return;
         }
         self.in_file = self.in_file.saturating_sub(1);
-        self.late.insert(waiting.key, waiting);
+        self.late.insert(entry.key, entry);
     }
 
     pub(super) fn put_reject(&mut self, reject: Reject) {
@@ -116,78 +129,104 @@ impl Queues {
         self.live.pop_front().or_else(|| self.next_late())
     }
 
-    /// The lowest key, unless the file may hold a lower one: then the clerk reads it first, and rings.
+    /// The lowest key, unless the file may hold a lower one: then it is read first.
     fn next_late(&mut self) -> Option<OutboxEntry> {
-        let (late, overdue) = (
-            self.late.keys().next().copied(),
-            self.overdue.keys().next().copied(),
-        );
+        let late = lowest_key(&self.late);
+        let overdue = lowest_key(&self.overdue);
         let lowest = late.into_iter().chain(overdue).min()?;
-        if self.in_file > 0 && lowest > self.read_to {
+        let is_behind = lowest > self.read_to;
+        if self.in_file > 0 && is_behind {
             return None;
         }
-        let queue = if Some(lowest) == late {
-            &mut self.late
+        if Some(lowest) == late {
+            self.late.remove(&lowest)
         } else {
-            &mut self.overdue
-        };
-        queue.remove(&lowest)
-    }
-
-    fn put_back(&mut self, waiting: OutboxEntry) {
-        match waiting.until {
-            Some(until) if until <= Instant::now() => {
-                drop(self.overdue.insert(waiting.key, waiting))
-            }
-            Some(_) => self.live.push_front(waiting),
-            None => drop(self.late.insert(waiting.key, waiting)),
+            self.overdue.remove(&lowest)
         }
     }
 
-    /// True when the publisher will soon ask for more of the file than there is in memory.
-    pub(super) fn wants_a_page(&self) -> bool {
-        let is_behind = self
-            .late
-            .keys()
-            .next()
-            .is_some_and(|lowest| *lowest > self.read_to);
-        self.in_file > 0 && (self.late.len() < super::PAGE / 2 || is_behind)
+    fn put_back(&mut self, entry: OutboxEntry) {
+        match entry.until {
+            Some(until) if until <= Instant::now() => {
+                self.overdue.insert(entry.key, entry);
+            }
+            Some(_) => self.live.push_front(entry),
+            None => {
+                self.late.insert(entry.key, entry);
+            }
+        }
+    }
+
+    /// Key after which the file is to be read, when the publisher will soon ask for more of it than there
+    /// is in memory.
+    pub(super) fn wanted_page(&self) -> Option<u64> {
+        if self.in_file == 0 {
+            return None;
+        }
+        let is_short = self.late.len() < PAGE_ROWS / 2;
+        let is_behind = match lowest_key(&self.late) {
+            Some(lowest) => lowest > self.read_to,
+            None => false,
+        };
+        (is_short || is_behind).then_some(self.read_to)
+    }
+
+    /// Results that waited in the file, and are not there any more.
+    pub(super) fn lost_in_file(&mut self, count: u64) {
+        self.in_file = self.in_file.saturating_sub(count);
+        self.gave_up(count);
     }
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
-        let mut spilled: Vec<OutboxEntry> = std::iter::from_fn(|| self.overdue.pop_first())
-            .take(count)
-            .map(|(_, waiting)| waiting)
-            .collect();
-        let more = (count - spilled.len()).min(self.live.len());
+        let mut spilled = vec![];
+        while spilled.len() < count
+            && let Some((_, entry)) = self.overdue.pop_first()
+        {
+            spilled.push(entry);
+        }
+        let more = count - spilled.len();
+        let more = more.min(self.live.len());
         spilled.extend(self.live.drain(..more));
-        let lowest = spilled.iter().map(|waiting| waiting.key).min();
-        self.read_to = self
-            .read_to
-            .min(lowest.map_or(u64::MAX, |key| key.saturating_sub(1)));
+        for entry in &spilled {
+            self.read_again_from(entry.key);
+        }
         spilled
     }
 
+    /// The page that begins with that key is to be read again.
+    fn read_again_from(&mut self, key: u64) {
+        let before = key.saturating_sub(1);
+        self.read_to = self.read_to.min(before);
+    }
+
+    /// Results that do not reach the broker, to be reported with the next one.
     pub(super) fn gave_up(&mut self, count: u64) {
         self.count.given_up += count;
         self.unreported += count;
     }
 
     /// Reported with a result that itself was given up: to be said again.
-    pub(super) fn say_again(&mut self, dropped: u64) {
+    pub(super) fn report_again(&mut self, dropped: u64) {
         self.unreported += dropped;
     }
 
     /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
     /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
-        let late = std::mem::take(&mut self.late);
-        self.in_file += late.len() as u64;
-        let lowest = late.keys().next().copied().unwrap_or(u64::MAX);
-        self.read_to = self.read_to.min(lowest.saturating_sub(1));
-        self.flying.keys().chain(&self.landed).copied().collect()
+        if let Some(lowest) = lowest_key(&self.late) {
+            self.read_again_from(lowest);
+        }
+        self.in_file += self.late.len() as u64;
+        self.late.clear();
+        let handed_out = self.in_flight.keys();
+        handed_out.chain(&self.acked).copied().collect()
     }
+}
+
+/// The lowest key that waits in there.
+fn lowest_key(queue: &BTreeMap<u64, OutboxEntry>) -> Option<u64> {
+    queue.keys().next().copied()
 }
 
 impl Outbox {
@@ -199,72 +238,75 @@ impl Outbox {
 
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
     pub fn next(&self) -> Option<OutboxEntry> {
-        let (now, mut queues) = (Instant::now(), self.queues());
+        let now = Instant::now();
+        let mut queues = self.queues();
         let next = queues.next(now)?;
         next.reach(PartStage::Sent, now);
-        queues.flying.insert(next.key, next.clone());
+        queues.in_flight.insert(next.key, next.clone());
         Some(next)
     }
 
     /// The link was lost: everything that was handed out is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
-        for (_, waiting) in std::mem::take(&mut queues.flying).into_iter().rev() {
-            queues.put_back(waiting);
+        for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
+            queues.put_back(entry);
         }
     }
 
     /// The client has no room for what was handed out last: it is handed out again.
-    pub fn give_back(&self, waiting: OutboxEntry) {
+    pub fn give_back(&self, entry: OutboxEntry) {
         let mut queues = self.queues();
-        if queues.flying.remove(&waiting.key).is_some() {
-            queues.put_back(waiting);
+        if queues.in_flight.remove(&entry.key).is_some() {
+            queues.put_back(entry);
         }
     }
 
     /// Takes what was handed out; nothing when it was taken before.
-    pub(super) fn land(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
+    pub(super) fn ack(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
         let mut queues = self.queues();
-        let landed = queues.flying.remove(&key)?;
-        queues.landed.insert(key);
+        let acked = queues.in_flight.remove(&key)?;
+        queues.acked.insert(key);
         if accepted {
             queues.count.acked += 1;
         } else {
             queues.gave_up(1);
-            queues.say_again(landed.dropped_before);
+            queues.report_again(acked.given_up_before);
         }
-        Some(landed)
+        Some(acked)
     }
 
-    /// When the next rejected part is at its gate.
+    /// Time at which the next rejected part is at its gate.
     pub fn reject_due(&self) -> Option<Instant> {
         self.queues().rejects.due()
     }
 
     /// The next rejected part that is at its gate now.
     pub fn next_reject(&self) -> Option<Reject> {
+        let now = Instant::now();
         let mut queues = self.queues();
         let Queues { rejects, count, .. } = &mut *queues;
-        rejects.next(Instant::now(), count)
+        rejects.next(now, count)
     }
 
-    /// The line stops before they are at their gates; how many.
+    /// Drops the rejected parts that are not at their gates when the line stops; returns how many.
     pub fn forget_rejects(&self) -> u64 {
         let mut queues = self.queues();
         let Queues { rejects, count, .. } = &mut *queues;
         rejects.forget(count)
     }
 
-    /// It was sent, or could not be.
+    /// Counts a rejected part whose message was sent, or could not be.
     pub fn reject_told(&self, was_sent: bool) {
-        let count = &mut self.queues().count;
-        *if was_sent {
-            &mut count.rejects_told
+        let mut queues = self.queues();
+        if was_sent {
+            queues.count.rejects_told += 1;
         } else {
-            &mut count.rejects_missed
-        } += 1;
+            queues.count.rejects_missed += 1;
+        }
     }
 
+    /// The counters at this moment.
     pub fn count(&self) -> StoreCount {
         let queues = self.queues();
         StoreCount {
@@ -275,7 +317,7 @@ impl Outbox {
 
     /// Resolves when something may be waiting, for the publisher's loop.
     pub async fn notified(&self) {
-        self.bell.notified().await;
+        self.notify.notified().await;
     }
 }
 
@@ -289,10 +331,9 @@ mod tests {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
         OutboxEntry {
             key,
-            place: "top".into(),
-            body: "{".into(),
+            row: crate::data::result::tests::row("top", key).into(),
             until,
-            dropped_before: 0,
+            given_up_before: 0,
             marks: None,
         }
     }
@@ -315,10 +356,10 @@ mod tests {
         outbox.queues().gave_up(3);
         outbox.queues().put_live(waiting(4, true));
         let first = outbox.next().expect("put");
-        assert_eq!(first.dropped_before, 3);
-        outbox.land(first.key, false);
+        assert_eq!(first.given_up_before, 3);
+        outbox.ack(first.key, false);
         outbox.queues().put_live(waiting(5, true));
-        assert_eq!(outbox.next().expect("put").dropped_before, 4);
+        assert_eq!(outbox.next().expect("put").given_up_before, 4);
     }
 
     #[test]
@@ -356,15 +397,15 @@ mod tests {
             ..waiting(1, true)
         });
         // Another camera's: a page full.
-        outbox.queues().in_file = super::super::PAGE as u64;
+        outbox.queues().in_file = PAGE_ROWS as u64;
         (2..)
-            .take(super::super::PAGE)
+            .take(PAGE_ROWS)
             .for_each(|key| outbox.queues().put_late(waiting(key, false)));
         assert_eq!(outbox.next().map(|w| w.key), Some(1));
         outbox.rewind();
         assert_eq!(outbox.queues().spill(1)[0].key, 1);
         outbox.queues().in_file = 1;
-        assert!(outbox.queues().wants_a_page());
+        assert_eq!(outbox.queues().wanted_page(), Some(0));
         assert!(outbox.next().is_none());
         outbox.queues().put_late(waiting(1, false));
         outbox.queues().in_file = 0;
@@ -398,7 +439,7 @@ mod tests {
                         out.extend(next);
                     }
                     3 => if let Some(key) = out.pop() {
-                        outbox.land(key, true);
+                        outbox.ack(key, true);
                         if let Some(at) = model[..cursor].iter().position(|k| *k == key) {
                             model.remove(at);
                             cursor -= 1;

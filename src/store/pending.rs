@@ -1,93 +1,125 @@
-//! What a failing disk leaves in memory, made small: a disk that fails for weeks must cost neither memory nor a result.
+//! Writes that a failing disk leaves in memory, compacted: a disk that fails for weeks must cost neither
+//! memory nor a result.
 //!
-//! A result that the broker has acknowledged since is history that nobody waits for, and where nothing of its part is in the
-//! file yet, nothing needs to be. What is still owed stays, whatever its number: the outbox bounds it.
+//! A result that the broker has acknowledged since is history that is of no use now, and where nothing of
+//! its part is in the file yet, nothing needs to be. What is still owed stays, whatever its number: the
+//! outbox bounds it.
 
-use super::database::{RowState, Write};
+use super::bounds::PendingMax;
+use super::row::{RowState, Write};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-/// How many of a kind stay, the newest.
-pub(super) struct Most {
-    pub answers: usize,
-    pub notes: usize,
-    /// Verdicts that came after their part's result, and wait for the broker.
-    pub late: usize,
-}
-
-/// What went.
+/// Writes that left the memory.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Gone {
     /// Keys of parts whose results the broker has, or never gets.
     pub done: BTreeSet<u64>,
+    /// Number of commands' answers.
     pub answers: usize,
+    /// Number of lines of the audit log.
     pub notes: usize,
+    /// Number of late verdicts.
     pub late: usize,
 }
 
-/// Takes away what nobody needs, then what is above the bounds.
-pub(super) fn compact(writes: &mut VecDeque<Write>, most: &Most) -> Gone {
-    let mut gone = Gone {
+/// Takes away what is of no use, then what is above the bounds, the oldest first.
+pub(super) fn compact(writes: &mut VecDeque<Write>, most: &PendingMax) -> Gone {
+    let mut sieve = Sieve {
         done: done(writes),
-        ..Gone::default()
+        answers: Quota::of(most.answers),
+        notes: Quota::of(most.notes),
+        late: Quota::of(most.late),
+        newest: BTreeSet::new(),
     };
-    let mut newest = BTreeSet::new();
-    let (mut answers, mut notes, mut late) = (0, 0, 0);
     let mut kept = VecDeque::with_capacity(writes.len() / 2);
     // From the newest to the oldest.
     for write in writes.drain(..).rev() {
-        let bound = |count: &mut usize, most: usize, gone: &mut usize| {
-            *count += 1;
-            *gone += usize::from(*count > most);
-            *count <= most
-        };
-        let stays = match &write {
-            Write::Part { key, .. } | Write::Now { key, .. } if gone.done.contains(key) => false,
-            Write::Part {
-                state: RowState::Backlog,
-                ..
-            } => bound(&mut late, most.late, &mut gone.late),
-            Write::Part { .. } | Write::Now { .. } | Write::Spill { .. } => true,
-            Write::Answer { .. } => bound(&mut answers, most.answers, &mut gone.answers),
-            Write::Note { .. } => bound(&mut notes, most.notes, &mut gone.notes),
-            Write::Keep { key, .. } => newest.insert(key.clone()),
-            // Not what a later one was kept over.
-            Write::Begin { key, .. } => !newest.contains(key),
-        };
-        if stays {
+        if sieve.keeps(&write) {
             kept.push_front(write);
         }
     }
     *writes = kept;
-    gone
+    Gone {
+        done: sieve.done,
+        answers: sieve.answers.refused,
+        notes: sieve.notes.refused,
+        late: sieve.late.refused,
+    }
 }
 
-/// The keys of parts that are done and of which the file has nothing; the last of each camera stays, so that the file knows
-/// where the run was.
+/// Room for so many of a kind.
+struct Quota {
+    free: usize,
+    refused: usize,
+}
+
+impl Quota {
+    fn of(free: usize) -> Self {
+        Quota { free, refused: 0 }
+    }
+
+    fn takes_one(&mut self) -> bool {
+        if self.free == 0 {
+            self.refused += 1;
+            return false;
+        }
+        self.free -= 1;
+        true
+    }
+}
+
+/// Decides which writes stay, the newest first.
+struct Sieve {
+    done: BTreeSet<u64>,
+    answers: Quota,
+    notes: Quota,
+    late: Quota,
+    /// Names of values that a newer write has set.
+    newest: BTreeSet<String>,
+}
+
+impl Sieve {
+    fn keeps(&mut self, write: &Write) -> bool {
+        match write {
+            Write::Part { key, state, .. } => {
+                if self.done.contains(key) {
+                    return false;
+                }
+                if *state != RowState::Backlog {
+                    return true;
+                }
+                self.late.takes_one()
+            }
+            Write::State { key, .. } => !self.done.contains(key),
+            Write::Spill { .. } => true,
+            Write::Answer { .. } => self.answers.takes_one(),
+            Write::Note { .. } => self.notes.takes_one(),
+            Write::Set { key, .. } => self.newest.insert(key.clone()),
+            Write::SetIfAbsent { key, .. } => !self.newest.contains(key),
+        }
+    }
+}
+
+/// The keys of parts that are done and of which the file has nothing; the last of each camera stays, so
+/// that the file knows where the run was.
 fn done(writes: &VecDeque<Write>) -> BTreeSet<u64> {
-    let (mut begun, mut last) = (
-        BTreeSet::new(),
-        BTreeMap::<(Arc<str>, Arc<str>), u64>::new(),
-    );
+    let mut begun = BTreeSet::new();
+    let mut last = BTreeMap::<(&str, &str), u64>::new();
     let mut done = BTreeSet::new();
     for write in writes {
         match write {
-            Write::Part {
-                key,
-                run_id,
-                camera,
-                state,
-                ..
-            } => {
+            Write::Part { key, state, row } => {
                 if *state == RowState::Open {
                     begun.insert(*key);
                 }
                 if matches!(state, RowState::Open | RowState::Live) {
-                    let last = last.entry((run_id.clone(), camera.clone())).or_default();
+                    let last = last.entry((&row.run_id, &row.camera)).or_default();
                     *last = (*last).max(*key);
                 }
             }
-            Write::Now { key, .. } if begun.contains(key) => drop(done.insert(*key)),
+            Write::State { key, .. } if begun.contains(key) => {
+                done.insert(*key);
+            }
             _ => {}
         }
     }
@@ -97,33 +129,33 @@ fn done(writes: &VecDeque<Write>) -> BTreeSet<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Sync;
-    use super::super::database::{Database, Recovered, StoredResult};
+    use super::super::database::Database;
+    use super::super::row::{Recovered, StoredResult};
+    use super::super::settings::Sync;
     use super::*;
+    use crate::data::result::tests::row;
     use proptest::prelude::*;
 
     /// A write of this kind, about that key.
     fn write(kind: u8, key: u64) -> Vec<Write> {
-        let part = |key, state| {
-            let body = format!("{{\"key\":{key},\"state\":{}", state as u8);
+        let part = |key: u64, state: RowState| {
             let camera = if key % 2 == 0 { "top" } else { "side" };
+            let mut row = row(camera, key);
+            row.detail = Some(format!("state {}", state as u8));
             Write::Part {
                 key,
-                run_id: "01A".into(),
-                camera: camera.into(),
-                seq: key,
                 state,
-                body: body.into(),
+                row: row.into(),
             }
         };
         match kind {
             0 => vec![part(key, RowState::Open)],
             1 => vec![part(key, RowState::Live)],
-            2 => vec![Write::Now {
+            2 => vec![Write::State {
                 key,
                 state: RowState::Acked,
             }],
-            3 => vec![Write::Now {
+            3 => vec![Write::State {
                 key,
                 state: RowState::GivenUp,
             }],
@@ -135,7 +167,7 @@ mod tests {
             6 => vec![Write::Note {
                 what: key.to_string(),
             }],
-            7 => vec![Write::Keep {
+            7 => vec![Write::Set {
                 key: format!("k{}", key % 3),
                 value: if key.is_multiple_of(4) {
                     String::new()
@@ -143,7 +175,7 @@ mod tests {
                     key.to_string()
                 },
             }],
-            _ => vec![Write::Begin {
+            _ => vec![Write::SetIfAbsent {
                 key: format!("k{}", key % 3),
                 value: key.to_string(),
             }],
@@ -159,8 +191,8 @@ mod tests {
         database.write("01A", writes).expect("written");
         let found = database.found().expect("found");
         database.begin_run(10_000).expect("begun");
-        let rows = database.page(0, 10_000).expect("read");
-        (found, rows)
+        let page = database.page(0, 10_000).expect("read");
+        (found, page.results)
     }
 
     proptest! {
@@ -191,10 +223,10 @@ mod tests {
             }).collect();
             let writes = all(&steps);
             let mut small: VecDeque<Write> = writes.iter().cloned().collect();
-            let gone = compact(&mut small, &Most { answers: 1000, notes: 1000, late: 1000 });
+            let gone = compact(&mut small, &PendingMax { answers: 1000, notes: 1000, late: 1000 });
             prop_assert_eq!((gone.answers, gone.notes, gone.late), (0, 0, 0));
             let ((full, rows), (short, short_rows)) = (left(&before, &writes), left(&before, small.make_contiguous()));
-            let told = |rows: &[StoredResult]| rows.iter().map(|row| (row.key, row.body.to_string())).collect::<Vec<_>>();
+            let told = |rows: &[StoredResult]| rows.iter().map(|row| (row.key, row.row.to_stored())).collect::<Vec<_>>();
             prop_assert_eq!(told(&rows), told(&short_rows));
             prop_assert_eq!((full.previous, full.kept, full.answers), (short.previous, short.kept, short.answers));
             prop_assert!(short_rows.iter().all(|row| row.key < short.next_key));
@@ -211,7 +243,7 @@ mod tests {
         }
         let gone = compact(
             &mut writes,
-            &Most {
+            &PendingMax {
                 answers: 5,
                 notes: 4,
                 late: 3,

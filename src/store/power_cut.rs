@@ -5,14 +5,18 @@
 //! A file is taken to be there from its first sync on (SQLite syncs the folder when it makes one), and gone when deleted.
 
 use super::layer::{self, Event, Told};
-use super::tests::{passed, settings, words};
+use super::tests::{FakePolicy, passed, settings};
 use super::*;
+use crate::base::health::Diagnostics;
 use crate::data::part::tests::ask;
-use crate::store::writer::StoreWriter;
+use crate::data::part::{Part, PartRequest};
+use crate::data::report::Report;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What the sectors of a disk hold.
 const SECTOR: usize = 512;
@@ -23,7 +27,7 @@ const CUTS: usize = 300;
 struct Recorded {
     name: &'static str,
     store: Store,
-    clerk: StoreWriter,
+    writer: StoreWriter,
     random: StdRng,
     open: Vec<Part>,
     flying: Flying,
@@ -31,14 +35,6 @@ struct Recorded {
 
 /// What the publisher has taken.
 type Flying = Arc<Mutex<Vec<OutboxEntry>>>;
-
-fn body(report: &Report) -> String {
-    let filler = "x".repeat(600);
-    format!(
-        "{{\"seq\":{},\"verdict\":\"{:?}\",\"filler\":\"{filler}\"",
-        report.part.seq, report.verdict
-    )
-}
 
 impl Recorded {
     fn run(name: &'static str, sync: Sync) -> Vec<Event> {
@@ -59,7 +55,7 @@ impl Recorded {
         let mut run = Recorded {
             name,
             store,
-            clerk: opened.clerk(words(body)),
+            writer: StoreWriter::new(opened, FakePolicy { filler: 600 }),
             random,
             open: vec![],
             flying,
@@ -70,14 +66,14 @@ impl Recorded {
                 3 => run.number(),
                 4..7 => run.settle(),
                 7 => run.land(),
-                8 => run.clerk.once_with_nothing(),
-                _ if step % 4 == 0 => run.clerk.take_the_log_over(),
+                8 => run.writer.once_with_nothing(),
+                _ if step % 4 == 0 => run.writer.take_the_log_over(),
                 _ => {}
             }
             look(name, run.store.outbox(), &run.flying);
         }
-        let Recorded { store, clerk, .. } = run;
-        drop((store, clerk)); // it is closed, which takes the log away
+        let Recorded { store, writer, .. } = run;
+        drop((store, writer)); // it is closed, which takes the log away
         layer::take(name)
     }
 
@@ -109,10 +105,12 @@ impl Recorded {
     /// A command's parts.
     fn accept(&mut self, step: usize) {
         let (id, asks) = (format!("id-{step}"), self.asks());
-        let accepting = self.store.accepting(asks, Some(id.clone()), |parts| {
-            format!("{} parts", parts.len())
-        });
-        self.clerk.once();
+        let accepting = self
+            .store
+            .accept_durable_async(asks, Some(id.clone()), |parts| {
+                format!("{} parts", parts.len())
+            });
+        self.writer.once();
         let (parts, answer) = accepting.wait().expect("open");
         self.told(Told::Answered { id, answer });
         for part in &parts {
@@ -128,9 +126,9 @@ impl Recorded {
     /// A free-running camera's.
     fn number(&mut self) {
         let asks = self.asks();
-        let parts = self.store.number(asks).expect("open");
+        let parts = self.store.accept(asks).expect("open");
         self.open.extend(parts);
-        self.clerk.once();
+        self.writer.once();
     }
 
     fn settle(&mut self) {
@@ -142,8 +140,8 @@ impl Recorded {
             passed(&part)
         });
         let judged: Vec<Report> = judged.collect();
-        self.store.settle(judged);
-        self.clerk.once();
+        self.store.submit(judged);
+        self.writer.once();
     }
 
     /// The broker acknowledges some.
@@ -159,9 +157,9 @@ impl Recorded {
             .collect();
         for waiting in landed {
             self.told(Told::Landed { key: waiting.key });
-            self.store.landed(waiting.key, true);
+            self.store.acked(waiting.key, true);
         }
-        self.clerk.once_with_nothing();
+        self.writer.once_with_nothing();
     }
 }
 
@@ -172,7 +170,7 @@ fn look(name: &str, outbox: &Outbox, flying: &Flying) {
             name,
             Event::Told(Told::Left {
                 key: waiting.key,
-                body: waiting.body.to_string(),
+                body: waiting.row.to_stored(),
             }),
         );
         flying.lock().expect("no panic").push(waiting);
@@ -229,7 +227,7 @@ impl File {
 }
 
 /// The disk after these, in a folder of its own.
-fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
+pub(super) fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
     let mut files: BTreeMap<&str, File> = BTreeMap::new();
     for event in events {
         match event {
@@ -284,8 +282,9 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
     let waits: BTreeMap<u64, String> = database
         .page(0, usize::MAX >> 1)
         .expect("works")
+        .results
         .into_iter()
-        .map(|row| (row.key, row.body.to_string()))
+        .map(|stored| (stored.key, stored.row.to_stored()))
         .collect();
     let told = events.iter().filter_map(|event| {
         if let Event::Told(told) = event {

@@ -1,29 +1,25 @@
-//! Rejected parts on their way to the gate: each is told when it is there, or not at all. In memory alone, because a
-//! message that comes late would push another part off the belt.
+//! Rejected parts on their way to the gate: each is told when it is there, or not at all. In memory
+//! alone, because a message that comes late would push another part off the belt.
 
-use super::StoreCount;
+use super::bounds::{REJECT_LATE, REJECTS_MAX};
+use super::count::StoreCount;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-/// Parts between the cameras and the gates; beyond, the last ones to arrive are not told.
-const REJECTS_MAX: usize = 1024;
-/// Later than this, a part has gone by.
-const LATE: Duration = Duration::from_millis(10);
+use std::time::Instant;
 
 /// A part that the gate takes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// It is at the gate.
+    /// Moment when the part is at the gate.
     pub at: Instant,
-    /// The message.
-    pub body: String,
+    /// The message, as it is sent.
+    pub body: Vec<u8>,
 }
 
-/// By time. What comes too late, finds no room, or cannot be sent is counted as missed.
+/// Rejected parts by time. One that comes too late, finds no room, or cannot be sent is counted as missed.
 #[derive(Debug, Default)]
 pub(super) struct Rejects {
     waiting: BTreeMap<(Instant, u64), Reject>,
-    /// Tells those of one moment apart.
+    /// Number of the next one, to tell those of one moment apart.
     next: u64,
 }
 
@@ -41,19 +37,19 @@ impl Rejects {
         self.waiting.keys().next().map(|(at, _)| *at)
     }
 
-    /// Nobody tells them any more.
+    /// Drops and counts those that wait: they are not told any more.
     pub(super) fn forget(&mut self, count: &mut StoreCount) -> u64 {
         let forgotten = std::mem::take(&mut self.waiting).len() as u64;
         count.rejects_missed += forgotten;
         forgotten
     }
 
-    /// One that is at the gate now; those that have gone by are counted.
+    /// Returns a part that is at the gate now; those that have gone by are counted.
     pub(super) fn next(&mut self, now: Instant, count: &mut StoreCount) -> Option<Reject> {
         while self.due().is_some_and(|due| due <= now)
             && let Some((_, reject)) = self.waiting.pop_first()
         {
-            if now.duration_since(reject.at) <= LATE {
+            if now.duration_since(reject.at) <= REJECT_LATE {
                 return Some(reject);
             }
             count.rejects_missed += 1;
@@ -65,11 +61,12 @@ impl Rejects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn reject(at: Instant, name: &str) -> Reject {
         Reject {
             at,
-            body: name.to_owned(),
+            body: name.into(),
         }
     }
 

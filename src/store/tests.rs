@@ -1,22 +1,30 @@
-//! The clerk at work on a real file: what survives, what is told, what a full disk does.
+//! The writer at work on a real file: what survives, what is told, what a full disk does.
 
-use super::database::{Database, RowState, Write};
+use super::database::Database;
+use super::row::{RowState, Write};
 use super::*;
+use crate::base::health::Diagnostics;
 use crate::base::systemd::Heartbeat;
+use crate::data::part::Part;
 use crate::data::part::tests::ask;
 use crate::data::report::tests::judge;
+use crate::data::report::{DecisionPolicy, Report};
+use crate::data::result::ResultRow;
+use crate::data::result::tests::row;
 use crate::data::verdict::{Reason, Verdict};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) struct Run {
     pub store: Store,
     pub causes: Diagnostics,
-    clerk: JoinHandle<()>,
+    writer: JoinHandle<()>,
     pub found: Recovered,
 }
 
@@ -31,14 +39,38 @@ pub(super) fn settings(folder: &Path) -> StoreSettings {
     }
 }
 
-/// A line's, where `body` is what a result says.
-pub(super) fn words(body: impl Fn(&Report) -> String + Send + 'static) -> Words {
-    Words {
-        judge: Box::new(judge),
-        due: Box::new(|report| report),
-        hear: Box::new(|_| vec![]),
-        body: Box::new(body),
-        reject: Box::new(|_| None),
+/// A line whose results say little: which part, which verdict and why, and so many bytes of filler.
+#[derive(Default)]
+pub(super) struct FakePolicy {
+    pub filler: usize,
+}
+
+impl ResultPolicy for FakePolicy {
+    fn policy_for(&self, part: &Part) -> DecisionPolicy {
+        judge(part)
+    }
+
+    fn at_deadline(&self, undecided: Report) -> Report {
+        undecided
+    }
+
+    fn on_result(&self, _: &Report) -> Vec<KeyValue> {
+        vec![]
+    }
+
+    fn encode(&self, report: &Report) -> ResultRow {
+        let part = &report.part;
+        ResultRow {
+            run_id: part.run_id.to_string(),
+            verdict: report.verdict,
+            reason: report.reason,
+            detail: Some("x".repeat(self.filler)),
+            ..row(part.camera(), part.seq)
+        }
+    }
+
+    fn reject_message(&self, _: &Report) -> Option<Reject> {
+        None
     }
 }
 
@@ -53,30 +85,24 @@ impl Run {
     pub fn start(settings: StoreSettings, run_id: &str) -> Self {
         let causes = Diagnostics::default();
         let (store, opened, found) = Store::open(settings, run_id, causes.clone()).expect("opens");
-        let body = |report: &Report| {
-            format!(
-                "{{\"seq\":{},\"verdict\":\"{:?}\",\"reason\":\"{:?}\"",
-                report.part.seq, report.verdict, report.reason
-            )
-        };
-        let clerk = opened.clerk(words(body));
-        let clerk = std::thread::spawn(move || clerk.keep(&Heartbeat::default()));
+        let writer = StoreWriter::new(opened, FakePolicy::default());
+        let writer = std::thread::spawn(move || writer.run(&Heartbeat::default()));
         Run {
             store,
             causes,
-            clerk,
+            writer,
             found,
         }
     }
 
     pub fn accept(&self, count: usize) -> Vec<Part> {
         self.store
-            .accept((0..count).map(|_| ask("top", DEADLINE)).collect())
+            .accept_durable((0..count).map(|_| ask("top", DEADLINE)).collect())
             .expect("open")
     }
 
     pub fn pass(&self, part: &Part) {
-        self.store.settle(vec![passed(part)]);
+        self.store.submit(vec![passed(part)]);
     }
 
     /// What comes out next, within a while.
@@ -100,7 +126,7 @@ impl Run {
 
     pub fn end(self) {
         drop(self.store);
-        self.clerk.join().expect("no panic");
+        self.writer.join().expect("no panic");
     }
 }
 
@@ -113,9 +139,9 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
     run.pass(&parts[0]);
     run.pass(&parts[1]);
     let first = run.next().expect("settled");
-    run.store.landed(first.key, true);
+    run.store.acked(first.key, true);
     run.until(|count| count.acked == 1);
-    run.end(); // as a crash does, but for what the clerk still had in its hands
+    run.end(); // as a crash does, but for what the writer still had in its hands
 
     let run = Run::start(settings(folder.path()), "01B");
     assert_eq!(
@@ -128,17 +154,13 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
     );
     let late = [run.next().expect("waits"), run.next().expect("waits")];
     assert!(late.iter().all(|waiting| waiting.until.is_none()));
-    assert_eq!(
-        &*late[0].body,
-        "{\"seq\":2,\"verdict\":\"Pass\",\"reason\":\"None\""
-    );
-    assert_eq!(
-        &*late[1].body,
-        "{\"seq\":3,\"verdict\":\"Undecided\",\"reason\":\"Some(Late)\""
-    );
+    let said = |entry: &OutboxEntry| (entry.row.seq, entry.row.verdict, entry.row.reason);
+    assert_eq!(said(&late[0]), (2, Verdict::Pass, None));
+    let open = (3, Verdict::Undecided, Some(Reason::Late));
+    assert_eq!(said(&late[1]), open);
     assert!(run.accept(1)[0].key > parts[2].key);
     late.iter()
-        .for_each(|waiting| run.store.landed(waiting.key, true));
+        .for_each(|waiting| run.store.acked(waiting.key, true));
     run.until(|count| count.waiting == 0);
     run.end();
     let run = Run::start(settings(folder.path()), "01C");
@@ -156,13 +178,13 @@ fn a_part_that_was_numbered_at_once_has_its_row_and_one_result_even_when_that_is
     let run = Run::start(settings(folder.path()), "01A");
     let part = run
         .store
-        .number(vec![ask("top", DEADLINE)])
+        .accept(vec![ask("top", DEADLINE)])
         .expect("open")
         .remove(0);
     run.pass(&part);
     let due = run
         .store
-        .number(vec![ask("top", Duration::ZERO)])
+        .accept(vec![ask("top", Duration::ZERO)])
         .expect("open")
         .remove(0);
     let said = [
@@ -170,9 +192,9 @@ fn a_part_that_was_numbered_at_once_has_its_row_and_one_result_even_when_that_is
         run.next().expect("due at once"),
     ];
     assert_eq!(said.map(|waiting| waiting.key), [part.key, due.key]);
-    run.store.number(vec![ask("top", DEADLINE)]).expect("open");
+    run.store.accept(vec![ask("top", DEADLINE)]).expect("open");
     run.store.close();
-    assert!(run.store.number(vec![ask("top", DEADLINE)]).is_err());
+    assert!(run.store.accept(vec![ask("top", DEADLINE)]).is_err());
     let count = run.store.count();
     assert_eq!((count.accepted, count.results, count.open), (3, 3, 0));
     run.end();
@@ -187,15 +209,15 @@ fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
     let run = Run::start(settings(folder.path()), "01A");
     let part = run
         .store
-        .accept(vec![ask("top", Duration::from_millis(30))])
+        .accept_durable(vec![ask("top", Duration::from_millis(30))])
         .expect("open")
         .remove(0);
     let said = run.next().expect("at its deadline");
     assert!(part.due().elapsed() < Duration::from_secs(1));
-    assert!(said.body.contains("CameraLost"), "{}", said.body);
+    assert_eq!(said.row.reason, Some(Reason::CameraLost));
     run.pass(&part);
     let late = run.next().expect("for the record");
-    assert!(late.until.is_none() && late.body.contains("Pass"));
+    assert!(late.until.is_none() && late.row.verdict == Verdict::Pass);
     let count = run.store.count();
     assert_eq!(
         (count.accepted, count.results, count.late, count.open),
@@ -210,9 +232,12 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
     let run = Run::start(settings(folder.path()), "01A");
     run.accept(1);
     run.store.close();
-    assert!(run.next().expect("closed").body.contains("NotReady"));
     assert_eq!(
-        run.store.accept(vec![ask("top", DEADLINE)]).err(),
+        run.next().expect("closed").row.reason,
+        Some(Reason::NotReady)
+    );
+    assert_eq!(
+        run.store.accept_durable(vec![ask("top", DEADLINE)]).err(),
         Some(Closed)
     );
     run.end();
@@ -227,9 +252,9 @@ fn a_backlog_that_will_be_given_up_is_told_before() {
         ..settings(folder.path())
     };
     let (_store, opened, _) = Store::open(bounded, "01A", causes.clone()).expect("opens");
-    let clerk = opened.clerk(words(|_| "{".to_owned()));
+    let writer = StoreWriter::new(opened, FakePolicy::default());
     let told = |waiting| {
-        clerk.foresee(waiting);
+        writer.foresee(waiting);
         causes
             .all()
             .1
@@ -264,7 +289,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     run.until(|count| count.given_up == 40);
     // Room for one more.
     let first = run.next().expect("waits");
-    run.store.landed(first.key, true);
+    run.store.acked(first.key, true);
     run.until(|count| count.acked == 1);
     let part = run.accept(1).remove(0);
     run.pass(&part);
@@ -273,7 +298,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
         .iter()
         .find(|waiting| waiting.until.is_some())
         .expect("the new one");
-    assert_eq!((live.dropped_before, told.len()), (40, 10));
+    assert_eq!((live.given_up_before, told.len()), (40, 10));
     run.end();
 }
 
@@ -290,7 +315,7 @@ fn more_live_results_than_memory_holds_wait_in_the_file_and_none_is_lost() {
             .next()
             .unwrap_or_else(|| panic!("{} of 5000, {:?}", keys.len(), run.store.count()));
         assert!(keys.insert(waiting.key), "twice");
-        run.store.landed(waiting.key, true);
+        run.store.acked(waiting.key, true);
     }
     run.until(|count| count.waiting == 0);
     assert_eq!(run.store.count().acked, 5000);
@@ -305,10 +330,10 @@ fn old_results_go_when_they_are_too_old_or_too_many() {
     parts.iter().for_each(|part| run.pass(part));
     for _ in &parts {
         let waiting = run.next().expect("settled");
-        run.store.landed(waiting.key, true);
+        run.store.acked(waiting.key, true);
     }
     run.until(|count| count.acked == 100);
-    run.store.note("threshold 0.5");
+    run.store.audit("threshold 0.5");
     run.end();
     let (mut database, _) =
         Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
@@ -406,16 +431,13 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut settings, copy) = (settings(folder.path()), folder.path().join("killed.db"));
     let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
-    let body: Arc<str> = "x".repeat(700).into();
-    let row = |key: u64, state| {
-        let camera = ["a", "b"][key as usize % 2].into();
+    let write = |key: u64, state| {
+        let mut row = row(["a", "b"][key as usize % 2], key);
+        row.detail = Some("x".repeat(200));
         Write::Part {
             key,
-            run_id: "01A".into(),
-            camera,
-            seq: key,
             state,
-            body: body.clone(),
+            row: row.into(),
         }
     };
     // Half of them delivered, half for a broker that was away, the last ones as they are while a line works.
@@ -427,7 +449,7 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
     };
     for thousand in 0..10 {
         let mut writes: Vec<Write> = (thousand * 1000..(thousand + 1) * 1000)
-            .map(|key| row(key + 1, state(key)))
+            .map(|key| write(key + 1, state(key)))
             .collect();
         let answer = |n| Write::Answer {
             id: format!("{thousand}-{n}"),
@@ -451,19 +473,19 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     let folder = tempfile::tempdir().expect("a folder");
     let causes = Diagnostics::default();
     let (store, opened, _) = Store::open(settings(folder.path()), "01A", causes).expect("opens");
-    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
     let parts = store
-        .number((0..3).map(|_| ask("top", DEADLINE)).collect())
+        .accept((0..3).map(|_| ask("top", DEADLINE)).collect())
         .expect("open");
     for part in &parts {
-        store.settle(vec![passed(part)]);
+        store.submit(vec![passed(part)]);
     }
-    clerk.once();
-    clerk.disk(true);
+    writer.once();
+    writer.disk(true);
     let first = store.outbox().next().expect("settled");
-    store.landed(first.key, true);
-    store.note("x".repeat(100_000)); // for which there is no room
-    clerk.once();
+    store.acked(first.key, true);
+    store.audit("x".repeat(100_000)); // for which there is no room
+    writer.once();
     assert_eq!(
         store.outbox().queues().forget_late(),
         [first.key],
@@ -475,10 +497,10 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     };
     store.outbox().queues().put_late(read);
     assert_eq!(store.count().waiting, 2, "not taken from the file again");
-    clerk.disk(false);
-    store.note("");
-    clerk.once();
-    assert!(store.outbox().queues().landed.is_empty());
+    writer.disk(false);
+    store.audit("");
+    writer.once();
+    assert!(store.outbox().queues().acked.is_empty());
 }
 
 #[test]
@@ -486,23 +508,23 @@ fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_for
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
         Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
-    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
-    let judged = |clerk: &mut StoreWriter| {
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    let judged = |writer: &mut StoreWriter| {
         let parts = store
-            .number((0..1500).map(|_| ask("top", DEADLINE)).collect())
+            .accept((0..1500).map(|_| ask("top", DEADLINE)).collect())
             .expect("open");
         let reports = parts
             .into_iter()
             .map(|part| Report::undecided(part.clone(), Reason::NotReady, &judge(&part)));
-        store.settle(reports.collect());
-        clerk.once();
+        store.submit(reports.collect());
+        writer.once();
     };
-    judged(&mut clerk);
+    judged(&mut writer);
     assert_eq!(std::iter::from_fn(|| store.outbox().next()).count(), 1500);
-    judged(&mut clerk);
+    judged(&mut writer);
     store.outbox().rewind();
     for _ in 0..2 {
-        clerk.once_with_nothing();
+        writer.once_with_nothing();
         assert_eq!(store.count().waiting, 3000);
     }
 }
@@ -514,11 +536,11 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
     let settings = settings(folder.path());
     let file = settings.file.clone();
     let (store, opened, _) = Store::open(settings, "01A", Diagnostics::default()).expect("opens");
-    let mut clerk = opened.clerk(words(|_| "{".to_owned()));
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
     let in_file = || std::fs::metadata(&file).map_or(0, |file| file.len());
     let mut write = |bytes: usize| {
-        store.note("x".repeat(bytes));
-        clerk.once();
+        store.audit("x".repeat(bytes));
+        writer.once();
     };
     let before = in_file();
     write(1 << 20);
@@ -527,7 +549,7 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
     assert!(in_file() >= before + (3 << 20), "nobody waits");
     let (before, _open) = (
         in_file(),
-        store.number(vec![ask("top", DEADLINE)]).expect("open"),
+        store.accept(vec![ask("top", DEADLINE)]).expect("open"),
     );
     for _ in 0..6 {
         write(2 << 20);
@@ -603,17 +625,17 @@ fn the_counters_balance_at_any_moment() {
                 )
             });
             let parts = if round % 2 == 0 {
-                run.store.accept(asks.collect())
+                run.store.accept_durable(asks.collect())
             } else {
-                run.store.number(asks.collect())
+                run.store.accept(asks.collect())
             };
             run.store
-                .settle(parts.expect("open").iter().map(passed).collect());
+                .submit(parts.expect("open").iter().map(passed).collect());
             // The broker takes a part of them, and the link is lost now and then.
             for at in 0..90 {
                 let Some(waiting) = outbox.next() else { break };
                 if at % stays != 0 {
-                    run.store.landed(waiting.key, at % 20 != 1);
+                    run.store.acked(waiting.key, at % 20 != 1);
                 }
             }
             if round % 9 == 0 {

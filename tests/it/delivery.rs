@@ -44,7 +44,7 @@ impl Heard {
     fn hear(&mut self, listener: &Listener) -> Value {
         let result = listener.next("");
         assert_eq!(result["historical"], false, "{result}");
-        assert_eq!(result["dropped_before"], 0, "{result}");
+        assert_eq!(result["given_up_before"], 0, "{result}");
         let seq = result["seq"].as_u64().expect("a number");
         let last = self.seqs.last();
         let is_in_order = last < Some(&seq) || self.seqs.contains(&seq);

@@ -122,7 +122,7 @@ fn every_listed_message_comes_as_listed_and_no_other() {
         }; // the second line of a picture
         if topic == "plc/answers" {
             assert!(
-                rest.contains("|order-7 {\"schema\":1,\"id\":\"c\",\"status\":\"done\""),
+                rest.contains("|order-7 {\"schema\":2,\"id\":\"c\",\"status\":\"done\""),
                 "{message}"
             );
             continue;
@@ -144,7 +144,7 @@ fn every_listed_message_comes_as_listed_and_no_other() {
         {
             let value: serde_json::Value =
                 serde_json::from_str(payload).unwrap_or_else(|error| panic!("{error}: {payload}"));
-            assert_eq!(value["schema"], 1, "{message}");
+            assert_eq!(value["schema"], 2, "{message}");
         }
         // A result is of no use to the gate after that, a rejected part of none after a second.
         let expires = match topic {

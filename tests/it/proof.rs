@@ -126,7 +126,7 @@ fn a_met_challenge_marks_its_parts_and_is_logged() {
         assert_eq!(results.next("box/result")["challenge"], expected);
     }
     let met = "challenge met: 2 of 2 parts got the verdict fail";
-    let answer = json!({"schema": 1, "id": "met", "status": "done", "parts": [], "reason": met});
+    let answer = json!({"schema": 2, "id": "met", "status": "done", "parts": [], "reason": met});
     assert_eq!(bench.plc.answered("challenge"), answer);
     line.summary();
     bench.assert_logged(&["command set_threshold a", "command challenge met", met]);

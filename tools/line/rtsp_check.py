@@ -17,8 +17,8 @@ SETTLED_S, GROWTH_MAX_MB = 60, 20  # memory may grow by so much after so long
 AWAY_S = 3  # how long a killed server stays away
 RESTART_NEEDS_S = 15  # away, back-off, the first key frame
 KEYS = ("schema seq run_id part_id station camera verdict evaluation score threshold margin captured_at captured_by "
-        "latency_ms deadline_ms deadline_met reject_in_ms recipe model backend reason regions map historical "
-        "dropped_before").split()
+        "latency_ms deadline_ms deadline_met reject_in_ms recipe model backend reason defects map historical "
+        "given_up_before").split()
 
 
 def say(words):

@@ -51,7 +51,7 @@ class Part:
 
 def content(result):
     """What a result says; whether it came in time is said by each sending anew."""
-    return {key: value for key, value in result.items() if key not in ("historical", "dropped_before")}
+    return {key: value for key, value in result.items() if key not in ("historical", "given_up_before")}
 
 
 def in_ms(seconds):

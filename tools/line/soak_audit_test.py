@@ -10,7 +10,7 @@ from soak_link import Packets, result_in
 
 def result(seq, topic="result", **more):
     told = {"run_id": "A", "camera": "top", "seq": seq, "part_id": f"t{seq}", "verdict": "pass", "reason": None,
-            "reject": False, "historical": topic == "result/late", "dropped_before": 0, **more}
+            "reject": False, "historical": topic == "result/late", "given_up_before": 0, **more}
     return f"{topic} {json.dumps(told)}"
 
 

@@ -90,9 +90,13 @@ fn package_hint(message: &str) -> String {
     }
 }
 
+/// True for a character behind the host of an address.
+fn is_host_end(c: char) -> bool {
+    c == '/' || c == '"' || c.is_whitespace()
+}
+
 /// The text without users and passwords: `rtsp://user:password@host` becomes `rtsp://***@host`.
 fn without_credentials(text: &str) -> String {
-    let is_host_end = |c: char| c == '/' || c == '"' || c.is_whitespace();
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {

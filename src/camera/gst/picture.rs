@@ -1,6 +1,6 @@
 //! A sample's picture as RGB, rows packed tightly, whatever the stride.
 
-use crate::camera::colour::{ChromaPlanes, Converter, Matrix, Plane, Site, YuvPicture};
+use crate::camera::colour::{Converter, Matrix, Plane, Site, YuvChroma, YuvPicture};
 use crate::camera::pool::BufferPool;
 use crate::camera::source::CameraError;
 use crate::data::picture::Picture;
@@ -60,8 +60,8 @@ impl PictureReader {
         let height = video.height() as usize;
         let mut rgb = self.pool.take();
         let chroma = match video.format() {
-            VideoFormat::Nv12 => ChromaPlanes::Nv12(plane(video, 1)?),
-            VideoFormat::I420 => ChromaPlanes::I420(plane(video, 1)?, plane(video, 2)?),
+            VideoFormat::Nv12 => YuvChroma::Nv12(plane(video, 1)?),
+            VideoFormat::I420 => YuvChroma::I420(plane(video, 1)?, plane(video, 2)?),
             _ => {
                 let rows = plane(video, 0)?;
                 rgb.clear();

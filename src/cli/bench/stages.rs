@@ -22,7 +22,8 @@ use crate::engine::select::{Backend, Engines};
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
-use crate::protocol::message;
+use crate::protocol::birth::Identity;
+use crate::protocol::result;
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::{Gate, Limits};
 use crate::recipe::references::References;
@@ -223,8 +224,8 @@ impl StageTable {
     /// Times the message that the line makes of a score.
     fn put_message(&mut self, score: RegionScore) {
         let started = Instant::now();
-        let body = message::body(&report(score), &identity());
-        let payload = message::finished(&body, false, 0);
+        let row = result::row(&report(score), &identity());
+        let payload = result::encode(&row, false, 0);
         self.put("message", started.elapsed());
         black_box(payload);
     }
@@ -294,8 +295,8 @@ impl StageTable {
     }
 }
 
-fn identity() -> message::Identity {
-    message::Identity {
+fn identity() -> Identity {
+    Identity {
         prefix: "bench".to_owned(),
         station: "box".to_owned(),
         run_id: "bench".to_owned(),

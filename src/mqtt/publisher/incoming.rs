@@ -171,7 +171,7 @@ impl Publisher {
         if let Some((_, outcome)) = self.outcomes.remove(place)
             && let Some(key) = &outcome.kept
         {
-            drop(self.wiring.store.keep(key, ""));
+            drop(self.wiring.store.set(key, ""));
         }
     }
 

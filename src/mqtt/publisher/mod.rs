@@ -27,8 +27,9 @@ use crate::base::backoff::Backoff;
 use crate::base::health::LineCondition;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::camera::CameraStatus;
+use crate::protocol::birth::Identity;
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::message::{Identity, Metrics};
+use crate::protocol::metrics::Metrics;
 use crate::protocol::request::{Reply, Request};
 use crate::store::Store;
 use crossbeam::channel::Sender;
@@ -433,7 +434,7 @@ impl Publisher {
         }
         // A refused result would be refused again.
         match session.in_flight.remove(&ack.pkid) {
-            Some(AckTarget::Result(key)) => self.wiring.store.landed(key, is_accepted),
+            Some(AckTarget::Result(key)) => self.wiring.store.acked(key, is_accepted),
             Some(AckTarget::Outcome(number)) => self.on_outcome_acked(number),
             Some(AckTarget::Nothing) | None => {}
         }

@@ -8,7 +8,7 @@ use crate::mqtt::session::{
     AckTarget, BEST_EFFORT_WAITING, IN_FLIGHT, MqttMessage, PICTURES_WAITING, Session,
 };
 use crate::protocol::event::Event;
-use crate::protocol::message;
+use crate::protocol::{condition, result};
 use crate::store::OutboxEntry;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
@@ -40,7 +40,7 @@ impl Publisher {
     }
 
     fn publish_birth(&self, session: &mut Session) {
-        let birth = message::birth(&self.identity);
+        let birth = self.identity.encode();
         self.publish_retained(session, "birth", birth);
     }
 
@@ -49,7 +49,7 @@ impl Publisher {
             return;
         };
         let name = format!("camera/{name}/status");
-        let status = message::camera_status(status);
+        let status = condition::camera_status(status);
         self.publish_retained(session, &name, status);
     }
 
@@ -64,17 +64,17 @@ impl Publisher {
     }
 
     fn publish_state(&self, session: &mut Session, condition: &LineCondition) {
-        let state = message::state(condition);
+        let state = condition::state(condition);
         self.publish_retained(session, "state", state);
     }
 
     /// A PLC's life bit, and now and then the counters; a full client drops them.
     pub(super) fn beat(&mut self, session: &mut Session) {
         self.beats += 1;
-        let beat = MqttMessage::new(self.topic("heartbeat"), message::heartbeat(self.beats));
+        let beat = MqttMessage::new(self.topic("heartbeat"), condition::heartbeat(self.beats));
         session.send_best_effort(beat, BEST_EFFORT_WAITING);
         if self.beats.is_multiple_of(METRICS_EVERY) {
-            let metrics = message::metrics(&(self.wiring.metrics)());
+            let metrics = (self.wiring.metrics)().encode();
             let metrics = MqttMessage::new(self.topic("metrics"), metrics);
             session.send_best_effort(metrics, BEST_EFFORT_WAITING);
         }
@@ -117,10 +117,10 @@ impl Publisher {
         } else {
             "result/late"
         };
-        let payload = message::finished(&entry.body, left.is_none(), entry.dropped_before);
+        let payload = result::encode(&entry.row, left.is_none(), entry.given_up_before);
         let message = MqttMessage::new(self.topic(name), payload.clone());
         if !session.fits(&message) {
-            self.wiring.store.landed(entry.key, false); // as one that the broker refuses
+            self.wiring.store.acked(entry.key, false); // as one that the broker refuses
             return true;
         }
         let Some(left) = left else {
@@ -130,7 +130,7 @@ impl Publisher {
         let message = message.expires_after(seconds);
         let is_sent = session.publish(message, AckTarget::Result(entry.key));
         if is_sent {
-            let topic = self.topic(&format!("result/last/{}", entry.place));
+            let topic = self.topic(&format!("result/last/{}", entry.row.place()));
             let last = MqttMessage::new(topic, payload).retained();
             session.send_best_effort(last, BEST_EFFORT_WAITING);
         }

@@ -20,10 +20,12 @@ use crate::line::shared::Shared;
 use crate::line::views::ViewJoiner;
 use crate::line::{Channels, Opening, publisher_wiring};
 use crate::mqtt::{Heatmaps, MqttSettings, publisher};
-use crate::protocol::message;
-use crate::protocol::message::Identity;
+use crate::protocol::birth::Identity;
+use crate::protocol::result::{self, ResultRow};
 use crate::recipe::active::RecipePolicy;
-use crate::store::{Outbox, Store, StoreSettings, Sync, Words};
+use crate::store::{
+    KeyValue, OpenStore, Outbox, Reject, ResultPolicy, Store, StoreSettings, StoreWriter, Sync,
+};
 use crate::trigger::{RingSettings, Trigger};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -99,7 +101,7 @@ impl BenchLine {
         );
         let wiring = publisher_wiring(&shared, false, publisher);
         let settings = mqtt_settings(arguments);
-        let writer = opening.open_store.clerk(words(&run_id));
+        let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();
         let judged = JudgedParts::default();
         let own_judged = judged.clone();
@@ -107,7 +109,7 @@ impl BenchLine {
         let commands_stop = stop.clone();
         let between = Duration::from_millis(arguments.frame_ms);
         let threads = vec![
-            thread::spawn(move || writer.keep(&Heartbeat::default())),
+            thread::spawn(move || writer.run(&Heartbeat::default())),
             thread::spawn(move || pass_all(&frames, &shared.store, &own_judged)),
             thread::spawn(move || commands.run(&commands_stop, &Heartbeat::default())),
             thread::spawn(move || show_frames(&admission, &stop, between)),
@@ -148,17 +150,17 @@ impl BenchLine {
 pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
     let opening = Opening::open(settings(file.to_owned(), Sync::Normal), "01BACKLOG")?;
     let store = opening.store;
-    let writer = opening.open_store.clerk(words("01BACKLOG"));
-    let writer = thread::spawn(move || writer.keep(&Heartbeat::default()));
+    let writer = writer(opening.open_store, "01BACKLOG");
+    let writer = thread::spawn(move || writer.run(&Heartbeat::default()));
     let control = LineControl::new(recipe_policy(), &BTreeMap::new(), opening.diagnostics);
     let parts = part_source(control);
     for start in (0..count).step_by(TOGETHER) {
         let request = parts.ask(Instant::now(), jiff::Timestamp::now());
         let requests = vec![request; TOGETHER.min(count - start)];
         let parts = store
-            .accept(requests)
+            .accept_durable(requests)
             .map_err(|error| Failure::new(Exit::Software, error))?;
-        store.settle(parts.into_iter().map(pass).collect());
+        store.submit(parts.into_iter().map(pass).collect());
     }
     drop(store);
     writer.join().expect("the store's writer does not panic");
@@ -180,7 +182,7 @@ fn pass_all(frames: &FrameReceiver, store: &Store, judged: &JudgedParts) {
             let mut judged = judged.lock().expect("no code panics while holding them");
             judged.extend(queued.parts.iter().cloned());
             drop(judged);
-            store.settle(queued.parts.into_iter().map(pass).collect());
+            store.submit(queued.parts.into_iter().map(pass).collect());
         }
     }
 }
@@ -288,13 +290,34 @@ fn identity(run_id: &str) -> Identity {
     }
 }
 
-fn words(run_id: &str) -> Words {
-    let identity = identity(run_id);
-    Words {
-        judge: Box::new(|_| decision_policy()),
-        due: Box::new(|report| report),
-        hear: Box::new(|_| vec![]),
-        body: Box::new(move |report| message::body(report, &identity)),
-        reject: Box::new(|_| None),
+/// Passes every part; no gate, no challenge, no other view.
+struct BenchPolicy {
+    identity: Identity,
+}
+
+impl ResultPolicy for BenchPolicy {
+    fn policy_for(&self, _: &Part) -> DecisionPolicy {
+        decision_policy()
     }
+
+    fn at_deadline(&self, undecided: Report) -> Report {
+        undecided
+    }
+
+    fn on_result(&self, _: &Report) -> Vec<KeyValue> {
+        vec![]
+    }
+
+    fn encode(&self, report: &Report) -> ResultRow {
+        result::row(report, &self.identity)
+    }
+
+    fn reject_message(&self, _: &Report) -> Option<Reject> {
+        None
+    }
+}
+
+fn writer(open_store: OpenStore, run_id: &str) -> StoreWriter {
+    let identity = identity(run_id);
+    StoreWriter::new(open_store, BenchPolicy { identity })
 }

@@ -13,7 +13,7 @@ use crate::engine::EngineError;
 use crate::image::overlay;
 use cudarc::driver::{CudaStream, DeviceRepr};
 
-/// An [`overlay::Placed`] as the kernel reads it.
+/// An [`overlay::PlacedLayer`] as the kernel reads it.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct PaintLayer {

@@ -2,9 +2,7 @@
 
 use super::super::testing::{Bench, on_device};
 use super::*;
-use crate::camera::colour::{
-    ChromaPlanes as CameraChroma, Converter, Matrix, Plane, Site, YuvPicture,
-};
+use crate::camera::colour::{Converter, Matrix, Plane, Site, YuvChroma, YuvPicture};
 use crate::data::picture::Picture;
 use crate::engine::normalisation_lut;
 use crate::image::resize::BITS;
@@ -126,8 +124,8 @@ fn subsampled(
             stride,
         },
         chroma: match pairs {
-            true => CameraChroma::Nv12(of(&planes)),
-            false => CameraChroma::I420(of(&planes), of(&planes[second..])),
+            true => YuvChroma::Nv12(of(&planes)),
+            false => YuvChroma::I420(of(&planes), of(&planes[second..])),
         },
         matrix,
         site,

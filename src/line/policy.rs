@@ -1,0 +1,55 @@
+//! The line's answers to the store: how a part is judged, what its result says, and what the gate hears.
+
+use crate::data::part::Part;
+use crate::data::report::{DecisionPolicy, Report};
+use crate::line::control::LineControl;
+use crate::line::events::Watchers;
+use crate::line::views::ViewJoiner;
+use crate::protocol::birth::Identity;
+use crate::protocol::reject::reject;
+use crate::protocol::result::{self, ResultRow};
+use crate::store::{KeyValue, Reject, ResultPolicy};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The policy of a line; its `control` decides, its `views` know what other cameras saw.
+pub struct LinePolicy {
+    /// Thresholds and challenges.
+    pub control: LineControl,
+    /// Views of parts that several cameras see.
+    pub views: Arc<Mutex<ViewJoiner>>,
+    /// The names that results carry.
+    pub identity: Identity,
+    /// Told of every result that stands.
+    pub watchers: Watchers,
+    /// True when the gate is told of each rejected part (`mqtt.timed_reject`).
+    pub timed_reject: bool,
+}
+
+impl ResultPolicy for LinePolicy {
+    fn policy_for(&self, part: &Part) -> DecisionPolicy {
+        self.control.judge(part.ask.region.as_deref())
+    }
+
+    fn at_deadline(&self, undecided: Report) -> Report {
+        self.views
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .without_the_others(undecided)
+    }
+
+    fn on_result(&self, report: &Report) -> Vec<KeyValue> {
+        self.watchers.tell(report);
+        self.control.judged(report)
+    }
+
+    fn encode(&self, report: &Report) -> ResultRow {
+        result::row(report, &self.identity)
+    }
+
+    fn reject_message(&self, report: &Report) -> Option<Reject> {
+        if !self.timed_reject {
+            return None;
+        }
+        reject(report, &self.identity)
+    }
+}

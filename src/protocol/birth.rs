@@ -1,0 +1,111 @@
+//! The line's identity (`birth`): what judges, since when, and where the last run ended.
+
+use super::encoding::encode;
+use crate::data::report::DecisionPolicy;
+use crate::data::result::rfc3339;
+use crate::store::Previous;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Names and settings that stay the same in a run, until another recipe judges.
+#[derive(Debug, Clone, Serialize)]
+pub struct Identity {
+    /// First levels of every topic.
+    pub prefix: String,
+    /// Name of this box; the level after `prefix`.
+    pub station: String,
+    /// Id of the run, a ULID.
+    pub run_id: String,
+    /// Version of winspect.
+    pub version: &'static str,
+    /// Names of the cameras.
+    pub cameras: Vec<String>,
+    /// `name@revision` of the recipe that judges.
+    pub recipe: String,
+    /// Name and digest of the model.
+    pub model: String,
+    /// Engine and precision.
+    pub backend: String,
+    /// The processor or GPU that the engine runs on.
+    pub device: String,
+    /// Number of pictures of good parts that were taught.
+    pub references: usize,
+    /// Digest of the references' pixels; `None` without any.
+    pub gallery: Option<String>,
+    /// Score from which a part fails; `None` where regions have names and thresholds of their own.
+    pub threshold: Option<f32>,
+    /// The last number of each camera's last run.
+    pub previous: Vec<Previous>,
+    /// The threshold of each region of interest that has a name.
+    pub regions: BTreeMap<String, Option<f32>>,
+}
+
+#[derive(Serialize)]
+struct Birth<'a> {
+    #[serde(flatten)]
+    identity: &'a Identity,
+    at: String,
+}
+
+impl Identity {
+    /// Takes over the name of the recipe that judges, and the threshold of each region.
+    pub fn judged_by(&mut self, policies: &[(Option<Arc<str>>, DecisionPolicy)]) {
+        self.recipe = String::new();
+        if let Some((_, policy)) = policies.first() {
+            self.recipe = policy.recipe.to_string();
+        }
+        self.threshold = None;
+        self.regions.clear();
+        for (region, policy) in policies {
+            let threshold = policy.threshold;
+            match region {
+                Some(name) => {
+                    self.regions.insert(name.to_string(), threshold);
+                }
+                None => self.threshold = threshold,
+            }
+        }
+    }
+
+    /// The message `birth`, as of now.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(Birth {
+            identity: self,
+            at: rfc3339(Timestamp::now()),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A plausible line, for tests of messages.
+    pub(crate) fn identity() -> Identity {
+        Identity {
+            prefix: "acme/plant1".into(),
+            station: "cam-box-3".into(),
+            run_id: "01TEST".into(),
+            version: "0",
+            cameras: vec!["top".into()],
+            recipe: "nut@7".into(),
+            model: "vit@fa8e".into(),
+            backend: "onnx-fp32".into(),
+            device: "cpu".into(),
+            references: 0,
+            gallery: None,
+            threshold: None,
+            previous: vec![],
+            regions: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_birth_has_its_schema_in_front_and_the_time_at_the_end() {
+        let text = String::from_utf8(identity().encode()).expect("JSON");
+        assert!(text.starts_with("{\"schema\":2,\"prefix\":\"acme/plant1\""));
+        assert!(text.contains("\"regions\":{},\"at\":\""), "{text}");
+    }
+}

@@ -1,0 +1,40 @@
+//! Signs of the line's condition: `state`, `heartbeat` and the status of each camera.
+
+use super::encoding::encode;
+use crate::base::health::LineCondition;
+use crate::camera::{CameraState, CameraStatus};
+use crate::data::result::rfc3339;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Beat {
+    beat: u64,
+}
+
+#[derive(Serialize)]
+struct CameraStatusMessage<'a> {
+    state: CameraState,
+    since: String,
+    retries: u64,
+    last_reason: Option<&'a str>,
+}
+
+/// The message `state`.
+pub fn state(condition: &LineCondition) -> Vec<u8> {
+    encode(condition)
+}
+
+/// The message `heartbeat`: a counter.
+pub fn heartbeat(beat: u64) -> Vec<u8> {
+    encode(Beat { beat })
+}
+
+/// The message `camera/<name>/status`.
+pub fn camera_status(status: &CameraStatus) -> Vec<u8> {
+    encode(CameraStatusMessage {
+        state: status.state,
+        since: rfc3339(status.since),
+        retries: status.retries,
+        last_reason: status.last_reason.as_deref(),
+    })
+}

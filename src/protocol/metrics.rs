@@ -1,0 +1,37 @@
+//! The counters of a line (`metrics`).
+
+use super::encoding::encode;
+use crate::data::counters::TallyCount;
+use crate::data::result::rfc3339;
+use crate::store::StoreCount;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The counters of a line at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Metrics {
+    /// Frames of each camera, by their outcome.
+    pub cameras: BTreeMap<String, TallyCount>,
+    /// Parts and results.
+    pub store: StoreCount,
+    /// Heat maps for which there was no room.
+    pub heatmaps_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct MetricsMessage<'a> {
+    at: String,
+    #[serde(flatten)]
+    metrics: &'a Metrics,
+}
+
+impl Metrics {
+    /// The message `metrics`, as of now.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(MetricsMessage {
+            at: rfc3339(Timestamp::now()),
+            metrics: self,
+        })
+    }
+}

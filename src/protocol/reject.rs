@@ -1,0 +1,96 @@
+//! The gate's message (`reject`): a rejected part is there now.
+
+use super::birth::Identity;
+use super::encoding::encode;
+use crate::data::report::Report;
+use crate::data::result::rfc3339;
+use crate::store::Reject;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use std::time::Instant;
+
+#[derive(Serialize)]
+struct RejectMessage<'a> {
+    seq: u64,
+    run_id: &'a str,
+    part_id: Option<&'a str>,
+    station: &'a str,
+    camera: &'a str,
+    region: Option<&'a str>,
+    at: String,
+}
+
+/// The message to the gate and when it is due; `None` for a part that stays, or where the line does
+/// not say when a part is at the gate.
+pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
+    let part = &report.part;
+    let after = part
+        .ask
+        .terms
+        .reject_after
+        .filter(|_| report.is_rejected())?;
+    let after = SignedDuration::try_from(after).ok()?;
+    let at = report.captured_at + after;
+    // A frame is not captured in the future, whatever its sender's clock says.
+    let ahead = at.duration_since(Timestamp::now()).min(after);
+    let message = RejectMessage {
+        seq: part.seq,
+        run_id: &part.run_id,
+        part_id: part.ask.part_id.as_deref(),
+        station: &identity.station,
+        camera: part.camera(),
+        region: part.ask.region.as_deref(),
+        at: rfc3339(at),
+    };
+    Some(Reject {
+        at: instant(ahead)?,
+        body: encode(message),
+    })
+}
+
+/// The moment that far ahead on our monotonic clock.
+fn instant(ahead: SignedDuration) -> Option<Instant> {
+    let far = ahead.unsigned_abs();
+    let now = Instant::now();
+    if ahead.is_negative() {
+        now.checked_sub(far)
+    } else {
+        now.checked_add(far)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::birth::tests::identity;
+    use super::*;
+    use crate::data::verdict::{OnUndecided, Verdict};
+    use std::time::Duration;
+
+    #[test]
+    fn a_gate_is_told_of_a_rejected_part_where_it_is_known_when_it_is_there() {
+        let mut report = crate::data::report::tests::report(7);
+        assert_eq!(reject(&report, &identity()), None, "no gate");
+        report.part.ask.terms.reject_after = Some(Duration::from_millis(712));
+        // Whole milliseconds.
+        report.captured_at = rfc3339(Timestamp::now()).parse().expect("a time");
+        let before = Instant::now();
+        let told = reject(&report, &identity()).expect("it fails");
+        let ahead = told.at.duration_since(before).as_millis();
+        assert!((1..=712).contains(&ahead), "{ahead}");
+        let value: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+        let at: Timestamp = value["at"]
+            .as_str()
+            .and_then(|at| at.parse().ok())
+            .expect("a time");
+        assert_eq!(at.duration_since(report.captured_at).as_millis(), 712);
+        assert_eq!(value["schema"], 2);
+        assert_eq!(value["seq"], 7);
+        assert_eq!(value["camera"], "top");
+        assert_eq!(value["region"], serde_json::Value::Null);
+        report.verdict = Verdict::Pass;
+        assert_eq!(reject(&report, &identity()), None);
+        report.verdict = Verdict::Undecided;
+        report.on_undecided = OnUndecided::Pass;
+        assert_eq!(reject(&report, &identity()), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! The result of a part (`result`, `result/late`, `result/last/...`): a row, made from a report once
+//! and kept by the store, and the message, made from the row each time that it is sent.
+
+use super::birth::Identity;
+use super::encoding::encode as encode_message;
+use crate::data::report::{Latency, Report};
+use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms};
+pub use crate::data::result::{ResultRow, SCHEMA};
+use crate::data::verdict::Reason;
+use serde::Serialize;
+
+/// Defects in a result; the heat map shows them all.
+const DEFECTS_MAX: usize = 3;
+/// Bytes of `detail`.
+const DETAIL_MAX: usize = 160;
+
+#[derive(Serialize)]
+struct ResultMessage<'a> {
+    #[serde(flatten)]
+    row: &'a ResultRow,
+    historical: bool,
+    given_up_before: u64,
+}
+
+/// The message of `row`. `historical`: it could not be sent in time. `given_up_before`: results that
+/// were given up before it, and not reported yet.
+pub fn encode(row: &ResultRow, historical: bool, given_up_before: u64) -> Vec<u8> {
+    encode_message(ResultMessage {
+        row,
+        historical,
+        given_up_before,
+    })
+}
+
+/// The row that the store keeps of a report.
+pub fn row(report: &Report, identity: &Identity) -> ResultRow {
+    let part = &report.part;
+    let ask = &part.ask;
+    let terms = &ask.terms;
+    let is_late = report.reason == Some(Reason::Late);
+    let defects = report.regions.iter().take(DEFECTS_MAX);
+    ResultRow {
+        seq: part.seq,
+        run_id: part.run_id.to_string(),
+        part_id: ask.part_id.clone(),
+        station: identity.station.clone(),
+        camera: ask.camera.to_string(),
+        region: ask.region.as_deref().map(str::to_owned),
+        verdict: report.verdict,
+        evaluation: report.verdict.evaluation(),
+        reject: report.is_rejected(),
+        score: report.score,
+        threshold: report.threshold,
+        margin: margin(report),
+        captured_at: report.captured_at,
+        captured_by: report.captured_by,
+        latency_ms: latency_ms(&report.took),
+        deadline_ms: terms.deadline.as_millis() as u64,
+        deadline_met: report.took.total <= terms.deadline && !is_late,
+        reject_in_ms: terms.reject_after.map(tenths_of_ms),
+        reject_at_count: reject_at_count(ask.count, terms.reject_counts),
+        count: ask.count,
+        position: ask.position,
+        recipe: report.recipe.to_string(),
+        model: identity.model.clone(),
+        backend: identity.backend.clone(),
+        reason: report.reason,
+        detail: report.detail.as_deref().map(shortened),
+        challenge: ask.challenge.as_deref().map(str::to_owned),
+        views: report.views.clone(),
+        defects: defects.copied().collect(),
+        map: report.map.as_ref().map(SmallMap::of),
+    }
+}
+
+fn margin(report: &Report) -> Option<f32> {
+    let score = report.score?;
+    let threshold = report.threshold?;
+    Some(score - threshold)
+}
+
+fn reject_at_count(count: Option<i64>, reject_counts: Option<i64>) -> Option<i64> {
+    Some(count?.saturating_add(reject_counts?))
+}
+
+fn latency_ms(latency: &Latency) -> LatencyMs {
+    LatencyMs {
+        queue: tenths_of_ms(latency.queue),
+        decode: latency.decode.map(tenths_of_ms),
+        pixels: tenths_of_ms(latency.pixels),
+        encode: tenths_of_ms(latency.encode),
+        score: tenths_of_ms(latency.score),
+        total: tenths_of_ms(latency.total),
+    }
+}
+
+fn shortened(detail: &str) -> String {
+    detail[..detail.floor_char_boundary(DETAIL_MAX)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::birth::tests::identity;
+    use super::*;
+    use crate::data::report::tests::report;
+    use serde_json::Value;
+
+    #[test]
+    fn a_result_has_every_key_and_stays_small() {
+        let row = row(&report(u64::MAX), &identity());
+        let bytes = encode(&row, true, 3);
+        assert!(bytes.len() < 1536, "{} bytes", bytes.len());
+        let value: Value = serde_json::from_slice(&bytes).expect("JSON");
+        for key in ["part_id", "region", "reason", "detail", "reject_in_ms"] {
+            assert_eq!(value.get(key), Some(&Value::Null), "{key}");
+        }
+        assert_eq!(value["schema"], 2);
+        assert_eq!(value["captured_at"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(value["verdict"], "fail");
+        assert_eq!(value["defects"].as_array().map(Vec::len), Some(3));
+        assert_eq!(value["map"]["side"], 16);
+        assert_eq!(value["historical"], true);
+        assert_eq!(value["given_up_before"], 3);
+        assert_eq!(value["reject"], true);
+    }
+
+    #[test]
+    fn a_message_is_the_stored_row_with_two_more_keys() {
+        let row = row(&report(7), &identity());
+        let mut stored = row.to_stored();
+        assert_eq!(stored.pop(), Some('}'));
+        let message = String::from_utf8(encode(&row, false, 0)).expect("JSON");
+        assert_eq!(
+            message,
+            stored + ",\"historical\":false,\"given_up_before\":0}"
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! Writes on their way to the file: one transaction for all that wait, and what happens when it fails.
+//!
+//! ```text
+//! push --> pending --commit--> file
+//!             ^          \--fails--> told, tried again each second with a few
+//!             |                        \--file broken--> another file
+//!             +-- compacted beyond a bound <--/
+//! ```
+
+use super::bounds::{
+    ACKS_MAX, BATCH_OPS, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX, RETRY,
+};
+use super::database::Database;
+use super::error::{DatabaseError, Incident, is_broken};
+use super::outbox::Outbox;
+use super::pending::compact;
+use super::recovery::{MOVED_ASIDE, OpenStore, cannot_write};
+use super::row::{Page, Write};
+use super::settings::Sync;
+use crate::base::health::{Diagnostics, Health};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The file, and what is not in it yet.
+pub(super) struct CommitQueue {
+    database: Database,
+    file: PathBuf,
+    sync: Sync,
+    run_id: Arc<str>,
+    /// First key of this run; what the file holds before it is from earlier ones.
+    first_key: u64,
+    /// True once the file says of what earlier runs left that it waits.
+    is_begun: bool,
+    pending: VecDeque<Write>,
+    /// Time of the last failure; `None` while the disk works.
+    failed: Option<Instant>,
+    /// Late results of this commit that the outbox does not count yet.
+    entering: u64,
+    outbox: Arc<Outbox>,
+    causes: Diagnostics,
+}
+
+impl CommitQueue {
+    /// The file of an open store.
+    pub(super) fn new(opened: OpenStore) -> Self {
+        let is_begun = opened.is_begun;
+        let mut queue = CommitQueue {
+            database: opened.database,
+            file: opened.settings.file,
+            sync: opened.settings.sync,
+            run_id: opened.run_id,
+            first_key: opened.first_key,
+            is_begun,
+            pending: VecDeque::new(),
+            failed: (!is_begun).then(Instant::now),
+            entering: 0,
+            outbox: opened.outbox,
+            causes: opened.causes,
+        };
+        if let Some(incident) = opened.incident {
+            queue.push_note(&incident);
+        }
+        queue
+    }
+
+    pub(super) fn push(&mut self, write: Write) {
+        self.pending.push_back(write);
+    }
+
+    fn push_note(&mut self, incident: &Incident) {
+        let what = incident.words().to_owned();
+        self.push(Write::Note { what });
+    }
+
+    /// True while the disk fails: results wait in memory.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// True when more acknowledgements wait than should.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.len() >= ACKS_MAX
+    }
+
+    /// The next commit tries a disk that failed, without a pause.
+    pub(super) fn retry_now(&mut self) {
+        self.failed = self.failed.and_then(|failed| failed.checked_sub(RETRY));
+    }
+
+    pub(super) fn database(&mut self) -> &mut Database {
+        &mut self.database
+    }
+
+    /// Writes everything that waits; a disk that fails is tried again after a while. `entering`: late
+    /// results among it that the outbox does not count yet. True when all is written.
+    pub(super) fn commit(&mut self, entering: u64) -> bool {
+        self.entering = entering;
+        let is_written = self.is_due() && self.begin() && self.write_all();
+        self.entering = 0;
+        is_written
+    }
+
+    fn is_due(&self) -> bool {
+        match self.failed {
+            Some(failed) => failed.elapsed() >= RETRY,
+            None => !self.pending.is_empty(),
+        }
+    }
+
+    /// Marks what earlier runs left as waiting, once.
+    fn begin(&mut self) -> bool {
+        if self.is_begun {
+            return true;
+        }
+        match self.database.begin_run(self.first_key) {
+            Ok(waiting) => {
+                self.outbox.queues().waits_from_before(waiting);
+                self.is_begun = true;
+                true
+            }
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
+        }
+    }
+
+    fn write_all(&mut self) -> bool {
+        loop {
+            // A disk that failed is tried with a few: the others would be written for nothing. Once it
+            // works they follow, before a page is read.
+            let mut count = self.pending.len();
+            if self.is_failing() {
+                count = count.min(BATCH_OPS);
+            }
+            let writes = &self.pending.make_contiguous()[..count];
+            if let Err(error) = self.database.write(&self.run_id, writes) {
+                self.fail(&error);
+                return false;
+            }
+            self.pending.drain(..count);
+            self.mended();
+            if self.pending.is_empty() {
+                self.outbox.queues().acked.clear();
+                return true;
+            }
+        }
+    }
+
+    fn mended(&mut self) {
+        if self.failed.take().is_some() {
+            tracing::info!("the store writes again");
+            self.causes.clear("store");
+        }
+    }
+
+    /// The disk fails: told, and another file is used where this one is broken.
+    pub(super) fn fail(&mut self, error: &rusqlite::Error) {
+        if self.failed.is_none() {
+            cannot_write(&self.file, &error.to_string(), &self.causes);
+        }
+        self.failed = Some(Instant::now());
+        if is_broken(error) || self.database.is_left() {
+            match self.another_file(error) {
+                Ok((database, incident)) => self.take_over(database, incident),
+                Err(error) => tracing::debug!("the store is still not there: {error}"),
+            }
+        }
+        if self.pending.len() > PENDING_MAX {
+            self.compact();
+        }
+    }
+
+    /// A file instead of one that is broken. Ours is closed before: it would be in the way of the other.
+    fn another_file(
+        &mut self,
+        error: &rusqlite::Error,
+    ) -> Result<(Database, Option<Incident>), DatabaseError> {
+        if self.database.is_left() {
+            return Database::open(&self.file, self.sync); // there was none before now
+        }
+        self.database.leave()?;
+        Database::anew(&self.file, self.sync, error)
+    }
+
+    fn take_over(&mut self, database: Database, incident: Option<Incident>) {
+        self.database = database;
+        self.is_begun = false;
+        let lost = self.lost_with_the_file();
+        self.outbox.queues().lost_in_file(lost);
+        let Some(incident) = incident else {
+            return;
+        };
+        let words = incident.words();
+        match &incident {
+            Incident::FileMoved(_) => tracing::error!(
+                "{words}; the {lost} results that waited in it are lost to the broker"
+            ),
+            Incident::RowsMoved(_) => tracing::error!("{words}"),
+        }
+        self.causes.set(MOVED_ASIDE, Health::OffSpec, words);
+        self.push_note(&incident);
+    }
+
+    /// Results that waited in the file alone; what is still to be written is not lost with it.
+    fn lost_with_the_file(&self) -> u64 {
+        let mut pending = 0u64;
+        for write in &self.pending {
+            if write.is_backlog() {
+                pending += 1;
+            }
+        }
+        let counted = pending.saturating_sub(self.entering);
+        let in_file = self.outbox.queues().in_file;
+        in_file.saturating_sub(counted)
+    }
+
+    /// A disk that fails for long leaves what is owed in memory, not what was delivered meanwhile.
+    fn compact(&mut self) {
+        let gone = compact(&mut self.pending, &PENDING);
+        tracing::warn!(
+            "the disk fails for long: {} delivered results will not be in the store's history; \
+             forgotten are {} commands' ids, {} lines of the audit log, {} verdicts that came late",
+            gone.done.len(),
+            gone.answers,
+            gone.notes,
+            gone.late
+        );
+        let mut queues = self.outbox.queues();
+        queues.acked.retain(|key| !gone.done.contains(key));
+        queues.lost_in_file(gone.late as u64);
+    }
+
+    /// Results that wait in the file after that key. `None` when it cannot be read; rows that are no
+    /// rows are moved aside and told.
+    pub(super) fn page(&mut self, after: u64, limit: usize) -> Option<Page> {
+        match self.database.page(after, limit) {
+            Ok(page) => {
+                let is_done = self.set_aside(&page.unreadable);
+                is_done.then_some(page)
+            }
+            Err(error) => {
+                self.fail(&error);
+                None
+            }
+        }
+    }
+
+    /// Moves rows that cannot be read aside. False where that fails: they will be found again.
+    fn set_aside(&mut self, unreadable: &[(u64, String)]) -> bool {
+        let Some((_, why)) = unreadable.first() else {
+            return true;
+        };
+        if let Err(error) = self.database.set_aside(unreadable) {
+            self.fail(&error);
+            return false;
+        }
+        let incident = Incident::rows_moved(unreadable.len(), why);
+        let words = incident.words();
+        tracing::error!("{words}");
+        self.causes.set(MOVED_ASIDE, Health::OffSpec, words);
+        self.push_note(&incident);
+        true
+    }
+
+    /// Keeps the log short, between two parts where there is such a moment.
+    pub(super) fn checkpoint(&mut self, is_quiet: impl Fn() -> bool) {
+        let pages = self.database.log_pages();
+        let is_due = pages >= LOG_PAGES_MAX || (pages >= LOG_QUIET_PAGES && is_quiet());
+        if !is_due {
+            return;
+        }
+        if let Err(error) = self.database.checkpoint() {
+            // A commit fails once it matters.
+            tracing::debug!("the log of the store stays as it is: {error}");
+        }
+    }
+
+    /// Writes that are not in the file yet.
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The next commit tries a disk that failed.
+    #[cfg(test)]
+    pub(super) fn retry_after_a_pause(&mut self) {
+        self.failed = self.failed.map(|_| Instant::now() - RETRY);
+    }
+}

@@ -1,0 +1,123 @@
+//! The bounds of the file: old rows leave it, results beyond `waiting_max` are given up, and what will go
+//! wrong unless somebody comes is told before.
+
+use super::bounds::TIDY_EVERY;
+use super::commit::CommitQueue;
+use super::outbox::Outbox;
+use super::settings::StoreSettings;
+use crate::base::health::{Diagnostics, Health};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Diagnostics source of a backlog that grows.
+const BACKLOG: &str = "backlog";
+/// Diagnostics source of a disk that fills up.
+const DISK: &str = "disk";
+
+/// Keeps the file within its bounds.
+pub(super) struct Retention {
+    settings: StoreSettings,
+    causes: Diagnostics,
+    outbox: Arc<Outbox>,
+    /// Time of the last search for old rows.
+    tidied: Instant,
+}
+
+impl Retention {
+    pub(super) fn new(settings: StoreSettings, causes: Diagnostics, outbox: Arc<Outbox>) -> Self {
+        Retention {
+            settings,
+            causes,
+            outbox,
+            tidied: Instant::now(),
+        }
+    }
+
+    /// Gives up what is beyond the bound, and now and then looks for what is old.
+    pub(super) fn run(&mut self, file: &mut CommitQueue) {
+        let waiting = self.outbox.count().waiting;
+        let most = self.settings.waiting_max;
+        if !file.is_failing() && waiting > most {
+            // And a little more, so that it is not each round's work.
+            self.give_up(file, waiting - most + most / 100);
+        }
+        if self.tidied.elapsed() < TIDY_EVERY {
+            return;
+        }
+        self.foresee(waiting);
+        let StoreSettings {
+            keep, keep_bytes, ..
+        } = self.settings;
+        match file.database().tidy(keep, keep_bytes) {
+            Ok(true) => return, // more to do in the next round
+            Ok(false) => {}
+            Err(error) => tracing::debug!("old results stay: {error}"),
+        }
+        self.tidied = Instant::now();
+    }
+
+    /// Tells of a backlog and of a disk that will be full.
+    pub(super) fn foresee(&self, waiting: u64) {
+        let most = self.settings.waiting_max;
+        if waiting > most / 2 {
+            let words = format!(
+                "{waiting} results wait for the broker; of more than {most} the oldest are given up"
+            );
+            self.causes.set(BACKLOG, Health::MaintenanceRequired, words);
+        } else {
+            self.causes.clear(BACKLOG);
+        }
+        match free_bytes_if_low(&self.settings.file) {
+            Some(free) => {
+                let file = self.settings.file.display();
+                let free_mb = free >> 20;
+                let words = format!("{free_mb} MB are left on the disk of {file}; make room");
+                self.causes.set(DISK, Health::MaintenanceRequired, words);
+            }
+            None => self.causes.clear(DISK),
+        }
+    }
+
+    /// The oldest results that wait, but for those on their way to the broker.
+    fn give_up(&self, file: &mut CommitQueue, count: u64) {
+        let not_these = self.outbox.queues().forget_late();
+        match file.database().give_up(&not_these, count) {
+            Ok(gone) => self.outbox.queues().lost_in_file(gone),
+            Err(error) => file.fail(&error),
+        }
+    }
+}
+
+/// Free bytes of the file's disk where they are few; a disk that cannot be asked says so when it is
+/// written to.
+fn free_bytes_if_low(file: &Path) -> Option<u64> {
+    let mut folder = Path::new(".");
+    if let Some(parent) = file.parent()
+        && !parent.as_os_str().is_empty()
+    {
+        folder = parent;
+    }
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    let free = disk.f_bavail * disk.f_frsize;
+    let size = disk.f_blocks * disk.f_frsize;
+    is_low(free, size).then_some(free)
+}
+
+/// True when the free bytes are few: a twentieth is little, and 1 GB is enough on any disk.
+fn is_low(free: u64, size: u64) -> bool {
+    free < (size / 20).min(1 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_low;
+
+    #[test]
+    fn a_twentieth_of_a_disk_is_little_room_and_a_gigabyte_is_enough() {
+        let mb = 1 << 20;
+        let gb = 1 << 30;
+        assert!(is_low(7 * mb, 160 * mb) && !is_low(9 * mb, 160 * mb));
+        assert!(is_low(gb - 1, 500 * gb) && !is_low(gb, 500 * gb));
+    }
+}

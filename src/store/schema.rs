@@ -1,0 +1,98 @@
+//! Tables of the store's file, and their version.
+//!
+//! ```text
+//! no table      made
+//! version 1     an early build's: refused, and moved aside by who opens the file
+//! version 2     winspect 0.1: migrated, in one transaction (migration.rs)
+//! version 3     today's: a part's body is a row of schema 2 as JSON (data/result.rs)
+//! above         refused
+//! ```
+
+use super::error::{DatabaseError, Incident};
+use super::migration::{Migrated, migrate};
+use rusqlite::{Connection, ErrorCode};
+use std::path::Path;
+
+/// Version of the tables. Raised when they, or the bodies in them, change.
+pub(super) const VERSION: i64 = 3;
+/// The version of winspect 0.1, which is migrated.
+const MIGRATED: i64 = 2;
+
+const TABLES: &str = "
+CREATE TABLE part (
+  key INTEGER PRIMARY KEY, run_id TEXT NOT NULL, camera TEXT NOT NULL, seq INTEGER NOT NULL,
+  at INTEGER NOT NULL, state INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE INDEX part_not_done ON part(state, key) WHERE state < 3;
+CREATE INDEX part_done ON part(at) WHERE state >= 3;
+CREATE TABLE run (run_id TEXT NOT NULL, camera TEXT NOT NULL, last_seq INTEGER NOT NULL,
+  last_key INTEGER NOT NULL, PRIMARY KEY (run_id, camera)) WITHOUT ROWID;
+CREATE TABLE answer (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE audit (at TEXT NOT NULL, run_id TEXT NOT NULL, what TEXT NOT NULL);
+";
+/// Rows that could not be read, as they were, with the reason.
+pub(super) const UNREADABLE: &str = "
+CREATE TABLE unreadable (key INTEGER, run_id TEXT, camera TEXT, seq INTEGER, at INTEGER,
+  state INTEGER, body, why TEXT NOT NULL);
+";
+/// Finds old answers without reading them all. Beside the tables, because files without it are as good.
+const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
+/// Condition of rows that wait in the file. SQLite uses an index with a condition only where the query
+/// repeats it.
+pub(super) const WAITS: &str = "state < 3 AND state = 2";
+
+/// Makes the tables, or brings them to today's version.
+///
+/// # Errors
+/// When another version or another process made or has them; SQLite's.
+pub(super) fn prepare(
+    connection: &mut Connection,
+    path: &Path,
+) -> Result<Option<Incident>, DatabaseError> {
+    let path = path.to_owned();
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let migrated = match version {
+        // Another program's file has none, and no table of ours either.
+        0 => {
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} {UNREADABLE} PRAGMA user_version = {VERSION}; COMMIT;"
+            ))?;
+            Migrated::default()
+        }
+        MIGRATED => {
+            let migrated = migrate(connection, UNREADABLE, VERSION)?;
+            tracing::info!(
+                "the store {} was of winspect 0.1; {} rows are taken over",
+                path.display(),
+                migrated.rows
+            );
+            migrated
+        }
+        VERSION => Migrated::default(),
+        found if found > VERSION => {
+            let known = VERSION;
+            return Err(DatabaseError::Newer { path, found, known });
+        }
+        found => {
+            let known = VERSION;
+            return Err(DatabaseError::Older { path, found, known });
+        }
+    };
+    connection.execute_batch(ANSWERS_BY_TIME)?;
+    Ok(migrated
+        .first_reason
+        .map(|reason| Incident::rows_moved(migrated.unreadable, &reason)))
+}
+
+/// Names the file where SQLite says that another process has it.
+pub(super) fn or_busy(error: DatabaseError, path: &Path) -> DatabaseError {
+    match &error {
+        DatabaseError::Sqlite(inner) => match inner.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Busy {
+                path: path.to_owned(),
+            },
+            _ => error,
+        },
+        _ => error,
+    }
+}

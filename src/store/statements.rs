@@ -1,0 +1,100 @@
+//! Each [`Write`] as SQL, within a transaction.
+
+use super::row::{RowState, Write};
+use crate::data::result::ResultRow;
+use rusqlite::{ToSql, Transaction, params};
+
+/// An open transaction and what all of its rows share.
+pub(super) struct Change<'a> {
+    pub(super) transaction: Transaction<'a>,
+    /// The run that writes.
+    pub(super) run_id: &'a str,
+    /// Milliseconds that winspect has run with this file.
+    pub(super) running_ms: i64,
+    /// Milliseconds since 1970.
+    pub(super) now_ms: i64,
+}
+
+impl Change<'_> {
+    /// Executes one write.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(super) fn execute(&self, write: &Write) -> rusqlite::Result<()> {
+        match write {
+            Write::Part { key, state, row } => self.put(*key, *state, row),
+            Write::State { key, state } => self.set_state(*key, *state),
+            Write::Spill { key, row } => {
+                let spill = "INSERT INTO part (key, run_id, camera, seq, at, state, body)
+                    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state";
+                self.insert(spill, *key, RowState::Backlog, row)
+            }
+            Write::Answer { id, answer } => {
+                let put = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
+                self.run(put, params![id, self.running_ms, answer])
+            }
+            Write::Note { what } => {
+                let at = format!("{:.3}", jiff::Timestamp::now());
+                let note = "INSERT INTO audit VALUES (?, ?, ?)";
+                self.run(note, params![at, self.run_id, what])
+            }
+            Write::Set { key, value } if value.is_empty() => {
+                self.run("DELETE FROM kept WHERE key = ?", params![key])
+            }
+            Write::Set { key, value } => {
+                let set = "INSERT OR REPLACE INTO kept VALUES (?, ?)";
+                self.run(set, params![key, value])
+            }
+            Write::SetIfAbsent { key, value } => {
+                let set = "INSERT OR IGNORE INTO kept VALUES (?, ?)";
+                self.run(set, params![key, value])
+            }
+        }
+    }
+
+    /// A part's row, and its number among those of the run.
+    fn put(&self, key: u64, state: RowState, row: &ResultRow) -> rusqlite::Result<()> {
+        let put = "INSERT OR REPLACE INTO part (key, run_id, camera, seq, at, state, body)
+            VALUES (?, ?, ?, ?, ?, ?, ?)";
+        self.insert(put, key, state, row)?;
+        if state != RowState::Open && state != RowState::Live {
+            return Ok(());
+        }
+        let last = "INSERT INTO run VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+            SET last_seq = max(last_seq, excluded.last_seq),
+            last_key = max(last_key, excluded.last_key)";
+        let seq = row.seq as i64;
+        let key = key as i64;
+        self.run(last, params![row.run_id, row.camera, seq, key])
+    }
+
+    fn insert(
+        &self,
+        sql: &str,
+        key: u64,
+        state: RowState,
+        row: &ResultRow,
+    ) -> rusqlite::Result<()> {
+        let values = params![
+            key as i64,
+            row.run_id,
+            row.camera,
+            row.seq as i64,
+            self.now_ms,
+            state as i64,
+            row.to_stored(),
+        ];
+        self.run(sql, values)
+    }
+
+    fn set_state(&self, key: u64, state: RowState) -> rusqlite::Result<()> {
+        let set = "UPDATE part SET state = ? WHERE key = ?";
+        self.run(set, params![state as i64, key as i64])
+    }
+
+    fn run(&self, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        statement.execute(values)?;
+        Ok(())
+    }
+}

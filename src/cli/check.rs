@@ -22,13 +22,14 @@ use crate::recipe::spec::Threshold;
 use crate::recipe::threshold;
 use crate::recipe::threshold::of_region;
 use crate::winclip::pixels::area;
-use crate::winclip::{Inspector, Recipe, Region};
+use crate::winclip::{Recipe, Region};
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Arguments of `winspect check`.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
     /// The line's configuration
@@ -38,9 +39,13 @@ pub struct CheckArguments {
     seconds: u64,
 }
 
-/// Frames of a camera that are enough to know it.
+/// Number of frames of a camera that are enough to know it.
 const FRAMES: usize = 20;
 
+/// Tries all that the line needs, and tells each.
+///
+/// # Errors
+/// When the configuration is wrong, or after all was told: the code of the first fault.
 pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let config = configuration(&arguments.line)?;
     let mut told = Told::default();
@@ -49,31 +54,27 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         config.cameras.len(),
         config.recipe.name
     ))?;
-    let eye = inspector(&config, &mut told)?;
+    let sight = sight_of(&config, &mut told)?;
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
     for (camera, probe) in config.cameras.iter().zip(probes) {
-        told.camera(camera, &probe, eye.as_ref())?;
+        told.camera(camera, &probe, sight.as_ref())?;
     }
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
-    match probe::probe(
-        &config.mqtt,
-        &format!("{}/{}", config.prefix, config.station),
-    ) {
+    let topics = format!("{}/{}", config.prefix, config.station);
+    match probe::probe(&config.mqtt, &topics) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
     told.end()
 }
 
-/// Model, references and threshold; what was wrong is told, and then there is nothing to look with.
-fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failure> {
+/// Prepares the recipe. What was wrong is told, and then there is nothing to look with: `None`.
+fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failure> {
     let model = match ModelFolder::open(&config.model) {
         Ok(model) => model,
         Err(error) => {
-            told.fault(
-                Exit::Config,
-                format!("model {}: {}", config.model.display(), chain(&error)),
-            )?;
+            let folder = config.model.display();
+            told.fault(Exit::Config, format!("model {folder}: {}", chain(&error)))?;
             return Ok(None);
         }
     };
@@ -83,48 +84,39 @@ fn inspector(config: &LineConfig, told: &mut Told) -> Result<Option<Eye>, Failur
         engines: config.engines.clone(),
         batch: config.batch,
     };
-    let prepared = preparer.prepare(&config.recipe, PrepareMode::Startup);
     let model = &preparer.model;
-    let ActiveRecipe {
-        mut inspector,
-        gate,
-        references: files,
-        ..
-    } = match prepared {
-        Ok(prepared) => prepared,
+    let label = model.label();
+    let mut active = match preparer.prepare(&config.recipe, PrepareMode::Startup) {
+        Ok(active) => active,
         Err(failure) => {
-            told.fault(
-                failure.exit,
-                format!("model {}: {}", model.label(), failure.message),
-            )?;
+            let words = format!("model {label}: {}", failure.message);
+            told.fault(failure.exit, words)?;
             return Ok(None);
         }
     };
-    let (backend, references) = (inspector.backend(), inspector.reference_count());
     told.well(format!(
-        "model: {}, {backend}, {references} references",
-        model.label()
+        "model: {label}, {}, {} references",
+        active.inspector.backend(),
+        active.inspector.reference_count()
     ))?;
-    thresholds(&config.recipe.thresholds, &mut inspector, &files, told)?;
+    tell_thresholds(&config.recipe.thresholds, &mut active, told)?;
     let recipe = config.recipe.winclip.clone();
-    let side = recipe.input_px.unwrap_or(model.spec.side);
-    Ok(Some(Eye {
-        gate,
-        recipe,
-        side,
+    Ok(Some(Sight {
+        gate: active.gate,
+        side: recipe.input_px.unwrap_or(model.spec.side),
         patch: model.spec.patch,
+        recipe,
     }))
 }
 
-fn thresholds(
+fn tell_thresholds(
     asked: &[Threshold],
-    inspector: &mut Inspector,
-    files: &[PathBuf],
+    active: &mut ActiveRecipe,
     told: &mut Told,
 ) -> Result<(), Failure> {
-    let thresholds = threshold::thresholds(asked, inspector, files)
+    let thresholds = threshold::thresholds(asked, &mut active.inspector, &active.references)
         .map_err(|error| Failure::new(Exit::Software, error))?;
-    for (region, threshold) in inspector.regions().into_iter().zip(thresholds) {
+    for (region, threshold) in active.inspector.regions().into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
         match threshold {
             Ok(threshold) => told.well(format!("threshold: {threshold:.4}{of_region}"))?,
@@ -136,18 +128,19 @@ fn thresholds(
     Ok(())
 }
 
-/// What one camera showed.
+/// The frames of one camera, and all that was found while it ran.
 #[derive(Default)]
-struct Probe {
+struct CameraProbe {
     frames: Vec<Frame>,
-    /// Nothing where it has none by its nature: a file, a test picture.
+    /// Settings that the camera changes by itself; `None` for a file or a test picture.
     automatics: Option<Automatics>,
+    /// Exit code and reason of a camera that cannot work, or was lost.
     lost: Option<(Exit, String)>,
-    /// Dropped when it is known well enough.
+    /// Dropped when the camera is known well enough.
     looking: Option<Sender<()>>,
 }
 
-impl Sink for Probe {
+impl Sink for CameraProbe {
     fn frame(&mut self, frame: Frame) {
         self.frames.push(frame);
         if self.frames.len() >= FRAMES {
@@ -171,8 +164,8 @@ impl Sink for Probe {
     }
 }
 
-/// All cameras at the same time, each until it is known, gone, or the time is over.
-fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<Probe> {
+/// Runs all cameras at the same time, each until it is known or gone, or the time is over.
+fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
     say(format!(
         "looking at the cameras for at most {} s",
         patience.as_secs()
@@ -189,14 +182,14 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<Probe> {
     })
 }
 
-fn probe_camera(config: &CameraConfig, patience: Duration) -> Probe {
+fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
     let (stopper, stop) = stop_pair();
     let (looking, known) = bounded(0);
     std::thread::scope(|scope| {
         let watching = scope.spawn(move || {
-            let mut probe = Probe {
+            let mut probe = CameraProbe {
                 looking: Some(looking),
-                ..Probe::default()
+                ..CameraProbe::default()
             };
             let watched = camera::open(&config.camera).and_then(|mut source| {
                 let once = Backoff::new(patience, patience);
@@ -225,11 +218,12 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> Probe {
     })
 }
 
-/// What was said so far, and the worst of it.
+/// Counts of the faults and warnings that were told so far.
 #[derive(Default)]
 struct Told {
     faults: usize,
     warnings: usize,
+    /// Code of the first fault.
     exit: Option<Exit>,
 }
 
@@ -249,64 +243,26 @@ impl Told {
         print(format_args!("FAIL  {words}")).map(drop)
     }
 
+    /// Tells all about one camera; `sight` is `None` where the recipe could not be prepared.
     fn camera(
         &mut self,
         config: &CameraConfig,
-        probe: &Probe,
-        eye: Option<&Eye>,
+        probe: &CameraProbe,
+        sight: Option<&Sight>,
     ) -> Result<(), Failure> {
         let camera = format!("camera {}", config.camera.name);
         let Some(last) = probe.frames.last() else {
-            return match &probe.lost {
-                Some((exit, why)) => self.fault(*exit, format!("{camera}: {why}")),
-                None if config.camera.triggered => self.warn(format!(
-                    "{camera}: it waits for a trigger; trigger a part while this looks"
-                )),
-                None => self.fault(
-                    Exit::Unavailable,
-                    format!("{camera}: it runs and shows no frame"),
-                ),
-            };
+            return self.no_frame(&camera, config, probe);
         };
         self.well(format!("{camera}: {}", seen(&probe.frames)))?;
         if let Some((_, why)) = &probe.lost {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
-        match &probe.automatics {
-            None => {}
-            Some(Automatics::Unreadable) => {
-                self.well(format!(
-                    "{camera}: cannot be asked whether exposure, gain and white balance are fixed; see to it"
-                ))?;
-            }
-            Some(Automatics::On(on)) if on.is_empty() => {}
-            Some(Automatics::On(on)) => self.warn(format!(
-                "{camera}: it sets its {} by itself, and every score follows; fix it (docs/cameras.md)",
-                on.join(", ")
-            ))?,
-        }
-        let Some(eye) = eye else { return Ok(()) };
-        let (width, height) = (last.picture.width(), last.picture.height());
-        let beyond = |region: &&Region| {
-            region
-                .crop
-                .is_some_and(|crop| !crop.is_inside(width, height))
-        };
-        let beyond: Vec<&Region> = eye.recipe.regions.iter().filter(beyond).collect();
-        for region in &beyond {
-            let key = region
-                .name
-                .as_ref()
-                .map_or("recipe.crop".to_owned(), |name| {
-                    format!("the crop of region {name},")
-                });
-            let crop = region.crop.unwrap_or(Area::whole(width, height));
-            let words = format!(
-                "{camera}: {key} {crop} is beyond its picture of {width} x {height} pixels"
-            );
-            self.fault(Exit::Config, words)?;
-        }
-        if !beyond.is_empty() {
+        self.automatics(&camera, probe.automatics.as_ref())?;
+        let Some(sight) = sight else { return Ok(()) };
+        let width = last.picture.width();
+        let height = last.picture.height();
+        if self.crops_beyond(&camera, sight, width, height)? {
             return Ok(());
         }
         if probe.frames.iter().any(|frame| frame.corrupt) {
@@ -314,19 +270,74 @@ impl Told {
                 "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
             ))?;
         }
-        if let Some(flaw) = eye.gate.flaw(&last.picture) {
+        if let Some(flaw) = sight.gate.flaw(&last.picture) {
             self.warn(format!(
                 "{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"
             ))?;
         }
-        for region in &eye.recipe.regions {
+        for region in &sight.recipe.regions {
             let of_region = of_region(region.name.as_deref());
-            self.well(format!(
-                "{camera}{of_region}: {}",
-                eye.sight(region, width, height, config.mm_per_pixel)
-            ))?;
+            let least = sight.least(region, width, height, config.mm_per_pixel);
+            self.well(format!("{camera}{of_region}: {least}"))?;
         }
         Ok(())
+    }
+
+    fn no_frame(
+        &mut self,
+        camera: &str,
+        config: &CameraConfig,
+        probe: &CameraProbe,
+    ) -> Result<(), Failure> {
+        if let Some((exit, why)) = &probe.lost {
+            return self.fault(*exit, format!("{camera}: {why}"));
+        }
+        if config.camera.triggered {
+            return self.warn(format!(
+                "{camera}: it waits for a trigger; trigger a part while this looks"
+            ));
+        }
+        let words = format!("{camera}: it runs and shows no frame");
+        self.fault(Exit::Unavailable, words)
+    }
+
+    fn automatics(&mut self, camera: &str, found: Option<&Automatics>) -> Result<(), Failure> {
+        match found {
+            Some(Automatics::Unreadable) => self.well(format!(
+                "{camera}: cannot be asked whether exposure, gain and white balance are fixed; see to it"
+            )),
+            Some(Automatics::On(on)) if !on.is_empty() => self.warn(format!(
+                "{camera}: it sets its {} by itself, and every score follows; fix it (docs/cameras.md)",
+                on.join(", ")
+            )),
+            Some(Automatics::On(_)) | None => Ok(()),
+        }
+    }
+
+    /// Tells the crops that are beyond a picture of this size; true when there is one.
+    fn crops_beyond(
+        &mut self,
+        camera: &str,
+        sight: &Sight,
+        width: usize,
+        height: usize,
+    ) -> Result<bool, Failure> {
+        let mut is_beyond = false;
+        for region in &sight.recipe.regions {
+            let Some(crop) = region.crop.filter(|crop| !crop.is_inside(width, height)) else {
+                continue;
+            };
+            is_beyond = true;
+            let key = match &region.name {
+                None => "recipe.crop".to_owned(),
+                Some(name) => format!("the crop of region {name},"),
+            };
+            let words = format!(
+                "{camera}: {key} {crop} is beyond its picture of {width} x {height} pixels"
+            );
+            self.fault(Exit::Config, words)?;
+        }
+        Ok(is_beyond)
     }
 
     fn end(self) -> Result<(), Failure> {
@@ -346,9 +357,10 @@ impl Told {
     }
 }
 
-/// Size, rate, clock and decoding, as measured.
+/// Returns size, rate, clock and decoding time, as measured.
 fn seen(frames: &[Frame]) -> String {
-    let (first, last) = (&frames[0], &frames[frames.len() - 1]);
+    let first = &frames[0];
+    let last = &frames[frames.len() - 1];
     let seconds = last.arrived.duration_since(first.arrived).as_secs_f64();
     let rate = match frames.len() {
         1 => "1 frame".to_owned(),
@@ -358,62 +370,68 @@ fn seen(frames: &[Frame]) -> String {
         CapturedBy::Sender => "its own clock",
         CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
     };
-    let decode = last
-        .decode
-        .map(|d| format!(", decoding {:.1} ms", d.as_secs_f64() * 1e3))
-        .unwrap_or_default();
-    format!(
-        "{} x {}, {rate}, {clock}{decode}",
-        last.picture.width(),
-        last.picture.height()
-    )
+    let decode = match last.decode {
+        Some(took) => format!(", decoding {:.1} ms", took.as_secs_f64() * 1e3),
+        None => String::new(),
+    };
+    let width = last.picture.width();
+    let height = last.picture.height();
+    format!("{width} x {height}, {rate}, {clock}{decode}")
 }
 
-/// How a recipe looks at a picture.
-struct Eye {
+/// A recipe's way to look at a picture.
+struct Sight {
     gate: Gate,
     recipe: Recipe,
-    /// Input side and patch side, in the encoder's pixels.
+    /// Input side of the encoder, in pixels.
     side: usize,
+    /// Side of the encoder's patches, in its pixels.
     patch: usize,
 }
 
-/// The narrowest defect that is seen, as a share of a cell of the map: see docs/measurements.md, "The smallest defect".
+/// The narrowest defect that is seen, as a share of a cell of the map: see docs/measurements.md, "The
+/// smallest defect".
 const SEEN: f64 = 0.5;
 
-impl Eye {
-    /// What of a region of a camera's picture of this size is too small to be seen.
-    fn sight(
+impl Sight {
+    /// Returns, for a person, the least defect that is seen in a region of a picture of this size.
+    fn least(
         &self,
         region: &Region,
         width: usize,
         height: usize,
         mm_per_pixel: Option<f64>,
     ) -> String {
-        let seen = area(region.crop, self.recipe.fit, width, height);
-        let cell = |pixels: usize| (pixels * self.patch) as f64 / self.side as f64;
-        let tile = |length: usize| {
-            self.recipe
-                .tile_px
-                .map_or(length, |side| side.min(seen.w).min(seen.h))
-        };
-        let (w, h) = (cell(tile(seen.w)), cell(tile(seen.h)));
-        let (least_w, least_h) = ((SEEN * w).ceil(), (SEEN * h).ceil());
-        let mm = mm_per_pixel.map(|mm| {
-            format!(
+        let area = area(region.crop, self.recipe.fit, width, height);
+        let w = self.cell(area.w, area);
+        let h = self.cell(area.h, area);
+        let least_w = (SEEN * w).ceil();
+        let least_h = (SEEN * h).ceil();
+        let mm = match mm_per_pixel {
+            Some(mm) => format!(
                 " ({} x {} mm)",
                 rounded(least_w * mm),
                 rounded(least_h * mm)
-            )
-        });
+            ),
+            None => String::new(),
+        };
         format!(
-            "a cell of the map is {w:.0} x {h:.0} of its pixels; the smallest defect it can see is about {least_w} x {least_h} of its pixels{}",
-            mm.unwrap_or_default()
+            "a cell of the map is {w:.0} x {h:.0} of its pixels; the smallest defect it can see is about {least_w} x {least_h} of its pixels{mm}"
         )
+    }
+
+    /// Returns the side of a map's cell in the picture's pixels, where `length` of `area`, or of a tile
+    /// in it, is looked at.
+    fn cell(&self, length: usize, area: Area) -> f64 {
+        let length = match self.recipe.tile_px {
+            Some(side) => side.min(area.w).min(area.h),
+            None => length,
+        };
+        (length * self.patch) as f64 / self.side as f64
     }
 }
 
-/// Two digits that mean something.
+/// Returns a length with two digits that mean something.
 fn rounded(mm: f64) -> String {
     let digits = (1.0 - mm.log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{mm:.digits$}")
@@ -427,7 +445,7 @@ mod tests {
     #[test]
     fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
         let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
-        let eye = |fit, tile_px| Eye {
+        let sight = |fit, tile_px| Sight {
             gate: gate.clone(),
             recipe: Recipe {
                 fit,
@@ -438,10 +456,10 @@ mod tests {
             patch: 14,
         };
         let whole = Region::default();
-        let seen = |eye: Eye, mm| eye.sight(&whole, 1920, 1080, mm);
-        assert!(seen(eye(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
-        assert!(seen(eye(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
-        let words = seen(eye(Fit::Squash, Some(448)), Some(0.05));
+        let seen = |sight: Sight, mm| sight.least(&whole, 1920, 1080, mm);
+        assert!(seen(sight(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
+        assert!(seen(sight(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
+        let words = seen(sight(Fit::Squash, Some(448)), Some(0.05));
         assert!(
             words.contains("28 x 28 of its pixels")
                 && words.ends_with("about 14 x 14 of its pixels (0.70 x 0.70 mm)")
@@ -456,8 +474,8 @@ mod tests {
             ..Region::default()
         };
         assert!(
-            eye(Fit::Squash, None)
-                .sight(&part, 1920, 1080, None)
+            sight(Fit::Squash, None)
+                .least(&part, 1920, 1080, None)
                 .ends_with("about 10 x 5 of its pixels")
         );
     }

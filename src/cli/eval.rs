@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// Arguments of `winspect eval`.
 #[derive(Debug, Args)]
 pub struct EvalArguments {
     /// A folder with train/good, test/good, test/<defect> and ground_truth/<defect>/<stem>_mask.png
@@ -48,6 +49,7 @@ pub struct EvalArguments {
 
 /// Limit of the false positive rate for AUPRO.
 const AUPRO_LIMIT: f64 = 0.3;
+/// Names of the measures, as the JSON lines and the table have them.
 const MEASURES: [&str; 7] = [
     "image_AUROC",
     "image_F1Max",
@@ -57,9 +59,14 @@ const MEASURES: [&str; 7] = [
     "pixel_AP",
     "AUPRO",
 ];
-/// In the order of [`MEASURES`]; nothing where it is not defined.
+/// Measures of one draw, in the order of [`MEASURES`]; `None` where a measure is not defined.
 type Measured = [Option<f64>; 7];
 
+/// Encodes all pictures once, and measures each draw of references.
+///
+/// # Errors
+/// When the arguments contradict themselves, the model or the data set, a picture cannot be used, or the
+/// engine fails.
 pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     let model = arguments.judging.open()?;
     let recipe = Recipe {
@@ -73,24 +80,12 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     }
     let dataset = Dataset::open(&arguments.dataset)
         .map_err(|problems| unusable(arguments, problems.iter()))?;
-    check_shots(&shots, dataset.references.len())?;
-    let draws = Draws::new(&shots, dataset.references.len(), u64::from(arguments.seeds));
+    let all = dataset.references.len();
+    check_shots(&shots, all)?;
+    let draws = Draws::new(&shots, all, u64::from(arguments.seeds));
 
     let mut terminal = Terminal::new();
-    let references: Vec<&Path> = draws
-        .drawn()
-        .map(|index| dataset.references[index].as_path())
-        .collect();
-    terminal.begin("reading", references.len() + dataset.tests.len());
-    let truths = dataset
-        .read(&references, recipe.fit == Fit::Crop, &mut |done| {
-            terminal.done(done)
-        })
-        .map_err(|problems| unusable(arguments, problems.iter()))?;
-    if truths.is_none() {
-        terminal
-            .say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
-    }
+    let truths = truths(arguments, &dataset, &draws, &mut terminal)?;
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
@@ -107,53 +102,91 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     }
 }
 
+/// Reads what is bad in each test picture; `None` where the data set does not say. All pictures are tried
+/// before the first is encoded.
+fn truths(
+    arguments: &EvalArguments,
+    dataset: &Dataset,
+    draws: &Draws,
+    terminal: &mut Terminal,
+) -> Result<Option<Vec<Truth>>, Failure> {
+    let references: Vec<&Path> = draws
+        .drawn()
+        .map(|index| dataset.references[index].as_path())
+        .collect();
+    terminal.begin("reading", references.len() + dataset.tests.len());
+    let is_cropped = arguments.fit == Fit::Crop;
+    let truths = dataset
+        .read(&references, is_cropped, &mut |done| terminal.done(done))
+        .map_err(|problems| unusable(arguments, problems.iter()))?;
+    if truths.is_none() {
+        terminal
+            .say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
+    }
+    Ok(truths)
+}
+
 fn shots(asked: &[usize], spec: &ModelSpec) -> Vec<usize> {
-    match (asked, &spec.text) {
-        ([], Some(_)) => vec![0, 1, 2, 4],
-        ([], None) => vec![1, 2, 4],
-        (asked, _) => asked.to_vec(),
+    if !asked.is_empty() {
+        return asked.to_vec();
+    }
+    match spec.text {
+        Some(_) => vec![0, 1, 2, 4],
+        None => vec![1, 2, 4],
     }
 }
 
-/// What is needed with references, without, or for both, whatever `shots` asks for.
+/// Returns what is encoded with references, without, or for both, whatever `shots` asks for.
 fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan, Failure> {
-    let mut problems: Vec<String> = vec![];
+    let has_text = spec.text.is_some();
+    let mut problems = shot_problems(shots, has_text);
+    let is_asked = |with_references: bool| match has_text {
+        true => shots.iter().any(|shots| (*shots > 0) == with_references),
+        false => with_references,
+    };
+    let mut all: Option<EncodePlan> = None;
+    for with_references in [true, false] {
+        if !is_asked(with_references) {
+            continue;
+        }
+        match recipe.encode_plan(spec, with_references) {
+            Ok(plan) => all = Some(joined(all, plan)),
+            Err(found) => problems.extend(as_flags(&found)),
+        }
+    }
+    // Both plans can have the same problems.
+    let mut told = BTreeSet::new();
+    problems.retain(|problem| told.insert(problem.clone()));
+    all.filter(|_| problems.is_empty())
+        .ok_or_else(|| Failure::words(Exit::Usage, problems.join("\n")))
+}
+
+fn shot_problems(shots: &[usize], has_text: bool) -> Vec<String> {
+    let mut problems = vec![];
     if (1..shots.len()).any(|i| shots[..i].contains(&shots[i])) {
         problems.push("--shots: each number may be named once".to_owned());
     }
-    let has_text = spec.text.is_some();
     if !has_text && shots.contains(&0) {
         problems.push(
             "--shots: 0 needs a model with text, and this one has none; ask for 1 or more"
                 .to_owned(),
         );
     }
-    let is_asked = |with_references: &bool| match has_text {
-        true => shots.iter().any(|shots| (*shots > 0) == *with_references),
-        false => *with_references,
+    problems
+}
+
+/// Returns a plan that encodes what either of two encodes.
+fn joined(all: Option<EncodePlan>, plan: EncodePlan) -> EncodePlan {
+    let Some(mut all) = all else {
+        return plan;
     };
-    let mut plans = vec![];
-    for with_references in [true, false].into_iter().filter(is_asked) {
-        match recipe.encode_plan(spec, with_references) {
-            Ok(plan) => plans.push(plan),
-            Err(found) => problems.extend(as_flags(&found)),
+    all.image |= plan.image;
+    for scale in plan.scales {
+        if !all.scales.contains(&scale) {
+            all.scales.push(scale);
         }
     }
-    // Both plans can have the same ones.
-    let mut told = BTreeSet::new();
-    problems.retain(|problem| told.insert(problem.clone()));
-    let all = plans.into_iter().reduce(|mut all, other| {
-        all.image |= other.image;
-        let new: Vec<usize> = other
-            .scales
-            .into_iter()
-            .filter(|scale| !all.scales.contains(scale))
-            .collect();
-        all.scales.extend(new);
-        all
-    });
-    all.filter(|_| problems.is_empty())
-        .ok_or_else(|| Failure::words(Exit::Usage, problems.join("\n")))
+    all
 }
 
 fn check_shots(shots: &[usize], references: usize) -> Result<(), Failure> {
@@ -177,32 +210,29 @@ fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a st
     Failure::words(Exit::Data, words)
 }
 
-/// Which references each run compares with.
+/// The references that each run compares with: for each number of shots, the indices of each draw.
 struct Draws(Vec<(usize, Vec<Vec<usize>>)>);
 
 impl Draws {
-    /// Seeds 0, 1, 2 and so on; one draw where all would be the same: of none, and of all.
+    /// Draws with seeds 0, 1, 2 and so on; once where all draws would be the same: of none, and of all.
     fn new(shots: &[usize], count: usize, seeds: u64) -> Self {
-        let seeds = |shots| {
-            if shots == 0 || shots == count {
-                1
-            } else {
-                seeds
-            }
-        };
-        let draws = |shots| {
-            (0..seeds(shots))
-                .map(|seed| draw(count, shots, seed))
-                .collect()
-        };
-        Draws(shots.iter().map(|&shots| (shots, draws(shots))).collect())
+        let mut draws = vec![];
+        for &shots in shots {
+            let seeds = match shots == 0 || shots == count {
+                true => 1,
+                false => seeds,
+            };
+            let of_shots = (0..seeds).map(|seed| draw(count, shots, seed));
+            draws.push((shots, of_shots.collect()));
+        }
+        Draws(draws)
     }
 
     fn count(&self) -> usize {
         self.0.iter().map(|(_, draws)| draws.len()).sum()
     }
 
-    /// Every index that is drawn at all, once.
+    /// Returns every index that is drawn at all, once.
     fn drawn(&self) -> impl Iterator<Item = usize> + use<> {
         let all = self
             .0
@@ -215,14 +245,16 @@ impl Draws {
 /// All that does not change from draw to draw.
 struct Evaluation {
     inspector: Inspector,
-    /// By index in train/good.
+    /// Features of the references, by their index in train/good.
     references: BTreeMap<usize, RegionFeatures>,
-    /// Features, and whether the part is bad.
+    /// Features of the test pictures, with true for a bad part.
     tests: Vec<(RegionFeatures, bool)>,
-    /// As many as `tests`.
+    /// Bad pixels of the test pictures, as many as `tests`; `None` where they are not known.
     truths: Option<Vec<Truth>>,
-    /// Good and bad, of all pictures.
-    pixels: (usize, usize),
+    /// Number of good pixels in all test pictures.
+    good_pixels: usize,
+    /// Number of bad pixels in all test pictures.
+    bad_pixels: usize,
 }
 
 impl Evaluation {
@@ -235,32 +267,26 @@ impl Evaluation {
     ) -> Result<Self, Failure> {
         let drawn: Vec<usize> = draws.drawn().collect();
         terminal.begin("pictures", drawn.len() + dataset.tests.len());
-        let (mut references, mut tests) =
-            (BTreeMap::new(), Vec::with_capacity(dataset.tests.len()));
+        let mut references = BTreeMap::new();
         for index in drawn {
             references.insert(index, encode(&mut inspector, &dataset.references[index])?);
             terminal.done(references.len());
         }
+        let mut tests = Vec::with_capacity(dataset.tests.len());
         for test in &dataset.tests {
             tests.push((encode(&mut inspector, &test.file)?, test.is_bad));
             terminal.done(references.len() + tests.len());
         }
-        let all: usize = truths
-            .iter()
-            .flatten()
-            .map(|truth| truth.regions.pixels())
-            .sum();
-        let bad = truths
-            .iter()
-            .flatten()
-            .map(|truth| truth.regions.bad_pixels())
-            .sum();
+        let regions = truths.iter().flatten().map(|truth| &truth.regions);
+        let pixels: usize = regions.clone().map(|regions| regions.pixels()).sum();
+        let bad_pixels: usize = regions.map(|regions| regions.bad_pixels()).sum();
         Ok(Evaluation {
             inspector,
             references,
             tests,
             truths,
-            pixels: (all - bad, bad),
+            good_pixels: pixels - bad_pixels,
+            bad_pixels,
         })
     }
 
@@ -273,7 +299,8 @@ impl Evaluation {
             MEASURES.map(|name| format!("{name:>17}")).concat()
         ));
         terminal.begin("draws", draws.count());
-        let (mut lines, mut done) = (vec![], 0);
+        let mut lines = vec![];
+        let mut done = 0;
         for (shots, draws) in &draws.0 {
             let mut all = Vec::with_capacity(draws.len());
             for draw in draws {
@@ -283,7 +310,7 @@ impl Evaluation {
             }
             terminal.say(row(*shots, &all));
             let line = line(*shots, self.tests.len(), &all);
-            // The table goes on where nobody reads the lines.
+            // The table goes on when standard output was closed.
             terminal.print(&line)?;
             lines.push(line);
         }
@@ -298,10 +325,8 @@ impl Evaluation {
         self.inspector
             .set_references(references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
-        let (mut pictures, mut pixels) = (
-            Scores::default(),
-            Scores::with_capacity(self.pixels.0, self.pixels.1),
-        );
+        let mut pictures = Scores::default();
+        let mut pixels = Scores::with_capacity(self.good_pixels, self.bad_pixels);
         for (index, (features, is_bad)) in self.tests.iter().enumerate() {
             let mut scores = self
                 .inspector
@@ -319,16 +344,15 @@ impl Evaluation {
                 pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
             }
         }
-        let (pictures, pixels) = (pictures.ranked(), pixels.ranked());
-        let [image, pixel] =
-            [&pictures, &pixels].map(|r| [r.auroc(), r.f1_max(), r.average_precision()]);
+        let pictures = pictures.ranked();
+        let pixels = pixels.ranked();
         Ok([
-            image[0],
-            image[1],
-            image[2],
-            pixel[0],
-            pixel[1],
-            pixel[2],
+            pictures.auroc(),
+            pictures.f1_max(),
+            pictures.average_precision(),
+            pixels.auroc(),
+            pixels.f1_max(),
+            pixels.average_precision(),
             pixels.aupro(AUPRO_LIMIT),
         ])
     }
@@ -337,16 +361,15 @@ impl Evaluation {
 fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Failure> {
     let picture = image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
     inspector.encode(&picture).map_err(|error| {
-        let exit = if matches!(error, InspectError::Engine(_)) {
-            Exit::Software
-        } else {
-            Exit::Data
+        let exit = match error {
+            InspectError::Engine(_) => Exit::Software,
+            _ => Exit::Data,
         };
         Failure::words(exit, format!("{}: {error}", file.display()))
     })
 }
 
-/// The values of one measure in all draws, where it is defined.
+/// Returns the values of one measure in all draws where it is defined.
 fn each(all: &[Measured], measure: usize) -> Vec<f64> {
     all.iter()
         .filter_map(|measured| measured[measure])
@@ -354,15 +377,16 @@ fn each(all: &[Measured], measure: usize) -> Vec<f64> {
 }
 
 fn row(shots: usize, all: &[Measured]) -> String {
-    let cell = |measure| match mean_and_std(&each(all, measure)) {
-        None => "-".to_owned(),
-        Some((mean, None)) => format!("{mean:.4}"),
-        Some((mean, Some(std))) => format!("{mean:.4} ± {std:.4}"),
-    };
-    let cells: String = (0..MEASURES.len())
-        .map(|measure| format!("{:>17}", cell(measure)))
-        .collect();
-    format!("{shots:>5} {:>5}{cells}", all.len())
+    let mut row = format!("{shots:>5} {:>5}", all.len());
+    for measure in 0..MEASURES.len() {
+        let cell = match mean_and_std(&each(all, measure)) {
+            None => "-".to_owned(),
+            Some((mean, None)) => format!("{mean:.4}"),
+            Some((mean, Some(std))) => format!("{mean:.4} ± {std:.4}"),
+        };
+        row += &format!("{cell:>17}");
+    }
+    row
 }
 
 fn line(shots: usize, pictures: usize, all: &[Measured]) -> Value {

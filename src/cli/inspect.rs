@@ -10,10 +10,12 @@ use crate::base::exit::{Exit, Failure, chain};
 use crate::cli::arguments::JudgingArguments;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
+use crate::engine::EncodePlan;
 use crate::image::file as image_file;
 use crate::image::overlay::png;
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::line::overlays::OverlayPainter;
+use crate::model::ModelFolder;
 use crate::recipe::preparation::Preparation;
 use crate::recipe::references::References;
 use crate::recipe::threshold::of_region;
@@ -23,8 +25,9 @@ use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
 
+/// Arguments of `winspect inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
     #[command(flatten)]
@@ -56,22 +59,21 @@ pub struct InspectArguments {
     pictures: Vec<PathBuf>,
 }
 
+/// Judges all pictures, and prints a line for each.
+///
+/// # Errors
+/// Before anything is judged, when the arguments contradict themselves or the model; after all, when a
+/// picture could not be judged.
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let model = arguments.judging.open()?;
     let recipe = recipe(&arguments)?;
-    let mut plan = recipe
-        .encode_plan(&model.spec, !arguments.reference.is_empty())
-        .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n")))?;
-    if arguments.tensors.is_some() {
-        plan = tensors::plan(plan, &recipe, &model.spec);
-    }
+    let plan = encode_plan(&arguments, &recipe, &model)?;
     let (files, problems) = image_file::expand(&arguments.pictures);
     check_outputs(&arguments, &files)?;
 
     let mut terminal = Terminal::new();
-    let references = References::read(&arguments.reference, &mut |words| {
-        terminal.say(format!("warning: {words}"))
-    })?;
+    let mut warn = |words| terminal.say(format!("warning: {words}"));
+    let references = References::read(&arguments.reference, &mut warn)?;
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
@@ -82,34 +84,18 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     terminal.begin("references", references.pictures.len());
     let mut inspector = preparation.inspector(&references, &mut |done, _| terminal.done(done))?;
     let overlays = match arguments.overlay {
-        Some(folder) => {
-            let good = inspector
-                .leave_one_out()
-                .map_err(|error| Failure::new(Exit::Software, error))?;
-            let brush = OverlayPainter(inspector.painter());
-            Some(Overlays::new(
-                folder,
-                brush,
-                &good,
-                &inspector.regions(),
-                &terminal,
-            ))
-        }
+        Some(folder) => Some(Overlays::new(folder, &mut inspector, &terminal)?),
         None => None,
     };
-
+    let shots = references.pictures.len();
+    let tensors = arguments.tensors.as_ref().map(|_| {
+        let prototypes = inspector.prototypes();
+        Tensors::new(&recipe, &model.spec, &plan, shots, prototypes)
+    });
     terminal.begin("pictures", files.len());
-    let prototypes = inspector.prototypes();
-    let tensors = Tensors::new(
-        &recipe,
-        &model.spec,
-        &plan,
-        references.pictures.len(),
-        prototypes,
-    );
     let mut inspection = Inspection {
         overlays,
-        tensors: arguments.tensors.is_some().then_some(tensors),
+        tensors,
         inspector,
         references,
         terminal,
@@ -117,30 +103,42 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         problems: 0,
         is_engine_ill: false,
     };
-    problems
-        .iter()
-        .for_each(|problem| inspection.note(&chain(problem)));
+    for problem in &problems {
+        inspection.note(&chain(problem));
+    }
     for (done, file) in files.iter().enumerate() {
         if !inspection.inspect(file)? {
-            return Ok(()); // nobody reads on
+            return Ok(()); // standard output was closed
         }
         inspection.terminal.done(done + 1);
     }
     inspection.finish(arguments.tensors.as_deref())
 }
 
+/// Returns what is encoded: what the recipe needs, and more where its tensors are asked for.
+fn encode_plan(
+    arguments: &InspectArguments,
+    recipe: &Recipe,
+    model: &ModelFolder,
+) -> Result<EncodePlan, Failure> {
+    let has_references = !arguments.reference.is_empty();
+    let plan = recipe
+        .encode_plan(&model.spec, has_references)
+        .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n")))?;
+    if arguments.tensors.is_some() {
+        return Ok(tensors::plan(plan, recipe, &model.spec));
+    }
+    Ok(plan)
+}
+
 fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
     let mut regions = arguments.region.clone();
-    if let Some(twice) = (1..regions.len()).find(|i| {
-        regions[..*i]
-            .iter()
-            .any(|other| other.name == regions[*i].name)
-    }) {
-        let name = regions[twice].name.as_deref().unwrap_or_default();
-        return Err(Failure::words(
-            Exit::Usage,
-            format!("--region: {name:?} is another region's name"),
-        ));
+    for (i, region) in regions.iter().enumerate() {
+        if regions[..i].iter().any(|other| other.name == region.name) {
+            let name = region.name.as_deref().unwrap_or_default();
+            let words = format!("--region: {name:?} is another region's name");
+            return Err(Failure::words(Exit::Usage, words));
+        }
     }
     if regions.is_empty() {
         regions.push(Region {
@@ -156,7 +154,7 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
     })
 }
 
-/// `rim=10,10,200,100`
+/// Reads a region such as `rim=10,10,200,100`.
 fn region(words: &str) -> Result<Region, String> {
     match words.split_once('=') {
         Some((name, crop)) if !name.is_empty() => Ok(Region {
@@ -168,7 +166,7 @@ fn region(words: &str) -> Result<Region, String> {
     }
 }
 
-/// Before anything is judged: can the outputs be written, and do they spare the inputs?
+/// Checks, before anything is judged, that the outputs can be written and spare the inputs.
 fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), Failure> {
     if let Some(file) = &arguments.tensors {
         check_output_file("tensors", file)?;
@@ -182,17 +180,16 @@ fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), 
             format!("--overlay: {}: {error}", folder.display()),
         )
     })?;
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    if let Some(file) = files
-        .iter()
-        .find(|file| real(&parent(file)) == real(folder))
-    {
-        let words = format!(
-            "--overlay: {} holds the picture {}, which would be overwritten; give another folder",
-            folder.display(),
-            file.display()
-        );
-        return Err(Failure::words(Exit::Usage, words));
+    let real_folder = std::fs::canonicalize(folder).ok();
+    for file in files {
+        if std::fs::canonicalize(parent(file)).ok() == real_folder {
+            let words = format!(
+                "--overlay: {} holds the picture {}, which would be overwritten; give another folder",
+                folder.display(),
+                file.display()
+            );
+            return Err(Failure::words(Exit::Usage, words));
+        }
     }
     Ok(())
 }
@@ -206,14 +203,14 @@ struct Inspection {
     terminal: Terminal,
     /// Names of the pictures judged so far, for overlays and tensors.
     stems: HashSet<String>,
-    /// How many were told.
+    /// Number of problems that were told.
     problems: usize,
-    /// One of them is the engine's.
+    /// True when the engine has failed on a picture.
     is_engine_ill: bool,
 }
 
 impl Inspection {
-    /// Reads, judges and prints one picture; false when nobody reads the lines any more.
+    /// Reads, judges and prints one picture; false when standard output was closed.
     fn inspect(&mut self, file: &Path) -> Result<bool, Failure> {
         let picture = match image_file::read(file) {
             Ok(picture) => picture,
@@ -260,7 +257,7 @@ impl Inspection {
         self.problems += 1;
     }
 
-    /// The file's stem; with a number when another picture has it already.
+    /// Returns the file's stem, with a number when another picture has it already.
     fn unique_stem(&mut self, file: &Path) -> String {
         let stem = file
             .file_stem()
@@ -289,25 +286,28 @@ impl Inspection {
                 .write(file)
                 .map_err(|words| Failure::words(Exit::Data, words))?;
         }
-        match self.problems {
-            0 => Ok(()),
-            n => Err(Failure::words(
-                if self.is_engine_ill {
-                    Exit::Software
-                } else {
-                    Exit::Data
-                },
-                format!(
-                    "pictures judged: {}, problems told above: {n}",
-                    self.stems.len()
-                ),
-            )),
+        if self.problems == 0 {
+            return Ok(());
         }
+        let exit = match self.is_engine_ill {
+            true => Exit::Software,
+            false => Exit::Data,
+        };
+        let words = format!(
+            "pictures judged: {}, problems told above: {}",
+            self.stems.len(),
+            self.problems
+        );
+        Err(Failure::words(exit, words))
     }
 }
 
+/// Returns milliseconds with three decimals.
+fn ms(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1e6).round() / 1e3
+}
+
 fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
-    let ms = |took: std::time::Duration| (took.as_secs_f64() * 1e6).round() / 1e3;
     let total = judgement.pixels_took + judgement.encode_took + judgement.score_took;
     json!({
         "path": file.display().to_string(),
@@ -328,25 +328,24 @@ fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
 struct Overlays {
     folder: PathBuf,
     brush: OverlayPainter,
-    /// Of each region the map values of "nothing to see" and "full glow", one for all pictures; nothing means each
-    /// picture's own range.
+    /// Map values of "nothing to see" and "full glow" of each region, for all pictures; `None` gives each
+    /// picture its own range.
     scales: Vec<Option<(f32, f32)>>,
 }
 
 impl Overlays {
-    /// `good` are maps of good parts, region by region.
+    /// The scales are those of the references, each compared with the others.
     fn new(
         folder: PathBuf,
-        brush: OverlayPainter,
-        good: &[Vec<(f32, Map)>],
-        regions: &[Option<Arc<str>>],
+        inspector: &mut Inspector,
         terminal: &Terminal,
-    ) -> Self {
-        let scales: Vec<_> = good
-            .iter()
-            .map(|good| common_scale(good.iter().map(|(_, map)| map)))
-            .collect();
-        for (scale, region) in scales.iter().zip(regions) {
+    ) -> Result<Self, Failure> {
+        let good = inspector
+            .leave_one_out()
+            .map_err(|error| Failure::new(Exit::Software, error))?;
+        let mut scales = vec![];
+        for (good, region) in good.iter().zip(inspector.regions()) {
+            let scale = common_scale(good.iter().map(|(_, map)| map));
             let of_region = of_region(region.as_deref());
             terminal.say(match scale {
                 Some((low, high)) => format!(
@@ -354,12 +353,13 @@ impl Overlays {
                 ),
                 None => format!("overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one{of_region}"),
             });
+            scales.push(scale);
         }
-        Overlays {
+        Ok(Overlays {
             folder,
-            brush,
+            brush: OverlayPainter(inspector.painter()),
             scales,
-        }
+        })
     }
 
     fn write(
@@ -368,22 +368,19 @@ impl Overlays {
         picture: &Picture,
         regions: &[Detailed],
     ) -> Result<(), Failure> {
-        let layers: Vec<HeatLayer> = regions
-            .iter()
-            .zip(&self.scales)
-            .map(|(detailed, scale)| {
-                let RegionScore { map, area, .. } = &detailed.region_score;
-                HeatLayer {
-                    map,
-                    area: *area,
-                    scale: scale.unwrap_or((map.min(), map.max())),
-                }
-            })
-            .collect();
-        let scores: Vec<String> = regions
-            .iter()
-            .map(|detailed| detailed.region_score.score.to_string())
-            .collect();
+        let mut layers = vec![];
+        let mut scores = vec![];
+        for (detailed, scale) in regions.iter().zip(&self.scales) {
+            let RegionScore {
+                map, area, score, ..
+            } = &detailed.region_score;
+            layers.push(HeatLayer {
+                map,
+                area: *area,
+                scale: scale.unwrap_or((map.min(), map.max())),
+            });
+            scores.push(score.to_string());
+        }
         let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
         let png = png::encode(&painted, &[("score", &scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));
@@ -392,8 +389,9 @@ impl Overlays {
     }
 }
 
-/// From what good parts show at their worst place, m in the median (one odd reference must not dim all pictures):
-/// nothing to see at m/2, full glow at 2 m.
+/// Returns the map values of "nothing to see", m/2, and "full glow", 2 m, where m is the median of what good
+/// parts show at their worst place: one odd reference must not dim all pictures. `None` without good parts,
+/// or where they show nothing.
 fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
     let mut worst: Vec<f32> = good.map(Map::max).collect();
     worst.sort_by(f32::total_cmp);

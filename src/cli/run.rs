@@ -15,15 +15,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// Arguments of `winspect run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
     /// The line's configuration
     line: PathBuf,
 }
 
-/// The shell's code for a process that a signal ended: 128 + SIGTERM.
+/// Exit code of a process that a signal ended, as shells give it: 128 + SIGTERM.
 const AT_ONCE: i32 = 143;
 
+/// Runs a line until it ends or a signal stops it.
+///
+/// # Errors
+/// When the line cannot start, and after its end: the first failure of a stage.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     allocator::bound_arenas();
     line::end_process_on_panic();
@@ -48,11 +53,15 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     });
     systemd::stopping("what was captured is judged and delivered");
     let (summary, outcome) = line.finish();
-    let printed = print(serde_json::to_string(&summary).expect("counters are plain values"));
+    let counters = serde_json::to_string(&summary).expect("counters are plain values");
+    let printed = print(counters);
     outcome.and(printed.map(|_| ()))
 }
 
 /// Reads and checks a line's file.
+///
+/// # Errors
+/// All problems of the file, under its path.
 pub fn configuration(path: &Path) -> Result<LineConfig, Failure> {
     config::load(path).map_err(|problems| {
         let words = problems.to_string().replace('\n', "\n  ");
@@ -60,14 +69,15 @@ pub fn configuration(path: &Path) -> Result<LineConfig, Failure> {
     })
 }
 
-/// Set by the first SIGINT or SIGTERM; the second ends the process at once.
+/// Returns a flag that the first SIGINT or SIGTERM sets; the second ends the process at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag unset, arms it, and the second ends the process.
-        let armed = signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
-        armed.map_err(|error| Failure::new(Exit::Software, error))?;
+        // The order matters: the first signal finds the flag unset and sets it, the second ends the
+        // process.
+        signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .map_err(|error| Failure::new(Exit::Software, error))?;
     }
     Ok(stop)
 }

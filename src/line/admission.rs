@@ -263,7 +263,7 @@ impl Admission {
     fn queue(&self, frame: QueuedFrame) {
         let mut views = self.views();
         for part in &frame.parts {
-            views.framed(part, &self.camera);
+            views.expect_view(part, &self.camera);
         }
         drop(views);
         let Err(mut refused) = self.queue.put(frame) else {

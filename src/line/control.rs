@@ -1,9 +1,11 @@
-//! Layer 3: what commands may change while the line runs: pause, threshold, challenge. Shared by the stages.
+//! The line's control: pause, thresholds and challenges, which commands change while the line runs.
+//! Shared by the stages.
 
 use crate::base::health::{Diagnostics, Health};
 use crate::data::report::{DecisionPolicy, Report};
-use crate::data::verdict::{OnUndecided, Verdict};
-use crate::protocol::command::{ChallengeSpec, Expect};
+use crate::data::verdict::OnUndecided;
+use crate::line::challenge::Challenge;
+use crate::protocol::command::ChallengeSpec;
 use crate::recipe::active::{RecipePolicy, RegionPolicies};
 use crate::store::{KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
@@ -11,183 +13,134 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Cheap to clone.
+/// Diagnostics source of a region without a threshold.
+const THRESHOLD: &str = "threshold";
+/// Diagnostics source of a pause.
+const PAUSED: &str = "paused";
+/// Diagnostics source of a challenge that is under way.
+const UNDER_WAY: &str = "challenge under way";
+/// Diagnostics source of a challenge that was missed.
+const MISSED: &str = "challenge";
+/// Diagnostics source of a challenge that is due.
+const OVERDUE: &str = "challenge overdue";
+/// Diagnostics source of self-test pictures that a threshold contradicts.
+const PROOF: &str = "self-test pictures";
+/// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
+/// reset.
+const MISSED_KEY: &str = "challenge_missed";
+/// Beginning of the keys under which the store keeps when a challenge of a recipe was met last.
+const MET_KEY: &str = "challenge_met/";
+
+/// Handle of the line's control; clones share one state.
 #[derive(Debug, Clone)]
 pub struct LineControl {
     state: Arc<Mutex<ControlState>>,
-    causes: Diagnostics,
+    diagnostics: Diagnostics,
 }
 
 #[derive(Debug)]
 struct ControlState {
-    judging: RecipePolicy,
+    policy: RecipePolicy,
     is_paused: bool,
     challenge: Option<Challenge>,
-    /// When a challenge of each recipe was met last, or, where none was, the recipe judged first.
+    /// Time at which a challenge of each recipe was met last, or, where none was, at which the recipe
+    /// began to judge.
     met: HashMap<String, Instant>,
-    /// For the foreman.
+    /// Events for the command handler. It takes them twice a second, and each command adds a few at
+    /// most.
     events: Vec<ControlEvent>,
 }
 
-/// What is to be told, and kept for later runs.
+/// A change to be told, and kept for later runs.
 #[derive(Debug)]
 pub enum ControlEvent {
+    /// A challenge has ended.
     Ended(Challenge),
-    /// In the store under that key; what stands there already stays.
+    /// A key for the store with its value; a value that stands there already stays.
     Begin(String, String),
-    /// In the store under that key.
+    /// A key for the store with its new value.
     Keep(KeyValue),
 }
 
-/// Known parts on their way: does the line still see?
-#[derive(Debug, Clone)]
-pub struct Challenge {
-    /// No other challenge has this very one, whatever it says.
-    pub id: Arc<str>,
-    /// Where the store keeps it.
-    pub key: String,
-    since: Instant,
-    /// Given to a part so far.
-    asked: u32,
-    pub so_far: SoFar,
-}
-
-/// What is kept of a challenge until the broker has its outcome.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct SoFar {
-    id: String,
-    order: ChallengeSpec,
-    /// Parts that have a result, and those of them that have the expected one.
-    judged: u32,
-    caught: u32,
-    /// Why it ended before its last part had a result.
-    cut: Option<String>,
-    /// Its outcome stands in the audit log.
-    pub is_noted: bool,
-}
-
-const NO_THRESHOLD: &str = "there is none; every part is undecided(not_ready)";
-/// Among the causes.
-const IS_UNDER_WAY: &str = "challenge under way";
-const MISSED: &str = "challenge";
-const OVERDUE: &str = "challenge overdue";
-const PROOF: &str = "self-test pictures";
-/// Under these the store keeps each challenge, that one was missed, and by recipe when one was met last.
-const KEPT: &str = "challenge/";
-const KEPT_MISSED: &str = "challenge_missed";
-const KEPT_MET: &str = "challenge_met/";
-
 impl LineControl {
-    /// `kept` is what earlier runs kept. A challenge that was under way then has ended; one that was missed still counts.
+    /// `kept` holds the values of earlier runs. A challenge that was under way then has ended; one that
+    /// was missed still counts.
     pub fn new(
-        judging: RecipePolicy,
+        policy: RecipePolicy,
         kept: &BTreeMap<String, String>,
-        causes: Diagnostics,
+        diagnostics: Diagnostics,
     ) -> Self {
-        // A clock that was set back since: as if it was now.
-        let ago = |at: &str| {
-            let ago = Timestamp::now().duration_since(at.parse().ok()?);
-            Some(Duration::try_from(ago).unwrap_or_default())
-        };
-        let met = |(key, at): (&String, &String)| {
-            let since = Instant::now().checked_sub(ago(at)?)?;
-            Some((key.strip_prefix(KEPT_MET)?.to_owned(), since))
-        };
-        let challenge = |(key, text): (&String, &String)| {
-            key.strip_prefix(KEPT)?;
-            let mut so_far: SoFar = serde_json::from_str(text).ok()?;
-            if so_far.cut.is_none() && so_far.judged < so_far.order.parts {
-                so_far.cut = Some("winspect ended before its last part had a result".to_owned());
-            }
-            let (id, key) = (so_far.id.as_str().into(), key.clone());
-            Some(ControlEvent::Ended(Challenge {
-                id,
-                key,
-                since: Instant::now(),
-                asked: 0,
-                so_far,
-            }))
-        };
-        let events = kept.iter().filter_map(challenge).collect();
-        if let Some(words) = kept.get(KEPT_MISSED).filter(|words| !words.is_empty()) {
-            causes.set(MISSED, Health::Failure, words);
+        if let Some(words) = kept.get(MISSED_KEY)
+            && !words.is_empty()
+        {
+            diagnostics.set(MISSED, Health::Failure, words);
         }
-        let met = kept.iter().filter_map(met).collect();
+        let ended = Challenge::recovered(kept);
         let state = ControlState {
-            judging: RecipePolicy::default(),
+            policy: RecipePolicy::default(),
             is_paused: false,
             challenge: None,
-            met,
-            events,
+            met: recovered_met(kept),
+            events: ended.into_iter().map(ControlEvent::Ended).collect(),
         };
-        let rules = LineControl {
+        let control = LineControl {
             state: Arc::new(Mutex::new(state)),
-            causes,
+            diagnostics,
         };
-        rules.change(judging);
-        rules
+        control.change(policy);
+        control
     }
 
-    /// How a region is judged; one that the recipe does not know has no threshold.
+    /// Returns how a region is decided. One that the recipe does not know has no threshold.
     pub fn judge(&self, region: Option<&str>) -> DecisionPolicy {
         let state = self.state();
-        let judges = &state.judging.regions;
-        let known = judges.iter().find(|(name, _)| name.as_deref() == region);
-        known.or(judges.first()).map_or_else(
-            || DecisionPolicy {
+        let regions = &state.policy.regions;
+        if let Some((_, policy)) = regions.iter().find(|(name, _)| name.as_deref() == region) {
+            return policy.clone();
+        }
+        let recipe = regions.first().map(|(_, policy)| policy.clone());
+        DecisionPolicy {
+            threshold: None,
+            ..recipe.unwrap_or(DecisionPolicy {
                 recipe: "".into(),
                 threshold: None,
                 on_undecided: OnUndecided::Fail,
-            },
-            |(name, judge)| {
-                let threshold = judge.threshold.filter(|_| name.as_deref() == region);
-                DecisionPolicy {
-                    threshold,
-                    ..judge.clone()
-                }
-            },
-        )
+            })
+        }
     }
 
-    /// The parts in one view.
+    /// Returns the regions of a view; one without a name where the recipe has none.
     pub fn regions(&self) -> Vec<Option<Arc<str>>> {
-        self.state()
-            .judging
-            .regions
-            .iter()
-            .map(|(region, _)| region.clone())
-            .collect()
+        let state = self.state();
+        let regions = state.policy.regions.iter();
+        regions.map(|(region, _)| region.clone()).collect()
     }
 
-    /// True when every region has a threshold.
+    /// Returns true when every region has a threshold.
     pub fn can_judge(&self) -> bool {
-        self.state()
-            .judging
-            .regions
-            .iter()
-            .all(|(_, judge)| judge.threshold.is_some())
+        let state = self.state();
+        let mut regions = state.policy.regions.iter();
+        regions.all(|(_, policy)| policy.threshold.is_some())
     }
 
-    /// Another recipe judges from now on. A challenge that was under way for the one before ends here.
-    pub fn change(&self, judging: RecipePolicy) {
+    /// Takes over another recipe's policy. A challenge that was under way ends.
+    pub fn change(&self, policy: RecipePolicy) {
         let mut state = self.state();
-        let recipe = recipe_of(&judging);
-        let is_new = judging.challenge_every.is_some() && !state.met.contains_key(&recipe);
-        if is_new {
-            state.met.insert(recipe.clone(), Instant::now());
-            state.events.push(ControlEvent::Begin(
-                format!("{KEPT_MET}{recipe}"),
-                Timestamp::now().to_string(),
-            ));
+        let recipe = recipe_of(&policy);
+        if policy.challenge_every.is_some() && !state.met.contains_key(&recipe) {
+            let key = format!("{MET_KEY}{recipe}");
+            let now = Timestamp::now().to_string();
+            state.events.push(ControlEvent::Begin(key, now));
+            state.met.insert(recipe, Instant::now());
         }
         state.cut("another recipe judges now");
-        state.judging = judging;
-        self.causes.clear(IS_UNDER_WAY);
+        state.policy = policy;
         drop(state);
+        self.diagnostics.clear(UNDER_WAY);
         self.tell_thresholds();
     }
 
-    /// Of that region, or of the only one. What it was.
+    /// Sets the threshold of a region, or of the only one. Returns the threshold before.
     ///
     /// # Errors
     /// When there is no such region, or it is not clear which one is meant.
@@ -197,193 +150,155 @@ impl LineControl {
         threshold: f32,
     ) -> Result<Option<f32>, String> {
         let mut state = self.state();
-        let judges = &mut state.judging.regions;
-        let names: Vec<String> = judges
+        let regions = &mut state.policy.regions;
+        let place = regions
             .iter()
-            .filter_map(|(name, _)| Some(name.as_ref()?.to_string()))
-            .collect();
-        let (_, judge) = judges
-            .iter_mut()
-            .find(|(name, _)| name.as_deref() == region)
-            .ok_or_else(|| {
-                if names.is_empty() {
-                    "the recipe names no regions; leave region out".to_owned()
-                } else {
-                    format!("region must be one of {}", names.join(", "))
-                }
-            })?;
-        let before = judge.threshold.replace(threshold);
+            .position(|(name, _)| name.as_deref() == region);
+        let Some(place) = place else {
+            return Err(no_such_region(regions));
+        };
+        let before = regions[place].1.threshold.replace(threshold);
         drop(state);
         self.tell_thresholds();
         Ok(before)
     }
 
+    /// Tells the line's health about regions without a threshold, and about self-test pictures that a
+    /// threshold contradicts.
     fn tell_thresholds(&self) {
         if self.can_judge() {
-            self.causes.clear("threshold");
+            self.diagnostics.clear(THRESHOLD);
         } else {
-            self.causes.set("threshold", Health::Failure, NO_THRESHOLD);
+            let words = "there is none; every part is undecided(not_ready)";
+            self.diagnostics.set(THRESHOLD, Health::Failure, words);
         }
         let state = self.state();
-        match state
-            .judging
-            .proof
-            .as_ref()
-            .and_then(|proof| proof.flaw(&state.judging.regions))
-        {
+        let proof = state.policy.proof.as_ref();
+        match proof.and_then(|proof| proof.flaw(&state.policy.regions)) {
             Some(flaw) => {
                 tracing::error!(
                     "recipe.self_test: {flaw}; give another picture, or another threshold"
                 );
-                self.causes.set(PROOF, Health::Failure, flaw);
+                self.diagnostics.set(PROOF, Health::Failure, flaw);
             }
-            None => self.causes.clear(PROOF),
+            None => self.diagnostics.clear(PROOF),
         }
     }
 
+    /// Returns how each region is decided.
     pub fn judges(&self) -> RegionPolicies {
-        self.state().judging.regions.clone()
+        self.state().policy.regions.clone()
     }
 
+    /// Returns true while the line is paused.
     pub fn is_paused(&self) -> bool {
         self.state().is_paused
     }
 
+    /// Pauses the line, or lets it go on: no part is accepted meanwhile.
     pub fn pause(&self, paused: bool) {
         self.state().is_paused = paused;
         if paused {
-            self.causes.set(
-                "paused",
-                Health::CheckFunction,
-                "by a command; resume goes on",
-            );
+            let words = "by a command; resume goes on";
+            self.diagnostics.set(PAUSED, Health::CheckFunction, words);
         } else {
-            self.causes.clear("paused");
+            self.diagnostics.clear(PAUSED);
         }
     }
 
-    /// The next parts are known: those that are asked for after `since`.
+    /// Begins a challenge: the next parts that are requested after `since` are known.
     ///
     /// # Errors
     /// When a challenge is under way.
-    pub fn challenge(&self, id: &str, order: &ChallengeSpec, since: Instant) -> Result<(), String> {
+    pub fn challenge(&self, id: &str, spec: &ChallengeSpec, since: Instant) -> Result<(), String> {
         let mut state = self.state();
         if let Some(challenge) = &state.challenge {
-            return Err(format!(
-                "challenge {:?} is under way, {} of {} parts; reset ends it",
-                challenge.id, challenge.so_far.judged, challenge.so_far.order.parts
-            ));
+            return Err(challenge.progress());
         }
-        let so_far = SoFar {
-            id: id.to_owned(),
-            order: order.clone(),
-            judged: 0,
-            caught: 0,
-            cut: None,
-            is_noted: false,
-        };
-        let key = format!("{KEPT}{}", ulid::Ulid::generate());
-        let challenge = Challenge {
-            id: id.into(),
-            key,
-            since,
-            asked: 0,
-            so_far,
-        };
+        let challenge = Challenge::new(id, spec, since);
         state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);
-        self.causes.set(IS_UNDER_WAY, Health::CheckFunction, id);
+        self.diagnostics.set(UNDER_WAY, Health::CheckFunction, id);
         Ok(())
     }
 
-    /// A part of this camera is asked for, since then: the challenge that it belongs to.
+    /// Claims a place in a running challenge for a part that `camera` requests at `since`. Returns the
+    /// challenge's id, or `None` where the part belongs to none.
     pub fn claim(&self, camera: &str, since: Instant) -> Option<Arc<str>> {
         let mut state = self.state();
         let challenge = state.challenge.as_mut()?;
-        let is_its = challenge
-            .so_far
-            .order
-            .camera
-            .as_deref()
-            .is_none_or(|its| its == camera)
-            && since >= challenge.since;
-        if !is_its || challenge.asked == challenge.so_far.order.parts {
-            return None;
-        }
-        challenge.asked += 1;
-        Some(challenge.id.clone())
+        let is_claimed = challenge.claim(camera, since);
+        is_claimed.then(|| challenge.id.clone())
     }
 
-    /// A part has its result: whatever it is, it counts for the challenge that the part belongs to. What is to be kept with
-    /// that result.
+    /// Counts a part's result for the challenge that the part belongs to. Returns what is to be kept
+    /// with the result.
     pub fn judged(&self, report: &Report) -> Vec<KeyValue> {
         let Some(id) = &report.part.ask.challenge else {
             return vec![];
         };
         let mut state = self.state();
-        let Some(challenge) = state
-            .challenge
-            .as_mut()
-            .filter(|challenge| Arc::ptr_eq(&challenge.id, id))
-        else {
+        let Some(mut challenge) = state.challenge.take() else {
             return vec![];
         };
-        challenge.so_far.judged += 1;
-        challenge.so_far.caught += u32::from(challenge.so_far.order.expect.is(report.verdict));
-        let mut kept = vec![challenge.kept()];
-        if challenge.so_far.judged < challenge.so_far.order.parts {
+        let is_its_part = Arc::ptr_eq(&challenge.id, id);
+        let is_last = is_its_part && challenge.count(report.verdict);
+        let mut kept = vec![];
+        if is_its_part {
+            kept.push(challenge.kept());
+        }
+        if !is_last {
+            state.challenge = Some(challenge);
             return kept;
         }
-        let Some(ended) = state.challenge.take() else {
-            return kept;
-        };
-        self.causes.clear(IS_UNDER_WAY);
-        if ended.is_met() {
-            let recipe = recipe_of(&state.judging);
-            kept.push((format!("{KEPT_MET}{recipe}"), Timestamp::now().to_string()));
-            kept.push((KEPT_MISSED.to_owned(), String::new()));
-            state.met.insert(recipe, Instant::now());
-            self.causes.clear(MISSED);
-        } else {
-            kept.push((KEPT_MISSED.to_owned(), ended.words()));
-            self.causes.set(MISSED, Health::Failure, ended.words());
-        }
-        state.events.push(ControlEvent::Ended(ended));
+        kept.extend(self.outcome(&challenge, &mut state));
+        state.events.push(ControlEvent::Ended(challenge));
         kept
     }
 
-    /// Ends what an operator has seen: a challenge under way, one that was not met, a broken store that was moved aside.
+    /// Tells the line's health how a challenge has ended. Returns what is to be kept of that.
+    fn outcome(&self, ended: &Challenge, state: &mut ControlState) -> Vec<KeyValue> {
+        self.diagnostics.clear(UNDER_WAY);
+        let missed = MISSED_KEY.to_owned();
+        if !ended.is_met() {
+            self.diagnostics.set(MISSED, Health::Failure, ended.words());
+            return vec![(missed, ended.words())];
+        }
+        self.diagnostics.clear(MISSED);
+        let recipe = recipe_of(&state.policy);
+        let met = format!("{MET_KEY}{recipe}");
+        state.met.insert(recipe, Instant::now());
+        vec![(met, Timestamp::now().to_string()), (missed, String::new())]
+    }
+
+    /// Ends what an operator has seen: a challenge that is under way or was missed, and the notice of a
+    /// broken store that was moved aside.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
-        state
-            .events
-            .push(ControlEvent::Keep((KEPT_MISSED.to_owned(), String::new())));
+        let none_missed = (MISSED_KEY.to_owned(), String::new());
+        state.events.push(ControlEvent::Keep(none_missed));
         drop(state);
-        [IS_UNDER_WAY, MISSED, MOVED_ASIDE]
-            .iter()
-            .for_each(|who| self.causes.clear(who));
+        for source in [UNDER_WAY, MISSED, MOVED_ASIDE] {
+            self.diagnostics.clear(source);
+        }
     }
 
-    /// No more parts come.
+    /// Ends a challenge that is under way: the line stops, and no more parts come.
     pub fn stop(&self) {
         self.state().cut("the line stops");
     }
 
-    /// Tells when the challenge is overdue; what there is to be told and kept.
+    /// Tells the line's health when a challenge is overdue. Takes the events since the last call.
     pub fn look(&self, now: Instant) -> Vec<ControlEvent> {
         let mut state = self.state();
-        let met = state.met.get(&recipe_of(&state.judging)).copied();
-        let since = met.map_or(Duration::ZERO, |met| now.saturating_duration_since(met));
-        if let Some(interval) = state
-            .judging
-            .challenge_every
-            .filter(|interval| since > *interval)
-        {
-            let words = format!("none was met for more than {} min", interval.as_secs() / 60);
-            self.causes.set(OVERDUE, Health::OffSpec, words);
-        } else {
-            self.causes.clear(OVERDUE);
+        match state.overdue(now) {
+            Some(interval) => {
+                let minutes = interval.as_secs() / 60;
+                let words = format!("none was met for more than {minutes} min");
+                self.diagnostics.set(OVERDUE, Health::OffSpec, words);
+            }
+            None => self.diagnostics.clear(OVERDUE),
         }
         std::mem::take(&mut state.events)
     }
@@ -393,83 +308,67 @@ impl LineControl {
     }
 }
 
-/// Without its revision: another one is no other part.
-fn recipe_of(judging: &RecipePolicy) -> String {
-    let label = judging
-        .regions
-        .first()
-        .map_or("", |(_, judge)| &*judge.recipe);
-    label
-        .rsplit_once('@')
-        .map_or(label, |(name, _)| name)
-        .to_owned()
-}
-
 impl ControlState {
-    /// The challenge that is under way ends before its last part has a result.
+    /// Ends a challenge that is under way before its last part has a result.
     fn cut(&mut self, why: &str) {
         if let Some(mut challenge) = self.challenge.take() {
-            challenge.so_far.cut = Some(why.to_owned());
+            challenge.cut(why);
             self.events.push(ControlEvent::Keep(challenge.kept()));
             self.events.push(ControlEvent::Ended(challenge));
         }
     }
-}
 
-impl Expect {
-    fn is(self, verdict: Verdict) -> bool {
-        verdict
-            == if self == Expect::Pass {
-                Verdict::Pass
-            } else {
-                Verdict::Fail
-            }
+    /// Returns the interval of the recipe's challenges when none was met for longer.
+    fn overdue(&self, now: Instant) -> Option<Duration> {
+        let interval = self.policy.challenge_every?;
+        let met = self.met.get(&recipe_of(&self.policy))?;
+        let since = now.saturating_duration_since(*met);
+        (since > interval).then_some(interval)
     }
 }
 
-impl Challenge {
-    pub fn kept(&self) -> KeyValue {
-        (
-            self.key.clone(),
-            serde_json::to_string(&self.so_far).expect("plain values"),
-        )
+/// Returns the recipe's name. Its revision does not matter: another one is no other part.
+fn recipe_of(policy: &RecipePolicy) -> String {
+    let Some((_, policy)) = policy.regions.first() else {
+        return String::new();
+    };
+    match policy.recipe.rsplit_once('@') {
+        Some((name, _)) => name.to_owned(),
+        None => policy.recipe.to_string(),
     }
+}
 
-    pub fn is_met(&self) -> bool {
-        !self.is_cut() && self.so_far.caught == self.so_far.order.parts
-    }
-
-    /// It ended before its last part had a result: neither met nor missed.
-    pub fn is_cut(&self) -> bool {
-        self.so_far.cut.is_some()
-    }
-
-    pub fn words(&self) -> String {
-        let (
-            id,
-            SoFar {
-                order,
-                judged,
-                caught,
-                cut,
-                ..
-            },
-        ) = (&self.id, &self.so_far);
-        let (parts, expect) = (
-            order.parts,
-            if order.expect == Expect::Pass {
-                "pass"
-            } else {
-                "fail"
-            },
-        );
-        match cut {
-            None => format!("challenge {id}: {caught} of {parts} parts got the verdict {expect}"),
-            Some(why) => format!(
-                "challenge {id}: {why}; {judged} of {parts} parts had a result, {caught} {expect}"
-            ),
+/// Returns when a challenge of each recipe was met last, by the recipe's name.
+fn recovered_met(kept: &BTreeMap<String, String>) -> HashMap<String, Instant> {
+    let mut met = HashMap::new();
+    for (key, at) in kept {
+        let Some(recipe) = key.strip_prefix(MET_KEY) else {
+            continue;
+        };
+        let ago = time_since(at);
+        if let Some(since) = ago.and_then(|ago| Instant::now().checked_sub(ago)) {
+            met.insert(recipe.to_owned(), since);
         }
     }
+    met
+}
+
+/// Returns the time since `at`; none has passed where the clock was set back since.
+fn time_since(at: &str) -> Option<Duration> {
+    let at: Timestamp = at.parse().ok()?;
+    let ago = Timestamp::now().duration_since(at);
+    Some(Duration::try_from(ago).unwrap_or_default())
+}
+
+fn no_such_region(regions: &RegionPolicies) -> String {
+    let names: Vec<&str> = regions
+        .iter()
+        .filter_map(|(name, _)| name.as_deref())
+        .collect();
+    if names.is_empty() {
+        return "the recipe names no regions; leave region out".to_owned();
+    }
+    format!("region must be one of {}", names.join(", "))
 }
 
 #[cfg(test)]
@@ -478,6 +377,8 @@ mod tests {
     use crate::data::part::Part;
     use crate::data::part::tests::ask;
     use crate::data::verdict::Reason;
+    use crate::data::verdict::Verdict;
+    use crate::protocol::command::Expect;
     use crate::recipe::self_test::Proof;
 
     const BAD: ChallengeSpec = ChallengeSpec {

@@ -2,16 +2,18 @@
 //! place that starts the line's threads.
 //!
 //! ```text
-//! camera-<name> (one each) --trigger, frame queue--> inspector --results--> store --outbox--> publisher --> broker
-//!      |                                              ^     \--judged frames, may drop--> artist ---^ ^ ^
-//!      |                         foreman --recipes--> changeover (swaps)                     ^         | |
-//!      |                            ^  \--------------- snapshots ---------------------------/         | |
-//!      |                            +--- requests, replies (durable before they are told) -------------+ |
-//!      +--- camera status ------------------------------------------------------------------------------+
+//! frames    camera --trigger, frame queue--> inspector --results--> store --outbox--> publisher --> broker
+//! pictures  inspector --judged frames, may drop--> overlays --heat maps, may drop--> events
+//! commands  publisher, control socket --requests--> command handler --> triggers, control, snapshots
+//! recipes   command handler --selected--> changeover --prepared--> inspector, between two parts
+//! events    cameras, command handler, changeover, overlays, store --> publisher, control socket
 //! ```
+//! Each of them is a thread, and each camera is one.
+//!
 //! The good path: a frame becomes one part or several as its camera's trigger says, is queued, judged
 //! by the active recipe and decided; the store keeps the result, and the publisher sends it until the
-//! broker has it. Commands come through the publisher and are answered once they are on the disk.
+//! broker has it. Commands come through the publisher or the control socket, and are answered once they
+//! are on the disk.
 //!
 //! Stopping flows like data: the stop ends the cameras, the command handler and the changeover; the
 //! inspector ends when all cameras have left, and closes the store; the overlay stage ends when the
@@ -29,6 +31,7 @@
 
 pub mod admission;
 mod cameras;
+pub mod challenge;
 pub mod changeover;
 mod channels;
 pub mod commands;
@@ -68,6 +71,7 @@ use crate::camera::{self, CameraError};
 use crate::config::LineConfig;
 use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
+use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::protocol::birth::Identity;
@@ -77,6 +81,7 @@ use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -121,56 +126,23 @@ impl Line {
         let stages = Stages::wire(config, opening, preparer, run_id)?;
         let shared = stages.shared;
         let (stopper, stop) = stop_pair();
-        let cameras = stages
-            .cameras
-            .into_iter()
-            .map(|camera| start_camera(camera, stop.clone()));
-        let cameras: Vec<Stage> = cameras.collect();
-
-        let frames = stages.frames;
-        let inspector = stages.inspect;
-        let inspector = Stage::start("inspector", move |pulse| inspector.run(&frames, pulse));
-        let writer = stages.writer;
-        let store = Stage::start("store", move |pulse| {
-            writer.run(pulse);
-            Ok(())
-        });
-        let commands = stages.commands;
-        let commands_stop = stop.clone();
-        let commands = Stage::start("foreman", move |pulse| {
-            commands.run(&commands_stop, pulse);
-            Ok(())
-        });
-        // Preparing a recipe takes as long as it takes.
-        let changeover = stages.changeover;
-        let changeover = Stage::start_unwatched("changeover", move || {
-            changeover.run(&stop, &Heartbeat::default());
-            Ok(())
-        });
-        // No verdict waits for a picture.
-        let overlays = stages.overlays;
-        let ends = stages.overlay_ends;
-        let overlays = Stage::start_unwatched("artist", move || overlays.run(&ends));
-        let settings = config.mqtt.clone();
-        let identity = shared.identity();
-        let mut wiring = stages.publisher;
-        let publisher = Stage::start("publisher", move |pulse| {
-            wiring.pulse = pulse.clone();
-            publisher::run(settings, identity, wiring)
-                .map_err(|error| Failure::new(Exit::Software, error))
-        });
-        // No verdict waits for the control socket.
-        let socket = socket_path(&config.store.file);
-        let control = stages.control;
-        let control = Stage::start_unwatched("control", move || {
-            server::run(&socket, control).map_err(|error| Failure::new(Exit::Software, error))
-        });
+        let mut cameras = vec![];
+        for camera in stages.cameras {
+            cameras.push(start_camera(camera, stop.clone()));
+        }
+        let others = vec![
+            start_inspector(stages.inspect, stages.frames),
+            start_store(stages.writer),
+            start_commands(stages.commands, stop.clone()),
+            start_changeover(stages.changeover, stop),
+            start_overlays(stages.overlays, stages.overlay_ends),
+            start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
+            start_control(&config.store.file, stages.control),
+        ];
         Ok(Line {
             stopper: Some(stopper),
             cameras,
-            others: vec![
-                inspector, store, commands, changeover, overlays, publisher, control,
-            ],
+            others,
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
             camera_states: shared.camera_states,
@@ -232,30 +204,14 @@ impl Line {
 }
 
 impl Stages {
-    /// Prepares the recipe that was selected last, opens the cameras and makes each stage, in the
-    /// order of a frame's way.
+    /// Prepares the recipe, opens the cameras and makes each stage.
     fn wire(
         config: &LineConfig,
         mut opening: Opening,
         preparer: RecipePreparer,
         run_id: &str,
     ) -> Result<Self, Failure> {
-        let spec = opening.selected(config).clone();
-        let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
-        let policies = active.policies(&spec)?;
-        active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
-        opening.warn_of_unread_selection(config, &spec);
-
-        let model = preparer.model.label();
-        let mut identity = identity_of(config, &opening, &active, &model, run_id);
-        identity.judged_by(&policies);
-        let shared = Shared::new(
-            &opening,
-            &camera_names(config),
-            joiner_of(config),
-            active.policy(policies),
-            identity,
-        );
+        let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
         let painter = OverlayPainter(active.inspector.painter());
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
@@ -302,6 +258,28 @@ impl Stages {
     }
 }
 
+/// Prepares the recipe that was selected last, and what all stages share under its policy.
+fn prepare(
+    config: &LineConfig,
+    opening: &mut Opening,
+    preparer: &RecipePreparer,
+    run_id: &str,
+) -> Result<(ActiveRecipe, Shared), Failure> {
+    let spec = opening.selected(config).clone();
+    let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
+    let policies = active.policies(&spec)?;
+    active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
+    opening.warn_of_unread_selection(config, &spec);
+
+    let model = preparer.model.label();
+    let mut identity = identity_of(config, opening, &active, &model, run_id);
+    identity.judged_by(&policies);
+    let names = camera_names(config);
+    let policy = active.policy(policies);
+    let shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
+    Ok((active, shared))
+}
+
 /// Pause before a lost camera is opened again, at first.
 const REOPEN_FIRST: Duration = Duration::from_millis(250);
 /// Pause before a lost camera is opened again, at most.
@@ -314,6 +292,54 @@ fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
         let backoff = Backoff::new(REOPEN_FIRST, REOPEN_MOST);
         let source = camera.source.as_mut();
         camera::supervise(source, &name, &stop, backoff, &mut camera.sink).map_err(camera_failure)
+    })
+}
+
+fn start_inspector(inspect: InspectStage, frames: FrameReceiver) -> Stage {
+    Stage::start("inspector", move |pulse| inspect.run(&frames, pulse))
+}
+
+fn start_store(writer: StoreWriter) -> Stage {
+    Stage::start("store", move |pulse| {
+        writer.run(pulse);
+        Ok(())
+    })
+}
+
+fn start_commands(commands: CommandHandler, stop: Stop) -> Stage {
+    Stage::start("foreman", move |pulse| {
+        commands.run(&stop, pulse);
+        Ok(())
+    })
+}
+
+/// Unwatched: preparing a recipe takes as long as it takes.
+fn start_changeover(changeover: Changeover, stop: Stop) -> Stage {
+    Stage::start_unwatched("changeover", move || {
+        changeover.run(&stop, &Heartbeat::default());
+        Ok(())
+    })
+}
+
+/// Unwatched: no verdict waits for a picture.
+fn start_overlays(overlays: OverlayStage, ends: OverlayEnds) -> Stage {
+    Stage::start_unwatched("artist", move || overlays.run(&ends))
+}
+
+fn start_publisher(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Stage {
+    Stage::start("publisher", move |pulse| {
+        let mut wiring = wiring;
+        wiring.pulse = pulse.clone();
+        publisher::run(settings, identity, wiring)
+            .map_err(|error| Failure::new(Exit::Software, error))
+    })
+}
+
+/// Unwatched: no verdict waits for the control socket, which lies beside the `store`'s file.
+fn start_control(store: &Path, wiring: ControlWiring) -> Stage {
+    let socket = socket_path(store);
+    Stage::start_unwatched("control", move || {
+        server::run(&socket, wiring).map_err(|error| Failure::new(Exit::Software, error))
     })
 }
 

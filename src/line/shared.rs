@@ -1,4 +1,4 @@
-//! Everything that the stages of a line share. Each part has its own lock, held for a moment.
+//! The handles that the stages of a line share. Each part has its own lock, held for a moment.
 
 use crate::base::clock;
 use crate::base::health::{Diagnostics, LineCondition, LineState};
@@ -29,7 +29,7 @@ pub struct Shared {
     pub store: Store,
     /// Pause, thresholds and challenges.
     pub control: LineControl,
-    /// Whatever is wrong at the moment.
+    /// Faults of the moment, by source.
     pub diagnostics: Diagnostics,
     /// Views of parts that several cameras see.
     pub views: Arc<Mutex<ViewJoiner>>,

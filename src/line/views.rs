@@ -1,4 +1,4 @@
-//! Layer 3: several cameras' views of one part become one verdict: the worst of them.
+//! Several cameras' views of one part become one verdict: the worst of them.
 
 use crate::data::part::Part;
 use crate::data::report::{CameraView, Report};
@@ -7,84 +7,91 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// After its deadline a part's views are still put together for so long: for the record.
+/// Time after a part's deadline for which its views are still put together, for the record. Views are
+/// forgotten beyond it: so the bound on their number is the rate of parts.
 const RECORDED: Duration = Duration::from_secs(10);
 
-/// Who sees parts together, and the views that wait for the others of their part.
+/// Groups of cameras that see parts together, and the views that wait for the others of their part.
 #[derive(Debug, Default)]
 pub struct ViewJoiner {
-    /// The cameras, by the name that they share.
-    stations: BTreeMap<Arc<str>, Vec<Arc<str>>>,
-    /// By the part's key: lower ones are older.
+    /// The cameras of each group, by the name that they share.
+    groups: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// Views by the part's key: lower ones are older.
     waiting: BTreeMap<u64, PartViews>,
 }
 
-/// What is known of one part.
+/// The views of one part so far.
 #[derive(Debug)]
 struct PartViews {
     due: Instant,
     reports: Vec<Report>,
-    /// The cameras that have its frame.
-    framed: Vec<Arc<str>>,
+    /// The cameras that have a frame of the part.
+    expected: Vec<Arc<str>>,
+}
+
+impl PartViews {
+    fn new(part: &Part) -> Self {
+        PartViews {
+            due: part.due(),
+            reports: vec![],
+            expected: vec![],
+        }
+    }
+
+    fn has_report_of(&self, camera: &Arc<str>) -> bool {
+        self.reports.iter().any(|report| report.seen_by == *camera)
+    }
 }
 
 impl ViewJoiner {
-    pub fn new(stations: BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Self {
+    /// `groups` are the cameras that see parts together, by the name that they share.
+    pub fn new(groups: BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Self {
         ViewJoiner {
-            stations,
+            groups,
             waiting: BTreeMap::new(),
         }
     }
 
-    /// One camera has a frame of it.
-    pub fn framed(&mut self, part: &Part, camera: &Arc<str>) {
-        if self.stations.contains_key(part.camera()) {
-            self.views(part).framed.push(camera.clone());
+    /// Notes that a camera has a frame of a part: its view will come, or is late.
+    pub fn expect_view(&mut self, part: &Part, camera: &Arc<str>) {
+        if self.groups.contains_key(part.camera()) {
+            self.views(part).expected.push(camera.clone());
         }
     }
 
-    /// One camera's report; the part's, when it was the last one that was missing. Those of a camera alone pass.
+    /// Adds one camera's report. Returns the part's when it was the last one that was missing, and the
+    /// report itself where the camera sees its parts alone.
     pub fn add(&mut self, report: Report, now: Instant) -> Option<Report> {
-        let Some(cameras) = self.stations.get(report.part.camera()) else {
+        let Some(cameras) = self.groups.get(report.part.camera()) else {
             return Some(report);
         };
         let count = cameras.len();
-        while let Some(oldest) = self.waiting.first_entry()
-            && oldest.get().due + RECORDED <= now
-        {
-            oldest.remove();
-        }
+        self.forget_old(now);
         let reports = &mut self.views(&report.part).reports;
         reports.push(report);
         if reports.len() < count {
             return None;
         }
-        worst(reports.clone()) // kept: its time may be over before it stands
+        // A copy: the deadline may come before this one is in the ledger, and needs the views too.
+        worst(reports.clone())
     }
 
-    /// What is said of a part whose time is over: a view that failed speaks for it, whatever the missing ones would have
-    /// shown; without one it is `undecided`, as it is for a camera alone.
+    /// Returns the report of a part whose deadline has come: a view that failed speaks for it, whatever
+    /// the missing ones would have shown; without one the part is undecided, as it is for a camera
+    /// alone.
     pub fn without_the_others(&self, undecided: Report) -> Report {
-        let Some(cameras) = self.stations.get(undecided.part.camera()) else {
+        let Some(cameras) = self.groups.get(undecided.part.camera()) else {
             return undecided;
         };
-        let views = self.waiting.get(&undecided.part.key);
-        let known = views.map_or(vec![], |views| views.reports.clone());
-        let is_missing = |camera: &&Arc<str>| known.iter().all(|report| report.seen_by != **camera);
-        let missing = cameras.iter().filter(is_missing).map(|camera| {
-            let has_frame = views.is_some_and(|views| views.framed.contains(camera));
-            let reason = match undecided.reason {
-                Some(Reason::Late | Reason::CameraLost) if has_frame => Some(Reason::Late),
-                Some(Reason::Late | Reason::CameraLost) => Some(Reason::CameraLost),
-                other => other,
-            };
-            Report {
-                seen_by: camera.clone(),
-                reason,
-                ..undecided.clone()
+        let nothing = PartViews::new(&undecided.part);
+        let views = self.waiting.get(&undecided.part.key).unwrap_or(&nothing);
+        let mut reports = vec![];
+        for camera in cameras {
+            if !views.has_report_of(camera) {
+                reports.push(missing_view(&undecided, camera, views));
             }
-        });
-        let reports = missing.chain(known.iter().cloned()).collect();
+        }
+        reports.extend(views.reports.iter().cloned());
         let Some(mut worst) = worst(reports) else {
             return undecided;
         };
@@ -92,35 +99,68 @@ impl ViewJoiner {
         worst
     }
 
+    fn forget_old(&mut self, now: Instant) {
+        while let Some(oldest) = self.waiting.first_entry()
+            && oldest.get().due + RECORDED <= now
+        {
+            oldest.remove();
+        }
+    }
+
     fn views(&mut self, part: &Part) -> &mut PartViews {
-        let new = || PartViews {
-            due: part.due(),
-            reports: vec![],
-            framed: vec![],
-        };
-        self.waiting.entry(part.key).or_insert_with(new)
+        self.waiting
+            .entry(part.key)
+            .or_insert_with(|| PartViews::new(part))
     }
 }
 
-/// The worst view speaks for the part: a fail before an undecided before a pass, then the highest score.
+/// The view of a camera that has not judged the part: late where it has a frame, else lost.
+fn missing_view(undecided: &Report, camera: &Arc<str>, views: &PartViews) -> Report {
+    let reason = match undecided.reason {
+        Some(Reason::Late | Reason::CameraLost) if views.expected.contains(camera) => {
+            Some(Reason::Late)
+        }
+        Some(Reason::Late | Reason::CameraLost) => Some(Reason::CameraLost),
+        other => other,
+    };
+    Report {
+        seen_by: camera.clone(),
+        reason,
+        ..undecided.clone()
+    }
+}
+
+/// Returns the worst report, with all views in it: a fail before an undecided before a pass, then the
+/// highest score. `None` without reports.
 fn worst(reports: Vec<Report>) -> Option<Report> {
-    let views = reports.iter().map(|report| CameraView {
+    let views = reports.iter().map(view).collect();
+    let mut worst = reports.into_iter().max_by(|a, b| {
+        let by_verdict = severity(a.verdict).cmp(&severity(b.verdict));
+        by_verdict.then(score(a).total_cmp(&score(b)))
+    })?;
+    worst.views = views;
+    Some(worst)
+}
+
+fn view(report: &Report) -> CameraView {
+    CameraView {
         camera: report.seen_by.to_string(),
         verdict: report.verdict,
         score: report.score,
         reason: report.reason,
-    });
-    let views: Vec<CameraView> = views.collect();
-    let rank = |report: &Report| match report.verdict {
+    }
+}
+
+fn severity(verdict: Verdict) -> u8 {
+    match verdict {
         Verdict::Pass => 0,
         Verdict::Undecided => 1,
         Verdict::Fail => 2,
-    };
-    let score = |report: &Report| report.score.unwrap_or(f32::MIN);
-    let order = |a: &Report, b: &Report| rank(a).cmp(&rank(b)).then(score(a).total_cmp(&score(b)));
-    let mut worst = reports.into_iter().max_by(order)?;
-    worst.views = views;
-    Some(worst)
+    }
+}
+
+fn score(report: &Report) -> f32 {
+    report.score.unwrap_or(f32::MIN)
 }
 
 #[cfg(test)]
@@ -201,7 +241,7 @@ mod tests {
         let now = Instant::now();
         joins.add(view(&bad, "top", Verdict::Fail, 0.5), now);
         joins.add(view(&good, "top", Verdict::Pass, 0.1), now);
-        joins.framed(&good, &"left".into());
+        joins.expect_view(&good, &"left".into());
         let said = |part: &Part, reason| {
             joins.without_the_others(Report::undecided(part.clone(), reason, &judge(part)))
         };

@@ -34,10 +34,10 @@ pub struct ActiveRecipe {
     pub challenge_every: Option<Duration>,
 }
 
-/// Everything that a recipe asks of the line.
+/// A recipe's demands on the line.
 #[derive(Debug, Default)]
 pub struct RecipePolicy {
-    /// How each region is decided.
+    /// Decision policy of each region.
     pub regions: RegionPolicies,
     /// Longest time between two challenges that were met; `None` asks for no challenges.
     pub challenge_every: Option<Duration>,

@@ -1,4 +1,4 @@
-//! Everything that judges needs an inspector: the engine is opened, and given the references.
+//! An inspector is prepared: the engine is opened, and the references are encoded.
 //!
 //! ```text
 //! words --text tower--> prototypes, tower closed --> vision engine (a new plan: compared with the CPU)
@@ -22,7 +22,7 @@ use crate::winclip::{Inspector, Recipe, prompts};
 use ndarray::Array2;
 use std::path::PathBuf;
 
-/// Everything that a recipe needs to become an inspector.
+/// The parts that make an inspector of a recipe.
 pub struct Preparation<'a> {
     /// The imported model that encodes pictures and words.
     pub model: &'a ModelFolder,

@@ -17,9 +17,9 @@ use crate::winclip::Inspector;
 /// The moment at which a recipe is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrepareMode {
-    /// Before the line is ready: preparing may take minutes, and the whole machine.
+    /// The line is not ready yet: preparing may take minutes, and the whole machine.
     Startup,
-    /// Beside a line that judges: a TensorRT plan that is missing is not built but asked for.
+    /// A line judges meanwhile: a TensorRT plan that is missing is not built but asked for.
     Live,
 }
 

@@ -1,6 +1,8 @@
-//! What a line tells while it starts slowly: a plan is built, then compared with the CPU. Either may be silent for many
-//! minutes (one fused layer of a vision transformer has tactics that take as long), so a thread of its own tells the log
-//! and systemd, from the build's begin to the comparison's end, and no longer than [`LONGEST`].
+//! Progress of a slow start: a TensorRT plan is built, then compared with the CPU.
+//!
+//! Either may be silent for many minutes (one fused layer of a vision transformer has tactics that take
+//! as long). So a thread of its own tells the log and systemd, from the build's begin to the comparison's
+//! end, and no longer than [`LONGEST`].
 
 use crate::base::systemd;
 use crate::engine::tensorrt::BuildProgress;
@@ -8,13 +10,13 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often.
+/// Time between two messages.
 const TELL_EVERY: Duration = Duration::from_secs(15);
 
-/// What takes longer hangs: systemd hears no more and ends it.
+/// Time after which a start is taken to hang: systemd is told no more, and ends it.
 const LONGEST: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Silent until something slow begins; drop it where that ends.
+/// Tells nothing until something slow begins; drop it where that ends.
 pub struct PrepareProgress {
     since: Instant,
     doing: Arc<Mutex<String>>,
@@ -22,6 +24,7 @@ pub struct PrepareProgress {
 }
 
 impl PrepareProgress {
+    /// Begins to count the time.
     pub fn new() -> Self {
         PrepareProgress {
             since: Instant::now(),
@@ -30,56 +33,59 @@ impl PrepareProgress {
         }
     }
 
-    /// A plan's build begins (nothing), or is so far; from threads of the library.
+    /// Tells that a plan's build begins (`None`) or how far it is. Called from threads of the library.
     pub fn builds(&self, progress: Option<BuildProgress>) {
-        self.does(match progress {
+        self.tell(match progress {
             None => "building the TensorRT plan".to_owned(),
-            Some(BuildProgress { part, step }) => {
-                format!(
-                    "building the TensorRT plan of {}: {}, {} of {}",
-                    part.file(),
-                    step.phase,
-                    step.done,
-                    step.of
-                )
-            }
+            Some(BuildProgress { part, step }) => format!(
+                "building the TensorRT plan of {}: {}, {} of {}",
+                part.file(),
+                step.phase,
+                step.done,
+                step.of
+            ),
         });
     }
 
+    /// Tells that a plan is compared with the CPU.
     pub fn compares(&self) {
-        self.does("comparing the TensorRT plan with the CPU".to_owned());
+        self.tell("comparing the TensorRT plan with the CPU".to_owned());
     }
 
-    fn does(&self, words: String) {
+    fn tell(&self, words: String) {
         *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = words;
-        let (since, doing) = (self.since, self.doing.clone());
         self.ticker.get_or_init(|| {
-            Ticker::start(TELL_EVERY, move || {
-                let doing = doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let words = format!("{doing}, for {} s", since.elapsed().as_secs());
-                tracing::info!("{words}");
-                systemd::starting_slowly(&words, 10 * TELL_EVERY);
-                since.elapsed() < LONGEST
-            })
+            let since = self.since;
+            let doing = self.doing.clone();
+            Ticker::start(TELL_EVERY, move || tell_systemd(since, &doing))
         });
     }
 }
 
-/// A thread that calls a function at once and every so often; it ends when this is dropped or the function says no.
+/// Tells the log and systemd; false when the start has taken too long.
+fn tell_systemd(since: Instant, doing: &Mutex<String>) -> bool {
+    let doing = doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let words = format!("{doing}, for {} s", since.elapsed().as_secs());
+    tracing::info!("{words}");
+    systemd::starting_slowly(&words, 10 * TELL_EVERY);
+    since.elapsed() < LONGEST
+}
+
+/// A thread that calls a function at once and every so often. It ends when this is dropped, or when the
+/// function returns false.
 struct Ticker {
-    /// Never sent to: its end is heard.
+    /// Never sent to; its end is heard.
     _held: Sender<()>,
 }
 
 impl Ticker {
     fn start(every: Duration, tick: impl Fn() -> bool + Send + 'static) -> Self {
         let (held, dropped) = channel::<()>();
-        let work = move || {
-            while tick() && dropped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {}
-        };
         let started = std::thread::Builder::new()
             .name("slow-start".to_owned())
-            .spawn(work);
+            .spawn(move || {
+                while tick() && dropped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {}
+            });
         if let Err(error) = started {
             tracing::warn!("systemd is not told that the start is slow: no thread: {error}");
         }

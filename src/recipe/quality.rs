@@ -1,8 +1,10 @@
-//! Layer 2: pictures that must not be judged (`bad_image`): corrupt, frozen, black, saturated, blurred. A camera that
-//! shows the same good part for a week would pass everything; none of these is ever a pass.
+//! The quality gate: pictures that must not be judged (`bad_image`), as they are corrupt, frozen, black,
+//! saturated or blurred. A camera that shows the same good part for a week would pass everything; none of
+//! these is ever a pass.
 //!
-//! Measures are taken on every fourth row, limits are the recipe's, and what good parts show themselves moves them: a
-//! part on a black ground is not a black picture. See docs/bad-image.md for each measure, its limit and its reason.
+//! Measures are taken on every fourth row. Limits are the recipe's, moved by what the references show: a
+//! part on a black ground is not a black picture. See docs/bad-image.md for each measure, its limit and
+//! its reason.
 
 use crate::data::picture::Picture;
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 /// A recipe's limits; 0 switches a check off.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// So many frames in a row, equal bit for bit: the last of them and those after it are bad. Live cameras only.
+    /// Number of equal frames in a row, bit for bit, from which on a live camera's frames are bad.
     pub frozen_frames: u64,
     /// Share of dark pixels above which a picture is black.
     pub black: f32,
@@ -32,35 +34,42 @@ impl Default for Limits {
     }
 }
 
-/// What a picture shows, whatever is on it.
+/// Measures of a picture, whatever is on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measures {
     /// Share of pixels whose brightest channel is at most 20 of 255.
     pub dark: f32,
     /// Share of pixels with a channel of at least 250 of 255.
     pub bright: f32,
-    /// Variance of the Laplacian of green (Pech-Pacheco et al. 2000, "LAPV" of Pertuz et al. 2013), in squared grey
-    /// levels; 0 for pictures less than 3 pixels wide or high.
+    /// Variance of the Laplacian of green (Pech-Pacheco et al. 2000, "LAPV" of Pertuz et al. 2013), in
+    /// squared grey levels; 0 for pictures less than 3 pixels wide or high.
     pub sharpness: f32,
 }
 
-/// Grey levels of 255: below the black level that cameras with video range leave, above the noise of a covered lens.
+/// Highest grey level of a dark pixel: below the black level that cameras with video range leave, above
+/// the noise of a covered lens.
 const DARK: u8 = 20;
+/// Lowest grey level of a pixel at the sensor's end.
 const BRIGHT: u8 = 250;
-/// Rows that are looked at: one in so many.
+/// Distance between two rows that are looked at.
 const EVERY: usize = 4;
 
-/// Why a picture is bad, for the message and the log.
+/// Reason of a bad picture, for the message and the log.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Flaw {
+    /// The decoder lacked data.
     #[error("corrupt: the decoder lacked data for it")]
     Corrupt,
+    /// Number of equal frames in a row, and the limit.
     #[error("frozen: {0} frames in a row are the same, bit for bit (limit {1})")]
     Frozen(u64, u64),
+    /// Share of dark pixels, and the limit.
     #[error("black: {:.1} % of the pixels are dark (limit {:.1} %)", .0 * 100.0, .1 * 100.0)]
     Black(f32, f32),
+    /// Share of pixels at the sensor's end, and the limit.
     #[error("saturated: {:.1} % of the pixels are at the sensor's end (limit {:.1} %)", .0 * 100.0, .1 * 100.0)]
     Saturated(f32, f32),
+    /// Sharpness, and the limit.
     #[error("blurred: sharpness {0:.1} (limit {1:.1})")]
     Blurred(f32, f32),
 }
@@ -71,11 +80,12 @@ pub struct Gate {
     limits: Limits,
     black: f32,
     saturated: f32,
-    /// By picture size: sharpness depends on it.
+    /// Least sharpness of the references by picture size, on which sharpness depends.
     least_sharp: BTreeMap<(usize, usize), f32>,
 }
 
 impl Gate {
+    /// `references` are pictures of good parts, whatever they show.
     pub fn new(limits: Limits, references: &[Picture]) -> Self {
         let mut gate = Gate {
             limits,
@@ -84,112 +94,130 @@ impl Gate {
             least_sharp: BTreeMap::new(),
         };
         for reference in references {
-            let measures = Measures::of(reference);
-            gate.black = gate.black.max(between(measures.dark, limits.black));
-            gate.saturated = gate
-                .saturated
-                .max(between(measures.bright, limits.saturated));
-            let size = (reference.width(), reference.height());
-            let least = gate.least_sharp.entry(size).or_insert(f32::INFINITY);
-            *least = least.min(measures.sharpness);
+            gate.move_limits(reference);
         }
         gate
     }
 
-    /// The first flaw of one picture by itself.
+    fn move_limits(&mut self, reference: &Picture) {
+        let measures = Measures::of(reference);
+        let black = limit_above(measures.dark, self.limits.black);
+        let saturated = limit_above(measures.bright, self.limits.saturated);
+        self.black = self.black.max(black);
+        self.saturated = self.saturated.max(saturated);
+        let size = (reference.width(), reference.height());
+        let least = self.least_sharp.entry(size).or_insert(f32::INFINITY);
+        *least = least.min(measures.sharpness);
+    }
+
+    /// Returns the first flaw of one picture by itself.
     pub fn flaw(&self, picture: &Picture) -> Option<Flaw> {
         let measures = Measures::of(picture);
-        let size = (picture.width(), picture.height());
-        let sharp = self.limits.blurred * self.least_sharp.get(&size).copied().unwrap_or(0.0);
-        match measures {
-            Measures { dark, .. } if self.limits.black > 0.0 && dark > self.black => {
-                Some(Flaw::Black(dark, self.black))
-            }
-            Measures { bright, .. } if self.limits.saturated > 0.0 && bright > self.saturated => {
-                Some(Flaw::Saturated(bright, self.saturated))
-            }
-            Measures { sharpness, .. } if sharpness < sharp => {
-                Some(Flaw::Blurred(sharpness, sharp))
-            }
-            _ => None,
+        if self.limits.black > 0.0 && measures.dark > self.black {
+            return Some(Flaw::Black(measures.dark, self.black));
         }
+        if self.limits.saturated > 0.0 && measures.bright > self.saturated {
+            return Some(Flaw::Saturated(measures.bright, self.saturated));
+        }
+        let size = (picture.width(), picture.height());
+        let least = self.least_sharp.get(&size).copied().unwrap_or(0.0);
+        let limit = self.limits.blurred * least;
+        if measures.sharpness < limit {
+            return Some(Flaw::Blurred(measures.sharpness, limit));
+        }
+        None
     }
 }
 
-/// A limit where good parts reach `reference`: never below `limit`, and half-way to the end above what they show.
-fn between(reference: f32, limit: f32) -> f32 {
-    limit.max((1.0 + reference) / 2.0 * f32::from(u8::from(reference > limit / 2.0)))
+/// Returns the limit where good parts show `shown`: half-way between that and 1 where it comes near the
+/// recipe's `limit`, which it never falls below.
+fn limit_above(shown: f32, limit: f32) -> f32 {
+    if shown > limit / 2.0 {
+        limit.max((1.0 + shown) / 2.0)
+    } else {
+        limit
+    }
 }
 
 impl Measures {
+    /// Measures every fourth row of a picture.
     pub fn of(picture: &Picture) -> Self {
-        let (width, height) = (picture.width(), picture.height());
-        let row = |y: usize| {
-            picture.rgb()[3 * y * width..][..3 * width]
-                .as_chunks::<3>()
-                .0
-        };
-        let rows: Vec<usize> = (0..height)
-            .skip((EVERY / 2).min(height - 1))
-            .step_by(EVERY)
-            .collect();
-        let (mut dark, mut bright) = (0, 0);
-        for &y in &rows {
-            for pixel in row(y) {
+        let height = picture.height();
+        let first = (EVERY / 2).min(height - 1);
+        let rows = (first..height).step_by(EVERY);
+        let mut dark = 0;
+        let mut bright = 0;
+        let mut laplacian = Moments::default();
+        for y in rows.clone() {
+            for pixel in row(picture, y) {
                 let brightest = pixel[0].max(pixel[1]).max(pixel[2]);
                 dark += usize::from(brightest <= DARK);
                 bright += usize::from(brightest >= BRIGHT);
             }
+            if y > 0 && y + 1 < height {
+                laplacian.add_row(row(picture, y - 1), row(picture, y), row(picture, y + 1));
+            }
         }
-        let inner = rows.iter().filter(|y| **y > 0 && **y + 1 < height);
-        let lines = inner.map(|&y| line_of_laplacian(row(y - 1), row(y), row(y + 1)));
-        let (count, sum, squares) = lines.fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
-        let seen = (rows.len() * width) as f32;
+        let seen = (rows.count() * picture.width()) as f32;
         Measures {
             dark: dark as f32 / seen,
             bright: bright as f32 / seen,
-            sharpness: variance(count, sum, squares),
+            sharpness: laplacian.variance(),
         }
     }
 }
 
+fn row(picture: &Picture, y: usize) -> &[[u8; 3]] {
+    let stride = 3 * picture.width();
+    picture.rgb()[y * stride..][..stride].as_chunks().0
+}
+
 /// Count, sum and sum of squares of `4 g - left - right - above - below` of green.
-fn line_of_laplacian(above: &[[u8; 3]], line: &[[u8; 3]], below: &[[u8; 3]]) -> (i64, i64, i64) {
-    let green = |pixel: &[u8; 3]| i32::from(pixel[1]);
-    let (mut sum, mut squares) = (0i64, 0i64);
-    for ((three, above), below) in line
-        .windows(3)
-        .zip(&above[1.min(above.len())..])
-        .zip(&below[1.min(below.len())..])
-    {
-        let value = 4 * green(&three[1])
-            - green(&three[0])
-            - green(&three[2])
-            - green(above)
-            - green(below);
-        sum += i64::from(value);
-        squares += i64::from(value * value);
-    }
-    (line.len().saturating_sub(2) as i64, sum, squares)
+#[derive(Default)]
+struct Moments {
+    count: i64,
+    sum: i64,
+    squares: i64,
 }
 
-fn variance(count: i64, sum: i64, squares: i64) -> f32 {
-    if count == 0 {
-        return 0.0;
+impl Moments {
+    fn add_row(&mut self, above: &[[u8; 3]], line: &[[u8; 3]], below: &[[u8; 3]]) {
+        let green = |pixel: &[u8; 3]| i32::from(pixel[1]);
+        let above = &above[1.min(above.len())..];
+        let below = &below[1.min(below.len())..];
+        let mut sum = 0;
+        let mut squares = 0;
+        for ((three, above), below) in line.windows(3).zip(above).zip(below) {
+            let around = green(&three[0]) + green(&three[2]) + green(above) + green(below);
+            let value = 4 * green(&three[1]) - around;
+            sum += i64::from(value);
+            squares += i64::from(value * value);
+        }
+        self.count += line.len().saturating_sub(2) as i64;
+        self.sum += sum;
+        self.squares += squares;
     }
-    let mean = sum as f64 / count as f64;
-    (squares as f64 / count as f64 - mean * mean).max(0.0) as f32
+
+    fn variance(&self) -> f32 {
+        if self.count == 0 {
+            return 0.0;
+        }
+        let count = self.count as f64;
+        let mean = self.sum as f64 / count;
+        (self.squares as f64 / count - mean * mean).max(0.0) as f32
+    }
 }
 
-/// True for a picture without a part on it, black, white or flat from edge to edge: as a reference it would let exactly
-/// such pictures pass.
+/// Returns true for a picture without a part on it, black, white or flat from edge to edge: as a reference
+/// it would let exactly such pictures pass.
 pub fn shows_nothing(picture: &Picture) -> bool {
     let measures = Measures::of(picture);
-    let flat = picture.width() > 2 && picture.height() > 2 && measures.sharpness == 0.0;
-    measures.dark > 0.999 || measures.bright > 0.999 || flat
+    let has_laplacian = picture.width() > 2 && picture.height() > 2;
+    let is_flat = has_laplacian && measures.sharpness == 0.0;
+    measures.dark > 0.999 || measures.bright > 0.999 || is_flat
 }
 
-/// How often one camera's newest picture has come in a row.
+/// Number of times that one camera's newest picture has come in a row.
 #[derive(Debug, Default)]
 pub struct Repeats {
     last: Option<Arc<Picture>>,
@@ -197,16 +225,13 @@ pub struct Repeats {
 }
 
 impl Repeats {
-    /// Counts `picture`, and says when it has come too often. `limit` 0: never. One frame that several parts share is
-    /// one: a burst of triggers is no frozen camera.
+    /// Counts `picture`. Returns a flaw when it has come `limit` times or more; never where that is 0. One
+    /// frame that several parts share counts once: a burst of triggers is no frozen camera.
     pub fn flaw(&mut self, picture: &Arc<Picture>, limit: u64) -> Option<Flaw> {
-        let is_shared = self
-            .last
-            .as_ref()
-            .is_some_and(|last| Arc::ptr_eq(last, picture));
-        if !is_shared {
-            let same = self.last.as_ref().is_some_and(|last| **last == **picture);
-            self.count = if same { self.count + 1 } else { 1 };
+        let last = self.last.as_ref();
+        if !last.is_some_and(|last| Arc::ptr_eq(last, picture)) {
+            let is_same = last.is_some_and(|last| **last == **picture);
+            self.count = if is_same { self.count + 1 } else { 1 };
             self.last = Some(picture.clone());
         }
         (limit > 0 && self.count >= limit).then_some(Flaw::Frozen(self.count, limit))

@@ -7,19 +7,24 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What a part writes to the log in one commit: five pages.
+/// Bytes that a part writes to the log in one commit: five pages.
 const COMMIT: usize = 5 * 4096;
-/// The log, which is written over from its beginning again and again.
+/// Bytes of the log, which is written over from its beginning again and again.
 const LOG: usize = 4 << 20;
 
-/// What one part waits for, done by itself: two commits of the store's size, each written in place and synced.
+/// The least time that one part waits for its disk.
 pub struct Disk {
+    /// File system and device.
     pub name: String,
+    /// Times of two commits of the store's size, each written in place and synced.
     pub two_commits: Sample,
 }
 
 impl Disk {
-    /// `count` times, with `gap` between, in a file of its own in `folder`.
+    /// Measures `count` times, with `gap` between, in a file of its own in `folder`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn measure(folder: &Path, count: usize, gap: Duration) -> io::Result<Self> {
         let path = folder.join("floor");
         let file = File::create(&path)?;
@@ -44,25 +49,33 @@ impl Disk {
     }
 }
 
-/// Of a folder: `ext4 on /dev/sda1`, as the kernel lists what is mounted (proc_pid_mountinfo(5)).
+/// Returns a folder's disk, such as `ext4 on /dev/sda1`, as the kernel lists what is mounted
+/// (proc_pid_mountinfo(5)).
 fn name(folder: &Path) -> io::Result<String> {
-    let (folder, mounts) = (
-        folder.canonicalize()?,
-        std::fs::read_to_string("/proc/self/mountinfo")?,
-    );
-    let of = mounts.lines().filter_map(|line| {
-        let (place, what) = line.split_once(" - ")?;
-        let place = Path::new(place.split(' ').nth(4)?);
-        let mut what = what.split(' ');
-        let (kind, device) = (what.next()?, what.next()?);
-        folder
-            .starts_with(place)
-            .then(|| (place.components().count(), format!("{kind} on {device}")))
-    });
-    // Of two at the same place the later one is seen.
-    Ok(of
-        .max_by_key(|(depth, _)| *depth)
-        .map_or_else(|| "unknown".to_owned(), |(_, name)| name))
+    let folder = folder.canonicalize()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mut deepest = None;
+    for line in mounts.lines() {
+        let Some((place, name)) = mount(line) else {
+            continue;
+        };
+        let depth = place.components().count();
+        // A later mount at the same place hides the earlier one.
+        if folder.starts_with(place) && deepest.as_ref().is_none_or(|(most, _)| depth >= *most) {
+            deepest = Some((depth, name));
+        }
+    }
+    Ok(deepest.map_or_else(|| "unknown".to_owned(), |(_, name)| name))
+}
+
+/// Returns where a line of mountinfo mounts what.
+fn mount(line: &str) -> Option<(&Path, String)> {
+    let (place, what) = line.split_once(" - ")?;
+    let place = Path::new(place.split(' ').nth(4)?);
+    let mut what = what.split(' ');
+    let kind = what.next()?;
+    let device = what.next()?;
+    Some((place, format!("{kind} on {device}")))
 }
 
 #[cfg(test)]

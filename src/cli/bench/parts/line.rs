@@ -1,7 +1,7 @@
 //! The line that is measured: all stages of a running line but the inspector, whose place a stage
 //! takes that passes every part at once.
 
-use super::PartsArguments;
+use super::arguments::PartsArguments;
 use crate::base::exit::{Exit, Failure};
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;

@@ -1,66 +1,37 @@
-//! `winspect bench parts`: from a PLC's trigger to its result, with nothing to encode, and how fast what waited in the
-//! store is delivered. The table is for people, on standard error; the JSON line on standard output for those who keep
-//! figures.
+//! `winspect bench parts`: from a PLC's trigger to its result, with nothing to encode, and the rate at which a
+//! backlog in the store is delivered. The table is for people, on standard error; the JSON line on standard
+//! output is for those who keep figures.
 //!
-//! Method: the line's own foreman, ring, intake, store and publisher; a desk that passes every part at once; frames of a
-//! few bytes every 5 ms (`--frame-ms`). A client on the same broker sends triggers at a steady rate and hears the
-//! results. A part's time is told twice: from handing the trigger to the client until the result has come back to it,
-//! and by its stages until the broker's PUBACK ([`stages`]), with the wait for the frame apart. Before them, in the same
-//! rhythm, what the disk alone takes for a part's two commits ([`disk`]). Two rounds: triggers
-//! alone; then with `--backlog` results of an earlier run in the store, until they are delivered. A broker must be there,
-//! on loopback to compare.
+//! Method: the line's own command handler, trigger, queue, store and publisher ([`line`]); a stage in the
+//! inspector's place that passes every part at once; frames of a few bytes every 5 ms (`--frame-ms`). A client
+//! on the same broker sends triggers at a steady rate and hears the results ([`plc`]). A part's time is told
+//! twice: from handing the trigger to the client until the result has come back to it, and by its stages until
+//! the broker's PUBACK ([`stages`]), with the wait for the frame apart. Before them, in the same rhythm, the
+//! disk alone is measured, with a part's two commits ([`disk`]). Two rounds: triggers alone; then with
+//! `--backlog` results of an earlier run in the store, until they are delivered. A broker must be there, on
+//! loopback to compare.
 
+mod arguments;
 mod disk;
+mod latencies;
 mod line;
 mod plc;
 mod stages;
 
+pub use self::arguments::PartsArguments;
+
 use self::disk::Disk;
+use self::latencies::Latencies;
 use self::line::{BenchLine, fill};
 use self::plc::Plc;
-use self::stages::{Sample, Stages};
+use self::stages::StageSamples;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::terminal::print;
 use crate::data::part::Part;
 use crate::store::Sync;
-use clap::Args;
-use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use serde_json::json;
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-#[derive(Debug, Args)]
-pub struct PartsArguments {
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-    #[arg(long, default_value_t = 1883)]
-    port: u16,
-    /// Triggers a second
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5000))]
-    rate: u16,
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
-    seconds: u16,
-    /// Results that an earlier run left
-    #[arg(long, default_value_t = 100_000)]
-    backlog: usize,
-    /// Milliseconds between two frames of the camera
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    frame_ms: u64,
-    /// A folder on the disk that is measured; the store is made in it, and taken away
-    #[arg(long, default_value = ".")]
-    folder: PathBuf,
-    /// Survive a power cut (fsync), or kill -9 only
-    #[arg(long, default_value = "full", value_parser = ["full", "normal"])]
-    sync: String,
-}
-
-impl PartsArguments {
-    fn sync(&self) -> Sync {
-        match self.sync.as_str() {
-            "full" => Sync::Full,
-            _ => Sync::Normal,
-        }
-    }
-}
 
 /// Measures the disk and both rounds, and tells them.
 ///
@@ -178,48 +149,8 @@ fn round(
     }
     let latencies = Latencies {
         opened: opened_in,
-        stages: Stages::of(&with_times),
+        stages: StageSamples::of(&with_times),
         ..heard.latencies
     };
     Ok((latencies, heard.drained))
-}
-
-/// Times of one round.
-#[derive(Default)]
-struct Latencies {
-    /// Time until the store was open, with the results of an earlier run in it.
-    opened: Duration,
-    /// Number of triggers.
-    sent: usize,
-    /// Times until the result has come back to the PLC.
-    back: Sample,
-    /// Number of results without a verdict.
-    undecided: usize,
-    /// Times by stage.
-    stages: Stages,
-}
-
-impl Latencies {
-    fn tell(&self, what: &str) {
-        let (sent, came, undecided) = (self.sent, self.back.count(), self.undecided);
-        eprintln!(
-            "{what}: the store was open after {:.0} ms",
-            self.opened.as_secs_f64() * 1e3
-        );
-        eprintln!(
-            "{what}: {sent} sent, {came} results, {undecided} undecided; back at the PLC {}",
-            self.back.words()
-        );
-        self.stages.tell();
-    }
-
-    fn json(&self) -> Value {
-        let mut json = self.back.json();
-        json["opened_ms"] = (self.opened.as_secs_f64() * 1e3).into();
-        json["sent"] = self.sent.into();
-        json["results"] = self.back.count().into();
-        json["undecided"] = self.undecided.into();
-        json["stages"] = self.stages.json();
-        json
-    }
 }

@@ -1,8 +1,9 @@
 //! The PLC of the measurement: a client on the same broker that sends triggers at a steady rate and
 //! hears the results.
 
+use super::arguments::PartsArguments;
+use super::latencies::Latencies;
 use super::stages::Sample;
-use super::{Latencies, PartsArguments};
 use crate::base::exit::{Exit, Failure};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
@@ -43,7 +44,7 @@ pub struct Plc {
 
 /// Results so far.
 #[derive(Default)]
-struct Tally {
+struct ResultCount {
     took: Vec<Duration>,
     undecided: usize,
     late: usize,
@@ -101,9 +102,9 @@ impl Plc {
         let count = usize::from(arguments.rate) * usize::from(arguments.seconds);
         let gap = Duration::from_secs(1) / u32::from(arguments.rate);
         let sent = SentAt::default();
-        let mut tally = Tally::default();
+        let mut results = ResultCount::default();
         let mut sender = None;
-        while tally.took.len() < count || tally.late < backlog {
+        while results.took.len() < count || results.late < backlog {
             let Ok(Ok(event)) = self.connection.recv_timeout(PATIENCE) else {
                 break;
             };
@@ -111,10 +112,10 @@ impl Plc {
                 continue;
             };
             if publish.topic.ends_with(b"/birth") {
-                tally.began = Some(Instant::now());
+                results.began = Some(Instant::now());
                 sender = Some(self.send(count, gap, sent.clone()));
             } else {
-                tally.hear(&publish, backlog, &sent);
+                results.hear(&publish, backlog, &sent);
             }
         }
         if let Some(sender) = sender {
@@ -124,11 +125,11 @@ impl Plc {
         Heard {
             latencies: Latencies {
                 sent: count,
-                back: Sample::new(tally.took),
-                undecided: tally.undecided,
+                back: Sample::new(results.took),
+                undecided: results.undecided,
                 ..Latencies::default()
             },
-            drained: tally.drained,
+            drained: results.drained,
             sent,
         }
     }
@@ -153,7 +154,7 @@ impl Plc {
     }
 }
 
-impl Tally {
+impl ResultCount {
     fn hear(&mut self, publish: &Publish, backlog: usize, sent: &SentAt) {
         if publish.topic.ends_with(b"/late") {
             self.late += 1;

@@ -1,4 +1,4 @@
-//! Where a part's time goes: from the trigger given to the PLC's client until the broker's PUBACK, stage by stage.
+//! The time of a part by stage: from the trigger given to the PLC's client until the broker's PUBACK, stage by stage.
 //!
 //! ```text
 //! trigger -> received -> number durable -> frame asked for -> frame found -> settled -> result durable -> published -> PUBACK
@@ -10,7 +10,7 @@ use crate::data::part::{Part, PartStage};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Between two marks, as the table names it.
+/// Keys and words of the stages between two marks, in the order of a part's way.
 const STAGES: [(&str, &str); 8] = [
     ("received_ms", "the trigger comes"),
     ("numbered_ms", "its number is durable"),
@@ -21,30 +21,44 @@ const STAGES: [(&str, &str); 8] = [
     ("sent_ms", "published"),
     ("acked_ms", "PUBACK"),
 ];
-/// The place of the camera's among them.
+/// Place of the camera's stage among them.
 const FRAMED: usize = 3;
+/// Marks of a part, in the order of its way.
+const MARKS: [PartStage; 7] = [
+    PartStage::Numbered,
+    PartStage::Asked,
+    PartStage::Framed,
+    PartStage::Settled,
+    PartStage::Written,
+    PartStage::Sent,
+    PartStage::Acked,
+];
 
-/// Durations that can be asked for percentiles.
+/// Sorted durations, for percentiles.
 #[derive(Debug, Default)]
 pub struct Sample(Vec<Duration>);
 
 impl Sample {
+    /// Sorts the durations.
     pub fn new(mut all: Vec<Duration>) -> Self {
         all.sort();
         Sample(all)
     }
 
+    /// Returns the number of durations.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Milliseconds; nothing of nothing.
+    /// Returns a percentile in milliseconds; `None` without any duration.
     pub fn at(&self, per_mille: usize) -> Option<f64> {
-        let place = (self.0.len() * per_mille / 1000).min(self.0.len().checked_sub(1)?);
-        Some(self.0[place].as_secs_f64() * 1e3)
+        let last = self.0.len().checked_sub(1)?;
+        let place = self.0.len() * per_mille / 1000;
+        let duration = self.0[place.min(last)];
+        Some(duration.as_secs_f64() * 1e3)
     }
 
-    /// For a person.
+    /// Returns the percentiles for a person.
     pub fn words(&self) -> String {
         let ms = |per_mille| self.at(per_mille).unwrap_or(f64::NAN);
         format!(
@@ -55,6 +69,7 @@ impl Sample {
         )
     }
 
+    /// Returns the percentiles as a JSON object.
     pub fn json(&self) -> Value {
         json!({ "p50_ms": self.at(500), "p99_ms": self.at(990), "max_ms": self.at(1000) })
     }
@@ -62,32 +77,40 @@ impl Sample {
 
 /// The stages of a round's parts.
 #[derive(Debug, Default)]
-pub struct Stages {
+pub struct StageSamples {
     each: Vec<Sample>,
-    /// From the trigger to the PUBACK.
+    /// Times from the trigger to the PUBACK.
     pub whole: Sample,
-    /// The same without the wait for the frame.
+    /// Times from the trigger to the PUBACK, without the wait for the frame.
     pub ours: Sample,
 }
 
-impl Stages {
-    /// Of those parts that went the whole way; each with when its trigger was given to the client.
+impl StageSamples {
+    /// Takes the parts that went the whole way, each with the time at which its trigger was given to the
+    /// client.
     pub fn of(parts: &[(Part, Instant)]) -> Self {
-        let ways: Vec<Vec<Duration>> = parts
-            .iter()
-            .filter_map(|(part, sent)| way(part, *sent))
-            .collect();
-        let each =
-            (0..STAGES.len()).map(|stage| Sample::new(ways.iter().map(|way| way[stage]).collect()));
-        let whole = |way: &Vec<Duration>| way.iter().sum::<Duration>();
-        Stages {
-            each: each.collect(),
-            whole: Sample::new(ways.iter().map(whole).collect()),
-            ours: Sample::new(ways.iter().map(|way| whole(way) - way[FRAMED]).collect()),
+        let mut each = vec![vec![]; STAGES.len()];
+        let mut whole = vec![];
+        let mut ours = vec![];
+        for (part, sent) in parts {
+            let Some(way) = way(part, *sent) else {
+                continue;
+            };
+            let total: Duration = way.iter().sum();
+            whole.push(total);
+            ours.push(total - way[FRAMED]);
+            for (stage, took) in each.iter_mut().zip(way) {
+                stage.push(took);
+            }
+        }
+        StageSamples {
+            each: each.into_iter().map(Sample::new).collect(),
+            whole: Sample::new(whole),
+            ours: Sample::new(ours),
         }
     }
 
-    /// A table for a person.
+    /// Prints a table for a person.
     pub fn tell(&self) {
         for ((_, words), sample) in STAGES.iter().zip(&self.each) {
             eprintln!("  {words:<28} {}", sample.words());
@@ -96,34 +119,25 @@ impl Stages {
         eprintln!("  {:<28} {}", "without the frame's wait", self.ours.words());
     }
 
+    /// Returns the percentiles of all stages as a JSON object.
     pub fn json(&self) -> Value {
-        let mut json: serde_json::Map<String, Value> = STAGES
-            .iter()
-            .zip(&self.each)
-            .map(|((key, _), sample)| ((*key).to_owned(), sample.json()))
-            .collect();
+        let mut json = serde_json::Map::new();
+        for ((key, _), sample) in STAGES.iter().zip(&self.each) {
+            json.insert((*key).to_owned(), sample.json());
+        }
         json.insert("puback".to_owned(), self.whole.json());
         json.insert("puback_without_frame".to_owned(), self.ours.json());
         json.into()
     }
 }
 
-/// The time of each stage; one that was over before the one before it took none.
+/// Returns the time of each stage; one that was over before the one before it took none. `None` for a part
+/// that did not go the whole way.
 fn way(part: &Part, sent: Instant) -> Option<Vec<Duration>> {
     let marks = &part.marks;
-    let came = marks.since().saturating_duration_since(sent);
+    let mut way = vec![marks.since().saturating_duration_since(sent)];
     let mut before = Duration::ZERO;
-    let rest = [
-        PartStage::Numbered,
-        PartStage::Asked,
-        PartStage::Framed,
-        PartStage::Settled,
-        PartStage::Written,
-        PartStage::Sent,
-        PartStage::Acked,
-    ];
-    let mut way = vec![came];
-    for stage in rest {
+    for stage in MARKS {
         let reached = marks.reached(stage)?.max(before);
         way.push(reached - before);
         before = reached;
@@ -142,7 +156,7 @@ mod tests {
         let part = Part::new(1, "run".into(), 1, ask("top", ms(1000)));
         let since = part.marks.since();
         let sent = since - ms(1);
-        assert_eq!(Stages::of(&[(part.clone(), sent)]).whole.count(), 0);
+        assert_eq!(StageSamples::of(&[(part.clone(), sent)]).whole.count(), 0);
         let times = [
             (PartStage::Numbered, 3),
             (PartStage::Asked, 4),
@@ -155,7 +169,7 @@ mod tests {
         times
             .iter()
             .for_each(|(stage, at)| part.marks.reach_at(*stage, since + ms(*at)));
-        let stages = Stages::of(&[(part, sent)]);
+        let stages = StageSamples::of(&[(part, sent)]);
         let at = |sample: &Sample| sample.at(500).expect("one");
         assert_eq!(
             stages.each.iter().map(at).collect::<Vec<_>>(),

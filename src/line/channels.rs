@@ -28,15 +28,21 @@ const RECIPES: usize = 1;
 pub struct Channels {
     /// Status of the cameras.
     pub camera_events: Events,
+    /// Ends of the inspect stage.
     pub inspect: InspectEnds,
+    /// Ends of the command handler.
     pub commands: CommandEnds,
+    /// Ends of the changeover.
     pub changeover: ChangeoverEnds,
+    /// Ends of the overlay stage.
     pub overlays: OverlayEnds,
     /// Finished pictures.
     pub overlay_events: Events,
     /// Results, for watchers.
     pub watchers: Watchers,
+    /// Ends of the publisher.
     pub publisher: PublisherEnds,
+    /// Ends of the control socket's server.
     pub control: ControlEnds,
 }
 

@@ -63,6 +63,7 @@ fn highest(similarities: ArrayView1<f32>, left_out: Option<usize>) -> f32 {
     highest
 }
 
+/// Tests, and a plain nearest-neighbour search for those of other modules.
 #[cfg(test)]
 pub mod tests {
     use super::*;

@@ -113,6 +113,7 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem.into());
     }
+
     let mut belt = Belt {
         pictures: files
             .into_iter()
@@ -127,6 +128,7 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             .map(|f| File::options().append(true).create(true).open(f))
             .transpose()?,
     };
+
     let stream = StreamSource::default();
     let (first_viewer, started) = crossbeam::channel::bounded(1);
     let server = rtsp::RTSPServer::new();
@@ -137,6 +139,7 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         .mount_points()
         .ok_or("the server has no mount points")?
         .add_factory(&arguments.path, factory);
+
     let _listening = server.attach(None)?;
     println!("rtsp://127.0.0.1:{}{}", server.bound_port(), arguments.path);
     std::io::stdout().flush()?;
@@ -151,6 +154,7 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
                 quitting.quit();
             }
         })?;
+
     let ended = main_loop.clone();
     std::thread::Builder::new()
         .name("belt".to_owned())
@@ -160,8 +164,10 @@ fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             {
                 eprintln!("conveyor: the schedule cannot be written: {error}");
             }
+
             ended.quit();
         })?;
+
     main_loop.run();
     Ok(())
 }
@@ -181,6 +187,7 @@ fn factory(
          ! videoconvert ! video/x-raw,format=I420 \
          ! {coded} )"
     ));
+
     factory.set_shared(true);
     factory.connect_media_configure(move |_, media| {
         stamp_by_capture(media);
@@ -188,10 +195,13 @@ fn factory(
         let belt = element
             .downcast_ref::<gst::Bin>()
             .and_then(|bin| bin.by_name("belt"));
+
         *stream.lock().unwrap_or_else(PoisonError::into_inner) =
             belt.and_then(|b| b.downcast::<AppSrc>().ok());
+
         let _ = first_viewer.try_send(()); // full: the belt runs already
     });
+
     factory
 }
 
@@ -205,6 +215,7 @@ fn stamp_by_capture(media: &rtsp::RTSPMedia) {
     else {
         return;
     };
+
     pipeline.connect_deep_element_added(|_, _, element| {
         if element
             .factory()
@@ -227,6 +238,7 @@ fn read(file: PathBuf, (width, height): (u32, u32)) -> Result<Loaded, Box<dyn st
         &Taps::new(picture.width(), width as usize),
         &mut narrowed,
     );
+
     let mut fitted = Vec::new();
     resize_columns(
         &narrowed,
@@ -234,6 +246,7 @@ fn read(file: PathBuf, (width, height): (u32, u32)) -> Result<Loaded, Box<dyn st
         &Taps::new(picture.height(), height as usize),
         &mut fitted,
     );
+
     Ok((gst::Buffer::from_slice(padded(&fitted, row_bytes)), file))
 }
 
@@ -244,6 +257,7 @@ fn padded(rgb: &[u8], row_bytes: usize) -> Vec<u8> {
         out.extend_from_slice(row);
         out.resize(out.len().next_multiple_of(4), 0);
     }
+
     out
 }
 
@@ -269,6 +283,7 @@ impl Belt {
                     planned += self.frame_time;
                 }
             }
+
             if !self.again {
                 return Ok(());
             }
@@ -283,15 +298,19 @@ impl Belt {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+
         let Some(source) = source else {
             return;
         };
+
         if source.current_state() != gst::State::Playing {
             return;
         }
+
         let Some(running) = source.current_running_time() else {
             return;
         };
+
         let late = gst::ClockTime::from_nseconds(planned.elapsed().as_nanos() as u64);
         let mut buffer = self.pictures[index].0.clone();
         let stamped = buffer.make_mut();
@@ -299,6 +318,7 @@ impl Belt {
         stamped.set_duration(gst::ClockTime::from_nseconds(
             self.frame_time.as_nanos() as u64
         ));
+
         let _ = source.push_buffer(buffer); // refused when the last viewer has just gone
     }
 
@@ -307,6 +327,7 @@ impl Belt {
         let Some(schedule) = &mut self.schedule else {
             return Ok(());
         };
+
         let half = self.frame_time / 2;
         let ahead = planned.saturating_duration_since(Instant::now());
         let behind = planned.elapsed();
@@ -319,6 +340,7 @@ impl Belt {
             "from": from.to_string(),
             "until": until.to_string(),
         });
+
         writeln!(schedule, "{line}")
     }
 }

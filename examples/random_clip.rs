@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [seed, out] = arguments.as_slice() else {
         return Err("usage: random_clip SEED OUT".into());
     };
+
     let mut random = StdRng::seed_from_u64(seed.parse()?);
     let out = Path::new(out);
     let shapes = shapes();
@@ -29,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .map(|(name, shape)| fill(&mut random, name, shape))
         .collect();
+
     let mut views = vec![];
     for ((name, shape), bytes) in shapes.iter().zip(&bytes) {
         views.push((
@@ -36,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             TensorView::new(Dtype::F16, shape.clone(), bytes)?,
         ));
     }
+
     std::fs::create_dir_all(out)?;
     safetensors::serialize_to_file(views, None, &out.join("open_clip_model.safetensors"))?;
     let config = serde_json::json!({
@@ -45,11 +48,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             "text_cfg": {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": TEXT.0, "heads": 10, "layers": TEXT.1},
         },
     });
+
     std::fs::write(out.join("open_clip_config.json"), config.to_string())?;
     std::fs::write(
         out.join("README.md"),
         "---\nlicense: none needed (random numbers)\n---\n",
     )?;
+
     Ok(())
 }
 
@@ -73,6 +78,7 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
         ),
         ("visual.proj".to_owned(), vec![VISION.0, EMBED]),
     ];
+
     for (norm, width) in [
         ("ln_final", TEXT.0),
         ("visual.ln_pre", VISION.0),
@@ -80,6 +86,7 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
     ] {
         put_pair(&mut all, norm, vec![width], width);
     }
+
     for (place, (width, blocks, mlp)) in [("", TEXT), ("visual.", VISION)] {
         for block in 0..blocks {
             let name = |part: &str| format!("{place}transformer.resblocks.{block}.{part}");
@@ -92,6 +99,7 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
             all.push((name("attn.in_proj_bias"), vec![3 * width]));
         }
     }
+
     all
 }
 
@@ -115,7 +123,9 @@ fn fill(random: &mut StdRng, name: &str, shape: &[usize]) -> Vec<u8> {
         } else {
             random.random_range(-0.035..0.035f32)
         };
+
         bytes.extend(f16::from_f32(value).to_le_bytes());
     }
+
     bytes
 }

@@ -51,6 +51,7 @@ mod tests {
                 "{wait} of {limit}"
             );
         }
+
         backoff.reset();
         assert!(backoff.next_wait() <= Duration::from_millis(100));
     }

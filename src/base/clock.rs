@@ -10,6 +10,7 @@ pub fn is_synchronised() -> Option<bool> {
     if state < 0 {
         return None;
     }
+
     let has_error = state == libc::TIME_ERROR;
     let is_unsteered = now.status & libc::STA_UNSYNC != 0;
     Some(!has_error && !is_unsteered)

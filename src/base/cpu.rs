@@ -18,10 +18,12 @@ fn clock(id: libc::clockid_t) -> Duration {
         tv_sec: 0,
         tv_nsec: 0,
     };
+
     // SAFETY: clock_gettime writes into `now`, which outlives the call. Both clocks always exist, so
     // that the call cannot fail.
     unsafe {
         libc::clock_gettime(id, &mut now);
     }
+
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

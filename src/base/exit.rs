@@ -70,8 +70,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
             text.push_str(": ");
             text.push_str(&words);
         }
+
         source = cause.source();
     }
+
     text
 }
 

@@ -90,6 +90,7 @@ impl Diagnostics {
             worst = worst.max(*health);
             words.push(format!("{source}: {detail}"));
         }
+
         (worst, words)
     }
 
@@ -115,6 +116,7 @@ mod tests {
                 vec!["camera top: offline".into(), "store: full".into()]
             )
         );
+
         diagnostics.clear("camera top");
         assert_eq!(diagnostics.all().0, Health::OffSpec);
     }

@@ -8,5 +8,6 @@ pub fn hex(bytes: &[u8]) -> String {
     for byte in bytes {
         write!(text, "{byte:02x}").expect("a String takes all");
     }
+
     text
 }

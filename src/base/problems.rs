@@ -62,8 +62,10 @@ impl fmt::Display for Problems {
             if i > 0 {
                 f.write_str("\n")?;
             }
+
             f.write_str(problem)?;
         }
+
         Ok(())
     }
 }
@@ -76,6 +78,7 @@ pub fn unknown_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> S
     let nearest = known
         .into_iter()
         .min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
+
     match nearest {
         Some(candidate) if is_near(key, candidate) => {
             format!("unknown key {key:?}; did you mean {candidate:?}?")
@@ -103,6 +106,7 @@ mod tests {
             problems.to_string(),
             "a: wrong\nb: invalid digit found in string"
         );
+
         assert!(problems.into_result().is_err());
     }
 
@@ -112,6 +116,7 @@ mod tests {
             unknown_key("treshold", ["station", "threshold"]),
             "unknown key \"treshold\"; did you mean \"threshold\"?"
         );
+
         assert_eq!(
             unknown_key("zzzzzzzz", ["station"]),
             "unknown key \"zzzzzzzz\""

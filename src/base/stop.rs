@@ -26,6 +26,7 @@ pub fn stop_pair() -> (Stopper, Stop) {
         stopped: receiver,
         heartbeat: Heartbeat::default(),
     };
+
     (Stopper(sender), stop)
 }
 

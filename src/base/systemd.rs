@@ -79,6 +79,7 @@ impl Systemd {
             fed_at: now,
             is_logged: false,
         });
+
         Systemd {
             watchdog,
             status,
@@ -99,9 +100,11 @@ impl Systemd {
         {
             notify(&[NotifyState::Watchdog]);
         }
+
         if now - self.sent_at < STATUS_EVERY {
             return;
         }
+
         self.sent_at = now;
         let status = status();
         if status != self.status {
@@ -127,19 +130,23 @@ impl Watchdog {
         if since < self.limit / 2 {
             return false;
         }
+
         let silent: Vec<&str> = stages
             .iter()
             .filter(|(_, heartbeat)| !heartbeat.has_beaten())
             .map(|(name, _)| *name)
             .collect();
+
         if silent.is_empty() {
             for (_, heartbeat) in stages {
                 heartbeat.clear();
             }
+
             self.fed_at = now;
             self.is_logged = false;
             return true;
         }
+
         if since > self.limit.mul_f64(0.9) && !self.is_logged {
             self.is_logged = true;
             tracing::error!(
@@ -148,6 +155,7 @@ impl Watchdog {
                 since.as_secs()
             );
         }
+
         false
     }
 }
@@ -164,6 +172,7 @@ mod tests {
             fed_at: start,
             is_logged: false,
         };
+
         let (camera, inspector) = (Heartbeat::default(), Heartbeat::default());
         let stages = [("camera-top", &camera), ("inspector", &inspector)];
         let mut fed = |at: u32| watchdog.is_due_for_food(start + at * second, &stages);

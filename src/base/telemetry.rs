@@ -20,6 +20,7 @@ pub fn install() {
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
+
     // The journal stamps every line itself.
     let _ = if under_systemd {
         builder.without_time().try_init()

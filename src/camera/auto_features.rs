@@ -49,11 +49,13 @@ pub fn v4l2_automatics(read: impl Fn(u32) -> Option<i32>) -> Automatics {
         let Some(value) = read(control.id) else {
             continue;
         };
+
         can_be_read = true;
         if value != control.by_hand {
             on.push(control.feature);
         }
     }
+
     if can_be_read {
         Automatics::On(on)
     } else {
@@ -69,8 +71,10 @@ pub fn v4l2_control(device: i32, id: u32) -> Option<i32> {
         id: u32,
         value: i32,
     }
+
     /// `_IOWR('V', 27, struct v4l2_control)`
     const VIDIOC_G_CTRL: libc::c_ulong = 0xc008_561b;
+
     let mut control = V4l2Control { id, value: 0 };
     // SAFETY: the request is told a structure of the size that its number says, which lives until it
     // returns; a number that is no open V4L2 device is answered with an error.
@@ -93,14 +97,17 @@ mod tests {
                     .expect("one of ours")]
             })
         };
+
         assert_eq!(
             camera([Some(3), Some(1), Some(1)]),
             Automatics::On(vec!["exposure", "gain", "white balance"])
         );
+
         assert_eq!(
             camera([Some(0), None, Some(0)]),
             Automatics::On(vec!["exposure"])
         );
+
         assert_eq!(camera([Some(1), Some(0), None]), Automatics::On(vec![]));
         assert_eq!(camera([None; 3]), Automatics::Unreadable);
     }

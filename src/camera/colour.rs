@@ -32,6 +32,7 @@ impl Matrix {
         } else {
             (16, 255.0 / 219.0, 255.0 / 224.0)
         };
+
         let kg = 1.0 - kr - kb;
         let fixed = |value: f64| (value * chroma * 4096.0).round() as i16;
         Matrix {
@@ -130,10 +131,12 @@ impl Converter {
                 full.resize(2 * half.len(), 0);
                 interpolate_columns(half, picture.site.left, full);
             }
+
             let luma = picture.luma.row(row, width)?;
             let [u, v] = &self.full;
             coloured_row(luma, &u[..width], &v[..width], &picture.matrix, rgb);
         }
+
         Some(())
     }
 
@@ -150,6 +153,7 @@ impl Converter {
                 for plane in &mut self.half {
                     plane.resize(width, 0);
                 }
+
                 let [u, v] = &mut self.half;
                 split_pairs(&self.pairs, u, v);
             }
@@ -159,6 +163,7 @@ impl Converter {
                 }
             }
         }
+
         Some(())
     }
 }
@@ -180,11 +185,13 @@ impl ChromaRows {
         } else {
             (near + 1).min(chroma_rows - 1)
         };
+
         let far_bits = match (site.top, is_upper) {
             (true, true) => None,
             (true, false) => Some(1),
             (false, _) => Some(2),
         };
+
         ChromaRows {
             near,
             far,
@@ -201,6 +208,7 @@ impl ChromaRows {
             None => out.copy_from_slice(near),
             Some(bits) => mix_rows(near, far, bits, out),
         }
+
         Some(())
     }
 }
@@ -247,15 +255,18 @@ fn interpolate_columns(half: &[u8], left: bool, full: &mut [u8]) {
         for ((pair, own), next) in pairs.iter_mut().zip(half).zip(&half[1..]) {
             *pair = [*own, mean(*own, *next)];
         }
+
         pairs[last] = [half[last]; 2];
         return;
     }
+
     pairs[0] = [half[0], three_to_one(half[0], half[1.min(last)])];
     if last > 0 {
         let neighbours = half.iter().zip(&half[1..]).zip(&half[2..]);
         for (pair, ((before, own), next)) in pairs[1..].iter_mut().zip(neighbours) {
             *pair = [three_to_one(*own, *before), three_to_one(*own, *next)];
         }
+
         pairs[last] = [three_to_one(half[last], half[last - 1]), half[last]];
     }
 }
@@ -326,6 +337,7 @@ mod tests {
                 (v - 128.0) * 255.0 / 224.0,
             )
         };
+
         let (red, blue) = (y + 2.0 * (1.0 - kr) * v, y + 2.0 * (1.0 - kb) * u);
         [red, (y - kr * red - kb * blue) / (1.0 - kr - kb), blue]
             .map(|value| value.clamp(0.0, 255.0))
@@ -349,11 +361,13 @@ mod tests {
                             weights,
                             full_range,
                         );
+
                         let apart = pixel
                             .iter()
                             .zip(exact)
                             .map(|(a, b)| (f64::from(*a) - b).abs())
                             .fold(0.0, f64::max);
+
                         assert!(apart < 0.8, "{y} {u} {v}: {pixel:?}, exactly {exact:?}");
                     }
                 }
@@ -372,6 +386,7 @@ mod tests {
             &Matrix::new(0.299, 0.114, true),
             &mut rgb,
         );
+
         assert!(
             rgb.as_chunks::<3>()
                 .0
@@ -379,6 +394,7 @@ mod tests {
                 .zip(&luma)
                 .all(|(pixel, y)| *pixel == [*y; 3])
         );
+
         let mut ends = [0; 6];
         coloured_row(
             &[16, 235],
@@ -387,6 +403,7 @@ mod tests {
             &Matrix::new(0.299, 0.114, false),
             &mut ends,
         );
+
         assert_eq!(ends, [0, 0, 0, 255, 255, 255]);
     }
 
@@ -396,6 +413,7 @@ mod tests {
             let place = |value: f64, size: usize| value.clamp(0.0, (size - 1) as f64) as usize;
             f64::from(plane[place(row, height) * width + place(column, width)])
         };
+
         let left = x.floor();
         let top = y.floor();
         let line = |row| at(left, row) * (left + 1.0 - x) + at(left + 1.0, row) * (x - left);
@@ -409,11 +427,13 @@ mod tests {
             let (half_width, half_height) = (usize::div_ceil(width, 2), usize::div_ceil(height, 2));
             let mut plane =
                 |size: usize| -> Vec<u8> { (0..size).map(|_| random.random()).collect() };
+
             let luma = plane(width * height);
             let (u, v) = (
                 plane(half_width * half_height),
                 plane(half_width * half_height),
             );
+
             let pairs: Vec<u8> = u.iter().zip(&v).flat_map(|(u, v)| [*u, *v]).collect();
             let rows = |bytes, stride| Plane { bytes, stride };
             for (left, top) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -424,18 +444,22 @@ mod tests {
                         matrix: Matrix::new(0.299, 0.114, true),
                         site: Site { left, top },
                     };
+
                     let mut rgb = vec![0; 3 * width * height];
                     Converter::default()
                         .convert(&picture, width, &mut rgb)
                         .expect("whole");
+
                     rgb
                 };
+
                 let half_rows = |plane| rows(plane, half_width);
                 let planes = convert(YuvChroma::I420(half_rows(&u), half_rows(&v)));
                 let nv12 = YuvChroma::Nv12(rows(&pairs, 2 * half_width));
                 assert_eq!(convert(nv12), planes);
                 let chroma_place =
                     |at: usize, with: bool| (at as f64 - if with { 0.0 } else { 0.5 }) / 2.0;
+
                 for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
                     let (cx, cy) = (chroma_place(x, left), chroma_place(y, top));
                     let of = |plane: &[u8]| between(plane, (half_width, half_height), cx, cy);
@@ -444,6 +468,7 @@ mod tests {
                         WEIGHTS[0],
                         true,
                     );
+
                     for (channel, exact) in exact.into_iter().enumerate() {
                         let found = f64::from(planes[3 * (y * width + x) + channel]);
                         // Chroma is rounded to whole levels after each direction.
@@ -463,10 +488,12 @@ mod tests {
             bytes: &[0; 7],
             stride: 4,
         };
+
         let whole = Plane {
             bytes: &[0; 16],
             stride: 4,
         };
+
         let convert = |luma, chroma| {
             let picture = YuvPicture {
                 luma,
@@ -477,8 +504,10 @@ mod tests {
                     top: false,
                 },
             };
+
             Converter::default().convert(&picture, 4, &mut [0; 48])
         };
+
         assert_eq!(convert(whole, YuvChroma::Nv12(short)), None);
         assert_eq!(convert(short, YuvChroma::Nv12(whole)), None);
         let planes = YuvChroma::I420(whole, whole);

@@ -39,6 +39,7 @@ impl FolderSource {
         let pause = Duration::from_secs(1)
             .checked_div(fps)
             .unwrap_or(Duration::ZERO);
+
         FolderSource {
             camera: settings.name.clone(),
             folder: value("location").into(),
@@ -57,9 +58,11 @@ impl FolderSource {
                 if self.unreadable.insert(path.to_owned()) {
                     tracing::warn!("camera {}: {error}; left out", self.camera);
                 }
+
                 return None;
             }
         };
+
         let name = path.file_name();
         Some(Frame {
             camera: self.camera.clone(),
@@ -83,15 +86,18 @@ impl FolderSource {
                     return None;
                 }
             }
+
             if let Some(frame) = self.frame(path) {
                 sink.frame(frame);
                 shown += 1;
             }
+
             let rest = due.saturating_duration_since(Instant::now());
             if stop.stopped_within(rest) {
                 return None;
             }
         }
+
         Some(shown)
     }
 }
@@ -100,17 +106,20 @@ impl Source for FolderSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         let files = image_file::list(&self.folder)
             .map_err(|error| CameraError::Pipeline(error.to_string()))?;
+
         loop {
             let unreadable_before = self.unreadable.len();
             let Some(shown) = self.show_all(&files, stop, sink) else {
                 return Ok(Ended::Stopped);
             };
+
             if shown == 0 {
                 return Err(CameraError::Pipeline(format!(
                     "{}: none of its pictures can be read",
                     self.folder.display()
                 )));
             }
+
             if self.unreadable.len() > unreadable_before {
                 let all = files.len();
                 tracing::warn!(
@@ -119,6 +128,7 @@ impl Source for FolderSource {
                     all - shown
                 );
             }
+
             if !self.again {
                 return Ok(Ended::EndOfStream);
             }

@@ -92,9 +92,11 @@ pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
     if is_own_file(kind) {
         return read_own(kind).map_err(|error| format!("{kind}: {error}"));
     }
+
     if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == kind) {
         return Ok(read(text).expect("a test reads every built-in file"));
     }
+
     let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     let words = unknown_key(kind, names.iter().copied());
     Err(format!(
@@ -116,12 +118,14 @@ fn read_own(path: &str) -> Result<Pipeline, String> {
     if own.launch.is_none() {
         return Err("missing field `launch`".to_owned());
     }
+
     Ok(own)
 }
 
 fn read(text: &str) -> Result<Pipeline, String> {
     let pipeline: Pipeline =
         toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+
     for place in places(pipeline.launch.as_deref().unwrap_or_default()) {
         if !pipeline.parameters.contains_key(place) {
             return Err(format!(
@@ -129,6 +133,7 @@ fn read(text: &str) -> Result<Pipeline, String> {
             ));
         }
     }
+
     Ok(pipeline)
 }
 
@@ -138,10 +143,12 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
     if is_own_file(&settings.kind) {
         settings.kind = base.join(&settings.kind).display().to_string();
     }
+
     let pipeline = match pipeline(&settings.kind) {
         Ok(pipeline) => pipeline,
         Err(why) => return problems.note(format!("{place}.kind"), why),
     };
+
     let parameters = &pipeline.parameters;
     for key in settings.values.keys() {
         if !parameters.contains_key(key) {
@@ -149,6 +156,7 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
             problems.note(format!("{place}.{key}"), unknown_key(key, known));
         }
     }
+
     for (name, parameter) in parameters {
         let given = settings.values.get(name);
         match parameter.value(given.map(String::as_str), base) {
@@ -182,6 +190,7 @@ impl Parameter {
         if value.is_empty() && self.default.as_deref() != Some("") {
             return Err("must not be empty".to_owned());
         }
+
         Ok(value.to_owned())
     }
 
@@ -189,6 +198,7 @@ impl Parameter {
         if self.choices.iter().any(|choice| choice == value) {
             return Ok(value.to_owned());
         }
+
         Err(format!(
             "must be one of {}, got {value:?}",
             self.choices.join(", ")
@@ -227,8 +237,10 @@ pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
         if let Some(value) = values.get(place.name) {
             text.push_str(&quoted(value));
         }
+
         rest = place.after;
     }
+
     text + rest
 }
 
@@ -239,6 +251,7 @@ fn places(launch: &str) -> Vec<&str> {
         names.push(place.name);
         rest = place.after;
     }
+
     names
 }
 
@@ -262,6 +275,7 @@ fn next_place(text: &str) -> Option<NamedPlace<'_>> {
             });
         }
     }
+
     None
 }
 
@@ -283,6 +297,7 @@ fn quoted(value: &str) -> String {
     if !value.is_empty() && value.chars().all(is_plain) {
         return value.to_owned();
     }
+
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
 }
@@ -304,6 +319,7 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
+
         let stall = std::time::Duration::from_secs(5);
         let mut settings = CameraSettings {
             name: "top".into(),
@@ -313,6 +329,7 @@ mod tests {
             triggered: false,
             delay: std::time::Duration::ZERO,
         };
+
         let mut problems = Problems::new();
         check(&mut settings, base, "camera[0]", &mut problems);
         if problems.is_empty() {
@@ -329,10 +346,12 @@ mod tests {
             &[("latency", "5"), ("latency_ms", "-1"), ("protocol", "tpc")],
             Path::new("/"),
         );
+
         let said = said.expect_err("four problems");
         for part in ["latency_ms", "0 to 10000", "tcp, udp", "camera[0].location"] {
             assert!(said.contains(part), "{part} in {said}");
         }
+
         assert!(
             checked("rstp", &[], Path::new("/"))
                 .expect_err("unknown")
@@ -345,18 +364,22 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let own =
             |text: &str| std::fs::write(folder.path().join("own.toml"), text).expect("written");
+
         own("live = true\nendless = true\nlaunch = \"v4l2src device={device}\"\n");
         assert!(
             checked("own.toml", &[], folder.path())
                 .expect_err("no parameter")
                 .contains("{device}")
         );
+
         own(
             "live = true\nendless = true\nlaunch = \"v4l2src device={device} ! video/x-raw,format={RGB,BGR}\"\n\
              [parameters.device]\ntype = \"text\"\nabout = \"the device\"\n",
         );
+
         let settings =
             checked("own.toml", &[("device", "/dev/video0")], folder.path()).expect("whole");
+
         assert!(pipeline(&settings.kind).is_ok_and(|p| p.live && p.launch.is_some()));
         own("live = true\nendless = true\n");
         assert!(
@@ -364,6 +387,7 @@ mod tests {
                 .expect_err("no launch")
                 .contains("launch")
         );
+
         assert!(
             checked("none.toml", &[], folder.path())
                 .expect_err("missing")
@@ -375,6 +399,7 @@ mod tests {
     fn a_value_stays_in_its_place() {
         let values =
             BTreeMap::from([("location".to_owned(), "x\" ! fakesink name=\"y".to_owned())]);
+
         assert_eq!(
             filled("filesrc location={location}", &values),
             r#"filesrc location="x\" ! fakesink name=\"y""#

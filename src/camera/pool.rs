@@ -19,6 +19,7 @@ impl BufferPool {
         let Some(at) = self.0.iter().position(is_free) else {
             return Vec::new();
         };
+
         match Arc::into_inner(self.0.remove(at)) {
             Some(picture) => picture.into_rgb(),
             None => Vec::new(),
@@ -30,6 +31,7 @@ impl BufferPool {
         if self.0.len() == KEPT {
             self.0.remove(0);
         }
+
         self.0.push(picture.clone());
     }
 }
@@ -49,6 +51,7 @@ mod tests {
             rgb.resize(3, 7);
             Arc::new(Picture::new(1, 1, rgb).expect("three bytes"))
         };
+
         let first = made(pool.take());
         pool.keep(&first);
         let place = first.rgb().as_ptr();
@@ -66,6 +69,7 @@ mod tests {
         let pictures: Vec<_> = (0..5)
             .map(|_| Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")))
             .collect();
+
         pictures.iter().for_each(|picture| pool.keep(picture));
         drop(pictures);
         assert_eq!([0; 3].map(|_| pool.take().len()), [3, 3, 0]);

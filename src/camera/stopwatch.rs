@@ -29,6 +29,7 @@ impl Stopwatch {
         if started.len() == KEPT {
             started.pop_front();
         }
+
         started.push_back(Started { pts, at: now });
     }
 
@@ -62,6 +63,7 @@ mod tests {
             (watch.started_at(8), watch.started_at(7)),
             (Some(one), Some(zero))
         );
+
         assert_eq!((watch.started_at(8), watch.started_at(9)), (None, None));
     }
 

@@ -28,6 +28,7 @@ pub fn supervise(
         last_reason: None,
         lost_at: None,
     };
+
     loop {
         let error = match source.run_once(stop, &mut reporter) {
             Ok(Ended::Stopped) => break,
@@ -38,22 +39,28 @@ pub fn supervise(
                 if stop.is_stopped() {
                     break;
                 }
+
                 continue;
             }
             Err(error) => error,
         };
+
         if reporter.is_running() {
             backoff.reset();
         }
+
         reporter.lost(&error);
         if source.is_finite() || matches!(error, CameraError::Pipeline(_)) {
             return Err(error);
         }
+
         if stop.stopped_within(backoff.next_wait()) {
             break;
         }
+
         reporter.retries += 1;
     }
+
     reporter.report(CameraState::Disabled);
     Ok(())
 }
@@ -83,6 +90,7 @@ impl StatusReporter<'_> {
             tracing::debug!("camera {}: {error}", self.name);
             return;
         }
+
         self.lost_at = Some(Instant::now());
         self.last_reason = Some(error.to_string());
         tracing::warn!("camera {} lost: {error}", self.name);
@@ -115,6 +123,7 @@ impl StatusReporter<'_> {
                 frame.picture.height()
             );
         }
+
         self.report(CameraState::Online);
         self.retries = 0;
     }
@@ -125,6 +134,7 @@ impl Sink for StatusReporter<'_> {
         if self.state != Some(CameraState::Online) {
             self.online(&frame);
         }
+
         self.sink.frame(frame);
     }
 
@@ -140,10 +150,12 @@ impl Sink for StatusReporter<'_> {
         if self.state == Some(CameraState::Idle) {
             return;
         }
+
         if let Some(lost_at) = self.lost_at.take() {
             let seconds = lost_at.elapsed().as_secs();
             tracing::info!("camera {} back after {seconds} s, idle", self.name);
         }
+
         self.report(CameraState::Idle);
         self.retries = 0;
     }
@@ -191,6 +203,7 @@ mod tests {
             for _ in 0..frames {
                 sink.frame(frame("top"));
             }
+
             ended
         }
         fn is_finite(&self) -> bool {
@@ -212,6 +225,7 @@ mod tests {
             no_wait,
             &mut seen,
         );
+
         (seen, ended)
     }
 
@@ -228,10 +242,12 @@ mod tests {
                 (1, Ok(Ended::Stopped)),
             ],
         );
+
         ended.expect("ends with the stop");
         assert_eq!(seen.frames, 3);
         let states: Vec<(CameraState, u64)> =
             seen.states.iter().map(|(s, r, _)| (*s, *r)).collect();
+
         assert_eq!(
             states,
             [
@@ -241,6 +257,7 @@ mod tests {
                 (CameraState::Disabled, 0)
             ]
         );
+
         assert_eq!(seen.states[1].2.as_deref(), Some("unplugged"));
     }
 
@@ -256,6 +273,7 @@ mod tests {
                 (0, Ok(Ended::Stopped)),
             ],
         );
+
         ended.expect("ends with the stop");
         let states: Vec<CameraState> = seen.states.iter().map(|(state, ..)| *state).collect();
         assert_eq!(
@@ -268,6 +286,7 @@ mod tests {
                 CameraState::Disabled
             ]
         );
+
         assert!(
             seen.states
                 .iter()
@@ -281,6 +300,7 @@ mod tests {
             false,
             vec![(0, Err(CameraError::Pipeline("no such element".to_owned())))],
         );
+
         assert!(matches!(ended, Err(CameraError::Pipeline(_))));
     }
 
@@ -293,6 +313,7 @@ mod tests {
             true,
             vec![(2, Err(CameraError::Lost("cut off".to_owned())))],
         );
+
         assert!(matches!(ended, Err(CameraError::Lost(_))));
         assert_eq!(
             seen.states.last().map(|(state, ..)| *state),

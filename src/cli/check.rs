@@ -54,17 +54,20 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         config.cameras.len(),
         config.recipe.name
     ))?;
+
     let sight = sight_of(&config, &mut told)?;
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
     for (camera, probe) in config.cameras.iter().zip(probes) {
         told.camera(camera, &probe, sight.as_ref())?;
     }
+
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
     let topics = format!("{}/{}", config.prefix, config.station);
     match probe::probe(&config.mqtt, &topics) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
+
     told.end()
 }
 
@@ -78,12 +81,14 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
             return Ok(None);
         }
     };
+
     say("opening the model and learning the references");
     let preparer = RecipePreparer {
         model,
         engines: config.engines.clone(),
         batch: config.batch,
     };
+
     let model = &preparer.model;
     let label = model.label();
     let mut active = match preparer.prepare(&config.recipe, PrepareMode::Startup) {
@@ -94,11 +99,13 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
             return Ok(None);
         }
     };
+
     told.well(format!(
         "model: {label}, {}, {} references",
         active.inspector.backend(),
         active.inspector.reference_count()
     ))?;
+
     tell_thresholds(&config.recipe.thresholds, &mut active, told)?;
     let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
@@ -116,6 +123,7 @@ fn tell_thresholds(
 ) -> Result<(), Failure> {
     let thresholds = threshold::thresholds(asked, &mut active.inspector, &active.references)
         .map_err(|error| Failure::new(Exit::Software, error))?;
+
     for (region, threshold) in active.inspector.regions().into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
         match threshold {
@@ -125,6 +133,7 @@ fn tell_thresholds(
             ))?,
         }
     }
+
     Ok(())
 }
 
@@ -170,11 +179,13 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
         "looking at the cameras for at most {} s",
         patience.as_secs()
     ));
+
     std::thread::scope(|scope| {
         let probes: Vec<_> = cameras
             .iter()
             .map(|camera| scope.spawn(move || probe_camera(camera, patience)))
             .collect();
+
         probes
             .into_iter()
             .map(|probe| probe.join().unwrap_or_default())
@@ -191,6 +202,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
                 looking: Some(looking),
                 ..CameraProbe::default()
             };
+
             let watched = camera::open(&config.camera).and_then(|mut source| {
                 let once = Backoff::new(patience, patience);
                 camera::supervise(
@@ -201,17 +213,21 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
                     &mut probe,
                 )
             });
+
             if let Err(error) = watched {
                 let exit = if matches!(error, CameraError::Pipeline(_)) {
                     Exit::Config
                 } else {
                     Exit::Unavailable
                 };
+
                 probe.lost = Some((exit, error.to_string()));
             }
+
             probe.looking = None;
             probe
         });
+
         let _ = known.recv_timeout(patience); // its end is as good as the time's
         drop(stopper);
         watching.join().unwrap_or_default()
@@ -254,10 +270,12 @@ impl Told {
         let Some(last) = probe.frames.last() else {
             return self.no_frame(&camera, config, probe);
         };
+
         self.well(format!("{camera}: {}", seen(&probe.frames)))?;
         if let Some((_, why)) = &probe.lost {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
+
         self.automatics(&camera, probe.automatics.as_ref())?;
         let Some(sight) = sight else { return Ok(()) };
         let width = last.picture.width();
@@ -265,21 +283,25 @@ impl Told {
         if self.crops_beyond(&camera, sight, width, height)? {
             return Ok(());
         }
+
         if probe.frames.iter().any(|frame| frame.corrupt) {
             self.warn(format!(
                 "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
             ))?;
         }
+
         if let Some(flaw) = sight.gate.flaw(&last.picture) {
             self.warn(format!(
                 "{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"
             ))?;
         }
+
         for region in &sight.recipe.regions {
             let of_region = of_region(region.name.as_deref());
             let least = sight.least(region, width, height, config.mm_per_pixel);
             self.well(format!("{camera}{of_region}: {least}"))?;
         }
+
         Ok(())
     }
 
@@ -292,11 +314,13 @@ impl Told {
         if let Some((exit, why)) = &probe.lost {
             return self.fault(*exit, format!("{camera}: {why}"));
         }
+
         if config.camera.triggered {
             return self.warn(format!(
                 "{camera}: it waits for a trigger; trigger a part while this looks"
             ));
         }
+
         let words = format!("{camera}: it runs and shows no frame");
         self.fault(Exit::Unavailable, words)
     }
@@ -327,16 +351,20 @@ impl Told {
             let Some(crop) = region.crop.filter(|crop| !crop.is_inside(width, height)) else {
                 continue;
             };
+
             is_beyond = true;
             let key = match &region.name {
                 None => "recipe.crop".to_owned(),
                 Some(name) => format!("the crop of region {name},"),
             };
+
             let words = format!(
                 "{camera}: {key} {crop} is beyond its picture of {width} x {height} pixels"
             );
+
             self.fault(Exit::Config, words)?;
         }
+
         Ok(is_beyond)
     }
 
@@ -366,14 +394,17 @@ fn seen(frames: &[Frame]) -> String {
         1 => "1 frame".to_owned(),
         n => format!("{:.1} frames/s", (n - 1) as f64 / seconds.max(1e-3)),
     };
+
     let clock = match last.captured_by {
         CapturedBy::Sender => "its own clock",
         CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
     };
+
     let decode = match last.decode {
         Some(took) => format!(", decoding {:.1} ms", took.as_secs_f64() * 1e3),
         None => String::new(),
     };
+
     let width = last.picture.width();
     let height = last.picture.height();
     format!("{width} x {height}, {rate}, {clock}{decode}")
@@ -415,6 +446,7 @@ impl Sight {
             ),
             None => String::new(),
         };
+
         format!(
             "a cell of the map is {w:.0} x {h:.0} of its pixels; the smallest defect it can see is about {least_w} x {least_h} of its pixels{mm}"
         )
@@ -427,6 +459,7 @@ impl Sight {
             Some(side) => side.min(area.w).min(area.h),
             None => length,
         };
+
         (length * self.patch) as f64 / self.side as f64
     }
 }
@@ -455,6 +488,7 @@ mod tests {
             side: 224,
             patch: 14,
         };
+
         let whole = Region::default();
         let seen = |sight: Sight, mm| sight.least(&whole, 1920, 1080, mm);
         assert!(seen(sight(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
@@ -464,6 +498,7 @@ mod tests {
             words.contains("28 x 28 of its pixels")
                 && words.ends_with("about 14 x 14 of its pixels (0.70 x 0.70 mm)")
         );
+
         let part = Region {
             crop: Some(Area {
                 x: 5,
@@ -473,6 +508,7 @@ mod tests {
             }),
             ..Region::default()
         };
+
         assert!(
             sight(Fit::Squash, None)
                 .least(&part, 1920, 1080, None)

@@ -97,10 +97,12 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     if device.is_some() {
         engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
     }
+
     let target = match &device {
         Some(device) => PlanTarget::of(device).map_err(failure)?,
         None => PlanTarget::Capabilities(arguments.targets.clone()),
     };
+
     let order = BuildOrder {
         model: &model,
         plan: &encode,
@@ -108,6 +110,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         looks_max: arguments.looks,
         target,
     };
+
     let plans = Plans::of(&model);
     let _alone = plans.alone().map_err(failure)?; // until it was compared
     let plan = build_plan(&plans, &library, &order)?;
@@ -115,6 +118,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let Some(device) = device else {
         return Ok(()); // another machine compares it when it first runs it
     };
+
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
@@ -122,6 +126,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         engines: &engines,
         wrong_recipe: Exit::Usage,
     };
+
     print(preparation.prove(&library, device, plan)?)?;
     Ok(())
 }
@@ -141,12 +146,14 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
     for plan in &plans {
         print(describe(plan))?;
     }
+
     if plans.is_empty() {
         let folder = model.path.display();
         print(format!(
             "no plans; build one with: winspect engine build {folder}"
         ))?;
     }
+
     if problems.is_empty() {
         Ok(())
     } else {
@@ -160,6 +167,7 @@ impl BuildArguments {
         if !self.targets.is_empty() {
             return Ok(None);
         }
+
         Device::open().map(Some).map_err(|error| {
             Failure::words(
                 Exit::Unavailable,
@@ -206,6 +214,7 @@ fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failu
             }
         }
     }
+
     Ok(plan)
 }
 
@@ -241,6 +250,7 @@ impl BuildBar {
             shown.terminal.begin(name.clone(), step.of);
             shown.name = name;
         }
+
         shown.terminal.done(step.done);
     }
 }
@@ -269,6 +279,7 @@ fn describe(plan: &BuiltPlan) -> String {
             describe_scales(&key.scales)
         ),
     ];
+
     for (name, file) in plan.files() {
         lines.push(format!(
             "file       {name}, {:.1} MB, built in {:.1} s",
@@ -276,6 +287,7 @@ fn describe(plan: &BuiltPlan) -> String {
             file.built_s
         ));
     }
+
     lines.join("\n")
 }
 
@@ -293,6 +305,7 @@ fn describe_scales(scales: &[usize]) -> String {
     if scales.is_empty() {
         return "none".to_owned();
     }
+
     let texts: Vec<String> = scales.iter().map(usize::to_string).collect();
     texts.join(", ")
 }
@@ -304,6 +317,7 @@ fn failure(error: EngineError) -> Failure {
         EngineError::Model(_) => Exit::Data,
         EngineError::Run(_) => Exit::Software,
     };
+
     Failure::new(exit, error)
 }
 
@@ -330,14 +344,17 @@ mod tests {
             maps,
             ..plain.clone()
         };
+
         let [tensorrt, onnxruntime] =
             ["/opt/trt", "/usr/lib/libonnxruntime.so"].map(|path| Some(PathBuf::from(path)));
+
         let engines = Engines {
             precision: Precision::Fp32,
             tensorrt,
             onnxruntime,
             ..Engines::default()
         };
+
         for recipe in [
             plain.clone(),
             Recipe {
@@ -351,15 +368,18 @@ mod tests {
             let parsed = Winspect::try_parse_from(words.split_whitespace())
                 .expect("it is one of ours")
                 .command;
+
             let EngineCommand::Build(arguments) = parsed else {
                 panic!("{command}")
             };
+
             assert_eq!(arguments.recipe(), recipe, "{command}");
             let wanted = arguments.engines();
             assert_eq!(
                 (wanted.precision, &wanted.tensorrt),
                 (engines.precision, &engines.tensorrt)
             );
+
             assert_eq!(wanted.onnxruntime, engines.onnxruntime);
             assert_eq!(
                 (arguments.folder, arguments.looks),

@@ -73,13 +73,16 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         fit: arguments.fit,
         ..arguments.judging.recipe(arguments.class_name.clone())
     };
+
     let shots = shots(&arguments.shots, &model.spec);
     let plan = plan(&recipe, &model.spec, &shots)?;
     if let Some(file) = &arguments.json {
         check_output_file("json", file)?;
     }
+
     let dataset = Dataset::open(&arguments.dataset)
         .map_err(|problems| unusable(arguments, problems.iter()))?;
+
     let all = dataset.references.len();
     check_shots(&shots, all)?;
     let draws = Draws::new(&shots, all, u64::from(arguments.seeds));
@@ -93,6 +96,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
+
     let inspector = preparation.inspector_without_references()?;
     let mut evaluation = Evaluation::encoded(inspector, &dataset, truths, &draws, &mut terminal)?;
     let lines = evaluation.measured(&draws, &mut terminal)?;
@@ -114,15 +118,18 @@ fn truths(
         .drawn()
         .map(|index| dataset.references[index].as_path())
         .collect();
+
     terminal.begin("reading", references.len() + dataset.tests.len());
     let is_cropped = arguments.fit == Fit::Crop;
     let truths = dataset
         .read(&references, is_cropped, &mut |done| terminal.done(done))
         .map_err(|problems| unusable(arguments, problems.iter()))?;
+
     if truths.is_none() {
         terminal
             .say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
     }
+
     Ok(truths)
 }
 
@@ -130,6 +137,7 @@ fn shots(asked: &[usize], spec: &ModelSpec) -> Vec<usize> {
     if !asked.is_empty() {
         return asked.to_vec();
     }
+
     match spec.text {
         Some(_) => vec![0, 1, 2, 4],
         None => vec![1, 2, 4],
@@ -144,16 +152,19 @@ fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan
         true => shots.iter().any(|shots| (*shots > 0) == with_references),
         false => with_references,
     };
+
     let mut all: Option<EncodePlan> = None;
     for with_references in [true, false] {
         if !is_asked(with_references) {
             continue;
         }
+
         match recipe.encode_plan(spec, with_references) {
             Ok(plan) => all = Some(joined(all, plan)),
             Err(found) => problems.extend(as_flags(&found)),
         }
     }
+
     // Both plans can have the same problems.
     let mut told = BTreeSet::new();
     problems.retain(|problem| told.insert(problem.clone()));
@@ -166,12 +177,14 @@ fn shot_problems(shots: &[usize], has_text: bool) -> Vec<String> {
     if (1..shots.len()).any(|i| shots[..i].contains(&shots[i])) {
         problems.push("--shots: each number may be named once".to_owned());
     }
+
     if !has_text && shots.contains(&0) {
         problems.push(
             "--shots: 0 needs a model with text, and this one has none; ask for 1 or more"
                 .to_owned(),
         );
     }
+
     problems
 }
 
@@ -180,12 +193,14 @@ fn joined(all: Option<EncodePlan>, plan: EncodePlan) -> EncodePlan {
     let Some(mut all) = all else {
         return plan;
     };
+
     all.image |= plan.image;
     for scale in plan.scales {
         if !all.scales.contains(&scale) {
             all.scales.push(scale);
         }
     }
+
     all
 }
 
@@ -195,8 +210,10 @@ fn check_shots(shots: &[usize], references: usize) -> Result<(), Failure> {
         let words = format!(
             "--shots: {most} references are asked for, train/good has {references}; ask for fewer or put more there"
         );
+
         return Err(Failure::words(Exit::Usage, words));
     }
+
     Ok(())
 }
 
@@ -207,6 +224,7 @@ fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a st
         arguments.dataset.display(),
         lines.join("\n  ")
     );
+
     Failure::words(Exit::Data, words)
 }
 
@@ -222,9 +240,11 @@ impl Draws {
                 true => 1,
                 false => seeds,
             };
+
             let of_shots = (0..seeds).map(|seed| draw(count, shots, seed));
             draws.push((shots, of_shots.collect()));
         }
+
         Draws(draws)
     }
 
@@ -238,6 +258,7 @@ impl Draws {
             .0
             .iter()
             .flat_map(|(_, draws)| draws.iter().flatten().copied());
+
         all.collect::<BTreeSet<_>>().into_iter()
     }
 }
@@ -272,11 +293,13 @@ impl Evaluation {
             references.insert(index, encode(&mut inspector, &dataset.references[index])?);
             terminal.done(references.len());
         }
+
         let mut tests = Vec::with_capacity(dataset.tests.len());
         for test in &dataset.tests {
             tests.push((encode(&mut inspector, &test.file)?, test.is_bad));
             terminal.done(references.len() + tests.len());
         }
+
         let regions = truths.iter().flatten().map(|truth| &truth.regions);
         let pixels: usize = regions.clone().map(|regions| regions.pixels()).sum();
         let bad_pixels: usize = regions.map(|regions| regions.bad_pixels()).sum();
@@ -298,6 +321,7 @@ impl Evaluation {
             "seeds",
             MEASURES.map(|name| format!("{name:>17}")).concat()
         ));
+
         terminal.begin("draws", draws.count());
         let mut lines = vec![];
         let mut done = 0;
@@ -308,12 +332,14 @@ impl Evaluation {
                 done += 1;
                 terminal.done(done);
             }
+
             terminal.say(row(*shots, &all));
             let line = line(*shots, self.tests.len(), &all);
             // The table goes on when standard output was closed.
             terminal.print(&line)?;
             lines.push(line);
         }
+
         Ok(lines)
     }
 
@@ -322,9 +348,11 @@ impl Evaluation {
             .iter()
             .map(|index| self.references[index].clone())
             .collect();
+
         self.inspector
             .set_references(references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
+
         let mut pictures = Scores::default();
         let mut pixels = Scores::with_capacity(self.good_pixels, self.bad_pixels);
         for (index, (features, is_bad)) in self.tests.iter().enumerate() {
@@ -332,18 +360,22 @@ impl Evaluation {
                 .inspector
                 .score(features)
                 .map_err(|error| Failure::new(Exit::Software, error))?;
+
             let (score, map) = scores
                 .pop()
                 .expect("a data set is judged without regions: one score a picture");
+
             if *is_bad {
                 pictures.bad(score)
             } else {
                 pictures.good(score)
             }
+
             if let Some(truth) = self.truths.as_ref().map(|truths| &truths[index]) {
                 pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
             }
         }
+
         let pictures = pictures.ranked();
         let pixels = pixels.ranked();
         Ok([
@@ -365,6 +397,7 @@ fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Fail
             InspectError::Engine(_) => Exit::Software,
             _ => Exit::Data,
         };
+
         Failure::words(exit, format!("{}: {error}", file.display()))
     })
 }
@@ -384,8 +417,10 @@ fn row(shots: usize, all: &[Measured]) -> String {
             Some((mean, None)) => format!("{mean:.4}"),
             Some((mean, Some(std))) => format!("{mean:.4} ± {std:.4}"),
         };
+
         row += &format!("{cell:>17}");
     }
+
     row
 }
 
@@ -398,6 +433,7 @@ fn line(shots: usize, pictures: usize, all: &[Measured]) -> Value {
             |(mean, std)| json!({"mean": mean, "std": std, "each": each}),
         );
     }
+
     line
 }
 
@@ -415,6 +451,7 @@ fn write(
         .iter()
         .map(ToString::to_string)
         .collect();
+
     let all = json!({
         "winspect": env!("CARGO_PKG_VERSION"),
         "dataset": arguments.dataset.display().to_string(),
@@ -427,6 +464,7 @@ fn write(
         "maps": maps,
         "results": lines,
     });
+
     let written = std::fs::write(file, format!("{all:#}\n"));
     written.map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", file.display())))
 }

@@ -28,8 +28,10 @@ pub fn check_output_file(flag: &str, file: &Path) -> Result<(), Failure> {
             "--{flag}: {}: must be a file in a folder that is there",
             file.display()
         );
+
         return Err(Failure::words(Exit::Usage, words));
     }
+
     Ok(())
 }
 

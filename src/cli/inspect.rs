@@ -81,17 +81,20 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         engines: &arguments.judging.engines(),
         wrong_recipe: Exit::Usage,
     };
+
     terminal.begin("references", references.pictures.len());
     let mut inspector = preparation.inspector(&references, &mut |done, _| terminal.done(done))?;
     let overlays = match arguments.overlay {
         Some(folder) => Some(Overlays::new(folder, &mut inspector, &terminal)?),
         None => None,
     };
+
     let shots = references.pictures.len();
     let tensors = arguments.tensors.as_ref().map(|_| {
         let prototypes = inspector.prototypes();
         Tensors::new(&recipe, &model.spec, &plan, shots, prototypes)
     });
+
     terminal.begin("pictures", files.len());
     let mut inspection = Inspection {
         overlays,
@@ -103,15 +106,19 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         problems: 0,
         is_engine_ill: false,
     };
+
     for problem in &problems {
         inspection.note(&chain(problem));
     }
+
     for (done, file) in files.iter().enumerate() {
         if !inspection.inspect(file)? {
             return Ok(()); // standard output was closed
         }
+
         inspection.terminal.done(done + 1);
     }
+
     inspection.finish(arguments.tensors.as_deref())
 }
 
@@ -125,9 +132,11 @@ fn encode_plan(
     let plan = recipe
         .encode_plan(&model.spec, has_references)
         .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n")))?;
+
     if arguments.tensors.is_some() {
         return Ok(tensors::plan(plan, recipe, &model.spec));
     }
+
     Ok(plan)
 }
 
@@ -140,12 +149,14 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
             return Err(Failure::words(Exit::Usage, words));
         }
     }
+
     if regions.is_empty() {
         regions.push(Region {
             crop: arguments.crop,
             ..Region::default()
         });
     }
+
     Ok(Recipe {
         regions,
         tile_px: arguments.tile_px.map(usize::from),
@@ -171,15 +182,18 @@ fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), 
     if let Some(file) = &arguments.tensors {
         check_output_file("tensors", file)?;
     }
+
     let Some(folder) = &arguments.overlay else {
         return Ok(());
     };
+
     std::fs::create_dir_all(folder).map_err(|error| {
         Failure::words(
             Exit::Usage,
             format!("--overlay: {}: {error}", folder.display()),
         )
     })?;
+
     let real_folder = std::fs::canonicalize(folder).ok();
     for file in files {
         if std::fs::canonicalize(parent(file)).ok() == real_folder {
@@ -188,9 +202,11 @@ fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), 
                 folder.display(),
                 file.display()
             );
+
             return Err(Failure::words(Exit::Usage, words));
         }
     }
+
     Ok(())
 }
 
@@ -219,6 +235,7 @@ impl Inspection {
                 return Ok(true);
             }
         };
+
         if let Some(reference) = self.references.same_as(&picture) {
             self.terminal.say(format!(
                 "warning: {} is also the reference {}: its score says little",
@@ -226,6 +243,7 @@ impl Inspection {
                 reference.display()
             ));
         }
+
         let detailed = match self.inspector.inspect_in_detail(&picture) {
             Ok(detailed) => detailed,
             Err(error) => {
@@ -234,10 +252,12 @@ impl Inspection {
                 return Ok(true);
             }
         };
+
         let stem = self.unique_stem(file);
         if let Some(overlays) = &mut self.overlays {
             overlays.write(&stem, &picture, &detailed)?;
         }
+
         for detailed in detailed {
             if !self
                 .terminal
@@ -245,10 +265,12 @@ impl Inspection {
             {
                 return Ok(false);
             }
+
             if let Some(tensors) = &mut self.tensors {
                 tensors.add(&stem, detailed);
             }
         }
+
         Ok(true)
     }
 
@@ -264,19 +286,23 @@ impl Inspection {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+
         let mut unique = stem.clone();
         let mut number = 1;
         while !self.stems.insert(unique.clone()) {
             number += 1;
             unique = format!("{stem}_{number}");
         }
+
         if unique != stem && (self.overlays.is_some() || self.tensors.is_some()) {
             let words = format!(
                 "warning: another picture is called {stem:?}; {} is written as {unique:?}",
                 file.display()
             );
+
             self.terminal.say(words);
         }
+
         unique
     }
 
@@ -286,18 +312,22 @@ impl Inspection {
                 .write(file)
                 .map_err(|words| Failure::words(Exit::Data, words))?;
         }
+
         if self.problems == 0 {
             return Ok(());
         }
+
         let exit = match self.is_engine_ill {
             true => Exit::Software,
             false => Exit::Data,
         };
+
         let words = format!(
             "pictures judged: {}, problems told above: {}",
             self.stems.len(),
             self.problems
         );
+
         Err(Failure::words(exit, words))
     }
 }
@@ -343,6 +373,7 @@ impl Overlays {
         let good = inspector
             .leave_one_out()
             .map_err(|error| Failure::new(Exit::Software, error))?;
+
         let mut scales = vec![];
         for (good, region) in good.iter().zip(inspector.regions()) {
             let scale = common_scale(good.iter().map(|(_, map)| map));
@@ -353,8 +384,10 @@ impl Overlays {
                 ),
                 None => format!("overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one{of_region}"),
             });
+
             scales.push(scale);
         }
+
         Ok(Overlays {
             folder,
             brush: OverlayPainter(inspector.painter()),
@@ -374,13 +407,16 @@ impl Overlays {
             let RegionScore {
                 map, area, score, ..
             } = &detailed.region_score;
+
             layers.push(HeatLayer {
                 map,
                 area: *area,
                 scale: scale.unwrap_or((map.min(), map.max())),
             });
+
             scores.push(score.to_string());
         }
+
         let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
         let png = png::encode(&painted, &[("score", &scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));

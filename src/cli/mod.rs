@@ -65,6 +65,7 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
+
     crate::base::telemetry::install();
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,6 +82,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         terminal::say(words);
         return Exit::Usage.into();
     }
+
     let _ = error.print(); // the reader may have left
     if error.use_stderr() {
         Exit::Usage.into()

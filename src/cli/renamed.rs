@@ -15,12 +15,15 @@ pub fn words(
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
+
     let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
+
     let (old, new) = RENAMED
         .into_iter()
         .find(|(old, _)| given.strip_prefix("--") == Some(old))?;
+
     has_flag(program, line, new).then(|| format!("--{old}: renamed to --{new} in 0.2"))
 }
 
@@ -30,6 +33,7 @@ fn has_flag(program: clap::Command, line: impl IntoIterator<Item = OsString>, fl
     for word in line {
         command = command.find_subcommand(word).unwrap_or(command);
     }
+
     command
         .get_arguments()
         .any(|argument| argument.get_long() == Some(flag))
@@ -63,6 +67,7 @@ mod tests {
             ("winspect eval --model m --tiles 70 set", &None),
             ("winspect inspect --model m --sise 70 a.png", &None),
         ];
+
         for (line, expected) in cases {
             assert_eq!(&refusal(line), expected, "{line}");
         }

@@ -37,6 +37,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     systemd::starting("loading the model");
     let model =
         ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
+
     let run_id = ulid::Ulid::generate().to_string();
     let opening = Opening::open(config.store.clone(), &run_id)?;
     tracing::info!("run {run_id}: model {}", model.label());
@@ -45,12 +46,14 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         engines: config.engines.clone(),
         batch: config.batch,
     };
+
     let line = Line::start(&config, opening, preparer, &run_id)?;
     let mut systemd = Systemd::ready(line.status(), Instant::now());
     line::wait(&line, || {
         systemd.update(Instant::now(), &line.pulses(), || line.status());
         stop.load(Ordering::Relaxed)
     });
+
     systemd::stopping("what was captured is judged and delivered");
     let (summary, outcome) = line.finish();
     let counters = serde_json::to_string(&summary).expect("counters are plain values");
@@ -79,5 +82,6 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .map_err(|error| Failure::new(Exit::Software, error))?;
     }
+
     Ok(stop)
 }

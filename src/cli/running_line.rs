@@ -35,5 +35,6 @@ pub fn unexpected(reply: &ControlReply) -> Failure {
         ControlReply::Error(words) | ControlReply::Ended(words) => words.clone(),
         other => serde_json::to_string(other).expect("replies are plain values"),
     };
+
     Failure::words(Exit::Unavailable, format!("the line says: {words}"))
 }

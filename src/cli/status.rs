@@ -27,16 +27,20 @@ pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
         status: true,
         ..ControlRequest::default()
     };
+
     let reply = client
         .ask(&request, PATIENCE)
         .map_err(|error| failure(&error))?;
+
     let ControlReply::Status(status) = reply else {
         return Err(unexpected(&reply));
     };
+
     if arguments.json {
         let line = serde_json::to_string(&status).expect("a status is plain values");
         return print(line).map(|_| ());
     }
+
     print(describe(&status).trim_end()).map(|_| ())
 }
 
@@ -47,23 +51,28 @@ fn describe(status: &LineStatus) -> String {
     let mut row = |name: &str, value: String| {
         writeln!(text, "{name:<12}{value}").expect("to memory");
     };
+
     row("line", format!("{}/{}", status.prefix, status.station));
     row(
         "run",
         format!("{}, winspect {}", status.run_id, status.version),
     );
+
     row("state", format!("{:?}", condition.state));
     row("health", condition.health.word().to_owned());
     for cause in &condition.causes {
         row("", cause.clone());
     }
+
     if condition.clock_synchronised == Some(false) {
         row("clock", "nobody synchronises it".to_owned());
     }
+
     row(
         "recipe",
         format!("{}, {}", status.recipe, thresholds(status)),
     );
+
     let device = format!("{} on {}", status.backend, status.device);
     row("model", format!("{}, {device}", status.model));
     for (name, camera) in &status.cameras {
@@ -73,8 +82,10 @@ fn describe(status: &LineStatus) -> String {
             "{} frames, {} judged, {} replaced, {} skipped, {} failed",
             frames.captured, frames.judged, frames.replaced, frames.skipped, frames.failed
         );
+
         row("camera", format!("{name} {state}: {counts}"));
     }
+
     let store = &status.store;
     let undecided = store.undecided;
     let counts = format!("{} parts, {} results", store.accepted, store.results);
@@ -82,6 +93,7 @@ fn describe(status: &LineStatus) -> String {
         "parts",
         format!("{counts} ({undecided} undecided), {} late", store.late),
     );
+
     row(
         "broker",
         format!(
@@ -89,6 +101,7 @@ fn describe(status: &LineStatus) -> String {
             store.acked, store.waiting
         ),
     );
+
     text
 }
 
@@ -98,13 +111,16 @@ fn thresholds(status: &LineStatus) -> String {
             format!("threshold {value:.4}")
         })
     };
+
     if status.regions.is_empty() {
         return word(status.threshold);
     }
+
     let regions: Vec<String> = status
         .regions
         .iter()
         .map(|(name, threshold)| format!("{name}: {}", word(*threshold)))
         .collect();
+
     regions.join(", ")
 }

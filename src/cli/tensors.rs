@@ -36,9 +36,11 @@ pub fn plan(mut plan: EncodePlan, recipe: &Recipe, spec: &ModelSpec) -> EncodePl
             }
         }
     }
+
     if !plan.patches.contains(&layer) {
         plan.patches.push(layer);
     }
+
     plan
 }
 
@@ -69,10 +71,12 @@ impl Tensors {
             let name = format!("{preset}.text.features");
             all.insert(name, features.clone().into_dyn());
         }
+
         let run = match references {
             0 => "zero_shot".to_owned(),
             count => format!("few_shot{count}"),
         };
+
         Tensors {
             fit: match recipe.fit {
                 Fit::Squash => "squash",
@@ -93,18 +97,22 @@ impl Tensors {
             pixels,
             features,
         } = detailed;
+
         self.put(self.fit, picture, pixels.into_dyn());
         if let Some(image) = features.image {
             self.put("encode.image", picture, Array1::from(image).into_dyn());
         }
+
         let layers = self.plan.patches.clone();
         for (layer, tokens) in layers.into_iter().zip(features.tokens) {
             self.put_tokens(layer, picture, tokens);
         }
+
         for windows in features.windows {
             let name = format!("encode.windows{}", windows.scale);
             self.put(&name, picture, windows.features.into_dyn());
         }
+
         self.put_score(picture, &region_score);
     }
 
@@ -119,6 +127,7 @@ impl Tensors {
             picture,
             grid.expect("a map is square"),
         );
+
         self.put(&format!("{run}.score"), picture, score.into_dyn());
     }
 
@@ -151,12 +160,14 @@ impl Tensors {
         for tensor in self.all.values() {
             bytes.push(little_endian(tensor));
         }
+
         let mut views = vec![];
         for ((name, tensor), values) in self.all.iter().zip(&bytes) {
             let shape = tensor.shape().to_vec();
             let view = TensorView::new(Dtype::F32, shape, values);
             views.push((name, view.expect("four bytes a value")));
         }
+
         safetensors::serialize_to_file(views, None, file)
             .map_err(|error| format!("{}: {error}", file.display()))
     }

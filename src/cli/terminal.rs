@@ -36,11 +36,13 @@ impl Terminal {
             Some(bytes) => ProgressBar::new(bytes),
             None => ProgressBar::no_length(),
         };
+
         self.bar = bar
             .with_style(style(
                 "{bar:40} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
             ))
             .with_position(have);
+
         self.bar.reset_eta();
     }
 

@@ -44,18 +44,22 @@ pub fn run(arguments: &TriggerArguments) -> Result<(), Failure> {
         payload: Some(payload(arguments)),
         ..ControlRequest::default()
     };
+
     let reply = client
         .ask(&request, PATIENCE)
         .map_err(|error| failure(&error))?;
+
     let ControlReply::Answer(told) = reply else {
         return Err(unexpected(&reply));
     };
+
     let answer = told.answer;
     print(answer.encode())?;
     if answer.status == AnswerStatus::Rejected {
         let reason = answer.reason.unwrap_or_default();
         return Err(Failure::words(Exit::Data, format!("rejected: {reason}")));
     }
+
     Ok(())
 }
 
@@ -65,6 +69,7 @@ fn payload(arguments: &TriggerArguments) -> Value {
         .id
         .clone()
         .unwrap_or_else(|| ulid::Ulid::generate().to_string());
+
     let values: [(&str, Option<Value>); 6] = [
         ("id", Some(id.into())),
         ("part_id", arguments.part_id.clone().map(Value::from)),
@@ -73,8 +78,10 @@ fn payload(arguments: &TriggerArguments) -> Value {
         ("count", arguments.count.map(Value::from)),
         ("position", arguments.position.map(Value::from)),
     ];
+
     let given = values
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+
     Value::Object(given.collect::<Map<_, _>>())
 }

@@ -43,6 +43,7 @@ pub fn run(arguments: &WatchArguments) -> Result<(), Failure> {
         watch: true,
         ..ControlRequest::default()
     };
+
     client.send(&request).map_err(|error| failure(&error))?;
     let mut table = WatchTable::new(arguments);
     table.begin()?;
@@ -57,6 +58,7 @@ pub fn run(arguments: &WatchArguments) -> Result<(), Failure> {
             }
         }
     }
+
     table.clear_footer();
     Ok(())
 }
@@ -67,8 +69,10 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     for signal in [SIGINT, SIGTERM] {
         let armed = signal_hook::flag::register_conditional_default(signal, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
+
         armed.map_err(|error| Failure::new(Exit::Software, error))?;
     }
+
     Ok(stop)
 }
 
@@ -100,6 +104,7 @@ impl WatchTable {
         if self.json {
             return Ok(());
         }
+
         self.print(&format!(
             "{:<12} {:<10} {:>6}  {:<16} {:<9} {}",
             "time", "camera", "seq", "part", "verdict", "score, threshold or reason"
@@ -130,6 +135,7 @@ impl WatchTable {
             }
             ControlReply::Answer(_) | ControlReply::Error(_) => return Err(unexpected(reply)),
         }
+
         self.draw_footer();
         Ok(())
     }
@@ -141,10 +147,12 @@ impl WatchTable {
         } else {
             self.print(&row(result, self.is_terminal))?;
         }
+
         if let Some(left) = &mut self.left {
             *left -= 1;
             self.wants_more &= *left > 0;
         }
+
         Ok(())
     }
 
@@ -194,6 +202,7 @@ fn row(result: &PartResult, is_coloured: bool) -> String {
         Some(region) => format!("{}/{region}", result.camera),
         None => result.camera.clone(),
     };
+
     let row = format!(
         "{:<12} {camera:<10} {:>6}  {:<16} {:<9} {}",
         time.strftime("%H:%M:%S%.3f").to_string(),
@@ -202,14 +211,17 @@ fn row(result: &PartResult, is_coloured: bool) -> String {
         word(result.verdict),
         judgement(result)
     );
+
     if !is_coloured {
         return row.trim_end().to_owned();
     }
+
     let colour = match result.verdict {
         Verdict::Pass => 32,
         Verdict::Fail => 31,
         Verdict::Undecided => 33,
     };
+
     format!("\x1b[{colour}m{row}\x1b[0m")
 }
 
@@ -232,12 +244,15 @@ fn judgement(result: &PartResult) -> String {
             None => reason,
         };
     }
+
     let Some(score) = result.score else {
         return String::new();
     };
+
     let Some(threshold) = result.threshold else {
         return format!("{score:.4}, no threshold");
     };
+
     let full = BAR_MAX as f32 / 2.0 * score / threshold.max(f32::MIN_POSITIVE);
     let bar = "#".repeat((full as usize).min(BAR_MAX));
     let total_ms = result.total_ms;
@@ -263,6 +278,7 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words:?} is not in {text:?}");
         }
+
         let undecided = PartResult {
             verdict: Verdict::Undecided,
             reason: Some(Reason::CameraLost),
@@ -270,11 +286,13 @@ mod tests {
             part_id: Some("A-77".to_owned()),
             ..judged
         };
+
         let text = row(&undecided, false);
         assert!(
             text.ends_with("A-77             undecided camera_lost: no frame"),
             "{text}"
         );
+
         assert!(row(&undecided, true).starts_with("\x1b[33m"));
     }
 }

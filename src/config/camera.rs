@@ -40,8 +40,10 @@ pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Ve
                 format!("{name:?} is another camera's name"),
             );
         }
+
         cameras.push(config);
     }
+
     check_joins(&cameras, problems);
     cameras
 }
@@ -54,6 +56,7 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
         }
         _ => problems.note("camera", "at least one [[camera]] is needed"),
     }
+
     vec![]
 }
 
@@ -81,9 +84,11 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         triggered: trigger == Trigger::Frame,
         delay: delay.unwrap_or_default(),
     };
+
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }
+
     CameraConfig {
         camera,
         trigger,
@@ -103,6 +108,7 @@ fn join(table: &mut TableReader, trigger: &Trigger) -> Option<String> {
             "needs trigger = \"command\": only a command says which frames show the same part",
         );
     }
+
     Some(name)
 }
 
@@ -126,26 +132,31 @@ fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> 
             "{name:?} is a camera's name; joined views need one of their own"
         ));
     }
+
     let views: Vec<&CameraConfig> = all
         .iter()
         .filter(|other| other.join == camera.join)
         .collect();
+
     if views.len() < 2 {
         problems.push(format!(
             "{name:?} has one camera only; give it to the others that see the same part"
         ));
     }
+
     if views.len() > VIEWS_MAX {
         problems.push(format!(
             "{name:?} has {} cameras; at most {VIEWS_MAX} have room in a result",
             views.len()
         ));
     }
+
     if views.iter().any(|other| other.terms != camera.terms) {
         problems.push(
             "views of one part must have the same deadline_ms, reject_after_ms and reject_counts"
                 .to_owned(),
         );
     }
+
     problems
 }

@@ -56,6 +56,7 @@ pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig,
     let Some(value) = source::line_file(path, environment, &mut problems) else {
         return Err(problems);
     };
+
     let base = path.parent().unwrap_or(Path::new("."));
     let line = line(value, base, &mut problems);
     problems.into_result().map(|()| line)
@@ -120,6 +121,7 @@ fn check_timed_reject(mqtt: &MqttSettings, cameras: &[CameraConfig], problems: &
     let has_gate = cameras
         .iter()
         .any(|camera| camera.terms.reject_after.is_some());
+
     if mqtt.timed_reject && !cameras.is_empty() && !has_gate {
         problems.note(
             "mqtt.timed_reject",

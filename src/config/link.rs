@@ -34,6 +34,7 @@ fn secret_file(table: &mut TableReader, key: &'static str, base: &Path) -> Optio
             return Some(credential);
         }
     }
+
     Some(base.join(name))
 }
 
@@ -70,6 +71,7 @@ pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
             "missing: the certificate of whoever signed the broker's, in PEM",
         );
     }
+
     let is_half = table.has("certificate") != table.has("key");
     let ca = pem(&mut table, "ca", base, tls::certificates);
     let roots = ca.and_then(|ca| table.check("ca", tls::roots(ca)));
@@ -79,6 +81,7 @@ pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
             "certificate and key come together; give both or none",
         );
     }
+
     let chain = pem(&mut table, "certificate", base, tls::certificates);
     let key = pem(&mut table, "key", base, tls::key);
     let client = roots.and_then(|roots| table.check("key", tls::client(roots, chain.zip(key))));

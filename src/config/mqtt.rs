@@ -37,6 +37,7 @@ pub fn settings(
     if password.is_some() && user.is_none() {
         table.note("password_file", "needs user as well");
     }
+
     link::check_host(&mut table, &host, tls.is_some());
     let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"");
     let reject_window = table.millis("reject_window_ms", 0, 3_600_000);

@@ -25,6 +25,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
             return empty_recipe();
         }
     };
+
     let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
@@ -38,6 +39,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     if region_tables.is_some() {
         refuse_beside_regions(&mut table, &whole);
     }
+
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"");
     let challenge_minutes = table.whole("challenge_minutes", 1, 525_600);
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
@@ -50,6 +52,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         None => vec![(whole, threshold)],
         Some(value) => regions::regions(value, factor, threshold, problems),
     };
+
     let thresholds;
     (winclip.regions, thresholds) = regions.into_iter().unzip();
     RecipeSpec {
@@ -102,8 +105,10 @@ fn references(table: &mut TableReader, base: &Path) -> Vec<PathBuf> {
             let words = format!("{} is not there", path.display());
             table.note("references", words);
         }
+
         paths.push(path);
     }
+
     paths
 }
 
@@ -113,6 +118,7 @@ fn refuse_beside_regions(table: &mut TableReader, whole: &Region) {
         ("crop", whole.crop.is_some()),
         ("mask", !whole.mask.is_empty()),
     ];
+
     for (key, is_given) in given {
         if is_given {
             table.note(
@@ -139,18 +145,22 @@ pub fn recipes(
             let indented = own.to_string().replace('\n', "\n    ");
             problems.note(&place, format!("\n    {indented}"));
         }
+
         let is_taken = recipes
             .iter()
             .chain([first])
             .any(|other| other.name == recipe.name);
+
         if is_taken {
             problems.note(
                 &place,
                 format!("{:?} is another recipe's name", recipe.name),
             );
         }
+
         recipes.push(recipe);
     }
+
     recipes
 }
 
@@ -180,6 +190,7 @@ fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestSpec
             );
         }
     }
+
     let every_s = table.whole("every_s", 1, 86_400).unwrap_or(300);
     table.finish();
     SelfTestSpec {
@@ -201,6 +212,7 @@ fn quality_limits(value: Value, problems: &mut Problems) -> quality::Limits {
             .whole("frozen_frames", 0, 1_000_000)
             .unwrap_or(usual.frozen_frames),
     };
+
     table.finish();
     limits
 }

@@ -30,6 +30,7 @@ fn crop(table: &mut TableReader) -> Option<Area> {
         Some(words) => words.to_owned(),
         None => value.to_string().replace(['[', ']'], ""),
     };
+
     table.check("crop", words.parse::<Area>())
 }
 
@@ -42,6 +43,7 @@ fn mask(table: &mut TableReader) -> Option<Vec<Polygon>> {
             "must be polygons of [x, y] corners: [[[200, 100], [900, 100], [900, 600]]]",
         );
     }
+
     polygons
 }
 
@@ -64,14 +66,17 @@ pub fn regions(
                 "missing: [x, y, width, height] of the region, in camera pixels",
             );
         }
+
         let region = Region {
             name: Some(name.into()),
             ..looked_at(&mut table)
         };
+
         let threshold = threshold(&mut table, auto_factor).unwrap_or(of_recipe);
         table.finish();
         regions.push((region, threshold));
     }
+
     regions
 }
 
@@ -83,6 +88,7 @@ fn tables(value: Value, problems: &mut Problems) -> Vec<Value> {
         }
         other => format!("must be [[recipe.region]] tables, got {other}"),
     };
+
     problems.note("recipe.region", words);
     vec![]
 }

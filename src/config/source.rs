@@ -25,10 +25,12 @@ pub fn line_file(
         .add_source(file)
         .add_source(environment)
         .build();
+
     let merged = problems.check(path.display(), merged)?;
     if let Ok(raw) = merged.clone().try_deserialize::<toml::Value>() {
         refuse_not_finite("", &raw, problems);
     }
+
     problems.check(path.display(), merged.try_deserialize::<Value>())
 }
 
@@ -65,6 +67,7 @@ fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) 
                 } else {
                     format!("{place}.{key}")
                 };
+
                 refuse_not_finite(&place, value, problems);
             }
         }

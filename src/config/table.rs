@@ -30,6 +30,7 @@ impl<'a> TableReader<'a> {
                 Map::new()
             }
         };
+
         TableReader {
             place,
             values,
@@ -45,6 +46,7 @@ impl<'a> TableReader<'a> {
         } else {
             format!("{}.{key}", self.place)
         };
+
         self.problems.note(place, words);
     }
 
@@ -82,6 +84,7 @@ impl<'a> TableReader<'a> {
             self.note(key, "missing");
             return String::new();
         }
+
         self.text(key).unwrap_or_default()
     }
 
@@ -160,6 +163,7 @@ impl<'a> TableReader<'a> {
         let Some(value) = self.take(key) else {
             return vec![];
         };
+
         match texts(&value) {
             Some(texts) => texts,
             None => {
@@ -179,10 +183,12 @@ impl<'a> TableReader<'a> {
             Value::Array(all) => all.into_iter().map(plain).collect(),
             other => vec![other.to_string()],
         };
+
         let mut items = vec![];
         for word in words {
             items.extend(self.check(key, word.trim().parse()));
         }
+
         Some(items)
     }
 

@@ -34,6 +34,7 @@ fn a_small_file_is_enough_and_the_rest_has_defaults() {
         line.recipe.winclip.maps,
         Some(vec![MapKind::Patch, MapKind::Windows(2)])
     );
+
     assert!(line.model.is_absolute() && line.model.ends_with("m"));
 }
 
@@ -44,6 +45,7 @@ fn all_problems_are_told_at_once_with_the_way_out() {
         .replace("\"auto\"", "nan")
         .replace("kind = \"test\"", "kind = \"tset\"\nnoise = 1")
         + "[mqtt]\nhost = \"10.0.0.1\"\nprot = 1\n[extra]\n";
+
     let problems = read_text(&text).expect_err("many").to_string();
     for words in [
         "prefix: must be part of a topic",
@@ -64,6 +66,7 @@ fn old_keys_are_told_by_their_new_names_with_all_other_problems() {
     let text = SMALL
         .replace("[recipe]", old)
         .replace("\"auto\"", "\"best\"");
+
     let problems = read_text(&text).expect_err("old keys").to_string();
     for words in [
         "recipe.tiles: renamed to tile_px in 0.2",
@@ -73,6 +76,7 @@ fn old_keys_are_told_by_their_new_names_with_all_other_problems() {
     ] {
         assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
     }
+
     assert_eq!(problems.lines().count(), 4, "{problems}");
 }
 
@@ -83,6 +87,7 @@ fn a_number_that_is_none_is_refused_in_a_recipe_of_its_own_file_too() {
     std::fs::write(folder.path().join("nut.toml"), recipe).expect("written");
     let text = "prefix = \"p\"\nstation = \"s\"\nmodel = \"m\"\nrecipe = \"nut.toml\"\n\
                 [[camera]]\nname = \"top\"\nkind = \"test\"\n";
+
     let path = folder.path().join("line.toml");
     std::fs::write(&path, text).expect("written");
     let problems = load(&path).expect_err("not a number").to_string();
@@ -101,14 +106,17 @@ fn the_environment_wins_over_the_file() {
         ("WINSPECT__MQTT__PORT", "1999"),
         ("WINSPECT__RECIPE__THRESHOLD", "0.4"),
     ];
+
     let source = variables
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
+
     let environment = config::Environment::with_prefix("WINSPECT")
         .prefix_separator("__")
         .separator("__")
         .source(Some(source));
+
     let line = read(&path, environment).expect("fits");
     assert_eq!(
         (line.mqtt.port, line.recipe.thresholds),
@@ -120,23 +128,28 @@ fn the_environment_wins_over_the_file() {
 fn regions_have_their_own_thresholds_or_the_recipes() {
     let regions = "[[recipe.region]]\nname = \"thread\"\ncrop = [0, 0, 90, 80]\nthreshold = 0.3\n\
                    [[recipe.region]]\nname = \"rim\"\ncrop = [9, 0, 90, 80]\nmask = [[[9, 0], [20, 0], [9, 9]]]\n";
+
     let line =
         read_text(&SMALL.replace("[[camera]]", &format!("{regions}[[camera]]"))).expect("fits");
+
     let RecipeSpec {
         winclip,
         thresholds,
         ..
     } = line.recipe;
+
     let names: Vec<_> = winclip
         .regions
         .iter()
         .map(|region| region.name.as_deref())
         .collect();
+
     assert_eq!(names, [Some("thread"), Some("rim")]);
     assert_eq!(
         (winclip.regions[0].mask.len(), winclip.regions[1].mask.len()),
         (0, 1)
     );
+
     assert_eq!(
         thresholds,
         [Threshold::Fixed(0.3), Threshold::Auto { factor: 1.1 }]
@@ -152,13 +165,16 @@ fn all_problems_of_regions_are_told_at_once() {
         "name = \"rim\"\ncrop = [0, 0, 0, 80]\nthreshold = 3",
         "name = \"a-name-that-is-longer-than-thirty-two\"\ncrop = [0, 0, 9, 9]\nmaks = []",
     ];
+
     let own = "[recipe]\ncrop = [0, 0, 90, 80]";
     let text = SMALL
         .replace("[recipe]", own)
         .replace("[[camera]]", &(regions.map(region).concat() + "[[camera]]"));
+
     let problems = read_text(&text.replace("\"top\"", "\"top\"\nmm_per_pixel = 0"))
         .expect_err("many")
         .to_string();
+
     for words in [
         "recipe.crop: cannot be had beside [[recipe.region]]",
         "recipe.region[0].name: must be part of a topic",
@@ -172,9 +188,11 @@ fn all_problems_of_regions_are_told_at_once() {
     ] {
         assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
     }
+
     let problems = read_text(&SMALL.replace("[recipe]", "[recipe]\nregion = 3"))
         .expect_err("a number")
         .to_string();
+
     assert!(
         problems.contains("recipe.region: must be [[recipe.region]] tables, got 3"),
         "{problems}"

@@ -11,6 +11,7 @@ pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold>
             factor: auto_factor,
         });
     }
+
     let given = number(&value).filter(|given| (0.0..=2.0).contains(given));
     if given.is_none() {
         table.note(
@@ -18,5 +19,6 @@ pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold>
             format!("must be \"auto\" or a number from 0 to 2, got {value}"),
         );
     }
+
     given.map(|given| Threshold::Fixed(given as f32))
 }

@@ -25,6 +25,7 @@ pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool
             ),
         );
     }
+
     PartTiming {
         deadline,
         reject_after,
@@ -39,6 +40,7 @@ fn reject_after(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool) -
     let by_belt = belt_mm_s
         .zip(reject_mm)
         .map(|(speed, way)| Duration::from_secs_f64(way / speed));
+
     let is_speed_of_web = is_web && reject_mm.is_none();
     if belt_mm_s.is_some() != reject_mm.is_some() && !is_speed_of_web {
         table.note(
@@ -46,11 +48,13 @@ fn reject_after(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool) -
             "and reject_mm belong together: the belt's speed, and the way from the camera to the gate",
         );
     }
+
     if told.is_some() && by_belt.is_some() {
         table.note(
             "reject_after_ms",
             "and reject_mm both say when a part is at the gate; give one",
         );
     }
+
     told.or(by_belt)
 }

@@ -23,9 +23,11 @@ fn check(words: &str, are_levels_right: bool, bad_levels: &str) -> Result<(), St
         && !words.starts_with('$')
         && !words.contains(['+', '#'])
         && !words.contains(char::is_control);
+
     if is_topic || words.is_empty() {
         return Ok(());
     }
+
     Err(format!(
         "must be part of a topic, without +, #, {bad_levels} or a leading $; got {words:?}"
     ))

@@ -43,6 +43,7 @@ impl KindKeys {
             ("stretch_mm", self.stretch_mm.is_some(), "distance"),
             ("overlap_mm", self.overlap_mm.is_some(), "distance"),
         ];
+
         for (key, is_given, owner) in keys {
             if is_given && kind != owner {
                 table.note(
@@ -59,9 +60,11 @@ pub fn trigger(table: &mut TableReader, belt_mm_s: Option<f64>) -> Trigger {
     let kind = table
         .text("trigger")
         .unwrap_or_else(|| "continuous".to_owned());
+
     if table.take("triggered").is_some() {
         table.note("triggered", "is trigger = \"frame\" now");
     }
+
     let keys = KindKeys::read(table);
     keys.refuse_those_of_others(&kind, table);
     match kind.as_str() {
@@ -85,6 +88,7 @@ fn every_n(table: &mut TableReader, keys: &KindKeys) -> Trigger {
     if keys.every.is_none() {
         table.note("every", "missing: of how many frames one is a part");
     }
+
     Trigger::EveryN(keys.every.unwrap_or(1))
 }
 
@@ -95,16 +99,20 @@ fn distance(table: &mut TableReader, belt_mm_s: Option<f64>, keys: &KindKeys) ->
             "stretch_mm",
             "and belt_mm_s are needed: what one picture shows of the web, and how fast it runs",
         );
+
         return Trigger::Continuous;
     };
+
     let overlap_mm = keys.overlap_mm.unwrap_or(0.0);
     if overlap_mm >= stretch_mm {
         table.note(
             "overlap_mm",
             format!("must be less than stretch_mm ({stretch_mm}), got {overlap_mm}"),
         );
+
         return Trigger::Continuous;
     }
+
     Trigger::Distance(Stretches {
         mm_per_s,
         step_mm: stretch_mm - overlap_mm,
@@ -132,14 +140,17 @@ fn presence(table: &mut TableReader, value: Option<Value>) -> PresenceSettings {
                     "must be like {{ area = [x, y, width, height], level = 25, share = 0.05 }}: {error}"
                 ),
             );
+
             return usual;
         }
     };
+
     let settings = PresenceSettings {
         area: given.area.map(|[x, y, w, h]| Area { x, y, w, h }),
         level: given.level.unwrap_or(usual.level),
         share: given.share.unwrap_or(usual.share),
     };
+
     check_presence(table, &settings);
     settings
 }
@@ -149,12 +160,14 @@ fn check_presence(table: &mut TableReader, settings: &PresenceSettings) {
     if area.is_some_and(|area| area.w == 0 || area.h == 0) {
         table.note("presence.area", "must be at least 1 pixel wide and high");
     }
+
     if !(1.0..=254.0).contains(level) {
         table.note(
             "presence.level",
             format!("must be from 1 to 254 grey levels, got {level}"),
         );
     }
+
     if !(0.001..=1.0).contains(share) {
         table.note(
             "presence.share",

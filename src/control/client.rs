@@ -54,6 +54,7 @@ impl ControlClient {
             path: path.to_owned(),
             error,
         })?;
+
         Ok(ControlClient {
             reader: BufReader::new(stream),
             buffer: vec![],
@@ -80,6 +81,7 @@ impl ControlClient {
         stream
             .set_read_timeout(Some(patience))
             .map_err(ClientError::Broken)?;
+
         match self.reader.read_until(b'\n', &mut self.buffer) {
             Ok(_) if self.buffer.last() == Some(&b'\n') => {
                 let reply = serde_json::from_slice(&self.buffer);

@@ -63,6 +63,7 @@ impl ControlRequest {
     pub fn parse(line: &[u8]) -> Result<Wish, String> {
         let request: ControlRequest =
             serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
+
         let payload = request.payload;
         match (request.command, request.status, request.watch) {
             (Some(name), false, false) => {
@@ -184,6 +185,7 @@ mod tests {
             name: "pause".to_owned(),
             payload: br#"{"id":"a"}"#.to_vec(),
         };
+
         let text = r#"{"command":"pause","payload":{"id":"a"}}"#;
         assert_eq!(parse(text), Ok(command));
         for wrong in [

@@ -98,6 +98,7 @@ pub fn run(path: &Path, wiring: ControlWiring) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+
     runtime.block_on(Server::new(wiring).run(path));
     Ok(())
 }
@@ -107,14 +108,17 @@ async fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     if path.as_os_str().len() > PATH_MAX {
         return Err(ControlError::TooLong(path.to_owned()));
     }
+
     let failed = |error| ControlError::Io {
         path: path.to_owned(),
         error,
     };
+
     if let Ok(file) = std::fs::symlink_metadata(path) {
         if !file.file_type().is_socket() {
             return Err(ControlError::NoSocket(path.to_owned()));
         }
+
         match UnixStream::connect(path).await {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(path).map_err(failed)?;
@@ -123,6 +127,7 @@ async fn bind(path: &Path) -> Result<UnixListener, ControlError> {
             Ok(_) | Err(_) => return Err(ControlError::Alive(path.to_owned())),
         }
     }
+
     let listener = UnixListener::bind(path).map_err(failed)?;
     let rights = std::fs::Permissions::from_mode(MODE);
     std::fs::set_permissions(path, rights).map_err(failed)?;
@@ -209,11 +214,13 @@ impl Server {
                     if words != last_logged {
                         tracing::warn!("no control socket: {words}; the line goes on without it");
                     }
+
                     let causes = &self.wiring.causes;
                     causes.set(CONTROL, Health::MaintenanceRequired, words.clone());
                     last_logged = words;
                 }
             }
+
             if self.line_ends_within(RETRY).await {
                 return;
             }
@@ -248,6 +255,7 @@ impl Server {
                 _ = tick.tick() => self.tell_status(),
             }
         }
+
         self.say_goodbye().await;
     }
 
@@ -257,6 +265,7 @@ impl Server {
             let _ = stream.try_write(encode(&ControlReply::Error(words)).as_bytes());
             return;
         }
+
         self.connections += 1;
         let number = self.connections;
         let (lines, waiting) = mpsc::channel(LINES_WAITING);
@@ -265,6 +274,7 @@ impl Server {
             inputs: self.input_sender.clone(),
             last_byte: Instant::now(),
         };
+
         self.tasks.spawn(connection.run(stream, waiting));
         let client = Client {
             lines,
@@ -274,6 +284,7 @@ impl Server {
             missed: 0,
             server_missed: 0,
         };
+
         self.clients.insert(number, client);
     }
 
@@ -300,6 +311,7 @@ impl Server {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };
+
         client.is_leaving = true;
         if client.commands == 0 {
             self.leave(number);
@@ -323,6 +335,7 @@ impl Server {
             client.watches = true;
             client.server_missed = self.wiring.events.state.missed();
         }
+
         self.listen();
         self.send_status(number);
     }
@@ -331,17 +344,20 @@ impl Server {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };
+
         let command = match command::parse(name, payload) {
             Ok(command) => command,
             Err(refusal) => {
                 return self.reject(number, name, refusal.id.as_deref(), refusal.reason);
             }
         };
+
         let id = command.id.clone();
         if client.commands >= COMMANDS_WAITING {
             let reason = format!("{COMMANDS_WAITING} commands wait for their answers");
             return self.reject(number, name, id.as_deref(), reason);
         }
+
         self.next_request += 1;
         let request = Request {
             command,
@@ -357,11 +373,13 @@ impl Server {
                 },
             },
         };
+
         let reason = match self.wiring.requests.try_send(request) {
             Ok(()) => return client.commands += 1,
             Err(TrySendError::Full(_)) => "too many commands wait; send it again",
             Err(TrySendError::Disconnected(_)) => "the line is stopping",
         };
+
         self.reject(number, name, id.as_deref(), reason.to_owned());
     }
 
@@ -370,6 +388,7 @@ impl Server {
             name: name.to_owned(),
             answer: Answer::rejected(id, reason),
         };
+
         self.send(number, &ControlReply::Answer(answer));
     }
 
@@ -378,12 +397,14 @@ impl Server {
         let Some(client) = self.clients.get_mut(&number) else {
             return; // it has left
         };
+
         client.commands = client.commands.saturating_sub(1);
         let is_last = client.is_leaving && client.commands == 0;
         let answer = NamedAnswer {
             name: reply.name,
             answer: reply.answer,
         };
+
         self.send(number, &ControlReply::Answer(answer));
         if is_last {
             self.leave(number);
@@ -400,6 +421,7 @@ impl Server {
         let Some(client) = self.clients.get(&number) else {
             return;
         };
+
         if client.lines.try_send(encode(reply)).is_err() {
             self.leave(number);
         }
@@ -447,6 +469,7 @@ impl Client {
                 self.missed = 0;
             }
         }
+
         if self.missed > 0 || self.lines.try_send(line.clone()).is_err() {
             self.missed += 1;
         }
@@ -524,6 +547,7 @@ impl Connection {
                 }
                 () = tokio::time::sleep_until(idle_at.into()) => return,
             }
+
             self.last_byte = Instant::now();
         }
     }
@@ -537,12 +561,15 @@ impl Connection {
                 self.send(ClientLine::TooLong).await;
                 return false;
             }
+
             self.send(ClientLine::Whole(line)).await;
         }
+
         let is_short = buffer.len() <= LINE_MAX;
         if !is_short {
             self.send(ClientLine::TooLong).await;
         }
+
         is_short
     }
 
@@ -551,6 +578,7 @@ impl Connection {
             connection: self.number,
             line,
         };
+
         let _ = self.inputs.send(input).await;
     }
 }

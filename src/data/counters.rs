@@ -61,6 +61,7 @@ impl Tally {
         // was captured.
         let [judged, replaced, skipped, failed, stopped] =
             std::array::from_fn(|i| self.outcomes[i].load(Ordering::SeqCst));
+
         let captured = self.captured.load(Ordering::SeqCst);
         TallyCount {
             captured,
@@ -129,9 +130,11 @@ mod tests {
             Outcome::Failed,
             Outcome::Stopped,
         ];
+
         for outcome in outcomes {
             tally.captured().settle(outcome);
         }
+
         let waiting = tally.captured();
         assert_eq!(tally.count().on_their_way(), 1);
         drop(waiting);

@@ -49,6 +49,7 @@ impl Map {
                 *value = 0.0;
             }
         }
+
         self
     }
 
@@ -70,6 +71,7 @@ impl Map {
         let Some(mask) = &self.mask else {
             return self.values.clone();
         };
+
         self.values
             .iter()
             .zip(mask)
@@ -107,6 +109,7 @@ impl Map {
         let columns: Vec<Neighbours> = (0..width)
             .map(|column| self.neighbours(column, width))
             .collect();
+
         let mut all = Vec::with_capacity(width * height);
         for row in 0..height {
             let rows = self.neighbours(row, height);
@@ -118,6 +121,7 @@ impl Map {
                 upper * (1.0 - rows.share) + lower * rows.share
             }));
         }
+
         all
     }
 

@@ -43,6 +43,7 @@ impl Picture {
         if width == 0 || height == 0 {
             return Err(PictureError::Empty { width, height });
         }
+
         let needed = 3 * width * height;
         if rgb.len() != needed {
             return Err(PictureError::Size {
@@ -52,6 +53,7 @@ impl Picture {
                 got: rgb.len(),
             });
         }
+
         Ok(Picture { width, height, rgb })
     }
 
@@ -133,12 +135,14 @@ impl std::str::FromStr for Area {
             .split(',')
             .map(|number| number.trim().parse().ok())
             .collect();
+
         if let Some(&[x, y, w, h]) = numbers.as_deref()
             && w > 0
             && h > 0
         {
             return Ok(Area { x, y, w, h });
         }
+
         Err(format!(
             "must be x,y,width,height in whole pixels, the sides at least 1; got {words:?}"
         ))
@@ -167,6 +171,7 @@ mod tests {
                 got: 5
             })
         );
+
         assert_eq!(
             Picture::new(0, 1, vec![]),
             Err(PictureError::Empty {

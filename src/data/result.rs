@@ -173,6 +173,7 @@ impl ResultRow {
         if found != SCHEMA {
             return Err(RowError::Schema { found });
         }
+
         let row = serde_json::from_str(text)?;
         Ok(row)
     }
@@ -195,11 +196,13 @@ impl SmallMap {
         for value in &pooled {
             scale = scale.max(*value);
         }
+
         let mut cells = Vec::with_capacity(pooled.len());
         for value in pooled {
             let share = value / scale;
             cells.push((share * 255.0).round() as u8);
         }
+
         SmallMap { side, scale, cells }
     }
 }
@@ -215,6 +218,7 @@ fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
         let cell = &mut pooled[pooled_row * side + pooled_column];
         *cell = cell.max(*value);
     }
+
     pooled
 }
 
@@ -320,6 +324,7 @@ pub(crate) mod tests {
             score: Some(f32::MIN_POSITIVE),
             reason: None,
         }];
+
         row.defects = vec![Defect {
             x: 1,
             y: 2,
@@ -327,6 +332,7 @@ pub(crate) mod tests {
             h: 4,
             peak: 1.0 / 3.0,
         }];
+
         row.map = Some(SmallMap::of(&Map::new(37, vec![0.7; 37 * 37])));
         let text = row.to_stored();
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));

@@ -78,6 +78,7 @@ pub fn decide(score: f32, threshold: Option<f32>) -> (Verdict, Option<Reason>) {
     if !score.is_finite() {
         return (Verdict::Undecided, Some(Reason::EngineError));
     }
+
     match threshold {
         None => (Verdict::Undecided, Some(Reason::NotReady)),
         Some(threshold) if score >= threshold => (Verdict::Fail, None),
@@ -95,9 +96,11 @@ pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defe
         if seen[start] || map.values()[start] < level {
             continue;
         }
+
         let cells = connected_cells(map, level, start, &mut seen);
         defects.push(cells.in_picture(area, side));
     }
+
     defects.sort_by(|a, b| b.peak.total_cmp(&a.peak));
     defects.truncate(limit);
     defects
@@ -122,6 +125,7 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
         bottom: 0,
         peak: f32::NEG_INFINITY,
     };
+
     seen[start] = true;
     let mut waiting = vec![start];
     while let Some(cell) = waiting.pop() {
@@ -133,6 +137,7 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
             }
         }
     }
+
     found
 }
 
@@ -198,6 +203,7 @@ mod tests {
                 0.0, 0.0, 0.0, 1.0, //
             ],
         );
+
         let found = find_defects(&map, 0.5, Area::whole(400, 200), 3);
         assert_eq!(
             found[0],
@@ -209,6 +215,7 @@ mod tests {
                 peak: 1.0
             }
         );
+
         assert_eq!(
             found[1],
             Defect {
@@ -219,6 +226,7 @@ mod tests {
                 peak: 0.9
             }
         );
+
         assert_eq!(find_defects(&map, 0.5, Area::whole(400, 200), 1).len(), 1);
         assert_eq!(find_defects(&map, 2.0, Area::whole(400, 200), 3), vec![]);
         let part = Area {
@@ -227,6 +235,7 @@ mod tests {
             w: 40,
             h: 40,
         };
+
         assert_eq!(
             find_defects(&map, 0.5, part, 1),
             [Defect {

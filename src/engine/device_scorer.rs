@@ -33,6 +33,7 @@ impl std::str::FromStr for MapKind {
         if trimmed == "patch" {
             return Ok(MapKind::Patch);
         }
+
         match trimmed.parse() {
             Ok(scale) if scale > 0 => Ok(MapKind::Windows(scale)),
             _ => Err(format!(

@@ -54,6 +54,7 @@ fn blocks(plan: &EncodePlan, spec: &ModelSpec) -> usize {
     if plan.image {
         return spec.blocks;
     }
+
     plan.patches
         .iter()
         .map(|layer| match layer {
@@ -125,6 +126,7 @@ mod tests {
             patches: vec![PatchLayer::Block(12)],
             scales: vec![2, 3],
         };
+
         let flop = flop(&plan, &spec());
         assert!((flop.trunk / 1e9 - 54.8).abs() < 0.1, "{flop:?}");
         assert!((flop.total() / 1e9 - 636.0).abs() < 1.0, "{flop:?}");
@@ -138,6 +140,7 @@ mod tests {
             patches: vec![PatchLayer::Block(block)],
             scales: vec![],
         };
+
         let half = flop(&plan(6), &spec()).trunk;
         let whole = flop(&plan(12), &spec()).trunk;
         assert!((half / whole - 0.5).abs() < 0.01);

@@ -52,9 +52,11 @@ pub fn trunk_outputs(plan: &EncodePlan) -> Vec<String> {
     if !plan.scales.is_empty() {
         outputs.push("tokens".to_owned());
     }
+
     if plan.image {
         outputs.push("image".to_owned());
     }
+
     outputs
 }
 
@@ -105,6 +107,7 @@ impl<'a> ModelGraph<'a> {
             grid,
             onnx: proto::ModelProto::default(),
         };
+
         graph.onnx = graph.decoded()?;
         let inner = graph.onnx.graph.take();
         let mut inner = inner.ok_or_else(|| graph.broken("no graph in it"))?;
@@ -115,14 +118,17 @@ impl<'a> ModelGraph<'a> {
                 .iter()
                 .find(|output| output.name == *name)
                 .ok_or_else(|| graph.broken(format!("no output {name:?}")))?;
+
             kept.push(output.clone());
         }
+
         cut(&mut inner, kept);
         for tensor in &mut inner.initializer {
             if tensor.external().is_some() {
                 graph.fit_dims(tensor)?;
             }
         }
+
         graph.onnx.graph = Some(inner);
         Ok(graph)
     }
@@ -138,6 +144,7 @@ impl<'a> ModelGraph<'a> {
         let Some(dims) = fitted_dims(tensor, &self.model.spec, self.grid) else {
             return Err(self.wrong_size(&tensor.name));
         };
+
         tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
         Ok(())
     }
@@ -180,14 +187,17 @@ impl<'a> ModelGraph<'a> {
             Some(_) => size(&[grid, grid, spec.width]),
             None => size(&dims),
         };
+
         let bytes = stored.and_then(|size| size.checked_mul(FLOAT_BYTES));
         if tensor.data_type != FLOAT || bytes != Some(length) {
             return Err(wrong_size());
         }
+
         let mut values = self.read(location, offset, length)?;
         if let Some(to) = new_grid {
             values = pos_embed::resampled(&values, grid, to, spec.width);
         }
+
         Ok(Weight { dims, values })
     }
 
@@ -205,6 +215,7 @@ impl<'a> ModelGraph<'a> {
         let path = self.model.path.join(location);
         let bytes = read_bytes(&path, offset as u64, length)
             .map_err(|error| EngineError::Model(format!("{}: {error}", path.display())))?;
+
         Ok(floats(&bytes).collect())
     }
 
@@ -226,6 +237,7 @@ fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8
     if length as u64 > file.metadata()?.len() {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
+
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
@@ -248,6 +260,7 @@ fn fitted_dims(
         .iter()
         .map(|&dim| usize::try_from(dim).ok())
         .collect::<Option<_>>()?;
+
     let size = size(&dims)?;
     match grid.filter(|_| tensor.name == POSITIONS) {
         None => Some(dims),
@@ -289,11 +302,13 @@ pub fn typed_graph<'a>(
     for value in inner.input.iter_mut().chain(&mut inner.output) {
         retype(value, plan.side, precision);
     }
+
     for tensor in &mut inner.initializer {
         if tensor.external().is_none() && tensor.data_type == FLOAT {
             retype_constant(tensor, precision)?;
         }
     }
+
     Ok(TypedGraph {
         graph,
         part,
@@ -315,6 +330,7 @@ impl TypedGraph<'_> {
                 ..self.described(name, dims)
             })
         })?;
+
         Ok(onnx.encode_to_vec())
     }
 
@@ -333,13 +349,16 @@ impl TypedGraph<'_> {
             .file_name()
             .expect("it was put there")
             .to_string_lossy();
+
         let mut file = WeightFile::new(BufWriter::new(out), &name);
         let onnx = self.with_weights(&mut |name, dims, bytes| {
             file.put_bytes(name, dims, element(self.precision), [bytes.as_slice()])
                 .map_err(|error| unwritable(&weights, &error))
         })?;
+
         file.finish()
             .map_err(|error| unwritable(&weights, &error))?;
+
         std::fs::write(&path, onnx.encode_to_vec()).map_err(|error| unwritable(&path, &error))?;
         Ok(path)
     }
@@ -354,11 +373,13 @@ impl TypedGraph<'_> {
             .graph
             .iter_mut()
             .flat_map(|graph| &mut graph.initializer);
+
         for tensor in tensors.filter(|tensor| tensor.external().is_some()) {
             let weight = self.graph.weight(tensor)?;
             let bytes = bytes(&tensor.name, &weight.values, self.precision)?;
             *tensor = describe(&tensor.name, &weight.dims, bytes)?;
         }
+
         Ok(onnx)
     }
 
@@ -394,9 +415,11 @@ fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) 
     let Some(tensor) = kind.and_then(|kind| kind.tensor_type.as_mut()) else {
         return;
     };
+
     if tensor.elem_type == FLOAT {
         tensor.elem_type = element(precision);
     }
+
     for dim in tensor.shape.iter_mut().flat_map(|shape| &mut shape.dim) {
         if dim.value == Some(DimensionValue::Named("S".to_owned())) {
             dim.value = Some(DimensionValue::Fixed(side as i64));
@@ -426,6 +449,7 @@ fn bytes(name: &str, values: &[f32], precision: Precision) -> Result<Vec<u8>, En
         bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         return Ok(bytes);
     }
+
     for (place, value) in values.iter().enumerate() {
         let half = f16::from_f32(*value);
         if !half.is_finite() {
@@ -433,8 +457,10 @@ fn bytes(name: &str, values: &[f32], precision: Precision) -> Result<Vec<u8>, En
                 "the weight {name:?} holds {value} at {place}: beyond fp16 (at most 65504); use --precision fp32"
             )));
         }
+
         bytes.extend(half.to_le_bytes());
     }
+
     Ok(bytes)
 }
 
@@ -452,9 +478,11 @@ mod tests {
             bytes("b1.up.weight", &[1.0, -2.0], Precision::Fp16).expect("fits"),
             [0x00, 0x3c, 0x00, 0xc0]
         );
+
         let words = bytes("b1.up.weight", &[0.0, 7e4], Precision::Fp16)
             .expect_err("too large")
             .to_string();
+
         assert!(
             words.contains("\"b1.up.weight\" holds 70000 at 1") && words.contains("65504"),
             "{words}"
@@ -469,6 +497,7 @@ mod tests {
             patches: vec![PatchLayer::Block(2)],
             scales: vec![2, 3],
         };
+
         assert_eq!(trunk_outputs(&plan), ["block2", "tokens", "image"]);
         let plan = EncodePlan {
             side: 64,
@@ -476,6 +505,7 @@ mod tests {
             patches: vec![PatchLayer::AfterFinalNorm],
             scales: vec![],
         };
+
         assert_eq!(trunk_outputs(&plan), ["after_norm"]);
     }
 
@@ -485,8 +515,10 @@ mod tests {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/golden")
             .join(name);
+
         let model = crate::model::import(&source, &folder.path().join("model"), &|_| ())
             .expect("golden models import");
+
         (folder, model)
     }
 
@@ -495,6 +527,7 @@ mod tests {
         let pixels: Vec<f32> = (0..2 * 3 * side * side)
             .map(|i| (i % 97) as f32 / 32.0 - 1.5)
             .collect();
+
         let shape = [2, 3, side, side];
         let outputs = match precision {
             Precision::Fp32 => session.run(ort::inputs![
@@ -507,6 +540,7 @@ mod tests {
                 ])
             }
         };
+
         let outputs = outputs.expect("the graph runs");
         match precision {
             Precision::Fp32 => outputs[output]
@@ -526,6 +560,7 @@ mod tests {
     fn a_typed_graph_runs_as_file_and_from_memory_and_says_the_same_in_fp16() {
         let runtime =
             Runtime::load(None, Some(2)).expect("tools/setup puts libonnxruntime into engines/lib");
+
         for (name, side) in [
             ("open-clip-tiny", None),
             ("clip-hf-tiny", None),
@@ -541,14 +576,18 @@ mod tests {
                 patches,
                 scales: vec![2],
             };
+
             let single =
                 typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp32).expect("a graph");
+
             let half =
                 typed_graph(&model, &plan, TowerPart::Trunk, Precision::Fp16).expect("a graph");
+
             let builder = || runtime.builder().expect("the library works");
             let mut single = builder()
                 .commit_from_memory(&single.bytes().expect("in memory"))
                 .expect("fp32");
+
             let file = half.write(folder.path()).expect("written");
             let mut half = builder().commit_from_file(file).expect("fp16");
             for output in trunk_outputs(&plan) {
@@ -560,6 +599,7 @@ mod tests {
                     .zip(&near)
                     .map(|(a, b)| (a - b).abs())
                     .fold(0.0, f32::max);
+
                 assert!(
                     exact.len() == near.len() && off < 0.01 * largest,
                     "{name} {output}: {off} of {largest}"

@@ -32,6 +32,7 @@ fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<Pat
     if let Some(program) = program {
         add_program_folders(program, user, &mut found);
     }
+
     if let Some(current) = current {
         let lib = current.join(LIB);
         let engines = current.join("engines");
@@ -44,6 +45,7 @@ fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<Pat
             found.push(lib);
         }
     }
+
     found
 }
 
@@ -53,6 +55,7 @@ fn add_program_folders(program: &Path, user: u32, found: &mut Vec<PathBuf>) {
     if let Ok(program) = program.metadata() {
         owners.push(program.uid());
     }
+
     found.extend(program.parent().map(Path::to_owned));
     for folder in program.ancestors().skip(1) {
         let lib = folder.join(LIB);
@@ -71,6 +74,7 @@ fn is_safe_or_warn(folder: &Path, owners: &[u32], writers: u32) -> bool {
             folder.display()
         );
     }
+
     safe
 }
 
@@ -95,6 +99,7 @@ mod tests {
         for folder in ["", "engines", LIB] {
             allow(&path.join(folder), 0o755);
         }
+
         let user = path.metadata().expect("there").uid();
         (root, path, user)
     }
@@ -118,10 +123,12 @@ mod tests {
             [beside.clone(), lib.clone()],
             "once"
         );
+
         assert_eq!(
             folders(Some(&program), Some(&deeper), user),
             [beside, lib.clone()]
         );
+
         assert_eq!(folders(None, Some(&root), user), [lib]);
         assert_eq!(folders(None, Some(&deeper), user), [] as [PathBuf; 0]);
     }
@@ -140,12 +147,14 @@ mod tests {
                 1 + above_the_program,
                 "{mode:o}"
             );
+
             assert_eq!(
                 folders(None, Some(&root), user).len(),
                 in_the_current_folder,
                 "{mode:o}"
             );
         }
+
         allow(&lib, 0o755);
         allow(&root, 0o1777); // as /tmp: whoever comes may make engines/ there
         assert!(folders(None, Some(&root), user).is_empty());

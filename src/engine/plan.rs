@@ -50,6 +50,7 @@ impl EncodePlan {
                 );
             }
         }
+
         let grid = self.side / spec.patch;
         for scale in &self.scales {
             if *scale == 0 || *scale > grid {
@@ -59,6 +60,7 @@ impl EncodePlan {
                 );
             }
         }
+
         problems
             .into_result()
             .map_err(|problems| EngineError::Plan(problems.to_string()))
@@ -75,6 +77,7 @@ impl EncodePlan {
                 format!("this model reads {own} x {own} pixels only, got {side}"),
             );
         }
+
         let grid = side / patch;
         let fits = side.is_multiple_of(patch) && (1..=GRID_MAX).contains(&grid);
         if !is_fixed && !fits {

@@ -21,6 +21,7 @@ pub fn resampled(values: &[f32], from: usize, to: usize, width: usize) -> Vec<f3
             }
         }
     }
+
     out
 }
 

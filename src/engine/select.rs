@@ -93,6 +93,7 @@ impl Engines {
                     if Device::has_driver() {
                         tracing::warn!("the CPU judges: {why}");
                     }
+
                     Ok(self.on_cpu(model, plan)?.into())
                 }
             },
@@ -126,6 +127,7 @@ impl Engines {
                 tracing::warn!(
                     "{name} is here, but the CPU judges: {why}; backend = \"onnx\" says that this is meant"
                 );
+
                 Ok(self.on_cpu(model, plan)?.into())
             }
             opened => opened,
@@ -143,6 +145,7 @@ impl Engines {
             let encoder = self.encoder(device, networks, model, plan)?;
             return Ok(encoder.into());
         }
+
         let library = Library::load(self.tensorrt.as_deref())?;
         let target = PlanTarget::of(&device)?;
         let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
@@ -154,6 +157,7 @@ impl Engines {
             lock = Some(plans.alone()?);
             found = plans.find(&key)?;
         }
+
         let usable = match self.usable_plan(found, &device.name)? {
             Some(usable) => usable,
             None => {
@@ -161,6 +165,7 @@ impl Engines {
                     "no TensorRT plan for {} yet; building it, which takes minutes, once",
                     device.name
                 );
+
                 listener(None);
                 let order = BuildOrder {
                     model,
@@ -169,9 +174,11 @@ impl Engines {
                     looks_max: LOOKS_MAX,
                     target,
                 };
+
                 plans.build(&library, &order, &|progress| listener(Some(progress)))?
             }
         };
+
         let opened = self.with_plan(&library, device, usable, model, plan)?;
         Ok(OpenedEngine { lock, ..opened })
     }
@@ -187,11 +194,13 @@ impl Engines {
             let networks = NoNetwork::new(device, self.precision, LOOKS_MAX);
             return Ok(Some(Box::new(networks)));
         }
+
         if device.is_stand_in {
             let runtime = self.runtime()?;
             let networks = StandIn::open(&runtime, model, plan, self.precision, LOOKS_MAX)?;
             return Ok(Some(Box::new(networks)));
         }
+
         Ok(None)
     }
 
@@ -207,14 +216,17 @@ impl Engines {
         if let Some(plan) = found.accepted.or(candidate) {
             return Ok(Some(plan));
         }
+
         if let Some(why) = found.refused {
             return Err(EngineError::Unavailable(format!(
                 "the plan for {gpu} was refused: {why}; try --precision fp32, or build it again with: winspect engine build"
             )));
         }
+
         for why in &found.unfit {
             tracing::info!("a plan that does not serve: {why}");
         }
+
         match &self.build_command {
             None => Ok(None),
             // Not "unavailable": the CPU must not be used instead.
@@ -261,6 +273,7 @@ impl Engines {
             nearest,
             Some(&kernels),
         )?;
+
         Ok(Box::new(encoder))
     }
 }
@@ -297,20 +310,24 @@ mod tests {
             startup.usable_plan(FoundPlans::default(), "Orin"),
             Ok(None)
         ));
+
         let live = Engines {
             build_command: Some("winspect engine build my-model".to_owned()),
             ..startup
         };
+
         match live.usable_plan(FoundPlans::default(), "Orin") {
             Err(EngineError::Plan(words)) => {
                 assert!(words.ends_with("try again: winspect engine build my-model"))
             }
             other => panic!("{other:?}"),
         }
+
         let refused = FoundPlans {
             refused: Some("scores differ".to_owned()),
             ..FoundPlans::default()
         };
+
         assert!(matches!(
             live.usable_plan(refused, "Orin"),
             Err(EngineError::Unavailable(_))

@@ -71,9 +71,11 @@ impl Dataset {
                         format!("the mask of {} is not there", file.display()),
                     );
                 }
+
                 tests.push(Test::bad(file, mask));
             }
         }
+
         problems.into_result().map(|()| Dataset {
             references,
             tests,
@@ -100,10 +102,12 @@ impl Dataset {
         for file in references {
             readable(file, &mut problems);
         }
+
         for (done, test) in self.tests.iter().enumerate() {
             progress(references.len() + done);
             truths.extend(test.truth(squares, &mut problems));
         }
+
         problems
             .into_result()
             .map(|()| self.has_masks.then_some(truths))
@@ -134,12 +138,14 @@ impl Test {
             .mask
             .as_ref()
             .map(|file| (file, readable(file, problems)));
+
         let picture = picture?;
         let whole = Area::whole(picture.width(), picture.height());
         let seen = match squares {
             true => whole.middle_square(),
             false => whole,
         };
+
         let regions = match mask {
             None => Regions::none(seen.w * seen.h),
             Some((file, mask)) => {
@@ -148,9 +154,11 @@ impl Test {
                     problems.note(file.display(), words);
                     return None;
                 }
+
                 Regions::of(&defect_pixels(&mask, seen), seen.w)
             }
         };
+
         Some(Truth {
             width: seen.w,
             height: seen.h,
@@ -169,6 +177,7 @@ fn defect_pixels(mask: &Picture, area: Area) -> Vec<bool> {
             pixels.push(pixel != [0; 3]);
         }
     }
+
     pixels
 }
 
@@ -184,11 +193,13 @@ fn check(mask: &Picture, picture: &Picture, file: &Path) -> Result<(), String> {
             "a mask of {w} x {h} pixels, but {file} has {width} x {height}; give one of its size"
         ));
     }
+
     if mask.rgb().iter().all(|value| *value == 0) {
         return Err(format!(
             "zero everywhere, but {file} is a bad part; mark its defect (in a mask of 16 bits by 128 or more)"
         ));
     }
+
     Ok(())
 }
 
@@ -213,6 +224,7 @@ fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
         .map(|entry| entry.file_name())
         .filter(|name| name != "good")
         .collect();
+
     names.sort();
     if names.is_empty() {
         problems.note(
@@ -220,6 +232,7 @@ fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
             "no folder of bad parts beside good; name one after its defect, such as broken",
         );
     }
+
     names
 }
 
@@ -237,6 +250,7 @@ mod tests {
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
         let picture =
             image::GrayImage::from_fn(width, height, |x, y| image::Luma([u8::from(is_bad(x, y))]));
+
         picture.save(file).expect("written");
     }
 
@@ -246,6 +260,7 @@ mod tests {
         for file in ["train/good/a.png", "test/good/a.png", "test/scratch/b.png"] {
             write(&folder.join(file), 6, 4, |_, _| false);
         }
+
         write(
             &folder.join("ground_truth/scratch/b_mask.png"),
             6,
@@ -264,9 +279,11 @@ mod tests {
                 .read(&[], squares, &mut |_| ())
                 .expect("readable")
                 .expect("masks");
+
             let [good, found] = &truths[..] else {
                 panic!("two test pictures, got {truths:?}")
             };
+
             assert_eq!((good.width, good.regions.count()), (width, 0));
             assert_eq!(
                 (found.regions.count(), found.regions.bad_pixels()),
@@ -295,6 +312,7 @@ mod tests {
         let words = Dataset::open(folder.path())
             .expect_err("nothing there")
             .to_string();
+
         for part in [
             "train/good: ",
             "test/good: ",
@@ -302,35 +320,42 @@ mod tests {
         ] {
             assert!(words.contains(part), "{part:?} is not in {words}");
         }
+
         dataset(folder.path());
         write(&folder.path().join("test/scratch/c.png"), 6, 4, |_, _| {
             false
         });
+
         let words = Dataset::open(folder.path())
             .expect_err("a mask is missing")
             .to_string();
+
         assert!(
             words.contains("c_mask.png: the mask of ") && words.contains("c.png is not there"),
             "{words}"
         );
+
         write(
             &folder.path().join("ground_truth/scratch/c_mask.png"),
             4,
             6,
             |_, _| true,
         );
+
         write(
             &folder.path().join("ground_truth/scratch/b_mask.png"),
             6,
             4,
             |_, _| false,
         );
+
         std::fs::write(folder.path().join("test/good/a.png"), "hello").expect("written");
         let dataset = Dataset::open(folder.path()).expect("all there");
         let words = dataset
             .read(&[], false, &mut |_| ())
             .expect_err("three are wrong")
             .to_string();
+
         for part in [
             "a.png: not a picture",
             "c_mask.png: a mask of 4 x 6 pixels",

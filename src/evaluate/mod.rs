@@ -26,6 +26,7 @@ pub fn mean_and_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
     if values.is_empty() {
         return None;
     }
+
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
@@ -47,6 +48,7 @@ mod tests {
             different.len() == 8 && drawn.iter().all(|index| *index < 16),
             "{drawn:?}"
         );
+
         assert!(draw(3, 0, 0).is_empty());
     }
 

@@ -71,6 +71,7 @@ impl Scores {
                 Some(region) => self.bad.push((key(score), self.regions + region)),
             }
         }
+
         self.regions += regions.count();
     }
 
@@ -82,11 +83,13 @@ impl Scores {
         for (_, region) in &self.bad {
             weights[*region as usize] += 1.0;
         }
+
         let regions = f64::from(self.regions);
         for weight in &mut weights {
             let size = *weight;
             *weight = 1.0 / (size * regions);
         }
+
         Ranking {
             good: self.good,
             bad: self.bad,
@@ -118,6 +121,7 @@ impl Ranking {
             area += width * (last.bad + level.bad) as f64 / 2.0;
             last = level;
         }
+
         (pairs > 0.0).then(|| area / pairs)
     }
 
@@ -132,6 +136,7 @@ impl Ranking {
             sum += (level.bad - last) as f64 / all * precision;
             last = level.bad;
         }
+
         (all > 0.0).then_some(sum)
     }
 
@@ -141,11 +146,13 @@ impl Ranking {
         if self.bad.is_empty() {
             return None;
         }
+
         let mut highest = 0.0f64;
         for level in self.levels() {
             let all = level.good + level.bad + self.bad.len();
             highest = highest.max(2.0 * level.bad as f64 / all as f64);
         }
+
         Some(highest)
     }
 
@@ -158,6 +165,7 @@ impl Ranking {
         if self.good.is_empty() || self.bad.is_empty() {
             return None;
         }
+
         let all_good = self.good.len() as f64;
         let mut area = 0.0;
         let mut last_rate = 0.0;
@@ -171,12 +179,15 @@ impl Ranking {
                 let at_end = last_overlap + slope;
                 area += step * (last_overlap + at_end) / 2.0;
             }
+
             if rate > limit {
                 break;
             }
+
             last_rate = rate;
             last_overlap = level.overlap;
         }
+
         Some(area / limit)
     }
 
@@ -188,12 +199,14 @@ impl Ranking {
             while self.good.get(level.good) == Some(&key) {
                 level.good += 1;
             }
+
             while let Some((bad, region)) = self.bad.get(level.bad)
                 && *bad == key
             {
                 level.overlap += self.weights[*region as usize];
                 level.bad += 1;
             }
+
             Some(level)
         })
     }
@@ -267,6 +280,7 @@ mod tests {
                 .aupro(0.3)
                 .is_some_and(|area| (area - 0.5).abs() < 1e-12)
         );
+
         assert_eq!(ranking.auroc(), Some(0.75));
     }
 

@@ -48,10 +48,13 @@ impl Regions {
                 if same[0] {
                     labelling.add(start..end, &mut above, width as u32);
                 }
+
                 start = end;
             }
+
             above = first..labelling.runs.len();
         }
+
         let count = labelling.number();
         Regions {
             pixels: mask.len(),
@@ -108,10 +111,12 @@ impl Labelling {
         while above.start < above.end && self.runs[above.start].end + width < start {
             above.start += 1;
         }
+
         for other in above.clone() {
             if self.runs[other].start + width > end {
                 break;
             }
+
             self.sets.join(region, other as u32);
         }
     }
@@ -129,6 +134,7 @@ impl Labelling {
                 count - 1
             };
         }
+
         count
     }
 }
@@ -150,6 +156,7 @@ impl RunSets {
             self.0[run as usize] = self.0[next as usize];
             run = next;
         }
+
         run
     }
 
@@ -172,15 +179,18 @@ mod tests {
             .enumerate()
             .map(|(i, bad)| bad.then_some(i))
             .collect();
+
         loop {
             let before = labels.clone();
             for i in 0..mask.len() {
                 let near = |j: &usize| {
                     (j / width).abs_diff(i / width) <= 1 && (j % width).abs_diff(i % width) <= 1
                 };
+
                 let lowest = (0..mask.len()).filter(near).filter_map(|j| labels[j]).min();
                 labels[i] = labels[i].and(lowest);
             }
+
             if labels == before {
                 return labels;
             }

@@ -68,6 +68,7 @@ impl PartSource {
                 ..request.clone()
             });
         }
+
         requests
     }
 }
@@ -223,10 +224,12 @@ impl Admission {
         for request in &mut requests {
             request.position = position;
         }
+
         let Ok(parts) = self.store.accept_durable(requests) else {
             ticket.settle(Outcome::Stopped);
             return;
         };
+
         parts.iter().for_each(Part::found_its_frame);
         self.queue(QueuedFrame {
             frame,
@@ -240,6 +243,7 @@ impl Admission {
         parts
             .iter()
             .for_each(|part| part.marks.reach(PartStage::Asked));
+
         if let TriggerState::Command(ring) = &mut *self.trigger() {
             self.queue_matches(ring.ask(parts, at, Instant::now()));
         }
@@ -250,12 +254,14 @@ impl Admission {
         for frame in found.waiting {
             self.queue(frame);
         }
+
         let mut missed = vec![];
         for part in found.missed {
             let mut report = self.undecided(part, Reason::CameraLost);
             report.detail = Some("no frame was captured near its time".to_owned());
             missed.push(report);
         }
+
         self.finish(missed);
     }
 
@@ -265,13 +271,16 @@ impl Admission {
         for part in &frame.parts {
             views.expect_view(part, &self.camera);
         }
+
         drop(views);
         let Err(mut refused) = self.queue.put(frame) else {
             return;
         };
+
         if let Some(ticket) = refused.ticket.take() {
             ticket.settle(Outcome::Skipped);
         }
+
         let parts = refused.parts.into_iter();
         let reports = parts.map(|part| self.undecided(part, Reason::Overload));
         self.finish(reports.collect());
@@ -294,6 +303,7 @@ impl Admission {
         for report in reports {
             complete.extend(views.add(report, now));
         }
+
         drop(views);
         if !complete.is_empty() {
             self.store.submit(complete);
@@ -349,6 +359,7 @@ impl Sink for CameraSink {
             }
             _ => self.diagnostics.clear(&source),
         }
+
         // Blocks while heat maps fill the channel: a lost change would leave the retained status
         // wrong.
         self.events.tell(Event::Camera { name, status });
@@ -402,6 +413,7 @@ mod tests {
             keep_bytes: 0,
             reject_window: Duration::ZERO,
         };
+
         let opening = Opening::open(settings, "01A").expect("opens");
         let views = ViewJoiner::new([("station".into(), vec!["top".into(), "side".into()])].into());
         let shared = Shared::new(&opening, &["top"], views, Default::default(), identity());
@@ -410,10 +422,12 @@ mod tests {
             terms: PartTiming::default(),
             rules: shared.control.clone(),
         };
+
         let ring = Trigger::Command(RingSettings {
             bytes: 1000,
             window: Duration::from_millis(10),
         });
+
         let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);
         let admission = Admission::new(&shared, parts, &ring, queue.remove(0));
         let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
@@ -423,12 +437,14 @@ mod tests {
             captured_at: at(2),
             ..frame("top")
         });
+
         let mut seen = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
         (seen.verdict, seen.reason, seen.seen_by) = (Verdict::Fail, None, "side".into());
         let said = shared
             .views()
             .add(seen, Instant::now())
             .expect("both views");
+
         assert_eq!((said.verdict, &*said.seen_by), (Verdict::Fail, "side"));
         assert_eq!(
             (said.views[0].camera.as_str(), said.views[0].reason),

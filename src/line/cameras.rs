@@ -40,17 +40,20 @@ pub fn open_cameras(
     for (camera, frames) in config.cameras.iter().zip(queue) {
         let source =
             camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
+
         let parts = PartSource {
             camera: camera.camera.name.clone(),
             terms: camera.terms,
             rules: shared.control.clone(),
         };
+
         let admission = Arc::new(Admission::new(
             shared,
             parts.clone(),
             &camera.trigger,
             frames,
         ));
+
         let sink = CameraSink::new(shared, admission, events.clone());
         cameras.push(OpenCamera {
             source,
@@ -59,6 +62,7 @@ pub fn open_cameras(
             is_live: camera::is_live(&camera.camera),
         });
     }
+
     Ok(cameras)
 }
 
@@ -69,6 +73,7 @@ pub fn admissions_of(cameras: &[OpenCamera]) -> BTreeMap<Arc<str>, Arc<Admission
         let admission = &camera.sink.admission;
         admissions.insert(admission.camera.clone(), admission.clone());
     }
+
     admissions
 }
 
@@ -80,6 +85,7 @@ pub fn inspected_cameras(cameras: &[OpenCamera]) -> HashMap<Arc<str>, InspectedC
         let camera = InspectedCamera::new(camera.parts.clone(), camera.is_live);
         inspected.insert(name, camera);
     }
+
     inspected
 }
 
@@ -90,24 +96,29 @@ pub fn groups_of(config: &LineConfig, cameras: &[OpenCamera]) -> Vec<CameraGroup
         if !matches!(config.trigger, Trigger::Command(_)) {
             continue;
         }
+
         let name: Arc<str> = match &config.join {
             Some(join) => join.as_str().into(),
             None => camera.parts.camera.clone(),
         };
+
         let admission = camera.sink.admission.clone();
         if let Some(group) = groups.iter_mut().find(|group| group.source.camera == name) {
             group.cameras.push(admission);
             continue;
         }
+
         let parts = PartSource {
             camera: name,
             ..camera.parts.clone()
         };
+
         groups.push(CameraGroup {
             source: parts,
             cameras: vec![admission],
         });
     }
+
     groups
 }
 
@@ -120,6 +131,7 @@ pub fn joiner_of(config: &LineConfig) -> ViewJoiner {
             group.push(camera.camera.name.clone());
         }
     }
+
     ViewJoiner::new(groups)
 }
 

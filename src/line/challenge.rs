@@ -74,9 +74,11 @@ impl Challenge {
             let Ok(mut so_far) = serde_json::from_str::<ChallengeProgress>(text) else {
                 continue;
             };
+
             if so_far.cut.is_none() && so_far.judged < so_far.spec.parts {
                 so_far.cut = Some(ENDED_BEFORE.to_owned());
             }
+
             challenges.push(Challenge {
                 id: so_far.id.as_str().into(),
                 key: key.clone(),
@@ -85,6 +87,7 @@ impl Challenge {
                 so_far,
             });
         }
+
         challenges
     }
 
@@ -96,6 +99,7 @@ impl Challenge {
         if !is_its_camera || since < self.since || self.claimed == spec.parts {
             return false;
         }
+
         self.claimed += 1;
         true
     }
@@ -147,11 +151,13 @@ impl Challenge {
             cut,
             ..
         } = &self.so_far;
+
         let parts = spec.parts;
         let expect = match spec.expect {
             Expect::Pass => "pass",
             Expect::Fail => "fail",
         };
+
         match cut {
             None => format!("challenge {id}: {caught} of {parts} parts got the verdict {expect}"),
             Some(why) => format!(

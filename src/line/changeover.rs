@@ -101,6 +101,7 @@ impl Changeover {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+
         self.turn_away();
     }
 
@@ -118,6 +119,7 @@ impl Changeover {
             answer,
             kept: None,
         };
+
         self.events.tell(Event::Outcome(Arc::new(outcome)));
     }
 
@@ -139,6 +141,7 @@ impl Changeover {
                 Answer::rejected(id, reason)
             }
         };
+
         self.tell(answer);
     }
 
@@ -154,6 +157,7 @@ impl Changeover {
         let judges = prepared
             .policies(recipe)
             .map_err(|failure| failure.message)?;
+
         prepared.recall_self_test(recipe, &mut self.kept, &self.store);
         let references = prepared.inspector.reference_count();
         let gallery = prepared.gallery.clone();
@@ -163,6 +167,7 @@ impl Changeover {
             judges,
             done,
         };
+
         self.swap.send(swap).map_err(|_| STOPPING)?;
         loop {
             pulse.beat();
@@ -172,6 +177,7 @@ impl Changeover {
                 Err(_) => return Err(STOPPING.to_owned()),
             }
         }
+
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
             identity.judged_by(&self.control.judges()); // a threshold may have been set since
@@ -179,6 +185,7 @@ impl Changeover {
             identity.gallery = gallery.clone();
             identity.clone()
         };
+
         self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(gallery)
     }

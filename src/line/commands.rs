@@ -115,6 +115,7 @@ impl AnswerCache {
         for (id, answer) in answers {
             cache.add(&id, &answer, now);
         }
+
         cache
     }
 
@@ -126,6 +127,7 @@ impl AnswerCache {
             // An answer that this version cannot read still says that the command was done.
             Err(_) => Answer::new(Some(id), AnswerStatus::Done, Some(text.to_string())),
         };
+
         Some(answer)
     }
 
@@ -137,6 +139,7 @@ impl AnswerCache {
         {
             self.answers.remove(&old);
         }
+
         if !self.answers.contains_key(id) {
             let id: Arc<str> = id.into();
             self.answers.insert(id.clone(), answer.into());
@@ -154,10 +157,12 @@ impl RateLimit {
     fn allows(&mut self, now: Instant) -> bool {
         self.0
             .retain(|done| now.saturating_duration_since(*done) < RATE_TIME);
+
         let allows = self.0.len() < RATE_MAX;
         if allows {
             self.0.push_back(now);
         }
+
         allows
     }
 }
@@ -213,6 +218,7 @@ impl CommandHandler {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+
         self.control.stop();
         self.look_at_challenges();
     }
@@ -229,6 +235,7 @@ impl CommandHandler {
                 ControlEvent::Ended(challenge) => ended.push(challenge),
             }
         }
+
         for challenge in ended {
             self.end_challenge(challenge);
         }
@@ -243,10 +250,12 @@ impl CommandHandler {
         } else {
             tracing::error!("{words}: it does not see what it should; stop the line and look");
         }
+
         // A run that had no time to tell the outcome has noted it already.
         if !std::mem::replace(&mut ended.so_far.is_noted, true) {
             self.store.audit(words.clone());
         }
+
         let (key, kept) = ended.kept();
         let _ = self.store.set(&key, &kept).wait();
         let status = if ended.is_met() {
@@ -254,11 +263,13 @@ impl CommandHandler {
         } else {
             AnswerStatus::Rejected
         };
+
         let outcome = CommandOutcome {
             name: "challenge",
             answer: Answer::new(Some(&ended.id), status, Some(words)),
             kept: Some(key),
         };
+
         self.events.tell(Event::Outcome(Arc::new(outcome)));
     }
 
@@ -273,9 +284,11 @@ impl CommandHandler {
             if id.is_some() && is_repetition {
                 self.finish(std::mem::take(&mut begun)); // it needs the answer
             }
+
             let answer = self.begin(&request);
             begun.push((request, answer));
         }
+
         self.finish(begun);
     }
 
@@ -284,19 +297,24 @@ impl CommandHandler {
         if let Some(answer) = id.and_then(|id| self.answered.get(id)) {
             return PendingAnswer::Ready(answer);
         }
+
         if let Action::Trigger(trigger) = &request.command.action {
             return self.trigger(trigger, request);
         }
+
         if !self.rate.allows(Instant::now()) {
             let reason = format!(
                 "more than {RATE_MAX} commands but triggers in a second; send it again later"
             );
+
             return PendingAnswer::NotNow(Answer::rejected(id, reason));
         }
+
         let answer = self.obey(request);
         if answer.status != AnswerStatus::Rejected {
             self.note(request);
         }
+
         self.written(answer)
     }
 
@@ -307,9 +325,11 @@ impl CommandHandler {
             let Some(answer) = self.settle(pending) else {
                 continue; // the line is stopping
             };
+
             if let Some(id) = request.command.id.as_ref().filter(|_| is_final) {
                 self.answered.add(id, &answer.encode(), Instant::now());
             }
+
             request.answer(answer);
         }
     }
@@ -344,6 +364,7 @@ impl CommandHandler {
             Action::Resume => self.pause(false),
             Action::Reset => self.reset(),
         };
+
         match outcome {
             Ok(Done { status, reason }) => Answer::new(id, status, reason),
             Err(reason) => Answer::rejected(id, reason),
@@ -378,6 +399,7 @@ impl CommandHandler {
             Ok(groups) => groups,
             Err(reason) => return self.written(Answer::rejected(id.as_deref(), reason)),
         };
+
         let came_at = earlier(Timestamp::now(), request.came_at.elapsed());
         let at = trigger.at.unwrap_or(came_at);
         let asks = groups
@@ -385,10 +407,12 @@ impl CommandHandler {
             .map(|group| &self.groups[*group].source)
             .flat_map(|source| part_requests(source, trigger, request.came_at, at))
             .collect();
+
         let answered_id = id.clone();
         let accepting = self
             .store
             .accept_durable_async(asks, id, move |parts| accepted(answered_id, parts).encode());
+
         let is_known = !request.is_stale || trigger.at.is_some();
         PendingAnswer::Parts {
             accepting,
@@ -403,12 +427,14 @@ impl CommandHandler {
             let undecided = parts.into_iter().map(|part| self.undecided(part));
             return self.store.submit(undecided.collect());
         };
+
         for group in groups.iter().map(|group| &self.groups[*group]) {
             let own: Vec<Part> = parts
                 .iter()
                 .filter(|part| *part.camera() == group.source.camera)
                 .cloned()
                 .collect();
+
             for admission in &group.cameras {
                 admission.on_trigger(own.clone(), at);
             }
@@ -430,6 +456,7 @@ impl CommandHandler {
         if self.control.is_paused() {
             return Err("the line is paused; resume it".to_owned());
         }
+
         let ahead = trigger.at.map(|at| at.duration_since(Timestamp::now()));
         if let Some(ahead) = ahead.filter(|ahead| *ahead > AHEAD_MAX) {
             return Err(format!(
@@ -437,18 +464,22 @@ impl CommandHandler {
                 ahead.as_secs_f64()
             ));
         }
+
         let names = self.groups.iter().map(|group| &*group.source.camera);
         let names: Vec<&str> = names.collect();
         let wanted = trigger.camera.as_deref();
         let groups: Vec<usize> = (0..names.len())
             .filter(|group| wanted.is_none_or(|name| name == names[*group]))
             .collect();
+
         if !groups.is_empty() {
             return Ok(groups);
         }
+
         if names.is_empty() {
             return Err("no camera waits for commands; give one trigger = \"command\"".to_owned());
         }
+
         Err(format!(
             "no camera of that name waits for commands; there are {}",
             names.join(", ")
@@ -469,9 +500,11 @@ impl CommandHandler {
                 names.join(", ")
             ));
         }
+
         self.look_at_challenges(); // of those before
         self.control
             .challenge(id.unwrap_or_default(), spec, came_at)?;
+
         self.look_at_challenges(); // it is on the disk with its answer
         Ok(Done::begun(format!(
             "the next {} parts are its; the outcome comes as done",
@@ -487,11 +520,13 @@ impl CommandHandler {
             .flat_map(|group| &group.cameras)
             .map(|admission| &*admission.camera)
             .collect();
+
         let alone = self
             .admissions
             .keys()
             .map(|name| &**name)
             .filter(|name| !grouped.contains(name));
+
         let groups = self.groups.iter().map(|group| &*group.source.camera);
         alone.chain(groups).collect()
     }
@@ -504,19 +539,23 @@ impl CommandHandler {
                 names.join(", ")
             ));
         };
+
         if let Some(wanted) = revision.filter(|wanted| *wanted != recipe.revision) {
             return Err(format!(
                 "recipe {name} has revision {} here, not {wanted}",
                 recipe.revision
             ));
         }
+
         let wanted = RecipeRequest {
             id: id.map(str::to_owned),
             recipe: recipe.clone(),
         };
+
         self.wanted
             .try_send(wanted)
             .map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())?;
+
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
 
@@ -527,6 +566,7 @@ impl CommandHandler {
             identity.judged_by(&self.control.judges());
             identity.clone()
         };
+
         self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(Done::with(match before {
             Some(before) => format!("was {before}; until the line starts again"),
@@ -540,6 +580,7 @@ impl CommandHandler {
             None if self.admissions.len() == 1 => self.admissions.values().next(),
             None => return Err("camera is missing: there are several".to_owned()),
         };
+
         let admission = admission.ok_or("there is no camera of that name")?;
         let picture = admission.newest().ok_or("it has shown nothing yet")?;
         let camera = admission.camera.clone();
@@ -547,6 +588,7 @@ impl CommandHandler {
         self.snapshots
             .try_send(Snapshot { camera, picture })
             .map_err(|_| "pictures are in the way; ask again")?;
+
         Ok(Done::with(topic))
     }
 

@@ -75,6 +75,7 @@ impl LineControl {
         {
             diagnostics.set(MISSED, Health::Failure, words);
         }
+
         let ended = Challenge::recovered(kept);
         let state = ControlState {
             policy: RecipePolicy::default(),
@@ -83,10 +84,12 @@ impl LineControl {
             met: recovered_met(kept),
             events: ended.into_iter().map(ControlEvent::Ended).collect(),
         };
+
         let control = LineControl {
             state: Arc::new(Mutex::new(state)),
             diagnostics,
         };
+
         control.change(policy);
         control
     }
@@ -98,6 +101,7 @@ impl LineControl {
         if let Some((_, policy)) = regions.iter().find(|(name, _)| name.as_deref() == region) {
             return policy.clone();
         }
+
         let recipe = regions.first().map(|(_, policy)| policy.clone());
         DecisionPolicy {
             threshold: None,
@@ -133,6 +137,7 @@ impl LineControl {
             state.events.push(ControlEvent::Begin(key, now));
             state.met.insert(recipe, Instant::now());
         }
+
         state.cut("another recipe judges now");
         state.policy = policy;
         drop(state);
@@ -154,9 +159,11 @@ impl LineControl {
         let place = regions
             .iter()
             .position(|(name, _)| name.as_deref() == region);
+
         let Some(place) = place else {
             return Err(no_such_region(regions));
         };
+
         let before = regions[place].1.threshold.replace(threshold);
         drop(state);
         self.tell_thresholds();
@@ -172,6 +179,7 @@ impl LineControl {
             let words = "there is none; every part is undecided(not_ready)";
             self.diagnostics.set(THRESHOLD, Health::Failure, words);
         }
+
         let state = self.state();
         let proof = state.policy.proof.as_ref();
         match proof.and_then(|proof| proof.flaw(&state.policy.regions)) {
@@ -179,6 +187,7 @@ impl LineControl {
                 tracing::error!(
                     "recipe.self_test: {flaw}; give another picture, or another threshold"
                 );
+
                 self.diagnostics.set(PROOF, Health::Failure, flaw);
             }
             None => self.diagnostics.clear(PROOF),
@@ -215,6 +224,7 @@ impl LineControl {
         if let Some(challenge) = &state.challenge {
             return Err(challenge.progress());
         }
+
         let challenge = Challenge::new(id, spec, since);
         state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);
@@ -237,20 +247,24 @@ impl LineControl {
         let Some(id) = &report.part.ask.challenge else {
             return vec![];
         };
+
         let mut state = self.state();
         let Some(mut challenge) = state.challenge.take() else {
             return vec![];
         };
+
         let is_its_part = Arc::ptr_eq(&challenge.id, id);
         let is_last = is_its_part && challenge.count(report.verdict);
         let mut kept = vec![];
         if is_its_part {
             kept.push(challenge.kept());
         }
+
         if !is_last {
             state.challenge = Some(challenge);
             return kept;
         }
+
         kept.extend(self.outcome(&challenge, &mut state));
         state.events.push(ControlEvent::Ended(challenge));
         kept
@@ -264,6 +278,7 @@ impl LineControl {
             self.diagnostics.set(MISSED, Health::Failure, ended.words());
             return vec![(missed, ended.words())];
         }
+
         self.diagnostics.clear(MISSED);
         let recipe = recipe_of(&state.policy);
         let met = format!("{MET_KEY}{recipe}");
@@ -300,6 +315,7 @@ impl LineControl {
             }
             None => self.diagnostics.clear(OVERDUE),
         }
+
         std::mem::take(&mut state.events)
     }
 
@@ -332,6 +348,7 @@ fn recipe_of(policy: &RecipePolicy) -> String {
     let Some((_, policy)) = policy.regions.first() else {
         return String::new();
     };
+
     match policy.recipe.rsplit_once('@') {
         Some((name, _)) => name.to_owned(),
         None => policy.recipe.to_string(),
@@ -345,11 +362,13 @@ fn recovered_met(kept: &BTreeMap<String, String>) -> HashMap<String, Instant> {
         let Some(recipe) = key.strip_prefix(MET_KEY) else {
             continue;
         };
+
         let ago = time_since(at);
         if let Some(since) = ago.and_then(|ago| Instant::now().checked_sub(ago)) {
             met.insert(recipe.to_owned(), since);
         }
     }
+
     met
 }
 
@@ -365,9 +384,11 @@ fn no_such_region(regions: &RegionPolicies) -> String {
         .iter()
         .filter_map(|(name, _)| name.as_deref())
         .collect();
+
     if names.is_empty() {
         return "the recipe names no regions; leave region out".to_owned();
     }
+
     format!("region must be one of {}", names.join(", "))
 }
 
@@ -438,6 +459,7 @@ mod tests {
                 }
             }
         }
+
         told
     }
 
@@ -448,17 +470,20 @@ mod tests {
         rules
             .challenge("c1", &BAD, Instant::now())
             .expect("none is under way");
+
         assert!(
             rules
                 .challenge("c2", &BAD, Instant::now())
                 .is_err_and(|why| why.contains("0 of 2 parts"))
         );
+
         assert_eq!(causes.all().0, Health::CheckFunction);
         let (one, two, after) = (
             part(&rules, "top"),
             part(&rules, "top"),
             part(&rules, "top"),
         );
+
         assert_eq!(
             (
                 before.ask.challenge.is_some(),
@@ -466,6 +491,7 @@ mod tests {
             ),
             (false, false)
         );
+
         judged(&rules, &before, Verdict::Fail);
         judged(&rules, &after, Verdict::Fail);
         judged(&rules, &two, Verdict::Fail);
@@ -486,9 +512,11 @@ mod tests {
             rules
                 .challenge("c", &ChallengeSpec { parts: 1, ..BAD }, Instant::now())
                 .expect("none is under way");
+
             kept.extend(judged(rules, &part(rules, "top"), verdict));
             told(rules, kept).remove(0).0
         };
+
         assert!(!challenge(&rules, Verdict::Pass, &mut kept));
         assert_eq!(causes.all().0, Health::Failure);
         let causes = Diagnostics::default();
@@ -509,8 +537,10 @@ mod tests {
             rules
                 .challenge("c", &BAD, Instant::now())
                 .expect("none is under way");
+
             part(&rules, "top")
         };
+
         let one = begin();
         judged(&rules, &one, Verdict::Fail);
         rules.reset();
@@ -518,10 +548,12 @@ mod tests {
             false,
             "challenge c: reset by a command; 1 of 2 parts had a result, 1 fail".to_owned(),
         )];
+
         assert_eq!(
             (told(&rules, &mut kept), causes.all().0),
             (cut, Health::Normal)
         );
+
         let two = begin();
         judged(&rules, &one, Verdict::Fail); // of a challenge that is over
         assert!(told(&rules, &mut kept).is_empty());
@@ -531,6 +563,7 @@ mod tests {
                 .is_none(),
             "it was asked for before"
         );
+
         kept.extend(judged(&rules, &two, Verdict::Fail));
         // The run ends, and the next one knows; it would also know of one that had just come to its end.
         let next = LineControl::new(judging("nut@1", None), &kept, Diagnostics::default());
@@ -557,11 +590,14 @@ mod tests {
             camera: Some("top".to_owned()),
             ..BAD
         };
+
         rules
             .challenge("c", &order, Instant::now())
             .expect("none is under way");
+
         let known = ["side", "top", "side", "top", "top"]
             .map(|camera| part(&rules, camera).ask.challenge.is_some());
+
         assert_eq!(known, [false, true, false, true, false]);
     }
 
@@ -583,11 +619,13 @@ mod tests {
         let minute = Some(Duration::from_secs(60));
         let ago =
             |seconds| (Timestamp::now() - jiff::SignedDuration::from_secs(seconds)).to_string();
+
         let mut kept: BTreeMap<String, String> = [("challenge_met/nut".to_owned(), ago(50))].into();
         let is_overdue = |rules: &LineControl, causes: &Diagnostics, seconds| {
             rules.look(Instant::now() + Duration::from_secs(seconds));
             causes.all().1.iter().any(|cause| cause.contains("overdue"))
         };
+
         let causes = Diagnostics::default();
         let rules = LineControl::new(judging("nut@2", minute), &kept, causes.clone());
         assert!(!is_overdue(&rules, &causes, 5) && is_overdue(&rules, &causes, 15));
@@ -596,6 +634,7 @@ mod tests {
             &LineControl::new(judging("bolt@1", minute), &kept, Diagnostics::default()),
             &mut kept,
         );
+
         assert!(kept["challenge_met/bolt"] > kept["challenge_met/nut"]);
         kept.insert("challenge_met/bolt".to_owned(), ago(70));
         let causes = Diagnostics::default();
@@ -614,6 +653,7 @@ mod tests {
             (Some("left".into()), judge(Some(0.5))),
             (Some("right".into()), judge(None)),
         ];
+
         let rules = LineControl::new(
             RecipePolicy {
                 regions: judges,
@@ -622,6 +662,7 @@ mod tests {
             &BTreeMap::new(),
             causes.clone(),
         );
+
         let threshold = |region| rules.judge(region).threshold;
         assert_eq!(
             (
@@ -631,15 +672,18 @@ mod tests {
             ),
             (Some(0.5), None, None)
         );
+
         assert_eq!(
             (rules.can_judge(), causes.all().0),
             (false, Health::Failure)
         );
+
         assert!(
             rules
                 .set_threshold(None, 0.1)
                 .is_err_and(|why| why == "region must be one of left, right")
         );
+
         assert_eq!(rules.set_threshold(Some("right"), 0.1), Ok(None));
         assert_eq!((rules.can_judge(), causes.all().0), (true, Health::Normal));
     }
@@ -651,6 +695,7 @@ mod tests {
             good: vec![0.1],
             bad: vec![0.9],
         });
+
         let rules = LineControl::new(
             RecipePolicy {
                 proof,
@@ -659,12 +704,15 @@ mod tests {
             &BTreeMap::new(),
             causes.clone(),
         );
+
         let told = |threshold| {
             rules
                 .set_threshold(None, threshold)
                 .expect("the only region");
+
             causes.all()
         };
+
         assert_eq!(told(0.5), (Health::Normal, vec![]));
         for (threshold, words) in [
             (0.95, "the bad picture scores [0.9000]"),

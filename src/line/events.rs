@@ -83,10 +83,12 @@ impl Events {
             publisher: to_publisher,
             control: to_control,
         };
+
         let receivers = EventReceivers {
             publisher: at_publisher,
             control: at_control,
         };
+
         (events, receivers)
     }
 
@@ -120,9 +122,11 @@ impl Watchers {
         if !self.state.is_listening() {
             return;
         }
+
         let Some(sender) = self.sender.upgrade() else {
             return; // the line is stopping
         };
+
         let state = self.state.clone();
         let result = Event::Result(Arc::new(PartResult::of(report)));
         Listener { sender, state }.tell(&result, Policy::Drop);
@@ -135,6 +139,7 @@ fn listener(capacity: usize, state: Arc<ListenerState>) -> (Listener, EventRecei
         events,
         state: state.clone(),
     };
+
     (Listener { sender, state }, receiver)
 }
 
@@ -143,6 +148,7 @@ impl Listener {
         if policy == Policy::Ignore || !self.state.is_listening() {
             return;
         }
+
         match self.sender.try_send(event.clone()) {
             Ok(()) => {}
             // The listener being gone means that the line is ending.
@@ -193,6 +199,7 @@ mod tests {
             retries: 0,
             last_reason: None,
         };
+
         Event::Camera {
             name: "top".into(),
             status,
@@ -206,6 +213,7 @@ mod tests {
         for _ in 0..5 {
             events.watchers().tell(&report(1));
         }
+
         assert_eq!(ends.control.state.missed(), 3);
         assert!(ends.control.events.try_recv().is_ok());
         assert!(ends.publisher.events.try_recv().is_err());

@@ -119,8 +119,10 @@ impl InspectStage {
             if waiting.is_empty() {
                 break; // every camera has left
             }
+
             outcome = self.inspect(waiting);
         }
+
         self.shared.store.close();
         outcome
     }
@@ -131,17 +133,20 @@ impl InspectStage {
             .into_iter()
             .filter_map(|frame| self.open(frame))
             .collect();
+
         let failed = self.judge(&mut batch);
         let outcome = match failed {
             None => Outcome::Judged,
             Some(_) => Outcome::Failed,
         };
+
         let mut reports = vec![];
         for frame in batch {
             self.draw(&frame);
             settle(frame.ticket, outcome);
             reports.extend(frame.reports);
         }
+
         self.submit(reports);
         self.count_failure(failed)
     }
@@ -154,30 +159,36 @@ impl InspectStage {
             ticket,
             mut parts,
         } = queued;
+
         // A free-running camera's frame becomes a part now that its turn has come.
         if parts.is_empty() {
             if self.shared.control.is_paused() {
                 settle(ticket, Outcome::Skipped); // the frame came before the pause
                 return None;
             }
+
             parts = self.accept(&frame);
             if parts.is_empty() {
                 settle(ticket, Outcome::Stopped);
                 return None;
             }
         }
+
         if parts.iter().all(|part| part.due() <= Instant::now()) {
             settle(ticket, Outcome::Judged); // undecided already
             return None;
         }
+
         let mut reports = vec![];
         for part in parts {
             reports.push(self.undecided(&frame, part));
         }
+
         let flaw = self.flaw(&frame);
         if let Some(flaw) = &flaw {
             undecide(&mut reports, Reason::BadImage, &flaw.to_string());
         }
+
         Some(OpenFrame {
             frame,
             ticket,
@@ -191,6 +202,7 @@ impl InspectStage {
         let Some(camera) = self.cameras.get(&frame.camera) else {
             return vec![];
         };
+
         let requests = camera.parts.of(frame);
         let parts = self.shared.store.accept(requests).unwrap_or_default();
         parts.iter().for_each(Part::found_its_frame);
@@ -210,6 +222,7 @@ impl InspectStage {
             decode: frame.decode,
             ..Latency::default()
         };
+
         report
     }
 
@@ -219,8 +232,10 @@ impl InspectStage {
         if good.is_empty() {
             return None;
         }
+
         let pictures: Vec<Arc<Picture>> =
             good.iter().map(|open| open.frame.picture.clone()).collect();
+
         let pictures: Vec<&Picture> = pictures.iter().map(|picture| &**picture).collect();
         let judged = match self.active.inspector.inspect_all(&pictures) {
             Ok(judged) => judged,
@@ -229,9 +244,11 @@ impl InspectStage {
                 for open in &mut good {
                     undecide(&mut open.reports, Reason::EngineError, &words);
                 }
+
                 return Some(words);
             }
         };
+
         for (open, judged) in good.iter_mut().zip(judged) {
             match judged {
                 Ok(scores) => decide_all(&mut open.reports, &scores),
@@ -239,6 +256,7 @@ impl InspectStage {
                 Err(error) => undecide(&mut open.reports, Reason::BadImage, &error.to_string()),
             }
         }
+
         None
     }
 
@@ -251,10 +269,12 @@ impl InspectStage {
         for report in reports {
             complete.extend(views.add(report, now));
         }
+
         drop(views);
         for report in &mut complete {
             report.took.total = report.part.ask.since.elapsed();
         }
+
         self.shared.store.submit(complete);
     }
 
@@ -266,6 +286,7 @@ impl InspectStage {
                 report: Arc::new(report.clone()),
                 picture: open.frame.picture.clone(),
             };
+
             let _ = self.ends.judged.try_send(judged);
         }
     }
@@ -280,13 +301,16 @@ impl InspectStage {
         let frozen = watched
             .as_mut()
             .and_then(|watched| watched.repeats.flaw(&frame.picture, frozen_frames));
+
         let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
         let flaw = corrupt
             .or(frozen)
             .or_else(|| self.active.gate.flaw(&frame.picture));
+
         if let Some(watched) = watched {
             watched.tell_change(&frame.camera, flaw.as_ref(), &self.shared.diagnostics);
         }
+
         flaw
     }
 
@@ -297,18 +321,22 @@ impl InspectStage {
             if self.failures > 0 {
                 diagnostics.clear(ENGINE);
             }
+
             self.failures = 0;
             return Ok(());
         };
+
         self.failures += 1;
         tracing::error!(
             "a picture could not be judged ({} in a row): {words}",
             self.failures
         );
+
         diagnostics.set(ENGINE, Health::Failure, words.clone());
         if self.failures < FAILURES_MAX {
             return Ok(());
         }
+
         Err(Failure::words(Exit::Software, words))
     }
 
@@ -330,6 +358,7 @@ impl InspectStage {
         let Some(test) = &mut self.active.self_test else {
             return;
         };
+
         if test.is_due(Instant::now()) {
             let repeated = test.repeat(&mut self.active.inspector);
             self.tell_self_test(repeated.err());
@@ -348,6 +377,7 @@ impl InspectStage {
             self.shared.diagnostics.clear(SELF_TEST);
             return;
         };
+
         tracing::error!("self-test: {why}");
         self.shared.store.audit(format!("self-test: {why}"));
         self.shared.diagnostics.set(SELF_TEST, Health::Failure, why);
@@ -360,6 +390,7 @@ impl WatchedPictures {
         if self.is_bad == flaw.is_some() {
             return;
         }
+
         self.is_bad = flaw.is_some();
         let source = format!("pictures of {camera}");
         match flaw {
@@ -409,6 +440,7 @@ fn decide(report: &mut Report, region: RegionScore) {
     if report.verdict == Verdict::Fail {
         report.regions = defects(&region.map, region.area);
     }
+
     report.map = Some(region.map);
     report.area = Some(region.area);
     report.took.pixels = region.pixels_took;

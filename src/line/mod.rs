@@ -130,6 +130,7 @@ impl Line {
         for camera in stages.cameras {
             cameras.push(start_camera(camera, stop.clone()));
         }
+
         let others = vec![
             start_inspector(stages.inspect, stages.frames),
             start_store(stages.writer),
@@ -139,6 +140,7 @@ impl Line {
             start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
             start_control(&config.store.file, stages.control),
         ];
+
         Ok(Line {
             stopper: Some(stopper),
             cameras,
@@ -173,17 +175,21 @@ impl Line {
             .values()
             .map(|tally| tally.count().judged)
             .sum();
+
         let states = self
             .camera_states
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+
         let mut cameras = vec![];
         for name in self.tallies.keys() {
             let state = states
                 .get(name.as_str())
                 .map_or("starting", |state| state.word());
+
             cameras.push(format!("{name} {state}"));
         }
+
         format!(
             "{judged} judged, {} waiting for the broker; {}",
             self.outbox.count().waiting,
@@ -199,6 +205,7 @@ impl Line {
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
         }
+
         (Summary::new(&self.tallies, self.outbox.count()), outcome)
     }
 }
@@ -224,6 +231,7 @@ impl Stages {
             watchers: channels.watchers,
             timed_reject: config.mqtt.timed_reject,
         };
+
         let is_continuous = is_continuous(config);
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
@@ -405,5 +413,6 @@ pub fn wait(line: &Line, mut stop_asked: impl FnMut() -> bool) -> Duration {
     while !line.has_ended() && !stop_asked() {
         std::thread::sleep(WATCH);
     }
+
     started.elapsed()
 }

@@ -31,6 +31,7 @@ impl Opening {
         let diagnostics = Diagnostics::default();
         let (store, open_store, recovered) = Store::open(settings, run_id, diagnostics.clone())
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+
         Ok(Opening {
             store,
             open_store,
@@ -45,6 +46,7 @@ impl Opening {
         let Some(name) = self.recovered.kept.get(SELECTED_RECIPE) else {
             return &config.recipe;
         };
+
         let mut recipes = config.recipes.iter().chain([&config.recipe]);
         recipes
             .find(|recipe| recipe.name == *name)
@@ -53,6 +55,7 @@ impl Opening {
                     "recipe {name} was selected last, and is no more; {} judges",
                     config.recipe.name
                 );
+
                 &config.recipe
             })
     }
@@ -63,10 +66,12 @@ impl Opening {
         if !self.recovered.is_unread || config.recipes.is_empty() {
             return;
         }
+
         let words = format!(
             "{} judges; which one was selected last stands in the store, which cannot be read: select one",
             active.label()
         );
+
         self.diagnostics
             .set(SELECTED_RECIPE, Health::Failure, words);
     }

@@ -32,10 +32,12 @@ impl OverlayPainter {
                     tracing::warn!(
                         "overlays are painted by the processor from now on, as the GPU cannot: {error}"
                     );
+
                     self.0 = None;
                 }
             }
         }
+
         paint::paint(drawing)
     }
 }
@@ -107,10 +109,12 @@ impl OverlayStage {
             Heatmaps::Fail => report.verdict != Verdict::Pass,
             Heatmaps::None => false,
         };
+
         let mapped = report.map.as_ref().zip(report.area);
         let Some((map, area)) = mapped.filter(|_| is_wanted) else {
             return;
         };
+
         let scale = scale(&report, map);
         let layer = HeatLayer { map, area, scale };
         let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.regions);
@@ -125,6 +129,7 @@ impl OverlayStage {
                 folder.display()
             );
         }
+
         let png = png.into();
         self.events.tell(Event::Heatmap { report, png });
     }
@@ -140,6 +145,7 @@ fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
         ("camera", &report.seen_by),
         ("region", request.region.as_deref().unwrap_or("")),
     ];
+
     png::encode(painted, &texts)
 }
 
@@ -162,5 +168,6 @@ fn keep(folder: &Path, report: &Report, png: &[u8]) -> std::io::Result<()> {
     if let Some(old) = report.part.seq.checked_sub(OVERLAYS_KEPT) {
         let _ = std::fs::remove_file(path(old)); // it may never have been drawn
     }
+
     Ok(())
 }

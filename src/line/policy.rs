@@ -50,6 +50,7 @@ impl ResultPolicy for LinePolicy {
         if !self.timed_reject {
             return None;
         }
+
         reject(report, &self.identity)
     }
 }

@@ -58,6 +58,7 @@ pub fn frame_queue(overflows: &[Overflow]) -> (FrameReceiver, Vec<FrameSender>) 
         turn: 0,
         is_closed: false,
     }));
+
     let (sender, wake) = bounded(1);
     let mut senders = vec![];
     for (camera, overflow) in overflows.iter().enumerate() {
@@ -68,6 +69,7 @@ pub fn frame_queue(overflows: &[Overflow]) -> (FrameReceiver, Vec<FrameSender>) 
             wake: sender.clone(),
         });
     }
+
     (FrameReceiver { slots, wake }, senders)
 }
 
@@ -89,19 +91,23 @@ impl FrameSender {
             if let Some(ticket) = frame.ticket.take() {
                 ticket.settle(Outcome::Stopped);
             }
+
             return Err(frame);
         }
+
         let queue = &mut slots.waiting[self.camera];
         let replaced = match self.overflow {
             Overflow::DropOldest => queue.pop_front(),
             Overflow::Refuse { capacity } if queue.len() >= capacity => return Err(frame),
             Overflow::Refuse { .. } => None,
         };
+
         queue.push_back(frame);
         drop(slots);
         if let Some(replaced) = replaced {
             replaced.settle(Outcome::Replaced);
         }
+
         // A full channel means that the inspector will look anyway.
         let _ = self.wake.try_send(());
         Ok(())
@@ -129,6 +135,7 @@ impl FrameReceiver {
             if !taken.is_empty() {
                 return taken;
             }
+
             match self.wake.recv_timeout(HEARTBEAT) {
                 // A camera may have put its last frame just before it left.
                 Err(RecvTimeoutError::Disconnected) => return self.take_now(limit),
@@ -147,12 +154,14 @@ impl FrameReceiver {
             if taken.len() == limit {
                 break;
             }
+
             let camera = (first + step) % cameras;
             if let Some(frame) = slots.waiting[camera].pop_front() {
                 taken.push(frame);
                 slots.turn = (camera + 1) % cameras;
             }
         }
+
         taken
     }
 }
@@ -168,6 +177,7 @@ impl Drop for FrameReceiver {
         let Ok(mut slots) = self.slots.lock() else {
             return;
         };
+
         slots.is_closed = true;
         for queue in &mut slots.waiting {
             for frame in queue.drain(..) {
@@ -190,6 +200,7 @@ mod tests {
             part_id: Some(number.to_string()),
             ..frame(camera)
         };
+
         QueuedFrame {
             frame,
             ticket: Some(tally.captured()),
@@ -206,12 +217,14 @@ mod tests {
                 .put(waiting("a", number, &tally))
                 .expect("there is room");
         }
+
         let taken = frames.take(8, &Heartbeat::default(), &mut || ());
         assert_eq!(taken.len(), 1);
         assert_eq!(taken[0].frame.part_id.as_deref(), Some("2"));
         for waiting in taken {
             waiting.settle(Outcome::Judged);
         }
+
         let count = tally.count();
         assert_eq!((count.replaced, count.judged), (2, 1));
         assert!(count.balances());
@@ -224,6 +237,7 @@ mod tests {
         senders[1]
             .put(waiting("b", 0, &tally))
             .expect("there is room");
+
         drop(senders);
         let taken = frames.take(1, &Heartbeat::default(), &mut || ());
         assert_eq!(taken.len(), 1);
@@ -241,6 +255,7 @@ mod tests {
                 .put(waiting("a", 0, &tally))
                 .is_err_and(|back| back.ticket.is_none())
         );
+
         drop(senders);
         assert_eq!((tally.count().stopped, tally.count().failed), (1, 0));
     }
@@ -255,15 +270,18 @@ mod tests {
                 Err(back) => back.settle(Outcome::Skipped),
             }
         }
+
         drop(senders);
         for number in ["0", "1"] {
             let taken = frames
                 .take(1, &Heartbeat::default(), &mut || ())
                 .pop()
                 .expect("two wait");
+
             assert_eq!(taken.frame.part_id.as_deref(), Some(number));
             taken.settle(Outcome::Judged);
         }
+
         assert!(frames.take(1, &Heartbeat::default(), &mut || ()).is_empty());
         assert_eq!((tally.count().skipped, tally.count().balances()), (1, true));
     }
@@ -279,11 +297,13 @@ mod tests {
                     .put(waiting(&camera.to_string(), 0, &tally))
                     .expect("there is room");
             }
+
             for waiting in frames.take(1, &Heartbeat::default(), &mut || ()) {
                 served.push(waiting.frame.camera.to_string());
                 waiting.settle(Outcome::Judged);
             }
         }
+
         assert_eq!(served, ["0", "1", "2", "0", "1", "2"]);
     }
 

@@ -56,6 +56,7 @@ impl Shared {
         let tallies = cameras
             .iter()
             .map(|camera| ((*camera).to_owned(), Arc::default()));
+
         Shared {
             store: opening.store.clone(),
             control: LineControl::new(policy, kept, opening.diagnostics.clone()),
@@ -92,6 +93,7 @@ impl Shared {
         } else {
             LineState::Ready
         };
+
         LineCondition {
             state,
             health,
@@ -106,6 +108,7 @@ impl Shared {
             .tallies
             .iter()
             .map(|(name, tally)| (name.clone(), tally.count()));
+
         Metrics {
             cameras: cameras.collect(),
             store: self.store.count(),
@@ -122,11 +125,13 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+
         let mut cameras = BTreeMap::new();
         for (name, frames) in metrics.cameras {
             let state = states.get(name.as_str()).copied();
             cameras.insert(name, LineCamera { state, frames });
         }
+
         LineStatus {
             version: identity.version.to_owned(),
             prefix: identity.prefix,

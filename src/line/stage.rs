@@ -59,6 +59,7 @@ impl Stage {
             .thread
             .join()
             .unwrap_or_else(|_| Err(Failure::words(Exit::Software, "panicked")));
+
         ended.map_err(|failure| {
             tracing::error!("{} ended the line: {failure}", self.name);
             let message = format!("{}: {}", self.name, failure.message);
@@ -88,6 +89,7 @@ pub fn end_process_on_panic() {
             "winspect: a bug in the stage {}: {panic}; please report it",
             thread.name().unwrap_or("unnamed")
         );
+
         std::process::exit(Exit::Software as i32);
     }));
 }

@@ -39,6 +39,7 @@ impl Summary {
             .iter()
             .map(|(name, tally)| (name.clone(), tally.count()))
             .collect();
+
         Summary {
             balanced: cameras.values().all(TallyCount::balances),
             cameras,

@@ -65,6 +65,7 @@ impl ViewJoiner {
         let Some(cameras) = self.groups.get(report.part.camera()) else {
             return Some(report);
         };
+
         let count = cameras.len();
         self.forget_old(now);
         let reports = &mut self.views(&report.part).reports;
@@ -72,6 +73,7 @@ impl ViewJoiner {
         if reports.len() < count {
             return None;
         }
+
         // A copy: the deadline may come before this one is in the ledger, and needs the views too.
         worst(reports.clone())
     }
@@ -83,6 +85,7 @@ impl ViewJoiner {
         let Some(cameras) = self.groups.get(undecided.part.camera()) else {
             return undecided;
         };
+
         let nothing = PartViews::new(&undecided.part);
         let views = self.waiting.get(&undecided.part.key).unwrap_or(&nothing);
         let mut reports = vec![];
@@ -91,10 +94,12 @@ impl ViewJoiner {
                 reports.push(missing_view(&undecided, camera, views));
             }
         }
+
         reports.extend(views.reports.iter().cloned());
         let Some(mut worst) = worst(reports) else {
             return undecided;
         };
+
         worst.took.total = undecided.took.total;
         worst
     }
@@ -123,6 +128,7 @@ fn missing_view(undecided: &Report, camera: &Arc<str>, views: &PartViews) -> Rep
         Some(Reason::Late | Reason::CameraLost) => Some(Reason::CameraLost),
         other => other,
     };
+
     Report {
         seen_by: camera.clone(),
         reason,
@@ -138,6 +144,7 @@ fn worst(reports: Vec<Report>) -> Option<Report> {
         let by_verdict = severity(a.verdict).cmp(&severity(b.verdict));
         by_verdict.then(score(a).total_cmp(&score(b)))
     })?;
+
     worst.views = views;
     Some(worst)
 }
@@ -202,21 +209,26 @@ mod tests {
                 .add(view(&one, "top", Verdict::Pass, 0.1), now)
                 .is_none()
         );
+
         assert!(
             joins
                 .add(view(&one, "left", Verdict::Fail, 0.5), now)
                 .is_none()
         );
+
         let joined = joins
             .add(view(&one, "right", Verdict::Undecided, 0.9), now)
             .expect("the last");
+
         // Its time was over before that came to the ledger.
         let said =
             joins.without_the_others(Report::undecided(one.clone(), Reason::Late, &judge(&one)));
+
         assert_eq!(
             (said.verdict, said.views),
             (Verdict::Fail, joined.views.clone())
         );
+
         assert_eq!(
             (
                 joined.part.key,
@@ -226,6 +238,7 @@ mod tests {
             ),
             (1, Verdict::Fail, "left", 3)
         );
+
         let alone = Part::new(3, "run".into(), 1, ask("side", Duration::from_secs(1)));
         assert!(
             joins
@@ -245,6 +258,7 @@ mod tests {
         let said = |part: &Part, reason| {
             joins.without_the_others(Report::undecided(part.clone(), reason, &judge(part)))
         };
+
         let told = |report: &Report| -> Vec<(String, Option<Reason>)> {
             report
                 .views
@@ -252,22 +266,26 @@ mod tests {
                 .map(|view| (view.camera.clone(), view.reason))
                 .collect()
         };
+
         let of_bad = said(&bad, Reason::Late);
         assert_eq!(
             (of_bad.verdict, &*of_bad.seen_by, of_bad.views.len()),
             (Verdict::Fail, "top", 3)
         );
+
         let of_good = said(&good, Reason::Late);
         assert_eq!(
             (of_good.verdict, of_good.seen_by != "top".into()),
             (Verdict::Undecided, true)
         );
+
         let (late, lost) = (Some(Reason::Late), Some(Reason::CameraLost));
         let views = [
             ("left".to_owned(), late),
             ("right".to_owned(), lost),
             ("top".to_owned(), Some(Reason::BadImage)),
         ];
+
         assert_eq!(told(&of_good), views);
         assert_eq!(
             told(&said(&unseen, Reason::NotReady))
@@ -290,11 +308,13 @@ mod tests {
                 .add(view(&one, "left", Verdict::Pass, 0.2), late)
                 .is_some_and(|report| report.views.len() == 2)
         );
+
         joins.add(view(&two, "top", Verdict::Pass, 0.1), now);
         joins.add(
             view(&part(4), "top", Verdict::Pass, 0.1),
             now + Duration::from_secs(2) + RECORDED,
         );
+
         assert_eq!(joins.waiting.keys().copied().collect::<Vec<_>>(), [4]);
     }
 }

@@ -75,6 +75,7 @@ impl Catalogue {
         for model in &self.models {
             text.push_str(&format!("\n  {:<20} {}", model.name, model.about));
         }
+
         text
     }
 }
@@ -96,6 +97,7 @@ fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     if is_plain(&name) {
         return Ok(name);
     }
+
     let words = "must be letters, digits, '.', '_' and '-', and not begin with '.'";
     Err(D::Error::custom(format!(
         "file name: {words}, got {name:?}"
@@ -119,6 +121,7 @@ fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error
     if text.len() == 64 && text.bytes().all(is_small_hex_digit) {
         return Ok(Some(text));
     }
+
     Err(D::Error::custom(format!(
         "sha256: must be 64 hex digits in small letters, got {text:?}"
     )))
@@ -138,6 +141,7 @@ mod tests {
             let is_weights = |file: &CatalogueFile| file.name.ends_with(".safetensors");
             assert!(model.files.iter().any(is_weights), "{name}");
         }
+
         let found = catalogue.find("dinov2-small").expect("there");
         assert!(
             found
@@ -153,12 +157,15 @@ mod tests {
                 "[[model]]\nname=\"a\"\nabout=\"\"\nrepository=\"a/b\"\nrevision=\"main\"\nlicence=\"\"\nfile=[{file}]"
             )
         };
+
         for name in ["../x", "/x", "a/b", "", ".part", "a b"] {
             let error = Catalogue::parse(&entry(&format!("{{name={name:?}}}"))).expect_err(name);
             assert!(error.contains("file name: must be"), "{error}");
         }
+
         let error =
             Catalogue::parse(&entry("{name=\"x\", sha256=\"abc\"}")).expect_err("too short");
+
         assert!(error.contains("64 hex digits"), "{error}");
         Catalogue::parse(&entry("{name=\"x.json\"}")).expect("right");
     }

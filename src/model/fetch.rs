@@ -85,19 +85,23 @@ pub fn fetch(
         // Removes the folder if nothing came: one with files in it cannot be removed so.
         let _ = std::fs::remove_dir(&download.folder);
     })?;
+
     let origin = Origin {
         source: request.model.source(),
         licence: request.model.licence.clone(),
         sha256,
     };
+
     let model = import_from(&download.folder, origin, request.folder, &|step| {
         progress(FetchProgress::Step(step))
     })
     .map_err(|error| download.unimported(error))?;
+
     if !request.keep {
         std::fs::remove_dir_all(&download.folder)
             .map_err(|error| disk(&download.folder, &error))?;
     }
+
     Ok(model)
 }
 
@@ -133,6 +137,7 @@ impl<'a> Download<'a> {
                 request.folder.display()
             )));
         };
+
         let name = format!("{}.download", name.to_string_lossy());
         let folder = request.folder.with_file_name(name);
         std::fs::create_dir_all(&folder).map_err(|error| disk(&folder, &error))?;
@@ -151,6 +156,7 @@ impl<'a> Download<'a> {
         for file in &self.request.model.files {
             sums.insert(file.name.clone(), self.file(file)?);
         }
+
         Ok(sums)
     }
 
@@ -161,6 +167,7 @@ impl<'a> Download<'a> {
         if path.exists() {
             return self.checked(file, &path);
         }
+
         self.bring(&file.name, &part)?;
         let sum = self.checked(file, &part)?;
         std::fs::rename(&part, &path).map_err(|error| disk(&path, &error))?;
@@ -182,15 +189,18 @@ impl<'a> Download<'a> {
                 let _ = std::fs::remove_file(part);
             }
         })?;
+
         (self.progress)(FetchProgress::File {
             name,
             have: answer.have,
             total: answer.total,
         });
+
         if answer.have != have {
             out.set_len(answer.have)
                 .map_err(|error| disk(part, &error))?;
         }
+
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
         self.copy(name, &mut answer, &mut out, part)
@@ -211,6 +221,7 @@ impl<'a> Download<'a> {
         {
             return Ok(answer);
         }
+
         let response = self.agent.get(&url).call();
         let response = response.map_err(|error| self.unreachable(&url, &error))?;
         match response.status() {
@@ -232,9 +243,11 @@ impl<'a> Download<'a> {
             .get(url)
             .header(header::RANGE, format!("bytes={have}-"))
             .header(header::IF_RANGE, version);
+
         let response = request
             .call()
             .map_err(|error| self.unreachable(url, &error))?;
+
         let headers = response.headers();
         let is_same = version_of(headers).is_none_or(|now| now == version);
         let is_rest = is_same && begins_at(headers, have);
@@ -268,18 +281,23 @@ impl<'a> Download<'a> {
             let count = body
                 .read(&mut piece)
                 .map_err(|error| broken_off(name, have, total, can_go_on, &error.to_string()))?;
+
             if count == 0 {
                 break;
             }
+
             out.write_all(&piece[..count])
                 .map_err(|error| full(part, &error, have, total))?;
+
             have += count as u64;
             (self.progress)(FetchProgress::Bytes(have));
         }
+
         if total.is_some_and(|total| total != have) {
             let why = "the server sent no more";
             return Err(broken_off(name, have, total, can_go_on, why));
         }
+
         Ok(())
     }
 
@@ -293,11 +311,13 @@ impl<'a> Download<'a> {
             let why = format!("sha256 is {found}, {expected} is expected (by {origin})");
             return Err(self.put_aside(file, path, &why));
         }
+
         if let Some(text) = &file.contains
             && !contains(path, text)
         {
             return Err(self.put_aside(file, path, &format!("does not contain {text:?}")));
         }
+
         Ok(found)
     }
 
@@ -306,10 +326,12 @@ impl<'a> Download<'a> {
         if let Some(sum) = &file.sha256 {
             return Some((sum, "the catalogue".to_owned()));
         }
+
         let sum = self.recorded.get(&file.name)?;
         let folder = self.request.folder.display();
         let origin =
             format!("an earlier fetch: {folder}/model.toml; remove {folder} to take another");
+
         Some((sum, origin))
     }
 
@@ -320,6 +342,7 @@ impl<'a> Download<'a> {
         if let Err(error) = std::fs::rename(path, &bad) {
             return disk(&bad, &error);
         }
+
         FetchError::Content(format!(
             "{}: {why}; the file was put aside as {}. Running it again fetches it anew; when that is the same, {} \
              serves another file than the one that is known",
@@ -352,6 +375,7 @@ impl<'a> Download<'a> {
             }
             None => String::new(),
         };
+
         FetchError::Unavailable(format!("{url}: {why}{proxy}; {}", self.elsewhere()))
     }
 
@@ -362,6 +386,7 @@ impl<'a> Download<'a> {
             429 | 500..=599 => "the server cannot now; try later",
             _ => "only 200 is understood",
         };
+
         FetchError::Unavailable(format!("{url}: HTTP {status}: {why}; {}", self.elsewhere()))
     }
 
@@ -406,11 +431,13 @@ fn agent() -> Agent {
         .iter()
         .map(|certificate| Certificate::from_der(certificate).to_owned())
         .collect();
+
     let provider = rustls::crypto::ring::default_provider();
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(certificates)))
         .unversioned_rustls_crypto_provider(Arc::new(provider))
         .build();
+
     Agent::config_builder()
         .tls_config(tls)
         .user_agent(concat!("winspect/", env!("CARGO_PKG_VERSION")))
@@ -430,15 +457,18 @@ fn unreachable_because(error: &HttpError) -> String {
     {
         return "nobody listens there (connection refused)".to_owned();
     }
+
     // The standard library has no kind for it.
     if matches!(error, HttpError::HostNotFound) || words.contains("lookup address") {
         return "the host is not found (no internet, or no name service)".to_owned();
     }
+
     if words.contains("certificate") {
         return format!(
             "{words}: this machine's CAs (package ca-certificates, or SSL_CERT_FILE) do not vouch for the server"
         );
     }
+
     words
 }
 
@@ -470,6 +500,7 @@ fn open_part(part: &Path) -> Result<File, FetchError> {
         .append(true)
         .open(part)
         .map_err(|error| disk(part, &error))?;
+
     match out.try_lock() {
         Err(TryLockError::WouldBlock) => Err(FetchError::Unavailable(format!(
             "{}: another fetch is at it; wait for its end",
@@ -508,6 +539,7 @@ fn full(part: &Path, error: &std::io::Error, have: u64, total: Option<u64>) -> F
         Some(total) => format!("{} bytes", total.saturating_sub(have)),
         None => "the rest".to_owned(),
     };
+
     FetchError::Unavailable(format!(
         "cannot write {}: {error}; make room for {missing} and as much again for the import, then run it again: it goes on",
         part.display()
@@ -520,11 +552,13 @@ fn broken_off(name: &str, have: u64, total: Option<u64>, can_go_on: bool, why: &
         Some(total) => total.to_string(),
         None => "an unknown number of".to_owned(),
     };
+
     let next = if can_go_on {
         "goes on from there"
     } else {
         "begins again (no ETag, no date)"
     };
+
     FetchError::Unavailable(format!(
         "{name}: the download broke off after {have} of {total} bytes ({why}); running it again {next}"
     ))

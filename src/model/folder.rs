@@ -37,6 +37,7 @@ impl ModelFolder {
         for (name, size) in &manifest.files {
             check_size(&path.join(name), *size)?;
         }
+
         Ok(ModelFolder {
             path: path.to_owned(),
             spec: manifest.model,
@@ -62,6 +63,7 @@ fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
     if found == written {
         return Ok(());
     }
+
     Err(ModelError::Content(format!(
         "{}: {found} bytes, {written} were written; import the model again",
         file.display()

@@ -61,11 +61,13 @@ impl<W: Write> WeightFile<W> {
             self.out.write_all(chunk.as_ref())?;
             length += chunk.as_ref().len();
         }
+
         self.offset = offset + length;
         let entry = |key: &str, value: String| proto::StringStringEntryProto {
             key: key.to_owned(),
             value,
         };
+
         Ok(TensorProto {
             dims: dims.iter().map(|&d| d as i64).collect(),
             data_type,
@@ -96,6 +98,7 @@ fn little_endian(values: &[f32]) -> Vec<u8> {
     for value in values {
         bytes.extend(value.to_le_bytes());
     }
+
     bytes
 }
 
@@ -114,6 +117,7 @@ impl<'a> GraphBuilder<'a> {
             name: name.to_owned(),
             ..proto::GraphProto::default()
         };
+
         GraphBuilder {
             graph,
             weights,
@@ -152,6 +156,7 @@ impl<'a> GraphBuilder<'a> {
                 self.graph.initializer.push(weight.clone());
             }
         }
+
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|&i| i.to_owned()).collect(),
             output: vec![name.to_owned()],
@@ -160,6 +165,7 @@ impl<'a> GraphBuilder<'a> {
             attribute: attributes,
             domain: String::new(),
         });
+
         name.to_owned()
     }
 
@@ -193,6 +199,7 @@ impl<'a> GraphBuilder<'a> {
                 ..TensorProto::default()
             });
         }
+
         name.to_owned()
     }
 
@@ -226,6 +233,7 @@ impl Dim {
             Dim::Of(length) => DimensionValue::Fixed(length as i64),
             Dim::Any(name) => DimensionValue::Named(name.to_owned()),
         };
+
         Dimension { value: Some(value) }
     }
 }
@@ -237,6 +245,7 @@ pub fn value_info(name: &str, element: i32, dims: &[Dim]) -> ValueInfoProto {
         elem_type: element,
         shape: Some(proto::TensorShapeProto { dim }),
     };
+
     ValueInfoProto {
         name: name.to_owned(),
         r#type: Some(proto::TypeProto {
@@ -286,11 +295,13 @@ pub fn cut(graph: &mut proto::GraphProto, outputs: Vec<ValueInfoProto>) {
             kept.push(node);
         }
     }
+
     kept.reverse();
     graph.node = kept;
     graph
         .initializer
         .retain(|tensor| needed.contains(&tensor.name));
+
     graph.input.retain(|input| needed.contains(&input.name));
     graph.output = outputs;
 }

@@ -50,6 +50,7 @@ impl ModelManifest {
             std::io::ErrorKind::NotFound => no_model(folder),
             _ => ModelError::read(&file, error),
         })?;
+
         let unreadable = |error: toml::de::Error| ModelError::Content(format!("{shown}: {error}"));
         // First, because the rest of another format may be called otherwise.
         let ManifestFormat { format } = toml::from_str(&text).map_err(unreadable)?;
@@ -58,6 +59,7 @@ impl ModelManifest {
                 "{shown}: format {format} was written by another version, this one reads {FORMAT}; import the model again"
             )));
         }
+
         toml::from_str(&text).map_err(unreadable)
     }
 }

@@ -208,6 +208,7 @@ impl TensorProto {
         if self.data_location != EXTERNAL {
             return None;
         }
+
         let file = self.external_entry("location")?;
         let offset = self.external_entry("offset")?.parse().ok()?;
         let length = self.external_entry("length")?.parse().ok()?;

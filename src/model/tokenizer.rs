@@ -47,10 +47,12 @@ impl Tokenizer {
                 context: self.context,
             });
         }
+
         let mut ids = vec![0; self.context];
         for (id, token) in ids.iter_mut().zip(tokens) {
             *id = i64::from(token.to_u16());
         }
+
         Ok(ids)
     }
 }
@@ -60,6 +62,7 @@ fn shortened(prompt: &str) -> String {
     if short.len() < prompt.len() {
         short.push('…');
     }
+
     short
 }
 
@@ -100,6 +103,7 @@ fn typed(prompt: &str) -> String {
             other => out.push(other),
         }
     }
+
     out
 }
 
@@ -142,6 +146,7 @@ mod tests {
             ("\u{feff}cap\u{7}", &[3938]),
             ("\u{133}zer", &[7337, 3716]),
         ];
+
         for (prompt, golden) in table {
             let ids = tokenizer.ids(prompt).expect("short");
             assert_eq!(ids[1..=golden.len()], *golden, "{prompt:?}");

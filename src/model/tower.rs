@@ -147,14 +147,17 @@ pub fn write_vision<W: Write>(
     if let Some(bias) = &tower.convolution_bias {
         weights.put("convolution_bias", &[width], bias)?;
     }
+
     if let Some(norm) = &tower.norm_pre {
         weights.put_norm("norm_pre", norm)?;
     }
+
     weights.put_blocks(&tower.blocks)?;
     weights.put_norm("norm_post", &tower.norm_post)?;
     if let Some(projection) = &tower.projection {
         weights.put_linear("projection", projection)?;
     }
+
     Ok(VisionGraphs {
         trunk: trunk(tower, &weights.written),
         windows: windows(tower, &weights.written),
@@ -174,6 +177,7 @@ pub fn write_text<W: Write>(tower: &Text, file: &mut WeightFile<W>) -> io::Resul
     if tower.causal {
         weights.put("mask", &[context, context], &causal_mask(context))?;
     }
+
     weights.put_blocks(&tower.blocks)?;
     weights.put_norm("norm_final", &tower.norm_final)?;
     weights.put_linear("projection", &tower.projection)?;
@@ -189,6 +193,7 @@ fn causal_mask(context: usize) -> Vec<f32> {
             mask.push(if column > row { -1e9 } else { 0.0 });
         }
     }
+
     mask
 }
 
@@ -224,6 +229,7 @@ impl<'a, W: Write> Weights<'a, W> {
         if let Some(bias) = &linear.bias {
             self.put(&format!("{name}.bias"), &[linear.columns], bias)?;
         }
+
         Ok(())
     }
 
@@ -240,10 +246,12 @@ impl<'a, W: Write> Weights<'a, W> {
                 ("up", &block.up),
                 ("down", &block.down),
             ];
+
             for (part, linear) in linears {
                 self.put_linear(&format!("{prefix}.{part}"), linear)?;
             }
         }
+
         Ok(())
     }
 }
@@ -266,6 +274,7 @@ fn trunk(tower: &Vision, weights: &[TensorProto]) -> ModelProto {
         x = blocks.block(&mut g, i, &x);
         g.output(&x, &dims);
     }
+
     let after_norm = norm(&mut g, "norm_post", "after_norm", &x, tower.shape);
     g.output(&after_norm, &dims);
     finish_class(&mut g, tower, &x, "image");
@@ -281,6 +290,7 @@ fn tokens(g: &mut GraphBuilder, tower: &Vision) -> String {
     if tower.norm_pre.is_none() {
         return g.node("Concat", "tokens", &[&classes, &placed], axis);
     }
+
     let embedded = g.node("Concat", "embedded", &[&classes, &placed], axis);
     norm(g, "norm_pre", "tokens", &embedded, tower.shape)
 }
@@ -296,10 +306,12 @@ fn patches(g: &mut GraphBuilder, tower: &Vision) -> String {
     if tower.convolution_bias.is_some() {
         inputs.push("convolution_bias");
     }
+
     let strides = vec![
         ints("kernel_shape", &[patch, patch]),
         ints("strides", &[patch, patch]),
     ];
+
     let cells = g.node("Conv", "cells", &inputs, strides);
     let flat_shape = g.ints("flat_shape", &[0, width, -1]);
     let flat = g.op("Reshape", "flat", &[&cells, &flat_shape]);
@@ -329,8 +341,10 @@ fn windows(tower: &Vision, weights: &[TensorProto]) -> ModelProto {
             class_only: i == last,
             ..Blocks::of(tower.shape)
         };
+
         x = blocks.block(&mut g, i, &x);
     }
+
     finish_class(&mut g, tower, &x, "embedding");
     g.finish()
 }
@@ -352,6 +366,7 @@ fn finish_class(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) {
         norm(g, "norm_post", name, &flat, tower.shape);
         width
     };
+
     g.output(name, &[Dim::Any("N"), Dim::Of(embed)]);
 }
 
@@ -366,9 +381,11 @@ fn text(tower: &Text, weights: &[TensorProto]) -> ModelProto {
         mask: tower.causal.then_some("mask"),
         ..Blocks::of(tower.shape)
     };
+
     for i in 1..=tower.blocks.len() {
         x = blocks.block(&mut g, i, &x);
     }
+
     let normed = norm(&mut g, "norm_final", "normed", &x, tower.shape);
     // The end token has the largest id of all; padding is zero.
     let last = vec![int("axis", 1), int("keepdims", 1)];
@@ -421,6 +438,7 @@ impl Blocks {
             queries_of = g.node("Gather", &part("normed1_class"), &class_of, axis.clone());
             residual = g.node("Gather", &part("class"), &[x, &first], axis);
         }
+
         let query = linear(g, &part("query"), &part("q"), &queries_of);
         let key = linear(g, &part("key"), &part("k"), &normed);
         let value = linear(g, &part("value"), &part("v"), &normed);
@@ -450,6 +468,7 @@ impl Blocks {
         if let Some(mask) = self.mask {
             scores = g.op("Add", &part("masked"), &[&scores, mask]);
         }
+
         let axis = vec![int("axis", -1)];
         let shares = g.node("Softmax", &part("shares"), &[&scores], axis);
         let mixed = g.op("MatMul", &part("mixed"), &[&shares, &v]);

@@ -43,6 +43,7 @@ impl WeightsFile {
                 self.map.len()
             ))
         })?;
+
         Ok(TensorReader {
             tensors,
             file: &self.name,
@@ -87,16 +88,19 @@ impl TensorReader<'_> {
             .tensors
             .tensor(name)
             .map_err(|_| format!("missing (shape {shape:?} is needed)"))?;
+
         if view.shape() != shape {
             let has = view.shape();
             return Err(format!("has shape {has:?}, {shape:?} is needed"));
         }
+
         let values = floats(view.data(), view.dtype())?;
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let value = values[at];
             let words = format!("holds {value} at index {at}; weights must be finite");
             self.problems.note(name, words);
         }
+
         Ok(values)
     }
 
@@ -128,6 +132,7 @@ impl TensorReader<'_> {
         if self.problems.is_empty() {
             return Ok(());
         }
+
         let all: Vec<&str> = self.problems.iter().collect();
         let shown = &all[..all.len().min(PROBLEMS_SHOWN)];
         let mut words = shown.join("\n  ");
@@ -135,6 +140,7 @@ impl TensorReader<'_> {
             let rest = all.len() - shown.len();
             words.push_str(&format!("\n  and {rest} more"));
         }
+
         Err(ModelError::Content(format!(
             "{}: {} tensors do not fit the configuration:\n  {words}",
             self.file,
@@ -171,6 +177,7 @@ pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     if values.is_empty() {
         return Vec::new();
     }
+
     let mut out = vec![0.0; values.len()];
     // Squares of this side stay in the cache.
     const SQUARE: usize = 32;
@@ -185,5 +192,6 @@ pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
             }
         }
     }
+
     out
 }

@@ -17,6 +17,7 @@ pub fn probe(settings: &MqttSettings, topics: &str) -> Result<String, String> {
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
+
     let client_id = format!("{}-check", settings.client_id);
     let (client, mut events) = AsyncClient::new(options(settings, &client_id), REQUESTS);
     let talk = async {
@@ -34,6 +35,7 @@ pub fn probe(settings: &MqttSettings, topics: &str) -> Result<String, String> {
                         false,
                         b"{}".to_vec(),
                     );
+
                     sent.map_err(|error| error.to_string())?;
                 }
                 Event::Incoming(Packet::PubAck(ack)) => {
@@ -55,6 +57,7 @@ pub fn probe(settings: &MqttSettings, topics: &str) -> Result<String, String> {
             }
         }
     };
+
     runtime.block_on(async {
         let told = tokio::time::timeout(SILENCE, talk).await;
         told.unwrap_or_else(|_| Err(format!("no acknowledgement for {} s", SILENCE.as_secs())))
@@ -66,18 +69,21 @@ fn suits(properties: Option<&ConnAckProperties>) -> Result<(), String> {
     let Some(properties) = properties else {
         return Ok(());
     };
+
     if properties.retain_available == Some(0) {
         return Err(
             "it keeps no retained messages: availability and birth would be lost; allow them there"
                 .to_owned(),
         );
     }
+
     if properties.max_qos == Some(0) {
         return Err(
             "it acknowledges nothing (QoS 0 only): results could be lost; allow QoS 1 there"
                 .to_owned(),
         );
     }
+
     match properties.max_packet_size {
         Some(limit) if limit < RESULT_MAX => Err(format!(
             "it takes packets of {limit} bytes at most; a result may have {RESULT_MAX}"

@@ -102,11 +102,13 @@ impl MqttMessage {
             .iter()
             .map(|(key, value)| key.len() + value.len() + 5)
             .sum();
+
         let data = self
             .properties
             .correlation_data
             .as_ref()
             .map_or(0, |data| data.len());
+
         self.topic.len() + self.payload.len() + users + data + HEADERS
     }
 }
@@ -217,6 +219,7 @@ impl Session {
         let Some(limit) = self.packet_max.filter(|limit| bytes > *limit as usize) else {
             return true;
         };
+
         if !std::mem::replace(&mut self.is_large_logged, true) {
             let topic = &message.topic;
             tracing::error!(
@@ -224,6 +227,7 @@ impl Session {
                  others like it; raise its limit (mosquitto: max_packet_size)"
             );
         }
+
         false
     }
 
@@ -233,10 +237,12 @@ impl Session {
         if !self.fits(&message) {
             return true;
         }
+
         let is_sent = self.send(message, QoS::AtLeastOnce);
         if is_sent {
             self.requested.push_back(target);
         }
+
         is_sent
     }
 
@@ -256,6 +262,7 @@ impl Session {
             message.payload,
             message.properties,
         );
+
         sent.inspect_err(|error| tracing::debug!("not handed to the client: {error}"))
             .is_ok()
     }
@@ -304,9 +311,11 @@ pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     if let Some(tls) = &settings.tls {
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));
     }
+
     if let Some(user) = &settings.user {
         options.set_credentials(user, settings.password.as_ref().map_or("", |p| p.reveal()));
     }
+
     options
 }
 
@@ -317,9 +326,11 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
         ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
         other => other,
     };
+
     if let Some(words) = tls::reason(cause, host) {
         return words;
     }
+
     match error {
         ConnectionError::Tls(rumqttc::TlsError::Io(error))
             if error.kind() == std::io::ErrorKind::UnexpectedEof =>

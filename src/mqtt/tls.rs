@@ -67,6 +67,7 @@ pub fn roots(ca: Chain) -> Result<RootCertStore, String> {
             .add(certificate)
             .map_err(|error| format!("a certificate in it cannot be read: {error}"))?;
     }
+
     Ok(roots)
 }
 
@@ -81,9 +82,11 @@ pub fn client(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+
     let builder = versions
         .expect("ring knows TLS 1.2 and 1.3")
         .with_root_certificates(roots);
+
     let client = match own {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
@@ -97,6 +100,7 @@ pub fn client(
                 })?
         }
     };
+
     Ok(Tls(Arc::new(client)))
 }
 
@@ -108,14 +112,17 @@ pub fn reason(error: &(dyn Error + 'static), host: &str) -> Option<String> {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
             return Some(words(error, host));
         }
+
         // The source of an io::Error is not what it wraps but that one's source.
         let wrapped = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
+
         next = wrapped
             .map(|wrapped| wrapped as &(dyn Error + 'static))
             .or_else(|| error.source());
     }
+
     None
 }
 
@@ -137,8 +144,10 @@ fn about_the_brokers(why: &CertificateError, host: &str) -> String {
         let time = i64::try_from(time.as_secs())
             .ok()
             .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+
         time.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
     };
+
     match why {
         CertificateError::ExpiredContext { not_after, .. } => {
             format!(
@@ -155,14 +164,17 @@ fn about_the_brokers(why: &CertificateError, host: &str) -> String {
                 let inner = name
                     .split_once('(')
                     .map_or(name.as_str(), |(_, inner)| inner.trim_end_matches(')'));
+
                 inner.trim_matches('"').to_owned()
             };
+
             let names: Vec<String> = presented.iter().map(bare).collect();
             let names = if names.is_empty() {
                 "no host".to_owned()
             } else {
                 names.join(", ")
             };
+
             format!(
                 "is for {names}, not for {host}; correct mqtt.host, or give the broker a certificate for {host}"
             )
@@ -193,5 +205,6 @@ fn about_ours(alert: AlertDescription) -> String {
         AlertDescription::ProtocolVersion => "it speaks older TLS than 1.2 only; update it",
         other => return format!("it refuses TLS with us: {other:?}"),
     };
+
     what.to_owned()
 }

@@ -83,10 +83,12 @@ mod tests {
             region: None,
             seq: 7,
         };
+
         let answer = Answer {
             parts: vec![part],
             ..Answer::new(Some("t1"), AnswerStatus::Accepted, None)
         };
+
         let text = answer.encode();
         let read = Answer::decode(&text).expect("an answer");
         assert_eq!(read, answer);

@@ -56,6 +56,7 @@ impl Identity {
         if let Some((_, policy)) = policies.first() {
             self.recipe = policy.recipe.to_string();
         }
+
         self.threshold = None;
         self.regions.clear();
         for (region, policy) in policies {

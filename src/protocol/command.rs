@@ -170,12 +170,15 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
             "a command of {} bytes; at most {PAYLOAD_MAX} are read",
             payload.len()
         );
+
         return Err(Refusal { id: None, reason });
     }
+
     let refused = |reason: String| Refusal {
         id: id_of(payload),
         reason,
     };
+
     let command = read_command(name, payload).map_err(refused)?;
     check(&command).map_err(refused)?;
     Ok(command)
@@ -194,6 +197,7 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
                 recipe,
                 revision,
             } = read(payload)?;
+
             Ok(Command::new(id, Action::SelectRecipe { recipe, revision }))
         }
         "set_threshold" => {
@@ -222,11 +226,13 @@ fn read_challenge(payload: &[u8]) -> Result<Command, String> {
         parts,
         expect,
     } = read(payload)?;
+
     let spec = ChallengeSpec {
         camera,
         parts,
         expect,
     };
+
     Ok(Command::new(id, Action::Challenge(spec)))
 }
 
@@ -243,6 +249,7 @@ fn time<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, 
     let Some(text) = Option::<String>::deserialize(text)? else {
         return Ok(None);
     };
+
     let parsed = text.parse().map(Some);
     parsed.map_err(|_| {
         serde::de::Error::custom(format!(
@@ -261,6 +268,7 @@ fn check(command: &Command) -> Result<(), String> {
         Some(id) => fits("id", id, ID_MAX)?,
         None => {}
     }
+
     match &command.action {
         Action::Trigger(trigger) => match &trigger.part_id {
             Some(part_id) => fits("part_id", part_id, PART_ID_MAX),
@@ -285,6 +293,7 @@ fn fits(key: &str, text: &str, most: usize) -> Result<(), String> {
             "{key} must have 1 to {most} characters, none of them a control character; got {count}"
         ));
     }
+
     Ok(())
 }
 
@@ -306,10 +315,12 @@ mod tests {
             "trigger",
             br#"{"id":"t1","part_id":"A-7","at":"2026-11-23T06:10:11.482Z","count":42}"#,
         );
+
         let order = order.expect("fits");
         let Action::Trigger(trigger) = order.action else {
             panic!("a trigger")
         };
+
         assert_eq!(
             (
                 order.id.as_deref(),
@@ -318,10 +329,12 @@ mod tests {
             ),
             (Some("t1"), Some("A-7"), Some(42))
         );
+
         assert_eq!(
             trigger.at.map(|at| at.as_millisecond()),
             Some(1_795_414_211_482)
         );
+
         assert_eq!(parse("trigger", b"{}").map(|order| order.id), Ok(None));
     }
 
@@ -364,6 +377,7 @@ mod tests {
             ),
             ("pause", &[b' '; PAYLOAD_MAX + 1], None, "at most 4096"),
         ];
+
         for (name, payload, id, words) in cases {
             let refusal = parse(name, payload).expect_err(words);
             assert_eq!(refusal.id.as_deref(), id, "{words}");

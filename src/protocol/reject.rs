@@ -29,6 +29,7 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
         .terms
         .reject_after
         .filter(|_| report.is_rejected())?;
+
     let after = SignedDuration::try_from(after).ok()?;
     let at = report.captured_at + after;
     // A frame is not captured in the future, whatever its sender's clock says.
@@ -42,6 +43,7 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
         region: part.ask.region.as_deref(),
         at: rfc3339(at),
     };
+
     Some(Reject {
         at: instant(ahead)?,
         body: encode(message),
@@ -82,6 +84,7 @@ mod tests {
             .as_str()
             .and_then(|at| at.parse().ok())
             .expect("a time");
+
         assert_eq!(at.duration_since(report.captured_at).as_millis(), 712);
         assert_eq!(value["schema"], 2);
         assert_eq!(value["seq"], 7);

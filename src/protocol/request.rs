@@ -53,6 +53,7 @@ impl Request {
             name: self.name,
             answer,
         };
+
         let _ = self.reply.replies.blocking_send(reply);
     }
 }

@@ -114,6 +114,7 @@ mod tests {
         for key in ["part_id", "region", "reason", "detail", "reject_in_ms"] {
             assert_eq!(value.get(key), Some(&Value::Null), "{key}");
         }
+
         assert_eq!(value["schema"], 2);
         assert_eq!(value["captured_at"], "1970-01-01T00:00:00.000Z");
         assert_eq!(value["verdict"], "fail");

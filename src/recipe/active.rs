@@ -54,6 +54,7 @@ impl ActiveRecipe {
     pub fn policies(&mut self, spec: &RecipeSpec) -> Result<RegionPolicies, Failure> {
         let found = thresholds(&spec.thresholds, &mut self.inspector, &self.references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
+
         let mut policies = vec![];
         for (region, threshold) in self.inspector.regions().into_iter().zip(found) {
             let of_region = of_region(region.as_deref());
@@ -63,13 +64,16 @@ impl ActiveRecipe {
                     "no threshold{of_region}: {why}. Every part will be undecided(not_ready)"
                 ),
             }
+
             let policy = DecisionPolicy {
                 recipe: spec.label().into(),
                 threshold: threshold.ok(),
                 on_undecided: spec.on_undecided,
             };
+
             policies.push((region, policy));
         }
+
         Ok(policies)
     }
 
@@ -84,21 +88,25 @@ impl ActiveRecipe {
         let Some(test) = &mut self.self_test else {
             return;
         };
+
         let key = format!("self_test/{}", spec.name);
         let known = kept.get(&key);
         let Some(learned) = test.recall(known.map(String::as_str)) else {
             return;
         };
+
         store.audit(format!(
             "self-test of recipe {} taught: {:.4?}",
             spec.label(),
             test.proof()
         ));
+
         if known.is_some() {
             drop(store.set(&key, &learned));
         } else {
             drop(store.set_if_absent(&key, &learned));
         }
+
         kept.insert(key, learned);
     }
 

@@ -16,12 +16,14 @@ pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String
         ("tensorrt", quoted_path(engines.tensorrt.as_ref())),
         ("onnxruntime", quoted_path(engines.onnxruntime.as_ref())),
     ];
+
     let mut command = format!("winspect engine build {}", quoted(model));
     for (flag, value) in flags {
         if let Some(value) = value {
             command += &format!(" --{flag} {value}");
         }
     }
+
     command
 }
 
@@ -46,6 +48,7 @@ pub fn quoted(path: &Path) -> String {
     if text.chars().all(is_plain) {
         return text;
     }
+
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

@@ -65,6 +65,7 @@ impl Preparation<'_> {
             &references.pictures,
             progress,
         );
+
         inspector.map_err(|error| self.failure(error, &references.files))
     }
 
@@ -81,6 +82,7 @@ impl Preparation<'_> {
             engine.encoder,
             engine.prototypes,
         );
+
         inspector.map_err(|error| self.failure(error, &[]))
     }
 
@@ -89,6 +91,7 @@ impl Preparation<'_> {
         if self.engines.backend == Backend::Tensorrt {
             drop(Device::open()?);
         }
+
         // The text tower is closed before the vision tower opens: both together would need half as
         // much memory again.
         let prototypes = self.prototypes()?;
@@ -96,6 +99,7 @@ impl Preparation<'_> {
         let opened = self
             .engines
             .open(self.model, self.plan, &|step| progress.builds(step))?;
+
         let encoder = match opened.candidate {
             None => opened.encoder,
             Some(plan) => {
@@ -103,6 +107,7 @@ impl Preparation<'_> {
                 self.accepted(opened.encoder, plan, prototypes.as_ref())?
             }
         };
+
         Ok(OpenEngine {
             encoder,
             prototypes,
@@ -167,6 +172,7 @@ impl Preparation<'_> {
         let opened =
             self.engines
                 .with_plan(library, device, plan.clone(), self.model, self.plan)?;
+
         let (_, parity) = self.compared(opened.encoder, plan, prototypes.as_ref())?;
         Ok(parity)
     }
@@ -185,6 +191,7 @@ impl Preparation<'_> {
             plan: self.plan,
             prototypes,
         };
+
         let limits = Parity::limits(plan.key.precision);
         let why = match comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?) {
             Ok((parity, encoder)) if parity.is_within(&limits) => {
@@ -192,6 +199,7 @@ impl Preparation<'_> {
                     "the new plan {} agrees with the CPU: {parity}",
                     plan.path.display()
                 );
+
                 plan.accept()?;
                 return Ok((encoder, parity));
             }
@@ -207,10 +215,12 @@ impl Preparation<'_> {
             }
             Err(error) => return Err(error),
         };
+
         let words = format!(
             "{}: refused: {why}; try precision = \"fp32\"",
             plan.path.display()
         );
+
         plan.refuse(&why)?;
         Err(EngineError::Unavailable(words).into())
     }
@@ -228,6 +238,7 @@ impl Preparation<'_> {
                 return Failure::words(Exit::Data, format!("{}: {error}", files[*index].display()));
             }
         };
+
         Failure::new(exit, error)
     }
 }

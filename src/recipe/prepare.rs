@@ -43,6 +43,7 @@ impl RecipePreparer {
         let plan = self.encode_plan(spec)?;
         let references =
             References::read(&spec.references, &mut |words| tracing::warn!("{words}"))?;
+
         references.refuse_empty()?;
         let preparation = Preparation {
             model: &self.model,
@@ -51,16 +52,19 @@ impl RecipePreparer {
             engines: &self.engines_for(spec, mode),
             wrong_recipe: Exit::Config,
         };
+
         let mut inspector = preparation.inspector(&references, &mut tell_when_done)?;
         if let Some(reference) = references.pictures.first() {
             inspector
                 .warm(reference, self.batch)
                 .map_err(|error| Failure::new(Exit::Software, error))?;
         }
+
         let self_test = match &spec.self_test {
             Some(test) => Some(self.self_test(test, spec, &references, &mut inspector)?),
             None => None,
         };
+
         Ok(ActiveRecipe {
             gate: Gate::new(spec.bad_image, &references.pictures),
             frozen_frames: spec.bad_image.frozen_frames,
@@ -92,6 +96,7 @@ impl RecipePreparer {
                 &self.model.path,
             )),
         };
+
         Engines {
             build_command,
             ..self.engines.clone()
@@ -110,6 +115,7 @@ impl RecipePreparer {
             pictures: vec![read(&test.good)?, read(&test.bad)?],
             files: vec![],
         };
+
         let conditions = [
             spec.label(),
             format!("{:?}", spec.winclip),
@@ -120,6 +126,7 @@ impl RecipePreparer {
             inspector.device().to_owned(),
             env!("CARGO_PKG_VERSION").to_owned(),
         ];
+
         let [good, bad] = <[_; 2]>::try_from(pictures.pictures).expect("two were read");
         let pictures = TestPictures { good, bad };
         SelfTest::learn(pictures, conditions.join("; "), test.every, inspector)

@@ -86,9 +86,11 @@ impl Ticker {
             .spawn(move || {
                 while tick() && dropped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {}
             });
+
         if let Err(error) = started {
             tracing::warn!("systemd is not told that the start is slow: no thread: {error}");
         }
+
         Ticker { _held: held }
     }
 }

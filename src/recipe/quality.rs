@@ -93,9 +93,11 @@ impl Gate {
             saturated: limits.saturated,
             least_sharp: BTreeMap::new(),
         };
+
         for reference in references {
             gate.move_limits(reference);
         }
+
         gate
     }
 
@@ -116,15 +118,18 @@ impl Gate {
         if self.limits.black > 0.0 && measures.dark > self.black {
             return Some(Flaw::Black(measures.dark, self.black));
         }
+
         if self.limits.saturated > 0.0 && measures.bright > self.saturated {
             return Some(Flaw::Saturated(measures.bright, self.saturated));
         }
+
         let size = (picture.width(), picture.height());
         let least = self.least_sharp.get(&size).copied().unwrap_or(0.0);
         let limit = self.limits.blurred * least;
         if measures.sharpness < limit {
             return Some(Flaw::Blurred(measures.sharpness, limit));
         }
+
         None
     }
 }
@@ -154,10 +159,12 @@ impl Measures {
                 dark += usize::from(brightest <= DARK);
                 bright += usize::from(brightest >= BRIGHT);
             }
+
             if y > 0 && y + 1 < height {
                 laplacian.add_row(row(picture, y - 1), row(picture, y), row(picture, y + 1));
             }
         }
+
         let seen = (rows.count() * picture.width()) as f32;
         Measures {
             dark: dark as f32 / seen,
@@ -193,6 +200,7 @@ impl Moments {
             sum += i64::from(value);
             squares += i64::from(value * value);
         }
+
         self.count += line.len().saturating_sub(2) as i64;
         self.sum += sum;
         self.squares += squares;
@@ -202,6 +210,7 @@ impl Moments {
         if self.count == 0 {
             return 0.0;
         }
+
         let count = self.count as f64;
         let mean = self.sum as f64 / count;
         (self.squares as f64 / count - mean * mean).max(0.0) as f32
@@ -234,6 +243,7 @@ impl Repeats {
             self.count = if is_same { self.count + 1 } else { 1 };
             self.last = Some(picture.clone());
         }
+
         (limit > 0 && self.count >= limit).then_some(Flaw::Frozen(self.count, limit))
     }
 }
@@ -256,9 +266,11 @@ mod tests {
                 } else {
                     usize::from(ground) + smeared * usize::from(ground) / 255
                 };
+
                 rgb.extend([value.min(255) as u8; 3]);
             }
         }
+
         Picture::new(width, height, rgb).expect("its bytes")
     }
 
@@ -307,6 +319,7 @@ mod tests {
         assert!(
             matches!(gate.flaw(&picture(90, 40, 8)), Some(Flaw::Blurred(got, limit)) if got < limit)
         );
+
         assert_eq!(
             Gate::new(Limits::default(), &[]).flaw(&picture(90, 40, 8)),
             None
@@ -321,13 +334,16 @@ mod tests {
             saturated: 0.0,
             blurred: 0.0,
         };
+
         let gate = Gate::new(off, &[picture(90, 40, 1)]);
         for shown in [flat(0), flat(255), picture(90, 40, 8)] {
             assert_eq!(gate.flaw(&shown), None);
         }
+
         for (width, height) in [(1, 1), (2, 9), (9, 2), (1, 400)] {
             let tiny =
                 Picture::new(width, height, vec![77; 3 * width * height]).expect("its bytes");
+
             assert_eq!(
                 Measures::of(&tiny),
                 Measures {
@@ -343,9 +359,11 @@ mod tests {
     fn a_camera_is_frozen_at_the_limit_and_well_again_with_the_next_different_frame() {
         let (mut repeats, still, other) =
             (Repeats::default(), Arc::new(flat(80)), Arc::new(flat(81)));
+
         let said: Vec<_> = (0..4)
             .map(|_| repeats.flaw(&Arc::new((*still).clone()), 3))
             .collect();
+
         assert_eq!(
             said,
             [
@@ -355,10 +373,12 @@ mod tests {
                 Some(Flaw::Frozen(4, 3))
             ]
         );
+
         assert_eq!(
             (repeats.flaw(&other, 3), repeats.flaw(&still, 3)),
             (None, None)
         );
+
         assert!((0..99).all(|_| repeats.flaw(&Arc::new((*still).clone()), 0).is_none()));
         // Many parts of one frame.
         let mut repeats = Repeats::default();

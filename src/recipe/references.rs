@@ -40,14 +40,17 @@ impl References {
                 },
             }
         }
+
         if problems.is_empty() {
             return Ok(references);
         }
+
         let words = format!(
             "{} of the references cannot be used:\n  {}",
             problems.len(),
             problems.join("\n  ")
         );
+
         Err(Failure::words(Exit::Data, words))
     }
 
@@ -62,14 +65,17 @@ impl References {
                 empty.push(file.display().to_string());
             }
         }
+
         if empty.is_empty() {
             return Ok(());
         }
+
         let words = format!(
             "{} of the references are black, white or flat from edge to edge, and such pictures would pass; take them out:\n  {}",
             empty.len(),
             empty.join("\n  ")
         );
+
         Err(Failure::words(Exit::Data, words))
     }
 
@@ -86,12 +92,14 @@ impl References {
         if self.pictures.is_empty() {
             return None;
         }
+
         let mut sum = Sha256::new();
         for picture in &self.pictures {
             sum.update((picture.width() as u64).to_le_bytes());
             sum.update((picture.height() as u64).to_le_bytes());
             sum.update(picture.rgb());
         }
+
         Some(hex(&sum.finalize()[..8]))
     }
 
@@ -111,12 +119,14 @@ mod tests {
             let picture = |(w, h, rgb): &(usize, usize, &[u8])| {
                 Picture::new(*w, *h, rgb.to_vec()).expect("a picture")
             };
+
             References {
                 pictures: pictures.iter().map(picture).collect(),
                 files: vec![],
             }
             .hash()
         };
+
         let (wide, dot) = ((2, 1, &[1, 2, 3, 4, 5, 6][..]), (1, 1, &[7, 8, 9][..]));
         // By Python's hashlib.
         assert_eq!(hash(&[wide, dot]).as_deref(), Some("798f66aba2e2c5ff"));
@@ -126,9 +136,11 @@ mod tests {
             vec![(1, 2, wide.2), dot],
             vec![wide, (1, 1, &[7, 8, 8])],
         ];
+
         others
             .iter()
             .for_each(|other| assert_ne!(hash(other), hash(&[wide, dot]), "{other:?}"));
+
         assert_eq!(hash(&[]), None);
     }
 }

@@ -89,6 +89,7 @@ impl SelfTest {
         let Some(learned) = learned.filter(|learned| learned.conditions == self.conditions) else {
             return Some(self.to_text());
         };
+
         let good = self.good.recall(learned.good);
         let bad = self.bad.recall(learned.bad);
         self.difference = good.or(bad);
@@ -101,6 +102,7 @@ impl SelfTest {
             good: self.good.scores.clone(),
             bad: self.bad.scores.clone(),
         };
+
         serde_json::to_string(&learned).expect("plain values")
     }
 
@@ -131,10 +133,12 @@ impl SelfTest {
         for test in [&self.good, &self.bad] {
             let now = scores(inspector, &test.picture)
                 .map_err(|error| format!("the {} picture cannot be judged: {error}", test.name))?;
+
             if let Some(difference) = test.difference(&now) {
                 return Err(difference);
             }
         }
+
         Ok(())
     }
 }
@@ -165,6 +169,7 @@ impl TestPicture {
         if now.len() == learned.len() && pairs.all(|(a, b)| (a - b).abs() <= TOLERANCE) {
             return None;
         }
+
         Some(format!(
             "the {} picture scores {now:.4?}, at teaching {learned:.4?}; something between pixels and verdict broke",
             self.name
@@ -185,6 +190,7 @@ impl Proof {
             .iter()
             .map(|(_, policy)| policy.threshold)
             .collect();
+
         let (name, scores, would) = if fails(&self.good, &thresholds) {
             ("good", &self.good, "fail")
         } else if !fails(&self.bad, &thresholds) {
@@ -192,6 +198,7 @@ impl Proof {
         } else {
             return None;
         };
+
         let thresholds: Vec<f32> = thresholds.into_iter().flatten().collect();
         Some(format!(
             "the {name} picture scores {scores:.4?}, the threshold is {thresholds:.4?}: it would {would}"
@@ -216,6 +223,7 @@ mod tests {
             picture: picture(),
             scores: vec![score],
         };
+
         SelfTest {
             good: shown("good", good),
             bad: shown("bad", bad),
@@ -237,6 +245,7 @@ mod tests {
         assert!(other.difference().is_some_and(|why| {
             why.contains("the bad picture scores [0.2000], at teaching [0.9000]")
         }));
+
         let mut new = test("b", 0.1, 0.2);
         assert!(new.recall(Some(&kept)).is_some() && new.difference().is_none());
         assert!(test("a", f32::NAN, 0.9).good.difference(&[0.1]).is_some());

@@ -22,6 +22,7 @@ pub fn thresholds(
     } else {
         vec![vec![]; asked.len()]
     };
+
     let mut thresholds = vec![];
     for ((asked, good), region) in asked.iter().zip(good).zip(inspector.regions()) {
         thresholds.push(match *asked {
@@ -35,6 +36,7 @@ pub fn thresholds(
             }
         });
     }
+
     Ok(thresholds)
 }
 
@@ -73,6 +75,7 @@ fn highest_usual(good: &[f32]) -> Option<f32> {
     if sorted.len() < QUARTILES_MIN {
         return sorted.last().copied();
     }
+
     let quartile = |share: usize| sorted[share * (sorted.len() - 1) / 4];
     let fence = quartile(3) + 1.5 * (quartile(3) - quartile(1));
     sorted.iter().copied().rfind(|score| *score <= fence)
@@ -101,6 +104,7 @@ mod tests {
             automatic(highest_usual(&[]), 1.1)
                 .is_err_and(|why| why.contains("at least 2 different references"))
         );
+
         assert!(
             automatic(highest_usual(&[0.0, 0.0]), 1.1)
                 .is_err_and(|why| why.contains("no difference"))

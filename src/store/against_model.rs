@@ -100,8 +100,10 @@ fn open(folder: &Path, run: u32) -> (Store, StoreWriter, Recovered) {
         reject_window: Duration::from_secs(3600),
         ..settings(folder)
     };
+
     let (store, opened, found) =
         Store::open(settings, &format!("run-{run}"), Diagnostics::default()).expect("opens");
+
     let writer = StoreWriter::new(opened, FakePolicy::default());
     (store, writer, found)
 }
@@ -133,12 +135,14 @@ impl Line {
             if side { "side" } else { "top" },
             Duration::from_secs(if late { 0 } else { 3600 }),
         );
+
         (0..count).map(|_| ask(camera, deadline)).collect()
     }
 
     fn accepted(&mut self, parts: Vec<Part>) {
         self.parts
             .extend(parts.iter().map(|part| (name(part), vec![])));
+
         self.open.extend(parts);
     }
 
@@ -150,6 +154,7 @@ impl Line {
                         .accept_durable_async(Self::asks(side, count, late), None, |_| {
                             String::new()
                         });
+
                 self.writer.once();
                 let (parts, _) = accepting.wait().expect("open");
                 self.accepted(parts);
@@ -159,6 +164,7 @@ impl Line {
                     .store
                     .accept(Self::asks(side, count, false))
                     .expect("open");
+
                 self.accepted(parts);
                 self.writer.once();
             }
@@ -172,8 +178,10 @@ impl Line {
                     .store
                     .accept(Self::asks(side, 1100, false))
                     .expect("open");
+
                 self.parts
                     .extend(parts.iter().map(|part| (name(part), vec![])));
+
                 self.store.submit(parts.iter().map(passed).collect());
                 self.writer.once();
             }
@@ -211,6 +219,7 @@ impl Line {
             &self.folder.path().join("box.db"),
             &folder.path().join("box.db"),
         );
+
         let (store, writer, found) = open(folder.path(), self.runs);
         (self.store, self.writer, self.left, self.folder) = (store, writer, found.backlog, folder);
         self.open.clear();
@@ -219,6 +228,7 @@ impl Line {
         for previous in found.previous {
             let of =
                 |(run, camera, _): &&Name| *run == previous.run_id && *camera == previous.camera;
+
             let last = self.parts.keys().filter(of).map(|(_, _, seq)| *seq).max();
             assert_eq!(last, Some(previous.last_seq), "{previous:?}");
         }
@@ -236,6 +246,7 @@ impl Line {
             self.writer.once_with_nothing(); // a page
             self.store.outbox().next()
         });
+
         let Some(waiting) = next else { return false };
         if waiting.until.is_some() {
             let ((_, camera, seq), _) = said(&waiting);
@@ -245,6 +256,7 @@ impl Line {
                 "{camera}: {seq} after {before:?}"
             );
         }
+
         self.flying.push(waiting);
         true
     }
@@ -255,6 +267,7 @@ impl Line {
             .get_mut(&name)
             .unwrap_or_else(|| panic!("nobody asked for {name:?}"))
             .push(verdict);
+
         self.store.acked(waiting.key, accepted);
         self.refused += u64::from(!accepted);
     }
@@ -273,22 +286,27 @@ impl Line {
             store.close();
             closed.0.send(()).expect("awaited");
         });
+
         while closed.1.try_recv().is_err() {
             self.writer.once_with_nothing();
         }
+
         closing.join().expect("no panic");
         while self.take() {
             while self.flying.len() < 200 && self.take() {}
             for waiting in std::mem::take(&mut self.flying) {
                 self.land(&waiting, true);
             }
+
             self.writer.once();
             self.balances();
         }
+
         assert_eq!(
             (self.store.count().waiting, self.store.count().open),
             (0, 0)
         );
+
         self.close_the_books();
         let had: usize = self.parts.values().map(Vec::len).sum();
         assert_eq!(
@@ -296,6 +314,7 @@ impl Line {
             had as u64 + self.given_up,
             "each once, or given up"
         );
+
         for (name, had) in &self.parts {
             let is_right = match had.as_slice() {
                 [] => self.given_up > 0,
@@ -304,6 +323,7 @@ impl Line {
                 [Verdict::Undecided, Verdict::Pass] | [Verdict::Pass, Verdict::Undecided] => true,
                 _ => false,
             };
+
             assert!(is_right, "{name:?} had {had:?}");
         }
     }

@@ -59,9 +59,11 @@ impl CommitQueue {
             outbox: opened.outbox,
             causes: opened.causes,
         };
+
         if let Some(incident) = opened.incident {
             queue.push_note(&incident);
         }
+
         queue
     }
 
@@ -114,6 +116,7 @@ impl CommitQueue {
         if self.is_begun {
             return true;
         }
+
         match self.database.begin_run(self.first_key) {
             Ok(waiting) => {
                 self.outbox.queues().waits_from_before(waiting);
@@ -135,11 +138,13 @@ impl CommitQueue {
             if self.is_failing() {
                 count = count.min(BATCH_OPS);
             }
+
             let writes = &self.pending.make_contiguous()[..count];
             if let Err(error) = self.database.write(&self.run_id, writes) {
                 self.fail(&error);
                 return false;
             }
+
             self.pending.drain(..count);
             self.mended();
             if self.pending.is_empty() {
@@ -161,6 +166,7 @@ impl CommitQueue {
         if self.failed.is_none() {
             cannot_write(&self.file, &error.to_string(), &self.causes);
         }
+
         self.failed = Some(Instant::now());
         if is_broken(error) || self.database.is_left() {
             match self.another_file(error) {
@@ -168,6 +174,7 @@ impl CommitQueue {
                 Err(error) => tracing::debug!("the store is still not there: {error}"),
             }
         }
+
         if self.pending.len() > PENDING_MAX {
             self.compact();
         }
@@ -181,6 +188,7 @@ impl CommitQueue {
         if self.database.is_left() {
             return Database::open(&self.file, self.sync); // there was none before now
         }
+
         self.database.leave()?;
         Database::anew(&self.file, self.sync, error)
     }
@@ -193,6 +201,7 @@ impl CommitQueue {
         let Some(incident) = incident else {
             return;
         };
+
         let words = incident.words();
         match &incident {
             Incident::FileMoved(_) => tracing::error!(
@@ -200,6 +209,7 @@ impl CommitQueue {
             ),
             Incident::RowsMoved(_) => tracing::error!("{words}"),
         }
+
         self.causes.set(MOVED_ASIDE, Health::OffSpec, words);
         self.push_note(&incident);
     }
@@ -212,6 +222,7 @@ impl CommitQueue {
                 pending += 1;
             }
         }
+
         let counted = pending.saturating_sub(self.entering);
         let in_file = self.outbox.queues().in_file;
         in_file.saturating_sub(counted)
@@ -228,6 +239,7 @@ impl CommitQueue {
             gone.notes,
             gone.late
         );
+
         let mut queues = self.outbox.queues();
         queues.acked.retain(|key| !gone.done.contains(key));
         queues.lost_in_file(gone.late as u64);
@@ -253,10 +265,12 @@ impl CommitQueue {
         let Some((_, why)) = unreadable.first() else {
             return true;
         };
+
         if let Err(error) = self.database.set_aside(unreadable) {
             self.fail(&error);
             return false;
         }
+
         let incident = Incident::rows_moved(unreadable.len(), why);
         let words = incident.words();
         tracing::error!("{words}");
@@ -272,6 +286,7 @@ impl CommitQueue {
         if !is_due {
             return;
         }
+
         if let Err(error) = self.database.checkpoint() {
             // A commit fails once it matters.
             tracing::debug!("the log of the store stays as it is: {error}");

@@ -139,6 +139,7 @@ impl Database {
             Ok(()) => schema::prepare(&mut connection, path),
             Err(error) => Err(error.into()),
         };
+
         let incident = prepared.map_err(|error| schema::or_busy(error, path))?;
         let answers = count_answers(&connection)?;
         let mut database = Database {
@@ -147,6 +148,7 @@ impl Database {
             is_left: false,
             answers,
         };
+
         // What killed runs left in the log is not counted below, and each would leave some more. On a
         // disk that is full it stays there, and counts.
         let _ = database.checkpoint();
@@ -164,6 +166,7 @@ impl Database {
         change.execute(left, [first_key])?;
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
+
         change.execute(old, [RUNS_KEPT])?;
         let forgotten = "DELETE FROM answer WHERE at < ?";
         let forgotten = change.execute(forgotten, [self.running.forgotten()])?;
@@ -173,6 +176,7 @@ impl Database {
         let waiting: i64 = self
             .connection
             .query_row(&waits, [first_key], |row| row.get(0))?;
+
         Ok(waiting as u64)
     }
 
@@ -184,6 +188,7 @@ impl Database {
         // Delivered parts may be gone from the file.
         let next_key = "SELECT 1 + max(coalesce((SELECT max(key) FROM part), 0),
             coalesce((SELECT max(last_key) FROM run), 0))";
+
         let next_key: i64 = self.connection.query_row(next_key, [], |row| row.get(0))?;
         Ok(Recovered {
             next_key: next_key as u64,
@@ -205,6 +210,7 @@ impl Database {
             let value = row.get(1)?;
             kept.insert(key, value);
         }
+
         Ok(kept)
     }
 
@@ -213,6 +219,7 @@ impl Database {
     fn previous(&self) -> rusqlite::Result<Vec<Previous>> {
         let last = "SELECT run_id, camera, last_seq FROM run AS this WHERE last_key =
             (SELECT max(last_key) FROM run WHERE camera = this.camera) ORDER BY camera";
+
         let mut last = self.connection.prepare(last)?;
         let previous = last.query_map([], |row| {
             Ok(Previous {
@@ -221,6 +228,7 @@ impl Database {
                 last_seq: row.get::<_, i64>(2)? as u64,
             })
         })?;
+
         previous.collect()
     }
 
@@ -237,6 +245,7 @@ impl Database {
             let answer = row.get(2)?;
             answers.push((at, (id, answer)));
         }
+
         answers.sort_by_key(|(at, _)| *at);
         let beyond = answers.len().saturating_sub(ANSWERS_MAX);
         let newest = answers.into_iter().skip(beyond);
@@ -254,15 +263,18 @@ impl Database {
             run_id,
             transaction: self.connection.transaction()?,
         };
+
         for write in writes {
             change.execute(write)?;
         }
+
         change.transaction.commit()?;
         for write in writes {
             if let Write::Answer { .. } = write {
                 self.answers += 1;
             }
         }
+
         Ok(())
     }
 
@@ -295,6 +307,7 @@ impl Database {
                 begin_again.into(),
             );
         }
+
         pages as u64
     }
 
@@ -305,6 +318,7 @@ impl Database {
     pub fn page(&self, after: u64, limit: usize) -> rusqlite::Result<Page> {
         let sql =
             format!("SELECT key, body FROM part WHERE {WAITS} AND key > ? ORDER BY key LIMIT ?");
+
         let mut select = self.connection.prepare_cached(&sql)?;
         let mut rows = select.query(params![after as i64, limit as i64])?;
         let mut page = Page::default();
@@ -323,6 +337,7 @@ impl Database {
                 }
             }
         }
+
         Ok(page)
     }
 
@@ -335,6 +350,7 @@ impl Database {
         for (key, why) in rows {
             set_aside(&change, *key as i64, why)?;
         }
+
         change.commit()
     }
 
@@ -349,6 +365,7 @@ impl Database {
             "DELETE FROM part WHERE key IN (SELECT key FROM part
              WHERE {WAITS} AND key NOT IN (SELECT value FROM json_each(?)) ORDER BY key LIMIT ?)"
         );
+
         let most = count.min(TIDIED_ROWS) as i64;
         let gone = self.connection.execute(&sql, params![but, most])?;
         Ok(gone as u64)
@@ -367,13 +384,16 @@ impl Database {
         if answers == TIDIED_ROWS {
             return Ok(true);
         }
+
         let gone = self.tidy_delivered(ms_ago(age))?;
         if gone > 0 {
             return Ok(gone == TIDIED_ROWS);
         }
+
         if self.used()? <= bytes {
             return Ok(false);
         }
+
         let gone = self.tidy_delivered(i64::MAX)?;
         Ok(gone > 0)
     }
@@ -386,6 +406,7 @@ impl Database {
         if gone > 0 || beyond == 0 {
             return Ok(gone);
         }
+
         let most = beyond.min(TIDIED_ROWS);
         self.delete_answers(i64::MAX, most)
     }
@@ -394,6 +415,7 @@ impl Database {
     fn delete_answers(&mut self, before_ms: i64, most: u64) -> rusqlite::Result<u64> {
         let sql = "DELETE FROM answer WHERE id IN
             (SELECT id FROM answer WHERE at < ? ORDER BY at LIMIT ?)";
+
         let bounds = [before_ms, most as i64];
         let gone = self.connection.execute(sql, bounds)?;
         let gone = gone as u64;
@@ -405,6 +427,7 @@ impl Database {
     fn tidy_delivered(&mut self, before_ms: i64) -> rusqlite::Result<u64> {
         let sql = "DELETE FROM part WHERE key IN
             (SELECT key FROM part WHERE state >= 3 AND at < ? ORDER BY at LIMIT ?)";
+
         let bounds = [before_ms, TIDIED_ROWS as i64];
         let gone = self.connection.execute(sql, bounds)?;
         Ok(gone as u64)
@@ -437,6 +460,7 @@ fn configure(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
         Sync::Full => "FULL",
         Sync::Normal => "NORMAL",
     };
+
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -448,9 +472,11 @@ fn make_folder(path: &Path) -> Result<(), DatabaseError> {
     let Some(folder) = path.parent() else {
         return Ok(());
     };
+
     if folder.as_os_str().is_empty() {
         return Ok(());
     }
+
     std::fs::create_dir_all(folder).map_err(|error| DatabaseError::File {
         path: folder.to_owned(),
         error,
@@ -463,13 +489,16 @@ fn reason(path: &Path, error: DatabaseError) -> DatabaseError {
         DatabaseError::Sqlite(error) => error.sqlite_error_code(),
         _ => None,
     };
+
     if !matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) {
         return error;
     }
+
     let tried = std::fs::File::options()
         .append(true)
         .create(true)
         .open(path);
+
     match tried {
         Ok(_) => error,
         Err(error) => DatabaseError::File {
@@ -485,12 +514,14 @@ fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
         path: path.to_owned(),
         error,
     })?;
+
     // SQLite finds them by the name; they may not be there.
     for end in ["-wal", "-journal"] {
         let from = with_end(path, end);
         let to = with_end(&to, end);
         let _ = std::fs::rename(from, to);
     }
+
     Ok(to)
 }
 

@@ -19,6 +19,7 @@ fn break_it(file: &Path) {
         .write(true)
         .open(file)
         .expect("opens");
+
     file.write_all_at(&vec![0x5a; length as usize - 4096], 4096)
         .expect("written");
 }
@@ -29,6 +30,7 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
     let causes = Diagnostics::default();
     let (store, mut opened, _) =
         Store::open(settings(folder.path()), "01A", causes.clone()).expect("opens");
+
     opened.database().fill_up(true);
     let mut writer = StoreWriter::new(opened, FakePolicy { filler: 2000 });
     let mut round = |store: &Store, full: Option<bool>| {
@@ -37,12 +39,15 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
             (0..20).map(|_| ask("top", DEADLINE)).collect(),
             store.clone(),
         );
+
         let asked = std::thread::spawn(move || to.accept_durable(asks));
         while !asked.is_finished() {
             writer.once();
         }
+
         asked.join().expect("no panic").expect("open").len()
     };
+
     assert_eq!(round(&store, None), 20);
     let (health, told) = causes.all();
     assert_eq!(health, Health::OffSpec);
@@ -55,6 +60,7 @@ fn a_full_disk_is_told_and_the_line_goes_on_until_it_is_mended() {
         (run.found.backlog, run.found.previous[0].last_seq),
         (40, 40)
     );
+
     run.end();
 }
 
@@ -65,6 +71,7 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
         file: layer::path("start.db").into(),
         ..settings(Path::new(""))
     };
+
     let run = Run::start(settings.clone(), "01A");
     let parts = run.accept(3);
     run.pass(&parts[0]);
@@ -79,6 +86,7 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
         told[0].contains("results are not on the disk: database or disk is full"),
         "{told:?}"
     );
+
     assert_eq!(
         run.found.previous,
         [Previous {
@@ -87,6 +95,7 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
             last_seq: 3
         }]
     );
+
     let own = run.accept(2);
     assert_eq!((own[1].seq, own[0].key), (2, parts[2].key + 1));
     run.pass(&own[0]);
@@ -98,11 +107,13 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
     let late: Vec<u64> = std::iter::from_fn(|| run.next())
         .map(|waiting| waiting.key)
         .collect();
+
     assert_eq!(
         late,
         parts.iter().map(|part| part.key).collect::<Vec<_>>(),
         "what the run before left, and not our own"
     );
+
     assert_eq!(run.causes.all().0, Health::Normal);
     run.end();
     let run = Run::start(settings, "01C");
@@ -114,6 +125,7 @@ fn a_disk_that_is_full_when_the_line_starts_does_not_keep_it_from_judging_and_is
             last_seq: 2
         }]
     );
+
     assert_eq!(run.found.backlog, 5);
     run.end();
 }
@@ -138,6 +150,7 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
     let causes = Diagnostics::default();
     let (store, mut opened, _) =
         Store::open(settings(folder.path()), "01B", causes.clone()).expect("opens");
+
     opened.database().forget_pages();
     break_it(&file);
     let mut writer = StoreWriter::new(opened, FakePolicy::default());
@@ -151,6 +164,7 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
         })
         .count()
     };
+
     store.audit("something");
     writer.once();
     assert_eq!(aside(), 1);
@@ -162,6 +176,7 @@ fn a_store_that_breaks_while_the_line_runs_is_moved_aside() {
         health == Health::OffSpec && told.len() == 1 && told[0].contains("moved to"),
         "{told:?}"
     );
+
     drop((store, writer));
     let (database, _) = Database::open(&file, Sync::Normal).expect("opens");
     assert!(
@@ -179,6 +194,7 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
         file: layer::path("unread.db").into(),
         ..settings(Path::new(""))
     };
+
     layer::fill("unread.db", true);
     let run = Run::start(settings.clone(), "01A");
     assert!(run.found.is_unread);
@@ -187,6 +203,7 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
         .accept_durable(vec![ask("top", Duration::from_millis(1))])
         .expect("open")
         .remove(0);
+
     run.until(|count| count.results == 1);
     run.pass(&part); // for the record
     run.until(|count| count.late == 1);
@@ -195,11 +212,13 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
         run.store.set("met", "now"),
         run.store.set("none", ""),
     ));
+
     layer::fill("unread.db", false);
     run.until(|_| run.causes.all().0 == Health::Normal);
     let keys: Vec<u64> = std::iter::from_fn(|| run.next())
         .map(|waiting| waiting.key)
         .collect();
+
     assert_eq!(keys.len(), 2, "{keys:?}");
     keys.iter().for_each(|key| run.store.acked(*key, true));
     run.until(|count| count.acked == 2);
@@ -208,6 +227,7 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
         count.balances() && (count.given_up, count.waiting) == (0, 0),
         "{count:?}"
     );
+
     run.end();
     let run = Run::start(settings, "01B");
     assert_eq!((run.found.backlog, run.found.is_unread), (0, false));
@@ -216,14 +236,17 @@ fn what_waits_for_a_file_that_was_not_there_at_the_start_is_not_given_up_when_it
         run.found.kept,
         [kept("met", "now"), kept("taught", "new")].into()
     );
+
     // What stands there already stays, where it is only begun.
     drop((
         run.store.set_if_absent("taught", "newer"),
         run.store.set("met", ""),
     ));
+
     run.end();
     let (database, _) =
         Database::open(layer::path("unread.db").as_ref(), Sync::Normal).expect("opens");
+
     assert_eq!(
         database.found().expect("found").kept,
         [kept("taught", "new")].into()
@@ -235,13 +258,16 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut database, _) =
         Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+
     let spilled = Write::Spill {
         key: 7,
         row: row("top", 1).into(),
     };
+
     database
         .write("01A", std::slice::from_ref(&spilled))
         .expect("written");
+
     database.write("01A", &[spilled]).expect("written");
     let waits: Vec<u64> = database
         .page(0, 10)
@@ -250,6 +276,7 @@ fn a_result_whose_row_was_lost_with_another_file_waits_in_this_one() {
         .iter()
         .map(|row| row.key)
         .collect();
+
     assert_eq!(waits, [7]);
 }
 
@@ -258,6 +285,7 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
         Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+
     let mut writer = StoreWriter::new(opened, FakePolicy::default());
     let mut parts = vec![];
     for _ in 0..21 {
@@ -266,25 +294,30 @@ fn what_was_given_up_while_the_disk_failed_is_not_sent_by_the_next_run() {
                 .accept((0..100).map(|_| ask("top", DEADLINE)).collect())
                 .expect("open"),
         );
+
         writer.once();
     }
+
     writer.disk(true);
     for hundred in parts.chunks(100) {
         store.submit(hundred.iter().map(passed).collect());
         store.audit("x".repeat(50_000)); // for which there is no room
         writer.once();
     }
+
     let given_up = store.count().given_up;
     assert!(
         given_up > 0 && store.count().waiting + given_up == 2100,
         "{:?}",
         store.count()
     );
+
     writer.disk(false);
     for _ in 0..10 {
         store.audit("");
         writer.once();
     }
+
     drop(writer);
     let run = Run::start(settings(folder.path()), "01B");
     assert_eq!(run.found.backlog, 2100 - given_up);
@@ -296,6 +329,7 @@ fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
         Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+
     let mut writer = StoreWriter::new(opened, FakePolicy::default());
     writer.disk(true);
     let mut owed = 0;
@@ -303,6 +337,7 @@ fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
         let parts = store
             .accept((0..1000).map(|_| ask("top", DEADLINE)).collect())
             .expect("open");
+
         store.submit(parts.iter().map(passed).collect());
         (0..1000).for_each(|m| drop(store.answered(&format!("trigger {n} {m}"), "{}")));
         writer.once_with_nothing();
@@ -313,15 +348,18 @@ fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
                 store.acked(waiting.key, true);
             }
         }
+
         writer.disk(true); // and tries it at once
         writer.once_with_nothing();
         assert!(writer.pending() < 60_000, "{}", writer.pending());
     }
+
     assert!(
         store.count().balances() && store.count().waiting == owed,
         "{:?}",
         store.count()
     );
+
     writer.disk(false);
     writer.once_with_nothing();
     drop((writer, store));
@@ -330,15 +368,18 @@ fn a_disk_that_fails_for_long_costs_neither_memory_nor_what_is_owed() {
         (run.found.backlog, run.found.previous[0].last_seq),
         (owed, 100_000)
     );
+
     assert!(
         run.found.answers.len() >= 20_000,
         "{}",
         run.found.answers.len()
     );
+
     assert_eq!(
         run.found.answers.last().map(|(id, _)| id.as_str()),
         Some("trigger 99 999")
     );
+
     run.end();
 }
 
@@ -350,24 +391,29 @@ fn a_file_that_is_no_store_is_moved_aside_and_a_second_process_is_refused() {
         "garbage, and a lot of it. ".repeat(1000),
     )
     .expect("written");
+
     let run = Run::start(settings(folder.path()), "01A");
     assert!(run.causes.all().1[0].contains("the store was broken"));
     let aside = std::fs::read_dir(folder.path())
         .expect("there")
         .flatten()
         .map(|entry| entry.file_name());
+
     assert!(
         aside
             .into_iter()
             .any(|name| name.to_string_lossy().starts_with("box.db.broken-"))
     );
+
     let second = Store::open(settings(folder.path()), "01B", Diagnostics::default())
         .err()
         .expect("in use");
+
     assert!(
         second.to_string().contains("is used by another winspect"),
         "{second}"
     );
+
     run.end();
 }
 
@@ -379,6 +425,7 @@ fn a_store_of_an_early_build_is_moved_aside_and_told() {
     early
         .execute_batch("CREATE TABLE part (key INTEGER PRIMARY KEY); PRAGMA user_version = 1;")
         .expect("made");
+
     drop(early);
     let run = Run::start(settings, "01A");
     assert_eq!(run.accept(1)[0].seq, 1);
@@ -388,5 +435,6 @@ fn a_store_of_an_early_build_is_moved_aside_and_told() {
         causes[0].contains("an early winspect's (version 1); moved to"),
         "{causes:?}"
     );
+
     run.end();
 }

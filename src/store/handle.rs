@@ -42,6 +42,7 @@ impl Store {
             outbox,
             ledger: opened.ledger(),
         };
+
         Ok((store, opened, found))
     }
 
@@ -68,11 +69,13 @@ impl Store {
             id,
             wording: Box::new(wording),
         };
+
         let _ = self.ops.send(Op::AcceptDurable {
             asks,
             answer,
             reply,
         });
+
         Pending(accepted)
     }
 
@@ -94,6 +97,7 @@ impl Store {
             .ledger
             .lock()
             .expect("nobody panics while holding the ledger");
+
         ledger.accept_all(asks)
     }
 
@@ -102,6 +106,7 @@ impl Store {
         for report in &reports {
             report.part.marks.reach(PartStage::Settled);
         }
+
         let _ = self.ops.send(Op::Submit(reports)); // the writer outlives the line
     }
 
@@ -124,6 +129,7 @@ impl Store {
             answer: answer.to_owned(),
             done,
         });
+
         Pending(written)
     }
 
@@ -150,6 +156,7 @@ impl Store {
             if_absent,
             done,
         });
+
         Pending(written)
     }
 

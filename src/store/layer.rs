@@ -80,6 +80,7 @@ pub fn path(store: &str) -> String {
         let done = unsafe { ffi::sqlite3_vfs_register(Box::leak(Box::new(layer)), 0) };
         assert_eq!(done, ffi::SQLITE_OK);
     });
+
     format!("file:{store}?vfs={}", NAME.to_str().expect("ASCII"))
 }
 
@@ -132,6 +133,7 @@ fn look(file: &str) {
         .expect("no panic")
         .get(store_of(file))
         .cloned();
+
     if let Some(watcher) = watcher {
         watcher();
     }
@@ -168,6 +170,7 @@ unsafe extern "C" fn full_path(
         std::ptr::copy_nonoverlapping(full.as_ptr().cast(), to, full.len());
         *to.add(full.len()) = 0;
     }
+
     ffi::SQLITE_OK
 }
 
@@ -191,6 +194,7 @@ unsafe extern "C" fn open(
             .expect("no panic")
             .insert(file as usize, (name(path), theirs));
     }
+
     done
 }
 
@@ -214,6 +218,7 @@ unsafe extern "C" fn write(
     if FULL.lock().expect("no panic").contains(store_of(&name)) {
         return ffi::SQLITE_FULL;
     }
+
     look(&name);
     let copy = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize) }.to_vec();
     note(
@@ -224,6 +229,7 @@ unsafe extern "C" fn write(
             bytes: copy,
         },
     );
+
     unsafe { theirs.xWrite.expect("there")(file, bytes, count, at) }
 }
 
@@ -236,6 +242,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_in
             length: length as usize,
         },
     );
+
     unsafe { theirs.xTruncate.expect("there")(file, length) }
 }
 

@@ -72,6 +72,7 @@ impl Ledger {
         if self.is_closed {
             return None;
         }
+
         let camera = self.cameras.entry(ask.camera.clone()).or_default();
         camera.last_seq += 1;
         let part = Part::new(self.next_key, self.run_id.clone(), camera.last_seq, ask);
@@ -80,6 +81,7 @@ impl Ledger {
         camera
             .open
             .insert(part.seq, LedgerEntry::Open(Box::new(part.clone())));
+
         Some(part)
     }
 
@@ -89,6 +91,7 @@ impl Ledger {
         for ask in asks {
             parts.push(self.accept(ask)?);
         }
+
         Some(parts)
     }
 
@@ -97,6 +100,7 @@ impl Ledger {
         let Some(camera) = self.cameras.get_mut(report.part.camera()) else {
             return Recording::Late(Box::new(report));
         };
+
         match camera.open.get_mut(&report.part.seq) {
             Some(entry @ LedgerEntry::Open(_)) => {
                 *entry = LedgerEntry::Settled(Box::new(report));
@@ -129,11 +133,14 @@ impl Ledger {
                 let LedgerEntry::Open(part) = entry else {
                     continue;
                 };
+
                 let Some(reason) = reason(part) else { continue };
                 *entry = LedgerEntry::Settled(Box::new(undecide(part, reason)));
             }
+
             released.extend(camera.release());
         }
+
         released
     }
 
@@ -187,6 +194,7 @@ fn reason_if_due(part: &Part, now: Instant) -> Option<Reason> {
     if part.due() > now {
         return None;
     }
+
     Some(if part.has_frame() {
         Reason::Late
     } else {
@@ -202,10 +210,12 @@ impl CameraLedger {
             if matches!(first.get(), LedgerEntry::Open(_)) {
                 break;
             }
+
             if let LedgerEntry::Settled(report) = first.remove() {
                 released.push(*report);
             }
         }
+
         released
     }
 }
@@ -241,15 +251,18 @@ mod tests {
                 .expire(due - Duration::from_nanos(1), &say)
                 .is_empty()
         );
+
         let said = ledger.expire(due, &say);
         assert_eq!(
             (said[0].part.seq, said[0].reason),
             (1, Some(Reason::CameraLost))
         );
+
         assert!(matches!(
             ledger.record_verdict(verdict(&part)),
             Recording::Late(_)
         ));
+
         assert_eq!((ledger.open(), ledger.next_due()), (0, None));
     }
 

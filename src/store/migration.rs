@@ -44,11 +44,13 @@ pub(super) fn migrate(
         let Some((highest, _)) = page.last() else {
             break;
         };
+
         last = *highest;
         for (key, body) in &page {
             migrate_row(&change, *key, body, &mut migrated)?;
         }
     }
+
     change.pragma_update(None, "user_version", version)?;
     change.commit()?;
     Ok(migrated)
@@ -65,6 +67,7 @@ fn old_rows(change: &Transaction, above: i64) -> rusqlite::Result<Vec<(i64, Stri
         let body = body(row, 1)?;
         page.push((key, body));
     }
+
     Ok(page)
 }
 
@@ -88,6 +91,7 @@ fn migrate_row(
             migrated.first_reason.get_or_insert(why);
         }
     }
+
     Ok(())
 }
 
@@ -95,9 +99,11 @@ fn migrate_row(
 pub(super) fn set_aside(connection: &Connection, key: i64, why: &str) -> rusqlite::Result<()> {
     let copy = "INSERT INTO unreadable
         SELECT key, run_id, camera, seq, at, state, body, ? FROM part WHERE key = ?";
+
     connection
         .prepare_cached(copy)?
         .execute(params![why, key])?;
+
     let delete = "DELETE FROM part WHERE key = ?";
     connection.prepare_cached(delete)?.execute([key])?;
     Ok(())
@@ -120,10 +126,12 @@ fn from_schema_1(body: &str) -> Result<ResultRow, RowError> {
     if found != OLD_SCHEMA {
         return Err(RowError::Schema { found });
     }
+
     let mut keys: Map<String, Value> = serde_json::from_str(&text)?;
     if let Some(defects) = keys.remove("regions") {
         keys.insert("defects".to_owned(), defects);
     }
+
     let keys = Value::Object(keys);
     let row = ResultRow::deserialize(keys)?;
     Ok(row)

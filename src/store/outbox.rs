@@ -111,6 +111,7 @@ impl Queues {
         {
             return;
         }
+
         self.in_file = self.in_file.saturating_sub(1);
         self.late.insert(entry.key, entry);
     }
@@ -126,6 +127,7 @@ impl Queues {
         {
             self.overdue.insert(first.key, first);
         }
+
         self.live.pop_front().or_else(|| self.next_late())
     }
 
@@ -138,6 +140,7 @@ impl Queues {
         if self.in_file > 0 && is_behind {
             return None;
         }
+
         if Some(lowest) == late {
             self.late.remove(&lowest)
         } else {
@@ -163,11 +166,13 @@ impl Queues {
         if self.in_file == 0 {
             return None;
         }
+
         let is_short = self.late.len() < PAGE_ROWS / 2;
         let is_behind = match lowest_key(&self.late) {
             Some(lowest) => lowest > self.read_to,
             None => false,
         };
+
         (is_short || is_behind).then_some(self.read_to)
     }
 
@@ -185,12 +190,14 @@ impl Queues {
         {
             spilled.push(entry);
         }
+
         let more = count - spilled.len();
         let more = more.min(self.live.len());
         spilled.extend(self.live.drain(..more));
         for entry in &spilled {
             self.read_again_from(entry.key);
         }
+
         spilled
     }
 
@@ -217,6 +224,7 @@ impl Queues {
         if let Some(lowest) = lowest_key(&self.late) {
             self.read_again_from(lowest);
         }
+
         self.in_file += self.late.len() as u64;
         self.late.clear();
         let handed_out = self.in_flight.keys();
@@ -273,6 +281,7 @@ impl Outbox {
             queues.gave_up(1);
             queues.report_again(acked.given_up_before);
         }
+
         Some(acked)
     }
 
@@ -372,6 +381,7 @@ mod tests {
                 ..waiting(key, true)
             });
         }
+
         // Its time is over, and it was on its way when the oldest went to the file.
         assert_eq!(outbox.next().map(|w| w.key), Some(1));
         outbox.rewind();
@@ -382,10 +392,12 @@ mod tests {
         spilled
             .into_iter()
             .for_each(|w| outbox.queues().put_late(OutboxEntry { until: None, ..w }));
+
         outbox.queues().put_live(waiting(7, true));
         let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
             .map(|w| w.key)
             .collect();
+
         assert_eq!(keys, [7, 1, 2, 3, 4, 5, 6]);
     }
 
@@ -396,11 +408,13 @@ mod tests {
             until: Some(Instant::now()),
             ..waiting(1, true)
         });
+
         // Another camera's: a page full.
         outbox.queues().in_file = PAGE_ROWS as u64;
         (2..)
             .take(PAGE_ROWS)
             .for_each(|key| outbox.queues().put_late(waiting(key, false)));
+
         assert_eq!(outbox.next().map(|w| w.key), Some(1));
         outbox.rewind();
         assert_eq!(outbox.queues().spill(1)[0].key, 1);

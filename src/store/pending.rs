@@ -31,6 +31,7 @@ pub(super) fn compact(writes: &mut VecDeque<Write>, most: &PendingMax) -> Gone {
         late: Quota::of(most.late),
         newest: BTreeSet::new(),
     };
+
     let mut kept = VecDeque::with_capacity(writes.len() / 2);
     // From the newest to the oldest.
     for write in writes.drain(..).rev() {
@@ -38,6 +39,7 @@ pub(super) fn compact(writes: &mut VecDeque<Write>, most: &PendingMax) -> Gone {
             kept.push_front(write);
         }
     }
+
     *writes = kept;
     Gone {
         done: sieve.done,
@@ -63,6 +65,7 @@ impl Quota {
             self.refused += 1;
             return false;
         }
+
         self.free -= 1;
         true
     }
@@ -85,9 +88,11 @@ impl Sieve {
                 if self.done.contains(key) {
                     return false;
                 }
+
                 if *state != RowState::Backlog {
                     return true;
                 }
+
                 self.late.takes_one()
             }
             Write::State { key, .. } => !self.done.contains(key),
@@ -112,6 +117,7 @@ fn done(writes: &VecDeque<Write>) -> BTreeSet<u64> {
                 if *state == RowState::Open {
                     begun.insert(*key);
                 }
+
                 if matches!(state, RowState::Open | RowState::Live) {
                     let last = last.entry((&row.run_id, &row.camera)).or_default();
                     *last = (*last).max(*key);
@@ -123,6 +129,7 @@ fn done(writes: &VecDeque<Write>) -> BTreeSet<u64> {
             _ => {}
         }
     }
+
     done.retain(|key| last.values().all(|last| last != key));
     done
 }
@@ -148,6 +155,7 @@ mod tests {
                 row: row.into(),
             }
         };
+
         match kind {
             0 => vec![part(key, RowState::Open)],
             1 => vec![part(key, RowState::Live)],
@@ -187,6 +195,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut database, _) =
             Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+
         database.write("01A", before).expect("written");
         database.write("01A", writes).expect("written");
         let found = database.found().expect("found");
@@ -241,6 +250,7 @@ mod tests {
                 writes.extend(write(kind, key));
             }
         }
+
         let gone = compact(
             &mut writes,
             &PendingMax {
@@ -249,10 +259,12 @@ mod tests {
                 late: 3,
             },
         );
+
         assert_eq!(
             (gone.done.len(), gone.answers, gone.notes, gone.late),
             (998, 995, 996, 997)
         );
+
         // Of each camera its last part.
         assert_eq!(writes.len(), 2 * 3 + 5 + 4 + 3 + 3);
         let newest = |write: &Write| matches!(write, Write::Note { what } if what == "999");

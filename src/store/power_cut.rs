@@ -43,8 +43,10 @@ impl Recorded {
             sync,
             ..settings(Path::new(""))
         };
+
         let (store, opened, _) =
             Store::open(settings, "01A", Diagnostics::default()).expect("opens");
+
         let random = StdRng::seed_from_u64(7);
         let flying = Flying::default();
         {
@@ -52,6 +54,7 @@ impl Recorded {
             let (outbox, flying) = (store.outbox().clone(), flying.clone());
             layer::watch(name, Arc::new(move || look(name, &outbox, &flying)));
         }
+
         let mut run = Recorded {
             name,
             store,
@@ -60,6 +63,7 @@ impl Recorded {
             open: vec![],
             flying,
         };
+
         for step in 0..400 {
             match run.random.random_range(0..10) {
                 0..3 => run.accept(step),
@@ -70,8 +74,10 @@ impl Recorded {
                 _ if step % 4 == 0 => run.writer.take_the_log_over(),
                 _ => {}
             }
+
             look(name, run.store.outbox(), &run.flying);
         }
+
         let Recorded { store, writer, .. } = run;
         drop((store, writer)); // it is closed, which takes the log away
         layer::take(name)
@@ -90,6 +96,7 @@ impl Recorded {
             } else {
                 3600
             });
+
             ask(
                 if self.random.random_bool(0.5) {
                     "top"
@@ -99,6 +106,7 @@ impl Recorded {
                 deadline,
             )
         });
+
         asks.collect()
     }
 
@@ -110,6 +118,7 @@ impl Recorded {
             .accept_durable_async(asks, Some(id.clone()), |parts| {
                 format!("{} parts", parts.len())
             });
+
         self.writer.once();
         let (parts, answer) = accepting.wait().expect("open");
         self.told(Told::Answered { id, answer });
@@ -120,6 +129,7 @@ impl Recorded {
                 seq: part.seq,
             });
         }
+
         self.open.extend(parts);
     }
 
@@ -137,8 +147,10 @@ impl Recorded {
             let part = self
                 .open
                 .swap_remove(self.random.random_range(0..self.open.len()));
+
             passed(&part)
         });
+
         let judged: Vec<Report> = judged.collect();
         self.store.submit(judged);
         self.writer.once();
@@ -149,16 +161,19 @@ impl Recorded {
         let count = self
             .random
             .random_range(0..=self.flying.lock().expect("no panic").len());
+
         let landed: Vec<OutboxEntry> = self
             .flying
             .lock()
             .expect("no panic")
             .drain(..count)
             .collect();
+
         for waiting in landed {
             self.told(Told::Landed { key: waiting.key });
             self.store.acked(waiting.key, true);
         }
+
         self.writer.once_with_nothing();
     }
 }
@@ -173,6 +188,7 @@ fn look(name: &str, outbox: &Outbox, flying: &Flying) {
                 body: waiting.row.to_stored(),
             }),
         );
+
         flying.lock().expect("no panic").push(waiting);
     }
 }
@@ -190,6 +206,7 @@ impl File {
         let Some(bytes) = bytes else {
             return held.truncate(at);
         };
+
         held.resize(held.len().max(at + bytes.len()), 0);
         held[at..at + bytes.len()].copy_from_slice(bytes);
     }
@@ -207,6 +224,7 @@ impl File {
         if !self.is_there && random.random_bool(0.5) {
             return None;
         }
+
         let mut held = self.held.clone();
         let last = self.asked.len().wrapping_sub(1);
         for (place, (at, bytes)) in self.asked.iter().enumerate() {
@@ -219,9 +237,11 @@ impl File {
                         bytes
                     }
                 });
+
                 Self::does(&mut held, *at, bytes);
             }
         }
+
         Some(held)
     }
 }
@@ -246,6 +266,7 @@ pub(super) fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
             Event::Told(_) => {}
         }
     }
+
     for (name, file) in files {
         if let Some(held) = file.found(random) {
             let (_, end) = name.split_at(name.find('-').unwrap_or(name.len()));
@@ -259,11 +280,13 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
     let causes = Diagnostics::default();
     let (_store, mut opened, found) =
         Store::open(settings(folder), "01B", causes.clone()).expect("opens");
+
     assert_eq!(
         causes.all().1,
         Vec::<String>::new(),
         "nothing is moved aside"
     );
+
     let database = opened.database();
     assert_eq!(database.integrity(), "ok");
     let numbers = database.numbers();
@@ -272,13 +295,16 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
             seqs.iter().copied().eq(1..=seqs.len() as u64),
             "{camera} has gaps: {seqs:?}"
         );
+
         let last = found
             .previous
             .iter()
             .find(|previous| previous.camera == *camera)
             .map(|previous| previous.last_seq);
+
         assert_eq!(last, seqs.last().copied(), "{camera}");
     }
+
     let waits: BTreeMap<u64, String> = database
         .page(0, usize::MAX >> 1)
         .expect("works")
@@ -286,6 +312,7 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
         .into_iter()
         .map(|stored| (stored.key, stored.row.to_stored()))
         .collect();
+
     let told = events.iter().filter_map(|event| {
         if let Event::Told(told) = event {
             Some(told)
@@ -293,6 +320,7 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
             None
         }
     });
+
     let landed: BTreeSet<u64> = told
         .clone()
         .filter_map(|told| {
@@ -303,12 +331,14 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
             }
         })
         .collect();
+
     let answers: BTreeMap<String, String> = found.answers.into_iter().collect();
     let broken = told.filter_map(|told| {
         let is_kept = match told {
             Told::Accepted { key, camera, seq } => {
                 let is_known = numbers.get(camera).is_some_and(|seqs| seqs.contains(seq))
                     && *key < found.next_key;
+
                 is_known && (waits.contains_key(key) || landed.contains(key))
             }
             Told::Answered { id, answer } => answers.get(id) == Some(answer),
@@ -317,8 +347,10 @@ fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
                 .map_or(landed.contains(key), |again| again == body),
             Told::Landed { .. } => true,
         };
+
         (!is_kept).then(|| format!("{told:?}"))
     });
+
     broken.collect()
 }
 
@@ -330,21 +362,25 @@ fn cut_often(events: &[Event], seed: u64) -> Vec<String> {
     let taken_over: Vec<usize> = (0..events.len())
         .filter(|at| in_file(&events[*at]))
         .collect();
+
     assert!(
         taken_over.len() > 50,
         "{} writes to the file itself",
         taken_over.len()
     );
+
     let cuts = (0..CUTS).map(|n| match n % 2 {
         0 => random.random_range(0..=events.len()),
         _ => taken_over[random.random_range(0..taken_over.len())] + 1,
     });
+
     let cuts: Vec<usize> = cuts.collect();
     let broken = cuts.into_iter().flat_map(|at| {
         let folder = tempfile::tempdir().expect("a folder");
         cut(&events[..at], folder.path(), &mut random);
         broken_promises(&events[..at], folder.path())
     });
+
     broken.collect()
 }
 
@@ -355,6 +391,7 @@ fn what_was_told_is_there_after_a_power_cut() {
         .iter()
         .filter(|event| matches!(event, Event::Told(_)))
         .count();
+
     assert!(told > 500, "{told} promises");
     assert_eq!(cut_often(&events, 1), Vec::<String>::new());
 }

@@ -12,6 +12,7 @@ impl Database {
         let mut log = self
             .connection
             .prepare("SELECT at, what FROM audit ORDER BY rowid")?;
+
         let rows = log.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     }
@@ -29,13 +30,16 @@ impl Database {
             .connection
             .prepare("SELECT camera, seq FROM part")
             .expect("works");
+
         let all = all
             .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
             .expect("works");
+
         let mut numbers = BTreeMap::<String, BTreeSet<u64>>::new();
         for (camera, seq) in all.flatten() {
             numbers.entry(camera).or_default().insert(seq);
         }
+
         numbers
     }
 
@@ -44,6 +48,7 @@ impl Database {
         let sql = format!(
             "EXPLAIN QUERY PLAN SELECT key FROM part WHERE {WAITS} AND key > 0 ORDER BY key LIMIT 1"
         );
+
         self.connection
             .query_row(&sql, [], |row| row.get(3))
             .expect("works")
@@ -54,6 +59,7 @@ impl Database {
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .expect("works");
+
         self.connection
             .execute_batch("PRAGMA shrink_memory")
             .expect("works");
@@ -76,6 +82,7 @@ impl Database {
                 Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?))
             })
             .expect("works");
+
         rows.flatten().collect()
     }
 
@@ -90,6 +97,7 @@ impl Database {
             .connection
             .pragma_query_value(None, "page_count", |row| row.get(0))
             .expect("a number");
+
         let most = if full { pages } else { 1 << 30 };
         self.connection
             .pragma_update(None, "max_page_count", most)

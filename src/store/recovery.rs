@@ -50,6 +50,7 @@ fn begin(settings: &StoreSettings) -> Result<Beginning, DatabaseError> {
         Ok((database, incident)) => begin_in(database, incident),
         Err(error) => Err(error),
     };
+
     match begun {
         Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
             let (database, incident) = Database::anew(file, sync, &error)?;
@@ -86,6 +87,7 @@ fn begin_in(
         Err(error) if error.is_of_the_disk() => (0, Some(error.to_string())),
         Err(error) => return Err(error),
     };
+
     Ok(Beginning {
         database,
         incident,
@@ -100,6 +102,7 @@ pub(super) fn cannot_write(file: &Path, error: &str, causes: &Diagnostics) {
     tracing::error!(
         "the store {file} does not write: {error}; results wait in memory. Free the disk, or mend it"
     );
+
     let words = format!("results are not on the disk: {error}");
     causes.set("store", Health::OffSpec, words);
 }
@@ -115,11 +118,14 @@ impl Beginning {
                 }
                 Incident::RowsMoved(_) => tracing::error!("{words}"),
             }
+
             causes.set(MOVED_ASIDE, Health::OffSpec, words);
         }
+
         if let Some(error) = &self.failed {
             cannot_write(file, error, causes);
         }
+
         let backlog = self.found.backlog;
         if backlog > 0 {
             tracing::info!("{backlog} results of earlier runs wait for the broker");
@@ -143,6 +149,7 @@ impl OpenStore {
             found,
             failed,
         } = begun;
+
         outbox.queues().waits_from_before(found.backlog);
         let ledger = Ledger::new(run_id.into(), found.next_key);
         let opened = OpenStore {
@@ -157,6 +164,7 @@ impl OpenStore {
             ledger: Arc::new(Mutex::new(ledger)),
             incident,
         };
+
         Ok((opened, found))
     }
 

@@ -52,8 +52,10 @@ impl Rejects {
             if now.duration_since(reject.at) <= REJECT_LATE {
                 return Some(reject);
             }
+
             count.rejects_missed += 1;
         }
+
         None
     }
 }
@@ -74,23 +76,28 @@ mod tests {
     fn each_is_told_when_it_is_at_the_gate_and_not_when_it_has_gone_by() {
         let (start, mut rejects, mut count) =
             (Instant::now(), Rejects::default(), StoreCount::default());
+
         let after = |ms| start + Duration::from_millis(ms);
         for (at, name) in [(300, "c"), (100, "a"), (100, "b"), (200, "gone")] {
             rejects.put(reject(after(at), name), &mut count);
         }
+
         let mut next = |ms| {
             rejects
                 .next(after(ms), &mut count)
                 .map(|reject| reject.body)
         };
+
         assert_eq!(
             [next(99), next(100), next(110), next(110)],
             [None, Some("a".into()), Some("b".into()), None]
         );
+
         assert_eq!(
             [next(211), next(299), next(300), next(300)],
             [None, None, Some("c".into()), None]
         );
+
         assert_eq!((count.rejects_missed, rejects.due()), (1, None));
     }
 
@@ -98,12 +105,14 @@ mod tests {
     fn without_room_the_last_to_arrive_is_not_told() {
         let (start, mut rejects, mut count) =
             (Instant::now(), Rejects::default(), StoreCount::default());
+
         for i in (0..=REJECTS_MAX as u64).rev() {
             rejects.put(
                 reject(start + Duration::from_millis(i), &i.to_string()),
                 &mut count,
             );
         }
+
         assert_eq!(
             (count.rejects_missed, rejects.waiting.len(), rejects.due()),
             (1, REJECTS_MAX, Some(start))

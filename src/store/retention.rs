@@ -42,18 +42,22 @@ impl Retention {
             // And a little more, so that it is not each round's work.
             self.give_up(file, waiting - most + most / 100);
         }
+
         if self.tidied.elapsed() < TIDY_EVERY {
             return;
         }
+
         self.foresee(waiting);
         let StoreSettings {
             keep, keep_bytes, ..
         } = self.settings;
+
         match file.database().tidy(keep, keep_bytes) {
             Ok(true) => return, // more to do in the next round
             Ok(false) => {}
             Err(error) => tracing::debug!("old results stay: {error}"),
         }
+
         self.tidied = Instant::now();
     }
 
@@ -64,10 +68,12 @@ impl Retention {
             let words = format!(
                 "{waiting} results wait for the broker; of more than {most} the oldest are given up"
             );
+
             self.causes.set(BACKLOG, Health::MaintenanceRequired, words);
         } else {
             self.causes.clear(BACKLOG);
         }
+
         match free_bytes_if_low(&self.settings.file) {
             Some(free) => {
                 let file = self.settings.file.display();
@@ -98,6 +104,7 @@ fn free_bytes_if_low(file: &Path) -> Option<u64> {
     {
         folder = parent;
     }
+
     let disk = rustix::fs::statvfs(folder).ok()?;
     let free = disk.f_bavail * disk.f_frsize;
     let size = disk.f_blocks * disk.f_frsize;

@@ -57,6 +57,7 @@ pub(super) fn prepare(
             connection.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {TABLES} {UNREADABLE} PRAGMA user_version = {VERSION}; COMMIT;"
             ))?;
+
             Migrated::default()
         }
         MIGRATED => {
@@ -66,6 +67,7 @@ pub(super) fn prepare(
                 path.display(),
                 migrated.rows
             );
+
             migrated
         }
         VERSION => Migrated::default(),
@@ -78,6 +80,7 @@ pub(super) fn prepare(
             return Err(DatabaseError::Older { path, found, known });
         }
     };
+
     connection.execute_batch(ANSWERS_BY_TIME)?;
     Ok(migrated
         .first_reason

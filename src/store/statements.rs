@@ -27,6 +27,7 @@ impl Change<'_> {
             Write::Spill { key, row } => {
                 let spill = "INSERT INTO part (key, run_id, camera, seq, at, state, body)
                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state";
+
                 self.insert(spill, *key, RowState::Backlog, row)
             }
             Write::Answer { id, answer } => {
@@ -56,13 +57,16 @@ impl Change<'_> {
     fn put(&self, key: u64, state: RowState, row: &ResultRow) -> rusqlite::Result<()> {
         let put = "INSERT OR REPLACE INTO part (key, run_id, camera, seq, at, state, body)
             VALUES (?, ?, ?, ?, ?, ?, ?)";
+
         self.insert(put, key, state, row)?;
         if state != RowState::Open && state != RowState::Live {
             return Ok(());
         }
+
         let last = "INSERT INTO run VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
             SET last_seq = max(last_seq, excluded.last_seq),
             last_key = max(last_key, excluded.last_key)";
+
         let seq = row.seq as i64;
         let key = key as i64;
         self.run(last, params![row.run_id, row.camera, seq, key])
@@ -84,6 +88,7 @@ impl Change<'_> {
             state as i64,
             row.to_stored(),
         ];
+
         self.run(sql, values)
     }
 

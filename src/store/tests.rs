@@ -152,6 +152,7 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
             last_seq: 3
         }]
     );
+
     let late = [run.next().expect("waits"), run.next().expect("waits")];
     assert!(late.iter().all(|waiting| waiting.until.is_none()));
     let said = |entry: &OutboxEntry| (entry.row.seq, entry.row.verdict, entry.row.reason);
@@ -161,6 +162,7 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
     assert!(run.accept(1)[0].key > parts[2].key);
     late.iter()
         .for_each(|waiting| run.store.acked(waiting.key, true));
+
     run.until(|count| count.waiting == 0);
     run.end();
     let run = Run::start(settings(folder.path()), "01C");
@@ -169,6 +171,7 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
         run.next().map(|waiting| waiting.key),
         Some(parts[2].key + 1)
     );
+
     run.end();
 }
 
@@ -181,16 +184,19 @@ fn a_part_that_was_numbered_at_once_has_its_row_and_one_result_even_when_that_is
         .accept(vec![ask("top", DEADLINE)])
         .expect("open")
         .remove(0);
+
     run.pass(&part);
     let due = run
         .store
         .accept(vec![ask("top", Duration::ZERO)])
         .expect("open")
         .remove(0);
+
     let said = [
         run.next().expect("settled"),
         run.next().expect("due at once"),
     ];
+
     assert_eq!(said.map(|waiting| waiting.key), [part.key, due.key]);
     run.store.accept(vec![ask("top", DEADLINE)]).expect("open");
     run.store.close();
@@ -212,6 +218,7 @@ fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
         .accept_durable(vec![ask("top", Duration::from_millis(30))])
         .expect("open")
         .remove(0);
+
     let said = run.next().expect("at its deadline");
     assert!(part.due().elapsed() < Duration::from_secs(1));
     assert_eq!(said.row.reason, Some(Reason::CameraLost));
@@ -223,6 +230,7 @@ fn a_deadline_is_kept_without_anybody_asking_and_the_verdict_comes_late() {
         (count.accepted, count.results, count.late, count.open),
         (1, 1, 1, 0)
     );
+
     run.end();
 }
 
@@ -236,10 +244,12 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
         run.next().expect("closed").row.reason,
         Some(Reason::NotReady)
     );
+
     assert_eq!(
         run.store.accept_durable(vec![ask("top", DEADLINE)]).err(),
         Some(Closed)
     );
+
     run.end();
 }
 
@@ -251,6 +261,7 @@ fn a_backlog_that_will_be_given_up_is_told_before() {
         waiting_max: 100,
         ..settings(folder.path())
     };
+
     let (_store, opened, _) = Store::open(bounded, "01A", causes.clone()).expect("opens");
     let writer = StoreWriter::new(opened, FakePolicy::default());
     let told = |waiting| {
@@ -261,6 +272,7 @@ fn a_backlog_that_will_be_given_up_is_told_before() {
             .into_iter()
             .find(|cause| cause.starts_with("backlog"))
     };
+
     assert_eq!(told(50), None);
     assert!(told(51).is_some_and(|cause| cause.contains("51 results wait for the broker; of more than 100")));
     assert_eq!(told(0), None);
@@ -276,6 +288,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
         },
         "01A",
     );
+
     let parts = run.accept(50);
     drop(parts); // all open
     run.end();
@@ -286,6 +299,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
         },
         "01B",
     );
+
     run.until(|count| count.given_up == 40);
     // Room for one more.
     let first = run.next().expect("waits");
@@ -298,6 +312,7 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
         .iter()
         .find(|waiting| waiting.until.is_some())
         .expect("the new one");
+
     assert_eq!((live.given_up_before, told.len()), (40, 10));
     run.end();
 }
@@ -314,9 +329,11 @@ fn more_live_results_than_memory_holds_wait_in_the_file_and_none_is_lost() {
         let waiting = run
             .next()
             .unwrap_or_else(|| panic!("{} of 5000, {:?}", keys.len(), run.store.count()));
+
         assert!(keys.insert(waiting.key), "twice");
         run.store.acked(waiting.key, true);
     }
+
     run.until(|count| count.waiting == 0);
     assert_eq!(run.store.count().acked, 5000);
     run.end();
@@ -332,16 +349,19 @@ fn old_results_go_when_they_are_too_old_or_too_many() {
         let waiting = run.next().expect("settled");
         run.store.acked(waiting.key, true);
     }
+
     run.until(|count| count.acked == 100);
     run.store.audit("threshold 0.5");
     run.end();
     let (mut database, _) =
         Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+
     assert!(
         !database
             .tidy(Duration::from_secs(3600), 1 << 40)
             .expect("works")
     );
+
     assert_eq!(database.state(parts[0].key).expect("works"), Some(3));
     database.tidy(Duration::from_secs(3600), 0).expect("works");
     assert_eq!(database.state(parts[0].key).expect("works"), None);
@@ -357,6 +377,7 @@ fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
         id: id.to_owned(),
         answer: "{}".to_owned(),
     };
+
     database.write("01A", &[answer("old")]).expect("written");
     database.run_for(Duration::from_secs(3000));
     database.write("01A", &[answer("new")]).expect("written");
@@ -364,14 +385,17 @@ fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
         database
             .tidy(Duration::from_secs(3600), 1 << 40)
             .expect("works");
+
         let left = database
             .found()
             .expect("works")
             .answers
             .into_iter()
             .map(|(id, _)| id);
+
         left.collect::<BTreeSet<_>>().into_iter().collect()
     };
+
     assert_eq!(left(&mut database), ["new", "old"]);
     database.run_for(Duration::from_secs(601));
     assert_eq!(left(&mut database), ["new"]);
@@ -381,6 +405,7 @@ fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
     ahead
         .execute("UPDATE answer SET at = at + 100000000000", [])
         .expect("works");
+
     drop(ahead);
     let (mut database, _) = Database::open(&file, Sync::Normal).expect("opens");
     database.write("01B", &[answer("after")]).expect("written");
@@ -398,6 +423,7 @@ fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
         run.accept(2);
         run.end();
     }
+
     let run = Run::start(settings(folder.path()), "01C");
     assert_eq!(
         run.found.previous,
@@ -407,6 +433,7 @@ fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
             last_seq: 2
         }]
     );
+
     run.end();
 }
 
@@ -440,6 +467,7 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
             row: row.into(),
         }
     };
+
     // Half of them delivered, half for a broker that was away, the last ones as they are while a line works.
     let state = |key| match key {
         0..5_000 => RowState::Acked,
@@ -447,21 +475,26 @@ fn the_next_run_finds_all_that_a_killed_one_left_waiting() {
         9_800..9_990 => RowState::Live,
         _ => RowState::Open,
     };
+
     for thousand in 0..10 {
         let mut writes: Vec<Write> = (thousand * 1000..(thousand + 1) * 1000)
             .map(|key| write(key + 1, state(key)))
             .collect();
+
         let answer = |n| Write::Answer {
             id: format!("{thousand}-{n}"),
             answer: "y".repeat(150),
         };
+
         writes.extend((0..100).map(answer));
         database.write("01A", &writes).expect("writes");
     }
+
     as_killed(&settings.file, &copy);
     settings.file = copy;
     let (_store, _opened, found) =
         Store::open(settings, "01B", Diagnostics::default()).expect("opens");
+
     assert_eq!(
         (found.backlog, found.next_key, found.answers.len()),
         (5_000, 10_001, 1_000)
@@ -477,9 +510,11 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
     let parts = store
         .accept((0..3).map(|_| ask("top", DEADLINE)).collect())
         .expect("open");
+
     for part in &parts {
         store.submit(vec![passed(part)]);
     }
+
     writer.once();
     writer.disk(true);
     let first = store.outbox().next().expect("settled");
@@ -491,10 +526,12 @@ fn what_the_broker_acknowledged_is_not_given_up_nor_read_again_before_the_file_s
         [first.key],
         "not to be deleted as one that waits"
     );
+
     let read = OutboxEntry {
         until: None,
         ..first.clone()
     };
+
     store.outbox().queues().put_late(read);
     assert_eq!(store.count().waiting, 2, "not taken from the file again");
     writer.disk(false);
@@ -508,17 +545,21 @@ fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_for
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =
         Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+
     let mut writer = StoreWriter::new(opened, FakePolicy::default());
     let judged = |writer: &mut StoreWriter| {
         let parts = store
             .accept((0..1500).map(|_| ask("top", DEADLINE)).collect())
             .expect("open");
+
         let reports = parts
             .into_iter()
             .map(|part| Report::undecided(part.clone(), Reason::NotReady, &judge(&part)));
+
         store.submit(reports.collect());
         writer.once();
     };
+
     judged(&mut writer);
     assert_eq!(std::iter::from_fn(|| store.outbox().next()).count(), 1500);
     judged(&mut writer);
@@ -542,6 +583,7 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
         store.audit("x".repeat(bytes));
         writer.once();
     };
+
     let before = in_file();
     write(1 << 20);
     assert_eq!(in_file(), before, "not yet");
@@ -551,13 +593,16 @@ fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_t
         in_file(),
         store.accept(vec![ask("top", DEADLINE)]).expect("open"),
     );
+
     for _ in 0..6 {
         write(2 << 20);
     }
+
     assert_eq!(in_file(), before, "a part is open");
     for _ in 0..3 {
         write(2 << 20);
     }
+
     assert!(in_file() >= before + (16 << 20), "the bound");
 }
 
@@ -570,9 +615,11 @@ fn the_log_has_its_bound_also_when_every_run_is_killed_before_it_takes_it_over()
         let notes = (0..10).map(|_| Write::Note {
             what: "x".repeat(100_000),
         });
+
         database
             .write("01A", &notes.collect::<Vec<_>>())
             .expect("written");
+
         let copy = folder.path().join(format!("killed-{run}.db"));
         as_killed(&settings.file, &copy);
         settings.file = copy;
@@ -580,6 +627,7 @@ fn the_log_has_its_bound_also_when_every_run_is_killed_before_it_takes_it_over()
             .expect("there")
             .len()
     });
+
     let logs: Vec<u64> = logs.collect();
     assert!(logs.iter().all(|log| *log < 2 << 20), "{logs:?}");
     let (database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
@@ -596,6 +644,7 @@ fn auditor(store: &Store, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
             assert!(count.balances(), "{count:?}");
             looks += 1;
         }
+
         looks
     })
 }
@@ -607,6 +656,7 @@ fn the_counters_balance_at_any_moment() {
         waiting_max: 4000,
         ..settings(folder.path())
     };
+
     for (run_id, stays) in [("01A", 7), ("01B", 3)] {
         let run = Run::start(bounded.clone(), run_id);
         let stop = Arc::new(AtomicBool::new(false));
@@ -624,13 +674,16 @@ fn the_counters_balance_at_any_moment() {
                     },
                 )
             });
+
             let parts = if round % 2 == 0 {
                 run.store.accept_durable(asks.collect())
             } else {
                 run.store.accept(asks.collect())
             };
+
             run.store
                 .submit(parts.expect("open").iter().map(passed).collect());
+
             // The broker takes a part of them, and the link is lost now and then.
             for at in 0..90 {
                 let Some(waiting) = outbox.next() else { break };
@@ -638,10 +691,12 @@ fn the_counters_balance_at_any_moment() {
                     run.store.acked(waiting.key, at % 20 != 1);
                 }
             }
+
             if round % 9 == 0 {
                 outbox.rewind();
             }
         }
+
         run.until(|count| count.open == 0);
         stop.store(true, Ordering::Relaxed);
         let looks = auditor.join().expect("they balance");
@@ -650,6 +705,7 @@ fn the_counters_balance_at_any_moment() {
             looks > 1000 && count.late > 0 && count.given_up > 0 && count.acked > 0,
             "{looks} looks, {count:?}"
         );
+
         assert_eq!(count.earlier > 0, run_id == "01B");
         run.end();
     }
@@ -660,6 +716,7 @@ fn of_too_many_answers_the_oldest_go() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut database, _) =
         Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
+
     let answers = |from: u64, to: u64| -> Vec<Write> {
         (from..to)
             .map(|n| Write::Answer {
@@ -668,11 +725,13 @@ fn of_too_many_answers_the_oldest_go() {
             })
             .collect()
     };
+
     database.write("01A", &answers(0, 1)).expect("written");
     std::thread::sleep(Duration::from_millis(5)); // older than the others, by the time that it has run
     database
         .write("01A", &answers(1, 180_001))
         .expect("written");
+
     while database.tidy(Duration::MAX, 1 << 40).expect("works") {}
     let found = database.found().expect("found");
     assert_eq!(

@@ -87,10 +87,12 @@ fn every_row_of_an_old_file_is_a_row_of_today() {
         h: 4,
         peak: 0.5,
     };
+
     assert_eq!(row.defects, [defect]);
     let expected = old_body(1)
         .replacen("\"schema\":1", "\"schema\":2", 1)
         .replacen("\"regions\"", "\"defects\"", 1);
+
     assert_eq!(row.to_stored(), expected + "}");
     let delivered = database.state(3).expect("works");
     assert_eq!(delivered, Some(RowState::Acked as i64));
@@ -117,6 +119,7 @@ fn what_cannot_be_read_in_an_old_file_is_kept_and_told() {
         7 => old_body(7).replacen("\"verdict\"", "\"verdikt\"", 1),
         _ => old_body(seq),
     });
+
     let run = Run::start(settings.clone(), "01B");
     assert_eq!(run.found.backlog, 28);
     let (health, causes) = run.causes.all();
@@ -125,6 +128,7 @@ fn what_cannot_be_read_in_an_old_file_is_kept_and_told() {
         causes[0].contains("3 results in the store could not be read"),
         "{causes:?}"
     );
+
     let first = run.next().expect("waits");
     assert_eq!(first.key, 1);
     run.end();
@@ -148,6 +152,7 @@ fn a_row_that_is_spoilt_while_it_waits_is_moved_aside_and_told() {
     let file = Connection::open(&settings.file).expect("opens");
     file.execute("UPDATE part SET body = '{}' WHERE seq = 1", [])
         .expect("works");
+
     drop(file);
     let run = Run::start(settings.clone(), "01B");
     let seqs: Vec<u64> = (0..2).map(|_| run.next().expect("waits").row.seq).collect();
@@ -190,6 +195,7 @@ fn an_old_file_on_a_full_disk_is_migrated_once_there_is_room() {
         file: layer::path(name).into(),
         ..settings(Path::new(""))
     };
+
     write_old(&settings.file, old_body);
     layer::fill(name, true);
     let run = Run::start(settings, "01B");
@@ -200,6 +206,7 @@ fn an_old_file_on_a_full_disk_is_migrated_once_there_is_room() {
     let keys: Vec<u64> = std::iter::from_fn(|| run.next())
         .map(|entry| entry.key)
         .collect();
+
     assert_eq!(keys.len(), 30);
     assert!(keys.is_sorted());
     assert_eq!(run.causes.all().0, Health::Normal);

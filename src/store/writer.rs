@@ -93,6 +93,7 @@ impl StoreWriter {
             if is_last {
                 self.file.retry_now(); // no more time to wait
             }
+
             self.run_once(arrived.ops, is_last);
             self.retention.run(&mut self.file);
             if is_last {
@@ -113,6 +114,7 @@ impl StoreWriter {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => arrived.is_last = true,
         }
+
         arrived
     }
 
@@ -124,6 +126,7 @@ impl StoreWriter {
             let until_due = due.saturating_duration_since(now);
             patience = patience.min(until_due);
         }
+
         if let Some(since) = self.ack_since
             && !self.file.is_failing()
         {
@@ -131,6 +134,7 @@ impl StoreWriter {
             let until_due = due.saturating_duration_since(now);
             patience = patience.min(until_due);
         }
+
         patience
     }
 
@@ -140,15 +144,18 @@ impl StoreWriter {
             is_urgent: is_last,
             ..Batch::default()
         };
+
         for op in ops {
             batch.is_urgent |= !op.is_ack();
             self.apply(op, &mut batch);
         }
+
         self.expire(&mut batch);
         self.spill(&mut batch);
         if self.is_time_to_commit(&batch) {
             self.commit(&batch);
         }
+
         self.release_committed(batch);
         self.read_page();
         self.checkpoint();
@@ -159,6 +166,7 @@ impl StoreWriter {
             Some(since) => since.elapsed() >= ACK_WAIT,
             None => false,
         };
+
         batch.is_urgent || acks_are_due || self.file.is_full() || self.file.is_failing()
     }
 
@@ -204,12 +212,14 @@ impl StoreWriter {
                 } else {
                     Write::Set { key, value }
                 });
+
                 batch.done.push(done);
             }
             Op::Close(done) => {
                 let open = self
                     .ledger()
                     .close(&|part, reason| self.undecided(part, reason));
+
                 self.release(open, batch);
                 batch.done.push(done);
             }
@@ -228,9 +238,11 @@ impl StoreWriter {
         let Some(parts) = parts else {
             return;
         };
+
         for part in &parts {
             self.write_open(part);
         }
+
         let CommandAnswer { id, wording } = answer;
         let answer = wording(&parts);
         if let Some(id) = id {
@@ -239,6 +251,7 @@ impl StoreWriter {
                 answer: answer.clone(),
             });
         }
+
         batch.accepted.push(AcceptedReply { to, parts, answer });
     }
 
@@ -254,12 +267,14 @@ impl StoreWriter {
         let Some(acked) = self.outbox.ack(key, accepted) else {
             return;
         };
+
         acked.reach(PartStage::Acked, at);
         let state = if accepted {
             RowState::Acked
         } else {
             RowState::GivenUp
         };
+
         self.file.push(Write::State { key, state });
         self.ack_since.get_or_insert(at);
     }
@@ -282,6 +297,7 @@ impl StoreWriter {
         let expired = self
             .ledger()
             .expire(Instant::now(), &|part, reason| self.undecided(part, reason));
+
         batch.is_urgent |= !expired.is_empty();
         self.release(expired, batch);
     }
@@ -292,6 +308,7 @@ impl StoreWriter {
         if !self.ledger().is_open(part) {
             return;
         }
+
         let policy = self.policy.policy_for(part);
         let undecided = Report::undecided(part.clone(), Reason::Late, &policy);
         self.file.push(Write::Part {
@@ -311,15 +328,19 @@ impl StoreWriter {
                 state: RowState::Live,
                 row: row.clone(),
             });
+
             for (key, value) in kept {
                 self.file.push(Write::Set { key, value });
             }
+
             if report.verdict == Verdict::Undecided {
                 batch.undecided += 1;
             }
+
             if let Some(reject) = self.policy.reject_message(&report) {
                 batch.rejects.push(reject);
             }
+
             batch.live.push(self.live_entry(&report.part, row));
         }
     }
@@ -343,6 +364,7 @@ impl StoreWriter {
             state: RowState::Backlog,
             row: self.policy.encode(report).into(),
         });
+
         batch.late += 1;
     }
 
@@ -353,17 +375,20 @@ impl StoreWriter {
         if live <= LIVE_MAX {
             return;
         }
+
         let over = live - LIVE_MAX;
         let spilled = queues.spill(over + LIVE_MAX / 2);
         for entry in &spilled {
             queues.report_again(entry.given_up_before);
         }
+
         let count = spilled.len() as u64;
         if self.file.is_failing() {
             queues.gave_up(count);
             drop(queues);
             return self.give_up(spilled);
         }
+
         queues.spilling += count;
         batch.spilled += count;
         batch.is_urgent = true; // a page that is read before they are in the file would lack them
@@ -391,6 +416,7 @@ impl StoreWriter {
                 part.marks.reach_at(PartStage::Numbered, now);
             }
         }
+
         let has_results = !batch.live.is_empty() || batch.late + batch.spilled > 0;
         let (accepted, open) = self.ledger().counts();
         let mut queues = self.outbox.queues();
@@ -404,17 +430,21 @@ impl StoreWriter {
         for reject in batch.rejects {
             queues.put_reject(reject);
         }
+
         for entry in batch.live {
             entry.reach(PartStage::Written, now);
             queues.put_live(entry);
         }
+
         drop(queues);
         if has_results {
             self.outbox.notify.notify_one();
         }
+
         for AcceptedReply { to, parts, answer } in batch.accepted {
             let _ = to.send((parts, answer)); // who asked may have gone
         }
+
         for done in batch.done {
             let _ = done.send(());
         }
@@ -425,22 +455,27 @@ impl StoreWriter {
         if self.file.is_failing() {
             return;
         }
+
         let wanted = self.outbox.queues().wanted_page();
         let Some(after) = wanted else {
             return;
         };
+
         let Some(page) = self.file.page(after, PAGE_ROWS) else {
             return;
         };
+
         let mut queues = self.outbox.queues();
         if page.results.is_empty() && page.unreadable.is_empty() {
             queues.in_file = 0;
         }
+
         let unreadable = page.unreadable.len() as u64;
         queues.lost_in_file(unreadable);
         for stored in page.results {
             queues.put_late(OutboxEntry::of_file(stored));
         }
+
         drop(queues);
         self.outbox.notify.notify_one();
     }
@@ -452,6 +487,7 @@ impl StoreWriter {
             let ledger = ledger
                 .lock()
                 .expect("nobody panics while holding the ledger");
+
             ops.is_empty() && ledger.open() == 0
         });
     }

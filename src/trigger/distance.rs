@@ -48,6 +48,7 @@ impl Odometer {
         let Some(seen) = self.seen else {
             return at;
         };
+
         let back = seen.last.duration_since(at);
         if back.is_positive() {
             seen.first.checked_sub(back).unwrap_or(at)
@@ -68,29 +69,34 @@ mod tests {
             mm_per_s: 100.0,
             step_mm: 8.0,
         };
+
         let mut odometer = Odometer::default();
         // 30 frames a second: 3.33 mm from one to the next.
         let at = |frame: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_micros(frame * 33_333);
         let taken: Vec<f64> = (0..31)
             .filter_map(|frame| odometer.next(at(frame), stretches))
             .collect();
+
         assert_eq!(taken.len(), 13); // 100 mm in steps of 8
         assert!(
             taken.windows(2).all(|pair| pair[1] - pair[0] < 8.0 + 3.34),
             "{taken:?}"
         );
+
         // A camera that is away for a while goes on where the web is.
         assert!(
             odometer
                 .next(at(3000), stretches)
                 .is_some_and(|mm| (mm - 9999.9).abs() < 0.1)
         );
+
         assert_eq!(odometer.next(at(3000), stretches), None);
         // A clock that was set back an hour.
         let set = |frame: i64| at(frame) - SignedDuration::from_hours(1);
         let taken = (3000..3031)
             .filter_map(|frame| odometer.next(set(frame), stretches))
             .count();
+
         assert!((12..=13).contains(&taken), "{taken}");
     }
 }

@@ -138,6 +138,7 @@ impl Presence {
                 return Err(problem);
             }
         };
+
         let size = (frame.picture.width(), frame.picture.height());
         let cells = grey_cells(&frame.picture, area);
         if self.size != size || self.learned < LEARNS {
@@ -146,6 +147,7 @@ impl Presence {
             self.learn(&cells, size);
             return Ok(held);
         }
+
         let held = HeldFrame { frame, ticket };
         Ok(self.follow_object(held, &cells, now))
     }
@@ -155,6 +157,7 @@ impl Presence {
         let Some(looked) = self.looked.replace(now) else {
             return;
         };
+
         let ago = now.duration_since(looked);
         if let Some(object) = &mut self.object
             && ago > GAP
@@ -171,6 +174,7 @@ impl Presence {
         if area.is_inside(width, height) {
             return Ok(area);
         }
+
         Err(format!(
             "presence.area {area} is beyond its picture of {width} x {height} pixels"
         ))
@@ -189,17 +193,21 @@ impl Presence {
             } else {
                 held.ticket.settle(Outcome::Skipped);
             }
+
             return old.held;
         }
+
         if !is_enough {
             held.ticket.settle(Outcome::Skipped);
             self.follow(cells, FOLLOWS);
             return self.end(now);
         }
+
         let Some(object) = &mut self.object else {
             self.object = Some(PresentObject::new(&difference, held, now));
             return None;
         };
+
         object.is_old = false;
         object.place = difference.place;
         if now.duration_since(object.since) > STAYS {
@@ -209,9 +217,11 @@ impl Presence {
                 held.frame.camera,
                 STAYS.as_secs()
             );
+
             self.follow(cells, 1.0);
             return self.end(now);
         }
+
         object.see(difference.off, held, now)
     }
 
@@ -236,6 +246,7 @@ impl Presence {
             self.learned = 0;
             self.background = cells.to_vec();
         }
+
         self.learned += 1;
         self.follow(cells, 1.0 / self.learned as f32);
     }
@@ -257,6 +268,7 @@ impl Presence {
                 sum_y += (at / CELLS) as f32 + 0.5;
             }
         }
+
         let place = if count > 0.0 {
             (
                 sum_x / count / CELLS as f32 - 0.5,
@@ -265,6 +277,7 @@ impl Presence {
         } else {
             (0.0, 0.0)
         };
+
         Difference {
             share: count / (CELLS * CELLS) as f32,
             place,
@@ -304,6 +317,7 @@ impl PresentObject {
             self.held = Some(held);
             return None;
         }
+
         held.ticket.settle(Outcome::Skipped);
         if off > self.nearest + CROSSED {
             self.hand_over(now)
@@ -318,6 +332,7 @@ impl PresentObject {
         if !self.is_old {
             held.frame.arrived = now;
         }
+
         Some(held)
     }
 }
@@ -341,9 +356,11 @@ fn grey_cells(picture: &Picture, area: Area) -> Vec<f32> {
                 let dot_column = column * DOTS + dot % DOTS;
                 sum += grey_dot(picture, area, dot_row, dot_column);
             }
+
             cells.push(sum / (DOTS * DOTS) as f32);
         }
     }
+
     cells
 }
 
@@ -376,6 +393,7 @@ mod tests {
                 *value = 220;
             }
         }
+
         Picture::new(WIDTH, 120, rgb).expect("its bytes")
     }
 
@@ -391,14 +409,17 @@ mod tests {
                 area,
                 ..PresenceSettings::default()
             });
+
             let mut line = TestLine {
                 presence,
                 tally: Arc::default(),
                 now: Instant::now(),
             };
+
             for _ in 0..LEARNS {
                 assert_eq!(line.show(None, 0), None);
             }
+
             line
         }
 
@@ -411,10 +432,12 @@ mod tests {
                 part_id: name,
                 ..frame("top")
             };
+
             let chosen = self
                 .presence
                 .on_frame(frame, self.tally.captured(), self.now)
                 .expect("the area fits");
+
             chosen.map(|chosen| {
                 chosen.ticket.settle(Outcome::Judged);
                 chosen.frame.part_id.unwrap_or_default()
@@ -434,12 +457,14 @@ mod tests {
                 .chain(gone)
                 .map(|x| x.parse().expect("a number"))
                 .collect();
+
             assert_eq!(all.len(), 1, "{speed}: {all:?}");
             assert!(
                 (all[0] - 96).unsigned_abs() <= speed as u64 / 2 + 1,
                 "{speed}: {all:?}"
             );
         }
+
         let count = line.tally.count();
         assert_eq!((count.judged, count.balances()), (3, true));
     }
@@ -461,6 +486,7 @@ mod tests {
             w: 120,
             h: 120,
         }));
+
         assert!((0..60).step_by(10).all(|x| line.show(Some(x), 0).is_none()));
         assert!(line.presence.object.is_none());
         assert_eq!(line.show(Some(150), 0), None);
@@ -468,6 +494,7 @@ mod tests {
             line.now += Duration::from_secs(1);
             assert_eq!(line.show(Some(150), 0), None);
         }
+
         line.now += Duration::from_secs(1);
         assert_eq!(line.show(Some(150), 0).as_deref(), Some("150"));
         assert_eq!(
@@ -484,6 +511,7 @@ mod tests {
             .presence
             .on_frame(frame("top"), line.tally.captured(), line.now)
             .expect("the area fits");
+
         let chosen = chosen.expect("it was there");
         chosen.ticket.settle(Outcome::Judged);
         assert_eq!(chosen.frame.part_id.as_deref(), Some("90"));
@@ -501,15 +529,18 @@ mod tests {
                 .object
                 .as_ref()
                 .and_then(|object| Some(object.held.as_ref()?.frame.arrived));
+
             line.now += GAP + Duration::from_millis(1);
             let frame = Frame {
                 picture: Arc::new(belt(gone, 0)),
                 ..frame("top")
             };
+
             let found = line
                 .presence
                 .on_frame(frame, line.tally.captured(), line.now)
                 .expect("fits");
+
             let chosen = found.expect("it was there");
             chosen.ticket.settle(Outcome::Judged);
             assert_eq!(Some(chosen.frame.arrived), seen);
@@ -517,6 +548,7 @@ mod tests {
                 .iter()
                 .filter_map(|x| line.show(*x, 0))
                 .collect();
+
             assert_eq!(
                 chosen,
                 [gone.map(|_| "").into_iter().collect::<Vec<_>>(), vec!["90"]].concat()
@@ -532,6 +564,7 @@ mod tests {
                 .step_by(8)
                 .filter_map(|x| line.show(Some(x), 0))
                 .collect();
+
             assert!(came.is_empty());
             let stands = if is_given { 120 } else { 96 };
             assert_eq!(line.show(Some(stands), 0).is_some(), is_given);
@@ -560,11 +593,13 @@ mod tests {
             }),
             ..PresenceSettings::default()
         });
+
         let tally = Arc::new(Tally::default());
         let told = presence.on_frame(frame("top"), tally.captured(), Instant::now());
         assert!(told.is_err_and(|words| {
             words.contains("presence.area 0,0,9,9 is beyond its picture of 1 x 1 pixels")
         }));
+
         assert_eq!(tally.count().skipped, 1);
     }
 }

@@ -81,11 +81,13 @@ impl Ring {
             // The times before would be taken for those to come.
             self.settle_all(Outcome::Skipped);
         }
+
         self.bytes += frame.picture.rgb().len();
         self.frames.push_back(KeptFrame {
             frame,
             ticket: Some(ticket),
         });
+
         let matches = self.serve(now);
         while self.bytes > self.settings.bytes
             && self.frames.len() > 1
@@ -94,6 +96,7 @@ impl Ring {
             self.bytes -= oldest.frame.picture.rgb().len();
             oldest.settle(Outcome::Skipped);
         }
+
         matches
     }
 
@@ -116,17 +119,21 @@ impl Ring {
             if !is_over && !self.is_decided(asked.at) {
                 break;
             }
+
             let Some(AskedParts { parts, at }) = self.asked.pop_front() else {
                 break;
             };
+
             if is_over {
                 continue; // its result has left
             }
+
             match self.nearest(at) {
                 Some(kept) => matches.add(kept, parts),
                 None => matches.missed.extend(parts),
             }
         }
+
         matches
     }
 
@@ -136,6 +143,7 @@ impl Ring {
         let Some(newest) = self.newest() else {
             return false;
         };
+
         let newest = newest.captured_at;
         let away = at.duration_since(newest).unsigned_abs();
         newest >= at || away <= self.settings.window.min(self.usual_gap() / 2)
@@ -150,6 +158,7 @@ impl Ring {
             .windows(2)
             .map(|two| two[0].duration_since(two[1]).unsigned_abs())
             .collect();
+
         gaps.sort();
         match gaps.as_slice() {
             [] => Duration::ZERO,
@@ -171,6 +180,7 @@ impl Ring {
         for kept in self.frames.drain(..) {
             kept.settle(outcome);
         }
+
         self.bytes = 0;
     }
 }
@@ -181,12 +191,14 @@ impl RingMatches {
         for part in &parts {
             part.found_its_frame();
         }
+
         if let Some(last) = self.waiting.last_mut()
             && Arc::ptr_eq(&last.frame.picture, &kept.frame.picture)
         {
             last.parts.extend(parts);
             return;
         }
+
         self.waiting.push(QueuedFrame {
             frame: kept.frame.clone(),
             ticket: kept.ticket.take(),
@@ -248,6 +260,7 @@ mod tests {
                 bytes,
                 window: Duration::from_millis(window_ms),
             });
+
             TestLine {
                 ring,
                 tally: Arc::default(),
@@ -260,6 +273,7 @@ mod tests {
                 captured_at: at(ms),
                 ..frame("top")
             };
+
             let found = self.ring.put(frame, self.tally.captured(), self.now);
             chosen(found)
         }
@@ -284,10 +298,12 @@ mod tests {
                     .iter()
                     .map(|p| (p.seq, waiting.frame.captured_at.as_millisecond())),
             );
+
             if let Some(ticket) = waiting.ticket {
                 ticket.settle(Outcome::Judged);
             }
         }
+
         all
     }
 
@@ -311,6 +327,7 @@ mod tests {
         [0, 30, 60, 90, 6000]
             .iter()
             .for_each(|ms| assert!(line.put(*ms).is_empty()));
+
         assert!(line.ask(1, 6040).is_empty()); // 6000 is in the window, and 6030 nearer
         assert!(line.ask(2, 6200).is_empty());
         assert_eq!(line.put(6030), [(1, 6030)]);
@@ -319,6 +336,7 @@ mod tests {
         [0, 6000]
             .iter()
             .for_each(|ms| assert!(line.put(*ms).is_empty()));
+
         assert!(line.ask(1, 6040).is_empty() && line.ask(2, 6200).is_empty());
         assert_eq!(line.put(6030), [(1, 6030)]);
         assert_eq!(line.put(6210), [(2, 6210)]);
@@ -338,10 +356,12 @@ mod tests {
         assert!(
             line.ask(1, 10).is_empty() && line.ask(2, 12).is_empty() && line.ask(3, 80).is_empty()
         );
+
         let frame = Frame {
             captured_at: at(20),
             ..frame("top")
         };
+
         let mut found = line.ring.put(frame, line.tally.captured(), line.now);
         assert_eq!((found.waiting.len(), found.waiting[0].parts.len()), (1, 2));
         found.waiting.remove(0).settle(Outcome::Judged);
@@ -372,6 +392,7 @@ mod tests {
             3,
             ask("top", Duration::from_secs(600)),
         )];
+
         assert_eq!(chosen(line.ring.ask(fresh, at(30), line.now)), [(3, 30)]);
     }
 

@@ -19,6 +19,7 @@ impl Gallery {
         let rows_each = references.first().map_or(0, ArrayView2::nrows);
         let all = ndarray::concatenate(Axis(0), references)
             .expect("features of one encoder have one shape");
+
         Gallery {
             rows: unit_rows(all.view()),
             rows_each,
@@ -44,10 +45,12 @@ impl Gallery {
         let queries = unit_rows(queries);
         let similarities =
             nearest.similarities(queries.view(), self.rows.view(), self.rows_each)?;
+
         let distances = similarities.rows().into_iter().map(|row| {
             let similarity = highest(row, left_out);
             ((1.0 - similarity) / 2.0).clamp(0.0, 1.0)
         });
+
         Ok(distances.collect())
     }
 }
@@ -60,6 +63,7 @@ fn highest(similarities: ArrayView1<f32>, left_out: Option<usize>) -> f32 {
             highest = highest.max(*similarity);
         }
     }
+
     highest
 }
 
@@ -84,6 +88,7 @@ pub mod tests {
                 rows.map(|r| queries.row(q).dot(&references.row(r)))
                     .fold(f32::NEG_INFINITY, f32::max)
             };
+
             let shape = (queries.nrows(), references.nrows() / rows_each);
             Ok(Array2::from_shape_fn(shape, |(q, k)| highest(q, k)))
         }
@@ -98,11 +103,13 @@ pub mod tests {
                 .distances(&mut PlainNearest, queries.view(), but)
                 .expect("plain arithmetic")
         };
+
         let gallery = Gallery::new(&[a.view(), b.view()]);
         assert_eq!(
             distances(&gallery, array![[1.0, 0.0], [0.0, 5.0]], None),
             [0.0, 0.0]
         );
+
         assert_eq!(distances(&gallery, array![[1.0, 0.0]], Some(0)), [0.5]);
         assert_eq!(
             distances(&Gallery::new(&[a.view()]), array![[-1.0, 0.0]], None),

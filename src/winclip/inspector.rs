@@ -122,6 +122,7 @@ impl Inspector {
             let encoded = inspector.encode(reference);
             features.push(encoded.map_err(|error| error.of_reference(index))?);
         }
+
         progress(references.len(), references.len());
         inspector.set_references(features)?;
         Ok(inspector)
@@ -139,6 +140,7 @@ impl Inspector {
                 self.inspect_all(&pictures[..count])?;
             }
         }
+
         Ok(())
     }
 
@@ -158,11 +160,13 @@ impl Inspector {
             let words = "this model compares with words, and no prototypes were made of them";
             return Err(EngineError::Plan(words.to_owned()).into());
         }
+
         let regions = recipe
             .regions
             .iter()
             .map(|region| RegionInspector::new(region, recipe, plan.side, spec))
             .collect();
+
         let mut inspector = Inspector {
             encoder,
             parameters: recipe.parameters(spec),
@@ -171,6 +175,7 @@ impl Inspector {
             references: vec![],
             prototypes,
         };
+
         inspector.set_references(vec![])?;
         Ok(inspector)
     }
@@ -185,12 +190,14 @@ impl Inspector {
                 .iter()
                 .map(|picture| picture.0[index].crops.as_slice())
                 .collect();
+
             region.set_references(&of_region, |features, mask| {
                 let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
                 let parameters = self.parameters.clone();
                 Scorer::new(parameters, &self.scales, prototypes, features, mask)
             });
         }
+
         self.references = references;
         if let Some(scorer) = self.encoder.device_scorer() {
             let banks: Vec<_> = self
@@ -198,8 +205,10 @@ impl Inspector {
                 .iter()
                 .flat_map(RegionInspector::reference_banks)
                 .collect();
+
             scorer.set_references(&banks)?;
         }
+
         Ok(())
     }
 
@@ -248,6 +257,7 @@ impl Inspector {
                 }
             }
         }
+
         let mut encoded = self.encoder.encode(&crops)?.into_iter();
         let mut features = Vec::with_capacity(pictures.len());
         for picture in pictures {
@@ -255,8 +265,10 @@ impl Inspector {
                 area: pixels.area,
                 crops: encoded.by_ref().take(pixels.crops.len()).collect(),
             });
+
             features.push(RegionFeatures(regions.collect()));
         }
+
         Ok(features)
     }
 
@@ -365,6 +377,7 @@ impl Inspector {
             .iter()
             .map(|picture| self.pixels(picture))
             .collect();
+
         let pixels_took = started.elapsed();
         let started = Instant::now();
         let fitting: Vec<&[RegionPixels]> = pixels.iter().flatten().map(Vec::as_slice).collect();
@@ -372,6 +385,7 @@ impl Inspector {
             true => vec![],
             false => self.encode_all(&fitting)?,
         };
+
         let encode_took = started.elapsed();
         let mut features = features.into_iter();
         let mut all = Vec::with_capacity(pictures.len());
@@ -380,6 +394,7 @@ impl Inspector {
                 all.push(Err(error));
                 continue;
             }
+
             let features = features.next().expect("one for each picture that fits");
             all.push(Ok(self.region_scores(
                 &features,
@@ -387,6 +402,7 @@ impl Inspector {
                 encode_took,
             )?));
         }
+
         Ok(all)
     }
 
@@ -410,6 +426,7 @@ impl Inspector {
                 score_took: started.elapsed(),
             });
         }
+
         Ok(scores)
     }
 
@@ -417,23 +434,27 @@ impl Inspector {
     fn inspect_on_device(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
         let crops: Vec<Result<Vec<RegionCrops>, PixelError>> =
             pictures.iter().map(|picture| self.crops(picture)).collect();
+
         let mut requests = Vec::new();
         for (picture, crops) in pictures.iter().zip(&crops) {
             if let Ok(crops) = crops {
                 requests.extend(crop_requests(picture, crops));
             }
         }
+
         let started = Instant::now();
         let parts = match self.encoder.device_scorer() {
             Some(scorer) if !requests.is_empty() => scorer.score(&requests)?,
             _ => vec![],
         };
+
         let took = started.elapsed();
         let mut parts = parts.into_iter();
         let mut all = Vec::with_capacity(pictures.len());
         for crops in crops {
             all.push(crops.map(|crops| self.combined(&crops, &mut parts, took)));
         }
+
         Ok(all)
     }
 
@@ -449,6 +470,7 @@ impl Inspector {
             let of_region = parts.take(crops.transforms.len()).collect();
             scores.push(combined(region, of_region, crops.area, took));
         }
+
         scores
     }
 
@@ -460,6 +482,7 @@ impl Inspector {
         if self.scores_on_device() {
             return self.inspect_in_detail_on_device(picture);
         }
+
         let started = Instant::now();
         let pixels = self.pixels(picture)?;
         let pixels_took = started.elapsed();
@@ -471,6 +494,7 @@ impl Inspector {
         for (region_score, (pixels, encoded)) in scores.into_iter().zip(tensors) {
             all.extend(detailed(region_score, pixels, encoded));
         }
+
         Ok(all)
     }
 
@@ -482,6 +506,7 @@ impl Inspector {
         let Some(scorer) = self.encoder.device_scorer() else {
             return Ok(vec![]); // asked by the caller
         };
+
         let mut requests = crop_requests(picture, &crops);
         let mut all = Vec::with_capacity(crops.len());
         for (region, crops) in self.regions.iter().zip(&crops) {
@@ -493,6 +518,7 @@ impl Inspector {
                 parts.push(of_crop);
                 tensors_of_whole.get_or_insert((pixels, features));
             }
+
             let region_score = combined(region, parts, crops.area, started.elapsed());
             if let Some((pixels, features)) = tensors_of_whole {
                 all.push(Detailed {
@@ -502,6 +528,7 @@ impl Inspector {
                 });
             }
         }
+
         Ok(all)
     }
 
@@ -520,6 +547,7 @@ impl Inspector {
         let Some(scorer) = self.encoder.device_scorer() else {
             return Ok(None);
         };
+
         Ok(Some(scorer.time_stages(&requests, runs)?))
     }
 
@@ -533,6 +561,7 @@ impl Inspector {
         let scores = (0..self.regions.len())
             .map(|region| self.score_references(&references, region))
             .collect();
+
         self.references = references;
         scores
     }
@@ -548,6 +577,7 @@ impl Inspector {
                 scores.push(self.score_region(reference, region, Some(index))?);
             }
         }
+
         Ok(scores)
     }
 }

@@ -19,6 +19,7 @@ pub fn cell_mask(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
             let inside = points(area, grid, cell)
                 .filter(|point| polygons.iter().any(|polygon| holds(polygon, *point)))
                 .count();
+
             2 * inside >= TRIES * TRIES
         })
         .collect()
@@ -48,6 +49,7 @@ fn holds(polygon: &Polygon, point: Point) -> bool {
         .iter()
         .zip(next_corners)
         .filter(|(a, b)| is_crossed(**a, **b, point));
+
     crossed.count() % 2 == 1
 }
 
@@ -71,6 +73,7 @@ mod tests {
             w: 40,
             h: 40,
         };
+
         // The left half, and a corner that is too small to count.
         let left = vec![(100.0, 50.0), (120.0, 50.0), (120.0, 90.0), (100.0, 90.0)];
         let corner = vec![(140.0, 90.0), (136.0, 90.0), (140.0, 86.0)];
@@ -78,6 +81,7 @@ mod tests {
             cell_mask(&[left.clone(), corner], area, 2),
             [true, false, true, false]
         );
+
         assert_eq!(cell_mask(&[left], area, 4)[..4], [true, true, false, false]);
     }
 
@@ -93,8 +97,10 @@ mod tests {
             (3.0, 3.0),
             (0.0, 3.0),
         ];
+
         let held = [(0.5, 0.5), (1.5, 0.5), (2.5, 0.5), (1.5, 2.5), (3.5, 1.0)]
             .map(|point| holds(&u, point));
+
         assert_eq!(held, [true, false, true, true, false]);
     }
 }

@@ -44,10 +44,12 @@ impl Parity {
             if a.len() != b.len() {
                 widest.map = f32::NAN;
             }
+
             for (a, b) in a.iter().zip(b) {
                 widest.map = farther(widest.map, a - b);
             }
         }
+
         widest
     }
 
@@ -95,11 +97,13 @@ impl Comparison<'_> {
             score: 0.0,
             map: 0.0,
         };
+
         let pictures: Vec<Picture> = (0..4).map(drawn).collect();
         for references in [&pictures[..2], &[]] {
             if !self.allows(!references.is_empty()) {
                 continue;
             }
+
             let mut first = self.inspector(one, references)?;
             let mut second = self.inspector(other, references)?;
             // As many at once as an engine may take, and one: other numbers are other kernels of
@@ -112,9 +116,11 @@ impl Comparison<'_> {
                     parity = parity.widened(&scores?, &expected?);
                 }
             }
+
             one = first.into_encoder();
             other = second.into_encoder();
         }
+
         Ok((parity, one))
     }
 
@@ -158,6 +164,7 @@ fn includes(plan: &EncodePlan, needed: &EncodePlan) -> bool {
         .scales
         .iter()
         .all(|scale| plan.scales.contains(scale));
+
     let has_image = plan.image || !needed.image;
     has_image && has_layer && has_scales
 }
@@ -187,10 +194,12 @@ fn drawn(number: usize) -> Picture {
             } else {
                 120.0 + wave(row, column, number) + (grain % 24) as f32
             };
+
             let colour = [level, level * 0.9, level * 0.8];
             rgb.extend(colour.map(|value| value as u8));
         }
     }
+
     Picture::new(SIDE, SIDE, rgb).expect("filled row by row")
 }
 

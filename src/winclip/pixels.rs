@@ -133,6 +133,7 @@ impl PixelMaker {
             Some(taps) if taps.fit(area, to) => taps,
             _ => SquareTaps::new(area, to),
         };
+
         let rgb = match self.crop {
             None => picture.rgb(),
             Some(crop) => {
@@ -140,6 +141,7 @@ impl PixelMaker {
                 &self.cropped
             }
         };
+
         // A direction whose size is right is left alone, as in Pillow.
         if area.w == to.0 {
             self.wide.clear();
@@ -147,11 +149,13 @@ impl PixelMaker {
         } else {
             resize_rows(rgb, &taps.horizontal, &mut self.wide);
         }
+
         if area.h == to.1 {
             std::mem::swap(&mut self.wide, &mut self.small);
         } else {
             resize_columns(&self.wide, 3 * to.0, &taps.vertical, &mut self.small);
         }
+
         self.taps = Some(taps);
     }
 
@@ -173,10 +177,12 @@ impl PixelMaker {
                 height,
             });
         }
+
         let resized = match self.fit {
             Fit::Squash => (self.side, self.side),
             Fit::Crop => crop_size(area.w, area.h, self.side)?,
         };
+
         let left = centred(resized.0, self.side);
         let top = centred(resized.1, self.side);
         Ok(CropTransform {
@@ -201,6 +207,7 @@ impl PixelMaker {
                 }
             }
         }
+
         pixels
     }
 }
@@ -236,6 +243,7 @@ fn crop_size(width: usize, height: usize, side: usize) -> Result<(usize, usize),
             long,
         });
     }
+
     Ok(if width <= height {
         (side, long)
     } else {
@@ -286,9 +294,11 @@ mod tests {
         for (width, height) in [(1, 1), (1, 4000), (4000, 1), (28, 28), (28, 90)] {
             let picture =
                 Picture::new(width, height, vec![255; 3 * width * height]).expect("its bytes");
+
             let pixels = PixelMaker::new(None, Fit::Squash, 28, &spec)
                 .make(&picture)
                 .expect("squashed");
+
             assert!(
                 pixels.iter().all(|&v| (v - 1.0).abs() < 1e-6),
                 "{width} x {height}"
@@ -303,6 +313,7 @@ mod tests {
         let cut = |crop: Area| {
             let places = (crop.y..crop.y + crop.h)
                 .flat_map(|y| (crop.x..crop.x + crop.w).map(move |x| (x, y)));
+
             Picture::new(
                 crop.w,
                 crop.h,
@@ -310,6 +321,7 @@ mod tests {
             )
             .expect("its bytes")
         };
+
         let whole = cut(Area::whole(60, 50));
         let crop = Area {
             x: 11,
@@ -317,19 +329,23 @@ mod tests {
             w: 40,
             h: 20,
         };
+
         for fit in [Fit::Squash, Fit::Crop] {
             let mut maker = PixelMaker::new(Some(crop), fit, 28, &spec);
             let plain = PixelMaker::new(None, fit, 28, &spec)
                 .make(&cut(crop))
                 .expect("made");
+
             assert_eq!(maker.make(&whole).expect("inside"), plain);
             let beyond = PixelError::Beyond {
                 crop,
                 width: 50,
                 height: 50,
             };
+
             assert_eq!(maker.make(&cut(Area::whole(50, 50))).err(), Some(beyond));
         }
+
         let maker = PixelMaker::new(Some(crop), Fit::Crop, 28, &spec);
         assert_eq!(
             maker.area(60, 50),

@@ -123,6 +123,7 @@ impl Preset {
             .iter()
             .map(|&scale| MapKind::Windows(scale))
             .collect();
+
         let mut patch_and_windows = vec![MapKind::Patch];
         patch_and_windows.extend(&windows);
         let paper = Parameters {
@@ -137,6 +138,7 @@ impl Preset {
             image: ImageScore::Embedding,
             few_shot: FewShotMap::Visual,
         };
+
         match self {
             Preset::Paper => paper,
             Preset::Anomalib => Parameters {

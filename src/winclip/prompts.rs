@@ -54,6 +54,7 @@ pub fn ensemble(class_name: &str, recipe: &Recipe, parameters: &Parameters) -> P
         true => built_in(parameters.templates),
         false => recipe.templates.clone(),
     };
+
     let normal = phrases(class_name, &NORMAL, &recipe.normal_states);
     let anomalous = phrases(class_name, &ANOMALOUS, &recipe.anomalous_states);
     Prompts {
@@ -79,6 +80,7 @@ fn filled(templates: &[String], phrases: &[String]) -> Vec<String> {
             prompts.push(template.replacen("{}", phrase, 1));
         }
     }
+
     prompts
 }
 
@@ -88,6 +90,7 @@ fn built_in(templates: Templates) -> Vec<String> {
         all.push(with_article(frame, "a"));
         all.push(with_article(frame, "the"));
     }
+
     match templates {
         Templates::All22 => all,
         Templates::NoPeriod22 => all
@@ -121,12 +124,14 @@ pub fn prototypes(
     let Some(class_name) = &recipe.class_name else {
         return Ok(None);
     };
+
     let parameters = recipe.parameters(spec);
     let prompts = ensemble(class_name, recipe, &parameters);
     let normal = prototype(&prompts.normal, &parameters, text)?;
     let anomalous = prototype(&prompts.anomalous, &parameters, text)?;
     let both =
         ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long");
+
     Ok(Some(pooled(both, &parameters)))
 }
 
@@ -161,6 +166,7 @@ mod tests {
             &Recipe::new(Some("metal nut".into())),
             &preset.parameters(&[2, 3]),
         );
+
         (prompts.normal.len(), prompts.anomalous.len())
     }
 

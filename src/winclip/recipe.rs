@@ -85,12 +85,15 @@ impl Recipe {
             parameters.maps = vec![MapKind::Patch];
             parameters.patches = None;
         }
+
         if let Some(maps) = &self.maps {
             parameters.maps = maps.clone();
         }
+
         if let Some(block) = self.block {
             parameters.patches = Some(PatchLayer::Block(block));
         }
+
         parameters
     }
 
@@ -114,6 +117,7 @@ impl Recipe {
                 "must name at least one window scale, such as 2; the language map is made of them",
             );
         }
+
         let side = self.input_px.unwrap_or(spec.side);
         let mut plan = EncodePlan {
             side,
@@ -121,12 +125,15 @@ impl Recipe {
             patches: vec![],
             scales: vec![],
         };
+
         if language_map {
             plan.scales = self.scales.clone();
         }
+
         if with_references {
             add_visual_maps(&mut plan, &parameters, spec);
         }
+
         let names_no_map = self.maps.as_ref().is_some_and(Vec::is_empty);
         if names_no_map || (with_references && parameters.maps.is_empty()) {
             problems.note(
@@ -134,6 +141,7 @@ impl Recipe {
                 "must name at least one: patch, or window scales such as 2 and 3",
             );
         }
+
         // Where a patch map is made, the plan's own check finds it.
         if let Some(block) = self.block
             && plan.patches.is_empty()
@@ -144,6 +152,7 @@ impl Recipe {
                 format!("must be 1 to {}, got {block}", spec.blocks),
             );
         }
+
         self.check_regions(side / spec.patch, &mut problems);
         if let Err(error) = plan.check(spec) {
             for line in error.to_string().lines() {
@@ -151,6 +160,7 @@ impl Recipe {
                 problems.note(place, words);
             }
         }
+
         problems.into_result().map(|()| plan)
     }
 
@@ -163,6 +173,7 @@ impl Recipe {
                 "this model compares with words; say what the part is, for example \"metal nut\"",
             );
         }
+
         if !has_text && !with_references {
             problems.note(
                 "references",
@@ -180,6 +191,7 @@ impl Recipe {
                 format!("must be 1 to {REGIONS_MAX}, got {}", self.regions.len()),
             );
         }
+
         let mut tile_count = 0;
         for (index, region) in self.regions.iter().enumerate() {
             let mask_key = region.key(index, "mask");
@@ -189,10 +201,12 @@ impl Recipe {
                     format!("a polygon needs 3 corners or more, got {}", polygon.len()),
                 );
             }
+
             let Some(crop) = region.crop else {
                 self.check_without_crop(region, &mask_key, problems);
                 continue;
             };
+
             let area = area(Some(crop), self.fit, 0, 0);
             let is_masked = !region.mask.is_empty();
             if is_masked && !cell_mask(&region.mask, area, grid).contains(&true) {
@@ -201,11 +215,13 @@ impl Recipe {
                     format!("leaves none of the {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
                 );
             }
+
             if let Some(side) = self.tile_px {
                 tile_count += tiles::tiles(area, side).len();
                 check_merged_side(area, side, grid, problems);
             }
         }
+
         if tile_count > tiles::COUNT_MAX {
             let most = tiles::COUNT_MAX;
             problems.note(
@@ -222,6 +238,7 @@ impl Recipe {
                 format!("needs crop, for the place of its corners; {WHOLE_PICTURE}"),
             );
         }
+
         if self.tile_px.is_some() {
             problems.note(
                 "tile_px",
@@ -237,6 +254,7 @@ impl Recipe {
             ("anomalous_states", &self.anomalous_states),
             ("templates", &self.templates),
         ];
+
         for (key, list) in lists {
             for words in list.iter().filter(|words| words.matches("{}").count() != 1) {
                 problems.note(
@@ -245,12 +263,15 @@ impl Recipe {
                 );
             }
         }
+
         if self.maps.as_ref().is_some_and(|maps| has_doubles(maps)) {
             problems.note("maps", "each may be named once");
         }
+
         if has_doubles(&self.scales) {
             problems.note("scales", "each may be named once");
         }
+
         problems
     }
 }
@@ -288,6 +309,7 @@ fn check_merged_side(area: Area, side: usize, grid: usize, problems: &mut Proble
     if cells <= tiles::SIDE_MAX {
         return;
     }
+
     let Area { w, h, .. } = area;
     let most = tiles::SIDE_MAX;
     problems.note(

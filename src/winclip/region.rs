@@ -62,6 +62,7 @@ impl RegionInspector {
                 }
             }
         }
+
         RegionInspector {
             name: region.name.clone(),
             whole_pixels,
@@ -80,6 +81,7 @@ impl RegionInspector {
             self.tile_pixels.set_crop(*tile);
             crops.push(self.tile_pixels.make(picture)?);
         }
+
         let area = self.whole_pixels.area(picture.width(), picture.height());
         Ok(RegionPixels { crops, area })
     }
@@ -91,6 +93,7 @@ impl RegionInspector {
             self.tile_pixels.set_crop(*tile);
             transforms.push(self.tile_pixels.transform(width, height)?);
         }
+
         let area = self.whole_pixels.area(width, height);
         Ok(RegionCrops { transforms, area })
     }
@@ -111,6 +114,7 @@ impl RegionInspector {
         for (crop, mask) in self.masks.iter().enumerate() {
             let of_crop: Vec<Features> =
                 references.iter().map(|crops| crops[crop].clone()).collect();
+
             self.scorers.push(scorer(&of_crop, mask.clone()));
         }
     }
@@ -131,6 +135,7 @@ impl RegionInspector {
         for (scorer, features) in self.scorers.iter().zip(crops) {
             parts.push(scorer.partial_scores(nearest, features, left_out)?);
         }
+
         Ok(parts)
     }
 
@@ -147,16 +152,19 @@ impl RegionInspector {
         if self.tiles.is_empty() {
             return (whole_score, whole);
         }
+
         let mut highest_tile = f32::NEG_INFINITY;
         let mut maps = Vec::with_capacity(self.tiles.len());
         for ((score, map), tile) in combined.zip(&self.tiles) {
             highest_tile = highest_tile.max(score);
             maps.push((*tile, map));
         }
+
         let map = self.merged(area, &whole, &maps);
         if self.scorers[0].has_words() {
             return ((whole_score + highest_tile) / 2.0, map);
         }
+
         let count = highest_share(whole.unmasked().len());
         (mean_of_highest(&map.unmasked(), count), map)
     }

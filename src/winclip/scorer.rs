@@ -56,6 +56,7 @@ impl Scorer {
                 .map(|map| gallery(references, *map, mask.as_deref()))
                 .collect(),
         };
+
         let language = prototypes.map(|raw| Language::new(raw, parameters.temperature));
         Scorer {
             parameters,
@@ -113,15 +114,18 @@ impl Scorer {
             language: None,
             visual: None,
         };
+
         if let Some(language) = &self.language {
             parts.image = features.image.as_ref().map(|image| language.of_row(image));
             if self.wants_language_map() {
                 parts.language = Some(self.language_map(language, features));
             }
         }
+
         if !self.galleries.is_empty() {
             parts.visual = Some(self.visual_map(nearest, features, left_out)?);
         }
+
         Ok(parts)
     }
 
@@ -158,12 +162,15 @@ impl Scorer {
             let unmasked = self.unmasked(map);
             return mean_of_highest(&unmasked, highest_share(unmasked.len()));
         }
+
         if self.parameters.image == ImageScore::MapMaximum {
             return highest(&self.unmasked(map));
         }
+
         let image = parts
             .image
             .expect("the plan asks for the picture's embedding");
+
         match &parts.visual {
             None => image,
             Some(visual) => (image + highest(&self.unmasked(visual))) / 2.0,
@@ -186,10 +193,12 @@ impl Scorer {
                 *sum += value;
             }
         }
+
         let count = self.galleries.len() as f32;
         for sum in &mut sums {
             *sum /= count;
         }
+
         Ok(sums)
     }
 
@@ -210,12 +219,14 @@ impl Scorer {
         let Some(mask) = &self.mask else {
             return values;
         };
+
         let columns = grid - scale + 1;
         let mut all = vec![0.0; columns * columns];
         let windows = unmasked_windows(grid, scale, Some(mask));
         for (window, value) in windows.into_iter().zip(values) {
             all[window] = value;
         }
+
         all
     }
 
@@ -224,12 +235,14 @@ impl Scorer {
         let Some(mask) = &self.mask else {
             return map.to_vec();
         };
+
         let mut unmasked = Vec::with_capacity(map.len());
         for (value, counts) in map.iter().zip(mask) {
             if *counts {
                 unmasked.push(*value);
             }
         }
+
         unmasked
     }
 
@@ -241,6 +254,7 @@ impl Scorer {
             .filter(|windows| self.language_scales.contains(&windows.scale))
             .map(|windows| self.scale_scores(language, windows, grid))
             .collect();
+
         match self.parameters.language {
             LanguageMap::OddsMean => (0..grid * grid)
                 .map(|cell| odds_mean(&scales, grid, cell))
@@ -274,6 +288,7 @@ fn harmonic_map(scales: &[ScaleScores], grid: usize, whole: f32) -> Vec<f32> {
         let map = scattered(&scores.values, grid, scores.scale, Mean::Harmonic);
         maps.push(map);
     }
+
     maps.push(vec![whole; grid * grid]);
     (0..grid * grid)
         .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
@@ -287,6 +302,7 @@ fn odds_mean(scales: &[ScaleScores], grid: usize, cell: usize) -> f32 {
         .iter()
         .map(|scores| mean_odds(scores, grid, cell))
         .sum();
+
     let mean = odds / scales.len().max(1) as f32;
     // A window with s = 1 makes the mean infinite, and the cell as anomalous as can be.
     if mean > 0.0 { 1.0 - 1.0 / mean } else { 0.0 }
@@ -300,6 +316,7 @@ fn mean_odds(scores: &ScaleScores, grid: usize, cell: usize) -> f32 {
         sum += 1.0 / (1.0 - scores.values[window]);
         count += 1;
     }
+
     sum / count as f32
 }
 
@@ -321,6 +338,7 @@ fn gallery(references: &[Features], map: MapKind, mask: Option<&[bool]>) -> Gall
         .iter()
         .map(|reference| unmasked_rows(reference, map, mask))
         .collect();
+
     let views: Vec<_> = features.iter().map(|rows| rows.view()).collect();
     Gallery::new(&views)
 }
@@ -433,11 +451,13 @@ mod tests {
             Just(f32::from_bits(1)),
             -10.0f32..10.0
         ];
+
         let row = prop_oneof![
             Just(vec![0.0; SIZE]),
             Just(vec![1.0; SIZE]),
             prop::collection::vec(value, SIZE)
         ];
+
         prop::collection::vec(row, count).prop_map(move |rows| {
             Array2::from_shape_vec((count, SIZE), rows.concat()).expect("count rows")
         })

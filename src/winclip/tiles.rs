@@ -28,6 +28,7 @@ pub fn tiles(area: Area, side: usize) -> Vec<Area> {
             });
         }
     }
+
     tiles
 }
 
@@ -54,6 +55,7 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
         Some((tile, map)) => merged_side(area, tile.w, map.side()),
         None => whole.side(),
     };
+
     let mut values = Vec::with_capacity(side * side);
     for row in 0..side {
         let y = centre(row, side, area.y, area.h);
@@ -68,6 +70,7 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
             });
         }
     }
+
     Map::new(side, values)
 }
 
@@ -87,6 +90,7 @@ fn mean_at(tiles: &[(Area, Map)], x: f64, y: f64) -> Option<f32> {
             count += 1;
         }
     }
+
     (count > 0).then(|| sum / count as f32)
 }
 
@@ -136,6 +140,7 @@ mod tests {
             w: 80,
             h: 40,
         };
+
         let whole = Map::new(2, vec![0.2, 0.4, 0.6, 0.8]);
         let tile = |x: usize, value: f32| {
             (
@@ -148,6 +153,7 @@ mod tests {
                 Map::new(2, vec![value; 4]),
             )
         };
+
         let map = merged(area, &whole, &[tile(10, 0.0), tile(50, 1.0)]);
         assert_eq!(map.side(), 4);
         assert_eq!(map.values()[..4], [0.1, 0.1, 0.7, 0.7]);

@@ -13,6 +13,7 @@ pub fn unit_rows(matrix: ArrayView2<f32>) -> Array2<f32> {
             row.iter_mut().for_each(|v| *v /= length);
         }
     }
+
     rows
 }
 
@@ -42,10 +43,12 @@ fn inner(a: &[f32], b: &[f32]) -> f64 {
             .zip(a.iter().zip(b))
             .for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
     }
+
     let rest = a_rest
         .iter()
         .zip(b_rest)
         .map(|(a, b)| f64::from(*a) * f64::from(*b));
+
     sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
@@ -57,6 +60,7 @@ pub fn harmonic(values: impl Iterator<Item = f32>) -> f32 {
         sum += 1.0 / value;
         count += 1;
     }
+
     if count == 0 || !sum.is_finite() {
         0.0
     } else {
@@ -72,6 +76,7 @@ pub fn arithmetic(values: impl Iterator<Item = f32>) -> f32 {
         sum += value;
         count += 1;
     }
+
     if count == 0 { 0.0 } else { sum / count as f32 }
 }
 

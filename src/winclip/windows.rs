@@ -38,6 +38,7 @@ pub fn scattered(values: &[f32], grid: usize, scale: usize, mean: Mean) -> Vec<f
             Mean::Arithmetic => arithmetic(covering),
         });
     }
+
     cells
 }
 

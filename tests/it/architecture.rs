@@ -91,14 +91,17 @@ fn no_import_points_upwards() {
         if from.is_empty() || from == to {
             continue;
         }
+
         // A file of the root, such as lib.rs, is above all layers.
         let above = layers.get(to).copied().unwrap_or(usize::MAX);
         let own = layers
             .get(from)
             .unwrap_or_else(|| panic!("src/{from} is in no layer"));
+
         if above < *own {
             continue;
         }
+
         let names = graph.names(import);
         match UPWARDS
             .iter()
@@ -113,6 +116,7 @@ fn no_import_points_upwards() {
             }
         }
     }
+
     println!("{}", upwards.join("\n"));
     let count = pairs.len();
     println!("{count} pairs of files with imports upwards");
@@ -120,6 +124,7 @@ fn no_import_points_upwards() {
         count <= UPWARDS_TODAY,
         "{count} pairs of files with imports upwards"
     );
+
     assert_eq!(
         accepted.len(),
         UPWARDS.len(),
@@ -138,11 +143,13 @@ fn no_circle_among_files() {
             .into_iter()
             .filter(|import| graph.names(import) != names)
             .collect();
+
         assert!(
             graph.imports.len() < before,
             "{from} no longer imports {to}, which BACKWARDS accepts: {reason}"
         );
     }
+
     let circles = graph.circles();
     let mut text = String::new();
     for circle in &circles {
@@ -154,6 +161,7 @@ fn no_circle_among_files() {
             }
         }
     }
+
     println!("{} circles of files:{text}", circles.len());
     assert!(
         circles.len() <= CIRCLES_TODAY,
@@ -170,12 +178,14 @@ fn threads_are_started_where_they_may_be() {
             starting.insert(source.path);
         }
     }
+
     let allowed: BTreeSet<String> = THREADS.iter().map(|(path, _)| (*path).to_owned()).collect();
     let new: Vec<_> = starting.difference(&allowed).collect();
     assert!(
         new.is_empty(),
         "files that start threads, not listed in THREADS: {new:?}"
     );
+
     let old: Vec<_> = allowed.difference(&starting).collect();
     assert!(
         old.is_empty(),
@@ -196,6 +206,7 @@ fn each_file_says_what_it_is_for() {
             silent.push(source.path);
         }
     }
+
     assert!(
         silent.is_empty(),
         "files that do not open with //!: {silent:?}"
@@ -210,10 +221,12 @@ fn layers() -> BTreeMap<String, usize> {
     let (_, section) = text
         .split_once(HEADING)
         .expect("ARCHITECTURE.md has the heading of the layers");
+
     let block = section
         .split("```")
         .nth(1)
         .expect("a fenced block follows the heading");
+
     let mut layers = BTreeMap::new();
     for line in block.lines().skip(1) {
         let mut words = line.split_whitespace();
@@ -224,6 +237,7 @@ fn layers() -> BTreeMap<String, usize> {
             assert_eq!(before, None, "{folder} is in two layers");
         }
     }
+
     layers
 }
 
@@ -240,6 +254,7 @@ fn starts_threads(source: &Source) -> bool {
         .iter()
         .map(|token| source.text_of(token))
         .collect();
+
     texts.windows(3).any(starts_thread)
 }
 
@@ -260,6 +275,7 @@ impl Graph {
                 let Some(to) = names.resolve(&path) else {
                     continue;
                 };
+
                 if to != from {
                     imports.insert(Import {
                         from,
@@ -270,6 +286,7 @@ impl Graph {
                 }
             }
         }
+
         Self { sources, imports }
     }
 
@@ -291,6 +308,7 @@ impl Graph {
         let reached: Vec<BTreeSet<usize>> = (0..self.sources.len())
             .map(|from| self.reach(from))
             .collect();
+
         let mut circles = BTreeSet::new();
         for (from, targets) in reached.iter().enumerate() {
             if targets.contains(&from) {
@@ -303,6 +321,7 @@ impl Graph {
                 );
             }
         }
+
         circles.into_iter().collect()
     }
 
@@ -318,6 +337,7 @@ impl Graph {
                 }
             }
         }
+
         reached
     }
 }
@@ -335,6 +355,7 @@ impl Names {
             files: BTreeMap::new(),
             exports: BTreeMap::new(),
         };
+
         for (index, source) in sources.iter().enumerate() {
             // lib.rs comes before main.rs, which stands for the same module.
             names.files.entry(source.modules.clone()).or_insert(index);
@@ -343,6 +364,7 @@ impl Names {
                 names.exports.insert(name, leaf.path);
             }
         }
+
         names
     }
 
@@ -352,17 +374,20 @@ impl Names {
         if self.files.contains_key(path) {
             return None;
         }
+
         for length in (0..path.len()).rev() {
             let (module, item) = path.split_at(length);
             let Some(file) = self.files.get(module) else {
                 continue;
             };
+
             let export = self.exports.get(&path[..length + 1]);
             return match export.filter(|export| export.as_slice() != path) {
                 Some(export) => self.resolve(&[export.as_slice(), &item[1..]].concat()),
                 None => Some(*file),
             };
         }
+
         None
     }
 }
@@ -393,6 +418,7 @@ impl<'a> Uses<'a> {
             leaves: Vec::new(),
             items: Vec::new(),
         };
+
         uses.visit_file(&source.syntax);
         uses
     }
@@ -424,6 +450,7 @@ impl<'a> Uses<'a> {
             let name = if name == "self" { module } else { name };
             return self.add_path(ident, name, path, public);
         }
+
         path.push(ident.to_string());
         self.add_path(ident, name, path, public);
     }
@@ -451,6 +478,7 @@ impl<'ast> Visit<'ast> for Uses<'_> {
                 !matches!(item.vis, syn::Visibility::Inherited),
             );
         }
+
         self.items.push(bytes);
         visit::visit_item_use(self, item);
     }
@@ -476,6 +504,7 @@ fn absolute(source: &Source, path: &[String]) -> Option<Vec<String>> {
         name if children(source).any(|child| child == name) => {}
         _ => return None,
     }
+
     modules.extend_from_slice(rest);
     Some(modules)
 }
@@ -496,6 +525,7 @@ fn paths(source: &Source) -> Vec<(Vec<String>, usize)> {
         .iter()
         .filter(|token| !within(&uses.items, token))
         .collect();
+
     let mut paths = written_paths(source, &body, &uses);
     for leaf in &uses.leaves {
         // A re-export alone needs nothing; one whose name is also used here does.
@@ -503,6 +533,7 @@ fn paths(source: &Source) -> Vec<(Vec<String>, usize)> {
             paths.push((leaf.path.clone(), leaf.line));
         }
     }
+
     paths
 }
 
@@ -523,19 +554,23 @@ fn written_paths(source: &Source, body: &[&Token], uses: &Uses) -> Vec<(Vec<Stri
         if !begins_path(source, body, at) {
             continue;
         }
+
         let path = path_at(source, body, at);
         if path.len() < 2 {
             continue;
         }
+
         let imported = uses.leaves.iter().find(|leaf| leaf.name == path[0]);
         let whole = match imported {
             Some(leaf) => Some([leaf.path.as_slice(), &path[1..]].concat()),
             None => absolute(source, &path),
         };
+
         if let Some(whole) = whole {
             paths.push((whole, body[at].lines.start));
         }
     }
+
     paths
 }
 
@@ -553,6 +588,7 @@ fn path_at(source: &Source, body: &[&Token], at: usize) -> Vec<String> {
         if !text.starts_with(|first: char| first.is_alphabetic() || first == '_') {
             break;
         }
+
         path.push(text.to_owned());
         if body
             .get(next + 1)
@@ -560,7 +596,9 @@ fn path_at(source: &Source, body: &[&Token], at: usize) -> Vec<String> {
         {
             break;
         }
+
         next += 2;
     }
+
     path
 }

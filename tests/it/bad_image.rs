@@ -20,6 +20,7 @@ fn verdicts(recipe: &str, camera: &str, count: usize) -> Vec<Told> {
     LineConfig::new(broker.port, camera)
         .recipe(recipe)
         .write(folder.path());
+
     let line = Running::line(folder.path());
     let results = (0..count).map(|_| told(&listener.next("result"))).collect();
     line.summary();
@@ -74,6 +75,7 @@ fn a_frozen_stream_is_told_after_twenty_frames() {
     for (_, reason, _) in &found[..19] {
         assert_eq!(*reason, None, "{found:?}");
     }
+
     assert_eq!(found[19..], vec![bad("frozen"); 6]);
 }
 
@@ -84,6 +86,7 @@ fn a_blurred_picture_is_not_judged() {
     for (name, picture) in [("1.png", &sharp), ("2.png", &sharp.blur(6.0))] {
         picture.save(pictures.path().join(name)).expect("written");
     }
+
     let found = verdicts("", &folder_of(pictures.path()), 2);
     assert_eq!(found, [good(), bad("blurred")]);
 }
@@ -99,6 +102,7 @@ fn pictures_smaller_than_the_crop_are_not_judged() {
         let file = pictures.path().join(format!("{number}.png"));
         picture.save(file).expect("written");
     }
+
     let crop = "crop = [10, 8, 40, 36]";
     let found = verdicts(crop, &folder_of(pictures.path()), 6);
     let beyond = "the crop 10,8,40,36 (x,y,width,height) is beyond a picture of 30 x 30 pixels";

@@ -83,6 +83,7 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> CameraSettings {
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
+
     CameraSettings {
         name: "top".into(),
         kind: kind.to_owned(),
@@ -107,15 +108,18 @@ fn watched_as(
         std::thread::sleep(PATIENCE);
         stop_now(&overdue);
     });
+
     let mut collector = Collector {
         seen: Seen::default(),
         enough,
         stopper,
     };
+
     let backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
     let ended = camera::open(&settings).and_then(|mut source| {
         camera::supervise(source.as_mut(), "top", &stop, backoff, &mut collector)
     });
+
     (collector.seen, ended)
 }
 
@@ -131,6 +135,7 @@ fn a_folder_is_played_once_in_natural_order() {
     for name in ["10.png", "2.png"] {
         solid(&folder.path().join(name), 7);
     }
+
     std::fs::write(folder.path().join("3.png"), b"no picture").expect("written");
     let location = folder.path().display().to_string();
     let (seen, ended) = watched(
@@ -138,12 +143,14 @@ fn a_folder_is_played_once_in_natural_order() {
         &[("location", &location), ("fps", "0")],
         until_its_end,
     );
+
     ended.expect("a finite source ends in order");
     let parts: Vec<_> = seen
         .frames
         .iter()
         .filter_map(|f| f.part_id.as_deref())
         .collect();
+
     assert_eq!(parts, ["2.png", "10.png"]);
     assert_eq!(seen.states, [CameraState::Online, CameraState::Disabled]);
 }
@@ -170,6 +177,7 @@ mod gstreamer {
             format!("live = {live}\nendless = {live}\nlaunch = {launch:?}\n"),
         )
         .expect("written");
+
         path.display().to_string()
     }
 
@@ -180,9 +188,11 @@ mod gstreamer {
              ! matroskamux ! filesink location={}",
             file.display()
         );
+
         let made = Command::new("gst-launch-1.0")
             .args(launch.split_whitespace())
             .output();
+
         assert!(
             made.expect("tools/setup installs gst-launch-1.0")
                 .status
@@ -198,11 +208,13 @@ mod gstreamer {
                       ! x264enc key-int-max=30 tune=zerolatency ! rtph264pay mtu=400 ! identity drop-probability=0.05 \
                       ! rtpjitterbuffer latency=50 do-lost=true ! rtph264depay ! h264parse \
                       ! avdec_h264 max-threads=1 automatic-request-sync-points=true ! videoconvert";
+
         let (seen, ended) = watched(
             &own_pipeline(folder.path(), false, launch),
             &[],
             until_its_end,
         );
+
         ended.expect("it ends");
         let corrupt = seen.frames.iter().filter(|frame| frame.corrupt).count();
         assert!(corrupt > 0, "none of {} frames", seen.frames.len());
@@ -217,6 +229,7 @@ mod gstreamer {
             ("fps", "100"),
             ("pattern", "white"),
         ];
+
         let (seen, ended) = watched("test", &values, until_its_end);
         ended.expect("it ends after its frames");
         assert!(!seen.frames.is_empty());
@@ -226,8 +239,10 @@ mod gstreamer {
                 frame.picture.rgb().iter().all(|v| *v >= 254),
                 "white to the last row"
             );
+
             assert_eq!(frame.captured_by, CapturedBy::Arrival);
         }
+
         assert_eq!(seen.states, [CameraState::Online, CameraState::Disabled]);
     }
 
@@ -239,21 +254,25 @@ mod gstreamer {
                 .save(folder.path().join(name))
                 .expect("written");
         }
+
         let launch = format!(
             "multifilesrc location={}/p%d.png ! pngdec ! videoconvert",
             folder.path().display()
         );
+
         let (seen, ended) = watched(
             &own_pipeline(folder.path(), false, &launch),
             &[],
             until_its_end,
         );
+
         ended.expect("the pictures end");
         let sizes: Vec<_> = seen
             .frames
             .iter()
             .map(|f| (f.picture.width(), f.picture.height()))
             .collect();
+
         assert_eq!(sizes, [(64, 48), (33, 21)]);
         assert!(
             seen.frames
@@ -270,6 +289,7 @@ mod gstreamer {
             &[("location", "rtsp://me:secret@127.0.0.1:9/x")],
             gone,
         );
+
         ended.expect("stopped at the first report");
         assert_eq!(seen.states, [CameraState::Offline, CameraState::Disabled]);
         assert!(
@@ -289,12 +309,14 @@ mod gstreamer {
             stall: Duration::from_millis(500),
             ..own
         };
+
         // The first frame may take longer than the stall time.
         let (seen, ended) = watched_as(triggered, |seen| seen.states.len() >= 4);
         ended.expect("stopped with enough");
         let [first, rest @ ..] = &seen.states[..] else {
             panic!("no state")
         };
+
         assert_eq!(
             (first, &rest[..3]),
             (
@@ -302,6 +324,7 @@ mod gstreamer {
                 &[CameraState::Idle, CameraState::Online, CameraState::Idle][..]
             )
         );
+
         assert!(seen.reasons.is_empty(), "{:?}", seen.reasons);
     }
 
@@ -315,11 +338,13 @@ mod gstreamer {
             },
             until_its_end,
         );
+
         ended.expect("it ends");
         for frame in seen.frames {
             let captured = jiff::Timestamp::now()
                 .duration_since(frame.captured_at)
                 .as_millis();
+
             let before = captured - frame.arrived.elapsed().as_millis() as i128;
             assert!(before.abs_diff(3000) < 50, "{before} ms before it arrived");
         }
@@ -334,9 +359,11 @@ mod gstreamer {
             "videotestsrc is-live=true num-buffers=3 ! video/x-raw,width=64,height=48,framerate=2/1 \
              ! identity sleep-time=300000",
         );
+
         let text = std::fs::read_to_string(&kind)
             .expect("just written")
             .replace("endless = true", "endless = false");
+
         std::fs::write(&kind, format!("stamped = true\n{text}")).expect("written");
         let delay = Duration::from_secs(3);
         let (seen, ended) = watched_as(
@@ -346,12 +373,14 @@ mod gstreamer {
             },
             until_its_end,
         );
+
         ended.expect("it ends");
         assert!(!seen.frames.is_empty());
         for frame in seen.frames {
             let captured = jiff::Timestamp::now()
                 .duration_since(frame.captured_at)
                 .as_millis();
+
             let before = captured - frame.arrived.elapsed().as_millis() as i128;
             assert_eq!(frame.captured_by, CapturedBy::Sender);
             assert!(before.abs_diff(300) < 100, "{before} ms before it arrived");
@@ -368,14 +397,17 @@ mod gstreamer {
                 "videotestsrc pattern={pattern} num-buffers=1 ! video/x-raw,format=RGB,width=320,height=240 \
                  ! videoconvert ! {caps} ! videoconvert"
             );
+
             let (mut seen, ended) = watched(
                 &own_pipeline(folder.path(), false, &launch),
                 &[],
                 until_its_end,
             );
+
             ended.expect("it ends");
             seen.frames.remove(0).picture
         };
+
         // Mean, in grey levels: at the edges of colours, subsampled chroma differs.
         let apart = |pattern: &str, caps: &str| {
             let (plain, got) = (shot(pattern, "video/x-raw,format=RGB"), shot(pattern, caps));
@@ -385,8 +417,10 @@ mod gstreamer {
                 .zip(got.rgb())
                 .map(|(a, b)| u64::from(a.abs_diff(*b)))
                 .sum();
+
             sum as f64 / plain.rgb().len() as f64
         };
+
         // SD and HD with video range, and both with full range (MJPEG).
         for colour in ["bt601", "bt709", "1:4:5:1", "1:3:5:1"] {
             for format in ["YUY2", "UYVY", "NV12", "NV21", "I420", "Y42B", "Y444"] {
@@ -394,12 +428,14 @@ mod gstreamer {
                     "smpte75",
                     &format!("video/x-raw,format={format},colorimetry={colour}"),
                 );
+
                 assert!(
                     found < 4.0,
                     "{format} {colour}: {found:.2} grey levels apart"
                 );
             }
         }
+
         for (format, pattern) in [
             ("BGRx", "smpte75"),
             ("RGB16", "smpte75"),
@@ -420,10 +456,12 @@ mod gstreamer {
         let file = |name: &str| golden("open-clip-tiny").join(format!("{name}.png"));
         let references =
             ["good_a", "good_b"].map(|name| image_file::read(&file(name)).expect("golden"));
+
         let recipe = Recipe {
             input_px: Some(70),
             ..Recipe::new(None)
         };
+
         let plan = recipe.encode_plan(&model.spec, true).expect("fits");
         let encoder = Box::new(OnnxEncoder::open(&runtime(), &model, &plan).expect("opens"));
         let mut inspector = Inspector::prepare(
@@ -436,22 +474,26 @@ mod gstreamer {
             &mut |_, _| (),
         )
         .expect("prepares");
+
         let mut score = |name: &str, caps: &str| {
             let launch = format!(
                 "filesrc location={} ! pngdec ! videoconvert ! video/x-raw,format=RGB ! videoconvert ! {caps} ! videoconvert",
                 file(name).display()
             );
+
             let (mut seen, ended) = watched(
                 &own_pipeline(folder.path(), false, &launch),
                 &[],
                 until_its_end,
             );
+
             ended.expect("it ends");
             inspector
                 .inspect(&seen.frames.remove(0).picture)
                 .expect("judged")[0]
                 .score
         };
+
         let own = ["good_c", "bad"].map(|name| score(name, "video/x-raw,format=RGB"));
         let threshold = (own[0] + own[1]) / 2.0;
         assert!(own[0] < threshold && threshold < own[1], "{own:?}");
@@ -464,6 +506,7 @@ mod gstreamer {
                     off < 0.02,
                     "{caps}: scores {good} and {bad} instead of {own:?}"
                 );
+
                 assert!(
                     good < threshold && threshold < bad,
                     "{caps}: {good} and {bad}, threshold {threshold}"
@@ -482,29 +525,35 @@ mod gstreamer {
             let launch = format!(
                 "videotestsrc pattern=smpte75 num-buffers=1 ! video/x-raw,{caps} ! videoconvert dither=none {theirs}"
             );
+
             let (mut seen, ended) = watched(
                 &own_pipeline(folder.path(), false, &launch),
                 &[],
                 until_its_end,
             );
+
             ended.expect("it ends");
             seen.frames.remove(0).picture
         };
+
         for colour in ["bt601", "bt709", "bt2020", "1:4:5:1", "1:3:5:1"] {
             for site in ["jpeg", "mpeg2", "cosited"] {
                 for size in ["width=320,height=240", "width=67,height=35"] {
                     let caps =
                         format!("format=NV12,{size},colorimetry={colour},chroma-site={site}");
+
                     let (ours, theirs) = (
                         shot(&caps, ""),
                         shot(&caps, "! video/x-raw,format=RGB ! identity"),
                     );
+
                     let apart = ours
                         .rgb()
                         .iter()
                         .zip(theirs.rgb())
                         .map(|(a, b)| a.abs_diff(*b))
                         .max();
+
                     assert!(apart <= Some(6), "{caps}: {apart:?} grey levels apart");
                     assert_eq!(shot(&caps.replace("NV12", "I420"), ""), ours, "{caps}");
                 }
@@ -521,6 +570,7 @@ mod gstreamer {
             &[],
             until_its_end,
         );
+
         let said = ended.expect_err("two moments in one picture").to_string();
         assert!(
             said.contains("interlaced") && said.contains("deinterlace"),
@@ -552,11 +602,13 @@ mod gstreamer {
                 &["Nobody-1", "libaravis-0.8-0"],
             ),
         ];
+
         for (kind, values, words) in cases {
             let (seen, ended) = watched(kind, values, |seen| !seen.reasons.is_empty());
             let said = ended
                 .err()
                 .map_or_else(|| seen.reasons.join("\n"), |error| error.to_string());
+
             assert!(
                 words.iter().any(|word| said.contains(word)),
                 "{kind}: {said}"
@@ -589,25 +641,30 @@ mod gstreamer {
                 .as_u64()
                 .unwrap_or_else(|| panic!("{key} in {said}"))
         };
+
         assert_eq!(
             (count("sent"), &said["balanced"]),
             (60, &true.into()),
             "{said}"
         );
+
         assert_eq!(count("captured") + count("missed"), 60, "{said}");
         assert_eq!(
             count("judged") + count("replaced"),
             count("captured"),
             "{said}"
         );
+
         for stage in ["gstreamer", "camera", "put", "take", "pixels"] {
             let ms = said["cpu_ms"][stage].as_f64().expect("a number");
             // A frame of 64 x 48 pixels costs something, and far less than a second.
             assert!(ms > 0.0 && ms < 1000.0, "{stage} in {said}");
         }
+
         let wrong = winspect()
             .args(["bench", "cameras", "--format", "NV99"])
             .output();
+
         assert_eq!(wrong.expect("runs").status.code(), Some(64));
     }
 
@@ -621,6 +678,7 @@ mod gstreamer {
             &[("location", &file.display().to_string())],
             until_its_end,
         );
+
         assert!(matches!(ended, Err(CameraError::Lost(_))), "{ended:?}");
         assert_eq!(seen.states, [CameraState::Offline]);
     }
@@ -650,6 +708,7 @@ mod gstreamer {
                 ["no property \"colour\"", "videotestsrc colour=red"],
             ),
         ];
+
         for (launch, words) in cases {
             own_pipeline(folder.path(), true, launch);
             write_line(folder.path(), broker.port, "kind = \"own.toml\"");
@@ -693,6 +752,7 @@ mod rtsp {
                 .and_then(Path::parent)
                 .expect("target/<profile>/deps")
                 .join("examples/conveyor");
+
             let mut child = Command::new(&program)
                 .arg(pictures(folder))
                 .args([
@@ -714,10 +774,12 @@ mod rtsp {
                         program.display()
                     )
                 });
+
             let mut url = String::new();
             BufReader::new(child.stdout.take().expect("piped"))
                 .read_line(&mut url)
                 .expect("the URL");
+
             Conveyor {
                 child,
                 url: url.trim().to_owned(),
@@ -733,6 +795,7 @@ mod rtsp {
                 .iter()
                 .for_each(|grey| solid(&pictures.join(format!("{grey}.png")), *grey));
         }
+
         pictures
     }
 
@@ -751,19 +814,23 @@ mod rtsp {
         let lines = text
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+
         let time = |value: &serde_json::Value| {
             value
                 .as_str()
                 .and_then(|s| s.parse().ok())
                 .expect("RFC 3339")
         };
+
         let grey = |value: &serde_json::Value| {
             let stem = Path::new(value.as_str().expect("a path"))
                 .file_stem()
                 .expect("a name")
                 .to_owned();
+
             stem.to_string_lossy().parse().expect("named by its grey")
         };
+
         lines
             .map(|v| Shown {
                 grey: grey(&v["picture"]),
@@ -784,9 +851,11 @@ mod rtsp {
                 .filter(|f| f.captured_by == CapturedBy::Sender)
                 .count()
         };
+
         let (seen, ended) = watched("rtsp", &[("location", &conveyor.url)], |seen| {
             sent(seen) >= 60 || seen.frames.len() >= 400
         });
+
         ended.expect("stopped with enough");
         drop(conveyor);
         assert_eq!(sent(&seen), 60, "of {} frames", seen.frames.len());
@@ -801,11 +870,13 @@ mod rtsp {
             let grey = named
                 .unwrap_or_else(|| panic!("nothing was shown at {at}"))
                 .grey;
+
             let found = frame.picture.rgb()[0];
             assert!(
                 found.abs_diff(grey) <= 12,
                 "at {at} {grey} was shown, the frame has {found}"
             );
+
             assert!(frame.decode.is_some());
         }
     }
@@ -824,6 +895,7 @@ mod rtsp {
                     .all(|frame| !frame.corrupt && frame.decode.is_some()),
                 "{codec}"
             );
+
             let means = seen.frames.iter().map(|frame| {
                 let rgb = frame.picture.rgb();
                 let mean = rgb.iter().map(|v| u64::from(*v)).sum::<u64>() / rgb.len() as u64;
@@ -831,10 +903,13 @@ mod rtsp {
                     rgb.iter().all(|v| u64::from(*v).abs_diff(mean) <= 3),
                     "{codec}: one grey each"
                 );
+
                 mean
             });
+
             means.collect::<std::collections::BTreeSet<_>>()
         };
+
         let (h264, h265) = (greys("h264"), greys("h265"));
         for (codec, found) in [("h264", &h264), ("h265", &h265)] {
             for grey in [20, 60, 100, 140, 180, 220] {
@@ -865,8 +940,10 @@ mod rtsp {
                 ] => return seen.frames.len() >= 60,
                 _ => {}
             }
+
             false
         });
+
         ended.expect("stopped with enough");
         assert_eq!(
             seen.states,

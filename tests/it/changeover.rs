@@ -27,6 +27,7 @@ fn a_recipe_that_is_not_there_is_refused() {
     ] {
         station.plc.ask_in_vain("select_recipe", command, words);
     }
+
     station.summary();
 }
 
@@ -59,6 +60,7 @@ fn a_selected_recipe_judges_and_survives_a_crash() {
         broker,
         folder,
     } = station;
+
     drop(line);
     let reference = golden("open-clip-tiny").join("good_a.png");
     LineConfig::new(broker.port, FREE_RUNNING)
@@ -67,6 +69,7 @@ fn a_selected_recipe_judges_and_survives_a_crash() {
             &format!("input_px = 98\nreferences = [{reference:?}]"),
         )
         .write(folder.path());
+
     let line = Running::line(folder.path());
     let again = births.until_fits("box/birth", |birth| birth["run_id"] != result["run_id"]);
     assert!(again["gallery"].is_string(), "{again}");
@@ -83,6 +86,7 @@ fn selections_that_a_stop_cuts_are_told_how_they_ended() {
     LineConfig::new(broker.port, FREE_RUNNING)
         .bolt(folder.path(), "input_px = 98")
         .write(folder.path());
+
     let births = Listener::start(broker.port, "plant/box/birth");
     let line = Running::line(folder.path());
     births.next("box/birth");
@@ -94,14 +98,17 @@ fn selections_that_a_stop_cuts_are_told_how_they_ended() {
     ] {
         publish(broker.port, "cmd/select_recipe", command, &[]);
     }
+
     let mut ended = HashSet::new();
     let mut hear = || {
         let answer = outcomes.next("select_recipe");
         if answer["status"] != "accepted" {
             ended.insert(answer["id"].to_string());
         }
+
         ended.len()
     };
+
     hear();
     hear();
     line.ask_to_stop();

@@ -14,6 +14,7 @@ fn checked(folder: &Path) -> (Option<i32>, String) {
         .arg(folder.join("line.toml"))
         .output()
         .expect("runs");
+
     (output.status.code(), both(&output))
 }
 
@@ -37,6 +38,7 @@ fn a_line_that_can_run_is_told_part_by_part() {
         "a cell of the map is",
         "takes messages to plant/box/#",
     ];
+
     assert_said(&said, &words);
 }
 
@@ -47,6 +49,7 @@ fn everything_that_is_wrong_is_told_in_one_round() {
     LineConfig::new(free_port(), "kind = \"test\"\npattern = \"black\"")
         .without("threshold")
         .write(folder.path());
+
     let (code, said) = checked(folder.path());
     assert_eq!(code, Some(69), "{said}");
     let words = [
@@ -54,6 +57,7 @@ fn everything_that_is_wrong_is_told_in_one_round() {
         "FAIL  broker 127.0.0.1:",
         "this line cannot run: 1 faults",
     ];
+
     assert_said(&said, &words);
     if cfg!(feature = "gstreamer") {
         let words = "warn  camera top: its picture would not be judged: black";
@@ -83,5 +87,6 @@ fn without_its_model_the_rest_is_looked_at() {
         "ok    camera top: ",
         "takes messages to plant/box/#",
     ];
+
     assert_said(&said, &words);
 }

@@ -20,6 +20,7 @@ fn triggers_that_cannot_be_done_are_refused_with_a_reason() {
     ] {
         station.plc.ask_in_vain("trigger", payload, words);
     }
+
     let summary = station.summary();
     assert_eq!(summary["parts"], 0, "{summary}");
 }
@@ -63,6 +64,7 @@ fn a_paused_line_takes_no_triggers_and_says_so() {
     station
         .plc
         .ask_in_vain("trigger", trigger, "the line is paused");
+
     let paused = states.until("box/state", "state", "Initialized");
     assert_eq!(paused["health"], "CHECK_FUNCTION");
     let told = paused.get("clock_synchronised").expect("it is told");
@@ -120,6 +122,7 @@ fn an_answer_goes_where_its_sender_wants_it() {
         r#"{"id":"n"}"#,
         &wanted,
     );
+
     let answer = answers.next("plc/answers");
     assert_eq!(answer["reason"], "snapshot/top", "{answer}");
     let picture = station.plc.wait_for("snapshot/top", 1).remove(0);

@@ -86,6 +86,7 @@ fn is_online(folder: &Path) -> bool {
     let Ok(stream) = UnixStream::connect(socket(folder)) else {
         return false;
     };
+
     let mut client = Client(BufReader::new(stream));
     client.ask(&json!({"status": true}))["status"]["cameras"]["top"]["state"] == "online"
 }
@@ -167,6 +168,7 @@ fn garbage_on_the_socket_is_answered_and_harms_nothing() {
         let told = error["error"].as_str().unwrap_or_default();
         assert!(told.contains(words), "{words:?} is not in {error}");
     }
+
     let unknown = client.ask(&json!({"command": "erase"}));
     let reason = unknown["answer"]["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("no command \"erase\""), "{unknown}");
@@ -176,6 +178,7 @@ fn garbage_on_the_socket_is_answered_and_harms_nothing() {
     for _ in 0..2 {
         client.until("status");
     }
+
     // The longest line is read, a longer one is not.
     client.send(format!("{:<4096}\n", "{\"status\":true}"));
     client.until("status");
@@ -185,6 +188,7 @@ fn garbage_on_the_socket_is_answered_and_harms_nothing() {
         told.as_str().expect("words").contains("4096 bytes"),
         "{told}"
     );
+
     assert_eq!(client.next(), None);
     let mut endless = connect();
     endless.send(vec![b'x'; 10_000]);
@@ -223,11 +227,13 @@ fn a_client_that_does_not_read_misses_events_and_is_told_how_many() {
             let trigger = json!({"command": "trigger", "payload": payload});
             client.send(format!("{trigger}\n"));
         }
+
         for _ in 0..8 {
             let answer = client.until("answer");
             assert_eq!(answer["status"], "accepted", "{answer}");
         }
     }
+
     let missed = watcher.until("missed");
     assert!(missed.as_u64().expect("a number") > 0, "{missed}");
     assert_eq!(line.summary()["balanced"], true);
@@ -244,6 +250,7 @@ fn a_socket_that_a_killed_line_left_is_replaced_and_a_served_one_is_not() {
     for words in ["no line runs with this file", "box.sock", "winspect run"] {
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
+
     let line = Running::line(folder.path());
     wait_until_online(folder.path());
 
@@ -254,6 +261,7 @@ fn a_socket_that_a_killed_line_left_is_replaced_and_a_served_one_is_not() {
     config
         .tables("[store]\nfile = \"../box.other\"")
         .write(&other);
+
     let second = Running::line(&other);
     second.wait_for_words("another process serves it");
     let output = second.stop();
@@ -284,6 +292,7 @@ fn status_and_trigger_say_what_they_found() {
     for words in ["plant/box", "NORMAL", "nut@", "top online", "0 parts"] {
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
+
     let status = run(folder.path(), &["status", "--json"]);
     let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
     assert_eq!(status["state"], "Ready", "{status}");
@@ -319,6 +328,7 @@ fn watch_shows_a_row_a_part_and_ends_in_order() {
         let output = run(folder.path(), &["trigger", "--part-id", "A-77"]);
         assert!(output.status.success(), "{}", errors(&output));
     }
+
     let output = two.join().expect("no panic");
     assert!(output.status.success(), "{}", errors(&output));
     let lines = text(&output.stdout);

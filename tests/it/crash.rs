@@ -17,6 +17,7 @@ fn triggers_sent_to_a_dead_daemon_are_answered_later() {
         broker,
         folder,
     } = Station::start(TRIGGERED);
+
     let first = plc.tell("trigger", r#"{"id":"a"}"#);
     plc.next("box/result");
     drop(line);
@@ -53,6 +54,7 @@ fn what_waits_at_a_kill_comes_late_and_in_order() {
         port,
         &FREE_RUNNING.replace("fps = 20", "fps = 50"),
     );
+
     let systemd = Systemd::listen(folder.path());
     let line = systemd.start(folder.path());
     let last = json(&listener.wait_for("box/result", 3)[2]);
@@ -74,12 +76,14 @@ fn what_waits_at_a_kill_comes_late_and_in_order() {
         assert_eq!(late["run_id"], birth["previous"][0]["run_id"]);
         seqs.push(late["seq"].as_u64().expect("a number"));
     }
+
     // A few after the third may have gone out while the first listener was being ended.
     assert!(seqs[0] <= heard + 10, "{heard} {seqs:?}");
     assert!(
         seqs.windows(2).all(|pair| pair[1] == pair[0] + 1),
         "{seqs:?}"
     );
+
     drop(broker);
     let output = line.stop();
     // A broker that is away is no fault of the line's.

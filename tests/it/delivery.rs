@@ -72,6 +72,7 @@ fn results_wait_for_a_broker_that_comes_back() {
         port,
         "kind = \"test\"\nfps = 20\nwidth = 322\nheight = 241",
     );
+
     let systemd = Systemd::listen(folder.path());
     let line = systemd.start(folder.path());
     let before = listener.wait_for("result", 5).len() as u64;
@@ -88,6 +89,7 @@ fn results_wait_for_a_broker_that_comes_back() {
         .iter()
         .map(|line| json(line)["seq"].as_u64())
         .collect();
+
     assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "{seqs:?}");
 }
 
@@ -106,12 +108,14 @@ fn a_broker_that_acknowledges_nothing_is_left() {
         way.acknowledges = false;
         way.pings
     });
+
     between.next_connection();
     let again = Timestamp::now();
     let passed = between.set(|way| {
         way.acknowledges = true;
         way.pings
     });
+
     assert!(passed > pings, "the broker said that it lives");
     heard.until_one_after(again, &listener);
     let output = line.stop();
@@ -172,6 +176,7 @@ fn a_broker_that_forgot_the_session_gets_every_result() {
     while before.seqs.union(&after.seqs).count() < parts as usize {
         before.hear(&first);
     }
+
     let all = before.seqs.union(&after.seqs).copied();
     assert!(all.eq(1..=parts), "{:?} {:?}", before.seqs, after.seqs);
 }

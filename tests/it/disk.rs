@@ -29,6 +29,7 @@ fn check_start(prepare: &str, mend: &str, reason: &str) {
     if !require("mount") {
         return;
     }
+
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     let plc = Listener::station(broker.port);
@@ -66,6 +67,7 @@ fn a_disk_that_fills_up_is_told_and_nothing_lost() {
     if !require("mount") {
         return;
     }
+
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     let results = Listener::results(broker.port);
@@ -77,8 +79,10 @@ fn a_disk_that_fills_up_is_told_and_nothing_lost() {
         while seqs.last() < Some(&seq) {
             seqs.push(results.next("")["seq"].as_u64().expect("a number"));
         }
+
         seqs.clone()
     };
+
     let before = hear_until(5).len() as u64;
     on_the_disk_of(&line, folder.path(), FILL);
     let state = states.until_fits("box/state", is_told);
@@ -89,6 +93,7 @@ fn a_disk_that_fills_up_is_told_and_nothing_lost() {
     states.until_fits("box/state", |state| {
         !is_told(state) && state["health"] == "NORMAL"
     });
+
     let parts = all_arrived(&line.summary());
     let seqs = hear_until(parts);
     assert!(seqs.iter().copied().eq(1..=parts), "{seqs:?}");

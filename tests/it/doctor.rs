@@ -13,9 +13,11 @@ fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, Str
         .arg("doctor")
         .args(arguments)
         .envs(environment.iter().copied());
+
     let output = command.output().expect("runs");
     let [out, err] =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+
     (output.status.code(), out, err)
 }
 
@@ -25,6 +27,7 @@ fn has_gpu() -> bool {
     if has {
         skip("there is a GPU in this machine");
     }
+
     has
 }
 
@@ -34,6 +37,7 @@ fn driver_of(text: &str) -> tempfile::TempDir {
     for name in ["libcuda.so", "libcuda.so.1"] {
         std::fs::write(folder.path().join(name), text).expect("written");
     }
+
     folder
 }
 
@@ -42,6 +46,7 @@ fn without_a_gpu_the_cpu_judges_and_nothing_is_missed() {
     if has_gpu() {
         return;
     }
+
     let (code, out, err) = doctor(&[], &[("LD_LIBRARY_PATH", "")]);
     assert_eq!(code, Some(0), "{out}{err}");
     let words = [
@@ -50,11 +55,13 @@ fn without_a_gpu_the_cpu_judges_and_nothing_is_missed() {
         "libonnxruntime.so.1.",
         "none  NVIDIA driver: not here; only a GPU needs it",
     ];
+
     assert_said(&out, &words);
     assert_said(
         &err,
         &["this machine judges on its CPU (onnx), the best that it can have"],
     );
+
     if cfg!(feature = "gstreamer") {
         assert_said(&out, &["ok    GStreamer: 1."]);
     }
@@ -65,6 +72,7 @@ fn a_program_reads_the_same_as_json() {
     if has_gpu() {
         return;
     }
+
     let (code, out, _) = doctor(&["--json"], &[("LD_LIBRARY_PATH", "")]);
     assert_eq!(code, Some(0));
     let report: serde_json::Value = serde_json::from_str(&out).expect("one JSON object");
@@ -72,6 +80,7 @@ fn a_program_reads_the_same_as_json() {
         (&report["backend"], &report["best"]),
         (&"onnx".into(), &"onnx".into())
     );
+
     assert_eq!(report["parts"][0]["part"], "onnxruntime");
     let driver = &report["parts"][1];
     assert_eq!(driver["state"], "missing");
@@ -80,6 +89,7 @@ fn a_program_reads_the_same_as_json() {
         words("problem").contains("libcuda.so.1: cannot open"),
         "{driver}"
     );
+
     assert!(
         words("mend").contains("apt-get install nvidia-driver"),
         "{driver}"
@@ -91,11 +101,13 @@ fn a_driver_that_is_no_library_is_told() {
     if has_gpu() {
         return;
     }
+
     let folder = driver_of("this is no library\n");
     let (code, out, err) = doctor(
         &[],
         &[("LD_LIBRARY_PATH", &folder.path().to_string_lossy())],
     );
+
     assert_eq!(code, Some(0), "{out}{err}");
     assert_said(&out, &["warn  NVIDIA driver: ", "libcuda.so.1: ", "mend: "]);
 }
@@ -110,12 +122,14 @@ fn library(name: &str, source: &str) -> tempfile::TempDir {
         .args(["-shared", "-fPIC", "-o"])
         .arg(folder.path().join(name))
         .arg(file);
+
     assert!(
         compiler
             .status()
             .expect("the compiler that builds SQLite")
             .success()
     );
+
     folder
 }
 
@@ -124,6 +138,7 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
     if has_gpu() {
         return;
     }
+
     let crash = "__attribute__((constructor)) static void crash(void) { *(volatile int *)8 = 1; }";
     let old = "int getInferLibVersion(void) { return 8601; }";
     let cases = [
@@ -148,6 +163,7 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
             "warn  TensorRT: it ends the process that tries it: signal: 11",
         ),
     ];
+
     for (name, source, words) in cases {
         let folder = library(name, source);
         let place = folder.path().to_string_lossy();
@@ -157,6 +173,7 @@ fn libraries_of_another_world_are_told_and_end_nothing() {
         } else {
             &[]
         };
+
         let (code, out, err) = doctor(tensorrt, &[("LD_LIBRARY_PATH", &place)]);
         assert_eq!(code, Some(0), "{out}{err}");
         assert_said(&out, &[words]);
@@ -168,10 +185,12 @@ fn what_a_tensorrt_lacks_is_told() {
     if has_gpu() {
         return;
     }
+
     let folder = library(
         "libnvinfer.so.10",
         "int getInferLibVersion(void) { return 100300; }",
     );
+
     let at = |name: &str| folder.path().join(name);
     let place = folder.path().to_string_lossy().into_owned();
     let ask = || doctor(&["--tensorrt", &place], &[("LD_LIBRARY_PATH", "")]);
@@ -184,8 +203,10 @@ fn what_a_tensorrt_lacks_is_told() {
             "is there, but not libnvonnxparser.so.10, which reads the graphs",
         ],
     );
+
     std::fs::copy(at("libnvinfer.so.10"), at("libnvonnxparser.so.10"))
         .expect("a parser that need not parse");
+
     let (_, out, _) = ask();
     assert_said(&out, &["ok    TensorRT: tensorrt-10.3.0"]);
     assert!(!out.contains("warn  TensorRT"), "{out}");
@@ -193,6 +214,7 @@ fn what_a_tensorrt_lacks_is_told() {
     compiler
         .args(["-shared", "-fPIC", "-Wl,-z,execstack", "-o"])
         .arg(at("libnvinfer_builder_resource.so.10.3.0"));
+
     assert!(
         compiler
             .arg(at("source.c"))
@@ -200,12 +222,14 @@ fn what_a_tensorrt_lacks_is_told() {
             .expect("it ran before")
             .success()
     );
+
     let (_, out, _) = ask();
     let words = [
         "ok    TensorRT: tensorrt-10.3.0",
         "warn  TensorRT: ",
         "libnvinfer_builder_resource.so.10.3.0: asks",
     ];
+
     assert_said(&out, &words);
 }
 
@@ -219,9 +243,11 @@ fn without_anything_that_judges_it_says_what_mends_it() {
         .current_dir(folder.path())
         .output()
         .expect("runs");
+
     let said = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();
+
     assert_eq!(output.status.code(), Some(69), "{said}");
     assert_said(
         &said,
@@ -238,6 +264,7 @@ fn the_stand_in_is_told_from_a_gpu() {
     if stand_in().is_none() {
         return;
     }
+
     let (code, out, err) = doctor(&[], &[]);
     assert_eq!(code, Some(0), "{out}{err}");
     let words = [
@@ -246,6 +273,7 @@ fn the_stand_in_is_told_from_a_gpu() {
         "ok    GPU: stand-in: host memory, sm_87",
         "ok    NVRTC: 13.0",
     ];
+
     assert_said(&out, &words);
 }
 
@@ -254,6 +282,7 @@ fn drivers_that_fail_are_told() {
     if stand_in().is_none() {
         return;
     }
+
     let cases = [
         (
             ("WINSPECT_STAND_IN_DEVICES", "0"),
@@ -272,6 +301,7 @@ fn drivers_that_fail_are_told() {
             "it ends the process that tries it: signal: 6",
         ),
     ];
+
     for (setting, words) in cases {
         let (code, out, err) = doctor(&[], &[setting]);
         assert_eq!(code, Some(0), "{out}{err}"); // the CPU still judges, and there is no GPU
@@ -284,6 +314,7 @@ fn plans_of_a_model_folder_are_told() {
     if has_gpu() {
         return;
     }
+
     let (folder, model) = imported("dinov2-tiny");
     let (code, out, err) = doctor(&["--json", &model.path.to_string_lossy()], &[]);
     assert_eq!(code, Some(0), "{out}{err}");

@@ -16,6 +16,7 @@ fn winspect(words: &[&str]) -> Output {
         .args(words)
         .output()
         .expect("the binary was built");
+
     assert!(!errors(&output).contains("panicked"), "{}", errors(&output));
     output
 }
@@ -34,6 +35,7 @@ fn library(file: &Path, code: &str) {
         .arg(&source)
         .status()
         .expect("gcc runs");
+
     assert!(made.success());
 }
 
@@ -50,6 +52,7 @@ fn without_tensorrt_it_is_told_how_to_get_it() {
         "--tensorrt",
         folder,
     ]);
+
     assert_eq!(output.status.code(), Some(69));
     for words in [
         folder,
@@ -82,12 +85,14 @@ fn an_unknown_tensorrt_is_refused_by_its_number() {
             "TensorRT-RTX 1.4.2 is unknown here",
         ),
     ];
+
     for (name, number, words) in cases {
         let folder = tempfile::tempdir().expect("a temporary folder");
         library(
             &folder.path().join(name),
             &format!("int getInferLibVersion(void) {{ return {number}; }}"),
         );
+
         let output = winspect(&[
             "engine",
             "build",
@@ -97,6 +102,7 @@ fn an_unknown_tensorrt_is_refused_by_its_number() {
             "--tensorrt",
             text(folder.path()),
         ]);
+
         assert_eq!(output.status.code(), Some(69));
         assert!(
             errors(&output).contains(words) && errors(&output).contains("RTX 1.5"),
@@ -104,6 +110,7 @@ fn an_unknown_tensorrt_is_refused_by_its_number() {
             errors(&output)
         );
     }
+
     let other = guard.path().join("libnvinfer.so.11");
     library(&other, "int nothing;");
     let output = winspect(&[
@@ -115,12 +122,14 @@ fn an_unknown_tensorrt_is_refused_by_its_number() {
         "--tensorrt",
         text(guard.path()),
     ]);
+
     assert_eq!(output.status.code(), Some(69));
     assert!(
         errors(&output).contains("getInferLibVersion"),
         "{}",
         errors(&output)
     );
+
     std::fs::write(&other, "not a library").expect("written");
     let output = winspect(&[
         "engine",
@@ -131,6 +140,7 @@ fn an_unknown_tensorrt_is_refused_by_its_number() {
         "--tensorrt",
         text(guard.path()),
     ]);
+
     assert_eq!(output.status.code(), Some(69));
     assert!(
         errors(&output).contains("libnvinfer.so.11"),
@@ -148,6 +158,7 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
         patches: vec![],
         scales: vec![],
     };
+
     for (major, number, log_slot) in [(10, 100_300, 0), (11, 110_401, 4)] {
         let folder = guard.path().join(major.to_string());
         std::fs::create_dir(&folder).expect("new");
@@ -162,12 +173,14 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
                 return version == {number} ? (void *)0x228 : 0;
             }}"
         );
+
         library(&folder.join(format!("libnvinfer.so.{major}")), &code);
         let tensorrt = Library::load(Some(&folder)).expect("a known version");
         let target = PlanTarget::Device {
             sm: 87,
             gpu: "Orin".to_owned(),
         };
+
         let order = BuildOrder {
             model: &model,
             plan: &plan,
@@ -175,31 +188,38 @@ fn what_the_library_logs_becomes_the_error_in_both_series() {
             looks_max: 1,
             target,
         };
+
         let build = || {
             Plans::of(&model)
                 .build(&tensorrt, &order, &|_| ())
                 .expect_err("it fails")
                 .to_string()
         };
+
         let words = build();
         assert!(
             words.contains(&format!("not libnvonnxparser.so.{major}")),
             "{words}"
         );
+
         library(
             &folder.join(format!("libnvonnxparser.so.{major}")),
             "int nothing;",
         );
+
         let words = build();
         assert!(
             words.contains("createInferBuilder_INTERNAL: no driver that is new enough"),
             "{words}"
         );
+
         assert!(!words.contains("only information"), "{words}");
     }
+
     let left = std::fs::read_dir(model.path.join("plans"))
         .expect("there")
         .count();
+
     assert_eq!(left, 0, "a build that failed leaves nothing");
 }
 
@@ -210,6 +230,7 @@ fn only_tensorrt_rtx_builds_for_an_absent_gpu() {
         &guard.path().join("libnvinfer.so.10"),
         "int getInferLibVersion(void) { return 101600; }",
     );
+
     let output = winspect(&[
         "engine",
         "build",
@@ -219,6 +240,7 @@ fn only_tensorrt_rtx_builds_for_an_absent_gpu() {
         "--tensorrt",
         text(guard.path()),
     ]);
+
     assert_eq!(output.status.code(), Some(64));
     assert!(
         errors(&output).contains("tensorrt-10.16.0 builds for the GPU of this machine alone"),
@@ -235,6 +257,7 @@ fn the_judge_of_a_plan_is_opened_before_building() {
         &guard.path().join("libnvinfer.so.10"),
         "int getInferLibVersion(void) { return 101600; }",
     );
+
     let (tensorrt, none) = (text(guard.path()), guard.path().join("libonnxruntime.so"));
     let output = winspect(&[
         "engine",
@@ -245,12 +268,14 @@ fn the_judge_of_a_plan_is_opened_before_building() {
         "--onnxruntime",
         text(&none),
     ]);
+
     assert_eq!(output.status.code(), Some(69), "{}", device.name);
     assert!(
         errors(&output).contains("no libonnxruntime.so; looked at"),
         "{}",
         errors(&output)
     );
+
     assert!(!model.path.join("plans").exists(), "nothing was begun");
 }
 
@@ -265,21 +290,25 @@ fn the_first_nvrtc_that_knows_the_gpu_compiles_for_it() {
             int nvrtcGetNumSupportedArchs(int *count) {{ *count = sizeof known / sizeof *known; return 0; }}
             int nvrtcGetSupportedArchs(int *to) {{ __builtin_memcpy(to, known, sizeof known); return 0; }}"
         );
+
         library(&file, &code);
         file
     };
+
     let places = [
         folder.path().join("none.so"),
         nvrtc("old.so", 2, "86, 87"),
         nvrtc("new.so", 9, "86, 87, 120"),
         nvrtc("newest.so", 10, "120"),
     ];
+
     let minor = |sm| {
         Nvrtc::open_at_for(&places, sm)
             .expect("one can be loaded")
             .version
             .1
     };
+
     assert_eq!([minor(87), minor(120)], [2, 9]);
     assert_eq!(minor(130), 2, "its refusal tells why");
     let silent = folder.path().join("silent.so");
@@ -287,12 +316,14 @@ fn the_first_nvrtc_that_knows_the_gpu_compiles_for_it() {
         &silent,
         "int nvrtcVersion(int *major, int *minor) { *major = 11; *minor = 1; return 0; }",
     );
+
     assert_eq!(
         Nvrtc::open_at_for(&[silent], 87)
             .expect("it may know it")
             .version,
         (11, 1)
     );
+
     assert!(Nvrtc::open_at_for(&places[..1], 87).is_err());
 }
 
@@ -303,6 +334,7 @@ fn a_plan_that_cannot_be_read_is_named() {
     assert!(
         output.status.success() && String::from_utf8_lossy(&output.stdout).starts_with("no plans")
     );
+
     let plan = model.path.join("plans/0123456789abcdef");
     std::fs::create_dir_all(&plan).expect("new");
     std::fs::write(plan.join("plan.toml"), "built = \"long ago\"").expect("written");

@@ -12,6 +12,7 @@ use winspect::evaluate::regions::Regions;
 fn metrics() -> Value {
     let text =
         std::fs::read_to_string(golden("metrics/metrics.json")).expect("golden metrics are there");
+
     serde_json::from_str(&text).expect("JSON")
 }
 
@@ -36,10 +37,12 @@ fn assert_measured(ranking: &Ranking, golden: &Value) {
         ("f1_max", ranking.f1_max()),
         ("aupro", ranking.aupro(0.3)),
     ];
+
     for (name, ours) in ours {
         let Some(expected) = golden[name].as_f64() else {
             continue;
         };
+
         let ours = ours.expect("defined");
         assert!(
             (ours - expected).abs() < 1e-6,
@@ -59,6 +62,7 @@ fn measures_of_vectors_with_ties_are_scikit_learns() {
                 scores.good(score)
             }
         }
+
         assert_measured(&scores.ranked(), vector);
     }
 }
@@ -74,14 +78,17 @@ fn measures_of_pixels_are_scikit_learns_and_anomalibs() {
                 .chars()
                 .map(|c| c == '1')
                 .collect();
+
             let map: Vec<f32> = map
                 .as_array()
                 .expect("a list")
                 .iter()
                 .map(|v| v.as_f64().expect("a number") as f32)
                 .collect();
+
             scores.picture(&map, &Regions::of(&mask, 32));
         }
+
         assert_measured(&scores.ranked(), pictures);
     }
 }
@@ -91,6 +98,7 @@ fn a_map_is_enlarged_as_torch_does_it() {
     for golden in list(&metrics(), "enlarged") {
         let [side, width, height] =
             ["side", "width", "height"].map(|key| golden[key].as_u64().expect("a side") as usize);
+
         let ours = Map::new(side, floats(golden, "map")).enlarged(width, height);
         let expected = floats(golden, "enlarged");
         assert_eq!(ours.len(), expected.len());
@@ -108,6 +116,7 @@ fn draw(file: &Path, number: u32, broken: Option<u32>) {
     let inside = |x: u32, y: u32| {
         broken.is_some_and(|at| (at..at + 30).contains(&x) && (at..at + 30).contains(&y))
     };
+
     std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
     let wave = |x: u32, y: u32| 100 + (40.0 * (f64::from(x + 2 * y + number) / 9.0).sin()) as u8;
     let pixel = |x, y| {
@@ -117,6 +126,7 @@ fn draw(file: &Path, number: u32, broken: Option<u32>) {
             [wave(x, y), wave(y, x), 90]
         }
     };
+
     image::RgbImage::from_fn(120, 90, |x, y| image::Rgb(pixel(x, y)))
         .save(file)
         .expect("written");
@@ -130,21 +140,25 @@ fn dataset(folder: &Path) {
             number,
             None,
         );
+
         draw(
             &folder.join(format!("test/good/{number}.png")),
             number + 5,
             None,
         );
     }
+
     for (number, at) in [(0, 20), (1, 50)] {
         draw(
             &folder.join(format!("test/broken/{number}.png")),
             number,
             Some(at),
         );
+
         let is_bad = |x, y| (at..at + 30).contains(&x) && (at..at + 30).contains(&y);
         let mask =
             image::GrayImage::from_fn(120, 90, |x, y| image::Luma([255 * u8::from(is_bad(x, y))]));
+
         std::fs::create_dir_all(folder.join("ground_truth/broken")).expect("made");
         mask.save(folder.join(format!("ground_truth/broken/{number}_mask.png")))
             .expect("written");
@@ -161,6 +175,7 @@ fn eval(model: &Path, dataset: &Path, arguments: &[&str]) -> Output {
         .arg(model)
         .args(["--threads", "1"])
         .args(arguments);
+
     let output = command.output().expect("the binary was built");
     assert!(!errors(&output).contains("panicked"), "{}", errors(&output));
     output
@@ -174,6 +189,7 @@ fn lines(output: &Output) -> Vec<Value> {
         output.status,
         errors(output)
     );
+
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -196,6 +212,7 @@ fn eval_measures_each_number_of_references() {
         "--json",
         json,
     ];
+
     let output = eval(&model.path, guard.path(), &arguments);
     let found = lines(&output);
     assert_eq!(found.len(), 2);
@@ -205,9 +222,11 @@ fn eval_measures_each_number_of_references() {
             (&line["shots"], &line["seeds"], &line["pictures"]),
             (&shots.into(), &seeds.into(), &5.into())
         );
+
         for measure in ["image_AUROC", "image_F1Max", "image_AP"] {
             assert_eq!(line[measure]["mean"], 1.0, "{measure} in {line}");
         }
+
         for measure in ["pixel_AUROC", "pixel_F1Max", "pixel_AP", "AUPRO"] {
             assert!(
                 line[measure]["mean"]
@@ -215,11 +234,13 @@ fn eval_measures_each_number_of_references() {
                     .is_some_and(|mean| mean > 0.3 && mean < 1.0),
                 "{measure} in {line}"
             );
+
             assert_eq!(
                 line[measure]["each"].as_array().map(Vec::len),
                 Some(seeds),
                 "{measure} in {line}"
             );
+
             assert_eq!(
                 line[measure]["std"].is_null(),
                 seeds == 1,
@@ -227,13 +248,16 @@ fn eval_measures_each_number_of_references() {
             );
         }
     }
+
     let written: Value =
         serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
+
     assert_eq!(written["results"].as_array(), Some(&found));
     assert_eq!(
         (&written["input_px"], &written["maps"], &written["fit"]),
         (&98.into(), &vec!["patch"].into(), &"squash".into())
     );
+
     // The same once more: nothing is left to chance.
     assert_eq!(lines(&eval(&model.path, guard.path(), &arguments)), found);
 }
@@ -256,18 +280,21 @@ fn eval_without_masks_has_no_measures_of_pixels() {
             "--seeds",
             "2",
         ];
+
         let output = eval(&model.path, guard.path(), &arguments);
         assert!(
             errors(&output).contains("no folder ground_truth"),
             "{}",
             errors(&output)
         );
+
         for (line, seeds) in lines(&output).iter().zip([1, 2]) {
             assert_eq!(
                 line["image_AP"]["each"].as_array().map(Vec::len),
                 Some(seeds),
                 "{line}"
             );
+
             assert!(
                 line["AUPRO"].is_null() && line["pixel_AUROC"].is_null(),
                 "{line}"
@@ -292,8 +319,10 @@ fn asking_for_zero_shot_beside_few_changes_neither() {
                 "--shots",
                 shots,
             ];
+
             lines(&eval(&model.path, guard.path(), &arguments))
         };
+
         assert_eq!(
             measured("0,2"),
             [measured("0"), measured("2")].concat(),
@@ -347,6 +376,7 @@ fn what_eval_cannot_do_is_refused_in_words() {
             ],
         ),
     ];
+
     for (dataset, arguments, code, words) in cases {
         let output = eval(&model.path, dataset, arguments);
         let errors = errors(&output);
@@ -354,14 +384,17 @@ fn what_eval_cannot_do_is_refused_in_words() {
         words
             .iter()
             .for_each(|words| assert!(errors.contains(words), "{words:?} is not in {errors}"));
+
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+
     let (_clip, clip) = imported("open-clip-tiny");
     let output = eval(
         &clip.path,
         guard.path(),
         &["--shots", "0,2", "--input-px", "96"],
     );
+
     for words in [
         "--class-name: this model compares with words",
         "--input-px: this model reads 80 x 80",
@@ -373,15 +406,18 @@ fn what_eval_cannot_do_is_refused_in_words() {
             errors(&output)
         );
     }
+
     image::GrayImage::new(90, 120)
         .save(guard.path().join("ground_truth/broken/0_mask.png"))
         .expect("written");
+
     std::fs::write(guard.path().join("test/good/1.png"), "hello").expect("written");
     let output = eval(
         &model.path,
         guard.path(),
         &["--input-px", "98", "--shots", "1"],
     );
+
     assert_eq!(output.status.code(), Some(65));
     for words in [
         "a mask of 90 x 120 pixels",

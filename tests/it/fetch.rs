@@ -64,6 +64,7 @@ impl Server {
             manners: Arc::new(Mutex::new(manners)),
             asked: Arc::default(),
         };
+
         let (manners, asked) = (server.manners.clone(), server.asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -74,11 +75,13 @@ impl Server {
                     Some(tls) => {
                         let connection =
                             ServerConnection::new(tls.clone()).expect("a right configuration");
+
                         answer(StreamOwned::new(connection, stream), &manners, &asked)
                     }
                 };
             }
         });
+
         server
     }
 
@@ -109,6 +112,7 @@ fn request(stream: impl Read) -> std::io::Result<(String, Vec<(String, String)>)
             None => break,
         }
     }
+
     Ok((
         first.split(' ').nth(1).unwrap_or_default().to_owned(),
         headers,
@@ -127,29 +131,36 @@ fn answer(
             .find(|(found, _)| found == name)
             .map(|(_, value)| value.as_str())
     };
+
     let name = path.rsplit('/').next().unwrap_or_default();
     if path.ends_with(manners.missing) {
         return stream.write_all(
             b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         );
     }
+
     if manners.redirect && path.starts_with("/hub/") {
         let head =
             format!("HTTP/1.1 302 Found\r\nlocation: /store/{name}\r\ncontent-length: 0\r\n");
+
         return stream.write_all(
             format!("{head}etag: \"elsewhere\"\r\nconnection: close\r\n\r\n").as_bytes(),
         );
     }
+
     let mut bytes = std::fs::read(golden("open-clip-tiny").join(name))?;
     if manners.wrong && name == WEIGHTS {
         *bytes.last_mut().expect("not empty") ^= 1;
     }
+
     asked
         .lock()
         .expect("no panic")
         .push((path.clone(), header("range").map(str::to_owned)));
+
     let from =
         header("range").filter(|_| manners.ranges && header("if-range") == Some(manners.etag));
+
     let from = from.and_then(|range| {
         range
             .strip_prefix("bytes=")?
@@ -157,6 +168,7 @@ fn answer(
             .parse::<usize>()
             .ok()
     });
+
     let all = bytes.len();
     let body = &bytes[from.unwrap_or(0)..];
     let status = from.map_or("200 OK\r\n".to_owned(), |from| {
@@ -165,20 +177,24 @@ fn answer(
             all - 1
         )
     });
+
     let tag = if manners.etag.is_empty() {
         String::new()
     } else {
         format!("etag: {}\r\n", manners.etag)
     };
+
     let head = format!(
         "HTTP/1.1 {status}{tag}content-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
+
     stream.write_all(head.as_bytes())?;
     let cut = manners
         .cut
         .filter(|_| name == WEIGHTS)
         .unwrap_or(body.len());
+
     stream.write_all(&body[..cut])?;
     stream.flush()
 }
@@ -195,6 +211,7 @@ impl Place {
             "[[model]]\nname = \"tiny\"\nabout = \"a small one\"\nrepository = \"somebody/tiny\"\nrevision = \"main\"\n\
              licence = \"MIT\"\nfile = [{{ name = \"{CONFIG}\" }}, {{ name = \"{WEIGHTS}\"{sum} }}]\n"
         );
+
         std::fs::write(folder.path().join("catalogue.toml"), text).expect("written");
         Place(folder)
     }
@@ -209,6 +226,7 @@ impl Place {
         command
             .args(["model", "fetch", "tiny"])
             .arg(self.path("model"));
+
         command.arg("--catalogue").arg(self.path("catalogue.toml"));
         run(command
             .arg("--base-url")
@@ -228,9 +246,11 @@ fn run(command: &mut Command) -> (Option<i32>, String) {
     ] {
         command.env_remove(name);
     }
+
     let output = command.output().expect("runs");
     let said =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+
     (output.status.code(), said.concat())
 }
 
@@ -262,6 +282,7 @@ fn a_model_is_fetched_checked_imported_and_cleared_up() {
         redirect: true,
         ..GOOD
     });
+
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(0), "{said}");
     let fetched = format!("fetched    {WEIGHTS}, sha256 {sum}");
@@ -273,6 +294,7 @@ fn a_model_is_fetched_checked_imported_and_cleared_up() {
             "abilities  text, windows, patches",
         ],
     );
+
     assert!(!place.path("model.download").exists());
 
     let (code, said) = place.fetch(server.port, &["--keep"]);
@@ -281,6 +303,7 @@ fn a_model_is_fetched_checked_imported_and_cleared_up() {
     let files = std::fs::read_dir(place.path("model.download"))
         .expect("kept")
         .count();
+
     assert_eq!(files, 2, "no .part, no .version");
 }
 
@@ -294,6 +317,7 @@ fn a_cut_download_goes_on_with_the_rest() {
         redirect: true,
         ..GOOD
     });
+
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(69), "{said}");
     assert_said(
@@ -303,12 +327,14 @@ fn a_cut_download_goes_on_with_the_rest() {
             "running it again goes on",
         ],
     );
+
     assert!(!place.path("model").exists());
 
     server.behave(Manners {
         redirect: true,
         ..GOOD
     });
+
     let (code, said) = place.fetch(server.port, &["--keep"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(server.ranges(), [Some(format!("bytes={cut}-"))]);
@@ -319,6 +345,7 @@ fn a_cut_download_goes_on_with_the_rest() {
         .expect("no panic")
         .iter()
         .any(|(path, _)| path.ends_with(CONFIG));
+
     assert!(!config_again, "a file that is whole is not fetched again");
     assert_eq!(
         sha256(&place.path("model.download").join(WEIGHTS)),
@@ -358,6 +385,7 @@ fn a_download_that_would_mix_two_files_begins_again() {
             vec![None],
         ),
     ];
+
     for (first, second, ranges) in cases {
         let place = Place::new(Some(&sha256(&golden("open-clip-tiny").join(WEIGHTS))));
         let server = Server::start(first);
@@ -378,6 +406,7 @@ fn bytes_with_another_checksum_are_put_aside() {
         wrong: true,
         ..GOOD
     });
+
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(65), "{said}");
     let bad = place.path("model.download").join(format!("{WEIGHTS}.bad"));
@@ -385,6 +414,7 @@ fn bytes_with_another_checksum_are_put_aside() {
         &said,
         &[&sum, &sha256(&bad), "put aside as", "by the catalogue"],
     );
+
     assert!(!place.path("model").exists());
 
     server.behave(GOOD);
@@ -402,6 +432,7 @@ fn a_file_changed_since_the_first_fetch_is_told() {
         wrong: true,
         ..GOOD
     });
+
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(65), "{said}");
     assert_said(
@@ -411,6 +442,7 @@ fn a_file_changed_since_the_first_fetch_is_told() {
             "by an earlier fetch",
         ],
     );
+
     let model = winspect::model::ModelFolder::open(&place.path("model")).expect("as it was");
     assert_eq!(
         model.downloaded[WEIGHTS],
@@ -425,6 +457,7 @@ fn what_is_not_there_is_told_with_the_way_out() {
         missing: WEIGHTS,
         ..GOOD
     });
+
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(69), "{said}");
     assert_said(
@@ -460,6 +493,7 @@ fn what_is_not_there_is_told_with_the_way_out() {
             "http://hub.invalid/x",
         ])
         .arg(place.path("other"));
+
     let (code, said) = run(&mut command);
     assert_eq!(code, Some(69), "{said}");
     assert!(!place.path("other.download").exists());
@@ -481,15 +515,18 @@ fn the_cas_of_this_machine_vouch_for_a_server() {
     Authority::new(folder, "other");
     let certificate =
         CertificateDer::from_pem_file(place.path("server.pem")).expect("a certificate");
+
     let key = PrivateKeyDer::from_pem_file(place.path("server.key")).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("known");
+
     let tls = tls
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .expect("they fit");
+
     let server = Server::with(GOOD, Some(Arc::new(tls)));
     let fetch = |ca: &str| {
         let mut command = winspect();
@@ -497,14 +534,17 @@ fn the_cas_of_this_machine_vouch_for_a_server() {
             .args(["model", "fetch", "tiny"])
             .arg(place.path("model"))
             .env("SSL_CERT_FILE", place.path(ca));
+
         command
             .arg("--catalogue")
             .arg(place.path("catalogue.toml"))
             .env_remove("SSL_CERT_DIR");
+
         run(command
             .arg("--base-url")
             .arg(format!("https://localhost:{}/hub", server.port)))
     };
+
     let (code, said) = fetch("other.pem");
     assert_eq!(code, Some(69), "{said}");
     assert_said(&said, &["do not vouch for the server", "SSL_CERT_FILE"]);
@@ -542,6 +582,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_fetched() {
             .arg(folder)
             .args(more))
     };
+
     let (code, said) = fetch("dinov2-smal", &place.path("model"), &[]);
     assert_eq!(code, Some(64), "{said}");
     assert_said(
@@ -557,6 +598,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_fetched() {
         &place.path("model"),
         &["--base-url", "ftp://x"],
     );
+
     assert_eq!(code, Some(64), "{said}");
     assert_said(&said, &["must begin with http:// or https://"]);
 

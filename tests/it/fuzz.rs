@@ -64,6 +64,7 @@ fn mutated(seed: &[u8], random: &mut StdRng) -> Vec<u8> {
             _ => number(&mut bytes, at, random),
         }
     }
+
     bytes
 }
 
@@ -72,9 +73,11 @@ fn number(bytes: &mut Vec<u8>, at: usize, random: &mut StdRng) {
     let Some(start) = (at..bytes.len()).find(|i| bytes[*i].is_ascii_digit()) else {
         return;
     };
+
     let end = (start..bytes.len())
         .find(|i| !bytes[*i].is_ascii_digit())
         .unwrap_or(bytes.len());
+
     drop(bytes.splice(
         start..end,
         WORDS[..7].choose(random).expect("seven").iter().copied(),
@@ -88,10 +91,13 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&[u8])) {
             .ok()
             .and_then(|value| value.parse::<u64>().ok())
     };
+
     let until =
         Instant::now() + Duration::from_secs(variable("WINSPECT_FUZZ_SECONDS").unwrap_or(2));
+
     let first =
         variable("WINSPECT_FUZZ_SEED").unwrap_or_else(|| rand::rng().random_range(0..1 << 40));
+
     let mut tried = 0;
     while Instant::now() < until || tried == 0 {
         let number = first + tried;
@@ -102,8 +108,10 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&[u8])) {
             outcome.is_ok(),
             "{name}: again with WINSPECT_FUZZ_SEED={number}"
         );
+
         tried += 1;
     }
+
     eprintln!("{name}: {tried} inputs, from seed {first}");
 }
 
@@ -112,10 +120,12 @@ fn files(folder: &str) -> Vec<Vec<u8>> {
     let files = std::fs::read_dir(folder)
         .expect("of the project")
         .map(|entry| entry.expect("listed").path());
+
     let wanted = |path: &PathBuf| {
         path.extension()
             .is_some_and(|extension| extension == "toml")
     };
+
     files
         .filter(wanted)
         .map(|path| std::fs::read(path).expect("readable"))
@@ -142,6 +152,7 @@ fn pipeline_files_are_read_or_refused() {
         if let Ok(pipeline) = pipelines::pipeline(&kind) {
             let values = [("location", "/dev/null"), ("width", "640")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()));
+
             let (stall, values) = (Duration::from_secs(1), values.into());
             let mut settings = CameraSettings {
                 name: "top".into(),
@@ -151,12 +162,14 @@ fn pipeline_files_are_read_or_refused() {
                 triggered: false,
                 delay: Duration::ZERO,
             };
+
             pipelines::check(
                 &mut settings,
                 Path::new("/"),
                 "camera[0]",
                 &mut Problems::new(),
             );
+
             let _ = pipelines::filled(
                 pipeline.launch.as_deref().unwrap_or_default(),
                 &settings.values,
@@ -173,6 +186,7 @@ fn commands_are_read_or_refused() {
         r#"{"id":"s","recipe":"bolt","revision":4}"#,
         r#"{"id":"v","region":"left","value":0.5}"#,
     ];
+
     let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
     fuzz("commands", &seeds, |bytes| {
         for name in winspect::protocol::command::NAMES {
@@ -189,13 +203,16 @@ fn pictures_are_read_or_refused() {
     let picture = image::RgbImage::from_fn(37, 23, |x, y| {
         image::Rgb([(7 * x) as u8, (9 * y) as u8, (x * y) as u8])
     });
+
     let written = |format| {
         let mut bytes = vec![];
         picture
             .write_to(&mut Cursor::new(&mut bytes), format)
             .expect("every format can be written");
+
         bytes
     };
+
     fuzz(
         "picture",
         &[Png, Jpeg, Bmp, Tiff, WebP].map(written),
@@ -221,6 +238,7 @@ fn models_are_imported_or_refused() {
             folder.path().join(name),
             folder.path().join(format!("{name}-imported")),
         );
+
         std::fs::create_dir(&source).expect("made");
         let read = |file: &str| std::fs::read(golden(name).join(file)).expect("golden");
         let (config_bytes, weight_bytes) = (read(config), read(weights));
@@ -233,8 +251,10 @@ fn models_are_imported_or_refused() {
                 [header_bytes, &weight_bytes[header..]].concat(),
             )
             .expect("written");
+
             let _ = model::import(&source, &target, &|_| ());
         };
+
         fuzz(
             &format!("{name} configuration"),
             std::slice::from_ref(&config_bytes),
@@ -242,6 +262,7 @@ fn models_are_imported_or_refused() {
                 import(bytes, &weight_bytes[..header]);
             },
         );
+
         fuzz(
             &format!("{name} header"),
             &[weight_bytes[..header].to_vec()],
@@ -272,6 +293,7 @@ fn graphs_are_opened_or_refused() {
     if let Some(model) = std::env::var_os(CHILD) {
         return open_mutated_graphs(Path::new(&model));
     }
+
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = folder.path().join("model");
     model::import(&golden("dinov2-tiny"), &model, &|_| ()).expect("a golden model");
@@ -286,6 +308,7 @@ fn graphs_are_opened_or_refused() {
         .env(CHILD, &model)
         .output()
         .expect("sh is everywhere");
+
     let said = String::from_utf8_lossy(&ended.stderr);
     eprint!("{said}");
     if !ended.status.success() {
@@ -300,6 +323,7 @@ fn open_mutated_graphs(folder: &Path) {
         crate::harness::golden::runtime(),
         ModelFolder::open(folder).expect("just imported"),
     );
+
     let (side, blocks) = (model.spec.side, model.spec.blocks);
     let patches = vec![PatchLayer::Block(blocks)];
     let plan = EncodePlan {
@@ -308,6 +332,7 @@ fn open_mutated_graphs(folder: &Path) {
         patches,
         scales: vec![],
     };
+
     let file = folder.join("trunk.onnx");
     let graph = std::fs::read(&file).expect("imported");
     let (mut opened, mut ran) = (0, 0);
@@ -322,5 +347,6 @@ fn open_mutated_graphs(folder: &Path) {
             );
         }
     });
+
     eprintln!("{opened} of them opened, {ran} ran");
 }

@@ -33,6 +33,7 @@ fn timed_rejects_need_a_camera_that_knows_its_gate() {
     LineConfig::new(1, TRIGGERED)
         .mqtt("timed_reject = true")
         .write(folder.path());
+
     let words = "mqtt.timed_reject: no camera says when a part is at the gate";
     assert_refused(folder.path(), 78, &[words]);
 }
@@ -57,6 +58,7 @@ fn a_rejected_part_is_told_at_the_gate() {
     ] {
         assert_eq!(told[key], bad[key], "{key} in {told}");
     }
+
     let gone_by = judged(plc, "gone by");
     let Station {
         line,
@@ -64,6 +66,7 @@ fn a_rejected_part_is_told_at_the_gate() {
         broker,
         folder: _folder,
     } = station;
+
     drop(broker);
     // It passes the gate while there is no broker: a moment that nobody is told of.
     let gate = time(&gone_by["captured_at"]) + SignedDuration::from_millis(2500);
@@ -112,6 +115,7 @@ fn belt_and_encoder_say_when_a_part_is_there() {
         ] {
             assert_eq!(result[key], value, "{key} in {result}");
         }
+
         let captured = time(&result["captured_at"]);
         let apart = captured.duration_since(at).abs();
         assert!(apart <= SignedDuration::from_millis(1001), "{at}: {result}");
@@ -120,6 +124,7 @@ fn belt_and_encoder_say_when_a_part_is_there() {
         let way = time(&gate["at"]).duration_since(captured);
         assert_eq!(way.as_millis(), 6400, "{gate}");
     }
+
     let summary = station.summary();
     assert_eq!(summary["parts"], 2, "{summary}");
     assert_eq!(summary["rejects_told"], 2, "{summary}");

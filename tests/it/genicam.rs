@@ -24,6 +24,7 @@ fn fake_camera(serial: &str) -> Running {
     wait_until("the fake camera listens", limit, || {
         std::fs::read_to_string("/proc/net/udp").is_ok_and(|sockets| sockets.contains(DISCOVERY))
     });
+
     camera
 }
 
@@ -49,9 +50,11 @@ fn winspect(word: &str, folder: &Path) -> Command {
     } else {
         Command::new("env") // it has no such capability
     };
+
     command
         .args([env!("CARGO_BIN_EXE_winspect"), word])
         .arg(folder.join("line.toml"));
+
     command
 }
 
@@ -59,6 +62,7 @@ fn states(lines: &[String]) -> Vec<String> {
     let state = |line: &String| {
         serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"].clone()
     };
+
     lines
         .iter()
         .map(|line| state(line).as_str().expect("text").to_owned())
@@ -83,6 +87,7 @@ fn a_gige_camera_is_judged_idle_or_gone() {
             is_told,
             "{features}: {said}"
         );
+
         std::thread::sleep(HEARTBEAT);
     }
 
@@ -99,11 +104,13 @@ fn a_gige_camera_is_judged_idle_or_gone() {
         "features = \"\"",
         "features = \"TriggerSelector=FrameStart TriggerMode=On TriggerSource=Software\"",
     );
+
     write_line(
         folder.path(),
         broker.port,
         &format!("{waiting}\ntrigger = \"frame\"\nstall_s = 1"),
     );
+
     let line = start(folder.path());
     // The first is what the line before left.
     assert_eq!(states(&listener.wait_for("status", 2))[1], "idle");
@@ -118,6 +125,7 @@ fn a_gige_camera_is_judged_idle_or_gone() {
         .as_str()
         .and_then(|since| since.parse().ok())
         .expect("RFC 3339");
+
     assert!(since >= unplugged, "10 s of nothing were told as something");
     drop(line);
 }

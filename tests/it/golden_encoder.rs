@@ -33,6 +33,7 @@ fn open_clip_towers_give_open_clips_tensors() {
                 patches: vec![PatchLayer::Block(model.spec.blocks)],
                 scales: vec![2, 3],
             };
+
             let features = encode(&model, &plan, pixels(&golden, &format!("squash.{picture}")));
             let expect = |tensor: &str| golden.tensor(&format!("encode.{tensor}.{picture}"));
             let what = |tensor: &str| format!("{name} {tensor} {picture}");
@@ -42,6 +43,7 @@ fn open_clip_towers_give_open_clips_tensors() {
                 .clone()
                 .slice_move(s![1.., ..])
                 .into_dyn();
+
             assert_close(&what("patches"), patches, &expect("patches"), 2e-3);
             for windows in features.windows {
                 let tensor = format!("windows{}", windows.scale);
@@ -52,12 +54,14 @@ fn open_clip_towers_give_open_clips_tensors() {
                     2e-3,
                 );
             }
+
             plan.patches = vec![PatchLayer::AfterFinalNorm];
             let features = encode(&model, &plan, pixels(&golden, &format!("squash.{picture}")));
             let patches = features.tokens[0]
                 .clone()
                 .slice_move(s![1.., ..])
                 .into_dyn();
+
             assert_close(
                 &what("after ln_post"),
                 patches,
@@ -79,6 +83,7 @@ fn text_towers_give_open_clips_embeddings() {
             "a cropped photo of the damaged metal nut.",
         ]
         .map(str::to_owned);
+
         let features = text.encode(&prompts).expect("short prompts");
         for (row, tensor) in [
             (0, "text.encode.first_normal"),
@@ -104,6 +109,7 @@ fn a_transformers_clip_gives_transformers_tensors() {
         patches: vec![PatchLayer::Block(3)],
         scales: vec![],
     };
+
     let features = encode(&model, &plan, pixels(&golden, "squash.picture"));
     let image = Array1::from(features.image.expect("asked for")).into_dyn();
     assert_close("image", image, &golden.tensor("encode.image.picture"), 2e-3);
@@ -111,17 +117,20 @@ fn a_transformers_clip_gives_transformers_tensors() {
         .clone()
         .slice_move(s![1.., ..])
         .into_dyn();
+
     assert_close(
         "patches",
         patches,
         &golden.tensor("encode.patches.picture"),
         2e-3,
     );
+
     let prompts = [
         "a photo of a flawless metal nut.",
         "a close-up photo of the metal nut with damage.",
     ]
     .map(str::to_owned);
+
     let mut text = OnnxTextEncoder::open(&runtime(), &model).expect("a text tower");
     assert_close(
         "text",
@@ -146,6 +155,7 @@ fn dinov2_gives_transformers_tensors_at_any_multiple_of_its_patch() {
                 patches: vec![layer],
                 scales: vec![],
             };
+
             let features = encode(&model, &plan, pixels(&golden, &format!("pixels.{side}")));
             assert_close(
                 &tensor,
@@ -168,10 +178,12 @@ fn windows_differ_from_each_other() {
         patches: vec![],
         scales: vec![2],
     };
+
     let windows = encode(&model, &plan, pixels(&golden, "squash.bad"))
         .windows
         .remove(0)
         .features;
+
     for row in 1..windows.nrows() {
         let first = windows.row(0).to_owned().into_dyn();
         assert!(
@@ -190,10 +202,12 @@ fn a_plan_beyond_the_model_is_refused_with_every_limit() {
         patches: vec![PatchLayer::Block(4)],
         scales: vec![0, 9],
     };
+
     let error = OnnxEncoder::open(&runtime(), &model, &plan)
         .err()
         .expect("too much")
         .to_string();
+
     for words in [
         "80 x 80 pixels only, got 96",
         "block: must be 1 to 3, got 4",

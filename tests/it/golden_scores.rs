@@ -38,6 +38,7 @@ fn golden_features(golden: &Golden, picture: &str, patches: &str) -> Features {
         scale,
         features: matrix(golden, &format!("encode.windows{scale}.{picture}")),
     });
+
     Features {
         grid: (patches.nrows() as f64).sqrt() as usize,
         image: Some(
@@ -59,8 +60,10 @@ fn assert_judged(golden: &Golden, run: &str, picture: &str, score: f32, map: &Ma
         &golden.tensor(&format!("{run}.score.{picture}")),
         tolerance,
     );
+
     let grid =
         Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec()).expect("square");
+
     assert_close(
         &format!("{run} grid {picture}"),
         grid.into_dyn(),
@@ -80,12 +83,14 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
                 Some(PatchLayer::AfterFinalNorm) => "patches_after_ln_post",
                 _ => "patches",
             };
+
             // zqhang's prototypes are anomalib's.
             let prompts = if preset == Preset::Zqhang {
                 "anomalib"
             } else {
                 preset.name()
             };
+
             let text = matrix(&golden, &format!("{prompts}.text.features"));
             let references = ["good_a", "good_b"].map(|r| golden_features(&golden, r, patches));
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
@@ -96,11 +101,13 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
                     references,
                     None,
                 );
+
                 for picture in PICTURES {
                     let features = golden_features(&golden, picture, patches);
                     let pieces = scorer
                         .partial_scores(&mut nearest, &features, None)
                         .expect("compared");
+
                     let (score, map) = scorer.combine(pieces);
                     assert_judged(
                         &golden,
@@ -130,15 +137,18 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                 preset,
                 ..Recipe::new(Some("metal nut".to_owned()))
             };
+
             let references = ["good_a", "good_b"].map(|r| picture(name, r));
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
                 let plan = recipe
                     .encode_plan(&model.spec, !references.is_empty())
                     .expect("fits");
+
                 let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
                 let mut text = OnnxTextEncoder::open(&runtime(), &model).expect("a text tower");
                 let prototypes =
                     prompts::prototypes(&recipe, &model.spec, &mut text).expect("short prompts");
+
                 drop(text);
                 let mut inspector = Inspector::prepare(
                     &recipe,
@@ -150,11 +160,13 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                     &mut |_, _| (),
                 )
                 .expect("prepares");
+
                 for shown in PICTURES {
                     let judged = inspector
                         .inspect(&picture(name, shown))
                         .expect("judged")
                         .remove(0);
+
                     assert_judged(
                         &golden,
                         &format!("{}.{run}", preset.name()),
@@ -164,24 +176,29 @@ fn every_preset_gives_the_golden_scores_from_the_pictures() {
                         1e-3,
                     );
                 }
+
                 // Together they are judged as alone.
                 let shown = PICTURES.map(|shown| picture(name, shown));
                 let together = inspector
                     .inspect_all(&shown.iter().collect::<Vec<_>>())
                     .expect("judged");
+
                 for (shown, judged) in PICTURES.into_iter().zip(together) {
                     let judged = judged.expect("the recipe looks at it all").remove(0);
                     let run = format!("{}.{run}", preset.name());
                     assert_judged(&golden, &run, shown, judged.score, &judged.map, 1e-3);
                 }
+
                 let prompts = if preset == Preset::Zqhang {
                     "anomalib"
                 } else {
                     preset.name()
                 };
+
                 let unit = |rows: &Array2<f32>| {
                     winspect::winclip::vectors::unit_rows(rows.view()).into_dyn()
                 };
+
                 let ours = unit(inspector.prototypes().expect("has text"));
                 assert_close(
                     "text features",
@@ -204,6 +221,7 @@ fn pixels_are_pillows() {
                 let ours = PixelMaker::new(None, fit, model.spec.side, &model.spec)
                     .make(&picture(name, shown))
                     .expect("made");
+
                 let pillow = golden.tensor(&format!("{tensor}.{shown}"));
                 // Half a grey level, normalised.
                 let same = ours
@@ -211,6 +229,7 @@ fn pixels_are_pillows() {
                     .zip(&pillow)
                     .filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28)
                     .count();
+
                 assert!(
                     same == pillow.len(),
                     "{name} {tensor} {shown}: {same} of {}",
@@ -229,12 +248,14 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
         input_px: Some(70),
         ..Recipe::new(None)
     };
+
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = OnnxEncoder::open(&runtime(), &model, &plan).expect("opens");
     let references = [
         picture("open-clip-tiny", "good_a"),
         picture("open-clip-tiny", "good_b"),
     ];
+
     let mut inspector = Inspector::prepare(
         &recipe,
         &model.spec,
@@ -245,12 +266,14 @@ fn leaving_a_reference_out_scores_it_against_the_others() {
         &mut |_, _| (),
     )
     .expect("prepares");
+
     let left_out = inspector.leave_one_out().expect("compared").remove(0);
     assert_eq!(left_out.len(), 2);
     assert!(
         left_out.iter().all(|(s, _)| *s > 1e-4 && s.is_finite()),
         "{left_out:?}"
     );
+
     assert!(
         inspector.inspect(&references[0]).expect("judged")[0].score < 1e-5,
         "a reference matches itself"
@@ -268,10 +291,12 @@ fn the_engine_finds_the_nearest_row_of_each_reference() {
         let found = nearest
             .similarities(queries.view(), references.view(), 300)
             .expect("compared");
+
         let highest = |q: usize, k: usize| {
             let products = (k * 300..(k + 1) * 300).map(|r| queries.row(q).dot(&references.row(r)));
             products.fold(f32::NEG_INFINITY, f32::max)
         };
+
         let defined = Array2::from_shape_fn((700, count), |(q, k)| highest(q, k));
         assert_close(
             &format!("{count} references"),
@@ -296,6 +321,7 @@ fn masked(model: &ModelFolder, mask: Vec<Vec<(f64, f64)>>, references: &[Picture
         maps,
         ..Recipe::new(None)
     };
+
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opens");
     Inspector::prepare(
@@ -317,6 +343,7 @@ fn windows_outside_a_mask_are_not_computed() {
         picture("open-clip-tiny", "good_a"),
         picture("open-clip-tiny", "good_b"),
     ];
+
     let shown = picture("open-clip-tiny", "bad");
     let (w, h) = (references[0].width() as f64, references[0].height() as f64);
     let boxed =
@@ -326,25 +353,30 @@ fn windows_outside_a_mask_are_not_computed() {
         .inspect_in_detail(&shown)
         .expect("judged")
         .remove(0);
+
     let all = masked(&model, boxed(0.0, w), &references)
         .inspect_in_detail(&shown)
         .expect("judged")
         .remove(0);
+
     assert_eq!(
         all.region_score.map.values(),
         plain.region_score.map.values()
     );
+
     assert_eq!(all.region_score.score, plain.region_score.score);
 
     let left = masked(&model, boxed(0.0, 0.4 * w), &references)
         .inspect_in_detail(&shown)
         .expect("judged")
         .remove(0);
+
     let (map, side) = (&left.region_score.map, left.region_score.map.side());
     let is_left = |cell: usize| cell % side < 2 * side / 5;
     for (cell, value) in map.values().iter().enumerate() {
         assert_eq!(is_left(cell), *value > 0.0, "cell {cell}: {value}");
     }
+
     let highest = map.max();
     assert!(left.region_score.score <= highest && left.region_score.score > 0.0);
     let windows = |detailed: &Detailed| detailed.features.windows[0].features.nrows();

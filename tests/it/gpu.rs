@@ -36,6 +36,7 @@ fn the_device_gives_the_golden_tensors_scores_and_maps() {
     if !require("gpu") {
         return;
     }
+
     for engine in [&FP32, &FP16] {
         inspect::check_open_clip(engine);
         inspect::check_crop(engine);
@@ -52,6 +53,7 @@ fn both(recipe: &Recipe, model: &ModelFolder, references: &[Picture]) -> [Inspec
             precision: Precision::Fp32,
             ..Engines::default()
         };
+
         let plan = recipe.encode_plan(&model.spec, true).expect("fits");
         let encoder = engines.open(model, &plan, &|_| ()).expect("opens").encoder;
         Inspector::prepare(
@@ -84,6 +86,7 @@ fn assert_alike(what: &str, gpu: &[RegionScore], cpu: &[RegionScore]) {
             .zip(cpu.map.values())
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
+
         assert!(off < 1e-4, "{what}: a cell is off by {off}");
         assert!(
             (gpu.score - cpu.score).abs() < 1e-4,
@@ -99,6 +102,7 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
     if !require("gpu") {
         return;
     }
+
     let (_guard, model) = imported("dinov2-tiny");
     let area = |x, y, w, h| Area { x, y, w, h };
     let triangle = vec![vec![(2.0, 2.0), (30.0, 4.0), (9.0, 28.0)]];
@@ -107,20 +111,24 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
         crop: Some(crop),
         mask,
     };
+
     let regions = vec![
         region("rim", area(0, 0, 33, 30), triangle),
         region("hub", area(7, 5, 41, 33), vec![]),
     ];
+
     let maps = Some(vec![
         MapKind::Patch,
         MapKind::Windows(1),
         MapKind::Windows(3),
     ]);
+
     let plain = Recipe {
         input_px: Some(70),
         maps,
         ..Recipe::new(None)
     };
+
     let cases = [
         ("plain", plain.clone()),
         (
@@ -146,6 +154,7 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
             },
         ),
     ];
+
     let (good, other) = ([picture("good_a"), picture("good_b")], [picture("good_b")]);
     let shown = ["bad", "good_b", "good_c"].map(picture);
     for (what, recipe) in cases {
@@ -156,21 +165,26 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
             for _ in 0..2 {
                 let judged = [&mut gpu, &mut cpu]
                     .map(|inspector| inspector.inspect_all(&together).expect("judged"));
+
                 let [on_gpu, on_cpu] =
                     judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
+
                 on_gpu
                     .zip(on_cpu)
                     .for_each(|(gpu, cpu)| assert_alike(what, &gpu, &cpu));
             }
+
             // Others are taught: what was captured stays.
             for inspector in [&mut gpu, &mut cpu] {
                 let views = other
                     .iter()
                     .map(|picture| inspector.encode(picture).expect("encoded"))
                     .collect();
+
                 inspector.set_references(views).expect("room");
             }
         };
+
         compare(what);
         compare(&format!("{what}, taught again"));
     }
@@ -181,11 +195,13 @@ fn a_network_that_is_off_does_not_pass() {
     if !require("gpu") {
         return;
     }
+
     let (_guard, model) = imported("dinov2-tiny");
     let recipe = Recipe {
         input_px: Some(70),
         ..Recipe::new(None)
     };
+
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let comparison = Comparison {
         recipe: &recipe,
@@ -193,33 +209,41 @@ fn a_network_that_is_off_does_not_pass() {
         plan: &plan,
         prototypes: None,
     };
+
     let open = |backend, side| {
         let engines = Engines {
             backend,
             ..Engines::default()
         };
+
         let plan = EncodePlan {
             side,
             ..plan.clone()
         };
+
         engines.open(&model, &plan, &|_| ()).expect("opens").encoder
     };
+
     let (parity, encoder) = comparison
         .run(open(Backend::Tensorrt, 70), open(Backend::Onnx, 70))
         .expect("both judge");
+
     assert!(
         parity.is_within(&Parity::limits(Precision::Fp16)) && parity.map > 0.0,
         "{parity}"
     );
+
     assert!(encoder.backend().ends_with("fp16"));
     let spoiled = Box::new(Spoiled(open(Backend::Onnx, 70)));
     let (parity, _) = comparison
         .run(spoiled, open(Backend::Onnx, 70))
         .expect("both judge");
+
     assert!(
         !parity.is_within(&Parity::limits(Precision::Fp16)),
         "{parity}"
     );
+
     assert!(
         !Parity {
             score: f32::NAN,
@@ -234,6 +258,7 @@ fn kernels_are_measured_without_a_network_and_say_so() {
     if !require("gpu") {
         return;
     }
+
     let (_guard, model) = imported("open-clip-tiny");
     let mut command = winspect();
     command.arg("bench").arg("--model").arg(&model.path).args([
@@ -241,26 +266,31 @@ fn kernels_are_measured_without_a_network_and_say_so() {
         "tensorrt",
         "--without-network",
     ]);
+
     let output = command
         .args(["--references", "2", "--runs", "2", "--threads", "1"])
         .output()
         .expect("was built");
+
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() && errors.contains("the network was not run"),
         "{errors}"
     );
+
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(
         (&line["backend"], &line["with_network"]),
         (&"no-network-fp16".into(), &false.into()),
         "{line}"
     );
+
     assert_eq!(
         (&line["stages"]["trunk"], &line["network_ms"]),
         (&"not run".into(), &().into()),
         "{line}"
     );
+
     assert!(
         line["kernels_ms"].as_f64().is_some_and(|ms| ms > 0.0),
         "{line}"
@@ -284,6 +314,7 @@ impl Encoder for Spoiled {
         {
             *value += (row % 7) as f32;
         }
+
         Ok(all)
     }
 
@@ -314,6 +345,7 @@ fn gpu_line(folder: &Path, port: u16, count: usize) -> LineConfig {
         )
         .expect("copied");
     }
+
     let camera = format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0");
     LineConfig::new(port, &camera).head("backend = \"tensorrt\"")
 }
@@ -330,6 +362,7 @@ fn a_frame_costs_one_launch_and_one_wait() {
     if stand_in().is_none() {
         return;
     }
+
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     let calls = |count: usize, recipe: &str| {
@@ -337,6 +370,7 @@ fn a_frame_costs_one_launch_and_one_wait() {
             .mqtt("heatmaps = \"none\"") // painting has calls of its own
             .recipe(recipe)
             .write(folder.path());
+
         let file = folder.path().join("calls.json");
         let counting = ("WINSPECT_STAND_IN_COUNT", file.to_str().expect("UTF-8"));
         let output = run(folder.path(), &[counting]);
@@ -344,6 +378,7 @@ fn a_frame_costs_one_launch_and_one_wait() {
         let text = std::fs::read_to_string(file).expect("written at exit");
         json(&text)["calls"].take()
     };
+
     // Five looks are two launches, by graphs that stay, whose tables say each time which looks they are at.
     let tiles = "crop = [0, 0, 48, 38]\ntile_px = 32";
     for (recipe, launches, tables) in [("", 1, false), (tiles, 2, true)] {
@@ -358,6 +393,7 @@ fn a_frame_costs_one_launch_and_one_wait() {
                 "cuCtxGetCurrent",
                 "cuCtxSetCurrent",
             ];
+
             let is_free = is_free.contains(&&**call) || (tables && call == "cuMemcpyHtoDAsync");
             assert!(
                 is_free || more(call) == 0,
@@ -373,6 +409,7 @@ fn a_frame_that_fails_is_undecided_a_lost_gpu_fatal() {
     if stand_in().is_none() {
         return;
     }
+
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     gpu_line(folder.path(), broker.port, 6).write(folder.path());
@@ -387,6 +424,7 @@ fn a_frame_that_fails_is_undecided_a_lost_gpu_fatal() {
         let results = results
             .iter()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+
         let (mut with_score, mut undecided) = (0, 0);
         for result in results {
             match result["verdict"] == "undecided" {
@@ -396,11 +434,13 @@ fn a_frame_that_fails_is_undecided_a_lost_gpu_fatal() {
                         (&"engine_error".into(), &().into()),
                         "{result}"
                     );
+
                     undecided += 1;
                 }
                 false => with_score += 1,
             }
         }
+
         assert_eq!(
             (with_score, undecided),
             (judged, if code == 0 { 1 } else { 3 }),
@@ -414,6 +454,7 @@ fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
     if stand_in().is_none() {
         return;
     }
+
     let (guard, model) = imported("dinov2-tiny");
     let judge = |variables: &[(&str, &str)]| {
         let mut command = winspect();
@@ -422,17 +463,21 @@ fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
             .arg("--model")
             .arg(&model.path)
             .args(["--input-px", "70", "--threads", "1"]);
+
         command
             .args(FP32.flags)
             .arg("--reference")
             .arg(golden("open-clip-tiny").join("good_a.png"));
+
         command.args(
             ["good_b", "bad"].map(|name| golden("open-clip-tiny").join(format!("{name}.png"))),
         );
+
         let output = command
             .envs(variables.iter().copied())
             .output()
             .expect("the binary was built");
+
         let scores: Vec<f64> = String::from_utf8_lossy(&output.stdout)
             .lines()
             .map(|line| {
@@ -441,17 +486,20 @@ fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
                     .expect("finite")
             })
             .collect();
+
         (
             output.status.code(),
             scores,
             String::from_utf8_lossy(&output.stderr).into_owned(),
         )
     };
+
     let counts = guard.path().join("calls.json");
     let (code, whole, errors) = judge(&[(
         "WINSPECT_STAND_IN_COUNT",
         counts.to_str().expect("a plain path"),
     )]);
+
     assert_eq!((code, whole.len()), (Some(0), 2), "{errors}");
     let text = std::fs::read_to_string(counts).expect("written at exit");
     let calls = serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["calls"].clone();
@@ -463,11 +511,13 @@ fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
         "cuGraphExecDestroy",
         "cuStreamDestroy",
     ];
+
     let leaving = leaving.into_iter().chain([
         "cuModuleUnload",
         "cuDevicePrimaryCtxRelease",
         "cuEventDestroy",
     ]);
+
     let leaving: Vec<&str> = leaving.collect();
     for (call, count) in calls.as_object().expect("an object") {
         let count = count.as_u64().expect("a number");
@@ -476,20 +526,25 @@ fn whatever_call_fails_no_score_is_invented_and_nothing_crashes() {
                 "{call}:{at}={}",
                 if call.starts_with("cuMem") { 2 } else { 719 }
             );
+
             let (code, scores, errors) = judge(&[("WINSPECT_STAND_IN_FAIL", &fault)]);
             let is_told =
                 matches!(code, Some(69 | 70)) && !errors.is_empty() && !errors.contains("panicked");
+
             assert!(
                 is_told || leaving.contains(&&**call) || code == Some(0),
                 "{fault}: {code:?} {errors}"
             );
+
             assert!(
                 scores.iter().all(|score| whole.contains(score)),
                 "{fault}: {scores:?}, not of {whole:?}"
             );
+
             assert!(code != Some(0) || scores.len() == 2, "{fault}: {errors}");
         }
     }
+
     for (variables, words) in [
         (
             ("WINSPECT_STAND_IN_DEVICES", "0"),
@@ -514,6 +569,7 @@ fn overlays(folder: &Path) -> Vec<Picture> {
         .expect("a folder")
         .map(|entry| entry.expect("read").path())
         .collect();
+
     files.sort();
     files
         .iter()
@@ -535,6 +591,7 @@ fn painted_by(
             "backend = {backend:?}\nprecision = \"fp32\"\noverlays = {painted:?}"
         ))
         .write(folder);
+
     let output = run(folder, variables);
     let summary = line::summary(&output);
     assert_eq!(
@@ -542,6 +599,7 @@ fn painted_by(
         (&2.into(), &0.into()),
         "{summary}"
     );
+
     (errors(&output), overlays(&painted))
 }
 
@@ -554,12 +612,14 @@ fn assert_within_a_grey_level(what: &str, found: &[Picture], wanted: &[Picture])
             (wanted.width(), wanted.height()),
             "{what}"
         );
+
         let apart = found
             .rgb()
             .iter()
             .zip(wanted.rgb())
             .map(|(a, b)| a.abs_diff(*b))
             .max();
+
         assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
     }
 }
@@ -574,6 +634,7 @@ fn overlays_of_the_device_are_those_of_the_cpu() {
         "WINSPECT_STAND_IN_COUNT",
         counts.to_str().expect("a plain path"),
     )];
+
     let (_, on_cpu) = painted_by(folder.path(), broker.port, "onnx", &[]);
     let (errors, on_gpu) = painted_by(folder.path(), broker.port, "tensorrt", &counting);
     assert_within_a_grey_level("on the device", &on_gpu, &on_cpu);
@@ -581,9 +642,11 @@ fn overlays_of_the_device_are_those_of_the_cpu() {
         !errors.contains("overlays are painted by the processor"),
         "{errors}"
     );
+
     if !device.is_stand_in {
         return;
     }
+
     let text = std::fs::read_to_string(&counts).expect("written at exit");
     let counted = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
     assert_eq!(counted["kernels"]["paint"], 2, "{counted}");
@@ -604,6 +667,7 @@ fn overlays_of_the_device_are_those_of_the_cpu() {
             1,
             "{fault}: {errors}"
         );
+
         assert_within_a_grey_level(&fault, &pictures, &on_cpu);
     }
 }

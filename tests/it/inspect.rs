@@ -18,6 +18,7 @@ fn command(model: &Path) -> Command {
         .arg("--model")
         .arg(model)
         .args(["--threads", "1"]);
+
     command
 }
 
@@ -54,6 +55,7 @@ fn succeed(command: &mut Command) -> Output {
         output.status,
         errors(&output)
     );
+
     output
 }
 
@@ -72,23 +74,29 @@ fn each_region_has_a_line_and_one_overlay_all() {
             .args(["--input-px", "70"])
             .arg("--overlay")
             .arg(&overlays);
+
         for name in ["good_a", "good_b"] {
             command.arg("--reference").arg(picture(CLIP, name));
         }
+
         for region in regions {
             command.args(["--region", region]);
         }
+
         command.arg(picture(CLIP, "bad"));
         command
     };
+
     let found = lines(&succeed(&mut inspect(&[
         "left=0,0,20,20",
         "right=20,5,20,20",
     ])));
+
     assert_eq!(
         found.iter().map(|line| &line["region"]).collect::<Vec<_>>(),
         ["left", "right"]
     );
+
     assert!(overlays.join("bad.png").exists());
     for (regions, more, words) in [
         (
@@ -112,6 +120,7 @@ fn each_region_has_a_line_and_one_overlay_all() {
             "{words:?} is not in {}",
             errors(&output)
         );
+
         assert_eq!(output.status.code(), Some(64));
     }
 }
@@ -124,6 +133,7 @@ fn each_picture_has_one_line_of_json_with_finite_numbers() {
             .args(["--class-name", "metal nut"])
             .args(["good_c", "bad"].map(|p| picture(CLIP, p))),
     );
+
     let lines = lines(&output);
     assert_eq!(lines.len(), 2);
     for (line, name) in lines.iter().zip(["good_c", "bad"]) {
@@ -134,6 +144,7 @@ fn each_picture_has_one_line_of_json_with_finite_numbers() {
                 "{key} in {line}"
             );
         }
+
         let ms = |key: &str| line["ms"][key].as_f64().expect("a number");
         let stages = ms("pixels") + ms("encode") + ms("score");
         // Each is rounded by itself.
@@ -161,9 +172,11 @@ pub fn check_open_clip(engine: &Engine) {
                 command
                     .args(["--class-name", "metal nut", "--preset", preset, "--tensors"])
                     .arg(&file);
+
                 references
                     .iter()
                     .for_each(|path| _ = command.arg("--reference").arg(path));
+
                 succeed(command.args(["good_c", "bad"].map(|p| picture(name, p))));
                 let ours = Golden::read(&file);
                 for shown in ["good_c", "bad"] {
@@ -184,21 +197,25 @@ pub fn check_open_clip(engine: &Engine) {
                             tolerance,
                         );
                     }
+
                     assert_pixels(
                         &ours.tensor(&format!("squash.{shown}")),
                         &golden.tensor(&format!("squash.{shown}")),
                     );
                 }
+
                 // zqhang's prototypes are anomalib's.
                 let prompts = if preset == "zqhang" {
                     "anomalib"
                 } else {
                     preset
                 };
+
                 let (text, expected) = (
                     ours.tensor(&format!("{preset}.text.features")),
                     golden.tensor(&format!("{prompts}.text.features")),
                 );
+
                 assert_close(
                     &format!("{name} {preset} text"),
                     unit(text),
@@ -224,6 +241,7 @@ fn assert_pixels(ours: &ArrayD<f32>, golden: &ArrayD<f32>) {
         .zip(golden)
         .filter(|(a, b)| (*a - *b).abs() < 0.5 / 255.0 / 0.28)
         .count();
+
     assert!(
         same as f64 >= 0.999 * golden.len() as f64,
         "{same} of {}",
@@ -254,12 +272,14 @@ pub fn check_crop(engine: &Engine) {
             "--tensors",
         ])
         .arg(&file);
+
     succeed(
         command
             .arg("--reference")
             .arg(&good)
             .arg(picture(CLIP, "bad")),
     );
+
     let ours = Golden::read(&file);
     assert_pixels(&ours.tensor("crop.bad"), &golden.tensor("crop.bad"));
     assert_eq!(ours.tensor("block1.bad").shape(), [26, 96]);
@@ -290,6 +310,7 @@ pub fn check_transformers_clip(engine: &Engine) {
         command
             .args(["--class-name", "metal nut", "--preset", preset, "--tensors"])
             .arg(&file);
+
         succeed(command.arg(picture(name, "picture")));
         let ours = Golden::read(&file);
         for tensor in ["encode.image.picture", "encode.patches.picture"] {
@@ -300,6 +321,7 @@ pub fn check_transformers_clip(engine: &Engine) {
                 features,
             );
         }
+
         assert_pixels(
             &ours.tensor("squash.picture"),
             &golden.tensor("squash.picture"),
@@ -331,9 +353,11 @@ pub fn check_dinov2(engine: &Engine) {
             .arg(&file)
             .arg("--reference")
             .arg(&shown);
+
         block
             .iter()
             .for_each(|block| _ = command.args(["--block", block]));
+
         succeed(command.arg(&shown));
         let (ours, block) = (Golden::read(&file), block.unwrap_or("4"));
         let what = format!("block {block} at {side} with {maps}");
@@ -344,6 +368,7 @@ pub fn check_dinov2(engine: &Engine) {
             &expected,
             features,
         );
+
         assert_pixels(
             &ours.tensor("squash.picture"),
             &golden.tensor(&format!("pixels.{side}")),
@@ -452,6 +477,7 @@ fn wrong_arguments_are_refused_in_words() {
         ),
         (Path::new("/none"), &["--class-name", "nut"], 65, "/none"),
     ];
+
     for (model, arguments, code, words) in cases {
         let output = run(command(model).args(arguments).arg(good));
         let errors = errors(&output);
@@ -459,6 +485,7 @@ fn wrong_arguments_are_refused_in_words() {
         assert!(errors.contains(words), "{words:?} is not in {errors}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+
     // All at once.
     let output = run(command(&clip.path).args([
         "--input-px",
@@ -471,6 +498,7 @@ fn wrong_arguments_are_refused_in_words() {
         good,
         good,
     ]));
+
     for flag in ["--class-name: ", "--input-px: ", "--maps: ", "--block: "] {
         assert!(
             errors(&output).contains(flag),
@@ -488,6 +516,7 @@ fn a_class_name_with_braces_is_judged_like_any_other() {
             .args(["--class-name", "{}_{nut}{"])
             .arg(picture(CLIP, "bad")),
     );
+
     assert_eq!(lines(&output).len(), 1);
 }
 
@@ -513,6 +542,7 @@ fn good_pictures_are_judged_beside_bad_ones() {
     let output = run(command(&model.path)
         .args(["--class-name", "nut"])
         .args(&pictures));
+
     let errors = errors(&output);
     assert_eq!(output.status.code(), Some(65), "{errors}");
     let lines = lines(&output);
@@ -537,6 +567,7 @@ fn all_bad_references_are_named_at_once() {
     mixed(guard.path())
         .iter()
         .for_each(|path| _ = command.arg("--reference").arg(path));
+
     let output = run(command.arg(picture(CLIP, "bad")));
     assert_eq!(output.status.code(), Some(65));
     for name in [
@@ -552,6 +583,7 @@ fn all_bad_references_are_named_at_once() {
             errors(&output)
         );
     }
+
     assert!(output.stdout.is_empty());
 }
 
@@ -567,17 +599,20 @@ fn a_reference_given_twice_counts_once() {
     [&a, &copy, &b]
         .iter()
         .for_each(|path| _ = command.arg("--reference").arg(path));
+
     let output = succeed(command.arg(&a));
     assert!(
         errors(&output).contains("are the same picture; counted once"),
         "{}",
         errors(&output)
     );
+
     assert!(
         errors(&output).contains("good_a.png is also the reference"),
         "{}",
         errors(&output)
     );
+
     assert_eq!(
         Golden::read(&file)
             .tensor("paper.few_shot2.score.good_a")
@@ -595,11 +630,13 @@ fn a_reader_that_leaves_ends_it_quietly() {
         .args(["--input-px", "70", "--reference"])
         .arg(picture(CLIP, "good_a"))
         .args(&many);
+
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary was built");
+
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("ends");
     assert!(
@@ -608,6 +645,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
         output.status,
         errors(&output)
     );
+
     assert_eq!(errors(&output), "");
 
     // The same for words on standard error: the problem still decides how it ends.
@@ -617,6 +655,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
         .stdout(Stdio::null())
         .spawn()
         .expect("the binary was built");
+
     drop(child.stderr.take());
     assert_eq!(child.wait().expect("ends").code(), Some(65));
 
@@ -625,6 +664,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
         .arg(&model.path)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+
     let mut child = info.spawn().expect("the binary was built");
     drop(child.stdout.take());
     assert!(child.wait().expect("ends").success());
@@ -640,22 +680,27 @@ fn two_references_give_all_overlays_one_scale() {
         references
             .iter()
             .for_each(|name| _ = command.arg("--reference").arg(picture(CLIP, name)));
+
         let output = succeed(
             command
                 .arg(picture(CLIP, "good_a"))
                 .arg(picture(CLIP, "bad")),
         );
+
         let changed = ["good_a", "bad"].map(|name| {
             let open = |path: PathBuf| image::open(path).expect("a picture").into_rgb8().into_raw();
             let (seen, drawn) = (
                 open(picture(CLIP, name)),
                 open(out.join(format!("{name}.png"))),
             );
+
             assert_eq!(seen.len(), drawn.len());
             seen.iter().zip(&drawn).filter(|(a, b)| a != b).count() as f64 / seen.len() as f64
         });
+
         (errors(&output), changed)
     };
+
     let (words, [good, bad]) = glow(&["good_a", "good_b"]);
     assert!(words.contains("for all pictures"), "{words}");
     assert!(good == 0.0 && bad > 0.05, "good {good}, bad {bad} changed");
@@ -674,11 +719,13 @@ fn overlays_never_replace_the_pictures_themselves() {
         .args(["--class-name", "nut", "--overlay"])
         .arg(guard.path())
         .arg(&shown));
+
     assert_eq!(output.status.code(), Some(64));
     assert!(
         errors(&output).contains("would be overwritten"),
         "{}",
         errors(&output)
     );
+
     assert_eq!(std::fs::read(&shown).expect("there"), before);
 }

@@ -33,6 +33,7 @@ fn a_line_without_its_broker_stops_in_time() {
     for _ in 0..7 {
         nowhere.next_connection();
     }
+
     line.ask_to_stop();
     let asked = Instant::now();
     let summary = summary(&line.end());
@@ -51,6 +52,7 @@ fn two_lines_of_one_name_do_not_fight() {
         write_line(folder.path(), broker.port, &camera);
         Running::line(folder.path())
     });
+
     listener.wait_for("birth", 2);
     let both = Instant::now();
     listener.wait_for("birth", 10);
@@ -59,6 +61,7 @@ fn two_lines_of_one_name_do_not_fight() {
     for line in &lines {
         line.ask_to_stop();
     }
+
     for line in lines {
         summary(&line.end());
     }
@@ -90,6 +93,7 @@ fn a_pulled_cable_loses_nothing_and_keeps_the_order() {
     if !require("network") {
         return;
     }
+
     let elsewhere = Elsewhere::make();
     let (folder, _model) = imported("dinov2-tiny");
     let port = free_port();
@@ -101,6 +105,7 @@ fn a_pulled_cable_loses_nothing_and_keeps_the_order() {
         .mqtt("reject_window_ms = 1000")
         .mqtt(&format!("host = {here:?}\nallow_insecure = true"))
         .write(folder.path());
+
     let line = elsewhere.start_line(folder.path());
     listener.wait_for("box/result", 5);
     // A short cut, which TCP survives, and one that the line notices. How long they last is what
@@ -111,6 +116,7 @@ fn a_pulled_cable_loses_nothing_and_keeps_the_order() {
         elsewhere.cable("up");
         std::thread::sleep(Duration::from_secs(whole));
     }
+
     let output = line.stop();
     let errors = errors(&output);
     assert!(errors.contains("back after"), "{errors}");
@@ -127,5 +133,6 @@ fn a_pulled_cable_loses_nothing_and_keeps_the_order() {
             *newest = seq;
         }
     }
+
     assert!(newest[1] > 0, "some were late");
 }

@@ -23,12 +23,14 @@ fn listed() -> BTreeMap<String, (String, bool)> {
                 .contains(&qos)
                 .then(|| (topic.to_owned(), (qos.to_owned(), retained == "yes")))
         });
+
     rows.collect()
 }
 
 fn fits(listed: &str, topic: &str) -> bool {
     let (listed, topic): (Vec<&str>, Vec<&str>) =
         (listed.split('/').collect(), topic.split('/').collect());
+
     let fits = |(listed, topic): (&&str, &&str)| listed.starts_with('<') || listed == topic;
     listed.len() == topic.len() && listed.iter().zip(&topic).all(fits)
 }
@@ -55,6 +57,7 @@ fn every_listed_message_comes_as_listed_and_no_other() {
             format,
         ],
     );
+
     // What a run without a broker leaves is late.
     write_line(folder.path(), free_port(), &folder_camera());
     let left = run_to_its_end(folder.path());
@@ -63,6 +66,7 @@ fn every_listed_message_comes_as_listed_and_no_other() {
     let file = LineConfig::new(port, &camera)
         .mqtt("timed_reject = true")
         .write(folder.path());
+
     let checked = winspect().arg("check").arg(&file).output().expect("ends");
     assert!(checked.status.success(), "{}", errors(&checked));
     let line = Running::line(folder.path());
@@ -90,6 +94,7 @@ fn every_listed_message_comes_as_listed_and_no_other() {
             .keys()
             .filter(|topic| !seen.contains(*topic))
             .collect();
+
         assert!(Instant::now() < end, "{missing:?} did not come");
         if online && !asked {
             asked = true;
@@ -99,12 +104,14 @@ fn every_listed_message_comes_as_listed_and_no_other() {
                 r#"{"id":"limit","value":0.000001}"#,
                 &[],
             );
+
             publish(
                 port,
                 "cmd/trigger",
                 r#"{"id":"a","camera":"top","part_id":"A"}"#,
                 &[],
             );
+
             publish(
                 port,
                 "cmd/snapshot",
@@ -112,28 +119,35 @@ fn every_listed_message_comes_as_listed_and_no_other() {
                 &answers,
             );
         }
+
         if missing.is_empty() && !stopping {
             stopping = true;
             line.ask_to_stop();
         }
+
         let message = listener.wait_for("", 1).remove(0);
         let Some((topic, rest)) = message.split_once(' ') else {
             continue;
         }; // the second line of a picture
+
         if topic == "plc/answers" {
             assert!(
                 rest.contains("|order-7 {\"schema\":2,\"id\":\"c\",\"status\":\"done\""),
                 "{message}"
             );
+
             continue;
         }
+
         let Some(topic) = topic.strip_prefix("plant/box/") else {
             continue;
         };
+
         let parts: Vec<&str> = rest.splitn(4, ' ').collect();
         let [qos, retained, properties, payload] = parts.as_slice() else {
             continue;
         };
+
         online |= topic.ends_with("/status") && payload.contains("\"online\"");
         if topic == "availability" {
             lives.insert(payload.to_string());
@@ -144,21 +158,26 @@ fn every_listed_message_comes_as_listed_and_no_other() {
         {
             let value: serde_json::Value =
                 serde_json::from_str(payload).unwrap_or_else(|error| panic!("{error}: {payload}"));
+
             assert_eq!(value["schema"], 2, "{message}");
         }
+
         // A result is of no use to the gate after that, a rejected part of none after a second.
         let expires = match topic {
             "result" => Some(0..65),
             "reject" => Some(0..2),
             _ => None,
         };
+
         if let Some(expires) = expires {
             let within: u32 = properties
                 .trim_end_matches('|')
                 .parse()
                 .unwrap_or_else(|_| panic!("{message}"));
+
             assert!(expires.contains(&within), "{message}");
         }
+
         match listed.iter().find(|(listed, _)| fits(listed, topic)) {
             Some((name, as_listed)) => {
                 assert_eq!((qos.to_string(), *retained == "1"), *as_listed, "{message}");
@@ -167,6 +186,7 @@ fn every_listed_message_comes_as_listed_and_no_other() {
             None => drop(others.insert(topic.to_owned())),
         }
     }
+
     assert_eq!(others, BTreeSet::new());
     assert_eq!(lives, ["online", "stopped"].map(str::to_owned).into());
     summary(&line.end());
@@ -189,6 +209,7 @@ fn a_picture_larger_than_the_broker_takes_is_told_once() {
         1,
         "{told}"
     );
+
     assert!(!told.contains("away"), "{told}");
     let mut topics = vec![];
     let until = Instant::now() + Duration::from_secs(60);
@@ -197,8 +218,10 @@ fn a_picture_larger_than_the_broker_takes_is_told_once() {
         if payload == "stopped" {
             break;
         }
+
         topics.push(topic);
     }
+
     let count = |end: &str| topics.iter().filter(|topic| topic.ends_with(end)).count();
     for (end, expected) in [("box/result", 4), ("box/birth", 1), ("heatmap/top", 0)] {
         assert_eq!(count(end), expected, "{end} in {topics:?}");

@@ -44,19 +44,23 @@ fn publish_all(
             "-l",
         ])
         .args(arguments);
+
     let mut child = command
         .stdin(Stdio::piped())
         .spawn()
         .expect("mosquitto-clients is installed");
+
     let mut input = child.stdin.take().expect("piped");
     let writer = std::thread::spawn(move || {
         for line in lines {
             input
                 .write_all(format!("{line}\n").as_bytes())
                 .expect("it reads");
+
             std::thread::sleep(pause); // as a real PLC sends them
         }
     });
+
     move || {
         writer.join().expect("it reads all");
         assert!(child.wait().expect("it ends").success());
@@ -70,6 +74,7 @@ fn memory(line: &Running) -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .expect("it has some");
+
     kb.trim()
         .trim_end_matches(" kB")
         .parse::<u64>()
@@ -114,18 +119,22 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
         r#"{"id":"m","at":"noon"}"#,
         "\"\\u0000\"",
     ];
+
     let malformed = (0..MALFORMED)
         .map(|n| garbage[n % garbage.len()].to_owned())
         .collect();
+
     let huge = (0..MANY)
         .map(|n| format!(r#"{{"id":"h{n}","part_id":"{}"}}"#, "x".repeat(6000)))
         .collect();
+
     let retained = (0..MANY).map(|n| format!(r#"{{"id":"r{n}"}}"#)).collect();
     let same = vec![r#"{"id":"same"}"#.to_owned(); SAME];
     let odd = (0..MANY).map(|n| format!(r#"{{"id":"u{n}"}}"#)).collect();
     let good = (0..GOOD)
         .map(|n| format!(r#"{{"id":"good{n}","part_id":"{n}"}}"#))
         .collect();
+
     let at_once = Duration::ZERO;
     let now_and_then = Duration::from_millis(20);
     let ends: Vec<Box<dyn FnOnce()>> = vec![
@@ -136,6 +145,7 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
         Box::new(publish_all(port, "erase", &[], at_once, odd)),
         Box::new(publish_all(port, "trigger", &[], now_and_then, good)),
     ];
+
     let told = answers(&triggers, "ack/trigger", MALFORMED + MANY + SAME + GOOD);
     let refused = |answers: &[Value]| {
         answers
@@ -143,22 +153,26 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
             .filter(|answer| answer["status"] == "rejected")
             .count()
     };
+
     assert_eq!(refused(&told), MALFORMED + MANY);
     assert!(
         told.iter()
             .all(|answer| answer["status"] == "accepted" || answer["reason"].is_string())
     );
+
     let accepted: HashSet<String> = told
         .iter()
         .filter(|a| a["status"] == "accepted")
         .map(|a| format!("{} {}", a["id"], a["parts"]))
         .collect();
+
     assert_eq!(accepted.len(), GOOD + 1, "one part for each id");
     let paused = answers(&pauses, "ack/pause", MANY);
     let ids: HashSet<&str> = paused
         .iter()
         .filter_map(|answer| answer["id"].as_str())
         .collect();
+
     assert_eq!((refused(&paused), ids.len()), (MANY, MANY));
     assert_eq!(refused(&answers(&unknown, "ack/unknown", MANY)), MANY);
     let judged = answers(&results, "box/result", GOOD + 1);
@@ -166,6 +180,7 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
         .iter()
         .filter(|result| result["verdict"] == "undecided")
         .map(|result| &result["reason"]);
+
     let undecided: Vec<&Value> = undecided.collect();
     assert!(undecided.is_empty(), "{undecided:?}");
     ends.into_iter().for_each(|end| end());
@@ -180,6 +195,7 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
         .iter()
         .filter(|answer| answer["status"] == "rejected")
         .collect();
+
     assert!(later.len() <= 40, "{} of 60 were refused", later.len());
     assert!(
         later.iter().all(|a| a["reason"]
@@ -187,6 +203,7 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
             .is_some_and(|why| why.contains("send it again"))),
         "{later:?}"
     );
+
     // The limit is one of so many commands a second.
     std::thread::sleep(Duration::from_secs(1));
     let again: Vec<String> = later
@@ -194,6 +211,7 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
         .take(20)
         .map(|answer| command(&answer["id"].to_string()))
         .collect();
+
     let count = again.len();
     publish_all(port, "resume", &[], at_once, again)();
     assert_eq!(refused(&answers(&resumes, "ack/resume", count)), 0);

@@ -13,11 +13,13 @@ fn refused(name: &str, change: impl FnOnce(&Path)) -> String {
         let entry = entry.expect("readable");
         std::fs::copy(entry.path(), source.join(entry.file_name())).expect("copied");
     }
+
     change(&source);
     let target = folder.path().join("model");
     let error = model::import(&source, &target, &|_| ())
         .expect_err("must be refused")
         .to_string();
+
     let left = std::fs::read_dir(folder.path()).expect("there").count();
     assert_eq!(left, 1, "only the source may be left");
     error
@@ -26,6 +28,7 @@ fn refused(name: &str, change: impl FnOnce(&Path)) -> String {
 fn edit(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     let mut value =
         serde_json::from_str(&std::fs::read_to_string(path).expect("there")).expect("JSON");
+
     change(&mut value);
     std::fs::write(path, value.to_string()).expect("written");
 }
@@ -36,6 +39,7 @@ fn edit_header(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, ser
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
     let mut header: serde_json::Map<_, _> =
         serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
+
     change(&mut header);
     let text = serde_json::to_vec(&header).expect("JSON");
     let mut out = (text.len() as u64).to_le_bytes().to_vec();
@@ -53,17 +57,21 @@ fn truncated_and_corrupt_weights_are_named() {
         let bytes = std::fs::read(&path).expect("there");
         std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
     });
+
     assert!(cut.contains("not a whole safetensors file"), "{cut}");
     let garbage = refused("open-clip-tiny", |source| {
         std::fs::write(source.join(WEIGHTS), [0xff; 100]).expect("written")
     });
+
     assert!(
         garbage.contains("not a whole safetensors file"),
         "{garbage}"
     );
+
     let none = refused("open-clip-tiny", |source| {
         std::fs::write(source.join(WEIGHTS), []).expect("written")
     });
+
     assert!(none.contains(WEIGHTS), "{none}");
 }
 
@@ -76,10 +84,12 @@ fn every_missing_and_misshapen_tensor_is_told_at_once() {
             header["visual.proj"]["shape"] = serde_json::json!([48, 96]);
         });
     });
+
     assert!(
         error.contains("visual.conv1.weight: missing (shape [96, 3, 16, 16] is needed)"),
         "{error}"
     );
+
     assert!(
         error.contains("visual.proj: has shape [48, 96], [96, 48] is needed"),
         "{error}"
@@ -94,14 +104,17 @@ fn weights_that_are_not_finite_are_refused() {
         let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
         let header: serde_json::Value =
             serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
+
         let offset = header["visual.proj"]["data_offsets"][0]
             .as_u64()
             .expect("a number") as usize
             + 8
             + length;
+
         bytes[offset..offset + 2].copy_from_slice(&half::f16::NAN.to_le_bytes());
         std::fs::write(&path, bytes).expect("written");
     });
+
     assert!(
         error.contains("visual.proj: holds NaN at index 0"),
         "{error}"
@@ -137,6 +150,7 @@ fn towers_that_cannot_be_run_are_refused_by_their_key() {
             "model_cfg.vision_cfg.width: must be a number",
         ),
     ];
+
     for (pointer, value, words) in cases {
         let error = refused("open-clip-tiny", |source| {
             edit(&source.join("open_clip_config.json"), |config| {
@@ -144,14 +158,17 @@ fn towers_that_cannot_be_run_are_refused_by_their_key() {
                 config.pointer_mut(parent).expect("there")[key] = value.clone();
             });
         });
+
         assert!(error.contains(words), "{words:?} is not in {error:?}");
     }
+
     let error = refused("dinov2-tiny", |source| {
         edit(&source.join("config.json"), |config| {
             config["use_swiglu_ffn"] = true.into();
             config["model_type"] = "dinov2".into();
         });
     });
+
     assert!(error.contains("use_swiglu_ffn"), "{error}");
 }
 
@@ -166,5 +183,6 @@ fn a_model_folder_that_lost_bytes_is_not_opened() {
     let error = ModelFolder::open(folder.path())
         .expect_err("nothing there")
         .to_string();
+
     assert!(error.contains("winspect model import"), "{error}");
 }

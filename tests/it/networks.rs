@@ -24,6 +24,7 @@ impl Fake {
             format!("libnvinfer.so.{major}"),
             format!("libnvonnxparser.so.{major}"),
         ];
+
         Fake::made(
             &names.each_ref().map(String::as_str),
             &[if major == 10 { "-DTEN=1" } else { "-DTEN=0" }],
@@ -50,6 +51,7 @@ impl Fake {
             .arg("-o")
             .arg(&file)
             .arg(source);
+
         assert!(compiler.status().expect("g++ runs").success());
         // The loader knows it by its file, so that there is one of it, whatever it is called.
         std::os::unix::fs::symlink(&file, folder.path().join(names[1])).expect("linked");
@@ -71,6 +73,7 @@ impl Fake {
             self.ours
                 .get::<unsafe extern "C" fn(*const c_char, *const c_char)>(b"describe\0")
         };
+
         // SAFETY: the strings live during the call.
         unsafe { describe.expect("it is there")(texts[0].as_ptr(), texts[1].as_ptr()) }
     }
@@ -83,6 +86,7 @@ impl Fake {
             self.ours
                 .get::<unsafe extern "C" fn() -> *const c_char>(b"take_freed\0")
         };
+
         // SAFETY: it gives a string that lives until it is called again.
         unsafe { CStr::from_ptr(freed.expect("it is there")()) }
             .to_string_lossy()
@@ -102,6 +106,7 @@ fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<BuiltPlan, Str
             model.spec.embed
         ),
     );
+
     build(fake, model)
 }
 
@@ -112,10 +117,12 @@ fn build(fake: &Fake, model: &ModelFolder) -> Result<BuiltPlan, String> {
         patches: vec![],
         scales: vec![2, 3],
     };
+
     let target = PlanTarget::Device {
         sm: 87,
         gpu: "Orin".to_owned(),
     };
+
     let order = BuildOrder {
         model,
         plan: &plan,
@@ -123,19 +130,23 @@ fn build(fake: &Fake, model: &ModelFolder) -> Result<BuiltPlan, String> {
         looks_max: 2,
         target,
     };
+
     let steps = Mutex::new(vec![]);
     let told = |progress: winspect::engine::tensorrt::BuildProgress| {
         steps.lock().expect("whole").push(progress.step)
     };
+
     let plan = Plans::of(model)
         .build(&fake.library, &order, &told)
         .map_err(|error| error.to_string())?;
+
     let steps: Vec<(usize, usize)> = steps
         .into_inner()
         .expect("whole")
         .iter()
         .map(|s| (s.done, s.of))
         .collect();
+
     assert_eq!(steps, [(0, 2), (1, 2), (2, 2), (0, 2), (1, 2), (2, 2)]);
     Ok(plan)
 }
@@ -159,11 +170,13 @@ fn everything_is_freed_before_what_made_it() {
             words.contains("cannot build trunk.onnx: block1: an operator that nobody knows"),
             "{words}"
         );
+
         assert_eq!(fake.freed(), "PGNpB");
         let plan = built(&fake, &model, "").expect("it is built");
         assert_eq!(fake.freed(), "TPGNpBMMTPGNppBMM");
         let windows = String::from_utf8(plan.read(TowerPart::Windows).expect("whole"))
             .expect("the fake's are text");
+
         let (places, width) = (model.spec.grid() - 1, model.spec.width);
         for line in [
             format!("profile 0 1 5 {width}"),
@@ -198,6 +211,7 @@ fn what_is_bound_must_be_what_the_plan_has() {
             .expect("it is built")
             .accept()
             .expect("accepted");
+
         fake.freed();
         let networks = TensorRt::open(&fake.library, &device, &plan).expect("it opens");
         let facts = networks.facts();
@@ -212,9 +226,11 @@ fn what_is_bound_must_be_what_the_plan_has() {
                 binding(input.0, input.1, &mut pixels),
                 binding(output.0, output.1, &mut out),
             ];
+
             // SAFETY: the stand-in's memory is the host's, and both buffers live to the end of the test.
             unsafe { networks.bind(part, &tensors) }.map_err(|error| error.to_string())
         };
+
         let picture = [2, 3, side, side];
         let wrong: [(TowerPart, Named, Named, &str); 6] = [
             (
@@ -254,10 +270,12 @@ fn what_is_bound_must_be_what_the_plan_has() {
                 "\"embedding\" is [4, ",
             ),
         ];
+
         for (part, input, output, words) in wrong {
             let error = bind(part, input, output).err().expect("refused");
             assert!(error.contains(words), "{words}: {error}");
         }
+
         fake.freed();
 
         // What the plan computes beside what is asked for has room of its own.
@@ -267,6 +285,7 @@ fn what_is_bound_must_be_what_the_plan_has() {
             ("tokens", &[2, tokens, width]),
         )
         .expect("fits");
+
         // SAFETY: the stream is the device's.
         unsafe { bound.enqueue(device.stream.cu_stream()) }.expect("it runs");
         device.wait().expect("it ends");
@@ -298,9 +317,11 @@ fn all_bindings_of_a_plan_share_one_workspace() {
                 binding(input.0, input.1, input.2),
                 binding(output.0, output.1, output.2),
             ];
+
             // SAFETY: the stand-in's memory is the host's, and all buffers live to the end of the test.
             unsafe { networks.bind(part, &tensors) }.expect("fits")
         };
+
         // The fake writes to as much room as a profile says that it needs, and fails where it has got less.
         let windows = 2 * (model.spec.grid() - 2) * (model.spec.grid() - 2);
         let (embedded, picture, tokened) = (
@@ -308,6 +329,7 @@ fn all_bindings_of_a_plan_share_one_workspace() {
             [1, 3, side, side],
             [1, tokens, width],
         );
+
         let input = ("tokens", &[windows, 10, width][..], gathered);
         let bound = [
             bind(
@@ -321,6 +343,7 @@ fn all_bindings_of_a_plan_share_one_workspace() {
                 ("tokens", &tokened, tokens_out),
             ),
         ];
+
         for mut network in bound {
             // SAFETY: the stream is the device's.
             unsafe { network.enqueue(device.stream.cu_stream()) }.expect("it runs");
@@ -328,8 +351,10 @@ fn all_bindings_of_a_plan_share_one_workspace() {
             let other = unsafe { network.enqueue(std::ptr::null_mut()) }
                 .expect_err("refused")
                 .to_string();
+
             assert!(other.contains("on the stream of the device"), "{other}");
         }
+
         device.wait().expect("it ends");
     }
 }
@@ -344,10 +369,12 @@ fn tensorrt_rtx_keeps_what_it_compiled() {
         .expect("its runs allocate nothing")
         .accept()
         .expect("accepted");
+
     let kept = model
         .path
         .join("plans")
         .join(format!("{}.trunk.jit", plan.key.name()));
+
     let (mut pixels, mut out) = (vec![], vec![]);
     let mut run = || {
         let networks = TensorRt::open(&fake.library, &device, &plan).expect("it opens");
@@ -359,15 +386,18 @@ fn tensorrt_rtx_keeps_what_it_compiled() {
             // SAFETY: the stream is the device's.
             unsafe { bound.enqueue(device.stream.cu_stream()) }.expect("it runs");
         }
+
         device.wait().expect("it ends");
         std::fs::read_to_string(&kept).expect("kept")
     };
+
     fake.freed();
     assert_eq!(
         run(),
         "cold;run;",
         "kept after the first run, with what that compiled"
     );
+
     // The bytes that were kept, the context, then each engine after what compiles for it.
     assert_eq!(fake.freed(), "MCJKERJKER");
     assert_eq!(
@@ -375,6 +405,7 @@ fn tensorrt_rtx_keeps_what_it_compiled() {
         "cold;run;run;",
         "what was kept is used at the next start"
     );
+
     std::fs::write(&kept, "of another driver").expect("written");
     assert_eq!(run(), "cold;run;");
 }
@@ -395,6 +426,7 @@ fn a_plan_whose_runs_cannot_be_captured_is_refused() {
         .err()
         .expect("refused")
         .to_string();
+
     assert!(
         words.contains("cannot be captured as a graph; build the plan again"),
         "{words}"
@@ -411,6 +443,7 @@ fn a_plan_of_another_precision_is_not_run() {
         .err()
         .expect("refused")
         .to_string();
+
     assert!(
         words.contains("\"image\" holds values of type 0, not 1"),
         "{words}"

@@ -24,6 +24,7 @@ fn systemd_hears_ready_then_signs_of_life_then_stopping() {
     for _ in 0..3 {
         hear("WATCHDOG=1");
     }
+
     // Fed at half its limit, not all the time.
     assert!(started.elapsed() > Duration::from_secs(3));
     line.ask_to_stop();

@@ -35,6 +35,7 @@ fn a_trigger_is_answered_and_has_one_result() {
     ] {
         assert_eq!(result[key], value, "{key} in {result}");
     }
+
     assert_ne!(result["verdict"], "undecided", "{result}");
     assert_eq!(result["reject"], json!(result["verdict"] == "fail"));
     // The same once more has the same answer, and no part of its own.
@@ -70,6 +71,7 @@ fn every_nth_frame_and_each_frame_can_be_parts() {
 fn a_web_is_judged_in_stretches_with_their_positions() {
     let web = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"distance\"\n\
                belt_mm_s = 100\nstretch_mm = 25\noverlap_mm = 5";
+
     let station = Station::start(web);
     let position = || station.plc.next("box/result")["position"].as_f64();
     let at: Vec<f64> = (0..4).map(|_| position().expect("a number")).collect();
@@ -117,6 +119,7 @@ fn a_trigger_that_cannot_be_is_refused_with_advice() {
             "camera[0].triggered: is trigger = \"frame\" now",
         ),
     ];
+
     for (camera, words) in cases {
         write_line(folder.path(), 1, &format!("kind = \"test\"\n{camera}"));
         assert_refused(folder.path(), 78, &[words]);
@@ -145,16 +148,20 @@ fn draw_belt(folder: &Path) -> usize {
         .chain(crossing(16))
         .chain(empty)
         .collect();
+
     for (number, left) in shown.iter().enumerate() {
         let picture = image::RgbImage::from_fn(WIDTH, 120, |x, y| {
             let is_part = left.is_some_and(|left| (left..left + 48).contains(&(x as i32)))
                 && (36..84).contains(&y);
+
             image::Rgb([if is_part { 220 } else { 90 }; 3])
         });
+
         let name = left.map_or_else(|| "empty".to_owned(), |left| format!("at{left}"));
         let file = folder.join(format!("{number:03} {name}.png"));
         picture.save(file).expect("written");
     }
+
     shown.len()
 }
 
@@ -168,6 +175,7 @@ fn what_crosses_an_empty_belt_twice_is_two_parts() {
     let camera = format!(
         "kind = \"folder\"\nlocation = {pictures:?}\nfps = 0\ntrigger = \"presence\"\nqueue = 4"
     );
+
     write_line(folder.path(), broker.port, &camera);
     let summary = run_to_its_end(folder.path());
     assert_eq!(all_arrived(&summary), 2, "{summary}");
@@ -175,6 +183,7 @@ fn what_crosses_an_empty_belt_twice_is_two_parts() {
         "captured": frames, "judged": 2, "replaced": 0, "skipped": frames - 2, "failed": 0,
         "stopped": 0
     });
+
     assert_eq!(summary["cameras"]["top"], counted);
     for seq in [1, 2] {
         let result = listener.next("result");
@@ -200,9 +209,11 @@ mod join {
         let side = joined(&TRIGGERED.replace("160", "200"));
         let station =
             Station::configured(&joined(TRIGGERED), |config, _| config.camera("side", &side));
+
         station
             .listen("camera/side/status")
             .until("side/status", "state", "online");
+
         let plc = &station.plc;
         let answer = plc.tell("trigger", r#"{"id":"a","camera":"station"}"#);
         let parts = answer["parts"].as_array().map(Vec::len);
@@ -228,6 +239,7 @@ mod join {
         for number in 0..8 {
             many = many.camera(&format!("side{number}"), &top);
         }
+
         let hasty = top.replace("5000", "400");
         for (config, words) in [
             (line(&top), "has one camera only"),
@@ -266,6 +278,7 @@ mod nearest {
             "tcpclientsrc host=127.0.0.1 port={port} \
              ! rawvideoparse format=rgb width=160 height=120 framerate=20/1 ! videoconvert"
         );
+
         let own = format!("live = true\nendless = true\nlaunch = {launch:?}\n");
         std::fs::write(folder.join("own.toml"), own).expect("written");
         let camera = format!("kind = \"own.toml\"\nstall_s = 60\ntrigger = \"command\"\n{camera}");
@@ -286,6 +299,7 @@ mod nearest {
              ! video/x-raw,format=RGB,width=160,height=120,framerate=20/1 \
              ! tcpserversink host=127.0.0.1 port={port}"
         );
+
         let mut command = Command::new("gst-launch-1.0");
         Running::start(command.arg("-q").args(launch.split_whitespace()))
     }
@@ -322,6 +336,7 @@ mod nearest {
         ] {
             assert_eq!(result[key], value, "{key} in {result}");
         }
+
         let total = result["latency_ms"]["total"].as_f64().expect("a number");
         assert!(total >= 5000.0, "not before its deadline: {result}");
 

@@ -11,6 +11,7 @@ fn file(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/pictures")
         .join(name);
+
     std::fs::read(path).expect("part of the project")
 }
 
@@ -26,6 +27,7 @@ fn noise(format: ImageFormat) -> Vec<u8> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
+
     let picture = image::RgbImage::from_fn(64, 48, |_, _| image::Rgb([next(), next(), next()]));
     let mut bytes = Cursor::new(vec![]);
     picture.write_to(&mut bytes, format).expect("encodes");
@@ -36,6 +38,7 @@ fn encoded(values: &[u8], width: u32, height: u32, colour: ColorType) -> Vec<u8>
     let mut bytes = Cursor::new(vec![]);
     image::write_buffer_with_format(&mut bytes, values, width, height, colour, ImageFormat::Png)
         .expect("encodes");
+
     bytes.into_inner()
 }
 
@@ -59,6 +62,7 @@ fn a_file_cut_anywhere_is_refused() {
         "palette.png",
     ]
     .map(|name| (name.to_owned(), file(name)));
+
     for (name, whole) in own.into_iter().chain(foreign) {
         decode(&whole).unwrap_or_else(|error| panic!("{name}: {error}"));
         for sixteenth in 0..16 {
@@ -80,6 +84,7 @@ fn a_jpeg_may_be_padded_but_not_cut() {
         let error = decode(&bytes[..bytes.len() - 1])
             .expect_err(name)
             .to_string();
+
         assert!(error.contains("cut short"), "{name}: {error}");
         bytes.extend([0; 64]);
         decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -99,18 +104,22 @@ fn what_would_be_another_picture_is_refused() {
         ("cmyk.tif", "a CMYK picture; save it as RGB"),
         ("cmyk.jpg", "a CMYK picture; save it as RGB"),
     ];
+
     for (name, words) in cases {
         let error = decode(&file(name)).expect_err(name).to_string();
         assert!(error.contains(words), "{name}: {error}");
     }
+
     let mut float = Cursor::new(vec![]);
     let white = image::Rgb32FImage::from_pixel(2, 2, image::Rgb([255.0; 3]));
     image::DynamicImage::ImageRgb32F(white)
         .write_to(&mut float, ImageFormat::Tiff)
         .expect("encodes");
+
     let error = decode(&float.into_inner())
         .expect_err("whose white is 255?")
         .to_string();
+
     assert!(error.contains("floating-point"), "{error}");
     for bytes in [&b""[..], b"hello", &[0; 1000]] {
         assert!(
@@ -130,6 +139,7 @@ fn a_bomb_is_refused_before_it_is_decoded() {
     writer
         .write_chunk(png::chunk::IDAT, &[0x78, 0x9c, 0, 0])
         .expect("memory takes all");
+
     drop(writer);
     let error = decode(&bytes).expect_err("2.7 GB").to_string();
     let words = "a picture of 30000 x 30000 pixels (2700000000 bytes decoded) is too large, at most 200000000 pixels";
@@ -140,6 +150,7 @@ fn a_bomb_is_refused_before_it_is_decoded() {
         .windows(2)
         .position(|pair| pair == [0xFF, 0xC0])
         .expect("a baseline frame header");
+
     jpeg[frame + 5..frame + 9].fill(0xFF);
     assert!(decode(&jpeg).is_err_and(|e| e.to_string().contains("65535 x 65535 pixels")));
 }
@@ -150,6 +161,7 @@ fn every_depth_and_layout_comes_out_as_eight_bit_rgb() {
         .iter()
         .flat_map(|v| v.to_ne_bytes())
         .collect();
+
     let cases = [
         (
             "16-bit grey",
@@ -174,6 +186,7 @@ fn every_depth_and_layout_comes_out_as_eight_bit_rgb() {
             vec![1, 2, 3],
         ),
     ];
+
     for (name, bytes, rgb) in cases {
         assert_eq!(
             decode(&bytes)
@@ -183,6 +196,7 @@ fn every_depth_and_layout_comes_out_as_eight_bit_rgb() {
             "{name}"
         );
     }
+
     let narrow = decode(&encoded(&vec![5; 3 * 4000], 1, 4000, ColorType::Rgb8)).expect("1 x 4000");
     assert_eq!((narrow.width(), narrow.height()), (1, 4000));
 }
@@ -205,6 +219,7 @@ fn pictures_of_other_encoders_come_out_right() {
             "{name}: {dark:?} {light:?}"
         );
     }
+
     // Turned by a quarter to the right, as its orientation says: what was at the left is at the top.
     let turned = decode(&file("thumbnail.jpg")).expect("readable");
     assert_eq!((turned.width(), turned.height()), (24, 32));

@@ -21,9 +21,11 @@ fn audit(folder: &Path) -> String {
     let mut log = store
         .prepare("SELECT what FROM audit ORDER BY rowid")
         .expect("a log");
+
     let lines = log
         .query_map([], |row| row.get::<_, String>(0))
         .expect("rows");
+
     let lines: Vec<String> = lines.map(|line| line.expect("text")).collect();
     lines.join("\n")
 }
@@ -84,6 +86,7 @@ impl Bench {
             broker,
             folder,
         };
+
         bench.config().write(bench.folder.path());
         bench
     }
@@ -122,9 +125,11 @@ fn a_met_challenge_marks_its_parts_and_is_logged() {
         let trigger = json!({"id": part}).to_string();
         bench.plc.ask("trigger", &trigger, "accepted");
     }
+
     for expected in [json!("met"), json!("met"), json!(null)] {
         assert_eq!(results.next("box/result")["challenge"], expected);
     }
+
     let met = "challenge met: 2 of 2 parts got the verdict fail";
     let answer = json!({"schema": 2, "id": "met", "status": "done", "parts": [], "reason": met});
     assert_eq!(bench.plc.answered("challenge"), answer);
@@ -202,6 +207,7 @@ fn a_challenge_that_is_overdue_is_told_on_state() {
         .config()
         .recipe("challenge_minutes = 60")
         .write(folder);
+
     let line = bench.line();
     bench.states.until("box/state", "health", "NORMAL");
     line.summary();
@@ -238,6 +244,7 @@ fn stored_pictures_that_score_otherwise_are_a_failure() {
     bench
         .plc
         .ask("set_threshold", r#"{"id":"a","value":2}"#, "done");
+
     told(&bench.states, "the bad picture scores");
     line.summary();
 

@@ -35,6 +35,7 @@ fn an_encoder_computes_what_is_compared_and_no_more() {
         &'a [PatchLayer],
         &'a [usize],
     );
+
     let cases: [Case; 13] = [
         (Preset::Paper, None, false, true, &[], &[2, 3]),
         (Preset::Anomalib, None, false, true, &[], &[2, 3]),
@@ -51,6 +52,7 @@ fn an_encoder_computes_what_is_compared_and_no_more() {
         (Preset::Zqhang, three, true, true, &[], &[2, 3]),
         (Preset::Caoyunkang, patch, true, false, &block, &[2, 3]),
     ];
+
     for (preset, maps, with_references, image, patches, scales) in cases {
         let what = format!("{preset:?} {maps:?} {with_references}");
         let recipe = Recipe {
@@ -58,9 +60,11 @@ fn an_encoder_computes_what_is_compared_and_no_more() {
             maps,
             ..Recipe::new(Some("nut".to_owned()))
         };
+
         let plan = recipe
             .encode_plan(&model.spec, with_references)
             .expect("fits");
+
         assert_eq!(
             (plan.image, plan.patches.as_slice(), plan.scales.as_slice()),
             (image, patches, scales),
@@ -116,11 +120,13 @@ fn a_recipe_that_compares_nothing_is_refused() {
             "block: must be 1 to 3, got 4",
         ),
     ];
+
     for (recipe, with_references, words) in cases {
         let problems = recipe
             .encode_plan(&model.spec, with_references)
             .expect_err(words)
             .to_string();
+
         assert_eq!(
             problems.matches(words).count(),
             1,
@@ -140,12 +146,14 @@ fn what_a_recipe_looks_at_must_be_there() {
             ..Recipe::new(None)
         },
     );
+
     let crop = Some(Area {
         x: 10,
         y: 10,
         w: 100,
         h: 100,
     });
+
     let polygon = |corners: &[(f64, f64)]| vec![corners.to_vec()];
     let beside = polygon(&[(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)]);
     let one = |crop, mask: &[_]| {
@@ -155,11 +163,13 @@ fn what_a_recipe_looks_at_must_be_there() {
             mask: mask.to_vec(),
         }]
     };
+
     let rim = Region {
         name: Some("rim".into()),
         crop,
         mask: beside.clone(),
     };
+
     let cases = [
         (
             &dino,
@@ -237,11 +247,13 @@ fn what_a_recipe_looks_at_must_be_there() {
             "a picture (at most 256)",
         ),
     ];
+
     for (model, recipe, words) in cases {
         let problems = recipe
             .encode_plan(&model.spec, true)
             .expect_err(words)
             .to_string();
+
         assert!(problems.contains(words), "{words:?} is not in {problems}");
     }
 }
@@ -267,6 +279,7 @@ fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<RegionScore>, Vec<Vec<(f
             .expect("short")
             .expect("a class name")
     });
+
     let references = ["good_a.png", "good_b.png"].map(golden_picture);
     let mut inspector = Inspector::prepare(
         recipe,
@@ -278,6 +291,7 @@ fn judged(model: &ModelFolder, recipe: &Recipe) -> (Vec<RegionScore>, Vec<Vec<(f
         &mut |_, _| (),
     )
     .expect("prepares");
+
     let left_out = inspector.leave_one_out().expect("compared");
     (
         inspector
@@ -322,16 +336,20 @@ fn looks_of(model: &ModelFolder, recipe: &Recipe) -> usize {
         recipe.encode_plan(&model.spec, true).expect("fits"),
         Arc::default(),
     );
+
     let encoder = Counted(
         OnnxEncoder::open(&runtime(), model, &plan).expect("opens"),
         Arc::clone(&calls),
     );
+
     let mut inspector =
         Inspector::without_references(recipe, &model.spec, &plan, Box::new(encoder), None)
             .expect("no words");
+
     inspector
         .inspect(&golden_picture("bad.png"))
         .expect("judged");
+
     let calls = calls.lock().expect("one thread");
     assert_eq!(calls.len(), 1);
     calls[0]
@@ -355,6 +373,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
         regions: looks_at(area, &[]),
         ..Recipe::new(None)
     };
+
     let alone = |crop: Area| {
         judged(
             &model,
@@ -367,6 +386,7 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
         .remove(0)
         .map
     };
+
     let side = area.w.min(area.h) / 2;
     let (mut tiled, left_out) = judged(
         &model,
@@ -375,12 +395,14 @@ fn tiles_are_judged_each_with_the_references_own_tile() {
             ..plain.clone()
         },
     );
+
     assert_eq!(left_out.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
     let tiled = tiled.remove(0);
     let looks: Vec<_> = tiles::tiles(area, side)
         .into_iter()
         .map(|tile| (tile, alone(tile)))
         .collect();
+
     assert!(looks.len() >= 4);
     assert_eq!(tiled.map, tiles::merged(area, &alone(area), &looks));
     // A look has 25 cells, of which one counts.
@@ -400,8 +422,10 @@ fn tiles_outside_a_mask_are_not_computed() {
         regions: looks_at(area, mask),
         ..Recipe::new(None)
     };
+
     let [plain, masked] = [recipe(&[]), recipe(std::slice::from_ref(&left))]
         .map(|recipe| judged(&model, &recipe).0.remove(0));
+
     let side = plain.map.side();
     assert_eq!(masked.map.side(), side);
     // Three columns of tiles, of which the first alone reaches into the mask.
@@ -414,8 +438,10 @@ fn tiles_outside_a_mask_are_not_computed() {
             4 * (2 * (cell % side) + 1) <= 2 * side,
             "cell {cell}"
         );
+
         assert_eq!(masked.map.values()[cell] > 0.0, counts, "cell {cell}");
     }
+
     assert!(masked.score <= masked.map.max() && masked.score > 0.0);
 }
 
@@ -435,6 +461,7 @@ fn a_model_with_words_looks_at_tiles_too() {
             regions: looks_at(area, &[]),
             ..Recipe::new(Some("nut".to_owned()))
         };
+
         let alone = |crop| {
             judged(
                 &model,
@@ -446,6 +473,7 @@ fn a_model_with_words_looks_at_tiles_too() {
             .0
             .remove(0)
         };
+
         let tiled = judged(
             &model,
             &Recipe {
@@ -455,24 +483,29 @@ fn a_model_with_words_looks_at_tiles_too() {
         )
         .0
         .remove(0);
+
         let looks: Vec<_> = tiles::tiles(area, side)
             .into_iter()
             .map(|tile| (tile, alone(tile)))
             .collect();
+
         let worst = looks
             .iter()
             .map(|(_, look)| look.score)
             .fold(f32::NEG_INFINITY, f32::max);
+
         let maps: Vec<_> = looks
             .into_iter()
             .map(|(tile, look)| (tile, look.map))
             .collect();
+
         let whole = alone(area);
         assert_eq!(
             tiled.map,
             tiles::merged(area, &whole.map, &maps),
             "{preset:?}"
         );
+
         assert_eq!(tiled.score, (whole.score + worst) / 2.0, "{preset:?}");
     }
 }
@@ -497,6 +530,7 @@ fn regions_are_judged_apart_each_with_the_references_own_region() {
                 ..all
             },
         );
+
         let edge = |a: Area| {
             (
                 a.x as f64,
@@ -505,12 +539,14 @@ fn regions_are_judged_apart_each_with_the_references_own_region() {
                 (a.y + a.h) as f64,
             )
         };
+
         let (x, y, right, bottom) = edge(lower);
         let mask = vec![vec![(x, y), (right, y), (x, bottom)]];
         let own = Recipe {
             maps: Some(vec![MapKind::Patch, MapKind::Windows(2)]),
             ..Recipe::new(class)
         };
+
         let own = if name == "dinov2-tiny" {
             Recipe {
                 input_px: Some(70),
@@ -519,6 +555,7 @@ fn regions_are_judged_apart_each_with_the_references_own_region() {
         } else {
             own
         };
+
         let regions = vec![
             Region {
                 name: Some("left".into()),
@@ -531,16 +568,19 @@ fn regions_are_judged_apart_each_with_the_references_own_region() {
                 mask: mask.clone(),
             },
         ];
+
         let recipe = Recipe {
             regions,
             ..own.clone()
         };
+
         let (both, left_out) = judged(&model, &recipe);
         assert!(!class_less || looks_of(&model, &recipe) == 2);
         assert_eq!(
             both.iter().map(|j| j.region.as_deref()).collect::<Vec<_>>(),
             [Some("left"), Some("lower")]
         );
+
         for (i, (area, mask)) in [(left, vec![]), (lower, mask)].into_iter().enumerate() {
             let (alone, good) = judged(
                 &model,
@@ -549,13 +589,16 @@ fn regions_are_judged_apart_each_with_the_references_own_region() {
                     ..own.clone()
                 },
             );
+
             assert_eq!(
                 (both[i].score, &both[i].map, both[i].area),
                 (alone[0].score, &alone[0].map, area),
                 "{name}"
             );
+
             assert_eq!(left_out[i], good[0], "{name}");
         }
+
         assert_ne!(both[0].score, both[1].score);
     }
 }
@@ -575,6 +618,7 @@ fn a_model_with_words_is_not_prepared_without_them() {
         &[],
         &mut |_, _| (),
     );
+
     let error = prepared.err().expect("no words").to_string();
     assert!(error.contains("no prototypes were made of them"), "{error}");
 }
@@ -590,11 +634,13 @@ fn a_line_whose_references_are_one_picture_decides_nothing() {
     LineConfig::new(broker.port, &folder_camera())
         .recipe(&format!("references = [{good:?}, \"copy.png\"]"))
         .write(folder.path());
+
     let output = Running::line(folder.path()).end();
     let words = [
         "are the same picture; counted once",
         "\"auto\" needs at least 2 different references",
     ];
+
     assert_said(&errors(&output), &words);
     assert!(output.status.success(), "{}", errors(&output));
     for _ in 0..4 {
@@ -609,6 +655,7 @@ fn assert_references_refused(folder: &Path, references: &[&str], words: &[&str])
     LineConfig::new(1, "kind = \"test\"")
         .recipe(&format!("references = {references:?}"))
         .write(folder);
+
     assert_refused(folder, 65, words);
 }
 
@@ -619,6 +666,7 @@ fn a_line_names_all_its_bad_references_at_once() {
     for name in names {
         std::fs::write(folder.path().join(name), "hello").expect("written");
     }
+
     let words = ["a.png: not a picture", "b.jpg: not a picture"];
     assert_references_refused(folder.path(), &names, &words);
 }
@@ -631,6 +679,7 @@ fn references_that_show_nothing_are_refused() {
         let picture = image::RgbImage::from_pixel(64, 48, image::Rgb([grey; 3]));
         picture.save(folder.path().join(name)).expect("written");
     }
+
     let good = golden("open-clip-tiny").join("good_a.png");
     let good = good.to_str().expect("UTF-8");
     let names = [good, "black.png", "grey.png", "white.png"];

@@ -34,6 +34,7 @@ fn record_help(command: &[&str], record: &mut String) {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty());
+
     for name in below.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()) {
         if !["", "help"].contains(&name) {
             record_help(&[command, &[name]].concat(), record);
@@ -185,9 +186,11 @@ fn record_refusal(title: &str, output: &Output, folder: &Path, record: &mut Stri
     let said = said
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with("20"));
+
     let said: String = said
         .map(|line| format!("  {}\n", without_places(line, folder)))
         .collect();
+
     let code = output.status.code().expect("it ends by itself");
     assert_ne!(code, 0, "{title} is not refused");
     writeln!(record, "{title}\n  exit {code}\n{said}").expect("to memory");
@@ -205,6 +208,7 @@ fn every_refusal_is_as_recorded() {
         folder.join("good.png"),
     )
     .expect("copied");
+
     write_line(folder, 1, &folder_camera());
     let good = std::fs::read_to_string(folder.join("line.toml")).expect("just written");
     let run = |arguments: &[&str]| {
@@ -214,17 +218,21 @@ fn every_refusal_is_as_recorded() {
             .current_dir(folder)
             .env_remove("WINSPECT_LOG")
             .env("COLUMNS", "100");
+
         command.output().expect("the binary was built")
     };
+
     let mut record = String::new();
     for (words, others) in WRONG_LINES {
         let place = words.replace("<golden>/", &golden);
         assert!(good.contains(&place), "{place:?} is not in {good}");
         std::fs::write(folder.join("line.toml"), good.replacen(&place, others, 1))
             .expect("written");
+
         let title = format!("$ winspect run line.toml # {words:?} is {others:?}");
         record_refusal(&title, &run(&["run", "line.toml"]), folder, &mut record);
     }
+
     std::fs::write(folder.join("line.toml"), good).expect("written");
     for command in WRONG_COMMANDS {
         let arguments: Vec<&str> = command.split_whitespace().collect();
@@ -235,6 +243,7 @@ fn every_refusal_is_as_recorded() {
             &mut record,
         );
     }
+
     insta::assert_snapshot!("refusals", record);
 }
 
@@ -266,12 +275,15 @@ fn settled_words(text: &str) -> String {
         && text
             .bytes()
             .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+
     if is_run_id {
         return "<run>".to_owned();
     }
+
     if text.parse::<jiff::Timestamp>().is_ok() {
         return "<time>".to_owned();
     }
+
     let is_measured = |word: &str| word.contains('.') && word.parse::<f64>().is_ok();
     let words = text.split(' ').map(|word| {
         let number = word.trim_end_matches([';', ',']);
@@ -281,6 +293,7 @@ fn settled_words(text: &str) -> String {
             word.to_owned()
         }
     });
+
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -302,6 +315,7 @@ impl Recorder {
             "-t",
             "plant/box/result/#",
         ];
+
         let listener = Listener::with(port, "plant/box/+", &others);
         let as_digits = ["-t", "plant/box/snapshot/+", "-V", "5", "-F", "%t %x %P"];
         let pictures = Listener::with(port, "plant/box/heatmap/+", &as_digits);
@@ -342,6 +356,7 @@ impl Recorder {
                 break message;
             }
         };
+
         self.write_json(&format!("{topic}, {key} = {value}"), message);
     }
 
@@ -359,6 +374,7 @@ impl Recorder {
         } else {
             payload
         };
+
         self.next(
             &format!("ack/{answer}"),
             &format!(", for cmd/{command} {shown}"),
@@ -375,12 +391,14 @@ impl Recorder {
         let mut reader = png::Decoder::new(std::io::Cursor::new(png))
             .read_info()
             .expect("a PNG");
+
         reader.finish().expect("a whole PNG");
         let info = reader.info();
         let mut text = format!(
             "PNG, {} x {}, {:?}",
             info.width, info.height, info.color_type
         );
+
         for chunk in &info.uncompressed_latin1_text {
             write!(
                 text,
@@ -390,6 +408,7 @@ impl Recorder {
             )
             .expect("to memory");
         }
+
         write!(text, "\nuser properties: {}", properties.trim_end()).expect("to memory");
         self.write(topic, &text);
     }
@@ -399,11 +418,13 @@ impl Recorder {
 fn write_line_of_two(folder: &Path, port: u16) {
     let camera = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\n\
                   deadline_ms = 5000";
+
     let cameras = format!(
         "{camera}\npattern = \"checkers-8\"\nreject_after_ms = 5000\nreject_counts = 100\n\
          [[camera]]\nname = \"dark\"\n{camera}\npattern = \"black\"\n\
          [recipe.bad_image]\nfrozen_frames = 0\nsaturated = 0"
     );
+
     write_line(folder, port, &cameras);
     let file = folder.join("line.toml");
     let line = std::fs::read_to_string(&file).expect("just written");
@@ -411,8 +432,10 @@ fn write_line_of_two(folder: &Path, port: u16) {
         .lines()
         .find(|line| line.starts_with("references"))
         .expect("it has some");
+
     let bolt =
         format!("name = \"bolt\"\nrevision = 4\ninput_px = 98\nthreshold = 1.5\n{references}\n");
+
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
     let line = line.replace("[mqtt]", "[mqtt]\ntimed_reject = true");
     std::fs::write(&file, format!("recipes = [\"bolt.toml\"]\n{line}")).expect("written");
@@ -428,12 +451,14 @@ fn every_message_is_as_recorded() {
         port,
         &format!("{}\ndeadline_ms = 60000", folder_camera()),
     );
+
     let left = Running::line(folder).end();
     assert!(
         left.status.success(),
         "{}",
         String::from_utf8_lossy(&left.stderr)
     );
+
     let _broker = Broker::start(port);
     let mut recorder = Recorder::start(port);
     write_line_of_two(folder, port);
@@ -465,6 +490,7 @@ fn every_message_is_as_recorded() {
             .status
             .success()
     );
+
     recorder.next("check", ", of winspect check");
 
     line.summary();
@@ -486,6 +512,7 @@ fn record_parts(recorder: &mut Recorder) {
         "trigger",
         r#"{"id":"p1","camera":"top","part_id":"A-1","count":42,"position":1.5}"#,
     );
+
     recorder.next("result", ", pass");
     recorder.next("result/last/top", ", pass");
     recorder.picture("heatmap/top");
@@ -517,12 +544,14 @@ fn record_refused_commands(recorder: &mut Recorder) {
         "select_recipe",
         r#"{"id":"r7","recipe":"bolt","revision":3}"#,
     );
+
     recorder.tell("challenge", r#"{"id":"r8","parts":0,"expect":"fail"}"#);
     recorder.tell("challenge", r#"{"id":"r9","parts":1,"expect":"undecided"}"#);
     recorder.tell(
         "challenge",
         r#"{"id":"r10","parts":1,"expect":"fail","camera":"side"}"#,
     );
+
     recorder.tell("snapshot", r#"{"id":"r11"}"#);
     recorder.tell("snapshot", r#"{"id":"r12","camera":"side"}"#);
     recorder.tell("pause", "{}");
@@ -538,6 +567,7 @@ fn record_commands(recorder: &mut Recorder) {
         "challenge",
         r#"{"id":"c2","parts":1,"expect":"fail","camera":"top"}"#,
     );
+
     recorder.tell("trigger", r#"{"id":"c3","camera":"top"}"#);
     recorder.next("result", ", of a challenge");
     recorder.next("ack/challenge", ", of one that was met");
@@ -545,6 +575,7 @@ fn record_commands(recorder: &mut Recorder) {
         "challenge",
         r#"{"id":"c4","parts":1,"expect":"pass","camera":"top"}"#,
     );
+
     recorder.tell("trigger", r#"{"id":"c5","camera":"top"}"#);
     recorder.next("ack/challenge", ", of one that was missed");
     recorder.tell("reset", r#"{"id":"c6"}"#);

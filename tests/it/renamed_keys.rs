@@ -24,6 +24,7 @@ fn old_keys_are_told_with_all_other_problems() {
          [[camera]]\nname = \"top\"\nkind = \"folder\"\nlocation = {:?}\n",
         golden("open-clip-tiny")
     );
+
     std::fs::write(folder.path().join("line.toml"), line).expect("written");
     for command in ["check", "run"] {
         let output = refused(&[command, "line.toml"], folder.path());
@@ -38,6 +39,7 @@ fn old_keys_are_told_with_all_other_problems() {
         ] {
             assert!(words.contains(problem), "{problem:?} is not in:\n{words}");
         }
+
         assert_eq!(words.matches("renamed to input_px").count(), 2, "{words}");
         assert!(!words.contains("unknown key"), "{words}");
     }
@@ -48,6 +50,7 @@ fn an_old_key_beside_the_new_one_is_refused_too() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let line = "prefix = \"p\"\nstation = \"s\"\nmodel = \"m\"\n[recipe]\nname = \"nut\"\n\
                 input_px = 70\nsize = 70\n[[camera]]\nname = \"top\"\nkind = \"test\"\n";
+
     std::fs::write(folder.path().join("line.toml"), line).expect("written");
     let output = refused(&["run", "line.toml"], folder.path());
     assert_eq!(output.status.code(), Some(78), "{output:?}");

@@ -53,6 +53,7 @@ fn the_code_keeps_its_shape() {
     if let Ok(name) = std::env::var("SHAPE_LIST") {
         return print_list(&figures, &name);
     }
+
     print_table(&figures);
     let mut broken = Vec::new();
     for figure in &figures {
@@ -67,6 +68,7 @@ fn the_code_keeps_its_shape() {
             ));
         }
     }
+
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
@@ -79,6 +81,7 @@ fn print_list(figures: &[Figure], name: &str) {
             names.join(", ")
         );
     };
+
     for place in &figure.offenders {
         println!("{}:{}: {}", place.path, place.line, place.what);
     }
@@ -90,11 +93,13 @@ fn print_table(figures: &[Figure]) {
         "{:10} {:50} {:>9} {:>7}  models",
         "name", "figure", "winspect", "limit"
     );
+
     for figure in figures {
         let limit = figure
             .limit
             .map(|limit| limit.to_string())
             .unwrap_or_default();
+
         println!(
             "{:10} {:50} {:>9.1} {limit:>7}  {}",
             figure.name, figure.title, figure.value, figure.models
@@ -144,6 +149,7 @@ fn tokens_a_line(measures: &Measures) -> Figure {
                 "{}: {ratio:.1} ({tokens} in {} lines)",
                 function.place.what, function.all_lines
             );
+
             packed.push((
                 tokens - TOKENS_A_LINE * function.all_lines as f64,
                 Place {
@@ -153,12 +159,14 @@ fn tokens_a_line(measures: &Measures) -> Figure {
             ));
         }
     }
+
     packed.sort_by(|left, right| right.0.total_cmp(&left.0));
     let tokens: usize = measures
         .functions
         .iter()
         .map(|function| function.tokens)
         .sum();
+
     Figure {
         name: "tokens",
         title: "tokens a line in functions".to_owned(),
@@ -192,6 +200,7 @@ fn long_functions(measures: &Measures) -> Figure {
             ));
         }
     }
+
     long.sort_by_key(|(lines, _)| std::cmp::Reverse(*lines));
     Figure {
         name: "long",
@@ -210,6 +219,7 @@ fn median_tokens(measures: &Measures) -> Figure {
     let median = functions
         .get(functions.len() / 2)
         .map_or(0, |function| function.tokens);
+
     functions.truncate(functions.len() / 2);
     let mut offenders = Vec::new();
     for function in functions {
@@ -219,6 +229,7 @@ fn median_tokens(measures: &Measures) -> Figure {
             ..function.place.clone()
         });
     }
+
     Figure {
         name: "median",
         title: "tokens of the median function".to_owned(),
@@ -235,6 +246,7 @@ fn repeated_types(measures: &Measures) -> Figure {
     for place in &measures.types {
         by_name.entry(&place.what).or_default().push(place);
     }
+
     let names = by_name.len();
     by_name.retain(|_, places| places.len() > 1);
     let mut offenders = Vec::new();
@@ -247,6 +259,7 @@ fn repeated_types(measures: &Measures) -> Figure {
             });
         }
     }
+
     Figure {
         name: "types",
         title: format!("% of {names} type names defined more than once"),
@@ -326,6 +339,7 @@ fn long_files(measures: &Measures) -> Figure {
             });
         }
     }
+
     Figure {
         name: "files",
         title: format!("files over {LONG_FILE} lines"),
@@ -344,18 +358,21 @@ fn lines_in_functions(measures: &Measures) -> Figure {
         sums.0 += function.all_lines;
         sums.1 += function.tokens;
     }
+
     let mut offenders = Vec::new();
     for (path, (lines, tokens)) in by_file {
         let what = format!(
             "{:.1} tokens a line, {lines} lines in functions",
             tokens as f64 / lines as f64
         );
+
         offenders.push(Place {
             path: path.to_owned(),
             line: 1,
             what,
         });
     }
+
     Figure {
         name: "by-file",
         title: "lines in functions".to_owned(),

@@ -32,6 +32,7 @@ fn smoothed(mut values: Vec<f32>, side: usize) -> Vec<f32> {
         values = transposed_means(&values, WIDTH, HEIGHT, side);
         values = transposed_means(&values, HEIGHT, WIDTH, side);
     }
+
     values
 }
 
@@ -45,6 +46,7 @@ fn transposed_means(values: &[f32], width: usize, height: usize, side: usize) ->
             out[x * height + y] = sum / side as f32;
         }
     }
+
     out
 }
 
@@ -53,6 +55,7 @@ fn grain(random: &mut StdRng, size: usize) -> Vec<f32> {
     let noise = (0..WIDTH * HEIGHT)
         .map(|_| random.random_range(-1.0..1.0))
         .collect();
+
     let smooth = smoothed(noise, size);
     let variance = smooth.iter().map(|v| v * v).sum::<f32>() / smooth.len() as f32;
     smooth.into_iter().map(|v| v / variance.sqrt()).collect()
@@ -66,8 +69,10 @@ fn mould() -> Vec<f32> {
         let (x, y) = ((at % WIDTH) as f32, (at / WIDTH) as f32);
         let light =
             150.0 + 15.0 * ((x - 960.0) / 1100.0).cos() + 10.0 * ((y - 540.0) / 700.0).cos();
+
         light + 8.0 * fine[at] + 8.0 * coarse[at]
     };
+
     (0..WIDTH * HEIGHT).map(value).collect()
 }
 
@@ -78,6 +83,7 @@ fn draw(mould: &[f32], seed: u64, is_bad: bool) -> Picture {
         random.random_range(60..WIDTH - 60) as f32,
         random.random_range(60..HEIGHT - 60) as f32,
     );
+
     let own = grain(&mut random, 3);
     let value = |at: usize| {
         let (dx, dy) = ((at % WIDTH) as f32 - dent_x, (at / WIDTH) as f32 - dent_y);
@@ -86,12 +92,15 @@ fn draw(mould: &[f32], seed: u64, is_bad: bool) -> Picture {
         } else {
             0.0
         };
+
         let side = if dx > 0.0 { -90.0 } else { 90.0 };
         mould[at] + 7.0 * own[at] + side * depth
     };
+
     let rgb = (0..WIDTH * HEIGHT)
         .flat_map(|at| [value(at) as u8; 3])
         .collect();
+
     Picture::new(WIDTH, HEIGHT, rgb).expect("all pixels")
 }
 
@@ -114,22 +123,27 @@ fn failing(
         &mut |_, _| (),
     )
     .expect("prepares");
+
     let auto = [Threshold::Auto {
         factor: AUTO_FACTOR,
     }];
+
     let threshold = threshold::thresholds(&auto, &mut inspector, &[])
         .expect("compared")
         .remove(0)
         .expect("they differ");
+
     shown.map(|pictures| {
         let scores = pictures
             .iter()
             .map(|picture| inspector.inspect(picture).expect("judged")[0].score);
+
         let scores: Vec<f32> = scores.collect();
         println!(
             "tiles {:?}: threshold {threshold:.4}, scores {scores:.4?}",
             recipe.tile_px
         );
+
         scores
             .into_iter()
             .filter(|score| decide(*score, Some(threshold)).0 == Verdict::Fail)
@@ -148,12 +162,14 @@ fn told(folder: &Path, model: &ModelFolder, recipe: &str) -> [f64; 2] {
         .recipe(&format!("auto_factor = {AUTO_FACTOR}"))
         .recipe(recipe)
         .write(folder);
+
     let output = winspect().arg("check").arg(file).output().expect("runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     let sight = said
         .split("the smallest defect it can see is about ")
         .nth(1);
+
     let sight = sight.unwrap_or_else(|| panic!("no sight in\n{said}"));
     assert!(sight.contains(" mm)"), "{sight}");
     let mut sides = sight.split(' ').filter_map(|word| word.parse().ok());
@@ -174,6 +190,7 @@ fn a_dent_is_found_with_tiles_as_check_had_said() {
         ),
         None => (tiny, 1),
     };
+
     let mould = mould();
     let pictures = |first: u64, count, is_bad| {
         (first..)
@@ -181,6 +198,7 @@ fn a_dent_is_found_with_tiles_as_check_had_said() {
             .map(|seed| draw(&mould, seed, is_bad))
             .collect()
     };
+
     let references: Vec<Picture> = pictures(2, REFERENCES, false);
     let good: Vec<Picture> = pictures(100, SHOWN, false);
     let bad: Vec<Picture> = pictures(200, SHOWN, true);
@@ -188,25 +206,30 @@ fn a_dent_is_found_with_tiles_as_check_had_said() {
     for (i, picture) in references[..2].iter().enumerate() {
         let drawn = image::RgbImage::from_raw(WIDTH as u32, HEIGHT as u32, picture.rgb().to_vec())
             .expect("all pixels");
+
         drawn
             .save(folder.path().join(format!("good/{i}.png")))
             .expect("written");
     }
+
     for (tiles, found) in [(None, 0), (Some(384), SHOWN)] {
         let key = tiles
             .map(|side| format!("tile_px = {side}"))
             .unwrap_or_default();
+
         let smallest = told(folder.path(), &model, &key);
         assert_eq!(
             smallest.iter().all(|side| *side <= 12.0),
             found > 0,
             "{key:?}: {smallest:?}"
         );
+
         let crop = Some(Area::whole(WIDTH, HEIGHT));
         let regions = vec![Region {
             crop,
             ..Region::default()
         }];
+
         let recipe = Recipe {
             input_px: Some(224),
             block: Some(block),
@@ -214,10 +237,12 @@ fn a_dent_is_found_with_tiles_as_check_had_said() {
             regions,
             ..Recipe::new(None)
         };
+
         let failed = failing(&model, &recipe, &references, [&good, &bad]);
         println!(
             "{tiles:?}: {failed:?} good and bad ones of {SHOWN} fail; the smallest: {smallest:?}"
         );
+
         assert_eq!(failed, [0, found], "{key:?}: good and bad ones that fail");
     }
 }

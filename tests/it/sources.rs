@@ -51,6 +51,7 @@ impl Source {
             tokens: Vec::new(),
             tests: Vec::new(),
         };
+
         source.find_tests(stream.clone());
         source.collect_tokens(stream);
         source
@@ -71,9 +72,11 @@ impl Source {
         let first = self
             .tokens
             .partition_point(|token| token.bytes.start < bytes.start);
+
         let end = self
             .tokens
             .partition_point(|token| token.bytes.start < bytes.end);
+
         &self.tokens[first..end]
     }
 
@@ -95,8 +98,10 @@ impl Source {
             if comment && !code.contains(&(index + 1)) && !self.is_test(at) {
                 count += 1;
             }
+
             at += line.len();
         }
+
         count
     }
 
@@ -111,6 +116,7 @@ impl Source {
                 children.push(module.ident.to_string());
             }
         }
+
         children
     }
 
@@ -125,15 +131,18 @@ impl Source {
                 test |= means_test(attribute);
                 next += 2;
             }
+
             if test {
                 next = end_of_item(&trees, next);
                 let end = trees[next - 1].span().byte_range().end;
                 self.tests.push(start(trees[first].span())..end);
                 continue;
             }
+
             if let Some(TokenTree::Group(group)) = trees.get(next) {
                 self.find_tests(group.stream());
             }
+
             next += 1;
         }
     }
@@ -166,6 +175,7 @@ impl Source {
         if self.is_comment(span) || self.is_test(bytes.start) {
             return;
         }
+
         if let Some(last) = self.tokens.last_mut()
             && last.bytes.end == bytes.start
             && joins(&self.text[last.bytes.clone()], &self.text[bytes.clone()])
@@ -173,6 +183,7 @@ impl Source {
             last.bytes.end = bytes.end;
             return;
         }
+
         let lines = span.start().line..span.end().line + 1;
         self.tokens.push(Token { bytes, lines });
     }
@@ -218,10 +229,12 @@ pub fn read(root: &Path) -> Vec<Source> {
             test_modules.push([source.modules.as_slice(), &[child]].concat());
         }
     }
+
     let mut compiled = sources;
     for module in &test_modules {
         compiled.retain(|source| !source.modules.starts_with(module));
     }
+
     compiled
 }
 
@@ -244,12 +257,14 @@ fn modules(below: &Path) -> Vec<String> {
         .iter()
         .map(|part| part.to_string_lossy().into_owned())
         .collect();
+
     if modules
         .last()
         .is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str()))
     {
         modules.pop();
     }
+
     modules
 }
 
@@ -284,5 +299,6 @@ fn end_of_item(trees: &[TokenTree], first: usize) -> usize {
             _ => {}
         }
     }
+
     trees.len()
 }

@@ -45,6 +45,7 @@ fn function(context: &Arc<CudaContext>, name: &str, half: bool) -> CudaFunction 
         format!("--gpu-architecture=compute_{major}{minor}"),
         format!("-DREAL_IS_HALF={}", u8::from(half)),
     ];
+
     let ptx = compile_ptx_with_opts(
         KERNELS,
         CompileOptions {
@@ -52,9 +53,11 @@ fn function(context: &Arc<CudaContext>, name: &str, half: bool) -> CudaFunction 
             ..Default::default()
         },
     );
+
     let module = context
         .load_module(ptx.expect("the kernels compile"))
         .expect("what was compiled for it loads");
+
     module.load_function(name).expect("a kernel of the file")
 }
 
@@ -77,6 +80,7 @@ fn a_captured_chain_runs_again_with_other_input() {
     if !present() {
         return;
     }
+
     let (context, stream) = open().expect("a device");
     let double_it = function(&context, "test_double", false);
     let mut from = stream.alloc_zeros::<i32>(1000).expect("memory");
@@ -99,6 +103,7 @@ fn a_captured_chain_runs_again_with_other_input() {
         .end_capture(FLAGS)
         .expect("a whole capture")
         .expect("a graph");
+
     stream.synchronize().expect("nothing to do");
     assert_eq!(
         output.as_slice().expect("synchronised")[0],
@@ -111,6 +116,7 @@ fn a_captured_chain_runs_again_with_other_input() {
         graph
             .launch()
             .expect("a graph may be launched again and again");
+
         stream.synchronize().expect("it runs");
         assert!(
             output
@@ -128,6 +134,7 @@ fn options_reach_the_kernels() {
     if !present() {
         return;
     }
+
     let (context, stream) = open().expect("a device");
     for (half, expected) in [(false, [2, 4]), (true, [3, 5])] {
         let from = stream.clone_htod(&[1, 2]).expect("memory");
@@ -139,6 +146,7 @@ fn options_reach_the_kernels() {
             &mut to,
         )
         .expect("launched");
+
         assert_eq!(
             stream.clone_dtoh(&to).expect("a copy"),
             expected,
@@ -152,6 +160,7 @@ fn barriers_shuffles_and_atomics_do_what_a_gpu_does() {
     if !present() {
         return;
     }
+
     let (context, stream) = open().expect("a device");
     let values: Vec<f32> = (0..700).map(|i| i as f32).collect();
     let from = stream.clone_htod(&values).expect("memory");
@@ -161,6 +170,7 @@ fn barriers_shuffles_and_atomics_do_what_a_gpu_does() {
         block_dim: (256, 1, 1),
         shared_mem_bytes: 0,
     };
+
     let sum = function(&context, "test_sum", false);
     // SAFETY: 700 values, three blocks' sums.
     unsafe {
@@ -172,6 +182,7 @@ fn barriers_shuffles_and_atomics_do_what_a_gpu_does() {
             .launch(shape)
     }
     .expect("launched");
+
     let expected: Vec<f32> = values.chunks(256).map(|block| block.iter().sum()).collect();
     assert_eq!(stream.clone_dtoh(&sums).expect("a copy"), expected);
 
@@ -185,6 +196,7 @@ fn barriers_shuffles_and_atomics_do_what_a_gpu_does() {
             .launch(shape)
     }
     .expect("launched");
+
     assert_eq!(stream.clone_dtoh(&counts).expect("a copy"), [768, 2, 16]);
 }
 
@@ -195,16 +207,19 @@ fn what_would_wait_or_allocate_breaks_a_capture() {
     if !present() {
         return;
     }
+
     let (_context, stream) = open().expect("a device");
     let allocate = |_: &Arc<CudaStream>| {
         // SAFETY: never used; on success freed with the process.
         unsafe { result::malloc_sync(64) }.map(drop)
     };
+
     let synchronise = |stream: &Arc<CudaStream>| stream.synchronize();
     let refused: [(&str, &Call); 2] = [
         ("cuMemAlloc", &allocate),
         ("cuStreamSynchronize", &synchronise),
     ];
+
     for (what, call) in refused {
         stream.begin_capture(MODE).expect("no capture is under way");
         assert_eq!(
@@ -212,12 +227,14 @@ fn what_would_wait_or_allocate_breaks_a_capture() {
             Err(DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)),
             "{what}"
         );
+
         let ended = stream.end_capture(FLAGS).map(|graph| graph.is_some());
         assert_eq!(
             ended,
             Err(DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)),
             "{what}"
         );
+
         stream.synchronize().expect("the stream is as before");
     }
 }
@@ -227,10 +244,12 @@ fn a_source_with_an_error_gives_the_compilers_log() {
     if !present() {
         return;
     }
+
     let error = compile_ptx_with_opts(
         format!("#error no such thing\n{KERNELS}"),
         CompileOptions::default(),
     );
+
     let said = format!("{:?}", error.expect_err("it must not compile"));
     assert!(said.contains("no such thing"), "{said}");
 }
@@ -259,6 +278,7 @@ fn assert_alone(what: &str, environment: &[(&str, &str)], succeeds: bool, words:
     let said = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();
+
     assert_eq!(output.status.success(), succeeds, "{said}");
     assert!(said.contains(words), "{words:?} is not in: {said}");
 }
@@ -317,6 +337,7 @@ fn overrun() {
         block_dim: (32, 1, 1),
         shared_mem_bytes: 0,
     };
+
     // SAFETY: none: the stand-in has to notice that the kernel writes a sixth value.
     unsafe {
         stream
@@ -326,6 +347,7 @@ fn overrun() {
             .launch(shape)
     }
     .expect("launched");
+
     stream.synchronize().expect("the process ends before");
 }
 
@@ -340,6 +362,7 @@ fn read_what_was_freed() {
         .end_capture(FLAGS)
         .expect("a whole capture")
         .expect("a graph");
+
     drop(from);
     graph.launch().expect("enqueued");
     println!(
@@ -357,6 +380,7 @@ fn stuck() {
         block_dim: (2, 1, 1),
         shared_mem_bytes: 0,
     };
+
     // SAFETY: none: the stand-in has to notice that one thread waits for ever.
     unsafe { stream.launch_builder(&stuck).arg(&mut out).launch(shape) }.expect("launched");
     stream.synchronize().expect("the process ends before");
@@ -367,6 +391,7 @@ fn the_stand_in_fails_where_it_is_told_to() {
     if is_alone() || !is_stand_in() {
         return;
     }
+
     let lost = "Err(CUDA_ERROR_ILLEGAL_ADDRESS)";
     let no_memory = "Err(CUDA_ERROR_OUT_OF_MEMORY)";
     let faults = [
@@ -387,21 +412,25 @@ fn the_stand_in_fails_where_it_is_told_to() {
             format!("[Ok(()), Ok(()), {no_memory}, "),
         ),
     ];
+
     for (fault, said) in faults {
         assert_alone("work", &[("WINSPECT_STAND_IN_FAIL", fault)], true, &said);
     }
+
     assert_alone(
         "open",
         &[("WINSPECT_STAND_IN_FAIL", "cuInit:1=803")],
         true,
         "SYSTEM_DRIVER_MISMATCH",
     );
+
     assert_alone(
         "open",
         &[("WINSPECT_STAND_IN_FAIL", "cuInit=803")],
         false,
         "wants CALL:N=ERROR",
     );
+
     assert_alone(
         "open",
         &[("WINSPECT_STAND_IN_DEVICES", "0")],
@@ -415,6 +444,7 @@ fn the_stand_in_has_as_much_memory_as_told() {
     if is_alone() || !is_stand_in() {
         return;
     }
+
     let said = "500000 of 500000, then 499000, then Some(CUDA_ERROR_OUT_OF_MEMORY)";
     assert_alone(
         "memory",
@@ -429,6 +459,7 @@ fn the_stand_in_counts_calls() {
     if is_alone() || !is_stand_in() {
         return;
     }
+
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("counts.json");
     assert_alone(
@@ -440,9 +471,11 @@ fn the_stand_in_counts_calls() {
         true,
         "Ok",
     );
+
     let counts: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(file).expect("written at exit"))
             .expect("JSON");
+
     assert_eq!(counts["calls"]["cuLaunchKernel"], 2);
     assert_eq!(counts["calls"]["cuMemcpyHtoDAsync"], 1);
     assert_eq!(counts["kernels"]["test_double"], 2);
@@ -453,17 +486,20 @@ fn the_stand_in_ends_a_process_that_damages_memory() {
     if is_alone() || !is_stand_in() {
         return;
     }
+
     assert_alone(
         "overrun",
         &[],
         false,
         "byte 20 of device memory of 20 bytes was written, beyond its ends, by kernel test_overrun",
     );
+
     assert_alone(
         "stuck",
         &[],
         false,
         "wait at a barrier or shuffle that the others never reach",
     );
+
     assert_alone("freed", &[], true, "CUDA_ERROR_ILLEGAL_ADDRESS");
 }

@@ -25,9 +25,11 @@ impl<'a> Authority<'a> {
         params
             .distinguished_name
             .push(DnType::CommonName, "plant CA");
+
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
             .expect("signed");
+
         std::fs::write(folder.join(format!("{name}.pem")), ca.pem()).expect("written");
         Authority { folder, ca }
     }
@@ -50,10 +52,12 @@ impl<'a> Authority<'a> {
 fn documented(title: &str) -> String {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mqtt.md"))
         .expect("is there");
+
     let block = page
         .split_once(title)
         .and_then(|(_, rest)| rest.split("```").nth(1))
         .expect("a block after its title");
+
     block
         .split_once('\n')
         .expect("the block's kind")
@@ -73,6 +77,7 @@ fn broker(folder: &Path, port: u16, name: &str) -> Broker {
             .args(if i == 0 { vec!["-c", "-b"] } else { vec!["-b"] })
             .arg(&passwords)
             .args([user, password]);
+
         assert!(
             command
                 .status()
@@ -80,6 +85,7 @@ fn broker(folder: &Path, port: u16, name: &str) -> Broker {
                 .success()
         );
     }
+
     std::fs::write(folder.join("acl"), documented("`/etc/mosquitto/acl`")).expect("written");
     let here = folder.display().to_string();
     let text = documented("`/etc/mosquitto/conf.d/winspect.conf`")
@@ -87,6 +93,7 @@ fn broker(folder: &Path, port: u16, name: &str) -> Broker {
         .replace("/etc/mosquitto/certs", &here)
         .replace("/etc/mosquitto", &here)
         .replace("broker.", &format!("{name}."));
+
     // As root it would become a user that cannot read a test's folder.
     Broker::by_file(folder, port, &format!("user root\n{text}"))
 }
@@ -108,6 +115,7 @@ fn plc(folder: &Path, port: u16, topic: &str) -> Listener {
         "-P",
         "plc",
     ];
+
     Listener::with(port, topic, &who)
 }
 
@@ -155,6 +163,7 @@ fn a_station_with_certificate_and_password_delivers_its_results() {
         !errors.contains("secret") && !errors.contains("refuses"),
         "{errors}"
     );
+
     assert_eq!(summary(&output)["acknowledged"], 4);
     listener.wait_for("cam-box-3/result", 4);
     listener.wait_for("cam-box-3/availability", 1);
@@ -169,6 +178,7 @@ fn a_station_may_not_write_anothers_topics() {
     station(port, &folder_camera(), &other)
         .head("station = \"cam-box-4\"")
         .write(folder.path());
+
     let errors = errors(&Running::line(folder.path()).end());
     let words = "NotAuthorized; mend its access rules for acme/plant1/press/cam-box-4/#";
     assert!(
@@ -195,6 +205,7 @@ fn a_broker_that_cannot_be_believed_is_told_once() {
             "the broker's certificate expired at 2021-01-01T00:00:00Z",
         ),
     ];
+
     for (certificate, words) in cases {
         let port = free_port();
         let wrong = broker(folder.path(), port, certificate);
@@ -254,6 +265,7 @@ fn what_cannot_be_a_secure_link_is_refused_before_connecting() {
             "mqtt.host: \"a b\" is neither a name nor an address",
         ),
     ];
+
     for (mqtt, words) in cases {
         station(1, "kind = \"test\"", &mqtt).write(folder.path());
         assert_refused(folder.path(), 78, &[words]);
@@ -285,6 +297,7 @@ fn a_broker_that_refuses_us_says_why() {
             "our certificate (mqtt.tls.certificate) has expired",
         ),
     ];
+
     for (mqtt, words) in cases {
         let camera = "kind = \"test\"\nfps = 5\nwidth = 70\nheight = 70";
         station(port, camera, &mqtt).write(folder.path());

@@ -32,6 +32,7 @@ fn parts_of_a_dead_camera_are_undecided_at_their_deadline() {
     ] {
         assert_eq!(result[key], value, "{key} in {result}");
     }
+
     let total = result["latency_ms"]["total"].as_f64().expect("a number");
     assert!((300.0..5000.0).contains(&total), "{total}");
     line.summary();
@@ -47,6 +48,7 @@ fn one_bad_view_is_enough_beside_a_dead_camera() {
             .recipe("on_undecided = \"pass\"")
             .camera("side", &blind)
     });
+
     let plc = &station.plc;
     // Every picture fails, then every picture passes.
     for (threshold, verdict, reject) in [(0, "fail", true), (2, "undecided", false)] {
@@ -64,6 +66,7 @@ fn one_bad_view_is_enough_beside_a_dead_camera() {
         assert_eq!(side["reason"], "camera_lost", "{result}");
         assert!(view(&result, "top")["score"].is_f64(), "{result}");
     }
+
     station.summary();
 }
 
@@ -100,6 +103,7 @@ impl Gate {
         LineConfig::new(self.broker.port, &dead(deadline_ms))
             .recipe(&format!("on_undecided = {:?}", self.word))
             .write(self.folder.path());
+
         let line = Running::line(self.folder.path());
         self.plc.next("box/birth");
         let trigger = json!({"id": id, "part_id": id}).to_string();

@@ -22,6 +22,7 @@ fn write_old_line(folder: &Path, port: u16, store: &str) {
             std::fs::copy(file, folder.join(format!("box.db{end}"))).expect("copied");
         }
     }
+
     write_line(folder, port, CAMERA);
     let file = folder.join("line.toml");
     let line = std::fs::read_to_string(&file).expect("just written");
@@ -29,8 +30,10 @@ fn write_old_line(folder: &Path, port: u16, store: &str) {
         .lines()
         .find(|line| line.starts_with("references"))
         .expect("it has some");
+
     let bolt =
         format!("name = \"bolt\"\nrevision = 4\ninput_px = 70\nthreshold = 1.5\n{references}\n");
+
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
     std::fs::write(&file, format!("recipes = [\"bolt.toml\"]\n{line}")).expect("written");
 }
@@ -58,6 +61,7 @@ fn hear(listener: &Listener, topic: &str) -> Value {
 fn arrives(store: &str) {
     let expected = std::fs::read_to_string(golden(RELEASE).join("expected.json"))
         .expect("it is beside the files");
+
     let expected = serde_json::from_str::<Value>(&expected).expect("JSON")[store].take();
     let (folder, _model) = imported("dinov2-tiny");
     let folder = folder.path();
@@ -67,6 +71,7 @@ fn arrives(store: &str) {
         "plant/box/+",
         &["-t", "plant/box/ack/#", "-t", "plant/box/result/late"],
     );
+
     write_old_line(folder, broker.port, store);
     let line = Running::line(folder);
 
@@ -83,6 +88,7 @@ fn arrives(store: &str) {
             assert_eq!(&late[key], value, "{key} of {late}");
         }
     }
+
     // The challenge that was under way is ended; the other one was told, and is still known.
     let cut = hear(&listener, "ack/challenge");
     assert_eq!(
@@ -90,6 +96,7 @@ fn arrives(store: &str) {
         (&json!("cut"), &json!("rejected")),
         "{cut}"
     );
+
     while hear(&listener, "state")["health"] != "FAILURE" {}
     // Commands that were answered are answered again, and not done twice.
     for known in object(&expected["answers"]).values() {
@@ -100,17 +107,20 @@ fn arrives(store: &str) {
             &known["message"].to_string(),
             &[],
         );
+
         // The same answer, under today's schema: its keys have not changed.
         let mut answer = known["answer"].clone();
         answer["schema"] = json!(2);
         assert_eq!(hear(&listener, &format!("ack/{command}")), answer);
     }
+
     let summary = line.summary();
     assert_eq!(
         (&summary["parts"], &summary["undelivered"]),
         (&json!(0), &json!(0)),
         "{summary}"
     );
+
     // Once: nothing more came until the end.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
@@ -120,10 +130,12 @@ fn arrives(store: &str) {
             break;
         }
     }
+
     assert_eq!(
         count(folder, "SELECT count(*) FROM part WHERE state < 3"),
         0
     );
+
     let notes = list(&expected["notes"]).len() as i64;
     assert!(count(folder, "SELECT count(*) FROM audit") >= notes);
 }
@@ -156,6 +168,7 @@ fn a_store_of_a_newer_winspect_is_refused_and_left_as_it_is() {
         errors.contains("box.db was made by a newer winspect (version 999, this one knows 3)"),
         "{errors}"
     );
+
     assert!(errors.contains("update, or move it away"), "{errors}");
     assert!(
         std::fs::read(&file).expect("there") == before,

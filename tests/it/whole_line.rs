@@ -24,6 +24,7 @@ fn a_folder_ends_in_order_and_every_picture_is_judged() {
     let counted = json!({
         "captured": 4, "judged": 4, "replaced": 0, "skipped": 0, "failed": 0, "stopped": 0
     });
+
     assert_eq!(summary["cameras"]["top"], counted);
     assert_eq!(summary["balanced"], true, "{summary}");
     assert_eq!(summary["acknowledged"], 4, "{summary}");
@@ -33,6 +34,7 @@ fn a_folder_ends_in_order_and_every_picture_is_judged() {
         .iter()
         .map(|result| result["seq"].as_u64())
         .collect();
+
     assert_eq!(seqs, [Some(1), Some(2), Some(3), Some(4)]);
     // The two references score nothing against themselves.
     assert_eq!(results[1]["part_id"], "good_a.png");
@@ -40,6 +42,7 @@ fn a_folder_ends_in_order_and_every_picture_is_judged() {
     for result in &results {
         assert!(result["part_id"].is_string() && result["verdict"].is_string());
     }
+
     listener.wait_for("availability", 1);
     // Where ONNX Runtime collects what it reports to its maker.
     assert!(!cache.join("Microsoft").exists(), "something is reported");
@@ -57,6 +60,7 @@ fn dead_and_fast_cameras_do_not_touch_a_slow_one() {
         .camera("fast", "kind = \"test\"\nfps = 60")
         .camera("slow", "kind = \"test\"\nfps = 4")
         .write(folder.path());
+
     let line = Running::line(folder.path());
     let mut slow = 0;
     while slow < 12 {
@@ -66,6 +70,7 @@ fn dead_and_fast_cameras_do_not_touch_a_slow_one() {
         let is_next = result["camera"] != "slow" || result["seq"] == slow;
         assert!(is_next, "{result}");
     }
+
     let summary = line.summary();
     let cameras = &summary["cameras"];
     let count = |camera: &str, key: &str| cameras[camera][key].as_u64().expect("a number");
@@ -89,6 +94,7 @@ fn a_line_that_cannot_run_says_why() {
             "camera[0].fps: must be a whole number",
         ),
     ];
+
     for (camera, words) in cases {
         write_line(folder.path(), 1, camera);
         assert_refused(folder.path(), 78, &[words]);
@@ -102,6 +108,7 @@ fn the_example_configuration_has_no_unknown_key() {
         .err()
         .map(|problems| problems.to_string())
         .unwrap_or_default();
+
     // Its references are the user's to bring; nothing else may be wrong.
     for line in problems.lines() {
         assert!(line.starts_with("recipe.references: "), "{problems}");

@@ -50,10 +50,12 @@ impl CaptureClock {
         let Some(sent) = sent else {
             return (arrival, CapturedBy::Arrival);
         };
+
         let off = now.duration_since(sent);
         if off.abs() <= CLOCK_OFF_MAX {
             return (sent, CapturedBy::Sender);
         }
+
         if !self.is_logged {
             self.is_logged = true;
             tracing::warn!(
@@ -61,6 +63,7 @@ impl CaptureClock {
                 self.camera
             );
         }
+
         (arrival, CapturedBy::Arrival)
     }
 }
@@ -71,6 +74,7 @@ fn sender_time(sample: &gst::Sample) -> Option<Timestamp> {
     let meta = buffer
         .iter_meta::<gst::ReferenceTimestampMeta>()
         .find(is_ntp)?;
+
     let nanos = i64::try_from(meta.timestamp().nseconds()).ok()?;
     let since_1900 = SignedDuration::from_nanos(nanos);
     Timestamp::UNIX_EPOCH
@@ -91,6 +95,7 @@ fn driver_time(sample: &gst::Sample, now: Timestamp, clock: gst::ClockTime) -> O
     let stamp = segment
         .downcast_ref::<gst::ClockTime>()?
         .to_running_time(pts)?;
+
     stamped_at(now, clock.nseconds(), stamp.nseconds())
 }
 
@@ -113,12 +118,14 @@ mod tests {
             at(5_000_000_000, 4_750_000_000).as_deref(),
             Some("2026-01-01T00:00:09.75Z")
         );
+
         assert_eq!(at(7, 7).as_deref(), Some("2026-01-01T00:00:10Z"));
         assert_eq!(
             at(7, 9).as_deref(),
             Some("2026-01-01T00:00:10Z"),
             "never in the future"
         );
+
         assert_eq!(at(u64::MAX, 0), None);
     }
 }

@@ -31,6 +31,7 @@ pub fn launch_error(error: &gst::glib::Error, template: &str) -> CameraError {
     } else {
         String::new()
     };
+
     CameraError::Pipeline(format!("{message}{hint} in: {template}"))
 }
 
@@ -40,16 +41,19 @@ pub fn bus_error(pipeline: &gst::Pipeline) -> Option<CameraError> {
     let gst::MessageView::Error(message) = message.view() else {
         return None;
     };
+
     let source = match message.src() {
         Some(source) => format!("{}: ", source.name()),
         None => String::new(),
     };
+
     let detail = message.debug().map(|debug| last_line(&debug));
     let error = message.error();
     let text = format!("{source}{}{}", error.message(), detail.unwrap_or_default());
     let words = without_credentials(&text);
     let is_missing = error.matches(gst::CoreError::MissingPlugin)
         || error.matches(gst::StreamError::CodecNotFound);
+
     Some(if is_missing {
         CameraError::Pipeline(words)
     } else {
@@ -84,6 +88,7 @@ fn package_hint(message: &str) -> String {
     let package = PACKAGES
         .iter()
         .find(|(start, _)| element.starts_with(start));
+
     match package {
         Some((_, package)) => format!("; install the Debian package {package}"),
         None => "; install the GStreamer plugin that has it, or correct its name".to_owned(),
@@ -110,6 +115,7 @@ fn without_credentials(text: &str) -> String {
             None => clean.push_str(part),
         }
     }
+
     clean
 }
 

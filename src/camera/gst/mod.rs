@@ -82,6 +82,7 @@ impl GstSource {
     ) -> Result<Self, CameraError> {
         gst::init()
             .map_err(|error| CameraError::Pipeline(format!("GStreamer cannot start: {error}")))?;
+
         let words: Vec<&str> = template.split_whitespace().collect();
         Ok(GstSource {
             camera: settings.name.clone(),
@@ -106,15 +107,19 @@ impl GstSource {
             picture::FORMATS,
             self.live
         );
+
         let element = gst::parse::launch(&text)
             .map_err(|error| errors::launch_error(&error, &self.template))?;
+
         let pipeline = element
             .downcast::<gst::Pipeline>()
             .map_err(|_| self.wrong("is no pipeline"))?;
+
         let appsink = pipeline
             .by_name("winspect")
             .and_then(|sink| sink.downcast::<AppSink>().ok())
             .ok_or_else(|| self.wrong("lost its sink"))?;
+
         probes::accept_padded_rows(&appsink);
         Ok(OpenPipeline { pipeline, appsink })
     }
@@ -137,6 +142,7 @@ impl GstSource {
         pipeline
             .set_state(gst::State::Playing)
             .map_err(|_| errors::start_error(pipeline))?;
+
         let mut reading = Reading {
             pipeline,
             appsink: &open.appsink,
@@ -145,6 +151,7 @@ impl GstSource {
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
         };
+
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
         while !stop.is_stopped() {
             if !self.live && !sink.is_ready() {
@@ -156,6 +163,7 @@ impl GstSource {
                 return Ok(ended);
             }
         }
+
         Ok(Ended::Stopped)
     }
 
@@ -169,12 +177,14 @@ impl GstSource {
         if reading.is_first && self.endless {
             probes::offer_automatics(reading.pipeline, sink);
         }
+
         reading.is_first = false;
         let clock = if self.stamped {
             reading.pipeline.current_running_time()
         } else {
             None
         };
+
         sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
         reading.last = Instant::now();
         reading.patience = self.stall;
@@ -191,18 +201,23 @@ impl GstSource {
             if self.triggered && errors::gave_up_waiting(&error) {
                 return Ok(Some(Ended::Quiet));
             }
+
             return Err(error);
         }
+
         if reading.appsink.is_eos() {
             return Ok(Some(Ended::EndOfStream));
         }
+
         if self.live && reading.last.elapsed() > reading.patience {
             if !self.triggered {
                 return Err(CameraError::Stalled(reading.patience));
             }
+
             sink.quiet();
             reading.last = Instant::now();
         }
+
         Ok(None)
     }
 
@@ -269,14 +284,17 @@ mod tests {
                 ("fps".to_owned(), "9".to_owned()),
             ]
             .into();
+
             let launch = filled("filesrc name=it location={location} ! fakesink", &values);
             let pipeline = gst::parse::launch(&launch)
                 .expect("still a pipeline")
                 .downcast::<gst::Pipeline>();
+
             let it = pipeline
                 .expect("two elements")
                 .by_name("it")
                 .expect("as named");
+
             assert_eq!(it.property::<String>("location"), value);
         }
     }

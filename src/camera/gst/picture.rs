@@ -39,16 +39,20 @@ impl PictureReader {
                 "its pictures are interlaced ({mode}), two moments in one; set the camera to progressive, or put \"! deinterlace\" into a pipeline file of your own"
             )));
         }
+
         let buffer = sample.buffer().ok_or_else(|| unreadable("no buffer"))?;
         let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info)
             .map_err(|error| unreadable(&error.to_string()))?;
+
         let rgb = self
             .rgb(&video)
             .ok_or_else(|| unreadable("shorter than its caps"))?;
+
         let width = info.width() as usize;
         let height = info.height() as usize;
         let picture =
             Picture::new(width, height, rgb).map_err(|error| unreadable(&error.to_string()))?;
+
         let picture = Arc::new(picture);
         self.pool.keep(&picture);
         Ok(picture)
@@ -68,15 +72,18 @@ impl PictureReader {
                 for row in 0..height {
                     rgb.extend_from_slice(rows.row(row, 3 * width)?);
                 }
+
                 return Some(rgb);
             }
         };
+
         let picture = YuvPicture {
             luma: plane(video, 0)?,
             chroma,
             matrix: matrix(video.info()),
             site: site(video.info()),
         };
+
         rgb.resize(3 * width * height, 0);
         self.converter.convert(&picture, width, &mut rgb)?;
         Some(rgb)
@@ -105,6 +112,7 @@ fn matrix(info: &VideoInfo) -> Matrix {
         VideoColorMatrix::Smpte240m => (0.212, 0.087),
         _ => (0.299, 0.114), // BT.601
     };
+
     let is_full_range = colorimetry.range() == VideoColorRange::Range0_255;
     Matrix::new(kr, kb, is_full_range)
 }

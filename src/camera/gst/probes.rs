@@ -20,6 +20,7 @@ pub fn accept_padded_rows(sink: &AppSink) {
     let Some(pad) = sink.static_pad("sink") else {
         return;
     };
+
     pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
         let query = info.query_mut().map(|query| query.view_mut());
         if let Some(gst::QueryViewMut::Allocation(allocation)) = query {
@@ -41,9 +42,11 @@ pub fn time_decoding(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
             if let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) {
                 started.start(pts.nseconds(), Instant::now());
             }
+
             gst::PadProbeReturn::Ok
         });
     }
+
     stopwatch
 }
 
@@ -53,14 +56,17 @@ pub fn announce_losses(pipeline: &gst::Pipeline) {
     let Some(source) = pipeline.by_name("source") else {
         return;
     };
+
     if !source.has_property("do-rtcp") {
         return;
     }
+
     source.connect("new-manager", false, |values| {
         let manager: gst::Element = values.get(1)?.get().ok()?;
         if manager.has_property("do-lost") {
             manager.set_property("do-lost", true);
         }
+
         None
     });
 }
@@ -70,6 +76,7 @@ pub fn keep_only_errors(pipeline: &gst::Pipeline) {
     let Some(bus) = pipeline.bus() else {
         return;
     };
+
     bus.set_sync_handler(|_, message| match message.type_() {
         gst::MessageType::Error => gst::BusSyncReply::Pass,
         _ => gst::BusSyncReply::Drop,
@@ -82,6 +89,7 @@ pub fn offer_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
     let Some(source) = pipeline.by_name("source") else {
         return;
     };
+
     let factory = source.factory();
     let name = factory.map(|factory| factory.name().to_string());
     match name.unwrap_or_default().as_str() {
@@ -107,5 +115,6 @@ fn aravis_automatics(source: &gst::Element) -> Automatics {
             on.push(feature);
         }
     }
+
     Automatics::On(on)
 }

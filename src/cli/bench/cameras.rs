@@ -73,12 +73,14 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     for (feed, place) in feeds.into_iter().zip(places) {
         threads.push(feed.start(place));
     }
+
     let mut cameras = CameraTook::default();
     for thread in threads {
         let took = thread.join();
         let took = took.expect("a camera's thread does not panic");
         cameras.add(&took.map_err(unfit)?);
     }
+
     let inspected = inspector.join().expect("no stage panics");
     let measured = CamerasMeasured {
         wall: started.elapsed(),
@@ -87,6 +89,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
         inspected,
         counts: tallies.iter().map(|tally| tally.count()).collect(),
     };
+
     measured.tell(arguments)
 }
 
@@ -103,6 +106,7 @@ fn feeds(arguments: &CamerasArguments) -> Result<Vec<Feed>, Failure> {
             tally: Arc::default(),
         });
     }
+
     Ok(feeds)
 }
 
@@ -120,6 +124,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         ("frames", frames.to_string()),
         ("pattern", "smpte".to_owned()), // the one that is drawn fastest of those with colours
     ];
+
     let mut settings = CameraSettings {
         name: name.into(),
         kind: "test".to_owned(),
@@ -128,6 +133,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         triggered: false,
         delay: Duration::ZERO,
     };
+
     let mut problems = Problems::new();
     pipelines::check(&mut settings, Path::new("."), "camera", &mut problems);
     if problems.is_empty() {
@@ -169,6 +175,7 @@ impl Feed {
             tally: self.tally,
             took: Duration::ZERO,
         };
+
         thread::Builder::new()
             .name(self.name.to_string())
             .spawn(move || {
@@ -200,6 +207,7 @@ impl Sink for HandOver {
             ticket: Some(self.tally.captured()),
             parts: vec![],
         };
+
         let _ = self.place.put(waiting); // an inspector that has left has settled it
         self.took += cpu::of_thread() - before;
     }
@@ -242,6 +250,7 @@ fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
             inspected.all = cpu::of_thread();
             return inspected;
         }
+
         for QueuedFrame { frame, ticket, .. } in batch {
             let before = cpu::of_thread();
             let pixels = maker.make(&frame.picture);
@@ -305,10 +314,12 @@ impl CamerasMeasured {
             "sent {sent}, captured {captured}, judged {judged}, replaced {replaced}, missed {missed}; arrival to pixels p50 {:.1} ms, p99 {:.1} ms",
             latency.p50_ms, latency.p99_ms
         );
+
         eprintln!(
             "{:.1} % of the machine, at most {peak_mb:.0} MB",
             100.0 * share
         );
+
         let line = json!({
             "cameras": arguments.cameras,
             "fps": arguments.fps,
@@ -330,6 +341,7 @@ impl CamerasMeasured {
             "cpu_share": share,
             "rss_peak_mb": peak_mb,
         });
+
         print(line)?;
         Ok(())
     }
@@ -344,6 +356,7 @@ impl CamerasMeasured {
             arguments.format,
             arguments.seconds
         );
+
         eprintln!("{:<10} {:>12}", "stage", "CPU ms/frame");
         for (name, ms) in self.stages() {
             eprintln!("{name:<10} {ms:>12.3}");
@@ -372,6 +385,7 @@ fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
     let Some(last) = sorted.last() else {
         return f64::NAN;
     };
+
     let at = sorted.len() * percent / 100;
     let latency = sorted.get(at).unwrap_or(last);
     latency.as_secs_f64() * 1e3

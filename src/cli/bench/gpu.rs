@@ -42,13 +42,16 @@ impl GpuBench<'_> {
         for _ in 0..self.runs.max(100) {
             frame_ms(inspector, picture)?;
         }
+
         let mut frames = vec![];
         for _ in 0..self.runs {
             frames.push(frame_ms(inspector, picture)?);
         }
+
         let stages = inspector
             .time_stages(picture, self.runs)
             .map_err(|error| Failure::words(Exit::Software, error.to_string()))?;
+
         self.tell(
             inspector.backend(),
             Percentiles::of(&frames),
@@ -70,15 +73,18 @@ impl GpuBench<'_> {
             self.references,
             self.runs
         );
+
         eprintln!(
             "a frame, memory to result: p50 {:.3} ms, p99 {:.3} ms, {gflop:.0} GFLOP",
             frame.p50, frame.p99
         );
+
         let rows = self.tell_stages(stages, &work);
         let kernels_ms = sum_of_medians(stages, is_kernel);
         let network_ms = self
             .with_network
             .then(|| sum_of_medians(stages, |name| NETWORK.contains(&name)));
+
         let percent = network_ms.map(|network| 100.0 * kernels_ms / (kernels_ms + network));
         if let Some(percent) = percent {
             eprintln!(
@@ -89,6 +95,7 @@ impl GpuBench<'_> {
                 "our kernels together {kernels_ms:.3} ms; the network was not run, and its time is in no figure"
             );
         }
+
         let line = json!({
             "model": self.model.label(),
             "backend": backend,
@@ -103,6 +110,7 @@ impl GpuBench<'_> {
             "network_ms": network_ms,
             "kernels_percent": percent,
         });
+
         print(line)?;
         Ok(())
     }
@@ -117,6 +125,7 @@ impl GpuBench<'_> {
             "{:<10} {:>9} {:>9} {:>9}",
             "stage", "p50 ms", "p99 ms", "TFLOP/s"
         );
+
         let mut rows = serde_json::Map::new();
         for (name, times) in stages {
             let row = if !self.with_network && NETWORK.contains(name) {
@@ -132,8 +141,10 @@ impl GpuBench<'_> {
                     "tflops": speed,
                 })
             };
+
             rows.insert((*name).to_owned(), row);
         }
+
         rows
     }
 }
@@ -144,6 +155,7 @@ fn frame_ms(inspector: &mut Inspector, picture: &Picture) -> Result<f64, Failure
     inspector
         .inspect(picture)
         .map_err(|error| Failure::words(Exit::Software, error.to_string()))?;
+
     Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
@@ -162,6 +174,7 @@ fn tflops(name: &str, work: &Flop, ms: f64) -> Option<f64> {
         "windows" => work.windows.iter().sum(),
         _ => return None,
     };
+
     Some(flop / ms / 1e9).filter(|speed| speed.is_finite())
 }
 

@@ -56,15 +56,18 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
         Some(OtherBench::Parts(parts)) => return parts::run(parts),
         None => {}
     }
+
     let Some(judging) = &arguments.judging else {
         let words = "give --model, or say cameras or parts";
         return Err(Failure::words(Exit::Usage, words));
     };
+
     let bench = StageBench {
         judging,
         references: arguments.references,
         runs: arguments.runs,
         without_network: arguments.without_network,
     };
+
     bench.run()
 }

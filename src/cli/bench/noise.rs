@@ -26,5 +26,6 @@ pub fn picture(seed: u64) -> Picture {
             }
         }
     }
+
     Picture::new(WIDTH, HEIGHT, rgb).expect("filled row by row")
 }

@@ -56,15 +56,18 @@ impl StageBench<'_> {
             let words = "--without-network measures a GPU: it needs --backend tensorrt";
             return Err(Failure::words(Exit::Usage, words));
         }
+
         let model = self.judging.open()?;
         let recipe = self.recipe(&model);
         let plan = recipe
             .encode_plan(&model.spec, self.references > 0)
             .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
+
         let engines = Engines {
             without_network: self.without_network,
             ..self.judging.engines()
         };
+
         let preparation = Preparation {
             model: &model,
             recipe: &recipe,
@@ -72,6 +75,7 @@ impl StageBench<'_> {
             engines: &engines,
             wrong_recipe: Exit::Usage,
         };
+
         let references = self.noise_references();
         let mut inspector = preparation.inspector(&references, &mut |_, _| ())?;
         if inspector.scores_on_device() {
@@ -82,8 +86,10 @@ impl StageBench<'_> {
                 runs: usize::from(self.runs),
                 with_network: !self.without_network,
             };
+
             return bench.run(&mut inspector, &noise::picture(0));
         }
+
         let gemm = gemm(&engines)?;
         let gate = Gate::new(Limits::default(), &references.pictures);
         let times = self.measure(&mut inspector, &gate, &plan)?;
@@ -126,6 +132,7 @@ impl StageBench<'_> {
             times.put_heat_map(&map, area, &picture);
             tracing::debug!("{done} of {}", self.runs);
         }
+
         Ok(times)
     }
 
@@ -143,6 +150,7 @@ impl StageBench<'_> {
             self.runs,
             gemm / 1e9
         );
+
         let rows = times.tell(&work_of_stages(model, plan), gemm);
         let ours_ms = times.sum(&["pixels", "gather", "score", "message"]);
         let frame_ms = times.sum(&["bad image", "pixels", "encode", "score", "message"]);
@@ -152,9 +160,11 @@ impl StageBench<'_> {
             "pixels, gather, score and message together {ours_ms:.2} ms; a frame {frame_ms:.1} ms, {:.1} frames/s",
             1e3 / frame_ms
         );
+
         eprintln!(
             "resident {resident_mb:.0} MB, at most {peak_mb:.0} MB (while the model was loaded)"
         );
+
         let line = json!({
             "model": model.label(),
             "references": self.references,
@@ -167,6 +177,7 @@ impl StageBench<'_> {
             "rss_mb": resident_mb,
             "rss_peak_mb": peak_mb,
         });
+
         print(line)?;
         Ok(())
     }
@@ -193,6 +204,7 @@ fn work_of_stages(model: &ModelFolder, plan: &EncodePlan) -> HashMap<String, f64
     for (scale, operations) in plan.scales.iter().zip(&flop.windows) {
         work.insert(format!("windows{scale}"), *operations);
     }
+
     work
 }
 
@@ -217,6 +229,7 @@ impl StageTable {
         for (scale, took) in scales.iter().zip(&encode.windows) {
             self.put(&format!("windows{scale}"), *took);
         }
+
         self.put("encode", score.encode_took);
         self.put("score", score.score_took);
     }
@@ -238,6 +251,7 @@ impl StageTable {
             area,
             scale: (map.min(), map.max()),
         };
+
         let overlay = Overlay::new(picture, &[layer], None, &[]);
         let painted = paint::paint(&overlay);
         self.put("paint", started.elapsed());
@@ -251,6 +265,7 @@ impl StageTable {
         let Some((_, times)) = stage else {
             return 0.0;
         };
+
         let mut sorted = times.clone();
         sorted.sort();
         sorted[sorted.len() / 2].as_secs_f64() * 1e3
@@ -271,6 +286,7 @@ impl StageTable {
             "{:<10} {:>9} {:>9} {:>9} {:>7}",
             "stage", "ms", "GFLOP", "floor ms", "ratio"
         );
+
         let mut rows = serde_json::Map::new();
         for (name, _) in &self.0 {
             let ms = self.median_ms(name);
@@ -282,6 +298,7 @@ impl StageTable {
             } else {
                 eprintln!("{name:<10} {ms:>9.2}");
             }
+
             rows.insert(
                 name.clone(),
                 json!({
@@ -291,6 +308,7 @@ impl StageTable {
                 }),
             );
         }
+
         rows
     }
 }
@@ -321,6 +339,7 @@ fn report(score: RegionScore) -> Report {
         threshold: Some(0.5),
         on_undecided: OnUndecided::Fail,
     };
+
     let part = Part::new(1, "bench".into(), 1, request());
     let mut report = Report::undecided(part, Reason::NotReady, &policy);
     (report.verdict, report.reason) = decide(score.score, report.threshold);

@@ -20,6 +20,7 @@ pub fn ask(kind: LibraryKind, places: &LibraryPlaces) -> LibraryReport {
 fn start(kind: LibraryKind, places: &LibraryPlaces) -> Result<Child, String> {
     let program =
         std::env::current_exe().map_err(|_| "this program cannot be found again".to_owned())?;
+
     Command::new(program)
         .args(["doctor", "--probe", &kind.argument()])
         .args(places.arguments())
@@ -42,11 +43,13 @@ fn read_answer(mut child: Child) -> Result<LibraryReport, String> {
         let seconds = PATIENCE.as_secs();
         return Err(format!("it does not answer within {seconds} s"));
     };
+
     let status = child.wait().ok();
     let report = answer
         .lines()
         .last()
         .and_then(|line| serde_json::from_str(line).ok());
+
     report.ok_or_else(|| {
         let said = errors.recv_timeout(PATIENCE).unwrap_or_default();
         describe_end(status, &said)
@@ -61,8 +64,10 @@ fn read_all(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
         if let Some(mut stream) = stream {
             let _ = stream.read_to_end(&mut bytes); // what came before an error is told
         }
+
         let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
     });
+
     receiver
 }
 
@@ -73,6 +78,7 @@ fn describe_end(status: Option<ExitStatus>, said: &str) -> String {
         Some(status) => words += &status.to_string(),
         None => words += "an unknown end",
     }
+
     for line in said.lines().rev() {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with("note:") {
@@ -81,6 +87,7 @@ fn describe_end(status: Option<ExitStatus>, said: &str) -> String {
             break;
         }
     }
+
     words
 }
 

@@ -139,6 +139,7 @@ impl LibraryReport {
         } else {
             LibraryState::Broken
         };
+
         LibraryReport {
             problem: Some(problem),
             ..LibraryReport::bare(kind, state)
@@ -179,10 +180,12 @@ fn is_missing(words: &str) -> bool {
     if words.starts_with("no libonnxruntime") || words.contains("(looked for ") {
         return true;
     }
+
     let places: Vec<&str> = words
         .lines()
         .filter(|line| line.starts_with("  "))
         .collect();
+
     if places.is_empty() {
         tells_absence(words)
     } else {
@@ -212,9 +215,11 @@ impl LibraryPlaces {
         if let Some(file) = &self.onnxruntime {
             words.extend(["--onnxruntime".into(), file.into()]);
         }
+
         if let Some(folder) = &self.tensorrt {
             words.extend(["--tensorrt".into(), folder.into()]);
         }
+
         words
     }
 }
@@ -232,12 +237,15 @@ mod tests {
             state("libcuda.so.1: invalid ELF header"),
             LibraryState::Broken
         );
+
         assert_eq!(
             state("it has no GPU: DriverError(CUDA_ERROR_NO_DEVICE)"),
             LibraryState::Broken
         );
+
         let places =
             "no TensorRT; tried\n  libnvinfer.so.11: No such file\n  /x: none there\ninstall it";
+
         assert_eq!(state(places), LibraryState::Missing);
         assert_eq!(
             state(&places.replace("/x: none there", "TensorRT 8.6.1 is unknown here")),

@@ -17,10 +17,12 @@ pub fn nvidia_hardware(root: &Path) -> Vec<String> {
             format!("an NVIDIA GPU at PCI {}", slot.to_string_lossy())
         })
         .collect();
+
     found.sort();
     if text(&root.join("proc/device-tree/compatible")).contains("nvidia,tegra") {
         found.push(text(&root.join("proc/device-tree/model")));
     }
+
     found
 }
 
@@ -42,6 +44,7 @@ pub fn is_writable(folder: &Path) -> bool {
     let Ok(name) = CString::new(folder.as_os_str().as_bytes()) else {
         return false;
     };
+
     // SAFETY: access(2) reads the terminated text, which lives until it returns.
     unsafe { libc::access(name.as_ptr(), libc::W_OK) == 0 }
 }
@@ -66,6 +69,7 @@ mod tests {
             std::fs::create_dir_all(file.parent().expect("in a folder")).expect("made");
             std::fs::write(file, text).expect("written");
         };
+
         assert!(nvidia_hardware(root.path()).is_empty());
         for (slot, vendor, class) in [
             ("01", "0x10de", "0x030000"),
@@ -76,15 +80,18 @@ mod tests {
                 &format!("sys/bus/pci/devices/{slot}/vendor"),
                 &format!("{vendor}\n"),
             );
+
             put(
                 &format!("sys/bus/pci/devices/{slot}/class"),
                 &format!("{class}\n"),
             );
         }
+
         put(
             "proc/device-tree/compatible",
             "nvidia,p3701\0nvidia,tegra234\0",
         );
+
         put("proc/device-tree/model", "NVIDIA Jetson AGX Orin\0");
         assert_eq!(
             nvidia_hardware(root.path()),

@@ -41,11 +41,13 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
     if let Some(kind) = arguments.probe {
         return probe::answer(kind, &arguments.places);
     }
+
     let folder = arguments.model.as_deref();
     let model = folder
         .map(ModelFolder::open)
         .transpose()
         .map_err(|error| Failure::new(Exit::Data, error))?;
+
     let libraries = ask_all(&arguments.places);
     let report = DoctorReport::new(libraries, model.as_ref())?;
     if arguments.json {
@@ -54,6 +56,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
     } else {
         report.tell(model.as_ref())?;
     }
+
     report.end()
 }
 
@@ -64,6 +67,7 @@ fn ask_all(places: &LibraryPlaces) -> Vec<LibraryReport> {
             .into_iter()
             .map(|kind| scope.spawn(move || ask::ask(kind, places)))
             .collect();
+
         asked
             .into_iter()
             .map(|report| report.join().expect("asking does not panic"))

@@ -31,9 +31,11 @@ pub fn plans_of(
     for problem in broken {
         say(problem);
     }
+
     let reports = plans
         .into_iter()
         .map(|plan| PlanReport::new(plan, library, gpu));
+
     Ok(reports.collect())
 }
 
@@ -50,6 +52,7 @@ impl PlanReport {
                 "refused"
             }
         };
+
         PlanReport {
             path: plan.path,
             state,
@@ -72,10 +75,12 @@ impl PlanReport {
             self.precision,
             self.state
         );
+
         for reason in &self.unfit {
             line.push_str("; ");
             line.push_str(reason);
         }
+
         line
     }
 }
@@ -95,9 +100,11 @@ fn unfit_for_gpu(key: &Key, gpu: Option<&Gpu>) -> Option<String> {
     let Some(gpu) = gpu else {
         return Some(format!("it is for {}, and there is no GPU", key.gpus()));
     };
+
     if !key.sm.contains(&gpu.sm) {
         return Some(format!("it is for {}, not sm_{}", key.gpus(), gpu.sm));
     }
+
     let built_on = key.gpu.as_ref()?;
     let is_other = *built_on != gpu.name;
     is_other.then(|| format!("it was built on {built_on}, not {}", gpu.name))

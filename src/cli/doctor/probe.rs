@@ -25,6 +25,7 @@ pub fn answer(kind: LibraryKind, places: &LibraryPlaces) -> Result<(), Failure> 
         LibraryKind::TensorRt => tensorrt(places),
         LibraryKind::Gstreamer => gstreamer(),
     };
+
     let line = serde_json::to_string(&report);
     print(line.map_err(|error| Failure::new(Exit::Software, error))?)?;
     Ok(())
@@ -42,6 +43,7 @@ fn onnxruntime(places: &LibraryPlaces) -> LibraryReport {
         Ok(runtime) => runtime,
         Err(error) => return LibraryReport::fails(kind, error.to_string()),
     };
+
     // Its own words are about its build; the file's name has the version.
     let file = loaded_file(kind).unwrap_or_default();
     let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -55,6 +57,7 @@ fn driver() -> LibraryReport {
     if !unsafe { sys::is_culib_present() } {
         return LibraryReport::fails(kind, why_no_driver());
     }
+
     let gpus = match all_gpus() {
         Ok(gpus) => gpus,
         Err(error) => {
@@ -64,6 +67,7 @@ fn driver() -> LibraryReport {
             };
         }
     };
+
     let report = match Device::open() {
         Ok(_) => {
             let report = works(kind, driver_version());
@@ -77,6 +81,7 @@ fn driver() -> LibraryReport {
             ..LibraryReport::fails(kind, error.to_string())
         },
     };
+
     let first = gpus.first();
     LibraryReport {
         stand_in: first.is_some_and(|gpu| gpu.name.starts_with("stand-in")),
@@ -106,6 +111,7 @@ fn gpu(ordinal: i32) -> Result<Gpu, DriverError> {
         // SAFETY: the driver has just given this device.
         unsafe { result::device::get_attribute(device, attribute) }
     };
+
     let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
     Ok(Gpu {
@@ -165,19 +171,23 @@ fn nvrtc() -> LibraryReport {
         Some(device) => Nvrtc::open_for(device.sm),
         None => Nvrtc::open(),
     };
+
     let library = match library {
         Ok(library) => library,
         Err(error) => return LibraryReport::fails(kind, error.to_string()),
     };
+
     let (major, minor) = library.version;
     let report = works(kind, format!("{major}.{minor}"));
     let Some(device) = device else {
         return report;
     };
+
     let target = CompileTarget {
         precision: Precision::Fp16,
         sm: device.sm,
     };
+
     match compiled(&library, &target) {
         Ok(_) => report,
         Err(error) => report.broken(error.to_string()),
@@ -190,15 +200,18 @@ fn tensorrt(places: &LibraryPlaces) -> LibraryReport {
         Ok(library) => library,
         Err(error) => return LibraryReport::fails(kind, error.to_string()),
     };
+
     let file = library.file().to_owned();
     let warning = warning_of_stacks(&file);
     let report = LibraryReport {
         problem: warning,
         ..LibraryReport::works(kind, library.name(), Some(file))
     };
+
     if let Some(problem) = wrong_card(&library) {
         return report.broken(problem);
     }
+
     match library.reads_graphs() {
         Ok(()) => report,
         Err(error) => report.broken(error.to_string()),
@@ -215,6 +228,7 @@ fn wrong_card(library: &Library) -> Option<String> {
     if is_meant || device.is_stand_in {
         return None;
     }
+
     Some(format!(
         "TensorRT-RTX is made for sm {RTX_CARDS:?}, and nobody has seen it run on sm_{}; install TensorRT",
         device.sm
@@ -230,9 +244,11 @@ fn warning_of_stacks(library: &Path) -> Option<String> {
         .iter()
         .map(|file| file.display().to_string())
         .collect();
+
     if listed.is_empty() {
         return None;
     }
+
     Some(format!(
         "{}: asks for an executable stack, which a service with MemoryDenyWriteExecute=yes and glibc 2.41 or newer refuse; build plans beforehand in a shell (winspect engine build), or see systemd/README.md",
         listed.join(", ")
@@ -247,6 +263,7 @@ fn gstreamer() -> LibraryReport {
     if let Err(error) = gst::init() {
         return LibraryReport::bare(kind, LibraryState::Broken).broken(error.to_string());
     }
+
     let mut absent = vec![];
     for (element, camera, package) in ELEMENTS {
         if gst::ElementFactory::find(element).is_none() {
@@ -255,6 +272,7 @@ fn gstreamer() -> LibraryReport {
             ));
         }
     }
+
     let (major, minor, micro, _) = gst::version();
     LibraryReport {
         problem: (!absent.is_empty()).then(|| absent.join("; ")),
@@ -311,6 +329,7 @@ mod tests {
             too_old(Some(12_040)).as_deref(),
             Some("it is for CUDA 12.4, and winspect needs CUDA 12.6 or newer")
         );
+
         assert!(
             [None, Some(12_060), Some(13_000)]
                 .into_iter()

@@ -48,12 +48,14 @@ impl DoctorReport {
         for library in libraries.iter_mut().filter(|library| !library.is_well()) {
             library.mend = library.kind.remedy().map(str::to_owned);
         }
+
         let hardware = nvidia_hardware(Path::new("/"));
         let best = best_engine(&libraries, !hardware.is_empty());
         let version = find(&libraries, LibraryKind::TensorRt).version.as_deref();
         let plans = model
             .map(|model| plans_of(model, version, first_gpu(&libraries)))
             .transpose()?;
+
         Ok(DoctorReport {
             backend: working_engine(&libraries),
             best,
@@ -72,6 +74,7 @@ impl DoctorReport {
         for line in self.lines(model) {
             print(line)?;
         }
+
         Ok(())
     }
 
@@ -80,12 +83,15 @@ impl DoctorReport {
         if self.hardware.is_empty() {
             lines.push("none  NVIDIA GPU: the system sees none".to_owned());
         }
+
         for found in &self.hardware {
             lines.push(format!("ok    {found}"));
         }
+
         for library in &self.libraries {
             lines.extend(self.lines_of(library));
         }
+
         if self.best == JudgingEngine::Tensorrt {
             for folder in &self.unwritable {
                 lines.push(format!(
@@ -94,10 +100,12 @@ impl DoctorReport {
                 ));
             }
         }
+
         if let (Some(plans), Some(model)) = (&self.plans, model) {
             lines.extend(plans.iter().map(PlanReport::line));
             lines.extend(self.warning_of_no_plan(plans, model));
         }
+
         lines
     }
 
@@ -106,6 +114,7 @@ impl DoctorReport {
         if !is_wanted || plans.iter().any(PlanReport::serves) {
             return None;
         }
+
         let folder = model.path.display();
         Some(format!(
             "warn  {folder} has no plan for this GPU: winspect engine build {folder}"
@@ -120,6 +129,7 @@ impl DoctorReport {
             Some(mend) => format!("\n      mend: {mend}"),
             None => String::new(),
         };
+
         match library.state {
             LibraryState::Works => working_lines(library),
             _ if self.is_missed(library.kind) => vec![format!("FAIL  {name}: {problem}{mend}")],
@@ -162,6 +172,7 @@ impl DoctorReport {
                 return Ok(());
             }
         };
+
         Err(Failure::words(Exit::Unavailable, words))
     }
 }
@@ -185,9 +196,11 @@ fn working_engine(libraries: &[LibraryReport]) -> Option<JudgingEngine> {
     if !works(LibraryKind::OnnxRuntime) {
         return None;
     }
+
     let has_gpu = first_gpu(libraries).is_some();
     let has_libraries =
         works(LibraryKind::Driver) && works(LibraryKind::Nvrtc) && works(LibraryKind::TensorRt);
+
     Some(if has_gpu && has_libraries {
         JudgingEngine::Tensorrt
     } else {
@@ -214,10 +227,12 @@ fn unwritable(model: &ModelFolder) -> Vec<PathBuf> {
         } else {
             model.path.clone()
         };
+
         if !is_writable(&folder) {
             folders.push(folder);
         }
     }
+
     folders.dedup();
     folders
 }
@@ -229,11 +244,13 @@ fn working_lines(library: &LibraryReport) -> Vec<String> {
         Some(file) => format!(", {}", file.display()),
         None => String::new(),
     };
+
     let stand_in = if library.stand_in {
         "; the stand-in of the tests, no GPU"
     } else {
         ""
     };
+
     let mut lines = vec![format!("ok    {name}: {version}{file}{stand_in}")];
     for gpu in &library.gpus {
         let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
@@ -242,9 +259,11 @@ fn working_lines(library: &LibraryReport) -> Vec<String> {
             gpu.name, gpu.sm
         ));
     }
+
     if let Some(problem) = &library.problem {
         lines.push(format!("warn  {name}: {}", indented(problem)));
     }
+
     lines
 }
 
@@ -263,13 +282,16 @@ mod tests {
             } else {
                 LibraryState::Missing
             };
+
             let mut report = LibraryReport::bare(kind, state);
             if kind == LibraryKind::Driver {
                 report.gpus = gpu.iter().cloned().collect();
                 report.stand_in = stand_in;
             }
+
             report
         };
+
         LibraryKind::ALL.into_iter().map(report).collect()
     }
 
@@ -283,6 +305,7 @@ mod tests {
                 memory_bytes: 1 << 33,
             })
         };
+
         let all = [OnnxRuntime, Driver, Nvrtc, TensorRt];
         let cases = [
             (
@@ -321,11 +344,13 @@ mod tests {
                 (None, JudgingEngine::Onnx),
             ),
         ];
+
         for (at, (libraries, has_hardware, expected)) in cases.into_iter().enumerate() {
             let found = (
                 working_engine(&libraries),
                 best_engine(&libraries, has_hardware),
             );
+
             assert_eq!(found, expected, "case {at}");
         }
     }

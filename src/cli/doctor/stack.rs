@@ -25,6 +25,7 @@ pub fn executable_stacks(folder: &Path, starts: &[&str]) -> Vec<PathBuf> {
             found.extend(file.canonicalize());
         }
     }
+
     found.sort();
     found.dedup();
     found
@@ -38,6 +39,7 @@ fn wants_executable_stack(path: &Path) -> std::io::Result<bool> {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return Ok(false);
     }
+
     let offset = head[32..40].try_into();
     let offset = u64::from_le_bytes(offset.expect("8 bytes"));
     let count = u16::from_le_bytes([head[56], head[57]]);
@@ -78,6 +80,7 @@ mod tests {
                 .args(["-shared", "-fPIC", flag, "-o"])
                 .arg(put(name))
                 .arg(put("a.c"));
+
             assert!(
                 compiler
                     .status()
@@ -85,6 +88,7 @@ mod tests {
                     .success()
             );
         }
+
         std::os::unix::fs::symlink(put("libx_bad.so.1"), put("libx_bad.so")).expect("linked");
         std::fs::copy(put("libx_bad.so.1"), put("liby.so")).expect("copied");
         std::fs::write(put("libx_text.so"), "no library").expect("written");
@@ -93,6 +97,7 @@ mod tests {
             &std::fs::read(put("libx_bad.so.1")).expect("read")[..70],
         )
         .expect("written");
+
         let found = executable_stacks(folder.path(), &["libx"]);
         assert_eq!(found, [put("libx_bad.so.1").canonicalize().expect("there")]);
     }

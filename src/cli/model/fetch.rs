@@ -35,6 +35,7 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
     let entry = catalogue
         .find(&arguments.name)
         .map_err(|words| Failure::words(Exit::Usage, words))?;
+
     let hub = entry.url();
     let base_url = arguments.base_url.as_deref().unwrap_or(&hub);
     let is_address = base_url.starts_with("http://") || base_url.starts_with("https://");
@@ -42,10 +43,12 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
         let words = format!("--base-url: must begin with http:// or https://, got {base_url:?}");
         return Err(Failure::words(Exit::Usage, words));
     }
+
     say(format!(
         "{}; licence: {}; from {base_url}",
         entry.about, entry.licence
     ));
+
     let terminal = RefCell::new(Terminal::new());
     let request = FetchRequest {
         model: entry,
@@ -53,9 +56,11 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
         folder: &arguments.folder,
         keep: arguments.keep,
     };
+
     let fetched = fetch(request, &|progress| {
         show(&mut terminal.borrow_mut(), &progress)
     });
+
     fetched.map_err(|error| Failure::new(exit(&error), error))
 }
 
@@ -65,6 +70,7 @@ fn read(file: Option<&Path>) -> Result<Catalogue, Failure> {
         let ours = Catalogue::parse(catalogue::OURS);
         return Ok(ours.expect("a test reads it"));
     };
+
     std::fs::read_to_string(file)
         .map_err(|error| error.to_string())
         .and_then(|text| Catalogue::parse(&text))
@@ -81,11 +87,13 @@ fn show(terminal: &mut Terminal, progress: &FetchProgress) {
                 Some(bytes) => format!("{:.1} MB", *bytes as f64 / 1e6),
                 None => "of unknown size".to_owned(),
             };
+
             let there = if *have > 0 {
                 format!(", {:.1} MB are there already", *have as f64 / 1e6)
             } else {
                 String::new()
             };
+
             terminal.say(format!("fetching {name}, {size}{there}"));
             terminal.begin_bytes(*have, *total);
         }

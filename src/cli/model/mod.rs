@@ -44,6 +44,7 @@ pub fn run(command: ModelCommand) -> Result<(), Failure> {
             opened.map_err(|error| Failure::new(Exit::Data, error))?
         }
     };
+
     print(describe(&model))?;
     Ok(())
 }
@@ -64,26 +65,32 @@ fn describe(model: &ModelFolder) -> String {
             spec.width, spec.blocks, spec.heads, spec.embed
         ),
     ];
+
     if let Some(text) = &spec.text {
         lines.push(format!(
             "text       width {}, at most {} tokens",
             text.width, text.context
         ));
+
         lines.push("abilities  text, windows, patches".to_owned());
     } else {
         lines.push("abilities  windows, patches (needs references)".to_owned());
     }
+
     lines.push(format!(
         "source     {}, licence: {}",
         model.source, model.licence
     ));
+
     lines.push(format!("sha256     {}", model.hash));
     for (name, sha256) in &model.downloaded {
         lines.push(format!("fetched    {name}, sha256 {sha256}"));
     }
+
     for (name, bytes) in &model.files {
         let mb = *bytes as f64 / 1e6;
         lines.push(format!("file       {name}, {mb:.1} MB"));
     }
+
     lines.join("\n")
 }

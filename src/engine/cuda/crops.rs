@@ -49,20 +49,24 @@ impl CropTransforms {
             crops: vec![],
             areas: vec![],
         };
+
         for crop in crops {
             let transform = crop.transform;
             let known = pictures
                 .iter()
                 .position(|picture| std::ptr::eq(*picture, crop.picture));
+
             let picture = known.unwrap_or(pictures.len());
             if known.is_none() {
                 pictures.push(crop.picture);
                 transforms.areas.push(transform.area);
             }
+
             let area = &mut transforms.areas[picture];
             *area = around(*area, transform.area);
             transforms.crops.push(PictureCrop { transform, picture });
         }
+
         (transforms, pictures)
     }
 
@@ -75,6 +79,7 @@ impl CropTransforms {
             wide += wide_bytes(down, side);
             taps += across.words().len() + down.words().len();
         }
+
         let pictures: usize = self.areas.iter().map(bytes_of).sum();
         BufferSizes {
             pictures: pictures.next_multiple_of(1 << 16),
@@ -91,6 +96,7 @@ impl CropTransforms {
             offsets.push(end);
             end += bytes_of(area);
         }
+
         offsets
     }
 }
@@ -130,6 +136,7 @@ impl TapTables {
         if self.0.len() + 2 > TABLES_MAX {
             self.0.clear();
         }
+
         let CropTransform { area, resized, at } = transform;
         let across = (area.w, resized.0, at.0);
         let down = (area.h, resized.1, at.1);
@@ -185,6 +192,7 @@ impl CropStage {
             rows: (sizes.wide / (3 * side * tower.crops)) as u32,
             unused: 0,
         };
+
         Ok(CropStage {
             pinned: Pinned::new(context, sizes.pictures)?,
             pictures: Buffer::new(context, sizes.pictures)?,
@@ -214,11 +222,13 @@ impl CropStage {
             self.describe(device, transforms, tables)?;
             self.transforms = Some(transforms.clone());
         }
+
         let offsets = transforms.offsets();
         for (at, picture) in pictures.iter().enumerate() {
             let to = &mut self.pinned.as_mut_slice()[offsets[at]..];
             copy_area(picture, transforms.areas[at], to);
         }
+
         Ok(())
     }
 
@@ -245,10 +255,12 @@ impl CropStage {
                 y: crop.transform.area.y - area.y,
                 ..crop.transform.area
             };
+
             let descriptor = CropDescriptor::new(&source, within, across, down, wide)?;
             descriptors.push(descriptor);
             wide += wide_bytes(down.table, side) as u64;
         }
+
         device.upload(&self.taps, &words)?;
         device.upload(&self.descriptors, &descriptors)
     }
@@ -270,6 +282,7 @@ impl CropStage {
         // enqueued.
         unsafe { result::memcpy_htod_async(to, bytes, stream) }
             .map_err(failed("cannot copy the picture"))?;
+
         mark("copy in")?;
         // SAFETY: the descriptors were written before, and their addresses are within the buffers.
         unsafe { pixels::enqueue(kernels, &device.stream, &self.args) }?;

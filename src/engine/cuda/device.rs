@@ -36,6 +36,7 @@ impl Device {
                 "no {DRIVER}: there is no NVIDIA driver on this machine; install it (Jetson: it comes with JetPack), or use backend = \"onnx\""
             )));
         }
+
         Device::first().map_err(|error| {
             EngineError::Unavailable(format!(
                 "the NVIDIA driver has no device that works: {error}; nvidia-smi tells more; backend = \"onnx\" needs none"
@@ -95,10 +96,12 @@ impl Device {
             size_of_val(values) <= to.bytes(),
             "a buffer is made as large as what it holds"
         );
+
         let stream = self.stream.cu_stream();
         // SAFETY: `to` is large enough, and `values` lives until the wait below.
         unsafe { result::memcpy_htod_async(to.address(), values, stream) }
             .map_err(failed("cannot copy to the GPU"))?;
+
         self.wait()
     }
 
@@ -118,12 +121,14 @@ impl Device {
             end <= from.bytes(),
             "a buffer is read where it holds something"
         );
+
         let mut values = vec![T::default(); count];
         let address = from.address() + begin as u64;
         let stream = self.stream.cu_stream();
         // SAFETY: the range is inside of `from`, and `values` lives until the wait below.
         unsafe { result::memcpy_dtoh_async(&mut values, address, stream) }
             .map_err(failed("cannot copy from the GPU"))?;
+
         self.wait()?;
         Ok(values)
     }
@@ -138,6 +143,7 @@ impl Device {
             at + bytes <= buffer.bytes(),
             "a buffer is spoiled where it holds something"
         );
+
         let address = buffer.address() + at as u64;
         let stream = self.stream.cu_stream();
         // SAFETY: the range is inside of the buffer.
@@ -162,6 +168,7 @@ fn is_stand_in() -> bool {
     let Ok(driver) = loaded else {
         return false;
     };
+
     // SAFETY: the symbol is only asked for, never called.
     unsafe { driver.get::<*const ()>(b"winspect_stand_in\0") }.is_ok()
 }

@@ -118,6 +118,7 @@ impl CudaEncoder {
         for crop in 0..crops.len() {
             features.push(tower.features(&self.device, crop)?);
         }
+
         Ok(features)
     }
 
@@ -128,6 +129,7 @@ impl CudaEncoder {
         if let Some(last) = last {
             return Ok(last);
         }
+
         let networks = self.networks.as_ref();
         let tower = Tower::new(&self.device, networks, &self.plan, self.sizes, masks)?;
         let masks = masks.iter().map(|mask| mask.map(<[bool]>::to_vec));
@@ -146,6 +148,7 @@ impl CudaEncoder {
             masks: self.references.first_alike(&references),
             sizes: transforms.buffer_sizes(self.sizes.side, &mut self.tables),
         };
+
         let galleries = self.references.galleries(&references);
         let inputs = RunInputs {
             transforms: &transforms,
@@ -153,6 +156,7 @@ impl CudaEncoder {
             references: &references,
             galleries: &galleries,
         };
+
         match self.runs.iter().position(|run| run.kind == kind) {
             Some(at) => self.runs[..=at].rotate_right(1),
             None => {
@@ -161,6 +165,7 @@ impl CudaEncoder {
                 self.runs.insert(0, run);
             }
         }
+
         self.runs[0].score(&self.device, &inputs, &mut self.tables)
     }
 
@@ -170,6 +175,7 @@ impl CudaEncoder {
                 "no references were set that a picture could be compared with".to_owned(),
             ));
         };
+
         let context = RunContext {
             device: &self.device,
             kernels: &self.kernels,
@@ -179,6 +185,7 @@ impl CudaEncoder {
             normalisation_lut: &self.normalisation_lut,
             prototypes: self.references.prototypes(),
         };
+
         let masks = self.references.masks(inputs.references);
         CapturedRun::new(&context, kind, plan, &masks, inputs, &mut self.tables)
     }
@@ -209,6 +216,7 @@ impl Encoder for CudaEncoder {
         for batch in crops.chunks(self.networks.facts().looks_max) {
             features.extend(self.encode_batch(batch)?);
         }
+
         self.note_time(started);
         Ok(features)
     }
@@ -231,10 +239,12 @@ impl DeviceScorer for CudaEncoder {
         } else {
             self.runs.clear();
         }
+
         self.references = loaded;
         for run in &mut self.runs {
             run.forget_references();
         }
+
         Ok(())
     }
 
@@ -245,6 +255,7 @@ impl DeviceScorer for CudaEncoder {
         for batch in crops.chunks(self.networks.facts().looks_max) {
             scores.extend(self.score_batch(batch)?);
         }
+
         self.note_time(started);
         Ok(scores)
     }

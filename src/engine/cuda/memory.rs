@@ -34,6 +34,7 @@ impl Buffer {
             address: allocated.map_err(failed(&what))?,
             bytes,
         };
+
         // SAFETY: just made, of that size.
         let cleared = unsafe { result::memset_d8_sync(buffer.address, 0, bytes) };
         cleared.map_err(failed(&what))?;

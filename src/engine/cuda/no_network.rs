@@ -40,6 +40,7 @@ impl NoNetwork {
         for _ in 0..count {
             values.push(random.random_range(-1.0..1.0f32));
         }
+
         match self.facts.precision {
             Precision::Fp32 => self.device.buffer_of(&values),
             Precision::Fp16 => {
@@ -65,6 +66,7 @@ impl Networks for NoNetwork {
             TowerPart::Trunk => "pixels",
             TowerPart::Windows => "tokens",
         };
+
         let mut outputs = vec![];
         for tensor in tensors.iter().filter(|tensor| tensor.name != input) {
             outputs.push(DrawnOutput {
@@ -72,6 +74,7 @@ impl Networks for NoNetwork {
                 to: tensor.address,
             });
         }
+
         Ok(Box::new(CopyNetwork(outputs)))
     }
 }
@@ -93,6 +96,7 @@ impl Network for CopyNetwork {
             unsafe { result::memcpy_dtod_async(output.to, from, bytes, stream) }
                 .map_err(failed("cannot copy what was drawn"))?;
         }
+
         Ok(())
     }
 }

@@ -46,6 +46,7 @@ impl Paint for Painter {
             Some(stream) => stream,
             None => self.stream.insert(PaintStream::new(self.ordinal)?),
         };
+
         stream.paint(&self.kernels, drawing)
     }
 }
@@ -79,6 +80,7 @@ impl MirroredBuffer {
         if bytes > self.device.bytes() {
             *self = MirroredBuffer::new(context, bytes)?;
         }
+
         Ok(())
     }
 }
@@ -105,6 +107,7 @@ impl PaintStream {
         self.context
             .bind_to_thread()
             .map_err(failed("the GPU cannot be used"))?;
+
         let bytes = 3 * drawing.width * drawing.height;
         self.input.reserve(&self.context, input_bytes(drawing))?;
         self.output.reserve(&self.context, bytes)?;
@@ -113,6 +116,7 @@ impl PaintStream {
             device: self.input.device.address(),
             end: 0,
         };
+
         let args = input.put_all(drawing, self.output.device.address());
         let filled = input.end;
         let enqueued = self.enqueue(kernels, &args, filled, bytes);
@@ -140,6 +144,7 @@ impl PaintStream {
         // enqueued.
         unsafe { result::memcpy_htod_async(to, input, stream) }
             .map_err(failed("cannot copy the picture"))?;
+
         // SAFETY: `InputWriter::put_all` made the addresses with their contents, and there is room
         // for the drawing.
         unsafe { paint::enqueue(kernels, &self.stream, args) }?;
@@ -187,6 +192,7 @@ impl InputWriter<'_> {
             let counts = placed.map.mask().map_or(0, |mask| self.put(mask));
             layers.push(PaintLayer::new(placed, map, counts));
         }
+
         let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
         let width = drawing.picture.width() as u32;
         let height = drawing.height as u32;
@@ -215,6 +221,7 @@ impl InputWriter<'_> {
             self.bytes[self.end..][..row.len()].copy_from_slice(row);
             self.end += row.len();
         }
+
         address
     }
 

@@ -54,8 +54,10 @@ impl LoadedReferences {
             for (_, rows) in &bank.galleries {
                 galleries.push(LoadedGallery::new(device, precision, rows)?);
             }
+
             loaded.galleries.push(galleries);
         }
+
         if let Some(first) = banks.first() {
             loaded.plan = Some(plan_of(first));
             if let Some(words) = &first.text {
@@ -63,6 +65,7 @@ impl LoadedReferences {
                 loaded.words = Some(words.prototypes.clone());
             }
         }
+
         Ok(loaded)
     }
 
@@ -106,6 +109,7 @@ impl LoadedReferences {
             let of_map = banks.iter().map(|bank| self.galleries[*bank][map].rows());
             galleries.push(of_map.collect());
         }
+
         galleries
     }
 }

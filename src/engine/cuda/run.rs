@@ -125,6 +125,7 @@ impl CapturedRun {
             tower,
             scoring,
         };
+
         // TensorRT allocates in its first run for a shape, which no capture allows.
         let enqueued = stages.enqueue(device, kernels, &mut unmarked);
         device.wait()?;
@@ -159,15 +160,19 @@ impl CapturedRun {
             self.stages
                 .scoring
                 .put_galleries(device, inputs.galleries)?;
+
             self.references = inputs.references.to_vec();
         }
+
         self.stages
             .crops
             .put(device, inputs.transforms, inputs.pictures, tables)?;
+
         let CapturedGraph(graph) = &self.graph;
         let launched = graph
             .launch()
             .map_err(failed("the GPU's graph cannot be launched"));
+
         // Waited for in any case: enqueued work reads the pinned memory.
         let waited = device.wait();
         launched.and(waited)?;
@@ -205,9 +210,11 @@ impl CapturedRun {
                 let ms = before
                     .elapsed_ms(after)
                     .map_err(failed("the GPU's time cannot be taken"))?;
+
                 add(&mut times, stage, run, f64::from(ms));
             }
         }
+
         Ok(times)
     }
 
@@ -224,9 +231,11 @@ impl CapturedRun {
                 .stream
                 .record_event(flags)
                 .map_err(failed("the GPU's time cannot be taken"))?;
+
             marks.push((stage, event));
             Ok(())
         };
+
         mark("")?;
         let enqueued = self.stages.enqueue(device, kernels, &mut mark);
         device.wait()?;
@@ -244,6 +253,7 @@ fn add(times: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
             times.len() - 1
         }
     };
+
     let (_, of_runs) = &mut times[at];
     of_runs.resize(run + 1, 0.0);
     of_runs[run] += ms;
@@ -260,10 +270,12 @@ fn captured(
         .stream
         .begin_capture(mode)
         .map_err(failed("the GPU's work cannot be captured"))?;
+
     let enqueued = enqueue();
     let graph = device
         .stream
         .end_capture(sys::CUgraphInstantiate_flags_enum(0));
+
     enqueued?;
     match graph.map_err(failed("the GPU's work cannot be captured"))? {
         Some(graph) => Ok(CapturedGraph(graph)),

@@ -130,13 +130,16 @@ impl Scoring {
             result: Buffer::new(&device.context, bytes)?,
             pinned: Pinned::new(&device.context, bytes)?,
         };
+
         if let Some(language) = &plan.language {
             scoring.add_language(device, tower, language)?;
         }
+
         for (map, galleries) in plan.maps.iter().zip(galleries) {
             let visual = VisualMap::new(device, tower, *map, masks, galleries)?;
             scoring.visual.push(visual);
         }
+
         Ok(scoring)
     }
 
@@ -150,12 +153,14 @@ impl Scoring {
             let values = self.address(self.layout.image);
             self.whole = Some(LanguageRows::whole(device, tower, values)?);
         }
+
         if plan.map.is_some() {
             for scale in &plan.scales {
                 let scale = LanguageScale::new(device, tower, *scale)?;
                 self.language.push(scale);
             }
         }
+
         Ok(())
     }
 
@@ -171,6 +176,7 @@ impl Scoring {
         for (visual, galleries) in self.visual.iter().zip(galleries) {
             device.upload(&visual.galleries, galleries)?;
         }
+
         Ok(())
     }
 
@@ -193,6 +199,7 @@ impl Scoring {
             // SAFETY: the fields of `VisualMap` say what its addresses hold.
             unsafe { nearest::enqueue(kernels, &device.stream, &args) }?;
         }
+
         mark("nearest")?;
         self.enqueue_maps(device, kernels)?;
         mark("maps")?;
@@ -203,6 +210,7 @@ impl Scoring {
         // waited for.
         unsafe { result::memcpy_dtoh_async(to, from, stream) }
             .map_err(failed("cannot copy the result"))?;
+
         mark("copy out")
     }
 
@@ -214,6 +222,7 @@ impl Scoring {
         // SAFETY: the flags are at the beginning of the buffer.
         unsafe { result::memset_d8_async(address, 0, flags, stream) }
             .map_err(failed("cannot clear the result"))?;
+
         device.spoil(&self.result, flags, self.result.bytes() - flags)
     }
 
@@ -224,6 +233,7 @@ impl Scoring {
             // SAFETY: the fields of `LanguageRows` say what its addresses hold.
             unsafe { language::enqueue(kernels, &device.stream, &args) }?;
         }
+
         Ok(())
     }
 
@@ -239,6 +249,7 @@ impl Scoring {
             // maps.
             unsafe { scatter::language_map(kernels, stream, &layers, mean, maps) }?;
         }
+
         if let Some(at) = self.layout.visual {
             let mean = self.plan.mean;
             let layers: Vec<MapLayer> = self.visual.iter().map(|map| map.layer(mean)).collect();
@@ -247,6 +258,7 @@ impl Scoring {
             // maps.
             unsafe { scatter::visual_map(kernels, stream, &layers, maps) }?;
         }
+
         Ok(())
     }
 
@@ -280,6 +292,7 @@ impl Scoring {
                 "a feature of crop {crop} is not finite"
             )));
         }
+
         let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
         let mut all = Vec::with_capacity(self.crops);
         for crop in 0..self.crops {
@@ -289,8 +302,10 @@ impl Scoring {
                     "a value of crop {crop} was never written, or is not finite"
                 )));
             }
+
             all.push(scores);
         }
+
         Ok(all)
     }
 
@@ -302,6 +317,7 @@ impl Scoring {
             .whole
             .as_ref()
             .map(|_| values[self.layout.image + crop]);
+
         PartialScores {
             grid: self.grid,
             image,
@@ -366,6 +382,7 @@ impl LanguageRows {
         let image = tower
             .image()
             .ok_or_else(|| unplanned("the picture's embedding"))?;
+
         let crops: Vec<i32> = (0..tower.crops as i32).collect();
         Ok(LanguageRows {
             rows: image.address(),
@@ -387,6 +404,7 @@ impl LanguageScale {
             crop: device.buffer_of(&planned.windows.crops())?,
             values: values.address(),
         };
+
         Ok(LanguageScale {
             rows,
             _values: values,
@@ -479,14 +497,17 @@ impl ResultLayout {
             visual: None,
             words: 2 * crops, // the flags and the crops' values
         };
+
         if plan.language_map().is_some() {
             layout.language = Some(layout.words);
             layout.words += map_words;
         }
+
         if !plan.maps.is_empty() {
             layout.visual = Some(layout.words);
             layout.words += map_words;
         }
+
         layout
     }
 }

@@ -40,14 +40,17 @@ impl StandIn {
                 .builder()
                 .and_then(|mut builder| builder.commit_from_memory(&graph))
                 .map_err(|error| EngineError::Model(error.to_string()))?;
+
             Ok(Arc::new(Mutex::new(session)))
         };
+
         let trunk = session(TowerPart::Trunk)?;
         let windows = if plan.scales.is_empty() {
             None
         } else {
             Some(session(TowerPart::Windows)?)
         };
+
         let graph = ModelGraph::of(model, plan, TowerPart::Trunk)?;
         let outputs = &graph.inner().output;
         Ok(StandIn {
@@ -95,6 +98,7 @@ impl Networks for StandIn {
             .iter()
             .cloned()
             .partition(|tensor| self.is_output(part, &tensor.name));
+
         Ok(Box::new(HostNetwork(Box::new(BoundSession {
             session: Arc::clone(session),
             inputs,
@@ -147,6 +151,7 @@ impl BoundSession {
         for tensor in &self.inputs {
             inputs.push((tensor.name.clone(), self.input(tensor)?));
         }
+
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs)?;
         for tensor in &self.outputs {
@@ -162,6 +167,7 @@ impl BoundSession {
                 }
             }
         }
+
         Ok(())
     }
 

@@ -105,10 +105,12 @@ impl Tower {
                 "image" => vec![crops, sizes.embed],
                 _ => vec![crops, 1 + sizes.patches(), sizes.width],
             };
+
             let buffer = tensor(device, &dims, sizes.precision)?;
             bindings.push(binding(&name, &dims, &buffer));
             outputs.push((name, buffer));
         }
+
         // SAFETY: the buffers are as large as their dims, and the network is dropped before them or
         // with them.
         let trunk = unsafe { networks.bind(TowerPart::Trunk, &bindings) }?;
@@ -117,6 +119,7 @@ impl Tower {
             let windows = UnmaskedWindows::new(sizes.grid, *scale, masks);
             scales.push(ScaleWindows::new(device, networks, sizes, windows)?);
         }
+
         Ok(Tower {
             crops,
             sizes,
@@ -155,6 +158,7 @@ impl Tower {
             unsafe { scale.network.enqueue(stream) }?;
             mark("windows")?;
         }
+
         Ok(())
     }
 
@@ -162,9 +166,11 @@ impl Tower {
         for (_, output) in &self.outputs {
             device.spoil(output, 0, output.bytes())?;
         }
+
         for scale in &self.scales {
             device.spoil(&scale.embeddings, 0, scale.embeddings.bytes())?;
         }
+
         Ok(())
     }
 
@@ -221,10 +227,12 @@ impl Tower {
         for layer in &self.plan.patches {
             tokens.push(self.tokens_of(device, layer, crop)?);
         }
+
         let mut windows = vec![];
         for scale in &self.scales {
             windows.push(self.windows_of(device, scale, crop)?);
         }
+
         Ok(Features {
             grid: self.sizes.grid,
             image: self.embedding_of(device, crop)?,
@@ -238,6 +246,7 @@ impl Tower {
         if !self.plan.image {
             return Ok(None);
         }
+
         let embed = self.sizes.embed;
         let from = self.planned_output("image");
         let values = self.read(device, "image", from, crop * embed, embed)?;
@@ -297,6 +306,7 @@ impl Tower {
                 halves.into_iter().map(f32::from).collect()
             }
         };
+
         match values.iter().find(|value| !value.is_finite()) {
             None => Ok(values),
             Some(value) => Err(EngineError::Run(format!("{name} holds {value}"))),
@@ -320,6 +330,7 @@ impl ScaleWindows {
             binding("tokens", &gathered_dims, &gathered),
             binding("embedding", &embeddings_dims, &embeddings),
         ];
+
         // SAFETY: the buffers are as large as their dims, and the network is dropped with them.
         let network = unsafe { networks.bind(TowerPart::Windows, &bindings) }?;
         Ok(ScaleWindows {

@@ -27,6 +27,7 @@ impl UnmaskedWindows {
             begin: vec![0],
             place: vec![],
         };
+
         for (crop, mask) in masks.iter().enumerate() {
             let mut place = vec![-1; across * across];
             for window in unmasked_windows(grid, scale, *mask) {
@@ -38,9 +39,11 @@ impl UnmaskedWindows {
                     corner: (row * grid + column) as i32,
                 });
             }
+
             windows.place.extend(place);
             windows.begin.push(windows.count() as i32);
         }
+
         windows
     }
 

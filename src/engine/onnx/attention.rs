@@ -22,15 +22,18 @@ pub fn fuse(graph: &mut GraphProto, heads: usize) {
         .map(|node| node.name.clone())
         .filter(|name| is_unmasked_attention(graph, name))
         .collect();
+
     for name in attentions {
         let Some(fused) = fused(graph, &name, heads) else {
             continue;
         };
+
         let inner = format!("{name}.");
         // It is gone when a graph that is not ours has one inside another.
         let Some(last) = graph.node.iter().position(|node| node.name == name) else {
             continue;
         };
+
         graph.node[last] = fused;
         graph.node.retain(|node| !node.name.starts_with(&inner));
     }

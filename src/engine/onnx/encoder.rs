@@ -51,6 +51,7 @@ impl OnnxEncoder {
             true => None,
             false => Some(WindowTower::open(&mut loader, plan, grid)?),
         };
+
         Ok(OnnxEncoder {
             trunk,
             windows,
@@ -72,6 +73,7 @@ impl OnnxEncoder {
             .trunk
             .run(ort::inputs!["pixels" => input])
             .map_err(run_error)?;
+
         self.times.trunk = started.elapsed();
         let shape = (1 + self.grid * self.grid, self.width);
         let tokens = self
@@ -79,10 +81,12 @@ impl OnnxEncoder {
             .iter()
             .map(|name| token_rows(&outputs, name, shape))
             .collect::<Result<Vec<_>, _>>()?;
+
         let image = match self.plan.image {
             true => Some(image_embedding(&outputs)?),
             false => None,
         };
+
         let windows = match &mut self.windows {
             Some(windows) => {
                 let tokens = token_rows(&outputs, "tokens", shape)?;
@@ -90,6 +94,7 @@ impl OnnxEncoder {
             }
             None => vec![],
         };
+
         Ok(Features {
             grid: self.grid,
             image,

@@ -27,6 +27,7 @@ pub fn gemm_speed(runtime: &Runtime) -> Result<f64, EngineError> {
     for _ in 0..RUNS {
         best = best.min(one_run(&mut session, &left)?);
     }
+
     let operations = 2 * rows * inner * columns;
     Ok(operations as f64 / best)
 }
@@ -42,6 +43,7 @@ fn gemm_graph() -> Vec<u8> {
         raw_data: 1f32.to_le_bytes().repeat(inner * columns),
         ..TensorProto::default()
     }];
+
     let mut graph = GraphBuilder::new("gemm", &weights);
     let left = graph.input("left", FLOAT, &[Dim::Of(rows), Dim::Of(inner)]);
     graph.node("MatMul", "product", &[&left, "weight"], vec![]);
@@ -56,5 +58,6 @@ fn one_run(session: &mut Session, left: &Array2<f32>) -> Result<f64, EngineError
     session
         .run(ort::inputs!["left" => left])
         .map_err(run_error)?;
+
     Ok(started.elapsed().as_secs_f64())
 }

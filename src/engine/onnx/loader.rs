@@ -49,15 +49,18 @@ impl<'a> GraphLoader<'a> {
             attention::fuse(graph.inner_mut(), self.model.spec.heads);
             graph.onnx.opset_import.push(attention::domain());
         }
+
         let mut builder = self
             .builder()
             .map_err(|error| EngineError::Unavailable(error.to_string()))?;
+
         for tensor in graph.external_weights() {
             let value = self.weight(&graph, tensor)?;
             builder = builder
                 .with_initializer(&tensor.name, value)
                 .map_err(|error| graph.broken(error))?;
         }
+
         builder
             .commit_from_memory(&graph.onnx.encode_to_vec())
             .map_err(|error| graph.broken(error))
@@ -82,9 +85,11 @@ impl<'a> GraphLoader<'a> {
         {
             return Ok(known.clone());
         }
+
         let Weight { dims, values } = graph.weight(tensor)?;
         let value =
             ort::value::Tensor::from_array((dims, values)).map_err(|error| graph.broken(error))?;
+
         let value = Arc::new(value.into_dyn());
         self.weights.insert(tensor.name.clone(), value.clone());
         Ok(value)

@@ -39,6 +39,7 @@ impl OnnxNearest {
             "references" => tensor(references)?,
             "apart" => TensorRef::from_array_view(shape).map_err(run_error)?
         ];
+
         self.0.run(inputs).map_err(run_error)
     }
 }
@@ -63,6 +64,7 @@ impl Nearest for OnnxNearest {
             let found = found.into_dimensionality::<Ix2>().map_err(run_error)?;
             columns.assign(&found);
         }
+
         Ok(all)
     }
 }

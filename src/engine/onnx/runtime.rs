@@ -45,9 +45,11 @@ impl Runtime {
         if let Some(runtime) = loaded.as_ref() {
             return Ok(runtime.clone());
         }
+
         let path = library(configured)?;
         let runtime = Self::load_file(&path, threads.unwrap_or_else(cores))
             .map_err(|error| EngineError::Unavailable(format!("{}: {error}", path.display())))?;
+
         *loaded = Some(runtime.clone());
         Ok(runtime)
     }
@@ -57,11 +59,13 @@ impl Runtime {
         let pool = GlobalThreadPoolOptions::default()
             .with_intra_threads(threads)
             .map_err(|error| error.to_string())?;
+
         let environment = library
             .with_telemetry(false)
             .with_global_thread_pool(pool)
             .build()
             .map_err(|error| error.to_string())?;
+
         Ok(Runtime { environment })
     }
 
@@ -91,13 +95,16 @@ fn library(configured: Option<&Path>) -> Result<PathBuf, EngineError> {
             .map(|folder| folder.join(LIBRARY))
             .collect(),
     };
+
     if let Some(path) = places.iter().find(|path| path.is_file()) {
         return Ok(path.clone());
     }
+
     let listed: Vec<String> = places
         .iter()
         .map(|path| format!("  {}", path.display()))
         .collect();
+
     Err(EngineError::Unavailable(format!(
         "no {LIBRARY}; looked at\n{}\nrun tools/setup, or name the file: onnxruntime = \"...\"",
         listed.join("\n")

@@ -32,6 +32,7 @@ impl OnnxTextEncoder {
                 model.name
             )));
         };
+
         let graph = ModelGraph::open(model, TEXT, &["features"], None)?;
         Ok(OnnxTextEncoder {
             session: GraphLoader::new(runtime, model).session(graph)?,
@@ -48,8 +49,10 @@ impl OnnxTextEncoder {
                 .tokenizer
                 .ids(prompt)
                 .map_err(|error| EngineError::Plan(error.to_string()))?;
+
             ids.extend(of_prompt);
         }
+
         let shape = (prompts.len(), self.context);
         Ok(Array2::from_shape_vec(shape, ids).expect("each prompt has context ids"))
     }
@@ -64,10 +67,12 @@ impl TextEncoder for OnnxTextEncoder {
                 .session
                 .run(ort::inputs!["ids" => tensor(ids.view())?])
                 .map_err(run_error)?;
+
             let features = values(&outputs, "features")?;
             let embed = features.len() / batch.len();
             batches.push(matrix(features, (batch.len(), embed))?);
         }
+
         let views: Vec<_> = batches.iter().map(|batch| batch.view()).collect();
         let embeddings = ndarray::concatenate(Axis(0), &views).map_err(run_error)?;
         finite("text", embeddings)

@@ -49,6 +49,7 @@ impl WindowTower {
             .iter()
             .map(|&scale| (scale, window_rows(grid, scale)))
             .collect();
+
         Ok(WindowTower {
             gather,
             tower: loader.session(tower)?,
@@ -76,6 +77,7 @@ impl WindowTower {
                     all_rows.select(Axis(0), &windows).into()
                 }
             };
+
             let features = embeddings(
                 &mut self.gather,
                 &mut self.tower,
@@ -83,11 +85,13 @@ impl WindowTower {
                 rows.view(),
                 times,
             )?;
+
             encoded.push(WindowFeatures {
                 scale: *scale,
                 features: finite("windows", features)?,
             });
         }
+
         Ok(encoded)
     }
 }
@@ -110,6 +114,7 @@ fn embeddings(
         gather_time += started.elapsed();
         embed(tower, gathered, &mut features)?;
     }
+
     times.gather += gather_time;
     times.windows.push(started.elapsed() - gather_time);
     let count = rows.nrows();
@@ -127,6 +132,7 @@ fn gathered(
         "tokens" => tensor(tokens)?,
         "rows" => tensor(rows)?
     ];
+
     session
         .run(inputs)
         .map_err(run_error)?
@@ -143,6 +149,7 @@ fn embed(
     let outputs = session
         .run(ort::inputs!["tokens" => gathered])
         .map_err(run_error)?;
+
     features.extend(values(&outputs, "embedding")?.iter());
     Ok(())
 }

@@ -77,6 +77,7 @@ pub(super) fn build<'a>(
         let file = part.file();
         EngineError::Unavailable(format!("{name} cannot build {file}: {words}"))
     };
+
     let builder = new_builder(library).map_err(failed)?;
     set_options(&builder, library, order)?;
     for dims in profiles(order, part) {
@@ -85,6 +86,7 @@ pub(super) fn build<'a>(
             .add_profile(&[Shapes { input, dims }])
             .map_err(failed)?;
     }
+
     let graph = typed_graph(order.model, order.plan, part, order.precision)?;
     let onnx = graph.write(work)?;
     let on_step = |step: PhaseStep| on_progress(BuildProgress { part, step });
@@ -100,6 +102,7 @@ fn new_builder(library: &Library) -> Result<Builder<'_>, String> {
     } else {
         0
     };
+
     Builder::new(
         library.loaded(),
         library.number(),
@@ -120,6 +123,7 @@ fn set_options(
             PlanTarget::Device { .. } => &[CURRENT],
             PlanTarget::Capabilities(list) => list.as_slice(),
         };
+
         let capabilities = Capabilities { slots, list };
         builder.target(&capabilities).map_err(|words| {
             let name = library.name();
@@ -127,16 +131,20 @@ fn set_options(
                 "{name} {words} (1.7 knows 75, 80, 86, 89, 120 and 121)"
             ))
         })?;
+
         builder.set_flag(REQUIRE_USER_ALLOCATION);
     }
+
     if order.precision == Precision::Fp32 {
         let tf32 = if library.has_ten_flags() {
             TF32_TEN
         } else {
             TF32_ELEVEN
         };
+
         builder.clear_flag(tf32);
     }
+
     Ok(())
 }
 

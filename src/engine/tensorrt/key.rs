@@ -38,6 +38,7 @@ impl PlanTarget {
             .context
             .attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
             .map_err(failed(told))?;
+
         let bytes = device.context.total_mem().map_err(failed(told))?;
         // Drivers keep a little for themselves, each another little.
         let gib = (bytes as f64 / f64::from(1 << 30)).round();
@@ -54,6 +55,7 @@ impl PlanTarget {
             PlanTarget::Device { sm, .. } => vec![*sm],
             PlanTarget::Capabilities(list) => list.clone(),
         };
+
         sm.sort_unstable();
         sm.dedup();
         sm
@@ -120,6 +122,7 @@ impl Key {
                 "looks: must be 1 to {LOOKS_MOST}, got {looks_max}"
             )));
         }
+
         let sm = target.capabilities();
         let gpu = target.gpu();
         if gpu.is_none() && library.rtx().is_none() {
@@ -128,11 +131,13 @@ impl Key {
                 "{name} builds for the GPU of this machine alone; TensorRT-RTX builds for others"
             )));
         }
+
         if sm.is_empty() {
             return Err(EngineError::Plan(
                 "no compute capability is named; for example 86,89".to_owned(),
             ));
         }
+
         Ok(Key {
             format: FORMAT,
             library: library.name(),
@@ -163,6 +168,7 @@ impl Key {
             .split(|c: char| !c.is_ascii_alphanumeric() && !"_.".contains(c))
             .filter(|word| !word.is_empty())
             .collect();
+
         format!("{}.cache", words.join("-"))
     }
 
@@ -181,20 +187,24 @@ impl Key {
             let needed = wanted.format.to_string();
             reasons.note("its format is", &has, &needed);
         }
+
         if self.library != wanted.library {
             reasons.note("it was built by", &self.library, &wanted.library);
         }
+
         self.check_gpu(wanted, &mut reasons);
         if self.precision != wanted.precision {
             let has = self.precision.name();
             let needed = wanted.precision.name();
             reasons.note("it computes in", has, needed);
         }
+
         if self.model != wanted.model {
             let has = short(&self.model);
             let needed = short(&wanted.model);
             reasons.note("it is of the model", has, needed);
         }
+
         self.check_sizes(wanted, &mut reasons);
         reasons.0
     }
@@ -205,16 +215,19 @@ impl Key {
             let needed = format!("{} pixels", wanted.side);
             reasons.note("it takes a side of", &has, &needed);
         }
+
         if !holds_all(&self.outputs, &wanted.outputs) {
             let has = self.outputs.join(", ");
             let needed = wanted.outputs.join(", ");
             reasons.note("it computes", &has, &needed);
         }
+
         if !holds_all(&self.scales, &wanted.scales) {
             let has = format!("{:?}", self.scales);
             let needed = format!("{:?}", wanted.scales);
             reasons.note("it has windows of", &has, &needed);
         }
+
         if self.looks_max < wanted.looks_max {
             let has = self.looks_max.to_string();
             let needed = wanted.looks_max.to_string();
@@ -227,6 +240,7 @@ impl Key {
             reasons.note("it is for", &self.gpus(), &wanted.gpus());
             return;
         }
+
         if let Some(has) = &self.gpu
             && let Some(needed) = &wanted.gpu
             && has != needed
@@ -288,15 +302,18 @@ pub(super) mod tests {
             gpu,
             ..key()
         };
+
         assert_eq!(
             other.timings(),
             "timing-tensorrt-10.3.0-sm_89-NVIDIA-GeForce-RTX-4090-128-multiprocessors-24-GiB.cache"
         );
+
         let several = Key {
             sm: vec![86, 89],
             gpu: None,
             ..key()
         };
+
         assert_eq!(
             several.timings(),
             "timing-tensorrt-10.3.0-sm_86-sm_89.cache"
@@ -312,6 +329,7 @@ pub(super) mod tests {
             looks_max: 1,
             ..key()
         };
+
         assert!(has.unfit(&key()).is_empty() && has.unfit(&less).is_empty());
         assert_eq!(less.unfit(&has).len(), 3);
         let changes: [(&str, Key); 6] = [
@@ -352,12 +370,14 @@ pub(super) mod tests {
             ),
             ("240 pixels, not 336 pixels", Key { side: 336, ..key() }),
         ];
+
         for (words, wanted) in changes {
             let reasons = has.unfit(&wanted);
             assert!(
                 reasons.len() == 1 && reasons[0].contains(words),
                 "{words}: {reasons:?}"
             );
+
             assert_ne!(has.name(), wanted.name());
         }
     }

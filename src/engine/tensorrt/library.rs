@@ -38,6 +38,7 @@ impl LibraryVersion {
         } else {
             10_000
         };
+
         LibraryVersion {
             major: number / unit,
             minor: number % unit / 100,
@@ -53,6 +54,7 @@ impl fmt::Display for LibraryVersion {
             minor,
             patch,
         } = self;
+
         write!(f, "{major}.{minor}.{patch}")
     }
 }
@@ -102,6 +104,7 @@ impl Library {
                 Err(words) => tried.push(words),
             }
         }
+
         let tried = tried.join("\n  ");
         Err(EngineError::Unavailable(format!(
             "no TensorRT that can be used; tried\n  {tried}\n{WAY_OUT}"
@@ -120,6 +123,7 @@ impl Library {
                 format!("{}: {words}", file.display())
             }
         };
+
         let loaded = Loaded::open(file.as_os_str()).map_err(named)?;
         let number = loaded.version().map_err(named)?;
         let version = LibraryVersion::of(edition, number);
@@ -177,6 +181,7 @@ impl Library {
             Edition::Full => format!("libnvonnxparser.so.{major}"),
             Edition::Rtx => format!("libtensorrt_onnxparser_rtx.so.{major}"),
         };
+
         let beside = self.0.file.with_file_name(&name);
         let mut tried = vec![];
         for file in [beside, PathBuf::from(&name)] {
@@ -185,6 +190,7 @@ impl Library {
                 Err(words) => tried.push(words),
             }
         }
+
         let file = self.0.file.display();
         let tried = tried.join("\n  ");
         Err(EngineError::Unavailable(format!(
@@ -231,6 +237,7 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
         Some(folder) => vec![folder.to_owned()],
         None => folders(),
     };
+
     let mut candidates = vec![];
     for folder in &folders {
         let before = candidates.len();
@@ -240,13 +247,16 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
                 candidates.push((file, edition));
             }
         }
+
         if candidates.len() == before {
             tried.push(format!("{}: none there", folder.display()));
         }
     }
+
     if configured.is_none() {
         candidates.extend(NAMES.map(|(name, edition)| (PathBuf::from(name), edition)));
     }
+
     candidates.sort_by_key(|(_, edition)| *edition == Edition::Rtx);
     candidates
 }
@@ -256,6 +266,7 @@ fn unknown(edition: Edition, version: LibraryVersion) -> String {
         Edition::Full => "TensorRT",
         Edition::Rtx => "TensorRT-RTX",
     };
+
     format!(
         "{library} {version} is unknown here; 10.1 or newer, 11.x and RTX 1.5 or newer are known"
     )
@@ -277,6 +288,7 @@ fn folders() -> Vec<PathBuf> {
     for parent in library_folders() {
         folders.extend(FOLDERS.map(|name| parent.join(name)));
     }
+
     folders.retain(|folder| folder.is_dir());
     folders
 }
@@ -307,9 +319,11 @@ mod tests {
             )
             .is_some()
         };
+
         assert!(
             known(Edition::Full, 10, 1) && known(Edition::Full, 11, 9) && known(Edition::Rtx, 1, 5)
         );
+
         assert!(
             !known(Edition::Full, 8, 6)
                 && !known(Edition::Full, 10, 0)

@@ -42,6 +42,7 @@ impl TensorRt {
                 return TensorRt::of(library, device, &newer);
             }
         }
+
         opened
     }
 
@@ -55,6 +56,7 @@ impl TensorRt {
             scratch = scratch.max(engine.scratch_bytes());
             windows = Some(engine);
         }
+
         let scratch = Buffer::new(&device.context, scratch)?;
         tracing::debug!(bytes = scratch.bytes(), "GPU memory between the layers");
         let precision = plan.key.precision;
@@ -100,6 +102,7 @@ fn engine_of(
             "{name} cannot run {path} on {gpu} (sm_{sm}): {words}"
         ))
     })?;
+
     Ok(Arc::new(engine))
 }
 
@@ -116,10 +119,12 @@ fn deserialized(
         library.logger(),
         bytes,
     )?;
+
     if let Some(rtx) = library.rtx() {
         let kept = std::fs::read(plan.jit_file(part)).unwrap_or_default();
         engine = engine.compiling(rtx, &kept)?;
     }
+
     check(&engine, part, plan.key.precision)?;
     Ok(engine)
 }
@@ -132,11 +137,13 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
         Precision::Fp32 => 0,
         Precision::Fp16 => 1,
     };
+
     let input = input(part);
     let tensors = engine.tensors();
     if !tensors.iter().any(|tensor| tensor.is_input_named(input)) {
         return Err(format!("it has no input {input:?}"));
     }
+
     for tensor in &tensors {
         if tensor.element != element {
             return Err(format!(
@@ -145,6 +152,7 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
             ));
         }
     }
+
     Ok(())
 }
 
@@ -157,6 +165,7 @@ fn profile_of(engine: &DeserializedEngine, name: &str, dims: &[usize]) -> Option
             return Some(profile);
         }
     }
+
     None
 }
 
@@ -165,6 +174,7 @@ fn are_within(dims: &[usize], low: &[i64], high: &[i64]) -> bool {
     if low.len() != dims.len() {
         return false;
     }
+
     let limits = low.iter().zip(high);
     dims.iter().zip(limits).all(|(dim, (low, high))| {
         let dim = *dim as i64;
@@ -191,6 +201,7 @@ impl Networks for TensorRt {
             tensors,
             bytes_each: self.facts.precision.bytes(),
         };
+
         let mut context = binder.context()?;
         let mut unbound = vec![];
         for (name, dims) in binder.shapes(&context)? {
@@ -203,10 +214,12 @@ impl Networks for TensorRt {
                     address
                 }
             };
+
             // SAFETY: the caller's promise for bound tensors; the rest lives beside the context.
             unsafe { context.set_address(&name, address) }
                 .map_err(|words| binder.failed(&words))?;
         }
+
         self.device.wait()?;
         let stream = self.device.stream.cu_stream();
         // SAFETY: the stream is the device's.
@@ -214,6 +227,7 @@ impl Networks for TensorRt {
             return Err(binder
                 .wrong("its runs cannot be captured as a graph; build the plan again with: winspect engine build"));
         }
+
         Ok(Box::new(BoundPlan {
             context,
             stream: stream as usize,
@@ -242,16 +256,19 @@ impl Binder<'_> {
             let words = format!("nothing is bound to its input {name:?}");
             return Err(self.wrong(&words));
         };
+
         let dims = &input.dims;
         let Some(profile) = profile_of(self.engine, name, dims) else {
             let words = format!("no profile of the plan holds {name} of {dims:?}");
             return Err(self.wrong(&words));
         };
+
         let stream = self.device.stream.cu_stream();
         let scratch = Scratch {
             address: self.scratch.address(),
             bytes: self.scratch.bytes(),
         };
+
         // SAFETY: the stream is the device's, which is current; the bound graph holds the scratch
         // and runs on that stream alone.
         let context = unsafe { self.engine.context(profile, stream.cast(), scratch) };
@@ -278,14 +295,17 @@ impl Binder<'_> {
                     "{name:?} is {dims:?} in the plan, {bound:?} is bound"
                 )));
             }
+
             shapes.push((name, dims));
         }
+
         for binding in self.tensors {
             if !shapes.iter().any(|(name, _)| *name == binding.name) {
                 let name = &binding.name;
                 return Err(self.wrong(&format!("the plan has no {name:?}")));
             }
         }
+
         Ok(shapes)
     }
 
@@ -297,8 +317,10 @@ impl Binder<'_> {
                 let words = format!("the shape of {name:?} stays unknown: {dims:?}");
                 return Err(self.wrong(&words));
             };
+
             known.push(dim);
         }
+
         Ok(known)
     }
 
@@ -342,6 +364,7 @@ impl Network for BoundPlan {
                 "a plan runs on the stream of the device that it was opened for alone".to_owned(),
             ));
         }
+
         // SAFETY: the caller's promise; every tensor has its address.
         unsafe { self.context.enqueue(stream.cast()) }.map_err(EngineError::Run)?;
         if let Some(file) = self.keep.take()
@@ -349,6 +372,7 @@ impl Network for BoundPlan {
         {
             keep(&file, compiled.bytes());
         }
+
         Ok(())
     }
 }
@@ -358,6 +382,7 @@ fn keep(file: &Path, compiled: &[u8]) {
     if std::fs::read(file).is_ok_and(|kept| kept == compiled) {
         return;
     }
+
     if let Err(error) = write(file, compiled) {
         tracing::warn!("TensorRT-RTX compiles its kernels at each start: {error}");
     }

@@ -75,15 +75,18 @@ impl BuiltPlan {
                 "{file}: {words}; remove the folder and build the plan again"
             ))
         };
+
         let text = fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
         let manifest: PlanManifest =
             toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
+
         let is_candidate = path.extension().is_some_and(|state| state == CANDIDATE);
         let state = match &manifest.refused {
             Some(reason) => PlanState::Refused(reason.clone()),
             None if is_candidate => PlanState::Candidate,
             None => PlanState::Accepted,
         };
+
         Ok(BuiltPlan {
             path: path.to_owned(),
             key: manifest.key.clone(),
@@ -108,6 +111,7 @@ impl BuiltPlan {
             let path = self.path.display();
             return Err(EngineError::Plan(format!("{path}: it has no {name}")));
         };
+
         let file = self.path.join(name);
         let broken = |words: String| {
             let file = file.display();
@@ -115,15 +119,18 @@ impl BuiltPlan {
                 "{file}: {words}; build it again with: winspect engine build"
             ))
         };
+
         let bytes = fs::read(&file).map_err(|error| broken(error.to_string()))?;
         let length = bytes.len() as u64;
         if length != expected.bytes {
             let built = expected.bytes;
             return Err(broken(format!("{length} bytes, {built} were built")));
         }
+
         if sha256(&bytes) != expected.sha256 {
             return Err(broken("other bytes than were built".to_owned()));
         }
+
         Ok(bytes)
     }
 
@@ -134,6 +141,7 @@ impl BuiltPlan {
             TowerPart::Trunk => "trunk.jit",
             TowerPart::Windows => "windows.jit",
         };
+
         self.beside(name)
     }
 
@@ -148,6 +156,7 @@ impl BuiltPlan {
         if self.path != serving {
             replace(&self.path, &serving)?;
         }
+
         remove(&self.beside(REFUSED))?;
         BuiltPlan::open(&serving)
     }
@@ -163,6 +172,7 @@ impl BuiltPlan {
         for name in self.manifest.files.keys() {
             remove(&self.path.join(name))?;
         }
+
         let refused = self.beside(REFUSED);
         replace(&self.path, &refused)?;
         BuiltPlan::open(&refused)
@@ -244,12 +254,14 @@ pub(super) fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
     let Err(error) = exchange(from, to) else {
         return remove(from);
     };
+
     match error.kind() {
         io::ErrorKind::NotFound => {}
         // For a moment neither is there on such a file system.
         io::ErrorKind::Unsupported => remove(to)?,
         _ => return Err(unwritable(to)(error)),
     }
+
     fs::rename(from, to).map_err(unwritable(to))
 }
 
@@ -259,6 +271,7 @@ pub(super) fn remove(path: &Path) -> Result<(), EngineError> {
     } else {
         fs::remove_file(path)
     };
+
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(unwritable(path)),

@@ -52,6 +52,7 @@ impl FoundPlans {
             self.unfit.push(format!("{path}: {reasons}"));
             return;
         }
+
         match &plan.state {
             PlanState::Accepted => {
                 self.accepted.get_or_insert(plan);
@@ -91,6 +92,7 @@ impl Plans {
             let folder = self.folder.display();
             EngineError::Model(format!("{folder}: {error}"))
         })?;
+
         let mut plans = vec![];
         let mut problems = vec![];
         for folder in folders {
@@ -99,6 +101,7 @@ impl Plans {
                 Err(error) => problems.push(error.to_string()),
             }
         }
+
         Ok((plans, problems))
     }
 
@@ -116,6 +119,7 @@ impl Plans {
             tracing::info!("another process builds or compares a plan in {folder}; waiting for it");
             file.lock().map_err(unwritable(&path))?;
         }
+
         Ok(file)
     }
 
@@ -130,9 +134,11 @@ impl Plans {
             unfit,
             ..FoundPlans::default()
         };
+
         for plan in plans {
             found.note(plan, wanted);
         }
+
         Ok(found)
     }
 
@@ -156,6 +162,7 @@ impl Plans {
             order.looks_max,
             &order.target,
         )?;
+
         self.create_folder()?;
         self.sweep();
         let work = BuildFolder::begin(&self.folder)?;
@@ -167,6 +174,7 @@ impl Plans {
                 files.insert(file_name(part).to_owned(), file);
             }
         }
+
         let name = key.name();
         let candidate = self.folder.join(format!("{name}.{CANDIDATE}"));
         let manifest = PlanManifest {
@@ -174,6 +182,7 @@ impl Plans {
             key,
             files,
         };
+
         manifest.write(&work.path)?;
         work.appear(&candidate)?;
         BuiltPlan::open(&candidate)
@@ -190,6 +199,7 @@ impl Plans {
             if !name.to_string_lossy().starts_with(BUILDING) {
                 continue;
             }
+
             let path = entry.path();
             let folder = fs::File::open(&path);
             if folder.is_ok_and(|folder| folder.try_lock().is_ok()) {
@@ -206,6 +216,7 @@ fn plan_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         Err(error) => return Err(error),
     };
+
     let mut folders = vec![];
     for entry in entries {
         let path = entry?.path();
@@ -215,6 +226,7 @@ fn plan_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
             folders.push(path);
         }
     }
+
     folders.sort();
     Ok(folders)
 }
@@ -257,6 +269,7 @@ impl BuildFolder {
         if let Some(timings) = &built.cache {
             keep_timings(cache, timings.bytes());
         }
+
         Ok(PlanFile {
             bytes: bytes.len() as u64,
             sha256: sha256(bytes),
@@ -288,6 +301,7 @@ fn keep_timings(cache: &Path, timings: &[u8]) {
     if timings.is_empty() {
         return;
     }
+
     if let Err(error) = write(cache, timings) {
         tracing::warn!("the next build measures everything again: {error}");
     }
@@ -314,6 +328,7 @@ mod tests {
             sha256: sha256(bytes),
             built_s: 1.5,
         };
+
         let files = PlanFiles::from([("trunk.plan".to_owned(), file)]);
         PlanManifest {
             refused: None,
@@ -322,8 +337,10 @@ mod tests {
         }
         .write(&work.path)
         .expect("written");
+
         work.appear(&folder.join(format!("{}.{CANDIDATE}", key.name())))
             .expect("appears");
+
         Plans {
             folder: folder.to_owned(),
         }
@@ -341,6 +358,7 @@ mod tests {
             .expect("the candidate")
             .accept()
             .expect("accepted");
+
         candidate(folder.path(), &wanted, b"new");
         let found = plans.find(&wanted).expect("readable");
         assert_eq!(
@@ -351,11 +369,13 @@ mod tests {
                 .expect("whole"),
             b"old"
         );
+
         found
             .candidate
             .expect("the successor")
             .accept()
             .expect("accepted");
+
         let found = plans.find(&key(&[3])).expect("readable");
         assert_eq!(
             found
@@ -365,6 +385,7 @@ mod tests {
                 .expect("whole"),
             b"new"
         );
+
         assert!(found.candidate.is_none());
     }
 
@@ -376,6 +397,7 @@ mod tests {
         let compared = found(candidate(folder.path(), &wanted, b"compared"))
             .candidate
             .expect("the candidate");
+
         let plans = candidate(folder.path(), &wanted, b"another's");
         for told in [compared.clone().accept(), compared.refuse("off")] {
             let words = told.expect_err("it is another one").to_string();
@@ -384,6 +406,7 @@ mod tests {
                 "{words}"
             );
         }
+
         let found = found(plans);
         assert!(found.accepted.is_none() && found.refused.is_none());
         assert_eq!(
@@ -410,6 +433,7 @@ mod tests {
                 .accept()
                 .expect("accepted")
         };
+
         let old = accepted(b"old");
         assert!(old.successor().is_none());
         accepted(b"new one");
@@ -433,9 +457,11 @@ mod tests {
             .expect("readable")
             .candidate
             .expect("the candidate");
+
         let refused = plan
             .refuse("scores differ by 0.5, at most 0.01 may be")
             .expect("noted");
+
         assert_eq!(fs::read_dir(&refused.path).expect("there").count(), 1);
         let found = plans.find(&wanted).expect("readable");
         assert!(found.candidate.is_none() && found.accepted.is_none());
@@ -455,22 +481,26 @@ mod tests {
             .expect("readable")
             .candidate
             .expect("the candidate");
+
         fs::write(plan.path.join("trunk.plan"), b"whol").expect("written");
         let cut = plan.read(TowerPart::Trunk).expect_err("cut").to_string();
         assert!(
             cut.contains("trunk.plan: 4 bytes, 5 were built; build it again"),
             "{cut}"
         );
+
         fs::write(plan.path.join("trunk.plan"), b"wholE").expect("written");
         let other = plan
             .read(TowerPart::Trunk)
             .expect_err("changed")
             .to_string();
+
         assert!(other.contains("other bytes than were built"), "{other}");
         let none = plan
             .read(TowerPart::Windows)
             .expect_err("it has none")
             .to_string();
+
         assert!(none.contains("it has no windows.plan"), "{none}");
     }
 
@@ -482,6 +512,7 @@ mod tests {
             sm: vec![110],
             ..key(&[2, 3])
         };
+
         let plans = candidate(folder.path(), &other, b"plan");
         fs::create_dir(folder.path().join("0000.candidate")).expect("new");
         fs::write(
@@ -489,6 +520,7 @@ mod tests {
             "key = 7",
         )
         .expect("written");
+
         let found = plans.find(&key(&[2, 3])).expect("readable");
         assert!(found.accepted.is_none() && found.candidate.is_none());
         let words = found.unfit.join("\n");
@@ -497,6 +529,7 @@ mod tests {
                 .contains("it is for sm_110, not sm_87; it is of the model 98765432, not 01234567"),
             "{words}"
         );
+
         assert!(
             words.contains("remove the folder and build the plan again"),
             "{words}"
@@ -509,6 +542,7 @@ mod tests {
         let plans = Plans {
             folder: folder.path().to_owned(),
         };
+
         fs::create_dir(folder.path().join(format!("{BUILDING}01"))).expect("new");
         let under_way = BuildFolder::begin(folder.path()).expect("begun");
         assert!(plans.list().expect("readable").0.is_empty());
@@ -518,11 +552,13 @@ mod tests {
             .flatten()
             .map(|entry| entry.path())
             .collect();
+
         assert_eq!(
             left,
             std::slice::from_ref(&under_way.path),
             "another's that is under way stays"
         );
+
         drop(under_way);
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0);
     }

@@ -29,6 +29,7 @@ pub fn walk(bytes: &[u8]) -> Walk {
         is_whole: false,
         components: 0,
     };
+
     let mut at = 0;
     let mut in_scan = false;
     while let Some((marker, after)) = next_marker(bytes, at) {
@@ -44,17 +45,21 @@ pub fn walk(bytes: &[u8]) -> Walk {
             _ if in_scan && !may_follow_a_scan(marker) => continue,
             _ => {}
         }
+
         let Some(length) = bytes.get(at..at + 2) else {
             return walk;
         };
+
         let length = u16::from_be_bytes([length[0], length[1]]);
         if is_frame_header(marker) {
             // length (2), precision (1), height (2), width (2), components (1)
             walk.components = bytes.get(at + 7).copied().unwrap_or(0);
         }
+
         at += usize::from(length);
         in_scan = marker == SCAN;
     }
+
     walk
 }
 
@@ -98,6 +103,7 @@ mod tests {
                 components: 3
             }
         );
+
         assert_eq!(
             walk(&jpeg(&[0xFF, 0xD9])),
             Walk {

@@ -115,15 +115,18 @@ pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
         path: path.display().to_string(),
         why,
     };
+
     // Asked before the file is opened: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
     if !metadata.is_file() {
         return Err(unfit(Unfit::NotAFile));
     }
+
     let bytes = metadata.len();
     if bytes > FILE_MAX {
         return Err(unfit(Unfit::LargeFile { bytes }));
     }
+
     let content = std::fs::read(path).map_err(|error| unreadable(path, error))?;
     let decoded = decode_file(&content).map_err(unfit)?;
     if let Some(highest) = decoded.highest
@@ -134,6 +137,7 @@ pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
             path.display()
         );
     }
+
     Ok(decoded.picture)
 }
 
@@ -209,6 +213,7 @@ fn highest(decoded: &DynamicImage) -> Option<u16> {
         // Transparency is often full.
         _ => return None,
     };
+
     values.iter().max().copied()
 }
 
@@ -225,6 +230,7 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
             decoded,
         });
     }
+
     let original = decoder.original_color_type();
     if matches!(
         original,
@@ -232,10 +238,12 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
     ) {
         return Err(Unfit::Cmyk);
     }
+
     let colour = decoder.color_type();
     if matches!(colour, ColorType::Rgb32F | ColorType::Rgba32F) {
         return Err(Unfit::Float);
     }
+
     Ok(())
 }
 
@@ -266,15 +274,18 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
             found.push(path);
         }
     }
+
     if found.is_empty() {
         return Err(PictureFileError::Empty {
             path: folder.display().to_string(),
         });
     }
+
     found.sort_by_cached_key(|path| {
         let name = path.file_name().unwrap_or_default();
         natural_key(&name.to_string_lossy())
     });
+
     Ok(found)
 }
 
@@ -293,11 +304,13 @@ pub fn expand(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PictureFileError>) {
             files.push(path.clone());
             continue;
         }
+
         match list(path) {
             Ok(found) => files.extend(found),
             Err(problem) => problems.push(problem),
         }
     }
+
     (files, problems)
 }
 
@@ -313,11 +326,13 @@ fn natural_key(name: &str) -> Vec<(String, u128, String)> {
         let digits = from_number
             .find(|c: char| !is_digit(c))
             .unwrap_or(from_number.len());
+
         let (number, after) = from_number.split_at(digits);
         let value = number.parse().unwrap_or(u128::MAX);
         key.push((before.to_owned(), value, number.to_owned()));
         rest = after;
     }
+
     key
 }
 
@@ -343,6 +358,7 @@ mod tests {
             read(&folder.path().join("none.png"))
                 .is_err_and(|e| e.to_string().contains("none.png"))
         );
+
         assert!(read(folder.path()).is_err_and(|e| e.to_string().ends_with("not a file")));
     }
 
@@ -355,6 +371,7 @@ mod tests {
                 image::Luma([value]),
             )))
         };
+
         assert!(of(4095).is_some_and(|highest| highest < FEW_BITS));
         assert!(of(4096).is_some_and(|highest| highest >= FEW_BITS));
         assert_eq!(highest(&DynamicImage::new_rgb8(2, 2)), None);

@@ -106,6 +106,7 @@ impl<'a> Overlay<'a> {
                 outlines.push(placed.outline());
             }
         }
+
         outlines.extend(defects.iter().map(|defect| shrink.outline(defect)));
         outlines.extend(verdict.map(|verdict| shrink.frame(verdict)));
         Overlay {

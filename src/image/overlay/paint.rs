@@ -21,6 +21,7 @@ pub fn paint(overlay: &Overlay) -> Picture {
         height,
         rgb: Vec::with_capacity(3 * width * height),
     };
+
     for row in 0..height {
         let source_row = overlay.source_row(row);
         for column in 0..width {
@@ -29,9 +30,11 @@ pub fn paint(overlay: &Overlay) -> Picture {
             canvas.rgb.extend(pixel(seen, &layers, row, column));
         }
     }
+
     for outline in &overlay.outlines {
         canvas.outline(outline);
     }
+
     Picture::new(width, height, canvas.rgb).expect("filled row by row")
 }
 
@@ -46,6 +49,7 @@ fn pixel(seen: &[u8], layers: &[EnlargedLayer], row: usize, column: usize) -> Rg
             heat = heat.into_iter().chain(here).reduce(f32::max);
         }
     }
+
     let lit = glow(seen, heat.unwrap_or(0.0));
     if is_covered && heat.is_none() {
         lit.map(|value| value / 2)
@@ -91,6 +95,7 @@ impl<'a> EnlargedLayer<'a> {
         {
             return None;
         }
+
         let (low, high) = placed.scale;
         let value = self.values[from_top * width + from_left];
         Some((value - low) / (high - low).max(f32::EPSILON))
@@ -133,6 +138,7 @@ impl Canvas {
                     && row + thick < bottom
                     && column >= outline.x + thick
                     && column + thick < right;
+
                 if !inside {
                     let at = 3 * (row * self.width + column);
                     self.rgb[at..at + 3].copy_from_slice(&outline.colour);
@@ -184,12 +190,14 @@ mod tests {
             w: 8,
             h: 8,
         };
+
         let drawn = draw(&picture, &Map::new(1, vec![1.0]), area, (0.0, 1.0), None);
         let at = |x: usize, y: usize| drawn.rgb()[3 * (40 * y + x)];
         assert_eq!(
             (at(19, 14), at(28, 14), at(24, 9), at(24, 18)),
             (90, 90, 90, 90)
         );
+
         assert!(at(24, 14) > 200);
     }
 
@@ -208,18 +216,21 @@ mod tests {
             },
             scale: (0.0, 1.0),
         };
+
         let drawn = paint(&Overlay::new(
             &picture,
             &[layer(&hot, 2), layer(&cold, 35)],
             None,
             &[],
         ));
+
         let at = |x: usize, y: usize| &drawn.rgb()[3 * (60 * y + x)..][..3];
         assert!(at(10, 15)[0] > 200);
         assert_eq!(
             (at(45, 15), at(30, 15)),
             ([90, 90, 90].as_slice(), [90, 90, 90].as_slice())
         );
+
         assert_eq!(
             (at(2, 15), at(54, 15)),
             ([120, 170, 255].as_slice(), [120, 170, 255].as_slice())
@@ -237,6 +248,7 @@ mod tests {
         let reader = png::Decoder::new(std::io::Cursor::new(bytes))
             .read_info()
             .expect("a PNG");
+
         let texts = &reader.info().uncompressed_latin1_text;
         assert_eq!(
             (texts[0].text.as_str(), texts[1].text.as_str()),

@@ -14,10 +14,12 @@ pub fn encode(picture: &Picture, texts: &[(&str, &str)]) -> Vec<u8> {
     for (key, text) in texts {
         let _ = encoder.add_text_chunk((*key).to_owned(), latin(text));
     }
+
     encoder
         .write_header()
         .and_then(|mut writer| writer.write_image_data(picture.rgb()))
         .expect("memory takes all, and a picture has all its bytes");
+
     bytes
 }
 

@@ -61,6 +61,7 @@ pub fn resize_rows(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
         out.resize(rgb.len() / taps.from * taps.to, 0);
         return plan.resize_rows(rgb, taps.from, taps.to, out);
     }
+
     resize_rows_in_strips(rgb, taps, out);
 }
 
@@ -86,8 +87,10 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
                 out.as_flattened_mut(),
             );
         }
+
         turn_back(&small, &mut fours, out);
     }
+
     out.truncate(rows * to);
 }
 
@@ -109,12 +112,14 @@ fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
             *four = [*a, *b, *c, *d];
         }
     }
+
     for (row, values) in rest.chunks_exact(width).enumerate() {
         let fours = &mut fours[whole_groups * width..];
         for (four, value) in fours.iter_mut().zip(values) {
             four[row] = *value;
         }
     }
+
     for (x, column) in columns.iter_mut().enumerate() {
         let groups = column.as_chunks_mut::<4>().0;
         for (group, four) in groups.iter_mut().enumerate() {
@@ -137,6 +142,7 @@ fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
             fours[group * width + x] = *four;
         }
     }
+
     let groups = rows.chunks_exact_mut(4 * width);
     for (rows, fours) in groups.zip(fours.chunks_exact(width)) {
         let (ab, cd) = rows.split_at_mut(2 * width);
@@ -173,6 +179,7 @@ fn weighted_row(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8
     for (i, block) in blocks.iter_mut().enumerate() {
         sum(&values[i * LANES..], row_values, weights, block);
     }
+
     for (i, value) in rest.iter_mut().enumerate() {
         let one = std::array::from_mut(value);
         sum(&values[beyond + i..], row_values, weights, one);
@@ -189,6 +196,7 @@ fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &
             *sum += i32::from(*value) * weight;
         }
     }
+
     for (out, sum) in out.iter_mut().zip(sums) {
         *out = grey(sum);
     }
@@ -224,13 +232,16 @@ mod tests {
         for rows in [1, ROWS, 2 * ROWS + 5] {
             let value =
                 |row: usize, x: usize, channel: usize| (x * x * (row + 1) + 77 * channel) as u8;
+
             let order = |width: usize| (0..rows).flat_map(move |r| (0..width).map(move |x| (r, x)));
             let rgb: Vec<u8> = order(50)
                 .flat_map(|(r, x)| [0, 1, 2].map(|c| value(r, x, c)))
                 .collect();
+
             let turned: Vec<u8> = (0..50)
                 .flat_map(|x| (0..rows).flat_map(move |r| [0, 1, 2].map(|c| value(r, x, c))))
                 .collect();
+
             let mut wide = vec![];
             let mut tall = vec![];
             resize_rows_in_strips(&rgb, &taps, &mut wide);
@@ -238,6 +249,7 @@ mod tests {
             let turned_back: Vec<u8> = order(17)
                 .flat_map(|(r, x)| [0, 1, 2].map(|c| tall[3 * (x * rows + r) + c]))
                 .collect();
+
             assert_eq!(wide, turned_back, "{rows} rows");
         }
     }
@@ -265,6 +277,7 @@ mod tests {
                         .expect("three")
                 })
                 .collect();
+
             let taps = Taps::new(from, to);
             let mut fast = vec![];
             let mut plain = vec![];

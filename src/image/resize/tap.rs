@@ -25,6 +25,7 @@ impl Tap {
         let raw: Vec<f64> = (first..end)
             .map(|x| cubic((x as f64 - centre + 0.5) / stretch))
             .collect();
+
         let sum: f64 = raw.iter().sum();
         Tap {
             first,

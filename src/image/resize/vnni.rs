@@ -53,9 +53,11 @@ impl RowPlan {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vnni");
+
         if !has_all {
             return None;
         }
+
         let blocks: Option<Vec<OutputBlock>> = taps.chunks(LANES).map(OutputBlock::new).collect();
         Some(RowPlan { blocks: blocks? })
     }
@@ -82,11 +84,13 @@ impl RowPlan {
         for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
             [*red, *green, *blue] = *pixel;
         }
+
         for (values, made) in planes.chunks_exact(plane).zip(made.chunks_exact_mut(lanes)) {
             for (block, made) in self.blocks.iter().zip(made.as_chunks_mut::<LANES>().0) {
                 sixteen(block, values, made);
             }
         }
+
         let (red, rest) = made.split_at(lanes);
         let (green, blue) = rest.split_at(lanes);
         let pixels = out.as_chunks_mut::<3>().0.iter_mut();
@@ -105,6 +109,7 @@ impl OutputBlock {
         if last - first > WINDOW {
             return None;
         }
+
         let steps = 0..most.div_ceil(FOUR);
         Some(OutputBlock {
             first,
@@ -119,6 +124,7 @@ impl TapStep {
             places: [0; LANES * FOUR],
             digits: [[0; LANES * FOUR]; 3],
         };
+
         let first = taps[0].first;
         for (lane, tap) in taps.iter().enumerate() {
             let weights = tap.weights.iter().enumerate();
@@ -128,6 +134,7 @@ impl TapStep {
                 made.set_weight(at, *weight);
             }
         }
+
         made
     }
 
@@ -148,6 +155,7 @@ fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
     let window: &[u8; WINDOW] = values[block.first..]
         .first_chunk()
         .expect("planes are a window longer");
+
     let (low, high) = window.split_at(WINDOW / 2);
     let low = load(low.try_into().expect("half"));
     let high = load(high.try_into().expect("half"));
@@ -158,6 +166,7 @@ fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
             *sum = _mm512_dpbusd_epi32(*sum, four, load(digit));
         }
     }
+
     let [ones, bytes, words] = sums;
     let half = _mm512_set1_epi32(1 << (BITS - 1));
     let lower = _mm512_add_epi32(ones, half);
@@ -165,6 +174,7 @@ fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
         _mm512_slli_epi32::<8>(bytes),
         _mm512_slli_epi32::<16>(words),
     );
+
     let sum = _mm512_add_epi32(lower, upper);
     let whole = _mm512_srai_epi32::<{ BITS }>(sum);
     let positive = _mm512_max_epi32(whole, _mm512_setzero_si512());

@@ -63,6 +63,7 @@ pub fn layout(
         "text_config",
         &mut problems,
     );
+
     check_transformers(
         vision.shape.width,
         vision.shape.heads,
@@ -70,14 +71,17 @@ pub fn layout(
         "vision_config",
         &mut problems,
     );
+
     check_grid(
         vision.side,
         vision.patch,
         "vision_config.image_size",
         &mut problems,
     );
+
     let normalisation =
         CLIP_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
+
     refuse_problems(problems, path)?;
     Ok(SourceLayout {
         spec: ModelSpec {
@@ -161,6 +165,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
         "vision_model.embeddings.position_embedding.weight",
         &[1 + cells, width],
     );
+
     let start = ClassAndPositions::new(&token, &positions, width);
     let projection = transposed_projection(reader, "visual_projection.weight", width, spec.embed);
     let convolution_shape = [width, 3, spec.patch, spec.patch];
@@ -196,6 +201,7 @@ pub fn text(
     let width = spec.width;
     let projection =
         transposed_projection(reader, "text_projection.weight", width, layout.spec.embed);
+
     Text {
         shape: text.shape,
         context: spec.context,

@@ -56,16 +56,19 @@ pub fn layout(
         let words = "false cannot be run: queries, keys and values need a bias";
         keys.note("qkv_bias", words);
     }
+
     let activation = keys.text("hidden_act").unwrap_or("gelu");
     if activation != "gelu" {
         let words = format!("{activation:?} cannot be run; \"gelu\" can");
         keys.note("hidden_act", words);
     }
+
     let epsilon = keys.number("layer_norm_eps", Some(1e-6)) as f32;
     check_transformers(width, heads, channels, "hidden_size", &mut problems);
     check_grid(side, patch, "image_size", &mut problems);
     let normalisation =
         IMAGENET_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
+
     refuse_problems(problems, path)?;
     Ok(SourceLayout {
         spec: ModelSpec {
@@ -132,6 +135,7 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
         up: reader.linear(&names.part("mlp.fc1"), width, mlp),
         down: reader.linear(&names.part("mlp.fc2"), mlp, width),
     };
+
     let attention_scale = reader.tensor(&names.part("layer_scale1.lambda1"), &[width]);
     scale_columns(&mut block.out, &attention_scale);
     let mlp_scale = reader.tensor(&names.part("layer_scale2.lambda1"), &[width]);

@@ -53,6 +53,7 @@ impl<'a> Keys<'a> {
         } else {
             format!("{}.{key}", self.place)
         };
+
         self.problems.note(place, words);
     }
 
@@ -64,6 +65,7 @@ impl<'a> Keys<'a> {
                 1.0
             });
         };
+
         match value.as_f64() {
             Some(number) if number.is_finite() && number > 0.0 => number,
             _ => {
@@ -81,6 +83,7 @@ impl<'a> Keys<'a> {
             self.note(key, words);
             return 1;
         }
+
         number as usize
     }
 
@@ -90,6 +93,7 @@ impl<'a> Keys<'a> {
         let Some([a, b]) = pair.map(Vec::as_slice) else {
             return self.count(key, default);
         };
+
         match a.as_u64() {
             Some(side) if a == b && side > 0 && side < 1 << 20 => side as usize,
             _ => {
@@ -105,6 +109,7 @@ impl<'a> Keys<'a> {
             let Some(value) = self.value(key) else {
                 continue;
             };
+
             if !is_harmless(value, harmless) {
                 self.note(key, format!("{value} cannot be run: {why}"));
             }
@@ -152,6 +157,7 @@ pub fn three_numbers(
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return default;
     };
+
     let numbers: Vec<f32> = value
         .as_array()
         .into_iter()
@@ -160,6 +166,7 @@ pub fn three_numbers(
         .map(|number| number as f32)
         .filter(|number| *number > above)
         .collect();
+
     numbers.try_into().unwrap_or_else(|_| {
         let words = format!("must be three numbers above {above}, got {value}");
         problems.note(place, words);

@@ -99,6 +99,7 @@ pub fn check_transformers(
         let words = format!("must be a multiple of the {heads} attention heads, got {width}");
         problems.note(place, words);
     }
+
     if channels != 3 {
         let words = format!("num_channels must be 3 (RGB), got {channels}");
         problems.note(place, words);
@@ -118,10 +119,12 @@ pub fn check_text(
         let words = format!("the width must be a multiple of the {heads} heads, got {width}");
         problems.note(place, words);
     }
+
     if vocabulary != CLIP_TOKENS {
         let words = format!("the vocabulary must be CLIP's {CLIP_TOKENS} tokens, got {vocabulary}");
         problems.note(place, words);
     }
+
     if context < 3 {
         let words = format!("the context must hold at least 3 tokens, got {context}");
         problems.note(place, words);
@@ -180,9 +183,11 @@ pub fn read_blocks(
         let mut block = read(&BlockNames {
             prefix: format!("{prefix}.{i}"),
         });
+
         scale_columns(&mut block.query, &vec![scale; shape.width]);
         blocks.push(block);
     }
+
     blocks
 }
 
@@ -225,9 +230,11 @@ pub fn scale_columns(linear: &mut Linear, scale: &[f32]) {
     if scale.is_empty() {
         return;
     }
+
     for row in linear.weight.chunks_mut(linear.columns) {
         multiply(row, scale);
     }
+
     if let Some(bias) = &mut linear.bias {
         multiply(bias, scale);
     }

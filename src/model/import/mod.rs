@@ -57,6 +57,7 @@ pub fn import(
         licence: licence(source),
         sha256: BTreeMap::new(),
     };
+
     import_from(source, origin, folder, progress)
 }
 
@@ -71,6 +72,7 @@ pub fn check_vacant(folder: &Path) -> Result<(), ModelError> {
             folder.display()
         )));
     }
+
     Ok(())
 }
 
@@ -91,10 +93,12 @@ pub fn import_from(
     let partial = folder.with_extension(format!("importing-{}", std::process::id()));
     let result = write(origin, &layout, &weights, &partial, progress)
         .and_then(|()| replace(&partial, folder));
+
     if result.is_err() {
         // Best effort: what is left has a name that is not taken for a model's.
         let _ = std::fs::remove_dir_all(&partial);
     }
+
     result?;
     ModelFolder::open(folder)
 }
@@ -103,6 +107,7 @@ fn replace(partial: &Path, folder: &Path) -> Result<(), ModelError> {
     if folder.exists() {
         std::fs::remove_dir_all(folder).map_err(|error| ModelError::write(folder, error))?;
     }
+
     std::fs::rename(partial, folder).map_err(|error| ModelError::write(folder, error))
 }
 
@@ -112,6 +117,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
     if open_clip.exists() {
         return open_clip::layout(&read_json(&open_clip)?, &open_clip);
     }
+
     let path = folder.join("config.json");
     if !path.exists() {
         return Err(ModelError::Content(format!(
@@ -119,6 +125,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
             folder.display()
         )));
     }
+
     let config = read_json(&path)?;
     let preprocessor = folder.join("preprocessor_config.json");
     let preprocessor = if preprocessor.exists() {
@@ -126,6 +133,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
     } else {
         Value::Null
     };
+
     match config.get("model_type").and_then(Value::as_str) {
         Some("clip") => clip::layout(&config, &preprocessor, &path),
         Some("dinov2") => dinov2::layout(&config, &preprocessor, &path),
@@ -182,12 +190,14 @@ fn write(
     let graphs = with_weights(folder, "vision.weights", |file| {
         tower::write_vision(&vision, file)
     })?;
+
     write_file(folder, "trunk.onnx", &graphs.trunk.encode_to_vec())?;
     write_file(folder, "windows.onnx", &graphs.windows.encode_to_vec())?;
     if let Some(text) = &text {
         let graph = with_weights(folder, "text.weights", |file| tower::write_text(text, file))?;
         write_file(folder, "text.onnx", &graph.encode_to_vec())?;
     }
+
     progress("hashing the weights");
     let manifest = ModelManifest {
         format: FORMAT,
@@ -198,6 +208,7 @@ fn write(
         downloaded: origin.sha256,
         model: layout.spec.clone(),
     };
+
     let toml = toml::to_string(&manifest).expect("a manifest is plain values");
     write_file(folder, MANIFEST, toml.as_bytes())
 }
@@ -240,5 +251,6 @@ fn sizes(folder: &Path) -> std::io::Result<BTreeMap<String, u64>> {
         let name = entry.file_name().to_string_lossy().into_owned();
         sizes.insert(name, entry.metadata()?.len());
     }
+
     Ok(sizes)
 }

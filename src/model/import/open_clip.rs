@@ -100,12 +100,14 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
         "model_cfg.vision_cfg.image_size",
         &mut problems,
     );
+
     let normalisation = CLIP_NORMALISATION.or_configured(
         config.get("preprocess_cfg"),
         "preprocess_cfg.",
         "",
         &mut problems,
     );
+
     refuse_problems(problems, path)?;
 
     let heads = vision.width / vision.head_width;
@@ -119,6 +121,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
         },
         epsilon: 1e-5,
     };
+
     Ok(SourceLayout {
         spec: ModelSpec {
             family: Family::OpenClip,
@@ -152,6 +155,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
         let words = "a list: ResNet towers cannot be run, only ViT";
         keys.note("layers", words);
     }
+
     keys.refuse(&VISION_REFUSED);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(16));
@@ -161,6 +165,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
     } else {
         keys.count("layers", Some(12))
     };
+
     let head_width = keys.count("head_width", Some(64));
     let mlp = keys.mlp_by_ratio(width);
     check_head_width(
@@ -169,6 +174,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
         "model_cfg.vision_cfg.head_width",
         problems,
     );
+
     OpenClipVisionKeys {
         side,
         patch,

@@ -28,6 +28,7 @@ impl Publisher {
         let mut refused = codes
             .iter()
             .filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+
         if refused.next().is_some() {
             tracing::error!(
                 "the broker lets us hear no commands; let this user read {0}/cmd/+ and {0}/fence",
@@ -48,13 +49,16 @@ impl Publisher {
             session.acknowledge(&publish);
             return;
         }
+
         let Some(name) = topic.strip_prefix(&self.topic("cmd/")) else {
             return;
         };
+
         if publish.retain && publish.payload.is_empty() {
             session.acknowledge(&publish);
             return; // how a retained command is taken away
         }
+
         let refusal = match parse(name, &publish) {
             Ok(command) if session.unanswered.len() < COMMANDS_KEPT => {
                 return self.take_command(session, name, command, publish);
@@ -65,6 +69,7 @@ impl Publisher {
             },
             Err(refusal) => refusal,
         };
+
         refuse(session, name, publish, refusal);
     }
 
@@ -75,6 +80,7 @@ impl Publisher {
             connection: session.number,
             request: number,
         };
+
         session.commands.push_back(Request {
             command,
             name: name.to_owned(),
@@ -86,6 +92,7 @@ impl Publisher {
                 token,
             },
         });
+
         session.unanswered.insert(number, publish);
         session.next_request += 1;
     }
@@ -120,6 +127,7 @@ impl Publisher {
         if reply.token.connection != session.number {
             return;
         }
+
         if let Some(publish) = session.unanswered.remove(&reply.token.request) {
             let answer = reply.answer.encode();
             self.publish_answer(session, &publish, &reply.name, &answer);
@@ -168,6 +176,7 @@ impl Publisher {
         let Some(place) = self.outcomes.iter().position(|(its, _)| *its == number) else {
             return;
         };
+
         if let Some((_, outcome)) = self.outcomes.remove(place)
             && let Some(key) = &outcome.kept
         {
@@ -198,10 +207,12 @@ fn parse(name: &str, publish: &Publish) -> Result<Command, Refusal> {
     if !publish.retain {
         return parsed;
     }
+
     let id = match parsed {
         Ok(command) => command.id,
         Err(refusal) => refusal.id,
     };
+
     let reason = RETAINED.to_owned();
     Err(Refusal { id, reason })
 }
@@ -212,6 +223,7 @@ fn refuse(session: &mut Session, name: &str, publish: Publish, refusal: Refusal)
         session.is_overrun = true;
         return;
     }
+
     // A name that is no command may be anything: it must not choose our topic.
     let is_known = command::NAMES.contains(&name);
     let name = if is_known { name } else { "unknown" };
@@ -231,6 +243,7 @@ fn response_to(publish: &Publish, answer: &str) -> Option<MqttMessage> {
         correlation_data: asked.correlation_data.clone(),
         ..PublishProperties::default()
     };
+
     let message = MqttMessage::new(topic.clone(), answer).with(properties);
     is_topic(&topic).then_some(message)
 }
@@ -243,6 +256,7 @@ fn without_content(publish: Publish) -> Publish {
         correlation_data: properties.correlation_data.map(|data| data.to_vec().into()),
         ..PublishProperties::default()
     });
+
     Publish {
         topic: Default::default(),
         payload: Default::default(),

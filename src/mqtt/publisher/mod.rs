@@ -93,6 +93,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+
     let mut publisher = Publisher::new(settings, identity, wiring);
     runtime.block_on(publisher.run());
     let untold = publisher.wiring.store.outbox().forget_rejects();
@@ -101,6 +102,7 @@ pub fn run(
             "{untold} rejected parts are not at their gates yet, and nobody will tell when they are"
         );
     }
+
     Ok(())
 }
 
@@ -201,11 +203,13 @@ impl Publisher {
             if waiting > 0 && (end.is_none() || self.is_over()) {
                 tracing::warn!("{waiting} results wait in the store for the next run");
             }
+
             let Some(mut lost) = end else { return };
             self.judge_steadiness(&session, &mut backoff, &mut lost);
             if self.is_over() {
                 return; // what waits was told
             }
+
             self.on_lost(&lost.reason);
             let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
             self.pause(wait, lost.wait.is_none()).await;
@@ -222,6 +226,7 @@ impl Publisher {
             Some(_) => self.unsteady += 1,
             None => {}
         }
+
         if self.unsteady >= SUSPICIOUS {
             lost.reason += &format!(
                 ", again and again; does another daemon have the mqtt.client_id {:?}?",
@@ -287,6 +292,7 @@ impl Publisher {
                 if session.is_connected() {
                     self.publish_all(session);
                 }
+
                 let is_connected = session.is_connected();
                 tokio::select! {
                     event = &mut event => break event,
@@ -306,6 +312,7 @@ impl Publisher {
                     }
                 }
             };
+
             match event {
                 Ok(event) => self.on_client_event(event, session),
                 Err(_) if session.is_stopping => return None,
@@ -324,6 +331,7 @@ impl Publisher {
         {
             self.on_reply(session, &reply);
         }
+
         self.publish_outcomes(session);
         self.publish_rejects(session);
         self.publish_results(session);
@@ -342,23 +350,28 @@ impl Publisher {
                 self.say_goodbye(session); // in order, though results wait for the next run
             }
         }
+
         if session.is_overrun {
             let reason = "it passes on more commands at once than it may; they come again";
             return Some(reason.to_owned());
         }
+
         if session.is_quiet() {
             session.last_ack = Instant::now();
         } else if session.last_ack.elapsed() > SILENCE {
             return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
         }
+
         let patience = if session.is_stopping {
             DRAIN
         } else {
             Duration::ZERO
         };
+
         let is_over = self
             .ending
             .is_some_and(|end| Instant::now() > end + patience);
+
         is_over.then(|| "the run is over".to_owned())
     }
 
@@ -370,10 +383,12 @@ impl Publisher {
         else {
             return Lost::because(reason(error, &self.settings.host));
         };
+
         let reason = format!(
             "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
             self.settings.client_id
         );
+
         Lost {
             reason,
             wait: Some(TAKEN_OVER),
@@ -415,6 +430,7 @@ impl Publisher {
             .properties
             .as_ref()
             .and_then(|properties| properties.max_packet_size);
+
         self.on_back();
         self.greet(session);
     }
@@ -425,6 +441,7 @@ impl Publisher {
             ack.reason,
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers
         );
+
         if !is_accepted {
             let words = format!("the broker refuses a message: {:?}", ack.reason);
             if self.last_logged != words {
@@ -432,6 +449,7 @@ impl Publisher {
                 self.last_logged = words;
             }
         }
+
         // A refused result would be refused again.
         match session.in_flight.remove(&ack.pkid) {
             Some(AckTarget::Result(key)) => self.wiring.store.acked(key, is_accepted),
@@ -462,9 +480,11 @@ impl Publisher {
         let Some(end) = self.ending else {
             return false;
         };
+
         let store = &self.wiring.store;
         let is_told =
             self.replies.is_empty() && session.refused.is_empty() && !self.owes_outcomes(session);
+
         let no_gate_waits = store.outbox().reject_due().is_none_or(|due| due > end);
         no_gate_waits
             && is_told
@@ -480,15 +500,18 @@ impl Publisher {
         while !is_connected && outbox.next_reject().is_some() {
             outbox.reject_told(false);
         }
+
         let missed = outbox.count().rejects_missed;
         let is_due = self
             .rejects_logged_at
             .is_none_or(|at| at.elapsed() > MISSED_EVERY);
+
         if missed > self.rejects_logged && is_due {
             let more = missed - self.rejects_logged;
             tracing::warn!(
                 "{more} rejected parts were at the gate and nobody was told in time ({missed} in this run)"
             );
+
             self.rejects_logged = missed;
             self.rejects_logged_at = Some(Instant::now());
         }
@@ -512,6 +535,7 @@ impl Publisher {
             }
             None => tracing::info!("broker {broker} connected"),
         }
+
         self.last_logged.clear();
     }
 }

@@ -48,6 +48,7 @@ impl Publisher {
         let Some(status) = self.cameras.get(name) else {
             return;
         };
+
         let name = format!("camera/{name}/status");
         let status = condition::camera_status(status);
         self.publish_retained(session, &name, status);
@@ -59,6 +60,7 @@ impl Publisher {
         if session.is_stopping || session.condition.as_ref() == Some(&condition) {
             return;
         }
+
         self.publish_state(session, &condition);
         session.condition = Some(condition);
     }
@@ -87,6 +89,7 @@ impl Publisher {
             let Some(entry) = outbox.next() else {
                 return;
             };
+
             if !self.publish_result(session, &entry) {
                 return outbox.give_back(entry);
             }
@@ -102,6 +105,7 @@ impl Publisher {
             let is_sent = session.is_prompt()
                 && session.fits(&message)
                 && session.publish(message, AckTarget::Nothing);
+
             outbox.reject_told(is_sent);
         }
     }
@@ -112,20 +116,24 @@ impl Publisher {
             .until
             .map(|until| until.saturating_duration_since(Instant::now()))
             .filter(|left| !left.is_zero());
+
         let name = if left.is_some() {
             "result"
         } else {
             "result/late"
         };
+
         let payload = result::encode(&entry.row, left.is_none(), entry.given_up_before);
         let message = MqttMessage::new(self.topic(name), payload.clone());
         if !session.fits(&message) {
             self.wiring.store.acked(entry.key, false); // as one that the broker refuses
             return true;
         }
+
         let Some(left) = left else {
             return session.publish(message, AckTarget::Result(entry.key));
         };
+
         let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let message = message.expires_after(seconds);
         let is_sent = session.publish(message, AckTarget::Result(entry.key));
@@ -134,6 +142,7 @@ impl Publisher {
             let last = MqttMessage::new(topic, payload).retained();
             session.send_best_effort(last, BEST_EFFORT_WAITING);
         }
+
         is_sent
     }
 
@@ -143,6 +152,7 @@ impl Publisher {
         let Some(event) = event.filter(|_| session.is_connected()) else {
             return; // the next connection begins with what was remembered
         };
+
         match event {
             Event::Camera { name, .. } => self.publish_camera(session, &name),
             Event::Identity(_) => self.publish_birth(session),
@@ -163,14 +173,17 @@ impl Publisher {
             ("region", request.region.as_deref().map(str::to_owned)),
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
+
         let user_properties = values
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), value?)))
             .collect();
+
         let properties = PublishProperties {
             user_properties,
             ..PublishProperties::default()
         };
+
         let topic = self.topic(&format!("heatmap/{}", report.seen_by));
         let message = MqttMessage::new(topic, png).with(properties);
         session.send_best_effort(message, PICTURES_WAITING);
@@ -183,6 +196,7 @@ impl Publisher {
             state: LineState::Halted,
             ..(self.wiring.condition)()
         };
+
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
         let _ = session.client.try_disconnect();

@@ -38,6 +38,7 @@ impl Broker {
         wait_until("mosquitto listens", PATIENCE, || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
+
         Broker { port, process }
     }
 

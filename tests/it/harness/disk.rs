@@ -13,6 +13,7 @@ fn namespace(folder: &Path, words: &str) -> Command {
         .current_dir(folder)
         .args(["--mount", "sh", "-c", &script])
         .arg(env!("CARGO_BIN_EXE_winspect"));
+
     command
 }
 
@@ -42,6 +43,7 @@ pub fn on_the_disk_of(line: &Running, folder: &Path, words: &str) {
         .args(["--mount", "--target", &line.id().to_string()])
         .args(["sh", "-c", &script])
         .status();
+
     assert!(done.expect("util-linux is there").success(), "{words}");
 }
 
@@ -52,6 +54,7 @@ pub fn limitable(folder: &Path) -> Running {
         .args(["-c", "trap '' XFSZ && exec \"$0\" run line.toml"])
         .arg(env!("CARGO_BIN_EXE_winspect"))
         .current_dir(folder);
+
     Running::start(&mut command)
 }
 
@@ -61,5 +64,6 @@ pub fn let_it_write(line: &Running, limit: &str) {
         .args(["--pid", &line.id().to_string()])
         .arg(format!("--fsize={limit}:unlimited"))
         .status();
+
     assert!(done.expect("util-linux is everywhere").success());
 }

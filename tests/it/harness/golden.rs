@@ -40,11 +40,13 @@ impl Golden {
         let view = all
             .tensor(name)
             .unwrap_or_else(|_| panic!("no golden tensor {name}"));
+
         let values = view
             .data()
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
+
         ArrayD::from_shape_vec(view.shape(), values).expect("as the file says")
     }
 }
@@ -54,6 +56,7 @@ pub fn imported(name: &str) -> (tempfile::TempDir, ModelFolder) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = model::import(&golden(name), &folder.path().join(name), &|_| ())
         .expect("golden models import");
+
     (folder, model)
 }
 

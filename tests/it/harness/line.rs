@@ -52,6 +52,7 @@ impl Table {
             .0
             .iter()
             .map(|(key, value)| format!("{key} = {value}\n"));
+
         lines.collect()
     }
 }
@@ -74,6 +75,7 @@ impl LineConfig {
         let recipe = format!(
             "name = \"nut\"\ninput_px = 70\nreferences = {references:?}\nthreshold = \"auto\""
         );
+
         let mqtt = format!("port = {port}\nheatmaps = \"all\"\nreject_window_ms = 60000");
         LineConfig {
             head: Table::of("prefix = \"plant\"\nstation = \"box\"\nmodel = \"dinov2-tiny\""),
@@ -208,6 +210,7 @@ pub fn all_arrived(summary: &Value) -> u64 {
     ] {
         assert_eq!(summary[key], value, "{key} in {summary}");
     }
+
     summary["parts"].as_u64().expect("a number")
 }
 
@@ -225,6 +228,7 @@ impl Systemd {
         socket
             .set_read_timeout(Some(Duration::from_millis(100)))
             .expect("not zero");
+
         Systemd { socket, path }
     }
 
@@ -235,6 +239,7 @@ impl Systemd {
             .env("NOTIFY_SOCKET", &self.path)
             .env("WATCHDOG_USEC", "4000000")
             .env_remove("WATCHDOG_PID");
+
         Running::start(&mut command)
     }
 
@@ -251,6 +256,7 @@ impl Systemd {
                 said.extend(text.lines().map(str::to_owned));
             }
         }
+
         said
     }
 

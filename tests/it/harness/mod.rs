@@ -61,6 +61,7 @@ pub fn stand_in() -> Option<Device> {
         skip("a GPU neither counts its calls nor fails on demand, as its stand-in does");
         return None;
     }
+
     Some(device)
 }
 

@@ -32,11 +32,13 @@ pub fn far_away(port: u16, delay: Duration) -> u16 {
             let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else {
                 return;
             };
+
             let there = (again(&near), again(&far));
             thread::spawn(move || carry_slowly(there.0, there.1, delay));
             thread::spawn(move || carry_slowly(far, near, delay));
         }
     });
+
     way
 }
 
@@ -48,6 +50,7 @@ fn carry_slowly(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
             return;
         }
     }
+
     let _ = to.shutdown(Shutdown::Both); // it may be gone
 }
 
@@ -82,6 +85,7 @@ impl Between {
             acknowledges: true,
             pings: 0,
         }));
+
         let (told, opened) = channel();
         let shared = way.clone();
         thread::spawn(move || {
@@ -90,11 +94,14 @@ impl Between {
                     let Ok(far) = TcpStream::connect(("127.0.0.1", broker)) else {
                         continue;
                     };
+
                     carry(near, far, shared.clone());
                 }
+
                 let _ = told.send(()); // the test may have ended
             }
         });
+
         Between { port, way, opened }
     }
 
@@ -128,6 +135,7 @@ fn carry(near: TcpStream, far: TcpStream, way: Arc<Mutex<Way>>) {
         let _ = std::io::copy(&mut from_line, &mut to_broker);
         let _ = to_broker.shutdown(Shutdown::Both); // it may be gone
     });
+
     thread::spawn(move || carry_packets(far, near, &way));
 }
 
@@ -138,10 +146,12 @@ fn carry_packets(mut from_broker: TcpStream, mut to_line: TcpStream, way: &Mutex
             way.pings += usize::from(kind == PINGRESP);
             way.acknowledges || kind != PUBACK
         });
+
         if passes && to_line.write_all(&packet).is_err() {
             break;
         }
     }
+
     let _ = to_line.shutdown(Shutdown::Both); // it may be gone
 }
 
@@ -156,6 +166,7 @@ fn packet(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
         length |= usize::from(more[0] & 0x7f) << (7 * (packet.len() - 1));
         packet.push(more[0]);
     }
+
     let head = packet.len();
     packet.resize(head + length, 0);
     stream.read_exact(&mut packet[head..])?;
@@ -197,6 +208,7 @@ impl Elsewhere {
         ] {
             ip(&words)?;
         }
+
         Ok(elsewhere)
     }
 
@@ -207,6 +219,7 @@ impl Elsewhere {
             .args(["netns", "exec", &self.name])
             .args([env!("CARGO_BIN_EXE_winspect"), "run"])
             .arg(folder.join("line.toml"));
+
         Running::start(&mut command)
     }
 

@@ -17,6 +17,7 @@ pub fn publish(port: u16, topic: &str, payload: &str, arguments: &[&str]) {
         .args(["-t", &format!("plant/box/{topic}"), "-m", payload])
         .args(arguments)
         .status();
+
     assert!(
         sent.expect("tools/setup installs mosquitto-clients")
             .success()
@@ -71,9 +72,11 @@ impl Listener {
             .args(["-F", "%t %p"])
             .args(arguments)
             .stdout(Stdio::piped());
+
         let mut child = command
             .spawn()
             .expect("tools/setup installs mosquitto-clients");
+
         let out = child.stdout.take().expect("piped");
         let (sender, lines) = channel();
         let (subscribed, is_subscribed) = channel();
@@ -84,9 +87,11 @@ impl Listener {
             lines,
             kept: RefCell::default(),
         };
+
         is_subscribed
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("no subscription to {topic} on port {port}"));
+
         listener
     }
 
@@ -140,6 +145,7 @@ impl Listener {
             if fits(&message) {
                 return message;
             }
+
             assert!(Instant::now() < end, "not on {topic}; the last: {message}");
         }
     }
@@ -153,6 +159,7 @@ impl Listener {
             let line = self
                 .next_line(until)
                 .unwrap_or_else(|| panic!("nothing on {topic}"));
+
             match line.split_once(' ') {
                 Some((at, payload)) if at.ends_with(topic) => {
                     others.append(&mut self.kept.borrow_mut());
@@ -187,12 +194,14 @@ impl Listener {
             let line = self
                 .next_line(until)
                 .unwrap_or_else(|| panic!("{} of {count} on {topic}", found.len()));
+
             if let Some((at, payload)) = line.split_once(' ')
                 && at.ends_with(topic)
             {
                 found.push(payload.to_owned());
             }
         }
+
         found
     }
 }

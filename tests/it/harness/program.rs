@@ -71,6 +71,7 @@ impl Heard {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("a reader does not panic");
         }
+
         self.lock().clone()
     }
 }
@@ -97,6 +98,7 @@ impl Running {
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+
         let out = Heard::of(child.stdout.take());
         let err = Heard::of(child.stderr.take());
         Running { child, out, err }
@@ -137,6 +139,7 @@ impl Running {
             status = self.child.try_wait().expect("it is our child");
             status.is_some()
         });
+
         Output {
             status: status.expect("the wait is over"),
             stdout: self.out.whole(),

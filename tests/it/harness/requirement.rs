@@ -37,12 +37,14 @@ pub fn required<T>(name: &str, found: Result<T, impl Display>) -> Option<T> {
         Ok(found) => return Some(found),
         Err(missing) => missing,
     };
+
     let list = std::env::var("WINSPECT_REQUIRE").unwrap_or_default();
     let is_required = list.split(',').any(|word| word.trim() == name);
     assert!(
         !is_required,
         "WINSPECT_REQUIRE asks for {name}, which is missing: {missing}; {way}"
     );
+
     skip(&format!("no {name}: {missing}; {way}"));
     None
 }
@@ -56,11 +58,13 @@ pub fn skip(reason: &str) {
     let Some(file) = std::env::var_os("WINSPECT_SKIPS") else {
         return;
     };
+
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
         .open(file)
         .expect("WINSPECT_SKIPS names a file that can be written");
+
     // One write: tests that run at once append whole lines.
     file.write_all(format!("{line}\n").as_bytes())
         .expect("the disk has room for a line");

@@ -73,6 +73,7 @@ impl Measures {
         for source in sources {
             measures.add(source);
         }
+
         measures
     }
 
@@ -84,6 +85,7 @@ impl Measures {
             line: 1,
             what: String::new(),
         };
+
         if !source
             .syntax
             .attrs
@@ -95,12 +97,14 @@ impl Measures {
                 ..place.clone()
             });
         }
+
         self.files.push((place, source.text.lines().count()));
         let mut visitor = Visitor {
             source,
             measures: self,
             docs: Vec::new(),
         };
+
         visitor.visit_file(&source.syntax);
         let docs = visitor.docs;
         self.add_docs(source, docs);
@@ -118,8 +122,10 @@ impl Measures {
                     line,
                     what: text.trim().to_owned(),
                 };
+
                 self.docs.push(Doc { place, poor });
             }
+
             last = (line, inner);
         }
     }
@@ -206,6 +212,7 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
         if let Some(block) = &item.default {
             self.function(&item.sig, block);
         }
+
         visit::visit_trait_item_fn(self, item);
     }
 
@@ -252,9 +259,11 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
                 .lines()
                 .nth(local.span().start().line - 1)
                 .unwrap_or_default();
+
             let place = self.place(local.span(), line.trim());
             self.measures.tuples.push(place);
         }
+
         visit::visit_local(self, local);
     }
 
@@ -274,9 +283,11 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
                     local.span(),
                     format!("let {} = |...|, used once", name.ident),
                 );
+
                 self.measures.closures.push(place);
             }
         }
+
         visit::visit_block(self, block);
     }
 }

@@ -38,9 +38,11 @@ impl Disk {
                 file.write_all_at(&commit, ((2 * at + half) * COMMIT % (LOG - COMMIT)) as u64)?;
                 file.sync_all()?;
             }
+
             took.push(start.elapsed());
             std::thread::sleep(gap.saturating_sub(start.elapsed()));
         }
+
         std::fs::remove_file(path)?;
         Ok(Disk {
             name: name(folder)?,
@@ -59,12 +61,14 @@ fn name(folder: &Path) -> io::Result<String> {
         let Some((place, name)) = mount(line) else {
             continue;
         };
+
         let depth = place.components().count();
         // A later mount at the same place hides the earlier one.
         if folder.starts_with(place) && deepest.as_ref().is_none_or(|(most, _)| depth >= *most) {
             deepest = Some((depth, name));
         }
     }
+
     Ok(deepest.map_or_else(|| "unknown".to_owned(), |(_, name)| name))
 }
 
@@ -93,6 +97,7 @@ mod tests {
             ),
             (2, 0)
         );
+
         assert!(disk.name.contains(" on "), "{}", disk.name);
         assert!(
             name(Path::new("/proc/self"))

@@ -26,6 +26,7 @@ impl Latencies {
             "{what}: the store was open after {:.0} ms",
             self.opened.as_secs_f64() * 1e3
         );
+
         eprintln!(
             "{what}: {} sent, {} results, {} undecided; back at the PLC {}",
             self.sent,
@@ -33,6 +34,7 @@ impl Latencies {
             self.undecided,
             self.back.words()
         );
+
         self.stages.tell();
     }
 

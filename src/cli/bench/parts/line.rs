@@ -77,6 +77,7 @@ impl BenchLine {
             recipe_policy(),
             identity.clone(),
         );
+
         let (frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: FRAMES }]);
         let parts = part_source(shared.control.clone());
         let admission = Admission::new(&shared, parts.clone(), &trigger(), queue.remove(0));
@@ -87,10 +88,12 @@ impl BenchLine {
             publisher,
             ..
         } = Channels::new(&shared);
+
         let group = CameraGroup {
             source: parts,
             cameras: vec![admission.clone()],
         };
+
         let commands = CommandHandler::new(
             &shared,
             BTreeMap::new(),
@@ -99,6 +102,7 @@ impl BenchLine {
             AnswerCache::new(opening.recovered.answers, Instant::now()),
             commands,
         );
+
         let wiring = publisher_wiring(&shared, false, publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
@@ -114,6 +118,7 @@ impl BenchLine {
             thread::spawn(move || commands.run(&commands_stop, &Heartbeat::default())),
             thread::spawn(move || show_frames(&admission, &stop, between)),
         ];
+
         Ok(BenchLine {
             opened_in,
             outbox,
@@ -133,12 +138,14 @@ impl BenchLine {
         for thread in self.threads {
             thread.join().expect("no stage panics");
         }
+
         let published = self.publisher.join().expect("the publisher does not panic");
         published.map_err(|error| Failure::new(Exit::Software, error))?;
         let mut judged = self
             .judged
             .lock()
             .expect("the fake inspector does not panic");
+
         Ok(std::mem::take(&mut *judged))
     }
 }
@@ -160,8 +167,10 @@ pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
         let parts = store
             .accept_durable(requests)
             .map_err(|error| Failure::new(Exit::Software, error))?;
+
         store.submit(parts.into_iter().map(pass).collect());
     }
+
     drop(store);
     writer.join().expect("the store's writer does not panic");
     Ok(())
@@ -175,10 +184,12 @@ fn pass_all(frames: &FrameReceiver, store: &Store, judged: &JudgedParts) {
             store.close();
             return;
         }
+
         for queued in batch {
             if let Some(ticket) = queued.ticket {
                 ticket.settle(Outcome::Judged);
             }
+
             let mut judged = judged.lock().expect("no code panics while holding them");
             judged.extend(queued.parts.iter().cloned());
             drop(judged);

@@ -69,15 +69,18 @@ fn tell(arguments: &PartsArguments, disk: &Disk, rounds: &Rounds) {
         "{} triggers/s for {} s, sync = {}",
         arguments.rate, arguments.seconds, arguments.sync
     );
+
     let times = match arguments.sync() {
         Sync::Full => "a part waits for that",
         Sync::Normal => "sync = normal does not wait for it",
     };
+
     eprintln!(
         "the disk alone ({}), two writes and two syncs: {}; {times}",
         disk.name,
         disk.two_commits.words()
     );
+
     rounds.alone.tell("triggers alone");
     if let Some(rate) = rounds.backlog_per_s {
         rounds.beside.tell("beside the backlog");
@@ -117,6 +120,7 @@ fn measure(arguments: &PartsArguments, folder: &Path) -> Result<Rounds, Failure>
             backlog_per_s: None,
         });
     }
+
     eprintln!("making {} results of an earlier run", arguments.backlog);
     let file = folder.join("backlog.db");
     fill(&file, arguments.backlog)?;
@@ -147,10 +151,12 @@ fn round(
             with_times.push((part, *sent));
         }
     }
+
     let latencies = Latencies {
         opened: opened_in,
         stages: StageSamples::of(&with_times),
         ..heard.latencies
     };
+
     Ok((latencies, heard.drained))
 }

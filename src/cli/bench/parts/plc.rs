@@ -71,11 +71,13 @@ impl Plc {
                 .try_subscribe(format!("{topics}/{topic}"), QoS::AtMostOnce)
                 .map_err(|error| Failure::new(Exit::Unavailable, error))?;
         }
+
         let mut plc = Plc {
             client,
             connection,
             topics,
         };
+
         plc.wait_for_subscriptions()?;
         Ok(plc)
     }
@@ -93,6 +95,7 @@ impl Plc {
                 }
             }
         }
+
         Ok(())
     }
 
@@ -108,9 +111,11 @@ impl Plc {
             let Ok(Ok(event)) = self.connection.recv_timeout(PATIENCE) else {
                 break;
             };
+
             let Event::Incoming(Packet::Publish(publish)) = event else {
                 continue;
             };
+
             if publish.topic.ends_with(b"/birth") {
                 results.began = Some(Instant::now());
                 sender = Some(self.send(count, gap, sent.clone()));
@@ -118,9 +123,11 @@ impl Plc {
                 results.hear(&publish, backlog, &sent);
             }
         }
+
         if let Some(sender) = sender {
             sender.join().expect("the sender does not panic");
         }
+
         let sent = std::mem::take(&mut *sent.lock().expect("the sender does not panic"));
         Heard {
             latencies: Latencies {
@@ -161,8 +168,10 @@ impl ResultCount {
             if self.late == backlog {
                 self.drained = self.began.map(|began| began.elapsed());
             }
+
             return;
         }
+
         let now = Instant::now();
         let result: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
         self.undecided += usize::from(result["verdict"] == "undecided");

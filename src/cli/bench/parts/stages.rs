@@ -96,6 +96,7 @@ impl StageSamples {
             let Some(way) = way(part, *sent) else {
                 continue;
             };
+
             let total: Duration = way.iter().sum();
             whole.push(total);
             ours.push(total - way[FRAMED]);
@@ -103,6 +104,7 @@ impl StageSamples {
                 stage.push(took);
             }
         }
+
         StageSamples {
             each: each.into_iter().map(Sample::new).collect(),
             whole: Sample::new(whole),
@@ -115,6 +117,7 @@ impl StageSamples {
         for ((_, words), sample) in STAGES.iter().zip(&self.each) {
             eprintln!("  {words:<28} {}", sample.words());
         }
+
         eprintln!("  {:<28} {}", "trigger to PUBACK", self.whole.words());
         eprintln!("  {:<28} {}", "without the frame's wait", self.ours.words());
     }
@@ -125,6 +128,7 @@ impl StageSamples {
         for ((key, _), sample) in STAGES.iter().zip(&self.each) {
             json.insert((*key).to_owned(), sample.json());
         }
+
         json.insert("puback".to_owned(), self.whole.json());
         json.insert("puback_without_frame".to_owned(), self.ours.json());
         json.into()
@@ -142,6 +146,7 @@ fn way(part: &Part, sent: Instant) -> Option<Vec<Duration>> {
         way.push(reached - before);
         before = reached;
     }
+
     Some(way)
 }
 
@@ -166,15 +171,18 @@ mod tests {
             (PartStage::Sent, 13),
             (PartStage::Acked, 15),
         ];
+
         times
             .iter()
             .for_each(|(stage, at)| part.marks.reach_at(*stage, since + ms(*at)));
+
         let stages = StageSamples::of(&[(part, sent)]);
         let at = |sample: &Sample| sample.at(500).expect("one");
         assert_eq!(
             stages.each.iter().map(at).collect::<Vec<_>>(),
             [1.0, 3.0, 1.0, 5.0, 0.0, 3.0, 1.0, 2.0]
         );
+
         assert_eq!((at(&stages.whole), at(&stages.ours)), (16.0, 11.0));
     }
 }

@@ -68,6 +68,7 @@ impl CompileTarget {
             let length = text.len();
             hash.update(format!("{name} {length}\n{text}"));
         }
+
         hash.update(self.options().join("\n"));
         let digest = hash.finalize();
         let short = hex(&digest[..8]);
@@ -89,12 +90,14 @@ pub fn compiled(nvrtc: &Nvrtc, target: &CompileTarget) -> Result<Vec<u8>, Engine
         .iter()
         .map(|(name, _)| format!("#include \"{name}\"\n"))
         .collect();
+
     let headers: Vec<(&str, &str)> = files().collect();
     let source = CudaSource {
         name: "kernels.cu",
         text: &text,
         headers: &headers,
     };
+
     nvrtc.cubin(&source, &target.options())
 }
 
@@ -114,9 +117,11 @@ pub fn loaded<T>(
     let Some(folder) = cache else {
         return load(&compiled(&nvrtc?, target)?);
     };
+
     if let Some(found) = kept(folder, &target.stem(), version, &load) {
         return Ok(found);
     }
+
     let nvrtc = nvrtc?;
     let cubin = compiled(&nvrtc, target)?;
     let ready = load(&cubin)?;
@@ -127,6 +132,7 @@ pub fn loaded<T>(
             "the GPU's kernels cannot be kept and are compiled at each start"
         );
     }
+
     Ok(ready)
 }
 
@@ -149,10 +155,12 @@ fn kept<T>(
             Some(version) => name == file_name(stem, version),
             None => name.starts_with(stem) && name.ends_with(".cubin"),
         };
+
         if is_wanted {
             paths.push(entry.path());
         }
     }
+
     paths.sort();
     paths.iter().rev().find_map(|path| load_kept(path, &load))
 }
@@ -165,10 +173,12 @@ fn load_kept<T>(path: &Path, load: impl Fn(&[u8]) -> Result<T, EngineError>) -> 
     {
         return Some(loaded);
     }
+
     tracing::warn!(
         file = %path.display(),
         "kept kernels are broken or of another device"
     );
+
     None
 }
 
@@ -198,6 +208,7 @@ fn keep(
     if moved.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
+
     moved
 }
 
@@ -211,6 +222,7 @@ fn remove_older(folder: &Path, target: &CompileTarget) -> io::Result<()> {
             let _ = std::fs::remove_file(entry.path());
         }
     }
+
     Ok(())
 }
 
@@ -235,11 +247,13 @@ mod tests {
     fn every_kernel_compiles_for_every_device() {
         let library =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("engines/lib/nvrtc/libnvrtc.so.13");
+
         let missing = format!("{} is not there", library.display());
         let found = library.exists().then_some(()).ok_or(missing);
         if required("nvrtc", found).is_none() {
             return;
         }
+
         let nvrtc = Nvrtc::open_at(&[library]).expect("NVIDIA's compiler can be loaded");
         for precision in [Precision::Fp16, Precision::Fp32] {
             for sm in DEVICES {
@@ -254,6 +268,7 @@ mod tests {
                 );
             }
         }
+
         let unknown = compiled(
             &nvrtc,
             &CompileTarget {
@@ -262,6 +277,7 @@ mod tests {
             },
         )
         .expect_err("no such device");
+
         assert!(
             unknown.to_string().contains("--gpu-architecture=sm_12"),
             "{unknown}"
@@ -292,6 +308,7 @@ mod tests {
             found(folder.path(), Some((12, 6))),
             Some(b"machine code".to_vec())
         );
+
         assert_eq!(found(folder.path(), Some((13, 0))), None);
         assert_eq!(found(folder.path(), None), Some(b"machine code".to_vec()));
         kept_file(folder.path(), (13, 0));
@@ -321,9 +338,11 @@ mod tests {
                 broken.len()
             );
         }
+
         std::fs::write(&path, &whole).expect("writable");
         let foreign =
             |_: &[u8]| Err::<(), _>(EngineError::Unavailable("another device's".to_owned()));
+
         assert_eq!(
             kept(folder.path(), &TARGET.stem(), Some((12, 6)), foreign),
             None
@@ -344,6 +363,7 @@ mod tests {
             .err()
             .expect("not there")
             .to_string();
+
         assert!(
             missing.contains("looked for nowhere/libnvrtc.so")
                 && missing.contains("nvidia-cuda-nvrtc"),
@@ -356,9 +376,11 @@ mod tests {
         let Some(device) = super::super::testing::device() else {
             return;
         };
+
         let folder = tempfile::tempdir().expect("a folder");
         let load =
             || super::super::Kernels::load(&device.context, Precision::Fp16, Some(folder.path()));
+
         load().expect("compiled");
         let only = || {
             std::fs::read_dir(folder.path())
@@ -368,6 +390,7 @@ mod tests {
                 .expect("an entry")
                 .path()
         };
+
         let whole = std::fs::read(only()).expect("readable");
         std::fs::write(only(), &whole[..whole.len() / 2]).expect("writable");
         load().expect("compiled again");

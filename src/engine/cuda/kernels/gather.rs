@@ -64,20 +64,24 @@ pub unsafe fn enqueue(
     if args.windows == 0 {
         return Ok(());
     }
+
     let row_bytes = u64::from(args.width) * kernels.precision.bytes() as u64;
     let is_wide = [row_bytes, args.tokens, args.out]
         .iter()
         .all(|n| n.is_multiple_of(WIDE));
+
     let function = if is_wide {
         &kernels.gather_wide
     } else {
         &kernels.gather
     };
+
     let tokens = 1 + args.scale * args.scale;
     let shape = LaunchShape {
         blocks: (args.windows, tokens, 1),
         threads: (THREADS, 1, 1),
     };
+
     // SAFETY: the caller's promise; `GatherArgs` is the kernel's struct.
     unsafe { launch(stream, function, shape, args) }
 }
@@ -98,6 +102,7 @@ mod tests {
             let at = crop as usize * (1 + grid * grid) + token;
             &tokens[at * width..][..width]
         };
+
         let mut out = vec![];
         for WindowPlace { crop, corner } in places {
             out.extend_from_slice(row(*crop, 0));
@@ -107,6 +112,7 @@ mod tests {
                 out.extend_from_slice(row(*crop, 1 + *corner as usize + down * grid + across));
             }
         }
+
         out
     }
 
@@ -127,6 +133,7 @@ mod tests {
             width: width as u32,
             scale: scale as u32,
         };
+
         // SAFETY: the bench holds what the sizes say.
         unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("enqueued");
         bench.down_real(&out)
@@ -139,10 +146,12 @@ mod tests {
         let across = grid - scale + 1;
         let of =
             |crop: usize| unmasked_windows(grid, scale, (crop % 2 == 1).then_some(last.as_slice()));
+
         let place = |crop: usize, window: usize| WindowPlace {
             crop: crop as i32,
             corner: (window / across * grid + window % across) as i32,
         };
+
         (0..crops)
             .flat_map(|crop| of(crop).into_iter().map(move |window| place(crop, window)))
             .collect()
@@ -159,6 +168,7 @@ mod tests {
                 (6, 1, 5),
                 (3, 12, 1),
             ];
+
             for (seed, (grid, width, scale)) in (0..).zip(sizes) {
                 let tokens = bench.stored(&random(seed, 3 * (1 + grid * grid) * width));
                 let places = places(3, grid, scale);
@@ -184,6 +194,7 @@ mod tests {
                 width: 1,
                 scale: 1,
             };
+
             // SAFETY: there is nothing to read, and room for what must not be written.
             unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("nothing to do");
             assert_eq!(bench.down(&out), [7; 4], "nothing is written");

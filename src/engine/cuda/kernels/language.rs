@@ -53,10 +53,12 @@ pub unsafe fn enqueue(
     if args.count == 0 {
         return Ok(());
     }
+
     let shape = LaunchShape {
         blocks: (args.count.div_ceil(WARPS), 1, 1),
         threads: (32, WARPS, 1),
     };
+
     // SAFETY: the caller's promise; `LanguageArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.language, shape, args) }
 }
@@ -75,6 +77,7 @@ mod tests {
     fn prototypes(embed: usize) -> Vec<f32> {
         let raw =
             ndarray::Array2::from_shape_vec((2, embed), random(77, 2 * embed)).expect("two rows");
+
         crate::winclip::vectors::unit_rows(raw.view())
             .into_iter()
             .collect()
@@ -99,6 +102,7 @@ mod tests {
             temperature,
             unused: 0,
         };
+
         // SAFETY: the bench holds what the sizes say.
         unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("enqueued");
         (bench.down(&values), bench.down(&flags))
@@ -120,6 +124,7 @@ mod tests {
                     &prototypes,
                     0.07,
                 );
+
                 let (normal, anomalous) = prototypes.split_at(embed);
                 for (row, found) in rows.chunks_exact(embed).zip(&found) {
                     let plain = plain(row, [normal, anomalous], 0.07);
@@ -128,6 +133,7 @@ mod tests {
                         "E = {embed}: {found}, plainly {plain}"
                     );
                 }
+
                 assert_eq!((found[2], flags), (0.5, vec![0; 3]));
             }
         });
@@ -145,6 +151,7 @@ mod tests {
                     found.iter().all(|value| (0.0..=1.0).contains(value)),
                     "{found:?}"
                 );
+
                 assert_eq!(flags, [0, 1, 0]);
             }
         });

@@ -67,10 +67,12 @@ impl Kernels {
                 "the GPU does not tell its compute capability: {error}"
             ))
         })?;
+
         let target = CompileTarget {
             precision,
             sm: (10 * major + minor) as u32,
         };
+
         compile::loaded(&target, cache, |cubin| {
             Kernels::from_cubin(context, precision, cubin)
         })
@@ -88,6 +90,7 @@ impl Kernels {
                     "the GPU's driver refuses our kernels: {error}; is it older than NVRTC?"
                 ))
             })?;
+
         Ok(Kernels {
             precision,
             pixels_across: function(&module, "pixels_across")?,
@@ -140,6 +143,7 @@ unsafe fn launch<A: DeviceRepr>(
         block_dim: shape.threads,
         shared_mem_bytes: 0,
     };
+
     let mut launch = stream.launch_builder(function);
     launch.arg(args);
     // SAFETY: the caller's promise; blocks and threads are within every device's limits.

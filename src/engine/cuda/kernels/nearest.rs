@@ -84,16 +84,19 @@ pub unsafe fn enqueue(
     if args.queries == 0 {
         return Ok(());
     }
+
     let tiles = LaunchShape {
         blocks: (args.queries_each.div_ceil(TILE), SHARES as u32, args.crops),
         threads: (THREADS, 1, 1),
     };
+
     // SAFETY: the caller's promise; `NearestArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.nearest, tiles, args) }?;
     let queries = LaunchShape {
         blocks: (args.queries.div_ceil(THREADS), 1, 1),
         threads: (THREADS, 1, 1),
     };
+
     // SAFETY: the caller's promise; `NearestArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.distances, queries, args) }
 }
@@ -132,11 +135,13 @@ mod tests {
             .iter()
             .map(|crop| gallery_of(bench, &crop.gallery, width))
             .collect();
+
         let row: Vec<i32> = crops.iter().flat_map(|crop| crop.rows.clone()).collect();
         let ends = crops.iter().scan(0, |end, crop| {
             *end += crop.rows.len() as i32;
             Some(*end)
         });
+
         let begin: Vec<i32> = std::iter::once(0).chain(ends).collect();
         let out = bench.out(row.len(), f32::NAN);
         let flags = bench.out(crops.len(), 0u32);
@@ -153,6 +158,7 @@ mod tests {
             width: width as u32,
             queries_each: crops.iter().map(|crop| crop.rows.len()).max().unwrap_or(0) as u32,
         };
+
         // SAFETY: the bench holds what the sizes say.
         unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("enqueued");
         (bench.down(&out), bench.down(&flags))
@@ -175,6 +181,7 @@ mod tests {
         let products = queries.dot(&matrix(&bench.stored(&crop.gallery), width).t());
         let highest =
             |row: ndarray::ArrayView1<f32>| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+
         products
             .rows()
             .into_iter()
@@ -193,20 +200,24 @@ mod tests {
                 gallery: unit(100 + seed, *rows, width),
             })
             .collect();
+
         let (found, flags) = distances(bench, &features, width, &crops);
         let plain: Vec<f32> = crops
             .iter()
             .flat_map(|crop| plain(bench, &features, width, crop))
             .collect();
+
         let apart = found
             .iter()
             .zip(&plain)
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
+
         assert!(
             found.len() == plain.len() && apart < 2e-6,
             "width {width}, {sizes:?}: {apart} apart"
         );
+
         assert!(flags.iter().all(|flag| *flag == 0));
     }
 
@@ -233,10 +244,12 @@ mod tests {
                 vec![0.0; width],
             ]
             .concat();
+
             let crop = CropQueries {
                 rows: vec![0, 1, 2],
                 gallery: row,
             };
+
             let (found, flags) = distances(bench, &features, width, &[crop]);
             // A half's unit row is of unit length within 5e-4.
             let within = if bench.is_half() { 3e-4 } else { 1e-6 };
@@ -256,12 +269,15 @@ mod tests {
                     rows: vec![row],
                     gallery: unit(10, 3, width),
                 };
+
                 let (found, flags) =
                     distances(bench, &features, width, &[crop(0), crop(1), crop(2)]);
+
                 assert!(
                     found.iter().all(|value| (0.0..=1.0).contains(value)),
                     "{found:?}"
                 );
+
                 assert_eq!(flags, [0, 1, 0]);
             }
         });
@@ -278,10 +294,12 @@ mod tests {
             let other = gallery
                 .distances(&mut plain, matrix(&features, width).view(), None)
                 .expect("plain");
+
             let crop = CropQueries {
                 rows: (0..5).collect(),
                 gallery: gallery.rows().iter().copied().collect(),
             };
+
             let (found, _) = distances(bench, &features, width, &[crop]);
             let within = if bench.is_half() { 3e-4 } else { 1e-6 };
             assert!(

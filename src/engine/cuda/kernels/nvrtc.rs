@@ -104,8 +104,10 @@ impl Nvrtc {
             if nvrtc.knows(sm) {
                 return Ok(nvrtc);
             }
+
             first.get_or_insert(nvrtc);
         }
+
         first.ok_or_else(|| EngineError::Unavailable(missing(places)))
     }
 
@@ -116,6 +118,7 @@ impl Nvrtc {
             library,
             version: (0, 0),
         };
+
         nvrtc.version = nvrtc.asked_version().ok()?;
         Some(nvrtc)
     }
@@ -133,6 +136,7 @@ impl Nvrtc {
         let count = self
             .function::<NumbersFn>(c"nvrtcGetNumSupportedArchs")
             .ok()?;
+
         let get = self.function::<NumbersFn>(c"nvrtcGetSupportedArchs").ok()?;
         let mut number = 0;
         // SAFETY: a place for a number.
@@ -185,6 +189,7 @@ impl Nvrtc {
         if code == SUCCESS {
             return Ok(());
         }
+
         let meaning = self.meaning(code);
         Err(EngineError::Unavailable(format!(
             "NVRTC cannot {what}: {meaning}"
@@ -195,11 +200,13 @@ impl Nvrtc {
         let Ok(function) = self.function::<ErrorStringFn>(c"nvrtcGetErrorString") else {
             return format!("code {code}");
         };
+
         // SAFETY: any number may be asked for.
         let text = unsafe { function(code) };
         if text.is_null() {
             return format!("code {code}");
         }
+
         // SAFETY: the library's own constant text.
         let text = unsafe { CStr::from_ptr(text) };
         words(text)
@@ -222,11 +229,13 @@ impl<'n> Compiling<'n> {
             .iter()
             .map(|(name, _)| terminated(name))
             .collect();
+
         let header_texts: Vec<CString> = source
             .headers
             .iter()
             .map(|(_, text)| terminated(text))
             .collect();
+
         let name_pointers = pointers(&header_names);
         let text_pointers = pointers(&header_texts);
         let mut program = null_mut();
@@ -241,6 +250,7 @@ impl<'n> Compiling<'n> {
                 name_pointers.as_ptr(),
             )
         };
+
         nvrtc.checked(code, "take our kernels")?;
         Ok(Compiling { nvrtc, program })
     }
@@ -271,10 +281,12 @@ impl<'n> Compiling<'n> {
             c"nvrtcGetProgramLog",
             "give its log",
         );
+
         let log = match &bytes {
             Ok(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Err(error) => error.to_string(),
         };
+
         log.trim_matches(['\0', '\n', ' ']).to_owned()
     }
 
@@ -300,6 +312,7 @@ impl Drop for Compiling<'_> {
         let Ok(function) = self.nvrtc.function::<DestroyFn>(c"nvrtcDestroyProgram") else {
             return;
         };
+
         // SAFETY: made once, destroyed once, here. There is nothing to do about a failure.
         let _ = unsafe { function(&mut self.program) };
     }
@@ -314,6 +327,7 @@ fn places() -> Vec<PathBuf> {
             places.extend(NAMES.map(|name| folder.join(name)));
         }
     }
+
     places
 }
 
@@ -322,6 +336,7 @@ fn missing(places: &[PathBuf]) -> String {
         .iter()
         .map(|place: &PathBuf| Path::display(place).to_string())
         .collect();
+
     format!(
         "NVIDIA's run-time compiler cannot be loaded (looked for {}); it is libnvrtc of CUDA 12 or 13, in JetPack and the CUDA toolkit, Debian's libnvrtc12, or PyPI's nvidia-cuda-nvrtc unpacked into engines/lib/{FOLDER}",
         tried.join(", ")

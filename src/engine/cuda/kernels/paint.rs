@@ -146,6 +146,7 @@ pub unsafe fn enqueue(
         blocks: (columns, rows, 1),
         threads: (BLOCK.0, BLOCK.1, 1),
     };
+
     // SAFETY: the caller's promise; `PaintArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.paint, shape, args) }
 }
@@ -169,6 +170,7 @@ mod tests {
             let counts = placed.map.mask().map_or(0, |cells| bench.up(cells));
             PaintLayer::new(placed, bench.up(placed.map.values()), counts)
         });
+
         let layers: Vec<PaintLayer> = layers.collect();
         let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
         let out = bench.out(3 * drawing.width * drawing.height, 0x77u8);
@@ -190,6 +192,7 @@ mod tests {
             outline_count: outlines.len() as u32,
             unused: 0,
         };
+
         // SAFETY: the bench holds what the sizes say.
         unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("enqueued");
         bench.down(&out)
@@ -203,6 +206,7 @@ mod tests {
             .zip(drawn.rgb())
             .map(|(a, b)| a.abs_diff(*b))
             .max();
+
         assert!(
             apart <= Some(1),
             "{what}: {apart:?} grey normalisation_lut apart"
@@ -219,18 +223,21 @@ mod tests {
                     .iter()
                     .map(|v| (v.abs() * 255.0) as u8)
                     .collect();
+
                 let picture = Picture::new(width, height, rgb).expect("its bytes");
                 let cells: Vec<bool> = (0..25).map(|cell| cell % 3 != 0).collect();
                 let maps = [
                     Map::new(5, random(1, 25)).masked(Some(&cells)),
                     Map::new(3, random(2, 9)),
                 ];
+
                 let part = Area {
                     x: width / 3,
                     y: height / 3,
                     w: width.div_ceil(2),
                     h: height.div_ceil(2),
                 };
+
                 let areas = [Area::whole(width, height), part];
                 let scales = [(-0.5, 0.5), (0.1, 0.9)];
                 let layers = [0, 1].map(|i| overlay::HeatLayer {
@@ -238,6 +245,7 @@ mod tests {
                     area: areas[i],
                     scale: scales[i],
                 });
+
                 let drawing = Overlay::new(&picture, &layers, None, &[]);
                 assert_alike(bench, &drawing, &format!("{width} x {height}"));
             }
@@ -253,6 +261,7 @@ mod tests {
                 area: Area::whole(50, 40),
                 scale: (0.5, 0.5),
             };
+
             let region = Defect {
                 x: 10,
                 y: 5,
@@ -260,6 +269,7 @@ mod tests {
                 h: 20,
                 peak: 1.0,
             };
+
             let drawing = Overlay::new(&picture, &[layer], Some(Verdict::Fail), &[region]);
             assert_eq!(drawing.outlines.len(), 2);
             assert_alike(bench, &drawing, "outlines");

@@ -99,6 +99,7 @@ impl ScatterArgs {
                 "a map is made of at most {LAYERS_MAX} scales, got {asked}"
             )));
         }
+
         let mut all = [MapLayer::NONE; LAYERS_MAX];
         all[..layers.len()].copy_from_slice(layers);
         Ok(ScatterArgs {
@@ -143,9 +144,11 @@ pub unsafe fn language_map(
         LanguageMean::Harmonic { whole } => args.whole = whole,
         LanguageMean::OddsMean => args.odds = 1,
     }
+
     if args.crops == 0 {
         return Ok(());
     }
+
     // SAFETY: the caller's promise; `ScatterArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.language_map, args.shape(), &args) }
 }
@@ -168,6 +171,7 @@ pub unsafe fn visual_map(
     if args.crops == 0 {
         return Ok(());
     }
+
     // SAFETY: the caller's promise; `ScatterArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.visual_map, args.shape(), &args) }
 }
@@ -203,6 +207,7 @@ mod tests {
             encoded: vec![],
             place: vec![],
         };
+
         for (crop, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
             let counted = unmasked_windows(grid, scale, cells);
             let (mut all, mut place) = (vec![0.0; windows], vec![-1; windows]);
@@ -214,12 +219,15 @@ mod tests {
                     (2, 2) => f32::from_bits(1),
                     _ => drawn,
                 };
+
                 place[window] = made.encoded.len() as i32;
                 made.encoded.push(all[window]);
             }
+
             made.all.push(all);
             made.place.extend(place);
         }
+
         made
     }
 
@@ -232,6 +240,7 @@ mod tests {
                 s.mean,
             )
         };
+
         scales.iter().map(layer).collect()
     }
 
@@ -242,14 +251,17 @@ mod tests {
             bench.out(CROPS * grid * grid, f32::NAN),
             layers(bench, scales),
         );
+
         let maps = Maps {
             address: out.address,
             crops: CROPS as u32,
             grid: grid as u32,
         };
+
         // SAFETY: the bench holds what the sizes say.
         unsafe { language_map(&bench.kernels, &bench.stream, &layers, words, maps) }
             .expect("enqueued");
+
         bench.down(&out)
     }
 
@@ -258,11 +270,13 @@ mod tests {
             bench.out(CROPS * grid * grid, f32::NAN),
             layers(bench, scales),
         );
+
         let maps = Maps {
             address: out.address,
             crops: CROPS as u32,
             grid: grid as u32,
         };
+
         // SAFETY: the bench holds what the sizes say.
         unsafe { visual_map(&bench.kernels, &bench.stream, &layers, maps) }.expect("enqueued");
         bench.down(&out)
@@ -300,6 +314,7 @@ mod tests {
                     .iter()
                     .map(|k| scale(grid, *k, Mean::Harmonic, grid * grid / 2))
                     .collect();
+
                 let whole = [0.25, 0.75, 0.5];
                 for with_whole in [true, false] {
                     let found = match with_whole {
@@ -315,10 +330,12 @@ mod tests {
                             language(bench, grid, &scales, LanguageMean::Harmonic { whole: 0 })
                         }
                     };
+
                     let plain = each(grid, |crop, cell| {
                         let of = |s: &Scale| {
                             scattered(&s.all[crop], grid, s.scale, Mean::Harmonic)[cell]
                         };
+
                         harmonic(
                             scales
                                 .iter()
@@ -326,6 +343,7 @@ mod tests {
                                 .chain(with_whole.then_some(whole[crop])),
                         )
                     });
+
                     assert_close(&found, &plain, &format!("{grid} {chosen:?}"));
                 }
             }
@@ -340,14 +358,18 @@ mod tests {
                     .iter()
                     .map(|k| scale(grid, *k, Mean::Arithmetic, 0))
                     .collect();
+
                 let plain = each(grid, |crop, cell| {
                     let odds = |s: &Scale| {
                         let values = over(grid, s.scale, cell / grid, cell % grid)
                             .map(|w| 1.0 / (1.0 - s.all[crop][w]));
+
                         values.clone().sum::<f32>() / values.count() as f32
                     };
+
                     1.0 - 1.0 / (scales.iter().map(odds).sum::<f32>() / scales.len() as f32)
                 });
+
                 let found = language(bench, grid, &scales, LanguageMean::OddsMean);
                 // 1 - 1/u of a u near 1 keeps few digits.
                 let apart = found
@@ -355,6 +377,7 @@ mod tests {
                     .zip(&plain)
                     .map(|(a, b)| (a - b).abs())
                     .fold(0.0, f32::max);
+
                 assert!(
                     apart < 1e-6 && found.iter().all(|value| value.is_finite()),
                     "{grid} {chosen:?}: {apart}"
@@ -372,14 +395,17 @@ mod tests {
                         .iter()
                         .map(|k| scale(grid, *k, mean, grid - 1))
                         .collect();
+
                     scales.push(scale(grid, 1, Mean::Harmonic, grid - 1));
                     let plain = each(grid, |crop, cell| {
                         let of = |s: &Scale| match s.scale {
                             1 => s.all[crop][cell],
                             scale => scattered(&s.all[crop], grid, scale, s.mean)[cell],
                         };
+
                         scales.iter().map(of).sum::<f32>() / scales.len() as f32
                     });
+
                     assert_close(
                         &visual(bench, grid, &scales),
                         &plain,
@@ -396,11 +422,13 @@ mod tests {
             let layers: Vec<MapLayer> = (0..9)
                 .map(|_| MapLayer::new(0, 0, 1, Mean::Harmonic))
                 .collect();
+
             let maps = Maps {
                 address: 0,
                 crops: 1,
                 grid: 1,
             };
+
             // SAFETY: refused before anything is enqueued.
             let refused = unsafe { visual_map(&bench.kernels, &bench.stream, &layers, maps) };
             assert!(

@@ -29,6 +29,7 @@ pub fn on_device(test: impl Fn(&Bench)) {
     for precision in [Precision::Fp16, Precision::Fp32] {
         let kernels =
             Kernels::load(&device.context, precision, Some(&kept)).expect("kernels that compile");
+
         test(&Bench {
             kernels,
             stream: Arc::clone(&device.stream),
@@ -83,6 +84,7 @@ impl Bench {
                 *value
             }
         };
+
         values.iter().map(stored).collect()
     }
 
@@ -92,6 +94,7 @@ impl Bench {
             .stream
             .clone_htod(&vec![filler; count])
             .expect("room on the device");
+
         let address = slice.device_ptr(&self.stream).0;
         Out { address, slice }
     }

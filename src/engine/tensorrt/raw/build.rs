@@ -87,6 +87,7 @@ impl<'a> Builder<'a> {
             let words = self.logger.words();
             return Err(format!("cannot build for {count} GPUs at once: {words}"));
         }
+
         let slot = capabilities.slots.config_capability;
         for (index, sm) in capabilities.list.iter().enumerate() {
             let index = index as c_int;
@@ -95,6 +96,7 @@ impl<'a> Builder<'a> {
                 return Err(format!("cannot build for sm_{sm}: {words}"));
             }
         }
+
         Ok(())
     }
 
@@ -110,12 +112,14 @@ impl<'a> Builder<'a> {
         for shapes in inputs {
             self.set_shapes(profile, shapes)?;
         }
+
         let slot = self.slots.config_add_profile;
         let address = profile.0.as_ptr();
         let index = call!(self.config.0, slot, (*mut c_void) -> c_int, address);
         if index < 0 {
             return Err(self.logger.words());
         }
+
         Ok(())
     }
 
@@ -133,11 +137,13 @@ impl<'a> Builder<'a> {
                 which as c_int,
                 &dims
             );
+
             if !set {
                 let words = self.logger.words();
                 return Err(format!("the shape of {input}: {words}"));
             }
         }
+
         Ok(())
     }
 
@@ -164,6 +170,7 @@ impl<'a> Builder<'a> {
         let Some(cache) = cache else {
             return Ok((plan, None));
         };
+
         let cache = call!(cache.0, self.slots.cache_serialize, () -> *mut c_void);
         Ok((plan, self.memory(cache)))
     }
@@ -191,6 +198,7 @@ impl<'a> Builder<'a> {
             object: library.parser(self.network.0, self.logger)?,
             slots: self.slots,
         };
+
         let file = c_string(&onnx.to_string_lossy());
         self.logger.clear();
         let parsed = call_own!(
@@ -200,10 +208,12 @@ impl<'a> Builder<'a> {
             file.as_ptr(),
             VERBOSITY
         );
+
         if !parsed {
             let words = parser.words();
             return Err(words.unwrap_or_else(|| self.logger.words()));
         }
+
         Ok(parser)
     }
 
@@ -225,6 +235,7 @@ impl<'a> Builder<'a> {
             bytes.as_ptr(),
             bytes.len()
         );
+
         Owned::new(made)
     }
 
@@ -246,6 +257,7 @@ impl Parser<'_> {
         if errors.is_empty() {
             return None;
         }
+
         Some(errors.join("; "))
     }
 
@@ -268,6 +280,7 @@ fn text(words: *const c_char) -> Option<String> {
     if words.is_null() {
         return None;
     }
+
     // SAFETY: the library's strings end with a zero and live as long as the object that they are
     // about.
     let words = unsafe { CStr::from_ptr(words) };

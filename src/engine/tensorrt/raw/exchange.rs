@@ -23,9 +23,11 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
             libc::RENAME_EXCHANGE,
         )
     };
+
     if done == 0 {
         return Ok(());
     }
+
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOSYS) => Err(io::ErrorKind::Unsupported.into()),

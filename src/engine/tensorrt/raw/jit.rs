@@ -44,12 +44,14 @@ impl Jit {
             slots,
             rtx,
         };
+
         if !kept.is_empty() && !jit.takes(kept) {
             // The kept kernels are of another driver or GPU.
             tracing::info!(
                 "kernels that TensorRT-RTX compiled before do not serve here; it compiles them again"
             );
         }
+
         let address = jit.cache.address();
         let set = call!(jit.config.0, rtx.jit_set_cache, (*const c_void) -> bool, address);
         set.then_some(jit)

@@ -143,6 +143,7 @@ impl Logger {
         if errors.is_empty() {
             return "the library does not say why".to_owned();
         }
+
         errors.join("; ")
     }
 
@@ -163,17 +164,20 @@ extern "C" fn log(_: *const c_void, severity: c_int, words: *const c_char) {
     if severity > 2 || words.is_null() {
         return;
     }
+
     // SAFETY: the library passes a string that lives during the call.
     let words = unsafe { CStr::from_ptr(words) }.to_string_lossy();
     if severity == 2 {
         tracing::debug!("TensorRT: {words}");
         return;
     }
+
     // A thread that is ending has no list any more: its words are the library's, too.
     let noted = OURS.try_with(|ours| {
         let mut ours = ours.borrow_mut();
         ours.as_mut().map(|errors| note(errors, &words))
     });
+
     if noted.ok().flatten().is_none() {
         note(&mut theirs(), &words);
     }
@@ -261,6 +265,7 @@ extern "C" fn step_complete(monitor: *const c_void, phase: *const c_char, step: 
         done: usize::try_from(step).map_or(0, |step| step + 1),
         of,
     });
+
     true
 }
 
@@ -297,10 +302,12 @@ mod tests {
             told(c"another's");
             logger.words()
         });
+
         assert_eq!(other.join().expect("it ends"), "another's");
         std::thread::spawn(|| told(c"a worker's"))
             .join()
             .expect("it ends");
+
         assert_eq!(logger.words(), "mine; a worker's");
         assert_eq!(logger.words(), "the library does not say why");
     }

@@ -130,6 +130,7 @@ impl Dims {
         for (to, from) in all.iter_mut().zip(dims) {
             *to = *from as i64;
         }
+
         Dims {
             count: dims.len() as i32,
             dims: all,

@@ -49,6 +49,7 @@ impl<'a> Memory<'a> {
         if data.is_null() {
             return &[];
         }
+
         // SAFETY: the library's bytes live as long as their object.
         unsafe { std::slice::from_raw_parts(data, size) }
     }

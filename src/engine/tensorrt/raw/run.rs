@@ -79,6 +79,7 @@ impl DeserializedEngine {
             plan.as_ptr(),
             plan.len()
         );
+
         let engine = Owned::new(engine).ok_or_else(|| logger.words())?;
         Ok(DeserializedEngine {
             jit: None,
@@ -114,6 +115,7 @@ impl DeserializedEngine {
         if name.is_null() {
             return None;
         }
+
         let dims = call!(engine, slots.engine_tensor_shape, (*const c_char) -> Dims, name);
         let element = call!(engine, slots.engine_tensor_type, (*const c_char) -> c_int, name);
         let mode = call!(engine, slots.engine_tensor_mode, (*const c_char) -> c_int, name);
@@ -150,6 +152,7 @@ impl DeserializedEngine {
             profile as c_int,
             which
         );
+
         dims.list()
     }
 
@@ -161,6 +164,7 @@ impl DeserializedEngine {
             let bytes = call!(self.engine.0, slot, (c_int) -> i64, profile as c_int);
             most = most.max(bytes);
         }
+
         usize::try_from(most).unwrap_or(0)
     }
 
@@ -185,6 +189,7 @@ impl DeserializedEngine {
         if !call!(context.0, slot, (c_int, *mut c_void) -> bool, profile, stream) {
             return Err(self.logger.words());
         }
+
         let slot = self.slots.context_set_scratch;
         let bytes = scratch.bytes as i64;
         call!(context.0, slot, (u64, i64) -> (), scratch.address, bytes);
@@ -239,6 +244,7 @@ impl Context {
             name.as_ptr(),
             &dims
         );
+
         self.engine.checked(set)
     }
 
@@ -267,6 +273,7 @@ impl Context {
             name.as_ptr(),
             address
         );
+
         self.engine.checked(set)
     }
 

@@ -135,6 +135,7 @@ impl CropDescriptor {
                 "the crop {crop} is beyond a picture of {width} x {height} pixels"
             )));
         }
+
         let table_width = across.table.from();
         let table_height = down.table.from();
         if table_width != crop.w || table_height != crop.h {
@@ -142,6 +143,7 @@ impl CropDescriptor {
                 "tables for {table_width} x {table_height} pixels cannot resize the crop {crop}"
             )));
         }
+
         let rows = down.table.sources();
         Ok(CropDescriptor {
             plane: source.plane,
@@ -215,6 +217,7 @@ pub unsafe fn enqueue(
     if args.count == 0 {
         return Ok(());
     }
+
     let across = shape(args, args.rows);
     // SAFETY: the caller's promise; `PixelArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.pixels_across, across, args) }?;

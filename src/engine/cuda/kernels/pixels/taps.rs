@@ -26,6 +26,7 @@ impl TapTable {
         } else {
             all.each().skip(wanted.start).take(wanted.len()).collect()
         };
+
         TapTable {
             from,
             words: words(&taps),
@@ -58,9 +59,11 @@ fn words(taps: &[(usize, &[i32])]) -> Vec<i32> {
         words.push(begin as i32);
         begin += weights.len();
     }
+
     for (_, weights) in taps {
         words.extend_from_slice(weights);
     }
+
     words
 }
 
@@ -71,5 +74,6 @@ fn sources(taps: &[(usize, &[i32])]) -> Range<usize> {
         start = start.min(*first);
         end = end.max(first + weights.len());
     }
+
     start.min(end)..end
 }

@@ -16,6 +16,7 @@ fn spec() -> ModelSpec {
         [0.48145466, 0.4578275, 0.40821073],
         [0.26862954, 0.261_302_6, 0.275_777_1],
     );
+
     let family = Family::Dinov2;
     ModelSpec {
         family,
@@ -67,6 +68,7 @@ fn rgb(bench: &Bench, (width, height): (usize, usize), more: usize) -> TestPictu
         stride: stride as u32,
         chroma: ChromaPlanes::default(),
     };
+
     TestPicture {
         source,
         picture: Picture::new(width, height, plane).expect("its bytes"),
@@ -81,6 +83,7 @@ fn grey(bench: &Bench, (width, height): (usize, usize), more: usize) -> TestPict
         stride: (width + more) as u32,
         ..rgb(bench, (width, height), 0).source
     };
+
     let rgb = plane.iter().flat_map(|value| [*value; 3]).collect();
     TestPicture {
         source,
@@ -107,17 +110,20 @@ fn subsampled(
             half_width + 3
         },
     );
+
     let matrix = Matrix::new(0.2126, 0.0722, full_range);
     let planes = strided(
         &chroma,
         if pairs { 2 * half_width } else { half_width },
         chroma_stride,
     );
+
     let (luma_rows, second) = (strided(&luma, width, stride), planes.len() / 2);
     let of = |bytes| Plane {
         bytes,
         stride: chroma_stride,
     };
+
     let picture = YuvPicture {
         luma: Plane {
             bytes: &luma_rows,
@@ -130,6 +136,7 @@ fn subsampled(
         matrix,
         site,
     };
+
     let mut rgb = vec![0; 3 * width * height];
     let converted = Converter::default().convert(&picture, width, &mut rgb);
     converted.expect("whole planes");
@@ -143,6 +150,7 @@ fn subsampled(
         left: site.left.into(),
         top: site.top.into(),
     };
+
     let source = DevicePicture {
         format: PixelFormat::Subsampled,
         width: width as u32,
@@ -151,6 +159,7 @@ fn subsampled(
         stride: stride as u32,
         chroma,
     };
+
     TestPicture {
         source,
         picture: Picture::new(width, height, rgb).expect("its bytes"),
@@ -170,22 +179,26 @@ fn on_the_device(bench: &Bench, crops: &[CroppedPicture]) -> Vec<f32> {
         let transform = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
             .transform(width, height)
             .expect("inside");
+
         let ((to_w, to_h), (left, top)) = (transform.resized, transform.at);
         let tables = [
             TapTable::new(crop.w, to_w, left..left + SIDE),
             TapTable::new(crop.h, to_h, top..top + SIDE),
         ];
+
         let [across, down] = tables.each_ref().map(|table| {
             let at = words.len() as u32;
             words.extend_from_slice(table.words());
             PlacedTaps { table, at }
         });
+
         let wide = bench.out_kept(wide_bytes(down.table, SIDE), 0x5au8);
         rows = rows.max(down.table.sources().len() / 2);
         descriptors.push(
             CropDescriptor::new(&shown.source, *crop, across, down, wide).expect("fitting tables"),
         );
     }
+
     let out = bench.out_real(crops.len() * 3 * SIDE * SIDE);
     let args = PixelArgs {
         crops: bench.up(&descriptors),
@@ -197,6 +210,7 @@ fn on_the_device(bench: &Bench, crops: &[CroppedPicture]) -> Vec<f32> {
         rows: rows as u32,
         unused: 0,
     };
+
     // SAFETY: the bench holds what the sizes say.
     unsafe { enqueue(&bench.kernels, &bench.stream, &args) }.expect("enqueued");
     bench.down_real(&out)
@@ -216,6 +230,7 @@ fn check(bench: &Bench, crops: &[CroppedPicture]) {
             .expect("inside")
             .into_iter()
             .collect();
+
         let (width, height) = (shown.picture.width(), shown.picture.height());
         let wrong = bench
             .stored(&plain)
@@ -223,6 +238,7 @@ fn check(bench: &Bench, crops: &[CroppedPicture]) {
             .zip(found)
             .filter(|(a, b)| a != b)
             .count();
+
         assert_eq!(wrong, 0, "crop {at}: {crop} of {width} x {height}, {fit:?}");
     }
 }
@@ -242,22 +258,27 @@ fn pixels_are_those_of_the_processors_path_to_the_last_bit() {
             (300, 3),
             (41, 40),
         ];
+
         let shown: Vec<TestPicture> = sizes
             .iter()
             .map(|size| rgb(bench, *size, size.0 % 4))
             .collect();
+
         let crop = Area {
             x: 3,
             y: 2,
             w: 17,
             h: 35,
         };
+
         let mut crops: Vec<CroppedPicture> =
             vec![(&shown[7], crop, Fit::Squash), (&shown[7], crop, Fit::Crop)];
+
         for shown in &shown {
             let whole = Area::whole(shown.picture.width(), shown.picture.height());
             crops.extend([(shown, whole, Fit::Squash), (shown, whole, Fit::Crop)]);
         }
+
         check(bench, &crops);
     });
 }
@@ -270,12 +291,15 @@ fn grey_pictures_are_their_three_equal_colours() {
             grey(bench, (20, 50), 7),
             grey(bench, (1, 1), 1),
         ];
+
         let whole =
             |shown: &TestPicture| Area::whole(shown.picture.width(), shown.picture.height());
+
         let crops: Vec<CroppedPicture> = shown
             .iter()
             .map(|shown| (shown, whole(shown), Fit::Squash))
             .collect();
+
         check(bench, &crops);
     });
 }
@@ -294,15 +318,18 @@ fn subsampled_pictures_have_the_colours_of_the_cameras_converter() {
                     h,
                 },
             ];
+
             for (left, top) in [(false, false), (true, false), (false, true), (true, true)] {
                 let site = Site { left, top };
                 let of =
                     |pairs, full_range| subsampled(bench, (width, height), site, pairs, full_range);
+
                 let shown = [of(true, false), of(true, true), of(false, false)];
                 let crops: Vec<CroppedPicture> = shown
                     .iter()
                     .flat_map(|shown| crops.map(|crop| (shown, crop, Fit::Squash)))
                     .collect();
+
                 check(bench, &crops);
             }
         }
@@ -319,16 +346,19 @@ fn a_crop_beyond_the_picture_or_of_another_size_is_refused() {
         stride: 90,
         chroma: ChromaPlanes::default(),
     };
+
     let table = TapTable::new(10, 20, 0..20);
     let placed = PlacedTaps {
         table: &table,
         at: 0,
     };
+
     let refused = |crop| {
         CropDescriptor::new(&source, crop, placed, placed, 0)
             .expect_err("refused")
             .to_string()
     };
+
     assert!(
         refused(Area {
             x: 25,
@@ -338,6 +368,7 @@ fn a_crop_beyond_the_picture_or_of_another_size_is_refused() {
         })
         .contains("25,0,10,10 is beyond a picture of 30 x 20")
     );
+
     assert!(
         refused(Area {
             x: 0,
@@ -355,6 +386,7 @@ fn a_table_holds_only_what_is_wanted() {
         TapTable::new(100, 40, 0..40),
         TapTable::new(100, 40, 10..30),
     );
+
     assert_eq!((all.sources(), some.sources()), (0..100, 21..79));
     assert_eq!(&some.words()[..2], &all.words()[30..32]);
     assert_eq!(

@@ -28,15 +28,21 @@ const RECIPES: usize = 1;
 pub struct Channels {
     /// Status of the cameras.
     pub camera_events: Events,
+    /// Recipes to swap in, and judged frames to draw.
     pub inspect: InspectEnds,
+    /// Commands to do, and the stages that they reach.
     pub commands: CommandEnds,
+    /// Recipes to prepare, and the prepared ones.
     pub changeover: ChangeoverEnds,
+    /// Judged frames and snapshots to draw.
     pub overlays: OverlayEnds,
     /// Finished pictures.
     pub overlay_events: Events,
     /// Results, for watchers.
     pub watchers: Watchers,
+    /// Events to publish, and commands that were received.
     pub publisher: PublisherEnds,
+    /// Events to tell watchers, and commands that were received.
     pub control: ControlEnds,
 }
 

@@ -24,7 +24,7 @@ pub struct PartRequest {
     /// Time of the trigger.
     pub at: Timestamp,
     /// Deadline, and the way to the gate.
-    pub terms: PartTiming,
+    pub timing: PartTiming,
     /// Name of the challenge that the part is a known part of; such a part is no production.
     pub challenge: Option<Arc<str>>,
 }
@@ -50,9 +50,9 @@ pub struct Part {
     /// Number within the run and camera.
     pub seq: u64,
     /// The request that was accepted.
-    pub ask: PartRequest,
+    pub request: PartRequest,
     /// Times of its stages, shared by its clones and its result.
-    pub marks: Arc<StageTimes>,
+    pub times: Arc<StageTimes>,
 }
 
 /// Stages of a part, in their order.
@@ -119,35 +119,35 @@ impl StageTimes {
 
 impl Part {
     /// The part of an accepted request; no stage is reached yet.
-    pub fn new(key: u64, run_id: Arc<str>, seq: u64, ask: PartRequest) -> Self {
-        let marks = Arc::new(StageTimes::new(ask.since));
+    pub fn new(key: u64, run_id: Arc<str>, seq: u64, request: PartRequest) -> Self {
+        let times = Arc::new(StageTimes::new(request.since));
         Part {
             key,
             run_id,
             seq,
-            ask,
-            marks,
+            request,
+            times,
         }
     }
 
     /// The camera's name.
     pub fn camera(&self) -> &Arc<str> {
-        &self.ask.camera
+        &self.request.camera
     }
 
     /// The moment at which a part without a verdict becomes undecided.
     pub fn due(&self) -> Instant {
-        self.ask.since + self.ask.terms.deadline
+        self.request.since + self.request.timing.deadline
     }
 
     /// Enters that the part has a frame now.
-    pub fn found_its_frame(&self) {
-        self.marks.reach(PartStage::Framed);
+    pub fn mark_framed(&self) {
+        self.times.reach(PartStage::Framed);
     }
 
     /// True if a frame was found.
     pub fn has_frame(&self) -> bool {
-        self.marks.reached(PartStage::Framed).is_some()
+        self.times.reached(PartStage::Framed).is_some()
     }
 }
 
@@ -165,7 +165,7 @@ pub(crate) mod tests {
             position: None,
             since: Instant::now(),
             at: Timestamp::UNIX_EPOCH,
-            terms: PartTiming {
+            timing: PartTiming {
                 deadline,
                 ..PartTiming::default()
             },

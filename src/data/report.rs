@@ -39,7 +39,7 @@ pub struct Report {
     /// Action of the gate if the verdict is undecided.
     pub on_undecided: OnUndecided,
     /// Areas above the threshold, the highest peak first.
-    pub regions: Vec<Defect>,
+    pub defects: Vec<Defect>,
     /// The anomaly map. `None` if the picture was not scored.
     pub map: Option<Map>,
     /// The part of the picture that the map covers.
@@ -88,17 +88,17 @@ impl Report {
             detail: None,
             score: None,
             threshold: policy.threshold,
-            captured_at: part.ask.at,
+            captured_at: part.request.at,
             captured_by: CapturedBy::Trigger,
             took: Latency {
-                total: part.ask.since.elapsed(),
+                total: part.request.since.elapsed(),
                 ..Latency::default()
             },
             recipe: policy.recipe.clone(),
             on_undecided: policy.on_undecided,
             seen_by: part.camera().clone(),
             views: vec![],
-            regions: vec![],
+            defects: vec![],
             map: None,
             area: None,
             part,
@@ -163,7 +163,7 @@ pub(crate) mod tests {
             took: Latency::default(),
             recipe: "nut@7".into(),
             on_undecided: OnUndecided::Fail,
-            regions: vec![
+            defects: vec![
                 Defect {
                     x: 1,
                     y: 2,

@@ -27,9 +27,9 @@ pub struct PartSource {
     /// Name of the camera, or the name that several share.
     pub camera: Arc<str>,
     /// Deadline and gate of the parts.
-    pub terms: PartTiming,
+    pub timing: PartTiming,
     /// The line's control, which knows the regions of a view and the challenge under way.
-    pub rules: LineControl,
+    pub control: LineControl,
 }
 
 impl PartSource {
@@ -53,7 +53,7 @@ impl PartSource {
             position: None,
             since,
             at,
-            terms: self.terms,
+            timing: self.timing,
             challenge: None,
         }
     }
@@ -61,10 +61,10 @@ impl PartSource {
     /// Makes one request per region. Each claims a place in a running challenge.
     pub fn each(&self, request: &PartRequest) -> Vec<PartRequest> {
         let mut requests = vec![];
-        for region in self.rules.regions() {
+        for region in self.control.regions() {
             requests.push(PartRequest {
                 region,
-                challenge: self.rules.claim(&self.camera, request.since),
+                challenge: self.control.claim(&self.camera, request.since),
                 ..request.clone()
             });
         }
@@ -159,7 +159,7 @@ impl Admission {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
         let now = Instant::now();
         let mut trigger = self.trigger();
-        let is_paused = self.parts.rules.is_paused();
+        let is_paused = self.parts.control.is_paused();
         match &mut *trigger {
             // A command that came before the pause still needs its frame.
             TriggerState::Command(ring) => self.queue_matches(ring.put(frame, ticket, now)),
@@ -230,7 +230,7 @@ impl Admission {
             return;
         };
 
-        parts.iter().for_each(Part::found_its_frame);
+        parts.iter().for_each(Part::mark_framed);
         self.queue(QueuedFrame {
             frame,
             ticket: Some(ticket),
@@ -242,7 +242,7 @@ impl Admission {
     pub fn on_trigger(&self, parts: Vec<Part>, at: Timestamp) {
         parts
             .iter()
-            .for_each(|part| part.marks.reach(PartStage::Asked));
+            .for_each(|part| part.times.reach(PartStage::Asked));
 
         if let TriggerState::Command(ring) = &mut *self.trigger() {
             self.queue_matches(ring.ask(parts, at, Instant::now()));
@@ -287,7 +287,10 @@ impl Admission {
     }
 
     fn undecided(&self, part: Part, reason: Reason) -> Report {
-        let policy = self.parts.rules.judge(part.ask.region.as_deref());
+        let policy = self
+            .parts
+            .control
+            .policy_for(part.request.region.as_deref());
         Report {
             seen_by: self.camera.clone(),
             ..Report::undecided(part, reason, &policy)
@@ -419,8 +422,8 @@ mod tests {
         let shared = Shared::new(&opening, &["top"], views, Default::default(), identity());
         let parts = PartSource {
             camera: "top".into(),
-            terms: PartTiming::default(),
-            rules: shared.control.clone(),
+            timing: PartTiming::default(),
+            control: shared.control.clone(),
         };
 
         let ring = Trigger::Command(RingSettings {

@@ -43,8 +43,8 @@ pub fn open_cameras(
 
         let parts = PartSource {
             camera: camera.camera.name.clone(),
-            terms: camera.terms,
-            rules: shared.control.clone(),
+            timing: camera.terms,
+            control: shared.control.clone(),
         };
 
         let admission = Arc::new(Admission::new(

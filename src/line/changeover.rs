@@ -180,7 +180,7 @@ impl Changeover {
 
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.judged_by(&self.control.judges()); // a threshold may have been set since
+            identity.judged_by(&self.control.policies()); // a threshold may have been set since
             identity.references = references;
             identity.gallery = gallery.clone();
             identity.clone()

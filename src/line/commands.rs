@@ -228,7 +228,7 @@ impl CommandHandler {
         let mut ended = vec![];
         // What is kept goes to the store at once: the store keeps more of a challenge with its
         // parts' results.
-        for event in self.control.look(Instant::now()) {
+        for event in self.control.poll(Instant::now()) {
             match event {
                 ControlEvent::Begin(key, value) => drop(self.store.set_if_absent(&key, &value)),
                 ControlEvent::Keep((key, value)) => drop(self.store.set(&key, &value)),
@@ -443,7 +443,7 @@ impl CommandHandler {
 
     /// Report of a part whose time is not known.
     fn undecided(&self, part: Part) -> Report {
-        let policy = self.control.judge(part.ask.region.as_deref());
+        let policy = self.control.policy_for(part.request.region.as_deref());
         let detail = "the trigger waited at the broker, and says no time";
         Report {
             detail: Some(detail.to_owned()),
@@ -563,7 +563,7 @@ impl CommandHandler {
         let before = self.control.set_threshold(region, value)?;
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.judged_by(&self.control.judges());
+            identity.judged_by(&self.control.policies());
             identity.clone()
         };
 
@@ -671,7 +671,7 @@ fn answered_part(part: &Part) -> AnsweredPart {
     AnsweredPart {
         run_id: part.run_id.to_string(),
         camera: part.camera().to_string(),
-        region: part.ask.region.as_deref().map(str::to_owned),
+        region: part.request.region.as_deref().map(str::to_owned),
         seq: part.seq,
     }
 }

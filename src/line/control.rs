@@ -95,7 +95,7 @@ impl LineControl {
     }
 
     /// Returns how a region is decided. One that the recipe does not know has no threshold.
-    pub fn judge(&self, region: Option<&str>) -> DecisionPolicy {
+    pub fn policy_for(&self, region: Option<&str>) -> DecisionPolicy {
         let state = self.state();
         let regions = &state.policy.regions;
         if let Some((_, policy)) = regions.iter().find(|(name, _)| name.as_deref() == region) {
@@ -195,7 +195,7 @@ impl LineControl {
     }
 
     /// Returns how each region is decided.
-    pub fn judges(&self) -> RegionPolicies {
+    pub fn policies(&self) -> RegionPolicies {
         self.state().policy.regions.clone()
     }
 
@@ -243,8 +243,8 @@ impl LineControl {
 
     /// Counts a part's result for the challenge that the part belongs to. Returns what is to be kept
     /// with the result.
-    pub fn judged(&self, report: &Report) -> Vec<KeyValue> {
-        let Some(id) = &report.part.ask.challenge else {
+    pub fn on_result(&self, report: &Report) -> Vec<KeyValue> {
+        let Some(id) = &report.part.request.challenge else {
             return vec![];
         };
 
@@ -305,7 +305,7 @@ impl LineControl {
     }
 
     /// Tells the line's health when a challenge is overdue. Takes the events since the last call.
-    pub fn look(&self, now: Instant) -> Vec<ControlEvent> {
+    pub fn poll(&self, now: Instant) -> Vec<ControlEvent> {
         let mut state = self.state();
         match state.overdue(now) {
             Some(interval) => {
@@ -441,15 +441,15 @@ mod tests {
 
     /// What is kept with its result.
     fn judged(rules: &LineControl, part: &Part, verdict: Verdict) -> Vec<KeyValue> {
-        let mut report = Report::undecided(part.clone(), Reason::Late, &rules.judge(None));
+        let mut report = Report::undecided(part.clone(), Reason::Late, &rules.policy_for(None));
         report.verdict = verdict;
-        rules.judged(&report)
+        rules.on_result(&report)
     }
 
-    /// What the foreman is told, and what he keeps by the way.
+    /// Outcomes that the command handler is told, and values that it keeps by the way.
     fn told(rules: &LineControl, kept: &mut BTreeMap<String, String>) -> Vec<(bool, String)> {
         let mut told = vec![];
-        for event in rules.look(Instant::now()) {
+        for event in rules.poll(Instant::now()) {
             match event {
                 ControlEvent::Begin(key, value) => drop(kept.entry(key).or_insert(value)),
                 ControlEvent::Keep((key, value)) => drop(kept.insert(key, value)),
@@ -486,8 +486,8 @@ mod tests {
 
         assert_eq!(
             (
-                before.ask.challenge.is_some(),
-                after.ask.challenge.is_some()
+                before.request.challenge.is_some(),
+                after.request.challenge.is_some()
             ),
             (false, false)
         );
@@ -559,7 +559,7 @@ mod tests {
         assert!(told(&rules, &mut kept).is_empty());
         assert!(
             rules
-                .claim("top", two.ask.since - Duration::from_secs(1))
+                .claim("top", two.request.since - Duration::from_secs(1))
                 .is_none(),
             "it was asked for before"
         );
@@ -596,7 +596,7 @@ mod tests {
             .expect("none is under way");
 
         let known = ["side", "top", "side", "top", "top"]
-            .map(|camera| part(&rules, camera).ask.challenge.is_some());
+            .map(|camera| part(&rules, camera).request.challenge.is_some());
 
         assert_eq!(known, [false, true, false, true, false]);
     }
@@ -604,13 +604,13 @@ mod tests {
     #[test]
     fn a_challenge_that_is_overdue_is_off_spec() {
         let (rules, causes) = rules(Some(Duration::from_secs(60)));
-        rules.look(Instant::now() + Duration::from_secs(59));
+        rules.poll(Instant::now() + Duration::from_secs(59));
         assert_eq!(causes.all().0, Health::Normal);
-        rules.look(Instant::now() + Duration::from_secs(61));
+        rules.poll(Instant::now() + Duration::from_secs(61));
         assert_eq!(causes.all().0, Health::OffSpec);
         // Another recipe asks for none.
         rules.change(judging("bolt@1", None));
-        rules.look(Instant::now() + Duration::from_secs(61));
+        rules.poll(Instant::now() + Duration::from_secs(61));
         assert_eq!(causes.all().0, Health::Normal);
     }
 
@@ -622,7 +622,7 @@ mod tests {
 
         let mut kept: BTreeMap<String, String> = [("challenge_met/nut".to_owned(), ago(50))].into();
         let is_overdue = |rules: &LineControl, causes: &Diagnostics, seconds| {
-            rules.look(Instant::now() + Duration::from_secs(seconds));
+            rules.poll(Instant::now() + Duration::from_secs(seconds));
             causes.all().1.iter().any(|cause| cause.contains("overdue"))
         };
 
@@ -663,7 +663,7 @@ mod tests {
             causes.clone(),
         );
 
-        let threshold = |region| rules.judge(region).threshold;
+        let threshold = |region| rules.policy_for(region).threshold;
         assert_eq!(
             (
                 threshold(Some("left")),

@@ -205,14 +205,17 @@ impl InspectStage {
 
         let requests = camera.parts.of(frame);
         let parts = self.shared.store.accept(requests).unwrap_or_default();
-        parts.iter().for_each(Part::found_its_frame);
+        parts.iter().for_each(Part::mark_framed);
         parts
     }
 
     /// The report of a part before it is judged.
     fn undecided(&self, frame: &Frame, part: Part) -> Report {
-        let since = part.ask.since.max(frame.arrived);
-        let policy = self.shared.control.judge(part.ask.region.as_deref());
+        let since = part.request.since.max(frame.arrived);
+        let policy = self
+            .shared
+            .control
+            .policy_for(part.request.region.as_deref());
         let mut report = Report::undecided(part, Reason::EngineError, &policy);
         report.captured_at = frame.captured_at;
         report.captured_by = frame.captured_by;
@@ -272,7 +275,7 @@ impl InspectStage {
 
         drop(views);
         for report in &mut complete {
-            report.took.total = report.part.ask.since.elapsed();
+            report.took.total = report.part.request.since.elapsed();
         }
 
         self.shared.store.submit(complete);
@@ -422,7 +425,7 @@ fn undecide(reports: &mut [Report], reason: Reason, detail: &str) {
 /// Decides each report by the score of its region.
 fn decide_all(reports: &mut [Report], scores: &[RegionScore]) {
     for report in reports {
-        let region = &report.part.ask.region;
+        let region = &report.part.request.region;
         match scores.iter().find(|score| score.region == *region) {
             Some(score) => decide(report, score.clone()),
             // The part was accepted under another recipe.
@@ -438,7 +441,7 @@ fn decide(report: &mut Report, region: RegionScore) {
     (report.verdict, report.reason) = verdict::decide(region.score, report.threshold);
     report.score = Some(region.score);
     if report.verdict == Verdict::Fail {
-        report.regions = defects(&region.map, region.area);
+        report.defects = defects(&region.map, region.area);
     }
 
     report.map = Some(region.map);

@@ -315,7 +315,7 @@ fn start_store(writer: StoreWriter) -> Stage {
 }
 
 fn start_commands(commands: CommandHandler, stop: Stop) -> Stage {
-    Stage::start("foreman", move |pulse| {
+    Stage::start("commands", move |pulse| {
         commands.run(&stop, pulse);
         Ok(())
     })
@@ -331,7 +331,7 @@ fn start_changeover(changeover: Changeover, stop: Stop) -> Stage {
 
 /// Unwatched: no verdict waits for a picture.
 fn start_overlays(overlays: OverlayStage, ends: OverlayEnds) -> Stage {
-    Stage::start_unwatched("artist", move || overlays.run(&ends))
+    Stage::start_unwatched("overlays", move || overlays.run(&ends))
 }
 
 fn start_publisher(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Stage {

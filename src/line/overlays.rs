@@ -117,7 +117,7 @@ impl OverlayStage {
 
         let scale = scale(&report, map);
         let layer = HeatLayer { map, area, scale };
-        let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.regions);
+        let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.defects);
         let painted = self.painter.paint(&overlay);
         let png = encode(&painted, &report);
         if let Some(folder) = &self.folder
@@ -137,7 +137,7 @@ impl OverlayStage {
 
 /// The PNG file of an overlay, which names its part.
 fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
-    let request = &report.part.ask;
+    let request = &report.part.request;
     let seq = report.part.seq.to_string();
     let texts = [
         ("seq", seq.as_str()),

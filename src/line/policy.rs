@@ -27,19 +27,19 @@ pub struct LinePolicy {
 
 impl ResultPolicy for LinePolicy {
     fn policy_for(&self, part: &Part) -> DecisionPolicy {
-        self.control.judge(part.ask.region.as_deref())
+        self.control.policy_for(part.request.region.as_deref())
     }
 
     fn at_deadline(&self, undecided: Report) -> Report {
         self.views
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .without_the_others(undecided)
+            .join_at_deadline(undecided)
     }
 
     fn on_result(&self, report: &Report) -> Vec<KeyValue> {
         self.watchers.tell(report);
-        self.control.judged(report)
+        self.control.on_result(report)
     }
 
     fn encode(&self, report: &Report) -> ResultRow {

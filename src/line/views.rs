@@ -81,7 +81,7 @@ impl ViewJoiner {
     /// Returns the report of a part whose deadline has come: a view that failed speaks for it, whatever
     /// the missing ones would have shown; without one the part is undecided, as it is for a camera
     /// alone.
-    pub fn without_the_others(&self, undecided: Report) -> Report {
+    pub fn join_at_deadline(&self, undecided: Report) -> Report {
         let Some(cameras) = self.groups.get(undecided.part.camera()) else {
             return undecided;
         };
@@ -222,7 +222,7 @@ mod tests {
 
         // Its time was over before that came to the ledger.
         let said =
-            joins.without_the_others(Report::undecided(one.clone(), Reason::Late, &judge(&one)));
+            joins.join_at_deadline(Report::undecided(one.clone(), Reason::Late, &judge(&one)));
 
         assert_eq!(
             (said.verdict, said.views),
@@ -256,7 +256,7 @@ mod tests {
         joins.add(view(&good, "top", Verdict::Pass, 0.1), now);
         joins.expect_view(&good, &"left".into());
         let said = |part: &Part, reason| {
-            joins.without_the_others(Report::undecided(part.clone(), reason, &judge(part)))
+            joins.join_at_deadline(Report::undecided(part.clone(), reason, &judge(part)))
         };
 
         let told = |report: &Report| -> Vec<(String, Option<Reason>)> {

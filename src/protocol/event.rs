@@ -91,7 +91,7 @@ pub struct PartResult {
 impl PartResult {
     /// The row of a report.
     pub fn of(report: &Report) -> Self {
-        let request = &report.part.ask;
+        let request = &report.part.request;
         PartResult {
             seq: report.part.seq,
             run_id: report.part.run_id.to_string(),

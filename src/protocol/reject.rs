@@ -25,8 +25,8 @@ struct RejectMessage<'a> {
 pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
     let part = &report.part;
     let after = part
-        .ask
-        .terms
+        .request
+        .timing
         .reject_after
         .filter(|_| report.is_rejected())?;
 
@@ -37,10 +37,10 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
     let message = RejectMessage {
         seq: part.seq,
         run_id: &part.run_id,
-        part_id: part.ask.part_id.as_deref(),
+        part_id: part.request.part_id.as_deref(),
         station: &identity.station,
         camera: part.camera(),
-        region: part.ask.region.as_deref(),
+        region: part.request.region.as_deref(),
         at: rfc3339(at),
     };
 
@@ -72,7 +72,7 @@ mod tests {
     fn a_gate_is_told_of_a_rejected_part_where_it_is_known_when_it_is_there() {
         let mut report = crate::data::report::tests::report(7);
         assert_eq!(reject(&report, &identity()), None, "no gate");
-        report.part.ask.terms.reject_after = Some(Duration::from_millis(712));
+        report.part.request.timing.reject_after = Some(Duration::from_millis(712));
         // Whole milliseconds.
         report.captured_at = rfc3339(Timestamp::now()).parse().expect("a time");
         let before = Instant::now();

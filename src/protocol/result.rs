@@ -35,10 +35,10 @@ pub fn encode(row: &ResultRow, historical: bool, given_up_before: u64) -> Vec<u8
 /// The row that the store keeps of a report.
 pub fn row(report: &Report, identity: &Identity) -> ResultRow {
     let part = &report.part;
-    let ask = &part.ask;
-    let terms = &ask.terms;
+    let ask = &part.request;
+    let terms = &ask.timing;
     let is_late = report.reason == Some(Reason::Late);
-    let defects = report.regions.iter().take(DEFECTS_MAX);
+    let defects = report.defects.iter().take(DEFECTS_MAX);
     ResultRow {
         seq: part.seq,
         run_id: part.run_id.to_string(),

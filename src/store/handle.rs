@@ -104,7 +104,7 @@ impl Store {
     /// Brings verdicts; one whose part has its result already is for the record.
     pub fn submit(&self, reports: Vec<Report>) {
         for report in &reports {
-            report.part.marks.reach(PartStage::Settled);
+            report.part.times.reach(PartStage::Settled);
         }
 
         let _ = self.ops.send(Op::Submit(reports)); // the writer outlives the line

@@ -304,7 +304,7 @@ mod tests {
                     }
                     Step::Settle(_) => {}
                     Step::Wait(ms) => {
-                        // As the clerk does: it wakes at every deadline on the way.
+                        // As the writer does: it wakes at every deadline on the way.
                         let until = now + Duration::from_millis(ms);
                         while let Some(due) = ledger.next_due().filter(|due| *due <= until) {
                             left.extend(ledger.expire(due, &say).into_iter().map(|report| (report, due)));

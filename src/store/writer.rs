@@ -352,7 +352,7 @@ impl StoreWriter {
             row,
             until: Some(until),
             given_up_before: 0,
-            marks: Some(part.marks.clone()),
+            marks: Some(part.times.clone()),
         }
     }
 
@@ -413,7 +413,7 @@ impl StoreWriter {
         let now = Instant::now();
         for reply in &batch.accepted {
             for part in &reply.parts {
-                part.marks.reach_at(PartStage::Numbered, now);
+                part.times.reach_at(PartStage::Numbered, now);
             }
         }
 

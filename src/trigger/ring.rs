@@ -189,7 +189,7 @@ impl RingMatches {
     /// Adds parts and their frame. Parts of one frame in a row are looked at together.
     fn add(&mut self, kept: &mut KeptFrame, parts: Vec<Part>) {
         for part in &parts {
-            part.found_its_frame();
+            part.mark_framed();
         }
 
         if let Some(last) = self.waiting.last_mut()

@@ -577,7 +577,7 @@ fn overlays(folder: &Path) -> Vec<Picture> {
         .collect()
 }
 
-/// Runs a line of two pictures, as many as may wait for the artist: what it said, and its overlays.
+/// Runs a line of two pictures, as many as may wait for the overlay stage: what it said, and its overlays.
 fn painted_by(
     folder: &Path,
     port: u16,

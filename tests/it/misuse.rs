@@ -16,7 +16,7 @@ const CAMERA: &str = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrig
 /// Of each kind, but for the malformed and the same ones.
 const MANY: usize = 2000;
 const MALFORMED: usize = 2500;
-/// Fewer than are held for the foreman at once, so that none is refused for being too many.
+/// Fewer than are held for the command handler at once, so that none is refused for being too many.
 const SAME: usize = 1500;
 /// Good triggers among them.
 const GOOD: usize = 50;

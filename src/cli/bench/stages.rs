@@ -358,7 +358,7 @@ fn request() -> PartRequest {
         position: None,
         since: Instant::now(),
         at: jiff::Timestamp::now(),
-        terms: PartTiming {
+        timing: PartTiming {
             deadline: Duration::from_secs(1),
             ..PartTiming::default()
         },

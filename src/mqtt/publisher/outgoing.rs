@@ -167,7 +167,7 @@ impl Publisher {
     }
 
     fn send_heatmap(&self, session: &mut Session, report: &Arc<Report>, png: &[u8]) {
-        let request = &report.part.ask;
+        let request = &report.part.request;
         let values = [
             ("seq", Some(report.part.seq.to_string())),
             ("region", request.region.as_deref().map(str::to_owned)),

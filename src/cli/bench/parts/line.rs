@@ -228,11 +228,11 @@ fn pass(part: Part) -> Report {
 fn part_source(control: LineControl) -> PartSource {
     PartSource {
         camera: CAMERA.into(),
-        terms: PartTiming {
+        timing: PartTiming {
             deadline: DEADLINE,
             ..PartTiming::default()
         },
-        rules: control,
+        control,
     }
 }
 

@@ -146,7 +146,7 @@ fn round(
     tracing::debug!("{:?}", line.outbox.count());
     let mut with_times: Vec<(Part, Instant)> = vec![];
     for part in line.finish()? {
-        let part_id = part.ask.part_id.as_deref().unwrap_or_default();
+        let part_id = part.request.part_id.as_deref().unwrap_or_default();
         if let Some(sent) = heard.sent.get(part_id) {
             with_times.push((part, *sent));
         }

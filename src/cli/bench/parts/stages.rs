@@ -138,7 +138,7 @@ impl StageSamples {
 /// Returns the time of each stage; one that was over before the one before it took none. `None` for a part
 /// that did not go the whole way.
 fn way(part: &Part, sent: Instant) -> Option<Vec<Duration>> {
-    let marks = &part.marks;
+    let marks = &part.times;
     let mut way = vec![marks.since().saturating_duration_since(sent)];
     let mut before = Duration::ZERO;
     for stage in MARKS {
@@ -159,7 +159,7 @@ mod tests {
     fn the_stages_of_a_part_add_up_and_the_frames_wait_is_apart() {
         let ms = Duration::from_millis;
         let part = Part::new(1, "run".into(), 1, ask("top", ms(1000)));
-        let since = part.marks.since();
+        let since = part.times.since();
         let sent = since - ms(1);
         assert_eq!(StageSamples::of(&[(part.clone(), sent)]).whole.count(), 0);
         let times = [
@@ -174,7 +174,7 @@ mod tests {
 
         times
             .iter()
-            .for_each(|(stage, at)| part.marks.reach_at(*stage, since + ms(*at)));
+            .for_each(|(stage, at)| part.times.reach_at(*stage, since + ms(*at)));
 
         let stages = StageSamples::of(&[(part, sent)]);
         let at = |sample: &Sample| sample.at(500).expect("one");

@@ -106,14 +106,14 @@ impl Channels {
     }
 }
 
-/// Connects the publisher with a line; `is_continuous` as in [`Shared::condition`].
+/// Connects the publisher with a line; `is_continuous` as in [`LineView::condition`](crate::line::shared::LineView::condition).
 pub fn publisher_wiring(
     shared: &Shared,
     is_continuous: bool,
     ends: PublisherEnds,
 ) -> PublisherWiring {
-    let of_condition = shared.clone();
-    let of_metrics = shared.clone();
+    let of_condition = shared.view();
+    let of_metrics = shared.view();
     PublisherWiring {
         store: shared.store.clone(),
         events: ends.events,
@@ -124,13 +124,13 @@ pub fn publisher_wiring(
     }
 }
 
-/// Connects the control socket with a line; `is_continuous` as in [`Shared::condition`].
+/// Connects the control socket with a line; `is_continuous` as in [`LineView::condition`](crate::line::shared::LineView::condition).
 pub fn control_wiring(shared: &Shared, is_continuous: bool, ends: ControlEnds) -> ControlWiring {
-    let of_status = shared.clone();
+    let view = shared.view();
     ControlWiring {
         requests: ends.requests,
         events: ends.events,
-        status: Box::new(move || of_status.status(is_continuous)),
+        status: Box::new(move || view.status(is_continuous)),
         causes: shared.diagnostics.clone(),
     }
 }

@@ -12,7 +12,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::Metrics;
 use crate::recipe::active::RecipePolicy;
-use crate::store::Store;
+use crate::store::{Outbox, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +80,34 @@ impl Shared {
         identity.clone()
     }
 
+    /// Returns the line as it is told to others.
+    pub fn view(&self) -> LineView {
+        LineView {
+            control: self.control.clone(),
+            diagnostics: self.diagnostics.clone(),
+            identity: self.identity.clone(),
+            tallies: self.tallies.clone(),
+            camera_states: self.camera_states.clone(),
+            publisher: self.publisher.clone(),
+            outbox: self.store.outbox().clone(),
+        }
+    }
+}
+
+/// The line as it is told to others: to read, and without the store's handle. The control socket
+/// ends after the store's thread, so it must not keep the store's thread from ending.
+#[derive(Clone)]
+pub struct LineView {
+    control: LineControl,
+    diagnostics: Diagnostics,
+    identity: Arc<Mutex<Identity>>,
+    tallies: Tallies,
+    camera_states: CameraStates,
+    publisher: Arc<ListenerState>,
+    outbox: Arc<Outbox>,
+}
+
+impl LineView {
     /// Returns the state of the line as a whole; `is_continuous` is true where a camera's frames
     /// become parts without a trigger.
     pub fn condition(&self, is_continuous: bool) -> LineCondition {
@@ -111,14 +139,18 @@ impl Shared {
 
         Metrics {
             cameras: cameras.collect(),
-            store: self.store.count(),
+            store: self.outbox.count(),
             heatmaps_dropped: self.publisher.missed(),
         }
     }
 
     /// Returns the whole line at this moment, for the control socket.
     pub fn status(&self, is_continuous: bool) -> LineStatus {
-        let identity = self.identity();
+        let identity = self
+            .identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let metrics = self.metrics();
         let states = self
             .camera_states

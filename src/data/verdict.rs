@@ -57,7 +57,8 @@ pub enum Reason {
     NotReady,
 }
 
-/// A connected area of the map above the threshold, in the camera picture's pixels.
+/// A connected area of the map above a level, in the camera picture's pixels. For a failed part the
+/// level is half-way between the map's median and its highest value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 pub struct Defect {
     /// Left column.

@@ -23,13 +23,18 @@ const POOR_DOCS: f64 = 5.0;
 /// Lines of a long file.
 const LONG_FILE: usize = 600;
 
-/// Figures that may pass their limits until the code is mended. Lower or remove them as it is.
-const TODAY: &[(&str, f64)] = &[
-    ("tokens", 11.9),
-    ("long", 30.0),
-    ("types", 16.0),
-    ("docs", 31.0),
-    ("files", 5.0),
+/// Figures that may pass their limits, with the reason.
+const TODAY: &[(&str, f64, &str)] = &[
+    (
+        "tokens",
+        7.7,
+        "statements are short, and stand closer together than in the models; to be lowered",
+    ),
+    (
+        "files",
+        2.0,
+        "line/commands.rs and line/control.rs, a third of them tests; to be split",
+    ),
 ];
 
 /// One figure of the table.
@@ -57,8 +62,8 @@ fn the_code_keeps_its_shape() {
     print_table(&figures);
     let mut broken = Vec::new();
     for figure in &figures {
-        let today = TODAY.iter().find(|(name, _)| *name == figure.name);
-        let today = today.map_or(0.0, |(_, value)| *value);
+        let today = TODAY.iter().find(|(name, _, _)| *name == figure.name);
+        let today = today.map_or(0.0, |(_, value, _)| *value);
         let limit = figure.limit.unwrap_or(f64::INFINITY).max(today);
         if figure.value > limit {
             let name = figure.name;

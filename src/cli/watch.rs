@@ -264,10 +264,12 @@ mod tests {
     use super::*;
     use crate::data::report::tests::report;
     use crate::data::verdict::Reason;
+    use crate::protocol::birth::tests::identity;
+    use crate::protocol::result;
 
     #[test]
     fn a_row_has_a_score_or_the_reason() {
-        let judged = PartResult::of(&report(7));
+        let judged = PartResult::of(&result::row(&report(7), &identity()));
         let text = row(&judged, false);
         for words in [
             "top",

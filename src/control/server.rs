@@ -1,6 +1,6 @@
 //! The server of the control socket: one thread, which never waits for a client.
 //!
-//! Each connection is a task that reads lines and writes lines; the [`Server`] holds the line's ends
+//! Each connection is a task that reads lines and writes lines; the `Server` holds the line's ends
 //! and knows who watches.
 
 use crate::base::health::{Diagnostics, Health};
@@ -23,6 +23,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+/// Commands of both doors that may wait when this one brings another: half of the channel.
+const REQUESTS_SHARE: usize = 32;
+/// Answer to a command for which there is no room.
+const TOO_MANY: &str = "too many commands wait; send it again";
 /// Connections at once; one more is told so and closed.
 const CONNECTIONS_MAX: usize = 16;
 /// Lines that wait for a client to read them. Beyond, events are dropped, counted and told; a client
@@ -260,7 +264,8 @@ impl Server {
     }
 
     fn on_connection(&mut self, stream: UnixStream) {
-        if self.clients.len() >= CONNECTIONS_MAX {
+        // A client that was left may still have its task, until what waits for it is written.
+        if self.clients.len().max(self.tasks.len()) >= CONNECTIONS_MAX {
             let words = format!("{CONNECTIONS_MAX} connections are open; close one of them");
             let _ = stream.try_write(encode(&ControlReply::Error(words)).as_bytes());
             return;
@@ -374,9 +379,15 @@ impl Server {
             },
         };
 
+        // The other half of the room is the broker's: this door must not shut that one.
+        if self.wiring.requests.len() >= REQUESTS_SHARE {
+            let reason = TOO_MANY.to_owned();
+            return self.reject(number, name, id.as_deref(), reason);
+        }
+
         let reason = match self.wiring.requests.try_send(request) {
             Ok(()) => return client.commands += 1,
-            Err(TrySendError::Full(_)) => "too many commands wait; send it again",
+            Err(TrySendError::Full(_)) => TOO_MANY,
             Err(TrySendError::Disconnected(_)) => "the line is stopping",
         };
 

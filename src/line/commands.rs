@@ -26,7 +26,7 @@ use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
 use crate::protocol::birth::Identity;
 use crate::protocol::command::{Action, ChallengeSpec, TriggerCommand};
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::request::Request;
+use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{ANSWERS_MAX, Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -56,7 +56,8 @@ pub struct CommandHandler {
     /// Answers of the last hour.
     answered: AnswerCache,
     /// Rate of the commands that are no triggers.
-    rate: RateLimit,
+    /// One limit for each door, so that none of them shuts another.
+    rates: HashMap<RequestSource, RateLimit>,
     /// Recipes that can be selected.
     recipes: Vec<RecipeSpec>,
     /// Recipes to prepare, to the changeover.
@@ -200,7 +201,7 @@ impl CommandHandler {
             groups,
             identity: shared.identity.clone(),
             answered,
-            rate: RateLimit::default(),
+            rates: HashMap::new(),
             recipes,
             wanted: ends.recipes,
         }
@@ -302,7 +303,8 @@ impl CommandHandler {
             return self.trigger(trigger, request);
         }
 
-        if !self.rate.allows(Instant::now()) {
+        let rate = self.rates.entry(request.source).or_default();
+        if !rate.allows(Instant::now()) {
             let reason = format!(
                 "more than {RATE_MAX} commands but triggers in a second; send it again later"
             );

@@ -140,8 +140,8 @@ impl LineControl {
 
         state.cut("another recipe judges now");
         state.policy = policy;
-        drop(state);
         self.diagnostics.clear(UNDER_WAY);
+        drop(state);
         self.tell_thresholds();
     }
 

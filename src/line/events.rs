@@ -20,7 +20,7 @@
 //! and the overlay stage ever wait here, and never the inspector nor the store. A control socket
 //! that nobody watches is told nothing.
 
-use crate::data::report::Report;
+use crate::data::result::ResultRow;
 use crate::protocol::event::{Event, EventReceiver, ListenerState, PartResult};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -118,7 +118,7 @@ pub struct Watchers {
 
 impl Watchers {
     /// Tells of a result, if a watcher listens.
-    pub fn tell(&self, report: &Report) {
+    pub fn tell(&self, row: &ResultRow) {
         if !self.state.is_listening() {
             return;
         }
@@ -128,7 +128,7 @@ impl Watchers {
         };
 
         let state = self.state.clone();
-        let result = Event::Result(Arc::new(PartResult::of(report)));
+        let result = Event::Result(Arc::new(PartResult::of(row)));
         Listener { sender, state }.tell(&result, Policy::Drop);
     }
 }
@@ -182,6 +182,7 @@ mod tests {
     use super::*;
     use crate::camera::{CameraState, CameraStatus};
     use crate::data::report::tests::report;
+    use crate::data::result::tests::row;
     use jiff::Timestamp;
     use std::time::Duration;
 
@@ -211,7 +212,7 @@ mod tests {
         let (events, mut ends) = Events::with_capacities(Arc::default(), 1, 2);
         ends.control.state.listen(true);
         for _ in 0..5 {
-            events.watchers().tell(&report(1));
+            events.watchers().tell(&row("top", 1));
         }
 
         assert_eq!(ends.control.state.missed(), 3);
@@ -223,7 +224,7 @@ mod tests {
     #[test]
     fn a_socket_that_no_one_watches_is_told_nothing() {
         let (events, mut ends) = Events::with_capacities(Arc::default(), 1, 1);
-        events.watchers().tell(&report(1));
+        events.watchers().tell(&row("top", 1));
         events.tell(camera());
         assert!(ends.control.events.try_recv().is_err());
         assert_eq!(ends.control.state.missed(), 0);

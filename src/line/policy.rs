@@ -19,7 +19,7 @@ pub struct LinePolicy {
     pub views: Arc<Mutex<ViewJoiner>>,
     /// The names that results carry.
     pub identity: Identity,
-    /// Told of every result that stands.
+    /// Told of every result that is committed.
     pub watchers: Watchers,
     /// True when the gate is told of each rejected part (`mqtt.timed_reject`).
     pub timed_reject: bool,
@@ -38,8 +38,11 @@ impl ResultPolicy for LinePolicy {
     }
 
     fn on_result(&self, report: &Report) -> Vec<KeyValue> {
-        self.watchers.tell(report);
         self.control.on_result(report)
+    }
+
+    fn on_released(&self, row: &ResultRow) {
+        self.watchers.tell(row);
     }
 
     fn encode(&self, report: &Report) -> ResultRow {

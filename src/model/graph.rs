@@ -228,8 +228,8 @@ pub enum Dim {
 }
 
 impl Dim {
-    fn to_proto(&self) -> Dimension {
-        let value = match *self {
+    fn to_proto(self) -> Dimension {
+        let value = match self {
             Dim::Of(length) => DimensionValue::Fixed(length as i64),
             Dim::Any(name) => DimensionValue::Named(name.to_owned()),
         };
@@ -240,7 +240,7 @@ impl Dim {
 
 /// Description of a value: its name, element type and dimensions.
 pub fn value_info(name: &str, element: i32, dims: &[Dim]) -> ValueInfoProto {
-    let dim = dims.iter().map(Dim::to_proto).collect();
+    let dim = dims.iter().copied().map(Dim::to_proto).collect();
     let tensor_type = proto::TensorType {
         elem_type: element,
         shape: Some(proto::TensorShapeProto { dim }),

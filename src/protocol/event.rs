@@ -3,6 +3,7 @@
 
 use crate::camera::CameraStatus;
 use crate::data::report::Report;
+use crate::data::result::ResultRow;
 use crate::data::verdict::{Reason, Verdict};
 use crate::protocol::answer::Answer;
 use crate::protocol::birth::Identity;
@@ -26,7 +27,7 @@ pub enum Event {
     Identity(Arc<Identity>),
     /// A command that was accepted earlier has ended.
     Outcome(Arc<CommandOutcome>),
-    /// A part's result stands.
+    /// A part's result is committed.
     Result(Arc<PartResult>),
     /// The heat map of a judged part, drawn over its picture.
     Heatmap {
@@ -89,24 +90,23 @@ pub struct PartResult {
 }
 
 impl PartResult {
-    /// The row of a report.
-    pub fn of(report: &Report) -> Self {
-        let request = &report.part.request;
+    /// The short form of a stored result.
+    pub fn of(row: &ResultRow) -> Self {
         PartResult {
-            seq: report.part.seq,
-            run_id: report.part.run_id.to_string(),
-            part_id: request.part_id.as_deref().map(str::to_owned),
-            camera: request.camera.to_string(),
-            region: request.region.as_deref().map(str::to_owned),
-            verdict: report.verdict,
-            reject: report.is_rejected(),
-            score: report.score,
-            threshold: report.threshold,
-            reason: report.reason,
-            detail: report.detail.clone(),
-            captured_at: report.captured_at,
-            total_ms: (report.took.total.as_secs_f64() * 1e4).round() / 10.0,
-            recipe: report.recipe.to_string(),
+            seq: row.seq,
+            run_id: row.run_id.clone(),
+            part_id: row.part_id.clone(),
+            camera: row.camera.clone(),
+            region: row.region.clone(),
+            verdict: row.verdict,
+            reject: row.reject,
+            score: row.score,
+            threshold: row.threshold,
+            reason: row.reason,
+            detail: row.detail.clone(),
+            captured_at: row.captured_at,
+            total_ms: row.latency_ms.total,
+            recipe: row.recipe.clone(),
         }
     }
 }

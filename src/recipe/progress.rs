@@ -2,7 +2,7 @@
 //!
 //! Either may be silent for many minutes (one fused layer of a vision transformer has tactics that take
 //! as long). So a thread of its own tells the log and systemd, from the build's begin to the comparison's
-//! end, and no longer than [`LONGEST`].
+//! end, and no longer than `LONGEST`.
 
 use crate::base::systemd;
 use crate::engine::tensorrt::BuildProgress;
@@ -21,6 +21,12 @@ pub struct PrepareProgress {
     since: Instant,
     doing: Arc<Mutex<String>>,
     ticker: OnceLock<Ticker>,
+}
+
+impl Default for PrepareProgress {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl PrepareProgress {

@@ -66,5 +66,7 @@ pub const ANSWERS_MAX: usize = 180_000;
 pub(super) const RUNS_KEPT: i64 = 100;
 /// Lines of the audit log that are kept.
 pub(super) const AUDIT_KEPT: i64 = 100_000;
+/// Unreadable rows that are kept, the newest.
+pub(super) const UNREADABLE_KEPT: i64 = 10_000;
 /// Rows that a migration reads at once.
 pub(super) const MIGRATED_ROWS: usize = 1000;

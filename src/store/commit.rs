@@ -207,7 +207,7 @@ impl CommitQueue {
             Incident::FileMoved(_) => tracing::error!(
                 "{words}; the {lost} results that waited in it are lost to the broker"
             ),
-            Incident::RowsMoved(_) => tracing::error!("{words}"),
+            Incident::RowsMoved { .. } => tracing::error!("{words}"),
         }
 
         self.causes.set(MOVED_ASIDE, Health::OffSpec, words);

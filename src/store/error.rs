@@ -81,22 +81,30 @@ pub enum Incident {
     /// The file could not be used, and was moved aside with what waited in it.
     FileMoved(String),
     /// Rows could not be read, and were moved aside within the file.
-    RowsMoved(String),
+    RowsMoved {
+        /// Number of rows, all of which were still to be sent.
+        count: usize,
+        /// The event in words.
+        words: String,
+    },
 }
 
 impl Incident {
     /// The event in words.
     pub fn words(&self) -> &str {
         match self {
-            Incident::FileMoved(words) | Incident::RowsMoved(words) => words,
+            Incident::FileMoved(words) | Incident::RowsMoved { words, .. } => words,
         }
     }
 
     /// `count` of the rows could not be read, the first one for this reason.
     pub(super) fn rows_moved(count: usize, reason: &str) -> Self {
-        Incident::RowsMoved(format!(
-            "{count} results in the store could not be read ({reason}); moved to its table \
-             `unreadable`, and lost to the broker"
-        ))
+        Incident::RowsMoved {
+            count,
+            words: format!(
+                "{count} results in the store could not be read ({reason}); moved to its table \
+                 `unreadable`, and lost to the broker"
+            ),
+        }
     }
 }

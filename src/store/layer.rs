@@ -166,6 +166,7 @@ unsafe extern "C" fn full_path(
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder"));
     let full = folder.path().join(name(path)).display().to_string();
     assert!(full.len() < room as usize);
+    // SAFETY: `to` has room for `room` bytes, which the line above compares.
     unsafe {
         std::ptr::copy_nonoverlapping(full.as_ptr().cast(), to, full.len());
         *to.add(full.len()) = 0;
@@ -181,14 +182,17 @@ unsafe extern "C" fn open(
     flags: c_int,
     out: *mut c_int,
 ) -> c_int {
+    // SAFETY: SQLite gave these arguments for this very method.
     let done = unsafe { unix().xOpen.expect("there")(layer, path, file, flags, out) };
     // What has no name is gone with the connection.
     if done == ffi::SQLITE_OK && !path.is_null() {
+        // SAFETY: the file was just opened, so that SQLite has set its methods.
         let theirs = unsafe { *(*file).pMethods };
         let mut ours = theirs;
         ours.xWrite = Some(write);
         ours.xTruncate = Some(truncate);
         ours.xSync = Some(sync);
+        // SAFETY: the file was just opened; the leaked table outlives it.
         unsafe { (*file).pMethods = Box::leak(Box::new(ours)) }; // one for each file that is opened
         OPEN.lock()
             .expect("no panic")
@@ -205,6 +209,7 @@ unsafe extern "C" fn delete(
 ) -> c_int {
     let file = name(path);
     note(&file, Event::Delete { file: file.clone() });
+    // SAFETY: SQLite gave these arguments for this very method.
     unsafe { unix().xDelete.expect("there")(layer, path, sync) }
 }
 
@@ -220,6 +225,7 @@ unsafe extern "C" fn write(
     }
 
     look(&name);
+    // SAFETY: SQLite gives `count` bytes to be written.
     let copy = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), count as usize) }.to_vec();
     note(
         &name,
@@ -230,6 +236,7 @@ unsafe extern "C" fn write(
         },
     );
 
+    // SAFETY: SQLite gave these arguments for this very method.
     unsafe { theirs.xWrite.expect("there")(file, bytes, count, at) }
 }
 
@@ -243,11 +250,13 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_in
         },
     );
 
+    // SAFETY: SQLite gave these arguments for this very method.
     unsafe { theirs.xTruncate.expect("there")(file, length) }
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     let (name, theirs) = of(file);
+    // SAFETY: SQLite gave these arguments for this very method.
     let done = unsafe { theirs.xSync.expect("there")(file, flags) };
     note(&name, Event::Sync { file: name.clone() });
     look(&name);

@@ -1,11 +1,13 @@
 //! Takes the tables of winspect 0.1 (version 2) over into today's.
 //!
-//! There, a body is a message of schema 1 without its last two keys and its closing brace. Each becomes
-//! a row of schema 2: `regions` are `defects`. Everything else stays as it is: keys, states, runs,
+//! There, a body is a message of schema 1 without its last two keys and its closing brace. Each body
+//! that is still to be sent becomes a row of schema 2: `regions` are `defects`. Delivered rows keep the
+//! body that they have, which names its schema, so that the time and the room of a migration are those
+//! of the waiting results and not of the history. Everything else stays as it is: keys, states, runs,
 //! answers, values, audit. All in one transaction: a crash in the middle leaves the old file. A body
 //! that cannot be read is kept in the table `unreadable` and told.
 
-use super::bounds::MIGRATED_ROWS;
+use super::bounds::{MIGRATED_ROWS, UNREADABLE_KEPT};
 use crate::data::result::{ResultRow, RowError, schema_of};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
@@ -56,9 +58,9 @@ pub(super) fn migrate(
     Ok(migrated)
 }
 
-/// The next rows above that key.
+/// The next rows above that key that are open or wait for the broker.
 fn old_rows(change: &Transaction, above: i64) -> rusqlite::Result<Vec<(i64, String)>> {
-    let sql = "SELECT key, body FROM part WHERE key > ? ORDER BY key LIMIT ?";
+    let sql = "SELECT key, body FROM part WHERE state < 3 AND key > ? ORDER BY key LIMIT ?";
     let mut select = change.prepare_cached(sql)?;
     let mut rows = select.query([above, MIGRATED_ROWS as i64])?;
     let mut page = Vec::with_capacity(MIGRATED_ROWS);
@@ -106,6 +108,13 @@ pub(super) fn set_aside(connection: &Connection, key: i64, why: &str) -> rusqlit
 
     let delete = "DELETE FROM part WHERE key = ?";
     connection.prepare_cached(delete)?.execute([key])?;
+    let bound = "DELETE FROM unreadable
+        WHERE rowid <= (SELECT max(rowid) FROM unreadable) - ?";
+
+    connection
+        .prepare_cached(bound)?
+        .execute([UNREADABLE_KEPT])?;
+
     Ok(())
 }
 

@@ -96,6 +96,12 @@ impl Queues {
         self.count.earlier += count;
     }
 
+    /// Results of earlier runs that cannot be sent: given up, and told with the next result.
+    pub(super) fn lost_from_before(&mut self, count: u64) {
+        self.count.earlier += count;
+        self.gave_up(count);
+    }
+
     pub(super) fn put_live(&mut self, mut entry: OutboxEntry) {
         entry.given_up_before += std::mem::take(&mut self.unreported);
         self.live.push_back(entry);

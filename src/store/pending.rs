@@ -146,7 +146,7 @@ mod tests {
     /// A write of this kind, about that key.
     fn write(kind: u8, key: u64) -> Vec<Write> {
         let part = |key: u64, state: RowState| {
-            let camera = if key % 2 == 0 { "top" } else { "side" };
+            let camera = if key.is_multiple_of(2) { "top" } else { "side" };
             let mut row = row(camera, key);
             row.detail = Some(format!("state {}", state as u8));
             Write::Part {

@@ -19,6 +19,9 @@ pub trait ResultPolicy: Send {
     /// Takes note of a result that stands; returns what is kept with it in the same transaction.
     fn on_result(&self, report: &Report) -> Vec<KeyValue>;
 
+    /// Takes note of a result that is committed: others may hear of it from now on.
+    fn on_released(&self, row: &ResultRow);
+
     /// The row that is kept and sent.
     fn encode(&self, report: &Report) -> ResultRow;
 

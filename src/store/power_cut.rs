@@ -275,7 +275,9 @@ pub(super) fn cut(events: &[Event], folder: &Path, random: &mut StdRng) {
     }
 }
 
-/// What a run finds on that disk: whole, and each camera's numbers without gaps. Then, which of the promises that were given are broken.
+/// Checks that a run finds the file on that disk whole, and each camera's numbers without gaps.
+/// Returns the promises that were given and are broken.
+#[expect(clippy::too_many_lines, reason = "one list of promises")]
 fn broken_promises(events: &[Event], folder: &Path) -> Vec<String> {
     let causes = Diagnostics::default();
     let (_store, mut opened, found) =

@@ -116,7 +116,7 @@ impl Beginning {
                 Incident::FileMoved(_) => {
                     tracing::error!("{words}; what waited in it is lost to the broker");
                 }
-                Incident::RowsMoved(_) => tracing::error!("{words}"),
+                Incident::RowsMoved { .. } => tracing::error!("{words}"),
             }
 
             causes.set(MOVED_ASIDE, Health::OffSpec, words);
@@ -151,6 +151,10 @@ impl OpenStore {
         } = begun;
 
         outbox.queues().waits_from_before(found.backlog);
+        if let Some(Incident::RowsMoved { count, .. }) = &incident {
+            outbox.queues().lost_from_before(*count as u64);
+        }
+
         let ledger = Ledger::new(run_id.into(), found.next_key);
         let opened = OpenStore {
             settings,

@@ -58,6 +58,8 @@ impl ResultPolicy for FakePolicy {
         vec![]
     }
 
+    fn on_released(&self, _row: &ResultRow) {}
+
     fn encode(&self, report: &Report) -> ResultRow {
         let part = &report.part;
         ResultRow {

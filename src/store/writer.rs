@@ -431,12 +431,18 @@ impl StoreWriter {
             queues.put_reject(reject);
         }
 
+        let mut released = Vec::with_capacity(batch.live.len());
         for entry in batch.live {
             entry.reach(PartStage::Written, now);
+            released.push(entry.row.clone());
             queues.put_live(entry);
         }
 
         drop(queues);
+        for row in released {
+            self.policy.on_released(&row);
+        }
+
         if has_results {
             self.outbox.notify.notify_one();
         }

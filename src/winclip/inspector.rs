@@ -3,7 +3,7 @@
 //! Two ways lead from a picture to its scores. Every engine can encode: pixels are made on the
 //! processor, go through the encoder, and `scorer` compares the features. An engine with a
 //! [`DeviceScorer`](crate::engine::device_scorer::DeviceScorer) gets the pictures as they are and
-//! returns partial scores. Both ways end in [`RegionInspector::combine`].
+//! returns partial scores. Both ways end in `RegionInspector::combine`.
 
 pub use super::outcome::{Detailed, InspectError, RegionScore};
 use super::pixels::PixelError;

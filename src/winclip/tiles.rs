@@ -108,7 +108,7 @@ fn cell_at(place: f64, start: usize, length: usize, side: usize) -> Option<usize
     let share = (place - start as f64) / length as f64;
     (0.0..1.0)
         .contains(&share)
-        .then(|| (share * side as f64) as usize)
+        .then_some((share * side as f64) as usize)
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! The one integration-test binary: what needs files, a broker or a camera. One file a subject;
 //! what all of them stand on is in [`harness`].
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one story from beginning to end"
+)]
+
 mod architecture;
 mod bad_image;
 mod camera;

@@ -1,7 +1,7 @@
 //! What makes a frame a part: a command, each frame or each nth one, a stretch of a web, something
 //! that crosses an empty belt.
 
-use crate::harness::broker::{Broker, free_port};
+use crate::harness::broker::Broker;
 use crate::harness::golden::imported;
 use crate::harness::line::{
     TRIGGERED, all_arrived, assert_refused, folder_camera, run_to_its_end, write_line,
@@ -309,7 +309,7 @@ mod nearest {
         let (folder, _model) = imported("dinov2-tiny");
         let broker = Broker::anywhere();
         let plc = Listener::station(broker.port);
-        let port = free_port();
+        let port = crate::harness::broker::free_port();
         let camera_keys = "window_ms = 1000\ndeadline_ms = 5000";
         write_tcp_line(folder.path(), broker.port, port, camera_keys);
         let statuses = Listener::start(broker.port, "plant/box/camera/top/status");

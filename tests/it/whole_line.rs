@@ -3,9 +3,7 @@
 use crate::harness::broker::Broker;
 use crate::harness::golden::imported;
 use crate::harness::json;
-use crate::harness::line::{
-    LineConfig, assert_refused, command, folder_camera, summary, write_line,
-};
+use crate::harness::line::{assert_refused, command, folder_camera, summary, write_line};
 use crate::harness::plc::Listener;
 use crate::harness::program::Running;
 use serde_json::{Value, json};
@@ -55,7 +53,7 @@ fn dead_and_fast_cameras_do_not_touch_a_slow_one() {
     let broker = Broker::anywhere();
     let listener = Listener::station(broker.port);
     // Frames that wait together are looked at together; the order stays.
-    LineConfig::new(broker.port, &crate::harness::line::dead_camera())
+    crate::harness::line::LineConfig::new(broker.port, &crate::harness::line::dead_camera())
         .head("batch = 4")
         .camera("fast", "kind = \"test\"\nfps = 60")
         .camera("slow", "kind = \"test\"\nfps = 4")

@@ -74,7 +74,7 @@ impl PlanTarget {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// [`FORMAT`] of the winspect that built it.
+    /// `FORMAT` of the winspect that built it.
     pub format: u32,
     /// Library and version: `tensorrt-10.3.0`.
     pub library: String,

@@ -57,7 +57,7 @@ pub enum Unfit {
     /// A folder, a pipe or a device.
     #[error("not a file")]
     NotAFile,
-    /// More than [`FILE_MAX`].
+    /// More than `FILE_MAX`.
     #[error("{bytes} bytes are too many, at most {FILE_MAX} are read; make the picture smaller")]
     LargeFile {
         /// Size of the file.
@@ -89,7 +89,7 @@ pub enum Unfit {
         "a picture of floating-point values, whose white is not known; save it with 8 or 16 bits a channel"
     )]
     Float,
-    /// More than [`PIXELS_MAX`] or [`DECODED_MAX`].
+    /// More than `PIXELS_MAX` or `DECODED_MAX`.
     #[error(
         "a picture of {width} x {height} pixels ({decoded} bytes decoded) is too large, at most {PIXELS_MAX} pixels and {DECODED_MAX} bytes are read; make it smaller"
     )]

@@ -319,6 +319,8 @@ impl ResultPolicy for BenchPolicy {
         vec![]
     }
 
+    fn on_released(&self, _row: &ResultRow) {}
+
     fn encode(&self, report: &Report) -> ResultRow {
         result::row(report, &self.identity)
     }

@@ -86,10 +86,10 @@ impl Object {
 macro_rules! call {
     ($object:expr, $slot:expr, ($($kind:ty),*) -> $result:ty $(, $argument:expr)*) => {{
         let (address, this) = $object.method($slot);
-        // SAFETY: the kinds are those of the function that stands at this slot, after the headers;
-        // on both platforms a C++ method is called like a C function with the object as its first
-        // argument.
         let function: unsafe extern "C" fn(*mut std::ffi::c_void $(, $kind)*) -> $result =
+            // SAFETY: the kinds are those of the function that stands at this slot, after the
+            // headers; on both platforms a C++ method is called like a C function with the object
+            // as its first argument.
             unsafe { std::mem::transmute(address) };
         // SAFETY: the object is alive, and so is all that the arguments point to; the functions do
         // not throw.
@@ -101,10 +101,10 @@ macro_rules! call {
 macro_rules! call_own {
     ($object:expr, $slot:expr, ($($kind:ty),*) -> $result:ty $(, $argument:expr)*) => {{
         let address = $object.own_method($slot);
-        // SAFETY: the kinds are those of the function that stands at this slot, after the headers;
-        // on both platforms a C++ method is called like a C function with the object as its first
-        // argument.
         let function: unsafe extern "C" fn(*mut std::ffi::c_void $(, $kind)*) -> $result =
+            // SAFETY: the kinds are those of the function that stands at this slot, after the
+            // headers; on both platforms a C++ method is called like a C function with the object
+            // as its first argument.
             unsafe { std::mem::transmute(address) };
         // SAFETY: the object is alive, and so is all that the arguments point to; the functions do
         // not throw.

@@ -116,12 +116,15 @@ fn what_cannot_be_read_in_an_old_file_is_kept_and_told() {
     write_old(&settings.file, |seq| match seq {
         5 => "no JSON".to_owned(),
         6 => old_body(6).replacen("\"schema\":1", "\"schema\":7", 1),
-        7 => old_body(7).replacen("\"verdict\"", "\"verdikt\"", 1),
+        7 => "delivered, and history".to_owned(),
+        8 => old_body(8).replacen("\"verdict\"", "\"verdikt\"", 1),
         _ => old_body(seq),
     });
 
     let run = Run::start(settings.clone(), "01B");
-    assert_eq!(run.found.backlog, 28);
+    assert_eq!(run.found.backlog, 27);
+    let count = run.store.count();
+    assert_eq!((count.earlier, count.given_up, count.waiting), (30, 3, 27));
     let (health, causes) = run.causes.all();
     assert_eq!(health, Health::OffSpec);
     assert!(
@@ -135,7 +138,7 @@ fn what_cannot_be_read_in_an_old_file_is_kept_and_told() {
     let (database, _) = Database::open(&settings.file, Sync::Full).expect("opens");
     let kept = database.unreadable();
     let keys: Vec<u64> = kept.iter().map(|(key, ..)| *key).collect();
-    assert_eq!(keys, [5, 6, 7]);
+    assert_eq!(keys, [5, 6, 8]);
     assert_eq!(kept[0].1, "no JSON");
     assert_eq!(kept[1].2, "schema 7, not 2");
     let audit = database.audit().expect("works");

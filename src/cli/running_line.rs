@@ -16,11 +16,13 @@ pub fn connect(line: &Path) -> Result<ControlClient, Failure> {
     let socket = socket_path(&config.store.file);
     ControlClient::connect(&socket).map_err(|error| {
         let line = line.display();
-        let way = format!("start it with winspect run {line}");
-        Failure::words(
-            Exit::Unavailable,
-            format!("no line runs with this file: {error}; {way}"),
-        )
+        let words = if error.is_permission() {
+            format!("{error}; only the owner and the group of a line's socket may connect")
+        } else {
+            format!("no line runs with this file: {error}; start it with winspect run {line}")
+        };
+
+        Failure::words(Exit::Unavailable, words)
     })
 }
 

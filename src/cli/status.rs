@@ -65,7 +65,7 @@ fn describe(status: &LineStatus) -> String {
     }
 
     if condition.clock_synchronised == Some(false) {
-        row("clock", "nobody synchronises it".to_owned());
+        row("clock", "not synchronised".to_owned());
     }
 
     row(

@@ -25,6 +25,17 @@ pub enum ClientError {
     Unknown(serde_json::Error),
 }
 
+impl ClientError {
+    /// Returns true when the socket is there and this user may not connect.
+    pub fn is_permission(&self) -> bool {
+        let ClientError::NotRunning { error, .. } = self else {
+            return false;
+        };
+
+        error.kind() == std::io::ErrorKind::PermissionDenied
+    }
+}
+
 /// A connection to a running line.
 #[derive(Debug)]
 pub struct ControlClient {

@@ -127,7 +127,10 @@ async fn bind(path: &Path) -> Result<UnixListener, ControlError> {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(path).map_err(failed)?;
             }
-            // Also one whose queue is full, or that we may not connect to.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(failed(error));
+            }
+            // Also one whose queue is full.
             Ok(_) | Err(_) => return Err(ControlError::Alive(path.to_owned())),
         }
     }

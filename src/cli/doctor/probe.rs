@@ -230,7 +230,7 @@ fn wrong_card(library: &Library) -> Option<String> {
     }
 
     Some(format!(
-        "TensorRT-RTX is made for sm {RTX_CARDS:?}, and nobody has seen it run on sm_{}; install TensorRT",
+        "TensorRT-RTX is made for sm {RTX_CARDS:?}, and was not tried on sm_{}; install TensorRT",
         device.sm
     ))
 }

@@ -99,7 +99,7 @@ pub fn run(
     let untold = publisher.wiring.store.outbox().forget_rejects();
     if untold > 0 {
         tracing::warn!(
-            "{untold} rejected parts are not at their gates yet, and nobody will tell when they are"
+            "{untold} rejected parts are not at their gates yet, and no message will say when they are"
         );
     }
 
@@ -509,7 +509,7 @@ impl Publisher {
         if missed > self.rejects_logged && is_due {
             let more = missed - self.rejects_logged;
             tracing::warn!(
-                "{more} rejected parts were at the gate and nobody was told in time ({missed} in this run)"
+                "{more} rejected parts were at the gate and no message said so in time ({missed} in this run)"
             );
 
             self.rejects_logged = missed;

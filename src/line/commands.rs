@@ -16,11 +16,13 @@ use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use crate::line::admission::{Admission, PartSource};
+use crate::line::answer_cache::AnswerCache;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::overlays::Snapshot;
+use crate::line::rate_limit::{RATE_MAX, RateLimit};
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
 use crate::protocol::birth::Identity;
@@ -28,10 +30,10 @@ use crate::protocol::command::{Action, ChallengeSpec, TriggerCommand};
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
-use crate::store::{ANSWERS_MAX, Pending, Store};
+use crate::store::{Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,81 +94,8 @@ enum PendingAnswer {
 
 /// Limit of how far a part's time may be ahead of our clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
-/// Time for which an answered id is remembered, [`ANSWERS_MAX`] ids at most; the oldest are
-/// forgotten first.
-const ANSWERED_FOR: Duration = Duration::from_secs(3600);
-/// Commands other than triggers within [`RATE_TIME`]; more are refused.
-const RATE_MAX: usize = 20;
-/// Window of the rate limit.
-const RATE_TIME: Duration = Duration::from_secs(1);
 /// Reason of an accepted trigger that carried no id.
 const WITHOUT_ID: &str = "without id: its repetition would be another part";
-
-/// The answers of the last hour by the sender's id, encoded to be small.
-#[derive(Default)]
-pub struct AnswerCache {
-    answers: HashMap<Arc<str>, Box<str>>,
-    order: VecDeque<(Instant, Arc<str>)>,
-}
-
-impl AnswerCache {
-    /// The answers of earlier runs, the oldest first.
-    pub fn new(answers: Vec<(String, String)>, now: Instant) -> Self {
-        let mut cache = AnswerCache::default();
-        for (id, answer) in answers {
-            cache.add(&id, &answer, now);
-        }
-
-        cache
-    }
-
-    /// The first answer to that id.
-    fn get(&self, id: &str) -> Option<Answer> {
-        let text = self.answers.get(id)?;
-        let answer = match Answer::decode(text) {
-            Ok(answer) => answer,
-            // An answer that this version cannot read still says that the command was done.
-            Err(_) => Answer::new(Some(id), AnswerStatus::Done, Some(text.to_string())),
-        };
-
-        Some(answer)
-    }
-
-    fn add(&mut self, id: &str, answer: &str, now: Instant) {
-        while let Some((at, _)) = self.order.front()
-            && (now.saturating_duration_since(*at) > ANSWERED_FOR
-                || self.order.len() >= ANSWERS_MAX)
-            && let Some((_, old)) = self.order.pop_front()
-        {
-            self.answers.remove(&old);
-        }
-
-        if !self.answers.contains_key(id) {
-            let id: Arc<str> = id.into();
-            self.answers.insert(id.clone(), answer.into());
-            self.order.push_back((now, id));
-        }
-    }
-}
-
-/// Moments of the last commands. Each has its lines in the audit log and its place in a commit: a
-/// sender that repeats itself in a loop must neither push the log's lines out nor hold triggers up.
-#[derive(Default)]
-pub struct RateLimit(VecDeque<Instant>);
-
-impl RateLimit {
-    fn allows(&mut self, now: Instant) -> bool {
-        self.0
-            .retain(|done| now.saturating_duration_since(*done) < RATE_TIME);
-
-        let allows = self.0.len() < RATE_MAX;
-        if allows {
-            self.0.push_back(now);
-        }
-
-        allows
-    }
-}
 
 /// The command handler's ends of the line's channels.
 pub struct CommandEnds {
@@ -665,48 +594,6 @@ fn accepted(id: Option<String>, parts: &[Part]) -> Answer {
         id,
         status: AnswerStatus::Accepted,
         reason,
-        parts: parts.iter().map(answered_part).collect(),
-    }
-}
-
-fn answered_part(part: &Part) -> AnsweredPart {
-    AnsweredPart {
-        run_id: part.run_id.to_string(),
-        camera: part.camera().to_string(),
-        region: part.request.region.as_deref().map(str::to_owned),
-        seq: part.seq,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_commands_are_done_in_a_second_and_more_in_the_next() {
-        let now = Instant::now();
-        let mut limit = RateLimit::default();
-        let allowed = (0..100).filter(|_| limit.allows(now)).count();
-        assert_eq!(allowed, RATE_MAX);
-        assert!(!limit.allows(now + RATE_TIME / 2) && limit.allows(now + RATE_TIME));
-    }
-
-    #[test]
-    fn an_id_is_known_for_an_hour() {
-        let now = Instant::now();
-        let mut known = AnswerCache::new(vec![("a".into(), "first".into())], now);
-        known.add("b", "second", now + ANSWERED_FOR);
-        assert_eq!(known.answers.len(), 2);
-        known.add("c", "third", now + ANSWERED_FOR + Duration::from_secs(1));
-        assert!(!known.answers.contains_key("a") && known.answers.contains_key("b"));
-    }
-
-    #[test]
-    fn a_command_whose_answer_cannot_be_read_is_not_done_again() {
-        let kept = vec![("a".to_owned(), "words of another version".to_owned())];
-        let cache = AnswerCache::new(kept, Instant::now());
-        let answer = cache.get("a").expect("it is known");
-        assert_eq!(answer.status, AnswerStatus::Done);
-        assert_eq!(answer.reason.as_deref(), Some("words of another version"));
+        parts: parts.iter().map(AnsweredPart::of).collect(),
     }
 }

@@ -30,6 +30,7 @@
 //! [`queue::Overflow`], views by 10 s after their part's deadline, and the store's bounds are its own.
 
 pub mod admission;
+pub mod answer_cache;
 mod cameras;
 pub mod challenge;
 pub mod changeover;
@@ -42,6 +43,7 @@ mod opening;
 pub mod overlays;
 pub mod policy;
 pub mod queue;
+pub mod rate_limit;
 pub mod shared;
 mod stage;
 mod summary;
@@ -52,11 +54,12 @@ pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
 pub use self::summary::Summary;
 
+use self::answer_cache::AnswerCache;
 use self::cameras::{
     OpenCamera, admissions_of, groups_of, inspected_cameras, joiner_of, open_cameras, overflows_of,
 };
 use self::changeover::Changeover;
-use self::commands::{AnswerCache, CommandHandler};
+use self::commands::CommandHandler;
 use self::inspect::InspectStage;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;

@@ -1,5 +1,6 @@
 //! Answers to commands, typed until they leave: every door encodes them by itself.
 
+use crate::data::part::Part;
 use crate::protocol::encoding::encode_text;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,18 @@ pub struct AnsweredPart {
     pub region: Option<String>,
     /// Number of the part, counted per camera from 1.
     pub seq: u64,
+}
+
+impl AnsweredPart {
+    /// The names of an accepted part.
+    pub fn of(part: &Part) -> Self {
+        AnsweredPart {
+            run_id: part.run_id.to_string(),
+            camera: part.camera().to_string(),
+            region: part.request.region.as_deref().map(str::to_owned),
+            seq: part.seq,
+        }
+    }
 }
 
 impl Answer {

@@ -17,7 +17,8 @@ use crate::model::graph::WeightFile;
 use crate::model::import::layout::SourceLayout;
 use crate::model::manifest::{FORMAT, MANIFEST, ModelManifest};
 use crate::model::spec::Family;
-use crate::model::tower::{self, Text, Vision};
+use crate::model::tower::{Text, Vision};
+use crate::model::tower_graph;
 use crate::model::weights::{TensorReader, WeightsFile};
 use prost::Message;
 use serde_json::Value;
@@ -214,7 +215,7 @@ fn write(
     progress("writing the graphs");
     // Weights first, because a graph holds offsets into their file.
     let graphs = with_weights(folder, "vision.weights", |file| {
-        tower::write_vision(&vision, file)
+        tower_graph::write_vision(&vision, file)
     })?;
 
     write_file(folder, "trunk.onnx", &graphs.trunk.encode_to_vec())?;
@@ -223,7 +224,9 @@ fn write(
     // The text tower has weights of its own, as it runs on the processor and only when prompts
     // change.
     if let Some(text) = &text {
-        let graph = with_weights(folder, "text.weights", |file| tower::write_text(text, file))?;
+        let graph = with_weights(folder, "text.weights", |file| {
+            tower_graph::write_text(text, file)
+        })?;
         write_file(folder, "text.onnx", &graph.encode_to_vec())?;
     }
 

@@ -16,6 +16,8 @@ mod gst;
 pub mod pipelines;
 #[cfg(feature = "gstreamer")]
 mod pool;
+#[cfg(feature = "gstreamer")]
+mod sender_clock;
 mod settings;
 mod source;
 mod status;

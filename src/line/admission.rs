@@ -12,7 +12,7 @@ use crate::data::verdict::Reason;
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
-use crate::line::shared::{CameraStates, Shared};
+use crate::line::shared::{CameraStates, NewestFrames, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
@@ -85,6 +85,8 @@ pub struct Admission {
     trigger: Mutex<TriggerState>,
     /// The newest picture, for snapshots.
     newest: Mutex<Option<Arc<Picture>>>,
+    /// Times of all cameras' newest frames.
+    newest_frames: NewestFrames,
 }
 
 /// The trigger's memory of earlier frames.
@@ -139,6 +141,7 @@ impl Admission {
             store: shared.store.clone(),
             trigger: Mutex::new(TriggerState::new(trigger)),
             newest: Mutex::default(),
+            newest_frames: shared.newest_frames.clone(),
             parts,
         }
     }
@@ -156,7 +159,7 @@ impl Admission {
     /// Takes a frame that the camera captured: the trigger says whether it is a part's.
     pub fn on_frame(&self, frame: Frame) {
         let ticket = self.tally.captured();
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
+        self.note_newest(&frame);
         let now = Instant::now();
         let mut trigger = self.trigger();
         let is_paused = self.parts.control.is_paused();
@@ -191,6 +194,17 @@ impl Admission {
                 }
             }
         }
+    }
+
+    /// Keeps the newest picture for snapshots, and its time for triggers without a frame.
+    fn note_newest(&self, frame: &Frame) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some(frame.picture.clone());
+        drop(newest);
+        let times = self.newest_frames.lock();
+        times
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.camera.clone(), frame.captured_at);
     }
 
     fn trigger(&self) -> MutexGuard<'_, TriggerState> {
@@ -256,10 +270,13 @@ impl Admission {
         }
 
         let mut missed = vec![];
-        for part in found.missed {
-            let mut report = self.undecided(part, Reason::CameraLost);
-            report.detail = Some("no frame was captured near its time".to_owned());
-            missed.push(report);
+        for trigger in found.missed {
+            let detail = trigger.words();
+            for part in trigger.parts {
+                let mut report = self.undecided(part, Reason::CameraLost);
+                report.detail = Some(detail.clone());
+                missed.push(report);
+            }
         }
 
         self.finish(missed);
@@ -351,7 +368,7 @@ impl Sink for CameraSink {
     fn status(&mut self, status: CameraStatus) {
         let name = self.admission.camera.clone();
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(name.clone(), status.state);
+        states.insert(name.clone(), status.clone());
         drop(states);
         let source = format!("camera {name}");
         match status.state {
@@ -429,6 +446,7 @@ mod tests {
         let ring = Trigger::Command(RingSettings {
             bytes: 1000,
             window: Duration::from_millis(10),
+            shares_frames: false,
         });
 
         let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);

@@ -17,11 +17,13 @@ use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use crate::line::admission::{Admission, PartSource};
 use crate::line::answer_cache::AnswerCache;
+use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::overlays::Snapshot;
+use crate::line::part_time::{check_time, earlier};
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
@@ -32,10 +34,10 @@ use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The stage that does what commands say.
 pub struct CommandHandler {
@@ -66,14 +68,6 @@ pub struct CommandHandler {
     wanted: Sender<RecipeRequest>,
 }
 
-/// Cameras that see the parts of one trigger: one alone, or several under one name.
-pub struct CameraGroup {
-    /// Source of their parts.
-    pub source: PartSource,
-    /// The cameras.
-    pub cameras: Vec<Arc<Admission>>,
-}
-
 /// A command that was begun.
 enum PendingAnswer {
     /// The command is answered.
@@ -92,8 +86,6 @@ enum PendingAnswer {
     },
 }
 
-/// Limit of how far a part's time may be ahead of our clock.
-const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
 /// Reason of an accepted trigger that carried no id.
 const WITHOUT_ID: &str = "without id: its repetition would be another part";
 
@@ -388,12 +380,8 @@ impl CommandHandler {
             return Err("the line is paused; resume it".to_owned());
         }
 
-        let ahead = trigger.at.map(|at| at.duration_since(Timestamp::now()));
-        if let Some(ahead) = ahead.filter(|ahead| *ahead > AHEAD_MAX) {
-            return Err(format!(
-                "at is {:.1} s ahead of our clock; set the clocks",
-                ahead.as_secs_f64()
-            ));
+        if let Some(at) = trigger.at {
+            check_time(at, Timestamp::now())?;
         }
 
         let names = self.groups.iter().map(|group| &*group.source.camera);
@@ -402,6 +390,12 @@ impl CommandHandler {
         let groups: Vec<usize> = (0..names.len())
             .filter(|group| wanted.is_none_or(|name| name == names[*group]))
             .collect();
+
+        if trigger.at.is_none() {
+            for group in &groups {
+                self.groups[*group].check_without_at()?;
+            }
+        }
 
         if !groups.is_empty() {
             return Ok(groups);
@@ -563,13 +557,6 @@ impl Done {
             reason: Some(reason.into()),
         }
     }
-}
-
-fn earlier(now: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by)
-        .ok()
-        .and_then(|by| now.checked_sub(by).ok())
-        .unwrap_or(now)
 }
 
 /// The parts that a trigger asks of one source.

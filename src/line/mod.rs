@@ -31,6 +31,7 @@
 
 pub mod admission;
 pub mod answer_cache;
+pub mod camera_group;
 mod cameras;
 pub mod challenge;
 pub mod changeover;
@@ -39,8 +40,10 @@ pub mod commands;
 pub mod control;
 pub mod events;
 pub mod inspect;
+pub mod misses;
 mod opening;
 pub mod overlays;
+mod part_time;
 pub mod policy;
 pub mod queue;
 pub mod rate_limit;
@@ -61,6 +64,7 @@ use self::cameras::{
 use self::changeover::Changeover;
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
+use self::misses::TriggerMisses;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -188,7 +192,7 @@ impl Line {
         for name in self.tallies.keys() {
             let state = states
                 .get(name.as_str())
-                .map_or("starting", |state| state.word());
+                .map_or("starting", |status| status.state.word());
 
             cameras.push(format!("{name} {state}"));
         }
@@ -230,6 +234,7 @@ impl Stages {
         let policy = LinePolicy {
             control: shared.control.clone(),
             views: shared.views.clone(),
+            misses: TriggerMisses::new(&shared),
             identity: shared.identity(),
             watchers: channels.watchers,
             timed_reject: config.mqtt.timed_reject,

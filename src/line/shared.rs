@@ -2,24 +2,28 @@
 
 use crate::base::clock;
 use crate::base::health::{Diagnostics, LineCondition, LineState};
-use crate::camera::CameraState;
+use crate::camera::CameraStatus;
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::result::whole_ms;
 use crate::line::control::LineControl;
 use crate::line::opening::Opening;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
 use crate::protocol::event::ListenerState;
-use crate::protocol::metrics::Metrics;
+use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counters of captured frames and their outcomes, by camera.
 pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
-/// The last state that each camera told.
-pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraState>>>;
+/// The last status that each camera told.
+pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraStatus>>>;
+/// Time of each camera's newest frame.
+pub type NewestFrames = Arc<Mutex<BTreeMap<Arc<str>, Timestamp>>>;
 
 /// Handles of one line, cheap to clone. It holds no channel's sender: a stage's clone must not keep
 /// another stage from ending.
@@ -39,6 +43,8 @@ pub struct Shared {
     pub tallies: Tallies,
     /// States of the cameras.
     pub camera_states: CameraStates,
+    /// Times of the cameras' newest frames.
+    pub newest_frames: NewestFrames,
     /// The publisher as a listener of events: how many heat maps found no room.
     pub publisher: Arc<ListenerState>,
 }
@@ -65,6 +71,7 @@ impl Shared {
             identity: Arc::new(Mutex::new(identity)),
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
+            newest_frames: NewestFrames::default(),
             publisher: Arc::default(),
         }
     }
@@ -132,16 +139,29 @@ impl LineView {
 
     /// Returns all counters at this moment.
     pub fn metrics(&self) -> Metrics {
-        let cameras = self
-            .tallies
-            .iter()
-            .map(|(name, tally)| (name.clone(), tally.count()));
+        let states = self.camera_states();
+        let mut cameras = BTreeMap::new();
+        for (name, tally) in self.tallies.iter() {
+            let status = states.get(name.as_str());
+            let clock_offset = status.and_then(|status| status.clock_offset);
+            let camera = CameraMetrics {
+                frames: tally.count(),
+                clock_offset_ms: clock_offset.map(whole_ms),
+            };
+
+            cameras.insert(name.clone(), camera);
+        }
 
         Metrics {
-            cameras: cameras.collect(),
+            cameras,
             store: self.outbox.count(),
             heatmaps_dropped: self.publisher.missed(),
         }
+    }
+
+    fn camera_states(&self) -> BTreeMap<Arc<str>, CameraStatus> {
+        let states = self.camera_states.lock();
+        states.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the whole line at this moment, for the control socket.
@@ -152,16 +172,17 @@ impl LineView {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let metrics = self.metrics();
-        let states = self
-            .camera_states
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-
+        let states = self.camera_states();
         let mut cameras = BTreeMap::new();
-        for (name, frames) in metrics.cameras {
-            let state = states.get(name.as_str()).copied();
-            cameras.insert(name, LineCamera { state, frames });
+        for (name, camera) in metrics.cameras {
+            let status = states.get(name.as_str());
+            let camera = LineCamera {
+                state: status.map(|status| status.state),
+                frames: camera.frames,
+                clock_offset_ms: camera.clock_offset_ms,
+            };
+
+            cameras.insert(name, camera);
         }
 
         LineStatus {

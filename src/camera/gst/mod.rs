@@ -256,7 +256,7 @@ impl GstSource {
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         // The time of capture is read before the picture is converted, which takes milliseconds.
-        let (captured_at, captured_by) = self.clock.captured(sample, clock);
+        let captured = self.clock.captured(sample, clock);
         let picture = self.pictures.read(sample)?;
         // The stopwatch knows when the buffer of this time stamp went into the decoder.
         let buffer = sample.buffer();
@@ -265,8 +265,9 @@ impl GstSource {
         Ok(Frame {
             camera: self.camera.clone(),
             picture,
-            captured_at,
-            captured_by,
+            captured_at: captured.at,
+            captured_by: captured.by,
+            clock_offset: captured.clock_offset,
             arrived,
             corrupt: buffer
                 .is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::CORRUPTED)),

@@ -14,7 +14,8 @@ use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Verdict};
 use crate::line::admission::{Admission, PartSource};
 use crate::line::answer_cache::AnswerCache;
-use crate::line::commands::{CameraGroup, CommandHandler};
+use crate::line::camera_group::CameraGroup;
+use crate::line::commands::CommandHandler;
 use crate::line::control::LineControl;
 use crate::line::queue::{FrameReceiver, Overflow, frame_queue};
 use crate::line::shared::Shared;
@@ -93,6 +94,7 @@ impl BenchLine {
         let group = CameraGroup {
             source: parts,
             cameras: vec![admission.clone()],
+            requires_at: false,
         };
 
         let commands = CommandHandler::new(
@@ -211,6 +213,7 @@ fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
             arrived: Instant::now(),
             corrupt: false,
             decode: None,
+            clock_offset: None,
             part_id: None,
         });
     }
@@ -241,6 +244,7 @@ fn trigger() -> Trigger {
     Trigger::Command(RingSettings {
         bytes: 1 << 10,
         window: Duration::from_secs(1),
+        shares_frames: true,
     })
 }
 

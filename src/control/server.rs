@@ -4,6 +4,7 @@
 //! and knows who watches.
 
 use crate::base::health::{Diagnostics, Health};
+use crate::base::standstill::{Standstill, TICK};
 use crate::control::messages::{
     CameraChange, ControlReply, ControlRequest, LINE_MAX, LineStatus, NamedAnswer, Wish,
 };
@@ -22,6 +23,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// Commands of both doors that may wait when this one brings another: half of the channel.
 const REQUESTS_SHARE: usize = 32;
@@ -184,6 +186,8 @@ struct Server {
     replies: mpsc::Receiver<Reply>,
     /// Number of the next request.
     next_request: u64,
+    /// Gaps of this thread, in which commands wait without a sign of it.
+    standstill: Standstill,
 }
 
 impl Server {
@@ -200,6 +204,7 @@ impl Server {
             reply_sender,
             replies,
             next_request: 0,
+            standstill: Standstill::new(Instant::now()),
         }
     }
 
@@ -242,6 +247,9 @@ impl Server {
 
     async fn serve(&mut self, listener: &UnixListener) {
         let mut tick = tokio::time::interval(STATUS_EVERY);
+        self.standstill = Standstill::new(Instant::now());
+        let mut turns = tokio::time::interval(TICK);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -260,6 +268,7 @@ impl Server {
                 },
                 Some(_) = self.tasks.join_next() => {}
                 _ = tick.tick() => self.tell_status(),
+                _ = turns.tick() => self.standstill.tick(Instant::now()),
             }
         }
 
@@ -367,12 +376,13 @@ impl Server {
         }
 
         self.next_request += 1;
+        let now = Instant::now();
         let request = Request {
             command,
             name: name.to_owned(),
             source: RequestSource::Control,
-            came_at: Instant::now(),
-            is_stale: false,
+            came_at: now,
+            is_stale: self.standstill.is_doubtful(now),
             reply: ReplyTo {
                 replies: self.reply_sender.clone(),
                 token: ReplyToken {

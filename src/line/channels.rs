@@ -106,10 +106,12 @@ impl Channels {
     }
 }
 
-/// Connects the publisher with a line; `is_continuous` as in [`LineView::condition`](crate::line::shared::LineView::condition).
+/// Connects the publisher with a line; `is_continuous` as in [`LineView::condition`](crate::line::shared::LineView::condition),
+/// `times_triggers` as in [`PublisherWiring`].
 pub fn publisher_wiring(
     shared: &Shared,
     is_continuous: bool,
+    times_triggers: bool,
     ends: PublisherEnds,
 ) -> PublisherWiring {
     let of_condition = shared.view();
@@ -120,6 +122,7 @@ pub fn publisher_wiring(
         requests: ends.requests,
         condition: Box::new(move || of_condition.condition(is_continuous)),
         metrics: Box::new(move || of_metrics.metrics()),
+        times_triggers,
         pulse: Heartbeat::default(),
     }
 }

@@ -367,7 +367,8 @@ impl CommandHandler {
     /// Report of a part whose time is not known.
     fn undecided(&self, part: Part) -> Report {
         let policy = self.control.policy_for(part.request.region.as_deref());
-        let detail = "the trigger waited at the broker, and says no time";
+        let detail =
+            "the trigger may have waited on its way (broker, link, process), and says no time";
         Report {
             detail: Some(detail.to_owned()),
             ..Report::undecided(part, Reason::NotReady, &policy)

@@ -265,7 +265,12 @@ impl Stages {
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,
-            publisher: publisher_wiring(&shared, is_continuous, channels.publisher),
+            publisher: publisher_wiring(
+                &shared,
+                is_continuous,
+                times_triggers(config),
+                channels.publisher,
+            ),
             control: control_wiring(&shared, is_continuous, channels.control),
             frames,
             cameras,
@@ -410,6 +415,14 @@ fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
 fn is_continuous(config: &LineConfig) -> bool {
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
     triggers.any(|trigger| *trigger == Trigger::Continuous)
+}
+
+/// Returns true where a trigger may come that says no time.
+fn times_triggers(config: &LineConfig) -> bool {
+    config
+        .cameras
+        .iter()
+        .any(|camera| matches!(camera.trigger, Trigger::Command(_)) && !camera.requires_at)
 }
 
 /// Time between two looks of the main thread at signals and ended stages.

@@ -12,14 +12,14 @@
 //!
 //! `outgoing.rs` holds what is said, `incoming.rs` what is heard, `session.rs` a connection's state.
 //!
-//! After a connection the broker first delivers the commands that it kept for us, and does not say
-//! how old they are: until a message of our own (the fence) has come back through it, commands
-//! count as stale.
+//! The broker does not say how old a command is: it may have been kept for us, or have waited in a link
+//! or a process that stood still. Messages of our own (the fences) tell (`mqtt/link_age.rs`).
 
 mod incoming;
 mod outgoing;
 
 use super::MqttSettings;
+use super::link_age::FENCE_EVERY;
 use super::session::{
     AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options, reason,
 };
@@ -43,6 +43,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 /// Connections of the publisher to the rest of the line.
 pub struct PublisherWiring {
@@ -56,6 +57,8 @@ pub struct PublisherWiring {
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    /// True where triggers may come that say no time: the age of commands is measured all the time.
+    pub times_triggers: bool,
     /// Sign of life of the publisher.
     pub pulse: Heartbeat,
 }
@@ -282,6 +285,8 @@ impl Publisher {
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut fences = tokio::time::interval(FENCE_EVERY);
+        fences.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = self.wiring.store.outbox().clone();
         loop {
             // Held until it has something to tell: one that is dropped half-way begins its
@@ -305,6 +310,7 @@ impl Publisher {
                         self.on_event(session, event);
                     }
                     _ = heart.tick(), if is_connected => self.beat(session),
+                    _ = fences.tick(), if is_connected => self.publish_next_fence(session),
                     _ = tick.tick() => {
                         if let Some(reason) = self.look(session) {
                             return Some(Lost::because(reason));
@@ -425,7 +431,10 @@ impl Publisher {
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
-        session.caught_up = !ack.session_present;
+        if !ack.session_present {
+            session.link_age.begin_fresh(Instant::now());
+        }
+
         session.packet_max = ack
             .properties
             .as_ref()

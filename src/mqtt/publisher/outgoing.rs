@@ -22,14 +22,29 @@ impl Publisher {
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
-        let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
-        session.publish(fence, AckTarget::Nothing);
+        self.publish_fence(session);
         self.publish_birth(session);
         self.publish_retained(session, "availability", "online");
         self.publish_condition(session);
         for name in self.cameras.keys() {
             self.publish_camera(session, name);
         }
+    }
+
+    /// Publishes a fence, where the age of commands is of interest: a line whose triggers all say
+    /// their time, or that has none, needs only the first one.
+    pub(super) fn publish_next_fence(&self, session: &mut Session) {
+        let is_ending = session.is_stopping || self.ending.is_some();
+        if self.wiring.times_triggers && !is_ending && session.link_age.has_room() {
+            self.publish_fence(session);
+        }
+    }
+
+    fn publish_fence(&self, session: &mut Session) {
+        let number = session.link_age.send(Instant::now());
+        let payload = format!("{}{number}", self.fence_prefix(session));
+        let fence = MqttMessage::new(self.topic("fence"), payload);
+        session.publish(fence, AckTarget::Nothing);
     }
 
     /// Publishes a message that the broker keeps, to a topic of the line.

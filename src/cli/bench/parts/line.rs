@@ -106,7 +106,7 @@ impl BenchLine {
             commands,
         );
 
-        let wiring = publisher_wiring(&shared, false, publisher);
+        let wiring = publisher_wiring(&shared, false, true, publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();

@@ -725,7 +725,11 @@ mod gstreamer {
 #[cfg(feature = "conveyor")]
 mod rtsp {
     use super::*;
-    use crate::harness::broker::free_port;
+    use crate::harness::broker::{Broker, free_port};
+    use crate::harness::golden::imported;
+    use crate::harness::line::write_line;
+    use crate::harness::plc::{Listener, publish};
+    use crate::harness::program::Running;
     use jiff::Timestamp;
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;
@@ -916,6 +920,45 @@ mod rtsp {
 
             assert!(frame.decode.is_some());
         }
+    }
+
+    #[test]
+    fn parts_of_a_camera_whose_clock_is_off_find_their_frames() {
+        let (folder, _model) = imported("dinov2-tiny");
+        let conveyor = Conveyor::with_clock(folder.path(), 2000);
+        let broker = Broker::anywhere();
+        let plc = Listener::station(broker.port);
+        let camera = format!(
+            "kind = \"rtsp\"\nlocation = {:?}\ntrigger = \"command\"\ndeadline_ms = 3000",
+            conveyor.url
+        );
+
+        write_line(folder.path(), broker.port, &camera);
+        let line = Running::line(folder.path());
+        // Its clock is known with its first report.
+        let status = plc.until_fits("camera/top/status", |status| {
+            status["clock_offset_ms"].is_i64()
+        });
+        let off = status["clock_offset_ms"].as_i64().expect("a number");
+        assert!((1500..=2010).contains(&off), "{status}");
+        assert_eq!(status["state"], "online", "{status}");
+        for number in 0..10 {
+            let id = format!("{{\"id\":\"{number}\"}}");
+            publish(broker.port, "cmd/trigger", &id, &[]);
+            let result = plc.next("box/result");
+            assert_eq!(result["captured_by"], "sender", "{result}");
+            let offset = result["frame_offset_ms"].as_i64().expect("a number");
+            assert!((-100..=100).contains(&offset), "{result}");
+        }
+
+        let metrics = plc.until_fits("box/metrics", |metrics| {
+            metrics["cameras"]["top"].is_object()
+        });
+        assert!(
+            metrics["cameras"]["top"]["clock_offset_ms"].is_i64(),
+            "{metrics}"
+        );
+        line.summary();
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct PartTiming {
     pub deadline: Duration,
     /// Time from the frame to the gate. `None` if the line has no gate by time.
     pub reject_after: Option<Duration>,
+    /// Time after which a message to the gate would meet another part: none is sent then.
+    pub reject_late: Duration,
     /// Encoder counts from the trigger to the gate. `None` if the line has no gate by counts.
     pub reject_counts: Option<i64>,
 }

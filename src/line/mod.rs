@@ -49,7 +49,9 @@ mod stage;
 mod summary;
 pub mod views;
 
-pub use self::channels::{Channels, ControlEnds, PublisherEnds, control_wiring, publisher_wiring};
+pub use self::channels::{
+    Channels, ControlEnds, DoorSettings, PublisherEnds, control_wiring, publisher_wiring,
+};
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
 pub use self::summary::Summary;
@@ -76,7 +78,7 @@ use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::PublisherWiring;
+use crate::mqtt::publisher::{PublisherWiring, RETAINED_TOPICS};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
@@ -247,7 +249,8 @@ impl Stages {
             timed_reject: config.mqtt.timed_reject,
         };
 
-        let is_continuous = is_continuous(config);
+        let doors = doors_of(config, &opening);
+        let is_continuous = doors.is_continuous;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -272,7 +275,7 @@ impl Stages {
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,
-            publisher: publisher_wiring(&shared, is_continuous, channels.publisher),
+            publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
             frames,
             cameras,
@@ -422,6 +425,28 @@ fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
     // The line's first recipe can be selected like the others.
     let recipes = config.recipes.iter().chain([&config.recipe]);
     recipes.cloned().collect()
+}
+
+/// Returns what the doors need to know of the line.
+fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
+    let mut part_cameras: Vec<Arc<str>> = vec![];
+    for camera in &config.cameras {
+        let name: Arc<str> = match &camera.join {
+            Some(join) => join.as_str().into(),
+            None => camera.camera.name.clone(),
+        };
+
+        part_cameras.push(name);
+    }
+
+    let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
+    let retained = opening.recovered.kept.get(RETAINED_TOPICS);
+    DoorSettings {
+        is_continuous: is_continuous(config),
+        needs_commands: triggers.any(|trigger| matches!(trigger, Trigger::Command(_))),
+        part_cameras,
+        retained: retained.cloned().unwrap_or_default(),
+    }
 }
 
 /// Returns true where a camera's frames become parts without a trigger.

@@ -14,10 +14,18 @@ pub(super) const LIVE_MAX: usize = 2048;
 /// Results that are read from the file at once.
 pub(super) const PAGE_ROWS: usize = 512;
 
+/// Results that are put aside at once, because the broker refuses them alone or ends the connection
+/// at them; one more is given up.
+pub(super) const ASIDE_MAX: usize = 64;
+/// Time until the first of them is tried again; each later wait is twice as long.
+pub(super) const ASIDE_FIRST: Duration = Duration::from_secs(30);
+/// Longest such wait.
+pub(super) const ASIDE_LONGEST: Duration = Duration::from_secs(3600);
+/// Doublings after which the wait is the longest.
+pub(super) const ASIDE_DOUBLED: u32 = 7;
+
 /// Rejected parts between the cameras and the gates; beyond, the last ones to arrive are not told.
 pub(super) const REJECTS_MAX: usize = 1024;
-/// Delay after which a rejected part has gone by: it is counted as missed, and not told.
-pub(super) const REJECT_LATE: Duration = Duration::from_millis(10);
 
 /// Acknowledgements are written along with what somebody waits for, alone after this time. Until
 /// then a crash makes the same result come again, as a lost PUBACK would.

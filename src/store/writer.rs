@@ -353,6 +353,7 @@ impl StoreWriter {
             until: Some(until),
             given_up_before: 0,
             marks: Some(part.times.clone()),
+            asides: 0,
         }
     }
 

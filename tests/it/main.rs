@@ -40,6 +40,7 @@ mod pictures;
 mod proof;
 mod recipes;
 mod recordings;
+mod refusals;
 mod renamed_keys;
 mod shape;
 mod small_defects;

@@ -10,6 +10,7 @@ pub mod plc;
 pub mod program;
 mod requirement;
 pub mod station;
+pub mod strict;
 
 pub use requirement::{required, skip};
 

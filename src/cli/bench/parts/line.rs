@@ -19,7 +19,7 @@ use crate::line::control::LineControl;
 use crate::line::queue::{FrameReceiver, Overflow, frame_queue};
 use crate::line::shared::Shared;
 use crate::line::views::ViewJoiner;
-use crate::line::{Channels, Opening, publisher_wiring};
+use crate::line::{Channels, DoorSettings, Opening, publisher_wiring};
 use crate::mqtt::{Heatmaps, MqttSettings, publisher};
 use crate::protocol::birth::Identity;
 use crate::protocol::result::{self, ResultRow};
@@ -104,7 +104,7 @@ impl BenchLine {
             commands,
         );
 
-        let wiring = publisher_wiring(&shared, false, publisher);
+        let wiring = publisher_wiring(&shared, DoorSettings::default(), publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();

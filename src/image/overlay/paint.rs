@@ -23,12 +23,17 @@ pub fn paint(overlay: &Overlay) -> Picture {
         rgb: Vec::with_capacity(3 * width * height),
     };
 
+    // First byte of the nearest column of the picture, as [`Overlay::source_row`] takes the nearest
+    // row.
+    let picture_width = overlay.picture.width();
+    let sources: Vec<usize> = (0..width)
+        .map(|column| 3 * (column * picture_width / width))
+        .collect();
+
     // Row by row from the top, three bytes a pixel.
     for row in 0..height {
         let source_row = overlay.source_row(row);
-        for column in 0..width {
-            // The nearest column, as [`Overlay::source_row`] takes the nearest row.
-            let at = 3 * (column * overlay.picture.width() / width);
+        for (column, &at) in sources.iter().enumerate() {
             // The camera's pixel, glowing or darkened by the maps over it.
             let seen = &source_row[at..at + 3];
             canvas.rgb.extend(pixel(seen, &layers, row, column));
@@ -71,8 +76,14 @@ fn pixel(seen: &[u8], layers: &[EnlargedLayer], row: usize, column: usize) -> Rg
 /// A layer with its map enlarged to the overlay's pixels.
 struct EnlargedLayer<'a> {
     placed: &'a PlacedLayer<'a>,
-    /// The map's value at each pixel of the layer.
+    /// Pixels in a row of the layer.
+    width: usize,
+    /// The map's value at each pixel of the layer, `[height, width]`.
     values: Vec<f32>,
+    /// The map's row under each row of the layer.
+    cell_rows: Vec<usize>,
+    /// The map's column under each column of the layer.
+    cell_columns: Vec<usize>,
 }
 
 impl<'a> EnlargedLayer<'a> {
@@ -80,9 +91,14 @@ impl<'a> EnlargedLayer<'a> {
         // At least one pixel each way, as `Shrink::place` made them.
         let width = placed.right - placed.left;
         let height = placed.bottom - placed.top;
+        // Cells are looked up, because two divisions a pixel would cost more than the glow.
+        let side = placed.map.side();
         EnlargedLayer {
             placed,
+            width,
             values: placed.map.enlarged(width, height),
+            cell_rows: (0..height).map(|row| row * side / height).collect(),
+            cell_columns: (0..width).map(|column| column * side / width).collect(),
         }
     }
 
@@ -95,27 +111,21 @@ impl<'a> EnlargedLayer<'a> {
     /// Heat of a pixel that the layer covers: 0 to 1 on the scale, and beyond. `None` if the map's cell
     /// does not count.
     fn heat(&self, row: usize, column: usize) -> Option<f32> {
-        // The place in the layer, then the cell of the map `[side, side]` in which it lies.
-        let placed = self.placed;
-        let width = placed.right - placed.left;
-        let height = placed.bottom - placed.top;
         // Pixels from the layer's upper left corner.
-        let from_top = row - placed.top;
-        let from_left = column - placed.left;
-        // The cell under the pixel, for the mask; the heat itself comes from the enlarged values,
+        let from_top = row - self.placed.top;
+        let from_left = column - self.placed.left;
+        // The cell under the pixel is for the mask; the heat itself comes from the enlarged values,
         // which are smooth.
-        let side = placed.map.side();
-        if !placed
-            .map
-            .counts(from_top * side / height, from_left * side / width)
-        {
+        let cell_row = self.cell_rows[from_top];
+        let cell_column = self.cell_columns[from_left];
+        if !self.placed.map.counts(cell_row, cell_column) {
             return None;
         }
 
-        // A scale of no height, which a single reference can give, must not divide by zero.
-        let (low, high) = placed.scale;
-        // 0 at the lower end of the scale, 1 at the upper one.
-        let value = self.values[from_top * width + from_left];
+        // 0 at the lower end of the scale, 1 at the upper one. A scale of no height, which a single
+        // reference can give, must not divide by zero.
+        let (low, high) = self.placed.scale;
+        let value = self.values[from_top * self.width + from_left];
         Some((value - low) / (high - low).max(f32::EPSILON))
     }
 }

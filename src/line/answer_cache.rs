@@ -1,6 +1,6 @@
 //! Answers by the sender's id, so that a repeated command is answered again and not executed twice.
 
-use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::answer::{Answer, AnswerStatus, question_of};
 use crate::store::ANSWERS_MAX;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +28,11 @@ impl AnswerCache {
         }
 
         cache
+    }
+
+    /// Hash of the question that the id stands for; `None` where that is not known.
+    pub fn question(&self, id: &str) -> Option<String> {
+        question_of(self.answers.get(id)?)
     }
 
     /// Answer of that id; `None` if the id is new.

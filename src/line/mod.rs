@@ -44,6 +44,7 @@ pub mod overlays;
 pub mod policy;
 pub mod queue;
 pub mod rate_limit;
+pub mod selection;
 pub mod shared;
 mod stage;
 mod summary;

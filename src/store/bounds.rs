@@ -33,8 +33,15 @@ pub(super) const ACK_WAIT: Duration = Duration::from_millis(50);
 /// Acknowledgements that are written without waiting any longer.
 pub(super) const ACKS_MAX: usize = 2048;
 
+/// Time of a commit beyond which the disk is slow, and told so.
+pub(super) const SLOW_COMMIT: Duration = Duration::from_secs(1);
+/// Time without a slow commit after which the disk is well again.
+pub(super) const WELL_AGAIN: Duration = Duration::from_secs(60);
 /// Pause between two attempts to write to a disk that failed.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// Pause between two attempts to open a file that could not be used, at most: the first is [`RETRY`],
+/// and each is twice the one before.
+pub(super) const REOPEN_MOST: Duration = Duration::from_secs(60);
 /// Writes that a failing disk leaves in memory; beyond, they are compacted.
 pub(super) const PENDING_MAX: usize = 50_000;
 /// Writes that stay then, the newest of each kind. Results that are owed always stay.

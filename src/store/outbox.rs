@@ -3,7 +3,7 @@
 //! Live results go first: what is late has time. Both keep their order; a live one whose time is over in
 //! here takes its place among the late ones, behind what the file still holds from before it.
 
-use super::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, PAGE_ROWS};
+use super::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, PAGE_ROWS, SLOW_COMMIT};
 use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
 use super::row::StoredResult;
@@ -80,6 +80,8 @@ pub(super) struct Queues {
     /// Results that were given up since one last left with their number.
     unreported: u64,
     rejects: Rejects,
+    /// Beginning of the commit that the writer waits for; `None` without one.
+    commit_since: Option<Instant>,
     pub(super) count: StoreCount,
 }
 
@@ -451,6 +453,28 @@ impl Outbox {
             aside: queues.aside.len() as u64,
             ..queues.count
         }
+    }
+
+    /// True while the disk has not taken a commit for longer than it may.
+    pub fn is_commit_hanging(&self) -> bool {
+        let since = self.queues().commit_since;
+        since.is_some_and(|since| since.elapsed() > SLOW_COMMIT)
+    }
+
+    /// Notes that a commit begins.
+    pub(super) fn commit_begins(&self) {
+        self.queues().commit_since = Some(Instant::now());
+    }
+
+    /// Notes that the commit is over; returns the time that it took.
+    pub(super) fn commit_ends(&self) -> Duration {
+        let mut queues = self.queues();
+        let began = queues.commit_since.take();
+        let took = began.map_or(Duration::ZERO, |began| began.elapsed());
+        let took_ms = took.as_millis() as u64;
+        queues.count.commit_ms = took_ms;
+        queues.count.longest_commit_ms = queues.count.longest_commit_ms.max(took_ms);
+        took
     }
 
     /// Resolves when something may be waiting, for the publisher's loop.

@@ -523,7 +523,7 @@ impl StoreWriter {
         self.file.pending()
     }
 
-    pub(super) fn foresee(&self, waiting: u64) {
+    pub(super) fn foresee(&mut self, waiting: u64) {
         self.retention.foresee(waiting);
     }
 

@@ -22,7 +22,10 @@ impl CommandHandler {
         let id = request.command.id.clone();
         let groups = match self.groups_of(trigger) {
             Ok(groups) => groups,
-            Err(reason) => return self.written(Answer::rejected(id.as_deref(), reason)),
+            Err(reason) => {
+                let answer = Answer::rejected(id.as_deref(), reason);
+                return self.written(answer, &request.command.question);
+            }
         };
 
         // The command may have waited in a queue of ours; its arrival, not this moment, is the
@@ -40,9 +43,10 @@ impl CommandHandler {
         // The answer names the parts' numbers, which only the store knows, so that its wording runs
         // in the store's thread.
         let answered_id = id.clone();
-        let accepting = self
-            .store
-            .accept_durable_async(asks, id, move |parts| accepted(answered_id, parts).encode());
+        let question = request.command.question.clone();
+        let accepting = self.store.accept_durable_async(asks, id, move |parts| {
+            accepted(answered_id, parts).encode_kept(&question)
+        });
 
         // A command that the broker kept for us says nothing about when its part was there, unless
         // it carries a time of its own.

@@ -16,14 +16,11 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body, Error as HttpError};
 
 mod http;
 
-/// Longest time of a server to answer, and between two pieces of a file.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes that are read and written at once.
 const PIECE: usize = 256 << 10;
 

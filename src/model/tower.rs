@@ -10,6 +10,9 @@ use blocks::{Blocks, norm};
 use std::io::{self, Write};
 
 mod blocks;
+mod shape;
+
+pub use shape::{Activation, TowerShape};
 
 /// A matrix `[rows, columns]`, row-major, applied as `x W + b`.
 #[derive(Debug, Clone)]
@@ -52,28 +55,6 @@ pub struct Block {
     pub up: Linear,
     /// Second layer of the MLP.
     pub down: Linear,
-}
-
-/// Activation of an MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// GELU, exact, with the error function.
-    Gelu,
-    /// `x sigmoid(1.702 x)`: OpenAI's weights.
-    QuickGelu,
-}
-
-/// Parameters of a tower's blocks beside their weights.
-#[derive(Debug, Clone, Copy)]
-pub struct TowerShape {
-    /// Width of the tokens.
-    pub width: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Activation of the MLPs.
-    pub activation: Activation,
-    /// Epsilon of the layer norms.
-    pub epsilon: f32,
 }
 
 /// A vision tower of width D, for P patches.

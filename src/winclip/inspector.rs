@@ -75,7 +75,8 @@ fn combined(
     }
 }
 
-/// Inspects pictures by one recipe. The thread that owns an inspector owns it for life.
+/// Inspects pictures by one recipe. One thread at a time uses an inspector: the one that prepares it,
+/// then the line's.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
     parameters: Parameters,

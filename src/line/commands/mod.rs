@@ -61,8 +61,8 @@ pub struct CommandHandler {
     identity: Arc<Mutex<Identity>>,
     /// Answers of the last hour.
     answered: AnswerCache,
-    /// Rate of the commands that are no triggers.
-    /// One limit for each door, so that none of them shuts another.
+    /// Rate of the commands that are no triggers, with a limit for each door, so that none of them
+    /// shuts another.
     rates: HashMap<RequestSource, RateLimit>,
     /// Recipes that can be selected.
     recipes: Vec<RecipeSpec>,

@@ -1,11 +1,14 @@
 //! HTTP as a fetch needs it: the client, words for its errors, and what an answer's headers tell.
 
-use super::PATIENCE;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 use ureq::http::{HeaderMap, HeaderName, header};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error as HttpError};
+
+/// Longest time of a server to answer, and between two pieces of a file.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// HTTP client with the system's CAs, proxies from the environment, and every status as an answer.
 pub fn agent() -> Agent {

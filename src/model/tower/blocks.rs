@@ -1,6 +1,6 @@
 //! Nodes of a tower's blocks: norm, attention and MLP, with the residuals around them.
 
-use super::{Activation, TowerShape};
+use super::shape::{Activation, TowerShape};
 use crate::model::graph::{GraphBuilder, float, int, ints};
 
 /// A layer norm of `x` as the value `name`.

@@ -378,6 +378,7 @@ class Audit:
                 "duplicates": len(self.duplicates),
                 "wrong_part": len(about["wrong_part"]),
                 "wrong_verdict": len(about["wrong_verdict"]),
+                "false_pass": sum("'pass'" in words for words in about["wrong_verdict"]),
                 "unreadable": len(about["unreadable"]),
                 "same_picture": len(shared),
                 "heat_maps": self.maps,

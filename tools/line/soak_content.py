@@ -16,9 +16,10 @@ RESULT_BYTES_MAX = 1536
 FPS = 30
 FRAMES_A_PICTURE = 15
 PICTURE_S = FRAMES_A_PICTURE / FPS
-# A frame so far from its part's time is still its frame: half a frame and the sender's clock; with faults the window of
-# the trigger, because frames may be missing; where only the arrival is known, the jitter buffer and the encoder too.
-NEAR_S, WINDOW_S, ARRIVAL_S = 0.05, 0.12, 0.3
+# A frame so far from its part's time is still its frame: that of the part before may be the nearest, and serves one part;
+# with faults the window of the trigger, because frames may be missing; where only the arrival is known, the jitter buffer
+# and the encoder too.
+NEAR_S, WINDOW_S, ARRIVAL_S = 0.09, 0.12, 0.3
 # A trigger without a time means the moment of its arrival: so much later than it was sent, and with faults so much.
 WAY_S, WAY_MAX_S = 0.25, 1.0
 SHOWS_CODE = ("belt", "left", "right", "pair")  # cameras that look at the belt

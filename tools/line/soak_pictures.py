@@ -12,7 +12,6 @@ STRIP = 32  # rows of the code
 CELL = 16
 NUMBERS = 64
 CROP = (32, 48, 192, 192)  # x, y, width, height of what is judged
-TEXTS_MAX = 64  # of a file
 
 
 def cells(number):
@@ -72,17 +71,15 @@ def png(rows):
 
 
 def write_all(folder):
-    """The belt's files in their order, and two references of good parts. Returns the references' names."""
+    """The belt's files, in its order."""
     for number in range(NUMBERS):
         with open(f"{folder}/{number:02}.png", "wb") as file:
             file.write(png(draw(number, is_bad(number))))
 
 
-def write_references(folder):
-    names = [f"{folder}/good.png"]
-    with open(names[0], "wb") as file:
+def write_reference(name):
+    with open(name, "wb") as file:
         file.write(png(draw(None, False)))
-    return names
 
 
 def chunks(data):

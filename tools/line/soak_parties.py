@@ -116,7 +116,7 @@ class Sender:
         if has_time:
             now = time.time()
             command["at"] = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03}Z"
-        self.audit.sent[key] = Sent(time.monotonic(), has_time)
+        self.audit.sent[key] = Sent(time.monotonic(), has_time, command.get("camera"))
         return key, json.dumps(command)
 
     def run(self):

@@ -69,6 +69,9 @@ queue = 64
 deadline_ms = {deadline_ms}
 """
 RECIPES = {"nut": 1, "bolt": 4}
+# What a camera needs that sees by itself that something passes.
+COMMAND = 'trigger = "command"\nring_mb = 16\n'
+PRESENCE = 'trigger = "presence"\npresence = { area = [32, 48, 192, 192] }\n'
 
 
 def camera(name, source, gate=True, ring_mb=16):
@@ -93,16 +96,16 @@ class Soak(Breaks):
     def __init__(self, asked, folder, broker_folder):
         self.asked, self.folder, self.random = asked, folder, random.Random(asked.seed)
         self.faults = Faults()
-        self.belt, self.schedule = Belt(), None
+        self.belt, self.passage, self.schedules = Belt(), Belt(), {}
         self.bad_ends, self.unrecovered, self.left_out, self.recoveries = [], [], [], {}
         self.seconds = None  # that the run took, once it is over
-        self.camera_port, self.bad_commands, self.commands = free_port(), 0, 0
+        self.camera_port, self.gate_port, self.bad_commands, self.commands = free_port(), free_port(), 0, 0
         self.cameras, self.recipe = CAMERAS, "nut"
         self.broker = Broker(broker_folder)
         self.link = Link(free_port(), self.broker.port)
         self.way = Way(free_port(), self.camera_port, asked.seed)
         line = Line("box", [f"{name}@{revision}" for name, revision in RECIPES.items()], DEADLINE_S)
-        self.audit = Audit(self.faults, line, GATE_S, self.belt, self.link.opened)
+        self.audit = Audit(self.faults, line, GATE_S, self.belt, self.passage, self.link.opened)
         self.write_files()
         self.set_clock(0)
         self.set_sync(0)
@@ -112,6 +115,8 @@ class Soak(Breaks):
     def write_files(self):
         os.mkdir(f"{self.folder}/belt")
         soak_pictures.write_all(f"{self.folder}/belt")
+        os.mkdir(f"{self.folder}/passage")
+        soak_pictures.write_passage(f"{self.folder}/passage")
         soak_pictures.write_reference(f"{self.folder}/good.png")
         crop = ", ".join(map(str, soak_pictures.CROP))
         for name, revision in RECIPES.items():
@@ -121,6 +126,8 @@ class Soak(Breaks):
         snow = 'kind = "test"\npattern = "snow"\nfps = {}\nwidth = {}\nheight = {}'
         cameras = [camera("belt", belt), camera("snow", snow.format(FPS, 256, 256)),
                    *(camera(side, f'{belt}\njoin = "pair"') for side in ("left", "right"))]
+        gate = f'kind = "rtsp"\nlocation = "rtsp://127.0.0.1:{self.gate_port}/line"'
+        cameras.append(camera("gate", gate, gate=False).replace(COMMAND, PRESENCE))
         wide = camera("wide", snow.format(10, 1280, 720), ring_mb=64)
         for name, store, client, more in (("first", "first", "soak", ()), ("second", "second", "soak", ()),
                                           ("large", "first", "soak", (wide,)), ("drain", "second", "drain", ())):
@@ -131,7 +138,8 @@ class Soak(Breaks):
         subprocess.run([WINSPECT, "model", "import", "tests/golden/dinov2-tiny", f"{self.folder}/model"],
                        check=True, stdout=subprocess.DEVNULL)
         self.start_camera()
-        threading.Thread(target=self.watch_belt, daemon=True).start()
+        self.conveyor(self.gate_port, 10, 5, "passage", self.passage)
+        threading.Thread(target=self.watch_belts, daemon=True).start()
         Auditor(self.broker.port, self.audit)
         Eyes(self.broker.port, self.audit)
         self.reader = start(["mosquitto_sub", "-p", str(self.broker.port), "-t", "#"], stdout=subprocess.DEVNULL,
@@ -144,27 +152,31 @@ class Soak(Breaks):
         self.recover(span)
 
     def start_camera(self):
-        """A conveyor; its belt begins with its first viewer."""
+        self.camera = self.conveyor(self.camera_port, FPS, FRAMES_A_PICTURE, "belt", self.belt)
+
+    def conveyor(self, port, fps, frames_a_picture, pictures, belt):
+        """Plays a folder of pictures; its belt begins with its first viewer."""
         self.conveyors += 1
-        self.schedule = f"{self.folder}/schedule-{self.conveyors}"
-        self.camera = start([CONVEYOR, "--port", str(self.camera_port), "--loop", "--fps", str(FPS), "--size", "256x256",
-                             "--frames-per-picture", str(FRAMES_A_PICTURE), "--schedule", self.schedule,
-                             f"{self.folder}/belt"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: listens(self.camera_port), 20, "soak: the conveyor did not listen")
+        schedule = f"{self.folder}/schedule-{self.conveyors}"
+        child = start([CONVEYOR, "--port", str(port), "--loop", "--fps", str(fps), "--size", "256x256",
+                       "--frames-per-picture", str(frames_a_picture), "--schedule", schedule,
+                       f"{self.folder}/{pictures}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: listens(port), 20, "soak: the conveyor did not listen")
+        self.schedules[schedule] = belt
+        return child
 
     def end_camera(self):
         self.belt.end(time.monotonic())
-        self.schedule = None
+        self.schedules = {name: belt for name, belt in self.schedules.items() if belt is not self.belt}
         end(self.camera)
 
-    def watch_belt(self):
+    def watch_belts(self):
         """Notes when a belt begins."""
         while True:
-            schedule = self.schedule
-            first = first_of_schedule(schedule, self.audit.to_wall_s) if schedule else None
-            if first is not None:
-                self.belt.begin(first)
-                self.schedule = None
+            for schedule, belt in list(self.schedules.items()):
+                first = first_of_schedule(schedule, self.audit.to_wall_s)
+                if first is not None and self.schedules.pop(schedule, None):
+                    belt.begin(first)
             time.sleep(0.05)
 
     def auditor_is_there(self):
@@ -297,7 +309,7 @@ class Soak(Breaks):
 
 
 MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "undecided_outside_faults", "unanswered", "wrong", "wrong_part",
-                "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished")
+                "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen")
 
 
 def judge(folder, figures, details):

@@ -34,8 +34,11 @@ pub struct FolderSource {
 impl FolderSource {
     /// The source of checked settings: `location`, `fps` and `loop`.
     pub fn new(settings: &CameraSettings) -> Self {
+        // The settings were checked against the kind's file, so that each key has a value that can
+        // be read.
         let value = |key: &str| settings.values.get(key).map_or("", String::as_str);
         let fps: u32 = value("fps").parse().unwrap_or(0);
+        // A rate of 0 is no rate: the next picture comes as soon as the last one is judged.
         let pause = Duration::from_secs(1)
             .checked_div(fps)
             .unwrap_or(Duration::ZERO);
@@ -52,9 +55,11 @@ impl FolderSource {
     /// The file as a frame. `None` if it cannot be read.
     fn frame(&mut self, path: &Path) -> Option<Frame> {
         let started = Instant::now();
+        // Reading and decoding are timed together, as a camera's decoder is.
         let picture = match image_file::read(path) {
             Ok(picture) => picture,
             Err(error) => {
+                // Each file is logged once, though a loop comes by it again and again.
                 if self.unreadable.insert(path.to_owned()) {
                     tracing::warn!("camera {}: {error}; left out", self.camera);
                 }
@@ -63,6 +68,7 @@ impl FolderSource {
             }
         };
 
+        // A file has no time of its own that says when the part was there; it counts from now.
         let name = path.file_name();
         Some(Frame {
             camera: self.camera.clone(),
@@ -80,13 +86,18 @@ impl FolderSource {
     fn show_all(&mut self, files: &[PathBuf], stop: &Stop, sink: &mut dyn Sink) -> Option<usize> {
         let mut shown = 0;
         for path in files {
+            // The pause runs from picture to picture, the wait for the inspector included.
             let due = Instant::now() + self.pause;
+            // The last picture must be taken before the next one comes, since a newer one would
+            // replace it.
             while !sink.is_ready() {
                 if stop.stopped_within(POLL) {
                     return None;
                 }
             }
 
+            // A file that cannot be read takes its time at the rate too, as its part does on a
+            // line.
             if let Some(frame) = self.frame(path) {
                 sink.frame(frame);
                 shown += 1;
@@ -104,15 +115,18 @@ impl FolderSource {
 
 impl Source for FolderSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
+        // The list is made once: files that are added meanwhile are for the next start.
         let files = image_file::list(&self.folder)
             .map_err(|error| CameraError::Pipeline(error.to_string()))?;
 
         loop {
             let unreadable_before = self.unreadable.len();
+            // The stop ends a round at the next picture.
             let Some(shown) = self.show_all(&files, stop, sink) else {
                 return Ok(Ended::Stopped);
             };
 
+            // A folder without a readable picture would loop without an end and without a result.
             if shown == 0 {
                 return Err(CameraError::Pipeline(format!(
                     "{}: none of its pictures can be read",
@@ -120,6 +134,7 @@ impl Source for FolderSource {
                 )));
             }
 
+            // Only a round that has found a new unreadable file tells their number.
             if self.unreadable.len() > unreadable_before {
                 let all = files.len();
                 tracing::warn!(

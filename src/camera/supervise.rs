@@ -30,10 +30,14 @@ pub fn supervise(
     };
 
     loop {
+        // One try, from opening to its end. A finite source ends at its end; an endless one that
+        // ends was lost.
         let error = match source.run_once(stop, &mut reporter) {
             Ok(Ended::Stopped) => break,
             Ok(Ended::EndOfStream) if source.is_finite() => break,
             Ok(Ended::EndOfStream) => CameraError::Lost("the stream ended".to_owned()),
+            // The driver gave up waiting while the line stood: it is opened again without a wait
+            // and without a word.
             Ok(Ended::Quiet) => {
                 reporter.quiet();
                 if stop.is_stopped() {
@@ -45,15 +49,19 @@ pub fn supervise(
             Err(error) => error,
         };
 
+        // A try that brought frames resets the wait, so that a camera which runs for a day is back
+        // at once.
         if reporter.is_running() {
             backoff.reset();
         }
 
         reporter.lost(&error);
+        // A file would judge its parts twice, and a pipeline that cannot work needs a person.
         if source.is_finite() || matches!(error, CameraError::Pipeline(_)) {
             return Err(error);
         }
 
+        // The wait ends with the stop.
         if stop.stopped_within(backoff.next_wait()) {
             break;
         }
@@ -94,6 +102,7 @@ impl StatusReporter<'_> {
         self.lost_at = Some(Instant::now());
         self.last_reason = Some(error.to_string());
         tracing::warn!("camera {} lost: {error}", self.name);
+        // A camera that runs without frames is another fault to look for than one that is gone.
         self.report(match error {
             CameraError::Stalled(_) => CameraState::Stalled,
             _ => CameraState::Offline,
@@ -112,6 +121,8 @@ impl StatusReporter<'_> {
 
     /// Reports a frame after another state.
     fn online(&mut self, frame: &Frame) {
+        // A loss that is over is told with its length; a start is told with the size of the
+        // pictures.
         if let Some(lost_at) = self.lost_at.take() {
             let seconds = lost_at.elapsed().as_secs();
             tracing::info!("camera {} back after {seconds} s", self.name);

@@ -104,12 +104,15 @@ impl StageTimes {
     /// Enters that the part reached `stage` at `at`. The last time counts.
     pub fn reach_at(&self, stage: PartStage, at: Instant) {
         let after = at.saturating_duration_since(self.since);
+        // At least one nanosecond, because 0 means that the stage was not reached.
         let nanos = after.as_nanos().clamp(1, u64::MAX.into());
         self.reached[stage as usize].store(nanos as u64, Ordering::Relaxed);
     }
 
     /// Time from `since` to `stage`. `None` if the part has not reached it.
     pub fn reached(&self, stage: PartStage) -> Option<Duration> {
+        // The times of one part come from several threads; each is written once, hence a relaxed
+        // load is enough.
         match self.reached[stage as usize].load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
@@ -120,6 +123,7 @@ impl StageTimes {
 impl Part {
     /// The part of an accepted request; no stage is reached yet.
     pub fn new(key: u64, run_id: Arc<str>, seq: u64, request: PartRequest) -> Self {
+        // Times count from the trigger, which a deadline counts from too.
         let times = Arc::new(StageTimes::new(request.since));
         Part {
             key,

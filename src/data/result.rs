@@ -169,6 +169,8 @@ impl ResultRow {
     /// # Errors
     /// When the text is no row, or one of another schema.
     pub fn from_stored(text: &str) -> Result<Self, RowError> {
+        // The version is read by itself first: keys of another schema would be an error that names
+        // a key instead of the version.
         let found = schema_of(text)?;
         if found != SCHEMA {
             return Err(RowError::Schema { found });
@@ -190,13 +192,16 @@ impl ResultRow {
 impl SmallMap {
     /// `map` max-pooled to at most 16 x 16 cells, scaled by its highest value.
     pub fn of(map: &Map) -> Self {
+        // A map with fewer cells stays as it is.
         let side = map.side().min(MAP_SIDE_MAX);
         let pooled = max_pooled(map, side);
+        // The smallest positive number stands for a map of zeros, by which 0 can be divided.
         let mut scale = f32::MIN_POSITIVE;
         for value in &pooled {
             scale = scale.max(*value);
         }
 
+        // Each cell takes one byte: its share of the highest.
         let mut cells = Vec::with_capacity(pooled.len());
         for value in pooled {
             let share = value / scale;
@@ -210,6 +215,8 @@ impl SmallMap {
 /// The highest value of `map` in each cell of `side * side`.
 fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
     let mut pooled = vec![0.0f32; side * side];
+    // Each cell of the large map lies in one cell of the small one, whose value is the highest of
+    // its cells: a mean would hide a small defect.
     for (at, value) in map.values().iter().enumerate() {
         let row = at / map.side();
         let column = at % map.side();
@@ -224,6 +231,7 @@ fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
 
 /// Milliseconds, to a tenth.
 pub fn tenths_of_ms(duration: Duration) -> f64 {
+    // Rounded by a tenth of a millisecond: more digits would be noise, and bytes in each message.
     let tenths = duration.as_secs_f64() * 1e4;
     tenths.round() / 10.0
 }
@@ -249,6 +257,7 @@ mod base64_bytes {
     where
         S: Serializer,
     {
+        // Standard alphabet with padding, which every base64 decoder reads.
         let text = STANDARD.encode(bytes);
         to.serialize_str(&text)
     }
@@ -257,6 +266,7 @@ mod base64_bytes {
     where
         D: Deserializer<'a>,
     {
+        // Borrowed where the text holds no escape, else a copy.
         let text = Cow::<str>::deserialize(from)?;
         let bytes = STANDARD.decode(text.as_bytes());
         bytes.map_err(D::Error::custom)

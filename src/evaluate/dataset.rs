@@ -56,14 +56,20 @@ impl Dataset {
     /// All that is missing, at once.
     pub fn open(folder: &Path) -> Result<Self, Problems> {
         let mut problems = Problems::new();
+        // Good pictures of both splits, in the order of their names; a folder that cannot be read
+        // is a problem and an empty list.
         let references = listed(&folder.join("train/good"), &mut problems);
         let good = listed(&folder.join("test/good"), &mut problems);
+        // A data set without `ground_truth` gives measures of pictures alone, none of pixels.
         let masks = folder.join("ground_truth");
         let has_masks = masks.is_dir();
         let mut tests: Vec<Test> = good.into_iter().map(Test::good).collect();
+        // One folder for each kind of defect, named as the plant likes, beside `good`.
         let test_folder = folder.join("test");
         for defect in defects(&test_folder, &mut problems) {
             for file in listed(&test_folder.join(&defect), &mut problems) {
+                // Where there are masks, each bad picture needs its own: a missing one would count
+                // its defect's pixels as good.
                 let mask = has_masks.then(|| mask_of(&masks, &defect, &file));
                 if let Some(mask) = mask.as_ref().filter(|mask| !mask.is_file()) {
                     problems.note(
@@ -76,6 +82,7 @@ impl Dataset {
             }
         }
 
+        // All problems are told at once, because a data set has thousands of files.
         problems.into_result().map(|()| Dataset {
             references,
             tests,
@@ -99,15 +106,21 @@ impl Dataset {
     ) -> Result<Option<Vec<Truth>>, Problems> {
         let mut problems = Problems::new();
         let mut truths = Vec::with_capacity(self.tests.len());
+        // References have no truth to be learned; they are read to find out now whether they can
+        // be.
         for file in references {
             readable(file, &mut problems);
         }
 
+        // A picture that cannot be read adds its problem and no truth, and the loop goes on to the
+        // next.
         for (done, test) in self.tests.iter().enumerate() {
             progress(references.len() + done);
             truths.extend(test.truth(squares, &mut problems));
         }
 
+        // A truth is given only where every file was read, so that truths and tests have the same
+        // index.
         problems
             .into_result()
             .map(|()| self.has_masks.then_some(truths))
@@ -133,12 +146,14 @@ impl Test {
 
     /// Reads the picture and its mask. `None` where there is a problem.
     fn truth(&self, squares: bool, problems: &mut Problems) -> Option<Truth> {
+        // Both files are read before either ends the test, so that both problems are told.
         let picture = readable(&self.file, problems);
         let mask = self
             .mask
             .as_ref()
             .map(|file| (file, readable(file, problems)));
 
+        // The part of the picture that is scored: with `fit = crop` the middle square.
         let picture = picture?;
         let whole = Area::whole(picture.width(), picture.height());
         let seen = match squares {
@@ -146,10 +161,12 @@ impl Test {
             false => whole,
         };
 
+        // A good picture has no defect pixels at all.
         let regions = match mask {
             None => Regions::none(seen.w * seen.h),
             Some((file, mask)) => {
                 let mask = mask?;
+                // A mask of another size would mark other pixels than the defect's.
                 if let Err(words) = check(&mask, &picture, &self.file) {
                     problems.note(file.display(), words);
                     return None;
@@ -159,6 +176,7 @@ impl Test {
             }
         };
 
+        // Width and height are those of the part that is seen, which the map is enlarged to.
         Some(Truth {
             width: seen.w,
             height: seen.h,
@@ -169,10 +187,12 @@ impl Test {
 
 /// True for each pixel of a defect inside of `area`, row-major.
 fn defect_pixels(mask: &Picture, area: Area) -> Vec<bool> {
+    // Rows of the mask within `area`, three bytes a pixel.
     let mut pixels = Vec::with_capacity(area.w * area.h);
     for row in area.y..area.y + area.h {
         let first = 3 * (row * mask.width() + area.x);
         let line = &mask.rgb()[first..first + 3 * area.w];
+        // Any value but black marks a defect; masks hold 255, but 1 and colours occur.
         for pixel in line.chunks_exact(3) {
             pixels.push(pixel != [0; 3]);
         }
@@ -183,6 +203,7 @@ fn defect_pixels(mask: &Picture, area: Area) -> Vec<bool> {
 
 /// Refuses what cannot be the mask of `picture`, a bad part in `file`.
 fn check(mask: &Picture, picture: &Picture, file: &Path) -> Result<(), String> {
+    // The size is compared first, because a mask of another picture is the usual mistake.
     let file = file.display();
     let width = picture.width();
     let height = picture.height();
@@ -194,6 +215,7 @@ fn check(mask: &Picture, picture: &Picture, file: &Path) -> Result<(), String> {
         ));
     }
 
+    // A bad picture without a defect pixel could not be found by any map.
     if mask.rgb().iter().all(|value| *value == 0) {
         return Err(format!(
             "zero everywhere, but {file} is a bad part; mark its defect (in a mask of 16 bits by 128 or more)"
@@ -204,6 +226,7 @@ fn check(mask: &Picture, picture: &Picture, file: &Path) -> Result<(), String> {
 }
 
 fn mask_of(masks: &Path, defect: &OsStr, file: &Path) -> PathBuf {
+    // MVTec's form: the picture's name with `_mask.png`, in the folder of the same defect.
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     masks.join(defect).join(format!("{stem}_mask.png"))
 }
@@ -219,6 +242,7 @@ fn listed(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
 fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
     // A folder that cannot be read was reported with its `good`.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // Files beside the folders are not defects; `good` is the other class.
     let mut names: Vec<_> = entries
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name())
@@ -226,6 +250,7 @@ fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
         .collect();
 
     names.sort();
+    // Without bad pictures no measure is defined.
     if names.is_empty() {
         problems.note(
             folder.display(),

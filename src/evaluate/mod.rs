@@ -17,6 +17,8 @@ use rand::{SeedableRng, rngs::StdRng};
 /// # Panics
 /// When `count` is more than `all`: the caller's limit.
 pub fn draw(all: usize, count: usize, seed: u64) -> Vec<usize> {
+    // The generator and its seeding are fixed by the crate's version: the same seed draws the same
+    // pictures on every machine.
     let mut random = StdRng::seed_from_u64(seed);
     rand::seq::index::sample(&mut random, all, count).into_vec()
 }
@@ -27,9 +29,12 @@ pub fn mean_and_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
         return None;
     }
 
+    // The standard deviation is that of a sample, with `n - 1`. One value alone has none: it would
+    // be 0 / 0.
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    // The root is NaN for one value, and left out below.
     let std = (squares / (n - 1.0)).sqrt();
     Some((mean, (values.len() > 1).then_some(std)))
 }

@@ -38,6 +38,8 @@ pub fn open_cameras(
 ) -> Result<Vec<OpenCamera>, Failure> {
     let mut cameras = vec![];
     for (camera, frames) in config.cameras.iter().zip(queue) {
+        // A description that GStreamer refuses will be refused again: a fault of the configuration,
+        // told before the line starts.
         let source =
             camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
 

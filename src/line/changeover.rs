@@ -159,8 +159,12 @@ impl Changeover {
             .map_err(|failure| failure.message)?;
 
         prepared.recall_self_test(recipe, &mut self.kept, &self.store);
+        // The prepared recipe moves to the inspector's thread; these two are all that is needed of
+        // it here.
         let references = prepared.inspector.reference_count();
         let gallery = prepared.gallery.clone();
+        // The inspector swaps between two parts, so that a batch is judged by one recipe. A line
+        // that is stopping never answers, which the loop below notices.
         let (done, swapped) = bounded(1);
         let swap = RecipeSwap {
             prepared,
@@ -178,6 +182,8 @@ impl Changeover {
             }
         }
 
+        // The inspector judges by the recipe from here on. Identity is told after that, never
+        // before: a result must not be newer than the birth that explains it.
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
             identity.judged_by(&self.control.policies()); // a threshold may have been set since

@@ -70,12 +70,16 @@ impl LineControl {
         kept: &BTreeMap<String, String>,
         diagnostics: Diagnostics,
     ) -> Self {
+        // A missed challenge outlives a restart: only a met one, or a person's `reset`, ends it.
         if let Some(words) = kept.get(MISSED_KEY)
             && !words.is_empty()
         {
+            // The words are those of the earlier run, which name the challenge.
             diagnostics.set(MISSED, Health::Failure, words);
         }
 
+        // Challenges of earlier runs have ended with those runs. Their outcomes are told by the
+        // command handler's first look.
         let ended = Challenge::recovered(kept);
         let state = ControlState {
             policy: RecipePolicy::default(),
@@ -90,6 +94,8 @@ impl LineControl {
             diagnostics,
         };
 
+        // The first recipe is taken over like every later one, so that its causes are told in the
+        // same way.
         control.change(policy);
         control
     }
@@ -97,6 +103,8 @@ impl LineControl {
     /// Returns how a region is decided. One that the recipe does not know has no threshold.
     pub fn policy_for(&self, region: Option<&str>) -> DecisionPolicy {
         let state = self.state();
+        // A part may belong to a region of the recipe before: it is decided without a threshold, so
+        // undecided.
         let regions = &state.policy.regions;
         if let Some((_, policy)) = regions.iter().find(|(name, _)| name.as_deref() == region) {
             return policy.clone();
@@ -123,6 +131,7 @@ impl LineControl {
     /// Returns true when every region has a threshold.
     pub fn can_judge(&self) -> bool {
         let state = self.state();
+        // One region without a threshold is enough: its parts would all be undecided.
         let mut regions = state.policy.regions.iter();
         regions.all(|(_, policy)| policy.threshold.is_some())
     }
@@ -130,14 +139,20 @@ impl LineControl {
     /// Takes over another recipe's policy. A challenge that was under way ends.
     pub fn change(&self, policy: RecipePolicy) {
         let mut state = self.state();
+        // A recipe that was never challenged counts from now: it is overdue one interval from here,
+        // not at once.
         let recipe = recipe_of(&policy);
         if policy.challenge_every.is_some() && !state.met.contains_key(&recipe) {
+            // The store keeps the first time alone, so that a box that restarts every night still
+            // becomes overdue.
             let key = format!("{MET_KEY}{recipe}");
             let now = Timestamp::now().to_string();
             state.events.push(ControlEvent::Begin(key, now));
             state.met.insert(recipe, Instant::now());
         }
 
+        // The parts of a challenge were chosen for the recipe before; their verdicts by another one
+        // prove nothing.
         state.cut("another recipe judges now");
         state.policy = policy;
         self.diagnostics.clear(UNDER_WAY);
@@ -155,6 +170,8 @@ impl LineControl {
         threshold: f32,
     ) -> Result<Option<f32>, String> {
         let mut state = self.state();
+        // The region is named exactly as the recipe names it; a recipe without regions has one
+        // without a name.
         let regions = &mut state.policy.regions;
         let place = regions
             .iter()
@@ -181,6 +198,8 @@ impl LineControl {
         }
 
         let state = self.state();
+        // The self-test's pictures have known scores: a threshold that puts one of them on the
+        // wrong side is wrong, whoever set it.
         let proof = state.policy.proof.as_ref();
         match proof.and_then(|proof| proof.flaw(&state.policy.regions)) {
             Some(flaw) => {
@@ -206,6 +225,8 @@ impl LineControl {
 
     /// Pauses the line, or lets it go on: no part is accepted meanwhile.
     pub fn pause(&self, paused: bool) {
+        // The state comes first: no part may be accepted while health says nothing of the pause, or
+        // the other way round for long.
         self.state().is_paused = paused;
         if paused {
             let words = "by a command; resume goes on";
@@ -225,6 +246,8 @@ impl LineControl {
             return Err(challenge.progress());
         }
 
+        // The store learns of it before the first part claims a place: a crash from now on ends it
+        // as cut.
         let challenge = Challenge::new(id, spec, since);
         state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);
@@ -236,6 +259,8 @@ impl LineControl {
     /// challenge's id, or `None` where the part belongs to none.
     pub fn claim(&self, camera: &str, since: Instant) -> Option<Arc<str>> {
         let mut state = self.state();
+        // Places are counted under the same lock as results, so that no more parts claim one than
+        // were announced.
         let challenge = state.challenge.as_mut()?;
         let is_claimed = challenge.claim(camera, since);
         is_claimed.then(|| challenge.id.clone())
@@ -249,10 +274,12 @@ impl LineControl {
         };
 
         let mut state = self.state();
+        // It is taken out for the count and put back unless this was its last part.
         let Some(mut challenge) = state.challenge.take() else {
             return vec![];
         };
 
+        // Two challenges may have the same id in words; the allocation tells them apart.
         let is_its_part = Arc::ptr_eq(&challenge.id, id);
         let is_last = is_its_part && challenge.count(report.verdict);
         let mut kept = vec![];
@@ -265,6 +292,7 @@ impl LineControl {
             return kept;
         }
 
+        // The outcome is kept in the transaction of the last part's result: both stand, or neither.
         kept.extend(self.outcome(&challenge, &mut state));
         state.events.push(ControlEvent::Ended(challenge));
         kept
@@ -280,6 +308,7 @@ impl LineControl {
         }
 
         self.diagnostics.clear(MISSED);
+        // A met challenge proves the recipe that judged, from now on for one interval.
         let recipe = recipe_of(&state.policy);
         let met = format!("{MET_KEY}{recipe}");
         state.met.insert(recipe, Instant::now());
@@ -310,6 +339,8 @@ impl LineControl {
         match state.overdue(now) {
             Some(interval) => {
                 let minutes = interval.as_secs() / 60;
+                // Whole minutes, and the interval rather than the age: words that change with each
+                // look would be a new `state` each time.
                 let words = format!("none was met for more than {minutes} min");
                 self.diagnostics.set(OVERDUE, Health::OffSpec, words);
             }
@@ -338,6 +369,8 @@ impl ControlState {
     fn overdue(&self, now: Instant) -> Option<Duration> {
         let interval = self.policy.challenge_every?;
         let met = self.met.get(&recipe_of(&self.policy))?;
+        // A clock of this process alone: nothing that people do to the wall clock makes a challenge
+        // due.
         let since = now.saturating_duration_since(*met);
         (since > interval).then_some(interval)
     }
@@ -363,6 +396,8 @@ fn recovered_met(kept: &BTreeMap<String, String>) -> HashMap<String, Instant> {
             continue;
         };
 
+        // The kept time is of the wall clock. On a machine that booted lately the monotonic clock
+        // may not reach back that far: the recipe then counts as never challenged.
         let ago = time_since(at);
         if let Some(since) = ago.and_then(|ago| Instant::now().checked_sub(ago)) {
             met.insert(recipe.to_owned(), since);
@@ -380,6 +415,7 @@ fn time_since(at: &str) -> Option<Duration> {
 }
 
 fn no_such_region(regions: &RegionPolicies) -> String {
+    // The names are listed, because the sender may have misspelt one.
     let names: Vec<&str> = regions
         .iter()
         .filter_map(|(name, _)| name.as_deref())

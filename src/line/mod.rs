@@ -126,6 +126,8 @@ impl Line {
         preparer: RecipePreparer,
         run_id: &str,
     ) -> Result<Line, Failure> {
+        // Everything that can fail happens while wiring, before the first thread: a line that does
+        // not start leaves none behind.
         let stages = Stages::wire(config, opening, preparer, run_id)?;
         let shared = stages.shared;
         let (stopper, stop) = stop_pair();
@@ -173,6 +175,7 @@ impl Line {
 
     /// Returns how the line goes, in one line for a person.
     pub fn status(&self) -> String {
+        // Frames, not parts: a frame of three regions counts once.
         let judged: u64 = self
             .tallies
             .values()
@@ -204,6 +207,8 @@ impl Line {
     /// failure, named by its stage.
     pub fn finish(mut self) -> (Summary, Result<(), Failure>) {
         self.stop();
+        // Cameras first: the others end in the order in which the data flows, so that each join
+        // waits for a thread that is about to leave.
         let mut outcome = Ok(());
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
@@ -221,12 +226,19 @@ impl Stages {
         preparer: RecipePreparer,
         run_id: &str,
     ) -> Result<Self, Failure> {
+        // The recipe comes first. It is the slowest step, and the one that most often fails, on a
+        // picture or a model.
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
+        // The painter is taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
+        // One queue slot set for each camera, in the order of the configuration; `open_cameras`
+        // relies on that order.
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
+        // The store's thread asks the line through this policy, and holds no sender: it must end
+        // after the publisher, which waits for it.
         let policy = LinePolicy {
             control: shared.control.clone(),
             views: shared.views.clone(),
@@ -276,15 +288,21 @@ fn prepare(
     preparer: &RecipePreparer,
     run_id: &str,
 ) -> Result<(ActiveRecipe, Shared), Failure> {
+    // A recipe that was selected by a command in an earlier run judges again, also after a power
+    // cut.
     let spec = opening.selected(config).clone();
     let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
     let policies = active.policies(&spec)?;
     active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
     opening.warn_of_unread_selection(config, &spec);
 
+    // The identity names what judges before anything is judged; thresholds and the recipe's name
+    // come from the policies.
     let model = preparer.model.label();
     let mut identity = identity_of(config, opening, &active, &model, run_id);
     identity.judged_by(&policies);
+    // Shared handles are made last: they are cloned into every stage, and hold the policy that the
+    // first part is judged by.
     let names = camera_names(config);
     let policy = active.policy(policies);
     let shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
@@ -299,6 +317,8 @@ const REOPEN_MOST: Duration = Duration::from_secs(5);
 fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
     let name = camera.sink.admission.camera.clone();
     Stage::start(&format!("camera-{name}"), move |pulse| {
+        // A camera that waits for its next try still gives a sign of life, through the stop that it
+        // waits on.
         let stop = stop.with_heartbeat(pulse.clone());
         let backoff = Backoff::new(REOPEN_FIRST, REOPEN_MOST);
         let source = camera.source.as_mut();
@@ -339,6 +359,7 @@ fn start_overlays(overlays: OverlayStage, ends: OverlayEnds) -> Stage {
 
 fn start_publisher(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Stage {
     Stage::start("publisher", move |pulse| {
+        // The stage makes its heartbeat; the wiring was built before it existed.
         let mut wiring = wiring;
         wiring.pulse = pulse.clone();
         publisher::run(settings, identity, wiring)
@@ -348,6 +369,7 @@ fn start_publisher(settings: MqttSettings, identity: Identity, wiring: Publisher
 
 /// Unwatched: no verdict waits for the control socket, which lies beside the `store`'s file.
 fn start_control(store: &Path, wiring: ControlWiring) -> Stage {
+    // The socket's name follows the store's, so that two lines on one machine have two sockets.
     let socket = socket_path(store);
     Stage::start_unwatched("control", move || {
         server::run(&socket, wiring).map_err(|error| Failure::new(Exit::Software, error))
@@ -397,12 +419,14 @@ fn camera_names(config: &LineConfig) -> Vec<&str> {
 }
 
 fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
+    // The line's first recipe can be selected like the others.
     let recipes = config.recipes.iter().chain([&config.recipe]);
     recipes.cloned().collect()
 }
 
 /// Returns true where a camera's frames become parts without a trigger.
 fn is_continuous(config: &LineConfig) -> bool {
+    // One such camera is enough: the line's state then says that it runs by itself.
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
     triggers.any(|trigger| *trigger == Trigger::Continuous)
 }
@@ -412,6 +436,8 @@ pub const WATCH: Duration = Duration::from_millis(50);
 
 /// Waits until the line has ended, or until `stop_asked` returns true. Returns the time that it took.
 pub fn wait(line: &Line, mut stop_asked: impl FnMut() -> bool) -> Duration {
+    // Polling is enough: a stop may come 50 ms late, and no channel can wait for signals, threads
+    // and stages at once.
     let started = Instant::now();
     while !line.has_ended() && !stop_asked() {
         std::thread::sleep(WATCH);

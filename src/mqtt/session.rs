@@ -96,6 +96,7 @@ impl MqttMessage {
 
     /// Bytes of the packet, at most.
     fn bytes(&self) -> usize {
+        // Each user property has an identifier and two lengths of two bytes.
         let users: usize = self
             .properties
             .user_properties
@@ -238,6 +239,8 @@ impl Session {
             return true;
         }
 
+        // Targets stand in the order of the requests: packet ids are given by the client when it
+        // writes.
         let is_sent = self.send(message, QoS::AtLeastOnce);
         if is_sent {
             self.requested.push_back(target);

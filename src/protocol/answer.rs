@@ -80,6 +80,7 @@ impl Answer {
     /// # Errors
     /// When the text is no answer.
     pub fn decode(text: &str) -> Result<Answer, serde_json::Error> {
+        // Unknown keys, such as the schema, are passed over.
         serde_json::from_str(text)
     }
 }

@@ -165,6 +165,7 @@ struct SnapshotPayload {
 /// # Errors
 /// When the command is refused; the reason is in words for its sender.
 pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
+    // The size is looked at before anything is parsed: a large command must cost nothing.
     if payload.len() > PAYLOAD_MAX {
         let reason = format!(
             "a command of {} bytes; at most {PAYLOAD_MAX} are read",
@@ -179,6 +180,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
         reason,
     };
 
+    // Two steps: JSON that has the right keys, then values that make sense.
     let command = read_command(name, payload).map_err(refused)?;
     check(&command).map_err(refused)?;
     Ok(command)
@@ -186,11 +188,13 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
 
 fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
     match name {
+        // A trigger's id stays in its values as well: they are read as one object.
         "trigger" => {
             let trigger: TriggerCommand = read(payload)?;
             let id = trigger.id.clone();
             Ok(Command::new(id, Action::Trigger(trigger)))
         }
+        // The others are read into a payload of their own each, so that an unknown key is refused.
         "select_recipe" => {
             let SelectRecipePayload {
                 id,
@@ -204,6 +208,7 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
             let SetThresholdPayload { id, region, value } = read(payload)?;
             Ok(Command::new(id, Action::SetThreshold { region, value }))
         }
+        // A challenge's values travel together from here on.
         "challenge" => read_challenge(payload),
         "snapshot" => {
             let SnapshotPayload { id, camera } = read(payload)?;
@@ -246,6 +251,7 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
 }
 
 fn time<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, D::Error> {
+    // `null` is as good as no key at all.
     let Some(text) = Option::<String>::deserialize(text)? else {
         return Ok(None);
     };

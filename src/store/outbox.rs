@@ -81,6 +81,7 @@ pub(super) struct Queues {
 impl Queues {
     /// Results that the broker does not have yet, handed out or not.
     pub(super) fn waiting(&self) -> u64 {
+        // Each result is in exactly one of these places, so that the sum counts none twice.
         let in_memory = self.live() + self.late.len() + self.in_flight.len();
         in_memory as u64 + self.in_file + self.spilling
     }
@@ -103,12 +104,16 @@ impl Queues {
     }
 
     pub(super) fn put_live(&mut self, mut entry: OutboxEntry) {
+        // The number travels with the next result that leaves, and is taken back if that one is
+        // given up, too.
         entry.given_up_before += std::mem::take(&mut self.unreported);
         self.live.push_back(entry);
     }
 
     /// Takes what was read from the file; what is here already is not taken twice.
     pub(super) fn put_late(&mut self, entry: OutboxEntry) {
+        // The cursor moves also over rows that are here already, or the same page would be read for
+        // ever.
         self.read_to = self.read_to.max(entry.key);
         let key = entry.key;
         if self.in_flight.contains_key(&key)
@@ -127,6 +132,8 @@ impl Queues {
     }
 
     fn next(&mut self, now: Instant) -> Option<OutboxEntry> {
+        // Live results are in the order of their deadlines, near enough: those whose time is over
+        // stand in front.
         while let Some(first) = self.live.front()
             && first.until.is_some_and(|until| until <= now)
             && let Some(first) = self.live.pop_front()
@@ -139,6 +146,7 @@ impl Queues {
 
     /// The lowest key, unless the file may hold a lower one: then it is read first.
     fn next_late(&mut self) -> Option<OutboxEntry> {
+        // Late ones come from two places, and leave in the order of their keys.
         let late = lowest_key(&self.late);
         let overdue = lowest_key(&self.overdue);
         let lowest = late.into_iter().chain(overdue).min()?;
@@ -155,6 +163,7 @@ impl Queues {
     }
 
     fn put_back(&mut self, entry: OutboxEntry) {
+        // Back to where it came from, unless its time ran out meanwhile.
         match entry.until {
             Some(until) if until <= Instant::now() => {
                 self.overdue.insert(entry.key, entry);
@@ -173,6 +182,7 @@ impl Queues {
             return None;
         }
 
+        // Half a page of reserve: the disk is read while the publisher still has something to send.
         let is_short = self.late.len() < PAGE_ROWS / 2;
         let is_behind = match lowest_key(&self.late) {
             Some(lowest) => lowest > self.read_to,
@@ -190,6 +200,7 @@ impl Queues {
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
+        // The overdue go first. They are the oldest, and no gate waits for them.
         let mut spilled = vec![];
         while spilled.len() < count
             && let Some((_, entry)) = self.overdue.pop_first()
@@ -200,6 +211,8 @@ impl Queues {
         let more = count - spilled.len();
         let more = more.min(self.live.len());
         spilled.extend(self.live.drain(..more));
+        // A page beyond them may have been read already; the file is read again from the lowest of
+        // them.
         for entry in &spilled {
             self.read_again_from(entry.key);
         }
@@ -227,6 +240,7 @@ impl Queues {
     /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
     /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
+        // What was read from the file is still there: forgetting it costs one more read.
         if let Some(lowest) = lowest_key(&self.late) {
             self.read_again_from(lowest);
         }
@@ -254,6 +268,7 @@ impl Outbox {
     pub fn next(&self) -> Option<OutboxEntry> {
         let now = Instant::now();
         let mut queues = self.queues();
+        // It stands as in flight before anyone can acknowledge it: the lock is held over both.
         let next = queues.next(now)?;
         next.reach(PartStage::Sent, now);
         queues.in_flight.insert(next.key, next.clone());
@@ -263,6 +278,7 @@ impl Outbox {
     /// The link was lost: everything that was handed out is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
+        // From the newest to the oldest, each to the front: the oldest ends up first.
         for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
             queues.put_back(entry);
         }
@@ -279,8 +295,11 @@ impl Outbox {
     /// Takes what was handed out; nothing when it was taken before.
     pub(super) fn ack(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
         let mut queues = self.queues();
+        // A second acknowledgement of one key finds nothing, so that no result is counted twice.
         let acked = queues.in_flight.remove(&key)?;
         queues.acked.insert(key);
+        // A result that was not taken is reported with the next one, with all that it would have
+        // reported.
         if accepted {
             queues.count.acked += 1;
         } else {

@@ -25,9 +25,12 @@ pub(super) struct Rejects {
 
 impl Rejects {
     pub(super) fn put(&mut self, reject: Reject, count: &mut StoreCount) {
+        // Two parts may be at their gates in the same moment; the number keeps both.
         self.waiting.insert((reject.at, self.next), reject);
         self.next += 1;
         if self.waiting.len() > REJECTS_MAX {
+            // The farthest one goes: it has the most time to be told in another way, and the
+            // nearest ones are about to be needed.
             self.waiting.pop_last();
             count.rejects_missed += 1;
         }
@@ -46,9 +49,11 @@ impl Rejects {
 
     /// Returns a part that is at the gate now; those that have gone by are counted.
     pub(super) fn next(&mut self, now: Instant, count: &mut StoreCount) -> Option<Reject> {
+        // The map is sorted by time, so that the first entry that is not due ends the search.
         while self.due().is_some_and(|due| due <= now)
             && let Some((_, reject)) = self.waiting.pop_first()
         {
+            // A later message would meet the next part: counted, and not told.
             if now.duration_since(reject.at) <= REJECT_LATE {
                 return Some(reject);
             }

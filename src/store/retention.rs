@@ -36,6 +36,7 @@ impl Retention {
 
     /// Gives up what is beyond the bound, and now and then looks for what is old.
     pub(super) fn run(&mut self, file: &mut CommitQueue) {
+        // A failing disk cannot give anything up; the bound is kept once it works.
         let waiting = self.outbox.count().waiting;
         let most = self.settings.waiting_max;
         if !file.is_failing() && waiting > most {

@@ -75,6 +75,7 @@ impl Ring {
 
     /// Keeps the newest frame.
     pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> RingMatches {
+        // Times from before the clock was set back are later than those of the frames to come.
         if let Some(newest) = self.newest()
             && newest.captured_at.duration_since(frame.captured_at) > CLOCK_BACK
         {
@@ -88,6 +89,7 @@ impl Ring {
             ticket: Some(ticket),
         });
 
+        // The parts are served before the oldest frames go, because one of them may be wanted.
         let matches = self.serve(now);
         while self.bytes > self.settings.bytes
             && self.frames.len() > 1
@@ -115,6 +117,7 @@ impl Ring {
     fn serve(&mut self, now: Instant) -> RingMatches {
         let mut matches = RingMatches::default();
         while let Some(asked) = self.asked.front() {
+            // A trigger is over when the deadlines of all its parts have passed.
             let is_over = asked.parts.iter().all(|part| part.due() <= now);
             if !is_over && !self.is_decided(asked.at) {
                 break;
@@ -128,6 +131,7 @@ impl Ring {
                 continue; // its result has left
             }
 
+            // The frame stays in the ring, since the next trigger may mean it too.
             match self.nearest(at) {
                 Some(kept) => matches.add(kept, parts),
                 None => matches.missed.extend(parts),
@@ -144,6 +148,8 @@ impl Ring {
             return false;
         };
 
+        // Half of the usual gap: a later frame would lie farther away on the other side. The window
+        // bounds that, as frames beyond it do not serve.
         let newest = newest.captured_at;
         let away = at.duration_since(newest).unsigned_abs();
         newest >= at || away <= self.settings.window.min(self.usual_gap() / 2)
@@ -152,6 +158,7 @@ impl Ring {
     /// The middle one of the newest gaps between frames. Zero if there is none; a single long gap is
     /// not usual either.
     fn usual_gap(&self) -> Duration {
+        // The newest gaps alone, because a camera may change its rate.
         let newest = self.frames.iter().rev().take(GAPS + 1);
         let times: Vec<Timestamp> = newest.map(|kept| kept.frame.captured_at).collect();
         let mut gaps: Vec<Duration> = times
@@ -159,6 +166,8 @@ impl Ring {
             .map(|two| two[0].duration_since(two[1]).unsigned_abs())
             .collect();
 
+        // The middle one of the gaps: a lost frame makes one long gap, and a burst makes short
+        // ones.
         gaps.sort();
         match gaps.as_slice() {
             [] => Duration::ZERO,
@@ -188,10 +197,12 @@ impl Ring {
 impl RingMatches {
     /// Adds parts and their frame. Parts of one frame in a row are looked at together.
     fn add(&mut self, kept: &mut KeptFrame, parts: Vec<Part>) {
+        // A part with a frame is no longer missed at its deadline, but late.
         for part in &parts {
             part.mark_framed();
         }
 
+        // Triggers of one frame in a row go through the inspector once.
         if let Some(last) = self.waiting.last_mut()
             && Arc::ptr_eq(&last.frame.picture, &kept.frame.picture)
         {

@@ -83,6 +83,8 @@ impl GstSource {
         gst::init()
             .map_err(|error| CameraError::Pipeline(format!("GStreamer cannot start: {error}")))?;
 
+        // Line breaks and indents of the file would make each message that shows the launch string
+        // many lines long.
         let words: Vec<&str> = template.split_whitespace().collect();
         Ok(GstSource {
             camera: settings.name.clone(),
@@ -101,6 +103,9 @@ impl GstSource {
     fn build(&self) -> Result<OpenPipeline, CameraError> {
         // Where each frame is a part, one may come while the one before it is entered in the store.
         let buffers = if self.triggered { BUFFERS_OF_PARTS } else { 1 };
+        // The appsink takes only formats that `PictureReader` reads, and does not wait for the
+        // clock: a picture is wanted when it is there. A full sink drops the oldest for a live
+        // camera, and makes a file wait.
         let text = format!(
             "{} ! video/x-raw,format=(string){} ! appsink name=winspect sync=false max-buffers={buffers} drop={}",
             self.launch,
@@ -108,13 +113,17 @@ impl GstSource {
             self.live
         );
 
+        // Errors name the template, in which the places stand instead of a password.
         let element = gst::parse::launch(&text)
             .map_err(|error| errors::launch_error(&error, &self.template))?;
 
+        // A single element is no pipeline and has no bus.
         let pipeline = element
             .downcast::<gst::Pipeline>()
             .map_err(|_| self.wrong("is no pipeline"))?;
 
+        // The sink is found by the name that was just given; a plant's own file may have used it
+        // too.
         let appsink = pipeline
             .by_name("winspect")
             .and_then(|sink| sink.downcast::<AppSink>().ok())
@@ -136,13 +145,17 @@ impl GstSource {
         sink: &mut dyn Sink,
     ) -> Result<Ended, CameraError> {
         let pipeline = &open.pipeline;
+        // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
+        // A pipeline that does not start has its reason on the bus.
         pipeline
             .set_state(gst::State::Playing)
             .map_err(|_| errors::start_error(pipeline))?;
 
+        // The first frame may take longer than those after it: a camera is connected, and its key
+        // frame awaited.
         let mut reading = Reading {
             pipeline,
             appsink: &open.appsink,
@@ -153,8 +166,11 @@ impl GstSource {
         };
 
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
+        // Three cases: a file whose frame still waits, a frame that came, and no frame within
+        // LISTEN.
         while !stop.is_stopped() {
             if !self.live && !sink.is_ready() {
+                // A file's silence while it waits for the inspector is no fault.
                 std::thread::sleep(BUSY);
                 reading.last = Instant::now();
             } else if let Some(sample) = open.appsink.try_pull_sample(listen) {
@@ -174,17 +190,21 @@ impl GstSource {
         sample: &gst::Sample,
         sink: &mut dyn Sink,
     ) -> Result<(), CameraError> {
+        // The camera is asked once for each try, when it runs: before that its device is not open.
         if reading.is_first && self.endless {
             probes::offer_automatics(reading.pipeline, sink);
         }
 
         reading.is_first = false;
+        // The pipeline's clock is read at once, as each moment later makes the frame that much
+        // older.
         let clock = if self.stamped {
             reading.pipeline.current_running_time()
         } else {
             None
         };
 
+        // From the first frame on the camera's own stall time counts.
         sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
         reading.last = Instant::now();
         reading.patience = self.stall;
@@ -197,7 +217,9 @@ impl GstSource {
         reading: &mut Reading,
         sink: &mut dyn Sink,
     ) -> Result<Option<Ended>, CameraError> {
+        // Errors come first: a pipeline that has failed may also be at its end.
         if let Some(error) = errors::bus_error(reading.pipeline) {
+            // A triggered camera whose driver gave up has not failed: the line stands.
             if self.triggered && errors::gave_up_waiting(&error) {
                 return Ok(Some(Ended::Quiet));
             }
@@ -205,15 +227,18 @@ impl GstSource {
             return Err(error);
         }
 
+        // The end of an endless source is a fault to `supervise`, that of a file is not.
         if reading.appsink.is_eos() {
             return Ok(Some(Ended::EndOfStream));
         }
 
+        // A file is never silent, it waits.
         if self.live && reading.last.elapsed() > reading.patience {
             if !self.triggered {
                 return Err(CameraError::Stalled(reading.patience));
             }
 
+            // The patience starts anew, so that the line hears of it once in each.
             sink.quiet();
             reading.last = Instant::now();
         }
@@ -230,8 +255,10 @@ impl GstSource {
         stopwatch: &Stopwatch,
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
+        // The time of capture is read before the picture is converted, which takes milliseconds.
         let (captured_at, captured_by) = self.clock.captured(sample, clock);
         let picture = self.pictures.read(sample)?;
+        // The stopwatch knows when the buffer of this time stamp went into the decoder.
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
         let started = pts.and_then(|pts| stopwatch.started_at(pts.nseconds()));
@@ -251,6 +278,7 @@ impl GstSource {
 
 impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
+        // Each try builds its pipeline anew: an element that has failed is not trusted again.
         let open = self.build()?;
         let ended = self.read(&open, stop, sink);
         // Null gives everything back; its only failure is an element that is gone already.

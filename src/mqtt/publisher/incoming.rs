@@ -25,6 +25,8 @@ const RETAINED: &str =
 impl Publisher {
     /// The broker's answer to our subscription.
     pub(super) fn on_subscribed(&self, codes: &[SubscribeReasonCode]) {
+        // One code for each filter, in the order of the filters. Either refusal leaves the line
+        // without commands: without its fence each of them is stale.
         let mut refused = codes
             .iter()
             .filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));
@@ -45,11 +47,14 @@ impl Publisher {
     pub(super) fn on_publish(&mut self, session: &mut Session, publish: Publish) {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         if topic == self.topic("fence") {
+            // A fence of an earlier connection may still come; its number tells it apart.
             session.caught_up |= publish.payload == self.fence(session);
             session.acknowledge(&publish);
             return;
         }
 
+        // The broker sends what was subscribed. Anything else is no command, and needs no
+        // acknowledgement to be harmless.
         let Some(name) = topic.strip_prefix(&self.topic("cmd/")) else {
             return;
         };
@@ -59,6 +64,8 @@ impl Publisher {
             return; // how a retained command is taken away
         }
 
+        // The bound is checked for good commands alone: a refusal is small, and has a bound of its
+        // own.
         let refusal = match parse(name, &publish) {
             Ok(command) if session.unanswered.len() < COMMANDS_KEPT => {
                 return self.take_command(session, name, command, publish);
@@ -75,6 +82,7 @@ impl Publisher {
 
     /// Queues a command for the command handler.
     fn take_command(&self, session: &mut Session, name: &str, command: Command, publish: Publish) {
+        // The token brings the reply back to this packet, on this connection alone.
         let number = session.next_request;
         let token = ReplyToken {
             connection: session.number,
@@ -93,6 +101,8 @@ impl Publisher {
             },
         });
 
+        // The packet stays here until its answer: it names the response topic, and the
+        // acknowledgement needs its id.
         session.unanswered.insert(number, publish);
         session.next_request += 1;
     }
@@ -103,6 +113,7 @@ impl Publisher {
         while session.has_room_for_refusals()
             && let Some(refused) = session.refused.pop_front()
         {
+            // Refusals leave in the order of their commands.
             let answer = &refused.answer;
             self.publish_answer(session, &refused.publish, &refused.name, answer);
         }
@@ -128,6 +139,7 @@ impl Publisher {
             return;
         }
 
+        // The sender hears the answer on `ack/<name>`, and on the topic that it named.
         if let Some(publish) = session.unanswered.remove(&reply.token.request) {
             let answer = reply.answer.encode();
             self.publish_answer(session, &publish, &reply.name, &answer);
@@ -136,6 +148,8 @@ impl Publisher {
 
     /// Keeps an outcome until the broker has it.
     pub(super) fn keep_outcome(&mut self, outcome: Arc<CommandOutcome>) {
+        // Numbers grow over the whole run, so that a connection knows by one number what it has
+        // told.
         self.outcomes_so_far += 1;
         self.outcomes.push_back((self.outcomes_so_far, outcome));
         let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
@@ -160,6 +174,8 @@ impl Publisher {
         while session.has_room()
             && let Some((number, outcome)) = self.next_outcome(session)
         {
+            // It counts as told on this connection whatever becomes of it; the next connection
+            // tells it again unless it was acknowledged.
             session.last_outcome = number;
             let topic = self.topic(&format!("ack/{}", outcome.name));
             let message = MqttMessage::new(topic, outcome.answer.encode());
@@ -173,11 +189,13 @@ impl Publisher {
 
     /// The broker has the outcome of that number.
     pub(super) fn on_outcome_acked(&mut self, number: u64) {
+        // It may be gone already, as one of too many.
         let Some(place) = self.outcomes.iter().position(|(its, _)| *its == number) else {
             return;
         };
 
         if let Some((_, outcome)) = self.outcomes.remove(place)
+            // The broker has it: no later run needs to tell it again.
             && let Some(key) = &outcome.kept
         {
             drop(self.wiring.store.set(key, ""));
@@ -188,6 +206,8 @@ impl Publisher {
     /// acknowledged after its answers: a broker that forgets it has them, and a link that is cut
     /// before brings it again.
     fn publish_answer(&self, session: &mut Session, publish: &Publish, name: &str, answer: &str) {
+        // Both answers are handed over before the acknowledgement. The client keeps their order,
+        // and so does the broker.
         let response = response_to(publish, answer);
         let is_told = response.is_none_or(|told| session.publish(told, AckTarget::Nothing));
         let ack = MqttMessage::new(self.topic(&format!("ack/{name}")), answer);
@@ -203,6 +223,7 @@ impl Publisher {
 }
 
 fn parse(name: &str, publish: &Publish) -> Result<Command, Refusal> {
+    // The id is read even from a retained command, so that its sender finds the refusal.
     let parsed = command::parse(name, &publish.payload);
     if !publish.retain {
         return parsed;
@@ -219,6 +240,8 @@ fn parse(name: &str, publish: &Publish) -> Result<Command, Refusal> {
 
 /// Queues the answer to a command that is not done.
 fn refuse(session: &mut Session, name: &str, publish: Publish, refusal: Refusal) {
+    // Beyond the bound nothing is kept, also not the packet: the broker brings it again with the
+    // next connection.
     if session.refused.len() >= REFUSED_KEPT {
         session.is_overrun = true;
         return;
@@ -237,6 +260,7 @@ fn refuse(session: &mut Session, name: &str, publish: Publish, refusal: Refusal)
 
 /// The answer to the topic that the sender of a command named, with the data that was sent along.
 fn response_to(publish: &Publish, answer: &str) -> Option<MqttMessage> {
+    // MQTT 5 names where an answer shall go, and gives data that lets the sender find its question.
     let asked = publish.properties.as_ref()?;
     let topic = asked.response_topic.clone()?;
     let properties = PublishProperties {
@@ -251,6 +275,7 @@ fn response_to(publish: &Publish, answer: &str) -> Option<MqttMessage> {
 /// The parts of a command's packet that an answer and an acknowledgement need. The packet itself,
 /// which may be large, is not kept with them.
 fn without_content(publish: Publish) -> Publish {
+    // The data is copied out: a slice of the packet would keep the whole packet in memory.
     let properties = publish.properties.map(|properties| PublishProperties {
         response_topic: properties.response_topic,
         correlation_data: properties.correlation_data.map(|data| data.to_vec().into()),

@@ -94,6 +94,8 @@ pub fn run(
         .enable_all()
         .build()?;
 
+    // One thread for everything: the client, the timers and the line's channels are all waited for
+    // by the same `select`.
     let mut publisher = Publisher::new(settings, identity, wiring);
     runtime.block_on(publisher.run());
     let untold = publisher.wiring.store.outbox().forget_rejects();
@@ -194,10 +196,14 @@ impl Publisher {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             self.wiring.pulse.beat();
+            // A new client for each connection begins with empty queues: what the broker did not
+            // acknowledge comes again from the store, and from nowhere else.
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             self.sessions += 1;
             let mut session = Session::new(self.sessions, client);
             let end = self.run_session(&mut session, &mut events).await;
+            // Everything that was handed out and not acknowledged is handed out again, also when
+            // the run ends: it then counts as waiting.
             self.wiring.store.outbox().rewind();
             let waiting = self.wiring.store.count().waiting;
             if waiting > 0 && (end.is_none() || self.is_over()) {
@@ -211,6 +217,7 @@ impl Publisher {
             }
 
             self.on_lost(&lost.reason);
+            // A known wait stands even at the end of the line; the backoff may be cut short then.
             let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
             self.pause(wait, lost.wait.is_none()).await;
         }
@@ -218,6 +225,8 @@ impl Publisher {
 
     /// A connection that lasted was a success; several in a row that did not are suspicious.
     fn judge_steadiness(&mut self, session: &Session, backoff: &mut Backoff, lost: &mut Lost) {
+        // A connection that was refused is neither good nor unsteady: the backoff grows, and its
+        // reason speaks for itself.
         match session.connected_at {
             Some(since) if since.elapsed() > STEADY => {
                 backoff.reset();
@@ -264,10 +273,14 @@ impl Publisher {
 
     fn options(&self) -> MqttOptions {
         let mut options = options(&self.settings, &self.settings.client_id);
+        // The broker keeps the session, and with it commands at QoS 1, while this machine restarts.
+        // It passes on only as many at once as may be unanswered.
         options.set_clean_start(false);
         options.set_session_expiry_interval(Some(SESSION_KEPT.as_secs() as u32));
         options.set_receive_maximum(Some(COMMANDS_MAX));
+        // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
+        // The broker says `offline` for us where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
@@ -280,6 +293,7 @@ impl Publisher {
 
     /// The life of one connection: its end, or `None` when everything is delivered.
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
+        // Two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
         let outbox = self.wiring.store.outbox().clone();
@@ -323,6 +337,8 @@ impl Publisher {
 
     /// Publishes all that waits and has room.
     fn publish_all(&mut self, session: &mut Session) {
+        // Commands and their answers go first. Results may be many, and a sender that waits for its
+        // answer would send again.
         self.pass_commands(session);
         self.publish_refused(session);
         // An answer is sent before the outcome of its command.
@@ -335,6 +351,7 @@ impl Publisher {
         self.publish_outcomes(session);
         self.publish_rejects(session);
         self.publish_results(session);
+        // Goodbye is said as soon as all is told, and not at the end of the time for it.
         if self.is_finished(session) {
             self.say_goodbye(session);
         }
@@ -362,6 +379,8 @@ impl Publisher {
             return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
         }
 
+        // After the goodbye the broker closes the connection. One that does not is left alone after
+        // a while.
         let patience = if session.is_stopping {
             DRAIN
         } else {
@@ -376,6 +395,7 @@ impl Publisher {
     }
 
     fn lost_by(&self, error: &ConnectionError) -> Lost {
+        // Of all reasons only a takeover has a wait of its own.
         let ConnectionError::MqttState(StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             ..
@@ -399,12 +419,15 @@ impl Publisher {
     fn on_client_event(&mut self, event: rumqttc::v5::Event, session: &mut Session) {
         match event {
             rumqttc::v5::Event::Incoming(packet) => self.on_packet(packet, session),
+            // Packet id 0 is QoS 0: it left for the link, and nothing more is heard of it.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(0)) => {
                 session.best_effort = session.best_effort.saturating_sub(1);
             }
             rumqttc::v5::Event::Outgoing(Outgoing::PubAck(_)) => {
                 session.acks = session.acks.saturating_sub(1);
             }
+            // The client writes in the order of the requests, so that the first one that waits is
+            // the one that got this packet id.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(id)) => {
                 let target = session.requested.pop_front().unwrap_or(AckTarget::Nothing);
                 session.in_flight.insert(id, target);
@@ -425,6 +448,7 @@ impl Publisher {
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
+        // Without a session of ours the broker kept no commands: none is stale.
         session.caught_up = !ack.session_present;
         session.packet_max = ack
             .properties
@@ -437,6 +461,8 @@ impl Publisher {
 
     fn on_acked(&mut self, session: &mut Session, ack: &PubAck) {
         session.last_ack = Instant::now();
+        // A message that has no subscriber was taken as well: history is the subscriber's own
+        // matter.
         let is_accepted = matches!(
             ack.reason,
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers
@@ -481,6 +507,8 @@ impl Publisher {
             return false;
         };
 
+        // The run is finished when nothing waits anywhere: answers, refusals, outcomes, results,
+        // and parts on their way to a gate within the time that is left.
         let store = &self.wiring.store;
         let is_told =
             self.replies.is_empty() && session.refused.is_empty() && !self.owes_outcomes(session);
@@ -497,10 +525,13 @@ impl Publisher {
     /// is told of that.
     fn look_at_rejects(&mut self, is_connected: bool) {
         let outbox = self.wiring.store.outbox();
+        // Without a connection each reject that is due now has gone by when the link is back.
         while !is_connected && outbox.next_reject().is_some() {
             outbox.reject_told(false);
         }
 
+        // A line that rejects many parts while the broker is away would fill the log; one line a
+        // minute tells the sum.
         let missed = outbox.count().rejects_missed;
         let is_due = self
             .rejects_logged_at
@@ -518,6 +549,7 @@ impl Publisher {
     }
 
     fn on_lost(&mut self, reason: &str) {
+        // The first loss is the beginning of the absence; failed tries in between do not move it.
         self.away_since.get_or_insert_with(Instant::now);
         if self.last_logged != reason {
             let host = &self.settings.host;
@@ -536,6 +568,7 @@ impl Publisher {
             None => tracing::info!("broker {broker} connected"),
         }
 
+        // The next loss is news again, whatever its words.
         self.last_logged.clear();
     }
 }

@@ -18,15 +18,21 @@ use std::time::Instant;
 impl Publisher {
     /// Says `online`, who the line is and how everything is: after every connect.
     pub(super) fn greet(&mut self, session: &mut Session) {
+        // The retain flag is kept as it was published: a retained command must be told from one
+        // that was sent just now.
         let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
+        // The fence goes after the subscription. When it comes back, everything that the broker had
+        // kept for us came before it.
         let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
         session.publish(fence, AckTarget::Nothing);
         self.publish_birth(session);
         self.publish_retained(session, "availability", "online");
         self.publish_condition(session);
+        // The status of each camera is retained, and another winspect may have left an old one
+        // there.
         for name in self.cameras.keys() {
             self.publish_camera(session, name);
         }
@@ -49,6 +55,7 @@ impl Publisher {
             return;
         };
 
+        // The topic's last level is fixed; the camera's name was checked to be one level.
         let name = format!("camera/{name}/status");
         let status = condition::camera_status(status);
         self.publish_retained(session, &name, status);
@@ -61,6 +68,7 @@ impl Publisher {
             return;
         }
 
+        // The condition is remembered per connection, so that each new one begins with it.
         self.publish_state(session, &condition);
         session.condition = Some(condition);
     }
@@ -72,6 +80,7 @@ impl Publisher {
 
     /// A PLC's life bit, and now and then the counters; a full client drops them.
     pub(super) fn beat(&mut self, session: &mut Session) {
+        // The counter runs on over connections: a PLC looks for a change, and for nothing else.
         self.beats += 1;
         let beat = MqttMessage::new(self.topic("heartbeat"), condition::heartbeat(self.beats));
         session.send_best_effort(beat, BEST_EFFORT_WAITING);
@@ -85,11 +94,14 @@ impl Publisher {
     /// Hands waiting results to the client, as many as may be in flight.
     pub(super) fn publish_results(&self, session: &mut Session) {
         let outbox = self.wiring.store.outbox();
+        // The window is ours and not the client's: a full client would refuse in the middle of a
+        // burst, and order would be hard to keep.
         while session.in_flight.len() + session.requested.len() < IN_FLIGHT {
             let Some(entry) = outbox.next() else {
                 return;
             };
 
+            // The entry goes back to the front, so that results keep their order.
             if !self.publish_result(session, &entry) {
                 return outbox.give_back(entry);
             }
@@ -101,6 +113,8 @@ impl Publisher {
     pub(super) fn publish_rejects(&self, session: &mut Session) {
         let outbox = self.wiring.store.outbox();
         while let Some(reject) = outbox.next_reject() {
+            // The broker drops it after one second, the shortest time that MQTT knows: a gate that
+            // connects later must not act on it.
             let message = MqttMessage::new(self.topic("reject"), reject.body).expires_after(1);
             let is_sent = session.is_prompt()
                 && session.fits(&message)
@@ -112,6 +126,7 @@ impl Publisher {
 
     /// False if the client has no room for the result.
     fn publish_result(&self, session: &mut Session, entry: &OutboxEntry) -> bool {
+        // The time for which the gate can still act. None left, and the result is for the record.
         let left = entry
             .until
             .map(|until| until.saturating_duration_since(Instant::now()))
@@ -123,6 +138,8 @@ impl Publisher {
             "result/late"
         };
 
+        // The payload is made anew for each try: whether it is late, and what was given up before
+        // it, are known only now.
         let payload = result::encode(&entry.row, left.is_none(), entry.given_up_before);
         let message = MqttMessage::new(self.topic(name), payload.clone());
         if !session.fits(&message) {
@@ -134,10 +151,14 @@ impl Publisher {
             return session.publish(message, AckTarget::Result(entry.key));
         };
 
+        // The broker drops what a subscriber did not take in time. Seconds are rounded up: a result
+        // must not expire early.
         let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let message = message.expires_after(seconds);
         let is_sent = session.publish(message, AckTarget::Result(entry.key));
         if is_sent {
+            // Panels that connect later see the newest verdict. It is sent at QoS 0, after the
+            // result, and may be dropped.
             let topic = self.topic(&format!("result/last/{}", entry.row.place()));
             let last = MqttMessage::new(topic, payload).retained();
             session.send_best_effort(last, BEST_EFFORT_WAITING);
@@ -168,12 +189,14 @@ impl Publisher {
 
     fn send_heatmap(&self, session: &mut Session, report: &Arc<Report>, png: &[u8]) {
         let request = &report.part.request;
+        // The same names as in the PNG file's texts, for readers that do not open the picture.
         let values = [
             ("seq", Some(report.part.seq.to_string())),
             ("region", request.region.as_deref().map(str::to_owned)),
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
 
+        // What the part does not have is left out, and not sent empty.
         let user_properties = values
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), value?)))
@@ -192,6 +215,8 @@ impl Publisher {
     /// Says that the line has stopped, and disconnects.
     pub(super) fn say_goodbye(&self, session: &mut Session) {
         session.is_stopping = true;
+        // Health is told as it is: a fault at the end of the run is news for whoever looks at the
+        // halted line.
         let halted = LineCondition {
             state: LineState::Halted,
             ..(self.wiring.condition)()
@@ -199,6 +224,7 @@ impl Publisher {
 
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
+        // A full client says no goodbye; the broker then says `offline` after our silence.
         let _ = session.client.try_disconnect();
     }
 }

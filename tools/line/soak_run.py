@@ -203,9 +203,10 @@ class Soak(Breaks):
     def recover(self, span):
         """Until a trigger that was sent after the fault is judged in time, of each camera."""
         span["over"] = time.monotonic()
+        asked = [camera for camera in self.cameras if not self.sender.only or camera in self.sender.only]
         most = RECOVERY_MAX_S + (TAKEN_OVER_S if span["kind"] == "two_daemons" else 0)
         while time.monotonic() < span["over"] + most:
-            if all(self.audit.judged_since.get(camera, 0) > span["over"] for camera in self.cameras):
+            if all(self.audit.judged_since.get(camera, 0) > span["over"] for camera in asked):
                 break
             if not self.daemon.is_running():
                 self.bad_ends.append(f"the daemon ended by itself: {self.daemon.child.wait()}")

@@ -1,16 +1,16 @@
-//! A broker of the project's own that speaks MQTT 5 to one line and lets nothing pass: it cuts the link
+//! A broker of the project's own that speaks MQTT 5 to a line and lets nothing pass: it cuts the link
 //! at each [`wire::Violation`], and remembers it. A test is its only other client, in the same process.
 
 pub mod wire;
 
 use super::{PATIENCE, json, wait_until};
 use serde_json::Value;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::{Connect, Message, PROTOCOL, Packet, Violation};
 
 /// Topics of the line begin with this.
@@ -37,34 +37,36 @@ impl Default for Rules {
     }
 }
 
-/// What the broker keeps of a client that is away.
+/// What the broker keeps of a client, also while it is away.
 #[derive(Default)]
-struct Session {
+struct Client {
+    /// Topic filters, each with the highest QoS.
     subscriptions: Vec<(String, u8)>,
     /// Messages that wait for room.
     queue: VecDeque<Message>,
     /// Messages without PUBACK, in the order in which they were sent.
     sent: VecDeque<(u16, Message)>,
     last_id: u16,
+    /// The link, while there is one.
+    link: Option<TcpStream>,
+    /// Messages that it takes without having acknowledged them.
+    takes: usize,
+    /// Numbers of its messages without PUBACK.
+    unacknowledged: HashSet<u16>,
 }
 
 /// State of the broker, which a test may change.
 pub struct State {
     rules: Rules,
-    session: Option<Session>,
-    /// The link to the client, while there is one.
-    link: Option<TcpStream>,
-    /// Messages that the client takes without having acknowledged them.
-    client_takes: usize,
-    /// Numbers of the client's messages without PUBACK.
-    unacknowledged: HashSet<u16>,
+    clients: HashMap<String, Client>,
     /// Topics and payloads that came, in their order, also those that came again.
     heard: Vec<(String, Vec<u8>)>,
-    /// Rules that the client broke.
+    /// Rules that a client broke.
     pub violations: Vec<String>,
-    /// Connections so far.
+    /// Connections so far that heard commands.
     pub connections: usize,
-    /// Results after which the link is cut, before they are acknowledged. Each time the first is taken.
+    /// Numbers of results after which the link is cut, before the last one is acknowledged: one for each
+    /// connection, the next one first.
     pub cuts: VecDeque<usize>,
     results: usize,
 }
@@ -121,17 +123,15 @@ impl StrictBroker {
         self.set(|state| state.route(&message));
     }
 
-    /// Cuts the link.
+    /// Cuts all links.
     pub fn cut(&self) {
-        self.set(State::cut);
+        self.set(|state| state.clients.values_mut().for_each(Client::cut));
     }
 
-    /// Forgets the client's session, as a broker without a disk does when it ends.
+    /// Forgets the clients, as a broker without a disk does when it ends.
     pub fn forget(&self) {
-        self.set(|state| {
-            state.cut();
-            state.session = None;
-        });
+        self.cut();
+        self.set(|state| state.clients.clear());
     }
 
     /// All payloads of a topic of the line, in the order in which they came.
@@ -150,9 +150,21 @@ impl StrictBroker {
     /// Returns once so many messages of a topic have come.
     #[track_caller]
     pub fn wait_for(&self, topic: &str, count: usize) -> Vec<Value> {
-        let what = format!("{count} messages on {topic}");
-        wait_until(&what, PATIENCE, || self.heard(topic).len() >= count);
-        self.heard(topic)
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let heard = self.heard(topic);
+            if heard.len() >= count {
+                return heard;
+            }
+
+            let violations = self.set(|state| state.violations.clone());
+            let so_far = heard.len();
+            assert!(
+                Instant::now() < end,
+                "{so_far} of {count} on {topic}; {violations:#?}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Returns once the camera `top` of the line is online.
@@ -180,10 +192,7 @@ impl State {
     fn new(rules: Rules) -> Self {
         State {
             rules,
-            session: None,
-            link: None,
-            client_takes: 0,
-            unacknowledged: HashSet::new(),
+            clients: HashMap::new(),
             heard: vec![],
             violations: vec![],
             connections: 0,
@@ -192,6 +201,104 @@ impl State {
         }
     }
 
+    /// The first packet of a connection: what is kept of the client goes on.
+    fn connect(&mut self, connect: &Connect, link: TcpStream) {
+        let mut client = self.clients.remove(&connect.client).unwrap_or_default();
+        client.cut();
+        let is_present = !connect.is_clean && !client.subscriptions.is_empty();
+        if connect.is_clean {
+            client = Client::default();
+        }
+
+        client.link = Some(link);
+        client.takes = usize::from(connect.receive_max);
+        client.unacknowledged.clear();
+        let mut body = vec![u8::from(is_present), 0, 13, 0x21];
+        body.extend(self.rules.receive_max.to_be_bytes());
+        body.push(0x27);
+        body.extend(self.rules.packet_max.to_be_bytes());
+        body.extend([0x22, 0, 0]); // no topic aliases
+        body.extend([0x24, 1]); // QoS 1
+        body[2] = u8::try_from(body.len() - 3).expect("few properties");
+        client.send(&wire::packet(0x20, &body));
+        client.send_again();
+        self.clients.insert(connect.client.clone(), client);
+    }
+
+    /// Passes a message on to each client that is subscribed to its topic.
+    fn route(&mut self, message: &Message) {
+        for client in self.clients.values_mut() {
+            client.hear(message);
+        }
+    }
+
+    /// Answers a packet. The error ends the connection.
+    fn take(&mut self, name: &str, packet: Packet) -> Result<(), Violation> {
+        let client = self.clients.entry(name.to_owned()).or_default();
+        match packet {
+            Packet::Connect(_) => {
+                return Err(Violation::new(PROTOCOL, "CONNECT a second time"));
+            }
+            Packet::Publish {
+                id,
+                is_again,
+                message,
+            } => return self.take_message(name, id, is_again, message),
+            Packet::PubAck(id) => return client.take_ack(id, self.rules.wants_order),
+            Packet::Subscribe(id, filters) => {
+                self.connections += 1;
+                client.subscribe(id, filters);
+            }
+            Packet::Ping => client.send(&[0xd0, 0]),
+            Packet::Disconnect => {}
+        }
+
+        Ok(())
+    }
+
+    fn take_message(
+        &mut self,
+        name: &str,
+        id: Option<u16>,
+        is_again: bool,
+        message: Message,
+    ) -> Result<(), Violation> {
+        let receive_max = usize::from(self.rules.receive_max);
+        let client = self.clients.entry(name.to_owned()).or_default();
+        if let Some(id) = id {
+            if !client.unacknowledged.insert(id) {
+                let words =
+                    format!("the number {id} of a message that is on its way (again: {is_again})");
+                return Err(Violation::new(0x91, words));
+            }
+
+            if client.unacknowledged.len() > receive_max {
+                return Err(Violation::new(0x93, "more messages at once than may come"));
+            }
+        }
+
+        let is_result = message.topic.ends_with("/result") || message.topic.ends_with("/late");
+        self.heard
+            .push((message.topic.clone(), message.payload.clone()));
+        self.results += usize::from(is_result);
+        if is_result && self.cuts.front().is_some_and(|at| *at <= self.results) {
+            self.cuts.pop_front();
+            self.results = 0;
+            client.cut();
+            return Ok(());
+        }
+
+        if let Some(id) = id {
+            client.unacknowledged.remove(&id);
+            client.send(&wire::packet(0x40, &id.to_be_bytes()));
+        }
+
+        self.route(&message);
+        Ok(())
+    }
+}
+
+impl Client {
     fn cut(&mut self) {
         if let Some(link) = self.link.take() {
             let _ = link.shutdown(Shutdown::Both); // it may be gone
@@ -209,163 +316,64 @@ impl State {
         }
     }
 
-    /// The first packet of a connection: what is kept of the client goes on.
-    fn connect(&mut self, connect: &Connect, link: TcpStream) {
-        self.cut();
-        self.link = Some(link);
-        self.connections += 1;
-        self.unacknowledged.clear();
-        self.client_takes = usize::from(connect.receive_max);
-        if connect.is_clean {
-            self.session = None;
-        }
-
-        let is_present = self.session.is_some();
-        self.session.get_or_insert_default();
-        let mut body = vec![u8::from(is_present), 0, 13, 0x21];
-        body.extend(self.rules.receive_max.to_be_bytes());
-        body.push(0x27);
-        body.extend(self.rules.packet_max.to_be_bytes());
-        body.extend([0x22, 0, 0]); // no topic aliases
-        body.extend([0x24, 1]); // QoS 1
-        self.send(&wire::packet(0x20, &fitted(body)));
-        self.send_again();
-    }
-
     /// What was not acknowledged comes again, and then what waits.
     fn send_again(&mut self) {
-        let sent = match &self.session {
-            Some(session) => session.sent.clone(),
-            None => VecDeque::new(),
-        };
-
-        for (id, message) in &sent {
-            self.send(&wire::publish_packet(message, Some(*id), true));
+        for (id, message) in self.sent.clone() {
+            self.send(&wire::publish_packet(&message, Some(id), true));
         }
 
         self.send_waiting();
     }
 
-    /// Passes a message on to the client where it is subscribed to its topic.
-    fn route(&mut self, message: &Message) {
-        if let Some(session) = &mut self.session
-            && let Some((_, most)) = session
-                .subscriptions
-                .iter()
-                .find(|(filter, _)| fits(filter, &message.topic))
-        {
-            let qos = message.qos.min(*most);
-            let is_retained = false;
-            session.queue.push_back(Message {
-                qos,
-                is_retained,
-                ..message.clone()
-            });
-        }
+    /// Takes a message for the client where it is subscribed to the topic.
+    fn hear(&mut self, message: &Message) {
+        let mut fitting = self
+            .subscriptions
+            .iter()
+            .filter(|(filter, _)| fits(filter, &message.topic));
+        let Some((_, most)) = fitting.next() else {
+            return;
+        };
 
+        let mut message = message.clone();
+        message.qos = message.qos.min(*most);
+        message.is_retained = false;
+        self.queue.push_back(message);
         self.send_waiting();
     }
 
     /// Sends what waits, as much as the client takes.
     fn send_waiting(&mut self) {
-        let mut packets = vec![];
-        if let (Some(session), Some(_)) = (&mut self.session, &self.link) {
-            while session.sent.len() < self.client_takes
-                && let Some(message) = session.queue.pop_front()
-            {
-                if message.qos == 0 {
-                    packets.push(wire::publish_packet(&message, None, false));
-                    continue;
-                }
-
-                session.last_id = session.last_id % 65_535 + 1;
-                let id = session.last_id;
-                packets.push(wire::publish_packet(&message, Some(id), false));
-                session.sent.push_back((id, message));
+        while self.link.is_some()
+            && self.sent.len() < self.takes
+            && let Some(message) = self.queue.pop_front()
+        {
+            if message.qos == 0 {
+                self.send(&wire::publish_packet(&message, None, false));
+                continue;
             }
-        }
 
-        for packet in packets {
+            self.last_id = self.last_id % 65_535 + 1;
+            let id = self.last_id;
+            let packet = wire::publish_packet(&message, Some(id), false);
+            self.sent.push_back((id, message));
             self.send(&packet);
         }
     }
 
-    /// Answers a packet. The error ends the connection.
-    fn take(&mut self, packet: Packet) -> Result<(), Violation> {
-        match packet {
-            Packet::Connect(_) => {
-                return Err(Violation::new(PROTOCOL, "CONNECT a second time"));
-            }
-            Packet::Publish {
-                id,
-                is_again,
-                message,
-            } => self.take_message(id, is_again, message)?,
-            Packet::PubAck(id) => self.take_ack(id)?,
-            Packet::Subscribe(id, filters) => self.subscribe(id, filters),
-            Packet::Ping => self.send(&[0xd0, 0]),
-            Packet::Disconnect => {}
-        }
-
-        Ok(())
-    }
-
-    fn take_message(
-        &mut self,
-        id: Option<u16>,
-        is_again: bool,
-        message: Message,
-    ) -> Result<(), Violation> {
-        if let Some(id) = id {
-            if !self.unacknowledged.insert(id) {
-                let words =
-                    format!("the number {id} of a message that is on its way (again: {is_again})");
-                return Err(Violation::new(0x91, words));
-            }
-
-            if self.unacknowledged.len() > usize::from(self.rules.receive_max) {
-                return Err(Violation::new(0x93, "more messages at once than may come"));
-            }
-        }
-
-        let is_result = message.topic.ends_with("/result") || message.topic.ends_with("/late");
-        self.heard
-            .push((message.topic.clone(), message.payload.clone()));
-        self.results += usize::from(is_result);
-        if is_result && self.cuts.front().is_some_and(|at| *at <= self.results) {
-            self.cuts.pop_front();
-            self.results = 0;
-            self.cut();
-            return Ok(());
-        }
-
-        if let Some(id) = id {
-            self.unacknowledged.remove(&id);
-            self.send(&wire::packet(0x40, &id.to_be_bytes()));
-        }
-
-        self.route(&message);
-        Ok(())
-    }
-
     /// The client acknowledges messages in the order in which they came (4.6).
-    fn take_ack(&mut self, id: u16) -> Result<(), Violation> {
-        let sent = self.session.iter_mut().map(|session| &mut session.sent);
-        let Some(sent) = sent.last() else {
-            return Err(Violation::new(PROTOCOL, "PUBACK without a session"));
-        };
-
-        match sent.iter().position(|(known, _)| *known == id) {
+    fn take_ack(&mut self, id: u16, wants_order: bool) -> Result<(), Violation> {
+        match self.sent.iter().position(|(known, _)| *known == id) {
             None => {
                 let words = format!("PUBACK of {id}, which was not sent");
                 Err(Violation::new(PROTOCOL, words))
             }
-            Some(behind @ 1..) if self.rules.wants_order => {
+            Some(behind @ 1..) if wants_order => {
                 let words = format!("PUBACK of {id} before {behind} that came earlier");
                 Err(Violation::new(PROTOCOL, words))
             }
             Some(place) => {
-                sent.remove(place);
+                self.sent.remove(place);
                 self.send_waiting();
                 Ok(())
             }
@@ -375,22 +383,15 @@ impl State {
     fn subscribe(&mut self, id: u16, filters: Vec<(String, u8)>) {
         let mut body = id.to_be_bytes().to_vec();
         body.push(0);
-        let session = self.session.get_or_insert_default();
         for (filter, most) in filters {
             let most = most.min(1);
-            session.subscriptions.retain(|(known, _)| *known != filter);
-            session.subscriptions.push((filter, most));
+            self.subscriptions.retain(|(known, _)| *known != filter);
+            self.subscriptions.push((filter, most));
             body.push(most);
         }
 
         self.send(&wire::packet(0x90, &body));
     }
-}
-
-/// Acknowledgement of a connection, with the length of its properties set right.
-fn fitted(mut body: Vec<u8>) -> Vec<u8> {
-    body[2] = u8::try_from(body.len() - 3).expect("few properties");
-    body
 }
 
 /// True if a topic fits a filter.
@@ -449,7 +450,7 @@ fn converse(link: &mut TcpStream, state: &Mutex<State>) -> Result<(), Violation>
                 let (head, body) = packet?;
                 let packet = wire::parse(head, &body)?;
                 let is_last = matches!(packet, Packet::Disconnect);
-                locked(state).take(packet)?;
+                locked(state).take(&connect.client, packet)?;
                 if is_last {
                     return Ok(());
                 }

@@ -67,6 +67,8 @@ pub struct Message {
 /// What a client says of itself.
 #[derive(Debug)]
 pub struct Connect {
+    /// Name of the client.
+    pub client: String,
     /// True if an earlier session is to be forgotten.
     pub is_clean: bool,
     /// Seconds of silence after which the client is gone, by half more.
@@ -349,7 +351,7 @@ fn connect(unread: &mut Unread) -> Result<Connect, Violation> {
         return protocol("a maximum of 0");
     }
 
-    unread.text()?; // the client's name
+    let client = unread.text()?;
     if has_will {
         unread.properties(WILL_KEYS)?;
         check_topic(&unread.text()?)?;
@@ -365,6 +367,7 @@ fn connect(unread: &mut Unread) -> Result<Connect, Violation> {
     }
 
     Ok(Connect {
+        client,
         is_clean: flags & 2 != 0,
         keep_alive,
         receive_max: receive_max as u16,

@@ -112,7 +112,7 @@ fn describe(status: &LineStatus) -> String {
 }
 
 fn thresholds(status: &LineStatus) -> String {
-    // A line without a threshold judges nothing, which has to be seen here.
+    // A line without a threshold leaves every part undecided, which has to be seen here.
     let word = |threshold: Option<f32>| {
         threshold.map_or("no threshold".to_owned(), |value| {
             format!("threshold {value:.4}")

@@ -225,8 +225,8 @@ impl LineControl {
 
     /// Pauses the line, or lets it go on: no part is accepted meanwhile.
     pub fn pause(&self, paused: bool) {
-        // The state comes first: no part may be accepted while health says nothing of the pause, or
-        // the other way round for long.
+        // The state comes first: from here on no part is accepted, or parts are again, and health
+        // follows.
         self.state().is_paused = paused;
         if paused {
             let words = "by a command; resume goes on";
@@ -369,8 +369,8 @@ impl ControlState {
     fn overdue(&self, now: Instant) -> Option<Duration> {
         let interval = self.policy.challenge_every?;
         let met = self.met.get(&recipe_of(&self.policy))?;
-        // A clock of this process alone: nothing that people do to the wall clock makes a challenge
-        // due.
+        // The clock is this process's own: nothing that people do to the wall clock makes a
+        // challenge due.
         let since = now.saturating_duration_since(*met);
         (since > interval).then_some(interval)
     }

@@ -91,7 +91,7 @@ fn describe(status: &LineStatus) -> String {
         row("camera", format!("{name} {state}: {counts}"));
     }
 
-    // The counters are the ledger's, taken at one moment: they balance.
+    // The counters are the store's, taken at one moment: they balance.
     let store = &status.store;
     let undecided = store.undecided;
     let counts = format!("{} parts, {} results", store.accepted, store.results);

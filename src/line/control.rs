@@ -246,8 +246,8 @@ impl LineControl {
             return Err(challenge.progress());
         }
 
-        // The store learns of it before the first part claims a place: a crash from now on ends it
-        // as cut.
+        // The command handler hands it to the store with the command's answer: a crash from then on
+        // ends it as cut.
         let challenge = Challenge::new(id, spec, since);
         state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);

@@ -113,8 +113,8 @@ impl StageTimes {
 
     /// Time from `since` to `stage`. `None` if the part has not reached it.
     pub fn reached(&self, stage: PartStage) -> Option<Duration> {
-        // The times of one part come from several threads; each is written once, hence a relaxed
-        // load is enough.
+        // The times come from several threads, and each is a number by itself that orders no other
+        // memory, hence a relaxed load is enough.
         match self.reached[stage as usize].load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),

@@ -235,7 +235,7 @@ fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
 
 /// Milliseconds, to a tenth.
 pub fn tenths_of_ms(duration: Duration) -> f64 {
-    // Rounded by a tenth of a millisecond: more digits would be noise, and bytes in each message.
+    // Rounded to a tenth of a millisecond: more digits would be noise, and bytes in each message.
     let tenths = duration.as_secs_f64() * 1e4;
     tenths.round() / 10.0
 }
@@ -270,7 +270,7 @@ mod base64_bytes {
     where
         D: Deserializer<'a>,
     {
-        // Borrowed where the text holds no escape, else a copy.
+        // serde reads a `Cow` as an owned copy, whether or not the text holds an escape.
         let text = Cow::<str>::deserialize(from)?;
         let bytes = STANDARD.decode(text.as_bytes());
         bytes.map_err(D::Error::custom)

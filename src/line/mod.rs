@@ -178,7 +178,7 @@ impl Line {
 
     /// Returns how the line goes, in one line for a person.
     pub fn status(&self) -> String {
-        // Frames, not parts: a frame of three regions counts once.
+        // The count is of frames, not of parts: a frame of three regions counts once.
         let judged: u64 = self
             .tallies
             .values()
@@ -210,8 +210,8 @@ impl Line {
     /// failure, named by its stage.
     pub fn finish(mut self) -> (Summary, Result<(), Failure>) {
         self.stop();
-        // Cameras first: the others end in the order in which the data flows, so that each join
-        // waits for a thread that is about to leave.
+        // Cameras come first, and the others in the order in which the data flows, so that each
+        // join waits for a thread that is about to leave.
         let mut outcome = Ok(());
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
@@ -234,14 +234,14 @@ impl Stages {
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
         // The painter is taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
-        // One queue slot set for each camera, in the order of the configuration; `open_cameras`
-        // relies on that order.
+        // Each camera has a place of its own in the queue, in the order of the configuration, on
+        // which `open_cameras` relies.
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
-        // The store's thread asks the line through this policy, and holds no sender: it must end
-        // after the publisher, which waits for it.
+        // The store's thread asks the line through this policy, which holds a weak sender alone:
+        // the control socket ends when all senders are gone, and holds the store itself.
         let policy = LinePolicy {
             control: shared.control.clone(),
             views: shared.views.clone(),

@@ -383,7 +383,7 @@ impl CommandHandler {
         spec: &ChallengeSpec,
         came_at: Instant,
     ) -> Result<Done, String> {
-        // A challenge for a camera that makes no parts would never end.
+        // A challenge for a camera that makes no parts could never be met.
         let names = self.part_cameras();
         if let Some(name) = spec.camera.as_deref().filter(|name| !names.contains(name)) {
             let names: Vec<&str> = names.into_iter().collect();

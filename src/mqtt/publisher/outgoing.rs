@@ -143,7 +143,8 @@ impl Publisher {
 
     /// False if the client has no room for the result.
     fn publish_result(&mut self, session: &mut Session, entry: &OutboxEntry) -> bool {
-        // The time for which the gate can still act. None left, and the result is for the record.
+        // `left` is the time for which the gate can still act; without any the result is for the
+        // record.
         let left = entry
             .until
             .map(|until| until.saturating_duration_since(Instant::now()))

@@ -111,8 +111,8 @@ impl BenchLine {
             commands,
         );
 
-        // The publisher connects when its thread starts. Its first message is the birth, for which
-        // the PLC waits.
+        // The publisher connects when its thread starts. The birth, for which the PLC waits, comes
+        // right after the subscription.
         let wiring = publisher_wiring(&shared, DoorSettings::default(), publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);

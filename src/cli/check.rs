@@ -51,6 +51,7 @@ const FRAMES: usize = 20;
 /// # Errors
 /// When the configuration is wrong, or after all was told: the code of the first fault.
 pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
+    // A configuration with problems ends the check: what follows would try the wrong things.
     let config = configuration(&arguments.line)?;
     let mut told = Told::default();
     told.well(format!(
@@ -59,12 +60,17 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         config.recipe.name
     ))?;
 
+    // The model comes first and alone: it takes all cores, and cameras would seem slow beside it.
     let sight = sight_of(&config, &mut told)?;
+
+    // Cameras are looked at together, as they will run: two that share a network or a USB hub
+    // disturb each other here as they would there.
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
     for (camera, probe) in config.cameras.iter().zip(probes) {
         told.camera(camera, &probe, sight.as_ref())?;
     }
 
+    // The broker comes last, with the line's own settings and topics.
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
     let topics = format!("{}/{}", config.prefix, config.station);
     match probe::probe(&config.mqtt, &topics) {
@@ -77,6 +83,7 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
 
 /// Prepares the recipe. What was wrong is told, and then there is nothing to look with: `None`.
 fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failure> {
+    // A folder that is no model is the file's fault (78): `run` would not start either.
     let model = match ModelFolder::open(&config.model) {
         Ok(model) => model,
         Err(error) => {
@@ -86,6 +93,8 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
         }
     };
 
+    // The preparation is the one that `run` does, quality gate and self-test included, so that both
+    // refuse the same.
     say("opening the model and learning the references");
     let preparer = RecipePreparer {
         model,
@@ -94,6 +103,8 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
     };
 
     let model = &preparer.model;
+
+    // The failure carries its own exit code: 65 for a picture, 69 for a library, 78 for a key.
     let label = model.label();
     let mut active = match preparer.prepare(&config.recipe, PrepareMode::Startup) {
         Ok(active) => active,
@@ -110,6 +121,7 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
         active.inspector.reference_count()
     ))?;
 
+    // Regions share the gate and the input side, so that one `Sight` serves all of them.
     tell_thresholds(&config.recipe.thresholds, &mut active, told)?;
     let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
@@ -125,6 +137,8 @@ fn tell_thresholds(
     active: &mut ActiveRecipe,
     told: &mut Told,
 ) -> Result<(), Failure> {
+    // An automatic threshold is computed as `run` computes it, from the references against each
+    // other.
     let thresholds = threshold::thresholds(asked, &mut active.inspector, &active.references)
         .map_err(|error| Failure::new(Exit::Software, error))?;
 
@@ -161,8 +175,9 @@ struct CameraProbe {
 impl Sink for CameraProbe {
     fn frame(&mut self, frame: Frame) {
         self.clock_offset = frame.clock_offset.or(self.clock_offset);
-        // An RTSP camera tells its clock some seconds after its first frame. Its pictures are not
-        // kept so long, since each takes megabytes.
+        // Twenty frames give a rate and show whether some come incomplete. An RTSP camera tells its
+        // clock some seconds after its first frame; its pictures are not kept so long, since each
+        // takes megabytes.
         if self.frames.len() < FRAMES {
             self.frames.push(frame);
         }
@@ -182,6 +197,8 @@ impl Sink for CameraProbe {
     }
 
     fn status(&mut self, status: CameraStatus) {
+        // The reason is kept even if frames came before: a camera that is lost at once is worth a
+        // warning.
         if let Some(reason) = status.last_reason {
             self.lost = Some((Exit::Unavailable, reason));
             self.looking = None;
@@ -196,6 +213,7 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
         patience.as_secs()
     ));
 
+    // A probe that panics counts as one without frames; the others are still told.
     std::thread::scope(|scope| {
         let probes: Vec<_> = cameras
             .iter()
@@ -210,6 +228,8 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
 }
 
 fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
+    // Two ends meet here: the probe drops `looking` when it knows enough, and the stopper ends the
+    // source when the time is over.
     let (stopper, stop) = stop_pair();
     let (looking, known) = bounded(0);
     std::thread::scope(|scope| {
@@ -220,6 +240,8 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
                 ..CameraProbe::default()
             };
 
+            // The camera runs under the same supervisor as in a line. One try is all: the backoff
+            // is as long as the patience.
             let watched = camera::open(&config.camera).and_then(|mut source| {
                 let once = Backoff::new(patience, patience);
                 camera::supervise(
@@ -231,6 +253,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
                 )
             });
 
+            // A pipeline that cannot be built is the file's fault; everything else is the camera's.
             if let Err(error) = watched {
                 let exit = if matches!(error, CameraError::Pipeline(_)) {
                     Exit::Config
@@ -245,6 +268,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
             probe
         });
 
+        // The stopper is dropped after the wait, so that a camera that shows nothing ends too.
         let _ = known.recv_timeout(patience); // its end is as good as the time's
         drop(stopper);
         watching.join().unwrap_or_default()
@@ -283,6 +307,7 @@ impl Told {
         probe: &CameraProbe,
         sight: Option<&Sight>,
     ) -> Result<(), Failure> {
+        // No frame at all is told apart: it has other causes than a bad picture.
         let camera = format!("camera {}", config.camera.name);
         let Some(last) = probe.frames.last() else {
             return self.no_frame(&camera, config, probe);
@@ -299,15 +324,19 @@ impl Told {
             None => {}
         }
 
+        // What follows looks at the last picture, which needs a recipe.
         self.clock(&camera, probe)?;
         self.automatics(&camera, probe.automatics.as_ref())?;
         let Some(sight) = sight else { return Ok(()) };
+
+        // A crop beyond the picture ends the look: nothing of the region could be judged.
         let width = last.picture.width();
         let height = last.picture.height();
         if self.crops_beyond(&camera, sight, width, height)? {
             return Ok(());
         }
 
+        // Damage and flaws are warnings: the light may be off while the line is set up.
         if probe.frames.iter().any(|frame| frame.corrupt) {
             self.warn(format!(
                 "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
@@ -320,6 +349,8 @@ impl Told {
             ))?;
         }
 
+        // One line a region tells the smallest defect, in the camera's pixels and in millimetres
+        // where a pixel's size is known.
         for region in &sight.recipe.regions {
             let of_region = of_region(region.name.as_deref());
             let least = sight.least(region, width, height, config.mm_per_pixel);
@@ -335,10 +366,12 @@ impl Told {
         config: &CameraConfig,
         probe: &CameraProbe,
     ) -> Result<(), Failure> {
+        // The camera's own reason says more than the absence of frames.
         if let Some((exit, why)) = &probe.lost {
             return self.fault(*exit, format!("{camera}: {why}"));
         }
 
+        // A camera with a hardware trigger is silent by design.
         if config.camera.triggered {
             return self.warn(format!(
                 "{camera}: it waits for a trigger; trigger a part while this looks"
@@ -375,6 +408,7 @@ impl Told {
     }
 
     fn automatics(&mut self, camera: &str, found: Option<&Automatics>) -> Result<(), Failure> {
+        // Automatic exposure moves every score, so that it is told even though the line could run.
         match found {
             Some(Automatics::Unreadable) => self.well(format!(
                 "{camera}: cannot be asked whether exposure, gain and white balance are fixed; see to it"
@@ -395,8 +429,10 @@ impl Told {
         width: usize,
         height: usize,
     ) -> Result<bool, Failure> {
+        // All regions are looked at: a person moves them in one go.
         let mut is_beyond = false;
         for region in &sight.recipe.regions {
+            // A region without a crop covers the whole picture, whatever its size.
             let Some(crop) = region.crop.filter(|crop| !crop.is_inside(width, height)) else {
                 continue;
             };
@@ -418,6 +454,7 @@ impl Told {
     }
 
     fn end(self) -> Result<(), Failure> {
+        // The first fault gives the code, as `run` would have met it first.
         match self.exit {
             None => {
                 say(format!("this line can run ({} warnings)", self.warnings));
@@ -436,6 +473,8 @@ impl Told {
 
 /// Returns size, rate, clock and decoding time, as measured.
 fn seen(frames: &[Frame]) -> String {
+    // The rate counts intervals, one fewer than frames, and is measured by arrival: cameras' own
+    // clocks may differ from this machine's.
     let first = &frames[0];
     let last = &frames[frames.len() - 1];
     let seconds = last.arrived.duration_since(first.arrived).as_secs_f64();
@@ -444,6 +483,7 @@ fn seen(frames: &[Frame]) -> String {
         n => format!("{:.1} frames/s", (n - 1) as f64 / seconds.max(1e-3)),
     };
 
+    // Arrival times include the network's delay; a person who triggers by time has to know.
     let clock = match last.captured_by {
         CapturedBy::Sender => "its own intervals",
         CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
@@ -482,6 +522,7 @@ impl Sight {
         height: usize,
         mm_per_pixel: Option<f64>,
     ) -> String {
+        // The cell is wider than high where a wide picture is squashed into the encoder's square.
         let area = area(region.crop, self.recipe.fit, width, height);
         let w = self.cell(area.w, area);
         let h = self.cell(area.h, area);
@@ -504,6 +545,7 @@ impl Sight {
     /// Returns the side of a map's cell in the picture's pixels, where `length` of `area`, or of a tile
     /// in it, is looked at.
     fn cell(&self, length: usize, area: Area) -> f64 {
+        // A tile is looked at with the whole input side, which makes its cells smaller.
         let length = match self.recipe.tile_px {
             Some(side) => side.min(area.w).min(area.h),
             None => length,
@@ -515,6 +557,7 @@ impl Sight {
 
 /// Returns a length with two digits that mean something.
 fn rounded(mm: f64) -> String {
+    // One digit more than the place of the first one: 0.70, 3.5, 12.
     let digits = (1.0 - mm.log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{mm:.digits$}")
 }

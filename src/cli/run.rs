@@ -30,14 +30,21 @@ const AT_ONCE: i32 = 143;
 /// # Errors
 /// When the line cannot start, and after its end: the first failure of a stage.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    // The allocator is bounded before any thread starts, and the panic hook stands before anything
+    // can panic.
     allocator::bound_arenas();
     line::end_process_on_panic();
+
+    // Signals are caught before the model is loaded, which takes seconds: systemd may stop the
+    // service meanwhile.
     let stop = stop_flag()?;
     let config = configuration(&arguments.line)?;
     systemd::starting("loading the model");
     let model =
         ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
 
+    // The store opens under the new run's id: parts that the last run left without a result get one
+    // here.
     let run_id = ulid::Ulid::generate().to_string();
     let opening = Opening::open(config.store.clone(), &run_id)?;
     tracing::info!("run {run_id}: model {}", model.label());
@@ -47,6 +54,8 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         batch: config.batch,
     };
 
+    // READY=1 goes out when the line runs; from then on this thread only watches the stages and the
+    // signal.
     let line = Line::start(&config, opening, preparer, &run_id)?;
     let mut systemd = Systemd::ready(line.status(), Instant::now());
     line::wait(&line, || {
@@ -54,6 +63,8 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         stop.load(Ordering::Relaxed)
     });
 
+    // The order of the end: sources stop, parts are judged, results are delivered, then the
+    // counters are printed. A failure of a stage wins over one of standard output.
     systemd::stopping("what was captured is judged and delivered");
     let (summary, outcome) = line.finish();
     let counters = serde_json::to_string(&summary).expect("counters are plain values");
@@ -67,6 +78,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
 /// All problems of the file, under its path.
 pub fn configuration(path: &Path) -> Result<LineConfig, Failure> {
     config::load(path).map_err(|problems| {
+        // The problems stand indented under the file's path.
         let words = problems.to_string().replace('\n', "\n  ");
         Failure::words(Exit::Config, format!("{}:\n  {words}", path.display()))
     })
@@ -74,6 +86,7 @@ pub fn configuration(path: &Path) -> Result<LineConfig, Failure> {
 
 /// Returns a flag that the first SIGINT or SIGTERM sets; the second ends the process at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    // The flag is polled by the main thread: a signal handler may do nothing more.
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag unset and sets it, the second ends the

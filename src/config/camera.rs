@@ -33,6 +33,7 @@ pub struct CameraConfig {
 
 /// Reads all `[[camera]]` tables; at least one is needed, and each has a name of its own.
 pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Vec<CameraConfig> {
+    // Two cameras of one name would share topics, counters and `seq`.
     let mut cameras: Vec<CameraConfig> = vec![];
     for (i, value) in tables(value, problems).into_iter().enumerate() {
         let place = format!("camera[{i}]");
@@ -48,11 +49,13 @@ pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Ve
         cameras.push(config);
     }
 
+    // Groups are checked last: each camera of a group has to be known.
     check_joins(&cameras, problems);
     cameras
 }
 
 fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
+    // One table, `[camera]`, parses as an object: the words name the double brackets.
     match value {
         Some(Value::Array(tables)) if !tables.is_empty() => return tables,
         Some(other) if !other.is_array() => {
@@ -65,6 +68,8 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
 }
 
 fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> CameraConfig {
+    // Each key is read by its own name, in the order in which the documentation lists them. The
+    // keys that are left are the pipeline's.
     let mut table = TableReader::new(place, value, problems);
     let name = table.required("name");
     table.check("name", topic::check_level(&name));
@@ -72,6 +77,8 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     let stall_s = table.number("stall_s", 0.1, 3600.0);
     let delay = table.millis("delay_ms", 0, 60_000);
     let belt_mm_s = table.number("belt_mm_s", 0.1, 100_000.0);
+
+    // The trigger is read before the timing: a web may give its speed without a gate.
     let trigger = trigger::trigger(&mut table, belt_mm_s);
     let join = join(&mut table, &trigger);
     let requires_at = requires_at(&mut table, &trigger);
@@ -79,6 +86,8 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     let is_web = matches!(trigger, Trigger::Distance(_));
     let terms = timing::part_timing(&mut table, belt_mm_s, is_web);
     let mm_per_pixel = table.number("mm_per_pixel", 1e-6, 1000.0);
+
+    // The rest belongs to the kind. `pipelines::check` knows its keys and refuses unknown ones.
     let values = table.rest();
     table.finish();
     let mut camera = CameraSettings {
@@ -90,6 +99,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         delay: delay.unwrap_or_default(),
     };
 
+    // A missing kind was noted already; without it there is nothing to check the values against.
     if !camera.kind.is_empty() {
         pipelines::check(&mut camera, base, place, problems);
     }
@@ -122,6 +132,7 @@ fn requires_at(table: &mut TableReader, trigger: &Trigger) -> bool {
 }
 
 fn join(table: &mut TableReader, trigger: &Trigger) -> Option<String> {
+    // The group's name stands in topics where a camera's name would.
     let name = table.text("join")?;
     table.check("join", topic::check_level(&name));
     if !matches!(trigger, Trigger::Command(_)) {
@@ -138,6 +149,8 @@ fn join(table: &mut TableReader, trigger: &Trigger) -> Option<String> {
 const VIEWS_MAX: usize = 8;
 
 fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
+    // A problem of a group is noted at each of its cameras: the person may look at any of them
+    // first.
     for (i, camera) in cameras.iter().enumerate() {
         if let Some(name) = &camera.join {
             for words in problems_of_join(name, camera, cameras) {
@@ -148,6 +161,7 @@ fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
 }
 
 fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> Vec<String> {
+    // Views of a group are published under the group's name, so that it may not be a camera's.
     let mut problems = vec![];
     if all.iter().any(|other| *other.camera.name == *name) {
         problems.push(format!(
@@ -155,6 +169,7 @@ fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> 
         ));
     }
 
+    // The cameras of this group, this one among them.
     let views: Vec<&CameraConfig> = all
         .iter()
         .filter(|other| other.join == camera.join)
@@ -173,6 +188,7 @@ fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> 
         ));
     }
 
+    // One part has one deadline and one moment at the gate, whichever camera saw it.
     if views.iter().any(|other| other.terms != camera.terms) {
         problems.push(
             "views of one part must have the same deadline_ms, reject_after_ms and reject_counts"

@@ -52,17 +52,21 @@ pub fn load(path: &Path) -> Result<LineConfig, Problems> {
 /// # Errors
 /// As [`load`].
 pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig, Problems> {
+    // A file that cannot be parsed ends here; every other problem is collected to the end.
     let mut problems = Problems::new();
     let Some(value) = source::line_file(path, environment, &mut problems) else {
         return Err(problems);
     };
 
+    // Relative paths of the file are meant from its folder, wherever the command is started.
     let base = path.parent().unwrap_or(Path::new("."));
     let line = line(value, base, &mut problems);
     problems.into_result().map(|()| line)
 }
 
 fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
+    // The top level is read whole before its tables, so that `finish` releases `problems` for the
+    // readers below.
     let mut table = TableReader::new("", value, problems);
     let prefix = table.required("prefix");
     let station = table.required("station");
@@ -72,6 +76,8 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let engines = engines(&mut table, base);
     let batch = table.count("batch", 1, 64);
     let overlays = table.path("overlays", base);
+
+    // Tables are only taken here. Their readers follow, each with a path of its own.
     let first = table.take("recipe");
     let others = table.texts("recipes");
     let cameras = table.take("camera");
@@ -79,9 +85,13 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let store = table.take("store");
     table.finish();
 
+    // The first recipe comes before the others, whose names must differ from it. The store needs
+    // the gate's window out of `[mqtt]`.
     let recipe = recipe::recipe(first, base, problems);
     let recipes = recipe::recipes(others, &recipe, base, problems);
     let cameras = camera::cameras(cameras, base, problems);
+
+    // The station gives the broker's client id and the store's file their usual names.
     let mqtt = mqtt::settings(mqtt, &station, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
@@ -101,6 +111,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
 }
 
 fn engines(table: &mut TableReader, base: &Path) -> Engines {
+    // A key that is absent leaves the choice to the machine: `auto` takes a GPU where one works.
     let backend = table.choice("backend", "\"auto\", \"onnx\", \"tensorrt\"");
     let precision = table.choice("precision", "\"fp16\", \"fp32\"");
     let onnxruntime = table.path("onnxruntime", base);
@@ -118,6 +129,7 @@ fn engines(table: &mut TableReader, base: &Path) -> Engines {
 
 /// A message at the gate needs a camera that says when a part is there.
 fn check_timed_reject(mqtt: &MqttSettings, cameras: &[CameraConfig], problems: &mut Problems) {
+    // A line without cameras has that problem already.
     let has_gate = cameras
         .iter()
         .any(|camera| camera.terms.reject_after.is_some());

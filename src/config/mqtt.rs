@@ -25,12 +25,17 @@ pub fn settings(
     base: &Path,
     problems: &mut Problems,
 ) -> MqttTable {
+    // The host is this machine unless given: most lines have their broker on the same box.
     let mut table = TableReader::new("mqtt", value.unwrap_or_default(), problems);
     let host = table.text("host");
     let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
     let tls = table.take("tls");
+
+    // IANA's ports of MQTT, with TLS and without.
     let usual_port = if tls.is_some() { 8883 } else { 1883 };
     let port = table.whole("port", 1, 65535).unwrap_or(usual_port) as u16;
+
+    // A password without a user is refused by brokers of MQTT 3.1.1 and means a forgotten key.
     let client_id = table.text("client_id");
     let user = table.text("user");
     let password = link::password(&mut table, base);
@@ -38,11 +43,15 @@ pub fn settings(
         table.note("password_file", "needs user as well");
     }
 
+    // The host is judged by whether TLS was asked for, not by whether its files were right: one
+    // mistake is told once.
     link::check_host(&mut table, &host, tls.is_some());
     let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"");
     let reject_window = table.millis("reject_window_ms", 0, 3_600_000);
     let timed_reject = table.flag("timed_reject");
     table.finish();
+
+    // TLS is read after `finish`, since both readers note into the same list.
     let tls = tls.and_then(|value| link::tls(value, base, problems));
     MqttTable {
         link: MqttSettings {

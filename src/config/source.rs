@@ -20,12 +20,15 @@ pub fn line_file(
     environment: config::Environment,
     problems: &mut Problems,
 ) -> Option<Value> {
+    // The environment comes last and wins: a service overrides one key without a copy of the file.
     let file = config::File::from(path).format(config::FileFormat::Toml);
     let merged = config::Config::builder()
         .add_source(file)
         .add_source(environment)
         .build();
 
+    // Floats are looked at before the conversion to JSON, which has no NaN: it would become null,
+    // and null means "not given".
     let merged = problems.check(path.display(), merged)?;
     if let Ok(raw) = merged.clone().try_deserialize::<toml::Value>() {
         refuse_not_finite("", &raw, problems);
@@ -36,6 +39,8 @@ pub fn line_file(
 
 /// A recipe's file; `Null`, and a problem, when it cannot be read.
 pub fn recipe_file(path: &Path, problems: &mut Problems) -> Value {
+    // A recipe's file is not overlaid by the environment, whose names hold for the line's file
+    // alone.
     match parsed_file(path) {
         Ok(raw) => {
             refuse_not_finite("recipe", &raw, problems);
@@ -56,6 +61,7 @@ fn parsed_file(path: &Path) -> Result<toml::Value, String> {
 }
 
 fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) {
+    // Each number that is not finite is noted under the path of its key.
     match value {
         toml::Value::Float(number) if !number.is_finite() => {
             problems.note(place, format!("must be a finite number, got {number}"));

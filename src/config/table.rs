@@ -21,6 +21,7 @@ pub struct TableReader<'a> {
 impl<'a> TableReader<'a> {
     /// Begins to read. A value that is no table is a problem, and read as an empty one.
     pub fn new(place: impl Into<String>, value: Value, problems: &'a mut Problems) -> Self {
+        // An absent table is null here, and reads as an empty one.
         let place = place.into();
         let values = match value {
             Value::Object(values) => values,
@@ -41,6 +42,7 @@ impl<'a> TableReader<'a> {
 
     /// Notes a problem of a key.
     pub fn note(&mut self, key: &str, words: impl Display) {
+        // Keys of the top level have no table before them.
         let place = if self.place.is_empty() {
             key.to_owned()
         } else {
@@ -62,12 +64,16 @@ impl<'a> TableReader<'a> {
 
     /// Reads a value of any kind.
     pub fn take(&mut self, key: &'static str) -> Option<Value> {
+        // The key is known from now on, given or not: `finish` proposes it for a misspelt one. Null
+        // means "not given".
         self.known.push(key);
         self.values.remove(key).filter(|value| !value.is_null())
     }
 
     /// Reads text.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
+        // A number without quotes is refused where text is needed: `station = 1.10` would lose its
+        // zero.
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -79,6 +85,7 @@ impl<'a> TableReader<'a> {
 
     /// Reads text that must be there; empty when it is not.
     pub fn required(&mut self, key: &'static str) -> String {
+        // A missing key reads as empty text, which later checks let pass: one mistake is told once.
         if !self.values.contains_key(key) {
             self.known.push(key);
             self.note(key, "missing");
@@ -96,6 +103,8 @@ impl<'a> TableReader<'a> {
     /// Reads a number from `low` to `high`, both included; NaN is in no range.
     pub fn number(&mut self, key: &'static str, low: f64, high: f64) -> Option<f64> {
         let value = self.take(key)?;
+
+        // The good range is tested, so that NaN, which compares false with everything, is refused.
         match number(&value) {
             Some(number) if (low..=high).contains(&number) => Some(number),
             _ => {
@@ -143,6 +152,8 @@ impl<'a> TableReader<'a> {
         words: &str,
     ) -> Option<T> {
         let value = self.take(key)?;
+
+        // The message lists the caller's words in place of serde's own.
         match serde_json::from_value(value.clone()) {
             Ok(choice) => Some(choice),
             Err(_) => {
@@ -164,6 +175,7 @@ impl<'a> TableReader<'a> {
             return vec![];
         };
 
+        // A list with one wrong item is refused whole: half a list of references is another recipe.
         match texts(&value) {
             Some(texts) => texts,
             None => {
@@ -178,12 +190,15 @@ impl<'a> TableReader<'a> {
         &mut self,
         key: &'static str,
     ) -> Option<Vec<T>> {
+        // The command line's form, with commas, is read beside TOML's list: the environment has
+        // nothing else.
         let words: Vec<String> = match self.take(key)? {
             Value::String(text) => text.split(',').map(str::to_owned).collect(),
             Value::Array(all) => all.into_iter().map(plain).collect(),
             other => vec![other.to_string()],
         };
 
+        // Each wrong item is noted; the right ones are kept only for the checks that follow.
         let mut items = vec![];
         for word in words {
             items.extend(self.check(key, word.trim().parse()));
@@ -194,6 +209,7 @@ impl<'a> TableReader<'a> {
 
     /// Takes all that was not asked for, as text: a pipeline's own parameters.
     pub fn rest(&mut self) -> BTreeMap<String, String> {
+        // Nothing is left over afterwards: the pipeline refuses its unknown keys itself.
         std::mem::take(&mut self.values)
             .into_iter()
             .map(|(key, value)| (key, plain(value)))
@@ -209,6 +225,7 @@ impl<'a> TableReader<'a> {
 
     /// Refuses what is left over.
     pub fn finish(mut self) {
+        // The nearest known key is proposed if it is near enough for a typing error.
         for key in std::mem::take(&mut self.values).keys() {
             let words = unknown_key(key, self.known.iter().copied());
             self.note(key, words);

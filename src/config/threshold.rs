@@ -5,6 +5,7 @@ use crate::recipe::spec::Threshold;
 
 /// Reads a table's own threshold; `None` where it has none, or a wrong one.
 pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold> {
+    // The word comes first: it is text, which `number` would try to parse.
     let value = table.take("threshold")?;
     if value == "auto" {
         return Some(Threshold::Auto {
@@ -12,6 +13,8 @@ pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold>
         });
     }
 
+    // Scores lie between 0 and 2: words and distances give at most 1 each, and a preset may add the
+    // two.
     let given = number(&value).filter(|given| (0.0..=2.0).contains(given));
     if given.is_none() {
         table.note(

@@ -13,6 +13,7 @@ pub fn check_level(words: &str) -> Result<(), String> {
 /// # Errors
 /// What the words must be, with the words.
 pub fn check_levels(words: &str) -> Result<(), String> {
+    // An empty level is legal in MQTT and invisible to a person who subscribes.
     let has_empty_level = words.split('/').any(str::is_empty);
     check(words, !has_empty_level, "an empty level")
 }

@@ -20,12 +20,14 @@
 //! - A client that does not read misses events, is told how many, and is left after 60 s.
 //! - The line ends: watchers are told `ended`.
 //!
-//! The bounds are declared in `server.rs`: connections, bytes of a line, lines that wait for a
-//! client, commands that wait for their answers.
+//! The bounds are declared in `server.rs` and `messages.rs`: connections, bytes of a line, lines that
+//! wait for a client, commands that wait for their answers.
 
 pub mod client;
+mod connection;
 pub mod messages;
 pub mod server;
+mod socket;
 
 use std::path::{Path, PathBuf};
 

@@ -35,6 +35,8 @@ pub struct PartSource {
 impl PartSource {
     /// Requests the parts in a frame.
     pub fn of(&self, frame: &Frame) -> Vec<PartRequest> {
+        // The deadline runs from the frame's arrival here; the capture time is only what the result
+        // tells, because a sender's clock may differ from ours.
         let request = self.ask(frame.arrived, frame.captured_at);
         self.each(&PartRequest {
             part_id: frame.part_id.clone(),
@@ -132,6 +134,8 @@ impl TriggerState {
 impl Admission {
     /// `parts` makes the camera's requests, `queue` is its place before the inspector.
     pub fn new(shared: &Shared, parts: PartSource, trigger: &Trigger, queue: FrameSender) -> Self {
+        // Tallies are made for every configured camera; a missing one counts for itself alone, so
+        // that a frame always has a ticket.
         let tally = shared.tallies.get(&*parts.camera);
         Admission {
             camera: parts.camera.clone(),
@@ -158,6 +162,8 @@ impl Admission {
 
     /// Takes a frame that the camera captured: the trigger says whether it is a part's.
     pub fn on_frame(&self, frame: Frame) {
+        // The ticket is taken before anything can fail: from here on each frame has exactly one
+        // outcome, whichever way it goes.
         let ticket = self.tally.captured();
         self.note_newest(&frame);
         let now = Instant::now();
@@ -166,6 +172,7 @@ impl Admission {
         match &mut *trigger {
             // A command that came before the pause still needs its frame.
             TriggerState::Command(ring) => self.queue_matches(ring.put(frame, ticket, now)),
+            // Every other trigger makes parts of its own accord, and a paused line makes none.
             _ if is_paused => ticket.settle(Outcome::Skipped),
             TriggerState::Continuous => self.offer(frame, ticket),
             TriggerState::Frame => self.admit(frame, ticket, None),
@@ -185,6 +192,8 @@ impl Admission {
                 match presence.on_frame(frame, ticket, now) {
                     Ok(None) => {}
                     Ok(Some(held)) => self.admit(held.frame, held.ticket, None),
+                    // An area beyond the camera's pictures lets no part come; that is logged once,
+                    // not with each frame.
                     Err(why) if !*is_told => {
                         *is_told = true;
                         let camera = &self.camera;
@@ -234,6 +243,8 @@ impl Admission {
     /// Accepts a frame's parts, durably, and queues them; `position` is in millimetres, `None` where
     /// it is not known.
     fn admit(&self, frame: Frame, ticket: Ticket, position: Option<f64>) {
+        // Frame and parts are put together here: every region of the view is a part of its own, and
+        // all of them share the position.
         let mut requests = self.parts.of(&frame);
         for request in &mut requests {
             request.position = position;
@@ -244,6 +255,8 @@ impl Admission {
             return;
         };
 
+        // The mark decides the reason at the deadline: `late` with a frame, `camera_lost` without
+        // one.
         parts.iter().for_each(Part::mark_framed);
         self.queue(QueuedFrame {
             frame,
@@ -269,6 +282,8 @@ impl Admission {
             self.queue(frame);
         }
 
+        // A part whose time has left the ring's window gets no frame any more. Its result is made
+        // at once, because waiting for the deadline would tell nothing new.
         let mut missed = vec![];
         for trigger in found.missed {
             let detail = trigger.words();
@@ -290,6 +305,8 @@ impl Admission {
         }
 
         drop(views);
+        // A refusal gives the frame back with its parts. The frame was never looked at, so its
+        // ticket says skipped, and the parts say why.
         let Err(mut refused) = self.queue.put(frame) else {
             return;
         };

@@ -76,7 +76,10 @@ impl OverlayStage {
     /// # Errors
     /// Never, so far.
     pub fn run(mut self, ends: &OverlayEnds) -> Result<(), Failure> {
+        // A folder that cannot be written is told once: the next failure has the same cause.
         let mut is_failure_logged = false;
+        // The command handler may leave first. A channel that is never ready takes its place, so
+        // that the loop does not spin on a closed one.
         let no_more = never();
         let judged = &ends.judged;
         let mut snapshots = &ends.snapshots;
@@ -104,17 +107,21 @@ impl OverlayStage {
 
     fn draw(&mut self, frame: JudgedFrame, is_failure_logged: &mut bool) {
         let JudgedFrame { report, picture } = frame;
+        // Parts at which no person will look are not painted: on a busy line nearly all parts pass.
         let is_wanted = match self.heatmaps {
             Heatmaps::All => true,
             Heatmaps::Fail => report.verdict != Verdict::Pass,
             Heatmaps::None => false,
         };
 
+        // A part that was not judged has no map, and so nothing to paint.
         let mapped = report.map.as_ref().zip(report.area);
         let Some((map, area)) = mapped.filter(|_| is_wanted) else {
             return;
         };
 
+        // The layer covers the region's area alone; the rest of the picture stays as the camera
+        // showed it.
         let scale = scale(&report, map);
         let layer = HeatLayer { map, area, scale };
         let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.defects);
@@ -139,6 +146,7 @@ impl OverlayStage {
 fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
     let request = &report.part.request;
     let seq = report.part.seq.to_string();
+    // The file names its part by itself: it may be copied away from the message that brought it.
     let texts = [
         ("seq", seq.as_str()),
         ("part_id", request.part_id.as_deref().unwrap_or("")),

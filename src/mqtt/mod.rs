@@ -25,6 +25,8 @@
 //! declared in `session.rs`.
 
 mod link_age;
+mod owed_acks;
+mod pictures;
 pub mod probe;
 pub mod publisher;
 pub mod session;

@@ -4,6 +4,9 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Names of all commands.
 pub const NAMES: [&str; 8] = [
@@ -32,11 +35,18 @@ pub struct Command {
     pub id: Option<String>,
     /// The thing to do.
     pub action: Action,
+    /// Hash of the command's name and content without its id: another command under the same id has
+    /// another one.
+    pub question: String,
 }
 
 impl Command {
     fn new(id: Option<String>, action: Action) -> Self {
-        Command { id, action }
+        Command {
+            id,
+            action,
+            question: String::new(),
+        }
     }
 }
 
@@ -165,6 +175,7 @@ struct SnapshotPayload {
 /// # Errors
 /// When the command is refused; the reason is in words for its sender.
 pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
+    // The size is looked at before anything is parsed: a large command must cost nothing.
     if payload.len() > PAYLOAD_MAX {
         let reason = format!(
             "a command of {} bytes; at most {PAYLOAD_MAX} are read",
@@ -179,18 +190,44 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
         reason,
     };
 
-    let command = read_command(name, payload).map_err(refused)?;
+    // Two steps: JSON that has the right keys, then values that make sense.
+    let mut command = read_command(name, payload).map_err(refused)?;
     check(&command).map_err(refused)?;
+    command.question = question(name, payload);
     Ok(command)
+}
+
+/// Hash of a command without its id, the same for every order of its keys.
+fn question(name: &str, payload: &[u8]) -> String {
+    // Sorted by key. A key that is null is as good as none.
+    let mut content: BTreeMap<String, Value> = serde_json::from_slice(payload).unwrap_or_default();
+    content.remove("id");
+    content.retain(|_, value| !value.is_null());
+    let mut sum = Sha256::new();
+    sum.update(name);
+    for (key, value) in content {
+        sum.update(format!("\n{key}={value}"));
+    }
+
+    let digest = sum.finalize();
+    let mut hex = String::new();
+    // Eight bytes tell commands apart; this is no protection against forgery.
+    for byte in &digest[..8] {
+        hex += &format!("{byte:02x}");
+    }
+
+    hex
 }
 
 fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
     match name {
+        // A trigger's id stays in its values as well: they are read as one object.
         "trigger" => {
             let trigger: TriggerCommand = read(payload)?;
             let id = trigger.id.clone();
             Ok(Command::new(id, Action::Trigger(trigger)))
         }
+        // The others are read into a payload of their own each, so that an unknown key is refused.
         "select_recipe" => {
             let SelectRecipePayload {
                 id,
@@ -204,6 +241,7 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
             let SetThresholdPayload { id, region, value } = read(payload)?;
             Ok(Command::new(id, Action::SetThreshold { region, value }))
         }
+        // A challenge's values travel together from here on.
         "challenge" => read_challenge(payload),
         "snapshot" => {
             let SnapshotPayload { id, camera } = read(payload)?;
@@ -246,6 +284,7 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
 }
 
 fn time<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, D::Error> {
+    // `null` is as good as no key at all.
     let Some(text) = Option::<String>::deserialize(text)? else {
         return Ok(None);
     };
@@ -336,6 +375,34 @@ mod tests {
         );
 
         assert_eq!(parse("trigger", b"{}").map(|order| order.id), Ok(None));
+    }
+
+    #[test]
+    fn a_question_is_the_same_in_every_order_and_another_for_every_other_content() {
+        let question = |name: &str, payload: &str| {
+            let command = parse(name, payload.as_bytes());
+            command.expect(payload).question
+        };
+
+        let first = question("trigger", r#"{"id":"1","part_id":"A","count":7}"#);
+        for same in [
+            r#"{"count":7, "part_id":"A", "id":"1"}"#,
+            r#"{"id":"2","part_id":"A","count":7,"at":null}"#,
+        ] {
+            assert_eq!(question("trigger", same), first, "{same}");
+        }
+
+        for other in [
+            r#"{"id":"1","part_id":"B","count":7}"#,
+            r#"{"id":"1","part_id":"A","count":8}"#,
+            r#"{"id":"1","part_id":"A"}"#,
+            r#"{"id":"1"}"#,
+        ] {
+            assert_ne!(question("trigger", other), first, "{other}");
+        }
+
+        let pause = question("pause", r#"{"id":"1"}"#);
+        assert_ne!(question("resume", r#"{"id":"1"}"#), pause);
     }
 
     #[test]

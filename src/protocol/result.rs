@@ -35,12 +35,15 @@ pub fn encode(row: &ResultRow, historical: bool, given_up_before: u64) -> Vec<u8
 
 /// The row that the store keeps of a report.
 pub fn row(report: &Report, identity: &Identity) -> ResultRow {
+    // Defects are cut to the few that a message has room for. The map is made smaller by
+    // `SmallMap`; the heat map shows both in full.
     let part = &report.part;
     let ask = &part.request;
     let terms = &ask.timing;
     let is_late = report.reason == Some(Reason::Late);
     let defects = report.defects.iter().take(DEFECTS_MAX);
     ResultRow {
+        // Names first: they say which part this is, and stay the same whatever the verdict.
         seq: part.seq,
         run_id: part.run_id.to_string(),
         part_id: ask.part_id.clone(),
@@ -50,9 +53,12 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         verdict: report.verdict,
         evaluation: report.verdict.evaluation(),
         reject: report.is_rejected(),
+        // These are the verdict's reasons: without a score the margin is null, too.
         score: report.score,
         threshold: report.threshold,
         margin: margin(report),
+        // Times: when the picture was taken, how long each step took, and what the line had
+        // promised.
         captured_at: report.captured_at,
         captured_by: report.captured_by,
         frame_offset_ms: frame_offset_ms(report),
@@ -61,14 +67,17 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         deadline_met: report.took.total <= terms.deadline && !is_late,
         reject_in_ms: terms.reject_after.map(tenths_of_ms),
         reject_at_count: reject_at_count(ask.count, terms.reject_counts),
+        // The sender's own numbers come back as they came.
         count: ask.count,
         position: ask.position,
+        // The recipe is the report's own: the line's may have changed since.
         recipe: report.recipe.to_string(),
         model: identity.model.clone(),
         backend: identity.backend.clone(),
         reason: report.reason,
         detail: report.detail.as_deref().map(shortened),
         challenge: ask.challenge.as_deref().map(str::to_owned),
+        // The largest values stand at the end, where a person who reads the message looks last.
         views: report.views.clone(),
         defects: defects.copied().collect(),
         map: report.map.as_ref().map(SmallMap::of),
@@ -86,17 +95,20 @@ fn frame_offset_ms(report: &Report) -> Option<i64> {
 }
 
 fn margin(report: &Report) -> Option<f32> {
+    // Positive is on the failing side of the threshold.
     let score = report.score?;
     let threshold = report.threshold?;
     Some(score - threshold)
 }
 
 fn reject_at_count(count: Option<i64>, reject_counts: Option<i64>) -> Option<i64> {
+    // An encoder that runs over stays at its end, and does not become negative.
     Some(count?.saturating_add(reject_counts?))
 }
 
 fn latency_ms(latency: &Latency) -> LatencyMs {
     LatencyMs {
+        // All in milliseconds with one decimal. What was not measured is null, and not zero.
         queue: tenths_of_ms(latency.queue),
         decode: latency.decode.map(tenths_of_ms),
         pixels: tenths_of_ms(latency.pixels),
@@ -107,6 +119,7 @@ fn latency_ms(latency: &Latency) -> LatencyMs {
 }
 
 fn shortened(detail: &str) -> String {
+    // Cut between two characters: half of one would be no UTF-8.
     detail[..detail.floor_char_boundary(DETAIL_MAX)].to_owned()
 }
 

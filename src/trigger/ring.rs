@@ -163,7 +163,6 @@ impl Ring {
 
     /// Keeps the newest frame.
     pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> RingMatches {
-        // Times from before the clock was set back are later than those of the frames to come.
         if let Some(newest) = self.newest()
             && newest.captured_at.duration_since(frame.captured_at) > CLOCK_BACK
         {
@@ -256,7 +255,7 @@ impl Ring {
     /// The middle one of the newest gaps between frames. Zero if there is none; a single long gap is
     /// not usual either.
     fn usual_gap(&self) -> Duration {
-        // The newest gaps alone, because a camera may change its rate.
+        // Only the newest gaps count, because a camera may change its rate.
         let newest = self.frames.iter().rev().take(GAPS + 1);
         let times: Vec<Timestamp> = newest.map(|kept| kept.frame.captured_at).collect();
         let mut gaps: Vec<Duration> = times

@@ -2,6 +2,7 @@
 //! files, disks and networks that fail, and waits for what can be observed.
 
 pub mod broker;
+pub mod contrary;
 pub mod disk;
 pub mod golden;
 pub mod line;
@@ -10,6 +11,7 @@ pub mod plc;
 pub mod program;
 mod requirement;
 pub mod station;
+pub mod strict;
 
 pub use requirement::{required, skip};
 
@@ -33,7 +35,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// True if the machine has `"mount"`, `"network"` or `"gpu"`. False: the test is skipped.
+/// True if the machine has `"mount"`, `"network"`, `"cc"` or `"gpu"`. False: the test is skipped.
 ///
 /// # Panics
 /// If it is missing and `WINSPECT_REQUIRE` names it.
@@ -42,6 +44,7 @@ pub fn require(name: &str) -> bool {
     match name {
         "mount" => required(name, disk::mounts()).is_some(),
         "network" => required(name, network::can_be_made()).is_some(),
+        "cc" => required(name, disk::can_be_slowed()).is_some(),
         "gpu" => device().is_some(),
         other => panic!("nothing is called {other}"),
     }

@@ -33,6 +33,7 @@ mod bounds;
 mod commit;
 mod count;
 mod database;
+mod disk;
 mod error;
 mod handle;
 mod ledger;
@@ -54,6 +55,8 @@ mod writer;
 mod against_model;
 #[cfg(test)]
 mod failing_disk;
+#[cfg(test)]
+mod hanging_disk;
 #[cfg(test)]
 mod layer;
 #[cfg(test)]

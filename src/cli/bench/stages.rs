@@ -277,7 +277,7 @@ impl StageTable {
         // Both times count from the same start: the second includes the first.
         let started = Instant::now();
 
-        // The range of the map itself, as a picture without other references has it.
+        // The scale is the range of the map itself, as a picture without other references has it.
         let layer = HeatLayer {
             map,
             area,

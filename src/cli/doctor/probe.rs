@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When the answer cannot be written.
 pub fn answer(kind: LibraryKind, places: &LibraryPlaces) -> Result<(), Failure> {
-    // One library a process: a crash here is told by the parent.
+    // A process tries one library: a crash here is told by the parent.
     let report = match kind {
         LibraryKind::OnnxRuntime => onnxruntime(places),
         LibraryKind::Driver => driver(),

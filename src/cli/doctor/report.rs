@@ -166,7 +166,6 @@ impl DoctorReport {
     /// # Errors
     /// When it does not, or when nothing does.
     pub fn end(&self) -> Result<(), Failure> {
-        // The exit code is 0 only if the machine does its best.
         let words = match (self.backend, self.best) {
             (Some(JudgingEngine::Onnx), JudgingEngine::Tensorrt) => {
                 "this machine judges on its CPU (onnx), although it has a GPU: mend what failed above"

@@ -70,7 +70,7 @@ impl Plc {
         let (client, connection) = Client::new(options, 10_000);
         let topics = format!("winspect-bench/{}", std::process::id());
 
-        // Quality of service 0 towards the PLC: an acknowledgement of its own would be in the
+        // The PLC hears at quality of service 0: an acknowledgement of its own would be in the
         // figures.
         for topic in HEARD {
             client

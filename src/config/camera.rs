@@ -147,7 +147,7 @@ fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> 
         ));
     }
 
-    // The cameras of this group, this one among them.
+    // `views` has the cameras of this group, this one among them.
     let views: Vec<&CameraConfig> = all
         .iter()
         .filter(|other| other.join == camera.join)

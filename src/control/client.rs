@@ -77,7 +77,7 @@ impl ControlClient {
     /// # Errors
     /// When the connection has ended.
     pub fn send(&mut self, request: &ControlRequest) -> Result<(), ClientError> {
-        // One line a request: the line feed is the only end that the server knows.
+        // A request is one line: the line feed is the only end that the server knows.
         let mut line = serde_json::to_vec(request).expect("requests are plain values");
         line.push(b'\n');
         let written = self.reader.get_mut().write_all(&line);

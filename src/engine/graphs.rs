@@ -258,7 +258,6 @@ impl<'a> ModelGraph<'a> {
 /// Bytes of a file. Its length is compared before memory is taken, because a graph may claim any
 /// number.
 fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
-    // Memory is taken only for what the file can hold.
     let file = File::open(path)?;
     if length as u64 > file.metadata()?.len() {
         return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -317,7 +317,7 @@ impl CropStage {
 
 /// Copies the rows of an area to the beginning of `to`, one after the other.
 fn copy_area(picture: &Picture, area: Area, to: &mut [u8]) {
-    // Bytes from row to row: three a pixel, rows without gaps.
+    // Rows lie `stride` bytes apart: three bytes a pixel, without gaps.
     let stride = 3 * picture.width();
     let begin = area.y * stride + 3 * area.x;
     let row_bytes = 3 * area.w;

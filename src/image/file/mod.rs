@@ -197,7 +197,7 @@ fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
 
 /// Refuses content of which the decoder would silently make another picture than the one meant.
 fn check_content(format: ImageFormat, bytes: &[u8]) -> Result<(), Unfit> {
-    // One reason for each format. A decoder would return the first page or frame, or decode what is
+    // Each format has one reason. A decoder would return the first page or frame, or decode what is
     // there of a file that was cut short.
     match format {
         ImageFormat::Png if is_animated_png(bytes) => Err(Unfit::Animated),

@@ -174,7 +174,6 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
 
 /// The vision tower's weights, from tensors under the layout's names.
 fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    // Each layout has its own names of tensors for the same tower.
     match layout.spec.family {
         Family::OpenClip => open_clip::vision(layout, reader),
         Family::Clip => clip::vision(layout, reader),

@@ -25,8 +25,8 @@ const RETAINED: &str =
 impl Publisher {
     /// The broker's answer to our subscription.
     pub(super) fn on_subscribed(&self, codes: &[SubscribeReasonCode]) {
-        // One code for each filter, in the order of the filters. Either refusal leaves the line
-        // without commands: without its fence each of them is stale.
+        // There is one code for each filter, in the order of the filters. Either refusal leaves the
+        // line without commands: without its fence each of them is stale.
         let mut refused = codes
             .iter()
             .filter(|code| !matches!(code, SubscribeReasonCode::Success(_)));

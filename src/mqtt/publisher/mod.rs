@@ -94,8 +94,8 @@ pub fn run(
         .enable_all()
         .build()?;
 
-    // One thread for everything: the client, the timers and the line's channels are all waited for
-    // by the same `select`.
+    // One thread is enough: the client, the timers and the line's channels are all waited for by
+    // the same `select`.
     let mut publisher = Publisher::new(settings, identity, wiring);
     runtime.block_on(publisher.run());
     let untold = publisher.wiring.store.outbox().forget_rejects();
@@ -293,7 +293,7 @@ impl Publisher {
 
     /// The life of one connection: its end, or `None` when everything is delivered.
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
-        // Two clocks: one for this loop's own sign of life, and one for the PLC's.
+        // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
         let outbox = self.wiring.store.outbox().clone();

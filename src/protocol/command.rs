@@ -180,7 +180,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
         reason,
     };
 
-    // Two steps: JSON that has the right keys, then values that make sense.
+    // There are two steps: JSON that has the right keys, then values that make sense.
     let command = read_command(name, payload).map_err(refused)?;
     check(&command).map_err(refused)?;
     Ok(command)

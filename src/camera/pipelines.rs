@@ -117,8 +117,8 @@ fn is_own_file(kind: &str) -> bool {
 
 fn read_own(path: &str) -> Result<Pipeline, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    // A built-in kind may do without a launch string (a folder is read by our own code); a plant's
-    // own file without one would be read as a folder.
+    // A built-in kind may do without a launch string (a folder is read without GStreamer); a
+    // plant's own file without one would be read as a folder.
     let own = read(&text)?;
     if own.launch.is_none() {
         return Err("missing field `launch`".to_owned());

@@ -67,8 +67,8 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     let overflows = vec![Overflow::DropOldest; feeds.len()];
     let (intake, places) = frame_queue(&overflows);
 
-    // The process's processor time counts every thread, GStreamer's among them; what ours used is
-    // subtracted later.
+    // The process's processor time counts every thread, GStreamer's among them; what winspect's
+    // used is subtracted later.
     let started = Instant::now();
     let process_before = cpu::of_process();
     let side = usize::from(arguments.input_px);
@@ -318,7 +318,8 @@ impl CamerasMeasured {
         let put = self.cameras.put;
         let inspected = &self.inspected;
 
-        // What the process used beyond our threads is GStreamer's. The main thread only waits.
+        // What the process used beyond winspect's threads is GStreamer's. The main thread only
+        // waits.
         let ours = watched + inspected.all;
         let gstreamer = self.process.saturating_sub(ours);
         let take = inspected.all - inspected.pixels;

@@ -61,7 +61,7 @@ fn driver() -> LibraryReport {
         return LibraryReport::fails(kind, why_no_driver());
     }
 
-    // A driver without a GPU is broken for our purpose: a container without access looks so.
+    // A driver without a GPU is broken for this purpose: a container without access looks so.
     let gpus = match all_gpus() {
         Ok(gpus) => gpus,
         Err(error) => {

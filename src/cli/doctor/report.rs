@@ -137,7 +137,8 @@ impl DoctorReport {
             None => String::new(),
         };
 
-        // What the best engine needs is a FAIL; what nothing needs here is told without alarm.
+        // What the best engine needs is a FAIL. Without that need a broken library is a warning,
+        // and a missing one is only told.
         match library.state {
             LibraryState::Works => working_lines(library),
             _ if self.is_missed(library.kind) => vec![format!("FAIL  {name}: {problem}{mend}")],

@@ -197,7 +197,7 @@ impl ResultCount {
         let result: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
         self.undecided += usize::from(result["verdict"] == "undecided");
 
-        // A result of no trigger of ours has no time, and is not counted.
+        // A result of none of these triggers has no time, and is not counted.
         let part = result["part_id"].as_str().unwrap_or_default();
         let sent = sent.lock().expect("the sender does not panic");
         if let Some(sent) = sent.get(part) {

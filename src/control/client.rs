@@ -90,7 +90,7 @@ impl ControlClient {
     /// When the connection fails, or the line is of another version.
     pub fn hear(&mut self, patience: Duration) -> Result<Received, ClientError> {
         // The bound lies on each read of the socket. A server that sends single bytes can exceed
-        // it, which one of ours never does.
+        // it, which winspect's never does.
         let stream = self.reader.get_ref();
         stream
             .set_read_timeout(Some(patience))

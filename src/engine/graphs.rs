@@ -454,7 +454,7 @@ fn element(precision: Precision) -> i32 {
 
 /// Gives an input or output its type, and the pixels their side.
 fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) {
-    // Values that are no tensors do not occur in our graphs, and would have no type to set.
+    // Values that are no tensors do not occur in imported graphs, and would have no type to set.
     let kind = value.r#type.as_mut();
     let Some(tensor) = kind.and_then(|kind| kind.tensor_type.as_mut()) else {
         return;

@@ -66,7 +66,7 @@ impl CropTransforms {
             }
 
             // The area of a picture grows with each of its crops, so that one copy serves them all
-            // and no byte outside of them travels.
+            // and no byte outside of the box around them travels.
             let area = &mut transforms.areas[picture];
             *area = around(*area, transform.area);
             transforms.crops.push(PictureCrop { transform, picture });

@@ -12,7 +12,7 @@ use crate::protocol::request::Request;
 use jiff::{SignedDuration, Timestamp};
 use std::time::{Duration, Instant};
 
-/// Limit of how far a part's time may be ahead of our clock.
+/// Limit of how far a part's time may be ahead of this machine's clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
 /// Reason of an accepted trigger that carried no id.
 const WITHOUT_ID: &str = "without id: its repetition would be another part";

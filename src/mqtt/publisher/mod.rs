@@ -280,7 +280,7 @@ impl Publisher {
         options.set_receive_maximum(Some(COMMANDS_MAX));
         // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
-        // The broker says `offline` for us where the link ends without a goodbye.
+        // The broker says `offline` for the line where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
@@ -448,7 +448,7 @@ impl Publisher {
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
-        // Without a session of ours the broker kept no commands: none is stale.
+        // Without an earlier session the broker kept no commands: none is stale.
         session.caught_up = !ack.session_present;
         session.packet_max = ack
             .properties

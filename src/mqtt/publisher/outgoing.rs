@@ -25,7 +25,7 @@ impl Publisher {
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
         // The fence goes after the subscription. When it comes back, everything that the broker had
-        // kept for us came before it.
+        // kept came before it.
         let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
         session.publish(fence, AckTarget::Nothing);
         self.publish_birth(session);
@@ -94,8 +94,8 @@ impl Publisher {
     /// Hands waiting results to the client, as many as may be in flight.
     pub(super) fn publish_results(&self, session: &mut Session) {
         let outbox = self.wiring.store.outbox();
-        // The window is ours and not the client's: a full client would refuse in the middle of a
-        // burst, and order would be hard to keep.
+        // The window is kept here and not by the client: a full client would refuse in the middle
+        // of a burst, and order would be hard to keep.
         while session.in_flight.len() + session.requested.len() < IN_FLIGHT {
             let Some(entry) = outbox.next() else {
                 return;
@@ -225,7 +225,7 @@ impl Publisher {
 
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
-        // A full client says no goodbye; the broker then says `offline` after our silence.
+        // A full client says no goodbye; the broker then says `offline` after the line's silence.
         let _ = session.client.try_disconnect();
     }
 }

@@ -349,7 +349,7 @@ fn natural_key(name: &str) -> Vec<(String, u128, String)> {
             .unwrap_or(from_number.len());
 
         let (number, after) = from_number.split_at(digits);
-        // Beyond 38 digits all numbers are equal here; the digits themselves, the third part of the
+        // Numbers beyond 128 bits are all equal here; the digits themselves, the third part of the
         // key, still order them.
         let value = number.parse().unwrap_or(u128::MAX);
         key.push((before.to_owned(), value, number.to_owned()));

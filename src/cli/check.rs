@@ -508,7 +508,7 @@ impl Sight {
 
 /// Returns a length with two digits that mean something.
 fn rounded(mm: f64) -> String {
-    // One digit more than the place of the first one: 0.70, 3.5, 12.
+    // The number has one digit more than the place of its first one: 0.70, 3.5, 12.
     let digits = (1.0 - mm.log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{mm:.digits$}")
 }

@@ -38,6 +38,7 @@ mod notify;
 mod parts;
 mod pictures;
 mod proof;
+mod ready;
 mod recipes;
 mod recordings;
 mod refusals;

@@ -350,6 +350,7 @@ pub(crate) mod tests {
 
         row.map = Some(SmallMap::of(&Map::new(37, vec![0.7; 37 * 37])));
         let text = row.to_stored();
+        assert!(text.starts_with(TODAYS), "{text}");
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));
         let again = ResultRow::from_stored(&text).expect("just written");
         assert_eq!(again, row);

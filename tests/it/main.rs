@@ -42,6 +42,7 @@ mod proof;
 mod recipes;
 mod recordings;
 mod renamed_keys;
+mod rumqttd;
 mod shape;
 mod small_defects;
 mod sources;

@@ -203,8 +203,9 @@ impl ChromaRows {
             (near + 1).min(chroma_rows - 1)
         };
 
-        // With the upper row, the chroma is exact there and half-way at the lower one. Between the
-        // rows, each pixel has three quarters of the near chroma row.
+        // Chroma that is sited with the upper row is exact there, and half of each chroma row at
+        // the lower one. Chroma between the rows gives each row of pixels three quarters of the
+        // near chroma row.
         let far_bits = match (site.top, is_upper) {
             (true, true) => None,
             (true, false) => Some(1),
@@ -220,8 +221,8 @@ impl ChromaRows {
 
     /// Fills `out` with `bytes` bytes between the rows. `None` if the plane is too short.
     fn interpolate(&self, plane: &Plane, bytes: usize, out: &mut Vec<u8>) -> Option<()> {
-        // Both rows are asked for even where the near one alone counts: a plane that is too short
-        // is found at its first row.
+        // Both rows are asked for even where the near one alone counts: a plane that lacks either
+        // of them is refused.
         let near = plane.row(self.near, bytes)?;
         let far = plane.row(self.far, bytes)?;
         out.resize(bytes, 0);
@@ -242,7 +243,7 @@ impl ChromaRows {
     "aarch64+neon"
 ))]
 fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
-    // Of two to the `bits` shares the far row has one.
+    // Of 2^bits shares the far row has one, the near row all others.
     let near_weight = (1 << bits) - 1;
     // Half of the divisor, for rounding to the nearest.
     let half = 1 << (bits - 1);
@@ -259,8 +260,7 @@ fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
     "aarch64+neon"
 ))]
 fn split_pairs(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
-    // A chunk that is not whole cannot be: the row has twice as many bytes as `u` and `v` have
-    // values.
+    // No byte is left over: the row has twice as many bytes as `u` and `v` have values.
     let pairs = pairs.as_chunks::<2>().0.iter();
     for ((pair, u), v) in pairs.zip(u).zip(v) {
         [*u, *v] = *pair;

@@ -89,18 +89,17 @@ enum ParameterType {
 /// # Errors
 /// In words, when there is no such kind, or its file cannot be read or does not make sense.
 pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
-    // A plant's own file may be wrong in many ways, each of which is the plant's to mend; the name
-    // goes in front.
+    // A plant's own file may be wrong in many ways, so that its name goes in front of the reason.
     if is_own_file(kind) {
         return read_own(kind).map_err(|error| format!("{kind}: {error}"));
     }
 
-    // Built-in files are part of the binary, so that a fault in one is ours.
+    // Built-in files are part of the binary, and a test reads each of them.
     if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == kind) {
         return Ok(read(text).expect("a test reads every built-in file"));
     }
 
-    // The nearest kind is named by the words of an unknown key, which find it.
+    // `unknown_key` proposes the nearest of the names; its words are turned into those of a kind.
     let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     let words = unknown_key(kind, names.iter().copied());
     Err(format!(

@@ -473,7 +473,7 @@ impl Sight {
         height: usize,
         mm_per_pixel: Option<f64>,
     ) -> String {
-        // The cell is wider than high where a picture is squashed into the encoder's square.
+        // The cell is wider than high where a wide picture is squashed into the encoder's square.
         let area = area(region.crop, self.recipe.fit, width, height);
         let w = self.cell(area.w, area);
         let h = self.cell(area.h, area);

@@ -374,7 +374,8 @@ impl Evaluation {
     }
 
     fn measure(&mut self, draw: &[usize]) -> Result<Measured, Failure> {
-        // The clones share nothing with the inspector's bank, which the next draw replaces.
+        // The features are cloned, since `set_references` takes them and later draws need them
+        // again.
         let references = draw
             .iter()
             .map(|index| self.references[index].clone())
@@ -399,13 +400,13 @@ impl Evaluation {
                 .pop()
                 .expect("a data set is judged without regions: one score a picture");
 
-            // The map is G x G; it is enlarged to the mask's size, in which pixels are compared.
             if *is_bad {
                 pictures.bad(score)
             } else {
                 pictures.good(score)
             }
 
+            // The map is square; it is enlarged to the mask's size, in which pixels are compared.
             if let Some(truth) = self.truths.as_ref().map(|truths| &truths[index]) {
                 pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
             }

@@ -91,7 +91,7 @@ fn describe(status: &LineStatus) -> String {
         row("camera", format!("{name} {state}: {counts}"));
     }
 
-    // The counters are the ledger's, taken at one moment: they balance.
+    // The counters are the store's, taken at one moment: they balance.
     let store = &status.store;
     let undecided = store.undecided;
     let counts = format!("{} parts, {} results", store.accepted, store.results);
@@ -112,7 +112,7 @@ fn describe(status: &LineStatus) -> String {
 }
 
 fn thresholds(status: &LineStatus) -> String {
-    // A line without a threshold judges nothing, which has to be seen here.
+    // A line without a threshold leaves every part undecided, which has to be seen here.
     let word = |threshold: Option<f32>| {
         threshold.map_or("no threshold".to_owned(), |value| {
             format!("threshold {value:.4}")

@@ -65,8 +65,8 @@ pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig,
 }
 
 fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
-    // The top level is read whole before its tables: unknown keys are told in the file's own order,
-    // and `finish` releases `problems` for the readers below.
+    // The top level is read whole before its tables, so that `finish` releases `problems` for the
+    // readers below.
     let mut table = TableReader::new("", value, problems);
     let prefix = table.required("prefix");
     let station = table.required("station");

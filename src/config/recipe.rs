@@ -31,7 +31,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
-    let mut winclip = winclip(&mut table);
+    let mut winclip = algorithm(&mut table);
     let references = references(&mut table, base);
     let auto_factor = table.number("auto_factor", 0.01, 100.0);
 
@@ -83,7 +83,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
 const PRESETS: &str = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
 
 /// Keys of the algorithm; regions are not among them.
-fn winclip(table: &mut TableReader) -> Recipe {
+fn algorithm(table: &mut TableReader) -> Recipe {
     // Keys of 0.1 are refused by their new names. Ranges that depend on the model are checked when
     // it is known.
     table.renamed("tiles", "tile_px");

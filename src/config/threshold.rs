@@ -13,7 +13,8 @@ pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold>
         });
     }
 
-    // Scores lie between 0 and 2: a cosine distance cannot be larger.
+    // Scores lie between 0 and 2: words and distances give at most 1 each, and a preset may add the
+    // two.
     let given = number(&value).filter(|given| (0.0..=2.0).contains(given));
     if given.is_none() {
         table.note(

@@ -108,7 +108,8 @@ fn distance(table: &mut TableReader, belt_mm_s: Option<f64>, keys: &KindKeys) ->
         return Trigger::Continuous;
     };
 
-    // The step between two pictures must stay above zero, or the web would stand still.
+    // The step between two pictures must stay above zero, or each of them would show the same
+    // stretch.
     let overlap_mm = keys.overlap_mm.unwrap_or(0.0);
     if overlap_mm >= stretch_mm {
         table.note(

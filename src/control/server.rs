@@ -104,8 +104,8 @@ struct Server {
 
 impl Server {
     fn new(wiring: ControlWiring) -> Self {
-        // Both channels are bounded by what all clients together may have under way, so that
-        // neither fills.
+        // Lines of clients wait in their connections while `inputs` is full. `replies` has room for
+        // all commands that all clients may have under way.
         let (input_sender, inputs) = mpsc::channel(INPUTS_WAITING);
         let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
         Server {
@@ -157,16 +157,16 @@ impl Server {
     }
 
     async fn line_ends_within(&mut self, time: Duration) -> bool {
-        // Events are read and dropped meanwhile: nobody watches, and their end is the end of the
-        // line.
+        // Events are read and dropped meanwhile: there are no watchers, and the end of the events
+        // is the end of the line.
         let events = &mut self.wiring.events.events;
         let ended = async { while events.recv().await.is_some() {} };
         tokio::time::timeout(time, ended).await.is_ok()
     }
 
     async fn serve(&mut self, listener: &UnixListener) {
-        // Each branch returns at once. The only waits are those of the select itself, so that no
-        // client can hold up another.
+        // No branch waits for a client, so that none can hold up another. The one wait inside of a
+        // branch is the short one after an accept that failed.
         let mut tick = tokio::time::interval(STATUS_EVERY);
         loop {
             tokio::select! {

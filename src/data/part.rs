@@ -36,6 +36,8 @@ pub struct PartTiming {
     pub deadline: Duration,
     /// Time from the frame to the gate. `None` if the line has no gate by time.
     pub reject_after: Option<Duration>,
+    /// Time after which a message to the gate would meet another part: none is sent then.
+    pub reject_late: Duration,
     /// Encoder counts from the trigger to the gate. `None` if the line has no gate by counts.
     pub reject_counts: Option<i64>,
 }
@@ -111,8 +113,8 @@ impl StageTimes {
 
     /// Time from `since` to `stage`. `None` if the part has not reached it.
     pub fn reached(&self, stage: PartStage) -> Option<Duration> {
-        // The times of one part come from several threads; each is written once, hence a relaxed
-        // load is enough.
+        // The times come from several threads, and each is a number by itself that orders no other
+        // memory, hence a relaxed load is enough.
         match self.reached[stage as usize].load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),

@@ -82,7 +82,7 @@ pub fn decide(score: f32, threshold: Option<f32>) -> (Verdict, Option<Reason>) {
         return (Verdict::Undecided, Some(Reason::EngineError));
     }
 
-    // The threshold itself fails: a doubt is for the gate.
+    // A score of exactly the threshold fails: in doubt a part is rejected.
     match threshold {
         None => (Verdict::Undecided, Some(Reason::NotReady)),
         Some(threshold) if score >= threshold => (Verdict::Fail, None),

@@ -29,12 +29,10 @@ pub fn mean_and_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
         return None;
     }
 
-    // The standard deviation is that of a sample, with `n - 1`. One value alone has none: it would
-    // be 0 / 0.
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    // The root is NaN for one value, and left out below.
+    // Of one value it is 0 / 0, NaN, and is left out below.
     let std = (squares / (n - 1.0)).sqrt();
     Some((mean, (values.len() > 1).then_some(std)))
 }

@@ -146,7 +146,7 @@ impl Ranking {
         let all = self.bad.len() as f64;
         let mut sum = 0.0;
         let mut last = 0;
-        // Each level adds its recall, times the precision at this threshold; no interpolation.
+        // Each level adds the recall that it gains, times the precision at this threshold.
         for level in self.levels() {
             let precision = level.bad as f64 / (level.good + level.bad) as f64;
             sum += (level.bad - last) as f64 / all * precision;

@@ -189,8 +189,8 @@ impl Admission {
                 match presence.on_frame(frame, ticket, now) {
                     Ok(None) => {}
                     Ok(Some(held)) => self.admit(held.frame, held.ticket, None),
-                    // A camera whose pictures changed their size cannot be compared any more; that
-                    // is logged once, not with each frame.
+                    // An area beyond the camera's pictures lets no part come; that is logged once,
+                    // not with each frame.
                     Err(why) if !*is_told => {
                         *is_told = true;
                         let camera = &self.camera;

@@ -38,8 +38,9 @@ pub fn open_cameras(
 ) -> Result<Vec<OpenCamera>, Failure> {
     let mut cameras = vec![];
     for (camera, frames) in config.cameras.iter().zip(queue) {
-        // A description that GStreamer refuses will be refused again: a fault of the configuration,
-        // told before the line starts.
+        // A kind that is unknown, or that needs a GStreamer which is not here, is a fault of the
+        // configuration, told before the line starts. The pipeline is built later, by the camera's
+        // thread.
         let source =
             camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
 

@@ -30,7 +30,9 @@ const FAILURES_MAX: u32 = 3;
 /// Diagnostics source of the self-test.
 const SELF_TEST: &str = "self-test";
 /// Diagnostics source of the engine.
-const ENGINE: &str = "engine";
+pub const ENGINE: &str = "engine";
+/// Beginning of the diagnostics sources of cameras whose pictures are bad.
+pub const PICTURES_OF: &str = "pictures of ";
 
 /// A camera as the inspector sees it.
 pub struct InspectedCamera {
@@ -408,7 +410,7 @@ impl WatchedPictures {
         }
 
         self.is_bad = flaw.is_some();
-        let source = format!("pictures of {camera}");
+        let source = format!("{PICTURES_OF}{camera}");
         match flaw {
             Some(flaw) => {
                 tracing::warn!("camera {camera}: bad pictures: {flaw}");

@@ -44,12 +44,15 @@ pub mod overlays;
 pub mod policy;
 pub mod queue;
 pub mod rate_limit;
+pub mod selection;
 pub mod shared;
 mod stage;
 mod summary;
 pub mod views;
 
-pub use self::channels::{Channels, ControlEnds, PublisherEnds, control_wiring, publisher_wiring};
+pub use self::channels::{
+    Channels, ControlEnds, DoorSettings, PublisherEnds, control_wiring, publisher_wiring,
+};
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
 pub use self::summary::Summary;
@@ -76,7 +79,7 @@ use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::PublisherWiring;
+use crate::mqtt::publisher::{PublisherWiring, RETAINED_TOPICS};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
@@ -175,7 +178,7 @@ impl Line {
 
     /// Returns how the line goes, in one line for a person.
     pub fn status(&self) -> String {
-        // Frames, not parts: a frame of three regions counts once.
+        // The count is of frames, not of parts: a frame of three regions counts once.
         let judged: u64 = self
             .tallies
             .values()
@@ -207,8 +210,8 @@ impl Line {
     /// failure, named by its stage.
     pub fn finish(mut self) -> (Summary, Result<(), Failure>) {
         self.stop();
-        // Cameras first: the others end in the order in which the data flows, so that each join
-        // waits for a thread that is about to leave.
+        // Cameras come first, and the others in the order in which the data flows, so that each
+        // join waits for a thread that is about to leave.
         let mut outcome = Ok(());
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
@@ -231,14 +234,14 @@ impl Stages {
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
         // The painter is taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
-        // One queue slot set for each camera, in the order of the configuration; `open_cameras`
-        // relies on that order.
+        // Each camera has a place of its own in the queue, in the order of the configuration, on
+        // which `open_cameras` relies.
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
-        // The store's thread asks the line through this policy, and holds no sender: it must end
-        // after the publisher, which waits for it.
+        // The store's thread asks the line through this policy, which holds a weak sender alone:
+        // the control socket ends when all senders are gone, and holds the store itself.
         let policy = LinePolicy {
             control: shared.control.clone(),
             views: shared.views.clone(),
@@ -247,7 +250,8 @@ impl Stages {
             timed_reject: config.mqtt.timed_reject,
         };
 
-        let is_continuous = is_continuous(config);
+        let doors = doors_of(config, &opening);
+        let is_continuous = doors.is_continuous;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -272,7 +276,7 @@ impl Stages {
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,
-            publisher: publisher_wiring(&shared, is_continuous, channels.publisher),
+            publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
             frames,
             cameras,
@@ -422,6 +426,28 @@ fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
     // The line's first recipe can be selected like the others.
     let recipes = config.recipes.iter().chain([&config.recipe]);
     recipes.cloned().collect()
+}
+
+/// Returns what the doors need to know of the line.
+fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
+    let mut part_cameras: Vec<Arc<str>> = vec![];
+    for camera in &config.cameras {
+        let name: Arc<str> = match &camera.join {
+            Some(join) => join.as_str().into(),
+            None => camera.camera.name.clone(),
+        };
+
+        part_cameras.push(name);
+    }
+
+    let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
+    let retained = opening.recovered.kept.get(RETAINED_TOPICS);
+    DoorSettings {
+        is_continuous: is_continuous(config),
+        needs_commands: triggers.any(|trigger| matches!(trigger, Trigger::Command(_))),
+        part_cameras,
+        retained: retained.cloned().unwrap_or_default(),
+    }
 }
 
 /// Returns true where a camera's frames become parts without a trigger.

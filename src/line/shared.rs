@@ -1,13 +1,15 @@
 //! The handles that the stages of a line share. Each part has its own lock, held for a moment.
 
 use crate::base::clock;
-use crate::base::health::{Diagnostics, LineCondition, LineState};
+use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::camera::CameraState;
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
 use crate::line::control::LineControl;
+use crate::line::inspect::{ENGINE, PICTURES_OF};
 use crate::line::opening::Opening;
 use crate::line::views::ViewJoiner;
+use crate::mqtt::publisher::COMMANDS;
 use crate::protocol::birth::Identity;
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::Metrics;
@@ -15,6 +17,10 @@ use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Cause of a health that a hanging commit gives.
+const HANGING_COMMIT: &str =
+    "store: the disk has not taken a commit for more than a second; results wait for it";
 
 /// Counters of captured frames and their outcomes, by camera.
 pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
@@ -111,23 +117,65 @@ impl LineView {
     /// Returns the state of the line as a whole; `is_continuous` is true where a camera's frames
     /// become parts without a trigger.
     pub fn condition(&self, is_continuous: bool) -> LineCondition {
-        let (health, causes) = self.diagnostics.all();
-        let state = if !self.control.can_judge() {
-            LineState::Error
-        } else if self.control.is_paused() {
-            LineState::Initialized
-        } else if is_continuous {
-            LineState::ContinuousExecution
-        } else {
-            LineState::Ready
-        };
+        let (mut health, mut causes) = self.diagnostics.all();
+        // A commit that hangs cannot be told by the thread that waits for it.
+        if self.outbox.is_commit_hanging() {
+            health = health.max(Health::Failure);
+            causes.push(HANGING_COMMIT.to_owned());
+        }
 
+        let state = self.state(is_continuous);
+        let executes = matches!(state, LineState::Ready | LineState::ContinuousExecution);
         LineCondition {
             state,
+            ready: executes && self.all_cameras_work() && !self.diagnostics.any(keeps_from_judging),
             health,
             causes,
             clock_synchronised: clock::is_synchronised(),
         }
+    }
+
+    fn state(&self, is_continuous: bool) -> LineState {
+        if !self.control.can_judge() {
+            return LineState::Error;
+        }
+
+        if self.control.is_paused() {
+            return LineState::Initialized;
+        }
+
+        // One camera that works is enough for the state: `ready` and the causes tell of the others.
+        let states = self.states();
+        let mut shown = states.values();
+        if states.is_empty() {
+            LineState::Preoperational
+        } else if shown.all(|state| matches!(state, CameraState::Stalled | CameraState::Offline)) {
+            LineState::Error
+        } else if is_continuous {
+            LineState::ContinuousExecution
+        } else {
+            LineState::Ready
+        }
+    }
+
+    /// True if each camera shows pictures, or would at a trigger.
+    fn all_cameras_work(&self) -> bool {
+        let states = self.states();
+        self.tallies.keys().all(|name| {
+            matches!(
+                states.get(name.as_str()),
+                Some(CameraState::Online | CameraState::Idle)
+            )
+        })
+    }
+
+    fn states(&self) -> BTreeMap<Arc<str>, CameraState> {
+        let states = self
+            .camera_states
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+
+        states.clone()
     }
 
     /// Returns all counters at this moment.
@@ -152,12 +200,7 @@ impl LineView {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let metrics = self.metrics();
-        let states = self
-            .camera_states
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-
+        let states = self.states();
         let mut cameras = BTreeMap::new();
         for (name, frames) in metrics.cameras {
             let state = states.get(name.as_str()).copied();
@@ -181,4 +224,9 @@ impl LineView {
             heatmaps_dropped: metrics.heatmaps_dropped,
         }
     }
+}
+
+/// True for a fault under which a part that came now would not be judged, or not be heard of.
+fn keeps_from_judging(source: &str) -> bool {
+    source == ENGINE || source == COMMANDS || source.starts_with(PICTURES_OF)
 }

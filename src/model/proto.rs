@@ -213,7 +213,7 @@ impl TensorProto {
         // All three are needed: without a length, the data would reach to the end of the file,
         // which holds other tensors, too.
         let file = self.external_entry("location")?;
-        // Texts of decimal digits, as ONNX has them.
+        // Both are texts of decimal digits, as ONNX has them.
         let offset = self.external_entry("offset")?.parse().ok()?;
         let length = self.external_entry("length")?.parse().ok()?;
         Some((file, offset, length))

@@ -24,6 +24,8 @@
 //! Every bound (results in flight, commands held, refusals, outcomes, requests of the client) is
 //! declared in `session.rs`.
 
+mod owed_acks;
+mod pictures;
 pub mod probe;
 pub mod publisher;
 pub mod session;

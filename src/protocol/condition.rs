@@ -6,6 +6,9 @@ use crate::camera::{CameraState, CameraStatus};
 use crate::data::result::rfc3339;
 use serde::Serialize;
 
+/// Diagnostics source of rejected parts that went by their gates untold; `reset` confirms it.
+pub const GATE: &str = "gate";
+
 #[derive(Serialize)]
 struct Beat {
     beat: u64,

@@ -52,7 +52,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         verdict: report.verdict,
         evaluation: report.verdict.evaluation(),
         reject: report.is_rejected(),
-        // The verdict's reasons: without a score all three are null.
+        // These are the verdict's reasons: without a score the margin is null, too.
         score: report.score,
         threshold: report.threshold,
         margin: margin(report),

@@ -67,7 +67,7 @@ impl References {
     pub fn refuse_empty(&self) -> Result<(), Failure> {
         let mut empty = vec![];
         for (file, picture) in self.files.iter().zip(&self.pictures) {
-            // The quality gate's own measures, taken of each reference.
+            // The measures are the quality gate's own, taken of each reference.
             if shows_nothing(picture) {
                 empty.push(file.display().to_string());
             }
@@ -77,7 +77,7 @@ impl References {
             return Ok(());
         }
 
-        // All at once, with the reason, as a recipe may have hundreds of references.
+        // All are told at once, with the reason, as a recipe may have hundreds of references.
         let words = format!(
             "{} of the references are black, white or flat from edge to edge, and such pictures would pass; take them out:\n  {}",
             empty.len(),

@@ -265,8 +265,8 @@ fn a_backlog_that_will_be_given_up_is_told_before() {
     };
 
     let (_store, opened, _) = Store::open(bounded, "01A", causes.clone()).expect("opens");
-    let writer = StoreWriter::new(opened, FakePolicy::default());
-    let told = |waiting| {
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    let mut told = |waiting| {
         writer.foresee(waiting);
         causes
             .all()

@@ -75,7 +75,6 @@ impl Ring {
 
     /// Keeps the newest frame.
     pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> RingMatches {
-        // Times from before the clock was set back are later than those of the frames to come.
         if let Some(newest) = self.newest()
             && newest.captured_at.duration_since(frame.captured_at) > CLOCK_BACK
         {
@@ -148,8 +147,8 @@ impl Ring {
             return false;
         };
 
-        // Half of the usual gap: a later frame would lie farther away on the other side. The window
-        // bounds that, as frames beyond it do not serve.
+        // Within half of the usual gap a later frame would lie farther away on the other side. The
+        // window bounds that, as frames beyond it do not serve.
         let newest = newest.captured_at;
         let away = at.duration_since(newest).unsigned_abs();
         newest >= at || away <= self.settings.window.min(self.usual_gap() / 2)
@@ -158,7 +157,7 @@ impl Ring {
     /// The middle one of the newest gaps between frames. Zero if there is none; a single long gap is
     /// not usual either.
     fn usual_gap(&self) -> Duration {
-        // The newest gaps alone, because a camera may change its rate.
+        // Only the newest gaps count, because a camera may change its rate.
         let newest = self.frames.iter().rev().take(GAPS + 1);
         let times: Vec<Timestamp> = newest.map(|kept| kept.frame.captured_at).collect();
         let mut gaps: Vec<Duration> = times

@@ -46,7 +46,7 @@ impl Gallery {
         queries: ArrayView2<f32>,
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
-        // Queries `[Q, D]` of unit length, so that an inner product is a cosine.
+        // The queries are `[Q, D]` of unit length, so that an inner product is a cosine.
         let queries = unit_rows(queries);
         // The engine multiplies `[Q, D]` by `[R, D]` and keeps the highest of each reference: `[Q,
         // references]`.

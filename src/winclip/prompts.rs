@@ -100,8 +100,7 @@ fn built_in(templates: Templates) -> Vec<String> {
     }
 
     match templates {
-        // The paper's list as it is. The others are those of public code, with which its figures
-        // were made.
+        // The paper's list is taken as it is; the others are those of public code.
         Templates::All22 => all,
         Templates::NoPeriod22 => all
             .iter()

@@ -132,7 +132,8 @@ impl Recipe {
             scales: vec![],
         };
 
-        // The language map is made of windows alone; visual maps add their scales and layers below.
+        // The language map needs the windows of the recipe's scales; visual maps add theirs, and
+        // their layer, below.
         if language_map {
             plan.scales = self.scales.clone();
         }

@@ -99,7 +99,7 @@ impl RegionInspector {
 
     /// Crops of a picture of `width` x `height` pixels.
     pub fn crops(&mut self, width: usize, height: usize) -> Result<RegionCrops, PixelError> {
-        // The same order as in `pixels`, so that both ways of scoring agree on the index of each
+        // The order is that of `pixels`, so that both ways of scoring agree on the index of each
         // crop.
         let mut transforms = vec![self.whole_pixels.transform(width, height)?];
         for tile in &self.tiles {
@@ -181,8 +181,6 @@ impl RegionInspector {
             maps.push((*tile, map));
         }
 
-        // The mask applies to the merged map again: its cells are finer than those of the crops, so
-        // that edges run elsewhere.
         let map = self.merged(area, &whole, &maps);
         // A model with words scores the picture's embedding too, which cannot be read from the map.
         if self.scorers[0].has_words() {

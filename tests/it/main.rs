@@ -41,6 +41,7 @@ mod planted;
 mod proof;
 mod recipes;
 mod recordings;
+mod refusals;
 mod renamed_keys;
 mod rumqttd;
 mod shape;

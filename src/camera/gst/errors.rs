@@ -95,13 +95,13 @@ fn last_line(debug: &str) -> String {
 
 /// Hint at the Debian package that has the element in the message.
 fn package_hint(message: &str) -> String {
-    // The element's name stands in quotes in GStreamer's message.
+    // The element's name stands in quotes in GStreamer's message. It is matched by its beginning,
+    // since many elements share a package.
     let element = message.split('"').nth(1).unwrap_or(message);
     let package = PACKAGES
         .iter()
         .find(|(start, _)| element.starts_with(start));
 
-    // Names are matched by their beginning, since many elements share a package.
     match package {
         Some((_, package)) => format!("; install the Debian package {package}"),
         None => "; install the GStreamer plugin that has it, or correct its name".to_owned(),

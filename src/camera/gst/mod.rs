@@ -238,7 +238,8 @@ impl GstSource {
                 return Err(CameraError::Stalled(reading.patience));
             }
 
-            // The patience starts anew, so that the line hears of it once in each.
+            // The patience starts anew, so that the line hears of the silence once in each span of
+            // it.
             sink.quiet();
             reading.last = Instant::now();
         }

@@ -128,7 +128,7 @@ fn matrix(info: &VideoInfo) -> Matrix {
         _ => (0.299, 0.114), // BT.601
     };
 
-    // Everything else is video range, which cameras send.
+    // Any other range, an unknown one included, is taken for video range, which cameras send.
     let is_full_range = colorimetry.range() == VideoColorRange::Range0_255;
     Matrix::new(kr, kb, is_full_range)
 }

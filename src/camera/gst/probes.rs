@@ -86,7 +86,6 @@ pub fn keep_only_errors(pipeline: &gst::Pipeline) {
         return;
     };
 
-    // Other messages would gather on the bus, since nothing here reads them.
     bus.set_sync_handler(|_, message| match message.type_() {
         gst::MessageType::Error => gst::BusSyncReply::Pass,
         _ => gst::BusSyncReply::Drop,

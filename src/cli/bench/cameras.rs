@@ -60,7 +60,8 @@ pub struct CamerasArguments {
 /// # Errors
 /// A format that GStreamer has not, or a camera that cannot be opened.
 pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
-    // Cameras are opened before the clock starts: building pipelines is no work of a running line.
+    // Settings are read, and GStreamer is started, before the clock starts. Each pipeline is built
+    // by its camera's own thread.
     let feeds = feeds(arguments)?;
     let tallies: Vec<Arc<Tally>> = feeds.iter().map(|feed| feed.tally.clone()).collect();
     let overflows = vec![Overflow::DropOldest; feeds.len()];
@@ -411,7 +412,8 @@ struct LatencyQuantiles {
 
 impl Inspected {
     fn latency(&self) -> LatencyQuantiles {
-        // Percentiles are read from the sorted list: nearest rank, without interpolation.
+        // A percentile is one of the measured latencies, without interpolation, and is read from
+        // the sorted list.
         let mut sorted = self.latencies.clone();
         sorted.sort();
         LatencyQuantiles {

@@ -39,8 +39,8 @@ impl GpuBench<'_> {
     /// # Errors
     /// When the engine fails.
     pub fn run(&self, inspector: &mut Inspector, picture: &Picture) -> Result<(), Failure> {
-        // Clocks of a GPU rise under load: a hundred frames bring it to the speed of a running
-        // line.
+        // Clocks of a GPU rise under load: at least a hundred frames bring it to the speed of a
+        // running line.
         for _ in 0..self.runs.max(100) {
             frame_ms(inspector, picture)?;
         }

@@ -213,8 +213,8 @@ impl CudaEncoder {
             prototypes: self.references.prototypes(),
         };
 
-        // Masks come from the banks and not from the crops: all crops of one kind share the
-        // captured windows.
+        // The masks are those of the banks, one for each crop: the graph is captured with the
+        // windows that they leave.
         let masks = self.references.masks(inputs.references);
         CapturedRun::new(&context, kind, plan, &masks, inputs, &mut self.tables)
     }

@@ -127,10 +127,11 @@ pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
         return Err(unfit(Unfit::LargeFile { bytes }));
     }
 
-    // Read whole: the size is bounded above, and all decoders want the bytes at once.
+    // The file is read whole: its size is bounded above, and all decoders want the bytes at once.
     let content = std::fs::read(path).map_err(|error| unreadable(path, error))?;
     let decoded = decode_file(&content).map_err(unfit)?;
-    // Not refused, because a dark picture of 16 bits is possible; the words name the usual mistake.
+    // Such a picture is not refused, because a dark one of 16 bits is possible; the words name the
+    // usual mistake.
     if let Some(highest) = decoded.highest
         && highest < FEW_BITS
     {
@@ -166,7 +167,7 @@ struct DecodedFile {
 }
 
 fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
-    // By the first bytes of the content. Suffixes lie: a JPEG called `.png` is common.
+    // The first bytes of the content tell the format. Suffixes lie: a JPEG called `.png` is common.
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
     check_content(format, bytes)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -176,14 +177,15 @@ fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     check_header(&decoder)?;
-    // Asked before the decoder is consumed, and applied to the pixels: the picture as a person sees
-    // it.
+    // The orientation is asked for before the decoder is consumed, and applied to the pixels: the
+    // picture is as a person sees it.
     let orientation = decoder.orientation()?;
     let mut decoded = DynamicImage::from_decoder(decoder)?;
     decoded.apply_orientation(orientation);
-    // Before the values are scaled to 8 bits.
+    // The highest value is taken before all values are scaled to 8 bits.
     let highest = highest(&decoded);
-    // `[height, width, 3]`, row-major. Grey is repeated, alpha dropped, 16 bits scaled by 257.
+    // The bytes are `[height, width, 3]`, row-major. Grey is repeated, alpha dropped, 16 bits
+    // divided by 257.
     let rgb = decoded.into_rgb8();
     let width = rgb.width() as usize;
     let height = rgb.height() as usize;
@@ -217,7 +219,6 @@ fn check_content(format: ImageFormat, bytes: &[u8]) -> Result<(), Unfit> {
 }
 
 fn highest(decoded: &DynamicImage) -> Option<u16> {
-    // The highest of all channels.
     let values = match decoded {
         DynamicImage::ImageLuma16(picture) => picture.as_raw(),
         DynamicImage::ImageRgb16(picture) => picture.as_raw(),
@@ -231,7 +232,7 @@ fn highest(decoded: &DynamicImage) -> Option<u16> {
 /// Checks the header before anything is allocated for it: the decoders themselves check their inner
 /// buffers only.
 fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
-    // In u64, since the sides of a header may be anything.
+    // The product is taken in u64, since the sides of a header may be anything.
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     let decoded = decoder.total_bytes();
@@ -281,7 +282,8 @@ fn has_pages(bytes: &[u8]) -> bool {
 /// # Errors
 /// When the folder cannot be read or holds no picture.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
-    // Only the folder itself: what lies in folders below it belongs to another class or line.
+    // Only the folder itself is read: what lies in folders below it belongs to another class or
+    // line.
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
         let path = entry.map_err(|error| unreadable(folder, error))?.path();

@@ -22,19 +22,21 @@ impl Tap {
         // factor, so that every source pixel counts; when enlarging, it keeps its own width.
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
-        // The output pixel's centre among the source pixels, and the reach of the kernel on either
-        // side.
+        // `centre` is the output pixel's centre among the source pixels, `support` the reach of the
+        // kernel on either side.
         let centre = (at as f64 + 0.5) * scale;
         let support = 2.0 * stretch;
-        // The window [first, end), cut at the picture's edges. Rounded as `Resample.c` rounds it.
+        // The window is [first, end), cut at the picture's edges, and rounded as `Resample.c`
+        // rounds it.
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
-        // The kernel at the centres of the source pixels, with its argument scaled back.
+        // The kernel is taken at the centres of the source pixels, with its argument scaled back.
         let raw: Vec<f64> = (first..end)
             .map(|x| cubic((x as f64 - centre + 0.5) / stretch))
             .collect();
 
-        // Divided by their sum, so that a flat picture stays flat also where the window was cut.
+        // The weights are divided by their sum, so that a flat picture stays flat also where the
+        // window was cut.
         let sum: f64 = raw.iter().sum();
         Tap {
             first,

@@ -49,7 +49,8 @@ struct TapStep {
 impl RowPlan {
     /// The plan of `taps`. `None` if the processor lacks an instruction, or a window is too large.
     pub fn new(taps: &[Tap]) -> Option<RowPlan> {
-        // Asked for one by one, since `avx512vbmi` and `avx512vnni` came with different processors.
+        // The instructions are asked for one by one, since `avx512vbmi` and `avx512vnni` came with
+        // different processors.
         let has_all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
@@ -83,28 +84,27 @@ impl RowPlan {
     /// Resizes one row: RGB to three planes, each plane by itself, and back to RGB.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
     fn resize_row(&self, rgb: &[u8], planes: &mut [u8], made: &mut [u8], out: &mut [u8]) {
-        // Bytes of one plane before and after.
+        // `plane` and `lanes` are the bytes of one plane before and after.
         let plane = planes.len() / 3;
         let lanes = made.len() / 3;
         // Planes lie one after the other in one buffer: red, green, blue, each followed by its
         // window of zeros.
         let (red, rest) = planes.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
-        // RGB, RGB, ... to all red, all green, all blue values.
+        // Pixels RGB, RGB, ... become all red, all green and all blue values.
         let pixels = rgb.as_chunks::<3>().0.iter();
         for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
             [*red, *green, *blue] = *pixel;
         }
 
-        // Each plane by itself, sixteen outputs at a time. Weights are read once for a block.
+        // Each plane is resized by itself, sixteen neighbouring outputs at a time.
         for (values, made) in planes.chunks_exact(plane).zip(made.chunks_exact_mut(lanes)) {
-            // Sixteen neighbouring outputs of the row.
             for (block, made) in self.blocks.iter().zip(made.as_chunks_mut::<LANES>().0) {
                 sixteen(block, values, made);
             }
         }
 
-        // The three planes back to RGB.
+        // The three planes become pixels again.
         let (red, rest) = made.split_at(lanes);
         let (green, blue) = rest.split_at(lanes);
         let pixels = out.as_chunks_mut::<3>().0.iter_mut();
@@ -117,8 +117,8 @@ impl RowPlan {
 impl OutputBlock {
     /// The plan of at most sixteen outputs. `None` if their window is too large.
     fn new(taps: &[Tap]) -> Option<OutputBlock> {
-        // From the first source pixel of the first output to beyond the last of any: all sixteen
-        // must be within reach of one window.
+        // The window goes from the first source pixel of the first output to beyond the last of
+        // any: it must hold the pixels of all sixteen.
         let first = taps.first()?.first;
         let last = taps.iter().map(|tap| tap.first + tap.weights.len()).max()?;
         // The steps are as many as the output with the most taps needs.
@@ -138,7 +138,7 @@ impl OutputBlock {
 
 impl TapStep {
     fn new(taps: &[Tap], step: usize) -> TapStep {
-        // Zeros: an unused place picks a pixel and multiplies it by nothing.
+        // The places begin as zeros: an unused one picks a pixel and multiplies it by 0.
         // A register of 64 bytes, one lane for each output, four taps a lane:
         //   places   o0: t0 t1 t2 t3 | o1: t0 t1 t2 t3 | ... | o15: t0 t1 t2 t3
         //   digits   the weights' lowest bytes in the same order; then the middle, then the highest ones
@@ -183,32 +183,30 @@ impl TapStep {
 /// Sixteen outputs of one plane.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
-    // 128 source pixels in two registers.
+    // The window is 128 source pixels, in two registers of 64 bytes each.
     //   window [128] -> four neighbours x 16 outputs [64] -> three sums [16] of i32 -> 16 grey levels
     let window: &[u8; WINDOW] = values[block.first..]
         .first_chunk()
         .expect("planes are a window longer");
 
-    // Lower and upper half of the window, 64 bytes each.
     let (low, high) = window.split_at(WINDOW / 2);
     let low = load(low.try_into().expect("half"));
     let high = load(high.try_into().expect("half"));
-    // Sums of sixteen outputs, one register for each digit of the weights.
+    // Each digit of the weights has the sums of sixteen outputs in a register of its own.
     let mut sums = [_mm512_setzero_si512(); 3];
     // The values are unsigned bytes and the weights signed ones, which is what the instruction
     // multiplies; sums of four products go to 32 bits.
     for step in &block.steps {
-        // Four neighbours for each output, then four products and their sum in each lane.
+        // Each lane gets its output's four neighbours, and adds the sum of their four products.
         let four = _mm512_permutex2var_epi8(low, load(&step.places), high);
         for (sum, digit) in sums.iter_mut().zip(&step.digits) {
             *sum = _mm512_dpbusd_epi32(*sum, four, load(digit));
         }
     }
 
-    // The digits' sums with their place values 1, 256 and 65536, and half a grey level for
-    // rounding.
+    // The digits' sums have place values of 1, 256 and 65536, which are shifts by 8 and 16 bits.
+    // Half a grey level is added for rounding.
     let [ones, bytes, words] = sums;
-    // Shifts by 8 and 16 bits instead of products.
     let half = _mm512_set1_epi32(1 << (BITS - 1));
     let lower = _mm512_add_epi32(ones, half);
     let upper = _mm512_add_epi32(

@@ -22,14 +22,17 @@ impl CommandHandler {
         let id = request.command.id.clone();
         let groups = match self.groups_of(trigger) {
             Ok(groups) => groups,
-            Err(reason) => return self.written(Answer::rejected(id.as_deref(), reason)),
+            Err(reason) => {
+                let answer = Answer::rejected(id.as_deref(), reason);
+                return self.written(answer, &request.command.question);
+            }
         };
 
-        // The command may have waited in a queue of ours; its arrival, not this moment, is the
-        // part's time where it carries none.
+        // The command may have waited in a queue; its arrival, not this moment, is the part's time
+        // where it carries none.
         let came_at = earlier(Timestamp::now(), request.came_at.elapsed());
         let at = trigger.at.unwrap_or(came_at);
-        // One request for each region of each group that the trigger means; one store request
+        // Each region of each group that the trigger means gets a request; one store request
         // numbers them all, so that a crash leaves all or none.
         let asks = groups
             .iter()
@@ -40,12 +43,13 @@ impl CommandHandler {
         // The answer names the parts' numbers, which only the store knows, so that its wording runs
         // in the store's thread.
         let answered_id = id.clone();
-        let accepting = self
-            .store
-            .accept_durable_async(asks, id, move |parts| accepted(answered_id, parts).encode());
+        let question = request.command.question.clone();
+        let accepting = self.store.accept_durable_async(asks, id, move |parts| {
+            accepted(answered_id, parts).encode_kept(&question)
+        });
 
-        // A command that the broker kept for us says nothing about when its part was there, unless
-        // it carries a time of its own.
+        // A command that the broker kept says nothing about when its part was there, unless it
+        // carries a time of its own.
         let is_known = !request.is_stale || trigger.at.is_some();
         PendingAnswer::Parts {
             accepting,

@@ -2,6 +2,7 @@
 //! files, disks and networks that fail, and waits for what can be observed.
 
 pub mod broker;
+pub mod contrary;
 pub mod disk;
 pub mod golden;
 pub mod line;

@@ -19,7 +19,7 @@ use crate::line::control::LineControl;
 use crate::line::queue::{FrameReceiver, Overflow, frame_queue};
 use crate::line::shared::Shared;
 use crate::line::views::ViewJoiner;
-use crate::line::{Channels, Opening, publisher_wiring};
+use crate::line::{Channels, DoorSettings, Opening, publisher_wiring};
 use crate::mqtt::{Heatmaps, MqttSettings, publisher};
 use crate::protocol::birth::Identity;
 use crate::protocol::result::{self, ResultRow};
@@ -111,9 +111,9 @@ impl BenchLine {
             commands,
         );
 
-        // The publisher connects when its thread starts. Its first message is the birth, for which
-        // the PLC waits.
-        let wiring = publisher_wiring(&shared, false, publisher);
+        // The publisher connects when its thread starts. The birth, for which the PLC waits, comes
+        // right after the subscription.
+        let wiring = publisher_wiring(&shared, DoorSettings::default(), publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();

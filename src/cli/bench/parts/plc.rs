@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Time without any message after which a round ends.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time that the line is given to subscribe to commands after its birth.
+/// Time that the broker is given to take the line's subscription to commands, from its birth on.
 const SUBSCRIBING: Duration = Duration::from_millis(500);
 /// Topics that the PLC hears.
 const HEARD: [&str; 3] = ["result", "result/late", "birth"];
@@ -157,7 +157,8 @@ impl Plc {
         let client = self.client.clone();
         let topic = format!("{}/cmd/trigger", self.topics);
         thread::spawn(move || {
-            // The line subscribes to commands after its birth; a trigger before that would be lost.
+            // The line subscribes just before its birth. The broker is given a moment to take that,
+            // since a trigger before it would be lost.
             thread::sleep(SUBSCRIBING);
             let start = Instant::now();
             for number in 0..count {

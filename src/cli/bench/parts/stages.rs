@@ -52,7 +52,7 @@ impl Sample {
 
     /// Returns a percentile in milliseconds; `None` without any duration.
     pub fn at(&self, per_mille: usize) -> Option<f64> {
-        // Nearest rank; 1000 per mille is the largest.
+        // The place is rounded down, and nothing is interpolated; 1000 per mille is the largest.
         let last = self.0.len().checked_sub(1)?;
         let place = self.0.len() * per_mille / 1000;
         let duration = self.0[place.min(last)];

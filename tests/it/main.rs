@@ -44,6 +44,7 @@ mod recipes;
 mod recordings;
 mod refusals;
 mod renamed_keys;
+mod rumqttd;
 mod shape;
 mod small_defects;
 mod sources;

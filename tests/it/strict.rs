@@ -170,11 +170,7 @@ fn commands_are_acknowledged_in_the_order_in_which_they_came() {
 #[test]
 fn whatever_a_command_holds_makes_the_line_break_no_rule() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = StrictBroker::with(Rules {
-        wants_order: false,
-        ..Rules::default()
-    });
-
+    let broker = StrictBroker::start();
     let line = line(folder.path(), &broker, TRIGGERED);
     let answer = |topic: &str| vec![(RESPONSE_TOPIC, PropertyValue::Text(topic.to_owned()))];
     for topic in [

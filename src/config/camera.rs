@@ -23,6 +23,10 @@ pub struct CameraConfig {
     pub queue: usize,
     /// Moments when verdicts are due and rejected parts are at the gate.
     pub terms: PartTiming,
+    /// True if a command that triggers this camera must say the part's time.
+    pub requires_at: bool,
+    /// Speed of the belt or web in millimetres a second, where it is given.
+    pub belt_mm_s: Option<f64>,
     /// Size of a pixel on the part, in millimetres: `check` tells by it what can be seen.
     pub mm_per_pixel: Option<f64>,
 }
@@ -76,6 +80,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     // The trigger is read before the timing: a web may give its speed without a gate.
     let trigger = trigger::trigger(&mut table, belt_mm_s);
     let join = join(&mut table, &trigger);
+    let requires_at = requires_at(&mut table, &trigger);
     let queue = table.count("queue", 1, 1000);
     let is_web = matches!(trigger, Trigger::Distance(_));
     let terms = timing::part_timing(&mut table, belt_mm_s, is_web);
@@ -104,8 +109,25 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         join,
         queue: queue.unwrap_or(8),
         terms,
+        requires_at,
+        belt_mm_s,
         mm_per_pixel,
     }
+}
+
+fn requires_at(table: &mut TableReader, trigger: &Trigger) -> bool {
+    let Some(requires_at) = table.flag("require_at") else {
+        return false;
+    };
+
+    if !matches!(trigger, Trigger::Command(_)) {
+        table.note(
+            "require_at",
+            "belongs to trigger = \"command\", which this camera has not",
+        );
+    }
+
+    requires_at
 }
 
 fn join(table: &mut TableReader, trigger: &Trigger) -> Option<String> {

@@ -1,6 +1,7 @@
 //! One connection to the broker: its client, the messages that the broker owes an acknowledgement,
 //! the limits of both, and the reason of its end in words.
 
+use super::link_age::LinkAge;
 use super::owed_acks::OwedAcks;
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
@@ -146,8 +147,8 @@ pub(super) struct Session {
     pub(super) client: AsyncClient,
     /// Moment of the broker's CONNACK, once it has come.
     pub(super) connected_at: Option<Instant>,
-    /// True once the commands that the broker kept for us have all come.
-    pub(super) caught_up: bool,
+    /// Age of the commands that come.
+    pub(super) link_age: LinkAge,
     /// Bytes of a packet that the broker takes, if it says so.
     pub(super) packet_max: Option<u32>,
     /// True once a packet was larger, and that was logged.
@@ -199,7 +200,7 @@ impl Session {
             number,
             client,
             connected_at: None,
-            caught_up: false,
+            link_age: LinkAge::default(),
             packet_max: None,
             is_large_logged: false,
             requested: VecDeque::new(),

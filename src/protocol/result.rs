@@ -3,8 +3,9 @@
 
 use super::birth::Identity;
 use super::encoding::encode as encode_message;
+use crate::data::frame::CapturedBy;
 use crate::data::report::{Latency, Report};
-use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms};
+use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms, whole_ms};
 pub use crate::data::result::{ResultRow, SCHEMA};
 use crate::data::verdict::Reason;
 use serde::Serialize;
@@ -60,6 +61,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         // promised.
         captured_at: report.captured_at,
         captured_by: report.captured_by,
+        frame_offset_ms: frame_offset_ms(report),
         latency_ms: latency_ms(&report.took),
         deadline_ms: terms.deadline.as_millis() as u64,
         deadline_met: report.took.total <= terms.deadline && !is_late,
@@ -80,6 +82,16 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         defects: defects.copied().collect(),
         map: report.map.as_ref().map(SmallMap::of),
     }
+}
+
+/// Distance of the frame from the part's time. A report without a frame has the trigger's time.
+fn frame_offset_ms(report: &Report) -> Option<i64> {
+    if report.captured_by == CapturedBy::Trigger {
+        return None;
+    }
+
+    let at = report.part.request.at;
+    Some(whole_ms(report.captured_at.duration_since(at)))
 }
 
 fn margin(report: &Report) -> Option<f32> {

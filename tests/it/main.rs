@@ -35,6 +35,7 @@ mod misuse;
 mod models;
 mod networks;
 mod notify;
+mod own_part;
 mod parts;
 mod pictures;
 mod planted;

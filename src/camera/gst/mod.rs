@@ -63,8 +63,8 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
-    /// Arrival of the last frame, or the start.
-    last: Instant,
+    /// Time listened since the last frame, or since the start.
+    silent: Duration,
     /// Longest time without a frame.
     patience: Duration,
     is_first: bool,
@@ -160,7 +160,7 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
-            last: Instant::now(),
+            silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
         };
@@ -172,10 +172,19 @@ impl GstSource {
             if !self.live && !sink.is_ready() {
                 // A file's silence while it waits for the inspector is no fault.
                 std::thread::sleep(BUSY);
-                reading.last = Instant::now();
-            } else if let Some(sample) = open.appsink.try_pull_sample(listen) {
+                reading.silent = Duration::ZERO;
+                continue;
+            }
+
+            let looked = Instant::now();
+            if let Some(sample) = open.appsink.try_pull_sample(listen) {
                 self.take(&mut reading, &sample, sink)?;
-            } else if let Some(ended) = self.without_frame(&mut reading, sink)? {
+                continue;
+            }
+
+            // A look counts for LISTEN at most: a process that stood still has not listened.
+            reading.silent += looked.elapsed().min(LISTEN);
+            if let Some(ended) = self.without_frame(&mut reading, sink)? {
                 return Ok(ended);
             }
         }
@@ -206,7 +215,7 @@ impl GstSource {
 
         // From the first frame on the camera's own stall time counts.
         sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
-        reading.last = Instant::now();
+        reading.silent = Duration::ZERO;
         reading.patience = self.stall;
         Ok(())
     }
@@ -233,7 +242,7 @@ impl GstSource {
         }
 
         // A file is never silent, it waits.
-        if self.live && reading.last.elapsed() > reading.patience {
+        if self.live && reading.silent > reading.patience {
             if !self.triggered {
                 return Err(CameraError::Stalled(reading.patience));
             }
@@ -241,7 +250,7 @@ impl GstSource {
             // The patience starts anew, so that the line hears of the silence once in each span of
             // it.
             sink.quiet();
-            reading.last = Instant::now();
+            reading.silent = Duration::ZERO;
         }
 
         Ok(None)
@@ -257,7 +266,7 @@ impl GstSource {
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         // The time of capture is read before the picture is converted, which takes milliseconds.
-        let (captured_at, captured_by) = self.clock.captured(sample, clock);
+        let captured = self.clock.captured(sample, clock);
         let picture = self.pictures.read(sample)?;
         // The stopwatch knows when the buffer of this time stamp went into the decoder.
         let buffer = sample.buffer();
@@ -266,8 +275,9 @@ impl GstSource {
         Ok(Frame {
             camera: self.camera.clone(),
             picture,
-            captured_at,
-            captured_by,
+            captured_at: captured.at,
+            captured_by: captured.by,
+            clock_offset: captured.clock_offset,
             arrived,
             corrupt: buffer
                 .is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::CORRUPTED)),

@@ -68,7 +68,7 @@ impl Publisher {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         if topic == self.topic("fence") {
             // A fence of an earlier connection may still come; its number tells it apart.
-            session.caught_up |= publish.payload == self.fence(session);
+            self.on_fence(session, &publish.payload);
             session.acknowledge(&publish);
             return;
         }
@@ -114,7 +114,7 @@ impl Publisher {
             name: name.to_owned(),
             source: RequestSource::Mqtt,
             came_at: Instant::now(),
-            is_stale: !session.caught_up,
+            is_stale: session.link_age.is_stale(Instant::now()),
             reply: ReplyTo {
                 replies: self.reply_sender.clone(),
                 token,
@@ -236,9 +236,22 @@ impl Publisher {
         }
     }
 
-    /// Payload of this connection's fence.
-    pub(super) fn fence(&self, session: &Session) -> Vec<u8> {
-        format!("{}/{}", self.identity.run_id, session.number).into_bytes()
+    /// A fence has come back. Those of other connections and of others tell nothing.
+    fn on_fence(&self, session: &mut Session, payload: &[u8]) {
+        let prefix = self.fence_prefix(session);
+        let number = std::str::from_utf8(payload)
+            .ok()
+            .and_then(|text| text.strip_prefix(&prefix))
+            .and_then(|number| number.parse().ok());
+
+        if let Some(number) = number {
+            session.link_age.come_back(number, Instant::now());
+        }
+    }
+
+    /// Payload of this connection's fences, without their number.
+    pub(super) fn fence_prefix(&self, session: &Session) -> String {
+        format!("{}/{}/", self.identity.run_id, session.number)
     }
 }
 

@@ -12,9 +12,8 @@
 //!
 //! `outgoing.rs` holds what is said, `incoming.rs` what is heard, `session.rs` a connection's state.
 //!
-//! After a connection the broker first delivers the commands that it kept for us, and does not say
-//! how old they are: until a message of our own (the fence) has come back through it, commands
-//! count as stale.
+//! The broker does not say how old a command is: it may have been kept for us, or have waited in a link
+//! or a process that stood still. Messages of our own (the fences) tell (`mqtt/link_age.rs`).
 
 mod delivery;
 mod gate;
@@ -28,6 +27,7 @@ pub use self::retained::RETAINED_TOPICS;
 use self::delivery::{Delivery, is_accepted};
 use self::retained::RetainedTopics;
 use super::MqttSettings;
+use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
 use super::session::{
     AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options, reason,
@@ -50,6 +50,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 /// Connections of the publisher to the rest of the line.
 pub struct PublisherWiring {
@@ -63,6 +64,8 @@ pub struct PublisherWiring {
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    /// True where triggers may come that say no time: the age of commands is measured all the time.
+    pub times_triggers: bool,
     /// Sign of life of the publisher.
     pub pulse: Heartbeat,
     /// Faults of the moment: what the broker refuses goes there.
@@ -367,6 +370,8 @@ impl Publisher {
         // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut fences = tokio::time::interval(FENCE_EVERY);
+        fences.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = self.wiring.store.outbox().clone();
         loop {
             // Held until it has something to tell: one that is dropped half-way begins its
@@ -389,6 +394,7 @@ impl Publisher {
                         self.on_event(session, event);
                     }
                     _ = heart.tick(), if is_connected => self.beat(session),
+                    _ = fences.tick(), if is_connected => self.publish_next_fence(session),
                     _ = tick.tick() => {
                         if let Some(reason) = self.look(session) {
                             return Some(Lost::because(reason));
@@ -545,8 +551,11 @@ impl Publisher {
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
-        // Without an earlier session the broker kept no commands: none is stale.
-        session.caught_up = !ack.session_present;
+        // Without a session of ours the broker kept no commands: none is stale.
+        if !ack.session_present {
+            session.link_age.begin_fresh(Instant::now());
+        }
+
         session.packet_max = ack
             .properties
             .as_ref()

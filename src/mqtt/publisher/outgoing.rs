@@ -32,9 +32,8 @@ impl Publisher {
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
 
         // The fence goes after the subscription. When it comes back, everything that the broker had
-        // kept came before it.
-        let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
-        session.tell(fence);
+        // kept for us came before it.
+        self.publish_fence(session);
     }
 
     /// Says `online`, who the line is and how everything is.
@@ -49,6 +48,22 @@ impl Publisher {
         for name in cameras {
             self.publish_camera(session, &name);
         }
+    }
+
+    /// Publishes a fence, where the age of commands is of interest: a line whose triggers all say
+    /// their time, or that has none, needs only the first one.
+    pub(super) fn publish_next_fence(&self, session: &mut Session) {
+        let is_ending = session.is_stopping || self.ending.is_some();
+        if self.wiring.times_triggers && !is_ending && session.link_age.has_room() {
+            self.publish_fence(session);
+        }
+    }
+
+    fn publish_fence(&self, session: &mut Session) {
+        let number = session.link_age.send(Instant::now());
+        let payload = format!("{}{number}", self.fence_prefix(session));
+        let fence = MqttMessage::new(self.topic("fence"), payload);
+        session.tell(fence);
     }
 
     /// Publishes a message that the broker keeps, to a topic of the line.

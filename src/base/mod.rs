@@ -12,3 +12,4 @@ pub mod secret;
 pub mod stop;
 pub mod systemd;
 pub mod telemetry;
+pub mod text;

@@ -23,7 +23,7 @@ mod status;
 mod stopwatch;
 mod supervise;
 
-pub use settings::CameraSettings;
+pub use settings::{CameraSettings, Credentials};
 pub use source::{CameraError, Ended, Sink, Source};
 pub use status::{CameraState, CameraStatus};
 pub use supervise::supervise;

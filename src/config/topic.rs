@@ -1,5 +1,7 @@
 //! Words of a configuration that become part of an MQTT topic.
 
+use crate::base::text::is_forbidden;
+
 /// Checks one level of a topic, such as a camera's name.
 ///
 /// # Errors
@@ -23,13 +25,13 @@ fn check(words: &str, are_levels_right: bool, bad_levels: &str) -> Result<(), St
     let is_topic = are_levels_right
         && !words.starts_with('$')
         && !words.contains(['+', '#'])
-        && !words.contains(char::is_control);
+        && !words.contains(is_forbidden);
 
     if is_topic || words.is_empty() {
         return Ok(());
     }
 
     Err(format!(
-        "must be part of a topic, without +, #, {bad_levels} or a leading $; got {words:?}"
+        "must be part of a topic, without +, #, {bad_levels}, a leading $ or a control character; got {words:?}"
     ))
 }

@@ -16,6 +16,8 @@ mod gst;
 pub mod pipelines;
 #[cfg(feature = "gstreamer")]
 mod pool;
+#[cfg(feature = "gstreamer")]
+mod preflight;
 mod settings;
 mod source;
 mod status;

@@ -15,7 +15,7 @@ mod rtsp;
 
 use crate::base::stop::Stop;
 use crate::camera::pipelines::{Pipeline, filled};
-use crate::camera::settings::{CameraSettings, Credentials};
+use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::camera::stopwatch::Stopwatch;
 use crate::data::frame::Frame;
@@ -61,9 +61,7 @@ pub struct GstSource {
     stamped: bool,
     clock: CaptureClock,
     pictures: PictureReader,
-    credentials: Option<Credentials>,
-    /// Codec that the configuration names, of a kind that has one.
-    codec: Option<String>,
+    settings: CameraSettings,
     closing: Closing,
     /// True once the pipeline could be built: a later failure is no fault of the configuration.
     was_built: bool,
@@ -116,8 +114,7 @@ impl GstSource {
             stamped: pipeline.stamped,
             clock: CaptureClock::new(settings.name.clone(), settings.delay),
             pictures: PictureReader::default(),
-            credentials: settings.credentials.clone(),
-            codec: settings.values.get("codec").cloned(),
+            settings: settings.clone(),
             closing: Closing::new(settings.name.clone()),
             was_built: false,
         })
@@ -152,7 +149,7 @@ impl GstSource {
             .and_then(|sink| sink.downcast::<AppSink>().ok())
             .ok_or_else(|| self.wrong("lost its sink"))?;
 
-        if let Some(credentials) = &self.credentials {
+        if let Some(credentials) = &self.settings.credentials {
             rtsp::set_credentials(&pipeline, credentials)?;
         }
 
@@ -170,6 +167,11 @@ impl GstSource {
             Err(CameraError::Pipeline(words)) if self.was_built => Err(CameraError::Lost(words)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Codec that the configuration names, of a kind that has one.
+    fn codec(&self) -> Option<&str> {
+        self.settings.values.get("codec").map(String::as_str)
     }
 
     fn wrong(&self, why: &str) -> CameraError {
@@ -333,11 +335,12 @@ impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         // Each try builds its pipeline anew: an element that has failed is not trusted again.
         let open = self.build_again()?;
+        rtsp::ask_first(&self.settings)?;
         let offered = rtsp::note_offers(&open.pipeline);
         let ended = self.read(&open, stop, sink);
         // Every way out gives everything back.
         self.closing.end(&open.pipeline);
-        ended.map_err(|error| rtsp::explained(error, self.codec.as_deref(), &offered))
+        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered))
     }
 
     fn is_finite(&self) -> bool {

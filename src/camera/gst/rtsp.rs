@@ -1,7 +1,8 @@
 //! A network camera's own ways: its user and password, what it says that it sends, and its refusals
 //! in words that name the cause.
 
-use crate::camera::settings::Credentials;
+use crate::camera::preflight::{Question, ask, other_codec};
+use crate::camera::settings::{CameraSettings, Credentials};
 use crate::camera::source::CameraError;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -9,6 +10,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Streams that the camera offered in this try, such as `H265`, by their names in SDP.
 pub type Offered = Arc<Mutex<Vec<String>>>;
+
+/// Asks a camera of the kind `rtsp` whether a picture can come, before its pipeline is built.
+///
+/// # Errors
+/// The cause, in words.
+pub fn ask_first(settings: &CameraSettings) -> Result<(), CameraError> {
+    let location = settings.values.get("location");
+    let Some(location) = location.filter(|_| settings.kind == "rtsp") else {
+        return Ok(());
+    };
+
+    let question = Question {
+        location,
+        codec: settings.values.get("codec").map(String::as_str),
+        has_credentials: settings.credentials.is_some(),
+    };
+
+    ask(&question).map_err(CameraError::Lost)
+}
 
 /// Gives the source named `source` its user and password.
 ///
@@ -69,35 +89,19 @@ fn video_encoding(caps: &gst::Caps) -> Option<String> {
 /// The error with its cause in plain words, where the cause is known. `wanted` is the codec of the
 /// configuration.
 pub fn explained(error: CameraError, wanted: Option<&str>, offered: &Offered) -> CameraError {
-    let CameraError::Lost(words) = error else {
+    // A camera of another codec is silent: its stream finds no depayloader.
+    if matches!(error, CameraError::Pipeline(_)) {
         return error;
-    };
+    }
+
+    let words = error.to_string();
 
     let offered = offered.lock().unwrap_or_else(PoisonError::into_inner);
     let cause = other_codec(wanted, &offered).or_else(|| refusal(&words));
-    CameraError::Lost(match cause {
-        Some(cause) => format!("{cause} ({words})"),
-        None => words,
-    })
-}
-
-/// The cause where none of the camera's streams is coded as the configuration says.
-fn other_codec(wanted: Option<&str>, offered: &[String]) -> Option<String> {
-    let wanted = wanted?;
-    let first = offered.first()?;
-    if offered.iter().any(|name| name.eq_ignore_ascii_case(wanted)) {
-        return None;
+    match cause {
+        Some(cause) => CameraError::Lost(format!("{cause} ({words})")),
+        None => error,
     }
-
-    let offer = first.to_lowercase();
-    let advice = match offer.as_str() {
-        "h264" | "h265" => format!("set codec = \"{offer}\""),
-        _ => "set the camera to H.264 or H.265".to_owned(),
-    };
-
-    Some(format!(
-        "it sends {first}, and codec = \"{wanted}\" is set; {advice}, or change the camera's stream"
-    ))
 }
 
 /// The cause of rtspsrc's commonest messages, by the words that GStreamer has for them.
@@ -121,8 +125,8 @@ fn refusal(words: &str) -> Option<String> {
             "it has no such stream; correct the path in location",
         ),
         (
-            "(461)",
-            "it refuses this transport for now; if it stays so, try the other protocol",
+            "No supported stream",
+            "it refuses this transport for now (461); if it stays so, set the other protocol",
         ),
         (
             "Connection refused",
@@ -146,23 +150,4 @@ fn refusal(words: &str) -> Option<String> {
         .into_iter()
         .find(|(said, _)| words.contains(said))
         .map(|(_, cause)| cause.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_codec_is_named_with_what_to_set() {
-        let offered = ["H265".to_owned()];
-        let cause = other_codec(Some("h264"), &offered).expect("another one");
-        assert!(
-            cause.starts_with("it sends H265, and codec = \"h264\" is set; set codec = \"h265\"")
-        );
-        assert_eq!(other_codec(Some("h265"), &offered), None);
-        assert_eq!(other_codec(None, &offered), None);
-        assert_eq!(other_codec(Some("h264"), &[]), None);
-        let jpeg = other_codec(Some("h264"), &["JPEG".to_owned()]).expect("another one");
-        assert!(jpeg.contains("set the camera to H.264 or H.265"));
-    }
 }

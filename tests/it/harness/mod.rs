@@ -9,6 +9,7 @@ pub mod network;
 pub mod plc;
 pub mod program;
 mod requirement;
+pub mod rtsp;
 pub mod station;
 
 pub use requirement::{required, skip};

@@ -3,6 +3,7 @@
 
 use super::birth::Identity;
 use super::encoding::encode as encode_message;
+use super::fit::{cut, fitted};
 use crate::data::frame::CapturedBy;
 use crate::data::report::{Latency, Report};
 use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms, whole_ms};
@@ -42,7 +43,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
     let terms = &ask.timing;
     let is_late = report.reason == Some(Reason::Late);
     let defects = report.defects.iter().take(DEFECTS_MAX);
-    ResultRow {
+    fitted(ResultRow {
         // Names come first: they say which part this is, and stay the same whatever the verdict.
         seq: part.seq,
         run_id: part.run_id.to_string(),
@@ -75,13 +76,13 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         model: identity.model.clone(),
         backend: identity.backend.clone(),
         reason: report.reason,
-        detail: report.detail.as_deref().map(shortened),
+        detail: report.detail.as_deref().map(|words| cut(words, DETAIL_MAX)),
         challenge: ask.challenge.as_deref().map(str::to_owned),
         // The largest values stand at the end, where a person who reads the message looks last.
         views: report.views.clone(),
         defects: defects.copied().collect(),
         map: report.map.as_ref().map(SmallMap::of),
-    }
+    })
 }
 
 /// Distance of the frame from the part's time. A report without a frame has the trigger's time.
@@ -116,11 +117,6 @@ fn latency_ms(latency: &Latency) -> LatencyMs {
         score: tenths_of_ms(latency.score),
         total: tenths_of_ms(latency.total),
     }
-}
-
-fn shortened(detail: &str) -> String {
-    // The cut is between two characters: half of one would be no UTF-8.
-    detail[..detail.floor_char_boundary(DETAIL_MAX)].to_owned()
 }
 
 #[cfg(test)]

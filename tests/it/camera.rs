@@ -96,6 +96,7 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> CameraSettings {
         stall: Duration::from_secs(5),
         triggered: false,
         delay: Duration::ZERO,
+        credentials: None,
     }
 }
 

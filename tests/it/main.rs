@@ -8,7 +8,10 @@
 
 mod architecture;
 mod bad_image;
+mod bounds;
 mod camera;
+#[cfg(feature = "gstreamer")]
+mod camera_faults;
 mod changeover;
 mod check;
 mod commands;

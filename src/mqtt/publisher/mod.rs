@@ -26,12 +26,13 @@ pub use self::retained::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
 use self::retained::RetainedTopics;
-use super::MqttSettings;
 use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options, reason,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
+    reason,
 };
+use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
@@ -84,6 +85,8 @@ pub struct PublisherWiring {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Time of [`DRAIN`] that is left when pictures are waited for no more.
 const PICTURES_LEFT: Duration = Duration::from_secs(3);
+/// Longest wait for a broker of this machine that does not listen.
+const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Wait after another client took our client id: reconnecting at once would start a takeover loop
@@ -285,6 +288,10 @@ impl Publisher {
             }
 
             let Some(mut lost) = end else { return };
+            if session.connected_at.is_none() {
+                lost.reason = before_connack(lost.reason);
+            }
+
             self.judge_steadiness(&session, &mut backoff, &mut lost);
             if self.is_over() {
                 return; // what waits was told
@@ -292,7 +299,13 @@ impl Publisher {
 
             self.on_lost(&lost.reason);
             // A known wait stands even at the end of the line; the backoff may be cut short then.
-            let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            let mut wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            // A broker of this machine that restarts is there again in a moment, and asking it costs
+            // nothing. One that was there and ended the connection is not asked so often.
+            if session.connected_at.is_none() && is_this_machine(&self.settings.host) {
+                wait = wait.min(LOCAL_WAIT);
+            }
+
             self.pause(wait, lost.wait.is_none()).await;
         }
     }

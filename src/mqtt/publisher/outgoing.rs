@@ -4,6 +4,7 @@
 use super::retained::{last_topic, status_topic};
 use super::{METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
+use crate::base::text::escaped;
 use crate::data::report::Report;
 use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
 use crate::protocol::event::Event;
@@ -241,7 +242,7 @@ impl Publisher {
         // What the part does not have is left out, and not sent empty.
         let user_properties = values
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .filter_map(|(key, value)| Some((key.to_owned(), escaped(&value?))))
             .collect();
 
         let properties = PublishProperties {

@@ -8,8 +8,9 @@ use crate::harness::program::Running;
 use crate::harness::strict::wire::{Packet, PropertyValue, RESPONSE_TOPIC, parse};
 use crate::harness::strict::{Rules, StrictBroker};
 use crate::harness::wait_until;
+use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A line at a strict broker, whose camera is online.
@@ -20,8 +21,10 @@ fn line(folder: &Path, broker: &StrictBroker, camera: &str) -> Running {
     line
 }
 
+/// A part that is there now, whenever its trigger arrives.
 fn trigger(broker: &StrictBroker, number: usize) {
-    let payload = format!(r#"{{"id":"t{number}","part_id":"p{number}"}}"#);
+    let now = Timestamp::now();
+    let payload = format!(r#"{{"id":"t{number}","part_id":"p{number}","at":"{now}"}}"#);
     broker.command("trigger", &payload);
 }
 
@@ -73,6 +76,12 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     }
 
     broker.wait_for("ack/trigger", 40);
+    wait_until("40 parts have results", PATIENCE, || {
+        let heard = [broker.heard("result"), broker.heard("result/late")].concat();
+        let seqs: BTreeSet<_> = heard.iter().map(|result| result["seq"].as_u64()).collect();
+        seqs.len() == 40
+    });
+
     let parts = all_arrived(&line.summary());
     assert_eq!(parts, 40);
     let again = assert_whole(&broker, parts);
@@ -82,7 +91,10 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     let judged = results
         .iter()
         .filter(|result| result["verdict"] != "undecided");
-    assert!(judged.count() > 20, "most are judged");
+    assert!(
+        judged.count() > 10,
+        "a cut link keeps few from being judged"
+    );
     broker.assert_kept();
 }
 

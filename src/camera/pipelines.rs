@@ -117,8 +117,8 @@ fn is_own_file(kind: &str) -> bool {
 
 fn read_own(path: &str) -> Result<Pipeline, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    // A built-in kind may do without a launch string (a folder is read by our own code); a plant's
-    // own file without one would be read as a folder.
+    // A built-in kind may do without a launch string (a folder is read without GStreamer); a
+    // plant's own file without one would be read as a folder.
     let own = read(&text)?;
     if own.launch.is_none() {
         return Err("missing field `launch`".to_owned());
@@ -148,7 +148,8 @@ fn read(text: &str) -> Result<Pipeline, String> {
 /// Checks a camera's values against its kind, fills in defaults, makes paths absolute (`base` is the
 /// configuration's folder). Problems are noted under `place`.
 pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: &mut Problems) {
-    // Relative to the configuration's folder, whatever the daemon's working directory is.
+    // The file is relative to the configuration's folder, whatever the daemon's working directory
+    // is.
     if is_own_file(&settings.kind) {
         settings.kind = base.join(&settings.kind).display().to_string();
     }
@@ -159,7 +160,7 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
         Err(why) => return problems.note(format!("{place}.kind"), why),
     };
 
-    // Keys that the kind does not have, each with the nearest one that it has.
+    // Keys that the kind does not have are noted, each with the nearest one that it has.
     let parameters = &pipeline.parameters;
     for key in settings.values.keys() {
         if !parameters.contains_key(key) {
@@ -322,7 +323,7 @@ fn quoted(value: &str) -> String {
         return value.to_owned();
     }
 
-    // Backslashes first: else those that are added for quotes would be doubled.
+    // Backslashes come first: else those that are added for quotes would be doubled.
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
 }

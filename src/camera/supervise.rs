@@ -30,7 +30,7 @@ pub fn supervise(
     };
 
     loop {
-        // One try, from opening to its end. A finite source ends at its end; an endless one that
+        // A try goes from opening to its end. A finite source ends at its end; an endless one that
         // ends was lost.
         let error = match source.run_once(stop, &mut reporter) {
             Ok(Ended::Stopped) => break,

@@ -64,8 +64,7 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
 }
 
 fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> CameraConfig {
-    // Each key is read by its own name, in the order in which the documentation lists them. The
-    // keys that are left are the pipeline's.
+    // Each key is read by its own name. The keys that are left are the pipeline's.
     let mut table = TableReader::new(place, value, problems);
     let name = table.required("name");
     table.check("name", topic::check_level(&name));
@@ -147,7 +146,7 @@ fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> 
         ));
     }
 
-    // The cameras of this group, this one among them.
+    // `views` has the cameras of this group, this one among them.
     let views: Vec<&CameraConfig> = all
         .iter()
         .filter(|other| other.join == camera.join)

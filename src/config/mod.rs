@@ -29,4 +29,4 @@ mod trigger;
 mod tests;
 
 pub use camera::CameraConfig;
-pub use line::{LineConfig, load};
+pub use line::{LineConfig, OverlaySettings, load};

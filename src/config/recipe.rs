@@ -47,8 +47,8 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         refuse_beside_regions(&mut table, &whole);
     }
 
-    // The gate's side of the recipe: what an undecided part does there, and how often the line is
-    // challenged.
+    // The next keys are the gate's side of the recipe: what an undecided part does there, and how
+    // often the line is challenged.
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"");
     let challenge_minutes = table.whole("challenge_minutes", 1, 525_600);
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);

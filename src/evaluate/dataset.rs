@@ -64,7 +64,7 @@ impl Dataset {
         let masks = folder.join("ground_truth");
         let has_masks = masks.is_dir();
         let mut tests: Vec<Test> = good.into_iter().map(Test::good).collect();
-        // One folder for each kind of defect, named as the plant likes, beside `good`.
+        // Each kind of defect has a folder beside `good`, named as the plant likes.
         let test_folder = folder.join("test");
         for defect in defects(&test_folder, &mut problems) {
             for file in listed(&test_folder.join(&defect), &mut problems) {
@@ -187,7 +187,7 @@ impl Test {
 
 /// True for each pixel of a defect inside of `area`, row-major.
 fn defect_pixels(mask: &Picture, area: Area) -> Vec<bool> {
-    // Rows of the mask within `area`, three bytes a pixel.
+    // The mask has three bytes a pixel; its rows are cut to `area`.
     let mut pixels = Vec::with_capacity(area.w * area.h);
     for row in area.y..area.y + area.h {
         let first = 3 * (row * mask.width() + area.x);
@@ -226,7 +226,7 @@ fn check(mask: &Picture, picture: &Picture, file: &Path) -> Result<(), String> {
 }
 
 fn mask_of(masks: &Path, defect: &OsStr, file: &Path) -> PathBuf {
-    // MVTec's form: the picture's name with `_mask.png`, in the folder of the same defect.
+    // The form is MVTec's: the picture's name with `_mask.png`, in the folder of the same defect.
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     masks.join(defect).join(format!("{stem}_mask.png"))
 }

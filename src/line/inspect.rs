@@ -266,7 +266,8 @@ impl InspectStage {
             }
         };
 
-        // One entry a picture, in the order of the pictures: that is the inspector's promise.
+        // There is one entry a picture, in the order of the pictures: that is the inspector's
+        // promise.
         for (open, judged) in good.iter_mut().zip(judged) {
             match judged {
                 Ok(scores) => decide_all(&mut open.reports, &scores),

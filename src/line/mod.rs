@@ -40,6 +40,7 @@ pub mod control;
 pub mod events;
 pub mod inspect;
 mod opening;
+pub mod overlay_folder;
 pub mod overlays;
 pub mod policy;
 pub mod queue;
@@ -64,6 +65,7 @@ use self::cameras::{
 use self::changeover::Changeover;
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
+use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -272,7 +274,7 @@ impl Stages {
             overlays: OverlayStage {
                 painter,
                 heatmaps: config.mqtt.heatmaps,
-                folder: config.overlays.clone(),
+                folder: config.overlays.clone().map(OverlayFolder::new),
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,

@@ -160,8 +160,8 @@ impl<'a> Download<'a> {
 
     /// Brings all files, and returns their checksums by name.
     fn files(&self) -> Result<BTreeMap<String, String>, FetchError> {
-        // One file after the other: a hub's bandwidth is shared anyway, and a failure leaves at
-        // most one part that has to go on.
+        // Files come one after the other: a hub's bandwidth is shared anyway, and a failure leaves
+        // at most one part that has to go on.
         let mut sums = BTreeMap::new();
         for file in &self.request.model.files {
             sums.insert(file.name.clone(), self.file(file)?);
@@ -306,7 +306,8 @@ impl<'a> Download<'a> {
         let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
-        // Bytes of the file that are on the disk, for the progress and for the words of an error.
+        // `have` is the bytes of the file that are on the disk, for the progress and for the words
+        // of an error.
         let mut have = answer.have;
         loop {
             // A read that waits longer than `PATIENCE` is an error, too.
@@ -425,7 +426,7 @@ impl<'a> Download<'a> {
     }
 
     fn refused(&self, url: &str, status: StatusCode) -> FetchError {
-        // Words for the statuses that a hub or a mirror gives; the others are named by number.
+        // The statuses that a hub or a mirror gives have words; the others are named by number.
         let why = match status.as_u16() {
             401 | 403 => "it is not given to everybody",
             404 | 410 => "it is not there",

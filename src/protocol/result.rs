@@ -42,7 +42,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
     let is_late = report.reason == Some(Reason::Late);
     let defects = report.defects.iter().take(DEFECTS_MAX);
     ResultRow {
-        // Names first: they say which part this is, and stay the same whatever the verdict.
+        // Names come first: they say which part this is, and stay the same whatever the verdict.
         seq: part.seq,
         run_id: part.run_id.to_string(),
         part_id: ask.part_id.clone(),
@@ -56,7 +56,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         score: report.score,
         threshold: report.threshold,
         margin: margin(report),
-        // Times: when the picture was taken, how long each step took, and what the line had
+        // The times say when the picture was taken, how long each step took, and what the line had
         // promised.
         captured_at: report.captured_at,
         captured_by: report.captured_by,
@@ -96,7 +96,7 @@ fn reject_at_count(count: Option<i64>, reject_counts: Option<i64>) -> Option<i64
 
 fn latency_ms(latency: &Latency) -> LatencyMs {
     LatencyMs {
-        // All in milliseconds with one decimal. What was not measured is null, and not zero.
+        // All are in milliseconds with one decimal. What was not measured is null, and not zero.
         queue: tenths_of_ms(latency.queue),
         decode: latency.decode.map(tenths_of_ms),
         pixels: tenths_of_ms(latency.pixels),
@@ -107,7 +107,7 @@ fn latency_ms(latency: &Latency) -> LatencyMs {
 }
 
 fn shortened(detail: &str) -> String {
-    // Cut between two characters: half of one would be no UTF-8.
+    // The cut is between two characters: half of one would be no UTF-8.
     detail[..detail.floor_char_boundary(DETAIL_MAX)].to_owned()
 }
 

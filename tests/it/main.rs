@@ -39,6 +39,7 @@ mod parts;
 mod pictures;
 mod planted;
 mod proof;
+mod ready;
 mod recipes;
 mod recordings;
 mod refusals;

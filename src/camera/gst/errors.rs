@@ -79,7 +79,7 @@ pub fn start_error(pipeline: &gst::Pipeline) -> CameraError {
 /// True for the error of aravissrc that gave up after 2 s without a frame, which is how a standing line
 /// looks to it.
 pub fn gave_up_waiting(error: &CameraError) -> bool {
-    // basesrc's words for GST_FLOW_ERROR, the only sign that aravissrc gives.
+    // These are basesrc's words for GST_FLOW_ERROR, the only sign that aravissrc gives.
     matches!(error, CameraError::Lost(words) if words.contains("reason error (-5)"))
 }
 

@@ -166,8 +166,8 @@ impl GstSource {
         };
 
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
-        // Three cases: a file whose frame still waits, a frame that came, and no frame within
-        // LISTEN.
+        // There are three cases: a file whose frame still waits, a frame that came, and no frame
+        // within LISTEN.
         while !stop.is_stopped() {
             if !self.live && !sink.is_ready() {
                 // A file's silence while it waits for the inspector is no fault.

@@ -59,7 +59,8 @@ pub fn walk(bytes: &[u8]) -> Walk {
             walk.components = bytes.get(at + 7).copied().unwrap_or(0);
         }
 
-        // Skipped whole: what is in a segment, such as a thumbnail, is no marker of this picture.
+        // A segment is skipped whole: what is in it, such as a thumbnail, is no marker of this
+        // picture.
         at += usize::from(length);
         in_scan = marker == SCAN;
     }

@@ -197,7 +197,7 @@ fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
 
 /// Refuses content of which the decoder would silently make another picture than the one meant.
 fn check_content(format: ImageFormat, bytes: &[u8]) -> Result<(), Unfit> {
-    // One reason for each format. A decoder would return the first page or frame, or decode what is
+    // Each format has one reason. A decoder would return the first page or frame, or decode what is
     // there of a file that was cut short.
     match format {
         ImageFormat::Png if is_animated_png(bytes) => Err(Unfit::Animated),
@@ -349,7 +349,7 @@ fn natural_key(name: &str) -> Vec<(String, u128, String)> {
             .unwrap_or(from_number.len());
 
         let (number, after) = from_number.split_at(digits);
-        // Beyond 38 digits all numbers are equal here; the digits themselves, the third part of the
+        // Numbers beyond 128 bits are all equal here; the digits themselves, the third part of the
         // key, still order them.
         let value = number.parse().unwrap_or(u128::MAX);
         key.push((before.to_owned(), value, number.to_owned()));

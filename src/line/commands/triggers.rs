@@ -12,7 +12,7 @@ use crate::protocol::request::Request;
 use jiff::{SignedDuration, Timestamp};
 use std::time::{Duration, Instant};
 
-/// Limit of how far a part's time may be ahead of our clock.
+/// Limit of how far a part's time may be ahead of this machine's clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
 /// Reason of an accepted trigger that carried no id.
 const WITHOUT_ID: &str = "without id: its repetition would be another part";
@@ -60,8 +60,8 @@ impl CommandHandler {
 
     /// Hands parts to the cameras that see them; without a time they cannot be judged.
     pub(super) fn dispatch(&self, parts: Vec<Part>, groups: &[usize], at: Option<Timestamp>) {
-        // Parts that have a number need a result. Without a time no frame is theirs: undecided at
-        // once.
+        // Parts that have a number need a result. Without a time no frame is theirs, and they are
+        // undecided at once.
         let Some(at) = at else {
             let undecided = parts.into_iter().map(|part| self.undecided(part));
             return self.store.submit(undecided.collect());

@@ -68,7 +68,7 @@ pub fn import(
 /// # Errors
 /// When something else is there.
 pub fn check_vacant(folder: &Path) -> Result<(), ModelError> {
-    // The manifest is the sign of a folder of ours: any other folder could hold a person's files,
+    // The manifest is the sign of a model's folder: any other folder could hold a person's files,
     // which the replacement would remove.
     if folder.exists() && !folder.join(MANIFEST).exists() {
         return Err(ModelError::Content(format!(
@@ -174,7 +174,6 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
 
 /// The vision tower's weights, from tensors under the layout's names.
 fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    // Each layout has its own names of tensors for the same tower.
     match layout.spec.family {
         Family::OpenClip => open_clip::vision(layout, reader),
         Family::Clip => clip::vision(layout, reader),
@@ -286,7 +285,7 @@ fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError>
 /// Names and sizes in bytes of a folder's files.
 fn sizes(folder: &Path) -> std::io::Result<BTreeMap<String, u64>> {
     let mut sizes = BTreeMap::new();
-    // The folder was made a moment ago, and holds our own plain files only.
+    // The folder was made a moment ago, and holds plain files only.
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

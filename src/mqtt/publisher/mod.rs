@@ -351,7 +351,7 @@ impl Publisher {
         options.set_receive_maximum(Some(COMMANDS_MAX));
         // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
-        // The broker says `offline` for us where the link ends without a goodbye.
+        // The broker says `offline` for the line where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
@@ -364,7 +364,7 @@ impl Publisher {
 
     /// The life of one connection: its end, or `None` when everything is delivered.
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
-        // Two clocks: one for this loop's own sign of life, and one for the PLC's.
+        // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
         let outbox = self.wiring.store.outbox().clone();
@@ -545,7 +545,7 @@ impl Publisher {
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
-        // Without a session of ours the broker kept no commands: none is stale.
+        // Without an earlier session the broker kept no commands: none is stale.
         session.caught_up = !ack.session_present;
         session.packet_max = ack
             .properties

@@ -32,7 +32,7 @@ impl Publisher {
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
 
         // The fence goes after the subscription. When it comes back, everything that the broker had
-        // kept for us came before it.
+        // kept came before it.
         let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
         session.tell(fence);
     }
@@ -251,7 +251,7 @@ impl Publisher {
 
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
-        // A full client says no goodbye; the broker then says `offline` after our silence.
+        // A full client says no goodbye; the broker then says `offline` after the line's silence.
         let _ = session.client.try_disconnect();
     }
 }

@@ -385,6 +385,16 @@ pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     options
 }
 
+/// True if a message may hold that string. A broker may end the connection at control characters and
+/// at noncharacters (MQTT 5, 1.5.4).
+pub(super) fn is_mqtt_string(text: &str) -> bool {
+    !text.chars().any(|c| {
+        let code = u32::from(c);
+        let is_noncharacter = code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code);
+        c.is_control() || is_noncharacter
+    })
+}
+
 /// Reason for a person: what the broker said, or why it cannot be reached.
 pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
     // The error quotes what it wraps, but does not give it as its source.
@@ -421,6 +431,23 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_may_end_the_connection_at_some_characters() {
+        for bad in [
+            "\u{0}",
+            "a\tb",
+            "\u{7f}",
+            "\u{85}",
+            "\u{ffff}",
+            "\u{fdd0}",
+            "\u{10fffe}",
+        ] {
+            assert!(!is_mqtt_string(bad), "{bad:?}");
+        }
+
+        assert!(is_mqtt_string("Träger/0815 \u{fffd} \u{1f600}"));
+    }
 
     #[test]
     fn a_command_at_qos_0_owes_no_acknowledgement() {

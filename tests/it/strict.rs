@@ -184,22 +184,7 @@ fn whatever_a_command_holds_makes_the_line_break_no_rule() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = StrictBroker::start();
     let line = line(folder.path(), &broker, TRIGGERED);
-    let answer = |topic: &str| vec![(RESPONSE_TOPIC, PropertyValue::Text(topic.to_owned()))];
-    for topic in [
-        "plc/a",
-        "",
-        "plc/#",
-        "plc/+/a",
-        "plc/\u{1}",
-        "plc/\u{ffff}",
-        "plc/\u{fdd0}",
-        "/",
-    ] {
-        let id = format!("{topic:?}").replace(['"', '\\'], "");
-        let payload = format!(r#"{{"id":"r{id}"}}"#);
-        broker.command_with("snapshot", payload.as_bytes(), answer(topic));
-    }
-
+    // A part of each name, and its heat map.
     for part_id in [
         "\\u0001",
         "\\uffff",
@@ -210,9 +195,28 @@ fn whatever_a_command_holds_makes_the_line_break_no_rule() {
         "ä€😀",
     ] {
         let id = part_id.replace('\\', "");
-        let payload = format!(r#"{{"id":"t{id}","part_id":"{part_id}"}}"#);
+        let now = Timestamp::now();
+        let payload = format!(r#"{{"id":"t{id}","part_id":"{part_id}","at":"{now}"}}"#);
         broker.command("trigger", &payload);
-        std::thread::sleep(std::time::Duration::from_millis(60)); // the pace of parts
+        std::thread::sleep(std::time::Duration::from_millis(100)); // the pace of parts
+    }
+
+    broker.wait_for("ack/trigger", 7);
+    let answer = |topic: &str| vec![(RESPONSE_TOPIC, PropertyValue::Text(topic.to_owned()))];
+    for topic in [
+        "plc/a",
+        "",
+        "plc/#",
+        "plc/+/a",
+        "plc/\u{1}",
+        "plc/\u{ffff}",
+        "plc/\u{fdd0}",
+        "/",
+        "$SYS/a",
+    ] {
+        let id = format!("{topic:?}").replace(['"', '\\'], "");
+        let payload = format!(r#"{{"id":"r{id}"}}"#);
+        broker.command_with("snapshot", payload.as_bytes(), answer(topic));
     }
 
     broker.command_with("trigger", b"{\"id\":\"\xff\"}", vec![]);

@@ -8,6 +8,7 @@ use super::Publisher;
 use crate::base::health::Health;
 use crate::mqtt::session::{
     AckTarget, COMMANDS_KEPT, MqttMessage, OUTCOMES_KEPT, REFUSED_KEPT, Refused, Session,
+    is_mqtt_string,
 };
 use crate::protocol::answer::Answer;
 use crate::protocol::command::{self, Command, Refusal};
@@ -330,7 +331,8 @@ fn without_content(publish: Publish) -> Publish {
 /// True if a message may be published to that topic.
 fn is_topic(topic: &str) -> bool {
     // Topics that begin with `$` are the broker's own.
-    !topic.is_empty() && !topic.starts_with('$') && !topic.contains(['+', '#', '\0'])
+    let is_own = topic.starts_with('$');
+    !topic.is_empty() && !is_own && !topic.contains(['+', '#']) && is_mqtt_string(topic)
 }
 
 #[cfg(test)]

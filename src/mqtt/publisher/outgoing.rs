@@ -5,7 +5,7 @@ use super::retained::{last_topic, status_topic};
 use super::{METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
 use crate::data::report::Report;
-use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
+use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session, is_mqtt_string};
 use crate::protocol::event::Event;
 use crate::protocol::{condition, result};
 use crate::store::OutboxEntry;
@@ -223,10 +223,12 @@ impl Publisher {
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
 
-        // What the part does not have is left out, and not sent empty.
+        // What the part does not have is left out, and not sent empty. So is what no message may hold,
+        // such as a file's name with a tab; the PNG file has it.
         let user_properties = values
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .filter(|(_, value)| is_mqtt_string(value))
             .collect();
 
         let properties = PublishProperties {

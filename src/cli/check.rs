@@ -284,7 +284,7 @@ impl Told {
             return Ok(());
         }
 
-        if probe.frames.iter().any(|frame| frame.corrupt) {
+        if probe.frames.iter().any(|frame| frame.damage.is_some()) {
             self.warn(format!(
                 "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
             ))?;

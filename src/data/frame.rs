@@ -30,8 +30,8 @@ pub struct Frame {
     pub captured_by: CapturedBy,
     /// Monotonic clock when the frame arrived: latencies and deadlines count from here.
     pub arrived: Instant,
-    /// True if the decoder lacked data for the frame.
-    pub corrupt: bool,
+    /// Cause why the picture lacks data, in words. `None` for a whole picture.
+    pub damage: Option<Arc<str>>,
     /// Time spent on decoding and colour conversion. `None` if the camera cannot tell.
     pub decode: Option<Duration>,
     /// File name of a folder camera's picture. `None` for all other cameras.
@@ -50,7 +50,7 @@ pub(crate) mod tests {
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt: false,
+            damage: None,
             decode: None,
             part_id: None,
         }

@@ -5,10 +5,14 @@
 //! of the time. A live camera's newest frame wins; a file waits until the inspector is free. Every path
 //! out sets the pipeline to Null. Messages never hold an address's user and password.
 
+mod bitstream;
 mod capture_time;
+mod decoder_log;
 mod errors;
+mod integrity;
 mod picture;
 mod probes;
+mod references;
 
 use crate::base::stop::Stop;
 use crate::camera::pipelines::{Pipeline, filled};
@@ -20,6 +24,7 @@ use capture_time::CaptureClock;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
+use integrity::Integrity;
 use picture::PictureReader;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +68,7 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
+    integrity: Integrity,
     /// Arrival of the last frame, or the start.
     last: Instant,
     /// Longest time without a frame.
@@ -137,6 +143,7 @@ impl GstSource {
     ) -> Result<Ended, CameraError> {
         let pipeline = &open.pipeline;
         let stopwatch = probes::time_decoding(pipeline);
+        let integrity = Integrity::watch(pipeline);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
         pipeline
@@ -147,6 +154,7 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
+            integrity,
             last: Instant::now(),
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
@@ -185,7 +193,8 @@ impl GstSource {
             None
         };
 
-        sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
+        let frame = self.frame(sample, clock, reading)?;
+        sink.frame(frame);
         reading.last = Instant::now();
         reading.patience = self.stall;
         Ok(())
@@ -227,22 +236,21 @@ impl GstSource {
         &mut self,
         sample: &gst::Sample,
         clock: Option<gst::ClockTime>,
-        stopwatch: &Stopwatch,
+        reading: &Reading,
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         let (captured_at, captured_by) = self.clock.captured(sample, clock);
         let picture = self.pictures.read(sample)?;
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
-        let started = pts.and_then(|pts| stopwatch.started_at(pts.nseconds()));
+        let started = pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds()));
         Ok(Frame {
             camera: self.camera.clone(),
             picture,
             captured_at,
             captured_by,
             arrived,
-            corrupt: buffer
-                .is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::CORRUPTED)),
+            damage: buffer.and_then(|buffer| reading.integrity.cause(buffer)),
             decode: started.map(|started| started.elapsed()),
             part_id: None,
         })

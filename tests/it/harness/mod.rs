@@ -10,6 +10,8 @@ pub mod plc;
 pub mod program;
 mod requirement;
 pub mod station;
+#[cfg(feature = "gstreamer")]
+pub mod stream;
 
 pub use requirement::{required, skip};
 

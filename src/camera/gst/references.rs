@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// The cause of the pictures before a stream's first entry.
 const NO_ENTRY: &str = "no key frame came before it";
 
+/// Beginning of FFmpeg's words when it shows pictures that stand for lost ones. They come out with the
+/// times of other units, that of the next key frame among them.
+const SHOWS_LOST: &str = "get_buffer() failed";
+
 /// The state of a stream's reference pictures.
 #[derive(Debug)]
 pub struct References {
@@ -29,6 +33,8 @@ pub struct References {
     was_leading: bool,
     /// True if the last unit may be a reference.
     was_reference: bool,
+    /// True while pictures may come out under the time of another unit.
+    is_confused: bool,
 }
 
 impl Default for References {
@@ -41,6 +47,7 @@ impl Default for References {
             knows_entries: false,
             was_leading: false,
             was_reference: false,
+            is_confused: false,
         }
     }
 }
@@ -79,6 +86,7 @@ impl References {
 
     /// Takes a fault of the last unit that the decoder found. Returns the cause for its picture.
     pub fn decoder_found(&mut self, words: &str) -> Arc<str> {
+        self.is_confused |= words.starts_with(SHOWS_LOST);
         let cause: Arc<str> = format!("the decoder says: {words}").into();
         self.spread(&cause);
         cause
@@ -108,6 +116,11 @@ impl References {
         }
 
         match unit.entry {
+            Entry::Closed if self.is_confused => {
+                // Of two pictures with the key frame's time only one is the key frame.
+                self.is_confused = false;
+                self.open(pts.map(|pts| pts + 1));
+            }
             Entry::Closed => {
                 self.broken = None;
                 self.leading = None;

@@ -244,6 +244,17 @@ pub fn shown(stream: &Coded, whole: &Coded) -> Outcome {
             None => {
                 outcome.damaged += 1;
                 outcome.missed += usize::from(frame.damage.is_none());
+                if frame.damage.is_none() {
+                    let ordinal = outcome.pictures - 1;
+                    let near = expected[next..]
+                        .iter()
+                        .take(25)
+                        .map(|one| far(one.picture.rgb(), frame.picture.rgb()))
+                        .min_by(f64::total_cmp);
+                    outcome
+                        .causes
+                        .push(format!("MISSED {ordinal} next {next} {near:?}"));
+                }
             }
         }
 
@@ -254,4 +265,19 @@ pub fn shown(stream: &Coded, whole: &Coded) -> Outcome {
 
     outcome.causes.dedup();
     outcome
+}
+
+fn far(a: &[u8], b: &[u8]) -> f64 {
+    let far = a
+        .chunks(3)
+        .zip(b.chunks(3))
+        .filter(|(a, b)| {
+            a.iter()
+                .zip(*b)
+                .map(|(a, b)| i32::from(a.abs_diff(*b)))
+                .sum::<i32>()
+                > 120
+        })
+        .count();
+    far as f64 * 3.0 / a.len() as f64
 }

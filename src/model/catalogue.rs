@@ -56,6 +56,8 @@ impl Catalogue {
     /// # Errors
     /// In words: what cannot be read, and where.
     pub fn parse(toml: &str) -> Result<Self, String> {
+        // Every entry is checked while it is read: an unknown key, a path or half a checksum is an
+        // error with its line.
         toml::from_str(toml).map_err(|error| error.to_string())
     }
 
@@ -64,13 +66,17 @@ impl Catalogue {
     /// # Errors
     /// In words: the nearest name, and all that there are.
     pub fn find(&self, name: &str) -> Result<&CatalogueModel, String> {
+        // Compared exactly: a guessed name could fetch gigabytes of another model.
         let found = self.models.iter().find(|model| model.name == name);
         found.ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> String {
+        // The same words as for an unknown key of a configuration, with the nearest name.
         let names = self.models.iter().map(|model| model.name.as_str());
         let words = unknown_key(name, names).replace("unknown key", "unknown model");
+        // All names with their descriptions follow, since there is no other list of them to look
+        // at.
         let mut text = format!("{words}\nknown models:");
         for model in &self.models {
             text.push_str(&format!("\n  {:<20} {}", model.name, model.about));
@@ -83,6 +89,7 @@ impl Catalogue {
 impl CatalogueModel {
     /// The folder of its files on the hub.
     pub fn url(&self) -> String {
+        // The commit stands in the URL, so that the files stay the same for ever.
         format!("{HUB}/{}/resolve/{}", self.repository, self.revision)
     }
 
@@ -93,7 +100,10 @@ impl CatalogueModel {
 }
 
 fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    // The name becomes a path on this machine and a part of the URL, so that a separator or a
+    // leading dot would lead elsewhere.
     let name = String::deserialize(from)?;
+    // A name that begins with a dot would be a hidden file or a part of a path.
     if is_plain(&name) {
         return Ok(name);
     }
@@ -117,7 +127,9 @@ fn is_small_hex_digit(byte: u8) -> bool {
 }
 
 fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    // Small letters only, because checksums are compared as text.
     let text = String::deserialize(from)?;
+    // SHA-256 has 32 bytes, two digits each.
     if text.len() == 64 && text.bytes().all(is_small_hex_digit) {
         return Ok(Some(text));
     }

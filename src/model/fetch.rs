@@ -79,24 +79,30 @@ pub fn fetch(
     request: FetchRequest,
     progress: &dyn Fn(FetchProgress),
 ) -> Result<ModelFolder, FetchError> {
+    // The folder is checked before the download: a refusal after gigabytes would come late.
     check_vacant(request.folder)?;
     let download = Download::new(request, progress)?;
+    // Checksums of all files, by name. A failure keeps what came, for the next try.
     let sha256 = download.files().inspect_err(|_| {
         // Removes the folder if nothing came: one with files in it cannot be removed so.
         let _ = std::fs::remove_dir(&download.folder);
     })?;
 
+    // The manifest names the repository and its commit rather than the download folder.
     let origin = Origin {
         source: request.model.source(),
         licence: request.model.licence.clone(),
         sha256,
     };
 
+    // The import writes beside the target and renames, so that a model that is in use stays whole
+    // until then.
     let model = import_from(&download.folder, origin, request.folder, &|step| {
         progress(FetchProgress::Step(step))
     })
     .map_err(|error| download.unimported(error))?;
 
+    // Removed only now: had the import failed, the next try would not have to download again.
     if !request.keep {
         std::fs::remove_dir_all(&download.folder)
             .map_err(|error| disk(&download.folder, &error))?;
@@ -131,6 +137,7 @@ impl<'a> Download<'a> {
         request: FetchRequest<'a>,
         progress: &'a dyn Fn(FetchProgress),
     ) -> Result<Self, FetchError> {
+        // A path such as `/` or `..` has no last name, beside which the downloads could lie.
         let Some(name) = request.folder.file_name() else {
             return Err(FetchError::Content(format!(
                 "{}: has no name; give the model folder to make",
@@ -138,6 +145,9 @@ impl<'a> Download<'a> {
             )));
         };
 
+        // Beside the target, so that both are on the same disk and the import reads locally.
+        // A fetch of another model into the same folder goes on with files of the same names only
+        // if their checksums fit.
         let name = format!("{}.download", name.to_string_lossy());
         let folder = request.folder.with_file_name(name);
         std::fs::create_dir_all(&folder).map_err(|error| disk(&folder, &error))?;
@@ -152,6 +162,8 @@ impl<'a> Download<'a> {
 
     /// Brings all files, and returns their checksums by name.
     fn files(&self) -> Result<BTreeMap<String, String>, FetchError> {
+        // One file after the other: a hub's bandwidth is shared anyway, and a failure leaves at
+        // most one part that has to go on.
         let mut sums = BTreeMap::new();
         for file in &self.request.model.files {
             sums.insert(file.name.clone(), self.file(file)?);
@@ -162,12 +174,15 @@ impl<'a> Download<'a> {
 
     /// Brings one file, or goes on with it, and returns its checksum.
     fn file(&self, file: &CatalogueFile) -> Result<String, FetchError> {
+        // A file under its own name is whole, but it may be from another revision of the catalogue:
+        // its checksum is checked again.
         let path = self.folder.join(&file.name);
         let part = self.folder.join(format!("{}.part", file.name));
         if path.exists() {
             return self.checked(file, &path);
         }
 
+        // The name is given only after the checksum was right; see the module's documentation.
         self.bring(&file.name, &part)?;
         let sum = self.checked(file, &part)?;
         std::fs::rename(&part, &path).map_err(|error| disk(&path, &error))?;
@@ -178,9 +193,12 @@ impl<'a> Download<'a> {
 
     /// Makes a `.part` whole.
     fn bring(&self, name: &str, part: &Path) -> Result<(), FetchError> {
+        // The lock on the part is held until `out` is dropped at the end of this function.
         let mut out = open_part(part)?;
         let metadata = out.metadata().map_err(|error| disk(part, &error))?;
         let have = metadata.len();
+        // Without the version of the first bytes the rest could be of another file, and all of it
+        // is asked for again.
         let version = std::fs::read_to_string(version_file(part)).ok();
         let answer = self.ask(name, have, version.as_deref());
         let mut answer = answer.inspect_err(|_| {
@@ -196,11 +214,15 @@ impl<'a> Download<'a> {
             total: answer.total,
         });
 
+        // The server starts the file anew: bytes of the earlier version are dropped. The part is in
+        // append mode, so that the next write follows at the new end.
         if answer.have != have {
             out.set_len(answer.have)
                 .map_err(|error| disk(part, &error))?;
         }
 
+        // Written before the first byte of the body, since a crash may come at any later moment. An
+        // empty version means that the server has none.
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
         self.copy(name, &mut answer, &mut out, part)
@@ -213,7 +235,9 @@ impl<'a> Download<'a> {
         have: u64,
         version: Option<&str>,
     ) -> Result<ServerAnswer, FetchError> {
+        // The name is plain, as the catalogue checked: nothing in it needs escaping.
         let url = format!("{}/{name}", self.request.base_url.trim_end_matches('/'));
+        // Only a part with bytes and a known version can go on.
         if let Some(version) = version
             && have > 0
             && !version.is_empty()
@@ -222,6 +246,7 @@ impl<'a> Download<'a> {
             return Ok(answer);
         }
 
+        // From the beginning. Redirects are followed by the client; every other status comes here.
         let response = self.agent.get(&url).call();
         let response = response.map_err(|error| self.unreachable(&url, &error))?;
         match response.status() {
@@ -238,6 +263,7 @@ impl<'a> Download<'a> {
         have: u64,
         version: &str,
     ) -> Result<Option<ServerAnswer>, FetchError> {
+        // A server without ranges ignores the header and answers 200 with the whole file.
         let request = self
             .agent
             .get(url)
@@ -248,10 +274,14 @@ impl<'a> Download<'a> {
             .call()
             .map_err(|error| self.unreachable(url, &error))?;
 
+        // A proxy between may answer with another version or another range than was asked for; the
+        // bytes are only joined if both fit.
         let headers = response.headers();
         let is_same = version_of(headers).is_none_or(|now| now == version);
         let is_rest = is_same && begins_at(headers, have);
         match response.status() {
+            // The version stays the one that was asked for, since a partial answer may leave it
+            // out.
             StatusCode::PARTIAL_CONTENT if is_rest => {
                 let answer = ServerAnswer::new(response, have);
                 Ok(Some(ServerAnswer {
@@ -272,12 +302,15 @@ impl<'a> Download<'a> {
         out: &mut File,
         part: &Path,
     ) -> Result<(), FetchError> {
+        // A later try can go on only if this answer named its version.
         let total = answer.total;
         let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
+        // Bytes of the file that are on the disk, for the progress and for the words of an error.
         let mut have = answer.have;
         loop {
+            // A read that waits longer than `PATIENCE` is an error, too.
             let count = body
                 .read(&mut piece)
                 .map_err(|error| broken_off(name, have, total, can_go_on, &error.to_string()))?;
@@ -293,6 +326,8 @@ impl<'a> Download<'a> {
             (self.progress)(FetchProgress::Bytes(have));
         }
 
+        // An early end of the body is no error of the connection where the server closes it
+        // orderly, so the length is compared.
         if total.is_some_and(|total| total != have) {
             let why = "the server sent no more";
             return Err(broken_off(name, have, total, can_go_on, why));
@@ -304,6 +339,7 @@ impl<'a> Download<'a> {
     /// The checksum of a whole file, if the file is what the catalogue or an earlier fetch says; else
     /// it is put aside.
     fn checked(&self, file: &CatalogueFile, path: &Path) -> Result<String, FetchError> {
+        // Hashed from the disk and not while it came: a part may be of several tries.
         let found = checksum(path).map_err(|error| disk(path, &error))?;
         if let Some((expected, origin)) = self.expected(file)
             && *expected != found
@@ -312,6 +348,7 @@ impl<'a> Download<'a> {
             return Err(self.put_aside(file, path, &why));
         }
 
+        // For files without a checksum, whose content may change in ways that do not matter.
         if let Some(text) = &file.contains
             && !contains(path, text)
         {
@@ -323,10 +360,13 @@ impl<'a> Download<'a> {
 
     /// The expected checksum and its origin. `None` if none is known.
     fn expected<'b>(&'b self, file: &'b CatalogueFile) -> Option<(&'b String, String)> {
+        // The catalogue's word goes before what an earlier fetch saw.
         if let Some(sum) = &file.sha256 {
             return Some((sum, "the catalogue".to_owned()));
         }
 
+        // Trust on first use: another content under the same commit is told, with the way to accept
+        // it.
         let sum = self.recorded.get(&file.name)?;
         let folder = self.request.folder.display();
         let origin =
@@ -336,6 +376,7 @@ impl<'a> Download<'a> {
     }
 
     fn put_aside(&self, file: &CatalogueFile, path: &Path, why: &str) -> FetchError {
+        // Renamed rather than removed, so that the file can be looked at; a later one replaces it.
         let bad = self.folder.join(format!("{}.bad", file.name));
         // Best effort: without its part it says nothing any more.
         let _ = std::fs::remove_file(version_file(path));
@@ -354,6 +395,7 @@ impl<'a> Download<'a> {
 
     /// The way out where the network does not lead to the files.
     fn elsewhere(&self) -> String {
+        // The names of all files, as a person has to fetch them by hand.
         let files = self.request.model.files.iter();
         let names: Vec<&str> = files.map(|file| file.name.as_str()).collect();
         format!(
@@ -366,6 +408,8 @@ impl<'a> Download<'a> {
     }
 
     fn unreachable(&self, url: &str, error: &HttpError) -> FetchError {
+        // The proxy is named because a wrong one in the environment is the most frequent cause that
+        // the error itself does not show.
         let why = unreachable_because(error);
         let proxy = match self.agent.config().proxy() {
             Some(proxy) => {
@@ -380,6 +424,7 @@ impl<'a> Download<'a> {
     }
 
     fn refused(&self, url: &str, status: StatusCode) -> FetchError {
+        // Words for the statuses that a hub or a mirror gives; the others are named by number.
         let why = match status.as_u16() {
             401 | 403 => "it is not given to everybody",
             404 | 410 => "it is not there",
@@ -394,6 +439,7 @@ impl<'a> Download<'a> {
     /// how to get rid of them.
     fn unimported(&self, error: ModelError) -> FetchError {
         let folder = self.folder.display();
+        // A disk that is full is the only failure that another try can mend.
         let kept = format!("{error}; what was downloaded is kept in {folder}");
         match error {
             ModelError::Write { .. } => {
@@ -406,6 +452,7 @@ impl<'a> Download<'a> {
 
 impl ServerAnswer {
     fn new(response: Response<Body>, have: u64) -> Self {
+        // The length of the body alone: a partial answer begins at `have`.
         let rest = response.body().content_length();
         ServerAnswer {
             have,
@@ -418,6 +465,7 @@ impl ServerAnswer {
 
 /// Checksums in the model folder that is there, if it was made of the same source.
 fn recorded_checksums(request: &FetchRequest) -> BTreeMap<String, String> {
+    // A folder that cannot be opened has no checksums to hold against the files.
     match ModelFolder::open(request.folder) {
         Ok(earlier) if earlier.source == request.model.source() => earlier.downloaded,
         _ => BTreeMap::new(),
@@ -426,18 +474,23 @@ fn recorded_checksums(request: &FetchRequest) -> BTreeMap<String, String> {
 
 /// HTTP client with the system's CAs, proxies from the environment, and every status as an answer.
 fn agent() -> Agent {
+    // The system's CAs rather than a built-in list, as plants run proxies with CAs of their own.
+    // Certificates that cannot be read are left out.
     let found = rustls_native_certs::load_native_certs().certs;
     let certificates = found
         .iter()
         .map(|certificate| Certificate::from_der(certificate).to_owned())
         .collect();
 
+    // The provider is named here, since the process installs no default one.
     let provider = rustls::crypto::ring::default_provider();
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(certificates)))
         .unversioned_rustls_crypto_provider(Arc::new(provider))
         .build();
 
+    // Statuses are answers rather than errors, because `refused` says what each of them means.
+    // There is no limit on the whole: a model may take an hour.
     Agent::config_builder()
         .tls_config(tls)
         .user_agent(concat!("winspect/", env!("CARGO_PKG_VERSION")))
@@ -452,6 +505,7 @@ fn agent() -> Agent {
 /// Words for an error of the network.
 fn unreachable_because(error: &HttpError) -> String {
     let words = error.to_string();
+    // Causes in the order of how surely they can be told.
     if let HttpError::Io(error) = error
         && error.kind() == ErrorKind::ConnectionRefused
     {
@@ -463,6 +517,7 @@ fn unreachable_because(error: &HttpError) -> String {
         return "the host is not found (no internet, or no name service)".to_owned();
     }
 
+    // Each of the TLS library's refusals of a certificate holds this word.
     if words.contains("certificate") {
         return format!(
             "{words}: this machine's CAs (package ca-certificates, or SSL_CERT_FILE) do not vouch for the server"
@@ -474,6 +529,7 @@ fn unreachable_because(error: &HttpError) -> String {
 
 /// The version in an answer that `If-Range` can name: a strong ETag, or else a date (RFC 9110, 13.1.5).
 fn version_of(headers: &HeaderMap) -> Option<String> {
+    // A weak tag (`W/`) names files that are alike, not files whose bytes are the same.
     let strong = header_text(headers, header::ETAG).filter(|tag| !tag.starts_with("W/"));
     let version = strong.or_else(|| header_text(headers, header::LAST_MODIFIED))?;
     Some(version.to_owned())
@@ -495,6 +551,7 @@ fn version_file(part: &Path) -> PathBuf {
 
 /// Opens a part for appending, and locks it: two fetches would mix their bytes.
 fn open_part(part: &Path) -> Result<File, FetchError> {
+    // Appending, so that what is there stays; the lock comes after, because it needs the open file.
     let out = OpenOptions::new()
         .create(true)
         .append(true)
@@ -513,6 +570,7 @@ fn open_part(part: &Path) -> Result<File, FetchError> {
 
 /// Hex SHA-256 of a file.
 fn checksum(path: &Path) -> std::io::Result<String> {
+    // In pieces: a file of weights may be larger than the memory.
     let mut file = File::open(path)?;
     let mut sum = Sha256::new();
     let mut piece = vec![0; PIECE];
@@ -535,6 +593,7 @@ fn disk(path: &Path, error: &std::io::Error) -> FetchError {
 
 /// The error of a full disk.
 fn full(part: &Path, error: &std::io::Error, have: u64, total: Option<u64>) -> FetchError {
+    // The import writes the same weights again, so as much room is needed twice.
     let missing = match total {
         Some(total) => format!("{} bytes", total.saturating_sub(have)),
         None => "the rest".to_owned(),
@@ -548,6 +607,7 @@ fn full(part: &Path, error: &std::io::Error, have: u64, total: Option<u64>) -> F
 
 /// The error of a download that ended too early, `have` bytes into the file.
 fn broken_off(name: &str, have: u64, total: Option<u64>, can_go_on: bool, why: &str) -> FetchError {
+    // A server that streams without a length says no total.
     let total = match total {
         Some(total) => total.to_string(),
         None => "an unknown number of".to_owned(),

@@ -33,11 +33,16 @@ impl ModelFolder {
     /// # Errors
     /// When the manifest cannot be read, or a file is missing or has another size.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
+        // Sizes only: hashing gigabytes at each start would take seconds. A file that was cut short
+        // while it was copied is found by its size.
         let manifest = ModelManifest::read(path)?;
+        // Every file that the import wrote, also those that a given recipe does not need.
         for (name, size) in &manifest.files {
             check_size(&path.join(name), *size)?;
         }
 
+        // The name is that of the folder that the path leads to, through symbolic links, so that a
+        // link such as `current` does not hide it in results.
         Ok(ModelFolder {
             path: path.to_owned(),
             spec: manifest.model,
@@ -52,13 +57,16 @@ impl ModelFolder {
 
     /// The model's name in results: `name@fa8e`.
     pub fn label(&self) -> String {
+        // A hash of fewer than four digits, as a test's manifest may have, is taken as it is.
         let digits = self.hash.get(..4).unwrap_or(&self.hash);
         format!("{}@{digits}", self.name)
     }
 }
 
 fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
+    // A missing file is the system's error, with its path.
     let metadata = std::fs::metadata(file).map_err(|error| ModelError::read(file, error))?;
+    // The size that the import saw when it had written the file.
     let found = metadata.len();
     if found == written {
         return Ok(());
@@ -71,6 +79,7 @@ fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
 }
 
 fn folder_name(path: &Path) -> Option<String> {
+    // `.` and `..` have a name only after they were followed.
     let whole = path.canonicalize().ok()?;
     let name = whole.file_name()?;
     Some(name.to_string_lossy().into_owned())

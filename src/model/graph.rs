@@ -38,6 +38,7 @@ impl<W: Write> WeightFile<W> {
     /// # Errors
     /// When the file cannot be written.
     pub fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<TensorProto> {
+        // In pieces of 16 kB, so that a tensor is not held twice in memory.
         let chunks = values.chunks(4096).map(little_endian);
         self.put_bytes(name, dims, proto::FLOAT, chunks)
     }
@@ -53,15 +54,18 @@ impl<W: Write> WeightFile<W> {
         data_type: i32,
         chunks: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> io::Result<TensorProto> {
+        // Zeros up to the alignment, by which an engine can map the file instead of copying it.
         let padding = self.offset.next_multiple_of(ALIGNMENT) - self.offset;
         self.out.write_all(&[0; ALIGNMENT][..padding])?;
         let offset = self.offset + padding;
+        // The chunks' bytes are counted as they are written: their number is not known before.
         let mut length = 0;
         for chunk in chunks {
             self.out.write_all(chunk.as_ref())?;
             length += chunk.as_ref().len();
         }
 
+        // ONNX describes the place of external data by texts, offset and length in bytes.
         self.offset = offset + length;
         let entry = |key: &str, value: String| proto::StringStringEntryProto {
             key: key.to_owned(),
@@ -94,6 +98,7 @@ impl<W: Write> WeightFile<W> {
 
 /// The values as bytes.
 fn little_endian(values: &[f32]) -> Vec<u8> {
+    // Four bytes a value, whatever the byte order of this machine.
     let mut bytes = Vec::with_capacity(4 * values.len());
     for value in values {
         bytes.extend(value.to_le_bytes());
@@ -149,7 +154,10 @@ impl<'a> GraphBuilder<'a> {
         inputs: &[&str],
         attributes: Vec<AttributeProto>,
     ) -> String {
+        // A weight that no node uses never comes into the graph, and one that several use comes in
+        // once.
         for input in inputs {
+            // A name that is no weight is another node's value or an input.
             if let Some(weight) = self.weights.iter().find(|w| w.name == **input)
                 && self.taken.insert(weight.name.clone())
             {
@@ -157,6 +165,8 @@ impl<'a> GraphBuilder<'a> {
             }
         }
 
+        // The node has the name of its only output, so that an engine's messages name a value that
+        // can be found here.
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|&i| i.to_owned()).collect(),
             output: vec![name.to_owned()],
@@ -171,6 +181,7 @@ impl<'a> GraphBuilder<'a> {
 
     /// A small constant of integers, of rank 1, under the name, which is returned.
     pub fn ints(&mut self, name: &str, values: &[i64]) -> String {
+        // Rank 1, as operators take shapes, axes and indices.
         let dims = vec![values.len() as i64];
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
         self.constant(name, proto::INT64, dims, bytes.collect())
@@ -178,6 +189,7 @@ impl<'a> GraphBuilder<'a> {
 
     /// One number, of rank 0, under the name, which is returned.
     pub fn float(&mut self, name: &str, value: f32) -> String {
+        // Rank 0, which is broadcast against any shape.
         let bytes = value.to_le_bytes().to_vec();
         self.constant(name, proto::FLOAT, vec![], bytes)
     }
@@ -190,6 +202,7 @@ impl<'a> GraphBuilder<'a> {
         dims: Vec<i64>,
         raw_data: Vec<u8>,
     ) -> String {
+        // Blocks of a tower ask for the same constants under the same names.
         if self.taken.insert(name.to_owned()) {
             self.graph.initializer.push(TensorProto {
                 dims,
@@ -229,6 +242,7 @@ pub enum Dim {
 
 impl Dim {
     fn to_proto(self) -> Dimension {
+        // A named length is equal wherever the name stands: all inputs have the same N.
         let value = match self {
             Dim::Of(length) => DimensionValue::Fixed(length as i64),
             Dim::Any(name) => DimensionValue::Named(name.to_owned()),
@@ -240,6 +254,7 @@ impl Dim {
 
 /// Description of a value: its name, element type and dimensions.
 pub fn value_info(name: &str, element: i32, dims: &[Dim]) -> ValueInfoProto {
+    // The shape stands in the description, so that an engine can check what it is given.
     let dim = dims.iter().copied().map(Dim::to_proto).collect();
     let tensor_type = proto::TensorType {
         elem_type: element,
@@ -286,6 +301,7 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
 
 /// Keeps what `outputs` need and drops the rest: nodes, weights and inputs.
 pub fn cut(graph: &mut proto::GraphProto, outputs: Vec<ValueInfoProto>) {
+    // Names of values that are still to be produced: at first the outputs themselves.
     let mut needed: HashSet<String> = outputs.iter().map(|o| o.name.clone()).collect();
     // Nodes stand in topological order, so one walk from the end finds all that is needed.
     let mut kept: Vec<NodeProto> = Vec::new();
@@ -296,12 +312,14 @@ pub fn cut(graph: &mut proto::GraphProto, outputs: Vec<ValueInfoProto>) {
         }
     }
 
+    // The walk went backwards; nodes stand in topological order again.
     kept.reverse();
     graph.node = kept;
     graph
         .initializer
         .retain(|tensor| needed.contains(&tensor.name));
 
+    // An input that nothing needs any more would have to be fed all the same.
     graph.input.retain(|input| needed.contains(&input.name));
     graph.output = outputs;
 }

@@ -46,6 +46,8 @@ impl ModelManifest {
     pub fn read(folder: &Path) -> Result<Self, ModelError> {
         let file = folder.join(MANIFEST);
         let shown = file.display();
+        // A folder without a manifest is the usual mistake, such as a hub folder that was not
+        // imported: the words then say how to make one.
         let text = std::fs::read_to_string(&file).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => no_model(folder),
             _ => ModelError::read(&file, error),
@@ -54,12 +56,15 @@ impl ModelManifest {
         let unreadable = |error: toml::de::Error| ModelError::Content(format!("{shown}: {error}"));
         // First, because the rest of another format may be called otherwise.
         let ManifestFormat { format } = toml::from_str(&text).map_err(unreadable)?;
+        // Older and newer formats alike: graphs are cheap to make again from the source, and a
+        // conversion would be code that is used once.
         if format != FORMAT {
             return Err(ModelError::Content(format!(
                 "{shown}: format {format} was written by another version, this one reads {FORMAT}; import the model again"
             )));
         }
 
+        // Unknown keys are refused, as they are everywhere.
         toml::from_str(&text).map_err(unreadable)
     }
 }

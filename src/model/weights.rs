@@ -21,6 +21,8 @@ impl WeightsFile {
     /// # Errors
     /// When it cannot be read.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
+        // Mapped rather than read: a file of weights has gigabytes, and each tensor is touched
+        // once.
         let file = File::open(path).map_err(|error| ModelError::read(path, error))?;
         // SAFETY: the map is only read. A weights file that is truncated during its import ends the
         // process; nothing else of it is changed.
@@ -36,6 +38,8 @@ impl WeightsFile {
     /// # Errors
     /// When the file is no whole safetensors file.
     pub fn reader(&self) -> Result<TensorReader<'_>, ModelError> {
+        // The header is checked against the length of the file: a download that was cut short is
+        // found here, before anything is written.
         let tensors = SafeTensors::deserialize(&self.map).map_err(|error| {
             ModelError::Content(format!(
                 "{}: not a whole safetensors file ({error:?}; {} bytes); fetch it again",
@@ -76,27 +80,35 @@ impl TensorReader<'_> {
 
     /// A tensor of exactly `shape`, row-major.
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Vec<f32> {
+        // The import goes on with an empty tensor, so that one run tells all that is wrong.
         let values = self.read(name, shape);
         values.unwrap_or_else(|problem| {
+            // Noted under the tensor's own name, as the file has it.
             self.problems.note(name, problem);
             Vec::new()
         })
     }
 
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+        // The name first, then the shape: the needed shape helps to find the tensor under another
+        // name.
         let view = self
             .tensors
             .tensor(name)
             .map_err(|_| format!("missing (shape {shape:?} is needed)"))?;
 
+        // A tensor of the right length and another shape would be read transposed.
         if view.shape() != shape {
             let has = view.shape();
             return Err(format!("has shape {has:?}, {shape:?} is needed"));
         }
 
+        // One value that is not finite would make every score so. The values are returned all the
+        // same, for the checks that follow.
         let values = floats(view.data(), view.dtype())?;
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let value = values[at];
+            // One index is enough: such a file is broken as a whole.
             let words = format!("holds {value} at index {at}; weights must be finite");
             self.problems.note(name, words);
         }
@@ -105,7 +117,9 @@ impl TensorReader<'_> {
     }
 
     /// A torch `Linear`: `<name>.weight` `[out, in]` transposed to `[in, out]`, and `<name>.bias`.
+    // The matrix stands as `[in, out]`, see `tower.rs`.
     pub fn linear(&mut self, name: &str, input: usize, output: usize) -> Linear {
+        // Stored as `[out, in]`, since torch computes `x W^T + b`.
         let weight = self.tensor(&format!("{name}.weight"), &[output, input]);
         let bias = self.tensor(&format!("{name}.bias"), &[output]);
         Linear {
@@ -133,8 +147,10 @@ impl TensorReader<'_> {
             return Ok(());
         }
 
+        // A model of another size misses hundreds of tensors; the first dozen tell which.
         let all: Vec<&str> = self.problems.iter().collect();
         let shown = &all[..all.len().min(PROBLEMS_SHOWN)];
+        // Indented below the file's name.
         let mut words = shown.join("\n  ");
         if all.len() > shown.len() {
             let rest = all.len() - shown.len();
@@ -151,8 +167,11 @@ impl TensorReader<'_> {
 
 /// The numbers in a tensor's bytes.
 fn floats(bytes: &[u8], dtype: Dtype) -> Result<Vec<f32>, String> {
+    // Each type is widened to f32, in which every value of the others can be written.
     match dtype {
         Dtype::F32 => {
+            // Safetensors are little-endian, and the data of a tensor has no alignment that could
+            // be relied on.
             let numbers = bytes.as_chunks::<4>().0.iter();
             Ok(numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect())
         }
@@ -174,6 +193,7 @@ fn floats(bytes: &[u8], dtype: Dtype) -> Result<Vec<f32>, String> {
 
 /// Transposes `[rows, columns]` to `[columns, rows]`; empty stays empty (its problem is noted already).
 pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    // A missing tensor: there is nothing to turn.
     if values.is_empty() {
         return Vec::new();
     }
@@ -181,10 +201,14 @@ pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     // Squares of this side stay in the cache.
     const SQUARE: usize = 32;
+    // Reading rows and writing columns in squares: straight through, each write of a large matrix
+    // would miss the cache.
     for top in (0..rows).step_by(SQUARE) {
+        // The last square of a row or column is smaller.
         let bottom = (top + SQUARE).min(rows);
         for left in (0..columns).step_by(SQUARE) {
             let right = (left + SQUARE).min(columns);
+            // A square of 32 x 32 values, 4 kB read and 4 kB written.
             for row in top..bottom {
                 for column in left..right {
                     out[column * rows + row] = values[row * columns + column];

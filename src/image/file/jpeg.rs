@@ -30,6 +30,8 @@ pub fn walk(bytes: &[u8]) -> Walk {
         components: 0,
     };
 
+    // Inside a scan, bytes are data until a marker that may stand there; outside, each marker
+    // begins a segment with a length.
     let mut at = 0;
     let mut in_scan = false;
     while let Some((marker, after)) = next_marker(bytes, at) {
@@ -46,6 +48,7 @@ pub fn walk(bytes: &[u8]) -> Walk {
             _ => {}
         }
 
+        // The length counts its own two bytes. A file that ends here was cut short.
         let Some(length) = bytes.get(at..at + 2) else {
             return walk;
         };
@@ -56,6 +59,7 @@ pub fn walk(bytes: &[u8]) -> Walk {
             walk.components = bytes.get(at + 7).copied().unwrap_or(0);
         }
 
+        // Skipped whole: what is in a segment, such as a thumbnail, is no marker of this picture.
         at += usize::from(length);
         in_scan = marker == SCAN;
     }
@@ -65,6 +69,7 @@ pub fn walk(bytes: &[u8]) -> Walk {
 
 /// The next `FF x` at or after `at` (fill bytes `FF FF` skipped), and where the bytes after it begin.
 fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
+    // Any number of fill bytes may stand before a marker.
     let rest = bytes.get(at..)?;
     let first = rest.iter().position(|byte| *byte == 0xFF)?;
     let fill = rest[first..].iter().position(|byte| *byte != 0xFF)?;

@@ -127,8 +127,10 @@ pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
         return Err(unfit(Unfit::LargeFile { bytes }));
     }
 
+    // Read whole: the size is bounded above, and all decoders want the bytes at once.
     let content = std::fs::read(path).map_err(|error| unreadable(path, error))?;
     let decoded = decode_file(&content).map_err(unfit)?;
+    // Not refused, because a dark picture of 16 bits is possible; the words name the usual mistake.
     if let Some(highest) = decoded.highest
         && highest < FEW_BITS
     {
@@ -164,18 +166,24 @@ struct DecodedFile {
 }
 
 fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
+    // By the first bytes of the content. Suffixes lie: a JPEG called `.png` is common.
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
     check_content(format, bytes)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The limit holds for a decoder's own buffers; `check_header` bounds the picture itself.
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(DECODED_MAX);
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     check_header(&decoder)?;
+    // Asked before the decoder is consumed, and applied to the pixels: the picture as a person sees
+    // it.
     let orientation = decoder.orientation()?;
     let mut decoded = DynamicImage::from_decoder(decoder)?;
     decoded.apply_orientation(orientation);
+    // Before the values are scaled to 8 bits.
     let highest = highest(&decoded);
+    // `[height, width, 3]`, row-major. Grey is repeated, alpha dropped, 16 bits scaled by 257.
     let rgb = decoded.into_rgb8();
     let width = rgb.width() as usize;
     let height = rgb.height() as usize;
@@ -187,6 +195,8 @@ fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
 
 /// Refuses content of which the decoder would silently make another picture than the one meant.
 fn check_content(format: ImageFormat, bytes: &[u8]) -> Result<(), Unfit> {
+    // One reason for each format. A decoder would return the first page or frame, or decode what is
+    // there of a file that was cut short.
     match format {
         ImageFormat::Png if is_animated_png(bytes) => Err(Unfit::Animated),
         ImageFormat::WebP if is_animated_webp(bytes) => Err(Unfit::Animated),
@@ -207,6 +217,7 @@ fn check_content(format: ImageFormat, bytes: &[u8]) -> Result<(), Unfit> {
 }
 
 fn highest(decoded: &DynamicImage) -> Option<u16> {
+    // The highest of all channels.
     let values = match decoded {
         DynamicImage::ImageLuma16(picture) => picture.as_raw(),
         DynamicImage::ImageRgb16(picture) => picture.as_raw(),
@@ -220,6 +231,7 @@ fn highest(decoded: &DynamicImage) -> Option<u16> {
 /// Checks the header before anything is allocated for it: the decoders themselves check their inner
 /// buffers only.
 fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
+    // In u64, since the sides of a header may be anything.
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     let decoded = decoder.total_bytes();
@@ -231,6 +243,7 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
         });
     }
 
+    // Decoders convert CMYK without its profile, to colours that no camera saw.
     let original = decoder.original_color_type();
     if matches!(
         original,
@@ -239,6 +252,7 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
         return Err(Unfit::Cmyk);
     }
 
+    // The white of floating-point values is a convention of the program that wrote them.
     let colour = decoder.color_type();
     if matches!(colour, ColorType::Rgb32F | ColorType::Rgba32F) {
         return Err(Unfit::Float);
@@ -267,6 +281,7 @@ fn has_pages(bytes: &[u8]) -> bool {
 /// # Errors
 /// When the folder cannot be read or holds no picture.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
+    // Only the folder itself: what lies in folders below it belongs to another class or line.
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
         let path = entry.map_err(|error| unreadable(folder, error))?.path();
@@ -281,6 +296,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
         });
     }
 
+    // The order of a directory is the file system's; results must not depend on it.
     found.sort_by_cached_key(|path| {
         let name = path.file_name().unwrap_or_default();
         natural_key(&name.to_string_lossy())
@@ -290,6 +306,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
 }
 
 fn has_picture_extension(path: &Path) -> bool {
+    // Cameras and Windows programs write `.JPG`.
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     EXTENSIONS.contains(&extension.to_lowercase().as_str())
 }
@@ -299,6 +316,7 @@ fn has_picture_extension(path: &Path) -> bool {
 pub fn expand(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PictureFileError>) {
     let mut files = vec![];
     let mut problems = vec![];
+    // Problems are gathered, so that one run tells all folders that are wrong.
     for path in paths {
         if !path.is_dir() {
             files.push(path.clone());
@@ -319,6 +337,7 @@ pub fn expand(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PictureFileError>) {
 fn natural_key(name: &str) -> Vec<(String, u128, String)> {
     let mut key = Vec::new();
     let mut rest = name;
+    // Each turn takes the characters before a number and the number itself.
     while !rest.is_empty() {
         let is_digit = |c: char| c.is_ascii_digit();
         let words = rest.find(is_digit).unwrap_or(rest.len());
@@ -328,6 +347,8 @@ fn natural_key(name: &str) -> Vec<(String, u128, String)> {
             .unwrap_or(from_number.len());
 
         let (number, after) = from_number.split_at(digits);
+        // Beyond 38 digits all numbers are equal here; the digits themselves, the third part of the
+        // key, still order them.
         let value = number.parse().unwrap_or(u128::MAX);
         key.push((before.to_owned(), value, number.to_owned()));
         rest = after;

@@ -15,6 +15,7 @@ const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 
 pub fn paint(overlay: &Overlay) -> Picture {
     let width = overlay.width;
     let height = overlay.height;
+    // Maps are enlarged once for the whole picture: bilinear, `[height, width]` values each.
     let layers: Vec<EnlargedLayer> = overlay.layers.iter().map(EnlargedLayer::new).collect();
     let mut canvas = Canvas {
         width,
@@ -22,34 +23,43 @@ pub fn paint(overlay: &Overlay) -> Picture {
         rgb: Vec::with_capacity(3 * width * height),
     };
 
+    // Row by row from the top, three bytes a pixel.
     for row in 0..height {
         let source_row = overlay.source_row(row);
         for column in 0..width {
+            // The nearest column, as [`Overlay::source_row`] takes the nearest row.
             let at = 3 * (column * overlay.picture.width() / width);
+            // The camera's pixel, glowing or darkened by the maps over it.
             let seen = &source_row[at..at + 3];
             canvas.rgb.extend(pixel(seen, &layers, row, column));
         }
     }
 
+    // Outlines lie over the glow.
     for outline in &overlay.outlines {
         canvas.outline(outline);
     }
 
+    // `[height, width, 3]`, as the loop above filled it.
     Picture::new(width, height, canvas.rgb).expect("filled row by row")
 }
 
 /// Colour of a pixel that the camera saw as `seen`.
 fn pixel(seen: &[u8], layers: &[EnlargedLayer], row: usize, column: usize) -> Rgb {
+    // The hottest of all layers that cover the pixel and count there.
     let mut is_covered = false;
     let mut heat: Option<f32> = None;
     for layer in layers {
         if layer.covers(row, column) {
             is_covered = true;
+            // `None` for a cell that a region's mask leaves out.
             let here = layer.heat(row, column);
             heat = heat.into_iter().chain(here).reduce(f32::max);
         }
     }
 
+    // Without a layer that counts, the pixel was not judged: at half its brightness a person sees
+    // that.
     let lit = glow(seen, heat.unwrap_or(0.0));
     if is_covered && heat.is_none() {
         lit.map(|value| value / 2)
@@ -67,6 +77,7 @@ struct EnlargedLayer<'a> {
 
 impl<'a> EnlargedLayer<'a> {
     fn new(placed: &'a PlacedLayer<'a>) -> Self {
+        // At least one pixel each way, as `Shrink::place` made them.
         let width = placed.right - placed.left;
         let height = placed.bottom - placed.top;
         EnlargedLayer {
@@ -76,6 +87,7 @@ impl<'a> EnlargedLayer<'a> {
     }
 
     fn covers(&self, row: usize, column: usize) -> bool {
+        // The upper ends are exclusive.
         let placed = self.placed;
         (placed.left..placed.right).contains(&column) && (placed.top..placed.bottom).contains(&row)
     }
@@ -83,11 +95,15 @@ impl<'a> EnlargedLayer<'a> {
     /// Heat of a pixel that the layer covers: 0 to 1 on the scale, and beyond. `None` if the map's cell
     /// does not count.
     fn heat(&self, row: usize, column: usize) -> Option<f32> {
+        // The place in the layer, then the cell of the map `[side, side]` in which it lies.
         let placed = self.placed;
         let width = placed.right - placed.left;
         let height = placed.bottom - placed.top;
+        // Pixels from the layer's upper left corner.
         let from_top = row - placed.top;
         let from_left = column - placed.left;
+        // The cell under the pixel, for the mask; the heat itself comes from the enlarged values,
+        // which are smooth.
         let side = placed.map.side();
         if !placed
             .map
@@ -96,7 +112,9 @@ impl<'a> EnlargedLayer<'a> {
             return None;
         }
 
+        // A scale of no height, which a single reference can give, must not divide by zero.
         let (low, high) = placed.scale;
+        // 0 at the lower end of the scale, 1 at the upper one.
         let value = self.values[from_top * width + from_left];
         Some((value - low) / (high - low).max(f32::EPSILON))
     }
@@ -104,17 +122,22 @@ impl<'a> EnlargedLayer<'a> {
 
 /// A pixel that the camera saw as `seen`, with a heat of 0 (as it is) to 1 (full glow).
 fn glow(seen: &[u8], heat: f32) -> Rgb {
+    // Beyond the scale all is full glow.
     let heat = heat.clamp(0.0, 1.0);
+    // The place between two of the colours: `low` and the next one, mixed by `share`.
     let last = GLOW.len() - 1;
     let place = heat * last as f32;
     let low = place as usize;
     let high = (low + 1).min(last);
+    // At the top of the scale `low` is the last colour and `share` is 0.
     let share = place - low as f32;
     // Squared, so that the lower half of the scale leaves the picture almost untouched.
     let opacity = 0.85 * heat * heat;
+    // Each channel by itself: the tint over the picture, as opaque as the heat demands.
     std::array::from_fn(|channel| {
         let from = f32::from(GLOW[low][channel]);
         let to = f32::from(GLOW[high][channel]);
+        // The tint's share of the pixel grows with the heat, up to 85 %.
         let tint = from * (1.0 - share) + to * share;
         (f32::from(seen[channel]) * (1.0 - opacity) + tint * opacity) as u8
     })
@@ -129,16 +152,19 @@ struct Canvas {
 
 impl Canvas {
     fn outline(&mut self, outline: &BoxOutline) {
+        // The box may reach beyond the canvas on the right and below; what is outside is not drawn.
         let thick = outline.thick;
         let right = (outline.x + outline.w).min(self.width);
         let bottom = (outline.y + outline.h).min(self.height);
         for row in outline.y..bottom {
             for column in outline.x..right {
+                // Only the frame of the box is drawn, `thick` pixels inwards from each side.
                 let inside = row >= outline.y + thick
                     && row + thick < bottom
                     && column >= outline.x + thick
                     && column + thick < right;
 
+                // Later outlines replace the pixels of earlier ones.
                 if !inside {
                     let at = 3 * (row * self.width + column);
                     self.rgb[at..at + 3].copy_from_slice(&outline.colour);

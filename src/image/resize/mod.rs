@@ -36,10 +36,13 @@ pub struct Taps {
 impl Taps {
     /// Weights from `from` pixels to `to`, both at least 1.
     pub fn new(from: usize, to: usize) -> Self {
+        // One tap for each output pixel; all rows (or columns) of a picture use the same ones.
         let each: Vec<Tap> = (0..to).map(|at| Tap::new(at, from, to)).collect();
         Taps {
             from,
             to,
+            // A plan exists only where the processor has the instructions and all windows are small
+            // enough.
             #[cfg(target_arch = "x86_64")]
             plan: vnni::RowPlan::new(&each),
             each,
@@ -57,28 +60,42 @@ impl Taps {
 /// Resizes rows of `taps.from` RGB pixels to rows of `taps.to`, written to `out`.
 pub fn resize_rows(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
+    // The plan writes whole rows, so that the buffer has its final length before.
     if let Some(plan) = &taps.plan {
         out.resize(rgb.len() / taps.from * taps.to, 0);
         return plan.resize_rows(rgb, taps.from, taps.to, out);
     }
 
+    // Every other processor and size: the plain way gives the same integers.
     resize_rows_in_strips(rgb, taps, out);
 }
 
 /// The plain way: strips of rows are turned on their side, so that both directions are the same sums
 /// over contiguous values.
 fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
+    // Bytes of a row before and after: three channels a pixel.
     let from = 3 * taps.from;
     let to = 3 * taps.to;
+    // A picture's bytes are whole rows.
     let rows = rgb.len() / from;
     // Whole strips; what is beyond the last row is dropped at the end.
     out.resize(rows.next_multiple_of(ROWS) * to, 0);
+    // Buffers of one strip: `wide` is `[from, ROWS]`, `small` is `[to, ROWS]`, one column of the
+    // strip in each place.
     let mut fours = vec![[0; 4]; ROWS / 4 * from.max(to)];
     let mut wide = vec![[0; ROWS]; from];
     let mut small = vec![[0; ROWS]; to];
+    // The last strip may have fewer rows; what stands in the buffers beyond them is computed and
+    // then dropped.
     let strips = rgb.chunks(ROWS * from);
+    // For each strip:
+    //   rgb [ROWS, from] -> wide [from, ROWS] -> weighted sums -> small [to, ROWS] -> out [ROWS, to]
     for (rgb, out) in strips.zip(out.chunks_exact_mut(ROWS * to)) {
+        // Turned on its side, a pixel is three neighbouring columns of ROWS values, and a tap sums
+        // whole columns.
         turn(rgb, &mut fours, &mut wide);
+        // One output pixel is three columns of the strip, red, green and blue, 3 * ROWS values in a
+        // run. Its source pixels are as long, one after the other.
         for (tap, out) in taps.each.iter().zip(small.as_chunks_mut::<3>().0) {
             weighted_row(
                 wide[3 * tap.first..].as_flattened(),
@@ -88,9 +105,11 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
             );
         }
 
+        // Back to rows of pixels.
         turn_back(&small, &mut fours, out);
     }
 
+    // Rows that filled up the last strip.
     out.truncate(rows * to);
 }
 
@@ -102,25 +121,40 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     "aarch64+neon"
 ))]
 fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
+    // Four rows at a time to places of four bytes: writes stay contiguous, where single bytes would
+    // be strewn over the columns.
+    // Bytes of a row, `width` of them, are the columns; a, b, c, d are four rows:
+    //   rows      a0 a1 a2 ...  b0 b1 b2 ...  c0 c1 c2 ...  d0 d1 d2 ...
+    //   fours     a0 b0 c0 d0   a1 b1 c1 d1   a2 b2 c2 d2   ...
+    //   columns   a0 b0 c0 d0 and the next seven fours of column 0, then column 1, ...
     let width = columns.len();
     let groups = rows.chunks_exact(4 * width);
+    // Rows that do not fill a group; only the last strip of a picture has them.
     let rest = groups.remainder();
     let whole_groups = groups.len();
     for (rows, fours) in groups.zip(fours.chunks_exact_mut(width)) {
+        // The four rows of the group, `width` bytes each.
         let [a, b, c, d] = [0, 1, 2, 3].map(|row| &rows[row * width..][..width]);
+        // Byte by byte of all four rows at once: the compiler makes interleaving instructions of
+        // it.
         for ((((four, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
             *four = [*a, *b, *c, *d];
         }
     }
 
+    // One to three rows are left in the last strip of a picture.
     for (row, values) in rest.chunks_exact(width).enumerate() {
+        // The group after the last whole one, of which only the first places of each four are
+        // written.
         let fours = &mut fours[whole_groups * width..];
         for (four, value) in fours.iter_mut().zip(values) {
             four[row] = *value;
         }
     }
 
+    // Column x of the strip is the x-th place of each group, one group below the other.
     for (x, column) in columns.iter_mut().enumerate() {
+        // A column of ROWS values is ROWS / 4 fours.
         let groups = column.as_chunks_mut::<4>().0;
         for (group, four) in groups.iter_mut().enumerate() {
             *four = fours[group * width + x];
@@ -135,16 +169,24 @@ fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
     "aarch64+neon"
 ))]
 fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
+    // The reverse of `turn`, in two steps as well: columns to places of four rows.
+    //   columns   a0 b0 c0 d0 and seven more fours of column 0, then column 1, ...
+    //   fours     a0 b0 c0 d0   a1 b1 c1 d1   ...
+    //   rows      a0 a1 a2 ...  b0 b1 b2 ...  c0 c1 c2 ...  d0 d1 d2 ...
     let width = columns.len();
     for (x, column) in columns.iter().enumerate() {
+        // Four values of a column are four rows of the same byte.
         let groups = column.as_chunks::<4>().0;
         for (group, four) in groups.iter().enumerate() {
             fours[group * width + x] = *four;
         }
     }
 
+    // Places of four to four rows.
     let groups = rows.chunks_exact_mut(4 * width);
     for (rows, fours) in groups.zip(fours.chunks_exact(width)) {
+        // The four rows as separate slices, because one mutable slice cannot be walked at four
+        // places.
         let (ab, cd) = rows.split_at_mut(2 * width);
         let (a, b) = ab.split_at_mut(width);
         let (c, d) = cd.split_at_mut(width);
@@ -156,9 +198,13 @@ fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
 
 /// Resizes columns: `taps.from` rows of `row_values` grey levels to `taps.to` rows, written to `out`.
 pub fn resize_columns(values: &[u8], row_values: usize, taps: &Taps, out: &mut Vec<u8>) {
+    // [from, row_values] to [to, row_values], where `row_values` is three times the width.
     out.resize(taps.to * row_values, 0);
+    // A row of the output is a weighted sum of whole rows, which lie in memory as they are summed:
+    // nothing has to be turned.
     let rows = out.chunks_exact_mut(row_values);
     for (tap, row) in taps.each.iter().zip(rows) {
+        // The tap's first row; `weighted_row` reads as many rows as there are weights.
         let window = &values[tap.first * row_values..];
         weighted_row(window, row_values, &tap.weights, row);
     }
@@ -174,13 +220,17 @@ const LANES: usize = 32;
     "aarch64+neon"
 ))]
 fn weighted_row(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8]) {
+    // Whole blocks first, whose sums fill the registers; then the values that are left, one by one.
     let (blocks, rest) = out.as_chunks_mut::<LANES>();
+    // The first value that no block covers.
     let beyond = blocks.len() * LANES;
+    // Every block reads the same columns of all rows of the window.
     for (i, block) in blocks.iter_mut().enumerate() {
         sum(&values[i * LANES..], row_values, weights, block);
     }
 
     for (i, value) in rest.iter_mut().enumerate() {
+        // At most LANES - 1 values a row: a plain sum each.
         let one = std::array::from_mut(value);
         sum(&values[beyond + i..], row_values, weights, one);
     }
@@ -190,13 +240,18 @@ fn weighted_row(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8
 /// registers.
 #[inline(always)]
 fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8; N]) {
+    // An i32 is enough: weights of 22 bits sum to 1, lobes included they stay below 2, and a value
+    // has 8 bits.
     let mut sums = [0; N];
+    // Row by row, so that each weight is broadcast once for all N values. The last row of the
+    // picture may be shorter than `row_values` here, as the slice began inside of a row.
     for (row, weight) in values.chunks(row_values).zip(weights) {
         for (sum, value) in sums.iter_mut().zip(&row[..N]) {
             *sum += i32::from(*value) * weight;
         }
     }
 
+    // Rounded and clamped: the kernel's negative lobes overshoot at edges.
     for (out, sum) in out.iter_mut().zip(sums) {
         *out = grey(sum);
     }
@@ -205,6 +260,7 @@ fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &
 /// A fixed-point sum, rounded to a grey level.
 #[inline(always)]
 fn grey(sum: i32) -> u8 {
+    // Halves go up, as in `Resample.c`.
     let half = 1 << (BITS - 1);
     ((sum + half) >> BITS).clamp(0, 255) as u8
 }

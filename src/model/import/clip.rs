@@ -51,10 +51,14 @@ pub fn layout(
     preprocessor: &Value,
     path: &Path,
 ) -> Result<SourceLayout, ModelError> {
+    // All keys are read before anything is refused, so that one run tells all of them. Defaults are
+    // transformers' own (`CLIPVisionConfig`, `CLIPTextConfig`).
     let mut problems = Problems::new();
     let embed = Keys::new(Some(config), "", &mut problems).count("projection_dim", Some(512));
     let vision = vision_keys(config, &mut problems);
     let text = text_keys(config, &mut problems);
+    // Sizes that do not fit each other are refused here, while the key can still be named; later
+    // they would be shapes of tensors.
     check_text(
         text.context,
         text.vocabulary,
@@ -79,9 +83,11 @@ pub fn layout(
         &mut problems,
     );
 
+    // The preprocessor's file may be missing; CLIP's constants are then used, as transformers does.
     let normalisation =
         CLIP_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
 
+    // From here on all sizes are right.
     refuse_problems(problems, path)?;
     Ok(SourceLayout {
         spec: ModelSpec {
@@ -99,6 +105,7 @@ pub fn layout(
         },
         weights: "model.safetensors",
         vision: vision.shape,
+        // CLIP's text tower always has a causal mask; the configuration has no key for it.
         text: Some(TextLayout {
             shape: text.shape,
             blocks: text.blocks,
@@ -109,6 +116,7 @@ pub fn layout(
 }
 
 fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
+    // A missing `vision_config` is read as an empty one, as transformers reads it.
     let mut keys = Keys::new(config.get("vision_config"), "vision_config", problems);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(32));
@@ -117,6 +125,7 @@ fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
     let heads = keys.count("num_attention_heads", Some(12));
     let mlp = keys.count("intermediate_size", Some(3072));
     let channels = keys.count("num_channels", Some(3));
+    // The activation and the epsilon go to the graph; all others are sizes of tensors.
     ClipVisionKeys {
         side,
         patch,
@@ -133,6 +142,7 @@ fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
 }
 
 fn text_keys(config: &Value, problems: &mut Problems) -> ClipTextKeys {
+    // Read as `vision_config` is.
     let mut keys = Keys::new(config.get("text_config"), "text_config", problems);
     let context = keys.count("max_position_embeddings", Some(77));
     let vocabulary = keys.count("vocab_size", Some(49408));
@@ -157,17 +167,22 @@ fn text_keys(config: &Value, problems: &mut Problems) -> ClipTextKeys {
 
 /// The vision tower's weights.
 pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
+    // D, and the cells P of the native grid.
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid() * spec.grid();
+    // [D] and [1 + P, D]; row 0 of the positions is the class token's.
     let token = reader.tensor("vision_model.embeddings.class_embedding", &[width]);
     let positions = reader.tensor(
         "vision_model.embeddings.position_embedding.weight",
         &[1 + cells, width],
     );
 
+    // The class token with its position [D], and the patches' positions [P, D].
     let start = ClassAndPositions::new(&token, &positions, width);
+    // [D, E], stored as [E, D].
     let projection = transposed_projection(reader, "visual_projection.weight", width, spec.embed);
+    // [D, 3, p, p]: a patch's pixels, channel by channel.
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {
         shape: layout.vision,
@@ -179,6 +194,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
         convolution_bias: None,
         class: start.class,
         positions: start.positions,
+        // The name is misspelt in transformers, and so in every file of weights.
         norm_pre: Some(reader.norm("vision_model.pre_layrnorm", width)),
         blocks: read_blocks(
             "vision_model.encoder.layers",
@@ -198,6 +214,7 @@ pub fn text(
     spec: &TextSpec,
     reader: &mut TensorReader,
 ) -> Text {
+    // [width, E], stored as [E, width].
     let width = spec.width;
     let projection =
         transposed_projection(reader, "text_projection.weight", width, layout.spec.embed);
@@ -206,10 +223,12 @@ pub fn text(
         shape: text.shape,
         context: spec.context,
         vocabulary: spec.vocabulary,
+        // Rows of the vocabulary, [vocabulary, width].
         embedding: reader.tensor(
             "text_model.embeddings.token_embedding.weight",
             &[spec.vocabulary, width],
         ),
+        // Rows for the places in a prompt, [C, width].
         positions: reader.tensor(
             "text_model.embeddings.position_embedding.weight",
             &[spec.context, width],
@@ -226,6 +245,7 @@ pub fn text(
     }
 }
 
+// Matrices [D, D], but `up` [D, mlp] and `down` [mlp, D]; all of them have biases.
 fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
     Block {
         norm1: reader.norm(&names.part("layer_norm1"), width),

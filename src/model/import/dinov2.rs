@@ -42,8 +42,11 @@ pub fn layout(
     preprocessor: &Value,
     path: &Path,
 ) -> Result<SourceLayout, ModelError> {
+    // All keys are read before anything is refused. Defaults are transformers' own
+    // (`Dinov2Config`).
     let mut problems = Problems::new();
     let mut keys = Keys::new(Some(config), "", &mut problems);
+    // Both would change the number of tokens or the form of the MLP.
     keys.refuse(&REFUSED);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(16));
@@ -51,26 +54,34 @@ pub fn layout(
     let blocks = keys.count("num_hidden_layers", Some(12));
     let heads = keys.count("num_attention_heads", Some(12));
     let channels = keys.count("num_channels", Some(3));
+    // A ratio here, where CLIP's configuration has the width itself.
     let mlp = keys.mlp_by_ratio(width);
+    // The graph adds a bias in each linear layer.
     if keys.flag("qkv_bias") == Some(false) {
+        // Models without these biases exist in no published DINOv2.
         let words = "false cannot be run: queries, keys and values need a bias";
         keys.note("qkv_bias", words);
     }
 
+    // Exact GELU alone; its tanh form, which other models use, is another function.
     let activation = keys.text("hidden_act").unwrap_or("gelu");
     if activation != "gelu" {
+        // Noted like a size that does not fit.
         let words = format!("{activation:?} cannot be run; \"gelu\" can");
         keys.note("hidden_act", words);
     }
 
+    // The epsilon is 1e-6 here, while CLIP's is 1e-5.
     let epsilon = keys.number("layer_norm_eps", Some(1e-6)) as f32;
     check_transformers(width, heads, channels, "hidden_size", &mut problems);
     check_grid(side, patch, "image_size", &mut problems);
+    // ImageNet's constants where the preprocessor's file is missing.
     let normalisation =
         IMAGENET_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
 
     refuse_problems(problems, path)?;
     Ok(SourceLayout {
+        // All that the engine must know to run the graphs.
         spec: ModelSpec {
             family: Family::Dinov2,
             side,
@@ -79,6 +90,7 @@ pub fn layout(
             blocks,
             heads,
             mlp,
+            // No projection: the class token after the last norm is the embedding.
             embed: width,
             mean: normalisation.mean,
             std: normalisation.std,
@@ -97,12 +109,15 @@ pub fn layout(
 
 /// The vision tower's weights.
 pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
+    // D, and the cells P of the native grid: 37 x 37 for the published models.
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid() * spec.grid();
+    // [1, 1, D] and [1, 1 + P, D]; row 0 of the positions is the class token's.
     let token = reader.tensor("embeddings.cls_token", &[1, 1, width]);
     let positions = reader.tensor("embeddings.position_embeddings", &[1, 1 + cells, width]);
     let start = ClassAndPositions::new(&token, &positions, width);
+    // [D, 3, p, p] and a bias [D], which CLIP's towers lack.
     let convolution = "embeddings.patch_embeddings.projection";
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {
@@ -112,10 +127,13 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
         convolution_bias: Some(reader.tensor(&format!("{convolution}.bias"), &[width])),
         class: start.class,
         positions: start.positions,
+        // The tokens go into the first block as they are.
         norm_pre: None,
+        // `encoder.layer` without an s, where CLIP has `encoder.layers`.
         blocks: read_blocks("encoder.layer", spec.blocks, layout.vision, |names| {
             block(reader, names, width, spec.mlp)
         }),
+        // The only norm outside of the blocks.
         norm_post: reader.norm("layernorm", width),
         projection: None,
     }
@@ -123,8 +141,10 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
 
 /// One block, with the layer scales in the matrices before them.
 fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
+    // Renamed in transformers 5; weights on the hub have the older names.
     let is_5 = reader.has(&names.part("attention.q_proj.weight"));
     let [query, key, value, out] = if is_5 { ATTENTION_5 } else { ATTENTION };
+    // Matrices [D, D], but `up` [D, mlp] and `down` [mlp, D].
     let mut block = Block {
         norm1: reader.norm(&names.part("norm1"), width),
         query: reader.linear(&names.part(query), width, width),
@@ -136,7 +156,10 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
         down: reader.linear(&names.part("mlp.fc2"), mlp, width),
     };
 
+    // Layer scales [D] multiply the outputs of attention and MLP before the residual sums: the same
+    // as scaled columns of the matrices that make them.
     let attention_scale = reader.tensor(&names.part("layer_scale1.lambda1"), &[width]);
+    // [D] onto the columns of [D, D], then onto those of [mlp, D].
     scale_columns(&mut block.out, &attention_scale);
     let mlp_scale = reader.tensor(&names.part("layer_scale2.lambda1"), &[width]);
     scale_columns(&mut block.down, &mlp_scale);

@@ -48,6 +48,7 @@ impl<'a> Keys<'a> {
 
     /// Notes a problem of `key`.
     pub fn note(&mut self, key: &str, words: impl std::fmt::Display) {
+        // The whole path of the key, as it must be looked for in the file.
         let place = if self.place.is_empty() {
             key.to_owned()
         } else {
@@ -59,6 +60,8 @@ impl<'a> Keys<'a> {
 
     /// A number above 0.
     pub fn number(&mut self, key: &str, default: Option<f64>) -> f64 {
+        // Absent or null: the default, or else a problem. 1 is a stand-in by which the other checks
+        // go on without dividing by zero.
         let Some(value) = self.value(key) else {
             return default.unwrap_or_else(|| {
                 self.note(key, "missing");
@@ -66,6 +69,8 @@ impl<'a> Keys<'a> {
             });
         };
 
+        // Every number of these configurations is a size or an epsilon; zero would mean a layer
+        // that is not there.
         match value.as_f64() {
             Some(number) if number.is_finite() && number > 0.0 => number,
             _ => {
@@ -77,6 +82,7 @@ impl<'a> Keys<'a> {
 
     /// A whole number from 1 to [`COUNT_MAX`].
     pub fn count(&mut self, key: &str, default: Option<usize>) -> usize {
+        // JSON has one kind of number: `16.0` is a whole one, too.
         let number = self.number(key, default.map(|default| default as f64));
         if number.fract() != 0.0 || number > COUNT_MAX {
             let words = format!("must be a whole number up to {COUNT_MAX}, got {number}");
@@ -89,11 +95,13 @@ impl<'a> Keys<'a> {
 
     /// A side in pixels: a number, or two equal ones.
     pub fn side(&mut self, key: &str, default: Option<usize>) -> usize {
+        // Both forms are in use: `224` and `[224, 224]`.
         let pair = self.value(key).and_then(Value::as_array);
         let Some([a, b]) = pair.map(Vec::as_slice) else {
             return self.count(key, default);
         };
 
+        // Oblong grids are refused, because positions and windows are laid out in squares.
         match a.as_u64() {
             Some(side) if a == b && side > 0 && side < 1 << 20 => side as usize,
             _ => {
@@ -105,6 +113,8 @@ impl<'a> Keys<'a> {
 
     /// Notes each key whose value is neither absent, null, false, 0 nor a harmless word.
     pub fn refuse(&mut self, keys: &[RefusedKey]) {
+        // A key at its harmless value changes nothing; any other value means a layer that the graph
+        // does not have, and features that would be wrong in silence.
         for (key, harmless, why) in keys {
             let Some(value) = self.value(key) else {
                 continue;
@@ -118,12 +128,14 @@ impl<'a> Keys<'a> {
 
     /// The MLP's width, as a multiple of the tower's.
     pub fn mlp_by_ratio(&mut self, width: usize) -> usize {
+        // Rounded down, as open_clip and transformers do: `int(width * ratio)`.
         let ratio = self.number("mlp_ratio", Some(4.0));
         (width as f64 * ratio) as usize
     }
 
     /// The activation of a transformers CLIP tower.
     pub fn clip_activation(&mut self) -> Activation {
+        // The stand-in after a problem does not matter: the problem ends the import.
         match self.text("hidden_act").unwrap_or("quick_gelu") {
             "quick_gelu" => Activation::QuickGelu,
             "gelu" => Activation::Gelu,
@@ -137,6 +149,7 @@ impl<'a> Keys<'a> {
 }
 
 fn is_harmless(value: &Value, words: &[&str]) -> bool {
+    // A list is never harmless: none of the keys has one as its default.
     match value {
         Value::Bool(flag) => !flag,
         Value::Number(number) => number.as_f64() == Some(0.0),
@@ -154,10 +167,13 @@ pub fn three_numbers(
     above: f32,
     problems: &mut Problems,
 ) -> [f32; 3] {
+    // Absent and null are the same to the libraries that write these files.
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return default;
     };
 
+    // Entries that are no numbers above the bound are dropped here, and so the count is wrong
+    // below: one message for all mistakes.
     let numbers: Vec<f32> = value
         .as_array()
         .into_iter()

@@ -70,9 +70,11 @@ impl Normalisation {
         prefix: &str,
         problems: &mut Problems,
     ) -> Self {
+        // Names differ by layout: `image_mean` in transformers, `mean` in open_clip.
         let value = |key: &str| config?.get(format!("{prefix}{key}"));
         let key = |key: &str| format!("{place}{prefix}{key}");
         Normalisation {
+            // A mean of zero is right, a deviation of zero would divide by it.
             mean: three_numbers(value("mean"), self.mean, &key("mean"), -1e9, problems),
             std: three_numbers(value("std"), self.std, &key("std"), 0.0, problems),
         }
@@ -95,11 +97,13 @@ pub fn check_transformers(
     place: &str,
     problems: &mut Problems,
 ) {
+    // Each head takes an equal share of the width.
     if !width.is_multiple_of(heads) {
         let words = format!("must be a multiple of the {heads} attention heads, got {width}");
         problems.note(place, words);
     }
 
+    // Pictures are RGB; a tower for more channels saw something else than a camera's picture.
     if channels != 3 {
         let words = format!("num_channels must be 3 (RGB), got {channels}");
         problems.note(place, words);
@@ -115,16 +119,19 @@ pub fn check_text(
     place: &str,
     problems: &mut Problems,
 ) {
+    // Each head takes an equal share of the width.
     if !width.is_multiple_of(heads) {
         let words = format!("the width must be a multiple of the {heads} heads, got {width}");
         problems.note(place, words);
     }
 
+    // Another vocabulary has another tokenizer, which would have to be imported, too.
     if vocabulary != CLIP_TOKENS {
         let words = format!("the vocabulary must be CLIP's {CLIP_TOKENS} tokens, got {vocabulary}");
         problems.note(place, words);
     }
 
+    // Start, one token of content, and end.
     if context < 3 {
         let words = format!("the context must hold at least 3 tokens, got {context}");
         problems.note(place, words);
@@ -133,6 +140,8 @@ pub fn check_text(
 
 /// Notes if a picture has no patch, or too many.
 pub fn check_grid(side: usize, patch: usize, place: &str, problems: &mut Problems) {
+    // The upper bound keeps the attention's scores [heads, P, P] in memory: 256 x 256 patches are
+    // far beyond every published model.
     if side < patch || side / patch > 256 {
         let words = format!("must be 1 to 256 patches of {patch} pixels, got {side}");
         problems.note(place, words);
@@ -141,6 +150,7 @@ pub fn check_grid(side: usize, patch: usize, place: &str, problems: &mut Problem
 
 /// Turns the problems of the configuration `path` into an error, if there are any.
 pub fn refuse_problems(problems: Problems, path: &Path) -> Result<(), ModelError> {
+    // One error for the whole file, one line for each key, indented below the file's name.
     problems.into_result().map_err(|problems| {
         let lines = problems.to_string().replace('\n', "\n  ");
         ModelError::Content(format!("{}:\n  {lines}", path.display()))
@@ -159,6 +169,8 @@ impl ClassAndPositions {
     /// Splits the positions `[1 + P, D]`, of which the class token's is the first. A missing tensor is
     /// empty (its problem is noted already).
     pub fn new(token: &[f32], positions: &[f32], width: usize) -> Self {
+        // The sum is made once here rather than for each picture: the class token's input is the
+        // same for all of them.
         let (first, rest) = positions.split_at(width.min(positions.len()));
         let sums = token.iter().zip(first);
         ClassAndPositions {
@@ -176,14 +188,17 @@ pub fn read_blocks(
     shape: TowerShape,
     mut read: impl FnMut(&BlockNames) -> Block,
 ) -> Vec<Block> {
+    // Folded into the queries, 1 / sqrt(head width) costs nothing at run time.
     let head_width = shape.width / shape.heads;
     let scale = 1.0 / (head_width as f32).sqrt();
     let mut blocks = Vec::with_capacity(count);
     for i in 0..count {
+        // Blocks count from 0 in all three layouts.
         let mut block = read(&BlockNames {
             prefix: format!("{prefix}.{i}"),
         });
 
+        // Weights and biases of the queries both, since the scale stands after their sum.
         scale_columns(&mut block.query, &vec![scale; shape.width]);
         blocks.push(block);
     }
@@ -220,6 +235,7 @@ pub fn transposed_projection(
     rows: usize,
     columns: usize,
 ) -> Linear {
+    // torch stores a linear layer as [out, in].
     let stored = reader.tensor(name, &[columns, rows]);
     projection(transposed(&stored, columns, rows), rows, columns)
 }
@@ -227,10 +243,12 @@ pub fn transposed_projection(
 /// Scales a linear layer's outputs: `(x W + b) * scale`. An empty scale is missing, which is noted
 /// already.
 pub fn scale_columns(linear: &mut Linear, scale: &[f32]) {
+    // The layer may be empty, too; its product is as empty.
     if scale.is_empty() {
         return;
     }
 
+    // A column of the matrix [in, out] makes one output, so each row is multiplied value by value.
     for row in linear.weight.chunks_mut(linear.columns) {
         multiply(row, scale);
     }

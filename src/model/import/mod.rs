@@ -51,6 +51,7 @@ pub fn import(
     folder: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<ModelFolder, ModelError> {
+    // The folder's name stands for the origin, since a folder that was copied here has no other.
     let name = source.file_name().unwrap_or_default();
     let origin = Origin {
         source: name.to_string_lossy().into_owned(),
@@ -58,6 +59,7 @@ pub fn import(
         sha256: BTreeMap::new(),
     };
 
+    // The licence is what the README says, for people; nothing depends on it.
     import_from(source, origin, folder, progress)
 }
 
@@ -66,6 +68,8 @@ pub fn import(
 /// # Errors
 /// When something else is there.
 pub fn check_vacant(folder: &Path) -> Result<(), ModelError> {
+    // The manifest is the sign of a folder of ours: any other folder could hold a person's files,
+    // which the replacement would remove.
     if folder.exists() && !folder.join(MANIFEST).exists() {
         return Err(ModelError::Content(format!(
             "{} exists and is no imported model; give another folder",
@@ -86,11 +90,17 @@ pub fn import_from(
     folder: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<ModelFolder, ModelError> {
+    // All that is cheap is checked before the first byte is written.
     check_vacant(folder)?;
+    // Every key of the configuration, with all that cannot be run.
     let layout = read_layout(source)?;
+    // A missing file of weights is told before anything is written.
     let weights = WeightsFile::open(&source.join(layout.weights))?;
 
+    // A name beside the target and of this process, so that two imports do not write into one
+    // folder and the rename stays on one disk.
     let partial = folder.with_extension(format!("importing-{}", std::process::id()));
+    // Whole or not at all: the target is replaced only after the last file was written.
     let result = write(origin, &layout, &weights, &partial, progress)
         .and_then(|()| replace(&partial, folder));
 
@@ -104,6 +114,8 @@ pub fn import_from(
 }
 
 fn replace(partial: &Path, folder: &Path) -> Result<(), ModelError> {
+    // Not atomic: between the two calls there is no model. A line that runs has its files open and
+    // is not disturbed.
     if folder.exists() {
         std::fs::remove_dir_all(folder).map_err(|error| ModelError::write(folder, error))?;
     }
@@ -113,11 +125,14 @@ fn replace(partial: &Path, folder: &Path) -> Result<(), ModelError> {
 
 /// Reads the configuration of a source folder.
 fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
+    // open_clip's file is asked for first: its hub folders often hold a `config.json` of
+    // transformers as well, whose weights are in another file.
     let open_clip = folder.join("open_clip_config.json");
     if open_clip.exists() {
         return open_clip::layout(&read_json(&open_clip)?, &open_clip);
     }
 
+    // Both libraries of Hugging Face's own models, CLIP and DINOv2, use this name.
     let path = folder.join("config.json");
     if !path.exists() {
         return Err(ModelError::Content(format!(
@@ -127,6 +142,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
     }
 
     let config = read_json(&path)?;
+    // Optional: its absence is `Null`, which has no keys, so that the layout's defaults are used.
     let preprocessor = folder.join("preprocessor_config.json");
     let preprocessor = if preprocessor.exists() {
         read_json(&preprocessor)?
@@ -134,7 +150,9 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
         Value::Null
     };
 
+    // The same file name holds hundreds of architectures; the type alone tells them apart.
     match config.get("model_type").and_then(Value::as_str) {
+        // The two types whose layers have files of their own here.
         Some("clip") => clip::layout(&config, &preprocessor, &path),
         Some("dinov2") => dinov2::layout(&config, &preprocessor, &path),
         other => Err(ModelError::Content(format!(
@@ -146,6 +164,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
 }
 
 fn read_json(path: &Path) -> Result<Value, ModelError> {
+    // A configuration has a few kilobytes.
     let text = std::fs::read_to_string(path).map_err(|error| ModelError::read(path, error))?;
     serde_json::from_str(&text)
         .map_err(|error| ModelError::Content(format!("{}: {error}", path.display())))
@@ -153,6 +172,7 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
 
 /// The vision tower's weights, from tensors under the layout's names.
 fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
+    // Each layout has its own names of tensors for the same tower.
     match layout.spec.family {
         Family::OpenClip => open_clip::vision(layout, reader),
         Family::Clip => clip::vision(layout, reader),
@@ -163,6 +183,7 @@ fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
 /// The text tower's weights. `None` for a model without one.
 fn read_text(layout: &SourceLayout, reader: &mut TensorReader) -> Option<Text> {
     let text = layout.text.as_ref()?;
+    // Both are there or neither is: the layout set them together.
     let spec = layout.spec.text.as_ref()?;
     match layout.spec.family {
         Family::OpenClip => Some(open_clip::text(layout, text, spec, reader)),
@@ -178,43 +199,56 @@ fn write(
     folder: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<(), ModelError> {
+    // All tensors are read before a folder is made: a model that does not fit leaves no trace.
     let mut reader = weights.reader()?;
+    // The tensors are copied, since a few of them are turned or scaled on the way.
     progress("reading the vision tower");
     let vision = read_vision(layout, &mut reader);
     progress("reading the text tower");
     let text = read_text(layout, &mut reader);
     reader.finish()?;
 
+    // From here on the disk may be full: every error names its file.
     std::fs::create_dir_all(folder).map_err(|error| ModelError::write(folder, error))?;
+    // Graphs are small, and refer to the weights by the name of their file in the same folder.
     progress("writing the graphs");
+    // Weights first, because a graph holds offsets into their file.
     let graphs = with_weights(folder, "vision.weights", |file| {
         tower::write_vision(&vision, file)
     })?;
 
     write_file(folder, "trunk.onnx", &graphs.trunk.encode_to_vec())?;
+    // Two files, since a recipe without windows needs the first one alone.
     write_file(folder, "windows.onnx", &graphs.windows.encode_to_vec())?;
+    // The text tower has weights of its own, as it runs on the processor and only when prompts
+    // change.
     if let Some(text) = &text {
         let graph = with_weights(folder, "text.weights", |file| tower::write_text(text, file))?;
         write_file(folder, "text.onnx", &graph.encode_to_vec())?;
     }
 
+    // The hash of the source's weights rather than of ours: it is known before the import and stays
+    // the same when the graphs change.
     progress("hashing the weights");
     let manifest = ModelManifest {
         format: FORMAT,
         source_sha256: hex(&Sha256::digest(weights.bytes())),
         source: origin.source,
         licence: origin.licence,
+        // Sizes of all that was written so far; the manifest itself is not among them.
         files: sizes(folder).map_err(|error| ModelError::read(folder, error))?,
         downloaded: origin.sha256,
         model: layout.spec.clone(),
     };
 
+    // The manifest comes last: its presence says that all the others are whole.
     let toml = toml::to_string(&manifest).expect("a manifest is plain values");
     write_file(folder, MANIFEST, toml.as_bytes())
 }
 
 /// The `license:` line of the source's README, as hub folders have it.
 fn licence(source: &Path) -> String {
+    // The front matter of a hub's README is YAML; of it only this one line is needed.
     let readme = std::fs::read_to_string(source.join("README.md")).unwrap_or_default();
     let mut lines = readme.lines().take(README_LINES);
     match lines.find_map(|line| line.strip_prefix("license:")) {
@@ -229,10 +263,13 @@ fn with_weights<T>(
     name: &str,
     write: impl FnOnce(&mut WeightFile<BufWriter<File>>) -> std::io::Result<T>,
 ) -> Result<T, ModelError> {
+    // Every error names the file that could not be written.
     let path = folder.join(name);
     let failed = |error| ModelError::write(&path, error);
     let file = File::create(&path).map_err(failed)?;
+    // Buffered, since norms are written as vectors of a few kilobytes.
     let mut file = WeightFile::new(BufWriter::new(file), name);
+    // What `write` made, the graphs, is returned only after the file was flushed.
     let made = write(&mut file).map_err(failed)?;
     file.finish().map_err(failed)?;
     Ok(made)
@@ -246,6 +283,7 @@ fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError>
 /// Names and sizes in bytes of a folder's files.
 fn sizes(folder: &Path) -> std::io::Result<BTreeMap<String, u64>> {
     let mut sizes = BTreeMap::new();
+    // The folder was made a moment ago, and holds our own plain files only.
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

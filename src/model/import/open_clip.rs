@@ -86,11 +86,16 @@ impl OpenClipTextKeys {
 /// # Errors
 /// All keys that cannot be run.
 pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
+    // All keys are read before anything is refused, so that one run tells all of them.
     let mut problems = Problems::new();
+    // Hub folders have the configuration under `model_cfg`; files out of open_clip's own repository
+    // are that part alone.
     let model = config.get("model_cfg").unwrap_or(config);
     let mut keys = Keys::new(Some(model), "model_cfg", &mut problems);
+    // The embedding's length has no default in open_clip.
     let embed = keys.count("embed_dim", None);
     let is_quick = keys.flag("quick_gelu").unwrap_or(false);
+    // Each refused key would change the graph; ignored, it would give wrong features in silence.
     keys.refuse(&MODEL_REFUSED);
     let vision = vision_keys(model, &mut problems);
     let text = text_keys(model, &mut problems);
@@ -101,6 +106,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
         &mut problems,
     );
 
+    // The preprocessing is a part of the same file here.
     let normalisation = CLIP_NORMALISATION.or_configured(
         config.get("preprocess_cfg"),
         "preprocess_cfg.",
@@ -110,6 +116,8 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
 
     refuse_problems(problems, path)?;
 
+    // Sizes are right from here on. open_clip tells the heads of the vision tower by their width,
+    // and those of the text tower by their number.
     let heads = vision.width / vision.head_width;
     let shape = |width, heads| TowerShape {
         width,
@@ -148,6 +156,8 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
 }
 
 fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
+    // A list of layers is a ResNet's, four stages of blocks. It is noted once, and its other keys
+    // are still checked.
     let place = "model_cfg.vision_cfg";
     let mut keys = Keys::new(model.get("vision_cfg"), place, problems);
     let is_resnet = keys.value("layers").is_some_and(Value::is_array);
@@ -166,6 +176,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
         keys.count("layers", Some(12))
     };
 
+    // 64 values a head are open_clip's default for every width.
     let head_width = keys.count("head_width", Some(64));
     let mlp = keys.mlp_by_ratio(width);
     check_head_width(
@@ -186,6 +197,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
 }
 
 fn text_keys(model: &Value, problems: &mut Problems) -> OpenClipTextKeys {
+    // Defaults are open_clip's own (`CLIPTextCfg`).
     let place = "model_cfg.text_cfg";
     let mut keys = Keys::new(model.get("text_cfg"), place, problems);
     keys.refuse(&TEXT_REFUSED);
@@ -195,6 +207,7 @@ fn text_keys(model: &Value, problems: &mut Problems) -> OpenClipTextKeys {
     let heads = keys.count("heads", Some(8));
     let blocks = keys.count("layers", Some(12));
     let mlp = keys.mlp_by_ratio(width);
+    // The key is a negation; absent means a causal mask.
     let causal = keys.flag("no_causal_mask") != Some(true);
     check_text(context, vocabulary, width, heads, place, problems);
     OpenClipTextKeys {
@@ -210,13 +223,18 @@ fn text_keys(model: &Value, problems: &mut Problems) -> OpenClipTextKeys {
 
 /// The vision tower's weights.
 pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
+    // D, and the cells P of the native grid.
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid() * spec.grid();
+    // [D] and [1 + P, D]; row 0 of the positions is the class token's.
     let token = reader.tensor("visual.class_embedding", &[width]);
     let positions = reader.tensor("visual.positional_embedding", &[1 + cells, width]);
     let start = ClassAndPositions::new(&token, &positions, width);
+    // [D, E], stored as the graph multiplies it: open_clip's projection is a plain matrix rather
+    // than a torch `Linear`.
     let image_projection = reader.tensor("visual.proj", &[width, spec.embed]);
+    // [D, 3, p, p]: a patch's pixels, channel by channel.
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {
         shape: layout.vision,
@@ -244,6 +262,7 @@ pub fn text(
     spec: &TextSpec,
     reader: &mut TensorReader,
 ) -> Text {
+    // [width, E], as in the vision tower.
     let width = spec.width;
     let embed = layout.spec.embed;
     let text_projection = reader.tensor("text_projection", &[width, embed]);
@@ -251,6 +270,7 @@ pub fn text(
         shape: text.shape,
         context: spec.context,
         vocabulary: spec.vocabulary,
+        // [vocabulary, width], then [C, width].
         embedding: reader.tensor("token_embedding.weight", &[spec.vocabulary, width]),
         positions: reader.tensor("positional_embedding", &[spec.context, width]),
         causal: text.causal,
@@ -263,6 +283,7 @@ pub fn text(
 }
 
 fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
+    // Queries, keys and values are one tensor in the file, and three matrices in the graph.
     let [query, key, value] = packed_attention(reader, &names.part("attn.in_proj_"), width);
     Block {
         norm1: reader.norm(&names.part("ln_1"), width),
@@ -278,11 +299,13 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
 
 /// Queries, keys and values of open_clip's packed `[3 D, D]` projection.
 fn packed_attention(reader: &mut TensorReader, prefix: &str, width: usize) -> [Linear; 3] {
+    // [3 D, D] and [3 D]: queries, then keys, then values.
     let weight = reader.tensor(&format!("{prefix}weight"), &[3 * width, width]);
     let bias = reader.tensor(&format!("{prefix}bias"), &[3 * width]);
     // A missing tensor is empty (its problem is noted already).
     let mut weights = weight.chunks(width * width);
     let mut biases = bias.chunks(width);
+    // Each third is turned from [out, in] to [in, out].
     [(); 3].map(|()| {
         let weight = weights.next().unwrap_or_default();
         let bias = biases.next().unwrap_or_default();

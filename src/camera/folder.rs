@@ -61,8 +61,9 @@ impl FolderSource {
     /// The file as a frame; one that cannot be read is black and corrupt.
     fn frame(&mut self, path: &Path) -> Frame {
         let started = Instant::now();
+        // Reading and decoding are timed together, as a camera's decoder is.
         let read = image_file::read(path);
-        let corrupt = read.is_err();
+        let damage = read.as_ref().err().map(|error| error.to_string().into());
         let picture = read.unwrap_or_else(|error| {
             if self.unreadable.insert(path.to_owned()) {
                 tracing::warn!("camera {}: {error}; its part is not judged", self.camera);
@@ -81,7 +82,7 @@ impl FolderSource {
             captured_at: Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt,
+            damage,
             decode: Some(started.elapsed()),
             clock_offset: None,
             part_id: name.map(|name| name.to_string_lossy().into_owned()),

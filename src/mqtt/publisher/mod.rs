@@ -20,7 +20,8 @@ mod incoming;
 mod outgoing;
 
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options, reason,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
+    reason,
 };
 use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;

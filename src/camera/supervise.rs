@@ -6,9 +6,13 @@ use crate::camera::auto_features::Automatics;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::camera::status::{CameraState, CameraStatus};
 use crate::data::frame::Frame;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::time::{Duration, Instant};
 
+/// Change of a camera's clock against ours from which on it is told again.
+const CLOCK_MOVED: SignedDuration = SignedDuration::from_millis(50);
+/// Shortest time between two reports of a clock that moves.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// Time online after which a camera is steady: its next loss begins with the shortest wait again.
 const STEADY: Duration = Duration::from_secs(10);
 /// Losses in a row of a camera that is never steady, of which each is told. A camera that comes and
@@ -33,12 +37,15 @@ pub fn supervise(
         retries: 0,
         last_reason: None,
         lost_at: None,
+        since: Timestamp::now(),
+        clock_offset: None,
+        clock_told_at: None,
         online_at: None,
         losses: 0,
     };
 
     loop {
-        // One try, from opening to its end. A finite source ends at its end; an endless one that
+        // A try goes from opening to its end. A finite source ends at its end; an endless one that
         // ends was lost.
         let error = match source.run_once(stop, &mut reporter) {
             Ok(Ended::Stopped) => break,
@@ -93,6 +100,12 @@ struct StatusReporter<'a> {
     last_reason: Option<String>,
     /// Time of the loss. `None` while the camera runs, and before it was first lost.
     lost_at: Option<Instant>,
+    /// Time at which the state began.
+    since: Timestamp,
+    /// Distance of the camera's clock from ours, as it was reported last.
+    clock_offset: Option<SignedDuration>,
+    /// Time of the last report of a moved clock.
+    clock_told_at: Option<Instant>,
     /// Time of the first frame, or of the first quiet, of this try. `None` before it.
     online_at: Option<Instant>,
     /// Losses since the camera was last steady.
@@ -157,12 +170,36 @@ impl StatusReporter<'_> {
 
     fn report(&mut self, state: CameraState) {
         self.state = Some(state);
+        self.since = Timestamp::now();
+        self.tell(state);
+    }
+
+    fn tell(&mut self, state: CameraState) {
         self.sink.status(CameraStatus {
             state,
-            since: Timestamp::now(),
+            since: self.since,
             retries: self.retries,
             last_reason: self.last_reason.clone(),
+            clock_offset: self.clock_offset,
         });
+    }
+
+    /// Reports the state again when the camera's clock has moved against ours. A clock that is set, or
+    /// drifts, is told now and then; jitter is not.
+    fn note_clock(&mut self, offset: SignedDuration) {
+        let has_moved = self
+            .clock_offset
+            .is_none_or(|told| offset.saturating_sub(told).abs() >= CLOCK_MOVED);
+
+        let is_due = self
+            .clock_told_at
+            .is_none_or(|told_at| told_at.elapsed() >= CLOCK_EVERY);
+
+        if has_moved && is_due {
+            self.clock_offset = Some(offset);
+            self.clock_told_at = Some(Instant::now());
+            self.tell(CameraState::Online);
+        }
     }
 
     /// Reports a frame after another state.
@@ -205,6 +242,10 @@ impl Sink for StatusReporter<'_> {
     fn frame(&mut self, frame: Frame) {
         if self.state != Some(CameraState::Online) {
             self.online(&frame);
+        }
+
+        if let Some(offset) = frame.clock_offset {
+            self.note_clock(offset);
         }
 
         self.sink.frame(frame);

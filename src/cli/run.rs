@@ -44,7 +44,8 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let model =
         ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
 
-    // The store opens under the new run's id: what the last run left undecided is settled here.
+    // The store opens under the new run's id: parts that the last run left without a result get one
+    // here.
     let run_id = ulid::Ulid::generate().to_string();
     let opening = Opening::open(config.store.clone(), &run_id)?;
     tracing::info!("run {run_id}: model {}", model.label());

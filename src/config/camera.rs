@@ -23,6 +23,10 @@ pub struct CameraConfig {
     pub queue: usize,
     /// Moments when verdicts are due and rejected parts are at the gate.
     pub terms: PartTiming,
+    /// True if a command that triggers this camera must say the part's time.
+    pub requires_at: bool,
+    /// Speed of the belt or web in millimetres a second, where it is given.
+    pub belt_mm_s: Option<f64>,
     /// Size of a pixel on the part, in millimetres: `check` tells by it what can be seen.
     pub mm_per_pixel: Option<f64>,
 }
@@ -67,8 +71,7 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
 }
 
 fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> CameraConfig {
-    // Each key is read by its own name, in the order in which the documentation lists them. The
-    // keys that are left are the pipeline's.
+    // Each key is read by its own name. The keys that are left are the pipeline's.
     let mut table = TableReader::new(place, value, problems);
     let name = table.required("name");
     table.check("name", topic::check_level(&name));
@@ -81,6 +84,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     // The trigger is read before the timing: a web may give its speed without a gate.
     let trigger = trigger::trigger(&mut table, belt_mm_s);
     let join = join(&mut table, &trigger);
+    let requires_at = requires_at(&mut table, &trigger);
     let queue = table.count("queue", 1, 1000);
     let is_web = matches!(trigger, Trigger::Distance(_));
     let terms = timing::part_timing(&mut table, belt_mm_s, is_web);
@@ -116,8 +120,25 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         join,
         queue: queue.unwrap_or(8),
         terms,
+        requires_at,
+        belt_mm_s,
         mm_per_pixel,
     }
+}
+
+fn requires_at(table: &mut TableReader, trigger: &Trigger) -> bool {
+    let Some(requires_at) = table.flag("require_at") else {
+        return false;
+    };
+
+    if !matches!(trigger, Trigger::Command(_)) {
+        table.note(
+            "require_at",
+            "belongs to trigger = \"command\", which this camera has not",
+        );
+    }
+
+    requires_at
 }
 
 fn join(table: &mut TableReader, trigger: &Trigger) -> Option<String> {
@@ -158,7 +179,7 @@ fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> 
         ));
     }
 
-    // The cameras of this group, this one among them.
+    // `views` has the cameras of this group, this one among them.
     let views: Vec<&CameraConfig> = all
         .iter()
         .filter(|other| other.join == camera.join)

@@ -30,4 +30,4 @@ mod trigger;
 mod tests;
 
 pub use camera::CameraConfig;
-pub use line::{LineConfig, load};
+pub use line::{LineConfig, OverlaySettings, load};

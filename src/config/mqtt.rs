@@ -48,7 +48,7 @@ pub fn settings(
     let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
     let tls = table.take("tls");
 
-    // IANA's ports of MQTT, with TLS and without.
+    // The usual ports are IANA's of MQTT, with TLS and without.
     let usual_port = if tls.is_some() { 8883 } else { 1883 };
     let port = table.whole("port", 1, 65535).unwrap_or(usual_port) as u16;
 

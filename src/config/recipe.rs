@@ -41,7 +41,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     }
 
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
-    let mut winclip = winclip(&mut table);
+    let mut winclip = algorithm(&mut table);
     let references = references(&mut table, base);
     let auto_factor = table.number("auto_factor", 0.01, 100.0);
 
@@ -57,8 +57,8 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         refuse_beside_regions(&mut table, &whole);
     }
 
-    // The gate's side of the recipe: what an undecided part does there, and how often the line is
-    // challenged.
+    // The next keys are the gate's side of the recipe: what an undecided part does there, and how
+    // often the line is challenged.
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"");
     let challenge_minutes = table.whole("challenge_minutes", 1, 525_600);
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
@@ -93,7 +93,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
 const PRESETS: &str = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
 
 /// Keys of the algorithm; regions are not among them.
-fn winclip(table: &mut TableReader) -> Recipe {
+fn algorithm(table: &mut TableReader) -> Recipe {
     // Keys of 0.1 are refused by their new names. Ranges that depend on the model are checked when
     // it is known.
     table.renamed("tiles", "tile_px");

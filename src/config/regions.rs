@@ -37,8 +37,8 @@ fn crop(table: &mut TableReader) -> Option<Area> {
 }
 
 fn mask(table: &mut TableReader) -> Option<Vec<Polygon>> {
-    // Corners are in the camera's pixels, as the crop is. Their count and place are checked with
-    // the picture's size.
+    // Corners are in the camera's pixels, as the crop is. Their count, and whether they leave a
+    // cell, are checked when the model is known.
     let value = table.take("mask")?;
     let polygons = serde_json::from_value(value).ok();
     if polygons.is_none() {

@@ -116,7 +116,7 @@ fn checked_text(path: &Path) -> Result<String, String> {
 }
 
 fn refuse_not_finite(place: &str, value: &toml::Value, problems: &mut Problems) {
-    // The walk visits each number once and names the first key on its way that a person can find.
+    // Each number that is not finite is noted under the path of its key.
     match value {
         toml::Value::Float(number) if !number.is_finite() => {
             problems.note(place, format!("must be a finite number, got {number}"));

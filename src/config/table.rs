@@ -73,8 +73,8 @@ impl<'a> TableReader<'a> {
 
     /// Reads text.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
-        // A number without quotes is refused where text is needed: `station = 0012` would lose its
-        // zeros.
+        // A number without quotes is refused where text is needed: `station = 1.10` would lose its
+        // zero.
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -168,7 +168,7 @@ impl<'a> TableReader<'a> {
     ) -> Option<T> {
         let value = self.take(key)?;
 
-        // The type's own names are the words; serde's message would list Rust's.
+        // The message lists the caller's words in place of serde's own.
         match serde_json::from_value(value.clone()) {
             Ok(choice) => Some(choice),
             Err(_) => {

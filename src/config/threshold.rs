@@ -13,7 +13,7 @@ pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold>
         });
     }
 
-    // Scores lie between 0 and 2: a cosine distance cannot be larger.
+    // Words and distances give at most 1 each, so that no score is beyond 2.
     let given = number(&value).filter(|given| (0.0..=2.0).contains(given));
     if given.is_none() {
         table.note(

@@ -7,7 +7,7 @@ use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::report::CameraView;
 use crate::data::verdict::{Defect, Reason, Verdict};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ pub struct ResultRow {
     pub captured_at: Timestamp,
     /// The clock that stamped `captured_at`.
     pub captured_by: CapturedBy,
+    /// Time from the part's own time to its frame, negative where the frame is earlier; 0 for a part
+    /// that its frame made. `None` without a frame, and in rows of before 0.3.
+    pub frame_offset_ms: Option<i64>,
     /// Milliseconds of each stage.
     pub latency_ms: LatencyMs,
     /// Time from the trigger until the verdict is due.
@@ -117,6 +120,9 @@ struct RowVersion {
     schema: u32,
 }
 
+/// Beginning of each row of today's [`SCHEMA`], as [`ResultRow::to_stored`] writes it.
+const TODAYS: &str = "{\"schema\":2,";
+
 /// The schema that a row names.
 ///
 /// # Errors
@@ -169,15 +175,16 @@ impl ResultRow {
     /// # Errors
     /// When the text is no row, or one of another schema.
     pub fn from_stored(text: &str) -> Result<Self, RowError> {
-        // The version is read by itself first: keys of another schema would be an error that names
-        // a key instead of the version.
-        let found = schema_of(text)?;
-        if found != SCHEMA {
-            return Err(RowError::Schema { found });
+        // One reading where the version stands in front, as it does in every row of ours.
+        if text.starts_with(TODAYS) {
+            let row = serde_json::from_str(text)?;
+            return Ok(row);
         }
 
-        let row = serde_json::from_str(text)?;
-        Ok(row)
+        match schema_of(text)? {
+            SCHEMA => Ok(serde_json::from_str(text)?),
+            found => Err(RowError::Schema { found }),
+        }
     }
 
     /// The last levels of the topic of the newest verdict: `camera`, or `camera/region`.
@@ -231,9 +238,15 @@ fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
 
 /// Milliseconds, to a tenth.
 pub fn tenths_of_ms(duration: Duration) -> f64 {
-    // Rounded by a tenth of a millisecond: more digits would be noise, and bytes in each message.
+    // The time is rounded to a tenth of a millisecond: more digits would be noise, and bytes in
+    // each message.
     let tenths = duration.as_secs_f64() * 1e4;
     tenths.round() / 10.0
+}
+
+/// Whole milliseconds of a distance in time. One beyond all bounds is cut to them.
+pub fn whole_ms(distance: SignedDuration) -> i64 {
+    distance.as_millis().clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// RFC 3339, UTC, milliseconds: the form of every time in a message.
@@ -257,7 +270,7 @@ mod base64_bytes {
     where
         S: Serializer,
     {
-        // Standard alphabet with padding, which every base64 decoder reads.
+        // The alphabet is the standard one with padding, which every base64 decoder reads.
         let text = STANDARD.encode(bytes);
         to.serialize_str(&text)
     }
@@ -266,7 +279,7 @@ mod base64_bytes {
     where
         D: Deserializer<'a>,
     {
-        // Borrowed where the text holds no escape, else a copy.
+        // serde reads a `Cow` as an owned copy, whether or not the text holds an escape.
         let text = Cow::<str>::deserialize(from)?;
         let bytes = STANDARD.decode(text.as_bytes());
         bytes.map_err(D::Error::custom)
@@ -294,6 +307,7 @@ pub(crate) mod tests {
             margin: None,
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Trigger,
+            frame_offset_ms: None,
             latency_ms: LatencyMs {
                 queue: 0.1,
                 decode: None,
@@ -345,6 +359,7 @@ pub(crate) mod tests {
 
         row.map = Some(SmallMap::of(&Map::new(37, vec![0.7; 37 * 37])));
         let text = row.to_stored();
+        assert!(text.starts_with(TODAYS), "{text}");
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));
         let again = ResultRow::from_stored(&text).expect("just written");
         assert_eq!(again, row);

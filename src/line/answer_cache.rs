@@ -1,6 +1,6 @@
 //! Answers by the sender's id, so that a repeated command is answered again and not executed twice.
 
-use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::answer::{Answer, AnswerStatus, question_of};
 use crate::store::ANSWERS_MAX;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,6 +30,11 @@ impl AnswerCache {
         cache
     }
 
+    /// Hash of the question that the id stands for; `None` where that is not known.
+    pub fn question(&self, id: &str) -> Option<String> {
+        question_of(self.answers.get(id)?)
+    }
+
     /// Answer of that id; `None` if the id is new.
     pub fn get(&self, id: &str) -> Option<Answer> {
         // Answers are kept as text: a decoded one takes several times the memory, and most are
@@ -56,8 +61,8 @@ impl AnswerCache {
             self.answers.remove(&old);
         }
 
-        // The first answer of an id stands. A second one comes only from a command that was refused
-        // for the moment and done later.
+        // The first answer of an id stands. A repetition is answered with it and comes here again,
+        // and must not make it younger.
         if !self.answers.contains_key(id) {
             let id: Arc<str> = id.into();
             self.answers.insert(id.clone(), answer.into());

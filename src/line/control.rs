@@ -6,8 +6,9 @@ use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::OnUndecided;
 use crate::line::challenge::Challenge;
 use crate::protocol::command::ChallengeSpec;
+use crate::protocol::condition::GATE;
 use crate::recipe::active::{RecipePolicy, RegionPolicies};
-use crate::store::{KeyValue, MOVED_ASIDE};
+use crate::store::{GIVEN_UP, KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,8 @@ const MISSED: &str = "challenge";
 const OVERDUE: &str = "challenge overdue";
 /// Diagnostics source of self-test pictures that a threshold contradicts.
 const PROOF: &str = "self-test pictures";
+/// Diagnostics source of an id that came with two commands.
+pub const COMMAND_IDS: &str = "command ids";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
 /// reset.
 const MISSED_KEY: &str = "challenge_missed";
@@ -46,6 +49,9 @@ struct ControlState {
     /// Time at which a challenge of each recipe was met last, or, where none was, at which the recipe
     /// began to judge.
     met: HashMap<String, Instant>,
+    /// Thresholds that commands set, by recipe and region: they hold until the line starts again, and
+    /// no selection undoes them.
+    set_thresholds: BTreeMap<(Arc<str>, Option<Arc<str>>), f32>,
     /// Events for the command handler. It takes them twice a second, and each command adds a few at
     /// most.
     events: Vec<ControlEvent>,
@@ -86,6 +92,7 @@ impl LineControl {
             is_paused: false,
             challenge: None,
             met: recovered_met(kept),
+            set_thresholds: BTreeMap::new(),
             events: ended.into_iter().map(ControlEvent::Ended).collect(),
         };
 
@@ -137,7 +144,7 @@ impl LineControl {
     }
 
     /// Takes over another recipe's policy. A challenge that was under way ends.
-    pub fn change(&self, policy: RecipePolicy) {
+    pub fn change(&self, mut policy: RecipePolicy) {
         let mut state = self.state();
         // A recipe that was never challenged counts from now: it is overdue one interval from here,
         // not at once.
@@ -154,6 +161,14 @@ impl LineControl {
         // The parts of a challenge were chosen for the recipe before; their verdicts by another one
         // prove nothing.
         state.cut("another recipe judges now");
+        // A threshold that was set by a command is the operator's, and stays in force.
+        for (region, policy) in &mut policy.regions {
+            let key = (policy.recipe.clone(), region.clone());
+            if let Some(threshold) = state.set_thresholds.get(&key) {
+                policy.threshold = Some(*threshold);
+            }
+        }
+
         state.policy = policy;
         self.diagnostics.clear(UNDER_WAY);
         drop(state);
@@ -181,23 +196,47 @@ impl LineControl {
             return Err(no_such_region(regions));
         };
 
-        let before = regions[place].1.threshold.replace(threshold);
+        let (name, policy) = &mut regions[place];
+        let before = policy.threshold.replace(threshold);
+        let key = (policy.recipe.clone(), name.clone());
+        state.set_thresholds.insert(key, threshold);
         drop(state);
         self.tell_thresholds();
         Ok(before)
     }
 
+    /// Returns the thresholds that commands set for a recipe, in words.
+    pub fn set_thresholds(&self, recipe: &str) -> Vec<String> {
+        let mut words = vec![];
+        for ((of_recipe, region), threshold) in &self.state().set_thresholds {
+            if **of_recipe != *recipe {
+                continue;
+            }
+
+            words.push(match region {
+                Some(region) => format!("{threshold} of {region}"),
+                None => threshold.to_string(),
+            });
+        }
+
+        words
+    }
+
     /// Tells the line's health about regions without a threshold, and about self-test pictures that a
     /// threshold contradicts.
     fn tell_thresholds(&self) {
-        if self.can_judge() {
-            self.diagnostics.clear(THRESHOLD);
-        } else {
+        let can_judge = self.can_judge();
+        let state = self.state();
+        if !can_judge {
             let words = "there is none; every part is undecided(not_ready)";
             self.diagnostics.set(THRESHOLD, Health::Failure, words);
+        } else if let Some(words) = state.policy.passes_everything() {
+            tracing::error!("{words}");
+            self.diagnostics.set(THRESHOLD, Health::Failure, words);
+        } else {
+            self.diagnostics.clear(THRESHOLD);
         }
 
-        let state = self.state();
         // The self-test's pictures have known scores: a threshold that puts one of them on the
         // wrong side is wrong, whoever set it.
         let proof = state.policy.proof.as_ref();
@@ -225,8 +264,8 @@ impl LineControl {
 
     /// Pauses the line, or lets it go on: no part is accepted meanwhile.
     pub fn pause(&self, paused: bool) {
-        // The state comes first: no part may be accepted while health says nothing of the pause, or
-        // the other way round for long.
+        // The state comes first: from here on no part is accepted, or parts are again, and health
+        // follows.
         self.state().is_paused = paused;
         if paused {
             let words = "by a command; resume goes on";
@@ -246,8 +285,8 @@ impl LineControl {
             return Err(challenge.progress());
         }
 
-        // The store learns of it before the first part claims a place: a crash from now on ends it
-        // as cut.
+        // The command handler hands it to the store with the command's answer: a crash from then on
+        // ends it as cut.
         let challenge = Challenge::new(id, spec, since);
         state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);
@@ -315,15 +354,16 @@ impl LineControl {
         vec![(met, Timestamp::now().to_string()), (missed, String::new())]
     }
 
-    /// Ends what an operator has seen: a challenge that is under way or was missed, and the notice of a
-    /// broken store that was moved aside.
+    /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
+    /// broken store, of results that were given up, of a gate that was not told, and of an id that came
+    /// with two commands.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
         let none_missed = (MISSED_KEY.to_owned(), String::new());
         state.events.push(ControlEvent::Keep(none_missed));
         drop(state);
-        for source in [UNDER_WAY, MISSED, MOVED_ASIDE] {
+        for source in [UNDER_WAY, MISSED, MOVED_ASIDE, GIVEN_UP, GATE, COMMAND_IDS] {
             self.diagnostics.clear(source);
         }
     }
@@ -339,8 +379,8 @@ impl LineControl {
         match state.overdue(now) {
             Some(interval) => {
                 let minutes = interval.as_secs() / 60;
-                // Whole minutes, and the interval rather than the age: words that change with each
-                // look would be a new `state` each time.
+                // The words have whole minutes, and the interval rather than the age: words that
+                // change with each look would be a new `state` each time.
                 let words = format!("none was met for more than {minutes} min");
                 self.diagnostics.set(OVERDUE, Health::OffSpec, words);
             }
@@ -369,8 +409,8 @@ impl ControlState {
     fn overdue(&self, now: Instant) -> Option<Duration> {
         let interval = self.policy.challenge_every?;
         let met = self.met.get(&recipe_of(&self.policy))?;
-        // A clock of this process alone: nothing that people do to the wall clock makes a challenge
-        // due.
+        // The clock is this process's own: nothing that people do to the wall clock makes a
+        // challenge due.
         let since = now.saturating_duration_since(*met);
         (since > interval).then_some(interval)
     }

@@ -30,7 +30,9 @@ const FAILURES_MAX: u32 = 3;
 /// Diagnostics source of the self-test.
 const SELF_TEST: &str = "self-test";
 /// Diagnostics source of the engine.
-const ENGINE: &str = "engine";
+pub const ENGINE: &str = "engine";
+/// Beginning of the diagnostics sources of cameras whose pictures are bad.
+pub const PICTURES_OF: &str = "pictures of ";
 
 /// A camera as the inspector sees it.
 pub struct InspectedCamera {
@@ -264,7 +266,8 @@ impl InspectStage {
             }
         };
 
-        // One entry a picture, in the order of the pictures: that is the inspector's promise.
+        // There is one entry a picture, in the order of the pictures: that is the inspector's
+        // promise.
         for (open, judged) in good.iter_mut().zip(judged) {
             match judged {
                 Ok(scores) => decide_all(&mut open.reports, &scores),
@@ -318,7 +321,7 @@ impl InspectStage {
             .as_mut()
             .and_then(|watched| watched.repeats.flaw(&frame.picture, frozen_frames));
 
-        let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
+        let corrupt = frame.damage.clone().map(Flaw::Corrupt);
         let flaw = corrupt
             .or(frozen)
             .or_else(|| self.active.gate.flaw(&frame.picture));
@@ -408,7 +411,7 @@ impl WatchedPictures {
         }
 
         self.is_bad = flaw.is_some();
-        let source = format!("pictures of {camera}");
+        let source = format!("{PICTURES_OF}{camera}");
         match flaw {
             Some(flaw) => {
                 tracing::warn!("camera {camera}: bad pictures: {flaw}");

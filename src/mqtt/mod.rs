@@ -24,6 +24,9 @@
 //! Every bound (results in flight, commands held, refusals, outcomes, requests of the client) is
 //! declared in `session.rs`.
 
+mod link_age;
+mod owed_acks;
+mod pictures;
 pub mod probe;
 pub mod publisher;
 pub mod session;

@@ -47,6 +47,7 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
 
     Some(Reject {
         at: instant(ahead)?,
+        late_after: part.request.timing.reject_late,
         body: encode(message),
     })
 }

@@ -12,6 +12,7 @@ use crate::recipe::quality::Gate;
 use crate::recipe::references::References;
 use crate::recipe::self_test::{SelfTest, TestPictures};
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec};
+use crate::recipe::unlike;
 use crate::winclip::Inspector;
 
 /// The moment at which a recipe is prepared.
@@ -73,6 +74,13 @@ impl RecipePreparer {
             None => None,
         };
 
+        // A threshold above these scores passes everything, which the line's health then says.
+        let unlike = match references.pictures.first() {
+            Some(reference) => unlike::scores(reference, &mut inspector)
+                .map_err(|error| Failure::new(Exit::Software, error))?,
+            None => vec![],
+        };
+
         Ok(ActiveRecipe {
             // The gate learns from the same references what a good picture may look like.
             gate: Gate::new(spec.bad_image, &references.pictures),
@@ -81,6 +89,7 @@ impl RecipePreparer {
             references: references.files,
             self_test,
             challenge_every: spec.challenge_every,
+            unlike,
             inspector,
         })
     }
@@ -91,7 +100,7 @@ impl RecipePreparer {
         spec.winclip
             .encode_plan(&self.model.spec, has_references)
             .map_err(|problems| {
-                // All problems of the recipe at once, one a line.
+                // All problems of the recipe are told at once, one a line.
                 let problems = problems.to_string().replace('\n', "\n  ");
                 let words = format!("recipe {}:\n  {problems}", spec.name);
                 Failure::words(Exit::Config, words)

@@ -52,7 +52,7 @@ impl RunningTime {
     /// Goes on from the newest answer. What an earlier run did after it is not counted, so that ids are
     /// rather known too long.
     fn go_on(connection: &Connection) -> rusqlite::Result<Self> {
-        // Milliseconds of running time, not of a clock: the newest answer is as old as the time
+        // Milliseconds are of running time, not of a clock: the newest answer is as old as the time
         // that has run since.
         let newest = "SELECT coalesce(max(at), 0) FROM answer";
         let before = connection.query_row(newest, [], |row| row.get(0))?;
@@ -315,7 +315,7 @@ impl Database {
     /// # Errors
     /// SQLite's: the disk is full, gone, read-only.
     pub fn write(&mut self, run_id: &str, writes: &[Write]) -> rusqlite::Result<()> {
-        // One moment for all rows of the transaction: they became durable together.
+        // All rows of the transaction have one moment: they became durable together.
         let change = Change {
             running_ms: self.running.now(),
             now_ms: now_ms(),
@@ -470,7 +470,7 @@ impl Database {
 
     /// The oldest answers leave the file; returns how many.
     fn tidy_answers(&mut self) -> rusqlite::Result<u64> {
-        // First those whose hour is over, then, if none was, those beyond the number.
+        // Those whose hour is over go first, then, if none was, those beyond the number.
         let forgotten = self.running.forgotten();
         let gone = self.delete_answers(forgotten, TIDIED_ROWS)?;
         let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64);

@@ -76,6 +76,7 @@ pub use outbox::{Outbox, OutboxEntry};
 pub use policy::{KeyValue, ResultPolicy};
 pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;
+pub use retention::GIVEN_UP;
 pub use row::{Previous, Recovered};
 pub use settings::{StoreSettings, Sync};
 pub use writer::StoreWriter;

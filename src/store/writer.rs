@@ -354,6 +354,7 @@ impl StoreWriter {
             until: Some(until),
             given_up_before: 0,
             marks: Some(part.times.clone()),
+            asides: 0,
         }
     }
 
@@ -523,7 +524,7 @@ impl StoreWriter {
         self.file.pending()
     }
 
-    pub(super) fn foresee(&self, waiting: u64) {
+    pub(super) fn foresee(&mut self, waiting: u64) {
         self.retention.foresee(waiting);
     }
 

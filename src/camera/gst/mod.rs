@@ -6,11 +6,15 @@
 //! out sets the pipeline to Null. Messages never hold an address's user and password.
 
 mod arrivals;
+mod bitstream;
 mod capture_time;
 mod closing;
+mod decoder_log;
 mod errors;
+mod integrity;
 mod picture;
 mod probes;
+mod references;
 mod rtsp;
 
 use crate::base::stop::Stop;
@@ -25,6 +29,7 @@ use closing::Closing;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
+use integrity::Integrity;
 use picture::PictureReader;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,8 +83,9 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
-    /// Arrival of the last frame, or the start.
-    last: Instant,
+    integrity: Integrity,
+    /// Time listened since the last frame, or since the start.
+    silent: Duration,
     /// Longest time without a frame.
     patience: Duration,
     is_first: bool,
@@ -189,6 +195,7 @@ impl GstSource {
         let pipeline = &open.pipeline;
         // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
+        let integrity = Integrity::watch(pipeline);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
         let arrivals = arrivals::watch(pipeline);
@@ -200,7 +207,8 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
-            last: Instant::now(),
+            integrity,
+            silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
             started: Instant::now(),
@@ -208,16 +216,25 @@ impl GstSource {
         };
 
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
-        // Three cases: a file whose frame still waits, a frame that came, and no frame within
-        // LISTEN.
+        // There are three cases: a file whose frame still waits, a frame that came, and no frame
+        // within LISTEN.
         while !stop.is_stopped() {
             if !self.live && !sink.is_ready() {
                 // A file's silence while it waits for the inspector is no fault.
                 std::thread::sleep(BUSY);
-                reading.last = Instant::now();
-            } else if let Some(sample) = open.appsink.try_pull_sample(listen) {
+                reading.silent = Duration::ZERO;
+                continue;
+            }
+
+            let looked = Instant::now();
+            if let Some(sample) = open.appsink.try_pull_sample(listen) {
                 self.take(&mut reading, &sample, sink)?;
-            } else if let Some(ended) = self.without_frame(&mut reading, sink)? {
+                continue;
+            }
+
+            // A look counts for LISTEN at most: a process that stood still has not listened.
+            reading.silent += looked.elapsed().min(LISTEN);
+            if let Some(ended) = self.without_frame(&mut reading, sink)? {
                 return Ok(ended);
             }
         }
@@ -247,8 +264,9 @@ impl GstSource {
         };
 
         // From the first frame on the camera's own stall time counts.
-        sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
-        reading.last = Instant::now();
+        let frame = self.frame(sample, clock, reading)?;
+        sink.frame(frame);
+        reading.silent = Duration::ZERO;
         reading.patience = self.stall;
         Ok(())
     }
@@ -275,7 +293,7 @@ impl GstSource {
         }
 
         // A file is never silent, it waits.
-        if self.live && reading.last.elapsed() > reading.patience {
+        if self.live && reading.silent > reading.patience {
             // A camera whose key frames are far apart sends and shows nothing: connecting again
             // would only miss the next one.
             if self.lacks_key_frame(reading) {
@@ -287,9 +305,10 @@ impl GstSource {
                 return Err(CameraError::Stalled(reading.patience));
             }
 
-            // The patience starts anew, so that the line hears of it once in each.
+            // The patience starts anew, so that the line hears of the silence once in each span of
+            // it.
             sink.quiet();
-            reading.last = Instant::now();
+            reading.silent = Duration::ZERO;
         }
 
         Ok(None)
@@ -308,24 +327,24 @@ impl GstSource {
         &mut self,
         sample: &gst::Sample,
         clock: Option<gst::ClockTime>,
-        stopwatch: &Stopwatch,
+        reading: &Reading,
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         // The time of capture is read before the picture is converted, which takes milliseconds.
-        let (captured_at, captured_by) = self.clock.captured(sample, clock);
+        let captured = self.clock.captured(sample, clock);
         let picture = self.pictures.read(sample)?;
         // The stopwatch knows when the buffer of this time stamp went into the decoder.
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
-        let started = pts.and_then(|pts| stopwatch.started_at(pts.nseconds()));
+        let started = pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds()));
         Ok(Frame {
             camera: self.camera.clone(),
             picture,
-            captured_at,
-            captured_by,
+            captured_at: captured.at,
+            captured_by: captured.by,
+            clock_offset: captured.clock_offset,
             arrived,
-            corrupt: buffer
-                .is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::CORRUPTED)),
+            damage: buffer.and_then(|buffer| reading.integrity.cause(buffer)),
             decode: started.map(|started| started.elapsed()),
             part_id: None,
         })

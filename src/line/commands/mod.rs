@@ -12,17 +12,20 @@
 
 mod triggers;
 
+use crate::base::health::{Diagnostics, Health};
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::Part;
-use crate::line::admission::{Admission, PartSource};
+use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
+use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
-use crate::line::control::{ControlEvent, LineControl};
+use crate::line::control::{COMMAND_IDS, ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
+use crate::line::selection::Selection;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
@@ -49,6 +52,8 @@ pub struct CommandHandler {
     store: Store,
     /// Pause, thresholds and challenges of the line.
     control: LineControl,
+    /// Faults of the moment: an id that stands for two commands goes there.
+    diagnostics: Diagnostics,
     /// All cameras by name.
     admissions: BTreeMap<Arc<str>, Arc<Admission>>,
     /// Cameras that wait for triggers.
@@ -57,21 +62,13 @@ pub struct CommandHandler {
     identity: Arc<Mutex<Identity>>,
     /// Answers of the last hour.
     answered: AnswerCache,
-    /// Rate of the commands that are no triggers.
-    /// One limit for each door, so that none of them shuts another.
+    /// Rate of the commands that are no triggers, with a limit for each door, so that none of them
+    /// shuts another.
     rates: HashMap<RequestSource, RateLimit>,
     /// Recipes that can be selected.
     recipes: Vec<RecipeSpec>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
-}
-
-/// Cameras that see the parts of one trigger: one alone, or several under one name.
-pub struct CameraGroup {
-    /// Source of their parts.
-    pub source: PartSource,
-    /// The cameras.
-    pub cameras: Vec<Arc<Admission>>,
 }
 
 /// A command that was begun.
@@ -121,6 +118,7 @@ impl CommandHandler {
             snapshots: ends.snapshots,
             store: shared.store.clone(),
             control: shared.control.clone(),
+            diagnostics: shared.diagnostics.clone(),
             admissions,
             groups,
             identity: shared.identity.clone(),
@@ -231,8 +229,10 @@ impl CommandHandler {
 
     fn begin(&mut self, request: &Request) -> PendingAnswer {
         let id = request.command.id.as_deref();
-        if let Some(answer) = id.and_then(|id| self.answered.get(id)) {
-            return PendingAnswer::Ready(answer);
+        if let Some(id) = id
+            && let Some(answer) = self.answered.get(id)
+        {
+            return self.repeat(id, answer, request);
         }
 
         // Triggers have no limit of their rate: each is a part that passes the camera, and the
@@ -259,7 +259,31 @@ impl CommandHandler {
             self.note(request);
         }
 
-        self.written(answer)
+        self.written(answer, &request.command.question)
+    }
+
+    /// Answers a known id: the first answer again, unless the id came with another question. An
+    /// answer that is about another part must not be taken for this one's.
+    fn repeat(&self, id: &str, answer: Answer, request: &Request) -> PendingAnswer {
+        let question = self.answered.question(id);
+        let is_other = question.is_some_and(|known| known != request.command.question);
+        if !is_other {
+            return PendingAnswer::Ready(answer);
+        }
+
+        let name = &request.name;
+        let words = format!("the id {id:?} stands for another command already");
+        tracing::error!("command {name}: {words}; it is refused");
+        self.store
+            .audit(format!("command {name} {id} refused: {words}"));
+        self.diagnostics.set(
+            COMMAND_IDS,
+            Health::OffSpec,
+            format!("{words}, {name} with it was refused; `reset` confirms it"),
+        );
+
+        let reason = format!("{words}; give each command an id of its own");
+        PendingAnswer::NotNow(Answer::rejected(Some(id), reason))
     }
 
     /// Answers, in the order of the commands, what is on the disk.
@@ -275,7 +299,8 @@ impl CommandHandler {
             };
 
             if let Some(id) = request.command.id.as_ref().filter(|_| is_final) {
-                self.answered.add(id, &answer.encode(), Instant::now());
+                let kept = answer.encode_kept(&request.command.question);
+                self.answered.add(id, &kept, Instant::now());
             }
 
             request.answer(answer);
@@ -335,10 +360,10 @@ impl CommandHandler {
     }
 
     /// The answer, valid once it is on the disk under its id.
-    fn written(&self, answer: Answer) -> PendingAnswer {
+    fn written(&self, answer: Answer, question: &str) -> PendingAnswer {
         match &answer.id {
             Some(id) => {
-                let written = self.store.answered(id, &answer.encode());
+                let written = self.store.answered(id, &answer.encode_kept(question));
                 PendingAnswer::Written(answer, written)
             }
             None => PendingAnswer::Ready(answer),
@@ -351,7 +376,7 @@ impl CommandHandler {
         spec: &ChallengeSpec,
         came_at: Instant,
     ) -> Result<Done, String> {
-        // A challenge for a camera that makes no parts would never end.
+        // A challenge for a camera that makes no parts could never be met.
         let names = self.part_cameras();
         if let Some(name) = spec.camera.as_deref().filter(|name| !names.contains(name)) {
             let names: Vec<&str> = names.into_iter().collect();
@@ -412,16 +437,22 @@ impl CommandHandler {
             ));
         }
 
-        // The channel holds one: a second recipe would be prepared for nothing while the first is
-        // not yet taken over.
+        // The selection is on the disk no later than its answer: a crash from then on still brings the
+        // second answer, with the next run.
+        let selection = Selection::new(id, &recipe.label());
+        let key = selection.key.clone();
+        drop(self.store.set(&key, &selection.kept()));
         let wanted = RecipeRequest {
-            id: id.map(str::to_owned),
+            selection,
             recipe: recipe.clone(),
         };
 
-        self.wanted
-            .try_send(wanted)
-            .map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())?;
+        // The channel holds one: a second recipe would be prepared for nothing while the first is
+        // not yet taken over.
+        if self.wanted.try_send(wanted).is_err() {
+            drop(self.store.set(&key, ""));
+            return Err("another recipe is being prepared; wait for its outcome".to_owned());
+        }
 
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }

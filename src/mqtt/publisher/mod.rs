@@ -12,38 +12,46 @@
 //!
 //! `outgoing.rs` holds what is said, `incoming.rs` what is heard, `session.rs` a connection's state.
 //!
-//! After a connection the broker first delivers the commands that it kept for us, and does not say
-//! how old they are: until a message of our own (the fence) has come back through it, commands
-//! count as stale.
+//! The broker does not say how old a command is: it may have been kept for us, or have waited in a link
+//! or a process that stood still. Messages of our own (the fences) tell (`mqtt/link_age.rs`).
 
+mod delivery;
+mod gate;
 mod incoming;
 mod outgoing;
+mod retained;
 
+pub use self::incoming::COMMANDS;
+pub use self::retained::RETAINED_TOPICS;
+
+use self::delivery::{Delivery, is_accepted};
+use self::retained::RetainedTopics;
+use super::link_age::FENCE_EVERY;
+use super::pictures::{Pictures, pictures};
 use super::session::{
     AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
     reason,
 };
 use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
-use crate::base::health::LineCondition;
+use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::camera::CameraStatus;
 use crate::protocol::birth::Identity;
-use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::event::{CommandOutcome, Event, ListenerState};
 use crate::protocol::metrics::Metrics;
 use crate::protocol::request::{Reply, Request};
 use crate::store::Store;
 use crossbeam::channel::Sender;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, DisconnectReasonCode, LastWill, Packet, PubAck, PubAckReason,
-};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, LastWill, Packet, PubAck};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 /// Connections of the publisher to the rest of the line.
 pub struct PublisherWiring {
@@ -57,12 +65,26 @@ pub struct PublisherWiring {
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    /// True where triggers may come that say no time: the age of commands is measured all the time.
+    pub times_triggers: bool,
     /// Sign of life of the publisher.
     pub pulse: Heartbeat,
+    /// Faults of the moment: what the broker refuses goes there.
+    pub causes: Diagnostics,
+    /// Counter of pictures that were not sent.
+    pub pictures_dropped: Arc<ListenerState>,
+    /// True where a camera waits for commands: without them nothing is inspected.
+    pub needs_commands: bool,
+    /// Names under which parts come: cameras, and the names that several share.
+    pub part_cameras: Vec<Arc<str>>,
+    /// Retained topics as an earlier run kept them, under [`RETAINED_TOPICS`].
+    pub retained: String,
 }
 
 /// Time for what waits at the end of a run to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Time of [`DRAIN`] that is left when pictures are waited for no more.
+const PICTURES_LEFT: Duration = Duration::from_secs(3);
 /// Longest wait for a broker of this machine that does not listen.
 const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
@@ -99,8 +121,16 @@ pub fn run(
 
     // One thread for everything: the client, the timers and the line's channels are all waited for
     // by the same `select`.
-    let mut publisher = Publisher::new(settings, identity, wiring);
-    runtime.block_on(publisher.run());
+    let dropped = wiring.pictures_dropped.clone();
+    let (pictures, sender) = pictures(&settings, dropped, wiring.causes.clone());
+    let mut publisher = Publisher::new(settings, identity, wiring, pictures);
+    runtime.block_on(async {
+        tokio::select! {
+            () = publisher.run() => {}
+            () = sender.run() => {}
+        }
+    });
+
     let untold = publisher.wiring.store.outbox().forget_rejects();
     if untold > 0 {
         tracing::warn!(
@@ -109,6 +139,24 @@ pub fn run(
     }
 
     Ok(())
+}
+
+/// True where the broker closed the connection, and not for a reason that has nothing to do with what
+/// we sent.
+fn is_cut(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => !matches!(
+            reason_code,
+            DisconnectReasonCode::ServerShuttingDown
+                | DisconnectReasonCode::ServerBusy
+                | DisconnectReasonCode::KeepAliveTimeout
+                | DisconnectReasonCode::UseAnotherServer
+                | DisconnectReasonCode::ServerMoved
+        ),
+        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => true,
+        ConnectionError::Io(_) => true,
+        _ => false,
+    }
 }
 
 /// Ends at that moment; never without one.
@@ -125,6 +173,8 @@ struct Lost {
     reason: String,
     /// Time to wait, if it is known; else the backoff says.
     wait: Option<Duration>,
+    /// True if the broker ended it, and a message of ours may be why.
+    is_cut: bool,
 }
 
 impl Lost {
@@ -132,6 +182,7 @@ impl Lost {
         Lost {
             reason: reason.into(),
             wait: None,
+            is_cut: false,
         }
     }
 }
@@ -142,6 +193,14 @@ struct Publisher {
     /// `<prefix>/<station>`.
     topics: String,
     wiring: PublisherWiring,
+    /// What the broker refuses.
+    delivery: Delivery,
+    /// Pictures have a connection of their own.
+    pictures: Pictures,
+    /// Topics of cameras and regions that the broker keeps messages of.
+    retained: RetainedTopics,
+    /// Moment at which commands are subscribed to again, after a refusal.
+    subscribes_at: Option<Instant>,
     /// Sender of answers, which goes along with each request.
     reply_sender: mpsc::Sender<Reply>,
     /// Answers of the command handler.
@@ -171,9 +230,19 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn new(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Self {
+    fn new(
+        settings: MqttSettings,
+        identity: Identity,
+        wiring: PublisherWiring,
+        pictures: Pictures,
+    ) -> Self {
         let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
+        let outbox = wiring.store.outbox().clone();
         Publisher {
+            delivery: Delivery::new(outbox, wiring.causes.clone()),
+            pictures,
+            retained: retained::recovered(&wiring.retained),
+            subscribes_at: None,
             topics: format!("{}/{}", identity.prefix, identity.station),
             settings,
             identity,
@@ -204,7 +273,12 @@ impl Publisher {
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             self.sessions += 1;
             let mut session = Session::new(self.sessions, client);
+            self.delivery.begin(&mut session);
             let end = self.run_session(&mut session, &mut events).await;
+            if end.as_ref().is_some_and(|lost| lost.is_cut) && session.is_connected() {
+                self.delivery.on_cut(&session);
+            }
+
             // Everything that was handed out and not acknowledged is handed out again, also when
             // the run ends: it then counts as waiting.
             self.wiring.store.outbox().rewind();
@@ -293,7 +367,7 @@ impl Publisher {
         options.set_receive_maximum(Some(COMMANDS_MAX));
         // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
-        // The broker says `offline` for us where the link ends without a goodbye.
+        // The broker says `offline` for the line where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
@@ -306,9 +380,11 @@ impl Publisher {
 
     /// The life of one connection: its end, or `None` when everything is delivered.
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
-        // Two clocks: one for this loop's own sign of life, and one for the PLC's.
+        // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut fences = tokio::time::interval(FENCE_EVERY);
+        fences.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = self.wiring.store.outbox().clone();
         loop {
             // Held until it has something to tell: one that is dropped half-way begins its
@@ -325,13 +401,13 @@ impl Publisher {
                     event = &mut event => break event,
                     () = outbox.notified(), if is_connected => {}
                     () = reached(outbox.reject_due()), if is_connected => {}
-                    Some(reply) = self.replies.recv(), if session.has_room() => {
-                        self.on_reply(session, &reply);
-                    }
+                    // Always: the command handler must not wait for a link that stands still.
+                    Some(reply) = self.replies.recv() => session.answers.push_back(reply),
                     event = self.wiring.events.recv(), if self.ending.is_none() => {
                         self.on_event(session, event);
                     }
                     _ = heart.tick(), if is_connected => self.beat(session),
+                    _ = fences.tick(), if is_connected => self.publish_next_fence(session),
                     _ = tick.tick() => {
                         if let Some(reason) = self.look(session) {
                             return Some(Lost::because(reason));
@@ -355,8 +431,12 @@ impl Publisher {
         self.pass_commands(session);
         self.publish_refused(session);
         // An answer is sent before the outcome of its command.
+        while let Ok(reply) = self.replies.try_recv() {
+            session.answers.push_back(reply);
+        }
+
         while session.has_room()
-            && let Ok(reply) = self.replies.try_recv()
+            && let Some(reply) = session.answers.pop_front()
         {
             self.on_reply(session, &reply);
         }
@@ -375,6 +455,8 @@ impl Publisher {
     fn look(&mut self, session: &mut Session) -> Option<String> {
         self.look_at_rejects(session.is_connected());
         if session.is_connected() {
+            self.delivery.look(session);
+            self.tell_again(session);
             self.publish_condition(session);
             if self.is_over() && !session.is_stopping {
                 self.say_goodbye(session); // in order, though results wait for the next run
@@ -407,24 +489,44 @@ impl Publisher {
         is_over.then(|| "the run is over".to_owned())
     }
 
+    /// What the broker refused may be allowed by now: nothing that it says is final.
+    fn tell_again(&mut self, session: &mut Session) {
+        if session.is_stopping {
+            return;
+        }
+
+        if self.subscribes_at.is_some_and(|at| at <= Instant::now()) {
+            self.subscribes_at = None;
+            self.subscribe(session);
+        }
+
+        if self.delivery.tells_again() {
+            self.introduce(session);
+            session.last_outcome = 0;
+        }
+    }
+
     fn lost_by(&self, error: &ConnectionError) -> Lost {
         // Of all reasons only a takeover has a wait of its own.
-        let ConnectionError::MqttState(StateError::ServerDisconnect {
+        if let ConnectionError::MqttState(StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             ..
         }) = error
-        else {
-            return Lost::because(reason(error, &self.settings.host));
-        };
+        {
+            let reason = format!(
+                "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
+                self.settings.client_id
+            );
 
-        let reason = format!(
-            "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
-            self.settings.client_id
-        );
+            return Lost {
+                wait: Some(TAKEN_OVER),
+                ..Lost::because(reason)
+            };
+        }
 
         Lost {
-            reason,
-            wait: Some(TAKEN_OVER),
+            is_cut: is_cut(error),
+            ..Lost::because(reason(error, &self.settings.host))
         }
     }
 
@@ -442,8 +544,9 @@ impl Publisher {
             // The client writes in the order of the requests, so that the first one that waits is
             // the one that got this packet id.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(id)) => {
-                let target = session.requested.pop_front().unwrap_or(AckTarget::Nothing);
-                session.in_flight.insert(id, target);
+                if let Some(target) = session.requested.pop_front() {
+                    session.in_flight.insert(id, target);
+                }
             }
             rumqttc::v5::Event::Outgoing(_) => {}
         }
@@ -462,7 +565,10 @@ impl Publisher {
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
         // Without a session of ours the broker kept no commands: none is stale.
-        session.caught_up = !ack.session_present;
+        if !ack.session_present {
+            session.link_age.begin_fresh(Instant::now());
+        }
+
         session.packet_max = ack
             .properties
             .as_ref()
@@ -474,27 +580,27 @@ impl Publisher {
 
     fn on_acked(&mut self, session: &mut Session, ack: &PubAck) {
         session.last_ack = Instant::now();
-        // A message that has no subscriber was taken as well: history is the subscriber's own
-        // matter.
-        let is_accepted = matches!(
-            ack.reason,
-            PubAckReason::Success | PubAckReason::NoMatchingSubscribers
-        );
+        let Some(target) = session.in_flight.remove(&ack.pkid) else {
+            return;
+        };
 
-        if !is_accepted {
-            let words = format!("the broker refuses a message: {:?}", ack.reason);
-            if self.last_logged != words {
-                tracing::error!("{words}; mend its access rules for {}/#", self.topics);
-                self.last_logged = words;
+        let is_accepted = is_accepted(ack.reason);
+        self.delivery.on_message(&target, ack.reason);
+        match target {
+            AckTarget::Result(key) if is_accepted => {
+                self.wiring.store.acked(key, true);
+                self.delivery.on_result_accepted(key);
             }
+            // A refused result is kept: the broker may take it later.
+            AckTarget::Result(key) => {
+                self.delivery
+                    .on_result_refused(key, ack.reason, &self.topics);
+            }
+            AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
+            AckTarget::Outcome(_) | AckTarget::Reject | AckTarget::Topic(_) => {}
         }
 
-        // A refused result would be refused again.
-        match session.in_flight.remove(&ack.pkid) {
-            Some(AckTarget::Result(key)) => self.wiring.store.acked(key, is_accepted),
-            Some(AckTarget::Outcome(number)) => self.on_outcome_acked(number),
-            Some(AckTarget::Nothing) | None => {}
-        }
+        session.send_held();
     }
 
     /// Keeps what a later connection must say. The end of the events is the end of the run.
@@ -523,42 +629,19 @@ impl Publisher {
         // The run is finished when nothing waits anywhere: answers, refusals, outcomes, results,
         // and parts on their way to a gate within the time that is left.
         let store = &self.wiring.store;
-        let is_told =
-            self.replies.is_empty() && session.refused.is_empty() && !self.owes_outcomes(session);
+        let is_told = self.replies.is_empty()
+            && session.answers.is_empty()
+            && session.refused.is_empty()
+            && !self.owes_outcomes(session);
 
         let no_gate_waits = store.outbox().reject_due().is_none_or(|due| due > end);
+        let pictures_are_out = self.pictures.is_quiet() || Instant::now() + PICTURES_LEFT > end;
         no_gate_waits
             && is_told
+            && pictures_are_out
             && !session.is_stopping
             && session.is_quiet()
             && store.count().waiting == 0
-    }
-
-    /// Counts rejected parts that go by their gates untold because there is no connection. A person
-    /// is told of that.
-    fn look_at_rejects(&mut self, is_connected: bool) {
-        let outbox = self.wiring.store.outbox();
-        // Without a connection each reject that is due now has gone by when the link is back.
-        while !is_connected && outbox.next_reject().is_some() {
-            outbox.reject_told(false);
-        }
-
-        // A line that rejects many parts while the broker is away would fill the log; one line a
-        // minute tells the sum.
-        let missed = outbox.count().rejects_missed;
-        let is_due = self
-            .rejects_logged_at
-            .is_none_or(|at| at.elapsed() > MISSED_EVERY);
-
-        if missed > self.rejects_logged && is_due {
-            let more = missed - self.rejects_logged;
-            tracing::warn!(
-                "{more} rejected parts were at the gate and no message said so in time ({missed} in this run)"
-            );
-
-            self.rejects_logged = missed;
-            self.rejects_logged_at = Some(Instant::now());
-        }
     }
 
     fn on_lost(&mut self, reason: &str) {

@@ -11,6 +11,7 @@ use crate::mqtt::session::{
 };
 use crate::protocol::answer::Answer;
 use crate::protocol::command::{self, Command, Refusal};
+use crate::protocol::condition::COMMANDS;
 use crate::protocol::event::CommandOutcome;
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crossbeam::channel::TrySendError;
@@ -19,8 +20,6 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Diagnostics source of a subscription that the broker refuses.
-pub const COMMANDS: &str = "commands";
 /// Time until a refused subscription is asked for again.
 const SUBSCRIBES_AGAIN: Duration = Duration::from_secs(30);
 /// Reason of a command that the broker would deliver with every connection.

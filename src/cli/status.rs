@@ -22,7 +22,7 @@ pub struct StatusArguments {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
-    // One request, one reply; a line that is stopping may take a moment.
+    // One request gets one reply; a line that is stopping may take a moment.
     let mut client = connect(&arguments.line)?;
     let request = ControlRequest {
         status: true,
@@ -55,7 +55,7 @@ fn describe(status: &LineStatus) -> String {
         writeln!(text, "{name:<12}{value}").expect("to memory");
     };
 
-    // Identity first, then the condition, then counters: the order of a person's questions.
+    // Identity comes first, then the condition, then counters: the order of a person's questions.
     row("line", format!("{}/{}", status.prefix, status.station));
     row(
         "run",
@@ -89,9 +89,14 @@ fn describe(status: &LineStatus) -> String {
         );
 
         row("camera", format!("{name} {state}: {counts}"));
+        // A clock that is off by less says nothing to a person: pictures take their time too.
+        if let Some(offset) = camera.clock_offset_ms.filter(|ms| ms.abs() >= 1000) {
+            let seconds = offset as f64 / 1e3;
+            row("", format!("its clock is {seconds:+.1} s off ours"));
+        }
     }
 
-    // The counters are the ledger's, taken at one moment: they balance.
+    // The counters are the store's, taken at one moment: they balance.
     let store = &status.store;
     let undecided = store.undecided;
     let counts = format!("{} parts, {} results", store.accepted, store.results);
@@ -112,7 +117,7 @@ fn describe(status: &LineStatus) -> String {
 }
 
 fn thresholds(status: &LineStatus) -> String {
-    // A line without a threshold judges nothing, which has to be seen here.
+    // A line without a threshold leaves every part undecided, which has to be seen here.
     let word = |threshold: Option<f32>| {
         threshold.map_or("no threshold".to_owned(), |value| {
             format!("threshold {value:.4}")

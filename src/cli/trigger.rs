@@ -75,7 +75,7 @@ fn payload(arguments: &TriggerArguments) -> Value {
         .clone()
         .unwrap_or_else(|| ulid::Ulid::generate().to_string());
 
-    // Absent keys stay absent: `null` is a wrong value for the line.
+    // Keys that were not given are left out, which the line reads like a `null`.
     let values: [(&str, Option<Value>); 6] = [
         ("id", Some(id.into())),
         ("part_id", arguments.part_id.clone().map(Value::from)),

@@ -17,6 +17,7 @@ struct KindKeys {
     every: Option<u64>,
     window: Option<Duration>,
     ring_mb: Option<usize>,
+    share_frames: Option<bool>,
     presence: Option<Value>,
     stretch_mm: Option<f64>,
     overlap_mm: Option<f64>,
@@ -28,6 +29,7 @@ impl KindKeys {
             every: table.whole("every", 1, 1_000_000),
             window: table.millis("window_ms", 1, 60_000),
             ring_mb: table.count("ring_mb", 1, 100_000),
+            share_frames: table.flag("share_frames"),
             presence: table.take("presence"),
             stretch_mm: table.number("stretch_mm", 0.1, 1e6),
             overlap_mm: table.number("overlap_mm", 0.0, 1e6),
@@ -39,6 +41,7 @@ impl KindKeys {
             ("every", self.every.is_some(), "every_n"),
             ("window_ms", self.window.is_some(), "command"),
             ("ring_mb", self.ring_mb.is_some(), "command"),
+            ("share_frames", self.share_frames.is_some(), "command"),
             ("presence", self.presence.is_some(), "presence"),
             ("stretch_mm", self.stretch_mm.is_some(), "distance"),
             ("overlap_mm", self.overlap_mm.is_some(), "distance"),
@@ -77,6 +80,7 @@ pub fn trigger(table: &mut TableReader, belt_mm_s: Option<f64>) -> Trigger {
         "command" => Trigger::Command(RingSettings {
             bytes: keys.ring_mb.unwrap_or(64) << 20,
             window: keys.window.unwrap_or(WINDOW),
+            shares_frames: keys.share_frames.unwrap_or(false),
         }),
         "presence" => Trigger::Presence(presence(table, keys.presence)),
         "distance" => distance(table, belt_mm_s, &keys),
@@ -108,7 +112,8 @@ fn distance(table: &mut TableReader, belt_mm_s: Option<f64>, keys: &KindKeys) ->
         return Trigger::Continuous;
     };
 
-    // The step between two pictures must stay above zero, or the web would stand still.
+    // The step between two pictures must stay above zero, or each of them would show the same
+    // stretch.
     let overlap_mm = keys.overlap_mm.unwrap_or(0.0);
     if overlap_mm >= stretch_mm {
         table.note(

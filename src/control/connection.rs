@@ -113,8 +113,8 @@ impl Connection {
             self.send(ClientLine::Whole(line)).await;
         }
 
-        // A line without an end is refused as soon as it is too long: the buffer is bounded by one
-        // read.
+        // A line without an end is refused as soon as it is too long, so that the buffer holds at
+        // most LINE_MAX bytes and one read.
         let is_short = buffer.len() <= LINE_MAX;
         if !is_short {
             self.send(ClientLine::TooLong).await;

@@ -72,7 +72,8 @@ pub async fn bind(path: &Path) -> Result<UnixListener, ControlError> {
         }
     }
 
-    // The rights are set after the bind: in between the umask rules, which lets the group in at most.
+    // The rights are set after the bind. In between the umask rules, whose usual 022 lets the owner
+    // alone connect.
     let listener = UnixListener::bind(path).map_err(failed)?;
     let rights = std::fs::Permissions::from_mode(MODE);
     std::fs::set_permissions(path, rights).map_err(failed)?;

@@ -106,15 +106,15 @@ impl StageTimes {
     /// Enters that the part reached `stage` at `at`. The last time counts.
     pub fn reach_at(&self, stage: PartStage, at: Instant) {
         let after = at.saturating_duration_since(self.since);
-        // At least one nanosecond, because 0 means that the stage was not reached.
+        // The time is at least one nanosecond, because 0 means that the stage was not reached.
         let nanos = after.as_nanos().clamp(1, u64::MAX.into());
         self.reached[stage as usize].store(nanos as u64, Ordering::Relaxed);
     }
 
     /// Time from `since` to `stage`. `None` if the part has not reached it.
     pub fn reached(&self, stage: PartStage) -> Option<Duration> {
-        // The times of one part come from several threads; each is written once, hence a relaxed
-        // load is enough.
+        // The times come from several threads, and each is a number by itself that orders no other
+        // memory, hence a relaxed load is enough.
         match self.reached[stage as usize].load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),

@@ -7,7 +7,7 @@ use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::report::CameraView;
 use crate::data::verdict::{Defect, Reason, Verdict};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ pub struct ResultRow {
     pub captured_at: Timestamp,
     /// The clock that stamped `captured_at`.
     pub captured_by: CapturedBy,
+    /// Time from the part's own time to its frame, negative where the frame is earlier; 0 for a part
+    /// that its frame made. `None` without a frame, and in rows of before 0.3.
+    pub frame_offset_ms: Option<i64>,
     /// Milliseconds of each stage.
     pub latency_ms: LatencyMs,
     /// Time from the trigger until the verdict is due.
@@ -235,9 +238,15 @@ fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
 
 /// Milliseconds, to a tenth.
 pub fn tenths_of_ms(duration: Duration) -> f64 {
-    // Rounded by a tenth of a millisecond: more digits would be noise, and bytes in each message.
+    // The time is rounded to a tenth of a millisecond: more digits would be noise, and bytes in
+    // each message.
     let tenths = duration.as_secs_f64() * 1e4;
     tenths.round() / 10.0
+}
+
+/// Whole milliseconds of a distance in time. One beyond all bounds is cut to them.
+pub fn whole_ms(distance: SignedDuration) -> i64 {
+    distance.as_millis().clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// RFC 3339, UTC, milliseconds: the form of every time in a message.
@@ -261,7 +270,7 @@ mod base64_bytes {
     where
         S: Serializer,
     {
-        // Standard alphabet with padding, which every base64 decoder reads.
+        // The alphabet is the standard one with padding, which every base64 decoder reads.
         let text = STANDARD.encode(bytes);
         to.serialize_str(&text)
     }
@@ -270,7 +279,7 @@ mod base64_bytes {
     where
         D: Deserializer<'a>,
     {
-        // Borrowed where the text holds no escape, else a copy.
+        // serde reads a `Cow` as an owned copy, whether or not the text holds an escape.
         let text = Cow::<str>::deserialize(from)?;
         let bytes = STANDARD.decode(text.as_bytes());
         bytes.map_err(D::Error::custom)
@@ -298,6 +307,7 @@ pub(crate) mod tests {
             margin: None,
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Trigger,
+            frame_offset_ms: None,
             latency_ms: LatencyMs {
                 queue: 0.1,
                 decode: None,

@@ -61,8 +61,8 @@ impl AnswerCache {
             self.answers.remove(&old);
         }
 
-        // The first answer of an id stands. A second one comes only from a command that was refused
-        // for the moment and done later.
+        // The first answer of an id stands. A repetition is answered with it and comes here again,
+        // and must not make it younger.
         if !self.answers.contains_key(id) {
             let id: Arc<str> = id.into();
             self.answers.insert(id.clone(), answer.into());

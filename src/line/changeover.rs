@@ -196,7 +196,7 @@ impl Changeover {
         // it here.
         let references = prepared.inspector.reference_count();
         let gallery = prepared.gallery.clone();
-        // The inspector swaps between two parts, so that a batch is judged by one recipe. A line
+        // The inspector swaps between two batches, so that a batch is judged by one recipe. A line
         // that is stopping never answers, which the loop below notices.
         let (done, swapped) = bounded(1);
         let swap = RecipeSwap {
@@ -216,7 +216,7 @@ impl Changeover {
         }
 
         // The inspector judges by the recipe from here on. Identity is told after that, never
-        // before: a result must not be newer than the birth that explains it.
+        // before: a birth must not name a recipe that does not judge yet.
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
             identity.judged_by(&self.control.policies()); // a threshold may have been set since

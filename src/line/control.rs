@@ -264,8 +264,8 @@ impl LineControl {
 
     /// Pauses the line, or lets it go on: no part is accepted meanwhile.
     pub fn pause(&self, paused: bool) {
-        // The state comes first: no part may be accepted while health says nothing of the pause, or
-        // the other way round for long.
+        // The state comes first: from here on no part is accepted, or parts are again, and health
+        // follows.
         self.state().is_paused = paused;
         if paused {
             let words = "by a command; resume goes on";
@@ -285,8 +285,8 @@ impl LineControl {
             return Err(challenge.progress());
         }
 
-        // The store learns of it before the first part claims a place: a crash from now on ends it
-        // as cut.
+        // The command handler hands it to the store with the command's answer: a crash from then on
+        // ends it as cut.
         let challenge = Challenge::new(id, spec, since);
         state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);
@@ -379,8 +379,8 @@ impl LineControl {
         match state.overdue(now) {
             Some(interval) => {
                 let minutes = interval.as_secs() / 60;
-                // Whole minutes, and the interval rather than the age: words that change with each
-                // look would be a new `state` each time.
+                // The words have whole minutes, and the interval rather than the age: words that
+                // change with each look would be a new `state` each time.
                 let words = format!("none was met for more than {minutes} min");
                 self.diagnostics.set(OVERDUE, Health::OffSpec, words);
             }
@@ -409,8 +409,8 @@ impl ControlState {
     fn overdue(&self, now: Instant) -> Option<Duration> {
         let interval = self.policy.challenge_every?;
         let met = self.met.get(&recipe_of(&self.policy))?;
-        // A clock of this process alone: nothing that people do to the wall clock makes a challenge
-        // due.
+        // The clock is this process's own: nothing that people do to the wall clock makes a
+        // challenge due.
         let since = now.saturating_duration_since(*met);
         (since > interval).then_some(interval)
     }

@@ -262,7 +262,8 @@ impl InspectStage {
             }
         };
 
-        // One entry a picture, in the order of the pictures: that is the inspector's promise.
+        // There is one entry a picture, in the order of the pictures: that is the inspector's
+        // promise.
         for (open, judged) in good.iter_mut().zip(judged) {
             match judged {
                 Ok(scores) => decide_all(&mut open.reports, &scores),
@@ -316,7 +317,7 @@ impl InspectStage {
             .as_mut()
             .and_then(|watched| watched.repeats.flaw(&frame.picture, frozen_frames));
 
-        let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
+        let corrupt = frame.damage.clone().map(Flaw::Corrupt);
         let flaw = corrupt
             .or(frozen)
             .or_else(|| self.active.gate.flaw(&frame.picture));

@@ -31,6 +31,7 @@
 
 pub mod admission;
 pub mod answer_cache;
+pub mod camera_group;
 mod cameras;
 pub mod challenge;
 pub mod changeover;
@@ -39,9 +40,11 @@ pub mod commands;
 pub mod control;
 pub mod events;
 pub mod inspect;
+pub mod misses;
 mod opening;
 pub mod overlay_folder;
 pub mod overlays;
+mod part_time;
 pub mod policy;
 pub mod queue;
 pub mod rate_limit;
@@ -65,6 +68,7 @@ use self::cameras::{
 use self::changeover::Changeover;
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
+use self::misses::TriggerMisses;
 use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
@@ -180,7 +184,7 @@ impl Line {
 
     /// Returns how the line goes, in one line for a person.
     pub fn status(&self) -> String {
-        // Frames, not parts: a frame of three regions counts once.
+        // The count is of frames, not of parts: a frame of three regions counts once.
         let judged: u64 = self
             .tallies
             .values()
@@ -196,7 +200,7 @@ impl Line {
         for name in self.tallies.keys() {
             let state = states
                 .get(name.as_str())
-                .map_or("starting", |state| state.word());
+                .map_or("starting", |status| status.state.word());
 
             cameras.push(format!("{name} {state}"));
         }
@@ -212,8 +216,8 @@ impl Line {
     /// failure, named by its stage.
     pub fn finish(mut self) -> (Summary, Result<(), Failure>) {
         self.stop();
-        // Cameras first: the others end in the order in which the data flows, so that each join
-        // waits for a thread that is about to leave.
+        // Cameras come first, and the others in the order in which the data flows, so that each
+        // join waits for a thread that is about to leave.
         let mut outcome = Ok(());
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
@@ -236,17 +240,18 @@ impl Stages {
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
         // The painter is taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
-        // One queue slot set for each camera, in the order of the configuration; `open_cameras`
-        // relies on that order.
+        // Each camera has a place of its own in the queue, in the order of the configuration, on
+        // which `open_cameras` relies.
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
-        // The store's thread asks the line through this policy, and holds no sender: it must end
-        // after the publisher, which waits for it.
+        // The store's thread asks the line through this policy, which holds a weak sender alone:
+        // the control socket ends when all senders are gone, and holds the store itself.
         let policy = LinePolicy {
             control: shared.control.clone(),
             views: shared.views.clone(),
+            misses: TriggerMisses::new(&shared),
             identity: shared.identity(),
             watchers: channels.watchers,
             timed_reject: config.mqtt.timed_reject,
@@ -447,6 +452,7 @@ fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
     DoorSettings {
         is_continuous: is_continuous(config),
         needs_commands: triggers.any(|trigger| matches!(trigger, Trigger::Command(_))),
+        times_triggers: times_triggers(config),
         part_cameras,
         retained: retained.cloned().unwrap_or_default(),
     }
@@ -457,6 +463,14 @@ fn is_continuous(config: &LineConfig) -> bool {
     // One such camera is enough: the line's state then says that it runs by itself.
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
     triggers.any(|trigger| *trigger == Trigger::Continuous)
+}
+
+/// Returns true where a trigger may come that says no time.
+fn times_triggers(config: &LineConfig) -> bool {
+    config
+        .cameras
+        .iter()
+        .any(|camera| matches!(camera.trigger, Trigger::Command(_)) && !camera.requires_at)
 }
 
 /// Time between two looks of the main thread at signals and ended stages.

@@ -102,7 +102,7 @@ impl OverlayStage {
 
     fn draw(&mut self, frame: JudgedFrame) {
         let JudgedFrame { report, picture } = frame;
-        // Parts that nobody will look at are not painted: on a busy line nearly all parts pass.
+        // Parts at which no person will look are not painted: on a busy line nearly all parts pass.
         let is_wanted = match self.heatmaps {
             Heatmaps::All => true,
             Heatmaps::Fail => report.verdict != Verdict::Pass,

@@ -80,7 +80,7 @@ pub fn fetch(
     // The folder is checked before the download: a refusal after gigabytes would come late.
     check_vacant(request.folder)?;
     let download = Download::new(request, progress)?;
-    // Checksums of all files, by name. A failure keeps what came, for the next try.
+    // The checksums go by the names of the files. A failure keeps what came, for the next try.
     let sha256 = download.files().inspect_err(|_| {
         // Removes the folder if nothing came: one with files in it cannot be removed so.
         let _ = std::fs::remove_dir(&download.folder);
@@ -100,7 +100,7 @@ pub fn fetch(
     })
     .map_err(|error| download.unimported(error))?;
 
-    // Removed only now: had the import failed, the next try would not have to download again.
+    // The downloads are removed only now: after a failed import the next try takes them again.
     if !request.keep {
         std::fs::remove_dir_all(&download.folder)
             .map_err(|error| disk(&download.folder, &error))?;
@@ -143,7 +143,7 @@ impl<'a> Download<'a> {
             )));
         };
 
-        // Beside the target, so that both are on the same disk and the import reads locally.
+        // The downloads lie beside the target, on the same disk, so that the import reads locally.
         // A fetch of another model into the same folder goes on with files of the same names only
         // if their checksums fit.
         let name = format!("{}.download", name.to_string_lossy());
@@ -160,8 +160,8 @@ impl<'a> Download<'a> {
 
     /// Brings all files, and returns their checksums by name.
     fn files(&self) -> Result<BTreeMap<String, String>, FetchError> {
-        // One file after the other: a hub's bandwidth is shared anyway, and a failure leaves at
-        // most one part that has to go on.
+        // Files come one after the other: a hub's bandwidth is shared anyway, and a failure leaves
+        // at most one part that has to go on.
         let mut sums = BTreeMap::new();
         for file in &self.request.model.files {
             sums.insert(file.name.clone(), self.file(file)?);
@@ -212,15 +212,15 @@ impl<'a> Download<'a> {
             total: answer.total,
         });
 
-        // The server starts the file anew: bytes of the earlier version are dropped. The part is in
-        // append mode, so that the next write follows at the new end.
+        // Where the server starts the file anew, bytes of the earlier version are dropped. The part
+        // is in append mode, so that the next write follows at the new end.
         if answer.have != have {
             out.set_len(answer.have)
                 .map_err(|error| disk(part, &error))?;
         }
 
-        // Written before the first byte of the body, since a crash may come at any later moment. An
-        // empty version means that the server has none.
+        // The version is written before the first byte of the body, since a crash may come at any
+        // later moment. An empty one means that the server has none.
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
         self.copy(name, &mut answer, &mut out, part)
@@ -244,7 +244,8 @@ impl<'a> Download<'a> {
             return Ok(answer);
         }
 
-        // From the beginning. Redirects are followed by the client; every other status comes here.
+        // The file is asked for from its beginning. Redirects are followed by the client; every
+        // other status comes here.
         let response = self.agent.get(&url).call();
         let response = response.map_err(|error| self.unreachable(&url, &error))?;
         match response.status() {
@@ -305,7 +306,8 @@ impl<'a> Download<'a> {
         let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
-        // Bytes of the file that are on the disk, for the progress and for the words of an error.
+        // `have` is the bytes of the file that are on the disk, for the progress and for the words
+        // of an error.
         let mut have = answer.have;
         loop {
             // A read that waits longer than `PATIENCE` is an error, too.
@@ -337,7 +339,7 @@ impl<'a> Download<'a> {
     /// The checksum of a whole file, if the file is what the catalogue or an earlier fetch says; else
     /// it is put aside.
     fn checked(&self, file: &CatalogueFile, path: &Path) -> Result<String, FetchError> {
-        // Hashed from the disk and not while it came: a part may be of several tries.
+        // The file is hashed from the disk and not while it came: a part may be of several tries.
         let found = checksum(path).map_err(|error| disk(path, &error))?;
         if let Some((expected, origin)) = self.expected(file)
             && *expected != found
@@ -346,7 +348,8 @@ impl<'a> Download<'a> {
             return Err(self.put_aside(file, path, &why));
         }
 
-        // For files without a checksum, whose content may change in ways that do not matter.
+        // A text is looked for in files without a checksum, whose content may change in ways that
+        // do not matter.
         if let Some(text) = &file.contains
             && !contains(path, text)
         {
@@ -363,8 +366,8 @@ impl<'a> Download<'a> {
             return Some((sum, "the catalogue".to_owned()));
         }
 
-        // Trust on first use: another content under the same commit is told, with the way to accept
-        // it.
+        // An earlier fetch is trusted: another content under the same commit is told, with the way
+        // to accept it.
         let sum = self.recorded.get(&file.name)?;
         let folder = self.request.folder.display();
         let origin =
@@ -374,7 +377,8 @@ impl<'a> Download<'a> {
     }
 
     fn put_aside(&self, file: &CatalogueFile, path: &Path, why: &str) -> FetchError {
-        // Renamed rather than removed, so that the file can be looked at; a later one replaces it.
+        // The file is renamed rather than removed, so that it can be looked at; a later one
+        // replaces it.
         let bad = self.folder.join(format!("{}.bad", file.name));
         // Best effort: without its part it says nothing any more.
         let _ = std::fs::remove_file(version_file(path));
@@ -393,7 +397,7 @@ impl<'a> Download<'a> {
 
     /// The way out where the network does not lead to the files.
     fn elsewhere(&self) -> String {
-        // The names of all files, as a person has to fetch them by hand.
+        // All files are named, as a person has to fetch them by hand.
         let files = self.request.model.files.iter();
         let names: Vec<&str> = files.map(|file| file.name.as_str()).collect();
         format!(
@@ -422,7 +426,7 @@ impl<'a> Download<'a> {
     }
 
     fn refused(&self, url: &str, status: StatusCode) -> FetchError {
-        // Words for the statuses that a hub or a mirror gives; the others are named by number.
+        // The statuses that a hub or a mirror gives have words; the others are named by number.
         let why = match status.as_u16() {
             401 | 403 => "it is not given to everybody",
             404 | 410 => "it is not there",
@@ -450,7 +454,7 @@ impl<'a> Download<'a> {
 
 impl ServerAnswer {
     fn new(response: Response<Body>, have: u64) -> Self {
-        // The length of the body alone: a partial answer begins at `have`.
+        // The length is that of the body alone: a partial answer begins at `have`.
         let rest = response.body().content_length();
         ServerAnswer {
             have,
@@ -476,7 +480,8 @@ fn version_file(part: &Path) -> PathBuf {
 
 /// Opens a part for appending, and locks it: two fetches would mix their bytes.
 fn open_part(part: &Path) -> Result<File, FetchError> {
-    // Appending, so that what is there stays; the lock comes after, because it needs the open file.
+    // The part is opened for appending, so that what is there stays; the lock comes after, because
+    // it needs the open file.
     let out = OpenOptions::new()
         .create(true)
         .append(true)
@@ -495,7 +500,7 @@ fn open_part(part: &Path) -> Result<File, FetchError> {
 
 /// Hex SHA-256 of a file.
 fn checksum(path: &Path) -> std::io::Result<String> {
-    // In pieces: a file of weights may be larger than the memory.
+    // The file is read in pieces: one of weights may be larger than the memory.
     let mut file = File::open(path)?;
     let mut sum = Sha256::new();
     let mut piece = vec![0; PIECE];

@@ -78,8 +78,8 @@ impl ActiveRecipe {
     /// # Errors
     /// When the engine fails to compare the references.
     pub fn policies(&mut self, spec: &RecipeSpec) -> Result<RegionPolicies, Failure> {
-        // The thresholds of all regions at once, because the automatic ones share one comparison of
-        // the references.
+        // The thresholds of all regions come at once, because the automatic ones share one
+        // comparison of the references.
         let found = thresholds(&spec.thresholds, &mut self.inspector, &self.references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
 
@@ -126,8 +126,8 @@ impl ActiveRecipe {
         // recipes.
         let key = format!("self_test/{}", spec.name);
         let known = kept.get(&key);
-        // Nothing to keep: the earlier scores stay the measure, and a difference is told by the
-        // line's health.
+        // Where nothing is to be kept, the earlier scores stay the measure, and a difference is
+        // told by the line's health.
         let Some(learned) = test.recall(known.map(String::as_str)) else {
             return;
         };

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Returns the `winspect engine build` that makes what `recipe` needs, as a shell takes it.
 pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
-    // Every setting that the plan's key is made of: a command that leaves one out would build
-    // another plan. Those that the recipe does not set are left out, and have the same default
-    // there.
+    // The flags are every setting that the plan's key is made of: a command that leaves one out
+    // would build another plan. Those that the recipe does not set are left out, and have the same
+    // default there.
     let flags = [
         ("precision", Some(engines.precision.name().to_owned())),
         ("preset", Some(recipe.preset.name().to_owned())),

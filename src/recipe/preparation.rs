@@ -178,8 +178,8 @@ impl Preparation<'_> {
         device: Device,
         plan: BuiltPlan,
     ) -> Result<Parity, InspectError> {
-        // Words first, because the text tower's memory must be free again before the plan is
-        // opened.
+        // The words come first, because the text tower's memory must be free again before the plan
+        // is opened.
         let prototypes = self.prototypes()?;
         let opened =
             self.engines
@@ -198,7 +198,8 @@ impl Preparation<'_> {
         plan: BuiltPlan,
         prototypes: Option<&Array2<f32>>,
     ) -> Result<(Box<dyn Encoder>, Parity), InspectError> {
-        // The plan of the whole recipe, since other outputs of a network are other layers of it.
+        // The plan is that of the whole recipe, since other outputs of a network are other layers
+        // of it.
         let comparison = Comparison {
             recipe: self.recipe,
             spec: &self.model.spec,

@@ -100,7 +100,7 @@ impl RecipePreparer {
         spec.winclip
             .encode_plan(&self.model.spec, has_references)
             .map_err(|problems| {
-                // All problems of the recipe at once, one a line.
+                // All problems of the recipe are told at once, one a line.
                 let problems = problems.to_string().replace('\n', "\n  ");
                 let words = format!("recipe {}:\n  {problems}", spec.name);
                 Failure::words(Exit::Config, words)

@@ -41,7 +41,7 @@ impl PrepareProgress {
 
     /// Tells that a plan's build begins (`None`) or how far it is. Called from threads of the library.
     pub fn builds(&self, progress: Option<BuildProgress>) {
-        // Without figures TensorRT is between two phases, or its version tells none.
+        // There are no figures before the first phase of a build.
         self.tell(match progress {
             None => "building the TensorRT plan".to_owned(),
             Some(BuildProgress { part, step }) => format!(

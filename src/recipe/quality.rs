@@ -57,9 +57,9 @@ const EVERY: usize = 4;
 /// Reason of a bad picture, for the message and the log.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Flaw {
-    /// The decoder lacked data.
-    #[error("corrupt: the decoder lacked data for it")]
-    Corrupt,
+    /// Data of the picture are missing or wrong, by this cause.
+    #[error("corrupt: {0}")]
+    Corrupt(Arc<str>),
     /// Number of equal frames in a row, and the limit.
     #[error("frozen: {0} frames in a row are the same, bit for bit (limit {1})")]
     Frozen(u64, u64),
@@ -94,7 +94,7 @@ impl Gate {
             least_sharp: BTreeMap::new(),
         };
 
-        // Each reference may only raise a limit: the gate lets through what good parts show, and
+        // Each reference may only widen a limit: the gate lets through what good parts show, and
         // never less than the recipe allows.
         for reference in references {
             gate.move_limits(reference);
@@ -178,7 +178,7 @@ impl Measures {
             }
         }
 
-        // Shares of the pixels that were looked at.
+        // The shares are of the pixels that were looked at.
         let seen = (rows.count() * picture.width()) as f32;
         Measures {
             dark: dark as f32 / seen,
@@ -213,7 +213,7 @@ impl Moments {
         let mut sum = 0;
         let mut squares = 0;
         for ((three, above), below) in line.windows(3).zip(above).zip(below) {
-            // The second derivative: 0 on flat areas and even slopes, large on edges.
+            // The value is the second derivative: 0 on flat areas and even slopes, large on edges.
             let around = green(&three[0]) + green(&three[2]) + green(above) + green(below);
             let value = 4 * green(&three[1]) - around;
             sum += i64::from(value);
@@ -232,7 +232,8 @@ impl Moments {
             return 0.0;
         }
 
-        // The mean of the squares less the square of the mean. Rounding may leave it just below 0.
+        // The variance is the mean of the squares less the square of the mean, which rounding may
+        // leave just below 0.
         let count = self.count as f64;
         let mean = self.sum as f64 / count;
         (self.squares as f64 / count - mean * mean).max(0.0) as f32

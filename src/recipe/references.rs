@@ -24,12 +24,14 @@ impl References {
     /// # Errors
     /// All files that cannot be used, at once.
     pub fn read(paths: &[PathBuf], warn: &mut dyn FnMut(String)) -> Result<Self, Failure> {
-        // Folders become their files. Files that are not there are problems, told with those that
-        // cannot be read.
-        let (files, problems) = image_file::expand(paths);
-        let mut problems: Vec<String> = problems.iter().map(|problem| chain(problem)).collect();
+        let expanded = image_file::expand(paths);
+        for passed_over in expanded.passed_over {
+            warn(format!("references: {passed_over}"));
+        }
+
+        let mut problems: Vec<String> = expanded.problems.iter().map(|p| chain(p)).collect();
         let mut references = References::default();
-        for file in files {
+        for file in expanded.files {
             match image_file::read(&file) {
                 Err(error) => problems.push(chain(&error)),
                 // The same picture twice would make leave-one-out scores of 0, and the threshold
@@ -67,7 +69,7 @@ impl References {
     pub fn refuse_empty(&self) -> Result<(), Failure> {
         let mut empty = vec![];
         for (file, picture) in self.files.iter().zip(&self.pictures) {
-            // The quality gate's own measures, taken of each reference.
+            // The measures are the quality gate's own, taken of each reference.
             if shows_nothing(picture) {
                 empty.push(file.display().to_string());
             }
@@ -77,7 +79,7 @@ impl References {
             return Ok(());
         }
 
-        // All at once, with the reason, as a recipe may have hundreds of references.
+        // All are told at once, with the reason, as a recipe may have hundreds of references.
         let words = format!(
             "{} of the references are black, white or flat from edge to edge, and such pictures would pass; take them out:\n  {}",
             empty.len(),

@@ -192,7 +192,7 @@ impl TestPicture {
 }
 
 fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, InspectError> {
-    // One score a region, in the recipe's order.
+    // There is one score a region, in the recipe's order.
     let regions = inspector.inspect(picture)?;
     Ok(regions.into_iter().map(|region| region.score).collect())
 }
@@ -207,8 +207,8 @@ impl Proof {
             .map(|(_, policy)| policy.threshold)
             .collect();
 
-        // The good picture first: a line that rejects good parts is noticed sooner than one that
-        // passes bad ones.
+        // The good picture is looked at first: a line that rejects good parts is noticed sooner
+        // than one that passes bad ones.
         let (name, scores, would) = if fails(&self.good, &thresholds) {
             ("good", &self.good, "fail")
         } else if !fails(&self.bad, &thresholds) {

@@ -84,11 +84,11 @@ fn highest_usual(good: &[f32]) -> Option<f32> {
         return sorted.last().copied();
     }
 
-    // Tukey's fence: beyond three quarters by one and a half of the middle half's spread lies what
-    // does not belong.
+    // Tukey's fence lies above the third quartile, by one and a half times the distance of the
+    // first from the third. Scores beyond it do not belong to the others.
     let quartile = |share: usize| sorted[share * (sorted.len() - 1) / 4];
     let fence = quartile(3) + 1.5 * (quartile(3) - quartile(1));
-    // The highest score within the fence; there is one always, since the third quartile lies
+    // The highest score within the fence counts; there is always one, since the third quartile is
     // within.
     sorted.iter().copied().rfind(|score| *score <= fence)
 }

@@ -67,7 +67,7 @@ impl Store {
         id: Option<String>,
         wording: impl FnOnce(&[Part]) -> String + Send + 'static,
     ) -> Pending<(Vec<Part>, String)> {
-        // Room for the one reply, so that the writer never waits for who asked.
+        // The channel has room for the one reply, so that the writer never waits for who asked.
         let (reply, accepted) = bounded(1);
         let answer = CommandAnswer {
             id,
@@ -127,7 +127,7 @@ impl Store {
 
     /// The broker has the result, or refused it (`accepted` is false) and would again: it is history.
     pub fn acked(&self, key: u64, accepted: bool) {
-        // The moment of the acknowledgement, before it waits in the writer's queue.
+        // The time is that of the acknowledgement, before it waits in the writer's queue.
         let at = Instant::now();
         let _ = self.ops.send(Op::Acked { key, accepted, at });
     }

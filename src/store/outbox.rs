@@ -186,7 +186,7 @@ impl Queues {
             return;
         }
 
-        // Back to where it came from, unless its time ran out meanwhile.
+        // An entry goes back to where it came from, unless its time ran out meanwhile.
         match entry.until {
             Some(until) if until <= Instant::now() => {
                 self.overdue.insert(entry.key, entry);
@@ -205,7 +205,8 @@ impl Queues {
             return None;
         }
 
-        // Half a page of reserve: the disk is read while the publisher still has something to send.
+        // Half a page is the reserve: the disk is read while the publisher still has something to
+        // send.
         let is_short = self.late.len() < PAGE_ROWS / 2;
         let is_behind = match lowest_key(&self.late) {
             Some(lowest) => lowest > self.read_to,
@@ -314,7 +315,8 @@ impl Outbox {
     /// The link was lost: everything that was handed out is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
-        // From the newest to the oldest, each to the front: the oldest ends up first.
+        // The entries go from the newest to the oldest, each to the front: the oldest ends up
+        // first.
         for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
             queues.put_back(entry);
         }

@@ -83,7 +83,7 @@ impl Change<'_> {
         state: RowState,
         row: &ResultRow,
     ) -> rusqlite::Result<()> {
-        // In the order of the columns that each statement lists.
+        // The values are in the order of the columns that each statement lists.
         let values = params![
             key as i64,
             row.run_id,

@@ -165,7 +165,7 @@ impl Inspector {
             return Err(EngineError::Plan(words.to_owned()).into());
         }
 
-        // One `RegionInspector` for each region. It lays the tiles and masks once, because with a
+        // Each region has a `RegionInspector`. It lays the tiles and masks once, because with a
         // crop they are the same in every picture.
         let regions = recipe
             .regions
@@ -201,8 +201,8 @@ impl Inspector {
                 .map(|picture| picture.0[index].crops.as_slice())
                 .collect();
 
-            // One scorer for each crop. The prototypes `[2, E]` and the parameters are the
-            // recipe's, hence the same for all crops.
+            // Each crop has a scorer. The prototypes `[2, E]` and the parameters are the recipe's,
+            // hence the same for all crops.
             region.set_references(&of_region, |features, mask| {
                 let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
                 let parameters = self.parameters.clone();
@@ -276,8 +276,8 @@ impl Inspector {
             }
         }
 
-        // The encoder answers in the same order, one `Features` a crop; so they are handed out
-        // again by the same three loops.
+        // The encoder answers in the same order, one `Features` a crop, so that each region takes
+        // as many as it has crops.
         let mut encoded = self.encoder.encode(&crops)?.into_iter();
         let mut features = Vec::with_capacity(pictures.len());
         for picture in pictures {
@@ -394,8 +394,8 @@ impl Inspector {
     }
 
     fn inspect_by_features(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
-        // Pixels of each picture, or its error. A picture that is too small for a crop must not
-        // cost the others their verdict.
+        // Each picture has its pixels or its error: one that is too small for a crop must not cost
+        // the others their verdict.
         let started = Instant::now();
         let pixels: Vec<Result<Vec<RegionPixels>, PixelError>> = pictures
             .iter()
@@ -404,8 +404,8 @@ impl Inspector {
 
         let pixels_took = started.elapsed();
         let started = Instant::now();
-        // The encoder sees only pictures that fit. Without any it is not called, as no batch of
-        // nothing is defined.
+        // The encoder sees only pictures that fit. Without any it is not called, as an empty batch
+        // is not defined.
         let fitting: Vec<&[RegionPixels]> = pixels.iter().flatten().map(Vec::as_slice).collect();
         let features = match fitting.is_empty() {
             true => vec![],
@@ -462,11 +462,11 @@ impl Inspector {
 
     /// Bytes to partial scores on the engine's device; only their combination is done here.
     fn inspect_on_device(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
-        // The crops of each picture, or its error. A picture that does not fit leaves no request.
+        // Each picture has its crops or its error; one that does not fit leaves no request.
         let crops: Vec<Result<Vec<RegionCrops>, PixelError>> =
             pictures.iter().map(|picture| self.crops(picture)).collect();
 
-        // One list of requests for the batch, picture by picture, so that the device runs once.
+        // The requests of the batch are one list, picture by picture, so that the device runs once.
         let mut requests = Vec::new();
         for (picture, crops) in pictures.iter().zip(&crops) {
             if let Ok(crops) = crops {

@@ -31,7 +31,8 @@ pub fn cell_mask(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
 /// Evenly spaced points in a cell.
 fn points(area: Area, grid: usize, cell: usize) -> impl Iterator<Item = Point> {
     (0..TRIES * TRIES).map(move |i| {
-        // Places within the area, from 0 to 1; then camera pixels, in which polygons are drawn.
+        // A point is a share of the area, from 0 to 1, and then a place in camera pixels, in which
+        // polygons are drawn.
         let column = share(cell % grid, i % TRIES, grid);
         let row = share(cell / grid, i / TRIES, grid);
         let x = area.x as f64 + column * area.w as f64;

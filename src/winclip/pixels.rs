@@ -194,8 +194,8 @@ impl PixelMaker {
             Fit::Crop => crop_size(area.w, area.h, self.side)?,
         };
 
-        // The place of the encoder's square within the resized picture; 0 where the sizes are
-        // equal.
+        // `at` is the place of the encoder's square within the resized picture; 0 where the sizes
+        // are equal.
         let left = centred(resized.0, self.side);
         let top = centred(resized.1, self.side);
         Ok(CropTransform {
@@ -208,7 +208,7 @@ impl PixelMaker {
     /// The square at `left`, `top` of `small`, whose rows are `width` pixels.
     fn normalised(&self, width: usize, (left, top): (usize, usize)) -> Pixels {
         let side = self.side;
-        // A tensor `[3, side, side]`, channel by channel, as the encoder reads it.
+        // The tensor is `[3, side, side]`, channel by channel, as the encoder reads it.
         let mut pixels = Array3::zeros((3, side, side));
         let values = pixels.as_slice_mut().expect("just made");
         for (channel, plane) in values.chunks_exact_mut(side * side).enumerate() {
@@ -233,7 +233,7 @@ impl PixelMaker {
 /// Copies the rows of a crop.
 fn cut_out(picture: &Picture, crop: Area, cropped: &mut Vec<u8>) {
     cropped.clear();
-    // Row by row into memory that is kept from picture to picture.
+    // Rows are copied into memory that is kept from picture to picture.
     for row in crop.y..crop.y + crop.h {
         let first = 3 * (row * picture.width() + crop.x);
         let line = &picture.rgb()[first..first + 3 * crop.w];
@@ -253,7 +253,7 @@ pub fn area(crop: Option<Area>, fit: Fit, width: usize, height: usize) -> Area {
 /// torchvision's `Resize(side)`: the shorter side to `side`, the long one to `floor(side * long /
 /// short)`.
 fn crop_size(width: usize, height: usize, side: usize) -> Result<(usize, usize), PixelError> {
-    // The longer side in proportion, rounded down as torchvision does.
+    // The longer side follows in proportion, rounded down as torchvision does.
     let long = side * width.max(height) / width.min(height);
     // A picture of one row would become as long as memory allows; the bound refuses it with the way
     // out.
@@ -275,7 +275,6 @@ fn crop_size(width: usize, height: usize, side: usize) -> Result<(usize, usize),
 
 /// torchvision's `CenterCrop`: Python's `round((n - side) / 2)`, halves to even.
 fn centred(n: usize, side: usize) -> usize {
-    // Torchvision rounds halves to even.
     let half = (n - side) as f64 / 2.0;
     half.round_ties_even() as usize
 }

@@ -80,7 +80,8 @@ fn phrases(class_name: &str, states: &[&str], own: &[String]) -> Vec<String> {
 
 /// Each phrase in each template.
 fn filled(templates: &[String], phrases: &[String]) -> Vec<String> {
-    // All phrases times all templates, phrase by phrase; the order does not matter to their mean.
+    // The prompts are all phrases times all templates, phrase by phrase; the order does not matter
+    // to their mean.
     let mut prompts = Vec::with_capacity(templates.len() * phrases.len());
     for phrase in phrases {
         for template in templates {
@@ -100,8 +101,7 @@ fn built_in(templates: Templates) -> Vec<String> {
     }
 
     match templates {
-        // The paper's list as it is. The others are those of public code, with which its figures
-        // were made.
+        // The paper's list is taken as it is; the others are those of public code.
         Templates::All22 => all,
         Templates::NoPeriod22 => all
             .iter()

@@ -122,8 +122,8 @@ impl Recipe {
             );
         }
 
-        // The encoder's input side; other sides than the model's own need its position embedding to
-        // be resized.
+        // `side` is the encoder's input side; other sides than the model's own need its position
+        // embedding to be resized.
         let side = self.input_px.unwrap_or(spec.side);
         let mut plan = EncodePlan {
             side,
@@ -132,7 +132,8 @@ impl Recipe {
             scales: vec![],
         };
 
-        // The language map is made of windows alone; visual maps add their scales and layers below.
+        // The language map needs the windows of the recipe's scales; visual maps add theirs, and
+        // their layer, below.
         if language_map {
             plan.scales = self.scales.clone();
         }

@@ -99,7 +99,7 @@ impl RegionInspector {
 
     /// Crops of a picture of `width` x `height` pixels.
     pub fn crops(&mut self, width: usize, height: usize) -> Result<RegionCrops, PixelError> {
-        // The same order as in `pixels`, so that both ways of scoring agree on the index of each
+        // The order is that of `pixels`, so that both ways of scoring agree on the index of each
         // crop.
         let mut transforms = vec![self.whole_pixels.transform(width, height)?];
         for tile in &self.tiles {
@@ -126,8 +126,8 @@ impl RegionInspector {
         // Old scorers go at once: a scorer without the new references must never judge.
         self.scorers.clear();
         for (crop, mask) in self.masks.iter().enumerate() {
-            // Crop `crop` of every reference. Reference pictures are cut like the inspected ones,
-            // so that the same index is the same place.
+            // `of_crop` is crop `crop` of every reference. Reference pictures are cut like the
+            // inspected ones, so that the same index is the same place.
             let of_crop: Vec<Features> =
                 references.iter().map(|crops| crops[crop].clone()).collect();
 
@@ -147,7 +147,7 @@ impl RegionInspector {
         crops: &[Features],
         left_out: Option<usize>,
     ) -> Result<Vec<PartialScores>, EngineError> {
-        // One scorer for each crop, since each place of a part has references of its own.
+        // Each crop has a scorer, since each place of a part has references of its own.
         let mut parts = Vec::with_capacity(crops.len());
         for (scorer, features) in self.scorers.iter().zip(crops) {
             parts.push(scorer.partial_scores(nearest, features, left_out)?);
@@ -181,8 +181,6 @@ impl RegionInspector {
             maps.push((*tile, map));
         }
 
-        // The mask applies to the merged map again: its cells are finer than those of the crops, so
-        // that edges run elsewhere.
         let map = self.merged(area, &whole, &maps);
         // A model with words scores the picture's embedding too, which cannot be read from the map.
         if self.scorers[0].has_words() {

@@ -125,16 +125,16 @@ impl Scorer {
         };
 
         if let Some(language) = &self.language {
-            // The embedding `[E]` of the whole crop against the prototypes: one number, WinCLIP's
+            // The whole crop's embedding `[E]` gives one number against the prototypes, WinCLIP's
             // zero-shot score.
             parts.image = features.image.as_ref().map(|image| language.of_row(image));
-            // The language map `[grid * grid]` from the windows' embeddings.
+            // The windows' embeddings give the language map, `[grid * grid]`.
             if self.wants_language_map() {
                 parts.language = Some(self.language_map(language, features));
             }
         }
 
-        // The visual map `[grid * grid]`: distances to the nearest of the references.
+        // The visual map, `[grid * grid]`, holds distances to the nearest of the references.
         if !self.galleries.is_empty() {
             parts.visual = Some(self.visual_map(nearest, features, left_out)?);
         }
@@ -160,17 +160,17 @@ impl Scorer {
     fn map(&self, parts: &PartialScores) -> Vec<f32> {
         match (&parts.language, &parts.visual) {
             (Some(language), Some(visual)) => {
-                // Both maps: the preset has a formula for the two values of a cell.
+                // Where there are both maps, the preset has a formula for the two values of a cell.
                 let formula = self.parameters.few_shot;
                 mixed(formula, language, visual)
             }
             (Some(language), None) => {
-                // Words alone: caoyunkang halves the map, the others leave it as it is.
+                // With words alone caoyunkang halves the map; the others leave it as it is.
                 let factor = self.parameters.zero_shot_factor;
                 language.iter().map(|value| value * factor).collect()
             }
-            // References alone: the map of the distances as it is. Nothing to compare with: no cell
-            // is anomalous.
+            // With references alone the map is that of the distances. Without either there is
+            // nothing to compare with, and no cell is anomalous.
             (None, Some(visual)) => visual.clone(),
             (None, None) => vec![0.0; parts.grid * parts.grid],
         }
@@ -178,8 +178,8 @@ impl Scorer {
 
     fn score(&self, parts: &PartialScores, map: &[f32]) -> f32 {
         if !self.has_words() {
-            // No words: AnomalyDINO's mean of the highest cells. A single highest cell would be
-            // noise.
+            // Without words the score is AnomalyDINO's mean of the highest cells. A single highest
+            // cell would be noise.
             let unmasked = self.unmasked(map);
             return mean_of_highest(&unmasked, highest_share(unmasked.len()));
         }
@@ -189,8 +189,8 @@ impl Scorer {
             return highest(&self.unmasked(map));
         }
 
-        // The paper: the embedding's score, and with references the mean of that and the highest
-        // visual cell.
+        // The paper takes the embedding's score, and with references the mean of that and the
+        // highest visual cell.
         let image = parts
             .image
             .expect("the plan asks for the picture's embedding");
@@ -208,11 +208,11 @@ impl Scorer {
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
         let grid = features.grid;
-        // The sum over the preset's visual maps, then their mean: each map is one scale.
+        // The preset's visual maps are summed, then divided by their number: each map is one scale.
         let mut sums = vec![0.0; grid * grid];
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
-            // Rows `[Q, D]` of the cells that count, compared with the gallery of the same map:
-            // `[Q]` distances.
+            // The rows are `[Q, D]`, of the cells that count. They are compared with the gallery of
+            // the same map, which gives `[Q]` distances.
             let rows = unmasked_rows(features, *map, self.mask.as_deref());
             let distances = gallery.distances(nearest, rows.view(), left_out)?;
             // Window distances are spread over the patches that they cover, so that all maps have
@@ -284,7 +284,7 @@ impl Scorer {
 
     fn language_map(&self, language: &Language, features: &Features) -> Vec<f32> {
         let grid = features.grid;
-        // Scores of the windows of each scale that the recipe names. Features may hold more scales,
+        // The scores are those of each scale that the recipe names. Features may hold more scales,
         // where the plan is larger than the recipe needs.
         let scales: Vec<ScaleScores> = features
             .windows
@@ -313,7 +313,7 @@ impl Scorer {
         grid: usize,
     ) -> ScaleScores {
         let scale = windows.scale;
-        // One row an encoded window, masked ones left out: `[W, E]` to `[W]`.
+        // Each encoded window has a row, masked ones left out: `[W, E]` to `[W]`.
         let values = language.of_rows(windows.features.view());
         ScaleScores {
             scale,
@@ -401,14 +401,14 @@ fn gallery(references: &[Features], map: MapKind, mask: Option<&[bool]>) -> Gall
 fn rows_of(features: &Features, map: MapKind) -> ArrayView2<'_, f32> {
     match map {
         MapKind::Patch => {
-            // Tokens `[1 + patches, D]` of the one layer that the plan asks for. Row 0 is the class
-            // token, which is no place of the picture.
+            // The tokens are `[1 + patches, D]`, of the one layer that the plan asks for. Row 0 is
+            // the class token, which is no place of the picture.
             let tokens = features.tokens.first();
             let tokens = tokens.expect("the plan asks for patches");
             tokens.slice(s![1.., ..])
         }
         MapKind::Windows(scale) => {
-            // Windows `[W, E]` of this scale, row by row of their top-left patch.
+            // The windows are `[W, E]` of this scale, row by row of their top-left patch.
             let mut windows = features.windows.iter();
             let windows = windows.find(|windows| windows.scale == scale);
             let windows = windows.expect("the plan asks for every scale of the maps");
@@ -423,7 +423,7 @@ fn unmasked_rows<'f>(
     map: MapKind,
     mask: Option<&[bool]>,
 ) -> CowArray<'f, f32, Ix2> {
-    // Rows `[patches, D]`, or `[W, E]` of the windows that were encoded.
+    // The rows are `[patches, D]`, or `[W, E]` of the windows that were encoded.
     let rows = rows_of(features, map);
     match map {
         // The encoder leaves out masked windows by itself, but a vision transformer makes the
@@ -448,7 +448,8 @@ pub(super) fn highest_share(cells: usize) -> usize {
 
 /// The mean of the `count` highest.
 pub(super) fn mean_of_highest(values: &[f32], count: usize) -> f32 {
-    // The highest first, by a total order: `sort_by` with partial comparison could panic on NaN.
+    // The highest comes first, by a total order: a partial one would have to say what becomes of
+    // NaN.
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
     // Fewer cells than `count` are averaged as they are; a map without cells scores 0.
@@ -479,8 +480,8 @@ impl Language {
     }
 
     fn of_row(&self, row: &[f32]) -> f32 {
-        // Two classes alone: the softmax is the logistic function of the difference. It is finite
-        // for every difference.
+        // There are two classes alone: the softmax is the logistic function of the difference. It
+        // is finite for every difference.
         let [normal, anomalous] = [0, 1].map(|i| cosine(row, &self.prototypes[i]));
         let difference = (normal - anomalous) / self.temperature;
         1.0 / (1.0 + difference.exp())

@@ -38,8 +38,7 @@ pub fn tiles(area: Area, side: usize) -> Vec<Area> {
 fn starts(length: usize, side: usize) -> Vec<usize> {
     // Steps of at most three quarters of a side leave the overlap that a defect on an edge needs.
     let step = (side as f64 * (1.0 - OVERLAP)).max(1.0);
-    // The last tile ends with the area. The rest is shared evenly among the gaps, so that no tile
-    // is nearly a copy of its neighbour.
+    // The last tile ends with the area, and the rest is shared evenly among the gaps.
     let rest = length - side;
     let gaps = (rest as f64 / step).ceil() as usize;
     // One tile alone has no gap to divide by, and starts at 0.
@@ -57,8 +56,8 @@ pub fn merged_side(area: Area, side: usize, grid: usize) -> usize {
 /// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean
 /// of the whole's value and the tiles' at each place, of those that count there; 0 where none does.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
-    // As fine as the tiles' maps, so that no detail of a tile is lost; without tiles the whole's
-    // map is all there is.
+    // The merged map is as fine as the tiles' maps, so that no detail of a tile is lost; without
+    // tiles the whole's map is all there is.
     let side = match tiles.first() {
         Some((tile, map)) => merged_side(area, tile.w, map.side()),
         None => whole.side(),
@@ -87,14 +86,14 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
 
 /// Place in the picture of the middle of a cell, along one direction.
 fn centre(cell: usize, side: usize, start: usize, length: usize) -> f64 {
-    // The share of the length from 0 to 1 at the middle of the cell.
+    // The middle of the cell in pixels, counted from `start`, is a share of the length.
     let share = (cell as f64 + 0.5) * length as f64 / side as f64;
     start as f64 + share
 }
 
 /// Mean of the tiles' values at a place. `None` where no tile counts.
 fn mean_at(tiles: &[(Area, Map)], x: f64, y: f64) -> Option<f32> {
-    // Tiles overlap, so that up to four of them count at one place.
+    // Tiles overlap: up to three of them along each direction count at one place.
     let mut sum = 0.0;
     let mut count = 0;
     for (tile, map) in tiles {

@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayView2};
 
 /// Every row to unit length; a zero vector stays zero, so that its similarity to anything is 0.
 pub fn unit_rows(matrix: ArrayView2<f32>) -> Array2<f32> {
-    // Rows one after the other in memory, in a copy; the caller's matrix stays raw.
+    // The rows lie one after the other in a copy; the caller's matrix stays raw.
     let mut rows = matrix.as_standard_layout().into_owned();
     let values = rows.as_slice_mut().expect("standard layout");
     // A chunk of 0 values would panic, hence the 1 for a matrix without columns.

@@ -1,16 +1,16 @@
 //! A broker that refuses, ends connections at a message, or asks for MQTT's order: nothing is thrown
 //! away, the rest flows, and health says so.
 
+use crate::harness::contrary::{ContraryBroker, Heard};
 use crate::harness::golden::imported;
 use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, write_line};
 use crate::harness::program::Running;
-use crate::harness::strict::{Heard, Strict};
 use crate::harness::{json, wait_until};
 use serde_json::Value;
 use std::time::Duration;
 
 /// Numbers of results that the broker took, in their order.
-fn taken(broker: &Strict) -> Vec<u64> {
+fn taken(broker: &ContraryBroker) -> Vec<u64> {
     let mut seqs = vec![];
     for topic in ["box/result", "result", "result/late"] {
         for heard in broker.taken(topic) {
@@ -32,7 +32,7 @@ fn causes(state: &Heard) -> Value {
 /// A broker that refuses results with this code for a while: all of them arrive.
 fn refuses_for_a_while(code: u8, health: &str, words: &str) {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     broker.set(|rules| rules.refuses = vec![("box/result", code), ("box/result/late", code)]);
     write_line(folder.path(), broker.port, FREE_RUNNING);
     let line = Running::line(folder.path());
@@ -72,7 +72,7 @@ fn results_survive_a_rule_that_forbids_them() {
 #[test]
 fn a_result_that_ends_the_connection_stands_aside_and_the_rest_flows() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     broker.set(|rules| rules.cuts_at = Some("\"part_id\":\"poison\"".to_owned()));
     write_line(folder.path(), broker.port, TRIGGERED);
     let line = Running::line(folder.path());
@@ -104,7 +104,7 @@ fn a_result_that_ends_the_connection_stands_aside_and_the_rest_flows() {
 #[test]
 fn a_birth_that_ends_the_connection_does_not_keep_results() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     broker.set(|rules| rules.cuts_at = Some("\"previous\":".to_owned()));
     write_line(folder.path(), broker.port, FREE_RUNNING);
     let line = Running::line(folder.path());
@@ -123,7 +123,7 @@ fn a_birth_that_ends_the_connection_does_not_keep_results() {
 #[test]
 fn a_refused_subscription_is_a_failure_where_parts_come_by_commands() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     broker.set(|rules| rules.subscriptions = Some(0x87));
     write_line(folder.path(), broker.port, TRIGGERED);
     let line = Running::line(folder.path());
@@ -140,7 +140,7 @@ fn a_refused_subscription_is_a_failure_where_parts_come_by_commands() {
 #[test]
 fn a_refused_birth_is_told_again_and_told_by_health() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     broker.set(|rules| rules.refuses = vec![("box/birth", 0x87)]);
     write_line(folder.path(), broker.port, FREE_RUNNING);
     let line = Running::line(folder.path());
@@ -162,7 +162,7 @@ fn a_refused_birth_is_told_again_and_told_by_health() {
 #[test]
 fn commands_are_acknowledged_in_the_order_in_which_they_came() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     LineConfig::new(broker.port, TRIGGERED).write(folder.path());
     let line = Running::line(folder.path());
     broker.wait_for("status", |status| status.payload.contains("\"online\""));
@@ -194,7 +194,7 @@ fn commands_are_acknowledged_in_the_order_in_which_they_came() {
 #[test]
 fn pictures_on_a_slow_link_do_not_hold_results_up() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     broker.set(|rules| rules.bytes_a_second = Some(400_000));
     // Noise, which no PNG makes small: some MB a picture.
     let camera = "kind = \"test\"\npattern = \"snow\"\nfps = 4\nwidth = 1280\nheight = 720";

@@ -10,7 +10,7 @@ import json
 import threading
 import time
 
-from soak_content import Belt, Content, flaws, seconds_of
+from soak_content import GATE, Belt, Content, flaws, seconds_of
 
 FRAME_BEFORE_S = 0.5  # a frame may be so much older than its part's trigger
 GRACE_S = 3  # after a fault is over and the line has recovered
@@ -32,8 +32,6 @@ SENT_AGAIN_BY_BROKER = ("broker_kill", "broker_restart", "broker_frozen", "sessi
 HARMLESS = ("bad_commands_come", "slow_reader")
 # Commands that are answered twice: accepted, then done or rejected.
 TWO_ANSWERS = ("select_recipe", "challenge")
-# Parts that no trigger asks for.
-UNASKED = ("gate",)
 # A verdict may follow these; it is for the record then.
 MAY_BE_JUDGED_LATER = ("late", "camera_lost", "not_ready")
 
@@ -90,11 +88,11 @@ def in_ms(seconds):
 class Audit:
     """`line` is what its results share; `connections` grows by the time of each connection of a daemon to the broker."""
 
-    def __init__(self, faults, line, gate_s, belt=None, connections=()):
+    def __init__(self, faults, line, gate_s, belt=None, passage=None, connections=()):
         self.faults, self.line, self.deadline_s, self.gate_s = faults, line, line.deadline_s, gate_s
         self.connections, self.lock = connections, threading.Lock()
         self.to_wall_s = time.time() - time.monotonic()
-        self.content = Content(belt or Belt(), faults, self.to_wall_s)
+        self.content = Content(belt or Belt(), passage or Belt(), faults, self.to_wall_s)
         self.sent = {}  # trigger id -> the trigger as it was given to the sender (soak_content.Sent)
         self.confirmed = set()  # of those, acknowledged by the broker
         self.parts, self.runs = {}, {}  # (run, camera, seq) -> Part; (run, camera) -> last seq
@@ -160,7 +158,7 @@ class Audit:
             sent = self.sent.get(key)
             if (name, key) in self.begun:
                 self.hear_outcome(name, key, answer)
-            elif sent is not None and not self.faults.is_active(sent.at, sent.at + self.deadline_s, ("clock_back",)):
+            elif sent is not None and not sent.may_be_refused and not self.faults.is_active(sent.at, sent.at + self.deadline_s, ("clock_back",)):
                 self.wrong.append(f"a good trigger was rejected: {payload}")
             return
         if key is not None and key.startswith("bad"):
@@ -270,7 +268,7 @@ class Audit:
     def belongs(self, result, key):
         """A trigger has one part a camera."""
         trigger, camera = result["part_id"], result["camera"]
-        if trigger is None and camera in UNASKED:
+        if trigger is None and camera == GATE:
             return
         if trigger not in self.sent:
             self.wrong.append(f"a part that nobody asked for: {result}")
@@ -304,7 +302,7 @@ class Audit:
     def is_outside_faults(self, part):
         """Whether nothing was broken that could have kept it from being judged."""
         sent = self.sent.get(part.result["part_id"])
-        begun = sent.at if sent else part.at
+        begun = sent.at if sent else self.content.taken(part.result)
         return not self.faults.is_active(begun, begun + self.deadline_s, harmless=HARMLESS)
 
     def missing(self):
@@ -326,8 +324,12 @@ class Audit:
     def about(self):
         """Errors in what results say about their parts, by their kind."""
         found = {"wrong_part": [], "wrong_verdict": [], "unreadable": []}
+        mistaken = self.content.mistaken([part.result for part in self.parts.values()])
         for key, part in self.parts.items():
             for result in (part.result, part.record):
+                if result and result["run_id"] not in mistaken and result["camera"] == GATE:
+                    for kind, words in self.content.judge_passed(result, part.at):
+                        found[kind].append(f"{key} (passed): {words}")
                 sent = self.sent.get(result["part_id"]) if result else None
                 if sent is None:
                     continue
@@ -354,12 +356,15 @@ class Audit:
             lost = sorted(self.missing() - set(broker_lost))
             parts = self.parts.values()
             undecided = [part for part in parts if part.result["verdict"] == "undecided"]
-            outside = [part for part in undecided if self.is_outside_faults(part)]
+            mistaken = self.content.mistaken([part.result for part in parts])
+            outside = [part for part in undecided if self.is_outside_faults(part)
+                       and not (part.result["camera"] == GATE and part.result["run_id"] in mistaken)]
             unanswered = [key for key in self.unanswered()
                           if not self.faults.is_active(self.sent[key].at, self.sent[key].at + self.deadline_s,
                                                        (*kinds, "two_daemons", "start"))]
             rejects = self.rejects()
             about, shared = self.about(), self.content.shared(part.result for part in parts)
+            unseen = list(self.content.unseen([part.result for part in parts], time.monotonic() - 5))
             unfinished, false = self.unfinished(), list(self.false_outcomes())
             most_again = AGAIN_A_CONNECTION * (1 + len(self.connections))
             if self.resent > most_again:
@@ -378,9 +383,12 @@ class Audit:
                 "duplicates": len(self.duplicates),
                 "wrong_part": len(about["wrong_part"]),
                 "wrong_verdict": len(about["wrong_verdict"]),
+                "false_pass": sum("'pass'" in words for words in about["wrong_verdict"]),
                 "unreadable": len(about["unreadable"]),
                 "same_picture": len(shared),
                 "heat_maps": self.maps,
+                "unseen": len(unseen),
+                "took_a_part_for_the_belt": len(mistaken),
                 "overdue": len(self.overdue),
                 "given_up": len(self.given_up),
                 "outcomes": len(self.outcomes),
@@ -400,6 +408,7 @@ class Audit:
             details += [f"{kind}: {words}" for kind, found in about.items() for words in found]
             details += [f"one picture for {len(names)} parts: {key}, {sorted(names)[:4]}" for key, names in shared.items()]
             details += [f"overdue: {words}" for words in self.overdue] + self.given_up
+            details += [f"unseen: {words}" for words in unseen]
             details += [f"no outcome: {words}" for words in unfinished]
             details += self.duplicates + self.out_of_order
             return figures, details

@@ -2,13 +2,15 @@
 
 import datetime
 import json
+import random
 import time
 import unittest
 
 import soak_pictures
 from soak_audit import Audit, Faults
 from soak_content import PICTURE_S, Belt, Line, Sent, flaws
-from soak_link import Packets, result_in
+from soak_camera import Frames, Way
+from soak_link import Packets, flipped, result_in
 
 LINE = Line("box", ("nut@1", "bolt@4"), 1.0)
 SCORES = {"pass": 0.01, "fail": 0.2, "undecided": None}
@@ -253,6 +255,64 @@ class Pictures(unittest.TestCase):
             {"wrong_verdict"} if soak_pictures.is_bad((GOOD - 1) % 64) and soak_pictures.is_bad((GOOD - 2) % 64) else set()))
         self.assertIn("wrong_part", self.heard(GOOD, "pass", read=GOOD, during="daemon_frozen", has_time=False, behind_s=-3.0))
 
+    def passed(self, taken_s, verdict="fail", seqs=(1,), read=None):
+        """What is found of a part that passes the gate from 4 s on and for half a second, before and after no other."""
+        passage, faults = Belt(), Faults()
+        begun = time.monotonic() - 20
+        shown = 2 * BAD + 1
+        passage.begin(begun - shown * PICTURE_S)
+        passage.end(begun + PICTURE_S + 0.4)
+        audit = Audit(faults, LINE, 0.5, passage=passage)
+        for seq in seqs:
+            captured = wall(begun + taken_s + 0.001 * seq)
+            told = row(seq, verdict=verdict, camera="gate", part_id=None, captured_at=captured)
+            audit.hear(f"result {json.dumps(told)}")
+            if read is not None:
+                audit.content.see({"part_id": "", "camera": "gate", "seq": str(seq)}, read)
+        figures, _ = audit.report({})
+        return {name: figures[name] for name in ("wrong_part", "wrong_verdict", "wrong", "lost") if figures[name]}
+
+    def test_what_passes_the_gate_is_judged_by_what_was_there(self):
+        self.assertEqual(self.passed(0.25), {})
+        self.assertEqual(self.passed(0.25, read=BAD), {})
+        self.assertEqual(self.passed(0.25, read=BAD + 1), {"wrong_part": 1})
+        self.assertEqual(self.passed(0.25, verdict="pass"), {"wrong_verdict": 1})
+
+    def test_a_part_on_the_empty_belt_is_wrong_unless_the_line_began_with_a_part_before_its_camera(self):
+        passage, now = Belt(), time.monotonic()
+        passage.begin(now - 20.5 * PICTURE_S)
+        passage.end(now)
+        # Part, part, belt; then belt, belt, part.
+        for pictures, wrong in (((1, 3, 4), 1), ((2, 4, 5), 0)):
+            audit = Audit(Faults(), LINE, 0.5, passage=passage)
+            for seq, picture in enumerate(pictures, 1):
+                number = picture // 2
+                taken = wall(now + (picture + 0.5 - 20.5) * PICTURE_S)
+                verdict = "fail" if picture % 2 == 0 or soak_pictures.is_bad(number) else "pass"
+                audit.hear(f"result {json.dumps(row(seq, camera='gate', part_id=None, verdict=verdict, captured_at=taken))}")
+            figures, _ = audit.report({})
+            self.assertEqual((figures["wrong_part"], figures["took_a_part_for_the_belt"]), (wrong, 1 - wrong))
+
+    def test_each_part_that_passes_the_gate_is_seen_once(self):
+        passage, faults = Belt(), Faults()
+        begun = time.monotonic() - 60
+        passage.begin(begun)
+        passage.end(begun + 3 * PICTURE_S)
+        audit = Audit(faults, LINE, 0.5, passage=passage)
+        self.assertEqual(audit.report({})[0]["unseen"], 1)
+        for seq, unseen in ((1, 0), (2, 1)):
+            taken = wall(begun + 1.5 * PICTURE_S)
+            audit.hear(f"result {json.dumps(row(seq, camera='gate', part_id=None, captured_at=taken))}")
+            self.assertEqual(audit.report({})[0]["unseen"], unseen)
+
+    def test_a_trigger_of_a_camera_that_not_every_line_has_may_be_refused(self):
+        audit = Audit(Faults(), LINE, 0.5)
+        audit.sent = {"t1": Sent(time.monotonic(), True), "t2": Sent(time.monotonic(), True, "wide")}
+        for key, wrong in (("t2", 0), ("t1", 1)):
+            refused = json.dumps({"id": key, "status": "rejected", "reason": "no camera", "parts": []})
+            audit.hear(f"ack/trigger {refused}")
+            self.assertEqual(audit.report({})[0]["wrong"], wrong)
+
     def test_a_code_is_read_from_a_picture_and_from_nothing_else(self):
         for number in (0, GOOD, BAD, 37, 63):
             rows = soak_pictures.draw(number, soak_pictures.is_bad(number))[:soak_pictures.STRIP]
@@ -265,7 +325,61 @@ class Pictures(unittest.TestCase):
         self.assertIsNone(soak_pictures.number_of([128] * 16))
 
 
+class Camera(unittest.TestCase):
+    def packet(self, number, unit=5, begins=True, size=200):
+        """An interleaved RTP packet with a fragment of a unit."""
+        fragment = bytes((28, unit | 128 * begins)) + bytes(size)
+        head = b"\x80\x60" + number.to_bytes(2, "big") + bytes(8)
+        body = head + fragment
+        return b"$\x00" + len(body).to_bytes(2, "big") + body
+
+    def way(self, damage, share):
+        way = Way.__new__(Way)
+        way.random, way.damage, way.share, way.damaged, way.clock_s = random.Random(1), damage, share, 0, 0.0
+        return way
+
+    def test_text_and_packets_are_found_however_the_stream_is_cut(self):
+        stream = b"RTSP/1.0 200 OK\r\n\r\n" + self.packet(1) + self.packet(2)
+        for cut in range(len(stream)):
+            frames = Frames()
+            found = [*frames.feed(stream[:cut]), *frames.feed(stream[cut:])]
+            self.assertEqual(b"".join(data for _, data in found), stream)
+            self.assertEqual([channel for channel, _ in found if channel is not None], [0, 0])
+
+    def test_a_slice_that_was_never_packed_leaves_no_gap_in_the_numbers(self):
+        way, missing, unit, numbers = self.way("slices", 0.5), 0, None, []
+        for number in range(200):
+            packet, missing, unit = way.picture(bytearray(self.packet(number, begins=number % 2 == 0)), missing, unit)
+            numbers += [int.from_bytes(packet[6:8], "big")] if packet else []
+        self.assertEqual(numbers, list(range(len(numbers))))
+        self.assertTrue(50 < len(numbers) < 150)
+
+    def test_wrong_bits_are_in_slices_alone(self):
+        way = self.way("bits", 1.0)
+        slice_, parameters = self.packet(1), self.packet(1, unit=7)
+        self.assertNotEqual(way.picture(bytearray(slice_), 0, None)[0], slice_)
+        self.assertEqual(way.picture(bytearray(parameters), 0, None)[0], parameters)
+
+    def test_a_sender_report_tells_the_cameras_clock(self):
+        way = self.way(None, 0.0)
+        way.clock_s = -1.5
+        report = b"$\x01\x00\x1c\x80\xc8\x00\x06\x00\x00\x00\x01" + (10 << 32).to_bytes(8, "big") + bytes(12)
+        told = way.report(report)
+        self.assertEqual(int.from_bytes(told[12:20], "big"), (8 << 32) + (1 << 31))
+        self.assertEqual((told[:12], told[20:]), (report[:12], report[20:]))
+
+
 class Stream(unittest.TestCase):
+    def test_a_result_is_turned_on_its_way(self):
+        told = row(1, verdict="fail", defects=[])
+        body = b"\x00\x08s/result\x00\x2a\x00" + json.dumps(told).encode()
+        turned = flipped(0x32, body)
+        packets = Packets()
+        (kind, flags, changed), = packets.feed(turned)
+        self.assertEqual((kind, result_in(flags, changed)), (3, result_in(2, body)))
+        self.assertEqual(flaws(json.loads(changed[changed.index(b"{"):]), "result", 900, LINE), [])
+        self.assertIsNone(flipped(0x32, body.replace(b'"fail"', b'"pass"')))
+
     def test_packets_are_found_however_the_stream_is_cut(self):
         payload = json.dumps({"run_id": "A", "camera": "top", "seq": 7}).encode()
         body = b"\x00\x08s/result\x00\x2a\x00" + payload

@@ -9,6 +9,7 @@ import collections
 import datetime
 import json
 import math
+import time
 
 from soak_pictures import NUMBERS, is_bad
 
@@ -16,11 +17,15 @@ RESULT_BYTES_MAX = 1536
 FPS = 30
 FRAMES_A_PICTURE = 15
 PICTURE_S = FRAMES_A_PICTURE / FPS
-# A frame so far from its part's time is still its frame: half a frame and the sender's clock; with faults the window of
-# the trigger, because frames may be missing; where only the arrival is known, the jitter buffer and the encoder too.
-NEAR_S, WINDOW_S, ARRIVAL_S = 0.05, 0.12, 0.3
+# A frame so far from its part's time is still its frame: that of the part before may be the nearest, and serves one part;
+# with faults the window of the trigger, because frames may be missing; where only the arrival is known, the jitter buffer
+# and the encoder too.
+NEAR_S, WINDOW_S, ARRIVAL_S = 0.09, 0.12, 0.3
 # A trigger without a time means the moment of its arrival: so much later than it was sent, and with faults so much.
 WAY_S, WAY_MAX_S = 0.25, 1.0
+# Of two parts with the same number in two runs: only a heat map that came so soon is about this one.
+NEW_S = 5.0
+GATE = "gate"  # its camera sees by itself that something passes, on a belt of its own
 SHOWS_CODE = ("belt", "left", "right", "pair")  # cameras that look at the belt
 ALWAYS_BAD = ("snow", "wide")  # cameras whose picture looks like no reference
 
@@ -45,6 +50,19 @@ class Belt:
                 from_picture, to_picture = (math.floor((at - first) / PICTURE_S) for at in (begin, end))
                 return {picture % NUMBERS for picture in range(from_picture, to_picture + 1)}
         return None
+
+    def passes(self, until):
+        """From when until when something was on a belt on which each second picture is the empty belt."""
+        for first, last in self.lives:
+            begin = first + PICTURE_S
+            while begin + PICTURE_S < min(until, last or until):
+                yield begin, begin + PICTURE_S
+                begin += 2 * PICTURE_S
+
+
+def passing(picture):
+    """The number of the part that a picture of the gate's belt shows; None on an empty belt."""
+    return picture // 2 if picture % 2 else None
 
 
 class Line:
@@ -103,22 +121,26 @@ def map_is_whole(result):
 
 
 class Sent:
-    """A trigger that was given to the sender."""
+    """A trigger that was given to the sender. Only some lines have the camera `wide`: others refuse it."""
 
-    def __init__(self, at, has_time):
-        self.at, self.has_time = at, has_time
+    def __init__(self, at, has_time, camera=None):
+        self.at, self.has_time, self.may_be_refused = at, has_time, camera == "wide"
 
 
 class Content:
     """Books of what was judged; filled while the line runs, and read at its end."""
 
-    def __init__(self, belt, faults, to_wall_s):
-        self.belt, self.faults, self.to_wall_s = belt, faults, to_wall_s
+    def __init__(self, belt, passage, faults, to_wall_s):
+        self.belt, self.passage, self.faults, self.to_wall_s = belt, passage, faults, to_wall_s
         self.numbers = {}  # (part_id, camera) -> what its heat map's strip says
+        self.passed = {}  # seq at the gate -> (when its heat map came, what its strip says)
 
     def see(self, texts, number):
         """A heat map. `camera` in its texts is the one that saw the part; a pair's own name stands in the result."""
-        self.numbers[(texts["part_id"], texts["camera"])] = number
+        if texts["camera"] == GATE:
+            self.passed[int(texts["seq"])] = (time.monotonic(), number)
+        else:
+            self.numbers[(texts["part_id"], texts["camera"])] = number
 
     def span(self, sent, result, heard):
         """From when until when a part's frame may have been taken."""
@@ -164,6 +186,52 @@ class Content:
         captured = seconds_of(result["captured_at"]) - self.to_wall_s
         if not begin - WINDOW_S <= captured <= end + WINDOW_S:
             yield "wrong_part", f"its frame was taken {captured - sent.at:+.3f} s from its trigger"
+
+    def taken(self, result):
+        return seconds_of(result["captured_at"]) - self.to_wall_s
+
+    def mistaken(self, parts):
+        """Runs that began while a part was before the gate's camera, and took it for the empty belt: since then what
+        passes is the belt. A camera alone cannot know better; nothing else is said of their parts at the gate."""
+        votes = collections.Counter()
+        for result in parts:
+            shown = self.passage.shown(self.taken(result), self.taken(result)) if result["camera"] == GATE else None
+            if shown is not None and result["captured_by"] == "sender":
+                votes[result["run_id"]] += 1 if passing(shown.pop()) is None else -1
+        return {run for run, vote in votes.items() if vote > 0}
+
+    def judge_passed(self, result, heard):
+        """(kind of error, words) of a part that no trigger asked for: its own frame says when it passed."""
+        if result["verdict"] == "undecided" or result["captured_by"] != "sender":
+            return
+        captured = self.taken(result)
+        shown = self.passage.shown(captured - NEAR_S, captured + NEAR_S)
+        if shown is None or self.faults.is_active(captured, heard, ("clock_back",)):
+            return
+        there = {number for number in map(passing, shown) if number is not None}
+        if not there:
+            yield "wrong_part", f"nothing was before the gate's camera at {result['captured_at']}"
+        elif {is_bad(number) for number in there} == {result["verdict"] != "fail"}:
+            yield "wrong_verdict", f"{result['verdict']!r} with {result['score']} about part {sorted(there)} at the gate"
+        came, number = self.passed.get(result["seq"], (0, None))
+        if abs(came - heard) < NEW_S and number not in there:
+            yield "wrong_part", f"about part {number}, and {sorted(there)} was before the gate's camera"
+
+    def unseen(self, parts, until):
+        """Parts that passed the gate while nothing was broken, and of which there is not exactly one result."""
+        mistaken, seen = self.mistaken(parts), collections.defaultdict(list)
+        for result in parts:
+            if result["camera"] == GATE:
+                seen[result["run_id"]].append(self.taken(result))
+        lives = [(min(times), max(times)) for run, times in seen.items() if run in mistaken]
+        times = sorted(at for run in seen for at in seen[run])
+        for begin, end in self.passage.passes(until):
+            is_excused = any(first - 4 <= begin and end <= last + 4 for first, last in lives)
+            if is_excused or self.faults.is_active(begin - 4, end + 4):
+                continue
+            count = sum(begin - NEAR_S <= at <= end + NEAR_S for at in times)
+            if count != 1:
+                yield f"{count} results of what passed the gate from {begin:.2f} to {end:.2f}"
 
     def shared(self, parts):
         """Pictures that several parts of one camera were judged on."""

@@ -3,6 +3,7 @@ know which part a verdict is about. A strip above the part holds the code, outsi
 H.264, and heat maps do not paint it.
 """
 
+import os
 import random
 import struct
 import zlib
@@ -12,7 +13,6 @@ STRIP = 32  # rows of the code
 CELL = 16
 NUMBERS = 64
 CROP = (32, 48, 192, 192)  # x, y, width, height of what is judged
-TEXTS_MAX = 64  # of a file
 
 
 def cells(number):
@@ -37,8 +37,8 @@ def is_bad(number):
     return bool(zlib.crc32(b"part %d" % number) & 4)
 
 
-def draw(number, bad):
-    """Rows of RGB bytes. Number None leaves the strip grey, as on a reference."""
+def draw(number, bad, is_empty=False):
+    """Rows of RGB bytes. Number None leaves the strip grey, as on a reference and on an empty belt."""
     noise = random.Random(7)  # the same texture on each part: they differ by the scratch alone
     rows = []
     code = cells(number) if number is not None else None
@@ -53,7 +53,7 @@ def draw(number, bad):
                 continue
             far = ((x - 128) ** 2 + (y - 144) ** 2) ** 0.5
             grain = noise.randrange(-10, 11)
-            red, green, blue = (150, 152, 148) if far < 80 and far > 28 else (60, 66, 74)
+            red, green, blue = (150, 152, 148) if 28 < far < 80 and not is_empty else (60, 66, 74)
             if bad and left <= x < left + 26 and top <= y < top + 22:
                 red, green, blue = 215, 70, 40
             row += bytes((red + grain, green + grain, blue + grain))
@@ -72,17 +72,24 @@ def png(rows):
 
 
 def write_all(folder):
-    """The belt's files in their order, and two references of good parts. Returns the references' names."""
+    """The belt's files, in its order."""
     for number in range(NUMBERS):
         with open(f"{folder}/{number:02}.png", "wb") as file:
             file.write(png(draw(number, is_bad(number))))
 
 
-def write_references(folder):
-    names = [f"{folder}/good.png"]
-    with open(names[0], "wb") as file:
+def write_passage(folder):
+    """The gate's belt: the empty belt and a part in turn."""
+    empty = png(draw(None, False, is_empty=True))
+    for number in range(NUMBERS // 2):
+        with open(f"{folder}/{number:02}-a.png", "wb") as file:
+            file.write(empty)
+        os.link(f"{folder}/../belt/{number:02}.png", f"{folder}/{number:02}-b.png")
+
+
+def write_reference(name):
+    with open(name, "wb") as file:
         file.write(png(draw(None, False)))
-    return names
 
 
 def chunks(data):

@@ -39,8 +39,8 @@ impl GpuBench<'_> {
     /// # Errors
     /// When the engine fails.
     pub fn run(&self, inspector: &mut Inspector, picture: &Picture) -> Result<(), Failure> {
-        // Clocks of a GPU rise under load: a hundred frames bring it to the speed of a running
-        // line.
+        // Clocks of a GPU rise under load: at least a hundred frames bring it to the speed of a
+        // running line.
         for _ in 0..self.runs.max(100) {
             frame_ms(inspector, picture)?;
         }
@@ -217,7 +217,7 @@ impl Percentiles {
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {
-    // Nearest rank: the smallest value that so large a share of the times does not exceed.
+    // The nearest rank is the smallest value that so large a share of the times does not exceed.
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted
         .get(rank.saturating_sub(1))

@@ -169,7 +169,8 @@ impl StageBench<'_> {
             gemm / 1e9
         );
 
-        // Two sums are told: our own code, and all that stands between a frame and its message.
+        // Two sums are told: winspect's own code, and all that stands between a frame and its
+        // message.
         let rows = times.tell(&work_of_stages(model, plan), gemm);
         let ours_ms = times.sum(&["pixels", "gather", "score", "message"]);
         let frame_ms = times.sum(&["bad image", "pixels", "encode", "score", "message"]);
@@ -220,10 +221,10 @@ fn judge(inspector: &mut Inspector, picture: &Picture) -> Result<RegionScore, Fa
 
 /// Operations of each stage that has a floor.
 fn work_of_stages(model: &ModelFolder, plan: &EncodePlan) -> HashMap<String, f64> {
-    // Windows have a row for each scale, in the plan's order.
     let flop = flop(plan, &model.spec);
 
-    // Rows are found by the stage's name, as the table has it.
+    // Stages are found by their name, as the table has it; windows have one for each scale, in the
+    // plan's order.
     let mut work = HashMap::new();
     work.insert("trunk".to_owned(), flop.trunk);
     work.insert("encode".to_owned(), flop.total());
@@ -277,7 +278,7 @@ impl StageTable {
         // Both times count from the same start: the second includes the first.
         let started = Instant::now();
 
-        // The range of the map itself, as a picture without other references has it.
+        // The scale is the range of the map itself, as a picture without other references has it.
         let layer = HeatLayer {
             map,
             area,
@@ -321,8 +322,8 @@ impl StageTable {
             "stage", "ms", "GFLOP", "floor ms", "ratio"
         );
 
-        // Only stages with counted operations have a floor. GFLOP over operations a second gives
-        // seconds; the table has milliseconds.
+        // Only stages with counted operations have a floor: operations by operations a second,
+        // where 1e9 operations a GFLOP and 1e3 ms a second make the 1e12.
         let mut rows = serde_json::Map::new();
         for (name, _) in &self.0 {
             let ms = self.median_ms(name);

@@ -52,7 +52,8 @@ pub fn run(command: ModelCommand) -> Result<(), Failure> {
 
 /// All that is known of a model, in lines for people.
 fn describe(model: &ModelFolder) -> String {
-    // The lines are for people; programs read model.toml in the folder.
+    // Programs read model.toml in the folder instead of these lines. Hashes are told, so that the
+    // models of two boxes can be compared by eye.
     let spec = &model.spec;
     let mut lines = vec![
         format!("model      {} ({:?})", model.label(), spec.family),
@@ -69,7 +70,8 @@ fn describe(model: &ModelFolder) -> String {
     ];
 
     if let Some(text) = &spec.text {
-        // The origin is told with hashes, so that two boxes can be compared by eye.
+        // The line `abilities` follows from the text tower alone: all models have windows and
+        // patches.
         lines.push(format!(
             "text       width {}, at most {} tokens",
             text.width, text.context

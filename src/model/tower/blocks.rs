@@ -5,8 +5,8 @@ use crate::model::graph::{GraphBuilder, float, int, ints};
 
 /// A layer norm of `x` as the value `name`.
 pub fn norm(g: &mut GraphBuilder, weights: &str, name: &str, x: &str, shape: TowerShape) -> String {
-    // Over the last axis, the token's values; weight and bias are [D].
-    // The names under which `Weights::put_norm` wrote them.
+    // The norm goes over the last axis, the token's values. Weight and bias are [D], under the
+    // names that `Weights::put_norm` gave them.
     let weight = format!("{weights}.weight");
     let bias = format!("{weights}.bias");
     // The epsilon is added to the variance, as torch does it.
@@ -39,45 +39,40 @@ impl Blocks {
         //    \--------------------------------------------------------------/
         //   middle      -> norm2 -> up [.., mlp] -> activation -> down     -> + = block<i>
         //    \--------------------------------------------------------------/
-        // Pre-norm, as in all three families: the residual path itself is never normed.
+        // The norms stand before attention and MLP, as in all three families: the residual path
+        // itself is never normed.
         let part = |part: &str| format!("b{i}.{part}");
-        // [N, T, D], for queries, keys and values alike.
+        // The normed tokens are [N, T, D], for queries, keys and values alike.
         let normed = norm(g, &part("norm1"), &part("normed1"), x, self.shape);
         let mut queries_of = normed.clone();
         let mut residual = x.to_owned();
-        // Queries and residual of the class token, [N, 1, D]. Keys and values stay those of all
-        // tokens, because the class token looks at all of them.
+        // Queries and residual are those of the class token, [N, 1, D]. Keys and values stay those
+        // of all tokens, because the class token looks at all of them.
         if self.class_only {
-            // [1]: the row of the class token. A list of one index keeps the axis.
+            // A list of one index keeps the axis of the tokens.
             let first = g.ints("first", &[0]);
             let axis = vec![int("axis", 1)];
             let class_of = [&normed, &first].map(String::as_str);
-            // [N, 1, D] each.
             queries_of = g.node("Gather", &part("normed1_class"), &class_of, axis.clone());
             residual = g.node("Gather", &part("class"), &[x, &first], axis);
         }
 
-        // Each [N, T, D], the queries [N, 1, D] for the class token alone. The queries carry 1 /
+        // Each is [N, T, D], the queries [N, 1, D] for the class token alone. The queries carry 1 /
         // sqrt(head width) already.
         let query = linear(g, &part("query"), &part("q"), &queries_of);
-        // [N, T, D]
         let key = linear(g, &part("key"), &part("k"), &normed);
-        // [N, T, D]
         let value = linear(g, &part("value"), &part("v"), &normed);
-        // The shape of the queries: each token's mixture of the values.
+        // The result has the shape of the queries: each token's mixture of the values.
         let mixed = self.attention(g, &part("attention"), [&query, &key, &value]);
-        // Projection [D, D], then the first residual sum.
+        // The projection [D, D] comes before the first residual sum.
         let attended = linear(g, &part("out"), &part("attended"), &mixed);
-        // [N, T, D], or [N, 1, D] for the class token alone; so are all values below.
+        // The sum is [N, T, D], or [N, 1, D] for the class token alone.
         let middle = g.op("Add", &part("middle"), &[&residual, &attended]);
 
-        // The MLP: [.., D] to [.., mlp], the activation, and back to [.., D].
+        // The MLP goes from [.., D] to [.., mlp], where the activation is, and back to [.., D].
         let normed = norm(g, &part("norm2"), &part("normed2"), &middle, self.shape);
-        // [.., mlp]
         let up = linear(g, &part("up"), &part("raised"), &normed);
-        // The shape stays [.., mlp].
         let active = activation(g, &part("active"), &up, self.shape.activation);
-        // [.., D]
         let down = linear(g, &part("down"), &part("lowered"), &active);
         // The second residual sum is the block's value, under the name that a plan asks for.
         g.op("Add", &format!("block{i}"), &[&middle, &down])
@@ -97,82 +92,78 @@ impl Blocks {
         let head_width = width / heads;
         // 0 keeps an axis: N and T stay what they are at run time.
         let split = g.ints("head_split", &[0, 0, heads as i64, head_width as i64]);
-        // The reverse, for the result.
+        // The heads of the result are joined by the reverse.
         let joined = g.ints("head_join", &[0, 0, width as i64]);
 
-        // Queries and values [N, heads, T, head width]; keys are turned to [N, heads, head width,
-        // T], so that the product below needs no transposition of its own.
+        // Queries and values are turned to [N, heads, T, h]; keys to [N, heads, h, T], so that the
+        // product below needs no transposition of its own.
         let q = split_heads(g, q, &split, &part("q"), &[0, 2, 1, 3]);
         // Axes 2 and 3 change places against those of the queries.
         let k = split_heads(g, k, &split, &part("k"), &[0, 2, 3, 1]);
-        // Values as the queries.
         let v = split_heads(g, v, &split, &part("v"), &[0, 2, 1, 3]);
-        // [N, heads, T, T]: a row for each token that asks.
+        // The scores are [N, heads, T, T], with a row for each token that asks.
         let mut scores = g.op("MatMul", &part("scores"), &[&q, &k]);
         if let Some(mask) = self.mask {
-            // [C, C] is broadcast over prompts and heads.
+            // The mask [C, C] is broadcast over prompts and heads.
             scores = g.op("Add", &part("masked"), &[&scores, mask]);
         }
 
-        // Shares of a row sum to 1 over the tokens that are asked.
+        // The shares of a row sum to 1 over the tokens that are asked.
         let axis = vec![int("axis", -1)];
         let shares = g.node("Softmax", &part("shares"), &[&scores], axis);
-        // [N, heads, T, head width]
         let mixed = g.op("MatMul", &part("mixed"), &[&shares, &v]);
-        // [N, T, heads, head width], then joined to [N, T, D].
+        // The heads go behind the tokens again, and lie side by side in [N, T, D], as `out` expects
+        // them.
         let order = vec![ints("perm", &[0, 2, 1, 3])];
-        // Heads behind the tokens again.
         let back = g.node("Transpose", &part("back"), &[&mixed], order);
-        // The heads side by side, as `out` expects them.
         g.op("Reshape", name, &[&back, &joined])
     }
 }
 
 /// Splits `x` to the shape `split`, its axes (picture, token, head, value) then in the order `axes`.
 fn split_heads(g: &mut GraphBuilder, x: &str, split: &str, name: &str, axes: &[i64]) -> String {
-    // [N, T, D] to [N, T, heads, head width], before the axes change places.
+    // [N, T, D] becomes [N, T, heads, h], before the axes change places.
     let apart = g.op("Reshape", &format!("{name}.apart"), &[x, split]);
-    // [N, heads, T, h] for queries and values, [N, heads, h, T] for keys.
+    // Queries and values become [N, heads, T, h], keys [N, heads, h, T].
     let order = vec![ints("perm", axes)];
     g.node("Transpose", &format!("{name}.heads"), &[&apart], order)
 }
 
 /// `x W + b` as the value `name`.
 fn linear(g: &mut GraphBuilder, weights: &str, name: &str, x: &str) -> String {
-    // The names under which `Weights::put_linear` wrote them.
+    // The names are those that `Weights::put_linear` gave them.
     let weight = format!("{weights}.weight");
     let bias = format!("{weights}.bias");
-    // [.., in] x [in, out], then the bias [out] for each row.
+    // [.., in] times [in, out] gives [.., out], and each row gets the bias [out].
     let product = g.op("MatMul", &format!("{name}.product"), &[x, &weight]);
     g.op("Add", name, &[&product, &bias])
 }
 
 /// The activation of `x` as the value `name`.
 fn activation(g: &mut GraphBuilder, name: &str, x: &str, kind: Activation) -> String {
-    // Names under the block's own, so that each value of the graph has one.
+    // The names stand under the block's own, so that each value of the graph has one.
     let part = |part: &str| format!("{name}.{part}");
     // Both act on each value by itself and keep the shape. Neither has an operator of its own in
     // this set of operators, so they are written out.
     match kind {
         // Hendrycks and Gimpel, arXiv 1606.08415: x Phi(x) = x (1 + erf(x / sqrt 2)) / 2.
         Activation::Gelu => {
-            // Constants of rank 0, shared by all blocks under their names.
+            // The constants have rank 0 and are shared by all blocks under their names.
             let root = g.float("root_two", std::f32::consts::SQRT_2);
             let one = g.float("one", 1.0);
             let half = g.float("half", 0.5);
-            // x / sqrt 2, its error function, and 1 added.
+            // 1 is added to the error function of x / sqrt 2.
             let scaled = g.op("Div", &part("scaled"), &[x, &root]);
             let erf = g.op("Erf", &part("erf"), &[&scaled]);
             let raised = g.op("Add", &part("raised"), &[&erf, &one]);
-            // Times x, and halved.
+            // The sum is multiplied by x and halved.
             let product = g.op("Mul", &part("product"), &[x, &raised]);
             g.op("Mul", name, &[&product, &half])
         }
         Activation::QuickGelu => {
-            // openai/CLIP, `QuickGELU`.
+            // openai/CLIP's `QuickGELU` is x sigmoid(1.702 x).
             let slope = g.float("slope", 1.702);
             let scaled = g.op("Mul", &part("scaled"), &[x, &slope]);
-            // x sigmoid(1.702 x)
             let sigmoid = g.op("Sigmoid", &part("sigmoid"), &[&scaled]);
             g.op("Mul", name, &[x, &sigmoid])
         }

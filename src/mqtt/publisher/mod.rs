@@ -12,9 +12,8 @@
 //!
 //! `outgoing.rs` holds what is said, `incoming.rs` what is heard, `session.rs` a connection's state.
 //!
-//! After a connection the broker first delivers the commands that it kept for us, and does not say
-//! how old they are: until a message of our own (the fence) has come back through it, commands
-//! count as stale.
+//! The broker does not say how old a command is: it may have been kept for us, or have waited in a link
+//! or a process that stood still. Messages of our own (the fences) tell (`mqtt/link_age.rs`).
 
 mod delivery;
 mod gate;
@@ -29,11 +28,12 @@ pub use self::retained_topics::RETAINED_TOPICS;
 use self::delivery::{Delivery, is_accepted};
 use self::lost::Lost;
 use self::retained_topics::{RetainedTopics, recovered};
-use super::MqttSettings;
+use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
 };
+use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
@@ -52,6 +52,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 /// Connections of the publisher to the rest of the line.
 pub struct PublisherWiring {
@@ -65,6 +66,8 @@ pub struct PublisherWiring {
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    /// True where triggers may come that say no time: the age of commands is measured all the time.
+    pub times_triggers: bool,
     /// Sign of life of the publisher.
     pub pulse: Heartbeat,
     /// Faults of the moment: what the broker refuses goes there.
@@ -83,6 +86,8 @@ pub struct PublisherWiring {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Time of [`DRAIN`] that is left when pictures are waited for no more.
 const PICTURES_LEFT: Duration = Duration::from_secs(3);
+/// Longest wait for a broker of this machine that does not listen.
+const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// A connection that lasted this long was a good one. Mosquitto 2.0 does not tell a client that
@@ -243,6 +248,10 @@ impl Publisher {
             }
 
             let Some(mut lost) = end else { return };
+            if session.connected_at.is_none() {
+                lost.reason = before_connack(lost.reason);
+            }
+
             self.judge_steadiness(&session, &mut backoff, &mut lost);
             if self.is_over() {
                 return; // what waits was told
@@ -250,7 +259,13 @@ impl Publisher {
 
             self.on_lost(&lost.reason);
             // A known wait stands even at the end of the line; the backoff may be cut short then.
-            let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            let mut wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            // A broker of this machine that restarts is there again in a moment, and asking it costs
+            // nothing. One that was there and ended the connection is not asked so often.
+            if session.connected_at.is_none() && is_this_machine(&self.settings.host) {
+                wait = wait.min(LOCAL_WAIT);
+            }
+
             self.pause(wait, lost.wait.is_none()).await;
         }
     }
@@ -312,7 +327,7 @@ impl Publisher {
         options.set_receive_maximum(Some(COMMANDS_MAX));
         // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
-        // The broker says `offline` for us where the link ends without a goodbye.
+        // The broker says `offline` for the line where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
@@ -325,9 +340,11 @@ impl Publisher {
 
     /// The life of one connection: its end, or `None` when everything is delivered.
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
-        // Two clocks: one for this loop's own sign of life, and one for the PLC's.
+        // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut fences = tokio::time::interval(FENCE_EVERY);
+        fences.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = self.wiring.store.outbox().clone();
         loop {
             // Held until it has something to tell: one that is dropped half-way begins its
@@ -350,6 +367,7 @@ impl Publisher {
                         self.on_event(session, event);
                     }
                     _ = heart.tick(), if is_connected => self.beat(session),
+                    _ = fences.tick(), if is_connected => self.publish_next_fence(session),
                     _ = tick.tick() => {
                         if let Some(reason) = self.look(session) {
                             return Some(Lost::because(reason));
@@ -483,7 +501,10 @@ impl Publisher {
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
         // Without a session of ours the broker kept no commands: none is stale.
-        session.caught_up = !ack.session_present;
+        if !ack.session_present {
+            session.link_age.begin_fresh(Instant::now());
+        }
+
         session.packet_max = ack
             .properties
             .as_ref()

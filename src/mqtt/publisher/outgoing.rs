@@ -4,6 +4,7 @@
 use super::retained_topics::{last_topic, status_topic};
 use super::{METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
+use crate::base::text::escaped;
 use crate::data::report::Report;
 use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
 use crate::protocol::event::Event;
@@ -33,8 +34,7 @@ impl Publisher {
 
         // The fence goes after the subscription. When it comes back, everything that the broker had
         // kept for us came before it.
-        let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
-        session.tell(fence);
+        self.publish_fence(session);
     }
 
     /// Says `online`, who the line is and how everything is.
@@ -49,6 +49,22 @@ impl Publisher {
         for name in cameras {
             self.publish_camera(session, &name);
         }
+    }
+
+    /// Publishes a fence, where the age of commands is of interest: a line whose triggers all say
+    /// their time, or that has none, needs only the first one.
+    pub(super) fn publish_next_fence(&self, session: &mut Session) {
+        let is_ending = session.is_stopping || self.ending.is_some();
+        if self.wiring.times_triggers && !is_ending && session.link_age.has_room() {
+            self.publish_fence(session);
+        }
+    }
+
+    fn publish_fence(&self, session: &mut Session) {
+        let number = session.link_age.send(Instant::now());
+        let payload = format!("{}{number}", self.fence_prefix(session));
+        let fence = MqttMessage::new(self.topic("fence"), payload);
+        session.tell(fence);
     }
 
     /// Publishes a message that the broker keeps, to a topic of the line.
@@ -143,7 +159,8 @@ impl Publisher {
 
     /// False if the client has no room for the result.
     fn publish_result(&mut self, session: &mut Session, entry: &OutboxEntry) -> bool {
-        // The time for which the gate can still act. None left, and the result is for the record.
+        // `left` is the time for which the gate can still act; without any the result is for the
+        // record.
         let left = entry
             .until
             .map(|until| until.saturating_duration_since(Instant::now()))
@@ -222,10 +239,11 @@ impl Publisher {
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
 
-        // What the part does not have is left out, and not sent empty.
+        // What the part does not have is left out, and not sent empty. A file's name may hold what no
+        // message may; it is escaped.
         let user_properties = values
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .filter_map(|(key, value)| Some((key.to_owned(), escaped(&value?))))
             .collect();
 
         let properties = PublishProperties {
@@ -250,7 +268,7 @@ impl Publisher {
 
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
-        // A full client says no goodbye; the broker then says `offline` after our silence.
+        // A full client says no goodbye; the broker then says `offline` after the line's silence.
         let _ = session.client.try_disconnect();
     }
 }

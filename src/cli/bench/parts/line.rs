@@ -14,7 +14,8 @@ use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Verdict};
 use crate::line::admission::{Admission, PartSource};
 use crate::line::answer_cache::AnswerCache;
-use crate::line::commands::{CameraGroup, CommandHandler};
+use crate::line::camera_group::CameraGroup;
+use crate::line::commands::CommandHandler;
 use crate::line::control::LineControl;
 use crate::line::queue::{FrameReceiver, Overflow, frame_queue};
 use crate::line::shared::Shared;
@@ -98,6 +99,7 @@ impl BenchLine {
         let group = CameraGroup {
             source: parts,
             cameras: vec![admission.clone()],
+            requires_at: false,
         };
 
         // Answers of an earlier run are taken over, as in `run`: an id that was used is answered
@@ -111,9 +113,14 @@ impl BenchLine {
             commands,
         );
 
-        // The publisher connects when its thread starts. Its first message is the birth, for which
-        // the PLC waits.
-        let wiring = publisher_wiring(&shared, DoorSettings::default(), publisher);
+        // The publisher connects when its thread starts. The birth, for which the PLC waits, comes
+        // right after the subscription.
+        let doors = DoorSettings {
+            times_triggers: true,
+            ..DoorSettings::default()
+        };
+
+        let wiring = publisher_wiring(&shared, doors, publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();
@@ -236,8 +243,9 @@ fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
             captured_at: jiff::Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt: false,
+            damage: None,
             decode: None,
+            clock_offset: None,
             part_id: None,
         });
     }
@@ -270,6 +278,7 @@ fn trigger() -> Trigger {
     Trigger::Command(RingSettings {
         bytes: 1 << 10,
         window: Duration::from_secs(1),
+        shares_frames: true,
     })
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Time without any message after which a round ends.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time that the line is given to subscribe to commands after its birth.
+/// Time that the broker is given to take the line's subscription to commands, from its birth on.
 const SUBSCRIBING: Duration = Duration::from_millis(500);
 /// Topics that the PLC hears.
 const HEARD: [&str; 3] = ["result", "result/late", "birth"];
@@ -70,7 +70,7 @@ impl Plc {
         let (client, connection) = Client::new(options, 10_000);
         let topics = format!("winspect-bench/{}", std::process::id());
 
-        // Quality of service 0 towards the PLC: an acknowledgement of its own would be in the
+        // The PLC hears at quality of service 0: an acknowledgement of its own would be in the
         // figures.
         for topic in HEARD {
             client
@@ -157,7 +157,8 @@ impl Plc {
         let client = self.client.clone();
         let topic = format!("{}/cmd/trigger", self.topics);
         thread::spawn(move || {
-            // The line subscribes to commands after its birth; a trigger before that would be lost.
+            // The line subscribes just before its birth. The broker is given a moment to take that,
+            // since a trigger before it would be lost.
             thread::sleep(SUBSCRIBING);
             let start = Instant::now();
             for number in 0..count {
@@ -196,7 +197,7 @@ impl ResultCount {
         let result: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
         self.undecided += usize::from(result["verdict"] == "undecided");
 
-        // A result of no trigger of ours has no time, and is not counted.
+        // A result of none of these triggers has no time, and is not counted.
         let part = result["part_id"].as_str().unwrap_or_default();
         let sent = sent.lock().expect("the sender does not panic");
         if let Some(sent) = sent.get(part) {

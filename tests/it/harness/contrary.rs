@@ -1,4 +1,4 @@
-//! A small broker of the tests' own, strict and contrary on demand: it refuses messages, subscriptions
+//! A small broker of the tests' own, contrary on demand: it refuses messages, subscriptions
 //! and packets, ends connections at a message, and ends them at each breach of MQTT's order of
 //! acknowledgements. Its link may be slow. It keeps what it heard, and sends what a test says.
 
@@ -56,7 +56,7 @@ struct State {
 }
 
 /// The broker. It ends with the test.
-pub struct Strict {
+pub struct ContraryBroker {
     /// Port on 127.0.0.1.
     pub port: u16,
     state: Arc<Mutex<State>>,
@@ -64,7 +64,7 @@ pub struct Strict {
 
 const PREFIX: &str = "plant/box/";
 
-impl Strict {
+impl ContraryBroker {
     /// A broker that takes everything.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -80,7 +80,7 @@ impl Strict {
             }
         });
 
-        Strict { port, state }
+        ContraryBroker { port, state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -78,6 +78,7 @@ impl FolderSource {
             arrived: Instant::now(),
             corrupt: false,
             decode: Some(started.elapsed()),
+            clock_offset: None,
             part_id: name.map(|name| name.to_string_lossy().into_owned()),
         })
     }

@@ -4,6 +4,7 @@
 //! A value cannot break out of its place: it is quoted as GStreamer's launch syntax wants it.
 
 use crate::base::problems::{Problems, unknown_key};
+use crate::base::text;
 use crate::camera::settings::CameraSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ const BUILT_IN: [(&str, &str); 9] = [
 ];
 
 /// Keys of a camera that every kind has.
-const COMMON_KEYS: [&str; 7] = [
+const COMMON_KEYS: [&str; 9] = [
     "name",
     "kind",
     "deadline_ms",
@@ -37,6 +38,8 @@ const COMMON_KEYS: [&str; 7] = [
     "triggered",
     "delay_ms",
     "mm_per_pixel",
+    "user",
+    "password_file",
 ];
 
 /// One kind of camera.
@@ -96,7 +99,7 @@ pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
 
     // Built-in files are part of the binary, and a test reads each of them.
     if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == kind) {
-        return Ok(read(text).expect("a test reads every built-in file"));
+        return Ok(read(text.as_bytes()).expect("a test reads every built-in file"));
     }
 
     // `unknown_key` proposes the nearest of the names; its words are turned into those of a kind.
@@ -116,10 +119,10 @@ fn is_own_file(kind: &str) -> bool {
 }
 
 fn read_own(path: &str) -> Result<Pipeline, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     // A built-in kind may do without a launch string (a folder is read without GStreamer); a
     // plant's own file without one would be read as a folder.
-    let own = read(&text)?;
+    let own = read(&bytes)?;
     if own.launch.is_none() {
         return Err("missing field `launch`".to_owned());
     }
@@ -127,10 +130,9 @@ fn read_own(path: &str) -> Result<Pipeline, String> {
     Ok(own)
 }
 
-fn read(text: &str) -> Result<Pipeline, String> {
-    let pipeline: Pipeline =
-        // An unknown key is refused by name, see `deny_unknown_fields`.
-        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+fn read(bytes: &[u8]) -> Result<Pipeline, String> {
+    // An unknown key is refused by name, see `deny_unknown_fields`.
+    let pipeline: Pipeline = text::toml(bytes)?;
 
     // A place without a parameter would stay in the launch string and fail at the start, in
     // GStreamer's words.
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn every_built_in_file_is_whole_and_all_its_places_are_parameters() {
         for (name, text) in BUILT_IN {
-            read(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            read(text.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 
@@ -354,6 +356,7 @@ mod tests {
             stall,
             triggered: false,
             delay: std::time::Duration::ZERO,
+            credentials: None,
         };
 
         let mut problems = Problems::new();

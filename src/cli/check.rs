@@ -3,6 +3,7 @@
 //! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
 //! wait for.
 
+use super::frame_rate::{RateFinding, judge_rate};
 use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
@@ -26,6 +27,7 @@ use crate::winclip::pixels::area;
 use crate::winclip::{Recipe, Region};
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
+use jiff::SignedDuration;
 use std::fmt::Display;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -41,6 +43,8 @@ pub struct CheckArguments {
     seconds: u64,
 }
 
+/// Distance of a camera's clock from ours that a person should mend.
+const CLOCK_TOLD: SignedDuration = SignedDuration::from_secs(1);
 /// Number of frames of a camera that are enough to know it.
 const FRAMES: usize = 20;
 
@@ -178,7 +182,12 @@ fn tell_thresholds(
 /// The frames of one camera, and all that was found while it ran.
 #[derive(Default)]
 struct CameraProbe {
+    /// The first frames, at most [`FRAMES`].
     frames: Vec<Frame>,
+    /// True for a kind of camera that tells its clock.
+    tells_clock: bool,
+    /// Distance of its clock from ours, as it was told last.
+    clock_offset: Option<SignedDuration>,
     /// Settings that the camera changes by itself; `None` for a file or a test picture.
     automatics: Option<Automatics>,
     /// Exit code and reason of a camera that cannot work, or was lost.
@@ -189,9 +198,16 @@ struct CameraProbe {
 
 impl Sink for CameraProbe {
     fn frame(&mut self, frame: Frame) {
-        // Twenty frames give a rate and show whether some come incomplete.
-        self.frames.push(frame);
-        if self.frames.len() >= FRAMES {
+        self.clock_offset = frame.clock_offset.or(self.clock_offset);
+        // Twenty frames give a rate and show whether some come incomplete. An RTSP camera tells its
+        // clock some seconds after its first frame; its pictures are not kept so long, since each
+        // takes megabytes.
+        if self.frames.len() < FRAMES {
+            self.frames.push(frame);
+        }
+
+        let is_clock_known = self.clock_offset.is_some() || !self.tells_clock;
+        if self.frames.len() == FRAMES && is_clock_known {
             self.looking = None;
         }
     }
@@ -244,6 +260,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
         let watching = scope.spawn(move || {
             let mut probe = CameraProbe {
                 looking: Some(looking),
+                tells_clock: camera::tells_clock(&config.camera),
                 ..CameraProbe::default()
             };
 
@@ -325,7 +342,14 @@ impl Told {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
 
+        match judge_rate(config, &probe.frames) {
+            Some(RateFinding::Note(words)) => self.well(format!("{camera}: {words}"))?,
+            Some(RateFinding::Warning(words)) => self.warn(format!("{camera}: {words}"))?,
+            None => {}
+        }
+
         // What follows looks at the last picture, which needs a recipe.
+        self.clock(&camera, probe)?;
         self.automatics(&camera, probe.automatics.as_ref())?;
         let Some(sight) = sight else { return Ok(()) };
 
@@ -380,6 +404,31 @@ impl Told {
 
         let words = format!("{camera}: it runs and shows no frame");
         self.fault(Exit::Unavailable, words)
+    }
+
+    /// Tells how far the camera's clock is off. A distance that is small may be the time that a picture
+    /// takes to come, which `delay_ms` is for.
+    fn clock(&mut self, camera: &str, probe: &CameraProbe) -> Result<(), Failure> {
+        let Some(offset) = probe.clock_offset else {
+            if probe.tells_clock {
+                self.well(format!("{camera}: it has not told its clock so far"))?;
+            }
+
+            return Ok(());
+        };
+
+        let seconds = offset.as_secs_f64();
+        if offset.abs() >= CLOCK_TOLD {
+            return self.warn(format!(
+                "{camera}: its clock is {seconds:+.1} s off ours, and used for intervals alone; set it (NTP)"
+            ));
+        }
+
+        self.well(format!(
+            "{camera}: its clock is {:+.0} ms off ours; where it is right, its pictures take that long, and delay_ms \
+             should say so",
+            seconds * 1e3
+        ))
     }
 
     fn automatics(&mut self, camera: &str, found: Option<&Automatics>) -> Result<(), Failure> {
@@ -460,7 +509,7 @@ fn seen(frames: &[Frame]) -> String {
 
     // Arrival times include the network's delay; a person who triggers by time has to know.
     let clock = match last.captured_by {
-        CapturedBy::Sender => "its own clock",
+        CapturedBy::Sender => "its own intervals",
         CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
     };
 

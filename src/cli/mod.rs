@@ -7,6 +7,7 @@ mod doctor;
 mod engine;
 mod eval;
 mod flags;
+mod frame_rate;
 mod inspect;
 mod model;
 mod renamed;

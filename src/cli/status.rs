@@ -89,6 +89,11 @@ fn describe(status: &LineStatus) -> String {
         );
 
         row("camera", format!("{name} {state}: {counts}"));
+        // A clock that is off by less says nothing to a person: pictures take their time too.
+        if let Some(offset) = camera.clock_offset_ms.filter(|ms| ms.abs() >= 1000) {
+            let seconds = offset as f64 / 1e3;
+            row("", format!("its clock is {seconds:+.1} s off ours"));
+        }
     }
 
     // The counters are the store's, taken at one moment: they balance.

@@ -1,7 +1,7 @@
 //! `[[camera]]` tables: where frames come from, which of them are parts, and what the line does with those.
 
-use super::table::TableReader;
-use super::{timing, topic, trigger};
+use super::table::{TableReader, shown};
+use super::{address, timing, topic, trigger};
 use crate::base::problems::Problems;
 use crate::camera::{CameraSettings, pipelines};
 use crate::data::part::PartTiming;
@@ -23,6 +23,10 @@ pub struct CameraConfig {
     pub queue: usize,
     /// Moments when verdicts are due and rejected parts are at the gate.
     pub terms: PartTiming,
+    /// True if a command that triggers this camera must say the part's time.
+    pub requires_at: bool,
+    /// Speed of the belt or web in millimetres a second, where it is given.
+    pub belt_mm_s: Option<f64>,
     /// Size of a pixel on the part, in millimetres: `check` tells by it what can be seen.
     pub mm_per_pixel: Option<f64>,
 }
@@ -55,7 +59,10 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
     match value {
         Some(Value::Array(tables)) if !tables.is_empty() => return tables,
         Some(other) if !other.is_array() => {
-            problems.note("camera", format!("must be [[camera]] tables, got {other}"));
+            problems.note(
+                "camera",
+                format!("must be [[camera]] tables, got {}", shown(&other)),
+            );
         }
         _ => problems.note("camera", "at least one [[camera]] is needed"),
     }
@@ -69,6 +76,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     let name = table.required("name");
     table.check("name", topic::check_level(&name));
     let kind = table.required("kind");
+    let credentials = address::credentials(&mut table, &kind, base);
     let stall_s = table.number("stall_s", 0.1, 3600.0);
     let delay = table.millis("delay_ms", 0, 60_000);
     let belt_mm_s = table.number("belt_mm_s", 0.1, 100_000.0);
@@ -76,6 +84,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     // The trigger is read before the timing: a web may give its speed without a gate.
     let trigger = trigger::trigger(&mut table, belt_mm_s);
     let join = join(&mut table, &trigger);
+    let requires_at = requires_at(&mut table, &trigger);
     let queue = table.count("queue", 1, 1000);
     let is_web = matches!(trigger, Trigger::Distance(_));
     let terms = timing::part_timing(&mut table, belt_mm_s, is_web);
@@ -83,6 +92,12 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
 
     // The rest belongs to the kind. `pipelines::check` knows its keys and refuses unknown ones.
     let values = table.rest();
+    if kind == "rtsp"
+        && let Some(location) = values.get("location")
+    {
+        table.check("location", address::check(location, credentials.is_some()));
+    }
+
     table.finish();
     let mut camera = CameraSettings {
         name: name.into(),
@@ -91,6 +106,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         stall: Duration::from_secs_f64(stall_s.unwrap_or(5.0)),
         triggered: trigger == Trigger::Frame,
         delay: delay.unwrap_or_default(),
+        credentials,
     };
 
     // A missing kind was noted already; without it there is nothing to check the values against.
@@ -104,8 +120,25 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         join,
         queue: queue.unwrap_or(8),
         terms,
+        requires_at,
+        belt_mm_s,
         mm_per_pixel,
     }
+}
+
+fn requires_at(table: &mut TableReader, trigger: &Trigger) -> bool {
+    let Some(requires_at) = table.flag("require_at") else {
+        return false;
+    };
+
+    if !matches!(trigger, Trigger::Command(_)) {
+        table.note(
+            "require_at",
+            "belongs to trigger = \"command\", which this camera has not",
+        );
+    }
+
+    requires_at
 }
 
 fn join(table: &mut TableReader, trigger: &Trigger) -> Option<String> {

@@ -1,6 +1,7 @@
 //! A whole line out of its file: the keys at the top, and the order in which the tables are read.
 
 use super::camera::{self, CameraConfig};
+use super::mqtt::ClientIdentity;
 use super::recipe;
 use super::table::TableReader;
 use super::{mqtt, source, store, topic};
@@ -58,7 +59,16 @@ pub struct OverlaySettings {
 /// # Errors
 /// All problems, each with the path of its key.
 pub fn load(path: &Path) -> Result<LineConfig, Problems> {
-    read(path, source::environment())
+    let mut problems = Problems::new();
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    source::refuse_single_underscores(names, &mut problems);
+    match read(path, source::environment()) {
+        Ok(line) => problems.into_result().map(|()| line),
+        Err(found) => {
+            found.iter().for_each(|problem| problems.add(problem));
+            Err(problems)
+        }
+    }
 }
 
 /// Does as [`load`] with an environment of the caller's.
@@ -105,8 +115,13 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let recipes = recipe::recipes(others, &recipe, base, problems);
     let cameras = camera::cameras(cameras, base, problems);
 
-    // The station gives the broker's client id and the store's file their usual names.
-    let mqtt = mqtt::settings(mqtt, &station, base, problems);
+    // Prefix and station give the broker's client id and the store's file their usual names.
+    let identity = ClientIdentity {
+        prefix: &prefix,
+        station: &station,
+    };
+
+    let mqtt = mqtt::settings(mqtt, &identity, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     LineConfig {

@@ -12,6 +12,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Bytes of a recipe's name: it stands in every result.
+const NAME_MAX: usize = 64;
 /// Room above the highest score of the references: scores of good parts vary.
 const AUTO_FACTOR: f64 = 1.1;
 
@@ -30,6 +32,14 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     // Keys are read in three groups: identity, the algorithm, and what makes a verdict count.
     let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
+    if name.len() > NAME_MAX {
+        let length = name.len();
+        table.note(
+            "name",
+            format!("must have at most {NAME_MAX} bytes, got {length}"),
+        );
+    }
+
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
     let mut winclip = algorithm(&mut table);
     let references = references(&mut table, base);

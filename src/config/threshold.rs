@@ -1,6 +1,6 @@
 //! `threshold`, of a recipe or of one of its regions.
 
-use super::table::{TableReader, number};
+use super::table::{TableReader, number, shown};
 use crate::recipe::spec::Threshold;
 
 /// Reads a table's own threshold; `None` where it has none, or a wrong one.
@@ -18,7 +18,10 @@ pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold>
     if given.is_none() {
         table.note(
             "threshold",
-            format!("must be \"auto\" or a number from 0 to 2, got {value}"),
+            format!(
+                "must be \"auto\" or a number from 0 to 2, got {}",
+                shown(&value)
+            ),
         );
     }
 

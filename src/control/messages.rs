@@ -174,6 +174,10 @@ pub struct LineCamera {
     /// Counters of its frames.
     #[serde(flatten)]
     pub frames: TallyCount,
+    /// Distance of the camera's clock from ours, positive where it is ahead. `None` where the camera
+    /// has no clock of its own, and of a line before 0.3.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
 }
 
 #[cfg(test)]

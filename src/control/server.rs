@@ -4,6 +4,7 @@
 //! the line's ends and knows which clients watch.
 
 use crate::base::health::{Diagnostics, Health};
+use crate::base::standstill::{Standstill, TICK};
 use crate::control::connection::{ClientLine, Connection, Input};
 use crate::control::messages::{
     CameraChange, ControlReply, ControlRequest, LINE_MAX, LineStatus, NamedAnswer, Wish,
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// Commands of both doors that may wait when this one brings another: half of the channel.
 const REQUESTS_SHARE: usize = 32;
@@ -100,6 +102,8 @@ struct Server {
     replies: mpsc::Receiver<Reply>,
     /// Number of the next request.
     next_request: u64,
+    /// Gaps of this thread, in which commands wait without a sign of it.
+    standstill: Standstill,
 }
 
 impl Server {
@@ -118,6 +122,7 @@ impl Server {
             reply_sender,
             replies,
             next_request: 0,
+            standstill: Standstill::new(Instant::now()),
         }
     }
 
@@ -168,6 +173,9 @@ impl Server {
         // No branch waits for a client, so that none can hold up another. The one wait inside of a
         // branch is the short one after an accept that failed.
         let mut tick = tokio::time::interval(STATUS_EVERY);
+        self.standstill = Standstill::new(Instant::now());
+        let mut turns = tokio::time::interval(TICK);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -186,6 +194,7 @@ impl Server {
                 },
                 Some(_) = self.tasks.join_next() => {}
                 _ = tick.tick() => self.tell_status(),
+                _ = turns.tick() => self.standstill.tick(Instant::now()),
             }
         }
 
@@ -304,6 +313,7 @@ impl Server {
         // The token finds the way back: the connection, and a number that tells two requests of it
         // apart.
         self.next_request += 1;
+        let now = Instant::now();
         let token = ReplyToken {
             connection: number,
             request: self.next_request,
@@ -313,8 +323,8 @@ impl Server {
             command,
             name: name.to_owned(),
             source: RequestSource::Control,
-            came_at: Instant::now(),
-            is_stale: false,
+            came_at: now,
+            is_stale: self.standstill.is_doubtful(now),
             reply: ReplyTo {
                 replies: self.reply_sender.clone(),
                 token,

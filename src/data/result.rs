@@ -7,7 +7,7 @@ use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::report::CameraView;
 use crate::data::verdict::{Defect, Reason, Verdict};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ pub struct ResultRow {
     pub captured_at: Timestamp,
     /// The clock that stamped `captured_at`.
     pub captured_by: CapturedBy,
+    /// Time from the part's own time to its frame, negative where the frame is earlier; 0 for a part
+    /// that its frame made. `None` without a frame, and in rows of before 0.3.
+    pub frame_offset_ms: Option<i64>,
     /// Milliseconds of each stage.
     pub latency_ms: LatencyMs,
     /// Time from the trigger until the verdict is due.
@@ -241,6 +244,11 @@ pub fn tenths_of_ms(duration: Duration) -> f64 {
     tenths.round() / 10.0
 }
 
+/// Whole milliseconds of a distance in time. One beyond all bounds is cut to them.
+pub fn whole_ms(distance: SignedDuration) -> i64 {
+    distance.as_millis().clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}
+
 /// RFC 3339, UTC, milliseconds: the form of every time in a message.
 pub fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
@@ -299,6 +307,7 @@ pub(crate) mod tests {
             margin: None,
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Trigger,
+            frame_offset_ms: None,
             latency_ms: LatencyMs {
                 queue: 0.1,
                 decode: None,

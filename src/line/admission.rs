@@ -12,7 +12,7 @@ use crate::data::verdict::Reason;
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
-use crate::line::shared::{CameraStates, Shared};
+use crate::line::shared::{CameraStates, NewestFrames, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
@@ -87,6 +87,8 @@ pub struct Admission {
     trigger: Mutex<TriggerState>,
     /// The newest picture, for snapshots.
     newest: Mutex<Option<Arc<Picture>>>,
+    /// Times of all cameras' newest frames.
+    newest_frames: NewestFrames,
 }
 
 /// The trigger's memory of earlier frames.
@@ -143,6 +145,7 @@ impl Admission {
             store: shared.store.clone(),
             trigger: Mutex::new(TriggerState::new(trigger)),
             newest: Mutex::default(),
+            newest_frames: shared.newest_frames.clone(),
             parts,
         }
     }
@@ -162,7 +165,7 @@ impl Admission {
         // The ticket is taken before anything can fail: from here on each frame has exactly one
         // outcome, whichever way it goes.
         let ticket = self.tally.captured();
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
+        self.note_newest(&frame);
         let now = Instant::now();
         let mut trigger = self.trigger();
         let is_paused = self.parts.control.is_paused();
@@ -200,6 +203,17 @@ impl Admission {
                 }
             }
         }
+    }
+
+    /// Keeps the newest picture for snapshots, and its time for triggers without a frame.
+    fn note_newest(&self, frame: &Frame) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some(frame.picture.clone());
+        drop(newest);
+        let times = self.newest_frames.lock();
+        times
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.camera.clone(), frame.captured_at);
     }
 
     fn trigger(&self) -> MutexGuard<'_, TriggerState> {
@@ -271,10 +285,13 @@ impl Admission {
         // A part whose time has left the ring's window gets no frame any more. Its result is made
         // at once, because waiting for the deadline would tell nothing new.
         let mut missed = vec![];
-        for part in found.missed {
-            let mut report = self.undecided(part, Reason::CameraLost);
-            report.detail = Some("no frame was captured near its time".to_owned());
-            missed.push(report);
+        for trigger in found.missed {
+            let detail = trigger.words();
+            for part in trigger.parts {
+                let mut report = self.undecided(part, Reason::CameraLost);
+                report.detail = Some(detail.clone());
+                missed.push(report);
+            }
         }
 
         self.finish(missed);
@@ -368,7 +385,7 @@ impl Sink for CameraSink {
     fn status(&mut self, status: CameraStatus) {
         let name = self.admission.camera.clone();
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(name.clone(), status.state);
+        states.insert(name.clone(), status.clone());
         drop(states);
         let source = format!("camera {name}");
         match status.state {
@@ -446,6 +463,7 @@ mod tests {
         let ring = Trigger::Command(RingSettings {
             bytes: 1000,
             window: Duration::from_millis(10),
+            shares_frames: false,
         });
 
         let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);

@@ -4,7 +4,7 @@ use crate::base::exit::{Exit, Failure};
 use crate::camera::{self, Source};
 use crate::config::{CameraConfig, LineConfig};
 use crate::line::admission::{Admission, CameraSink, PartSource};
-use crate::line::commands::CameraGroup;
+use crate::line::camera_group::CameraGroup;
 use crate::line::events::Events;
 use crate::line::inspect::InspectedCamera;
 use crate::line::queue::{FrameSender, Overflow};
@@ -108,6 +108,7 @@ pub fn groups_of(config: &LineConfig, cameras: &[OpenCamera]) -> Vec<CameraGroup
         let admission = camera.sink.admission.clone();
         if let Some(group) = groups.iter_mut().find(|group| group.source.camera == name) {
             group.cameras.push(admission);
+            group.requires_at |= config.requires_at;
             continue;
         }
 
@@ -119,6 +120,7 @@ pub fn groups_of(config: &LineConfig, cameras: &[OpenCamera]) -> Vec<CameraGroup
         groups.push(CameraGroup {
             source: parts,
             cameras: vec![admission],
+            requires_at: config.requires_at,
         });
     }
 

@@ -114,6 +114,8 @@ pub struct DoorSettings {
     pub is_continuous: bool,
     /// True where a camera waits for commands.
     pub needs_commands: bool,
+    /// True where triggers may come that say no time.
+    pub times_triggers: bool,
     /// Names under which parts come: cameras, and the names that several share.
     pub part_cameras: Vec<Arc<str>>,
     /// Retained topics as an earlier run kept them.
@@ -135,6 +137,7 @@ pub fn publisher_wiring(
         requests: ends.requests,
         condition: Box::new(move || of_condition.condition(is_continuous)),
         metrics: Box::new(move || of_metrics.metrics()),
+        times_triggers: settings.times_triggers,
         pulse: Heartbeat::default(),
         causes: shared.diagnostics.clone(),
         pictures_dropped: shared.publisher.clone(),

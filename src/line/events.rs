@@ -203,6 +203,7 @@ mod tests {
             since: Timestamp::UNIX_EPOCH,
             retries: 0,
             last_reason: None,
+            clock_offset: None,
         };
 
         Event::Camera {

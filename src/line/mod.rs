@@ -31,6 +31,7 @@
 
 pub mod admission;
 pub mod answer_cache;
+pub mod camera_group;
 mod cameras;
 pub mod challenge;
 pub mod changeover;
@@ -39,9 +40,11 @@ pub mod commands;
 pub mod control;
 pub mod events;
 pub mod inspect;
+pub mod misses;
 mod opening;
 pub mod overlay_folder;
 pub mod overlays;
+mod part_time;
 pub mod policy;
 pub mod queue;
 pub mod rate_limit;
@@ -65,6 +68,7 @@ use self::cameras::{
 use self::changeover::Changeover;
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
+use self::misses::TriggerMisses;
 use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
@@ -196,7 +200,7 @@ impl Line {
         for name in self.tallies.keys() {
             let state = states
                 .get(name.as_str())
-                .map_or("starting", |state| state.word());
+                .map_or("starting", |status| status.state.word());
 
             cameras.push(format!("{name} {state}"));
         }
@@ -247,6 +251,7 @@ impl Stages {
         let policy = LinePolicy {
             control: shared.control.clone(),
             views: shared.views.clone(),
+            misses: TriggerMisses::new(&shared),
             identity: shared.identity(),
             watchers: channels.watchers,
             timed_reject: config.mqtt.timed_reject,
@@ -447,6 +452,7 @@ fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
     DoorSettings {
         is_continuous: is_continuous(config),
         needs_commands: triggers.any(|trigger| matches!(trigger, Trigger::Command(_))),
+        times_triggers: times_triggers(config),
         part_cameras,
         retained: retained.cloned().unwrap_or_default(),
     }
@@ -457,6 +463,14 @@ fn is_continuous(config: &LineConfig) -> bool {
     // One such camera is enough: the line's state then says that it runs by itself.
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
     triggers.any(|trigger| *trigger == Trigger::Continuous)
+}
+
+/// Returns true where a trigger may come that says no time.
+fn times_triggers(config: &LineConfig) -> bool {
+    config
+        .cameras
+        .iter()
+        .any(|camera| matches!(camera.trigger, Trigger::Command(_)) && !camera.requires_at)
 }
 
 /// Time between two looks of the main thread at signals and ended stages.

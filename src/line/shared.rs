@@ -2,9 +2,10 @@
 
 use crate::base::clock;
 use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
-use crate::camera::CameraState;
+use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::result::whole_ms;
 use crate::line::control::LineControl;
 use crate::line::inspect::{ENGINE, PICTURES_OF};
 use crate::line::opening::Opening;
@@ -12,9 +13,10 @@ use crate::line::views::ViewJoiner;
 use crate::mqtt::publisher::COMMANDS;
 use crate::protocol::birth::Identity;
 use crate::protocol::event::ListenerState;
-use crate::protocol::metrics::Metrics;
+use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,8 +26,10 @@ const HANGING_COMMIT: &str =
 
 /// Counters of captured frames and their outcomes, by camera.
 pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
-/// The last state that each camera told.
-pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraState>>>;
+/// The last status that each camera told.
+pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraStatus>>>;
+/// Time of each camera's newest frame.
+pub type NewestFrames = Arc<Mutex<BTreeMap<Arc<str>, Timestamp>>>;
 
 /// Handles of one line, cheap to clone. It holds no channel's sender: a stage's clone must not keep
 /// another stage from ending.
@@ -45,6 +49,8 @@ pub struct Shared {
     pub tallies: Tallies,
     /// States of the cameras.
     pub camera_states: CameraStates,
+    /// Times of the cameras' newest frames.
+    pub newest_frames: NewestFrames,
     /// The publisher as a listener of events: how many heat maps found no room.
     pub publisher: Arc<ListenerState>,
 }
@@ -71,6 +77,7 @@ impl Shared {
             identity: Arc::new(Mutex::new(identity)),
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
+            newest_frames: NewestFrames::default(),
             publisher: Arc::default(),
         }
     }
@@ -145,11 +152,11 @@ impl LineView {
         }
 
         // One camera that works is enough for the state: `ready` and the causes tell of the others.
-        let states = self.states();
+        let states = self.camera_states();
         let mut shown = states.values();
         if states.is_empty() {
             LineState::Preoperational
-        } else if shown.all(|state| matches!(state, CameraState::Stalled | CameraState::Offline)) {
+        } else if shown.all(|status| is_dead(status.state)) {
             LineState::Error
         } else if is_continuous {
             LineState::ContinuousExecution
@@ -160,36 +167,40 @@ impl LineView {
 
     /// True if each camera shows pictures, or would at a trigger.
     fn all_cameras_work(&self) -> bool {
-        let states = self.states();
+        let states = self.camera_states();
         self.tallies.keys().all(|name| {
-            matches!(
-                states.get(name.as_str()),
-                Some(CameraState::Online | CameraState::Idle)
-            )
+            let status = states.get(name.as_str());
+            status.is_some_and(|status| {
+                matches!(status.state, CameraState::Online | CameraState::Idle)
+            })
         })
-    }
-
-    fn states(&self) -> BTreeMap<Arc<str>, CameraState> {
-        let states = self
-            .camera_states
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-
-        states.clone()
     }
 
     /// Returns all counters at this moment.
     pub fn metrics(&self) -> Metrics {
-        let cameras = self
-            .tallies
-            .iter()
-            .map(|(name, tally)| (name.clone(), tally.count()));
+        let states = self.camera_states();
+        let mut cameras = BTreeMap::new();
+        for (name, tally) in self.tallies.iter() {
+            let status = states.get(name.as_str());
+            let clock_offset = status.and_then(|status| status.clock_offset);
+            let camera = CameraMetrics {
+                frames: tally.count(),
+                clock_offset_ms: clock_offset.map(whole_ms),
+            };
+
+            cameras.insert(name.clone(), camera);
+        }
 
         Metrics {
-            cameras: cameras.collect(),
+            cameras,
             store: self.outbox.count(),
             heatmaps_dropped: self.publisher.missed(),
         }
+    }
+
+    fn camera_states(&self) -> BTreeMap<Arc<str>, CameraStatus> {
+        let states = self.camera_states.lock();
+        states.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the whole line at this moment, for the control socket.
@@ -200,11 +211,17 @@ impl LineView {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let metrics = self.metrics();
-        let states = self.states();
+        let states = self.camera_states();
         let mut cameras = BTreeMap::new();
-        for (name, frames) in metrics.cameras {
-            let state = states.get(name.as_str()).copied();
-            cameras.insert(name, LineCamera { state, frames });
+        for (name, camera) in metrics.cameras {
+            let status = states.get(name.as_str());
+            let camera = LineCamera {
+                state: status.map(|status| status.state),
+                frames: camera.frames,
+                clock_offset_ms: camera.clock_offset_ms,
+            };
+
+            cameras.insert(name, camera);
         }
 
         LineStatus {
@@ -229,4 +246,8 @@ impl LineView {
 /// True for a fault under which a part that came now would not be judged, or not be heard of.
 fn keeps_from_judging(source: &str) -> bool {
     source == ENGINE || source == COMMANDS || source.starts_with(PICTURES_OF)
+}
+
+fn is_dead(state: CameraState) -> bool {
+    matches!(state, CameraState::Stalled | CameraState::Offline)
 }

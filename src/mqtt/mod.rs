@@ -24,6 +24,7 @@
 //! Every bound (results in flight, commands held, refusals, outcomes, requests of the client) is
 //! declared in `session.rs`.
 
+mod link_age;
 mod owed_acks;
 mod pictures;
 pub mod probe;
@@ -32,6 +33,7 @@ pub mod session;
 pub mod tls;
 
 use crate::base::secret::Secret;
+use std::net::IpAddr;
 
 /// Address of the broker, our name there, and the messages that it gets.
 #[derive(Debug, Clone)]
@@ -52,6 +54,13 @@ pub struct MqttSettings {
     pub heatmaps: Heatmaps,
     /// True if each rejected part is told once more in the moment when it is at the gate.
     pub timed_reject: bool,
+}
+
+/// True for the name or an address of this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    // Other names may lead to loopback too, and may lead elsewhere tomorrow.
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Parts of which a heat map is published.

@@ -3,8 +3,10 @@
 
 use super::birth::Identity;
 use super::encoding::encode as encode_message;
+use super::fit::{cut, fitted};
+use crate::data::frame::CapturedBy;
 use crate::data::report::{Latency, Report};
-use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms};
+use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms, whole_ms};
 pub use crate::data::result::{ResultRow, SCHEMA};
 use crate::data::verdict::Reason;
 use serde::Serialize;
@@ -41,7 +43,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
     let terms = &ask.timing;
     let is_late = report.reason == Some(Reason::Late);
     let defects = report.defects.iter().take(DEFECTS_MAX);
-    ResultRow {
+    fitted(ResultRow {
         // Names come first: they say which part this is, and stay the same whatever the verdict.
         seq: part.seq,
         run_id: part.run_id.to_string(),
@@ -60,6 +62,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         // promised.
         captured_at: report.captured_at,
         captured_by: report.captured_by,
+        frame_offset_ms: frame_offset_ms(report),
         latency_ms: latency_ms(&report.took),
         deadline_ms: terms.deadline.as_millis() as u64,
         deadline_met: report.took.total <= terms.deadline && !is_late,
@@ -73,13 +76,23 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         model: identity.model.clone(),
         backend: identity.backend.clone(),
         reason: report.reason,
-        detail: report.detail.as_deref().map(shortened),
+        detail: report.detail.as_deref().map(|words| cut(words, DETAIL_MAX)),
         challenge: ask.challenge.as_deref().map(str::to_owned),
         // The largest values stand at the end, where a person who reads the message looks last.
         views: report.views.clone(),
         defects: defects.copied().collect(),
         map: report.map.as_ref().map(SmallMap::of),
+    })
+}
+
+/// Distance of the frame from the part's time. A report without a frame has the trigger's time.
+fn frame_offset_ms(report: &Report) -> Option<i64> {
+    if report.captured_by == CapturedBy::Trigger {
+        return None;
     }
+
+    let at = report.part.request.at;
+    Some(whole_ms(report.captured_at.duration_since(at)))
 }
 
 fn margin(report: &Report) -> Option<f32> {
@@ -104,11 +117,6 @@ fn latency_ms(latency: &Latency) -> LatencyMs {
         score: tenths_of_ms(latency.score),
         total: tenths_of_ms(latency.total),
     }
-}
-
-fn shortened(detail: &str) -> String {
-    // The cut is between two characters: half of one would be no UTF-8.
-    detail[..detail.floor_char_boundary(DETAIL_MAX)].to_owned()
 }
 
 #[cfg(test)]

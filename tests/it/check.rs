@@ -2,10 +2,10 @@
 
 use crate::harness::assert_said;
 use crate::harness::broker::{Broker, free_port};
+use crate::harness::contrary::{ContraryBroker, Rules};
 use crate::harness::golden::{golden, imported};
 use crate::harness::line::{LineConfig, write_line};
 use crate::harness::program::{both, winspect};
-use crate::harness::strict::{Rules, Strict};
 use std::path::Path;
 
 /// The exit code, and all that was said.
@@ -95,7 +95,7 @@ fn without_its_model_the_rest_is_looked_at() {
 /// What `check` says of a broker that refuses this topic, or subscriptions, by its rules.
 fn checked_at(change: impl FnOnce(&mut Rules)) -> (Option<i32>, String) {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     broker.set(change);
     LineConfig::new(broker.port, &camera())
         .mqtt("heatmaps = \"none\"")

@@ -8,7 +8,10 @@
 
 mod architecture;
 mod bad_image;
+mod bounds;
 mod camera;
+#[cfg(feature = "gstreamer")]
+mod camera_faults;
 mod changeover;
 mod check;
 mod commands;
@@ -35,6 +38,7 @@ mod misuse;
 mod models;
 mod networks;
 mod notify;
+mod own_part;
 mod parts;
 mod pictures;
 mod planted;

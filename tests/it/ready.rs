@@ -2,12 +2,12 @@
 //! line does not mislead.
 
 use crate::harness::broker::Broker;
+use crate::harness::contrary::ContraryBroker;
 use crate::harness::golden::imported;
 use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, dead_camera, write_line};
 use crate::harness::plc::Listener;
 use crate::harness::program::Running;
 use crate::harness::station::Station;
-use crate::harness::strict::Strict;
 use crate::harness::wait_until;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ fn a_camera_whose_pictures_are_bad_is_not_ready() {
 #[test]
 fn what_the_broker_keeps_of_a_camera_that_is_gone_is_cleared() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = Strict::start();
+    let broker = ContraryBroker::start();
     LineConfig::new(broker.port, FREE_RUNNING)
         .camera("side", FREE_RUNNING)
         .write(folder.path());

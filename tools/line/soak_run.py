@@ -65,6 +65,7 @@ name = "{name}"
 {source}
 trigger = "command"
 ring_mb = {ring_mb}
+share_frames = true
 queue = 64
 deadline_ms = {deadline_ms}
 """

@@ -57,16 +57,9 @@ pub fn bus_error(pipeline: &gst::Pipeline) -> Option<CameraError> {
     let detail = message.debug().map(|debug| last_line(&debug));
     let error = message.error();
     let text = format!("{source}{}{}", error.message(), detail.unwrap_or_default());
-    let words = without_credentials(&text);
-    // A missing plugin stays missing: trying again would not help. All else may pass.
-    let is_missing = error.matches(gst::CoreError::MissingPlugin)
-        || error.matches(gst::StreamError::CodecNotFound);
-
-    Some(if is_missing {
-        CameraError::Pipeline(words)
-    } else {
-        CameraError::Lost(words)
-    })
+    // No error of a running pipeline is final, whatever its code: rtspsrc calls a server that
+    // refuses a transport for a moment a missing plugin.
+    Some(CameraError::Lost(without_credentials(&text)))
 }
 
 /// The error of a pipeline that does not start.

@@ -5,10 +5,13 @@
 //! of the time. A live camera's newest frame wins; a file waits until the inspector is free. Every path
 //! out sets the pipeline to Null. Messages never hold an address's user and password.
 
+mod arrivals;
 mod capture_time;
+mod closing;
 mod errors;
 mod picture;
 mod probes;
+mod rtsp;
 
 use crate::base::stop::Stop;
 use crate::camera::pipelines::{Pipeline, filled};
@@ -16,7 +19,9 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::camera::stopwatch::Stopwatch;
 use crate::data::frame::Frame;
+use arrivals::Arrivals;
 use capture_time::CaptureClock;
+use closing::Closing;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
@@ -32,6 +37,12 @@ const BUSY: Duration = Duration::from_millis(1);
 const BUFFERS_OF_PARTS: u32 = 8;
 /// Longest time of a camera to its first frame: connecting, the first key frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// Longest time of a camera that sends to its first key frame; longer intervals are set by nobody
+/// who wants pictures.
+const KEY_FRAME: Duration = Duration::from_secs(120);
+/// Words of a camera that sends, but no key frame yet.
+const NO_KEY_FRAME: &str = "it sends, and a picture comes with its next key frame; set the camera's key frame \
+                            interval to a second or two";
 
 /// One camera through GStreamer.
 pub struct GstSource {
@@ -50,6 +61,10 @@ pub struct GstSource {
     stamped: bool,
     clock: CaptureClock,
     pictures: PictureReader,
+    settings: CameraSettings,
+    closing: Closing,
+    /// True once the pipeline could be built: a later failure is no fault of the configuration.
+    was_built: bool,
 }
 
 /// A pipeline that was built, and its sink.
@@ -63,11 +78,13 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
-    /// Arrival of the last frame, or the start.
-    last: Instant,
+    /// Time listened since the last frame, or since the start.
+    silent: Duration,
     /// Longest time without a frame.
     patience: Duration,
     is_first: bool,
+    started: Instant,
+    arrivals: Arc<Arrivals>,
 }
 
 impl GstSource {
@@ -97,6 +114,9 @@ impl GstSource {
             stamped: pipeline.stamped,
             clock: CaptureClock::new(settings.name.clone(), settings.delay),
             pictures: PictureReader::default(),
+            settings: settings.clone(),
+            closing: Closing::new(settings.name.clone()),
+            was_built: false,
         })
     }
 
@@ -129,8 +149,29 @@ impl GstSource {
             .and_then(|sink| sink.downcast::<AppSink>().ok())
             .ok_or_else(|| self.wrong("lost its sink"))?;
 
+        if let Some(credentials) = &self.settings.credentials {
+            rtsp::set_credentials(&pipeline, credentials)?;
+        }
+
         probes::accept_padded_rows(&appsink);
         Ok(OpenPipeline { pipeline, appsink })
+    }
+
+    /// Builds the pipeline. What could be built once is no fault of the configuration later.
+    fn build_again(&mut self) -> Result<OpenPipeline, CameraError> {
+        match self.build() {
+            Ok(open) => {
+                self.was_built = true;
+                Ok(open)
+            }
+            Err(CameraError::Pipeline(words)) if self.was_built => Err(CameraError::Lost(words)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Codec that the configuration names, of a kind that has one.
+    fn codec(&self) -> Option<&str> {
+        self.settings.values.get("codec").map(String::as_str)
     }
 
     fn wrong(&self, why: &str) -> CameraError {
@@ -149,10 +190,8 @@ impl GstSource {
         let stopwatch = probes::time_decoding(pipeline);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
-        // A pipeline that does not start has its reason on the bus.
-        pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|_| errors::start_error(pipeline))?;
+        let arrivals = arrivals::watch(pipeline);
+        self.closing.start(pipeline)?;
 
         // The first frame may take longer than those after it: a camera is connected, and its key
         // frame awaited.
@@ -160,9 +199,11 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
-            last: Instant::now(),
+            silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
+            started: Instant::now(),
+            arrivals,
         };
 
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
@@ -172,10 +213,19 @@ impl GstSource {
             if !self.live && !sink.is_ready() {
                 // A file's silence while it waits for the inspector is no fault.
                 std::thread::sleep(BUSY);
-                reading.last = Instant::now();
-            } else if let Some(sample) = open.appsink.try_pull_sample(listen) {
+                reading.silent = Duration::ZERO;
+                continue;
+            }
+
+            let looked = Instant::now();
+            if let Some(sample) = open.appsink.try_pull_sample(listen) {
                 self.take(&mut reading, &sample, sink)?;
-            } else if let Some(ended) = self.without_frame(&mut reading, sink)? {
+                continue;
+            }
+
+            // A look counts for LISTEN at most: a process that stood still has not listened.
+            reading.silent += looked.elapsed().min(LISTEN);
+            if let Some(ended) = self.without_frame(&mut reading, sink)? {
                 return Ok(ended);
             }
         }
@@ -206,7 +256,7 @@ impl GstSource {
 
         // From the first frame on the camera's own stall time counts.
         sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
-        reading.last = Instant::now();
+        reading.silent = Duration::ZERO;
         reading.patience = self.stall;
         Ok(())
     }
@@ -233,7 +283,14 @@ impl GstSource {
         }
 
         // A file is never silent, it waits.
-        if self.live && reading.last.elapsed() > reading.patience {
+        if self.live && reading.silent > reading.patience {
+            // A camera whose key frames are far apart sends and shows nothing: connecting again
+            // would only miss the next one.
+            if self.lacks_key_frame(reading) {
+                sink.waiting(NO_KEY_FRAME);
+                return Ok(None);
+            }
+
             if !self.triggered {
                 return Err(CameraError::Stalled(reading.patience));
             }
@@ -241,10 +298,17 @@ impl GstSource {
             // The patience starts anew, so that the line hears of the silence once in each span of
             // it.
             sink.quiet();
-            reading.last = Instant::now();
+            reading.silent = Duration::ZERO;
         }
 
         Ok(None)
+    }
+
+    /// True for a camera that sends, and has sent no key frame since it was opened.
+    fn lacks_key_frame(&self, reading: &Reading) -> bool {
+        reading.is_first
+            && reading.started.elapsed() < KEY_FRAME
+            && reading.arrivals.lack_key_frame(self.stall)
     }
 
     /// The sample as a frame. `clock` is now in the pipeline's clock, `None` if time stamps are not
@@ -257,7 +321,7 @@ impl GstSource {
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         // The time of capture is read before the picture is converted, which takes milliseconds.
-        let (captured_at, captured_by) = self.clock.captured(sample, clock);
+        let captured = self.clock.captured(sample, clock);
         let picture = self.pictures.read(sample)?;
         // The stopwatch knows when the buffer of this time stamp went into the decoder.
         let buffer = sample.buffer();
@@ -266,8 +330,9 @@ impl GstSource {
         Ok(Frame {
             camera: self.camera.clone(),
             picture,
-            captured_at,
-            captured_by,
+            captured_at: captured.at,
+            captured_by: captured.by,
+            clock_offset: captured.clock_offset,
             arrived,
             corrupt: buffer
                 .is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::CORRUPTED)),
@@ -280,11 +345,13 @@ impl GstSource {
 impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         // Each try builds its pipeline anew: an element that has failed is not trusted again.
-        let open = self.build()?;
+        let open = self.build_again()?;
+        rtsp::ask_first(&self.settings)?;
+        let offered = rtsp::note_offers(&open.pipeline);
         let ended = self.read(&open, stop, sink);
-        // Null gives everything back; its only failure is an element that is gone already.
-        let _ = open.pipeline.set_state(gst::State::Null);
-        ended
+        // Every way out gives everything back.
+        self.closing.end(&open.pipeline);
+        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered))
     }
 
     fn is_finite(&self) -> bool {

@@ -146,6 +146,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         stall: Duration::from_secs(5),
         triggered: false,
         delay: Duration::ZERO,
+        credentials: None,
     };
 
     // No path is among the values: the folder does not matter.

@@ -16,8 +16,9 @@ use crate::base::health::{Diagnostics, Health};
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::Part;
-use crate::line::admission::{Admission, PartSource};
+use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
+use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
 use crate::line::control::{COMMAND_IDS, ControlEvent, LineControl};
@@ -68,14 +69,6 @@ pub struct CommandHandler {
     recipes: Vec<RecipeSpec>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
-}
-
-/// Cameras that see the parts of one trigger: one alone, or several under one name.
-pub struct CameraGroup {
-    /// Source of their parts.
-    pub source: PartSource,
-    /// The cameras.
-    pub cameras: Vec<Arc<Admission>>,
 }
 
 /// A command that was begun.

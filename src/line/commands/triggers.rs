@@ -6,14 +6,13 @@ use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use crate::line::admission::PartSource;
+use crate::line::part_time::{check_time, earlier};
 use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
 use crate::protocol::command::TriggerCommand;
 use crate::protocol::request::Request;
-use jiff::{SignedDuration, Timestamp};
-use std::time::{Duration, Instant};
+use jiff::Timestamp;
+use std::time::Instant;
 
-/// Limit of how far a part's time may be ahead of this machine's clock.
-const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
 /// Reason of an accepted trigger that carried no id.
 const WITHOUT_ID: &str = "without id: its repetition would be another part";
 
@@ -85,7 +84,8 @@ impl CommandHandler {
     /// Report of a part whose time is not known.
     fn undecided(&self, part: Part) -> Report {
         let policy = self.control.policy_for(part.request.region.as_deref());
-        let detail = "the trigger waited at the broker, and says no time";
+        let detail =
+            "the trigger may have waited on its way (broker, link, process), and says no time";
         Report {
             detail: Some(detail.to_owned()),
             ..Report::undecided(part, Reason::NotReady, &policy)
@@ -99,13 +99,9 @@ impl CommandHandler {
         }
 
         // A time that is far ahead would keep its part open until then, and all later ones of its
-        // camera behind it.
-        let ahead = trigger.at.map(|at| at.duration_since(Timestamp::now()));
-        if let Some(ahead) = ahead.filter(|ahead| *ahead > AHEAD_MAX) {
-            return Err(format!(
-                "at is {:.1} s ahead of our clock; set the clocks",
-                ahead.as_secs_f64()
-            ));
+        // camera behind it. One that is far behind is older than every picture.
+        if let Some(at) = trigger.at {
+            check_time(at, Timestamp::now())?;
         }
 
         // A trigger without a camera means every camera that waits for commands.
@@ -115,6 +111,12 @@ impl CommandHandler {
         let groups: Vec<usize> = (0..names.len())
             .filter(|group| wanted.is_none_or(|name| name == names[*group]))
             .collect();
+
+        if trigger.at.is_none() {
+            for group in &groups {
+                self.groups[*group].check_without_at()?;
+            }
+        }
 
         if !groups.is_empty() {
             return Ok(groups);
@@ -129,13 +131,6 @@ impl CommandHandler {
             names.join(", ")
         ))
     }
-}
-
-fn earlier(now: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by)
-        .ok()
-        .and_then(|by| now.checked_sub(by).ok())
-        .unwrap_or(now)
 }
 
 /// The parts that a trigger asks of one source.

@@ -6,9 +6,9 @@
 
 use super::Publisher;
 use crate::base::health::Health;
+use crate::base::text::is_forbidden;
 use crate::mqtt::session::{
     AckTarget, COMMANDS_KEPT, MqttMessage, OUTCOMES_KEPT, REFUSED_KEPT, Refused, Session,
-    is_mqtt_string,
 };
 use crate::protocol::answer::Answer;
 use crate::protocol::command::{self, Command, Refusal};
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 pub const COMMANDS: &str = "commands";
 /// Time until a refused subscription is asked for again.
 const SUBSCRIBES_AGAIN: Duration = Duration::from_secs(30);
+/// Bytes of a command's response topic, and of its correlation data, that are kept for the answer.
+const RESPONSE_MAX: usize = 512;
 /// Reason of a command that the broker would deliver with every connection.
 const RETAINED: &str =
     "a retained command: it would come again with every connection; publish it without retain";
@@ -69,7 +71,7 @@ impl Publisher {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         if topic == self.topic("fence") {
             // A fence of an earlier connection may still come; its number tells it apart.
-            session.caught_up |= publish.payload == self.fence(session);
+            self.on_fence(session, &publish.payload);
             session.acknowledge(&publish);
             return;
         }
@@ -83,6 +85,10 @@ impl Publisher {
         if publish.retain && publish.payload.is_empty() {
             session.acknowledge(&publish);
             return; // how a retained command is taken away
+        }
+
+        if let Some(refusal) = oversized(&publish) {
+            return refuse(session, name, publish, refusal);
         }
 
         // The bound is checked for good commands alone: a refusal is small, and has a bound of its
@@ -115,7 +121,7 @@ impl Publisher {
             name: name.to_owned(),
             source: RequestSource::Mqtt,
             came_at: Instant::now(),
-            is_stale: !session.caught_up,
+            is_stale: session.link_age.is_stale(Instant::now()),
             reply: ReplyTo {
                 replies: self.reply_sender.clone(),
                 token,
@@ -124,7 +130,8 @@ impl Publisher {
 
         // The packet stays here until its answer: it names the response topic, and the
         // acknowledgement needs its id.
-        session.unanswered.insert(number, publish);
+        // The command is parsed: its content would only take memory until the answer.
+        session.unanswered.insert(number, without_content(publish));
         session.next_request += 1;
     }
 
@@ -237,9 +244,22 @@ impl Publisher {
         }
     }
 
-    /// Payload of this connection's fence.
-    pub(super) fn fence(&self, session: &Session) -> Vec<u8> {
-        format!("{}/{}", self.identity.run_id, session.number).into_bytes()
+    /// A fence has come back. Those of other connections and of others tell nothing.
+    fn on_fence(&self, session: &mut Session, payload: &[u8]) {
+        let prefix = self.fence_prefix(session);
+        let number = std::str::from_utf8(payload)
+            .ok()
+            .and_then(|text| text.strip_prefix(&prefix))
+            .and_then(|number| number.parse().ok());
+
+        if let Some(number) = number {
+            session.link_age.come_back(number, Instant::now());
+        }
+    }
+
+    /// Payload of this connection's fences, without their number.
+    pub(super) fn fence_prefix(&self, session: &Session) -> String {
+        format!("{}/{}/", self.identity.run_id, session.number)
     }
 }
 
@@ -273,6 +293,25 @@ fn response_topic(publish: &Publish) -> Option<&str> {
 fn is_below(topic: &str, topics: &str) -> bool {
     let rest = topic.strip_prefix(topics);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The refusal of a command whose response topic or correlation data is larger than is kept for its
+/// answer.
+fn oversized(publish: &Publish) -> Option<Refusal> {
+    let asked = publish.properties.as_ref()?;
+    let topic = asked.response_topic.as_ref().map_or(0, String::len);
+    let data = asked.correlation_data.as_ref().map_or(0, |data| data.len());
+    if topic <= RESPONSE_MAX && data <= RESPONSE_MAX {
+        return None;
+    }
+
+    let payload = &publish.payload;
+    let id = command::id_of(&payload[..payload.len().min(command::PAYLOAD_MAX)]);
+    let reason = format!(
+        "a response topic of {topic} bytes and correlation data of {data}; at most {RESPONSE_MAX} of each are kept"
+    );
+
+    Some(Refusal { id, reason })
 }
 
 /// Queues the answer to a command that is not done.
@@ -314,9 +353,16 @@ fn response_to(publish: &Publish, answer: &str, topics: &str) -> Option<MqttMess
 /// which may be large, is not kept with them.
 fn without_content(publish: Publish) -> Publish {
     // The data is copied out: a slice of the packet would keep the whole packet in memory.
+    // Copies of their own: the packet's buffer, with all its properties, is let go. What is too
+    // large to be kept is refused, and the refusal goes to `ack/<name>` alone.
     let properties = publish.properties.map(|properties| PublishProperties {
-        response_topic: properties.response_topic,
-        correlation_data: properties.correlation_data.map(|data| data.to_vec().into()),
+        response_topic: properties
+            .response_topic
+            .filter(|topic| topic.len() <= RESPONSE_MAX),
+        correlation_data: properties
+            .correlation_data
+            .filter(|data| data.len() <= RESPONSE_MAX)
+            .map(|data| data.to_vec().into()),
         ..PublishProperties::default()
     });
 
@@ -331,8 +377,10 @@ fn without_content(publish: Publish) -> Publish {
 /// True if a message may be published to that topic.
 fn is_topic(topic: &str) -> bool {
     // Topics that begin with `$` are the broker's own.
-    let is_own = topic.starts_with('$');
-    !topic.is_empty() && !is_own && !topic.contains(['+', '#']) && is_mqtt_string(topic)
+    !topic.is_empty()
+        && !topic.starts_with('$')
+        && !topic.contains(['+', '#'])
+        && !topic.contains(is_forbidden)
 }
 
 #[cfg(test)]

@@ -12,9 +12,8 @@
 //!
 //! `outgoing.rs` holds what is said, `incoming.rs` what is heard, `session.rs` a connection's state.
 //!
-//! After a connection the broker first delivers the commands that it kept for us, and does not say
-//! how old they are: until a message of our own (the fence) has come back through it, commands
-//! count as stale.
+//! The broker does not say how old a command is: it may have been kept for us, or have waited in a link
+//! or a process that stood still. Messages of our own (the fences) tell (`mqtt/link_age.rs`).
 
 mod delivery;
 mod gate;
@@ -27,11 +26,13 @@ pub use self::retained::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
 use self::retained::RetainedTopics;
-use super::MqttSettings;
+use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options, reason,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
+    reason,
 };
+use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
@@ -50,6 +51,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 /// Connections of the publisher to the rest of the line.
 pub struct PublisherWiring {
@@ -63,6 +65,8 @@ pub struct PublisherWiring {
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    /// True where triggers may come that say no time: the age of commands is measured all the time.
+    pub times_triggers: bool,
     /// Sign of life of the publisher.
     pub pulse: Heartbeat,
     /// Faults of the moment: what the broker refuses goes there.
@@ -81,6 +85,8 @@ pub struct PublisherWiring {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Time of [`DRAIN`] that is left when pictures are waited for no more.
 const PICTURES_LEFT: Duration = Duration::from_secs(3);
+/// Longest wait for a broker of this machine that does not listen.
+const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Wait after another client took our client id: reconnecting at once would start a takeover loop
@@ -282,6 +288,10 @@ impl Publisher {
             }
 
             let Some(mut lost) = end else { return };
+            if session.connected_at.is_none() {
+                lost.reason = before_connack(lost.reason);
+            }
+
             self.judge_steadiness(&session, &mut backoff, &mut lost);
             if self.is_over() {
                 return; // what waits was told
@@ -289,7 +299,13 @@ impl Publisher {
 
             self.on_lost(&lost.reason);
             // A known wait stands even at the end of the line; the backoff may be cut short then.
-            let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            let mut wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            // A broker of this machine that restarts is there again in a moment, and asking it costs
+            // nothing. One that was there and ended the connection is not asked so often.
+            if session.connected_at.is_none() && is_this_machine(&self.settings.host) {
+                wait = wait.min(LOCAL_WAIT);
+            }
+
             self.pause(wait, lost.wait.is_none()).await;
         }
     }
@@ -367,6 +383,8 @@ impl Publisher {
         // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut fences = tokio::time::interval(FENCE_EVERY);
+        fences.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = self.wiring.store.outbox().clone();
         loop {
             // Held until it has something to tell: one that is dropped half-way begins its
@@ -389,6 +407,7 @@ impl Publisher {
                         self.on_event(session, event);
                     }
                     _ = heart.tick(), if is_connected => self.beat(session),
+                    _ = fences.tick(), if is_connected => self.publish_next_fence(session),
                     _ = tick.tick() => {
                         if let Some(reason) = self.look(session) {
                             return Some(Lost::because(reason));
@@ -545,8 +564,11 @@ impl Publisher {
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
-        // Without an earlier session the broker kept no commands: none is stale.
-        session.caught_up = !ack.session_present;
+        // Without a session of ours the broker kept no commands: none is stale.
+        if !ack.session_present {
+            session.link_age.begin_fresh(Instant::now());
+        }
+
         session.packet_max = ack
             .properties
             .as_ref()

@@ -4,8 +4,9 @@
 use super::retained::{last_topic, status_topic};
 use super::{METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
+use crate::base::text::escaped;
 use crate::data::report::Report;
-use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session, is_mqtt_string};
+use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
 use crate::protocol::event::Event;
 use crate::protocol::{condition, result};
 use crate::store::OutboxEntry;
@@ -32,9 +33,8 @@ impl Publisher {
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
 
         // The fence goes after the subscription. When it comes back, everything that the broker had
-        // kept came before it.
-        let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
-        session.tell(fence);
+        // kept for us came before it.
+        self.publish_fence(session);
     }
 
     /// Says `online`, who the line is and how everything is.
@@ -49,6 +49,22 @@ impl Publisher {
         for name in cameras {
             self.publish_camera(session, &name);
         }
+    }
+
+    /// Publishes a fence, where the age of commands is of interest: a line whose triggers all say
+    /// their time, or that has none, needs only the first one.
+    pub(super) fn publish_next_fence(&self, session: &mut Session) {
+        let is_ending = session.is_stopping || self.ending.is_some();
+        if self.wiring.times_triggers && !is_ending && session.link_age.has_room() {
+            self.publish_fence(session);
+        }
+    }
+
+    fn publish_fence(&self, session: &mut Session) {
+        let number = session.link_age.send(Instant::now());
+        let payload = format!("{}{number}", self.fence_prefix(session));
+        let fence = MqttMessage::new(self.topic("fence"), payload);
+        session.tell(fence);
     }
 
     /// Publishes a message that the broker keeps, to a topic of the line.
@@ -223,12 +239,10 @@ impl Publisher {
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
 
-        // What the part does not have is left out, and not sent empty. So is what no message may hold,
-        // such as a file's name with a tab; the PNG file has it.
+        // What the part does not have is left out, and not sent empty.
         let user_properties = values
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-            .filter(|(_, value)| is_mqtt_string(value))
+            .filter_map(|(key, value)| Some((key.to_owned(), escaped(&value?))))
             .collect();
 
         let properties = PublishProperties {

@@ -10,6 +10,7 @@ pub mod network;
 pub mod plc;
 pub mod program;
 mod requirement;
+pub mod rtsp;
 pub mod station;
 pub mod strict;
 

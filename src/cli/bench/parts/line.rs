@@ -14,7 +14,8 @@ use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Verdict};
 use crate::line::admission::{Admission, PartSource};
 use crate::line::answer_cache::AnswerCache;
-use crate::line::commands::{CameraGroup, CommandHandler};
+use crate::line::camera_group::CameraGroup;
+use crate::line::commands::CommandHandler;
 use crate::line::control::LineControl;
 use crate::line::queue::{FrameReceiver, Overflow, frame_queue};
 use crate::line::shared::Shared;
@@ -98,6 +99,7 @@ impl BenchLine {
         let group = CameraGroup {
             source: parts,
             cameras: vec![admission.clone()],
+            requires_at: false,
         };
 
         // Answers of an earlier run are taken over, as in `run`: an id that was used is answered
@@ -113,7 +115,12 @@ impl BenchLine {
 
         // The publisher connects when its thread starts. The birth, for which the PLC waits, comes
         // right after the subscription.
-        let wiring = publisher_wiring(&shared, DoorSettings::default(), publisher);
+        let doors = DoorSettings {
+            times_triggers: true,
+            ..DoorSettings::default()
+        };
+
+        let wiring = publisher_wiring(&shared, doors, publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();
@@ -238,6 +245,7 @@ fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
             arrived: Instant::now(),
             corrupt: false,
             decode: None,
+            clock_offset: None,
             part_id: None,
         });
     }
@@ -270,6 +278,7 @@ fn trigger() -> Trigger {
     Trigger::Command(RingSettings {
         bytes: 1 << 10,
         window: Duration::from_secs(1),
+        shares_frames: true,
     })
 }
 

@@ -86,7 +86,10 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     let parts = all_arrived(&line.summary());
     assert_eq!(parts, 40);
     let again = assert_whole(&broker, parts);
-    assert!(again >= 5, "each cut brings one again, {again}");
+    assert!(
+        again >= 2,
+        "of two results the acknowledgement was lost, {again} came again"
+    );
     assert_eq!(broker.set(|state| state.connections), 6);
     let results = broker.heard("result");
     let judged = results

@@ -1,5 +1,5 @@
 //! Text that goes where not every character may: into topics and properties of MQTT, and out of
-//! files that somebody wrote.
+//! files that people wrote.
 
 /// True for a character that MQTT forbids or advises against in its strings (MQTT 5, 1.5.4): control
 /// characters, and code points that Unicode keeps for no character, such as U+FFFF. Brokers end the

@@ -361,7 +361,7 @@ impl Told {
         }
 
         // Damage and flaws are warnings: the light may be off while the line is set up.
-        if probe.frames.iter().any(|frame| frame.corrupt) {
+        if probe.frames.iter().any(|frame| frame.damage.is_some()) {
             self.warn(format!(
                 "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
             ))?;

@@ -321,7 +321,7 @@ impl InspectStage {
             .as_mut()
             .and_then(|watched| watched.repeats.flaw(&frame.picture, frozen_frames));
 
-        let corrupt = frame.corrupt.then_some(Flaw::Corrupt);
+        let corrupt = frame.damage.clone().map(Flaw::Corrupt);
         let flaw = corrupt
             .or(frozen)
             .or_else(|| self.active.gate.flaw(&frame.picture));

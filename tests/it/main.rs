@@ -17,6 +17,8 @@ mod check;
 mod commands;
 mod control;
 mod crash;
+#[cfg(feature = "gstreamer")]
+mod damaged_streams;
 mod delivery;
 mod disk;
 mod doctor;

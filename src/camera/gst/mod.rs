@@ -6,11 +6,15 @@
 //! out sets the pipeline to Null. Messages never hold an address's user and password.
 
 mod arrivals;
+mod bitstream;
 mod capture_time;
 mod closing;
+mod decoder_log;
 mod errors;
+mod integrity;
 mod picture;
 mod probes;
+mod references;
 mod rtsp;
 
 use crate::base::stop::Stop;
@@ -25,6 +29,7 @@ use closing::Closing;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
+use integrity::Integrity;
 use picture::PictureReader;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,6 +83,7 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
+    integrity: Integrity,
     /// Time listened since the last frame, or since the start.
     silent: Duration,
     /// Longest time without a frame.
@@ -188,6 +194,7 @@ impl GstSource {
         let pipeline = &open.pipeline;
         // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
+        let integrity = Integrity::watch(pipeline);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
         let arrivals = arrivals::watch(pipeline);
@@ -199,6 +206,7 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
+            integrity,
             silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
@@ -255,7 +263,8 @@ impl GstSource {
         };
 
         // From the first frame on the camera's own stall time counts.
-        sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
+        let frame = self.frame(sample, clock, reading)?;
+        sink.frame(frame);
         reading.silent = Duration::ZERO;
         reading.patience = self.stall;
         Ok(())
@@ -317,7 +326,7 @@ impl GstSource {
         &mut self,
         sample: &gst::Sample,
         clock: Option<gst::ClockTime>,
-        stopwatch: &Stopwatch,
+        reading: &Reading,
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         // The time of capture is read before the picture is converted, which takes milliseconds.
@@ -326,7 +335,7 @@ impl GstSource {
         // The stopwatch knows when the buffer of this time stamp went into the decoder.
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
-        let started = pts.and_then(|pts| stopwatch.started_at(pts.nseconds()));
+        let started = pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds()));
         Ok(Frame {
             camera: self.camera.clone(),
             picture,
@@ -334,8 +343,7 @@ impl GstSource {
             captured_by: captured.by,
             clock_offset: captured.clock_offset,
             arrived,
-            corrupt: buffer
-                .is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::CORRUPTED)),
+            damage: buffer.and_then(|buffer| reading.integrity.cause(buffer)),
             decode: started.map(|started| started.elapsed()),
             part_id: None,
         })

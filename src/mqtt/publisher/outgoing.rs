@@ -239,7 +239,8 @@ impl Publisher {
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
 
-        // What the part does not have is left out, and not sent empty.
+        // What the part does not have is left out, and not sent empty. A file's name may hold what no
+        // message may; it is escaped.
         let user_properties = values
             .into_iter()
             .filter_map(|(key, value)| Some((key.to_owned(), escaped(&value?))))

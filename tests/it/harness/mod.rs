@@ -12,6 +12,8 @@ pub mod program;
 mod requirement;
 pub mod rtsp;
 pub mod station;
+#[cfg(feature = "gstreamer")]
+pub mod stream;
 pub mod strict;
 
 pub use requirement::{required, skip};

@@ -113,13 +113,14 @@ fn main() -> ExitCode {
 
 fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
-    let (files, problems) = image_file::expand(&arguments.pictures);
-    if let Some(problem) = problems.into_iter().next() {
+    let expanded = image_file::expand(&arguments.pictures);
+    if let Some(problem) = expanded.problems.into_iter().next() {
         return Err(problem.into());
     }
 
     let mut belt = Belt {
-        pictures: files
+        pictures: expanded
+            .files
             .into_iter()
             .map(|file| read(file, arguments.size))
             .collect::<Result<_, _>>()?,

@@ -13,3 +13,4 @@ pub mod standstill;
 pub mod stop;
 pub mod systemd;
 pub mod telemetry;
+pub mod text;

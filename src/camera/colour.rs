@@ -36,8 +36,8 @@ impl Matrix {
 
         // The weights of the three colours in luma add up to 1, which gives green's.
         let kg = 1.0 - kr - kb;
-        // Chroma in 12 fractional bits: the largest factor is below 8, hence fits 16 bits with the
-        // sign.
+        // Factors of chroma have 12 fractional bits: the largest is below 8, hence fits 16 bits
+        // with the sign.
         let fixed = |value: f64| (value * chroma * 4096.0).round() as i16;
         Matrix {
             black,
@@ -127,15 +127,15 @@ impl Converter {
     /// Fills `rgb`, 3 bytes for each of `width` pixels of as many rows as fit. `None` if a plane is too
     /// short.
     pub fn convert(&mut self, picture: &YuvPicture, width: usize, rgb: &mut [u8]) -> Option<()> {
-        // Whole rows alone: `rgb` has room for `height` of them.
+        // Whole rows alone are filled: `rgb` has room for `height` of them.
         let height = rgb.len() / (3 * width);
         let chroma_width = width.div_ceil(2);
-        // Row by row, so that the intermediate chroma stays in the processor's cache.
+        // The work goes row by row, so that the intermediate chroma stays in the processor's cache.
         for (row, rgb) in rgb.chunks_exact_mut(3 * width).enumerate() {
-            // The chroma of this row first: between two chroma rows, at half the width.
+            // The chroma of this row comes first: between two chroma rows, at half the width.
             let rows = ChromaRows::of(row, height.div_ceil(2), picture.site);
             self.interpolate_rows(&rows, &picture.chroma, chroma_width)?;
-            // Then between columns: `full` has a value for each pixel, and one more where the width
+            // The columns are next: `full` has a value for each pixel, and one more where the width
             // is odd.
             for (half, full) in self.half.iter().zip(&mut self.full) {
                 full.resize(2 * half.len(), 0);
@@ -245,7 +245,7 @@ impl ChromaRows {
 fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
     // Of 2^bits shares the far row has one, the near row all others.
     let near_weight = (1 << bits) - 1;
-    // Half of the divisor, for rounding to the nearest.
+    // Half of the divisor is added, which rounds to the nearest.
     let half = 1 << (bits - 1);
     for ((near, far), out) in near.iter().zip(far).zip(out) {
         let sum = near_weight * u16::from(*near) + u16::from(*far);
@@ -306,7 +306,7 @@ fn interpolate_columns(half: &[u8], left: bool, full: &mut [u8]) {
 
 #[inline(always)]
 fn mean(a: u8, b: u8) -> u8 {
-    // Rounded up from the half, as `videoconvert` does.
+    // The mean is rounded up from the half, as `videoconvert` does.
     (u16::from(a) + u16::from(b)).div_ceil(2) as u8
 }
 
@@ -327,11 +327,12 @@ fn coloured_row(luma: &[u8], u: &[u8], v: &[u8], matrix: &Matrix, rgb: &mut [u8]
     // A copy of the factors keeps them in registers for the whole row.
     let m = *matrix;
     let pixels = rgb.as_chunks_mut::<3>().0;
-    // Luma with 7 bits more and a factor of 13 fractional bits: the upper half of the product has 4
+    // Luma has 7 bits more and a factor of 13 fractional bits: the upper half of the product has 4
     // fractional bits.
     for (((pixel, y), u), v) in pixels.iter_mut().zip(luma).zip(u).zip(v) {
         let y = upper_half((i16::from(*y) - m.black) << 7, m.luma);
-        // Chroma around 0 with 8 bits more and a factor of 12: 4 fractional bits too.
+        // Chroma lies around 0 with 8 bits more and a factor of 12, which leaves 4 fractional bits
+        // too.
         let u = (i16::from(*u) - 128) << 8;
         let v = (i16::from(*v) - 128) << 8;
         let red = upper_half(v, m.red_v);

@@ -1,14 +1,16 @@
 //! The pictures of a folder as a camera: in the order of their names, at a rate or as fast as they are
 //! judged.
 //!
-//! A finite source loses nothing: it waits until the inspector has taken the last picture. A file that
-//! cannot be read is no part: it is left out, named once, and counted at the end of the round in which
-//! that happened.
+//! A finite source loses nothing: it waits until the inspector has taken the last picture. A picture that
+//! is damaged or cannot be read is a part that was not seen: a black frame marked corrupt stands for it,
+//! and the log names it once. Files that are no pictures and those of other programs are passed over,
+//! which the log tells once.
 
 use crate::base::stop::Stop;
 use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::data::frame::{CapturedBy, Frame};
+use crate::data::picture::Picture;
 use crate::image::file as image_file;
 use jiff::Timestamp;
 use std::collections::HashSet;
@@ -29,6 +31,9 @@ pub struct FolderSource {
     again: bool,
     /// Files that cannot be read, which was logged.
     unreadable: HashSet<PathBuf>,
+    /// Width and height of the last picture that could be read, in pixels; those of the stand-in for
+    /// one that cannot.
+    last_size: (usize, usize),
 }
 
 impl FolderSource {
@@ -49,43 +54,43 @@ impl FolderSource {
             pause,
             again: value("loop") == "true",
             unreadable: HashSet::new(),
+            last_size: (1, 1),
         }
     }
 
-    /// The file as a frame. `None` if it cannot be read.
-    fn frame(&mut self, path: &Path) -> Option<Frame> {
+    /// The file as a frame; one that cannot be read is black and corrupt.
+    fn frame(&mut self, path: &Path) -> Frame {
         let started = Instant::now();
         // Reading and decoding are timed together, as a camera's decoder is.
-        let picture = match image_file::read(path) {
-            Ok(picture) => picture,
-            Err(error) => {
-                // Each file is logged once, though a loop comes by it again and again.
-                if self.unreadable.insert(path.to_owned()) {
-                    tracing::warn!("camera {}: {error}; left out", self.camera);
-                }
-
-                return None;
+        let read = image_file::read(path);
+        let damage = read.as_ref().err().map(|error| error.to_string().into());
+        let picture = read.unwrap_or_else(|error| {
+            if self.unreadable.insert(path.to_owned()) {
+                tracing::warn!("camera {}: {error}; its part is not judged", self.camera);
             }
-        };
 
-        // A file has no time of its own that says when the part was there; it counts from now.
+            // The usual size, so that crops and regions lie within it.
+            let (width, height) = self.last_size;
+            Picture::new(width, height, vec![0; 3 * width * height]).expect("its bytes")
+        });
+
+        self.last_size = (picture.width(), picture.height());
         let name = path.file_name();
-        Some(Frame {
+        Frame {
             camera: self.camera.clone(),
             picture: Arc::new(picture),
             captured_at: Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt: false,
+            damage,
             decode: Some(started.elapsed()),
             clock_offset: None,
             part_id: name.map(|name| name.to_string_lossy().into_owned()),
-        })
+        }
     }
 
-    /// Shows all files once, and says how many could be read. `None` if the stop was given.
-    fn show_all(&mut self, files: &[PathBuf], stop: &Stop, sink: &mut dyn Sink) -> Option<usize> {
-        let mut shown = 0;
+    /// Shows all files once. False if the stop was given.
+    fn show_all(&mut self, files: &[PathBuf], stop: &Stop, sink: &mut dyn Sink) -> bool {
         for path in files {
             // The pause runs from picture to picture, the wait for the inspector included.
             let due = Instant::now() + self.pause;
@@ -93,55 +98,43 @@ impl FolderSource {
             // replace it.
             while !sink.is_ready() {
                 if stop.stopped_within(POLL) {
-                    return None;
+                    return false;
                 }
             }
 
-            // A file that cannot be read takes its time at the rate too, as its part does on a
-            // line.
-            if let Some(frame) = self.frame(path) {
-                sink.frame(frame);
-                shown += 1;
-            }
-
+            sink.frame(self.frame(path));
             let rest = due.saturating_duration_since(Instant::now());
             if stop.stopped_within(rest) {
-                return None;
+                return false;
             }
         }
 
-        Some(shown)
+        true
     }
 }
 
 impl Source for FolderSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
-        // The list is made once: files that are added meanwhile are for the next start.
-        let files = image_file::list(&self.folder)
+        let found = image_file::list(&self.folder)
             .map_err(|error| CameraError::Pipeline(error.to_string()))?;
+
+        if let Some(words) = image_file::told(&self.folder, &found.passed_over) {
+            tracing::warn!("camera {}: {words}", self.camera);
+        }
 
         loop {
             let unreadable_before = self.unreadable.len();
-            // The stop ends a round at the next picture.
-            let Some(shown) = self.show_all(&files, stop, sink) else {
+            if !self.show_all(&found.pictures, stop, sink) {
                 return Ok(Ended::Stopped);
-            };
-
-            // A folder without a readable picture would loop without an end and without a result.
-            if shown == 0 {
-                return Err(CameraError::Pipeline(format!(
-                    "{}: none of its pictures can be read",
-                    self.folder.display()
-                )));
             }
 
             // Only a round that has found a new unreadable file tells their number.
             if self.unreadable.len() > unreadable_before {
-                let all = files.len();
                 tracing::warn!(
-                    "camera {}: {} of {all} pictures were left out",
+                    "camera {}: {} of {} pictures cannot be read; their parts are undecided(bad_image)",
                     self.camera,
-                    all - shown
+                    self.unreadable.len(),
+                    found.pictures.len()
                 );
             }
 

@@ -17,6 +17,8 @@ pub mod pipelines;
 #[cfg(feature = "gstreamer")]
 mod pool;
 #[cfg(feature = "gstreamer")]
+mod preflight;
+#[cfg(feature = "gstreamer")]
 mod sender_clock;
 mod settings;
 mod source;
@@ -25,7 +27,7 @@ mod status;
 mod stopwatch;
 mod supervise;
 
-pub use settings::CameraSettings;
+pub use settings::{CameraSettings, Credentials};
 pub use source::{CameraError, Ended, Sink, Source};
 pub use status::{CameraState, CameraStatus};
 pub use supervise::supervise;

@@ -4,6 +4,7 @@
 //! A value cannot break out of its place: it is quoted as GStreamer's launch syntax wants it.
 
 use crate::base::problems::{Problems, unknown_key};
+use crate::base::text;
 use crate::camera::settings::CameraSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ const BUILT_IN: [(&str, &str); 9] = [
 ];
 
 /// Keys of a camera that every kind has.
-const COMMON_KEYS: [&str; 7] = [
+const COMMON_KEYS: [&str; 9] = [
     "name",
     "kind",
     "deadline_ms",
@@ -37,6 +38,8 @@ const COMMON_KEYS: [&str; 7] = [
     "triggered",
     "delay_ms",
     "mm_per_pixel",
+    "user",
+    "password_file",
 ];
 
 /// One kind of camera.
@@ -96,7 +99,7 @@ pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
 
     // Built-in files are part of the binary, and a test reads each of them.
     if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == kind) {
-        return Ok(read(text).expect("a test reads every built-in file"));
+        return Ok(read(text.as_bytes()).expect("a test reads every built-in file"));
     }
 
     // `unknown_key` proposes the nearest of the names; its words are turned into those of a kind.
@@ -116,10 +119,10 @@ fn is_own_file(kind: &str) -> bool {
 }
 
 fn read_own(path: &str) -> Result<Pipeline, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    // A built-in kind may do without a launch string (a folder is read by our own code); a plant's
-    // own file without one would be read as a folder.
-    let own = read(&text)?;
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    // A built-in kind may do without a launch string (a folder is read without GStreamer); a
+    // plant's own file without one would be read as a folder.
+    let own = read(&bytes)?;
     if own.launch.is_none() {
         return Err("missing field `launch`".to_owned());
     }
@@ -127,10 +130,9 @@ fn read_own(path: &str) -> Result<Pipeline, String> {
     Ok(own)
 }
 
-fn read(text: &str) -> Result<Pipeline, String> {
-    let pipeline: Pipeline =
-        // An unknown key is refused by name, see `deny_unknown_fields`.
-        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+fn read(bytes: &[u8]) -> Result<Pipeline, String> {
+    // An unknown key is refused by name, see `deny_unknown_fields`.
+    let pipeline: Pipeline = text::toml(bytes)?;
 
     // A place without a parameter would stay in the launch string and fail at the start, in
     // GStreamer's words.
@@ -148,7 +150,8 @@ fn read(text: &str) -> Result<Pipeline, String> {
 /// Checks a camera's values against its kind, fills in defaults, makes paths absolute (`base` is the
 /// configuration's folder). Problems are noted under `place`.
 pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: &mut Problems) {
-    // Relative to the configuration's folder, whatever the daemon's working directory is.
+    // The file is relative to the configuration's folder, whatever the daemon's working directory
+    // is.
     if is_own_file(&settings.kind) {
         settings.kind = base.join(&settings.kind).display().to_string();
     }
@@ -159,7 +162,7 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
         Err(why) => return problems.note(format!("{place}.kind"), why),
     };
 
-    // Keys that the kind does not have, each with the nearest one that it has.
+    // Keys that the kind does not have are noted, each with the nearest one that it has.
     let parameters = &pipeline.parameters;
     for key in settings.values.keys() {
         if !parameters.contains_key(key) {
@@ -322,7 +325,7 @@ fn quoted(value: &str) -> String {
         return value.to_owned();
     }
 
-    // Backslashes first: else those that are added for quotes would be doubled.
+    // Backslashes come first: else those that are added for quotes would be doubled.
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
 }
@@ -334,7 +337,7 @@ mod tests {
     #[test]
     fn every_built_in_file_is_whole_and_all_its_places_are_parameters() {
         for (name, text) in BUILT_IN {
-            read(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            read(text.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 
@@ -353,6 +356,7 @@ mod tests {
             stall,
             triggered: false,
             delay: std::time::Duration::ZERO,
+            credentials: None,
         };
 
         let mut problems = Problems::new();

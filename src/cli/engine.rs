@@ -214,7 +214,8 @@ impl BuildArguments {
 
 /// Outputs that recipes of this kind need, with references and without.
 fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failure> {
-    // A plan serves recipes with references and without, so that both sets of outputs are joined.
+    // The outputs with references are the base, to which those are added that only recipes without
+    // them need.
     let plan = recipe.encode_plan(&model.spec, true);
     let mut plan = plan.map_err(wrong_recipe)?;
 

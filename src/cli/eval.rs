@@ -12,7 +12,7 @@ use crate::cli::arguments::JudgingArguments;
 use crate::engine::EncodePlan;
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::evaluate::ranking::Scores;
-use crate::evaluate::{draw, mean_and_std};
+use crate::evaluate::{distinct_draws, mean_and_std};
 use crate::image::file as image_file;
 use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::preparation::Preparation;
@@ -90,7 +90,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
 
     let all = dataset.references.len();
     check_shots(&shots, all)?;
-    let draws = Draws::new(&shots, all, u64::from(arguments.seeds));
+    let draws = Draws::new(&shots, all, usize::from(arguments.seeds));
 
     // All pictures and masks are read once without being kept: a broken one is told now, not after
     // an hour.
@@ -133,17 +133,20 @@ fn truths(
 
     // A mask goes the same way as its picture: what the crop cuts off is not counted.
     let is_cropped = arguments.fit == Fit::Crop;
-    let truths = dataset
+    let content = dataset
         .read(&references, is_cropped, &mut |done| terminal.done(done))
         .map_err(|problems| unusable(arguments, problems.iter()))?;
 
-    // The image measures need no masks; the pixel measures are null then.
-    if truths.is_none() {
+    for words in dataset.passed_over.iter().chain(&content.warnings) {
+        terminal.say(format!("warning: {words}"));
+    }
+
+    if content.truths.is_none() {
         terminal
             .say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
     }
 
-    Ok(truths)
+    Ok(content.truths)
 }
 
 fn shots(asked: &[usize], spec: &ModelSpec) -> Vec<usize> {
@@ -252,20 +255,11 @@ fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a st
 struct Draws(Vec<(usize, Vec<Vec<usize>>)>);
 
 impl Draws {
-    /// Draws with seeds 0, 1, 2 and so on; once where all draws would be the same: of none, and of all.
-    fn new(shots: &[usize], count: usize, seeds: u64) -> Self {
-        // Seeds are fixed numbers: the same command gives the same figures on every machine.
+    /// Draws with seeds 0, 1, 2 and so on, no two of them the same: one of none, and one of all.
+    fn new(shots: &[usize], count: usize, seeds: usize) -> Self {
         let mut draws = vec![];
         for &shots in shots {
-            // None and all of the references can be drawn in one way only; five equal draws would
-            // fake a deviation of 0.
-            let seeds = match shots == 0 || shots == count {
-                true => 1,
-                false => seeds,
-            };
-
-            let of_shots = (0..seeds).map(|seed| draw(count, shots, seed));
-            draws.push((shots, of_shots.collect()));
+            draws.push((shots, distinct_draws(count, shots, seeds)));
         }
 
         Draws(draws)

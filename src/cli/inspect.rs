@@ -69,11 +69,19 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let model = arguments.judging.open()?;
     let recipe = recipe(&arguments)?;
     let plan = encode_plan(&arguments, &recipe, &model)?;
-    let (files, problems) = image_file::expand(&arguments.pictures);
+    let image_file::Expanded {
+        files,
+        problems,
+        passed_over,
+    } = image_file::expand(&arguments.pictures);
     check_outputs(&arguments, &files)?;
 
     // References are read before the engine starts: a broken one costs no time then.
     let mut terminal = Terminal::new();
+    for words in passed_over {
+        terminal.say(words);
+    }
+
     let mut warn = |words| terminal.say(format!("warning: {words}"));
     let references = References::read(&arguments.reference, &mut warn)?;
     let preparation = Preparation {

@@ -1,4 +1,5 @@
-//! `winspect run line.toml`: the daemon. First signal drains, second exits at once. Ends with one JSON line of counters.
+//! `winspect run line.toml`: the daemon. The first signal (SIGHUP, SIGINT, SIGTERM) drains, the second exits
+//! at once. Ends with one JSON line of counters.
 
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
@@ -9,7 +10,7 @@ use crate::line::{self, Line, Opening};
 use crate::model::ModelFolder;
 use crate::recipe::prepare::RecipePreparer;
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,11 +85,16 @@ pub fn configuration(path: &Path) -> Result<LineConfig, Failure> {
     })
 }
 
-/// Returns a flag that the first SIGINT or SIGTERM sets; the second ends the process at once.
+/// Returns a flag that the first SIGINT, SIGTERM or SIGHUP sets; the second ends the process at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     // The flag is polled by the main thread: a signal handler may do nothing more.
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        // `nohup` starts a process with SIGHUP ignored, so that it outlives its terminal.
+        if signal == SIGHUP && is_ignored(signal) {
+            continue;
+        }
+
         // The order matters: the first signal finds the flag unset and sets it, the second ends the
         // process.
         signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, stop.clone())
@@ -97,4 +103,14 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     }
 
     Ok(stop)
+}
+
+/// True for a signal that this process was started to ignore.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: a sigaction is plain numbers and pointers, and zeros are a valid one.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: without a new action the call only writes the present one into `now`, which outlives
+    // it.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }

@@ -22,7 +22,7 @@ pub struct StatusArguments {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
-    // One request, one reply; a line that is stopping may take a moment.
+    // One request gets one reply; a line that is stopping may take a moment.
     let mut client = connect(&arguments.line)?;
     let request = ControlRequest {
         status: true,
@@ -55,7 +55,7 @@ fn describe(status: &LineStatus) -> String {
         writeln!(text, "{name:<12}{value}").expect("to memory");
     };
 
-    // Identity first, then the condition, then counters: the order of a person's questions.
+    // Identity comes first, then the condition, then counters: the order of a person's questions.
     row("line", format!("{}/{}", status.prefix, status.station));
     row(
         "run",

@@ -117,7 +117,7 @@ impl Tensors {
             self.put_tokens(layer, picture, tokens);
         }
 
-        // Windows of one scale: `[W, E]`, row by row over the grid.
+        // The windows of one scale are `[W, E]`, row by row over the grid.
         for windows in features.windows {
             let name = format!("encode.windows{}", windows.scale);
             self.put(&name, picture, windows.features.into_dyn());

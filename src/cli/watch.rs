@@ -150,7 +150,7 @@ impl WatchTable {
     }
 
     fn show_result(&mut self, result: &PartResult) -> Result<(), Failure> {
-        // One line a result, whatever comes between.
+        // Each result is one line, whatever comes between.
         if self.json {
             let line = serde_json::to_string(result).expect("a result is plain values");
             self.print(&line)?;
@@ -230,7 +230,7 @@ fn row(result: &PartResult, is_coloured: bool) -> String {
         return row.trim_end().to_owned();
     }
 
-    // ANSI colours: green, red, yellow.
+    // The ANSI colours are green, red and yellow.
     let colour = match result.verdict {
         Verdict::Pass => 32,
         Verdict::Fail => 31,

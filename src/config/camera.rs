@@ -1,7 +1,7 @@
 //! `[[camera]]` tables: where frames come from, which of them are parts, and what the line does with those.
 
-use super::table::TableReader;
-use super::{timing, topic, trigger};
+use super::table::{TableReader, shown};
+use super::{address, timing, topic, trigger};
 use crate::base::problems::Problems;
 use crate::camera::{CameraSettings, pipelines};
 use crate::data::part::PartTiming;
@@ -59,7 +59,10 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
     match value {
         Some(Value::Array(tables)) if !tables.is_empty() => return tables,
         Some(other) if !other.is_array() => {
-            problems.note("camera", format!("must be [[camera]] tables, got {other}"));
+            problems.note(
+                "camera",
+                format!("must be [[camera]] tables, got {}", shown(&other)),
+            );
         }
         _ => problems.note("camera", "at least one [[camera]] is needed"),
     }
@@ -68,12 +71,12 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
 }
 
 fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> CameraConfig {
-    // Each key is read by its own name, in the order in which the documentation lists them. The
-    // keys that are left are the pipeline's.
+    // Each key is read by its own name. The keys that are left are the pipeline's.
     let mut table = TableReader::new(place, value, problems);
     let name = table.required("name");
     table.check("name", topic::check_level(&name));
     let kind = table.required("kind");
+    let credentials = address::credentials(&mut table, &kind, base);
     let stall_s = table.number("stall_s", 0.1, 3600.0);
     let delay = table.millis("delay_ms", 0, 60_000);
     let belt_mm_s = table.number("belt_mm_s", 0.1, 100_000.0);
@@ -89,6 +92,12 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
 
     // The rest belongs to the kind. `pipelines::check` knows its keys and refuses unknown ones.
     let values = table.rest();
+    if kind == "rtsp"
+        && let Some(location) = values.get("location")
+    {
+        table.check("location", address::check(location, credentials.is_some()));
+    }
+
     table.finish();
     let mut camera = CameraSettings {
         name: name.into(),
@@ -97,6 +106,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         stall: Duration::from_secs_f64(stall_s.unwrap_or(5.0)),
         triggered: trigger == Trigger::Frame,
         delay: delay.unwrap_or_default(),
+        credentials,
     };
 
     // A missing kind was noted already; without it there is nothing to check the values against.
@@ -169,7 +179,7 @@ fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> 
         ));
     }
 
-    // The cameras of this group, this one among them.
+    // `views` has the cameras of this group, this one among them.
     let views: Vec<&CameraConfig> = all
         .iter()
         .filter(|other| other.join == camera.join)

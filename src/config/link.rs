@@ -3,10 +3,10 @@
 use super::table::TableReader;
 use crate::base::problems::Problems;
 use crate::base::secret::Secret;
+use crate::mqtt::is_this_machine;
 use crate::mqtt::tls::{self, Tls};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Reads `password_file`; line ends after the password are no part of it.
@@ -62,12 +62,6 @@ pub fn check_host(table: &mut TableReader, host: &str, is_tls: bool) {
             ),
         );
     }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    // Other names may resolve to loopback too, and may resolve to something else tomorrow.
-    let address = host.parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Reads `tls = { ca, certificate, key }`; the last two come together, for a broker that wants a client's certificate.

@@ -12,6 +12,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Bytes of a recipe's name: it stands in every result.
+const NAME_MAX: usize = 64;
 /// Room above the highest score of the references: scores of good parts vary.
 const AUTO_FACTOR: f64 = 1.1;
 
@@ -30,6 +32,14 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     // Keys are read in three groups: identity, the algorithm, and what makes a verdict count.
     let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
+    if name.len() > NAME_MAX {
+        let length = name.len();
+        table.note(
+            "name",
+            format!("must have at most {NAME_MAX} bytes, got {length}"),
+        );
+    }
+
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
     let mut winclip = algorithm(&mut table);
     let references = references(&mut table, base);
@@ -47,8 +57,8 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         refuse_beside_regions(&mut table, &whole);
     }
 
-    // The gate's side of the recipe: what an undecided part does there, and how often the line is
-    // challenged.
+    // The next keys are the gate's side of the recipe: what an undecided part does there, and how
+    // often the line is challenged.
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"");
     let challenge_minutes = table.whole("challenge_minutes", 1, 525_600);
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);

@@ -1,6 +1,6 @@
 //! The looked-at part of a picture: the recipe's own crop and mask, or `[[recipe.region]]` tables.
 
-use super::table::TableReader;
+use super::table::{TableReader, shown};
 use super::threshold::threshold;
 use super::topic;
 use crate::base::problems::Problems;
@@ -95,7 +95,7 @@ fn tables(value: Value, problems: &mut Problems) -> Vec<Value> {
         Value::Array(tables) => {
             format!("must be 1 to {REGIONS_MAX} tables, got {}", tables.len())
         }
-        other => format!("must be [[recipe.region]] tables, got {other}"),
+        other => format!("must be [[recipe.region]] tables, got {}", shown(&other)),
     };
 
     problems.note("recipe.region", words);

@@ -1,6 +1,7 @@
 //! Reading one table of a configuration: every key is asked for once, what is left over is unknown.
 
 use crate::base::problems::{Problems, unknown_key};
+use crate::base::text::is_forbidden;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -27,7 +28,7 @@ impl<'a> TableReader<'a> {
             Value::Object(values) => values,
             Value::Null => Map::new(),
             other => {
-                problems.note(&place, format!("must be a table, got {other}"));
+                problems.note(&place, format!("must be a table, got {}", shown(&other)));
                 Map::new()
             }
         };
@@ -77,9 +78,23 @@ impl<'a> TableReader<'a> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
-                self.note(key, format!("must be text in quotes, got {other}"));
+                self.note(
+                    key,
+                    format!("must be text in quotes, got {}", shown(&other)),
+                );
                 None
             }
+        }
+    }
+
+    /// Refuses text that MQTT cannot carry.
+    pub fn check_string(&mut self, key: &str, text: Option<&str>) {
+        let Some(text) = text else { return };
+        if text.is_empty() || text.contains(is_forbidden) {
+            self.note(
+                key,
+                "must be text of MQTT, not empty and without control characters",
+            );
         }
     }
 
@@ -165,7 +180,7 @@ impl<'a> TableReader<'a> {
 
     /// Notes that a value is of another kind, and gives nothing in its place.
     fn note_kind<T>(&mut self, key: &str, kind: &str, value: &Value) -> Option<T> {
-        self.note(key, format!("must be {kind}, got {value}"));
+        self.note(key, format!("must be {kind}, got {}", shown(value)));
         None
     }
 
@@ -179,7 +194,10 @@ impl<'a> TableReader<'a> {
         match texts(&value) {
             Some(texts) => texts,
             None => {
-                self.note(key, format!("must be a list of texts, got {value}"));
+                self.note(
+                    key,
+                    format!("must be a list of texts, got {}", shown(&value)),
+                );
                 vec![]
             }
         }
@@ -230,6 +248,19 @@ impl<'a> TableReader<'a> {
             let words = unknown_key(key, self.known.iter().copied());
             self.note(key, words);
         }
+    }
+}
+
+/// A value in the words of an error. Tables are not shown: one in the wrong place, such as `[camera]`
+/// for `[[camera]]`, may hold an address with its password.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "a table".to_owned(),
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            "a list of tables or lists".to_owned()
+        }
+        Value::String(text) if text.contains("://") => "an address".to_owned(),
+        other => other.to_string(),
     }
 }
 

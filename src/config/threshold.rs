@@ -1,6 +1,6 @@
 //! `threshold`, of a recipe or of one of its regions.
 
-use super::table::{TableReader, number};
+use super::table::{TableReader, number, shown};
 use crate::recipe::spec::Threshold;
 
 /// Reads a table's own threshold; `None` where it has none, or a wrong one.
@@ -13,13 +13,15 @@ pub fn threshold(table: &mut TableReader, auto_factor: f32) -> Option<Threshold>
         });
     }
 
-    // Scores lie between 0 and 2: words and distances give at most 1 each, and a preset may add the
-    // two.
+    // Words and distances give at most 1 each, so that no score is beyond 2.
     let given = number(&value).filter(|given| (0.0..=2.0).contains(given));
     if given.is_none() {
         table.note(
             "threshold",
-            format!("must be \"auto\" or a number from 0 to 2, got {value}"),
+            format!(
+                "must be \"auto\" or a number from 0 to 2, got {}",
+                shown(&value)
+            ),
         );
     }
 

@@ -16,7 +16,8 @@ pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool
     let deadline = table.millis("deadline_ms", 1, 3_600_000);
     let deadline = deadline.unwrap_or(DEADLINE);
 
-    // Both are compared: a verdict that is due after the gate can never throw a part out.
+    // Both are compared: a verdict that is due after the gate may come too late to throw a part
+    // out.
     let reject_after = reject_after(table, belt_mm_s, is_web);
     let reject_late = table.millis("reject_late_ms", 1, 60_000);
     let reject_counts = table.whole("reject_counts", 0, i64::MAX as u64);

@@ -77,7 +77,7 @@ impl ControlClient {
     /// # Errors
     /// When the connection has ended.
     pub fn send(&mut self, request: &ControlRequest) -> Result<(), ClientError> {
-        // One line a request: the line feed is the only end that the server knows.
+        // A request is one line: the line feed is the only end that the server knows.
         let mut line = serde_json::to_vec(request).expect("requests are plain values");
         line.push(b'\n');
         let written = self.reader.get_mut().write_all(&line);
@@ -90,7 +90,7 @@ impl ControlClient {
     /// When the connection fails, or the line is of another version.
     pub fn hear(&mut self, patience: Duration) -> Result<Received, ClientError> {
         // The bound lies on each read of the socket. A server that sends single bytes can exceed
-        // it, which one of ours never does.
+        // it, which winspect's never does.
         let stream = self.reader.get_ref();
         stream
             .set_read_timeout(Some(patience))

@@ -64,7 +64,6 @@ impl Tally {
         let [judged, replaced, skipped, failed, stopped] =
             std::array::from_fn(|i| self.outcomes[i].load(Ordering::SeqCst));
 
-        // The captures are read last, see above: they can only be more.
         let captured = self.captured.load(Ordering::SeqCst);
         // The difference of captures and outcomes is the number of frames on their way.
         TallyCount {

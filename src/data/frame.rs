@@ -30,8 +30,8 @@ pub struct Frame {
     pub captured_by: CapturedBy,
     /// Monotonic clock when the frame arrived: latencies and deadlines count from here.
     pub arrived: Instant,
-    /// True if the decoder lacked data for the frame.
-    pub corrupt: bool,
+    /// Cause why the picture lacks data, in words. `None` for a whole picture.
+    pub damage: Option<Arc<str>>,
     /// Time spent on decoding and colour conversion. `None` if the camera cannot tell.
     pub decode: Option<Duration>,
     /// Distance of the sender's clock from ours, positive where it is ahead, as far as arrivals tell.
@@ -53,7 +53,7 @@ pub(crate) mod tests {
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt: false,
+            damage: None,
             decode: None,
             clock_offset: None,
             part_id: None,

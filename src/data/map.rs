@@ -56,7 +56,6 @@ impl Map {
 
     /// True if the cell at `row`, `column` counts.
     pub fn counts(&self, row: usize, column: usize) -> bool {
-        // Without a mask each cell counts.
         match &self.mask {
             Some(mask) => mask[row * self.side + column],
             None => true,
@@ -74,7 +73,6 @@ impl Map {
             return self.values.clone();
         };
 
-        // The cells that count, in the order of the map.
         self.values
             .iter()
             .zip(mask)
@@ -117,11 +115,12 @@ impl Map {
 
         let mut all = Vec::with_capacity(width * height);
         for row in 0..height {
-            // Two rows around this row of pixels.
+            // Each row of pixels lies between two rows of the map.
             let rows = self.neighbours(row, height);
             let upper = self.row(rows.first);
             let lower = self.row(rows.second);
-            // Bilinear: first along the row above and the row below, then between the two.
+            // The mean is bilinear: first along the row above and the row below, then between the
+            // two.
             all.extend(columns.iter().map(|column| {
                 let upper = column.mix(upper);
                 let lower = column.mix(lower);
@@ -138,8 +137,8 @@ impl Map {
 
     /// The two cells around the middle of the pixel `at` of `pixels` along a side.
     fn neighbours(&self, at: usize, pixels: usize) -> Neighbours {
-        // The middle of a pixel in cells, from the middle of the first cell. Pixels beyond the
-        // outer cells' middles take the outer cell.
+        // `place` is the middle of the pixel in cells, from the middle of the first cell. Pixels
+        // beyond the outer cells' middles take the outer cell.
         let last = self.side - 1;
         let place = (at as f32 + 0.5) * self.side as f32 / pixels as f32 - 0.5;
         let place = place.clamp(0.0, last as f32);

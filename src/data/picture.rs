@@ -46,7 +46,8 @@ impl Picture {
             return Err(PictureError::Empty { width, height });
         }
 
-        // Three bytes a pixel, rows packed tightly: every later step relies on it for its indices.
+        // A picture has three bytes a pixel, rows packed tightly: every later step relies on it for
+        // its indices.
         let needed = 3 * width * height;
         if rgb.len() != needed {
             return Err(PictureError::Size {
@@ -136,7 +137,7 @@ impl std::str::FromStr for Area {
     type Err = String;
 
     fn from_str(words: &str) -> Result<Self, String> {
-        // Four whole numbers with commas between; spaces around them are allowed.
+        // The words are four whole numbers with commas between; spaces around them are allowed.
         let numbers: Option<Vec<usize>> = words
             .split(',')
             .map(|number| number.trim().parse().ok())

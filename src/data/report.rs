@@ -92,7 +92,7 @@ impl Report {
             threshold: policy.threshold,
             captured_at: part.request.at,
             captured_by: CapturedBy::Trigger,
-            // Time from the trigger until now, which is when the part became undecided.
+            // The time runs from the trigger until now, when the part became undecided.
             took: Latency {
                 total: part.request.since.elapsed(),
                 ..Latency::default()

@@ -238,7 +238,8 @@ fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
 
 /// Milliseconds, to a tenth.
 pub fn tenths_of_ms(duration: Duration) -> f64 {
-    // Rounded to a tenth of a millisecond: more digits would be noise, and bytes in each message.
+    // The time is rounded to a tenth of a millisecond: more digits would be noise, and bytes in
+    // each message.
     let tenths = duration.as_secs_f64() * 1e4;
     tenths.round() / 10.0
 }
@@ -269,7 +270,7 @@ mod base64_bytes {
     where
         S: Serializer,
     {
-        // Standard alphabet with padding, which every base64 decoder reads.
+        // The alphabet is the standard one with padding, which every base64 decoder reads.
         let text = STANDARD.encode(bytes);
         to.serialize_str(&text)
     }
@@ -358,6 +359,7 @@ pub(crate) mod tests {
 
         row.map = Some(SmallMap::of(&Map::new(37, vec![0.7; 37 * 37])));
         let text = row.to_stored();
+        assert!(text.starts_with(TODAYS), "{text}");
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));
         let again = ResultRow::from_stored(&text).expect("just written");
         assert_eq!(again, row);

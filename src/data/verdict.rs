@@ -93,7 +93,7 @@ pub fn decide(score: f32, threshold: Option<f32>) -> (Verdict, Option<Reason>) {
 /// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes
 /// in a picture of which the map covers `area`.
 pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defect> {
-    // Cells that belong to a defect already.
+    // `seen` marks cells that belong to a defect already.
     let side = map.side();
     let mut seen = vec![false; side * side];
     let mut defects = Vec::new();
@@ -109,7 +109,7 @@ pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defe
         defects.push(cells.in_picture(area, side));
     }
 
-    // The worst first: a reader with room for a few takes those.
+    // The worst comes first: a reader with room for a few takes those.
     defects.sort_by(|a, b| b.peak.total_cmp(&a.peak));
     defects.truncate(limit);
     defects
@@ -127,7 +127,7 @@ struct CellBox {
 /// Fills the area of cells at or above `level` that `start` belongs to, and marks them as seen.
 fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> CellBox {
     let side = map.side();
-    // An empty box, which the first cell fills.
+    // The box begins empty, and the first cell fills it.
     let mut found = CellBox {
         left: side,
         right: 0,
@@ -136,7 +136,7 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
         peak: f32::NEG_INFINITY,
     };
 
-    // Cells that were marked and whose neighbours were not looked at yet: a stack instead of
+    // Cells wait that were marked and whose neighbours were not looked at yet: a stack instead of
     // recursion, as an area may cover the whole map.
     seen[start] = true;
     let mut waiting = vec![start];
@@ -179,8 +179,8 @@ impl CellBox {
 
     /// The box in pixels, in a picture of which a map of `side` cells covers `area`.
     fn in_picture(&self, area: Area, side: usize) -> Defect {
-        // Edges of cells in pixels, rounded down. The box ends where the next cell begins, so that
-        // boxes of neighbours touch.
+        // Edges of cells become pixels, rounded down. The box ends where the next cell begins, so
+        // that boxes of neighbours touch.
         let x = area.x + self.left * area.w / side;
         let y = area.y + self.top * area.h / side;
         let x_end = area.x + (self.right + 1) * area.w / side;

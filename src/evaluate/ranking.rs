@@ -79,11 +79,11 @@ impl Scores {
 
     /// Sorts, in place.
     pub fn ranked(mut self) -> Ranking {
-        // The highest first, in place: both lists together may hold a gigabyte. The order of equal
-        // keys does not matter, since a level holds all of them.
+        // The sort puts the highest first, in place: both lists together may hold a gigabyte. The
+        // order of equal keys does not matter, since a level holds all of them.
         self.good.sort_unstable_by(|a, b| b.cmp(a));
         self.bad.sort_unstable_by(|a, b| b.cmp(a));
-        // Pixels of each region.
+        // The weights begin as the numbers of pixels of the regions.
         let mut weights = vec![0.0; self.regions as usize];
         for (_, region) in &self.bad {
             weights[*region as usize] += 1.0;
@@ -123,8 +123,6 @@ impl Ranking {
     /// ties counting half (Mann-Whitney; scikit-learn's `roc_auc_score`). `None` without good or
     /// without bad samples.
     pub fn auroc(&self) -> Option<f64> {
-        // Pairs of one good and one bad sample; the area under the curve is the share of pairs in
-        // the right order.
         let pairs = self.good.len() as f64 * self.bad.len() as f64;
         let mut area = 0.0;
         let mut last = Level::default();

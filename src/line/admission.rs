@@ -36,7 +36,7 @@ impl PartSource {
     /// Requests the parts in a frame.
     pub fn of(&self, frame: &Frame) -> Vec<PartRequest> {
         // The deadline runs from the frame's arrival here; the capture time is only what the result
-        // tells, because a sender's clock may differ from ours.
+        // tells, because a sender's clock may differ from this one's.
         let request = self.ask(frame.arrived, frame.captured_at);
         self.each(&PartRequest {
             part_id: frame.part_id.clone(),

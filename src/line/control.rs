@@ -379,8 +379,8 @@ impl LineControl {
         match state.overdue(now) {
             Some(interval) => {
                 let minutes = interval.as_secs() / 60;
-                // Whole minutes, and the interval rather than the age: words that change with each
-                // look would be a new `state` each time.
+                // The words have whole minutes, and the interval rather than the age: words that
+                // change with each look would be a new `state` each time.
                 let words = format!("none was met for more than {minutes} min");
                 self.diagnostics.set(OVERDUE, Health::OffSpec, words);
             }

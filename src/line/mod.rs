@@ -42,6 +42,7 @@ pub mod events;
 pub mod inspect;
 pub mod misses;
 mod opening;
+pub mod overlay_folder;
 pub mod overlays;
 mod part_time;
 pub mod policy;
@@ -68,6 +69,7 @@ use self::changeover::Changeover;
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
 use self::misses::TriggerMisses;
+use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -277,7 +279,7 @@ impl Stages {
             overlays: OverlayStage {
                 painter,
                 heatmaps: config.mqtt.heatmaps,
-                folder: config.overlays.clone(),
+                folder: config.overlays.clone().map(OverlayFolder::new),
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,

@@ -205,7 +205,6 @@ impl TensorProto {
     /// File name, offset and length in bytes of an external tensor's data. `None` if the data is in the
     /// tensor itself, or its place is not told.
     pub fn external(&self) -> Option<(&str, usize, usize)> {
-        // Data in the tensor itself has no place elsewhere.
         if self.data_location != EXTERNAL {
             return None;
         }

@@ -130,7 +130,7 @@ pub fn write_vision<W: Write>(
     let patch = tower.patch;
     let patches = tower.positions.len() / width;
 
-    // The embedding's weights, in the shapes in which the graph's nodes take them: the axes of
+    // The embedding's weights have the shapes in which the graph's nodes take them: the axes of
     // length 1 are broadcast over the pictures and over the tokens.
     let mut weights = Weights::new(file);
     weights.put("convolution", &[width, 3, patch, patch], &tower.convolution)?;
@@ -172,14 +172,14 @@ pub fn write_vision<W: Write>(
 /// # Errors
 /// When the weights cannot be written.
 pub fn write_text<W: Write>(tower: &Text, file: &mut WeightFile<W>) -> io::Result<ModelProto> {
-    // The text graph's tensors:
+    // The text graph has these tensors:
     //   embedding [vocabulary, width]   positions [1, C, width]   mask [C, C]
     //   b<i>.<part>                     norm_final [width] twice  projection [width, E]
     let width = tower.shape.width;
     // Prompts are padded to the context, so that its length C is fixed in the graph.
     let context = tower.context;
 
-    // One row of `embedding` for each token, one row of `positions` for each place in a prompt.
+    // `embedding` has a row for each token, `positions` one for each place in a prompt.
     let mut weights = Weights::new(file);
     // The embedding is by far the largest of them: 49408 rows.
     weights.put("embedding", &[tower.vocabulary, width], &tower.embedding)?;

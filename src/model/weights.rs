@@ -207,7 +207,7 @@ pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         let bottom = (top + SQUARE).min(rows);
         for left in (0..columns).step_by(SQUARE) {
             let right = (left + SQUARE).min(columns);
-            // A square of 32 x 32 values, 4 kB read and 4 kB written.
+            // A square has 32 x 32 values, 4 kB read and 4 kB written.
             for row in top..bottom {
                 for column in left..right {
                     out[column * rows + row] = values[row * columns + column];

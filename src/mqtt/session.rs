@@ -50,6 +50,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Reason of a broker that knows QoS 0 alone.
 const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowledgement no result can leave the store; \
                         allow QoS 1 (mosquitto: max_qos), or take another broker";
+/// Reason of a connection that the broker closed.
+const NO_WORD: &str = "it ends the connection without a word";
+/// Advice for a broker that does not answer in MQTT 5.
+const MQTT_5: &str = "winspect needs MQTT 5, and a broker of 3.1.1 alone cannot serve it; update the broker, or allow 5 there";
 /// Bytes of a command that is answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
 /// Bytes of a packet beside its topic, payload and properties of variable length, at most.
@@ -413,9 +417,55 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
         {
             NO_QOS_1.to_owned()
         }
-        ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
-        ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::ConnectionRefused(code) => refusal(*code),
+        // A broker of MQTT 3.1.1 answers in its own words, which are no packet of MQTT 5.
+        ConnectionError::MqttState(StateError::Deserialization(error)) => {
+            format!("its answer is no MQTT 5 ({error}); {MQTT_5}")
+        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => NO_WORD.to_owned(),
+        ConnectionError::Io(error) => io_reason(error, host),
         other => other.to_string(),
+    }
+}
+
+/// The reason of a connection that ended before the broker took it. One of MQTT 3.1.1 answers in its
+/// own form, which is no packet of MQTT 5, and closes.
+pub(super) fn before_connack(reason: String) -> String {
+    if reason == NO_WORD {
+        format!("{reason}; {MQTT_5}")
+    } else {
+        reason
+    }
+}
+
+/// A broker's refusal of the connection, with what to do.
+fn refusal(code: ConnectReturnCode) -> String {
+    let advice = match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::BadClientId => {
+            "correct mqtt.user, password_file and client_id"
+        }
+        ConnectReturnCode::NotAuthorized => {
+            "it does not know this user or password; correct mqtt.user and password_file"
+        }
+        ConnectReturnCode::UnsupportedProtocolVersion => MQTT_5,
+        _ => return format!("it refuses the connection: {code:?}"),
+    };
+
+    format!("it refuses the connection: {code:?}; {advice}")
+}
+
+/// Reason of a connection that is not there, or ended.
+fn io_reason(error: &std::io::Error, host: &str) -> String {
+    // The system's words stay: they are what a person searches for.
+    let words = error.to_string();
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            format!("{words}: nothing listens there; start the broker, or correct mqtt.port")
+        }
+        _ if words.contains("lookup") => {
+            format!("{words}: the host name {host:?} is unknown; correct mqtt.host")
+        }
+        _ => words,
     }
 }
 

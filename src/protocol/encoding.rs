@@ -11,6 +11,6 @@ pub(super) fn encode(content: impl Serialize) -> Vec<u8> {
 
 /// The same as text.
 pub(super) fn encode_text(content: impl Serialize) -> String {
-    // As above; text is what the store and the control socket keep.
+    // The store and the control socket keep text rather than bytes.
     serde_json::to_string(&Versioned::new(content)).expect("messages are plain values")
 }

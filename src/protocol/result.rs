@@ -3,6 +3,7 @@
 
 use super::birth::Identity;
 use super::encoding::encode as encode_message;
+use super::fit::{cut, fitted};
 use crate::data::frame::CapturedBy;
 use crate::data::report::{Latency, Report};
 use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms, whole_ms};
@@ -42,8 +43,8 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
     let terms = &ask.timing;
     let is_late = report.reason == Some(Reason::Late);
     let defects = report.defects.iter().take(DEFECTS_MAX);
-    ResultRow {
-        // Names first: they say which part this is, and stay the same whatever the verdict.
+    fitted(ResultRow {
+        // Names come first: they say which part this is, and stay the same whatever the verdict.
         seq: part.seq,
         run_id: part.run_id.to_string(),
         part_id: ask.part_id.clone(),
@@ -57,7 +58,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         score: report.score,
         threshold: report.threshold,
         margin: margin(report),
-        // Times: when the picture was taken, how long each step took, and what the line had
+        // The times say when the picture was taken, how long each step took, and what the line had
         // promised.
         captured_at: report.captured_at,
         captured_by: report.captured_by,
@@ -75,13 +76,13 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         model: identity.model.clone(),
         backend: identity.backend.clone(),
         reason: report.reason,
-        detail: report.detail.as_deref().map(shortened),
+        detail: report.detail.as_deref().map(|words| cut(words, DETAIL_MAX)),
         challenge: ask.challenge.as_deref().map(str::to_owned),
         // The largest values stand at the end, where a person who reads the message looks last.
         views: report.views.clone(),
         defects: defects.copied().collect(),
         map: report.map.as_ref().map(SmallMap::of),
-    }
+    })
 }
 
 /// Distance of the frame from the part's time. A report without a frame has the trigger's time.
@@ -108,7 +109,7 @@ fn reject_at_count(count: Option<i64>, reject_counts: Option<i64>) -> Option<i64
 
 fn latency_ms(latency: &Latency) -> LatencyMs {
     LatencyMs {
-        // All in milliseconds with one decimal. What was not measured is null, and not zero.
+        // All are in milliseconds with one decimal. What was not measured is null, and not zero.
         queue: tenths_of_ms(latency.queue),
         decode: latency.decode.map(tenths_of_ms),
         pixels: tenths_of_ms(latency.pixels),
@@ -116,11 +117,6 @@ fn latency_ms(latency: &Latency) -> LatencyMs {
         score: tenths_of_ms(latency.score),
         total: tenths_of_ms(latency.total),
     }
-}
-
-fn shortened(detail: &str) -> String {
-    // Cut between two characters: half of one would be no UTF-8.
-    detail[..detail.floor_char_boundary(DETAIL_MAX)].to_owned()
 }
 
 #[cfg(test)]

@@ -57,9 +57,9 @@ const EVERY: usize = 4;
 /// Reason of a bad picture, for the message and the log.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Flaw {
-    /// The decoder lacked data.
-    #[error("corrupt: the decoder lacked data for it")]
-    Corrupt,
+    /// Data of the picture are missing or wrong, by this cause.
+    #[error("corrupt: {0}")]
+    Corrupt(Arc<str>),
     /// Number of equal frames in a row, and the limit.
     #[error("frozen: {0} frames in a row are the same, bit for bit (limit {1})")]
     Frozen(u64, u64),

@@ -24,12 +24,14 @@ impl References {
     /// # Errors
     /// All files that cannot be used, at once.
     pub fn read(paths: &[PathBuf], warn: &mut dyn FnMut(String)) -> Result<Self, Failure> {
-        // Folders become their files. Files that are not there are problems, told with those that
-        // cannot be read.
-        let (files, problems) = image_file::expand(paths);
-        let mut problems: Vec<String> = problems.iter().map(|problem| chain(problem)).collect();
+        let expanded = image_file::expand(paths);
+        for passed_over in expanded.passed_over {
+            warn(format!("references: {passed_over}"));
+        }
+
+        let mut problems: Vec<String> = expanded.problems.iter().map(|p| chain(p)).collect();
         let mut references = References::default();
-        for file in files {
+        for file in expanded.files {
             match image_file::read(&file) {
                 Err(error) => problems.push(chain(&error)),
                 // The same picture twice would make leave-one-out scores of 0, and the threshold

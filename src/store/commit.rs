@@ -29,6 +29,9 @@ use std::time::{Duration, Instant};
 /// Diagnostics source of a disk whose commits take long.
 const SLOW: &str = "slow disk";
 
+/// Diagnostics source of a file that was removed while it was open.
+const REMOVED: &str = "store file";
+
 /// The file, and what is not in it yet.
 pub(super) struct CommitQueue {
     disk: Disk,
@@ -54,6 +57,8 @@ pub(super) struct CommitQueue {
     entering: u64,
     outbox: Arc<Outbox>,
     causes: Diagnostics,
+    /// Time of the last look at the file's path.
+    looked: Instant,
 }
 
 impl CommitQueue {
@@ -76,6 +81,7 @@ impl CommitQueue {
             entering: 0,
             outbox: opened.outbox,
             causes: opened.causes,
+            looked: Instant::now(),
         };
 
         if let Some(incident) = opened.incident {
@@ -121,6 +127,39 @@ impl CommitQueue {
 
     pub(super) fn database(&mut self) -> &mut Database {
         self.disk.database()
+    }
+
+    /// Looks whether the file is still at its path, now and then. A file that was removed under us is
+    /// written there again, with all that is in it; until that works it is told.
+    pub(super) fn look_after_file(&mut self) {
+        if self.looked.elapsed() < RETRY {
+            return;
+        }
+
+        self.looked = Instant::now();
+        if !self.database.is_gone(&self.file) {
+            return;
+        }
+
+        let file = self.file.display().to_string();
+        match self.database.put_back(&self.file, self.sync) {
+            Ok(()) => {
+                tracing::error!(
+                    "the store {file} was removed or replaced while winspect ran; it was written \
+                     again with all its results"
+                );
+
+                self.causes.clear(REMOVED);
+            }
+            Err(error) => {
+                let words = format!(
+                    "{file} was removed or replaced, and cannot be written again ({error}); \
+                     its results are lost if winspect stops now"
+                );
+
+                self.causes.set(REMOVED, Health::OffSpec, words);
+            }
+        }
     }
 
     /// Writes everything that waits; a disk that fails is tried again after a while. `entering`: late

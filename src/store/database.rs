@@ -6,13 +6,15 @@
 
 use super::bounds::{ANSWERS_KEPT, ANSWERS_MAX, AUDIT_KEPT, RUNS_KEPT, TIDIED_ROWS};
 use super::error::{DatabaseError, Incident, is_broken};
+use super::files::{identity_of, make_folder, move_aside, reason, with_end};
+use super::history::HistoryClock;
 use super::migration::{body, set_aside};
 use super::row::{Page, Previous, Recovered, StoredResult, Write};
 use super::schema::{self, WAITS};
 use super::settings::Sync;
 use super::statements::Change;
 use crate::data::result::ResultRow;
-use rusqlite::{Connection, ErrorCode, ffi, params};
+use rusqlite::{Connection, ffi, params};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +27,10 @@ pub struct Database {
     pub(super) running: RunningTime,
     /// Commands' answers in the file.
     answers: u64,
+    /// Time by which delivered results grow old.
+    history: HistoryClock,
+    /// Device and number of the file, by which its removal is noticed. `None` without a file.
+    identity: Option<(u64, u64)>,
 }
 
 /// Time that winspect has run with this file: the age of an answer must not depend on a clock that is
@@ -46,7 +52,7 @@ impl RunningTime {
     /// Goes on from the newest answer. What an earlier run did after it is not counted, so that ids are
     /// rather known too long.
     fn go_on(connection: &Connection) -> rusqlite::Result<Self> {
-        // Milliseconds of running time, not of a clock: the newest answer is as old as the time
+        // Milliseconds are of running time, not of a clock: the newest answer is as old as the time
         // that has run since.
         let newest = "SELECT coalesce(max(at), 0) FROM answer";
         let before = connection.query_row(newest, [], |row| row.get(0))?;
@@ -96,6 +102,8 @@ impl Database {
             is_left: true,
             running: RunningTime::after(0),
             answers: 0,
+            history: HistoryClock::new(),
+            identity: None,
         })
     }
 
@@ -134,6 +142,39 @@ impl Database {
         Ok(())
     }
 
+    /// True when the open file is not the one at its path any more: it was removed or replaced, and
+    /// what is written would be gone with this process.
+    pub fn is_gone(&self, path: &Path) -> bool {
+        self.identity.is_some() && identity_of(path) != self.identity
+    }
+
+    /// Writes the open file, which was removed, to its path again, and goes on with that.
+    ///
+    /// # Errors
+    /// When it cannot be written there; everything goes on in the removed file then.
+    pub fn put_back(&mut self, path: &Path, sync: Sync) -> Result<(), DatabaseError> {
+        make_folder(path)?;
+        // A half-written copy of an earlier try would be in the way. What stands at the path is not
+        // ours, and is moved aside.
+        let copy = PathBuf::from(with_end(path, ".back"));
+        let _ = std::fs::remove_file(&copy);
+        self.connection
+            .execute("VACUUM INTO ?", [copy.display().to_string()])?;
+
+        // The removed file is closed before the other is there: closing takes a log away by its name.
+        self.leave()?;
+        if path.exists() {
+            move_aside(path)?;
+        }
+
+        let _ = std::fs::remove_file(with_end(path, "-wal"));
+        std::fs::rename(&copy, path).map_err(|error| DatabaseError::File { path: copy, error })?;
+
+        let (database, _) = Self::try_open(path, sync)?;
+        *self = database;
+        Ok(())
+    }
+
     /// True when there is no file: nothing can be written.
     pub fn is_left(&self) -> bool {
         self.is_left
@@ -155,6 +196,8 @@ impl Database {
             connection,
             is_left: false,
             answers,
+            history: HistoryClock::new(),
+            identity: identity_of(path),
         };
 
         // What killed runs left in the log is not counted below, and each would leave some more. On a
@@ -272,7 +315,7 @@ impl Database {
     /// # Errors
     /// SQLite's: the disk is full, gone, read-only.
     pub fn write(&mut self, run_id: &str, writes: &[Write]) -> rusqlite::Result<()> {
-        // One moment for all rows of the transaction: they became durable together.
+        // All rows of the transaction have one moment: they became durable together.
         let change = Change {
             running_ms: self.running.now(),
             now_ms: now_ms(),
@@ -408,7 +451,9 @@ impl Database {
             return Ok(true);
         }
 
-        let gone = self.tidy_delivered(ms_ago(age))?;
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let now = self.history.now(&self.connection, now_ms())?;
+        let gone = self.tidy_delivered(now.saturating_sub(age_ms))?;
         if gone > 0 {
             return Ok(gone == TIDIED_ROWS);
         }
@@ -425,7 +470,7 @@ impl Database {
 
     /// The oldest answers leave the file; returns how many.
     fn tidy_answers(&mut self) -> rusqlite::Result<u64> {
-        // First those whose hour is over, then, if none was, those beyond the number.
+        // Those whose hour is over go first, then, if none was, those beyond the number.
         let forgotten = self.running.forgotten();
         let gone = self.delete_answers(forgotten, TIDIED_ROWS)?;
         let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64);
@@ -498,84 +543,10 @@ fn configure(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn make_folder(path: &Path) -> Result<(), DatabaseError> {
-    let Some(folder) = path.parent() else {
-        return Ok(());
-    };
-
-    // A bare name lies in the working folder, which is there.
-    if folder.as_os_str().is_empty() {
-        return Ok(());
-    }
-
-    std::fs::create_dir_all(folder).map_err(|error| DatabaseError::File {
-        path: folder.to_owned(),
-        error,
-    })
-}
-
-/// The system's reason where SQLite only says that it cannot.
-fn reason(path: &Path, error: DatabaseError) -> DatabaseError {
-    let code = match &error {
-        DatabaseError::Sqlite(error) => error.sqlite_error_code(),
-        _ => None,
-    };
-
-    // Only these two hide a reason that the system would tell.
-    if !matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) {
-        return error;
-    }
-
-    // Opening the file by hand gives the system's words: permission, read-only, no such folder.
-    let tried = std::fs::File::options()
-        .append(true)
-        .create(true)
-        .open(path);
-
-    match tried {
-        Ok(_) => error,
-        Err(error) => DatabaseError::File {
-            path: path.to_owned(),
-            error,
-        },
-    }
-}
-
-fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
-    // The name carries the time, so that a second broken file does not replace the first.
-    let to = PathBuf::from(format!("{}.broken-{}", path.display(), now_ms()));
-    std::fs::rename(path, &to).map_err(|error| DatabaseError::File {
-        path: path.to_owned(),
-        error,
-    })?;
-
-    // SQLite finds them by the name; they may not be there.
-    for end in ["-wal", "-journal"] {
-        let from = with_end(path, end);
-        let to = with_end(&to, end);
-        let _ = std::fs::rename(from, to);
-    }
-
-    Ok(to)
-}
-
-fn with_end(path: &Path, end: &str) -> String {
-    format!("{}{end}", path.display())
-}
-
 fn count_answers(connection: &Connection) -> rusqlite::Result<u64> {
     let count = "SELECT count(*) FROM answer";
     let answers: i64 = connection.query_row(count, [], |row| row.get(0))?;
     Ok(answers as u64)
-}
-
-/// Milliseconds since 1970, that long ago.
-fn ms_ago(age: Duration) -> i64 {
-    match i64::try_from(age.as_millis()) {
-        Ok(age) => now_ms().saturating_sub(age),
-        // An age beyond all numbers keeps everything.
-        Err(_) => i64::MIN,
-    }
 }
 
 /// Milliseconds since 1970.

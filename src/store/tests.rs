@@ -303,6 +303,13 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     );
 
     run.until(|count| count.given_up == 40);
+    let told = || run.causes.all().1.join("; ");
+    let end = Instant::now() + Duration::from_secs(30);
+    while !told().contains("results given up: 40 in this run") {
+        assert!(Instant::now() < end, "{}", told());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
     // Room for one more.
     let first = run.next().expect("waits");
     run.store.acked(first.key, true);

@@ -94,6 +94,7 @@ impl StoreWriter {
                 self.file.retry_now(); // no more time to wait
             }
 
+            self.file.look_after_file();
             self.run_once(arrived.ops, is_last);
             self.retention.run(&mut self.file);
             if is_last {

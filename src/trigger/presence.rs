@@ -215,7 +215,7 @@ impl Presence {
             return self.end(now);
         }
 
-        // The first frame of an object: it is kept, and no part yet.
+        // The first frame of an object is kept, and is no part yet.
         let Some(object) = &mut self.object else {
             self.object = Some(PresentObject::new(&difference, held, now));
             return None;
@@ -275,7 +275,7 @@ impl Presence {
     }
 
     fn difference(&self, cells: &[f32]) -> Difference {
-        // The number of cells that differ, and the sum of their places in cells.
+        // `count` is of the cells that differ, and the sums are of their places in cells.
         let mut count = 0.0f32;
         let mut sum_x = 0.0;
         let mut sum_y = 0.0;
@@ -288,8 +288,8 @@ impl Presence {
             }
         }
 
-        // The centre as seen from the area's middle, in sides of the area: 0 is the middle, a half
-        // the edge. Without a cell there is no place.
+        // The place is the centre as seen from the area's middle, in sides of the area: 0 is the
+        // middle, a half the edge. Without a cell there is no place.
         let place = if count > 0.0 {
             (
                 sum_x / count / CELLS as f32 - 0.5,
@@ -331,7 +331,7 @@ impl PresentObject {
     /// Takes a frame of the object, `off` the middle, and keeps the nearer one. Returns that when the
     /// object has crossed the middle.
     fn see(&mut self, off: f32, held: HeldFrame, now: Instant) -> Option<HeldFrame> {
-        // Nearer than before: this frame shows the object better, and the older one is no longer
+        // A frame nearer than before shows the object better, and the older one is no longer
         // needed.
         if off <= self.nearest
             && let Some(older) = self.held.take()
@@ -343,7 +343,7 @@ impl PresentObject {
         }
 
         held.ticket.settle(Outcome::Skipped);
-        // Farther by CROSSED: noise alone does not make an object cross.
+        // The object must be farther by CROSSED: noise alone does not make it cross.
         if off > self.nearest + CROSSED {
             self.hand_over(now)
         } else {
@@ -377,8 +377,8 @@ fn grey_cells(picture: &Picture, area: Area) -> Vec<f32> {
     let mut cells = Vec::with_capacity(CELLS * CELLS);
     for row in 0..CELLS {
         for column in 0..CELLS {
-            // A few dots a cell, evenly spaced: reading all pixels would cost as much as the rest
-            // of the frame's way.
+            // A cell is seen by a few dots, evenly spaced: reading all pixels would cost as much as
+            // the rest of the frame's way.
             let mut sum = 0.0;
             for dot in 0..DOTS * DOTS {
                 let dot_row = row * DOTS + dot / DOTS;
@@ -397,7 +397,7 @@ fn grey_cells(picture: &Picture, area: Area) -> Vec<f32> {
 fn grey_dot(picture: &Picture, area: Area, row: usize, column: usize) -> f32 {
     let steps = CELLS * DOTS;
     let x = area.x + column * area.w / steps;
-    // Three bytes a pixel, row by row.
+    // The picture has three bytes a pixel, row by row.
     let y = area.y + row * area.h / steps;
     let at = 3 * (y * picture.width() + x);
     // The mean of the three channels is grey enough to see a change.

@@ -263,7 +263,8 @@ impl Ring {
             .map(|two| two[0].duration_since(two[1]).unsigned_abs())
             .collect();
 
-        // The middle one of the gaps: a lost frame makes one long gap, and a burst makes short ones.
+        // The middle one of the gaps counts: a lost frame makes one long gap, and a burst makes
+        // short ones.
         gaps.sort();
         match gaps.as_slice() {
             [] => Duration::ZERO,

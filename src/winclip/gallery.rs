@@ -16,8 +16,8 @@ pub struct Gallery {
 impl Gallery {
     /// A gallery of the raw features of each reference, all of one shape.
     pub fn new(references: &[ArrayView2<f32>]) -> Self {
-        // Rows of each reference, by which a left-out reference is recognised. Crops of one recipe
-        // have one mask, hence as many rows each.
+        // The rows of each reference tell a left-out one from the others. Crops of one recipe have
+        // one mask, hence as many rows each.
         let rows_each = references.first().map_or(0, ArrayView2::nrows);
         let all = ndarray::concatenate(Axis(0), references)
             .expect("features of one encoder have one shape");
@@ -53,8 +53,8 @@ impl Gallery {
         let similarities =
             nearest.similarities(queries.view(), self.rows.view(), self.rows_each)?;
 
-        // The cosine distance, halved into 0 to 1. Rounding may leave a cosine just above 1, which
-        // the clamp takes back.
+        // The cosine distance is halved into 0 to 1. Rounding may leave a cosine just above 1,
+        // which the clamp takes back.
         let distances = similarities.rows().into_iter().map(|row| {
             let similarity = highest(row, left_out);
             ((1.0 - similarity) / 2.0).clamp(0.0, 1.0)

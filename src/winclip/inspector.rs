@@ -165,7 +165,7 @@ impl Inspector {
             return Err(EngineError::Plan(words.to_owned()).into());
         }
 
-        // One `RegionInspector` for each region. It lays the tiles and masks once, because with a
+        // Each region has a `RegionInspector`. It lays the tiles and masks once, because with a
         // crop they are the same in every picture.
         let regions = recipe
             .regions
@@ -201,8 +201,8 @@ impl Inspector {
                 .map(|picture| picture.0[index].crops.as_slice())
                 .collect();
 
-            // One scorer for each crop. The prototypes `[2, E]` and the parameters are the
-            // recipe's, hence the same for all crops.
+            // Each crop has a scorer. The prototypes `[2, E]` and the parameters are the recipe's,
+            // hence the same for all crops.
             region.set_references(&of_region, |features, mask| {
                 let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
                 let parameters = self.parameters.clone();

@@ -201,8 +201,8 @@ fn farther(so_far: f32, difference: f32) -> f32 {
 /// so a drawing is as good as a photo.
 fn drawn(number: usize) -> Picture {
     const SIDE: usize = 320;
-    // Noise by a xorshift generator with a seed for each picture, so that all machines draw the
-    // same.
+    // The noise is a xorshift generator's with a seed for each picture, so that all machines draw
+    // the same.
     let mut grain = 0x9e37_79b9_u32.wrapping_mul(number as u32 + 1);
     let mut rgb = Vec::with_capacity(3 * SIDE * SIDE);
     for row in 0..SIDE {
@@ -218,8 +218,8 @@ fn drawn(number: usize) -> Picture {
                 120.0 + wave(row, column, number) + (grain % 24) as f32
             };
 
-            // Three channels of one grey level with a tint: a channel that is swapped by mistake is
-            // then seen.
+            // The three channels are one grey level with a tint: a channel that is swapped by
+            // mistake is then seen.
             let colour = [level, level * 0.9, level * 0.8];
             rgb.extend(colour.map(|value| value as u8));
         }
@@ -234,7 +234,7 @@ fn is_scratched(row: usize, column: usize) -> bool {
 }
 
 fn wave(row: usize, column: usize, number: usize) -> f32 {
-    // A smooth pattern of up to 60 grey levels up or down, another one in each picture.
+    // The pattern is smooth, of up to 60 grey levels up or down, and another one in each picture.
     let down = (row as f32 / 23.0).sin();
     let across = (column as f32 / 31.0 + number as f32).cos();
     (down + across) * 30.0

@@ -194,8 +194,8 @@ impl PixelMaker {
             Fit::Crop => crop_size(area.w, area.h, self.side)?,
         };
 
-        // The place of the encoder's square within the resized picture; 0 where the sizes are
-        // equal.
+        // `at` is the place of the encoder's square within the resized picture; 0 where the sizes
+        // are equal.
         let left = centred(resized.0, self.side);
         let top = centred(resized.1, self.side);
         Ok(CropTransform {

@@ -80,7 +80,8 @@ fn phrases(class_name: &str, states: &[&str], own: &[String]) -> Vec<String> {
 
 /// Each phrase in each template.
 fn filled(templates: &[String], phrases: &[String]) -> Vec<String> {
-    // All phrases times all templates, phrase by phrase; the order does not matter to their mean.
+    // The prompts are all phrases times all templates, phrase by phrase; the order does not matter
+    // to their mean.
     let mut prompts = Vec::with_capacity(templates.len() * phrases.len());
     for phrase in phrases {
         for template in templates {

@@ -122,8 +122,8 @@ impl Recipe {
             );
         }
 
-        // The encoder's input side; other sides than the model's own need its position embedding to
-        // be resized.
+        // `side` is the encoder's input side; other sides than the model's own need its position
+        // embedding to be resized.
         let side = self.input_px.unwrap_or(spec.side);
         let mut plan = EncodePlan {
             side,

@@ -126,8 +126,8 @@ impl RegionInspector {
         // Old scorers go at once: a scorer without the new references must never judge.
         self.scorers.clear();
         for (crop, mask) in self.masks.iter().enumerate() {
-            // Crop `crop` of every reference. Reference pictures are cut like the inspected ones,
-            // so that the same index is the same place.
+            // `of_crop` is crop `crop` of every reference. Reference pictures are cut like the
+            // inspected ones, so that the same index is the same place.
             let of_crop: Vec<Features> =
                 references.iter().map(|crops| crops[crop].clone()).collect();
 
@@ -147,7 +147,7 @@ impl RegionInspector {
         crops: &[Features],
         left_out: Option<usize>,
     ) -> Result<Vec<PartialScores>, EngineError> {
-        // One scorer for each crop, since each place of a part has references of its own.
+        // Each crop has a scorer, since each place of a part has references of its own.
         let mut parts = Vec::with_capacity(crops.len());
         for (scorer, features) in self.scorers.iter().zip(crops) {
             parts.push(scorer.partial_scores(nearest, features, left_out)?);

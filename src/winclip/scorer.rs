@@ -480,8 +480,8 @@ impl Language {
     }
 
     fn of_row(&self, row: &[f32]) -> f32 {
-        // Two classes alone: the softmax is the logistic function of the difference. It is finite
-        // for every difference.
+        // There are two classes alone: the softmax is the logistic function of the difference. It
+        // is finite for every difference.
         let [normal, anomalous] = [0, 1].map(|i| cosine(row, &self.prototypes[i]));
         let difference = (normal - anomalous) / self.temperature;
         1.0 / (1.0 + difference.exp())

@@ -86,7 +86,7 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
 
 /// Place in the picture of the middle of a cell, along one direction.
 fn centre(cell: usize, side: usize, start: usize, length: usize) -> f64 {
-    // The distance in pixels from the beginning of the length to the middle of the cell.
+    // The middle of the cell in pixels, counted from `start`, is a share of the length.
     let share = (cell as f64 + 0.5) * length as f64 / side as f64;
     start as f64 + share
 }

@@ -96,6 +96,7 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> CameraSettings {
         stall: Duration::from_secs(5),
         triggered: false,
         delay: Duration::ZERO,
+        credentials: None,
     }
 }
 
@@ -221,7 +222,11 @@ mod gstreamer {
         );
 
         ended.expect("it ends");
-        let corrupt = seen.frames.iter().filter(|frame| frame.corrupt).count();
+        let corrupt = seen
+            .frames
+            .iter()
+            .filter(|frame| frame.damage.is_some())
+            .count();
         assert!(corrupt > 0, "none of {} frames", seen.frames.len());
     }
 
@@ -972,7 +977,7 @@ mod rtsp {
             assert!(
                 seen.frames
                     .iter()
-                    .all(|frame| !frame.corrupt && frame.decode.is_some()),
+                    .all(|frame| frame.damage.is_none() && frame.decode.is_some()),
                 "{codec}"
             );
 

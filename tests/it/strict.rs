@@ -8,8 +8,9 @@ use crate::harness::program::Running;
 use crate::harness::strict::wire::{Packet, PropertyValue, RESPONSE_TOPIC, parse};
 use crate::harness::strict::{Rules, StrictBroker};
 use crate::harness::wait_until;
+use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A line at a strict broker, whose camera is online.
@@ -20,8 +21,10 @@ fn line(folder: &Path, broker: &StrictBroker, camera: &str) -> Running {
     line
 }
 
+/// A part that is there now, whenever its trigger arrives.
 fn trigger(broker: &StrictBroker, number: usize) {
-    let payload = format!(r#"{{"id":"t{number}","part_id":"p{number}"}}"#);
+    let now = Timestamp::now();
+    let payload = format!(r#"{{"id":"t{number}","part_id":"p{number}","at":"{now}"}}"#);
     broker.command("trigger", &payload);
 }
 
@@ -65,24 +68,37 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = StrictBroker::start();
     let line = line(folder.path(), &broker, TRIGGERED);
-    // Each cut comes after that many results of a connection, before the last one is acknowledged.
-    broker.set(|state| state.cuts.extend([3, 1, 7, 2, 5]));
+    // Each cut comes after that many results of a connection, before the last one is acknowledged. A
+    // result that is the first of two connections that end would be put aside.
+    broker.set(|state| state.cuts.extend([3, 2, 7, 2, 5]));
     for number in 1..=40 {
         trigger(&broker, number);
         std::thread::sleep(std::time::Duration::from_millis(60)); // the pace of parts
     }
 
     broker.wait_for("ack/trigger", 40);
+    wait_until("40 parts have results", PATIENCE, || {
+        let heard = [broker.heard("result"), broker.heard("result/late")].concat();
+        let seqs: BTreeSet<_> = heard.iter().map(|result| result["seq"].as_u64()).collect();
+        seqs.len() == 40
+    });
+
     let parts = all_arrived(&line.summary());
     assert_eq!(parts, 40);
     let again = assert_whole(&broker, parts);
-    assert!(again >= 5, "each cut brings one again, {again}");
+    assert!(
+        again >= 2,
+        "of two results the acknowledgement was lost, {again} came again"
+    );
     assert_eq!(broker.set(|state| state.connections), 6);
     let results = broker.heard("result");
     let judged = results
         .iter()
         .filter(|result| result["verdict"] != "undecided");
-    assert!(judged.count() > 20, "most are judged");
+    assert!(
+        judged.count() > 10,
+        "a cut link keeps few from being judged"
+    );
     broker.assert_kept();
 }
 
@@ -170,28 +186,9 @@ fn commands_are_acknowledged_in_the_order_in_which_they_came() {
 #[test]
 fn whatever_a_command_holds_makes_the_line_break_no_rule() {
     let (folder, _model) = imported("dinov2-tiny");
-    let broker = StrictBroker::with(Rules {
-        wants_order: false,
-        ..Rules::default()
-    });
-
+    let broker = StrictBroker::start();
     let line = line(folder.path(), &broker, TRIGGERED);
-    let answer = |topic: &str| vec![(RESPONSE_TOPIC, PropertyValue::Text(topic.to_owned()))];
-    for topic in [
-        "plc/a",
-        "",
-        "plc/#",
-        "plc/+/a",
-        "plc/\u{1}",
-        "plc/\u{ffff}",
-        "plc/\u{fdd0}",
-        "/",
-    ] {
-        let id = format!("{topic:?}").replace(['"', '\\'], "");
-        let payload = format!(r#"{{"id":"r{id}"}}"#);
-        broker.command_with("snapshot", payload.as_bytes(), answer(topic));
-    }
-
+    // A part of each name, and its heat map.
     for part_id in [
         "\\u0001",
         "\\uffff",
@@ -202,9 +199,28 @@ fn whatever_a_command_holds_makes_the_line_break_no_rule() {
         "ä€😀",
     ] {
         let id = part_id.replace('\\', "");
-        let payload = format!(r#"{{"id":"t{id}","part_id":"{part_id}"}}"#);
+        let now = Timestamp::now();
+        let payload = format!(r#"{{"id":"t{id}","part_id":"{part_id}","at":"{now}"}}"#);
         broker.command("trigger", &payload);
-        std::thread::sleep(std::time::Duration::from_millis(60)); // the pace of parts
+        std::thread::sleep(std::time::Duration::from_millis(100)); // the pace of parts
+    }
+
+    broker.wait_for("ack/trigger", 7);
+    let answer = |topic: &str| vec![(RESPONSE_TOPIC, PropertyValue::Text(topic.to_owned()))];
+    for topic in [
+        "plc/a",
+        "",
+        "plc/#",
+        "plc/+/a",
+        "plc/\u{1}",
+        "plc/\u{ffff}",
+        "plc/\u{fdd0}",
+        "/",
+        "$SYS/a",
+    ] {
+        let id = format!("{topic:?}").replace(['"', '\\'], "");
+        let payload = format!(r#"{{"id":"r{id}"}}"#);
+        broker.command_with("snapshot", payload.as_bytes(), answer(topic));
     }
 
     broker.command_with("trigger", b"{\"id\":\"\xff\"}", vec![]);

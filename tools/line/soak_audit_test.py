@@ -202,6 +202,12 @@ class Books(unittest.TestCase):
         self.assertEqual(self.heard(undecided(1, reason="camera_lost"), during="camera_gone"), {})
         self.assertEqual(self.heard(undecided(1), during="bad_commands_come"), {"undecided_outside_faults": 1})
 
+    def test_of_two_triggers_within_a_frames_time_the_second_may_have_no_frame(self):
+        lost = undecided(1, reason="camera_lost")
+        taken = json.loads(lost.split(" ", 1)[1]) | {"detail": "the frame near its time is that of part 1, and serves one"}
+        self.assertEqual(self.heard(lost), {"undecided_outside_faults": 1})
+        self.assertEqual(self.heard(f"result {json.dumps(taken)}"), {})
+
     def test_a_bad_command_must_not_be_accepted_nor_a_part_come_that_nobody_asked_for(self):
         self.assertEqual(self.heard(accepted(1, "bad-1"), result(1)), {"wrong": 1})
         self.assertEqual(self.heard(result(1, part_id="t99")), {"wrong": 1})
@@ -255,11 +261,11 @@ class Pictures(unittest.TestCase):
             {"wrong_verdict"} if soak_pictures.is_bad((GOOD - 1) % 64) and soak_pictures.is_bad((GOOD - 2) % 64) else set()))
         self.assertIn("wrong_part", self.heard(GOOD, "pass", read=GOOD, during="daemon_frozen", has_time=False, behind_s=-3.0))
 
-    def passed(self, taken_s, verdict="fail", seqs=(1,), read=None, is_empty=False):
+    def passed(self, taken_s, verdict="fail", seqs=(1,), read=None):
         """What is found of a part that passes the gate from 4 s on and for half a second, before and after no other."""
         passage, faults = Belt(), Faults()
         begun = time.monotonic() - 20
-        shown = 2 * BAD + 1 + is_empty
+        shown = 2 * BAD + 1
         passage.begin(begun - shown * PICTURE_S)
         passage.end(begun + PICTURE_S + 0.4)
         audit = Audit(faults, LINE, 0.5, passage=passage)
@@ -277,7 +283,21 @@ class Pictures(unittest.TestCase):
         self.assertEqual(self.passed(0.25, read=BAD), {})
         self.assertEqual(self.passed(0.25, read=BAD + 1), {"wrong_part": 1})
         self.assertEqual(self.passed(0.25, verdict="pass"), {"wrong_verdict": 1})
-        self.assertEqual(self.passed(0.25, is_empty=True), {"wrong_part": 1})
+
+    def test_a_part_on_the_empty_belt_is_wrong_unless_the_line_began_with_a_part_before_its_camera(self):
+        passage, now = Belt(), time.monotonic()
+        passage.begin(now - 20.5 * PICTURE_S)
+        passage.end(now)
+        # Part, part, belt; then belt, belt, part.
+        for pictures, wrong in (((1, 3, 4), 1), ((2, 4, 5), 0)):
+            audit = Audit(Faults(), LINE, 0.5, passage=passage)
+            for seq, picture in enumerate(pictures, 1):
+                number = picture // 2
+                taken = wall(now + (picture + 0.5 - 20.5) * PICTURE_S)
+                verdict = "fail" if picture % 2 == 0 or soak_pictures.is_bad(number) else "pass"
+                audit.hear(f"result {json.dumps(row(seq, camera='gate', part_id=None, verdict=verdict, captured_at=taken))}")
+            figures, _ = audit.report({})
+            self.assertEqual((figures["wrong_part"], figures["took_a_part_for_the_belt"]), (wrong, 1 - wrong))
 
     def test_each_part_that_passes_the_gate_is_seen_once(self):
         passage, faults = Belt(), Faults()

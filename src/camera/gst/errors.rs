@@ -57,16 +57,9 @@ pub fn bus_error(pipeline: &gst::Pipeline) -> Option<CameraError> {
     let detail = message.debug().map(|debug| last_line(&debug));
     let error = message.error();
     let text = format!("{source}{}{}", error.message(), detail.unwrap_or_default());
-    let words = without_credentials(&text);
-    // A missing plugin stays missing: trying again would not help. All else may pass.
-    let is_missing = error.matches(gst::CoreError::MissingPlugin)
-        || error.matches(gst::StreamError::CodecNotFound);
-
-    Some(if is_missing {
-        CameraError::Pipeline(words)
-    } else {
-        CameraError::Lost(words)
-    })
+    // No error of a running pipeline is final, whatever its code: rtspsrc calls a server that
+    // refuses a transport for a moment a missing plugin.
+    Some(CameraError::Lost(without_credentials(&text)))
 }
 
 /// The error of a pipeline that does not start.
@@ -79,7 +72,7 @@ pub fn start_error(pipeline: &gst::Pipeline) -> CameraError {
 /// True for the error of aravissrc that gave up after 2 s without a frame, which is how a standing line
 /// looks to it.
 pub fn gave_up_waiting(error: &CameraError) -> bool {
-    // basesrc's words for GST_FLOW_ERROR, the only sign that aravissrc gives.
+    // These are basesrc's words for GST_FLOW_ERROR, the only sign that aravissrc gives.
     matches!(error, CameraError::Lost(words) if words.contains("reason error (-5)"))
 }
 
@@ -114,7 +107,7 @@ fn is_host_end(c: char) -> bool {
 }
 
 /// The text without users and passwords: `rtsp://user:password@host` becomes `rtsp://***@host`.
-fn without_credentials(text: &str) -> String {
+pub fn without_credentials(text: &str) -> String {
     // Each address is cut at `://`; user and password end at the last `@` before the host's end.
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();

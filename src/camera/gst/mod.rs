@@ -5,10 +5,17 @@
 //! of the time. A live camera's newest frame wins; a file waits until the inspector is free. Every path
 //! out sets the pipeline to Null. Messages never hold an address's user and password.
 
+mod arrivals;
+mod bitstream;
 mod capture_time;
+mod closing;
+mod decoder_log;
 mod errors;
+mod integrity;
 mod picture;
 mod probes;
+mod references;
+mod rtsp;
 
 use crate::base::stop::Stop;
 use crate::camera::pipelines::{Pipeline, filled};
@@ -16,10 +23,13 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::camera::stopwatch::Stopwatch;
 use crate::data::frame::Frame;
+use arrivals::Arrivals;
 use capture_time::CaptureClock;
+use closing::Closing;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
+use integrity::Integrity;
 use picture::PictureReader;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +42,12 @@ const BUSY: Duration = Duration::from_millis(1);
 const BUFFERS_OF_PARTS: u32 = 8;
 /// Longest time of a camera to its first frame: connecting, the first key frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// Longest time of a camera that sends to its first key frame; longer intervals are set by nobody
+/// who wants pictures.
+const KEY_FRAME: Duration = Duration::from_secs(120);
+/// Words of a camera that sends, but no key frame yet.
+const NO_KEY_FRAME: &str = "it sends, and a picture comes with its next key frame; set the camera's key frame \
+                            interval to a second or two";
 
 /// One camera through GStreamer.
 pub struct GstSource {
@@ -50,6 +66,10 @@ pub struct GstSource {
     stamped: bool,
     clock: CaptureClock,
     pictures: PictureReader,
+    settings: CameraSettings,
+    closing: Closing,
+    /// True once the pipeline could be built: a later failure is no fault of the configuration.
+    was_built: bool,
 }
 
 /// A pipeline that was built, and its sink.
@@ -63,11 +83,14 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
+    integrity: Integrity,
     /// Time listened since the last frame, or since the start.
     silent: Duration,
     /// Longest time without a frame.
     patience: Duration,
     is_first: bool,
+    started: Instant,
+    arrivals: Arc<Arrivals>,
 }
 
 impl GstSource {
@@ -89,7 +112,8 @@ impl GstSource {
         Ok(GstSource {
             camera: settings.name.clone(),
             launch: filled(template, &settings.values),
-            template: words.join(" "),
+            // A plant's own launch string may hold an address with its password.
+            template: errors::without_credentials(&words.join(" ")),
             live: pipeline.live,
             endless: pipeline.endless,
             stall: settings.stall,
@@ -97,6 +121,9 @@ impl GstSource {
             stamped: pipeline.stamped,
             clock: CaptureClock::new(settings.name.clone(), settings.delay),
             pictures: PictureReader::default(),
+            settings: settings.clone(),
+            closing: Closing::new(settings.name.clone()),
+            was_built: false,
         })
     }
 
@@ -129,8 +156,29 @@ impl GstSource {
             .and_then(|sink| sink.downcast::<AppSink>().ok())
             .ok_or_else(|| self.wrong("lost its sink"))?;
 
+        if let Some(credentials) = &self.settings.credentials {
+            rtsp::set_credentials(&pipeline, credentials)?;
+        }
+
         probes::accept_padded_rows(&appsink);
         Ok(OpenPipeline { pipeline, appsink })
+    }
+
+    /// Builds the pipeline. What could be built once is no fault of the configuration later.
+    fn build_again(&mut self) -> Result<OpenPipeline, CameraError> {
+        match self.build() {
+            Ok(open) => {
+                self.was_built = true;
+                Ok(open)
+            }
+            Err(CameraError::Pipeline(words)) if self.was_built => Err(CameraError::Lost(words)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Codec that the configuration names, of a kind that has one.
+    fn codec(&self) -> Option<&str> {
+        self.settings.values.get("codec").map(String::as_str)
     }
 
     fn wrong(&self, why: &str) -> CameraError {
@@ -147,12 +195,11 @@ impl GstSource {
         let pipeline = &open.pipeline;
         // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
+        let integrity = Integrity::watch(pipeline);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
-        // A pipeline that does not start has its reason on the bus.
-        pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|_| errors::start_error(pipeline))?;
+        let arrivals = arrivals::watch(pipeline);
+        self.closing.start(pipeline)?;
 
         // The first frame may take longer than those after it: a camera is connected, and its key
         // frame awaited.
@@ -160,14 +207,17 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
+            integrity,
             silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
+            started: Instant::now(),
+            arrivals,
         };
 
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
-        // Three cases: a file whose frame still waits, a frame that came, and no frame within
-        // LISTEN.
+        // There are three cases: a file whose frame still waits, a frame that came, and no frame
+        // within LISTEN.
         while !stop.is_stopped() {
             if !self.live && !sink.is_ready() {
                 // A file's silence while it waits for the inspector is no fault.
@@ -214,7 +264,8 @@ impl GstSource {
         };
 
         // From the first frame on the camera's own stall time counts.
-        sink.frame(self.frame(sample, clock, &reading.stopwatch)?);
+        let frame = self.frame(sample, clock, reading)?;
+        sink.frame(frame);
         reading.silent = Duration::ZERO;
         reading.patience = self.stall;
         Ok(())
@@ -243,6 +294,13 @@ impl GstSource {
 
         // A file is never silent, it waits.
         if self.live && reading.silent > reading.patience {
+            // A camera whose key frames are far apart sends and shows nothing: connecting again
+            // would only miss the next one.
+            if self.lacks_key_frame(reading) {
+                sink.waiting(NO_KEY_FRAME);
+                return Ok(None);
+            }
+
             if !self.triggered {
                 return Err(CameraError::Stalled(reading.patience));
             }
@@ -256,13 +314,20 @@ impl GstSource {
         Ok(None)
     }
 
+    /// True for a camera that sends, and has sent no key frame since it was opened.
+    fn lacks_key_frame(&self, reading: &Reading) -> bool {
+        reading.is_first
+            && reading.started.elapsed() < KEY_FRAME
+            && reading.arrivals.lack_key_frame(self.stall)
+    }
+
     /// The sample as a frame. `clock` is now in the pipeline's clock, `None` if time stamps are not
     /// moments of capture.
     fn frame(
         &mut self,
         sample: &gst::Sample,
         clock: Option<gst::ClockTime>,
-        stopwatch: &Stopwatch,
+        reading: &Reading,
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         // The time of capture is read before the picture is converted, which takes milliseconds.
@@ -271,7 +336,7 @@ impl GstSource {
         // The stopwatch knows when the buffer of this time stamp went into the decoder.
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
-        let started = pts.and_then(|pts| stopwatch.started_at(pts.nseconds()));
+        let started = pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds()));
         Ok(Frame {
             camera: self.camera.clone(),
             picture,
@@ -279,8 +344,7 @@ impl GstSource {
             captured_by: captured.by,
             clock_offset: captured.clock_offset,
             arrived,
-            corrupt: buffer
-                .is_some_and(|buffer| buffer.flags().contains(gst::BufferFlags::CORRUPTED)),
+            damage: buffer.and_then(|buffer| reading.integrity.cause(buffer)),
             decode: started.map(|started| started.elapsed()),
             part_id: None,
         })
@@ -290,11 +354,13 @@ impl GstSource {
 impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         // Each try builds its pipeline anew: an element that has failed is not trusted again.
-        let open = self.build()?;
+        let open = self.build_again()?;
+        rtsp::ask_first(&self.settings)?;
+        let offered = rtsp::note_offers(&open.pipeline);
         let ended = self.read(&open, stop, sink);
-        // Null gives everything back; its only failure is an element that is gone already.
-        let _ = open.pipeline.set_state(gst::State::Null);
-        ended
+        // Every way out gives everything back.
+        self.closing.end(&open.pipeline);
+        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered))
     }
 
     fn is_finite(&self) -> bool {

@@ -31,7 +31,6 @@ impl PictureReader {
     /// # Errors
     /// When the picture is interlaced, or its bytes do not fit its caps.
     pub fn read(&mut self, sample: &gst::Sample) -> Result<Arc<Picture>, CameraError> {
-        // Caps come with each sample, because a camera may change its size while it runs.
         let caps = sample.caps().ok_or_else(|| unreadable("no caps"))?;
         let info = VideoInfo::from_caps(caps).map_err(|error| unreadable(&error.to_string()))?;
         // Two fields of an interlaced picture show a moving part twice, combed. Such a picture
@@ -96,7 +95,7 @@ impl PictureReader {
             site: site(video.info()),
         };
 
-        // Three bytes a pixel, rows packed tightly.
+        // The picture has three bytes a pixel, rows packed tightly.
         rgb.resize(3 * width * height, 0);
         self.converter.convert(&picture, width, &mut rgb)?;
         Some(rgb)
@@ -118,7 +117,7 @@ fn plane<'a>(video: &'a VideoFrame, index: u32) -> Option<Plane<'a>> {
 
 /// The stream's own matrix. GStreamer fills in what is usual for its size where the stream says nothing.
 fn matrix(info: &VideoInfo) -> Matrix {
-    // Weights of red and blue in luma; unknown matrices are taken for BT.601.
+    // The pairs are the weights of red and blue in luma; unknown matrices are taken for BT.601.
     let colorimetry = info.colorimetry();
     let (kr, kb) = match colorimetry.matrix() {
         VideoColorMatrix::Bt709 => (0.2126, 0.0722),

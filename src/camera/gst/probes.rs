@@ -37,7 +37,6 @@ pub fn accept_padded_rows(sink: &AppSink) {
 
 /// Times each frame from the element named `decoder`, where the pipeline has one.
 pub fn time_decoding(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
-    // A pipeline without an element of that name has no decoder to time.
     let stopwatch = Arc::new(Stopwatch::default());
     let decoder = pipeline.by_name("decoder");
     // The probe runs on GStreamer's thread: it notes the time and does nothing else.

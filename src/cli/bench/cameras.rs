@@ -67,8 +67,8 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     let overflows = vec![Overflow::DropOldest; feeds.len()];
     let (intake, places) = frame_queue(&overflows);
 
-    // The process's processor time counts every thread, GStreamer's among them; what ours used is
-    // subtracted later.
+    // The process's processor time counts every thread, GStreamer's among them; what winspect's
+    // used is subtracted later.
     let started = Instant::now();
     let process_before = cpu::of_process();
     let side = usize::from(arguments.input_px);
@@ -77,7 +77,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     let maker = PixelMaker::new(None, Fit::Squash, side, &spec(side));
     let inspector = thread::spawn(move || inspect(&intake, maker));
 
-    // One thread a camera, as in a line. Each ends with its source, after its last frame.
+    // Each camera has a thread, as in a line, which ends with its source, after its last frame.
     let mut threads = vec![];
     for (feed, place) in feeds.into_iter().zip(places) {
         threads.push(feed.start(place));
@@ -146,6 +146,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         stall: Duration::from_secs(5),
         triggered: false,
         delay: Duration::ZERO,
+        credentials: None,
     };
 
     // No path is among the values: the folder does not matter.
@@ -276,8 +277,8 @@ fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
         }
 
         for QueuedFrame { frame, ticket, .. } in batch {
-            // Two clocks: processor time for the stage, time on the wall from arrival for the
-            // latency.
+            // There are two clocks: processor time for the stage, time on the wall from arrival for
+            // the latency.
             let before = cpu::of_thread();
             let pixels = maker.make(&frame.picture);
             inspected.pixels += cpu::of_thread() - before;
@@ -318,7 +319,8 @@ impl CamerasMeasured {
         let put = self.cameras.put;
         let inspected = &self.inspected;
 
-        // What the process used beyond our threads is GStreamer's. The main thread only waits.
+        // What the process used beyond winspect's threads is GStreamer's. The main thread only
+        // waits.
         let ours = watched + inspected.all;
         let gstreamer = self.process.saturating_sub(ours);
         let take = inspected.all - inspected.pixels;

@@ -217,7 +217,7 @@ impl Percentiles {
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {
-    // Nearest rank: the smallest value that so large a share of the times does not exceed.
+    // The nearest rank is the smallest value that so large a share of the times does not exceed.
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted
         .get(rank.saturating_sub(1))

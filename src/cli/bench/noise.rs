@@ -13,13 +13,13 @@ const CELL: usize = 40;
 
 /// A coarse random grid enlarged, with a little noise on it, so that neighbours are alike as in a photo.
 pub fn picture(seed: u64) -> Picture {
-    // One random colour for each cell of 40 x 40 pixels, three bytes each, row by row.
+    // Each cell of 40 x 40 pixels has a random colour of three bytes, row by row.
     let mut random = StdRng::seed_from_u64(seed);
     let columns = WIDTH / CELL;
     let rows = HEIGHT / CELL;
     let coarse: Vec<u8> = (0..3 * columns * rows).map(|_| random.random()).collect();
 
-    // Half of the cell's colour and a little noise for each pixel: bytes are red, green, blue.
+    // Each pixel has half of its cell's colour and a little noise: bytes are red, green, blue.
     let mut rgb = Vec::with_capacity(3 * WIDTH * HEIGHT);
     for row in 0..HEIGHT {
         for column in 0..WIDTH {

@@ -169,7 +169,8 @@ impl StageBench<'_> {
             gemm / 1e9
         );
 
-        // Two sums are told: our own code, and all that stands between a frame and its message.
+        // Two sums are told: winspect's own code, and all that stands between a frame and its
+        // message.
         let rows = times.tell(&work_of_stages(model, plan), gemm);
         let ours_ms = times.sum(&["pixels", "gather", "score", "message"]);
         let frame_ms = times.sum(&["bad image", "pixels", "encode", "score", "message"]);
@@ -277,7 +278,7 @@ impl StageTable {
         // Both times count from the same start: the second includes the first.
         let started = Instant::now();
 
-        // The range of the map itself, as a picture without other references has it.
+        // The scale is the range of the map itself, as a picture without other references has it.
         let layer = HeatLayer {
             map,
             area,

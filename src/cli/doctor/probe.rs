@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When the answer cannot be written.
 pub fn answer(kind: LibraryKind, places: &LibraryPlaces) -> Result<(), Failure> {
-    // One library a process: a crash here is told by the parent.
+    // A process tries one library: a crash here is told by the parent.
     let report = match kind {
         LibraryKind::OnnxRuntime => onnxruntime(places),
         LibraryKind::Driver => driver(),
@@ -61,7 +61,7 @@ fn driver() -> LibraryReport {
         return LibraryReport::fails(kind, why_no_driver());
     }
 
-    // A driver without a GPU is broken for our purpose: a container without access looks so.
+    // A driver without a GPU is broken for this purpose: a container without access looks so.
     let gpus = match all_gpus() {
         Ok(gpus) => gpus,
         Err(error) => {

@@ -137,7 +137,8 @@ impl DoctorReport {
             None => String::new(),
         };
 
-        // What the best engine needs is a FAIL; what nothing needs here is told without alarm.
+        // What the best engine needs is a FAIL. Without that need a broken library is a warning,
+        // and a missing one is only told.
         match library.state {
             LibraryState::Works => working_lines(library),
             _ if self.is_missed(library.kind) => vec![format!("FAIL  {name}: {problem}{mend}")],
@@ -166,7 +167,6 @@ impl DoctorReport {
     /// # Errors
     /// When it does not, or when nothing does.
     pub fn end(&self) -> Result<(), Failure> {
-        // The exit code is 0 only if the machine does its best.
         let words = match (self.backend, self.best) {
             (Some(JudgingEngine::Onnx), JudgingEngine::Tensorrt) => {
                 "this machine judges on its CPU (onnx), although it has a GPU: mend what failed above"

@@ -169,7 +169,7 @@ impl CudaEncoder {
             sizes: transforms.buffer_sizes(self.sizes.side, &mut self.tables),
         };
 
-        // One gallery a crop for each visual map, by device address and number of rows.
+        // Each visual map has a gallery for each crop, by device address and number of rows.
         let galleries = self.references.galleries(&references);
         let inputs = RunInputs {
             transforms: &transforms,

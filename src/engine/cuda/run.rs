@@ -290,8 +290,8 @@ fn captured(
     device: &Device,
     enqueue: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<CapturedGraph, EngineError> {
-    // Thread-local: calls of other threads, such as the painter's allocations, do not spoil the
-    // capture.
+    // The mode is thread-local: calls of other threads, such as the painter's allocations, do not
+    // spoil the capture.
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     device
         .stream

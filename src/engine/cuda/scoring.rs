@@ -496,7 +496,7 @@ impl VisualMap {
         row: &[i32],
         galleries: &[GalleryRows],
     ) -> Result<Self, EngineError> {
-        // Bytes of one f32 a window; the scratch holds as many for each share of the gallery.
+        // Each window has one f32; the scratch holds as many for each share of the gallery.
         let bytes = size_of::<f32>() * windows.count();
         Ok(VisualMap {
             features: features.address(),

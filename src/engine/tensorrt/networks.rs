@@ -147,7 +147,7 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
         Precision::Fp16 => 1,
     };
 
-    // The names are ours, written when the graph was made; their absence means another graph.
+    // The names were written when the graph was made; their absence means another graph.
     let input = input(part);
     let tensors = engine.tensors();
     if !tensors.iter().any(|tensor| tensor.is_input_named(input)) {

@@ -155,7 +155,7 @@ impl Shrink {
     }
 
     fn place<'a>(&self, layer: &HeatLayer<'a>) -> PlacedLayer<'a> {
-        // The area in pixels of the overlay. It keeps at least one row and column, even where it
+        // The area is in pixels of the overlay. It keeps at least one row and column, even where it
         // shrinks to nothing at the right or lower edge.
         let area = layer.area;
         let left = self.fit(area.x).min(self.width - 1);

@@ -92,8 +92,6 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     // For each strip:
     //   rgb [ROWS, from] -> wide [from, ROWS] -> weighted sums -> small [to, ROWS] -> out [ROWS, to]
     for (rgb, out) in strips.zip(out.chunks_exact_mut(ROWS * to)) {
-        // Turned on its side, a pixel is three neighbouring columns of ROWS values, and a tap sums
-        // whole columns.
         turn(rgb, &mut fours, &mut wide);
         // One output pixel is three columns of the strip, red, green and blue, 3 * ROWS values in a
         // run. Its source pixels are as long, one after the other.
@@ -184,7 +182,7 @@ fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
     // Places of four become four rows.
     let groups = rows.chunks_exact_mut(4 * width);
     for (rows, fours) in groups.zip(fours.chunks_exact(width)) {
-        // The four rows as separate slices, because one mutable slice cannot be walked at four
+        // The four rows are separate slices, because one mutable slice cannot be walked at four
         // places.
         let (ab, cd) = rows.split_at_mut(2 * width);
         let (a, b) = ab.split_at_mut(width);
@@ -204,7 +202,8 @@ pub fn resize_columns(values: &[u8], row_values: usize, taps: &Taps, out: &mut V
     // nothing has to be turned.
     let rows = out.chunks_exact_mut(row_values);
     for (tap, row) in taps.each.iter().zip(rows) {
-        // The tap's first row; `weighted_row` reads as many rows as there are weights.
+        // The window begins at the tap's first row; `weighted_row` reads as many rows as there are
+        // weights.
         let window = &values[tap.first * row_values..];
         weighted_row(window, row_values, &tap.weights, row);
     }

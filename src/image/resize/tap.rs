@@ -18,8 +18,9 @@ pub struct Tap {
 impl Tap {
     /// Weights of the output pixel `at`, when `from` pixels become `to`.
     pub fn new(at: usize, from: usize, to: usize) -> Self {
-        // Source pixels for each output pixel. When shrinking, the kernel is widened by the same
-        // factor, so that every source pixel counts; when enlarging, it keeps its own width.
+        // `scale` is source pixels for each output pixel. When shrinking, the kernel is widened by
+        // the same factor, so that every source pixel counts; when enlarging, it keeps its own
+        // width.
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
         // `centre` is the output pixel's centre among the source pixels, `support` the reach of the
@@ -55,7 +56,7 @@ fn fixed(weight: f64) -> i32 {
 /// Keys' cubic convolution kernel with a = -0.5.
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.5;
-    // Cubic pieces on [0, 1) and [1, 2); the second one gives the negative lobes.
+    // The kernel has cubic pieces on [0, 1) and [1, 2); the second one gives the negative lobes.
     let x = x.abs();
     if x < 1.0 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0

@@ -71,7 +71,7 @@ impl RowPlan {
         // Three planes of `from` values, each with a window of zeros behind it, so that the last
         // load stays inside the buffer.
         let mut planes = vec![0; 3 * (from + WINDOW)];
-        // Three planes of whole blocks of outputs; those beyond `to` are dropped.
+        // `made` has three planes of whole blocks of outputs; those beyond `to` are dropped.
         let mut made = vec![0; 3 * to.next_multiple_of(LANES)];
         // Buffers are made once and used for each row.
         let rows = rgb.chunks_exact(3 * from);
@@ -150,12 +150,11 @@ impl TapStep {
         // The window begins at the first output's first source pixel; first pixels never decrease
         // from output to output.
         let first = taps[0].first;
-        // Taps 4 * step to 4 * step + 3 of each output, at the four bytes of its lane.
+        // A step has taps 4 * step to 4 * step + 3 of each output, at the four bytes of its lane.
         for (lane, tap) in taps.iter().enumerate() {
             let weights = tap.weights.iter().enumerate();
             for (k, weight) in weights.skip(FOUR * step).take(FOUR) {
-                // The byte of the lane, and the pixel's place within the window, which is below
-                // 128.
+                // `at` is the byte of the lane; the pixel's place within the window is below 128.
                 let at = FOUR * lane + k % FOUR;
                 made.places[at] = (tap.first + k - first) as u8;
                 made.set_weight(at, *weight);
@@ -172,7 +171,7 @@ impl TapStep {
         //   weight = d0 + 256 d1 + 65536 d2,   each digit from -128 to 127
         // 24 bits are enough: weights have 22 fractional bits and stay well below 2.
         for digit in &mut self.digits {
-            // The lowest byte as -128 to 127; what is left is a multiple of 256.
+            // The lowest byte is taken as -128 to 127; what is left is a multiple of 256.
             let low = rest as i8;
             digit[at] = low as u8;
             rest = (rest - i32::from(low)) >> 8;
@@ -214,8 +213,8 @@ fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
         _mm512_slli_epi32::<16>(words),
     );
 
-    // Shifted back to grey levels and clamped to 0 to 255; narrowing saturates upwards only, so
-    // that negative values are raised first.
+    // The sums are shifted back to grey levels and clamped to 0 to 255; narrowing saturates upwards
+    // only, so that negative values are raised first.
     let sum = _mm512_add_epi32(lower, upper);
     let whole = _mm512_srai_epi32::<{ BITS }>(sum);
     let positive = _mm512_max_epi32(whole, _mm512_setzero_si512());

@@ -59,8 +59,8 @@ impl CommandHandler {
 
     /// Hands parts to the cameras that see them; without a time they cannot be judged.
     pub(super) fn dispatch(&self, parts: Vec<Part>, groups: &[usize], at: Option<Timestamp>) {
-        // Parts that have a number need a result. Without a time no frame is theirs: undecided at
-        // once.
+        // Parts that have a number need a result. Without a time no frame is theirs, and they are
+        // undecided at once.
         let Some(at) = at else {
             let undecided = parts.into_iter().map(|part| self.undecided(part));
             return self.store.submit(undecided.collect());

@@ -12,7 +12,7 @@ mod open_clip;
 
 use crate::base::hex::hex;
 use crate::model::error::ModelError;
-use crate::model::folder::ModelFolder;
+use crate::model::folder::{ModelFolder, sha256_of};
 use crate::model::graph::WeightFile;
 use crate::model::import::layout::SourceLayout;
 use crate::model::manifest::{FORMAT, MANIFEST, ModelManifest};
@@ -68,7 +68,7 @@ pub fn import(
 /// # Errors
 /// When something else is there.
 pub fn check_vacant(folder: &Path) -> Result<(), ModelError> {
-    // The manifest is the sign of a folder of ours: any other folder could hold a person's files,
+    // The manifest is the sign of a model's folder: any other folder could hold a person's files,
     // which the replacement would remove.
     if folder.exists() && !folder.join(MANIFEST).exists() {
         return Err(ModelError::Content(format!(
@@ -174,7 +174,6 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
 
 /// The vision tower's weights, from tensors under the layout's names.
 fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    // Each layout has its own names of tensors for the same tower.
     match layout.spec.family {
         Family::OpenClip => open_clip::vision(layout, reader),
         Family::Clip => clip::vision(layout, reader),
@@ -229,9 +228,17 @@ fn write(
         write_file(folder, "text.onnx", &graph.encode_to_vec())?;
     }
 
-    // The hash is that of the source's weights rather than of the new files: it is known before the
-    // import and stays the same when the graphs change.
+    // Every file is hashed as it stands, so that each start can see that it still does. The model's
+    // own hash is that of the source's weights: it stays the same when the graphs change.
     progress("hashing the weights");
+    let files = sizes(folder).map_err(|error| ModelError::read(folder, error))?;
+    let mut sha256 = BTreeMap::new();
+    for name in files.keys() {
+        let file = folder.join(name);
+        let sum = sha256_of(&file).map_err(|error| ModelError::read(&file, error))?;
+        sha256.insert(name.clone(), sum);
+    }
+
     let manifest = ModelManifest {
         format: FORMAT,
         source_sha256: hex(&Sha256::digest(weights.bytes())),
@@ -239,7 +246,8 @@ fn write(
         licence: origin.licence,
         // The sizes are those of all that was written so far; the manifest itself is not among
         // them.
-        files: sizes(folder).map_err(|error| ModelError::read(folder, error))?,
+        files,
+        sha256,
         downloaded: origin.sha256,
         model: layout.spec.clone(),
     };
@@ -286,7 +294,7 @@ fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError>
 /// Names and sizes in bytes of a folder's files.
 fn sizes(folder: &Path) -> std::io::Result<BTreeMap<String, u64>> {
     let mut sizes = BTreeMap::new();
-    // The folder was made a moment ago, and holds our own plain files only.
+    // The folder was made a moment ago, and holds plain files only.
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

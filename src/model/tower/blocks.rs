@@ -95,8 +95,8 @@ impl Blocks {
         // The heads of the result are joined by the reverse.
         let joined = g.ints("head_join", &[0, 0, width as i64]);
 
-        // Queries and values [N, heads, T, head width]; keys are turned to [N, heads, head width,
-        // T], so that the product below needs no transposition of its own.
+        // Queries and values are turned to [N, heads, T, h]; keys to [N, heads, h, T], so that the
+        // product below needs no transposition of its own.
         let q = split_heads(g, q, &split, &part("q"), &[0, 2, 1, 3]);
         // Axes 2 and 3 change places against those of the queries.
         let k = split_heads(g, k, &split, &part("k"), &[0, 2, 3, 1]);

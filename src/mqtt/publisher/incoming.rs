@@ -6,11 +6,13 @@
 
 use super::Publisher;
 use crate::base::health::Health;
+use crate::base::text::is_forbidden;
 use crate::mqtt::session::{
     AckTarget, COMMANDS_KEPT, MqttMessage, OUTCOMES_KEPT, REFUSED_KEPT, Refused, Session,
 };
 use crate::protocol::answer::Answer;
 use crate::protocol::command::{self, Command, Refusal};
+use crate::protocol::condition::COMMANDS;
 use crate::protocol::event::CommandOutcome;
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crossbeam::channel::TrySendError;
@@ -19,10 +21,10 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Diagnostics source of a subscription that the broker refuses.
-pub const COMMANDS: &str = "commands";
 /// Time until a refused subscription is asked for again.
 const SUBSCRIBES_AGAIN: Duration = Duration::from_secs(30);
+/// Bytes of a command's response topic, and of its correlation data, that are kept for the answer.
+const RESPONSE_MAX: usize = 512;
 /// Reason of a command that the broker would deliver with every connection.
 const RETAINED: &str =
     "a retained command: it would come again with every connection; publish it without retain";
@@ -84,6 +86,10 @@ impl Publisher {
             return; // how a retained command is taken away
         }
 
+        if let Some(refusal) = oversized(&publish) {
+            return refuse(session, name, publish, refusal);
+        }
+
         // The bound is checked for good commands alone: a refusal is small, and has a bound of its
         // own.
         let refusal = match parse(name, &publish, &self.topics) {
@@ -123,7 +129,8 @@ impl Publisher {
 
         // The packet stays here until its answer: it names the response topic, and the
         // acknowledgement needs its id.
-        session.unanswered.insert(number, publish);
+        // The command is parsed: its content would only take memory until the answer.
+        session.unanswered.insert(number, without_content(publish));
         session.next_request += 1;
     }
 
@@ -287,6 +294,25 @@ fn is_below(topic: &str, topics: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The refusal of a command whose response topic or correlation data is larger than is kept for its
+/// answer.
+fn oversized(publish: &Publish) -> Option<Refusal> {
+    let asked = publish.properties.as_ref()?;
+    let topic = asked.response_topic.as_ref().map_or(0, String::len);
+    let data = asked.correlation_data.as_ref().map_or(0, |data| data.len());
+    if topic <= RESPONSE_MAX && data <= RESPONSE_MAX {
+        return None;
+    }
+
+    let payload = &publish.payload;
+    let id = command::id_of(&payload[..payload.len().min(command::PAYLOAD_MAX)]);
+    let reason = format!(
+        "a response topic of {topic} bytes and correlation data of {data}; at most {RESPONSE_MAX} of each are kept"
+    );
+
+    Some(Refusal { id, reason })
+}
+
 /// Queues the answer to a command that is not done.
 fn refuse(session: &mut Session, name: &str, publish: Publish, refusal: Refusal) {
     // Beyond the bound nothing is kept, also not the packet: the broker brings it again with the
@@ -326,9 +352,16 @@ fn response_to(publish: &Publish, answer: &str, topics: &str) -> Option<MqttMess
 /// which may be large, is not kept with them.
 fn without_content(publish: Publish) -> Publish {
     // The data is copied out: a slice of the packet would keep the whole packet in memory.
+    // Copies of their own: the packet's buffer, with all its properties, is let go. What is too
+    // large to be kept is refused, and the refusal goes to `ack/<name>` alone.
     let properties = publish.properties.map(|properties| PublishProperties {
-        response_topic: properties.response_topic,
-        correlation_data: properties.correlation_data.map(|data| data.to_vec().into()),
+        response_topic: properties
+            .response_topic
+            .filter(|topic| topic.len() <= RESPONSE_MAX),
+        correlation_data: properties
+            .correlation_data
+            .filter(|data| data.len() <= RESPONSE_MAX)
+            .map(|data| data.to_vec().into()),
         ..PublishProperties::default()
     });
 
@@ -343,7 +376,10 @@ fn without_content(publish: Publish) -> Publish {
 /// True if a message may be published to that topic.
 fn is_topic(topic: &str) -> bool {
     // Topics that begin with `$` are the broker's own.
-    !topic.is_empty() && !topic.starts_with('$') && !topic.contains(['+', '#', '\0'])
+    !topic.is_empty()
+        && !topic.starts_with('$')
+        && !topic.contains(['+', '#'])
+        && !topic.contains(is_forbidden)
 }
 
 #[cfg(test)]

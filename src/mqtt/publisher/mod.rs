@@ -18,20 +18,22 @@
 mod delivery;
 mod gate;
 mod incoming;
+mod lost;
 mod outgoing;
 mod retained;
+mod retained_topics;
 
-pub use self::incoming::COMMANDS;
-pub use self::retained::RETAINED_TOPICS;
+pub use self::retained_topics::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
-use self::retained::RetainedTopics;
-use super::MqttSettings;
+use self::lost::Lost;
+use self::retained_topics::{RetainedTopics, recovered};
 use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options, reason,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
 };
+use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
@@ -44,8 +46,8 @@ use crate::store::Store;
 use crossbeam::channel::Sender;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, LastWill, Packet, PubAck};
-use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill, Packet, PubAck};
+use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,11 +86,10 @@ pub struct PublisherWiring {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Time of [`DRAIN`] that is left when pictures are waited for no more.
 const PICTURES_LEFT: Duration = Duration::from_secs(3);
+/// Longest wait for a broker of this machine that does not listen.
+const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Wait after another client took our client id: reconnecting at once would start a takeover loop
-/// between the two clients.
-const TAKEN_OVER: Duration = Duration::from_secs(30);
 /// A connection that lasted this long was a good one. Mosquitto 2.0 does not tell a client that
 /// another one took its name: two daemons of one name must not throw each other out at every
 /// moment.
@@ -138,49 +139,11 @@ pub fn run(
     Ok(())
 }
 
-/// True where the broker closed the connection, and not for a reason that has nothing to do with what
-/// we sent.
-fn is_cut(error: &ConnectionError) -> bool {
-    match error {
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => !matches!(
-            reason_code,
-            DisconnectReasonCode::ServerShuttingDown
-                | DisconnectReasonCode::ServerBusy
-                | DisconnectReasonCode::KeepAliveTimeout
-                | DisconnectReasonCode::UseAnotherServer
-                | DisconnectReasonCode::ServerMoved
-        ),
-        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => true,
-        ConnectionError::Io(_) => true,
-        _ => false,
-    }
-}
-
 /// Ends at that moment; never without one.
 async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// End of a connection that is not the end of the run.
-struct Lost {
-    /// Reason for a person.
-    reason: String,
-    /// Time to wait, if it is known; else the backoff says.
-    wait: Option<Duration>,
-    /// True if the broker ended it, and a message of ours may be why.
-    is_cut: bool,
-}
-
-impl Lost {
-    fn because(reason: impl Into<String>) -> Self {
-        Lost {
-            reason: reason.into(),
-            wait: None,
-            is_cut: false,
-        }
     }
 }
 
@@ -238,7 +201,7 @@ impl Publisher {
         Publisher {
             delivery: Delivery::new(outbox, wiring.causes.clone()),
             pictures,
-            retained: retained::recovered(&wiring.retained),
+            retained: recovered(&wiring.retained),
             subscribes_at: None,
             topics: format!("{}/{}", identity.prefix, identity.station),
             settings,
@@ -285,6 +248,10 @@ impl Publisher {
             }
 
             let Some(mut lost) = end else { return };
+            if session.connected_at.is_none() {
+                lost.reason = before_connack(lost.reason);
+            }
+
             self.judge_steadiness(&session, &mut backoff, &mut lost);
             if self.is_over() {
                 return; // what waits was told
@@ -292,7 +259,13 @@ impl Publisher {
 
             self.on_lost(&lost.reason);
             // A known wait stands even at the end of the line; the backoff may be cut short then.
-            let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            let mut wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            // A broker of this machine that restarts is there again in a moment, and asking it costs
+            // nothing. One that was there and ended the connection is not asked so often.
+            if session.connected_at.is_none() && is_this_machine(&self.settings.host) {
+                wait = wait.min(LOCAL_WAIT);
+            }
+
             self.pause(wait, lost.wait.is_none()).await;
         }
     }
@@ -354,7 +327,7 @@ impl Publisher {
         options.set_receive_maximum(Some(COMMANDS_MAX));
         // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
-        // The broker says `offline` for us where the link ends without a goodbye.
+        // The broker says `offline` for the line where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
@@ -367,7 +340,7 @@ impl Publisher {
 
     /// The life of one connection: its end, or `None` when everything is delivered.
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
-        // Two clocks: one for this loop's own sign of life, and one for the PLC's.
+        // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
         let mut fences = tokio::time::interval(FENCE_EVERY);
@@ -406,7 +379,7 @@ impl Publisher {
             match event {
                 Ok(event) => self.on_client_event(event, session),
                 Err(_) if session.is_stopping => return None,
-                Err(error) => return Some(self.lost_by(&error)),
+                Err(error) => return Some(Lost::by(&error, &self.settings)),
             }
         }
     }
@@ -490,30 +463,6 @@ impl Publisher {
         if self.delivery.tells_again() {
             self.introduce(session);
             session.last_outcome = 0;
-        }
-    }
-
-    fn lost_by(&self, error: &ConnectionError) -> Lost {
-        // Of all reasons only a takeover has a wait of its own.
-        if let ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        }) = error
-        {
-            let reason = format!(
-                "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
-                self.settings.client_id
-            );
-
-            return Lost {
-                wait: Some(TAKEN_OVER),
-                ..Lost::because(reason)
-            };
-        }
-
-        Lost {
-            is_cut: is_cut(error),
-            ..Lost::because(reason(error, &self.settings.host))
         }
     }
 

@@ -1,9 +1,10 @@
 //! Messages of the line to the broker: who and how it is, its results, and pictures where there is
 //! room.
 
-use super::retained::{last_topic, status_topic};
+use super::retained_topics::{last_topic, status_topic};
 use super::{METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
+use crate::base::text::escaped;
 use crate::data::report::Report;
 use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
 use crate::protocol::event::Event;
@@ -238,10 +239,11 @@ impl Publisher {
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
 
-        // What the part does not have is left out, and not sent empty.
+        // What the part does not have is left out, and not sent empty. A file's name may hold what no
+        // message may; it is escaped.
         let user_properties = values
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .filter_map(|(key, value)| Some((key.to_owned(), escaped(&value?))))
             .collect();
 
         let properties = PublishProperties {
@@ -266,7 +268,7 @@ impl Publisher {
 
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
-        // A full client says no goodbye; the broker then says `offline` after our silence.
+        // A full client says no goodbye; the broker then says `offline` after the line's silence.
         let _ = session.client.try_disconnect();
     }
 }

@@ -10,7 +10,10 @@ pub mod network;
 pub mod plc;
 pub mod program;
 mod requirement;
+pub mod rtsp;
 pub mod station;
+#[cfg(feature = "gstreamer")]
+pub mod stream;
 pub mod strict;
 
 pub use requirement::{required, skip};
@@ -35,7 +38,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// True if the machine has `"mount"`, `"network"`, `"cc"` or `"gpu"`. False: the test is skipped.
+/// True if the machine has `"mount"`, `"network"`, `"cc"`, `"rumqttd"` or `"gpu"`. False: the test is skipped.
 ///
 /// # Panics
 /// If it is missing and `WINSPECT_REQUIRE` names it.
@@ -44,6 +47,7 @@ pub fn require(name: &str) -> bool {
     match name {
         "mount" => required(name, disk::mounts()).is_some(),
         "network" => required(name, network::can_be_made()).is_some(),
+        "rumqttd" => required(name, broker::rumqttd_file()).is_some(),
         "cc" => required(name, disk::can_be_slowed()).is_some(),
         "gpu" => device().is_some(),
         other => panic!("nothing is called {other}"),

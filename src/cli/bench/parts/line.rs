@@ -238,7 +238,7 @@ fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
             captured_at: jiff::Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt: false,
+            damage: None,
             decode: None,
             clock_offset: None,
             part_id: None,

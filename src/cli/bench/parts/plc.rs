@@ -70,7 +70,7 @@ impl Plc {
         let (client, connection) = Client::new(options, 10_000);
         let topics = format!("winspect-bench/{}", std::process::id());
 
-        // Quality of service 0 towards the PLC: an acknowledgement of its own would be in the
+        // The PLC hears at quality of service 0: an acknowledgement of its own would be in the
         // figures.
         for topic in HEARD {
             client
@@ -197,7 +197,7 @@ impl ResultCount {
         let result: Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
         self.undecided += usize::from(result["verdict"] == "undecided");
 
-        // A result of no trigger of ours has no time, and is not counted.
+        // A result of none of these triggers has no time, and is not counted.
         let part = result["part_id"].as_str().unwrap_or_default();
         let sent = sent.lock().expect("the sender does not panic");
         if let Some(sent) = sent.get(part) {

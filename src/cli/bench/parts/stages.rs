@@ -91,7 +91,7 @@ impl StageSamples {
     /// Takes the parts that went the whole way, each with the time at which its trigger was given to the
     /// client.
     pub fn of(parts: &[(Part, Instant)]) -> Self {
-        // One list for each stage, all of the same length: a part counts in all of them or in none.
+        // Each stage has a list, all of the same length: a part counts in all of them or in none.
         let mut each = vec![vec![]; STAGES.len()];
         let mut whole = vec![];
         let mut ours = vec![];
@@ -118,7 +118,7 @@ impl StageSamples {
 
     /// Prints a table for a person.
     pub fn tell(&self) {
-        // One row for each stage, then the sums, which are no sums of the percentiles.
+        // Each stage has a row, and the sums follow, which are no sums of the percentiles.
         for ((_, words), sample) in STAGES.iter().zip(&self.each) {
             eprintln!("  {words:<28} {}", sample.words());
         }

@@ -132,17 +132,17 @@ impl CommitQueue {
     /// Looks whether the file is still at its path, now and then. A file that was removed under us is
     /// written there again, with all that is in it; until that works it is told.
     pub(super) fn look_after_file(&mut self) {
-        if self.looked.elapsed() < RETRY {
+        if self.looked.elapsed() < RETRY || self.is_hanging() {
             return;
         }
 
         self.looked = Instant::now();
-        if !self.database.is_gone(&self.file) {
+        if !self.disk.database().is_gone(&self.file) {
             return;
         }
 
         let file = self.file.display().to_string();
-        match self.database.put_back(&self.file, self.sync) {
+        match self.disk.database().put_back(&self.file, self.sync) {
             Ok(()) => {
                 tracing::error!(
                     "the store {file} was removed or replaced while winspect ran; it was written \

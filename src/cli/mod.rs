@@ -13,6 +13,7 @@ mod model;
 mod renamed;
 mod run;
 mod running_line;
+mod sight;
 mod status;
 mod tensors;
 mod terminal;

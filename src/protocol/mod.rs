@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod reject;
 pub mod request;
 pub mod result;
+pub mod values;

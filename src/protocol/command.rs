@@ -6,7 +6,6 @@ use crate::protocol::question::question;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// Names of all commands.
 pub const NAMES: [&str; 8] = [

@@ -39,8 +39,11 @@ pub struct FolderSource {
 impl FolderSource {
     /// The source of checked settings: `location`, `fps` and `loop`.
     pub fn new(settings: &CameraSettings) -> Self {
+        // The settings were checked against the kind's file, so that each key has a value that can
+        // be read.
         let value = |key: &str| settings.values.get(key).map_or("", String::as_str);
         let fps: u32 = value("fps").parse().unwrap_or(0);
+        // A rate of 0 is no rate: the next picture comes as soon as the last one is judged.
         let pause = Duration::from_secs(1)
             .checked_div(fps)
             .unwrap_or(Duration::ZERO);
@@ -58,8 +61,9 @@ impl FolderSource {
     /// The file as a frame; one that cannot be read is black and corrupt.
     fn frame(&mut self, path: &Path) -> Frame {
         let started = Instant::now();
+        // Reading and decoding are timed together, as a camera's decoder is.
         let read = image_file::read(path);
-        let corrupt = read.is_err();
+        let damage = read.as_ref().err().map(|error| error.to_string().into());
         let picture = read.unwrap_or_else(|error| {
             if self.unreadable.insert(path.to_owned()) {
                 tracing::warn!("camera {}: {error}; its part is not judged", self.camera);
@@ -78,8 +82,9 @@ impl FolderSource {
             captured_at: Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            corrupt,
+            damage,
             decode: Some(started.elapsed()),
+            clock_offset: None,
             part_id: name.map(|name| name.to_string_lossy().into_owned()),
         }
     }
@@ -87,7 +92,10 @@ impl FolderSource {
     /// Shows all files once. False if the stop was given.
     fn show_all(&mut self, files: &[PathBuf], stop: &Stop, sink: &mut dyn Sink) -> bool {
         for path in files {
+            // The pause runs from picture to picture, the wait for the inspector included.
             let due = Instant::now() + self.pause;
+            // The last picture must be taken before the next one comes, since a newer one would
+            // replace it.
             while !sink.is_ready() {
                 if stop.stopped_within(POLL) {
                     return false;
@@ -120,6 +128,7 @@ impl Source for FolderSource {
                 return Ok(Ended::Stopped);
             }
 
+            // Only a round that has found a new unreadable file tells their number.
             if self.unreadable.len() > unreadable_before {
                 tracing::warn!(
                     "camera {}: {} of {} pictures cannot be read; their parts are undecided(bad_image)",

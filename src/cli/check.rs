@@ -3,28 +3,28 @@
 //! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
 //! wait for.
 
+use super::camera_times::{Finding, judge_clock, judge_rate};
 use super::run::configuration;
+use super::sight::Sight;
 use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
 use crate::camera::auto_features::Automatics;
 use crate::camera::{self, CameraError, CameraStatus, Sink};
+use crate::cli::probe_topics;
 use crate::config::{CameraConfig, LineConfig};
 use crate::data::frame::{CapturedBy, Frame};
-use crate::data::picture::Area;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
-use crate::recipe::quality::Gate;
 use crate::recipe::spec::Threshold;
 use crate::recipe::threshold;
 use crate::recipe::threshold::of_region;
-use crate::winclip::pixels::area;
-use crate::winclip::{Recipe, Region};
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
+use jiff::SignedDuration;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,6 +47,7 @@ const FRAMES: usize = 20;
 /// # Errors
 /// When the configuration is wrong, or after all was told: the code of the first fault.
 pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
+    // A configuration with problems ends the check: what follows would try the wrong things.
     let config = configuration(&arguments.line)?;
     let mut told = Told::default();
     told.well(format!(
@@ -55,15 +56,19 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         config.recipe.name
     ))?;
 
+    // The model comes first and alone: it takes all cores, and cameras would seem slow beside it.
     let sight = sight_of(&config, &mut told)?;
+
+    // Cameras are looked at together, as they will run: two that share a network or a USB hub
+    // disturb each other here as they would there.
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
     for (camera, probe) in config.cameras.iter().zip(probes) {
         told.camera(camera, &probe, sight.as_ref())?;
     }
 
+    // The broker comes last, with the line's own settings and topics.
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
-    let topics = format!("{}/{}", config.prefix, config.station);
-    match probe::probe(&config.mqtt, &topics) {
+    match probe::probe(&config.mqtt, &probe_topics::of(&config)) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
@@ -73,6 +78,7 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
 
 /// Prepares the recipe. What was wrong is told, and then there is nothing to look with: `None`.
 fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failure> {
+    // A folder that is no model is the file's fault (78): `run` would not start either.
     let model = match ModelFolder::open(&config.model) {
         Ok(model) => model,
         Err(error) => {
@@ -82,6 +88,8 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
         }
     };
 
+    // The preparation is the one that `run` does, quality gate and self-test included, so that both
+    // refuse the same.
     say("opening the model and learning the references");
     let preparer = RecipePreparer {
         model,
@@ -90,6 +98,8 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
     };
 
     let model = &preparer.model;
+
+    // The failure carries its own exit code: 65 for a picture, 69 for a library, 78 for a key.
     let label = model.label();
     let mut active = match preparer.prepare(&config.recipe, PrepareMode::Startup) {
         Ok(active) => active,
@@ -106,6 +116,7 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
         active.inspector.reference_count()
     ))?;
 
+    // Regions share the gate and the input side, so that one `Sight` serves all of them.
     tell_thresholds(&config.recipe.thresholds, &mut active, told)?;
     let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
@@ -121,6 +132,8 @@ fn tell_thresholds(
     active: &mut ActiveRecipe,
     told: &mut Told,
 ) -> Result<(), Failure> {
+    // An automatic threshold is computed as `run` computes it, from the references against each
+    // other.
     let thresholds = threshold::thresholds(asked, &mut active.inspector, &active.references)
         .map_err(|error| Failure::new(Exit::Software, error))?;
 
@@ -140,7 +153,12 @@ fn tell_thresholds(
 /// The frames of one camera, and all that was found while it ran.
 #[derive(Default)]
 struct CameraProbe {
+    /// The first frames, at most [`FRAMES`].
     frames: Vec<Frame>,
+    /// True for a kind of camera that tells its clock.
+    tells_clock: bool,
+    /// Distance of its clock from ours, as it was told last.
+    clock_offset: Option<SignedDuration>,
     /// Settings that the camera changes by itself; `None` for a file or a test picture.
     automatics: Option<Automatics>,
     /// Exit code and reason of a camera that cannot work, or was lost.
@@ -151,8 +169,16 @@ struct CameraProbe {
 
 impl Sink for CameraProbe {
     fn frame(&mut self, frame: Frame) {
-        self.frames.push(frame);
-        if self.frames.len() >= FRAMES {
+        self.clock_offset = frame.clock_offset.or(self.clock_offset);
+        // Twenty frames give a rate and show whether some come incomplete. An RTSP camera tells its
+        // clock some seconds after its first frame; its pictures are not kept so long, since each
+        // takes megabytes.
+        if self.frames.len() < FRAMES {
+            self.frames.push(frame);
+        }
+
+        let is_clock_known = self.clock_offset.is_some() || !self.tells_clock;
+        if self.frames.len() == FRAMES && is_clock_known {
             self.looking = None;
         }
     }
@@ -166,6 +192,8 @@ impl Sink for CameraProbe {
     }
 
     fn status(&mut self, status: CameraStatus) {
+        // The reason is kept even if frames came before: a camera that is lost at once is worth a
+        // warning.
         if let Some(reason) = status.last_reason {
             self.lost = Some((Exit::Unavailable, reason));
             self.looking = None;
@@ -180,6 +208,7 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
         patience.as_secs()
     ));
 
+    // A probe that panics counts as one without frames; the others are still told.
     std::thread::scope(|scope| {
         let probes: Vec<_> = cameras
             .iter()
@@ -194,15 +223,20 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
 }
 
 fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
+    // Two ends meet here: the probe drops `looking` when it knows enough, and the stopper ends the
+    // source when the time is over.
     let (stopper, stop) = stop_pair();
     let (looking, known) = bounded(0);
     std::thread::scope(|scope| {
         let watching = scope.spawn(move || {
             let mut probe = CameraProbe {
                 looking: Some(looking),
+                tells_clock: camera::tells_clock(&config.camera),
                 ..CameraProbe::default()
             };
 
+            // The camera runs under the same supervisor as in a line. One try is all: the backoff
+            // is as long as the patience.
             let watched = camera::open(&config.camera).and_then(|mut source| {
                 let once = Backoff::new(patience, patience);
                 camera::supervise(
@@ -214,6 +248,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
                 )
             });
 
+            // A pipeline that cannot be built is the file's fault; everything else is the camera's.
             if let Err(error) = watched {
                 let exit = if matches!(error, CameraError::Pipeline(_)) {
                     Exit::Config
@@ -228,6 +263,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
             probe
         });
 
+        // The stopper is dropped after the wait, so that a camera that shows nothing ends too.
         let _ = known.recv_timeout(patience); // its end is as good as the time's
         drop(stopper);
         watching.join().unwrap_or_default()
@@ -266,6 +302,7 @@ impl Told {
         probe: &CameraProbe,
         sight: Option<&Sight>,
     ) -> Result<(), Failure> {
+        // No frame at all is told apart: it has other causes than a bad picture.
         let camera = format!("camera {}", config.camera.name);
         let Some(last) = probe.frames.last() else {
             return self.no_frame(&camera, config, probe);
@@ -276,15 +313,28 @@ impl Told {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
 
+        let rate = judge_rate(config, &probe.frames);
+        let clock = judge_clock(probe.clock_offset, probe.tells_clock);
+        for finding in rate.into_iter().chain(clock) {
+            match finding {
+                Finding::Note(words) => self.well(format!("{camera}: {words}"))?,
+                Finding::Warning(words) => self.warn(format!("{camera}: {words}"))?,
+            }
+        }
+
+        // What follows looks at the last picture, which needs a recipe.
         self.automatics(&camera, probe.automatics.as_ref())?;
         let Some(sight) = sight else { return Ok(()) };
+
+        // A crop beyond the picture ends the look: nothing of the region could be judged.
         let width = last.picture.width();
         let height = last.picture.height();
         if self.crops_beyond(&camera, sight, width, height)? {
             return Ok(());
         }
 
-        if probe.frames.iter().any(|frame| frame.corrupt) {
+        // Damage and flaws are warnings: the light may be off while the line is set up.
+        if probe.frames.iter().any(|frame| frame.damage.is_some()) {
             self.warn(format!(
                 "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
             ))?;
@@ -296,6 +346,8 @@ impl Told {
             ))?;
         }
 
+        // One line a region tells the smallest defect, in the camera's pixels and in millimetres
+        // where a pixel's size is known.
         for region in &sight.recipe.regions {
             let of_region = of_region(region.name.as_deref());
             let least = sight.least(region, width, height, config.mm_per_pixel);
@@ -311,10 +363,12 @@ impl Told {
         config: &CameraConfig,
         probe: &CameraProbe,
     ) -> Result<(), Failure> {
+        // The camera's own reason says more than the absence of frames.
         if let Some((exit, why)) = &probe.lost {
             return self.fault(*exit, format!("{camera}: {why}"));
         }
 
+        // A camera with a hardware trigger is silent by design.
         if config.camera.triggered {
             return self.warn(format!(
                 "{camera}: it waits for a trigger; trigger a part while this looks"
@@ -326,6 +380,7 @@ impl Told {
     }
 
     fn automatics(&mut self, camera: &str, found: Option<&Automatics>) -> Result<(), Failure> {
+        // Automatic exposure moves every score, so that it is told even though the line could run.
         match found {
             Some(Automatics::Unreadable) => self.well(format!(
                 "{camera}: cannot be asked whether exposure, gain and white balance are fixed; see to it"
@@ -346,8 +401,10 @@ impl Told {
         width: usize,
         height: usize,
     ) -> Result<bool, Failure> {
+        // All regions are looked at: a person moves them in one go.
         let mut is_beyond = false;
         for region in &sight.recipe.regions {
+            // A region without a crop covers the whole picture, whatever its size.
             let Some(crop) = region.crop.filter(|crop| !crop.is_inside(width, height)) else {
                 continue;
             };
@@ -369,6 +426,7 @@ impl Told {
     }
 
     fn end(self) -> Result<(), Failure> {
+        // The first fault gives the code, as `run` would have met it first.
         match self.exit {
             None => {
                 say(format!("this line can run ({} warnings)", self.warnings));
@@ -387,6 +445,8 @@ impl Told {
 
 /// Returns size, rate, clock and decoding time, as measured.
 fn seen(frames: &[Frame]) -> String {
+    // The rate counts intervals, one fewer than frames, and is measured by arrival: cameras' own
+    // clocks may differ from this machine's.
     let first = &frames[0];
     let last = &frames[frames.len() - 1];
     let seconds = last.arrived.duration_since(first.arrived).as_secs_f64();
@@ -395,8 +455,9 @@ fn seen(frames: &[Frame]) -> String {
         n => format!("{:.1} frames/s", (n - 1) as f64 / seconds.max(1e-3)),
     };
 
+    // Arrival times include the network's delay; a person who triggers by time has to know.
     let clock = match last.captured_by {
-        CapturedBy::Sender => "its own clock",
+        CapturedBy::Sender => "its own intervals",
         CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
     };
 
@@ -408,111 +469,4 @@ fn seen(frames: &[Frame]) -> String {
     let width = last.picture.width();
     let height = last.picture.height();
     format!("{width} x {height}, {rate}, {clock}{decode}")
-}
-
-/// A recipe's way to look at a picture.
-struct Sight {
-    gate: Gate,
-    recipe: Recipe,
-    /// Input side of the encoder, in pixels.
-    side: usize,
-    /// Side of the encoder's patches, in its pixels.
-    patch: usize,
-}
-
-/// The narrowest defect that is seen, as a share of a cell of the map: see docs/measurements.md, "The
-/// smallest defect".
-const SEEN: f64 = 0.5;
-
-impl Sight {
-    /// Returns, for a person, the least defect that is seen in a region of a picture of this size.
-    fn least(
-        &self,
-        region: &Region,
-        width: usize,
-        height: usize,
-        mm_per_pixel: Option<f64>,
-    ) -> String {
-        let area = area(region.crop, self.recipe.fit, width, height);
-        let w = self.cell(area.w, area);
-        let h = self.cell(area.h, area);
-        let least_w = (SEEN * w).ceil();
-        let least_h = (SEEN * h).ceil();
-        let mm = match mm_per_pixel {
-            Some(mm) => format!(
-                " ({} x {} mm)",
-                rounded(least_w * mm),
-                rounded(least_h * mm)
-            ),
-            None => String::new(),
-        };
-
-        format!(
-            "a cell of the map is {w:.0} x {h:.0} of its pixels; the smallest defect it can see is about {least_w} x {least_h} of its pixels{mm}"
-        )
-    }
-
-    /// Returns the side of a map's cell in the picture's pixels, where `length` of `area`, or of a tile
-    /// in it, is looked at.
-    fn cell(&self, length: usize, area: Area) -> f64 {
-        let length = match self.recipe.tile_px {
-            Some(side) => side.min(area.w).min(area.h),
-            None => length,
-        };
-
-        (length * self.patch) as f64 / self.side as f64
-    }
-}
-
-/// Returns a length with two digits that mean something.
-fn rounded(mm: f64) -> String {
-    let digits = (1.0 - mm.log10().floor()).clamp(0.0, 6.0) as usize;
-    format!("{mm:.digits$}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::winclip::Fit;
-
-    #[test]
-    fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
-        let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
-        let sight = |fit, tile_px| Sight {
-            gate: gate.clone(),
-            recipe: Recipe {
-                fit,
-                tile_px,
-                ..Recipe::new(None)
-            },
-            side: 224,
-            patch: 14,
-        };
-
-        let whole = Region::default();
-        let seen = |sight: Sight, mm| sight.least(&whole, 1920, 1080, mm);
-        assert!(seen(sight(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
-        assert!(seen(sight(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
-        let words = seen(sight(Fit::Squash, Some(448)), Some(0.05));
-        assert!(
-            words.contains("28 x 28 of its pixels")
-                && words.ends_with("about 14 x 14 of its pixels (0.70 x 0.70 mm)")
-        );
-
-        let part = Region {
-            crop: Some(Area {
-                x: 5,
-                y: 5,
-                w: 320,
-                h: 160,
-            }),
-            ..Region::default()
-        };
-
-        assert!(
-            sight(Fit::Squash, None)
-                .least(&part, 1920, 1080, None)
-                .ends_with("about 10 x 5 of its pixels")
-        );
-    }
 }

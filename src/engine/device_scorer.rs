@@ -29,11 +29,13 @@ impl std::str::FromStr for MapKind {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
+        // Blanks are allowed, because the scales come from lists such as `2, 3, patch`.
         let trimmed = word.trim();
         if trimmed == "patch" {
             return Ok(MapKind::Patch);
         }
 
+        // A window of no patches would divide by nothing later; zero is refused with the words.
         match trimmed.parse() {
             Ok(scale) if scale > 0 => Ok(MapKind::Windows(scale)),
             _ => Err(format!(
@@ -131,6 +133,7 @@ pub struct PartialScores {
 impl PartialScores {
     /// True if no value is NaN or infinite.
     pub fn are_finite(&self) -> bool {
+        // Maps that are not wanted have no values, and are finite for that reason.
         let maps = self.language.iter().chain(&self.visual).flatten();
         self.image.iter().chain(maps).all(|value| value.is_finite())
     }

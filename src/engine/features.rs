@@ -52,10 +52,13 @@ pub struct WindowFeatures {
 /// The windows of `scale` that hold a patch that counts, by their index in row-major order of their
 /// top-left patch. All windows without a mask.
 pub fn unmasked_windows(grid: usize, scale: usize, mask: Option<&[bool]>) -> Vec<usize> {
+    // A window begins at each patch from which it still fits into the grid.
     let columns = grid - scale + 1;
     let all = 0..columns * columns;
     match mask {
         None => all.collect(),
+        // A window counts as soon as one of its patches does: its embedding also describes the edge
+        // of the part.
         Some(mask) => all
             .filter(|window| {
                 let top = window / columns;
@@ -68,6 +71,7 @@ pub fn unmasked_windows(grid: usize, scale: usize, mask: Option<&[bool]>) -> Vec
 
 /// True if the window whose top-left patch is (`top`, `left`) holds a patch that counts.
 fn holds_unmasked(mask: &[bool], grid: usize, scale: usize, top: usize, left: usize) -> bool {
+    // The patches of a window are `scale` neighbours in each of `scale` rows of the grid.
     (top..top + scale).any(|row| {
         let first = row * grid + left;
         mask[first..first + scale].contains(&true)
@@ -76,6 +80,8 @@ fn holds_unmasked(mask: &[bool], grid: usize, scale: usize, top: usize, left: us
 
 /// The network's input value of each grey level, for each channel (R, G, B).
 pub fn normalisation_lut(spec: &ModelSpec) -> [[f32; 256]; 3] {
+    // The formula is that of the model's preprocessing: a grey level as a fraction of 255, less the
+    // mean, by the deviation. 256 levels a channel make a table exact.
     std::array::from_fn(|channel| {
         let mean = spec.mean[channel];
         let std = spec.std[channel];

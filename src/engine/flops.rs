@@ -26,6 +26,7 @@ impl Flop {
 /// Operations of the graphs for a crop without a mask, cut as they are at load.
 pub fn flop(plan: &EncodePlan, spec: &ModelSpec) -> Flop {
     Flop {
+        // Masks only leave windows out, so that a crop without one is the upper bound.
         trunk: trunk(plan, spec),
         windows: plan
             .scales
@@ -38,10 +39,15 @@ pub fn flop(plan: &EncodePlan, spec: &ModelSpec) -> Flop {
 fn trunk(plan: &EncodePlan, spec: &ModelSpec) -> f64 {
     let grid = plan.side / spec.patch;
     let patches = (grid * grid) as f64;
+
+    // A patch is a square of three channels; the convolution is one product of all its values with
+    // the width.
     let values_of_patch = (3 * spec.patch * spec.patch) as f64;
     let convolution = 2.0 * patches * values_of_patch * spec.width as f64;
     let blocks = blocks(plan, spec) as f64;
     let trunk = convolution + blocks * block(spec, patches + 1.0, patches + 1.0);
+
+    // The embedding needs one more product; a plan without it saves that.
     if plan.image {
         trunk + projection(spec)
     } else {
@@ -51,10 +57,12 @@ fn trunk(plan: &EncodePlan, spec: &ModelSpec) -> f64 {
 
 /// Blocks of the trunk that the plan needs.
 fn blocks(plan: &EncodePlan, spec: &ModelSpec) -> usize {
+    // The embedding of the crop lies behind the last block.
     if plan.image {
         return spec.blocks;
     }
 
+    // A patch layer needs the blocks up to its own, and the graph is cut behind the highest.
     plan.patches
         .iter()
         .map(|layer| match layer {
@@ -67,6 +75,8 @@ fn blocks(plan: &EncodePlan, spec: &ModelSpec) -> usize {
 
 fn windows(plan: &EncodePlan, spec: &ModelSpec, scale: usize) -> f64 {
     let grid = plan.side / spec.patch;
+
+    // All windows of a scale go through the tower as crops of `1 + scale * scale` tokens each.
     let count = (grid - scale + 1).pow(2) as f64;
     let tokens = (1 + scale * scale) as f64;
     let all_but_last = (spec.blocks - 1) as f64 * block(spec, tokens, tokens);
@@ -86,8 +96,15 @@ fn projection(spec: &ModelSpec) -> f64 {
 /// One block over `tokens` rows of which `asking` have queries, a projection and an MLP.
 fn block(spec: &ModelSpec, tokens: f64, asking: f64) -> f64 {
     let width = spec.width as f64;
+
+    // Keys and values are made for all tokens, queries and the output projection for the asking
+    // ones: two of each, at width x width.
     let projections = 2.0 * width * width * (2.0 * tokens + 2.0 * asking);
+
+    // Scores and the weighted sum are one product each, of all asking rows with all tokens.
     let attention = 4.0 * asking * tokens * width;
+
+    // The MLP has two products, up to its own width and back.
     let mlp = 4.0 * asking * width * spec.mlp as f64;
     projections + attention + mlp
 }

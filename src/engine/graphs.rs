@@ -49,6 +49,8 @@ const FLOAT_BYTES: usize = size_of::<f32>();
 /// then `image`.
 pub fn trunk_outputs(plan: &EncodePlan) -> Vec<String> {
     let mut outputs: Vec<String> = plan.patches.iter().map(layer_output).collect();
+
+    // Windows are gathered from the trunk's own tokens before the first block.
     if !plan.scales.is_empty() {
         outputs.push("tokens".to_owned());
     }
@@ -80,12 +82,20 @@ impl<'a> ModelGraph<'a> {
     ) -> Result<Self, EngineError> {
         match part {
             TowerPart::Trunk => {
+                // The trunk is cut behind the last output that the plan names, so that no later
+                // block is computed.
                 let outputs = trunk_outputs(plan);
                 let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+
+                // Positions are fitted only for a side that is not the model's own; DINOv2 alone
+                // allows one.
                 let grid = plan.side / model.spec.patch;
                 let other_grid = (grid != model.spec.grid()).then_some(grid);
                 ModelGraph::open(model, part.file(), &outputs, other_grid)
             }
+
+            // The windows' graph has one output and no positions of its own: its tokens carry them
+            // already.
             TowerPart::Windows => ModelGraph::open(model, part.file(), &["embedding"], None),
         }
     }
@@ -108,9 +118,13 @@ impl<'a> ModelGraph<'a> {
             onnx: proto::ModelProto::default(),
         };
 
+        // The graph is taken out of the model while it is changed, so that `graph` can still name
+        // its file in an error.
         graph.onnx = graph.decoded()?;
         let inner = graph.onnx.graph.take();
         let mut inner = inner.ok_or_else(|| graph.broken("no graph in it"))?;
+
+        // Outputs are kept in the order of the plan, which callers index by.
         let mut kept = Vec::new();
         for name in outputs {
             let output = inner
@@ -122,7 +136,11 @@ impl<'a> ModelGraph<'a> {
             kept.push(output.clone());
         }
 
+        // Nodes and weights that no kept output needs go here: they are neither read nor loaded.
         cut(&mut inner, kept);
+
+        // Weights inside of the graph have their final dims; external ones may be fitted to another
+        // grid.
         for tensor in &mut inner.initializer {
             if tensor.external().is_some() {
                 graph.fit_dims(tensor)?;
@@ -177,22 +195,29 @@ impl<'a> ModelGraph<'a> {
     /// # Errors
     /// [`EngineError::Model`] when it is of another size or type than it should be.
     pub fn weight(&self, tensor: &proto::TensorProto) -> Result<Weight, EngineError> {
+        // A tensor without an external place is one of the graph itself, and has no business here.
         let wrong_size = || self.wrong_size(&tensor.name);
         let (location, offset, length) = tensor.external().ok_or_else(wrong_size)?;
         let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
         let spec = &self.model.spec;
         let grid = spec.grid();
+
+        // The positions are stored for the model's own grid, whatever grid is asked for, so that
+        // their stored size is computed from that grid.
         let new_grid = self.new_grid(&tensor.name);
         let stored = match new_grid {
             Some(_) => size(&[grid, grid, spec.width]),
             None => size(&dims),
         };
 
+        // Size and type are compared before anything is read: the numbers come from a file that may
+        // be damaged, and a product may overflow.
         let bytes = stored.and_then(|size| size.checked_mul(FLOAT_BYTES));
         if tensor.data_type != FLOAT || bytes != Some(length) {
             return Err(wrong_size());
         }
 
+        // The values are stored as f32, row-major; other precisions are made of them later.
         let mut values = self.read(location, offset, length)?;
         if let Some(to) = new_grid {
             values = pos_embed::resampled(&values, grid, to, spec.width);
@@ -245,6 +270,7 @@ fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8
 
 /// Little-endian values.
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    // Bytes beyond the last whole value are dropped; the caller has compared the length before.
     let (values, _) = bytes.as_chunks::<FLOAT_BYTES>();
     values.iter().map(|value| f32::from_le_bytes(*value))
 }
@@ -255,6 +281,7 @@ fn fitted_dims(
     spec: &ModelSpec,
     grid: Option<usize>,
 ) -> Option<Vec<usize>> {
+    // A negative dimension stands for an unknown one, which a weight cannot have.
     let dims: Vec<usize> = tensor
         .dims
         .iter()
@@ -262,6 +289,9 @@ fn fitted_dims(
         .collect::<Option<_>>()?;
 
     let size = size(&dims)?;
+
+    // Positions keep their name and get the shape `[1, P, D]` of the new grid; their values are
+    // resampled when they are read.
     match grid.filter(|_| tensor.name == POSITIONS) {
         None => Some(dims),
         Some(grid) => {
@@ -297,12 +327,16 @@ pub fn typed_graph<'a>(
     part: TowerPart,
     precision: Precision,
 ) -> Result<TypedGraph<'a>, EngineError> {
+    // Inputs and outputs change type together with the weights: a cast between them would cost a
+    // pass over memory.
     let mut graph = ModelGraph::of(model, plan, part)?;
     let inner = graph.inner_mut();
     for value in inner.input.iter_mut().chain(&mut inner.output) {
         retype(value, plan.side, precision);
     }
 
+    // Integers stay as they are, because they are shapes and indices. External weights are
+    // converted when they are read.
     for tensor in &mut inner.initializer {
         if tensor.external().is_none() && tensor.data_type == FLOAT {
             retype_constant(tensor, precision)?;
@@ -324,6 +358,7 @@ impl TypedGraph<'_> {
     /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for
     /// a weight beyond fp16.
     pub fn bytes(&self) -> Result<Vec<u8>, EngineError> {
+        // Each weight is described with its bytes inside; all of them are in memory at once.
         let onnx = self.with_weights(&mut |name, dims, bytes| {
             Ok(proto::TensorProto {
                 raw_data: bytes,
@@ -342,6 +377,8 @@ impl TypedGraph<'_> {
     /// The same as [`TypedGraph::bytes`]; [`EngineError::Unavailable`] when the folder cannot be
     /// written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, EngineError> {
+        // Graph and weights lie side by side: the parser looks for the weights in the graph's
+        // folder.
         let path = folder.join(self.part.file());
         let weights = path.with_extension("weights");
         let out = File::create(&weights).map_err(|error| unwritable(&weights, &error))?;
@@ -350,12 +387,15 @@ impl TypedGraph<'_> {
             .expect("it was put there")
             .to_string_lossy();
 
+        // The closure writes a weight's bytes to the file and returns its place there as the
+        // tensor.
         let mut file = WeightFile::new(BufWriter::new(out), &name);
         let onnx = self.with_weights(&mut |name, dims, bytes| {
             file.put_bytes(name, dims, element(self.precision), [bytes.as_slice()])
                 .map_err(|error| unwritable(&weights, &error))
         })?;
 
+        // The weights are flushed before the graph that names them appears.
         file.finish()
             .map_err(|error| unwritable(&weights, &error))?;
 
@@ -368,12 +408,15 @@ impl TypedGraph<'_> {
         &self,
         describe: &mut DescribeWeight,
     ) -> Result<proto::ModelProto, EngineError> {
+        // The graph is copied without weights, which makes the copy small.
         let mut onnx = self.graph.onnx.clone();
         let tensors = onnx
             .graph
             .iter_mut()
             .flat_map(|graph| &mut graph.initializer);
 
+        // One weight is read, converted and handed on at a time, which bounds the memory to the
+        // largest.
         for tensor in tensors.filter(|tensor| tensor.external().is_some()) {
             let weight = self.graph.weight(tensor)?;
             let bytes = bytes(&tensor.name, &weight.values, self.precision)?;
@@ -411,6 +454,7 @@ fn element(precision: Precision) -> i32 {
 
 /// Gives an input or output its type, and the pixels their side.
 fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) {
+    // Values that are no tensors do not occur in imported graphs, and would have no type to set.
     let kind = value.r#type.as_mut();
     let Some(tensor) = kind.and_then(|kind| kind.tensor_type.as_mut()) else {
         return;
@@ -420,6 +464,8 @@ fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) 
         tensor.elem_type = element(precision);
     }
 
+    // The side in pixels is symbolic on disk, and fixed here, so that TensorRT optimises for one
+    // size.
     for dim in tensor.shape.iter_mut().flat_map(|shape| &mut shape.dim) {
         if dim.value == Some(DimensionValue::Named("S".to_owned())) {
             dim.value = Some(DimensionValue::Fixed(side as i64));
@@ -432,6 +478,8 @@ fn retype_constant(
     tensor: &mut proto::TensorProto,
     precision: Precision,
 ) -> Result<(), EngineError> {
+    // Constants hold their values in one of two fields, as their writer liked; the result is always
+    // raw bytes.
     let mut values = std::mem::take(&mut tensor.float_data);
     values.extend(floats(&tensor.raw_data));
     tensor.data_type = element(precision);
@@ -445,11 +493,15 @@ fn retype_constant(
 /// [`EngineError::Plan`] for a value that becomes infinite.
 fn bytes(name: &str, values: &[f32], precision: Precision) -> Result<Vec<u8>, EngineError> {
     let mut bytes = Vec::with_capacity(precision.bytes() * values.len());
+
+    // Single precision is written as it was stored.
     if precision == Precision::Fp32 {
         bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         return Ok(bytes);
     }
 
+    // Half precision ends at 65504. A larger weight would become infinite and spoil every product,
+    // so that it is refused by name and place.
     for (place, value) in values.iter().enumerate() {
         let half = f16::from_f32(*value);
         if !half.is_finite() {

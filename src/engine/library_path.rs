@@ -20,6 +20,7 @@ const OTHERS: u32 = 0o022;
 
 /// Folders that exist and may be loaded from, the program's own first.
 pub fn library_folders() -> Vec<PathBuf> {
+    // The effective user is the one whose rights the loaded code would have.
     // SAFETY: cannot fail, and changes nothing.
     let user = unsafe { libc::geteuid() };
     let program = std::env::current_exe().ok();
@@ -29,10 +30,14 @@ pub fn library_folders() -> Vec<PathBuf> {
 
 fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<PathBuf> {
     let mut found = vec![];
+
+    // The program's own folders go first: a library that came with the program fits it.
     if let Some(program) = program {
         add_program_folders(program, user, &mut found);
     }
 
+    // All three folders count, because whoever may write the upper one can put another in the place
+    // of the lower.
     if let Some(current) = current {
         let lib = current.join(LIB);
         let engines = current.join("engines");
@@ -40,6 +45,8 @@ fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<Pat
         if is_new
             && [current, &engines, &lib]
                 .iter()
+                // Root and the user are the only owners, and no group may write: the current folder
+                // is not chosen by the program.
                 .all(|folder| is_safe_or_warn(folder, &[0, user], OTHERS))
         {
             found.push(lib);
@@ -51,11 +58,14 @@ fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<Pat
 
 /// Adds the program's folder and `engines/lib` of each folder above it.
 fn add_program_folders(program: &Path, user: u32, found: &mut Vec<PathBuf>) {
+    // The program's owner could have changed the program itself, so that folders of that owner are
+    // no further risk.
     let mut owners = vec![0, user];
     if let Ok(program) = program.metadata() {
         owners.push(program.uid());
     }
 
+    // The program's own folder is not checked: code from there runs already.
     found.extend(program.parent().map(Path::to_owned));
     for folder in program.ancestors().skip(1) {
         let lib = folder.join(LIB);
@@ -67,6 +77,7 @@ fn add_program_folders(program: &Path, user: u32, found: &mut Vec<PathBuf>) {
 
 /// [`is_safe`]; a folder that is not safe is named in the log.
 fn is_safe_or_warn(folder: &Path, owners: &[u32], writers: u32) -> bool {
+    // A folder is passed over and not an error: the library may lie in another one.
     let safe = is_safe(folder, owners, writers);
     if !safe {
         tracing::warn!(
@@ -80,6 +91,7 @@ fn is_safe_or_warn(folder: &Path, owners: &[u32], writers: u32) -> bool {
 
 /// True if one of `owners` owns the folder, and none of `writers` may write it.
 fn is_safe(folder: &Path, owners: &[u32], writers: u32) -> bool {
+    // A folder that cannot be asked is not trusted.
     folder
         .metadata()
         .is_ok_and(|data| owners.contains(&data.uid()) && data.mode() & writers == 0)

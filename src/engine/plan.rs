@@ -38,8 +38,11 @@ impl EncodePlan {
     /// # Errors
     /// [`EngineError::Plan`] with everything that the model cannot do, and the limits.
     pub fn check(&self, spec: &ModelSpec) -> Result<(), EngineError> {
+        // All problems are collected, so that one run of `check` shows them together.
         let mut problems = Problems::new();
         self.check_side(spec, &mut problems);
+
+        // Blocks count from 1: block 0 would be the input, which no recipe compares.
         for layer in &self.patches {
             if let PatchLayer::Block(block) = layer
                 && !(1..=spec.blocks).contains(block)
@@ -51,6 +54,7 @@ impl EncodePlan {
             }
         }
 
+        // A window wider than the grid has no place to stand.
         let grid = self.side / spec.patch;
         for scale in &self.scales {
             if *scale == 0 || *scale > grid {
@@ -69,6 +73,8 @@ impl EncodePlan {
     fn check_side(&self, spec: &ModelSpec, problems: &mut Problems) {
         let side = self.side;
         let patch = spec.patch;
+
+        // CLIP's positions are trained for one grid and not resampled.
         let is_fixed = spec.family != Family::Dinov2;
         if is_fixed && side != spec.side {
             let own = spec.side;
@@ -78,6 +84,7 @@ impl EncodePlan {
             );
         }
 
+        // The bound on the grid bounds every map and every table of windows that follows from it.
         let grid = side / patch;
         let fits = side.is_multiple_of(patch) && (1..=GRID_MAX).contains(&grid);
         if !is_fixed && !fits {

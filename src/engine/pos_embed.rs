@@ -7,10 +7,14 @@ type SourceCell = (usize, f32);
 
 /// Embeddings `[from * from, width]` resampled to `[to * to, width]`.
 pub fn resampled(values: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
+    // Rows and columns share the weights, because both grids are square.
     let taps: Vec<[SourceCell; 4]> = (0..to).map(|i| taps(i, from, to)).collect();
     let mut out = vec![0.0; to * to * width];
+
+    // Embeddings of the cells are summed value by value: a cell holds `width` of them.
     let cells = out.chunks_exact_mut(width.max(1));
     for (cell, sums) in cells.enumerate() {
+        // The output cell at row-major index `cell` reads four rows and four columns of the source.
         let vertical = &taps[cell / to];
         let horizontal = &taps[cell % to];
         for (row, a) in vertical {
@@ -34,9 +38,14 @@ fn add_weighted(sums: &mut [f32], source: &[f32], a: f32, b: f32) {
 
 /// The four source cells of output cell `i`, clamped at the border, with their weights.
 fn taps(i: usize, from: usize, to: usize) -> [SourceCell; 4] {
+    // Cells are centred: the output's centres are mapped onto the source's scale, then back by half
+    // a cell.
     let position = (i as f32 + 0.5) * from as f32 / to as f32 - 0.5;
     let first = position.floor();
     let t = position - first;
+
+    // The four taps stand one before and two after the cell that the position falls into. At the
+    // border a tap repeats the last cell, as torch does.
     std::array::from_fn(|k| {
         let cell = first as i64 + k as i64 - 1;
         let inside = cell.clamp(0, from as i64 - 1);
@@ -50,8 +59,10 @@ fn cubic(x: f32) -> f32 {
     const A: f32 = -0.75;
     let x = x.abs();
     if x <= 1.0 {
+        // The near part of the kernel is 1 at the centre and 0 at the next cell.
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
     } else if x < 2.0 {
+        // The far part is negative: it sharpens what the near part blurs.
         ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A
     } else {
         0.0

@@ -79,11 +79,15 @@ impl Engines {
         plan: &EncodePlan,
         listener: &BuildListener,
     ) -> Result<OpenedEngine, EngineError> {
+        // The plan is checked first: a wrong recipe is told also where no GPU works.
         plan.check(&model.spec)?;
+
+        // An engine that was named is opened or refused; only `auto` may choose.
         match self.backend {
             Backend::Onnx => Ok(self.on_cpu(model, plan)?.into()),
             Backend::Tensorrt => self.on_gpu(Device::open()?, model, plan, listener),
             Backend::Auto => match Device::open() {
+                // A stand-in is for tests that name it: `auto` never judges parts with it.
                 Ok(device) if !device.is_stand_in => {
                     self.on_gpu_or_cpu(device, model, plan, listener)
                 }
@@ -122,6 +126,9 @@ impl Engines {
         listener: &BuildListener,
     ) -> Result<OpenedEngine, EngineError> {
         let name = device.name.clone();
+
+        // Only a GPU that cannot be had lets the CPU take over. A wrong plan or model would be
+        // wrong there too.
         match self.on_gpu(device, model, plan, listener) {
             Err(EngineError::Unavailable(why)) => {
                 tracing::warn!(
@@ -141,15 +148,21 @@ impl Engines {
         plan: &EncodePlan,
         listener: &BuildListener,
     ) -> Result<OpenedEngine, EngineError> {
+        // The tests' networks and the measuring mode need neither TensorRT nor a plan.
         if let Some(networks) = self.networks_without_tensorrt(&device, model, plan)? {
             let encoder = self.encoder(device, networks, model, plan)?;
             return Ok(encoder.into());
         }
 
+        // The key names all facts that a plan depends on, so that a plan of another GPU or version
+        // is never run.
         let library = Library::load(self.tensorrt.as_deref())?;
         let target = PlanTarget::of(&device)?;
         let key = Key::of(&library, model, plan, self.precision, LOOKS_MAX, &target)?;
         let plans = Plans::of(model);
+
+        // The search is repeated under the lock: another process may have finished the plan in the
+        // meantime.
         let mut lock = None;
         let mut found = plans.find(&key)?;
         if self.must_build(&found) {
@@ -158,6 +171,7 @@ impl Engines {
             found = plans.find(&key)?;
         }
 
+        // A plan that serves is used as it is; building is the last resort and takes minutes.
         let usable = match self.usable_plan(found, &device.name)? {
             Some(usable) => usable,
             None => {
@@ -179,6 +193,7 @@ impl Engines {
             }
         };
 
+        // The lock goes to the caller, who drops it after the comparison with the CPU.
         let opened = self.with_plan(&library, device, usable, model, plan)?;
         Ok(OpenedEngine { lock, ..opened })
     }
@@ -206,6 +221,7 @@ impl Engines {
 
     /// True if no plan was judged yet, and one may be built here.
     fn must_build(&self, found: &FoundPlans) -> bool {
+        // A refused plan is not built again: the same build would be refused for the same reason.
         found.accepted.is_none() && found.refused.is_none() && self.build_command.is_none()
     }
 
@@ -223,6 +239,8 @@ impl Engines {
             )));
         }
 
+        // Plans that do not serve are named in the log: a person wonders why an existing plan is
+        // built again.
         for why in &found.unfit {
             tracing::info!("a plan that does not serve: {why}");
         }
@@ -248,6 +266,7 @@ impl Engines {
         model: &ModelFolder,
         plan: &EncodePlan,
     ) -> Result<OpenedEngine, EngineError> {
+        // The networks own the plan's memory on the device and are moved into the encoder.
         let networks = TensorRt::open(library, &device, &built)?;
         let encoder = self.encoder(device, Box::new(networks), model, plan)?;
         Ok(OpenedEngine {
@@ -264,7 +283,11 @@ impl Engines {
         model: &ModelFolder,
         plan: &EncodePlan,
     ) -> Result<Box<dyn Encoder>, EngineError> {
+        // Features that are on the host, as those of references against each other, are compared on
+        // the CPU, whatever engine runs the network.
         let nearest = Box::new(OnnxNearest::open(&self.runtime()?)?);
+
+        // Compiled kernels are kept with the model, beside its plans.
         let kernels = model.path.join("kernels");
         let encoder = CudaEncoder::open(
             device,

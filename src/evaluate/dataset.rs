@@ -76,12 +76,16 @@ impl Dataset {
 
         let references = listed(&folder.join("train/good"), &mut problems);
         let good = listed(&folder.join("test/good"), &mut problems);
+        // A data set without `ground_truth` gives measures of pictures alone, none of pixels.
         let masks = folder.join("ground_truth");
         let has_masks = masks.is_dir();
         let mut tests: Vec<Test> = good.into_iter().map(Test::good).collect();
+        // Each kind of defect has a folder beside `good`, named as the plant likes.
         let test_folder = folder.join("test");
         for defect in defects(&test_folder, &mut problems) {
             for file in listed(&test_folder.join(&defect), &mut problems) {
+                // Where there are masks, each bad picture needs its own: a missing one would count
+                // its defect's pixels as good.
                 let mask = has_masks.then(|| mask_of(&masks, &defect, &file));
                 if let Some(mask) = mask.as_ref().filter(|mask| !mask.is_file()) {
                     problems.note(
@@ -94,6 +98,7 @@ impl Dataset {
             }
         }
 
+        // All problems are told at once, because a data set has thousands of files.
         problems.into_result().map(|()| Dataset {
             references,
             tests,
@@ -126,6 +131,8 @@ impl Dataset {
             }
         }
 
+        // A picture that cannot be read adds its problem and no truth, and the loop goes on to the
+        // next.
         for (done, test) in self.tests.iter().enumerate() {
             progress(references.len() + done);
             let picture = readable(&test.file, &mut problems);
@@ -172,6 +179,7 @@ impl Test {
             .as_ref()
             .map(|file| (file, readable_mask(file, problems)));
 
+        // The part of the picture that is scored: with `fit = crop` the middle square.
         let picture = picture?;
         let whole = Area::whole(picture.width(), picture.height());
         let seen = match squares {
@@ -179,10 +187,12 @@ impl Test {
             false => whole,
         };
 
+        // A good picture has no defect pixels at all.
         let regions = match mask {
             None => Regions::none(seen.w * seen.h),
             Some((file, mask)) => {
                 let mask = mask?;
+                // A mask of another size would mark other pixels than the defect's.
                 if let Err(words) = check(&mask, &picture, &self.file) {
                     problems.note(file.display(), words);
                     return None;
@@ -192,6 +202,7 @@ impl Test {
             }
         };
 
+        // Width and height are those of the part that is seen, which the map is enlarged to.
         Some(Truth {
             width: seen.w,
             height: seen.h,
@@ -260,6 +271,7 @@ fn is_quarter(orientation: Orientation) -> bool {
 }
 
 fn mask_of(masks: &Path, defect: &OsStr, file: &Path) -> PathBuf {
+    // The form is MVTec's: the picture's name with `_mask.png`, in the folder of the same defect.
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     masks.join(defect).join(format!("{stem}_mask.png"))
 }
@@ -281,6 +293,7 @@ fn list(folder: &Path, passed_over: &mut Vec<String>, problems: &mut Problems) -
 fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
     // A folder that cannot be read was reported with its `good`.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // Files beside the folders are not defects; `good` is the other class.
     let mut names: Vec<_> = entries
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name())
@@ -288,6 +301,7 @@ fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
         .collect();
 
     names.sort();
+    // Without bad pictures no measure is defined.
     if names.is_empty() {
         problems.note(
             folder.display(),

@@ -19,6 +19,8 @@ use std::collections::BTreeSet;
 /// # Panics
 /// When `count` is more than `all`: the caller's limit.
 pub fn draw(all: usize, count: usize, seed: u64) -> Vec<usize> {
+    // The generator and its seeding are fixed by the crate's version: the same seed draws the same
+    // pictures on every machine.
     let mut random = StdRng::seed_from_u64(seed);
     rand::seq::index::sample(&mut random, all, count).into_vec()
 }
@@ -71,6 +73,7 @@ pub fn mean_and_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    // Of one value it is 0 / 0, NaN, and is left out below.
     let std = (squares / (n - 1.0)).sqrt();
     Some((mean, (values.len() > 1).then_some(std)))
 }

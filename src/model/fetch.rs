@@ -5,19 +5,19 @@
 //! name for that version of the file (ETag or date): the rest is asked for under `If-Range`, and a
 //! server that has another version, or no ranges, sends all of it again.
 
-use crate::base::hex::hex;
 use crate::model::catalogue::{CatalogueFile, CatalogueModel};
 use crate::model::error::ModelError;
-use crate::model::folder::ModelFolder;
-use crate::model::http::{agent, begins_at, unreachable_because, version_of};
+use crate::model::folder::{ModelFolder, sha256_of};
 use crate::model::import::{Origin, check_vacant, import_from};
-use sha2::{Digest, Sha256};
+use http::{agent, begins_at, unreachable_because, version_of};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body, Error as HttpError};
+
+mod http;
 
 /// Bytes that are read and written at once.
 const PIECE: usize = 256 << 10;
@@ -78,7 +78,7 @@ pub fn fetch(
     // The folder is checked before the download: a refusal after gigabytes would come late.
     check_vacant(request.folder)?;
     let download = Download::new(request, progress)?;
-    // Checksums of all files, by name. A failure keeps what came, for the next try.
+    // The checksums go by the names of the files. A failure keeps what came, for the next try.
     let sha256 = download.files().inspect_err(|_| {
         // Removes the folder if nothing came: one with files in it cannot be removed so.
         let _ = std::fs::remove_dir(&download.folder);
@@ -98,7 +98,7 @@ pub fn fetch(
     })
     .map_err(|error| download.unimported(error))?;
 
-    // Removed only now: had the import failed, the next try would not have to download again.
+    // The downloads are removed only now: after a failed import the next try takes them again.
     if !request.keep {
         std::fs::remove_dir_all(&download.folder)
             .map_err(|error| disk(&download.folder, &error))?;
@@ -141,7 +141,7 @@ impl<'a> Download<'a> {
             )));
         };
 
-        // Beside the target, so that both are on the same disk and the import reads locally.
+        // The downloads lie beside the target, on the same disk, so that the import reads locally.
         // A fetch of another model into the same folder goes on with files of the same names only
         // if their checksums fit.
         let name = format!("{}.download", name.to_string_lossy());
@@ -158,8 +158,8 @@ impl<'a> Download<'a> {
 
     /// Brings all files, and returns their checksums by name.
     fn files(&self) -> Result<BTreeMap<String, String>, FetchError> {
-        // One file after the other: a hub's bandwidth is shared anyway, and a failure leaves at
-        // most one part that has to go on.
+        // Files come one after the other: a hub's bandwidth is shared anyway, and a failure leaves
+        // at most one part that has to go on.
         let mut sums = BTreeMap::new();
         for file in &self.request.model.files {
             sums.insert(file.name.clone(), self.file(file)?);
@@ -179,7 +179,7 @@ impl<'a> Download<'a> {
         }
 
         // The name is given only after the checksum was right; see the module's documentation.
-        self.bring(&file.name, &part)?;
+        self.bring(file, &part)?;
         let sum = self.checked(file, &part)?;
         std::fs::rename(&part, &path).map_err(|error| disk(&path, &error))?;
         // Best effort: without its part it says nothing any more.
@@ -188,7 +188,8 @@ impl<'a> Download<'a> {
     }
 
     /// Makes a `.part` whole.
-    fn bring(&self, name: &str, part: &Path) -> Result<(), FetchError> {
+    fn bring(&self, file: &CatalogueFile, part: &Path) -> Result<(), FetchError> {
+        let name = file.name.as_str();
         // The lock on the part is held until `out` is dropped at the end of this function.
         let mut out = open_part(part)?;
         let metadata = out.metadata().map_err(|error| disk(part, &error))?;
@@ -204,24 +205,42 @@ impl<'a> Download<'a> {
             }
         })?;
 
+        self.check_size(file, answer.total.unwrap_or(answer.have))?;
         (self.progress)(FetchProgress::File {
             name,
             have: answer.have,
             total: answer.total,
         });
 
-        // The server starts the file anew: bytes of the earlier version are dropped. The part is in
-        // append mode, so that the next write follows at the new end.
+        // Where the server starts the file anew, bytes of the earlier version are dropped. The part
+        // is in append mode, so that the next write follows at the new end.
         if answer.have != have {
             out.set_len(answer.have)
                 .map_err(|error| disk(part, &error))?;
         }
 
-        // Written before the first byte of the body, since a crash may come at any later moment. An
-        // empty version means that the server has none.
+        // The version is written before the first byte of the body, since a crash may come at any
+        // later moment. An empty one means that the server has none.
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
-        self.copy(name, &mut answer, &mut out, part)
+        self.copy(file, &mut answer, &mut out, part)
+    }
+
+    /// Refuses a size that the file cannot have: a mirror must not fill the disk with another one.
+    fn check_size(&self, file: &CatalogueFile, bytes: u64) -> Result<(), FetchError> {
+        let most = file.bytes_max();
+        if bytes <= most {
+            return Ok(());
+        }
+
+        // What has come of it is of no use, and would be gone on with.
+        let part = self.folder.join(format!("{}.part", file.name));
+        let _ = std::fs::remove_file(version_file(&part));
+        let _ = std::fs::remove_file(&part);
+        Err(FetchError::Content(format!(
+            "{}: the server sends {bytes} bytes or more, and the file has at most {most}; {} serves another file",
+            file.name, self.request.base_url
+        )))
     }
 
     /// Asks for the missing rest, or for all of it where the rest cannot be had.
@@ -242,7 +261,8 @@ impl<'a> Download<'a> {
             return Ok(answer);
         }
 
-        // From the beginning. Redirects are followed by the client; every other status comes here.
+        // The file is asked for from its beginning. Redirects are followed by the client; every
+        // other status comes here.
         let response = self.agent.get(&url).call();
         let response = response.map_err(|error| self.unreachable(&url, &error))?;
         match response.status() {
@@ -293,17 +313,19 @@ impl<'a> Download<'a> {
     /// Copies the answer's body to the end of the part.
     fn copy(
         &self,
-        name: &str,
+        file: &CatalogueFile,
         answer: &mut ServerAnswer,
         out: &mut File,
         part: &Path,
     ) -> Result<(), FetchError> {
         // A later try can go on only if this answer named its version.
+        let name = file.name.as_str();
         let total = answer.total;
         let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
-        // Bytes of the file that are on the disk, for the progress and for the words of an error.
+        // `have` is the bytes of the file that are on the disk, for the progress and for the words
+        // of an error.
         let mut have = answer.have;
         loop {
             // A read that waits longer than `PATIENCE` is an error, too.
@@ -315,6 +337,8 @@ impl<'a> Download<'a> {
                 break;
             }
 
+            // A server that did not say how much it sends is stopped at the bound.
+            self.check_size(file, have + count as u64)?;
             out.write_all(&piece[..count])
                 .map_err(|error| full(part, &error, have, total))?;
 
@@ -335,8 +359,8 @@ impl<'a> Download<'a> {
     /// The checksum of a whole file, if the file is what the catalogue or an earlier fetch says; else
     /// it is put aside.
     fn checked(&self, file: &CatalogueFile, path: &Path) -> Result<String, FetchError> {
-        // Hashed from the disk and not while it came: a part may be of several tries.
-        let found = checksum(path).map_err(|error| disk(path, &error))?;
+        // The file is hashed from the disk and not while it came: a part may be of several tries.
+        let found = sha256_of(path).map_err(|error| disk(path, &error))?;
         if let Some((expected, origin)) = self.expected(file)
             && *expected != found
         {
@@ -344,7 +368,8 @@ impl<'a> Download<'a> {
             return Err(self.put_aside(file, path, &why));
         }
 
-        // For files without a checksum, whose content may change in ways that do not matter.
+        // A text is looked for in files without a checksum, whose content may change in ways that
+        // do not matter.
         if let Some(text) = &file.contains
             && !contains(path, text)
         {
@@ -361,8 +386,8 @@ impl<'a> Download<'a> {
             return Some((sum, "the catalogue".to_owned()));
         }
 
-        // Trust on first use: another content under the same commit is told, with the way to accept
-        // it.
+        // An earlier fetch is trusted: another content under the same commit is told, with the way
+        // to accept it.
         let sum = self.recorded.get(&file.name)?;
         let folder = self.request.folder.display();
         let origin =
@@ -372,7 +397,8 @@ impl<'a> Download<'a> {
     }
 
     fn put_aside(&self, file: &CatalogueFile, path: &Path, why: &str) -> FetchError {
-        // Renamed rather than removed, so that the file can be looked at; a later one replaces it.
+        // The file is renamed rather than removed, so that it can be looked at; a later one
+        // replaces it.
         let bad = self.folder.join(format!("{}.bad", file.name));
         // Best effort: without its part it says nothing any more.
         let _ = std::fs::remove_file(version_file(path));
@@ -391,7 +417,7 @@ impl<'a> Download<'a> {
 
     /// The way out where the network does not lead to the files.
     fn elsewhere(&self) -> String {
-        // The names of all files, as a person has to fetch them by hand.
+        // All files are named, as a person has to fetch them by hand.
         let files = self.request.model.files.iter();
         let names: Vec<&str> = files.map(|file| file.name.as_str()).collect();
         format!(
@@ -420,7 +446,7 @@ impl<'a> Download<'a> {
     }
 
     fn refused(&self, url: &str, status: StatusCode) -> FetchError {
-        // Words for the statuses that a hub or a mirror gives; the others are named by number.
+        // The statuses that a hub or a mirror gives have words; the others are named by number.
         let why = match status.as_u16() {
             401 | 403 => "it is not given to everybody",
             404 | 410 => "it is not there",
@@ -448,7 +474,7 @@ impl<'a> Download<'a> {
 
 impl ServerAnswer {
     fn new(response: Response<Body>, have: u64) -> Self {
-        // The length of the body alone: a partial answer begins at `have`.
+        // The length is that of the body alone: a partial answer begins at `have`.
         let rest = response.body().content_length();
         ServerAnswer {
             have,
@@ -474,7 +500,8 @@ fn version_file(part: &Path) -> PathBuf {
 
 /// Opens a part for appending, and locks it: two fetches would mix their bytes.
 fn open_part(part: &Path) -> Result<File, FetchError> {
-    // Appending, so that what is there stays; the lock comes after, because it needs the open file.
+    // The part is opened for appending, so that what is there stays; the lock comes after, because
+    // it needs the open file.
     let out = OpenOptions::new()
         .create(true)
         .append(true)
@@ -488,20 +515,6 @@ fn open_part(part: &Path) -> Result<File, FetchError> {
         ))),
         // A file system without locks: as good as before there were any.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(out),
-    }
-}
-
-/// Hex SHA-256 of a file.
-fn checksum(path: &Path) -> std::io::Result<String> {
-    // In pieces: a file of weights may be larger than the memory.
-    let mut file = File::open(path)?;
-    let mut sum = Sha256::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hex(&sum.finalize())),
-            count => sum.update(&piece[..count]),
-        }
     }
 }
 

@@ -25,6 +25,9 @@ pub struct ModelManifest {
     pub licence: String,
     /// Bytes of each file beside the manifest: a folder that was cut short is found at once.
     pub files: BTreeMap<String, u64>,
+    /// Hex SHA-256 of each file beside the manifest. Empty in a folder of winspect 0.2.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<String, String>,
     /// Hex SHA-256 of each file that was fetched to make this folder.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub downloaded: BTreeMap<String, String>,
@@ -56,8 +59,8 @@ impl ModelManifest {
         let unreadable = |error: toml::de::Error| ModelError::Content(format!("{shown}: {error}"));
         // First, because the rest of another format may be called otherwise.
         let ManifestFormat { format } = toml::from_str(&text).map_err(unreadable)?;
-        // Older and newer formats alike: graphs are cheap to make again from the source, and a
-        // conversion would be code that is used once.
+        // Older and newer formats are refused alike: graphs are cheap to make again from the
+        // source, and a conversion would be code that is used once.
         if format != FORMAT {
             return Err(ModelError::Content(format!(
                 "{shown}: format {format} was written by another version, this one reads {FORMAT}; import the model again"

@@ -10,14 +10,12 @@ mod error;
 mod fetch;
 mod folder;
 pub mod graph;
-mod http;
 mod import;
 mod manifest;
 pub mod proto;
 mod spec;
 pub mod tokenizer;
 mod tower;
-mod tower_graph;
 mod weights;
 
 pub use error::ModelError;

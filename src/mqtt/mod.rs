@@ -17,19 +17,25 @@
 //!   comes after a backoff (0.2 to 10 s), and unacknowledged results come again from the store,
 //!   unacknowledged commands from the broker.
 //! - Another client takes our name: 30 s of wait, so that two daemons do not throw each other out.
-//! - The broker refuses a result: it is given up, because it would be refused again.
+//! - The broker refuses a result: it waits and is tried again (`publisher/delivery.rs`); one that is
+//!   refused alone, or that ends connections, is put aside, and the rest flows.
 //! - The command handler is busy: commands wait here, then at the broker.
-//! - The link is slow: pictures and counters are dropped, results and answers wait.
+//! - The link is slow: counters are dropped, results and answers wait. Pictures have a connection of
+//!   their own (`pictures.rs`), one at a time, and are dropped where there is no room.
 //!
 //! Every bound (results in flight, commands held, refusals, outcomes, requests of the client) is
 //! declared in `session.rs`.
 
+mod link_age;
+mod owed_acks;
+mod pictures;
 pub mod probe;
 pub mod publisher;
 pub mod session;
 pub mod tls;
 
 use crate::base::secret::Secret;
+use std::net::IpAddr;
 
 /// Address of the broker, our name there, and the messages that it gets.
 #[derive(Debug, Clone)]
@@ -50,6 +56,13 @@ pub struct MqttSettings {
     pub heatmaps: Heatmaps,
     /// True if each rejected part is told once more in the moment when it is at the gate.
     pub timed_reject: bool,
+}
+
+/// True for the name or an address of this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    // Other names may lead to loopback too, and may lead elsewhere tomorrow.
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Parts of which a heat map is published.

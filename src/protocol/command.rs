@@ -1,6 +1,8 @@
 //! Commands as they come through a door: JSON to a checked [`Command`], or the reason of its
 //! refusal. Pure; nothing is done here.
 
+use super::values::{ID_MAX, fits, id_of, text_or_number, time};
+use crate::protocol::question::question;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,8 +20,6 @@ pub const NAMES: [&str; 8] = [
 ];
 /// Bytes of a command at most; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
-/// Characters of an id at most.
-const ID_MAX: usize = 64;
 /// Characters of a part's id at most.
 const PART_ID_MAX: usize = 128;
 /// Parts of one challenge at most.
@@ -32,11 +32,18 @@ pub struct Command {
     pub id: Option<String>,
     /// The thing to do.
     pub action: Action,
+    /// Hash of the command's name and content without its id: another command under the same id has
+    /// another one.
+    pub question: String,
 }
 
 impl Command {
     fn new(id: Option<String>, action: Action) -> Self {
-        Command { id, action }
+        Command {
+            id,
+            action,
+            question: String::new(),
+        }
     }
 }
 
@@ -78,10 +85,12 @@ pub enum Action {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerCommand {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     /// Camera of the part; every camera that waits for commands unless given.
     pub camera: Option<String>,
     /// The sender's id of the part.
+    #[serde(default, deserialize_with = "text_or_number")]
     pub part_id: Option<String>,
     /// Time when the part was in front of the camera; the command's arrival unless given.
     #[serde(default, deserialize_with = "time")]
@@ -125,12 +134,14 @@ pub struct Refusal {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlainPayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SelectRecipePayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     recipe: String,
     revision: Option<u64>,
@@ -139,6 +150,7 @@ struct SelectRecipePayload {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetThresholdPayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     region: Option<String>,
     value: f32,
@@ -147,6 +159,7 @@ struct SetThresholdPayload {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChallengePayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     camera: Option<String>,
     parts: u32,
@@ -156,6 +169,7 @@ struct ChallengePayload {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SnapshotPayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     camera: Option<String>,
 }
@@ -165,13 +179,15 @@ struct SnapshotPayload {
 /// # Errors
 /// When the command is refused; the reason is in words for its sender.
 pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
+    // The size is looked at before anything is parsed: a large command must cost nothing.
     if payload.len() > PAYLOAD_MAX {
         let reason = format!(
             "a command of {} bytes; at most {PAYLOAD_MAX} are read",
             payload.len()
         );
 
-        return Err(Refusal { id: None, reason });
+        let id = id_of(&payload[..PAYLOAD_MAX]);
+        return Err(Refusal { id, reason });
     }
 
     let refused = |reason: String| Refusal {
@@ -179,18 +195,22 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
         reason,
     };
 
-    let command = read_command(name, payload).map_err(refused)?;
+    // Two steps: JSON that has the right keys, then values that make sense.
+    let mut command = read_command(name, payload).map_err(refused)?;
     check(&command).map_err(refused)?;
+    command.question = question(name, payload);
     Ok(command)
 }
 
 fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
     match name {
+        // A trigger's id stays in its values as well: they are read as one object.
         "trigger" => {
             let trigger: TriggerCommand = read(payload)?;
             let id = trigger.id.clone();
             Ok(Command::new(id, Action::Trigger(trigger)))
         }
+        // The others are read into a payload of their own each, so that an unknown key is refused.
         "select_recipe" => {
             let SelectRecipePayload {
                 id,
@@ -204,6 +224,7 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
             let SetThresholdPayload { id, region, value } = read(payload)?;
             Ok(Command::new(id, Action::SetThreshold { region, value }))
         }
+        // A challenge's values travel together from here on.
         "challenge" => read_challenge(payload),
         "snapshot" => {
             let SnapshotPayload { id, camera } = read(payload)?;
@@ -245,19 +266,6 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     serde_json::from_slice(payload).map_err(|error| error.to_string())
 }
 
-fn time<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(text)? else {
-        return Ok(None);
-    };
-
-    let parsed = text.parse().map(Some);
-    parsed.map_err(|_| {
-        serde::de::Error::custom(format!(
-            "at must be like 2026-11-23T06:10:11.482Z, got {text:?}"
-        ))
-    })
-}
-
 fn check(command: &Command) -> Result<(), String> {
     match command.id.as_deref() {
         None if !matches!(command.action, Action::Trigger(_)) => {
@@ -284,24 +292,6 @@ fn check(command: &Command) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-fn fits(key: &str, text: &str, most: usize) -> Result<(), String> {
-    let count = text.chars().count();
-    if count == 0 || count > most || text.chars().any(char::is_control) {
-        return Err(format!(
-            "{key} must have 1 to {most} characters, none of them a control character; got {count}"
-        ));
-    }
-
-    Ok(())
-}
-
-/// The id of a command that is refused, so that its sender knows which.
-fn id_of(payload: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    let id = value.get("id")?.as_str()?;
-    fits("id", id, ID_MAX).is_ok().then(|| id.to_owned())
 }
 
 #[cfg(test)]
@@ -353,7 +343,7 @@ mod tests {
                 "trigger",
                 br#"{"id":"a","at":"noon"}"#,
                 Some("a"),
-                "at must be like 2026-11-23T06:10:11.482Z, got \"noon\"",
+                "at must be like 2026-11-23T06:10:11.482Z, or Unix time in seconds or milliseconds, got \"noon\"",
             ),
             ("pause", b"{}", None, "id is missing"),
             ("pause", long.as_bytes(), None, "1 to 64 characters"),
@@ -386,6 +376,78 @@ mod tests {
                 "{words:?} is not in {:?}",
                 refusal.reason
             );
+        }
+    }
+
+    #[test]
+    fn numbers_are_ids_and_times_too() {
+        let trigger = |payload: &str| {
+            let command = parse("trigger", payload.as_bytes()).expect(payload);
+            let Action::Trigger(trigger) = command.action else {
+                panic!("a trigger")
+            };
+
+            (
+                command.id,
+                trigger.part_id,
+                trigger.at.map(|at| at.as_millisecond()),
+            )
+        };
+
+        let expected = (
+            Some("7".to_owned()),
+            Some("18446744073709551615".to_owned()),
+            Some(1_795_414_211_482),
+        );
+
+        for at in [
+            "1795414211482",
+            "1795414211.482",
+            "\"2026-11-23T06:10:11.482Z\"",
+        ] {
+            let payload = format!(r#"{{"id":7,"part_id":18446744073709551615,"at":{at}}}"#);
+            assert_eq!(trigger(&payload), expected, "{payload}");
+        }
+
+        assert_eq!(
+            parse("pause", br#"{"id":-7}"#).map(|c| c.id),
+            Ok(Some("-7".to_owned()))
+        );
+        for wrong in [
+            r#"{"id":7.5}"#,
+            r#"{"id":true}"#,
+            r#"{"id":[7]}"#,
+            r#"{"id":1e99}"#,
+        ] {
+            let refusal = parse("pause", wrong.as_bytes()).expect_err(wrong);
+            assert!(
+                refusal.reason.contains("text or a whole number"),
+                "{}",
+                refusal.reason
+            );
+        }
+
+        for wrong in [r#"{"at":1e300}"#, r#"{"at":true}"#, r#"{"at":[]}"#] {
+            let refusal = parse("trigger", wrong.as_bytes()).expect_err(wrong);
+            assert!(refusal.reason.contains("Unix time"), "{}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn a_refusal_carries_the_id_wherever_it_can_be_read() {
+        let long = format!(r#"{{"id": 12, "part_id": "{}"}}"#, "x".repeat(PAYLOAD_MAX));
+        let cases = [
+            (r#"{"id":"a","part_id":"x}"#, Some("a")),
+            (r#"{"part_id":"x","id" : 7,"#, Some("7")),
+            (r#"{"id":7,"part":1}"#, Some("7")),
+            (r#"{"id":"a\uffff"}"#, None),
+            (r#"{"id":"a"#, None),
+            (long.as_str(), Some("12")),
+        ];
+
+        for (payload, id) in cases {
+            let refusal = parse("trigger", payload.as_bytes()).expect_err(payload);
+            assert_eq!(refusal.id.as_deref(), id, "{payload}");
         }
     }
 

@@ -8,24 +8,35 @@
 //! ```
 
 use super::bounds::{
-    ACKS_MAX, BATCH_OPS, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX, RETRY,
+    ACKS_MAX, BATCH_OPS, HANG_MIN, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX,
+    REOPEN_MOST, RETRY, SLOW_COMMIT, WELL_AGAIN,
 };
 use super::database::Database;
+use super::disk::{Disk, DiskJob};
 use super::error::{DatabaseError, Incident, is_broken};
 use super::outbox::Outbox;
 use super::pending::compact;
 use super::recovery::{MOVED_ASIDE, OpenStore, cannot_write};
 use super::row::{Page, Write};
 use super::settings::Sync;
+use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Diagnostics source of a disk whose commits take long.
+const SLOW: &str = "slow disk";
+
+/// Diagnostics source of a file that was removed while it was open.
+const REMOVED: &str = "store file";
 
 /// The file, and what is not in it yet.
 pub(super) struct CommitQueue {
-    database: Database,
+    disk: Disk,
+    /// True while the job of the disk is a transaction of [`CommitQueue::commit`].
+    is_committing: bool,
     file: PathBuf,
     sync: Sync,
     run_id: Arc<str>,
@@ -36,10 +47,18 @@ pub(super) struct CommitQueue {
     pending: VecDeque<Write>,
     /// Time of the last failure; `None` while the disk works.
     failed: Option<Instant>,
+    /// Time of the last commit that took too long; `None` while the disk is quick.
+    slow: Option<Instant>,
+    /// Waits between two tries to open a file that could not be used.
+    reopening: Backoff,
+    /// Moment of the next of those tries.
+    reopens_at: Option<Instant>,
     /// Late results of this commit that the outbox does not count yet.
     entering: u64,
     outbox: Arc<Outbox>,
     causes: Diagnostics,
+    /// Time of the last look at the file's path.
+    looked: Instant,
 }
 
 impl CommitQueue {
@@ -47,7 +66,8 @@ impl CommitQueue {
     pub(super) fn new(opened: OpenStore) -> Self {
         let is_begun = opened.is_begun;
         let mut queue = CommitQueue {
-            database: opened.database,
+            disk: Disk::new(opened.database),
+            is_committing: false,
             file: opened.settings.file,
             sync: opened.settings.sync,
             run_id: opened.run_id,
@@ -55,9 +75,13 @@ impl CommitQueue {
             is_begun,
             pending: VecDeque::new(),
             failed: (!is_begun).then(Instant::now),
+            slow: None,
+            reopening: Backoff::new(RETRY, REOPEN_MOST),
+            reopens_at: None,
             entering: 0,
             outbox: opened.outbox,
             causes: opened.causes,
+            looked: Instant::now(),
         };
 
         if let Some(incident) = opened.incident {
@@ -76,9 +100,19 @@ impl CommitQueue {
         self.push(Write::Note { what });
     }
 
-    /// True while the disk fails: results wait in memory.
+    /// True while the disk fails or hangs: results leave from memory.
     pub(super) fn is_failing(&self) -> bool {
-        self.failed.is_some()
+        self.failed.is_some() || self.is_hanging()
+    }
+
+    /// Time for which the disk has been at its last job so far. Zero while it is idle.
+    pub(super) fn busy_for(&self) -> Duration {
+        self.disk.busy_for()
+    }
+
+    /// True while the disk has not ended its last job.
+    pub(super) fn is_hanging(&self) -> bool {
+        self.disk.is_busy()
     }
 
     /// True when more acknowledgements wait than should.
@@ -92,16 +126,109 @@ impl CommitQueue {
     }
 
     pub(super) fn database(&mut self) -> &mut Database {
-        &mut self.database
+        self.disk.database()
+    }
+
+    /// Looks whether the file is still at its path, now and then. A file that was removed under us is
+    /// written there again, with all that is in it; until that works it is told.
+    pub(super) fn look_after_file(&mut self) {
+        if self.looked.elapsed() < RETRY || self.is_hanging() {
+            return;
+        }
+
+        self.looked = Instant::now();
+        if !self.disk.database().is_gone(&self.file) {
+            return;
+        }
+
+        let file = self.file.display().to_string();
+        match self.disk.database().put_back(&self.file, self.sync) {
+            Ok(()) => {
+                tracing::error!(
+                    "the store {file} was removed or replaced while winspect ran; it was written \
+                     again with all its results"
+                );
+
+                self.causes.clear(REMOVED);
+            }
+            Err(error) => {
+                let words = format!(
+                    "{file} was removed or replaced, and cannot be written again ({error}); \
+                     its results are lost if winspect stops now"
+                );
+
+                self.causes.set(REMOVED, Health::OffSpec, words);
+            }
+        }
     }
 
     /// Writes everything that waits; a disk that fails is tried again after a while. `entering`: late
-    /// results among it that the outbox does not count yet. True when all is written.
-    pub(super) fn commit(&mut self, entering: u64) -> bool {
+    /// results among it that the outbox does not count yet. Waits at most `patience` for the disk;
+    /// without one as long as it takes. True when all is written.
+    pub(super) fn commit(&mut self, entering: u64, patience: Option<Duration>) -> bool {
+        // A job that outlasted the patience of an earlier round comes first.
         self.entering = entering;
-        let is_written = self.is_due() && self.begin() && self.write_all();
+        let is_idle = !self.is_hanging() || self.ends_job(patience);
+        let is_written = is_idle && self.is_due() && self.begin() && self.write_all(patience);
         self.entering = 0;
         is_written
+    }
+
+    /// Waits for the job under way. False while the disk is busy, and after a transaction that failed.
+    fn ends_job(&mut self, patience: Option<Duration>) -> bool {
+        let Some(done) = self.disk.finished(patience) else {
+            // A disk that hangs for good must not fill the memory.
+            if self.pending.len() > PENDING_MAX {
+                self.compact();
+            }
+
+            return false;
+        };
+
+        if !std::mem::take(&mut self.is_committing) {
+            if let Err(error) = done.outcome {
+                // A commit fails once it matters.
+                tracing::debug!("old rows or the log of the store stay: {error}");
+            }
+
+            return true;
+        }
+
+        let took = self.outbox.commit_ends();
+        self.tell_slow(took);
+        let Err(error) = done.outcome else {
+            self.mended();
+            return true;
+        };
+
+        // What is not written goes back to its place, before what came meanwhile.
+        for write in done.writes.into_iter().rev() {
+            self.pending.push_front(write);
+        }
+
+        self.fail(&error);
+        false
+    }
+
+    /// Tells the line's health of a disk that is slow, and when it is well again: results leave after
+    /// their commit, and a slow one makes them late.
+    fn tell_slow(&mut self, took: Duration) {
+        if took > SLOW_COMMIT {
+            if self.slow.is_none() {
+                tracing::error!("a commit of the store took {:.1} s", took.as_secs_f64());
+            }
+
+            self.slow = Some(Instant::now());
+            let words = format!(
+                "a commit took {:.1} s, and results left from memory meanwhile; look into the disk",
+                took.as_secs_f64()
+            );
+
+            self.causes.set(SLOW, Health::OffSpec, words);
+        } else if self.slow.is_some_and(|slow| slow.elapsed() > WELL_AGAIN) {
+            self.slow = None;
+            self.causes.clear(SLOW);
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -117,7 +244,7 @@ impl CommitQueue {
             return true;
         }
 
-        match self.database.begin_run(self.first_key) {
+        match self.disk.database().begin_run(self.first_key) {
             Ok(waiting) => {
                 self.outbox.queues().waits_from_before(waiting);
                 self.is_begun = true;
@@ -130,7 +257,7 @@ impl CommitQueue {
         }
     }
 
-    fn write_all(&mut self) -> bool {
+    fn write_all(&mut self, patience: Option<Duration>) -> bool {
         loop {
             // A disk that failed is tried with a few: the others would be written for nothing. Once it
             // works they follow, before a page is read.
@@ -139,14 +266,15 @@ impl CommitQueue {
                 count = count.min(BATCH_OPS);
             }
 
-            let writes = &self.pending.make_contiguous()[..count];
-            if let Err(error) = self.database.write(&self.run_id, writes) {
-                self.fail(&error);
+            let writes = self.pending.drain(..count).collect();
+            let run_id = self.run_id.clone();
+            self.outbox.commit_begins();
+            self.is_committing = true;
+            self.disk.begin(DiskJob::Write { run_id, writes });
+            if !self.ends_job(patience) {
                 return false;
             }
 
-            self.pending.drain(..count);
-            self.mended();
             if self.pending.is_empty() {
                 self.outbox.queues().acked.clear();
                 return true;
@@ -168,7 +296,7 @@ impl CommitQueue {
         }
 
         self.failed = Some(Instant::now());
-        if is_broken(error) || self.database.is_left() {
+        if is_broken(error) || (self.disk.database().is_left() && self.reopens()) {
             match self.another_file(error) {
                 Ok((database, incident)) => self.take_over(database, incident),
                 Err(error) => tracing::debug!("the store is still not there: {error}"),
@@ -180,21 +308,33 @@ impl CommitQueue {
         }
     }
 
+    /// True when the file is to be opened now. Opening may migrate all that waits in it, so that the
+    /// tries grow apart: on a disk that stays full each would hold results up for nothing.
+    fn reopens(&mut self) -> bool {
+        let now = Instant::now();
+        if self.reopens_at.is_some_and(|at| now < at) {
+            return false;
+        }
+
+        self.reopens_at = Some(now + self.reopening.next_wait());
+        true
+    }
+
     /// A file instead of one that is broken. Ours is closed before: it would be in the way of the other.
     fn another_file(
         &mut self,
         error: &rusqlite::Error,
     ) -> Result<(Database, Option<Incident>), DatabaseError> {
-        if self.database.is_left() {
+        if self.disk.database().is_left() {
             return Database::open(&self.file, self.sync); // there was none before now
         }
 
-        self.database.leave()?;
+        self.disk.database().leave()?;
         Database::anew(&self.file, self.sync, error)
     }
 
     fn take_over(&mut self, database: Database, incident: Option<Incident>) {
-        self.database = database;
+        self.disk.replace(database);
         self.is_begun = false;
         let lost = self.lost_with_the_file();
         self.outbox.queues().lost_in_file(lost);
@@ -248,7 +388,7 @@ impl CommitQueue {
     /// Results that wait in the file after that key. `None` when it cannot be read; rows that are no
     /// rows are moved aside and told.
     pub(super) fn page(&mut self, after: u64, limit: usize) -> Option<Page> {
-        match self.database.page(after, limit) {
+        match self.disk.database().page(after, limit) {
             Ok(page) => {
                 let is_done = self.set_aside(&page.unreadable);
                 is_done.then_some(page)
@@ -266,7 +406,7 @@ impl CommitQueue {
             return true;
         };
 
-        if let Err(error) = self.database.set_aside(unreadable) {
+        if let Err(error) = self.disk.database().set_aside(unreadable) {
             self.fail(&error);
             return false;
         }
@@ -281,15 +421,34 @@ impl CommitQueue {
 
     /// Keeps the log short, between two parts where there is such a moment.
     pub(super) fn checkpoint(&mut self, is_quiet: impl Fn() -> bool) {
-        let pages = self.database.log_pages();
-        let is_due = pages >= LOG_PAGES_MAX || (pages >= LOG_QUIET_PAGES && is_quiet());
-        if !is_due {
+        if self.is_hanging() {
             return;
         }
 
-        if let Err(error) = self.database.checkpoint() {
-            // A commit fails once it matters.
-            tracing::debug!("the log of the store stays as it is: {error}");
+        let pages = self.disk.database().log_pages();
+        let is_due = pages >= LOG_PAGES_MAX || (pages >= LOG_QUIET_PAGES && is_quiet());
+        if is_due {
+            self.disk.begin(DiskJob::Checkpoint);
+            self.ends_job(Some(HANG_MIN));
+        }
+    }
+
+    /// Takes old rows away. True if more are left.
+    pub(super) fn tidy(&mut self, keep: Duration, keep_bytes: u64) -> bool {
+        if self.is_hanging() {
+            return false;
+        }
+
+        self.disk.begin(DiskJob::Tidy { keep, keep_bytes });
+        match self.disk.finished(Some(HANG_MIN)) {
+            Some(done) => {
+                if let Err(error) = done.outcome {
+                    tracing::debug!("old results stay: {error}");
+                }
+
+                done.has_more
+            }
+            None => false,
         }
     }
 
@@ -297,6 +456,12 @@ impl CommitQueue {
     #[cfg(test)]
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// The disk is busy for so long.
+    #[cfg(test)]
+    pub(super) fn hang(&mut self, time: Duration) {
+        self.disk.begin(DiskJob::Hang(time));
     }
 
     /// The next commit tries a disk that failed.

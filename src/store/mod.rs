@@ -6,7 +6,7 @@
 //!
 //! a part's row:  open --result--> live --PUBACK---------------------------> acked
 //!                  |               |  \--no room in memory--> backlog --PUBACK--> acked
-//!                  |               |                          ^    \--waiting_max, refused--> given up
+//!                  |               |                          ^    \--waiting_max--> given up
 //!                  \--next run-----+------------next run------/
 //! ```
 //! One thread, the writer ([`StoreWriter::run`]), owns the file (`database.rs`).
@@ -33,8 +33,11 @@ mod bounds;
 mod commit;
 mod count;
 mod database;
+mod disk;
 mod error;
+mod files;
 mod handle;
+mod history;
 mod ledger;
 mod migration;
 mod op;
@@ -55,6 +58,8 @@ mod against_model;
 #[cfg(test)]
 mod failing_disk;
 #[cfg(test)]
+mod hanging_disk;
+#[cfg(test)]
 mod layer;
 #[cfg(test)]
 mod power_cut;
@@ -74,6 +79,7 @@ pub use outbox::{Outbox, OutboxEntry};
 pub use policy::{KeyValue, ResultPolicy};
 pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;
+pub use retention::GIVEN_UP;
 pub use row::{Previous, Recovered};
 pub use settings::{StoreSettings, Sync};
 pub use writer::StoreWriter;

@@ -3,7 +3,7 @@
 //! Live results go first: what is late has time. Both keep their order; a live one whose time is over in
 //! here takes its place among the late ones, behind what the file still holds from before it.
 
-use super::bounds::PAGE_ROWS;
+use super::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, PAGE_ROWS, SLOW_COMMIT};
 use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
 use super::row::StoredResult;
@@ -11,7 +11,7 @@ use crate::data::part::{PartStage, StageTimes};
 use crate::data::result::ResultRow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A result handed to the publisher.
@@ -27,6 +27,8 @@ pub struct OutboxEntry {
     pub given_up_before: u64,
     /// Stage times of the part; `None` for what was read from the file.
     pub marks: Option<Arc<StageTimes>>,
+    /// How often the result was put aside.
+    pub asides: u32,
 }
 
 impl OutboxEntry {
@@ -38,6 +40,7 @@ impl OutboxEntry {
             until: None,
             given_up_before: 0,
             marks: None,
+            asides: 0,
         }
     }
 
@@ -64,6 +67,8 @@ pub(super) struct Queues {
     late: BTreeMap<u64, OutboxEntry>,
     /// Results that were handed out and not answered.
     in_flight: BTreeMap<u64, OutboxEntry>,
+    /// Results that were put aside, so that the others go on.
+    aside: BTreeMap<u64, Aside>,
     /// Keys that the broker has answered, which the file does not say yet.
     pub(super) acked: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
@@ -75,13 +80,24 @@ pub(super) struct Queues {
     /// Results that were given up since one last left with their number.
     unreported: u64,
     rejects: Rejects,
+    /// Beginning of the commit that the writer waits for; `None` without one.
+    commit_since: Option<Instant>,
     pub(super) count: StoreCount,
+}
+
+/// A result that was put aside.
+struct Aside {
+    entry: OutboxEntry,
+    /// Moment of its next try; `None`: with the others, once the broker takes those again.
+    again: Option<Instant>,
 }
 
 impl Queues {
     /// Results that the broker does not have yet, handed out or not.
     pub(super) fn waiting(&self) -> u64 {
-        let in_memory = self.live() + self.late.len() + self.in_flight.len();
+        // Each result is in exactly one of these places, so that the sum counts none twice.
+        let in_memory = self.live() + self.late.len() + self.in_flight.len() + self.aside.len();
+
         in_memory as u64 + self.in_file + self.spilling
     }
 
@@ -103,16 +119,21 @@ impl Queues {
     }
 
     pub(super) fn put_live(&mut self, mut entry: OutboxEntry) {
+        // The number travels with the next result that leaves, and is taken back if that one is
+        // given up, too.
         entry.given_up_before += std::mem::take(&mut self.unreported);
         self.live.push_back(entry);
     }
 
     /// Takes what was read from the file; what is here already is not taken twice.
     pub(super) fn put_late(&mut self, entry: OutboxEntry) {
+        // The cursor moves also over rows that are here already, or the same page would be read for
+        // ever.
         self.read_to = self.read_to.max(entry.key);
         let key = entry.key;
         if self.in_flight.contains_key(&key)
             || self.late.contains_key(&key)
+            || self.aside.contains_key(&key)
             || self.acked.contains(&key)
         {
             return;
@@ -127,6 +148,8 @@ impl Queues {
     }
 
     fn next(&mut self, now: Instant) -> Option<OutboxEntry> {
+        // Live results are in the order of their deadlines, near enough: those whose time is over
+        // stand in front.
         while let Some(first) = self.live.front()
             && first.until.is_some_and(|until| until <= now)
             && let Some(first) = self.live.pop_front()
@@ -139,6 +162,7 @@ impl Queues {
 
     /// The lowest key, unless the file may hold a lower one: then it is read first.
     fn next_late(&mut self) -> Option<OutboxEntry> {
+        // Late ones come from two places, and leave in the order of their keys.
         let late = lowest_key(&self.late);
         let overdue = lowest_key(&self.overdue);
         let lowest = late.into_iter().chain(overdue).min()?;
@@ -155,6 +179,14 @@ impl Queues {
     }
 
     fn put_back(&mut self, entry: OutboxEntry) {
+        // A result that was aside does not come before the others again: its tries are apart.
+        if entry.asides > 0 {
+            let again = Some(Instant::now() + aside_for(entry.asides));
+            self.aside.insert(entry.key, Aside { entry, again });
+            return;
+        }
+
+        // An entry goes back to where it came from, unless its time ran out meanwhile.
         match entry.until {
             Some(until) if until <= Instant::now() => {
                 self.overdue.insert(entry.key, entry);
@@ -173,6 +205,8 @@ impl Queues {
             return None;
         }
 
+        // Half a page is the reserve: the disk is read while the publisher still has something to
+        // send.
         let is_short = self.late.len() < PAGE_ROWS / 2;
         let is_behind = match lowest_key(&self.late) {
             Some(lowest) => lowest > self.read_to,
@@ -190,6 +224,7 @@ impl Queues {
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
+        // The overdue go first. They are the oldest, and no gate waits for them.
         let mut spilled = vec![];
         while spilled.len() < count
             && let Some((_, entry)) = self.overdue.pop_first()
@@ -200,6 +235,8 @@ impl Queues {
         let more = count - spilled.len();
         let more = more.min(self.live.len());
         spilled.extend(self.live.drain(..more));
+        // A page beyond them may have been read already; the file is read again from the lowest of
+        // them.
         for entry in &spilled {
             self.read_again_from(entry.key);
         }
@@ -227,15 +264,23 @@ impl Queues {
     /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
     /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
+        // What was read from the file is still there: forgetting it costs one more read.
         if let Some(lowest) = lowest_key(&self.late) {
             self.read_again_from(lowest);
         }
 
         self.in_file += self.late.len() as u64;
         self.late.clear();
-        let handed_out = self.in_flight.keys();
+        let handed_out = self.in_flight.keys().chain(self.aside.keys());
         handed_out.chain(&self.acked).copied().collect()
     }
+}
+
+/// Time until a result that was put aside so often is tried again: 30 s, twice as long each time, at
+/// most an hour.
+fn aside_for(asides: u32) -> Duration {
+    let doubled = asides.saturating_sub(1).min(ASIDE_DOUBLED);
+    (ASIDE_FIRST * (1 << doubled)).min(ASIDE_LONGEST)
 }
 
 /// The lowest key that waits in there.
@@ -250,10 +295,17 @@ impl Outbox {
             .expect("nobody panics while holding the outbox")
     }
 
+    /// Puts a live result in, as a store's writer does.
+    #[cfg(test)]
+    pub(crate) fn put(&self, entry: OutboxEntry) {
+        self.queues().put_live(entry);
+    }
+
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
     pub fn next(&self) -> Option<OutboxEntry> {
         let now = Instant::now();
         let mut queues = self.queues();
+        // It stands as in flight before anyone can acknowledge it: the lock is held over both.
         let next = queues.next(now)?;
         next.reach(PartStage::Sent, now);
         queues.in_flight.insert(next.key, next.clone());
@@ -263,24 +315,87 @@ impl Outbox {
     /// The link was lost: everything that was handed out is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
+        // The entries go from the newest to the oldest, each to the front: the oldest ends up
+        // first.
         for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
             queues.put_back(entry);
         }
     }
 
-    /// The client has no room for what was handed out last: it is handed out again.
-    pub fn give_back(&self, entry: OutboxEntry) {
+    /// What was handed out has not reached the broker: it is handed out again.
+    pub fn give_back(&self, key: u64) {
         let mut queues = self.queues();
-        if queues.in_flight.remove(&entry.key).is_some() {
+        if let Some(entry) = queues.in_flight.remove(&key) {
             queues.put_back(entry);
         }
+    }
+
+    /// Puts a result aside that was handed out, so that the others go on; it still waits, and is
+    /// handed out by [`Outbox::next_aside`], the later the more often it was put aside. `is_alone` is
+    /// false where it may be no fault of its own: [`Outbox::take_back`] lets it join the others.
+    /// False if there is no room for one more.
+    pub fn put_aside(&self, key: u64, is_alone: bool) -> bool {
+        let mut queues = self.queues();
+        if queues.aside.len() >= ASIDE_MAX {
+            return false;
+        }
+
+        let Some(mut entry) = queues.in_flight.remove(&key) else {
+            return true; // answered meanwhile
+        };
+
+        let mut again = None;
+        if is_alone {
+            entry.asides += 1;
+            again = Some(Instant::now() + aside_for(entry.asides));
+        }
+
+        queues.aside.insert(key, Aside { entry, again });
+        true
+    }
+
+    /// The broker takes results again: those that were put aside with others join them.
+    pub fn take_back(&self) {
+        let mut queues = self.queues();
+        let mut back = vec![];
+        for (key, aside) in &queues.aside {
+            if aside.again.is_none() {
+                back.push(*key);
+            }
+        }
+
+        // The oldest last, so that it stands in front.
+        for key in back.into_iter().rev() {
+            if let Some(aside) = queues.aside.remove(&key) {
+                queues.put_back(aside.entry);
+            }
+        }
+    }
+
+    /// The next result that was put aside and whose time for another try has come; any of them where
+    /// `at_once` says so.
+    pub fn next_aside(&self, at_once: bool) -> Option<OutboxEntry> {
+        let now = Instant::now();
+        let mut queues = self.queues();
+        let due = queues
+            .aside
+            .iter()
+            .find(|(_, aside)| at_once || aside.again.is_some_and(|again| again <= now));
+
+        let key = *due?.0;
+        let entry = queues.aside.remove(&key)?.entry;
+        queues.in_flight.insert(key, entry.clone());
+        Some(entry)
     }
 
     /// Takes what was handed out; nothing when it was taken before.
     pub(super) fn ack(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
         let mut queues = self.queues();
+        // A second acknowledgement of one key finds nothing, so that no result is counted twice.
         let acked = queues.in_flight.remove(&key)?;
         queues.acked.insert(key);
+        // A result that was not taken is reported with the next one, with all that it would have
+        // reported.
         if accepted {
             queues.count.acked += 1;
         } else {
@@ -311,14 +426,26 @@ impl Outbox {
         rejects.forget(count)
     }
 
-    /// Counts a rejected part whose message was sent, or could not be.
-    pub fn reject_told(&self, was_sent: bool) {
+    /// Counts a rejected part whose message was sent.
+    pub fn reject_told(&self) {
+        self.queues().count.rejects_told += 1;
+    }
+
+    /// Counts a rejected part whose message could not be sent in time, and keeps it for the record.
+    pub fn reject_missed(&self, reject: Reject) {
         let mut queues = self.queues();
-        if was_sent {
-            queues.count.rejects_told += 1;
-        } else {
-            queues.count.rejects_missed += 1;
-        }
+        let Queues { rejects, count, .. } = &mut *queues;
+        rejects.miss(reject, count);
+    }
+
+    /// The message of a rejected part that went by untold, once.
+    pub fn next_missed_reject(&self) -> Option<Vec<u8>> {
+        self.queues().rejects.next_missed()
+    }
+
+    /// Keeps such a message for which there was no room.
+    pub fn keep_missed_reject(&self, body: Vec<u8>) {
+        self.queues().rejects.miss_again(body);
     }
 
     /// The counters at this moment.
@@ -326,8 +453,31 @@ impl Outbox {
         let queues = self.queues();
         StoreCount {
             waiting: queues.waiting(),
+            aside: queues.aside.len() as u64,
             ..queues.count
         }
+    }
+
+    /// True while the disk has not taken a commit for longer than it may.
+    pub fn is_commit_hanging(&self) -> bool {
+        let since = self.queues().commit_since;
+        since.is_some_and(|since| since.elapsed() > SLOW_COMMIT)
+    }
+
+    /// Notes that a commit begins.
+    pub(super) fn commit_begins(&self) {
+        self.queues().commit_since = Some(Instant::now());
+    }
+
+    /// Notes that the commit is over; returns the time that it took.
+    pub(super) fn commit_ends(&self) -> Duration {
+        let mut queues = self.queues();
+        let began = queues.commit_since.take();
+        let took = began.map_or(Duration::ZERO, |began| began.elapsed());
+        let took_ms = took.as_millis() as u64;
+        queues.count.commit_ms = took_ms;
+        queues.count.longest_commit_ms = queues.count.longest_commit_ms.max(took_ms);
+        took
     }
 
     /// Resolves when something may be waiting, for the publisher's loop.
@@ -337,138 +487,4 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    fn waiting(key: u64, live: bool) -> OutboxEntry {
-        let until = live.then(|| Instant::now() + Duration::from_secs(1));
-        OutboxEntry {
-            key,
-            row: crate::data::result::tests::row("top", key).into(),
-            until,
-            given_up_before: 0,
-            marks: None,
-        }
-    }
-
-    #[test]
-    fn live_results_go_before_late_ones() {
-        let outbox = Outbox::default();
-        outbox.queues().in_file = 1;
-        outbox.queues().put_late(waiting(1, false));
-        outbox.queues().put_live(waiting(2, true));
-        assert_eq!(
-            [outbox.next().map(|w| w.key), outbox.next().map(|w| w.key)],
-            [Some(2), Some(1)]
-        );
-    }
-
-    #[test]
-    fn what_is_given_up_or_refused_is_told_with_the_next() {
-        let outbox = Outbox::default();
-        outbox.queues().gave_up(3);
-        outbox.queues().put_live(waiting(4, true));
-        let first = outbox.next().expect("put");
-        assert_eq!(first.given_up_before, 3);
-        outbox.ack(first.key, false);
-        outbox.queues().put_live(waiting(5, true));
-        assert_eq!(outbox.next().expect("put").given_up_before, 4);
-    }
-
-    #[test]
-    fn late_results_keep_their_order_when_some_are_in_the_file_and_some_in_memory() {
-        let outbox = Outbox::default();
-        let over = Instant::now();
-        for key in 1..=6 {
-            outbox.queues().put_live(OutboxEntry {
-                until: Some(over),
-                ..waiting(key, true)
-            });
-        }
-
-        // Its time is over, and it was on its way when the oldest went to the file.
-        assert_eq!(outbox.next().map(|w| w.key), Some(1));
-        outbox.rewind();
-        let spilled = outbox.queues().spill(3);
-        assert_eq!(spilled.iter().map(|w| w.key).collect::<Vec<_>>(), [1, 2, 3]);
-        outbox.queues().in_file = 3;
-        assert!(outbox.next().is_none(), "the file holds older ones");
-        spilled
-            .into_iter()
-            .for_each(|w| outbox.queues().put_late(OutboxEntry { until: None, ..w }));
-
-        outbox.queues().put_live(waiting(7, true));
-        let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
-            .map(|w| w.key)
-            .collect();
-
-        assert_eq!(keys, [7, 1, 2, 3, 4, 5, 6]);
-    }
-
-    #[test]
-    fn what_went_to_the_file_goes_before_a_page_that_was_read_already_and_giving_up_forgets_none() {
-        let outbox = Outbox::default();
-        outbox.queues().put_live(OutboxEntry {
-            until: Some(Instant::now()),
-            ..waiting(1, true)
-        });
-
-        // Another camera's: a page full.
-        outbox.queues().in_file = PAGE_ROWS as u64;
-        (2..)
-            .take(PAGE_ROWS)
-            .for_each(|key| outbox.queues().put_late(waiting(key, false)));
-
-        assert_eq!(outbox.next().map(|w| w.key), Some(1));
-        outbox.rewind();
-        assert_eq!(outbox.queues().spill(1)[0].key, 1);
-        outbox.queues().in_file = 1;
-        assert_eq!(outbox.queues().wanted_page(), Some(0));
-        assert!(outbox.next().is_none());
-        outbox.queues().put_late(waiting(1, false));
-        outbox.queues().in_file = 0;
-        assert_eq!(outbox.next().map(|w| w.key), Some(1));
-        assert_eq!(outbox.queues().forget_late(), [1]);
-        let queues = outbox.queues();
-        assert_eq!(
-            (queues.read_to, queues.in_file, queues.waiting()),
-            (1, 512, 513)
-        );
-    }
-
-    proptest! {
-        /// Against the naive model: a list of unanswered numbers and a cursor.
-        #[test]
-        fn the_outbox_is_a_list_with_a_cursor(steps in proptest::collection::vec(0u8..5, 0..80)) {
-            let outbox = Outbox::default();
-            let (mut model, mut cursor, mut key) = (Vec::<u64>::new(), 0usize, 0u64);
-            let mut out: Vec<u64> = vec![];
-            for step in steps {
-                match step {
-                    0 | 1 => {
-                        key += 1;
-                        outbox.queues().put_live(waiting(key, true));
-                        model.push(key);
-                    }
-                    2 => {
-                        let next = outbox.next().map(|w| w.key);
-                        prop_assert_eq!(next, model.get(cursor).copied());
-                        cursor = (cursor + 1).min(model.len());
-                        out.extend(next);
-                    }
-                    3 => if let Some(key) = out.pop() {
-                        outbox.ack(key, true);
-                        if let Some(at) = model[..cursor].iter().position(|k| *k == key) {
-                            model.remove(at);
-                            cursor -= 1;
-                        }
-                    },
-                    _ => { outbox.rewind(); cursor = 0; out.clear(); }
-                }
-                prop_assert_eq!(outbox.count().waiting as usize, model.len());
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The one thread that writes. Takes the requests that wait, applies them to the ledger, commits them in
 //! one transaction, and releases to others only what is committed.
 
-use super::bounds::{ACK_WAIT, BATCH_OPS, LIVE_MAX, PAGE_ROWS};
+use super::bounds::{ACK_WAIT, BATCH_OPS, HANG_LOOK, HANG_MAX, HANG_MIN, LIVE_MAX, PAGE_ROWS};
 use super::commit::CommitQueue;
 use super::ledger::{Ledger, Recording};
 use super::op::{AcceptedParts, CommandAnswer, Op};
@@ -94,6 +94,7 @@ impl StoreWriter {
                 self.file.retry_now(); // no more time to wait
             }
 
+            self.file.look_after_file();
             self.run_once(arrived.ops, is_last);
             self.retention.run(&mut self.file);
             if is_last {
@@ -127,6 +128,10 @@ impl StoreWriter {
             patience = patience.min(until_due);
         }
 
+        if self.file.is_hanging() {
+            patience = patience.min(HANG_LOOK);
+        }
+
         if let Some(since) = self.ack_since
             && !self.file.is_failing()
         {
@@ -153,7 +158,7 @@ impl StoreWriter {
         self.expire(&mut batch);
         self.spill(&mut batch);
         if self.is_time_to_commit(&batch) {
-            self.commit(&batch);
+            self.commit(&batch, is_last);
         }
 
         self.release_committed(batch);
@@ -170,9 +175,19 @@ impl StoreWriter {
         batch.is_urgent || acks_are_due || self.file.is_full() || self.file.is_failing()
     }
 
-    fn commit(&mut self, batch: &Batch) {
+    /// Time that the disk has for a commit: until the next part is due, within bounds. The time that it
+    /// has taken for an earlier job counts.
+    fn commit_patience(&self) -> Duration {
+        let due = self.ledger().next_due();
+        let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let patience = until_due.unwrap_or(HANG_MAX).clamp(HANG_MIN, HANG_MAX);
+        patience.saturating_sub(self.file.busy_for())
+    }
+
+    fn commit(&mut self, batch: &Batch, is_last: bool) {
         let entering = batch.late + batch.spilled;
-        let is_written = self.file.commit(entering);
+        let patience = (!is_last).then(|| self.commit_patience());
+        let is_written = self.file.commit(entering, patience);
         if is_written {
             self.ack_since = None;
         }
@@ -353,6 +368,7 @@ impl StoreWriter {
             until: Some(until),
             given_up_before: 0,
             marks: Some(part.times.clone()),
+            asides: 0,
         }
     }
 
@@ -518,11 +534,16 @@ impl StoreWriter {
         self.file.database().checkpoint().expect("works");
     }
 
+    /// The disk is busy for so long.
+    pub(super) fn hang(&mut self, time: Duration) {
+        self.file.hang(time);
+    }
+
     pub(super) fn pending(&self) -> usize {
         self.file.pending()
     }
 
-    pub(super) fn foresee(&self, waiting: u64) {
+    pub(super) fn foresee(&mut self, waiting: u64) {
         self.retention.foresee(waiting);
     }
 

@@ -52,6 +52,9 @@ impl CropTransforms {
 
         for crop in crops {
             let transform = crop.transform;
+
+            // Pictures are told apart by their address: several crops of one camera's frame borrow
+            // the same picture, and its bytes are copied once.
             let known = pictures
                 .iter()
                 .position(|picture| std::ptr::eq(*picture, crop.picture));
@@ -62,6 +65,8 @@ impl CropTransforms {
                 transforms.areas.push(transform.area);
             }
 
+            // The area of a picture grows with each of its crops, so that one copy serves them all
+            // and no byte outside of the box around them travels.
             let area = &mut transforms.areas[picture];
             *area = around(*area, transform.area);
             transforms.crops.push(PictureCrop { transform, picture });
@@ -72,6 +77,7 @@ impl CropTransforms {
 
     /// Sizes of the buffers that the crops need; `side` is the encoder's.
     pub fn buffer_sizes(&self, side: usize, tables: &mut TapTables) -> BufferSizes {
+        // The space between the two passes and the tables belongs to a crop alone, hence the sums.
         let mut wide = 0;
         let mut taps = 0;
         for crop in &self.crops {
@@ -80,6 +86,9 @@ impl CropTransforms {
             taps += across.words().len() + down.words().len();
         }
 
+        // Rounding keeps the sizes of a camera that is aimed anew within the same kind of run.
+        // Another kind costs a new capture, which takes much longer than the bytes that rounding
+        // adds.
         let pictures: usize = self.areas.iter().map(bytes_of).sum();
         BufferSizes {
             pictures: pictures.next_multiple_of(1 << 16),
@@ -133,6 +142,7 @@ const TABLES_MAX: usize = 256;
 impl TapTables {
     /// The horizontal and the vertical table of the square that the encoder sees.
     fn of(&mut self, transform: &CropTransform, side: usize) -> [&TapTable; 2] {
+        // Two tables may be added below, and neither may push out the other, which is returned too.
         if self.0.len() + 2 > TABLES_MAX {
             self.0.clear();
         }
@@ -178,6 +188,8 @@ impl CropStage {
         sizes: BufferSizes,
         lut: &Buffer,
     ) -> Result<Self, EngineError> {
+        // Descriptors and tables stay at these addresses for the life of the graph; their contents
+        // are rewritten by `describe`.
         let context = &device.context;
         let side = tower.sizes.side;
         let descriptors = Buffer::new(context, tower.crops * size_of::<CropDescriptor>())?;
@@ -189,6 +201,8 @@ impl CropStage {
             pixels: tower.pixels.address(),
             count: tower.crops as u32,
             side: side as u32,
+            // The number of rows only sets how many blocks are launched: the mean over the crops,
+            // because a crop with more rows has its blocks loop.
             rows: (sizes.wide / (3 * side * tower.crops)) as u32,
             unused: 0,
         };
@@ -217,12 +231,16 @@ impl CropStage {
         pictures: &[&Picture],
         tables: &mut TapTables,
     ) -> Result<(), EngineError> {
+        // The tables are uploaded only where the crops moved: a line with fixed regions pays for
+        // them once.
         if self.transforms.as_ref() != Some(transforms) {
             self.transforms = None; // half of the descriptors would be wrong
             self.describe(device, transforms, tables)?;
             self.transforms = Some(transforms.clone());
         }
 
+        // Every frame has new pixels. They go to pinned memory, from where the captured graph
+        // copies them to the device.
         let offsets = transforms.offsets();
         for (at, picture) in pictures.iter().enumerate() {
             let to = &mut self.pinned.as_mut_slice()[offsets[at]..];
@@ -238,6 +256,8 @@ impl CropStage {
         transforms: &CropTransforms,
         tables: &mut TapTables,
     ) -> Result<(), EngineError> {
+        // A running sum of addresses deals `wide` out to the crops; the tables follow each other in
+        // `words`.
         let offsets = transforms.offsets();
         let side = self.args.side as usize;
         let mut words = vec![];
@@ -247,10 +267,14 @@ impl CropStage {
             let area = transforms.areas[crop.picture];
             let address = self.pictures.address() + offsets[crop.picture] as u64;
             let source = picture_of(area, address);
+
+            // The weights of both directions begin where the words of the crops before end.
             let [across, down] = tables.of(&crop.transform, side);
             let across = placed(across, &mut words);
             let down = placed(down, &mut words);
             let within = Area {
+                // The kernels see the copied area as a picture of its own, so that the crop's place
+                // is counted from that area's corner.
                 x: crop.transform.area.x - area.x,
                 y: crop.transform.area.y - area.y,
                 ..crop.transform.area
@@ -261,6 +285,7 @@ impl CropStage {
             wide += wide_bytes(down.table, side) as u64;
         }
 
+        // Both uploads wait for the device: no launch may follow that reads a half-written table.
         device.upload(&self.taps, &words)?;
         device.upload(&self.descriptors, &descriptors)
     }
@@ -292,10 +317,13 @@ impl CropStage {
 
 /// Copies the rows of an area to the beginning of `to`, one after the other.
 fn copy_area(picture: &Picture, area: Area, to: &mut [u8]) {
+    // Rows lie `stride` bytes apart: three bytes a pixel, without gaps.
     let stride = 3 * picture.width();
     let begin = area.y * stride + 3 * area.x;
     let row_bytes = 3 * area.w;
     let rows = picture.rgb()[begin..].chunks(stride).take(area.h);
+
+    // The area's rows lie `stride` bytes apart in the picture and `row_bytes` apart in the copy.
     for (to, row) in to.chunks_exact_mut(row_bytes).zip(rows) {
         to.copy_from_slice(&row[..row_bytes]);
     }

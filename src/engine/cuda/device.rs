@@ -31,6 +31,7 @@ impl Device {
     /// # Errors
     /// [`EngineError::Unavailable`]: no driver, no device, or one that does not answer.
     pub fn open() -> Result<Self, EngineError> {
+        // A machine without a driver is told apart from a GPU that fails: the ways out differ.
         if !Device::has_driver() {
             return Err(EngineError::Unavailable(format!(
                 "no {DRIVER}: there is no NVIDIA driver on this machine; install it (Jetson: it comes with JetPack), or use backend = \"onnx\""
@@ -50,6 +51,7 @@ impl Device {
         // keep in order.
         unsafe { context.disable_event_tracking() };
         // A part goes before overlays and before the preparation of another recipe.
+        // Lower numbers are higher priorities, and the pair is (lowest, highest).
         let (_, highest) = result::stream::get_priority_range()?;
         let stream = context.new_stream_with_priority(highest)?;
         let (major, minor) = context.compute_capability()?;

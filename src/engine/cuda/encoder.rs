@@ -73,10 +73,18 @@ impl CudaEncoder {
         nearest: Box<dyn Nearest + Send>,
         cache: Option<&Path>,
     ) -> Result<Self, EngineError> {
+        // The plan is checked before anything is allocated: a scale beyond the grid would otherwise
+        // be found by a kernel.
         plan.check(spec)?;
         device.bind()?;
         let facts = networks.facts();
+
+        // The kernels are compiled for the element type of the network's tensors, f16 or f32, and
+        // for this device.
         let kernels = Kernels::load(&device.context, facts.precision, cache)?;
+
+        // The table is f32 `[3, 256]`: it holds the mean and the deviation of the model, so that
+        // the pixel kernels need not know them.
         let lut = normalisation_lut(spec);
         Ok(CudaEncoder {
             runs: vec![],
@@ -98,6 +106,9 @@ impl CudaEncoder {
     /// Features of as many crops as the networks take at once.
     fn encode_batch(&mut self, crops: &[Crop]) -> Result<Vec<Features>, EngineError> {
         let masks: Vec<Option<&[bool]>> = crops.iter().map(|crop| crop.mask).collect();
+
+        // The tower is taken out of `self` while it is borrowed for writing, and put back whatever
+        // came of the batch.
         let mut masked = self.tower_for(&masks)?;
         let features = self.features_through(&mut masked.tower, crops);
         self.tower = Some(masked);
@@ -109,9 +120,14 @@ impl CudaEncoder {
         tower: &mut Tower,
         crops: &[Crop],
     ) -> Result<Vec<Features>, EngineError> {
+        // Pixels are uploaded by the host here, f32 `[3, S, S]` a crop: this way serves the
+        // preparation of a recipe, where speed counts less.
         let pixels: Vec<&Pixels> = crops.iter().map(|crop| crop.pixels).collect();
         tower.put_pixels(&self.device, &pixels)?;
         let enqueued = tower.enqueue(&self.device, &self.kernels, &mut unmarked);
+
+        // The wait comes before the error of the enqueueing is looked at: work that was enqueued
+        // before the failure still uses the tower's buffers.
         self.device.wait()?;
         enqueued?;
         let mut features = vec![];
@@ -130,6 +146,8 @@ impl CudaEncoder {
             return Ok(last);
         }
 
+        // The tower is made for these masks: they decide which windows exist and how large their
+        // buffers are.
         let networks = self.networks.as_ref();
         let tower = Tower::new(&self.device, networks, &self.plan, self.sizes, masks)?;
         let masks = masks.iter().map(|mask| mask.map(<[bool]>::to_vec));
@@ -142,6 +160,8 @@ impl CudaEncoder {
     /// Partial scores of as many crops as the networks take at once. The run of their kind is the
     /// first of `runs` afterwards.
     fn score_batch(&mut self, crops: &[CropRequest]) -> Result<Vec<PartialScores>, EngineError> {
+        // The kind of a run is all that its captured graph depends on: the mask of each crop and
+        // the sizes of the buffers. Everything else is written into tables before a launch.
         let (transforms, pictures) = CropTransforms::of(crops);
         let references: Vec<usize> = crops.iter().map(|crop| crop.references).collect();
         let kind = RunKind {
@@ -149,6 +169,7 @@ impl CudaEncoder {
             sizes: transforms.buffer_sizes(self.sizes.side, &mut self.tables),
         };
 
+        // Each visual map has a gallery for each crop, by device address and number of rows.
         let galleries = self.references.galleries(&references);
         let inputs = RunInputs {
             transforms: &transforms,
@@ -157,9 +178,13 @@ impl CudaEncoder {
             galleries: &galleries,
         };
 
+        // Runs stand in order of their last use. A line alternates between a few kinds, and the one
+        // that was not used for longest makes room.
         match self.runs.iter().position(|run| run.kind == kind) {
             Some(at) => self.runs[..=at].rotate_right(1),
             None => {
+                // The old run is dropped before the new one allocates: both together might not fit
+                // on the device.
                 self.runs.truncate(RUNS_MAX - 1);
                 let run = self.new_run(kind, &inputs)?;
                 self.runs.insert(0, run);
@@ -170,6 +195,8 @@ impl CudaEncoder {
     }
 
     fn new_run(&mut self, kind: RunKind, inputs: &RunInputs) -> Result<CapturedRun, EngineError> {
+        // Without references there is nothing to score against. The caller has to set them before
+        // it asks.
         let Some(plan) = &self.references.plan else {
             return Err(EngineError::Plan(
                 "no references were set that a picture could be compared with".to_owned(),
@@ -186,6 +213,8 @@ impl CudaEncoder {
             prototypes: self.references.prototypes(),
         };
 
+        // The masks are those of the banks, one for each crop: the graph is captured with the
+        // windows that they leave.
         let masks = self.references.masks(inputs.references);
         CapturedRun::new(&context, kind, plan, &masks, inputs, &mut self.tables)
     }
@@ -234,12 +263,18 @@ impl DeviceScorer for CudaEncoder {
     fn set_references(&mut self, banks: &[ReferenceBank]) -> Result<(), EngineError> {
         self.device.bind()?;
         let mut loaded = LoadedReferences::new(&self.device, self.sizes.precision, banks)?;
+
+        // Runs that stay valid hold the address of the old prototypes in their graphs, so that
+        // exactly this buffer has to live on. Other masks or words mean other graphs, and the runs
+        // are dropped.
         if self.references.serves_runs_of(&loaded) {
             loaded.take_prototypes(&mut self.references); // the runs hold their address
         } else {
             self.runs.clear();
         }
 
+        // Galleries may have moved. Each run writes its table of galleries anew before its next
+        // launch.
         self.references = loaded;
         for run in &mut self.runs {
             run.forget_references();
@@ -266,6 +301,9 @@ impl DeviceScorer for CudaEncoder {
         runs: usize,
     ) -> Result<StageTimings, EngineError> {
         self.device.bind()?;
+
+        // The first call makes the run and warms it, so that neither the capture nor the first
+        // launch is in the times.
         let count = crops.len().min(self.networks.facts().looks_max);
         self.score_batch(&crops[..count])?;
         self.runs[0].measure_stages(&self.device, &self.kernels, runs)
@@ -277,6 +315,9 @@ impl DeviceScorer for CudaEncoder {
     ) -> Result<(PartialScores, Pixels, Features), EngineError> {
         self.device.bind()?;
         let mut scores = self.score_batch(std::slice::from_ref(crop))?;
+
+        // The run of the call above is the first of `runs`, and its buffers still hold the crop at
+        // index 0.
         let (pixels, features) = self.runs[0].details(&self.device, 0)?;
         Ok((scores.swap_remove(0), pixels, features))
     }

@@ -58,6 +58,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        // A drop cannot return an error. The context remembers it and returns it at its next use.
         let bound = self.context.bind_to_thread();
         self.context.record_err(bound);
         // SAFETY: from `malloc_sync`, freed once; work that was enqueued with it has ended, because
@@ -87,6 +88,8 @@ impl Pinned {
     pub fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, EngineError> {
         let what = format!("{bytes} bytes of pinned memory cannot be had");
         context.bind_to_thread().map_err(failed(&what))?;
+
+        // An empty allocation is refused by the driver, as with device memory.
         let bytes = bytes.max(1);
         // SAFETY: the context is bound; the memory is set below.
         let allocated = unsafe { result::malloc_host(bytes, 0) };

@@ -42,6 +42,8 @@ impl Painter {
 
 impl Paint for Painter {
     fn paint(&mut self, drawing: &Overlay) -> Result<Picture, EngineError> {
+        // The stream is made at the first drawing, by the thread that paints. A line without
+        // overlays never pays for it.
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => self.stream.insert(PaintStream::new(self.ordinal)?),
@@ -93,6 +95,8 @@ impl PaintStream {
         let context = CudaContext::new(ordinal).map_err(&cannot)?;
         // SAFETY: all memory is ours, on one stream: there is nothing for events to keep in order.
         unsafe { context.disable_event_tracking() };
+
+        // The lowest priority makes the painter wait for parts: no verdict waits for an overlay.
         let (lowest, _) = result::stream::get_priority_range().map_err(&cannot)?;
         let stream = context.new_stream_with_priority(lowest).map_err(&cannot)?;
         Ok(PaintStream {
@@ -104,10 +108,13 @@ impl PaintStream {
     }
 
     fn paint(&mut self, kernels: &Kernels, drawing: &Overlay) -> Result<Picture, EngineError> {
+        // The context is this painter's own, and a thread may have used another before.
         self.context
             .bind_to_thread()
             .map_err(failed("the GPU cannot be used"))?;
 
+        // The drawing's bytes are RGB, rows without gaps. Room is made before anything is enqueued,
+        // because growing frees the old memory.
         let bytes = 3 * drawing.width * drawing.height;
         self.input.reserve(&self.context, input_bytes(drawing))?;
         self.output.reserve(&self.context, bytes)?;
@@ -117,12 +124,16 @@ impl PaintStream {
             end: 0,
         };
 
+        // The arguments hold device addresses, although the bytes still lie in pinned memory: both
+        // sides are laid out alike.
         let args = input.put_all(drawing, self.output.device.address());
         let filled = input.end;
         let enqueued = self.enqueue(kernels, &args, filled, bytes);
         // Waited for in any case: enqueued work reads and writes the pinned memory.
         let waited = self.stream.synchronize().map_err(failed("the GPU failed"));
         enqueued.and(waited)?;
+
+        // The copy leaves the pinned memory free for the next drawing.
         let rgb = self.output.pinned.as_slice()[..bytes].to_vec();
         Ok(Picture::new(drawing.width, drawing.height, rgb)
             .expect("as many bytes as the drawing has"))
@@ -162,6 +173,8 @@ const ALIGNMENT: usize = 16;
 
 /// The most bytes that [`InputWriter::put_all`] puts.
 fn input_bytes(drawing: &Overlay) -> usize {
+    // The sum is an upper bound: each piece may begin up to one alignment later than the last
+    // ended.
     let layers: usize = drawing.layers.iter().map(layer_bytes).sum();
     let outlines = size_of::<PaintOutline>() * drawing.outlines.len() + ALIGNMENT;
     let rows = 3 * drawing.picture.width() * drawing.height + ALIGNMENT;
@@ -171,6 +184,8 @@ fn input_bytes(drawing: &Overlay) -> usize {
 /// The most bytes of a layer: its descriptor, its map, and its mask, a byte a cell.
 fn layer_bytes(placed: &PlacedLayer) -> usize {
     let values = placed.map.values();
+
+    // A mask may be absent; its room is counted all the same, because a bound is enough.
     let mask = values.len();
     size_of::<PaintLayer>() + size_of_val(values) + mask + 3 * ALIGNMENT
 }
@@ -186,14 +201,18 @@ struct InputWriter<'a> {
 impl InputWriter<'_> {
     /// Writes all input; returns the kernel's arguments for it, with the drawing at `out`.
     fn put_all(&mut self, drawing: &Overlay, out: u64) -> PaintArgs {
+        // A layer's map and mask are put before its descriptor, which holds their addresses. An
+        // address of 0 stands for no mask.
         let mut layers = vec![];
         for placed in &drawing.layers {
             let map = self.put(placed.map.values());
             let counts = placed.map.mask().map_or(0, |mask| self.put(mask));
             layers.push(PaintLayer::new(placed, map, counts));
         }
-
         let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
+
+        // The picture's width stays its own; its rows are as many as the drawing's, because no
+        // other rows are copied.
         let width = drawing.picture.width() as u32;
         let height = drawing.height as u32;
         PaintArgs {
@@ -215,6 +234,8 @@ impl InputWriter<'_> {
     /// Writes the picture's rows that the drawing shows, one after the other; returns their device
     /// address.
     fn put_rows(&mut self, drawing: &Overlay) -> u64 {
+        // The first row is aligned by `put`; the others follow without gaps, as `stride` promises
+        // the kernel.
         let address = self.put(drawing.source_row(0));
         for row in 1..drawing.height {
             let row = drawing.source_row(row);
@@ -227,6 +248,8 @@ impl InputWriter<'_> {
 
     /// Writes `values`; returns their device address.
     fn put<T: DeviceRepr>(&mut self, values: &[T]) -> u64 {
+        // Alignment holds for the offset, and the device buffer begins at a multiple of 256: the
+        // address is aligned too.
         let begin = self.end.next_multiple_of(ALIGNMENT);
         let start = values.as_ptr().cast::<u8>();
         let count = size_of_val(values);

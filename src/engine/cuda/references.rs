@@ -44,12 +44,18 @@ impl LoadedReferences {
         banks: &[ReferenceBank],
     ) -> Result<Self, EngineError> {
         let mut loaded = LoadedReferences::default();
+
+        // Banks with equal masks share their windows: only the first of them is named in the kind
+        // of a run, so that their runs are shared too.
         for bank in banks {
             let mask = bank.mask.map(<[bool]>::to_vec);
             let known = loaded.masks.iter().position(|known| *known == mask);
             let own = loaded.masks.len();
             loaded.first_alike.push(known.unwrap_or(own));
             loaded.masks.push(mask);
+
+            // The rows of a gallery are uploaded in the precision of the features that they are
+            // compared with.
             let mut galleries = vec![];
             for (_, rows) in &bank.galleries {
                 galleries.push(LoadedGallery::new(device, precision, rows)?);
@@ -58,6 +64,8 @@ impl LoadedReferences {
             loaded.galleries.push(galleries);
         }
 
+        // Plan and words are the same for all banks of a recipe, so that the first speaks for all.
+        // The prototypes are f32 `[2, E]`, normal before anomalous.
         if let Some(first) = banks.first() {
             loaded.plan = Some(plan_of(first));
             if let Some(words) = &first.text {
@@ -103,6 +111,8 @@ impl LoadedReferences {
 
     /// Galleries by map, one for each of `banks`; empty without references.
     pub fn galleries(&self, banks: &[usize]) -> Vec<Vec<GalleryRows>> {
+        // Galleries are turned round: stored by bank, wanted by map with one entry a crop, as the
+        // kernels' tables are.
         let maps = self.plan.as_ref().map_or(0, |plan| plan.maps.len());
         let mut galleries = vec![];
         for map in 0..maps {
@@ -120,6 +130,7 @@ impl LoadedGallery {
         precision: Precision,
         rows: &ArrayView2<f32>,
     ) -> Result<Self, EngineError> {
+        // The buffer holds REAL `[rows, width]`, two or four bytes a value.
         let buffer = Buffer::new(&device.context, rows.len() * precision.bytes())?;
         upload(device, &buffer, precision, rows.iter().copied())?;
         Ok(LoadedGallery {

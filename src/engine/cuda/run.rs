@@ -112,11 +112,16 @@ impl CapturedRun {
         inputs: &RunInputs,
         tables: &mut TapTables,
     ) -> Result<Self, EngineError> {
+        // The buffers are made in the order of the flow. The pixels of the tower are the crops'
+        // output, and its features the input of the scoring.
         let device = context.device;
         let kernels = context.kernels;
         let tower = Tower::new(device, context.networks, context.plan, context.sizes, masks)?;
         let lut = context.normalisation_lut;
         let mut crops = CropStage::new(device, &tower, kind.sizes, lut)?;
+
+        // Pictures are put before the first run, so that it computes with real values and not with
+        // zeros.
         crops.put(device, inputs.transforms, inputs.pictures, tables)?;
         let prototypes = context.prototypes;
         let scoring = Scoring::new(device, &tower, plan, prototypes, masks, inputs.galleries)?;
@@ -127,9 +132,13 @@ impl CapturedRun {
         };
 
         // TensorRT allocates in its first run for a shape, which no capture allows.
+        // The wait comes before the error is returned: enqueued work still uses the buffers, which
+        // are dropped with an error.
         let enqueued = stages.enqueue(device, kernels, &mut unmarked);
         device.wait()?;
         enqueued?;
+
+        // The capture enqueues the same calls again, with the same addresses, and runs nothing.
         let graph = captured(device, || stages.enqueue(device, kernels, &mut unmarked))?;
         Ok(CapturedRun {
             kind,
@@ -155,6 +164,8 @@ impl CapturedRun {
         inputs: &RunInputs,
         tables: &mut TapTables,
     ) -> Result<Vec<PartialScores>, EngineError> {
+        // The tables of galleries are rewritten only where the crops belong to other banks than in
+        // the last launch, or the banks were replaced.
         if self.references != inputs.references {
             self.forget_references(); // half of the tables would be wrong
             self.stages
@@ -164,6 +175,8 @@ impl CapturedRun {
             self.references = inputs.references.to_vec();
         }
 
+        // Nothing is enqueued now: the last call waited. The pinned memory may therefore be
+        // written.
         self.stages
             .crops
             .put(device, inputs.transforms, inputs.pictures, tables)?;
@@ -201,8 +214,12 @@ impl CapturedRun {
         kernels: &Kernels,
         runs: usize,
     ) -> Result<StageTimings, EngineError> {
+        // The stages are timed one after the other on the stream. Their sum is more than the graph
+        // takes, whose launches cost less.
         let mut times: StageTimings = vec![];
         for run in 0..runs {
+            // An event stands before the first stage and after each: a stage's time is that between
+            // its event and the one before.
             let marks = self.marked_run(device, kernels)?;
             for pair in marks.windows(2) {
                 let (_, before) = &pair[0];
@@ -224,6 +241,8 @@ impl CapturedRun {
         device: &Device,
         kernels: &Kernels,
     ) -> Result<Vec<(&'static str, CudaEvent)>, EngineError> {
+        // Events have to keep their times, which flags may switch off. A captured graph could not
+        // be measured like this.
         let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
         let mut marks = vec![];
         let mut mark = |stage: &'static str| -> Result<(), EngineError> {
@@ -236,8 +255,11 @@ impl CapturedRun {
             Ok(())
         };
 
+        // The empty name is the start and belongs to no stage.
         mark("")?;
         let enqueued = self.stages.enqueue(device, kernels, &mut mark);
+
+        // The wait makes all events complete, also those before a failure.
         device.wait()?;
         enqueued?;
         Ok(marks)
@@ -246,6 +268,7 @@ impl CapturedRun {
 
 /// Adds `ms` to the time of a stage in a run: a stage may come several times in a run.
 fn add(times: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
+    // A stage is known by its name; the few of them need no map.
     let at = match times.iter().position(|(known, _)| *known == stage) {
         Some(at) => at,
         None => {
@@ -254,6 +277,8 @@ fn add(times: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
         }
     };
 
+    // Runs before this one in which the stage did not come have 0, so that the last entry is of
+    // `run`.
     let (_, of_runs) = &mut times[at];
     of_runs.resize(run + 1, 0.0);
     of_runs[run] += ms;
@@ -265,12 +290,16 @@ fn captured(
     device: &Device,
     enqueue: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<CapturedGraph, EngineError> {
+    // The mode is thread-local: calls of other threads, such as the painter's allocations, do not
+    // spoil the capture.
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     device
         .stream
         .begin_capture(mode)
         .map_err(failed("the GPU's work cannot be captured"))?;
 
+    // The error of `enqueue` waits until the capture has ended, and goes before that of the
+    // capture, which is its consequence.
     let enqueued = enqueue();
     let graph = device
         .stream

@@ -115,6 +115,8 @@ impl Scoring {
         masks: &[Option<&[bool]>],
         galleries: &[Vec<GalleryRows>],
     ) -> Result<Self, EngineError> {
+        // The result is one piece of memory, so that one copy brings all of it: its layout is in
+        // words of four bytes.
         let layout = ResultLayout::new(plan, tower.crops, tower.sizes.grid);
         let bytes = size_of::<f32>() * layout.words;
         let mut scoring = Scoring {
@@ -122,6 +124,8 @@ impl Scoring {
             crops: tower.crops,
             grid: tower.sizes.grid,
             embed: tower.sizes.embed,
+            // Address 0 stands where a recipe has no words; no kernel that reads the prototypes is
+            // enqueued then.
             prototypes: prototypes.map_or(0, Buffer::address),
             whole: None,
             language: vec![],
@@ -131,6 +135,8 @@ impl Scoring {
             pinned: Pinned::new(&device.context, bytes)?,
         };
 
+        // The tables are made now and their addresses captured later; only those of the galleries
+        // change afterwards.
         if let Some(language) = &plan.language {
             scoring.add_language(device, tower, language)?;
         }
@@ -149,11 +155,14 @@ impl Scoring {
         tower: &Tower,
         plan: &LanguagePlan,
     ) -> Result<(), EngineError> {
+        // The values of whole crops lie in the result itself: the host reads them, and the language
+        // map takes them as its coarsest scale.
         if plan.image {
             let values = self.address(self.layout.image);
             self.whole = Some(LanguageRows::whole(device, tower, values)?);
         }
 
+        // The values of windows stay on the device; only the map that they make is copied.
         if plan.map.is_some() {
             for scale in &plan.scales {
                 let scale = LanguageScale::new(device, tower, *scale)?;
@@ -191,16 +200,23 @@ impl Scoring {
         kernels: &Kernels,
         mark: Mark,
     ) -> Result<(), EngineError> {
+        // Flags become 0 and all other words no numbers, so that a kernel that did not run is told
+        // apart from one that found nothing.
         self.clear_result(device)?;
         self.enqueue_language(device, kernels)?;
         mark("language")?;
+
+        // Each visual map has scratch and distances of its own, which the maps below read after all
+        // of them were made.
         for visual in &self.visual {
             let args = self.nearest_args(visual);
             // SAFETY: the fields of `VisualMap` say what its addresses hold.
             unsafe { nearest::enqueue(kernels, &device.stream, &args) }?;
         }
-
         mark("nearest")?;
+
+        // Maps read values and distances of the kernels above. The stream's order is the only one
+        // needed.
         self.enqueue_maps(device, kernels)?;
         mark("maps")?;
         let from = self.result.address();
@@ -216,6 +232,8 @@ impl Scoring {
 
     /// Enqueues zeros for the flags, and no numbers for everything else.
     fn clear_result(&self, device: &Device) -> Result<(), EngineError> {
+        // The flags are u32 `[N]` at word 0. Kernels raise them for a crop whose features are not
+        // finite.
         let flags = size_of::<u32>() * self.crops;
         let address = self.result.address();
         let stream = device.stream.cu_stream();
@@ -227,6 +245,8 @@ impl Scoring {
     }
 
     fn enqueue_language(&self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
+        // The whole crops and each scale's windows are compared by the same kernel; only their rows
+        // differ.
         let scales = self.language.iter().map(|scale| &scale.rows);
         for rows in self.whole.iter().chain(scales) {
             let args = self.language_args(rows);
@@ -239,6 +259,8 @@ impl Scoring {
 
     fn enqueue_maps(&self, device: &Device, kernels: &Kernels) -> Result<(), EngineError> {
         let stream = &device.stream;
+
+        // The layers' own mean is not used: the language map has a formula of its own.
         if let Some(map) = self.plan.language_map()
             && let Some(at) = self.layout.language
         {
@@ -250,6 +272,8 @@ impl Scoring {
             unsafe { scatter::language_map(kernels, stream, &layers, mean, maps) }?;
         }
 
+        // All visual maps become one: the kernel takes the mean of each map's windows, then over
+        // the maps.
         if let Some(at) = self.layout.visual {
             let mean = self.plan.mean;
             let layers: Vec<MapLayer> = self.visual.iter().map(|map| map.layer(mean)).collect();
@@ -285,14 +309,20 @@ impl Scoring {
     /// # Errors
     /// [`EngineError::Run`] when a feature was not finite.
     pub fn partial_scores(&self) -> Result<Vec<PartialScores>, EngineError> {
+        // The words are little-endian as on every device that CUDA runs on.
         let (words, _) = self.pinned.as_slice().as_chunks::<4>();
         let flags = &words[..self.crops];
+
+        // A raised flag is tested first: it names the cause, while the values below would only show
+        // the consequence.
         if let Some(crop) = flags.iter().position(|flag| *flag != [0; 4]) {
             return Err(EngineError::Run(format!(
                 "a feature of crop {crop} is not finite"
             )));
         }
 
+        // The flags are converted too, although they are no such numbers, so that all indices are
+        // those of the layout.
         let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
         let mut all = Vec::with_capacity(self.crops);
         for crop in 0..self.crops {
@@ -311,6 +341,7 @@ impl Scoring {
 
     /// The partial scores of a crop out of all words of the result.
     fn scores_of(&self, crop: usize, values: &[f32]) -> PartialScores {
+        // A map holds the cells of a crop row-major, and the maps of all crops follow each other.
         let cells = self.grid * self.grid;
         let map = |at: usize| values[at + crop * cells..][..cells].to_vec();
         let image = self
@@ -332,6 +363,8 @@ impl Scoring {
     }
 
     fn language_args(&self, rows: &LanguageRows) -> LanguageArgs {
+        // A temperature is there whenever rows are: the fallback is for a plan without words, whose
+        // kernel is not enqueued.
         let language = self.plan.language.as_ref();
         LanguageArgs {
             rows: rows.rows,
@@ -383,6 +416,7 @@ impl LanguageRows {
             .image()
             .ok_or_else(|| unplanned("the picture's embedding"))?;
 
+        // Row `n` is crop `n`: there is one embedding a crop.
         let crops: Vec<i32> = (0..tower.crops as i32).collect();
         Ok(LanguageRows {
             rows: image.address(),
@@ -395,6 +429,8 @@ impl LanguageRows {
 
 impl LanguageScale {
     fn new(device: &Device, tower: &Tower, scale: usize) -> Result<Self, EngineError> {
+        // The scale has to be in the encoder's plan: its windows and embeddings are the tower's,
+        // and are only borrowed by address.
         let planned = planned_scale(tower, scale)?;
         let count = planned.windows.count();
         let values = Buffer::new(&device.context, size_of::<f32>() * count)?;
@@ -414,6 +450,8 @@ impl LanguageScale {
     }
 
     fn layer(&self) -> MapLayer {
+        // The harmonic mean is written for form: `scatter::language_map` decides by its own
+        // argument.
         let place = self.place.address();
         let scale = self.scale as u32;
         MapLayer::new(self.rows.values, place, scale, Mean::Harmonic)
@@ -428,6 +466,8 @@ impl VisualMap {
         masks: &[Option<&[bool]>],
         galleries: &[GalleryRows],
     ) -> Result<Self, EngineError> {
+        // Patches are compared as windows of one patch, in the tower's token rows, which begin with
+        // the class token. Windows have rows of their own, numbered through all crops.
         let grid = tower.sizes.grid;
         match map {
             MapKind::Patch => {
@@ -456,6 +496,7 @@ impl VisualMap {
         row: &[i32],
         galleries: &[GalleryRows],
     ) -> Result<Self, EngineError> {
+        // Each window has one f32; the scratch holds as many for each share of the gallery.
         let bytes = size_of::<f32>() * windows.count();
         Ok(VisualMap {
             features: features.address(),
@@ -490,6 +531,8 @@ struct ResultLayout {
 
 impl ResultLayout {
     fn new(plan: &ScoringPlan, crops: usize, grid: usize) -> Self {
+        // A map is `grid * grid` words for each crop. Maps that the plan does not want take no
+        // room, and their offset is `None`.
         let map_words = crops * grid * grid;
         let mut layout = ResultLayout {
             image: crops,

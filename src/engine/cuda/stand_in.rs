@@ -34,6 +34,8 @@ impl StandIn {
         precision: Precision,
         looks_max: usize,
     ) -> Result<Self, EngineError> {
+        // A graph is converted to the precision of the device's tensors, so that the kernels under
+        // test read the same bytes as on a GPU.
         let session = |part: TowerPart| -> Result<Arc<Mutex<Session>>, EngineError> {
             let graph = typed_graph(model, plan, part, precision)?.bytes()?;
             let session = runtime
@@ -44,6 +46,8 @@ impl StandIn {
             Ok(Arc::new(Mutex::new(session)))
         };
 
+        // The trunk is always there, the windows' graph only where the plan has scales: a model
+        // folder need not hold it.
         let trunk = session(TowerPart::Trunk)?;
         let windows = if plan.scales.is_empty() {
             None
@@ -51,6 +55,7 @@ impl StandIn {
             Some(session(TowerPart::Windows)?)
         };
 
+        // The names of the outputs tell `bind` which tensors are written; the rest are inputs.
         let graph = ModelGraph::of(model, plan, TowerPart::Trunk)?;
         let outputs = &graph.inner().output;
         Ok(StandIn {
@@ -93,6 +98,8 @@ impl Networks for StandIn {
         part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
+        // The bindings are copied: their addresses stay valid as long as the network, by the
+        // promise of `bind`.
         let session = self.session(part)?;
         let (outputs, inputs) = tensors
             .iter()
@@ -121,6 +128,8 @@ struct HostNetwork(Box<BoundSession>);
 
 impl Network for HostNetwork {
     unsafe fn enqueue(&mut self, stream: sys::CUstream) -> Result<(), EngineError> {
+        // The stream gets a bare pointer. Nothing is written through it: `run` takes it as a shared
+        // reference.
         let bound = (&raw const *self.0).cast_mut().cast::<c_void>();
         // SAFETY: `bound` lives as long as this network, which the caller keeps until the work and
         // the graphs that were captured of it are gone.
@@ -147,13 +156,20 @@ fn values(tensor: &Binding) -> usize {
 
 impl BoundSession {
     fn run(&self) -> ort::Result<()> {
+        // Inputs are views of the device's memory, which is the host's here; nothing is copied
+        // before the run.
         let mut inputs = vec![];
         for tensor in &self.inputs {
             inputs.push((tensor.name.clone(), self.input(tensor)?));
         }
 
+        // A poisoned lock is taken over: a session keeps no state between calls that a panic could
+        // have broken.
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let outputs = session.run(inputs)?;
+
+        // Outputs are copied back to the bound addresses, in the element type that the kernels
+        // expect there.
         for tensor in &self.outputs {
             let value = &outputs[tensor.name.as_str()];
             match self.precision {
@@ -201,6 +217,7 @@ impl BoundSession {
     }
 
     fn spoil(&self, tensor: &Binding) {
+        // No value may pass for a feature: NaN is found by the kernels' own check.
         match self.precision {
             Precision::Fp32 => self.written(tensor).fill(f32::NAN),
             Precision::Fp16 => self.written(tensor).fill(f16::NAN),

@@ -95,11 +95,15 @@ impl Tower {
         sizes: Sizes,
         masks: &[Option<&[bool]>],
     ) -> Result<Self, EngineError> {
+        // Each crop has a mask, so that the masks tell the number of crops too.
         let crops = masks.len();
         let pixels_dims = [crops, 3, sizes.side, sizes.side];
         let pixels = tensor(device, &pixels_dims, sizes.precision)?;
         let mut bindings = vec![binding("pixels", &pixels_dims, &pixels)];
         let mut outputs = vec![];
+
+        // The trunk's outputs are the picture's embedding, REAL `[N, E]`, and token layers, REAL
+        // `[N, 1 + P, D]`, whose first token is the class token.
         for name in trunk_outputs(plan) {
             let dims = match name.as_str() {
                 "image" => vec![crops, sizes.embed],
@@ -114,6 +118,9 @@ impl Tower {
         // SAFETY: the buffers are as large as their dims, and the network is dropped before them or
         // with them.
         let trunk = unsafe { networks.bind(TowerPart::Trunk, &bindings) }?;
+
+        // Each scale's windows are bound as a network of their own: their number differs with the
+        // masks.
         let mut scales = vec![];
         for scale in &plan.scales {
             let windows = UnmaskedWindows::new(sizes.grid, *scale, masks);
@@ -142,11 +149,16 @@ impl Tower {
         kernels: &Kernels,
         mark: Mark,
     ) -> Result<(), EngineError> {
+        // The outputs become no numbers first. A network that silently wrote nothing is then found
+        // by the check for finite values.
         self.spoil_outputs(device)?;
         let stream = device.stream.cu_stream();
         // SAFETY: the stream is that of the device that the network was bound for.
         unsafe { self.trunk.enqueue(stream) }?;
         mark("trunk")?;
+
+        // Windows are gathered from the trunk's input tokens, before its blocks. A plan without
+        // windows has no such output, and no kernel reads the 0.
         let tokens = self.output("tokens").map_or(0, Buffer::address);
         for scale in &mut self.scales {
             let args = scale.gather_args(tokens, self.sizes);
@@ -154,6 +166,8 @@ impl Tower {
             // are as large as said.
             unsafe { gather::enqueue(kernels, &device.stream, &args) }?;
             mark("gather")?;
+
+            // The gathered tokens REAL `[W, 1 + k k, D]` become embeddings REAL `[W, E]`.
             // SAFETY: the stream is that of the device that the network was bound for.
             unsafe { scale.network.enqueue(stream) }?;
             mark("windows")?;
@@ -181,6 +195,7 @@ impl Tower {
 
     /// The recipe's own patch layer, REAL `[N, 1 + P, D]`; `None` where the plan has none.
     pub fn patches(&self) -> Option<&Buffer> {
+        // The first layer is the recipe's; others in the plan are for measurements.
         let layer = self.plan.patches.first()?;
         self.output(&layer_output(layer))
     }
@@ -202,6 +217,7 @@ impl Tower {
     /// # Errors
     /// [`EngineError::Run`] when the copy failed.
     pub fn put_pixels(&self, device: &Device, crops: &[&Pixels]) -> Result<(), EngineError> {
+        // The crops follow each other without gaps, `[N, 3, S, S]` in all.
         let values = crops.iter().flat_map(|pixels| pixels.iter().copied());
         upload(device, &self.pixels, self.sizes.precision, values)
     }
@@ -212,6 +228,8 @@ impl Tower {
     /// [`EngineError::Run`] when the copy failed or a value is not finite.
     pub fn pixels_of(&self, device: &Device, crop: usize) -> Result<Pixels, EngineError> {
         let side = self.sizes.side;
+
+        // A crop begins `count` values after the one before.
         let count = 3 * side * side;
         let values = self.read(device, "pixels", &self.pixels, crop * count, count)?;
         let pixels = Array3::from_shape_vec((3, side, side), values);
@@ -223,6 +241,7 @@ impl Tower {
     /// # Errors
     /// [`EngineError::Run`] when the copy failed or a value is not finite.
     pub fn features(&self, device: &Device, crop: usize) -> Result<Features, EngineError> {
+        // Layers stand in the plan's order, which callers index by.
         let mut tokens = vec![];
         for layer in &self.plan.patches {
             tokens.push(self.tokens_of(device, layer, crop)?);
@@ -247,6 +266,7 @@ impl Tower {
             return Ok(None);
         }
 
+        // The embedding is row `crop` of REAL `[N, E]`.
         let embed = self.sizes.embed;
         let from = self.planned_output("image");
         let values = self.read(device, "image", from, crop * embed, embed)?;
@@ -262,6 +282,8 @@ impl Tower {
     ) -> Result<Array2<f32>, EngineError> {
         let name = layer_output(layer);
         let from = self.planned_output(&name);
+
+        // The class token and the patches of a crop are one block of rows.
         let rows = 1 + self.sizes.patches();
         let count = rows * self.sizes.width;
         let values = self.read(device, &name, from, crop * count, count)?;
@@ -275,6 +297,8 @@ impl Tower {
         scale: &ScaleWindows,
         crop: usize,
     ) -> Result<WindowFeatures, EngineError> {
+        // The windows of a crop follow each other among those of all crops, so that one range of
+        // rows is copied.
         let embed = self.sizes.embed;
         let range = scale.windows.in_crop(crop);
         let begin = range.start * embed;
@@ -299,6 +323,8 @@ impl Tower {
         at: usize,
         count: usize,
     ) -> Result<Vec<f32>, EngineError> {
+        // Half precision is widened on the host: `download` copies the bytes as the device holds
+        // them.
         let values: Vec<f32> = match self.sizes.precision {
             Precision::Fp32 => device.download(from, at, count)?,
             Precision::Fp16 => {
@@ -307,6 +333,8 @@ impl Tower {
             }
         };
 
+        // A value that is not finite never leaves the engine; the error names the tensor and the
+        // value.
         match values.iter().find(|value| !value.is_finite()) {
             None => Ok(values),
             Some(value) => Err(EngineError::Run(format!("{name} holds {value}"))),
@@ -321,6 +349,8 @@ impl ScaleWindows {
         sizes: Sizes,
         windows: UnmaskedWindows,
     ) -> Result<Self, EngineError> {
+        // A window is the class token and its k x k patches; its network reads REAL `[W, 1 + k k,
+        // D]` and writes REAL `[W, E]`.
         let tokens = 1 + windows.scale * windows.scale;
         let gathered_dims = [windows.count(), tokens, sizes.width];
         let embeddings_dims = [windows.count(), sizes.embed];
@@ -382,6 +412,8 @@ pub fn upload(
     precision: Precision,
     values: impl Iterator<Item = f32>,
 ) -> Result<(), EngineError> {
+    // The conversion to half precision happens here, on the host, value by value: only references
+    // and preparation go this way.
     match precision {
         Precision::Fp32 => {
             let values: Vec<f32> = values.collect();

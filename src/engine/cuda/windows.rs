@@ -20,6 +20,7 @@ pub struct UnmaskedWindows {
 impl UnmaskedWindows {
     /// `masks` holds for each crop the patches that count; `None` means all.
     pub fn new(grid: usize, scale: usize, masks: &[Option<&[bool]>]) -> Self {
+        // Along a side each window begins at another patch, and the last ends with the grid.
         let across = grid - scale + 1;
         let mut windows = UnmaskedWindows {
             scale,
@@ -28,9 +29,13 @@ impl UnmaskedWindows {
             place: vec![],
         };
 
+        // The crops' windows are numbered through, so that all of them go through the network as
+        // one batch.
         for (crop, mask) in masks.iter().enumerate() {
             let mut place = vec![-1; across * across];
             for window in unmasked_windows(grid, scale, *mask) {
+                // A window's index in the batch is the number of windows before it. Masked ones
+                // keep -1 and count as 0 in the maps.
                 place[window] = windows.count() as i32;
                 let row = window / across;
                 let column = window % across;
@@ -40,6 +45,8 @@ impl UnmaskedWindows {
                 });
             }
 
+            // The end of a crop is the begin of the next; the last entry is the number of all
+            // windows.
             windows.place.extend(place);
             windows.begin.push(windows.count() as i32);
         }
@@ -68,6 +75,7 @@ impl UnmaskedWindows {
 
     /// The row of each patch in `[N, 1 + P, D]`; for windows of one.
     pub fn patch_rows(&self, grid: usize) -> Vec<i32> {
+        // Before the patches of a crop come all rows of the crops before, and its own class token.
         let each = (1 + grid * grid) as i32;
         self.places
             .iter()

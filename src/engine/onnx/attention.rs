@@ -16,6 +16,7 @@ pub fn domain() -> OperatorSetIdProto {
 
 /// Replaces every unmasked attention; the queries carry their scale already.
 pub fn fuse(graph: &mut GraphProto, heads: usize) {
+    // Names are collected first, because the nodes change below.
     let attentions: Vec<String> = graph
         .node
         .iter()
@@ -24,6 +25,7 @@ pub fn fuse(graph: &mut GraphProto, heads: usize) {
         .collect();
 
     for name in attentions {
+        // A chain that is built in another way is left as it is: it runs, only slower.
         let Some(fused) = fused(graph, &name, heads) else {
             continue;
         };
@@ -34,27 +36,40 @@ pub fn fuse(graph: &mut GraphProto, heads: usize) {
             continue;
         };
 
+        // The last node of the chain keeps its place and name, so that its output stays where
+        // others read it. Those before it go.
         graph.node[last] = fused;
         graph.node.retain(|node| !node.name.starts_with(&inner));
     }
 }
 
 fn is_unmasked_attention(graph: &GraphProto, name: &str) -> bool {
+    // A mask would have to be passed on to the operator. The vision towers have none, and a masked
+    // attention stays as it is.
+    if !name.ends_with(".attention") {
+        return false;
+    }
+
     let masked = format!("{name}.masked");
-    name.ends_with(".attention") && !graph.node.iter().any(|node| node.name == masked)
+    let has_mask = graph.node.iter().any(|node| node.name == masked);
+    !has_mask
 }
 
 /// The one operator of an attention. `None` if an input is missing.
 fn fused(graph: &GraphProto, name: &str, heads: usize) -> Option<NodeProto> {
+    // Queries, keys and values come in as `[N, T, D]`, before they are split into heads: the
+    // operator does that itself.
     let q = input_of(graph, name, "q")?;
     let k = input_of(graph, name, "k")?;
     let v = input_of(graph, name, "v")?;
+    let heads = int("num_heads", heads as i64);
     Some(NodeProto {
         input: vec![q, k, v],
         output: vec![name.to_owned()],
         name: name.to_owned(),
         op_type: "MultiHeadAttention".to_owned(),
-        attribute: vec![int("num_heads", heads as i64), float("scale", 1.0)],
+        // The scale is 1, because the graph multiplies the queries with it already.
+        attribute: vec![heads, float("scale", 1.0)],
         domain: domain().domain,
     })
 }
@@ -62,6 +77,8 @@ fn fused(graph: &GraphProto, name: &str, heads: usize) -> Option<NodeProto> {
 /// The tensor that becomes the queries, keys or values of an attention.
 fn input_of(graph: &GraphProto, attention: &str, part: &str) -> Option<String> {
     let apart = format!("{attention}.{part}.apart");
+
+    // The node named `apart` splits a matrix into heads; its first input is the matrix.
     let node = graph.node.iter().find(|node| node.name == apart)?;
     node.input.first().cloned()
 }

@@ -42,9 +42,12 @@ impl OnnxEncoder {
         model: &ModelFolder,
         plan: &EncodePlan,
     ) -> Result<Self, EngineError> {
+        // The plan is compared with the model before a file is read.
         plan.check(&model.spec)?;
         let grid = plan.side / model.spec.patch;
         let mut loader = GraphLoader::new(runtime, model);
+
+        // Trunk and windows come from one loader, which shares their weights.
         let trunk = ModelGraph::of(model, plan, TowerPart::Trunk)?;
         let trunk = loader.session(trunk)?;
         let windows = match plan.scales.is_empty() {
@@ -65,8 +68,11 @@ impl OnnxEncoder {
     }
 
     fn encode_one(&mut self, crop: &Crop) -> Result<Features, EngineError> {
+        // The times are of this crop alone.
         self.times = EncodeTimes::default();
         let started = Instant::now();
+
+        // The network takes batches: pixels `[3, S, S]` become `[1, 3, S, S]` without a copy.
         let batch = crop.pixels.view().insert_axis(Axis(0));
         let input = TensorRef::from_array_view(batch).map_err(run_error)?;
         let outputs = self
@@ -74,19 +80,24 @@ impl OnnxEncoder {
             .run(ort::inputs!["pixels" => input])
             .map_err(run_error)?;
 
+        // The trunk's time ends here; gathering and windows are timed by their own stage.
         self.times.trunk = started.elapsed();
         let shape = (1 + self.grid * self.grid, self.width);
+
+        // Each layer is `[1 + P, D]`, the class token first.
         let tokens = self
             .patches_outputs
             .iter()
             .map(|name| token_rows(&outputs, name, shape))
             .collect::<Result<Vec<_>, _>>()?;
 
+        // A plan without the embedding had it cut out of the graph, and there is no such output.
         let image = match self.plan.image {
             true => Some(image_embedding(&outputs)?),
             false => None,
         };
 
+        // Masked windows are left out before the tower, because each costs as much as a small crop.
         let windows = match &mut self.windows {
             Some(windows) => {
                 let tokens = token_rows(&outputs, "tokens", shape)?;
@@ -110,14 +121,17 @@ fn token_rows(
     name: &str,
     shape: (usize, usize),
 ) -> Result<Array2<f32>, EngineError> {
+    // The batch of one is dropped from the shape, and no value that is not finite passes.
     let rows = matrix(values(outputs, name)?, shape)?;
     finite(name, rows)
 }
 
 /// Embedding of the whole crop, `[E]`.
 fn image_embedding(outputs: &SessionOutputs) -> Result<Vec<f32>, EngineError> {
+    // The output is `[1, E]`, which flattens to `[E]`.
     let embedding = values(outputs, "image")?.to_owned();
-    Ok(finite("image", embedding)?.into_iter().collect())
+    let finite_embedding = finite("image", embedding)?;
+    Ok(finite_embedding.into_iter().collect())
 }
 
 impl Encoder for OnnxEncoder {
@@ -126,6 +140,8 @@ impl Encoder for OnnxEncoder {
     }
 
     fn encode(&mut self, crops: &[Crop]) -> Result<Vec<Features>, EngineError> {
+        // Crops go one by one: one keeps all cores busy, and a batch would only need more memory for
+        // its activations.
         crops.iter().map(|crop| self.encode_one(crop)).collect()
     }
 

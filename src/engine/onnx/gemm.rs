@@ -20,14 +20,21 @@ const RUNS: usize = 7;
 /// # Errors
 /// When the library cannot run one matrix product.
 pub fn gemm_speed(runtime: &Runtime) -> Result<f64, EngineError> {
+    // The session is made once: loading and packing are no part of a product's time.
     let [rows, inner, columns] = SIZES;
     let mut session = runtime.session_of(&gemm_graph())?;
+
+    // Ones are as good as any values: the time of a product does not depend on them.
     let left = Array2::<f32>::ones((rows, inner));
     let mut best = f64::INFINITY;
+
+    // The best run counts: the floor of a time is the one without interference.
     for _ in 0..RUNS {
-        best = best.min(one_run(&mut session, &left)?);
+        let seconds = one_run(&mut session, &left)?;
+        best = best.min(seconds);
     }
 
+    // A multiplication and its addition are two operations.
     let operations = 2 * rows * inner * columns;
     Ok(operations as f64 / best)
 }
@@ -44,20 +51,28 @@ fn gemm_graph() -> Vec<u8> {
         ..TensorProto::default()
     }];
 
+    // The product has the shape of the towers' largest, `[rows, inner] x [inner, columns]`.
     let mut graph = GraphBuilder::new("gemm", &weights);
-    let left = graph.input("left", FLOAT, &[Dim::Of(rows), Dim::Of(inner)]);
+    let left_dims = [Dim::Of(rows), Dim::Of(inner)];
+    let left = graph.input("left", FLOAT, &left_dims);
     graph.node("MatMul", "product", &[&left, "weight"], vec![]);
-    graph.output("product", &[Dim::Of(rows), Dim::Of(columns)]);
+
+    // Both dimensions are fixed, so that the library may choose its blocks when it loads the graph.
+    let product_dims = [Dim::Of(rows), Dim::Of(columns)];
+    graph.output("product", &product_dims);
     graph.finish().encode_to_vec()
 }
 
 /// Seconds of one product.
 fn one_run(session: &mut Session, left: &Array2<f32>) -> Result<f64, EngineError> {
+    // The input is bound before the clock starts, because that is no part of the product.
     let left = tensor(left.view())?;
     let started = Instant::now();
     session
         .run(ort::inputs!["left" => left])
         .map_err(run_error)?;
 
-    Ok(started.elapsed().as_secs_f64())
+    // The output is dropped unread: its values are all `inner`.
+    let elapsed = started.elapsed();
+    Ok(elapsed.as_secs_f64())
 }

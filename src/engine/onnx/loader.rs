@@ -45,6 +45,8 @@ impl<'a> GraphLoader<'a> {
     /// # Errors
     /// [`EngineError::Model`] when the graph or a weight cannot be used.
     pub(super) fn session(&mut self, mut graph: ModelGraph) -> Result<Session, EngineError> {
+        // The text tower's attention is masked, so that only the others are fused. The fused
+        // operator is of a domain that the graph has to name.
         if graph.file() != TEXT {
             attention::fuse(graph.inner_mut(), self.model.spec.heads);
             graph.onnx.opset_import.push(attention::domain());
@@ -54,19 +56,26 @@ impl<'a> GraphLoader<'a> {
             .builder()
             .map_err(|error| EngineError::Unavailable(error.to_string()))?;
 
+        // Weights are handed over as values, which lets sessions share them; the library packs a
+        // shared value once.
         for tensor in graph.external_weights() {
+            // The error names the graph, because a wrong weight is a fault of the folder.
             let value = self.weight(&graph, tensor)?;
             builder = builder
                 .with_initializer(&tensor.name, value)
                 .map_err(|error| graph.broken(error))?;
         }
 
+        // The library checks and optimises the graph here, and refuses what it does not know.
+        let bytes = graph.onnx.encode_to_vec();
         builder
-            .commit_from_memory(&graph.onnx.encode_to_vec())
+            .commit_from_memory(&bytes)
             .map_err(|error| graph.broken(error))
     }
 
     fn builder(&self) -> ort::Result<SessionBuilder> {
+        // The packed copies are shared through one container, which must be there before the
+        // weights are.
         let folder = self.model.path.display().to_string();
         let builder = self.runtime.builder()?;
         let builder = builder.with_config_entry(WEIGHTS_FOLDER, &folder)?;
@@ -79,6 +88,7 @@ impl<'a> GraphLoader<'a> {
         graph: &ModelGraph,
         tensor: &TensorProto,
     ) -> Result<Arc<DynValue>, EngineError> {
+        // A weight that was fitted to another grid is of this graph alone.
         let is_shared = graph.shared(&tensor.name);
         if let Some(known) = self.weights.get(&tensor.name)
             && is_shared
@@ -86,12 +96,15 @@ impl<'a> GraphLoader<'a> {
             return Ok(known.clone());
         }
 
+        // The vector is moved into the tensor, so that only one copy of it is in memory.
         let Weight { dims, values } = graph.weight(tensor)?;
-        let value =
+        let tensor_value =
             ort::value::Tensor::from_array((dims, values)).map_err(|error| graph.broken(error))?;
 
-        let value = Arc::new(value.into_dyn());
-        self.weights.insert(tensor.name.clone(), value.clone());
+        // The value is kept for the graphs after this one, under the name that they share.
+        let value = Arc::new(tensor_value.into_dyn());
+        let name = tensor.name.clone();
+        self.weights.insert(name, value.clone());
         Ok(value)
     }
 }

@@ -41,13 +41,17 @@ impl Runtime {
     pub fn load(configured: Option<&Path>, threads: Option<usize>) -> Result<Self, EngineError> {
         // The library allows one environment a process: the first load decides, later ones share
         // it.
+        // A panic of another thread cannot have left this half written: the value is set once, at
+        // the end.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = loaded.as_ref() {
             return Ok(runtime.clone());
         }
 
+        // The error names the file, because the loader's words may not.
         let path = library(configured)?;
-        let runtime = Self::load_file(&path, threads.unwrap_or_else(cores))
+        let threads = threads.unwrap_or_else(cores);
+        let runtime = Self::load_file(&path, threads)
             .map_err(|error| EngineError::Unavailable(format!("{}: {error}", path.display())))?;
 
         *loaded = Some(runtime.clone());
@@ -55,11 +59,16 @@ impl Runtime {
     }
 
     fn load_file(path: &Path, threads: usize) -> Result<Self, String> {
+        // The library is loaded here, and its version compared with what the binding expects.
         let library = ort::init_from(path).map_err(|error| error.to_string())?;
+
+        // One pool serves all sessions: threads of several pools would compete for the same cores.
         let pool = GlobalThreadPoolOptions::default()
             .with_intra_threads(threads)
             .map_err(|error| error.to_string())?;
 
+        // Telemetry is switched off here as well as by `report_nothing`: the library reads the
+        // environment earlier, and this switch stops only what has begun.
         let environment = library
             .with_telemetry(false)
             .with_global_thread_pool(pool)
@@ -71,6 +80,7 @@ impl Runtime {
 
     /// Builder of a session on the shared threads.
     pub(in crate::engine) fn builder(&self) -> ort::Result<SessionBuilder> {
+        // All optimisations are on: a session is loaded once and run for days.
         let builder = Session::builder(&self.environment)?;
         Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
     }
@@ -88,6 +98,7 @@ impl Runtime {
 
 /// The library's file.
 fn library(configured: Option<&Path>) -> Result<PathBuf, EngineError> {
+    // A configured file is the only candidate: another one must not be used in its place unasked.
     let places = match configured {
         Some(path) => vec![path.to_owned()],
         None => library_folders()
@@ -100,6 +111,8 @@ fn library(configured: Option<&Path>) -> Result<PathBuf, EngineError> {
         return Ok(path.clone());
     }
 
+    // The places stand one a line in the message, so that a person sees where the file was
+    // expected.
     let listed: Vec<String> = places
         .iter()
         .map(|path| format!("  {}", path.display()))
@@ -146,7 +159,9 @@ pub(super) fn values<'o>(
     outputs: &'o SessionOutputs,
     name: &str,
 ) -> Result<ArrayViewD<'o, f32>, EngineError> {
-    outputs[name].try_extract_array().map_err(run_error)
+    // An unknown name is a bug here and panics; another element type is an error of the run.
+    let output = &outputs[name];
+    output.try_extract_array().map_err(run_error)
 }
 
 /// Values of an output as a matrix of rows and columns.
@@ -157,6 +172,7 @@ pub(super) fn matrix(
     values: ArrayViewD<f32>,
     shape: (usize, usize),
 ) -> Result<Array2<f32>, EngineError> {
+    // The library's buffer goes with its outputs, so that the values are copied.
     let matrix = values.into_shape_with_order(shape).map_err(run_error)?;
     Ok(matrix.to_owned())
 }
@@ -169,6 +185,7 @@ pub(super) fn finite<D: Dimension>(
     name: &str,
     values: Array<f32, D>,
 ) -> Result<Array<f32, D>, EngineError> {
+    // One pass over the values costs far less than the network that made them.
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(values),
         Some(value) => Err(EngineError::Run(format!("{name} holds {value}"))),

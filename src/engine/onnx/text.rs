@@ -26,6 +26,8 @@ impl OnnxTextEncoder {
     /// # Errors
     /// [`EngineError::Plan`] for a model without text.
     pub fn open(runtime: &Runtime, model: &ModelFolder) -> Result<Self, EngineError> {
+        // A model without text has no words to compare with; the error says so before a file is
+        // opened.
         let Some(text) = &model.spec.text else {
             return Err(EngineError::Plan(format!(
                 "the model {} has no text tower",
@@ -33,9 +35,12 @@ impl OnnxTextEncoder {
             )));
         };
 
+        // The text tower has its own weights and its own loader: it is dropped when the recipe is
+        // ready.
         let graph = ModelGraph::open(model, TEXT, &["features"], None)?;
+        let mut loader = GraphLoader::new(runtime, model);
         Ok(OnnxTextEncoder {
-            session: GraphLoader::new(runtime, model).session(graph)?,
+            session: loader.session(graph)?,
             tokenizer: Tokenizer::new(text.context),
             context: text.context,
         })
@@ -43,6 +48,8 @@ impl OnnxTextEncoder {
 
     /// Token ids of the prompts, `[N, context]`.
     fn ids(&self, prompts: &[String]) -> Result<Array2<i64>, EngineError> {
+        // Every prompt is padded or refused by the tokenizer, so that each gives exactly `context`
+        // ids.
         let mut ids = Vec::with_capacity(prompts.len() * self.context);
         for prompt in prompts {
             let of_prompt = self
@@ -53,6 +60,8 @@ impl OnnxTextEncoder {
             ids.extend(of_prompt);
         }
 
+        // Each prompt has a row. The ids are i64, as the graph's gathering of embeddings wants
+        // them.
         let shape = (prompts.len(), self.context);
         Ok(Array2::from_shape_vec(shape, ids).expect("each prompt has context ids"))
     }
@@ -61,20 +70,30 @@ impl OnnxTextEncoder {
 impl TextEncoder for OnnxTextEncoder {
     fn encode(&mut self, prompts: &[String]) -> Result<Array2<f32>, EngineError> {
         let mut batches = Vec::new();
+
+        // Batches bound the memory of the activations, which grows with the number of prompts at
+        // once.
         for batch in prompts.chunks(PROMPTS_AT_ONCE) {
             let ids = self.ids(batch)?;
+            let input = tensor(ids.view())?;
             let outputs = self
                 .session
-                .run(ort::inputs!["ids" => tensor(ids.view())?])
+                .run(ort::inputs!["ids" => input])
                 .map_err(run_error)?;
 
+            // The width is not asked of the model but of the output, which has `[N, E]` values.
             let features = values(&outputs, "features")?;
             let embed = features.len() / batch.len();
-            batches.push(matrix(features, (batch.len(), embed))?);
+            let shape = (batch.len(), embed);
+            let embeddings = matrix(features, shape)?;
+            batches.push(embeddings);
         }
 
+        // Batches are joined in order, so that row `n` is prompt `n`.
         let views: Vec<_> = batches.iter().map(|batch| batch.view()).collect();
         let embeddings = ndarray::concatenate(Axis(0), &views).map_err(run_error)?;
+        // A prototype is made of these rows, and one value that is not finite would spoil every
+        // score.
         finite("text", embeddings)
     }
 }

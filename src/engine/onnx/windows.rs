@@ -44,6 +44,8 @@ impl WindowTower {
     ) -> Result<Self, EngineError> {
         let gather = loader.runtime.session_of(&gather_graph())?;
         let tower = ModelGraph::of(loader.model, plan, TowerPart::Windows)?;
+
+        // The rows depend on the grid and scale alone, and are computed once.
         let scales = plan
             .scales
             .iter()
@@ -70,6 +72,8 @@ impl WindowTower {
     ) -> Result<Vec<WindowFeatures>, EngineError> {
         let mut encoded = Vec::with_capacity(self.scales.len());
         for (scale, all_rows) in &self.scales {
+            // Without a mask the table is borrowed; with one its rows are picked, and fewer windows
+            // go through the tower.
             let rows: CowArray<i64, Ix2> = match mask {
                 None => all_rows.view().into(),
                 Some(_) => {
@@ -104,9 +108,12 @@ fn embeddings(
     rows: ArrayView2<i64>,
     times: &mut EncodeTimes,
 ) -> Result<Array2<f32>, EngineError> {
+    // The two clocks are nested: the tower's time is that of the loop less the gathering.
     let started = Instant::now();
     let mut gather_time = Duration::ZERO;
     let mut features = Vec::new();
+
+    // A window of `T` rows is never split over two runs, so that a run holds at least one.
     let at_once = (WINDOW_ROWS / rows.ncols()).max(1);
     for some in rows.axis_chunks_iter(Axis(0), at_once) {
         let started = Instant::now();
@@ -115,8 +122,11 @@ fn embeddings(
         embed(tower, gathered, &mut features)?;
     }
 
+    // The embeddings of all runs follow each other, `[W, E]` in all.
     times.gather += gather_time;
     times.windows.push(started.elapsed() - gather_time);
+
+    // The width follows from the number of values, because the output alone knows it.
     let count = rows.nrows();
     let shape = (count, features.len() / count);
     Array2::from_shape_vec(shape, features).map_err(run_error)
@@ -133,6 +143,7 @@ fn gathered(
         "rows" => tensor(rows)?
     ];
 
+    // The value stays in the library's memory and goes straight into the tower.
     session
         .run(inputs)
         .map_err(run_error)?
@@ -150,13 +161,17 @@ fn embed(
         .run(ort::inputs!["tokens" => gathered])
         .map_err(run_error)?;
 
-    features.extend(values(&outputs, "embedding")?.iter());
+    // The values are copied out, because the outputs' memory goes with this call.
+    let embeddings = values(&outputs, "embedding")?;
+    features.extend(embeddings.iter());
     Ok(())
 }
 
 /// The graph that gathers rows of a token matrix, encoded.
 fn gather_graph() -> Vec<u8> {
     let mut graph = GraphBuilder::new("gather", &[]);
+
+    // The second input names rows of the first: `[N, T]` indices give `[N, T, D]`.
     let tokens = matrix_input(&mut graph, "tokens", FLOAT, "R", "D");
     let rows = matrix_input(&mut graph, "rows", INT64, "N", "T");
     let axis = vec![int("axis", 0)];
@@ -170,8 +185,11 @@ fn gather_graph() -> Vec<u8> {
 /// x scale patches}`, `[W, 1 + scale^2]`, windows in row-major order of their top-left patch. The
 /// class token is row 0.
 fn window_rows(grid: usize, scale: usize) -> Array2<i64> {
+    // The top-left patch of a window may lie in `columns` places along each direction.
     let columns = grid - scale + 1;
     let shape = (columns * columns, 1 + scale * scale);
+
+    // Column 0 is the class token; column `1 + p` is patch `p` of the window, row-major.
     Array2::from_shape_fn(shape, |(window, token)| match token.checked_sub(1) {
         None => 0,
         Some(patch) => {

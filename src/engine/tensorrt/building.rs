@@ -72,12 +72,16 @@ pub(super) fn build<'a>(
     on_progress: &OnProgress,
 ) -> Result<Built<'a>, EngineError> {
     let parser = library.parser()?;
+
+    // The library's words are put behind its name and the graph's: a person searches for them.
     let failed = |words: String| {
         let name = library.name();
         let file = part.file();
         EngineError::Unavailable(format!("{name} cannot build {file}: {words}"))
     };
 
+    // Options and profiles are set before the graph is parsed; the builder reads them all at the
+    // end.
     let builder = new_builder(library).map_err(failed)?;
     set_options(&builder, library, order)?;
     for dims in profiles(order, part) {
@@ -87,6 +91,7 @@ pub(super) fn build<'a>(
             .map_err(failed)?;
     }
 
+    // The graph goes through a file, because protobuf in memory ends at 2 GB.
     let graph = typed_graph(order.model, order.plan, part, order.precision)?;
     let onnx = graph.write(work)?;
     let on_step = |step: PhaseStep| on_progress(BuildProgress { part, step });
@@ -97,6 +102,7 @@ pub(super) fn build<'a>(
 }
 
 fn new_builder(library: &Library) -> Result<Builder<'_>, String> {
+    // TensorRT 10 has to be asked to keep the types of the graph; later versions always do.
     let strongly_typed = if library.has_ten_flags() {
         STRONGLY_TYPED
     } else {
@@ -118,6 +124,7 @@ fn set_options(
     library: &Library,
     order: &BuildOrder,
 ) -> Result<(), EngineError> {
+    // Only RTX builds for several kinds of GPU at once, and for one that is not there.
     if let Some(slots) = library.rtx() {
         let list = match &order.target {
             PlanTarget::Device { .. } => &[CURRENT],
@@ -132,9 +139,13 @@ fn set_options(
             ))
         })?;
 
+        // Memory between the layers is handed over by the caller, so that a run allocates nothing
+        // and can be captured.
         builder.set_flag(REQUIRE_USER_ALLOCATION);
     }
 
+    // TF32 rounds the factors of a product to 10 bits of mantissa; a build in fp32 is asked for to
+    // keep all 23.
     if order.precision == Precision::Fp32 {
         let tf32 = if library.has_ten_flags() {
             TF32_TEN
@@ -172,12 +183,17 @@ fn profiles(order: &BuildOrder, part: TowerPart) -> Vec<[Vec<usize>; 3]> {
 }
 
 fn trunk_profile(order: &BuildOrder) -> [Vec<usize>; 3] {
+    // The batch dimension alone varies. The library tunes for one crop, which is what a line mostly
+    // judges.
     let side = order.plan.side;
     [1, 1, order.looks_max].map(|count| vec![count, 3, side, side])
 }
 
 fn windows_profile(order: &BuildOrder, scale: usize) -> [Vec<usize>; 3] {
     let grid = order.plan.side / order.model.spec.patch;
+
+    // The largest batch has the windows of all crops; the smallest is one window, because masks may
+    // leave one.
     let across = grid - scale + 1;
     let windows = across * across;
     let tokens = 1 + scale * scale;

@@ -33,6 +33,8 @@ impl PlanTarget {
     /// # Errors
     /// [`EngineError::Run`] when the driver does not tell.
     pub fn of(device: &Device) -> Result<Self, EngineError> {
+        // The number of multiprocessors and the memory tell GPUs of one name apart, and plans are
+        // tuned to both.
         let told = "the GPU does not tell its size";
         let parts = device
             .context
@@ -56,6 +58,8 @@ impl PlanTarget {
             PlanTarget::Capabilities(list) => list.clone(),
         };
 
+        // The list is sorted and without repetition, so that the same GPUs give the same key in
+        // whatever order they were named.
         sm.sort_unstable();
         sm.dedup();
         sm
@@ -116,15 +120,18 @@ impl Key {
         looks_max: usize,
         target: &PlanTarget,
     ) -> Result<Self, EngineError> {
+        // What the model cannot do is refused here, before minutes of building.
         plan.check(&model.spec)?;
         if !(1..=LOOKS_MOST).contains(&looks_max) {
             return Err(EngineError::Plan(format!(
                 "looks: must be 1 to {LOOKS_MOST}, got {looks_max}"
             )));
         }
-
         let sm = target.capabilities();
         let gpu = target.gpu();
+
+        // Full TensorRT measures its kernels on the GPU at hand and has no way to build for
+        // another.
         if gpu.is_none() && library.rtx().is_none() {
             let name = library.name();
             return Err(EngineError::Plan(format!(
@@ -132,12 +139,14 @@ impl Key {
             )));
         }
 
+        // An empty list would build a plan that runs nowhere.
         if sm.is_empty() {
             return Err(EngineError::Plan(
                 "no compute capability is named; for example 86,89".to_owned(),
             ));
         }
 
+        // The model is named by the hash of its source and not by its folder, which may be moved.
         Ok(Key {
             format: FORMAT,
             library: library.name(),
@@ -154,6 +163,8 @@ impl Key {
 
     /// Name of the plan's folder: 16 hex digits.
     pub fn name(&self) -> String {
+        // The text of the key is what is hashed: a new field of it changes the name, and old plans
+        // are not taken.
         let text = toml::to_string(self).expect("a key is a table of plain values");
         let digest = Sha256::digest(text.as_bytes());
         hex(&digest[..8])
@@ -162,6 +173,8 @@ impl Key {
     /// Name of the file with the library's measurements on this GPU: on another one they would
     /// mislead.
     pub(super) fn timings(&self) -> String {
+        // Characters that a file name should not hold become dashes, because names of GPUs have
+        // blanks and slashes.
         let gpu = self.gpu.as_deref().unwrap_or_default();
         let words = format!("timing-{}-{}-{gpu}", self.library, self.gpus());
         let words: Vec<&str> = words
@@ -181,6 +194,8 @@ impl Key {
     /// Reasons why a plan of this key does not serve for `wanted`; empty when it serves: it may
     /// compute more than that.
     pub fn unfit(&self, wanted: &Key) -> Vec<String> {
+        // All reasons are collected, so that a person sees at once whether another build would
+        // help.
         let mut reasons = UnfitReasons::default();
         if self.format != wanted.format {
             let has = self.format.to_string();
@@ -192,6 +207,7 @@ impl Key {
             reasons.note("it was built by", &self.library, &wanted.library);
         }
 
+        // The GPU is compared apart: a plan for capabilities alone runs on any GPU of theirs.
         self.check_gpu(wanted, &mut reasons);
         if self.precision != wanted.precision {
             let has = self.precision.name();
@@ -199,23 +215,27 @@ impl Key {
             reasons.note("it computes in", has, needed);
         }
 
+        // Hashes are told by their first digits, which suffice to see that they differ.
         if self.model != wanted.model {
             let has = short(&self.model);
             let needed = short(&wanted.model);
             reasons.note("it is of the model", has, needed);
         }
 
+        // Outputs, scales and crops may be more than is wanted. Less is no use.
         self.check_sizes(wanted, &mut reasons);
         reasons.0
     }
 
     fn check_sizes(&self, wanted: &Key, reasons: &mut UnfitReasons) {
+        // Pixels are fixed in the graph, so that the side has to be the very same.
         if self.side != wanted.side {
             let has = format!("{} pixels", self.side);
             let needed = format!("{} pixels", wanted.side);
             reasons.note("it takes a side of", &has, &needed);
         }
 
+        // Outputs are looked for by name, in any order: bindings go by name too.
         if !holds_all(&self.outputs, &wanted.outputs) {
             let has = self.outputs.join(", ");
             let needed = wanted.outputs.join(", ");
@@ -236,6 +256,7 @@ impl Key {
     }
 
     fn check_gpu(&self, wanted: &Key, reasons: &mut UnfitReasons) {
+        // Another compute capability says enough; the names of the GPUs would only repeat it.
         if !holds_all(&self.sm, &wanted.sm) {
             reasons.note("it is for", &self.gpus(), &wanted.gpus());
             return;

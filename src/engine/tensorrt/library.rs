@@ -33,6 +33,7 @@ impl LibraryVersion {
     /// The version in a number of `getInferLibVersion`: since 10 `major * 10000 + minor * 100 +
     /// patch`, before `major * 1000 + ...`. RTX has the newer way.
     fn of(edition: Edition, number: u32) -> Self {
+        // The two ways of counting do not overlap: 8.6.1 is 8601, 10.0.0 is 100000.
         let unit = if edition == Edition::Full && number < 10_000 {
             1000
         } else {
@@ -97,6 +98,8 @@ impl Library {
     /// # Errors
     /// [`EngineError::Unavailable`] with all places that were tried and the reason of each.
     pub fn load(configured: Option<&Path>) -> Result<Self, EngineError> {
+        // Every failure is kept: a machine may have two libraries, and the message has to name both
+        // reasons.
         let mut tried: Vec<String> = vec![];
         for (file, edition) in candidates(configured, &mut tried) {
             match Self::open(&file, edition) {
@@ -105,6 +108,7 @@ impl Library {
             }
         }
 
+        // Each place has a line, and the ways out follow.
         let tried = tried.join("\n  ");
         Err(EngineError::Unavailable(format!(
             "no TensorRT that can be used; tried\n  {tried}\n{WAY_OUT}"
@@ -116,6 +120,7 @@ impl Library {
     /// # Errors
     /// The reason why it cannot be used, with its name.
     fn open(file: &Path, edition: Edition) -> Result<Self, String> {
+        // The loader's words often name the file already, and naming it twice confuses.
         let named = |words: String| {
             if words.contains(&*file.to_string_lossy()) {
                 words
@@ -124,9 +129,13 @@ impl Library {
             }
         };
 
+        // The version is asked of the library itself: its file name may be a link to another.
         let loaded = Loaded::open(file.as_os_str()).map_err(named)?;
         let number = loaded.version().map_err(named)?;
         let version = LibraryVersion::of(edition, number);
+
+        // A version whose tables are unknown is refused, because a call through a wrong slot is
+        // undefined behaviour.
         let slots = slots(edition, version).ok_or_else(|| named(unknown(edition, version)))?;
         Ok(Library(Arc::new(Inner {
             loaded,
@@ -176,12 +185,15 @@ impl Library {
     /// # Errors
     /// [`EngineError::Unavailable`] with the places that were tried.
     pub(super) fn parser(&self) -> Result<Loaded, EngineError> {
+        // The parser has to be of the same major version as the library.
         let major = self.0.version.major;
         let name = match self.0.edition {
             Edition::Full => format!("libnvonnxparser.so.{major}"),
             Edition::Rtx => format!("libtensorrt_onnxparser_rtx.so.{major}"),
         };
 
+        // The file beside the library goes first: a parser from elsewhere may be of another
+        // release.
         let beside = self.0.file.with_file_name(&name);
         let mut tried = vec![];
         for file in [beside, PathBuf::from(&name)] {
@@ -238,6 +250,7 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
         None => folders(),
     };
 
+    // A folder is searched for all names, so that one with both editions offers both.
     let mut candidates = vec![];
     for folder in &folders {
         let before = candidates.len();
@@ -253,10 +266,12 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
         }
     }
 
+    // Bare names are tried last. The loader then looks where the system keeps its libraries.
     if configured.is_none() {
         candidates.extend(NAMES.map(|(name, edition)| (PathBuf::from(name), edition)));
     }
 
+    // The sort is stable: within an edition the order of the folders stays.
     candidates.sort_by_key(|(_, edition)| *edition == Edition::Rtx);
     candidates
 }
@@ -274,6 +289,7 @@ fn unknown(edition: Edition, version: LibraryVersion) -> String {
 
 /// The tables of a version; `None` where they are unknown.
 fn slots(edition: Edition, version: LibraryVersion) -> Option<&'static Vtable> {
+    // 10.0 lacks a slot that is needed, and RTX before 1.5 has tables of a third kind.
     match (edition, version.major) {
         (Edition::Full, 10) if version.minor >= 1 => Some(&TEN),
         (Edition::Full, 11) => Some(&ELEVEN),
@@ -284,6 +300,7 @@ fn slots(edition: Edition, version: LibraryVersion) -> Option<&'static Vtable> {
 
 /// Folders that are searched without a configured one.
 fn folders() -> Vec<PathBuf> {
+    // Each edition may lie in a folder of its own name, as the fetching tools put it.
     let mut folders = vec![];
     for parent in library_folders() {
         folders.extend(FOLDERS.map(|name| parent.join(name)));

@@ -47,8 +47,11 @@ impl TensorRt {
     }
 
     fn of(library: &Library, device: &Device, plan: &BuiltPlan) -> Result<Self, EngineError> {
+        // The device is made current, because deserialising allocates on the current one.
         device.bind()?;
         let trunk = engine_of(library, device, plan, TowerPart::Trunk)?;
+
+        // Both graphs run one after the other on one stream, so that the larger need serves both.
         let mut scratch = trunk.scratch_bytes();
         let mut windows = None;
         if !plan.key.scales.is_empty() {
@@ -57,6 +60,7 @@ impl TensorRt {
             windows = Some(engine);
         }
 
+        // The room stays at its address for the life of the plan: captured graphs hold the address.
         let scratch = Buffer::new(&device.context, scratch)?;
         tracing::debug!(bytes = scratch.bytes(), "GPU memory between the layers");
         let precision = plan.key.precision;
@@ -92,6 +96,8 @@ fn engine_of(
     plan: &BuiltPlan,
     part: TowerPart,
 ) -> Result<Arc<DeserializedEngine>, EngineError> {
+    // The bytes are compared with their hash when they are read; a plan that was cut short never
+    // reaches the library.
     let bytes = plan.read(part)?;
     let engine = deserialized(library, plan, part, &bytes).map_err(|words| {
         let name = library.name();
@@ -112,6 +118,7 @@ fn deserialized(
     part: TowerPart,
     bytes: &[u8],
 ) -> Result<DeserializedEngine, String> {
+    // The bytes are copied by the library and may go afterwards.
     let mut engine = DeserializedEngine::new(
         library.loaded(),
         library.number(),
@@ -120,6 +127,8 @@ fn deserialized(
         bytes,
     )?;
 
+    // RTX finishes its kernels on this GPU, and keeps them in a file that saves the time at the
+    // next start.
     if let Some(rtx) = library.rtx() {
         let kept = std::fs::read(plan.jit_file(part)).unwrap_or_default();
         engine = engine.compiling(rtx, &kept)?;
@@ -138,12 +147,14 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
         Precision::Fp16 => 1,
     };
 
+    // The names were written when the graph was made; their absence means another graph.
     let input = input(part);
     let tensors = engine.tensors();
     if !tensors.iter().any(|tensor| tensor.is_input_named(input)) {
         return Err(format!("it has no input {input:?}"));
     }
 
+    // Kernels read and write one element type, so that every tensor has to be of it.
     for tensor in &tensors {
         if tensor.element != element {
             return Err(format!(
@@ -158,6 +169,8 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
 
 /// The first profile that holds `dims`.
 fn profile_of(engine: &DeserializedEngine, name: &str, dims: &[usize]) -> Option<usize> {
+    // Profiles of the windows differ in their token count: the first that holds the shape is the
+    // only one.
     for profile in 0..engine.profiles() {
         if let Some([low, high]) = engine.limits(name, profile)
             && are_within(dims, &low, &high)
@@ -171,6 +184,7 @@ fn profile_of(engine: &DeserializedEngine, name: &str, dims: &[usize]) -> Option
 
 /// True when there are as many limits as dims, and each dim is from its lowest to its highest.
 fn are_within(dims: &[usize], low: &[i64], high: &[i64]) -> bool {
+    // Another number of dimensions is another tensor.
     if low.len() != dims.len() {
         return false;
     }
@@ -192,6 +206,7 @@ impl Networks for TensorRt {
         part: TowerPart,
         tensors: &[Binding],
     ) -> Result<Box<dyn Network>, EngineError> {
+        // The device is current before a context is made on it.
         self.device.bind()?;
         let binder = Binder {
             device: &self.device,
@@ -202,8 +217,13 @@ impl Networks for TensorRt {
             bytes_each: self.facts.precision.bytes(),
         };
 
+        // The context knows its profile and the input's shape now; all other shapes follow from
+        // these.
         let mut context = binder.context()?;
         let mut unbound = vec![];
+
+        // Each tensor gets an address: that of its binding, or memory of its own for an output that
+        // no binding names. The library refuses to run with a tensor that has none.
         for (name, dims) in binder.shapes(&context)? {
             let address = match binder.bound(&name) {
                 Some(binding) => binding.address,
@@ -220,6 +240,7 @@ impl Networks for TensorRt {
                 .map_err(|words| binder.failed(&words))?;
         }
 
+        // Everything that setting up enqueued has ended before the first run.
         self.device.wait()?;
         let stream = self.device.stream.cu_stream();
         // SAFETY: the stream is the device's.
@@ -251,6 +272,7 @@ struct Binder<'a> {
 impl Binder<'_> {
     /// A context with the profile that holds the input, and the input's shape.
     fn context(&self) -> Result<Context, EngineError> {
+        // The input alone decides about the profile, because outputs follow from it.
         let name = input(self.part);
         let Some(input) = self.bound(name) else {
             let words = format!("nothing is bound to its input {name:?}");
@@ -263,6 +285,7 @@ impl Binder<'_> {
             return Err(self.wrong(&words));
         };
 
+        // The scratch is handed over by address; its owner is kept beside the context.
         let stream = self.device.stream.cu_stream();
         let scratch = Scratch {
             address: self.scratch.address(),
@@ -286,6 +309,9 @@ impl Binder<'_> {
         let mut shapes = vec![];
         for tensor in self.engine.tensors() {
             let name = tensor.name;
+
+            // An unknown dimension stays -1, and is refused by `dims_of`: a buffer could not be
+            // sized by it.
             let dims = self.dims_of(context, &name)?;
             if let Some(binding) = self.bound(&name)
                 && binding.dims != dims
@@ -299,6 +325,8 @@ impl Binder<'_> {
             shapes.push((name, dims));
         }
 
+        // A binding that the plan does not know would never be written, and stale values would pass
+        // for features.
         for binding in self.tensors {
             if !shapes.iter().any(|(name, _)| *name == binding.name) {
                 let name = &binding.name;
@@ -310,6 +338,8 @@ impl Binder<'_> {
     }
 
     fn dims_of(&self, context: &Context, name: &str) -> Result<Vec<usize>, EngineError> {
+        // An unknown tensor has no dims at all, which is no error here: its binding is compared
+        // next.
         let dims = context.dims(name).unwrap_or_default();
         let mut known = vec![];
         for dim in &dims {
@@ -326,6 +356,7 @@ impl Binder<'_> {
 
     /// Room for an output that the plan computes and the recipe does not need.
     fn room(&self, dims: &[usize]) -> Result<Buffer, EngineError> {
+        // The values are never read; the memory only has to be there.
         let count: usize = dims.iter().product();
         Buffer::new(&self.device.context, count * self.bytes_each)
     }
@@ -359,6 +390,7 @@ struct BoundPlan {
 
 impl Network for BoundPlan {
     unsafe fn enqueue(&mut self, stream: CUstream) -> Result<(), EngineError> {
+        // The scratch is shared in the order of one stream; another stream would overwrite it.
         if stream as usize != self.stream {
             return Err(EngineError::Run(
                 "a plan runs on the stream of the device that it was opened for alone".to_owned(),
@@ -367,6 +399,9 @@ impl Network for BoundPlan {
 
         // SAFETY: the caller's promise; every tensor has its address.
         unsafe { self.context.enqueue(stream.cast()) }.map_err(EngineError::Run)?;
+
+        // The first run has compiled all kernels of its shape. Their bytes are kept once, in a file
+        // for the next start.
         if let Some(file) = self.keep.take()
             && let Some(compiled) = self.context.compiled()
         {
@@ -379,6 +414,7 @@ impl Network for BoundPlan {
 
 /// Keeps compiled kernels, unless they are there already.
 fn keep(file: &Path, compiled: &[u8]) {
+    // The same bytes are not written again: flash memory wears.
     if std::fs::read(file).is_ok_and(|kept| kept == compiled) {
         return;
     }

@@ -76,10 +76,13 @@ impl BuiltPlan {
             ))
         };
 
+        // A missing manifest and one that cannot be parsed are told alike: the way out is the same.
         let text = fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
         let manifest: PlanManifest =
             toml::from_str(&text).map_err(|error| broken(error.to_string()))?;
 
+        // The state lies in the folder's name and in the manifest, so that one rename accepts a
+        // plan at once.
         let is_candidate = path.extension().is_some_and(|state| state == CANDIDATE);
         let state = match &manifest.refused {
             Some(reason) => PlanState::Refused(reason.clone()),
@@ -107,6 +110,9 @@ impl BuiltPlan {
     /// those that were built.
     pub fn read(&self, part: TowerPart) -> Result<Vec<u8>, EngineError> {
         let name = file_name(part);
+
+        // The manifest lists the files that were built. A plan without windows has only the
+        // trunk's.
         let Some(expected) = self.manifest.files.get(name) else {
             let path = self.path.display();
             return Err(EngineError::Plan(format!("{path}: it has no {name}")));
@@ -120,6 +126,7 @@ impl BuiltPlan {
             ))
         };
 
+        // The length is compared first, because its message says more than that of a hash.
         let bytes = fs::read(&file).map_err(|error| broken(error.to_string()))?;
         let length = bytes.len() as u64;
         if length != expected.bytes {
@@ -127,6 +134,7 @@ impl BuiltPlan {
             return Err(broken(format!("{length} bytes, {built} were built")));
         }
 
+        // The hash finds a changed byte before the library runs it as machine code.
         if sha256(&bytes) != expected.sha256 {
             return Err(broken("other bytes than were built".to_owned()));
         }
@@ -151,12 +159,16 @@ impl BuiltPlan {
     /// [`EngineError::Unavailable`] when the folder cannot be written, or another plan lies there
     /// than was compared.
     pub fn accept(self) -> Result<BuiltPlan, EngineError> {
+        // The comparison took minutes, in which another process may have built anew.
         self.check_unchanged()?;
+
+        // The accepted plan gets the plain name of its key, in one step of the file system.
         let serving = self.path.with_file_name(self.key.name());
         if self.path != serving {
             replace(&self.path, &serving)?;
         }
 
+        // An older refusal of the same key is no longer true.
         remove(&self.beside(REFUSED))?;
         BuiltPlan::open(&serving)
     }
@@ -167,6 +179,9 @@ impl BuiltPlan {
     /// [`EngineError::Unavailable`], as [`BuiltPlan::accept`].
     pub fn refuse(mut self, reason: &str) -> Result<BuiltPlan, EngineError> {
         self.check_unchanged()?;
+
+        // The reason is on the disk before the first file goes, so that a cut leaves a refused plan
+        // and not a broken one.
         self.manifest.refused = Some(reason.to_owned());
         self.manifest.write(&self.path)?;
         for name in self.manifest.files.keys() {
@@ -180,6 +195,7 @@ impl BuiltPlan {
 
     /// The plan that took the place of this one since it was opened; `None` while it is this one.
     pub(super) fn successor(&self) -> Option<BuiltPlan> {
+        // A plan that cannot be opened has no successor; the first error is told instead.
         let now = BuiltPlan::open(&self.path).ok()?;
         let is_other = now.state == PlanState::Accepted && now.manifest != self.manifest;
         is_other.then_some(now)
@@ -189,6 +205,7 @@ impl BuiltPlan {
     /// alone.
     fn check_unchanged(&self) -> Result<(), EngineError> {
         match BuiltPlan::open(&self.path) {
+            // Manifests hold the hashes of all files, so that equal manifests are equal plans.
             Ok(now) if now.manifest == self.manifest => Ok(()),
             _ => Err(EngineError::Unavailable(format!(
                 "{}: another process changed the plan while this one compared it; start again",
@@ -231,6 +248,7 @@ pub(super) fn unwritable(path: &Path) -> impl Fn(io::Error) -> EngineError {
 
 /// Writes a file that is whole or not there, on the disk when this returns.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    // The identifier in the name keeps two writers of the same file apart.
     let id = ulid::Ulid::generate();
     let part = path.with_added_extension(format!("{id}.part"));
     let written = write_and_rename(&part, path, bytes);
@@ -244,6 +262,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
 fn write_and_rename(part: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     let mut file = fs::File::create(part)?;
+
+    // The bytes are on the disk before the name is.
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(part, path)
@@ -251,10 +271,12 @@ fn write_and_rename(part: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Puts `from` in the place of `to`, a folder or nothing; at each moment one of them is there.
 pub(super) fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
+    // An exchange leaves the old folder under the new one's name, where it is removed.
     let Err(error) = exchange(from, to) else {
         return remove(from);
     };
 
+    // A missing `to` needs no exchange, and some file systems have none.
     match error.kind() {
         io::ErrorKind::NotFound => {}
         // For a moment neither is there on such a file system.
@@ -272,6 +294,7 @@ pub(super) fn remove(path: &Path) -> Result<(), EngineError> {
         fs::remove_file(path)
     };
 
+    // A file that is gone is what was wanted.
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(unwritable(path)),

@@ -45,6 +45,8 @@ pub struct FoundPlans {
 impl FoundPlans {
     /// Notes `plan` where there is none of its state yet.
     fn note(&mut self, plan: BuiltPlan, wanted: &Key) {
+        // A plan that does not fit is named with its reasons: a person may have expected it to
+        // serve.
         let reasons = plan.key.unfit(wanted);
         if !reasons.is_empty() {
             let path = plan.path.display();
@@ -53,6 +55,7 @@ impl FoundPlans {
             return;
         }
 
+        // The first plan of a state stays: the list is sorted, the exact key first.
         match &plan.state {
             PlanState::Accepted => {
                 self.accepted.get_or_insert(plan);
@@ -61,6 +64,8 @@ impl FoundPlans {
                 self.candidate.get_or_insert(plan);
             }
             PlanState::Refused(reason) => {
+                // A refusal is about exactly one key. A larger plan that was refused says nothing
+                // about a smaller one.
                 if plan.key == *wanted {
                     self.refused = Some(reason.clone());
                 }
@@ -88,11 +93,13 @@ impl Plans {
     /// # Errors
     /// [`EngineError::Model`] when the folder cannot be read.
     pub fn list(&self) -> Result<(Vec<BuiltPlan>, Vec<String>), EngineError> {
+        // A folder that is not there holds no plans and is no error.
         let folders = plan_folders(&self.folder).map_err(|error| {
             let folder = self.folder.display();
             EngineError::Model(format!("{folder}: {error}"))
         })?;
 
+        // A broken plan must not hide the others: it is told in words.
         let mut plans = vec![];
         let mut problems = vec![];
         for folder in folders {
@@ -112,8 +119,12 @@ impl Plans {
     /// [`EngineError::Unavailable`] when the folder cannot be written.
     pub fn alone(&self) -> Result<fs::File, EngineError> {
         self.create_folder()?;
+
+        // The lock is the file's, not its existence: a process that was killed leaves none behind.
         let path = self.folder.join(".lock");
         let file = fs::File::create(&path).map_err(unwritable(&path))?;
+
+        // The wait may take minutes and is told, once.
         if file.try_lock().is_err() {
             let folder = self.folder.display();
             tracing::info!("another process builds or compares a plan in {folder}; waiting for it");
@@ -129,6 +140,8 @@ impl Plans {
     /// [`EngineError::Model`] when the folder cannot be read.
     pub fn find(&self, wanted: &Key) -> Result<FoundPlans, EngineError> {
         let (mut plans, unfit) = self.list()?;
+
+        // The sort is stable, and false goes before true: the exact key first, then by name.
         plans.sort_by_key(|plan| plan.key != *wanted);
         let mut found = FoundPlans {
             unfit,
@@ -154,6 +167,7 @@ impl Plans {
         order: &BuildOrder,
         on_progress: &OnProgress,
     ) -> Result<BuiltPlan, EngineError> {
+        // The key is made first: it refuses what cannot be built before a folder is touched.
         let key = Key::of(
             library,
             order.model,
@@ -164,9 +178,13 @@ impl Plans {
         )?;
 
         self.create_folder()?;
+
+        // Folders of builds that were cut are removed before a new one is begun.
         self.sweep();
         let work = BuildFolder::begin(&self.folder)?;
         let cache = self.folder.join(key.timings());
+
+        // The windows' graph is built only where the plan has scales.
         let mut files = PlanFiles::new();
         for part in [TowerPart::Trunk, TowerPart::Windows] {
             if part == TowerPart::Trunk || !order.plan.scales.is_empty() {
@@ -175,6 +193,7 @@ impl Plans {
             }
         }
 
+        // The folder is complete, manifest included, before it gets its name.
         let name = key.name();
         let candidate = self.folder.join(format!("{name}.{CANDIDATE}"));
         let manifest = PlanManifest {
@@ -194,6 +213,7 @@ impl Plans {
 
     /// Removes the folders of builds whose processes have ended: these have no lock any more.
     fn sweep(&self) {
+        // An unreadable folder has nothing to sweep; the build itself will tell the error.
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if !name.to_string_lossy().starts_with(BUILDING) {
@@ -201,6 +221,8 @@ impl Plans {
             }
 
             let path = entry.path();
+
+            // A lock that can be had belongs to no living process.
             let folder = fs::File::open(&path);
             if folder.is_ok_and(|folder| folder.try_lock().is_ok()) {
                 let _ = fs::remove_dir_all(path);
@@ -211,6 +233,7 @@ impl Plans {
 
 /// The folders of plans, sorted; none when `folder` is not there.
 fn plan_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    // No folder means that nothing was built yet.
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -219,6 +242,7 @@ fn plan_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
     let mut folders = vec![];
     for entry in entries {
+        // Hidden folders are builds under way, and the lock is a file.
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default();
         let is_hidden = name.to_string_lossy().starts_with('.');
@@ -240,6 +264,7 @@ struct BuildFolder {
 
 impl BuildFolder {
     fn begin(folder: &Path) -> Result<Self, EngineError> {
+        // The identifier keeps builds of different keys, and of two processes, apart.
         let id = ulid::Ulid::generate();
         let path = folder.join(format!("{BUILDING}{id}"));
         match locked_folder(&path) {
@@ -259,11 +284,17 @@ impl BuildFolder {
         on_progress: &OnProgress,
     ) -> Result<PlanFile, EngineError> {
         let started = Instant::now();
+
+        // The graph's file is as large as the model, and is removed as soon as the build is done.
         let graphs = self.path.join("graphs");
         fs::create_dir(&graphs).map_err(unwritable(&graphs))?;
+
+        // Measurements of an earlier build save most of its time. A missing file costs only that.
         let timings = fs::read(cache).unwrap_or_default();
         let built = build(library, order, part, &graphs, &timings, on_progress)?;
         fs::remove_dir_all(&graphs).map_err(unwritable(&graphs))?;
+
+        // The plan is written before the measurements, which are dispensable.
         let bytes = built.plan.bytes();
         write(&self.path.join(file_name(part)), bytes)?;
         if let Some(timings) = &built.cache {
@@ -290,6 +321,7 @@ impl Drop for BuildFolder {
 
 /// Makes a folder and locks it.
 fn locked_folder(path: &Path) -> io::Result<fs::File> {
+    // The lock is taken on the folder itself, and ends with the process in any case.
     fs::create_dir(path)?;
     let folder = fs::File::open(path)?;
     folder.lock()?;

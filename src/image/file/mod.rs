@@ -67,7 +67,7 @@ struct DecodedFile {
 }
 
 fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
-    // By the first bytes of the content. Suffixes lie: a JPEG called `.png` is common.
+    // The first bytes of the content tell the format. Suffixes lie: a JPEG called `.png` is common.
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
     if format == ImageFormat::Jpeg {
         let picture = decode_jpeg(bytes)?;

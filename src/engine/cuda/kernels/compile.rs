@@ -63,6 +63,8 @@ impl CompileTarget {
 
     /// The name up to the compiler's version.
     fn stem(&self) -> String {
+        // The hash covers names, lengths and texts of all files and the options: a change of any of
+        // them gives another name, and an old file is never taken for new code.
         let mut hash = Sha256::new();
         for (name, text) in files() {
             let length = text.len();
@@ -86,6 +88,7 @@ fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// # Errors
 /// [`EngineError::Unavailable`]: the device's kind is unknown to this NVRTC, or the source wrong, with its words.
 pub fn compiled(nvrtc: &Nvrtc, target: &CompileTarget) -> Result<Vec<u8>, EngineError> {
+    // One program includes all files, so that one compilation and one module serve all kernels.
     let text: String = FILES
         .iter()
         .map(|(name, _)| format!("#include \"{name}\"\n"))
@@ -112,18 +115,25 @@ pub fn loaded<T>(
     cache: Option<&Path>,
     load: impl Fn(&[u8]) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
+    // The compiler is opened even where kept code will do: its version is part of the name that is
+    // looked for. A missing compiler is an error only when something has to be compiled.
     let nvrtc = Nvrtc::open_for(target.sm);
     let version = nvrtc.as_ref().ok().map(|nvrtc| nvrtc.version);
     let Some(folder) = cache else {
         return load(&compiled(&nvrtc?, target)?);
     };
 
+    // Kept code comes first, because a compilation takes seconds and the start of a line waits for
+    // it.
     if let Some(found) = kept(folder, &target.stem(), version, &load) {
         return Ok(found);
     }
 
     let nvrtc = nvrtc?;
     let cubin = compiled(&nvrtc, target)?;
+
+    // New code is kept only after the driver took it. A folder that cannot be written to costs time
+    // at each start, and is no reason not to run.
     let ready = load(&cubin)?;
     if let Err(error) = keep(folder, target, nvrtc.version, &cubin) {
         tracing::warn!(
@@ -147,6 +157,8 @@ fn kept<T>(
     version: Option<(i32, i32)>,
     load: impl Fn(&[u8]) -> Result<T, EngineError>,
 ) -> Option<T> {
+    // A compiler of another version makes other code, so that its files are passed over while there
+    // is one to compile with.
     let mut paths = vec![];
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let name = entry.file_name();
@@ -161,6 +173,8 @@ fn kept<T>(
         }
     }
 
+    // The last by name is tried first, which is the newest version as long as minors have one
+    // digit; a broken file makes way for the one before.
     paths.sort();
     paths.iter().rev().find_map(|path| load_kept(path, &load))
 }
@@ -184,6 +198,7 @@ fn load_kept<T>(path: &Path, load: impl Fn(&[u8]) -> Result<T, EngineError>) -> 
 
 /// The machine code of a kept file; `None` when a byte of it is not as it was written.
 fn unsealed(file: &[u8]) -> Option<&[u8]> {
+    // The layout is the magic line, 32 bytes of SHA-256, then the code that the digest is of.
     let sealed = file.strip_prefix(MAGIC)?;
     let (seal, cubin) = sealed.split_at_checked(SEAL)?;
     let digest = Sha256::digest(cubin);
@@ -201,10 +216,15 @@ fn keep(
     std::fs::create_dir_all(folder)?;
     remove_older(folder, target)?;
     let name = file_name(&target.stem(), version);
+
+    // The file is written under another name and then moved: a reader, or a start after a power
+    // cut, sees all of it or none. The identifier keeps two processes apart.
     let id = ulid::Ulid::generate();
     let beside = folder.join(format!(".{name}.{id}"));
     let kept = folder.join(name);
     let moved = write_sealed(&beside, cubin).and_then(|()| std::fs::rename(&beside, kept));
+
+    // A failed write leaves no file behind; the error itself goes to the caller, who logs it.
     if moved.is_err() {
         let _ = std::fs::remove_file(&beside);
     }

@@ -61,10 +61,14 @@ pub unsafe fn enqueue(
     stream: &CudaStream,
     args: &GatherArgs,
 ) -> Result<(), EngineError> {
+    // A launch of no blocks is an error of the driver, and a picture that is masked wholly has no
+    // windows.
     if args.windows == 0 {
         return Ok(());
     }
 
+    // Sixteen bytes at once need rows and both addresses at multiples of 16: widths of 896 and 640
+    // have them, odd widths take the slow kernel.
     let row_bytes = u64::from(args.width) * kernels.precision.bytes() as u64;
     let is_wide = [row_bytes, args.tokens, args.out]
         .iter()
@@ -76,6 +80,8 @@ pub unsafe fn enqueue(
         &kernels.gather
     };
 
+    // One block copies one token: `x` counts windows, `y` the class token and the patches of a
+    // window.
     let tokens = 1 + args.scale * args.scale;
     let shape = LaunchShape {
         blocks: (args.windows, tokens, 1),

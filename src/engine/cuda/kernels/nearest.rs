@@ -85,6 +85,8 @@ pub unsafe fn enqueue(
         return Ok(());
     }
 
+    // A block holds one tile of queries against one share of one crop's gallery. The blocks are
+    // enough for the crop with the most queries; those beyond a crop's last query end at once.
     let tiles = LaunchShape {
         blocks: (args.queries_each.div_ceil(TILE), SHARES as u32, args.crops),
         threads: (THREADS, 1, 1),
@@ -92,6 +94,9 @@ pub unsafe fn enqueue(
 
     // SAFETY: the caller's promise; `NearestArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.nearest, tiles, args) }?;
+
+    // The second kernel takes the highest cosine of all shares, one thread a query. Both are on one
+    // stream, so that it sees what the first wrote.
     let queries = LaunchShape {
         blocks: (args.queries.div_ceil(THREADS), 1, 1),
         threads: (THREADS, 1, 1),

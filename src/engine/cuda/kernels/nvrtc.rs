@@ -99,6 +99,8 @@ impl Nvrtc {
     /// # Errors
     /// [`EngineError::Unavailable`], as [`Nvrtc::open`].
     pub fn open_at_for(places: &[PathBuf], sm: u32) -> Result<Self, EngineError> {
+        // The first library is held back: its refusal names the compute capability that no library
+        // here knows.
         let mut first = None;
         for nvrtc in places.iter().filter_map(|place| Nvrtc::load(place)) {
             if nvrtc.knows(sm) {
@@ -114,6 +116,9 @@ impl Nvrtc {
     fn load(place: &Path) -> Option<Self> {
         // SAFETY: NVRTC's initialisers do nothing but set up the library itself.
         let library = unsafe { Library::new(place) }.ok()?;
+
+        // The version is asked for last: it needs the loaded library, and a library that does not
+        // tell it is passed over.
         let mut nvrtc = Nvrtc {
             library,
             version: (0, 0),
@@ -133,6 +138,8 @@ impl Nvrtc {
 
     /// The compute capabilities that the library compiles for; `None` when it does not tell.
     fn architectures(&self) -> Option<Vec<c_int>> {
+        // Both functions came with CUDA 11.2. A library without them is believed to know the
+        // device, and its compilation tells otherwise.
         let count = self
             .function::<NumbersFn>(c"nvrtcGetNumSupportedArchs")
             .ok()?;
@@ -142,6 +149,8 @@ impl Nvrtc {
         // SAFETY: a place for a number.
         let code = unsafe { count(&mut number) };
         self.checked(code, "tell how many GPUs it knows").ok()?;
+
+        // The number came from C and may be negative for a library that is not what it says.
         let number = usize::try_from(number).ok()?;
         let mut known: Vec<c_int> = vec![0; number];
         // SAFETY: as many places as the library asked for.
@@ -165,6 +174,7 @@ impl Nvrtc {
     /// # Errors
     /// [`EngineError::Unavailable`] with the compiler's own words.
     pub fn cubin(&self, source: &CudaSource, options: &[String]) -> Result<Vec<u8>, EngineError> {
+        // The program is destroyed with `program`, also when the compilation fails.
         let program = Compiling::new(self, source)?;
         program.compile(options)?;
         program.bytes(
@@ -186,6 +196,7 @@ impl Nvrtc {
     }
 
     fn checked(&self, code: Code, what: &str) -> Result<(), EngineError> {
+        // Zero is success in every version.
         if code == SUCCESS {
             return Ok(());
         }
@@ -197,6 +208,7 @@ impl Nvrtc {
     }
 
     fn meaning(&self, code: Code) -> String {
+        // Errors of this function are not told: it is itself part of telling an error.
         let Ok(function) = self.function::<ErrorStringFn>(c"nvrtcGetErrorString") else {
             return format!("code {code}");
         };
@@ -222,6 +234,9 @@ struct Compiling<'n> {
 impl<'n> Compiling<'n> {
     fn new(nvrtc: &'n Nvrtc, source: &CudaSource) -> Result<Self, EngineError> {
         let function = nvrtc.function::<CreateFn>(c"nvrtcCreateProgram")?;
+
+        // All texts are copied with a terminating zero and stay alive until the call below ends,
+        // because it gets their addresses.
         let text = terminated(source.text);
         let name = terminated(source.name);
         let header_names: Vec<CString> = source
@@ -236,6 +251,7 @@ impl<'n> Compiling<'n> {
             .map(|(_, text)| terminated(text))
             .collect();
 
+        // The library wants two parallel arrays, names and texts in the same order.
         let name_pointers = pointers(&header_names);
         let text_pointers = pointers(&header_texts);
         let mut program = null_mut();
@@ -257,6 +273,8 @@ impl<'n> Compiling<'n> {
 
     fn compile(&self, options: &[String]) -> Result<(), EngineError> {
         let function = self.nvrtc.function::<CompileFn>(c"nvrtcCompileProgram")?;
+
+        // The copies have to outlive the call, which reads them through `pointers`.
         let terminated: Vec<CString> = options.iter().map(|option| terminated(option)).collect();
         let pointers = pointers(&terminated);
         let count = pointers.len() as c_int;
@@ -264,6 +282,8 @@ impl<'n> Compiling<'n> {
         let code = unsafe { function(self.program, count, pointers.as_ptr()) };
         self.nvrtc
             .checked(code, "compile our kernels")
+            // The log holds the compiler's own messages with line numbers. The version and options
+            // stand before it, because most failures are those of an old compiler.
             .map_err(|error| {
                 let (major, minor) = self.nvrtc.version;
                 let options = options.join(" ");
@@ -282,6 +302,7 @@ impl<'n> Compiling<'n> {
             "give its log",
         );
 
+        // A log that cannot be had must not hide the error that it belongs to.
         let log = match &bytes {
             Ok(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Err(error) => error.to_string(),
@@ -292,6 +313,8 @@ impl<'n> Compiling<'n> {
 
     /// Bytes that the library gives in two calls: `size` tells how many, `get` writes them.
     fn bytes(&self, size: &CStr, get: &CStr, what: &str) -> Result<Vec<u8>, EngineError> {
+        // The first call gives the size in bytes, for a log with its terminating zero; the second
+        // fills exactly as many.
         let size = self.nvrtc.function::<SizeFn>(size)?;
         let get = self.nvrtc.function::<BytesFn>(get)?;
         let mut count = 0;
@@ -320,6 +343,8 @@ impl Drop for Compiling<'_> {
 
 /// The loader's own places first, then those of winspect.
 fn places() -> Vec<PathBuf> {
+    // Bare names let the loader search its own paths; the full paths below are of libraries that
+    // came in winspect's folder.
     let mut places: Vec<PathBuf> = NAMES.iter().map(PathBuf::from).collect();
     for folder in library_folders() {
         let folder = folder.join(FOLDER);

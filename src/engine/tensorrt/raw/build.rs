@@ -48,10 +48,14 @@ impl<'a> Builder<'a> {
         logger: &'static Logger,
         strongly_typed: u32,
     ) -> Result<Self, String> {
+        // Each object is owned as soon as it is made, so that a failure below frees those above.
         let builder = library.make("createInferBuilder_INTERNAL", logger, version)?;
         let builder = Owned(builder);
         let network = call!(builder.0, slots.builder_network, (u32) -> *mut c_void, strongly_typed);
         let network = Owned::new(network).ok_or_else(|| logger.words())?;
+
+        // The configuration belongs to the builder and is freed before it, as the order of the
+        // fields says.
         let config = call!(builder.0, slots.builder_config, () -> *mut c_void);
         let config = Owned::new(config).ok_or_else(|| logger.words())?;
         Ok(Builder {
@@ -80,7 +84,10 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// The first GPU that the library refuses, in words.
     pub fn target(&self, capabilities: &Capabilities) -> Result<(), String> {
+        // Errors of earlier calls would otherwise be told as the reason of this one.
         self.logger.clear();
+
+        // The number of kinds is set before any of them.
         let count = capabilities.list.len();
         let slot = capabilities.slots.config_capabilities;
         if !call!(self.config.0, slot, (c_int) -> bool, count as c_int) {
@@ -89,6 +96,8 @@ impl<'a> Builder<'a> {
         }
 
         let slot = capabilities.slots.config_capability;
+
+        // Each capability has an index of its own, and a number such as 86.
         for (index, sm) in capabilities.list.iter().enumerate() {
             let index = index as c_int;
             if !call!(self.config.0, slot, (c_int, c_int) -> bool, *sm as c_int, index) {
@@ -108,11 +117,15 @@ impl<'a> Builder<'a> {
         self.logger.clear();
         // Profiles are the builder's: it frees them.
         let profile = call!(self.builder.0, self.slots.builder_profile, () -> *mut c_void);
+
+        // A null pointer stands for a failure, which only the logger can explain.
         let profile = Object::new(profile).ok_or_else(|| self.logger.words())?;
         for shapes in inputs {
             self.set_shapes(profile, shapes)?;
         }
 
+        // The index of the profile is of no use: profiles are found by their shapes later. A
+        // negative one is a failure.
         let slot = self.slots.config_add_profile;
         let address = profile.0.as_ptr();
         let index = call!(self.config.0, slot, (*mut c_void) -> c_int, address);
@@ -124,6 +137,7 @@ impl<'a> Builder<'a> {
     }
 
     fn set_shapes(&self, profile: Object, shapes: &Shapes) -> Result<(), String> {
+        // The library numbers the three shapes: smallest, best, largest.
         let slot = self.slots.profile_set_dims;
         let input = shapes.input;
         let name = c_string(input);
@@ -138,6 +152,7 @@ impl<'a> Builder<'a> {
                 &dims
             );
 
+            // The message names the input, because the library's words may not.
             if !set {
                 let words = self.logger.words();
                 return Err(format!("the shape of {input}: {words}"));
@@ -161,12 +176,19 @@ impl<'a> Builder<'a> {
     ) -> Result<(Memory<'a>, Option<Memory<'a>>), String> {
         // The network's weights point into the parser, which lives until the plan is there.
         let _parser = self.parse(parser, onnx)?;
+
+        // The cache and the monitor are set on the configuration, which only borrows them.
         let cache = self.cache(cache);
         self.set_monitor(monitor.address());
         self.logger.clear();
+
+        // The monitor is taken back before anything returns: its address is valid during the build
+        // alone.
         let plan = self.serialized();
         self.set_monitor(std::ptr::null_mut());
         let plan = self.memory(plan).ok_or_else(|| self.logger.words())?;
+
+        // A library without a cache measures everything in each build.
         let Some(cache) = cache else {
             return Ok((plan, None));
         };
@@ -194,11 +216,13 @@ impl<'a> Builder<'a> {
     }
 
     fn parse(&self, library: &Loaded, onnx: &Path) -> Result<Parser<'a>, String> {
+        // The parser is owned from here on, also when it fails below.
         let parser = Parser {
             object: library.parser(self.network.0, self.logger)?,
             slots: self.slots,
         };
 
+        // The path names the graph; the parser looks for the weights in the same folder.
         let file = c_string(&onnx.to_string_lossy());
         self.logger.clear();
         let parsed = call_own!(
@@ -209,6 +233,7 @@ impl<'a> Builder<'a> {
             VERBOSITY
         );
 
+        // The parser's own errors name the node; the logger's are the second choice.
         if !parsed {
             let words = parser.words();
             return Err(words.unwrap_or_else(|| self.logger.words()));
@@ -220,9 +245,13 @@ impl<'a> Builder<'a> {
     /// The timing cache, set for the build; `None` for a library without one.
     fn cache(&self, bytes: &[u8]) -> Option<Owned> {
         // A cache that cannot be read is not needed either: it only saves time.
+        // Old measurements are ignored by a new version of the library, and refused by some: an
+        // empty cache then takes their place.
         let cache = self.new_cache(bytes).or_else(|| self.new_cache(&[]))?;
         let slot = self.slots.config_set_cache;
         let address = cache.address();
+
+        // `false` asks the library to refuse measurements of another GPU.
         let set = call!(self.config.0, slot, (*mut c_void, bool) -> bool, address, false);
         set.then_some(cache)
     }
@@ -252,6 +281,7 @@ struct Parser<'a> {
 impl Parser<'_> {
     /// All errors, each with the node that it is about; `None` without errors.
     fn words(&self) -> Option<String> {
+        // The parser numbers its errors from 0.
         let count = call_own!(self.object, self.slots.parser_errors, () -> c_int);
         let errors: Vec<String> = (0..count).filter_map(|index| self.error(index)).collect();
         if errors.is_empty() {
@@ -265,8 +295,12 @@ impl Parser<'_> {
         let slot = self.slots.parser_error;
         let error = call_own!(self.object, slot, (c_int) -> *mut c_void, index);
         let error = Object::new(error)?;
+
+        // An error without words tells nothing and is left out.
         let words = call_own!(error, self.slots.parser_error_words, () -> *const c_char);
         let words = text(words)?;
+
+        // The node is the place in the graph, where there is one.
         let node = call_own!(error, self.slots.parser_error_node, () -> *const c_char);
         match text(node) {
             Some(node) if !node.is_empty() => Some(format!("{node}: {words}")),

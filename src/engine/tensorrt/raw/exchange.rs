@@ -24,11 +24,14 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
         )
     };
 
+    // Zero is success; the reason of a failure is in `errno`.
     if done == 0 {
         return Ok(());
     }
 
     let error = io::Error::last_os_error();
+
+    // Kernels and file systems without the exchange answer with one of these two.
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOSYS) => Err(io::ErrorKind::Unsupported.into()),
         _ => Err(error),

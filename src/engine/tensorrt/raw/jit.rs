@@ -34,9 +34,13 @@ impl Jit {
         rtx: &'static RtxSlots,
         kept: &[u8],
     ) -> Option<Self> {
+        // Allocation is the caller's, and kernels are compiled at once for each shape: both are
+        // needed for a capture.
         let config = Owned::new(call!(engine, rtx.engine_create_jit, () -> *mut c_void))?;
         call!(config.0, rtx.jit_allocation, (c_int) -> (), USER_MANAGED);
         call!(config.0, rtx.jit_strategy, (c_int) -> (), EAGER);
+
+        // The cache collects compiled kernels; contexts that are made later share it.
         let cache = Owned::new(call!(config.0, rtx.jit_create_cache, () -> *mut c_void))?;
         let jit = Jit {
             config,
@@ -52,6 +56,8 @@ impl Jit {
             );
         }
 
+        // The cache is attached after it was filled, so that the first context finds the kept
+        // kernels.
         let address = jit.cache.address();
         let set = call!(jit.config.0, rtx.jit_set_cache, (*const c_void) -> bool, address);
         set.then_some(jit)
@@ -59,6 +65,7 @@ impl Jit {
 
     /// Reads kernels that were compiled before; false when the library refuses them.
     fn takes(&self, kept: &[u8]) -> bool {
+        // The bytes are copied by the library.
         let slot = self.rtx.jit_cache_deserialize;
         let start = kept.as_ptr();
         let size = kept.len();

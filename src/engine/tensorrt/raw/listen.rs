@@ -137,8 +137,11 @@ impl Logger {
     /// The errors that the library told since this thread last asked, or a sentence that there were
     /// none.
     pub fn words(&self) -> String {
+        // The errors of this thread go first; those of the library's threads may be consequences.
         let mut errors = OURS.take().unwrap_or_default();
         errors.append(&mut theirs());
+
+        // Told errors are gone, so that they are not told again for the next call.
         self.clear();
         if errors.is_empty() {
             return "the library does not say why".to_owned();
@@ -161,12 +164,15 @@ impl Logger {
 
 /// `ILogger::log`. Severities: 0 internal error, 1 error, 2 warning, 3 information, 4 verbose.
 extern "C" fn log(_: *const c_void, severity: c_int, words: *const c_char) {
+    // Information and verbose messages are many thousands in a build, and say nothing to a person.
     if severity > 2 || words.is_null() {
         return;
     }
 
     // SAFETY: the library passes a string that lives during the call.
     let words = unsafe { CStr::from_ptr(words) }.to_string_lossy();
+
+    // Warnings are mostly about speed. They are for developers.
     if severity == 2 {
         tracing::debug!("TensorRT: {words}");
         return;
@@ -184,6 +190,7 @@ extern "C" fn log(_: *const c_void, severity: c_int, words: *const c_char) {
 }
 
 fn note(errors: &mut Vec<String>, words: &str) {
+    // The library tells some errors once a layer.
     let is_known = errors.iter().any(|known| known == words);
     if !is_known && errors.len() < KEPT {
         errors.push(words.to_owned());
@@ -250,6 +257,8 @@ extern "C" fn phase_start(
 ) {
     // SAFETY: the library calls it during a build, while the monitor is alive.
     let (monitor, phase) = unsafe { called(monitor, phase) };
+
+    // Unknown numbers of steps are negative, and become 0.
     let of = usize::try_from(steps).unwrap_or(0);
     monitor.phases().insert(phase.clone(), of);
     (monitor.on_step)(PhaseStep { phase, done: 0, of });
@@ -260,6 +269,8 @@ extern "C" fn step_complete(monitor: *const c_void, phase: *const c_char, step: 
     // SAFETY: the library calls it during a build, while the monitor is alive.
     let (monitor, phase) = unsafe { called(monitor, phase) };
     let of = monitor.phases().get(&phase).copied().unwrap_or(0);
+
+    // A step counts from 0, so that its end is one more.
     (monitor.on_step)(PhaseStep {
         phase,
         done: usize::try_from(step).map_or(0, |step| step + 1),
@@ -274,6 +285,8 @@ extern "C" fn phase_finish(monitor: *const c_void, phase: *const c_char) {
     // SAFETY: the library calls it during a build, while the monitor is alive.
     let (monitor, phase) = unsafe { called(monitor, phase) };
     let of = monitor.phases().remove(&phase).unwrap_or(0);
+
+    // The phase ends whether or not all of its steps were told.
     (monitor.on_step)(PhaseStep {
         phase,
         done: of,

@@ -27,10 +27,14 @@ impl Loaded {
     /// # Errors
     /// The loader's words.
     pub fn open(name: &OsStr) -> Result<Self, String> {
+        // Symbols are resolved now, so that a library that lacks a dependency is refused here. They
+        // stay local, because two versions may be loaded.
         let flags = RTLD_NOW | RTLD_LOCAL;
         // SAFETY: initialisers of NVIDIA's libraries run; another library in their place could only
         // be put there by someone who can run code of their own anyway.
         let library = unsafe { Library::open(Some(name), flags) };
+
+        // The whole chain of the loader's errors is kept: its first link alone says little.
         match library {
             Ok(library) => Ok(Loaded(ManuallyDrop::new(library))),
             Err(error) => Err(chain(&error)),
@@ -47,6 +51,8 @@ impl Loaded {
         let function = function.map_err(|error| chain(&error))?;
         // SAFETY: it takes nothing and has no conditions.
         let version = unsafe { function() };
+
+        // A negative number is no version.
         u32::try_from(version).map_err(|_| format!("getInferLibVersion says {version}"))
     }
 
@@ -59,10 +65,15 @@ impl Loaded {
     ) -> Result<Object, String> {
         // SAFETY: both have this signature in all versions that `library.rs` lets through.
         let make = unsafe { self.0.get::<MakeFn>(function) };
+
+        // The error names the function that the library lacks.
         let make = make.map_err(|error| chain(&error))?;
         logger.clear();
         // SAFETY: the logger is of the kind that this version knows and lives for ever.
         let made = unsafe { make(logger.address(), version as c_int) };
+
+        // The version is checked by the library against its own: a mismatch is a null pointer and a
+        // message.
         Object::new(made).ok_or_else(|| format!("{function}: {}", logger.words()))
     }
 
@@ -75,6 +86,8 @@ impl Loaded {
         // SAFETY: it has this signature in all versions that `library.rs` lets through.
         let make = unsafe { self.0.get::<MakeParserFn>(MAKE_PARSER) };
         let make = make.map_err(|error| chain(&error))?;
+
+        // The network is only borrowed by the parser, and outlives it.
         let network = network.0.as_ptr();
         logger.clear();
         // SAFETY: the network is alive, the logger lives for ever.

@@ -40,6 +40,7 @@ type FreeFn = unsafe extern "C" fn(*mut c_void);
 impl Object {
     /// The object at an address; `None` for an address that stands for a failure.
     fn new(address: *mut c_void) -> Option<Self> {
+        // Null is the usual sign of a failure, a small address that of one version.
         let address = NonNull::new(address)?;
         let is_object = address.as_ptr() as usize >= LOWEST;
         is_object.then_some(Object(address))
@@ -48,11 +49,14 @@ impl Object {
     /// The method at `slot` of the object's implementation, which is its second field, and the
     /// implementation.
     fn method(self, slot: usize) -> (Function, *mut c_void) {
+        // The public class is a thin shell of two pointers; the methods are the implementation's.
         let fields = self.0.as_ptr().cast::<*mut c_void>();
         // SAFETY: a live object of the public classes is `{ vtable, implementation }`.
         let address = unsafe { fields.add(1).read() };
         // SAFETY: the implementation of a live object is a live object.
         let implementation = unsafe { NonNull::new_unchecked(address) };
+
+        // The implementation is passed on, because it is the method's `this`.
         let function = Object(implementation).own_method(slot);
         (function, address)
     }
@@ -73,6 +77,8 @@ impl Object {
     /// # Safety
     /// Called once, by the owner, and before the object that it was made from is freed.
     unsafe fn free(self, slot: usize) {
+        // Itanium tables hold two destructors side by side: the first destroys, the second frees as
+        // well.
         let address = self.own_method(slot + FREE);
         // SAFETY: the second half of a destructor takes the object and gives nothing.
         let free: FreeFn = unsafe { std::mem::transmute(address) };
@@ -126,6 +132,8 @@ impl Dims {
     /// `dims` are at most 8: TensorRT has no more.
     fn new(dims: &[usize]) -> Self {
         assert!(dims.len() <= 8, "our graphs have at most 4 dimensions");
+
+        // The rest stays zero, and the library reads `count` dims only.
         let mut all = [0; 8];
         for (to, from) in all.iter_mut().zip(dims) {
             *to = *from as i64;
@@ -140,6 +148,7 @@ impl Dims {
     /// The dims, -1 for one that is only known at run time; `None` when the library knows no such
     /// tensor.
     fn list(&self) -> Option<Vec<i64>> {
+        // A negative count is the library's answer for an unknown tensor.
         let count = usize::try_from(self.count).ok()?;
         let dims = self.dims.get(..count)?;
         Some(dims.to_vec())

@@ -44,8 +44,11 @@ impl<'a> Memory<'a> {
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
+        // Address and size are asked each time: the library keeps both for the life of the object.
         let data = call!(self.object.0, self.slots.memory_data, () -> *const u8);
         let size = call!(self.object.0, self.slots.memory_size, () -> usize);
+
+        // A slice may not begin at a null pointer, even an empty one.
         if data.is_null() {
             return &[];
         }

@@ -70,8 +70,12 @@ impl DeserializedEngine {
         logger: &'static Logger,
         plan: &[u8],
     ) -> Result<Self, String> {
+        // The runtime outlives its engine, as the order of the fields says.
         let runtime = Owned(library.make("createInferRuntime_INTERNAL", logger, version)?);
         logger.clear();
+
+        // The bytes are read during the call, and the plan is ready on the current device
+        // afterwards.
         let engine = call!(
             runtime.0,
             slots.runtime_deserialize,
@@ -96,6 +100,7 @@ impl DeserializedEngine {
     /// # Errors
     /// The library's words.
     pub fn compiling(mut self, rtx: &'static RtxSlots, kept: &[u8]) -> Result<Self, String> {
+        // Errors of earlier calls would otherwise be told as the reason of this one.
         self.logger.clear();
         let jit = Jit::new(self.engine.0, self.slots, rtx, kept);
         self.jit = Some(jit.ok_or_else(|| self.logger.words())?);
@@ -104,6 +109,7 @@ impl DeserializedEngine {
 
     /// Inputs and outputs.
     pub fn tensors(&self) -> Vec<TensorInfo> {
+        // The library numbers inputs and outputs together, from 0.
         let count = call!(self.engine.0, self.slots.engine_tensors, () -> c_int);
         (0..count).filter_map(|index| self.tensor(index)).collect()
     }
@@ -112,10 +118,13 @@ impl DeserializedEngine {
         let engine = self.engine.0;
         let slots = self.slots;
         let name = call!(engine, slots.engine_tensor_name, (c_int) -> *const c_char, index);
+
+        // An index beyond the last has no name.
         if name.is_null() {
             return None;
         }
 
+        // The library's own string is passed back, and copied only at the end.
         let dims = call!(engine, slots.engine_tensor_shape, (*const c_char) -> Dims, name);
         let element = call!(engine, slots.engine_tensor_type, (*const c_char) -> c_int, name);
         let mode = call!(engine, slots.engine_tensor_mode, (*const c_char) -> c_int, name);
@@ -137,6 +146,7 @@ impl DeserializedEngine {
 
     /// Smallest and largest dims of an input in a profile; `None` for an unknown input.
     pub fn limits(&self, input: &str, profile: usize) -> Option<[Vec<i64>; 2]> {
+        // The two ends bound what a profile serves; the best shape between is of no interest here.
         let smallest = self.limit(input, profile, SMALLEST)?;
         let largest = self.limit(input, profile, LARGEST)?;
         Some([smallest, largest])
@@ -144,6 +154,8 @@ impl DeserializedEngine {
 
     fn limit(&self, input: &str, profile: usize, which: c_int) -> Option<Vec<i64>> {
         let name = c_string(input);
+
+        // The library copies no name and returns the dims by value.
         let dims = call!(
             self.engine.0,
             self.slots.engine_profile_shape,
@@ -159,6 +171,9 @@ impl DeserializedEngine {
     /// Bytes of device memory that a run needs beside its tensors, whichever its profile.
     pub fn scratch_bytes(&self) -> usize {
         let slot = self.slots.engine_scratch;
+
+        // The largest need of all profiles serves each of them, because they never run at the same
+        // time.
         let mut most = 0;
         for profile in 0..self.profiles() {
             let bytes = call!(self.engine.0, slot, (c_int) -> i64, profile as c_int);
@@ -184,12 +199,16 @@ impl DeserializedEngine {
     ) -> Result<Context, String> {
         self.logger.clear();
         let context = Owned::new(self.new_context()).ok_or_else(|| self.logger.words())?;
+
+        // The profile is chosen before the shapes, which are compared with its limits.
         let slot = self.slots.context_set_profile;
         let profile = profile as c_int;
         if !call!(context.0, slot, (c_int, *mut c_void) -> bool, profile, stream) {
             return Err(self.logger.words());
         }
 
+        // The scratch has to be set before the first run, because the context allocates none
+        // itself.
         let slot = self.slots.context_set_scratch;
         let bytes = scratch.bytes as i64;
         call!(context.0, slot, (u64, i64) -> (), scratch.address, bytes);
@@ -200,6 +219,7 @@ impl DeserializedEngine {
     }
 
     fn new_context(&self) -> *mut c_void {
+        // RTX makes its contexts from a configuration, which holds the compiled kernels.
         match &self.jit {
             Some(jit) => jit.new_context(self.engine.0),
             None => {
@@ -234,6 +254,7 @@ impl Context {
     /// # Errors
     /// The library's words.
     pub fn set_shape(&mut self, input: &str, dims: &[usize]) -> Result<(), String> {
+        // The name and the dims have to live through the call; the library copies both.
         let name = c_string(input);
         let dims = Dims::new(dims);
         self.engine.logger.clear();
@@ -264,6 +285,7 @@ impl Context {
     /// # Safety
     /// The tensor fits at this address of the device until the last run has ended.
     pub unsafe fn set_address(&mut self, name: &str, address: u64) -> Result<(), String> {
+        // The address is only noted here, and read by the runs.
         let name = c_string(name);
         self.engine.logger.clear();
         let set = call!(

@@ -130,6 +130,9 @@ impl CropDescriptor {
     ) -> Result<Self, EngineError> {
         let width = source.width;
         let height = source.height;
+
+        // A crop beyond the picture would have the kernel read foreign memory, so that it is
+        // refused here, where the error names it.
         if !crop.is_inside(width as usize, height as usize) {
             return Err(EngineError::Run(format!(
                 "the crop {crop} is beyond a picture of {width} x {height} pixels"
@@ -144,6 +147,7 @@ impl CropDescriptor {
             )));
         }
 
+        // The vertical pass reads these rows alone, and the horizontal pass makes no others.
         let rows = down.table.sources();
         Ok(CropDescriptor {
             plane: source.plane,
@@ -218,6 +222,8 @@ pub unsafe fn enqueue(
         return Ok(());
     }
 
+    // Across comes first, as in Pillow: its rows are the vertical pass's input, rounded to bytes
+    // between.
     let across = shape(args, args.rows);
     // SAFETY: the caller's promise; `PixelArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.pixels_across, across, args) }?;

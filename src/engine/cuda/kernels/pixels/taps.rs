@@ -21,6 +21,9 @@ impl TapTable {
     /// least 1, `wanted` within `to`.
     pub fn new(from: usize, to: usize, wanted: Range<usize>) -> Self {
         let all = Taps::new(from, to);
+
+        // A size that stays has one weight of exactly one: Pillow leaves such a direction out,
+        // whose weights would be a one and zeros.
         let taps: Vec<(usize, &[i32])> = if from == to {
             wanted.map(|at| (at, WHOLE)).collect()
         } else {
@@ -52,6 +55,9 @@ impl TapTable {
 
 fn words(taps: &[(usize, &[i32])]) -> Vec<i32> {
     let mut words = Vec::new();
+
+    // The header is three words an output pixel (first source, number of weights, index of the
+    // first weight), so that the weights begin after all headers.
     let mut begin = 3 * taps.len();
     for (first, weights) in taps {
         words.push(*first as i32);
@@ -60,6 +66,7 @@ fn words(taps: &[(usize, &[i32])]) -> Vec<i32> {
         begin += weights.len();
     }
 
+    // Weights follow in the order of the headers, without gaps: `begin` above counted on it.
     for (_, weights) in taps {
         words.extend_from_slice(weights);
     }
@@ -75,5 +82,6 @@ fn sources(taps: &[(usize, &[i32])]) -> Range<usize> {
         end = end.max(first + weights.len());
     }
 
+    // No taps leave `start` beyond `end`; the range is then empty at 0.
     start.min(end)..end
 }

@@ -1,4 +1,4 @@
-//! The HTTP client of downloads: certificates, proxies, versions and ranges, and words for its errors.
+//! HTTP as a fetch needs it: the client, words for its errors, and what an answer's headers tell.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// HTTP client with the system's CAs, proxies from the environment, and every status as an answer.
 pub fn agent() -> Agent {
-    // The system's CAs rather than a built-in list, as plants run proxies with CAs of their own.
-    // Certificates that cannot be read are left out.
+    // The CAs are the system's rather than a built-in list, as plants run proxies with CAs of their
+    // own. Certificates that cannot be read are left out.
     let found = rustls_native_certs::load_native_certs().certs;
     let certificates = found
         .iter()
@@ -43,7 +43,7 @@ pub fn agent() -> Agent {
 /// Words for an error of the network.
 pub fn unreachable_because(error: &HttpError) -> String {
     let words = error.to_string();
-    // Causes in the order of how surely they can be told.
+    // The causes are tried in the order of how surely they can be told.
     if let HttpError::Io(error) = error
         && error.kind() == ErrorKind::ConnectionRefused
     {
@@ -79,6 +79,6 @@ pub fn begins_at(headers: &HeaderMap, have: u64) -> bool {
     range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
 }
 
-fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+pub fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }

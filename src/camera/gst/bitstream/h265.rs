@@ -1,0 +1,303 @@
+//! H.265 access units (ITU-T H.265, 7.3): parameter sets and slice segment headers up to the
+//! address.
+
+use super::bits::{Bits, unescaped};
+use super::h264::sei_payload;
+use super::{AccessUnit, Entry, SliceLayout};
+use std::collections::HashMap;
+
+/// Types of NAL units (table 7-1).
+const RASL: [u8; 2] = [8, 9];
+const BLA_FIRST: u8 = 16;
+const IDR: [u8; 2] = [19, 20];
+const IRAP_LAST: u8 = 23;
+const SLICE_LAST: u8 = 31;
+const SPS: u8 = 33;
+const PPS: u8 = 34;
+const PREFIX_SEI: u8 = 39;
+
+/// SEI payload that says from where on pictures are right (D.2.8).
+const RECOVERY_POINT: u32 = 6;
+
+/// The fields of a sequence parameter set that slice headers depend on.
+#[derive(Debug, Clone, Copy)]
+struct Sps {
+    /// Bits of a slice's address: enough for the last coding tree block.
+    address_bits: u32,
+}
+
+/// The fields of a picture parameter set that slice headers depend on.
+#[derive(Debug, Clone, Copy)]
+struct Pps {
+    sps: u32,
+    has_dependent_slices: bool,
+    extra_bits: u32,
+}
+
+/// The beginning of a slice segment's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slice {
+    is_first: bool,
+    address: u32,
+    nal_type: u8,
+    /// 0 to 2 (table 7-7): B, P, I. `None` for a dependent segment, which has the one before.
+    kind: Option<u32>,
+}
+
+/// The state of one H.265 stream.
+#[derive(Debug, Default)]
+pub struct H265 {
+    sps: HashMap<u32, Sps>,
+    pps: HashMap<u32, Pps>,
+    layout: SliceLayout,
+}
+
+impl H265 {
+    /// Takes a parameter set; other units are passed over.
+    pub fn parameter_set(&mut self, nal: &[u8]) {
+        let Some((header, payload)) = nal.split_at_checked(2) else {
+            return;
+        };
+
+        let payload = unescaped(payload);
+        match nal_type(header) {
+            SPS => {
+                if let Some((id, sps)) = sps(&payload) {
+                    self.sps.insert(id, sps);
+                }
+            }
+            PPS => {
+                if let Some((id, pps)) = pps(&payload) {
+                    self.pps.insert(id, pps);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at an access unit's NAL units.
+    pub fn check(&mut self, nals: &[&[u8]]) -> AccessUnit {
+        let mut unit = AccessUnit::default();
+        let mut slices = vec![];
+        let mut unread = 0;
+        for nal in nals {
+            // The forbidden bit is zero in every unit; a one was made on the way.
+            if nal[0] & 0x80 != 0 {
+                unit.damage = Some("the forbidden bit of a NAL unit is set".to_owned());
+            }
+
+            match nal_type(nal) {
+                ..=SLICE_LAST => match self.slice(nal) {
+                    Some(slice) => slices.push(slice),
+                    None => unread += 1,
+                },
+                PREFIX_SEI => unit.entry = recovery_point(nal).unwrap_or(unit.entry),
+                _ => self.parameter_set(nal),
+            }
+        }
+
+        self.judge(&mut unit, &slices, unread);
+        unit
+    }
+
+    /// Fills in the facts that follow from the slices. Every picture counts as a reference: a type
+    /// that says otherwise says so for its own temporal layer alone.
+    fn judge(&mut self, unit: &mut AccessUnit, slices: &[Slice], unread: usize) {
+        unit.is_reference = true;
+        let Some(first) = slices.first() else {
+            // Nothing is known before the first parameter sets: such a unit can be no entry, and
+            // what it lacks was never there.
+            let is_broken = unread > 0 && !self.sps.is_empty();
+            let words = "no slice of it can be read".to_owned();
+            unit.damage = unit.damage.take().or(is_broken.then_some(words));
+            return;
+        };
+
+        unit.is_leading = RASL.contains(&first.nal_type);
+        unit.is_intra = slices.iter().all(|slice| slice.kind.unwrap_or(2) == 2);
+        match first.nal_type {
+            kind if IDR.contains(&kind) => unit.entry = Entry::Closed,
+            BLA_FIRST..=IRAP_LAST => unit.entry = Entry::Open,
+            _ => {}
+        }
+
+        let fault = fault_of(slices, unread).or_else(|| {
+            let begins: Vec<u32> = slices.iter().map(|slice| slice.address).collect();
+            let is_key = unit.entry == Entry::Closed;
+            let missing = self.layout.missing(&begins, is_key)?;
+            Some(format!("the slice from block {missing} on is missing"))
+        });
+
+        unit.damage = unit.damage.take().or(fault);
+    }
+
+    /// The header of a slice segment (7.3.6.1). `None` for one that cannot be read.
+    fn slice(&self, nal: &[u8]) -> Option<Slice> {
+        let nal_type = nal_type(nal);
+        let payload = unescaped(nal.get(2..64.min(nal.len()))?);
+        let mut bits = Bits::new(&payload);
+        let is_first = bits.flag()?;
+
+        // Pictures at which decoding may begin have one flag more.
+        if (BLA_FIRST..=IRAP_LAST).contains(&nal_type) {
+            bits.skip(1)?;
+        }
+
+        let pps = self.pps.get(&bits.golomb()?)?;
+        let sps = self.sps.get(&pps.sps)?;
+        let mut is_dependent = false;
+        let mut address = 0;
+        if !is_first {
+            is_dependent = pps.has_dependent_slices && bits.flag()?;
+            address = bits.number(sps.address_bits)?;
+        }
+
+        let kind = if is_dependent {
+            None
+        } else {
+            bits.skip(pps.extra_bits)?;
+            Some(bits.golomb()?)
+        };
+
+        Some(Slice {
+            is_first,
+            address,
+            nal_type,
+            kind,
+        })
+    }
+}
+
+/// The type in a NAL unit's first byte.
+fn nal_type(nal: &[u8]) -> u8 {
+    nal[0] >> 1 & 63
+}
+
+/// The fault that the slices of one picture show by themselves.
+fn fault_of(slices: &[Slice], unread: usize) -> Option<String> {
+    if unread > 0 {
+        return Some(format!("{unread} of its slices cannot be read"));
+    }
+
+    let first = slices[0];
+    if !first.is_first {
+        let block = first.address;
+        return Some(format!("its first slice begins at block {block}"));
+    }
+
+    // The flag of the first segment stands once in a picture, and all are of one type.
+    let agree = |slice: &Slice| !slice.is_first && slice.nal_type == first.nal_type;
+    if !slices[1..].iter().all(agree) {
+        return Some("slices of two pictures stand in it".to_owned());
+    }
+
+    for pair in slices.windows(2) {
+        if pair[1].address <= pair[0].address {
+            let before = pair[0].address;
+            let block = pair[1].address;
+            return Some(format!("a slice at block {block} after one at {before}"));
+        }
+    }
+
+    None
+}
+
+/// A sequence parameter set and its number (7.3.2.2.1), up to the size of blocks.
+fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
+    let mut bits = Bits::new(payload);
+    bits.skip(4)?; // sps_video_parameter_set_id
+    let layers = bits.number(3)?;
+    bits.skip(1)?; // sps_temporal_id_nesting_flag
+    skip_profile(&mut bits, layers)?;
+    let id = bits.golomb()?;
+
+    // With three colours in equal size they may be coded apart, which one more flag says.
+    if bits.golomb()? == 3 {
+        bits.skip(1)?;
+    }
+
+    let width = bits.golomb()?;
+    let height = bits.golomb()?;
+    if bits.flag()? {
+        for _ in 0..4 {
+            bits.golomb()?; // conf_win offsets
+        }
+    }
+
+    bits.golomb()?; // bit_depth_luma_minus8
+    bits.golomb()?; // bit_depth_chroma_minus8
+    bits.golomb()?; // log2_max_pic_order_cnt_lsb_minus4
+    let all_layers = bits.flag()?;
+    for _ in if all_layers { 0 } else { layers }..=layers {
+        for _ in 0..3 {
+            bits.golomb()?; // buffering, reordering, latency
+        }
+    }
+
+    // Blocks are squares of 8 << a << b pixels, at most 64; the picture is rounded up to them.
+    let size_bits = bits.golomb()?.checked_add(3)?;
+    let size_bits = size_bits.checked_add(bits.golomb()?)?;
+    if !(3..=6).contains(&size_bits) {
+        return None;
+    }
+
+    let block = 1 << size_bits;
+    let blocks = width.div_ceil(block).checked_mul(height.div_ceil(block))?;
+    let address_bits = blocks.max(1).next_power_of_two().trailing_zeros();
+    Some((id, Sps { address_bits }))
+}
+
+/// Reads over `profile_tier_level` (7.3.3).
+fn skip_profile(bits: &mut Bits, layers: u32) -> Option<()> {
+    bits.skip(88)?;
+    bits.skip(8)?; // general_level_idc
+    let mut present = vec![];
+    for _ in 0..layers {
+        let has_profile = bits.flag()?;
+        let has_level = bits.flag()?;
+        present.push((has_profile, has_level));
+    }
+
+    // The flags of the layers are filled up to eight pairs.
+    if layers > 0 {
+        bits.skip(2 * (8 - layers))?;
+    }
+
+    for (has_profile, has_level) in present {
+        let profile = if has_profile { 88 } else { 0 };
+        let level = if has_level { 8 } else { 0 };
+        bits.skip(profile + level)?;
+    }
+
+    Some(())
+}
+
+/// A picture parameter set and its number (7.3.2.3.1), up to the extra bits.
+fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
+    let mut bits = Bits::new(payload);
+    let id = bits.golomb()?;
+    let sps = bits.golomb()?;
+    let has_dependent_slices = bits.flag()?;
+    bits.skip(1)?; // output_flag_present_flag
+    let extra_bits = bits.number(3)?;
+    let pps = Pps {
+        sps,
+        has_dependent_slices,
+        extra_bits,
+    };
+
+    Some((id, pps))
+}
+
+/// The entry that an SEI unit announces. `None` for one without a recovery point.
+fn recovery_point(nal: &[u8]) -> Option<Entry> {
+    let payload = unescaped(nal.get(2..)?);
+    let after = sei_payload(&payload, RECOVERY_POINT)?;
+    let count = Bits::new(after).signed()?;
+
+    // The count is in pictures of the order in which they are shown; negative ones lie behind.
+    match u32::try_from(count) {
+        Ok(0) | Err(_) => Some(Entry::Open),
+        Ok(count) => Some(Entry::Gradual(count)),
+    }
+}

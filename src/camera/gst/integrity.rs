@@ -1,0 +1,307 @@
+//! The watch over a decoder: each access unit is checked before it goes in, the decoder's words are
+//! heard while it works, and pictures that come out are marked with the cause of their damage.
+//!
+//! ```text
+//! parser --AU--> [sink pad: Checker, References] decoder [src pad: mark] --picture--> appsink
+//!                        \---- causes by presentation time ----/
+//! ```
+//! Everything runs on the thread that feeds the decoder, so that the order of the units is that of
+//! the stream.
+
+use super::bitstream::h264::H264;
+use super::bitstream::h265::H265;
+use super::bitstream::{Checker, Framing};
+use super::decoder_log;
+use super::references::References;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Units whose causes are remembered: more than any decoder holds back for reordering.
+const REMEMBERED: usize = 64;
+
+/// The cause of a picture that only the decoder's mark tells of.
+const MARKED: &str = "the decoder lacked data for it";
+
+/// Causes of damage of one camera's pictures, by presentation time. Clones share them.
+#[derive(Clone, Default)]
+pub struct Integrity(Arc<Mutex<Causes>>);
+
+/// The last units, the newest at the back; beyond [`REMEMBERED`] the oldest is forgotten.
+#[derive(Default)]
+struct Causes(VecDeque<Cause>);
+
+struct Cause {
+    pts: Option<u64>,
+    words: Option<Arc<str>>,
+}
+
+impl Integrity {
+    /// Watches all decoders of H.264 and H.265 that the pipeline has, and those that it will get.
+    pub fn watch(pipeline: &gst::Pipeline) -> Self {
+        decoder_log::listen();
+        let integrity = Integrity::default();
+        for element in pipeline.iterate_recurse().into_iter().flatten() {
+            integrity.watch_decoder(&element);
+        }
+
+        // `decodebin` makes its decoder when it has seen the stream's beginning.
+        let later = integrity.clone();
+        pipeline.connect_deep_element_added(move |_, _, element| later.watch_decoder(element));
+        integrity
+    }
+
+    /// The cause why the picture of this buffer is corrupt; `None` for a whole one.
+    pub fn cause(&self, buffer: &gst::BufferRef) -> Option<Arc<str>> {
+        let pts = buffer.pts().map(gst::ClockTime::nseconds);
+        let known = self.causes().of(pts);
+        let is_marked = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
+        known.or_else(|| is_marked.then(|| MARKED.into()))
+    }
+
+    fn causes(&self) -> MutexGuard<'_, Causes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch_decoder(&self, element: &gst::Element) {
+        if !is_video_decoder(element) {
+            return;
+        }
+
+        let sink = element.static_pad("sink");
+        let source = element.static_pad("src");
+        let (Some(sink), Some(source)) = (sink, source) else {
+            return;
+        };
+
+        // Frames that FFmpeg decodes on several threads leave their words on threads of its own.
+        if element.has_property("max-threads") {
+            element.set_property_from_str("max-threads", "1");
+        }
+
+        let stream = Arc::new(Mutex::new(Stream::new(self.clone())));
+        let fed = stream.clone();
+        let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        sink.add_probe(kinds, move |_, info| {
+            let mut stream = fed.lock().unwrap_or_else(PoisonError::into_inner);
+            match &info.data {
+                Some(gst::PadProbeData::Event(event)) => stream.event(event),
+                Some(gst::PadProbeData::Buffer(buffer)) => stream.unit(buffer),
+                _ => {}
+            }
+
+            gst::PadProbeReturn::Ok
+        });
+
+        source.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            stream.hear();
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+fn is_video_decoder(element: &gst::Element) -> bool {
+    element
+        .factory()
+        .and_then(|factory| factory.metadata("klass").map(str::to_owned))
+        .is_some_and(|class| class.contains("Decoder") && class.contains("Video"))
+}
+
+impl Causes {
+    fn put(&mut self, pts: Option<u64>, words: Option<Arc<str>>) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+
+        self.0.push_back(Cause { pts, words });
+    }
+
+    /// Gives the last unit a cause, where it has none.
+    fn blame_last(&mut self, words: Arc<str>) {
+        if let Some(last) = self.0.back_mut() {
+            last.words.get_or_insert(words);
+        }
+    }
+
+    /// The cause of the pictures of this time. Without a time it is the last unit's.
+    fn of(&self, pts: Option<u64>) -> Option<Arc<str>> {
+        let Some(pts) = pts else {
+            return self.0.back()?.words.clone();
+        };
+
+        // Two units of one time are two pictures that cannot be told apart: the damaged one counts.
+        self.0
+            .iter()
+            .rev()
+            .filter(|cause| cause.pts == Some(pts))
+            .find_map(|cause| cause.words.clone())
+    }
+}
+
+/// One decoder's stream.
+struct Stream {
+    integrity: Integrity,
+    /// `None` for a codec that is not checked, or units that are not whole.
+    checker: Option<Checker>,
+    framing: Framing,
+    references: References,
+    is_first: bool,
+}
+
+impl Stream {
+    fn new(integrity: Integrity) -> Self {
+        Stream {
+            integrity,
+            checker: None,
+            framing: Framing::StartCodes,
+            references: References::default(),
+            is_first: true,
+        }
+    }
+
+    /// Takes the stream's description. A seek or a flush starts the references anew.
+    fn event(&mut self, event: &gst::Event) {
+        match event.view() {
+            gst::EventView::Caps(caps) => self.describe(caps.caps()),
+            gst::EventView::FlushStop(_) => self.references = References::default(),
+            _ => {}
+        }
+    }
+
+    fn describe(&mut self, caps: &gst::CapsRef) {
+        let Some(structure) = caps.structure(0) else {
+            return;
+        };
+
+        let is_h264 = structure.name() == "video/x-h264";
+        let is_h265 = structure.name() == "video/x-h265";
+        let is_whole = structure.get::<&str>("alignment") == Ok("au");
+        if !(is_h264 || is_h265) || !is_whole {
+            self.checker = None;
+            return;
+        }
+
+        // New caps with the same codec come with new parameter sets; those that are known stay.
+        let fresh = match &self.checker {
+            Some(Checker::H264(_)) => !is_h264,
+            Some(Checker::H265(_)) => !is_h265,
+            None => true,
+        };
+
+        if fresh {
+            self.checker = Some(match is_h264 {
+                true => Checker::H264(H264::default()),
+                false => Checker::H265(H265::default()),
+            });
+        }
+
+        self.framing = Framing::StartCodes;
+        if let Ok(data) = structure.get::<gst::Buffer>("codec_data")
+            && let Ok(map) = data.map_readable()
+        {
+            self.take_codec_data(&map, is_h264);
+        }
+    }
+
+    /// Reads `avcC` or `hvcC` (ISO/IEC 14496-15): the size of lengths, and the parameter sets.
+    fn take_codec_data(&mut self, data: &[u8], is_h264: bool) {
+        let (size_at, sets) = match is_h264 {
+            true => (4, avc_sets(data)),
+            false => (21, hevc_sets(data)),
+        };
+
+        let Some(size) = data.get(size_at) else {
+            return;
+        };
+
+        self.framing = Framing::Lengths(1 + usize::from(size & 3));
+        for set in sets.unwrap_or_default() {
+            if let (Some(checker), false) = (&mut self.checker, set.is_empty()) {
+                checker.parameter_set(set);
+            }
+        }
+    }
+
+    /// Looks at the next unit before it is decoded.
+    fn unit(&mut self, buffer: &gst::Buffer) {
+        // Words that came after the last picture went out belong to the unit before.
+        self.hear();
+        let Some(checker) = &mut self.checker else {
+            return;
+        };
+
+        let pts = buffer.pts().map(gst::ClockTime::nseconds);
+        let Ok(map) = buffer.map_readable() else {
+            return;
+        };
+
+        let mut unit = checker.check(&map, self.framing);
+
+        // The depayloader and the parser mark units that lack packets or stand behind a gap.
+        let flags = buffer.flags();
+        if flags.contains(gst::BufferFlags::CORRUPTED) {
+            let words = "packets of it were lost".to_owned();
+            unit.damage.get_or_insert(words);
+        }
+
+        if flags.contains(gst::BufferFlags::DISCONT) && !self.is_first {
+            let words = "packets before it were lost".to_owned();
+            unit.lost_before.get_or_insert(words);
+        }
+
+        self.is_first = false;
+        let words = self.references.follow(&unit, pts);
+        self.integrity.causes().put(pts, words);
+    }
+
+    /// Hears what the decoder said about the last unit.
+    fn hear(&mut self) {
+        if let Some(words) = decoder_log::take()
+            && self.checker.is_some()
+        {
+            let cause = self.references.decoder_found(&words);
+            self.integrity.causes().blame_last(cause);
+        }
+    }
+}
+
+/// The parameter sets of `avcC`: a count of SPS, each with a length of two bytes; then PPS.
+fn avc_sets(data: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut sets = vec![];
+    let mut rest = data.get(5..)?;
+    for mask in [31, 255] {
+        let (count, after) = rest.split_first()?;
+        rest = after;
+        for _ in 0..count & mask {
+            sets.push(counted(&mut rest)?);
+        }
+    }
+
+    Some(sets)
+}
+
+/// The parameter sets of `hvcC`: arrays by type, each a count of sets with a length of two bytes.
+fn hevc_sets(data: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut sets = vec![];
+    let (arrays, mut rest) = data.get(22..)?.split_first()?;
+    for _ in 0..*arrays {
+        let (head, after) = rest.split_at_checked(3)?;
+        rest = after;
+        for _ in 0..u16::from_be_bytes([head[1], head[2]]) {
+            sets.push(counted(&mut rest)?);
+        }
+    }
+
+    Some(sets)
+}
+
+/// The next bytes behind their length of two bytes.
+fn counted<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_at_checked(2)?;
+    let length = u16::from_be_bytes([length[0], length[1]]);
+    let (set, after) = after.split_at_checked(usize::from(length))?;
+    *rest = after;
+    Some(set)
+}

@@ -13,6 +13,7 @@ use super::bitstream::h265::H265;
 use super::bitstream::{Checker, Framing};
 use super::decoder_log;
 use super::references::References;
+use crate::image::jpeg;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use std::collections::VecDeque;
@@ -38,7 +39,7 @@ struct Cause {
 }
 
 impl Integrity {
-    /// Watches all decoders of H.264 and H.265 that the pipeline has, and those that it will get.
+    /// Watches all decoders of H.264, H.265 and JPEG that the pipeline has, and those that it will get.
     pub fn watch(pipeline: &gst::Pipeline) -> Self {
         decoder_log::listen();
         let integrity = Integrity::default();
@@ -106,7 +107,10 @@ fn is_video_decoder(element: &gst::Element) -> bool {
     element
         .factory()
         .and_then(|factory| factory.metadata("klass").map(str::to_owned))
-        .is_some_and(|class| class.contains("Decoder") && class.contains("Video"))
+        .is_some_and(|class| {
+            let is_of_pictures = class.contains("Video") || class.contains("Image");
+            class.contains("Decoder") && is_of_pictures
+        })
 }
 
 impl Causes {
@@ -148,6 +152,11 @@ struct Stream {
     framing: Framing,
     references: References,
     is_first: bool,
+    /// True where each buffer is a JPEG. Such a pipeline decodes it twice, here and in its decoder; one
+    /// that ends in `image/jpeg` decodes it once.
+    is_jpeg: bool,
+    /// Memory of the last decoded JPEG.
+    pixels: Vec<u8>,
 }
 
 impl Stream {
@@ -158,6 +167,8 @@ impl Stream {
             framing: Framing::StartCodes,
             references: References::default(),
             is_first: true,
+            is_jpeg: false,
+            pixels: vec![],
         }
     }
 
@@ -175,6 +186,7 @@ impl Stream {
             return;
         };
 
+        self.is_jpeg = structure.name() == "image/jpeg";
         let is_h264 = structure.name() == "video/x-h264";
         let is_h265 = structure.name() == "video/x-h265";
         let is_whole = structure.get::<&str>("alignment") == Ok("au");
@@ -228,12 +240,16 @@ impl Stream {
     fn unit(&mut self, buffer: &gst::Buffer) {
         // Words that came after the last picture went out belong to the unit before.
         self.hear();
-        let Some(checker) = &mut self.checker else {
+        let pts = buffer.pts().map(gst::ClockTime::nseconds);
+        let Ok(map) = buffer.map_readable() else {
             return;
         };
 
-        let pts = buffer.pts().map(gst::ClockTime::nseconds);
-        let Ok(map) = buffer.map_readable() else {
+        if self.is_jpeg {
+            self.jpeg(&map, pts);
+        }
+
+        let Some(checker) = &mut self.checker else {
             return;
         };
 
@@ -254,6 +270,24 @@ impl Stream {
         self.is_first = false;
         let words = self.references.follow(&unit, pts);
         self.integrity.causes().put(pts, words);
+    }
+
+    /// Looks at a JPEG. Bytes without a time are pieces of one that the decoder puts together.
+    fn jpeg(&mut self, bytes: &[u8], pts: Option<u64>) {
+        if pts.is_none() {
+            return;
+        }
+
+        let memory = std::mem::take(&mut self.pixels);
+        let damage = match jpeg::decode(bytes, memory) {
+            Ok(decoded) => {
+                self.pixels = decoded.picture.into_rgb();
+                decoded.damage.map(|damage| damage.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+
+        self.integrity.causes().put(pts, damage.map(Arc::from));
     }
 
     /// Hears what the decoder said about the last unit.

@@ -108,10 +108,8 @@ impl GstSource {
         // Where each frame is a part, one may come while the one before it is entered in the store.
         let buffers = if self.triggered { BUFFERS_OF_PARTS } else { 1 };
         let text = format!(
-            "{} ! video/x-raw,format=(string){} ! appsink name=winspect sync=false max-buffers={buffers} drop={}",
-            self.launch,
-            picture::FORMATS,
-            self.live
+            "{} ! appsink name=winspect sync=false max-buffers={buffers} drop={}",
+            self.launch, self.live
         );
 
         let element = gst::parse::launch(&text)
@@ -126,6 +124,7 @@ impl GstSource {
             .and_then(|sink| sink.downcast::<AppSink>().ok())
             .ok_or_else(|| self.wrong("lost its sink"))?;
 
+        appsink.set_caps(Some(&picture::readable_caps()));
         probes::accept_padded_rows(&appsink);
         Ok(OpenPipeline { pipeline, appsink })
     }
@@ -240,17 +239,24 @@ impl GstSource {
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
         let (captured_at, captured_by) = self.clock.captured(sample, clock);
-        let picture = self.pictures.read(sample)?;
+        let read = self.pictures.read(sample)?;
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
-        let started = pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds()));
+        let started = match read.is_jpeg {
+            true => Some(arrived),
+            false => pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds())),
+        };
+
+        // The picture's own damage names its place, so that it goes before that of the stream.
+        let damage = read.damage.map(Arc::from);
+        let of_stream = buffer.and_then(|buffer| reading.integrity.cause(buffer));
         Ok(Frame {
             camera: self.camera.clone(),
-            picture,
+            picture: read.picture,
             captured_at,
             captured_by,
             arrived,
-            damage: buffer.and_then(|buffer| reading.integrity.cause(buffer)),
+            damage: damage.or(of_stream),
             decode: started.map(|started| started.elapsed()),
             part_id: None,
         })

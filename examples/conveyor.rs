@@ -53,6 +53,10 @@ struct Arguments {
     /// Start again after the last picture; otherwise the stream ends with it
     #[arg(long = "loop")]
     again: bool,
+    /// Milliseconds by which the camera's own clock is ahead of this machine's; the schedule is told by
+    /// this machine's clock
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    clock_off_ms: i64,
     /// Where to append which picture was stamped from when until when
     #[arg(long)]
     schedule: Option<PathBuf>,
@@ -109,13 +113,14 @@ fn main() -> ExitCode {
 
 fn play(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
-    let (files, problems) = image_file::expand(&arguments.pictures);
-    if let Some(problem) = problems.into_iter().next() {
+    let expanded = image_file::expand(&arguments.pictures);
+    if let Some(problem) = expanded.problems.into_iter().next() {
         return Err(problem.into());
     }
 
     let mut belt = Belt {
-        pictures: files
+        pictures: expanded
+            .files
             .into_iter()
             .map(|file| read(file, arguments.size))
             .collect::<Result<_, _>>()?,
@@ -189,8 +194,11 @@ fn factory(
     ));
 
     factory.set_shared(true);
+    let clock = (arguments.clock_off_ms != 0).then(|| camera_clock(arguments.clock_off_ms));
+    factory.set_clock(clock.as_ref());
+    let has_own_clock = clock.is_some();
     factory.connect_media_configure(move |_, media| {
-        stamp_by_capture(media);
+        stamp_by_capture(media, has_own_clock);
         let element = media.element();
         let belt = element
             .downcast_ref::<gst::Bin>()
@@ -205,9 +213,22 @@ fn factory(
     factory
 }
 
+/// A clock that is so far ahead of this machine's, as seconds since 1900: sender reports tell it as it is.
+fn camera_clock(off_ms: i64) -> gst::SystemClock {
+    const SECONDS_1900_TO_1970: i64 = 2_208_988_800;
+    let clock: gst::SystemClock = glib::Object::builder()
+        .property("clock-type", gst::ClockType::Realtime)
+        .build();
+
+    let off = SECONDS_1900_TO_1970 * 1000 + off_ms;
+    let off = gst::ClockTime::from_mseconds(off.unsigned_abs());
+    clock.set_calibration(gst::ClockTime::ZERO, off, 1, 1);
+    clock
+}
+
 /// Makes sender reports tell the time of a frame's own time stamp, not that of its sending, which is some
 /// milliseconds later.
-fn stamp_by_capture(media: &rtsp::RTSPMedia) {
+fn stamp_by_capture(media: &rtsp::RTSPMedia, has_own_clock: bool) {
     let Some(pipeline) = media
         .element()
         .parent()
@@ -216,12 +237,15 @@ fn stamp_by_capture(media: &rtsp::RTSPMedia) {
         return;
     };
 
-    pipeline.connect_deep_element_added(|_, _, element| {
+    pipeline.connect_deep_element_added(move |_, _, element| {
         if element
             .factory()
             .is_some_and(|factory| factory.name() == "rtpbin")
         {
             element.set_property("rtcp-sync-send-time", false);
+            if has_own_clock {
+                element.set_property_from_str("ntp-time-source", "clock-time");
+            }
         }
     });
 }

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct LineCondition {
     /// State after OPC 40100-1.
     pub state: LineState,
+    /// True if a part that came now would be judged.
+    #[serde(default)]
+    pub ready: bool,
     /// Health after NE 107: the worst of all diagnostics.
     pub health: Health,
     /// Reasons for a health other than `NORMAL`, in words for a person.
@@ -25,9 +28,11 @@ pub enum LineState {
     ContinuousExecution,
     /// The line waits for triggers.
     Ready,
+    /// No camera has shown a picture yet.
+    Preoperational,
     /// Paused: no part is accepted.
     Initialized,
-    /// No part can be judged.
+    /// No part can be judged: no threshold, or no camera that works.
     Error,
     /// The line has stopped.
     Halted,
@@ -92,6 +97,11 @@ impl Diagnostics {
         }
 
         (worst, words)
+    }
+
+    /// True if there is a fault of a source that fits.
+    pub fn any(&self, fits: impl Fn(&str) -> bool) -> bool {
+        self.map().keys().any(|source| fits(source))
     }
 
     fn map(&self) -> MutexGuard<'_, BTreeMap<String, Diagnosis>> {

@@ -9,6 +9,8 @@ pub mod health;
 pub mod hex;
 pub mod problems;
 pub mod secret;
+pub mod standstill;
 pub mod stop;
 pub mod systemd;
 pub mod telemetry;
+pub mod text;

@@ -27,13 +27,17 @@ impl Matrix {
     /// The matrix of a standard: `kr` and `kb` are its weights of red and blue in luma (BT.601: 0.299
     /// and 0.114). Video range (`full_range` false) is 16 to 235 for luma and 16 to 240 for chroma.
     pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
+        // Luma and chroma of video range are stretched to 0 to 255; full range is there already.
         let (black, luma, chroma) = if full_range {
             (0, 1.0, 1.0)
         } else {
             (16, 255.0 / 219.0, 255.0 / 224.0)
         };
 
+        // The weights of the three colours in luma add up to 1, which gives green's.
         let kg = 1.0 - kr - kb;
+        // Factors of chroma have 12 fractional bits: the largest is below 8, hence fits 16 bits
+        // with the sign.
         let fixed = |value: f64| (value * chroma * 4096.0).round() as i16;
         Matrix {
             black,
@@ -80,6 +84,7 @@ pub struct Plane<'a> {
 impl<'a> Plane<'a> {
     /// The first `bytes` bytes of a row. `None` if the plane is too short.
     pub fn row(&self, row: usize, bytes: usize) -> Option<&'a [u8]> {
+        // A slice beyond the plane is `None`, which says that the buffer is shorter than its caps.
         let from_row = self.bytes.get(row * self.stride..)?;
         from_row.get(..bytes)
     }
@@ -122,16 +127,22 @@ impl Converter {
     /// Fills `rgb`, 3 bytes for each of `width` pixels of as many rows as fit. `None` if a plane is too
     /// short.
     pub fn convert(&mut self, picture: &YuvPicture, width: usize, rgb: &mut [u8]) -> Option<()> {
+        // Whole rows alone are filled: `rgb` has room for `height` of them.
         let height = rgb.len() / (3 * width);
         let chroma_width = width.div_ceil(2);
+        // The work goes row by row, so that the intermediate chroma stays in the processor's cache.
         for (row, rgb) in rgb.chunks_exact_mut(3 * width).enumerate() {
+            // The chroma of this row comes first: between two chroma rows, at half the width.
             let rows = ChromaRows::of(row, height.div_ceil(2), picture.site);
             self.interpolate_rows(&rows, &picture.chroma, chroma_width)?;
+            // The columns are next: `full` has a value for each pixel, and one more where the width
+            // is odd.
             for (half, full) in self.half.iter().zip(&mut self.full) {
                 full.resize(2 * half.len(), 0);
                 interpolate_columns(half, picture.site.left, full);
             }
 
+            // Luma has a value for each pixel already.
             let luma = picture.luma.row(row, width)?;
             let [u, v] = &self.full;
             coloured_row(luma, &u[..width], &v[..width], &picture.matrix, rgb);
@@ -149,6 +160,8 @@ impl Converter {
     ) -> Option<()> {
         match chroma {
             YuvChroma::Nv12(pairs) => {
+                // NV12 has pairs, u and v in turn: both are interpolated as one row of twice the
+                // width, and split afterwards.
                 rows.interpolate(pairs, 2 * width, &mut self.pairs)?;
                 for plane in &mut self.half {
                     plane.resize(width, 0);
@@ -158,6 +171,7 @@ impl Converter {
                 split_pairs(&self.pairs, u, v);
             }
             YuvChroma::I420(u, v) => {
+                // I420 has a plane each, of which the row is interpolated alone.
                 for (plane, out) in [u, v].into_iter().zip(&mut self.half) {
                     rows.interpolate(plane, width, out)?;
                 }
@@ -178,14 +192,20 @@ struct ChromaRows {
 
 impl ChromaRows {
     fn of(row: usize, chroma_rows: usize, site: Site) -> Self {
+        // Two rows of pixels share a chroma row. The upper one lies nearer to the chroma row above,
+        // the lower one to the one below.
         let near = row / 2;
         let is_upper = row.is_multiple_of(2);
+        // The outermost rows have no chroma row beyond them; the near one serves for both.
         let far = if is_upper {
             near.saturating_sub(1)
         } else {
             (near + 1).min(chroma_rows - 1)
         };
 
+        // Chroma that is sited with the upper row is exact there, and half of each chroma row at
+        // the lower one. Chroma between the rows gives each row of pixels three quarters of the
+        // near chroma row.
         let far_bits = match (site.top, is_upper) {
             (true, true) => None,
             (true, false) => Some(1),
@@ -201,9 +221,12 @@ impl ChromaRows {
 
     /// Fills `out` with `bytes` bytes between the rows. `None` if the plane is too short.
     fn interpolate(&self, plane: &Plane, bytes: usize, out: &mut Vec<u8>) -> Option<()> {
+        // Both rows are asked for even where the near one alone counts: a plane that lacks either
+        // of them is refused.
         let near = plane.row(self.near, bytes)?;
         let far = plane.row(self.far, bytes)?;
         out.resize(bytes, 0);
+        // Shares are powers of a half, which are shifts.
         match self.far_bits {
             None => out.copy_from_slice(near),
             Some(bits) => mix_rows(near, far, bits, out),
@@ -220,7 +243,9 @@ impl ChromaRows {
     "aarch64+neon"
 ))]
 fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
+    // Of 2^bits shares the far row has one, the near row all others.
     let near_weight = (1 << bits) - 1;
+    // Half of the divisor is added, which rounds to the nearest.
     let half = 1 << (bits - 1);
     for ((near, far), out) in near.iter().zip(far).zip(out) {
         let sum = near_weight * u16::from(*near) + u16::from(*far);
@@ -235,6 +260,7 @@ fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
     "aarch64+neon"
 ))]
 fn split_pairs(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
+    // No byte is left over: the row has twice as many bytes as `u` and `v` have values.
     let pairs = pairs.as_chunks::<2>().0.iter();
     for ((pair, u), v) in pairs.zip(u).zip(v) {
         [*u, *v] = *pair;
@@ -249,30 +275,38 @@ fn split_pairs(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
     "aarch64+neon"
 ))]
 fn interpolate_columns(half: &[u8], left: bool, full: &mut [u8]) {
+    // The caller's rows have at least one value.
     let last = half.len() - 1;
     let pairs = full.as_chunks_mut::<2>().0;
     if left {
+        // The sample of the left pixel is there; the right one lies half-way to the next.
         for ((pair, own), next) in pairs.iter_mut().zip(half).zip(&half[1..]) {
             *pair = [*own, mean(*own, *next)];
         }
 
+        // The last right pixel has no next sample.
         pairs[last] = [half[last]; 2];
         return;
     }
 
+    // The first left pixel lies left of all samples; three quarters of the sample and a quarter of
+    // itself is the sample.
     pairs[0] = [half[0], three_to_one(half[0], half[1.min(last)])];
+    // Pairs in the middle have a sample on both sides.
     if last > 0 {
         let neighbours = half.iter().zip(&half[1..]).zip(&half[2..]);
         for (pair, ((before, own), next)) in pairs[1..].iter_mut().zip(neighbours) {
             *pair = [three_to_one(*own, *before), three_to_one(*own, *next)];
         }
 
+        // The last right pixel lies right of all samples.
         pairs[last] = [three_to_one(half[last], half[last - 1]), half[last]];
     }
 }
 
 #[inline(always)]
 fn mean(a: u8, b: u8) -> u8 {
+    // The mean is rounded up from the half, as `videoconvert` does.
     (u16::from(a) + u16::from(b)).div_ceil(2) as u8
 }
 
@@ -290,15 +324,21 @@ fn three_to_one(own: u8, other: u8) -> u8 {
 fn coloured_row(luma: &[u8], u: &[u8], v: &[u8], matrix: &Matrix, rgb: &mut [u8]) {
     // A half, and another half of the smallest bit for each product that was cut off.
     const ROUNDING: i16 = 9;
+    // A copy of the factors keeps them in registers for the whole row.
     let m = *matrix;
     let pixels = rgb.as_chunks_mut::<3>().0;
+    // Luma has 7 bits more and a factor of 13 fractional bits: the upper half of the product has 4
+    // fractional bits.
     for (((pixel, y), u), v) in pixels.iter_mut().zip(luma).zip(u).zip(v) {
         let y = upper_half((i16::from(*y) - m.black) << 7, m.luma);
+        // Chroma lies around 0 with 8 bits more and a factor of 12, which leaves 4 fractional bits
+        // too.
         let u = (i16::from(*u) - 128) << 8;
         let v = (i16::from(*v) - 128) << 8;
         let red = upper_half(v, m.red_v);
         let green = upper_half(u, m.green_u) + upper_half(v, m.green_v);
         let blue = upper_half(u, m.blue_u);
+        // The sum may lie below 0 or above 255, where the colour is beyond RGB.
         *pixel = [
             grey(y + red + ROUNDING),
             grey(y + green + ROUNDING),

@@ -1,15 +1,17 @@
 //! The pictures of a folder as a camera: in the order of their names, at a rate or as fast as they are
 //! judged.
 //!
-//! A finite source loses nothing: it waits until the inspector has taken the last picture. A file that
-//! cannot be read is no part: it is left out, named once, and counted at the end of the round in which
-//! that happened.
+//! A finite source loses nothing: it waits until the inspector has taken the last picture. A picture that
+//! is damaged or cannot be read is a part that was not seen: a black frame marked corrupt stands for it,
+//! and the log names it once. Files that are no pictures and those of other programs are passed over,
+//! which the log tells once.
 
 use crate::base::stop::Stop;
 use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::data::frame::{CapturedBy, Frame};
-use crate::image::file as image_file;
+use crate::data::picture::Picture;
+use crate::image::file::{self as image_file, PictureFileError};
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -29,13 +31,19 @@ pub struct FolderSource {
     again: bool,
     /// Files that cannot be read, which was logged.
     unreadable: HashSet<PathBuf>,
+    /// Width and height of the last picture that could be read, in pixels; those of the stand-in for
+    /// one that cannot.
+    last_size: (usize, usize),
 }
 
 impl FolderSource {
     /// The source of checked settings: `location`, `fps` and `loop`.
     pub fn new(settings: &CameraSettings) -> Self {
+        // The settings were checked against the kind's file, so that each key has a value that can
+        // be read.
         let value = |key: &str| settings.values.get(key).map_or("", String::as_str);
         let fps: u32 = value("fps").parse().unwrap_or(0);
+        // A rate of 0 is no rate: the next picture comes as soon as the last one is judged.
         let pause = Duration::from_secs(1)
             .checked_div(fps)
             .unwrap_or(Duration::ZERO);
@@ -46,86 +54,86 @@ impl FolderSource {
             pause,
             again: value("loop") == "true",
             unreadable: HashSet::new(),
+            last_size: (1, 1),
         }
     }
 
-    /// The file as a frame. `None` if it cannot be read.
-    fn frame(&mut self, path: &Path) -> Option<Frame> {
+    /// The file as a frame; one that cannot be read is black and corrupt.
+    fn frame(&mut self, path: &Path) -> Frame {
         let started = Instant::now();
-        let picture = match image_file::read(path) {
-            Ok(picture) => picture,
-            Err(error) => {
-                if self.unreadable.insert(path.to_owned()) {
-                    tracing::warn!("camera {}: {error}; left out", self.camera);
-                }
-
-                return None;
+        let read = image_file::read(path);
+        let damage = read.as_ref().err().map(|error| words_of(error, path));
+        let picture = read.unwrap_or_else(|error| {
+            if self.unreadable.insert(path.to_owned()) {
+                tracing::warn!("camera {}: {error}; its part is not judged", self.camera);
             }
-        };
 
+            // The usual size, so that crops and regions lie within it.
+            let (width, height) = self.last_size;
+            Picture::new(width, height, vec![0; 3 * width * height]).expect("its bytes")
+        });
+
+        self.last_size = (picture.width(), picture.height());
         let name = path.file_name();
-        Some(Frame {
+        Frame {
             camera: self.camera.clone(),
             picture: Arc::new(picture),
             captured_at: Timestamp::now(),
             captured_by: CapturedBy::Arrival,
             arrived: Instant::now(),
-            damage: None,
+            damage,
             decode: Some(started.elapsed()),
+            clock_offset: None,
             part_id: name.map(|name| name.to_string_lossy().into_owned()),
-        })
+        }
     }
 
-    /// Shows all files once, and says how many could be read. `None` if the stop was given.
-    fn show_all(&mut self, files: &[PathBuf], stop: &Stop, sink: &mut dyn Sink) -> Option<usize> {
-        let mut shown = 0;
+    /// Shows all files once. False if the stop was given.
+    fn show_all(&mut self, files: &[PathBuf], stop: &Stop, sink: &mut dyn Sink) -> bool {
         for path in files {
+            // The pause runs from picture to picture, the wait for the inspector included.
             let due = Instant::now() + self.pause;
+            // The last picture must be taken before the next one comes, since a newer one would
+            // replace it.
             while !sink.is_ready() {
                 if stop.stopped_within(POLL) {
-                    return None;
+                    return false;
                 }
             }
 
-            if let Some(frame) = self.frame(path) {
-                sink.frame(frame);
-                shown += 1;
-            }
-
+            sink.frame(self.frame(path));
             let rest = due.saturating_duration_since(Instant::now());
             if stop.stopped_within(rest) {
-                return None;
+                return false;
             }
         }
 
-        Some(shown)
+        true
     }
 }
 
 impl Source for FolderSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
-        let files = image_file::list(&self.folder)
+        let found = image_file::list(&self.folder)
             .map_err(|error| CameraError::Pipeline(error.to_string()))?;
+
+        if let Some(words) = image_file::told(&self.folder, &found.passed_over) {
+            tracing::warn!("camera {}: {words}", self.camera);
+        }
 
         loop {
             let unreadable_before = self.unreadable.len();
-            let Some(shown) = self.show_all(&files, stop, sink) else {
+            if !self.show_all(&found.pictures, stop, sink) {
                 return Ok(Ended::Stopped);
-            };
-
-            if shown == 0 {
-                return Err(CameraError::Pipeline(format!(
-                    "{}: none of its pictures can be read",
-                    self.folder.display()
-                )));
             }
 
+            // Only a round that has found a new unreadable file tells their number.
             if self.unreadable.len() > unreadable_before {
-                let all = files.len();
                 tracing::warn!(
-                    "camera {}: {} of {all} pictures were left out",
+                    "camera {}: {} of {} pictures cannot be read; their parts are undecided(bad_image)",
                     self.camera,
-                    all - shown
+                    self.unreadable.len(),
+                    found.pictures.len()
                 );
             }
 
@@ -138,4 +146,16 @@ impl Source for FolderSource {
     fn is_finite(&self) -> bool {
         true
     }
+}
+
+/// Longest cause of damage, in characters: a result's detail has little room.
+const WORDS_MAX: usize = 160;
+
+/// The cause of a file that cannot be read; the part's name tells the file already.
+fn words_of(error: &PictureFileError, path: &Path) -> Arc<str> {
+    let words = error.to_string();
+    let place = format!("{}: ", path.display());
+    let cause = words.strip_prefix(&place).unwrap_or(&words);
+    let short: String = cause.chars().take(WORDS_MAX).collect();
+    short.into()
 }

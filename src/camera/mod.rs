@@ -16,6 +16,10 @@ mod gst;
 pub mod pipelines;
 #[cfg(feature = "gstreamer")]
 mod pool;
+#[cfg(feature = "gstreamer")]
+mod preflight;
+#[cfg(feature = "gstreamer")]
+mod sender_clock;
 mod settings;
 mod source;
 mod status;
@@ -23,7 +27,7 @@ mod status;
 mod stopwatch;
 mod supervise;
 
-pub use settings::CameraSettings;
+pub use settings::{CameraSettings, Credentials};
 pub use source::{CameraError, Ended, Sink, Source};
 pub use status::{CameraState, CameraStatus};
 pub use supervise::supervise;
@@ -49,6 +53,13 @@ pub fn open(settings: &CameraSettings) -> Result<Box<dyn Source>, CameraError> {
             )))
         }
     }
+}
+
+/// True for a kind of camera whose sender tells its clock, some seconds after the first frame.
+pub fn tells_clock(settings: &CameraSettings) -> bool {
+    let pipeline = pipelines::pipeline(&settings.kind);
+    let launch = pipeline.ok().and_then(|pipeline| pipeline.launch);
+    launch.is_some_and(|launch| launch.contains("add-reference-timestamp-meta=true"))
 }
 
 /// True for a live source, which drops frames instead of waiting for the inspector.

@@ -4,6 +4,7 @@
 //! A value cannot break out of its place: it is quoted as GStreamer's launch syntax wants it.
 
 use crate::base::problems::{Problems, unknown_key};
+use crate::base::text;
 use crate::camera::settings::CameraSettings;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ const BUILT_IN: [(&str, &str); 9] = [
 ];
 
 /// Keys of a camera that every kind has.
-const COMMON_KEYS: [&str; 7] = [
+const COMMON_KEYS: [&str; 9] = [
     "name",
     "kind",
     "deadline_ms",
@@ -37,6 +38,8 @@ const COMMON_KEYS: [&str; 7] = [
     "triggered",
     "delay_ms",
     "mm_per_pixel",
+    "user",
+    "password_file",
 ];
 
 /// One kind of camera.
@@ -89,14 +92,17 @@ enum ParameterType {
 /// # Errors
 /// In words, when there is no such kind, or its file cannot be read or does not make sense.
 pub fn pipeline(kind: &str) -> Result<Pipeline, String> {
+    // A plant's own file may be wrong in many ways, so that its name goes in front of the reason.
     if is_own_file(kind) {
         return read_own(kind).map_err(|error| format!("{kind}: {error}"));
     }
 
+    // Built-in files are part of the binary, and a test reads each of them.
     if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == kind) {
-        return Ok(read(text).expect("a test reads every built-in file"));
+        return Ok(read(text.as_bytes()).expect("a test reads every built-in file"));
     }
 
+    // `unknown_key` proposes the nearest of the names; its words are turned into those of a kind.
     let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
     let words = unknown_key(kind, names.iter().copied());
     Err(format!(
@@ -113,8 +119,10 @@ fn is_own_file(kind: &str) -> bool {
 }
 
 fn read_own(path: &str) -> Result<Pipeline, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let own = read(&text)?;
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    // A built-in kind may do without a launch string (a folder is read without GStreamer); a
+    // plant's own file without one would be read as a folder.
+    let own = read(&bytes)?;
     if own.launch.is_none() {
         return Err("missing field `launch`".to_owned());
     }
@@ -122,10 +130,12 @@ fn read_own(path: &str) -> Result<Pipeline, String> {
     Ok(own)
 }
 
-fn read(text: &str) -> Result<Pipeline, String> {
-    let pipeline: Pipeline =
-        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+fn read(bytes: &[u8]) -> Result<Pipeline, String> {
+    // An unknown key is refused by name, see `deny_unknown_fields`.
+    let pipeline: Pipeline = text::toml(bytes)?;
 
+    // A place without a parameter would stay in the launch string and fail at the start, in
+    // GStreamer's words.
     for place in places(pipeline.launch.as_deref().unwrap_or_default()) {
         if !pipeline.parameters.contains_key(place) {
             return Err(format!(
@@ -140,15 +150,19 @@ fn read(text: &str) -> Result<Pipeline, String> {
 /// Checks a camera's values against its kind, fills in defaults, makes paths absolute (`base` is the
 /// configuration's folder). Problems are noted under `place`.
 pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: &mut Problems) {
+    // The file is relative to the configuration's folder, whatever the daemon's working directory
+    // is.
     if is_own_file(&settings.kind) {
         settings.kind = base.join(&settings.kind).display().to_string();
     }
 
+    // Without a kind no key can be checked.
     let pipeline = match pipeline(&settings.kind) {
         Ok(pipeline) => pipeline,
         Err(why) => return problems.note(format!("{place}.kind"), why),
     };
 
+    // Keys that the kind does not have are noted, each with the nearest one that it has.
     let parameters = &pipeline.parameters;
     for key in settings.values.keys() {
         if !parameters.contains_key(key) {
@@ -157,6 +171,7 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
         }
     }
 
+    // Every parameter of the kind gets its checked value: the one given, or the default.
     for (name, parameter) in parameters {
         let given = settings.values.get(name);
         match parameter.value(given.map(String::as_str), base) {
@@ -171,6 +186,7 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
 impl Parameter {
     /// The value to fill in: the given one, checked, or else the default.
     fn value(&self, given: Option<&str>, base: &Path) -> Result<String, String> {
+        // A parameter without a default must be given; its own description says what for.
         match given.or(self.default.as_deref()) {
             Some(value) => self.checked(value, base),
             None => Err(format!("missing: {}", self.about)),
@@ -187,6 +203,7 @@ impl Parameter {
     }
 
     fn checked_text(&self, value: &str) -> Result<String, String> {
+        // An empty text is allowed where the default is empty: it switches something off.
         if value.is_empty() && self.default.as_deref() != Some("") {
             return Err("must not be empty".to_owned());
         }
@@ -195,6 +212,7 @@ impl Parameter {
     }
 
     fn checked_choice(&self, value: &str) -> Result<String, String> {
+        // Choices are few, and all of them are named.
         if self.choices.iter().any(|choice| choice == value) {
             return Ok(value.to_owned());
         }
@@ -206,6 +224,7 @@ impl Parameter {
     }
 
     fn checked_whole(&self, value: &str) -> Result<String, String> {
+        // Bounds are those of the kind's file; without one, those of the number.
         let low = self.low.unwrap_or(i64::MIN);
         let high = self.high.unwrap_or(i64::MAX);
         match value.parse::<i64>() {
@@ -218,8 +237,10 @@ impl Parameter {
 }
 
 fn checked_path(value: &str, base: &Path) -> Result<String, String> {
+    // Paths become absolute at once: the pipeline runs in the daemon's folder.
     let path = std::path::absolute(base.join(value)).map_err(|error| error.to_string())?;
     let shown = path.display();
+    // A file that is missing is found by `check`, not when the camera starts.
     if path.exists() {
         Ok(shown.to_string())
     } else {
@@ -230,10 +251,12 @@ fn checked_path(value: &str, base: &Path) -> Result<String, String> {
 /// The launch string with every place filled in; in one pass, so that a value's own braces stay as they
 /// are.
 pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
+    // Text between the places is copied as it is; each place becomes its value, quoted.
     let mut text = String::new();
     let mut rest = launch;
     while let Some(place) = next_place(rest) {
         text.push_str(place.before);
+        // The check has given every place a value; a missing one becomes nothing.
         if let Some(value) = values.get(place.name) {
             text.push_str(&quoted(value));
         }
@@ -245,6 +268,7 @@ pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
 }
 
 fn places(launch: &str) -> Vec<&str> {
+    // Names in their order, with repetitions: a place may occur twice.
     let mut names = Vec::new();
     let mut rest = launch;
     while let Some(place) = next_place(rest) {
@@ -264,6 +288,8 @@ struct NamedPlace<'a> {
 
 /// The next `{name}`. Other braces are GStreamer's: `format={RGB,BGR}`.
 fn next_place(text: &str) -> Option<NamedPlace<'_>> {
+    // Each opening brace may begin a place. GStreamer's own braces hold other characters than a
+    // name does.
     for (at, _) in text.match_indices('{') {
         let (name, after) = text[at + 1..].split_once('}')?;
         if is_name(name) {
@@ -294,10 +320,12 @@ fn is_plain(c: char) -> bool {
 
 /// Plain words as they are, everything else in double quotes.
 fn quoted(value: &str) -> String {
+    // Plain words need no quotes, which keeps launch strings readable in the log.
     if !value.is_empty() && value.chars().all(is_plain) {
         return value.to_owned();
     }
 
+    // Backslashes come first: else those that are added for quotes would be doubled.
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
 }
@@ -309,7 +337,7 @@ mod tests {
     #[test]
     fn every_built_in_file_is_whole_and_all_its_places_are_parameters() {
         for (name, text) in BUILT_IN {
-            read(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            read(text.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 
@@ -328,6 +356,7 @@ mod tests {
             stall,
             triggered: false,
             delay: std::time::Duration::ZERO,
+            credentials: None,
         };
 
         let mut problems = Problems::new();

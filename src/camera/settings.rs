@@ -1,5 +1,6 @@
 //! Settings of one camera.
 
+use crate::base::secret::Secret;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,4 +22,15 @@ pub struct CameraSettings {
     /// Time from capture to arrival. A frame without a time of its own was captured this long before it
     /// arrived.
     pub delay: Duration,
+    /// User and password of a network camera, where they do not stand in its address.
+    pub credentials: Option<Credentials>,
+}
+
+/// User and password of a network camera.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// User name.
+    pub user: String,
+    /// Password of the user.
+    pub password: Secret,
 }

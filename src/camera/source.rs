@@ -21,6 +21,10 @@ pub trait Sink {
     /// Told when a triggered camera runs and was not triggered for a while.
     fn quiet(&mut self) {}
 
+    /// Told when the camera sends and cannot show a picture yet, with the reason; may be told again
+    /// and again.
+    fn waiting(&mut self, _why: &str) {}
+
     /// Told when the camera runs. `read` asks the camera for its automatic features; only a sink that
     /// wants to know them calls it.
     fn automatics(&mut self, _read: &mut dyn FnMut() -> Automatics) {}

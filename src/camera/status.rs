@@ -1,6 +1,6 @@
 //! State of a camera, as `camera/<name>/status` tells it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// A camera's state, since when and why.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,9 @@ pub struct CameraStatus {
     pub retries: u64,
     /// Reason of its last loss, kept when it is back. `None` if it was never lost.
     pub last_reason: Option<String>,
+    /// Distance of the camera's clock from ours, positive where it is ahead, as it was when this was
+    /// told. `None` where the camera has no clock, or has told nothing of it yet.
+    pub clock_offset: Option<SignedDuration>,
 }
 
 /// States of a camera.

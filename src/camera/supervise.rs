@@ -6,8 +6,18 @@ use crate::camera::auto_features::Automatics;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::camera::status::{CameraState, CameraStatus};
 use crate::data::frame::Frame;
-use jiff::Timestamp;
-use std::time::Instant;
+use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
+
+/// Change of a camera's clock against ours from which on it is told again.
+const CLOCK_MOVED: SignedDuration = SignedDuration::from_millis(50);
+/// Shortest time between two reports of a clock that moves.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// Time online after which a camera is steady: its next loss begins with the shortest wait again.
+const STEADY: Duration = Duration::from_secs(10);
+/// Losses in a row of a camera that is never steady, of which each is told. A camera that comes and
+/// goes is then told once, and again when it stays.
+const LOSSES_TOLD: u32 = 3;
 
 /// Keeps one source running until it ends, cannot work, or the stop is given.
 ///
@@ -27,13 +37,22 @@ pub fn supervise(
         retries: 0,
         last_reason: None,
         lost_at: None,
+        since: Timestamp::now(),
+        clock_offset: None,
+        clock_told_at: None,
+        online_at: None,
+        losses: 0,
     };
 
     loop {
+        // A try goes from opening to its end. A finite source ends at its end; an endless one that
+        // ends was lost.
         let error = match source.run_once(stop, &mut reporter) {
             Ok(Ended::Stopped) => break,
             Ok(Ended::EndOfStream) if source.is_finite() => break,
             Ok(Ended::EndOfStream) => CameraError::Lost("the stream ended".to_owned()),
+            // The driver gave up waiting while the line stood: it is opened again without a wait
+            // and without a word.
             Ok(Ended::Quiet) => {
                 reporter.quiet();
                 if stop.is_stopped() {
@@ -45,15 +64,20 @@ pub fn supervise(
             Err(error) => error,
         };
 
-        if reporter.is_running() {
+        // A try that lasted resets the wait, so that a camera which runs for a day is back at once.
+        // Some frames are no success: a stream that ends after each of its tries would be opened
+        // four times a second for ever.
+        if reporter.is_steady() {
             backoff.reset();
         }
 
         reporter.lost(&error);
+        // A file would judge its parts twice, and a pipeline that cannot work needs a person.
         if source.is_finite() || matches!(error, CameraError::Pipeline(_)) {
             return Err(error);
         }
 
+        // The wait ends with the stop.
         if stop.stopped_within(backoff.next_wait()) {
             break;
         }
@@ -76,42 +100,127 @@ struct StatusReporter<'a> {
     last_reason: Option<String>,
     /// Time of the loss. `None` while the camera runs, and before it was first lost.
     lost_at: Option<Instant>,
+    /// Time at which the state began.
+    since: Timestamp,
+    /// Distance of the camera's clock from ours, as it was reported last.
+    clock_offset: Option<SignedDuration>,
+    /// Time of the last report of a moved clock.
+    clock_told_at: Option<Instant>,
+    /// Time of the first frame, or of the first quiet, of this try. `None` before it.
+    online_at: Option<Instant>,
+    /// Losses since the camera was last steady.
+    losses: u32,
 }
 
 impl StatusReporter<'_> {
-    fn is_running(&self) -> bool {
-        matches!(self.state, Some(CameraState::Online | CameraState::Idle))
+    /// True for a camera that has been online for a while in this try.
+    fn is_steady(&self) -> bool {
+        self.online_at.is_some_and(|at| at.elapsed() >= STEADY)
+    }
+
+    /// True for a camera that comes and goes, which is not told any more.
+    fn is_unsteady(&self) -> bool {
+        self.losses > LOSSES_TOLD
     }
 
     /// Reports the first fault since the camera was last online. Faults of the tries after it are for
     /// debugging only.
     fn lost(&mut self, error: &CameraError) {
+        let was_steady = self.is_steady();
+        self.online_at = None;
         if self.lost_at.is_some() {
             tracing::debug!("camera {}: {error}", self.name);
             return;
         }
 
         self.lost_at = Some(Instant::now());
+        self.losses = if was_steady { 1 } else { self.losses + 1 };
+        if self.is_unsteady() {
+            self.tell_unsteady(error);
+            return;
+        }
+
         self.last_reason = Some(error.to_string());
         tracing::warn!("camera {} lost: {error}", self.name);
+        // A camera that runs without frames is another fault to look for than one that is gone.
         self.report(match error {
             CameraError::Stalled(_) => CameraState::Stalled,
             _ => CameraState::Offline,
         });
     }
 
+    /// Tells once that the camera comes and goes. Its state stays lost until it is steady, although
+    /// its frames are judged: a state that changes with each try would say nothing.
+    fn tell_unsteady(&mut self, error: &CameraError) {
+        if self.losses > LOSSES_TOLD + 1 {
+            tracing::debug!("camera {} lost: {error}", self.name);
+            return;
+        }
+
+        let seconds = STEADY.as_secs();
+        let reason = format!("it comes and goes: {error}");
+        tracing::warn!(
+            "camera {} lost again: {reason}; its state is told again when it stays for {seconds} s",
+            self.name
+        );
+
+        self.last_reason = Some(reason);
+        self.report(CameraState::Offline);
+    }
+
     fn report(&mut self, state: CameraState) {
         self.state = Some(state);
+        self.since = Timestamp::now();
+        self.tell(state);
+    }
+
+    fn tell(&mut self, state: CameraState) {
         self.sink.status(CameraStatus {
             state,
-            since: Timestamp::now(),
+            since: self.since,
             retries: self.retries,
             last_reason: self.last_reason.clone(),
+            clock_offset: self.clock_offset,
         });
+    }
+
+    /// Reports the state again when the camera's clock has moved against ours. A clock that is set, or
+    /// drifts, is told now and then; jitter is not.
+    fn note_clock(&mut self, offset: SignedDuration) {
+        let has_moved = self
+            .clock_offset
+            .is_none_or(|told| offset.saturating_sub(told).abs() >= CLOCK_MOVED);
+
+        let is_due = self
+            .clock_told_at
+            .is_none_or(|told_at| told_at.elapsed() >= CLOCK_EVERY);
+
+        if has_moved && is_due {
+            self.clock_offset = Some(offset);
+            self.clock_told_at = Some(Instant::now());
+            self.tell(CameraState::Online);
+        }
     }
 
     /// Reports a frame after another state.
     fn online(&mut self, frame: &Frame) {
+        let since = *self.online_at.get_or_insert_with(Instant::now);
+        if self.is_unsteady() {
+            // The loss is over for now, so that the next one counts.
+            self.lost_at = None;
+            if since.elapsed() < STEADY {
+                return;
+            }
+
+            tracing::info!("camera {} stays online again", self.name);
+            self.losses = 0;
+            self.report(CameraState::Online);
+            self.retries = 0;
+            return;
+        }
+
+        // A loss that is over is told with its length; a start is told with the size of the
+        // pictures.
         if let Some(lost_at) = self.lost_at.take() {
             let seconds = lost_at.elapsed().as_secs();
             tracing::info!("camera {} back after {seconds} s", self.name);
@@ -135,6 +244,10 @@ impl Sink for StatusReporter<'_> {
             self.online(&frame);
         }
 
+        if let Some(offset) = frame.clock_offset {
+            self.note_clock(offset);
+        }
+
         self.sink.frame(frame);
     }
 
@@ -147,6 +260,7 @@ impl Sink for StatusReporter<'_> {
     }
 
     fn quiet(&mut self) {
+        self.online_at.get_or_insert_with(Instant::now);
         if self.state == Some(CameraState::Idle) {
             return;
         }
@@ -158,6 +272,18 @@ impl Sink for StatusReporter<'_> {
 
         self.report(CameraState::Idle);
         self.retries = 0;
+    }
+
+    fn waiting(&mut self, why: &str) {
+        // The same reason is told once; the camera counts as lost until its first picture.
+        if self.lost_at.is_some() && self.last_reason.as_deref() == Some(why) {
+            return;
+        }
+
+        self.lost_at.get_or_insert_with(Instant::now);
+        self.last_reason = Some(why.to_owned());
+        tracing::warn!("camera {}: {why}", self.name);
+        self.report(CameraState::Offline);
     }
 
     fn status(&mut self, status: CameraStatus) {
@@ -259,6 +385,33 @@ mod tests {
         );
 
         assert_eq!(seen.states[1].2.as_deref(), Some("unplugged"));
+    }
+
+    #[test]
+    fn a_camera_that_comes_and_goes_is_told_a_few_times_and_waits_longer() {
+        let (_stopper, stop) = stop_pair();
+        let mut tries: Vec<_> = (0..8).map(|_| (5, Ok(Ended::EndOfStream))).collect();
+        tries.push((1, Ok(Ended::Stopped)));
+        let mut script = Script {
+            tries,
+            finite: false,
+        };
+
+        let mut seen = SeenByLine::default();
+        let backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(80));
+        let began = Instant::now();
+        supervise(&mut script, "top", &stop, backoff, &mut seen).expect("ends with the stop");
+        // 10 + 20 + 40 + 5 x 80 ms, each shortened by a quarter at most.
+        assert!(began.elapsed() >= Duration::from_millis(350));
+        assert_eq!(seen.frames, 41);
+        let states: Vec<CameraState> = seen.states.iter().map(|(state, ..)| *state).collect();
+        assert_eq!(
+            states.len(),
+            9,
+            "three losses, one more, and the end: {states:?}"
+        );
+        let reasons: Vec<&str> = seen.states.iter().filter_map(|s| s.2.as_deref()).collect();
+        assert!(reasons.contains(&"it comes and goes: the stream ended"));
     }
 
     #[test]

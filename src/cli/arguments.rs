@@ -53,6 +53,7 @@ impl JudgingArguments {
     }
 
     /// The recipe that these flags mean. `class_name` says what the part is, for models with text.
+    // Keys that a line's file has beside these keep their usual values.
     pub fn recipe(&self, class_name: Option<String>) -> Recipe {
         Recipe {
             preset: self.preset,
@@ -64,6 +65,7 @@ impl JudgingArguments {
     }
 
     /// The engine that these flags mean.
+    // Fields that no flag sets, such as the stand-in for the network, stay off.
     pub fn engines(&self) -> Engines {
         Engines {
             backend: self.backend,

@@ -3,6 +3,7 @@
 //! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
 //! wait for.
 
+use super::frame_rate::{RateFinding, judge_rate};
 use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
@@ -11,10 +12,11 @@ use crate::base::stop::stop_pair;
 use crate::camera::auto_features::Automatics;
 use crate::camera::{self, CameraError, CameraStatus, Sink};
 use crate::config::{CameraConfig, LineConfig};
+use crate::control::socket_path;
 use crate::data::frame::{CapturedBy, Frame};
 use crate::data::picture::Area;
 use crate::model::ModelFolder;
-use crate::mqtt::probe;
+use crate::mqtt::probe::{self, ProbeTopics};
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::quality::Gate;
@@ -25,7 +27,9 @@ use crate::winclip::pixels::area;
 use crate::winclip::{Recipe, Region};
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
+use jiff::SignedDuration;
 use std::fmt::Display;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +43,8 @@ pub struct CheckArguments {
     seconds: u64,
 }
 
+/// Distance of a camera's clock from ours that a person should mend.
+const CLOCK_TOLD: SignedDuration = SignedDuration::from_secs(1);
 /// Number of frames of a camera that are enough to know it.
 const FRAMES: usize = 20;
 
@@ -47,6 +53,7 @@ const FRAMES: usize = 20;
 /// # Errors
 /// When the configuration is wrong, or after all was told: the code of the first fault.
 pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
+    // A configuration with problems ends the check: what follows would try the wrong things.
     let config = configuration(&arguments.line)?;
     let mut told = Told::default();
     told.well(format!(
@@ -55,15 +62,19 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         config.recipe.name
     ))?;
 
+    // The model comes first and alone: it takes all cores, and cameras would seem slow beside it.
     let sight = sight_of(&config, &mut told)?;
+
+    // Cameras are looked at together, as they will run: two that share a network or a USB hub
+    // disturb each other here as they would there.
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
     for (camera, probe) in config.cameras.iter().zip(probes) {
         told.camera(camera, &probe, sight.as_ref())?;
     }
 
+    // The broker comes last, with the line's own settings and topics.
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
-    let topics = format!("{}/{}", config.prefix, config.station);
-    match probe::probe(&config.mqtt, &topics) {
+    match probe::probe(&config.mqtt, &topics_of(&config)) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
@@ -71,8 +82,32 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     told.end()
 }
 
+/// Topics that the line will write. Beside a line that runs with this file none of its own is tried:
+/// its gate and its subscribers must hear no trial.
+fn topics_of(config: &LineConfig) -> ProbeTopics {
+    let station = format!("{}/{}", config.prefix, config.station);
+    let socket = socket_path(&config.store.file);
+    if UnixStream::connect(socket).is_ok() {
+        return ProbeTopics {
+            station,
+            written: vec![],
+        };
+    }
+
+    let mut cameras: Vec<&str> = vec![];
+    let mut parts: Vec<&str> = vec![];
+    for camera in &config.cameras {
+        cameras.push(&camera.camera.name);
+        parts.push(camera.join.as_deref().unwrap_or(&camera.camera.name));
+    }
+
+    parts.dedup();
+    ProbeTopics::of_line(&station, &cameras, &parts, config.mqtt.timed_reject)
+}
+
 /// Prepares the recipe. What was wrong is told, and then there is nothing to look with: `None`.
 fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failure> {
+    // A folder that is no model is the file's fault (78): `run` would not start either.
     let model = match ModelFolder::open(&config.model) {
         Ok(model) => model,
         Err(error) => {
@@ -82,6 +117,8 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
         }
     };
 
+    // The preparation is the one that `run` does, quality gate and self-test included, so that both
+    // refuse the same.
     say("opening the model and learning the references");
     let preparer = RecipePreparer {
         model,
@@ -90,6 +127,8 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
     };
 
     let model = &preparer.model;
+
+    // The failure carries its own exit code: 65 for a picture, 69 for a library, 78 for a key.
     let label = model.label();
     let mut active = match preparer.prepare(&config.recipe, PrepareMode::Startup) {
         Ok(active) => active,
@@ -106,6 +145,7 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
         active.inspector.reference_count()
     ))?;
 
+    // Regions share the gate and the input side, so that one `Sight` serves all of them.
     tell_thresholds(&config.recipe.thresholds, &mut active, told)?;
     let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
@@ -121,6 +161,8 @@ fn tell_thresholds(
     active: &mut ActiveRecipe,
     told: &mut Told,
 ) -> Result<(), Failure> {
+    // An automatic threshold is computed as `run` computes it, from the references against each
+    // other.
     let thresholds = threshold::thresholds(asked, &mut active.inspector, &active.references)
         .map_err(|error| Failure::new(Exit::Software, error))?;
 
@@ -140,7 +182,12 @@ fn tell_thresholds(
 /// The frames of one camera, and all that was found while it ran.
 #[derive(Default)]
 struct CameraProbe {
+    /// The first frames, at most [`FRAMES`].
     frames: Vec<Frame>,
+    /// True for a kind of camera that tells its clock.
+    tells_clock: bool,
+    /// Distance of its clock from ours, as it was told last.
+    clock_offset: Option<SignedDuration>,
     /// Settings that the camera changes by itself; `None` for a file or a test picture.
     automatics: Option<Automatics>,
     /// Exit code and reason of a camera that cannot work, or was lost.
@@ -151,8 +198,16 @@ struct CameraProbe {
 
 impl Sink for CameraProbe {
     fn frame(&mut self, frame: Frame) {
-        self.frames.push(frame);
-        if self.frames.len() >= FRAMES {
+        self.clock_offset = frame.clock_offset.or(self.clock_offset);
+        // Twenty frames give a rate and show whether some come incomplete. An RTSP camera tells its
+        // clock some seconds after its first frame; its pictures are not kept so long, since each
+        // takes megabytes.
+        if self.frames.len() < FRAMES {
+            self.frames.push(frame);
+        }
+
+        let is_clock_known = self.clock_offset.is_some() || !self.tells_clock;
+        if self.frames.len() == FRAMES && is_clock_known {
             self.looking = None;
         }
     }
@@ -166,6 +221,8 @@ impl Sink for CameraProbe {
     }
 
     fn status(&mut self, status: CameraStatus) {
+        // The reason is kept even if frames came before: a camera that is lost at once is worth a
+        // warning.
         if let Some(reason) = status.last_reason {
             self.lost = Some((Exit::Unavailable, reason));
             self.looking = None;
@@ -180,6 +237,7 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
         patience.as_secs()
     ));
 
+    // A probe that panics counts as one without frames; the others are still told.
     std::thread::scope(|scope| {
         let probes: Vec<_> = cameras
             .iter()
@@ -194,15 +252,20 @@ fn probe_all(cameras: &[CameraConfig], patience: Duration) -> Vec<CameraProbe> {
 }
 
 fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
+    // Two ends meet here: the probe drops `looking` when it knows enough, and the stopper ends the
+    // source when the time is over.
     let (stopper, stop) = stop_pair();
     let (looking, known) = bounded(0);
     std::thread::scope(|scope| {
         let watching = scope.spawn(move || {
             let mut probe = CameraProbe {
                 looking: Some(looking),
+                tells_clock: camera::tells_clock(&config.camera),
                 ..CameraProbe::default()
             };
 
+            // The camera runs under the same supervisor as in a line. One try is all: the backoff
+            // is as long as the patience.
             let watched = camera::open(&config.camera).and_then(|mut source| {
                 let once = Backoff::new(patience, patience);
                 camera::supervise(
@@ -214,6 +277,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
                 )
             });
 
+            // A pipeline that cannot be built is the file's fault; everything else is the camera's.
             if let Err(error) = watched {
                 let exit = if matches!(error, CameraError::Pipeline(_)) {
                     Exit::Config
@@ -228,6 +292,7 @@ fn probe_camera(config: &CameraConfig, patience: Duration) -> CameraProbe {
             probe
         });
 
+        // The stopper is dropped after the wait, so that a camera that shows nothing ends too.
         let _ = known.recv_timeout(patience); // its end is as good as the time's
         drop(stopper);
         watching.join().unwrap_or_default()
@@ -266,6 +331,7 @@ impl Told {
         probe: &CameraProbe,
         sight: Option<&Sight>,
     ) -> Result<(), Failure> {
+        // No frame at all is told apart: it has other causes than a bad picture.
         let camera = format!("camera {}", config.camera.name);
         let Some(last) = probe.frames.last() else {
             return self.no_frame(&camera, config, probe);
@@ -276,14 +342,25 @@ impl Told {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
 
+        match judge_rate(config, &probe.frames) {
+            Some(RateFinding::Note(words)) => self.well(format!("{camera}: {words}"))?,
+            Some(RateFinding::Warning(words)) => self.warn(format!("{camera}: {words}"))?,
+            None => {}
+        }
+
+        // What follows looks at the last picture, which needs a recipe.
+        self.clock(&camera, probe)?;
         self.automatics(&camera, probe.automatics.as_ref())?;
         let Some(sight) = sight else { return Ok(()) };
+
+        // A crop beyond the picture ends the look: nothing of the region could be judged.
         let width = last.picture.width();
         let height = last.picture.height();
         if self.crops_beyond(&camera, sight, width, height)? {
             return Ok(());
         }
 
+        // Damage and flaws are warnings: the light may be off while the line is set up.
         if probe.frames.iter().any(|frame| frame.damage.is_some()) {
             self.warn(format!(
                 "{camera}: some of its pictures came incomplete; see docs/bad-image.md"
@@ -296,6 +373,8 @@ impl Told {
             ))?;
         }
 
+        // One line a region tells the smallest defect, in the camera's pixels and in millimetres
+        // where a pixel's size is known.
         for region in &sight.recipe.regions {
             let of_region = of_region(region.name.as_deref());
             let least = sight.least(region, width, height, config.mm_per_pixel);
@@ -311,10 +390,12 @@ impl Told {
         config: &CameraConfig,
         probe: &CameraProbe,
     ) -> Result<(), Failure> {
+        // The camera's own reason says more than the absence of frames.
         if let Some((exit, why)) = &probe.lost {
             return self.fault(*exit, format!("{camera}: {why}"));
         }
 
+        // A camera with a hardware trigger is silent by design.
         if config.camera.triggered {
             return self.warn(format!(
                 "{camera}: it waits for a trigger; trigger a part while this looks"
@@ -325,7 +406,33 @@ impl Told {
         self.fault(Exit::Unavailable, words)
     }
 
+    /// Tells how far the camera's clock is off. A distance that is small may be the time that a picture
+    /// takes to come, which `delay_ms` is for.
+    fn clock(&mut self, camera: &str, probe: &CameraProbe) -> Result<(), Failure> {
+        let Some(offset) = probe.clock_offset else {
+            if probe.tells_clock {
+                self.well(format!("{camera}: it has not told its clock so far"))?;
+            }
+
+            return Ok(());
+        };
+
+        let seconds = offset.as_secs_f64();
+        if offset.abs() >= CLOCK_TOLD {
+            return self.warn(format!(
+                "{camera}: its clock is {seconds:+.1} s off ours, and used for intervals alone; set it (NTP)"
+            ));
+        }
+
+        self.well(format!(
+            "{camera}: its clock is {:+.0} ms off ours; where it is right, its pictures take that long, and delay_ms \
+             should say so",
+            seconds * 1e3
+        ))
+    }
+
     fn automatics(&mut self, camera: &str, found: Option<&Automatics>) -> Result<(), Failure> {
+        // Automatic exposure moves every score, so that it is told even though the line could run.
         match found {
             Some(Automatics::Unreadable) => self.well(format!(
                 "{camera}: cannot be asked whether exposure, gain and white balance are fixed; see to it"
@@ -346,8 +453,10 @@ impl Told {
         width: usize,
         height: usize,
     ) -> Result<bool, Failure> {
+        // All regions are looked at: a person moves them in one go.
         let mut is_beyond = false;
         for region in &sight.recipe.regions {
+            // A region without a crop covers the whole picture, whatever its size.
             let Some(crop) = region.crop.filter(|crop| !crop.is_inside(width, height)) else {
                 continue;
             };
@@ -369,6 +478,7 @@ impl Told {
     }
 
     fn end(self) -> Result<(), Failure> {
+        // The first fault gives the code, as `run` would have met it first.
         match self.exit {
             None => {
                 say(format!("this line can run ({} warnings)", self.warnings));
@@ -387,6 +497,8 @@ impl Told {
 
 /// Returns size, rate, clock and decoding time, as measured.
 fn seen(frames: &[Frame]) -> String {
+    // The rate counts intervals, one fewer than frames, and is measured by arrival: cameras' own
+    // clocks may differ from this machine's.
     let first = &frames[0];
     let last = &frames[frames.len() - 1];
     let seconds = last.arrived.duration_since(first.arrived).as_secs_f64();
@@ -395,8 +507,9 @@ fn seen(frames: &[Frame]) -> String {
         n => format!("{:.1} frames/s", (n - 1) as f64 / seconds.max(1e-3)),
     };
 
+    // Arrival times include the network's delay; a person who triggers by time has to know.
     let clock = match last.captured_by {
-        CapturedBy::Sender => "its own clock",
+        CapturedBy::Sender => "its own intervals",
         CapturedBy::Arrival | CapturedBy::Trigger => "times of arrival",
     };
 
@@ -433,6 +546,7 @@ impl Sight {
         height: usize,
         mm_per_pixel: Option<f64>,
     ) -> String {
+        // The cell is wider than high where a wide picture is squashed into the encoder's square.
         let area = area(region.crop, self.recipe.fit, width, height);
         let w = self.cell(area.w, area);
         let h = self.cell(area.h, area);
@@ -455,6 +569,7 @@ impl Sight {
     /// Returns the side of a map's cell in the picture's pixels, where `length` of `area`, or of a tile
     /// in it, is looked at.
     fn cell(&self, length: usize, area: Area) -> f64 {
+        // A tile is looked at with the whole input side, which makes its cells smaller.
         let length = match self.recipe.tile_px {
             Some(side) => side.min(area.w).min(area.h),
             None => length,
@@ -466,6 +581,7 @@ impl Sight {
 
 /// Returns a length with two digits that mean something.
 fn rounded(mm: f64) -> String {
+    // The number has one digit more than the place of its first one: 0.70, 3.5, 12.
     let digits = (1.0 - mm.log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{mm:.digits$}")
 }

@@ -88,6 +88,8 @@ fn open(folder: &Path) -> Result<ModelFolder, Failure> {
 }
 
 fn build(arguments: &BuildArguments) -> Result<(), Failure> {
+    // All that can fail fast is asked before the build, which takes minutes: the model, the recipe,
+    // the library, the GPU.
     let model = open(&arguments.folder)?;
     let recipe = arguments.recipe();
     let encode = encode_plan(&recipe, &model)?;
@@ -98,6 +100,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         engines.runtime().map_err(failure)?; // what compares the plan, before minutes are spent on it
     }
 
+    // A plan for other machines' GPUs is built here and compared there, when it is first used.
     let target = match &device {
         Some(device) => PlanTarget::of(device).map_err(failure)?,
         None => PlanTarget::Capabilities(arguments.targets.clone()),
@@ -111,6 +114,8 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         target,
     };
 
+    // The lock on the folder is held over the comparison: a second builder would replace the plan
+    // under it.
     let plans = Plans::of(&model);
     let _alone = plans.alone().map_err(failure)?; // until it was compared
     let plan = build_plan(&plans, &library, &order)?;
@@ -119,6 +124,8 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
         return Ok(()); // another machine compares it when it first runs it
     };
 
+    // The comparison judges the same pictures on the CPU and on the GPU; it turns the candidate
+    // into an accepted or a refused plan.
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
@@ -133,6 +140,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
 
 /// Builds under a progress bar.
 fn build_plan(plans: &Plans, library: &Library, order: &BuildOrder) -> Result<BuiltPlan, Failure> {
+    // The library calls back from threads of its own, which is why the bar lies behind a lock.
     let name = library.name();
     let file = library.file().display();
     say(format!("building with {name} ({file})"));
@@ -142,11 +150,13 @@ fn build_plan(plans: &Plans, library: &Library, order: &BuildOrder) -> Result<Bu
 }
 
 fn list(model: &ModelFolder) -> Result<(), Failure> {
+    // Plans that can be read are told first, even if others cannot.
     let (plans, problems) = Plans::of(model).list().map_err(failure)?;
     for plan in &plans {
         print(describe(plan))?;
     }
 
+    // No plan is no fault: the CPU needs none.
     if plans.is_empty() {
         let folder = model.path.display();
         print(format!(
@@ -164,6 +174,7 @@ fn list(model: &ModelFolder) -> Result<(), Failure> {
 impl BuildArguments {
     /// The GPU to build for; `None` where other machines' are named.
     fn device(&self) -> Result<Option<Device>, Failure> {
+        // GPUs that were named need not be in this machine.
         if !self.targets.is_empty() {
             return Ok(None);
         }
@@ -177,6 +188,7 @@ impl BuildArguments {
     }
 
     /// The engine that judges with the new plan, and the one that it is compared with.
+    // The comparison runs on TensorRT alone; a fallback would compare the CPU with itself.
     fn engines(&self) -> Engines {
         Engines {
             backend: Backend::Tensorrt,
@@ -202,8 +214,12 @@ impl BuildArguments {
 
 /// Outputs that recipes of this kind need, with references and without.
 fn encode_plan(recipe: &Recipe, model: &ModelFolder) -> Result<EncodePlan, Failure> {
+    // The outputs with references are the base, to which those are added that only recipes without
+    // them need.
     let plan = recipe.encode_plan(&model.spec, true);
     let mut plan = plan.map_err(wrong_recipe)?;
+
+    // A model without text has no recipe without references.
     if model.spec.text.is_some() {
         let words_alone = recipe.encode_plan(&model.spec, false);
         let words_alone = words_alone.map_err(wrong_recipe)?;
@@ -243,8 +259,11 @@ impl Default for ShownPhase {
 
 impl BuildBar {
     fn show(&self, progress: BuildProgress) {
+        // A poisoned lock means that a bar's drawing panicked; the build itself goes on.
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let BuildProgress { part, step } = progress;
+
+        // Phases come one after the other, each with a count of its own, and begin a new bar.
         let name = format!("{}: {}", part.file(), step.phase);
         if shown.name != name {
             shown.terminal.begin(name.clone(), step.of);
@@ -257,6 +276,8 @@ impl BuildBar {
 
 /// All that is known of a plan, in lines for people.
 fn describe(plan: &BuiltPlan) -> String {
+    // A plan is tied to the library's version, the GPU's capability, the precision and the input
+    // size. All of them are told, since each can be why it does not serve.
     let key = &plan.key;
     let gpu = key.gpu.as_ref();
     let built_on = gpu.map_or(String::new(), |gpu| format!(" ({gpu})"));
@@ -280,6 +301,7 @@ fn describe(plan: &BuiltPlan) -> String {
         ),
     ];
 
+    // The files are told with their sizes: they are what a person copies or removes.
     for (name, file) in plan.files() {
         lines.push(format!(
             "file       {name}, {:.1} MB, built in {:.1} s",
@@ -302,6 +324,7 @@ fn describe_state(state: &PlanState) -> String {
 }
 
 fn describe_scales(scales: &[usize]) -> String {
+    // DINOv2 recipes have no windows at all unless they are asked for.
     if scales.is_empty() {
         return "none".to_owned();
     }
@@ -311,6 +334,7 @@ fn describe_scales(scales: &[usize]) -> String {
 }
 
 fn failure(error: EngineError) -> Failure {
+    // A plan that cannot be built for these flags is the command line's fault (64).
     let exit = match &error {
         EngineError::Unavailable(_) => Exit::Unavailable,
         EngineError::Plan(_) => Exit::Usage,

@@ -12,7 +12,7 @@ use crate::cli::arguments::JudgingArguments;
 use crate::engine::EncodePlan;
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::evaluate::ranking::Scores;
-use crate::evaluate::{draw, mean_and_std};
+use crate::evaluate::{distinct_draws, mean_and_std};
 use crate::image::file as image_file;
 use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::preparation::Preparation;
@@ -68,27 +68,36 @@ type Measured = [Option<f64>; 7];
 /// When the arguments contradict themselves, the model or the data set, a picture cannot be used, or the
 /// engine fails.
 pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
+    // The order of the checks is that of their cost: flags, the model, the data set's folders,
+    // every picture, and only then the encoder.
     let model = arguments.judging.open()?;
     let recipe = Recipe {
         fit: arguments.fit,
         ..arguments.judging.recipe(arguments.class_name.clone())
     };
 
+    // The plan covers every number of references that is asked for, so that each picture is encoded
+    // once.
     let shots = shots(&arguments.shots, &model.spec);
     let plan = plan(&recipe, &model.spec, &shots)?;
     if let Some(file) = &arguments.json {
         check_output_file("json", file)?;
     }
 
+    // Numbers that train/good cannot serve are refused before the first picture is read.
     let dataset = Dataset::open(&arguments.dataset)
         .map_err(|problems| unusable(arguments, problems.iter()))?;
 
     let all = dataset.references.len();
     check_shots(&shots, all)?;
-    let draws = Draws::new(&shots, all, u64::from(arguments.seeds));
+    let draws = Draws::new(&shots, all, usize::from(arguments.seeds));
 
+    // All pictures and masks are read once without being kept: a broken one is told now, not after
+    // an hour.
     let mut terminal = Terminal::new();
     let truths = truths(arguments, &dataset, &draws, &mut terminal)?;
+
+    // References change from draw to draw, so that the inspector starts without any.
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
@@ -114,26 +123,34 @@ fn truths(
     draws: &Draws,
     terminal: &mut Terminal,
 ) -> Result<Option<Vec<Truth>>, Failure> {
+    // References that no draw uses are not read, and may be broken.
     let references: Vec<&Path> = draws
         .drawn()
         .map(|index| dataset.references[index].as_path())
         .collect();
 
     terminal.begin("reading", references.len() + dataset.tests.len());
+
+    // A mask goes the same way as its picture: what the crop cuts off is not counted.
     let is_cropped = arguments.fit == Fit::Crop;
-    let truths = dataset
+    let content = dataset
         .read(&references, is_cropped, &mut |done| terminal.done(done))
         .map_err(|problems| unusable(arguments, problems.iter()))?;
 
-    if truths.is_none() {
+    for words in dataset.passed_over.iter().chain(&content.warnings) {
+        terminal.say(format!("warning: {words}"));
+    }
+
+    if content.truths.is_none() {
         terminal
             .say("no folder ground_truth: pixel_AUROC, pixel_F1Max, pixel_AP and AUPRO are null");
     }
 
-    Ok(truths)
+    Ok(content.truths)
 }
 
 fn shots(asked: &[usize], spec: &ModelSpec) -> Vec<usize> {
+    // 0 references need text; a model without it cannot judge zero-shot.
     if !asked.is_empty() {
         return asked.to_vec();
     }
@@ -146,6 +163,7 @@ fn shots(asked: &[usize], spec: &ModelSpec) -> Vec<usize> {
 
 /// Returns what is encoded with references, without, or for both, whatever `shots` asks for.
 fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan, Failure> {
+    // Problems of both kinds of plan are collected: a person mends the flags in one round.
     let has_text = spec.text.is_some();
     let mut problems = shot_problems(shots, has_text);
     let is_asked = |with_references: bool| match has_text {
@@ -153,6 +171,7 @@ fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan
         false => with_references,
     };
 
+    // The plan with references comes first: its layer of patches is the one that is scored.
     let mut all: Option<EncodePlan> = None;
     for with_references in [true, false] {
         if !is_asked(with_references) {
@@ -173,6 +192,7 @@ fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan
 }
 
 fn shot_problems(shots: &[usize], has_text: bool) -> Vec<String> {
+    // A number that is named twice would give two lines of one name.
     let mut problems = vec![];
     if (1..shots.len()).any(|i| shots[..i].contains(&shots[i])) {
         problems.push("--shots: each number may be named once".to_owned());
@@ -194,6 +214,7 @@ fn joined(all: Option<EncodePlan>, plan: EncodePlan) -> EncodePlan {
         return plan;
     };
 
+    // The union of outputs costs the network's common part only once.
     all.image |= plan.image;
     for scale in plan.scales {
         if !all.scales.contains(&scale) {
@@ -205,6 +226,7 @@ fn joined(all: Option<EncodePlan>, plan: EncodePlan) -> EncodePlan {
 }
 
 fn check_shots(shots: &[usize], references: usize) -> Result<(), Failure> {
+    // The largest number decides; smaller ones fit as well.
     let most = shots.iter().copied().max().unwrap_or_default();
     if most > references {
         let words = format!(
@@ -218,6 +240,7 @@ fn check_shots(shots: &[usize], references: usize) -> Result<(), Failure> {
 }
 
 fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a str>) -> Failure {
+    // All broken files are listed: a data set is mended in one round.
     let lines: Vec<&str> = problems.collect();
     let words = format!(
         "{} cannot be used:\n  {}",
@@ -232,17 +255,11 @@ fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a st
 struct Draws(Vec<(usize, Vec<Vec<usize>>)>);
 
 impl Draws {
-    /// Draws with seeds 0, 1, 2 and so on; once where all draws would be the same: of none, and of all.
-    fn new(shots: &[usize], count: usize, seeds: u64) -> Self {
+    /// Draws with seeds 0, 1, 2 and so on, no two of them the same: one of none, and one of all.
+    fn new(shots: &[usize], count: usize, seeds: usize) -> Self {
         let mut draws = vec![];
         for &shots in shots {
-            let seeds = match shots == 0 || shots == count {
-                true => 1,
-                false => seeds,
-            };
-
-            let of_shots = (0..seeds).map(|seed| draw(count, shots, seed));
-            draws.push((shots, of_shots.collect()));
+            draws.push((shots, distinct_draws(count, shots, seeds)));
         }
 
         Draws(draws)
@@ -254,6 +271,7 @@ impl Draws {
 
     /// Returns every index that is drawn at all, once.
     fn drawn(&self) -> impl Iterator<Item = usize> + use<> {
+        // The set puts the indices in order, in which the files are read.
         let all = self
             .0
             .iter()
@@ -286,6 +304,7 @@ impl Evaluation {
         draws: &Draws,
         terminal: &mut Terminal,
     ) -> Result<Self, Failure> {
+        // Features are kept in memory for all draws; see the head of this file for their size.
         let drawn: Vec<usize> = draws.drawn().collect();
         terminal.begin("pictures", drawn.len() + dataset.tests.len());
         let mut references = BTreeMap::new();
@@ -294,12 +313,14 @@ impl Evaluation {
             terminal.done(references.len());
         }
 
+        // Test pictures carry the truth of the whole picture; pixels have theirs in `truths`.
         let mut tests = Vec::with_capacity(dataset.tests.len());
         for test in &dataset.tests {
             tests.push((encode(&mut inspector, &test.file)?, test.is_bad));
             terminal.done(references.len() + tests.len());
         }
 
+        // The counts of pixels are known beforehand, so that each draw reserves its memory once.
         let regions = truths.iter().flatten().map(|truth| &truth.regions);
         let pixels: usize = regions.clone().map(|regions| regions.pixels()).sum();
         let bad_pixels: usize = regions.map(|regions| regions.bad_pixels()).sum();
@@ -315,6 +336,8 @@ impl Evaluation {
 
     /// Scores and measures each draw; prints a line and tells a row for each number of references.
     fn measured(&mut self, draws: &Draws, terminal: &mut Terminal) -> Result<Vec<Value>, Failure> {
+        // The table grows row by row on standard error, the JSON lines beside it on standard
+        // output.
         terminal.say(format!(
             "{:>5} {:>5}{}",
             "shots",
@@ -322,6 +345,7 @@ impl Evaluation {
             MEASURES.map(|name| format!("{name:>17}")).concat()
         ));
 
+        // `done` counts draws over all numbers of references.
         terminal.begin("draws", draws.count());
         let mut lines = vec![];
         let mut done = 0;
@@ -344,6 +368,8 @@ impl Evaluation {
     }
 
     fn measure(&mut self, draw: &[usize]) -> Result<Measured, Failure> {
+        // The features are cloned, since `set_references` takes them and later draws need them
+        // again.
         let references = draw
             .iter()
             .map(|index| self.references[index].clone())
@@ -353,9 +379,12 @@ impl Evaluation {
             .set_references(references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
 
+        // Picture scores and pixel values are ranked apart: the measures compare each with its own
+        // truth.
         let mut pictures = Scores::default();
         let mut pixels = Scores::with_capacity(self.good_pixels, self.bad_pixels);
         for (index, (features, is_bad)) in self.tests.iter().enumerate() {
+            // A failure here is a bug: features of a picture that was encoded can always be scored.
             let mut scores = self
                 .inspector
                 .score(features)
@@ -371,11 +400,14 @@ impl Evaluation {
                 pictures.good(score)
             }
 
+            // The map is square; it is enlarged to the mask's size, in which pixels are compared.
             if let Some(truth) = self.truths.as_ref().map(|truths| &truths[index]) {
                 pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
             }
         }
 
+        // Ranking sorts all values once; each measure walks the sorted list. The order is that of
+        // MEASURES.
         let pictures = pictures.ranked();
         let pixels = pixels.ranked();
         Ok([
@@ -391,6 +423,7 @@ impl Evaluation {
 }
 
 fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Failure> {
+    // The file was read once already, and may have changed since.
     let picture = image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
     inspector.encode(&picture).map_err(|error| {
         let exit = match error {
@@ -410,6 +443,7 @@ fn each(all: &[Measured], measure: usize) -> Vec<f64> {
 }
 
 fn row(shots: usize, all: &[Measured]) -> String {
+    // A measure with one draw has no deviation, and one without truth has no value.
     let mut row = format!("{shots:>5} {:>5}", all.len());
     for measure in 0..MEASURES.len() {
         let cell = match mean_and_std(&each(all, measure)) {
@@ -425,6 +459,8 @@ fn row(shots: usize, all: &[Measured]) -> String {
 }
 
 fn line(shots: usize, pictures: usize, all: &[Measured]) -> Value {
+    // The values of each draw are told beside mean and deviation, so that readers can test for
+    // themselves.
     let mut line = json!({"shots": shots, "seeds": all.len(), "pictures": pictures});
     for (measure, name) in MEASURES.iter().enumerate() {
         let each = each(all, measure);
@@ -445,6 +481,7 @@ fn write(
     plan: &EncodePlan,
     lines: Vec<Value>,
 ) -> Result<(), Failure> {
+    // The file names all that the figures depend on, resolved: defaults change between versions.
     let maps: Vec<String> = recipe
         .parameters(&model.spec)
         .maps

@@ -10,6 +10,8 @@ pub fn as_flags(problems: &Problems) -> Vec<String> {
 }
 
 fn as_flag(line: &str) -> String {
+    // A problem begins with the recipe's key. Two keys have another name on the command line; all
+    // others differ by the underscore alone.
     match line.split_once(": ") {
         Some(("references", words)) => format!("--reference: {words}"),
         Some(("scales", words)) => format!("--maps: {words}"),
@@ -23,6 +25,7 @@ fn as_flag(line: &str) -> String {
 /// # Errors
 /// When it is a folder, or is in none that is there.
 pub fn check_output_file(flag: &str, file: &Path) -> Result<(), Failure> {
+    // A later failure would throw away minutes of judging.
     if file.is_dir() || !parent(file).is_dir() {
         let words = format!(
             "--{flag}: {}: must be a file in a folder that is there",
@@ -37,6 +40,7 @@ pub fn check_output_file(flag: &str, file: &Path) -> Result<(), Failure> {
 
 /// Returns the folder that a file is in.
 pub fn parent(path: &Path) -> PathBuf {
+    // The parent of a bare file name is the empty path, which no call accepts as a folder.
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),

@@ -65,13 +65,23 @@ pub struct InspectArguments {
 /// Before anything is judged, when the arguments contradict themselves or the model; after all, when a
 /// picture could not be judged.
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
+    // Everything that can be refused is refused before the first picture is judged.
     let model = arguments.judging.open()?;
     let recipe = recipe(&arguments)?;
     let plan = encode_plan(&arguments, &recipe, &model)?;
-    let (files, problems) = image_file::expand(&arguments.pictures);
+    let image_file::Expanded {
+        files,
+        problems,
+        passed_over,
+    } = image_file::expand(&arguments.pictures);
     check_outputs(&arguments, &files)?;
 
+    // References are read before the engine starts: a broken one costs no time then.
     let mut terminal = Terminal::new();
+    for words in passed_over {
+        terminal.say(words);
+    }
+
     let mut warn = |words| terminal.say(format!("warning: {words}"));
     let references = References::read(&arguments.reference, &mut warn)?;
     let preparation = Preparation {
@@ -82,6 +92,8 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         wrong_recipe: Exit::Usage,
     };
 
+    // The scale of overlays comes from the references, each judged by the others; it takes a moment
+    // for many of them.
     terminal.begin("references", references.pictures.len());
     let mut inspector = preparation.inspector(&references, &mut |done, _| terminal.done(done))?;
     let overlays = match arguments.overlay {
@@ -89,12 +101,14 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         None => None,
     };
 
+    // Tensors begin with the prompts' features, which belong to no picture.
     let shots = references.pictures.len();
     let tensors = arguments.tensors.as_ref().map(|_| {
         let prototypes = inspector.prototypes();
         Tensors::new(&recipe, &model.spec, &plan, shots, prototypes)
     });
 
+    // From here on a problem of one picture does not end the command.
     terminal.begin("pictures", files.len());
     let mut inspection = Inspection {
         overlays,
@@ -107,6 +121,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         is_engine_ill: false,
     };
 
+    // Paths that could not be expanded count as problems, and are told first.
     for problem in &problems {
         inspection.note(&chain(problem));
     }
@@ -128,6 +143,8 @@ fn encode_plan(
     recipe: &Recipe,
     model: &ModelFolder,
 ) -> Result<EncodePlan, Failure> {
+    // The recipe's own plan decides the score. More outputs are added behind it, so that the score
+    // stays the same.
     let has_references = !arguments.reference.is_empty();
     let plan = recipe
         .encode_plan(&model.spec, has_references)
@@ -141,6 +158,7 @@ fn encode_plan(
 }
 
 fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
+    // Two regions of one name could not be told apart in the output.
     let mut regions = arguments.region.clone();
     for (i, region) in regions.iter().enumerate() {
         if regions[..i].iter().any(|other| other.name == region.name) {
@@ -150,6 +168,7 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
         }
     }
 
+    // Without --region there is one region without a name: the crop, or the whole picture.
     if regions.is_empty() {
         regions.push(Region {
             crop: arguments.crop,
@@ -167,6 +186,7 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
 
 /// Reads a region such as `rim=10,10,200,100`.
 fn region(words: &str) -> Result<Region, String> {
+    // Masks have no form on a command line; a line's file has them.
     match words.split_once('=') {
         Some((name, crop)) if !name.is_empty() => Ok(Region {
             name: Some(name.into()),
@@ -183,6 +203,7 @@ fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), 
         check_output_file("tensors", file)?;
     }
 
+    // The folder may be new. Its real path is compared with those of the pictures, through links.
     let Some(folder) = &arguments.overlay else {
         return Ok(());
     };
@@ -194,6 +215,8 @@ fn check_outputs(arguments: &InspectArguments, files: &[PathBuf]) -> Result<(), 
         )
     })?;
 
+    // An overlay has its picture's stem and the ending .png: in the same folder it would replace a
+    // PNG.
     let real_folder = std::fs::canonicalize(folder).ok();
     for file in files {
         if std::fs::canonicalize(parent(file)).ok() == real_folder {
@@ -228,6 +251,7 @@ struct Inspection {
 impl Inspection {
     /// Reads, judges and prints one picture; false when standard output was closed.
     fn inspect(&mut self, file: &Path) -> Result<bool, Failure> {
+        // A picture that cannot be read is told, counted, and passed over.
         let picture = match image_file::read(file) {
             Ok(picture) => picture,
             Err(error) => {
@@ -236,6 +260,7 @@ impl Inspection {
             }
         };
 
+        // A picture compared with itself scores as perfectly normal, which fools people.
         if let Some(reference) = self.references.same_as(&picture) {
             self.terminal.say(format!(
                 "warning: {} is also the reference {}: its score says little",
@@ -244,6 +269,7 @@ impl Inspection {
             ));
         }
 
+        // A failure of the engine is remembered: it decides the exit code.
         let detailed = match self.inspector.inspect_in_detail(&picture) {
             Ok(detailed) => detailed,
             Err(error) => {
@@ -253,6 +279,7 @@ impl Inspection {
             }
         };
 
+        // The overlay covers all regions of the picture; lines and tensors are one for each region.
         let stem = self.unique_stem(file);
         if let Some(overlays) = &mut self.overlays {
             overlays.write(&stem, &picture, &detailed)?;
@@ -281,12 +308,14 @@ impl Inspection {
 
     /// Returns the file's stem, with a number when another picture has it already.
     fn unique_stem(&mut self, file: &Path) -> String {
+        // Pictures of different folders may share a name, and output files do not.
         let stem = file
             .file_stem()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
 
+        // A number is added until the name is free; `a_2` may itself be a picture's name.
         let mut unique = stem.clone();
         let mut number = 1;
         while !self.stems.insert(unique.clone()) {
@@ -294,6 +323,7 @@ impl Inspection {
             unique = format!("{stem}_{number}");
         }
 
+        // The name matters only where files are written under it.
         if unique != stem && (self.overlays.is_some() || self.tensors.is_some()) {
             let words = format!(
                 "warning: another picture is called {stem:?}; {} is written as {unique:?}",
@@ -307,6 +337,7 @@ impl Inspection {
     }
 
     fn finish(self, tensors_file: Option<&Path>) -> Result<(), Failure> {
+        // Tensors of the pictures that could be judged are written, whatever failed.
         if let (Some(tensors), Some(file)) = (&self.tensors, tensors_file) {
             tensors
                 .write(file)
@@ -317,6 +348,7 @@ impl Inspection {
             return Ok(());
         }
 
+        // The engine's failure is the graver news and wins over a broken picture.
         let exit = match self.is_engine_ill {
             true => Exit::Software,
             false => Exit::Data,
@@ -338,6 +370,7 @@ fn ms(took: Duration) -> f64 {
 }
 
 fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
+    // Reading the file is in no figure: a camera's picture is in memory.
     let total = judgement.pixels_took + judgement.encode_took + judgement.score_took;
     json!({
         "path": file.display().to_string(),
@@ -370,12 +403,15 @@ impl Overlays {
         inspector: &mut Inspector,
         terminal: &Terminal,
     ) -> Result<Self, Failure> {
+        // Each reference is judged by the others: their maps show what good parts look like.
         let good = inspector
             .leave_one_out()
             .map_err(|error| Failure::new(Exit::Software, error))?;
 
         let mut scales = vec![];
         for (good, region) in good.iter().zip(inspector.regions()) {
+            // With one reference, or none, there is nothing to compare, and each picture uses its
+            // own range.
             let scale = common_scale(good.iter().map(|(_, map)| map));
             let of_region = of_region(region.as_deref());
             terminal.say(match scale {
@@ -401,6 +437,7 @@ impl Overlays {
         picture: &Picture,
         regions: &[Detailed],
     ) -> Result<(), Failure> {
+        // Each region has a layer in its own place with its own scale; they may overlap.
         let mut layers = vec![];
         let mut scores = vec![];
         for (detailed, scale) in regions.iter().zip(&self.scales) {
@@ -417,6 +454,7 @@ impl Overlays {
             scores.push(score.to_string());
         }
 
+        // The scores stand in the file too, as a PNG text chunk.
         let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
         let png = png::encode(&painted, &[("score", &scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));
@@ -429,6 +467,7 @@ impl Overlays {
 /// parts show at their worst place: one odd reference must not dim all pictures. `None` without good parts,
 /// or where they show nothing.
 fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
+    // The map's highest value is what a person would see first.
     let mut worst: Vec<f32> = good.map(Map::max).collect();
     worst.sort_by(f32::total_cmp);
     let median = *worst.get(worst.len() / 2)?;

@@ -7,6 +7,7 @@ mod doctor;
 mod engine;
 mod eval;
 mod flags;
+mod frame_rate;
 mod inspect;
 mod model;
 mod renamed;
@@ -60,12 +61,14 @@ enum CliCommand {
 
 /// Parses, runs, reports: the whole of `main`.
 pub fn main() -> ExitCode {
+    // The runtime library would write telemetry and log lines of its own to standard error.
     crate::engine::onnx::report_nothing();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
 
+    // The log starts after parsing: help and refusals are plain text.
     crate::base::telemetry::install();
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,11 +81,14 @@ pub fn main() -> ExitCode {
 
 /// Tells a wrong command line, or the help that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
+    // A flag of an earlier version is answered by its new name before clap says "unexpected
+    // argument".
     if let Some(words) = renamed::words(error, Arguments::command(), std::env::args_os()) {
         terminal::say(words);
         return Exit::Usage.into();
     }
 
+    // Help and version are asked for, and no error.
     let _ = error.print(); // the reader may have left
     if error.use_stderr() {
         Exit::Usage.into()

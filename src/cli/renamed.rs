@@ -12,6 +12,7 @@ pub fn words(
     program: clap::Command,
     line: impl IntoIterator<Item = OsString>,
 ) -> Option<String> {
+    // Only a flag that clap does not know can be an old one.
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
@@ -20,6 +21,7 @@ pub fn words(
         return None;
     };
 
+    // clap gives the flag without its value, also for --size=70.
     let (old, new) = RENAMED
         .into_iter()
         .find(|(old, _)| given.strip_prefix("--") == Some(old))?;
@@ -29,6 +31,7 @@ pub fn words(
 
 /// True when the command that a line names, the last of its words that are commands, has a flag.
 fn has_flag(program: clap::Command, line: impl IntoIterator<Item = OsString>, flag: &str) -> bool {
+    // Words that are no command, such as a file's name, leave the command as it is.
     let mut command = &program;
     for word in line {
         command = command.find_subcommand(word).unwrap_or(command);

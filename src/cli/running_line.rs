@@ -12,9 +12,11 @@ use std::path::Path;
 /// # Errors
 /// 78 when the file is no line's, 69 when no line runs with it.
 pub fn connect(line: &Path) -> Result<ControlClient, Failure> {
+    // The file says where the store is, and the socket lies beside the store.
     let config = configuration(line)?;
     let socket = socket_path(&config.store.file);
     ControlClient::connect(&socket).map_err(|error| {
+        // A refusal by rights means that a line runs; advice to start one would mislead.
         let line = line.display();
         let words = if error.is_permission() {
             format!("{error}; only the owner and the group of a line's socket may connect")
@@ -33,6 +35,7 @@ pub fn failure(error: &ClientError) -> Failure {
 
 /// The failure of a line that answers something else.
 pub fn unexpected(reply: &ControlReply) -> Failure {
+    // A reply of another kind is shown as it came: the versions differ.
     let words = match reply {
         ControlReply::Error(words) | ControlReply::Ended(words) => words.clone(),
         other => serde_json::to_string(other).expect("replies are plain values"),

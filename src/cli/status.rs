@@ -22,6 +22,7 @@ pub struct StatusArguments {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
+    // One request gets one reply; a line that is stopping may take a moment.
     let mut client = connect(&arguments.line)?;
     let request = ControlRequest {
         status: true,
@@ -36,6 +37,7 @@ pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
         return Err(unexpected(&reply));
     };
 
+    // The JSON form is the reply itself, so that both sides share one type.
     if arguments.json {
         let line = serde_json::to_string(&status).expect("a status is plain values");
         return print(line).map(|_| ());
@@ -46,12 +48,14 @@ pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
 
 /// A status for a person.
 fn describe(status: &LineStatus) -> String {
+    // Rows are a name in twelve columns and a value. Causes continue the row of the health.
     let mut text = String::new();
     let condition = &status.condition;
     let mut row = |name: &str, value: String| {
         writeln!(text, "{name:<12}{value}").expect("to memory");
     };
 
+    // Identity comes first, then the condition, then counters: the order of a person's questions.
     row("line", format!("{}/{}", status.prefix, status.station));
     row(
         "run",
@@ -73,6 +77,7 @@ fn describe(status: &LineStatus) -> String {
         format!("{}, {}", status.recipe, thresholds(status)),
     );
 
+    // A camera without a state has not shown its first frame.
     let device = format!("{} on {}", status.backend, status.device);
     row("model", format!("{}, {device}", status.model));
     for (name, camera) in &status.cameras {
@@ -84,8 +89,14 @@ fn describe(status: &LineStatus) -> String {
         );
 
         row("camera", format!("{name} {state}: {counts}"));
+        // A clock that is off by less says nothing to a person: pictures take their time too.
+        if let Some(offset) = camera.clock_offset_ms.filter(|ms| ms.abs() >= 1000) {
+            let seconds = offset as f64 / 1e3;
+            row("", format!("its clock is {seconds:+.1} s off ours"));
+        }
     }
 
+    // The counters are the store's, taken at one moment: they balance.
     let store = &status.store;
     let undecided = store.undecided;
     let counts = format!("{} parts, {} results", store.accepted, store.results);
@@ -106,6 +117,7 @@ fn describe(status: &LineStatus) -> String {
 }
 
 fn thresholds(status: &LineStatus) -> String {
+    // A line without a threshold leaves every part undecided, which has to be seen here.
     let word = |threshold: Option<f32>| {
         threshold.map_or("no threshold".to_owned(), |value| {
             format!("threshold {value:.4}")
@@ -116,6 +128,7 @@ fn thresholds(status: &LineStatus) -> String {
         return word(status.threshold);
     }
 
+    // Regions have thresholds of their own, and the line none.
     let regions: Vec<String> = status
         .regions
         .iter()

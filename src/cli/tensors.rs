@@ -25,7 +25,10 @@ use std::path::Path;
 
 /// Adds to the recipe's plan all that is written besides. The recipe's own layer stays the first.
 pub fn plan(mut plan: EncodePlan, recipe: &Recipe, spec: &ModelSpec) -> EncodePlan {
+    // Outputs are added, never replaced: the score is computed from the first layer.
     let mut layer = PatchLayer::Block(recipe.block.unwrap_or(spec.blocks));
+
+    // The golden files of CLIP models hold these outputs, so that they are always there to compare.
     if spec.text.is_some() {
         plan.image = true;
         layer = PatchLayer::Block(spec.blocks);
@@ -37,6 +40,7 @@ pub fn plan(mut plan: EncodePlan, recipe: &Recipe, spec: &ModelSpec) -> EncodePl
         }
     }
 
+    // A layer that the recipe already needs is encoded once.
     if !plan.patches.contains(&layer) {
         plan.patches.push(layer);
     }
@@ -65,6 +69,7 @@ impl Tensors {
         references: usize,
         prototypes: Option<&Array2<f32>>,
     ) -> Self {
+        // Prompts exist for models with text alone: `[2, E]`, normal and anomalous.
         let preset = recipe.preset.name();
         let mut all = BTreeMap::new();
         if let Some(features) = prototypes {
@@ -72,6 +77,7 @@ impl Tensors {
             all.insert(name, features.clone().into_dyn());
         }
 
+        // The number of references is part of the name, as in the golden files.
         let run = match references {
             0 => "zero_shot".to_owned(),
             count => format!("few_shot{count}"),
@@ -92,6 +98,8 @@ impl Tensors {
 
     /// Adds a picture's. `picture` is the name that ends the tensors' names.
     pub fn add(&mut self, picture: &str, detailed: Detailed) {
+        // The picture's pixels `[3, S, S]` come first: most differences between two implementations
+        // begin there.
         let Detailed {
             region_score,
             pixels,
@@ -103,11 +111,13 @@ impl Tensors {
             self.put("encode.image", picture, Array1::from(image).into_dyn());
         }
 
+        // Tokens come in the order of the plan's layers.
         let layers = self.plan.patches.clone();
         for (layer, tokens) in layers.into_iter().zip(features.tokens) {
             self.put_tokens(layer, picture, tokens);
         }
 
+        // The windows of one scale are `[W, E]`, row by row over the grid.
         for windows in features.windows {
             let name = format!("encode.windows{}", windows.scale);
             self.put(&name, picture, windows.features.into_dyn());
@@ -117,6 +127,7 @@ impl Tensors {
     }
 
     fn put_score(&mut self, picture: &str, judged: &RegionScore) {
+        // The map is square, G x G, before it is enlarged to the picture.
         let side = judged.map.side();
         let values = judged.map.values().to_vec();
         let grid = ArrayD::from_shape_vec(vec![side, side], values);
@@ -137,6 +148,8 @@ impl Tensors {
 
     /// `tokens` are `[1 + patches, dim]`, class token first.
     fn put_tokens(&mut self, layer: PatchLayer, picture: &str, tokens: Array2<f32>) {
+        // The reference implementation has CLIP's last block without its class token, and DINOv2's
+        // with it.
         match layer {
             PatchLayer::Block(block) if Some(block) == self.last_block => {
                 self.put("encode.patches", picture, patches(tokens));
@@ -156,11 +169,14 @@ impl Tensors {
     /// # Errors
     /// In words, with the file's name.
     pub fn write(&self, file: &Path) -> Result<(), String> {
+        // The file's format borrows its values: all tensors are converted first, and live until it
+        // is written.
         let mut bytes = vec![];
         for tensor in self.all.values() {
             bytes.push(little_endian(tensor));
         }
 
+        // The map is sorted by name, so that two runs write the same bytes.
         let mut views = vec![];
         for ((name, tensor), values) in self.all.iter().zip(&bytes) {
             let shape = tensor.shape().to_vec();

@@ -23,6 +23,7 @@ impl Terminal {
 
     /// A new bar of `steps` steps, in place of the last one.
     pub fn begin(&mut self, what: impl Into<Cow<'static, str>>, steps: usize) {
+        // A bar that is left behind would stay on the terminal for good.
         self.bar.finish_and_clear();
         self.bar = ProgressBar::new(steps as u64)
             .with_style(style("{msg} {bar:40} {pos}/{len} {eta}"))
@@ -32,6 +33,8 @@ impl Terminal {
     /// A new bar of a download in bytes, `have` of which are there; of unknown length it only counts.
     pub fn begin_bytes(&mut self, have: u64, total: Option<u64>) {
         self.bar.finish_and_clear();
+
+        // A server need not say how long a file is.
         let bar = match total {
             Some(bytes) => ProgressBar::new(bytes),
             None => ProgressBar::no_length(),
@@ -91,6 +94,7 @@ pub fn say(words: impl Display) {
 /// # Errors
 /// When the line cannot be written for another reason: a full disk.
 pub fn print(line: impl Display) -> Result<bool, Failure> {
+    // The line is flushed at once: its reader may be a program that waits for it.
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

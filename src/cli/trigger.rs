@@ -38,6 +38,7 @@ pub struct TriggerArguments {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn run(arguments: &TriggerArguments) -> Result<(), Failure> {
+    // The command takes the way of one from the broker, and gets the same answer.
     let mut client = connect(&arguments.line)?;
     let request = ControlRequest {
         command: Some("trigger".to_owned()),
@@ -53,6 +54,8 @@ pub fn run(arguments: &TriggerArguments) -> Result<(), Failure> {
         return Err(unexpected(&reply));
     };
 
+    // The answer is printed whatever it says; the exit code tells a script whether the part was
+    // accepted.
     let answer = told.answer;
     print(answer.encode())?;
     if answer.status == AnswerStatus::Rejected {
@@ -65,11 +68,14 @@ pub fn run(arguments: &TriggerArguments) -> Result<(), Failure> {
 
 /// The command's payload: the keys that were given.
 fn payload(arguments: &TriggerArguments) -> Value {
+    // An id is made where none was given, so that a person who repeats the line by hand announces
+    // another part.
     let id = arguments
         .id
         .clone()
         .unwrap_or_else(|| ulid::Ulid::generate().to_string());
 
+    // Keys that were not given are left out, which the line reads like a `null`.
     let values: [(&str, Option<Value>); 6] = [
         ("id", Some(id.into())),
         ("part_id", arguments.part_id.clone().map(Value::from)),

@@ -37,6 +37,7 @@ const CLEAR: &str = "\r\x1b[K";
 const BAR_MAX: usize = 20;
 
 pub fn run(arguments: &WatchArguments) -> Result<(), Failure> {
+    // The signal is caught so that the footer can be cleared before the shell's prompt.
     let stop = stop_flag()?;
     let mut client = connect(&arguments.line)?;
     let request = ControlRequest {
@@ -44,13 +45,18 @@ pub fn run(arguments: &WatchArguments) -> Result<(), Failure> {
         ..ControlRequest::default()
     };
 
+    // The status comes first and fills the footer; results follow as they are released.
     client.send(&request).map_err(|error| failure(&error))?;
     let mut table = WatchTable::new(arguments);
     table.begin()?;
+
+    // A short wait keeps Ctrl-C prompt without any thread.
     while table.wants_more && !stop.load(Ordering::Relaxed) {
         match client.hear(TICK).map_err(|error| failure(&error))? {
             Received::Reply(reply) => table.show(&reply)?,
             Received::Silence => {}
+
+            // A line that ends says so; without that word it was killed.
             Received::End => {
                 table.clear_footer();
                 let words = "the line ended without a word";
@@ -67,6 +73,7 @@ pub fn run(arguments: &WatchArguments) -> Result<(), Failure> {
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
+        // The second signal has its default effect, since the flag is set by the first.
         let armed = signal_hook::flag::register_conditional_default(signal, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
 
@@ -101,6 +108,7 @@ impl WatchTable {
     }
 
     fn begin(&mut self) -> Result<(), Failure> {
+        // JSON lines have no head: each names its own keys.
         if self.json {
             return Ok(());
         }
@@ -112,6 +120,7 @@ impl WatchTable {
     }
 
     fn show(&mut self, reply: &ControlReply) -> Result<(), Failure> {
+        // Results are rows. All else is told apart, and the status only renews the footer.
         match reply {
             ControlReply::Result(result) => self.show_result(result)?,
             ControlReply::Status(status) => self.footer = footer(status),
@@ -141,6 +150,7 @@ impl WatchTable {
     }
 
     fn show_result(&mut self, result: &PartResult) -> Result<(), Failure> {
+        // Each result is one line, whatever comes between.
         if self.json {
             let line = serde_json::to_string(result).expect("a result is plain values");
             self.print(&line)?;
@@ -148,6 +158,7 @@ impl WatchTable {
             self.print(&row(result, self.is_terminal))?;
         }
 
+        // The count is of results, not of lines.
         if let Some(left) = &mut self.left {
             *left -= 1;
             self.wants_more &= *left > 0;
@@ -186,6 +197,7 @@ impl WatchTable {
 
 /// Counters and health in a line.
 fn footer(status: &LineStatus) -> String {
+    // The footer has one line: causes that do not fit are cut by the terminal.
     let store = &status.store;
     let causes = status.condition.causes.join("; ");
     let health = status.condition.health.word();
@@ -197,12 +209,14 @@ fn footer(status: &LineStatus) -> String {
 
 /// A part's row: an undecided part has its reason in place of a score.
 fn row(result: &PartResult, is_coloured: bool) -> String {
+    // Times are local for a person; the JSON form has UTC.
     let time = result.captured_at.to_zoned_datetime(TimeZone::system());
     let camera = match &result.region {
         Some(region) => format!("{}/{region}", result.camera),
         None => result.camera.clone(),
     };
 
+    // Columns are as wide as usual values; a longer id moves the rest of its own row.
     let row = format!(
         "{:<12} {camera:<10} {:>6}  {:<16} {:<9} {}",
         time.strftime("%H:%M:%S%.3f").to_string(),
@@ -216,6 +230,7 @@ fn row(result: &PartResult, is_coloured: bool) -> String {
         return row.trim_end().to_owned();
     }
 
+    // The ANSI colours are green, red and yellow.
     let colour = match result.verdict {
         Verdict::Pass => 32,
         Verdict::Fail => 31,
@@ -236,6 +251,7 @@ fn word(verdict: Verdict) -> &'static str {
 /// Score and threshold with a bar that is half full at the threshold, or the reason of an undecided
 /// part.
 fn judgement(result: &PartResult) -> String {
+    // The reason's word is the one of the message, so that a person can look it up.
     if let Some(reason) = result.reason {
         let reason = serde_json::to_value(reason).expect("a reason is a word");
         let reason = reason.as_str().unwrap_or_default().to_owned();
@@ -253,6 +269,7 @@ fn judgement(result: &PartResult) -> String {
         return format!("{score:.4}, no threshold");
     };
 
+    // The bar is half full at the threshold. A threshold of 0 would divide by zero.
     let full = BAR_MAX as f32 / 2.0 * score / threshold.max(f32::MIN_POSITIVE);
     let bar = "#".repeat((full as usize).min(BAR_MAX));
     let total_ms = result.total_ms;

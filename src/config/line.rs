@@ -1,6 +1,7 @@
 //! A whole line out of its file: the keys at the top, and the order in which the tables are read.
 
 use super::camera::{self, CameraConfig};
+use super::mqtt::ClientIdentity;
 use super::recipe;
 use super::table::TableReader;
 use super::{mqtt, source, store, topic};
@@ -11,6 +12,9 @@ use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A whole line, checked: holding one is proof that every value is in its range.
 #[derive(Debug, Clone)]
@@ -35,8 +39,19 @@ pub struct LineConfig {
     pub mqtt: MqttSettings,
     /// The file where parts and results are kept, and how long.
     pub store: StoreSettings,
-    /// A folder that heat-map overlays are also written to, the newest of each camera kept.
-    pub overlays: Option<PathBuf>,
+    /// A folder that heat-map overlays are also written to; `None` for none.
+    pub overlays: Option<OverlaySettings>,
+}
+
+/// The folder of overlays, and its bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OverlaySettings {
+    /// The folder; it is made when it is not there.
+    pub folder: PathBuf,
+    /// Bytes of all overlays together, at most.
+    pub bytes_max: u64,
+    /// Age from which an overlay is taken away.
+    pub age_max: Duration,
 }
 
 /// Reads, overlays the environment, checks.
@@ -44,7 +59,16 @@ pub struct LineConfig {
 /// # Errors
 /// All problems, each with the path of its key.
 pub fn load(path: &Path) -> Result<LineConfig, Problems> {
-    read(path, source::environment())
+    let mut problems = Problems::new();
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    source::refuse_single_underscores(names, &mut problems);
+    match read(path, source::environment()) {
+        Ok(line) => problems.into_result().map(|()| line),
+        Err(found) => {
+            found.iter().for_each(|problem| problems.add(problem));
+            Err(problems)
+        }
+    }
 }
 
 /// Does as [`load`] with an environment of the caller's.
@@ -52,17 +76,21 @@ pub fn load(path: &Path) -> Result<LineConfig, Problems> {
 /// # Errors
 /// As [`load`].
 pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig, Problems> {
+    // A file that cannot be parsed ends here; every other problem is collected to the end.
     let mut problems = Problems::new();
     let Some(value) = source::line_file(path, environment, &mut problems) else {
         return Err(problems);
     };
 
+    // Relative paths of the file are meant from its folder, wherever the command is started.
     let base = path.parent().unwrap_or(Path::new("."));
     let line = line(value, base, &mut problems);
     problems.into_result().map(|()| line)
 }
 
 fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
+    // The top level is read whole before its tables, so that `finish` releases `problems` for the
+    // readers below.
     let mut table = TableReader::new("", value, problems);
     let prefix = table.required("prefix");
     let station = table.required("station");
@@ -71,7 +99,9 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let model = base.join(table.required("model"));
     let engines = engines(&mut table, base);
     let batch = table.count("batch", 1, 64);
-    let overlays = table.path("overlays", base);
+    let overlays = overlays(&mut table, base);
+
+    // Tables are only taken here. Their readers follow, each with a path of its own.
     let first = table.take("recipe");
     let others = table.texts("recipes");
     let cameras = table.take("camera");
@@ -79,10 +109,19 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let store = table.take("store");
     table.finish();
 
+    // The first recipe comes before the others, whose names must differ from it. The store needs
+    // the gate's window out of `[mqtt]`.
     let recipe = recipe::recipe(first, base, problems);
     let recipes = recipe::recipes(others, &recipe, base, problems);
     let cameras = camera::cameras(cameras, base, problems);
-    let mqtt = mqtt::settings(mqtt, &station, base, problems);
+
+    // Prefix and station give the broker's client id and the store's file their usual names.
+    let identity = ClientIdentity {
+        prefix: &prefix,
+        station: &station,
+    };
+
+    let mqtt = mqtt::settings(mqtt, &identity, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     LineConfig {
@@ -100,7 +139,27 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     }
 }
 
+/// Reads where overlays go, and how many may lie there.
+fn overlays(table: &mut TableReader, base: &Path) -> Option<OverlaySettings> {
+    let folder = table.path("overlays", base);
+    let megabytes = table.whole("overlays_mb", 1, 10_000_000);
+    let days = table.whole("overlays_days", 1, 36_500);
+    if folder.is_none() && (megabytes.is_some() || days.is_some()) {
+        table.note(
+            "overlays",
+            "is missing: overlays_mb and overlays_days bound that folder",
+        );
+    }
+
+    Some(OverlaySettings {
+        folder: folder?,
+        bytes_max: megabytes.unwrap_or(1000) << 20,
+        age_max: DAY * days.unwrap_or(30) as u32,
+    })
+}
+
 fn engines(table: &mut TableReader, base: &Path) -> Engines {
+    // A key that is absent leaves the choice to the machine: `auto` takes a GPU where one works.
     let backend = table.choice("backend", "\"auto\", \"onnx\", \"tensorrt\"");
     let precision = table.choice("precision", "\"fp16\", \"fp32\"");
     let onnxruntime = table.path("onnxruntime", base);
@@ -118,6 +177,7 @@ fn engines(table: &mut TableReader, base: &Path) -> Engines {
 
 /// A message at the gate needs a camera that says when a part is there.
 fn check_timed_reject(mqtt: &MqttSettings, cameras: &[CameraConfig], problems: &mut Problems) {
+    // A line without cameras has that problem already.
     let has_gate = cameras
         .iter()
         .any(|camera| camera.terms.reject_after.is_some());

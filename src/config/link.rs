@@ -3,15 +3,19 @@
 use super::table::TableReader;
 use crate::base::problems::Problems;
 use crate::base::secret::Secret;
+use crate::mqtt::is_this_machine;
 use crate::mqtt::tls::{self, Tls};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Reads `password_file`; line ends after the password are no part of it.
 pub fn password(table: &mut TableReader, base: &Path) -> Option<Secret> {
+    // The secret never stands in the file itself, which people mail to each other.
     let path = secret_file(table, "password_file", base)?;
+
+    // Editors and `echo` end a file with a line feed; a password with one at its end cannot be
+    // meant.
     match std::fs::read_to_string(&path) {
         Ok(words) => {
             let word = words.trim_end_matches(['\r', '\n']);
@@ -27,6 +31,7 @@ pub fn password(table: &mut TableReader, base: &Path) -> Option<Secret> {
 
 /// A file that may be a systemd credential: a name that is one there is that; else it is relative to `base`.
 fn secret_file(table: &mut TableReader, key: &'static str, base: &Path) -> Option<PathBuf> {
+    // systemd hands credentials over in a folder that only the service can read (systemd.exec(5)).
     let name = table.text(key)?;
     if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         let credential = Path::new(&folder).join(&name);
@@ -40,6 +45,8 @@ fn secret_file(table: &mut TableReader, key: &'static str, base: &Path) -> Optio
 
 /// Plain TCP to another machine must be meant; with TLS the host must be what a certificate can be for.
 pub fn check_host(table: &mut TableReader, host: &str, is_tls: bool) {
+    // A password over plain TCP to another machine is readable by everybody between: it has to be
+    // asked for in words.
     let allow_insecure = table.flag("allow_insecure").unwrap_or(false);
     if is_tls && ServerName::try_from(host).is_err() {
         table.note(
@@ -57,13 +64,9 @@ pub fn check_host(table: &mut TableReader, host: &str, is_tls: bool) {
     }
 }
 
-fn is_this_machine(host: &str) -> bool {
-    let address = host.parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
 /// Reads `tls = { ca, certificate, key }`; the last two come together, for a broker that wants a client's certificate.
 pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
+    // There is no way to switch the check of the broker's certificate off: `ca` is needed.
     let mut table = TableReader::new("mqtt.tls", value, problems);
     if !table.has("ca") {
         table.note(
@@ -72,6 +75,7 @@ pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
         );
     }
 
+    // Both keys are looked at before they are read: reading removes them from the table.
     let is_half = table.has("certificate") != table.has("key");
     let ca = pem(&mut table, "ca", base, tls::certificates);
     let roots = ca.and_then(|ca| table.check("ca", tls::roots(ca)));
@@ -82,6 +86,8 @@ pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
         );
     }
 
+    // Files are read at the start of the line, so that a wrong one is a configuration error, not a
+    // broker that is never found.
     let chain = pem(&mut table, "certificate", base, tls::certificates);
     let key = pem(&mut table, "key", base, tls::key);
     let client = roots.and_then(|roots| table.check("key", tls::client(roots, chain.zip(key))));

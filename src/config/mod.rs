@@ -11,6 +11,7 @@
 //! Each of them reads its table key by key (`table`) and goes on after a problem, with a value in
 //! range; what was read is thrown away when there was one.
 
+mod address;
 mod camera;
 mod line;
 mod link;
@@ -29,4 +30,4 @@ mod trigger;
 mod tests;
 
 pub use camera::CameraConfig;
-pub use line::{LineConfig, load};
+pub use line::{LineConfig, OverlaySettings, load};

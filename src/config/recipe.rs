@@ -12,11 +12,14 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Bytes of a recipe's name: it stands in every result.
+const NAME_MAX: usize = 64;
 /// Room above the highest score of the references: scores of good parts vary.
 const AUTO_FACTOR: f64 = 1.1;
 
 /// Reads `recipe`: a table, or the name of a file with one.
 pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeSpec {
+    // A recipe in a file of its own reads the same keys under the same place `recipe`.
     let value = match value {
         Some(Value::String(file)) => source::recipe_file(&base.join(file), problems),
         Some(value) => value,
@@ -26,28 +29,47 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         }
     };
 
+    // Keys are read in three groups: identity, the algorithm, and what makes a verdict count.
     let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
+    if name.len() > NAME_MAX {
+        let length = name.len();
+        table.note(
+            "name",
+            format!("must have at most {NAME_MAX} bytes, got {length}"),
+        );
+    }
+
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
-    let mut winclip = winclip(&mut table);
+    let mut winclip = algorithm(&mut table);
     let references = references(&mut table, base);
     let auto_factor = table.number("auto_factor", 0.01, 100.0);
+
+    // The factor is read before the threshold, which regions inherit together with it.
     let factor = auto_factor.unwrap_or(AUTO_FACTOR) as f32;
     let threshold = threshold(&mut table, factor).unwrap_or(Threshold::None);
+
+    // The recipe's own crop and mask are one region without a name; `[[recipe.region]]` tables
+    // replace it.
     let whole = regions::looked_at(&mut table);
     let region_tables = table.take("region");
     if region_tables.is_some() {
         refuse_beside_regions(&mut table, &whole);
     }
 
+    // The next keys are the gate's side of the recipe: what an undecided part does there, and how
+    // often the line is challenged.
     let on_undecided = table.choice("on_undecided", "\"fail\", \"pass\"");
     let challenge_minutes = table.whole("challenge_minutes", 1, 525_600);
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
     let self_test_table = table.take("self_test");
     table.finish();
 
+    // Tables inside the recipe follow after `finish`, which releases the list of problems.
     let bad_image = quality_limits(bad_image, problems);
     let self_test = self_test_table.map(|value| self_test(value, base, problems));
+
+    // Each region carries its own threshold, or the recipe's.
     let regions = match region_tables {
         None => vec![(whole, threshold)],
         Some(value) => regions::regions(value, factor, threshold, problems),
@@ -71,7 +93,9 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
 const PRESETS: &str = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
 
 /// Keys of the algorithm; regions are not among them.
-fn winclip(table: &mut TableReader) -> Recipe {
+fn algorithm(table: &mut TableReader) -> Recipe {
+    // Keys of 0.1 are refused by their new names. Ranges that depend on the model are checked when
+    // it is known.
     table.renamed("tiles", "tile_px");
     table.renamed("size", "input_px");
     let preset = table.choice("preset", PRESETS);
@@ -81,6 +105,8 @@ fn winclip(table: &mut TableReader) -> Recipe {
     let block = table.count("block", 1, 1000);
     let maps = table.items::<MapKind>("maps");
     let scales = table.items::<usize>("scales");
+
+    // Words for prompts stay empty unless given: the preset has its own.
     let usual = Recipe::new(table.text("class_name"));
     Recipe {
         preset: preset.unwrap_or_default(),
@@ -98,6 +124,8 @@ fn winclip(table: &mut TableReader) -> Recipe {
 }
 
 fn references(table: &mut TableReader, base: &Path) -> Vec<PathBuf> {
+    // A path that is not there is noted, and kept: the number of references stays what the person
+    // wrote.
     let mut paths = vec![];
     for text in table.texts("references") {
         let path = base.join(text);
@@ -119,6 +147,7 @@ fn refuse_beside_regions(table: &mut TableReader, whole: &Region) {
         ("mask", !whole.mask.is_empty()),
     ];
 
+    // A crop beside regions would silently be ignored, so that it is refused.
     for (key, is_given) in given {
         if is_given {
             table.note(
@@ -136,6 +165,7 @@ pub fn recipes(
     base: &Path,
     problems: &mut Problems,
 ) -> Vec<RecipeSpec> {
+    // Each file has a list of problems of its own, which is indented under the file's name.
     let mut recipes: Vec<RecipeSpec> = vec![];
     for (i, file) in files.into_iter().enumerate() {
         let place = format!("recipes[{i}] ({file})");
@@ -146,6 +176,8 @@ pub fn recipes(
             problems.note(&place, format!("\n    {indented}"));
         }
 
+        // A command selects recipes by name. The file stands in the list even if it is wrong, so
+        // that names behind it are compared too.
         let is_taken = recipes
             .iter()
             .chain([first])
@@ -179,6 +211,8 @@ fn empty_recipe() -> RecipeSpec {
 }
 
 fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestSpec {
+    // Both pictures are needed: a self-test with a good one alone passes on a line that passes
+    // everything.
     let mut table = TableReader::new("recipe.self_test", value, problems);
     let good = base.join(table.required("good"));
     let bad = base.join(table.required("bad"));
@@ -202,6 +236,7 @@ fn self_test(value: Value, base: &Path, problems: &mut Problems) -> SelfTestSpec
 
 /// Limits of `[recipe.bad_image]`; 0 switches a check off.
 fn quality_limits(value: Value, problems: &mut Problems) -> quality::Limits {
+    // An absent table means the usual limits: the gate is on unless it is switched off.
     let mut table = TableReader::new("recipe.bad_image", value, problems);
     let usual = quality::Limits::default();
     let limits = quality::Limits {

@@ -1,6 +1,6 @@
 //! The looked-at part of a picture: the recipe's own crop and mask, or `[[recipe.region]]` tables.
 
-use super::table::TableReader;
+use super::table::{TableReader, shown};
 use super::threshold::threshold;
 use super::topic;
 use crate::base::problems::Problems;
@@ -25,6 +25,8 @@ pub fn looked_at(table: &mut TableReader) -> Region {
 
 /// `[x, y, width, height]`, or the same in quotes without the brackets.
 fn crop(table: &mut TableReader) -> Option<Area> {
+    // A list is brought into the form of the command line, `x,y,width,height`, and read by the same
+    // parser.
     let value = table.take("crop")?;
     let words = match value.as_str() {
         Some(words) => words.to_owned(),
@@ -35,6 +37,8 @@ fn crop(table: &mut TableReader) -> Option<Area> {
 }
 
 fn mask(table: &mut TableReader) -> Option<Vec<Polygon>> {
+    // Corners are in the camera's pixels, as the crop is. Their count, and whether they leave a
+    // cell, are checked when the model is known.
     let value = table.take("mask")?;
     let polygons = serde_json::from_value(value).ok();
     if polygons.is_none() {
@@ -54,12 +58,15 @@ pub fn regions(
     of_recipe: Threshold,
     problems: &mut Problems,
 ) -> Vec<(Region, Threshold)> {
+    // The place of a problem counts tables from 0, as TOML's own paths do.
     let mut regions: Vec<(Region, Threshold)> = vec![];
     for (i, value) in tables(value, problems).into_iter().enumerate() {
         let mut table = TableReader::new(format!("recipe.region[{i}]"), value, problems);
         let name = table.required("name");
         let others = regions.iter().map(|(region, _)| region);
         check_name(&mut table, &name, others);
+
+        // A region without a crop would be the whole picture under another name.
         if !table.has("crop") {
             table.note(
                 "crop",
@@ -72,6 +79,7 @@ pub fn regions(
             ..looked_at(&mut table)
         };
 
+        // A wrong threshold was noted, and the recipe's stands in for it.
         let threshold = threshold(&mut table, auto_factor).unwrap_or(of_recipe);
         table.finish();
         regions.push((region, threshold));
@@ -81,12 +89,13 @@ pub fn regions(
 }
 
 fn tables(value: Value, problems: &mut Problems) -> Vec<Value> {
+    // The bound keeps a result small: each region is a part of its own, with a row in the store.
     let words = match value {
         Value::Array(tables) if (1..=REGIONS_MAX).contains(&tables.len()) => return tables,
         Value::Array(tables) => {
             format!("must be 1 to {REGIONS_MAX} tables, got {}", tables.len())
         }
-        other => format!("must be [[recipe.region]] tables, got {other}"),
+        other => format!("must be [[recipe.region]] tables, got {}", shown(&other)),
     };
 
     problems.note("recipe.region", words);
@@ -98,6 +107,7 @@ fn check_name<'a>(
     name: &str,
     mut others: impl Iterator<Item = &'a Region>,
 ) {
+    // One problem a name is enough: a person mends the first and sees the next.
     let length = name.chars().count();
     if let Err(words) = topic::check_level(name) {
         table.note("name", words);

@@ -17,6 +17,8 @@ pub fn settings(
     base: &Path,
     problems: &mut Problems,
 ) -> StoreSettings {
+    // 0 days keep nothing that was delivered. Results that wait for the broker are bounded by their
+    // number, never by their age.
     let mut table = TableReader::new("store", value.unwrap_or_default(), problems);
     let file = table.path("file", base);
     let sync = table.choice("sync", "\"full\", \"normal\"");
@@ -36,6 +38,7 @@ pub fn settings(
 
 /// The file in the service's state directory under systemd, else beside the line's file.
 fn usual_file(station: &str, base: &Path) -> PathBuf {
+    // A unit with StateDirectory= may write there, and often nowhere else.
     let service = std::env::var_os("STATE_DIRECTORY");
     let folder = service.map_or_else(|| base.to_owned(), PathBuf::from);
     folder.join(format!("{station}.db"))

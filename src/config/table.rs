@@ -1,6 +1,7 @@
 //! Reading one table of a configuration: every key is asked for once, what is left over is unknown.
 
 use crate::base::problems::{Problems, unknown_key};
+use crate::base::text::is_forbidden;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -21,12 +22,13 @@ pub struct TableReader<'a> {
 impl<'a> TableReader<'a> {
     /// Begins to read. A value that is no table is a problem, and read as an empty one.
     pub fn new(place: impl Into<String>, value: Value, problems: &'a mut Problems) -> Self {
+        // An absent table is null here, and reads as an empty one.
         let place = place.into();
         let values = match value {
             Value::Object(values) => values,
             Value::Null => Map::new(),
             other => {
-                problems.note(&place, format!("must be a table, got {other}"));
+                problems.note(&place, format!("must be a table, got {}", shown(&other)));
                 Map::new()
             }
         };
@@ -41,6 +43,7 @@ impl<'a> TableReader<'a> {
 
     /// Notes a problem of a key.
     pub fn note(&mut self, key: &str, words: impl Display) {
+        // Keys of the top level have no table before them.
         let place = if self.place.is_empty() {
             key.to_owned()
         } else {
@@ -62,23 +65,42 @@ impl<'a> TableReader<'a> {
 
     /// Reads a value of any kind.
     pub fn take(&mut self, key: &'static str) -> Option<Value> {
+        // The key is known from now on, given or not: `finish` proposes it for a misspelt one. Null
+        // means "not given".
         self.known.push(key);
         self.values.remove(key).filter(|value| !value.is_null())
     }
 
     /// Reads text.
     pub fn text(&mut self, key: &'static str) -> Option<String> {
+        // A number without quotes is refused where text is needed: `station = 1.10` would lose its
+        // zero.
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
-                self.note(key, format!("must be text in quotes, got {other}"));
+                self.note(
+                    key,
+                    format!("must be text in quotes, got {}", shown(&other)),
+                );
                 None
             }
         }
     }
 
+    /// Refuses text that MQTT cannot carry.
+    pub fn check_string(&mut self, key: &str, text: Option<&str>) {
+        let Some(text) = text else { return };
+        if text.is_empty() || text.contains(is_forbidden) {
+            self.note(
+                key,
+                "must be text of MQTT, not empty and without control characters",
+            );
+        }
+    }
+
     /// Reads text that must be there; empty when it is not.
     pub fn required(&mut self, key: &'static str) -> String {
+        // A missing key reads as empty text, which later checks let pass: one mistake is told once.
         if !self.values.contains_key(key) {
             self.known.push(key);
             self.note(key, "missing");
@@ -96,6 +118,8 @@ impl<'a> TableReader<'a> {
     /// Reads a number from `low` to `high`, both included; NaN is in no range.
     pub fn number(&mut self, key: &'static str, low: f64, high: f64) -> Option<f64> {
         let value = self.take(key)?;
+
+        // The good range is tested, so that NaN, which compares false with everything, is refused.
         match number(&value) {
             Some(number) if (low..=high).contains(&number) => Some(number),
             _ => {
@@ -143,6 +167,8 @@ impl<'a> TableReader<'a> {
         words: &str,
     ) -> Option<T> {
         let value = self.take(key)?;
+
+        // The message lists the caller's words in place of serde's own.
         match serde_json::from_value(value.clone()) {
             Ok(choice) => Some(choice),
             Err(_) => {
@@ -154,7 +180,7 @@ impl<'a> TableReader<'a> {
 
     /// Notes that a value is of another kind, and gives nothing in its place.
     fn note_kind<T>(&mut self, key: &str, kind: &str, value: &Value) -> Option<T> {
-        self.note(key, format!("must be {kind}, got {value}"));
+        self.note(key, format!("must be {kind}, got {}", shown(value)));
         None
     }
 
@@ -164,10 +190,14 @@ impl<'a> TableReader<'a> {
             return vec![];
         };
 
+        // A list with one wrong item is refused whole: half a list of references is another recipe.
         match texts(&value) {
             Some(texts) => texts,
             None => {
-                self.note(key, format!("must be a list of texts, got {value}"));
+                self.note(
+                    key,
+                    format!("must be a list of texts, got {}", shown(&value)),
+                );
                 vec![]
             }
         }
@@ -178,12 +208,15 @@ impl<'a> TableReader<'a> {
         &mut self,
         key: &'static str,
     ) -> Option<Vec<T>> {
+        // The command line's form, with commas, is read beside TOML's list: the environment has
+        // nothing else.
         let words: Vec<String> = match self.take(key)? {
             Value::String(text) => text.split(',').map(str::to_owned).collect(),
             Value::Array(all) => all.into_iter().map(plain).collect(),
             other => vec![other.to_string()],
         };
 
+        // Each wrong item is noted; the right ones are kept only for the checks that follow.
         let mut items = vec![];
         for word in words {
             items.extend(self.check(key, word.trim().parse()));
@@ -194,6 +227,7 @@ impl<'a> TableReader<'a> {
 
     /// Takes all that was not asked for, as text: a pipeline's own parameters.
     pub fn rest(&mut self) -> BTreeMap<String, String> {
+        // Nothing is left over afterwards: the pipeline refuses its unknown keys itself.
         std::mem::take(&mut self.values)
             .into_iter()
             .map(|(key, value)| (key, plain(value)))
@@ -209,10 +243,24 @@ impl<'a> TableReader<'a> {
 
     /// Refuses what is left over.
     pub fn finish(mut self) {
+        // The nearest known key is proposed if it is near enough for a typing error.
         for key in std::mem::take(&mut self.values).keys() {
             let words = unknown_key(key, self.known.iter().copied());
             self.note(key, words);
         }
+    }
+}
+
+/// A value in the words of an error. Tables are not shown: one in the wrong place, such as `[camera]`
+/// for `[[camera]]`, may hold an address with its password.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Object(_) => "a table".to_owned(),
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            "a list of tables or lists".to_owned()
+        }
+        Value::String(text) if text.contains("://") => "an address".to_owned(),
+        other => other.to_string(),
     }
 }
 

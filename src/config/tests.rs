@@ -28,7 +28,7 @@ kind = "test"
 #[test]
 fn a_small_file_is_enough_and_the_rest_has_defaults() {
     let line = read_text(SMALL).expect("fits");
-    assert_eq!(line.mqtt.client_id, "winspect-box");
+    assert_eq!(line.mqtt.client_id, "winspect-plant-press-box");
     assert_eq!(line.recipe.thresholds, [Threshold::Auto { factor: 1.1 }]);
     assert_eq!(
         line.recipe.winclip.maps,

@@ -5,14 +5,21 @@ use crate::data::part::PartTiming;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(1);
+/// Delay after which a message to the gate is not sent, unless the camera says another one.
+const REJECT_LATE: Duration = Duration::from_millis(10);
 
 /// Reads the timing of a camera's parts. `belt_mm_s` is the belt's or the web's speed.
 ///
 /// `is_web` is true for a trigger that needs the speed for itself: it may stand without `reject_mm`.
 pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool) -> PartTiming {
+    // The deadline counts from the trigger, and so does the gate.
     let deadline = table.millis("deadline_ms", 1, 3_600_000);
     let deadline = deadline.unwrap_or(DEADLINE);
+
+    // Both are compared: a verdict that is due after the gate may come too late to throw a part
+    // out.
     let reject_after = reject_after(table, belt_mm_s, is_web);
+    let reject_late = table.millis("reject_late_ms", 1, 60_000);
     let reject_counts = table.whole("reject_counts", 0, i64::MAX as u64);
     if let Some(gate) = reject_after.filter(|gate| *gate < deadline) {
         let gate_ms = gate.as_millis();
@@ -29,6 +36,7 @@ pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool
     PartTiming {
         deadline,
         reject_after,
+        reject_late: reject_late.unwrap_or(REJECT_LATE),
         reject_counts: reject_counts.map(|counts| counts as i64),
     }
 }

@@ -17,6 +17,7 @@ struct KindKeys {
     every: Option<u64>,
     window: Option<Duration>,
     ring_mb: Option<usize>,
+    share_frames: Option<bool>,
     presence: Option<Value>,
     stretch_mm: Option<f64>,
     overlap_mm: Option<f64>,
@@ -28,6 +29,7 @@ impl KindKeys {
             every: table.whole("every", 1, 1_000_000),
             window: table.millis("window_ms", 1, 60_000),
             ring_mb: table.count("ring_mb", 1, 100_000),
+            share_frames: table.flag("share_frames"),
             presence: table.take("presence"),
             stretch_mm: table.number("stretch_mm", 0.1, 1e6),
             overlap_mm: table.number("overlap_mm", 0.0, 1e6),
@@ -39,6 +41,7 @@ impl KindKeys {
             ("every", self.every.is_some(), "every_n"),
             ("window_ms", self.window.is_some(), "command"),
             ("ring_mb", self.ring_mb.is_some(), "command"),
+            ("share_frames", self.share_frames.is_some(), "command"),
             ("presence", self.presence.is_some(), "presence"),
             ("stretch_mm", self.stretch_mm.is_some(), "distance"),
             ("overlap_mm", self.overlap_mm.is_some(), "distance"),
@@ -57,6 +60,8 @@ impl KindKeys {
 
 /// Reads `trigger` and the keys of its kind. `belt_mm_s` is how fast a web runs.
 pub fn trigger(table: &mut TableReader, belt_mm_s: Option<f64>) -> Trigger {
+    // The kind decides which keys count. All are read first, so that none of them is unknown as
+    // well.
     let kind = table
         .text("trigger")
         .unwrap_or_else(|| "continuous".to_owned());
@@ -65,6 +70,7 @@ pub fn trigger(table: &mut TableReader, belt_mm_s: Option<f64>) -> Trigger {
         table.note("triggered", "is trigger = \"frame\" now");
     }
 
+    // A key in the wrong place is refused by the kind that it belongs to, not by "unknown key".
     let keys = KindKeys::read(table);
     keys.refuse_those_of_others(&kind, table);
     match kind.as_str() {
@@ -74,6 +80,7 @@ pub fn trigger(table: &mut TableReader, belt_mm_s: Option<f64>) -> Trigger {
         "command" => Trigger::Command(RingSettings {
             bytes: keys.ring_mb.unwrap_or(64) << 20,
             window: keys.window.unwrap_or(WINDOW),
+            shares_frames: keys.share_frames.unwrap_or(false),
         }),
         "presence" => Trigger::Presence(presence(table, keys.presence)),
         "distance" => distance(table, belt_mm_s, &keys),
@@ -85,6 +92,7 @@ pub fn trigger(table: &mut TableReader, belt_mm_s: Option<f64>) -> Trigger {
 }
 
 fn every_n(table: &mut TableReader, keys: &KindKeys) -> Trigger {
+    // A wrong `every` was noted and reads as not given; both end the start.
     if keys.every.is_none() {
         table.note("every", "missing: of how many frames one is a part");
     }
@@ -94,6 +102,7 @@ fn every_n(table: &mut TableReader, keys: &KindKeys) -> Trigger {
 
 /// Overlapping stretches of a web.
 fn distance(table: &mut TableReader, belt_mm_s: Option<f64>, keys: &KindKeys) -> Trigger {
+    // The rate of pictures follows from both: a web has no parts that could trigger one.
     let Some((mm_per_s, stretch_mm)) = belt_mm_s.zip(keys.stretch_mm) else {
         table.note(
             "stretch_mm",
@@ -103,6 +112,8 @@ fn distance(table: &mut TableReader, belt_mm_s: Option<f64>, keys: &KindKeys) ->
         return Trigger::Continuous;
     };
 
+    // The step between two pictures must stay above zero, or each of them would show the same
+    // stretch.
     let overlap_mm = keys.overlap_mm.unwrap_or(0.0);
     if overlap_mm >= stretch_mm {
         table.note(
@@ -129,6 +140,7 @@ struct GivenPresence {
 }
 
 fn presence(table: &mut TableReader, value: Option<Value>) -> PresenceSettings {
+    // The table is one value of the camera: serde reads it whole and names its own keys.
     let usual = PresenceSettings::default();
     let Some(value) = value else { return usual };
     let given: GivenPresence = match serde_json::from_value(value) {
@@ -145,6 +157,7 @@ fn presence(table: &mut TableReader, value: Option<Value>) -> PresenceSettings {
         }
     };
 
+    // Each key has a default that fits a dark belt under bright parts.
     let settings = PresenceSettings {
         area: given.area.map(|[x, y, w, h]| Area { x, y, w, h }),
         level: given.level.unwrap_or(usual.level),
@@ -156,6 +169,8 @@ fn presence(table: &mut TableReader, value: Option<Value>) -> PresenceSettings {
 }
 
 fn check_presence(table: &mut TableReader, settings: &PresenceSettings) {
+    // Ranges are tested on the good side, so that NaN is refused. The area is compared with the
+    // picture when one comes.
     let PresenceSettings { area, level, share } = settings;
     if area.is_some_and(|area| area.w == 0 || area.h == 0) {
         table.note("presence.area", "must be at least 1 pixel wide and high");

@@ -77,6 +77,7 @@ impl ControlClient {
     /// # Errors
     /// When the connection has ended.
     pub fn send(&mut self, request: &ControlRequest) -> Result<(), ClientError> {
+        // A request is one line: the line feed is the only end that the server knows.
         let mut line = serde_json::to_vec(request).expect("requests are plain values");
         line.push(b'\n');
         let written = self.reader.get_mut().write_all(&line);
@@ -88,22 +89,30 @@ impl ControlClient {
     /// # Errors
     /// When the connection fails, or the line is of another version.
     pub fn hear(&mut self, patience: Duration) -> Result<Received, ClientError> {
+        // The bound lies on each read of the socket. A server that sends single bytes can exceed
+        // it, which winspect's never does.
         let stream = self.reader.get_ref();
         stream
             .set_read_timeout(Some(patience))
             .map_err(ClientError::Broken)?;
 
+        // The buffer belongs to the client: a line that a timeout cuts in two is completed by the
+        // next call.
         match self.reader.read_until(b'\n', &mut self.buffer) {
             Ok(_) if self.buffer.last() == Some(&b'\n') => {
                 let reply = serde_json::from_slice(&self.buffer);
                 self.buffer.clear();
                 Ok(Received::Reply(reply.map_err(ClientError::Unknown)?))
             }
+
+            // Bytes without a line feed at the end of the stream are a torn line and worth nothing.
             Ok(_) => Ok(Received::End),
             // What came of a line stays in the buffer.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Ok(Received::Silence)
             }
+
+            // A server that was killed resets the connection instead of closing it.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Received::End),
             Err(error) => Err(ClientError::Broken(error)),
         }
@@ -118,6 +127,8 @@ impl ControlClient {
         request: &ControlRequest,
         patience: Duration,
     ) -> Result<ControlReply, ClientError> {
+        // The server answers one request with one line, so that no line of an earlier request can
+        // come first.
         self.send(request)?;
         match self.hear(patience)? {
             Received::Reply(reply) => Ok(reply),

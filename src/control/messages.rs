@@ -61,12 +61,16 @@ impl ControlRequest {
     /// # Errors
     /// Why the line is no request, in words for its sender.
     pub fn parse(line: &[u8]) -> Result<Wish, String> {
+        // Unknown keys are refused here: a misspelt `comand` would otherwise be an empty request.
         let request: ControlRequest =
             serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
 
+        // Exactly one wish may stand in a request. A payload belongs to a command alone.
         let payload = request.payload;
         match (request.command, request.status, request.watch) {
             (Some(name), false, false) => {
+                // The payload goes the way of a message from the broker, which has bytes: both
+                // doors share one parser.
                 let payload = payload.map_or_else(|| "{}".to_owned(), |value| value.to_string());
                 let payload = payload.into_bytes();
                 Ok(Wish::Command { name, payload })
@@ -170,6 +174,10 @@ pub struct LineCamera {
     /// Counters of its frames.
     #[serde(flatten)]
     pub frames: TallyCount,
+    /// Distance of the camera's clock from ours, positive where it is ahead. `None` where the camera
+    /// has no clock of its own, and of a line before 0.3.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
 }
 
 #[cfg(test)]

@@ -1,27 +1,28 @@
 //! The server of the control socket: one thread, which never waits for a client.
 //!
-//! Each connection is a task that reads lines and writes lines; the `Server` holds the line's ends
-//! and knows who watches.
+//! Each connection is a task that reads lines and writes lines (`connection.rs`); the `Server` holds
+//! the line's ends and knows which clients watch.
 
 use crate::base::health::{Diagnostics, Health};
+use crate::base::standstill::{Standstill, TICK};
+use crate::control::connection::{ClientLine, Connection, Input};
 use crate::control::messages::{
     CameraChange, ControlReply, ControlRequest, LINE_MAX, LineStatus, NamedAnswer, Wish,
 };
+use crate::control::socket;
 use crate::protocol::answer::Answer;
 use crate::protocol::command;
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::HashMap;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// Commands of both doors that may wait when this one brings another: half of the channel.
 const REQUESTS_SHARE: usize = 32;
@@ -38,18 +39,12 @@ const COMMANDS_WAITING: usize = 8;
 const REPLIES_WAITING: usize = CONNECTIONS_MAX * COMMANDS_WAITING;
 /// Lines of clients that may wait for the server, which takes them at once.
 const INPUTS_WAITING: usize = CONNECTIONS_MAX;
-/// A connection without a byte in or out for this long is closed.
-const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Interval of the status that watchers get.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Time until a socket that could not be bound is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 /// Time for clients to read their last lines at the end of the line.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Bytes of a Unix socket's path at most (`sun_path` of unix(7), without its final zero).
-const PATH_MAX: usize = 107;
-/// Access rights of the socket: its owner and group.
-const MODE: u32 = 0o660;
 /// Diagnostics source of the control socket.
 const CONTROL: &str = "control";
 
@@ -65,96 +60,19 @@ pub struct ControlWiring {
     pub causes: Diagnostics,
 }
 
-/// Reason why the socket cannot be bound.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The path does not fit into a socket's address.
-    #[error(
-        "{}: the path has {} bytes, and a socket's may have {PATH_MAX}; give store.file a shorter one",
-        .0.display(), .0.as_os_str().len()
-    )]
-    TooLong(PathBuf),
-    /// Another process serves the socket.
-    #[error(
-        "{}: another process serves it; stop that one, or give each line a store.file of its own",
-        .0.display()
-    )]
-    Alive(PathBuf),
-    /// The file is no socket.
-    #[error("{}: it is there and no socket; move it away", .0.display())]
-    NoSocket(PathBuf),
-    /// The system refuses.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// Path of the socket.
-        path: PathBuf,
-        /// The system's reason.
-        error: std::io::Error,
-    },
-}
-
 /// Serves the socket until the line ends. Blocks; for a thread of its own. A socket that cannot be
 /// bound is told among the line's causes and tried again.
 ///
 /// # Errors
 /// When the asynchronous runtime cannot be made.
 pub fn run(path: &Path, wiring: ControlWiring) -> std::io::Result<()> {
+    // One thread serves all connections: their number is bounded, and none of them computes.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
 
     runtime.block_on(Server::new(wiring).run(path));
     Ok(())
-}
-
-/// Binds the socket. The file of a socket that no process serves any more is replaced.
-async fn bind(path: &Path) -> Result<UnixListener, ControlError> {
-    if path.as_os_str().len() > PATH_MAX {
-        return Err(ControlError::TooLong(path.to_owned()));
-    }
-
-    let failed = |error| ControlError::Io {
-        path: path.to_owned(),
-        error,
-    };
-
-    if let Ok(file) = std::fs::symlink_metadata(path) {
-        if !file.file_type().is_socket() {
-            return Err(ControlError::NoSocket(path.to_owned()));
-        }
-
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(failed)?;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                return Err(failed(error));
-            }
-            // Also one whose queue is full.
-            Ok(_) | Err(_) => return Err(ControlError::Alive(path.to_owned())),
-        }
-    }
-
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    let rights = std::fs::Permissions::from_mode(MODE);
-    std::fs::set_permissions(path, rights).map_err(failed)?;
-    Ok(listener)
-}
-
-/// A line, or the end, of a connection.
-struct Input {
-    connection: u64,
-    line: ClientLine,
-}
-
-enum ClientLine {
-    Whole(Vec<u8>),
-    /// The line is too long; the connection reads no more.
-    TooLong,
-    /// The client writes no more; it still gets the answers to what it wrote.
-    LastRead,
-    /// The connection has ended.
-    Closed,
 }
 
 /// One client.
@@ -184,10 +102,14 @@ struct Server {
     replies: mpsc::Receiver<Reply>,
     /// Number of the next request.
     next_request: u64,
+    /// Gaps of this thread, in which commands wait without a sign of it.
+    standstill: Standstill,
 }
 
 impl Server {
     fn new(wiring: ControlWiring) -> Self {
+        // Lines of clients wait in their connections while `inputs` is full. `replies` has room for
+        // all commands that all clients may have under way.
         let (input_sender, inputs) = mpsc::channel(INPUTS_WAITING);
         let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
         Server {
@@ -200,14 +122,17 @@ impl Server {
             reply_sender,
             replies,
             next_request: 0,
+            standstill: Standstill::new(Instant::now()),
         }
     }
 
     /// Binds, as often as it takes, and serves until the line ends.
     async fn run(&mut self, path: &Path) {
+        // A reason is logged when it changes, not at every try: a missing folder may stay away for
+        // weeks.
         let mut last_logged = String::new();
         loop {
-            match bind(path).await {
+            match socket::bind(path).await {
                 Ok(listener) => {
                     self.wiring.causes.clear(CONTROL);
                     tracing::info!("control socket {}", path.display());
@@ -216,6 +141,8 @@ impl Server {
                     let _ = std::fs::remove_file(path); // else the next run replaces it
                     return;
                 }
+
+                // The line goes on without the socket. Its condition says so until a bind succeeds.
                 Err(error) => {
                     let words = error.to_string();
                     if words != last_logged {
@@ -235,13 +162,20 @@ impl Server {
     }
 
     async fn line_ends_within(&mut self, time: Duration) -> bool {
+        // Events are read and dropped meanwhile: there are no watchers, and the end of the events
+        // is the end of the line.
         let events = &mut self.wiring.events.events;
         let ended = async { while events.recv().await.is_some() {} };
         tokio::time::timeout(time, ended).await.is_ok()
     }
 
     async fn serve(&mut self, listener: &UnixListener) {
+        // No branch waits for a client, so that none can hold up another. The one wait inside of a
+        // branch is the short one after an accept that failed.
         let mut tick = tokio::time::interval(STATUS_EVERY);
+        self.standstill = Standstill::new(Instant::now());
+        let mut turns = tokio::time::interval(TICK);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -260,6 +194,7 @@ impl Server {
                 },
                 Some(_) = self.tasks.join_next() => {}
                 _ = tick.tick() => self.tell_status(),
+                _ = turns.tick() => self.standstill.tick(Instant::now()),
             }
         }
 
@@ -268,22 +203,23 @@ impl Server {
 
     fn on_connection(&mut self, stream: UnixStream) {
         // A client that was left may still have its task, until what waits for it is written.
+        // The refusal is one line without a task: a flood of connections costs nothing that lasts.
         if self.clients.len().max(self.tasks.len()) >= CONNECTIONS_MAX {
             let words = format!("{CONNECTIONS_MAX} connections are open; close one of them");
             let _ = stream.try_write(encode(&ControlReply::Error(words)).as_bytes());
             return;
         }
 
+        // Numbers of connections are never used twice: a late reply cannot reach a newer client.
         self.connections += 1;
         let number = self.connections;
         let (lines, waiting) = mpsc::channel(LINES_WAITING);
-        let connection = Connection {
-            number,
-            inputs: self.input_sender.clone(),
-            last_byte: Instant::now(),
-        };
+        let connection = Connection::new(number, self.input_sender.clone());
 
         self.tasks.spawn(connection.run(stream, waiting));
+
+        // The sender of lines lives here alone. Dropping it ends the task after the lines that
+        // wait.
         let client = Client {
             lines,
             watches: false,
@@ -297,9 +233,12 @@ impl Server {
     }
 
     fn on_input(&mut self, input: Input) {
+        // Input of a client that was left is harmless: all that follows looks the number up.
         let number = input.connection;
         match input.line {
             ClientLine::Whole(line) => match ControlRequest::parse(&line) {
+                // A wrong line costs one answer. The connection goes on, as a person at a terminal
+                // expects.
                 Ok(Wish::Command { name, payload }) => self.on_command(number, &name, &payload),
                 Ok(Wish::Status) => self.send_status(number),
                 Ok(Wish::Watch) => self.on_watch(number),
@@ -320,6 +259,8 @@ impl Server {
             return;
         };
 
+        // A client that shut down its writing half, such as a pipe through `nc`, still gets its
+        // answers.
         client.is_leaving = true;
         if client.commands == 0 {
             self.leave(number);
@@ -339,6 +280,7 @@ impl Server {
     }
 
     fn on_watch(&mut self, number: u64) {
+        // Events that were missed before this client watched are not its own.
         if let Some(client) = self.clients.get_mut(&number) {
             client.watches = true;
             client.server_missed = self.wiring.events.state.missed();
@@ -349,6 +291,8 @@ impl Server {
     }
 
     fn on_command(&mut self, number: u64, name: &str, payload: &[u8]) {
+        // A command is checked in the order of cost: its text, the client's own share, the room of
+        // the channel. The answer names the id wherever it could be read.
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };
@@ -366,19 +310,24 @@ impl Server {
             return self.reject(number, name, id.as_deref(), reason);
         }
 
+        // The token finds the way back: the connection, and a number that tells two requests of it
+        // apart.
         self.next_request += 1;
+        let now = Instant::now();
+        let token = ReplyToken {
+            connection: number,
+            request: self.next_request,
+        };
+
         let request = Request {
             command,
             name: name.to_owned(),
             source: RequestSource::Control,
-            came_at: Instant::now(),
-            is_stale: false,
+            came_at: now,
+            is_stale: self.standstill.is_doubtful(now),
             reply: ReplyTo {
                 replies: self.reply_sender.clone(),
-                token: ReplyToken {
-                    connection: number,
-                    request: self.next_request,
-                },
+                token,
             },
         };
 
@@ -407,6 +356,7 @@ impl Server {
     }
 
     fn on_reply(&mut self, reply: Reply) {
+        // A reply frees one place of the client's share, whether or not the client still reads.
         let number = reply.token.connection;
         let Some(client) = self.clients.get_mut(&number) else {
             return; // it has left
@@ -436,6 +386,7 @@ impl Server {
             return;
         };
 
+        // A full channel holds 256 lines that the client did not read.
         if client.lines.try_send(encode(reply)).is_err() {
             self.leave(number);
         }
@@ -455,6 +406,8 @@ impl Server {
     }
 
     fn tell_watchers(&mut self, reply: &ControlReply) {
+        // The line is encoded once and shared by all watchers. Events that the server itself missed
+        // count as missed by each watcher.
         let line = encode(reply);
         let server_missed = self.wiring.events.state.missed();
         for client in self.clients.values_mut().filter(|client| client.watches) {
@@ -466,6 +419,8 @@ impl Server {
 
     /// Tells watchers that the line has ended, and gives all clients a moment to read it.
     async fn say_goodbye(&mut self) {
+        // Dropping all clients closes their channels: each task writes what waits, then ends. A
+        // client that does not read is cut off after FAREWELL.
         let words = "the line has stopped".to_owned();
         self.tell_watchers(&ControlReply::Ended(words));
         self.clients.clear();
@@ -477,6 +432,8 @@ impl Server {
 impl Client {
     /// Tells of an event, and before it of the events that were missed. Both need room.
     fn tell(&mut self, line: &Arc<str>) {
+        // The gap is told before the next event, so that a reader sees where it was. Without room
+        // for both lines the event joins the gap.
         if self.missed > 0 && self.lines.capacity() > 1 {
             let missed = encode(&ControlReply::Missed(self.missed));
             if self.lines.try_send(missed).is_ok() {
@@ -492,6 +449,7 @@ impl Client {
 
 /// The line that tells of an event; pictures are not told.
 fn reply_of(event: &Event) -> Option<ControlReply> {
+    // Pictures are left out: a heat map has a hundred times the bytes of a line.
     match event {
         Event::Camera { name, status } => Some(ControlReply::Camera(CameraChange {
             camera: name.to_string(),
@@ -513,86 +471,4 @@ fn encode(reply: &ControlReply) -> Arc<str> {
     let mut line = serde_json::to_string(reply).expect("replies are plain values");
     line.push('\n');
     line.into()
-}
-
-/// The task of one connection.
-struct Connection {
-    number: u64,
-    inputs: mpsc::Sender<Input>,
-    /// Moment of the last byte in or out.
-    last_byte: Instant,
-}
-
-impl Connection {
-    async fn run(mut self, stream: UnixStream, lines: mpsc::Receiver<Arc<str>>) {
-        let (reader, writer) = stream.into_split();
-        self.talk(reader, writer, lines).await;
-        self.send(ClientLine::Closed).await;
-    }
-
-    /// Reads and writes until the client has left or the server leaves it.
-    async fn talk(
-        &mut self,
-        mut reader: OwnedReadHalf,
-        mut writer: OwnedWriteHalf,
-        mut lines: mpsc::Receiver<Arc<str>>,
-    ) {
-        let mut buffer = Vec::with_capacity(LINE_MAX);
-        let mut reads = true;
-        loop {
-            let idle_at = self.last_byte + IDLE_MAX;
-            tokio::select! {
-                read = reader.read_buf(&mut buffer), if reads => {
-                    reads = match read {
-                        Ok(0) => {
-                            self.send(ClientLine::LastRead).await;
-                            false
-                        }
-                        Ok(_) => self.take_lines(&mut buffer).await,
-                        Err(_) => return,
-                    };
-                }
-                line = lines.recv() => {
-                    let Some(line) = line else { return };
-                    let written = writer.write_all(line.as_bytes());
-                    if !matches!(tokio::time::timeout(IDLE_MAX, written).await, Ok(Ok(()))) {
-                        return;
-                    }
-                }
-                () = tokio::time::sleep_until(idle_at.into()) => return,
-            }
-
-            self.last_byte = Instant::now();
-        }
-    }
-
-    /// Hands whole lines to the server. False if the line is too long.
-    async fn take_lines(&mut self, buffer: &mut Vec<u8>) -> bool {
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let mut line: Vec<u8> = buffer.drain(..=end).collect();
-            line.pop();
-            if line.len() > LINE_MAX {
-                self.send(ClientLine::TooLong).await;
-                return false;
-            }
-
-            self.send(ClientLine::Whole(line)).await;
-        }
-
-        let is_short = buffer.len() <= LINE_MAX;
-        if !is_short {
-            self.send(ClientLine::TooLong).await;
-        }
-
-        is_short
-    }
-
-    async fn send(&self, line: ClientLine) {
-        let input = Input {
-            connection: self.number,
-            line,
-        };
-
-        let _ = self.inputs.send(input).await;
-    }
 }

@@ -49,6 +49,8 @@ pub struct TallyCount {
 impl Tally {
     /// Counts a captured frame and returns the ticket that must be settled for it.
     pub fn captured(self: &Arc<Self>) -> Ticket {
+        // The frame is counted before its ticket exists, so that no outcome is ever ahead of the
+        // captures.
         self.captured.fetch_add(1, Ordering::Relaxed);
         Ticket {
             tally: Some(self.clone()),
@@ -63,6 +65,7 @@ impl Tally {
             std::array::from_fn(|i| self.outcomes[i].load(Ordering::SeqCst));
 
         let captured = self.captured.load(Ordering::SeqCst);
+        // The difference of captures and outcomes is the number of frames on their way.
         TallyCount {
             captured,
             judged,
@@ -104,9 +107,12 @@ impl Ticket {
 }
 
 impl Drop for Ticket {
+    // A settled ticket has no tally left and ends here.
     fn drop(&mut self) {
         if let Some(tally) = self.tally.take() {
             tally.outcomes[Outcome::Failed as usize].fetch_add(1, Ordering::SeqCst);
+            // A stage that panics drops its tickets on the way, and its panic is the error to be
+            // told.
             if !std::thread::panicking() {
                 tracing::error!(
                     "a frame was dropped without an outcome; counted as failed (please report this)"

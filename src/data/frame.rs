@@ -1,7 +1,7 @@
 //! A picture from a camera and when it was taken.
 
 use crate::data::picture::Picture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CapturedBy {
-    /// The sender's clock (RTCP sender report, driver).
+    /// The sender's intervals (RTCP sender report), or the driver's time.
     Sender,
     /// The clock of this machine, when the frame arrived.
     Arrival,
@@ -34,6 +34,9 @@ pub struct Frame {
     pub damage: Option<Arc<str>>,
     /// Time spent on decoding and colour conversion. `None` if the camera cannot tell.
     pub decode: Option<Duration>,
+    /// Distance of the sender's clock from ours, positive where it is ahead, as far as arrivals tell.
+    /// `None` where the camera has no clock of its own.
+    pub clock_offset: Option<SignedDuration>,
     /// File name of a folder camera's picture. `None` for all other cameras.
     pub part_id: Option<String>,
 }
@@ -52,6 +55,7 @@ pub(crate) mod tests {
             arrived: Instant::now(),
             damage: None,
             decode: None,
+            clock_offset: None,
             part_id: None,
         }
     }

@@ -43,6 +43,7 @@ impl Map {
     /// The map with `mask`, `side * side` flags; the cells that do not count become 0. `None`: all
     /// count.
     pub fn masked(mut self, mask: Option<&[bool]>) -> Self {
+        // Masked cells are 0, so that a reader who does not know of the mask sees nothing there.
         self.mask = mask.map(<[bool]>::to_vec);
         for (value, counts) in self.values.iter_mut().zip(mask.unwrap_or_default()) {
             if !counts {
@@ -106,15 +107,20 @@ impl Map {
     /// The map over a picture of `width` x `height` pixels, row-major: bilinear between the middles of
     /// the cells, flat beyond the outermost (torch's `interpolate` with `align_corners = False`).
     pub fn enlarged(&self, width: usize, height: usize) -> Vec<f32> {
+        // The two columns around each pixel and their shares are the same for all rows, so that
+        // they are looked up once.
         let columns: Vec<Neighbours> = (0..width)
             .map(|column| self.neighbours(column, width))
             .collect();
 
         let mut all = Vec::with_capacity(width * height);
         for row in 0..height {
+            // Each row of pixels lies between two rows of the map.
             let rows = self.neighbours(row, height);
             let upper = self.row(rows.first);
             let lower = self.row(rows.second);
+            // The mean is bilinear: first along the row above and the row below, then between the
+            // two.
             all.extend(columns.iter().map(|column| {
                 let upper = column.mix(upper);
                 let lower = column.mix(lower);
@@ -131,6 +137,8 @@ impl Map {
 
     /// The two cells around the middle of the pixel `at` of `pixels` along a side.
     fn neighbours(&self, at: usize, pixels: usize) -> Neighbours {
+        // `place` is the middle of the pixel in cells, from the middle of the first cell. Pixels
+        // beyond the outer cells' middles take the outer cell.
         let last = self.side - 1;
         let place = (at as f32 + 0.5) * self.side as f32 / pixels as f32 - 0.5;
         let place = place.clamp(0.0, last as f32);

@@ -36,6 +36,8 @@ pub struct PartTiming {
     pub deadline: Duration,
     /// Time from the frame to the gate. `None` if the line has no gate by time.
     pub reject_after: Option<Duration>,
+    /// Time after which a message to the gate would meet another part: none is sent then.
+    pub reject_late: Duration,
     /// Encoder counts from the trigger to the gate. `None` if the line has no gate by counts.
     pub reject_counts: Option<i64>,
 }
@@ -104,12 +106,15 @@ impl StageTimes {
     /// Enters that the part reached `stage` at `at`. The last time counts.
     pub fn reach_at(&self, stage: PartStage, at: Instant) {
         let after = at.saturating_duration_since(self.since);
+        // The time is at least one nanosecond, because 0 means that the stage was not reached.
         let nanos = after.as_nanos().clamp(1, u64::MAX.into());
         self.reached[stage as usize].store(nanos as u64, Ordering::Relaxed);
     }
 
     /// Time from `since` to `stage`. `None` if the part has not reached it.
     pub fn reached(&self, stage: PartStage) -> Option<Duration> {
+        // The times come from several threads, and each is a number by itself that orders no other
+        // memory, hence a relaxed load is enough.
         match self.reached[stage as usize].load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
@@ -120,6 +125,7 @@ impl StageTimes {
 impl Part {
     /// The part of an accepted request; no stage is reached yet.
     pub fn new(key: u64, run_id: Arc<str>, seq: u64, request: PartRequest) -> Self {
+        // Times count from the trigger, which a deadline counts from too.
         let times = Arc::new(StageTimes::new(request.since));
         Part {
             key,

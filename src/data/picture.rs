@@ -40,10 +40,14 @@ impl Picture {
     /// # Errors
     /// When a side is zero or `rgb` is not `3 * width * height` bytes.
     pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Result<Self, PictureError> {
+        // A picture without pixels has no score; it is refused here, so that no later step divides
+        // by 0.
         if width == 0 || height == 0 {
             return Err(PictureError::Empty { width, height });
         }
 
+        // A picture has three bytes a pixel, rows packed tightly: every later step relies on it for
+        // its indices.
         let needed = 3 * width * height;
         if rgb.len() != needed {
             return Err(PictureError::Size {
@@ -104,6 +108,7 @@ impl Area {
 
     /// The largest square in the middle of the area.
     pub fn middle_square(self) -> Self {
+        // The remainder of an odd difference is left at the right or the bottom.
         let side = self.w.min(self.h);
         Area {
             x: self.x + (self.w - side) / 2,
@@ -115,6 +120,7 @@ impl Area {
 
     /// True if the area lies in a picture of `width` x `height` pixels.
     pub fn is_inside(&self, width: usize, height: usize) -> bool {
+        // A sum that overflows is beyond every picture.
         let right = self.x.checked_add(self.w);
         let bottom = self.y.checked_add(self.h);
         right.is_some_and(|right| right <= width) && bottom.is_some_and(|bottom| bottom <= height)
@@ -131,11 +137,13 @@ impl std::str::FromStr for Area {
     type Err = String;
 
     fn from_str(words: &str) -> Result<Self, String> {
+        // The words are four whole numbers with commas between; spaces around them are allowed.
         let numbers: Option<Vec<usize>> = words
             .split(',')
             .map(|number| number.trim().parse().ok())
             .collect();
 
+        // An area without width or height would cover nothing.
         if let Some(&[x, y, w, h]) = numbers.as_deref()
             && w > 0
             && h > 0

@@ -82,6 +82,8 @@ impl Report {
 
     /// The result of a part that was not judged. Without a frame it was captured when it was accepted.
     pub fn undecided(part: Part, reason: Reason, policy: &DecisionPolicy) -> Self {
+        // Nothing was seen: no score, no map, no views. The time is the trigger's, as there is no
+        // frame.
         Report {
             verdict: Verdict::Undecided,
             reason: Some(reason),
@@ -90,12 +92,14 @@ impl Report {
             threshold: policy.threshold,
             captured_at: part.request.at,
             captured_by: CapturedBy::Trigger,
+            // The time runs from the trigger until now, when the part became undecided.
             took: Latency {
                 total: part.request.since.elapsed(),
                 ..Latency::default()
             },
             recipe: policy.recipe.clone(),
             on_undecided: policy.on_undecided,
+            // The part's own camera answers for it, since no other has seen it.
             seen_by: part.camera().clone(),
             views: vec![],
             defects: vec![],

@@ -7,7 +7,7 @@ use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::report::CameraView;
 use crate::data::verdict::{Defect, Reason, Verdict};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ pub struct ResultRow {
     pub captured_at: Timestamp,
     /// The clock that stamped `captured_at`.
     pub captured_by: CapturedBy,
+    /// Time from the part's own time to its frame, negative where the frame is earlier; 0 for a part
+    /// that its frame made. `None` without a frame, and in rows of before 0.3.
+    pub frame_offset_ms: Option<i64>,
     /// Milliseconds of each stage.
     pub latency_ms: LatencyMs,
     /// Time from the trigger until the verdict is due.
@@ -117,6 +120,9 @@ struct RowVersion {
     schema: u32,
 }
 
+/// Beginning of each row of today's [`SCHEMA`], as [`ResultRow::to_stored`] writes it.
+const TODAYS: &str = "{\"schema\":2,";
+
 /// The schema that a row names.
 ///
 /// # Errors
@@ -169,13 +175,16 @@ impl ResultRow {
     /// # Errors
     /// When the text is no row, or one of another schema.
     pub fn from_stored(text: &str) -> Result<Self, RowError> {
-        let found = schema_of(text)?;
-        if found != SCHEMA {
-            return Err(RowError::Schema { found });
+        // One reading where the version stands in front, as it does in every row of ours.
+        if text.starts_with(TODAYS) {
+            let row = serde_json::from_str(text)?;
+            return Ok(row);
         }
 
-        let row = serde_json::from_str(text)?;
-        Ok(row)
+        match schema_of(text)? {
+            SCHEMA => Ok(serde_json::from_str(text)?),
+            found => Err(RowError::Schema { found }),
+        }
     }
 
     /// The last levels of the topic of the newest verdict: `camera`, or `camera/region`.
@@ -190,13 +199,16 @@ impl ResultRow {
 impl SmallMap {
     /// `map` max-pooled to at most 16 x 16 cells, scaled by its highest value.
     pub fn of(map: &Map) -> Self {
+        // A map with fewer cells stays as it is.
         let side = map.side().min(MAP_SIDE_MAX);
         let pooled = max_pooled(map, side);
+        // The smallest positive number stands for a map of zeros, by which 0 can be divided.
         let mut scale = f32::MIN_POSITIVE;
         for value in &pooled {
             scale = scale.max(*value);
         }
 
+        // Each cell takes one byte: its share of the highest.
         let mut cells = Vec::with_capacity(pooled.len());
         for value in pooled {
             let share = value / scale;
@@ -210,6 +222,8 @@ impl SmallMap {
 /// The highest value of `map` in each cell of `side * side`.
 fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
     let mut pooled = vec![0.0f32; side * side];
+    // Each cell of the large map lies in one cell of the small one, whose value is the highest of
+    // its cells: a mean would hide a small defect.
     for (at, value) in map.values().iter().enumerate() {
         let row = at / map.side();
         let column = at % map.side();
@@ -224,8 +238,15 @@ fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
 
 /// Milliseconds, to a tenth.
 pub fn tenths_of_ms(duration: Duration) -> f64 {
+    // The time is rounded to a tenth of a millisecond: more digits would be noise, and bytes in
+    // each message.
     let tenths = duration.as_secs_f64() * 1e4;
     tenths.round() / 10.0
+}
+
+/// Whole milliseconds of a distance in time. One beyond all bounds is cut to them.
+pub fn whole_ms(distance: SignedDuration) -> i64 {
+    distance.as_millis().clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// RFC 3339, UTC, milliseconds: the form of every time in a message.
@@ -249,6 +270,7 @@ mod base64_bytes {
     where
         S: Serializer,
     {
+        // The alphabet is the standard one with padding, which every base64 decoder reads.
         let text = STANDARD.encode(bytes);
         to.serialize_str(&text)
     }
@@ -257,6 +279,7 @@ mod base64_bytes {
     where
         D: Deserializer<'a>,
     {
+        // serde reads a `Cow` as an owned copy, whether or not the text holds an escape.
         let text = Cow::<str>::deserialize(from)?;
         let bytes = STANDARD.decode(text.as_bytes());
         bytes.map_err(D::Error::custom)
@@ -284,6 +307,7 @@ pub(crate) mod tests {
             margin: None,
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Trigger,
+            frame_offset_ms: None,
             latency_ms: LatencyMs {
                 queue: 0.1,
                 decode: None,
@@ -335,6 +359,7 @@ pub(crate) mod tests {
 
         row.map = Some(SmallMap::of(&Map::new(37, vec![0.7; 37 * 37])));
         let text = row.to_stored();
+        assert!(text.starts_with(TODAYS), "{text}");
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));
         let again = ResultRow::from_stored(&text).expect("just written");
         assert_eq!(again, row);

@@ -76,10 +76,13 @@ pub struct Defect {
 /// The verdict for a score, with the reason if it is undecided: a part with a score of `threshold` or
 /// more fails. Without a threshold nothing can be decided, nor with a score that is not finite.
 pub fn decide(score: f32, threshold: Option<f32>) -> (Verdict, Option<Reason>) {
+    // A score that is no number is the engine's failure; it must not become a pass because no
+    // comparison with it is true.
     if !score.is_finite() {
         return (Verdict::Undecided, Some(Reason::EngineError));
     }
 
+    // A score of exactly the threshold fails: in doubt a part is rejected.
     match threshold {
         None => (Verdict::Undecided, Some(Reason::NotReady)),
         Some(threshold) if score >= threshold => (Verdict::Fail, None),
@@ -90,18 +93,23 @@ pub fn decide(score: f32, threshold: Option<f32>) -> (Verdict, Option<Reason>) {
 /// The map's areas at or above `level`, four-connected, highest peak first, at most `limit`, as boxes
 /// in a picture of which the map covers `area`.
 pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defect> {
+    // `seen` marks cells that belong to a defect already.
     let side = map.side();
     let mut seen = vec![false; side * side];
     let mut defects = Vec::new();
+    // Each cell is looked at once as a start, in the order of the map, and as a neighbour of
+    // others.
     for start in 0..side * side {
         if seen[start] || map.values()[start] < level {
             continue;
         }
 
+        // The whole connected area becomes one box.
         let cells = connected_cells(map, level, start, &mut seen);
         defects.push(cells.in_picture(area, side));
     }
 
+    // The worst comes first: a reader with room for a few takes those.
     defects.sort_by(|a, b| b.peak.total_cmp(&a.peak));
     defects.truncate(limit);
     defects
@@ -119,6 +127,7 @@ struct CellBox {
 /// Fills the area of cells at or above `level` that `start` belongs to, and marks them as seen.
 fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> CellBox {
     let side = map.side();
+    // The box begins empty, and the first cell fills it.
     let mut found = CellBox {
         left: side,
         right: 0,
@@ -127,9 +136,12 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
         peak: f32::NEG_INFINITY,
     };
 
+    // Cells wait that were marked and whose neighbours were not looked at yet: a stack instead of
+    // recursion, as an area may cover the whole map.
     seen[start] = true;
     let mut waiting = vec![start];
     while let Some(cell) = waiting.pop() {
+        // A cell is marked when it is put on the stack, hence no cell is put there twice.
         found.add(cell / side, cell % side, map.values()[cell]);
         for next in four_neighbours(cell, side).into_iter().flatten() {
             if !seen[next] && map.values()[next] >= level {
@@ -144,6 +156,8 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
 
 /// The cells above, below, left and right; `None` beyond the edge of the map.
 fn four_neighbours(cell: usize, side: usize) -> [Option<usize>; 4] {
+    // Rows of the map are `side` cells; the first and last column have a neighbour on one side
+    // only.
     let row = cell / side;
     let column = cell % side;
     [
@@ -165,6 +179,8 @@ impl CellBox {
 
     /// The box in pixels, in a picture of which a map of `side` cells covers `area`.
     fn in_picture(&self, area: Area, side: usize) -> Defect {
+        // Edges of cells become pixels, rounded down. The box ends where the next cell begins, so
+        // that boxes of neighbours touch.
         let x = area.x + self.left * area.w / side;
         let y = area.y + self.top * area.h / side;
         let x_end = area.x + (self.right + 1) * area.w / side;

@@ -7,7 +7,8 @@ use super::nearest::Nearest;
 use ndarray::Array2;
 use std::time::Duration;
 
-/// Runs the vision tower. The thread that owns an encoder owns it for life.
+/// Runs the vision tower. One thread at a time uses an encoder: the one that prepares it, then the
+/// inspector's.
 pub trait Encoder: Nearest + Send {
     /// Name of the engine, for `birth` and the log, for example `onnx-fp32`.
     fn backend(&self) -> &str;

@@ -258,7 +258,6 @@ impl<'a> ModelGraph<'a> {
 /// Bytes of a file. Its length is compared before memory is taken, because a graph may claim any
 /// number.
 fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
-    // Memory is taken only for what the file can hold.
     let file = File::open(path)?;
     if length as u64 > file.metadata()?.len() {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
@@ -455,7 +454,7 @@ fn element(precision: Precision) -> i32 {
 
 /// Gives an input or output its type, and the pixels their side.
 fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) {
-    // Values that are no tensors do not occur in our graphs, and would have no type to set.
+    // Values that are no tensors do not occur in imported graphs, and would have no type to set.
     let kind = value.r#type.as_mut();
     let Some(tensor) = kind.and_then(|kind| kind.tensor_type.as_mut()) else {
         return;

@@ -18,9 +18,10 @@
 //!
 //! # Good path
 //! A recipe says what it needs ([`EncodePlan`]). The engine checks the plan against the model, cuts
-//! the model's graphs to it ([`graphs`]) and loads them. One thread owns the [`Encoder`] for life
-//! and calls it once for each group of pictures. On a GPU the whole way from bytes to the parts of
-//! a score is one captured graph, replayed for each group of the same kind.
+//! the model's graphs to it ([`graphs`]) and loads them. One thread at a time uses the [`Encoder`]: the
+//! one that prepares it, then the inspector's, which calls it once for each group of pictures. On a
+//! GPU the whole way from bytes to the parts of a score is one captured graph, replayed for each group
+//! of the same kind.
 //!
 //! # Failure paths
 //! - Library, device or plan missing: [`EngineError::Unavailable`]. With `backend = "auto"` the CPU

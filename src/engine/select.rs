@@ -283,8 +283,8 @@ impl Engines {
         model: &ModelFolder,
         plan: &EncodePlan,
     ) -> Result<Box<dyn Encoder>, EngineError> {
-        // Features are compared on the CPU while references are chosen, whatever engine runs the
-        // network.
+        // Features that are on the host, as those of references against each other, are compared on
+        // the CPU, whatever engine runs the network.
         let nearest = Box::new(OnnxNearest::open(&self.runtime()?)?);
 
         // Compiled kernels are kept with the model, beside its plans.

@@ -8,11 +8,14 @@
 //!                                           there is no truth of pixels
 //! ```
 
+use super::duplicates::SeenPictures;
 use super::regions::Regions;
 use crate::base::exit::chain;
 use crate::base::problems::Problems;
 use crate::data::picture::{Area, Picture};
 use crate::image::file as image_file;
+use crate::image::file::mask::{self, Mask};
+use image::metadata::Orientation;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +28,17 @@ pub struct Dataset {
     pub tests: Vec<Test>,
     /// True if there is a `ground_truth` folder.
     pub has_masks: bool,
+    /// A line for each folder in which something was passed over.
+    pub passed_over: Vec<String>,
+}
+
+/// All that reading a data set brings.
+#[derive(Debug)]
+pub struct Content {
+    /// The truth of each test picture, in order. `None` without masks.
+    pub truths: Option<Vec<Truth>>,
+    /// Lines about pictures that are there more than once.
+    pub warnings: Vec<String>,
 }
 
 /// A test picture.
@@ -56,14 +70,22 @@ impl Dataset {
     /// All that is missing, at once.
     pub fn open(folder: &Path) -> Result<Self, Problems> {
         let mut problems = Problems::new();
+        let mut passed_over = Vec::new();
+        let mut listed =
+            |folder: &Path, problems: &mut Problems| list(folder, &mut passed_over, problems);
+
         let references = listed(&folder.join("train/good"), &mut problems);
         let good = listed(&folder.join("test/good"), &mut problems);
+        // A data set without `ground_truth` gives measures of pictures alone, none of pixels.
         let masks = folder.join("ground_truth");
         let has_masks = masks.is_dir();
         let mut tests: Vec<Test> = good.into_iter().map(Test::good).collect();
+        // Each kind of defect has a folder beside `good`, named as the plant likes.
         let test_folder = folder.join("test");
         for defect in defects(&test_folder, &mut problems) {
             for file in listed(&test_folder.join(&defect), &mut problems) {
+                // Where there are masks, each bad picture needs its own: a missing one would count
+                // its defect's pixels as good.
                 let mask = has_masks.then(|| mask_of(&masks, &defect, &file));
                 if let Some(mask) = mask.as_ref().filter(|mask| !mask.is_file()) {
                     problems.note(
@@ -76,41 +98,55 @@ impl Dataset {
             }
         }
 
+        // All problems are told at once, because a data set has thousands of files.
         problems.into_result().map(|()| Dataset {
             references,
             tests,
             has_masks,
+            passed_over,
         })
     }
 
-    /// Reads every test picture and mask once, so that nothing can be wrong with them later.
-    /// Returns the truth of each, in order, or `None` without masks. With `squares` the model sees
-    /// the largest square in the middle of each picture only, and pixels are compared only there.
-    /// `references` are read as well. `progress` hears how many files are done.
+    /// Reads every test picture and mask once, so that nothing can be wrong with them later. With
+    /// `squares` the model sees the largest square in the middle of each picture only, and pixels are
+    /// compared only there. `references` are read as well. `progress` hears how many files are done.
     ///
     /// # Errors
-    /// All files that cannot be read, masks of another size than their picture, and masks without a
-    /// defect, at once.
+    /// All files that cannot be read, masks of another size than their picture, masks without a defect
+    /// and those that could mean two things, at once.
     pub fn read(
         &self,
         references: &[&Path],
         squares: bool,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<Option<Vec<Truth>>, Problems> {
+    ) -> Result<Content, Problems> {
         let mut problems = Problems::new();
         let mut truths = Vec::with_capacity(self.tests.len());
+        let mut seen = SeenPictures::default();
+
+        // References first: a test picture that is one of them is then told as such.
         for file in references {
-            readable(file, &mut problems);
+            if let Some(picture) = readable(file, &mut problems) {
+                seen.reference(file, &picture);
+            }
         }
 
+        // A picture that cannot be read adds its problem and no truth, and the loop goes on to the
+        // next.
         for (done, test) in self.tests.iter().enumerate() {
             progress(references.len() + done);
-            truths.extend(test.truth(squares, &mut problems));
+            let picture = readable(&test.file, &mut problems);
+            if let Some(picture) = &picture {
+                seen.test(&test.file, picture);
+            }
+
+            truths.extend(test.truth(picture, squares, &mut problems));
         }
 
-        problems
-            .into_result()
-            .map(|()| self.has_masks.then_some(truths))
+        problems.into_result().map(|()| Content {
+            truths: self.has_masks.then_some(truths),
+            warnings: seen.warnings(),
+        })
     }
 }
 
@@ -131,14 +167,19 @@ impl Test {
         }
     }
 
-    /// Reads the picture and its mask. `None` where there is a problem.
-    fn truth(&self, squares: bool, problems: &mut Problems) -> Option<Truth> {
-        let picture = readable(&self.file, problems);
+    /// Reads the mask of `picture`. `None` where there is a problem.
+    fn truth(
+        &self,
+        picture: Option<Picture>,
+        squares: bool,
+        problems: &mut Problems,
+    ) -> Option<Truth> {
         let mask = self
             .mask
             .as_ref()
-            .map(|file| (file, readable(file, problems)));
+            .map(|file| (file, readable_mask(file, problems)));
 
+        // The part of the picture that is scored: with `fit = crop` the middle square.
         let picture = picture?;
         let whole = Area::whole(picture.width(), picture.height());
         let seen = match squares {
@@ -146,10 +187,12 @@ impl Test {
             false => whole,
         };
 
+        // A good picture has no defect pixels at all.
         let regions = match mask {
             None => Regions::none(seen.w * seen.h),
             Some((file, mask)) => {
                 let mask = mask?;
+                // A mask of another size would mark other pixels than the defect's.
                 if let Err(words) = check(&mask, &picture, &self.file) {
                     problems.note(file.display(), words);
                     return None;
@@ -159,6 +202,7 @@ impl Test {
             }
         };
 
+        // Width and height are those of the part that is seen, which the map is enlarged to.
         Some(Truth {
             width: seen.w,
             height: seen.h,
@@ -168,64 +212,96 @@ impl Test {
 }
 
 /// True for each pixel of a defect inside of `area`, row-major.
-fn defect_pixels(mask: &Picture, area: Area) -> Vec<bool> {
+fn defect_pixels(mask: &Mask, area: Area) -> Vec<bool> {
     let mut pixels = Vec::with_capacity(area.w * area.h);
     for row in area.y..area.y + area.h {
-        let first = 3 * (row * mask.width() + area.x);
-        let line = &mask.rgb()[first..first + 3 * area.w];
-        for pixel in line.chunks_exact(3) {
-            pixels.push(pixel != [0; 3]);
-        }
+        let first = row * mask.width + area.x;
+        pixels.extend_from_slice(&mask.is_defect[first..first + area.w]);
     }
 
     pixels
 }
 
 /// Refuses what cannot be the mask of `picture`, a bad part in `file`.
-fn check(mask: &Picture, picture: &Picture, file: &Path) -> Result<(), String> {
-    let file = file.display();
+fn check(mask: &Mask, picture: &Picture, file: &Path) -> Result<(), String> {
+    let shown = file.display();
     let width = picture.width();
     let height = picture.height();
-    if (mask.width(), mask.height()) != (width, height) {
-        let w = mask.width();
-        let h = mask.height();
+    if (mask.width, mask.height) != (width, height) {
+        let w = mask.width;
+        let h = mask.height;
         return Err(format!(
-            "a mask of {w} x {h} pixels, but {file} has {width} x {height}; give one of its size"
+            "a mask of {w} x {h} pixels, but {shown} has {width} x {height}; give one of its size"
         ));
     }
 
-    if mask.rgb().iter().all(|value| *value == 0) {
+    if mask.is_defect.iter().all(|is_defect| !is_defect) {
         return Err(format!(
-            "zero everywhere, but {file} is a bad part; mark its defect (in a mask of 16 bits by 128 or more)"
+            "zero everywhere, but {shown} is a bad part; mark its defect"
+        ));
+    }
+
+    // Programs that draw masks often ignore the tag. By a quarter turn the sizes then differ; by half
+    // a turn, or where the picture is a square, nothing shows it.
+    let turn = mask::orientation_of(file);
+    if turn != mask.orientation && (keeps_sides(turn, mask.orientation) || width == height) {
+        return Err(format!(
+            "it and {shown} have different orientation tags (EXIF), so that it may be turned against the picture; \
+             save both as they are seen, without the tag"
         ));
     }
 
     Ok(())
 }
 
+/// True if two orientations have the same sides lying.
+fn keeps_sides(one: Orientation, other: Orientation) -> bool {
+    is_quarter(one) == is_quarter(other)
+}
+
+/// True for the orientations that turn by a quarter, mirrored or not.
+fn is_quarter(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}
+
 fn mask_of(masks: &Path, defect: &OsStr, file: &Path) -> PathBuf {
+    // The form is MVTec's: the picture's name with `_mask.png`, in the folder of the same defect.
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     masks.join(defect).join(format!("{stem}_mask.png"))
 }
 
-fn listed(folder: &Path, problems: &mut Problems) -> Vec<PathBuf> {
-    image_file::list(folder).unwrap_or_else(|error| {
-        problems.add(chain(&error));
-        vec![]
-    })
+fn list(folder: &Path, passed_over: &mut Vec<String>, problems: &mut Problems) -> Vec<PathBuf> {
+    match image_file::list(folder) {
+        Ok(found) => {
+            passed_over.extend(image_file::told(folder, &found.passed_over));
+            found.pictures
+        }
+        Err(error) => {
+            problems.add(chain(&error));
+            vec![]
+        }
+    }
 }
 
 /// The names of the folders beside `good`.
 fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
     // A folder that cannot be read was reported with its `good`.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // Files beside the folders are not defects; `good` is the other class.
     let mut names: Vec<_> = entries
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name())
-        .filter(|name| name != "good")
+        .filter(|name| name != "good" && !image_file::is_foreign(name))
         .collect();
 
     names.sort();
+    // Without bad pictures no measure is defined.
     if names.is_empty() {
         problems.note(
             folder.display(),
@@ -238,6 +314,12 @@ fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
 
 fn readable(file: &Path, problems: &mut Problems) -> Option<Picture> {
     image_file::read(file)
+        .map_err(|error| problems.add(chain(&error)))
+        .ok()
+}
+
+fn readable_mask(file: &Path, problems: &mut Problems) -> Option<Mask> {
+    mask::read(file)
         .map_err(|error| problems.add(chain(&error)))
         .ok()
 }
@@ -278,6 +360,7 @@ mod tests {
             let truths = dataset
                 .read(&[], squares, &mut |_| ())
                 .expect("readable")
+                .truths
                 .expect("masks");
 
             let [good, found] = &truths[..] else {
@@ -292,6 +375,51 @@ mod tests {
         }
     }
 
+    /// By half a turn the sizes stay the same: nothing but the tag shows that the mask lies otherwise.
+    #[test]
+    fn a_picture_turned_by_its_tag_with_a_mask_without_one_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        dataset(folder.path());
+        let mut jpeg = vec![];
+        image::RgbImage::new(6, 4)
+            .write_with_encoder(image::codecs::jpeg::JpegEncoder::new(&mut jpeg))
+            .expect("encodes");
+
+        let exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
+        for (orientation, is_refused) in [(1, false), (3, true), (2, true), (6, true)] {
+            let tag = [orientation, 0, 0, 0, 0, 0, 0];
+            let turned = [&jpeg[..2], exif, &tag, &jpeg[2..]].concat();
+            std::fs::write(folder.path().join("test/scratch/b.png"), turned).expect("written");
+            let dataset = Dataset::open(folder.path()).expect("all there");
+            let read = dataset.read(&[], false, &mut |_| ());
+            assert_eq!(read.is_err(), is_refused, "orientation {orientation}");
+        }
+    }
+
+    #[test]
+    fn what_other_programs_leave_is_no_defect_and_no_picture() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        dataset(folder.path());
+        for stray in [
+            "test/.ipynb_checkpoints/a.png",
+            "test/@eaDir/a.png",
+            "test/__MACOSX/a.png",
+            "test/scratch/._b.png",
+            "train/good/.a.png",
+        ] {
+            write(&folder.path().join(stray), 6, 4, |_, _| false);
+        }
+
+        let dataset = Dataset::open(folder.path()).expect("all there");
+        assert_eq!((dataset.references.len(), dataset.tests.len()), (1, 2));
+        let told = dataset.passed_over.join("\n");
+        assert!(told.contains("train/good: passed over 1 hidden"), "{told}");
+        assert!(
+            told.contains("test/scratch: passed over 1 hidden"),
+            "{told}"
+        );
+    }
+
     #[test]
     fn without_a_folder_of_masks_there_is_no_truth_of_pixels() {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -302,6 +430,7 @@ mod tests {
             dataset
                 .read(&[], false, &mut |_| ())
                 .expect("readable")
+                .truths
                 .is_none()
         );
     }

@@ -65,6 +65,8 @@ impl Scores {
     /// Adds a picture's pixels, row-major, as many as `regions` says. Their scores must be finite.
     pub fn picture(&mut self, scores: &[f32], regions: &Regions) {
         debug_assert_eq!(scores.len(), regions.pixels());
+        // Each pixel is a sample of its own; a bad one belongs to its region, numbered on from the
+        // regions of the pictures before.
         for (&score, region) in scores.iter().zip(regions.labels()) {
             match region {
                 None => self.good.push(key(score)),
@@ -77,13 +79,18 @@ impl Scores {
 
     /// Sorts, in place.
     pub fn ranked(mut self) -> Ranking {
+        // The sort puts the highest first, in place: both lists together may hold a gigabyte. The
+        // order of equal keys does not matter, since a level holds all of them.
         self.good.sort_unstable_by(|a, b| b.cmp(a));
         self.bad.sort_unstable_by(|a, b| b.cmp(a));
+        // The weights begin as the numbers of pixels of the regions.
         let mut weights = vec![0.0; self.regions as usize];
         for (_, region) in &self.bad {
             weights[*region as usize] += 1.0;
         }
 
+        // Each region weighs the same in AUPRO, whatever its size: a pixel is worth one part of its
+        // region, and a region one part of all.
         let regions = f64::from(self.regions);
         for weight in &mut weights {
             let size = *weight;
@@ -100,7 +107,10 @@ impl Scores {
 
 /// A number in the order of finite scores, and equal where these are: the two zeros have one.
 fn key(score: f32) -> u32 {
+    // Adding 0.0 makes -0.0 a 0.0, since the two are equal as scores but not as bits.
     let bits = (score + 0.0).to_bits();
+    // IEEE 754 bits are in the order of the values for positive numbers, and in the reverse order
+    // for negative ones; so the latter are inverted, and the former lifted above them.
     if bits >> 31 == 1 {
         !bits
     } else {
@@ -116,12 +126,15 @@ impl Ranking {
         let pairs = self.good.len() as f64 * self.bad.len() as f64;
         let mut area = 0.0;
         let mut last = Level::default();
+        // Levels come from the highest score down. Ties make a slope, whose area is a trapezium:
+        // half of a tied pair counts.
         for level in self.levels() {
             let width = (level.good - last.good) as f64;
             area += width * (last.bad + level.bad) as f64 / 2.0;
             last = level;
         }
 
+        // Without a good or a bad sample there is no pair.
         (pairs > 0.0).then(|| area / pairs)
     }
 
@@ -131,12 +144,14 @@ impl Ranking {
         let all = self.bad.len() as f64;
         let mut sum = 0.0;
         let mut last = 0;
+        // Each level adds the recall that it gains, times the precision at this threshold.
         for level in self.levels() {
             let precision = level.bad as f64 / (level.good + level.bad) as f64;
             sum += (level.bad - last) as f64 / all * precision;
             last = level.bad;
         }
 
+        // Without a bad sample recall is not defined.
         (all > 0.0).then_some(sum)
     }
 
@@ -147,6 +162,7 @@ impl Ranking {
             return None;
         }
 
+        // F1 is `2 TP / (2 TP + FP + FN)`, and `level.good + level.bad + all bad` is that sum.
         let mut highest = 0.0f64;
         for level in self.levels() {
             let all = level.good + level.bad + self.bad.len();
@@ -166,14 +182,19 @@ impl Ranking {
             return None;
         }
 
+        // The rate of false positives grows along the levels; the overlap is the mean share of each
+        // region that is found.
         let all_good = self.good.len() as f64;
         let mut area = 0.0;
         let mut last_rate = 0.0;
         let mut last_overlap = 0.0;
         for level in self.levels() {
             let rate = level.good as f64 / all_good;
+            // The curve is cut off at `limit`: the last step is shortened, and its end is
+            // interpolated.
             let end = rate.min(limit);
             if end > last_rate {
+                // A step without new good pixels has no width, and a slope that is not defined.
                 let step = end - last_rate;
                 let slope = (level.overlap - last_overlap) * step / (rate - last_rate);
                 let at_end = last_overlap + slope;
@@ -188,18 +209,21 @@ impl Ranking {
             last_overlap = level.overlap;
         }
 
+        // Divided by the limit, a perfect map has an area of 1.
         Some(area / limit)
     }
 
     /// One level for each distinct score, from the highest.
     fn levels(&self) -> impl Iterator<Item = Level> + '_ {
         let mut level = Level::default();
+        // Each call moves on by one distinct score: all samples that have it.
         std::iter::from_fn(move || {
             let key = self.next_key(&level)?;
             while self.good.get(level.good) == Some(&key) {
                 level.good += 1;
             }
 
+            // The bad samples of this score; each brings its share of its region.
             while let Some((bad, region)) = self.bad.get(level.bad)
                 && *bad == key
             {
@@ -213,6 +237,8 @@ impl Ranking {
 
     /// The highest score below a level.
     fn next_key(&self, level: &Level) -> Option<u32> {
+        // The lists are sorted downwards, so that the next key is the higher of their two fronts.
+        // `None` comes last: both lists are done.
         let good = self.good.get(level.good).copied();
         let bad = self.bad.get(level.bad).map(|(key, _)| *key);
         good.max(bad)

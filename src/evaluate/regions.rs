@@ -39,10 +39,14 @@ impl Regions {
     /// The regions of a mask of rows of `width` pixels, at least one; true is defect.
     pub fn of(mask: &[bool], width: usize) -> Self {
         let mut labelling = Labelling::default();
+        // The runs of the row above; empty before the first row, which nothing is above of.
         let mut above = 0..0;
         for (row, line) in mask.chunks(width).enumerate() {
             let first = labelling.runs.len();
+            // Pixels are numbered row by row through the whole mask, which fits `u32` up to 4
+            // billion pixels.
             let mut start = (row * width) as u32;
+            // Each run of equal values in the row; only those of the defect are kept.
             for same in line.chunk_by(PartialEq::eq) {
                 let end = start + same.len() as u32;
                 if same[0] {
@@ -52,9 +56,11 @@ impl Regions {
                 start = end;
             }
 
+            // The runs that this row has added are above the next one.
             above = first..labelling.runs.len();
         }
 
+        // Sets are joined while rows are read, so that regions get their numbers at the end.
         let count = labelling.number();
         Regions {
             pixels: mask.len(),
@@ -84,6 +90,8 @@ impl Regions {
     /// The region of each pixel, row-major.
     pub fn labels(&self) -> impl Iterator<Item = Option<u32>> + '_ {
         let mut runs = self.runs.iter().peekable();
+        // The runs are in the order of the pixels. A run that ends is passed by at the first pixel
+        // after it.
         (0..self.pixels as u32).map(move |pixel| {
             runs.next_if(|run| run.end <= pixel);
             runs.peek()
@@ -105,6 +113,7 @@ impl Labelling {
     /// end left of it.
     fn add(&mut self, pixels: Range<u32>, above: &mut Range<usize>, width: u32) {
         let Range { start, end } = pixels;
+        // Every run begins as a region of its own, and is joined with those above it.
         let region = self.sets.add();
         self.runs.push(PixelRun { start, end, region });
         // Those that end left of this one are left of all that follow; corners touch.
@@ -112,7 +121,10 @@ impl Labelling {
             above.start += 1;
         }
 
+        // Other runs above may touch this one too, and then are one region with it.
         for other in above.clone() {
+            // Runs are in order: one that begins right of this one is followed by none that
+            // touches.
             if self.runs[other].start + width > end {
                 break;
             }
@@ -123,6 +135,7 @@ impl Labelling {
 
     /// Numbers the regions from 0, and returns how many there are.
     fn number(&mut self) -> u32 {
+        // Roots come before the rest of their regions, so that one pass numbers all.
         let mut count = 0;
         for index in 0..self.runs.len() {
             // The root is the first run of its region.
@@ -151,6 +164,8 @@ impl RunSets {
     }
 
     fn root(&mut self, mut run: u32) -> u32 {
+        // Path halving: each second run is hung on its grandparent on the way, which keeps later
+        // ways short.
         while self.0[run as usize] != run {
             let next = self.0[run as usize];
             self.0[run as usize] = self.0[next as usize];
@@ -161,6 +176,7 @@ impl RunSets {
     }
 
     fn join(&mut self, a: u32, b: u32) {
+        // The lower run becomes the root, which `number` relies on.
         let a = self.root(a);
         let b = self.root(b);
         self.0[a.max(b) as usize] = a.min(b);

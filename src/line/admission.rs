@@ -12,7 +12,7 @@ use crate::data::verdict::Reason;
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
-use crate::line::shared::{CameraStates, Shared};
+use crate::line::shared::{CameraStates, NewestFrames, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
@@ -35,6 +35,8 @@ pub struct PartSource {
 impl PartSource {
     /// Requests the parts in a frame.
     pub fn of(&self, frame: &Frame) -> Vec<PartRequest> {
+        // The deadline runs from the frame's arrival here; the capture time is only what the result
+        // tells, because a sender's clock may differ from this one's.
         let request = self.ask(frame.arrived, frame.captured_at);
         self.each(&PartRequest {
             part_id: frame.part_id.clone(),
@@ -85,6 +87,8 @@ pub struct Admission {
     trigger: Mutex<TriggerState>,
     /// The newest picture, for snapshots.
     newest: Mutex<Option<Arc<Picture>>>,
+    /// Times of all cameras' newest frames.
+    newest_frames: NewestFrames,
 }
 
 /// The trigger's memory of earlier frames.
@@ -130,6 +134,8 @@ impl TriggerState {
 impl Admission {
     /// `parts` makes the camera's requests, `queue` is its place before the inspector.
     pub fn new(shared: &Shared, parts: PartSource, trigger: &Trigger, queue: FrameSender) -> Self {
+        // Tallies are made for every configured camera; a missing one counts for itself alone, so
+        // that a frame always has a ticket.
         let tally = shared.tallies.get(&*parts.camera);
         Admission {
             camera: parts.camera.clone(),
@@ -139,6 +145,7 @@ impl Admission {
             store: shared.store.clone(),
             trigger: Mutex::new(TriggerState::new(trigger)),
             newest: Mutex::default(),
+            newest_frames: shared.newest_frames.clone(),
             parts,
         }
     }
@@ -155,14 +162,17 @@ impl Admission {
 
     /// Takes a frame that the camera captured: the trigger says whether it is a part's.
     pub fn on_frame(&self, frame: Frame) {
+        // The ticket is taken before anything can fail: from here on each frame has exactly one
+        // outcome, whichever way it goes.
         let ticket = self.tally.captured();
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.picture.clone());
+        self.note_newest(&frame);
         let now = Instant::now();
         let mut trigger = self.trigger();
         let is_paused = self.parts.control.is_paused();
         match &mut *trigger {
             // A command that came before the pause still needs its frame.
             TriggerState::Command(ring) => self.queue_matches(ring.put(frame, ticket, now)),
+            // Every other trigger makes parts of its own accord, and a paused line makes none.
             _ if is_paused => ticket.settle(Outcome::Skipped),
             TriggerState::Continuous => self.offer(frame, ticket),
             TriggerState::Frame => self.admit(frame, ticket, None),
@@ -182,6 +192,8 @@ impl Admission {
                 match presence.on_frame(frame, ticket, now) {
                     Ok(None) => {}
                     Ok(Some(held)) => self.admit(held.frame, held.ticket, None),
+                    // An area beyond the camera's pictures lets no part come; that is logged once,
+                    // not with each frame.
                     Err(why) if !*is_told => {
                         *is_told = true;
                         let camera = &self.camera;
@@ -191,6 +203,17 @@ impl Admission {
                 }
             }
         }
+    }
+
+    /// Keeps the newest picture for snapshots, and its time for triggers without a frame.
+    fn note_newest(&self, frame: &Frame) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some(frame.picture.clone());
+        drop(newest);
+        let times = self.newest_frames.lock();
+        times
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.camera.clone(), frame.captured_at);
     }
 
     fn trigger(&self) -> MutexGuard<'_, TriggerState> {
@@ -220,6 +243,8 @@ impl Admission {
     /// Accepts a frame's parts, durably, and queues them; `position` is in millimetres, `None` where
     /// it is not known.
     fn admit(&self, frame: Frame, ticket: Ticket, position: Option<f64>) {
+        // Frame and parts are put together here: every region of the view is a part of its own, and
+        // all of them share the position.
         let mut requests = self.parts.of(&frame);
         for request in &mut requests {
             request.position = position;
@@ -230,6 +255,8 @@ impl Admission {
             return;
         };
 
+        // The mark decides the reason at the deadline: `late` with a frame, `camera_lost` without
+        // one.
         parts.iter().for_each(Part::mark_framed);
         self.queue(QueuedFrame {
             frame,
@@ -255,11 +282,16 @@ impl Admission {
             self.queue(frame);
         }
 
+        // A part whose time has left the ring's window gets no frame any more. Its result is made
+        // at once, because waiting for the deadline would tell nothing new.
         let mut missed = vec![];
-        for part in found.missed {
-            let mut report = self.undecided(part, Reason::CameraLost);
-            report.detail = Some("no frame was captured near its time".to_owned());
-            missed.push(report);
+        for trigger in found.missed {
+            let detail = trigger.words();
+            for part in trigger.parts {
+                let mut report = self.undecided(part, Reason::CameraLost);
+                report.detail = Some(detail.clone());
+                missed.push(report);
+            }
         }
 
         self.finish(missed);
@@ -273,6 +305,8 @@ impl Admission {
         }
 
         drop(views);
+        // A refusal gives the frame back with its parts. The frame was never looked at, so its
+        // ticket says skipped, and the parts say why.
         let Err(mut refused) = self.queue.put(frame) else {
             return;
         };
@@ -351,7 +385,7 @@ impl Sink for CameraSink {
     fn status(&mut self, status: CameraStatus) {
         let name = self.admission.camera.clone();
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(name.clone(), status.state);
+        states.insert(name.clone(), status.clone());
         drop(states);
         let source = format!("camera {name}");
         match status.state {
@@ -429,6 +463,7 @@ mod tests {
         let ring = Trigger::Command(RingSettings {
             bytes: 1000,
             window: Duration::from_millis(10),
+            shares_frames: false,
         });
 
         let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);

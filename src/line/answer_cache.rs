@@ -1,6 +1,6 @@
 //! Answers by the sender's id, so that a repeated command is answered again and not executed twice.
 
-use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::answer::{Answer, AnswerStatus, question_of};
 use crate::store::ANSWERS_MAX;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct AnswerCache {
 impl AnswerCache {
     /// The answers of earlier runs, the oldest first.
     pub fn new(answers: Vec<(String, String)>, now: Instant) -> Self {
+        // Each answer counts as new: what an earlier run knew of its age is bounded by the store,
+        // which forgets the old ones itself.
         let mut cache = AnswerCache::default();
         for (id, answer) in answers {
             cache.add(&id, &answer, now);
@@ -28,8 +30,15 @@ impl AnswerCache {
         cache
     }
 
+    /// Hash of the question that the id stands for; `None` where that is not known.
+    pub fn question(&self, id: &str) -> Option<String> {
+        question_of(self.answers.get(id)?)
+    }
+
     /// Answer of that id; `None` if the id is new.
     pub fn get(&self, id: &str) -> Option<Answer> {
+        // Answers are kept as text: a decoded one takes several times the memory, and most are
+        // never asked for again.
         let text = self.answers.get(id)?;
         let answer = match Answer::decode(text) {
             Ok(answer) => answer,
@@ -42,6 +51,8 @@ impl AnswerCache {
 
     /// Remembers an answer; ids that are too old, or too many, are forgotten.
     pub fn add(&mut self, id: &str, answer: &str, now: Instant) {
+        // Ids leave in the order in which they came, so that the front is always the oldest: one
+        // look at it is enough, and both bounds (an hour, and the number of ids) take from there.
         while let Some((at, _)) = self.order.front()
             && (now.saturating_duration_since(*at) > ANSWERED_FOR
                 || self.order.len() >= ANSWERS_MAX)
@@ -50,6 +61,8 @@ impl AnswerCache {
             self.answers.remove(&old);
         }
 
+        // The first answer of an id stands. A repetition is answered with it and comes here again,
+        // and must not make it younger.
         if !self.answers.contains_key(id) {
             let id: Arc<str> = id.into();
             self.answers.insert(id.clone(), answer.into());

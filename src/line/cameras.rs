@@ -4,7 +4,7 @@ use crate::base::exit::{Exit, Failure};
 use crate::camera::{self, Source};
 use crate::config::{CameraConfig, LineConfig};
 use crate::line::admission::{Admission, CameraSink, PartSource};
-use crate::line::commands::CameraGroup;
+use crate::line::camera_group::CameraGroup;
 use crate::line::events::Events;
 use crate::line::inspect::InspectedCamera;
 use crate::line::queue::{FrameSender, Overflow};
@@ -38,6 +38,9 @@ pub fn open_cameras(
 ) -> Result<Vec<OpenCamera>, Failure> {
     let mut cameras = vec![];
     for (camera, frames) in config.cameras.iter().zip(queue) {
+        // A kind that is unknown, or that needs a GStreamer which is not here, is a fault of the
+        // configuration, told before the line starts. The pipeline is built later, by the camera's
+        // thread.
         let source =
             camera::open(&camera.camera).map_err(|error| Failure::new(Exit::Config, error))?;
 
@@ -105,6 +108,7 @@ pub fn groups_of(config: &LineConfig, cameras: &[OpenCamera]) -> Vec<CameraGroup
         let admission = camera.sink.admission.clone();
         if let Some(group) = groups.iter_mut().find(|group| group.source.camera == name) {
             group.cameras.push(admission);
+            group.requires_at |= config.requires_at;
             continue;
         }
 
@@ -116,6 +120,7 @@ pub fn groups_of(config: &LineConfig, cameras: &[OpenCamera]) -> Vec<CameraGroup
         groups.push(CameraGroup {
             source: parts,
             cameras: vec![admission],
+            requires_at: config.requires_at,
         });
     }
 

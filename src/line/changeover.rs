@@ -8,6 +8,7 @@ use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::opening::SELECTED_RECIPE;
+use crate::line::selection::Selection;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
@@ -22,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A recipe that was asked for by a command.
 pub struct RecipeRequest {
-    /// Id of the command.
-    pub id: Option<String>,
+    /// The selection, which the store keeps until its second answer is told.
+    pub selection: Selection,
     /// The recipe.
     pub recipe: RecipeSpec,
 }
@@ -93,6 +94,7 @@ impl Changeover {
 
     /// Prepares recipes until the line stops.
     pub fn run(mut self, stop: &Stop, pulse: &Heartbeat) {
+        self.tell_of_earlier_runs();
         while !stop.is_stopped() {
             pulse.beat();
             match self.wanted.recv_timeout(HEARTBEAT) {
@@ -105,27 +107,45 @@ impl Changeover {
         self.turn_away();
     }
 
-    /// Rejects the recipes that were accepted and will not be prepared.
-    fn turn_away(&self) {
-        for RecipeRequest { id, recipe } in self.wanted.try_iter() {
-            let reason = format!("{}: {STOPPING}", recipe.label());
-            self.tell(Answer::rejected(id.as_deref(), reason));
+    /// Tells how selections of earlier runs ended.
+    fn tell_of_earlier_runs(&self) {
+        let judges = {
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity.recipe.clone()
+        };
+
+        for selection in Selection::recovered(&self.kept, &judges) {
+            if let Some(outcome) = selection.outcome.clone() {
+                self.tell(selection, outcome);
+            }
         }
     }
 
-    fn tell(&self, answer: Answer) {
+    /// Rejects the recipes that were accepted and will not be prepared.
+    fn turn_away(&self) {
+        for RecipeRequest { selection, recipe } in self.wanted.try_iter() {
+            let reason = format!("{}: {STOPPING}", recipe.label());
+            let answer = Answer::rejected(selection.id.as_deref(), reason);
+            self.tell(selection, answer);
+        }
+    }
+
+    /// Keeps the second answer, then tells it. The broker is told until it has it, also by later runs.
+    fn tell(&self, mut selection: Selection, answer: Answer) {
+        selection.outcome = Some(answer.clone());
+        let _ = self.store.set(&selection.key, &selection.kept()).wait();
         let outcome = CommandOutcome {
             name: "select_recipe",
             answer,
-            kept: None,
+            kept: Some(selection.key),
         };
 
         self.events.tell(Event::Outcome(Arc::new(outcome)));
     }
 
     fn change(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {
-        let id = wanted.id.as_deref();
-        let recipe = wanted.recipe;
+        let RecipeRequest { selection, recipe } = wanted;
+        let id = selection.id.as_deref();
         let label = recipe.label();
         let answer = match self.try_change(&recipe, stop, pulse) {
             Ok(gallery) => {
@@ -133,8 +153,11 @@ impl Changeover {
                 let gallery = gallery.as_deref().unwrap_or("none");
                 let words = format!("recipe {label} judges, gallery {gallery}");
                 self.store.audit(words);
-                let _ = self.store.set(SELECTED_RECIPE, &recipe.name).wait(); // on the disk before it is done
-                Answer::new(id, AnswerStatus::Done, Some(label))
+                // Before the outcome: a crash in between finds the recipe that judges, and so the
+                // outcome.
+                drop(self.store.set(SELECTED_RECIPE, &recipe.name));
+                let told = self.with_set_thresholds(label);
+                Answer::new(id, AnswerStatus::Done, Some(told))
             }
             Err(reason) => {
                 tracing::error!("recipe {label} was not taken over: {reason}");
@@ -142,7 +165,17 @@ impl Changeover {
             }
         };
 
-        self.tell(answer);
+        self.tell(selection, answer);
+    }
+
+    /// The recipe's label, with the thresholds of commands that it is judged by.
+    fn with_set_thresholds(&self, label: String) -> String {
+        let set = self.control.set_thresholds(&label);
+        if set.is_empty() {
+            return label;
+        }
+
+        format!("{label}, with set_threshold's {}", set.join(", "))
     }
 
     /// Gives the name of the gallery that judges now.
@@ -159,8 +192,12 @@ impl Changeover {
             .map_err(|failure| failure.message)?;
 
         prepared.recall_self_test(recipe, &mut self.kept, &self.store);
+        // The prepared recipe moves to the inspector's thread; these two are all that is needed of
+        // it here.
         let references = prepared.inspector.reference_count();
         let gallery = prepared.gallery.clone();
+        // The inspector swaps between two batches, so that a batch is judged by one recipe. A line
+        // that is stopping never answers, which the loop below notices.
         let (done, swapped) = bounded(1);
         let swap = RecipeSwap {
             prepared,
@@ -178,6 +215,8 @@ impl Changeover {
             }
         }
 
+        // The inspector judges by the recipe from here on. Identity is told after that, never
+        // before: a birth must not name a recipe that does not judge yet.
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
             identity.judged_by(&self.control.policies()); // a threshold may have been set since

@@ -14,6 +14,7 @@ use crate::mqtt::session::COMMANDS_MAX;
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Sender, bounded};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Capacity for judged frames on their way to the overlay stage. A frame beyond it is not drawn.
@@ -106,21 +107,43 @@ impl Channels {
     }
 }
 
-/// Connects the publisher with a line; `is_continuous` as in [`LineView::condition`](crate::line::shared::LineView::condition).
+/// Values of a line that its doors need.
+#[derive(Debug, Clone, Default)]
+pub struct DoorSettings {
+    /// True where a camera's frames become parts without a trigger.
+    pub is_continuous: bool,
+    /// True where a camera waits for commands.
+    pub needs_commands: bool,
+    /// True where triggers may come that say no time.
+    pub times_triggers: bool,
+    /// Names under which parts come: cameras, and the names that several share.
+    pub part_cameras: Vec<Arc<str>>,
+    /// Retained topics as an earlier run kept them.
+    pub retained: String,
+}
+
+/// Connects the publisher with a line.
 pub fn publisher_wiring(
     shared: &Shared,
-    is_continuous: bool,
+    settings: DoorSettings,
     ends: PublisherEnds,
 ) -> PublisherWiring {
     let of_condition = shared.view();
     let of_metrics = shared.view();
+    let is_continuous = settings.is_continuous;
     PublisherWiring {
         store: shared.store.clone(),
         events: ends.events,
         requests: ends.requests,
         condition: Box::new(move || of_condition.condition(is_continuous)),
         metrics: Box::new(move || of_metrics.metrics()),
+        times_triggers: settings.times_triggers,
         pulse: Heartbeat::default(),
+        causes: shared.diagnostics.clone(),
+        pictures_dropped: shared.publisher.clone(),
+        needs_commands: settings.needs_commands,
+        part_cameras: settings.part_cameras,
+        retained: settings.retained,
     }
 }
 

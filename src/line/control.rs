@@ -6,8 +6,9 @@ use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::OnUndecided;
 use crate::line::challenge::Challenge;
 use crate::protocol::command::ChallengeSpec;
+use crate::protocol::condition::GATE;
 use crate::recipe::active::{RecipePolicy, RegionPolicies};
-use crate::store::{KeyValue, MOVED_ASIDE};
+use crate::store::{GIVEN_UP, KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,8 @@ const MISSED: &str = "challenge";
 const OVERDUE: &str = "challenge overdue";
 /// Diagnostics source of self-test pictures that a threshold contradicts.
 const PROOF: &str = "self-test pictures";
+/// Diagnostics source of an id that came with two commands.
+pub const COMMAND_IDS: &str = "command ids";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
 /// reset.
 const MISSED_KEY: &str = "challenge_missed";
@@ -46,6 +49,9 @@ struct ControlState {
     /// Time at which a challenge of each recipe was met last, or, where none was, at which the recipe
     /// began to judge.
     met: HashMap<String, Instant>,
+    /// Thresholds that commands set, by recipe and region: they hold until the line starts again, and
+    /// no selection undoes them.
+    set_thresholds: BTreeMap<(Arc<str>, Option<Arc<str>>), f32>,
     /// Events for the command handler. It takes them twice a second, and each command adds a few at
     /// most.
     events: Vec<ControlEvent>,
@@ -70,18 +76,23 @@ impl LineControl {
         kept: &BTreeMap<String, String>,
         diagnostics: Diagnostics,
     ) -> Self {
+        // A missed challenge outlives a restart: only a met one, or a person's `reset`, ends it.
         if let Some(words) = kept.get(MISSED_KEY)
             && !words.is_empty()
         {
+            // The words are those of the earlier run, which name the challenge.
             diagnostics.set(MISSED, Health::Failure, words);
         }
 
+        // Challenges of earlier runs have ended with those runs. Their outcomes are told by the
+        // command handler's first look.
         let ended = Challenge::recovered(kept);
         let state = ControlState {
             policy: RecipePolicy::default(),
             is_paused: false,
             challenge: None,
             met: recovered_met(kept),
+            set_thresholds: BTreeMap::new(),
             events: ended.into_iter().map(ControlEvent::Ended).collect(),
         };
 
@@ -90,6 +101,8 @@ impl LineControl {
             diagnostics,
         };
 
+        // The first recipe is taken over like every later one, so that its causes are told in the
+        // same way.
         control.change(policy);
         control
     }
@@ -97,6 +110,8 @@ impl LineControl {
     /// Returns how a region is decided. One that the recipe does not know has no threshold.
     pub fn policy_for(&self, region: Option<&str>) -> DecisionPolicy {
         let state = self.state();
+        // A part may belong to a region of the recipe before: it is decided without a threshold, so
+        // undecided.
         let regions = &state.policy.regions;
         if let Some((_, policy)) = regions.iter().find(|(name, _)| name.as_deref() == region) {
             return policy.clone();
@@ -123,22 +138,37 @@ impl LineControl {
     /// Returns true when every region has a threshold.
     pub fn can_judge(&self) -> bool {
         let state = self.state();
+        // One region without a threshold is enough: its parts would all be undecided.
         let mut regions = state.policy.regions.iter();
         regions.all(|(_, policy)| policy.threshold.is_some())
     }
 
     /// Takes over another recipe's policy. A challenge that was under way ends.
-    pub fn change(&self, policy: RecipePolicy) {
+    pub fn change(&self, mut policy: RecipePolicy) {
         let mut state = self.state();
+        // A recipe that was never challenged counts from now: it is overdue one interval from here,
+        // not at once.
         let recipe = recipe_of(&policy);
         if policy.challenge_every.is_some() && !state.met.contains_key(&recipe) {
+            // The store keeps the first time alone, so that a box that restarts every night still
+            // becomes overdue.
             let key = format!("{MET_KEY}{recipe}");
             let now = Timestamp::now().to_string();
             state.events.push(ControlEvent::Begin(key, now));
             state.met.insert(recipe, Instant::now());
         }
 
+        // The parts of a challenge were chosen for the recipe before; their verdicts by another one
+        // prove nothing.
         state.cut("another recipe judges now");
+        // A threshold that was set by a command is the operator's, and stays in force.
+        for (region, policy) in &mut policy.regions {
+            let key = (policy.recipe.clone(), region.clone());
+            if let Some(threshold) = state.set_thresholds.get(&key) {
+                policy.threshold = Some(*threshold);
+            }
+        }
+
         state.policy = policy;
         self.diagnostics.clear(UNDER_WAY);
         drop(state);
@@ -155,6 +185,8 @@ impl LineControl {
         threshold: f32,
     ) -> Result<Option<f32>, String> {
         let mut state = self.state();
+        // The region is named exactly as the recipe names it; a recipe without regions has one
+        // without a name.
         let regions = &mut state.policy.regions;
         let place = regions
             .iter()
@@ -164,23 +196,49 @@ impl LineControl {
             return Err(no_such_region(regions));
         };
 
-        let before = regions[place].1.threshold.replace(threshold);
+        let (name, policy) = &mut regions[place];
+        let before = policy.threshold.replace(threshold);
+        let key = (policy.recipe.clone(), name.clone());
+        state.set_thresholds.insert(key, threshold);
         drop(state);
         self.tell_thresholds();
         Ok(before)
     }
 
+    /// Returns the thresholds that commands set for a recipe, in words.
+    pub fn set_thresholds(&self, recipe: &str) -> Vec<String> {
+        let mut words = vec![];
+        for ((of_recipe, region), threshold) in &self.state().set_thresholds {
+            if **of_recipe != *recipe {
+                continue;
+            }
+
+            words.push(match region {
+                Some(region) => format!("{threshold} of {region}"),
+                None => threshold.to_string(),
+            });
+        }
+
+        words
+    }
+
     /// Tells the line's health about regions without a threshold, and about self-test pictures that a
     /// threshold contradicts.
     fn tell_thresholds(&self) {
-        if self.can_judge() {
-            self.diagnostics.clear(THRESHOLD);
-        } else {
+        let can_judge = self.can_judge();
+        let state = self.state();
+        if !can_judge {
             let words = "there is none; every part is undecided(not_ready)";
             self.diagnostics.set(THRESHOLD, Health::Failure, words);
+        } else if let Some(words) = state.policy.passes_everything() {
+            tracing::error!("{words}");
+            self.diagnostics.set(THRESHOLD, Health::Failure, words);
+        } else {
+            self.diagnostics.clear(THRESHOLD);
         }
 
-        let state = self.state();
+        // The self-test's pictures have known scores: a threshold that puts one of them on the
+        // wrong side is wrong, whoever set it.
         let proof = state.policy.proof.as_ref();
         match proof.and_then(|proof| proof.flaw(&state.policy.regions)) {
             Some(flaw) => {
@@ -206,6 +264,8 @@ impl LineControl {
 
     /// Pauses the line, or lets it go on: no part is accepted meanwhile.
     pub fn pause(&self, paused: bool) {
+        // The state comes first: from here on no part is accepted, or parts are again, and health
+        // follows.
         self.state().is_paused = paused;
         if paused {
             let words = "by a command; resume goes on";
@@ -225,6 +285,8 @@ impl LineControl {
             return Err(challenge.progress());
         }
 
+        // The command handler hands it to the store with the command's answer: a crash from then on
+        // ends it as cut.
         let challenge = Challenge::new(id, spec, since);
         state.events.push(ControlEvent::Keep(challenge.kept()));
         state.challenge = Some(challenge);
@@ -236,6 +298,8 @@ impl LineControl {
     /// challenge's id, or `None` where the part belongs to none.
     pub fn claim(&self, camera: &str, since: Instant) -> Option<Arc<str>> {
         let mut state = self.state();
+        // Places are counted under the same lock as results, so that no more parts claim one than
+        // were announced.
         let challenge = state.challenge.as_mut()?;
         let is_claimed = challenge.claim(camera, since);
         is_claimed.then(|| challenge.id.clone())
@@ -249,10 +313,12 @@ impl LineControl {
         };
 
         let mut state = self.state();
+        // It is taken out for the count and put back unless this was its last part.
         let Some(mut challenge) = state.challenge.take() else {
             return vec![];
         };
 
+        // Two challenges may have the same id in words; the allocation tells them apart.
         let is_its_part = Arc::ptr_eq(&challenge.id, id);
         let is_last = is_its_part && challenge.count(report.verdict);
         let mut kept = vec![];
@@ -265,6 +331,7 @@ impl LineControl {
             return kept;
         }
 
+        // The outcome is kept in the transaction of the last part's result: both stand, or neither.
         kept.extend(self.outcome(&challenge, &mut state));
         state.events.push(ControlEvent::Ended(challenge));
         kept
@@ -280,21 +347,23 @@ impl LineControl {
         }
 
         self.diagnostics.clear(MISSED);
+        // A met challenge proves the recipe that judged, from now on for one interval.
         let recipe = recipe_of(&state.policy);
         let met = format!("{MET_KEY}{recipe}");
         state.met.insert(recipe, Instant::now());
         vec![(met, Timestamp::now().to_string()), (missed, String::new())]
     }
 
-    /// Ends what an operator has seen: a challenge that is under way or was missed, and the notice of a
-    /// broken store that was moved aside.
+    /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
+    /// broken store, of results that were given up, of a gate that was not told, and of an id that came
+    /// with two commands.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
         let none_missed = (MISSED_KEY.to_owned(), String::new());
         state.events.push(ControlEvent::Keep(none_missed));
         drop(state);
-        for source in [UNDER_WAY, MISSED, MOVED_ASIDE] {
+        for source in [UNDER_WAY, MISSED, MOVED_ASIDE, GIVEN_UP, GATE, COMMAND_IDS] {
             self.diagnostics.clear(source);
         }
     }
@@ -310,6 +379,8 @@ impl LineControl {
         match state.overdue(now) {
             Some(interval) => {
                 let minutes = interval.as_secs() / 60;
+                // The words have whole minutes, and the interval rather than the age: words that
+                // change with each look would be a new `state` each time.
                 let words = format!("none was met for more than {minutes} min");
                 self.diagnostics.set(OVERDUE, Health::OffSpec, words);
             }
@@ -338,6 +409,8 @@ impl ControlState {
     fn overdue(&self, now: Instant) -> Option<Duration> {
         let interval = self.policy.challenge_every?;
         let met = self.met.get(&recipe_of(&self.policy))?;
+        // The clock is this process's own: nothing that people do to the wall clock makes a
+        // challenge due.
         let since = now.saturating_duration_since(*met);
         (since > interval).then_some(interval)
     }
@@ -363,6 +436,8 @@ fn recovered_met(kept: &BTreeMap<String, String>) -> HashMap<String, Instant> {
             continue;
         };
 
+        // The kept time is of the wall clock. On a machine that booted lately the monotonic clock
+        // may not reach back that far: the recipe then counts as never challenged.
         let ago = time_since(at);
         if let Some(since) = ago.and_then(|ago| Instant::now().checked_sub(ago)) {
             met.insert(recipe.to_owned(), since);
@@ -380,6 +455,7 @@ fn time_since(at: &str) -> Option<Duration> {
 }
 
 fn no_such_region(regions: &RegionPolicies) -> String {
+    // The names are listed, because the sender may have misspelt one.
     let names: Vec<&str> = regions
         .iter()
         .filter_map(|(name, _)| name.as_deref())

@@ -76,6 +76,8 @@ impl Events {
         publisher: usize,
         control: usize,
     ) -> (Events, EventReceivers) {
+        // The publisher always listens. The control socket is told nothing until a watcher
+        // connects, so that an unwatched line pays nothing for it.
         let (to_publisher, at_publisher) = listener(publisher, state);
         let (to_control, at_control) = listener(control, Arc::default());
         at_publisher.state.listen(true);
@@ -149,6 +151,8 @@ impl Listener {
             return;
         }
 
+        // Trying first keeps the common path free of waiting; only an event that must not be lost
+        // waits for room.
         match self.sender.try_send(event.clone()) {
             Ok(()) => {}
             // The listener being gone means that the line is ending.
@@ -199,6 +203,7 @@ mod tests {
             since: Timestamp::UNIX_EPOCH,
             retries: 0,
             last_reason: None,
+            clock_offset: None,
         };
 
         Event::Camera {

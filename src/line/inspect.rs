@@ -30,7 +30,9 @@ const FAILURES_MAX: u32 = 3;
 /// Diagnostics source of the self-test.
 const SELF_TEST: &str = "self-test";
 /// Diagnostics source of the engine.
-const ENGINE: &str = "engine";
+pub const ENGINE: &str = "engine";
+/// Beginning of the diagnostics sources of cameras whose pictures are bad.
+pub const PICTURES_OF: &str = "pictures of ";
 
 /// A camera as the inspector sees it.
 pub struct InspectedCamera {
@@ -115,6 +117,8 @@ impl InspectStage {
         self.tell_recalled_self_test();
         while outcome.is_ok() {
             self.swap_recipe();
+            // A recipe is swapped before frames are taken, so that a batch is judged by one recipe
+            // from its first frame to its last.
             let waiting = frames.take(self.batch, pulse, &mut || self.idle());
             if waiting.is_empty() {
                 break; // every camera has left
@@ -123,6 +127,8 @@ impl InspectStage {
             outcome = self.inspect(waiting);
         }
 
+        // Closing makes open parts undecided(not_ready), and returns once that is on the disk: the
+        // publisher can still send them.
         self.shared.store.close();
         outcome
     }
@@ -134,6 +140,8 @@ impl InspectStage {
             .filter_map(|frame| self.open(frame))
             .collect();
 
+        // The ticket says whether the engine worked, not what the verdict was: a bad picture is
+        // judged, too.
         let failed = self.judge(&mut batch);
         let outcome = match failed {
             None => Outcome::Judged,
@@ -147,6 +155,8 @@ impl InspectStage {
             reports.extend(frame.reports);
         }
 
+        // Drawing was offered before: it takes copies, and never waits. The results leave here, all
+        // frames of the batch in one request.
         self.submit(reports);
         self.count_failure(failed)
     }
@@ -174,6 +184,7 @@ impl InspectStage {
             }
         }
 
+        // Judging a part whose deadline is over would make those behind it late as well.
         if parts.iter().all(|part| part.due() <= Instant::now()) {
             settle(ticket, Outcome::Judged); // undecided already
             return None;
@@ -211,6 +222,7 @@ impl InspectStage {
 
     /// The report of a part before it is judged.
     fn undecided(&self, frame: &Frame, part: Part) -> Report {
+        // A trigger may come long before its frame. The queue's time begins when both are there.
         let since = part.request.since.max(frame.arrived);
         let policy = self
             .shared
@@ -236,6 +248,8 @@ impl InspectStage {
             return None;
         }
 
+        // The pictures are held apart from the reports, which the loop below changes while the
+        // scores refer to them.
         let pictures: Vec<Arc<Picture>> =
             good.iter().map(|open| open.frame.picture.clone()).collect();
 
@@ -252,6 +266,8 @@ impl InspectStage {
             }
         };
 
+        // There is one entry a picture, in the order of the pictures: that is the inspector's
+        // promise.
         for (open, judged) in good.iter_mut().zip(judged) {
             match judged {
                 Ok(scores) => decide_all(&mut open.reports, &scores),
@@ -395,7 +411,7 @@ impl WatchedPictures {
         }
 
         self.is_bad = flaw.is_some();
-        let source = format!("pictures of {camera}");
+        let source = format!("{PICTURES_OF}{camera}");
         match flaw {
             Some(flaw) => {
                 tracing::warn!("camera {camera}: bad pictures: {flaw}");
@@ -457,6 +473,8 @@ const DEFECTS_MAX: usize = 3;
 /// Returns the areas where a person should look: those in the upper half between the map's median and
 /// its peak.
 fn defects(map: &Map, area: Area) -> Vec<Defect> {
+    // Values are finite (an invariant of the engine), so that the order is total and the median
+    // exists; a map has at least one cell.
     let mut sorted = map.values().to_vec();
     sorted.sort_by(f32::total_cmp);
     let median = sorted[sorted.len() / 2];

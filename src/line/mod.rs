@@ -31,6 +31,7 @@
 
 pub mod admission;
 pub mod answer_cache;
+pub mod camera_group;
 mod cameras;
 pub mod challenge;
 pub mod changeover;
@@ -39,17 +40,23 @@ pub mod commands;
 pub mod control;
 pub mod events;
 pub mod inspect;
+pub mod misses;
 mod opening;
+pub mod overlay_folder;
 pub mod overlays;
+mod part_time;
 pub mod policy;
 pub mod queue;
 pub mod rate_limit;
+pub mod selection;
 pub mod shared;
 mod stage;
 mod summary;
 pub mod views;
 
-pub use self::channels::{Channels, ControlEnds, PublisherEnds, control_wiring, publisher_wiring};
+pub use self::channels::{
+    Channels, ControlEnds, DoorSettings, PublisherEnds, control_wiring, publisher_wiring,
+};
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
 pub use self::summary::Summary;
@@ -61,6 +68,8 @@ use self::cameras::{
 use self::changeover::Changeover;
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
+use self::misses::TriggerMisses;
+use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -76,7 +85,7 @@ use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::PublisherWiring;
+use crate::mqtt::publisher::{PublisherWiring, RETAINED_TOPICS};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
@@ -126,6 +135,8 @@ impl Line {
         preparer: RecipePreparer,
         run_id: &str,
     ) -> Result<Line, Failure> {
+        // Everything that can fail happens while wiring, before the first thread: a line that does
+        // not start leaves none behind.
         let stages = Stages::wire(config, opening, preparer, run_id)?;
         let shared = stages.shared;
         let (stopper, stop) = stop_pair();
@@ -173,6 +184,7 @@ impl Line {
 
     /// Returns how the line goes, in one line for a person.
     pub fn status(&self) -> String {
+        // The count is of frames, not of parts: a frame of three regions counts once.
         let judged: u64 = self
             .tallies
             .values()
@@ -188,7 +200,7 @@ impl Line {
         for name in self.tallies.keys() {
             let state = states
                 .get(name.as_str())
-                .map_or("starting", |state| state.word());
+                .map_or("starting", |status| status.state.word());
 
             cameras.push(format!("{name} {state}"));
         }
@@ -204,6 +216,8 @@ impl Line {
     /// failure, named by its stage.
     pub fn finish(mut self) -> (Summary, Result<(), Failure>) {
         self.stop();
+        // Cameras come first, and the others in the order in which the data flows, so that each
+        // join waits for a thread that is about to leave.
         let mut outcome = Ok(());
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
@@ -221,21 +235,30 @@ impl Stages {
         preparer: RecipePreparer,
         run_id: &str,
     ) -> Result<Self, Failure> {
+        // The recipe comes first. It is the slowest step, and the one that most often fails, on a
+        // picture or a model.
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
+        // The painter is taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
+        // Each camera has a place of its own in the queue, in the order of the configuration, on
+        // which `open_cameras` relies.
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
         let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
+        // The store's thread asks the line through this policy, which holds a weak sender alone:
+        // the control socket ends when all senders are gone, and holds the store itself.
         let policy = LinePolicy {
             control: shared.control.clone(),
             views: shared.views.clone(),
+            misses: TriggerMisses::new(&shared),
             identity: shared.identity(),
             watchers: channels.watchers,
             timed_reject: config.mqtt.timed_reject,
         };
 
-        let is_continuous = is_continuous(config);
+        let doors = doors_of(config, &opening);
+        let is_continuous = doors.is_continuous;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -256,11 +279,11 @@ impl Stages {
             overlays: OverlayStage {
                 painter,
                 heatmaps: config.mqtt.heatmaps,
-                folder: config.overlays.clone(),
+                folder: config.overlays.clone().map(OverlayFolder::new),
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,
-            publisher: publisher_wiring(&shared, is_continuous, channels.publisher),
+            publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
             frames,
             cameras,
@@ -276,15 +299,21 @@ fn prepare(
     preparer: &RecipePreparer,
     run_id: &str,
 ) -> Result<(ActiveRecipe, Shared), Failure> {
+    // A recipe that was selected by a command in an earlier run judges again, also after a power
+    // cut.
     let spec = opening.selected(config).clone();
     let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
     let policies = active.policies(&spec)?;
     active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
     opening.warn_of_unread_selection(config, &spec);
 
+    // The identity names what judges before anything is judged; thresholds and the recipe's name
+    // come from the policies.
     let model = preparer.model.label();
     let mut identity = identity_of(config, opening, &active, &model, run_id);
     identity.judged_by(&policies);
+    // Shared handles are made last: they are cloned into every stage, and hold the policy that the
+    // first part is judged by.
     let names = camera_names(config);
     let policy = active.policy(policies);
     let shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
@@ -299,6 +328,8 @@ const REOPEN_MOST: Duration = Duration::from_secs(5);
 fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
     let name = camera.sink.admission.camera.clone();
     Stage::start(&format!("camera-{name}"), move |pulse| {
+        // A camera that waits for its next try still gives a sign of life, through the stop that it
+        // waits on.
         let stop = stop.with_heartbeat(pulse.clone());
         let backoff = Backoff::new(REOPEN_FIRST, REOPEN_MOST);
         let source = camera.source.as_mut();
@@ -339,6 +370,7 @@ fn start_overlays(overlays: OverlayStage, ends: OverlayEnds) -> Stage {
 
 fn start_publisher(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Stage {
     Stage::start("publisher", move |pulse| {
+        // The stage makes its heartbeat; the wiring was built before it existed.
         let mut wiring = wiring;
         wiring.pulse = pulse.clone();
         publisher::run(settings, identity, wiring)
@@ -348,6 +380,7 @@ fn start_publisher(settings: MqttSettings, identity: Identity, wiring: Publisher
 
 /// Unwatched: no verdict waits for the control socket, which lies beside the `store`'s file.
 fn start_control(store: &Path, wiring: ControlWiring) -> Stage {
+    // The socket's name follows the store's, so that two lines on one machine have two sockets.
     let socket = socket_path(store);
     Stage::start_unwatched("control", move || {
         server::run(&socket, wiring).map_err(|error| Failure::new(Exit::Software, error))
@@ -397,14 +430,47 @@ fn camera_names(config: &LineConfig) -> Vec<&str> {
 }
 
 fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
+    // The line's first recipe can be selected like the others.
     let recipes = config.recipes.iter().chain([&config.recipe]);
     recipes.cloned().collect()
 }
 
+/// Returns what the doors need to know of the line.
+fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
+    let mut part_cameras: Vec<Arc<str>> = vec![];
+    for camera in &config.cameras {
+        let name: Arc<str> = match &camera.join {
+            Some(join) => join.as_str().into(),
+            None => camera.camera.name.clone(),
+        };
+
+        part_cameras.push(name);
+    }
+
+    let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
+    let retained = opening.recovered.kept.get(RETAINED_TOPICS);
+    DoorSettings {
+        is_continuous: is_continuous(config),
+        needs_commands: triggers.any(|trigger| matches!(trigger, Trigger::Command(_))),
+        times_triggers: times_triggers(config),
+        part_cameras,
+        retained: retained.cloned().unwrap_or_default(),
+    }
+}
+
 /// Returns true where a camera's frames become parts without a trigger.
 fn is_continuous(config: &LineConfig) -> bool {
+    // One such camera is enough: the line's state then says that it runs by itself.
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
     triggers.any(|trigger| *trigger == Trigger::Continuous)
+}
+
+/// Returns true where a trigger may come that says no time.
+fn times_triggers(config: &LineConfig) -> bool {
+    config
+        .cameras
+        .iter()
+        .any(|camera| matches!(camera.trigger, Trigger::Command(_)) && !camera.requires_at)
 }
 
 /// Time between two looks of the main thread at signals and ended stages.
@@ -412,6 +478,8 @@ pub const WATCH: Duration = Duration::from_millis(50);
 
 /// Waits until the line has ended, or until `stop_asked` returns true. Returns the time that it took.
 pub fn wait(line: &Line, mut stop_asked: impl FnMut() -> bool) -> Duration {
+    // Polling is enough: a stop may come 50 ms late, and no channel can wait for signals, threads
+    // and stages at once.
     let started = Instant::now();
     while !line.has_ended() && !stop_asked() {
         std::thread::sleep(WATCH);

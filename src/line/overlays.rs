@@ -9,14 +9,11 @@ use crate::engine::device_scorer::Paint;
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::line::events::Events;
+use crate::line::overlay_folder::OverlayFolder;
 use crate::mqtt::Heatmaps;
 use crate::protocol::event::Event;
 use crossbeam::channel::{Receiver, never, select};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Overlays kept for each camera in the overlays folder.
-const OVERLAYS_KEPT: u64 = 200;
 
 /// Painter of overlays: an engine's device as long as that can, then the processor. Pictures for
 /// people never stop a line.
@@ -49,7 +46,7 @@ pub struct OverlayStage {
     /// Parts of which a heat map is drawn.
     pub heatmaps: Heatmaps,
     /// Folder that overlays are also written to.
-    pub folder: Option<PathBuf>,
+    pub folder: Option<OverlayFolder>,
     /// Heat maps are dropped where the publisher has no room for them.
     pub events: Events,
 }
@@ -76,14 +73,15 @@ impl OverlayStage {
     /// # Errors
     /// Never, so far.
     pub fn run(mut self, ends: &OverlayEnds) -> Result<(), Failure> {
-        let mut is_failure_logged = false;
+        // The command handler may leave first. A channel that is never ready takes its place, so
+        // that the loop does not spin on a closed one.
         let no_more = never();
         let judged = &ends.judged;
         let mut snapshots = &ends.snapshots;
         loop {
             select! {
                 recv(judged) -> next => match next {
-                    Ok(frame) => self.draw(frame, &mut is_failure_logged),
+                    Ok(frame) => self.draw(frame),
                     Err(_) => return Ok(()),
                 },
                 recv(snapshots) -> next => match next {
@@ -102,32 +100,30 @@ impl OverlayStage {
         self.events.tell(Event::Snapshot { camera, png });
     }
 
-    fn draw(&mut self, frame: JudgedFrame, is_failure_logged: &mut bool) {
+    fn draw(&mut self, frame: JudgedFrame) {
         let JudgedFrame { report, picture } = frame;
+        // Parts at which no person will look are not painted: on a busy line nearly all parts pass.
         let is_wanted = match self.heatmaps {
             Heatmaps::All => true,
             Heatmaps::Fail => report.verdict != Verdict::Pass,
             Heatmaps::None => false,
         };
 
+        // A part that was not judged has no map, and so nothing to paint.
         let mapped = report.map.as_ref().zip(report.area);
         let Some((map, area)) = mapped.filter(|_| is_wanted) else {
             return;
         };
 
+        // The layer covers the region's area alone; the rest of the picture stays as the camera
+        // showed it.
         let scale = scale(&report, map);
         let layer = HeatLayer { map, area, scale };
         let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.defects);
         let painted = self.painter.paint(&overlay);
         let png = encode(&painted, &report);
-        if let Some(folder) = &self.folder
-            && let Err(error) = keep(folder, &report, &png)
-            && !std::mem::replace(is_failure_logged, true)
-        {
-            tracing::warn!(
-                "overlays cannot be written to {}: {error}",
-                folder.display()
-            );
+        if let Some(folder) = &mut self.folder {
+            folder.keep(&report, &png);
         }
 
         let png = png.into();
@@ -139,7 +135,9 @@ impl OverlayStage {
 fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
     let request = &report.part.request;
     let seq = report.part.seq.to_string();
+    // The file names its part by itself: it may be copied away from the message that brought it.
     let texts = [
+        ("run_id", &*report.part.run_id),
         ("seq", seq.as_str()),
         ("part_id", request.part_id.as_deref().unwrap_or("")),
         ("camera", &report.seen_by),
@@ -158,16 +156,4 @@ fn scale(report: &Report, map: &Map) -> (f32, f32) {
         }
         _ => (map.min(), map.max()),
     }
-}
-
-/// Writes one overlay and takes the oldest away.
-fn keep(folder: &Path, report: &Report, png: &[u8]) -> std::io::Result<()> {
-    let path = |seq: u64| folder.join(format!("{}-{seq:08}.png", report.seen_by));
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(path(report.part.seq), png)?;
-    if let Some(old) = report.part.seq.checked_sub(OVERLAYS_KEPT) {
-        let _ = std::fs::remove_file(path(old)); // it may never have been drawn
-    }
-
-    Ok(())
 }

@@ -4,6 +4,7 @@ use crate::data::part::Part;
 use crate::data::report::{DecisionPolicy, Report};
 use crate::line::control::LineControl;
 use crate::line::events::Watchers;
+use crate::line::misses::TriggerMisses;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
 use crate::protocol::reject::reject;
@@ -17,6 +18,8 @@ pub struct LinePolicy {
     pub control: LineControl,
     /// Views of parts that several cameras see.
     pub views: Arc<Mutex<ViewJoiner>>,
+    /// Triggers without a frame.
+    pub misses: TriggerMisses,
     /// The names that results carry.
     pub identity: Identity,
     /// Told of every result that is committed.
@@ -31,6 +34,7 @@ impl ResultPolicy for LinePolicy {
     }
 
     fn at_deadline(&self, undecided: Report) -> Report {
+        let undecided = self.misses.explain(undecided);
         self.views
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -38,6 +42,7 @@ impl ResultPolicy for LinePolicy {
     }
 
     fn on_result(&self, report: &Report) -> Vec<KeyValue> {
+        self.misses.note(report);
         self.control.on_result(report)
     }
 

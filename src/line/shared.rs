@@ -1,25 +1,35 @@
 //! The handles that the stages of a line share. Each part has its own lock, held for a moment.
 
 use crate::base::clock;
-use crate::base::health::{Diagnostics, LineCondition, LineState};
-use crate::camera::CameraState;
+use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
+use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::result::whole_ms;
 use crate::line::control::LineControl;
+use crate::line::inspect::{ENGINE, PICTURES_OF};
 use crate::line::opening::Opening;
 use crate::line::views::ViewJoiner;
+use crate::mqtt::publisher::COMMANDS;
 use crate::protocol::birth::Identity;
 use crate::protocol::event::ListenerState;
-use crate::protocol::metrics::Metrics;
+use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Cause of a health that a hanging commit gives.
+const HANGING_COMMIT: &str =
+    "store: the disk has not taken a commit for more than a second; results wait for it";
+
 /// Counters of captured frames and their outcomes, by camera.
 pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
-/// The last state that each camera told.
-pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraState>>>;
+/// The last status that each camera told.
+pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraStatus>>>;
+/// Time of each camera's newest frame.
+pub type NewestFrames = Arc<Mutex<BTreeMap<Arc<str>, Timestamp>>>;
 
 /// Handles of one line, cheap to clone. It holds no channel's sender: a stage's clone must not keep
 /// another stage from ending.
@@ -39,6 +49,8 @@ pub struct Shared {
     pub tallies: Tallies,
     /// States of the cameras.
     pub camera_states: CameraStates,
+    /// Times of the cameras' newest frames.
+    pub newest_frames: NewestFrames,
     /// The publisher as a listener of events: how many heat maps found no room.
     pub publisher: Arc<ListenerState>,
 }
@@ -65,6 +77,7 @@ impl Shared {
             identity: Arc::new(Mutex::new(identity)),
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
+            newest_frames: NewestFrames::default(),
             publisher: Arc::default(),
         }
     }
@@ -111,37 +124,83 @@ impl LineView {
     /// Returns the state of the line as a whole; `is_continuous` is true where a camera's frames
     /// become parts without a trigger.
     pub fn condition(&self, is_continuous: bool) -> LineCondition {
-        let (health, causes) = self.diagnostics.all();
-        let state = if !self.control.can_judge() {
-            LineState::Error
-        } else if self.control.is_paused() {
-            LineState::Initialized
-        } else if is_continuous {
-            LineState::ContinuousExecution
-        } else {
-            LineState::Ready
-        };
+        let (mut health, mut causes) = self.diagnostics.all();
+        // A commit that hangs cannot be told by the thread that waits for it.
+        if self.outbox.is_commit_hanging() {
+            health = health.max(Health::Failure);
+            causes.push(HANGING_COMMIT.to_owned());
+        }
 
+        let state = self.state(is_continuous);
+        let executes = matches!(state, LineState::Ready | LineState::ContinuousExecution);
         LineCondition {
             state,
+            ready: executes && self.all_cameras_work() && !self.diagnostics.any(keeps_from_judging),
             health,
             causes,
             clock_synchronised: clock::is_synchronised(),
         }
     }
 
+    fn state(&self, is_continuous: bool) -> LineState {
+        if !self.control.can_judge() {
+            return LineState::Error;
+        }
+
+        if self.control.is_paused() {
+            return LineState::Initialized;
+        }
+
+        // One camera that works is enough for the state: `ready` and the causes tell of the others.
+        let states = self.camera_states();
+        let mut shown = states.values();
+        if states.is_empty() {
+            LineState::Preoperational
+        } else if shown.all(|status| is_dead(status.state)) {
+            LineState::Error
+        } else if is_continuous {
+            LineState::ContinuousExecution
+        } else {
+            LineState::Ready
+        }
+    }
+
+    /// True if each camera shows pictures, or would at a trigger.
+    fn all_cameras_work(&self) -> bool {
+        let states = self.camera_states();
+        self.tallies.keys().all(|name| {
+            let status = states.get(name.as_str());
+            status.is_some_and(|status| {
+                matches!(status.state, CameraState::Online | CameraState::Idle)
+            })
+        })
+    }
+
     /// Returns all counters at this moment.
     pub fn metrics(&self) -> Metrics {
-        let cameras = self
-            .tallies
-            .iter()
-            .map(|(name, tally)| (name.clone(), tally.count()));
+        let states = self.camera_states();
+        let mut cameras = BTreeMap::new();
+        for (name, tally) in self.tallies.iter() {
+            let status = states.get(name.as_str());
+            let clock_offset = status.and_then(|status| status.clock_offset);
+            let camera = CameraMetrics {
+                frames: tally.count(),
+                clock_offset_ms: clock_offset.map(whole_ms),
+            };
+
+            cameras.insert(name.clone(), camera);
+        }
 
         Metrics {
-            cameras: cameras.collect(),
+            cameras,
             store: self.outbox.count(),
             heatmaps_dropped: self.publisher.missed(),
         }
+    }
+
+    fn camera_states(&self) -> BTreeMap<Arc<str>, CameraStatus> {
+        let states = self.camera_states.lock();
+        states.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the whole line at this moment, for the control socket.
@@ -152,16 +211,17 @@ impl LineView {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let metrics = self.metrics();
-        let states = self
-            .camera_states
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-
+        let states = self.camera_states();
         let mut cameras = BTreeMap::new();
-        for (name, frames) in metrics.cameras {
-            let state = states.get(name.as_str()).copied();
-            cameras.insert(name, LineCamera { state, frames });
+        for (name, camera) in metrics.cameras {
+            let status = states.get(name.as_str());
+            let camera = LineCamera {
+                state: status.map(|status| status.state),
+                frames: camera.frames,
+                clock_offset_ms: camera.clock_offset_ms,
+            };
+
+            cameras.insert(name, camera);
         }
 
         LineStatus {
@@ -181,4 +241,13 @@ impl LineView {
             heatmaps_dropped: metrics.heatmaps_dropped,
         }
     }
+}
+
+/// True for a fault under which a part that came now would not be judged, or not be heard of.
+fn keeps_from_judging(source: &str) -> bool {
+    source == ENGINE || source == COMMANDS || source.starts_with(PICTURES_OF)
+}
+
+fn is_dead(state: CameraState) -> bool {
+    matches!(state, CameraState::Stalled | CameraState::Offline)
 }

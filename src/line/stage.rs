@@ -55,6 +55,7 @@ impl Stage {
     /// # Errors
     /// The failure that the stage ended with, after the stage's name.
     pub fn join(self) -> Result<(), Failure> {
+        // The panic hook has ended the process already, unless a test replaced it.
         let ended = self
             .thread
             .join()

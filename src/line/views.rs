@@ -66,6 +66,8 @@ impl ViewJoiner {
             return Some(report);
         };
 
+        // A part of a group is complete with as many reports as the group has cameras. Each camera
+        // reports once: with its verdict, or with the reason for none.
         let count = cameras.len();
         self.forget_old(now);
         let reports = &mut self.views(&report.part).reports;
@@ -86,8 +88,12 @@ impl ViewJoiner {
             return undecided;
         };
 
+        // No view may have come at all; the part then has an empty set, and every camera counts as
+        // missing.
         let nothing = PartViews::new(&undecided.part);
         let views = self.waiting.get(&undecided.part.key).unwrap_or(&nothing);
+        // Missing views come first, so that among equally bad ones the last, which `max_by` keeps,
+        // is a view that was seen.
         let mut reports = vec![];
         for camera in cameras {
             if !views.has_report_of(camera) {
@@ -105,6 +111,8 @@ impl ViewJoiner {
     }
 
     fn forget_old(&mut self, now: Instant) {
+        // Keys grow with time, so that the first entry is the oldest and the search ends at the
+        // first one that is young enough.
         while let Some(oldest) = self.waiting.first_entry()
             && oldest.get().due + RECORDED <= now
         {
@@ -139,6 +147,7 @@ fn missing_view(undecided: &Report, camera: &Arc<str>, views: &PartViews) -> Rep
 /// Returns the worst report, with all views in it: a fail before an undecided before a pass, then the
 /// highest score. `None` without reports.
 fn worst(reports: Vec<Report>) -> Option<Report> {
+    // All views go into the record, also those that did not decide.
     let views = reports.iter().map(view).collect();
     let mut worst = reports.into_iter().max_by(|a, b| {
         let by_verdict = severity(a.verdict).cmp(&severity(b.verdict));

@@ -66,13 +66,13 @@ impl Catalogue {
     /// # Errors
     /// In words: the nearest name, and all that there are.
     pub fn find(&self, name: &str) -> Result<&CatalogueModel, String> {
-        // Compared exactly: a guessed name could fetch gigabytes of another model.
+        // Names are compared exactly: a guessed one could fetch gigabytes of another model.
         let found = self.models.iter().find(|model| model.name == name);
         found.ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> String {
-        // The same words as for an unknown key of a configuration, with the nearest name.
+        // The words are those for an unknown key of a configuration, with the nearest name.
         let names = self.models.iter().map(|model| model.name.as_str());
         let words = unknown_key(name, names).replace("unknown key", "unknown model");
         // All names with their descriptions follow, since there is no other list of them to look
@@ -100,10 +100,9 @@ impl CatalogueModel {
 }
 
 fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    // The name becomes a path on this machine and a part of the URL, so that a separator or a
-    // leading dot would lead elsewhere.
+    // The name becomes a path on this machine and a part of the URL, where a separator or a leading
+    // dot would lead elsewhere.
     let name = String::deserialize(from)?;
-    // A name that begins with a dot would be a hidden file or a part of a path.
     if is_plain(&name) {
         return Ok(name);
     }
@@ -127,7 +126,7 @@ fn is_small_hex_digit(byte: u8) -> bool {
 }
 
 fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    // Small letters only, because checksums are compared as text.
+    // Only small letters are right, because checksums are compared as text.
     let text = String::deserialize(from)?;
     // SHA-256 has 32 bytes, two digits each.
     if text.len() == 64 && text.bytes().all(is_small_hex_digit) {

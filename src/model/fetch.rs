@@ -10,19 +10,17 @@ use crate::model::catalogue::{CatalogueFile, CatalogueModel};
 use crate::model::error::ModelError;
 use crate::model::folder::ModelFolder;
 use crate::model::import::{Origin, check_vacant, import_from};
+use http::{agent, begins_at, unreachable_because, version_of};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-use ureq::http::{HeaderMap, HeaderName, Response, StatusCode, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body, Error as HttpError};
 
-/// Longest time of a server to answer, and between two pieces of a file.
-const PATIENCE: Duration = Duration::from_secs(60);
+mod http;
+
 /// Bytes that are read and written at once.
 const PIECE: usize = 256 << 10;
 
@@ -82,7 +80,7 @@ pub fn fetch(
     // The folder is checked before the download: a refusal after gigabytes would come late.
     check_vacant(request.folder)?;
     let download = Download::new(request, progress)?;
-    // Checksums of all files, by name. A failure keeps what came, for the next try.
+    // The checksums go by the names of the files. A failure keeps what came, for the next try.
     let sha256 = download.files().inspect_err(|_| {
         // Removes the folder if nothing came: one with files in it cannot be removed so.
         let _ = std::fs::remove_dir(&download.folder);
@@ -102,7 +100,7 @@ pub fn fetch(
     })
     .map_err(|error| download.unimported(error))?;
 
-    // Removed only now: had the import failed, the next try would not have to download again.
+    // The downloads are removed only now: after a failed import the next try takes them again.
     if !request.keep {
         std::fs::remove_dir_all(&download.folder)
             .map_err(|error| disk(&download.folder, &error))?;
@@ -145,7 +143,7 @@ impl<'a> Download<'a> {
             )));
         };
 
-        // Beside the target, so that both are on the same disk and the import reads locally.
+        // The downloads lie beside the target, on the same disk, so that the import reads locally.
         // A fetch of another model into the same folder goes on with files of the same names only
         // if their checksums fit.
         let name = format!("{}.download", name.to_string_lossy());
@@ -162,8 +160,8 @@ impl<'a> Download<'a> {
 
     /// Brings all files, and returns their checksums by name.
     fn files(&self) -> Result<BTreeMap<String, String>, FetchError> {
-        // One file after the other: a hub's bandwidth is shared anyway, and a failure leaves at
-        // most one part that has to go on.
+        // Files come one after the other: a hub's bandwidth is shared anyway, and a failure leaves
+        // at most one part that has to go on.
         let mut sums = BTreeMap::new();
         for file in &self.request.model.files {
             sums.insert(file.name.clone(), self.file(file)?);
@@ -214,15 +212,15 @@ impl<'a> Download<'a> {
             total: answer.total,
         });
 
-        // The server starts the file anew: bytes of the earlier version are dropped. The part is in
-        // append mode, so that the next write follows at the new end.
+        // Where the server starts the file anew, bytes of the earlier version are dropped. The part
+        // is in append mode, so that the next write follows at the new end.
         if answer.have != have {
             out.set_len(answer.have)
                 .map_err(|error| disk(part, &error))?;
         }
 
-        // Written before the first byte of the body, since a crash may come at any later moment. An
-        // empty version means that the server has none.
+        // The version is written before the first byte of the body, since a crash may come at any
+        // later moment. An empty one means that the server has none.
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
         self.copy(name, &mut answer, &mut out, part)
@@ -246,7 +244,8 @@ impl<'a> Download<'a> {
             return Ok(answer);
         }
 
-        // From the beginning. Redirects are followed by the client; every other status comes here.
+        // The file is asked for from its beginning. Redirects are followed by the client; every
+        // other status comes here.
         let response = self.agent.get(&url).call();
         let response = response.map_err(|error| self.unreachable(&url, &error))?;
         match response.status() {
@@ -307,7 +306,8 @@ impl<'a> Download<'a> {
         let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
-        // Bytes of the file that are on the disk, for the progress and for the words of an error.
+        // `have` is the bytes of the file that are on the disk, for the progress and for the words
+        // of an error.
         let mut have = answer.have;
         loop {
             // A read that waits longer than `PATIENCE` is an error, too.
@@ -339,7 +339,7 @@ impl<'a> Download<'a> {
     /// The checksum of a whole file, if the file is what the catalogue or an earlier fetch says; else
     /// it is put aside.
     fn checked(&self, file: &CatalogueFile, path: &Path) -> Result<String, FetchError> {
-        // Hashed from the disk and not while it came: a part may be of several tries.
+        // The file is hashed from the disk and not while it came: a part may be of several tries.
         let found = checksum(path).map_err(|error| disk(path, &error))?;
         if let Some((expected, origin)) = self.expected(file)
             && *expected != found
@@ -348,7 +348,8 @@ impl<'a> Download<'a> {
             return Err(self.put_aside(file, path, &why));
         }
 
-        // For files without a checksum, whose content may change in ways that do not matter.
+        // A text is looked for in files without a checksum, whose content may change in ways that
+        // do not matter.
         if let Some(text) = &file.contains
             && !contains(path, text)
         {
@@ -365,8 +366,8 @@ impl<'a> Download<'a> {
             return Some((sum, "the catalogue".to_owned()));
         }
 
-        // Trust on first use: another content under the same commit is told, with the way to accept
-        // it.
+        // An earlier fetch is trusted: another content under the same commit is told, with the way
+        // to accept it.
         let sum = self.recorded.get(&file.name)?;
         let folder = self.request.folder.display();
         let origin =
@@ -376,7 +377,8 @@ impl<'a> Download<'a> {
     }
 
     fn put_aside(&self, file: &CatalogueFile, path: &Path, why: &str) -> FetchError {
-        // Renamed rather than removed, so that the file can be looked at; a later one replaces it.
+        // The file is renamed rather than removed, so that it can be looked at; a later one
+        // replaces it.
         let bad = self.folder.join(format!("{}.bad", file.name));
         // Best effort: without its part it says nothing any more.
         let _ = std::fs::remove_file(version_file(path));
@@ -395,7 +397,7 @@ impl<'a> Download<'a> {
 
     /// The way out where the network does not lead to the files.
     fn elsewhere(&self) -> String {
-        // The names of all files, as a person has to fetch them by hand.
+        // All files are named, as a person has to fetch them by hand.
         let files = self.request.model.files.iter();
         let names: Vec<&str> = files.map(|file| file.name.as_str()).collect();
         format!(
@@ -424,7 +426,7 @@ impl<'a> Download<'a> {
     }
 
     fn refused(&self, url: &str, status: StatusCode) -> FetchError {
-        // Words for the statuses that a hub or a mirror gives; the others are named by number.
+        // The statuses that a hub or a mirror gives have words; the others are named by number.
         let why = match status.as_u16() {
             401 | 403 => "it is not given to everybody",
             404 | 410 => "it is not there",
@@ -452,7 +454,7 @@ impl<'a> Download<'a> {
 
 impl ServerAnswer {
     fn new(response: Response<Body>, have: u64) -> Self {
-        // The length of the body alone: a partial answer begins at `have`.
+        // The length is that of the body alone: a partial answer begins at `have`.
         let rest = response.body().content_length();
         ServerAnswer {
             have,
@@ -472,86 +474,14 @@ fn recorded_checksums(request: &FetchRequest) -> BTreeMap<String, String> {
     }
 }
 
-/// HTTP client with the system's CAs, proxies from the environment, and every status as an answer.
-fn agent() -> Agent {
-    // The system's CAs rather than a built-in list, as plants run proxies with CAs of their own.
-    // Certificates that cannot be read are left out.
-    let found = rustls_native_certs::load_native_certs().certs;
-    let certificates = found
-        .iter()
-        .map(|certificate| Certificate::from_der(certificate).to_owned())
-        .collect();
-
-    // The provider is named here, since the process installs no default one.
-    let provider = rustls::crypto::ring::default_provider();
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::Specific(Arc::new(certificates)))
-        .unversioned_rustls_crypto_provider(Arc::new(provider))
-        .build();
-
-    // Statuses are answers rather than errors, because `refused` says what each of them means.
-    // There is no limit on the whole: a model may take an hour.
-    Agent::config_builder()
-        .tls_config(tls)
-        .user_agent(concat!("winspect/", env!("CARGO_PKG_VERSION")))
-        .http_status_as_error(false)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_per_read(Some(PATIENCE))
-        .build()
-        .new_agent()
-}
-
-/// Words for an error of the network.
-fn unreachable_because(error: &HttpError) -> String {
-    let words = error.to_string();
-    // Causes in the order of how surely they can be told.
-    if let HttpError::Io(error) = error
-        && error.kind() == ErrorKind::ConnectionRefused
-    {
-        return "nobody listens there (connection refused)".to_owned();
-    }
-
-    // The standard library has no kind for it.
-    if matches!(error, HttpError::HostNotFound) || words.contains("lookup address") {
-        return "the host is not found (no internet, or no name service)".to_owned();
-    }
-
-    // Each of the TLS library's refusals of a certificate holds this word.
-    if words.contains("certificate") {
-        return format!(
-            "{words}: this machine's CAs (package ca-certificates, or SSL_CERT_FILE) do not vouch for the server"
-        );
-    }
-
-    words
-}
-
-/// The version in an answer that `If-Range` can name: a strong ETag, or else a date (RFC 9110, 13.1.5).
-fn version_of(headers: &HeaderMap) -> Option<String> {
-    // A weak tag (`W/`) names files that are alike, not files whose bytes are the same.
-    let strong = header_text(headers, header::ETAG).filter(|tag| !tag.starts_with("W/"));
-    let version = strong.or_else(|| header_text(headers, header::LAST_MODIFIED))?;
-    Some(version.to_owned())
-}
-
-/// True if `Content-Range: bytes 10-19/20` begins at `have`.
-fn begins_at(headers: &HeaderMap, have: u64) -> bool {
-    let range = header_text(headers, header::CONTENT_RANGE);
-    range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
-}
-
-fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
 fn version_file(part: &Path) -> PathBuf {
     part.with_added_extension("version")
 }
 
 /// Opens a part for appending, and locks it: two fetches would mix their bytes.
 fn open_part(part: &Path) -> Result<File, FetchError> {
-    // Appending, so that what is there stays; the lock comes after, because it needs the open file.
+    // The part is opened for appending, so that what is there stays; the lock comes after, because
+    // it needs the open file.
     let out = OpenOptions::new()
         .create(true)
         .append(true)
@@ -570,7 +500,7 @@ fn open_part(part: &Path) -> Result<File, FetchError> {
 
 /// Hex SHA-256 of a file.
 fn checksum(path: &Path) -> std::io::Result<String> {
-    // In pieces: a file of weights may be larger than the memory.
+    // The file is read in pieces: one of weights may be larger than the memory.
     let mut file = File::open(path)?;
     let mut sum = Sha256::new();
     let mut piece = vec![0; PIECE];

@@ -33,10 +33,11 @@ impl ModelFolder {
     /// # Errors
     /// When the manifest cannot be read, or a file is missing or has another size.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        // Sizes only: hashing gigabytes at each start would take seconds. A file that was cut short
-        // while it was copied is found by its size.
+        // Only sizes are compared: hashing gigabytes at each start would take seconds. A file that
+        // was cut short while it was copied is found by its size.
         let manifest = ModelManifest::read(path)?;
-        // Every file that the import wrote, also those that a given recipe does not need.
+        // Every file that the import wrote is looked at, also those that a given recipe does not
+        // need.
         for (name, size) in &manifest.files {
             check_size(&path.join(name), *size)?;
         }
@@ -66,7 +67,7 @@ impl ModelFolder {
 fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
     // A missing file is the system's error, with its path.
     let metadata = std::fs::metadata(file).map_err(|error| ModelError::read(file, error))?;
-    // The size that the import saw when it had written the file.
+    // `written` is the size that the import saw when it had written the file.
     let found = metadata.len();
     if found == written {
         return Ok(());

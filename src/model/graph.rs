@@ -38,7 +38,7 @@ impl<W: Write> WeightFile<W> {
     /// # Errors
     /// When the file cannot be written.
     pub fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<TensorProto> {
-        // In pieces of 16 kB, so that a tensor is not held twice in memory.
+        // The values go in pieces of 16 kB, so that a tensor is not held twice in memory.
         let chunks = values.chunks(4096).map(little_endian);
         self.put_bytes(name, dims, proto::FLOAT, chunks)
     }
@@ -54,7 +54,8 @@ impl<W: Write> WeightFile<W> {
         data_type: i32,
         chunks: impl IntoIterator<Item = impl AsRef<[u8]>>,
     ) -> io::Result<TensorProto> {
-        // Zeros up to the alignment, by which an engine can map the file instead of copying it.
+        // Zeros fill up to the alignment, by which an engine can map the file instead of copying
+        // it.
         let padding = self.offset.next_multiple_of(ALIGNMENT) - self.offset;
         self.out.write_all(&[0; ALIGNMENT][..padding])?;
         let offset = self.offset + padding;
@@ -98,7 +99,7 @@ impl<W: Write> WeightFile<W> {
 
 /// The values as bytes.
 fn little_endian(values: &[f32]) -> Vec<u8> {
-    // Four bytes a value, whatever the byte order of this machine.
+    // A value has four bytes, the lowest first, whatever the byte order of this machine.
     let mut bytes = Vec::with_capacity(4 * values.len());
     for value in values {
         bytes.extend(value.to_le_bytes());
@@ -181,7 +182,7 @@ impl<'a> GraphBuilder<'a> {
 
     /// A small constant of integers, of rank 1, under the name, which is returned.
     pub fn ints(&mut self, name: &str, values: &[i64]) -> String {
-        // Rank 1, as operators take shapes, axes and indices.
+        // The rank is 1, as operators take shapes, axes and indices.
         let dims = vec![values.len() as i64];
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
         self.constant(name, proto::INT64, dims, bytes.collect())
@@ -189,7 +190,7 @@ impl<'a> GraphBuilder<'a> {
 
     /// One number, of rank 0, under the name, which is returned.
     pub fn float(&mut self, name: &str, value: f32) -> String {
-        // Rank 0, which is broadcast against any shape.
+        // The rank is 0, which is broadcast against any shape.
         let bytes = value.to_le_bytes().to_vec();
         self.constant(name, proto::FLOAT, vec![], bytes)
     }
@@ -301,7 +302,7 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
 
 /// Keeps what `outputs` need and drops the rest: nodes, weights and inputs.
 pub fn cut(graph: &mut proto::GraphProto, outputs: Vec<ValueInfoProto>) {
-    // Names of values that are still to be produced: at first the outputs themselves.
+    // `needed` holds the names of values that are to be produced: at first the outputs themselves.
     let mut needed: HashSet<String> = outputs.iter().map(|o| o.name.clone()).collect();
     // Nodes stand in topological order, so one walk from the end finds all that is needed.
     let mut kept: Vec<NodeProto> = Vec::new();

@@ -56,8 +56,8 @@ impl ModelManifest {
         let unreadable = |error: toml::de::Error| ModelError::Content(format!("{shown}: {error}"));
         // First, because the rest of another format may be called otherwise.
         let ManifestFormat { format } = toml::from_str(&text).map_err(unreadable)?;
-        // Older and newer formats alike: graphs are cheap to make again from the source, and a
-        // conversion would be code that is used once.
+        // Older and newer formats are refused alike: graphs are cheap to make again from the
+        // source, and a conversion would be code that is used once.
         if format != FORMAT {
             return Err(ModelError::Content(format!(
                 "{shown}: format {format} was written by another version, this one reads {FORMAT}; import the model again"

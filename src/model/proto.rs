@@ -205,7 +205,6 @@ impl TensorProto {
     /// File name, offset and length in bytes of an external tensor's data. `None` if the data is in the
     /// tensor itself, or its place is not told.
     pub fn external(&self) -> Option<(&str, usize, usize)> {
-        // Data in the tensor itself has no place elsewhere.
         if self.data_location != EXTERNAL {
             return None;
         }
@@ -213,7 +212,7 @@ impl TensorProto {
         // All three are needed: without a length, the data would reach to the end of the file,
         // which holds other tensors, too.
         let file = self.external_entry("location")?;
-        // Texts of decimal digits, as ONNX has them.
+        // Both are texts of decimal digits, as ONNX has them.
         let offset = self.external_entry("offset")?.parse().ok()?;
         let length = self.external_entry("length")?.parse().ok()?;
         Some((file, offset, length))

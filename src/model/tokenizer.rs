@@ -37,9 +37,11 @@ impl Tokenizer {
     /// # Errors
     /// When the prompt has more ids.
     pub fn ids(&self, prompt: &str) -> Result<Vec<i64>, TooLong> {
-        // The order of open_clip: unescape, repair characters, then split into pairs.
+        // HTML entities are unescaped first, then characters are repaired, and the text is split
+        // last.
         let mut tokens = vec![self.inner.start_of_text()];
-        // Pairs of the vocabulary; letters are made small by the tokenizer itself.
+        // The text becomes pairs of the vocabulary; its letters are made small by the tokenizer
+        // itself.
         self.inner.encode(&typed(&unescaped(prompt)), &mut tokens);
         tokens.push(self.inner.end_of_text());
         // open_clip cuts the prompt here; a class name that lost its end would score in silence as
@@ -55,7 +57,7 @@ impl Tokenizer {
         // Padding is id 0, which is smaller than the end token's id: the text tower finds the end
         // by the largest one.
         let mut ids = vec![0; self.context];
-        // i64, because the graph gathers rows by ONNX's own integers.
+        // The ids are i64, because the graph gathers rows by ONNX's own integers.
         for (id, token) in ids.iter_mut().zip(tokens) {
             *id = i64::from(token.to_u16());
         }
@@ -65,7 +67,7 @@ impl Tokenizer {
 }
 
 fn shortened(prompt: &str) -> String {
-    // Characters rather than bytes, so that none is cut in its middle.
+    // Characters are counted rather than bytes, so that none is cut in its middle.
     let mut short: String = prompt.chars().take(PROMPT_SHOWN).collect();
     if short.len() < prompt.len() {
         short.push('…');
@@ -77,7 +79,7 @@ fn shortened(prompt: &str) -> String {
 /// The prompt with HTML unescaped twice (`html.unescape(html.unescape(text))`), as open_clip does before
 /// it tokenizes.
 fn unescaped(prompt: &str) -> String {
-    // Twice, since texts from the web are often escaped twice: `&amp;amp;`.
+    // Texts from the web are often escaped twice: `&amp;amp;`.
     let once = html_escape::decode_html_entities(prompt);
     html_escape::decode_html_entities(&once).trim().to_owned()
 }
@@ -86,10 +88,10 @@ fn unescaped(prompt: &str) -> String {
 /// open_clip sends every prompt through ftfy, and this is the part of it that a class name can need.
 /// ftfy's repair of wrongly decoded text and its composing of accents (NFC) are left out.
 fn typed(prompt: &str) -> String {
-    // One character at a time, in ftfy's order of repairs: quotes, ligatures, widths, controls.
+    // Each character is looked at by itself: quotes, ligatures, widths, controls.
     let mut out = String::with_capacity(prompt.len());
     for c in prompt.chars() {
-        // ftfy's tables, `fix_character_width` and `uncurl_quotes` among them; every other
+        // The tables are ftfy's, `fix_character_width` and `uncurl_quotes` among them; every other
         // character stays.
         match c {
             '\u{2bc}' | '\u{2018}'..='\u{201b}' => out.push('\''),

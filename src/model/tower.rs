@@ -4,9 +4,15 @@
 //! folded into the queries and DINOv2's layer scale into the matrix before it. Both are exact rewrites
 //! up to rounding.
 
-use crate::model::graph::{Dim, GraphBuilder, WeightFile, float, int, ints};
+use crate::model::graph::{Dim, GraphBuilder, WeightFile, int, ints};
 use crate::model::proto::{FLOAT, INT64, ModelProto, TensorProto};
+use blocks::{Blocks, norm};
 use std::io::{self, Write};
+
+mod blocks;
+mod shape;
+
+pub use shape::{Activation, TowerShape};
 
 /// A matrix `[rows, columns]`, row-major, applied as `x W + b`.
 #[derive(Debug, Clone)]
@@ -49,28 +55,6 @@ pub struct Block {
     pub up: Linear,
     /// Second layer of the MLP.
     pub down: Linear,
-}
-
-/// Activation of an MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// GELU, exact, with the error function.
-    Gelu,
-    /// `x sigmoid(1.702 x)`: OpenAI's weights.
-    QuickGelu,
-}
-
-/// Parameters of a tower's blocks beside their weights.
-#[derive(Debug, Clone, Copy)]
-pub struct TowerShape {
-    /// Width of the tokens.
-    pub width: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Activation of the MLPs.
-    pub activation: Activation,
-    /// Epsilon of the layer norms.
-    pub epsilon: f32,
 }
 
 /// A vision tower of width D, for P patches.
@@ -137,24 +121,23 @@ pub fn write_vision<W: Write>(
     tower: &Vision,
     file: &mut WeightFile<W>,
 ) -> io::Result<VisionGraphs> {
-    // D and p. The number P of patches follows from the positions, which the import has checked
-    // against the configuration's grid.
-    // Written once, used by both graphs:
+    // `width` is D and `patch` is p. The number P of patches follows from the positions, which the
+    // import has checked against the configuration's grid.
+    // The weights are written once and used by both graphs:
     //   convolution [D, 3, p, p]   class [1, 1, D]   positions [1, P, D]   convolution_bias [D]
     //   norm_pre [D] twice         b<i>.<part>       norm_post [D] twice   projection [D, E]
-    // D: the length of a token in every block.
     let width = tower.shape.width;
     let patch = tower.patch;
     let patches = tower.positions.len() / width;
 
-    // The embedding's weights, in the shapes in which the graph's nodes take them: the axes of
+    // The embedding's weights have the shapes in which the graph's nodes take them: the axes of
     // length 1 are broadcast over the pictures and over the tokens.
     let mut weights = Weights::new(file);
     weights.put("convolution", &[width, 3, patch, patch], &tower.convolution)?;
-    // One token for all pictures, repeated at run time.
+    // One token serves all pictures, and is repeated at run time.
     weights.put("class", &[1, 1, width], &tower.class)?;
-    // The only tensor whose length depends on the grid: the engine fits it when a plan runs at
-    // another side.
+    // This is the only tensor whose length depends on the grid: the engine fits it when a plan runs
+    // at another side.
     weights.put("positions", &[1, patches, width], &tower.positions)?;
     // Absent weights are not written at all, and the graphs below leave out the nodes that would
     // use them.
@@ -167,9 +150,10 @@ pub fn write_vision<W: Write>(
         weights.put_norm("norm_pre", norm)?;
     }
 
-    // The blocks `b1` ... `bL`, each tensor under the name by which the graphs refer to it.
+    // The blocks are `b1` ... `bL`, each tensor under the name by which the graphs refer to it.
     weights.put_blocks(&tower.blocks)?;
-    // After the blocks: the norm of the image's embedding and of the patch layer `after_norm`.
+    // This norm is behind the blocks, for the image's embedding and for the patch layer
+    // `after_norm`.
     weights.put_norm("norm_post", &tower.norm_post)?;
     // Only CLIP's towers are projected into the space of texts.
     if let Some(projection) = &tower.projection {
@@ -183,30 +167,30 @@ pub fn write_vision<W: Write>(
     })
 }
 
-/// Writes the text tower's weights and returns its graph: ids `[N, context]` to `embedding` `[N, E]`.
+/// Writes the text tower's weights and returns its graph: ids `[N, C]` to `features` `[N, E]`.
 ///
 /// # Errors
 /// When the weights cannot be written.
 pub fn write_text<W: Write>(tower: &Text, file: &mut WeightFile<W>) -> io::Result<ModelProto> {
-    // The text graph's tensors:
+    // The text graph has these tensors:
     //   embedding [vocabulary, width]   positions [1, C, width]   mask [C, C]
     //   b<i>.<part>                     norm_final [width] twice  projection [width, E]
     let width = tower.shape.width;
     // Prompts are padded to the context, so that its length C is fixed in the graph.
     let context = tower.context;
 
-    // One row of `embedding` for each token, one row of `positions` for each place in a prompt.
+    // `embedding` has a row for each token, `positions` one for each place in a prompt.
     let mut weights = Weights::new(file);
-    // By far the largest of them: 49408 rows.
+    // The embedding is by far the largest of them: 49408 rows.
     weights.put("embedding", &[tower.vocabulary, width], &tower.embedding)?;
     weights.put("positions", &[1, context, width], &tower.positions)?;
-    // A mask `[C, C]` that is added to the attention's scores `[N, heads, C, C]`. It stands as data,
+    // The mask `[C, C]` is added to the attention's scores `[N, heads, C, C]`. It stands as data,
     // so that the graph needs no operators to build it.
     if tower.causal {
         weights.put("mask", &[context, context], &causal_mask(context))?;
     }
 
-    // Blocks, final norm and projection `[width, E]`, as in a vision tower.
+    // Blocks, final norm and projection `[width, E]` follow, as in a vision tower.
     weights.put_blocks(&tower.blocks)?;
     weights.put_norm("norm_final", &tower.norm_final)?;
     weights.put_linear("projection", &tower.projection)?;
@@ -217,7 +201,7 @@ pub fn write_text<W: Write>(tower: &Text, file: &mut WeightFile<W>) -> io::Resul
 /// vanishes in the softmax.
 fn causal_mask(context: usize) -> Vec<f32> {
     let mut mask = Vec::with_capacity(context * context);
-    // Row: the token that asks. Column: the token that is asked. Later columns are hidden.
+    // A row is the token that asks, a column the token that is asked. Later columns are hidden.
     for row in 0..context {
         for column in 0..context {
             // exp(-1e9) is 0 in f32, so that a hidden token has no share at all.
@@ -253,7 +237,7 @@ impl<'a, W: Write> Weights<'a, W> {
     fn put_norm(&mut self, name: &str, norm: &Norm) -> io::Result<()> {
         // Both vectors have the tower's width; a norm of another length was refused by the reader.
         let width = norm.weight.len();
-        // Factor and addend of each value of a token.
+        // They are the factor and the addend of each value of a token.
         self.put(&format!("{name}.weight"), &[width], &norm.weight)?;
         self.put(&format!("{name}.bias"), &[norm.bias.len()], &norm.bias)
     }
@@ -275,7 +259,7 @@ impl<'a, W: Write> Weights<'a, W> {
         // Names count from 1, because `block0` would be the tokens before the first block.
         for (i, block) in blocks.iter().enumerate() {
             let prefix = format!("b{}", i + 1);
-            // Two norms [D] each, before the attention and before the MLP.
+            // The two norms [D] stand before the attention and before the MLP.
             self.put_norm(&format!("{prefix}.norm1"), &block.norm1)?;
             self.put_norm(&format!("{prefix}.norm2"), &block.norm2)?;
             // The four matrices of the attention are `[D, D]`, `up` is `[D, mlp]` and `down` is
@@ -327,27 +311,26 @@ fn trunk(tower: &Vision, weights: &[TensorProto]) -> ModelProto {
         g.output(&x, &dims);
     }
 
-    // The last norm of all tokens, for DINOv2's patch features; the image's embedding takes the
-    // class token's row of the same block.
+    // This is the last norm of all tokens, for DINOv2's patch features; the image's embedding takes
+    // the class token's row of the same block.
     let after_norm = norm(&mut g, "norm_post", "after_norm", &x, tower.shape);
     g.output(&after_norm, &dims);
-    // From the last block rather than from `after_norm`: the norm of one row costs nothing, and a
-    // plan without `after_norm` can then drop it.
+    // The class token comes from the last block rather than from `after_norm`: the norm of one row
+    // costs nothing, and a plan without `after_norm` can then drop it.
     finish_class(&mut g, tower, &x, "image");
     g.finish()
 }
 
 /// Pixels to the tokens before the first block: class and patches, with their positions.
 fn tokens(g: &mut GraphBuilder, tower: &Vision) -> String {
-    // [N, P, D] + [1, P, D]: each patch with its place on the grid.
+    // Each patch gets its place on the grid, and the class token stands before all of them.
     //   patches [N, P, D] + positions [1, P, D]   = placed  [N, P, D]
     //   class   [1, 1, D] repeated                = classes [N, 1, D]
     //   classes | placed                          = tokens  [N, 1 + P, D]
     let patches = patches(g, tower);
     let placed = g.op("Add", "placed", &[&patches, "positions"]);
-    // [N, 1, D], already with the class token's own position.
+    // The class token has its own position already.
     let classes = classes(g, tower.shape.width);
-    // Joined along the tokens to [N, 1 + P, D], the class token first.
     // Axis 1 is that of the tokens.
     let axis = vec![int("axis", 1)];
     if tower.norm_pre.is_none() {
@@ -362,15 +345,15 @@ fn tokens(g: &mut GraphBuilder, tower: &Vision) -> String {
 
 /// Embedded patches `[N, P, D]` of the pixels.
 fn patches(g: &mut GraphBuilder, tower: &Vision) -> String {
-    // Lengths as ONNX's integers.
+    // The cells of the grid become rows of tokens.
     //   pixels [N, 3, S, S] -> cells [N, D, G, G] -> flat [N, D, P] -> patches [N, P, D],  P = G x G
     let width = tower.shape.width as i64;
     let patch = tower.patch as i64;
-    // Pixels [N, 3, S, S]: normalised RGB. The side stays open, since a plan may run at another
-    // side than the native one, with positions resized for it.
+    // The pixels are [N, 3, S, S], normalised RGB. The side stays open, since a plan may run at
+    // another side than the native one, with positions resized for it.
     let side = Dim::Any("S");
     let dims = [Dim::Any("N"), Dim::Of(3), side, side];
-    // The only input of the trunk.
+    // The pixels are the only input of the trunk.
     let pixels = g.input("pixels", FLOAT, &dims);
     // Weights are inputs by name like any value; a third input is the bias, which a convolution may
     // lack.
@@ -386,31 +369,30 @@ fn patches(g: &mut GraphBuilder, tower: &Vision) -> String {
         ints("strides", &[patch, patch]),
     ];
 
-    // [N, D, G, G]: one column of D values for each cell of the grid.
+    // The cells are [N, D, G, G]: a column of D values for each place of the grid.
     let cells = g.node("Conv", "cells", &inputs, strides);
-    // [N, D, P], where 0 keeps N and -1 is worked out from the rest.
+    // In the shape [N, D, P] 0 keeps N, and -1 is worked out from the rest.
     let flat_shape = g.ints("flat_shape", &[0, width, -1]);
-    // Cells in row-major order: row, then column.
+    // The cells come in row-major order: row, then column.
     let flat = g.op("Reshape", "flat", &[&cells, &flat_shape]);
-    // [N, P, D]: tokens as rows, as the blocks need them.
+    // The tokens become rows, [N, P, D], as the blocks need them.
     let order = vec![ints("perm", &[0, 2, 1])];
     g.node("Transpose", "patches", &[&flat], order)
 }
 
 /// The class token `[N, 1, D]`, one for each picture.
 fn classes(g: &mut GraphBuilder, width: usize) -> String {
-    // [4]: the shape of the pixels at run time; only N of it is needed.
+    // The batch is open: the shape [4] of the pixels is known at run time alone, and only its N is
+    // needed.
     let shape = g.op("Shape", "pixels_shape", &["pixels"]);
-    // [1]: N alone.
     let zero = g.ints("zero", &[0]);
     let axis = vec![int("axis", 0)];
-    // The batch is open, so the shape has to be worked out from the input.
+    // The count is [1], N alone.
     let count = g.node("Gather", "count", &[&shape, &zero], axis.clone());
-    // [3]: the shape N, 1, D to which the one class token [1, 1, D] is repeated.
+    // The one class token [1, 1, D] is repeated to the shape N, 1, D.
     let row = g.ints("class_row", &[1, width as i64]);
-    // [N] and [1, D] joined.
+    // The shape joins N with 1 and D.
     let class_shape = g.node("Concat", "class_shape", &[&count, &row], axis);
-    // [1, 1, D] to [N, 1, D].
     g.op("Expand", "classes", &["class", &class_shape])
 }
 
@@ -422,10 +404,10 @@ fn windows(tower: &Vision, weights: &[TensorProto]) -> ModelProto {
     //   tokens [N, T, D] -> block 1 -> ... -> block L, class row [N, 1, D] -> embedding [N, E]
     //   T = 1 + k k: the class token and the patches of one window
     let mut g = GraphBuilder::new("windows", weights);
-    // The engine gathers them from the trunk's output `tokens`.
+    // The engine gathers the windows' tokens from the trunk's output `tokens`.
     let mut x = g.input("tokens", FLOAT, &token_dims(tower.shape.width));
     let last = tower.blocks.len();
-    // [N, T, D] after each block but the last, which needs only the class token: its other rows
+    // Each block gives [N, T, D] but the last, which needs only the class token: its other rows
     // would be dropped, and its MLP is the greater part of a block's work.
     for i in 1..=last {
         let blocks = Blocks {
@@ -447,22 +429,21 @@ fn finish_class(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) {
     // Row 0 is the class token. The norm works on each row by itself, so the row is taken first and
     // the norm of the patches is not computed.
     let width = tower.shape.width;
-    // [1]: row 0 of the tokens, for every picture or window.
+    // Row 0 of the tokens is taken, for every picture or window.
     let zero = g.ints("first", &[0]);
     let axis = vec![int("axis", 1)];
-    // [N, 1, D]
+    // The row is [N, 1, D], and flat it is [N, D].
     let row = g.node("Gather", "class_row_of_last", &[x, &zero], axis);
-    // [N, D]
     let flat_shape = g.ints("class_flat", &[-1, width as i64]);
     // -1 is N, so that one reshape serves any batch.
     let flat = g.op("Reshape", "class_token", &[&row, &flat_shape]);
     // CLIP projects the normed token [N, D] by [D, E]; DINOv2's normed token is the embedding
     // itself, so that E is D.
     let embed = if let Some(projection) = &tower.projection {
-        // The same weights as the norm of all tokens, under a value of its own.
+        // The weights are those of the norm of all tokens, under a value of its own.
         let normed = norm(g, "norm_post", "class_normed", &flat, tower.shape);
         g.op("MatMul", name, &[&normed, "projection.weight"]);
-        // E, as the output's shape tells.
+        // The projection has E columns, as the output's shape tells.
         projection.columns
     } else {
         norm(g, "norm_post", name, &flat, tower.shape);
@@ -474,16 +455,16 @@ fn finish_class(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) {
 
 /// The text tower: ids `[N, context]` to `features` `[N, E]`.
 fn text(tower: &Text, weights: &[TensorProto]) -> ModelProto {
-    // Ids [N, C], padded with zeros by the tokenizer.
+    // The ids are [N, C], padded with zeros by the tokenizer.
     //   ids [N, C] -> embedded, placed [N, C, width] -> blocks -> normed [N, C, width]
     //   normed -> end_row [N, width] -> features [N, E]
     let mut g = GraphBuilder::new("text", weights);
     let ids = g.input("ids", INT64, &[Dim::Any("N"), Dim::Of(tower.context)]);
-    // [N, C, width]: a row of the embedding for each id, then the positions [1, C, width] added.
+    // Each id gets its row of the embedding, and each place its position: [N, C, width].
     let axis = vec![int("axis", 0)];
     // The table is the first input, the ids choose its rows.
     let embedded = g.node("Gather", "embedded", &["embedding", &ids], axis);
-    // Broadcast over the prompts.
+    // The positions are broadcast over the prompts.
     let mut x = g.op("Add", "placed", &[&embedded, "positions"]);
 
     // The mask makes the padding invisible to the tokens before it; without a causal mask the tower
@@ -494,200 +475,23 @@ fn text(tower: &Text, weights: &[TensorProto]) -> ModelProto {
     };
 
     for i in 1..=tower.blocks.len() {
-        // [N, C, width] throughout; every row is computed, since the place of the end token
+        // The shape stays [N, C, width]: every row is computed, since the place of the end token
         // differs.
         x = blocks.block(&mut g, i, &x);
     }
 
-    // [N, C, width]
     let normed = norm(&mut g, "norm_final", "normed", &x, tower.shape);
     // The end token has the largest id of all; padding is zero.
-    // [N, 1]: the place of the end token in each prompt.
+    // `end` is [N, 1], its place in each prompt.
     let last = vec![int("axis", 1), int("keepdims", 1)];
     let end = g.node("ArgMax", "end", &[&ids], last);
-    // [N, width]: the end token's row, which alone has seen the whole prompt.
+    // The row is [N, width], the end token's, which has seen the whole prompt.
     let batch = vec![int("batch_dims", 1)];
     let row = g.node("GatherND", "end_row", &[&normed, &end], batch);
-    // [N, width] x [width, E] gives [N, E]. Lengths are normalised by the caller, which averages
-    // several prompts.
+    // [N, width] times [width, E] gives [N, E]. Lengths are normalised by the caller, which
+    // averages several prompts.
     g.op("MatMul", "features", &[&row, "projection.weight"]);
     let embed = Dim::Of(tower.projection.columns);
     g.output("features", &[Dim::Any("N"), embed]);
     g.finish()
-}
-
-/// A layer norm of `x` as the value `name`.
-fn norm(g: &mut GraphBuilder, weights: &str, name: &str, x: &str, shape: TowerShape) -> String {
-    // Over the last axis, the token's values; weight and bias are [D].
-    // The names under which `Weights::put_norm` wrote them.
-    let weight = format!("{weights}.weight");
-    let bias = format!("{weights}.bias");
-    // The epsilon is added to the variance, as torch does it.
-    let attributes = vec![int("axis", -1), float("epsilon", shape.epsilon)];
-    g.node("LayerNormalization", name, &[x, &weight, &bias], attributes)
-}
-
-/// Builder of a tower's blocks.
-struct Blocks {
-    shape: TowerShape,
-    /// Name of the attention's mask. `None` if every token sees all.
-    mask: Option<&'static str>,
-    /// True if queries, projection and MLP are those of the first token alone.
-    class_only: bool,
-}
-
-impl Blocks {
-    /// Blocks without a mask, for all tokens.
-    fn of(shape: TowerShape) -> Self {
-        Blocks {
-            shape,
-            mask: None,
-            class_only: false,
-        }
-    }
-
-    /// Block `i`: `x + attention(norm1(x))`, then `x + mlp(norm2(x))`, as the value `block<i>`.
-    fn block(&self, g: &mut GraphBuilder, i: usize, x: &str) -> String {
-        //   x [N, T, D] -> norm1 -> query, key, value -> attention -> out -> + = middle
-        //    \--------------------------------------------------------------/
-        //   middle      -> norm2 -> up [.., mlp] -> activation -> down     -> + = block<i>
-        //    \--------------------------------------------------------------/
-        // Pre-norm, as in all three families: the residual path itself is never normed.
-        let part = |part: &str| format!("b{i}.{part}");
-        // [N, T, D], for queries, keys and values alike.
-        let normed = norm(g, &part("norm1"), &part("normed1"), x, self.shape);
-        let mut queries_of = normed.clone();
-        let mut residual = x.to_owned();
-        // Queries and residual of the class token, [N, 1, D]. Keys and values stay those of all
-        // tokens, because the class token looks at all of them.
-        if self.class_only {
-            // [1]: the row of the class token. A list of one index keeps the axis.
-            let first = g.ints("first", &[0]);
-            let axis = vec![int("axis", 1)];
-            let class_of = [&normed, &first].map(String::as_str);
-            // [N, 1, D] each.
-            queries_of = g.node("Gather", &part("normed1_class"), &class_of, axis.clone());
-            residual = g.node("Gather", &part("class"), &[x, &first], axis);
-        }
-
-        // Each [N, T, D], the queries [N, 1, D] for the class token alone. The queries carry 1 /
-        // sqrt(head width) already.
-        let query = linear(g, &part("query"), &part("q"), &queries_of);
-        // [N, T, D]
-        let key = linear(g, &part("key"), &part("k"), &normed);
-        // [N, T, D]
-        let value = linear(g, &part("value"), &part("v"), &normed);
-        // The shape of the queries: each token's mixture of the values.
-        let mixed = self.attention(g, &part("attention"), [&query, &key, &value]);
-        // Projection [D, D], then the first residual sum.
-        let attended = linear(g, &part("out"), &part("attended"), &mixed);
-        // [N, T, D], or [N, 1, D] for the class token alone; so are all values below.
-        let middle = g.op("Add", &part("middle"), &[&residual, &attended]);
-
-        // The MLP: [.., D] to [.., mlp], the activation, and back to [.., D].
-        let normed = norm(g, &part("norm2"), &part("normed2"), &middle, self.shape);
-        // [.., mlp]
-        let up = linear(g, &part("up"), &part("raised"), &normed);
-        // The shape stays [.., mlp].
-        let active = activation(g, &part("active"), &up, self.shape.activation);
-        // [.., D]
-        let down = linear(g, &part("down"), &part("lowered"), &active);
-        // The second residual sum is the block's value, under the name that a plan asks for.
-        g.op("Add", &format!("block{i}"), &[&middle, &down])
-    }
-
-    /// `softmax(q k^T + mask) v` for each head; the queries carry the scale already.
-    fn attention(&self, g: &mut GraphBuilder, name: &str, [q, k, v]: [&str; 3]) -> String {
-        //   q [N, T, D]        -> [N, heads, T, h]
-        //   k [N, T, D]        -> [N, heads, h, T]     h = D / heads
-        //   v [N, T, D]        -> [N, heads, T, h]
-        //   q k                   [N, heads, T, T] -> mask -> softmax over the last axis
-        //   softmax(q k) v        [N, heads, T, h] -> [N, T, D]
-        let part = |part: &str| format!("{name}.{part}");
-        // D is heads x head width, which the import has checked.
-        let width = self.shape.width;
-        let heads = self.shape.heads;
-        let head_width = width / heads;
-        // 0 keeps an axis: N and T stay what they are at run time.
-        let split = g.ints("head_split", &[0, 0, heads as i64, head_width as i64]);
-        // The reverse, for the result.
-        let joined = g.ints("head_join", &[0, 0, width as i64]);
-
-        // Queries and values [N, heads, T, head width]; keys are turned to [N, heads, head width,
-        // T], so that the product below needs no transposition of its own.
-        let q = split_heads(g, q, &split, &part("q"), &[0, 2, 1, 3]);
-        // Axes 2 and 3 change places against those of the queries.
-        let k = split_heads(g, k, &split, &part("k"), &[0, 2, 3, 1]);
-        // Values as the queries.
-        let v = split_heads(g, v, &split, &part("v"), &[0, 2, 1, 3]);
-        // [N, heads, T, T]: a row for each token that asks.
-        let mut scores = g.op("MatMul", &part("scores"), &[&q, &k]);
-        if let Some(mask) = self.mask {
-            // [C, C] is broadcast over prompts and heads.
-            scores = g.op("Add", &part("masked"), &[&scores, mask]);
-        }
-
-        // Shares of a row sum to 1 over the tokens that are asked.
-        let axis = vec![int("axis", -1)];
-        let shares = g.node("Softmax", &part("shares"), &[&scores], axis);
-        // [N, heads, T, head width]
-        let mixed = g.op("MatMul", &part("mixed"), &[&shares, &v]);
-        // [N, T, heads, head width], then joined to [N, T, D].
-        let order = vec![ints("perm", &[0, 2, 1, 3])];
-        // Heads behind the tokens again.
-        let back = g.node("Transpose", &part("back"), &[&mixed], order);
-        // The heads side by side, as `out` expects them.
-        g.op("Reshape", name, &[&back, &joined])
-    }
-}
-
-/// Splits `x` to the shape `split`, its axes (picture, token, head, value) then in the order `axes`.
-fn split_heads(g: &mut GraphBuilder, x: &str, split: &str, name: &str, axes: &[i64]) -> String {
-    // [N, T, D] to [N, T, heads, head width], before the axes change places.
-    let apart = g.op("Reshape", &format!("{name}.apart"), &[x, split]);
-    // [N, heads, T, h] for queries and values, [N, heads, h, T] for keys.
-    let order = vec![ints("perm", axes)];
-    g.node("Transpose", &format!("{name}.heads"), &[&apart], order)
-}
-
-/// `x W + b` as the value `name`.
-fn linear(g: &mut GraphBuilder, weights: &str, name: &str, x: &str) -> String {
-    // The names under which `Weights::put_linear` wrote them.
-    let weight = format!("{weights}.weight");
-    let bias = format!("{weights}.bias");
-    // [.., in] x [in, out], then the bias [out] for each row.
-    let product = g.op("MatMul", &format!("{name}.product"), &[x, &weight]);
-    g.op("Add", name, &[&product, &bias])
-}
-
-/// The activation of `x` as the value `name`.
-fn activation(g: &mut GraphBuilder, name: &str, x: &str, kind: Activation) -> String {
-    // Names under the block's own, so that each value of the graph has one.
-    let part = |part: &str| format!("{name}.{part}");
-    // Both act on each value by itself and keep the shape. Neither has an operator of its own in
-    // this set of operators, so they are written out.
-    match kind {
-        // Hendrycks and Gimpel, arXiv 1606.08415: x Phi(x) = x (1 + erf(x / sqrt 2)) / 2.
-        Activation::Gelu => {
-            // Constants of rank 0, shared by all blocks under their names.
-            let root = g.float("root_two", std::f32::consts::SQRT_2);
-            let one = g.float("one", 1.0);
-            let half = g.float("half", 0.5);
-            // x / sqrt 2, its error function, and 1 added.
-            let scaled = g.op("Div", &part("scaled"), &[x, &root]);
-            let erf = g.op("Erf", &part("erf"), &[&scaled]);
-            let raised = g.op("Add", &part("raised"), &[&erf, &one]);
-            // Times x, and halved.
-            let product = g.op("Mul", &part("product"), &[x, &raised]);
-            g.op("Mul", name, &[&product, &half])
-        }
-        Activation::QuickGelu => {
-            // openai/CLIP, `QuickGELU`.
-            let slope = g.float("slope", 1.702);
-            let scaled = g.op("Mul", &part("scaled"), &[x, &slope]);
-            // x sigmoid(1.702 x)
-            let sigmoid = g.op("Sigmoid", &part("sigmoid"), &[&scaled]);
-            g.op("Mul", name, &[x, &sigmoid])
-        }
-    }
 }

@@ -21,7 +21,7 @@ impl WeightsFile {
     /// # Errors
     /// When it cannot be read.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        // Mapped rather than read: a file of weights has gigabytes, and each tensor is touched
+        // The file is mapped rather than read: it may have gigabytes, and each tensor is touched
         // once.
         let file = File::open(path).map_err(|error| ModelError::read(path, error))?;
         // SAFETY: the map is only read. A weights file that is truncated during its import ends the
@@ -83,15 +83,15 @@ impl TensorReader<'_> {
         // The import goes on with an empty tensor, so that one run tells all that is wrong.
         let values = self.read(name, shape);
         values.unwrap_or_else(|problem| {
-            // Noted under the tensor's own name, as the file has it.
+            // The problem stands under the tensor's own name, as the file has it.
             self.problems.note(name, problem);
             Vec::new()
         })
     }
 
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
-        // The name first, then the shape: the needed shape helps to find the tensor under another
-        // name.
+        // The name is looked up first, then the shape is compared: the needed shape helps to find
+        // the tensor under another name.
         let view = self
             .tensors
             .tensor(name)
@@ -117,9 +117,8 @@ impl TensorReader<'_> {
     }
 
     /// A torch `Linear`: `<name>.weight` `[out, in]` transposed to `[in, out]`, and `<name>.bias`.
-    // The matrix stands as `[in, out]`, see `tower.rs`.
     pub fn linear(&mut self, name: &str, input: usize, output: usize) -> Linear {
-        // Stored as `[out, in]`, since torch computes `x W^T + b`.
+        // The file has the matrix as `[out, in]`, since torch computes `x W^T + b`.
         let weight = self.tensor(&format!("{name}.weight"), &[output, input]);
         let bias = self.tensor(&format!("{name}.bias"), &[output]);
         Linear {
@@ -150,7 +149,7 @@ impl TensorReader<'_> {
         // A model of another size misses hundreds of tensors; the first dozen tell which.
         let all: Vec<&str> = self.problems.iter().collect();
         let shown = &all[..all.len().min(PROBLEMS_SHOWN)];
-        // Indented below the file's name.
+        // The words are indented below the file's name.
         let mut words = shown.join("\n  ");
         if all.len() > shown.len() {
             let rest = all.len() - shown.len();
@@ -193,7 +192,7 @@ fn floats(bytes: &[u8], dtype: Dtype) -> Result<Vec<f32>, String> {
 
 /// Transposes `[rows, columns]` to `[columns, rows]`; empty stays empty (its problem is noted already).
 pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    // A missing tensor: there is nothing to turn.
+    // A missing tensor has nothing to turn.
     if values.is_empty() {
         return Vec::new();
     }
@@ -201,14 +200,14 @@ pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     // Squares of this side stay in the cache.
     const SQUARE: usize = 32;
-    // Reading rows and writing columns in squares: straight through, each write of a large matrix
+    // Rows are read and columns written in squares: straight through, each write of a large matrix
     // would miss the cache.
     for top in (0..rows).step_by(SQUARE) {
         // The last square of a row or column is smaller.
         let bottom = (top + SQUARE).min(rows);
         for left in (0..columns).step_by(SQUARE) {
             let right = (left + SQUARE).min(columns);
-            // A square of 32 x 32 values, 4 kB read and 4 kB written.
+            // A square has 32 x 32 values, 4 kB read and 4 kB written.
             for row in top..bottom {
                 for column in left..right {
                     out[column * rows + row] = values[row * columns + column];

@@ -24,12 +24,16 @@
 //! Every bound (results in flight, commands held, refusals, outcomes, requests of the client) is
 //! declared in `session.rs`.
 
+mod link_age;
+mod owed_acks;
+mod pictures;
 pub mod probe;
 pub mod publisher;
 pub mod session;
 pub mod tls;
 
 use crate::base::secret::Secret;
+use std::net::IpAddr;
 
 /// Address of the broker, our name there, and the messages that it gets.
 #[derive(Debug, Clone)]
@@ -50,6 +54,13 @@ pub struct MqttSettings {
     pub heatmaps: Heatmaps,
     /// True if each rejected part is told once more in the moment when it is at the gate.
     pub timed_reject: bool,
+}
+
+/// True for the name or an address of this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    // Other names may lead to loopback too, and may lead elsewhere tomorrow.
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Parts of which a heat map is published.

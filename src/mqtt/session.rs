@@ -1,9 +1,11 @@
 //! One connection to the broker: its client, the messages that the broker owes an acknowledgement,
 //! the limits of both, and the reason of its end in words.
 
+use super::link_age::LinkAge;
+use super::owed_acks::OwedAcks;
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
-use crate::protocol::request::Request;
+use crate::protocol::request::{Reply, Request};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties,
@@ -48,6 +50,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Reason of a broker that knows QoS 0 alone.
 const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowledgement no result can leave the store; \
                         allow QoS 1 (mosquitto: max_qos), or take another broker";
+/// Reason of a connection that the broker closed.
+const NO_WORD: &str = "it ends the connection without a word";
+/// Advice for a broker that does not answer in MQTT 5.
+const MQTT_5: &str = "winspect needs MQTT 5, and a broker of 3.1.1 alone cannot serve it; update the broker, or allow 5 there";
 /// Bytes of a command that is answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
 /// Bytes of a packet beside its topic, payload and properties of variable length, at most.
@@ -96,6 +102,7 @@ impl MqttMessage {
 
     /// Bytes of the packet, at most.
     fn bytes(&self) -> usize {
+        // Each user property has an identifier and two lengths of two bytes.
         let users: usize = self
             .properties
             .user_properties
@@ -124,14 +131,16 @@ pub(super) struct Refused {
 }
 
 /// Effect of an acknowledgement of the broker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum AckTarget {
     /// The result of that key leaves the store.
     Result(u64),
     /// The outcome of that number need not be told again.
     Outcome(u64),
-    /// No effect.
-    Nothing,
+    /// The gate was told of a rejected part.
+    Reject,
+    /// The broker takes messages of that topic.
+    Topic(String),
 }
 
 /// One connection.
@@ -142,8 +151,8 @@ pub(super) struct Session {
     pub(super) client: AsyncClient,
     /// Moment of the broker's CONNACK, once it has come.
     pub(super) connected_at: Option<Instant>,
-    /// True once the commands that the broker kept for us have all come.
-    pub(super) caught_up: bool,
+    /// Age of the commands that come.
+    pub(super) link_age: LinkAge,
     /// Bytes of a packet that the broker takes, if it says so.
     pub(super) packet_max: Option<u32>,
     /// True once a packet was larger, and that was logged.
@@ -154,8 +163,19 @@ pub(super) struct Session {
     pub(super) in_flight: HashMap<u16, AckTarget>,
     /// Messages at QoS 0 that the client has not written yet.
     pub(super) best_effort: usize,
+    /// Messages at QoS 1 that wait for the acknowledgement of the one before, while each goes alone.
+    held: VecDeque<(MqttMessage, AckTarget)>,
+    /// True while each message goes alone: one of them ended the connection before, and it is to be
+    /// found out which.
+    pub(super) is_careful: bool,
+    /// Topics whose messages ended connections, and are left out.
+    pub(super) muted: Vec<String>,
     /// Acknowledgements of commands that the client has not written yet.
     pub(super) acks: usize,
+    /// Acknowledgements of commands that the broker is owed, in the order of the commands.
+    pub(super) owed: OwedAcks,
+    /// Answers of the command handler that wait for room.
+    pub(super) answers: VecDeque<Reply>,
     /// Commands that wait for the command handler.
     pub(super) commands: VecDeque<Request>,
     /// Packets of the commands that are not answered, by request number.
@@ -184,13 +204,18 @@ impl Session {
             number,
             client,
             connected_at: None,
-            caught_up: false,
+            link_age: LinkAge::default(),
             packet_max: None,
             is_large_logged: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),
             best_effort: 0,
+            held: VecDeque::new(),
+            is_careful: false,
+            muted: vec![],
             acks: 0,
+            owed: OwedAcks::default(),
+            answers: VecDeque::new(),
             commands: VecDeque::new(),
             unanswered: HashMap::new(),
             next_request: 0,
@@ -209,7 +234,17 @@ impl Session {
 
     /// True if the broker owes no acknowledgement.
     pub(super) fn is_quiet(&self) -> bool {
-        self.in_flight.is_empty() && self.requested.is_empty()
+        self.unacknowledged() == 0 && self.held.is_empty()
+    }
+
+    /// Messages at QoS 1 that the client has and the broker has not acknowledged.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.in_flight.len() + self.requested.len()
+    }
+
+    /// The targets of those messages.
+    pub(super) fn unacknowledged_targets(&self) -> impl Iterator<Item = &AckTarget> {
+        self.in_flight.values().chain(&self.requested)
     }
 
     /// False if the message is larger than the broker takes: it would end the connection. The
@@ -231,13 +266,41 @@ impl Session {
         false
     }
 
+    /// Publishes a message at QoS 1 that is told again with the next connection, or never; a refusal
+    /// is told under its topic.
+    pub(super) fn tell(&mut self, message: MqttMessage) -> bool {
+        let topic = message.topic.clone();
+        self.publish(message, AckTarget::Topic(topic))
+    }
+
     /// Publishes at QoS 1. False if the client is full, which its size does not let happen. A
     /// message that is too large for the broker is left out.
     pub(super) fn publish(&mut self, message: MqttMessage, target: AckTarget) -> bool {
-        if !self.fits(&message) {
+        if !self.fits(&message) || self.muted.contains(&message.topic) {
             return true;
         }
 
+        // Alone: what ends the connection is then the one message that is not acknowledged.
+        if self.is_careful && !self.is_quiet() {
+            self.held.push_back((message, target));
+            return true;
+        }
+
+        self.hand_over(message, target)
+    }
+
+    /// Sends what was held back, as far as the acknowledgements allow.
+    pub(super) fn send_held(&mut self) {
+        while (!self.is_careful || self.unacknowledged() == 0)
+            && let Some((message, target)) = self.held.pop_front()
+        {
+            self.hand_over(message, target);
+        }
+    }
+
+    fn hand_over(&mut self, message: MqttMessage, target: AckTarget) -> bool {
+        // Targets stand in the order of the requests: packet ids are given by the client when it
+        // writes.
         let is_sent = self.send(message, QoS::AtLeastOnce);
         if is_sent {
             self.requested.push_back(target);
@@ -267,12 +330,19 @@ impl Session {
             .is_ok()
     }
 
-    /// Acknowledges a command. A full client does not: the command comes again with the next
-    /// connection, and its id is known.
+    /// Lets a command be acknowledged, after those that came before it. A full client waits: at the
+    /// latest the command comes again with the next connection, and its id is known.
     pub(super) fn acknowledge(&mut self, publish: &Publish) {
-        // One at QoS 0 needs none, and the client writes none for it.
-        let is_owed = publish.qos != QoS::AtMostOnce;
-        if is_owed && self.client.try_ack(publish).is_ok() {
+        self.owed.answered(publish);
+        self.send_acks();
+    }
+
+    /// Sends the acknowledgements whose turn has come.
+    pub(super) fn send_acks(&mut self) {
+        while let Some(packet) = self.owed.front()
+            && self.client.try_ack(packet).is_ok()
+        {
+            self.owed.pop();
             self.acks += 1;
         }
     }
@@ -293,7 +363,8 @@ impl Session {
     }
 
     fn room(&self) -> usize {
-        REQUESTS.saturating_sub(self.requested.len() + self.best_effort + self.acks)
+        let waiting = self.requested.len() + self.held.len() + self.best_effort + self.acks;
+        REQUESTS.saturating_sub(waiting)
     }
 }
 
@@ -346,9 +417,55 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
         {
             NO_QOS_1.to_owned()
         }
-        ConnectionError::ConnectionRefused(code) => format!("it refuses the connection: {code:?}"),
-        ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::ConnectionRefused(code) => refusal(*code),
+        // A broker of MQTT 3.1.1 answers in its own words, which are no packet of MQTT 5.
+        ConnectionError::MqttState(StateError::Deserialization(error)) => {
+            format!("its answer is no MQTT 5 ({error}); {MQTT_5}")
+        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => NO_WORD.to_owned(),
+        ConnectionError::Io(error) => io_reason(error, host),
         other => other.to_string(),
+    }
+}
+
+/// The reason of a connection that ended before the broker took it. One of MQTT 3.1.1 answers in its
+/// own form, which is no packet of MQTT 5, and closes.
+pub(super) fn before_connack(reason: String) -> String {
+    if reason == NO_WORD {
+        format!("{reason}; {MQTT_5}")
+    } else {
+        reason
+    }
+}
+
+/// A broker's refusal of the connection, with what to do.
+fn refusal(code: ConnectReturnCode) -> String {
+    let advice = match code {
+        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::BadClientId => {
+            "correct mqtt.user, password_file and client_id"
+        }
+        ConnectReturnCode::NotAuthorized => {
+            "it does not know this user or password; correct mqtt.user and password_file"
+        }
+        ConnectReturnCode::UnsupportedProtocolVersion => MQTT_5,
+        _ => return format!("it refuses the connection: {code:?}"),
+    };
+
+    format!("it refuses the connection: {code:?}; {advice}")
+}
+
+/// Reason of a connection that is not there, or ended.
+fn io_reason(error: &std::io::Error, host: &str) -> String {
+    // The system's words stay: they are what a person searches for.
+    let words = error.to_string();
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            format!("{words}: nothing listens there; start the broker, or correct mqtt.port")
+        }
+        _ if words.contains("lookup") => {
+            format!("{words}: the host name {host:?} is unknown; correct mqtt.host")
+        }
+        _ => words,
     }
 }
 
@@ -363,6 +480,7 @@ mod tests {
         for (qos, owed) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 1)] {
             let mut command = Publish::new("cmd/pause", qos, "{}", None);
             command.pkid = 7;
+            session.owed.owe(&command);
             session.acknowledge(&command);
             assert_eq!(session.acks, owed);
         }

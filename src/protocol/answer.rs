@@ -54,6 +54,27 @@ impl AnsweredPart {
     }
 }
 
+/// An answer as it is kept.
+#[derive(Serialize)]
+struct KeptAnswer<'a> {
+    #[serde(flatten)]
+    answer: &'a Answer,
+    question: &'a str,
+}
+
+/// The question that a kept answer names.
+#[derive(Deserialize)]
+struct KeptQuestion {
+    question: Option<String>,
+}
+
+/// The hash of the question that a kept answer belongs to. `None` for one that an earlier version
+/// kept.
+pub fn question_of(kept: &str) -> Option<String> {
+    let kept: KeptQuestion = serde_json::from_str(kept).ok()?;
+    kept.question
+}
+
 impl Answer {
     /// An answer without parts.
     pub fn new(id: Option<&str>, status: AnswerStatus, reason: Option<String>) -> Self {
@@ -75,11 +96,21 @@ impl Answer {
         encode_text(self)
     }
 
+    /// The text that the store keeps under the command's id: the answer, with a hash of the question
+    /// that it answers.
+    pub fn encode_kept(&self, question: &str) -> String {
+        encode_text(KeptAnswer {
+            answer: self,
+            question,
+        })
+    }
+
     /// Reads what [`Answer::encode`] wrote, also that of an earlier schema.
     ///
     /// # Errors
     /// When the text is no answer.
     pub fn decode(text: &str) -> Result<Answer, serde_json::Error> {
+        // Unknown keys, such as the schema, are passed over.
         serde_json::from_str(text)
     }
 }
@@ -106,5 +137,9 @@ mod tests {
         let read = Answer::decode(&text).expect("an answer");
         assert_eq!(read, answer);
         assert_eq!(read.encode(), text);
+        assert_eq!(question_of(&text), None);
+        let kept = answer.encode_kept("77");
+        assert_eq!(Answer::decode(&kept).expect("an answer"), answer);
+        assert_eq!(question_of(&kept).as_deref(), Some("77"));
     }
 }

@@ -52,11 +52,14 @@ struct Birth<'a> {
 impl Identity {
     /// Takes over the name of the recipe that judges, and the threshold of each region.
     pub fn judged_by(&mut self, policies: &[(Option<Arc<str>>, DecisionPolicy)]) {
+        // All regions share the recipe, so that the first one's policy names it for all.
         self.recipe = String::new();
         if let Some((_, policy)) = policies.first() {
             self.recipe = policy.recipe.to_string();
         }
 
+        // A recipe without named regions has its one threshold at the top; with names each stands
+        // under its own.
         self.threshold = None;
         self.regions.clear();
         for (region, policy) in policies {

@@ -1,9 +1,13 @@
 //! Commands as they come through a door: JSON to a checked [`Command`], or the reason of its
 //! refusal. Pure; nothing is done here.
 
+use crate::base::text::is_forbidden;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Names of all commands.
 pub const NAMES: [&str; 8] = [
@@ -32,11 +36,18 @@ pub struct Command {
     pub id: Option<String>,
     /// The thing to do.
     pub action: Action,
+    /// Hash of the command's name and content without its id: another command under the same id has
+    /// another one.
+    pub question: String,
 }
 
 impl Command {
     fn new(id: Option<String>, action: Action) -> Self {
-        Command { id, action }
+        Command {
+            id,
+            action,
+            question: String::new(),
+        }
     }
 }
 
@@ -78,10 +89,12 @@ pub enum Action {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerCommand {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     /// Camera of the part; every camera that waits for commands unless given.
     pub camera: Option<String>,
     /// The sender's id of the part.
+    #[serde(default, deserialize_with = "text_or_number")]
     pub part_id: Option<String>,
     /// Time when the part was in front of the camera; the command's arrival unless given.
     #[serde(default, deserialize_with = "time")]
@@ -125,12 +138,14 @@ pub struct Refusal {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlainPayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SelectRecipePayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     recipe: String,
     revision: Option<u64>,
@@ -139,6 +154,7 @@ struct SelectRecipePayload {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetThresholdPayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     region: Option<String>,
     value: f32,
@@ -147,6 +163,7 @@ struct SetThresholdPayload {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChallengePayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     camera: Option<String>,
     parts: u32,
@@ -156,6 +173,7 @@ struct ChallengePayload {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SnapshotPayload {
+    #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     camera: Option<String>,
 }
@@ -165,13 +183,15 @@ struct SnapshotPayload {
 /// # Errors
 /// When the command is refused; the reason is in words for its sender.
 pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
+    // The size is looked at before anything is parsed: a large command must cost nothing.
     if payload.len() > PAYLOAD_MAX {
         let reason = format!(
             "a command of {} bytes; at most {PAYLOAD_MAX} are read",
             payload.len()
         );
 
-        return Err(Refusal { id: None, reason });
+        let id = id_of(&payload[..PAYLOAD_MAX]);
+        return Err(Refusal { id, reason });
     }
 
     let refused = |reason: String| Refusal {
@@ -179,18 +199,44 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
         reason,
     };
 
-    let command = read_command(name, payload).map_err(refused)?;
+    // Two steps: JSON that has the right keys, then values that make sense.
+    let mut command = read_command(name, payload).map_err(refused)?;
     check(&command).map_err(refused)?;
+    command.question = question(name, payload);
     Ok(command)
+}
+
+/// Hash of a command without its id, the same for every order of its keys.
+fn question(name: &str, payload: &[u8]) -> String {
+    // Sorted by key. A key that is null is as good as none.
+    let mut content: BTreeMap<String, Value> = serde_json::from_slice(payload).unwrap_or_default();
+    content.remove("id");
+    content.retain(|_, value| !value.is_null());
+    let mut sum = Sha256::new();
+    sum.update(name);
+    for (key, value) in content {
+        sum.update(format!("\n{key}={value}"));
+    }
+
+    let digest = sum.finalize();
+    let mut hex = String::new();
+    // Eight bytes tell commands apart; this is no protection against forgery.
+    for byte in &digest[..8] {
+        hex += &format!("{byte:02x}");
+    }
+
+    hex
 }
 
 fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
     match name {
+        // A trigger's id stays in its values as well: they are read as one object.
         "trigger" => {
             let trigger: TriggerCommand = read(payload)?;
             let id = trigger.id.clone();
             Ok(Command::new(id, Action::Trigger(trigger)))
         }
+        // The others are read into a payload of their own each, so that an unknown key is refused.
         "select_recipe" => {
             let SelectRecipePayload {
                 id,
@@ -204,6 +250,7 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
             let SetThresholdPayload { id, region, value } = read(payload)?;
             Ok(Command::new(id, Action::SetThreshold { region, value }))
         }
+        // A challenge's values travel together from here on.
         "challenge" => read_challenge(payload),
         "snapshot" => {
             let SnapshotPayload { id, camera } = read(payload)?;
@@ -245,17 +292,56 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     serde_json::from_slice(payload).map_err(|error| error.to_string())
 }
 
-fn time<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Option<Timestamp>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(text)? else {
+/// Largest Unix time that is read as seconds; larger numbers are milliseconds.
+const SECONDS_MAX: f64 = 1e11;
+
+/// Text, or a whole number as its digits: many PLCs count parts and have no text at hand.
+fn text_or_number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    // A number with a fraction has more than one form, so that it is no id.
+    match Option::<Value>::deserialize(from)? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
+            Ok(Some(number.to_string()))
+        }
+        Some(other) => Err(serde::de::Error::custom(format!(
+            "an id must be text or a whole number, got {other}"
+        ))),
+    }
+}
+
+/// A time as RFC 3339 text, or as Unix time in seconds or milliseconds.
+fn time<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    // `null` is as good as no key at all.
+    let Some(value) = Option::<Value>::deserialize(from)? else {
         return Ok(None);
     };
 
-    let parsed = text.parse().map(Some);
-    parsed.map_err(|_| {
+    let parsed = match &value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.as_f64().and_then(unix_time),
+        _ => None,
+    };
+
+    parsed.map(Some).ok_or_else(|| {
         serde::de::Error::custom(format!(
-            "at must be like 2026-11-23T06:10:11.482Z, got {text:?}"
+            "at must be like 2026-11-23T06:10:11.482Z, or Unix time in seconds or milliseconds, got {value}"
         ))
     })
+}
+
+/// The moment of a Unix time. Seconds reach to the year 5138; milliseconds of later than 1973 are
+/// larger.
+fn unix_time(number: f64) -> Option<Timestamp> {
+    let seconds = if number.abs() > SECONDS_MAX {
+        number / 1e3
+    } else {
+        number
+    };
+
+    // The conversion saturates: what is beyond any time is refused by the last step.
+    let milliseconds = (seconds * 1e3).round() as i64;
+    Timestamp::from_millisecond(milliseconds).ok()
 }
 
 fn check(command: &Command) -> Result<(), String> {
@@ -288,20 +374,55 @@ fn check(command: &Command) -> Result<(), String> {
 
 fn fits(key: &str, text: &str, most: usize) -> Result<(), String> {
     let count = text.chars().count();
-    if count == 0 || count > most || text.chars().any(char::is_control) {
+    if count == 0 || count > most || text.contains(is_forbidden) {
         return Err(format!(
             "{key} must have 1 to {most} characters, none of them a control character; got {count}"
+        ));
+    }
+
+    // Ids stand in results, whose bytes are bounded.
+    let bytes = text.len();
+    if bytes > 2 * most {
+        return Err(format!(
+            "{key} must have at most {} bytes, got {bytes}",
+            2 * most
         ));
     }
 
     Ok(())
 }
 
-/// The id of a command that is refused, so that its sender knows which.
-fn id_of(payload: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    let id = value.get("id")?.as_str()?;
-    fits("id", id, ID_MAX).is_ok().then(|| id.to_owned())
+/// The id of a command that is refused, so that its sender knows which. `None` if it has none that
+/// can be read.
+pub fn id_of(payload: &[u8]) -> Option<String> {
+    // What is no JSON may still begin like a command: its id is what follows the key.
+    let id = match serde_json::from_slice::<Value>(payload) {
+        Ok(value) => value.get("id").cloned(),
+        Err(_) => value_after_key(payload),
+    };
+
+    id.and_then(id_text)
+}
+
+/// The text of a readable id.
+fn id_text(id: Value) -> Option<String> {
+    let text = match id {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+
+    fits("id", &text, ID_MAX).is_ok().then_some(text)
+}
+
+/// The value behind the first `"id":` of a text that is no JSON as a whole.
+fn value_after_key(payload: &[u8]) -> Option<Value> {
+    const KEY: &[u8] = b"\"id\"";
+    let at = payload.windows(KEY.len()).position(|bytes| bytes == KEY)?;
+    let rest = payload[at + KEY.len()..].trim_ascii_start();
+    let value = rest.strip_prefix(b":")?;
+    let mut values = serde_json::Deserializer::from_slice(value).into_iter();
+    values.next()?.ok()
 }
 
 #[cfg(test)]
@@ -339,6 +460,34 @@ mod tests {
     }
 
     #[test]
+    fn a_question_is_the_same_in_every_order_and_another_for_every_other_content() {
+        let question = |name: &str, payload: &str| {
+            let command = parse(name, payload.as_bytes());
+            command.expect(payload).question
+        };
+
+        let first = question("trigger", r#"{"id":"1","part_id":"A","count":7}"#);
+        for same in [
+            r#"{"count":7, "part_id":"A", "id":"1"}"#,
+            r#"{"id":"2","part_id":"A","count":7,"at":null}"#,
+        ] {
+            assert_eq!(question("trigger", same), first, "{same}");
+        }
+
+        for other in [
+            r#"{"id":"1","part_id":"B","count":7}"#,
+            r#"{"id":"1","part_id":"A","count":8}"#,
+            r#"{"id":"1","part_id":"A"}"#,
+            r#"{"id":"1"}"#,
+        ] {
+            assert_ne!(question("trigger", other), first, "{other}");
+        }
+
+        let pause = question("pause", r#"{"id":"1"}"#);
+        assert_ne!(question("resume", r#"{"id":"1"}"#), pause);
+    }
+
+    #[test]
     fn what_is_refused_says_why_and_whose_it_is() {
         let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(65));
         let cases: [(&str, &[u8], Option<&str>, &str); 9] = [
@@ -353,7 +502,7 @@ mod tests {
                 "trigger",
                 br#"{"id":"a","at":"noon"}"#,
                 Some("a"),
-                "at must be like 2026-11-23T06:10:11.482Z, got \"noon\"",
+                "at must be like 2026-11-23T06:10:11.482Z, or Unix time in seconds or milliseconds, got \"noon\"",
             ),
             ("pause", b"{}", None, "id is missing"),
             ("pause", long.as_bytes(), None, "1 to 64 characters"),
@@ -386,6 +535,78 @@ mod tests {
                 "{words:?} is not in {:?}",
                 refusal.reason
             );
+        }
+    }
+
+    #[test]
+    fn numbers_are_ids_and_times_too() {
+        let trigger = |payload: &str| {
+            let command = parse("trigger", payload.as_bytes()).expect(payload);
+            let Action::Trigger(trigger) = command.action else {
+                panic!("a trigger")
+            };
+
+            (
+                command.id,
+                trigger.part_id,
+                trigger.at.map(|at| at.as_millisecond()),
+            )
+        };
+
+        let expected = (
+            Some("7".to_owned()),
+            Some("18446744073709551615".to_owned()),
+            Some(1_795_414_211_482),
+        );
+
+        for at in [
+            "1795414211482",
+            "1795414211.482",
+            "\"2026-11-23T06:10:11.482Z\"",
+        ] {
+            let payload = format!(r#"{{"id":7,"part_id":18446744073709551615,"at":{at}}}"#);
+            assert_eq!(trigger(&payload), expected, "{payload}");
+        }
+
+        assert_eq!(
+            parse("pause", br#"{"id":-7}"#).map(|c| c.id),
+            Ok(Some("-7".to_owned()))
+        );
+        for wrong in [
+            r#"{"id":7.5}"#,
+            r#"{"id":true}"#,
+            r#"{"id":[7]}"#,
+            r#"{"id":1e99}"#,
+        ] {
+            let refusal = parse("pause", wrong.as_bytes()).expect_err(wrong);
+            assert!(
+                refusal.reason.contains("text or a whole number"),
+                "{}",
+                refusal.reason
+            );
+        }
+
+        for wrong in [r#"{"at":1e300}"#, r#"{"at":true}"#, r#"{"at":[]}"#] {
+            let refusal = parse("trigger", wrong.as_bytes()).expect_err(wrong);
+            assert!(refusal.reason.contains("Unix time"), "{}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn a_refusal_carries_the_id_wherever_it_can_be_read() {
+        let long = format!(r#"{{"id": 12, "part_id": "{}"}}"#, "x".repeat(PAYLOAD_MAX));
+        let cases = [
+            (r#"{"id":"a","part_id":"x}"#, Some("a")),
+            (r#"{"part_id":"x","id" : 7,"#, Some("7")),
+            (r#"{"id":7,"part":1}"#, Some("7")),
+            (r#"{"id":"a\uffff"}"#, None),
+            (r#"{"id":"a"#, None),
+            (long.as_str(), Some("12")),
+        ];
+
+        for (payload, id) in cases {
+            let refusal = parse("trigger", payload.as_bytes()).expect_err(payload);
+            assert_eq!(refusal.id.as_deref(), id, "{payload}");
         }
     }
 

@@ -3,8 +3,11 @@
 use super::encoding::encode;
 use crate::base::health::LineCondition;
 use crate::camera::{CameraState, CameraStatus};
-use crate::data::result::rfc3339;
+use crate::data::result::{rfc3339, whole_ms};
 use serde::Serialize;
+
+/// Diagnostics source of rejected parts that went by their gates untold; `reset` confirms it.
+pub const GATE: &str = "gate";
 
 #[derive(Serialize)]
 struct Beat {
@@ -17,6 +20,7 @@ struct CameraStatusMessage<'a> {
     since: String,
     retries: u64,
     last_reason: Option<&'a str>,
+    clock_offset_ms: Option<i64>,
 }
 
 /// The message `state`.
@@ -36,5 +40,6 @@ pub fn camera_status(status: &CameraStatus) -> Vec<u8> {
         since: rfc3339(status.since),
         retries: status.retries,
         last_reason: status.last_reason.as_deref(),
+        clock_offset_ms: status.clock_offset.map(whole_ms),
     })
 }

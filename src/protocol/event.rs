@@ -93,6 +93,7 @@ impl PartResult {
     /// The short form of a stored result.
     pub fn of(row: &ResultRow) -> Self {
         PartResult {
+            // The keys are those of the result, in its order.
             seq: row.seq,
             run_id: row.run_id.clone(),
             part_id: row.part_id.clone(),

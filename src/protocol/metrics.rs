@@ -11,12 +11,23 @@ use std::collections::BTreeMap;
 /// The counters of a line at one moment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Metrics {
-    /// Frames of each camera, by their outcome.
-    pub cameras: BTreeMap<String, TallyCount>,
+    /// Frames and clock of each camera.
+    pub cameras: BTreeMap<String, CameraMetrics>,
     /// Parts and results.
     pub store: StoreCount,
     /// Heat maps for which there was no room.
     pub heatmaps_dropped: u64,
+}
+
+/// One camera's counters.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct CameraMetrics {
+    /// Frames by their outcome.
+    #[serde(flatten)]
+    pub frames: TallyCount,
+    /// Distance of the camera's clock from ours, positive where it is ahead. `None` where the camera
+    /// has no clock of its own.
+    pub clock_offset_ms: Option<i64>,
 }
 
 #[derive(Serialize)]

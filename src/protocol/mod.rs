@@ -9,6 +9,7 @@ pub mod command;
 pub mod condition;
 mod encoding;
 pub mod event;
+mod fit;
 pub mod metrics;
 pub mod reject;
 pub mod request;

@@ -31,6 +31,7 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
         .filter(|_| report.is_rejected())?;
 
     let after = SignedDuration::try_from(after).ok()?;
+    // The time in the message is the part's own, as its sender's clock had it.
     let at = report.captured_at + after;
     // A frame is not captured in the future, whatever its sender's clock says.
     let ahead = at.duration_since(Timestamp::now()).min(after);
@@ -46,6 +47,7 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
 
     Some(Reject {
         at: instant(ahead)?,
+        late_after: part.request.timing.reject_late,
         body: encode(message),
     })
 }

@@ -38,7 +38,8 @@ pub struct Request {
     pub source: RequestSource,
     /// Moment of arrival here.
     pub came_at: Instant,
-    /// True if the command waited elsewhere for an unknown time.
+    /// True if the command may have waited on its way for an unknown time: at the broker, in a link or
+    /// a process that stood still.
     pub is_stale: bool,
     /// Destination of the answer.
     pub reply: ReplyTo,

@@ -3,8 +3,10 @@
 
 use super::birth::Identity;
 use super::encoding::encode as encode_message;
+use super::fit::{cut, fitted};
+use crate::data::frame::CapturedBy;
 use crate::data::report::{Latency, Report};
-use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms};
+use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms, whole_ms};
 pub use crate::data::result::{ResultRow, SCHEMA};
 use crate::data::verdict::Reason;
 use serde::Serialize;
@@ -34,12 +36,15 @@ pub fn encode(row: &ResultRow, historical: bool, given_up_before: u64) -> Vec<u8
 
 /// The row that the store keeps of a report.
 pub fn row(report: &Report, identity: &Identity) -> ResultRow {
+    // Defects are cut to the few that a message has room for. The map is made smaller by
+    // `SmallMap`; the heat map shows both in full.
     let part = &report.part;
     let ask = &part.request;
     let terms = &ask.timing;
     let is_late = report.reason == Some(Reason::Late);
     let defects = report.defects.iter().take(DEFECTS_MAX);
-    ResultRow {
+    fitted(ResultRow {
+        // Names come first: they say which part this is, and stay the same whatever the verdict.
         seq: part.seq,
         run_id: part.run_id.to_string(),
         part_id: ask.part_id.clone(),
@@ -49,42 +54,62 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         verdict: report.verdict,
         evaluation: report.verdict.evaluation(),
         reject: report.is_rejected(),
+        // These are the verdict's reasons: without a score the margin is null, too.
         score: report.score,
         threshold: report.threshold,
         margin: margin(report),
+        // The times say when the picture was taken, how long each step took, and what the line had
+        // promised.
         captured_at: report.captured_at,
         captured_by: report.captured_by,
+        frame_offset_ms: frame_offset_ms(report),
         latency_ms: latency_ms(&report.took),
         deadline_ms: terms.deadline.as_millis() as u64,
         deadline_met: report.took.total <= terms.deadline && !is_late,
         reject_in_ms: terms.reject_after.map(tenths_of_ms),
         reject_at_count: reject_at_count(ask.count, terms.reject_counts),
+        // The sender's own numbers come back as they came.
         count: ask.count,
         position: ask.position,
+        // The recipe is the report's own: the line's may have changed since.
         recipe: report.recipe.to_string(),
         model: identity.model.clone(),
         backend: identity.backend.clone(),
         reason: report.reason,
-        detail: report.detail.as_deref().map(shortened),
+        detail: report.detail.as_deref().map(|words| cut(words, DETAIL_MAX)),
         challenge: ask.challenge.as_deref().map(str::to_owned),
+        // The largest values stand at the end, where a person who reads the message looks last.
         views: report.views.clone(),
         defects: defects.copied().collect(),
         map: report.map.as_ref().map(SmallMap::of),
+    })
+}
+
+/// Distance of the frame from the part's time. A report without a frame has the trigger's time.
+fn frame_offset_ms(report: &Report) -> Option<i64> {
+    if report.captured_by == CapturedBy::Trigger {
+        return None;
     }
+
+    let at = report.part.request.at;
+    Some(whole_ms(report.captured_at.duration_since(at)))
 }
 
 fn margin(report: &Report) -> Option<f32> {
+    // Positive is on the failing side of the threshold.
     let score = report.score?;
     let threshold = report.threshold?;
     Some(score - threshold)
 }
 
 fn reject_at_count(count: Option<i64>, reject_counts: Option<i64>) -> Option<i64> {
+    // An encoder that runs over stays at its end, and does not become negative.
     Some(count?.saturating_add(reject_counts?))
 }
 
 fn latency_ms(latency: &Latency) -> LatencyMs {
     LatencyMs {
+        // All are in milliseconds with one decimal. What was not measured is null, and not zero.
         queue: tenths_of_ms(latency.queue),
         decode: latency.decode.map(tenths_of_ms),
         pixels: tenths_of_ms(latency.pixels),
@@ -92,10 +117,6 @@ fn latency_ms(latency: &Latency) -> LatencyMs {
         score: tenths_of_ms(latency.score),
         total: tenths_of_ms(latency.total),
     }
-}
-
-fn shortened(detail: &str) -> String {
-    detail[..detail.floor_char_boundary(DETAIL_MAX)].to_owned()
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ pub struct ActiveRecipe {
     pub self_test: Option<SelfTest>,
     /// Longest time between two challenges that were met; `None` asks for no challenges.
     pub challenge_every: Option<Duration>,
+    /// For each region the highest score of pictures that show no part at all. Empty without
+    /// references.
+    pub unlike: Vec<f32>,
 }
 
 /// A recipe's demands on the line.
@@ -43,6 +46,29 @@ pub struct RecipePolicy {
     pub challenge_every: Option<Duration>,
     /// Scores of the self-test's pictures; `None` without a self-test.
     pub proof: Option<Proof>,
+    /// For each region the highest score of pictures that show no part at all. Empty where that is not
+    /// known.
+    pub unlike: Vec<f32>,
+}
+
+impl RecipePolicy {
+    /// Returns the words for a threshold under which everything passes, also a picture without any
+    /// part; `None` where there is none.
+    pub fn passes_everything(&self) -> Option<String> {
+        for ((region, policy), unlike) in self.regions.iter().zip(&self.unlike) {
+            let Some(threshold) = policy.threshold.filter(|threshold| threshold > unlike) else {
+                continue;
+            };
+
+            return Some(format!(
+                "{threshold}{} passes everything: a picture without a part scores {unlike:.4}; set a \
+                 lower one",
+                of_region(region.as_deref())
+            ));
+        }
+
+        None
+    }
 }
 
 impl ActiveRecipe {
@@ -52,12 +78,17 @@ impl ActiveRecipe {
     /// # Errors
     /// When the engine fails to compare the references.
     pub fn policies(&mut self, spec: &RecipeSpec) -> Result<RegionPolicies, Failure> {
+        // The thresholds of all regions come at once, because the automatic ones share one
+        // comparison of the references.
         let found = thresholds(&spec.thresholds, &mut self.inspector, &self.references)
             .map_err(|error| Failure::new(Exit::Software, error))?;
 
         let mut policies = vec![];
+        // Names and thresholds are both in the recipe's order.
         for (region, threshold) in self.inspector.regions().into_iter().zip(found) {
             let of_region = of_region(region.as_deref());
+            // A region without a threshold is no error: its parts are undecided, and the line's
+            // health says so.
             match threshold {
                 Ok(threshold) => tracing::info!("threshold {threshold:.4}{of_region}"),
                 Err(why) => tracing::warn!(
@@ -65,6 +96,8 @@ impl ActiveRecipe {
                 ),
             }
 
+            // The policy goes out with each result, so that a changeover never mixes two recipes'
+            // words.
             let policy = DecisionPolicy {
                 recipe: spec.label().into(),
                 threshold: threshold.ok(),
@@ -89,24 +122,32 @@ impl ActiveRecipe {
             return;
         };
 
+        // The scores of each recipe have a key of their own, as a changeover comes back to earlier
+        // recipes.
         let key = format!("self_test/{}", spec.name);
         let known = kept.get(&key);
+        // Where nothing is to be kept, the earlier scores stay the measure, and a difference is
+        // told by the line's health.
         let Some(learned) = test.recall(known.map(String::as_str)) else {
             return;
         };
 
+        // Every learning is on record, since from then on these scores count as right.
         store.audit(format!(
             "self-test of recipe {} taught: {:.4?}",
             spec.label(),
             test.proof()
         ));
 
+        // New conditions replace the old scores. First scores never replace what the store may have
+        // by now.
         if known.is_some() {
             drop(store.set(&key, &learned));
         } else {
             drop(store.set_if_absent(&key, &learned));
         }
 
+        // The copy in memory serves the next changeover of this run.
         kept.insert(key, learned);
     }
 
@@ -116,6 +157,7 @@ impl ActiveRecipe {
             regions,
             challenge_every: self.challenge_every,
             proof: self.self_test.as_ref().map(SelfTest::proof),
+            unlike: self.unlike.clone(),
         }
     }
 }

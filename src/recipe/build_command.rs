@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Returns the `winspect engine build` that makes what `recipe` needs, as a shell takes it.
 pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
+    // The flags are every setting that the plan's key is made of: a command that leaves one out
+    // would build another plan. Those that the recipe does not set are left out, and have the same
+    // default there.
     let flags = [
         ("precision", Some(engines.precision.name().to_owned())),
         ("preset", Some(recipe.preset.name().to_owned())),
@@ -17,6 +20,7 @@ pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String
         ("onnxruntime", quoted_path(engines.onnxruntime.as_ref())),
     ];
 
+    // The model's folder is the only argument; the rest are flags.
     let mut command = format!("winspect engine build {}", quoted(model));
     for (flag, value) in flags {
         if let Some(value) = value {
@@ -44,11 +48,14 @@ fn quoted_path(path: Option<&PathBuf>) -> Option<String> {
 /// Returns a path as a shell takes it.
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
+    // Characters that no shell gives a meaning to need no quotes.
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,".contains(c);
     if text.chars().all(is_plain) {
         return text;
     }
 
+    // Single quotes keep all others as they are; a single quote itself ends the string, stands
+    // escaped, and begins it again.
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

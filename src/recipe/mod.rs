@@ -6,6 +6,7 @@
 //!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
 //!    |  quality.rs      limits of the quality gate, moved by what the references show
 //!    |  self_test.rs    two stored pictures judged, their scores learned or recalled
+//!    |  unlike.rs      scores of pictures without a part: the bound of a sensible threshold
 //!    +- threshold.rs    a number, or leave-one-out scores of the references
 //! ```
 //! The good path: a configuration fills a [`spec::RecipeSpec`]; [`prepare::RecipePreparer`] makes an
@@ -30,3 +31,4 @@ pub mod references;
 pub mod self_test;
 pub mod spec;
 pub mod threshold;
+pub mod unlike;

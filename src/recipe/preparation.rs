@@ -55,6 +55,7 @@ impl Preparation<'_> {
         references: &References,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Inspector, Failure> {
+        // An engine that cannot be opened has no reference to name.
         let engine = self.engine().map_err(|error| self.failure(error, &[]))?;
         let inspector = Inspector::prepare(
             self.recipe,
@@ -66,6 +67,7 @@ impl Preparation<'_> {
             progress,
         );
 
+        // The error of a reference names its file, which is known here alone.
         inspector.map_err(|error| self.failure(error, &references.files))
     }
 
@@ -96,10 +98,13 @@ impl Preparation<'_> {
         // much memory again.
         let prototypes = self.prototypes()?;
         let progress = PrepareProgress::new();
+        // The engine is opened with the steps of a build, which may take many minutes, told to the
+        // log and systemd.
         let opened = self
             .engines
             .open(self.model, self.plan, &|step| progress.builds(step))?;
 
+        // A plan that was built just now is a candidate: it judges only after the comparison.
         let encoder = match opened.candidate {
             None => opened.encoder,
             Some(plan) => {
@@ -123,8 +128,12 @@ impl Preparation<'_> {
         prototypes: Option<&Array2<f32>>,
     ) -> Result<Box<dyn Encoder>, InspectError> {
         match self.compared(encoder, plan, prototypes) {
+            // The figures of a plan that agrees were logged by `compared`.
             Ok((encoder, _)) => Ok(encoder),
             Err(InspectError::Engine(EngineError::Unavailable(why)))
+                // The engine was chosen by itself, so that the processor is what the plant gets
+                // where the plan is no good. A plant that has asked for TensorRT gets the error
+                // instead.
                 if self.engines.backend == Backend::Auto =>
             {
                 tracing::warn!("the CPU judges: {why}");
@@ -136,6 +145,7 @@ impl Preparation<'_> {
 
     fn prototypes(&self) -> Result<Option<Array2<f32>>, InspectError> {
         match self.model.spec.text {
+            // The text tower is opened for these few prompts and closed at the end of this block.
             Some(_) => {
                 let mut text = OnnxTextEncoder::open(&self.engines.runtime()?, self.model)?;
                 Ok(prompts::prototypes(
@@ -168,11 +178,14 @@ impl Preparation<'_> {
         device: Device,
         plan: BuiltPlan,
     ) -> Result<Parity, InspectError> {
+        // The words come first, because the text tower's memory must be free again before the plan
+        // is opened.
         let prototypes = self.prototypes()?;
         let opened =
             self.engines
                 .with_plan(library, device, plan.clone(), self.model, self.plan)?;
 
+        // The encoder is dropped here: the command only asks whether the plan is good.
         let (_, parity) = self.compared(opened.encoder, plan, prototypes.as_ref())?;
         Ok(parity)
     }
@@ -185,6 +198,8 @@ impl Preparation<'_> {
         plan: BuiltPlan,
         prototypes: Option<&Array2<f32>>,
     ) -> Result<(Box<dyn Encoder>, Parity), InspectError> {
+        // The plan is that of the whole recipe, since other outputs of a network are other layers
+        // of it.
         let comparison = Comparison {
             recipe: self.recipe,
             spec: &self.model.spec,
@@ -192,9 +207,12 @@ impl Preparation<'_> {
             prototypes,
         };
 
+        // Limits depend on the precision: 16 bits are further off than 32.
         let limits = Parity::limits(plan.key.precision);
         let why = match comparison.run(encoder, self.engines.on_cpu(self.model, self.plan)?) {
             Ok((parity, encoder)) if parity.is_within(&limits) => {
+                // The plan is marked as compared on the disk, so that the next start takes it as it
+                // is.
                 tracing::info!(
                     "the new plan {} agrees with the CPU: {parity}",
                     plan.path.display()
@@ -216,17 +234,22 @@ impl Preparation<'_> {
             Err(error) => return Err(error),
         };
 
+        // The words name the plan's file and the way out.
         let words = format!(
             "{}: refused: {why}; try precision = \"fp32\"",
             plan.path.display()
         );
 
+        // The refusal is kept beside the plan, so that the next start does not build and compare it
+        // again.
         plan.refuse(&why)?;
         Err(EngineError::Unavailable(words).into())
     }
 
     /// The failure that ends the command; `files` are the references'.
     fn failure(&self, error: InspectError, files: &[PathBuf]) -> Failure {
+        // Each kind of error has the exit code that tells systemd and a person whether another
+        // start could help.
         let exit = match &error {
             InspectError::Recipe(_) | InspectError::Engine(EngineError::Plan(_)) => {
                 self.wrong_recipe

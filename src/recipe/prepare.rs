@@ -12,6 +12,7 @@ use crate::recipe::quality::Gate;
 use crate::recipe::references::References;
 use crate::recipe::self_test::{SelfTest, TestPictures};
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec};
+use crate::recipe::unlike;
 use crate::winclip::Inspector;
 
 /// The moment at which a recipe is prepared.
@@ -40,10 +41,13 @@ impl RecipePreparer {
     /// When the recipe cannot work with the model, a file of it cannot be used, or an engine is
     /// missing or fails.
     pub fn prepare(&self, spec: &RecipeSpec, mode: PrepareMode) -> Result<ActiveRecipe, Failure> {
+        // The recipe is checked against the model before any file is read, because that costs
+        // nothing.
         let plan = self.encode_plan(spec)?;
         let references =
             References::read(&spec.references, &mut |words| tracing::warn!("{words}"))?;
 
+        // An empty picture among the references would let exactly such pictures pass.
         references.refuse_empty()?;
         let preparation = Preparation {
             model: &self.model,
@@ -53,34 +57,50 @@ impl RecipePreparer {
             wrong_recipe: Exit::Config,
         };
 
+        // The engine is opened and the references are encoded, which takes the longest.
         let mut inspector = preparation.inspector(&references, &mut tell_when_done)?;
+        // The first reference stands for the camera's pictures: an engine that captures its work
+        // does so now, not at the first part.
         if let Some(reference) = references.pictures.first() {
             inspector
                 .warm(reference, self.batch)
                 .map_err(|error| Failure::new(Exit::Software, error))?;
         }
 
+        // The self-test judges by the prepared inspector itself, so that it is the very path of the
+        // parts.
         let self_test = match &spec.self_test {
             Some(test) => Some(self.self_test(test, spec, &references, &mut inspector)?),
             None => None,
         };
 
+        // A threshold above these scores passes everything, which the line's health then says.
+        let unlike = match references.pictures.first() {
+            Some(reference) => unlike::scores(reference, &mut inspector)
+                .map_err(|error| Failure::new(Exit::Software, error))?,
+            None => vec![],
+        };
+
         Ok(ActiveRecipe {
+            // The gate learns from the same references what a good picture may look like.
             gate: Gate::new(spec.bad_image, &references.pictures),
             frozen_frames: spec.bad_image.frozen_frames,
             gallery: references.hash(),
             references: references.files,
             self_test,
             challenge_every: spec.challenge_every,
+            unlike,
             inspector,
         })
     }
 
     fn encode_plan(&self, spec: &RecipeSpec) -> Result<EncodePlan, Failure> {
+        // Without references the plan has no outputs for visual maps.
         let has_references = !spec.references.is_empty();
         spec.winclip
             .encode_plan(&self.model.spec, has_references)
             .map_err(|problems| {
+                // All problems of the recipe are told at once, one a line.
                 let problems = problems.to_string().replace('\n', "\n  ");
                 let words = format!("recipe {}:\n  {problems}", spec.name);
                 Failure::words(Exit::Config, words)
@@ -88,6 +108,8 @@ impl RecipePreparer {
     }
 
     fn engines_for(&self, spec: &RecipeSpec, mode: PrepareMode) -> Engines {
+        // A line that judges must not be silent for minutes: beside it no plan is built, and the
+        // error names the command that builds it.
         let build_command = match mode {
             PrepareMode::Startup => None,
             PrepareMode::Live => Some(build_command(
@@ -110,12 +132,16 @@ impl RecipePreparer {
         references: &References,
         inspector: &mut Inspector,
     ) -> Result<SelfTest, Failure> {
+        // Both pictures are read before any is judged. A file that cannot be read is the data's
+        // fault.
         let read = |path| image_file::read(path).map_err(|error| Failure::new(Exit::Data, error));
         let pictures = References {
             pictures: vec![read(&test.good)?, read(&test.bad)?],
             files: vec![],
         };
 
+        // Anything here that changes may change the scores, and then the learned ones are no longer
+        // a measure of the machine.
         let conditions = [
             spec.label(),
             format!("{:?}", spec.winclip),
@@ -127,6 +153,7 @@ impl RecipePreparer {
             env!("CARGO_PKG_VERSION").to_owned(),
         ];
 
+        // The good picture was read first.
         let [good, bad] = <[_; 2]>::try_from(pictures.pictures).expect("two were read");
         let pictures = TestPictures { good, bad };
         SelfTest::learn(pictures, conditions.join("; "), test.every, inspector)

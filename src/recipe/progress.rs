@@ -41,6 +41,7 @@ impl PrepareProgress {
 
     /// Tells that a plan's build begins (`None`) or how far it is. Called from threads of the library.
     pub fn builds(&self, progress: Option<BuildProgress>) {
+        // There are no figures before the first phase of a build.
         self.tell(match progress {
             None => "building the TensorRT plan".to_owned(),
             Some(BuildProgress { part, step }) => format!(
@@ -59,7 +60,9 @@ impl PrepareProgress {
     }
 
     fn tell(&self, words: String) {
+        // The step is replaced, not queued: only the latest one is of interest.
         *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        // The thread starts with the first step, and only once: most starts build nothing.
         self.ticker.get_or_init(|| {
             let since = self.since;
             let doing = self.doing.clone();
@@ -70,10 +73,13 @@ impl PrepareProgress {
 
 /// Tells the log and systemd; false when the start has taken too long.
 fn tell_systemd(since: Instant, doing: &Mutex<String>) -> bool {
+    // A poisoned lock still holds whole words, since they are replaced at once.
     let doing = doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let words = format!("{doing}, for {} s", since.elapsed().as_secs());
     tracing::info!("{words}");
+    // Ten ticks of time are asked for, so that a late tick does not end the start.
     systemd::starting_slowly(&words, 10 * TELL_EVERY);
+    // A build that takes longer than this hangs; without more time systemd ends it.
     since.elapsed() < LONGEST
 }
 
@@ -86,6 +92,8 @@ struct Ticker {
 
 impl Ticker {
     fn start(every: Duration, tick: impl Fn() -> bool + Send + 'static) -> Self {
+        // The sender is held by the ticker and sends nothing: dropping it ends the thread's wait at
+        // once.
         let (held, dropped) = channel::<()>();
         let started = std::thread::Builder::new()
             .name("slow-start".to_owned())
@@ -93,6 +101,8 @@ impl Ticker {
                 while tick() && dropped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {}
             });
 
+        // Progress is a courtesy: without the thread the start goes on, and may be too slow for
+        // systemd.
         if let Err(error) = started {
             tracing::warn!("systemd is not told that the start is slow: no thread: {error}");
         }

@@ -94,6 +94,8 @@ impl Gate {
             least_sharp: BTreeMap::new(),
         };
 
+        // Each reference may only widen a limit: the gate lets through what good parts show, and
+        // never less than the recipe allows.
         for reference in references {
             gate.move_limits(reference);
         }
@@ -102,11 +104,13 @@ impl Gate {
     }
 
     fn move_limits(&mut self, reference: &Picture) {
+        // A part on a black ground is dark over most of its picture, and one on a lamp is bright.
         let measures = Measures::of(reference);
         let black = limit_above(measures.dark, self.limits.black);
         let saturated = limit_above(measures.bright, self.limits.saturated);
         self.black = self.black.max(black);
         self.saturated = self.saturated.max(saturated);
+        // Sharpness depends on the picture's size: references of another size say nothing about it.
         let size = (reference.width(), reference.height());
         let least = self.least_sharp.entry(size).or_insert(f32::INFINITY);
         *least = least.min(measures.sharpness);
@@ -114,7 +118,10 @@ impl Gate {
 
     /// Returns the first flaw of one picture by itself.
     pub fn flaw(&self, picture: &Picture) -> Option<Flaw> {
+        // Corrupt and frozen pictures are found elsewhere, because one picture by itself does not
+        // show them.
         let measures = Measures::of(picture);
+        // A limit of 0 switches its check off.
         if self.limits.black > 0.0 && measures.dark > self.black {
             return Some(Flaw::Black(measures.dark, self.black));
         }
@@ -123,6 +130,7 @@ impl Gate {
             return Some(Flaw::Saturated(measures.bright, self.saturated));
         }
 
+        // Without a reference of this size the limit is 0, below which no sharpness lies.
         let size = (picture.width(), picture.height());
         let least = self.least_sharp.get(&size).copied().unwrap_or(0.0);
         let limit = self.limits.blurred * least;
@@ -148,23 +156,29 @@ impl Measures {
     /// Measures every fourth row of a picture.
     pub fn of(picture: &Picture) -> Self {
         let height = picture.height();
+        // Rows start in the middle of the first four, or at the last row of a picture that is lower
+        // than that.
         let first = (EVERY / 2).min(height - 1);
         let rows = (first..height).step_by(EVERY);
         let mut dark = 0;
         let mut bright = 0;
         let mut laplacian = Moments::default();
         for y in rows.clone() {
+            // Dark and bright are counted by the brightest of the three channels: a part of one
+            // colour is neither black nor white.
             for pixel in row(picture, y) {
                 let brightest = pixel[0].max(pixel[1]).max(pixel[2]);
                 dark += usize::from(brightest <= DARK);
                 bright += usize::from(brightest >= BRIGHT);
             }
 
+            // The Laplacian needs the rows above and below, which the picture's edge has not.
             if y > 0 && y + 1 < height {
                 laplacian.add_row(row(picture, y - 1), row(picture, y), row(picture, y + 1));
             }
         }
 
+        // The shares are of the pixels that were looked at.
         let seen = (rows.count() * picture.width()) as f32;
         Measures {
             dark: dark as f32 / seen,
@@ -189,28 +203,37 @@ struct Moments {
 
 impl Moments {
     fn add_row(&mut self, above: &[[u8; 3]], line: &[[u8; 3]], below: &[[u8; 3]]) {
+        // Green stands for luma: it has the largest share in it, and sensors have twice as many
+        // green pixels.
         let green = |pixel: &[u8; 3]| i32::from(pixel[1]);
+        // The pixel in the middle of `three` is one to the right of the window's first, and so are
+        // those above and below.
         let above = &above[1.min(above.len())..];
         let below = &below[1.min(below.len())..];
         let mut sum = 0;
         let mut squares = 0;
         for ((three, above), below) in line.windows(3).zip(above).zip(below) {
+            // The value is the second derivative: 0 on flat areas and even slopes, large on edges.
             let around = green(&three[0]) + green(&three[2]) + green(above) + green(below);
             let value = 4 * green(&three[1]) - around;
             sum += i64::from(value);
             squares += i64::from(value * value);
         }
 
+        // The first and last pixel of a row have no neighbour on one side.
         self.count += line.len().saturating_sub(2) as i64;
         self.sum += sum;
         self.squares += squares;
     }
 
     fn variance(&self) -> f32 {
+        // Pictures less than 3 pixels wide or high have no Laplacian.
         if self.count == 0 {
             return 0.0;
         }
 
+        // The variance is the mean of the squares less the square of the mean, which rounding may
+        // leave just below 0.
         let count = self.count as f64;
         let mean = self.sum as f64 / count;
         (self.squares as f64 / count - mean * mean).max(0.0) as f32
@@ -220,6 +243,8 @@ impl Moments {
 /// Returns true for a picture without a part on it, black, white or flat from edge to edge: as a reference
 /// it would let exactly such pictures pass.
 pub fn shows_nothing(picture: &Picture) -> bool {
+    // A picture of one grey level has no edge at all. One that is too small for the Laplacian is
+    // not called flat.
     let measures = Measures::of(picture);
     let has_laplacian = picture.width() > 2 && picture.height() > 2;
     let is_flat = has_laplacian && measures.sharpness == 0.0;
@@ -238,12 +263,16 @@ impl Repeats {
     /// frame that several parts share counts once: a burst of triggers is no frozen camera.
     pub fn flaw(&mut self, picture: &Arc<Picture>, limit: u64) -> Option<Flaw> {
         let last = self.last.as_ref();
+        // Another part of the same frame is no new look of the camera.
         if !last.is_some_and(|last| Arc::ptr_eq(last, picture)) {
+            // Pictures are compared byte by byte: a sensor's noise makes two frames of a still
+            // scene differ.
             let is_same = last.is_some_and(|last| **last == **picture);
             self.count = if is_same { self.count + 1 } else { 1 };
             self.last = Some(picture.clone());
         }
 
+        // A limit of 0 switches the check off.
         (limit > 0 && self.count >= limit).then_some(Flaw::Frozen(self.count, limit))
     }
 }

@@ -24,12 +24,18 @@ impl References {
     /// # Errors
     /// All files that cannot be used, at once.
     pub fn read(paths: &[PathBuf], warn: &mut dyn FnMut(String)) -> Result<Self, Failure> {
-        let (files, problems) = image_file::expand(paths);
-        let mut problems: Vec<String> = problems.iter().map(|problem| chain(problem)).collect();
+        let expanded = image_file::expand(paths);
+        for passed_over in expanded.passed_over {
+            warn(format!("references: {passed_over}"));
+        }
+
+        let mut problems: Vec<String> = expanded.problems.iter().map(|p| chain(p)).collect();
         let mut references = References::default();
-        for file in files {
+        for file in expanded.files {
             match image_file::read(&file) {
                 Err(error) => problems.push(chain(&error)),
+                // The same picture twice would make leave-one-out scores of 0, and the threshold
+                // with them.
                 Ok(picture) => match references.same_as(&picture) {
                     Some(known) => warn(format!(
                         "the references {} and {} are the same picture; counted once",
@@ -41,6 +47,8 @@ impl References {
             }
         }
 
+        // Any problem ends the start: a gallery without one of its references judges otherwise than
+        // was asked.
         if problems.is_empty() {
             return Ok(references);
         }
@@ -61,6 +69,7 @@ impl References {
     pub fn refuse_empty(&self) -> Result<(), Failure> {
         let mut empty = vec![];
         for (file, picture) in self.files.iter().zip(&self.pictures) {
+            // The measures are the quality gate's own, taken of each reference.
             if shows_nothing(picture) {
                 empty.push(file.display().to_string());
             }
@@ -70,6 +79,7 @@ impl References {
             return Ok(());
         }
 
+        // All are told at once, with the reason, as a recipe may have hundreds of references.
         let words = format!(
             "{} of the references are black, white or flat from edge to edge, and such pictures would pass; take them out:\n  {}",
             empty.len(),
@@ -89,17 +99,21 @@ impl References {
     /// picture. They are the beginning of the SHA-256 over each picture's width and height (8 bytes
     /// each, the lowest first) and its RGB bytes.
     pub fn hash(&self) -> Option<String> {
+        // A hash of nothing would look like the hash of a gallery.
         if self.pictures.is_empty() {
             return None;
         }
 
         let mut sum = Sha256::new();
+        // The size goes in too: the same bytes in another shape are another picture. Files' names
+        // do not, as they change nothing.
         for picture in &self.pictures {
             sum.update((picture.width() as u64).to_le_bytes());
             sum.update((picture.height() as u64).to_le_bytes());
             sum.update(picture.rgb());
         }
 
+        // Eight bytes tell galleries apart; this is no protection against forgery.
         Some(hex(&sum.finalize()[..8]))
     }
 

@@ -72,11 +72,13 @@ impl SelfTest {
         every: Duration,
         inspector: &mut Inspector,
     ) -> Result<Self, InspectError> {
+        // The good picture is judged first; both must be judged before the recipe becomes active.
         Ok(SelfTest {
             good: TestPicture::learn("good", pictures.good, inspector)?,
             bad: TestPicture::learn("bad", pictures.bad, inspector)?,
             conditions,
             every,
+            // The pictures were judged just now, hence the next test is due after a whole interval.
             last: Instant::now(),
             difference: None,
         })
@@ -85,11 +87,16 @@ impl SelfTest {
     /// Compares with `kept`, the scores of an earlier run: the same must come out today. Returns the
     /// text to keep where `kept` holds nothing that was learned under today's conditions.
     pub fn recall(&mut self, kept: Option<&str>) -> Option<String> {
+        // Text that cannot be read is of an older version and counts as nothing learned.
         let learned: Option<LearnedScores> = kept.and_then(|text| serde_json::from_str(text).ok());
+        // Scores under other conditions are no measure of today's: another model or another engine
+        // scores otherwise.
         let Some(learned) = learned.filter(|learned| learned.conditions == self.conditions) else {
             return Some(self.to_text());
         };
 
+        // The earlier scores become the ones that must come out. The difference from today's is
+        // kept, the good picture's first.
         let good = self.good.recall(learned.good);
         let bad = self.bad.recall(learned.bad);
         self.difference = good.or(bad);
@@ -97,6 +104,7 @@ impl SelfTest {
     }
 
     fn to_text(&self) -> String {
+        // Conditions go in with the scores, as they say what the scores are good for.
         let learned = LearnedScores {
             conditions: self.conditions.clone(),
             good: self.good.scores.clone(),
@@ -129,8 +137,11 @@ impl SelfTest {
     /// # Errors
     /// The first score that differs, or a picture that cannot be judged, in words for a person.
     pub fn repeat(&mut self, inspector: &mut Inspector) -> Result<(), String> {
+        // The interval counts from the begin of the test, whatever it takes.
         self.last = Instant::now();
         for test in [&self.good, &self.bad] {
+            // A picture that could be judged at the start and cannot now is as bad as a changed
+            // score.
             let now = scores(inspector, &test.picture)
                 .map_err(|error| format!("the {} picture cannot be judged: {error}", test.name))?;
 
@@ -159,12 +170,15 @@ impl TestPicture {
 
     /// Takes the scores of an earlier run over. Returns how today's differ.
     fn recall(&mut self, learned: Vec<f32>) -> Option<String> {
+        // Both runs' scores are compared by the same rule as those of a repeated test.
         let now = std::mem::replace(&mut self.scores, learned);
         self.difference(&now)
     }
 
     fn difference(&self, now: &[f32]) -> Option<String> {
         let learned = &self.scores;
+        // As many scores as regions. Another number means that the recipe has changed, which the
+        // conditions exclude.
         let mut pairs = now.iter().zip(learned);
         if now.len() == learned.len() && pairs.all(|(a, b)| (a - b).abs() <= TOLERANCE) {
             return None;
@@ -178,6 +192,7 @@ impl TestPicture {
 }
 
 fn scores(inspector: &mut Inspector, picture: &Picture) -> Result<Vec<f32>, InspectError> {
+    // There is one score a region, in the recipe's order.
     let regions = inspector.inspect(picture)?;
     Ok(regions.into_iter().map(|region| region.score).collect())
 }
@@ -186,11 +201,14 @@ impl Proof {
     /// Returns how the pictures contradict these thresholds: the good one must pass in every region,
     /// the bad one fail in one of them.
     pub fn flaw(&self, policies: &[(Option<Arc<str>>, DecisionPolicy)]) -> Option<String> {
+        // Regions of the proof and of the policies are in the recipe's order.
         let thresholds: Vec<Option<f32>> = policies
             .iter()
             .map(|(_, policy)| policy.threshold)
             .collect();
 
+        // The good picture is looked at first: a line that rejects good parts is noticed sooner
+        // than one that passes bad ones.
         let (name, scores, would) = if fails(&self.good, &thresholds) {
             ("good", &self.good, "fail")
         } else if !fails(&self.bad, &thresholds) {
@@ -199,6 +217,7 @@ impl Proof {
             return None;
         };
 
+        // Regions without a threshold are left out of the words.
         let thresholds: Vec<f32> = thresholds.into_iter().flatten().collect();
         Some(format!(
             "the {name} picture scores {scores:.4?}, the threshold is {thresholds:.4?}: it would {would}"

@@ -16,21 +16,27 @@ pub fn thresholds(
     inspector: &mut Inspector,
     files: &[PathBuf],
 ) -> Result<Vec<Result<f32, &'static str>>, EngineError> {
+    // The comparison of all references costs time, and only automatic thresholds need it.
     let has_auto = asked.iter().any(Threshold::is_auto);
     let good = if has_auto {
         inspector.leave_one_out()?
     } else {
+        // Without it each region has an empty list, which keeps the three lists in step.
         vec![vec![]; asked.len()]
     };
 
     let mut thresholds = vec![];
+    // Asked, scores and names are all in the recipe's order of regions.
     for ((asked, good), region) in asked.iter().zip(good).zip(inspector.regions()) {
         thresholds.push(match *asked {
             Threshold::Fixed(threshold) => Ok(threshold),
             Threshold::None => Err("the recipe has none; give it threshold = \"auto\" or a number"),
+            // The map of each reference is not needed, only the score.
             Threshold::Auto { factor } => {
                 let good: Vec<f32> = good.into_iter().map(|(score, _)| score).collect();
                 let highest = highest_usual(&good);
+                // A reference that stands out is told by its file: it may be a bad part among the
+                // good ones.
                 warn_of_unlike(&good, highest, files, region.as_deref());
                 automatic(highest, factor)
             }
@@ -43,6 +49,7 @@ pub fn thresholds(
 /// Logs the references that score above `highest`, the highest usual score; `good` are the scores of
 /// `files`.
 fn warn_of_unlike(good: &[f32], highest: Option<f32>, files: &[PathBuf], region: Option<&str>) {
+    // Without scores there is nothing to compare with.
     let Some(highest) = highest else { return };
     for (file, score) in files.iter().zip(good) {
         if *score > highest {
@@ -72,12 +79,17 @@ const QUARTILES_MIN: usize = 8;
 fn highest_usual(good: &[f32]) -> Option<f32> {
     let mut sorted = good.to_vec();
     sorted.sort_by(f32::total_cmp);
+    // Few scores have no quartiles to speak of, and each good part counts.
     if sorted.len() < QUARTILES_MIN {
         return sorted.last().copied();
     }
 
+    // Tukey's fence lies above the third quartile, by one and a half times the distance of the
+    // first from the third. Scores beyond it do not belong to the others.
     let quartile = |share: usize| sorted[share * (sorted.len() - 1) / 4];
     let fence = quartile(3) + 1.5 * (quartile(3) - quartile(1));
+    // The highest score within the fence counts; there is always one, since the third quartile is
+    // within.
     sorted.iter().copied().rfind(|score| *score <= fence)
 }
 

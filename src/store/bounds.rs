@@ -14,10 +14,18 @@ pub(super) const LIVE_MAX: usize = 2048;
 /// Results that are read from the file at once.
 pub(super) const PAGE_ROWS: usize = 512;
 
+/// Results that are put aside at once, because the broker refuses them alone or ends the connection
+/// at them; one more is given up.
+pub(super) const ASIDE_MAX: usize = 64;
+/// Time until the first of them is tried again; each later wait is twice as long.
+pub(super) const ASIDE_FIRST: Duration = Duration::from_secs(30);
+/// Longest such wait.
+pub(super) const ASIDE_LONGEST: Duration = Duration::from_secs(3600);
+/// Doublings after which the wait is the longest.
+pub(super) const ASIDE_DOUBLED: u32 = 7;
+
 /// Rejected parts between the cameras and the gates; beyond, the last ones to arrive are not told.
 pub(super) const REJECTS_MAX: usize = 1024;
-/// Delay after which a rejected part has gone by: it is counted as missed, and not told.
-pub(super) const REJECT_LATE: Duration = Duration::from_millis(10);
 
 /// Acknowledgements are written along with what somebody waits for, alone after this time. Until
 /// then a crash makes the same result come again, as a lost PUBACK would.
@@ -25,8 +33,15 @@ pub(super) const ACK_WAIT: Duration = Duration::from_millis(50);
 /// Acknowledgements that are written without waiting any longer.
 pub(super) const ACKS_MAX: usize = 2048;
 
+/// Time of a commit beyond which the disk is slow, and told so.
+pub(super) const SLOW_COMMIT: Duration = Duration::from_secs(1);
+/// Time without a slow commit after which the disk is well again.
+pub(super) const WELL_AGAIN: Duration = Duration::from_secs(60);
 /// Pause between two attempts to write to a disk that failed.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
+/// Pause between two attempts to open a file that could not be used, at most: the first is [`RETRY`],
+/// and each is twice the one before.
+pub(super) const REOPEN_MOST: Duration = Duration::from_secs(60);
 /// Writes that a failing disk leaves in memory; beyond, they are compacted.
 pub(super) const PENDING_MAX: usize = 50_000;
 /// Writes that stay then, the newest of each kind. Results that are owed always stay.

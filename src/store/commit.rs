@@ -8,7 +8,8 @@
 //! ```
 
 use super::bounds::{
-    ACKS_MAX, BATCH_OPS, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX, RETRY,
+    ACKS_MAX, BATCH_OPS, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX, REOPEN_MOST, RETRY,
+    SLOW_COMMIT, WELL_AGAIN,
 };
 use super::database::Database;
 use super::error::{DatabaseError, Incident, is_broken};
@@ -17,11 +18,18 @@ use super::pending::compact;
 use super::recovery::{MOVED_ASIDE, OpenStore, cannot_write};
 use super::row::{Page, Write};
 use super::settings::Sync;
+use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Diagnostics source of a disk whose commits take long.
+const SLOW: &str = "slow disk";
+
+/// Diagnostics source of a file that was removed while it was open.
+const REMOVED: &str = "store file";
 
 /// The file, and what is not in it yet.
 pub(super) struct CommitQueue {
@@ -36,10 +44,18 @@ pub(super) struct CommitQueue {
     pending: VecDeque<Write>,
     /// Time of the last failure; `None` while the disk works.
     failed: Option<Instant>,
+    /// Time of the last commit that took too long; `None` while the disk is quick.
+    slow: Option<Instant>,
+    /// Waits between two tries to open a file that could not be used.
+    reopening: Backoff,
+    /// Moment of the next of those tries.
+    reopens_at: Option<Instant>,
     /// Late results of this commit that the outbox does not count yet.
     entering: u64,
     outbox: Arc<Outbox>,
     causes: Diagnostics,
+    /// Time of the last look at the file's path.
+    looked: Instant,
 }
 
 impl CommitQueue {
@@ -55,9 +71,13 @@ impl CommitQueue {
             is_begun,
             pending: VecDeque::new(),
             failed: (!is_begun).then(Instant::now),
+            slow: None,
+            reopening: Backoff::new(RETRY, REOPEN_MOST),
+            reopens_at: None,
             entering: 0,
             outbox: opened.outbox,
             causes: opened.causes,
+            looked: Instant::now(),
         };
 
         if let Some(incident) = opened.incident {
@@ -95,13 +115,74 @@ impl CommitQueue {
         &mut self.database
     }
 
+    /// Looks whether the file is still at its path, now and then. A file that was removed under us is
+    /// written there again, with all that is in it; until that works it is told.
+    pub(super) fn look_after_file(&mut self) {
+        if self.looked.elapsed() < RETRY {
+            return;
+        }
+
+        self.looked = Instant::now();
+        if !self.database.is_gone(&self.file) {
+            return;
+        }
+
+        let file = self.file.display().to_string();
+        match self.database.put_back(&self.file, self.sync) {
+            Ok(()) => {
+                tracing::error!(
+                    "the store {file} was removed or replaced while winspect ran; it was written \
+                     again with all its results"
+                );
+
+                self.causes.clear(REMOVED);
+            }
+            Err(error) => {
+                let words = format!(
+                    "{file} was removed or replaced, and cannot be written again ({error}); \
+                     its results are lost if winspect stops now"
+                );
+
+                self.causes.set(REMOVED, Health::OffSpec, words);
+            }
+        }
+    }
+
     /// Writes everything that waits; a disk that fails is tried again after a while. `entering`: late
     /// results among it that the outbox does not count yet. True when all is written.
     pub(super) fn commit(&mut self, entering: u64) -> bool {
+        if !self.is_due() {
+            return false;
+        }
+
         self.entering = entering;
-        let is_written = self.is_due() && self.begin() && self.write_all();
+        self.outbox.commit_begins();
+        let is_written = self.begin() && self.write_all();
+        let took = self.outbox.commit_ends();
         self.entering = 0;
+        self.tell_slow(took);
         is_written
+    }
+
+    /// Tells the line's health of a disk that is slow, and when it is well again: results leave after
+    /// their commit, and a slow one makes them late.
+    fn tell_slow(&mut self, took: Duration) {
+        if took > SLOW_COMMIT {
+            if self.slow.is_none() {
+                tracing::error!("a commit of the store took {:.1} s", took.as_secs_f64());
+            }
+
+            self.slow = Some(Instant::now());
+            let words = format!(
+                "a commit took {:.1} s, and results waited for it; look into the disk",
+                took.as_secs_f64()
+            );
+
+            self.causes.set(SLOW, Health::OffSpec, words);
+        } else if self.slow.is_some_and(|slow| slow.elapsed() > WELL_AGAIN) {
+            self.slow = None;
+            self.causes.clear(SLOW);
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -168,7 +249,7 @@ impl CommitQueue {
         }
 
         self.failed = Some(Instant::now());
-        if is_broken(error) || self.database.is_left() {
+        if is_broken(error) || (self.database.is_left() && self.reopens()) {
             match self.another_file(error) {
                 Ok((database, incident)) => self.take_over(database, incident),
                 Err(error) => tracing::debug!("the store is still not there: {error}"),
@@ -178,6 +259,18 @@ impl CommitQueue {
         if self.pending.len() > PENDING_MAX {
             self.compact();
         }
+    }
+
+    /// True when the file is to be opened now. Opening may migrate all that waits in it, so that the
+    /// tries grow apart: on a disk that stays full each would hold results up for nothing.
+    fn reopens(&mut self) -> bool {
+        let now = Instant::now();
+        if self.reopens_at.is_some_and(|at| now < at) {
+            return false;
+        }
+
+        self.reopens_at = Some(now + self.reopening.next_wait());
+        true
     }
 
     /// A file instead of one that is broken. Ours is closed before: it would be in the way of the other.

@@ -20,8 +20,17 @@ pub struct StoreCount {
     pub given_up: u64,
     /// Results on their way to the broker.
     pub waiting: u64,
+    /// Those of them that were put aside, because the broker takes the others and not them.
+    #[serde(default)]
+    pub aside: u64,
     /// Parts that are accepted and without a result.
     pub open: u64,
+    /// Milliseconds of the last commit.
+    #[serde(default)]
+    pub commit_ms: u64,
+    /// Milliseconds of the longest commit of the run.
+    #[serde(default)]
+    pub longest_commit_ms: u64,
     /// Rejected parts that were told when they were at the gate.
     pub rejects_told: u64,
     /// Rejected parts that went by untold.

@@ -6,13 +6,15 @@
 
 use super::bounds::{ANSWERS_KEPT, ANSWERS_MAX, AUDIT_KEPT, RUNS_KEPT, TIDIED_ROWS};
 use super::error::{DatabaseError, Incident, is_broken};
+use super::files::{identity_of, make_folder, move_aside, reason, with_end};
+use super::history::HistoryClock;
 use super::migration::{body, set_aside};
 use super::row::{Page, Previous, Recovered, StoredResult, Write};
 use super::schema::{self, WAITS};
 use super::settings::Sync;
 use super::statements::Change;
 use crate::data::result::ResultRow;
-use rusqlite::{Connection, ErrorCode, ffi, params};
+use rusqlite::{Connection, ffi, params};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +27,10 @@ pub struct Database {
     pub(super) running: RunningTime,
     /// Commands' answers in the file.
     answers: u64,
+    /// Time by which delivered results grow old.
+    history: HistoryClock,
+    /// Device and number of the file, by which its removal is noticed. `None` without a file.
+    identity: Option<(u64, u64)>,
 }
 
 /// Time that winspect has run with this file: the age of an answer must not depend on a clock that is
@@ -46,6 +52,8 @@ impl RunningTime {
     /// Goes on from the newest answer. What an earlier run did after it is not counted, so that ids are
     /// rather known too long.
     fn go_on(connection: &Connection) -> rusqlite::Result<Self> {
+        // Milliseconds are of running time, not of a clock: the newest answer is as old as the time
+        // that has run since.
         let newest = "SELECT coalesce(max(at), 0) FROM answer";
         let before = connection.query_row(newest, [], |row| row.get(0))?;
         Ok(Self::after(before))
@@ -70,6 +78,8 @@ impl Database {
     /// When another process has it, a newer version made it, or it cannot be made.
     pub fn open(path: &Path, sync: Sync) -> Result<(Self, Option<Incident>), DatabaseError> {
         make_folder(path)?;
+        // A broken file and one of an early build end the same way: beside, under another name, so
+        // that a person may look into it.
         match Self::try_open(path, sync) {
             Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
                 Self::anew(path, sync, &error)
@@ -92,6 +102,8 @@ impl Database {
             is_left: true,
             running: RunningTime::after(0),
             answers: 0,
+            history: HistoryClock::new(),
+            identity: None,
         })
     }
 
@@ -113,6 +125,8 @@ impl Database {
         sync: Sync,
         words: String,
     ) -> Result<(Self, Option<Incident>), DatabaseError> {
+        // The old file is out of the way before the new one is made; a crash in between leaves
+        // none, and the next start makes one.
         let aside = move_aside(path)?;
         let words = format!("{words}; moved to {}", aside.display());
         let (database, _) = Self::try_open(path, sync)?;
@@ -128,12 +142,47 @@ impl Database {
         Ok(())
     }
 
+    /// True when the open file is not the one at its path any more: it was removed or replaced, and
+    /// what is written would be gone with this process.
+    pub fn is_gone(&self, path: &Path) -> bool {
+        self.identity.is_some() && identity_of(path) != self.identity
+    }
+
+    /// Writes the open file, which was removed, to its path again, and goes on with that.
+    ///
+    /// # Errors
+    /// When it cannot be written there; everything goes on in the removed file then.
+    pub fn put_back(&mut self, path: &Path, sync: Sync) -> Result<(), DatabaseError> {
+        make_folder(path)?;
+        // A half-written copy of an earlier try would be in the way. What stands at the path is not
+        // ours, and is moved aside.
+        let copy = PathBuf::from(with_end(path, ".back"));
+        let _ = std::fs::remove_file(&copy);
+        self.connection
+            .execute("VACUUM INTO ?", [copy.display().to_string()])?;
+
+        // The removed file is closed before the other is there: closing takes a log away by its name.
+        self.leave()?;
+        if path.exists() {
+            move_aside(path)?;
+        }
+
+        let _ = std::fs::remove_file(with_end(path, "-wal"));
+        std::fs::rename(&copy, path).map_err(|error| DatabaseError::File { path: copy, error })?;
+
+        let (database, _) = Self::try_open(path, sync)?;
+        *self = database;
+        Ok(())
+    }
+
     /// True when there is no file: nothing can be written.
     pub fn is_left(&self) -> bool {
         self.is_left
     }
 
     fn try_open(path: &Path, sync: Sync) -> Result<(Self, Option<Incident>), DatabaseError> {
+        // SQLite opens lazily: the first statement, in `configure`, is the first that can fail on
+        // the file.
         let mut connection = Connection::open(path)?;
         let prepared = match configure(&connection, sync) {
             Ok(()) => schema::prepare(&mut connection, path),
@@ -147,6 +196,8 @@ impl Database {
             connection,
             is_left: false,
             answers,
+            history: HistoryClock::new(),
+            identity: identity_of(path),
         };
 
         // What killed runs left in the log is not counted below, and each would leave some more. On a
@@ -160,10 +211,13 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn begin_run(&mut self, first_key: u64) -> rusqlite::Result<u64> {
+        // Rows that an earlier run left open or live have no one to send them: they wait in the
+        // file from now on, and go out as late.
         let first_key = first_key as i64;
         let change = self.connection.transaction()?;
         let left = "UPDATE part SET state = 2 WHERE state < 3 AND state IN (0, 1) AND key < ?";
         change.execute(left, [first_key])?;
+        // Only the last numbers of the newest runs are told in `birth`.
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
 
@@ -171,6 +225,7 @@ impl Database {
         let forgotten = "DELETE FROM answer WHERE at < ?";
         let forgotten = change.execute(forgotten, [self.running.forgotten()])?;
         change.commit()?;
+        // The counter saves a count of all rows in each search for old ones.
         self.answers = self.answers.saturating_sub(forgotten as u64);
         let waits = format!("SELECT count(*) FROM part WHERE {WAITS} AND key < ?");
         let waiting: i64 = self
@@ -189,6 +244,8 @@ impl Database {
         let next_key = "SELECT 1 + max(coalesce((SELECT max(key) FROM part), 0),
             coalesce((SELECT max(last_key) FROM run), 0))";
 
+        // Keys are never used twice, also where their rows are gone: the order of keys is the order
+        // of parts.
         let next_key: i64 = self.connection.query_row(next_key, [], |row| row.get(0))?;
         Ok(Recovered {
             next_key: next_key as u64,
@@ -247,6 +304,7 @@ impl Database {
         }
 
         answers.sort_by_key(|(at, _)| *at);
+        // The file may hold more than are known by their ids, until the next search for old rows.
         let beyond = answers.len().saturating_sub(ANSWERS_MAX);
         let newest = answers.into_iter().skip(beyond);
         Ok(newest.map(|(_, answer)| answer).collect())
@@ -257,6 +315,7 @@ impl Database {
     /// # Errors
     /// SQLite's: the disk is full, gone, read-only.
     pub fn write(&mut self, run_id: &str, writes: &[Write]) -> rusqlite::Result<()> {
+        // All rows of the transaction have one moment: they became durable together.
         let change = Change {
             running_ms: self.running.now(),
             now_ms: now_ms(),
@@ -294,6 +353,7 @@ impl Database {
     }
 
     fn pages_written(&self, begin_again: bool) -> u64 {
+        // SQLite counts pages that it wrote from its cache; with a log that is all of them.
         let what = ffi::SQLITE_DBSTATUS_CACHE_WRITE;
         let mut pages = 0;
         let mut highest = 0;
@@ -319,6 +379,7 @@ impl Database {
         let sql =
             format!("SELECT key, body FROM part WHERE {WAITS} AND key > ? ORDER BY key LIMIT ?");
 
+        // Keys ascend, so that the caller asks for the next page with the last key of this one.
         let mut select = self.connection.prepare_cached(&sql)?;
         let mut rows = select.query(params![after as i64, limit as i64])?;
         let mut page = Page::default();
@@ -326,6 +387,7 @@ impl Database {
             let key: i64 = row.get(0)?;
             let key = key as u64;
             let body = body(row, 1)?;
+            // A row that cannot be read must not stop those behind it: it is reported beside them.
             match ResultRow::from_stored(&body) {
                 Ok(row) => {
                     let row = row.into();
@@ -360,6 +422,8 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn give_up(&mut self, but: &[u64], count: u64) -> rusqlite::Result<u64> {
+        // The keys go in as one JSON array: their number is not bounded by SQLite's limit of
+        // parameters.
         let but = serde_json::json!(but).to_string();
         let sql = format!(
             "DELETE FROM part WHERE key IN (SELECT key FROM part
@@ -378,6 +442,8 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
+        // Each kind of row is bounded by itself, a few at a time: a long search would hold a
+        // verdict up.
         let answers = self.tidy_answers()?;
         let audit = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
         self.connection.execute(audit, [AUDIT_KEPT])?;
@@ -385,11 +451,15 @@ impl Database {
             return Ok(true);
         }
 
-        let gone = self.tidy_delivered(ms_ago(age))?;
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let now = self.history.now(&self.connection, now_ms())?;
+        let gone = self.tidy_delivered(now.saturating_sub(age_ms))?;
         if gone > 0 {
             return Ok(gone == TIDIED_ROWS);
         }
 
+        // Age alone does not bound a busy line's file. Beyond the bytes the oldest delivered
+        // results go, whatever their age.
         if self.used()? <= bytes {
             return Ok(false);
         }
@@ -400,6 +470,7 @@ impl Database {
 
     /// The oldest answers leave the file; returns how many.
     fn tidy_answers(&mut self) -> rusqlite::Result<u64> {
+        // Those whose hour is over go first, then, if none was, those beyond the number.
         let forgotten = self.running.forgotten();
         let gone = self.delete_answers(forgotten, TIDIED_ROWS)?;
         let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64);
@@ -439,6 +510,7 @@ impl Database {
     /// SQLite's.
     pub fn used(&self) -> rusqlite::Result<u64> {
         let pages = self.pragma("page_count")?;
+        // Free pages are filled again before the file grows, so that they do not count.
         let free = self.pragma("freelist_count")?;
         let bytes = self.pragma("page_size")?;
         Ok(((pages - free) * bytes) as u64)
@@ -456,91 +528,25 @@ fn configure(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.busy_timeout(Duration::from_millis(500))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL syncs the log with each commit, NORMAL only when it is taken over into the file.
     let synchronous = match sync {
         Sync::Full => "FULL",
         Sync::Normal => "NORMAL",
     };
 
     connection.pragma_update(None, "synchronous", synchronous)?;
+    // The log is cut to 16 MB when it begins anew. SQLite's own takeover is off, because it comes
+    // in the middle of a commit.
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }
 
-fn make_folder(path: &Path) -> Result<(), DatabaseError> {
-    let Some(folder) = path.parent() else {
-        return Ok(());
-    };
-
-    if folder.as_os_str().is_empty() {
-        return Ok(());
-    }
-
-    std::fs::create_dir_all(folder).map_err(|error| DatabaseError::File {
-        path: folder.to_owned(),
-        error,
-    })
-}
-
-/// The system's reason where SQLite only says that it cannot.
-fn reason(path: &Path, error: DatabaseError) -> DatabaseError {
-    let code = match &error {
-        DatabaseError::Sqlite(error) => error.sqlite_error_code(),
-        _ => None,
-    };
-
-    if !matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) {
-        return error;
-    }
-
-    let tried = std::fs::File::options()
-        .append(true)
-        .create(true)
-        .open(path);
-
-    match tried {
-        Ok(_) => error,
-        Err(error) => DatabaseError::File {
-            path: path.to_owned(),
-            error,
-        },
-    }
-}
-
-fn move_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
-    let to = PathBuf::from(format!("{}.broken-{}", path.display(), now_ms()));
-    std::fs::rename(path, &to).map_err(|error| DatabaseError::File {
-        path: path.to_owned(),
-        error,
-    })?;
-
-    // SQLite finds them by the name; they may not be there.
-    for end in ["-wal", "-journal"] {
-        let from = with_end(path, end);
-        let to = with_end(&to, end);
-        let _ = std::fs::rename(from, to);
-    }
-
-    Ok(to)
-}
-
-fn with_end(path: &Path, end: &str) -> String {
-    format!("{}{end}", path.display())
-}
-
 fn count_answers(connection: &Connection) -> rusqlite::Result<u64> {
     let count = "SELECT count(*) FROM answer";
     let answers: i64 = connection.query_row(count, [], |row| row.get(0))?;
     Ok(answers as u64)
-}
-
-/// Milliseconds since 1970, that long ago.
-fn ms_ago(age: Duration) -> i64 {
-    match i64::try_from(age.as_millis()) {
-        Ok(age) => now_ms().saturating_sub(age),
-        Err(_) => i64::MIN,
-    }
 }
 
 /// Milliseconds since 1970.

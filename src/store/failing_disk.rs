@@ -9,6 +9,8 @@ use crate::base::health::{Diagnostics, Health};
 use crate::data::part::tests::ask;
 use crate::data::result::tests::row;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Most of its pages say nothing any more, as after a bad sector.
@@ -436,5 +438,46 @@ fn a_store_of_an_early_build_is_moved_aside_and_told() {
         "{causes:?}"
     );
 
+    run.end();
+}
+
+#[test]
+fn a_disk_that_takes_a_commit_late_is_told_also_while_it_hangs() {
+    let name = "slow.db";
+    let settings = StoreSettings {
+        file: layer::path(name).into(),
+        ..settings(Path::new(""))
+    };
+
+    let run = Run::start(settings, "01A");
+    let outbox = run.store.outbox().clone();
+    let hung = Arc::new(AtomicBool::new(false));
+    let seen = hung.clone();
+    let is_slow = AtomicBool::new(true);
+    // The disk stands still for a while, once; what others see meanwhile is what counts.
+    layer::watch(
+        name,
+        Arc::new(move || {
+            if is_slow.swap(false, Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1200));
+                seen.store(outbox.is_commit_hanging(), Ordering::Relaxed);
+            }
+        }),
+    );
+
+    let parts = run.accept(1);
+    run.pass(&parts[0]);
+    run.until(|count| count.results == 1);
+    assert!(hung.load(Ordering::Relaxed));
+    assert!(!run.store.outbox().is_commit_hanging());
+    let longest = run.store.count().longest_commit_ms;
+    assert!(longest >= 1200, "{longest}");
+    let (health, causes) = run.causes.all();
+    assert_eq!(health, Health::OffSpec);
+    assert!(
+        causes[0].starts_with("slow disk: a commit took 1."),
+        "{causes:?}"
+    );
+    layer::take(name);
     run.end();
 }

@@ -34,6 +34,8 @@ impl Store {
         run_id: &str,
         causes: Diagnostics,
     ) -> Result<(Store, OpenStore, Recovered), DatabaseError> {
+        // Requests queue up to the bound; a sender then waits, which slows the line to the speed of
+        // its disk.
         let (sender, ops) = bounded(OPS);
         let outbox = Arc::new(Outbox::default());
         let (opened, found) = OpenStore::open(settings, run_id, ops, outbox.clone(), causes)?;
@@ -51,6 +53,7 @@ impl Store {
     /// # Errors
     /// When the line is stopping.
     pub fn accept_durable(&self, asks: Vec<PartRequest>) -> Result<Vec<Part>, Closed> {
+        // A camera's own parts have no command, so that there is no answer to keep.
         let pending = self.accept_durable_async(asks, None, |_| String::new());
         let (parts, _) = pending.wait()?;
         Ok(parts)
@@ -64,12 +67,15 @@ impl Store {
         id: Option<String>,
         wording: impl FnOnce(&[Part]) -> String + Send + 'static,
     ) -> Pending<(Vec<Part>, String)> {
+        // The channel has room for the one reply, so that the writer never waits for who asked.
         let (reply, accepted) = bounded(1);
         let answer = CommandAnswer {
             id,
             wording: Box::new(wording),
         };
 
+        // Where the writer has left, the sender is dropped with the request, and `wait` says that
+        // the line is stopping.
         let _ = self.ops.send(Op::AcceptDurable {
             asks,
             answer,
@@ -85,6 +91,8 @@ impl Store {
     /// # Errors
     /// When the line is stopping.
     pub fn accept(&self, asks: Vec<PartRequest>) -> Result<Vec<Part>, Closed> {
+        // Numbers come from the ledger without a way through the writer: no picture waits for the
+        // disk.
         let parts = self.numbered(asks).ok_or(Closed)?;
         match self.ops.send(Op::Accepted(parts.clone())) {
             Ok(()) => Ok(parts),
@@ -103,6 +111,8 @@ impl Store {
 
     /// Brings verdicts; one whose part has its result already is for the record.
     pub fn submit(&self, reports: Vec<Report>) {
+        // The moment is taken here, on the caller's thread: the time in the writer's queue belongs
+        // to the next stage.
         for report in &reports {
             report.part.times.reach(PartStage::Settled);
         }
@@ -117,6 +127,7 @@ impl Store {
 
     /// The broker has the result, or refused it (`accepted` is false) and would again: it is history.
     pub fn acked(&self, key: u64, accepted: bool) {
+        // The time is that of the acknowledgement, before it waits in the writer's queue.
         let at = Instant::now();
         let _ = self.ops.send(Op::Acked { key, accepted, at });
     }
@@ -163,6 +174,7 @@ impl Store {
     /// Makes every open part undecided, and accepts nothing any more. Returns when that is on the disk.
     pub fn close(&self) {
         let (done, closed) = bounded(1);
+        // A writer that ends without a reply has nothing open either.
         if self.ops.send(Op::Close(done)).is_ok() {
             let _ = closed.recv();
         }

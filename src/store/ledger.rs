@@ -73,6 +73,7 @@ impl Ledger {
             return None;
         }
 
+        // Numbers are counted by camera, keys over all: the key gives the order of the whole run.
         let camera = self.cameras.entry(ask.camera.clone()).or_default();
         camera.last_seq += 1;
         let part = Part::new(self.next_key, self.run_id.clone(), camera.last_seq, ask);
@@ -101,6 +102,7 @@ impl Ledger {
             return Recording::Late(Box::new(report));
         };
 
+        // The first verdict of a part settles it; a settled or released one takes no other.
         match camera.open.get_mut(&report.part.seq) {
             Some(entry @ LedgerEntry::Open(_)) => {
                 *entry = LedgerEntry::Settled(Box::new(report));
@@ -129,6 +131,8 @@ impl Ledger {
     ) -> Vec<Report> {
         let mut released = vec![];
         for camera in self.cameras.values_mut() {
+            // All of a camera's parts are looked at: a trigger for the future may be due after
+            // those behind it.
             for entry in camera.open.values_mut() {
                 let LedgerEntry::Open(part) = entry else {
                     continue;

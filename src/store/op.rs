@@ -46,6 +46,7 @@ pub(super) enum Op {
 impl Op {
     /// True for an acknowledgement, for whose commit nothing waits.
     pub(super) fn is_ack(&self) -> bool {
+        // All others are waited for: by a command, by the gate, or by the end of the line.
         matches!(self, Op::Acked { .. })
     }
 }

@@ -3,7 +3,7 @@
 //! Live results go first: what is late has time. Both keep their order; a live one whose time is over in
 //! here takes its place among the late ones, behind what the file still holds from before it.
 
-use super::bounds::PAGE_ROWS;
+use super::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, PAGE_ROWS, SLOW_COMMIT};
 use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
 use super::row::StoredResult;
@@ -11,7 +11,7 @@ use crate::data::part::{PartStage, StageTimes};
 use crate::data::result::ResultRow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A result handed to the publisher.
@@ -27,6 +27,8 @@ pub struct OutboxEntry {
     pub given_up_before: u64,
     /// Stage times of the part; `None` for what was read from the file.
     pub marks: Option<Arc<StageTimes>>,
+    /// How often the result was put aside.
+    pub asides: u32,
 }
 
 impl OutboxEntry {
@@ -38,6 +40,7 @@ impl OutboxEntry {
             until: None,
             given_up_before: 0,
             marks: None,
+            asides: 0,
         }
     }
 
@@ -64,6 +67,8 @@ pub(super) struct Queues {
     late: BTreeMap<u64, OutboxEntry>,
     /// Results that were handed out and not answered.
     in_flight: BTreeMap<u64, OutboxEntry>,
+    /// Results that were put aside, so that the others go on.
+    aside: BTreeMap<u64, Aside>,
     /// Keys that the broker has answered, which the file does not say yet.
     pub(super) acked: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
@@ -75,13 +80,24 @@ pub(super) struct Queues {
     /// Results that were given up since one last left with their number.
     unreported: u64,
     rejects: Rejects,
+    /// Beginning of the commit that the writer waits for; `None` without one.
+    commit_since: Option<Instant>,
     pub(super) count: StoreCount,
+}
+
+/// A result that was put aside.
+struct Aside {
+    entry: OutboxEntry,
+    /// Moment of its next try; `None`: with the others, once the broker takes those again.
+    again: Option<Instant>,
 }
 
 impl Queues {
     /// Results that the broker does not have yet, handed out or not.
     pub(super) fn waiting(&self) -> u64 {
-        let in_memory = self.live() + self.late.len() + self.in_flight.len();
+        // Each result is in exactly one of these places, so that the sum counts none twice.
+        let in_memory = self.live() + self.late.len() + self.in_flight.len() + self.aside.len();
+
         in_memory as u64 + self.in_file + self.spilling
     }
 
@@ -103,16 +119,21 @@ impl Queues {
     }
 
     pub(super) fn put_live(&mut self, mut entry: OutboxEntry) {
+        // The number travels with the next result that leaves, and is taken back if that one is
+        // given up, too.
         entry.given_up_before += std::mem::take(&mut self.unreported);
         self.live.push_back(entry);
     }
 
     /// Takes what was read from the file; what is here already is not taken twice.
     pub(super) fn put_late(&mut self, entry: OutboxEntry) {
+        // The cursor moves also over rows that are here already, or the same page would be read for
+        // ever.
         self.read_to = self.read_to.max(entry.key);
         let key = entry.key;
         if self.in_flight.contains_key(&key)
             || self.late.contains_key(&key)
+            || self.aside.contains_key(&key)
             || self.acked.contains(&key)
         {
             return;
@@ -127,6 +148,8 @@ impl Queues {
     }
 
     fn next(&mut self, now: Instant) -> Option<OutboxEntry> {
+        // Live results are in the order of their deadlines, near enough: those whose time is over
+        // stand in front.
         while let Some(first) = self.live.front()
             && first.until.is_some_and(|until| until <= now)
             && let Some(first) = self.live.pop_front()
@@ -139,6 +162,7 @@ impl Queues {
 
     /// The lowest key, unless the file may hold a lower one: then it is read first.
     fn next_late(&mut self) -> Option<OutboxEntry> {
+        // Late ones come from two places, and leave in the order of their keys.
         let late = lowest_key(&self.late);
         let overdue = lowest_key(&self.overdue);
         let lowest = late.into_iter().chain(overdue).min()?;
@@ -155,6 +179,14 @@ impl Queues {
     }
 
     fn put_back(&mut self, entry: OutboxEntry) {
+        // A result that was aside does not come before the others again: its tries are apart.
+        if entry.asides > 0 {
+            let again = Some(Instant::now() + aside_for(entry.asides));
+            self.aside.insert(entry.key, Aside { entry, again });
+            return;
+        }
+
+        // An entry goes back to where it came from, unless its time ran out meanwhile.
         match entry.until {
             Some(until) if until <= Instant::now() => {
                 self.overdue.insert(entry.key, entry);
@@ -173,6 +205,8 @@ impl Queues {
             return None;
         }
 
+        // Half a page is the reserve: the disk is read while the publisher still has something to
+        // send.
         let is_short = self.late.len() < PAGE_ROWS / 2;
         let is_behind = match lowest_key(&self.late) {
             Some(lowest) => lowest > self.read_to,
@@ -190,6 +224,7 @@ impl Queues {
 
     /// The oldest live results, at most `count` of them, leave memory; the file is read again from there.
     pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
+        // The overdue go first. They are the oldest, and no gate waits for them.
         let mut spilled = vec![];
         while spilled.len() < count
             && let Some((_, entry)) = self.overdue.pop_first()
@@ -200,6 +235,8 @@ impl Queues {
         let more = count - spilled.len();
         let more = more.min(self.live.len());
         spilled.extend(self.live.drain(..more));
+        // A page beyond them may have been read already; the file is read again from the lowest of
+        // them.
         for entry in &spilled {
             self.read_again_from(entry.key);
         }
@@ -227,15 +264,23 @@ impl Queues {
     /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
     /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
+        // What was read from the file is still there: forgetting it costs one more read.
         if let Some(lowest) = lowest_key(&self.late) {
             self.read_again_from(lowest);
         }
 
         self.in_file += self.late.len() as u64;
         self.late.clear();
-        let handed_out = self.in_flight.keys();
+        let handed_out = self.in_flight.keys().chain(self.aside.keys());
         handed_out.chain(&self.acked).copied().collect()
     }
+}
+
+/// Time until a result that was put aside so often is tried again: 30 s, twice as long each time, at
+/// most an hour.
+fn aside_for(asides: u32) -> Duration {
+    let doubled = asides.saturating_sub(1).min(ASIDE_DOUBLED);
+    (ASIDE_FIRST * (1 << doubled)).min(ASIDE_LONGEST)
 }
 
 /// The lowest key that waits in there.
@@ -250,10 +295,17 @@ impl Outbox {
             .expect("nobody panics while holding the outbox")
     }
 
+    /// Puts a live result in, as a store's writer does.
+    #[cfg(test)]
+    pub(crate) fn put(&self, entry: OutboxEntry) {
+        self.queues().put_live(entry);
+    }
+
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
     pub fn next(&self) -> Option<OutboxEntry> {
         let now = Instant::now();
         let mut queues = self.queues();
+        // It stands as in flight before anyone can acknowledge it: the lock is held over both.
         let next = queues.next(now)?;
         next.reach(PartStage::Sent, now);
         queues.in_flight.insert(next.key, next.clone());
@@ -263,24 +315,86 @@ impl Outbox {
     /// The link was lost: everything that was handed out is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
+        // The entries go from the newest to the oldest, each to the front: the oldest ends up
+        // first.
         for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
             queues.put_back(entry);
         }
     }
 
-    /// The client has no room for what was handed out last: it is handed out again.
-    pub fn give_back(&self, entry: OutboxEntry) {
+    /// What was handed out has not reached the broker: it is handed out again.
+    pub fn give_back(&self, key: u64) {
         let mut queues = self.queues();
-        if queues.in_flight.remove(&entry.key).is_some() {
+        if let Some(entry) = queues.in_flight.remove(&key) {
             queues.put_back(entry);
         }
+    }
+
+    /// Puts a result aside that was handed out, so that the others go on; it still waits, and is
+    /// handed out by [`Outbox::next_aside`], the later the more often it was put aside. `is_alone` is
+    /// false where it may be no fault of its own: [`Outbox::take_back`] lets it join the others.
+    /// False if there is no room for one more.
+    pub fn put_aside(&self, key: u64, is_alone: bool) -> bool {
+        let mut queues = self.queues();
+        if queues.aside.len() >= ASIDE_MAX {
+            return false;
+        }
+
+        let Some(mut entry) = queues.in_flight.remove(&key) else {
+            return true; // answered meanwhile
+        };
+
+        let mut again = None;
+        if is_alone {
+            entry.asides += 1;
+            again = Some(Instant::now() + aside_for(entry.asides));
+        }
+
+        queues.aside.insert(key, Aside { entry, again });
+        true
+    }
+
+    /// The broker takes results again: those that were put aside with others join them.
+    pub fn take_back(&self) {
+        let mut queues = self.queues();
+        let mut back = vec![];
+        for (key, aside) in &queues.aside {
+            if aside.again.is_none() {
+                back.push(*key);
+            }
+        }
+
+        // The oldest last, so that it stands in front.
+        for key in back.into_iter().rev() {
+            if let Some(aside) = queues.aside.remove(&key) {
+                queues.put_back(aside.entry);
+            }
+        }
+    }
+
+    /// The next result that was put aside and whose time for another try has come.
+    pub fn next_aside(&self) -> Option<OutboxEntry> {
+        let now = Instant::now();
+        let mut queues = self.queues();
+        let due = queues
+            .aside
+            .iter()
+            .find(|(_, aside)| aside.again.is_some_and(|again| again <= now));
+
+        let key = *due?.0;
+        let entry = queues.aside.remove(&key)?.entry;
+        queues.in_flight.insert(key, entry.clone());
+        Some(entry)
     }
 
     /// Takes what was handed out; nothing when it was taken before.
     pub(super) fn ack(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
         let mut queues = self.queues();
+        // A second acknowledgement of one key finds nothing, so that no result is counted twice.
         let acked = queues.in_flight.remove(&key)?;
         queues.acked.insert(key);
+        // A result that was not taken is reported with the next one, with all that it would have
+        // reported.
         if accepted {
             queues.count.acked += 1;
         } else {
@@ -311,14 +425,26 @@ impl Outbox {
         rejects.forget(count)
     }
 
-    /// Counts a rejected part whose message was sent, or could not be.
-    pub fn reject_told(&self, was_sent: bool) {
+    /// Counts a rejected part whose message was sent.
+    pub fn reject_told(&self) {
+        self.queues().count.rejects_told += 1;
+    }
+
+    /// Counts a rejected part whose message could not be sent in time, and keeps it for the record.
+    pub fn reject_missed(&self, reject: Reject) {
         let mut queues = self.queues();
-        if was_sent {
-            queues.count.rejects_told += 1;
-        } else {
-            queues.count.rejects_missed += 1;
-        }
+        let Queues { rejects, count, .. } = &mut *queues;
+        rejects.miss(reject, count);
+    }
+
+    /// The message of a rejected part that went by untold, once.
+    pub fn next_missed_reject(&self) -> Option<Vec<u8>> {
+        self.queues().rejects.next_missed()
+    }
+
+    /// Keeps such a message for which there was no room.
+    pub fn keep_missed_reject(&self, body: Vec<u8>) {
+        self.queues().rejects.miss_again(body);
     }
 
     /// The counters at this moment.
@@ -326,8 +452,31 @@ impl Outbox {
         let queues = self.queues();
         StoreCount {
             waiting: queues.waiting(),
+            aside: queues.aside.len() as u64,
             ..queues.count
         }
+    }
+
+    /// True while the disk has not taken a commit for longer than it may.
+    pub fn is_commit_hanging(&self) -> bool {
+        let since = self.queues().commit_since;
+        since.is_some_and(|since| since.elapsed() > SLOW_COMMIT)
+    }
+
+    /// Notes that a commit begins.
+    pub(super) fn commit_begins(&self) {
+        self.queues().commit_since = Some(Instant::now());
+    }
+
+    /// Notes that the commit is over; returns the time that it took.
+    pub(super) fn commit_ends(&self) -> Duration {
+        let mut queues = self.queues();
+        let began = queues.commit_since.take();
+        let took = began.map_or(Duration::ZERO, |began| began.elapsed());
+        let took_ms = took.as_millis() as u64;
+        queues.count.commit_ms = took_ms;
+        queues.count.longest_commit_ms = queues.count.longest_commit_ms.max(took_ms);
+        took
     }
 
     /// Resolves when something may be waiting, for the publisher's loop.
@@ -340,7 +489,6 @@ impl Outbox {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn waiting(key: u64, live: bool) -> OutboxEntry {
         let until = live.then(|| Instant::now() + Duration::from_secs(1));
@@ -350,6 +498,7 @@ mod tests {
             until,
             given_up_before: 0,
             marks: None,
+            asides: 0,
         }
     }
 
@@ -436,6 +585,47 @@ mod tests {
             (queues.read_to, queues.in_file, queues.waiting()),
             (1, 512, 513)
         );
+    }
+
+    #[test]
+    fn what_is_put_aside_waits_apart_and_joins_the_others_where_it_was_not_at_fault() {
+        let outbox = Outbox::default();
+        for key in 1..=3 {
+            outbox.queues().put_live(waiting(key, true));
+        }
+
+        let first = outbox.next().expect("put").key;
+        assert!(outbox.put_aside(first, false));
+        assert_eq!(outbox.next().map(|w| w.key), Some(2));
+        assert!(outbox.put_aside(2, true));
+        outbox.rewind();
+        outbox.take_back();
+        let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
+            .map(|w| w.key)
+            .collect();
+
+        assert_eq!(keys, [1, 3], "the second is alone at fault");
+        assert!(outbox.next_aside().is_none(), "its time has not come");
+        let count = outbox.count();
+        assert_eq!((count.waiting, count.aside), (3, 1));
+        outbox.queues().aside.get_mut(&2).expect("aside").again = Some(Instant::now());
+        let again = outbox.next_aside().expect("it is due");
+        assert_eq!((again.key, again.asides), (2, 1));
+        // A lost link brings it back to where it was, and not before the others.
+        outbox.rewind();
+        assert_eq!(outbox.count().aside, 1);
+    }
+
+    #[test]
+    fn a_result_aside_is_tried_later_each_time_and_there_is_room_for_so_many() {
+        let waits = [1, 2, 3, 40].map(|asides| aside_for(asides).as_secs());
+        assert_eq!(waits, [30, 60, 120, 3600]);
+        let outbox = Outbox::default();
+        for key in 1..=ASIDE_MAX as u64 + 1 {
+            outbox.queues().put_live(waiting(key, true));
+            outbox.next();
+            assert_eq!(outbox.put_aside(key, true), key <= ASIDE_MAX as u64);
+        }
     }
 
     proptest! {

@@ -24,6 +24,8 @@ pub(super) struct Gone {
 
 /// Takes away what is of no use, then what is above the bounds, the oldest first.
 pub(super) fn compact(writes: &mut VecDeque<Write>, most: &PendingMax) -> Gone {
+    // What is done is found first, over all writes: a part's first write is needed only if its last
+    // is not here.
     let mut sieve = Sieve {
         done: done(writes),
         answers: Quota::of(most.answers),

@@ -1,16 +1,18 @@
 //! Rejected parts on their way to the gate: each is told when it is there, or not at all. In memory
 //! alone, because a message that comes late would push another part off the belt.
 
-use super::bounds::{REJECT_LATE, REJECTS_MAX};
+use super::bounds::REJECTS_MAX;
 use super::count::StoreCount;
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 /// A part that the gate takes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     /// Moment when the part is at the gate.
     pub at: Instant,
+    /// Time after which the message would meet another part, so that none is sent.
+    pub late_after: Duration,
     /// The message, as it is sent.
     pub body: Vec<u8>,
 }
@@ -21,16 +23,44 @@ pub(super) struct Rejects {
     waiting: BTreeMap<(Instant, u64), Reject>,
     /// Number of the next one, to tell those of one moment apart.
     next: u64,
+    /// Messages of parts that went by untold, for the record; the oldest leave beyond the bound.
+    missed: VecDeque<Vec<u8>>,
 }
 
 impl Rejects {
     pub(super) fn put(&mut self, reject: Reject, count: &mut StoreCount) {
+        // Two parts may be at their gates in the same moment; the number keeps both.
         self.waiting.insert((reject.at, self.next), reject);
         self.next += 1;
-        if self.waiting.len() > REJECTS_MAX {
-            self.waiting.pop_last();
-            count.rejects_missed += 1;
+        if self.waiting.len() <= REJECTS_MAX {
+            return;
         }
+
+        // The farthest one goes: it has the most time to be told in another way, and the nearest ones
+        // are about to be needed.
+        if let Some((_, farthest)) = self.waiting.pop_last() {
+            self.miss(farthest, count);
+        }
+    }
+
+    /// Counts a part that its gate is not told of, and keeps its message for the record.
+    pub(super) fn miss(&mut self, reject: Reject, count: &mut StoreCount) {
+        count.rejects_missed += 1;
+        if self.missed.len() == REJECTS_MAX {
+            self.missed.pop_front();
+        }
+
+        self.missed.push_back(reject.body);
+    }
+
+    /// The message of a part that went by untold, once.
+    pub(super) fn next_missed(&mut self) -> Option<Vec<u8>> {
+        self.missed.pop_front()
+    }
+
+    /// A message that could not be sent after all: the next one again.
+    pub(super) fn miss_again(&mut self, body: Vec<u8>) {
+        self.missed.push_front(body);
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -46,14 +76,16 @@ impl Rejects {
 
     /// Returns a part that is at the gate now; those that have gone by are counted.
     pub(super) fn next(&mut self, now: Instant, count: &mut StoreCount) -> Option<Reject> {
+        // The map is sorted by time, so that the first entry that is not due ends the search.
         while self.due().is_some_and(|due| due <= now)
             && let Some((_, reject)) = self.waiting.pop_first()
         {
-            if now.duration_since(reject.at) <= REJECT_LATE {
+            // A later message would meet the next part: counted, and not told.
+            if now.duration_since(reject.at) <= reject.late_after {
                 return Some(reject);
             }
 
-            count.rejects_missed += 1;
+            self.miss(reject, count);
         }
 
         None
@@ -63,11 +95,11 @@ impl Rejects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn reject(at: Instant, name: &str) -> Reject {
         Reject {
             at,
+            late_after: Duration::from_millis(10),
             body: name.into(),
         }
     }
@@ -99,6 +131,8 @@ mod tests {
         );
 
         assert_eq!((count.rejects_missed, rejects.due()), (1, None));
+        assert_eq!(rejects.next_missed(), Some("gone".into()));
+        assert_eq!(rejects.next_missed(), None, "once");
     }
 
     #[test]

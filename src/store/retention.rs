@@ -12,6 +12,8 @@ use std::time::Instant;
 
 /// Diagnostics source of a backlog that grows.
 const BACKLOG: &str = "backlog";
+/// Diagnostics source of results that were given up; `reset` confirms it.
+pub const GIVEN_UP: &str = "results given up";
 /// Diagnostics source of a disk that fills up.
 const DISK: &str = "disk";
 
@@ -22,6 +24,8 @@ pub(super) struct Retention {
     outbox: Arc<Outbox>,
     /// Time of the last search for old rows.
     tidied: Instant,
+    /// Results that were given up so far, as told last.
+    given_up_told: u64,
 }
 
 impl Retention {
@@ -31,11 +35,13 @@ impl Retention {
             causes,
             outbox,
             tidied: Instant::now(),
+            given_up_told: 0,
         }
     }
 
     /// Gives up what is beyond the bound, and now and then looks for what is old.
     pub(super) fn run(&mut self, file: &mut CommitQueue) {
+        // A failing disk cannot give anything up; the bound is kept once it works.
         let waiting = self.outbox.count().waiting;
         let most = self.settings.waiting_max;
         if !file.is_failing() && waiting > most {
@@ -62,7 +68,19 @@ impl Retention {
     }
 
     /// Tells of a backlog and of a disk that will be full.
-    pub(super) fn foresee(&self, waiting: u64) {
+    pub(super) fn foresee(&mut self, waiting: u64) {
+        // What is lost to the broker stays told until a person confirms it, and is told again when
+        // more is lost.
+        let given_up = self.outbox.count().given_up;
+        if given_up > self.given_up_told {
+            self.given_up_told = given_up;
+            let words = format!(
+                "{given_up} in this run, and the broker never gets them; `reset` confirms it"
+            );
+
+            self.causes.set(GIVEN_UP, Health::OffSpec, words);
+        }
+
         let most = self.settings.waiting_max;
         if waiting > most / 2 {
             let words = format!(

@@ -55,14 +55,18 @@ impl Change<'_> {
 
     /// A part's row, and its number among those of the run.
     fn put(&self, key: u64, state: RowState, row: &ResultRow) -> rusqlite::Result<()> {
+        // The open row is replaced by the result, under the same key.
         let put = "INSERT OR REPLACE INTO part (key, run_id, camera, seq, at, state, body)
             VALUES (?, ?, ?, ?, ?, ?, ?)";
 
         self.insert(put, key, state, row)?;
+        // Backlog rows written here are late verdicts, whose numbers are those of a result that
+        // stands already.
         if state != RowState::Open && state != RowState::Live {
             return Ok(());
         }
 
+        // Numbers only grow: a transaction that was held back must not set them back.
         let last = "INSERT INTO run VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
             SET last_seq = max(last_seq, excluded.last_seq),
             last_key = max(last_key, excluded.last_key)";
@@ -79,6 +83,7 @@ impl Change<'_> {
         state: RowState,
         row: &ResultRow,
     ) -> rusqlite::Result<()> {
+        // The values are in the order of the columns that each statement lists.
         let values = params![
             key as i64,
             row.run_id,
@@ -98,6 +103,7 @@ impl Change<'_> {
     }
 
     fn run(&self, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        // Statements are parsed once: the cache outlives the transaction.
         let mut statement = self.transaction.prepare_cached(sql)?;
         statement.execute(values)?;
         Ok(())

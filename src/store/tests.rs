@@ -265,8 +265,8 @@ fn a_backlog_that_will_be_given_up_is_told_before() {
     };
 
     let (_store, opened, _) = Store::open(bounded, "01A", causes.clone()).expect("opens");
-    let writer = StoreWriter::new(opened, FakePolicy::default());
-    let told = |waiting| {
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    let mut told = |waiting| {
         writer.foresee(waiting);
         causes
             .all()
@@ -303,6 +303,13 @@ fn beyond_the_bound_the_oldest_are_given_up_and_told() {
     );
 
     run.until(|count| count.given_up == 40);
+    let told = || run.causes.all().1.join("; ");
+    let end = Instant::now() + Duration::from_secs(30);
+    while !told().contains("results given up: 40 in this run") {
+        assert!(Instant::now() < end, "{}", told());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
     // Room for one more.
     let first = run.next().expect("waits");
     run.store.acked(first.key, true);

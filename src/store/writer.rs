@@ -94,6 +94,7 @@ impl StoreWriter {
                 self.file.retry_now(); // no more time to wait
             }
 
+            self.file.look_after_file();
             self.run_once(arrived.ops, is_last);
             self.retention.run(&mut self.file);
             if is_last {
@@ -353,6 +354,7 @@ impl StoreWriter {
             until: Some(until),
             given_up_before: 0,
             marks: Some(part.times.clone()),
+            asides: 0,
         }
     }
 
@@ -522,7 +524,7 @@ impl StoreWriter {
         self.file.pending()
     }
 
-    pub(super) fn foresee(&self, waiting: u64) {
+    pub(super) fn foresee(&mut self, waiting: u64) {
         self.retention.foresee(waiting);
     }
 

@@ -34,11 +34,14 @@ impl Odometer {
     /// next stretch; else `None`. Stretches that no frame shows are counted, and missing. A clock that
     /// goes back finds the web where it was.
     pub fn next(&mut self, at: Timestamp, stretches: Stretches) -> Option<f64> {
+        // A clock that was set back moves the first frame's time along, so that the distance stays.
         let first = self.first_by_clock_of(at);
         self.seen = Some(SeenFrames { first, last: at });
+        // The distance is in millimetres since the first frame, which begins the first stretch.
         let mm = at.duration_since(first).as_secs_f64() * stretches.mm_per_s;
         let reached = (mm / stretches.step_mm).floor().max(0.0) as u64 + 1;
         let is_new = reached > self.steps;
+        // Stretches that were passed between two frames are passed for good.
         self.steps = self.steps.max(reached);
         is_new.then_some(mm)
     }
@@ -49,6 +52,7 @@ impl Odometer {
             return at;
         };
 
+        // The first frame's time is set back by the same step as the clock.
         let back = seen.last.duration_since(at);
         if back.is_positive() {
             seen.first.checked_sub(back).unwrap_or(at)

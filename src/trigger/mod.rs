@@ -7,7 +7,7 @@ mod ring;
 
 pub use distance::{Odometer, Stretches};
 pub use presence::{HeldFrame, Presence, PresenceSettings};
-pub use ring::{Ring, RingMatches, RingSettings};
+pub use ring::{MissedParts, Ring, RingMatches, RingSettings, offset_words};
 
 /// Trigger of a camera's parts.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -130,7 +130,9 @@ impl Presence {
         ticket: Ticket,
         now: Instant,
     ) -> Result<Option<HeldFrame>, String> {
+        // A gap in the frames is noted first, since an object may have gone in it.
         self.note_gap(now);
+        // The area may lie beyond the picture, because the camera's size is known only now.
         let area = match self.area_in(&frame.picture) {
             Ok(area) => area,
             Err(problem) => {
@@ -139,9 +141,12 @@ impl Presence {
             }
         };
 
+        // Pictures of another size are another view, and the background is learned anew.
         let size = (frame.picture.width(), frame.picture.height());
         let cells = grey_cells(&frame.picture, area);
         if self.size != size || self.learned < LEARNS {
+            // A frame that is learned from is no part; an object that was there is handed over with
+            // what it had.
             ticket.settle(Outcome::Skipped);
             let held = self.end(now);
             self.learn(&cells, size);
@@ -158,6 +163,7 @@ impl Presence {
             return;
         };
 
+        // Only GAP of a long gap counts for the time that an object is there.
         let ago = now.duration_since(looked);
         if let Some(object) = &mut self.object
             && ago > GAP
@@ -182,12 +188,16 @@ impl Presence {
 
     /// Compares a frame with the background, and with the object that is there.
     fn follow_object(&mut self, held: HeldFrame, cells: &[f32], now: Instant) -> Option<HeldFrame> {
+        // An object that is there needs half of the share, so that one on the limit does not come
+        // and go at each frame.
         let difference = self.difference(cells);
         let is_enough = difference.share >= self.enough();
+        // An object that was there before a gap is another one unless it stands where it stood.
         if let Some(old) = self
             .object
             .take_if(|object| object.went_in_gap(&difference, is_enough))
         {
+            // The frame in hand may show the next object already.
             if difference.share >= self.settings.share {
                 self.object = Some(PresentObject::new(&difference, held, now));
             } else {
@@ -197,17 +207,21 @@ impl Presence {
             return old.held;
         }
 
+        // The line is empty again. Its background follows slowly, and the object's best frame is
+        // the part's.
         if !is_enough {
             held.ticket.settle(Outcome::Skipped);
             self.follow(cells, FOLLOWS);
             return self.end(now);
         }
 
+        // The first frame of an object is kept, and is no part yet.
         let Some(object) = &mut self.object else {
             self.object = Some(PresentObject::new(&difference, held, now));
             return None;
         };
 
+        // An object that stays for long is no part, but something that was put there.
         object.is_old = false;
         object.place = difference.place;
         if now.duration_since(object.since) > STAYS {
@@ -218,6 +232,7 @@ impl Presence {
                 STAYS.as_secs()
             );
 
+            // A share of 1 makes this frame the background at once.
             self.follow(cells, 1.0);
             return self.end(now);
         }
@@ -242,11 +257,13 @@ impl Presence {
 
     fn learn(&mut self, cells: &[f32], size: (usize, usize)) {
         if self.size != size {
+            // Another size begins with this frame as it is.
             self.size = size;
             self.learned = 0;
             self.background = cells.to_vec();
         }
 
+        // The mean of all frames learned so far: each counts as much as the others.
         self.learned += 1;
         self.follow(cells, 1.0 / self.learned as f32);
     }
@@ -258,10 +275,12 @@ impl Presence {
     }
 
     fn difference(&self, cells: &[f32]) -> Difference {
+        // `count` is of the cells that differ, and the sums are of their places in cells.
         let mut count = 0.0f32;
         let mut sum_x = 0.0;
         let mut sum_y = 0.0;
         for (at, (cell, background)) in cells.iter().zip(&self.background).enumerate() {
+            // A cell differs by more grey levels than noise and flicker do.
             if (cell - background).abs() > self.settings.level {
                 count += 1.0;
                 sum_x += (at % CELLS) as f32 + 0.5;
@@ -269,6 +288,8 @@ impl Presence {
             }
         }
 
+        // The place is the centre as seen from the area's middle, in sides of the area: 0 is the
+        // middle, a half the edge. Without a cell there is no place.
         let place = if count > 0.0 {
             (
                 sum_x / count / CELLS as f32 - 0.5,
@@ -300,6 +321,7 @@ impl PresentObject {
     /// True if the object went in a gap: it is not there any more, or an object is elsewhere, which is
     /// another one for all that can be told.
     fn went_in_gap(&self, difference: &Difference, is_enough: bool) -> bool {
+        // An object that is found within CROSSED of its last place is taken for the same one.
         let x = self.place.0 - difference.place.0;
         let y = self.place.1 - difference.place.1;
         let is_elsewhere = x.hypot(y) > CROSSED;
@@ -309,6 +331,8 @@ impl PresentObject {
     /// Takes a frame of the object, `off` the middle, and keeps the nearer one. Returns that when the
     /// object has crossed the middle.
     fn see(&mut self, off: f32, held: HeldFrame, now: Instant) -> Option<HeldFrame> {
+        // A frame nearer than before shows the object better, and the older one is no longer
+        // needed.
         if off <= self.nearest
             && let Some(older) = self.held.take()
         {
@@ -319,6 +343,7 @@ impl PresentObject {
         }
 
         held.ticket.settle(Outcome::Skipped);
+        // The object must be farther by CROSSED: noise alone does not make it cross.
         if off > self.nearest + CROSSED {
             self.hand_over(now)
         } else {
@@ -329,6 +354,8 @@ impl PresentObject {
     /// The held frame, which arrived now unless the object is old.
     fn hand_over(&mut self, now: Instant) -> Option<HeldFrame> {
         let mut held = self.held.take()?;
+        // The deadline counts from the moment at which the object was seen to be a part; an old one
+        // went before.
         if !self.is_old {
             held.frame.arrived = now;
         }
@@ -350,6 +377,8 @@ fn grey_cells(picture: &Picture, area: Area) -> Vec<f32> {
     let mut cells = Vec::with_capacity(CELLS * CELLS);
     for row in 0..CELLS {
         for column in 0..CELLS {
+            // A cell is seen by a few dots, evenly spaced: reading all pixels would cost as much as
+            // the rest of the frame's way.
             let mut sum = 0.0;
             for dot in 0..DOTS * DOTS {
                 let dot_row = row * DOTS + dot / DOTS;
@@ -368,8 +397,10 @@ fn grey_cells(picture: &Picture, area: Area) -> Vec<f32> {
 fn grey_dot(picture: &Picture, area: Area, row: usize, column: usize) -> f32 {
     let steps = CELLS * DOTS;
     let x = area.x + column * area.w / steps;
+    // The picture has three bytes a pixel, row by row.
     let y = area.y + row * area.h / steps;
     let at = 3 * (y * picture.width() + x);
+    // The mean of the three channels is grey enough to see a change.
     let [red, green, blue] = [0, 1, 2].map(|channel| f32::from(picture.rgb()[at + channel]));
     (red + green + blue) / 3.0
 }

@@ -16,10 +16,14 @@ pub struct Gallery {
 impl Gallery {
     /// A gallery of the raw features of each reference, all of one shape.
     pub fn new(references: &[ArrayView2<f32>]) -> Self {
+        // The rows of each reference tell a left-out one from the others. Crops of one recipe have
+        // one mask, hence as many rows each.
         let rows_each = references.first().map_or(0, ArrayView2::nrows);
         let all = ndarray::concatenate(Axis(0), references)
             .expect("features of one encoder have one shape");
 
+        // Unit length is made once here, not at each comparison: a gallery is compared with for as
+        // long as the line runs.
         Gallery {
             rows: unit_rows(all.view()),
             rows_each,
@@ -42,10 +46,15 @@ impl Gallery {
         queries: ArrayView2<f32>,
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
+        // The queries are `[Q, D]` of unit length, so that an inner product is a cosine.
         let queries = unit_rows(queries);
+        // The engine multiplies `[Q, D]` by `[R, D]` and keeps the highest of each reference: `[Q,
+        // references]`.
         let similarities =
             nearest.similarities(queries.view(), self.rows.view(), self.rows_each)?;
 
+        // The cosine distance is halved into 0 to 1. Rounding may leave a cosine just above 1,
+        // which the clamp takes back.
         let distances = similarities.rows().into_iter().map(|row| {
             let similarity = highest(row, left_out);
             ((1.0 - similarity) / 2.0).clamp(0.0, 1.0)
@@ -57,6 +66,8 @@ impl Gallery {
 
 /// The highest similarity to any reference but `left_out`.
 fn highest(similarities: ArrayView1<f32>, left_out: Option<usize>) -> f32 {
+    // Without any other reference the highest stays at minus infinity, which the clamp of the
+    // caller makes a distance of 1.
     let mut highest = f32::NEG_INFINITY;
     for (reference, similarity) in similarities.iter().enumerate() {
         if Some(reference) != left_out {

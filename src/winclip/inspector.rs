@@ -5,6 +5,8 @@
 //! [`DeviceScorer`](crate::engine::device_scorer::DeviceScorer) gets the pictures as they are and
 //! returns partial scores. Both ways end in `RegionInspector::combine`.
 
+mod detail;
+
 pub use super::outcome::{Detailed, InspectError, RegionScore};
 use super::pixels::PixelError;
 use super::preset::Parameters;
@@ -13,7 +15,7 @@ use super::region::{RegionCrops, RegionInspector, RegionPixels};
 use super::scorer::Scorer;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
-use crate::engine::device_scorer::{CropRequest, Paint, PartialScores, StageTimings};
+use crate::engine::device_scorer::{CropRequest, Paint, PartialScores};
 use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
 use crate::model::ModelSpec;
 use ndarray::Array2;
@@ -58,32 +60,23 @@ fn combined(
     took: Duration,
 ) -> RegionScore {
     let started = Instant::now();
+    // The scores of the device are copied back by now; what is left is the arithmetic of a few
+    // numbers and one map.
     let (score, map) = region.combine(parts, area);
     RegionScore {
         region: region.name.clone(),
         score,
         map,
         area,
+        // The device makes the pixels on its own, so that no time can be told for them apart.
         pixels_took: Duration::ZERO, // in `took`
         encode_took: took,
         score_took: started.elapsed(),
     }
 }
 
-/// A score with the tensors of the whole region, which is the first of its crops.
-fn detailed(
-    region_score: RegionScore,
-    pixels: RegionPixels,
-    encoded: EncodedRegion,
-) -> Option<Detailed> {
-    Some(Detailed {
-        region_score,
-        pixels: pixels.crops.into_iter().next()?,
-        features: encoded.crops.into_iter().next()?,
-    })
-}
-
-/// Inspects pictures by one recipe. The thread that owns an inspector owns it for life.
+/// Inspects pictures by one recipe. One thread at a time uses an inspector: the one that prepares it,
+/// then the line's.
 pub struct Inspector {
     encoder: Box<dyn Encoder>,
     parameters: Parameters,
@@ -114,15 +107,21 @@ impl Inspector {
         references: &[Picture],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, InspectError> {
+        // A recipe that does not fit the model is refused before any picture is encoded, with all
+        // of its problems at once.
         recipe.encode_plan(spec, !references.is_empty())?;
         let mut inspector = Self::without_references(recipe, spec, plan, encoder, prototypes)?;
         let mut features = Vec::with_capacity(references.len());
+        // References are encoded one after the other: a start has time, and a batch of them would
+        // need the memory of as many pictures.
         for (index, reference) in references.iter().enumerate() {
             progress(index, references.len());
             let encoded = inspector.encode(reference);
             features.push(encoded.map_err(|error| error.of_reference(index))?);
         }
 
+        // The last call tells that all are done; the calls before tell how many were done before
+        // each.
         progress(references.len(), references.len());
         inspector.set_references(features)?;
         Ok(inspector)
@@ -134,8 +133,11 @@ impl Inspector {
     /// # Errors
     /// When the engine fails.
     pub fn warm(&mut self, picture: &Picture, together: usize) -> Result<(), EngineError> {
+        // Engines on the processor have nothing to capture.
         if self.scores_on_device() {
             let pictures = vec![picture; together];
+            // Each number of pictures has its own captured graph and its own buffers. The device
+            // allocates them here, so that a part never waits for it.
             for count in 1..=together {
                 self.inspect_all(&pictures[..count])?;
             }
@@ -156,11 +158,15 @@ impl Inspector {
         encoder: Box<dyn Encoder>,
         prototypes: Option<Array2<f32>>,
     ) -> Result<Self, InspectError> {
+        // A model with text scores the picture's embedding against the prototypes, so that it
+        // cannot judge without them. The callers make them of the recipe's class name.
         if spec.text.is_some() && prototypes.is_none() {
             let words = "this model compares with words, and no prototypes were made of them";
             return Err(EngineError::Plan(words.to_owned()).into());
         }
 
+        // Each region has a `RegionInspector`. It lays the tiles and masks once, because with a
+        // crop they are the same in every picture.
         let regions = recipe
             .regions
             .iter()
@@ -176,6 +182,8 @@ impl Inspector {
             prototypes,
         };
 
+        // Scorers exist from here on, with prototypes alone: every region has one scorer for each
+        // crop, whether references come or not.
         inspector.set_references(vec![])?;
         Ok(inspector)
     }
@@ -185,12 +193,16 @@ impl Inspector {
     /// # Errors
     /// When the engine's device has no room for them.
     pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
+        // Region `index` of each reference goes to region `index` of the recipe: features of
+        // another place would be compared with the wrong part of the picture.
         for (index, region) in self.regions.iter_mut().enumerate() {
             let of_region: Vec<&[Features]> = references
                 .iter()
                 .map(|picture| picture.0[index].crops.as_slice())
                 .collect();
 
+            // Each crop has a scorer. The prototypes `[2, E]` and the parameters are the recipe's,
+            // hence the same for all crops.
             region.set_references(&of_region, |features, mask| {
                 let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
                 let parameters = self.parameters.clone();
@@ -198,8 +210,12 @@ impl Inspector {
             });
         }
 
+        // The references stay here as features, which is what `leave_one_out` compares with each
+        // other.
         self.references = references;
         if let Some(scorer) = self.encoder.device_scorer() {
+            // The banks lie in the order of `crop_requests`: region by region, the whole before its
+            // tiles. The device finds them by that number.
             let banks: Vec<_> = self
                 .regions
                 .iter()
@@ -249,6 +265,8 @@ impl Inspector {
         &mut self,
         pictures: &[&[RegionPixels]],
     ) -> Result<Vec<RegionFeatures>, EngineError> {
+        // The crops of all pictures lie in one list, picture by picture, region by region, the
+        // whole before its tiles, each with the mask of its crop.
         let mut crops = Vec::new();
         for picture in pictures {
             for (region, pixels) in self.regions.iter().zip(*picture) {
@@ -258,6 +276,8 @@ impl Inspector {
             }
         }
 
+        // The encoder answers in the same order, one `Features` a crop, so that each region takes
+        // as many as it has crops.
         let mut encoded = self.encoder.encode(&crops)?.into_iter();
         let mut features = Vec::with_capacity(pictures.len());
         for picture in pictures {
@@ -289,6 +309,8 @@ impl Inspector {
         region: usize,
         left_out: Option<usize>,
     ) -> Result<(f32, Map), EngineError> {
+        // The area is that of the picture that was encoded, since a crop of the middle depends on
+        // the picture's size.
         let encoded = &features.0[region];
         let region = &self.regions[region];
         let nearest = self.encoder.as_mut();
@@ -372,6 +394,8 @@ impl Inspector {
     }
 
     fn inspect_by_features(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
+        // Each picture has its pixels or its error: one that is too small for a crop must not cost
+        // the others their verdict.
         let started = Instant::now();
         let pixels: Vec<Result<Vec<RegionPixels>, PixelError>> = pictures
             .iter()
@@ -380,6 +404,8 @@ impl Inspector {
 
         let pixels_took = started.elapsed();
         let started = Instant::now();
+        // The encoder sees only pictures that fit. Without any it is not called, as an empty batch
+        // is not defined.
         let fitting: Vec<&[RegionPixels]> = pixels.iter().flatten().map(Vec::as_slice).collect();
         let features = match fitting.is_empty() {
             true => vec![],
@@ -387,6 +413,8 @@ impl Inspector {
         };
 
         let encode_took = started.elapsed();
+        // Results return to the order of `pictures`: an error where the pixels failed, else the
+        // next features.
         let mut features = features.into_iter();
         let mut all = Vec::with_capacity(pictures.len());
         for pixels in pixels {
@@ -395,6 +423,7 @@ impl Inspector {
                 continue;
             }
 
+            // Both times are those of the whole batch, which each of its pictures has waited for.
             let features = features.next().expect("one for each picture that fits");
             all.push(Ok(self.region_scores(
                 &features,
@@ -412,6 +441,7 @@ impl Inspector {
         pixels_took: Duration,
         encode_took: Duration,
     ) -> Result<Vec<RegionScore>, EngineError> {
+        // A region's score time is its own; the times of pixels and encoder belong to the batch.
         let mut scores = Vec::with_capacity(features.0.len());
         for (index, region) in self.regions().into_iter().enumerate() {
             let started = Instant::now();
@@ -432,9 +462,11 @@ impl Inspector {
 
     /// Bytes to partial scores on the engine's device; only their combination is done here.
     fn inspect_on_device(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
+        // Each picture has its crops or its error; one that does not fit leaves no request.
         let crops: Vec<Result<Vec<RegionCrops>, PixelError>> =
             pictures.iter().map(|picture| self.crops(picture)).collect();
 
+        // The requests of the batch are one list, picture by picture, so that the device runs once.
         let mut requests = Vec::new();
         for (picture, crops) in pictures.iter().zip(&crops) {
             if let Ok(crops) = crops {
@@ -442,6 +474,7 @@ impl Inspector {
             }
         }
 
+        // The device is not asked for nothing: a graph for zero crops does not exist.
         let started = Instant::now();
         let parts = match self.encoder.device_scorer() {
             Some(scorer) if !requests.is_empty() => scorer.score(&requests)?,
@@ -449,6 +482,8 @@ impl Inspector {
         };
 
         let took = started.elapsed();
+        // The answers come in the order of the requests; each picture that fits takes as many as it
+        // has crops.
         let mut parts = parts.into_iter();
         let mut all = Vec::with_capacity(pictures.len());
         for crops in crops {
@@ -465,6 +500,8 @@ impl Inspector {
         parts: &mut impl Iterator<Item = PartialScores>,
         took: Duration,
     ) -> Vec<RegionScore> {
+        // Each region takes the answers of its whole and its tiles, in the order in which they were
+        // asked for.
         let mut scores = Vec::with_capacity(crops.len());
         for (region, crops) in self.regions.iter().zip(crops) {
             let of_region = parts.take(crops.transforms.len()).collect();
@@ -474,89 +511,14 @@ impl Inspector {
         scores
     }
 
-    /// [`Inspector::inspect`], with the tensors on the way.
-    ///
-    /// # Errors
-    /// The same as [`Inspector::inspect`].
-    pub fn inspect_in_detail(&mut self, picture: &Picture) -> Result<Vec<Detailed>, InspectError> {
-        if self.scores_on_device() {
-            return self.inspect_in_detail_on_device(picture);
-        }
-
-        let started = Instant::now();
-        let pixels = self.pixels(picture)?;
-        let pixels_took = started.elapsed();
-        let started = Instant::now();
-        let features = self.encode_one(&pixels)?;
-        let scores = self.region_scores(&features, pixels_took, started.elapsed())?;
-        let mut all = Vec::with_capacity(scores.len());
-        let tensors = pixels.into_iter().zip(features.0);
-        for (region_score, (pixels, encoded)) in scores.into_iter().zip(tensors) {
-            all.extend(detailed(region_score, pixels, encoded));
-        }
-
-        Ok(all)
-    }
-
-    fn inspect_in_detail_on_device(
-        &mut self,
-        picture: &Picture,
-    ) -> Result<Vec<Detailed>, InspectError> {
-        let crops = self.crops(picture)?;
-        let Some(scorer) = self.encoder.device_scorer() else {
-            return Ok(vec![]); // asked by the caller
-        };
-
-        let mut requests = crop_requests(picture, &crops);
-        let mut all = Vec::with_capacity(crops.len());
-        for (region, crops) in self.regions.iter().zip(&crops) {
-            let started = Instant::now();
-            let mut parts = vec![];
-            let mut tensors_of_whole = None;
-            for request in requests.by_ref().take(crops.transforms.len()) {
-                let (of_crop, pixels, features) = scorer.score_in_detail(&request)?;
-                parts.push(of_crop);
-                tensors_of_whole.get_or_insert((pixels, features));
-            }
-
-            let region_score = combined(region, parts, crops.area, started.elapsed());
-            if let Some((pixels, features)) = tensors_of_whole {
-                all.push(Detailed {
-                    region_score,
-                    pixels,
-                    features,
-                });
-            }
-        }
-
-        Ok(all)
-    }
-
-    /// Time of each stage of scoring a picture, measured apart on the engine's device, `runs` times
-    /// each. `None` for an engine that does not score on its device.
-    ///
-    /// # Errors
-    /// When the picture does not fit the recipe, or the engine fails.
-    pub fn time_stages(
-        &mut self,
-        picture: &Picture,
-        runs: usize,
-    ) -> Result<Option<StageTimings>, InspectError> {
-        let crops = self.crops(picture)?;
-        let requests: Vec<CropRequest> = crop_requests(picture, &crops).collect();
-        let Some(scorer) = self.encoder.device_scorer() else {
-            return Ok(None);
-        };
-
-        Ok(Some(scorer.time_stages(&requests, runs)?))
-    }
-
     /// The score and map of each reference against all others, region by region: what good parts
     /// score. Empty with fewer than two references.
     ///
     /// # Errors
     /// When the engine fails to compare.
     pub fn leave_one_out(&mut self) -> Result<Vec<Vec<(f32, Map)>>, EngineError> {
+        // The references are taken out for the loop, because scoring borrows the inspector mutably.
+        // They are put back whether the engine failed or not.
         let references = std::mem::take(&mut self.references);
         let scores = (0..self.regions.len())
             .map(|region| self.score_references(&references, region))
@@ -572,6 +534,7 @@ impl Inspector {
         region: usize,
     ) -> Result<Vec<(f32, Map)>, EngineError> {
         let mut scores = Vec::with_capacity(references.len());
+        // A single reference has no other one to be compared with, and a list of no scores says so.
         if references.len() > 1 {
             for (index, reference) in references.iter().enumerate() {
                 scores.push(self.score_region(reference, region, Some(index))?);

@@ -15,11 +15,14 @@ const TRIES: usize = 4;
 /// inside a polygon.
 pub fn cell_mask(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
     (0..grid * grid)
+        // Each cell is tried at TRIES * TRIES points, as the share of a polygon's area in a cell
+        // has no simple formula.
         .map(|cell| {
             let inside = points(area, grid, cell)
                 .filter(|point| polygons.iter().any(|polygon| holds(polygon, *point)))
                 .count();
 
+            // Half of the points or more are inside, hence about half of the area.
             2 * inside >= TRIES * TRIES
         })
         .collect()
@@ -28,6 +31,8 @@ pub fn cell_mask(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
 /// Evenly spaced points in a cell.
 fn points(area: Area, grid: usize, cell: usize) -> impl Iterator<Item = Point> {
     (0..TRIES * TRIES).map(move |i| {
+        // A point is a share of the area, from 0 to 1, and then a place in camera pixels, in which
+        // polygons are drawn.
         let column = share(cell % grid, i % TRIES, grid);
         let row = share(cell / grid, i / TRIES, grid);
         let x = area.x as f64 + column * area.w as f64;
@@ -44,12 +49,14 @@ fn share(cell: usize, point: usize, grid: usize) -> f64 {
 
 /// True if a ray from the point to the right crosses the outline an odd number of times.
 fn holds(polygon: &Polygon, point: Point) -> bool {
+    // The outline is closed: each corner has the next one as its neighbour, the last the first.
     let next_corners = polygon.iter().cycle().skip(1);
     let crossed = polygon
         .iter()
         .zip(next_corners)
         .filter(|(a, b)| is_crossed(**a, **b, point));
 
+    // A ray leaves the polygon as often as it enters, if the point is outside.
     crossed.count() % 2 == 1
 }
 
@@ -57,7 +64,10 @@ fn holds(polygon: &Polygon, point: Point) -> bool {
 fn is_crossed(a: Point, b: Point, (x, y): Point) -> bool {
     let (ax, ay) = a;
     let (bx, by) = b;
+    // The end points count as above or below, never as on the ray: a corner on the ray is crossed
+    // once, not twice.
     let spans = (ay > y) != (by > y);
+    // The column at which the line passes the row of the point must lie to its right.
     spans && x < ax + (y - ay) / (by - ay) * (bx - ax)
 }
 

@@ -36,11 +36,14 @@ impl Parity {
 
     /// The larger of these differences and those between two scores of the same regions.
     fn widened(self, scores: &[RegionScore], expected: &[RegionScore]) -> Self {
+        // The widest difference so far stays; a single cell that is off is enough to refuse a plan.
         let mut widest = self;
         for (a, b) in scores.iter().zip(expected) {
             widest.score = farther(widest.score, a.score - b.score);
             let a = a.map.values();
             let b = b.map.values();
+            // Maps of different sizes cannot be compared. NaN is beyond each limit, which refuses
+            // the plan.
             if a.len() != b.len() {
                 widest.map = f32::NAN;
             }
@@ -93,17 +96,24 @@ impl Comparison<'_> {
         mut one: Box<dyn Encoder>,
         mut other: Box<dyn Encoder>,
     ) -> Result<(Parity, Box<dyn Encoder>), InspectError> {
+        // The figures begin at zero and only grow.
         let mut parity = Parity {
             score: 0.0,
             map: 0.0,
         };
 
+        // Four drawn pictures serve for both: two as references, all four to be scored. They are
+        // the same on every machine, so that figures can be compared.
         let pictures: Vec<Picture> = (0..4).map(drawn).collect();
+        // The rounds are with references and without: each has outputs of the network that the
+        // other does not use.
         for references in [&pictures[..2], &[]] {
             if !self.allows(!references.is_empty()) {
                 continue;
             }
 
+            // Both inspectors hold the same recipe and references, hence differ by their encoders
+            // alone.
             let mut first = self.inspector(one, references)?;
             let mut second = self.inspector(other, references)?;
             // As many at once as an engine may take, and one: other numbers are other kernels of
@@ -117,6 +127,7 @@ impl Comparison<'_> {
                 }
             }
 
+            // The encoders go on to the next round, since an engine is too dear to be opened twice.
             one = first.into_encoder();
             other = second.into_encoder();
         }
@@ -126,6 +137,8 @@ impl Comparison<'_> {
 
     /// True if the plan computes everything that the recipe needs with or without references.
     fn allows(&self, with_references: bool) -> bool {
+        // A plan that was built for a recipe may lack the outputs of the other round, which is then
+        // left out.
         let needed = self.whole().encode_plan(self.spec, with_references);
         needed.is_ok_and(|needed| includes(self.plan, &needed))
     }
@@ -148,6 +161,8 @@ impl Comparison<'_> {
 
     /// The recipe for pictures of any size.
     fn whole(&self) -> Recipe {
+        // A recipe's regions and tiles are cuts of a plant's own pictures, which the drawn ones
+        // cannot have.
         Recipe {
             regions: vec![Region::default()],
             tile_px: None,
@@ -158,8 +173,11 @@ impl Comparison<'_> {
 
 /// True if `plan` computes everything that `needed` asks for.
 fn includes(plan: &EncodePlan, needed: &EncodePlan) -> bool {
+    // The first patch layer of a plan is the recipe's own. It must be the same, as another one has
+    // other features.
     let layer = needed.patches.first();
     let has_layer = layer.is_none() || plan.patches.first() == layer;
+    // Scales may be more than needed.
     let has_scales = needed
         .scales
         .iter()
@@ -171,6 +189,7 @@ fn includes(plan: &EncodePlan, needed: &EncodePlan) -> bool {
 
 /// The larger difference. NaN counts as larger than any number, and stays.
 fn farther(so_far: f32, difference: f32) -> f32 {
+    // `max` would drop a NaN.
     if so_far.is_nan() || difference.is_nan() {
         f32::NAN
     } else {
@@ -182,6 +201,8 @@ fn farther(so_far: f32, difference: f32) -> f32 {
 /// so a drawing is as good as a photo.
 fn drawn(number: usize) -> Picture {
     const SIDE: usize = 320;
+    // The noise is a xorshift generator's with a seed for each picture, so that all machines draw
+    // the same.
     let mut grain = 0x9e37_79b9_u32.wrapping_mul(number as u32 + 1);
     let mut rgb = Vec::with_capacity(3 * SIDE * SIDE);
     for row in 0..SIDE {
@@ -189,12 +210,16 @@ fn drawn(number: usize) -> Picture {
             grain ^= grain << 13;
             grain ^= grain >> 17;
             grain ^= grain << 5;
+            // The third and fourth picture have a scratch, which makes them anomalous against the
+            // first two.
             let level = if number >= 2 && is_scratched(row, column) {
                 230.0
             } else {
                 120.0 + wave(row, column, number) + (grain % 24) as f32
             };
 
+            // The three channels are one grey level with a tint: a channel that is swapped by
+            // mistake is then seen.
             let colour = [level, level * 0.9, level * 0.8];
             rgb.extend(colour.map(|value| value as u8));
         }
@@ -209,6 +234,7 @@ fn is_scratched(row: usize, column: usize) -> bool {
 }
 
 fn wave(row: usize, column: usize, number: usize) -> f32 {
+    // The pattern is smooth, of up to 60 grey levels up or down, and another one in each picture.
     let down = (row as f32 / 23.0).sin();
     let across = (column as f32 / 31.0 + number as f32).cos();
     (down + across) * 30.0

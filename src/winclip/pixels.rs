@@ -89,6 +89,8 @@ impl SquareTaps {
     }
 
     fn fit(&self, area: Area, to: (usize, usize)) -> bool {
+        // Weights depend on both sizes alone. A camera's pictures have one size, so that they are
+        // made once.
         let from = (self.horizontal.from, self.vertical.from);
         let own_to = (self.horizontal.to, self.vertical.to);
         from == (area.w, area.h) && own_to == to
@@ -129,11 +131,15 @@ impl PixelMaker {
     fn resize(&mut self, picture: &Picture, transform: &CropTransform) {
         let area = transform.area;
         let to = transform.resized;
+        // The weights of the last picture serve again where the sizes are the same, which they are
+        // unless the camera changes.
         let taps = match self.taps.take() {
             Some(taps) if taps.fit(area, to) => taps,
             _ => SquareTaps::new(area, to),
         };
 
+        // A crop is cut out first: the resize must not see pixels beyond it, as Pillow's does not
+        // after a crop.
         let rgb = match self.crop {
             None => picture.rgb(),
             Some(crop) => {
@@ -142,7 +148,8 @@ impl PixelMaker {
             }
         };
 
-        // A direction whose size is right is left alone, as in Pillow.
+        // Width and height are resized apart, rounded to bytes between the two, and a direction whose
+        // size is right is left alone, exactly as in Pillow; the golden values depend on that.
         if area.w == to.0 {
             self.wide.clear();
             self.wide.extend_from_slice(rgb);
@@ -169,6 +176,8 @@ impl PixelMaker {
     /// # Errors
     /// When the crop is beyond the picture, or the picture too thin for `fit = "crop"`.
     pub fn transform(&self, width: usize, height: usize) -> Result<CropTransform, PixelError> {
+        // The area is in camera pixels. A crop may come from a recipe of another camera, so that it
+        // is checked with each picture.
         let area = self.crop.unwrap_or(Area::whole(width, height));
         if !area.is_inside(width, height) {
             return Err(PixelError::Beyond {
@@ -178,11 +187,15 @@ impl PixelMaker {
             });
         }
 
+        // Squash brings both sides to the encoder's; crop brings the shorter one there and cuts the
+        // middle out of the longer.
         let resized = match self.fit {
             Fit::Squash => (self.side, self.side),
             Fit::Crop => crop_size(area.w, area.h, self.side)?,
         };
 
+        // `at` is the place of the encoder's square within the resized picture; 0 where the sizes
+        // are equal.
         let left = centred(resized.0, self.side);
         let top = centred(resized.1, self.side);
         Ok(CropTransform {
@@ -195,11 +208,16 @@ impl PixelMaker {
     /// The square at `left`, `top` of `small`, whose rows are `width` pixels.
     fn normalised(&self, width: usize, (left, top): (usize, usize)) -> Pixels {
         let side = self.side;
+        // The tensor is `[3, side, side]`, channel by channel, as the encoder reads it.
         let mut pixels = Array3::zeros((3, side, side));
         let values = pixels.as_slice_mut().expect("just made");
         for (channel, plane) in values.chunks_exact_mut(side * side).enumerate() {
+            // Subtraction of the mean and division by the deviation are a table of 256 values for
+            // each channel.
             let lut = &self.lut[channel];
             for (row, line) in plane.chunks_exact_mut(side).enumerate() {
+                // Rows of the resized picture are `width` pixels of 3 bytes; the square begins at
+                // (`left`, `top`).
                 let first = 3 * ((top + row) * width + left);
                 let (source, _) = self.small[first..first + 3 * side].as_chunks::<3>();
                 for (value, pixel) in line.iter_mut().zip(source) {
@@ -215,6 +233,7 @@ impl PixelMaker {
 /// Copies the rows of a crop.
 fn cut_out(picture: &Picture, crop: Area, cropped: &mut Vec<u8>) {
     cropped.clear();
+    // Rows are copied into memory that is kept from picture to picture.
     for row in crop.y..crop.y + crop.h {
         let first = 3 * (row * picture.width() + crop.x);
         let line = &picture.rgb()[first..first + 3 * crop.w];
@@ -234,7 +253,10 @@ pub fn area(crop: Option<Area>, fit: Fit, width: usize, height: usize) -> Area {
 /// torchvision's `Resize(side)`: the shorter side to `side`, the long one to `floor(side * long /
 /// short)`.
 fn crop_size(width: usize, height: usize, side: usize) -> Result<(usize, usize), PixelError> {
+    // The longer side follows in proportion, rounded down as torchvision does.
     let long = side * width.max(height) / width.min(height);
+    // A picture of one row would become as long as memory allows; the bound refuses it with the way
+    // out.
     if long > LONG_SIDE_MAX {
         return Err(PixelError::TooLong {
             width,

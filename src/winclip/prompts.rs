@@ -50,11 +50,15 @@ pub struct Prompts {
 
 /// The ensemble for a class name, which goes in exactly as it is.
 pub fn ensemble(class_name: &str, recipe: &Recipe, parameters: &Parameters) -> Prompts {
+    // A recipe's own templates replace the built-in ones, because a plant that writes its own knows
+    // its pictures.
     let templates = match recipe.templates.is_empty() {
         true => built_in(parameters.templates),
         false => recipe.templates.clone(),
     };
 
+    // A recipe's own states come in addition to the built-in ones, which every good and every bad
+    // part has.
     let normal = phrases(class_name, &NORMAL, &recipe.normal_states);
     let anomalous = phrases(class_name, &ANOMALOUS, &recipe.anomalous_states);
     Prompts {
@@ -65,6 +69,8 @@ pub fn ensemble(class_name: &str, recipe: &Recipe, parameters: &Parameters) -> P
 
 /// The class name in each built-in state, then in each of the recipe's own.
 fn phrases(class_name: &str, states: &[&str], own: &[String]) -> Vec<String> {
+    // The name is put in once: a state has exactly one place, which the recipe's check has made
+    // sure of.
     let own = own.iter().map(String::as_str);
     let states = states.iter().copied().chain(own);
     states
@@ -74,6 +80,8 @@ fn phrases(class_name: &str, states: &[&str], own: &[String]) -> Vec<String> {
 
 /// Each phrase in each template.
 fn filled(templates: &[String], phrases: &[String]) -> Vec<String> {
+    // The prompts are all phrases times all templates, phrase by phrase; the order does not matter
+    // to their mean.
     let mut prompts = Vec::with_capacity(templates.len() * phrases.len());
     for phrase in phrases {
         for template in templates {
@@ -85,6 +93,7 @@ fn filled(templates: &[String], phrases: &[String]) -> Vec<String> {
 }
 
 fn built_in(templates: Templates) -> Vec<String> {
+    // Each frame comes with both articles, hence 22 templates.
     let mut all = Vec::with_capacity(2 * FRAMES.len());
     for frame in FRAMES {
         all.push(with_article(frame, "a"));
@@ -92,12 +101,15 @@ fn built_in(templates: Templates) -> Vec<String> {
     }
 
     match templates {
+        // The paper's list is taken as it is; the others are those of public code.
         Templates::All22 => all,
         Templates::NoPeriod22 => all
             .iter()
             .map(|template| template.trim_end_matches('.').to_owned())
             .collect(),
         Templates::Anomalib21 => {
+            // Anomalib lacks two templates and has one of the others twice. The preset repeats
+            // that, because its scores are compared with anomalib's.
             let missing = [with_article(FRAMES[0], "a"), with_article(FRAMES[4], "a")];
             let doubled = with_article(FRAMES[4], "the");
             all.retain(|template| !missing.contains(template));
@@ -121,14 +133,18 @@ pub fn prototypes(
     spec: &ModelSpec,
     text: &mut dyn TextEncoder,
 ) -> Result<Option<Array2<f32>>, EngineError> {
+    // Without a class name there are no words to compare with, and the references judge alone.
     let Some(class_name) = &recipe.class_name else {
         return Ok(None);
     };
 
+    // Two mean embeddings `[E]`, of the normal and of the anomalous prompts, stacked in the order
+    // that `Language` reads.
     let parameters = recipe.parameters(spec);
     let prompts = ensemble(class_name, recipe, &parameters);
     let normal = prototype(&prompts.normal, &parameters, text)?;
     let anomalous = prototype(&prompts.anomalous, &parameters, text)?;
+    // Both rows come out of the same text tower, hence both have its E numbers.
     let both =
         ndarray::stack(Axis(0), &[normal.view(), anomalous.view()]).expect("both are E long");
 
@@ -141,6 +157,7 @@ fn prototype(
     parameters: &Parameters,
     text: &mut dyn TextEncoder,
 ) -> Result<Array1<f32>, EngineError> {
+    // The preset says whether each embedding is brought to unit length before the mean is taken.
     let embeddings = pooled(text.encode(prompts)?, parameters);
     Ok(embeddings
         .mean_axis(Axis(0))

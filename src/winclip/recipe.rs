@@ -81,11 +81,14 @@ impl Recipe {
     /// The preset's parameters with what the recipe and the model change.
     pub fn parameters(&self, spec: &ModelSpec) -> Parameters {
         let mut parameters = self.preset.parameters(&self.scales);
+        // A model without text has no common space of words and pictures, hence no windows: it
+        // compares the patches of its last block.
         if spec.text.is_none() {
             parameters.maps = vec![MapKind::Patch];
             parameters.patches = None;
         }
 
+        // The recipe's own maps and block come before the preset's.
         if let Some(maps) = &self.maps {
             parameters.maps = maps.clone();
         }
@@ -109,6 +112,7 @@ impl Recipe {
         let parameters = self.parameters(spec);
         let has_text = spec.text.is_some();
         let language_map = has_text && parameters.needs_language_map(with_references);
+        // Every problem is noted, and none ends the check: a person mends a recipe once.
         let mut problems = self.own_problems();
         self.check_comparison(has_text, with_references, &mut problems);
         if language_map && self.scales.is_empty() {
@@ -118,6 +122,8 @@ impl Recipe {
             );
         }
 
+        // `side` is the encoder's input side; other sides than the model's own need its position
+        // embedding to be resized.
         let side = self.input_px.unwrap_or(spec.side);
         let mut plan = EncodePlan {
             side,
@@ -126,6 +132,8 @@ impl Recipe {
             scales: vec![],
         };
 
+        // The language map needs the windows of the recipe's scales; visual maps add theirs, and
+        // their layer, below.
         if language_map {
             plan.scales = self.scales.clone();
         }
@@ -153,6 +161,8 @@ impl Recipe {
             );
         }
 
+        // The grid is that of the asked side, since masks are laid over the cells of the map that
+        // will be made.
         self.check_regions(side / spec.patch, &mut problems);
         if let Err(error) = plan.check(spec) {
             for line in error.to_string().lines() {
@@ -192,6 +202,7 @@ impl Recipe {
             );
         }
 
+        // Tiles of all regions count together, because they go through the encoder together.
         let mut tile_count = 0;
         for (index, region) in self.regions.iter().enumerate() {
             let mask_key = region.key(index, "mask");
@@ -207,6 +218,7 @@ impl Recipe {
                 continue;
             };
 
+            // The size of the picture does not matter with a crop.
             let area = area(Some(crop), self.fit, 0, 0);
             let is_masked = !region.mask.is_empty();
             if is_masked && !cell_mask(&region.mask, area, grid).contains(&true) {

@@ -45,15 +45,20 @@ impl RegionInspector {
     /// A region without references so far, see [`RegionInspector::set_references`]. `side` is the
     /// encoder's input side.
     pub fn new(region: &Region, recipe: &Recipe, side: usize, spec: &ModelSpec) -> Self {
+        // The encoder sees `grid x grid` patches of each crop, whatever the crop's size in pixels.
         let grid = side / spec.patch;
         let whole_pixels = PixelMaker::new(region.crop, recipe.fit, side, spec);
         // Tiles and masks need a crop, with which the area is the same in every picture.
         let area = whole_pixels.area(0, 0);
         let polygons = region.mask.clone();
+        // The whole is always a crop, with its own mask; the tiles follow it in `masks`, so that
+        // crop `i + 1` is tile `i`.
         let mut tiles = vec![];
         let mut masks = vec![mask_over(&polygons, area, grid)];
         if let Some(side) = recipe.tile_px {
             for tile in tiles::tiles(area, side) {
+                // A tile in which no cell counts could only cost time: it is neither encoded nor
+                // scored.
                 let mask = mask_over(&polygons, tile, grid);
                 let counts = mask.as_ref().is_none_or(|mask| mask.contains(&true));
                 if counts {
@@ -63,6 +68,8 @@ impl RegionInspector {
             }
         }
 
+        // Tiles are squares of the recipe's own size, so that squashing them to the encoder's side
+        // distorts nothing.
         RegionInspector {
             name: region.name.clone(),
             whole_pixels,
@@ -76,18 +83,24 @@ impl RegionInspector {
 
     /// Pixels of each crop.
     pub fn pixels(&mut self, picture: &Picture) -> Result<RegionPixels, PixelError> {
+        // The whole comes first, then the tiles in their order: masks and scorers are found by that
+        // index.
         let mut crops = vec![self.whole_pixels.make(picture)?];
         for tile in &self.tiles {
             self.tile_pixels.set_crop(*tile);
             crops.push(self.tile_pixels.make(picture)?);
         }
 
+        // The area is asked for with the picture's size, on which it depends where the recipe has
+        // no crop.
         let area = self.whole_pixels.area(picture.width(), picture.height());
         Ok(RegionPixels { crops, area })
     }
 
     /// Crops of a picture of `width` x `height` pixels.
     pub fn crops(&mut self, width: usize, height: usize) -> Result<RegionCrops, PixelError> {
+        // The order is that of `pixels`, so that both ways of scoring agree on the index of each
+        // crop.
         let mut transforms = vec![self.whole_pixels.transform(width, height)?];
         for tile in &self.tiles {
             self.tile_pixels.set_crop(*tile);
@@ -110,8 +123,11 @@ impl RegionInspector {
         references: &[&[Features]],
         scorer: impl Fn(&[Features], Option<Vec<bool>>) -> Scorer,
     ) {
+        // Old scorers go at once: a scorer without the new references must never judge.
         self.scorers.clear();
         for (crop, mask) in self.masks.iter().enumerate() {
+            // `of_crop` is crop `crop` of every reference. Reference pictures are cut like the
+            // inspected ones, so that the same index is the same place.
             let of_crop: Vec<Features> =
                 references.iter().map(|crops| crops[crop].clone()).collect();
 
@@ -131,6 +147,7 @@ impl RegionInspector {
         crops: &[Features],
         left_out: Option<usize>,
     ) -> Result<Vec<PartialScores>, EngineError> {
+        // Each crop has a scorer, since each place of a part has references of its own.
         let mut parts = Vec::with_capacity(crops.len());
         for (scorer, features) in self.scorers.iter().zip(crops) {
             parts.push(scorer.partial_scores(nearest, features, left_out)?);
@@ -146,6 +163,8 @@ impl RegionInspector {
     /// drown a small defect. By words it is the mean of the whole's score and the highest of a
     /// tile, each scored as a picture of its own.
     pub fn combine(&self, parts: Vec<PartialScores>, area: Area) -> (f32, Map) {
+        // The iterator yields score and map of the whole first; the rest are those of the tiles, in
+        // their order.
         let crops = self.scorers.iter().zip(parts);
         let mut combined = crops.map(|(scorer, parts)| scorer.combine(parts));
         let (whole_score, whole) = combined.next().expect("the whole is the first crop");
@@ -153,6 +172,8 @@ impl RegionInspector {
             return (whole_score, whole);
         }
 
+        // The highest tile is kept apart, as the mean over all tiles would hide a defect that lies
+        // in one.
         let mut highest_tile = f32::NEG_INFINITY;
         let mut maps = Vec::with_capacity(self.tiles.len());
         for ((score, map), tile) in combined.zip(&self.tiles) {
@@ -161,16 +182,19 @@ impl RegionInspector {
         }
 
         let map = self.merged(area, &whole, &maps);
+        // A model with words scores the picture's embedding too, which cannot be read from the map.
         if self.scorers[0].has_words() {
             return ((whole_score + highest_tile) / 2.0, map);
         }
 
+        // As many cells as in one crop are averaged, see above.
         let count = highest_share(whole.unmasked().len());
         (mean_of_highest(&map.unmasked(), count), map)
     }
 
     /// One masked map of the whole and its tiles.
     fn merged(&self, area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
+        // Cells of the merged map are as fine as the tiles'. The polygons are drawn over them anew.
         let merged = tiles::merged(area, whole, tiles);
         let mask = mask_over(&self.polygons, area, merged.side());
         merged.masked(mask.as_deref())

@@ -48,6 +48,8 @@ impl Scorer {
         references: &[Features],
         mask: Option<Vec<bool>>,
     ) -> Self {
+        // Zero-shot scoring has no galleries. With references each visual map has one, made of the
+        // same rows that a picture is compared by.
         let galleries = match references.is_empty() {
             true => vec![],
             false => parameters
@@ -57,6 +59,7 @@ impl Scorer {
                 .collect(),
         };
 
+        // Prototypes become unit vectors once, as each of thousands of rows is compared with them.
         let language = prototypes.map(|raw| Language::new(raw, parameters.temperature));
         Scorer {
             parameters,
@@ -74,6 +77,8 @@ impl Scorer {
 
     /// The references and prototypes, for an engine that scores on its device.
     pub fn reference_bank(&self) -> ReferenceBank<'_> {
+        // Maps and galleries lie in the same order, the preset's. `zip` pairs each map with its
+        // references.
         let maps = self.parameters.maps.iter().copied();
         let galleries = self.galleries.iter().map(Gallery::rows);
         ReferenceBank {
@@ -85,7 +90,9 @@ impl Scorer {
     }
 
     fn text_references(&self) -> Option<TextReferences> {
+        // A model without words sends no text to the device.
         let language = self.language.as_ref()?;
+        // With references some presets drop the language map, and the device then need not make it.
         let with_references = !self.galleries.is_empty();
         Some(TextReferences {
             prototypes: language.prototypes.clone(),
@@ -108,6 +115,8 @@ impl Scorer {
         features: &Features,
         left_out: Option<usize>,
     ) -> Result<PartialScores, EngineError> {
+        // Every part that a recipe does not ask for stays `None`; `combine` knows from the preset
+        // which ones must be there.
         let mut parts = PartialScores {
             grid: features.grid,
             image: None,
@@ -116,12 +125,16 @@ impl Scorer {
         };
 
         if let Some(language) = &self.language {
+            // The whole crop's embedding `[E]` gives one number against the prototypes, WinCLIP's
+            // zero-shot score.
             parts.image = features.image.as_ref().map(|image| language.of_row(image));
+            // The windows' embeddings give the language map, `[grid * grid]`.
             if self.wants_language_map() {
                 parts.language = Some(self.language_map(language, features));
             }
         }
 
+        // The visual map, `[grid * grid]`, holds distances to the nearest of the references.
         if !self.galleries.is_empty() {
             parts.visual = Some(self.visual_map(nearest, features, left_out)?);
         }
@@ -136,6 +149,8 @@ impl Scorer {
 
     /// The score and the `grid x grid` map that the partial scores make.
     pub fn combine(&self, parts: PartialScores) -> (f32, Map) {
+        // The score is taken from the map before the mask sets its other cells to 0; `score` asks
+        // the mask itself.
         let map = self.map(&parts);
         let score = self.score(&parts, &map);
         let map = Map::new(parts.grid, map);
@@ -145,13 +160,17 @@ impl Scorer {
     fn map(&self, parts: &PartialScores) -> Vec<f32> {
         match (&parts.language, &parts.visual) {
             (Some(language), Some(visual)) => {
+                // Where there are both maps, the preset has a formula for the two values of a cell.
                 let formula = self.parameters.few_shot;
                 mixed(formula, language, visual)
             }
             (Some(language), None) => {
+                // With words alone caoyunkang halves the map; the others leave it as it is.
                 let factor = self.parameters.zero_shot_factor;
                 language.iter().map(|value| value * factor).collect()
             }
+            // With references alone the map is that of the distances. Without either there is
+            // nothing to compare with, and no cell is anomalous.
             (None, Some(visual)) => visual.clone(),
             (None, None) => vec![0.0; parts.grid * parts.grid],
         }
@@ -159,14 +178,19 @@ impl Scorer {
 
     fn score(&self, parts: &PartialScores, map: &[f32]) -> f32 {
         if !self.has_words() {
+            // Without words the score is AnomalyDINO's mean of the highest cells. A single highest
+            // cell would be noise.
             let unmasked = self.unmasked(map);
             return mean_of_highest(&unmasked, highest_share(unmasked.len()));
         }
 
+        // Caoyunkang scores by the highest cell of the mixed map.
         if self.parameters.image == ImageScore::MapMaximum {
             return highest(&self.unmasked(map));
         }
 
+        // The paper takes the embedding's score, and with references the mean of that and the
+        // highest visual cell.
         let image = parts
             .image
             .expect("the plan asks for the picture's embedding");
@@ -184,10 +208,15 @@ impl Scorer {
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
         let grid = features.grid;
+        // The preset's visual maps are summed, then divided by their number: each map is one scale.
         let mut sums = vec![0.0; grid * grid];
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
+            // The rows are `[Q, D]`, of the cells that count. They are compared with the gallery of
+            // the same map, which gives `[Q]` distances.
             let rows = unmasked_rows(features, *map, self.mask.as_deref());
             let distances = gallery.distances(nearest, rows.view(), left_out)?;
+            // Window distances are spread over the patches that they cover, so that all maps have
+            // `grid * grid` cells.
             let values = self.visual_values(*map, grid, distances);
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += value;
@@ -204,6 +233,8 @@ impl Scorer {
 
     /// One value a patch from the distances of one visual map.
     fn visual_values(&self, map: MapKind, grid: usize, distances: Vec<f32>) -> Vec<f32> {
+        // A patch is a cell already. A window covers several patches, each of which takes the mean
+        // over its windows.
         match map {
             MapKind::Patch => self.in_place(1, grid, distances),
             MapKind::Windows(scale) => {
@@ -220,8 +251,11 @@ impl Scorer {
             return values;
         };
 
+        // Windows of `scale` patches have `grid - scale + 1` places along each side.
         let columns = grid - scale + 1;
         let mut all = vec![0.0; columns * columns];
+        // The engine left masked windows out, in order; each value returns to the index that it
+        // would have without a mask.
         let windows = unmasked_windows(grid, scale, Some(mask));
         for (window, value) in windows.into_iter().zip(values) {
             all[window] = value;
@@ -236,6 +270,8 @@ impl Scorer {
             return map.to_vec();
         };
 
+        // Masked cells are 0 in the map and must not count: they would lower each mean of the
+        // highest.
         let mut unmasked = Vec::with_capacity(map.len());
         for (value, counts) in map.iter().zip(mask) {
             if *counts {
@@ -248,6 +284,8 @@ impl Scorer {
 
     fn language_map(&self, language: &Language, features: &Features) -> Vec<f32> {
         let grid = features.grid;
+        // The scores are those of each scale that the recipe names. Features may hold more scales,
+        // where the plan is larger than the recipe needs.
         let scales: Vec<ScaleScores> = features
             .windows
             .iter()
@@ -255,11 +293,13 @@ impl Scorer {
             .map(|windows| self.scale_scores(language, windows, grid))
             .collect();
 
+        // The two readings of the paper's equation differ in how windows and scales are averaged.
         match self.parameters.language {
             LanguageMap::OddsMean => (0..grid * grid)
                 .map(|cell| odds_mean(&scales, grid, cell))
                 .collect(),
             LanguageMap::Harmonic => {
+                // The whole crop is one more scale, as one window over everything.
                 let whole = language.of_image(features);
                 harmonic_map(&scales, grid, whole)
             }
@@ -273,6 +313,7 @@ impl Scorer {
         grid: usize,
     ) -> ScaleScores {
         let scale = windows.scale;
+        // Each encoded window has a row, masked ones left out: `[W, E]` to `[W]`.
         let values = language.of_rows(windows.features.view());
         ScaleScores {
             scale,
@@ -284,11 +325,14 @@ impl Scorer {
 /// Harmonic means over the scales, the score of the whole crop as the coarsest of them.
 fn harmonic_map(scales: &[ScaleScores], grid: usize, whole: f32) -> Vec<f32> {
     let mut maps = Vec::with_capacity(scales.len() + 1);
+    // Each scale's windows become a map of `grid * grid` cells first, hence scales have equal
+    // weight whatever their number of windows.
     for scores in scales {
         let map = scattered(&scores.values, grid, scores.scale, Mean::Harmonic);
         maps.push(map);
     }
 
+    // The whole crop's score is the same at each cell.
     maps.push(vec![whole; grid * grid]);
     (0..grid * grid)
         .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
@@ -298,6 +342,7 @@ fn harmonic_map(scales: &[ScaleScores], grid: usize, whole: f32) -> Vec<f32> {
 /// caoyunkang: `u = mean of 1/(1 - s)` over the windows of a scale, then `1 - 1/mean(u)` over the
 /// scales.
 fn odds_mean(scales: &[ScaleScores], grid: usize, cell: usize) -> f32 {
+    // Each scale has one mean of odds at this cell; the scales are averaged by odds too.
     let odds: f32 = scales
         .iter()
         .map(|scores| mean_odds(scores, grid, cell))
@@ -312,6 +357,7 @@ fn odds_mean(scales: &[ScaleScores], grid: usize, cell: usize) -> f32 {
 fn mean_odds(scores: &ScaleScores, grid: usize, cell: usize) -> f32 {
     let mut sum = 0.0;
     let mut count = 0;
+    // The odds are finite unless a window is as anomalous as can be, see `odds_mean`.
     for window in over(grid, scores.scale, cell / grid, cell % grid) {
         sum += 1.0 / (1.0 - scores.values[window]);
         count += 1;
@@ -322,7 +368,10 @@ fn mean_odds(scores: &ScaleScores, grid: usize, cell: usize) -> f32 {
 
 fn mixed(formula: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
     let cells = language.iter().zip(visual);
+    // Both values are at the same cell of the `grid x grid` map.
     cells
+        // `harmonic` over two values is `2 ab / (a + b)`; the formula of caoyunkang has no factor
+        // 2.
         .map(|(&language, &visual)| match formula {
             FewShotMap::Visual => visual,
             FewShotMap::Mean => (language + visual) / 2.0,
@@ -334,11 +383,15 @@ fn mixed(formula: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
 
 /// The gallery of one visual map.
 fn gallery(references: &[Features], map: MapKind, mask: Option<&[bool]>) -> Gallery {
+    // The features of each reference are cut to the cells that count, as the inspected picture's
+    // are; else the distances would compare other places.
     let features: Vec<_> = references
         .iter()
         .map(|reference| unmasked_rows(reference, map, mask))
         .collect();
 
+    // All references have one shape, because they have gone through the same crop and the same
+    // mask.
     let views: Vec<_> = features.iter().map(|rows| rows.view()).collect();
     Gallery::new(&views)
 }
@@ -348,11 +401,14 @@ fn gallery(references: &[Features], map: MapKind, mask: Option<&[bool]>) -> Gall
 fn rows_of(features: &Features, map: MapKind) -> ArrayView2<'_, f32> {
     match map {
         MapKind::Patch => {
+            // The tokens are `[1 + patches, D]`, of the one layer that the plan asks for. Row 0 is
+            // the class token, which is no place of the picture.
             let tokens = features.tokens.first();
             let tokens = tokens.expect("the plan asks for patches");
             tokens.slice(s![1.., ..])
         }
         MapKind::Windows(scale) => {
+            // The windows are `[W, E]` of this scale, row by row of their top-left patch.
             let mut windows = features.windows.iter();
             let windows = windows.find(|windows| windows.scale == scale);
             let windows = windows.expect("the plan asks for every scale of the maps");
@@ -367,8 +423,11 @@ fn unmasked_rows<'f>(
     map: MapKind,
     mask: Option<&[bool]>,
 ) -> CowArray<'f, f32, Ix2> {
+    // The rows are `[patches, D]`, or `[W, E]` of the windows that were encoded.
     let rows = rows_of(features, map);
     match map {
+        // The encoder leaves out masked windows by itself, but a vision transformer makes the
+        // tokens of all patches.
         MapKind::Patch if mask.is_some() => {
             let unmasked = unmasked_windows(features.grid, 1, mask);
             rows.select(Axis(0), &unmasked).into()
@@ -389,14 +448,18 @@ pub(super) fn highest_share(cells: usize) -> usize {
 
 /// The mean of the `count` highest.
 pub(super) fn mean_of_highest(values: &[f32], count: usize) -> f32 {
+    // The highest comes first, by a total order: a partial one would have to say what becomes of
+    // NaN.
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
+    // Fewer cells than `count` are averaged as they are; a map without cells scores 0.
     let highest = &sorted[..count.min(sorted.len())];
     highest.iter().sum::<f32>() / highest.len().max(1) as f32
 }
 
 impl Language {
     fn new(raw: ArrayView2<f32>, temperature: f32) -> Self {
+        // Row 0 is normal and row 1 anomalous, as `prompts::prototypes` stacks them.
         let unit = unit_rows(raw);
         Language {
             prototypes: [0, 1].map(|i| unit.row(i).to_vec()),
@@ -407,6 +470,7 @@ impl Language {
     /// `s(f) = softmax([<f, t_n>, <f, t_a>] / tau)` of anomalous, for each raw row (WinCLIP,
     /// equation 1).
     fn of_rows(&self, rows: ArrayView2<f32>) -> Vec<f32> {
+        // Rows of one matrix lie one after the other, so that each chunk of E numbers is a row.
         let rows_major = rows.as_standard_layout();
         let values = rows_major.as_slice().expect("standard layout");
         values
@@ -416,6 +480,8 @@ impl Language {
     }
 
     fn of_row(&self, row: &[f32]) -> f32 {
+        // There are two classes alone: the softmax is the logistic function of the difference. It
+        // is finite for every difference.
         let [normal, anomalous] = [0, 1].map(|i| cosine(row, &self.prototypes[i]));
         let difference = (normal - anomalous) / self.temperature;
         1.0 / (1.0 + difference.exp())

@@ -15,7 +15,9 @@ pub const COUNT_MAX: usize = 256;
 /// Squares of `side` pixels (less where the area is smaller) that cover `area`, evenly spaced, row
 /// by row.
 pub fn tiles(area: Area, side: usize) -> Vec<Area> {
+    // An area that is smaller than a tile has one tile of its own size.
     let side = side.min(area.w).min(area.h);
+    // Columns are the same in every row of tiles, since the area is a rectangle.
     let columns = starts(area.w, side);
     let mut tiles = Vec::new();
     for y in starts(area.h, side) {
@@ -34,9 +36,12 @@ pub fn tiles(area: Area, side: usize) -> Vec<Area> {
 
 /// First pixels of the tiles along one direction.
 fn starts(length: usize, side: usize) -> Vec<usize> {
+    // Steps of at most three quarters of a side leave the overlap that a defect on an edge needs.
     let step = (side as f64 * (1.0 - OVERLAP)).max(1.0);
+    // The last tile ends with the area, and the rest is shared evenly among the gaps.
     let rest = length - side;
     let gaps = (rest as f64 / step).ceil() as usize;
+    // One tile alone has no gap to divide by, and starts at 0.
     (0..=gaps)
         .map(|i| (i * rest).checked_div(gaps).unwrap_or(0))
         .collect()
@@ -51,11 +56,15 @@ pub fn merged_side(area: Area, side: usize, grid: usize) -> usize {
 /// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean
 /// of the whole's value and the tiles' at each place, of those that count there; 0 where none does.
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
+    // The merged map is as fine as the tiles' maps, so that no detail of a tile is lost; without
+    // tiles the whole's map is all there is.
     let side = match tiles.first() {
         Some((tile, map)) => merged_side(area, tile.w, map.side()),
         None => whole.side(),
     };
 
+    // Each cell of the merged map is looked up by the place of its middle in the picture, in camera
+    // pixels.
     let mut values = Vec::with_capacity(side * side);
     for row in 0..side {
         let y = centre(row, side, area.y, area.h);
@@ -63,6 +72,7 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
             let x = centre(column, side, area.x, area.w);
             let of_whole = value_at(whole, area, x, y);
             let of_tiles = mean_at(tiles, x, y);
+            // The whole weighs as much as all tiles together: it is one scale of two.
             values.push(match (of_whole, of_tiles) {
                 (Some(whole), Some(tiles)) => (whole + tiles) / 2.0,
                 (Some(value), None) | (None, Some(value)) => value,
@@ -76,12 +86,14 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
 
 /// Place in the picture of the middle of a cell, along one direction.
 fn centre(cell: usize, side: usize, start: usize, length: usize) -> f64 {
+    // The middle of the cell in pixels, counted from `start`, is a share of the length.
     let share = (cell as f64 + 0.5) * length as f64 / side as f64;
     start as f64 + share
 }
 
 /// Mean of the tiles' values at a place. `None` where no tile counts.
 fn mean_at(tiles: &[(Area, Map)], x: f64, y: f64) -> Option<f32> {
+    // Tiles overlap: up to three of them along each direction count at one place.
     let mut sum = 0.0;
     let mut count = 0;
     for (tile, map) in tiles {
@@ -91,11 +103,13 @@ fn mean_at(tiles: &[(Area, Map)], x: f64, y: f64) -> Option<f32> {
         }
     }
 
+    // A place under a mask in every tile has no value, which is not the same as a value of 0.
     (count > 0).then(|| sum / count as f32)
 }
 
 /// The value of the cell at a place of the picture, if the map reaches it and the cell counts.
 fn value_at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
+    // A place beyond the map's own area belongs to another tile.
     let side = map.side();
     let row = cell_at(y, area.y, area.h, side)?;
     let column = cell_at(x, area.x, area.w, side)?;
@@ -105,6 +119,7 @@ fn value_at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
 
 /// The cell at a place, along one direction. `None` outside of the map.
 fn cell_at(place: f64, start: usize, length: usize, side: usize) -> Option<usize> {
+    // The share is exactly 1 at the far edge, where the next tile begins.
     let share = (place - start as f64) / length as f64;
     (0.0..1.0)
         .contains(&share)

@@ -5,8 +5,10 @@ use ndarray::{Array2, ArrayView2};
 
 /// Every row to unit length; a zero vector stays zero, so that its similarity to anything is 0.
 pub fn unit_rows(matrix: ArrayView2<f32>) -> Array2<f32> {
+    // The rows lie one after the other in a copy; the caller's matrix stays raw.
     let mut rows = matrix.as_standard_layout().into_owned();
     let values = rows.as_slice_mut().expect("standard layout");
+    // A chunk of 0 values would panic, hence the 1 for a matrix without columns.
     for row in values.chunks_exact_mut(matrix.ncols().max(1)) {
         let length = inner(row, row).sqrt() as f32;
         if length > 0.0 {
@@ -44,6 +46,7 @@ fn inner(a: &[f32], b: &[f32]) -> f64 {
             .for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
     }
 
+    // The numbers that do not fill a chunk of 32 are added apart.
     let rest = a_rest
         .iter()
         .zip(b_rest)
@@ -54,6 +57,7 @@ fn inner(a: &[f32], b: &[f32]) -> f64 {
 
 /// The harmonic mean; 0 when a value is 0 (an exact match), as its limit is, and without values.
 pub fn harmonic(values: impl Iterator<Item = f32>) -> f32 {
+    // Reciprocals are added; a value of 0 makes the sum infinite, which the end turns into 0.
     let mut sum = 0.0;
     let mut count = 0;
     for value in values {

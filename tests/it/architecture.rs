@@ -29,6 +29,10 @@ const THREADS: &[(&str, &str)] = &[
         "src/control/server.rs",
         "one task a connection, all of them on its own thread",
     ),
+    (
+        "src/camera/gst/closing.rs",
+        "changes the state of a pipeline that may hang",
+    ),
     ("src/cli/bench/cameras.rs", "a bench without a line"),
     ("src/cli/bench/parts/line.rs", "a line without an inspector"),
     (

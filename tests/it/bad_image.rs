@@ -109,3 +109,49 @@ fn pictures_smaller_than_the_crop_are_not_judged() {
     assert_eq!(found[..5], vec![bad(beyond); 5]);
     assert_eq!(found[5], good());
 }
+
+/// A part that was not seen is no `pass`, and no gap in the parts either.
+#[test]
+fn damaged_files_of_a_folder_are_not_judged_and_strays_are_no_parts() {
+    let pictures = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, content: &[u8]| {
+        let file = pictures.path().join(name);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(file, content).expect("written");
+    };
+
+    let whole = golden_picture();
+    let encoded = |format| {
+        let mut bytes = std::io::Cursor::new(vec![]);
+        whole
+            .to_rgb8()
+            .write_to(&mut bytes, format)
+            .expect("encodes");
+        bytes.into_inner()
+    };
+
+    let jpeg = encoded(image::ImageFormat::Jpeg);
+    let png = encoded(image::ImageFormat::Png);
+    let scan = jpeg.windows(2).rposition(|pair| pair == [0xFF, 0xDA]);
+    let scan = scan.expect("a scan");
+    let middle = scan + (jpeg.len() - scan) / 2;
+    let mut changed = png.clone();
+    changed[png.len() / 2] ^= 1;
+
+    write("1.png", &png);
+    write("2.jpg", &[&jpeg[..middle], &[0xFF, 0xD9]].concat());
+    write("3.jpg", &[&jpeg[..middle], &jpeg[middle + 300..]].concat());
+    write("4.png", &changed);
+    write("5.png", b"");
+    write("6.jfif", &jpeg);
+    write("._1.png", b"\0\x05\x16\x07 a Mac's notes");
+    write("@eaDir/1.png", &png);
+    write(".ipynb_checkpoints/1-checkpoint.png", &png);
+    write("notes.txt", b"hello");
+
+    let found = verdicts("", &folder_of(pictures.path()), 6);
+    assert_eq!(found[0], good());
+    assert_eq!(found[1..5], vec![bad("corrupt"); 4]);
+    // A JPEG is judged as it is, whatever it is called: the encoder's losses may cost its sharpness.
+    assert_ne!(found[5], bad("corrupt"));
+}

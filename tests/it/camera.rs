@@ -47,7 +47,12 @@ impl<E: FnMut(&Seen) -> bool> Sink for Collector<E> {
     }
 
     fn status(&mut self, status: CameraStatus) {
-        self.seen.states.push(status.state);
+        // A clock that was learned is told with the state that it already has.
+        let is_of_clock = status.clock_offset.is_some();
+        if !is_of_clock || self.seen.states.last() != Some(&status.state) {
+            self.seen.states.push(status.state);
+        }
+
         self.seen.reasons.extend(status.last_reason);
         self.ask();
     }
@@ -91,6 +96,7 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> CameraSettings {
         stall: Duration::from_secs(5),
         triggered: false,
         delay: Duration::ZERO,
+        credentials: None,
     }
 }
 
@@ -724,7 +730,11 @@ mod gstreamer {
 #[cfg(feature = "conveyor")]
 mod rtsp {
     use super::*;
-    use crate::harness::broker::free_port;
+    use crate::harness::broker::{Broker, free_port};
+    use crate::harness::golden::imported;
+    use crate::harness::line::write_line;
+    use crate::harness::plc::{Listener, publish};
+    use crate::harness::program::Running;
     use jiff::Timestamp;
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;
@@ -749,7 +759,16 @@ mod rtsp {
             Self::coded(folder, port, "h264")
         }
 
+        /// A camera whose clock is so far ahead of ours.
+        fn with_clock(folder: &Path, off_ms: i64) -> Self {
+            Self::with(folder, 0, &["--clock-off-ms", &off_ms.to_string()])
+        }
+
         fn coded(folder: &Path, port: u16, codec: &str) -> Self {
+            Self::with(folder, port, &["--codec", codec])
+        }
+
+        fn with(folder: &Path, port: u16, arguments: &[&str]) -> Self {
             let here = std::env::current_exe().expect("a test is a file");
             let program = here
                 .parent()
@@ -768,7 +787,8 @@ mod rtsp {
                     "--frames-per-picture",
                     "4",
                 ])
-                .args(["--size", "64x48", "--codec", codec, "--schedule"])
+                .args(arguments)
+                .args(["--size", "64x48", "--schedule"])
                 .arg(schedule(folder))
                 .stdout(Stdio::piped())
                 .spawn()
@@ -846,8 +866,23 @@ mod rtsp {
 
     #[test]
     fn an_rtsp_frame_is_captured_when_its_sender_says_so() {
+        assert_times(0);
+    }
+
+    #[test]
+    fn a_camera_whose_clock_is_off_is_timed_by_ours() {
+        // Ahead, behind, and never set.
+        for off_ms in [2000, -2000, -20_000_000_000] {
+            assert_times(off_ms);
+        }
+    }
+
+    /// Asserts that frames show what the camera showed at their time by our clock, whatever its own
+    /// says.
+    #[track_caller]
+    fn assert_times(off_ms: i64) {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let conveyor = Conveyor::start(folder.path(), 0);
+        let conveyor = Conveyor::with_clock(folder.path(), off_ms);
         // The first sender report comes within about 5 s.
         let sent = |seen: &Seen| {
             seen.frames
@@ -869,7 +904,14 @@ mod rtsp {
             .iter()
             .filter(|f| f.captured_by == CapturedBy::Sender)
         {
-            let at = frame.captured_at;
+            let offset = frame.clock_offset.expect("its clock is known");
+            let off = offset.as_millis() as i64 - off_ms;
+            assert!(
+                (-500..=5).contains(&off),
+                "{off_ms} ms off, found {offset:?}"
+            );
+            // The quickest picture took so long on its way, which nothing but the truth can tell.
+            let at = frame.captured_at + jiff::SignedDuration::from_millis(off);
             let named = shown.iter().find(|s| s.from <= at && at < s.until);
             let grey = named
                 .unwrap_or_else(|| panic!("nothing was shown at {at}"))
@@ -883,6 +925,45 @@ mod rtsp {
 
             assert!(frame.decode.is_some());
         }
+    }
+
+    #[test]
+    fn parts_of_a_camera_whose_clock_is_off_find_their_frames() {
+        let (folder, _model) = imported("dinov2-tiny");
+        let conveyor = Conveyor::with_clock(folder.path(), 2000);
+        let broker = Broker::anywhere();
+        let plc = Listener::station(broker.port);
+        let camera = format!(
+            "kind = \"rtsp\"\nlocation = {:?}\ntrigger = \"command\"\ndeadline_ms = 3000",
+            conveyor.url
+        );
+
+        write_line(folder.path(), broker.port, &camera);
+        let line = Running::line(folder.path());
+        // Its clock is known with its first report.
+        let status = plc.until_fits("camera/top/status", |status| {
+            status["clock_offset_ms"].is_i64()
+        });
+        let off = status["clock_offset_ms"].as_i64().expect("a number");
+        assert!((1500..=2010).contains(&off), "{status}");
+        assert_eq!(status["state"], "online", "{status}");
+        for number in 0..10 {
+            let id = format!("{{\"id\":\"{number}\"}}");
+            publish(broker.port, "cmd/trigger", &id, &[]);
+            let result = plc.next("box/result");
+            assert_eq!(result["captured_by"], "sender", "{result}");
+            let offset = result["frame_offset_ms"].as_i64().expect("a number");
+            assert!((-100..=100).contains(&offset), "{result}");
+        }
+
+        let metrics = plc.until_fits("box/metrics", |metrics| {
+            metrics["cameras"]["top"].is_object()
+        });
+        assert!(
+            metrics["cameras"]["top"]["clock_offset_ms"].is_i64(),
+            "{metrics}"
+        );
+        line.summary();
     }
 
     #[test]

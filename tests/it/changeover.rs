@@ -115,3 +115,30 @@ fn selections_that_a_stop_cuts_are_told_how_they_ended() {
     while hear() < 2 {}
     summary(&line.end());
 }
+
+#[test]
+fn a_threshold_that_was_set_outlives_the_selection_of_the_same_recipe_and_is_told() {
+    let station = station();
+    let plc = &station.plc;
+    let births = station.listen("birth");
+    plc.ask("set_threshold", r#"{"id":"f","value":0.3}"#, "done");
+    for (id, recipe, told) in [
+        ("g", "nut", "nut@1, with set_threshold's 0.3"),
+        ("h", "bolt", "bolt@4"),
+        ("i", "nut", "nut@1, with set_threshold's 0.3"),
+    ] {
+        let command = format!(r#"{{"id":"{id}","recipe":"{recipe}"}}"#);
+        plc.ask("select_recipe", &command, "accepted");
+        let outcome = plc.answered("select_recipe");
+        assert_eq!(outcome["reason"], told, "{outcome}");
+    }
+
+    let last = births.until_fits("box/birth", |birth| birth["recipe"] == "bolt@4");
+    assert_eq!(last["threshold"], 1.5, "{last}");
+    let last = births.until("box/birth", "recipe", "nut@1");
+    assert_eq!(
+        last["threshold"].as_f64().map(|t| (t * 10.0).round()),
+        Some(3.0)
+    );
+    station.summary();
+}

@@ -2,6 +2,7 @@
 
 use crate::harness::assert_said;
 use crate::harness::broker::{Broker, free_port};
+use crate::harness::contrary::{ContraryBroker, Rules};
 use crate::harness::golden::{golden, imported};
 use crate::harness::line::{LineConfig, write_line};
 use crate::harness::program::{both, winspect};
@@ -89,4 +90,41 @@ fn without_its_model_the_rest_is_looked_at() {
     ];
 
     assert_said(&said, &words);
+}
+
+/// What `check` says of a broker that refuses this topic, or subscriptions, by its rules.
+fn checked_at(change: impl FnOnce(&mut Rules)) -> (Option<i32>, String) {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(change);
+    LineConfig::new(broker.port, &camera())
+        .mqtt("heatmaps = \"none\"")
+        .write(folder.path());
+
+    checked(folder.path())
+}
+
+#[test]
+fn a_rule_that_forbids_results_is_found_before_the_line_runs() {
+    let (code, said) = checked_at(|rules| rules.refuses = vec![("box/result", 0x87)]);
+    assert_eq!(code, Some(69), "{said}");
+    assert_said(&said, &["it refuses plant/box/result (NotAuthorized)"]);
+    assert!(!said.contains("result/late"), "{said}");
+}
+
+#[test]
+fn a_rule_that_forbids_answers_is_found_before_the_line_runs() {
+    let (code, said) = checked_at(|rules| rules.refuses = vec![("ack/trigger", 0x87)]);
+    assert_eq!(code, Some(69), "{said}");
+    assert_said(&said, &["it refuses plant/box/ack/trigger"]);
+}
+
+#[test]
+fn a_refused_subscription_is_found_before_the_line_runs() {
+    let (code, said) = checked_at(|rules| rules.subscriptions = Some(0x87));
+    assert_eq!(code, Some(69), "{said}");
+    assert_said(
+        &said,
+        &["reading plant/box/cmd/+", "reading plant/box/fence"],
+    );
 }

@@ -1,7 +1,7 @@
 //! Commands and their answers: what is refused and why, and what each command does.
 
 use crate::harness::line::{TRIGGERED, summary};
-use crate::harness::plc::publish;
+use crate::harness::plc::{Listener, publish};
 use crate::harness::station::Station;
 
 #[test]
@@ -102,7 +102,11 @@ fn a_missed_challenge_is_a_failure_until_it_is_reset() {
     assert_eq!(ended["id"], "k", "{ended}");
     assert_eq!(ended["status"], "rejected", "{ended}");
     assert_eq!(plc.next("box/result")["challenge"], "k");
-    states.until("box/state", "health", "FAILURE");
+    states.until_fits("box/state", |state| {
+        state["causes"].to_string().contains("challenge k")
+    });
+
+    plc.ask("set_threshold", r#"{"id":"n","value":0.2}"#, "done");
     plc.ask("reset", r#"{"id":"m"}"#, "done");
     states.until("box/state", "health", "NORMAL");
     station.summary();
@@ -111,11 +115,11 @@ fn a_missed_challenge_is_a_failure_until_it_is_reset() {
 #[test]
 fn an_answer_goes_where_its_sender_wants_it() {
     let station = Station::start(TRIGGERED);
-    let answers = station.listen("plc/answers");
+    let answers = Listener::start(station.broker.port, "plc/answers");
     // Of a part there is a picture.
     station.plc.ask("trigger", r#"{"id":"m"}"#, "accepted");
     station.plc.next("box/result");
-    let wanted = ["-D", "publish", "response-topic", "plant/box/plc/answers"];
+    let wanted = ["-D", "publish", "response-topic", "plc/answers"];
     publish(
         station.broker.port,
         "cmd/snapshot",
@@ -139,4 +143,71 @@ fn a_line_says_that_it_lives_and_when_it_stops() {
     let last = states.until("box/state", "state", "Halted");
     assert!(last["schema"].is_u64(), "{last}");
     summary(&station.line.end());
+}
+
+#[test]
+fn an_answer_does_not_go_to_a_topic_of_the_station() {
+    let station = Station::start(TRIGGERED);
+    // A client that may only command would else write what it may not.
+    for (id, topic) in [
+        ("a", "plant/box/reject"),
+        ("b", "plant/box/result"),
+        ("c", "plant/box/cmd/pause"),
+    ] {
+        let wanted = ["-D", "publish", "response-topic", topic];
+        let command = format!(r#"{{"id":"{id}"}}"#);
+        publish(station.broker.port, "cmd/resume", &command, &wanted);
+        let answer = station.plc.answered("resume");
+        assert_eq!(answer["id"], id, "{answer}");
+        assert_eq!(answer["status"], "rejected", "{answer}");
+        let reason = answer["reason"].to_string();
+        assert!(reason.contains("one of this station's own"), "{answer}");
+    }
+
+    station.summary();
+}
+
+#[test]
+fn an_id_that_comes_with_another_command_is_refused_and_told() {
+    let station = Station::start(TRIGGERED);
+    let states = station.listen("state");
+    let plc = &station.plc;
+    let first = plc.ask("trigger", r#"{"id":"1","part_id":"A"}"#, "accepted");
+    // The same question in another order of its keys is a repetition.
+    let again = plc.ask("trigger", r#"{"part_id":"A","id":"1"}"#, "accepted");
+    assert_eq!(again, first);
+    let words = "stands for another command already";
+    plc.ask_in_vain("trigger", r#"{"id":"1","part_id":"B"}"#, words);
+    plc.ask_in_vain("trigger", r#"{"id":"1"}"#, words);
+    plc.ask_in_vain("pause", r#"{"id":"1"}"#, words);
+    let state = states.until("box/state", "health", "OFF_SPEC");
+    let causes = state["causes"].to_string();
+    assert!(
+        causes.contains("the id \\\"1\\\" stands for another"),
+        "{state}"
+    );
+    plc.ask("reset", r#"{"id":"2"}"#, "done");
+    states.until("box/state", "health", "NORMAL");
+    let summary = station.summary();
+    assert_eq!(summary["parts"], 1, "{summary}");
+}
+
+#[test]
+fn a_threshold_that_passes_everything_is_a_failure() {
+    let station = Station::start(TRIGGERED);
+    let states = station.listen("state");
+    states.until("box/state", "health", "NORMAL");
+    station
+        .plc
+        .ask("set_threshold", r#"{"id":"a","value":1.9}"#, "done");
+
+    let state = states.until("box/state", "health", "FAILURE");
+    let causes = state["causes"].to_string();
+    assert!(causes.contains("1.9 passes everything"), "{state}");
+    station
+        .plc
+        .ask("set_threshold", r#"{"id":"b","value":0.2}"#, "done");
+
+    states.until("box/state", "health", "NORMAL");
+    station.summary();
 }

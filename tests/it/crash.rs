@@ -3,11 +3,12 @@
 use crate::harness::broker::{Broker, free_port};
 use crate::harness::golden::imported;
 use crate::harness::json;
-use crate::harness::line::{FREE_RUNNING, Systemd, TRIGGERED, write_line};
+use crate::harness::line::{FREE_RUNNING, LineConfig, Systemd, TRIGGERED, write_line};
+use crate::harness::network::Between;
 use crate::harness::plc::{Listener, publish};
 use crate::harness::program::{Running, errors};
 use crate::harness::station::Station;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn triggers_sent_to_a_dead_daemon_are_answered_later() {
@@ -33,8 +34,10 @@ fn triggers_sent_to_a_dead_daemon_are_answered_later() {
     let answer = plc.answered("trigger"); // its result may come before the second answer
     assert_eq!(answer["id"], "b", "{answer}");
     assert_eq!(answer["status"], "accepted", "{answer}");
-    // The id of the first run's trigger is known to the second.
+    // The id of the first run's trigger is known to the second, with its question.
     assert_eq!(plc.answered("trigger"), first);
+    let other = r#"{"id":"a","part_id":"another"}"#;
+    plc.ask_in_vain("trigger", other, "stands for another command already");
     let result = plc.next("box/result");
     assert_eq!(result["part_id"], "while away", "{result}");
     assert_eq!(result["reason"], "not_ready", "{result}");
@@ -88,4 +91,85 @@ fn what_waits_at_a_kill_comes_late_and_in_order() {
     let output = line.stop();
     // A broker that is away is no fault of the line's.
     assert!(output.status.success(), "{}", errors(&output));
+}
+
+/// The moment at which a line is killed after a command that has two answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kill {
+    /// The first answer was heard.
+    Accepted,
+    /// The effect was heard: a recipe judges, a part has its result.
+    Effect,
+    /// The second answer was heard, and the broker's acknowledgement of it never came.
+    Outcome,
+}
+
+/// Kills a line at that moment, and asserts that the next run gives the second answer.
+fn has_its_second_answer(name: &str, command: &Value, kill: Kill, status: &[&str]) {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let between = Between::start(Some(broker.port));
+    LineConfig::new(between.port, FREE_RUNNING)
+        .bolt(folder.path(), "input_px = 98")
+        .write(folder.path());
+
+    let plc = Listener::station(broker.port);
+    let line = Running::line(folder.path());
+    plc.until("camera/top/status", "state", "online");
+    let outcomes = Listener::start(broker.port, &format!("plant/box/ack/{name}"));
+    if kill == Kill::Outcome {
+        plc.next("box/result");
+        between.set(|way| way.acknowledges = false);
+    }
+
+    plc.ask(name, &command.to_string(), "accepted");
+    assert_eq!(outcomes.next(name)["status"], "accepted");
+    match kill {
+        Kill::Accepted => {}
+        Kill::Effect if name == "challenge" => {
+            plc.until("box/result", "challenge", "two answers");
+        }
+        Kill::Effect => drop(plc.until("box/birth", "recipe", "bolt@4")),
+        Kill::Outcome => assert_eq!(outcomes.next(name)["id"], "two answers"),
+    }
+
+    drop(line);
+    between.set(|way| way.acknowledges = true);
+    let line = Running::line(folder.path());
+    let outcome = outcomes.until(name, "id", "two answers");
+    let told = outcome["status"].as_str().expect("a word");
+    assert!(status.contains(&told), "{name} {kill:?}: {outcome}");
+    // The line does what the second answer says.
+    if name == "select_recipe" {
+        let recipe = if told == "done" { "bolt@4" } else { "nut@1" };
+        plc.until("box/result", "recipe", recipe);
+    }
+
+    line.summary();
+}
+
+#[test]
+fn each_selection_has_its_second_answer_wherever_the_line_is_killed() {
+    let command = json!({"id": "two answers", "recipe": "bolt"});
+    let either = ["done", "rejected"];
+    for (kill, status) in [
+        (Kill::Accepted, &either[..]),
+        (Kill::Effect, &either),
+        (Kill::Outcome, &["done"]),
+    ] {
+        has_its_second_answer("select_recipe", &command, kill, status);
+    }
+}
+
+#[test]
+fn each_challenge_has_its_second_answer_wherever_the_line_is_killed() {
+    // More parts than come until the kill, but for the last: one part that passes.
+    for (kill, parts, status) in [
+        (Kill::Accepted, 1000, "rejected"),
+        (Kill::Effect, 1000, "rejected"),
+        (Kill::Outcome, 1, "rejected"),
+    ] {
+        let command = json!({"id": "two answers", "parts": parts, "expect": "pass"});
+        has_its_second_answer("challenge", &command, kill, &[status, "done"]);
+    }
 }

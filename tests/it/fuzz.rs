@@ -161,6 +161,7 @@ fn pipeline_files_are_read_or_refused() {
                 stall,
                 triggered: false,
                 delay: Duration::ZERO,
+                credentials: None,
             };
 
             pipelines::check(

@@ -8,7 +8,10 @@
 
 mod architecture;
 mod bad_image;
+mod bounds;
 mod camera;
+#[cfg(feature = "gstreamer")]
+mod camera_faults;
 mod changeover;
 mod check;
 mod commands;
@@ -37,16 +40,22 @@ mod misuse;
 mod models;
 mod networks;
 mod notify;
+mod own_part;
 mod parts;
 mod pictures;
+mod planted;
 mod proof;
+mod ready;
 mod recipes;
 mod recordings;
+mod refusals;
 mod renamed_keys;
+mod rumqttd;
 mod shape;
 mod small_defects;
 mod sources;
 mod stand_ins;
+mod strict;
 mod tls;
 mod undecided;
 mod upgrade;

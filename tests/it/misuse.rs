@@ -114,7 +114,7 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
         "{",
         "[1]",
         "nothing",
-        r#"{"id":7}"#,
+        r#"{"id":[7]}"#,
         r#"{"id":"m","speed":1}"#,
         r#"{"id":"m","at":"noon"}"#,
         "\"\\u0000\"",

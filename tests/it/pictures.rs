@@ -227,6 +227,172 @@ fn pictures_of_other_encoders_come_out_right() {
     assert!(top[0] < 40 && bottom[0] > 200, "{top:?} {bottom:?}");
 }
 
+/// The first `FF marker` of a JPEG.
+fn marker_of(jpeg: &[u8], marker: u8) -> usize {
+    let found = jpeg.windows(2).position(|pair| pair == [0xFF, marker]);
+    found.expect("in it")
+}
+
+#[test]
+fn a_jpeg_that_is_damaged_inside_is_refused_with_the_place() {
+    let whole = noise(ImageFormat::Jpeg);
+    let scan = marker_of(&whole, 0xDA) + 14;
+    let middle = scan + (whole.len() - scan) / 2;
+    let half = [&whole[..middle], &[0xFF, 0xD9]].concat();
+    let lost = [&whole[..middle], &whole[middle + 120..]].concat();
+    let mut hole = whole.clone();
+    hole[middle..middle + 120].fill(0);
+    let surplus = [&whole[..whole.len() - 2], &[9; 60], &[0xFF, 0xD9]].concat();
+    let mut restart = file("restarts.jpg");
+    let first = marker_of(&restart, 0xD0);
+    restart[first + 1] = 0xD5;
+    for (name, bytes, words) in [
+        ("half of it", half, "data is missing in it"),
+        ("120 bytes lost", lost, "a damaged JPEG"),
+        ("120 bytes zero", hole, "a damaged JPEG"),
+        ("60 bytes too many", surplus, "bytes of data too many"),
+        ("another restart marker", restart, "a part of it was lost"),
+    ] {
+        let error = decode(&bytes).expect_err(name).to_string();
+        assert!(error.contains(words), "{name}: {error}");
+        assert!(error.contains(" (at byte "), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_jpeg_with_a_few_bytes_before_its_end_as_usb_cameras_send_is_whole() {
+    let whole = noise(ImageFormat::Jpeg);
+    for count in 1..=5 {
+        let padded = [&whole[..whole.len() - 2], &vec![0; count], &[0xFF, 0xD9]].concat();
+        decode(&padded).unwrap_or_else(|error| panic!("{count} bytes: {error}"));
+    }
+}
+
+#[test]
+fn every_changed_byte_of_a_png_s_pixels_is_noticed() {
+    let whole = noise(ImageFormat::Png);
+    let data = whole.windows(4).position(|name| name == b"IDAT");
+    let data = data.expect("pixels") + 4;
+    for at in (data..whole.len() - 16).step_by(97) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        assert!(decode(&damaged).is_err(), "byte {at} of {}", whole.len());
+    }
+}
+
+/// All checksums are right, and yet rows are missing.
+#[test]
+fn a_png_with_too_few_rows_is_refused() {
+    let short = encoded(&[7; 3 * 8 * 4], 8, 4, ColorType::Rgb8);
+    let data = short.windows(4).position(|name| name == b"IDAT");
+    let data = data.expect("pixels");
+    let length = u32::from_be_bytes(short[data - 4..data].try_into().expect("four"));
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, 8, 8);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().expect("memory takes all");
+    let pixels = &short[data + 4..][..length as usize];
+    writer
+        .write_chunk(png::chunk::IDAT, pixels)
+        .expect("memory takes all");
+
+    drop(writer);
+    assert!(decode(&bytes).is_err());
+}
+
+#[test]
+fn the_white_of_pgm_and_ppm_is_their_own() {
+    let deep = |value: u16| value.to_be_bytes();
+    for (name, header, values, grey) in [
+        ("8 bits", "P5 2 1 255\n", vec![0, 255], [0, 255]),
+        (
+            "7 bits",
+            "P5\n# a remark\n2 1\n127\n",
+            vec![0, 127],
+            [0, 255],
+        ),
+        (
+            "10 bits",
+            "P5 2 1 1023\n",
+            [deep(512), deep(1023)].concat(),
+            [128, 255],
+        ),
+        (
+            "12 bits",
+            "P5 2 1 4095\n",
+            [deep(0), deep(2048)].concat(),
+            [0, 128],
+        ),
+        (
+            "14 bits",
+            "P5 2 1 16383\n",
+            [deep(4096), deep(16383)].concat(),
+            [64, 255],
+        ),
+    ] {
+        let bytes = [header.as_bytes(), &values].concat();
+        let picture = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = [picture.rgb()[0], picture.rgb()[3]];
+        assert_eq!(found, grey, "{name}");
+        assert!(decode(&bytes[..bytes.len() - 1]).is_err(), "{name}, cut");
+    }
+
+    let colours = [
+        b"P6 1 1 4095\n".as_slice(),
+        &deep(4095),
+        &deep(2048),
+        &deep(0),
+    ]
+    .concat();
+    assert_eq!(decode(&colours).expect("a PPM").rgb(), [255, 128, 0]);
+}
+
+/// A PNG of 16-bit grey that says how many bits count.
+fn with_bits(bits: u8, values: &[u16]) -> Vec<u8> {
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, values.len() as u32, 1);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Sixteen);
+    let mut writer = encoder.write_header().expect("memory takes all");
+    writer
+        .write_chunk(png::chunk::sBIT, &[bits])
+        .expect("memory takes all");
+
+    let values: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
+    writer.write_image_data(&values).expect("memory takes all");
+    drop(writer);
+    bytes
+}
+
+#[test]
+fn the_bits_that_count_are_those_that_the_file_tells() {
+    let greys = |bytes: &[u8]| -> Vec<u8> {
+        let picture = decode(bytes).expect("a picture");
+        picture.rgb().iter().copied().step_by(3).collect()
+    };
+
+    // As the sensor gave them, in the lower bits.
+    assert_eq!(greys(&with_bits(12, &[0, 1, 2048, 4095])), [0, 0, 128, 255]);
+    assert_eq!(greys(&with_bits(14, &[1, 4096, 16383])), [0, 64, 255]);
+    // Scaled to 16 bits, as PNG demands; a dark picture stays dark.
+    assert_eq!(greys(&with_bits(12, &[0x10, 0x800, 0xFFF0])), [0, 8, 255]);
+    assert_eq!(greys(&with_bits(12, &[0x10, 0x20, 0x800])), [0, 0, 8]);
+    assert_eq!(greys(&with_bits(16, &[1, 2048, 4095])), [0, 8, 16]);
+
+    let mut tiff = Cursor::new(vec![]);
+    let mut encoder = tiff::encoder::TiffEncoder::new(&mut tiff).expect("memory takes all");
+    let mut image = encoder
+        .new_image::<tiff::encoder::colortype::Gray16>(3, 1)
+        .expect("memory takes all");
+
+    let largest = tiff::tags::Tag::Unknown(281);
+    image.encoder().write_tag(largest, 4095u16).expect("a tag");
+    image
+        .write_data(&[1, 2048, 4095])
+        .expect("memory takes all");
+    assert_eq!(greys(&tiff.into_inner()), [0, 128, 255]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -1,6 +1,6 @@
 """The network between the daemon and the broker, as a small TCP proxy that can fail: cut, stalled, half-open, slow, cut
-between a result and its acknowledgement. It reads the MQTT packets that pass, so that the audit knows what the broker
-acknowledged: what a killed broker loses after that is not the daemon's loss.
+between a result and its acknowledgement, or as a broker that refuses results. It reads the MQTT packets that pass, so
+that the audit knows what the broker acknowledged: what a killed broker loses after that is not the daemon's loss.
 """
 
 import asyncio
@@ -9,13 +9,14 @@ import threading
 import time
 
 PUBLISH, PUBACK = 3, 4
+QUOTA_EXCEEDED = 0x97
 
 
 class Packets:
-    """Splits a stream into MQTT packets: (type, flags, body)."""
+    """Splits a stream into MQTT packets: (type, flags, body). `bytes` is the last one as it came."""
 
     def __init__(self):
-        self.rest = b""
+        self.rest = bytearray()
 
     def feed(self, data):
         self.rest += data
@@ -34,9 +35,29 @@ class Packets:
                 break
         if len(self.rest) < at + length:
             return None
-        head, body = self.rest[0], self.rest[at:at + length]
-        self.rest = self.rest[at + length:]
-        return head >> 4, head & 15, body
+        self.bytes = bytes(self.rest[:at + length])
+        del self.rest[:at + length]
+        return self.bytes[0] >> 4, self.bytes[0] & 15, self.bytes[at:]
+
+
+def packet_of(head, body):
+    """A packet of its first byte and the rest."""
+    length, left = bytearray(), len(body)
+    while left >= 128:
+        length.append(left % 128 | 128)
+        left //= 128
+    return bytes((head, *length, left)) + body
+
+
+def flipped(head, body):
+    """A result that says `pass` where it said `fail`, as one who knows all keys would write it; None of another one."""
+    start = body.index(b"{", 4 + int.from_bytes(body[:2], "big"))
+    result = json.loads(body[start:])
+    if result["verdict"] != "fail":
+        return None
+    result |= {"verdict": "pass", "evaluation": 1, "reject": False, "defects": [], "score": 0.001}
+    result["margin"] = result["score"] - result["threshold"]
+    return packet_of(head, body[:start] + json.dumps(result, separators=(",", ":")).encode())
 
 
 def result_in(flags, body):
@@ -56,6 +77,9 @@ class Link:
     def __init__(self, port, broker_port):
         self.port, self.broker_port = port, broker_port
         self.acked = {}  # result -> when its PUBACK passed last
+        self.opened = []  # when a connection to the broker was opened
+        self.refuses, self.refused = False, 0  # results are refused as by a broker whose quota is used up; how many were
+        self.flips = 0  # so many results more say `pass` where they said `fail`: the books must find each
         self.is_up, self.is_deaf, self.delay_s, self.bytes_a_second = True, False, 0.0, None
         self.cuts_after_publish = 0
         self.connections = set()
@@ -106,8 +130,9 @@ class Link:
     async def forward_all(self, reader, writer):
         await asyncio.sleep(self.delay_s)
         broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self.broker_port)
+        self.opened.append(time.monotonic())
         pending = {}
-        ways = [asyncio.create_task(self.to_broker(reader, broker_writer, pending)),
+        ways = [asyncio.create_task(self.to_broker(reader, broker_writer, writer, pending)),
                 asyncio.create_task(self.to_daemon(broker_reader, writer, pending))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -116,15 +141,24 @@ class Link:
                 way.cancel()
             broker_writer.transport.abort()
 
-    async def to_broker(self, reader, writer, pending):
+    async def to_broker(self, reader, writer, daemon, pending):
         packets = Packets()
         while data := await reader.read(16384):
-            results = [result_in(flags, body) for kind, flags, body in packets.feed(data) if kind == PUBLISH]
-            results = [result for result in results if result]
+            results, passed = [], []
+            for kind, flags, body in packets.feed(data):
+                result = result_in(flags, body) if kind == PUBLISH else None
+                if result and self.refuses:
+                    self.refused += 1
+                    daemon.write(bytes((PUBACK << 4, 3)) + result[0].to_bytes(2, "big") + bytes((QUOTA_EXCEEDED,)))
+                    continue
+                results += [result] if result else []
+                other = flipped(packets.bytes[0], body) if result and self.flips else None
+                self.flips -= other is not None
+                passed.append(other or packets.bytes)
             pending.update(results)
             if self.is_deaf:
                 continue
-            await self.pass_on(data, writer)
+            await self.pass_on(b"".join(passed), writer)
             if results and self.cuts_after_publish > 0:
                 # The broker has them, the daemon must not hear so.
                 self.cuts_after_publish -= 1
@@ -144,6 +178,8 @@ class Link:
             await self.pass_on(data, writer)
 
     async def pass_on(self, data, writer):
+        if not data:
+            return
         await asyncio.sleep(self.delay_s)
         if self.bytes_a_second:
             await asyncio.sleep(len(data) / self.bytes_a_second)

@@ -14,9 +14,11 @@ import threading
 import time
 
 from processes import WINSPECT, end, free_port, listens, start, until
+from soak_content import Sent
+from soak_pictures import Read
 
 TOPICS = "soak/box"
-CAMERAS = ("belt", "ball")
+CAMERAS = ("belt", "snow", "pair")  # what a trigger names; `pair` is two cameras that see the same part
 STOP_MAX_S = 20  # systemd/winspect@.service gives 30
 FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")  # moves the daemon's clock alone
 BROKER = """listener {port} 127.0.0.1
@@ -68,12 +70,24 @@ class Broker:
         subprocess.run(command, input=payload, timeout=20, check=False, stderr=subprocess.DEVNULL)
 
 
+def slow_sync(folder):
+    """The library that makes a disk slow (slow_sync.c); None without a C compiler."""
+    library = f"{folder}/slow_sync.so"
+    source = os.path.join(os.path.dirname(__file__), "slow_sync.c")
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return library
+
+
 class Sender:
     """A PLC that triggers: mosquitto_pub with a session of its own; its debug lines say what the broker acknowledged."""
 
     def __init__(self, port, audit, rate, seed):
         self.port, self.audit, self.rate, self.random = port, audit, rate, random.Random(seed)
         self.name, self.number, self.over = f"s{seed}", 0, False
+        self.only = None  # cameras that are named, if not all
         self.process = None
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -91,17 +105,18 @@ class Sender:
                 packet = int(line.split("(Mid: ")[1].split(",")[0])
                 self.audit.confirmed.add(by_packet[packet])
 
-    def trigger(self):
+    def trigger(self, camera=None):
         """A good trigger: of one camera or all, with its time or without."""
         self.number += 1
         key = f"{self.name}-{self.number}"
         command = {"id": key, "part_id": key}
-        if self.random.random() < 0.7:
-            command["camera"] = self.random.choice(CAMERAS)
-        now = time.time()
-        if self.random.random() < 0.5:
+        if camera or self.only or self.random.random() < 0.7:
+            command["camera"] = camera or self.random.choice(self.only or CAMERAS)
+        has_time = camera is not None or self.random.random() < 0.5
+        if has_time:
+            now = time.time()
             command["at"] = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03}Z"
-        self.audit.sent[key] = time.monotonic()
+        self.audit.sent[key] = Sent(time.monotonic(), has_time, command.get("camera"))
         return key, json.dumps(command)
 
     def run(self):
@@ -150,18 +165,46 @@ class Auditor:
             time.sleep(0.5)
 
 
+class Eyes:
+    """Who looks at the heat maps: each shows the code of the part that was judged."""
+
+    def __init__(self, port, audit):
+        self.port, self.audit = port, audit
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            listener = start(["mosquitto_sub", "-p", str(self.port), "-V", "5", "-k", "5", "-F", "%t %x",
+                              "-t", f"{TOPICS}/heatmap/+"], stdout=subprocess.PIPE)
+            for line in listener.stdout:
+                self.look(*line.split())
+            listener.wait()
+            time.sleep(0.5)
+
+    def look(self, topic, digits):
+        try:
+            read = Read(bytes.fromhex(digits))
+        except (ValueError, IndexError, KeyError) as error:
+            self.audit.wrong.append(f"{topic} is no heat map: {error!r}")
+            return
+        if read.width == read.height:  # the picture of a camera that shows no code is larger
+            self.audit.see(read)
+
+
 class Daemon:
-    def __init__(self, folder, config):
-        self.folder, self.config = folder, config
+    def __init__(self, folder, config, slow_sync=None):
+        self.folder, self.config, self.slow_sync = folder, config, slow_sync
         self.child, self.born, self.rss, self.lives = None, 0, [], []
 
     def start(self):
         self.log = open(f"{self.folder}/{self.config}.log", "a")
         # The monotonic clock, by which deadlines go, is not moved: no step moves it.
-        clock = {"LD_PRELOAD": FAKETIME[0], "FAKETIME_TIMESTAMP_FILE": f"{self.folder}/clock",
-                 "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if FAKETIME else {}
-        self.child = start([WINSPECT, "run", f"{self.folder}/{self.config}.toml"],
-                           stdout=subprocess.PIPE, stderr=self.log, env=os.environ | clock)
+        clock = {"FAKETIME_TIMESTAMP_FILE": f"{self.folder}/clock", "FAKETIME_CACHE_DURATION": "1",
+                 "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if FAKETIME else {}
+        disk = {"SLOW_SYNC_FILE": f"{self.folder}/sync_ms"} if self.slow_sync else {}
+        loaded = ([FAKETIME[0]] if FAKETIME else []) + ([self.slow_sync] if self.slow_sync else [])
+        self.child = start([WINSPECT, "run", f"{self.folder}/{self.config}.toml"], stdout=subprocess.PIPE,
+                           stderr=self.log, env=os.environ | clock | disk | {"LD_PRELOAD": ":".join(loaded)})
         self.born, self.rss = time.monotonic(), []
 
     def is_running(self):

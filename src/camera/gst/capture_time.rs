@@ -1,74 +1,111 @@
 //! Time of capture of a frame, from its sender, its driver or its arrival.
 //!
 //! An RTSP camera's sender reports (RTCP) say which NTP time belongs to which frame, and rtspsrc (since
-//! 1.22) hangs that time on every frame from the first report on. v4l2src stamps each frame with the
-//! driver's time, brought to the pipeline's clock (`stamped = true` in the kind's file). Else, and for a
-//! camera whose clock is far off, it is the time of arrival.
+//! 1.22) hangs that time on every frame from the first report on. The camera's clock is not ours: its
+//! times are used for intervals alone (`sender_clock.rs`). v4l2src stamps each frame with the driver's
+//! time, brought to the pipeline's clock (`stamped = true` in the kind's file), which is this machine's.
+//! Else it is the time of arrival.
 
+use crate::camera::sender_clock::SenderClock;
 use crate::data::frame::CapturedBy;
 use gstreamer as gst;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Largest difference of a camera's clock from ours. A clock farther off was never set: its times mean
-/// nothing.
-const CLOCK_OFF_MAX: SignedDuration = SignedDuration::from_secs(60);
-/// Seconds from NTP's epoch (1900) to Unix's, RFC 868.
+/// Distance between 1900, where NTP begins, and 1970.
 const NTP_TO_UNIX: SignedDuration = SignedDuration::from_secs(2_208_988_800);
+/// Distance of a camera's clock from ours from which on a person is told.
+const TOLD_FROM: SignedDuration = SignedDuration::from_secs(1);
+/// A driver's stamp that is older is no stamp of the pipeline's clock.
+const STAMP_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 
-/// Finder of one camera's times of capture.
+/// The capture times of one camera's frames.
 pub struct CaptureClock {
     camera: Arc<str>,
-    /// Time from capture to arrival, for frames without a time of their own.
+    /// Time from capture to arrival of a frame that is not held up on its way.
     delay: Duration,
-    /// True once a camera's clock that is far off was logged.
+    sender: SenderClock,
+    /// True when it was logged that the camera's clock is off.
     is_logged: bool,
 }
 
+/// Time of capture of a frame.
+pub struct CaptureTime {
+    /// Time by our clock.
+    pub at: Timestamp,
+    /// Origin of that time.
+    pub by: CapturedBy,
+    /// Distance of the sender's clock from ours, positive where it is ahead. `None` without one.
+    pub clock_offset: Option<SignedDuration>,
+}
+
 impl CaptureClock {
-    /// A finder for the camera of this name.
+    /// A clock that has yet to learn the camera's.
     pub fn new(camera: Arc<str>, delay: Duration) -> Self {
         CaptureClock {
             camera,
             delay,
+            sender: SenderClock::new(delay),
             is_logged: false,
         }
     }
 
-    /// Time of capture of a sample, and its clock. `clock` is now in the pipeline's clock, `None` if
-    /// time stamps are not moments of capture.
-    pub fn captured(
-        &mut self,
-        sample: &gst::Sample,
-        clock: Option<gst::ClockTime>,
-    ) -> (Timestamp, CapturedBy) {
+    /// Time of capture of a sample that arrives now. `clock` is the time of the pipeline's clock, given
+    /// for a source whose stamps belong to that clock.
+    pub fn captured(&mut self, sample: &gst::Sample, clock: Option<gst::ClockTime>) -> CaptureTime {
+        let arrived = Instant::now();
         let now = Timestamp::now();
-        let delay = SignedDuration::try_from(self.delay).unwrap_or_default();
-        let arrival = now.checked_sub(delay).unwrap_or(now);
-        let sent = sender_time(sample).or_else(|| driver_time(sample, now, clock?));
-        let Some(sent) = sent else {
-            return (arrival, CapturedBy::Arrival);
-        };
-
-        let off = now.duration_since(sent);
-        if off.abs() <= CLOCK_OFF_MAX {
-            return (sent, CapturedBy::Sender);
+        if let Some(sent) = sender_time(sample) {
+            return self.by_sender(sent, now, arrived);
         }
 
-        if !self.is_logged {
+        let stamped = clock.and_then(|clock| driver_time(sample, now, clock));
+        if let Some(at) = stamped.filter(|at| now.duration_since(*at) <= STAMP_AGE_MAX) {
+            return CaptureTime {
+                at,
+                by: CapturedBy::Sender,
+                clock_offset: None,
+            };
+        }
+
+        CaptureTime {
+            at: before(now, self.delay),
+            by: CapturedBy::Arrival,
+            clock_offset: None,
+        }
+    }
+
+    /// Time of capture of a frame that its sender's clock stamped with `sent`.
+    fn by_sender(&mut self, sent: Timestamp, now: Timestamp, arrived: Instant) -> CaptureTime {
+        let since_1970 = sent.duration_since(Timestamp::UNIX_EPOCH);
+        let at = before(now, self.sender.age(since_1970, arrived));
+        let off = sent.duration_since(at);
+        if off.abs() >= TOLD_FROM && !self.is_logged {
             self.is_logged = true;
+            let direction = if off.is_positive() { "ahead" } else { "behind" };
             tracing::warn!(
-                "camera {}: its clock is off by {off:#}; set it (NTP). Times of arrival are used",
-                self.camera
+                "camera {}: its clock is {:.1} s {direction} of ours, and used for intervals alone; set it (NTP)",
+                self.camera,
+                off.as_secs_f64().abs()
             );
         }
 
-        (arrival, CapturedBy::Arrival)
+        CaptureTime {
+            at,
+            by: CapturedBy::Sender,
+            clock_offset: Some(off),
+        }
     }
 }
 
-/// The sender's NTP time of a frame. `None` before its first report.
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    let age = SignedDuration::try_from(age).unwrap_or_default();
+    now.checked_sub(age).unwrap_or(now)
+}
+
+/// The sender's time of a sample, which rtspsrc hangs on it as an NTP time. `None` before the first
+/// report.
 fn sender_time(sample: &gst::Sample) -> Option<Timestamp> {
     let buffer = sample.buffer()?;
     let meta = buffer

@@ -5,14 +5,17 @@
 //! of the time. A live camera's newest frame wins; a file waits until the inspector is free. Every path
 //! out sets the pipeline to Null. Messages never hold an address's user and password.
 
+mod arrivals;
 mod bitstream;
 mod capture_time;
+mod closing;
 mod decoder_log;
 mod errors;
 mod integrity;
 mod picture;
 mod probes;
 mod references;
+mod rtsp;
 
 use crate::base::stop::Stop;
 use crate::camera::pipelines::{Pipeline, filled};
@@ -20,7 +23,9 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::camera::stopwatch::Stopwatch;
 use crate::data::frame::Frame;
+use arrivals::Arrivals;
 use capture_time::CaptureClock;
+use closing::Closing;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
@@ -37,6 +42,12 @@ const BUSY: Duration = Duration::from_millis(1);
 const BUFFERS_OF_PARTS: u32 = 8;
 /// Longest time of a camera to its first frame: connecting, the first key frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// Longest time of a camera that sends to its first key frame; longer intervals are set by nobody
+/// who wants pictures.
+const KEY_FRAME: Duration = Duration::from_secs(120);
+/// Words of a camera that sends, but no key frame yet.
+const NO_KEY_FRAME: &str = "it sends, and a picture comes with its next key frame; set the camera's key frame \
+                            interval to a second or two";
 
 /// One camera through GStreamer.
 pub struct GstSource {
@@ -55,6 +66,10 @@ pub struct GstSource {
     stamped: bool,
     clock: CaptureClock,
     pictures: PictureReader,
+    settings: CameraSettings,
+    closing: Closing,
+    /// True once the pipeline could be built: a later failure is no fault of the configuration.
+    was_built: bool,
 }
 
 /// A pipeline that was built, and its sink.
@@ -69,11 +84,13 @@ struct Reading<'a> {
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
     integrity: Integrity,
-    /// Arrival of the last frame, or the start.
-    last: Instant,
+    /// Time listened since the last frame, or since the start.
+    silent: Duration,
     /// Longest time without a frame.
     patience: Duration,
     is_first: bool,
+    started: Instant,
+    arrivals: Arc<Arrivals>,
 }
 
 impl GstSource {
@@ -89,6 +106,8 @@ impl GstSource {
         gst::init()
             .map_err(|error| CameraError::Pipeline(format!("GStreamer cannot start: {error}")))?;
 
+        // Line breaks and indents of the file would make each message that shows the launch string
+        // many lines long.
         let words: Vec<&str> = template.split_whitespace().collect();
         Ok(GstSource {
             camera: settings.name.clone(),
@@ -101,32 +120,63 @@ impl GstSource {
             stamped: pipeline.stamped,
             clock: CaptureClock::new(settings.name.clone(), settings.delay),
             pictures: PictureReader::default(),
+            settings: settings.clone(),
+            closing: Closing::new(settings.name.clone()),
+            was_built: false,
         })
     }
 
     fn build(&self) -> Result<OpenPipeline, CameraError> {
         // Where each frame is a part, one may come while the one before it is entered in the store.
         let buffers = if self.triggered { BUFFERS_OF_PARTS } else { 1 };
+        // The appsink takes only formats that `PictureReader` reads, and does not wait for the
+        // clock: a picture is wanted when it is there. A full sink drops the oldest for a live
+        // camera, and makes a file wait.
         let text = format!(
             "{} ! appsink name=winspect sync=false max-buffers={buffers} drop={}",
             self.launch, self.live
         );
 
+        // Errors name the template, in which the places stand instead of a password.
         let element = gst::parse::launch(&text)
             .map_err(|error| errors::launch_error(&error, &self.template))?;
 
+        // A single element is no pipeline and has no bus.
         let pipeline = element
             .downcast::<gst::Pipeline>()
             .map_err(|_| self.wrong("is no pipeline"))?;
 
+        // The sink is found by the name that was just given; a plant's own file may have used it
+        // too.
         let appsink = pipeline
             .by_name("winspect")
             .and_then(|sink| sink.downcast::<AppSink>().ok())
             .ok_or_else(|| self.wrong("lost its sink"))?;
 
         appsink.set_caps(Some(&picture::readable_caps()));
+        if let Some(credentials) = &self.settings.credentials {
+            rtsp::set_credentials(&pipeline, credentials)?;
+        }
+
         probes::accept_padded_rows(&appsink);
         Ok(OpenPipeline { pipeline, appsink })
+    }
+
+    /// Builds the pipeline. What could be built once is no fault of the configuration later.
+    fn build_again(&mut self) -> Result<OpenPipeline, CameraError> {
+        match self.build() {
+            Ok(open) => {
+                self.was_built = true;
+                Ok(open)
+            }
+            Err(CameraError::Pipeline(words)) if self.was_built => Err(CameraError::Lost(words)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Codec that the configuration names, of a kind that has one.
+    fn codec(&self) -> Option<&str> {
+        self.settings.values.get("codec").map(String::as_str)
     }
 
     fn wrong(&self, why: &str) -> CameraError {
@@ -141,32 +191,48 @@ impl GstSource {
         sink: &mut dyn Sink,
     ) -> Result<Ended, CameraError> {
         let pipeline = &open.pipeline;
+        // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
         let integrity = Integrity::watch(pipeline);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
-        pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|_| errors::start_error(pipeline))?;
+        let arrivals = arrivals::watch(pipeline);
+        self.closing.start(pipeline)?;
 
+        // The first frame may take longer than those after it: a camera is connected, and its key
+        // frame awaited.
         let mut reading = Reading {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
             integrity,
-            last: Instant::now(),
+            silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
             is_first: true,
+            started: Instant::now(),
+            arrivals,
         };
 
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
+        // There are three cases: a file whose frame still waits, a frame that came, and no frame
+        // within LISTEN.
         while !stop.is_stopped() {
             if !self.live && !sink.is_ready() {
+                // A file's silence while it waits for the inspector is no fault.
                 std::thread::sleep(BUSY);
-                reading.last = Instant::now();
-            } else if let Some(sample) = open.appsink.try_pull_sample(listen) {
+                reading.silent = Duration::ZERO;
+                continue;
+            }
+
+            let looked = Instant::now();
+            if let Some(sample) = open.appsink.try_pull_sample(listen) {
                 self.take(&mut reading, &sample, sink)?;
-            } else if let Some(ended) = self.without_frame(&mut reading, sink)? {
+                continue;
+            }
+
+            // A look counts for LISTEN at most: a process that stood still has not listened.
+            reading.silent += looked.elapsed().min(LISTEN);
+            if let Some(ended) = self.without_frame(&mut reading, sink)? {
                 return Ok(ended);
             }
         }
@@ -181,11 +247,14 @@ impl GstSource {
         sample: &gst::Sample,
         sink: &mut dyn Sink,
     ) -> Result<(), CameraError> {
+        // The camera is asked once for each try, when it runs: before that its device is not open.
         if reading.is_first && self.endless {
             probes::offer_automatics(reading.pipeline, sink);
         }
 
         reading.is_first = false;
+        // The pipeline's clock is read at once, as each moment later makes the frame that much
+        // older.
         let clock = if self.stamped {
             reading.pipeline.current_running_time()
         } else {
@@ -194,7 +263,9 @@ impl GstSource {
 
         let frame = self.frame(sample, clock, reading)?;
         sink.frame(frame);
-        reading.last = Instant::now();
+
+        // From the first frame on the camera's own stall time counts.
+        reading.silent = Duration::ZERO;
         reading.patience = self.stall;
         Ok(())
     }
@@ -205,7 +276,9 @@ impl GstSource {
         reading: &mut Reading,
         sink: &mut dyn Sink,
     ) -> Result<Option<Ended>, CameraError> {
+        // Errors come first: a pipeline that has failed may also be at its end.
         if let Some(error) = errors::bus_error(reading.pipeline) {
+            // A triggered camera whose driver gave up has not failed: the line stands.
             if self.triggered && errors::gave_up_waiting(&error) {
                 return Ok(Some(Ended::Quiet));
             }
@@ -213,20 +286,38 @@ impl GstSource {
             return Err(error);
         }
 
+        // The end of an endless source is a fault to `supervise`, that of a file is not.
         if reading.appsink.is_eos() {
             return Ok(Some(Ended::EndOfStream));
         }
 
-        if self.live && reading.last.elapsed() > reading.patience {
+        // A file is never silent, it waits.
+        if self.live && reading.silent > reading.patience {
+            // A camera whose key frames are far apart sends and shows nothing: connecting again
+            // would only miss the next one.
+            if self.lacks_key_frame(reading) {
+                sink.waiting(NO_KEY_FRAME);
+                return Ok(None);
+            }
+
             if !self.triggered {
                 return Err(CameraError::Stalled(reading.patience));
             }
 
+            // The patience starts anew, so that the line hears of the silence once in each span of
+            // it.
             sink.quiet();
-            reading.last = Instant::now();
+            reading.silent = Duration::ZERO;
         }
 
         Ok(None)
+    }
+
+    /// True for a camera that sends, and has sent no key frame since it was opened.
+    fn lacks_key_frame(&self, reading: &Reading) -> bool {
+        reading.is_first
+            && reading.started.elapsed() < KEY_FRAME
+            && reading.arrivals.lack_key_frame(self.stall)
     }
 
     /// The sample as a frame. `clock` is now in the pipeline's clock, `None` if time stamps are not
@@ -238,8 +329,12 @@ impl GstSource {
         reading: &Reading,
     ) -> Result<Frame, CameraError> {
         let arrived = Instant::now();
-        let (captured_at, captured_by) = self.clock.captured(sample, clock);
+        // The time of capture is read before the picture is converted, which takes milliseconds.
+        let captured = self.clock.captured(sample, clock);
         let read = self.pictures.read(sample)?;
+
+        // The stopwatch knows when the buffer of this time stamp went into the decoder. JPEG is
+        // decoded here, from its arrival on.
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
         let started = match read.is_jpeg {
@@ -253,8 +348,9 @@ impl GstSource {
         Ok(Frame {
             camera: self.camera.clone(),
             picture: read.picture,
-            captured_at,
-            captured_by,
+            captured_at: captured.at,
+            captured_by: captured.by,
+            clock_offset: captured.clock_offset,
             arrived,
             damage: damage.or(of_stream),
             decode: started.map(|started| started.elapsed()),
@@ -265,11 +361,14 @@ impl GstSource {
 
 impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
-        let open = self.build()?;
+        // Each try builds its pipeline anew: an element that has failed is not trusted again.
+        let open = self.build_again()?;
+        rtsp::ask_first(&self.settings)?;
+        let offered = rtsp::note_offers(&open.pipeline);
         let ended = self.read(&open, stop, sink);
-        // Null gives everything back; its only failure is an element that is gone already.
-        let _ = open.pipeline.set_state(gst::State::Null);
-        ended
+        // Every way out gives everything back.
+        self.closing.end(&open.pipeline);
+        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered))
     }
 
     fn is_finite(&self) -> bool {

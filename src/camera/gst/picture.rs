@@ -106,6 +106,8 @@ impl PictureReader {
         caps: &gst::CapsRef,
     ) -> Result<Arc<Picture>, CameraError> {
         let info = VideoInfo::from_caps(caps).map_err(|error| unreadable(&error.to_string()))?;
+        // Two fields of an interlaced picture show a moving part twice, combed. Such a picture
+        // would be judged by its combing.
         if info.interlace_mode() != VideoInterlaceMode::Progressive {
             let mode = info.interlace_mode().to_str();
             return Err(CameraError::Lost(format!(
@@ -113,10 +115,14 @@ impl PictureReader {
             )));
         }
 
+        // The buffer is mapped for reading; strides and offsets come from its video meta where it
+        // has one.
         let buffer = sample.buffer().ok_or_else(|| unreadable("no buffer"))?;
         let video = VideoFrameRef::from_buffer_ref_readable(buffer, &info)
             .map_err(|error| unreadable(&error.to_string()))?;
 
+        // Every size of the buffer is checked against the caps on the way: a plane that is too
+        // short ends here.
         let rgb = self
             .rgb(&video)
             .ok_or_else(|| unreadable("shorter than its caps"))?;
@@ -126,6 +132,7 @@ impl PictureReader {
         let picture =
             Picture::new(width, height, rgb).map_err(|error| unreadable(&error.to_string()))?;
 
+        // The pool keeps a second reference, and takes the memory back when no other one is left.
         let picture = Arc::new(picture);
         self.pool.keep(&picture);
         Ok(picture)
@@ -135,7 +142,9 @@ impl PictureReader {
     fn rgb(&mut self, video: &VideoFrame) -> Option<Vec<u8>> {
         let width = video.width() as usize;
         let height = video.height() as usize;
+        // Memory of a picture that was judged serves again, with its old content.
         let mut rgb = self.pool.take();
+        // NV12 and I420 are converted; RGB is only packed.
         let chroma = match video.format() {
             VideoFormat::Nv12 => YuvChroma::Nv12(plane(video, 1)?),
             VideoFormat::I420 => YuvChroma::I420(plane(video, 1)?, plane(video, 2)?),
@@ -150,6 +159,8 @@ impl PictureReader {
             }
         };
 
+        // Colour is converted by what the stream says of itself, since each standard has another
+        // matrix.
         let picture = YuvPicture {
             luma: plane(video, 0)?,
             chroma,
@@ -157,6 +168,7 @@ impl PictureReader {
             site: site(video.info()),
         };
 
+        // The picture has three bytes a pixel, rows packed tightly.
         rgb.resize(3 * width * height, 0);
         self.converter.convert(&picture, width, &mut rgb)?;
         Some(rgb)
@@ -181,6 +193,7 @@ fn unreadable(why: &str) -> CameraError {
 }
 
 fn plane<'a>(video: &'a VideoFrame, index: u32) -> Option<Plane<'a>> {
+    // Strides are positive: the appsink's formats have no rows upside down.
     let stride = *video.plane_stride().get(index as usize)?;
     Some(Plane {
         bytes: video.plane_data(index).ok()?,
@@ -190,6 +203,7 @@ fn plane<'a>(video: &'a VideoFrame, index: u32) -> Option<Plane<'a>> {
 
 /// The stream's own matrix. GStreamer fills in what is usual for its size where the stream says nothing.
 fn matrix(info: &VideoInfo) -> Matrix {
+    // The pairs are the weights of red and blue in luma; unknown matrices are taken for BT.601.
     let colorimetry = info.colorimetry();
     let (kr, kb) = match colorimetry.matrix() {
         VideoColorMatrix::Bt709 => (0.2126, 0.0722),
@@ -199,6 +213,7 @@ fn matrix(info: &VideoInfo) -> Matrix {
         _ => (0.299, 0.114), // BT.601
     };
 
+    // Any other range, an unknown one included, is taken for video range, which cameras send.
     let is_full_range = colorimetry.range() == VideoColorRange::Range0_255;
     Matrix::new(kr, kb, is_full_range)
 }

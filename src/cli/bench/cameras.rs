@@ -60,15 +60,24 @@ pub struct CamerasArguments {
 /// # Errors
 /// A format that GStreamer has not, or a camera that cannot be opened.
 pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
+    // Settings are read, and GStreamer is started, before the clock starts. Each pipeline is built
+    // by its camera's own thread.
     let feeds = feeds(arguments)?;
     let tallies: Vec<Arc<Tally>> = feeds.iter().map(|feed| feed.tally.clone()).collect();
     let overflows = vec![Overflow::DropOldest; feeds.len()];
     let (intake, places) = frame_queue(&overflows);
+
+    // The process's processor time counts every thread, GStreamer's among them; what winspect's
+    // used is subtracted later.
     let started = Instant::now();
     let process_before = cpu::of_process();
     let side = usize::from(arguments.input_px);
+
+    // The inspector makes the pixels that an encoder would get, `[3, S, S]`, and stops there.
     let maker = PixelMaker::new(None, Fit::Squash, side, &spec(side));
     let inspector = thread::spawn(move || inspect(&intake, maker));
+
+    // Each camera has a thread, as in a line, which ends with its source, after its last frame.
     let mut threads = vec![];
     for (feed, place) in feeds.into_iter().zip(places) {
         threads.push(feed.start(place));
@@ -81,6 +90,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
         cameras.add(&took.map_err(unfit)?);
     }
 
+    // The inspector ends when all senders of frames are gone.
     let inspected = inspector.join().expect("no stage panics");
     let measured = CamerasMeasured {
         wall: started.elapsed(),
@@ -95,6 +105,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
 
 /// Opens the cameras.
 fn feeds(arguments: &CamerasArguments) -> Result<Vec<Feed>, Failure> {
+    // Names differ, since they name the threads.
     let mut feeds = vec![];
     for number in 0..arguments.cameras {
         let name = format!("camera-{number}");
@@ -115,6 +126,7 @@ fn unfit(error: CameraError) -> Failure {
 }
 
 fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, Failure> {
+    // The source ends by itself after so many frames, whether or not they are pulled in time.
     let frames = u32::from(arguments.fps) * u32::from(arguments.seconds);
     let values = [
         ("width", arguments.width.to_string()),
@@ -125,6 +137,8 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         ("pattern", "smpte".to_owned()), // the one that is drawn fastest of those with colours
     ];
 
+    // The settings take the way of a line's file, so that wrong values are refused in the same
+    // words.
     let mut settings = CameraSettings {
         name: name.into(),
         kind: "test".to_owned(),
@@ -132,8 +146,10 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         stall: Duration::from_secs(5),
         triggered: false,
         delay: Duration::ZERO,
+        credentials: None,
     };
 
+    // No path is among the values: the folder does not matter.
     let mut problems = Problems::new();
     pipelines::check(&mut settings, Path::new("."), "camera", &mut problems);
     if problems.is_empty() {
@@ -170,6 +186,7 @@ struct Feed {
 impl Feed {
     /// Starts the camera's thread, named after it; it ends with the source.
     fn start(mut self, place: FrameSender) -> JoinHandle<Result<CameraTook, CameraError>> {
+        // Each camera has a tally of its own, as in a line.
         let mut hand_over = HandOver {
             place,
             tally: self.tally,
@@ -179,6 +196,8 @@ impl Feed {
         thread::Builder::new()
             .name(self.name.to_string())
             .spawn(move || {
+                // The stopper lives as long as the thread: nothing but its source ends a camera
+                // here.
                 let (_stopper, stop) = stop_pair();
                 let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
                 let source = self.source.as_mut();
@@ -201,7 +220,10 @@ struct HandOver {
 
 impl Sink for HandOver {
     fn frame(&mut self, frame: Frame) {
+        // Processor time is read on the thread itself: waiting for the lock does not count.
         let before = cpu::of_thread();
+
+        // A newer frame replaces the one that waits, whose ticket is settled as replaced.
         let waiting = QueuedFrame {
             frame,
             ticket: Some(self.tally.captured()),
@@ -242,20 +264,27 @@ struct Inspected {
 }
 
 fn inspect(intake: &FrameReceiver, mut maker: PixelMaker) -> Inspected {
+    // Pictures are taken one by one: a batch would only hide the time of the hand-over.
     let mut inspected = Inspected::default();
     let pulse = Heartbeat::default();
     loop {
         let batch = intake.take(1, &pulse, &mut || ());
+
+        // An empty batch is the end of all cameras.
         if batch.is_empty() {
             inspected.all = cpu::of_thread();
             return inspected;
         }
 
         for QueuedFrame { frame, ticket, .. } in batch {
+            // There are two clocks: processor time for the stage, time on the wall from arrival for
+            // the latency.
             let before = cpu::of_thread();
             let pixels = maker.make(&frame.picture);
             inspected.pixels += cpu::of_thread() - before;
             inspected.latencies.push(frame.arrived.elapsed());
+
+            // The compiler must not leave out work of which nothing is used.
             std::hint::black_box(pixels).expect("a whole picture has pixels");
             if let Some(ticket) = ticket {
                 ticket.settle(Outcome::Judged);
@@ -280,11 +309,18 @@ impl CamerasMeasured {
 
     /// Processor milliseconds a frame of each stage.
     fn stages(&self) -> [(&'static str, f64); 5] {
+        // Camera stages are divided by the frames that were captured, the inspector's by those that
+        // it judged.
         let captured = self.sum(|count| count.captured);
         let judged = self.sum(|count| count.judged);
+
+        // Processor time of the camera's threads holds the hand-over, which is told apart.
         let watched = self.cameras.all;
         let put = self.cameras.put;
         let inspected = &self.inspected;
+
+        // What the process used beyond winspect's threads is GStreamer's. The main thread only
+        // waits.
         let ours = watched + inspected.all;
         let gstreamer = self.process.saturating_sub(ours);
         let take = inspected.all - inspected.pixels;
@@ -298,6 +334,7 @@ impl CamerasMeasured {
     }
 
     fn tell(&self, arguments: &CamerasArguments) -> Result<(), Failure> {
+        // All counts come from the tallies; what was sent is known from the arguments.
         let seconds = u64::from(arguments.seconds);
         let sent = u64::from(arguments.cameras) * u64::from(arguments.fps) * seconds;
         let captured = self.sum(|count| count.captured);
@@ -305,10 +342,14 @@ impl CamerasMeasured {
         let replaced = self.sum(|count| count.replaced);
         // A camera that is not pulled in time keeps its newest frame only.
         let missed = sent.saturating_sub(captured);
+
+        // The share is of the whole machine: 100 % means that all cores are busy.
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let share = self.process.as_secs_f64() / self.wall.as_secs_f64() / cores as f64;
         let latency = self.inspected.latency();
         let peak_mb = memory::peak_mb();
+
+        // The table is for people; the JSON line below has the same figures without rounding.
         self.tell_stages(arguments, cores);
         eprintln!(
             "sent {sent}, captured {captured}, judged {judged}, replaced {replaced}, missed {missed}; arrival to pixels p50 {:.1} ms, p99 {:.1} ms",
@@ -320,6 +361,7 @@ impl CamerasMeasured {
             100.0 * share
         );
 
+        // `balanced` is the check of the tallies: each frame has exactly one outcome.
         let line = json!({
             "cameras": arguments.cameras,
             "fps": arguments.fps,
@@ -372,6 +414,8 @@ struct LatencyQuantiles {
 
 impl Inspected {
     fn latency(&self) -> LatencyQuantiles {
+        // A percentile is one of the measured latencies, without interpolation, and is read from
+        // the sorted list.
         let mut sorted = self.latencies.clone();
         sorted.sort();
         LatencyQuantiles {
@@ -386,6 +430,7 @@ fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
         return f64::NAN;
     };
 
+    // The place may be one past the end for 100 %, which means the last.
     let at = sorted.len() * percent / 100;
     let latency = sorted.get(at).unwrap_or(last);
     latency.as_secs_f64() * 1e3

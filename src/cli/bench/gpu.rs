@@ -39,10 +39,13 @@ impl GpuBench<'_> {
     /// # Errors
     /// When the engine fails.
     pub fn run(&self, inspector: &mut Inspector, picture: &Picture) -> Result<(), Failure> {
+        // Clocks of a GPU rise under load: at least a hundred frames bring it to the speed of a
+        // running line.
         for _ in 0..self.runs.max(100) {
             frame_ms(inspector, picture)?;
         }
 
+        // Whole frames are timed first, as one graph; the stages follow apart, which is slower.
         let mut frames = vec![];
         for _ in 0..self.runs {
             frames.push(frame_ms(inspector, picture)?);
@@ -65,6 +68,7 @@ impl GpuBench<'_> {
         frame: Percentiles,
         stages: &StageTimings,
     ) -> Result<(), Failure> {
+        // GFLOP are of the plan's operations, a multiplication and an addition counted as two.
         let work = flop(self.plan, &self.model.spec);
         let gflop = work.total() / 1e9;
         eprintln!(
@@ -79,6 +83,7 @@ impl GpuBench<'_> {
             frame.p50, frame.p99
         );
 
+        // A stand-in for the network takes no time, so that nothing is divided by its figures.
         let rows = self.tell_stages(stages, &work);
         let kernels_ms = sum_of_medians(stages, is_kernel);
         let network_ms = self
@@ -126,6 +131,7 @@ impl GpuBench<'_> {
             "stage", "p50 ms", "p99 ms", "TFLOP/s"
         );
 
+        // A stage that was not run says so: a 0 would read as a very fast network.
         let mut rows = serde_json::Map::new();
         for (name, times) in stages {
             let row = if !self.with_network && NETWORK.contains(name) {
@@ -169,6 +175,7 @@ fn tell_stage(name: &str, took: Percentiles, tflops: Option<f64>) {
 
 /// Speed of a stage of the network; `None` for the others, and where no time was measured.
 fn tflops(name: &str, work: &Flop, ms: f64) -> Option<f64> {
+    // Speed has a meaning for matrix products alone.
     let flop = match name {
         "trunk" => work.trunk,
         "windows" => work.windows.iter().sum(),
@@ -199,6 +206,7 @@ struct Percentiles {
 
 impl Percentiles {
     fn of(times: &[f64]) -> Self {
+        // The times may be empty where the engine has no stages to tell.
         let mut sorted = times.to_vec();
         sorted.sort_by(f64::total_cmp);
         Percentiles {
@@ -209,6 +217,7 @@ impl Percentiles {
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {
+    // The nearest rank is the smallest value that so large a share of the times does not exceed.
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted
         .get(rank.saturating_sub(1))

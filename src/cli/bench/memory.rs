@@ -12,6 +12,7 @@ pub fn peak_mb() -> f64 {
 
 /// A line of /proc/self/status, which is in kB.
 fn status_mb(key: &str) -> f64 {
+    // The kernel's kB have 1024 bytes; a thousand of them count as one MB here.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
         .lines()

@@ -51,6 +51,7 @@ enum OtherBench {
 /// # Errors
 /// A wrong command line, or a part of the machine that is not there.
 pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
+    // The two other benches need no model, and share nothing with the first but the name.
     match &arguments.other {
         Some(OtherBench::Cameras(cameras)) => return cameras::run(cameras),
         Some(OtherBench::Parts(parts)) => return parts::run(parts),

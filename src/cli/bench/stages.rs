@@ -52,17 +52,20 @@ impl StageBench<'_> {
     /// # Errors
     /// A model or an engine that is not there, a recipe that does not fit the model.
     pub fn run(&self) -> Result<(), Failure> {
+        // The stand-in belongs to the GPU's engine; the CPU has none.
         if self.without_network && self.judging.backend != Backend::Tensorrt {
             let words = "--without-network measures a GPU: it needs --backend tensorrt";
             return Err(Failure::words(Exit::Usage, words));
         }
 
+        // Model, recipe and engine are prepared as in `inspect`, with references of noise.
         let model = self.judging.open()?;
         let recipe = self.recipe(&model);
         let plan = recipe
             .encode_plan(&model.spec, self.references > 0)
             .map_err(|problems| Failure::words(Exit::Usage, problems.to_string()))?;
 
+        // The flag is the bench's own: no command that judges has it.
         let engines = Engines {
             without_network: self.without_network,
             ..self.judging.engines()
@@ -76,8 +79,11 @@ impl StageBench<'_> {
             wrong_recipe: Exit::Usage,
         };
 
+        // The references are encoded before the first measurement; their time is in no figure.
         let references = self.noise_references();
         let mut inspector = preparation.inspector(&references, &mut |_, _| ())?;
+
+        // A GPU runs a frame as one graph: its stages are timed by other means.
         if inspector.scores_on_device() {
             let bench = GpuBench {
                 model: &model,
@@ -90,6 +96,8 @@ impl StageBench<'_> {
             return bench.run(&mut inspector, &noise::picture(0));
         }
 
+        // The matrix product runs in the same process on the same threads, so that its speed is the
+        // floor's.
         let gemm = gemm(&engines)?;
         let gate = Gate::new(Limits::default(), &references.pictures);
         let times = self.measure(&mut inspector, &gate, &plan)?;
@@ -97,11 +105,13 @@ impl StageBench<'_> {
     }
 
     fn recipe(&self, model: &ModelFolder) -> Recipe {
+        // A model with text needs a class name; which one does not change the work.
         let text = model.spec.text.as_ref();
         self.judging.recipe(text.map(|_| "metal nut".to_owned()))
     }
 
     fn noise_references(&self) -> References {
+        // Seed 0 is the measured picture's: no reference equals it.
         let numbers = 1..=u64::from(self.references);
         References {
             pictures: numbers.clone().map(noise::picture).collect(),
@@ -117,15 +127,23 @@ impl StageBench<'_> {
         gate: &Gate,
         plan: &EncodePlan,
     ) -> Result<StageTable, Failure> {
+        // The first picture pays for memory that the engine allocates once.
         let picture = noise::picture(0);
         let mut times = StageTable::default();
         judge(inspector, &picture)?; // to warm up
         for done in 1..=self.runs {
             let started = Instant::now();
+
+            // Stages run in the line's order, one after the other on this thread.
             black_box(gate.flaw(&picture));
+
+            // The judging's own times come with the score: `pixels`, `encode` and `score` are
+            // clocked inside the inspector.
             times.put("bad image", started.elapsed());
             let score = judge(inspector, &picture)?;
             times.put_judging(inspector, &score, &plan.scales);
+
+            // The map is needed twice: the message takes the score with it.
             let map = score.map.clone();
             let area = score.area;
             times.put_message(score);
@@ -151,9 +169,13 @@ impl StageBench<'_> {
             gemm / 1e9
         );
 
+        // Two sums are told: winspect's own code, and all that stands between a frame and its
+        // message.
         let rows = times.tell(&work_of_stages(model, plan), gemm);
         let ours_ms = times.sum(&["pixels", "gather", "score", "message"]);
         let frame_ms = times.sum(&["bad image", "pixels", "encode", "score", "message"]);
+
+        // The peak is reached while the model is loaded, when weights exist twice.
         let resident_mb = memory::resident_mb();
         let peak_mb = memory::peak_mb();
         eprintln!(
@@ -165,6 +187,7 @@ impl StageBench<'_> {
             "resident {resident_mb:.0} MB, at most {peak_mb:.0} MB (while the model was loaded)"
         );
 
+        // The JSON line has every row of the table.
         let line = json!({
             "model": model.label(),
             "references": self.references,
@@ -190,6 +213,7 @@ fn gemm(engines: &Engines) -> Result<f64, Failure> {
 }
 
 fn judge(inspector: &mut Inspector, picture: &Picture) -> Result<RegionScore, Failure> {
+    // The recipe has one region, so that there is one score.
     let scores = inspector.inspect(picture);
     let mut scores = scores.map_err(|error| Failure::new(Exit::Software, error))?;
     Ok(scores.pop().expect("one region"))
@@ -198,6 +222,9 @@ fn judge(inspector: &mut Inspector, picture: &Picture) -> Result<RegionScore, Fa
 /// Operations of each stage that has a floor.
 fn work_of_stages(model: &ModelFolder, plan: &EncodePlan) -> HashMap<String, f64> {
     let flop = flop(plan, &model.spec);
+
+    // Stages are found by their name, as the table has it; windows have one for each scale, in the
+    // plan's order.
     let mut work = HashMap::new();
     work.insert("trunk".to_owned(), flop.trunk);
     work.insert("encode".to_owned(), flop.total());
@@ -214,6 +241,7 @@ struct StageTable(Vec<(String, Vec<Duration>)>);
 
 impl StageTable {
     fn put(&mut self, name: &str, took: Duration) {
+        // The list is short, and its order is that of the table.
         let known = self.0.iter_mut().find(|(known, _)| known == name);
         match known {
             Some((_, times)) => times.push(took),
@@ -222,6 +250,7 @@ impl StageTable {
     }
 
     fn put_judging(&mut self, inspector: &Inspector, score: &RegionScore, scales: &[usize]) {
+        // `encode` is the whole of trunk, gather and windows; the rows beside it are its parts.
         let encode = inspector.encode_times();
         self.put("pixels", score.pixels_took);
         self.put("trunk", encode.trunk);
@@ -236,6 +265,7 @@ impl StageTable {
 
     /// Times the message that the line makes of a score.
     fn put_message(&mut self, score: RegionScore) {
+        // The row is made and encoded as the store's writer and the publisher do.
         let started = Instant::now();
         let row = result::row(&report(score), &identity());
         let payload = result::encode(&row, false, 0);
@@ -245,7 +275,10 @@ impl StageTable {
 
     /// Times the heat map for people, which the line makes apart.
     fn put_heat_map(&mut self, map: &Map, area: Area, picture: &Picture) {
+        // Both times count from the same start: the second includes the first.
         let started = Instant::now();
+
+        // The scale is the range of the map itself, as a picture without other references has it.
         let layer = HeatLayer {
             map,
             area,
@@ -261,11 +294,13 @@ impl StageTable {
 
     /// Median of a stage in milliseconds; 0 for a stage that was not run.
     fn median_ms(&self, name: &str) -> f64 {
+        // A median resists the one picture that another process disturbed.
         let stage = self.0.iter().find(|(known, _)| known == name);
         let Some((_, times)) = stage else {
             return 0.0;
         };
 
+        // The upper one of the two middle values for an even count.
         let mut sorted = times.clone();
         sorted.sort();
         sorted[sorted.len() / 2].as_secs_f64() * 1e3
@@ -287,6 +322,8 @@ impl StageTable {
             "stage", "ms", "GFLOP", "floor ms", "ratio"
         );
 
+        // Only stages with counted operations have a floor: operations by operations a second,
+        // where 1e9 operations a GFLOP and 1e3 ms a second make the 1e12.
         let mut rows = serde_json::Map::new();
         for (name, _) in &self.0 {
             let ms = self.median_ms(name);
@@ -334,6 +371,7 @@ fn identity() -> Identity {
 
 /// A verdict by a threshold of 0.5.
 fn report(score: RegionScore) -> Report {
+    // The verdict by a threshold is part of the message's cost.
     let policy = DecisionPolicy {
         recipe: "bench@1".into(),
         threshold: Some(0.5),

@@ -18,6 +18,7 @@ pub fn ask(kind: LibraryKind, places: &LibraryPlaces) -> LibraryReport {
 }
 
 fn start(kind: LibraryKind, places: &LibraryPlaces) -> Result<Child, String> {
+    // The child is this very program: it sees the same libraries, and is there if this one is.
     let program =
         std::env::current_exe().map_err(|_| "this program cannot be found again".to_owned())?;
 
@@ -35,6 +36,8 @@ fn start(kind: LibraryKind, places: &LibraryPlaces) -> Result<Child, String> {
 
 /// The report in the last line of a process, or in words why there is none.
 fn read_answer(mut child: Child) -> Result<LibraryReport, String> {
+    // Both streams are read at the same time: a library that fills one of them would block the
+    // child.
     let answers = read_all(child.stdout.take());
     let errors = read_all(child.stderr.take());
     let Ok(answer) = answers.recv_timeout(PATIENCE) else {
@@ -44,6 +47,7 @@ fn read_answer(mut child: Child) -> Result<LibraryReport, String> {
         return Err(format!("it does not answer within {seconds} s"));
     };
 
+    // The report is the last line: libraries print lines of their own before it.
     let status = child.wait().ok();
     let report = answer
         .lines()
@@ -58,6 +62,8 @@ fn read_answer(mut child: Child) -> Result<LibraryReport, String> {
 
 /// All that a stream holds, read by a thread of its own.
 fn read_all(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    // The thread ends with the stream. A child that hangs for ever leaves it behind, and the
+    // process ends without it.
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut bytes = vec![];
@@ -79,6 +85,7 @@ fn describe_end(status: Option<ExitStatus>, said: &str) -> String {
         None => words += "an unknown end",
     }
 
+    // The last line that says something is the panic's message or the loader's.
     for line in said.lines().rev() {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with("note:") {

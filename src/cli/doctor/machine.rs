@@ -6,6 +6,7 @@ use std::path::Path;
 
 /// NVIDIA's GPUs on the PCI bus, and a Jetson's name. `root` is the file system's.
 pub fn nvidia_hardware(root: &Path) -> Vec<String> {
+    // The kernel lists PCI devices whether or not a driver knows them.
     let devices = std::fs::read_dir(root.join("sys/bus/pci/devices"));
     let mut found: Vec<String> = devices
         .into_iter()
@@ -19,6 +20,8 @@ pub fn nvidia_hardware(root: &Path) -> Vec<String> {
         .collect();
 
     found.sort();
+
+    // A Jetson's GPU is no PCI device; its board names itself.
     if text(&root.join("proc/device-tree/compatible")).contains("nvidia,tegra") {
         found.push(text(&root.join("proc/device-tree/model")));
     }

@@ -26,6 +26,7 @@ pub fn plans_of(
     library: Option<&str>,
     gpu: Option<&Gpu>,
 ) -> Result<Vec<PlanReport>, Failure> {
+    // A plan that cannot be read is told at once and does not hide the others.
     let plans = Plans::of(model).list();
     let (plans, broken) = plans.map_err(|error| Failure::new(Exit::Data, error))?;
     for problem in broken {
@@ -41,6 +42,7 @@ pub fn plans_of(
 
 impl PlanReport {
     fn new(plan: BuiltPlan, library: Option<&str>, gpu: Option<&Gpu>) -> Self {
+        // All reasons are told: a plan of another version is often for another GPU too.
         let mut unfit = vec![];
         unfit.extend(unfit_for_library(&plan.key, library));
         unfit.extend(unfit_for_gpu(&plan.key, gpu));
@@ -101,6 +103,7 @@ fn unfit_for_gpu(key: &Key, gpu: Option<&Gpu>) -> Option<String> {
         return Some(format!("it is for {}, and there is no GPU", key.gpus()));
     };
 
+    // The capability decides. The product's name matters for plans of one GPU alone.
     if !key.sm.contains(&gpu.sm) {
         return Some(format!("it is for {}, not sm_{}", key.gpus(), gpu.sm));
     }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When the answer cannot be written.
 pub fn answer(kind: LibraryKind, places: &LibraryPlaces) -> Result<(), Failure> {
+    // A process tries one library: a crash here is told by the parent.
     let report = match kind {
         LibraryKind::OnnxRuntime => onnxruntime(places),
         LibraryKind::Driver => driver(),
@@ -38,6 +39,8 @@ fn works(kind: LibraryKind, version: impl Into<String>) -> LibraryReport {
 
 fn onnxruntime(places: &LibraryPlaces) -> LibraryReport {
     let kind = LibraryKind::OnnxRuntime;
+
+    // One thread is enough to load the library and to ask it.
     let runtime = Runtime::load(places.onnxruntime.as_deref(), Some(1));
     let _loaded = match runtime {
         Ok(runtime) => runtime,
@@ -58,6 +61,7 @@ fn driver() -> LibraryReport {
         return LibraryReport::fails(kind, why_no_driver());
     }
 
+    // A driver without a GPU is broken for this purpose: a container without access looks so.
     let gpus = match all_gpus() {
         Ok(gpus) => gpus,
         Err(error) => {
@@ -68,6 +72,8 @@ fn driver() -> LibraryReport {
         }
     };
 
+    // Opening the device is what a line does first; it finds a driver whose kernel module is of
+    // another version.
     let report = match Device::open() {
         Ok(_) => {
             let report = works(kind, driver_version());
@@ -82,6 +88,7 @@ fn driver() -> LibraryReport {
         },
     };
 
+    // The tests' stand-in calls itself so: it must not be told as a GPU.
     let first = gpus.first();
     LibraryReport {
         stand_in: first.is_some_and(|gpu| gpu.name.starts_with("stand-in")),
@@ -166,6 +173,8 @@ fn is_release(word: &str) -> bool {
 /// Compiles our kernels for the GPU, where there is one: an NVRTC may be too old for it.
 fn nvrtc() -> LibraryReport {
     let kind = LibraryKind::Nvrtc;
+
+    // Without a GPU the library is only loaded: there is nothing to compile for.
     let device = Device::open().ok();
     let library = match &device {
         Some(device) => Nvrtc::open_for(device.sm),
@@ -201,6 +210,7 @@ fn tensorrt(places: &LibraryPlaces) -> LibraryReport {
         Err(error) => return LibraryReport::fails(kind, error.to_string()),
     };
 
+    // A library that loads may still refuse this GPU, or be unable to read a network.
     let file = library.file().to_owned();
     let warning = warning_of_stacks(&file);
     let report = LibraryReport {
@@ -223,6 +233,8 @@ const RTX_CARDS: [u32; 6] = [75, 80, 86, 89, 120, 121];
 
 /// The reason why TensorRT-RTX does not serve this machine's GPU.
 fn wrong_card(library: &Library) -> Option<String> {
+    // Compute capabilities are refused only where a list of them is known: TensorRT proper has
+    // none.
     let device = Device::open().ok()?;
     let is_meant = library.edition() != Edition::Rtx || RTX_CARDS.contains(&device.sm);
     if is_meant || device.is_stand_in {
@@ -237,6 +249,7 @@ fn wrong_card(library: &Library) -> Option<String> {
 
 /// Files that a hardened service refuses although a shell may not: a plan's builder comes in files of its own.
 fn warning_of_stacks(library: &Path) -> Option<String> {
+    // The files of a plan's builder lie beside the library, and are loaded later.
     let loaded = loaded_file(LibraryKind::TensorRt);
     let folder = loaded.as_deref().unwrap_or(library).parent()?;
     let files = executable_stacks(folder, &["libnvinfer", "libnvonnxparser", "libtensorrt"]);
@@ -264,6 +277,8 @@ fn gstreamer() -> LibraryReport {
         return LibraryReport::bare(kind, LibraryState::Broken).broken(error.to_string());
     }
 
+    // Missing elements are told with the camera that needs them: a line of USB cameras needs no
+    // RTSP.
     let mut absent = vec![];
     for (element, camera, package) in ELEMENTS {
         if gst::ElementFactory::find(element).is_none() {
@@ -309,6 +324,7 @@ fn gstreamer() -> LibraryReport {
 
 /// The file of a library that this process has loaded.
 fn loaded_file(kind: LibraryKind) -> Option<PathBuf> {
+    // The kernel's list of mapped files says what was loaded, whatever path the loader took.
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     maps.lines().find_map(|line| {
         let start = line.find('/')?;

@@ -45,12 +45,17 @@ impl DoctorReport {
         mut libraries: Vec<LibraryReport>,
         model: Option<&ModelFolder>,
     ) -> Result<Self, Failure> {
+        // A remedy is told only for what does not work.
         for library in libraries.iter_mut().filter(|library| !library.is_well()) {
             library.mend = library.kind.remedy().map(str::to_owned);
         }
 
+        // The best engine follows from the hardware, the working one from the libraries: their
+        // difference is the advice.
         let hardware = nvidia_hardware(Path::new("/"));
         let best = best_engine(&libraries, !hardware.is_empty());
+
+        // Plans are tied to TensorRT's version and to a GPU.
         let version = find(&libraries, LibraryKind::TensorRt).version.as_deref();
         let plans = model
             .map(|model| plans_of(model, version, first_gpu(&libraries)))
@@ -79,6 +84,7 @@ impl DoctorReport {
     }
 
     fn lines(&self, model: Option<&ModelFolder>) -> Vec<String> {
+        // The order is that of a repair: hardware, libraries, folders, plans.
         let mut lines = vec![];
         if self.hardware.is_empty() {
             lines.push("none  NVIDIA GPU: the system sees none".to_owned());
@@ -110,6 +116,7 @@ impl DoctorReport {
     }
 
     fn warning_of_no_plan(&self, plans: &[PlanReport], model: &ModelFolder) -> Option<String> {
+        // A machine without a GPU needs no plan.
         let is_wanted = self.best == JudgingEngine::Tensorrt;
         if !is_wanted || plans.iter().any(PlanReport::serves) {
             return None;
@@ -130,6 +137,8 @@ impl DoctorReport {
             None => String::new(),
         };
 
+        // What the best engine needs is a FAIL. Without that need a broken library is a warning,
+        // and a missing one is only told.
         match library.state {
             LibraryState::Works => working_lines(library),
             _ if self.is_missed(library.kind) => vec![format!("FAIL  {name}: {problem}{mend}")],
@@ -192,6 +201,7 @@ fn first_gpu(libraries: &[LibraryReport]) -> Option<&Gpu> {
 
 /// The engine that can judge now. Prompts are encoded with ONNX Runtime, whatever judges.
 fn working_engine(libraries: &[LibraryReport]) -> Option<JudgingEngine> {
+    // ONNX Runtime encodes prompts and compares plans, so that a GPU alone is not enough.
     let works = |kind| find(libraries, kind).is_well();
     if !works(LibraryKind::OnnxRuntime) {
         return None;
@@ -219,6 +229,7 @@ fn best_engine(libraries: &[LibraryReport], has_hardware: bool) -> JudgingEngine
 
 /// Folders where plans and kernels are kept, or would be made, and that this user cannot write.
 fn unwritable(model: &ModelFolder) -> Vec<PathBuf> {
+    // A folder that is not there yet would be made inside the model's.
     let mut folders = vec![];
     for name in ["plans", "kernels"] {
         let own = model.path.join(name);
@@ -251,6 +262,7 @@ fn working_lines(library: &LibraryReport) -> Vec<String> {
         ""
     };
 
+    // The first line is the library's; GPUs and warnings follow it.
     let mut lines = vec![format!("ok    {name}: {version}{file}{stand_in}")];
     for gpu in &library.gpus {
         let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);

@@ -14,6 +14,7 @@ const HEADER: usize = 56;
 /// Files of `folder` whose names begin with one of `starts` and that ask for an executable stack, sorted. One that cannot
 /// be read asks for nothing.
 pub fn executable_stacks(folder: &Path, starts: &[&str]) -> Vec<PathBuf> {
+    // A folder that cannot be listed has nothing to tell.
     let mut found = vec![];
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -33,6 +34,7 @@ pub fn executable_stacks(folder: &Path, starts: &[&str]) -> Vec<PathBuf> {
 
 /// True for a 64-bit little-endian ELF file that asks for one. The rest of such a file, some gigabytes, is not read.
 fn wants_executable_stack(path: &Path) -> std::io::Result<bool> {
+    // The ELF header has 64 bytes: at 32 the offset of the program headers, at 56 their number.
     let mut file = File::open(path)?;
     let mut head = [0; 64];
     file.read_exact(&mut head)?;
@@ -43,6 +45,8 @@ fn wants_executable_stack(path: &Path) -> std::io::Result<bool> {
     let offset = head[32..40].try_into();
     let offset = u64::from_le_bytes(offset.expect("8 bytes"));
     let count = u16::from_le_bytes([head[56], head[57]]);
+
+    // Their number has 16 bits, which bounds the buffer to 3.7 MB.
     let mut headers = vec![0; HEADER * usize::from(count)];
     file.seek(SeekFrom::Start(offset))?;
     file.read_exact(&mut headers)?;

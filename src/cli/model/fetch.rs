@@ -31,11 +31,14 @@ pub struct FetchArguments {
 /// # Errors
 /// A name or an address that is none, a hub that does not answer, files that are not what the catalogue says.
 pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
+    // An unknown name is answered by the names that are known.
     let catalogue = read(arguments.catalogue.as_deref())?;
     let entry = catalogue
         .find(&arguments.name)
         .map_err(|words| Failure::words(Exit::Usage, words))?;
 
+    // The catalogue's own address is https. Another one may be a plain mirror: hashes are checked
+    // in either case.
     let hub = entry.url();
     let base_url = arguments.base_url.as_deref().unwrap_or(&hub);
     let is_address = base_url.starts_with("http://") || base_url.starts_with("https://");
@@ -44,11 +47,13 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
         return Err(Failure::words(Exit::Usage, words));
     }
 
+    // The licence is told before the first byte comes.
     say(format!(
         "{}; licence: {}; from {base_url}",
         entry.about, entry.licence
     ));
 
+    // The callback is shared by all steps of the download, which run one after the other.
     let terminal = RefCell::new(Terminal::new());
     let request = FetchRequest {
         model: entry,
@@ -66,6 +71,7 @@ pub fn run(arguments: &FetchArguments) -> Result<ModelFolder, Failure> {
 
 /// The catalogue of a file, or the one compiled in.
 fn read(file: Option<&Path>) -> Result<Catalogue, Failure> {
+    // A catalogue of a person's own replaces the compiled one whole.
     let Some(file) = file else {
         let ours = Catalogue::parse(catalogue::OURS);
         return Ok(ours.expect("a test reads it"));
@@ -81,6 +87,7 @@ fn read(file: Option<&Path>) -> Result<Catalogue, Failure> {
 }
 
 fn show(terminal: &mut Terminal, progress: &FetchProgress) {
+    // Progress has three forms: a file begins, bytes have come, a step of the import begins.
     match progress {
         FetchProgress::File { name, have, total } => {
             let size = match total {

@@ -33,6 +33,7 @@ pub enum ModelCommand {
 /// # Errors
 /// A source that is no model, a folder that cannot be written, a hub that does not answer.
 pub fn run(command: ModelCommand) -> Result<(), Failure> {
+    // Each command ends with an imported folder, which is then described.
     let model = match command {
         ModelCommand::Import { source, folder } => {
             let imported = model::import(&source, &folder, &|step| say(step));
@@ -51,6 +52,8 @@ pub fn run(command: ModelCommand) -> Result<(), Failure> {
 
 /// All that is known of a model, in lines for people.
 fn describe(model: &ModelFolder) -> String {
+    // Programs read model.toml in the folder instead of these lines. Hashes are told, so that the
+    // models of two boxes can be compared by eye.
     let spec = &model.spec;
     let mut lines = vec![
         format!("model      {} ({:?})", model.label(), spec.family),
@@ -67,6 +70,8 @@ fn describe(model: &ModelFolder) -> String {
     ];
 
     if let Some(text) = &spec.text {
+        // The line `abilities` follows from the text tower alone: all models have windows and
+        // patches.
         lines.push(format!(
             "text       width {}, at most {} tokens",
             text.width, text.context

@@ -66,7 +66,7 @@ impl CropTransforms {
             }
 
             // The area of a picture grows with each of its crops, so that one copy serves them all
-            // and no byte outside of them travels.
+            // and no byte outside of the box around them travels.
             let area = &mut transforms.areas[picture];
             *area = around(*area, transform.area);
             transforms.crops.push(PictureCrop { transform, picture });
@@ -317,7 +317,7 @@ impl CropStage {
 
 /// Copies the rows of an area to the beginning of `to`, one after the other.
 fn copy_area(picture: &Picture, area: Area, to: &mut [u8]) {
-    // Bytes from row to row: three a pixel, rows without gaps.
+    // Rows lie `stride` bytes apart: three bytes a pixel, without gaps.
     let stride = 3 * picture.width();
     let begin = area.y * stride + 3 * area.x;
     let row_bytes = 3 * area.w;

@@ -169,7 +169,7 @@ impl CudaEncoder {
             sizes: transforms.buffer_sizes(self.sizes.side, &mut self.tables),
         };
 
-        // One gallery a crop for each visual map, by device address and number of rows.
+        // Each visual map has a gallery for each crop, by device address and number of rows.
         let galleries = self.references.galleries(&references);
         let inputs = RunInputs {
             transforms: &transforms,
@@ -213,8 +213,8 @@ impl CudaEncoder {
             prototypes: self.references.prototypes(),
         };
 
-        // Masks come from the banks and not from the crops: all crops of one kind share the
-        // captured windows.
+        // The masks are those of the banks, one for each crop: the graph is captured with the
+        // windows that they leave.
         let masks = self.references.masks(inputs.references);
         CapturedRun::new(&context, kind, plan, &masks, inputs, &mut self.tables)
     }

@@ -113,7 +113,7 @@ impl PaintStream {
             .bind_to_thread()
             .map_err(failed("the GPU cannot be used"))?;
 
-        // Bytes of the drawing: RGB, rows without gaps. Room is made before anything is enqueued,
+        // The drawing's bytes are RGB, rows without gaps. Room is made before anything is enqueued,
         // because growing frees the old memory.
         let bytes = 3 * drawing.width * drawing.height;
         self.input.reserve(&self.context, input_bytes(drawing))?;

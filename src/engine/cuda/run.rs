@@ -215,7 +215,7 @@ impl CapturedRun {
         runs: usize,
     ) -> Result<StageTimings, EngineError> {
         // The stages are timed one after the other on the stream. Their sum is more than the graph
-        // takes, which overlaps launches.
+        // takes, whose launches cost less.
         let mut times: StageTimings = vec![];
         for run in 0..runs {
             // An event stands before the first stage and after each: a stage's time is that between
@@ -277,8 +277,8 @@ fn add(times: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
         }
     };
 
-    // A run in which the stage came not at all has 0, so that each list is as long as the number of
-    // runs.
+    // Runs before this one in which the stage did not come have 0, so that the last entry is of
+    // `run`.
     let (_, of_runs) = &mut times[at];
     of_runs.resize(run + 1, 0.0);
     of_runs[run] += ms;
@@ -290,8 +290,8 @@ fn captured(
     device: &Device,
     enqueue: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<CapturedGraph, EngineError> {
-    // Thread-local: calls of other threads, such as the painter's allocations, do not spoil the
-    // capture.
+    // The mode is thread-local: calls of other threads, such as the painter's allocations, do not
+    // spoil the capture.
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     device
         .stream

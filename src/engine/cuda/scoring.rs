@@ -206,8 +206,8 @@ impl Scoring {
         self.enqueue_language(device, kernels)?;
         mark("language")?;
 
-        // The distances of each visual map have scratch of their own: the maps do not wait for each
-        // other's memory.
+        // Each visual map has scratch and distances of its own, which the maps below read after all
+        // of them were made.
         for visual in &self.visual {
             let args = self.nearest_args(visual);
             // SAFETY: the fields of `VisualMap` say what its addresses hold.
@@ -321,8 +321,8 @@ impl Scoring {
             )));
         }
 
-        // The flags are converted too and never read as numbers; their words keep the indices those
-        // of the layout.
+        // The flags are converted too, although they are no such numbers, so that all indices are
+        // those of the layout.
         let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
         let mut all = Vec::with_capacity(self.crops);
         for crop in 0..self.crops {
@@ -496,7 +496,7 @@ impl VisualMap {
         row: &[i32],
         galleries: &[GalleryRows],
     ) -> Result<Self, EngineError> {
-        // Bytes of one f32 a window; the scratch holds as many for each share of the gallery.
+        // Each window has one f32; the scratch holds as many for each share of the gallery.
         let bytes = size_of::<f32>() * windows.count();
         Ok(VisualMap {
             features: features.address(),

@@ -95,7 +95,7 @@ impl Tower {
         sizes: Sizes,
         masks: &[Option<&[bool]>],
     ) -> Result<Self, EngineError> {
-        // One mask a crop, so that the masks tell the number of crops too.
+        // Each crop has a mask, so that the masks tell the number of crops too.
         let crops = masks.len();
         let pixels_dims = [crops, 3, sizes.side, sizes.side];
         let pixels = tensor(device, &pixels_dims, sizes.precision)?;
@@ -266,7 +266,7 @@ impl Tower {
             return Ok(None);
         }
 
-        // Row `crop` of REAL `[N, E]`.
+        // The embedding is row `crop` of REAL `[N, E]`.
         let embed = self.sizes.embed;
         let from = self.planned_output("image");
         let values = self.read(device, "image", from, crop * embed, embed)?;

@@ -20,7 +20,7 @@ pub struct UnmaskedWindows {
 impl UnmaskedWindows {
     /// `masks` holds for each crop the patches that count; `None` means all.
     pub fn new(grid: usize, scale: usize, masks: &[Option<&[bool]>]) -> Self {
-        // Windows along a side: each begins at another patch, and the last ends with the grid.
+        // Along a side each window begins at another patch, and the last ends with the grid.
         let across = grid - scale + 1;
         let mut windows = UnmaskedWindows {
             scale,
@@ -75,7 +75,7 @@ impl UnmaskedWindows {
 
     /// The row of each patch in `[N, 1 + P, D]`; for windows of one.
     pub fn patch_rows(&self, grid: usize) -> Vec<i32> {
-        // Rows of a crop before its patches: all rows of the crops before, and its own class token.
+        // Before the patches of a crop come all rows of the crops before, and its own class token.
         let each = (1 + grid * grid) as i32;
         self.places
             .iter()

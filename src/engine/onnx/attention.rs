@@ -25,7 +25,7 @@ pub fn fuse(graph: &mut GraphProto, heads: usize) {
         .collect();
 
     for name in attentions {
-        // A chain that is not built as ours is left as it is: it runs, only slower.
+        // A chain that is built in another way is left as it is: it runs, only slower.
         let Some(fused) = fused(graph, &name, heads) else {
             continue;
         };
@@ -44,7 +44,7 @@ pub fn fuse(graph: &mut GraphProto, heads: usize) {
 }
 
 fn is_unmasked_attention(graph: &GraphProto, name: &str) -> bool {
-    // A mask would have to be passed on to the operator. Our vision towers have none, and a masked
+    // A mask would have to be passed on to the operator. The vision towers have none, and a masked
     // attention stays as it is.
     if !name.ends_with(".attention") {
         return false;

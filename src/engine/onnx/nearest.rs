@@ -67,8 +67,8 @@ impl Nearest for OnnxNearest {
         let products_each = queries.nrows() * rows_each;
         let at_once = (PRODUCTS / products_each.max(1)).max(1);
 
-        // The shape for the reshape: 0 keeps the queries' dimension, -1 counts references, the last
-        // is the rows of one.
+        // In the shape of the reshape 0 keeps the queries' dimension, -1 counts references, and the
+        // last is the rows of one.
         let shape = Array1::from_vec(vec![0, -1, rows_each as i64]);
 
         // Blocks of references and of columns advance together, so that each run fills its own

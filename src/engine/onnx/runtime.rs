@@ -159,7 +159,7 @@ pub(super) fn values<'o>(
     outputs: &'o SessionOutputs,
     name: &str,
 ) -> Result<ArrayViewD<'o, f32>, EngineError> {
-    // An unknown name is a bug of ours and panics; another element type is an error of the run.
+    // An unknown name is a bug here and panics; another element type is an error of the run.
     let output = &outputs[name];
     output.try_extract_array().map_err(run_error)
 }

@@ -60,7 +60,8 @@ impl OnnxTextEncoder {
             ids.extend(of_prompt);
         }
 
-        // One row a prompt. The ids are i64, as the graph's gathering of embeddings wants them.
+        // Each prompt has a row. The ids are i64, as the graph's gathering of embeddings wants
+        // them.
         let shape = (prompts.len(), self.context);
         Ok(Array2::from_shape_vec(shape, ids).expect("each prompt has context ids"))
     }

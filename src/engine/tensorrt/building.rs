@@ -144,7 +144,8 @@ fn set_options(
         builder.set_flag(REQUIRE_USER_ALLOCATION);
     }
 
-    // TF32 rounds products to 10 bits. A build in fp32 is asked for to have all of them.
+    // TF32 rounds the factors of a product to 10 bits of mantissa; a build in fp32 is asked for to
+    // keep all 23.
     if order.precision == Precision::Fp32 {
         let tf32 = if library.has_ten_flags() {
             TF32_TEN

@@ -58,8 +58,8 @@ impl PlanTarget {
             PlanTarget::Capabilities(list) => list.clone(),
         };
 
-        // Sorted and without repetition, so that the same GPUs give the same key in whatever order
-        // they were named.
+        // The list is sorted and without repetition, so that the same GPUs give the same key in
+        // whatever order they were named.
         sm.sort_unstable();
         sm.dedup();
         sm

@@ -108,7 +108,7 @@ impl Library {
             }
         }
 
-        // One place a line, then the ways out.
+        // Each place has a line, and the ways out follow.
         let tried = tried.join("\n  ");
         Err(EngineError::Unavailable(format!(
             "no TensorRT that can be used; tried\n  {tried}\n{WAY_OUT}"

@@ -35,8 +35,6 @@ impl TensorRt {
     /// [`EngineError::Model`] when the plan's bytes are not those that were built,
     /// [`EngineError::Unavailable`] when the library cannot run it on this device.
     pub fn open(library: &Library, device: &Device, plan: &BuiltPlan) -> Result<Self, EngineError> {
-        // A failure is looked at twice: between reading the manifest and the files, the plan may
-        // have been replaced.
         let opened = TensorRt::of(library, device, plan);
         if opened.is_err() {
             // Another process may have accepted a newer one between two files of it.
@@ -149,7 +147,7 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
         Precision::Fp16 => 1,
     };
 
-    // The names are ours, written when the graph was made; their absence means another graph.
+    // The names were written when the graph was made; their absence means another graph.
     let input = input(part);
     let tensors = engine.tensors();
     if !tensors.iter().any(|tensor| tensor.is_input_named(input)) {
@@ -225,7 +223,7 @@ impl Networks for TensorRt {
         let mut unbound = vec![];
 
         // Each tensor gets an address: that of its binding, or memory of its own for an output that
-        // nobody asked for. The library refuses to run with a tensor that has none.
+        // no binding names. The library refuses to run with a tensor that has none.
         for (name, dims) in binder.shapes(&context)? {
             let address = match binder.bound(&name) {
                 Some(binding) => binding.address,

@@ -276,8 +276,7 @@ pub(super) fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
         return remove(from);
     };
 
-    // A missing `to` needs no exchange. A file system without one gets the folder removed and
-    // renamed, which is not atomic.
+    // A missing `to` needs no exchange, and some file systems have none.
     match error.kind() {
         io::ErrorKind::NotFound => {}
         // For a moment neither is there on such a file system.

@@ -285,8 +285,7 @@ impl BuildFolder {
     ) -> Result<PlanFile, EngineError> {
         let started = Instant::now();
 
-        // The graph's file is as large as the model, and is removed as soon as the library has read
-        // it.
+        // The graph's file is as large as the model, and is removed as soon as the build is done.
         let graphs = self.path.join("graphs");
         fs::create_dir(&graphs).map_err(unwritable(&graphs))?;
 

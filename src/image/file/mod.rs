@@ -1,28 +1,31 @@
-//! Picture files: PNG, JPEG, BMP, TIFF, WebP to an 8-bit RGB [`Picture`].
+//! Picture files: PNG, JPEG, BMP, TIFF, WebP, PGM and PPM to an 8-bit RGB [`Picture`].
 //!
 //! The content says what a file is, not its name; 16-bit values are scaled to 8, grey becomes RGB,
 //! transparency is dropped, a camera's orientation tag is applied. Refused, because the result would
-//! silently be another picture than the one meant: a file cut short, an animation, several pages, CMYK,
-//! floating-point values.
+//! silently be another picture than the one meant: a file that is damaged or cut short, an animation,
+//! several pages, CMYK, floating-point values. Masks are labels rather than pictures, and are read by
+//! [`mask`].
 
-mod jpeg;
+mod depth;
+mod exif;
+mod folder;
+pub mod mask;
+
+pub use folder::{Expanded, Listing, PassedOver, expand, is_foreign, list, told};
 
 use crate::data::picture::{Picture, PictureError};
+use crate::image::jpeg::{self, JpegDamage, JpegError, PIXELS_MAX};
+use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader};
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Largest number of pixels. A larger picture is a decompression bomb: the largest industrial sensors
-/// have 150 megapixels.
-const PIXELS_MAX: u64 = 200_000_000;
 /// Largest size of a decoded picture in bytes; 200 megapixels of 8-bit RGB are 0.6 GB.
 const DECODED_MAX: u64 = 1 << 30;
 /// Largest size of a file in bytes: it is read whole.
 const FILE_MAX: u64 = 1 << 30;
-/// Values of 12 bits in 16 end below this.
-const FEW_BITS: u16 = 1 << 12;
-/// Extensions of pictures in a folder, in small letters.
-const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
+/// Values of 14 bits in 16 end below this.
+const FEW_BITS: u16 = 1 << 14;
 
 /// Error of reading a picture file or a folder of them.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +47,40 @@ pub enum PictureFileError {
         why: Unfit,
     },
     /// The folder has no picture.
-    #[error("{path}: no pictures in it (looked for {})", EXTENSIONS.join(", "))]
+    #[error("{path}: no pictures in it{}", but(passed_over))]
     Empty {
         /// The folder.
         path: String,
+        /// What else is in it.
+        passed_over: PassedOver,
     },
+}
+
+/// What an empty folder holds beside pictures, in words.
+fn but(passed_over: &PassedOver) -> String {
+    if passed_over.is_empty() {
+        return String::new();
+    }
+
+    format!(" (passed over {passed_over})")
+}
+
+impl PictureFileError {
+    /// An error of reading `path`.
+    fn read(path: &Path, error: std::io::Error) -> Self {
+        PictureFileError::Read {
+            path: path.display().to_string(),
+            error,
+        }
+    }
+
+    /// The error of a file that is no picture to judge.
+    fn unfit(path: &Path, why: Unfit) -> Self {
+        PictureFileError::Unfit {
+            path: path.display().to_string(),
+            why,
+        }
+    }
 }
 
 /// Reasons for which the bytes of a file are no picture to judge.
@@ -64,7 +96,7 @@ pub enum Unfit {
         bytes: u64,
     },
     /// No known picture format.
-    #[error("not a picture: neither PNG, JPEG, BMP, TIFF nor WebP")]
+    #[error("not a picture: neither PNG, JPEG, BMP, TIFF, WebP, PGM nor PPM")]
     Unknown,
     /// A picture format that is not read.
     #[error("a {0:?} cannot be read; save it as PNG, JPEG, BMP, TIFF or WebP")]
@@ -72,9 +104,12 @@ pub enum Unfit {
     /// The decoder refused.
     #[error("not a readable picture: {0}")]
     Decode(#[from] image::ImageError),
-    /// A JPEG that was cut short.
-    #[error("a JPEG without its end: the file was cut short; copy or take it again")]
-    CutShort,
+    /// A JPEG of which a part is missing or wrong.
+    #[error("{0}; copy or take it again")]
+    Damaged(JpegDamage),
+    /// A kind of JPEG that cannot be read.
+    #[error(transparent)]
+    Jpeg(JpegError),
     /// Several pictures in one PNG or WebP.
     #[error("an animation; give one picture")]
     Animated,
@@ -111,31 +146,16 @@ pub enum Unfit {
 /// # Errors
 /// When the file cannot be read or is no picture to judge.
 pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
-    let unfit = |why| PictureFileError::Unfit {
-        path: path.display().to_string(),
-        why,
-    };
+    let content = bytes_of(path)?;
+    let decoded = decode_file(&content).map_err(|why| PictureFileError::unfit(path, why))?;
 
-    // Asked before the file is opened: opening a pipe would wait for its writer.
-    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
-    if !metadata.is_file() {
-        return Err(unfit(Unfit::NotAFile));
-    }
-
-    let bytes = metadata.len();
-    if bytes > FILE_MAX {
-        return Err(unfit(Unfit::LargeFile { bytes }));
-    }
-
-    // Read whole: the size is bounded above, and all decoders want the bytes at once.
-    let content = std::fs::read(path).map_err(|error| unreadable(path, error))?;
-    let decoded = decode_file(&content).map_err(unfit)?;
     // Not refused, because a dark picture of 16 bits is possible; the words name the usual mistake.
     if let Some(highest) = decoded.highest
         && highest < FEW_BITS
     {
         tracing::warn!(
-            "{}: 16 bits a channel, and no value above {highest} of 65535: nearly black. If it holds 10 or 12 bits, scale them to 16",
+            "{}: 16 bits a channel, and no value above {highest} of 65535: dark. If its values have 10, 12 or 14 bits, \
+             save it as PGM with its maxval, as PNG with sBIT, or scaled to 16 bits",
             path.display()
         );
     }
@@ -143,11 +163,23 @@ pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
     Ok(decoded.picture)
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> PictureFileError {
-    PictureFileError::Read {
-        path: path.display().to_string(),
-        error,
+/// The whole content of a file.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, PictureFileError> {
+    // Asked before the file is opened: opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path);
+    let metadata = metadata.map_err(|error| PictureFileError::read(path, error))?;
+    if !metadata.is_file() {
+        return Err(PictureFileError::unfit(path, Unfit::NotAFile));
     }
+
+    let bytes = metadata.len();
+    if bytes > FILE_MAX {
+        let why = Unfit::LargeFile { bytes };
+        return Err(PictureFileError::unfit(path, why));
+    }
+
+    // Read whole: the size is bounded above, and all decoders want the bytes at once.
+    std::fs::read(path).map_err(|error| PictureFileError::read(path, error))
 }
 
 /// The picture in the bytes of a file.
@@ -161,77 +193,119 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, Unfit> {
 /// Content of a picture file.
 struct DecodedFile {
     picture: Picture,
-    /// Highest value of a picture with 16 bits a channel; `None` for others.
+    /// Highest value of a picture with 16 bits a channel whose file does not say how many of them
+    /// count; `None` for others.
     highest: Option<u16>,
 }
 
 fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
-    // By the first bytes of the content. Suffixes lie: a JPEG called `.png` is common.
+    // The first bytes of the content tell the format. Suffixes lie: a JPEG called `.png` is common.
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
+    if format == ImageFormat::Jpeg {
+        let picture = decode_jpeg(bytes)?;
+        let highest = None;
+        return Ok(DecodedFile { picture, highest });
+    }
+
     check_content(format, bytes)?;
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut decoded = decode_other(format, bytes)?;
+
+    // 10, 12 or 14 bits in 16 are stretched where the file tells their number.
+    let bits = depth::told_bits(format, bytes);
+    if let Some(bits) = bits {
+        depth::scale(&mut decoded, bits);
+    }
+
+    let highest = match bits {
+        Some(_) => None,
+        None => depth::highest(&mut decoded),
+    };
+
+    Ok(DecodedFile {
+        picture: packed(decoded)?,
+        highest,
+    })
+}
+
+/// The pixels of a JPEG, turned as its camera was.
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture, Unfit> {
+    let decoded = jpeg::decode(bytes, Vec::new())?;
+    // What the decoder concealed is not what the camera saw.
+    if let Some(damage) = decoded.damage {
+        return Err(Unfit::Damaged(damage));
+    }
+
+    let orientation = exif::orientation(bytes);
+    if orientation == Orientation::NoTransforms {
+        return Ok(decoded.picture);
+    }
+
+    let width = decoded.picture.width() as u32;
+    let height = decoded.picture.height() as u32;
+    let rgb = image::RgbImage::from_raw(width, height, decoded.picture.into_rgb());
+    let mut turned = DynamicImage::ImageRgb8(rgb.expect("a picture has all its bytes"));
+    turned.apply_orientation(orientation);
+    packed(turned)
+}
+
+/// The pixels of any other format as its decoder gives them, turned by the orientation tag.
+fn decode_other(format: ImageFormat, bytes: &[u8]) -> Result<DynamicImage, Unfit> {
     // The limit holds for a decoder's own buffers; `check_header` bounds the picture itself.
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(DECODED_MAX);
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     check_header(&decoder)?;
+
     // Asked before the decoder is consumed, and applied to the pixels: the picture as a person sees
     // it.
     let orientation = decoder.orientation()?;
     let mut decoded = DynamicImage::from_decoder(decoder)?;
     decoded.apply_orientation(orientation);
-    // Before the values are scaled to 8 bits.
-    let highest = highest(&decoded);
-    // `[height, width, 3]`, row-major. Grey is repeated, alpha dropped, 16 bits scaled by 257.
+    Ok(decoded)
+}
+
+/// `[height, width, 3]`, row-major. Grey is repeated, alpha dropped, 16 bits are scaled by 257.
+fn packed(decoded: DynamicImage) -> Result<Picture, Unfit> {
     let rgb = decoded.into_rgb8();
     let width = rgb.width() as usize;
     let height = rgb.height() as usize;
-    Ok(DecodedFile {
-        picture: Picture::new(width, height, rgb.into_raw())?,
-        highest,
-    })
+    Ok(Picture::new(width, height, rgb.into_raw())?)
+}
+
+impl From<JpegError> for Unfit {
+    fn from(error: JpegError) -> Self {
+        match error {
+            JpegError::Damaged(damage) => Unfit::Damaged(damage),
+            JpegError::Cmyk => Unfit::Cmyk,
+            JpegError::TooLarge { width, height } => Unfit::TooLarge {
+                width,
+                height,
+                decoded: 3 * u64::from(width) * u64::from(height),
+            },
+            JpegError::Size(error) => Unfit::Size(error),
+            unsupported => Unfit::Jpeg(unsupported),
+        }
+    }
 }
 
 /// Refuses content of which the decoder would silently make another picture than the one meant.
 fn check_content(format: ImageFormat, bytes: &[u8]) -> Result<(), Unfit> {
-    // One reason for each format. A decoder would return the first page or frame, or decode what is
-    // there of a file that was cut short.
+    // One reason for each format: a decoder would return the first page or frame.
     match format {
         ImageFormat::Png if is_animated_png(bytes) => Err(Unfit::Animated),
         ImageFormat::WebP if is_animated_webp(bytes) => Err(Unfit::Animated),
         ImageFormat::Tiff if has_pages(bytes) => Err(Unfit::Pages),
-        ImageFormat::Jpeg => {
-            let walk = jpeg::walk(bytes);
-            if !walk.is_whole {
-                Err(Unfit::CutShort)
-            } else if walk.components == 4 {
-                Err(Unfit::Cmyk)
-            } else {
-                Ok(())
-            }
-        }
-        ImageFormat::Png | ImageFormat::WebP | ImageFormat::Tiff | ImageFormat::Bmp => Ok(()),
+        known if folder::can_be_read(known) => Ok(()),
         other => Err(Unfit::Format(other)),
     }
-}
-
-fn highest(decoded: &DynamicImage) -> Option<u16> {
-    // The highest of all channels.
-    let values = match decoded {
-        DynamicImage::ImageLuma16(picture) => picture.as_raw(),
-        DynamicImage::ImageRgb16(picture) => picture.as_raw(),
-        // Transparency is often full.
-        _ => return None,
-    };
-
-    values.iter().max().copied()
 }
 
 /// Checks the header before anything is allocated for it: the decoders themselves check their inner
 /// buffers only.
 fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
-    // In u64, since the sides of a header may be anything.
+    // The product is taken in u64, since the sides of a header may be anything.
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     let decoded = decoder.total_bytes();
@@ -275,98 +349,9 @@ fn has_pages(bytes: &[u8]) -> bool {
     tiff::decoder::Decoder::new(Cursor::new(bytes)).is_ok_and(|decoder| decoder.more_images())
 }
 
-/// The pictures of a folder, by extension, numbers in names in their natural order (`2.png` before
-/// `10.png`).
-///
-/// # Errors
-/// When the folder cannot be read or holds no picture.
-pub fn list(folder: &Path) -> Result<Vec<PathBuf>, PictureFileError> {
-    // Only the folder itself: what lies in folders below it belongs to another class or line.
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
-        let path = entry.map_err(|error| unreadable(folder, error))?.path();
-        if has_picture_extension(&path) {
-            found.push(path);
-        }
-    }
-
-    if found.is_empty() {
-        return Err(PictureFileError::Empty {
-            path: folder.display().to_string(),
-        });
-    }
-
-    // The order of a directory is the file system's; results must not depend on it.
-    found.sort_by_cached_key(|path| {
-        let name = path.file_name().unwrap_or_default();
-        natural_key(&name.to_string_lossy())
-    });
-
-    Ok(found)
-}
-
-fn has_picture_extension(path: &Path) -> bool {
-    // Cameras and Windows programs write `.JPG`.
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    EXTENSIONS.contains(&extension.to_lowercase().as_str())
-}
-
-/// The files of several paths. A file is itself, a folder is its pictures; a folder without any is a
-/// problem beside them.
-pub fn expand(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PictureFileError>) {
-    let mut files = vec![];
-    let mut problems = vec![];
-    // Problems are gathered, so that one run tells all folders that are wrong.
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-
-        match list(path) {
-            Ok(found) => files.extend(found),
-            Err(problem) => problems.push(problem),
-        }
-    }
-
-    (files, problems)
-}
-
-/// Key by which numbers in names sort as numbers: runs of digits, as a number and as they are, each
-/// after the run of other characters before it.
-fn natural_key(name: &str) -> Vec<(String, u128, String)> {
-    let mut key = Vec::new();
-    let mut rest = name;
-    // Each turn takes the characters before a number and the number itself.
-    while !rest.is_empty() {
-        let is_digit = |c: char| c.is_ascii_digit();
-        let words = rest.find(is_digit).unwrap_or(rest.len());
-        let (before, from_number) = rest.split_at(words);
-        let digits = from_number
-            .find(|c: char| !is_digit(c))
-            .unwrap_or(from_number.len());
-
-        let (number, after) = from_number.split_at(digits);
-        // Beyond 38 digits all numbers are equal here; the digits themselves, the third part of the
-        // key, still order them.
-        let value = number.parse().unwrap_or(u128::MAX);
-        key.push((before.to_owned(), value, number.to_owned()));
-        rest = after;
-    }
-
-    key
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_in_names_sort_as_numbers() {
-        let mut names = ["b10.png", "b2.png", "a.png", "b02.png"];
-        names.sort_by_cached_key(|name| natural_key(name));
-        assert_eq!(names, ["a.png", "b02.png", "b2.png", "b10.png"]);
-    }
 
     #[test]
     fn what_is_no_picture_is_named() {
@@ -384,25 +369,16 @@ mod tests {
     }
 
     #[test]
-    fn twelve_bits_in_sixteen_are_noticed() {
+    fn twelve_and_fourteen_bits_in_sixteen_are_noticed() {
         let of = |value| {
-            highest(&DynamicImage::ImageLuma16(image::ImageBuffer::from_pixel(
-                2,
-                2,
-                image::Luma([value]),
-            )))
+            let pixel = image::Luma([value]);
+            let picture = image::ImageBuffer::from_pixel(2, 2, pixel);
+            depth::highest(&mut DynamicImage::ImageLuma16(picture))
         };
 
         assert!(of(4095).is_some_and(|highest| highest < FEW_BITS));
-        assert!(of(4096).is_some_and(|highest| highest >= FEW_BITS));
-        assert_eq!(highest(&DynamicImage::new_rgb8(2, 2)), None);
-    }
-
-    #[test]
-    fn an_empty_folder_is_a_problem_beside_the_good_ones() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("a.png");
-        let (files, problems) = expand(&[folder.path().to_owned(), file.clone()]);
-        assert_eq!((files, problems.len()), (vec![file], 1));
+        assert!(of(16_383).is_some_and(|highest| highest < FEW_BITS));
+        assert!(of(16_384).is_some_and(|highest| highest >= FEW_BITS));
+        assert_eq!(depth::highest(&mut DynamicImage::new_rgb8(2, 2)), None);
     }
 }

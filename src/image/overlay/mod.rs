@@ -97,13 +97,12 @@ impl<'a> Overlay<'a> {
         verdict: Option<Verdict>,
         defects: &[Defect],
     ) -> Self {
-        // One scale for everything that is drawn, so that maps and outlines meet the picture.
+        // One scale holds for everything that is drawn, so that maps and outlines meet the picture.
         let shrink = Shrink::of(picture);
         let placed: Vec<PlacedLayer> = layers.iter().map(|layer| shrink.place(layer)).collect();
 
         // The outline of the whole picture would only be a second frame.
         let whole = Area::whole(picture.width(), picture.height());
-        // Gathered in the order of painting: what comes later lies on top.
         let mut outlines = Vec::new();
         for (placed, layer) in placed.iter().zip(layers) {
             if layer.area != whole {
@@ -111,7 +110,8 @@ impl<'a> Overlay<'a> {
             }
         }
 
-        // Order matters: outlines of regions, then defects over them, then the verdict's frame.
+        // What comes later lies on top: outlines of regions, defects over them, then the verdict's
+        // frame.
         outlines.extend(defects.iter().map(|defect| shrink.outline(defect)));
         outlines.extend(verdict.map(|verdict| shrink.frame(verdict)));
         Overlay {
@@ -125,10 +125,10 @@ impl<'a> Overlay<'a> {
 
     /// The row of the picture that is seen in a row of the overlay.
     pub fn source_row(&self, row: usize) -> &'a [u8] {
-        // The nearest row rather than an average: an overlay is drawn for each failed part, and a
-        // person looks at it, no algorithm.
+        // The nearest row is taken rather than an average: an overlay is drawn for each failed
+        // part, and a person looks at it, no algorithm.
         let stride = 3 * self.picture.width();
-        // Rounded down, so that it never reaches the picture's height.
+        // The division rounds down, so that it never reaches the picture's height.
         let source = row * self.picture.height() / self.height;
         &self.picture.rgb()[source * stride..][..stride]
     }
@@ -140,7 +140,7 @@ impl Shrink {
         let long_side = picture.width().max(picture.height());
         // Both sides shrink by the same factor: the picture keeps its proportions.
         let factor = (long_side as f64 / LONG_SIDE_MAX as f64).max(1.0);
-        // Rounded, and at least one pixel: a picture of one row stays one row.
+        // The size is rounded, and is at least one pixel: a picture of one row stays one row.
         let size = |pixels: usize| ((pixels as f64 / factor).round() as usize).max(1);
         Shrink {
             factor,
@@ -155,7 +155,7 @@ impl Shrink {
     }
 
     fn place<'a>(&self, layer: &HeatLayer<'a>) -> PlacedLayer<'a> {
-        // The area in pixels of the overlay. It keeps at least one row and column, even where it
+        // The area is in pixels of the overlay. It keeps at least one row and column, even where it
         // shrinks to nothing at the right or lower edge.
         let area = layer.area;
         let left = self.fit(area.x).min(self.width - 1);
@@ -172,7 +172,7 @@ impl Shrink {
         }
     }
 
-    // Two pixels, which stay visible in a picture that is shown at half its size.
+    // The line is two pixels thick, which stay visible in a picture that is shown at half its size.
     fn outline(&self, defect: &Defect) -> BoxOutline {
         BoxOutline {
             x: self.fit(defect.x),
@@ -199,7 +199,7 @@ impl Shrink {
 }
 
 impl PlacedLayer<'_> {
-    // One pixel: the outline of a region says where it is, not how it is.
+    // The line is one pixel thick: the outline of a region says where it is, not how it is.
     fn outline(&self) -> BoxOutline {
         BoxOutline {
             x: self.left,
@@ -213,7 +213,7 @@ impl PlacedLayer<'_> {
 }
 
 fn verdict_colour(verdict: Verdict) -> Rgb {
-    // The colours of a signal tower: green, red, amber.
+    // The colours are those of a signal tower: green, red, amber.
     match verdict {
         Verdict::Pass => [40, 170, 70],
         Verdict::Fail => [215, 40, 40],

@@ -15,7 +15,7 @@ const GLOW: [Rgb; 4] = [[120, 0, 60], [225, 40, 30], [250, 150, 20], [255, 245, 
 pub fn paint(overlay: &Overlay) -> Picture {
     let width = overlay.width;
     let height = overlay.height;
-    // Maps are enlarged once for the whole picture: bilinear, `[height, width]` values each.
+    // Each map is enlarged once, bilinear, to the `[height, width]` of its layer.
     let layers: Vec<EnlargedLayer> = overlay.layers.iter().map(EnlargedLayer::new).collect();
     let mut canvas = Canvas {
         width,
@@ -23,13 +23,18 @@ pub fn paint(overlay: &Overlay) -> Picture {
         rgb: Vec::with_capacity(3 * width * height),
     };
 
-    // Row by row from the top, three bytes a pixel.
+    // `sources` has the first byte of the nearest column of the picture, as [`Overlay::source_row`]
+    // takes the nearest row.
+    let picture_width = overlay.picture.width();
+    let sources: Vec<usize> = (0..width)
+        .map(|column| 3 * (column * picture_width / width))
+        .collect();
+
+    // The canvas is filled row by row from the top, three bytes a pixel.
     for row in 0..height {
         let source_row = overlay.source_row(row);
-        for column in 0..width {
-            // The nearest column, as [`Overlay::source_row`] takes the nearest row.
-            let at = 3 * (column * overlay.picture.width() / width);
-            // The camera's pixel, glowing or darkened by the maps over it.
+        for (column, &at) in sources.iter().enumerate() {
+            // The maps over the camera's pixel tint it, or darken it where they do not count.
             let seen = &source_row[at..at + 3];
             canvas.rgb.extend(pixel(seen, &layers, row, column));
         }
@@ -40,19 +45,19 @@ pub fn paint(overlay: &Overlay) -> Picture {
         canvas.outline(outline);
     }
 
-    // `[height, width, 3]`, as the loop above filled it.
+    // The bytes are `[height, width, 3]`, as the loop above filled them.
     Picture::new(width, height, canvas.rgb).expect("filled row by row")
 }
 
 /// Colour of a pixel that the camera saw as `seen`.
 fn pixel(seen: &[u8], layers: &[EnlargedLayer], row: usize, column: usize) -> Rgb {
-    // The hottest of all layers that cover the pixel and count there.
+    // The heat is that of the hottest of all layers that cover the pixel and count there.
     let mut is_covered = false;
     let mut heat: Option<f32> = None;
     for layer in layers {
         if layer.covers(row, column) {
             is_covered = true;
-            // `None` for a cell that a region's mask leaves out.
+            // A cell that a region's mask leaves out has no heat.
             let here = layer.heat(row, column);
             heat = heat.into_iter().chain(here).reduce(f32::max);
         }
@@ -71,23 +76,34 @@ fn pixel(seen: &[u8], layers: &[EnlargedLayer], row: usize, column: usize) -> Rg
 /// A layer with its map enlarged to the overlay's pixels.
 struct EnlargedLayer<'a> {
     placed: &'a PlacedLayer<'a>,
-    /// The map's value at each pixel of the layer.
+    /// Pixels in a row of the layer.
+    width: usize,
+    /// The map's value at each pixel of the layer, `[height, width]`.
     values: Vec<f32>,
+    /// The map's row under each row of the layer.
+    cell_rows: Vec<usize>,
+    /// The map's column under each column of the layer.
+    cell_columns: Vec<usize>,
 }
 
 impl<'a> EnlargedLayer<'a> {
     fn new(placed: &'a PlacedLayer<'a>) -> Self {
-        // At least one pixel each way, as `Shrink::place` made them.
+        // A layer has at least one pixel each way, as `Shrink::place` made it.
         let width = placed.right - placed.left;
         let height = placed.bottom - placed.top;
+        // Cells are looked up, because two divisions a pixel would cost more than the glow.
+        let side = placed.map.side();
         EnlargedLayer {
             placed,
+            width,
             values: placed.map.enlarged(width, height),
+            cell_rows: (0..height).map(|row| row * side / height).collect(),
+            cell_columns: (0..width).map(|column| column * side / width).collect(),
         }
     }
 
     fn covers(&self, row: usize, column: usize) -> bool {
-        // The upper ends are exclusive.
+        // `right` and `bottom` are the first column and row beyond the layer.
         let placed = self.placed;
         (placed.left..placed.right).contains(&column) && (placed.top..placed.bottom).contains(&row)
     }
@@ -95,36 +111,30 @@ impl<'a> EnlargedLayer<'a> {
     /// Heat of a pixel that the layer covers: 0 to 1 on the scale, and beyond. `None` if the map's cell
     /// does not count.
     fn heat(&self, row: usize, column: usize) -> Option<f32> {
-        // The place in the layer, then the cell of the map `[side, side]` in which it lies.
-        let placed = self.placed;
-        let width = placed.right - placed.left;
-        let height = placed.bottom - placed.top;
-        // Pixels from the layer's upper left corner.
-        let from_top = row - placed.top;
-        let from_left = column - placed.left;
-        // The cell under the pixel, for the mask; the heat itself comes from the enlarged values,
+        // Pixels are counted from the layer's upper left corner.
+        let from_top = row - self.placed.top;
+        let from_left = column - self.placed.left;
+        // The cell under the pixel is for the mask; the heat itself comes from the enlarged values,
         // which are smooth.
-        let side = placed.map.side();
-        if !placed
-            .map
-            .counts(from_top * side / height, from_left * side / width)
-        {
+        let cell_row = self.cell_rows[from_top];
+        let cell_column = self.cell_columns[from_left];
+        if !self.placed.map.counts(cell_row, cell_column) {
             return None;
         }
 
-        // A scale of no height, which a single reference can give, must not divide by zero.
-        let (low, high) = placed.scale;
-        // 0 at the lower end of the scale, 1 at the upper one.
-        let value = self.values[from_top * width + from_left];
+        // The heat is 0 at the lower end of the scale and 1 at the upper one. A scale of no height,
+        // which a single reference can give, must not divide by zero.
+        let (low, high) = self.placed.scale;
+        let value = self.values[from_top * self.width + from_left];
         Some((value - low) / (high - low).max(f32::EPSILON))
     }
 }
 
 /// A pixel that the camera saw as `seen`, with a heat of 0 (as it is) to 1 (full glow).
 fn glow(seen: &[u8], heat: f32) -> Rgb {
-    // Beyond the scale all is full glow.
+    // A heat above the scale is full glow, one below it leaves the pixel as it is.
     let heat = heat.clamp(0.0, 1.0);
-    // The place between two of the colours: `low` and the next one, mixed by `share`.
+    // `place` lies between two of the colours, `low` and the next one, which `share` mixes.
     let last = GLOW.len() - 1;
     let place = heat * last as f32;
     let low = place as usize;
@@ -133,11 +143,10 @@ fn glow(seen: &[u8], heat: f32) -> Rgb {
     let share = place - low as f32;
     // Squared, so that the lower half of the scale leaves the picture almost untouched.
     let opacity = 0.85 * heat * heat;
-    // Each channel by itself: the tint over the picture, as opaque as the heat demands.
+    // Each channel is mixed by itself, and the tint has at most 85 % of the pixel.
     std::array::from_fn(|channel| {
         let from = f32::from(GLOW[low][channel]);
         let to = f32::from(GLOW[high][channel]);
-        // The tint's share of the pixel grows with the heat, up to 85 %.
         let tint = from * (1.0 - share) + to * share;
         (f32::from(seen[channel]) * (1.0 - opacity) + tint * opacity) as u8
     })

@@ -7,7 +7,8 @@ pub fn encode(picture: &Picture, texts: &[(&str, &str)]) -> Vec<u8> {
     let width = picture.width() as u32;
     let height = picture.height() as u32;
     let mut bytes = Vec::new();
-    // Fast compression: an overlay must not wait for the processor, and its size matters less.
+    // The compression is the fast one: an overlay must not wait for the processor, and its size
+    // matters less.
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);

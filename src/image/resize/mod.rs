@@ -36,7 +36,8 @@ pub struct Taps {
 impl Taps {
     /// Weights from `from` pixels to `to`, both at least 1.
     pub fn new(from: usize, to: usize) -> Self {
-        // One tap for each output pixel; all rows (or columns) of a picture use the same ones.
+        // `each` has one tap for each output pixel; all rows (or columns) of a picture use the same
+        // ones.
         let each: Vec<Tap> = (0..to).map(|at| Tap::new(at, from, to)).collect();
         Taps {
             from,
@@ -66,22 +67,22 @@ pub fn resize_rows(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
         return plan.resize_rows(rgb, taps.from, taps.to, out);
     }
 
-    // Every other processor and size: the plain way gives the same integers.
+    // Every other processor and size takes the plain way, which gives the same integers.
     resize_rows_in_strips(rgb, taps, out);
 }
 
 /// The plain way: strips of rows are turned on their side, so that both directions are the same sums
 /// over contiguous values.
 fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
-    // Bytes of a row before and after: three channels a pixel.
+    // `from` and `to` are the bytes of a row before and after: three channels a pixel.
     let from = 3 * taps.from;
     let to = 3 * taps.to;
     // A picture's bytes are whole rows.
     let rows = rgb.len() / from;
     // Whole strips; what is beyond the last row is dropped at the end.
     out.resize(rows.next_multiple_of(ROWS) * to, 0);
-    // Buffers of one strip: `wide` is `[from, ROWS]`, `small` is `[to, ROWS]`, one column of the
-    // strip in each place.
+    // The buffers are of one strip: `wide` is `[from, ROWS]` and `small` is `[to, ROWS]`, one
+    // column of the strip in each place.
     let mut fours = vec![[0; 4]; ROWS / 4 * from.max(to)];
     let mut wide = vec![[0; ROWS]; from];
     let mut small = vec![[0; ROWS]; to];
@@ -91,8 +92,6 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     // For each strip:
     //   rgb [ROWS, from] -> wide [from, ROWS] -> weighted sums -> small [to, ROWS] -> out [ROWS, to]
     for (rgb, out) in strips.zip(out.chunks_exact_mut(ROWS * to)) {
-        // Turned on its side, a pixel is three neighbouring columns of ROWS values, and a tap sums
-        // whole columns.
         turn(rgb, &mut fours, &mut wide);
         // One output pixel is three columns of the strip, red, green and blue, 3 * ROWS values in a
         // run. Its source pixels are as long, one after the other.
@@ -105,11 +104,11 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
             );
         }
 
-        // Back to rows of pixels.
+        // The strip becomes rows of pixels again.
         turn_back(&small, &mut fours, out);
     }
 
-    // Rows that filled up the last strip.
+    // The rows that filled up the last strip are dropped.
     out.truncate(rows * to);
 }
 
@@ -121,31 +120,29 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     "aarch64+neon"
 ))]
 fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
-    // Four rows at a time to places of four bytes: writes stay contiguous, where single bytes would
-    // be strewn over the columns.
+    // Four rows at a time go to places of four bytes: writes stay contiguous, where single bytes
+    // would be strewn over the columns.
     // Bytes of a row, `width` of them, are the columns; a, b, c, d are four rows:
     //   rows      a0 a1 a2 ...  b0 b1 b2 ...  c0 c1 c2 ...  d0 d1 d2 ...
     //   fours     a0 b0 c0 d0   a1 b1 c1 d1   a2 b2 c2 d2   ...
     //   columns   a0 b0 c0 d0 and the next seven fours of column 0, then column 1, ...
     let width = columns.len();
     let groups = rows.chunks_exact(4 * width);
-    // Rows that do not fill a group; only the last strip of a picture has them.
+    // One to three rows may fill no group, in the last strip of a picture alone.
     let rest = groups.remainder();
     let whole_groups = groups.len();
     for (rows, fours) in groups.zip(fours.chunks_exact_mut(width)) {
-        // The four rows of the group, `width` bytes each.
         let [a, b, c, d] = [0, 1, 2, 3].map(|row| &rows[row * width..][..width]);
-        // Byte by byte of all four rows at once: the compiler makes interleaving instructions of
-        // it.
+        // All four rows are walked at once, byte by byte: the compiler makes interleaving
+        // instructions of it.
         for ((((four, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
             *four = [*a, *b, *c, *d];
         }
     }
 
-    // One to three rows are left in the last strip of a picture.
     for (row, values) in rest.chunks_exact(width).enumerate() {
-        // The group after the last whole one, of which only the first places of each four are
-        // written.
+        // These rows go to the group after the last whole one, in which only the first places of
+        // each four are written.
         let fours = &mut fours[whole_groups * width..];
         for (four, value) in fours.iter_mut().zip(values) {
             four[row] = *value;
@@ -169,7 +166,7 @@ fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
     "aarch64+neon"
 ))]
 fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
-    // The reverse of `turn`, in two steps as well: columns to places of four rows.
+    // This is the reverse of `turn`, in two steps as well: columns to places of four rows.
     //   columns   a0 b0 c0 d0 and seven more fours of column 0, then column 1, ...
     //   fours     a0 b0 c0 d0   a1 b1 c1 d1   ...
     //   rows      a0 a1 a2 ...  b0 b1 b2 ...  c0 c1 c2 ...  d0 d1 d2 ...
@@ -182,10 +179,10 @@ fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
         }
     }
 
-    // Places of four to four rows.
+    // Places of four become four rows.
     let groups = rows.chunks_exact_mut(4 * width);
     for (rows, fours) in groups.zip(fours.chunks_exact(width)) {
-        // The four rows as separate slices, because one mutable slice cannot be walked at four
+        // The four rows are separate slices, because one mutable slice cannot be walked at four
         // places.
         let (ab, cd) = rows.split_at_mut(2 * width);
         let (a, b) = ab.split_at_mut(width);
@@ -198,13 +195,15 @@ fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
 
 /// Resizes columns: `taps.from` rows of `row_values` grey levels to `taps.to` rows, written to `out`.
 pub fn resize_columns(values: &[u8], row_values: usize, taps: &Taps, out: &mut Vec<u8>) {
-    // [from, row_values] to [to, row_values], where `row_values` is three times the width.
+    // Rows `[from, row_values]` become `[to, row_values]`, where `row_values` is three times the
+    // width.
     out.resize(taps.to * row_values, 0);
     // A row of the output is a weighted sum of whole rows, which lie in memory as they are summed:
     // nothing has to be turned.
     let rows = out.chunks_exact_mut(row_values);
     for (tap, row) in taps.each.iter().zip(rows) {
-        // The tap's first row; `weighted_row` reads as many rows as there are weights.
+        // The window begins at the tap's first row; `weighted_row` reads as many rows as there are
+        // weights.
         let window = &values[tap.first * row_values..];
         weighted_row(window, row_values, &tap.weights, row);
     }
@@ -220,9 +219,10 @@ const LANES: usize = 32;
     "aarch64+neon"
 ))]
 fn weighted_row(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8]) {
-    // Whole blocks first, whose sums fill the registers; then the values that are left, one by one.
+    // Whole blocks come first, whose sums fill the registers; then the values that are left, one by
+    // one.
     let (blocks, rest) = out.as_chunks_mut::<LANES>();
-    // The first value that no block covers.
+    // `beyond` is the first value that no block covers.
     let beyond = blocks.len() * LANES;
     // Every block reads the same columns of all rows of the window.
     for (i, block) in blocks.iter_mut().enumerate() {
@@ -230,7 +230,7 @@ fn weighted_row(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8
     }
 
     for (i, value) in rest.iter_mut().enumerate() {
-        // At most LANES - 1 values a row: a plain sum each.
+        // At most LANES - 1 values of the row are left, each of which is a sum by itself.
         let one = std::array::from_mut(value);
         sum(&values[beyond + i..], row_values, weights, one);
     }
@@ -251,7 +251,7 @@ fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &
         }
     }
 
-    // Rounded and clamped: the kernel's negative lobes overshoot at edges.
+    // The sums are rounded and clamped: the kernel's negative lobes overshoot at edges.
     for (out, sum) in out.iter_mut().zip(sums) {
         *out = grey(sum);
     }

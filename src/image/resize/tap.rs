@@ -18,23 +18,26 @@ pub struct Tap {
 impl Tap {
     /// Weights of the output pixel `at`, when `from` pixels become `to`.
     pub fn new(at: usize, from: usize, to: usize) -> Self {
-        // Source pixels for each output pixel. When shrinking, the kernel is widened by the same
-        // factor, so that every source pixel counts; when enlarging, it keeps its own width.
+        // `scale` is source pixels for each output pixel. When shrinking, the kernel is widened by
+        // the same factor, so that every source pixel counts; when enlarging, it keeps its own
+        // width.
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
-        // The output pixel's centre among the source pixels, and the reach of the kernel on either
-        // side.
+        // `centre` is the output pixel's centre among the source pixels, `support` the reach of the
+        // kernel on either side.
         let centre = (at as f64 + 0.5) * scale;
         let support = 2.0 * stretch;
-        // The window [first, end), cut at the picture's edges. Rounded as `Resample.c` rounds it.
+        // The window is [first, end), cut at the picture's edges, and rounded as `Resample.c`
+        // rounds it.
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
-        // The kernel at the centres of the source pixels, with its argument scaled back.
+        // The kernel is taken at the centres of the source pixels, with its argument scaled back.
         let raw: Vec<f64> = (first..end)
             .map(|x| cubic((x as f64 - centre + 0.5) / stretch))
             .collect();
 
-        // Divided by their sum, so that a flat picture stays flat also where the window was cut.
+        // The weights are divided by their sum, so that a flat picture stays flat also where the
+        // window was cut.
         let sum: f64 = raw.iter().sum();
         Tap {
             first,
@@ -53,7 +56,7 @@ fn fixed(weight: f64) -> i32 {
 /// Keys' cubic convolution kernel with a = -0.5.
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.5;
-    // Cubic pieces on [0, 1) and [1, 2); the second one gives the negative lobes.
+    // The kernel has cubic pieces on [0, 1) and [1, 2); the second one gives the negative lobes.
     let x = x.abs();
     if x < 1.0 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0

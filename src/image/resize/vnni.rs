@@ -49,7 +49,8 @@ struct TapStep {
 impl RowPlan {
     /// The plan of `taps`. `None` if the processor lacks an instruction, or a window is too large.
     pub fn new(taps: &[Tap]) -> Option<RowPlan> {
-        // Asked for one by one, since `avx512vbmi` and `avx512vnni` came with different processors.
+        // The instructions are asked for one by one, since `avx512vbmi` and `avx512vnni` came with
+        // different processors.
         let has_all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
@@ -70,7 +71,7 @@ impl RowPlan {
         // Three planes of `from` values, each with a window of zeros behind it, so that the last
         // load stays inside the buffer.
         let mut planes = vec![0; 3 * (from + WINDOW)];
-        // Three planes of whole blocks of outputs; those beyond `to` are dropped.
+        // `made` has three planes of whole blocks of outputs; those beyond `to` are dropped.
         let mut made = vec![0; 3 * to.next_multiple_of(LANES)];
         // Buffers are made once and used for each row.
         let rows = rgb.chunks_exact(3 * from);
@@ -83,28 +84,27 @@ impl RowPlan {
     /// Resizes one row: RGB to three planes, each plane by itself, and back to RGB.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
     fn resize_row(&self, rgb: &[u8], planes: &mut [u8], made: &mut [u8], out: &mut [u8]) {
-        // Bytes of one plane before and after.
+        // `plane` and `lanes` are the bytes of one plane before and after.
         let plane = planes.len() / 3;
         let lanes = made.len() / 3;
         // Planes lie one after the other in one buffer: red, green, blue, each followed by its
         // window of zeros.
         let (red, rest) = planes.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
-        // RGB, RGB, ... to all red, all green, all blue values.
+        // Pixels RGB, RGB, ... become all red, all green and all blue values.
         let pixels = rgb.as_chunks::<3>().0.iter();
         for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
             [*red, *green, *blue] = *pixel;
         }
 
-        // Each plane by itself, sixteen outputs at a time. Weights are read once for a block.
+        // Each plane is resized by itself, sixteen neighbouring outputs at a time.
         for (values, made) in planes.chunks_exact(plane).zip(made.chunks_exact_mut(lanes)) {
-            // Sixteen neighbouring outputs of the row.
             for (block, made) in self.blocks.iter().zip(made.as_chunks_mut::<LANES>().0) {
                 sixteen(block, values, made);
             }
         }
 
-        // The three planes back to RGB.
+        // The three planes become pixels again.
         let (red, rest) = made.split_at(lanes);
         let (green, blue) = rest.split_at(lanes);
         let pixels = out.as_chunks_mut::<3>().0.iter_mut();
@@ -117,8 +117,8 @@ impl RowPlan {
 impl OutputBlock {
     /// The plan of at most sixteen outputs. `None` if their window is too large.
     fn new(taps: &[Tap]) -> Option<OutputBlock> {
-        // From the first source pixel of the first output to beyond the last of any: all sixteen
-        // must be within reach of one window.
+        // The window goes from the first source pixel of the first output to beyond the last of
+        // any: it must hold the pixels of all sixteen.
         let first = taps.first()?.first;
         let last = taps.iter().map(|tap| tap.first + tap.weights.len()).max()?;
         // The steps are as many as the output with the most taps needs.
@@ -138,7 +138,7 @@ impl OutputBlock {
 
 impl TapStep {
     fn new(taps: &[Tap], step: usize) -> TapStep {
-        // Zeros: an unused place picks a pixel and multiplies it by nothing.
+        // The places begin as zeros: an unused one picks a pixel and multiplies it by 0.
         // A register of 64 bytes, one lane for each output, four taps a lane:
         //   places   o0: t0 t1 t2 t3 | o1: t0 t1 t2 t3 | ... | o15: t0 t1 t2 t3
         //   digits   the weights' lowest bytes in the same order; then the middle, then the highest ones
@@ -150,12 +150,11 @@ impl TapStep {
         // The window begins at the first output's first source pixel; first pixels never decrease
         // from output to output.
         let first = taps[0].first;
-        // Taps 4 * step to 4 * step + 3 of each output, at the four bytes of its lane.
+        // A step has taps 4 * step to 4 * step + 3 of each output, at the four bytes of its lane.
         for (lane, tap) in taps.iter().enumerate() {
             let weights = tap.weights.iter().enumerate();
             for (k, weight) in weights.skip(FOUR * step).take(FOUR) {
-                // The byte of the lane, and the pixel's place within the window, which is below
-                // 128.
+                // `at` is the byte of the lane; the pixel's place within the window is below 128.
                 let at = FOUR * lane + k % FOUR;
                 made.places[at] = (tap.first + k - first) as u8;
                 made.set_weight(at, *weight);
@@ -172,7 +171,7 @@ impl TapStep {
         //   weight = d0 + 256 d1 + 65536 d2,   each digit from -128 to 127
         // 24 bits are enough: weights have 22 fractional bits and stay well below 2.
         for digit in &mut self.digits {
-            // The lowest byte as -128 to 127; what is left is a multiple of 256.
+            // The lowest byte is taken as -128 to 127; what is left is a multiple of 256.
             let low = rest as i8;
             digit[at] = low as u8;
             rest = (rest - i32::from(low)) >> 8;
@@ -183,32 +182,30 @@ impl TapStep {
 /// Sixteen outputs of one plane.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
-    // 128 source pixels in two registers.
+    // The window is 128 source pixels, in two registers of 64 bytes each.
     //   window [128] -> four neighbours x 16 outputs [64] -> three sums [16] of i32 -> 16 grey levels
     let window: &[u8; WINDOW] = values[block.first..]
         .first_chunk()
         .expect("planes are a window longer");
 
-    // Lower and upper half of the window, 64 bytes each.
     let (low, high) = window.split_at(WINDOW / 2);
     let low = load(low.try_into().expect("half"));
     let high = load(high.try_into().expect("half"));
-    // Sums of sixteen outputs, one register for each digit of the weights.
+    // Each digit of the weights has the sums of sixteen outputs in a register of its own.
     let mut sums = [_mm512_setzero_si512(); 3];
     // The values are unsigned bytes and the weights signed ones, which is what the instruction
     // multiplies; sums of four products go to 32 bits.
     for step in &block.steps {
-        // Four neighbours for each output, then four products and their sum in each lane.
+        // Each lane gets its output's four neighbours, and adds the sum of their four products.
         let four = _mm512_permutex2var_epi8(low, load(&step.places), high);
         for (sum, digit) in sums.iter_mut().zip(&step.digits) {
             *sum = _mm512_dpbusd_epi32(*sum, four, load(digit));
         }
     }
 
-    // The digits' sums with their place values 1, 256 and 65536, and half a grey level for
-    // rounding.
+    // The digits' sums have place values of 1, 256 and 65536, which are shifts by 8 and 16 bits.
+    // Half a grey level is added for rounding.
     let [ones, bytes, words] = sums;
-    // Shifts by 8 and 16 bits instead of products.
     let half = _mm512_set1_epi32(1 << (BITS - 1));
     let lower = _mm512_add_epi32(ones, half);
     let upper = _mm512_add_epi32(
@@ -216,8 +213,8 @@ fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
         _mm512_slli_epi32::<16>(words),
     );
 
-    // Shifted back to grey levels and clamped to 0 to 255; narrowing saturates upwards only, so
-    // that negative values are raised first.
+    // The sums are shifted back to grey levels and clamped to 0 to 255; narrowing saturates upwards
+    // only, so that negative values are raised first.
     let sum = _mm512_add_epi32(lower, upper);
     let whole = _mm512_srai_epi32::<{ BITS }>(sum);
     let positive = _mm512_max_epi32(whole, _mm512_setzero_si512());

@@ -27,6 +27,7 @@ fn judging(recipe: &str, challenge_every: Option<Duration>) -> RecipePolicy {
         regions: vec![(None, judge(recipe, Some(0.5)))],
         challenge_every,
         proof: None,
+        unlike: vec![0.9],
     }
 }
 
@@ -329,4 +330,38 @@ fn pictures_that_the_threshold_does_not_tell_apart_are_a_failure_as_soon_as_it_i
             "{causes:?}"
         );
     }
+}
+
+#[test]
+fn a_threshold_of_a_command_outlives_the_selection_of_any_recipe() {
+    let (rules, _causes) = rules(None);
+    assert_eq!(rules.set_threshold(None, 0.25), Ok(Some(0.5)));
+    for recipe in ["nut@1", "bolt@4", "nut@2", "nut@1"] {
+        rules.change(judging(recipe, None));
+        let expected = if recipe == "nut@1" { 0.25 } else { 0.5 };
+        assert_eq!(rules.policy_for(None).threshold, Some(expected), "{recipe}");
+    }
+
+    assert_eq!(rules.set_thresholds("nut@1"), ["0.25"]);
+    assert_eq!(rules.set_thresholds("nut@2"), [""; 0]);
+}
+
+#[test]
+fn a_threshold_under_which_everything_passes_is_a_failure() {
+    let (rules, causes) = rules(None);
+    for (threshold, is_told) in [(0.9, false), (0.91, true), (2.0, true), (0.3, false)] {
+        rules.set_threshold(None, threshold).expect("the only one");
+        let (health, words) = causes.all();
+        assert_eq!(health == Health::Failure, is_told, "{threshold}: {words:?}");
+        let says = words
+            .iter()
+            .any(|words| words.contains("passes everything"));
+        assert_eq!(says, is_told, "{threshold}");
+    }
+
+    // Also one that the recipe itself brings.
+    let mut recipe = judging("bolt@4", None);
+    recipe.unlike = vec![0.4];
+    rules.change(recipe);
+    assert_eq!(causes.all().0, Health::Failure);
 }

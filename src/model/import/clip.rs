@@ -142,7 +142,7 @@ fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
 }
 
 fn text_keys(config: &Value, problems: &mut Problems) -> ClipTextKeys {
-    // Read as `vision_config` is.
+    // A missing `text_config` is read as an empty one, too.
     let mut keys = Keys::new(config.get("text_config"), "text_config", problems);
     let context = keys.count("max_position_embeddings", Some(77));
     let vocabulary = keys.count("vocab_size", Some(49408));
@@ -167,22 +167,22 @@ fn text_keys(config: &Value, problems: &mut Problems) -> ClipTextKeys {
 
 /// The vision tower's weights.
 pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    // D, and the cells P of the native grid.
+    // `width` is D, and `cells` is P, the cells of the native grid.
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid() * spec.grid();
-    // [D] and [1 + P, D]; row 0 of the positions is the class token's.
+    // The token is [D] and the positions are [1 + P, D], with the class token's in row 0.
     let token = reader.tensor("vision_model.embeddings.class_embedding", &[width]);
     let positions = reader.tensor(
         "vision_model.embeddings.position_embedding.weight",
         &[1 + cells, width],
     );
 
-    // The class token with its position [D], and the patches' positions [P, D].
+    // `start` has the class token with its position, [D], and the patches' positions, [P, D].
     let start = ClassAndPositions::new(&token, &positions, width);
-    // [D, E], stored as [E, D].
+    // The projection is [D, E], stored as [E, D].
     let projection = transposed_projection(reader, "visual_projection.weight", width, spec.embed);
-    // [D, 3, p, p]: a patch's pixels, channel by channel.
+    // The convolution is [D, 3, p, p]: a patch's pixels, channel by channel.
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {
         shape: layout.vision,
@@ -214,7 +214,7 @@ pub fn text(
     spec: &TextSpec,
     reader: &mut TensorReader,
 ) -> Text {
-    // [width, E], stored as [E, width].
+    // The projection is [width, E], stored as [E, width].
     let width = spec.width;
     let projection =
         transposed_projection(reader, "text_projection.weight", width, layout.spec.embed);
@@ -223,12 +223,12 @@ pub fn text(
         shape: text.shape,
         context: spec.context,
         vocabulary: spec.vocabulary,
-        // Rows of the vocabulary, [vocabulary, width].
+        // The embedding has a row for each token of the vocabulary, [vocabulary, width].
         embedding: reader.tensor(
             "text_model.embeddings.token_embedding.weight",
             &[spec.vocabulary, width],
         ),
-        // Rows for the places in a prompt, [C, width].
+        // The positions have a row for each place in a prompt, [C, width].
         positions: reader.tensor(
             "text_model.embeddings.position_embedding.weight",
             &[spec.context, width],
@@ -245,7 +245,7 @@ pub fn text(
     }
 }
 
-// Matrices [D, D], but `up` [D, mlp] and `down` [mlp, D]; all of them have biases.
+// The matrices are [D, D], but `up` [D, mlp] and `down` [mlp, D]; all of them have biases.
 fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
     Block {
         norm1: reader.norm(&names.part("layer_norm1"), width),

@@ -46,7 +46,7 @@ pub fn layout(
     // (`Dinov2Config`).
     let mut problems = Problems::new();
     let mut keys = Keys::new(Some(config), "", &mut problems);
-    // Both would change the number of tokens or the form of the MLP.
+    // These keys would change the number of tokens or the form of the MLP.
     keys.refuse(&REFUSED);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(16));
@@ -54,19 +54,18 @@ pub fn layout(
     let blocks = keys.count("num_hidden_layers", Some(12));
     let heads = keys.count("num_attention_heads", Some(12));
     let channels = keys.count("num_channels", Some(3));
-    // A ratio here, where CLIP's configuration has the width itself.
+    // DINOv2's configuration has a ratio here, where CLIP's has the width itself.
     let mlp = keys.mlp_by_ratio(width);
     // The graph adds a bias in each linear layer.
     if keys.flag("qkv_bias") == Some(false) {
-        // Models without these biases exist in no published DINOv2.
+        // No published DINOv2 lacks these biases.
         let words = "false cannot be run: queries, keys and values need a bias";
         keys.note("qkv_bias", words);
     }
 
-    // Exact GELU alone; its tanh form, which other models use, is another function.
+    // Only the exact GELU can be run; its tanh form, which other models use, is another function.
     let activation = keys.text("hidden_act").unwrap_or("gelu");
     if activation != "gelu" {
-        // Noted like a size that does not fit.
         let words = format!("{activation:?} cannot be run; \"gelu\" can");
         keys.note("hidden_act", words);
     }
@@ -75,13 +74,13 @@ pub fn layout(
     let epsilon = keys.number("layer_norm_eps", Some(1e-6)) as f32;
     check_transformers(width, heads, channels, "hidden_size", &mut problems);
     check_grid(side, patch, "image_size", &mut problems);
-    // ImageNet's constants where the preprocessor's file is missing.
+    // ImageNet's constants are used where the preprocessor's file is missing.
     let normalisation =
         IMAGENET_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
 
     refuse_problems(problems, path)?;
     Ok(SourceLayout {
-        // All that the engine must know to run the graphs.
+        // The spec is all that the engine must know to run the graphs.
         spec: ModelSpec {
             family: Family::Dinov2,
             side,
@@ -90,7 +89,7 @@ pub fn layout(
             blocks,
             heads,
             mlp,
-            // No projection: the class token after the last norm is the embedding.
+            // There is no projection: the class token after the last norm is the embedding.
             embed: width,
             mean: normalisation.mean,
             std: normalisation.std,
@@ -109,15 +108,16 @@ pub fn layout(
 
 /// The vision tower's weights.
 pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    // D, and the cells P of the native grid: 37 x 37 for the published models.
+    // `width` is D, and `cells` is P, the cells of the native grid: 37 x 37 for the published
+    // models.
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid() * spec.grid();
-    // [1, 1, D] and [1, 1 + P, D]; row 0 of the positions is the class token's.
+    // The token is [1, 1, D] and the positions are [1, 1 + P, D], with the class token's in row 0.
     let token = reader.tensor("embeddings.cls_token", &[1, 1, width]);
     let positions = reader.tensor("embeddings.position_embeddings", &[1, 1 + cells, width]);
     let start = ClassAndPositions::new(&token, &positions, width);
-    // [D, 3, p, p] and a bias [D], which CLIP's towers lack.
+    // The convolution is [D, 3, p, p] and has a bias [D], which CLIP's towers lack.
     let convolution = "embeddings.patch_embeddings.projection";
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {
@@ -129,11 +129,11 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
         positions: start.positions,
         // The tokens go into the first block as they are.
         norm_pre: None,
-        // `encoder.layer` without an s, where CLIP has `encoder.layers`.
+        // The prefix is `encoder.layer` without an s, where CLIP has `encoder.layers`.
         blocks: read_blocks("encoder.layer", spec.blocks, layout.vision, |names| {
             block(reader, names, width, spec.mlp)
         }),
-        // The only norm outside of the blocks.
+        // This is the only norm outside of the blocks.
         norm_post: reader.norm("layernorm", width),
         projection: None,
     }
@@ -141,10 +141,10 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
 
 /// One block, with the layer scales in the matrices before them.
 fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
-    // Renamed in transformers 5; weights on the hub have the older names.
+    // The tensors were renamed in transformers 5; weights on the hub have the older names.
     let is_5 = reader.has(&names.part("attention.q_proj.weight"));
     let [query, key, value, out] = if is_5 { ATTENTION_5 } else { ATTENTION };
-    // Matrices [D, D], but `up` [D, mlp] and `down` [mlp, D].
+    // The matrices are [D, D], but `up` [D, mlp] and `down` [mlp, D].
     let mut block = Block {
         norm1: reader.norm(&names.part("norm1"), width),
         query: reader.linear(&names.part(query), width, width),
@@ -159,7 +159,7 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
     // Layer scales [D] multiply the outputs of attention and MLP before the residual sums: the same
     // as scaled columns of the matrices that make them.
     let attention_scale = reader.tensor(&names.part("layer_scale1.lambda1"), &[width]);
-    // [D] onto the columns of [D, D], then onto those of [mlp, D].
+    // The scales [D] go onto the columns of [D, D], then of [mlp, D].
     scale_columns(&mut block.out, &attention_scale);
     let mlp_scale = reader.tensor(&names.part("layer_scale2.lambda1"), &[width]);
     scale_columns(&mut block.down, &mlp_scale);

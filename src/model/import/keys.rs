@@ -48,7 +48,7 @@ impl<'a> Keys<'a> {
 
     /// Notes a problem of `key`.
     pub fn note(&mut self, key: &str, words: impl std::fmt::Display) {
-        // The whole path of the key, as it must be looked for in the file.
+        // The place is the whole path of the key, as it must be looked for in the file.
         let place = if self.place.is_empty() {
             key.to_owned()
         } else {
@@ -60,8 +60,8 @@ impl<'a> Keys<'a> {
 
     /// A number above 0.
     pub fn number(&mut self, key: &str, default: Option<f64>) -> f64 {
-        // Absent or null: the default, or else a problem. 1 is a stand-in by which the other checks
-        // go on without dividing by zero.
+        // An absent or null key has its default, or else is a problem. 1 is a stand-in by which the
+        // other checks go on without dividing by zero.
         let Some(value) = self.value(key) else {
             return default.unwrap_or_else(|| {
                 self.note(key, "missing");
@@ -128,7 +128,7 @@ impl<'a> Keys<'a> {
 
     /// The MLP's width, as a multiple of the tower's.
     pub fn mlp_by_ratio(&mut self, width: usize) -> usize {
-        // Rounded down, as open_clip and transformers do: `int(width * ratio)`.
+        // The product is rounded down, as open_clip and transformers do: `int(width * ratio)`.
         let ratio = self.number("mlp_ratio", Some(4.0));
         (width as f64 * ratio) as usize
     }

@@ -131,7 +131,7 @@ pub fn check_text(
         problems.note(place, words);
     }
 
-    // Start, one token of content, and end.
+    // The shortest prompt is start, one token of content, and end.
     if context < 3 {
         let words = format!("the context must hold at least 3 tokens, got {context}");
         problems.note(place, words);
@@ -150,7 +150,7 @@ pub fn check_grid(side: usize, patch: usize, place: &str, problems: &mut Problem
 
 /// Turns the problems of the configuration `path` into an error, if there are any.
 pub fn refuse_problems(problems: Problems, path: &Path) -> Result<(), ModelError> {
-    // One error for the whole file, one line for each key, indented below the file's name.
+    // The whole file is one error, with one line for each key, indented below the file's name.
     problems.into_result().map_err(|problems| {
         let lines = problems.to_string().replace('\n', "\n  ");
         ModelError::Content(format!("{}:\n  {lines}", path.display()))
@@ -188,7 +188,7 @@ pub fn read_blocks(
     shape: TowerShape,
     mut read: impl FnMut(&BlockNames) -> Block,
 ) -> Vec<Block> {
-    // Folded into the queries, 1 / sqrt(head width) costs nothing at run time.
+    // 1 / sqrt(head width) is folded into the queries, where it costs nothing at run time.
     let head_width = shape.width / shape.heads;
     let scale = 1.0 / (head_width as f32).sqrt();
     let mut blocks = Vec::with_capacity(count);
@@ -198,7 +198,8 @@ pub fn read_blocks(
             prefix: format!("{prefix}.{i}"),
         });
 
-        // Weights and biases of the queries both, since the scale stands after their sum.
+        // The scale goes to the weights and the biases of the queries, since it stands after their
+        // sum.
         scale_columns(&mut block.query, &vec![scale; shape.width]);
         blocks.push(block);
     }
@@ -243,7 +244,7 @@ pub fn transposed_projection(
 /// Scales a linear layer's outputs: `(x W + b) * scale`. An empty scale is missing, which is noted
 /// already.
 pub fn scale_columns(linear: &mut Linear, scale: &[f32]) {
-    // The layer may be empty, too; its product is as empty.
+    // An empty layer, whose tensor is missing too, passes the loops below without effect.
     if scale.is_empty() {
         return;
     }

@@ -68,7 +68,7 @@ pub fn import(
 /// # Errors
 /// When something else is there.
 pub fn check_vacant(folder: &Path) -> Result<(), ModelError> {
-    // The manifest is the sign of a folder of ours: any other folder could hold a person's files,
+    // The manifest is the sign of a model's folder: any other folder could hold a person's files,
     // which the replacement would remove.
     if folder.exists() && !folder.join(MANIFEST).exists() {
         return Err(ModelError::Content(format!(
@@ -92,15 +92,16 @@ pub fn import_from(
 ) -> Result<ModelFolder, ModelError> {
     // All that is cheap is checked before the first byte is written.
     check_vacant(folder)?;
-    // Every key of the configuration, with all that cannot be run.
+    // All keys of the configuration that cannot be run are told together.
     let layout = read_layout(source)?;
     // A missing file of weights is told before anything is written.
     let weights = WeightsFile::open(&source.join(layout.weights))?;
 
-    // A name beside the target and of this process, so that two imports do not write into one
+    // The name is beside the target and of this process, so that two imports do not write into one
     // folder and the rename stays on one disk.
     let partial = folder.with_extension(format!("importing-{}", std::process::id()));
-    // Whole or not at all: the target is replaced only after the last file was written.
+    // The model appears whole or not at all: the target is replaced only after the last file was
+    // written.
     let result = write(origin, &layout, &weights, &partial, progress)
         .and_then(|()| replace(&partial, folder));
 
@@ -114,8 +115,8 @@ pub fn import_from(
 }
 
 fn replace(partial: &Path, folder: &Path) -> Result<(), ModelError> {
-    // Not atomic: between the two calls there is no model. A line that runs has its files open and
-    // is not disturbed.
+    // The replacement is not atomic: between the two calls there is no model. A line that runs has
+    // its files open and is not disturbed.
     if folder.exists() {
         std::fs::remove_dir_all(folder).map_err(|error| ModelError::write(folder, error))?;
     }
@@ -132,7 +133,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
         return open_clip::layout(&read_json(&open_clip)?, &open_clip);
     }
 
-    // Both libraries of Hugging Face's own models, CLIP and DINOv2, use this name.
+    // transformers keeps the configuration of both, CLIP and DINOv2, under this name.
     let path = folder.join("config.json");
     if !path.exists() {
         return Err(ModelError::Content(format!(
@@ -142,7 +143,8 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
     }
 
     let config = read_json(&path)?;
-    // Optional: its absence is `Null`, which has no keys, so that the layout's defaults are used.
+    // The file is optional: its absence is `Null`, which has no keys, so that the layout's defaults
+    // are used.
     let preprocessor = folder.join("preprocessor_config.json");
     let preprocessor = if preprocessor.exists() {
         read_json(&preprocessor)?
@@ -152,7 +154,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
 
     // The same file name holds hundreds of architectures; the type alone tells them apart.
     match config.get("model_type").and_then(Value::as_str) {
-        // The two types whose layers have files of their own here.
+        // These two types have a layout here.
         Some("clip") => clip::layout(&config, &preprocessor, &path),
         Some("dinov2") => dinov2::layout(&config, &preprocessor, &path),
         other => Err(ModelError::Content(format!(
@@ -164,7 +166,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
 }
 
 fn read_json(path: &Path) -> Result<Value, ModelError> {
-    // A configuration has a few kilobytes.
+    // A configuration has a few kilobytes, so that it is read whole.
     let text = std::fs::read_to_string(path).map_err(|error| ModelError::read(path, error))?;
     serde_json::from_str(&text)
         .map_err(|error| ModelError::Content(format!("{}: {error}", path.display())))
@@ -172,7 +174,6 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
 
 /// The vision tower's weights, from tensors under the layout's names.
 fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    // Each layout has its own names of tensors for the same tower.
     match layout.spec.family {
         Family::OpenClip => open_clip::vision(layout, reader),
         Family::Clip => clip::vision(layout, reader),
@@ -212,13 +213,13 @@ fn write(
     std::fs::create_dir_all(folder).map_err(|error| ModelError::write(folder, error))?;
     // Graphs are small, and refer to the weights by the name of their file in the same folder.
     progress("writing the graphs");
-    // Weights first, because a graph holds offsets into their file.
+    // The weights come first, because a graph holds offsets into their file.
     let graphs = with_weights(folder, "vision.weights", |file| {
         tower::write_vision(&vision, file)
     })?;
 
     write_file(folder, "trunk.onnx", &graphs.trunk.encode_to_vec())?;
-    // Two files, since a recipe without windows needs the first one alone.
+    // There are two files, since a recipe without windows needs the first one alone.
     write_file(folder, "windows.onnx", &graphs.windows.encode_to_vec())?;
     // The text tower has weights of its own, as it runs on the processor and only when prompts
     // change.
@@ -227,15 +228,16 @@ fn write(
         write_file(folder, "text.onnx", &graph.encode_to_vec())?;
     }
 
-    // The hash of the source's weights rather than of ours: it is known before the import and stays
-    // the same when the graphs change.
+    // The hash is that of the source's weights rather than of the new files: it is known before the
+    // import and stays the same when the graphs change.
     progress("hashing the weights");
     let manifest = ModelManifest {
         format: FORMAT,
         source_sha256: hex(&Sha256::digest(weights.bytes())),
         source: origin.source,
         licence: origin.licence,
-        // Sizes of all that was written so far; the manifest itself is not among them.
+        // The sizes are those of all that was written so far; the manifest itself is not among
+        // them.
         files: sizes(folder).map_err(|error| ModelError::read(folder, error))?,
         downloaded: origin.sha256,
         model: layout.spec.clone(),
@@ -267,7 +269,7 @@ fn with_weights<T>(
     let path = folder.join(name);
     let failed = |error| ModelError::write(&path, error);
     let file = File::create(&path).map_err(failed)?;
-    // Buffered, since norms are written as vectors of a few kilobytes.
+    // The writer has a buffer, since norms are written as vectors of a few kilobytes.
     let mut file = WeightFile::new(BufWriter::new(file), name);
     // What `write` made, the graphs, is returned only after the file was flushed.
     let made = write(&mut file).map_err(failed)?;
@@ -283,7 +285,7 @@ fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError>
 /// Names and sizes in bytes of a folder's files.
 fn sizes(folder: &Path) -> std::io::Result<BTreeMap<String, u64>> {
     let mut sizes = BTreeMap::new();
-    // The folder was made a moment ago, and holds our own plain files only.
+    // The folder was made a moment ago, and holds plain files only.
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -106,7 +106,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
         &mut problems,
     );
 
-    // The preprocessing is a part of the same file here.
+    // The preprocessing's constants are in the same file here.
     let normalisation = CLIP_NORMALISATION.or_configured(
         config.get("preprocess_cfg"),
         "preprocess_cfg.",
@@ -223,18 +223,18 @@ fn text_keys(model: &Value, problems: &mut Problems) -> OpenClipTextKeys {
 
 /// The vision tower's weights.
 pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    // D, and the cells P of the native grid.
+    // `width` is D, and `cells` is P, the cells of the native grid.
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid() * spec.grid();
-    // [D] and [1 + P, D]; row 0 of the positions is the class token's.
+    // The token is [D] and the positions are [1 + P, D], with the class token's in row 0.
     let token = reader.tensor("visual.class_embedding", &[width]);
     let positions = reader.tensor("visual.positional_embedding", &[1 + cells, width]);
     let start = ClassAndPositions::new(&token, &positions, width);
-    // [D, E], stored as the graph multiplies it: open_clip's projection is a plain matrix rather
-    // than a torch `Linear`.
+    // The projection is [D, E], stored as the graph multiplies it: a plain matrix rather than a
+    // torch `Linear`.
     let image_projection = reader.tensor("visual.proj", &[width, spec.embed]);
-    // [D, 3, p, p]: a patch's pixels, channel by channel.
+    // The convolution is [D, 3, p, p]: a patch's pixels, channel by channel.
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {
         shape: layout.vision,
@@ -262,7 +262,7 @@ pub fn text(
     spec: &TextSpec,
     reader: &mut TensorReader,
 ) -> Text {
-    // [width, E], as in the vision tower.
+    // The projection is [width, E], as in the vision tower.
     let width = spec.width;
     let embed = layout.spec.embed;
     let text_projection = reader.tensor("text_projection", &[width, embed]);
@@ -270,7 +270,7 @@ pub fn text(
         shape: text.shape,
         context: spec.context,
         vocabulary: spec.vocabulary,
-        // [vocabulary, width], then [C, width].
+        // The embedding is [vocabulary, width], the positions are [C, width].
         embedding: reader.tensor("token_embedding.weight", &[spec.vocabulary, width]),
         positions: reader.tensor("positional_embedding", &[spec.context, width]),
         causal: text.causal,
@@ -299,7 +299,7 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
 
 /// Queries, keys and values of open_clip's packed `[3 D, D]` projection.
 fn packed_attention(reader: &mut TensorReader, prefix: &str, width: usize) -> [Linear; 3] {
-    // [3 D, D] and [3 D]: queries, then keys, then values.
+    // The tensors are [3 D, D] and [3 D]: queries, then keys, then values.
     let weight = reader.tensor(&format!("{prefix}weight"), &[3 * width, width]);
     let bias = reader.tensor(&format!("{prefix}bias"), &[3 * width]);
     // A missing tensor is empty (its problem is noted already).

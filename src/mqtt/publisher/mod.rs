@@ -12,37 +12,46 @@
 //!
 //! `outgoing.rs` holds what is said, `incoming.rs` what is heard, `session.rs` a connection's state.
 //!
-//! After a connection the broker first delivers the commands that it kept for us, and does not say
-//! how old they are: until a message of our own (the fence) has come back through it, commands
-//! count as stale.
+//! The broker does not say how old a command is: it may have been kept for us, or have waited in a link
+//! or a process that stood still. Messages of our own (the fences) tell (`mqtt/link_age.rs`).
 
+mod delivery;
+mod gate;
 mod incoming;
 mod outgoing;
+mod retained;
 
-use super::MqttSettings;
+pub use self::incoming::COMMANDS;
+pub use self::retained::RETAINED_TOPICS;
+
+use self::delivery::{Delivery, is_accepted};
+use self::retained::RetainedTopics;
+use super::link_age::FENCE_EVERY;
+use super::pictures::{Pictures, pictures};
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options, reason,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
+    reason,
 };
+use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
-use crate::base::health::LineCondition;
+use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::camera::CameraStatus;
 use crate::protocol::birth::Identity;
-use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::event::{CommandOutcome, Event, ListenerState};
 use crate::protocol::metrics::Metrics;
 use crate::protocol::request::{Reply, Request};
 use crate::store::Store;
 use crossbeam::channel::Sender;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, DisconnectReasonCode, LastWill, Packet, PubAck, PubAckReason,
-};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, LastWill, Packet, PubAck};
 use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 /// Connections of the publisher to the rest of the line.
 pub struct PublisherWiring {
@@ -56,12 +65,28 @@ pub struct PublisherWiring {
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
+    /// True where triggers may come that say no time: the age of commands is measured all the time.
+    pub times_triggers: bool,
     /// Sign of life of the publisher.
     pub pulse: Heartbeat,
+    /// Faults of the moment: what the broker refuses goes there.
+    pub causes: Diagnostics,
+    /// Counter of pictures that were not sent.
+    pub pictures_dropped: Arc<ListenerState>,
+    /// True where a camera waits for commands: without them nothing is inspected.
+    pub needs_commands: bool,
+    /// Names under which parts come: cameras, and the names that several share.
+    pub part_cameras: Vec<Arc<str>>,
+    /// Retained topics as an earlier run kept them, under [`RETAINED_TOPICS`].
+    pub retained: String,
 }
 
 /// Time for what waits at the end of a run to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Time of [`DRAIN`] that is left when pictures are waited for no more.
+const PICTURES_LEFT: Duration = Duration::from_secs(3);
+/// Longest wait for a broker of this machine that does not listen.
+const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Wait after another client took our client id: reconnecting at once would start a takeover loop
@@ -94,8 +119,18 @@ pub fn run(
         .enable_all()
         .build()?;
 
-    let mut publisher = Publisher::new(settings, identity, wiring);
-    runtime.block_on(publisher.run());
+    // One thread for everything: the client, the timers and the line's channels are all waited for
+    // by the same `select`.
+    let dropped = wiring.pictures_dropped.clone();
+    let (pictures, sender) = pictures(&settings, dropped, wiring.causes.clone());
+    let mut publisher = Publisher::new(settings, identity, wiring, pictures);
+    runtime.block_on(async {
+        tokio::select! {
+            () = publisher.run() => {}
+            () = sender.run() => {}
+        }
+    });
+
     let untold = publisher.wiring.store.outbox().forget_rejects();
     if untold > 0 {
         tracing::warn!(
@@ -104,6 +139,24 @@ pub fn run(
     }
 
     Ok(())
+}
+
+/// True where the broker closed the connection, and not for a reason that has nothing to do with what
+/// we sent.
+fn is_cut(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => !matches!(
+            reason_code,
+            DisconnectReasonCode::ServerShuttingDown
+                | DisconnectReasonCode::ServerBusy
+                | DisconnectReasonCode::KeepAliveTimeout
+                | DisconnectReasonCode::UseAnotherServer
+                | DisconnectReasonCode::ServerMoved
+        ),
+        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => true,
+        ConnectionError::Io(_) => true,
+        _ => false,
+    }
 }
 
 /// Ends at that moment; never without one.
@@ -120,6 +173,8 @@ struct Lost {
     reason: String,
     /// Time to wait, if it is known; else the backoff says.
     wait: Option<Duration>,
+    /// True if the broker ended it, and a message of ours may be why.
+    is_cut: bool,
 }
 
 impl Lost {
@@ -127,6 +182,7 @@ impl Lost {
         Lost {
             reason: reason.into(),
             wait: None,
+            is_cut: false,
         }
     }
 }
@@ -137,6 +193,14 @@ struct Publisher {
     /// `<prefix>/<station>`.
     topics: String,
     wiring: PublisherWiring,
+    /// What the broker refuses.
+    delivery: Delivery,
+    /// Pictures have a connection of their own.
+    pictures: Pictures,
+    /// Topics of cameras and regions that the broker keeps messages of.
+    retained: RetainedTopics,
+    /// Moment at which commands are subscribed to again, after a refusal.
+    subscribes_at: Option<Instant>,
     /// Sender of answers, which goes along with each request.
     reply_sender: mpsc::Sender<Reply>,
     /// Answers of the command handler.
@@ -166,9 +230,19 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn new(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Self {
+    fn new(
+        settings: MqttSettings,
+        identity: Identity,
+        wiring: PublisherWiring,
+        pictures: Pictures,
+    ) -> Self {
         let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
+        let outbox = wiring.store.outbox().clone();
         Publisher {
+            delivery: Delivery::new(outbox, wiring.causes.clone()),
+            pictures,
+            retained: retained::recovered(&wiring.retained),
+            subscribes_at: None,
             topics: format!("{}/{}", identity.prefix, identity.station),
             settings,
             identity,
@@ -194,10 +268,19 @@ impl Publisher {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             self.wiring.pulse.beat();
+            // A new client for each connection begins with empty queues: what the broker did not
+            // acknowledge comes again from the store, and from nowhere else.
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             self.sessions += 1;
             let mut session = Session::new(self.sessions, client);
+            self.delivery.begin(&mut session);
             let end = self.run_session(&mut session, &mut events).await;
+            if end.as_ref().is_some_and(|lost| lost.is_cut) && session.is_connected() {
+                self.delivery.on_cut(&session);
+            }
+
+            // Everything that was handed out and not acknowledged is handed out again, also when
+            // the run ends: it then counts as waiting.
             self.wiring.store.outbox().rewind();
             let waiting = self.wiring.store.count().waiting;
             if waiting > 0 && (end.is_none() || self.is_over()) {
@@ -205,19 +288,32 @@ impl Publisher {
             }
 
             let Some(mut lost) = end else { return };
+            if session.connected_at.is_none() {
+                lost.reason = before_connack(lost.reason);
+            }
+
             self.judge_steadiness(&session, &mut backoff, &mut lost);
             if self.is_over() {
                 return; // what waits was told
             }
 
             self.on_lost(&lost.reason);
-            let wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            // A known wait stands even at the end of the line; the backoff may be cut short then.
+            let mut wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
+            // A broker of this machine that restarts is there again in a moment, and asking it costs
+            // nothing. One that was there and ended the connection is not asked so often.
+            if session.connected_at.is_none() && is_this_machine(&self.settings.host) {
+                wait = wait.min(LOCAL_WAIT);
+            }
+
             self.pause(wait, lost.wait.is_none()).await;
         }
     }
 
     /// A connection that lasted was a success; several in a row that did not are suspicious.
     fn judge_steadiness(&mut self, session: &Session, backoff: &mut Backoff, lost: &mut Lost) {
+        // A connection that was refused is neither good nor unsteady: the backoff grows, and its
+        // reason speaks for itself.
         match session.connected_at {
             Some(since) if since.elapsed() > STEADY => {
                 backoff.reset();
@@ -264,10 +360,14 @@ impl Publisher {
 
     fn options(&self) -> MqttOptions {
         let mut options = options(&self.settings, &self.settings.client_id);
+        // The broker keeps the session, and with it commands at QoS 1, while this machine restarts.
+        // It passes on only as many at once as may be unanswered.
         options.set_clean_start(false);
         options.set_session_expiry_interval(Some(SESSION_KEPT.as_secs() as u32));
         options.set_receive_maximum(Some(COMMANDS_MAX));
+        // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
+        // The broker says `offline` for the line where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
@@ -280,8 +380,11 @@ impl Publisher {
 
     /// The life of one connection: its end, or `None` when everything is delivered.
     async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> Option<Lost> {
+        // There are two clocks: one for this loop's own sign of life, and one for the PLC's.
         let mut tick = tokio::time::interval(HEARTBEAT);
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut fences = tokio::time::interval(FENCE_EVERY);
+        fences.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = self.wiring.store.outbox().clone();
         loop {
             // Held until it has something to tell: one that is dropped half-way begins its
@@ -298,13 +401,13 @@ impl Publisher {
                     event = &mut event => break event,
                     () = outbox.notified(), if is_connected => {}
                     () = reached(outbox.reject_due()), if is_connected => {}
-                    Some(reply) = self.replies.recv(), if session.has_room() => {
-                        self.on_reply(session, &reply);
-                    }
+                    // Always: the command handler must not wait for a link that stands still.
+                    Some(reply) = self.replies.recv() => session.answers.push_back(reply),
                     event = self.wiring.events.recv(), if self.ending.is_none() => {
                         self.on_event(session, event);
                     }
                     _ = heart.tick(), if is_connected => self.beat(session),
+                    _ = fences.tick(), if is_connected => self.publish_next_fence(session),
                     _ = tick.tick() => {
                         if let Some(reason) = self.look(session) {
                             return Some(Lost::because(reason));
@@ -323,11 +426,17 @@ impl Publisher {
 
     /// Publishes all that waits and has room.
     fn publish_all(&mut self, session: &mut Session) {
+        // Commands and their answers go first. Results may be many, and a sender that waits for its
+        // answer would send again.
         self.pass_commands(session);
         self.publish_refused(session);
         // An answer is sent before the outcome of its command.
+        while let Ok(reply) = self.replies.try_recv() {
+            session.answers.push_back(reply);
+        }
+
         while session.has_room()
-            && let Ok(reply) = self.replies.try_recv()
+            && let Some(reply) = session.answers.pop_front()
         {
             self.on_reply(session, &reply);
         }
@@ -335,6 +444,7 @@ impl Publisher {
         self.publish_outcomes(session);
         self.publish_rejects(session);
         self.publish_results(session);
+        // Goodbye is said as soon as all is told, and not at the end of the time for it.
         if self.is_finished(session) {
             self.say_goodbye(session);
         }
@@ -345,6 +455,8 @@ impl Publisher {
     fn look(&mut self, session: &mut Session) -> Option<String> {
         self.look_at_rejects(session.is_connected());
         if session.is_connected() {
+            self.delivery.look(session);
+            self.tell_again(session);
             self.publish_condition(session);
             if self.is_over() && !session.is_stopping {
                 self.say_goodbye(session); // in order, though results wait for the next run
@@ -362,6 +474,8 @@ impl Publisher {
             return Some(format!("no acknowledgement for {} s", SILENCE.as_secs()));
         }
 
+        // After the goodbye the broker closes the connection. One that does not is left alone after
+        // a while.
         let patience = if session.is_stopping {
             DRAIN
         } else {
@@ -375,23 +489,44 @@ impl Publisher {
         is_over.then(|| "the run is over".to_owned())
     }
 
+    /// What the broker refused may be allowed by now: nothing that it says is final.
+    fn tell_again(&mut self, session: &mut Session) {
+        if session.is_stopping {
+            return;
+        }
+
+        if self.subscribes_at.is_some_and(|at| at <= Instant::now()) {
+            self.subscribes_at = None;
+            self.subscribe(session);
+        }
+
+        if self.delivery.tells_again() {
+            self.introduce(session);
+            session.last_outcome = 0;
+        }
+    }
+
     fn lost_by(&self, error: &ConnectionError) -> Lost {
-        let ConnectionError::MqttState(StateError::ServerDisconnect {
+        // Of all reasons only a takeover has a wait of its own.
+        if let ConnectionError::MqttState(StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             ..
         }) = error
-        else {
-            return Lost::because(reason(error, &self.settings.host));
-        };
+        {
+            let reason = format!(
+                "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
+                self.settings.client_id
+            );
 
-        let reason = format!(
-            "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
-            self.settings.client_id
-        );
+            return Lost {
+                wait: Some(TAKEN_OVER),
+                ..Lost::because(reason)
+            };
+        }
 
         Lost {
-            reason,
-            wait: Some(TAKEN_OVER),
+            is_cut: is_cut(error),
+            ..Lost::because(reason(error, &self.settings.host))
         }
     }
 
@@ -399,15 +534,19 @@ impl Publisher {
     fn on_client_event(&mut self, event: rumqttc::v5::Event, session: &mut Session) {
         match event {
             rumqttc::v5::Event::Incoming(packet) => self.on_packet(packet, session),
+            // Packet id 0 is QoS 0: it left for the link, and nothing more is heard of it.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(0)) => {
                 session.best_effort = session.best_effort.saturating_sub(1);
             }
             rumqttc::v5::Event::Outgoing(Outgoing::PubAck(_)) => {
                 session.acks = session.acks.saturating_sub(1);
             }
+            // The client writes in the order of the requests, so that the first one that waits is
+            // the one that got this packet id.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(id)) => {
-                let target = session.requested.pop_front().unwrap_or(AckTarget::Nothing);
-                session.in_flight.insert(id, target);
+                if let Some(target) = session.requested.pop_front() {
+                    session.in_flight.insert(id, target);
+                }
             }
             rumqttc::v5::Event::Outgoing(_) => {}
         }
@@ -425,7 +564,11 @@ impl Publisher {
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         session.connected_at = Some(Instant::now());
-        session.caught_up = !ack.session_present;
+        // Without a session of ours the broker kept no commands: none is stale.
+        if !ack.session_present {
+            session.link_age.begin_fresh(Instant::now());
+        }
+
         session.packet_max = ack
             .properties
             .as_ref()
@@ -437,25 +580,27 @@ impl Publisher {
 
     fn on_acked(&mut self, session: &mut Session, ack: &PubAck) {
         session.last_ack = Instant::now();
-        let is_accepted = matches!(
-            ack.reason,
-            PubAckReason::Success | PubAckReason::NoMatchingSubscribers
-        );
+        let Some(target) = session.in_flight.remove(&ack.pkid) else {
+            return;
+        };
 
-        if !is_accepted {
-            let words = format!("the broker refuses a message: {:?}", ack.reason);
-            if self.last_logged != words {
-                tracing::error!("{words}; mend its access rules for {}/#", self.topics);
-                self.last_logged = words;
+        let is_accepted = is_accepted(ack.reason);
+        self.delivery.on_message(&target, ack.reason);
+        match target {
+            AckTarget::Result(key) if is_accepted => {
+                self.wiring.store.acked(key, true);
+                self.delivery.on_result_accepted(key);
             }
+            // A refused result is kept: the broker may take it later.
+            AckTarget::Result(key) => {
+                self.delivery
+                    .on_result_refused(key, ack.reason, &self.topics);
+            }
+            AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
+            AckTarget::Outcome(_) | AckTarget::Reject | AckTarget::Topic(_) => {}
         }
 
-        // A refused result would be refused again.
-        match session.in_flight.remove(&ack.pkid) {
-            Some(AckTarget::Result(key)) => self.wiring.store.acked(key, is_accepted),
-            Some(AckTarget::Outcome(number)) => self.on_outcome_acked(number),
-            Some(AckTarget::Nothing) | None => {}
-        }
+        session.send_held();
     }
 
     /// Keeps what a later connection must say. The end of the events is the end of the run.
@@ -481,43 +626,26 @@ impl Publisher {
             return false;
         };
 
+        // The run is finished when nothing waits anywhere: answers, refusals, outcomes, results,
+        // and parts on their way to a gate within the time that is left.
         let store = &self.wiring.store;
-        let is_told =
-            self.replies.is_empty() && session.refused.is_empty() && !self.owes_outcomes(session);
+        let is_told = self.replies.is_empty()
+            && session.answers.is_empty()
+            && session.refused.is_empty()
+            && !self.owes_outcomes(session);
 
         let no_gate_waits = store.outbox().reject_due().is_none_or(|due| due > end);
+        let pictures_are_out = self.pictures.is_quiet() || Instant::now() + PICTURES_LEFT > end;
         no_gate_waits
             && is_told
+            && pictures_are_out
             && !session.is_stopping
             && session.is_quiet()
             && store.count().waiting == 0
     }
 
-    /// Counts rejected parts that go by their gates untold because there is no connection. A person
-    /// is told of that.
-    fn look_at_rejects(&mut self, is_connected: bool) {
-        let outbox = self.wiring.store.outbox();
-        while !is_connected && outbox.next_reject().is_some() {
-            outbox.reject_told(false);
-        }
-
-        let missed = outbox.count().rejects_missed;
-        let is_due = self
-            .rejects_logged_at
-            .is_none_or(|at| at.elapsed() > MISSED_EVERY);
-
-        if missed > self.rejects_logged && is_due {
-            let more = missed - self.rejects_logged;
-            tracing::warn!(
-                "{more} rejected parts were at the gate and no message said so in time ({missed} in this run)"
-            );
-
-            self.rejects_logged = missed;
-            self.rejects_logged_at = Some(Instant::now());
-        }
-    }
-
     fn on_lost(&mut self, reason: &str) {
+        // The first loss is the beginning of the absence; failed tries in between do not move it.
         self.away_since.get_or_insert_with(Instant::now);
         if self.last_logged != reason {
             let host = &self.settings.host;
@@ -536,6 +664,7 @@ impl Publisher {
             None => tracing::info!("broker {broker} connected"),
         }
 
+        // The next loss is news again, whatever its words.
         self.last_logged.clear();
     }
 }

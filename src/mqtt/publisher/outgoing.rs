@@ -1,12 +1,12 @@
 //! Messages of the line to the broker: who and how it is, its results, and pictures where there is
 //! room.
 
-use super::{METRICS_EVERY, Publisher};
+use super::retained::{last_topic, status_topic};
+use super::{METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
+use crate::base::text::escaped;
 use crate::data::report::Report;
-use crate::mqtt::session::{
-    AckTarget, BEST_EFFORT_WAITING, IN_FLIGHT, MqttMessage, PICTURES_WAITING, Session,
-};
+use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
 use crate::protocol::event::Event;
 use crate::protocol::{condition, result};
 use crate::store::OutboxEntry;
@@ -16,27 +16,62 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl Publisher {
-    /// Says `online`, who the line is and how everything is: after every connect.
+    /// Subscribes, and says who the line is and how everything is: after every connect.
     pub(super) fn greet(&mut self, session: &mut Session) {
+        self.subscribe(session);
+        self.introduce(session);
+        self.clear_leftovers(session);
+    }
+
+    /// Asks the broker for commands, and sends the fence through it.
+    pub(super) fn subscribe(&mut self, session: &mut Session) {
+        // The retain flag is kept as it was published: a retained command must be told from one that
+        // was sent just now.
         let mut commands = Filter::new(self.topic("cmd/+"), QoS::AtLeastOnce);
         commands.preserve_retain = true;
         let fence = Filter::new(self.topic("fence"), QoS::AtLeastOnce);
         let _ = session.client.try_subscribe_many([commands, fence]); // a new client has room
-        let fence = MqttMessage::new(self.topic("fence"), self.fence(session));
-        session.publish(fence, AckTarget::Nothing);
+
+        // The fence goes after the subscription. When it comes back, everything that the broker had
+        // kept for us came before it.
+        self.publish_fence(session);
+    }
+
+    /// Says `online`, who the line is and how everything is.
+    pub(super) fn introduce(&mut self, session: &mut Session) {
         self.publish_birth(session);
         self.publish_retained(session, "availability", "online");
+        session.condition = None;
         self.publish_condition(session);
-        for name in self.cameras.keys() {
-            self.publish_camera(session, name);
+        // The status of each camera is retained, and another winspect may have left an old one
+        // there.
+        let cameras: Vec<Arc<str>> = self.cameras.keys().cloned().collect();
+        for name in cameras {
+            self.publish_camera(session, &name);
         }
+    }
+
+    /// Publishes a fence, where the age of commands is of interest: a line whose triggers all say
+    /// their time, or that has none, needs only the first one.
+    pub(super) fn publish_next_fence(&self, session: &mut Session) {
+        let is_ending = session.is_stopping || self.ending.is_some();
+        if self.wiring.times_triggers && !is_ending && session.link_age.has_room() {
+            self.publish_fence(session);
+        }
+    }
+
+    fn publish_fence(&self, session: &mut Session) {
+        let number = session.link_age.send(Instant::now());
+        let payload = format!("{}{number}", self.fence_prefix(session));
+        let fence = MqttMessage::new(self.topic("fence"), payload);
+        session.tell(fence);
     }
 
     /// Publishes a message that the broker keeps, to a topic of the line.
     fn publish_retained(&self, session: &mut Session, name: &str, payload: impl Into<Vec<u8>>) {
         let topic = self.topic(name);
         let message = MqttMessage::new(topic, payload).retained();
-        session.publish(message, AckTarget::Nothing);
+        session.tell(message);
     }
 
     fn publish_birth(&self, session: &mut Session) {
@@ -44,14 +79,15 @@ impl Publisher {
         self.publish_retained(session, "birth", birth);
     }
 
-    fn publish_camera(&self, session: &mut Session, name: &str) {
+    fn publish_camera(&mut self, session: &mut Session, name: &str) {
         let Some(status) = self.cameras.get(name) else {
             return;
         };
 
-        let name = format!("camera/{name}/status");
         let status = condition::camera_status(status);
-        self.publish_retained(session, &name, status);
+        let topic = status_topic(name);
+        self.publish_retained(session, &topic, status);
+        self.note_retained(topic);
     }
 
     /// Tells how the line is, if that has changed.
@@ -61,6 +97,7 @@ impl Publisher {
             return;
         }
 
+        // The condition is remembered per connection, so that each new one begins with it.
         self.publish_state(session, &condition);
         session.condition = Some(condition);
     }
@@ -72,10 +109,11 @@ impl Publisher {
 
     /// A PLC's life bit, and now and then the counters; a full client drops them.
     pub(super) fn beat(&mut self, session: &mut Session) {
+        // The counter runs on over connections: a PLC looks for a change, and for nothing else.
         self.beats += 1;
         let beat = MqttMessage::new(self.topic("heartbeat"), condition::heartbeat(self.beats));
         session.send_best_effort(beat, BEST_EFFORT_WAITING);
-        if self.beats.is_multiple_of(METRICS_EVERY) {
+        if self.beats.is_multiple_of(METRICS_EVERY) && !session.is_careful {
             let metrics = (self.wiring.metrics)().encode();
             let metrics = MqttMessage::new(self.topic("metrics"), metrics);
             session.send_best_effort(metrics, BEST_EFFORT_WAITING);
@@ -83,35 +121,46 @@ impl Publisher {
     }
 
     /// Hands waiting results to the client, as many as may be in flight.
-    pub(super) fn publish_results(&self, session: &mut Session) {
-        let outbox = self.wiring.store.outbox();
-        while session.in_flight.len() + session.requested.len() < IN_FLIGHT {
+    pub(super) fn publish_results(&mut self, session: &mut Session) {
+        let outbox = self.wiring.store.outbox().clone();
+        // The window is ours and not the client's: a full client would refuse in the middle of a
+        // burst, and order would be hard to keep.
+        let window = self.delivery.window(session);
+        while session.unacknowledged() < window {
             let Some(entry) = outbox.next() else {
-                return;
+                return self.publish_aside(session);
             };
 
+            // The entry goes back to the front, so that results keep their order.
             if !self.publish_result(session, &entry) {
-                return outbox.give_back(entry);
+                return outbox.give_back(entry.key);
             }
         }
     }
 
-    /// Tells the gate of rejected parts that are there now. On a slow link the message would come
-    /// when another part is there, so it is not sent.
-    pub(super) fn publish_rejects(&self, session: &mut Session) {
-        let outbox = self.wiring.store.outbox();
-        while let Some(reject) = outbox.next_reject() {
-            let message = MqttMessage::new(self.topic("reject"), reject.body).expires_after(1);
-            let is_sent = session.is_prompt()
-                && session.fits(&message)
-                && session.publish(message, AckTarget::Nothing);
+    /// Tries a result that was put aside, alone, on a link that is steady and has nothing else to
+    /// carry: it may end the connection once more.
+    fn publish_aside(&mut self, session: &mut Session) {
+        let is_steady = session
+            .connected_at
+            .is_some_and(|since| since.elapsed() > STEADY);
 
-            outbox.reject_told(is_sent);
+        if !is_steady || !session.is_quiet() {
+            return;
+        }
+
+        let outbox = self.wiring.store.outbox().clone();
+        if let Some(entry) = outbox.next_aside()
+            && !self.publish_result(session, &entry)
+        {
+            outbox.give_back(entry.key);
         }
     }
 
     /// False if the client has no room for the result.
-    fn publish_result(&self, session: &mut Session, entry: &OutboxEntry) -> bool {
+    fn publish_result(&mut self, session: &mut Session, entry: &OutboxEntry) -> bool {
+        // `left` is the time for which the gate can still act; without any the result is for the
+        // record.
         let left = entry
             .until
             .map(|until| until.saturating_duration_since(Instant::now()))
@@ -123,10 +172,17 @@ impl Publisher {
             "result/late"
         };
 
+        // The payload is made anew for each try: whether it is late, and what was given up before
+        // it, are known only now.
         let payload = result::encode(&entry.row, left.is_none(), entry.given_up_before);
         let message = MqttMessage::new(self.topic(name), payload.clone());
         if !session.fits(&message) {
-            self.wiring.store.acked(entry.key, false); // as one that the broker refuses
+            // A broker with a higher limit takes it later. Beyond the room for such results it is given
+            // up, counted and told.
+            if !self.wiring.store.outbox().put_aside(entry.key, true) {
+                self.wiring.store.acked(entry.key, false);
+            }
+
             return true;
         }
 
@@ -134,13 +190,18 @@ impl Publisher {
             return session.publish(message, AckTarget::Result(entry.key));
         };
 
+        // The broker drops what a subscriber did not take in time. Seconds are rounded up: a result
+        // must not expire early.
         let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let message = message.expires_after(seconds);
         let is_sent = session.publish(message, AckTarget::Result(entry.key));
-        if is_sent {
-            let topic = self.topic(&format!("result/last/{}", entry.row.place()));
-            let last = MqttMessage::new(topic, payload).retained();
+        // Panels that connect later see the newest verdict. It is sent at QoS 0, after the result, and
+        // may be dropped; never while it is being found out what ends the connections.
+        if is_sent && !session.is_careful {
+            let name = last_topic(&entry.row.place());
+            let last = MqttMessage::new(self.topic(&name), payload).retained();
             session.send_best_effort(last, BEST_EFFORT_WAITING);
+            self.note_retained(name);
         }
 
         is_sent
@@ -155,28 +216,34 @@ impl Publisher {
 
         match event {
             Event::Camera { name, .. } => self.publish_camera(session, &name),
-            Event::Identity(_) => self.publish_birth(session),
-            Event::Heatmap { report, png } => self.send_heatmap(session, &report, &png),
+            Event::Identity(_) => {
+                self.publish_birth(session);
+                self.clear_leftovers(session);
+            }
+            Event::Heatmap { report, png } => self.send_heatmap(&report, &png),
             Event::Snapshot { camera, png } => {
                 let topic = self.topic(&format!("snapshot/{camera}"));
-                session.send_best_effort(MqttMessage::new(topic, &*png), PICTURES_WAITING);
+                self.pictures.send(MqttMessage::new(topic, &*png));
             }
             // Outcomes are told as there is room; results come from the outbox.
             Event::Outcome(_) | Event::Result(_) => {}
         }
     }
 
-    fn send_heatmap(&self, session: &mut Session, report: &Arc<Report>, png: &[u8]) {
+    fn send_heatmap(&self, report: &Arc<Report>, png: &[u8]) {
         let request = &report.part.request;
+        // The same names as in the PNG file's texts, for readers that do not open the picture.
         let values = [
             ("seq", Some(report.part.seq.to_string())),
             ("region", request.region.as_deref().map(str::to_owned)),
             ("part_id", request.part_id.as_deref().map(str::to_owned)),
         ];
 
+        // What the part does not have is left out, and not sent empty. A file's name may hold what no
+        // message may; it is escaped.
         let user_properties = values
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .filter_map(|(key, value)| Some((key.to_owned(), escaped(&value?))))
             .collect();
 
         let properties = PublishProperties {
@@ -186,12 +253,14 @@ impl Publisher {
 
         let topic = self.topic(&format!("heatmap/{}", report.seen_by));
         let message = MqttMessage::new(topic, png).with(properties);
-        session.send_best_effort(message, PICTURES_WAITING);
+        self.pictures.send(message);
     }
 
     /// Says that the line has stopped, and disconnects.
     pub(super) fn say_goodbye(&self, session: &mut Session) {
         session.is_stopping = true;
+        // Health is told as it is: a fault at the end of the run is news for whoever looks at the
+        // halted line.
         let halted = LineCondition {
             state: LineState::Halted,
             ..(self.wiring.condition)()
@@ -199,6 +268,7 @@ impl Publisher {
 
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
+        // A full client says no goodbye; the broker then says `offline` after the line's silence.
         let _ = session.client.try_disconnect();
     }
 }

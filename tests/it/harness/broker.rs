@@ -3,7 +3,7 @@
 use super::program::Running;
 use super::{PATIENCE, wait_until};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A broker. It is killed when it is dropped.
@@ -11,6 +11,17 @@ pub struct Broker {
     /// Port on 127.0.0.1.
     pub port: u16,
     process: Running,
+}
+
+/// The program of `tools/rumqttd`, where it was built.
+pub fn rumqttd_file() -> Result<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = root.join("target/rumqttd/debug/winspect-rumqttd");
+    if file.exists() {
+        Ok(file)
+    } else {
+        Err(format!("{} is not there", file.display()))
+    }
 }
 
 /// A port of 127.0.0.1 on which nothing listens.
@@ -36,6 +47,17 @@ impl Broker {
     pub fn with(port: u16, arguments: &[&str]) -> Self {
         let process = Running::start(Command::new("mosquitto").args(arguments));
         wait_until("mosquitto listens", PATIENCE, || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+
+        Broker { port, process }
+    }
+
+    /// rumqttd, where [`rumqttd_file`] is there. It takes everybody.
+    pub fn rumqttd(port: u16) -> Self {
+        let file = rumqttd_file().expect("it was required");
+        let process = Running::start(Command::new(file).arg(port.to_string()));
+        wait_until("rumqttd listens", PATIENCE, || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
 

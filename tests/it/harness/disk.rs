@@ -1,9 +1,11 @@
 //! Disks that fail under a line: a real one in memory, in a mount namespace of the line's own, and
 //! files that may grow no further.
 
+use super::line;
 use super::program::Running;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A command in a mount namespace of its own, in which `disk` is a disk of 4 MB in memory.
 fn namespace(folder: &Path, words: &str) -> Command {
@@ -66,4 +68,58 @@ pub fn let_it_write(line: &Running, limit: &str) {
         .status();
 
     assert!(done.expect("util-linux is everywhere").success());
+}
+
+/// A disk whose every sync takes as long as a test says: `tools/line/slow_sync.c`, loaded into a line.
+pub struct SlowDisk {
+    library: PathBuf,
+    hang: PathBuf,
+}
+
+/// Tries whether there is a C compiler.
+pub fn can_be_slowed() -> Result<(), String> {
+    match Command::new("cc").arg("--version").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(super::program::errors(&output)),
+        Err(error) => Err(format!("cc: {error}")),
+    }
+}
+
+impl SlowDisk {
+    /// Builds what slows the disk, in a folder. At first nothing is slow.
+    pub fn make(folder: &Path) -> Self {
+        let library = folder.join("slow_sync.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/line/slow_sync.c");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status();
+
+        assert!(built.expect("there is a compiler").success());
+        let hang = folder.join("sync_ms");
+        let disk = SlowDisk { library, hang };
+        disk.set(Duration::ZERO);
+        disk
+    }
+
+    /// The line of a folder, on that disk.
+    pub fn start_line(&self, folder: &Path) -> Running {
+        let mut command = line::command(folder);
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("SLOW_SYNC_FILE", &self.hang);
+
+        Running::start(&mut command)
+    }
+
+    /// Sets how long each sync takes from now on.
+    pub fn set(&self, hang: Duration) {
+        let text = format!("{}\n", hang.as_millis());
+        // By another file's name: the line must not read half a number.
+        let fresh = self.hang.with_extension("new");
+        std::fs::write(&fresh, text).expect("written");
+        std::fs::rename(&fresh, &self.hang).expect("renamed");
+    }
 }

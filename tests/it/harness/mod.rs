@@ -2,6 +2,7 @@
 //! files, disks and networks that fail, and waits for what can be observed.
 
 pub mod broker;
+pub mod contrary;
 pub mod disk;
 pub mod golden;
 pub mod line;
@@ -9,9 +10,11 @@ pub mod network;
 pub mod plc;
 pub mod program;
 mod requirement;
+pub mod rtsp;
 pub mod station;
 #[cfg(feature = "gstreamer")]
 pub mod stream;
+pub mod strict;
 
 pub use requirement::{required, skip};
 
@@ -35,7 +38,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// True if the machine has `"mount"`, `"network"` or `"gpu"`. False: the test is skipped.
+/// True if the machine has `"mount"`, `"network"`, `"cc"`, `"rumqttd"` or `"gpu"`. False: the test is skipped.
 ///
 /// # Panics
 /// If it is missing and `WINSPECT_REQUIRE` names it.
@@ -44,6 +47,8 @@ pub fn require(name: &str) -> bool {
     match name {
         "mount" => required(name, disk::mounts()).is_some(),
         "network" => required(name, network::can_be_made()).is_some(),
+        "rumqttd" => required(name, broker::rumqttd_file()).is_some(),
+        "cc" => required(name, disk::can_be_slowed()).is_some(),
         "gpu" => device().is_some(),
         other => panic!("nothing is called {other}"),
     }

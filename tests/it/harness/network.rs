@@ -69,6 +69,8 @@ pub struct Way {
     pub broker: Option<u16>,
     /// False: PUBACKs are kept.
     pub acknowledges: bool,
+    /// True: what the broker sends waits.
+    pub stands_still: bool,
     /// Signs of life of the broker that were passed on.
     pub pings: usize,
 }
@@ -83,6 +85,7 @@ impl Between {
         let way = Arc::new(Mutex::new(Way {
             broker,
             acknowledges: true,
+            stands_still: false,
             pings: 0,
         }));
 
@@ -142,6 +145,10 @@ fn carry(near: TcpStream, far: TcpStream, way: Arc<Mutex<Way>>) {
 fn carry_packets(mut from_broker: TcpStream, mut to_line: TcpStream, way: &Mutex<Way>) {
     while let Ok(packet) = packet(&mut from_broker) {
         let kind = packet[0] >> 4;
+        while locked(way, |way| way.stands_still) {
+            thread::sleep(Duration::from_millis(5));
+        }
+
         let passes = locked(way, |way| {
             way.pings += usize::from(kind == PINGRESP);
             way.acknowledges || kind != PUBACK

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Sends a message to a topic of the station `plant/box`, at QoS 1 by MQTT 5.
 pub fn publish(port: u16, topic: &str, payload: &str, arguments: &[&str]) {
@@ -177,6 +177,11 @@ impl Listener {
         let line = self.next_line(until).expect("a message");
         let (topic, payload) = line.split_once(' ').unwrap_or((&line, ""));
         (topic.to_owned(), payload.to_owned())
+    }
+
+    /// The next message, if one comes within so long a time.
+    pub fn any_within(&self, time: Duration) -> Option<String> {
+        self.next_line(Instant::now() + time)
     }
 
     fn next_line(&self, until: Instant) -> Option<String> {

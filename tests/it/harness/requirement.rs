@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 /// Each thing that can be required, and how to get it.
-const WAYS: [(&str, &str); 4] = [
+const WAYS: [(&str, &str); 6] = [
     (
         "mount",
         "run the tests as root: they mount a disk in memory",
@@ -19,6 +19,11 @@ const WAYS: [(&str, &str); 4] = [
         "run the tests under tools/gpu/with-stand-ins, or install NVIDIA's driver",
     ),
     ("nvrtc", "run tools/gpu/fetch-nvrtc"),
+    (
+        "rumqttd",
+        "cargo build --manifest-path tools/rumqttd/Cargo.toml --target-dir target/rumqttd",
+    ),
+    ("cc", "install a C compiler: it builds what slows a disk"),
     (
         "network",
         "run the tests as root, with iproute2: they make a network",

@@ -210,6 +210,7 @@ pub fn played(stream: &Coded, route: Route) -> Vec<Frame> {
         stall: Duration::from_secs(5),
         triggered: false,
         delay: Duration::ZERO,
+        credentials: None,
     };
 
     let mut problems = Problems::new();

@@ -195,4 +195,22 @@ mod tests {
         let (_, broken) = split(&[0], Framing::Lengths(4));
         assert!(broken.is_some());
     }
+
+    /// 4 Mbit/s of 1280 x 720 at 10 frames a second are 50 kB a picture, an intra picture four times that.
+    #[test]
+    fn an_access_unit_of_200_kb_is_checked_within_three_tenths_of_a_millisecond() {
+        let mut bytes = vec![0, 0, 0, 1, 0x65, 0x88];
+        let noise = (0..200_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8);
+        bytes.extend(noise.map(|byte| byte.max(4)));
+        let mut checker = Checker::H264(h264::H264::default());
+        let mut least = std::time::Duration::MAX;
+        for _ in 0..50 {
+            let started = std::time::Instant::now();
+            checker.check(&bytes, Framing::StartCodes);
+            least = least.min(started.elapsed());
+        }
+
+        println!("{least:?}");
+        assert!(least < std::time::Duration::from_micros(300), "{least:?}");
+    }
 }

@@ -26,19 +26,28 @@ impl Disk {
     /// # Errors
     /// When the file cannot be written.
     pub fn measure(folder: &Path, count: usize, gap: Duration) -> io::Result<Self> {
+        // The file is written in full before the measurement: a sync of a growing file would also
+        // write its size.
         let path = folder.join("floor");
         let file = File::create(&path)?;
         file.write_all_at(&vec![1; LOG], 0)?;
         file.sync_all()?;
+
+        // A part costs two commits: its number, and its result. Both wait for the disk.
         let commit = vec![2; COMMIT];
         let mut took = vec![];
         for at in 0..count {
             let start = Instant::now();
+
+            // Places go round within the file, as the store's log does between two checkpoints.
             for half in 0..2 {
-                file.write_all_at(&commit, ((2 * at + half) * COMMIT % (LOG - COMMIT)) as u64)?;
+                let place = (2 * at + half) * COMMIT % (LOG - COMMIT);
+                file.write_all_at(&commit, place as u64)?;
                 file.sync_all()?;
             }
 
+            // The rhythm is that of the triggers: a disk that may rest between syncs answers
+            // differently.
             took.push(start.elapsed());
             std::thread::sleep(gap.saturating_sub(start.elapsed()));
         }
@@ -54,6 +63,7 @@ impl Disk {
 /// Returns a folder's disk, such as `ext4 on /dev/sda1`, as the kernel lists what is mounted
 /// (proc_pid_mountinfo(5)).
 fn name(folder: &Path) -> io::Result<String> {
+    // The deepest mount above the folder is its disk.
     let folder = folder.canonicalize()?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     let mut deepest = None;
@@ -74,6 +84,8 @@ fn name(folder: &Path) -> io::Result<String> {
 
 /// Returns where a line of mountinfo mounts what.
 fn mount(line: &str) -> Option<(&Path, String)> {
+    // Fields before the dash vary in number; the fifth is the mount point, and after the dash come
+    // file system and device.
     let (place, what) = line.split_once(" - ")?;
     let place = Path::new(place.split(' ').nth(4)?);
     let mut what = what.split(' ');

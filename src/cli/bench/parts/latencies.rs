@@ -22,6 +22,7 @@ pub struct Latencies {
 impl Latencies {
     /// Prints the times for a person.
     pub fn tell(&self, what: &str) {
+        // The time of opening counts apart: it grows with what an earlier run left.
         eprintln!(
             "{what}: the store was open after {:.0} ms",
             self.opened.as_secs_f64() * 1e3

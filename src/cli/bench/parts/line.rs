@@ -14,12 +14,13 @@ use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::{OnUndecided, Reason, Verdict};
 use crate::line::admission::{Admission, PartSource};
 use crate::line::answer_cache::AnswerCache;
-use crate::line::commands::{CameraGroup, CommandHandler};
+use crate::line::camera_group::CameraGroup;
+use crate::line::commands::CommandHandler;
 use crate::line::control::LineControl;
 use crate::line::queue::{FrameReceiver, Overflow, frame_queue};
 use crate::line::shared::Shared;
 use crate::line::views::ViewJoiner;
-use crate::line::{Channels, Opening, publisher_wiring};
+use crate::line::{Channels, DoorSettings, Opening, publisher_wiring};
 use crate::mqtt::{Heatmaps, MqttSettings, publisher};
 use crate::protocol::birth::Identity;
 use crate::protocol::result::{self, ResultRow};
@@ -66,10 +67,13 @@ impl BenchLine {
     /// # Errors
     /// When the store cannot be opened.
     pub fn start(arguments: &PartsArguments, file: &Path) -> Result<Self, Failure> {
+        // The store is opened as `run` opens it, with the results of an earlier run in it.
         let run_id = ulid::Ulid::generate().to_string();
         let began = Instant::now();
         let opening = Opening::open(settings(file.to_owned(), arguments.sync()), &run_id)?;
         let opened_in = began.elapsed();
+
+        // What all stages share: the store's handle, control, counters.
         let identity = identity(&run_id);
         let shared = Shared::new(
             &opening,
@@ -79,6 +83,7 @@ impl BenchLine {
             identity.clone(),
         );
 
+        // The camera's queue refuses instead of dropping: parts of a command must all be judged.
         let (frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: FRAMES }]);
         let parts = part_source(shared.control.clone());
         let admission = Admission::new(&shared, parts.clone(), &trigger(), queue.remove(0));
@@ -90,11 +95,15 @@ impl BenchLine {
             ..
         } = Channels::new(&shared);
 
+        // One camera is a group of one; recipes and challenges have no part in the measurement.
         let group = CameraGroup {
             source: parts,
             cameras: vec![admission.clone()],
+            requires_at: false,
         };
 
+        // Answers of an earlier run are taken over, as in `run`: an id that was used is answered
+        // again.
         let commands = CommandHandler::new(
             &shared,
             BTreeMap::new(),
@@ -104,15 +113,27 @@ impl BenchLine {
             commands,
         );
 
-        let wiring = publisher_wiring(&shared, false, publisher);
+        // The publisher connects when its thread starts. The birth, for which the PLC waits, comes
+        // right after the subscription.
+        let doors = DoorSettings {
+            times_triggers: true,
+            ..DoorSettings::default()
+        };
+
+        let wiring = publisher_wiring(&shared, doors, publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();
+
+        // Parts are kept with their times: later stages, such as the PUBACK, go on writing into
+        // them.
         let judged = JudgedParts::default();
         let own_judged = judged.clone();
         let (stopper, stop) = stop_pair();
         let commands_stop = stop.clone();
         let between = Duration::from_millis(arguments.frame_ms);
+
+        // Threads have no names and no watchdog: a stage that panics ends the bench at its join.
         let threads = vec![
             thread::spawn(move || writer.run(&Heartbeat::default())),
             thread::spawn(move || pass_all(&frames, &shared.store, &own_judged)),
@@ -135,11 +156,14 @@ impl BenchLine {
     /// # Errors
     /// When the publisher failed.
     pub fn finish(self) -> Result<Vec<Part>, Failure> {
+        // The camera and the command handler end first; queue, writer and publisher end with their
+        // inputs.
         drop(self.stopper);
         for thread in self.threads {
             thread.join().expect("no stage panics");
         }
 
+        // All threads have ended, so that the lock is free and no time is still being written.
         let published = self.publisher.join().expect("the publisher does not panic");
         published.map_err(|error| Failure::new(Exit::Software, error))?;
         let mut judged = self
@@ -156,12 +180,17 @@ impl BenchLine {
 /// # Errors
 /// When the store cannot be opened.
 pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
+    // An earlier run is made by the store's own means, without a disk sync for each part.
     let opening = Opening::open(settings(file.to_owned(), Sync::Normal), "01BACKLOG")?;
     let store = opening.store;
     let writer = writer(opening.open_store, "01BACKLOG");
     let writer = thread::spawn(move || writer.run(&Heartbeat::default()));
+
+    // No publisher runs: the results stay in the store as if the broker had been away.
     let control = LineControl::new(recipe_policy(), &BTreeMap::new(), opening.diagnostics);
     let parts = part_source(control);
+
+    // Parts are accepted and judged 250 at a time, which bounds the memory and the transactions.
     for start in (0..count).step_by(TOGETHER) {
         let request = parts.ask(Instant::now(), jiff::Timestamp::now());
         let requests = vec![request; TOGETHER.min(count - start)];
@@ -172,6 +201,7 @@ pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
         store.submit(parts.into_iter().map(pass).collect());
     }
 
+    // The last handle ends the writer, which commits what it has.
     drop(store);
     writer.join().expect("the store's writer does not panic");
     Ok(())
@@ -180,6 +210,7 @@ pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
 /// The fake inspector: passes every part at once.
 fn pass_all(frames: &FrameReceiver, store: &Store, judged: &JudgedParts) {
     loop {
+        // An empty batch is the end of the camera: the store is closed so that its writer ends.
         let batch = frames.take(BATCH, &Heartbeat::default(), &mut || ());
         if batch.is_empty() {
             store.close();
@@ -187,6 +218,8 @@ fn pass_all(frames: &FrameReceiver, store: &Store, judged: &JudgedParts) {
         }
 
         for queued in batch {
+            // The order is that of the inspector: the ticket is settled, then the reports go to the
+            // store.
             if let Some(ticket) = queued.ticket {
                 ticket.settle(Outcome::Judged);
             }
@@ -201,6 +234,7 @@ fn pass_all(frames: &FrameReceiver, store: &Store, judged: &JudgedParts) {
 
 /// A camera with so much time `between` two frames.
 fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
+    // One pixel is shared by all frames: a frame costs an allocation or two.
     let picture = Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes"));
     while !stop.stopped_within(between) {
         admission.on_frame(Frame {
@@ -211,6 +245,7 @@ fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
             arrived: Instant::now(),
             damage: None,
             decode: None,
+            clock_offset: None,
             part_id: None,
         });
     }
@@ -218,6 +253,8 @@ fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
 
 /// A passing verdict with a map of the usual size.
 fn pass(part: Part) -> Report {
+    // A report begins undecided and becomes a pass with a score and a map, which the message
+    // carries as for a real part.
     let mut report = Report::undecided(part, Reason::NotReady, &decision_policy());
     report.verdict = Verdict::Pass;
     report.reason = None;
@@ -241,6 +278,7 @@ fn trigger() -> Trigger {
     Trigger::Command(RingSettings {
         bytes: 1 << 10,
         window: Duration::from_secs(1),
+        shares_frames: true,
     })
 }
 

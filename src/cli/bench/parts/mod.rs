@@ -38,16 +38,21 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// When the folder cannot be written, or the broker is away.
 pub fn run(arguments: &PartsArguments) -> Result<(), Failure> {
+    // The folder is this process's own, so that two benches do not share a store.
     let unavailable = |error| Failure::new(Exit::Unavailable, error);
     let name = format!("winspect-bench-{}", std::process::id());
     let folder = arguments.folder.join(name);
     std::fs::create_dir_all(&folder).map_err(unavailable)?;
+
+    // The folder is removed on every way out; a failure to measure is told before one to remove.
     let disk = floor(arguments, &folder).map_err(unavailable);
     let measured = disk.and_then(|disk| Ok((disk, measure(arguments, &folder)?)));
     let removed = std::fs::remove_dir_all(&folder);
     let (disk, rounds) = measured?;
     removed.map_err(unavailable)?;
     tell(arguments, &disk, &rounds);
+
+    // Without a backlog that was delivered there is no second round to tell.
     let beside = rounds.backlog_per_s.map(|_| rounds.beside.json());
     print(json!({
         "rate": arguments.rate,
@@ -70,6 +75,7 @@ fn tell(arguments: &PartsArguments, disk: &Disk, rounds: &Rounds) {
         arguments.rate, arguments.seconds, arguments.sync
     );
 
+    // The words say what the disk's figure means for this setting.
     let times = match arguments.sync() {
         Sync::Full => "a part waits for that",
         Sync::Normal => "sync = normal does not wait for it",
@@ -81,6 +87,7 @@ fn tell(arguments: &PartsArguments, disk: &Disk, rounds: &Rounds) {
         disk.two_commits.words()
     );
 
+    // The second round is told with the rate at which the backlog went out beside the triggers.
     rounds.alone.tell("triggers alone");
     if let Some(rate) = rounds.backlog_per_s {
         rounds.beside.tell("beside the backlog");
@@ -93,6 +100,7 @@ fn tell(arguments: &PartsArguments, disk: &Disk, rounds: &Rounds) {
 
 /// Measures the disk alone, for 5 s at most.
 fn floor(arguments: &PartsArguments, folder: &Path) -> std::io::Result<Disk> {
+    // The rhythm is that of the triggers.
     let gap = Duration::from_secs(1) / u32::from(arguments.rate);
     Disk::measure(
         folder,
@@ -112,6 +120,7 @@ struct Rounds {
 }
 
 fn measure(arguments: &PartsArguments, folder: &Path) -> Result<Rounds, Failure> {
+    // Each round has a store of its own: the second begins with a backlog.
     let (alone, _) = round(arguments, &folder.join("alone.db"), 0)?;
     if arguments.backlog == 0 {
         return Ok(Rounds {
@@ -121,6 +130,7 @@ fn measure(arguments: &PartsArguments, folder: &Path) -> Result<Rounds, Failure>
         });
     }
 
+    // The backlog is made without a broker; it takes a while and is in no figure.
     eprintln!("making {} results of an earlier run", arguments.backlog);
     let file = folder.join("backlog.db");
     fill(&file, arguments.backlog)?;
@@ -139,11 +149,15 @@ fn round(
     file: &Path,
     backlog: usize,
 ) -> Result<(Latencies, Option<Duration>), Failure> {
+    // The PLC is subscribed before the line starts, so that it hears the birth.
     let plc = Plc::connect(arguments)?;
     let line = BenchLine::start(arguments, file)?;
     let opened_in = line.opened_in;
     let heard = plc.measure(arguments, backlog);
     tracing::debug!("{:?}", line.outbox.count());
+
+    // The store's parts and the PLC's times are joined by the part's id. Parts of the backlog were
+    // not sent in this round.
     let mut with_times: Vec<(Part, Instant)> = vec![];
     for part in line.finish()? {
         let part_id = part.request.part_id.as_deref().unwrap_or_default();

@@ -52,6 +52,7 @@ impl Sample {
 
     /// Returns a percentile in milliseconds; `None` without any duration.
     pub fn at(&self, per_mille: usize) -> Option<f64> {
+        // The place is rounded down, and nothing is interpolated; 1000 per mille is the largest.
         let last = self.0.len().checked_sub(1)?;
         let place = self.0.len() * per_mille / 1000;
         let duration = self.0[place.min(last)];
@@ -60,6 +61,7 @@ impl Sample {
 
     /// Returns the percentiles for a person.
     pub fn words(&self) -> String {
+        // Without any duration the words say NaN, as a table has no empty cell.
         let ms = |per_mille| self.at(per_mille).unwrap_or(f64::NAN);
         format!(
             "p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms",
@@ -89,6 +91,7 @@ impl StageSamples {
     /// Takes the parts that went the whole way, each with the time at which its trigger was given to the
     /// client.
     pub fn of(parts: &[(Part, Instant)]) -> Self {
+        // Each stage has a list, all of the same length: a part counts in all of them or in none.
         let mut each = vec![vec![]; STAGES.len()];
         let mut whole = vec![];
         let mut ours = vec![];
@@ -97,6 +100,7 @@ impl StageSamples {
                 continue;
             };
 
+            // The camera's stage depends on its frame rate, not on this program.
             let total: Duration = way.iter().sum();
             whole.push(total);
             ours.push(total - way[FRAMED]);
@@ -114,6 +118,7 @@ impl StageSamples {
 
     /// Prints a table for a person.
     pub fn tell(&self) {
+        // Each stage has a row, and the sums follow, which are no sums of the percentiles.
         for ((_, words), sample) in STAGES.iter().zip(&self.each) {
             eprintln!("  {words:<28} {}", sample.words());
         }
@@ -138,10 +143,13 @@ impl StageSamples {
 /// Returns the time of each stage; one that was over before the one before it took none. `None` for a part
 /// that did not go the whole way.
 fn way(part: &Part, sent: Instant) -> Option<Vec<Duration>> {
+    // Marks are measured from the trigger's receipt. The first stage lies before them, in the
+    // broker.
     let marks = &part.times;
     let mut way = vec![marks.since().saturating_duration_since(sent)];
     let mut before = Duration::ZERO;
     for stage in MARKS {
+        // Stages of different threads may be noted out of order by microseconds; none is negative.
         let reached = marks.reached(stage)?.max(before);
         way.push(reached - before);
         before = reached;

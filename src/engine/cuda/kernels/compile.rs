@@ -173,8 +173,8 @@ fn kept<T>(
         }
     }
 
-    // The newest version stands last by name, and is tried first; a broken file makes way for the
-    // next.
+    // The last by name is tried first, which is the newest version as long as minors have one
+    // digit; a broken file makes way for the one before.
     paths.sort();
     paths.iter().rev().find_map(|path| load_kept(path, &load))
 }

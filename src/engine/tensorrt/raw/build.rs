@@ -251,7 +251,7 @@ impl<'a> Builder<'a> {
         let slot = self.slots.config_set_cache;
         let address = cache.address();
 
-        // `false` asks the library to compare the cache with this GPU, and to ignore it on another.
+        // `false` asks the library to refuse measurements of another GPU.
         let set = call!(self.config.0, slot, (*mut c_void, bool) -> bool, address, false);
         set.then_some(cache)
     }

@@ -22,8 +22,8 @@ impl TapTable {
     pub fn new(from: usize, to: usize, wanted: Range<usize>) -> Self {
         let all = Taps::new(from, to);
 
-        // A size that stays has weights of exactly one: Pillow copies such a direction, and its
-        // filter would not be the identity.
+        // A size that stays has one weight of exactly one: Pillow leaves such a direction out,
+        // whose weights would be a one and zeros.
         let taps: Vec<(usize, &[i32])> = if from == to {
             wanted.map(|at| (at, WHOLE)).collect()
         } else {

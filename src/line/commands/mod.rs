@@ -10,32 +10,35 @@
 //! id within an hour gets the first answer again and is not done twice. The outcome of a challenge
 //! is an event: the broker is told until it has it.
 
+mod triggers;
+
+use crate::base::health::{Diagnostics, Health};
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::data::part::{Part, PartRequest};
-use crate::data::report::Report;
-use crate::data::verdict::Reason;
-use crate::line::admission::{Admission, PartSource};
+use crate::data::part::Part;
+use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
+use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
-use crate::line::control::{ControlEvent, LineControl};
+use crate::line::control::{COMMAND_IDS, ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
+use crate::line::selection::Selection;
 use crate::line::shared::Shared;
-use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
+use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
-use crate::protocol::command::{Action, ChallengeSpec, TriggerCommand};
+use crate::protocol::command::{Action, ChallengeSpec};
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The stage that does what commands say.
 pub struct CommandHandler {
@@ -49,6 +52,8 @@ pub struct CommandHandler {
     store: Store,
     /// Pause, thresholds and challenges of the line.
     control: LineControl,
+    /// Faults of the moment: an id that stands for two commands goes there.
+    diagnostics: Diagnostics,
     /// All cameras by name.
     admissions: BTreeMap<Arc<str>, Arc<Admission>>,
     /// Cameras that wait for triggers.
@@ -57,21 +62,13 @@ pub struct CommandHandler {
     identity: Arc<Mutex<Identity>>,
     /// Answers of the last hour.
     answered: AnswerCache,
-    /// Rate of the commands that are no triggers.
-    /// One limit for each door, so that none of them shuts another.
+    /// Rate of the commands that are no triggers, with a limit for each door, so that none of them
+    /// shuts another.
     rates: HashMap<RequestSource, RateLimit>,
     /// Recipes that can be selected.
     recipes: Vec<RecipeSpec>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
-}
-
-/// Cameras that see the parts of one trigger: one alone, or several under one name.
-pub struct CameraGroup {
-    /// Source of their parts.
-    pub source: PartSource,
-    /// The cameras.
-    pub cameras: Vec<Arc<Admission>>,
 }
 
 /// A command that was begun.
@@ -91,11 +88,6 @@ enum PendingAnswer {
         at: Option<Timestamp>,
     },
 }
-
-/// Limit of how far a part's time may be ahead of our clock.
-const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
-/// Reason of an accepted trigger that carried no id.
-const WITHOUT_ID: &str = "without id: its repetition would be another part";
 
 /// The command handler's ends of the line's channels.
 pub struct CommandEnds {
@@ -126,6 +118,7 @@ impl CommandHandler {
             snapshots: ends.snapshots,
             store: shared.store.clone(),
             control: shared.control.clone(),
+            diagnostics: shared.diagnostics.clone(),
             admissions,
             groups,
             identity: shared.identity.clone(),
@@ -149,6 +142,8 @@ impl CommandHandler {
             }
         }
 
+        // Nothing more is begun. A challenge that is under way ends here, while the store still
+        // writes what became of it.
         self.control.stop();
         self.look_at_challenges();
     }
@@ -172,6 +167,8 @@ impl CommandHandler {
     }
 
     fn end_challenge(&self, mut ended: Challenge) {
+        // Words go to the log by their weight: a missed challenge means that the line may be blind,
+        // and must be seen in the journal.
         let words = ended.words();
         if ended.is_met() {
             tracing::info!("{words}");
@@ -186,6 +183,8 @@ impl CommandHandler {
             self.store.audit(words.clone());
         }
 
+        // The outcome is on the disk before it is told: a crash in between tells it again with the
+        // next run, and never forgets it.
         let (key, kept) = ended.kept();
         let _ = self.store.set(&key, &kept).wait();
         let status = if ended.is_met() {
@@ -194,6 +193,8 @@ impl CommandHandler {
             AnswerStatus::Rejected
         };
 
+        // The key goes along, so that the publisher can take the value away once the broker has the
+        // outcome.
         let outcome = CommandOutcome {
             name: "challenge",
             answer: Answer::new(Some(&ended.id), status, Some(words)),
@@ -205,11 +206,15 @@ impl CommandHandler {
 
     /// Serves the waiting commands together, so that the store writes them together.
     fn serve(&mut self, first: Request) {
+        // Everything that waits is taken at once: its writes share one transaction, and so one
+        // fsync, which is most of a command's time.
         let mut requests = vec![first];
         requests.extend(self.requests.try_iter());
         let mut begun: Vec<(Request, PendingAnswer)> = vec![];
         for request in requests {
             let id = &request.command.id;
+            // A repetition within the same round needs the first one's answer, which is only known
+            // once that is on the disk.
             let is_repetition = begun.iter().any(|(other, _)| other.command.id == *id);
             if id.is_some() && is_repetition {
                 self.finish(std::mem::take(&mut begun)); // it needs the answer
@@ -224,14 +229,20 @@ impl CommandHandler {
 
     fn begin(&mut self, request: &Request) -> PendingAnswer {
         let id = request.command.id.as_deref();
-        if let Some(answer) = id.and_then(|id| self.answered.get(id)) {
-            return PendingAnswer::Ready(answer);
+        if let Some(id) = id
+            && let Some(answer) = self.answered.get(id)
+        {
+            return self.repeat(id, answer, request);
         }
 
+        // Triggers have no limit of their rate: each is a part that passes the camera, and the
+        // store's queue bounds them.
         if let Action::Trigger(trigger) = &request.command.action {
             return self.trigger(trigger, request);
         }
 
+        // Other commands come from people and from control programs. A program that repeats one in
+        // a loop must not fill the audit log, nor hold up the triggers.
         let rate = self.rates.entry(request.source).or_default();
         if !rate.allows(Instant::now()) {
             let reason = format!(
@@ -241,24 +252,55 @@ impl CommandHandler {
             return PendingAnswer::NotNow(Answer::rejected(id, reason));
         }
 
+        // The command is done first and its answer written after it. A crash in between leaves no
+        // answer, and the sender's next try does the command again; the other order would lose it.
         let answer = self.obey(request);
         if answer.status != AnswerStatus::Rejected {
             self.note(request);
         }
 
-        self.written(answer)
+        self.written(answer, &request.command.question)
+    }
+
+    /// Answers a known id: the first answer again, unless the id came with another question. An
+    /// answer that is about another part must not be taken for this one's.
+    fn repeat(&self, id: &str, answer: Answer, request: &Request) -> PendingAnswer {
+        let question = self.answered.question(id);
+        let is_other = question.is_some_and(|known| known != request.command.question);
+        if !is_other {
+            return PendingAnswer::Ready(answer);
+        }
+
+        let name = &request.name;
+        let words = format!("the id {id:?} stands for another command already");
+        tracing::error!("command {name}: {words}; it is refused");
+        self.store
+            .audit(format!("command {name} {id} refused: {words}"));
+        self.diagnostics.set(
+            COMMAND_IDS,
+            Health::OffSpec,
+            format!("{words}, {name} with it was refused; `reset` confirms it"),
+        );
+
+        let reason = format!("{words}; give each command an id of its own");
+        PendingAnswer::NotNow(Answer::rejected(Some(id), reason))
     }
 
     /// Answers, in the order of the commands, what is on the disk.
     fn finish(&mut self, begun: Vec<(Request, PendingAnswer)>) {
         for (request, pending) in begun {
+            // A refusal for the moment is not remembered under its id, so that the same command may
+            // come again.
             let is_final = !matches!(pending, PendingAnswer::NotNow(_));
+            // Waiting happens here, once for the whole round: the first `wait` returns with the
+            // commit that all of them share.
             let Some(answer) = self.settle(pending) else {
                 continue; // the line is stopping
             };
 
             if let Some(id) = request.command.id.as_ref().filter(|_| is_final) {
-                self.answered.add(id, &answer.encode(), Instant::now());
+                let kept = answer.encode_kept(&request.command.question);
+                self.answered.add(id, &kept, Instant::now());
             }
 
             request.answer(answer);
@@ -275,6 +317,8 @@ impl CommandHandler {
                 groups,
                 at,
             } => {
+                // The parts are on the disk now. They go to the cameras before the answer leaves,
+                // because their frames may already be in the ring.
                 let (parts, text) = accepting.wait().ok()?;
                 self.dispatch(parts, &groups, at);
                 Some(Answer::decode(&text).expect("we encoded it"))
@@ -304,6 +348,8 @@ impl CommandHandler {
 
     /// Writes a command into the log and the audit log.
     fn note(&self, request: &Request) {
+        // The audit log tells who changed the line and how. Triggers are not in it: their parts
+        // have rows of their own.
         let name = &request.name;
         let source = request.source.word();
         let action = &request.command.action;
@@ -314,107 +360,14 @@ impl CommandHandler {
     }
 
     /// The answer, valid once it is on the disk under its id.
-    fn written(&self, answer: Answer) -> PendingAnswer {
+    fn written(&self, answer: Answer, question: &str) -> PendingAnswer {
         match &answer.id {
             Some(id) => {
-                let written = self.store.answered(id, &answer.encode());
+                let written = self.store.answered(id, &answer.encode_kept(question));
                 PendingAnswer::Written(answer, written)
             }
             None => PendingAnswer::Ready(answer),
         }
-    }
-
-    fn trigger(&mut self, trigger: &TriggerCommand, request: &Request) -> PendingAnswer {
-        let id = request.command.id.clone();
-        let groups = match self.groups_of(trigger) {
-            Ok(groups) => groups,
-            Err(reason) => return self.written(Answer::rejected(id.as_deref(), reason)),
-        };
-
-        let came_at = earlier(Timestamp::now(), request.came_at.elapsed());
-        let at = trigger.at.unwrap_or(came_at);
-        let asks = groups
-            .iter()
-            .map(|group| &self.groups[*group].source)
-            .flat_map(|source| part_requests(source, trigger, request.came_at, at))
-            .collect();
-
-        let answered_id = id.clone();
-        let accepting = self
-            .store
-            .accept_durable_async(asks, id, move |parts| accepted(answered_id, parts).encode());
-
-        let is_known = !request.is_stale || trigger.at.is_some();
-        PendingAnswer::Parts {
-            accepting,
-            groups,
-            at: is_known.then_some(at),
-        }
-    }
-
-    /// Hands parts to the cameras that see them; without a time they cannot be judged.
-    fn dispatch(&self, parts: Vec<Part>, groups: &[usize], at: Option<Timestamp>) {
-        let Some(at) = at else {
-            let undecided = parts.into_iter().map(|part| self.undecided(part));
-            return self.store.submit(undecided.collect());
-        };
-
-        for group in groups.iter().map(|group| &self.groups[*group]) {
-            let own: Vec<Part> = parts
-                .iter()
-                .filter(|part| *part.camera() == group.source.camera)
-                .cloned()
-                .collect();
-
-            for admission in &group.cameras {
-                admission.on_trigger(own.clone(), at);
-            }
-        }
-    }
-
-    /// Report of a part whose time is not known.
-    fn undecided(&self, part: Part) -> Report {
-        let policy = self.control.policy_for(part.request.region.as_deref());
-        let detail = "the trigger waited at the broker, and says no time";
-        Report {
-            detail: Some(detail.to_owned()),
-            ..Report::undecided(part, Reason::NotReady, &policy)
-        }
-    }
-
-    /// Indices of the camera groups that a trigger means.
-    fn groups_of(&self, trigger: &TriggerCommand) -> Result<Vec<usize>, String> {
-        if self.control.is_paused() {
-            return Err("the line is paused; resume it".to_owned());
-        }
-
-        let ahead = trigger.at.map(|at| at.duration_since(Timestamp::now()));
-        if let Some(ahead) = ahead.filter(|ahead| *ahead > AHEAD_MAX) {
-            return Err(format!(
-                "at is {:.1} s ahead of our clock; set the clocks",
-                ahead.as_secs_f64()
-            ));
-        }
-
-        let names = self.groups.iter().map(|group| &*group.source.camera);
-        let names: Vec<&str> = names.collect();
-        let wanted = trigger.camera.as_deref();
-        let groups: Vec<usize> = (0..names.len())
-            .filter(|group| wanted.is_none_or(|name| name == names[*group]))
-            .collect();
-
-        if !groups.is_empty() {
-            return Ok(groups);
-        }
-
-        if names.is_empty() {
-            return Err("no camera waits for commands; give one trigger = \"command\"".to_owned());
-        }
-
-        Err(format!(
-            "no camera of that name waits for commands; there are {}",
-            names.join(", ")
-        ))
     }
 
     fn challenge(
@@ -423,6 +376,7 @@ impl CommandHandler {
         spec: &ChallengeSpec,
         came_at: Instant,
     ) -> Result<Done, String> {
+        // A challenge for a camera that makes no parts could never be met.
         let names = self.part_cameras();
         if let Some(name) = spec.camera.as_deref().filter(|name| !names.contains(name)) {
             let names: Vec<&str> = names.into_iter().collect();
@@ -445,6 +399,8 @@ impl CommandHandler {
 
     /// Names under which parts come: those of groups, and of cameras that are in no group.
     fn part_cameras(&self) -> BTreeSet<&str> {
+        // A camera of a group makes no parts under its own name: the group's parts carry the shared
+        // one.
         let grouped: Vec<&str> = self
             .groups
             .iter()
@@ -463,6 +419,7 @@ impl CommandHandler {
     }
 
     fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<Done, String> {
+        // Only recipes of the configuration can be selected: a message must not choose a file.
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
             let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
             return Err(format!(
@@ -471,6 +428,8 @@ impl CommandHandler {
             ));
         };
 
+        // A sender that names a revision means those parameters; others under the same name would
+        // judge by other rules.
         if let Some(wanted) = revision.filter(|wanted| *wanted != recipe.revision) {
             return Err(format!(
                 "recipe {name} has revision {} here, not {wanted}",
@@ -478,19 +437,29 @@ impl CommandHandler {
             ));
         }
 
+        // The selection is on the disk no later than its answer: a crash from then on still brings the
+        // second answer, with the next run.
+        let selection = Selection::new(id, &recipe.label());
+        let key = selection.key.clone();
+        drop(self.store.set(&key, &selection.kept()));
         let wanted = RecipeRequest {
-            id: id.map(str::to_owned),
+            selection,
             recipe: recipe.clone(),
         };
 
-        self.wanted
-            .try_send(wanted)
-            .map_err(|_| "another recipe is being prepared; wait for its outcome".to_owned())?;
+        // The channel holds one: a second recipe would be prepared for nothing while the first is
+        // not yet taken over.
+        if self.wanted.try_send(wanted).is_err() {
+            drop(self.store.set(&key, ""));
+            return Err("another recipe is being prepared; wait for its outcome".to_owned());
+        }
 
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
 
     fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Done, String> {
+        // Identity follows at once, under its lock, so that `birth` names the threshold that the
+        // next part is judged by.
         let before = self.control.set_threshold(region, value)?;
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
@@ -506,12 +475,15 @@ impl CommandHandler {
     }
 
     fn snapshot(&self, camera: Option<&str>) -> Result<Done, String> {
+        // The camera's name may be left out where there is only one.
         let admission = match camera {
             Some(name) => self.admissions.get(name),
             None if self.admissions.len() == 1 => self.admissions.values().next(),
             None => return Err("camera is missing: there are several".to_owned()),
         };
 
+        // Encoding a PNG takes tens of milliseconds: the overlay stage does it, and this thread
+        // stays free for triggers.
         let admission = admission.ok_or("there is no camera of that name")?;
         let picture = admission.newest().ok_or("it has shown nothing yet")?;
         let camera = admission.camera.clone();
@@ -562,38 +534,5 @@ impl Done {
             status: AnswerStatus::Accepted,
             reason: Some(reason.into()),
         }
-    }
-}
-
-fn earlier(now: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by)
-        .ok()
-        .and_then(|by| now.checked_sub(by).ok())
-        .unwrap_or(now)
-}
-
-/// The parts that a trigger asks of one source.
-fn part_requests(
-    source: &PartSource,
-    trigger: &TriggerCommand,
-    came_at: Instant,
-    at: Timestamp,
-) -> Vec<PartRequest> {
-    source.each(&PartRequest {
-        part_id: trigger.part_id.clone(),
-        count: trigger.count,
-        position: trigger.position,
-        ..source.ask(came_at, at)
-    })
-}
-
-/// The answer to a trigger whose parts are on the disk.
-fn accepted(id: Option<String>, parts: &[Part]) -> Answer {
-    let reason = id.is_none().then(|| WITHOUT_ID.to_owned());
-    Answer {
-        id,
-        status: AnswerStatus::Accepted,
-        reason,
-        parts: parts.iter().map(AnsweredPart::of).collect(),
     }
 }

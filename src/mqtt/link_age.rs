@@ -1,0 +1,177 @@
+//! How old a command may be that comes now. Pure: the time is the caller's.
+//!
+//! The broker does not say when it got a command, and delivers in order. So messages of our own, the
+//! fences, go out again and again and come back among the commands: the broker passed a command on after
+//! the fence that came back last, hence after that fence was sent.
+//!
+//! ```text
+//! sent     fence 1    fence 2                        fence 3
+//! came        fence 1 | a  fence 2 | b ... (the link stands still) ... c  fence 3 | d
+//! ```
+//! `b` and `c` are no older than fence 2, and `c` comes long after it was sent: it may have waited in a
+//! link, a broker or a process that stood still, and counts as stale. The same rule covers the commands
+//! that the broker kept while there was no connection: no fence of the new one has come back yet.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Interval of fences.
+pub(super) const FENCE_EVERY: Duration = Duration::from_millis(200);
+/// Time that a command may be older than the interval and a round trip: what a busy machine takes.
+const SLACK: Duration = Duration::from_millis(500);
+/// Fences on their way at once, at most: those of a round trip of 1.6 s.
+const FENCES_MAX: usize = 8;
+
+/// The fences of one connection.
+#[derive(Debug, Default)]
+pub(super) struct LinkAge {
+    /// Fences on their way, the oldest first.
+    sent: VecDeque<SentFence>,
+    /// Number of the newest fence.
+    newest: u64,
+    /// Commands that come now were passed on later. `None` while nothing is known.
+    passed_on_after: Option<Instant>,
+    /// The shortest round trip so far.
+    round_trip: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SentFence {
+    number: u64,
+    at: Instant,
+}
+
+impl LinkAge {
+    /// Notes that the broker has kept no commands for this connection, which is there since `now`.
+    pub(super) fn begin_fresh(&mut self, now: Instant) {
+        self.passed_on_after = Some(now);
+    }
+
+    /// True if one more fence may be sent.
+    pub(super) fn has_room(&self) -> bool {
+        self.sent.len() < FENCES_MAX
+    }
+
+    /// Number of the next fence, which is sent now.
+    pub(super) fn send(&mut self, now: Instant) -> u64 {
+        self.newest += 1;
+        self.sent.push_back(SentFence {
+            number: self.newest,
+            at: now,
+        });
+
+        self.newest
+    }
+
+    /// Takes a fence that has come back.
+    pub(super) fn come_back(&mut self, number: u64, now: Instant) {
+        while let Some(fence) = self.sent.front().copied()
+            && fence.number <= number
+        {
+            self.sent.pop_front();
+            if fence.number == number {
+                let took = now.saturating_duration_since(fence.at);
+                self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+                self.passed_on_after = Some(fence.at);
+            }
+        }
+    }
+
+    /// True if a command that comes now may have waited on its way for longer than a command of a
+    /// link that works does.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        let Some(after) = self.passed_on_after else {
+            return true;
+        };
+
+        let usual = FENCE_EVERY + SLACK + 2 * self.round_trip.unwrap_or_default();
+        now.saturating_duration_since(after) > usual
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct TestLink {
+        age: LinkAge,
+        start: Instant,
+    }
+
+    impl TestLink {
+        fn new() -> Self {
+            TestLink {
+                age: LinkAge::default(),
+                start: Instant::now(),
+            }
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.start + Duration::from_millis(ms)
+        }
+
+        fn send(&mut self, ms: u64) -> u64 {
+            let now = self.at(ms);
+            self.age.send(now)
+        }
+
+        fn back(&mut self, number: u64, ms: u64) {
+            let now = self.at(ms);
+            self.age.come_back(number, now);
+        }
+
+        fn is_stale(&self, ms: u64) -> bool {
+            self.age.is_stale(self.at(ms))
+        }
+    }
+
+    #[test]
+    fn commands_that_the_broker_kept_are_stale_until_a_fence_is_back() {
+        let mut link = TestLink::new();
+        let first = link.send(0);
+        assert!(link.is_stale(5));
+        link.back(first, 10);
+        assert!(!link.is_stale(11));
+        let mut link = TestLink::new();
+        link.age.begin_fresh(link.start);
+        assert!(!link.is_stale(5), "none was kept");
+    }
+
+    #[test]
+    fn a_link_or_a_process_that_stood_still_makes_commands_stale() {
+        let mut link = TestLink::new();
+        for beat in 0..5 {
+            let number = link.send(200 * beat);
+            link.back(number, 200 * beat + 2);
+            assert!(!link.is_stale(200 * beat + 190));
+        }
+
+        // Nothing comes for 3 s; then first the commands, then the fences that were sent before.
+        let waiting = link.send(1000);
+        assert!(link.is_stale(3800));
+        let after = link.send(3801);
+        link.back(waiting, 3802);
+        assert!(
+            link.is_stale(3802),
+            "they were passed on before it stood still, or in it"
+        );
+        link.back(after, 3803);
+        assert!(!link.is_stale(3804));
+    }
+
+    #[test]
+    fn a_broker_that_is_far_away_is_no_broker_that_stands_still() {
+        let mut link = TestLink::new();
+        let mut numbers = vec![];
+        for beat in 0..20 {
+            let now = 200 * beat;
+            numbers.push(link.send(now));
+            if beat >= 4 {
+                link.back(numbers[beat as usize - 4], now + 1);
+                assert!(!link.is_stale(now + 190));
+            }
+        }
+
+        assert!(link.age.has_room());
+    }
+}

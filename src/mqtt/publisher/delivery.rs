@@ -1,0 +1,317 @@
+//! Messages that a broker refuses, and messages that end its connections.
+//!
+//! Nothing is thrown away because of what a broker says for a while:
+//! ```text
+//! result refused --> back to the outbox, pause (1 s, doubling, at most 60 s), one result as a try
+//!    \--refused again--> aside, another one is the try --accepted--> all that are aside come back
+//!    \--refused again although another was accepted since--> aside alone, the others go on
+//! connection ended by the broker --> the next one carries each message alone until those are through
+//!    \--ended again, by the same message alone--> aside (a result), or left out (any other)
+//! ```
+//! What is aside still waits, is counted (`store.aside`), told by health, and tried again later, the
+//! later the more often. Refused messages that are no results are told again after a pause.
+
+use crate::base::backoff::Backoff;
+use crate::base::health::{Diagnostics, Health};
+use crate::mqtt::session::{AckTarget, IN_FLIGHT, Session};
+use crate::store::Outbox;
+use rumqttc::v5::mqttbytes::v5::PubAckReason;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Diagnostics source of results that the broker refuses.
+const REFUSED: &str = "results";
+/// Diagnostics source of results that were put aside.
+const ASIDE: &str = "results aside";
+/// Diagnostics source of other messages that the broker refuses.
+const MESSAGES: &str = "messages";
+/// Wait before a refused message is tried again, at first.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+/// Wait before a refused message is tried again, at most.
+const AGAIN_MOST: Duration = Duration::from_secs(60);
+/// Time for which a topic whose message ended connections is left out.
+const MUTED: Duration = Duration::from_secs(600);
+/// Connections that a message ends until it is put aside.
+const ENDS: u32 = 2;
+/// Time of a connection after which the messages that were suspected have all had their turn.
+const CLEARED: Duration = Duration::from_secs(10);
+/// Refused topics that are named to a person.
+const NAMED: usize = 3;
+
+/// What the publisher knows of the broker's refusals. It outlives connections.
+pub(super) struct Delivery {
+    outbox: Arc<Outbox>,
+    causes: Diagnostics,
+    /// Waits between two tries of a result.
+    backoff: Backoff,
+    /// Moment until which no result is sent.
+    paused_until: Option<Instant>,
+    /// True while the broker refuses: results go one by one.
+    is_probing: bool,
+    /// Results that the broker took so far.
+    accepted: u64,
+    /// Refusals of results that it has not taken since, by key.
+    refused: HashMap<u64, Refusals>,
+    /// Other topics that it refuses, with its reason.
+    refused_topics: BTreeMap<String, PubAckReason>,
+    /// Waits until those are told again.
+    again: Backoff,
+    again_at: Option<Instant>,
+    /// Messages that were not acknowledged when the broker ended a connection, and how many it ended.
+    suspects: HashMap<AckTarget, u32>,
+    /// Topics whose messages end connections, and until when they are left out.
+    muted: HashMap<String, Instant>,
+}
+
+/// Refusals of one result.
+#[derive(Debug, Clone, Copy, Default)]
+struct Refusals {
+    times: u32,
+    /// Results that the broker had taken at the last of them.
+    accepted_before: u64,
+}
+
+impl Delivery {
+    pub(super) fn new(outbox: Arc<Outbox>, causes: Diagnostics) -> Self {
+        Delivery {
+            outbox,
+            causes,
+            backoff: Backoff::new(AGAIN_FIRST, AGAIN_MOST),
+            paused_until: None,
+            is_probing: false,
+            accepted: 0,
+            refused: HashMap::new(),
+            refused_topics: BTreeMap::new(),
+            again: Backoff::new(AGAIN_FIRST * 5, AGAIN_MOST),
+            again_at: None,
+            suspects: HashMap::new(),
+            muted: HashMap::new(),
+        }
+    }
+
+    /// Prepares a new connection: it is a careful one while a message is suspected.
+    pub(super) fn begin(&mut self, session: &mut Session) {
+        let now = Instant::now();
+        self.muted.retain(|_, until| *until > now);
+        session.muted = self.muted.keys().cloned().collect();
+        session.is_careful = !self.suspects.is_empty();
+    }
+
+    /// Results that may be in flight now.
+    pub(super) fn window(&self, session: &Session) -> usize {
+        let is_paused = self
+            .paused_until
+            .is_some_and(|until| Instant::now() < until);
+
+        if is_paused {
+            0
+        } else if self.is_probing || session.is_careful {
+            1
+        } else {
+            IN_FLIGHT
+        }
+    }
+
+    /// The broker took a result.
+    pub(super) fn on_result_accepted(&mut self, key: u64) {
+        self.accepted += 1;
+        self.refused.remove(&key);
+        self.suspects.remove(&AckTarget::Result(key));
+        if !self.is_probing {
+            return;
+        }
+
+        // The refusal is over. Those that were aside only because everything was refused come back.
+        tracing::info!("the broker takes results again");
+        self.is_probing = false;
+        self.paused_until = None;
+        self.backoff.reset();
+        self.outbox.take_back();
+        self.causes.clear(REFUSED);
+    }
+
+    /// The broker refused a result: it is kept, and tried again.
+    pub(super) fn on_result_refused(&mut self, key: u64, reason: PubAckReason, topics: &str) {
+        let refusals = self.refused.entry(key).or_default();
+        let is_alone = refusals.times > 0 && self.accepted > refusals.accepted_before;
+        refusals.times += 1;
+        refusals.accepted_before = self.accepted;
+        let is_repeated = refusals.times > 1;
+        if is_alone && self.outbox.put_aside(key, true) {
+            tracing::error!("the broker takes other results and refuses one alone: {reason:?}");
+            return;
+        }
+
+        // A second one is tried next: the first may be refused for what it says.
+        if !is_repeated || !self.outbox.put_aside(key, false) {
+            self.outbox.give_back(key);
+        }
+
+        self.pause(reason, topics);
+    }
+
+    /// Nothing is sent for a while, then one result as a try.
+    fn pause(&mut self, reason: PubAckReason, topics: &str) {
+        let now = Instant::now();
+        if !self.is_probing {
+            let words = refusal_in_words(reason, topics);
+            tracing::error!("{words}; they wait, and are tried again");
+            let health = match reason {
+                // Neither goes away by itself.
+                PubAckReason::NotAuthorized | PubAckReason::TopicNameInvalid => Health::Failure,
+                _ => Health::OffSpec,
+            };
+
+            self.causes.set(REFUSED, health, words);
+        }
+
+        self.is_probing = true;
+        // Those that were in flight together are refused together: one wait for all of them.
+        if self.paused_until.is_none_or(|until| until <= now) {
+            self.paused_until = Some(now + self.backoff.next_wait());
+        }
+    }
+
+    /// The broker took or refused a message that is no result.
+    pub(super) fn on_message(&mut self, target: &AckTarget, reason: PubAckReason) {
+        self.suspects.remove(target);
+        let topic = match target {
+            AckTarget::Topic(topic) => topic.as_str(),
+            AckTarget::Outcome(_) => "ack",
+            AckTarget::Reject => "reject",
+            AckTarget::Result(_) => return, // told apart
+        };
+
+        if is_accepted(reason) {
+            if self.refused_topics.remove(topic).is_some() {
+                self.tell_topics();
+            }
+
+            return;
+        }
+
+        let known = self.refused_topics.insert(topic.to_owned(), reason);
+        if known != Some(reason) {
+            tracing::error!("the broker refuses {topic}: {reason:?}; mend its access rules");
+            self.tell_topics();
+        }
+
+        if self.again_at.is_none() {
+            self.again_at = Some(Instant::now() + self.again.next_wait());
+        }
+    }
+
+    fn tell_topics(&mut self) {
+        if self.refused_topics.is_empty() {
+            self.again.reset();
+            self.again_at = None;
+            self.causes.clear(MESSAGES);
+            return;
+        }
+
+        let mut words = vec![];
+        for (topic, reason) in self.refused_topics.iter().take(NAMED) {
+            words.push(format!("{topic} ({reason:?})"));
+        }
+
+        let words = format!("the broker refuses {}", words.join(", "));
+        self.causes.set(MESSAGES, Health::OffSpec, words);
+    }
+
+    /// True when the time has come to tell again what was refused.
+    pub(super) fn tells_again(&mut self) -> bool {
+        let is_due = self.again_at.is_some_and(|at| at <= Instant::now());
+        if is_due {
+            self.again_at = Some(Instant::now() + self.again.next_wait());
+        }
+
+        is_due
+    }
+
+    /// The broker ended a connection. The messages that it had not acknowledged are suspected; one
+    /// that was alone, and the second time, is put aside.
+    pub(super) fn on_cut(&mut self, session: &Session) {
+        let is_alone = session.unacknowledged() == 1;
+        for target in session.unacknowledged_targets() {
+            let ends = self.suspects.entry(target.clone()).or_default();
+            *ends += 1;
+            if !is_alone || *ends < ENDS {
+                continue;
+            }
+
+            match target {
+                AckTarget::Result(key) => {
+                    tracing::error!("a result ended {ends} connections: it is put aside");
+                    self.outbox.put_aside(*key, true);
+                }
+                AckTarget::Topic(topic) => {
+                    tracing::error!("{topic} ended {ends} connections: it is left out for a while");
+                    self.muted.insert(topic.clone(), Instant::now() + MUTED);
+                }
+                AckTarget::Outcome(_) | AckTarget::Reject => {}
+            }
+        }
+    }
+
+    /// Now and then: a connection that lasts clears those that were suspected, and health says what is
+    /// aside.
+    pub(super) fn look(&mut self, session: &mut Session) {
+        let lasts = session
+            .connected_at
+            .is_some_and(|since| since.elapsed() > CLEARED);
+
+        if session.is_careful && (self.suspects.is_empty() || lasts) {
+            session.is_careful = false;
+            // One that has ended several stays known: it is tried again alone.
+            self.suspects.retain(|_, ends| *ends >= ENDS);
+        }
+
+        let aside = self.outbox.count().aside;
+        if aside > 0 && !self.is_probing {
+            let words = format!(
+                "{aside} results that the broker refuses alone, or that end its connections, are put \
+                 aside and tried again later"
+            );
+
+            self.causes.set(ASIDE, Health::OffSpec, words);
+        } else {
+            self.causes.clear(ASIDE);
+        }
+
+        if self.muted.is_empty() {
+            return;
+        }
+
+        let topics: Vec<&str> = self.muted.keys().map(String::as_str).take(NAMED).collect();
+        let words = format!("{} ended connections, and is left out", topics.join(", "));
+        self.causes.set(MESSAGES, Health::OffSpec, words);
+    }
+}
+
+/// True for the codes of a message that the broker has.
+pub(super) fn is_accepted(reason: PubAckReason) -> bool {
+    matches!(
+        reason,
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers
+    )
+}
+
+/// The refusal and its way out, for a person.
+fn refusal_in_words(reason: PubAckReason, topics: &str) -> String {
+    let way_out = match reason {
+        PubAckReason::NotAuthorized => {
+            format!("let this user write to {topics}/result and {topics}/result/late")
+        }
+        PubAckReason::QuotaExceeded => {
+            "it has reached a quota: make room there, or raise it".to_owned()
+        }
+        PubAckReason::TopicNameInvalid => format!("let it take topics below {topics}"),
+        _ => "look into its log".to_owned(),
+    };
+
+    format!("the broker refuses them ({reason:?}); {way_out}")
+}
+
+#[cfg(test)]
+mod tests;

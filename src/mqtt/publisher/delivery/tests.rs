@@ -1,0 +1,164 @@
+//! What a broker refuses, and what ends its connections, without a broker.
+
+use super::*;
+use crate::data::result::tests::row;
+use crate::store::{Outbox, OutboxEntry};
+use rumqttc::v5::{AsyncClient, MqttOptions};
+
+/// A delivery of so many results, which are all handed out by hand.
+fn delivery(count: u64) -> (Delivery, Arc<Outbox>, Diagnostics) {
+    let outbox = Arc::<Outbox>::default();
+    for key in 1..=count {
+        outbox.put(OutboxEntry {
+            key,
+            row: row("top", key).into(),
+            until: Some(Instant::now() + Duration::from_secs(60)),
+            given_up_before: 0,
+            marks: None,
+            asides: 0,
+        });
+    }
+
+    let causes = Diagnostics::default();
+    let delivery = Delivery::new(outbox.clone(), causes.clone());
+    (delivery, outbox, causes)
+}
+
+fn session() -> Session {
+    let options = MqttOptions::new("a", "127.0.0.1", 1);
+    let (client, events) = AsyncClient::new(options, 100);
+    std::mem::forget(events); // the client has room as long as they are there
+    let mut session = Session::new(1, client);
+    session.connected_at = Some(Instant::now());
+    session
+}
+
+fn next(outbox: &Outbox) -> u64 {
+    outbox.next().expect("one waits").key
+}
+
+#[test]
+fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
+    for reason in [
+        PubAckReason::QuotaExceeded,
+        PubAckReason::ImplementationSpecificError,
+        PubAckReason::NotAuthorized,
+        PubAckReason::UnspecifiedError,
+    ] {
+        let (mut delivery, outbox, causes) = delivery(20);
+        let session = session();
+        for _ in 0..9 {
+            delivery.on_result_refused(next(&outbox), reason, "plant/box");
+            assert_eq!(delivery.window(&session), 0, "a pause");
+            delivery.paused_until = None;
+            assert_eq!(delivery.window(&session), 1, "a try");
+        }
+
+        assert_eq!(outbox.count().waiting, 20);
+        assert!(causes.all().1[0].contains("the broker refuses them"));
+        let taken = next(&outbox);
+        delivery.on_result_accepted(taken);
+        assert!(causes.all().1.is_empty());
+        assert_eq!(delivery.window(&session), IN_FLIGHT);
+        let left: Vec<u64> = std::iter::from_fn(|| outbox.next())
+            .map(|w| w.key)
+            .collect();
+        let all = (1..=20).filter(|key| *key != taken);
+        assert!(left.iter().copied().eq(all), "{left:?}");
+    }
+}
+
+#[test]
+fn one_result_that_is_refused_alone_stands_aside_and_the_others_flow() {
+    let (mut delivery, outbox, causes) = delivery(5);
+    let reason = PubAckReason::PayloadFormatInvalid;
+    let mut session = session();
+    let mut taken = vec![];
+    for _ in 0..12 {
+        delivery.paused_until = None;
+        match outbox.next().map(|entry| entry.key) {
+            Some(1) => delivery.on_result_refused(1, reason, "plant/box"),
+            Some(key) => {
+                taken.push(key);
+                delivery.on_result_accepted(key);
+            }
+            None => break,
+        }
+    }
+
+    assert_eq!(taken, [2, 3, 4, 5]);
+    assert_eq!(outbox.count().aside, 1);
+    delivery.look(&mut session);
+    assert!(
+        causes.all().1[0].contains("put aside"),
+        "{:?}",
+        causes.all()
+    );
+}
+
+#[test]
+fn a_result_that_ends_two_connections_stands_aside() {
+    let (mut delivery, outbox, _causes) = delivery(3);
+    let mut first = session();
+    delivery.begin(&mut first);
+    assert_eq!(delivery.window(&first), IN_FLIGHT);
+    for packet in 1..=3 {
+        let key = next(&outbox);
+        first.in_flight.insert(packet, AckTarget::Result(key));
+    }
+
+    delivery.on_cut(&first);
+    outbox.rewind();
+    assert_eq!(outbox.count().aside, 0, "it may be any of the three");
+    let mut second = session();
+    delivery.begin(&mut second);
+    assert_eq!(delivery.window(&second), 1, "each goes alone");
+    let key = next(&outbox);
+    second.in_flight.insert(1, AckTarget::Result(key));
+    delivery.on_cut(&second);
+    outbox.rewind();
+    assert_eq!((outbox.count().aside, outbox.count().waiting), (1, 3));
+    let mut third = session();
+    delivery.begin(&mut third);
+    for key in [2, 3] {
+        assert_eq!(next(&outbox), key);
+        delivery.on_message(&AckTarget::Result(key), PubAckReason::Success);
+        delivery.on_result_accepted(key);
+    }
+}
+
+#[test]
+fn a_message_that_ends_two_connections_is_left_out_and_told() {
+    let (mut delivery, _outbox, causes) = delivery(0);
+    let birth = AckTarget::Topic("plant/box/birth".to_owned());
+    for _ in 0..2 {
+        let mut session = session();
+        delivery.begin(&mut session);
+        session.in_flight.insert(1, birth.clone());
+        delivery.on_cut(&session);
+    }
+
+    let mut session = session();
+    delivery.begin(&mut session);
+    assert_eq!(session.muted, ["plant/box/birth"]);
+    delivery.look(&mut session);
+    assert!(causes.all().1[0].contains("plant/box/birth ended connections"));
+}
+
+#[test]
+fn a_refused_message_is_told_by_health_until_it_is_taken() {
+    let (mut delivery, _outbox, causes) = delivery(0);
+    let birth = AckTarget::Topic("plant/box/birth".to_owned());
+    delivery.on_message(&birth, PubAckReason::NotAuthorized);
+    assert_eq!(
+        causes.all().1,
+        ["messages: the broker refuses plant/box/birth (NotAuthorized)"]
+    );
+
+    assert!(!delivery.tells_again(), "not at once");
+    delivery.again_at = Some(Instant::now());
+    assert!(delivery.tells_again());
+    delivery.on_message(&birth, PubAckReason::Success);
+    assert!(causes.all().1.is_empty());
+    assert!(!delivery.tells_again());
+}

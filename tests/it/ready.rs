@@ -1,0 +1,101 @@
+//! `state` says whether a part that came now would be judged, and what the broker keeps of an earlier
+//! line does not mislead.
+
+use crate::harness::broker::Broker;
+use crate::harness::contrary::ContraryBroker;
+use crate::harness::golden::imported;
+use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, dead_camera, write_line};
+use crate::harness::plc::Listener;
+use crate::harness::program::Running;
+use crate::harness::station::Station;
+use crate::harness::wait_until;
+use std::time::Duration;
+
+#[test]
+fn a_line_is_ready_when_a_part_would_be_judged() {
+    let station = Station::start(TRIGGERED);
+    let states = station.listen("state");
+    let ready = states.until_fits("box/state", |state| state["ready"] == true);
+    assert_eq!(ready["state"], "Ready", "{ready}");
+    station.plc.ask("pause", r#"{"id":"a"}"#, "done");
+    let paused = states.until("box/state", "state", "Initialized");
+    assert_eq!(paused["ready"], false, "{paused}");
+    station.plc.ask("resume", r#"{"id":"b"}"#, "done");
+    let resumed = states.until("box/state", "state", "Ready");
+    assert_eq!(resumed["ready"], true, "{resumed}");
+    station.summary();
+}
+
+#[test]
+fn a_line_whose_only_camera_is_dead_is_not_ready() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let plc = Listener::station(broker.port);
+    let camera = format!("{}\ntrigger = \"command\"", dead_camera());
+    write_line(folder.path(), broker.port, &camera);
+    let line = Running::line(folder.path());
+    let state = plc.until("box/state", "state", "Error");
+    assert_eq!(state["ready"], false, "{state}");
+    assert_eq!(state["health"], "FAILURE", "{state}");
+    line.summary();
+}
+
+#[test]
+fn a_line_with_one_dead_camera_of_two_works_and_is_not_ready() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let plc = Listener::station(broker.port);
+    LineConfig::new(broker.port, FREE_RUNNING)
+        .camera("side", &dead_camera())
+        .write(folder.path());
+
+    let line = Running::line(folder.path());
+    plc.next("box/result");
+    let state = plc.until("box/state", "health", "FAILURE");
+    assert_eq!(state["state"], "ContinuousExecution", "{state}");
+    assert_eq!(state["ready"], false, "{state}");
+    line.summary();
+}
+
+#[test]
+fn a_camera_whose_pictures_are_bad_is_not_ready() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let plc = Listener::station(broker.port);
+    let camera = format!("{FREE_RUNNING}\npattern = \"black\"");
+    write_line(folder.path(), broker.port, &camera);
+    let line = Running::line(folder.path());
+    let state = plc.until("box/state", "health", "FAILURE");
+    assert_eq!(state["ready"], false, "{state}");
+    line.summary();
+}
+
+#[test]
+fn what_the_broker_keeps_of_a_camera_that_is_gone_is_cleared() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    LineConfig::new(broker.port, FREE_RUNNING)
+        .camera("side", FREE_RUNNING)
+        .write(folder.path());
+
+    let line = Running::line(folder.path());
+    wait_until("verdicts of both", Duration::from_secs(60), || {
+        ["top", "side"]
+            .iter()
+            .all(|name| !broker.heard(&format!("result/last/{name}")).is_empty())
+    });
+
+    line.summary();
+    write_line(folder.path(), broker.port, FREE_RUNNING);
+    let line = Running::line(folder.path());
+    for topic in ["camera/side/status", "result/last/side"] {
+        let cleared = broker.wait_for(topic, |heard| heard.payload.is_empty());
+        assert!(cleared.is_retained, "{cleared:?}");
+    }
+
+    line.summary();
+    for topic in ["camera/top/status", "result/last/top"] {
+        let last = broker.heard(topic).pop().expect("told");
+        assert!(!last.payload.is_empty(), "{topic}");
+    }
+}

@@ -1,0 +1,232 @@
+//! A broker that refuses, ends connections at a message, or asks for MQTT's order: nothing is thrown
+//! away, the rest flows, and health says so.
+
+use crate::harness::contrary::{ContraryBroker, Heard};
+use crate::harness::golden::imported;
+use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, write_line};
+use crate::harness::program::Running;
+use crate::harness::{json, wait_until};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Numbers of results that the broker took, in their order.
+fn taken(broker: &ContraryBroker) -> Vec<u64> {
+    let mut seqs = vec![];
+    for topic in ["box/result", "result", "result/late"] {
+        for heard in broker.taken(topic) {
+            if heard.topic == topic {
+                seqs.push(json(&heard.payload)["seq"].as_u64().expect("a number"));
+            }
+        }
+    }
+
+    seqs.sort_unstable();
+    seqs.dedup();
+    seqs
+}
+
+fn causes(state: &Heard) -> Value {
+    json(&state.payload)["causes"].take()
+}
+
+/// A broker that refuses results with this code for a while: all of them arrive.
+fn refuses_for_a_while(code: u8, health: &str, words: &str) {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.refuses = vec![("box/result", code), ("box/result/late", code)]);
+    write_line(folder.path(), broker.port, FREE_RUNNING);
+    let line = Running::line(folder.path());
+    let told = broker.wait_for("state", |state| state.payload.contains(health));
+    let causes = causes(&told);
+    assert!(causes.to_string().contains(words), "{causes}");
+    assert!(
+        causes.to_string().contains("the broker refuses them"),
+        "{causes}"
+    );
+    assert_eq!(taken(&broker), [0; 0]);
+    broker.set(|rules| rules.refuses.clear());
+    broker.wait_for("state", |state| state.payload.contains("NORMAL"));
+    let parts = all_arrived(&line.summary());
+    assert!(
+        taken(&broker).into_iter().eq(1..=parts),
+        "{:?}",
+        taken(&broker)
+    );
+}
+
+#[test]
+fn results_survive_a_quota() {
+    refuses_for_a_while(0x97, "OFF_SPEC", "QuotaExceeded");
+}
+
+#[test]
+fn results_survive_a_broker_whose_plugin_fails() {
+    refuses_for_a_while(0x83, "OFF_SPEC", "ImplementationSpecificError");
+}
+
+#[test]
+fn results_survive_a_rule_that_forbids_them() {
+    refuses_for_a_while(0x87, "FAILURE", "let this user write to plant/box/result");
+}
+
+#[test]
+fn a_result_that_ends_the_connection_stands_aside_and_the_rest_flows() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.cuts_at = Some("\"part_id\":\"poison\"".to_owned()));
+    write_line(folder.path(), broker.port, TRIGGERED);
+    let line = Running::line(folder.path());
+    broker.wait_for("status", |status| status.payload.contains("\"online\""));
+    let triggers = [
+        ("cmd/trigger", r#"{"id":"a","part_id":"a"}"#),
+        ("cmd/trigger", r#"{"id":"b","part_id":"poison"}"#),
+        ("cmd/trigger", r#"{"id":"c","part_id":"c"}"#),
+    ];
+
+    broker.send(&triggers);
+    wait_until("the others", Duration::from_secs(30), || {
+        taken(&broker) == [1, 3]
+    });
+
+    let told = broker.wait_for("state", |state| state.payload.contains("put aside"));
+    assert!(told.payload.contains("OFF_SPEC"), "{}", told.payload);
+    let connections = broker.connections();
+    assert!(connections <= 5, "{connections}");
+    // It is tried again when the broker may take it, and nothing was lost.
+    broker.set(|rules| rules.cuts_at = None);
+    wait_until("all of them", Duration::from_secs(50), || {
+        taken(&broker) == [1, 2, 3]
+    });
+
+    all_arrived(&line.summary());
+}
+
+#[test]
+fn a_birth_that_ends_the_connection_does_not_keep_results() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.cuts_at = Some("\"previous\":".to_owned()));
+    write_line(folder.path(), broker.port, FREE_RUNNING);
+    let line = Running::line(folder.path());
+    wait_until("results", Duration::from_secs(30), || {
+        taken(&broker).len() > 5
+    });
+    let told = broker.wait_for("state", |state| state.payload.contains("OFF_SPEC"));
+    let causes = causes(&told).to_string();
+    assert!(
+        causes.contains("plant/box/birth ended connections"),
+        "{causes}"
+    );
+    all_arrived(&line.summary());
+}
+
+#[test]
+fn a_refused_subscription_is_a_failure_where_parts_come_by_commands() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.subscriptions = Some(0x87));
+    write_line(folder.path(), broker.port, TRIGGERED);
+    let line = Running::line(folder.path());
+    let told = broker.wait_for("state", |state| state.payload.contains("FAILURE"));
+    let words = "let this user read plant/box/cmd/+";
+    assert!(
+        causes(&told).to_string().contains(words),
+        "{}",
+        told.payload
+    );
+    line.summary();
+}
+
+#[test]
+fn a_refused_birth_is_told_again_and_told_by_health() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.refuses = vec![("box/birth", 0x87)]);
+    write_line(folder.path(), broker.port, FREE_RUNNING);
+    let line = Running::line(folder.path());
+    let told = broker.wait_for("state", |state| state.payload.contains("OFF_SPEC"));
+    let causes = causes(&told).to_string();
+    assert!(
+        causes.contains("plant/box/birth (NotAuthorized)"),
+        "{causes}"
+    );
+    broker.set(|rules| rules.refuses.clear());
+    wait_until("a birth", Duration::from_secs(30), || {
+        !broker.taken("birth").is_empty()
+    });
+
+    broker.wait_for("state", |state| state.payload.contains("NORMAL"));
+    all_arrived(&line.summary());
+}
+
+#[test]
+fn commands_are_acknowledged_in_the_order_in_which_they_came() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    LineConfig::new(broker.port, TRIGGERED).write(folder.path());
+    let line = Running::line(folder.path());
+    broker.wait_for("status", |status| status.payload.contains("\"online\""));
+    let mut commands = vec![];
+    for number in 0..20 {
+        commands.push(("cmd/trigger", format!(r#"{{"id":"t{number}"}}"#)));
+        commands.push(("cmd/trigger", "no command".to_owned()));
+        commands.push(("cmd/erase", "{}".to_owned()));
+    }
+
+    let commands: Vec<(&str, &str)> = commands
+        .iter()
+        .map(|(topic, payload)| (*topic, payload.as_str()))
+        .collect();
+
+    broker.send(&commands);
+    wait_until("the results", Duration::from_secs(60), || {
+        taken(&broker).len() == 20
+    });
+
+    wait_until("the answers", Duration::from_secs(30), || {
+        broker.heard("ack/trigger").len() + broker.heard("ack/unknown").len() == 60
+    });
+
+    all_arrived(&line.summary());
+    assert_eq!(broker.breaches(), [""; 0]);
+}
+
+#[test]
+fn pictures_on_a_slow_link_do_not_hold_results_up() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.bytes_a_second = Some(400_000));
+    // Noise, which no PNG makes small: some MB a picture.
+    let camera = "kind = \"test\"\npattern = \"snow\"\nfps = 4\nwidth = 1280\nheight = 720";
+    LineConfig::new(broker.port, camera)
+        .recipe("threshold = 0.000001")
+        .write(folder.path());
+
+    let line = Running::line(folder.path());
+    wait_until("results", Duration::from_secs(120), || {
+        broker.heard("box/result").len() + broker.heard("result").len() > 0
+            && taken(&broker).len() >= 30
+    });
+
+    let mut latest = Duration::ZERO;
+    let now = jiff::Timestamp::now();
+    let heard_now = std::time::Instant::now();
+    for heard in broker.taken("result") {
+        let captured = json(&heard.payload)["captured_at"]
+            .as_str()
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+            .expect("a time");
+
+        let heard_at = now - jiff::SignedDuration::try_from(heard_now - heard.at).expect("short");
+        let took = heard_at.duration_since(captured);
+        latest = latest.max(took.unsigned_abs());
+    }
+
+    assert!(latest < Duration::from_secs(2), "{latest:?}");
+    drop(line);
+    let pictures = broker.heard("heatmap/top");
+    let by = pictures
+        .iter()
+        .all(|heard| heard.client.ends_with("-pictures"));
+    assert!(by && !pictures.is_empty(), "{}", pictures.len());
+}

@@ -62,6 +62,7 @@ impl PictureReader {
             return self.read_jpeg(sample, structure);
         }
 
+        // A raw picture's damage is known to the watch over its decoder.
         let picture = self.read_raw(sample, caps)?;
         Ok(CameraPicture {
             picture,
@@ -78,6 +79,7 @@ impl PictureReader {
         caps: &gst::StructureRef,
     ) -> Result<CameraPicture, CameraError> {
         let buffer = sample.buffer().ok_or_else(|| unreadable("no buffer"))?;
+        // The bytes of one buffer are one JPEG: sources of `image/jpeg` cut them so.
         let map = buffer
             .map_readable()
             .map_err(|error| unreadable(&error.to_string()))?;
@@ -177,15 +179,17 @@ impl PictureReader {
 
 /// A black picture of the size in these caps.
 fn black(caps: &gst::StructureRef) -> Result<Picture, CameraError> {
-    let side = |name: &str| {
-        let value = caps.get::<i32>(name).ok();
-        value.and_then(|value| usize::try_from(value).ok())
-    };
-
-    let size = side("width").zip(side("height"));
-    let (width, height) = size.ok_or_else(|| unreadable("a JPEG without a picture"))?;
+    // Caps without a size come from a source that has not seen a picture either.
+    let missing = || unreadable("a JPEG without a picture");
+    let width = side(caps, "width").ok_or_else(missing)?;
+    let height = side(caps, "height").ok_or_else(missing)?;
     let rgb = vec![0; 3 * width * height];
     Picture::new(width, height, rgb).map_err(|error| unreadable(&error.to_string()))
+}
+
+fn side(caps: &gst::StructureRef, name: &str) -> Option<usize> {
+    let value = caps.get::<i32>(name).ok()?;
+    usize::try_from(value).ok()
 }
 
 fn unreadable(why: &str) -> CameraError {

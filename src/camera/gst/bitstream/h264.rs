@@ -1,7 +1,9 @@
 //! H.264 access units (ITU-T H.264, 7.3): parameter sets and slice headers up to `frame_num`.
 
 use super::bits::{Bits, unescaped};
-use super::{AccessUnit, Entry, SliceLayout};
+use super::layout::SliceLayout;
+use super::sei::sei_payload;
+use super::unit::{AccessUnit, Entry};
 use std::collections::HashMap;
 
 /// Types of NAL units (table 7-1).
@@ -339,40 +341,9 @@ fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
 /// The entry that an SEI unit announces. `None` for one without a recovery point.
 fn recovery_point(payload: &[u8]) -> Option<Entry> {
     let payload = unescaped(payload);
-    let after = super::h264::sei_payload(&payload, RECOVERY_POINT)?;
+    let after = sei_payload(&payload, RECOVERY_POINT)?;
     match Bits::new(after).golomb()? {
         0 => Some(Entry::Open),
         count => Some(Entry::Gradual(count)),
-    }
-}
-
-/// The bytes of the first payload of a type in an SEI unit (7.3.2.3.1).
-pub(super) fn sei_payload(payload: &[u8], wanted: u32) -> Option<&[u8]> {
-    let mut rest = payload;
-
-    // A unit ends with a byte of trailing bits, and holds at least two for each payload.
-    while rest.len() > 2 {
-        let kind = sei_number(&mut rest)?;
-        let size = sei_number(&mut rest)? as usize;
-        if kind == wanted {
-            return Some(rest);
-        }
-
-        rest = rest.get(size..)?;
-    }
-
-    None
-}
-
-/// A number of an SEI unit: 255 for each byte of 255, then the last byte.
-fn sei_number(rest: &mut &[u8]) -> Option<u32> {
-    let mut number = 0u32;
-    loop {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        number = number.checked_add(u32::from(*byte))?;
-        if *byte != 255 {
-            return Some(number);
-        }
     }
 }

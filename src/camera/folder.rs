@@ -61,6 +61,7 @@ impl FolderSource {
     /// The file as a frame; one that cannot be read is black and corrupt.
     fn frame(&mut self, path: &Path) -> Frame {
         let started = Instant::now();
+        // Reading and decoding are timed together, as a camera's decoder is.
         let read = image_file::read(path);
         let damage = read.as_ref().err().map(|error| words_of(error, path));
         let picture = read.unwrap_or_else(|error| {

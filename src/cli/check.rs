@@ -3,7 +3,7 @@
 //! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
 //! wait for.
 
-use super::frame_rate::{RateFinding, judge_rate};
+use super::camera_times::{Finding, judge_clock, judge_rate};
 use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
@@ -43,8 +43,6 @@ pub struct CheckArguments {
     seconds: u64,
 }
 
-/// Distance of a camera's clock from ours that a person should mend.
-const CLOCK_TOLD: SignedDuration = SignedDuration::from_secs(1);
 /// Number of frames of a camera that are enough to know it.
 const FRAMES: usize = 20;
 
@@ -342,14 +340,16 @@ impl Told {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
         }
 
-        match judge_rate(config, &probe.frames) {
-            Some(RateFinding::Note(words)) => self.well(format!("{camera}: {words}"))?,
-            Some(RateFinding::Warning(words)) => self.warn(format!("{camera}: {words}"))?,
-            None => {}
+        let rate = judge_rate(config, &probe.frames);
+        let clock = judge_clock(probe.clock_offset, probe.tells_clock);
+        for finding in rate.into_iter().chain(clock) {
+            match finding {
+                Finding::Note(words) => self.well(format!("{camera}: {words}"))?,
+                Finding::Warning(words) => self.warn(format!("{camera}: {words}"))?,
+            }
         }
 
         // What follows looks at the last picture, which needs a recipe.
-        self.clock(&camera, probe)?;
         self.automatics(&camera, probe.automatics.as_ref())?;
         let Some(sight) = sight else { return Ok(()) };
 
@@ -404,31 +404,6 @@ impl Told {
 
         let words = format!("{camera}: it runs and shows no frame");
         self.fault(Exit::Unavailable, words)
-    }
-
-    /// Tells how far the camera's clock is off. A distance that is small may be the time that a picture
-    /// takes to come, which `delay_ms` is for.
-    fn clock(&mut self, camera: &str, probe: &CameraProbe) -> Result<(), Failure> {
-        let Some(offset) = probe.clock_offset else {
-            if probe.tells_clock {
-                self.well(format!("{camera}: it has not told its clock so far"))?;
-            }
-
-            return Ok(());
-        };
-
-        let seconds = offset.as_secs_f64();
-        if offset.abs() >= CLOCK_TOLD {
-            return self.warn(format!(
-                "{camera}: its clock is {seconds:+.1} s off ours, and used for intervals alone; set it (NTP)"
-            ));
-        }
-
-        self.well(format!(
-            "{camera}: its clock is {:+.0} ms off ours; where it is right, its pictures take that long, and delay_ms \
-             should say so",
-            seconds * 1e3
-        ))
     }
 
     fn automatics(&mut self, camera: &str, found: Option<&Automatics>) -> Result<(), Failure> {

@@ -2,12 +2,12 @@
 
 mod arguments;
 mod bench;
+mod camera_times;
 mod check;
 mod doctor;
 mod engine;
 mod eval;
 mod flags;
-mod frame_rate;
 mod inspect;
 mod model;
 mod renamed;

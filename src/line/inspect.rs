@@ -15,7 +15,7 @@ use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::queue::FrameReceiver;
-use crate::line::shared::Shared;
+use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::quality::{Flaw, Repeats};
 use crate::recipe::self_test::SelfTest;
@@ -29,10 +29,6 @@ use std::time::Instant;
 const FAILURES_MAX: u32 = 3;
 /// Diagnostics source of the self-test.
 const SELF_TEST: &str = "self-test";
-/// Diagnostics source of the engine.
-pub const ENGINE: &str = "engine";
-/// Beginning of the diagnostics sources of cameras whose pictures are bad.
-pub const PICTURES_OF: &str = "pictures of ";
 
 /// A camera as the inspector sees it.
 pub struct InspectedCamera {

@@ -7,11 +7,10 @@ use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
 use crate::data::result::whole_ms;
 use crate::line::control::LineControl;
-use crate::line::inspect::{ENGINE, PICTURES_OF};
 use crate::line::opening::Opening;
 use crate::line::views::ViewJoiner;
-use crate::mqtt::publisher::COMMANDS;
 use crate::protocol::birth::Identity;
+use crate::protocol::condition::COMMANDS;
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
@@ -20,6 +19,10 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Diagnostics source of the engine.
+pub const ENGINE: &str = "engine";
+/// Beginning of the diagnostics sources of cameras whose pictures are bad.
+pub const PICTURES_OF: &str = "pictures of ";
 /// Cause of a health that a hanging commit gives.
 const HANGING_COMMIT: &str =
     "store: the disk has not taken a commit for more than a second; results wait for it";

@@ -7,6 +7,10 @@ use serde::{Deserialize, Deserializer};
 
 /// The catalogue that is compiled in.
 pub const OURS: &str = include_str!("../../engines/catalogue.toml");
+/// Bytes of weights at most, where the catalogue does not say.
+const WEIGHTS_MAX: u64 = 8 << 30;
+/// Bytes of a configuration, vocabulary or merge list at most, where the catalogue does not say.
+const TEXT_MAX: u64 = 16 << 20;
 const HUB: &str = "https://huggingface.co";
 
 /// Models that can be fetched.
@@ -46,6 +50,8 @@ pub struct CatalogueFile {
     /// Checksum, 64 hex digits in small letters. `None` if it is not known.
     #[serde(default, deserialize_with = "sha256")]
     pub sha256: Option<String>,
+    /// Size in bytes, where it is known. A larger answer of a server is not taken.
+    pub bytes: Option<u64>,
     /// Text that the file must contain. `None`: any.
     pub contains: Option<String>,
 }
@@ -83,6 +89,17 @@ impl Catalogue {
         }
 
         text
+    }
+}
+
+impl CatalogueFile {
+    /// Bytes of the file at most: its size, or else what files of its kind have.
+    pub fn bytes_max(&self) -> u64 {
+        match self.bytes {
+            Some(bytes) => bytes,
+            None if self.name.ends_with(".safetensors") => WEIGHTS_MAX,
+            None => TEXT_MAX,
+        }
     }
 }
 

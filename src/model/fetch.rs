@@ -5,13 +5,11 @@
 //! name for that version of the file (ETag or date): the rest is asked for under `If-Range`, and a
 //! server that has another version, or no ranges, sends all of it again.
 
-use crate::base::hex::hex;
 use crate::model::catalogue::{CatalogueFile, CatalogueModel};
 use crate::model::error::ModelError;
-use crate::model::folder::ModelFolder;
+use crate::model::folder::{ModelFolder, sha256_of};
 use crate::model::import::{Origin, check_vacant, import_from};
 use http::{agent, begins_at, unreachable_because, version_of};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -181,7 +179,7 @@ impl<'a> Download<'a> {
         }
 
         // The name is given only after the checksum was right; see the module's documentation.
-        self.bring(&file.name, &part)?;
+        self.bring(file, &part)?;
         let sum = self.checked(file, &part)?;
         std::fs::rename(&part, &path).map_err(|error| disk(&path, &error))?;
         // Best effort: without its part it says nothing any more.
@@ -190,7 +188,8 @@ impl<'a> Download<'a> {
     }
 
     /// Makes a `.part` whole.
-    fn bring(&self, name: &str, part: &Path) -> Result<(), FetchError> {
+    fn bring(&self, file: &CatalogueFile, part: &Path) -> Result<(), FetchError> {
+        let name = file.name.as_str();
         // The lock on the part is held until `out` is dropped at the end of this function.
         let mut out = open_part(part)?;
         let metadata = out.metadata().map_err(|error| disk(part, &error))?;
@@ -206,6 +205,7 @@ impl<'a> Download<'a> {
             }
         })?;
 
+        self.check_size(file, answer.total.unwrap_or(answer.have))?;
         (self.progress)(FetchProgress::File {
             name,
             have: answer.have,
@@ -223,7 +223,24 @@ impl<'a> Download<'a> {
         // later moment. An empty one means that the server has none.
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
-        self.copy(name, &mut answer, &mut out, part)
+        self.copy(file, &mut answer, &mut out, part)
+    }
+
+    /// Refuses a size that the file cannot have: a mirror must not fill the disk with another one.
+    fn check_size(&self, file: &CatalogueFile, bytes: u64) -> Result<(), FetchError> {
+        let most = file.bytes_max();
+        if bytes <= most {
+            return Ok(());
+        }
+
+        // What has come of it is of no use, and would be gone on with.
+        let part = self.folder.join(format!("{}.part", file.name));
+        let _ = std::fs::remove_file(version_file(&part));
+        let _ = std::fs::remove_file(&part);
+        Err(FetchError::Content(format!(
+            "{}: the server sends {bytes} bytes or more, and the file has at most {most}; {} serves another file",
+            file.name, self.request.base_url
+        )))
     }
 
     /// Asks for the missing rest, or for all of it where the rest cannot be had.
@@ -296,12 +313,13 @@ impl<'a> Download<'a> {
     /// Copies the answer's body to the end of the part.
     fn copy(
         &self,
-        name: &str,
+        file: &CatalogueFile,
         answer: &mut ServerAnswer,
         out: &mut File,
         part: &Path,
     ) -> Result<(), FetchError> {
         // A later try can go on only if this answer named its version.
+        let name = file.name.as_str();
         let total = answer.total;
         let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
@@ -319,6 +337,8 @@ impl<'a> Download<'a> {
                 break;
             }
 
+            // A server that did not say how much it sends is stopped at the bound.
+            self.check_size(file, have + count as u64)?;
             out.write_all(&piece[..count])
                 .map_err(|error| full(part, &error, have, total))?;
 
@@ -340,7 +360,7 @@ impl<'a> Download<'a> {
     /// it is put aside.
     fn checked(&self, file: &CatalogueFile, path: &Path) -> Result<String, FetchError> {
         // The file is hashed from the disk and not while it came: a part may be of several tries.
-        let found = checksum(path).map_err(|error| disk(path, &error))?;
+        let found = sha256_of(path).map_err(|error| disk(path, &error))?;
         if let Some((expected, origin)) = self.expected(file)
             && *expected != found
         {
@@ -495,20 +515,6 @@ fn open_part(part: &Path) -> Result<File, FetchError> {
         ))),
         // A file system without locks: as good as before there were any.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(out),
-    }
-}
-
-/// Hex SHA-256 of a file.
-fn checksum(path: &Path) -> std::io::Result<String> {
-    // The file is read in pieces: one of weights may be larger than the memory.
-    let mut file = File::open(path)?;
-    let mut sum = Sha256::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hex(&sum.finalize())),
-            count => sum.update(&piece[..count]),
-        }
     }
 }
 

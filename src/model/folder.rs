@@ -1,10 +1,17 @@
 //! An imported model: its folder, opened and checked.
 
+use crate::base::hex::hex;
 use crate::model::error::ModelError;
 use crate::model::manifest::ModelManifest;
 use crate::model::spec::ModelSpec;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Bytes that are read and hashed at once.
+const PIECE: usize = 256 << 10;
 
 /// A model folder whose files are whole.
 #[derive(Debug, Clone)]
@@ -31,15 +38,21 @@ impl ModelFolder {
     /// Opens an imported folder.
     ///
     /// # Errors
-    /// When the manifest cannot be read, or a file is missing or has another size.
+    /// When the manifest cannot be read, or a file is missing or has another size or content.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        // Only sizes are compared: hashing gigabytes at each start would take seconds. A file that
-        // was cut short while it was copied is found by its size.
+        // Sizes are compared first: a file that was cut short while it was copied is found without
+        // reading it.
         let manifest = ModelManifest::read(path)?;
         // Every file that the import wrote is looked at, also those that a given recipe does not
         // need.
         for (name, size) in &manifest.files {
             check_size(&path.join(name), *size)?;
+        }
+
+        // Then their content: a bit that flipped on the disk, or a file of another model under the
+        // same name, would judge every part otherwise. It costs a second for a gigabyte or two.
+        for (name, written) in &manifest.sha256 {
+            check_content(&path.join(name), written)?;
         }
 
         // The name is that of the folder that the path leads to, through symbolic links, so that a
@@ -77,6 +90,35 @@ fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
         "{}: {found} bytes, {written} were written; import the model again",
         file.display()
     )))
+}
+
+fn check_content(file: &Path, written: &str) -> Result<(), ModelError> {
+    let found = sha256_of(file).map_err(|error| ModelError::read(file, error))?;
+    if found == written {
+        return Ok(());
+    }
+
+    Err(ModelError::Content(format!(
+        "{}: its content is not what was written (sha256 {found}, {written} was written); import the model again",
+        file.display()
+    )))
+}
+
+/// Hex SHA-256 of a file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_of(path: &Path) -> std::io::Result<String> {
+    // In pieces: a file of weights may be larger than the memory.
+    let mut file = File::open(path)?;
+    let mut sum = Sha256::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex(&sum.finalize())),
+            count => sum.update(&piece[..count]),
+        }
+    }
 }
 
 fn folder_name(path: &Path) -> Option<String> {

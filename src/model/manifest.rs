@@ -25,6 +25,9 @@ pub struct ModelManifest {
     pub licence: String,
     /// Bytes of each file beside the manifest: a folder that was cut short is found at once.
     pub files: BTreeMap<String, u64>,
+    /// Hex SHA-256 of each file beside the manifest. Empty in a folder of winspect 0.2.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<String, String>,
     /// Hex SHA-256 of each file that was fetched to make this folder.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub downloaded: BTreeMap<String, String>,

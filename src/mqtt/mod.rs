@@ -17,9 +17,11 @@
 //!   comes after a backoff (0.2 to 10 s), and unacknowledged results come again from the store,
 //!   unacknowledged commands from the broker.
 //! - Another client takes our name: 30 s of wait, so that two daemons do not throw each other out.
-//! - The broker refuses a result: it is given up, because it would be refused again.
+//! - The broker refuses a result: it waits and is tried again (`publisher/delivery.rs`); one that is
+//!   refused alone, or that ends connections, is put aside, and the rest flows.
 //! - The command handler is busy: commands wait here, then at the broker.
-//! - The link is slow: pictures and counters are dropped, results and answers wait.
+//! - The link is slow: counters are dropped, results and answers wait. Pictures have a connection of
+//!   their own (`pictures.rs`), one at a time, and are dropped where there is no room.
 //!
 //! Every bound (results in flight, commands held, refusals, outcomes, requests of the client) is
 //! declared in `session.rs`.

@@ -21,6 +21,10 @@ use tokio::sync::mpsc::Receiver;
 
 /// Requests that the client may hold: one picture, and pings.
 const REQUESTS: usize = 4;
+/// Connections in a row that the broker does not take until a person is told.
+const REFUSED_TOLD: u32 = 3;
+/// A connection that lasted this long was a good one.
+const STEADY: Duration = Duration::from_secs(5);
 /// Diagnostics source of pictures that cannot be sent.
 const PICTURES: &str = "pictures";
 
@@ -40,6 +44,8 @@ pub(super) struct PictureSender {
     causes: Diagnostics,
     /// The last reason that was logged.
     last_logged: String,
+    /// Connections in a row that the broker did not take.
+    refused: u32,
 }
 
 /// Both ends; `dropped` counts the pictures that were not sent.
@@ -63,6 +69,7 @@ pub(super) fn pictures(
         dropped,
         causes,
         last_logged: String::new(),
+        refused: 0,
     };
 
     (pictures, sender)
@@ -102,10 +109,18 @@ impl PictureSender {
             let (client, mut events) = AsyncClient::new(options, REQUESTS);
             let mut session = Session::new(number, client);
             let lost = self.run_session(&mut session, &mut events, picture).await;
-            self.tell_lost(lost);
-            if session.is_connected() {
+            // One that lasted was a good one. Another client of our name would else be thrown out at
+            // every moment.
+            let lasted = session
+                .connected_at
+                .is_some_and(|since| since.elapsed() > STEADY);
+
+            if lasted {
                 backoff.reset();
+                self.last_logged.clear();
             }
+
+            self.tell_lost(&session, lost);
 
             first = self.drop_for(backoff.next_wait()).await;
         }
@@ -147,7 +162,7 @@ impl PictureSender {
                 Ok(Event::Incoming(Packet::ConnAck(ack))) => {
                     session.connected_at = Some(Instant::now());
                     session.packet_max = ack.properties.and_then(|found| found.max_packet_size);
-                    self.last_logged.clear();
+                    self.refused = 0;
                     self.causes.clear(PICTURES);
                 }
                 Ok(Event::Outgoing(Outgoing::Publish(0))) => {
@@ -167,13 +182,21 @@ impl PictureSender {
     }
 
     /// Logs why the connection ended, once for each reason. Results have a connection of their own, so
-    /// that a missing one for pictures takes nothing from the line but the pictures.
-    fn tell_lost(&mut self, lost: String) {
-        if self.last_logged != lost {
-            tracing::warn!("no pictures to the broker: {lost}");
+    /// that a missing one for pictures takes nothing from the line but the pictures: health tells of it
+    /// when the broker takes none again and again.
+    fn tell_lost(&mut self, session: &Session, lost: String) {
+        if !session.is_connected() {
+            self.refused += 1;
+        }
+
+        if self.refused >= REFUSED_TOLD {
             let words = format!("not sent: {lost}");
             self.causes
                 .set(PICTURES, Health::MaintenanceRequired, words);
+        }
+
+        if self.last_logged != lost {
+            tracing::warn!("no pictures to the broker: {lost}");
             self.last_logged = lost;
         }
     }

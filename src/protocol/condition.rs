@@ -9,6 +9,9 @@ use serde::Serialize;
 /// Diagnostics source of rejected parts that went by their gates untold; `reset` confirms it.
 pub const GATE: &str = "gate";
 
+/// Diagnostics source of a subscription that the broker refuses.
+pub const COMMANDS: &str = "commands";
+
 #[derive(Serialize)]
 struct Beat {
     beat: u64,

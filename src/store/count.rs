@@ -16,7 +16,7 @@ pub struct StoreCount {
     pub earlier: u64,
     /// Results that the broker has.
     pub acked: u64,
-    /// Results that it refused, or for which there was no room.
+    /// Results for which there was no room, or that were lost with a file: it never gets them.
     pub given_up: u64,
     /// Results on their way to the broker.
     pub waiting: u64,

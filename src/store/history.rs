@@ -115,4 +115,31 @@ mod tests {
         assert_eq!(advanced(10_000, 4_000, second), 4_000);
         assert_eq!(advanced(i64::MAX, i64::MAX, second), i64::MAX);
     }
+
+    #[test]
+    fn a_file_remembers_the_time_that_is_believed() {
+        let connection = Connection::open_in_memory().expect("memory");
+        let tables = "CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT);
+            CREATE TABLE part (at INTEGER, state INTEGER);
+            INSERT INTO part VALUES (5000000, 3), (9000000, 2)";
+
+        connection.execute_batch(tables).expect("tables");
+        let year = 31_536_000_000;
+        let mut clock = HistoryClock::new();
+        let first = clock.now(&connection, 5_000_000 + year).expect("a time");
+        assert!(
+            first - 5_000_000 < 60_000,
+            "the newest delivered result, and a moment: {first}"
+        );
+        // Another run, a clock that is still a year ahead.
+        let again = HistoryClock::new()
+            .now(&connection, 5_000_000 + year)
+            .expect("a time");
+        assert!(again - first < 60_000, "{again}");
+        // The clock is right again.
+        assert_eq!(
+            HistoryClock::new().now(&connection, 5_100_000).ok(),
+            Some(again.min(5_100_000))
+        );
+    }
 }

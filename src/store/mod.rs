@@ -6,7 +6,7 @@
 //!
 //! a part's row:  open --result--> live --PUBACK---------------------------> acked
 //!                  |               |  \--no room in memory--> backlog --PUBACK--> acked
-//!                  |               |                          ^    \--waiting_max, refused--> given up
+//!                  |               |                          ^    \--waiting_max--> given up
 //!                  \--next run-----+------------next run------/
 //! ```
 //! One thread, the writer ([`StoreWriter::run`]), owns the file (`database.rs`).

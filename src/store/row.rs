@@ -15,7 +15,7 @@ pub enum RowState {
     Backlog = 2,
     /// The broker has it.
     Acked = 3,
-    /// The broker refused it, or there was no room while the disk failed.
+    /// There was no room for it: in memory while the disk failed, or among those that are aside.
     GivenUp = 4,
 }
 

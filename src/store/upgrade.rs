@@ -91,7 +91,13 @@ fn every_row_of_an_old_file_is_a_row_of_today() {
     assert_eq!(row.defects, [defect]);
     let expected = old_body(1)
         .replacen("\"schema\":1", "\"schema\":2", 1)
-        .replacen("\"regions\"", "\"defects\"", 1);
+        .replacen("\"regions\"", "\"defects\"", 1)
+        // A key that 0.1 did not know.
+        .replacen(
+            "\"captured_by\":\"arrival\"",
+            "\"captured_by\":\"arrival\",\"frame_offset_ms\":null",
+            1,
+        );
 
     assert_eq!(row.to_stored(), expected + "}");
     let delivered = database.state(3).expect("works");

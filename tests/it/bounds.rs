@@ -3,7 +3,9 @@
 
 use crate::harness::broker::{Broker, free_port};
 use crate::harness::golden::{golden, imported};
-use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, assert_refused, command};
+use crate::harness::line::{
+    FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, assert_refused, command,
+};
 use crate::harness::plc::Listener;
 use crate::harness::program::{Running, errors};
 use crate::harness::station::Station;
@@ -270,4 +272,46 @@ fn a_camera_asks_for_both_user_and_password() {
         78,
         &["camera[0].user: is for kind = \"rtsp\""],
     );
+}
+
+#[test]
+fn a_store_that_is_removed_while_it_runs_is_written_again() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let results = Listener::results(broker.port);
+    LineConfig::new(broker.port, FREE_RUNNING)
+        .tables("[store]\nfile = \"kept/box.db\"")
+        .write(folder.path());
+
+    let line = Running::line(folder.path());
+    results.wait_for("result", 5);
+    let kept = folder.path().join("kept");
+    std::fs::remove_dir_all(&kept).expect("removed");
+    line.wait_for_words("was removed or replaced while winspect ran");
+    results.wait_for("result", 5);
+    let parts = all_arrived(&line.summary());
+    let store = rusqlite::Connection::open(kept.join("box.db")).expect("there again");
+    let rows: i64 = store
+        .query_row("SELECT count(*) FROM part WHERE state = 3", [], |row| {
+            row.get(0)
+        })
+        .expect("a number");
+
+    assert_eq!(rows as u64, parts, "the whole history");
+}
+
+#[test]
+fn weights_that_changed_on_the_disk_are_refused() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let weights = folder.path().join("dinov2-tiny/vision.weights");
+    let mut bytes = std::fs::read(&weights).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, bytes).expect("written");
+    LineConfig::new(free_port(), FREE_RUNNING).write(folder.path());
+    let words = [
+        "vision.weights: its content is not what was written",
+        "import the model again",
+    ];
+    assert_refused(folder.path(), 78, &words);
 }

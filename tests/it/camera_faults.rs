@@ -166,3 +166,75 @@ fn a_pipeline_that_does_not_end_is_left_behind() {
     station.line.wait_for_words("it is left behind");
     ends_well(station);
 }
+
+#[test]
+fn a_password_from_a_file_reaches_the_camera_and_no_log() {
+    let camera = FakeCamera::start(Manner::NoDescription(401));
+    let lines = format!(
+        "{}\nuser = \"me\"\npassword_file = \"camera.password\"",
+        camera.lines()
+    );
+    let station = Station::configured(FREE_RUNNING, |config, folder| {
+        std::fs::write(folder.join("camera.password"), "pa/ss@1\n").expect("written");
+        config.camera("belt", &lines)
+    });
+
+    // Base64 of `me:pa/ss@1`.
+    wait_until("the password", A_WHILE, || {
+        camera.was_given("Basic bWU6cGEvc3NAMQ==")
+    });
+    assert!(reason(&station).contains("it refuses user and password"));
+    assert!(!station.line.errors().contains("pa/ss"));
+    ends_well(station);
+}
+
+#[test]
+fn a_late_key_frame_is_waited_for() {
+    // A camera that sent its last key frame before the line came, and has the next one 25 s later.
+    let port = std::net::UdpSocket::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port();
+
+    let sender = format!(
+        "videotestsrc is-live=true pattern=ball ! video/x-raw,width=64,height=48,framerate=10/1 \
+         ! x264enc key-int-max=250 tune=zerolatency bframes=0 ! rtph264pay config-interval=-1 \
+         ! udpsink host=127.0.0.1 port={port}"
+    );
+
+    let mut sender = std::process::Command::new("gst-launch-1.0")
+        .args(sender.split_whitespace())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("tools/setup installs gst-launch-1.0");
+
+    std::thread::sleep(Duration::from_secs(2));
+    let station = Station::configured(FREE_RUNNING, |config, folder| {
+        let launch = format!(
+            "udpsrc port={port} caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=H264,payload=96 \
+             ! rtph264depay ! h264parse ! avdec_h264 name=decoder ! videoconvert"
+        );
+
+        let own = format!("live = true\nendless = true\nlaunch = {launch:?}\n");
+        std::fs::write(folder.join("own.toml"), own).expect("written");
+        config.camera("belt", "kind = \"own.toml\"")
+    });
+
+    let heard = station.listen("camera/belt/status");
+    let waits = heard.next("camera/belt/status");
+    let said = waits["last_reason"].as_str().unwrap_or_default();
+    assert!(
+        said.contains("a picture comes with its next key frame"),
+        "{waits}"
+    );
+    assert_ne!(waits["state"], "stalled", "{waits}");
+    let online = heard.next("camera/belt/status");
+    assert_eq!(
+        (&online["state"], &online["retries"]),
+        (&"online".into(), &0.into()),
+        "{online}"
+    );
+    sender.kill().expect("it runs");
+    sender.wait().expect("it ends");
+    ends_well(station);
+}

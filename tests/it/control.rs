@@ -258,9 +258,7 @@ fn a_socket_that_a_killed_line_left_is_replaced_and_a_served_one_is_not() {
     let other = folder.path().join("other");
     std::fs::create_dir(&other).expect("a folder");
     let config = LineConfig::new(free_port(), TRIGGERED).head("model = \"../dinov2-tiny\"");
-    config
-        .tables("[store]\nfile = \"../box.other\"")
-        .write(&other);
+    config.tables("[store]\nfile = \"../box\"").write(&other);
 
     let second = Running::line(&other);
     second.wait_for_words("another process serves it");

@@ -5,7 +5,7 @@ use crate::harness::broker::{Broker, free_port};
 use crate::harness::disk::{let_it_write, limitable};
 use crate::harness::golden::imported;
 use crate::harness::json;
-use crate::harness::line::{FREE_RUNNING, Systemd, all_arrived, summary, write_line};
+use crate::harness::line::{FREE_RUNNING, LineConfig, Systemd, all_arrived, summary, write_line};
 use crate::harness::network::Between;
 use crate::harness::plc::Listener;
 use crate::harness::program::{Running, errors};
@@ -99,7 +99,11 @@ fn a_broker_that_acknowledges_nothing_is_left() {
     let broker = Broker::anywhere();
     let listener = Listener::results(broker.port);
     let between = Between::start(Some(broker.port));
-    write_line(folder.path(), between.port, FREE_RUNNING);
+    // Pictures would have a connection of their own.
+    LineConfig::new(between.port, FREE_RUNNING)
+        .mqtt("heatmaps = \"none\"")
+        .write(folder.path());
+
     let line = Running::line(folder.path());
     between.next_connection();
     let mut heard = Heard::default();

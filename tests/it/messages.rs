@@ -63,7 +63,10 @@ fn every_listed_message_comes_as_listed_and_no_other() {
     write_line(folder.path(), free_port(), &folder_camera());
     let left = run_to_its_end(folder.path());
     assert_eq!(left["undelivered"], 4, "{left}");
-    let camera = TRIGGERED.replace("5000", "3000\nreject_after_ms = 3000");
+    let camera = TRIGGERED.replace(
+        "5000",
+        "3000\nreject_after_ms = 3000\nreject_late_ms = 2000",
+    );
     let file = LineConfig::new(port, &camera)
         .mqtt("timed_reject = true")
         .write(folder.path());
@@ -114,7 +117,7 @@ fn every_listed_message_comes_as_listed_and_no_other() {
             );
 
             // Its time at the gate has gone by.
-            let at = Timestamp::now() - SignedDuration::from_secs(5);
+            let at = Timestamp::now() - SignedDuration::from_secs(10);
             let late = format!(r#"{{"id":"b","camera":"top","part_id":"B","at":"{at}"}}"#);
             publish(port, "cmd/trigger", &late, &[]);
             publish(

@@ -11,7 +11,7 @@ use crate::harness::require;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_trigger_is_answered_when_its_number_is_on_the_disk_and_not_before() {
+fn an_answer_waits_until_its_number_is_on_the_disk() {
     if !require("cc") {
         return;
     }
@@ -44,7 +44,7 @@ fn a_trigger_is_answered_when_its_number_is_on_the_disk_and_not_before() {
 }
 
 #[test]
-fn a_part_is_undecided_at_its_deadline_and_not_when_something_else_happens() {
+fn a_part_is_undecided_when_its_deadline_comes() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     let plc = Listener::station(broker.port);

@@ -247,6 +247,15 @@ fn every_refusal_is_as_recorded() {
     insta::assert_snapshot!("refusals", record);
 }
 
+/// Keys whose values differ from run to run.
+const MEASURED: [&str; 5] = [
+    "version",
+    "u8",
+    "beat",
+    "clock_synchronised",
+    "frame_offset_ms",
+];
+
 /// A message with what differs from run to run taken out: times, run ids, and measured numbers.
 fn settled(key: &str, value: Value) -> Value {
     match value {
@@ -257,9 +266,7 @@ fn settled(key: &str, value: Value) -> Value {
             .into(),
         Value::Array(list) => list.into_iter().map(|value| settled(key, value)).collect(),
         Value::Null => Value::Null,
-        _ if ["version", "u8", "beat", "clock_synchronised"].contains(&key) => {
-            format!("<{key}>").into()
-        }
+        _ if MEASURED.contains(&key) => format!("<{key}>").into(),
         Value::Number(number)
             if number.is_f64() && !["reject_in_ms", "position"].contains(&key) =>
         {
@@ -364,6 +371,16 @@ impl Recorder {
     #[track_caller]
     fn tell(&mut self, command: &str, payload: &str) {
         self.tell_as(command, payload, command, &[]);
+    }
+
+    /// Sends a command whose payload differs from run to run, and is `shown` otherwise.
+    #[track_caller]
+    fn tell_shown(&mut self, command: &str, payload: &str, shown: &str) {
+        publish(self.port, &format!("cmd/{command}"), payload, &[]);
+        self.next(
+            &format!("ack/{command}"),
+            &format!(", for cmd/{command} {shown}"),
+        );
     }
 
     #[track_caller]
@@ -523,7 +540,9 @@ fn record_parts(recorder: &mut Recorder) {
     recorder.tell("trigger", r#"{"id":"p3","camera":"dark"}"#);
     recorder.next("result", ", undecided");
     recorder.until("state", "health", "FAILURE");
-    recorder.tell("trigger", r#"{"camera":"top","at":"2020-01-01T00:00:00Z"}"#);
+    let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(30);
+    let early = format!(r#"{{"camera":"top","at":"{at}"}}"#);
+    recorder.tell_shown("trigger", &early, r#"{"camera":"top","at":"<30 s ago>"}"#);
     recorder.next("result", ", of a time without a frame");
     recorder.tell(
         "trigger",
@@ -536,6 +555,7 @@ fn record_refused_commands(recorder: &mut Recorder) {
     recorder.tell("trigger", r#"{"id":"r1","prat_id":"A"}"#);
     recorder.tell("trigger", r#"{"id":"r2","camera":"side"}"#);
     recorder.tell("trigger", r#"{"id":"r3","at":"2099-01-01T00:00:00Z"}"#);
+    recorder.tell("trigger", r#"{"id":"r3b","at":"2020-01-01T00:00:00Z"}"#);
     recorder.tell("trigger", &format!(r#"{{"id":"{}"}}"#, "x".repeat(9000)));
     recorder.tell("set_threshold", r#"{"id":"r4","value":-1}"#);
     recorder.tell("set_threshold", r#"{"id":"r5","value":1,"region":"left"}"#);

@@ -35,6 +35,7 @@ fn each_trigger_has_one_answer_and_one_result_at_rumqttd() {
         publish(broker.port, "cmd/trigger", &trigger, &[]);
         // A refused command between good ones: acknowledgements keep their order, or rumqttd cuts the link.
         publish(broker.port, "cmd/trigger", "no JSON", &[]);
+        std::thread::sleep(Duration::from_millis(100)); // the pace of parts: a frame serves one
     }
 
     for number in 1..=20 {

@@ -202,6 +202,12 @@ class Books(unittest.TestCase):
         self.assertEqual(self.heard(undecided(1, reason="camera_lost"), during="camera_gone"), {})
         self.assertEqual(self.heard(undecided(1), during="bad_commands_come"), {"undecided_outside_faults": 1})
 
+    def test_of_two_triggers_within_a_frames_time_the_second_may_have_no_frame(self):
+        lost = undecided(1, reason="camera_lost")
+        taken = json.loads(lost.split(" ", 1)[1]) | {"detail": "the frame near its time is that of part 1, and serves one"}
+        self.assertEqual(self.heard(lost), {"undecided_outside_faults": 1})
+        self.assertEqual(self.heard(f"result {json.dumps(taken)}"), {})
+
     def test_a_bad_command_must_not_be_accepted_nor_a_part_come_that_nobody_asked_for(self):
         self.assertEqual(self.heard(accepted(1, "bad-1"), result(1)), {"wrong": 1})
         self.assertEqual(self.heard(result(1, part_id="t99")), {"wrong": 1})

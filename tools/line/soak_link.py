@@ -5,11 +5,13 @@ that the audit knows what the broker acknowledged: what a killed broker loses af
 
 import asyncio
 import json
+import math
 import threading
 import time
 
 PUBLISH, PUBACK = 3, 4
 QUOTA_EXCEEDED = 0x97
+PIECE = 16384  # bytes of one connection that pass before those of another one
 
 
 class Packets:
@@ -77,12 +79,13 @@ class Link:
     def __init__(self, port, broker_port):
         self.port, self.broker_port = port, broker_port
         self.acked = {}  # result -> when its PUBACK passed last
-        self.opened = []  # when a connection to the broker was opened
+        self.opened = []  # when a connection was opened that results came over; pictures have one of their own
         self.refuses, self.refused = False, 0  # results are refused as by a broker whose quota is used up; how many were
         self.flips = 0  # so many results more say `pass` where they said `fail`: the books must find each
         self.is_up, self.is_deaf, self.delay_s, self.bytes_a_second = True, False, 0.0, None
         self.cuts_after_publish = 0
         self.connections = set()
+        self.turn = None  # all connections share what a slow link carries
         self.loop = asyncio.new_event_loop()
         started = threading.Event()
         threading.Thread(target=self.run, args=(started,), daemon=True).start()
@@ -129,9 +132,8 @@ class Link:
 
     async def forward_all(self, reader, writer):
         await asyncio.sleep(self.delay_s)
+        pending = {"opened": time.monotonic()}
         broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self.broker_port)
-        self.opened.append(time.monotonic())
-        pending = {}
         ways = [asyncio.create_task(self.to_broker(reader, broker_writer, writer, pending)),
                 asyncio.create_task(self.to_daemon(broker_reader, writer, pending))]
         try:
@@ -156,6 +158,8 @@ class Link:
                 self.flips -= other is not None
                 passed.append(other or packets.bytes)
             pending.update(results)
+            if results and "opened" in pending:
+                self.opened.append(pending.pop("opened"))
             if self.is_deaf:
                 continue
             await self.pass_on(b"".join(passed), writer)
@@ -181,7 +185,11 @@ class Link:
         if not data:
             return
         await asyncio.sleep(self.delay_s)
-        if self.bytes_a_second:
-            await asyncio.sleep(len(data) / self.bytes_a_second)
-        writer.write(data)
-        await writer.drain()
+        self.turn = self.turn or asyncio.Lock()
+        for at in range(0, len(data), PIECE):
+            piece = data[at:at + PIECE]
+            if self.bytes_a_second:
+                async with self.turn:
+                    await asyncio.sleep(len(piece) / (self.bytes_a_second or math.inf))
+            writer.write(piece)
+            await writer.drain()

@@ -133,7 +133,7 @@ class Sender:
             except BrokenPipeError:
                 say("the sender died; another one follows")
                 continue
-            planned = max(planned + 1 / self.rate, time.monotonic() - 1)
+            planned = max(planned + 1 / self.rate, time.monotonic() + 0.7 / self.rate)  # parts do not bunch up
             time.sleep(max(0, planned - time.monotonic()))
 
     def finish(self):

@@ -65,7 +65,6 @@ name = "{name}"
 {source}
 trigger = "command"
 ring_mb = {ring_mb}
-share_frames = true
 queue = 64
 deadline_ms = {deadline_ms}
 """

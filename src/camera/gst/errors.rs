@@ -107,7 +107,7 @@ fn is_host_end(c: char) -> bool {
 }
 
 /// The text without users and passwords: `rtsp://user:password@host` becomes `rtsp://***@host`.
-fn without_credentials(text: &str) -> String {
+pub fn without_credentials(text: &str) -> String {
     // Each address is cut at `://`; user and password end at the last `@` before the host's end.
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();

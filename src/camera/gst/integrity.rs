@@ -23,6 +23,10 @@ const REMEMBERED: usize = 64;
 /// The cause of a picture that only a mark tells of.
 const MARKED: &str = "the decoder lacked data for it";
 
+/// Advice for cameras whose wrong bytes may decode to other valid pictures.
+const ADVICE: &str =
+    "wrong bytes in its pictures are not always seen; set its profile to Main or High (CABAC)";
+
 /// Decoders of FFmpeg for the codecs that are checked.
 const SPEAKING: [&str; 2] = ["avdec_h264", "avdec_h265"];
 
@@ -288,6 +292,13 @@ impl Stream {
         if has_gap && !self.is_first {
             let words = "packets before it were lost";
             unit.lost_before.get_or_insert(words.to_owned());
+        }
+
+        if self.is_first
+            && let Some(Checker::H264(h264)) = &self.checker
+            && h264.has_cavlc()
+        {
+            tracing::info!("an H.264 camera codes with CAVLC: {ADVICE}");
         }
 
         // The cause is on record before the decoder gets the unit, whose picture may come out at once.

@@ -112,7 +112,8 @@ impl GstSource {
         Ok(GstSource {
             camera: settings.name.clone(),
             launch: filled(template, &settings.values),
-            template: words.join(" "),
+            // A plant's own launch string may hold an address with its password.
+            template: errors::without_credentials(&words.join(" ")),
             live: pipeline.live,
             endless: pipeline.endless,
             stall: settings.stall,

@@ -12,7 +12,7 @@ mod open_clip;
 
 use crate::base::hex::hex;
 use crate::model::error::ModelError;
-use crate::model::folder::ModelFolder;
+use crate::model::folder::{ModelFolder, sha256_of};
 use crate::model::graph::WeightFile;
 use crate::model::import::layout::SourceLayout;
 use crate::model::manifest::{FORMAT, MANIFEST, ModelManifest};
@@ -228,9 +228,17 @@ fn write(
         write_file(folder, "text.onnx", &graph.encode_to_vec())?;
     }
 
-    // The hash is that of the source's weights rather than of the new files: it is known before the
-    // import and stays the same when the graphs change.
+    // Every file is hashed as it stands, so that each start can see that it still does. The model's
+    // own hash is that of the source's weights: it stays the same when the graphs change.
     progress("hashing the weights");
+    let files = sizes(folder).map_err(|error| ModelError::read(folder, error))?;
+    let mut sha256 = BTreeMap::new();
+    for name in files.keys() {
+        let file = folder.join(name);
+        let sum = sha256_of(&file).map_err(|error| ModelError::read(&file, error))?;
+        sha256.insert(name.clone(), sum);
+    }
+
     let manifest = ModelManifest {
         format: FORMAT,
         source_sha256: hex(&Sha256::digest(weights.bytes())),
@@ -238,7 +246,8 @@ fn write(
         licence: origin.licence,
         // The sizes are those of all that was written so far; the manifest itself is not among
         // them.
-        files: sizes(folder).map_err(|error| ModelError::read(folder, error))?,
+        files,
+        sha256,
         downloaded: origin.sha256,
         model: layout.spec.clone(),
     };

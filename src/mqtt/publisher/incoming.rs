@@ -12,6 +12,7 @@ use crate::mqtt::session::{
 };
 use crate::protocol::answer::Answer;
 use crate::protocol::command::{self, Command, Refusal};
+use crate::protocol::condition::COMMANDS;
 use crate::protocol::event::CommandOutcome;
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crossbeam::channel::TrySendError;
@@ -20,8 +21,6 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Diagnostics source of a subscription that the broker refuses.
-pub const COMMANDS: &str = "commands";
 /// Time until a refused subscription is asked for again.
 const SUBSCRIBES_AGAIN: Duration = Duration::from_secs(30);
 /// Bytes of a command's response topic, and of its correlation data, that are kept for the answer.

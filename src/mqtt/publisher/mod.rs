@@ -18,19 +18,20 @@
 mod delivery;
 mod gate;
 mod incoming;
+mod lost;
 mod outgoing;
 mod retained;
+mod retained_topics;
 
-pub use self::incoming::COMMANDS;
-pub use self::retained::RETAINED_TOPICS;
+pub use self::retained_topics::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
-use self::retained::RetainedTopics;
+use self::lost::Lost;
+use self::retained_topics::{RetainedTopics, recovered};
 use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
 use super::session::{
     AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
-    reason,
 };
 use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
@@ -45,8 +46,8 @@ use crate::store::Store;
 use crossbeam::channel::Sender;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, LastWill, Packet, PubAck};
-use rumqttc::v5::{AsyncClient, ConnectionError, EventLoop, MqttOptions, StateError};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill, Packet, PubAck};
+use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,9 +90,6 @@ const PICTURES_LEFT: Duration = Duration::from_secs(3);
 const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Wait after another client took our client id: reconnecting at once would start a takeover loop
-/// between the two clients.
-const TAKEN_OVER: Duration = Duration::from_secs(30);
 /// A connection that lasted this long was a good one. Mosquitto 2.0 does not tell a client that
 /// another one took its name: two daemons of one name must not throw each other out at every
 /// moment.
@@ -141,49 +139,11 @@ pub fn run(
     Ok(())
 }
 
-/// True where the broker closed the connection, and not for a reason that has nothing to do with what
-/// we sent.
-fn is_cut(error: &ConnectionError) -> bool {
-    match error {
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => !matches!(
-            reason_code,
-            DisconnectReasonCode::ServerShuttingDown
-                | DisconnectReasonCode::ServerBusy
-                | DisconnectReasonCode::KeepAliveTimeout
-                | DisconnectReasonCode::UseAnotherServer
-                | DisconnectReasonCode::ServerMoved
-        ),
-        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => true,
-        ConnectionError::Io(_) => true,
-        _ => false,
-    }
-}
-
 /// Ends at that moment; never without one.
 async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// End of a connection that is not the end of the run.
-struct Lost {
-    /// Reason for a person.
-    reason: String,
-    /// Time to wait, if it is known; else the backoff says.
-    wait: Option<Duration>,
-    /// True if the broker ended it, and a message of ours may be why.
-    is_cut: bool,
-}
-
-impl Lost {
-    fn because(reason: impl Into<String>) -> Self {
-        Lost {
-            reason: reason.into(),
-            wait: None,
-            is_cut: false,
-        }
     }
 }
 
@@ -241,7 +201,7 @@ impl Publisher {
         Publisher {
             delivery: Delivery::new(outbox, wiring.causes.clone()),
             pictures,
-            retained: retained::recovered(&wiring.retained),
+            retained: recovered(&wiring.retained),
             subscribes_at: None,
             topics: format!("{}/{}", identity.prefix, identity.station),
             settings,
@@ -419,7 +379,7 @@ impl Publisher {
             match event {
                 Ok(event) => self.on_client_event(event, session),
                 Err(_) if session.is_stopping => return None,
-                Err(error) => return Some(self.lost_by(&error)),
+                Err(error) => return Some(Lost::by(&error, &self.settings)),
             }
         }
     }
@@ -503,30 +463,6 @@ impl Publisher {
         if self.delivery.tells_again() {
             self.introduce(session);
             session.last_outcome = 0;
-        }
-    }
-
-    fn lost_by(&self, error: &ConnectionError) -> Lost {
-        // Of all reasons only a takeover has a wait of its own.
-        if let ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        }) = error
-        {
-            let reason = format!(
-                "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
-                self.settings.client_id
-            );
-
-            return Lost {
-                wait: Some(TAKEN_OVER),
-                ..Lost::because(reason)
-            };
-        }
-
-        Lost {
-            is_cut: is_cut(error),
-            ..Lost::because(reason(error, &self.settings.host))
         }
     }
 

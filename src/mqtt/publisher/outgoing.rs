@@ -1,7 +1,7 @@
 //! Messages of the line to the broker: who and how it is, its results, and pictures where there is
 //! room.
 
-use super::retained::{last_topic, status_topic};
+use super::retained_topics::{last_topic, status_topic};
 use super::{METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
 use crate::base::text::escaped;

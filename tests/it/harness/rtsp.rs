@@ -34,6 +34,8 @@ struct State {
     manner: Manner,
     /// Methods that were asked for, since the manner changed.
     asked: Vec<String>,
+    /// `Authorization` headers that came.
+    authorizations: Vec<String>,
 }
 
 impl FakeCamera {
@@ -44,6 +46,7 @@ impl FakeCamera {
         let state = Arc::new(Mutex::new(State {
             manner,
             asked: vec![],
+            authorizations: vec![],
         }));
 
         let shared = state.clone();
@@ -76,6 +79,15 @@ impl FakeCamera {
         state.asked.clear();
     }
 
+    /// True if a request came with this `Authorization`.
+    pub fn was_given(&self, authorization: &str) -> bool {
+        let state = lock(&self.state);
+        state
+            .authorizations
+            .iter()
+            .any(|given| given == authorization)
+    }
+
     /// Number of requests of a method since the manner changed.
     pub fn asked(&self, method: &str) -> usize {
         let state = lock(&self.state);
@@ -91,13 +103,19 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut out = stream;
     loop {
-        let Some((method, number)) = request(&mut reader)? else {
+        let Some(Request {
+            method,
+            number,
+            authorization,
+        }) = request(&mut reader)?
+        else {
             return Ok(());
         };
 
         let manner = {
             let mut state = lock(state);
             state.asked.push(method.clone());
+            state.authorizations.extend(authorization);
             state.manner
         };
 
@@ -171,10 +189,17 @@ fn describe(out: &mut TcpStream, ok: &str, manner: Manner) -> std::io::Result<()
     )
 }
 
-/// The next request: its method and number. `None` at the end of the connection.
-fn request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String, String)>> {
-    let mut method = String::new();
-    let mut number = String::new();
+/// A request, as far as the camera looks at it.
+#[derive(Default)]
+struct Request {
+    method: String,
+    number: String,
+    authorization: Option<String>,
+}
+
+/// The next request. `None` at the end of the connection.
+fn request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
+    let mut request = Request::default();
     loop {
         let mut line = vec![];
         if reader.read_until(b'\n', &mut line)? == 0 {
@@ -183,14 +208,16 @@ fn request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String,
 
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end();
-        if line.is_empty() && !method.is_empty() {
-            return Ok(Some((method, number)));
+        if line.is_empty() && !request.method.is_empty() {
+            return Ok(Some(request));
         }
 
-        if method.is_empty() {
-            method = line.split(' ').next().unwrap_or_default().to_owned();
+        if request.method.is_empty() {
+            request.method = line.split(' ').next().unwrap_or_default().to_owned();
         } else if let Some(value) = line.strip_prefix("CSeq:") {
-            number = value.trim().to_owned();
+            request.number = value.trim().to_owned();
+        } else if let Some(value) = line.strip_prefix("Authorization:") {
+            request.authorization = Some(value.trim().to_owned());
         }
     }
 }

@@ -39,6 +39,8 @@ struct Sps {
 #[derive(Debug, Clone, Copy)]
 struct Pps {
     sps: u32,
+    /// False for CAVLC, whose damage may decode to other valid values.
+    has_cabac: bool,
     slice_groups: u32,
 }
 
@@ -89,6 +91,11 @@ impl H264 {
             }
             _ => {}
         }
+    }
+
+    /// True for a stream that is coded with CAVLC.
+    pub fn has_cavlc(&self) -> bool {
+        self.pps.values().any(|pps| !pps.has_cabac)
     }
 
     /// Looks at an access unit's NAL units.
@@ -333,9 +340,16 @@ fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
     let mut bits = Bits::new(payload);
     let id = bits.golomb()?;
     let sps = bits.golomb()?;
-    bits.skip(2)?; // entropy_coding_mode_flag, bottom_field_pic_order_in_frame_present_flag
+    let has_cabac = bits.flag()?;
+    bits.skip(1)?; // bottom_field_pic_order_in_frame_present_flag
     let slice_groups = bits.golomb()?;
-    Some((id, Pps { sps, slice_groups }))
+    let pps = Pps {
+        sps,
+        has_cabac,
+        slice_groups,
+    };
+
+    Some((id, pps))
 }
 
 /// The entry that an SEI unit announces. `None` for one without a recovery point.

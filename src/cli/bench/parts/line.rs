@@ -115,12 +115,7 @@ impl BenchLine {
 
         // The publisher connects when its thread starts. The birth, for which the PLC waits, comes
         // right after the subscription.
-        let doors = DoorSettings {
-            times_triggers: true,
-            ..DoorSettings::default()
-        };
-
-        let wiring = publisher_wiring(&shared, doors, publisher);
+        let wiring = publisher_wiring(&shared, doors(), publisher);
         let settings = mqtt_settings(arguments);
         let writer = writer(opening.open_store, &run_id);
         let outbox = shared.store.outbox().clone();
@@ -271,6 +266,14 @@ fn part_source(control: LineControl) -> PartSource {
             ..PartTiming::default()
         },
         control,
+    }
+}
+
+/// Doors of a line whose triggers say no time.
+fn doors() -> DoorSettings {
+    DoorSettings {
+        times_triggers: true,
+        ..DoorSettings::default()
     }
 }
 

@@ -280,6 +280,11 @@ impl State {
         self.results += usize::from(is_result);
         if is_result && self.cuts.front().is_some_and(|at| *at <= self.results) {
             self.cuts.pop_front();
+            // Each second one is lost with the link; of the others the acknowledgement is.
+            if self.cuts.len() % 2 == 0 {
+                self.heard.pop();
+            }
+
             self.results = 0;
             client.cut();
             return Ok(());

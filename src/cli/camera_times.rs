@@ -1,14 +1,18 @@
-//! Does a camera's rate fit its trigger? Its frames, the window of a trigger and the belt's speed are
-//! compared for `winspect check`.
+//! Findings of `winspect check` about a camera's times: does its rate fit its trigger and the belt, and how
+//! far is its clock off?
 
 use crate::config::CameraConfig;
 use crate::data::frame::Frame;
 use crate::trigger::{RingSettings, Stretches, Trigger};
+use jiff::SignedDuration;
 use std::time::Duration;
 
-/// A finding about a camera's rate.
+/// Distance of a camera's clock from ours that a person should mend.
+const CLOCK_TOLD: SignedDuration = SignedDuration::from_secs(1);
+
+/// A finding about a camera's times.
 #[derive(Debug, PartialEq)]
-pub enum RateFinding {
+pub enum Finding {
     /// Good to know.
     Note(String),
     /// Parts will be undecided, or be judged on pictures that do not show them.
@@ -17,13 +21,34 @@ pub enum RateFinding {
 
 /// Returns what the usual time between two of these frames means for the camera's trigger. `None`
 /// where there are too few frames, or the trigger asks nothing of the rate.
-pub fn judge_rate(config: &CameraConfig, frames: &[Frame]) -> Option<RateFinding> {
+pub fn judge_rate(config: &CameraConfig, frames: &[Frame]) -> Option<Finding> {
     let gap = usual_gap(frames)?;
     match &config.trigger {
         Trigger::Command(settings) => Some(judge_window(settings, gap, config.belt_mm_s)),
         Trigger::Distance(stretches) => judge_stretches(stretches, gap),
         Trigger::Continuous | Trigger::Frame | Trigger::EveryN(_) | Trigger::Presence(_) => None,
     }
+}
+
+/// Returns how far the camera's clock is off. A distance that is small may be the time that a picture
+/// takes to come, which `delay_ms` is for. `None` for a camera without a clock.
+pub fn judge_clock(offset: Option<SignedDuration>, tells_clock: bool) -> Option<Finding> {
+    let Some(offset) = offset else {
+        let words = "it has not told its clock so far; its frames are timed by their arrival";
+        return tells_clock.then(|| Finding::Note(words.to_owned()));
+    };
+
+    let seconds = offset.as_secs_f64();
+    if offset.abs() >= CLOCK_TOLD {
+        return Some(Finding::Warning(format!(
+            "its clock is {seconds:+.1} s off ours, and used for intervals alone; set it (NTP)"
+        )));
+    }
+
+    Some(Finding::Note(format!(
+        "its clock is {:+.0} ms off ours; where it is right, its pictures take that long, and delay_ms should say so",
+        seconds * 1e3
+    )))
 }
 
 /// The middle one of the times between two frames, which a burst or a lost frame does not move.
@@ -39,13 +64,13 @@ fn usual_gap(frames: &[Frame]) -> Option<Duration> {
 }
 
 /// A trigger finds a frame for certain where two frames are at most two windows apart.
-fn judge_window(settings: &RingSettings, gap: Duration, belt_mm_s: Option<f64>) -> RateFinding {
+fn judge_window(settings: &RingSettings, gap: Duration, belt_mm_s: Option<f64>) -> Finding {
     let gap_ms = gap.as_millis();
     let window_ms = settings.window.as_millis();
     if gap > 2 * settings.window {
         let share = 100.0 - 200.0 * settings.window.as_secs_f64() / gap.as_secs_f64();
         let enough = gap_ms.div_ceil(2);
-        return RateFinding::Warning(format!(
+        return Finding::Warning(format!(
             "a frame comes each {gap_ms} ms, and window_ms = {window_ms} finds none for {share:.0} % of all times; \
              raise the rate, or window_ms to {enough}"
         ));
@@ -67,17 +92,17 @@ fn judge_window(settings: &RingSettings, gap: Duration, belt_mm_s: Option<f64>) 
         );
     }
 
-    RateFinding::Note(words)
+    Finding::Note(words)
 }
 
 /// A web is seen without gaps where a frame comes for each stretch.
-fn judge_stretches(stretches: &Stretches, gap: Duration) -> Option<RateFinding> {
+fn judge_stretches(stretches: &Stretches, gap: Duration) -> Option<Finding> {
     let stretch = Duration::from_secs_f64(stretches.step_mm / stretches.mm_per_s);
     if gap <= stretch {
         return None;
     }
 
-    Some(RateFinding::Warning(format!(
+    Some(Finding::Warning(format!(
         "a frame comes each {} ms, and the web moves on by a stretch each {} ms: stretches are not seen; raise the \
          rate, or stretch_mm",
         gap.as_millis(),
@@ -89,7 +114,7 @@ fn judge_stretches(stretches: &Stretches, gap: Duration) -> Option<RateFinding> 
 mod tests {
     use super::*;
     use crate::data::frame::tests::frame;
-    use jiff::{SignedDuration, Timestamp};
+    use jiff::Timestamp;
 
     fn frames(gap_ms: i64) -> Vec<Frame> {
         let at = |number| Timestamp::UNIX_EPOCH + SignedDuration::from_millis(number * gap_ms);
@@ -104,7 +129,7 @@ mod tests {
         frames
     }
 
-    fn window(window_ms: u64, gap_ms: i64, belt_mm_s: Option<f64>) -> RateFinding {
+    fn window(window_ms: u64, gap_ms: i64, belt_mm_s: Option<f64>) -> Finding {
         let settings = RingSettings {
             bytes: 1,
             window: Duration::from_millis(window_ms),
@@ -117,18 +142,18 @@ mod tests {
 
     #[test]
     fn a_window_that_is_narrower_than_half_of_the_gap_is_told() {
-        let RateFinding::Warning(words) = window(100, 500, None) else {
+        let Finding::Warning(words) = window(100, 500, None) else {
             panic!("a warning");
         };
 
         assert!(words.contains("none for 60 % of all times"), "{words}");
         assert!(words.contains("window_ms to 250"), "{words}");
-        assert!(matches!(window(100, 200, None), RateFinding::Note(_)));
+        assert!(matches!(window(100, 200, None), Finding::Note(_)));
     }
 
     #[test]
     fn the_belt_says_how_close_parts_may_be() {
-        let RateFinding::Note(words) = window(100, 200, Some(500.0)) else {
+        let Finding::Note(words) = window(100, 200, Some(500.0)) else {
             panic!("a note");
         };
 
@@ -148,6 +173,6 @@ mod tests {
             None
         );
         let found = judge_stretches(&stretches, Duration::from_millis(250));
-        assert!(matches!(found, Some(RateFinding::Warning(_))), "{found:?}");
+        assert!(matches!(found, Some(Finding::Warning(_))), "{found:?}");
     }
 }

@@ -1,0 +1,76 @@
+//! The end of a connection: its reason in words, the wait that follows, and whether a message of ours
+//! may be why.
+
+use crate::mqtt::MqttSettings;
+use crate::mqtt::session::reason;
+use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
+use rumqttc::v5::{ConnectionError, StateError};
+use std::time::Duration;
+
+/// Wait after another client took our client id: reconnecting at once would start a takeover loop
+/// between the two clients.
+const TAKEN_OVER: Duration = Duration::from_secs(30);
+
+/// End of a connection that is not the end of the run.
+pub(super) struct Lost {
+    /// Reason for a person.
+    pub(super) reason: String,
+    /// Time to wait, if it is known; else the backoff says.
+    pub(super) wait: Option<Duration>,
+    /// True if the broker ended it, and a message of ours may be why.
+    pub(super) is_cut: bool,
+}
+
+impl Lost {
+    /// An end that is our own doing.
+    pub(super) fn because(reason: impl Into<String>) -> Self {
+        Lost {
+            reason: reason.into(),
+            wait: None,
+            is_cut: false,
+        }
+    }
+
+    /// The end that the client's error stands for.
+    pub(super) fn by(error: &ConnectionError, settings: &MqttSettings) -> Self {
+        // Of all reasons only a takeover has a wait of its own.
+        if let ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        }) = error
+        {
+            let reason = format!(
+                "another client took the name {:?}; give each daemon an mqtt.client_id of its own",
+                settings.client_id
+            );
+
+            return Lost {
+                wait: Some(TAKEN_OVER),
+                ..Lost::because(reason)
+            };
+        }
+
+        Lost {
+            is_cut: is_cut(error),
+            ..Lost::because(reason(error, &settings.host))
+        }
+    }
+}
+
+/// True where the broker closed the connection, and not for a reason that has nothing to do with what
+/// we sent.
+fn is_cut(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => !matches!(
+            reason_code,
+            DisconnectReasonCode::ServerShuttingDown
+                | DisconnectReasonCode::ServerBusy
+                | DisconnectReasonCode::KeepAliveTimeout
+                | DisconnectReasonCode::UseAnotherServer
+                | DisconnectReasonCode::ServerMoved
+        ),
+        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => true,
+        ConnectionError::Io(_) => true,
+        _ => false,
+    }
+}

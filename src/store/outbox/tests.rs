@@ -1,0 +1,176 @@
+//! The outbox as its users see it, and against a naive model.
+
+use super::*;
+use proptest::prelude::*;
+
+fn waiting(key: u64, live: bool) -> OutboxEntry {
+    let until = live.then(|| Instant::now() + Duration::from_secs(1));
+    OutboxEntry {
+        key,
+        row: crate::data::result::tests::row("top", key).into(),
+        until,
+        given_up_before: 0,
+        marks: None,
+        asides: 0,
+    }
+}
+
+#[test]
+fn live_results_go_before_late_ones() {
+    let outbox = Outbox::default();
+    outbox.queues().in_file = 1;
+    outbox.queues().put_late(waiting(1, false));
+    outbox.queues().put_live(waiting(2, true));
+    assert_eq!(
+        [outbox.next().map(|w| w.key), outbox.next().map(|w| w.key)],
+        [Some(2), Some(1)]
+    );
+}
+
+#[test]
+fn what_is_given_up_or_refused_is_told_with_the_next() {
+    let outbox = Outbox::default();
+    outbox.queues().gave_up(3);
+    outbox.queues().put_live(waiting(4, true));
+    let first = outbox.next().expect("put");
+    assert_eq!(first.given_up_before, 3);
+    outbox.ack(first.key, false);
+    outbox.queues().put_live(waiting(5, true));
+    assert_eq!(outbox.next().expect("put").given_up_before, 4);
+}
+
+#[test]
+fn late_results_keep_their_order_when_some_are_in_the_file_and_some_in_memory() {
+    let outbox = Outbox::default();
+    let over = Instant::now();
+    for key in 1..=6 {
+        outbox.queues().put_live(OutboxEntry {
+            until: Some(over),
+            ..waiting(key, true)
+        });
+    }
+
+    // Its time is over, and it was on its way when the oldest went to the file.
+    assert_eq!(outbox.next().map(|w| w.key), Some(1));
+    outbox.rewind();
+    let spilled = outbox.queues().spill(3);
+    assert_eq!(spilled.iter().map(|w| w.key).collect::<Vec<_>>(), [1, 2, 3]);
+    outbox.queues().in_file = 3;
+    assert!(outbox.next().is_none(), "the file holds older ones");
+    spilled
+        .into_iter()
+        .for_each(|w| outbox.queues().put_late(OutboxEntry { until: None, ..w }));
+
+    outbox.queues().put_live(waiting(7, true));
+    let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
+        .map(|w| w.key)
+        .collect();
+
+    assert_eq!(keys, [7, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn what_went_to_the_file_goes_before_a_page_that_was_read_already_and_giving_up_forgets_none() {
+    let outbox = Outbox::default();
+    outbox.queues().put_live(OutboxEntry {
+        until: Some(Instant::now()),
+        ..waiting(1, true)
+    });
+
+    // Another camera's: a page full.
+    outbox.queues().in_file = PAGE_ROWS as u64;
+    (2..)
+        .take(PAGE_ROWS)
+        .for_each(|key| outbox.queues().put_late(waiting(key, false)));
+
+    assert_eq!(outbox.next().map(|w| w.key), Some(1));
+    outbox.rewind();
+    assert_eq!(outbox.queues().spill(1)[0].key, 1);
+    outbox.queues().in_file = 1;
+    assert_eq!(outbox.queues().wanted_page(), Some(0));
+    assert!(outbox.next().is_none());
+    outbox.queues().put_late(waiting(1, false));
+    outbox.queues().in_file = 0;
+    assert_eq!(outbox.next().map(|w| w.key), Some(1));
+    assert_eq!(outbox.queues().forget_late(), [1]);
+    let queues = outbox.queues();
+    assert_eq!(
+        (queues.read_to, queues.in_file, queues.waiting()),
+        (1, 512, 513)
+    );
+}
+
+#[test]
+fn what_is_put_aside_waits_apart_and_joins_the_others_where_it_was_not_at_fault() {
+    let outbox = Outbox::default();
+    for key in 1..=3 {
+        outbox.queues().put_live(waiting(key, true));
+    }
+
+    let first = outbox.next().expect("put").key;
+    assert!(outbox.put_aside(first, false));
+    assert_eq!(outbox.next().map(|w| w.key), Some(2));
+    assert!(outbox.put_aside(2, true));
+    outbox.rewind();
+    outbox.take_back();
+    let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
+        .map(|w| w.key)
+        .collect();
+
+    assert_eq!(keys, [1, 3], "the second is alone at fault");
+    assert!(outbox.next_aside().is_none(), "its time has not come");
+    let count = outbox.count();
+    assert_eq!((count.waiting, count.aside), (3, 1));
+    outbox.queues().aside.get_mut(&2).expect("aside").again = Some(Instant::now());
+    let again = outbox.next_aside().expect("it is due");
+    assert_eq!((again.key, again.asides), (2, 1));
+    // A lost link brings it back to where it was, and not before the others.
+    outbox.rewind();
+    assert_eq!(outbox.count().aside, 1);
+}
+
+#[test]
+fn a_result_aside_is_tried_later_each_time_and_there_is_room_for_so_many() {
+    let waits = [1, 2, 3, 40].map(|asides| aside_for(asides).as_secs());
+    assert_eq!(waits, [30, 60, 120, 3600]);
+    let outbox = Outbox::default();
+    for key in 1..=ASIDE_MAX as u64 + 1 {
+        outbox.queues().put_live(waiting(key, true));
+        outbox.next();
+        assert_eq!(outbox.put_aside(key, true), key <= ASIDE_MAX as u64);
+    }
+}
+
+proptest! {
+    /// Against the naive model: a list of unanswered numbers and a cursor.
+    #[test]
+    fn the_outbox_is_a_list_with_a_cursor(steps in proptest::collection::vec(0u8..5, 0..80)) {
+        let outbox = Outbox::default();
+        let (mut model, mut cursor, mut key) = (Vec::<u64>::new(), 0usize, 0u64);
+        let mut out: Vec<u64> = vec![];
+        for step in steps {
+            match step {
+                0 | 1 => {
+                    key += 1;
+                    outbox.queues().put_live(waiting(key, true));
+                    model.push(key);
+                }
+                2 => {
+                    let next = outbox.next().map(|w| w.key);
+                    prop_assert_eq!(next, model.get(cursor).copied());
+                    cursor = (cursor + 1).min(model.len());
+                    out.extend(next);
+                }
+                3 => if let Some(key) = out.pop() {
+                    outbox.ack(key, true);
+                    if let Some(at) = model[..cursor].iter().position(|k| *k == key) {
+                        model.remove(at);
+                        cursor -= 1;
+                    }
+                },
+                _ => { outbox.rewind(); cursor = 0; out.clear(); }
+            }
+            prop_assert_eq!(outbox.count().waiting as usize, model.len());
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Tests of the ring: which frame a part gets, and against a naive model.
+
+use super::*;
+use crate::data::counters::{Tally, TallyCount};
+use crate::data::frame::tests::frame;
+use crate::data::part::tests::ask;
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_millis(ms)
+}
+
+fn part(seq: u64) -> Vec<Part> {
+    vec![Part::new(
+        seq,
+        "run".into(),
+        seq,
+        ask("top", Duration::from_secs(60)),
+    )]
+}
+
+struct TestLine {
+    ring: Ring,
+    tally: Arc<Tally>,
+    now: Instant,
+}
+
+impl TestLine {
+    fn new(bytes: usize, window_ms: u64) -> Self {
+        let ring = Ring::new(RingSettings {
+            bytes,
+            window: Duration::from_millis(window_ms),
+            shares_frames: false,
+        });
+
+        TestLine {
+            ring,
+            tally: Arc::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn put(&mut self, ms: i64) -> Vec<(u64, i64)> {
+        let frame = Frame {
+            captured_at: at(ms),
+            ..frame("top")
+        };
+
+        let found = self.ring.put(frame, self.tally.captured(), self.now);
+        chosen(found)
+    }
+
+    fn ask(&mut self, seq: u64, ms: i64) -> Vec<(u64, i64)> {
+        chosen(self.ring.ask(part(seq), at(ms), self.now))
+    }
+
+    fn count(self) -> TallyCount {
+        drop(self.ring);
+        self.tally.count()
+    }
+}
+
+/// Number of each part and time of its frame in milliseconds; -1 for none.
+fn chosen(found: RingMatches) -> Vec<(u64, i64)> {
+    let missed = found.missed.iter().flat_map(|missed| &missed.parts);
+    let mut all: Vec<(u64, i64)> = missed.map(|part| (part.seq, -1)).collect();
+    for waiting in found.waiting {
+        all.extend(
+            waiting
+                .parts
+                .iter()
+                .map(|p| (p.seq, waiting.frame.captured_at.as_millisecond())),
+        );
+
+        if let Some(ticket) = waiting.ticket {
+            ticket.settle(Outcome::Judged);
+        }
+    }
+
+    all
+}
+
+#[test]
+fn a_part_gets_the_frame_nearest_to_its_time_from_before_or_after() {
+    let mut line = TestLine::new(1000, 50);
+    (0..5).for_each(|n| assert!(line.put(n * 30).is_empty()));
+    assert_eq!(line.ask(1, 34), [(1, 30)]);
+    assert_eq!(line.ask(2, 125), [(2, 120)]); // 150 would not be nearer
+    assert!(line.ask(3, 146).is_empty()); // 150 will be
+    assert!(line.ask(4, 60).is_empty()); // in order
+    assert_eq!(line.put(150), [(3, 150), (4, 60)]);
+    assert_eq!(line.ask(5, 60), [(5, 90)]); // 60 is the fourth part's
+    let count = line.count();
+    assert_eq!((count.captured, count.judged, count.stopped), (6, 5, 1));
+}
+
+#[test]
+fn after_a_gap_a_part_waits_for_its_frame() {
+    let mut line = TestLine::new(1000, 50);
+    [0, 30, 60, 90, 6000]
+        .iter()
+        .for_each(|ms| assert!(line.put(*ms).is_empty()));
+
+    assert!(line.ask(1, 6040).is_empty()); // 6000 is in the window, and 6030 nearer
+    assert!(line.ask(2, 6200).is_empty());
+    assert_eq!(line.put(6030), [(1, 6030)]);
+    assert_eq!(line.put(6195), [(2, 6195)]);
+    let mut line = TestLine::new(1000, 50);
+    [0, 6000]
+        .iter()
+        .for_each(|ms| assert!(line.put(*ms).is_empty()));
+
+    assert!(line.ask(1, 6040).is_empty() && line.ask(2, 6200).is_empty());
+    assert_eq!(line.put(6030), [(1, 6030)]);
+    assert_eq!(line.put(6210), [(2, 6210)]);
+}
+
+#[test]
+fn a_time_without_a_frame_near_it_is_a_miss() {
+    let mut line = TestLine::new(1000, 20);
+    line.put(0);
+    assert!(line.ask(1, 50).is_empty());
+    assert_eq!(line.put(100), [(1, -1)]);
+}
+
+#[test]
+fn parts_that_share_one_frame_are_looked_at_together() {
+    let mut line = TestLine::new(1000, 50);
+    line.ring.settings.shares_frames = true;
+    assert!(line.ask(1, 10).is_empty() && line.ask(2, 12).is_empty() && line.ask(3, 80).is_empty());
+
+    let frame = Frame {
+        captured_at: at(20),
+        ..frame("top")
+    };
+
+    let mut found = line.ring.put(frame, line.tally.captured(), line.now);
+    assert_eq!((found.waiting.len(), found.waiting[0].parts.len()), (1, 2));
+    found.waiting.remove(0).settle(Outcome::Judged);
+    assert_eq!(line.put(70), [(3, 70)]); // the next, 50 later, will not be nearer
+}
+
+#[test]
+fn a_frame_serves_one_part_and_the_next_gets_the_next_frame() {
+    let mut line = TestLine::new(1000, 50);
+    line.put(0);
+    line.put(40);
+    assert_eq!(line.ask(1, 38), [(1, 40)]);
+    assert!(line.ask(2, 39).is_empty()); // 0 is free, and earlier than the first part's
+    assert_eq!(line.put(70), [(2, 70)]);
+    // A part that came before them, of several regions, has one frame.
+    let regions = [part(3), part(4)].concat();
+    let found = chosen(line.ring.ask(regions, at(1), line.now));
+    assert_eq!(found, [(3, 0), (4, 0)]);
+}
+
+#[test]
+fn a_part_without_a_frame_of_its_own_is_told_whose_it_is() {
+    let mut line = TestLine::new(1000, 50);
+    line.put(0);
+    line.put(200);
+    let mut first = part(1);
+    first[0].request.part_id = Some("A-7".to_owned());
+    assert_eq!(chosen(line.ring.ask(first, at(190), line.now)), [(1, 200)]);
+    let found = line.ring.ask(part(2), at(210), line.now);
+    let found = match found.missed.is_empty() {
+        true => {
+            let frame = Frame {
+                captured_at: at(400),
+                ..frame("top")
+            };
+
+            line.ring.put(frame, line.tally.captured(), line.now)
+        }
+        false => found,
+    };
+
+    let words = found.missed[0].words();
+    assert!(words.contains("that of part 1 (A-7)"), "{words}");
+    assert_eq!(line.ask(3, 400), [(3, 400)]);
+}
+
+#[test]
+fn a_miss_tells_how_far_the_nearest_frame_was() {
+    for (asked, words) in [(2050, "1.950 s later"), (6000, "2.000 s earlier")] {
+        let mut line = TestLine::new(1000, 50);
+        line.put(4000);
+        let mut found = line.ring.ask(part(1), at(asked), line.now);
+        if found.missed.is_empty() {
+            let frame = Frame {
+                captured_at: at(9000),
+                ..frame("top")
+            };
+
+            found = line.ring.put(frame, line.tally.captured(), line.now);
+        }
+
+        let told = found.missed[0].words();
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_leaves_no_frame_of_a_time_to_come() {
+    let mut line = TestLine::new(1000, 50);
+    line.put(5000);
+    line.put(5030);
+    assert!(line.put(3000).is_empty());
+    assert!(line.ask(1, 5010).is_empty()); // that time is still to come
+    assert_eq!(line.put(5040), [(1, 5040)]);
+    assert_eq!(line.count().skipped, 2);
+}
+
+#[test]
+fn a_part_that_is_due_no_longer_holds_the_others_up() {
+    let mut line = TestLine::new(1000, 50);
+    line.put(0);
+    assert!(line.ask(1, 10_000).is_empty() && line.ask(2, 0).is_empty());
+    line.now += Duration::from_secs(61);
+    assert!(line.put(30).is_empty());
+    let fresh = vec![Part::new(
+        3,
+        "run".into(),
+        3,
+        ask("top", Duration::from_secs(600)),
+    )];
+
+    assert_eq!(chosen(line.ring.ask(fresh, at(30), line.now)), [(3, 30)]);
+}
+
+proptest! {
+    /// Compares with a naive model: the nearest of all frames so far that fit and are later than
+    /// those of the parts before. The bound holds,
+    /// and every frame is accounted for.
+    #[test]
+    fn the_ring_keeps_its_bound_and_loses_no_frame(times in proptest::collection::vec(1i64..60, 1..40), frames in 1usize..6) {
+        let mut line = TestLine::new(3 * frames, 1_000_000);
+        let (mut now, mut kept) = (0, Vec::<i64>::new());
+        let mut served = Vec::<i64>::new();
+        for (number, step) in times.iter().enumerate() {
+            now += step;
+            line.put(now);
+            kept.push(now);
+            kept = kept[kept.len().saturating_sub(frames)..].to_vec();
+            let asked = now - step / 2;
+            let free = kept.iter().filter(|time| served.last().is_none_or(|last| *time > last));
+            let best = free.map(|time| (time - asked).abs()).min();
+            let got = line.ask(number as u64, asked);
+            prop_assert_eq!(got.len(), 1);
+            prop_assert_eq!(Some((got[0].1 - asked).abs()), best);
+            served.push(got[0].1);
+            prop_assert!(line.ring.bytes <= 3 * frames);
+        }
+        let total = times.len() as u64;
+        let count = line.count();
+        prop_assert_eq!((count.captured, count.balances()), (total, true));
+    }
+}

@@ -23,10 +23,6 @@ const REMEMBERED: usize = 64;
 /// The cause of a picture that only a mark tells of.
 const MARKED: &str = "the decoder lacked data for it";
 
-/// Advice for cameras whose wrong bytes may decode to other valid pictures.
-const ADVICE: &str =
-    "wrong bytes in its pictures are not always seen; set its profile to Main or High (CABAC)";
-
 /// Decoders of FFmpeg for the codecs that are checked.
 const SPEAKING: [&str; 2] = ["avdec_h264", "avdec_h265"];
 
@@ -295,10 +291,9 @@ impl Stream {
         }
 
         if self.is_first
-            && let Some(Checker::H264(h264)) = &self.checker
-            && h264.has_cavlc()
+            && let Some(advice) = checker.blind_spot()
         {
-            tracing::info!("an H.264 camera codes with CAVLC: {ADVICE}");
+            tracing::info!("{advice}; H.264 of profile Main or High (CABAC) tells");
         }
 
         // The cause is on record before the decoder gets the unit, whose picture may come out at once.

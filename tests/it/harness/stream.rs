@@ -81,10 +81,7 @@ impl Unit {
         let mut has_slices = false;
         let mut bytes = vec![];
         for nal in self.nals() {
-            let is_slice = match is_h264 {
-                true => matches!(nal[3] & 31, 1 | 5),
-                false => nal[3] >> 1 & 63 < 32,
-            };
+            let is_slice = is_slice_header(nal[3], is_h264);
 
             if is_slice && !keep() {
                 continue;
@@ -98,15 +95,22 @@ impl Unit {
         self.bytes = if has_slices { bytes } else { vec![] };
     }
 
-    /// Byte from which on an H.264 unit holds slices.
-    pub fn slices_begin(&self) -> usize {
+    /// Byte from which on a unit holds slices.
+    pub fn slices_begin(&self, is_h264: bool) -> usize {
         let is_slice = |at: &usize| {
             let bytes = &self.bytes[*at..*at + 4];
-            bytes[..3] == [0, 0, 1] && matches!(bytes[3] & 31, 1 | 5)
+            bytes[..3] == [0, 0, 1] && is_slice_header(bytes[3], is_h264)
         };
 
         let last = self.bytes.len().saturating_sub(4);
         (0..last).find(is_slice).unwrap_or(last)
+    }
+}
+
+fn is_slice_header(byte: u8, is_h264: bool) -> bool {
+    match is_h264 {
+        true => matches!(byte & 31, 1 | 5),
+        false => byte >> 1 & 63 < 32,
     }
 }
 

@@ -45,6 +45,17 @@ impl Checker {
         }
     }
 
+    /// Damage of such a stream that nobody tells, in words; `None` where FFmpeg tells wrong bytes.
+    pub fn blind_spot(&self) -> Option<&'static str> {
+        match self {
+            Checker::H264(checker) if checker.has_cavlc() => {
+                Some("H.264 with CAVLC: wrong bytes in a picture are not always seen")
+            }
+            Checker::H264(_) => None,
+            Checker::H265(_) => Some("H.265: wrong bytes in a picture are not seen"),
+        }
+    }
+
     /// Looks at one access unit. The units come in decoding order.
     pub fn check(&mut self, bytes: &[u8], framing: Framing) -> AccessUnit {
         let (nals, broken) = split(bytes, framing);

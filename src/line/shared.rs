@@ -135,6 +135,8 @@ impl LineView {
         }
 
         let state = self.state(is_continuous);
+        // A single camera that is lost, blind or frozen is enough: the part that comes now may be
+        // its own.
         let executes = matches!(state, LineState::Ready | LineState::ContinuousExecution);
         LineCondition {
             state,

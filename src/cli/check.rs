@@ -12,11 +12,11 @@ use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
 use crate::camera::auto_features::Automatics;
 use crate::camera::{self, CameraError, CameraStatus, Sink};
+use crate::cli::probe_topics;
 use crate::config::{CameraConfig, LineConfig};
-use crate::control::socket_path;
 use crate::data::frame::{CapturedBy, Frame};
 use crate::model::ModelFolder;
-use crate::mqtt::probe::{self, ProbeTopics};
+use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::Threshold;
@@ -26,7 +26,6 @@ use clap::Args;
 use crossbeam::channel::{Sender, bounded};
 use jiff::SignedDuration;
 use std::fmt::Display;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,35 +68,12 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
 
     // The broker comes last, with the line's own settings and topics.
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
-    match probe::probe(&config.mqtt, &topics_of(&config)) {
+    match probe::probe(&config.mqtt, &probe_topics::of(&config)) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
 
     told.end()
-}
-
-/// Topics that the line will write. Beside a line that runs with this file none of its own is tried:
-/// its gate and its subscribers must hear no trial.
-fn topics_of(config: &LineConfig) -> ProbeTopics {
-    let station = format!("{}/{}", config.prefix, config.station);
-    let socket = socket_path(&config.store.file);
-    if UnixStream::connect(socket).is_ok() {
-        return ProbeTopics {
-            station,
-            written: vec![],
-        };
-    }
-
-    let mut cameras: Vec<&str> = vec![];
-    let mut parts: Vec<&str> = vec![];
-    for camera in &config.cameras {
-        cameras.push(&camera.camera.name);
-        parts.push(camera.join.as_deref().unwrap_or(&camera.camera.name));
-    }
-
-    parts.dedup();
-    ProbeTopics::of_line(&station, &cameras, &parts, config.mqtt.timed_reject)
 }
 
 /// Prepares the recipe. What was wrong is told, and then there is nothing to look with: `None`.

@@ -10,6 +10,7 @@ mod eval;
 mod flags;
 mod inspect;
 mod model;
+mod probe_topics;
 mod renamed;
 mod run;
 mod running_line;

@@ -11,6 +11,7 @@ mod encoding;
 pub mod event;
 mod fit;
 pub mod metrics;
+mod question;
 pub mod reject;
 pub mod request;
 pub mod result;

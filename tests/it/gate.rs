@@ -80,7 +80,7 @@ fn a_rejected_part_is_told_at_the_gate() {
 /// A belt whose gate is so many millimetres behind the camera.
 fn belt(way_mm: u32) -> String {
     format!(
-        "{FREE_RUNNING}\ntrigger = \"command\"\nwindow_ms = 1000\ndeadline_ms = 5000\n\
+        "{FREE_RUNNING}\ntrigger = \"command\"\nwindow_ms = 1000\ndeadline_ms = 5000\nreject_late_ms = 1000\n\
          belt_mm_s = 250\nreject_mm = {way_mm}\nreject_counts = 4800"
     )
 }

@@ -14,6 +14,7 @@ mod probe_topics;
 mod renamed;
 mod run;
 mod running_line;
+mod sight;
 mod status;
 mod tensors;
 mod terminal;

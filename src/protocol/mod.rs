@@ -15,3 +15,4 @@ mod question;
 pub mod reject;
 pub mod request;
 pub mod result;
+pub mod values;

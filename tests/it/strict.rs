@@ -69,22 +69,22 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     let broker = StrictBroker::start();
     let line = line(folder.path(), &broker, TRIGGERED);
     // Each cut comes after that many results of a connection, before the last one is acknowledged. A
-    // result that is the first of two connections that end would be put aside.
-    broker.set(|state| state.cuts.extend([3, 2, 7, 2, 5]));
-    for number in 1..=40 {
+    // result that was on its way at one cut, and alone at the next, would be put aside.
+    broker.set(|state| state.cuts.extend([3, 6, 7, 6, 8]));
+    for number in 1..=50 {
         trigger(&broker, number);
         std::thread::sleep(std::time::Duration::from_millis(60)); // the pace of parts
     }
 
-    broker.wait_for("ack/trigger", 40);
-    wait_until("40 parts have results", PATIENCE, || {
+    broker.wait_for("ack/trigger", 50);
+    wait_until("50 parts have results", PATIENCE, || {
         let heard = [broker.heard("result"), broker.heard("result/late")].concat();
         let seqs: BTreeSet<_> = heard.iter().map(|result| result["seq"].as_u64()).collect();
-        seqs.len() == 40
+        seqs.len() == 50
     });
 
     let parts = all_arrived(&line.summary());
-    assert_eq!(parts, 40);
+    assert_eq!(parts, 50);
     let again = assert_whole(&broker, parts);
     assert!(
         again >= 2,

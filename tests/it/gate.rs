@@ -40,7 +40,10 @@ fn timed_rejects_need_a_camera_that_knows_its_gate() {
 
 #[test]
 fn a_rejected_part_is_told_at_the_gate() {
-    let camera = TRIGGERED.replace("5000", "2000\nreject_after_ms = 2500");
+    let camera = TRIGGERED.replace(
+        "5000",
+        "2000\nreject_after_ms = 2500\nreject_late_ms = 1000",
+    );
     let station = Station::configured(&camera, |config, _| config.mqtt("timed_reject = true"));
     let plc = &station.plc;
     set_threshold(plc, 2.0);

@@ -40,7 +40,10 @@ fn timed_rejects_need_a_camera_that_knows_its_gate() {
 
 #[test]
 fn a_rejected_part_is_told_at_the_gate() {
-    let camera = TRIGGERED.replace("5000", "2000\nreject_after_ms = 2500");
+    let camera = TRIGGERED.replace(
+        "5000",
+        "2000\nreject_after_ms = 2500\nreject_late_ms = 1000",
+    );
     let station = Station::configured(&camera, |config, _| config.mqtt("timed_reject = true"));
     let plc = &station.plc;
     set_threshold(plc, 2.0);
@@ -80,7 +83,7 @@ fn a_rejected_part_is_told_at_the_gate() {
 /// A belt whose gate is so many millimetres behind the camera.
 fn belt(way_mm: u32) -> String {
     format!(
-        "{FREE_RUNNING}\ntrigger = \"command\"\nwindow_ms = 1000\ndeadline_ms = 5000\n\
+        "{FREE_RUNNING}\ntrigger = \"command\"\nwindow_ms = 1000\ndeadline_ms = 5000\nreject_late_ms = 1000\n\
          belt_mm_s = 250\nreject_mm = {way_mm}\nreject_counts = 4800"
     )
 }

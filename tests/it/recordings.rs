@@ -367,14 +367,21 @@ impl Recorder {
     /// The next message of a topic with this value.
     #[track_caller]
     fn until(&mut self, topic: &str, key: &str, value: &str) {
+        let words = format!("{key} = {value}");
+        self.until_fits(topic, &words, |message| message[key] == value);
+    }
+
+    /// The next message of a topic that fits, which these words describe.
+    #[track_caller]
+    fn until_fits(&mut self, topic: &str, words: &str, fits: impl Fn(&Value) -> bool) {
         let message = loop {
             let message = self.hear(topic);
-            if message[key] == value {
+            if fits(&message) {
                 break message;
             }
         };
 
-        self.write_json(&format!("{topic}, {key} = {value}"), message);
+        self.write_json(&format!("{topic}, {words}"), message);
     }
 
     /// A command and its answer.
@@ -494,7 +501,11 @@ fn every_message_is_as_recorded() {
     let online = recorder.listener.answer("box/availability");
     recorder.write("availability, of a line that begins", &online);
     recorder.next("birth", "");
-    recorder.until("state", "state", "Ready");
+    // Both cameras show pictures.
+    recorder.until_fits("state", "state = Ready", |state| {
+        state["state"] == "Ready" && state["ready"] == true
+    });
+
     recorder.until("camera/top/status", "state", "online");
     recorder.until("camera/dark/status", "state", "online");
     recorder.next("result/late", "");
@@ -549,7 +560,10 @@ fn record_parts(recorder: &mut Recorder) {
     recorder.next("reject", "");
     recorder.tell("trigger", r#"{"id":"p3","camera":"dark"}"#);
     recorder.next("result", ", undecided");
-    recorder.until("state", "health", "FAILURE");
+    recorder.until_fits("state", "health = FAILURE", |state| {
+        state["causes"].to_string().contains("pictures of dark")
+    });
+
     let at = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(30);
     let early = format!(r#"{{"camera":"top","at":"{at}"}}"#);
     recorder.tell_shown("trigger", &early, r#"{"camera":"top","at":"<30 s ago>"}"#);

@@ -5,31 +5,27 @@
 
 use super::camera_times::{Finding, judge_clock, judge_rate};
 use super::run::configuration;
+use super::sight::Sight;
 use super::terminal::{print, say};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::base::stop::stop_pair;
 use crate::camera::auto_features::Automatics;
 use crate::camera::{self, CameraError, CameraStatus, Sink};
+use crate::cli::probe_topics;
 use crate::config::{CameraConfig, LineConfig};
-use crate::control::socket_path;
 use crate::data::frame::{CapturedBy, Frame};
-use crate::data::picture::Area;
 use crate::model::ModelFolder;
-use crate::mqtt::probe::{self, ProbeTopics};
+use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
-use crate::recipe::quality::Gate;
 use crate::recipe::spec::Threshold;
 use crate::recipe::threshold;
 use crate::recipe::threshold::of_region;
-use crate::winclip::pixels::area;
-use crate::winclip::{Recipe, Region};
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
 use jiff::SignedDuration;
 use std::fmt::Display;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,35 +68,12 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
 
     // The broker comes last, with the line's own settings and topics.
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
-    match probe::probe(&config.mqtt, &topics_of(&config)) {
+    match probe::probe(&config.mqtt, &probe_topics::of(&config)) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
     }
 
     told.end()
-}
-
-/// Topics that the line will write. Beside a line that runs with this file none of its own is tried:
-/// its gate and its subscribers must hear no trial.
-fn topics_of(config: &LineConfig) -> ProbeTopics {
-    let station = format!("{}/{}", config.prefix, config.station);
-    let socket = socket_path(&config.store.file);
-    if UnixStream::connect(socket).is_ok() {
-        return ProbeTopics {
-            station,
-            written: vec![],
-        };
-    }
-
-    let mut cameras: Vec<&str> = vec![];
-    let mut parts: Vec<&str> = vec![];
-    for camera in &config.cameras {
-        cameras.push(&camera.camera.name);
-        parts.push(camera.join.as_deref().unwrap_or(&camera.camera.name));
-    }
-
-    parts.dedup();
-    ProbeTopics::of_line(&station, &cameras, &parts, config.mqtt.timed_reject)
 }
 
 /// Prepares the recipe. What was wrong is told, and then there is nothing to look with: `None`.
@@ -496,114 +469,4 @@ fn seen(frames: &[Frame]) -> String {
     let width = last.picture.width();
     let height = last.picture.height();
     format!("{width} x {height}, {rate}, {clock}{decode}")
-}
-
-/// A recipe's way to look at a picture.
-struct Sight {
-    gate: Gate,
-    recipe: Recipe,
-    /// Input side of the encoder, in pixels.
-    side: usize,
-    /// Side of the encoder's patches, in its pixels.
-    patch: usize,
-}
-
-/// The narrowest defect that is seen, as a share of a cell of the map: see docs/measurements.md, "The
-/// smallest defect".
-const SEEN: f64 = 0.5;
-
-impl Sight {
-    /// Returns, for a person, the least defect that is seen in a region of a picture of this size.
-    fn least(
-        &self,
-        region: &Region,
-        width: usize,
-        height: usize,
-        mm_per_pixel: Option<f64>,
-    ) -> String {
-        // The cell is wider than high where a wide picture is squashed into the encoder's square.
-        let area = area(region.crop, self.recipe.fit, width, height);
-        let w = self.cell(area.w, area);
-        let h = self.cell(area.h, area);
-        let least_w = (SEEN * w).ceil();
-        let least_h = (SEEN * h).ceil();
-        let mm = match mm_per_pixel {
-            Some(mm) => format!(
-                " ({} x {} mm)",
-                rounded(least_w * mm),
-                rounded(least_h * mm)
-            ),
-            None => String::new(),
-        };
-
-        format!(
-            "a cell of the map is {w:.0} x {h:.0} of its pixels; the smallest defect it can see is about {least_w} x {least_h} of its pixels{mm}"
-        )
-    }
-
-    /// Returns the side of a map's cell in the picture's pixels, where `length` of `area`, or of a tile
-    /// in it, is looked at.
-    fn cell(&self, length: usize, area: Area) -> f64 {
-        // A tile is looked at with the whole input side, which makes its cells smaller.
-        let length = match self.recipe.tile_px {
-            Some(side) => side.min(area.w).min(area.h),
-            None => length,
-        };
-
-        (length * self.patch) as f64 / self.side as f64
-    }
-}
-
-/// Returns a length with two digits that mean something.
-fn rounded(mm: f64) -> String {
-    // The number has one digit more than the place of its first one: 0.70, 3.5, 12.
-    let digits = (1.0 - mm.log10().floor()).clamp(0.0, 6.0) as usize;
-    format!("{mm:.digits$}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::winclip::Fit;
-
-    #[test]
-    fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
-        let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
-        let sight = |fit, tile_px| Sight {
-            gate: gate.clone(),
-            recipe: Recipe {
-                fit,
-                tile_px,
-                ..Recipe::new(None)
-            },
-            side: 224,
-            patch: 14,
-        };
-
-        let whole = Region::default();
-        let seen = |sight: Sight, mm| sight.least(&whole, 1920, 1080, mm);
-        assert!(seen(sight(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
-        assert!(seen(sight(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
-        let words = seen(sight(Fit::Squash, Some(448)), Some(0.05));
-        assert!(
-            words.contains("28 x 28 of its pixels")
-                && words.ends_with("about 14 x 14 of its pixels (0.70 x 0.70 mm)")
-        );
-
-        let part = Region {
-            crop: Some(Area {
-                x: 5,
-                y: 5,
-                w: 320,
-                h: 160,
-            }),
-            ..Region::default()
-        };
-
-        assert!(
-            sight(Fit::Squash, None)
-                .least(&part, 1920, 1080, None)
-                .ends_with("about 10 x 5 of its pixels")
-        );
-    }
 }

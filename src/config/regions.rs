@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// Characters of a region's name at most: it stands in every result.
 const NAME_MAX: usize = 32;
+/// Bytes of a region's name at most: a result's are bounded.
+const NAME_BYTES: usize = 64;
 
 /// Reads the crop and the mask of a table; the region has no name yet.
 pub fn looked_at(table: &mut TableReader) -> Region {
@@ -115,6 +117,12 @@ fn check_name<'a>(
         table.note(
             "name",
             format!("must be at most {NAME_MAX} characters long, got {length}: {name:?}"),
+        );
+    } else if name.len() > NAME_BYTES {
+        let bytes = name.len();
+        table.note(
+            "name",
+            format!("must have at most {NAME_BYTES} bytes, got {bytes}"),
         );
     } else if others.any(|other| other.name.as_deref() == Some(name)) {
         table.note("name", format!("{name:?} is another region's name"));

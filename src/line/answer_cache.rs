@@ -32,6 +32,7 @@ impl AnswerCache {
 
     /// Hash of the question that the id stands for; `None` where that is not known.
     pub fn question(&self, id: &str) -> Option<String> {
+        // Answers that an earlier version kept name no question: they are repeated as before.
         question_of(self.answers.get(id)?)
     }
 

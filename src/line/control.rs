@@ -208,6 +208,8 @@ impl LineControl {
     /// Returns the thresholds that commands set for a recipe, in words.
     pub fn set_thresholds(&self, recipe: &str) -> Vec<String> {
         let mut words = vec![];
+        // Another revision of the recipe is another recipe here: its threshold may mean something
+        // else.
         for ((of_recipe, region), threshold) in &self.state().set_thresholds {
             if **of_recipe != *recipe {
                 continue;

@@ -437,6 +437,8 @@ fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
 
 /// Returns what the doors need to know of the line.
 fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
+    // Cameras that see parts together have one name on `result/last`; a name that stands twice does
+    // no harm.
     let mut part_cameras: Vec<Arc<str>> = vec![];
     for camera in &config.cameras {
         let name: Arc<str> = match &camera.join {
@@ -448,6 +450,8 @@ fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
     }
 
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
+    // Nothing is known of the broker's leftovers where the store could not be read: they stay until
+    // a later start.
     let retained = opening.recovered.kept.get(RETAINED_TOPICS);
     DoorSettings {
         is_continuous: is_continuous(config),

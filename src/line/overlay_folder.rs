@@ -48,6 +48,8 @@ impl OverlayFolder {
 
     /// Writes one overlay, and takes old ones away. The first failure is logged.
     pub fn keep(&mut self, report: &Report, png: &[u8]) {
+        // Pictures for people never stop a line: a folder that cannot be written costs the pictures
+        // and one line in the log.
         let folder = self.settings.folder.clone();
         let Err(error) = self.try_keep(&folder.join(name(report)), png) else {
             return;
@@ -60,9 +62,12 @@ impl OverlayFolder {
     }
 
     fn try_keep(&mut self, path: &Path, png: &[u8]) -> std::io::Result<()> {
+        // The folder may have been taken away while the line runs; making it again costs a look.
         std::fs::create_dir_all(&self.settings.folder)?;
         std::fs::write(path, png)?;
         self.bytes += png.len() as u64;
+        // Bytes are counted along, so that the whole folder is listed only when it may be full, and
+        // now and then for files that are too old.
         let is_due = self.looked_at.is_none_or(|at| at.elapsed() > LOOK_EVERY);
         if is_due || self.bytes > self.settings.bytes_max {
             self.prune()?;
@@ -74,6 +79,8 @@ impl OverlayFolder {
     /// Lists the folder and takes away what is too old, then the oldest while there is too much. A
     /// little more goes than must, so that it is not each file's work.
     fn prune(&mut self) -> std::io::Result<()> {
+        // The time of writing gives the order: names of several cameras and versions do not sort
+        // together.
         let mut found = list(&self.settings.folder)?;
         found.sort_by_key(|file| file.written);
         let mut bytes: u64 = found.iter().map(|file| file.bytes).sum();
@@ -90,6 +97,8 @@ impl OverlayFolder {
                 break;
             }
 
+            // A file that cannot be removed ends this look: its bytes are still there, and the next
+            // file's write says so again.
             std::fs::remove_file(&file.path)?;
             bytes -= file.bytes;
         }
@@ -105,6 +114,7 @@ fn list(folder: &Path) -> std::io::Result<Vec<Found>> {
     let mut found = vec![];
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
+        // The name alone says whose file it is: a picture that a person saved here is left alone.
         let name = entry.file_name();
         if !name.to_str().is_some_and(is_overlay) {
             continue;
@@ -130,15 +140,20 @@ fn list(folder: &Path) -> std::io::Result<Vec<Found>> {
 /// Name of a part's overlay.
 fn name(report: &Report) -> String {
     let part = &report.part;
+    // Time first, without colons, which some shares refuse: files then sort as the parts came.
     let time = report.captured_at.strftime("%Y-%m-%dT%H-%M-%S%.3fZ");
     let camera = plain(&report.seen_by);
     let verdict = format!("{:?}", report.verdict).to_lowercase();
     let mut name = format!("{time}_{camera}_{:06}_{verdict}", part.seq);
+    // The part's id makes a file findable by the number on the part; it is cut and cleaned, for it
+    // may be any text.
     if let Some(id) = &part.request.part_id {
         let short: String = id.chars().take(PART_ID_MAX).collect();
         name += &format!("_{}", plain(&short));
     }
 
+    // Numbers begin with 1 in each run, and a clock without a battery may repeat a time: the run
+    // tells such files apart.
     let run = &part.run_id;
     let run_end = &run[run.len().saturating_sub(RUN_CHARS)..];
     format!("{name}_{run_end}.png")
@@ -158,6 +173,7 @@ fn is_overlay(name: &str) -> bool {
         return false;
     };
 
+    // Both forms end in a number of known width; a person's own file rarely does.
     let is_number = |text: &str, digits: usize| {
         text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_digit())
     };
@@ -169,6 +185,8 @@ fn is_overlay(name: &str) -> bool {
         return true;
     }
 
+    // Time, camera, number, verdict: the four parts that every name has. The part's id and the run
+    // follow.
     let mut parts = stem.split('_');
     let time = parts.next().unwrap_or_default().as_bytes();
     let is_time = time.len() == 24 && time[10] == b'T' && time[23] == b'Z';

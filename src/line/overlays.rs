@@ -137,6 +137,7 @@ fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
     let seq = report.part.seq.to_string();
     // The file names its part by itself: it may be copied away from the message that brought it.
     let texts = [
+        // Run, camera and number are the key of the result that the picture belongs to.
         ("run_id", &*report.part.run_id),
         ("seq", seq.as_str()),
         ("part_id", request.part_id.as_deref().unwrap_or("")),

@@ -60,11 +60,14 @@ impl Selection {
     pub fn recovered(kept: &BTreeMap<String, String>, judges: &str) -> Vec<Self> {
         let mut selections = vec![];
         for (key, text) in kept.iter().filter(|(key, _)| key.starts_with(KEY)) {
+            // What another version kept and this one cannot read stays as it is.
             let Ok(found) = serde_json::from_str::<KeptSelection>(text) else {
                 continue;
             };
 
             let id = found.id.as_deref();
+            // An outcome that was kept is told again as it was: the broker may have it, and at
+            // least once is the promise.
             let outcome = found
                 .outcome
                 .unwrap_or_else(|| after_a_crash(id, &found.recipe, judges));
@@ -83,6 +86,8 @@ impl Selection {
 
 /// The second answer of a selection that an end of winspect cut.
 fn after_a_crash(id: Option<&str>, recipe: &str, judges: &str) -> Answer {
+    // The choice is written before its outcome, so that the recipe of this run says how the
+    // selection ended.
     if recipe == judges {
         return Answer::new(id, AnswerStatus::Done, Some(recipe.to_owned()));
     }

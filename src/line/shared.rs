@@ -25,7 +25,7 @@ pub const ENGINE: &str = "engine";
 pub const PICTURES_OF: &str = "pictures of ";
 /// Cause of a health that a hanging commit gives.
 const HANGING_COMMIT: &str =
-    "store: the disk has not taken a commit for more than a second; results wait for it";
+    "store: the disk has not taken a commit for more than a second; results leave from memory";
 
 /// Counters of captured frames and their outcomes, by camera.
 pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
@@ -135,6 +135,8 @@ impl LineView {
         }
 
         let state = self.state(is_continuous);
+        // A single camera that is lost, blind or frozen is enough: the part that comes now may be
+        // its own.
         let executes = matches!(state, LineState::Ready | LineState::ContinuousExecution);
         LineCondition {
             state,

@@ -1,13 +1,11 @@
 //! Commands as they come through a door: JSON to a checked [`Command`], or the reason of its
 //! refusal. Pure; nothing is done here.
 
-use crate::base::text::is_forbidden;
+use super::values::{ID_MAX, fits, id_of, text_or_number, time};
+use crate::protocol::question::question;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 /// Names of all commands.
 pub const NAMES: [&str; 8] = [
@@ -22,8 +20,6 @@ pub const NAMES: [&str; 8] = [
 ];
 /// Bytes of a command at most; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
-/// Characters of an id at most.
-const ID_MAX: usize = 64;
 /// Characters of a part's id at most.
 const PART_ID_MAX: usize = 128;
 /// Parts of one challenge at most.
@@ -206,28 +202,6 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
     Ok(command)
 }
 
-/// Hash of a command without its id, the same for every order of its keys.
-fn question(name: &str, payload: &[u8]) -> String {
-    // Sorted by key. A key that is null is as good as none.
-    let mut content: BTreeMap<String, Value> = serde_json::from_slice(payload).unwrap_or_default();
-    content.remove("id");
-    content.retain(|_, value| !value.is_null());
-    let mut sum = Sha256::new();
-    sum.update(name);
-    for (key, value) in content {
-        sum.update(format!("\n{key}={value}"));
-    }
-
-    let digest = sum.finalize();
-    let mut hex = String::new();
-    // Eight bytes tell commands apart; this is no protection against forgery.
-    for byte in &digest[..8] {
-        hex += &format!("{byte:02x}");
-    }
-
-    hex
-}
-
 fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
     match name {
         // A trigger's id stays in its values as well: they are read as one object.
@@ -292,58 +266,6 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     serde_json::from_slice(payload).map_err(|error| error.to_string())
 }
 
-/// Largest Unix time that is read as seconds; larger numbers are milliseconds.
-const SECONDS_MAX: f64 = 1e11;
-
-/// Text, or a whole number as its digits: many PLCs count parts and have no text at hand.
-fn text_or_number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    // A number with a fraction has more than one form, so that it is no id.
-    match Option::<Value>::deserialize(from)? {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
-            Ok(Some(number.to_string()))
-        }
-        Some(other) => Err(serde::de::Error::custom(format!(
-            "an id must be text or a whole number, got {other}"
-        ))),
-    }
-}
-
-/// A time as RFC 3339 text, or as Unix time in seconds or milliseconds.
-fn time<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
-    // `null` is as good as no key at all.
-    let Some(value) = Option::<Value>::deserialize(from)? else {
-        return Ok(None);
-    };
-
-    let parsed = match &value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.as_f64().and_then(unix_time),
-        _ => None,
-    };
-
-    parsed.map(Some).ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "at must be like 2026-11-23T06:10:11.482Z, or Unix time in seconds or milliseconds, got {value}"
-        ))
-    })
-}
-
-/// The moment of a Unix time. Seconds reach to the year 5138; milliseconds of later than 1973 are
-/// larger.
-fn unix_time(number: f64) -> Option<Timestamp> {
-    let seconds = if number.abs() > SECONDS_MAX {
-        number / 1e3
-    } else {
-        number
-    };
-
-    // The conversion saturates: what is beyond any time is refused by the last step.
-    let milliseconds = (seconds * 1e3).round() as i64;
-    Timestamp::from_millisecond(milliseconds).ok()
-}
-
 fn check(command: &Command) -> Result<(), String> {
     match command.id.as_deref() {
         None if !matches!(command.action, Action::Trigger(_)) => {
@@ -370,59 +292,6 @@ fn check(command: &Command) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-fn fits(key: &str, text: &str, most: usize) -> Result<(), String> {
-    let count = text.chars().count();
-    if count == 0 || count > most || text.contains(is_forbidden) {
-        return Err(format!(
-            "{key} must have 1 to {most} characters, none of them a control character; got {count}"
-        ));
-    }
-
-    // Ids stand in results, whose bytes are bounded.
-    let bytes = text.len();
-    if bytes > 2 * most {
-        return Err(format!(
-            "{key} must have at most {} bytes, got {bytes}",
-            2 * most
-        ));
-    }
-
-    Ok(())
-}
-
-/// The id of a command that is refused, so that its sender knows which. `None` if it has none that
-/// can be read.
-pub fn id_of(payload: &[u8]) -> Option<String> {
-    // What is no JSON may still begin like a command: its id is what follows the key.
-    let id = match serde_json::from_slice::<Value>(payload) {
-        Ok(value) => value.get("id").cloned(),
-        Err(_) => value_after_key(payload),
-    };
-
-    id.and_then(id_text)
-}
-
-/// The text of a readable id.
-fn id_text(id: Value) -> Option<String> {
-    let text = match id {
-        Value::String(text) => text,
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-
-    fits("id", &text, ID_MAX).is_ok().then_some(text)
-}
-
-/// The value behind the first `"id":` of a text that is no JSON as a whole.
-fn value_after_key(payload: &[u8]) -> Option<Value> {
-    const KEY: &[u8] = b"\"id\"";
-    let at = payload.windows(KEY.len()).position(|bytes| bytes == KEY)?;
-    let rest = payload[at + KEY.len()..].trim_ascii_start();
-    let value = rest.strip_prefix(b":")?;
-    let mut values = serde_json::Deserializer::from_slice(value).into_iter();
-    values.next()?.ok()
 }
 
 #[cfg(test)]
@@ -457,34 +326,6 @@ mod tests {
         );
 
         assert_eq!(parse("trigger", b"{}").map(|order| order.id), Ok(None));
-    }
-
-    #[test]
-    fn a_question_is_the_same_in_every_order_and_another_for_every_other_content() {
-        let question = |name: &str, payload: &str| {
-            let command = parse(name, payload.as_bytes());
-            command.expect(payload).question
-        };
-
-        let first = question("trigger", r#"{"id":"1","part_id":"A","count":7}"#);
-        for same in [
-            r#"{"count":7, "part_id":"A", "id":"1"}"#,
-            r#"{"id":"2","part_id":"A","count":7,"at":null}"#,
-        ] {
-            assert_eq!(question("trigger", same), first, "{same}");
-        }
-
-        for other in [
-            r#"{"id":"1","part_id":"B","count":7}"#,
-            r#"{"id":"1","part_id":"A","count":8}"#,
-            r#"{"id":"1","part_id":"A"}"#,
-            r#"{"id":"1"}"#,
-        ] {
-            assert_ne!(question("trigger", other), first, "{other}");
-        }
-
-        let pause = question("pause", r#"{"id":"1"}"#);
-        assert_ne!(question("resume", r#"{"id":"1"}"#), pause);
     }
 
     #[test]

@@ -12,11 +12,13 @@ const MESSAGE_KEYS: usize = ",\"historical\":false,\"given_up_before\":184467440
 const DETAIL_MAX: usize = 80;
 /// Bytes of the names of recipe and model in a result that has to be shrunk.
 const NAME_MAX: usize = 32;
+/// Bytes of the names of recipe and model in a result that is still too large.
+const SHORT_MAX: usize = 12;
 /// Views in a result that has to be shrunk, those that did not pass.
 const VIEWS_MAX: usize = 3;
 
 /// Ways to make a row smaller, the least loss first.
-const SHRINKS: [fn(&mut ResultRow); 6] = [
+const SHRINKS: [fn(&mut ResultRow); 7] = [
     |row| row.detail = row.detail.as_deref().map(|words| cut(words, DETAIL_MAX)),
     |row| row.map = None,
     |row| row.defects.truncate(1),
@@ -30,6 +32,12 @@ const SHRINKS: [fn(&mut ResultRow); 6] = [
     |row| {
         row.detail = None;
         row.views.truncate(VIEWS_MAX);
+    },
+    // Names of the utmost length in four-byte characters: the part's own stay whole.
+    |row| {
+        row.model = cut(&row.model, SHORT_MAX);
+        row.recipe = cut(&row.recipe, SHORT_MAX);
+        row.views.clear();
     },
 ];
 
@@ -66,9 +74,9 @@ mod tests {
         let mut report = report(u64::MAX);
         let mut identity = identity();
         let request = &mut report.part.request;
-        request.part_id = Some("\u{1f600}".repeat(64));
+        request.part_id = Some("\u{1f600}".repeat(128));
         request.camera = "c".repeat(64).into();
-        request.region = Some("\u{1f600}".repeat(32).into());
+        request.region = Some("\u{1f600}".repeat(16).into());
         request.challenge = Some("d".repeat(64).into());
         request.count = Some(i64::MIN);
         request.position = Some(-1.234_567_890_123_456_7e-300);

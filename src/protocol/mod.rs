@@ -11,6 +11,8 @@ mod encoding;
 pub mod event;
 mod fit;
 pub mod metrics;
+mod question;
 pub mod reject;
 pub mod request;
 pub mod result;
+pub mod values;

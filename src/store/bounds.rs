@@ -33,6 +33,14 @@ pub(super) const ACK_WAIT: Duration = Duration::from_millis(50);
 /// Acknowledgements that are written without waiting any longer.
 pub(super) const ACKS_MAX: usize = 2048;
 
+/// Time of a commit for which results wait in any case, a part that is due among them: what a disk takes
+/// now and then.
+pub(super) const HANG_MIN: Duration = Duration::from_millis(100);
+/// Time of a commit for which results wait at most: beyond, they leave from memory, as with a disk that
+/// fails. Half of the usual deadline, so that triggers that came meanwhile can still be judged.
+pub(super) const HANG_MAX: Duration = Duration::from_millis(500);
+/// Interval in which a disk that hangs is looked at.
+pub(super) const HANG_LOOK: Duration = Duration::from_millis(20);
 /// Time of a commit beyond which the disk is slow, and told so.
 pub(super) const SLOW_COMMIT: Duration = Duration::from_secs(1);
 /// Time without a slow commit after which the disk is well again.

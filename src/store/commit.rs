@@ -8,10 +8,11 @@
 //! ```
 
 use super::bounds::{
-    ACKS_MAX, BATCH_OPS, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX, REOPEN_MOST, RETRY,
-    SLOW_COMMIT, WELL_AGAIN,
+    ACKS_MAX, BATCH_OPS, HANG_MIN, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX,
+    REOPEN_MOST, RETRY, SLOW_COMMIT, WELL_AGAIN,
 };
 use super::database::Database;
+use super::disk::{Disk, DiskJob};
 use super::error::{DatabaseError, Incident, is_broken};
 use super::outbox::Outbox;
 use super::pending::compact;
@@ -33,7 +34,9 @@ const REMOVED: &str = "store file";
 
 /// The file, and what is not in it yet.
 pub(super) struct CommitQueue {
-    database: Database,
+    disk: Disk,
+    /// True while the job of the disk is a transaction of [`CommitQueue::commit`].
+    is_committing: bool,
     file: PathBuf,
     sync: Sync,
     run_id: Arc<str>,
@@ -63,7 +66,8 @@ impl CommitQueue {
     pub(super) fn new(opened: OpenStore) -> Self {
         let is_begun = opened.is_begun;
         let mut queue = CommitQueue {
-            database: opened.database,
+            disk: Disk::new(opened.database),
+            is_committing: false,
             file: opened.settings.file,
             sync: opened.settings.sync,
             run_id: opened.run_id,
@@ -96,9 +100,19 @@ impl CommitQueue {
         self.push(Write::Note { what });
     }
 
-    /// True while the disk fails: results wait in memory.
+    /// True while the disk fails or hangs: results leave from memory.
     pub(super) fn is_failing(&self) -> bool {
-        self.failed.is_some()
+        self.failed.is_some() || self.is_hanging()
+    }
+
+    /// Time for which the disk has been at its last job so far. Zero while it is idle.
+    pub(super) fn busy_for(&self) -> Duration {
+        self.disk.busy_for()
+    }
+
+    /// True while the disk has not ended its last job.
+    pub(super) fn is_hanging(&self) -> bool {
+        self.disk.is_busy()
     }
 
     /// True when more acknowledgements wait than should.
@@ -112,23 +126,23 @@ impl CommitQueue {
     }
 
     pub(super) fn database(&mut self) -> &mut Database {
-        &mut self.database
+        self.disk.database()
     }
 
     /// Looks whether the file is still at its path, now and then. A file that was removed under us is
     /// written there again, with all that is in it; until that works it is told.
     pub(super) fn look_after_file(&mut self) {
-        if self.looked.elapsed() < RETRY {
+        if self.looked.elapsed() < RETRY || self.is_hanging() {
             return;
         }
 
         self.looked = Instant::now();
-        if !self.database.is_gone(&self.file) {
+        if !self.disk.database().is_gone(&self.file) {
             return;
         }
 
         let file = self.file.display().to_string();
-        match self.database.put_back(&self.file, self.sync) {
+        match self.disk.database().put_back(&self.file, self.sync) {
             Ok(()) => {
                 tracing::error!(
                     "the store {file} was removed or replaced while winspect ran; it was written \
@@ -149,19 +163,51 @@ impl CommitQueue {
     }
 
     /// Writes everything that waits; a disk that fails is tried again after a while. `entering`: late
-    /// results among it that the outbox does not count yet. True when all is written.
-    pub(super) fn commit(&mut self, entering: u64) -> bool {
-        if !self.is_due() {
+    /// results among it that the outbox does not count yet. Waits at most `patience` for the disk;
+    /// without one as long as it takes. True when all is written.
+    pub(super) fn commit(&mut self, entering: u64, patience: Option<Duration>) -> bool {
+        // A job that outlasted the patience of an earlier round comes first.
+        self.entering = entering;
+        let is_idle = !self.is_hanging() || self.ends_job(patience);
+        let is_written = is_idle && self.is_due() && self.begin() && self.write_all(patience);
+        self.entering = 0;
+        is_written
+    }
+
+    /// Waits for the job under way. False while the disk is busy, and after a transaction that failed.
+    fn ends_job(&mut self, patience: Option<Duration>) -> bool {
+        let Some(done) = self.disk.finished(patience) else {
+            // A disk that hangs for good must not fill the memory.
+            if self.pending.len() > PENDING_MAX {
+                self.compact();
+            }
+
             return false;
+        };
+
+        if !std::mem::take(&mut self.is_committing) {
+            if let Err(error) = done.outcome {
+                // A commit fails once it matters.
+                tracing::debug!("old rows or the log of the store stay: {error}");
+            }
+
+            return true;
         }
 
-        self.entering = entering;
-        self.outbox.commit_begins();
-        let is_written = self.begin() && self.write_all();
         let took = self.outbox.commit_ends();
-        self.entering = 0;
         self.tell_slow(took);
-        is_written
+        let Err(error) = done.outcome else {
+            self.mended();
+            return true;
+        };
+
+        // What is not written goes back to its place, before what came meanwhile.
+        for write in done.writes.into_iter().rev() {
+            self.pending.push_front(write);
+        }
+
+        self.fail(&error);
+        false
     }
 
     /// Tells the line's health of a disk that is slow, and when it is well again: results leave after
@@ -174,7 +220,7 @@ impl CommitQueue {
 
             self.slow = Some(Instant::now());
             let words = format!(
-                "a commit took {:.1} s, and results waited for it; look into the disk",
+                "a commit took {:.1} s, and results left from memory meanwhile; look into the disk",
                 took.as_secs_f64()
             );
 
@@ -198,7 +244,7 @@ impl CommitQueue {
             return true;
         }
 
-        match self.database.begin_run(self.first_key) {
+        match self.disk.database().begin_run(self.first_key) {
             Ok(waiting) => {
                 self.outbox.queues().waits_from_before(waiting);
                 self.is_begun = true;
@@ -211,7 +257,7 @@ impl CommitQueue {
         }
     }
 
-    fn write_all(&mut self) -> bool {
+    fn write_all(&mut self, patience: Option<Duration>) -> bool {
         loop {
             // A disk that failed is tried with a few: the others would be written for nothing. Once it
             // works they follow, before a page is read.
@@ -220,14 +266,15 @@ impl CommitQueue {
                 count = count.min(BATCH_OPS);
             }
 
-            let writes = &self.pending.make_contiguous()[..count];
-            if let Err(error) = self.database.write(&self.run_id, writes) {
-                self.fail(&error);
+            let writes = self.pending.drain(..count).collect();
+            let run_id = self.run_id.clone();
+            self.outbox.commit_begins();
+            self.is_committing = true;
+            self.disk.begin(DiskJob::Write { run_id, writes });
+            if !self.ends_job(patience) {
                 return false;
             }
 
-            self.pending.drain(..count);
-            self.mended();
             if self.pending.is_empty() {
                 self.outbox.queues().acked.clear();
                 return true;
@@ -249,7 +296,7 @@ impl CommitQueue {
         }
 
         self.failed = Some(Instant::now());
-        if is_broken(error) || (self.database.is_left() && self.reopens()) {
+        if is_broken(error) || (self.disk.database().is_left() && self.reopens()) {
             match self.another_file(error) {
                 Ok((database, incident)) => self.take_over(database, incident),
                 Err(error) => tracing::debug!("the store is still not there: {error}"),
@@ -278,16 +325,16 @@ impl CommitQueue {
         &mut self,
         error: &rusqlite::Error,
     ) -> Result<(Database, Option<Incident>), DatabaseError> {
-        if self.database.is_left() {
+        if self.disk.database().is_left() {
             return Database::open(&self.file, self.sync); // there was none before now
         }
 
-        self.database.leave()?;
+        self.disk.database().leave()?;
         Database::anew(&self.file, self.sync, error)
     }
 
     fn take_over(&mut self, database: Database, incident: Option<Incident>) {
-        self.database = database;
+        self.disk.replace(database);
         self.is_begun = false;
         let lost = self.lost_with_the_file();
         self.outbox.queues().lost_in_file(lost);
@@ -341,7 +388,7 @@ impl CommitQueue {
     /// Results that wait in the file after that key. `None` when it cannot be read; rows that are no
     /// rows are moved aside and told.
     pub(super) fn page(&mut self, after: u64, limit: usize) -> Option<Page> {
-        match self.database.page(after, limit) {
+        match self.disk.database().page(after, limit) {
             Ok(page) => {
                 let is_done = self.set_aside(&page.unreadable);
                 is_done.then_some(page)
@@ -359,7 +406,7 @@ impl CommitQueue {
             return true;
         };
 
-        if let Err(error) = self.database.set_aside(unreadable) {
+        if let Err(error) = self.disk.database().set_aside(unreadable) {
             self.fail(&error);
             return false;
         }
@@ -374,15 +421,34 @@ impl CommitQueue {
 
     /// Keeps the log short, between two parts where there is such a moment.
     pub(super) fn checkpoint(&mut self, is_quiet: impl Fn() -> bool) {
-        let pages = self.database.log_pages();
-        let is_due = pages >= LOG_PAGES_MAX || (pages >= LOG_QUIET_PAGES && is_quiet());
-        if !is_due {
+        if self.is_hanging() {
             return;
         }
 
-        if let Err(error) = self.database.checkpoint() {
-            // A commit fails once it matters.
-            tracing::debug!("the log of the store stays as it is: {error}");
+        let pages = self.disk.database().log_pages();
+        let is_due = pages >= LOG_PAGES_MAX || (pages >= LOG_QUIET_PAGES && is_quiet());
+        if is_due {
+            self.disk.begin(DiskJob::Checkpoint);
+            self.ends_job(Some(HANG_MIN));
+        }
+    }
+
+    /// Takes old rows away. True if more are left.
+    pub(super) fn tidy(&mut self, keep: Duration, keep_bytes: u64) -> bool {
+        if self.is_hanging() {
+            return false;
+        }
+
+        self.disk.begin(DiskJob::Tidy { keep, keep_bytes });
+        match self.disk.finished(Some(HANG_MIN)) {
+            Some(done) => {
+                if let Err(error) = done.outcome {
+                    tracing::debug!("old results stay: {error}");
+                }
+
+                done.has_more
+            }
+            None => false,
         }
     }
 
@@ -390,6 +456,12 @@ impl CommitQueue {
     #[cfg(test)]
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// The disk is busy for so long.
+    #[cfg(test)]
+    pub(super) fn hang(&mut self, time: Duration) {
+        self.disk.begin(DiskJob::Hang(time));
     }
 
     /// The next commit tries a disk that failed.

@@ -33,6 +33,7 @@ mod bounds;
 mod commit;
 mod count;
 mod database;
+mod disk;
 mod error;
 mod files;
 mod handle;
@@ -56,6 +57,8 @@ mod writer;
 mod against_model;
 #[cfg(test)]
 mod failing_disk;
+#[cfg(test)]
+mod hanging_disk;
 #[cfg(test)]
 mod layer;
 #[cfg(test)]

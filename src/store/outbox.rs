@@ -372,14 +372,15 @@ impl Outbox {
         }
     }
 
-    /// The next result that was put aside and whose time for another try has come.
-    pub fn next_aside(&self) -> Option<OutboxEntry> {
+    /// The next result that was put aside and whose time for another try has come; any of them where
+    /// `at_once` says so.
+    pub fn next_aside(&self, at_once: bool) -> Option<OutboxEntry> {
         let now = Instant::now();
         let mut queues = self.queues();
         let due = queues
             .aside
             .iter()
-            .find(|(_, aside)| aside.again.is_some_and(|again| again <= now));
+            .find(|(_, aside)| at_once || aside.again.is_some_and(|again| again <= now));
 
         let key = *due?.0;
         let entry = queues.aside.remove(&key)?.entry;

@@ -58,10 +58,8 @@ impl Retention {
             keep, keep_bytes, ..
         } = self.settings;
 
-        match file.database().tidy(keep, keep_bytes) {
-            Ok(true) => return, // more to do in the next round
-            Ok(false) => {}
-            Err(error) => tracing::debug!("old results stay: {error}"),
+        if file.tidy(keep, keep_bytes) {
+            return; // more to do in the next round
         }
 
         self.tidied = Instant::now();

@@ -1,7 +1,7 @@
 //! The one thread that writes. Takes the requests that wait, applies them to the ledger, commits them in
 //! one transaction, and releases to others only what is committed.
 
-use super::bounds::{ACK_WAIT, BATCH_OPS, LIVE_MAX, PAGE_ROWS};
+use super::bounds::{ACK_WAIT, BATCH_OPS, HANG_LOOK, HANG_MAX, HANG_MIN, LIVE_MAX, PAGE_ROWS};
 use super::commit::CommitQueue;
 use super::ledger::{Ledger, Recording};
 use super::op::{AcceptedParts, CommandAnswer, Op};
@@ -128,6 +128,10 @@ impl StoreWriter {
             patience = patience.min(until_due);
         }
 
+        if self.file.is_hanging() {
+            patience = patience.min(HANG_LOOK);
+        }
+
         if let Some(since) = self.ack_since
             && !self.file.is_failing()
         {
@@ -154,7 +158,7 @@ impl StoreWriter {
         self.expire(&mut batch);
         self.spill(&mut batch);
         if self.is_time_to_commit(&batch) {
-            self.commit(&batch);
+            self.commit(&batch, is_last);
         }
 
         self.release_committed(batch);
@@ -171,9 +175,19 @@ impl StoreWriter {
         batch.is_urgent || acks_are_due || self.file.is_full() || self.file.is_failing()
     }
 
-    fn commit(&mut self, batch: &Batch) {
+    /// Time that the disk has for a commit: until the next part is due, within bounds. The time that it
+    /// has taken for an earlier job counts.
+    fn commit_patience(&self) -> Duration {
+        let due = self.ledger().next_due();
+        let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let patience = until_due.unwrap_or(HANG_MAX).clamp(HANG_MIN, HANG_MAX);
+        patience.saturating_sub(self.file.busy_for())
+    }
+
+    fn commit(&mut self, batch: &Batch, is_last: bool) {
         let entering = batch.late + batch.spilled;
-        let is_written = self.file.commit(entering);
+        let patience = (!is_last).then(|| self.commit_patience());
+        let is_written = self.file.commit(entering, patience);
         if is_written {
             self.ack_since = None;
         }
@@ -518,6 +532,11 @@ impl StoreWriter {
 
     pub(super) fn take_the_log_over(&mut self) {
         self.file.database().checkpoint().expect("works");
+    }
+
+    /// The disk is busy for so long.
+    pub(super) fn hang(&mut self, time: Duration) {
+        self.file.hang(time);
     }
 
     pub(super) fn pending(&self) -> usize {

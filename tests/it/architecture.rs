@@ -52,6 +52,10 @@ const THREADS: &[(&str, &str)] = &[
         "starts a child process and reads its output",
     ),
     (
+        "src/store/disk.rs",
+        "sits in fsync while the store's thread keeps deadlines",
+    ),
+    (
         "src/recipe/progress.rs",
         "says that a start is slow while the main thread works",
     ),

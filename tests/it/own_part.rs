@@ -3,15 +3,17 @@
 
 use crate::harness::broker::Broker;
 use crate::harness::golden::imported;
-use crate::harness::line::{LineConfig, TRIGGERED};
+use crate::harness::line::{self, LineConfig, TRIGGERED, all_arrived};
 use crate::harness::network::Between;
 use crate::harness::plc::{Listener, publish};
 use crate::harness::program::Running;
 use crate::harness::station::Station;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A camera with 5 frames a second, whose parts are asked for by a command.
 const SLOW: &str = "kind = \"test\"\nfps = 5\nwidth = 160\nheight = 120\n\
@@ -208,6 +210,64 @@ fn a_link_that_stood_still_does_not_say_when_parts_came() {
     send_untimed(broker.port, "after", 1);
     assert!(is_judged(&plc.next("box/result")));
     line.summary();
+}
+
+/// A line on a disk whose syncs take as many milliseconds as the file `sync_ms` says.
+fn start_on_slow_disk(folder: &Path) -> Running {
+    let library = folder.join("slow_sync.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/line/slow_sync.c");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status();
+
+    assert!(built.expect("tools/setup installs a C compiler").success());
+    let mut line = line::command(folder);
+    line.env("LD_PRELOAD", library)
+        .env("SLOW_SYNC_FILE", folder.join("sync_ms"));
+
+    Running::start(&mut line)
+}
+
+#[test]
+fn a_disk_that_hangs_makes_no_result_late() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let plc = Listener::station(broker.port);
+    let camera = TRIGGERED.replace("deadline_ms = 5000", "deadline_ms = 2000");
+    LineConfig::new(broker.port, &camera)
+        .tables("[store]\nsync = \"full\"")
+        .write(folder.path());
+
+    let sync_ms = folder.path().join("sync_ms");
+    std::fs::write(&sync_ms, "0").expect("written");
+    let line = start_on_slow_disk(folder.path());
+    plc.until("camera/top/status", "state", "online");
+    send_untimed(broker.port, "before", 1);
+    assert!(is_judged(&plc.next("box/result")));
+    std::fs::write(&sync_ms, "4000").expect("written");
+    let mut sent = BTreeMap::new();
+    for number in 0..15 {
+        let name = format!("hang{number}");
+        let trigger = json!({"id": name, "part_id": name}).to_string();
+        sent.insert(name, Instant::now());
+        publish(broker.port, "cmd/trigger", &trigger, &[]);
+        std::thread::sleep(Duration::from_millis(100)); // the belt's own time
+    }
+
+    for _ in 0..sent.len() {
+        let result = plc.next("box/result");
+        let name = result["part_id"].as_str().expect("of a trigger");
+        let took = sent[name].elapsed();
+        assert!(took < Duration::from_millis(2500), "{took:?} for {result}");
+    }
+
+    let state = plc.until_fits("box/state", |state| state["health"] == "OFF_SPEC");
+    assert!(state["causes"].to_string().contains("commit"), "{state}");
+    std::fs::write(&sync_ms, "0").expect("written");
+    let summary = line.summary();
+    assert_eq!(all_arrived(&summary), 16, "{summary}");
 }
 
 #[test]

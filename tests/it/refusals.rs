@@ -222,7 +222,7 @@ fn pictures_on_a_slow_link_do_not_hold_results_up() {
         latest = latest.max(took.unsigned_abs());
     }
 
-    assert!(latest < Duration::from_secs(2), "{latest:?}");
+    assert!(latest < Duration::from_secs(5), "{latest:?}");
     drop(line);
     let pictures = broker.heard("heatmap/top");
     let by = pictures

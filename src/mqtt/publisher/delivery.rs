@@ -6,7 +6,7 @@
 //!    \--refused again--> aside, another one is the try --accepted--> all that are aside come back
 //!    \--refused again although another was accepted since--> aside alone, the others go on
 //! connection ended by the broker --> the next one carries each message alone until those are through
-//!    \--ended again, by the same message alone--> aside (a result), or left out (any other)
+//!    \--ended twice by the same message alone--> aside (a result), or left out (any other)
 //! ```
 //! What is aside still waits, is counted (`store.aside`), told by health, and tried again later, the
 //! later the more often. Refused messages that are no results are told again after a pause.
@@ -32,7 +32,7 @@ const AGAIN_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 /// Time for which a topic whose message ended connections is left out.
 const MUTED: Duration = Duration::from_secs(600);
-/// Connections that a message ends until it is put aside.
+/// Connections that a message ends alone until it is put aside.
 const ENDS: u32 = 2;
 /// Time of a connection after which the messages that were suspected have all had their turn.
 const CLEARED: Duration = Duration::from_secs(10);
@@ -43,6 +43,10 @@ const NAMED: usize = 3;
 pub(super) struct Delivery {
     outbox: Arc<Outbox>,
     causes: Diagnostics,
+    /// `<prefix>/<station>`, for words.
+    topics: String,
+    /// True once a refusal was logged, until the broker takes everything again.
+    is_logged: bool,
     /// Waits between two tries of a result.
     backoff: Backoff,
     /// Moment until which no result is sent.
@@ -58,7 +62,8 @@ pub(super) struct Delivery {
     /// Waits until those are told again.
     again: Backoff,
     again_at: Option<Instant>,
-    /// Messages that were not acknowledged when the broker ended a connection, and how many it ended.
+    /// Messages that were not acknowledged when the broker ended a connection, and how many of those
+    /// connections had no other such message.
     suspects: HashMap<AckTarget, u32>,
     /// Topics whose messages end connections, and until when they are left out.
     muted: HashMap<String, Instant>,
@@ -73,10 +78,12 @@ struct Refusals {
 }
 
 impl Delivery {
-    pub(super) fn new(outbox: Arc<Outbox>, causes: Diagnostics) -> Self {
+    pub(super) fn new(outbox: Arc<Outbox>, causes: Diagnostics, topics: String) -> Self {
         Delivery {
             outbox,
             causes,
+            topics,
+            is_logged: false,
             backoff: Backoff::new(AGAIN_FIRST, AGAIN_MOST),
             paused_until: None,
             is_probing: false,
@@ -125,6 +132,7 @@ impl Delivery {
         // The refusal is over. Those that were aside only because everything was refused come back.
         tracing::info!("the broker takes results again");
         self.is_probing = false;
+        self.is_logged = !self.refused_topics.is_empty();
         self.paused_until = None;
         self.backoff.reset();
         self.outbox.take_back();
@@ -132,7 +140,7 @@ impl Delivery {
     }
 
     /// The broker refused a result: it is kept, and tried again.
-    pub(super) fn on_result_refused(&mut self, key: u64, reason: PubAckReason, topics: &str) {
+    pub(super) fn on_result_refused(&mut self, key: u64, reason: PubAckReason) {
         let refusals = self.refused.entry(key).or_default();
         let is_alone = refusals.times > 0 && self.accepted > refusals.accepted_before;
         refusals.times += 1;
@@ -148,15 +156,15 @@ impl Delivery {
             self.outbox.give_back(key);
         }
 
-        self.pause(reason, topics);
+        self.pause(reason);
     }
 
     /// Nothing is sent for a while, then one result as a try.
-    fn pause(&mut self, reason: PubAckReason, topics: &str) {
+    fn pause(&mut self, reason: PubAckReason) {
         let now = Instant::now();
         if !self.is_probing {
-            let words = refusal_in_words(reason, topics);
-            tracing::error!("{words}; they wait, and are tried again");
+            self.log("results", reason);
+            let words = refusal_in_words(reason, &self.topics);
             let health = match reason {
                 // Neither goes away by itself.
                 PubAckReason::NotAuthorized | PubAckReason::TopicNameInvalid => Health::Failure,
@@ -193,7 +201,7 @@ impl Delivery {
 
         let known = self.refused_topics.insert(topic.to_owned(), reason);
         if known != Some(reason) {
-            tracing::error!("the broker refuses {topic}: {reason:?}; mend its access rules");
+            self.log(topic, reason);
             self.tell_topics();
         }
 
@@ -202,8 +210,19 @@ impl Delivery {
         }
     }
 
+    /// Logs the first of several refusals: health names the others, and the way out is one for all.
+    fn log(&mut self, what: &str, reason: PubAckReason) {
+        if !std::mem::replace(&mut self.is_logged, true) {
+            let topics = &self.topics;
+            tracing::error!(
+                "the broker refuses {what}: {reason:?}; mend its access rules for {topics}/#; results wait"
+            );
+        }
+    }
+
     fn tell_topics(&mut self) {
         if self.refused_topics.is_empty() {
+            self.is_logged = self.is_probing;
             self.again.reset();
             self.again_at = None;
             self.causes.clear(MESSAGES);
@@ -235,8 +254,8 @@ impl Delivery {
         let is_alone = session.unacknowledged() == 1;
         for target in session.unacknowledged_targets() {
             let ends = self.suspects.entry(target.clone()).or_default();
-            *ends += 1;
-            if !is_alone || *ends < ENDS {
+            *ends += u32::from(is_alone);
+            if *ends < ENDS {
                 continue;
             }
 

@@ -15,6 +15,7 @@ use crate::protocol::command::{self, Command, Refusal};
 use crate::protocol::condition::COMMANDS;
 use crate::protocol::event::CommandOutcome;
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
+use crate::protocol::values;
 use crossbeam::channel::TrySendError;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode};
@@ -305,7 +306,7 @@ fn oversized(publish: &Publish) -> Option<Refusal> {
     }
 
     let payload = &publish.payload;
-    let id = command::id_of(&payload[..payload.len().min(command::PAYLOAD_MAX)]);
+    let id = values::id_of(&payload[..payload.len().min(command::PAYLOAD_MAX)]);
     let reason = format!(
         "a response topic of {topic} bytes and correlation data of {data}; at most {RESPONSE_MAX} of each are kept"
     );

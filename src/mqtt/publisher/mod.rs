@@ -20,6 +20,7 @@ mod gate;
 mod incoming;
 mod lost;
 mod outgoing;
+mod presence;
 mod retained;
 mod retained_topics;
 
@@ -94,8 +95,6 @@ const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// another one took its name: two daemons of one name must not throw each other out at every
 /// moment.
 const STEADY: Duration = Duration::from_secs(5);
-/// Connections in a row that did not last, as a reason to suspect a second client of our name.
-const SUSPICIOUS: u32 = 3;
 /// Interval of log lines on rejected parts that went by.
 const MISSED_EVERY: Duration = Duration::from_secs(60);
 /// Interval of heartbeat messages.
@@ -198,12 +197,13 @@ impl Publisher {
     ) -> Self {
         let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
         let outbox = wiring.store.outbox().clone();
+        let topics = format!("{}/{}", identity.prefix, identity.station);
         Publisher {
-            delivery: Delivery::new(outbox, wiring.causes.clone()),
+            delivery: Delivery::new(outbox, wiring.causes.clone(), topics.clone()),
             pictures,
             retained: recovered(&wiring.retained),
             subscribes_at: None,
-            topics: format!("{}/{}", identity.prefix, identity.station),
+            topics,
             settings,
             identity,
             wiring,
@@ -267,27 +267,6 @@ impl Publisher {
             }
 
             self.pause(wait, lost.wait.is_none()).await;
-        }
-    }
-
-    /// A connection that lasted was a success; several in a row that did not are suspicious.
-    fn judge_steadiness(&mut self, session: &Session, backoff: &mut Backoff, lost: &mut Lost) {
-        // A connection that was refused is neither good nor unsteady: the backoff grows, and its
-        // reason speaks for itself.
-        match session.connected_at {
-            Some(since) if since.elapsed() > STEADY => {
-                backoff.reset();
-                self.unsteady = 0;
-            }
-            Some(_) => self.unsteady += 1,
-            None => {}
-        }
-
-        if self.unsteady >= SUSPICIOUS {
-            lost.reason += &format!(
-                ", again and again; does another daemon have the mqtt.client_id {:?}?",
-                self.settings.client_id
-            );
         }
     }
 
@@ -529,8 +508,7 @@ impl Publisher {
             }
             // A refused result is kept: the broker may take it later.
             AckTarget::Result(key) => {
-                self.delivery
-                    .on_result_refused(key, ack.reason, &self.topics);
+                self.delivery.on_result_refused(key, ack.reason);
             }
             AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
             AckTarget::Outcome(_) | AckTarget::Reject | AckTarget::Topic(_) => {}
@@ -578,29 +556,5 @@ impl Publisher {
             && !session.is_stopping
             && session.is_quiet()
             && store.count().waiting == 0
-    }
-
-    fn on_lost(&mut self, reason: &str) {
-        // The first loss is the beginning of the absence; failed tries in between do not move it.
-        self.away_since.get_or_insert_with(Instant::now);
-        if self.last_logged != reason {
-            let host = &self.settings.host;
-            let port = self.settings.port;
-            tracing::warn!("broker {host}:{port} away: {reason}; results wait");
-            self.last_logged = reason.to_owned();
-        }
-    }
-
-    fn on_back(&mut self) {
-        let broker = format!("{}:{}", self.settings.host, self.settings.port);
-        match self.away_since.take() {
-            Some(since) => {
-                tracing::info!("broker {broker} back after {} s", since.elapsed().as_secs());
-            }
-            None => tracing::info!("broker {broker} connected"),
-        }
-
-        // The next loss is news again, whatever its words.
-        self.last_logged.clear();
     }
 }

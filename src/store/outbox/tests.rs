@@ -118,11 +118,11 @@ fn what_is_put_aside_waits_apart_and_joins_the_others_where_it_was_not_at_fault(
         .collect();
 
     assert_eq!(keys, [1, 3], "the second is alone at fault");
-    assert!(outbox.next_aside().is_none(), "its time has not come");
+    assert!(outbox.next_aside(false).is_none(), "its time has not come");
     let count = outbox.count();
     assert_eq!((count.waiting, count.aside), (3, 1));
     outbox.queues().aside.get_mut(&2).expect("aside").again = Some(Instant::now());
-    let again = outbox.next_aside().expect("it is due");
+    let again = outbox.next_aside(false).expect("it is due");
     assert_eq!((again.key, again.asides), (2, 1));
     // A lost link brings it back to where it was, and not before the others.
     outbox.rewind();

@@ -1,0 +1,60 @@
+//! A disk that hangs: parts get their results in time, and all of it is written once the disk answers.
+
+use super::tests::{FakePolicy, Run, settings};
+use super::*;
+use crate::base::health::Diagnostics;
+use crate::data::part::tests::ask;
+use crate::data::verdict::Reason;
+use std::time::{Duration, Instant};
+
+/// Time for which the disk hangs.
+const HANG: Duration = Duration::from_millis(1500);
+/// Deadline of the parts, which is over before that.
+const DUE: Duration = Duration::from_millis(700);
+
+#[test]
+fn a_disk_that_hangs_makes_no_result_late_and_loses_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) =
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    let began = Instant::now();
+    writer.hang(HANG);
+    // A trigger that comes meanwhile gets its number, and its answer.
+    let asked = store.accept_durable_async(vec![ask("top", DUE)], None, |_| String::new());
+    writer.once_with_nothing();
+    let (parts, _) = asked.wait().expect("open");
+    let took = began.elapsed();
+    assert!(took < DUE, "accepted after {took:?}");
+    // Nobody judges it; the deadline does not wait for the disk.
+    std::thread::sleep(parts[0].due().saturating_duration_since(Instant::now()));
+    writer.once_with_nothing();
+    let entry = store.outbox().next().expect("the result");
+    assert!(began.elapsed() < HANG, "the disk still hangs");
+    assert_eq!(entry.row.reason, Some(Reason::CameraLost));
+    assert!(writer.pending() > 0, "nothing is written so far");
+    store.acked(entry.key, true);
+    writer.once();
+    assert_eq!(writer.pending(), 0);
+    drop(writer);
+    drop(store);
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!(run.found.backlog, 0, "the broker has it");
+    assert_eq!(run.found.previous[0].last_seq, 1);
+    run.end();
+}
+
+#[test]
+fn a_commit_that_is_quick_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) =
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    writer.hang(Duration::from_millis(60));
+    let asked = store.accept_durable_async(vec![ask("top", HANG)], None, |_| String::new());
+    writer.once_with_nothing();
+    asked.wait().expect("open");
+    assert_eq!(writer.pending(), 0, "it is on the disk");
+}

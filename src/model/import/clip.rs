@@ -76,6 +76,35 @@ impl ClipTextKeys {
     }
 }
 
+/// Refuses sizes that do not fit each other.
+fn check_sizes(vision: &ClipVisionKeys, text: &ClipTextKeys, problems: &mut Problems) {
+    // Sizes that do not fit each other are refused here, while the key can still be named; later
+    // they would be shapes of tensors.
+    check_text(
+        text.context,
+        text.vocabulary,
+        text.shape.width,
+        text.shape.heads,
+        "text_config",
+        problems,
+    );
+
+    check_transformers(
+        vision.shape.width,
+        vision.shape.heads,
+        vision.channels,
+        "vision_config",
+        problems,
+    );
+
+    check_grid(
+        vision.side,
+        vision.patch,
+        "vision_config.image_size",
+        problems,
+    );
+}
+
 /// The layout of a configuration, which was read from `path`, and of its preprocessor's.
 ///
 /// # Errors
@@ -104,32 +133,7 @@ pub fn layout(
         text_keys,
         &mut problems,
     );
-    // Sizes that do not fit each other are refused here, while the key can still be named; later
-    // they would be shapes of tensors.
-    check_text(
-        text.context,
-        text.vocabulary,
-        text.shape.width,
-        text.shape.heads,
-        "text_config",
-        &mut problems,
-    );
-
-    check_transformers(
-        vision.shape.width,
-        vision.shape.heads,
-        vision.channels,
-        "vision_config",
-        &mut problems,
-    );
-
-    check_grid(
-        vision.side,
-        vision.patch,
-        "vision_config.image_size",
-        &mut problems,
-    );
-
+    check_sizes(&vision, &text, &mut problems);
     // The preprocessor's file may be missing; CLIP's constants are then used, as transformers does.
     let normalisation =
         CLIP_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);

@@ -103,6 +103,7 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
 }
 
 fn is_animated_png(bytes: &[u8]) -> bool {
+    // A PNG that cannot be read is refused by its decoder later.
     image::codecs::png::PngDecoder::new(Cursor::new(bytes))
         .is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
 }

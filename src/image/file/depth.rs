@@ -18,6 +18,7 @@ const MAX_SAMPLE_VALUE: u16 = 281;
 
 /// Number of bits that count in the values of 16 bits of a file. `None` if the file does not say it.
 pub fn told_bits(format: ImageFormat, bytes: &[u8]) -> Option<u32> {
+    // `None` where nothing is told; numbers that make no sense are as good as nothing.
     let bits = match format {
         ImageFormat::Png => png_bits(bytes)?,
         ImageFormat::Tiff => tiff_bits(bytes)?,
@@ -31,12 +32,14 @@ pub fn told_bits(format: ImageFormat, bytes: &[u8]) -> Option<u32> {
 
 /// The most precise channel of `sBIT`.
 fn png_bits(bytes: &[u8]) -> Option<u32> {
+    // The header alone is read, up to the first pixels.
     let reader = png::Decoder::new(Cursor::new(bytes)).read_info().ok()?;
     let bits = reader.info().sbit.as_ref()?;
     bits.iter().map(|bits| u32::from(*bits)).max()
 }
 
 fn tiff_bits(bytes: &[u8]) -> Option<u32> {
+    // One value for each channel; the largest one is the white.
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).ok()?;
     let largest = decoder.find_tag(Tag::Unknown(MAX_SAMPLE_VALUE)).ok()??;
     let largest = largest.into_u16_vec().ok()?.into_iter().max()?;
@@ -45,6 +48,7 @@ fn tiff_bits(bytes: &[u8]) -> Option<u32> {
 
 /// Scales values that stand in the lower `bits` of their 16. Returns true if they did.
 pub fn scale(picture: &mut DynamicImage, bits: u32) -> bool {
+    // Pictures of 8 bits have no bits to spare.
     let Some(mut colours) = colours(picture) else {
         return false;
     };
@@ -79,6 +83,7 @@ struct Colours<'a> {
 }
 
 fn colours(picture: &mut DynamicImage) -> Option<Colours<'_>> {
+    // Decoders give 16 bits in the machine's own order.
     let (values, channels, coloured): (&mut [u16], usize, usize) = match picture {
         DynamicImage::ImageLuma16(picture) => (picture, 1, 1),
         DynamicImage::ImageLumaA16(picture) => (picture, 2, 1),
@@ -96,6 +101,7 @@ fn colours(picture: &mut DynamicImage) -> Option<Colours<'_>> {
 
 impl Colours<'_> {
     fn highest(&self) -> u16 {
+        // Over all colours of all pixels.
         let mut highest = 0;
         for pixel in self.values.chunks_exact(self.channels) {
             for value in &pixel[..self.coloured] {

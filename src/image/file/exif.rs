@@ -16,6 +16,7 @@ const NAME: &[u8] = b"Exif\0\0";
 
 /// Orientation of a JPEG; none where the file says nothing.
 pub fn orientation(jpeg: &[u8]) -> Orientation {
+    // A tag that is none of the eight orientations is as good as none.
     let chunk = segment(jpeg).and_then(Orientation::from_exif_chunk);
     chunk.unwrap_or(Orientation::NoTransforms)
 }
@@ -25,6 +26,7 @@ fn segment(jpeg: &[u8]) -> Option<&[u8]> {
     // Behind the start marker, segments follow each other; the length counts its own two bytes.
     let mut at = 2;
     loop {
+        // A marker, its fill bytes before it, and its length behind it.
         let rest = jpeg.get(at..)?;
         let fill = rest.iter().position(|byte| *byte != 0xFF)?;
         let marker = rest[fill];

@@ -99,6 +99,7 @@ pub enum Unclear {
 /// # Errors
 /// When the file is no picture, or what it marks is not clear.
 pub fn read(path: &Path) -> Result<Mask, MaskError> {
+    // Content decides: a JPEG called `a_mask.png` is a JPEG.
     let bytes = bytes_of(path)?;
     let format =
         image::guess_format(&bytes).map_err(|_| PictureFileError::unfit(path, Unfit::Unknown))?;
@@ -129,6 +130,7 @@ pub fn read(path: &Path) -> Result<Mask, MaskError> {
 
 /// Orientation tag of a picture file; none where it has none or cannot be read.
 pub fn orientation_of(path: &Path) -> Orientation {
+    // The picture itself was read before, so that a failure here is not the first one.
     let bytes = bytes_of(path).unwrap_or_default();
     match image::guess_format(&bytes) {
         Ok(format) => orientation(format, &bytes),
@@ -137,6 +139,7 @@ pub fn orientation_of(path: &Path) -> Orientation {
 }
 
 fn orientation(format: ImageFormat, bytes: &[u8]) -> Orientation {
+    // A JPEG's tag stands in a segment of its own.
     if format == ImageFormat::Jpeg {
         return exif::orientation(bytes);
     }
@@ -153,6 +156,7 @@ impl Mask {
     /// Refuses a mask of which the whole border and most of the rest is marked. A picture that is
     /// marked everywhere is no such mask: it says that all of the part is wrong.
     fn refuse_inverted(&self) -> Result<(), Unclear> {
+        // The share of all pixels first, since most masks mark little.
         let marked = self.is_defect.iter().filter(|is_defect| **is_defect);
         let marked = marked.count();
         let share = marked as f64 / self.is_defect.len() as f64;
@@ -160,6 +164,7 @@ impl Mask {
             return Ok(());
         }
 
+        // First and last row, then the ends of all rows between them.
         let mut rows = self.is_defect.chunks_exact(self.width);
         let first = rows.next().unwrap_or_default();
         let last = rows.next_back().unwrap_or_default();
@@ -190,6 +195,7 @@ fn refuse_lossy(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
 fn is_jpeg_in_tiff(bytes: &[u8]) -> bool {
     /// JPEG, in the new form and the old one.
     const JPEG: [u32; 2] = [7, 6];
+    // The tag of the first page; several pages are refused elsewhere.
     let compression = TiffDecoder::new(Cursor::new(bytes))
         .and_then(|mut decoder| decoder.get_tag_u32(Tag::Compression));
 
@@ -222,6 +228,7 @@ fn refuse_palette(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
         return Ok(());
     }
 
+    // Which indices are used: colours that no pixel has do not matter.
     let depth = reader.info().bit_depth as usize;
     let width = reader.info().width as usize;
     let mut used = BTreeSet::new();
@@ -243,6 +250,7 @@ fn refuse_palette(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
 
 /// The indices of a row of `depth` bits each.
 fn indices(row: &[u8], depth: usize) -> impl Iterator<Item = u8> + '_ {
+    // From the highest bits of a byte to the lowest.
     let each = 8 / depth;
     let mask = (u16::MAX >> (16 - depth)) as u8;
     row.iter()
@@ -251,6 +259,8 @@ fn indices(row: &[u8], depth: usize) -> impl Iterator<Item = u8> + '_ {
 
 /// True for each pixel that the values mark.
 fn marked(decoded: &DynamicImage) -> Result<Vec<bool>, Unclear> {
+    // One walk over all pixels: what is marked, how many labels there are, and what transparency
+    // says.
     let pixels = Pixels::of(decoded);
     let mut marked = Vec::new();
     let mut labels = BTreeSet::new();
@@ -272,10 +282,12 @@ fn marked(decoded: &DynamicImage) -> Result<Vec<bool>, Unclear> {
         }
     }
 
+    // Transparency that marks what the colours mark says nothing new.
     if !is_alpha_full && !is_alpha_equal {
         return Err(Unclear::Alpha);
     }
 
+    // Labels are few, and do not crowd around black and white.
     if labels.len() > LABELS_MAX || is_smeared(&levels, pixels.opaque) {
         let labels = labels.len();
         return Err(Unclear::Smeared { labels });
@@ -294,6 +306,7 @@ fn label(colour: &[u16]) -> u64 {
 /// True for values that ring around 0 and around the highest one, as a JPEG leaves them. Labels count
 /// upwards from 1, beside 255 for what is to be ignored.
 fn is_smeared(levels: &BTreeSet<u16>, highest: u16) -> bool {
+    // An eighth of all values at either end, black and white themselves left out.
     let below = levels.range(highest - highest / 8..highest).count();
     let above = levels.range(1..highest / 8).count();
     below >= 2 && above >= 2
@@ -312,6 +325,7 @@ struct Pixels {
 
 impl Pixels {
     fn of(decoded: &DynamicImage) -> Self {
+        // Two bytes a value where the file has 16 bits.
         let colour = decoded.color();
         let channels = usize::from(colour.channel_count());
         let is_deep = usize::from(colour.bytes_per_pixel()) == 2 * channels;

@@ -95,13 +95,16 @@ pub fn fault(jpeg: &[u8]) -> Option<ScanFault> {
     // Segments up to the end, each by its length; a scan's data follows its header.
     let mut at = 2;
     loop {
+        // Any number of FF may stand before a marker's own byte.
         let fill = jpeg.get(at..)?.iter().position(|byte| *byte != 0xFF)?;
         let marker = jpeg[at + fill];
         let start = at + fill + 1;
         let length = jpeg.get(start..start + 2)?;
+        // The length counts its own two bytes.
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
         let content = jpeg.get(start + 2..start + length)?;
         at = start + length;
+        // Headers are gathered as they come: tables may change between two scans.
         match marker {
             0xC0 | 0xC1 => headers.frame(content)?,
             0xC4 => headers.codes(content)?,
@@ -127,6 +130,8 @@ impl Headers {
 
         self.height = u32::from(u16::from_be_bytes([*h1, *h0]));
         self.width = u32::from(u16::from_be_bytes([*w1, *w0]));
+        // Three bytes for each component: its id, its factors across and down, and its quantisation
+        // table.
         self.components.clear();
         for [id, factors, table] in rest.as_chunks::<3>().0.iter().take(usize::from(*count)) {
             self.components.push(Component {
@@ -146,12 +151,14 @@ impl Headers {
     fn quantisation(&mut self, content: &[u8]) -> Option<()> {
         let mut rest = content;
         while let [head, steps @ ..] = rest {
+            // Steps of 16 bits belong to pictures of 12 bits, but are allowed here, too.
             let is_wide = head >> 4 > 0;
             let first = match is_wide {
                 true => i64::from(u16::from_be_bytes(*steps.first_chunk()?)),
                 false => i64::from(*steps.first()?),
             };
 
+            // Only the step of the DC values is needed: it is the first one in zigzag order.
             self.dc_steps[usize::from(head & 3)] = first;
             rest = steps.get(if is_wide { 128 } else { 64 }..)?;
         }
@@ -163,9 +170,11 @@ impl Headers {
     fn codes(&mut self, content: &[u8]) -> Option<()> {
         let mut rest = content;
         while let [head, counts_and_symbols @ ..] = rest {
+            // Counts of the codes of 1 to 16 bits, then as many symbols as they sum to.
             let counts: &[u8; 16] = counts_and_symbols.first_chunk()?;
             let symbols: usize = counts.iter().map(|count| usize::from(*count)).sum();
             let symbols = counts_and_symbols.get(16..16 + symbols)?;
+            // The class is the high half: 0 for DC, 1 for AC.
             let place = usize::from(head >> 4 & 1) * 4 + usize::from(head & 3);
             self.tables[place] = Some(CodeTable::new(counts, symbols));
             rest = &counts_and_symbols[16 + symbols.len()..];
@@ -180,6 +189,7 @@ impl Headers {
         let count = usize::from(*count);
         let mut components = Vec::with_capacity(count);
         let mut chosen = Component::default();
+        // The high half of `tables` is the DC table, the low half the AC table.
         for [id, tables] in rest.as_chunks::<2>().0.iter().take(count) {
             chosen = *self.components.iter().find(|known| known.id == *id)?;
             components.push(ScanComponent {
@@ -215,6 +225,7 @@ impl Headers {
     /// The table of that place; MJPEG frames leave the standard ones out.
     fn table(&self, place: usize) -> &CodeTable {
         match &self.tables[place] {
+            // A later table of the same number replaces an earlier one.
             Some(table) => table,
             None => &STANDARD[2 * (place / 4) + (place % 4).min(1)],
         }
@@ -234,6 +245,7 @@ struct Scan<'a> {
 impl Scan<'_> {
     /// Reads the data from `at`, and returns where its last marker begins.
     fn check(&self, jpeg: &[u8], at: usize) -> Result<usize, ScanFault> {
+        // DC values begin at 0 in each scan, one for each component.
         let mut bits = Bits::new(jpeg, at);
         let mut previous = vec![0; self.components.len()];
         for mcu in 0..self.mcus {
@@ -244,6 +256,7 @@ impl Scan<'_> {
                 previous.fill(0);
             }
 
+            // The blocks of an MCU: all of the first component, then those of the next one.
             for (component, dc) in self.components.iter().zip(&mut previous) {
                 for _ in 0..component.blocks {
                     bits.block(component, dc)
@@ -252,6 +265,7 @@ impl Scan<'_> {
             }
         }
 
+        // Blocks are complete: what stands before the next marker is left over.
         bits.marker()
             .map_err(|kind| self.fault(kind, self.mcus, &bits))
     }
@@ -306,6 +320,7 @@ impl<'a> Bits<'a> {
             let has_ff =
                 (!eight).wrapping_sub(0x0101_0101_0101_0101) & eight & 0x8080_8080_8080_8080;
             if has_ff == 0 {
+                // As many whole bytes as there is room for; the bits above them are in use.
                 let bytes = (63 - self.count) / 8;
                 self.buffer |= eight >> self.count;
                 self.next += bytes as usize;
@@ -316,11 +331,13 @@ impl<'a> Bits<'a> {
             }
         }
 
+        // Stuffed zeros, markers and the last bytes of the file.
         self.fill_slowly();
     }
 
     fn fill_slowly(&mut self) {
         while self.count <= 56 {
+            // FF is data only where a zero follows, which is then skipped.
             let byte = self.jpeg.get(self.next).copied();
             let after = self.jpeg.get(self.next + 1).copied();
             match (byte, after) {
@@ -334,6 +351,7 @@ impl<'a> Bits<'a> {
                 _ => self.next += 1,
             }
 
+            // Behind the bits that are there.
             self.buffer |= u64::from(byte.unwrap_or(0)) << (56 - self.count);
             self.count += 8;
         }
@@ -341,6 +359,7 @@ impl<'a> Bits<'a> {
 
     #[inline(always)]
     fn skip(&mut self, bits: u32) {
+        // The next bit is always the highest one.
         self.buffer <<= bits;
         self.count -= bits;
     }
@@ -349,8 +368,10 @@ impl<'a> Bits<'a> {
     #[inline(always)]
     fn block(&mut self, component: &ScanComponent, dc: &mut i64) -> Result<(), ScanFaultKind> {
         self.fill();
+        // The size of the DC difference in bits, then the difference itself.
         let size = self.symbol(component.dc)? & 15;
         *dc += self.difference(size);
+        // The value in the scale of the samples: 8 times the block's average, less 128.
         if (*dc * component.step).abs() > DC_MAX + DC_ROOM + component.step {
             return Err(ScanFaultKind::Invalid);
         }
@@ -367,6 +388,7 @@ impl<'a> Bits<'a> {
             coefficient += u32::from(step >> 8);
         }
 
+        // A run that leads beyond the last coefficient was not written by an encoder.
         if coefficient > 64 && coefficient < END_OF_BLOCK {
             return Err(ScanFaultKind::Invalid);
         }
@@ -406,6 +428,7 @@ impl<'a> Bits<'a> {
             return 0;
         }
 
+        // `size` is at most 15.
         let bits = (self.buffer >> (64 - size)) as i64;
         self.skip(size);
         if bits < 1 << (size - 1) {
@@ -419,6 +442,7 @@ impl<'a> Bits<'a> {
     fn marker(&self) -> Result<usize, ScanFaultKind> {
         // Whole bytes in the buffer were not used.
         let in_buffer = (self.count.saturating_sub(self.added) / 8) as usize;
+        // Bytes from here on were not even taken into the buffer.
         let mut at = self.next;
         let mut left_over = in_buffer;
         while let Some(pair) = self.jpeg.get(at..at + 2) {

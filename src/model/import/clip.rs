@@ -76,35 +76,6 @@ impl ClipTextKeys {
     }
 }
 
-/// Refuses sizes that do not fit each other.
-fn check_sizes(vision: &ClipVisionKeys, text: &ClipTextKeys, problems: &mut Problems) {
-    // Sizes that do not fit each other are refused here, while the key can still be named; later
-    // they would be shapes of tensors.
-    check_text(
-        text.context,
-        text.vocabulary,
-        text.shape.width,
-        text.shape.heads,
-        "text_config",
-        problems,
-    );
-
-    check_transformers(
-        vision.shape.width,
-        vision.shape.heads,
-        vision.channels,
-        "vision_config",
-        problems,
-    );
-
-    check_grid(
-        vision.side,
-        vision.patch,
-        "vision_config.image_size",
-        problems,
-    );
-}
-
 /// The layout of a configuration, which was read from `path`, and of its preprocessor's.
 ///
 /// # Errors
@@ -134,6 +105,7 @@ pub fn layout(
         &mut problems,
     );
     check_sizes(&vision, &text, &mut problems);
+
     // The preprocessor's file may be missing; CLIP's constants are then used, as transformers does.
     let normalisation =
         CLIP_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
@@ -164,6 +136,35 @@ pub fn layout(
             causal: true,
         }),
     })
+}
+
+/// Notes sizes that do not fit each other.
+fn check_sizes(vision: &ClipVisionKeys, text: &ClipTextKeys, problems: &mut Problems) {
+    // Sizes that do not fit each other are refused here, while the key can still be named; later
+    // they would be shapes of tensors.
+    check_text(
+        text.context,
+        text.vocabulary,
+        text.shape.width,
+        text.shape.heads,
+        "text_config",
+        problems,
+    );
+
+    check_transformers(
+        vision.shape.width,
+        vision.shape.heads,
+        vision.channels,
+        "vision_config",
+        problems,
+    );
+
+    check_grid(
+        vision.side,
+        vision.patch,
+        "vision_config.image_size",
+        problems,
+    );
 }
 
 /// Keys of a tower, which a configuration may have under two names. Versions of transformers differ in

@@ -74,17 +74,7 @@ pub fn layout(
     // (`Dinov2Config`).
     let mut problems = Problems::new();
     let mut keys = Keys::new(Some(config), "", &mut problems);
-    // These keys would change the number of tokens or the form of the MLP.
-    keys.refuse(&REFUSED);
-    keys.refuse(&TRANSFORMERS_REFUSED);
-    keys.refuse_unknown(&[
-        &READ,
-        &UNUSED,
-        &MASK_TOKEN,
-        &names(&REFUSED),
-        &TRANSFORMERS,
-        &names(&TRANSFORMERS_REFUSED),
-    ]);
+    refuse_keys(&mut keys);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(16));
     let width = keys.count("hidden_size", Some(768));
@@ -93,20 +83,6 @@ pub fn layout(
     let channels = keys.count("num_channels", Some(3));
     // DINOv2's configuration has a ratio here, where CLIP's has the width itself.
     let mlp = keys.mlp_by_ratio(width);
-    // The graph adds a bias in each linear layer.
-    if keys.flag("qkv_bias") == Some(false) {
-        // No published DINOv2 lacks these biases.
-        let words = "false cannot be run: queries, keys and values need a bias";
-        keys.note("qkv_bias", words);
-    }
-
-    // Only the exact GELU can be run; its tanh form, which other models use, is another function.
-    let activation = keys.text("hidden_act").unwrap_or("gelu");
-    if activation != "gelu" {
-        let words = format!("{activation:?} cannot be run; \"gelu\" can");
-        keys.note("hidden_act", words);
-    }
-
     // The epsilon is 1e-6 here, while CLIP's is 1e-5.
     let epsilon = keys.number("layer_norm_eps", Some(1e-6)) as f32;
     check_transformers(width, heads, channels, "hidden_size", &mut problems);
@@ -141,6 +117,35 @@ pub fn layout(
         },
         text: None,
     })
+}
+
+/// Notes keys that are not known or must be unused, and values for which there is no graph.
+fn refuse_keys(keys: &mut Keys) {
+    // These keys would change the number of tokens or the form of the MLP.
+    keys.refuse(&REFUSED);
+    keys.refuse(&TRANSFORMERS_REFUSED);
+    keys.refuse_unknown(&[
+        &READ,
+        &UNUSED,
+        &MASK_TOKEN,
+        &names(&REFUSED),
+        &TRANSFORMERS,
+        &names(&TRANSFORMERS_REFUSED),
+    ]);
+
+    // The graph adds a bias in each linear layer.
+    if keys.flag("qkv_bias") == Some(false) {
+        // No published DINOv2 lacks these biases.
+        let words = "false cannot be run: queries, keys and values need a bias";
+        keys.note("qkv_bias", words);
+    }
+
+    // Only the exact GELU can be run; its tanh form, which other models use, is another function.
+    let activation = keys.text("hidden_act").unwrap_or("gelu");
+    if activation != "gelu" {
+        let words = format!("{activation:?} cannot be run; \"gelu\" can");
+        keys.note("hidden_act", words);
+    }
 }
 
 /// The vision tower's weights.

@@ -52,10 +52,12 @@ impl CodeTable {
 
     /// Enters a code under all bits that may follow it.
     fn add_short(&mut self, code: u32, length: u32, symbol: u8) {
+        // Longer codes are rare, and found by `look_up_long`.
         if length > LOOK {
             return;
         }
 
+        // The code stands at the top of the LOOK bits; whatever follows it has the same entry.
         let first = (code << (LOOK - length)) as usize;
         let entry = (length as u16) << 8 | u16::from(symbol);
         // A table with too many codes, which libjpeg refuses, must not lead beyond the end.
@@ -68,6 +70,7 @@ impl CodeTable {
     /// The [`step`] of the AC code at the top of `bits`. `None` if no code begins so.
     #[inline(always)]
     pub fn look_up_step(&self, bits: u64) -> Option<u16> {
+        // One look for nine codes of ten.
         let entry = self.steps[(bits >> (64 - LOOK)) as usize];
         if entry != 0 {
             return Some(entry);
@@ -80,6 +83,7 @@ impl CodeTable {
     /// The symbol at the top of `bits`, and the length of its code. `None` if no code begins so.
     #[inline(always)]
     pub fn look_up(&self, bits: u64) -> Option<(u32, u32)> {
+        // An entry of 0 has no length, and so is none.
         let entry = self.short[(bits >> (64 - LOOK)) as usize];
         if entry != 0 {
             return Some((u32::from(entry & 0xFF), u32::from(entry >> 8)));
@@ -89,6 +93,8 @@ impl CodeTable {
     }
 
     fn look_up_long(&self, bits: u64) -> Option<(u32, u32)> {
+        // Codes of one length are consecutive, and those of a longer one come behind them: the
+        // first length below whose limit the bits lie is the code's own.
         let sixteen = (bits >> 48) as u32;
         for length in LOOK + 1..=16 {
             if sixteen < self.limits[length as usize] {
@@ -110,6 +116,7 @@ pub const END_OF_BLOCK: u32 = 128;
 /// the high one. The low half of a symbol is the bits of the value, the high half the zeros before it; 0
 /// ends the block, F0 is sixteen zeros.
 fn step(symbol: u32, length: u32) -> u16 {
+    // 16 bits of code and 15 of value fit into the low byte.
     let size = symbol & 15;
     let run = symbol >> 4;
     let ends = size == 0 && run < 15;

@@ -11,7 +11,7 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::data::frame::{CapturedBy, Frame};
 use crate::data::picture::Picture;
-use crate::image::file as image_file;
+use crate::image::file::{self as image_file, PictureFileError};
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ impl FolderSource {
         let started = Instant::now();
         // Reading and decoding are timed together, as a camera's decoder is.
         let read = image_file::read(path);
-        let damage = read.as_ref().err().map(|error| error.to_string().into());
+        let damage = read.as_ref().err().map(|error| words_of(error, path));
         let picture = read.unwrap_or_else(|error| {
             if self.unreadable.insert(path.to_owned()) {
                 tracing::warn!("camera {}: {error}; its part is not judged", self.camera);
@@ -147,4 +147,16 @@ impl Source for FolderSource {
     fn is_finite(&self) -> bool {
         true
     }
+}
+
+/// Longest cause of damage, in characters: a result's detail has little room.
+const WORDS_MAX: usize = 160;
+
+/// The cause of a file that cannot be read; the part's name tells the file already.
+fn words_of(error: &PictureFileError, path: &Path) -> Arc<str> {
+    let words = error.to_string();
+    let place = format!("{}: ", path.display());
+    let cause = words.strip_prefix(&place).unwrap_or(&words);
+    let short: String = cause.chars().take(WORDS_MAX).collect();
+    short.into()
 }

@@ -15,6 +15,8 @@ const CLOCK_MOVED: SignedDuration = SignedDuration::from_millis(50);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// Time online after which a camera is steady: its next loss begins with the shortest wait again.
 const STEADY: Duration = Duration::from_secs(10);
+/// Time after which another reason of a camera that is still lost is told.
+const REASON_EVERY: Duration = Duration::from_secs(30);
 /// Losses in a row of a camera that is never steady, of which each is told. A camera that comes and
 /// goes is then told once, and again when it stays.
 const LOSSES_TOLD: u32 = 3;
@@ -42,6 +44,7 @@ pub fn supervise(
         clock_told_at: None,
         online_at: None,
         losses: 0,
+        reason_at: None,
     };
 
     loop {
@@ -110,6 +113,8 @@ struct StatusReporter<'a> {
     online_at: Option<Instant>,
     /// Losses since the camera was last steady.
     losses: u32,
+    /// Time of the last report of a reason. `None` before the first.
+    reason_at: Option<Instant>,
 }
 
 impl StatusReporter<'_> {
@@ -129,10 +134,11 @@ impl StatusReporter<'_> {
         let was_steady = self.is_steady();
         self.online_at = None;
         if self.lost_at.is_some() {
-            tracing::debug!("camera {}: {error}", self.name);
+            self.note_reason(error);
             return;
         }
 
+        self.reason_at = Some(Instant::now());
         self.lost_at = Some(Instant::now());
         self.losses = if was_steady { 1 } else { self.losses + 1 };
         if self.is_unsteady() {
@@ -147,6 +153,23 @@ impl StatusReporter<'_> {
             CameraError::Stalled(_) => CameraState::Stalled,
             _ => CameraState::Offline,
         });
+    }
+
+    /// Reports another reason of a camera that is still lost, now and then: a person who mended the
+    /// first fault looks for the next one.
+    fn note_reason(&mut self, error: &CameraError) {
+        let words = error.to_string();
+        let is_due = self.reason_at.is_none_or(|at| at.elapsed() >= REASON_EVERY);
+        let is_new = self.last_reason.as_ref() != Some(&words);
+        if !is_due || !is_new || self.is_unsteady() {
+            tracing::debug!("camera {}: {words}", self.name);
+            return;
+        }
+
+        tracing::warn!("camera {} still lost: {words}", self.name);
+        self.last_reason = Some(words);
+        self.reason_at = Some(Instant::now());
+        self.tell(self.state.unwrap_or(CameraState::Offline));
     }
 
     /// Tells once that the camera comes and goes. Its state stays lost until it is steady, although
@@ -198,7 +221,8 @@ impl StatusReporter<'_> {
         if has_moved && is_due {
             self.clock_offset = Some(offset);
             self.clock_told_at = Some(Instant::now());
-            self.tell(CameraState::Online);
+            // A camera that comes and goes still counts as lost.
+            self.tell(self.state.unwrap_or(CameraState::Online));
         }
     }
 
@@ -412,6 +436,35 @@ mod tests {
         );
         let reasons: Vec<&str> = seen.states.iter().filter_map(|s| s.2.as_deref()).collect();
         assert!(reasons.contains(&"it comes and goes: the stream ended"));
+    }
+
+    #[test]
+    fn another_reason_of_a_lost_camera_is_told_after_a_while() {
+        let mut seen = SeenByLine::default();
+        let mut reporter = StatusReporter {
+            sink: &mut seen,
+            name: "top",
+            state: None,
+            retries: 0,
+            last_reason: None,
+            lost_at: None,
+            since: Timestamp::now(),
+            clock_offset: None,
+            clock_told_at: None,
+            online_at: None,
+            losses: 0,
+            reason_at: None,
+        };
+
+        let lost = |words: &str| CameraError::Lost(words.to_owned());
+        reporter.lost(&lost("nothing listens"));
+        reporter.lost(&lost("no such stream"));
+        reporter.reason_at = Instant::now().checked_sub(REASON_EVERY);
+        reporter.lost(&lost("nothing listens"));
+        reporter.lost(&lost("no such stream"));
+        reporter.lost(&lost("nothing listens"));
+        let reasons: Vec<_> = seen.states.iter().filter_map(|s| s.2.as_deref()).collect();
+        assert_eq!(reasons, ["nothing listens", "no such stream"]);
     }
 
     #[test]

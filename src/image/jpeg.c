@@ -5,9 +5,8 @@
  * error must not return to it, hence the longjmp, which is why this file is in C: nothing of Rust's lies
  * between setjmp and longjmp.
  *
- * Bytes are handed over in pieces of PIECE. libjpeg's fast entropy decoder takes an invalid Huffman code
- * for a zero and says nothing; it needs more bytes at once than a piece has, so that each code goes
- * through the decoder that warns.
+ * libjpeg's fast entropy decoder takes an invalid Huffman code for a zero and says nothing: sequential
+ * scans are looked at a second time by scan.rs.
  */
 #include <setjmp.h>
 #include <stddef.h>
@@ -18,10 +17,6 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-/* Bytes that libjpeg sees at once: fewer than its fast decoder wants for the smallest MCU (512). */
-#ifndef PIECE
-#define PIECE 504
-#endif
 /* Most scans of a progressive picture. Each costs a pass over the whole picture; encoders write about ten. */
 #define SCANS_MAX 100
 /* Most bytes that libjpeg may take for a picture's coefficients: 200 megapixels of three components are 1.2 GB. */
@@ -184,10 +179,10 @@ static boolean on_empty(j_decompress_ptr jpeg) {
     return TRUE;
   }
 
-  size_t piece = rest < PIECE ? rest : PIECE;
-  d->source.next_input_byte = d->bytes + d->given;
-  d->source.bytes_in_buffer = piece;
-  d->given += piece;
+  /* All at once. */
+  d->source.next_input_byte = d->bytes;
+  d->source.bytes_in_buffer = rest;
+  d->given = d->length;
   return TRUE;
 }
 

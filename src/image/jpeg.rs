@@ -2,8 +2,7 @@
 //!
 //! Decoders conceal: what a picture lost is filled with grey or with shifted blocks, and half a part
 //! would be judged. libjpeg-turbo conceals as well, but warns; `jpeg.c` turns its warnings into a
-//! [`JpegDamage`]. Damage is an early end, data that ends before all blocks came, an invalid Huffman
-//! code, a lost restart marker, left-over data, and scans that are missing. Up to five bytes that are
+//! [`JpegDamage`], and `scan.rs` looks at sequential data a second time. Damage is an early end, data that ends before all blocks came, invalid data, a lost restart marker, left-over data, and scans that are missing. Up to five bytes that are
 //! left over before a marker are no damage: some USB cameras send them with whole pictures. MJPEG
 //! frames without Huffman tables get the standard ones.
 //!
@@ -13,8 +12,11 @@
 //!                     \---> refused: CMYK, too large, unsupported, or no header
 //! ```
 
+mod scan;
+
 use crate::data::picture::{Picture, PictureError};
 use mozjpeg_sys as _;
+use scan::{ScanFault, ScanFaultKind};
 use std::fmt;
 
 /// Largest number of pixels of a picture. A larger one is a decompression bomb: the largest industrial
@@ -83,7 +85,7 @@ pub enum DamageKind {
     NoEnd,
     /// A marker comes before all blocks of the picture came.
     DataMissing,
-    /// No code begins with these bits.
+    /// No code begins with these bits, or the values are none that a picture can have.
     BadCode,
     /// Data is left over when all blocks came: something before was read wrongly.
     LeftOver {
@@ -148,7 +150,9 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
 
     // Refusals that come late: the header does not say which coding the scans have.
     report.refused()?;
+    // libjpeg's word first, then the second look at what it read without a warning.
     let damage = report.damage(bytes);
+    let damage = damage.or_else(|| Some(header.scan_damage(scan::fault(bytes)?, bytes)));
     match damage {
         Some(damage) if report.has_picture == 0 => Err(JpegError::Damaged(damage)),
         damage => Ok(JpegPicture {
@@ -240,6 +244,21 @@ impl Report {
             byte: self.at,
             length: bytes.len() as u64,
         })
+    }
+
+    /// The damage behind a fault of a scan; the header tells the picture's height.
+    fn scan_damage(&self, fault: ScanFault, bytes: &[u8]) -> JpegDamage {
+        JpegDamage {
+            kind: match fault.kind {
+                ScanFaultKind::Missing => DamageKind::DataMissing,
+                ScanFaultKind::Invalid => DamageKind::BadCode,
+                ScanFaultKind::LeftOver(bytes) => DamageKind::LeftOver { bytes },
+            },
+            row: fault.row.min(self.height),
+            height: self.height,
+            byte: fault.byte,
+            length: bytes.len() as u64,
+        }
     }
 
     /// libjpeg's words, up to their terminating zero.
@@ -369,6 +388,35 @@ mod tests {
         // The first one was lost, and the fourth one comes in its place.
         bytes[marker + 1] = 0xD3;
         assert_eq!(damage(&bytes), Some(DamageKind::RestartLost));
+    }
+
+    /// libjpeg decodes these without a word: a loss that fits, and values that no picture has.
+    #[test]
+    fn losses_that_come_out_even_are_seen_by_the_second_look() {
+        let (whole, scan) = textured();
+        let mut seen = 0;
+        for start in (scan + 50..whole.len() - 400).step_by(331) {
+            let gap = [&whole[..start], &whole[start + 120..]].concat();
+            seen += usize::from(damage(&gap).is_some());
+        }
+
+        let tried = (scan + 50..whole.len() - 400).step_by(331).count();
+        assert!(seen * 10 >= tried * 9, "{seen} of {tried} losses were seen");
+    }
+
+    #[test]
+    fn frames_without_tables_of_codes_are_read_with_the_standard_ones() {
+        let (whole, _) = textured();
+        let mut bare = whole.clone();
+        while let Some(at) = bare.windows(2).position(|pair| pair == [0xFF, 0xC4]) {
+            let length = usize::from(u16::from_be_bytes([bare[at + 2], bare[at + 3]]));
+            bare.drain(at..at + 2 + length);
+        }
+
+        let with = decode(&whole, Vec::new()).expect("a picture");
+        let without = decode(&bare, Vec::new()).expect("a picture");
+        assert!(bare.len() < whole.len() - 400 && without.damage.is_none());
+        assert!(with.picture == without.picture);
     }
 
     #[test]

@@ -12,14 +12,24 @@ use crate::line::shared::{CameraStates, NewestFrames, Shared};
 use crate::trigger::offset_words;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Time after a miss in which a frame that is found does not end it.
+const TOLD_FOR: Duration = Duration::from_secs(2);
 
 /// Watches results for triggers without a frame.
 pub struct TriggerMisses {
     states: CameraStates,
     newest: NewestFrames,
     diagnostics: Diagnostics,
-    /// Misses in a row of each camera.
-    in_a_row: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// Misses of each camera that are told.
+    misses: Mutex<BTreeMap<Arc<str>, Misses>>,
+}
+
+/// Misses of one camera since the last quiet time.
+struct Misses {
+    count: u64,
+    last: Instant,
 }
 
 impl TriggerMisses {
@@ -29,7 +39,7 @@ impl TriggerMisses {
             states: shared.camera_states.clone(),
             newest: shared.newest_frames.clone(),
             diagnostics: shared.diagnostics.clone(),
-            in_a_row: Mutex::default(),
+            misses: Mutex::default(),
         }
     }
 
@@ -69,26 +79,39 @@ impl TriggerMisses {
 
     fn note_view(&self, camera: &Arc<str>, reason: Option<Reason>, detail: Option<&str>) {
         let source = format!("triggers of {camera}");
-        let mut in_a_row = self.in_a_row.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut all = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
         match reason {
             Some(Reason::CameraLost) if self.is_online(camera) => {
-                let misses = in_a_row.entry(camera.clone()).or_default();
-                *misses += 1;
-                let detail = detail.unwrap_or("no frame was captured near its time");
-                let words = format!(
-                    "{misses} in a row without a frame, the last: {detail}; see the clocks, window_ms and the camera's rate"
-                );
+                let misses = all.entry(camera.clone()).or_insert(Misses {
+                    count: 0,
+                    last: now,
+                });
 
-                if *misses == 1 {
+                misses.count += 1;
+                misses.last = now;
+                let count = misses.count;
+                let detail = detail.unwrap_or("no frame was captured near its time");
+                if count == 1 {
                     tracing::warn!("camera {camera}: a trigger without a frame: {detail}");
                 }
+
+                let words = format!(
+                    "{count} without a frame, the last: {detail}; see the clocks, window_ms and the camera's rate"
+                );
 
                 self.diagnostics.set(source, Health::OffSpec, words);
             }
             // A part that was stopped or came too late to be looked for says nothing of its frame.
             Some(Reason::CameraLost | Reason::NotReady) => {}
+            // Where every second part has none, the line is not well at each part between.
             _ => {
-                if in_a_row.remove(camera).is_some() {
+                let is_over = all
+                    .get(camera)
+                    .is_some_and(|misses| now.duration_since(misses.last) >= TOLD_FOR);
+
+                if is_over {
+                    all.remove(camera);
                     self.diagnostics.clear(&source);
                 }
             }

@@ -1,5 +1,7 @@
 //! CLIP's byte-pair tokenizer: prompts to ids, never cut short in silence.
 
+use unicode_normalization::UnicodeNormalization;
+
 /// Largest number of a prompt's characters in a message.
 const PROMPT_SHOWN: usize = 80;
 
@@ -86,7 +88,9 @@ fn unescaped(prompt: &str) -> String {
 
 /// The prompt with typographers' characters as a keyboard has them, and without control characters.
 /// open_clip sends every prompt through ftfy, and this is the part of it that a class name can need.
-/// ftfy's repair of wrongly decoded text and its composing of accents (NFC) are left out.
+/// Accents are
+/// composed (NFC), as a Mac's file names have them apart. ftfy's repair of wrongly decoded text is left
+/// out.
 fn typed(prompt: &str) -> String {
     // Each character is looked at by itself: quotes, ligatures, widths, controls.
     let mut out = String::with_capacity(prompt.len());
@@ -118,7 +122,8 @@ fn typed(prompt: &str) -> String {
         }
     }
 
-    out
+    // Last, as in ftfy: a letter and its accent become the one character that the vocabulary knows.
+    out.nfc().collect()
 }
 
 #[cfg(test)]
@@ -130,6 +135,19 @@ mod tests {
         let ids = Tokenizer::new(77).ids("a photo of a cat").expect("short");
         assert_eq!(ids[..8], [49406, 320, 1125, 539, 320, 2368, 49407, 0]);
         assert_eq!(ids.len(), 77);
+    }
+
+    #[test]
+    fn accents_are_composed_wherever_they_come_from() {
+        let tokenizer = Tokenizer::new(16);
+        for (apart, composed) in [
+            ("Glasko\u{308}rper", "Glask\u{f6}rper"),
+            ("cafe\u{301} lid", "caf\u{e9} lid"),
+            ("S\u{30c}roub", "\u{160}roub"),
+            ("nin\u{303}o", "ni\u{f1}o"),
+        ] {
+            assert_eq!(tokenizer.ids(apart), tokenizer.ids(composed), "{composed}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::model::tower::{Linear, Norm};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -52,6 +53,7 @@ impl WeightsFile {
             tensors,
             file: &self.name,
             problems: Problems::new(),
+            read: HashSet::new(),
         })
     }
 
@@ -67,7 +69,21 @@ pub struct TensorReader<'a> {
     tensors: SafeTensors<'a>,
     file: &'a str,
     problems: Problems,
+    /// Names that were asked for.
+    read: HashSet<String>,
 }
+
+/// Tensors that no feature depends on: the scale and offset of logits, numbers of positions, and the
+/// stand-in of patches that are hidden in training.
+const UNUSED: [&str; 7] = [
+    "logit_scale",
+    "logit_bias",
+    "attn_mask",
+    "position_ids",
+    "text_model.embeddings.position_ids",
+    "vision_model.embeddings.position_ids",
+    "embeddings.mask_token",
+];
 
 /// Largest number of problems in a message: as many as a person reads at once.
 const PROBLEMS_SHOWN: usize = 12;
@@ -90,6 +106,7 @@ impl TensorReader<'_> {
     }
 
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+        self.read.insert(name.to_owned());
         // The name is looked up first, then the shape is compared: the needed shape helps to find
         // the tensor under another name.
         let view = self
@@ -140,8 +157,18 @@ impl TensorReader<'_> {
     /// Ends the reading.
     ///
     /// # Errors
-    /// All that was missing, misshapen or not finite.
-    pub fn finish(self) -> Result<(), ModelError> {
+    /// All that was missing, misshapen or not finite, and all that was not read: a model of which a
+    /// part was left out gives other features than the one that was trained.
+    pub fn finish(mut self) -> Result<(), ModelError> {
+        let mut names = self.tensors.names();
+        names.sort_unstable();
+        for name in names {
+            if !self.read.contains(name) && !UNUSED.contains(&name) {
+                let words = "is not read: the configuration has no place for it";
+                self.problems.note(name, words);
+            }
+        }
+
         if self.problems.is_empty() {
             return Ok(());
         }

@@ -9,7 +9,8 @@
 //!                  |               |                          ^    \--waiting_max--> given up
 //!                  \--next run-----+------------next run------/
 //! ```
-//! One thread, the writer ([`StoreWriter::run`]), owns the file (`database.rs`).
+//! One thread, the writer ([`StoreWriter::run`]), owns the file (`database.rs`), and lends it to the thread
+//! that sits in fsync (`disk.rs`).
 //!
 //! Good path: a [`Store`] sends requests; the writer takes those that wait, applies them to the ledger
 //! (`ledger.rs`, pure), commits them in one transaction (`commit.rs`), and releases to others only what
@@ -21,6 +22,7 @@
 //!   back page by page; `waiting_max` bounds those.
 //! - The disk fails: the line goes on, the condition says so, writes wait in memory (`pending.rs`), and
 //!   the file is tried again each second.
+//! - The disk hangs: the same after half a second, until it answers; deadlines go on meanwhile.
 //! - The file is broken: it is moved aside, told, and another one is made (`recovery.rs`).
 //! - A row cannot be read: it is moved aside within the file, and told.
 //! - A crash or a power cut: what was committed is there. What was open is sent by the next run as it

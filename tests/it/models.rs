@@ -50,6 +50,109 @@ fn edit_header(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, ser
 
 const WEIGHTS: &str = "open_clip_model.safetensors";
 
+/// A model of which a part was left out gives other features than the one that was trained.
+#[test]
+fn a_model_that_would_not_be_read_wholly_is_refused() {
+    let unread = [
+        (
+            "open-clip-tiny",
+            WEIGHTS,
+            "visual.transformer.resblocks.9.ls_1.gamma",
+        ),
+        (
+            "clip-hf-tiny",
+            "model.safetensors",
+            "vision_model.head.weight",
+        ),
+        (
+            "dinov2-tiny",
+            "model.safetensors",
+            "embeddings.register_tokens",
+        ),
+    ];
+
+    for (model, weights, tensor) in unread {
+        let error = refused(model, |source| {
+            edit_header(&source.join(weights), |header| {
+                // An empty one behind all others: their data is left as it is.
+                let ends = header
+                    .values()
+                    .filter_map(|tensor| tensor["data_offsets"][1].as_u64());
+                let end = ends.max().expect("a tensor");
+                let empty =
+                    serde_json::json!({"dtype": "F32", "shape": [0], "data_offsets": [end, end]});
+                header.insert(tensor.to_owned(), empty);
+            })
+        });
+
+        assert!(
+            error.contains(tensor) && error.contains("is not read"),
+            "{model}: {error}"
+        );
+    }
+
+    let unknown = [
+        (
+            "open-clip-tiny",
+            "open_clip_config.json",
+            "/model_cfg/vision_cfg",
+            "rope_theta",
+        ),
+        (
+            "open-clip-tiny",
+            "open_clip_config.json",
+            "/model_cfg",
+            "moe",
+        ),
+        ("clip-hf-tiny", "config.json", "/text_config", "rotary_dim"),
+        ("clip-hf-tiny", "config.json", "", "adapter"),
+        ("dinov2-tiny", "config.json", "", "num_experts"),
+    ];
+
+    for (model, file, place, key) in unknown {
+        let change = |value: serde_json::Value| {
+            refused(model, |source| {
+                edit(&source.join(file), |config| {
+                    config.pointer_mut(place).expect("there")[key] = value;
+                })
+            })
+        };
+
+        let error = change(serde_json::json!(2));
+        assert!(
+            error.contains(key) && error.contains("is not known"),
+            "{model}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_tower_that_is_described_twice_must_be_the_same_tower() {
+    let error = refused("clip-hf-tiny", |source| {
+        edit(&source.join("config.json"), |config| {
+            let mut other = config["vision_config"].clone();
+            other["hidden_act"] = "gelu".into();
+            config["vision_config_dict"] = other;
+        })
+    });
+
+    assert!(
+        error.contains("vision_config_dict: says another tower"),
+        "{error}"
+    );
+
+    let error = refused("clip-hf-tiny", |source| {
+        edit(&source.join("config.json"), |config| {
+            config["text_config"]["eos_token_id"] = 7.into();
+        })
+    });
+
+    assert!(
+        error.contains("text_config.eos_token_id: 7 cannot be run"),
+        "{error}"
+    );
+}
+
 #[test]
 fn truncated_and_corrupt_weights_are_named() {
     let cut = refused("open-clip-tiny", |source| {

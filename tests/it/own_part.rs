@@ -68,6 +68,7 @@ fn parts_that_are_closer_than_frames_share_none() {
     let is_told = |state: &Value| state["causes"].to_string().contains("triggers of top");
     let state = station.plc.until_fits("box/state", is_told);
     assert_eq!(state["health"], "OFF_SPEC", "{state}");
+    std::thread::sleep(Duration::from_secs(2)); // a single good part between two says nothing
     assert!(is_judged(&results_of(&station, &[0])[0]));
     station.plc.until_fits("box/state", |state| !is_told(state));
     station.summary();
@@ -123,10 +124,7 @@ fn a_time_that_no_frame_is_near_is_told_with_the_distance() {
         state["causes"].to_string().contains("triggers of top"),
         "{state}"
     );
-    for (hours, words) in [
-        (-1, "3600.0 s behind our clock"),
-        (1, "s ahead of our clock"),
-    ] {
+    for (hours, words) in [(-1, "s behind our clock"), (1, "s ahead of our clock")] {
         let at = Timestamp::now() + SignedDuration::from_hours(hours);
         let trigger = json!({"id": format!("zone {hours}"), "at": at.to_string()});
         plc.ask_in_vain("trigger", &trigger.to_string(), words);

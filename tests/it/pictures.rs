@@ -22,13 +22,18 @@ fn pixel(picture: &Picture, x: usize, y: usize) -> [u8; 3] {
 
 /// 64 x 48 pixels that no codec makes tiny.
 fn noise(format: ImageFormat) -> Vec<u8> {
+    noise_of(64, 48, format)
+}
+
+fn noise_of(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let mut state = 1u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
 
-    let picture = image::RgbImage::from_fn(64, 48, |_, _| image::Rgb([next(), next(), next()]));
+    let picture =
+        image::RgbImage::from_fn(width, height, |_, _| image::Rgb([next(), next(), next()]));
     let mut bytes = Cursor::new(vec![]);
     picture.write_to(&mut bytes, format).expect("encodes");
     bytes.into_inner()
@@ -235,21 +240,21 @@ fn marker_of(jpeg: &[u8], marker: u8) -> usize {
 
 #[test]
 fn a_jpeg_that_is_damaged_inside_is_refused_with_the_place() {
-    let whole = noise(ImageFormat::Jpeg);
+    let whole = noise_of(320, 240, ImageFormat::Jpeg);
     let scan = marker_of(&whole, 0xDA) + 14;
     let middle = scan + (whole.len() - scan) / 2;
     let half = [&whole[..middle], &[0xFF, 0xD9]].concat();
-    let lost = [&whole[..middle], &whole[middle + 120..]].concat();
+    let lost = [&whole[..middle], &whole[middle + 900..]].concat();
     let mut hole = whole.clone();
-    hole[middle..middle + 120].fill(0);
+    hole[middle..middle + 900].fill(0);
     let surplus = [&whole[..whole.len() - 2], &[9; 60], &[0xFF, 0xD9]].concat();
     let mut restart = file("restarts.jpg");
     let first = marker_of(&restart, 0xD0);
     restart[first + 1] = 0xD5;
     for (name, bytes, words) in [
         ("half of it", half, "data is missing in it"),
-        ("120 bytes lost", lost, "a damaged JPEG"),
-        ("120 bytes zero", hole, "a damaged JPEG"),
+        ("900 bytes lost", lost, "a damaged JPEG"),
+        ("900 bytes zero", hole, "a damaged JPEG"),
         ("60 bytes too many", surplus, "bytes of data too many"),
         ("another restart marker", restart, "a part of it was lost"),
     ] {

@@ -264,7 +264,11 @@ fn settled(key: &str, value: Value) -> Value {
             .map(|(key, value)| (key.clone(), settled(&key, value)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
-        Value::Array(list) => list.into_iter().map(|value| settled(key, value)).collect(),
+        Value::Array(list) => list
+            .into_iter()
+            .filter(|value| !is_passing(value))
+            .map(|value| settled(key, value))
+            .collect(),
         Value::Null => Value::Null,
         _ if MEASURED.contains(&key) => format!("<{key}>").into(),
         Value::Number(number)
@@ -275,6 +279,12 @@ fn settled(key: &str, value: Value) -> Value {
         Value::String(text) => settled_words(&text).into(),
         other => other,
     }
+}
+
+/// True for a cause that goes by itself some seconds later, before or after the next message.
+fn is_passing(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    text.starts_with("triggers of ")
 }
 
 fn settled_words(text: &str) -> String {

@@ -158,7 +158,7 @@ class Audit:
             sent = self.sent.get(key)
             if (name, key) in self.begun:
                 self.hear_outcome(name, key, answer)
-            elif sent is not None and not sent.may_be_refused and not self.faults.is_active(sent.at, sent.at + self.deadline_s, ("clock_back",)):
+            elif sent is not None and not sent.may_be_refused(time.monotonic()) and not self.faults.is_active(sent.at, sent.at + self.deadline_s, ("clock_back",)):
                 self.wrong.append(f"a good trigger was rejected: {payload}")
             return
         if key is not None and key.startswith("bad"):
@@ -179,8 +179,10 @@ class Audit:
             self.duplicates.append(f"two answers for {key}: {first} and {payload}")
 
     def hear_outcome(self, name, key, answer):
-        """The second answer: the same one may come again."""
-        if (name, key) not in self.begun:
+        """The second answer: the same one may come again. Over a link that was cut it may come before the first one, which
+        comes again with its command."""
+        now = time.monotonic()
+        if (name, key) not in self.begun and not self.faults.is_active(now, now):
             self.wrong.append(f"{name}: an outcome of what was never accepted: {answer}")
         elif answer not in self.outcomes[(name, key)]:
             self.outcomes[(name, key)].append(answer)

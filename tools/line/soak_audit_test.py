@@ -180,6 +180,7 @@ class Books(unittest.TestCase):
         self.assertEqual(self.heard(answer("accepted"), answer("accepted"), answer("done"), answer("done")), {})
         self.assertEqual(self.heard(answer("accepted"), answer("done"), answer("rejected")), {"duplicates": 1})
         self.assertEqual(self.heard(answer("done")), {"wrong": 1})
+        self.assertEqual(self.heard(answer("done"), answer("accepted"), during="broker_restart during select_recipe"), {})
         caught = [answer("accepted", "challenge"), result(1, challenge="c1", verdict="fail")]
         self.assertEqual(self.heard(*caught, answer("done", "challenge")), {})
         missed = result(2, challenge="c1")
@@ -288,8 +289,8 @@ class Pictures(unittest.TestCase):
         passage, now = Belt(), time.monotonic()
         passage.begin(now - 20.5 * PICTURE_S)
         passage.end(now)
-        # Part, part, belt; then belt, belt, part.
-        for pictures, wrong in (((1, 3, 4), 1), ((2, 4, 5), 0)):
+        # Three parts and then the belt; the belt first; the belt more often than parts.
+        for pictures, wrong in (((1, 3, 5, 6), 1), ((2, 3, 5), 0), ((1, 3, 5, 6, 8, 10, 12), 0)):
             audit = Audit(Faults(), LINE, 0.5, passage=passage)
             for seq, picture in enumerate(pictures, 1):
                 number = picture // 2
@@ -310,6 +311,13 @@ class Pictures(unittest.TestCase):
             taken = wall(begun + 1.5 * PICTURE_S)
             audit.hear(f"result {json.dumps(row(seq, camera='gate', part_id=None, captured_at=taken))}")
             self.assertEqual(audit.report({})[0]["unseen"], unseen)
+
+    def test_a_trigger_whose_time_is_a_minute_ago_may_be_refused(self):
+        for has_time, ago, wrong in ((True, 80.0, 0), (True, 20.0, 1), (False, 80.0, 1)):
+            audit = Audit(Faults(), LINE, 0.5)
+            audit.sent = {"t1": Sent(time.monotonic() - ago, has_time)}
+            audit.hear(f"ack/trigger {json.dumps({'id': 't1', 'status': 'rejected', 'reason': 'at', 'parts': []})}")
+            self.assertEqual(audit.report({})[0]["wrong"], wrong)
 
     def test_a_trigger_of_a_camera_that_not_every_line_has_may_be_refused(self):
         audit = Audit(Faults(), LINE, 0.5)

@@ -25,6 +25,8 @@ NEAR_S, WINDOW_S, ARRIVAL_S = 0.09, 0.12, 0.3
 WAY_S, WAY_MAX_S = 0.25, 1.0
 # Of two parts with the same number in two runs: only a heat map that came so soon is about this one.
 NEW_S = 5.0
+BEGINS = 3  # of a run's first results at the gate each may be about the belt; then the run took a part for it
+KEPT_S = 55.0
 GATE = "gate"  # its camera sees by itself that something passes, on a belt of its own
 SHOWS_CODE = ("belt", "left", "right", "pair")  # cameras that look at the belt
 ALWAYS_BAD = ("snow", "wide")  # cameras whose picture looks like no reference
@@ -124,7 +126,11 @@ class Sent:
     """A trigger that was given to the sender. Only some lines have the camera `wide`: others refuse it."""
 
     def __init__(self, at, has_time, camera=None):
-        self.at, self.has_time, self.may_be_refused = at, has_time, camera == "wide"
+        self.at, self.has_time, self.is_of_some = at, has_time, camera == "wide"
+
+    def may_be_refused(self, now):
+        """Pictures are not kept for longer than a minute."""
+        return self.is_of_some or (self.has_time and now - self.at > KEPT_S)
 
 
 class Content:
@@ -193,12 +199,12 @@ class Content:
     def mistaken(self, parts):
         """Runs that began while a part was before the gate's camera, and took it for the empty belt: since then what
         passes is the belt. A camera alone cannot know better; nothing else is said of their parts at the gate."""
-        votes = collections.Counter()
-        for result in parts:
-            shown = self.passage.shown(self.taken(result), self.taken(result)) if result["camera"] == GATE else None
+        on_belt = collections.defaultdict(list)
+        for result in sorted((part for part in parts if part["camera"] == GATE), key=lambda part: part["seq"]):
+            shown = self.passage.shown(self.taken(result), self.taken(result))
             if shown is not None and result["captured_by"] == "sender":
-                votes[result["run_id"]] += 1 if passing(shown.pop()) is None else -1
-        return {run for run, vote in votes.items() if vote > 0}
+                on_belt[result["run_id"]].append(passing(shown.pop()) is None)
+        return {run for run, empty in on_belt.items() if any(empty[:BEGINS]) or 2 * sum(empty) > len(empty)}
 
     def judge_passed(self, result, heard):
         """(kind of error, words) of a part that no trigger asked for: its own frame says when it passed."""

@@ -8,11 +8,10 @@
 //! Everything runs on the thread that feeds the decoder, so that the order of the units is that of
 //! the stream.
 
-use super::bitstream::h264::H264;
-use super::bitstream::h265::H265;
-use super::bitstream::{Checker, Framing};
+use super::bitstream::{Checker, Framing, H264, H265};
 use super::decoder_log;
 use super::references::References;
+use crate::image::jpeg;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use std::collections::VecDeque;
@@ -21,8 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Units whose causes are remembered: more than any decoder holds back for reordering.
 const REMEMBERED: usize = 64;
 
-/// The cause of a picture that only the decoder's mark tells of.
+/// The cause of a picture that only a mark tells of.
 const MARKED: &str = "the decoder lacked data for it";
+
+/// Decoders of FFmpeg for the codecs that are checked.
+const SPEAKING: [&str; 2] = ["avdec_h264", "avdec_h265"];
 
 /// Causes of damage of one camera's pictures, by presentation time. Clones share them.
 #[derive(Clone, Default)]
@@ -38,10 +40,11 @@ struct Cause {
 }
 
 impl Integrity {
-    /// Watches all decoders of H.264 and H.265 that the pipeline has, and those that it will get.
+    /// Watches all decoders of H.264, H.265 and JPEG that the pipeline has, and those that it will get.
     pub fn watch(pipeline: &gst::Pipeline) -> Self {
         decoder_log::listen();
         let integrity = Integrity::default();
+        // The elements of the launch string are there already.
         for element in pipeline.iterate_recurse().into_iter().flatten() {
             integrity.watch_decoder(&element);
         }
@@ -54,20 +57,22 @@ impl Integrity {
 
     /// The cause why the picture of this buffer is corrupt; `None` for a whole one.
     pub fn cause(&self, buffer: &gst::BufferRef) -> Option<Arc<str>> {
-        let pts = buffer.pts().map(gst::ClockTime::nseconds);
+        // A cause in words goes before the bare mark, which decoders set on pictures before their
+        // first key frame as well.
+        let pts = time_of(buffer);
         let known = self.causes().of(pts);
         let is_marked = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
         known.or_else(|| is_marked.then(|| MARKED.into()))
     }
 
     fn causes(&self) -> MutexGuard<'_, Causes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 
     fn watch_decoder(&self, element: &gst::Element) {
-        if !is_video_decoder(element) {
+        let Some(factory) = element.factory().filter(is_video_decoder) else {
             return;
-        }
+        };
 
         let sink = element.static_pad("sink");
         let source = element.static_pad("src");
@@ -76,15 +81,16 @@ impl Integrity {
         };
 
         // Frames that FFmpeg decodes on several threads leave their words on threads of its own.
-        if element.has_property("max-threads") {
+        if SPEAKING.contains(&factory.name().as_str()) {
             element.set_property_from_str("max-threads", "1");
         }
 
+        // Both pads run on the thread that feeds the decoder; the lock is never waited for.
         let stream = Arc::new(Mutex::new(Stream::new(self.clone())));
         let fed = stream.clone();
         let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
         sink.add_probe(kinds, move |_, info| {
-            let mut stream = fed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stream = locked(&fed);
             match &info.data {
                 Some(gst::PadProbeData::Event(event)) => stream.event(event),
                 Some(gst::PadProbeData::Buffer(buffer)) => stream.unit(buffer),
@@ -94,23 +100,38 @@ impl Integrity {
             gst::PadProbeReturn::Ok
         });
 
-        source.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-            stream.hear();
+        source.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let mut stream = locked(&stream);
+            if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
+                stream.picture(buffer);
+            }
+
             gst::PadProbeReturn::Ok
         });
     }
 }
 
-fn is_video_decoder(element: &gst::Element) -> bool {
-    element
-        .factory()
-        .and_then(|factory| factory.metadata("klass").map(str::to_owned))
-        .is_some_and(|class| class.contains("Decoder") && class.contains("Video"))
+/// The lock's content. A panic of another thread ends the process; until then nothing is half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Presentation time in nanoseconds.
+fn time_of(buffer: &gst::BufferRef) -> Option<u64> {
+    let pts = buffer.pts()?;
+    Some(pts.nseconds())
+}
+
+fn is_video_decoder(factory: &gst::ElementFactory) -> bool {
+    // A class reads like "Codec/Decoder/Video"; JPEG's decoder is one of images.
+    let class = factory.metadata("klass").unwrap_or_default();
+    let is_of_pictures = class.contains("Video") || class.contains("Image");
+    class.contains("Decoder") && is_of_pictures
 }
 
 impl Causes {
     fn put(&mut self, pts: Option<u64>, words: Option<Arc<str>>) {
+        // The oldest picture has left the decoder long ago.
         if self.0.len() == REMEMBERED {
             self.0.pop_front();
         }
@@ -148,6 +169,11 @@ struct Stream {
     framing: Framing,
     references: References,
     is_first: bool,
+    /// True where each buffer is a JPEG. Such a pipeline decodes it twice, here and in its decoder; one
+    /// that ends in `image/jpeg` decodes it once.
+    is_jpeg: bool,
+    /// Memory of the last decoded JPEG.
+    pixels: Vec<u8>,
 }
 
 impl Stream {
@@ -158,6 +184,8 @@ impl Stream {
             framing: Framing::StartCodes,
             references: References::default(),
             is_first: true,
+            is_jpeg: false,
+            pixels: vec![],
         }
     }
 
@@ -175,6 +203,7 @@ impl Stream {
             return;
         };
 
+        self.is_jpeg = structure.name() == "image/jpeg";
         let is_h264 = structure.name() == "video/x-h264";
         let is_h265 = structure.name() == "video/x-h265";
         let is_whole = structure.get::<&str>("alignment") == Ok("au");
@@ -191,12 +220,15 @@ impl Stream {
         };
 
         if fresh {
-            self.checker = Some(match is_h264 {
+            let checker = match is_h264 {
                 true => Checker::H264(H264::default()),
                 false => Checker::H265(H265::default()),
-            });
+            };
+
+            self.checker = Some(checker);
         }
 
+        // Lengths instead of start codes come with `codec_data`, which says how long they are.
         self.framing = Framing::StartCodes;
         if let Ok(data) = structure.get::<gst::Buffer>("codec_data")
             && let Ok(map) = data.map_readable()
@@ -212,6 +244,7 @@ impl Stream {
             false => (21, hevc_sets(data)),
         };
 
+        // The lowest two bits of that byte hold the size of a length, less one.
         let Some(size) = data.get(size_at) else {
             return;
         };
@@ -228,32 +261,77 @@ impl Stream {
     fn unit(&mut self, buffer: &gst::Buffer) {
         // Words that came after the last picture went out belong to the unit before.
         self.hear();
-        let Some(checker) = &mut self.checker else {
+        let pts = time_of(buffer);
+        let Ok(map) = buffer.map_readable() else {
             return;
         };
 
-        let pts = buffer.pts().map(gst::ClockTime::nseconds);
-        let Ok(map) = buffer.map_readable() else {
+        if self.is_jpeg {
+            self.jpeg(&map, pts);
+        }
+
+        let Some(checker) = &mut self.checker else {
             return;
         };
 
         let mut unit = checker.check(&map, self.framing);
 
         // The depayloader and the parser mark units that lack packets or stand behind a gap.
+        // The first unit of all stands behind a gap by nature.
         let flags = buffer.flags();
         if flags.contains(gst::BufferFlags::CORRUPTED) {
-            let words = "packets of it were lost".to_owned();
-            unit.damage.get_or_insert(words);
+            let words = "packets of it were lost";
+            unit.damage.get_or_insert(words.to_owned());
         }
 
-        if flags.contains(gst::BufferFlags::DISCONT) && !self.is_first {
-            let words = "packets before it were lost".to_owned();
-            unit.lost_before.get_or_insert(words);
+        let has_gap = flags.contains(gst::BufferFlags::DISCONT);
+        if has_gap && !self.is_first {
+            let words = "packets before it were lost";
+            unit.lost_before.get_or_insert(words.to_owned());
         }
 
+        if self.is_first
+            && let Some(advice) = checker.blind_spot()
+        {
+            tracing::info!("{advice}; H.264 of profile Main or High (CABAC) tells");
+        }
+
+        // The cause is on record before the decoder gets the unit, whose picture may come out at once.
         self.is_first = false;
         let words = self.references.follow(&unit, pts);
         self.integrity.causes().put(pts, words);
+    }
+
+    /// Looks at a JPEG. Bytes without a time are pieces of one that the decoder puts together.
+    fn jpeg(&mut self, bytes: &[u8], pts: Option<u64>) {
+        if pts.is_none() {
+            return;
+        }
+
+        // Only the damage is wanted: the pixels come from the pipeline's own decoder.
+        let memory = std::mem::take(&mut self.pixels);
+        let damage = match jpeg::decode(bytes, memory) {
+            Ok(decoded) => {
+                self.pixels = decoded.picture.into_rgb();
+                decoded.damage.map(|damage| damage.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+
+        self.integrity.causes().put(pts, damage.map(Arc::from));
+    }
+
+    /// Marks a picture that comes out, where it is damaged. The mark stays when an element behind the
+    /// decoder changes the time, by which the cause is found.
+    fn picture(&mut self, buffer: &mut gst::Buffer) {
+        self.hear();
+        let pts = time_of(buffer);
+        let is_damaged = self.integrity.causes().of(pts).is_some();
+        let is_marked = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
+        if is_damaged && !is_marked {
+            let change = buffer.make_mut();
+            change.set_flags(gst::BufferFlags::CORRUPTED);
+        }
     }
 
     /// Hears what the decoder said about the last unit.
@@ -269,6 +347,7 @@ impl Stream {
 
 /// The parameter sets of `avcC`: a count of SPS, each with a length of two bytes; then PPS.
 fn avc_sets(data: &[u8]) -> Option<Vec<&[u8]>> {
+    // The count of SPS shares its byte with reserved bits; that of PPS has a byte of its own.
     let mut sets = vec![];
     let mut rest = data.get(5..)?;
     for mask in [31, 255] {
@@ -284,6 +363,7 @@ fn avc_sets(data: &[u8]) -> Option<Vec<&[u8]>> {
 
 /// The parameter sets of `hvcC`: arrays by type, each a count of sets with a length of two bytes.
 fn hevc_sets(data: &[u8]) -> Option<Vec<&[u8]>> {
+    // Each array begins with its type, which the units repeat, and the number of units.
     let mut sets = vec![];
     let (arrays, mut rest) = data.get(22..)?.split_first()?;
     for _ in 0..*arrays {

@@ -134,10 +134,8 @@ impl GstSource {
         // clock: a picture is wanted when it is there. A full sink drops the oldest for a live
         // camera, and makes a file wait.
         let text = format!(
-            "{} ! video/x-raw,format=(string){} ! appsink name=winspect sync=false max-buffers={buffers} drop={}",
-            self.launch,
-            picture::FORMATS,
-            self.live
+            "{} ! appsink name=winspect sync=false max-buffers={buffers} drop={}",
+            self.launch, self.live
         );
 
         // Errors name the template, in which the places stand instead of a password.
@@ -156,6 +154,7 @@ impl GstSource {
             .and_then(|sink| sink.downcast::<AppSink>().ok())
             .ok_or_else(|| self.wrong("lost its sink"))?;
 
+        appsink.set_caps(Some(&picture::readable_caps()));
         if let Some(credentials) = &self.settings.credentials {
             rtsp::set_credentials(&pipeline, credentials)?;
         }
@@ -263,9 +262,10 @@ impl GstSource {
             None
         };
 
-        // From the first frame on the camera's own stall time counts.
         let frame = self.frame(sample, clock, reading)?;
         sink.frame(frame);
+
+        // From the first frame on the camera's own stall time counts.
         reading.silent = Duration::ZERO;
         reading.patience = self.stall;
         Ok(())
@@ -332,19 +332,28 @@ impl GstSource {
         let arrived = Instant::now();
         // The time of capture is read before the picture is converted, which takes milliseconds.
         let captured = self.clock.captured(sample, clock);
-        let picture = self.pictures.read(sample)?;
-        // The stopwatch knows when the buffer of this time stamp went into the decoder.
+        let read = self.pictures.read(sample)?;
+
+        // The stopwatch knows when the buffer of this time stamp went into the decoder. JPEG is
+        // decoded here, from its arrival on.
         let buffer = sample.buffer();
         let pts = buffer.and_then(|buffer| buffer.pts());
-        let started = pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds()));
+        let started = match read.is_jpeg {
+            true => Some(arrived),
+            false => pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds())),
+        };
+
+        // The picture's own damage names its place, so that it goes before that of the stream.
+        let damage = read.damage.map(Arc::from);
+        let of_stream = buffer.and_then(|buffer| reading.integrity.cause(buffer));
         Ok(Frame {
             camera: self.camera.clone(),
-            picture,
+            picture: read.picture,
             captured_at: captured.at,
             captured_by: captured.by,
             clock_offset: captured.clock_offset,
             arrived,
-            damage: buffer.and_then(|buffer| reading.integrity.cause(buffer)),
+            damage: damage.or(of_stream),
             decode: started.map(|started| started.elapsed()),
             part_id: None,
         })

@@ -1,9 +1,11 @@
-//! A sample's picture as RGB, rows packed tightly, whatever the stride.
+//! A sample's picture as RGB, rows packed tightly, whatever the stride. JPEG is decoded here, because
+//! GStreamer's decoder conceals what is damaged and says nothing.
 
 use crate::camera::colour::{Converter, Matrix, Plane, Site, YuvChroma, YuvPicture};
 use crate::camera::pool::BufferPool;
 use crate::camera::source::CameraError;
 use crate::data::picture::Picture;
+use crate::image::jpeg;
 use gstreamer as gst;
 use gstreamer_video::{
     VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrameExt, VideoFrameRef,
@@ -13,7 +15,30 @@ use std::sync::Arc;
 
 /// Formats that are taken. `videoconvert` leaves what decoders give as it is and makes RGB of everything
 /// else, whose chroma is finer.
-pub const FORMATS: &str = "{ RGB, NV12, I420 }";
+const FORMATS: [&str; 3] = ["RGB", "NV12", "I420"];
+
+/// Media type of a camera that compresses each picture by itself (MJPEG).
+const JPEG: &str = "image/jpeg";
+
+/// Caps of all samples that are read.
+pub fn readable_caps() -> gst::Caps {
+    let raw = gst::Structure::builder("video/x-raw")
+        .field("format", gst::List::new(FORMATS))
+        .build();
+
+    let jpeg = gst::Structure::new_empty(JPEG);
+    [raw, jpeg].into_iter().collect()
+}
+
+/// A picture as a camera gave it.
+pub struct CameraPicture {
+    /// The picture; parts of it are made up where it is damaged.
+    pub picture: Arc<Picture>,
+    /// Damage of its data; `None` for a whole one, and for a raw one, whose decoder knows.
+    pub damage: Option<String>,
+    /// True if it was decoded here.
+    pub is_jpeg: bool,
+}
 
 /// A readable video frame.
 type VideoFrame<'a> = VideoFrameRef<&'a gst::BufferRef>;
@@ -30,8 +55,58 @@ impl PictureReader {
     ///
     /// # Errors
     /// When the picture is interlaced, or its bytes do not fit its caps.
-    pub fn read(&mut self, sample: &gst::Sample) -> Result<Arc<Picture>, CameraError> {
+    pub fn read(&mut self, sample: &gst::Sample) -> Result<CameraPicture, CameraError> {
         let caps = sample.caps().ok_or_else(|| unreadable("no caps"))?;
+        let structure = caps.structure(0).ok_or_else(|| unreadable("empty caps"))?;
+        if structure.name() == JPEG {
+            return self.read_jpeg(sample, structure);
+        }
+
+        // A raw picture's damage is known to the watch over its decoder.
+        let picture = self.read_raw(sample, caps)?;
+        Ok(CameraPicture {
+            picture,
+            damage: None,
+            is_jpeg: false,
+        })
+    }
+
+    /// Decodes a JPEG sample. One without any picture becomes a black one of the size that the caps
+    /// say, so that its part is undecided instead of gone.
+    fn read_jpeg(
+        &mut self,
+        sample: &gst::Sample,
+        caps: &gst::StructureRef,
+    ) -> Result<CameraPicture, CameraError> {
+        let buffer = sample.buffer().ok_or_else(|| unreadable("no buffer"))?;
+        // The bytes of one buffer are one JPEG: sources of `image/jpeg` cut them so.
+        let map = buffer
+            .map_readable()
+            .map_err(|error| unreadable(&error.to_string()))?;
+
+        let memory = self.pool.take();
+        let (picture, damage) = match jpeg::decode(&map, memory) {
+            Ok(decoded) => {
+                let damage = decoded.damage.map(|damage| damage.to_string());
+                (decoded.picture, damage)
+            }
+            Err(error) => (black(caps)?, Some(error.to_string())),
+        };
+
+        let picture = Arc::new(picture);
+        self.pool.keep(&picture);
+        Ok(CameraPicture {
+            picture,
+            damage,
+            is_jpeg: true,
+        })
+    }
+
+    fn read_raw(
+        &mut self,
+        sample: &gst::Sample,
+        caps: &gst::CapsRef,
+    ) -> Result<Arc<Picture>, CameraError> {
         let info = VideoInfo::from_caps(caps).map_err(|error| unreadable(&error.to_string()))?;
         // Two fields of an interlaced picture show a moving part twice, combed. Such a picture
         // would be judged by its combing.
@@ -100,6 +175,21 @@ impl PictureReader {
         self.converter.convert(&picture, width, &mut rgb)?;
         Some(rgb)
     }
+}
+
+/// A black picture of the size in these caps.
+fn black(caps: &gst::StructureRef) -> Result<Picture, CameraError> {
+    // Caps without a size come from a source that has not seen a picture either.
+    let missing = || unreadable("a JPEG without a picture");
+    let width = side(caps, "width").ok_or_else(missing)?;
+    let height = side(caps, "height").ok_or_else(missing)?;
+    let rgb = vec![0; 3 * width * height];
+    Picture::new(width, height, rgb).map_err(|error| unreadable(&error.to_string()))
+}
+
+fn side(caps: &gst::StructureRef, name: &str) -> Option<usize> {
+    let value = caps.get::<i32>(name).ok()?;
+    usize::try_from(value).ok()
 }
 
 fn unreadable(why: &str) -> CameraError {

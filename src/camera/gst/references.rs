@@ -70,6 +70,10 @@ impl References {
 
         self.was_reference = unit.is_reference;
         self.was_leading = unit.is_leading || self.is_before_entry(pts);
+        if !self.was_leading && unit.entry == Entry::None {
+            self.leave_entry();
+        }
+
         if let Some(damage) = &unit.damage {
             let cause: Arc<str> = damage.as_str().into();
             self.spread(&cause);
@@ -94,8 +98,10 @@ impl References {
 
     /// Spreads the damage of the last unit to the pictures that may be predicted from it.
     fn spread(&mut self, cause: &Arc<str>) {
-        // A picture that is shown before its entry is a reference for others of that kind alone.
-        if self.was_leading {
+        // A picture that is shown before its entry, and lacks what was lost before it, is a reference
+        // for others of that kind alone. Where nothing is known to be lost before the entry, it may
+        // be the entry that is lost, and all that follows lacks it.
+        if self.was_leading && self.leading.is_some() {
             self.leading = Some(follows(cause));
         } else if self.was_reference {
             self.break_with(follows(cause));
@@ -158,6 +164,12 @@ impl References {
         self.leading = self.broken.take();
         self.entry_pts = pts;
         self.refresh = None;
+    }
+
+    /// Forgets the last entry: its leading pictures are decoded before all others.
+    fn leave_entry(&mut self) {
+        self.leading = None;
+        self.entry_pts = None;
     }
 
     fn is_before_entry(&self, pts: Option<u64>) -> bool {
@@ -292,6 +304,22 @@ mod tests {
 
         let units = [(unit(Entry::Closed), 0), (lost, 1), (unit(Entry::None), 2)];
         assert_eq!(letters(&units), "wcc");
+    }
+
+    #[test]
+    fn a_lost_entry_breaks_its_leading_pictures_and_all_others() {
+        let mut references = References::default();
+        assert_eq!(references.follow(&unit(Entry::Open), Some(0)), None);
+        assert_eq!(references.follow(&unit(Entry::None), Some(1)), None);
+        let leading = AccessUnit {
+            is_leading: true,
+            ..unit(Entry::None)
+        };
+
+        // The decoder tells of the lost entry once, and puts a made-up picture in its place.
+        references.follow(&leading, Some(2));
+        references.decoder_found("Could not find ref with POC 4");
+        assert!(references.follow(&unit(Entry::None), Some(5)).is_some());
     }
 
     #[test]

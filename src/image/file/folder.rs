@@ -5,10 +5,11 @@
 //! their own beside pictures: `._a.jpg`, `.ipynb_checkpoints`, `@eaDir`, `__MACOSX`, `Thumbs.db`. None
 //! of them is ever a part. What is passed over is counted, and the caller tells it.
 
-use crate::image::file::PictureFileError;
+use crate::image::file::content::can_be_read;
+use crate::image::file::error::PictureFileError;
+use crate::image::file::passed_over::PassedOver;
 use image::ImageFormat;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -41,52 +42,6 @@ pub struct Listing {
     pub pictures: Vec<PathBuf>,
     /// All else that is in the folder.
     pub passed_over: PassedOver,
-}
-
-/// Files and folders that are no pictures, counted.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct PassedOver {
-    /// Hidden ones and those of other programs, such as `._a.jpg` and `@eaDir`.
-    pub foreign: usize,
-    /// Pictures of formats that are not read, such as GIF.
-    pub unread: usize,
-    /// Folders: pictures in them belong to another class or line.
-    pub folders: usize,
-    /// Files that are no pictures.
-    pub others: usize,
-}
-
-impl PassedOver {
-    /// True if there is nothing to tell.
-    pub fn is_empty(&self) -> bool {
-        *self == PassedOver::default()
-    }
-}
-
-impl fmt::Display for PassedOver {
-    /// `2 hidden or of other programs, 1 folder`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words = Vec::new();
-        if self.foreign > 0 {
-            words.push(format!("{} hidden or of other programs", self.foreign));
-        }
-
-        if self.unread > 0 {
-            words.push(format!("{} of formats that are not read", self.unread));
-        }
-
-        match self.folders {
-            0 => {}
-            1 => words.push("1 folder".to_owned()),
-            more => words.push(format!("{more} folders")),
-        }
-
-        if self.others > 0 {
-            words.push(format!("{} no pictures", self.others));
-        }
-
-        f.write_str(&words.join(", "))
-    }
 }
 
 /// The files of several paths.
@@ -239,19 +194,6 @@ fn is_firm(format: ImageFormat, head: &[u8]) -> bool {
         }
         _ => true,
     }
-}
-
-/// True for the formats that [`crate::image::file::read`] reads.
-pub fn can_be_read(format: ImageFormat) -> bool {
-    matches!(
-        format,
-        ImageFormat::Png
-            | ImageFormat::Jpeg
-            | ImageFormat::Bmp
-            | ImageFormat::Tiff
-            | ImageFormat::WebP
-            | ImageFormat::Pnm
-    )
 }
 
 fn has_picture_suffix(path: &Path) -> bool {

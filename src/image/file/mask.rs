@@ -12,7 +12,9 @@
 //! | all of the border marked, and most of the picture | refused: inverted |
 //! | orientation tag | applied, as to the picture |
 
-use crate::image::file::{PictureFileError, Unfit, bytes_of, check_content, decode_other, exif};
+use crate::image::file::content::{bytes_of, check_content, decode_other};
+use crate::image::file::error::{PictureFileError, Unfit};
+use crate::image::file::exif;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
-use crate::model::import::keys::Keys;
+use crate::model::import::keys::{Keys, TRANSFORMERS, TRANSFORMERS_REFUSED, names};
 use crate::model::import::layout::{
     BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, check_grid,
     check_text, check_transformers, read_blocks, refuse_problems, transposed_projection,
@@ -13,7 +13,40 @@ use crate::model::weights::TensorReader;
 use serde_json::Value;
 use std::path::Path;
 
+/// Keys of a CLIP configuration itself.
+const MODEL_READ: [&str; 6] = [
+    "projection_dim",
+    "vision_config",
+    "vision_config_dict",
+    "text_config",
+    "text_config_dict",
+    // The scale of logits, which are not used.
+    "logit_scale_init_value",
+];
+/// Keys of a tower that are read, and those for training alone. A tower's own `projection_dim` is not
+/// used by `CLIPModel`.
+const TOWER_READ: [&str; 14] = [
+    "image_size",
+    "patch_size",
+    "num_channels",
+    "max_position_embeddings",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "projection_dim",
+    "attention_dropout",
+    "dropout",
+];
+/// Ids of the end token with which the largest id of a prompt marks its end: the tokenizer's own, and
+/// the 2 of old configurations, which means the same.
+const END_TOKENS: [f64; 2] = [49407.0, 2.0];
+
 /// Keys of `vision_config`.
+#[derive(PartialEq)]
 struct ClipVisionKeys {
     side: usize,
     patch: usize,
@@ -24,6 +57,7 @@ struct ClipVisionKeys {
 }
 
 /// Keys of `text_config`.
+#[derive(PartialEq)]
 struct ClipTextKeys {
     context: usize,
     vocabulary: usize,
@@ -54,9 +88,22 @@ pub fn layout(
     // All keys are read before anything is refused, so that one run tells all of them. Defaults are
     // transformers' own (`CLIPVisionConfig`, `CLIPTextConfig`).
     let mut problems = Problems::new();
-    let embed = Keys::new(Some(config), "", &mut problems).count("projection_dim", Some(512));
-    let vision = vision_keys(config, &mut problems);
-    let text = text_keys(config, &mut problems);
+    let mut keys = Keys::new(Some(config), "", &mut problems);
+    let embed = keys.count("projection_dim", Some(512));
+    keys.refuse(&TRANSFORMERS_REFUSED);
+    keys.refuse_unknown(&[&MODEL_READ, &TRANSFORMERS, &names(&TRANSFORMERS_REFUSED)]);
+    let vision = one_of(
+        config,
+        ["vision_config", "vision_config_dict"],
+        vision_keys,
+        &mut problems,
+    );
+    let text = one_of(
+        config,
+        ["text_config", "text_config_dict"],
+        text_keys,
+        &mut problems,
+    );
     // Sizes that do not fit each other are refused here, while the key can still be named; later
     // they would be shapes of tensors.
     check_text(
@@ -115,9 +162,38 @@ pub fn layout(
     })
 }
 
-fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
-    // A missing `vision_config` is read as an empty one, as transformers reads it.
-    let mut keys = Keys::new(config.get("vision_config"), "vision_config", problems);
+/// Keys of a tower, which a configuration may have under two names. Versions of transformers differ in
+/// which of the two they follow: both must say the same.
+fn one_of<K: PartialEq>(
+    config: &Value,
+    [name, other]: [&'static str; 2],
+    read: fn(&Value, &'static str, &mut Problems) -> K,
+    problems: &mut Problems,
+) -> K {
+    let is_there = |name: &str| config.get(name).is_some_and(|value| !value.is_null());
+    if !is_there(other) {
+        return read(config, name, problems);
+    }
+
+    let found = read(config, other, problems);
+    if is_there(name) && read(config, name, problems) != found {
+        let words = format!("says another tower than {name}; remove the wrong one of the two");
+        problems.note(other, words);
+    }
+
+    found
+}
+
+/// Notes the keys of a tower that are not known or must be unused.
+fn check_tower(keys: &mut Keys) {
+    keys.refuse(&TRANSFORMERS_REFUSED);
+    keys.refuse_unknown(&[&TOWER_READ, &TRANSFORMERS, &names(&TRANSFORMERS_REFUSED)]);
+}
+
+fn vision_keys(config: &Value, place: &'static str, problems: &mut Problems) -> ClipVisionKeys {
+    // A missing object is read as an empty one, as transformers reads it.
+    let mut keys = Keys::new(config.get(place), place, problems);
+    check_tower(&mut keys);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(32));
     let width = keys.count("hidden_size", Some(768));
@@ -141,9 +217,18 @@ fn vision_keys(config: &Value, problems: &mut Problems) -> ClipVisionKeys {
     }
 }
 
-fn text_keys(config: &Value, problems: &mut Problems) -> ClipTextKeys {
-    // A missing `text_config` is read as an empty one, too.
-    let mut keys = Keys::new(config.get("text_config"), "text_config", problems);
+fn text_keys(config: &Value, place: &'static str, problems: &mut Problems) -> ClipTextKeys {
+    // Read as the vision tower's keys are.
+    let mut keys = Keys::new(config.get(place), place, problems);
+    check_tower(&mut keys);
+    let end = keys.value("eos_token_id").and_then(Value::as_f64);
+    if let Some(end) = end
+        && !END_TOKENS.contains(&end)
+    {
+        let words = format!("{end} cannot be run: the end of a prompt is the token 49407");
+        keys.note("eos_token_id", words);
+    }
+
     let context = keys.count("max_position_embeddings", Some(77));
     let vocabulary = keys.count("vocab_size", Some(49408));
     let width = keys.count("hidden_size", Some(512));

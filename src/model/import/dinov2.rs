@@ -2,7 +2,7 @@
 
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
-use crate::model::import::keys::{Keys, RefusedKey};
+use crate::model::import::keys::{Keys, RefusedKey, TRANSFORMERS, TRANSFORMERS_REFUSED, names};
 use crate::model::import::layout::{
     BlockNames, ClassAndPositions, IMAGENET_NORMALISATION, SourceLayout, check_grid,
     check_transformers, read_blocks, refuse_problems, scale_columns,
@@ -17,6 +17,34 @@ const REFUSED: [RefusedKey; 2] = [
     ("use_swiglu_ffn", &[], "DINOv2 giant's SwiGLU MLP"),
     ("num_register_tokens", &[], "register tokens"),
 ];
+
+/// Keys that are read.
+const READ: [&str; 10] = [
+    "image_size",
+    "patch_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_channels",
+    "mlp_ratio",
+    "qkv_bias",
+    "hidden_act",
+    "layer_norm_eps",
+];
+/// Keys for training, and for outputs that are not used. The layer scale's own values are weights.
+const UNUSED: [&str; 9] = [
+    "attention_probs_dropout_prob",
+    "hidden_dropout_prob",
+    "drop_path_rate",
+    "layerscale_value",
+    "apply_layernorm",
+    "reshape_hidden_states",
+    "out_features",
+    "out_indices",
+    "stage_names",
+];
+/// A key for training alone, as is the tensor that it announces.
+const MASK_TOKEN: [&str; 1] = ["use_mask_token"];
 
 /// Names of the attention's layers: query, key, value, out.
 const ATTENTION: [&str; 4] = [
@@ -48,6 +76,15 @@ pub fn layout(
     let mut keys = Keys::new(Some(config), "", &mut problems);
     // These keys would change the number of tokens or the form of the MLP.
     keys.refuse(&REFUSED);
+    keys.refuse(&TRANSFORMERS_REFUSED);
+    keys.refuse_unknown(&[
+        &READ,
+        &UNUSED,
+        &MASK_TOKEN,
+        &names(&REFUSED),
+        &TRANSFORMERS,
+        &names(&TRANSFORMERS_REFUSED),
+    ]);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(16));
     let width = keys.count("hidden_size", Some(768));

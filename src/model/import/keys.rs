@@ -11,6 +11,80 @@ const COUNT_MAX: f64 = 1_048_576.0;
 /// A key that must be unused: its name, its harmless words, and what it stands for.
 pub type RefusedKey<'a> = (&'a str, &'a [&'a str], &'a str);
 
+/// Keys that transformers writes into every configuration, none of which changes a tower's output.
+pub const TRANSFORMERS: [&str; 58] = [
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "architectures",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "id2label",
+    "initializer_factor",
+    "initializer_range",
+    "label2id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tie_word_embeddings",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "transformers.js_config",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+];
+/// Keys of transformers that must be unused.
+pub const TRANSFORMERS_REFUSED: [RefusedKey; 4] = [
+    ("pruned_heads", &[], "heads that were taken out"),
+    ("add_cross_attention", &[], "cross attention"),
+    ("is_decoder", &[], "a decoder"),
+    ("is_encoder_decoder", &[], "an encoder and decoder"),
+];
+
+/// Names of keys that must be unused, for [`Keys::refuse_unknown`].
+pub fn names<const N: usize>(keys: &[RefusedKey<'static>; N]) -> [&'static str; N] {
+    keys.map(|(name, _, _)| name)
+}
+
 /// Reader of one JSON object's values.
 pub struct Keys<'a> {
     /// `None` if the object is missing: all its keys are then at their defaults.
@@ -122,6 +196,23 @@ impl<'a> Keys<'a> {
 
             if !is_harmless(value, harmless) {
                 self.note(key, format!("{value} cannot be run: {why}"));
+            }
+        }
+    }
+
+    /// Notes each key that is in none of `known`, unless it is null: nothing says that the model is the
+    /// same without it.
+    pub fn refuse_unknown(&mut self, known: &[&[&str]]) {
+        let Some(object) = self.object else {
+            return;
+        };
+
+        for (key, value) in object {
+            let is_known = known.iter().any(|names| names.contains(&key.as_str()));
+            if !is_known && !value.is_null() {
+                let words =
+                    "is not known, and the model may need it; remove it if it changes nothing";
+                self.note(key, words);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
-use crate::model::import::keys::{Keys, RefusedKey};
+use crate::model::import::keys::{Keys, RefusedKey, names};
 use crate::model::import::layout::{
     BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, check_grid,
     check_head_width, check_text, projection, read_blocks, refuse_problems,
@@ -48,6 +48,55 @@ const TEXT_REFUSED: [RefusedKey; 10] = [
     ("act_kwargs", &[], "activation arguments"),
     ("norm_kwargs", &[], "norm arguments"),
     ("block_type", &["default"], "only plain blocks"),
+];
+
+/// Keys of `model_cfg` that are read, and those of logits, which are not used.
+const MODEL_KNOWN: [&str; 8] = [
+    "embed_dim",
+    "quick_gelu",
+    "vision_cfg",
+    "text_cfg",
+    "init_logit_scale",
+    "nonscalar_logit_scale",
+    "cast_dtype",
+    "output_dict",
+];
+/// Keys of `vision_cfg` that are read, those for training alone, and those of towers that are refused
+/// by another key.
+const VISION_KNOWN: [&str; 18] = [
+    "image_size",
+    "patch_size",
+    "width",
+    "layers",
+    "head_width",
+    "mlp_ratio",
+    "patch_dropout",
+    "output_tokens",
+    "attn_pooler_heads",
+    "timm_model_pretrained",
+    "timm_pool",
+    "timm_proj",
+    "timm_proj_bias",
+    "timm_drop",
+    "timm_drop_path",
+    "timm_use_ln_pre",
+    "timm_kwargs",
+    "drop_path",
+];
+/// Keys of `text_cfg`, alike.
+const TEXT_KNOWN: [&str; 12] = [
+    "context_length",
+    "vocab_size",
+    "width",
+    "heads",
+    "layers",
+    "mlp_ratio",
+    "no_causal_mask",
+    "output_tokens",
+    "pad_id",
+    "hf_model_pretrained",
+    "hf_pooler_type",
+    "hf_proj_type",
 ];
 
 /// Keys of `vision_cfg`.
@@ -97,6 +146,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
     let is_quick = keys.flag("quick_gelu").unwrap_or(false);
     // Each refused key would change the graph; ignored, it would give wrong features in silence.
     keys.refuse(&MODEL_REFUSED);
+    keys.refuse_unknown(&[&MODEL_KNOWN, &names(&MODEL_REFUSED)]);
     let vision = vision_keys(model, &mut problems);
     let text = text_keys(model, &mut problems);
     check_grid(
@@ -167,6 +217,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
     }
 
     keys.refuse(&VISION_REFUSED);
+    keys.refuse_unknown(&[&VISION_KNOWN, &names(&VISION_REFUSED)]);
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(16));
     let width = keys.count("width", Some(768));
@@ -201,6 +252,7 @@ fn text_keys(model: &Value, problems: &mut Problems) -> OpenClipTextKeys {
     let place = "model_cfg.text_cfg";
     let mut keys = Keys::new(model.get("text_cfg"), place, problems);
     keys.refuse(&TEXT_REFUSED);
+    keys.refuse_unknown(&[&TEXT_KNOWN, &names(&TEXT_REFUSED)]);
     let context = keys.count("context_length", Some(77));
     let vocabulary = keys.count("vocab_size", Some(49408));
     let width = keys.count("width", Some(512));

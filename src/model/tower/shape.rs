@@ -10,7 +10,7 @@ pub enum Activation {
 }
 
 /// Parameters of a tower's blocks beside their weights.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TowerShape {
     /// Width of the tokens.
     pub width: usize,

@@ -1,7 +1,9 @@
 //! H.264 access units (ITU-T H.264, 7.3): parameter sets and slice headers up to `frame_num`.
 
 use super::bits::{Bits, unescaped};
-use super::{AccessUnit, Entry, SliceLayout};
+use super::layout::SliceLayout;
+use super::sei::sei_payload;
+use super::unit::{AccessUnit, Entry};
 use std::collections::HashMap;
 
 /// Types of NAL units (table 7-1).
@@ -37,6 +39,8 @@ struct Sps {
 #[derive(Debug, Clone, Copy)]
 struct Pps {
     sps: u32,
+    /// False for CAVLC, whose damage may decode to other valid values.
+    has_cabac: bool,
     slice_groups: u32,
 }
 
@@ -87,6 +91,11 @@ impl H264 {
             }
             _ => {}
         }
+    }
+
+    /// True for a stream that is coded with CAVLC.
+    pub fn has_cavlc(&self) -> bool {
+        self.pps.values().any(|pps| !pps.has_cabac)
     }
 
     /// Looks at an access unit's NAL units.
@@ -331,48 +340,24 @@ fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
     let mut bits = Bits::new(payload);
     let id = bits.golomb()?;
     let sps = bits.golomb()?;
-    bits.skip(2)?; // entropy_coding_mode_flag, bottom_field_pic_order_in_frame_present_flag
+    let has_cabac = bits.flag()?;
+    bits.skip(1)?; // bottom_field_pic_order_in_frame_present_flag
     let slice_groups = bits.golomb()?;
-    Some((id, Pps { sps, slice_groups }))
+    let pps = Pps {
+        sps,
+        has_cabac,
+        slice_groups,
+    };
+
+    Some((id, pps))
 }
 
 /// The entry that an SEI unit announces. `None` for one without a recovery point.
 fn recovery_point(payload: &[u8]) -> Option<Entry> {
     let payload = unescaped(payload);
-    let after = super::h264::sei_payload(&payload, RECOVERY_POINT)?;
+    let after = sei_payload(&payload, RECOVERY_POINT)?;
     match Bits::new(after).golomb()? {
         0 => Some(Entry::Open),
         count => Some(Entry::Gradual(count)),
-    }
-}
-
-/// The bytes of the first payload of a type in an SEI unit (7.3.2.3.1).
-pub(super) fn sei_payload(payload: &[u8], wanted: u32) -> Option<&[u8]> {
-    let mut rest = payload;
-
-    // A unit ends with a byte of trailing bits, and holds at least two for each payload.
-    while rest.len() > 2 {
-        let kind = sei_number(&mut rest)?;
-        let size = sei_number(&mut rest)? as usize;
-        if kind == wanted {
-            return Some(rest);
-        }
-
-        rest = rest.get(size..)?;
-    }
-
-    None
-}
-
-/// A number of an SEI unit: 255 for each byte of 255, then the last byte.
-fn sei_number(rest: &mut &[u8]) -> Option<u32> {
-    let mut number = 0u32;
-    loop {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        number = number.checked_add(u32::from(*byte))?;
-        if *byte != 255 {
-            return Some(number);
-        }
     }
 }

@@ -2,8 +2,9 @@
 //! address.
 
 use super::bits::{Bits, unescaped};
-use super::h264::sei_payload;
-use super::{AccessUnit, Entry, SliceLayout};
+use super::layout::SliceLayout;
+use super::sei::sei_payload;
+use super::unit::{AccessUnit, Entry};
 use std::collections::HashMap;
 
 /// Types of NAL units (table 7-1).
@@ -113,6 +114,7 @@ impl H265 {
             return;
         };
 
+        // The unit's type says what it needs, more surely than the slices' types.
         unit.is_leading = RASL.contains(&first.nal_type);
         unit.is_intra = slices.iter().all(|slice| slice.kind.unwrap_or(2) == 2);
         match first.nal_type {
@@ -145,6 +147,7 @@ impl H265 {
 
         let pps = self.pps.get(&bits.golomb()?)?;
         let sps = self.sps.get(&pps.sps)?;
+        // Every segment but the first tells where it begins.
         let mut is_dependent = false;
         let mut address = 0;
         if !is_first {
@@ -152,6 +155,7 @@ impl H265 {
             address = bits.number(sps.address_bits)?;
         }
 
+        // A dependent segment has no header of its own: its type is that of the one before.
         let kind = if is_dependent {
             None
         } else {
@@ -179,6 +183,7 @@ fn fault_of(slices: &[Slice], unread: usize) -> Option<String> {
         return Some(format!("{unread} of its slices cannot be read"));
     }
 
+    // The flag stands at the picture's beginning alone, so that a picture without it lacks that.
     let first = slices[0];
     if !first.is_first {
         let block = first.address;
@@ -216,6 +221,7 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
         bits.skip(1)?;
     }
 
+    // Width and height are in pixels, before the conformance window cuts them.
     let width = bits.golomb()?;
     let height = bits.golomb()?;
     if bits.flag()? {

@@ -9,42 +9,15 @@
 //! decoder's to find ([`super::decoder_log`]).
 
 mod bits;
-pub mod h264;
-pub mod h265;
+mod h264;
+mod h265;
 mod layout;
+mod sei;
+mod unit;
 
-use layout::SliceLayout;
-
-/// The facts of one access unit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessUnit {
-    /// Possibility to begin decoding here.
-    pub entry: Entry,
-    /// True if another picture may be predicted from this one.
-    pub is_reference: bool,
-    /// True if every slice is intra coded.
-    pub is_intra: bool,
-    /// True for a picture that needs pictures before the last entry (RASL of H.265).
-    pub is_leading: bool,
-    /// The fault of the unit itself.
-    pub damage: Option<String>,
-    /// Reference pictures that were lost before this unit.
-    pub lost_before: Option<String>,
-}
-
-/// Entry points of a stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Entry {
-    /// Decoding cannot begin here.
-    #[default]
-    None,
-    /// Everything after it in decoding order is right (IDR).
-    Closed,
-    /// Everything that is shown after it is right; pictures that are shown before it may lack theirs.
-    Open,
-    /// Pictures are right after this many further reference pictures (intra refresh).
-    Gradual(u32),
-}
+pub use h264::H264;
+pub use h265::H265;
+pub use unit::{AccessUnit, Entry};
 
 /// The NAL units of an access unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +31,9 @@ pub enum Framing {
 /// The checker of one coded stream, by its codec.
 pub enum Checker {
     /// H.264.
-    H264(h264::H264),
+    H264(H264),
     /// H.265.
-    H265(h265::H265),
+    H265(H265),
 }
 
 impl Checker {
@@ -69,6 +42,17 @@ impl Checker {
         match self {
             Checker::H264(checker) => checker.parameter_set(nal),
             Checker::H265(checker) => checker.parameter_set(nal),
+        }
+    }
+
+    /// Damage of such a stream that nobody tells, in words; `None` where FFmpeg tells wrong bytes.
+    pub fn blind_spot(&self) -> Option<&'static str> {
+        match self {
+            Checker::H264(checker) if checker.has_cavlc() => {
+                Some("H.264 with CAVLC: wrong bytes in a picture are not always seen")
+            }
+            Checker::H264(_) => None,
+            Checker::H265(_) => Some("H.265: wrong bytes in a picture are not seen"),
         }
     }
 
@@ -194,5 +178,23 @@ mod tests {
         assert_eq!(broken, Some(words));
         let (_, broken) = split(&[0], Framing::Lengths(4));
         assert!(broken.is_some());
+    }
+
+    /// 4 Mbit/s of 1280 x 720 at 10 frames a second are 50 kB a picture, an intra picture four times that.
+    #[test]
+    fn an_access_unit_of_200_kb_is_checked_within_three_tenths_of_a_millisecond() {
+        let mut bytes = vec![0, 0, 0, 1, 0x65, 0x88];
+        let noise = (0..200_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8);
+        bytes.extend(noise.map(|byte| byte.max(4)));
+        let mut checker = Checker::H264(H264::default());
+        let mut least = std::time::Duration::MAX;
+        for _ in 0..50 {
+            let started = std::time::Instant::now();
+            checker.check(&bytes, Framing::StartCodes);
+            least = least.min(started.elapsed());
+        }
+
+        println!("{least:?}");
+        assert!(least < std::time::Duration::from_micros(300), "{least:?}");
     }
 }

@@ -281,7 +281,7 @@ impl State {
         if is_result && self.cuts.front().is_some_and(|at| *at <= self.results) {
             self.cuts.pop_front();
             // Each second one is lost with the link; of the others the acknowledgement is.
-            if self.cuts.len() % 2 == 0 {
+            if self.cuts.len().is_multiple_of(2) {
                 self.heard.pop();
             }
 

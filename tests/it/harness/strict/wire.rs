@@ -206,7 +206,7 @@ impl<'a> Unread<'a> {
                 flag @ (0 | 1) => PropertyValue::Number(u32::from(flag)),
                 other => return protocol(format!("the property {key:#04x} is {other}")),
             },
-            0x21 | 0x22 | 0x23 => PropertyValue::Number(u32::from(self.two()?)),
+            0x21..=0x23 => PropertyValue::Number(u32::from(self.two()?)),
             0x02 | 0x11 | 0x18 | 0x27 => PropertyValue::Number(self.four()?),
             0x0b => PropertyValue::Number(self.number()?),
             0x09 | 0x16 => PropertyValue::Data(self.data()?.to_vec()),

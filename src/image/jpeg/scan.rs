@@ -1,0 +1,445 @@
+//! Second look at the entropy-coded data of a JPEG in sequential scans, for damage that libjpeg does not
+//! warn of.
+//!
+//! A decoder that lost its place in the data reads other codes than were written, and often comes out at
+//! the end all the same, with as many blocks as there must be. Two things then betray it: a run of zeros
+//! that leads beyond the 64 coefficients of a block, and an average brightness that no picture of 8 bits
+//! can have, since each block's is told as the difference to the one before. Codes and blocks are only
+//! counted here, so that this takes a fraction of the decoding.
+//!
+//! ```text
+//! segment of a scan: interval, FF D0, interval, FF D1, ... interval, other marker
+//! interval:          block, block, ... in the order of MCUs
+//! block:             DC size, difference, then (run, size), coefficient ... until 63 or end of block
+//! ```
+
+mod tables;
+
+use tables::{CodeTable, END_OF_BLOCK, STANDARD};
+
+/// Most unread bytes before a marker that whole pictures have: some USB cameras add 1 to 5.
+const SURPLUS_MAX: usize = 5;
+/// Largest average of a block of 8-bit samples, times 8: the scale of a dequantised DC value.
+const DC_MAX: i64 = 1024;
+/// Room above [`DC_MAX`] for encoders that round generously.
+const DC_ROOM: i64 = 76;
+
+/// Fault of a scan, and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScanFault {
+    /// Kind of the fault.
+    pub kind: ScanFaultKind,
+    /// First row of pixels of the MCU in which it was found.
+    pub row: u32,
+    /// Byte near which it was found.
+    pub byte: u64,
+}
+
+/// Kinds of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScanFaultKind {
+    /// The data ends before the last block.
+    Missing,
+    /// No code begins with these bits, or values are impossible.
+    Invalid,
+    /// Bytes are left over after the last block.
+    LeftOver(u32),
+}
+
+/// Component of a picture, by its frame header.
+#[derive(Clone, Copy, Default)]
+struct Component {
+    id: u8,
+    /// Blocks of an MCU across and down.
+    across: u32,
+    down: u32,
+    /// Number of its quantisation table.
+    quantisation: usize,
+}
+
+/// Component of a scan.
+struct ScanComponent<'a> {
+    /// Blocks in each MCU of this scan.
+    blocks: u32,
+    /// Step of the DC values.
+    step: i64,
+    dc: &'a CodeTable,
+    ac: &'a CodeTable,
+}
+
+/// State of the headers so far.
+struct Headers {
+    width: u32,
+    height: u32,
+    components: Vec<Component>,
+    /// First step of each quantisation table, that of the DC values.
+    dc_steps: [i64; 4],
+    /// Code tables: DC 0 to 3, then AC 0 to 3.
+    tables: [Option<CodeTable>; 8],
+    /// MCUs between restart markers. 0: none.
+    interval: u32,
+}
+
+/// First fault of a JPEG's sequential scans. `None` if there is none, and for all that is not looked at:
+/// progressive and arithmetic coding, and what libjpeg refuses.
+pub fn fault(jpeg: &[u8]) -> Option<ScanFault> {
+    let mut headers = Headers {
+        width: 0,
+        height: 0,
+        components: Vec::new(),
+        dc_steps: [1; 4],
+        tables: [const { None }; 8],
+        interval: 0,
+    };
+
+    // Segments up to the end, each by its length; a scan's data follows its header.
+    let mut at = 2;
+    loop {
+        let fill = jpeg.get(at..)?.iter().position(|byte| *byte != 0xFF)?;
+        let marker = jpeg[at + fill];
+        let start = at + fill + 1;
+        let length = jpeg.get(start..start + 2)?;
+        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let content = jpeg.get(start + 2..start + length)?;
+        at = start + length;
+        match marker {
+            0xC0 | 0xC1 => headers.frame(content)?,
+            0xC4 => headers.codes(content)?,
+            0xDB => headers.quantisation(content)?,
+            0xDD => headers.interval = u32::from(u16::from_be_bytes(*content.first_chunk()?)),
+            0xDA => match headers.scan(content)?.check(jpeg, at) {
+                Ok(end) => at = end,
+                Err(fault) => return Some(fault),
+            },
+            // The end, and frames of other codings.
+            0xD9 | 0xC2..=0xCF => return None,
+            _ => {}
+        }
+    }
+}
+
+impl Headers {
+    /// Frame header: precision (1), height (2), width (2), components (1), then id, factors, table.
+    fn frame(&mut self, content: &[u8]) -> Option<()> {
+        let [precision, h1, h0, w1, w0, count, rest @ ..] = content else {
+            return None;
+        };
+
+        self.height = u32::from(u16::from_be_bytes([*h1, *h0]));
+        self.width = u32::from(u16::from_be_bytes([*w1, *w0]));
+        self.components.clear();
+        for [id, factors, table] in rest.as_chunks::<3>().0.iter().take(usize::from(*count)) {
+            self.components.push(Component {
+                id: *id,
+                across: u32::from(factors >> 4),
+                down: u32::from(factors & 15),
+                quantisation: usize::from(table & 3),
+            });
+        }
+
+        // 12 bits have other limits; a factor of zero would divide by it.
+        let is_sane = |component: &Component| component.across > 0 && component.down > 0;
+        (*precision == 8 && self.components.iter().all(is_sane)).then_some(())
+    }
+
+    /// Quantisation tables: precision and number (1), then 64 steps of one or two bytes.
+    fn quantisation(&mut self, content: &[u8]) -> Option<()> {
+        let mut rest = content;
+        while let [head, steps @ ..] = rest {
+            let is_wide = head >> 4 > 0;
+            let first = match is_wide {
+                true => i64::from(u16::from_be_bytes(*steps.first_chunk()?)),
+                false => i64::from(*steps.first()?),
+            };
+
+            self.dc_steps[usize::from(head & 3)] = first;
+            rest = steps.get(if is_wide { 128 } else { 64 }..)?;
+        }
+
+        Some(())
+    }
+
+    /// Code tables: class and number (1), 16 counts, then the symbols.
+    fn codes(&mut self, content: &[u8]) -> Option<()> {
+        let mut rest = content;
+        while let [head, counts_and_symbols @ ..] = rest {
+            let counts: &[u8; 16] = counts_and_symbols.first_chunk()?;
+            let symbols: usize = counts.iter().map(|count| usize::from(*count)).sum();
+            let symbols = counts_and_symbols.get(16..16 + symbols)?;
+            let place = usize::from(head >> 4 & 1) * 4 + usize::from(head & 3);
+            self.tables[place] = Some(CodeTable::new(counts, symbols));
+            rest = &counts_and_symbols[16 + symbols.len()..];
+        }
+
+        Some(())
+    }
+
+    /// Scan header: components (1), then id and tables of each.
+    fn scan(&self, content: &[u8]) -> Option<Scan<'_>> {
+        let (count, rest) = content.split_first()?;
+        let count = usize::from(*count);
+        let mut components = Vec::with_capacity(count);
+        let mut chosen = Component::default();
+        for [id, tables] in rest.as_chunks::<2>().0.iter().take(count) {
+            chosen = *self.components.iter().find(|known| known.id == *id)?;
+            components.push(ScanComponent {
+                // The only component of a scan goes block by block, whatever its factors.
+                blocks: if count == 1 {
+                    1
+                } else {
+                    chosen.across * chosen.down
+                },
+                step: self.dc_steps[chosen.quantisation],
+                dc: self.table(usize::from(tables >> 4 & 3)),
+                ac: self.table(4 + usize::from(tables & 3)),
+            });
+        }
+
+        // Pixels of an MCU: those of the largest factors, or of one block of the only component.
+        let most_across = self.components.iter().map(|known| known.across).max()?;
+        let most_down = self.components.iter().map(|known| known.down).max()?;
+        let (across, down) = match count {
+            1 => (8 * most_across / chosen.across, 8 * most_down / chosen.down),
+            _ => (8 * most_across, 8 * most_down),
+        };
+
+        Some(Scan {
+            components,
+            mcus_across: self.width.div_ceil(across.max(1)),
+            mcus: self.width.div_ceil(across.max(1)) * self.height.div_ceil(down.max(1)),
+            mcu_rows: down,
+            interval: self.interval,
+        })
+    }
+
+    /// The table of that place; MJPEG frames leave the standard ones out.
+    fn table(&self, place: usize) -> &CodeTable {
+        match &self.tables[place] {
+            Some(table) => table,
+            None => &STANDARD[2 * (place / 4) + (place % 4).min(1)],
+        }
+    }
+}
+
+/// One scan, ready to be read.
+struct Scan<'a> {
+    components: Vec<ScanComponent<'a>>,
+    mcus_across: u32,
+    mcus: u32,
+    /// Rows of pixels of an MCU.
+    mcu_rows: u32,
+    interval: u32,
+}
+
+impl Scan<'_> {
+    /// Reads the data from `at`, and returns where its last marker begins.
+    fn check(&self, jpeg: &[u8], at: usize) -> Result<usize, ScanFault> {
+        let mut bits = Bits::new(jpeg, at);
+        let mut previous = vec![0; self.components.len()];
+        for mcu in 0..self.mcus {
+            // A restart begins all differences anew, on a whole byte.
+            if self.interval > 0 && mcu > 0 && mcu.is_multiple_of(self.interval) {
+                let marker = bits.marker().map_err(|kind| self.fault(kind, mcu, &bits))?;
+                bits = Bits::new(jpeg, marker + 2);
+                previous.fill(0);
+            }
+
+            for (component, dc) in self.components.iter().zip(&mut previous) {
+                for _ in 0..component.blocks {
+                    bits.block(component, dc)
+                        .map_err(|kind| self.fault(kind, mcu, &bits))?;
+                }
+            }
+        }
+
+        bits.marker()
+            .map_err(|kind| self.fault(kind, self.mcus, &bits))
+    }
+
+    fn fault(&self, kind: ScanFaultKind, mcu: u32, bits: &Bits) -> ScanFault {
+        ScanFault {
+            kind,
+            row: mcu / self.mcus_across * self.mcu_rows,
+            byte: bits.next as u64,
+        }
+    }
+}
+
+/// Bits of an interval, without the zeros that are stuffed behind FF.
+struct Bits<'a> {
+    jpeg: &'a [u8],
+    /// Next byte to take.
+    next: usize,
+    /// Bits that were taken, from the highest on.
+    buffer: u64,
+    /// Number of them. Beyond the end of the data, zeros are added and counted below.
+    count: u32,
+    /// Bits that were added at a marker.
+    added: u32,
+}
+
+impl<'a> Bits<'a> {
+    fn new(jpeg: &'a [u8], at: usize) -> Self {
+        Bits {
+            jpeg,
+            next: at,
+            buffer: 0,
+            count: 0,
+            added: 0,
+        }
+    }
+
+    /// Fills the buffer with at least 32 bits: a code and its value have 31 at most.
+    #[inline(always)]
+    fn fill(&mut self) {
+        if self.count >= 32 {
+            return;
+        }
+
+        // Six bytes at once, where none of the next eight is FF.
+        if let Some(eight) = self
+            .jpeg
+            .get(self.next..)
+            .and_then(|rest| rest.first_chunk::<8>())
+        {
+            let eight = u64::from_be_bytes(*eight);
+            let has_ff =
+                (!eight).wrapping_sub(0x0101_0101_0101_0101) & eight & 0x8080_8080_8080_8080;
+            if has_ff == 0 {
+                let bytes = (63 - self.count) / 8;
+                self.buffer |= eight >> self.count;
+                self.next += bytes as usize;
+                self.count += 8 * bytes;
+                // Bits beyond the whole bytes are taken again next time.
+                self.buffer &= u64::MAX << (64 - self.count);
+                return;
+            }
+        }
+
+        self.fill_slowly();
+    }
+
+    fn fill_slowly(&mut self) {
+        while self.count <= 56 {
+            let byte = self.jpeg.get(self.next).copied();
+            let after = self.jpeg.get(self.next + 1).copied();
+            match (byte, after) {
+                (Some(0xFF), Some(0)) => self.next += 2,
+                // A marker, or the end of the file: zeros from here on.
+                (Some(0xFF), _) | (None, _) => {
+                    self.added += 8;
+                    self.count += 8;
+                    continue;
+                }
+                _ => self.next += 1,
+            }
+
+            self.buffer |= u64::from(byte.unwrap_or(0)) << (56 - self.count);
+            self.count += 8;
+        }
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, bits: u32) {
+        self.buffer <<= bits;
+        self.count -= bits;
+    }
+
+    /// Reads one block; `dc` is the component's value before it, and then its own.
+    #[inline(always)]
+    fn block(&mut self, component: &ScanComponent, dc: &mut i64) -> Result<(), ScanFaultKind> {
+        self.fill();
+        let size = self.symbol(component.dc)? & 15;
+        *dc += self.difference(size);
+        if (*dc * component.step).abs() > DC_MAX + DC_ROOM + component.step {
+            return Err(ScanFaultKind::Invalid);
+        }
+
+        // Coefficients 1 to 63: only their number matters, not their values.
+        let mut coefficient = 1;
+        while coefficient < 64 {
+            self.fill();
+            let Some(step) = component.ac.look_up_step(self.buffer) else {
+                return Err(self.no_code());
+            };
+
+            self.skip(u32::from(step & 0xFF));
+            coefficient += u32::from(step >> 8);
+        }
+
+        if coefficient > 64 && coefficient < END_OF_BLOCK {
+            return Err(ScanFaultKind::Invalid);
+        }
+
+        // The zeros that were added at the marker must not have been used.
+        if self.count < self.added {
+            return Err(ScanFaultKind::Missing);
+        }
+
+        Ok(())
+    }
+
+    /// The next code's symbol. At least 16 bits are in the buffer.
+    #[inline(always)]
+    fn symbol(&mut self, table: &CodeTable) -> Result<u32, ScanFaultKind> {
+        let Some((symbol, length)) = table.look_up(self.buffer) else {
+            return Err(self.no_code());
+        };
+
+        self.skip(length);
+        Ok(symbol)
+    }
+
+    /// The fault where no code begins with the next bits: zeros that were added may be among them.
+    fn no_code(&self) -> ScanFaultKind {
+        if self.count < self.added + 16 {
+            ScanFaultKind::Missing
+        } else {
+            ScanFaultKind::Invalid
+        }
+    }
+
+    /// The next `size` bits as a difference: its highest bit is 0 for negative ones (F.2.2.1).
+    #[inline(always)]
+    fn difference(&mut self, size: u32) -> i64 {
+        if size == 0 {
+            return 0;
+        }
+
+        let bits = (self.buffer >> (64 - size)) as i64;
+        self.skip(size);
+        if bits < 1 << (size - 1) {
+            bits - (1 << size) + 1
+        } else {
+            bits
+        }
+    }
+
+    /// Where the marker after the interval begins, if few enough bytes are left over before it.
+    fn marker(&self) -> Result<usize, ScanFaultKind> {
+        // Whole bytes in the buffer were not used.
+        let in_buffer = (self.count.saturating_sub(self.added) / 8) as usize;
+        let mut at = self.next;
+        let mut left_over = in_buffer;
+        while let Some(pair) = self.jpeg.get(at..at + 2) {
+            match pair {
+                // Any number of FF may stand before a marker.
+                [0xFF, 0xFF] => at += 1,
+                [0xFF, 0] => {
+                    at += 2;
+                    left_over += 1;
+                }
+                [0xFF, _] => break,
+                _ => {
+                    at += 1;
+                    left_over += 1;
+                }
+            }
+        }
+
+        match left_over {
+            0..=SURPLUS_MAX => Ok(at),
+            more => Err(ScanFaultKind::LeftOver(more as u32)),
+        }
+    }
+}

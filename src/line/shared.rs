@@ -130,7 +130,7 @@ impl LineView {
         let (mut health, mut causes) = self.diagnostics.all();
         // A commit that hangs cannot be told by the thread that waits for it.
         if self.outbox.is_commit_hanging() {
-            health = health.max(Health::Failure);
+            health = health.max(Health::OffSpec);
             causes.push(HANGING_COMMIT.to_owned());
         }
 

@@ -77,6 +77,11 @@ impl LinkAge {
         }
     }
 
+    /// True once a fence of this connection has come back.
+    pub(super) fn has_come_back(&self) -> bool {
+        self.round_trip.is_some()
+    }
+
     /// True if a command that comes now may have waited on its way for longer than a command of a
     /// link that works does.
     pub(super) fn is_stale(&self, now: Instant) -> bool {

@@ -349,7 +349,9 @@ impl Session {
 
     /// True if a message that is sent now arrives now, as far as its acknowledgements tell.
     pub(super) fn is_prompt(&self) -> bool {
-        !self.is_stopping && (self.is_quiet() || self.last_ack.elapsed() < PROMPT)
+        // A careful connection sends one message at a time, so that only an idle one is prompt.
+        let is_answered = !self.is_careful && self.last_ack.elapsed() < PROMPT;
+        !self.is_stopping && (self.is_quiet() || is_answered)
     }
 
     /// True if one more answer has room; the command handler waits otherwise.

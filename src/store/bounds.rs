@@ -11,6 +11,8 @@ pub(super) const OPS: usize = 4096;
 pub(super) const BATCH_OPS: usize = 256;
 /// Live results in memory; beyond, the oldest wait in the file.
 pub(super) const LIVE_MAX: usize = 2048;
+/// The same while the disk is busy and does not fail: they are written once it answers.
+pub(super) const LIVE_MAX_BUSY: usize = 8 * LIVE_MAX;
 /// Results that are read from the file at once.
 pub(super) const PAGE_ROWS: usize = 512;
 

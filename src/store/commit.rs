@@ -105,6 +105,11 @@ impl CommitQueue {
         self.failed.is_some() || self.is_hanging()
     }
 
+    /// True while the disk fails, hanging apart.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Time for which the disk has been at its last job so far. Zero while it is idle.
     pub(super) fn busy_for(&self) -> Duration {
         self.disk.busy_for()
@@ -168,8 +173,9 @@ impl CommitQueue {
     pub(super) fn commit(&mut self, entering: u64, patience: Option<Duration>) -> bool {
         // A job that outlasted the patience of an earlier round comes first.
         self.entering = entering;
-        let is_idle = !self.is_hanging() || self.ends_job(patience);
-        let is_written = is_idle && self.is_due() && self.begin() && self.write_all(patience);
+        let until = patience.map(|patience| Instant::now() + patience);
+        let is_idle = !self.is_hanging() || self.ends_job(left(until));
+        let is_written = is_idle && self.is_due() && self.begin() && self.write_all(until);
         self.entering = 0;
         is_written
     }
@@ -185,6 +191,8 @@ impl CommitQueue {
             return false;
         };
 
+        let took = self.outbox.commit_ends();
+        self.tell_slow(took);
         if !std::mem::take(&mut self.is_committing) {
             if let Err(error) = done.outcome {
                 // A commit fails once it matters.
@@ -194,8 +202,6 @@ impl CommitQueue {
             return true;
         }
 
-        let took = self.outbox.commit_ends();
-        self.tell_slow(took);
         let Err(error) = done.outcome else {
             self.mended();
             return true;
@@ -257,7 +263,8 @@ impl CommitQueue {
         }
     }
 
-    fn write_all(&mut self, patience: Option<Duration>) -> bool {
+    /// Writes batch by batch until `until`; without it as long as it takes.
+    fn write_all(&mut self, until: Option<Instant>) -> bool {
         loop {
             // A disk that failed is tried with a few: the others would be written for nothing. Once it
             // works they follow, before a page is read.
@@ -268,10 +275,9 @@ impl CommitQueue {
 
             let writes = self.pending.drain(..count).collect();
             let run_id = self.run_id.clone();
-            self.outbox.commit_begins();
             self.is_committing = true;
-            self.disk.begin(DiskJob::Write { run_id, writes });
-            if !self.ends_job(patience) {
+            self.begin_job(DiskJob::Write { run_id, writes });
+            if !self.ends_job(left(until)) {
                 return false;
             }
 
@@ -280,6 +286,12 @@ impl CommitQueue {
                 return true;
             }
         }
+    }
+
+    /// Begins a job. Each kind may hang, and is told by the line's health while it does.
+    fn begin_job(&mut self, job: DiskJob) {
+        self.outbox.commit_begins();
+        self.disk.begin(job);
     }
 
     fn mended(&mut self) {
@@ -428,7 +440,7 @@ impl CommitQueue {
         let pages = self.disk.database().log_pages();
         let is_due = pages >= LOG_PAGES_MAX || (pages >= LOG_QUIET_PAGES && is_quiet());
         if is_due {
-            self.disk.begin(DiskJob::Checkpoint);
+            self.begin_job(DiskJob::Checkpoint);
             self.ends_job(Some(HANG_MIN));
         }
     }
@@ -439,9 +451,11 @@ impl CommitQueue {
             return false;
         }
 
-        self.disk.begin(DiskJob::Tidy { keep, keep_bytes });
+        self.begin_job(DiskJob::Tidy { keep, keep_bytes });
         match self.disk.finished(Some(HANG_MIN)) {
             Some(done) => {
+                let took = self.outbox.commit_ends();
+                self.tell_slow(took);
                 if let Err(error) = done.outcome {
                     tracing::debug!("old results stay: {error}");
                 }
@@ -461,7 +475,7 @@ impl CommitQueue {
     /// The disk is busy for so long.
     #[cfg(test)]
     pub(super) fn hang(&mut self, time: Duration) {
-        self.disk.begin(DiskJob::Hang(time));
+        self.begin_job(DiskJob::Hang(time));
     }
 
     /// The next commit tries a disk that failed.
@@ -469,4 +483,9 @@ impl CommitQueue {
     pub(super) fn retry_after_a_pause(&mut self) {
         self.failed = self.failed.map(|_| Instant::now() - RETRY);
     }
+}
+
+/// Time that is left of a wait. `None` for one without an end.
+fn left(until: Option<Instant>) -> Option<Duration> {
+    until.map(|until| until.saturating_duration_since(Instant::now()))
 }

@@ -34,6 +34,9 @@ fn a_disk_that_hangs_makes_no_result_late_and_loses_none() {
     assert!(began.elapsed() < HANG, "the disk still hangs");
     assert_eq!(entry.row.reason, Some(Reason::CameraLost));
     assert!(writer.pending() > 0, "nothing is written so far");
+    let told = Duration::from_millis(1200).saturating_sub(began.elapsed());
+    std::thread::sleep(told);
+    assert!(store.outbox().is_commit_hanging(), "health tells of it");
     store.acked(entry.key, true);
     writer.once();
     assert_eq!(writer.pending(), 0);

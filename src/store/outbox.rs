@@ -380,7 +380,7 @@ impl Outbox {
         let due = queues
             .aside
             .iter()
-            .find(|(_, aside)| at_once || aside.again.is_some_and(|again| again <= now));
+            .find(|(_, aside)| at_once || aside.again.is_none_or(|again| again <= now));
 
         let key = *due?.0;
         let entry = queues.aside.remove(&key)?.entry;

@@ -1,7 +1,9 @@
 //! The one thread that writes. Takes the requests that wait, applies them to the ledger, commits them in
 //! one transaction, and releases to others only what is committed.
 
-use super::bounds::{ACK_WAIT, BATCH_OPS, HANG_LOOK, HANG_MAX, HANG_MIN, LIVE_MAX, PAGE_ROWS};
+use super::bounds::{
+    ACK_WAIT, BATCH_OPS, HANG_LOOK, HANG_MAX, HANG_MIN, LIVE_MAX, LIVE_MAX_BUSY, PAGE_ROWS,
+};
 use super::commit::CommitQueue;
 use super::ledger::{Ledger, Recording};
 use super::op::{AcceptedParts, CommandAnswer, Op};
@@ -388,7 +390,10 @@ impl StoreWriter {
     fn spill(&mut self, batch: &mut Batch) {
         let mut queues = self.outbox.queues();
         let live = queues.live() + batch.live.len();
-        if live <= LIVE_MAX {
+        // A disk that is only busy takes them soon; giving them up would lose what it has room for.
+        let is_busy = self.file.is_hanging() && !self.file.has_failed();
+        let most = if is_busy { LIVE_MAX_BUSY } else { LIVE_MAX };
+        if live <= most {
             return;
         }
 

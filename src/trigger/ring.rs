@@ -244,7 +244,7 @@ impl Ring {
         let gap = self.usual_gap();
         let (reach, wait) = match self.nearest_free(at) {
             Some(index) => (self.frames[index].away_from(at), gap),
-            None => (self.settings.window, gap / 2),
+            None => (self.reach(), gap / 2),
         };
 
         let next = newest.captured_at.checked_add(wait);
@@ -255,7 +255,18 @@ impl Ring {
     /// The middle one of the newest gaps between frames. Zero if there is none; a single long gap is
     /// not usual either.
     fn usual_gap(&self) -> Duration {
-        // Only the newest gaps count, because a camera may change its rate.
+        // The middle one of the gaps counts: a lost frame makes one long gap, and a burst makes
+        // short ones.
+        match self.newest_gaps().as_slice() {
+            [] => Duration::ZERO,
+            [one] if *one > 2 * self.settings.window => Duration::ZERO,
+            gaps => gaps[(gaps.len() - 1) / 2],
+        }
+    }
+
+    /// The newest gaps between frames, the shortest first.
+    fn newest_gaps(&self) -> Vec<Duration> {
+        // Older gaps do not count, because a camera may change its rate.
         let newest = self.frames.iter().rev().take(GAPS + 1);
         let times: Vec<Timestamp> = newest.map(|kept| kept.frame.captured_at).collect();
         let mut gaps: Vec<Duration> = times
@@ -263,25 +274,33 @@ impl Ring {
             .map(|two| two[0].duration_since(two[1]).unsigned_abs())
             .collect();
 
-        // The middle one of the gaps counts: a lost frame makes one long gap, and a burst makes
-        // short ones.
         gaps.sort();
-        match gaps.as_slice() {
-            [] => Duration::ZERO,
-            [one] if *one > 2 * self.settings.window => Duration::ZERO,
-            gaps => gaps[(gaps.len() - 1) / 2],
+        gaps
+    }
+
+    /// Longest distance of a part from its frame: three quarters of the longer usual gap, and the
+    /// window at most. A part whose own frame is lost would else take the next part's frame, that
+    /// part the one after, and so on. The longer gap counts, because frames that come in pairs have
+    /// a short one between. Frames that are shared need no such bound.
+    fn reach(&self) -> Duration {
+        let gaps = self.newest_gaps();
+        if self.settings.shares_frames || gaps.len() < GAPS / 2 {
+            return self.settings.window;
         }
+
+        let longer = gaps[gaps.len() * 3 / 4];
+        self.settings.window.min(longer * 3 / 4)
     }
 
     /// Index of the frame nearest to `at` that may serve a part. `None` if none is near enough.
     fn nearest_free(&self, at: Timestamp) -> Option<usize> {
-        let window = self.settings.window;
+        let reach = self.reach();
         let span = self.free_span(at);
         let mut nearest: Option<usize> = None;
         for (index, kept) in self.frames.iter().enumerate() {
             let away = kept.away_from(at);
             let is_nearer = nearest.is_none_or(|other| away < self.frames[other].away_from(at));
-            if away <= window && is_nearer && span.contains(kept.frame.captured_at) {
+            if away <= reach && is_nearer && span.contains(kept.frame.captured_at) {
                 nearest = Some(index);
             }
         }

@@ -157,7 +157,10 @@ fn a_folder_is_played_once_in_natural_order() {
         .filter_map(|f| f.part_id.as_deref())
         .collect();
 
-    assert_eq!(parts, ["2.png", "10.png"]);
+    // The file that is no picture is a part all the same, which nothing judges.
+    assert_eq!(parts, ["2.png", "3.png", "10.png"]);
+    let damaged: Vec<bool> = seen.frames.iter().map(|f| f.damage.is_some()).collect();
+    assert_eq!(damaged, [false, true, false]);
     assert_eq!(seen.states, [CameraState::Online, CameraState::Disabled]);
 }
 

@@ -413,8 +413,9 @@ fn a_frame_that_fails_is_undecided_a_lost_gpu_fatal() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = Broker::anywhere();
     gpu_line(folder.path(), broker.port, 6).write(folder.path());
-    // Out of memory once, and an illegal address, which a context does not get over. A reference is judged first.
-    for (fault, judged, code) in [("cuGraphLaunch:4=2", 5, 0), ("cuGraphLaunch:4=700", 2, 70)] {
+    // Out of memory once, and an illegal address, which a context does not get over. A reference is
+    // judged first, and three pictures that are like none.
+    for (fault, judged, code) in [("cuGraphLaunch:7=2", 5, 0), ("cuGraphLaunch:7=700", 2, 70)] {
         let listener = Listener::start(broker.port, "plant/box/result");
         let output = run(folder.path(), &[("WINSPECT_STAND_IN_FAIL", fault)]);
         let errors = errors(&output);

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const CAMERA: &str = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\nqueue = 64\ndeadline_ms = 20000";
+const CAMERA: &str = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"command\"\nqueue = 64\ndeadline_ms = 20000\nshare_frames = true";
 /// Of each kind, but for the malformed and the same ones.
 const MANY: usize = 2000;
 const MALFORMED: usize = 2500;

@@ -92,7 +92,7 @@ fn a_line_that_means_it_shares_its_frames() {
 #[test]
 fn parts_at_the_rate_of_the_frames_have_one_each() {
     // 20 frames a second, and a part each 60 ms: whole pictures are judged, all of them.
-    let station = Station::start(TRIGGERED);
+    let station = Station::start(&format!("{TRIGGERED}\nqueue = 64"));
     std::thread::sleep(Duration::from_secs(1)); // the belt's own time
     let offsets: Vec<i64> = (0..20).map(|part| part * 60 - 500).collect();
     let results = results_of(&station, &offsets);

@@ -99,8 +99,7 @@ impl Delivery {
 
     /// Prepares a new connection: it is a careful one while a message is suspected.
     pub(super) fn begin(&mut self, session: &mut Session) {
-        let now = Instant::now();
-        self.muted.retain(|_, until| *until > now);
+        self.unmute();
         session.muted = self.muted.keys().cloned().collect();
         session.is_careful = !self.suspects.is_empty();
     }
@@ -264,12 +263,34 @@ impl Delivery {
                     tracing::error!("a result ended {ends} connections: it is put aside");
                     self.outbox.put_aside(*key, true);
                 }
+                // Without fences each trigger would count as old, and a fence holds nothing that could
+                // end a connection.
+                AckTarget::Topic(topic) if topic.ends_with("/fence") => {}
                 AckTarget::Topic(topic) => {
                     tracing::error!("{topic} ended {ends} connections: it is left out for a while");
                     self.muted.insert(topic.clone(), Instant::now() + MUTED);
                 }
                 AckTarget::Outcome(_) | AckTarget::Reject => {}
             }
+        }
+    }
+
+    /// Lets topics be sent again whose time is over, and forgets that they were suspected.
+    fn unmute(&mut self) {
+        let now = Instant::now();
+        let muted_before = self.muted.len();
+        let suspects = &mut self.suspects;
+        self.muted.retain(|topic, until| {
+            let is_over = *until <= now;
+            if is_over {
+                suspects.remove(&AckTarget::Topic(topic.clone()));
+            }
+
+            !is_over
+        });
+
+        if self.muted.is_empty() && muted_before > 0 {
+            self.tell_topics();
         }
     }
 
@@ -298,6 +319,8 @@ impl Delivery {
             self.causes.clear(ASIDE);
         }
 
+        self.unmute();
+        session.muted.retain(|topic| self.muted.contains_key(topic));
         if self.muted.is_empty() {
             return;
         }

@@ -22,6 +22,10 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Diagnostics source of fences that do not come back.
+const FENCES: &str = "fences";
+/// Time for the first fence of a connection to come back.
+const FENCE_PATIENCE: Duration = Duration::from_secs(5);
 /// Time until a refused subscription is asked for again.
 const SUBSCRIBES_AGAIN: Duration = Duration::from_secs(30);
 /// Bytes of a command's response topic, and of its correlation data, that are kept for the answer.
@@ -241,6 +245,28 @@ impl Publisher {
         let ack = MqttMessage::new(self.topic(&format!("ack/{name}")), answer);
         if session.tell(ack) && is_told {
             session.acknowledge(publish);
+        }
+    }
+
+    /// Tells of a broker that takes our fences and passes none back: each trigger without a time is then
+    /// taken for an old one.
+    pub(super) fn look_at_fences(&self, session: &Session) {
+        if session.link_age.has_come_back() {
+            self.wiring.causes.clear(FENCES);
+            return;
+        }
+
+        let is_silent = session
+            .connected_at
+            .is_some_and(|since| since.elapsed() > FENCE_PATIENCE);
+
+        if is_silent && self.wiring.times_triggers && self.subscribes_at.is_none() {
+            let words = format!(
+                "{0}/fence, our own message, does not come back; let this user read {0}/fence",
+                self.topics
+            );
+
+            self.wiring.causes.set(FENCES, Health::Failure, words);
         }
     }
 

@@ -395,6 +395,7 @@ impl Publisher {
         self.look_at_rejects(session.is_connected());
         if session.is_connected() {
             self.delivery.look(session);
+            self.look_at_fences(session);
             self.tell_again(session);
             self.publish_condition(session);
             if self.is_over() && !session.is_stopping {

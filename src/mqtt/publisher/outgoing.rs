@@ -55,7 +55,10 @@ impl Publisher {
     /// their time, or that has none, needs only the first one.
     pub(super) fn publish_next_fence(&self, session: &mut Session) {
         let is_ending = session.is_stopping || self.ending.is_some();
-        if self.wiring.times_triggers && !is_ending && session.link_age.has_room() {
+        // A careful connection sends one message at a time: fences in a row would leave no room for
+        // results, and come back as old as the row is long.
+        let has_room = session.link_age.has_room() && (!session.is_careful || session.is_quiet());
+        if self.wiring.times_triggers && !is_ending && has_room {
             self.publish_fence(session);
         }
     }

@@ -14,12 +14,15 @@ pub fn winspect() -> Command {
     let built = env!("CARGO_BIN_EXE_winspect").into();
     let program = unpacked().map_or(built, |root| root.join("bin/winspect"));
     let mut command = Command::new(program);
-    // SAFETY: a system call and nothing else, which is allowed between fork and exec.
+    // SAFETY: two system calls and nothing else, which is allowed between fork and exec.
     unsafe { command.pre_exec(end_with_parent) };
     command
 }
 
 fn end_with_parent() -> std::io::Result<()> {
+    // Tests that run under nohup would hand an ignored SIGHUP on.
+    // SAFETY: the default action is set for one signal; no handler runs.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
     // SAFETY: prctl takes a signal here, and touches no memory.
     match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
         0 => Ok(()),

@@ -70,6 +70,11 @@ fn is_torn(server: &str, path: &str) -> bool {
     // `cam:12/34@10.0.0.7/x` reads as the port 12 of a host cam; a path may hold an @ too, but then
     // its host is mostly an address or has a dot.
     let is_port = port.parse::<u16>().is_ok();
+    // RTSP's own ports belong to hosts.
+    if matches!(port, "554" | "8554") {
+        return false;
+    }
+
     let is_name_of_user = !name.contains(['.', '[']) && name != "localhost";
     path.contains('@') && (!is_port || is_name_of_user)
 }

@@ -107,7 +107,9 @@ static enum damage kind_of(int code) {
     return BAD_CODE;
   case JWRN_MUST_RESYNC:
     return RESTART_LOST;
-  /* Remarks about tags, which do not concern the picture. */
+  /* Remarks about tags, which do not concern the picture. A sequential scan needs no spectral range either, and
+     the firmware of some cameras leaves it at zero. */
+  case JWRN_NOT_SEQUENTIAL:
   case JWRN_ADOBE_XFORM:
   case JWRN_JFIF_MAJOR:
   case JWRN_BOGUS_ICC:

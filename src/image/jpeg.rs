@@ -346,6 +346,27 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_header_without_its_spectral_range_is_no_damage() {
+        let (mut jpeg, scan) = textured();
+        // The three bytes before the scan's data: 0, 63, 0 in a sequential picture.
+        assert_eq!(jpeg[scan - 3..scan], [0, 63, 0]);
+        jpeg[scan - 2] = 0;
+        assert_eq!(damage(&jpeg), None);
+    }
+
+    #[test]
+    fn a_frame_header_inside_of_a_segment_ends_nothing() {
+        let (jpeg, _) = textured();
+        // Bytes that libjpeg skips, and that read as a segment hide a header of no width.
+        let hidden = [
+            0xEE, 0x00, 0x06, 0xFF, 0xC0, 0x00, 0x0B, 8, 0, 16, 0, 0, 1, 1, 0x11, 0, 0xFF, 0xDA, 0,
+            8, 1, 1, 0, 0, 63, 0,
+        ];
+        let crafted = [&jpeg[..2], &hidden, &jpeg[2..]].concat();
+        let _ = damage(&crafted); // whatever it is, it is told without a crash
+    }
+
+    #[test]
     fn a_few_surplus_bytes_of_usb_cameras_are_no_damage_and_many_are() {
         let (whole, _) = textured();
         let (data, end) = whole.split_at(whole.len() - 2);

@@ -15,7 +15,10 @@ const CATEGORY: &str = "libav";
 const CONCEALING: &str = "concealing ";
 
 /// Beginnings of errors about what no picture is made of.
-const HARMLESS: [&str; 5] = [
+const HARMLESS: [&str; 7] = [
+    // Cameras that leave the times in their headers at zero: FFmpeg says so at each key frame.
+    "time_scale/num_units_in_tick",
+    "Clipping illegal num_reorder_frames",
     "SEI ",
     "Overread ",
     "VUI ",

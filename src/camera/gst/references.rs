@@ -56,8 +56,9 @@ impl References {
     /// Takes the next unit in decoding order, and its presentation time. Returns the cause why its
     /// picture is corrupt; `None` for a whole one.
     pub fn follow(&mut self, unit: &AccessUnit, pts: Option<u64>) -> Option<Arc<str>> {
-        // Lost references break everything but a unit that needs none of them.
-        let needs_references = matches!(unit.entry, Entry::None | Entry::Gradual(_));
+        // Lost references break everything but a closed entry. An open one needs none of them itself,
+        // but the pictures that are shown before it do.
+        let needs_references = unit.entry != Entry::Closed;
         if let Some(lost) = &unit.lost_before
             && needs_references
         {

@@ -43,7 +43,10 @@ fn tiff_bits(bytes: &[u8]) -> Option<u32> {
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).ok()?;
     let largest = decoder.find_tag(Tag::Unknown(MAX_SAMPLE_VALUE)).ok()??;
     let largest = largest.into_u16_vec().ok()?.into_iter().max()?;
-    Some(ALL - largest.leading_zeros())
+    // Some writers store the picture's own largest value, which says nothing of the camera's bits:
+    // one picture would be brighter than the next. Only a full white of so many bits is believed.
+    let bits = ALL - largest.leading_zeros();
+    (largest.count_ones() == bits).then_some(bits)
 }
 
 /// Scales values that stand in the lower `bits` of their 16. Returns true if they did.

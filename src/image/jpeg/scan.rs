@@ -97,6 +97,11 @@ pub fn fault(jpeg: &[u8]) -> Option<ScanFault> {
     loop {
         // Any number of FF may stand before a marker's own byte.
         let fill = jpeg.get(at..)?.iter().position(|byte| *byte != 0xFF)?;
+        // Other bytes before a marker: the place is lost, and this look with it.
+        if fill == 0 {
+            return None;
+        }
+
         let marker = jpeg[at + fill];
         let start = at + fill + 1;
         let length = jpeg.get(start..start + 2)?;
@@ -142,9 +147,10 @@ impl Headers {
             });
         }
 
-        // 12 bits have other limits; a factor of zero would divide by it.
+        // 12 bits have other limits; a size or a factor of zero would divide by it.
         let is_sane = |component: &Component| component.across > 0 && component.down > 0;
-        (*precision == 8 && self.components.iter().all(is_sane)).then_some(())
+        let has_pixels = self.width > 0 && self.height > 0;
+        (*precision == 8 && has_pixels && self.components.iter().all(is_sane)).then_some(())
     }
 
     /// Quantisation tables: precision and number (1), then 64 steps of one or two bytes.

@@ -153,11 +153,20 @@ impl Causes {
         };
 
         // Two units of one time are two pictures that cannot be told apart: the damaged one counts.
-        self.0
-            .iter()
-            .rev()
-            .filter(|cause| cause.pts == Some(pts))
-            .find_map(|cause| cause.words.clone())
+        let mut is_known = false;
+        for cause in self.0.iter().rev().filter(|cause| cause.pts == Some(pts)) {
+            is_known = true;
+            if cause.words.is_some() {
+                return cause.words.clone();
+            }
+        }
+
+        // A time that no unit had was made up by the decoder, as it does around lost slices. The last
+        // unit's cause counts then, so that a damaged stream hands no picture on as whole.
+        match is_known {
+            true => None,
+            false => self.0.back()?.words.clone(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod network;
 pub mod plc;
 pub mod program;
 mod requirement;
+#[cfg(feature = "gstreamer")]
 pub mod rtsp;
 pub mod station;
 #[cfg(feature = "gstreamer")]

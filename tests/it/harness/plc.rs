@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Sends a message to a topic of the station `plant/box`, at QoS 1 by MQTT 5.
 pub fn publish(port: u16, topic: &str, payload: &str, arguments: &[&str]) {
@@ -180,7 +180,8 @@ impl Listener {
     }
 
     /// The next message, if one comes within so long a time.
-    pub fn any_within(&self, time: Duration) -> Option<String> {
+    #[cfg(feature = "gstreamer")]
+    pub fn any_within(&self, time: std::time::Duration) -> Option<String> {
         self.next_line(Instant::now() + time)
     }
 

@@ -32,20 +32,7 @@ pub fn supervise(
     mut backoff: Backoff,
     sink: &mut dyn Sink,
 ) -> Result<(), CameraError> {
-    let mut reporter = StatusReporter {
-        sink,
-        name,
-        state: None,
-        retries: 0,
-        last_reason: None,
-        lost_at: None,
-        since: Timestamp::now(),
-        clock_offset: None,
-        clock_told_at: None,
-        online_at: None,
-        losses: 0,
-        reason_at: None,
-    };
+    let mut reporter = StatusReporter::new(sink, name);
 
     loop {
         // A try goes from opening to its end. A finite source ends at its end; an endless one that
@@ -115,6 +102,26 @@ struct StatusReporter<'a> {
     losses: u32,
     /// Time of the last report of a reason. `None` before the first.
     reason_at: Option<Instant>,
+}
+
+impl<'a> StatusReporter<'a> {
+    /// A reporter of a camera that has shown nothing so far.
+    fn new(sink: &'a mut dyn Sink, name: &'a str) -> Self {
+        StatusReporter {
+            sink,
+            name,
+            state: None,
+            retries: 0,
+            last_reason: None,
+            lost_at: None,
+            since: Timestamp::now(),
+            clock_offset: None,
+            clock_told_at: None,
+            online_at: None,
+            losses: 0,
+            reason_at: None,
+        }
+    }
 }
 
 impl StatusReporter<'_> {
@@ -441,20 +448,7 @@ mod tests {
     #[test]
     fn another_reason_of_a_lost_camera_is_told_after_a_while() {
         let mut seen = SeenByLine::default();
-        let mut reporter = StatusReporter {
-            sink: &mut seen,
-            name: "top",
-            state: None,
-            retries: 0,
-            last_reason: None,
-            lost_at: None,
-            since: Timestamp::now(),
-            clock_offset: None,
-            clock_told_at: None,
-            online_at: None,
-            losses: 0,
-            reason_at: None,
-        };
+        let mut reporter = StatusReporter::new(&mut seen, "top");
 
         let lost = |words: &str| CameraError::Lost(words.to_owned());
         reporter.lost(&lost("nothing listens"));

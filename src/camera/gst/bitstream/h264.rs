@@ -104,11 +104,6 @@ impl H264 {
         let mut slices = vec![];
         let mut unread = 0;
         for nal in nals {
-            // The forbidden bit is zero in every unit; a one was made on the way.
-            if nal[0] & 0x80 != 0 {
-                unit.damage = Some("the forbidden bit of a NAL unit is set".to_owned());
-            }
-
             match nal[0] & 31 {
                 SLICE | IDR_SLICE => match self.slice(nal) {
                     Some(slice) => slices.push(slice),
@@ -127,11 +122,7 @@ impl H264 {
     /// known, or end within their header.
     fn judge(&mut self, unit: &mut AccessUnit, slices: &[Slice], unread: usize) {
         let Some(first) = slices.first() else {
-            // Nothing is known before the first parameter sets: such a unit can be no entry, and
-            // what it lacks was never there.
-            let is_broken = unread > 0 && !self.sps.is_empty();
-            let words = "no slice of it can be read".to_owned();
-            unit.damage = unit.damage.take().or(is_broken.then_some(words));
+            unit.lacks_slices(unread, !self.sps.is_empty());
             unit.is_reference = unread > 0;
             return;
         };

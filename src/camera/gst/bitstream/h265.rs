@@ -82,11 +82,6 @@ impl H265 {
         let mut slices = vec![];
         let mut unread = 0;
         for nal in nals {
-            // The forbidden bit is zero in every unit; a one was made on the way.
-            if nal[0] & 0x80 != 0 {
-                unit.damage = Some("the forbidden bit of a NAL unit is set".to_owned());
-            }
-
             match nal_type(nal) {
                 ..=SLICE_LAST => match self.slice(nal) {
                     Some(slice) => slices.push(slice),
@@ -106,11 +101,7 @@ impl H265 {
     fn judge(&mut self, unit: &mut AccessUnit, slices: &[Slice], unread: usize) {
         unit.is_reference = true;
         let Some(first) = slices.first() else {
-            // Nothing is known before the first parameter sets: such a unit can be no entry, and
-            // what it lacks was never there.
-            let is_broken = unread > 0 && !self.sps.is_empty();
-            let words = "no slice of it can be read".to_owned();
-            unit.damage = unit.damage.take().or(is_broken.then_some(words));
+            unit.lacks_slices(unread, !self.sps.is_empty());
             return;
         };
 

@@ -64,6 +64,11 @@ impl Checker {
             Checker::H265(checker) => checker.check(&nals),
         };
 
+        // The forbidden bit is zero in every unit of both codecs; a one was made on the way.
+        if nals.iter().any(|nal| nal[0] & 0x80 != 0) {
+            unit.damage = Some("the forbidden bit of a NAL unit is set".to_owned());
+        }
+
         // A length that leads out of the unit is named first: what follows from it is a consequence.
         if let Some(broken) = broken {
             unit.damage = Some(broken);

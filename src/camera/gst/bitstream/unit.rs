@@ -17,6 +17,16 @@ pub struct AccessUnit {
     pub lost_before: Option<String>,
 }
 
+impl AccessUnit {
+    /// Notes that no slice of it is readable; `unread` were there. Before the first parameter sets
+    /// (`knows_sets`) nothing can be read, and what the unit lacks was never there.
+    pub(super) fn lacks_slices(&mut self, unread: usize, knows_sets: bool) {
+        let is_broken = unread > 0 && knows_sets;
+        let words = "no slice of it can be read".to_owned();
+        self.damage = self.damage.take().or(is_broken.then_some(words));
+    }
+}
+
 /// Entry points of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Entry {

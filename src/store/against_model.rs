@@ -2,7 +2,7 @@
 //! order, disks that fill up and crashes included, each part has exactly one result, in order, delivered or
 //! given up and counted, and the counters balance.
 
-use super::tests::{FakePolicy, as_killed, passed, settings};
+use super::test_run::{FakePolicy, as_killed, passed, settings};
 use super::*;
 use crate::base::health::Diagnostics;
 use crate::data::part::tests::ask;

@@ -3,7 +3,7 @@
 
 use super::database::Database;
 use super::row::Write;
-use super::tests::{DEADLINE, FakePolicy, Run, passed, settings};
+use super::test_run::{DEADLINE, FakePolicy, Run, passed, settings};
 use super::*;
 use crate::base::health::{Diagnostics, Health};
 use crate::data::part::tests::ask;

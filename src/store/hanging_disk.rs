@@ -1,6 +1,6 @@
 //! A disk that hangs: parts get their results in time, and all of it is written once the disk answers.
 
-use super::tests::{FakePolicy, Run, settings};
+use super::test_run::{FakePolicy, Run, settings};
 use super::*;
 use crate::base::health::Diagnostics;
 use crate::data::part::tests::ask;

@@ -64,9 +64,13 @@ mod hanging_disk;
 #[cfg(test)]
 mod layer;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod power_cut;
 #[cfg(test)]
 mod probes;
+#[cfg(test)]
+mod test_run;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

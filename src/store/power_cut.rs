@@ -5,7 +5,7 @@
 //! A file is taken to be there from its first sync on (SQLite syncs the folder when it makes one), and gone when deleted.
 
 use super::layer::{self, Event, Told};
-use super::tests::{FakePolicy, passed, settings};
+use super::test_run::{FakePolicy, passed, settings};
 use super::*;
 use crate::base::health::Diagnostics;
 use crate::data::part::tests::ask;

@@ -1,136 +1,19 @@
-//! The writer at work on a real file: what survives, what is told, what a full disk does.
+//! Results over the runs of a real file: each has one, in order, by its deadline, and is counted.
 
 use super::database::Database;
 use super::row::{RowState, Write};
+use super::test_run::{DEADLINE, FakePolicy, Run, as_killed, passed, settings};
 use super::*;
 use crate::base::health::Diagnostics;
-use crate::base::systemd::Heartbeat;
-use crate::data::part::Part;
 use crate::data::part::tests::ask;
+use crate::data::report::Report;
 use crate::data::report::tests::judge;
-use crate::data::report::{DecisionPolicy, Report};
-use crate::data::result::ResultRow;
 use crate::data::result::tests::row;
 use crate::data::verdict::{Reason, Verdict};
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
-
-pub(super) struct Run {
-    pub store: Store,
-    pub causes: Diagnostics,
-    writer: JoinHandle<()>,
-    pub found: Recovered,
-}
-
-pub(super) fn settings(folder: &Path) -> StoreSettings {
-    StoreSettings {
-        file: folder.join("box.db"),
-        sync: Sync::Normal,
-        waiting_max: 1_000_000,
-        keep: Duration::from_secs(3600),
-        keep_bytes: 1 << 40,
-        reject_window: Duration::from_secs(1),
-    }
-}
-
-/// A line whose results say little: which part, which verdict and why, and so many bytes of filler.
-#[derive(Default)]
-pub(super) struct FakePolicy {
-    pub filler: usize,
-}
-
-impl ResultPolicy for FakePolicy {
-    fn policy_for(&self, part: &Part) -> DecisionPolicy {
-        judge(part)
-    }
-
-    fn at_deadline(&self, undecided: Report) -> Report {
-        undecided
-    }
-
-    fn on_result(&self, _: &Report) -> Vec<KeyValue> {
-        vec![]
-    }
-
-    fn on_released(&self, _row: &ResultRow) {}
-
-    fn encode(&self, report: &Report) -> ResultRow {
-        let part = &report.part;
-        ResultRow {
-            run_id: part.run_id.to_string(),
-            verdict: report.verdict,
-            reason: report.reason,
-            detail: Some("x".repeat(self.filler)),
-            ..row(part.camera(), part.seq)
-        }
-    }
-
-    fn reject_message(&self, _: &Report) -> Option<Reject> {
-        None
-    }
-}
-
-/// That verdict of a part.
-pub(super) fn passed(part: &Part) -> Report {
-    let mut report = Report::undecided(part.clone(), Reason::NotReady, &judge(part));
-    (report.verdict, report.reason) = (Verdict::Pass, None);
-    report
-}
-
-impl Run {
-    pub fn start(settings: StoreSettings, run_id: &str) -> Self {
-        let causes = Diagnostics::default();
-        let (store, opened, found) = Store::open(settings, run_id, causes.clone()).expect("opens");
-        let writer = StoreWriter::new(opened, FakePolicy::default());
-        let writer = std::thread::spawn(move || writer.run(&Heartbeat::default()));
-        Run {
-            store,
-            causes,
-            writer,
-            found,
-        }
-    }
-
-    pub fn accept(&self, count: usize) -> Vec<Part> {
-        self.store
-            .accept_durable((0..count).map(|_| ask("top", DEADLINE)).collect())
-            .expect("open")
-    }
-
-    pub fn pass(&self, part: &Part) {
-        self.store.submit(vec![passed(part)]);
-    }
-
-    /// What comes out next, within a while.
-    pub fn next(&self) -> Option<OutboxEntry> {
-        let until = Instant::now() + Duration::from_secs(2);
-        loop {
-            match self.store.outbox().next() {
-                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-                next => return next,
-            }
-        }
-    }
-
-    pub fn until(&self, fits: impl Fn(StoreCount) -> bool) {
-        let until = Instant::now() + Duration::from_secs(5);
-        while !fits(self.store.count()) {
-            assert!(Instant::now() < until, "{:?}", self.store.count());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    pub fn end(self) {
-        drop(self.store);
-        self.writer.join().expect("no panic");
-    }
-}
+use std::time::Duration;
 
 #[test]
 fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
@@ -256,175 +139,6 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
 }
 
 #[test]
-fn a_backlog_that_will_be_given_up_is_told_before() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let causes = Diagnostics::default();
-    let bounded = StoreSettings {
-        waiting_max: 100,
-        ..settings(folder.path())
-    };
-
-    let (_store, opened, _) = Store::open(bounded, "01A", causes.clone()).expect("opens");
-    let mut writer = StoreWriter::new(opened, FakePolicy::default());
-    let mut told = |waiting| {
-        writer.foresee(waiting);
-        causes
-            .all()
-            .1
-            .into_iter()
-            .find(|cause| cause.starts_with("backlog"))
-    };
-
-    assert_eq!(told(50), None);
-    assert!(told(51).is_some_and(|cause| cause.contains("51 results wait for the broker; of more than 100")));
-    assert_eq!(told(0), None);
-}
-
-#[test]
-fn beyond_the_bound_the_oldest_are_given_up_and_told() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = Run::start(
-        StoreSettings {
-            waiting_max: 10,
-            ..settings(folder.path())
-        },
-        "01A",
-    );
-
-    let parts = run.accept(50);
-    drop(parts); // all open
-    run.end();
-    let run = Run::start(
-        StoreSettings {
-            waiting_max: 10,
-            ..settings(folder.path())
-        },
-        "01B",
-    );
-
-    run.until(|count| count.given_up == 40);
-    let told = || run.causes.all().1.join("; ");
-    let end = Instant::now() + Duration::from_secs(30);
-    while !told().contains("results given up: 40 in this run") {
-        assert!(Instant::now() < end, "{}", told());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-
-    // Room for one more.
-    let first = run.next().expect("waits");
-    run.store.acked(first.key, true);
-    run.until(|count| count.acked == 1);
-    let part = run.accept(1).remove(0);
-    run.pass(&part);
-    let told: Vec<OutboxEntry> = std::iter::from_fn(|| run.next()).take(10).collect();
-    let live = told
-        .iter()
-        .find(|waiting| waiting.until.is_some())
-        .expect("the new one");
-
-    assert_eq!((live.given_up_before, told.len()), (40, 10));
-    run.end();
-}
-
-#[test]
-fn more_live_results_than_memory_holds_wait_in_the_file_and_none_is_lost() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = Run::start(settings(folder.path()), "01A");
-    let parts: Vec<Part> = (0..10).flat_map(|_| run.accept(500)).collect();
-    parts.iter().for_each(|part| run.pass(part));
-    run.until(|count| count.results == 5000);
-    let mut keys = std::collections::BTreeSet::new();
-    while keys.len() < 5000 {
-        let waiting = run
-            .next()
-            .unwrap_or_else(|| panic!("{} of 5000, {:?}", keys.len(), run.store.count()));
-
-        assert!(keys.insert(waiting.key), "twice");
-        run.store.acked(waiting.key, true);
-    }
-
-    run.until(|count| count.waiting == 0);
-    assert_eq!(run.store.count().acked, 5000);
-    run.end();
-}
-
-#[test]
-fn old_results_go_when_they_are_too_old_or_too_many() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = Run::start(settings(folder.path()), "01A");
-    let parts = run.accept(100);
-    parts.iter().for_each(|part| run.pass(part));
-    for _ in &parts {
-        let waiting = run.next().expect("settled");
-        run.store.acked(waiting.key, true);
-    }
-
-    run.until(|count| count.acked == 100);
-    run.store.audit("threshold 0.5");
-    run.end();
-    let (mut database, _) =
-        Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
-
-    assert!(
-        !database
-            .tidy(Duration::from_secs(3600), 1 << 40)
-            .expect("works")
-    );
-
-    assert_eq!(database.state(parts[0].key).expect("works"), Some(3));
-    database.tidy(Duration::from_secs(3600), 0).expect("works");
-    assert_eq!(database.state(parts[0].key).expect("works"), None);
-    assert_eq!(database.audit().expect("works")[0].1, "threshold 0.5");
-}
-
-#[test]
-fn an_answer_goes_when_winspect_has_run_for_an_hour_whatever_the_clock_says() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("box.db");
-    let (mut database, _) = Database::open(&file, Sync::Normal).expect("opens");
-    let answer = |id: &str| Write::Answer {
-        id: id.to_owned(),
-        answer: "{}".to_owned(),
-    };
-
-    database.write("01A", &[answer("old")]).expect("written");
-    database.run_for(Duration::from_secs(3000));
-    database.write("01A", &[answer("new")]).expect("written");
-    let left = |database: &mut Database| -> Vec<String> {
-        database
-            .tidy(Duration::from_secs(3600), 1 << 40)
-            .expect("works");
-
-        let left = database
-            .found()
-            .expect("works")
-            .answers
-            .into_iter()
-            .map(|(id, _)| id);
-
-        left.collect::<BTreeSet<_>>().into_iter().collect()
-    };
-
-    assert_eq!(left(&mut database), ["new", "old"]);
-    database.run_for(Duration::from_secs(601));
-    assert_eq!(left(&mut database), ["new"]);
-    // Stamped by a clock that is years ahead: an hour from now on.
-    drop(database);
-    let ahead = rusqlite::Connection::open(&file).expect("opens");
-    ahead
-        .execute("UPDATE answer SET at = at + 100000000000", [])
-        .expect("works");
-
-    drop(ahead);
-    let (mut database, _) = Database::open(&file, Sync::Normal).expect("opens");
-    database.write("01B", &[answer("after")]).expect("written");
-    database.run_for(Duration::from_secs(3590));
-    assert_eq!(left(&mut database), ["after", "new"]);
-    database.run_for(Duration::from_secs(20));
-    assert_eq!(left(&mut database), Vec::<String>::new());
-}
-
-#[test]
 fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
     let folder = tempfile::tempdir().expect("a folder");
     for run_id in ["01B", "01A"] {
@@ -452,14 +166,6 @@ fn what_waits_is_found_without_reading_what_is_delivered() {
     let (database, _) = Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
     let plan = database.plan_of_a_page();
     assert!(plan.contains("part_not_done"), "{plan}");
-}
-
-/// What a kill leaves of an open store: nothing is closed.
-pub(super) fn as_killed(file: &Path, copy: &Path) {
-    for end in ["", "-wal"] {
-        let beside = |path: &Path| format!("{}{end}", path.display());
-        std::fs::copy(beside(file), beside(copy)).expect("copied");
-    }
 }
 
 #[test]
@@ -579,70 +285,6 @@ fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_for
     }
 }
 
-#[test]
-fn the_log_is_taken_over_into_the_file_between_two_parts_and_has_a_bound_where_there_is_no_between()
-{
-    let folder = tempfile::tempdir().expect("a folder");
-    let settings = settings(folder.path());
-    let file = settings.file.clone();
-    let (store, opened, _) = Store::open(settings, "01A", Diagnostics::default()).expect("opens");
-    let mut writer = StoreWriter::new(opened, FakePolicy::default());
-    let in_file = || std::fs::metadata(&file).map_or(0, |file| file.len());
-    let mut write = |bytes: usize| {
-        store.audit("x".repeat(bytes));
-        writer.once();
-    };
-
-    let before = in_file();
-    write(1 << 20);
-    assert_eq!(in_file(), before, "not yet");
-    write(2 << 20);
-    assert!(in_file() >= before + (3 << 20), "nobody waits");
-    let (before, _open) = (
-        in_file(),
-        store.accept(vec![ask("top", DEADLINE)]).expect("open"),
-    );
-
-    for _ in 0..6 {
-        write(2 << 20);
-    }
-
-    assert_eq!(in_file(), before, "a part is open");
-    for _ in 0..3 {
-        write(2 << 20);
-    }
-
-    assert!(in_file() >= before + (16 << 20), "the bound");
-}
-
-#[test]
-fn the_log_has_its_bound_also_when_every_run_is_killed_before_it_takes_it_over() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut settings = settings(folder.path());
-    let logs = (0..4).map(|run| {
-        let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
-        let notes = (0..10).map(|_| Write::Note {
-            what: "x".repeat(100_000),
-        });
-
-        database
-            .write("01A", &notes.collect::<Vec<_>>())
-            .expect("written");
-
-        let copy = folder.path().join(format!("killed-{run}.db"));
-        as_killed(&settings.file, &copy);
-        settings.file = copy;
-        std::fs::metadata(format!("{}-wal", settings.file.display()))
-            .expect("there")
-            .len()
-    });
-
-    let logs: Vec<u64> = logs.collect();
-    assert!(logs.iter().all(|log| *log < 2 << 20), "{logs:?}");
-    let (database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
-    assert_eq!(database.audit().expect("works").len(), 40);
-}
-
 /// Looks at the counters all the time, until the flag is set; how often.
 fn auditor(store: &Store, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
     let (outbox, stop) = (store.outbox().clone(), stop.clone());
@@ -718,36 +360,4 @@ fn the_counters_balance_at_any_moment() {
         assert_eq!(count.earlier > 0, run_id == "01B");
         run.end();
     }
-}
-
-#[test]
-fn of_too_many_answers_the_oldest_go() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (mut database, _) =
-        Database::open(&folder.path().join("box.db"), Sync::Normal).expect("opens");
-
-    let answers = |from: u64, to: u64| -> Vec<Write> {
-        (from..to)
-            .map(|n| Write::Answer {
-                id: n.to_string(),
-                answer: "{}".to_owned(),
-            })
-            .collect()
-    };
-
-    database.write("01A", &answers(0, 1)).expect("written");
-    std::thread::sleep(Duration::from_millis(5)); // older than the others, by the time that it has run
-    database
-        .write("01A", &answers(1, 180_001))
-        .expect("written");
-
-    while database.tidy(Duration::MAX, 1 << 40).expect("works") {}
-    let found = database.found().expect("found");
-    assert_eq!(
-        (
-            found.answers.len(),
-            found.answers.iter().any(|(id, _)| id == "0")
-        ),
-        (180_000, false)
-    );
 }

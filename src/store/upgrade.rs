@@ -5,7 +5,7 @@ use super::database::Database;
 use super::layer;
 use super::power_cut::cut;
 use super::row::{Page, RowState};
-use super::tests::{Run, settings};
+use super::test_run::{Run, settings};
 use super::*;
 use crate::base::health::Health;
 use crate::data::verdict::Defect;

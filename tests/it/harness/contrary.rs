@@ -1,7 +1,9 @@
 //! A small broker of the tests' own, contrary on demand: it refuses messages, subscriptions
 //! and packets, ends connections at a message, and ends them at each breach of MQTT's order of
-//! acknowledgements. Its link may be slow. It keeps what it heard, and sends what a test says.
+//! acknowledgements. Its link may be slow. It keeps what it heard, and sends what a test says. Packets
+//! are read as the strict broker reads them (`strict/wire.rs`).
 
+use super::strict::wire::{self, Message, Packet};
 use super::wait_until;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -63,6 +65,10 @@ pub struct ContraryBroker {
 }
 
 const PREFIX: &str = "plant/box/";
+/// Bytes of a packet that it reads.
+const PACKET_MAX: usize = 64 << 20;
+/// Bytes of one client that pass a slow link before those of another.
+const PIECE: usize = 4096;
 
 impl ContraryBroker {
     /// A broker that takes everything.
@@ -140,14 +146,7 @@ impl ContraryBroker {
         let mut state = self.lock();
         let mut packets = vec![];
         for (topic, payload) in messages {
-            state.next_packet = state.next_packet % 60_000 + 1;
-            let id = state.next_packet;
-            state.owed.push_back(id);
-            let mut body = text(&format!("{PREFIX}{topic}"));
-            body.extend(id.to_be_bytes());
-            body.push(0);
-            body.extend(payload.as_bytes());
-            packets.extend(packet(0x32, &body));
+            packets.extend(state.delivery(&command(topic, payload)));
         }
 
         let line = state
@@ -161,167 +160,123 @@ impl ContraryBroker {
     }
 }
 
+impl State {
+    /// The packet of a message that goes to a client, at QoS 1; its acknowledgement is owed.
+    fn delivery(&mut self, message: &Message) -> Vec<u8> {
+        self.next_packet = self.next_packet % 60_000 + 1;
+        self.owed.push_back(self.next_packet);
+        wire::publish_packet(message, Some(self.next_packet), false)
+    }
+}
+
+fn command(topic: &str, payload: &str) -> Message {
+    Message {
+        topic: format!("{PREFIX}{topic}"),
+        payload: payload.as_bytes().to_vec(),
+        qos: 1,
+        is_retained: false,
+        properties: vec![],
+    }
+}
+
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = (text.len() as u16).to_be_bytes().to_vec();
-    bytes.extend(text.as_bytes());
-    bytes
+/// A client's link: as quick as the rules let it be, and clients take turns.
+struct SlowLink<'a> {
+    stream: TcpStream,
+    state: &'a Mutex<State>,
+    turns: &'a Mutex<()>,
 }
 
-fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![kind];
-    let mut left = body.len();
-    loop {
-        let more = left >= 128;
-        bytes.push((left % 128) as u8 | if more { 128 } else { 0 });
-        left /= 128;
-        if !more {
-            break;
-        }
-    }
-
-    bytes.extend(body);
-    bytes
-}
-
-/// Reads so many bytes, as quickly as the link lets them through; clients take turns.
-fn read(
-    stream: &mut TcpStream,
-    count: usize,
-    state: &Mutex<State>,
-    link: &Mutex<()>,
-) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; count];
-    for piece in bytes.chunks_mut(4096) {
-        let rate = lock(state).rules.bytes_a_second;
-        if let Some(rate) = rate {
-            let turn = link.lock().unwrap_or_else(PoisonError::into_inner);
-            thread::sleep(Duration::from_secs_f64(
-                piece.len() as f64 / f64::from(rate),
-            ));
-
-            drop(turn);
-            thread::yield_now();
-        }
-
-        stream.read_exact(piece)?;
-    }
-
-    Ok(bytes)
-}
-
-/// Length of a packet or of its properties: groups of seven bits.
-fn length(next: &mut dyn FnMut() -> std::io::Result<u8>) -> std::io::Result<usize> {
-    let mut length = 0;
-    for group in 0..4 {
-        let byte = next()?;
-        length |= usize::from(byte & 127) << (7 * group);
-        if byte < 128 {
-            break;
-        }
-    }
-
-    Ok(length)
-}
-
-/// A place in a packet's body.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn take(&mut self, count: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-
-    fn number(&mut self) -> u16 {
-        let bytes = self.take(2);
-        u16::from_be_bytes([bytes[0], bytes[1]])
-    }
-
-    fn text(&mut self) -> String {
-        let count = self.number().into();
-        String::from_utf8_lossy(self.take(count)).into_owned()
-    }
-
-    fn skip_properties(&mut self) {
-        let count = length(&mut || Ok(self.take(1)[0])).expect("read before");
-        self.take(count);
-    }
-}
-
-fn serve(mut stream: TcpStream, state: &Mutex<State>, link: &Mutex<()>) {
-    let mut name = String::new();
-    while let Ok(head) = read(&mut stream, 1, state, link) {
-        let size = length(&mut || Ok(read(&mut stream, 1, state, link)?[0]));
-        let Ok(body) = size.and_then(|size| read(&mut stream, size, state, link)) else {
-            break;
+impl Read for SlowLink<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let rate = lock(self.state).rules.bytes_a_second;
+        let Some(rate) = rate else {
+            return self.stream.read(bytes);
         };
 
-        let answer = match head[0] >> 4 {
-            1 => connected(&body, &stream, state, &mut name),
-            3 => published(head[0], &body, state, &name),
-            4 => acknowledged(&body, state),
-            8 => subscribed(&body, state),
-            12 => Some(packet(0xd0, &[])),
-            14 => None,
-            _ => Some(vec![]),
+        let most = bytes.len().min(PIECE);
+        let count = self.stream.read(&mut bytes[..most])?;
+        let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        thread::sleep(Duration::from_secs_f64(count as f64 / f64::from(rate)));
+        drop(turn);
+        thread::yield_now();
+        Ok(count)
+    }
+}
+
+fn serve(stream: TcpStream, state: &Mutex<State>, turns: &Mutex<()>) {
+    let port = stream.peer_addr().ok();
+    let mut writer = stream.try_clone().expect("a handle");
+    let mut link = SlowLink {
+        stream,
+        state,
+        turns,
+    };
+
+    let mut name = String::new();
+    while let Ok(packet) = wire::read(&mut link, PACKET_MAX) {
+        let packet = packet.and_then(|(head, body)| wire::parse(head, &body));
+        let answer = match packet {
+            Ok(Packet::Connect(connect)) => {
+                name = connect.client;
+                Some(connected(&writer, state, &name))
+            }
+            Ok(Packet::Publish { id, message, .. }) => published(id, message, state, &name),
+            Ok(Packet::PubAck(id)) => acknowledged(id, state),
+            Ok(Packet::Subscribe(id, filters)) => Some(subscribed(id, filters.len(), state)),
+            Ok(Packet::Ping) => Some(wire::packet(0xd0, &[])),
+            Ok(Packet::Disconnect) => None,
+            Err(violation) => {
+                lock(state).breaches.push(format!("{violation:?}"));
+                None
+            }
         };
 
         let Some(answer) = answer else { break };
-        if stream.write_all(&answer).is_err() {
+        if writer.write_all(&answer).is_err() {
             break;
         }
     }
 
-    let mut state = lock(state);
-    let port = stream.peer_addr().ok();
-    state
+    lock(state)
         .clients
         .retain(|(_, client)| client.peer_addr().ok() != port);
 
-    let _ = stream.shutdown(Shutdown::Both); // it may be gone
+    let _ = writer.shutdown(Shutdown::Both); // it may be gone
 }
 
-fn connected(
-    body: &[u8],
-    stream: &TcpStream,
-    state: &Mutex<State>,
-    name: &mut String,
-) -> Option<Vec<u8>> {
-    let mut body = Body(body);
-    body.text(); // MQTT
-    body.take(4); // version, flags, keep alive
-    body.skip_properties();
-    *name = body.text();
+fn connected(stream: &TcpStream, state: &Mutex<State>, name: &str) -> Vec<u8> {
     let mut state = lock(state);
     state.connections += 1;
     let own = stream.try_clone().expect("a handle");
-    state.clients.push((name.clone(), own));
+    state.clients.push((name.to_owned(), own));
     state.owed.clear();
-    Some(packet(0x20, &[0, 0, 0]))
+    wire::packet(0x20, &[0, 0, 0])
 }
 
-fn published(head: u8, body: &[u8], state: &Mutex<State>, name: &str) -> Option<Vec<u8>> {
-    let mut body = Body(body);
-    let topic = body.text();
-    let id = (head & 6 != 0).then(|| body.number());
-    body.skip_properties();
-    let payload = String::from_utf8_lossy(body.0).into_owned();
+/// The answer to a message. `None` where the connection is to end.
+fn published(
+    id: Option<u16>,
+    message: Message,
+    state: &Mutex<State>,
+    name: &str,
+) -> Option<Vec<u8>> {
+    let payload = String::from_utf8_lossy(&message.payload).into_owned();
     let mut state = lock(state);
     let cuts = &state.rules.cuts_at;
     let is_cut = cuts.as_ref().is_some_and(|words| payload.contains(words));
     let mut refusals = state.rules.refuses.iter();
-    let refusal = refusals.find(|(end, _)| topic.ends_with(end));
+    let refusal = refusals.find(|(end, _)| message.topic.ends_with(end));
     let code = refusal.map_or(0, |(_, code)| *code);
+    let topic = &message.topic;
     state.heard.push(Heard {
         client: name.to_owned(),
-        topic: topic.strip_prefix(PREFIX).unwrap_or(&topic).to_owned(),
+        topic: topic.strip_prefix(PREFIX).unwrap_or(topic).to_owned(),
         payload,
-        is_retained: head & 1 == 1,
+        is_retained: message.is_retained,
         is_taken: code == 0 && !is_cut,
         at: Instant::now(),
     });
@@ -336,25 +291,17 @@ fn published(head: u8, body: &[u8], state: &Mutex<State>, name: &str) -> Option<
         answer.extend([code, 0]);
     }
 
-    let mut answer = packet(0x40, &answer);
+    let mut answer = wire::packet(0x40, &answer);
     // The line's own fence comes back.
-    if topic.ends_with("/fence") {
-        state.next_packet = state.next_packet % 60_000 + 1;
-        let id = state.next_packet;
-        state.owed.push_back(id);
-        let mut fence = text(&topic);
-        fence.extend(id.to_be_bytes());
-        fence.push(0);
-        fence.extend(body.0);
-        answer.extend(packet(0x32, &fence));
+    if message.topic.ends_with("/fence") {
+        answer.extend(state.delivery(&message));
     }
 
     Some(answer)
 }
 
 /// MQTT-4.6.0-2: in the order in which the messages were sent.
-fn acknowledged(body: &[u8], state: &Mutex<State>) -> Option<Vec<u8>> {
-    let id = Body(body).number();
+fn acknowledged(id: u16, state: &Mutex<State>) -> Option<Vec<u8>> {
     let mut state = lock(state);
     let expected = state.owed.pop_front();
     if expected == Some(id) {
@@ -366,17 +313,10 @@ fn acknowledged(body: &[u8], state: &Mutex<State>) -> Option<Vec<u8>> {
     None
 }
 
-fn subscribed(body: &[u8], state: &Mutex<State>) -> Option<Vec<u8>> {
-    let mut body = Body(body);
-    let mut answer = body.number().to_be_bytes().to_vec();
-    body.skip_properties();
-    answer.push(0);
+fn subscribed(id: u16, filters: usize, state: &Mutex<State>) -> Vec<u8> {
     let code = lock(state).rules.subscriptions.unwrap_or(1);
-    while !body.0.is_empty() {
-        body.text();
-        body.take(1);
-        answer.push(code);
-    }
-
-    Some(packet(0x90, &answer))
+    let mut answer = id.to_be_bytes().to_vec();
+    answer.push(0);
+    answer.extend(std::iter::repeat_n(code, filters));
+    wire::packet(0x90, &answer)
 }

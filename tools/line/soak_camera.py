@@ -4,8 +4,8 @@ pictures before they were packed, lose packets, stand still, and set the camera'
 
 import asyncio
 import random
-import struct
-import threading
+
+from soak_proxy import Proxy
 
 RTP, RTCP = 0, 1  # channels of the one stream
 SENDER_REPORT = 200
@@ -33,26 +33,18 @@ class Frames:
             yield packet[1], packet
 
 
-class Way:
+class Way(Proxy):
     """Runs in a thread of its own; `port` is where the daemon finds the camera."""
 
     def __init__(self, port, camera_port, seed):
-        self.port, self.camera_port, self.random = port, camera_port, random.Random(seed)
+        super().__init__(port)
+        self.camera_port, self.random = camera_port, random.Random(seed)
         self.damage = None  # "bits": wrong bits in slices; "slices": slices that were never packed; "packets": lost ones
         self.share = 0.0  # of the packets
         self.clock_s = 0.0  # of the camera, ahead of ours
         self.is_still = False
         self.damaged = 0
-        self.loop = asyncio.new_event_loop()
-        started = threading.Event()
-        threading.Thread(target=self.run, args=(started,), daemon=True).start()
-        started.wait(10)
-
-    def run(self, started):
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(asyncio.start_server(self.connected, "127.0.0.1", self.port))
-        started.set()
-        self.loop.run_forever()
+        self.serve()
 
     async def connected(self, reader, writer):
         try:
@@ -60,15 +52,7 @@ class Way:
         except OSError:
             writer.transport.abort()
             return
-        ways = [asyncio.create_task(self.carry(reader, camera_writer)),
-                asyncio.create_task(self.carry_pictures(camera_reader, writer))]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            writer.transport.abort()
-            camera_writer.transport.abort()
+        await self.both(self.carry(reader, camera_writer), self.carry_pictures(camera_reader, writer), writer, camera_writer)
 
     async def carry(self, reader, writer):
         try:

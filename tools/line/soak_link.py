@@ -6,8 +6,9 @@ that the audit knows what the broker acknowledged: what a killed broker loses af
 import asyncio
 import json
 import math
-import threading
 import time
+
+from soak_proxy import Proxy
 
 PUBLISH, PUBACK = 3, 4
 QUOTA_EXCEEDED = 0x97
@@ -73,11 +74,12 @@ def result_in(flags, body):
     return int.from_bytes(body[2 + size:4 + size], "big"), (result["run_id"], result["camera"], result["seq"])
 
 
-class Link:
+class Link(Proxy):
     """Runs in a thread of its own; `port` is where the daemon connects to."""
 
     def __init__(self, port, broker_port):
-        self.port, self.broker_port = port, broker_port
+        super().__init__(port)
+        self.broker_port = broker_port
         self.acked = {}  # result -> when its PUBACK passed last
         self.opened = []  # when a connection was opened that results came over; pictures have one of their own
         self.refuses, self.refused = False, 0  # results are refused as by a broker whose quota is used up; how many were
@@ -86,16 +88,7 @@ class Link:
         self.cuts_after_publish = 0
         self.connections = set()
         self.turn = None  # all connections share what a slow link carries
-        self.loop = asyncio.new_event_loop()
-        started = threading.Event()
-        threading.Thread(target=self.run, args=(started,), daemon=True).start()
-        started.wait(10)
-
-    def run(self, started):
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(asyncio.start_server(self.connected, "127.0.0.1", self.port))
-        started.set()
-        self.loop.run_forever()
+        self.serve()
 
     def down(self):
         """The cable is out: what is connected breaks, nothing connects."""
@@ -134,14 +127,8 @@ class Link:
         await asyncio.sleep(self.delay_s)
         pending = {"opened": time.monotonic()}
         broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self.broker_port)
-        ways = [asyncio.create_task(self.to_broker(reader, broker_writer, writer, pending)),
-                asyncio.create_task(self.to_daemon(broker_reader, writer, pending))]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            broker_writer.transport.abort()
+        await self.both(self.to_broker(reader, broker_writer, writer, pending),
+                        self.to_daemon(broker_reader, writer, pending), broker_writer)
 
     async def to_broker(self, reader, writer, daemon, pending):
         packets = Packets()

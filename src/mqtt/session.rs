@@ -6,10 +6,10 @@ use super::owed_acks::OwedAcks;
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
-use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties,
 };
+use rumqttc::v5::mqttbytes::{Error as MqttError, QoS};
 use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
@@ -392,6 +392,18 @@ pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     options
 }
 
+/// The system's own error behind that of a connection. The client wraps those of reading and writing as
+/// if the broker's bytes were at fault.
+pub(super) fn io_error(error: &ConnectionError) -> Option<&std::io::Error> {
+    match error {
+        ConnectionError::Io(error)
+        | ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(MqttError::Io(error)),
+        ) => Some(error),
+        _ => None,
+    }
+}
+
 /// Reason for a person: what the broker said, or why it cannot be reached.
 pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
     // The error quotes what it wraps, but does not give it as its source.
@@ -402,6 +414,10 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
 
     if let Some(words) = tls::reason(cause, host) {
         return words;
+    }
+
+    if let Some(error) = io_error(error) {
+        return io_reason(error, host);
     }
 
     match error {
@@ -425,7 +441,6 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
             format!("its answer is no MQTT 5 ({error}); {MQTT_5}")
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => NO_WORD.to_owned(),
-        ConnectionError::Io(error) => io_reason(error, host),
         other => other.to_string(),
     }
 }

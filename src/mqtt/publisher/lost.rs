@@ -2,7 +2,7 @@
 //! may be why.
 
 use crate::mqtt::MqttSettings;
-use crate::mqtt::session::reason;
+use crate::mqtt::session::{io_error, reason};
 use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use rumqttc::v5::{ConnectionError, StateError};
 use std::time::Duration;
@@ -69,8 +69,31 @@ fn is_cut(error: &ConnectionError) -> bool {
                 | DisconnectReasonCode::UseAnotherServer
                 | DisconnectReasonCode::ServerMoved
         ),
-        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) => true,
-        ConnectionError::Io(_) => true,
-        _ => false,
+        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        other => io_error(other).is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::v5::mqttbytes::Error as MqttError;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn a_broken_pipe_is_a_cut_and_no_fault_of_the_brokers_bytes() {
+        // The client wraps an error of the link like one of the packet.
+        for kind in [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset] {
+            let wrapped = StateError::Deserialization(MqttError::Io(Error::from(kind)));
+            let error = ConnectionError::MqttState(wrapped);
+            assert!(is_cut(&error), "{kind}");
+            let words = reason(&error, "localhost");
+            assert!(!words.contains("MQTT 5"), "{words}");
+        }
+
+        let packet = StateError::Deserialization(MqttError::IncorrectPacketFormat);
+        let error = ConnectionError::MqttState(packet);
+        assert!(!is_cut(&error));
+        assert!(reason(&error, "localhost").contains("MQTT 5"));
     }
 }

@@ -53,8 +53,8 @@ struct State {
     next_packet: u16,
     /// Breaches of MQTT, in words.
     breaches: Vec<String>,
-    /// Connections so far.
-    connections: usize,
+    /// Clients of all connections so far, in order.
+    connections: Vec<String>,
 }
 
 /// The broker. It ends with the test.
@@ -131,9 +131,9 @@ impl ContraryBroker {
         found.expect("waited for")
     }
 
-    /// Connections so far.
-    pub fn connections(&self) -> usize {
-        self.lock().connections
+    /// Clients of all connections so far, in order.
+    pub fn connections(&self) -> Vec<String> {
+        self.lock().connections.clone()
     }
 
     /// Breaches of MQTT so far.
@@ -250,7 +250,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>, turns: &Mutex<()>) {
 
 fn connected(stream: &TcpStream, state: &Mutex<State>, name: &str) -> Vec<u8> {
     let mut state = lock(state);
-    state.connections += 1;
+    state.connections.push(name.to_owned());
     let own = stream.try_clone().expect("a handle");
     state.clients.push((name.to_owned(), own));
     state.owed.clear();

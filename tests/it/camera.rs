@@ -957,6 +957,7 @@ mod rtsp {
             assert_eq!(result["captured_by"], "sender", "{result}");
             let offset = result["frame_offset_ms"].as_i64().expect("a number");
             assert!((-100..=100).contains(&offset), "{result}");
+            std::thread::sleep(Duration::from_millis(100)); // the belt's own time: a frame serves one part
         }
 
         let metrics = plc.until_fits("box/metrics", |metrics| {

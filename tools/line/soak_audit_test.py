@@ -18,6 +18,16 @@ GOOD = next(number for number in range(64) if not soak_pictures.is_bad(number))
 BAD = next(number for number in range(64) if soak_pictures.is_bad(number))
 
 
+last_captured = 0.0  # so that no two results of a test have the same picture unless the test says so
+
+
+def captured(seq):
+    """A moment of its own, however slow or quick the machine is."""
+    global last_captured
+    last_captured = max(time.monotonic() + 0.001 * seq, last_captured + 0.002)
+    return last_captured
+
+
 def wall(at):
     """The time of a moment of the monotonic clock, as messages say it."""
     moment = datetime.datetime.fromtimestamp(time.time() - time.monotonic() + at, datetime.timezone.utc)
@@ -29,7 +39,7 @@ def row(seq, topic="result", verdict="pass", camera="top", **more):
     told = {"run_id": "A", "camera": camera, "seq": seq, "part_id": f"t{seq}", "station": "box", "region": None,
             "verdict": verdict, "evaluation": {"pass": 1, "fail": 2, "undecided": 3}[verdict],
             "reason": None if score else "late", "reject": verdict != "pass", "score": score, "threshold": 0.05,
-            "margin": None if score is None else score - 0.05, "captured_at": wall(time.monotonic() + 0.001 * seq),
+            "margin": None if score is None else score - 0.05, "captured_at": wall(captured(seq)),
             "captured_by": "sender", "latency_ms": {"total": 20.0}, "deadline_ms": 1000, "deadline_met": bool(score),
             "recipe": "nut@1", "challenge": None, "views": [], "map": {"side": 1, "scale": 1.0, "u8": "AA=="},
             "historical": topic == "result/late", "given_up_before": 0}
@@ -50,6 +60,10 @@ def accepted(seq, key=None):
 
 
 class Books(unittest.TestCase):
+    def setUp(self):
+        global last_captured
+        last_captured = 0.0
+
     def heard(self, *lines, during=None, sent_ago=0.0, connections=1):
         """The figures that are not as in a run without faults."""
         faults = Faults()

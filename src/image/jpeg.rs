@@ -3,8 +3,9 @@
 //! Decoders conceal: what a picture lost is filled with grey or with shifted blocks, and half a part
 //! would be judged. libjpeg-turbo conceals as well, but warns; `jpeg.c` turns its warnings into a
 //! [`JpegDamage`], and `scan.rs` looks at sequential data a second time. Damage is an early end, data that ends before all blocks came, invalid data, a lost restart marker, left-over data, and scans that are missing. Up to five bytes that are
-//! left over before a marker are no damage: some USB cameras send them with whole pictures. MJPEG
-//! frames without Huffman tables get the standard ones.
+//! left over before a marker are no damage: some USB cameras send them with whole pictures. An end marker
+//! that is missing behind all blocks of a sequential picture is none either. MJPEG frames without Huffman
+//! tables get the standard ones.
 //!
 //! ```text
 //! bytes -> header: width, height, colours -> decode -> picture, whole
@@ -16,7 +17,7 @@ mod scan;
 
 use crate::data::picture::{Picture, PictureError};
 use mozjpeg_sys as _;
-use scan::{ScanFault, ScanFaultKind};
+use scan::{ScanFault, ScanFaultKind, ScanLook};
 use std::fmt;
 
 /// Largest number of pixels of a picture. A larger one is a decompression bomb: the largest industrial
@@ -151,8 +152,13 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
     // Refusals that come late: the header does not say which coding the scans have.
     report.refused()?;
     // libjpeg's word first, then the second look at what it read without a warning.
-    let damage = report.damage(bytes);
-    let damage = damage.or_else(|| Some(header.scan_damage(scan::fault(bytes)?, bytes)));
+    let damage = match (report.damage(bytes), scan::look(bytes)) {
+        // Cameras that send no end marker send whole pictures all the same.
+        (Some(damage), ScanLook::Whole) if damage.kind == DamageKind::NoEnd => None,
+        (None, ScanLook::Fault(fault)) => Some(header.scan_damage(fault, bytes)),
+        (damage, _) => damage,
+    };
+
     match damage {
         Some(damage) if report.has_picture == 0 => Err(JpegError::Damaged(damage)),
         damage => Ok(JpegPicture {
@@ -342,7 +348,44 @@ mod tests {
         hole[middle..middle + 200].fill(0);
         assert!(damage(&hole).is_some());
         assert_eq!(damage(&whole[..middle]), Some(DamageKind::NoEnd));
-        assert_eq!(damage(&whole[..whole.len() - 2]), Some(DamageKind::NoEnd));
+    }
+
+    #[test]
+    fn all_blocks_without_an_end_marker_are_a_whole_picture() {
+        let (whole, _) = textured();
+        let bare = &whole[..whole.len() - 2];
+        let expected = decode(&whole, Vec::new()).expect("a picture").picture;
+        let decoded = decode(bare, Vec::new()).expect("a picture");
+        assert_eq!(decoded.damage, None);
+        assert!(decoded.picture == expected);
+        // The last blocks are gone with the last bytes.
+        let cut = &whole[..whole.len() - 12];
+        assert_eq!(damage(cut), Some(DamageKind::NoEnd));
+        // A progressive picture is not looked at, so that its end must be there.
+        let progressive = file("progressive.jpg");
+        let cut = &progressive[..progressive.len() - 2];
+        assert_eq!(damage(cut), Some(DamageKind::NoEnd));
+    }
+
+    #[test]
+    fn zero_bytes_in_the_data_are_damage_wherever_they_stand() {
+        let (whole, scan) = textured();
+        for start in (scan..whole.len() - 80).step_by(97) {
+            let mut hole = whole.clone();
+            hole[start..start + 64].fill(0);
+            assert!(damage(&hole).is_some(), "at {start}");
+        }
+    }
+
+    #[test]
+    fn a_picture_without_texture_is_no_hole() {
+        for level in [0, 127, 255] {
+            let flat = image::GrayImage::from_pixel(640, 480, image::Luma([level]));
+            let mut bytes = Vec::new();
+            let encoder = image::codecs::jpeg::JpegEncoder::new(&mut bytes);
+            flat.write_with_encoder(encoder).expect("encodes");
+            assert_eq!(damage(&bytes), None, "{level}");
+        }
     }
 
     #[test]

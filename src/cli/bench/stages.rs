@@ -3,6 +3,7 @@
 //! Method: a picture of 1280 x 720 pixels of smooth noise and as many references as asked, drawn by a fixed seed; one
 //! picture to warm up; each stage timed apart on the same run; medians. The floor is the plan's operations over the
 //! speed of one large matrix product of the same library on the same threads, measured in the same process.
+//! `jpeg` is the decoder that tells damage; `plain jpeg`, one that tells none, is its baseline.
 
 use super::gpu::GpuBench;
 use super::memory;
@@ -19,6 +20,7 @@ use crate::engine::EncodePlan;
 use crate::engine::flops::flop;
 use crate::engine::onnx::gemm::gemm_speed;
 use crate::engine::select::{Backend, Engines};
+use crate::image::jpeg;
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::image::overlay::{paint, png};
 use crate::model::ModelFolder;
@@ -129,12 +131,14 @@ impl StageBench<'_> {
     ) -> Result<StageTable, Failure> {
         // The first picture pays for memory that the engine allocates once.
         let picture = noise::picture(0);
+        let file = jpeg_of(&picture);
         let mut times = StageTable::default();
         judge(inspector, &picture)?; // to warm up
         for done in 1..=self.runs {
-            let started = Instant::now();
+            times.put_jpeg(&file);
 
             // Stages run in the line's order, one after the other on this thread.
+            let started = Instant::now();
             black_box(gate.flaw(&picture));
 
             // The judging's own times come with the score: `pixels`, `encode` and `score` are
@@ -212,6 +216,20 @@ fn gemm(engines: &Engines) -> Result<f64, Failure> {
     speed.map_err(|error| Failure::new(Exit::Unavailable, error))
 }
 
+/// The picture as a camera's JPEG, of quality 85.
+fn jpeg_of(picture: &Picture) -> Vec<u8> {
+    let mut file = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 85)
+        .encode(
+            picture.rgb(),
+            WIDTH as u32,
+            HEIGHT as u32,
+            image::ExtendedColorType::Rgb8,
+        )
+        .expect("memory takes it");
+    file
+}
+
 fn judge(inspector: &mut Inspector, picture: &Picture) -> Result<RegionScore, Failure> {
     // The recipe has one region, so that there is one score.
     let scores = inspector.inspect(picture);
@@ -247,6 +265,17 @@ impl StageTable {
             Some((_, times)) => times.push(took),
             None => self.0.push((name.to_owned(), vec![took])),
         }
+    }
+
+    /// Times the decoder of JPEG pictures, beside one that tells no damage.
+    fn put_jpeg(&mut self, file: &[u8]) {
+        let started = Instant::now();
+        black_box(jpeg::decode(file, Vec::new()).expect("a picture"));
+        self.put("jpeg", started.elapsed());
+        let started = Instant::now();
+        let plain = image::load_from_memory_with_format(file, image::ImageFormat::Jpeg);
+        black_box(plain.expect("a picture"));
+        self.put("plain jpeg", started.elapsed());
     }
 
     fn put_judging(&mut self, inspector: &Inspector, score: &RegionScore, scales: &[usize]) {

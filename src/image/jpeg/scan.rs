@@ -2,10 +2,11 @@
 //! warn of.
 //!
 //! A decoder that lost its place in the data reads other codes than were written, and often comes out at
-//! the end all the same, with as many blocks as there must be. Two things then betray it: a run of zeros
-//! that leads beyond the 64 coefficients of a block, and an average brightness that no picture of 8 bits
-//! can have, since each block's is told as the difference to the one before. Codes and blocks are only
-//! counted here, so that this takes a fraction of the decoding.
+//! the end all the same, with as many blocks as there must be. Three things then betray it: a run of zeros
+//! that leads beyond the 64 coefficients of a block, an average brightness that no picture of 8 bits
+//! can have, since each block's is told as the difference to the one before, and coefficient after
+//! coefficient of nothing but zero bits, as a page of a file or of memory that was never written gives.
+//! Codes and blocks are only counted here, so that this takes a fraction of the decoding.
 //!
 //! ```text
 //! segment of a scan: interval, FF D0, interval, FF D1, ... interval, other marker
@@ -23,6 +24,24 @@ const SURPLUS_MAX: usize = 5;
 const DC_MAX: i64 = 1024;
 /// Room above [`DC_MAX`] for encoders that round generously.
 const DC_ROOM: i64 = 76;
+
+/// Coefficients in a row, all of zero bits alone, that no picture has: each is the smallest negative value
+/// right behind the one before. A block in which that is so is one of many millions, and 40 in a row are
+/// more than half of a block. Zero bytes of a hole are read so with the standard tables.
+const ZEROS_MAX: u32 = 40;
+/// Zero bytes of the shortest hole that is looked for: 40 coefficients of the standard luma table.
+const HOLE: usize = 15;
+
+/// Findings of [`look`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScanLook {
+    /// The data is damaged.
+    Fault(ScanFault),
+    /// All blocks of all components came, and nothing is wrong with them.
+    Whole,
+    /// Nothing is known: progressive and arithmetic coding, and what libjpeg refuses.
+    Unknown,
+}
 
 /// Fault of a scan, and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +97,12 @@ struct Headers {
     tables: [Option<CodeTable>; 8],
     /// MCUs between restart markers. 0: none.
     interval: u32,
+    /// Components whose scans were read.
+    read: usize,
 }
 
-/// First fault of a JPEG's sequential scans. `None` if there is none, and for all that is not looked at:
-/// progressive and arithmetic coding, and what libjpeg refuses.
-pub fn fault(jpeg: &[u8]) -> Option<ScanFault> {
+/// Looks at the sequential scans of a JPEG. An end marker may be missing: it says nothing of the data.
+pub fn look(jpeg: &[u8]) -> ScanLook {
     let mut headers = Headers {
         width: 0,
         height: 0,
@@ -90,43 +110,75 @@ pub fn fault(jpeg: &[u8]) -> Option<ScanFault> {
         dc_steps: [1; 4],
         tables: [const { None }; 8],
         interval: 0,
+        read: 0,
     };
 
-    // Segments up to the end, each by its length; a scan's data follows its header.
-    let mut at = 2;
-    loop {
-        // Any number of FF may stand before a marker's own byte.
-        let fill = jpeg.get(at..)?.iter().position(|byte| *byte != 0xFF)?;
-        // Other bytes before a marker: the place is lost, and this look with it.
-        if fill == 0 {
-            return None;
-        }
-
-        let marker = jpeg[at + fill];
-        let start = at + fill + 1;
-        let length = jpeg.get(start..start + 2)?;
-        // The length counts its own two bytes.
-        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-        let content = jpeg.get(start + 2..start + length)?;
-        at = start + length;
-        // Headers are gathered as they come: tables may change between two scans.
-        match marker {
-            0xC0 | 0xC1 => headers.frame(content)?,
-            0xC4 => headers.codes(content)?,
-            0xDB => headers.quantisation(content)?,
-            0xDD => headers.interval = u32::from(u16::from_be_bytes(*content.first_chunk()?)),
-            0xDA => match headers.scan(content)?.check(jpeg, at) {
-                Ok(end) => at = end,
-                Err(fault) => return Some(fault),
-            },
-            // The end, and frames of other codings.
-            0xD9 | 0xC2..=0xCF => return None,
-            _ => {}
-        }
+    match headers.walk(jpeg) {
+        Some(fault) => ScanLook::Fault(fault),
+        None if headers.is_read() => ScanLook::Whole,
+        None => ScanLook::Unknown,
     }
 }
 
+/// True if a hole may be in the data: so many zero bytes hold eight that begin at a multiple of eight.
+fn has_zeros(jpeg: &[u8]) -> bool {
+    const { assert!(HOLE >= 15) };
+    jpeg.as_chunks().0.contains(&[0u8; 8])
+}
+
 impl Headers {
+    /// Reads all segments and scans up to the end, and returns the first fault.
+    fn walk(&mut self, jpeg: &[u8]) -> Option<ScanFault> {
+        // Each segment by its length; a scan's data follows its header.
+        let mut at = 2;
+        loop {
+            // Any number of FF may stand before a marker's own byte.
+            let fill = jpeg.get(at..)?.iter().position(|byte| *byte != 0xFF)?;
+            // Other bytes before a marker: the place is lost, and this look with it.
+            if fill == 0 {
+                return None;
+            }
+
+            let marker = jpeg[at + fill];
+            let start = at + fill + 1;
+            let length = jpeg.get(start..start + 2)?;
+            // The length counts its own two bytes.
+            let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+            let content = jpeg.get(start + 2..start + length)?;
+            at = start + length;
+            // Headers are gathered as they come: tables may change between two scans.
+            match marker {
+                0xC0 | 0xC1 => self.frame(content)?,
+                0xC4 => self.codes(content)?,
+                0xDB => self.quantisation(content)?,
+                0xDD => self.interval = u32::from(u16::from_be_bytes(*content.first_chunk()?)),
+                0xDA => {
+                    let scan = self.scan(content)?;
+                    let components = scan.components.len();
+                    let end = match has_zeros(&jpeg[at..]) {
+                        true => scan.check::<true>(jpeg, at),
+                        false => scan.check::<false>(jpeg, at),
+                    };
+
+                    match end {
+                        Ok(end) => at = end,
+                        Err(fault) => return Some(fault),
+                    }
+
+                    self.read += components;
+                }
+                // The end, and frames of other codings.
+                0xD9 | 0xC2..=0xCF => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// True if each component had its scan.
+    fn is_read(&self) -> bool {
+        !self.components.is_empty() && self.read == self.components.len()
+    }
+
     /// Frame header: precision (1), height (2), width (2), components (1), then id, factors, table.
     fn frame(&mut self, content: &[u8]) -> Option<()> {
         let [precision, h1, h0, w1, w0, count, rest @ ..] = content else {
@@ -249,8 +301,8 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Reads the data from `at`, and returns where its last marker begins.
-    fn check(&self, jpeg: &[u8], at: usize) -> Result<usize, ScanFault> {
+    /// Reads the data from `at`, and returns where its last marker begins. `HOLES` looks for holes, too.
+    fn check<const HOLES: bool>(&self, jpeg: &[u8], at: usize) -> Result<usize, ScanFault> {
         // DC values begin at 0 in each scan, one for each component.
         let mut bits = Bits::new(jpeg, at);
         let mut previous = vec![0; self.components.len()];
@@ -265,7 +317,7 @@ impl Scan<'_> {
             // The blocks of an MCU: all of the first component, then those of the next one.
             for (component, dc) in self.components.iter().zip(&mut previous) {
                 for _ in 0..component.blocks {
-                    bits.block(component, dc)
+                    bits.block::<HOLES>(component, dc)
                         .map_err(|kind| self.fault(kind, mcu, &bits))?;
                 }
             }
@@ -296,6 +348,8 @@ struct Bits<'a> {
     count: u32,
     /// Bits that were added at a marker.
     added: u32,
+    /// Coefficients up to here that were zero bits alone.
+    zeros: u32,
 }
 
 impl<'a> Bits<'a> {
@@ -306,6 +360,7 @@ impl<'a> Bits<'a> {
             buffer: 0,
             count: 0,
             added: 0,
+            zeros: 0,
         }
     }
 
@@ -372,7 +427,11 @@ impl<'a> Bits<'a> {
 
     /// Reads one block; `dc` is the component's value before it, and then its own.
     #[inline(always)]
-    fn block(&mut self, component: &ScanComponent, dc: &mut i64) -> Result<(), ScanFaultKind> {
+    fn block<const HOLES: bool>(
+        &mut self,
+        component: &ScanComponent,
+        dc: &mut i64,
+    ) -> Result<(), ScanFaultKind> {
         self.fill();
         // The size of the DC difference in bits, then the difference itself.
         let size = self.symbol(component.dc)? & 15;
@@ -390,6 +449,10 @@ impl<'a> Bits<'a> {
                 return Err(self.no_code());
             };
 
+            if HOLES {
+                self.count_zeros(step)?;
+            }
+
             self.skip(u32::from(step & 0xFF));
             coefficient += u32::from(step >> 8);
         }
@@ -405,6 +468,22 @@ impl<'a> Bits<'a> {
         }
 
         Ok(())
+    }
+
+    /// Counts coefficients of zero bits alone. The end of a block counts as none, and ends no row: it may
+    /// have zeros alone in a picture without texture.
+    fn count_zeros(&mut self, step: u16) -> Result<(), ScanFaultKind> {
+        let has_ones = self.buffer >> (64 - u32::from(step & 0xFF)) != 0;
+        if has_ones {
+            self.zeros = 0;
+        } else if u32::from(step >> 8) != END_OF_BLOCK {
+            self.zeros += 1;
+        }
+
+        match self.zeros {
+            0..ZEROS_MAX => Ok(()),
+            _ => Err(ScanFaultKind::Invalid),
+        }
     }
 
     /// The next code's symbol. At least 16 bits are in the buffer.

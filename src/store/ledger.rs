@@ -5,18 +5,23 @@
 //! accept -> open --verdict--> settled --all before it in its camera are settled--> released, once
 //!             \--deadline--> undecided(late or camera_lost), released in the same order
 //! ```
-//! A verdict that comes after that is for the record. An earlier part of a camera is due no later than
+//! A verdict that comes after that is for the record, unless the deadline itself brought one: a view that
+//! failed speaks for its part, and a part has one verdict. An earlier part of a camera is due no later than
 //! the next one, so that keeping the order makes no result later than its deadline.
 
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Makes the report of a part without a verdict.
 type Undecide<'a> = &'a dyn Fn(&Part, Reason) -> Report;
+
+/// Most parts that are remembered because their deadline brought a verdict. What still comes of them comes
+/// within seconds.
+const DECIDED_MAX: usize = 4096;
 
 /// The parts of a run that have a number.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub struct Ledger {
     next_key: u64,
     accepted: u64,
     cameras: HashMap<Arc<str>, CameraLedger>,
+    /// Keys of parts whose deadline brought a verdict.
+    decided: BTreeSet<u64>,
     is_closed: bool,
 }
 
@@ -50,8 +57,10 @@ pub enum Recording {
     /// A verdict that stands: these may leave now, in this order. Maybe none, maybe others that waited
     /// for it.
     Released(Vec<Report>),
-    /// The part's result had left already: for the record.
+    /// The part was undecided at its deadline: for the record.
     Late(Box<Report>),
+    /// The part has a verdict already: nothing is said.
+    Decided,
 }
 
 impl Ledger {
@@ -62,6 +71,7 @@ impl Ledger {
             next_key,
             accepted: 0,
             cameras: HashMap::new(),
+            decided: BTreeSet::new(),
             is_closed: false,
         }
     }
@@ -98,6 +108,10 @@ impl Ledger {
 
     /// Takes a verdict; the results that may leave now come back.
     pub fn record_verdict(&mut self, report: Report) -> Recording {
+        if self.decided.remove(&report.part.key) {
+            return Recording::Decided;
+        }
+
         let Some(camera) = self.cameras.get_mut(report.part.camera()) else {
             return Recording::Late(Box::new(report));
         };
@@ -139,10 +153,20 @@ impl Ledger {
                 };
 
                 let Some(reason) = reason(part) else { continue };
-                *entry = LedgerEntry::Settled(Box::new(undecide(part, reason)));
+                let report = undecide(part, reason);
+                if report.reason.is_none() {
+                    self.decided.insert(report.part.key);
+                }
+
+                *entry = LedgerEntry::Settled(Box::new(report));
             }
 
             released.extend(camera.release());
+        }
+
+        // Keys grow with time, so that the first one is the oldest.
+        while self.decided.len() > DECIDED_MAX {
+            self.decided.pop_first();
         }
 
         released
@@ -268,6 +292,18 @@ mod tests {
         ));
 
         assert_eq!((ledger.open(), ledger.next_due()), (0, None));
+    }
+
+    #[test]
+    fn a_part_that_its_deadline_decided_gets_no_second_verdict() {
+        let mut ledger = Ledger::new("run".into(), 1);
+        let part = ledger.accept(ask("top", DEADLINE)).expect("not closed");
+        let due = ledger.next_due().expect("open");
+        // A view that failed speaks for the part at its deadline.
+        let said = ledger.expire(due, &|part, _| verdict(part));
+        assert_eq!((said.len(), said[0].reason), (1, None));
+        let recording = ledger.record_verdict(verdict(&part));
+        assert!(matches!(recording, Recording::Decided), "{recording:?}");
     }
 
     #[derive(Debug, Clone)]

@@ -277,6 +277,7 @@ impl StoreWriter {
         match recording {
             Recording::Released(reports) => self.release(reports, batch),
             Recording::Late(report) => self.record_late(&report, batch),
+            Recording::Decided => {}
         }
     }
 

@@ -236,6 +236,11 @@ class Audit:
         if early > 0 and not self.faults.is_active(sent, now, ("clock_back",)):
             self.wrong.append(f"{key}: told to be at the gate {early:.3f} s before it is")
 
+    def found(self):
+        """What was found broken so far and can be told before the end, in the order in which it was found by kind."""
+        with self.lock:
+            return [self.wrong[:], self.duplicates[:], self.out_of_order[:], self.overdue[:], self.given_up[:]]
+
     def see(self, read):
         """A heat map that was read (soak_pictures.Read)."""
         with self.lock:

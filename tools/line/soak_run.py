@@ -274,8 +274,14 @@ class Soak(Breaks):
     active, conveyors = "quiet", 0
 
     def tell(self, began):
+        told = [0] * 5
         while not self.seconds:
             time.sleep(10)
+            # The first of each kind at once: a run of an hour is stopped early by the person who reads it.
+            for kind, found in enumerate(self.audit.found()):
+                for words in found[told[kind]:4]:
+                    say(f"broken: {words}")
+                told[kind] = len(found)
             rss = self.daemon.sample()
             say(f"after {time.monotonic() - began:.0f} s {len(self.audit.confirmed)} triggers, "
                 f"{len(self.audit.parts)} results, {sum(self.faults.count().values())} faults, now {self.active}, "

@@ -26,6 +26,10 @@ struct Manners {
     etag: &'static str,
     /// Other weights than the golden ones, of the same length.
     wrong: bool,
+    /// Bytes that the server sends behind the weights' own.
+    surplus: usize,
+    /// The length of a body is told before it.
+    lengths: bool,
     /// What is not there.
     missing: &'static str,
     /// `/hub/x` sends to `/store/x`, as the hub does.
@@ -37,6 +41,8 @@ const GOOD: Manners = Manners {
     ranges: true,
     etag: "\"v1\"",
     wrong: false,
+    surplus: 0,
+    lengths: true,
     missing: "none",
     redirect: false,
 };
@@ -153,6 +159,10 @@ fn answer(
         *bytes.last_mut().expect("not empty") ^= 1;
     }
 
+    if name == WEIGHTS {
+        bytes.resize(bytes.len() + manners.surplus, 0);
+    }
+
     asked
         .lock()
         .expect("no panic")
@@ -184,10 +194,12 @@ fn answer(
         format!("etag: {}\r\n", manners.etag)
     };
 
-    let head = format!(
-        "HTTP/1.1 {status}{tag}content-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
+    let length = match manners.lengths {
+        true => format!("content-length: {}\r\n", body.len()),
+        false => String::new(),
+    };
+
+    let head = format!("HTTP/1.1 {status}{tag}{length}connection: close\r\n\r\n");
 
     stream.write_all(head.as_bytes())?;
     let cut = manners
@@ -205,11 +217,21 @@ struct Place(tempfile::TempDir);
 impl Place {
     /// `sha256` is that of the weights, where the catalogue is to have one.
     fn new(sha256: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let sum = sha256.map_or(String::new(), |sum| format!(", sha256 = \"{sum}\""));
+        Place::with(&sum)
+    }
+
+    /// The catalogue says how many bytes the weights have.
+    fn of_size(bytes: usize) -> Self {
+        Place::with(&format!(", bytes = {bytes}"))
+    }
+
+    /// `more` are further keys of the weights.
+    fn with(more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
             "[[model]]\nname = \"tiny\"\nabout = \"a small one\"\nrepository = \"somebody/tiny\"\nrevision = \"main\"\n\
-             licence = \"MIT\"\nfile = [{{ name = \"{CONFIG}\" }}, {{ name = \"{WEIGHTS}\"{sum} }}]\n"
+             licence = \"MIT\"\nfile = [{{ name = \"{CONFIG}\" }}, {{ name = \"{WEIGHTS}\"{more} }}]\n"
         );
 
         std::fs::write(folder.path().join("catalogue.toml"), text).expect("written");
@@ -421,6 +443,31 @@ fn bytes_with_another_checksum_are_put_aside() {
     let (code, said) = place.fetch(server.port, &[]);
     assert_eq!(code, Some(0), "fetched anew: {said}");
     assert_eq!(server.ranges(), [None]);
+}
+
+#[test]
+fn a_server_that_sends_more_than_the_file_has_is_stopped_at_its_size() {
+    let size = golden_size();
+    for lengths in [true, false] {
+        let place = Place::of_size(size);
+        let server = Server::start(Manners {
+            surplus: 50_000_000,
+            lengths,
+            ..GOOD
+        });
+
+        let (code, said) = place.fetch(server.port, &[]);
+        assert_eq!(code, Some(65), "lengths told: {lengths}; {said}");
+        let most = format!("the file has at most {size}");
+        assert_said(&said, &[WEIGHTS, &most, "serves another file"]);
+        // Nothing of it is left that a later try would go on with.
+        let part = place.path("model.download").join(format!("{WEIGHTS}.part"));
+        assert!(!part.exists());
+
+        server.behave(GOOD);
+        let (code, said) = place.fetch(server.port, &[]);
+        assert_eq!(code, Some(0), "{said}");
+    }
 }
 
 #[test]

@@ -103,3 +103,44 @@ fn what_the_broker_keeps_of_a_camera_that_is_gone_is_cleared() {
         assert!(!last.payload.is_empty(), "{topic}");
     }
 }
+
+#[test]
+fn what_the_broker_keeps_of_a_region_that_is_gone_is_cleared() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    let line_of = |regions: &[&str]| {
+        let tables = regions
+            .iter()
+            .map(|name| format!("[[recipe.region]]\nname = \"{name}\"\ncrop = [0, 0, 80, 80]\n"));
+
+        LineConfig::new(broker.port, FREE_RUNNING)
+            .tables(&tables.collect::<String>())
+            .write(folder.path());
+        Running::line(folder.path())
+    };
+
+    let told_of = |topic: &str| !broker.heard(&format!("result/last/{topic}")).is_empty();
+    let line = line_of(&["rim", "thread"]);
+    wait_until("verdicts of both", Duration::from_secs(60), || {
+        told_of("top/rim") && told_of("top/thread")
+    });
+
+    line.summary();
+    // One region is gone; then the camera has one part again, without regions.
+    let line = line_of(&["rim"]);
+    let cleared = broker.wait_for("result/last/top/thread", |heard| heard.payload.is_empty());
+    assert!(cleared.is_retained, "{cleared:?}");
+    line.summary();
+    let line = line_of(&[]);
+    broker.wait_for("result/last/top/rim", |heard| heard.payload.is_empty());
+    wait_until("verdicts of the whole", Duration::from_secs(60), || {
+        told_of("top")
+    });
+
+    line.summary();
+    for (topic, is_kept) in [("top", true), ("top/rim", false), ("top/thread", false)] {
+        let last = broker.heard(&format!("result/last/{topic}"));
+        let last = last.last().expect("told");
+        assert_eq!(!last.payload.is_empty(), is_kept, "{topic}");
+    }
+}

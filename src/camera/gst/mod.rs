@@ -19,6 +19,7 @@ mod references;
 mod rtsp;
 
 use crate::base::stop::Stop;
+use crate::camera::lookup::Lookup;
 use crate::camera::pipelines::{Pipeline, filled};
 use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
@@ -68,6 +69,7 @@ pub struct GstSource {
     settings: CameraSettings,
     closing: Closing,
     blindness: Blindness,
+    lookup: Lookup,
     /// True once the pipeline could be built: a later failure is no fault of the configuration.
     was_built: bool,
 }
@@ -124,6 +126,7 @@ impl GstSource {
             settings: settings.clone(),
             closing: Closing::new(settings.name.clone()),
             blindness: Blindness::default(),
+            lookup: Lookup::default(),
             was_built: false,
         })
     }
@@ -373,12 +376,12 @@ impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         // Each try builds its pipeline anew: an element that has failed is not trusted again.
         let open = self.build_again()?;
-        rtsp::ask_first(&self.settings)?;
+        let doubt = rtsp::ask_first(&self.settings, &mut self.lookup)?;
         let offered = rtsp::note_offers(&open.pipeline);
         let ended = self.read(&open, stop, sink);
         // Every way out gives everything back.
         self.closing.end(&open.pipeline);
-        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered))
+        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered, doubt))
     }
 
     fn is_finite(&self) -> bool {

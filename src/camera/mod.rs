@@ -13,6 +13,8 @@ pub mod colour;
 mod folder;
 #[cfg(feature = "gstreamer")]
 mod gst;
+#[cfg(feature = "gstreamer")]
+mod lookup;
 pub mod pipelines;
 #[cfg(feature = "gstreamer")]
 mod pool;

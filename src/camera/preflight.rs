@@ -4,10 +4,14 @@
 //! GStreamer reads an answer of any size into memory, and its words for a camera that is off, has
 //! another codec or is no camera at all seldom name the cause. The question is the `DESCRIBE` that
 //! the pipeline begins with too, without user and password: a camera that asks for them has shown
-//! enough. Every read is bounded in time and bytes.
+//! enough. The look-up of its name and every read are bounded in time, and reads in bytes.
+//!
+//! Some cameras end the connection at such a question: one without a password, or without a greeting
+//! (`OPTIONS`) before it. That is no refusal of the stream, and the pipeline is tried.
 
+use crate::camera::lookup::Lookup;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Time for the connection, and again for the answer.
@@ -16,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HEADERS_MAX: usize = 64 << 10;
 /// Bytes of a description at most; usual ones have some hundred.
 const BODY_MAX: usize = 256 << 10;
+/// Addresses of one host that are tried; each may take the whole patience.
+const ADDRESSES_MAX: usize = 4;
+/// Words of an answer in another protocol.
+const NO_RTSP: &str = "its answer is no RTSP; is the port right?";
 /// Port of RTSP (RFC 2326).
 const PORT: u16 = 554;
 
@@ -44,27 +52,45 @@ struct RtspAnswer {
     body: Vec<u8>,
 }
 
-/// Asks the camera. An address of another scheme than plain RTSP over TCP is not asked.
+/// A fault of the question itself.
+enum Fault {
+    /// The camera ended the connection, which says nothing of its stream.
+    Closed(String),
+    /// No picture can come.
+    Refused(String),
+}
+
+/// Asks the camera. An address of another scheme than plain RTSP over TCP is not asked. Returns a
+/// doubt, in words for the case that the pipeline fails too; `None` for a good answer.
 ///
 /// # Errors
 /// Why no picture can come, in words that name the cause and no password.
-pub fn ask(question: &Question) -> Result<(), String> {
+pub fn ask(question: &Question, lookup: &mut Lookup) -> Result<Option<String>, String> {
     let Some(address) = Address::parse(question.location) else {
-        return Ok(());
+        return Ok(None);
     };
 
-    let mut stream = connect(&address)?;
-    let answer = describe(&mut stream, &address.plain)?;
+    let mut stream = connect(&address, lookup)?;
+    let answer = match describe(&mut stream, &address.plain) {
+        Ok(answer) => answer,
+        Err(Fault::Closed(words)) => return Ok(Some(words)),
+        Err(Fault::Refused(words)) => return Err(words),
+    };
+
     let knows_user = address.has_user || question.has_credentials;
     match answer.code {
-        200 => check_codec(&String::from_utf8_lossy(&answer.body), question.codec),
+        200 => check_codec(&String::from_utf8_lossy(&answer.body), question.codec)?,
         401 if !knows_user => {
-            Err("it asks for a user and a password; give user and password_file".to_owned())
+            return Err(
+                "it asks for a user and a password; give user and password_file".to_owned(),
+            );
         }
-        404 => Err("it has no such stream (404); correct the path in location".to_owned()),
+        404 => return Err("it has no such stream (404); correct the path in location".to_owned()),
         // Redirections, a refusal without user, and all that may pass: the pipeline will tell.
-        _ => Ok(()),
+        _ => {}
     }
+
+    Ok(None)
 }
 
 impl Address {
@@ -98,16 +124,11 @@ impl Address {
 }
 
 /// Connects to the first address of the host that takes a connection.
-fn connect(address: &Address) -> Result<TcpStream, String> {
+fn connect(address: &Address, lookup: &mut Lookup) -> Result<TcpStream, String> {
     let Address { host, port, .. } = address;
-    let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-        format!(
-            "its host name {host:?} is unknown ({error}); correct location, or give the address"
-        )
-    })?;
-
+    let found = lookup.addresses(host, *port)?;
     let mut failure = format!("its host name {host:?} has no address");
-    for place in found {
+    for place in found.into_iter().take(ADDRESSES_MAX) {
         match TcpStream::connect_timeout(&place, PATIENCE) {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = no_connection(&error, &place.to_string()),
@@ -131,14 +152,17 @@ fn no_connection(error: &std::io::Error, place: &str) -> String {
 }
 
 /// Sends the question and reads the answer, both within the bounds.
-fn describe(stream: &mut TcpStream, url: &str) -> Result<RtspAnswer, String> {
-    let broken = |error: std::io::Error| format!("it ends the connection: {error}");
+fn describe(stream: &mut TcpStream, url: &str) -> Result<RtspAnswer, Fault> {
     let question = format!(
         "DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\nUser-Agent: winspect\r\n\r\n"
     );
 
-    stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;
-    stream.write_all(question.as_bytes()).map_err(broken)?;
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .map_err(|error| closed(&error))?;
+    stream
+        .write_all(question.as_bytes())
+        .map_err(|error| closed(&error))?;
     let until = Instant::now() + PATIENCE;
     let mut bytes = vec![];
     // Headers end with an empty line. What has come of the body by then is kept.
@@ -148,21 +172,22 @@ fn describe(stream: &mut TcpStream, url: &str) -> Result<RtspAnswer, String> {
         }
 
         if bytes.len() > HEADERS_MAX {
-            return Err("its answer has headers without end; is it a camera?".to_owned());
+            return Err(refused(
+                "its answer has headers without end; is it a camera?",
+            ));
         }
 
         read_some(stream, &mut bytes, until)?;
         if !b"RTSP/".starts_with(&bytes[..bytes.len().min(5)]) {
-            return Err("its answer is no RTSP; is the port right?".to_owned());
+            return Err(refused(NO_RTSP));
         }
     };
 
     let headers = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let length = content_length(&headers);
     if length > BODY_MAX {
-        return Err(format!(
-            "its answer announces {length} bytes, no description has as many"
-        ));
+        let words = format!("its answer announces {length} bytes, no description has as many");
+        return Err(Fault::Refused(words));
     }
 
     while bytes.len() < end + length {
@@ -170,32 +195,48 @@ fn describe(stream: &mut TcpStream, url: &str) -> Result<RtspAnswer, String> {
     }
 
     Ok(RtspAnswer {
-        code: code(&headers).ok_or("its answer is no RTSP; is the port right?")?,
+        code: code(&headers).ok_or_else(|| refused(NO_RTSP))?,
         body: bytes[end..end + length].to_vec(),
     })
 }
 
 /// Reads what is there, at most to that moment.
-fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>, until: Instant) -> Result<(), String> {
+fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>, until: Instant) -> Result<(), Fault> {
     let late = format!("it does not answer within {} s", PATIENCE.as_secs());
     let left = until.saturating_duration_since(Instant::now());
     // A timeout of zero would mean none.
     if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
-        return Err(late);
+        return Err(Fault::Refused(late));
     }
 
     let mut piece = [0; 4096];
     match stream.read(&mut piece) {
-        Ok(0) => Err("it ends the connection without an answer".to_owned()),
+        Ok(0) => Err(closed(&ErrorKind::UnexpectedEof.into())),
         Ok(count) => {
             bytes.extend_from_slice(&piece[..count]);
             Ok(())
         }
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Err(late)
+            Err(Fault::Refused(late))
         }
-        Err(error) => Err(format!("it ends the connection: {error}")),
+        Err(error) => Err(closed(&error)),
     }
+}
+
+fn refused(words: &str) -> Fault {
+    Fault::Refused(words.to_owned())
+}
+
+fn closed(error: &std::io::Error) -> Fault {
+    let why = match error.kind() {
+        ErrorKind::UnexpectedEof => "without an answer".to_owned(),
+        _ => error.to_string(),
+    };
+
+    Fault::Closed(format!(
+        "it ends the connection when it is asked for its stream ({why}); is its number of connections \
+         used up, or does it refuse user or password?"
+    ))
 }
 
 fn code(headers: &str) -> Option<u16> {

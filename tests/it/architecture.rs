@@ -33,6 +33,10 @@ const THREADS: &[(&str, &str)] = &[
         "src/camera/gst/closing.rs",
         "changes the state of a pipeline that may hang",
     ),
+    (
+        "src/camera/lookup.rs",
+        "asks a resolver that may hang for a camera's address",
+    ),
     ("src/cli/bench/cameras.rs", "a bench without a line"),
     ("src/cli/bench/parts/line.rs", "a line without an inspector"),
     (

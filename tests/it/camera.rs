@@ -172,6 +172,7 @@ mod gstreamer {
     use crate::harness::json;
     use crate::harness::line::{assert_refused, run_to_its_end, write_line};
     use crate::harness::program::winspect;
+    use crate::harness::stream::{Route, live_kind_of, recorded};
     use std::process::Command;
     use winspect::data::frame::CapturedBy;
     use winspect::engine::onnx::OnnxEncoder;
@@ -231,6 +232,41 @@ mod gstreamer {
             .filter(|frame| frame.damage.is_some())
             .count();
         assert!(corrupt > 0, "none of {} frames", seen.frames.len());
+    }
+
+    /// One key frame for each connection, and a picture that is lost after a second of it.
+    #[test]
+    fn a_camera_that_sends_no_key_frame_after_damage_is_opened_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let caps =
+            "h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au";
+        let mut stream = recorded(
+            "x264enc tune=zerolatency key-int-max=1000 option-string=scenecut=0",
+            caps,
+        );
+        stream.slow_down(8);
+        stream.units.remove(4);
+        let kind = live_kind_of(&stream, Route::Rtp("h264"), folder.path());
+        let (seen, ended) = watched(&kind, &[], |seen| {
+            seen.states.len() == 3 && seen.frames.last().is_some_and(|f| f.damage.is_none())
+        });
+
+        ended.expect("stopped with enough");
+        let online = CameraState::Online;
+        let states = [online, CameraState::Offline, online, CameraState::Disabled];
+        assert_eq!(seen.states, states, "{:?}", seen.reasons);
+        let said = &seen.reasons[0];
+        assert!(said.starts_with("no picture was whole for 1"), "{said}");
+        assert!(
+            said.contains("reference pictures before it were lost"),
+            "{said}"
+        );
+        let last = seen.frames.len() - 1;
+        let damaged: Vec<bool> = seen.frames.iter().map(|f| f.damage.is_some()).collect();
+        // Four whole pictures, ten seconds of blindness, and the first picture after them.
+        assert_eq!(damaged[..4], [false; 4]);
+        assert!(damaged[4..last].iter().all(|is_damaged| *is_damaged));
+        assert!((30..=50).contains(&last), "{last} frames");
     }
 
     #[test]

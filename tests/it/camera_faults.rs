@@ -107,6 +107,28 @@ fn causes_are_told_in_words() {
 }
 
 #[test]
+fn a_camera_that_hangs_up_on_the_first_question_is_played_all_the_same() {
+    let camera = FakeCamera::start(Manner::HangupOnStrangers);
+    let station = beside(&camera.lines());
+    wait_until("the pipeline's own questions", A_WHILE, || {
+        camera.asked("PLAY") > 0
+    });
+    ends_well(station);
+}
+
+#[test]
+fn a_camera_that_always_hangs_up_is_named_and_asked_again() {
+    let camera = FakeCamera::start(Manner::Hangup);
+    let station = beside(&camera.lines());
+    let said = reason(&station);
+    let words = "it ends the connection when it is asked for its stream";
+    assert!(said.starts_with(words), "{said}");
+    camera.set(Manner::Silent("H264"));
+    wait_until("another try", A_WHILE, || camera.asked("PLAY") > 0);
+    ends_well(station);
+}
+
+#[test]
 fn a_flood_is_the_cameras_fault_alone() {
     for manner in [Manner::EndlessHeaders, Manner::HugeBody, Manner::Garbage] {
         let camera = FakeCamera::start(manner);

@@ -383,6 +383,8 @@ fn the_bits_that_count_are_those_that_the_file_tells() {
     assert_eq!(greys(&with_bits(12, &[0x10, 0x800, 0xFFF0])), [0, 8, 255]);
     assert_eq!(greys(&with_bits(12, &[0x10, 0x20, 0x800])), [0, 0, 8]);
     assert_eq!(greys(&with_bits(16, &[1, 2048, 4095])), [0, 8, 16]);
+    // 200 of 12 bits is 3201 of 16 by PNG's formula, which ends in no zeros.
+    assert_eq!(greys(&with_bits(12, &[0x10, 0x20, 3201])), [0, 0, 12]);
 
     let mut tiff = Cursor::new(vec![]);
     let mut encoder = tiff::encoder::TiffEncoder::new(&mut tiff).expect("memory takes all");

@@ -8,7 +8,8 @@
 //! Everything runs on the thread that feeds the decoder, so that the order of the units is that of
 //! the stream.
 
-use super::bitstream::{Checker, Framing, H264, H265};
+use super::bitstream::{Checker, Entry, Framing, H264, H265};
+use super::blindness::Blindness;
 use super::decoder_log;
 use super::references::References;
 use crate::image::jpeg;
@@ -16,6 +17,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Units whose causes are remembered: more than any decoder holds back for reordering.
 const REMEMBERED: usize = 64;
@@ -28,7 +30,10 @@ const SPEAKING: [&str; 2] = ["avdec_h264", "avdec_h265"];
 
 /// Causes of damage of one camera's pictures, by presentation time. Clones share them.
 #[derive(Clone, Default)]
-pub struct Integrity(Arc<Mutex<Causes>>);
+pub struct Integrity {
+    causes: Arc<Mutex<Causes>>,
+    blindness: Blindness,
+}
 
 /// The last units, the newest at the back; beyond [`REMEMBERED`] the oldest is forgotten.
 #[derive(Default)]
@@ -41,9 +46,15 @@ struct Cause {
 
 impl Integrity {
     /// Watches all decoders of H.264, H.265 and JPEG that the pipeline has, and those that it will get.
-    pub fn watch(pipeline: &gst::Pipeline) -> Self {
+    /// `blindness` is told of each coded picture.
+    pub fn watch(pipeline: &gst::Pipeline, blindness: &Blindness) -> Self {
         decoder_log::listen();
-        let integrity = Integrity::default();
+        blindness.begin();
+        let integrity = Integrity {
+            blindness: blindness.clone(),
+            ..Integrity::default()
+        };
+
         // The elements of the launch string are there already.
         for element in pipeline.iterate_recurse().into_iter().flatten() {
             integrity.watch_decoder(&element);
@@ -66,7 +77,7 @@ impl Integrity {
     }
 
     fn causes(&self) -> MutexGuard<'_, Causes> {
-        locked(&self.0)
+        locked(&self.causes)
     }
 
     fn watch_decoder(&self, element: &gst::Element) {
@@ -178,6 +189,8 @@ struct Stream {
     framing: Framing,
     references: References,
     is_first: bool,
+    /// Arrival of the last unit. `None` before the first.
+    last_unit: Option<Instant>,
     /// True where each buffer is a JPEG. Such a pipeline decodes it twice, here and in its decoder; one
     /// that ends in `image/jpeg` decodes it once.
     is_jpeg: bool,
@@ -193,6 +206,7 @@ impl Stream {
             framing: Framing::StartCodes,
             references: References::default(),
             is_first: true,
+            last_unit: None,
             is_jpeg: false,
             pixels: vec![],
         }
@@ -309,6 +323,16 @@ impl Stream {
         self.is_first = false;
         let words = self.references.follow(&unit, pts);
         self.integrity.causes().put(pts, words);
+        self.note_blindness(unit.entry != Entry::None);
+    }
+
+    /// Notes whether pictures that follow now can be whole.
+    fn note_blindness(&mut self, is_key: bool) {
+        let now = Instant::now();
+        let last = self.last_unit.replace(now).unwrap_or(now);
+        let cause = self.references.broken();
+        let blindness = &self.integrity.blindness;
+        blindness.picture(now - last, is_key, cause);
     }
 
     /// Looks at a JPEG. Bytes without a time are pieces of one that the decoder puts together.

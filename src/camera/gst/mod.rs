@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod bitstream;
+mod blindness;
 mod capture_time;
 mod closing;
 mod decoder_log;
@@ -18,12 +19,14 @@ mod references;
 mod rtsp;
 
 use crate::base::stop::Stop;
+use crate::camera::lookup::Lookup;
 use crate::camera::pipelines::{Pipeline, filled};
 use crate::camera::settings::CameraSettings;
 use crate::camera::source::{CameraError, Ended, Sink, Source};
 use crate::camera::stopwatch::Stopwatch;
 use crate::data::frame::Frame;
 use arrivals::Arrivals;
+use blindness::Blindness;
 use capture_time::CaptureClock;
 use closing::Closing;
 use gstreamer as gst;
@@ -42,9 +45,6 @@ const BUSY: Duration = Duration::from_millis(1);
 const BUFFERS_OF_PARTS: u32 = 8;
 /// Longest time of a camera to its first frame: connecting, the first key frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
-/// Longest time of a camera that sends to its first key frame; longer intervals are set by nobody
-/// who wants pictures.
-const KEY_FRAME: Duration = Duration::from_secs(120);
 /// Words of a camera that sends, but no key frame yet.
 const NO_KEY_FRAME: &str = "it sends, and a picture comes with its next key frame; set the camera's key frame \
                             interval to a second or two";
@@ -68,6 +68,8 @@ pub struct GstSource {
     pictures: PictureReader,
     settings: CameraSettings,
     closing: Closing,
+    blindness: Blindness,
+    lookup: Lookup,
     /// True once the pipeline could be built: a later failure is no fault of the configuration.
     was_built: bool,
 }
@@ -123,6 +125,8 @@ impl GstSource {
             pictures: PictureReader::default(),
             settings: settings.clone(),
             closing: Closing::new(settings.name.clone()),
+            blindness: Blindness::default(),
+            lookup: Lookup::default(),
             was_built: false,
         })
     }
@@ -194,7 +198,7 @@ impl GstSource {
         let pipeline = &open.pipeline;
         // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
-        let integrity = Integrity::watch(pipeline);
+        let integrity = Integrity::watch(pipeline, &self.blindness);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
         let arrivals = arrivals::watch(pipeline);
@@ -268,6 +272,14 @@ impl GstSource {
         // From the first frame on the camera's own stall time counts.
         reading.silent = Duration::ZERO;
         reading.patience = self.stall;
+        // A file has no other key frames when it is opened again.
+        if self.live
+            && self.endless
+            && let Some(words) = self.blindness.ends()
+        {
+            return Err(CameraError::Lost(words));
+        }
+
         Ok(())
     }
 
@@ -317,7 +329,7 @@ impl GstSource {
     /// True for a camera that sends, and has sent no key frame since it was opened.
     fn lacks_key_frame(&self, reading: &Reading) -> bool {
         reading.is_first
-            && reading.started.elapsed() < KEY_FRAME
+            && reading.started.elapsed() < blindness::MOST
             && reading.arrivals.lack_key_frame(self.stall)
     }
 
@@ -364,12 +376,12 @@ impl Source for GstSource {
     fn run_once(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<Ended, CameraError> {
         // Each try builds its pipeline anew: an element that has failed is not trusted again.
         let open = self.build_again()?;
-        rtsp::ask_first(&self.settings)?;
+        let doubt = rtsp::ask_first(&self.settings, &mut self.lookup)?;
         let offered = rtsp::note_offers(&open.pipeline);
         let ended = self.read(&open, stop, sink);
         // Every way out gives everything back.
         self.closing.end(&open.pipeline);
-        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered))
+        ended.map_err(|error| rtsp::explained(error, self.codec(), &offered, doubt))
     }
 
     fn is_finite(&self) -> bool {

@@ -97,6 +97,11 @@ impl References {
         cause
     }
 
+    /// The cause why pictures that follow now are corrupt. `None` while they are whole.
+    pub fn broken(&self) -> Option<Arc<str>> {
+        self.broken.clone()
+    }
+
     /// Spreads the damage of the last unit to the pictures that may be predicted from it.
     fn spread(&mut self, cause: &Arc<str>) {
         // A picture that is shown before its entry, and lacks what was lost before it, is a reference

@@ -1,6 +1,7 @@
 //! A network camera's own ways: its user and password, what it says that it sends, and its refusals
 //! in words that name the cause.
 
+use crate::camera::lookup::Lookup;
 use crate::camera::preflight::{Question, ask, other_codec};
 use crate::camera::settings::{CameraSettings, Credentials};
 use crate::camera::source::CameraError;
@@ -11,14 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Streams that the camera offered in this try, such as `H265`, by their names in SDP.
 pub type Offered = Arc<Mutex<Vec<String>>>;
 
-/// Asks a camera of the kind `rtsp` whether a picture can come, before its pipeline is built.
+/// Asks a camera of the kind `rtsp` whether a picture can come, before its pipeline is started.
+/// Returns a doubt, in words for the case that the pipeline fails too.
 ///
 /// # Errors
 /// The cause, in words.
-pub fn ask_first(settings: &CameraSettings) -> Result<(), CameraError> {
+pub fn ask_first(
+    settings: &CameraSettings,
+    lookup: &mut Lookup,
+) -> Result<Option<String>, CameraError> {
     let location = settings.values.get("location");
     let Some(location) = location.filter(|_| settings.kind == "rtsp") else {
-        return Ok(());
+        return Ok(None);
     };
 
     let question = Question {
@@ -27,7 +32,7 @@ pub fn ask_first(settings: &CameraSettings) -> Result<(), CameraError> {
         has_credentials: settings.credentials.is_some(),
     };
 
-    ask(&question).map_err(CameraError::Lost)
+    ask(&question, lookup).map_err(CameraError::Lost)
 }
 
 /// Gives the source named `source` its user and password.
@@ -87,17 +92,25 @@ fn video_encoding(caps: &gst::Caps) -> Option<String> {
 }
 
 /// The error with its cause in plain words, where the cause is known. `wanted` is the codec of the
-/// configuration.
-pub fn explained(error: CameraError, wanted: Option<&str>, offered: &Offered) -> CameraError {
+/// configuration, `doubt` is what [`ask_first`] found.
+pub fn explained(
+    error: CameraError,
+    wanted: Option<&str>,
+    offered: &Offered,
+    doubt: Option<String>,
+) -> CameraError {
     // A camera of another codec is silent: its stream finds no depayloader.
     if matches!(error, CameraError::Pipeline(_)) {
         return error;
     }
 
     let words = error.to_string();
-
     let offered = offered.lock().unwrap_or_else(PoisonError::into_inner);
-    let cause = other_codec(wanted, &offered).or_else(|| refusal(&words));
+    // A camera that offered its stream has not refused it.
+    let doubt = doubt.filter(|_| offered.is_empty());
+    let cause = other_codec(wanted, &offered)
+        .or_else(|| refusal(&words))
+        .or(doubt);
     match cause {
         Some(cause) => CameraError::Lost(format!("{cause} ({words})")),
         None => error,

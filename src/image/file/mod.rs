@@ -40,9 +40,20 @@ pub fn read(path: &Path) -> Result<Picture, PictureFileError> {
     if let Some(highest) = decoded.highest
         && highest < FEW_BITS
     {
+        let advice = match decoded.told_bits {
+            Some(bits) => format!(
+                "It says {bits} bits, and its values are taken for scaled to 16; if they are not, save it as \
+                 PGM with its maxval, or scaled to 16 bits"
+            ),
+            None => {
+                "If its values have 10, 12 or 14 bits, save it as PGM with its maxval, as PNG with \
+                     sBIT, or scaled to 16 bits"
+                    .to_owned()
+            }
+        };
+
         tracing::warn!(
-            "{}: 16 bits a channel, and no value above {highest} of 65535: dark. If its values have 10, 12 or 14 bits, \
-             save it as PGM with its maxval, as PNG with sBIT, or scaled to 16 bits",
+            "{}: 16 bits a channel, and no value above {highest} of 65535: dark. {advice}",
             path.display()
         );
     }
@@ -61,37 +72,39 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, Unfit> {
 /// Content of a picture file.
 struct DecodedFile {
     picture: Picture,
-    /// Highest value of a picture with 16 bits a channel whose file does not say how many of them
-    /// count; `None` for others.
+    /// Highest value of a picture with 16 bits a channel, where it is in doubt how many of them count;
+    /// `None` for others.
     highest: Option<u16>,
+    /// Number of bits that count, as the file says.
+    told_bits: Option<u32>,
 }
 
 fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
     // The first bytes of the content tell the format. Suffixes lie: a JPEG called `.png` is common.
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
     if format == ImageFormat::Jpeg {
-        let picture = decode_jpeg(bytes)?;
-        let highest = None;
-        return Ok(DecodedFile { picture, highest });
+        return Ok(DecodedFile {
+            picture: decode_jpeg(bytes)?,
+            highest: None,
+            told_bits: None,
+        });
     }
 
     check_content(format, bytes)?;
     let mut decoded = decode_other(format, bytes)?;
 
     // 10, 12 or 14 bits in 16 are stretched where the file tells their number.
-    let bits = depth::told_bits(format, bytes);
-    if let Some(bits) = bits {
-        depth::scale(&mut decoded, bits);
-    }
-
-    let highest = match bits {
-        Some(_) => None,
-        None => depth::highest(&mut decoded),
+    let told_bits = depth::told_bits(format, bytes);
+    let is_sure = told_bits.is_some_and(|bits| depth::scale(&mut decoded, bits));
+    let highest = match is_sure {
+        true => None,
+        false => depth::highest(&mut decoded),
     };
 
     Ok(DecodedFile {
         picture: packed(decoded)?,
         highest,
+        told_bits,
     })
 }
 

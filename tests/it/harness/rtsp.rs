@@ -13,6 +13,10 @@ pub enum Manner {
     Silent(&'static str),
     /// Answers `DESCRIBE` with this code.
     NoDescription(u16),
+    /// Ends the connection at `DESCRIBE`.
+    Hangup,
+    /// Ends the connection at a `DESCRIBE` that nothing came before; else it is silent.
+    HangupOnStrangers,
     /// Answers `SETUP` with this code.
     NoSetup(u16),
     /// Answers with headers that never end.
@@ -102,6 +106,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut out = stream;
+    let mut is_stranger = true;
     loop {
         let Some(Request {
             method,
@@ -145,6 +150,8 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
                     out.write_all(&[b'a'; 65536])?;
                 }
             }
+            ("DESCRIBE", Manner::Hangup) => return Ok(()),
+            ("DESCRIBE", Manner::HangupOnStrangers) if is_stranger => return Ok(()),
             ("DESCRIBE", Manner::NoDescription(code)) => refuse(&mut out, code, &number)?,
             ("DESCRIBE", _) => describe(&mut out, &ok, manner)?,
             ("SETUP", Manner::NoSetup(code)) => refuse(&mut out, code, &number)?,
@@ -156,6 +163,8 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             // Its own goodbye: none.
             _ => thread::sleep(Duration::from_secs(3600)),
         }
+
+        is_stranger = false;
     }
 }
 

@@ -114,6 +114,17 @@ fn is_slice_header(byte: u8, is_h264: bool) -> bool {
     }
 }
 
+impl Coded {
+    /// Shows the pictures so many times more slowly, from 0 on: encoders begin hours later.
+    pub fn slow_down(&mut self, times: u64) {
+        let begin = self.units[0].dts.expect("encoders set it");
+        for unit in &mut self.units {
+            unit.pts = unit.pts.map(|pts| (pts - begin) * times);
+            unit.dts = unit.dts.map(|dts| (dts - begin) * times);
+        }
+    }
+}
+
 fn pipeline(launch: &str) -> gst::Pipeline {
     gst::init().expect("GStreamer is installed");
     let element = gst::parse::launch(launch).expect("elements that are installed");
@@ -178,13 +189,24 @@ fn write(stream: &Coded, file: &Path) {
 
 /// Writes a camera kind that plays the stream once, and returns its file.
 pub fn kind_of(stream: &Coded, route: Route, folder: &Path) -> String {
+    kind_with(stream, "", route, folder)
+}
+
+/// Writes a camera kind that sends the stream from its beginning, at its own pace, to each
+/// connection.
+pub fn live_kind_of(stream: &Coded, route: Route, folder: &Path) -> String {
+    kind_with(stream, "identity sync=true ! ", route, folder)
+}
+
+fn kind_with(stream: &Coded, pace: &str, route: Route, folder: &Path) -> String {
     let file = folder.join("stream.gdp");
     write(stream, &file);
     let file = file.display();
     let elements = route.elements();
-    let launch = format!("filesrc location={file} ! gdpdepay ! {elements}");
+    let launch = format!("filesrc location={file} ! gdpdepay ! {pace}{elements}");
     let kind = folder.join("own.toml");
-    let text = format!("live = false\nendless = false\nlaunch = {launch:?}\n");
+    let is_live = !pace.is_empty();
+    let text = format!("live = {is_live}\nendless = {is_live}\nlaunch = {launch:?}\n");
     std::fs::write(&kind, text).expect("written");
     kind.display().to_string()
 }
